@@ -1,0 +1,118 @@
+"""What a peer and the server say over the signalling WebSocket.
+
+In `Offer`, `Answer` and `Refuse`, `peer` is always *the other one*: the addressee on the way to the server, the sender
+on the way from it. The server writes the sender itself, from the socket it came in on.
+"""
+
+from attrs import field, frozen
+
+from protocol import PROTOCOL_VERSION
+from protocol.faults import Fault
+from protocol.fields import Few, Id, Line, Text, Whole
+from protocol.ids import JobId, PeerId, RoomId
+from protocol.status import Role, WorkerFacts
+
+SDP_MAX = 32 * 1024
+"""Characters in a session description; aiortc's own, with a dozen candidates, has about 1 500."""
+WORKERS_MAX = 64
+"""Workers in one room."""
+
+
+@frozen
+class CreateRoom:
+    """Peer to server: make a room for me. Answered by `RoomCreated`."""
+
+    name: str = field(default="", validator=Line(64))
+    version: int = field(default=PROTOCOL_VERSION, validator=Whole())
+
+
+@frozen
+class Join:
+    """Peer to server: let me into this room. Answered by `Joined` or a `Fault`."""
+
+    room: RoomId = field(validator=Id())
+    token: str = field(validator=Line(), repr=False)
+    role: Role
+    facts: WorkerFacts | None = None
+    """A worker's own description; a client has none."""
+    peer: PeerId | None = field(default=None, validator=Id())
+    """Given together with `resume` by a peer that was here before and wants its old name back."""
+    resume: str | None = field(default=None, validator=Line(), repr=False)
+    version: int = field(default=PROTOCOL_VERSION, validator=Whole())
+
+
+@frozen
+class Announce:
+    """Worker to server: this is what I am now. Passed on to every client of the room."""
+
+    facts: WorkerFacts
+
+
+@frozen
+class Leave:
+    """Peer to server: good-bye; forget my name."""
+
+
+@frozen
+class RoomCreated:
+    """Server to peer: your room, and the token that opens it."""
+
+    room: RoomId = field(validator=Id())
+    token: str = field(validator=Line(), repr=False)
+
+
+@frozen
+class WorkerShown:
+    """Server to client: this worker is in the room, newly or with news."""
+
+    peer: PeerId = field(validator=Id())
+    facts: WorkerFacts
+
+
+@frozen
+class WorkerGone:
+    """Server to client: this worker has left the room."""
+
+    peer: PeerId = field(validator=Id())
+
+
+@frozen
+class Joined:
+    """Server to peer: you are in. `workers` is what a client may choose from now."""
+
+    room: RoomId = field(validator=Id())
+    peer: PeerId = field(validator=Id())
+    resume: str = field(validator=Line(), repr=False)
+    """Shown again in `Join` after a lost line, it gives back the same `peer`; nobody else can claim it."""
+    workers: tuple[WorkerShown, ...] = field(default=(), validator=Few(WORKERS_MAX))
+
+
+@frozen
+class Offer:
+    """Client to worker, through the server: please open a link (an SDP offer, RFC 8866)."""
+
+    peer: PeerId = field(validator=Id())
+    sdp: str = field(validator=Text(SDP_MAX))
+    job: JobId | None = field(default=None, validator=Id())
+    """The job this client says it owns, when it returns to one; proven later, on the link, by the job's key."""
+    version: int = field(default=PROTOCOL_VERSION, validator=Whole())
+
+
+@frozen
+class Answer:
+    """Worker to client, through the server: here is my half of the link (an SDP answer)."""
+
+    peer: PeerId = field(validator=Id())
+    sdp: str = field(validator=Text(SDP_MAX))
+
+
+@frozen
+class Refuse:
+    """Worker to client, through the server, or the server itself: no link, and why."""
+
+    peer: PeerId = field(validator=Id())
+    fault: Fault
+
+
+ToServer = CreateRoom | Join | Announce | Leave | Offer | Answer | Refuse
+FromServer = RoomCreated | Joined | WorkerShown | WorkerGone | Offer | Answer | Refuse | Fault

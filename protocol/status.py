@@ -1,0 +1,41 @@
+"""The three words every actor uses, and what a worker tells about itself."""
+
+from enum import Enum
+
+from attrs import field, frozen
+
+from protocol.fields import Line, Whole
+
+
+class Status(Enum):
+    """A promise about the next stranger: taken at once, not now, or not until the job has ended."""
+
+    AVAILABLE = "available"
+    RESERVED = "reserved"
+    BUSY = "busy"
+
+
+class Role(Enum):
+    """What a peer is in its room. Clients see workers; nobody sees clients."""
+
+    WORKER = "worker"
+    CLIENT = "client"
+
+
+@frozen
+class WorkerFacts:
+    """What a worker last said about itself; the only source of anything shown about it."""
+
+    status: Status
+    name: str = field(validator=Line(64))
+    hostname: str = field(validator=Line())
+    gpu: str = field(validator=Line())
+    """GPU model as NVML names it, or "CPU"."""
+    memory_mb: int = field(validator=Whole(0, 10**9))
+    """Total GPU memory in MB (2**20 bytes), 0 without a GPU."""
+    sleap_nn: str = field(validator=Line(64))
+    """Version of sleap-nn on the worker, or "none"."""
+    cuda: str = field(validator=Line(64))
+    """CUDA version of the driver, or "none"."""
+    version: str = field(validator=Line(64))
+    """Version of sleap-rtc on the worker."""

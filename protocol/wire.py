@@ -1,0 +1,146 @@
+"""The one place where text becomes messages and messages become text.
+
+`decode` checks the size first, then gives a message of the vocabulary it was asked for or raises `WireError`, and
+nothing else. cattrs alone is no validator (it coerces numbers to text and raises four kinds of exception), hence the
+strict hooks.
+"""
+
+import base64
+import json
+import math
+import re
+from functools import partial
+from typing import Any, Generic, TypeVar, get_args
+
+import attrs
+from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.preconf.json import make_converter
+from cattrs.strategies import configure_tagged_union
+
+from protocol.faults import Fault
+from protocol.jobs import AttachJob, JobWords, SubmitJob
+from protocol.link import LinkWords
+from protocol.signaling import FromServer, ToServer
+from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileWords
+from protocol.trust import Trust
+
+M = TypeVar("M")
+
+TAG = "type"
+
+
+class WireError(Exception):
+    """What came from outside is no message of the vocabulary; the text says why, in one sentence."""
+
+
+def tag_of(message: type) -> str:
+    """`AuthChallenge` is `AUTH_CHALLENGE` on the wire, and likewise for every message."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", message.__name__).upper()
+
+
+def _strictly(kind: type, value: Any, _target: object = None) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _finite(value: Any, _target: object = None) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise TypeError("expected a finite number")
+    return float(value)
+
+
+def _bytes_in(value: Any, _target: object = None) -> bytes:
+    return base64.b64decode(_strictly(str, value), validate=True)
+
+
+_converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
+for _kind in (str, int, bool):
+    _converter.register_structure_hook(_kind, partial(_strictly, _kind))
+_converter.register_structure_hook(float, _finite)
+_converter.register_structure_hook(bytes, _bytes_in)
+_converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
+
+
+@attrs.frozen
+class Vocabulary(Generic[M]):
+    """The messages one listener may hear, who says them, and how long a frame may be."""
+
+    speaker: str
+    union: Any
+    limit: int
+    """Bytes of UTF-8 in one frame."""
+
+    def __attrs_post_init__(self) -> None:
+        configure_tagged_union(self.union, _converter, tag_generator=tag_of, tag_name=TAG)
+
+    @property
+    def messages(self) -> dict[str, type]:
+        """Every message class of this vocabulary, by its tag."""
+        return {tag_of(message): message for message in get_args(self.union)}
+
+
+ToWorker = SubmitJob | AttachJob | FileWords | LinkWords | Fault
+ToClient = JobWords | FileWords | LinkWords | Fault
+Unproven = Trust | LinkWords
+
+FRAME_MAX = 64 * 1024
+TO_SERVER: Vocabulary[ToServer] = Vocabulary("peer to server", ToServer, FRAME_MAX)
+FROM_SERVER: Vocabulary[FromServer] = Vocabulary("server to peer", FromServer, FRAME_MAX)
+UNPROVEN: Vocabulary[Unproven] = Vocabulary("peer to peer, before trust", Unproven, 1024)
+TO_WORKER: Vocabulary[ToWorker] = Vocabulary("client to worker", ToWorker, FRAME_MAX)
+TO_CLIENT: Vocabulary[ToClient] = Vocabulary("worker to client", ToClient, FRAME_MAX)
+VOCABULARIES: tuple[Vocabulary[Any], ...] = (TO_SERVER, FROM_SERVER, UNPROVEN, TO_WORKER, TO_CLIENT)
+
+
+def encode(message: Any) -> str:
+    """One message as JSON text, with its tag."""
+    return json.dumps(
+        {TAG: tag_of(type(message)), **_converter.unstructure(message)}, separators=(",", ":"), allow_nan=False
+    )
+
+
+def decode(text: str | bytes, vocabulary: Vocabulary[M]) -> M:
+    """The message in `text`.
+
+    Raises:
+        WireError: too long, not JSON, not of this vocabulary, or with fields that do not fit.
+    """
+    size = len(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+    if size > vocabulary.limit:
+        raise WireError(f"a message of {size} bytes came; at most {vocabulary.limit} are read")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise WireError("what came is not JSON") from None
+    if not isinstance(value, dict) or not isinstance(value.get(TAG), str):
+        raise WireError(f'a message is a JSON object with a "{TAG}"')
+    tag = value[TAG]
+    if tag not in vocabulary.messages:
+        raise WireError("a message came that does not belong here")
+    try:
+        message: M = _converter.structure(value, vocabulary.union)
+    except ForbiddenExtraKeysError:
+        raise WireError(f"{tag} has fields that do not belong to it") from None
+    except KeyError:
+        raise WireError(f"{tag} lacks a field") from None
+    except (TypeError, ValueError, RecursionError):
+        raise WireError(f"{tag} has a field that does not fit") from None
+    return message
+
+
+def pack_piece(transfer: int, offset: int, payload: bytes | memoryview) -> bytes:
+    """One bulk frame: where this piece of the file belongs, and the piece."""
+    return b"".join((PIECE_HEADER.pack(transfer, offset), payload))
+
+
+def unpack_piece(frame: bytes) -> tuple[int, int, memoryview]:
+    """Transfer number, offset and payload of a bulk frame.
+
+    Raises:
+        WireError: shorter than its header, empty, or longer than aiortc could have carried.
+    """
+    if not PIECE_HEADER.size < len(frame) <= PIECE_HEADER.size + PIECE_MAX:
+        raise WireError(f"a piece of {len(frame)} bytes came")
+    transfer, offset = PIECE_HEADER.unpack_from(frame)
+    return transfer, offset, memoryview(frame)[PIECE_HEADER.size :]

@@ -1,7 +1,7 @@
 """A bounded queue with two doors, so that nobody outside can make the house overflow.
 
-The house puts without waiting, and an overflow is its own bug, loud. Outsiders' messages are admitted only while less than
-half is used; the other half belongs to the house. So an outsider is slowed, never able to break us.
+The house puts without waiting, and an overflow is its own bug, loud. Outsiders' messages are admitted only while less
+than half is used; the other half belongs to the house. So an outsider is slowed, never able to break us.
 """
 
 from typing import Generic, TypeVar

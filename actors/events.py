@@ -1,0 +1,440 @@
+"""Everything an actor hears (events) and orders (effects), grouped by who says it.
+
+One actor's effect is often the next one's event, so both live here, and actors meet nowhere else. Messages of
+`protocol` that came over the signalling line are events as they are; those that came over a link are wrapped in
+`Heard`, with the link.
+"""
+
+import math
+from typing import Any
+
+from attrs import field, frozen
+
+from protocol.faults import Fault
+from protocol.ids import JobId, LinkId, PeerId, RoomId
+from protocol.jobs import JobEnded, JobStarted, Outcome, SubmitJob
+from protocol.signaling import WorkerShown
+from protocol.status import Role, Status, WorkerFacts
+from protocol.trust import Binding
+
+# -------- said by the person, or by the program around the actors
+
+
+@frozen
+class RoomPass:
+    """How to enter: a room and its token, or neither to have one made; and as what."""
+
+    role: Role
+    room: RoomId | None = None
+    token: str | None = field(default=None, repr=False)
+    facts: WorkerFacts | None = None
+
+
+@frozen
+class Enter:
+    """To Discovery: get into this room and stay there."""
+
+    room_pass: RoomPass
+    patience: float
+    """Seconds to reach the server and be let in the first time."""
+
+
+@frozen
+class Direct:
+    """Choose this worker and no other (session string, `--worker-id`)."""
+
+    peer: PeerId
+
+
+@frozen
+class Best:
+    """Choose the available worker with most GPU memory (`--auto-select`)."""
+
+
+@frozen
+class Ask:
+    """Let the person choose from the list."""
+
+
+@frozen
+class Wanted:
+    """To the Client: run this job on a worker chosen so."""
+
+    room_pass: RoomPass
+    choice: Direct | Best | Ask
+    job: SubmitJob
+    min_memory_mb: int = 0
+    patience: float = 30.0
+    """Seconds for each step on the way to a link (`connection_timeout`)."""
+
+
+@frozen
+class Picked:
+    """To the Client: the person's choice from the list; None when they would rather leave."""
+
+    peer: PeerId | None
+
+
+@frozen
+class Drain:
+    """To every actor: finish what is promised, promise nothing new, then end (first SIGINT or SIGTERM)."""
+
+
+# -------- said by time
+
+
+@frozen
+class Lapsed:
+    """A state lasted longer than it may; the fault says what was waited for."""
+
+    fault: Fault | None = None
+
+
+@frozen
+class StateTimeout:
+    """To the actor's own loop: hear `event` when this state has lasted `after` seconds. It dies with the state.
+
+    A second one in the same state replaces the first; `math.inf` calls it off.
+    """
+
+    after: float
+    event: Lapsed = Lapsed()
+
+
+NO_TIMEOUT = StateTimeout(math.inf)
+
+
+# -------- said by the signalling line
+
+
+@frozen
+class LineUp:
+    """The WebSocket to the server is open."""
+
+
+@frozen
+class LineDown:
+    """The WebSocket to the server is gone or never opened; the line goes on trying by itself."""
+
+    text: str
+
+
+# -------- said by Discovery
+
+
+@frozen
+class Say:
+    """To the line: send this to the server."""
+
+    message: Any
+
+
+@frozen
+class Entered:
+    """We are in the room, under this name; said again, with the same name, after every return."""
+
+    room: RoomId
+    token: str = field(repr=False)
+    peer: PeerId
+
+
+@frozen
+class EnterFailed:
+    """The room stays shut."""
+
+    fault: Fault
+
+
+@frozen
+class RosterIs:
+    """The workers of the room, as they last described themselves, in a stable order."""
+
+    workers: tuple[WorkerShown, ...]
+
+
+@frozen
+class Offered:
+    """A client would like a link."""
+
+    peer: PeerId
+    sdp: str = field(repr=False)
+    job: JobId | None = None
+    version: int = 0
+
+
+@frozen
+class Answered:
+    """The worker takes the link."""
+
+    peer: PeerId
+    sdp: str = field(repr=False)
+
+
+@frozen
+class Refused:
+    """The worker, or the server in its place, does not take the link."""
+
+    peer: PeerId
+    fault: Fault
+
+
+# -------- said by the links
+
+
+@frozen
+class OfferReady:
+    """To Discovery: our half of a link that we ask for."""
+
+    peer: PeerId
+    sdp: str = field(repr=False)
+
+
+@frozen
+class AnswerReady:
+    """To Discovery: our half of a link that was asked of us."""
+
+    peer: PeerId
+    sdp: str = field(repr=False)
+
+
+@frozen
+class LinkUp:
+    """To Auth: a link is open; nobody has proven anything."""
+
+    link: LinkId
+    peer: PeerId
+    binding: Binding
+    nonce: bytes = field(repr=False)
+    """Fresh random bytes, for our half of the proof."""
+
+
+@frozen
+class LinkLost:
+    """A link is over, or never came to be. Every link ends in exactly one of these."""
+
+    link: LinkId
+    fault: Fault | None = None
+
+
+@frozen
+class Heard:
+    """A trusted peer said this over its link."""
+
+    link: LinkId
+    message: Any
+
+
+@frozen
+class Ticket:
+    """A job's name, and the key that makes its bearer the owner."""
+
+    job: JobId
+    key: str = field(repr=False)
+
+
+@frozen
+class Submitted:
+    """To the Worker: a trusted peer asks for a job; the ticket is fresh, to be used if it is accepted."""
+
+    link: LinkId
+    submit: SubmitJob
+    ticket: Ticket
+
+
+# -------- said by Auth
+
+
+@frozen
+class Trusted:
+    """This link may be heard: to the links, which re-route it, and to the actor that waits for it."""
+
+    link: LinkId
+    peer: PeerId
+    proven: bool
+    """False when the worker has no secret (the legacy mode)."""
+
+
+@frozen
+class Distrusted:
+    """To the links: end this one; it could not prove itself in time."""
+
+    link: LinkId
+    fault: Fault
+
+
+# -------- said by the Worker
+
+
+@frozen
+class AcceptLink:
+    """To the links: answer this offer."""
+
+    link: LinkId
+    peer: PeerId
+    sdp: str = field(repr=False)
+
+
+@frozen
+class TurnAway:
+    """To Discovery: refuse this peer's offer, and say why."""
+
+    peer: PeerId
+    fault: Fault
+
+
+@frozen
+class StatusIs:
+    """To Discovery: tell the room what I am now."""
+
+    status: Status
+
+
+@frozen
+class Prepare:
+    """To the job desk: take this package over this link, and unpack it."""
+
+    link: LinkId
+    ticket: Ticket
+    submit: SubmitJob
+
+
+@frozen
+class StartJob:
+    """To the job desk: run it."""
+
+    job: JobId
+
+
+@frozen
+class Deliver:
+    """To the job desk: send the result over this link."""
+
+    job: JobId
+    link: LinkId
+
+
+@frozen
+class Forget:
+    """To the job desk: this job will not be; remove what is here of it."""
+
+    job: JobId
+
+
+# -------- said by the job desk
+
+
+@frozen
+class PackageArrived:
+    """The package is here, whole, and unpacked."""
+
+    job: JobId
+
+
+@frozen
+class PackageFailed:
+    """The package did not come, or is none."""
+
+    job: JobId
+    fault: Fault
+
+
+@frozen
+class JobOver:
+    """sleap-nn has ended, one way or another, and the result is packed."""
+
+    job: JobId
+    outcome: Outcome
+    text: str
+    result: bool
+    """Whether there is anything to deliver."""
+
+
+@frozen
+class ResultGone:
+    """The result was taken, or cannot be: then it waits on disk, and the fault says why."""
+
+    job: JobId
+    fault: Fault | None = None
+
+
+# -------- said by the Client
+
+
+@frozen
+class OpenLink:
+    """To the links: ask this worker for a link."""
+
+    link: LinkId
+    peer: PeerId
+
+
+@frozen
+class ShowRoster:
+    """To the view: let the person choose among these."""
+
+    workers: tuple[WorkerShown, ...]
+
+
+@frozen
+class SendPackage:
+    """To the courier: send the package over this link, then wait for its result."""
+
+    link: LinkId
+    job: JobId
+
+
+@frozen
+class Watch:
+    """To the view: the job runs."""
+
+    started: JobStarted
+
+
+# -------- said by the courier
+
+
+@frozen
+class SendFailed:
+    """The package did not get there."""
+
+    fault: Fault
+
+
+@frozen
+class ResultHere:
+    """The result is unpacked on this machine."""
+
+
+@frozen
+class ResultLost:
+    """The result did not get here; it waits on the worker."""
+
+    fault: Fault
+
+
+# -------- said by more than one
+
+
+@frozen
+class TellLink:
+    """To the links: say this to the peer."""
+
+    link: LinkId
+    message: Any
+
+
+@frozen
+class CloseLink:
+    """To the links: end this one, after what was said has left."""
+
+    link: LinkId
+    fault: Fault | None = None
+
+
+@frozen
+class Finished:
+    """To the program: nothing is left to do. The fault is None when all went well."""
+
+    fault: Fault | None = None
+    ended: JobEnded | None = None
+    """What the worker said last, when the job came to its end."""

@@ -1,0 +1,50 @@
+"""Carries each effect, by its type, to inboxes and adapters. The one place where everything passes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from actors.mailbox import Mailbox
+
+Route = Callable[[Any], None]
+"""Takes an effect without waiting: an inbox's `put`, or an adapter's sync method."""
+
+
+class Unrouted(Exception):
+    """An effect that nobody takes: a wiring bug."""
+
+
+@define
+class Router:
+    """All actors of a program share its outbox."""
+
+    routes: Mapping[type, tuple[Route, ...]]
+    outbox: Mailbox[Any] = field(factory=lambda: Mailbox(256))
+    tap: Callable[[Any], None] | None = None
+    """Sees everything, in order: the log, the trace, the tests."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry until the outbox is finished."""
+        task_status.started()
+        while True:
+            try:
+                self.carry(await self.outbox.take())
+            except trio.EndOfChannel:
+                return
+
+    def carry(self, effect: Any) -> None:
+        """Hand one effect to everyone it is for.
+
+        Raises:
+            Unrouted: nobody takes it.
+        """
+        if self.tap is not None:
+            self.tap(effect)
+        try:
+            takers = self.routes[type(effect)]
+        except KeyError:
+            raise Unrouted(f"nobody takes {type(effect).__name__}") from None
+        for take in takers:
+            take(effect)

@@ -75,7 +75,12 @@ class VouchedWrong:
 
 @frozen
 class VouchedOpen:
-    """The worker asks for no secret."""
+    """The worker asks for no secret, and we have none."""
+
+
+@frozen
+class VouchedUnasked:
+    """We have a secret, and the worker asks for none: then nothing shows that it is the worker that was meant."""
 
 
 def classify_guard(post: Post, event: object) -> object:
@@ -96,7 +101,7 @@ def classify_prover(post: Post, event: object) -> object:
         return ChallengedUnarmed()
     if isinstance(event, AuthSuccess):
         if not post.their_nonce:
-            return VouchedOpen()
+            return VouchedOpen() if post.secret is None else VouchedUnasked()
         fits = event.proof is not None and same_proof(_proof(post, "worker", post.their_nonce), event.proof)
         return VouchedRight() if fits else VouchedWrong()
     return event
@@ -231,7 +236,7 @@ def trust(post: Post, _event: VouchedRight) -> Step[Post]:
 
 
 def trust_open(post: Post, _event: VouchedOpen) -> Step[Post]:
-    """The worker has no secret. Nothing is proven, and the person is told so."""
+    """The documented legacy mode, seen from the other end."""
     up = _link(post)
     return Step(post, (Trusted(up.link, up.peer, proven=False),))
 
@@ -239,6 +244,15 @@ def trust_open(post: Post, _event: VouchedOpen) -> Step[Post]:
 def distrust(post: Post, _event: VouchedWrong) -> Step[Post]:
     """Whoever answers does not know the secret: send it nothing."""
     text = "The worker could not prove that it knows the room secret, so nothing was sent. Somebody may be in between."
+    return Step(Post(post.secret), (Distrusted(_link(post).link, Fault(FaultCode.AUTH_UNPROVEN_WORKER, text)),))
+
+
+def distrust_unasked(post: Post, _event: VouchedUnasked) -> Step[Post]:
+    """Dropping the challenge must not be a way around it (a downgrade), so who has a secret insists on it."""
+    text = (
+        "A room secret was given, but this worker asks for none, so it cannot prove that it is the one you mean. "
+        "Nothing was sent. Start the worker with the secret, or leave the secret out here."
+    )
     return Step(Post(post.secret), (Distrusted(_link(post).link, Fault(FaultCode.AUTH_UNPROVEN_WORKER, text)),))
 
 
@@ -279,6 +293,8 @@ PROVER: Table[Post] = Table("auth, client's end", AVAILABLE, (
     quiet(VouchedWrong, AVAILABLE, BUSY),
     row(RESERVED,  VouchedOpen,       BUSY,      trust_open),
     quiet(VouchedOpen, AVAILABLE, BUSY),
+    row(RESERVED,  VouchedUnasked,    AVAILABLE, distrust_unasked),
+    quiet(VouchedUnasked, AVAILABLE, BUSY),
     row(RESERVED,  AuthFailure,       AVAILABLE, accept_denial),
     quiet(AuthFailure, AVAILABLE, BUSY),
     row(RESERVED,  Lapsed,            AVAILABLE, tire),

@@ -3,7 +3,7 @@
 available: in no room · reserved: joining, or rejoining after a lost line · busy: in the room.
 """
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from actors.events import (
     NO_TIMEOUT,
@@ -52,7 +52,7 @@ KNOCK_TIME = 5.0
 class Seat:
     """Our place in the room, or on the way to it."""
 
-    room_pass: RoomPass = RoomPass(Role.CLIENT)
+    room_pass: RoomPass = field(default=RoomPass(Role.CLIENT))
     up: bool = False
     """Whether the line is open."""
     peer: PeerId | None = None

@@ -351,9 +351,10 @@ class JobOver:
 
 @frozen
 class ResultGone:
-    """The result was taken, or cannot be: then it waits on disk, and the fault says why."""
+    """The result was taken over this link, or cannot be: then it waits on disk, and the fault says why."""
 
     job: JobId
+    link: LinkId
     fault: Fault | None = None
 
 

@@ -1,0 +1,380 @@
+"""The Client: one person's wish, from "a worker, please" to "here is your model".
+
+available: nothing wanted · reserved: a worker is asked for, promised, being linked to, and sent the package · busy: the
+job runs far away, and its result is awaited. It ends in exactly one `Finished`.
+"""
+
+from attrs import evolve, frozen
+
+from actors.events import (
+    NO_TIMEOUT,
+    Ask,
+    Best,
+    CloseLink,
+    Direct,
+    Drain,
+    Enter,
+    Entered,
+    EnterFailed,
+    Finished,
+    Heard,
+    Lapsed,
+    LinkLost,
+    OpenLink,
+    Picked,
+    Refused,
+    ResultHere,
+    ResultLost,
+    RosterIs,
+    SendFailed,
+    SendPackage,
+    ShowRoster,
+    StateTimeout,
+    TellLink,
+    Trusted,
+    Wanted,
+    Watch,
+)
+from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, LinkId, PeerId
+from protocol.jobs import JobAccepted, JobEnded, JobStarted, LogLines, ModelStarted, Outcome, Progress
+from protocol.signaling import WorkerShown
+from protocol.status import Status
+
+
+@frozen
+class Quest:
+    """The wish, and how far it has come."""
+
+    wanted: Wanted | None = None
+    workers: tuple[WorkerShown, ...] = ()
+    tried: frozenset[PeerId] = frozenset()
+    """Workers that have refused us, so that the next best is asked instead."""
+    peer: PeerId | None = None
+    link: LinkId | None = None
+    links: int = 0
+    job: JobId | None = None
+    ended: JobEnded | None = None
+
+
+# -------- narrower events
+
+
+@frozen
+class Chosen:
+    """It is settled which worker to ask."""
+
+    peer: PeerId
+    quest: Quest
+
+
+@frozen
+class NobodyFits:
+    """No worker of the room is free and large enough."""
+
+    quest: Quest
+    fault: Fault
+
+
+@frozen
+class Shown:
+    """The person is to choose among these."""
+
+    quest: Quest
+    fitting: tuple[WorkerShown, ...]
+
+
+@frozen
+class Unsaid:
+    """The person left the list without choosing."""
+
+
+@frozen
+class EndedEmpty:
+    """The job is over and there is nothing to fetch."""
+
+    ended: JobEnded
+
+
+@frozen
+class ToldOff:
+    """The worker ends the conversation with a reason."""
+
+    fault: Fault
+
+
+@frozen
+class LostAtHome:
+    """The link broke while the result was on the way: it waits on the worker."""
+
+    fault: Fault | None
+
+
+@frozen
+class Stale:
+    """News of a link that is no longer ours, or nothing that needs a decision."""
+
+
+def classify(quest: Quest, event: object) -> object:
+    """Which worker, which link, which phase: asked here once, so that each answer can be a row."""
+    if isinstance(event, RosterIs):
+        return _classify_roster(quest, event)
+    if isinstance(event, Picked):
+        return Unsaid() if event.peer is None else Chosen(event.peer, quest)
+    if isinstance(event, Refused):
+        return _classify_refusal(quest, event)
+    if isinstance(event, Trusted):
+        return event if event.link == quest.link else Stale()
+    if isinstance(event, LinkLost):
+        return _classify_loss(quest, event)
+    if isinstance(event, Heard):
+        return _classify_words(quest, event)
+    return event
+
+
+def fitting(quest: Quest) -> tuple[WorkerShown, ...]:
+    """Available workers with memory enough that have not refused us, best first (Discovery keeps that order)."""
+    least = quest.wanted.min_memory_mb if quest.wanted else 0
+    return tuple(
+        shown
+        for shown in quest.workers
+        if shown.facts.status is Status.AVAILABLE and shown.facts.memory_mb >= least and shown.peer not in quest.tried
+    )
+
+
+def _classify_roster(quest: Quest, event: RosterIs) -> object:
+    quest = evolve(quest, workers=event.workers)
+    if quest.wanted is None or quest.peer is not None:
+        return Stale()
+    if isinstance(quest.wanted.choice, Direct):
+        return Chosen(quest.wanted.choice.peer, quest)
+    if isinstance(quest.wanted.choice, Ask):
+        return Shown(quest, fitting(quest))
+    return _best(quest, _nobody(quest))
+
+
+def _best(quest: Quest, otherwise: Fault) -> Chosen | NobodyFits:
+    found = fitting(quest)
+    return Chosen(found[0].peer, quest) if found else NobodyFits(quest, otherwise)
+
+
+def _nobody(quest: Quest) -> Fault:
+    if not quest.workers:
+        text = "No worker is in this room. Start one there: sleap-rtc worker --room-id … --token …"
+        return Fault(FaultCode.NO_WORKER, text)
+    free = [shown for shown in quest.workers if shown.facts.status is Status.AVAILABLE]
+    if not free:
+        text = f"All {len(quest.workers)} workers of this room are taken. Try again later."
+        return Fault(FaultCode.WORKER_BUSY, text)
+    largest = max(shown.facts.memory_mb for shown in free)
+    text = f"No available worker of this room has GPU memory enough; the largest has {largest} MB (--min-gpu-memory)."
+    return Fault(FaultCode.NO_WORKER, text)
+
+
+def _classify_refusal(quest: Quest, event: Refused) -> object:
+    """Whoever asked for the best gets the next best; whoever named a worker gets the reason."""
+    if event.peer != quest.peer or quest.job is not None or quest.wanted is None:
+        return Stale()
+    if isinstance(quest.wanted.choice, Best) and event.fault.code in (
+        FaultCode.WORKER_BUSY,
+        FaultCode.WORKER_LEAVING,
+        FaultCode.NO_WORKER,
+    ):
+        return _best(evolve(quest, tried=quest.tried | {event.peer}), event.fault)
+    return event
+
+
+def _classify_loss(quest: Quest, event: LinkLost) -> object:
+    if event.link != quest.link:
+        return Stale()
+    return LostAtHome(event.fault) if quest.ended is not None else event
+
+
+def _classify_words(quest: Quest, heard: Heard) -> object:
+    message = heard.message
+    if heard.link != quest.link or isinstance(message, ModelStarted | Progress | LogLines):
+        return Stale()
+    if isinstance(message, Fault):
+        return ToldOff(message)
+    if isinstance(message, JobEnded) and not message.result:
+        return EndedEmpty(message)
+    return message
+
+
+# -------- on the way to a worker
+
+
+def _late(quest: Quest, text: str) -> StateTimeout:
+    patience = quest.wanted.patience if quest.wanted else 0.0
+    return StateTimeout(patience, Lapsed(Fault(FaultCode.LINK_FAILED, text)))
+
+
+def set_out(_quest: Quest, wanted: Wanted) -> Step[Quest]:
+    """First the room, then a worker."""
+    return Step(Quest(wanted), (Enter(wanted.room_pass, wanted.patience),))
+
+
+def ask_person(_quest: Quest, event: Shown) -> Step[Quest]:
+    """Show who is there now; the person takes what time they need."""
+    return Step(event.quest, (NO_TIMEOUT, ShowRoster(event.fitting)))
+
+
+def ask_worker(_quest: Quest, event: Chosen) -> Step[Quest]:
+    """Ask this one for a link."""
+    quest = event.quest
+    link = LinkId(quest.links + 1)
+    quest = evolve(quest, peer=event.peer, link=link, links=link)
+    return Step(quest, (OpenLink(link, event.peer), _late(quest, "The worker did not answer in time. Try again.")))
+
+
+def submit(quest: Quest, event: Trusted) -> Step[Quest]:
+    """Both ends know each other: say what is wanted."""
+    assert quest.wanted is not None, "only a wish opens links"
+    late = _late(quest, "The worker did not say whether it takes the job. Try again.")
+    return Step(quest, (TellLink(event.link, quest.wanted.job), late))
+
+
+def send(quest: Quest, event: JobAccepted) -> Step[Quest]:
+    """Send the package; the transfer keeps its own time."""
+    assert quest.link is not None, "it was heard over a link"
+    return Step(evolve(quest, job=event.job), (NO_TIMEOUT, SendPackage(quest.link, event.job)))
+
+
+def watch(quest: Quest, event: JobStarted) -> Step[Quest]:
+    """It trains."""
+    return Step(quest, (Watch(event),))
+
+
+def fetch(quest: Quest, event: JobEnded) -> Step[Quest]:
+    """It is over; the courier is receiving what it made."""
+    return Step(evolve(quest, ended=event))
+
+
+# -------- ends
+
+
+def _end(quest: Quest, fault: Fault | None, ended: JobEnded | None = None) -> Step[Quest]:
+    close = () if quest.link is None else (CloseLink(quest.link),)
+    return Step(Quest(links=quest.links), (*close, Finished(fault, ended)))
+
+
+def _verdict(ended: JobEnded | None) -> Fault | None:
+    if ended is None or ended.outcome is Outcome.DONE:
+        return None
+    code = FaultCode.CANCELLED if ended.outcome is Outcome.CANCELLED else FaultCode.JOB_FAILED
+    return Fault(code, ended.text)
+
+
+def come_home(quest: Quest, _event: ResultHere) -> Step[Quest]:
+    """All is here."""
+    return _end(quest, _verdict(quest.ended), quest.ended)
+
+
+def end_empty(quest: Quest, event: EndedEmpty) -> Step[Quest]:
+    """It is over, and how it ended is all there is to say."""
+    return _end(quest, _verdict(event.ended), event.ended)
+
+
+def fail(quest: Quest, event: EnterFailed | ToldOff | SendFailed | ResultLost | Refused) -> Step[Quest]:
+    """The other side, or our own courier, says why not."""
+    return _end(quest, event.fault)
+
+
+def fail_nobody(_quest: Quest, event: NobodyFits) -> Step[Quest]:
+    """There is nobody to ask, or nobody left."""
+    return _end(event.quest, event.fault)
+
+
+def fail_late(quest: Quest, event: Lapsed) -> Step[Quest]:
+    """Somebody kept us waiting."""
+    return _end(quest, event.fault or Fault(FaultCode.LINK_FAILED, "The worker did not answer in time."))
+
+
+def fail_lost(quest: Quest, event: LinkLost) -> Step[Quest]:
+    """The link broke before the job ran; nothing is kept on the worker."""
+    text = "The link to the worker broke before the job began. Try again."
+    return _end(quest, event.fault or Fault(FaultCode.LINK_LOST, text))
+
+
+def fail_at_work(quest: Quest, event: LinkLost) -> Step[Quest]:
+    """The job runs on; say so."""
+    reason = event.fault.text + " " if event.fault else ""
+    text = f"{reason}The link to the worker is gone; the job runs on there, and its result is kept there."
+    return _end(quest, Fault(FaultCode.LINK_LOST, text))
+
+
+def fail_at_home(quest: Quest, _event: LostAtHome) -> Step[Quest]:
+    """The job is over, its result is not here."""
+    text = "The link broke while the result was on the way; the result is kept on the worker."
+    return _end(quest, Fault(FaultCode.LINK_LOST, text))
+
+
+def give_up(quest: Quest, _event: Drain | Unsaid) -> Step[Quest]:
+    """Interrupted before anything was started: nothing is left behind."""
+    return _end(quest, Fault(FaultCode.INTERRUPTED, "Stopped before the job began; nothing was left on the worker."))
+
+
+def detach(quest: Quest, _event: Drain) -> Step[Quest]:
+    """Interrupting the client never harms the job."""
+    text = "Detached: the job runs on, and its result is kept on the worker."
+    return _end(quest, Fault(FaultCode.DETACHED, text))
+
+
+CLIENT: Table[Quest] = Table("client", AVAILABLE, (
+    #   in         event        next       action
+    row(AVAILABLE, Wanted,      RESERVED,  set_out),
+    quiet(Wanted, RESERVED, BUSY),
+
+    # the room
+    quiet(Entered, AVAILABLE, RESERVED, BUSY),
+    row(RESERVED,  EnterFailed, AVAILABLE, fail),
+    quiet(EnterFailed, AVAILABLE, BUSY),
+    row(RESERVED,  Shown,       RESERVED,  ask_person),
+    quiet(Shown, AVAILABLE, BUSY),
+    row(RESERVED,  Chosen,      RESERVED,  ask_worker),
+    quiet(Chosen, AVAILABLE, BUSY),
+    row(RESERVED,  NobodyFits,  AVAILABLE, fail_nobody),
+    quiet(NobodyFits, AVAILABLE, BUSY),
+    row(RESERVED,  Unsaid,      AVAILABLE, give_up),
+    quiet(Unsaid, AVAILABLE, BUSY),
+
+    # the worker
+    row(RESERVED,  Refused,     AVAILABLE, fail),
+    quiet(Refused, AVAILABLE, BUSY),
+    row(RESERVED,  Trusted,     RESERVED,  submit),
+    quiet(Trusted, AVAILABLE, BUSY),
+    row(RESERVED,  JobAccepted, RESERVED,  send),
+    quiet(JobAccepted, AVAILABLE, BUSY),
+    row(RESERVED,  SendFailed,  AVAILABLE, fail),
+    quiet(SendFailed, AVAILABLE, BUSY),
+    row(RESERVED,  Lapsed,      AVAILABLE, fail_late),
+    quiet(Lapsed, AVAILABLE, BUSY),
+
+    # the job
+    row(RESERVED,  JobStarted,  BUSY,      watch),
+    quiet(JobStarted, AVAILABLE, BUSY),
+    row(BUSY,      JobEnded,    BUSY,      fetch),
+    quiet(JobEnded, AVAILABLE, RESERVED),
+    row(RESERVED,  EndedEmpty,  AVAILABLE, end_empty),
+    row(BUSY,      EndedEmpty,  AVAILABLE, end_empty),
+    quiet(EndedEmpty, AVAILABLE),
+    row(BUSY,      ResultHere,  AVAILABLE, come_home),
+    quiet(ResultHere, AVAILABLE, RESERVED),
+    row(BUSY,      ResultLost,  AVAILABLE, fail),
+    quiet(ResultLost, AVAILABLE, RESERVED),
+
+    # what may happen at any time
+    row(RESERVED,  ToldOff, AVAILABLE, fail),
+    row(BUSY,      ToldOff, AVAILABLE, fail),
+    quiet(ToldOff, AVAILABLE),
+    row(RESERVED,  LinkLost,    AVAILABLE, fail_lost),
+    row(BUSY,      LinkLost,    AVAILABLE, fail_at_work),
+    quiet(LinkLost, AVAILABLE),
+    row(BUSY,      LostAtHome,  AVAILABLE, fail_at_home),
+    quiet(LostAtHome, AVAILABLE, RESERVED),
+    row(RESERVED,  Drain,       AVAILABLE, give_up),
+    row(BUSY,      Drain,       AVAILABLE, detach),
+    quiet(Drain, AVAILABLE),
+    quiet(Stale, AVAILABLE, RESERVED, BUSY),
+), classify)  # fmt: skip

@@ -25,6 +25,7 @@ from actors.events import (
     Refused,
     ResultHere,
     ResultLost,
+    ResultSafe,
     RosterIs,
     SendFailed,
     SendPackage,
@@ -43,6 +44,10 @@ from protocol.signaling import WorkerShown
 from protocol.status import Status
 
 
+ELSEWHERE = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
+"""Refusals after which another worker of the room may still say yes."""
+
+
 @frozen
 class Quest:
     """The wish, and how far it has come."""
@@ -56,9 +61,18 @@ class Quest:
     links: int = 0
     job: JobId | None = None
     ended: JobEnded | None = None
+    safe: bool = False
+    """The result's archive is on this machine, whole; the link no longer matters."""
 
 
 # -------- narrower events
+
+
+@frozen
+class Noted:
+    """News of the room while a worker is being asked; it decides who is asked next."""
+
+    workers: tuple[WorkerShown, ...]
 
 
 @frozen
@@ -108,8 +122,6 @@ class ToldOff:
 class LostAtHome:
     """The link broke while the result was on the way: it waits on the worker."""
 
-    fault: Fault | None
-
 
 @frozen
 class Stale:
@@ -145,8 +157,10 @@ def fitting(quest: Quest) -> tuple[WorkerShown, ...]:
 
 def _classify_roster(quest: Quest, event: RosterIs) -> object:
     quest = evolve(quest, workers=event.workers)
-    if quest.wanted is None or quest.peer is not None:
+    if quest.wanted is None:
         return Stale()
+    if quest.peer is not None:
+        return Noted(event.workers)
     if isinstance(quest.wanted.choice, Direct):
         return Chosen(quest.wanted.choice.peer, quest)
     if isinstance(quest.wanted.choice, Ask):
@@ -173,22 +187,21 @@ def _nobody(quest: Quest) -> Fault:
 
 
 def _classify_refusal(quest: Quest, event: Refused) -> object:
-    """Whoever asked for the best gets the next best; whoever named a worker gets the reason."""
+    """Who asked for the best gets the next best, who chose from the list chooses again, who named one hears why."""
     if event.peer != quest.peer or quest.job is not None or quest.wanted is None:
         return Stale()
-    if isinstance(quest.wanted.choice, Best) and event.fault.code in (
-        FaultCode.WORKER_BUSY,
-        FaultCode.WORKER_LEAVING,
-        FaultCode.NO_WORKER,
-    ):
-        return _best(evolve(quest, tried=quest.tried | {event.peer}), event.fault)
-    return event
+    if isinstance(quest.wanted.choice, Direct) or event.fault.code not in ELSEWHERE:
+        return event
+    quest = evolve(quest, tried=quest.tried | {event.peer}, peer=None)
+    return _best(quest, event.fault) if isinstance(quest.wanted.choice, Best) else Shown(quest, fitting(quest))
 
 
 def _classify_loss(quest: Quest, event: LinkLost) -> object:
-    if event.link != quest.link:
+    if event.link != quest.link or quest.safe:
         return Stale()
-    return LostAtHome(event.fault) if quest.ended is not None else event
+    if event.fault is not None and event.fault.code is FaultCode.CANCELLED:
+        return ToldOff(event.fault)
+    return LostAtHome() if quest.ended is not None else event
 
 
 def _classify_words(quest: Quest, heard: Heard) -> object:
@@ -217,15 +230,24 @@ def set_out(_quest: Quest, wanted: Wanted) -> Step[Quest]:
 
 def ask_person(_quest: Quest, event: Shown) -> Step[Quest]:
     """Show who is there now; the person takes what time they need."""
-    return Step(event.quest, (NO_TIMEOUT, ShowRoster(event.fitting)))
+    return Step(evolve(event.quest, link=None), (NO_TIMEOUT, *_drop_link(event.quest), ShowRoster(event.fitting)))
+
+
+def note(quest: Quest, event: Noted) -> Step[Quest]:
+    """Keep the list fresh, should the worker refuse."""
+    return Step(evolve(quest, workers=event.workers))
+
+
+def _drop_link(quest: Quest) -> tuple[CloseLink, ...]:
+    return () if quest.link is None else (CloseLink(quest.link),)
 
 
 def ask_worker(_quest: Quest, event: Chosen) -> Step[Quest]:
     """Ask this one for a link."""
-    quest = event.quest
-    link = LinkId(quest.links + 1)
-    quest = evolve(quest, peer=event.peer, link=link, links=link)
-    return Step(quest, (OpenLink(link, event.peer), _late(quest, "The worker did not answer in time. Try again.")))
+    link = LinkId(event.quest.links + 1)
+    quest = evolve(event.quest, peer=event.peer, link=link, links=link)
+    late = _late(quest, "The worker did not answer in time. Try again.")
+    return Step(quest, (*_drop_link(event.quest), OpenLink(link, event.peer), late))
 
 
 def submit(quest: Quest, event: Trusted) -> Step[Quest]:
@@ -251,12 +273,16 @@ def fetch(quest: Quest, event: JobEnded) -> Step[Quest]:
     return Step(evolve(quest, ended=event))
 
 
+def note_safe(quest: Quest, _event: ResultSafe) -> Step[Quest]:
+    """From here on the worker may hang up."""
+    return Step(evolve(quest, safe=True))
+
+
 # -------- ends
 
 
 def _end(quest: Quest, fault: Fault | None, ended: JobEnded | None = None) -> Step[Quest]:
-    close = () if quest.link is None else (CloseLink(quest.link),)
-    return Step(Quest(links=quest.links), (*close, Finished(fault, ended)))
+    return Step(Quest(links=quest.links), (*_drop_link(quest), Finished(fault, ended)))
 
 
 def _verdict(ended: JobEnded | None) -> Fault | None:
@@ -332,6 +358,8 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(EnterFailed, AVAILABLE, BUSY),
     row(RESERVED,  Shown,       RESERVED,  ask_person),
     quiet(Shown, AVAILABLE, BUSY),
+    row(RESERVED,  Noted,       RESERVED,  note),
+    quiet(Noted, AVAILABLE, BUSY),
     row(RESERVED,  Chosen,      RESERVED,  ask_worker),
     quiet(Chosen, AVAILABLE, BUSY),
     row(RESERVED,  NobodyFits,  AVAILABLE, fail_nobody),
@@ -359,6 +387,8 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     row(RESERVED,  EndedEmpty,  AVAILABLE, end_empty),
     row(BUSY,      EndedEmpty,  AVAILABLE, end_empty),
     quiet(EndedEmpty, AVAILABLE),
+    row(BUSY,      ResultSafe,  BUSY,      note_safe),
+    quiet(ResultSafe, AVAILABLE, RESERVED),
     row(BUSY,      ResultHere,  AVAILABLE, come_home),
     quiet(ResultHere, AVAILABLE, RESERVED),
     row(BUSY,      ResultLost,  AVAILABLE, fail),

@@ -306,6 +306,14 @@ class StartJob:
 
 
 @frozen
+class Listen:
+    """To the job desk: the owner is back; tell it where the job stands, and send its news over this link."""
+
+    job: JobId
+    link: LinkId
+
+
+@frozen
 class Deliver:
     """To the job desk: send the result over this link."""
 
@@ -399,6 +407,11 @@ class SendFailed:
     """The package did not get there."""
 
     fault: Fault
+
+
+@frozen
+class ResultSafe:
+    """The result's archive is on this machine, whole."""
 
 
 @frozen

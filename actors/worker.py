@@ -1,7 +1,7 @@
 """The Worker: one GPU's promise.
 
 available: free, announced · reserved: held by one named peer, who is linking, proving or uploading · busy: one job
-runs, or its result is on the way. Jobs outlive links: a lost listener leaves the job running, and its owner may return to it.
+runs, or its result is on the way. Jobs outlive links: a lost listener leaves the job running, and its owner may return.
 """
 
 from typing import Any
@@ -21,6 +21,7 @@ from actors.events import (
     JobOver,
     Lapsed,
     LinkLost,
+    Listen,
     Offered,
     PackageArrived,
     PackageFailed,
@@ -356,9 +357,9 @@ def hand_over(hold: Hold, event: OwnerBack) -> Step[Hold]:
         return Step(hold)
     assert hold.ticket is not None, "only a job has an owner"
     old = () if hold.link is None else (CloseLink(hold.link),)
-    effects = (NO_TIMEOUT, *old, TellLink(event.link, JobAccepted(hold.ticket.job, hold.ticket.key)))
-    if hold.over:
-        effects = (*effects, Deliver(hold.ticket.job, event.link))
+    job = hold.ticket.job
+    then = Deliver(job, event.link) if hold.over else Listen(job, event.link)
+    effects = (NO_TIMEOUT, *old, TellLink(event.link, JobAccepted(job, hold.ticket.key)), then)
     return Step(evolve(hold, link=event.link, returning=None), effects)
 
 

@@ -1,0 +1,187 @@
+"""The server's room book: who is present, and which words that makes the server say.
+
+Pure: no sockets, no clock, no chance. Each method changes the book and returns the orders that follow. A socket stands
+for one connection; the name of a sender is always taken from the socket's own seat, never from a message.
+"""
+
+from typing import NewType
+
+from attrs import define, evolve, field, frozen
+
+from protocol.faults import Fault, FaultCode
+from protocol.ids import PeerId, RoomId
+from protocol.signaling import (
+    WORKERS_MAX,
+    Answer,
+    FromServer,
+    Joined,
+    Offer,
+    Refuse,
+    WorkerGone,
+    WorkerShown,
+)
+from protocol.status import Role, WorkerFacts
+from protocol.wire import FRAME_MAX, encode
+
+SocketId = NewType("SocketId", int)
+"""One connection to the server; never used twice in the life of a server."""
+CLIENTS_MAX = 200
+"""Clients in one room."""
+LIST_MAX = FRAME_MAX - 4096
+"""Bytes of workers in one `Joined`; the rest of the frame is for everything around them."""
+
+
+@frozen
+class Post:
+    """Send this message on this socket."""
+
+    socket: SocketId
+    message: FromServer
+
+
+@frozen
+class Close:
+    """Close this socket, after what was posted to it has left."""
+
+    socket: SocketId
+
+
+Order = Post | Close
+Orders = tuple[Order, ...]
+
+
+@frozen
+class Seat:
+    """One present peer."""
+
+    socket: SocketId
+    room: RoomId
+    peer: PeerId
+    role: Role
+    facts: WorkerFacts | None = None
+
+
+def turn_away(socket: SocketId, code: FaultCode, text: str) -> Orders:
+    """Say why, then close."""
+    return (Post(socket, Fault(code, text)), Close(socket))
+
+
+def _joined(seat: Seat, resume: str, workers: tuple[WorkerShown, ...]) -> Orders:
+    """The welcome. Workers that would make its frame too long follow one by one: facts may hold any script, and a
+    hostile worker must not be able to shut the door on clients."""
+    size, fit = 0, 0
+    for shown in workers:
+        size += len(encode(shown))
+        if size > LIST_MAX:
+            break
+        fit += 1
+    welcome = Post(seat.socket, Joined(seat.room, seat.peer, resume, workers[:fit]))
+    return (welcome, *(Post(seat.socket, shown) for shown in workers[fit:]))
+
+
+@define
+class RoomBook:
+    """Presence in all rooms. A room exists here only while somebody is in it."""
+
+    _seats: dict[SocketId, Seat] = field(factory=dict)
+    _rooms: dict[RoomId, dict[PeerId, Seat]] = field(factory=dict)
+
+    def seat_of(self, socket: SocketId) -> Seat | None:
+        """Where this socket sits, if it does."""
+        return self._seats.get(socket)
+
+    def is_here(self, room: RoomId, peer: PeerId) -> bool:
+        """Whether this name is taken in this room now."""
+        return peer in self._rooms.get(room, {})
+
+    def workers(self, room: RoomId) -> tuple[WorkerShown, ...]:
+        """The workers of a room as they last described themselves, by name."""
+        seats = sorted(self._rooms.get(room, {}).values(), key=lambda seat: seat.peer)
+        return tuple(WorkerShown(seat.peer, seat.facts) for seat in seats if seat.facts is not None)
+
+    def enter(
+        self, socket: SocketId, room: RoomId, peer: PeerId, role: Role, facts: WorkerFacts | None, resume: str
+    ) -> Orders:
+        """Seat a peer whose token opened the room, under a name that is new or that it has proven to own.
+
+        If that name still has a socket, its line is dead or doubled: the old socket is told so and closed, and the
+        room sees no gap.
+        """
+        if socket in self._seats:
+            return turn_away(socket, FaultCode.BAD_MESSAGE, "You are in a room already; open another line to join.")
+        if role is Role.WORKER and facts is None:
+            return turn_away(socket, FaultCode.BAD_MESSAGE, "A worker joins with its facts, and none came.")
+        old = self._rooms.get(room, {}).get(peer)
+        if old is None and self._is_full(room, role):
+            kind = "workers" if role is Role.WORKER else "clients"
+            return turn_away(socket, FaultCode.ROOM_FULL, f"The room has as many {kind} as it can take. Try later.")
+        seat = Seat(socket, room, peer, role, facts if role is Role.WORKER else None)
+        orders = self._unseat(old) if old is not None else ()
+        self._seats[socket] = seat
+        self._rooms.setdefault(room, {})[peer] = seat
+        known = self.workers(room) if role is Role.CLIENT else ()
+        return (*orders, *_joined(seat, resume, known), *self._show(seat))
+
+    def announce(self, socket: SocketId, facts: WorkerFacts) -> Orders:
+        """A worker has news about itself; the clients of its room hear it. The same words twice are no news."""
+        seat = self._seats.get(socket)
+        if seat is None:
+            return ()
+        if seat.role is not Role.WORKER:
+            return turn_away(socket, FaultCode.BAD_MESSAGE, "Only a worker can announce itself.")
+        if seat.facts == facts:
+            return ()
+        seat = evolve(seat, facts=facts)
+        self._seats[socket] = self._rooms[seat.room][seat.peer] = seat
+        return self._show(seat)
+
+    def relay(self, socket: SocketId, message: Offer | Answer | Refuse) -> Orders:
+        """Carry a word to the peer it names, with the sender's name in its place.
+
+        Offers go from clients to workers, the others back. An offer that reaches nobody is answered; an answer that
+        reaches nobody has lost its asker, so there is nobody to tell.
+        """
+        seat = self._seats.get(socket)
+        if seat is None:
+            return ()
+        asks = isinstance(message, Offer)
+        if asks is (seat.role is Role.WORKER):
+            return turn_away(socket, FaultCode.BAD_MESSAGE, "Clients make offers, and workers answer them.")
+        target = self._rooms[seat.room].get(message.peer)
+        if target is None or target.role is seat.role:
+            gone = Fault(FaultCode.NO_WORKER, "No such worker is in the room now. Look at the room's list again.")
+            return (Post(socket, Refuse(message.peer, gone)),) if asks else ()
+        carried = evolve(message, peer=seat.peer)
+        if len(encode(carried)) > FRAME_MAX:  # raw UTF-8 grows when it is written as ASCII again
+            return turn_away(socket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
+        return (Post(target.socket, carried),)
+
+    def leave(self, socket: SocketId) -> Orders:
+        """The socket is gone; if a worker sat there, the clients of its room hear it."""
+        seat = self._seats.pop(socket, None)
+        if seat is None:
+            return ()
+        peers = self._rooms[seat.room]
+        del peers[seat.peer]
+        if not peers:
+            del self._rooms[seat.room]
+        if seat.role is not Role.WORKER:
+            return ()
+        return tuple(Post(client, WorkerGone(seat.peer)) for client in self._clients(seat.room))
+
+    def _unseat(self, seat: Seat) -> Orders:
+        del self._seats[seat.socket]
+        return turn_away(seat.socket, FaultCode.SERVER_LOST, "The same peer has joined again over another line.")
+
+    def _is_full(self, room: RoomId, role: Role) -> bool:
+        most = WORKERS_MAX if role is Role.WORKER else CLIENTS_MAX
+        return sum(seat.role is role for seat in self._rooms.get(room, {}).values()) >= most
+
+    def _clients(self, room: RoomId) -> tuple[SocketId, ...]:
+        return tuple(seat.socket for seat in self._rooms.get(room, {}).values() if seat.role is Role.CLIENT)
+
+    def _show(self, seat: Seat) -> Orders:
+        if seat.facts is None:
+            return ()
+        news = WorkerShown(seat.peer, seat.facts)
+        return tuple(Post(client, news) for client in self._clients(seat.room))

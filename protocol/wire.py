@@ -1,7 +1,7 @@
 """The one place where text becomes messages and messages become text.
 
 `decode` checks the size first, then gives a message of the vocabulary it was asked for or raises `WireError`, and
-nothing else. cattrs alone is no validator (it coerces numbers to text and raises four kinds of exception), hence the
+nothing else. cattrs alone is no validator (it coerces numbers to text and raises five kinds of exception), hence the
 strict hooks.
 """
 
@@ -124,7 +124,7 @@ def decode(text: str | bytes, vocabulary: Vocabulary[M]) -> M:
         raise WireError(f"{tag} has fields that do not belong to it") from None
     except KeyError:
         raise WireError(f"{tag} lacks a field") from None
-    except (TypeError, ValueError, RecursionError):
+    except (AttributeError, TypeError, ValueError, RecursionError):
         raise WireError(f"{tag} has a field that does not fit") from None
     return message
 

@@ -1,0 +1,128 @@
+"""What comes from outside becomes a message or a `WireError`, and nothing else."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.faults import Fault, FaultCode
+from protocol.signaling import Join, Offer
+from protocol.status import Role
+from protocol.transfer import PIECE_HEADER, PIECE_MAX
+from protocol.trust import AuthChallenge, AuthResponse
+from protocol.wire import (
+    FROM_SERVER,
+    TO_CLIENT,
+    TO_SERVER,
+    TO_WORKER,
+    UNPROVEN,
+    VOCABULARIES,
+    Vocabulary,
+    WireError,
+    decode,
+    encode,
+    pack_piece,
+    tag_of,
+    unpack_piece,
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("vocabulary", VOCABULARIES, ids=lambda vocabulary: vocabulary.speaker)
+@given(data=st.data())
+def test_whatever_comes_is_a_message_or_a_wire_error(vocabulary: Vocabulary[Any], data: st.DataObject) -> None:
+    tag, kind = data.draw(st.sampled_from(sorted(vocabulary.messages.items())))
+    names = [field.name for field in kind.__attrs_attrs__]  # type: ignore[attr-defined]
+    fields = st.dictionaries(st.sampled_from(names), json_values) if names else st.just({})
+    text = json.dumps({"type": tag, **data.draw(fields)})
+    try:
+        message = decode(text, vocabulary)
+    except WireError:
+        return
+    assert decode(encode(message), vocabulary) == message
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300))
+def test_noise_is_refused(noise: bytes | str) -> None:
+    with pytest.raises(WireError):
+        decode(noise, TO_SERVER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"JOIN","room":7,"token":"t","role":"worker"}',
+        '{"type":"JOIN","room":"a","token":"t","role":"king"}',
+        '{"type":"JOIN","room":"a","token":"t","role":"worker","extra":1}',
+        '{"type":"JOIN","room":"../a","token":"t","role":"worker"}',
+        '{"type":"JOIN","room":"a","role":"worker"}',
+        '{"type":"OFFER","peer":"a","sdp":"' + "x" * 33_000 + '"}',
+        '{"type":["JOIN"]}',
+        '{"type":"AUTH_CHALLENGE","nonce":"AAAA"}',
+        "[" * 60_000,
+        "NaN",
+        "null",
+    ],
+)
+def test_what_does_not_fit_is_refused(text: str) -> None:
+    with pytest.raises(WireError):
+        decode(text, TO_SERVER)
+
+
+def test_an_error_names_the_message_and_never_its_content() -> None:
+    with pytest.raises(WireError) as caught:
+        decode('{"type":"JOIN","room":"a","token":12345678,"role":"worker"}', TO_SERVER)
+    assert "JOIN" in str(caught.value)
+    assert "12345678" not in str(caught.value)
+
+
+def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(WireError, match="at most 1024"):
+        decode('{"type":"BEAT"}' + " " * 1024, UNPROVEN)
+
+
+def test_before_trust_nothing_but_trust_can_be_said() -> None:
+    assert set(UNPROVEN.messages) == {
+        "AUTH_CHALLENGE",
+        "AUTH_RESPONSE",
+        "AUTH_SUCCESS",
+        "AUTH_FAILURE",
+        "BEAT",
+        "BYE",
+    }
+
+
+def test_names_on_the_wire_are_the_contracts_own() -> None:
+    assert tag_of(AuthChallenge) == "AUTH_CHALLENGE"
+    assert json.loads(encode(AuthChallenge(b"\0" * 32)))["type"] == "AUTH_CHALLENGE"
+
+
+def test_secrets_are_not_in_a_repr() -> None:
+    assert "hush" not in repr(Join(room="r", token="hush", role=Role.CLIENT))  # type: ignore[arg-type]
+    assert "n" * 32 not in repr(AuthResponse(b"n" * 32, b"p" * 32))
+
+
+def test_both_directions_share_what_both_may_say() -> None:
+    offer = Offer(peer="p", sdp="s")  # type: ignore[arg-type]
+    assert decode(encode(offer), TO_SERVER) == decode(encode(offer), FROM_SERVER) == offer
+    fault = Fault(FaultCode.STALLED, "x")
+    assert decode(encode(fault), TO_WORKER) == decode(encode(fault), TO_CLIENT) == fault
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.binary(min_size=1, max_size=100))
+def test_a_piece_survives_the_wire(transfer: int, offset: int, payload: bytes) -> None:
+    got_transfer, got_offset, got = unpack_piece(pack_piece(transfer, offset, payload))
+    assert (got_transfer, got_offset, bytes(got)) == (transfer, offset, payload)
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_HEADER.size, PIECE_HEADER.size + PIECE_MAX + 1])
+def test_a_piece_of_impossible_size_is_refused(size: int) -> None:
+    with pytest.raises(WireError):
+        unpack_piece(b"\0" * size)

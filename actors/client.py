@@ -34,7 +34,6 @@ from actors.events import (
     TellLink,
     Trusted,
     Wanted,
-    Watch,
 )
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from protocol.faults import Fault, FaultCode
@@ -42,7 +41,6 @@ from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import JobAccepted, JobEnded, JobStarted, LogLines, ModelStarted, Outcome, Progress
 from protocol.signaling import WorkerShown
 from protocol.status import Status
-
 
 ELSEWHERE = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
 """Refusals after which another worker of the room may still say yes."""
@@ -190,10 +188,11 @@ def _classify_refusal(quest: Quest, event: Refused) -> object:
     """Who asked for the best gets the next best, who chose from the list chooses again, who named one hears why."""
     if event.peer != quest.peer or quest.job is not None or quest.wanted is None:
         return Stale()
-    if isinstance(quest.wanted.choice, Direct) or event.fault.code not in ELSEWHERE:
+    choice = quest.wanted.choice
+    if isinstance(choice, Direct) or event.fault.code not in ELSEWHERE:
         return event
     quest = evolve(quest, tried=quest.tried | {event.peer}, peer=None)
-    return _best(quest, event.fault) if isinstance(quest.wanted.choice, Best) else Shown(quest, fitting(quest))
+    return _best(quest, event.fault) if isinstance(choice, Best) else Shown(quest, fitting(quest))
 
 
 def _classify_loss(quest: Quest, event: LinkLost) -> object:
@@ -263,9 +262,9 @@ def send(quest: Quest, event: JobAccepted) -> Step[Quest]:
     return Step(evolve(quest, job=event.job), (NO_TIMEOUT, SendPackage(quest.link, event.job)))
 
 
-def watch(quest: Quest, event: JobStarted) -> Step[Quest]:
-    """It trains."""
-    return Step(quest, (Watch(event),))
+def settle(quest: Quest, _event: JobStarted) -> Step[Quest]:
+    """It trains; what it says of itself goes straight to the view."""
+    return Step(quest)
 
 
 def fetch(quest: Quest, event: JobEnded) -> Step[Quest]:
@@ -380,7 +379,7 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(Lapsed, AVAILABLE, BUSY),
 
     # the job
-    row(RESERVED,  JobStarted,  BUSY,      watch),
+    row(RESERVED,  JobStarted,  BUSY,      settle),
     quiet(JobStarted, AVAILABLE, BUSY),
     row(BUSY,      JobEnded,    BUSY,      fetch),
     quiet(JobEnded, AVAILABLE, RESERVED),

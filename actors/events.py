@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from protocol.faults import Fault
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import JobEnded, JobStarted, Outcome, SubmitJob
+from protocol.jobs import JobEnded, Outcome, SubmitJob
 from protocol.signaling import WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Binding
@@ -390,13 +390,6 @@ class SendPackage:
 
     link: LinkId
     job: JobId
-
-
-@frozen
-class Watch:
-    """To the view: the job runs."""
-
-    started: JobStarted
 
 
 # -------- said by the courier

@@ -1,0 +1,168 @@
+"""The client program: one wish, carried to one worker and back."""
+
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+
+from actors.actor import Actor
+from actors.client import CLIENT, Quest
+from actors.events import (
+    Ask,
+    Best,
+    Direct,
+    Drain,
+    Entered,
+    EnterFailed,
+    Heard,
+    LinkLost,
+    OpenLink,
+    Picked,
+    Refused,
+    ResultHere,
+    ResultLost,
+    ResultSafe,
+    RoomPass,
+    RosterIs,
+    SendFailed,
+    SendPackage,
+    ShowRoster,
+    Trusted,
+    Wanted,
+)
+from actors.router import Route
+from protocol.ids import LinkId, RoomId
+from protocol.jobs import JobKind, JobStarted, LogLines, ModelStarted, Progress, SubmitJob
+from protocol.signaling import WorkerShown
+from protocol.status import Role
+from protocol.trust import Secret
+from rtc.app.house import House, Routes, open_house
+from rtc.bridge import Bridge
+from rtc.config import Config
+from rtc.courier import Courier
+from rtc.errors import RtcError
+from rtc.jobs.package import inspect_package
+from rtc.jobs.results import choose_output, final_losses
+from rtc.view.base import ClientView, Losses
+
+
+@frozen
+class ClientOrder:
+    """What somebody who starts a client may say."""
+
+    config: Config
+    package: Path
+    room: RoomId
+    token: str = field(repr=False)
+    choice: Direct | Best | Ask
+    secret: Secret | None = None
+    min_memory_mb: int = 0
+    output: Path | None = None
+    kind: JobKind = JobKind.TRAIN
+
+
+async def run_client(order: ClientOrder, *, bridge: Bridge, view: ClientView, drain: trio.Event) -> Path:
+    """Have a package run by a worker; returns the folder with what it made.
+
+    Raises:
+        RtcError: anything but a finished job with its result here; its exit code tells which.
+    """
+    await trio.to_thread.run_sync(inspect_package, order.package)
+    output = choose_output(order.package, order.output)
+    size = (await trio.Path(order.package).stat()).st_size
+    submit = SubmitJob(order.kind, order.package.name[-200:], size)
+    front = _Front(view)
+    async with open_house(
+        bridge=bridge, config=order.config, role=Role.CLIENT, secret=order.secret, heard=front.heard, tap=front.tap
+    ) as house:
+        front.house = house
+        client = Actor(CLIENT, Quest(), house.router.outbox)
+        courier = Courier(order.package, output, order.config.chunk_size, house.links, house.router, view)
+        house.route(_routes(client.inbox.put, courier, front))
+        await house.adapters.start(courier.run)
+        await house.actors.start(client.run)
+        house.actors.start_soon(house.drain_when, drain)
+        room_pass = RoomPass(Role.CLIENT, order.room, order.token)
+        house.post(Wanted(room_pass, order.choice, submit, order.min_memory_mb, order.config.connection_timeout))
+        await house.finished.wait()
+        last = house.last
+    models, losses = await trio.to_thread.run_sync(_made, output, courier.models)
+    if last.fault is not None:
+        if courier.models or output.exists():
+            view.step(f"What there is of it lies in {output}")
+        raise RtcError.of(last.fault)
+    view.finished(last.ended.text if last.ended else "Done.", output, models, losses)
+    return output
+
+
+def _made(output: Path, folders: tuple[Path, ...]) -> tuple[tuple[str, ...], tuple[Losses, ...]]:
+    found = {losses.model: losses for losses in final_losses(output)} if output.exists() else {}
+    names = tuple(folder.name for folder in folders)
+    return names, tuple(
+        Losses(found[name].train, found[name].val) if name in found else Losses(None, None) for name in names
+    )
+
+
+def _routes(client: Route, courier: Courier, front: "_Front") -> Routes:
+    heard = (Wanted, Picked, RosterIs, Refused, LinkLost, Trusted, Heard, Entered, EnterFailed, Drain)
+    from_courier = (SendFailed, ResultSafe, ResultHere, ResultLost)
+    return {kind: (client,) for kind in (*heard, *from_courier)} | {
+        SendPackage: (courier.send,),
+        ShowRoster: (front.show_roster,),
+    }
+
+
+@define
+class _Front:
+    """Between the house and the person: what happens becomes lines of the view, and the view's answer an event."""
+
+    view: ClientView
+    house: House | None = None
+    _workers: tuple[WorkerShown, ...] = ()
+    _changed: trio.Event = field(factory=trio.Event)
+    _asking: bool = False
+
+    async def heard(self, house: House, link: LinkId, message: Any) -> None:
+        """What the worker says of the job goes straight to the view; the rest is for the Client to decide on."""
+        if isinstance(message, ModelStarted | Progress | LogLines):
+            self.view.news(message)
+            await trio.lowlevel.checkpoint()
+            return
+        if isinstance(message, JobStarted):
+            self.view.started(message.models)
+        await house.router.outbox.admit(Heard(link, message))
+
+    def tap(self, effect: Any) -> None:
+        """Tell the steps on the way."""
+        match effect:
+            case Entered():
+                self.view.step(f"In room {effect.room} as {effect.peer}")
+            case OpenLink():
+                self.view.step(f"Asking {effect.peer} for a link")
+            case Refused():
+                self.view.warn(f"{effect.peer}: {effect.fault.text}")
+            case Trusted() if self.house is not None:
+                path = self.house.links.path(effect.link)
+                proof = "room secret proven on both sides" if effect.proven else "no room secret asked for"
+                self.view.step(f"Linked to {effect.peer} ({path}, {proof})")
+            case SendPackage():
+                self.view.step(f"The worker takes the job, as {effect.job}")
+            case _:
+                return
+
+    def show_roster(self, effect: ShowRoster) -> None:
+        """Let the person choose; a list that changes meanwhile is shown as it is now."""
+        assert self.house is not None, "the roster comes from a house"
+        self._workers = effect.workers
+        self._changed.set()
+        self._changed = trio.Event()
+        if not self._asking:
+            self._asking = True
+            self.house.actors.start_soon(self._ask)
+
+    async def _ask(self) -> None:
+        assert self.house is not None, "asked from within a house"
+        peer = await self.view.choose(lambda: self._workers, lambda: self._changed.wait())
+        self._asking = False
+        self.house.post(Picked(peer))

@@ -1,0 +1,234 @@
+"""The worker program: one GPU, offered to a room."""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import field, frozen
+
+from actors.actor import Actor
+from actors.events import (
+    Deliver,
+    Drain,
+    Enter,
+    Entered,
+    EnterFailed,
+    Forget,
+    Heard,
+    JobOver,
+    LineDown,
+    LinkLost,
+    Listen,
+    Offered,
+    PackageArrived,
+    PackageFailed,
+    Prepare,
+    ResultGone,
+    RoomPass,
+    Say,
+    StartJob,
+    StatusIs,
+    Submitted,
+    Ticket,
+    Trusted,
+    TurnAway,
+)
+from actors.router import Route
+from actors.worker import WORKER, Hold
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, LinkId, RoomId
+from protocol.jobs import SubmitJob
+from protocol.session_string import SessionString
+from protocol.signaling import Refuse
+from protocol.status import Role, Status, WorkerFacts
+from protocol.trust import Secret
+from rtc.app.house import House, Routes, open_house
+from rtc.bridge import Bridge
+from rtc.config import Config
+from rtc.desk import Bench, Desk
+from rtc.errors import RtcError
+from rtc.gpu import read_gpu
+from rtc.jobs.sleap_nn import Accelerator, find_sleap_nn, sleap_nn_version
+from rtc.version import VERSION
+
+log = logging.getLogger("rtc.worker")
+
+PACKAGE_MAX = 100 * 10**9
+"""Bytes of the largest package taken; the same bound as for what it unpacks to."""
+KEY_BYTES = 24
+"""Of a job's key: 192 random bits."""
+STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it.")
+
+
+@frozen
+class WorkerOrder:
+    """What somebody who starts a worker may say."""
+
+    config: Config
+    room: RoomId | None = None
+    token: str | None = field(default=None, repr=False)
+    secret: Secret | None = None
+    name: str | None = None
+    work: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "work")
+    results: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "results")
+    sleap_nn: str | None = None
+    package_max: int = PACKAGE_MAX
+
+
+@frozen
+class WorkerReady:
+    """The worker is in its room."""
+
+    room: RoomId
+    token: str = field(repr=False)
+    session: SessionString
+    facts: WorkerFacts
+
+
+async def run_worker(
+    order: WorkerOrder,
+    *,
+    bridge: Bridge,
+    drain: trio.Event,
+    say: Callable[[str], None],
+    task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a room until drained. Cancelling ends a running job as well.
+
+    Raises:
+        RtcError: the worker could not begin, or its room was taken from it.
+    """
+    sleap_nn = find_sleap_nn(order.sleap_nn)
+    for folder in (order.work, order.results):
+        _make_private(folder)
+    facts, gpu, accelerator = _facts(order)
+    bench = Bench(order.work, order.results, sleap_nn, accelerator, gpu, order.config.chunk_size, order.package_max)
+    async with open_house(
+        bridge=bridge,
+        config=order.config,
+        role=Role.WORKER,
+        secret=order.secret,
+        heard=_heard,
+        stopping=STOPPED,
+        tap=partial(_narrate, say),
+    ) as house:
+        worker = Actor(WORKER, Hold(), house.router.outbox)
+        desk = Desk(bench, house.links, house.router)
+        house.route(_routes(worker.inbox.put, desk))
+        house.route({Entered: (_once(order, facts, task_status.started),)})
+        await house.adapters.start(desk.run)
+        await house.actors.start(worker.run)
+        house.actors.start_soon(house.drain_when, drain)
+        house.post(Enter(RoomPass(Role.WORKER, order.room, order.token, facts), order.config.connection_timeout))
+        await house.finished.wait()
+        fault = house.last.fault
+    if fault is not None:
+        raise RtcError.of(fault)
+
+
+def _routes(worker: Route, desk: Desk) -> Routes:
+    heard = (Offered, Heard, Submitted, PackageArrived, PackageFailed, JobOver, ResultGone, LinkLost, Trusted)
+    return {kind: (worker,) for kind in (*heard, Drain, EnterFailed)} | {
+        Prepare: (desk.prepare,),
+        StartJob: (desk.start,),
+        Listen: (desk.listen,),
+        Deliver: (desk.deliver,),
+        Forget: (desk.forget,),
+    }
+
+
+async def _heard(house: House, link: LinkId, message: Any) -> None:
+    """What a trusted client says; a wish for a job gets a fresh ticket, to be used if it is granted."""
+    if isinstance(message, SubmitJob):
+        stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime())
+        ticket = Ticket(JobId(f"job-{stamp}-{secrets.token_hex(4)}"), secrets.token_urlsafe(KEY_BYTES))
+        await house.router.outbox.admit(Submitted(link, message, ticket))
+    else:
+        await house.router.outbox.admit(Heard(link, message))
+
+
+def _once(order: WorkerOrder, facts: WorkerFacts, started: Callable[[WorkerReady], None]) -> Route:
+    """Tell the program around us the first time we are in; later returns are the line's own affair."""
+    told = False
+
+    def entered(event: Entered) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            session = SessionString(event.room, event.token, event.peer, order.config.signaling_websocket)
+            started(WorkerReady(event.room, event.token, session, facts))
+
+    return entered
+
+
+def _facts(order: WorkerOrder) -> tuple[WorkerFacts, str | None, Accelerator]:
+    gpu = read_gpu()
+    hostname = socket.gethostname()
+    facts = WorkerFacts(
+        status=Status.AVAILABLE,
+        name=order.name or hostname[:64],
+        hostname=hostname,
+        gpu=gpu.name,
+        memory_mb=gpu.memory_mb,
+        sleap_nn=sleap_nn_version() or "unknown",
+        cuda=gpu.cuda,
+        version=VERSION,
+    )
+    return facts, gpu.uuid, "auto" if gpu.memory_mb else "cpu"
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        text = f"The folder {folder.name!r} cannot be used ({error.strerror}). Choose another with --work-dir or --results-dir."
+        raise RtcError(FaultCode.USAGE, text) from None
+
+
+def _narrate(say: Callable[[str], None], effect: Any) -> None:
+    """The worker's own log, told from what passes through the router."""
+    text = _sentence(effect)
+    if text:
+        log.info(text)
+        say(text)
+
+
+def _sentence(effect: Any) -> str | None:
+    match effect:
+        case Offered():
+            return f"Offer received from {effect.peer}."
+        case TurnAway():
+            return f"Offer of {effect.peer} rejected: {effect.fault.code.value}."
+        case Say(message=Refuse()):
+            return f"Rejection sent to {effect.message.peer}."
+        case Trusted():
+            proof = "proved the room secret" if effect.proven else "is let in without a secret"
+            return f"{effect.peer} {proof}."
+        case Submitted():
+            return f"Job {effect.ticket.job}: {effect.submit.name}, {effect.submit.size / 1e6:.1f} MB."
+        case PackageFailed():
+            return f"Job {effect.job} cannot run: {effect.fault.text}"
+        case JobOver():
+            return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
+        case ResultGone():
+            return f"Result of {effect.job} " + ("delivered." if effect.fault is None else "kept, as nobody took it.")
+        case StatusIs():
+            return f"Status: {effect.status.value}."
+        case LinkLost(fault=Fault()):
+            return f"Link closed: {effect.fault.text}"
+        case LineDown():
+            return effect.text
+        case Entered():
+            return f"In room {effect.room} as {effect.peer}."
+        case EnterFailed():
+            return effect.fault.text
+    return None

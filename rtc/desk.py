@@ -1,0 +1,236 @@
+"""The worker's job desk: takes a package, runs it, packs what it made, and hands that over.
+
+One job at a time, as the Worker's table promises. Every folder it makes is gone when the job is, but for the results
+that nobody has fetched yet: those wait in the results folder.
+"""
+
+import logging
+import shutil
+from functools import partial
+from pathlib import Path
+
+import trio
+from attrs import define, field, frozen
+
+from actors.events import (
+    Deliver,
+    Forget,
+    JobOver,
+    Listen,
+    PackageArrived,
+    PackageFailed,
+    Prepare,
+    ResultGone,
+    StartJob,
+    Ticket,
+)
+from actors.router import Router
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, LinkId
+from protocol.jobs import Outcome
+from rtc.errors import RtcError
+from rtc.jobs.archive import unpack
+from rtc.jobs.launcher import JobResult, run_job
+from rtc.jobs.newsreel import Newsreel
+from rtc.jobs.package import Plan, read_plan
+from rtc.jobs.results import pack_results
+from rtc.jobs.sleap_nn import Accelerator
+from rtc.links import Links
+from rtc.transfer import receive_file, send_file
+
+log = logging.getLogger("rtc.desk")
+
+CATCH_UP_TIME = 5.0
+"""Seconds that the last news may take before the end of the job is told."""
+CLEAN_TIME = 30.0
+"""Seconds that removing a job's folder may take when the program is being stopped."""
+GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the result could be sent; it is kept on the worker.")
+
+
+@frozen
+class Bench:
+    """Where and with what jobs are run."""
+
+    work: Path
+    """A job's folder lives here while it runs."""
+    results: Path
+    """Results wait here until they are fetched."""
+    sleap_nn: Path
+    accelerator: Accelerator
+    gpu: str | None
+    chunk_size: int
+    package_max: int
+    """Bytes of the largest package that is taken."""
+
+
+@define
+class _Job:
+    ticket: Ticket
+    name: str
+    folder: Path
+    listener: LinkId
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    plan: Plan | None = None
+    reel: Newsreel | None = None
+
+
+@define
+class Desk:
+    """Sync methods are the router's doors; the work is done in the nursery of `run`."""
+
+    bench: Bench
+    links: Links
+    router: Router
+    _job: _Job | None = None
+    _nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled; a running job's processes end, and its folder goes, before this returns."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    # -------- the router's doors
+
+    def prepare(self, effect: Prepare) -> None:
+        """Take this package."""
+        job = effect.ticket.job
+        self._job = _Job(effect.ticket, effect.submit.name, self.bench.work / job, effect.link)
+        self._begin(self._prepare, self._job)
+
+    def start(self, effect: StartJob) -> None:
+        """Run it."""
+        job = self._named(effect.job)
+        if job is not None:
+            self._begin(self._run, job)
+
+    def listen(self, effect: Listen) -> None:
+        """Its owner is back, on this link."""
+        job = self._named(effect.job)
+        if job is not None:
+            job.listener = effect.link
+            if job.reel is not None:
+                job.reel.again()
+
+    def deliver(self, effect: Deliver) -> None:
+        """Send its result."""
+        self._begin(self._deliver, effect)
+
+    def forget(self, effect: Forget) -> None:
+        """It will not be."""
+        job = self._named(effect.job)
+        if job is not None:
+            job.scope.cancel()
+
+    # -------- the work
+
+    def _named(self, job: JobId) -> _Job | None:
+        return self._job if self._job is not None and self._job.ticket.job == job else None
+
+    def _begin(self, work: object, *args: object) -> None:
+        assert self._nursery is not None, "the desk is asked while it runs"
+        self._nursery.start_soon(work, *args)  # type: ignore[arg-type]
+
+    async def _prepare(self, job: _Job) -> None:
+        """From the first byte to an unpacked package whose plan is understood."""
+        ready = False
+        try:
+            with job.scope:
+                job.plan = await self._take_package(job)
+                ready = True
+            if ready:
+                self.router.outbox.put(PackageArrived(job.ticket.job))
+        except RtcError as error:
+            self.router.outbox.put(PackageFailed(job.ticket.job, error.fault))
+        except OSError as error:
+            fault = Fault(
+                FaultCode.DISK_FULL, f"The worker could not keep the package ({error.strerror}). Tell its owner."
+            )
+            self.router.outbox.put(PackageFailed(job.ticket.job, fault))
+        finally:
+            if not ready:
+                await _remove(job.folder)
+
+    async def _take_package(self, job: _Job) -> Plan:
+        lane = self.links.lane(job.listener)
+        if lane is None:
+            raise RtcError.of(GONE)
+        await trio.Path(job.folder).mkdir(mode=0o700, parents=True)
+        archive = await receive_file(lane, job.folder, max_size=self.bench.package_max)
+        folder = job.folder / "package"
+        await unpack(archive, folder)
+        await trio.Path(archive).unlink()
+        return await trio.to_thread.run_sync(read_plan, folder)
+
+    async def _run(self, job: _Job) -> None:
+        """Train, pack, say how it went. Cancelled only with the whole program."""
+        try:
+            result = await self._train(job)
+            over = await self._pack(job, result)
+        finally:
+            await _remove(job.folder)
+        self.router.outbox.put(over)
+
+    async def _train(self, job: _Job) -> JobResult:
+        assert job.plan is not None, "only what was unpacked is run"
+        job.reel = Newsreel(job.ticket.job, partial(self._tell, job))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(job.reel.run)
+            result = await run_job(
+                job.ticket.job,
+                job.plan,
+                job.folder / "package",
+                sleap_nn=self.bench.sleap_nn,
+                accelerator=self.bench.accelerator,
+                gpu=self.bench.gpu,
+                emit=job.reel.push,
+            )
+            with trio.move_on_after(CATCH_UP_TIME):
+                await job.reel.caught_up()
+            nursery.cancel_scope.cancel()
+        return result
+
+    async def _tell(self, job: _Job, news: object) -> None:
+        link = self.links.link(job.listener)
+        if link is None:
+            await trio.lowlevel.checkpoint()
+            return
+        await link.until_roomy()
+        link.say(news)
+
+    async def _pack(self, job: _Job, result: JobResult) -> JobOver:
+        assert job.plan is not None, "only what was unpacked is run"
+        name, archive = job.ticket.job, self._archive(job.ticket.job)
+        try:
+            await pack_results(job.folder / "package", job.plan, archive)
+        except OSError as error:
+            log.warning("the result of %s could not be packed: %s", name, error.strerror)
+            kept = self.bench.results / f"{name}.kept"
+            await trio.Path(job.folder).rename(kept)
+            text = f"The result could not be packed ({error.strerror}); its files are kept on the worker. {result.text}"
+            return JobOver(name, Outcome.FAILED, text[:2000], result=False)
+        return JobOver(name, result.outcome, result.text, result=True)
+
+    def _archive(self, job: JobId) -> Path:
+        return self.bench.results / f"{job}.zip"
+
+    async def _deliver(self, effect: Deliver) -> None:
+        """Send the result; it is deleted only when the other side has it, whole and verified."""
+        lane, archive = self.links.lane(effect.link), self._archive(effect.job)
+        fault: Fault | None = None
+        try:
+            if lane is None:
+                raise RtcError.of(GONE)
+            if await trio.Path(archive).exists():
+                await send_file(lane, archive, name=f"{effect.job}.zip", chunk_size=self.bench.chunk_size)
+                await trio.Path(archive).unlink()
+        except RtcError as error:
+            fault = error.fault
+            log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)
+        self.router.outbox.put(ResultGone(effect.job, effect.link, fault))
+
+
+async def _remove(folder: Path) -> None:
+    """Remove a job's folder, also while being cancelled."""
+    with trio.move_on_after(CLEAN_TIME, shield=True):
+        await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))

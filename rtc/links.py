@@ -1,0 +1,243 @@
+"""All links of one program: asks for them, answers for them, sets an Auth before each, and routes what is heard.
+
+Rule of the room: an unproven link knows only its Auth. `Trusted` is what opens the way to anything else, text and bulk
+alike.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from actors.actor import Actor
+from actors.auth import GUARD, PROVER, Post
+from actors.events import (
+    AcceptLink,
+    Answered,
+    AnswerReady,
+    CloseLink,
+    Distrusted,
+    Drain,
+    Entered,
+    LinkLost,
+    LinkUp,
+    OfferReady,
+    OpenLink,
+    Refused,
+    TellLink,
+    Trusted,
+)
+from actors.router import Router
+from protocol.faults import Fault, FaultCode
+from protocol.ids import LinkId, PeerId, RoomId
+from protocol.status import Role
+from protocol.transfer import FileWords
+from protocol.trust import NONCE_BYTES, Binding, Secret
+from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
+from rtc.bridge import Bridge, Peer, open_peer
+from rtc.errors import RtcError
+from rtc.ice import IceServer
+from rtc.link import Link, open_link
+from rtc.transfer import TransferLane
+
+CONNECT_TIME = 20.0
+"""Seconds from answer to open link; aiortc alone would try for more than a minute before it says there is no way."""
+PARTING_TIME = 4.0
+"""Seconds that good-byes may take when the program is stopped."""
+
+
+@define
+class _Held:
+    """One link, from the wish for it to its end."""
+
+    name: LinkId
+    peer: PeerId
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    answer: Any = field(factory=lambda: trio.open_memory_channel[str](1))
+    auth: Actor[Post] | None = None
+    link: Link | None = None
+    path: str = "none"
+    lane: TransferLane | None = None
+    parting: Fault | None = None
+
+
+@define
+class Links:
+    """Sync methods are the router's doors; everything that waits runs in the nursery of `run`."""
+
+    bridge: Bridge
+    router: Router
+    role: Role
+    secret: Secret | None
+    heard: Callable[[LinkId, Any], Awaitable[None]]
+    """Takes what a trusted peer said; file words excepted, which go to the link's transfer lane."""
+    ice_servers: tuple[IceServer, ...] = ()
+    patience: float = CONNECT_TIME
+    stopping: Fault | None = None
+    """What peers are told when the whole program is cancelled."""
+    _room: RoomId | None = None
+    _name: PeerId | None = None
+    _held: dict[LinkId, _Held] = field(factory=dict)
+    _nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold links until cancelled; then say good-bye on each, within `PARTING_TIME`."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def lane(self, name: LinkId) -> TransferLane | None:
+        """Where files go over a trusted link; None when it is gone."""
+        held = self._held.get(name)
+        return held.lane if held is not None else None
+
+    def link(self, name: LinkId) -> Link | None:
+        """An open link; None when it is gone or not there yet."""
+        held = self._held.get(name)
+        return held.link if held is not None else None
+
+    def path(self, name: LinkId) -> str:
+        """Which way an open link's packets go: "direct" or "relayed"."""
+        held = self._held.get(name)
+        return held.path if held is not None else "none"
+
+    # -------- the router's doors
+
+    def entered(self, event: Entered) -> None:
+        """Our own name is part of every proof."""
+        self._room, self._name = event.room, event.peer
+
+    def ask(self, effect: OpenLink) -> None:
+        """Ask a worker for a link."""
+        self._start(_Held(effect.link, effect.peer), None)
+
+    def accept(self, effect: AcceptLink) -> None:
+        """Answer a client's offer."""
+        self._start(_Held(effect.link, effect.peer), effect.sdp)
+
+    def answered(self, event: Answered) -> None:
+        """The worker's half came; a second one is nobody's."""
+        for held in self._held.values():
+            if held.peer == event.peer and held.link is None:
+                try:
+                    held.answer[0].send_nowait(event.sdp)
+                except trio.WouldBlock:
+                    return
+
+    def refused(self, event: Refused) -> None:
+        """No link will come of this; one that is open already is not touched by a late refusal."""
+        for held in self._held.values():
+            if held.peer == event.peer and held.link is None:
+                self._part(held, event.fault)
+
+    def trusted(self, event: Trusted) -> None:
+        """The one place where a link's way into the program opens."""
+        held = self._held.get(event.link)
+        if held is None or held.link is None:
+            return
+        link = held.link
+        into, words = trio.open_memory_channel[FileWords](64)
+        held.lane = TransferLane(say=link.say, words=words, send_piece=link.send_piece, pieces=link.pieces)
+        link.when_lost(into.close)
+        vocabulary: Vocabulary[Any] = TO_WORKER if self.role is Role.WORKER else TO_CLIENT
+
+        async def route(message: Any) -> None:
+            if isinstance(message, FileWords):
+                try:
+                    await into.send(message)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return  # the transfer is over; its last words have no reader
+            else:
+                await self.heard(event.link, message)
+
+        link.trust(vocabulary, route)
+
+    def distrusted(self, effect: Distrusted) -> None:
+        """End it."""
+        self.close(CloseLink(effect.link, effect.fault))
+
+    def tell(self, effect: TellLink) -> None:
+        """Say this to the peer, if the link is still there."""
+        link = self.link(effect.link)
+        if link is not None:
+            link.say(effect.message)
+
+    def close(self, effect: CloseLink) -> None:
+        """End it, after what was said has left."""
+        held = self._held.get(effect.link)
+        if held is not None:
+            self._part(held, effect.fault)
+
+    def drain(self, event: Drain) -> None:
+        """Each Auth hears of it; trusted links are the actors' own to end."""
+        for held in self._held.values():
+            if held.auth is not None:
+                held.auth.inbox.put(event)
+
+    # -------- one link's life
+
+    def _start(self, held: _Held, offer: str | None) -> None:
+        assert self._nursery is not None, "links are asked for while they run"
+        self._held[held.name] = held
+        self._nursery.start_soon(self._live, held, offer)
+
+    def _part(self, held: _Held, fault: Fault | None) -> None:
+        held.parting = fault
+        held.scope.cancel()
+
+    async def _live(self, held: _Held, offer: str | None) -> None:
+        """From the wish to `LinkLost`, which is said exactly once, whatever happens in between."""
+        fault: Fault | None = self.stopping
+        try:
+            with held.scope:
+                async with open_peer(self.bridge, self.ice_servers) as wire:
+                    fault = await self._connect_and_serve(held, wire, offer)
+            if held.scope.cancelled_caught:
+                fault = held.parting
+        except RtcError as error:
+            fault = error.fault
+        finally:
+            del self._held[held.name]
+            self.router.outbox.put(LinkLost(held.name, fault))
+
+    async def _connect_and_serve(self, held: _Held, wire: Peer, offer: str | None) -> Fault | None:
+        if offer is None:
+            self.router.outbox.put(OfferReady(held.peer, await wire.offer()))
+            await wire.accept(await held.answer[1].receive())
+        else:
+            self.router.outbox.put(AnswerReady(held.peer, await wire.answer(offer)))
+        await wire.wait_open(self.patience)
+        held.path = wire.path_kind
+        binding = self._bind(held, wire)
+        async with open_link(wire, name=held.name) as link:
+            held.link = link
+            try:
+                await self._serve(held, link, binding)
+            except trio.Cancelled:
+                with trio.move_on_after(PARTING_TIME, shield=True):
+                    await link.aclose(held.parting or self.stopping)
+                raise
+        return link.fault
+
+    async def _serve(self, held: _Held, link: Link, binding: Binding) -> None:
+        """Auth hears the link until it trusts; then the link's own route carries on until the link ends."""
+        table = GUARD if self.role is Role.WORKER else PROVER
+        held.auth = auth = Actor(table, Post(self.secret), self.router.outbox)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(auth.run)
+            auth.inbox.put(LinkUp(held.name, held.peer, binding, secrets.token_bytes(NONCE_BYTES)))
+            link.route = auth.inbox.admit
+            await link.lost.wait()
+            auth.inbox.put(LinkLost(held.name, link.fault))
+            auth.inbox.finish()
+
+    def _bind(self, held: _Held, wire: Peer) -> Binding:
+        """What both ends must see alike: who they are, and the certificates DTLS really verified."""
+        if self._room is None or self._name is None:
+            raise RtcError(FaultCode.LINK_FAILED, "The link came before the room. Try again.")
+        ours, theirs = wire.local_print, wire.remote_print
+        if self.role is Role.WORKER:
+            return Binding(self._room, self._name, held.peer, ours, theirs)
+        return Binding(self._room, held.peer, self._name, theirs, ours)

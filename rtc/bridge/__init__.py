@@ -1,0 +1,10 @@
+"""The asyncio room: the only place that knows asyncio, aiortc, aioice and trio-asyncio.
+
+Rule of the room: everything it offers is trio-flavoured. No future, no `CancelledError` and no exception class of
+asyncio or aiortc leaves it; what goes wrong leaves as `RtcError` or as the end of a peer's intakes.
+"""
+
+from rtc.bridge.loop import Bridge, open_bridge
+from rtc.bridge.peer import Peer, open_peer
+
+__all__ = ["Bridge", "Peer", "open_bridge", "open_peer"]

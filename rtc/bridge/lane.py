@@ -1,0 +1,97 @@
+"""One data channel, seen from trio: sends that wait for room, and an intake for what comes."""
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+from aiortc import InvalidStateError
+
+from actors.mailbox import Overrun
+from protocol.faults import FaultCode
+from rtc.errors import RtcError
+from rtc.intake import Intake
+
+if TYPE_CHECKING:
+    from aiortc import RTCDataChannel
+
+    from rtc.bridge.peer import Peer
+
+T = TypeVar("T", bound="str | bytes")
+
+
+class DataLane(Generic[T]):
+    """Made and fed by its peer; `kind` is what may come on it, anything else ends the peer."""
+
+    def __init__(self, peer: "Peer", kind: type[T], *, room: int, high: int, low: int) -> None:
+        self.intake: Intake[T] = Intake(room)
+        self.open = False
+        self.closed = trio.Event()
+        self._peer = peer
+        self._kind = kind
+        self._high = high
+        self._low = low
+        self._posted = 0
+        self._senders = trio.lowlevel.ParkingLot()
+        self._channel: RTCDataChannel | None = None
+
+    def attach(self, channel: "RTCDataChannel") -> None:
+        """asyncio-flavoured: connect to aiortc's channel. Callbacks must not raise: pyee would end the transport."""
+        self._channel = channel
+        channel.bufferedAmountLowThreshold = self._low
+        channel.on("open", self._on_open)
+        channel.on("message", self._on_message)
+        channel.on("bufferedamountlow", self._senders.unpark_all)
+        channel.on("close", self._on_close)
+
+    async def send(self, data: T) -> None:
+        """Hand `data` over, once less than the high mark is waiting.
+
+        Raises:
+            RtcError: LINK_LOST.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._waiting() > self._high and not self._peer.over:
+            await self._senders.park()
+        if self._peer.over or not self.open:
+            raise RtcError(FaultCode.LINK_LOST, "The connection to the other side is gone.")
+        self._posted += len(data)
+        self._peer.post(self._pass_on, data)
+
+    def shut(self) -> None:
+        """asyncio-flavoured: close after what was sent; `closed` is set when the other side has it all."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def wake(self) -> None:
+        """The peer is over: senders must not wait any longer."""
+        self._senders.unpark_all()
+
+    def _waiting(self) -> int:
+        return self._posted + (self._channel.bufferedAmount if self._channel is not None else 0)
+
+    def _pass_on(self, data: T) -> None:
+        self._posted -= len(data)
+        if self._channel is None or self._peer.over:
+            return
+        try:
+            self._channel.send(data)
+        except (InvalidStateError, ValueError):  # closed meanwhile, or longer than the other side reads
+            self._peer.fail()
+        if self._channel.bufferedAmount <= self._low:
+            self._senders.unpark_all()  # it left at once, so the mark was never crossed and no event comes
+
+    def _on_open(self) -> None:
+        self.open = True
+        self._peer.lane_opened()
+
+    def _on_close(self) -> None:
+        self.closed.set()
+        self._peer.lane_closed()
+
+    def _on_message(self, data: object) -> None:
+        if not isinstance(data, self._kind):
+            self._peer.fail(FaultCode.BAD_MESSAGE)
+            return
+        try:
+            self.intake.put(data)
+        except Overrun:
+            self._peer.fail(FaultCode.STALLED)

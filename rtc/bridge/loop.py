@@ -1,0 +1,212 @@
+"""The asyncio loop inside trio: opened once per process, quiet when it ends, and never the reason a program dies.
+
+aiortc starts many tasks that nobody awaits. trio-asyncio's own handler would end the whole program when one of them
+fails; ours turns the failure into the loss of the one connection it belongs to. To know whose it is, each owner has a
+`contextvars` context of its own: asyncio copies it into every task and timer, and tasks carry the owner in their name.
+"""
+
+import asyncio
+import contextvars
+import itertools
+import logging
+import traceback
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+import aioice.ice
+import trio
+import trio_asyncio
+
+from protocol.faults import FaultCode
+from rtc.errors import RtcError
+
+T = TypeVar("T")
+
+log = logging.getLogger("rtc.bridge")
+
+QUIET_TIME = 1.0
+"""Seconds that tasks left over at the end have to obey their cancellation."""
+
+_OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("rtc_bridge_owner", default="bridge")
+
+_other_addresses = aioice.ice.get_host_addresses
+
+
+def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    """aioice's list of own addresses; loopback when there is none, which aioice alone would leave out.
+
+    So a demo works on a machine without any network.
+    """
+    return _other_addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
+
+
+class Owner(Protocol):
+    """Something whose tasks run on the loop: a peer connection."""
+
+    @property
+    def over(self) -> bool:
+        """True once it has ended, when errors of its tasks are no news."""
+
+    def fail(self) -> None:
+        """One of its tasks has failed; it cannot be relied on any more. Never waits."""
+
+    async def aclose(self) -> None:
+        """End it; bounded, and harmless when repeated."""
+
+
+class Bridge:
+    """The running loop, seen from trio. Made by `open_bridge`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._context = contextvars.copy_context()
+        self._owners: dict[str, Owner] = {}
+        self._numbers = itertools.count(1)
+        loop.set_exception_handler(self._stray)
+        loop.set_task_factory(_named_task)
+
+    def adopt(self, owner: Owner) -> contextvars.Context:
+        """Take `owner` into the house: its tasks are known by the context returned, and it is closed at the end."""
+        name = f"peer-{next(self._numbers)}"
+        context = self._context.copy()
+        context.run(_OWNER.set, name)
+        self._owners[name] = owner
+        return context
+
+    def release(self, context: contextvars.Context) -> None:
+        """The owner of this context is closed; whatever its tasks still do is cancelled."""
+        name = context[_OWNER]
+        self._owners.pop(name, None)
+        for task in asyncio.all_tasks(self._loop):
+            if task.get_name() == name:
+                task.cancel()
+
+    def post(self, context: contextvars.Context, callback: Callable[..., object], *args: Any) -> None:
+        """Call something of aiortc soon, from within the loop, in the order posted. Never waits."""
+        self._loop.call_soon(callback, *args, context=context)
+
+    def spawn(self, make: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """asyncio-flavoured: start a coroutine that nobody waits for; its error, if any, is nobody's."""
+        self._loop.create_task(make()).add_done_callback(_look_at)
+
+    async def run(
+        self,
+        context: contextvars.Context,
+        make: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        timeout: float,
+        sentence: str,
+    ) -> T:
+        """Run an asyncio coroutine as a task of its own and wait for it at most `timeout` seconds.
+
+        aiortc does not stop promptly when told to; so the task is told, and left to the loop.
+
+        Raises:
+            RtcError: LINK_FAILED with `sentence`, whatever went wrong inside; an RtcError from inside as it is.
+        """
+        task = context.run(self._loop.create_task, make(*args))
+        done = trio.Event()
+        task.add_done_callback(lambda _: done.set())
+        try:
+            with trio.move_on_after(timeout):
+                await done.wait()
+        finally:
+            if not task.done():
+                task.add_done_callback(_look_at)
+                task.cancel()
+        if not task.done() or task.cancelled():
+            raise RtcError(FaultCode.LINK_FAILED, sentence)
+        error = task.exception()
+        if isinstance(error, RtcError):
+            raise error
+        if error is not None:
+            log.debug("aiortc said %s", _where(error))
+            raise RtcError(FaultCode.LINK_FAILED, sentence)
+        return task.result()
+
+    def _stray(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio's exception handler. Messages and reprs may hold what was sent, so only names are logged."""
+        error = context.get("exception")
+        name = _owner_of(context)
+        owner = self._owners.get(name)
+        expected = owner.over if owner is not None else name != "bridge"
+        level = logging.DEBUG if expected else logging.WARNING
+        log.log(level, "stray asyncio error of %s: %s", name, _where(error) if error else "a task was left unfinished")
+        if owner is not None and error is not None:
+            owner.fail()
+
+    async def aclose(self) -> None:
+        """Close whatever was left open, then cancel what still runs; both bounded."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for owner in tuple(self._owners.values()):
+                    nursery.start_soon(owner.aclose)
+            with trio.move_on_after(QUIET_TIME):
+                while tasks := asyncio.all_tasks(self._loop):
+                    await _cancelled(tasks)
+        for task in asyncio.all_tasks(self._loop):
+            # It does not obey. trio-asyncio would wait for it for ever (documented hook for such cases).
+            asyncio.tasks._unregister_task(task)
+
+
+@asynccontextmanager
+async def open_bridge() -> AsyncGenerator[Bridge, None]:
+    """The asyncio loop for as long as this context lasts; once per process, around everything that uses peers.
+
+    The loop's own nurseries would wrap an error of the body into groups of groups; hence they are left by hand,
+    after the body's error is out of their reach.
+    """
+    aioice.ice.get_host_addresses = host_addresses
+    manager = trio_asyncio.open_loop()
+    bridge = Bridge(await manager.__aenter__())
+    try:
+        yield bridge
+    finally:
+        await bridge.aclose()
+        await manager.__aexit__(None, None, None)
+
+
+def _named_task(
+    loop: asyncio.AbstractEventLoop, coro: Any, context: contextvars.Context | None = None
+) -> "asyncio.Task[Any]":
+    owner = context[_OWNER] if context is not None and _OWNER in context else _OWNER.get()
+    return asyncio.Task(coro, loop=loop, name=owner, context=context)
+
+
+def _owner_of(context: dict[str, Any]) -> str:
+    task = context.get("task") or context.get("future")
+    if isinstance(task, asyncio.Task):
+        return task.get_name()
+    held: contextvars.Context | None = getattr(context.get("handle"), "_context", None)
+    return held.get(_OWNER, "bridge") if held is not None else "bridge"
+
+
+def _where(error: BaseException) -> str:
+    """The kind of an error and the function it came from; nothing of its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {frames[-1].name}, line {frames[-1].lineno}" if frames else type(error).__name__
+
+
+def _look_at(task: "asyncio.Task[Any]") -> None:
+    """Mark a task's error as seen, or asyncio would complain that nobody did."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _cancelled(tasks: "set[asyncio.Task[Any]]") -> None:
+    """Cancel these tasks and wait until they have ended."""
+    done = trio.Event()
+    left = len(tasks)
+
+    def one_less(task: "asyncio.Task[Any]") -> None:
+        nonlocal left
+        _look_at(task)
+        left -= 1
+        if not left:
+            done.set()
+
+    for task in tasks:
+        task.add_done_callback(one_less)
+        task.cancel()
+    await done.wait()

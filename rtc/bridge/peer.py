@@ -1,0 +1,282 @@
+"""One peer connection: two data channels that both sides know beforehand, and nothing else.
+
+Both sides create the same pre-negotiated channels (RFC 8832 section 4), so offerer and answerer are the same code.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import trio
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from protocol.faults import Fault, FaultCode
+from rtc.bridge.description import UNREADABLE, read_print
+from rtc.bridge.guard import guard
+from rtc.bridge.lane import DataLane
+from rtc.bridge.loop import Bridge
+from rtc.bridge.tuning import read_in_batches
+from rtc.errors import RtcError
+from rtc.ice import IceServer
+
+T = TypeVar("T")
+
+GATHER_TIME = 15.0
+"""Seconds to collect own addresses; aioice waits up to 5 s for each STUN or TURN server."""
+CLOSE_TIME = 2.0
+"""Seconds a connection may take to close; with a silent TURN server aiortc alone would take more than 10."""
+HIGH, LOW = 1024 * 1024, 256 * 1024
+"""Bulk: senders wait above HIGH bytes and go on below LOW; measured, more only costs memory."""
+CONTROL_HIGH, CONTROL_LOW = 256 * 1024, 64 * 1024
+CONTROL_ROOM = 1024 * 1024
+"""Bytes of control messages that may be here unread; then the connection is cut."""
+BULK_ROOM = 16 * 1024 * 1024
+"""Bytes of bulk frames likewise: the leftovers of one credit window and a whole other one, with their cost."""
+
+UNPREPARED = "This machine's half of the connection could not be prepared. Check its network, then try again."
+SENTENCES = {
+    FaultCode.LINK_LOST: "The connection to the other side was lost. Try again.",
+    FaultCode.STALLED: "The other side sent more than could be read, so the connection was cut. Try again.",
+    FaultCode.BAD_MESSAGE: "The other side sent something that does not belong here. Check that both sides run "
+    "the same version.",
+}
+
+
+class Peer:
+    """One `RTCPeerConnection`, trio-flavoured. `offer` → `accept` on one side, `answer` on the other, then both
+    `wait_open`. When the connection is over, however that came, `control` and `bulk` end."""
+
+    def __init__(self, bridge: Bridge, ice_servers: tuple[IceServer, ...] = ()) -> None:
+        self._bridge = bridge
+        self._ice_servers = ice_servers
+        self._context = bridge.adopt(self)
+        self._control = DataLane(self, str, room=CONTROL_ROOM, high=CONTROL_HIGH, low=CONTROL_LOW)
+        self._bulk = DataLane(self, bytes, room=BULK_ROOM, high=HIGH, low=LOW)
+        self.control = self._control.intake
+        self.bulk = self._bulk.intake
+        self.fault: Fault | None = None
+        """Why the connection is over, when more is known than that it is."""
+        self.ended = trio.Event()
+        self._closing = False
+        self._closed = trio.Event()
+        self._settled = trio.Event()
+        self._negotiation: trio.CancelScope | None = None
+        self._pc: RTCPeerConnection | None = None
+        self._promised_print: bytes | None = None
+        self._seen_print: bytes | None = None
+        self._path_kind = "none"
+
+    async def offer(self) -> str:
+        """This side's half (SDP); carry it to the other side, and its answer to `accept`.
+
+        Raises:
+            RtcError: LINK_FAILED.
+        """
+        return await self._negotiate(self._make_offer, UNPREPARED)
+
+    async def answer(self, offer: str) -> str:
+        """The answer to another side's offer. What came from outside may be anything.
+
+        Raises:
+            RtcError: LINK_FAILED.
+        """
+        return await self._negotiate(self._make_answer, UNREADABLE, offer)
+
+    async def accept(self, answer: str) -> None:
+        """Take the answer to our offer.
+
+        Raises:
+            RtcError: LINK_FAILED.
+        """
+        await self._negotiate(self._take_answer, UNREADABLE, answer)
+
+    async def wait_open(self, timeout: float) -> None:
+        """Wait until both lanes are open, at most `timeout` seconds.
+
+        Raises:
+            RtcError: LINK_FAILED.
+        """
+        with trio.move_on_after(timeout):
+            await self._settled.wait()
+        if self.over or not self._settled.is_set():
+            raise RtcError(
+                FaultCode.LINK_FAILED,
+                "No path to the other side was found. Check that both machines may send UDP to each other, "
+                "or configure a TURN server.",
+            )
+        if self._seen_print != self._promised_print:
+            raise RtcError(FaultCode.LINK_FAILED, "The other side's certificate is not the one it announced.")
+
+    @property
+    def over(self) -> bool:
+        """True once the connection has ended, however that came."""
+        return self.ended.is_set()
+
+    @property
+    def local_print(self) -> bytes:
+        """SHA-256 of this side's DTLS certificate."""
+        prints = self._dtls().getLocalParameters().fingerprints
+        return bytes.fromhex(next(p.value for p in prints if p.algorithm == "sha-256").replace(":", ""))
+
+    @property
+    def remote_print(self) -> bytes:
+        """SHA-256 of the certificate that the other side really showed in the DTLS handshake."""
+        if self._seen_print is None:
+            raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
+        return self._seen_print
+
+    @property
+    def path_kind(self) -> str:
+        """Whether packets go "direct" or "relayed" (through a TURN server); "none" before the connection is open."""
+        return self._path_kind
+
+    @property
+    def heard_at(self) -> float:
+        """When anything last came (trio's clock)."""
+        return max(self.control.heard_at, self.bulk.heard_at)
+
+    async def send_control(self, text: str) -> None:
+        """Send on the control lane; waits while much is unsent.
+
+        Raises:
+            RtcError: LINK_LOST.
+        """
+        await self._control.send(text)
+
+    async def send_bulk(self, frame: bytes) -> None:
+        """Send on the bulk lane; waits while more than 1 MiB is unsent.
+
+        Raises:
+            RtcError: LINK_LOST.
+        """
+        await self._bulk.send(frame)
+
+    async def finish(self) -> None:
+        """Nothing more will be sent on either lane: wait until the other side has it all, or the connection is over.
+
+        As long as the other side is silent this waits; bound it. A stream reset (RFC 6525) follows the last message,
+        so its answer says that everything before has arrived.
+        """
+        if not self._control.open or not self._bulk.open:
+            return
+        for lane in (self._control, self._bulk):
+            self.post(lane.shut)
+        await self._control.closed.wait()
+        await self._bulk.closed.wait()
+
+    async def aclose(self) -> None:
+        """End the connection; at most `CLOSE_TIME` seconds, also while connecting, and harmless when repeated."""
+        if self._closing:
+            await self._closed.wait()
+            return
+        self._closing = True
+        if self._negotiation is not None:
+            self._negotiation.cancel()
+        self.fail()
+        try:
+            with trio.CancelScope(shield=True):
+                await self._close_connection()
+        finally:
+            self._bridge.release(self._context)
+            self._closed.set()
+
+    async def _close_connection(self) -> None:
+        if self._pc is None:
+            return
+        try:
+            await self._bridge.run(self._context, self._pc.close, timeout=CLOSE_TIME, sentence="It did not close.")
+        except RtcError:
+            for protocol in self._dtls().transport._connection._protocols:
+                protocol.transport.close()  # aioice did not come that far; its sockets would stay open
+
+    # called by the lanes and the bridge, from within the loop
+
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call something of aiortc soon."""
+        self._bridge.post(self._context, callback, *args)
+
+    def lane_opened(self) -> None:
+        """One lane is open; the connection is when both are."""
+        if not (self._control.open and self._bulk.open):
+            return
+        dtls = self._dtls()
+        self._seen_print = dtls._ssl.get_peer_certificate(as_cryptography=True).fingerprint(SHA256())
+        pair = dtls.transport._connection._nominated[1]
+        relayed = "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
+        self._path_kind = "relayed" if relayed else "direct"
+        read_in_batches(pair.protocol)
+        self._settled.set()
+
+    def lane_closed(self) -> None:
+        """One lane is closed; what is still on its way on the other must arrive first."""
+        if self._control.closed.is_set() and self._bulk.closed.is_set():
+            self.fail()
+
+    def fail(self, code: FaultCode = FaultCode.LINK_LOST) -> None:
+        """The connection is over; the first reason counts. Never waits."""
+        if self.over:
+            return
+        self.fault = Fault(code, SENTENCES[code])
+        self.ended.set()
+        self._settled.set()
+        for lane in (self._control, self._bulk):
+            lane.intake.end()
+            lane.wake()
+        if self._pc is not None:
+            self.post(self._hang_up)  # at once, so that the other side learns it before our owner comes round
+
+    # asyncio-flavoured
+
+    def _hang_up(self) -> None:
+        if self._pc is not None:
+            self._bridge.spawn(self._pc.close)
+
+    def _build(self) -> RTCPeerConnection:
+        servers = [RTCIceServer(s.urls, s.username, s.credential) for s in self._ice_servers]
+        pc = self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        pc.on("connectionstatechange", lambda: self.fail() if pc.connectionState in ("failed", "closed") else None)
+        self._control.attach(pc.createDataChannel("control", negotiated=True, id=0))
+        self._bulk.attach(pc.createDataChannel("bulk", negotiated=True, id=1))
+        guard(pc, lambda: self.fail(FaultCode.BAD_MESSAGE))
+        return pc
+
+    async def _make_offer(self) -> str:
+        pc = self._build()
+        await pc.setLocalDescription(await pc.createOffer())
+        return pc.localDescription.sdp
+
+    async def _make_answer(self, offer: str) -> str:
+        self._promised_print = read_print(offer)
+        pc = self._build()
+        await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await pc.setLocalDescription(await pc.createAnswer())
+        return pc.localDescription.sdp
+
+    async def _take_answer(self, answer: str) -> None:
+        self._promised_print = read_print(answer)
+        if self._pc is None:
+            raise RuntimeError("accept before offer")
+        await self._pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    async def _negotiate(self, make: Callable[..., Coroutine[Any, Any, T]], sentence: str, *args: str) -> T:
+        if self.over:
+            raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
+        with trio.CancelScope() as self._negotiation:
+            return await self._bridge.run(self._context, make, *args, timeout=GATHER_TIME, sentence=sentence)
+        raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
+
+    def _dtls(self) -> Any:
+        if self._pc is None or self._pc.sctp is None:
+            raise RtcError(FaultCode.LINK_LOST, SENTENCES[FaultCode.LINK_LOST])
+        return self._pc.sctp.transport
+
+
+@asynccontextmanager
+async def open_peer(bridge: Bridge, ice_servers: tuple[IceServer, ...] = ()) -> AsyncGenerator[Peer, None]:
+    """A peer that is closed at the end of this context."""
+    peer = Peer(bridge, ice_servers)
+    try:
+        yield peer
+    finally:
+        await peer.aclose()

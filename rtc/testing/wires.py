@@ -1,0 +1,94 @@
+"""Two ends of a link made of memory, for tests: with delay, with loss of everything, and with a look at what passed."""
+
+from collections.abc import Callable
+
+import trio
+
+from actors.mailbox import Overrun
+from protocol.faults import Fault, FaultCode
+from rtc.errors import RtcError
+from rtc.intake import Intake
+
+CONTROL_ROOM = 1024 * 1024
+BULK_ROOM = 16 * 1024 * 1024
+"""As much as a real peer keeps unread; see `rtc.bridge.peer`."""
+
+LOST = Fault(FaultCode.LINK_LOST, "The wire was closed by the other side.")
+STALLED = Fault(FaultCode.STALLED, "More came over the wire than was read.")
+
+
+class FakeWire:
+    """One end, made by `wire_pair`; fits `rtc.link.Wire`.
+
+    Knobs: `silent` lets nothing through any more, in this direction, without telling anybody (a pulled cable);
+    `stuck` makes sends wait; `spoil` may change or drop (None) what is sent; `said` keeps every control text.
+    """
+
+    def __init__(self, *, control_room: int = CONTROL_ROOM, bulk_room: int = BULK_ROOM) -> None:
+        self.control: Intake[str] = Intake(control_room)
+        self.bulk: Intake[bytes] = Intake(bulk_room)
+        self.fault: Fault | None = None
+        self.other: FakeWire
+        self.silent = False
+        self.stuck = False
+        self.spoil: Callable[[str | bytes], str | bytes | None] = lambda item: item
+        self.said: list[str] = []
+        self.ended = trio.Event()
+
+    @property
+    def heard_at(self) -> float:
+        """When anything last came."""
+        return max(self.control.heard_at, self.bulk.heard_at)
+
+    async def send_control(self, text: str) -> None:
+        """Put it into the other end's intake, if nothing is in the way."""
+        self.said.append(text)
+        await self._send(text)
+
+    async def send_bulk(self, frame: bytes) -> None:
+        """Likewise."""
+        await self._send(frame)
+
+    async def finish(self) -> None:
+        """Memory is quick: all has arrived, unless the cable is pulled."""
+        await trio.lowlevel.checkpoint()
+        if self.silent:
+            await self.ended.wait()
+
+    async def aclose(self) -> None:
+        """Close both ends, unless the cable is pulled, when the other end hears nothing of it."""
+        await trio.lowlevel.checkpoint()
+        self.fail(LOST)
+        if not self.silent:
+            self.other.fail(LOST)
+
+    def fail(self, fault: Fault) -> None:
+        """This end is over."""
+        self.fault = self.fault or fault
+        self.control.end()
+        self.bulk.end()
+        self.ended.set()
+
+    async def _send(self, item: str | bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.stuck:
+            await self.ended.wait()
+        if self.fault is not None:
+            raise RtcError.of(self.fault)
+        passed = None if self.silent else self.spoil(item)
+        try:
+            if isinstance(passed, str):
+                self.other.control.put(passed)
+            elif passed is not None:
+                self.other.bulk.put(passed)
+        except Overrun:
+            self.other.fail(STALLED)
+            self.fail(LOST)
+
+
+def wire_pair(*, control_room: int = CONTROL_ROOM, bulk_room: int = BULK_ROOM) -> tuple[FakeWire, FakeWire]:
+    """Two ends of one wire."""
+    one = FakeWire(control_room=control_room, bulk_room=bulk_room)
+    two = FakeWire(control_room=control_room, bulk_room=bulk_room)
+    one.other, two.other = two, one
+    return one, two

@@ -1,0 +1,138 @@
+"""What a transfer needs from below, and the few things that both of its ends do alike."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+from attrs import define, field
+
+from protocol.faults import Fault, FaultCode
+from protocol.transfer import FileAbort, FileWords
+from rtc.errors import RtcError
+from rtc.link import Link
+
+WINDOW = 4 * 1024 * 1024
+"""Bytes that may be on their way unacknowledged; the wire's intake holds twice that."""
+STALL_TIME = 60.0
+"""Seconds without a piece, a credit or an answer after which a transfer is given up."""
+WORDS_MAX = 64
+"""Unread words of transfers. An honest other side has at most a dozen on their way."""
+
+LOST = "The connection to the other side was lost during the transfer. Try again."
+CANCELLED = Fault(FaultCode.CANCELLED, "The other side has cancelled the transfer.")
+
+Progress = Callable[[int, int], None]
+"""Bytes done and bytes in all; called from trio, must not wait."""
+
+
+class Aborted(RtcError):
+    """The other side has ended the transfer and knows why; there is nothing to tell it."""
+
+
+@define(eq=False)
+class TransferLane:
+    """Words and pieces of one link; one transfer at a time. Another way for bulk replaces `send_piece` and `pieces`."""
+
+    say: Callable[[FileWords], None]
+    words: trio.MemoryReceiveChannel[FileWords]
+    """Ends when the link does."""
+    send_piece: Callable[[bytes], Awaitable[None]]
+    """Raises RtcError when the link is over."""
+    pieces: trio.MemoryReceiveChannel[bytes]
+    """Ends when the link does."""
+    hear: Callable[[FileWords], None] = field(default=lambda _word: None)
+    """For the owner of the link: pass each FileWord on to this. Never waits."""
+    latest: int = 0
+    """The highest transfer number used so far, by either side; what is lower belongs to a transfer that has ended."""
+
+    @classmethod
+    def over(cls, link: Link) -> "TransferLane":
+        """The lane of a trusted link. Its words must be handed to `hear`; it ends when the link ends."""
+        send, words = trio.open_memory_channel[FileWords](WORDS_MAX)
+
+        def hear(word: FileWords) -> None:
+            try:
+                send.send_nowait(word)
+            except trio.WouldBlock:
+                link.cut(Fault(FaultCode.STALLED, "More was said about files than was read."))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
+        link.when_lost(send.close)
+        return cls(link.say, words, link.send_piece, link.pieces, hear)
+
+    async def next_word(self, transfer: int) -> FileWords:
+        """What is said next about this transfer.
+
+        Raises:
+            Aborted: the other side has ended it.
+            RtcError: LINK_LOST, or DAMAGED for words of a transfer that nobody began.
+        """
+        while True:
+            try:
+                word = await self.words.receive()
+            except trio.EndOfChannel:
+                raise RtcError(FaultCode.LINK_LOST, LOST) from None
+            if word.transfer > transfer:
+                raise damaged()
+            if word.transfer < transfer:
+                continue
+            if isinstance(word, FileAbort):
+                raise Aborted.of(word.fault)
+            return word
+
+
+def damaged(text: str = "The other side broke the rules of the transfer.") -> RtcError:
+    """For everything that honest sides that fit each other never send."""
+    return RtcError(FaultCode.DAMAGED, f"{text} Try again; if that does not help, check both sides' versions.")
+
+
+def stalled() -> RtcError:
+    """Nothing moved for `STALL_TIME`."""
+    return RtcError(FaultCode.STALLED, f"The transfer did not move for {STALL_TIME:.0f} seconds. Try again.")
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Raises STALLED when the body takes longer than `STALL_TIME`."""
+    with trio.move_on_after(STALL_TIME) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise stalled()
+
+
+@contextmanager
+def telling(lane: TransferLane, transfer: int) -> Iterator[None]:
+    """However the body fails, the other side is told, unless it knows."""
+    fault: Fault | None = CANCELLED
+    try:
+        yield
+        fault = None
+    except Aborted:
+        fault = None
+        raise
+    except RtcError as error:
+        fault = error.fault
+        raise
+    finally:
+        if fault is not None:
+            lane.say(FileAbort(transfer, fault))
+
+
+async def race(*runners: Callable[[], Awaitable[None]]) -> None:
+    """Run all until one of them ends or fails; its RtcError stays itself instead of becoming a group."""
+    failed: RtcError | None = None
+
+    async def run(runner: Callable[[], Awaitable[None]]) -> None:
+        nonlocal failed
+        try:
+            await runner()
+        except RtcError as error:
+            failed = failed or error
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for runner in runners:
+            nursery.start_soon(run, runner)
+    if failed is not None:
+        raise failed

@@ -1,0 +1,335 @@
+"""The asyncio room with real aiortc on this machine; the real clock, since mock clocks would jump aiortc's timers."""
+
+import gc
+import logging
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import aioice.ice
+import pytest
+import trio
+
+from protocol.faults import FaultCode
+from protocol.ids import LinkId
+from rtc.bridge import Bridge, Peer, open_bridge, open_peer
+from rtc.bridge.loop import host_addresses
+from rtc.errors import RtcError
+from rtc.ice import IceServer
+from rtc.link import open_link
+
+
+@pytest.fixture
+async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Bridge, None]:
+    """A bridge that must end in time and leave nothing behind to complain about."""
+    async with open_bridge() as bridge:
+        yield bridge
+        before = trio.current_time()
+    assert trio.current_time() - before < 3
+    gc.collect()
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+@asynccontextmanager
+async def joined(bridge: Bridge) -> AsyncGenerator[tuple[Peer, Peer], None]:
+    """Two open peers."""
+    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+        with trio.fail_after(5):
+            await ada.accept(await bob.answer(await ada.offer()))
+            await ada.wait_open(5)
+            await bob.wait_open(5)
+        yield ada, bob
+
+
+async def test_two_peers_open_and_both_lanes_carry_both_ways(bridge: Bridge) -> None:
+    async with joined(bridge) as (ada, bob):
+        for one, two in ((ada, bob), (bob, ada)):
+            await one.send_control("hello")
+            await one.send_bulk(bytes(200_000))
+            with trio.fail_after(5):
+                assert await two.control.take() == "hello"
+                assert await two.bulk.take() == bytes(200_000)
+
+
+async def test_fingerprints_match_crosswise(bridge: Bridge) -> None:
+    async with joined(bridge) as (ada, bob):
+        assert ada.local_print == bob.remote_print
+        assert bob.local_print == ada.remote_print
+        assert ada.local_print != bob.local_print
+        assert len(ada.local_print) == 32
+        assert ada.path_kind == bob.path_kind == "direct"
+
+
+@pytest.mark.parametrize("closer", [0, 1])
+async def test_a_close_is_seen_by_the_other_side(bridge: Bridge, closer: int) -> None:
+    async with joined(bridge) as peers:
+        await peers[closer].aclose()
+        with trio.fail_after(2), pytest.raises(trio.EndOfChannel):
+            await peers[1 - closer].control.take()
+        with pytest.raises(RtcError) as caught:
+            await peers[1 - closer].send_control("anybody there?")
+        assert caught.value.fault.code is FaultCode.LINK_LOST
+
+
+async def test_finish_returns_when_the_other_side_has_all(bridge: Bridge) -> None:
+    async with joined(bridge) as (ada, bob):
+        for number in range(20):
+            await ada.send_bulk(bytes(100_000))
+            await ada.send_control(str(number))
+        with trio.fail_after(5):
+            await ada.finish()
+        await ada.aclose()
+        assert [await bob.control.take() for _ in range(20)] == [str(number) for number in range(20)]
+        assert [len(await bob.bulk.take()) for _ in range(20)] == [100_000] * 20
+
+
+async def test_a_peer_that_vanishes_is_missed(bridge: Bridge) -> None:
+    async with joined(bridge) as (ada, bob), open_link(ada, name=LinkId(1), beat_time=0.1, lost_time=0.6) as link:
+
+        async def route(message: object) -> None:
+            raise AssertionError(message)
+
+        link.route = route
+        async with open_link(bob, name=LinkId(2), beat_time=0.1, lost_time=60) as other:
+            await trio.sleep(1)  # beats keep it alive
+            assert not link.lost.is_set()
+            for protocol in bob._dtls().transport._connection._protocols:
+                protocol.transport.close()  # from now on bob neither sends nor hears
+            with trio.fail_after(2):
+                await link.lost.wait()
+            assert link.fault is not None
+            assert link.fault.code is FaultCode.LINK_LOST
+            del other
+
+
+async def test_links_end_with_the_good_bye_of_the_other(bridge: Bridge) -> None:
+    async with joined(bridge) as (ada, bob), open_link(ada, name=LinkId(1)) as link:
+
+        async def route(_message: object) -> None:
+            return
+
+        link.route = route
+        async with open_link(bob, name=LinkId(2)) as other:
+            fault = RtcError(FaultCode.CANCELLED, "Enough.").fault
+            with trio.fail_after(2):
+                await other.aclose(fault)
+                await link.lost.wait()
+            assert link.fault == fault
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
+async def test_closing_while_connecting_is_prompt(bridge: Bridge, delay: float) -> None:
+    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+        answer = await bob.answer(await ada.offer())
+        await bob.aclose()
+        await ada.accept(answer)
+        with trio.move_on_after(delay):
+            await ada.wait_open(60)
+        with trio.fail_after(2):
+            await ada.aclose()
+        with pytest.raises(RtcError):
+            await ada.wait_open(1)
+
+
+async def test_closing_ends_a_negotiation_under_way(bridge: Bridge) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent_stun:
+        silent_stun.bind(("127.0.0.1", 0))
+        server = IceServer(f"stun:127.0.0.1:{silent_stun.getsockname()[1]}")
+        async with open_peer(bridge, (server,)) as peer, trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(RtcError):
+                    await peer.offer()
+
+            nursery.start_soon(ask)
+            await trio.sleep(0.2)  # aiortc would gather for 5 s
+            with trio.fail_after(2):
+                await peer.aclose()
+
+
+async def test_nobody_answering_ends_in_time(bridge: Bridge) -> None:
+    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+        await ada.accept(await bob.answer(await ada.offer()))
+        await bob.aclose()
+        with trio.fail_after(2), pytest.raises(RtcError) as caught:
+            await ada.wait_open(0.5)
+        assert caught.value.fault.code is FaultCode.LINK_FAILED
+
+
+def _hostile(sdp: str) -> dict[str, str]:
+    prints = [line for line in sdp.splitlines() if line.startswith("a=fingerprint:sha-256")]
+    candidate = next(line for line in sdp.splitlines() if line.startswith("a=candidate"))
+    media = sdp[sdp.index("m=") :]
+    return {
+        "empty": "",
+        "garbage": "\x00\xff" * 1000,
+        "long": "v=0\r\n" + "a=x\r\n" * 10_000,
+        "words": "m=application",
+        "number": sdp.replace("sctp-port:5000", "sctp-port:" + "9" * 5000),
+        "no port": sdp.replace("a=sctp-port:5000\r\n", ""),
+        "no print": sdp.replace(prints[0] + "\r\n", ""),
+        "odd print": sdp.replace(prints[0], "a=fingerprint:sha-256 AA:BB"),
+        "two prints": sdp.replace(prints[0], prints[0] + "\r\na=fingerprint:sha-256 " + ":".join(["AB"] * 32)),
+        "two media": sdp + media,
+        "audio": sdp.replace("m=application", "m=audio"),
+        "no role": sdp.replace("a=setup:actpass\r\n", ""),
+        "no ufrag": "\r\n".join(line for line in sdp.splitlines() if "ice-ufrag" not in line) + "\r\n",
+        "name": sdp.replace(candidate, candidate.replace(candidate.split()[4], "printer.local")),
+        "many": sdp.replace(candidate, "\r\n".join([candidate] * 100)),
+    }
+
+
+async def test_hostile_descriptions_are_refused_with_one_sentence(bridge: Bridge) -> None:
+    async with open_peer(bridge) as peer:
+        good = await peer.offer()
+    for name, sdp in _hostile(good).items():
+        async with open_peer(bridge) as other:
+            with trio.fail_after(3), pytest.raises(RtcError) as caught:
+                await other.answer(sdp)
+            assert caught.value.fault.code is FaultCode.LINK_FAILED, name
+        async with open_peer(bridge) as third:
+            await third.offer()
+            with trio.fail_after(3), pytest.raises(RtcError) as caught:
+                await third.accept(sdp)
+            assert caught.value.fault.code is FaultCode.LINK_FAILED, name
+
+
+async def test_a_changed_fingerprint_never_opens(bridge: Bridge) -> None:
+    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+        answer = await bob.answer(await ada.offer())
+        line = next(line for line in answer.splitlines() if line.startswith("a=fingerprint:sha-256"))
+        await ada.accept(answer.replace(line, "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)))
+        with trio.fail_after(5), pytest.raises(RtcError):
+            await ada.wait_open(3)
+
+
+async def test_an_unread_flood_cuts_the_connection(bridge: Bridge) -> None:
+    async with joined(bridge) as (ada, bob):
+
+        async def flood() -> None:
+            while True:
+                await ada.send_control("x" * 60_000)
+
+        with trio.fail_after(10), pytest.raises(RtcError):
+            await flood()
+        assert bob.fault is not None
+        assert bob.fault.code is FaultCode.STALLED
+
+
+def _rude(peer: Peer, protocol: int, data: bytes) -> None:
+    """Let `peer` send what its own aiortc would never send."""
+    assert peer._pc is not None
+    assert peer._pc.sctp is not None
+    peer._pc.sctp._data_channel_queue.append((peer._bulk._channel, protocol, data))
+    peer._bridge.spawn(peer._pc.sctp._data_channel_flush)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data"),
+    [
+        (50, bytes([3]) + bytes(11)),  # opens a channel that is open already
+        (50, b"\x03"),
+        (51, b"\xff\xfe"),  # text that is none
+        (51, b"text on the bulk lane"),
+        (99, b"of no known kind"),
+    ],
+)
+async def test_hostile_frames_end_at_most_their_own_connection(
+    bridge: Bridge, caplog: pytest.LogCaptureFixture, protocol: int, data: bytes
+) -> None:
+    async with joined(bridge) as (ada, bob), joined(bridge) as (cyd, dan):
+        bob.post(_rude, bob, protocol, data)
+        await trio.sleep(0.3)
+        await cyd.send_control("still here")
+        with trio.fail_after(2):
+            assert await dan.control.take() == "still here"
+        assert ada.over == (protocol in (50, 51) and data != b"\x03")
+    gc.collect()
+    caplog.clear()  # aiortc itself warns of these
+
+
+async def test_a_message_that_never_ends_cuts_the_connection(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtc.bridge.guard.UNFINISHED_MAX", 0)
+    async with joined(bridge) as (ada, bob):
+        bob.post(_rude, bob, 53, bytes(2_000_000))
+        with trio.fail_after(10):
+            await ada.ended.wait()
+        assert ada.fault is not None
+        assert ada.fault.code is FaultCode.BAD_MESSAGE
+
+
+async def test_extra_channels_are_ignored_until_they_are_many(bridge: Bridge) -> None:
+    async with joined(bridge) as (ada, bob):
+
+        def more(count: int) -> None:
+            assert bob._pc is not None
+            for number in range(count):
+                bob._pc.createDataChannel(f"extra {number}")
+
+        bob.post(more, 3)
+        await trio.sleep(0.3)
+        assert not ada.over
+        bob.post(more, 30)
+        with trio.fail_after(2):
+            await ada.ended.wait()
+
+
+async def test_the_bridge_closes_what_was_forgotten() -> None:
+    async with open_bridge() as bridge:
+        forgotten = Peer(bridge)
+        other = Peer(bridge)
+        await forgotten.accept(await other.answer(await forgotten.offer()))
+        before = trio.current_time()
+    assert trio.current_time() - before < 3
+    assert forgotten.over
+    assert other.over
+
+
+async def test_a_stray_error_ends_only_the_peer_it_belongs_to(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    async with joined(bridge) as (ada, bob):
+
+        async def fails() -> None:
+            raise ValueError("hunter2")
+
+        bob.post(lambda: bob._bridge._loop.create_task(fails()))
+        with trio.fail_after(2), pytest.raises(trio.EndOfChannel):
+            await bob.control.take()
+        assert not ada.over
+    assert "hunter2" not in caplog.text
+    assert "peer-2: ValueError" in caplog.text
+    caplog.clear()
+
+
+async def test_an_error_of_the_body_stays_itself() -> None:
+    with pytest.raises(RtcError, match=r"^mine$"):
+        async with open_bridge() as bridge, open_peer(bridge):
+            raise RtcError(FaultCode.USAGE, "mine")
+
+
+async def test_cancelling_around_a_bridge_is_quick() -> None:
+    with trio.fail_after(4):
+        with trio.move_on_after(0.3) as scope:
+            async with open_bridge() as bridge, joined(bridge):
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+
+
+def test_loopback_is_used_when_there_is_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert callable(aioice.ice.get_host_addresses)
+    monkeypatch.setattr("rtc.bridge.loop._other_addresses", lambda _4, _6: [])
+    assert host_addresses(True, True) == ["127.0.0.1"]
+    assert host_addresses(False, True) == []
+    monkeypatch.setattr("rtc.bridge.loop._other_addresses", lambda _4, _6: ["192.0.2.7"])
+    assert host_addresses(True, True) == ["192.0.2.7"]
+
+
+async def test_the_nominated_socket_is_read_in_batches(bridge: Bridge) -> None:
+    async with joined(bridge) as peers:
+        for peer in peers:
+            protocol = peer._dtls().transport._connection._nominated[1].protocol
+            assert protocol.datagram_received.__name__ == "receive_all"
+
+
+async def test_an_open_bridge_gathers_with_our_addresses(bridge: Bridge) -> None:
+    del bridge
+    assert aioice.ice.get_host_addresses is host_addresses

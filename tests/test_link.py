@@ -1,0 +1,338 @@
+"""A link over a wire of memory: every way it can end, and nothing an outsider does can break us."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, LinkId
+from protocol.jobs import AttachJob, JobStarted
+from protocol.link import BEAT_TIME, LOST_TIME, Beat, Bye
+from protocol.trust import AuthFailure, AuthResponse, Denial
+from protocol.wire import TO_CLIENT, TO_WORKER, encode
+from rtc.errors import RtcError
+from rtc.link import FLUSH_TIME, PIECES_MAX, Link, open_link
+from rtc.testing.wires import FakeWire, wire_pair
+
+HELLO = AuthResponse(bytes(32))
+JOB = AttachJob(JobId("j1"), "key")
+ENOUGH = Fault(FaultCode.CANCELLED, "Enough.")
+
+
+def keep(heard: list[Any]) -> Callable[[Any], Awaitable[None]]:
+    """A route that remembers."""
+
+    async def route(message: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        heard.append(message)
+
+    return route
+
+
+@asynccontextmanager
+async def linked(heard: list[Any]) -> AsyncGenerator[tuple[Link, FakeWire, FakeWire], None]:
+    """A link, its wire, and the bare other end."""
+    ours, theirs = wire_pair()
+    async with open_link(ours, name=LinkId(1), route=keep(heard)) as link:
+        yield link, ours, theirs
+
+
+async def test_words_go_both_ways_in_order(autojump_clock: MockClock) -> None:
+    heard: list[Any] = []
+    answers: list[Any] = []
+    one, two = wire_pair()
+    async with open_link(one, name=LinkId(1), route=keep(answers)) as ada:
+        async with open_link(two, name=LinkId(2), route=keep(heard)) as bob:
+            for reason in Denial:
+                ada.say(AuthFailure(reason, "no"))
+            bob.say(HELLO)
+            await wait_all_tasks_blocked()
+        assert [message.reason for message in heard] == list(Denial)
+        assert answers == [HELLO]
+
+
+async def test_nothing_is_read_before_there_is_a_route(autojump_clock: MockClock) -> None:
+    heard: list[Any] = []
+    one, two = wire_pair()
+    async with open_link(one, name=LinkId(1)) as link:
+        await two.send_control(encode(HELLO))
+        await wait_all_tasks_blocked()
+        link.route = keep(heard)
+        await wait_all_tasks_blocked()
+        assert heard == [HELLO]
+
+
+async def test_trust_changes_vocabulary_route_and_opens_bulk(autojump_clock: MockClock) -> None:
+    before: list[Any] = []
+    after: list[Any] = []
+    async with linked(before) as (link, _ours, theirs):
+        await theirs.send_control(encode(HELLO))
+        await wait_all_tasks_blocked()
+        link.trust(TO_WORKER, keep(after))
+        await theirs.send_control(encode(JOB))
+        await theirs.send_bulk(b"piece")
+        with trio.fail_after(1):
+            assert await link.pieces.receive() == b"piece"
+        await wait_all_tasks_blocked()
+        assert (before, after) == ([HELLO], [JOB])
+
+
+async def test_beats_keep_a_quiet_link_alive_and_reach_no_route(autojump_clock: MockClock) -> None:
+    heard: list[Any] = []
+    one, two = wire_pair()
+    async with (
+        open_link(one, name=LinkId(1), route=keep(heard)) as ada,
+        open_link(two, name=LinkId(2), route=keep(heard)) as bob,
+    ):
+        await trio.sleep(10 * LOST_TIME)
+        assert not ada.lost.is_set()
+        assert not bob.lost.is_set()
+    assert heard == []
+    assert set(one.said[:-1]) == {encode(Beat())}
+    assert len(one.said) == pytest.approx(10 * LOST_TIME / BEAT_TIME, abs=2)
+
+
+async def test_a_silent_other_side_is_lost_after_a_while(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, _ours, theirs):
+        started = trio.current_time()
+        await trio.sleep(5)
+        await theirs.send_control(encode(Beat()))
+        await link.lost.wait()
+        assert trio.current_time() - started == pytest.approx(5 + LOST_TIME)
+        assert link.fault is not None
+        assert link.fault.code is FaultCode.LINK_LOST
+
+
+async def test_bulk_is_a_sign_of_life(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, _ours, theirs):
+        link.trust(TO_WORKER, keep([]))
+        for _ in range(5):
+            await trio.sleep(LOST_TIME - 1)
+            await theirs.send_bulk(b"piece")
+        assert not link.lost.is_set()
+
+
+async def test_a_slow_route_does_not_make_the_other_side_look_silent(autojump_clock: MockClock) -> None:
+    async def slow(_message: object) -> None:
+        await trio.sleep(5 * LOST_TIME)
+
+    one, two = wire_pair()
+    async with open_link(one, name=LinkId(1), route=slow) as ada, open_link(two, name=LinkId(2), route=slow) as bob:
+        bob.say(HELLO)
+        await trio.sleep(4 * LOST_TIME)
+        assert not ada.lost.is_set()
+
+
+async def test_a_good_bye_ends_the_other_side_at_once(autojump_clock: MockClock) -> None:
+    for fault in (None, ENOUGH):
+        one, two = wire_pair()
+        async with (
+            open_link(one, name=LinkId(1), route=keep([])) as ada,
+            open_link(two, name=LinkId(2), route=keep([])) as bob,
+        ):
+            started = trio.current_time()
+            await bob.aclose(fault)
+            await ada.lost.wait()
+            assert trio.current_time() - started < 0.1
+            assert ada.fault == bob.fault == fault
+
+
+async def test_what_was_said_leaves_before_the_good_bye(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, ours, theirs):
+        for _ in range(40):
+            link.say(HELLO)
+        await link.aclose(ENOUGH)
+        assert ours.said == [encode(HELLO)] * 40 + [encode(Bye(ENOUGH))]
+        assert theirs.ended.is_set()
+
+
+async def test_a_wire_that_ends_ends_the_link(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, _ours, theirs):
+        started = trio.current_time()
+        await theirs.aclose()
+        await link.lost.wait()
+        assert trio.current_time() == started
+        assert link.fault is not None
+        assert link.fault.code is FaultCode.LINK_LOST
+        with pytest.raises(RtcError):
+            await link.send_piece(b"piece")
+        with pytest.raises(trio.EndOfChannel):
+            await link.pieces.receive()
+
+
+async def test_a_wire_that_ends_is_noticed_although_the_route_is_busy(autojump_clock: MockClock) -> None:
+    async def stuck(_message: object) -> None:
+        await trio.sleep_forever()
+
+    one, two = wire_pair()
+    async with open_link(one, name=LinkId(1), route=stuck) as link:
+        await two.send_control(encode(HELLO))
+        await wait_all_tasks_blocked()
+        await two.aclose()
+        with trio.fail_after(FLUSH_TIME + 0.1):
+            await link.lost.wait()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["", "x", "[]", "[" * 900, '{"type":"BEAT","more":1}', encode(JOB), "\ud800", '{"type":"NO_SUCH"}', "9" * 5000],
+)
+async def test_a_hostile_frame_ends_the_link_with_a_fault_that_is_told(autojump_clock: MockClock, frame: str) -> None:
+    heard: list[Any] = []
+    async with linked(heard) as (link, ours, theirs):
+        await theirs.send_control(frame)
+        with trio.fail_after(1):
+            await link.lost.wait()
+        await link.aclose()
+        assert link.fault is not None
+        assert link.fault.code is FaultCode.BAD_MESSAGE
+        assert ours.said == [encode(Bye(link.fault))]
+    assert heard == []
+
+
+async def test_bulk_before_trust_ends_the_link(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, _ours, theirs):
+        await theirs.send_bulk(b"piece")
+        with trio.fail_after(1):
+            await link.lost.wait()
+        assert link.fault is not None
+        assert link.fault.code is FaultCode.BAD_MESSAGE
+
+
+async def test_a_flood_before_trust_is_answered_or_cut_and_never_breaks_us(autojump_clock: MockClock) -> None:
+    one, two = wire_pair()
+    answered = 0
+    async with open_link(one, name=LinkId(1)) as link:
+
+        async def refuse(_message: object) -> None:
+            nonlocal answered
+            await trio.lowlevel.checkpoint()
+            answered += 1
+            link.say(AuthFailure(Denial.INVALID, "No."))
+
+        link.route = refuse
+        for number in range(20_000):
+            try:
+                await two.send_control(encode(HELLO))
+            except RtcError:
+                assert number > 0
+                break
+        await wait_all_tasks_blocked()
+        assert link.fault is None or link.fault.code is FaultCode.STALLED
+        assert answered > 1000 or link.lost.is_set()
+
+
+async def test_a_flood_that_is_not_read_cuts_the_link(autojump_clock: MockClock) -> None:
+    async def stuck(_message: object) -> None:
+        await trio.sleep_forever()
+
+    one, two = wire_pair()
+    async with open_link(one, name=LinkId(1), route=stuck) as link:
+
+        async def flood() -> None:
+            for _ in range(20_000):
+                await two.send_control(encode(HELLO))
+
+        with pytest.raises(RtcError):
+            await flood()
+        with trio.fail_after(FLUSH_TIME + 1):
+            await link.lost.wait()
+        assert link.fault is not None
+        assert link.fault.code is FaultCode.STALLED
+
+
+async def test_a_link_that_cannot_get_rid_of_its_words_is_cut_in_bounded_time(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, ours, _theirs):
+        ours.stuck = True
+        for _ in range(200):
+            link.say(HELLO)
+        assert link.fault is not None
+        assert link.fault.code is FaultCode.STALLED
+        with trio.fail_after(6):
+            await link.aclose()
+
+
+async def test_waiting_for_room_ends_with_the_link(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, ours, _theirs):
+        ours.stuck = True
+        for _ in range(50):
+            link.say(HELLO)
+        with trio.fail_after(FLUSH_TIME + 1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.until_roomy)
+                await wait_all_tasks_blocked()
+                await link.aclose()
+
+
+async def test_closing_with_a_pulled_cable_is_bounded(autojump_clock: MockClock) -> None:
+    async with linked([]) as (link, ours, theirs):
+        ours.silent = theirs.silent = True
+        started = trio.current_time()
+        await link.aclose()
+        assert trio.current_time() - started <= FLUSH_TIME + 0.1
+
+
+async def test_unread_pieces_wait_and_then_cut_the_link(autojump_clock: MockClock) -> None:
+    ours, theirs = wire_pair(bulk_room=100_000)
+    async with open_link(ours, name=LinkId(1), route=keep([])) as link:
+        link.trust(TO_WORKER, keep([]))
+        for _ in range(PIECES_MAX + 5):
+            await theirs.send_bulk(bytes(10_000))
+            await wait_all_tasks_blocked()
+        assert not link.lost.is_set()
+        for _ in range(20):
+            await theirs.send_bulk(bytes(10_000))
+            if theirs.ended.is_set():
+                break
+        with trio.fail_after(FLUSH_TIME):
+            await link.lost.wait()
+        assert link.fault is not None
+        assert link.fault.code is FaultCode.STALLED
+
+
+async def test_an_error_of_the_body_stays_itself_and_the_other_side_learns_of_it(autojump_clock: MockClock) -> None:
+    ours, theirs = wire_pair()
+    with pytest.raises(RtcError, match=r"^mine$"):
+        async with open_link(ours, name=LinkId(1)):
+            raise RtcError(FaultCode.USAGE, "mine")
+    assert theirs.ended.is_set()
+
+
+async def test_cancelling_around_a_link_says_good_bye(autojump_clock: MockClock) -> None:
+    ours, theirs = wire_pair()
+    with trio.move_on_after(1) as scope:
+        async with open_link(ours, name=LinkId(1)) as link:
+            link.say(HELLO)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert ours.said == [encode(HELLO), encode(Bye())]
+    assert theirs.ended.is_set()
+
+
+async def test_a_bug_in_a_route_is_loud_and_still_closes_the_wire(autojump_clock: MockClock) -> None:
+    async def broken(_message: object) -> None:
+        raise ZeroDivisionError
+
+    ours, theirs = wire_pair()
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with open_link(ours, name=LinkId(1), route=broken):
+            await theirs.send_control(encode(HELLO))
+            await trio.sleep_forever()
+    assert theirs.ended.is_set()
+
+
+async def test_farewells_are_said_once_and_also_afterwards(autojump_clock: MockClock) -> None:
+    said: list[str] = []
+    async with linked([]) as (link, _ours, _theirs):
+        link.when_lost(lambda: said.append("before"))
+        await link.aclose()
+        await link.aclose(ENOUGH)
+        link.when_lost(lambda: said.append("after"))
+        link.say(JobStarted(JobId("j1"), ()))  # nobody is there to care
+        link.trust(TO_CLIENT, keep([]))
+    assert said == ["before", "after"]
+    assert link.fault is None

@@ -1,0 +1,515 @@
+"""Files over a link: whole or not at all, and both sides know which."""
+
+import hashlib
+import os
+import random
+import resource
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve
+from trio.testing import MockClock
+
+from protocol.faults import Fault, FaultCode
+from protocol.ids import LinkId
+from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
+from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
+from rtc.bridge import open_bridge, open_peer
+from rtc.errors import RtcError
+from rtc.link import Link, Wire, open_link
+from rtc.testing.wires import FakeWire, wire_pair
+from rtc.transfer import TransferLane, receive_file, send_file
+from rtc.transfer.lane import WINDOW
+from rtc.transfer.names import NAME_MAX, safe_name
+
+BIG = 10**12
+
+
+def quiet(_done: int, _total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+@asynccontextmanager
+async def lanes(one: Wire, two: Wire) -> AsyncGenerator[tuple[TransferLane, TransferLane, Link, Link], None]:
+    """Two trusted links on one wire, and their transfer lanes."""
+    async with open_link(one, name=LinkId(1)) as ada, open_link(two, name=LinkId(2)) as bob:
+        yield *(_lane(link, vocabulary) for link, vocabulary in ((ada, TO_CLIENT), (bob, TO_WORKER))), ada, bob
+
+
+def _lane(link: Link, vocabulary: Any) -> TransferLane:
+    lane = TransferLane.over(link)
+
+    async def route(message: Any) -> None:
+        lane.hear(message)
+
+    link.trust(vocabulary, route)
+    return lane
+
+
+class Both:
+    """Send and receive at once, and keep how each side ended."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.sent: FaultCode | None = None
+        self.received: FaultCode | None = None
+
+    async def run(
+        self,
+        sending: Callable[[], Any] | None,
+        receiving: Callable[[], Any] | None,
+    ) -> "Both":
+        async def send() -> None:
+            assert sending is not None
+            try:
+                await sending()
+            except RtcError as error:
+                self.sent = error.fault.code
+
+        async def receive() -> None:
+            assert receiving is not None
+            try:
+                self.path = await receiving()
+            except RtcError as error:
+                self.received = error.fault.code
+
+        async with trio.open_nursery() as nursery:
+            if sending is not None:
+                nursery.start_soon(send)
+            if receiving is not None:
+                nursery.start_soon(receive)
+        return self
+
+
+async def transfer(
+    one: TransferLane, two: TransferLane, source: Path, folder: Path, *, name: str = "data.zip", **limits: Any
+) -> Both:
+    chunk_size = limits.pop("chunk_size", 65536)
+    limits.setdefault("max_size", BIG)
+    return await Both().run(
+        lambda: send_file(one, source, name=name, progress=quiet, chunk_size=chunk_size),
+        lambda: receive_file(two, folder, progress=quiet, **limits),
+    )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Ten megabytes and a bit, of no pattern."""
+    path = tmp_path / "source"
+    path.write_bytes(random.Random(7).randbytes(10_000_019))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "in"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, WINDOW, WINDOW + 1, 3 * WINDOW + 5])
+async def test_files_of_every_length_arrive_whole(tmp_path: Path, folder: Path, size: int) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(random.Random(size).randbytes(size))
+    async with lanes(*wire_pair()) as (one, two, _, _):
+        both = await transfer(one, two, source, folder)
+        assert (both.sent, both.received) == (None, None)
+    assert both.path == folder / "data.zip"
+    assert both.path.read_bytes() == source.read_bytes()
+    assert os.listdir(folder) == ["data.zip"]
+    assert both.path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("chunk_size", [1024, 65536, 256 * 1024 - 12])
+async def test_chunk_size_is_obeyed(source: Path, folder: Path, chunk_size: int) -> None:
+    ours, theirs = wire_pair()
+    longest = 0
+
+    def look(item: Any) -> Any:
+        nonlocal longest
+        if isinstance(item, bytes):
+            longest = max(longest, len(item) - 12)
+        return item
+
+    ours.spoil = look
+    async with lanes(ours, theirs) as (one, two, _, _):
+        both = await transfer(one, two, source, folder, chunk_size=chunk_size)
+    assert both.path is not None
+    assert longest == chunk_size
+
+
+@pytest.mark.parametrize("chunk_size", [1023, 256 * 1024])
+async def test_a_chunk_size_out_of_range_is_our_own_mistake(source: Path, chunk_size: int) -> None:
+    async with lanes(*wire_pair()) as (one, _, _, _):
+        with pytest.raises(ValueError, match="chunk_size"):
+            await send_file(one, source, name="x", progress=quiet, chunk_size=chunk_size)
+
+
+async def test_files_go_both_ways_one_after_the_other(source: Path, folder: Path) -> None:
+    async with lanes(*wire_pair()) as (one, two, _, _):
+        for sender, receiver in ((one, two), (two, one), (one, two)):
+            assert (await transfer(sender, receiver, source, folder)).path is not None
+    assert sorted(os.listdir(folder)) == ["data (2).zip", "data (3).zip", "data.zip"]
+
+
+async def test_progress_grows_to_the_whole(source: Path, folder: Path) -> None:
+    sent: list[int] = []
+    received: list[int] = []
+    total = 10_000_019
+    async with lanes(*wire_pair()) as (one, two, _, _):
+        await Both().run(
+            lambda: send_file(one, source, name="x", progress=lambda done, _: sent.append(done)),
+            lambda: receive_file(two, folder, max_size=BIG, progress=lambda done, _: received.append(done)),
+        )
+    for seen in (sent, received):
+        assert seen == sorted(seen)
+        assert seen[-1] == total
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"max_size": 10_000_018}, FaultCode.TOO_LARGE),
+        ({"expect": 5}, FaultCode.DAMAGED),
+        ({}, FaultCode.DISK_FULL),
+    ],
+)
+async def test_a_file_is_refused_before_the_first_byte(
+    source: Path, folder: Path, limits: dict[str, int], code: FaultCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if code is FaultCode.DISK_FULL:
+        monkeypatch.setattr("rtc.transfer.receiver.RESERVE", 10**17)
+    ours, theirs = wire_pair()
+    frames: list[bytes] = []
+    ours.spoil = lambda item: frames.append(item) or item if isinstance(item, bytes) else item
+    async with lanes(ours, theirs) as (one, two, _, _):
+        both = await transfer(one, two, source, folder, **limits)
+    assert (both.sent, both.received) == (code, code)
+    assert frames == []
+    assert os.listdir(folder) == []
+
+
+def _flip(number: int) -> Callable[[Any], Any]:
+    """Change one byte of the payload of one frame."""
+    count = 0
+
+    def spoil(item: Any) -> Any:
+        nonlocal count
+        if isinstance(item, bytes):
+            count += 1
+            if count == number:
+                return item[:-1] + bytes([item[-1] ^ 1])
+        return item
+
+    return spoil
+
+
+def _readdress(transfer: int, offset: int) -> Callable[[Any], Any]:
+    """Let every frame claim to be elsewhere."""
+    return lambda item: pack_piece(1 + transfer, offset, item[12:]) if isinstance(item, bytes) else item
+
+
+def _other_hash(item: Any) -> Any:
+    if isinstance(item, str) and "FILE_END" in item:
+        return encode(evolve(decode(item, TO_WORKER), sha256=bytes(32)))
+    return item
+
+
+def _short_offer(item: Any) -> Any:
+    if isinstance(item, str) and "FILE_OFFER" in item:
+        return encode(evolve(decode(item, TO_WORKER), size=100_000))
+    return item
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _flip(1),
+        _flip(100),
+        _readdress(0, 5),
+        _readdress(0, 2**60),
+        _readdress(3, 0),
+        _other_hash,
+        _short_offer,
+        lambda item: b"" if isinstance(item, bytes) else item,
+        lambda item: item[:12] if isinstance(item, bytes) else item,
+        lambda item: item + bytes(300_000) if isinstance(item, bytes) else item,
+    ],
+)
+async def test_a_spoiled_transfer_is_damaged_on_both_sides(
+    source: Path, folder: Path, spoil: Callable[[Any], Any]
+) -> None:
+    ours, theirs = wire_pair()
+    ours.spoil = spoil
+    async with lanes(ours, theirs) as (one, two, ada, bob):
+        both = await transfer(one, two, source, folder)
+        assert (both.sent, both.received) == (FaultCode.DAMAGED, FaultCode.DAMAGED)
+        assert not ada.lost.is_set()
+        assert not bob.lost.is_set()
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("spoil", [_flip(1), _flip(100), _readdress(0, 5), _other_hash, _short_offer])
+async def test_leftovers_of_a_failed_transfer_do_not_harm_the_next(
+    source: Path, folder: Path, spoil: Callable[[Any], Any]
+) -> None:
+    ours, theirs = wire_pair()
+    ours.spoil = spoil
+    async with lanes(ours, theirs) as (one, two, _, _):
+        assert (await transfer(one, two, source, folder)).path is None
+        ours.spoil = lambda item: item
+        assert (await transfer(one, two, source, folder)).path == folder / "data.zip"
+    assert os.listdir(folder) == ["data.zip"]
+
+
+@pytest.mark.parametrize("change", ["shorter", "touched"])
+async def test_a_file_that_changes_while_it_is_sent_is_damaged(source: Path, folder: Path, change: str) -> None:
+    def meddle(done: int, _total: int) -> None:
+        if done > 5_000_000:
+            os.truncate(source, 5_500_000) if change == "shorter" else os.utime(source, ns=(0, 0))
+
+    async with lanes(*wire_pair()) as (one, two, _, _):
+        both = await Both().run(
+            lambda: send_file(one, source, name="x", progress=meddle),
+            lambda: receive_file(two, folder, max_size=BIG, progress=quiet),
+        )
+    assert (both.sent, both.received) == (FaultCode.DAMAGED, FaultCode.DAMAGED)
+    assert os.listdir(folder) == []
+
+
+async def test_a_file_that_is_not_there_or_no_file_is_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    async with lanes(*wire_pair()) as (one, _, _, _):
+        for name in ("nowhere", "pipe", "."):
+            with trio.fail_after(5), pytest.raises(RtcError) as caught:
+                await send_file(one, tmp_path / name, name="x", progress=quiet)
+            assert caught.value.fault.code is FaultCode.DAMAGED
+            assert str(tmp_path) not in caught.value.fault.text
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+async def test_cancelling_either_side_tells_the_other(source: Path, folder: Path, side: str) -> None:
+    scope = trio.CancelScope()
+
+    def stop(done: int, _total: int) -> None:
+        if done > 3_000_000:
+            scope.cancel()
+
+    async with lanes(*wire_pair()) as (one, two, _, _):
+
+        async def send() -> None:
+            await send_file(one, source, name="x", progress=stop if side == "sender" else quiet)
+
+        async def receive() -> Path:
+            return await receive_file(two, folder, max_size=BIG, progress=stop if side == "receiver" else quiet)
+
+        async def stoppable() -> None:
+            with scope:
+                await (send() if side == "sender" else receive())
+
+        both = Both()
+        with trio.fail_after(10):
+            if side == "sender":
+                await both.run(stoppable, receive)
+                assert both.received is FaultCode.CANCELLED
+            else:
+                await both.run(send, stoppable)
+                assert both.sent is FaultCode.CANCELLED
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("end", ["close", "cut", "pull"])
+async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str) -> None:
+    ours, theirs = wire_pair()
+    async with (
+        open_link(ours, name=LinkId(1), lost_time=1) as ada,
+        open_link(theirs, name=LinkId(2), lost_time=1) as bob,
+    ):
+        one, two = _lane(ada, TO_CLIENT), _lane(bob, TO_WORKER)
+
+        def break_it(done: int, _total: int) -> None:
+            if done < 3_000_000 or bob.lost.is_set() or ours.silent:
+                return
+            if end == "close":
+                theirs.fail(Fault(FaultCode.LINK_LOST, "gone"))
+                ours.fail(Fault(FaultCode.LINK_LOST, "gone"))
+            elif end == "cut":
+                bob.cut(Fault(FaultCode.STALLED, "x"))
+            else:
+                ours.silent = theirs.silent = True
+
+        with trio.fail_after(10):
+            both = await Both().run(
+                lambda: send_file(one, source, name="x", progress=quiet),
+                lambda: receive_file(two, folder, max_size=BIG, progress=break_it),
+            )
+    assert both.received is FaultCode.LINK_LOST
+    assert both.sent in (FaultCode.LINK_LOST, FaultCode.STALLED)
+    assert os.listdir(folder) == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stalls are noticed soon. (A mock clock would jump while a thread reads or writes.)"""
+    monkeypatch.setattr("rtc.transfer.lane.STALL_TIME", 0.4)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_sender_without_credit_gives_up_after_a_while(source: Path) -> None:
+    async with lanes(*wire_pair()) as (one, two, _, _):
+
+        async def accept_and_sleep() -> None:
+            await two.words.receive()
+            two.say(FileAccept(1, 0, 100_000))
+            while not isinstance(word := await two.words.receive(), FileAbort):
+                pass
+            assert word.fault.code is FaultCode.STALLED
+
+        with trio.fail_after(5):
+            both = await Both().run(lambda: send_file(one, source, name="x", progress=quiet), accept_and_sleep)
+        assert both.sent is FaultCode.STALLED
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_receiver_without_pieces_gives_up_after_a_while(folder: Path) -> None:
+    async with lanes(*wire_pair()) as (one, two, _, _):
+
+        async def offer_and_sleep() -> None:
+            one.say(FileOffer(1, "x", 1000))
+            while not isinstance(word := await one.words.receive(), FileAbort):
+                pass
+            assert word.fault.code is FaultCode.STALLED
+
+        both = await Both().run(offer_and_sleep, lambda: receive_file(two, folder, max_size=BIG, progress=quiet))
+        assert both.received is FaultCode.STALLED
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [FileVerified(1)],
+        [FileCredit(1, 5)],
+        [FileAccept(1, 7, 100)],
+        [FileAccept(1, 0, 10**9), FileAccept(1, 0, 10**9)],
+        [FileAccept(1, 0, 5), FileCredit(1, 4)],
+        [FileEnd(1, bytes(32))],
+        [FileVerified(9)],
+    ],
+)
+async def test_a_sender_believes_no_wrong_words(source: Path, words: list[Any]) -> None:
+    async with lanes(*wire_pair()) as (one, two, _, _):
+
+        async def answer() -> None:
+            await two.words.receive()
+            for word in words:
+                two.say(word)
+
+        both = await Both().run(lambda: send_file(one, source, name="x", progress=quiet), answer)
+        assert both.sent is FaultCode.DAMAGED
+
+
+async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtc.transfer.receiver.CREDIT_STEP", BIG)  # credit is never raised
+    async with lanes(*wire_pair()) as (one, two, _, _):
+
+        async def rush() -> None:
+            one.say(FileOffer(1, "x", 10 * WINDOW))
+            for offset in range(0, 3 * WINDOW, 200_000):
+                await one.send_piece(pack_piece(1, offset, bytes(200_000)))
+
+        both = await Both().run(rush, lambda: receive_file(two, folder, max_size=BIG, progress=quiet))
+        assert both.received is FaultCode.DAMAGED
+    assert os.listdir(folder) == []
+
+
+async def test_many_words_that_nobody_reads_cut_the_link(autojump_clock: MockClock) -> None:
+    async with lanes(*wire_pair()) as (one, _two, _, bob):
+        for number in range(1000):
+            one.say(FileVerified(number))
+            await trio.lowlevel.checkpoint()
+        with trio.fail_after(5):
+            await bob.lost.wait()
+        assert bob.fault is not None
+        assert bob.fault.code is FaultCode.STALLED
+
+
+def _peak() -> int:
+    """Highest memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+async def test_memory_does_not_grow_with_the_file(tmp_path: Path, folder: Path) -> None:
+    source = tmp_path / "source"
+    with source.open("wb") as handle:
+        handle.truncate(400_000_000)  # holes: nothing on disk, everything to send
+    async with lanes(*wire_pair()) as (one, two, _, _):
+        before = _peak()
+        both = await transfer(one, two, source, folder)
+        assert both.path is not None
+        assert both.path.stat().st_size == 400_000_000
+        assert _peak() - before < 60_000_000
+
+
+async def test_twenty_megabytes_over_real_aiortc(tmp_path: Path, folder: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(random.Random(1).randbytes(20_000_000))
+    async with open_bridge() as bridge, open_peer(bridge) as ada, open_peer(bridge) as bob:
+        await ada.accept(await bob.answer(await ada.offer()))
+        await ada.wait_open(5)
+        await bob.wait_open(5)
+        async with lanes(ada, bob) as (one, two, _, _):
+            with trio.fail_after(60):
+                both = await transfer(one, two, source, folder)
+    assert both.path is not None
+    assert hashlib.sha256(both.path.read_bytes()).digest() == hashlib.sha256(source.read_bytes()).digest()
+
+
+def test_a_fake_wire_is_a_wire() -> None:
+    one, _two = wire_pair()
+    assert isinstance(one, FakeWire)
+    wire: Wire = one
+    assert wire.fault is None
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("my package.zip", "my package.zip"),
+        ("../../etc/passwd", "passwd"),
+        ("..", "file"),
+        ("...", "file"),
+        (".bashrc", "bashrc"),
+        ("", "file"),
+        ("   ", "file"),
+        ("/", "file"),
+        ("C:\\Windows\\x.zip", "x.zip"),
+        ("C:x.zip", "x.zip"),
+        ("x.zip:stream", "x.zipstream"),
+        ("CON", "_CON"),
+        ("con.zip", "_con.zip"),
+        ("LPT1.tar.gz", "_LPT1.tar.gz"),
+        ("console.zip", "console.zip"),
+        ("a\x00b\x1b[31m.zip", "ab[31m.zip"),
+        ("gpj\u202e.exe", "gpj.exe"),
+        ("name. . ", "name"),
+        ("mäuse.zip", "mäuse.zip"),
+        ("\ud800x", "x"),
+    ],
+)
+def test_names_are_made_safe(name: str, safe: str) -> None:
+    assert safe_name(name) == safe
+    assert safe_name(safe) == safe
+
+
+@pytest.mark.parametrize("name", ["x" * 500, "x" * 500 + ".zip", "ü" * 300 + ".zip", "x." + "y" * 300, "🐭" * 100])
+def test_long_names_are_shortened_and_keep_their_suffix(name: str) -> None:
+    safe = safe_name(name)
+    assert 0 < len(safe.encode()) <= NAME_MAX
+    assert safe.endswith(".zip") == name.endswith(".zip")

@@ -1,0 +1,94 @@
+"""What each setting may be: one row per name, used alike for files, the environment and the command line."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from protocol.fields import is_printable
+from protocol.transfer import PIECE_MAX
+from rtc.ice import IceServer
+
+TIMEOUT_MAX = 600.0
+CHUNK_MIN = 1024
+ICE_SERVERS_MAX = 16
+WS_PORT, HTTP_PORT = 8080, 8001
+"""Where our own server listens unless told otherwise."""
+
+
+def _address(*schemes: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not is_printable(value) or " " in value:
+            raise ValueError
+        parts = urlsplit(value)
+        # `parts.port` raises ValueError itself; a password in an address would end up in logs
+        if parts.scheme not in schemes or not parts.hostname or parts.port == 0 or "@" in parts.netloc:
+            raise ValueError
+        return value if parts.scheme.startswith("ws") else value.rstrip("/")
+
+    return read
+
+
+def _seconds(value: object) -> float:
+    # no comparison with NaN is true
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= TIMEOUT_MAX:
+        raise ValueError
+    return float(value)
+
+
+def _chunk(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not CHUNK_MIN <= value <= PIECE_MAX:
+        raise ValueError
+    return value
+
+
+def _ice_server(value: object) -> IceServer:
+    if not isinstance(value, dict) or not {"urls"} <= value.keys() <= {"urls", "username", "credential"}:
+        raise ValueError
+    if not all(isinstance(part, str) and part for part in value.values()):
+        raise ValueError
+    server = IceServer(**value)
+    scheme = server.urls.partition(":")[0]
+    if scheme not in ("stun", "stuns", "turn", "turns") or not is_printable(server.urls):
+        raise ValueError
+    # a TURN server without its credentials fails in silence much later
+    if scheme.startswith("turn") and (server.username is None or server.credential is None):
+        raise ValueError
+    return server
+
+
+def _ice_servers(value: object) -> tuple[IceServer, ...]:
+    if not isinstance(value, list) or len(value) > ICE_SERVERS_MAX:
+        raise ValueError
+    return tuple(_ice_server(item) for item in value)
+
+
+@frozen
+class Setting:
+    """What one setting may be, and how to say so."""
+
+    read: Callable[[object], Any]
+    """The value in its final form, or `ValueError`."""
+    expected: str
+    variable: str | None = None
+    """The environment variable that sets it."""
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "signaling_websocket": Setting(
+        _address("ws", "wss"), f"an address such as ws://host:{WS_PORT} or wss://host", "SLEAP_RTC_SIGNALING_WS"
+    ),
+    "signaling_http": Setting(
+        _address("http", "https"),
+        f"an address such as http://host:{HTTP_PORT} or https://host",
+        "SLEAP_RTC_SIGNALING_HTTP",
+    ),
+    "connection_timeout": Setting(_seconds, f"a number of seconds from 1 to {TIMEOUT_MAX:g}"),
+    "chunk_size": Setting(_chunk, f"a whole number of bytes from {CHUNK_MIN} to {PIECE_MAX}"),
+    "ice_servers": Setting(
+        _ice_servers,
+        'a list such as [{urls = "stun:host:3478"}, {urls = "turn:host:3478", username = "…", credential = "…"}]',
+    ),
+}
+"""All that may stand in a file, in `[default]` as well as in an environment."""

@@ -1,0 +1,136 @@
+"""The one question a client asks: which worker? Standard input is read without holding up anything else."""
+
+import os
+from collections.abc import Sequence
+from typing import IO
+
+import trio
+from attrs import define, field
+from rich.cells import cell_len
+
+from protocol.faults import FaultCode
+from protocol.ids import PeerId
+from protocol.signaling import WorkerShown
+from rtc.errors import RtcError
+from rtc.view.base import Changed, Workers
+from rtc.view.text import clean, fit
+
+PROMPT = "Number, r to refresh, q to leave: "
+LINE_MAX = 4096
+"""Bytes of one answer; also what a terminal gives at most in its line mode."""
+GPU_LEAST, HOST_LEAST = 16, 8
+"""Cells that these columns keep however narrow the terminal is."""
+
+
+def listing(workers: Sequence[WorkerShown], width: int) -> str:
+    """The numbered list, one worker a line, in `width` cells where that is possible. Peer ids are never cut."""
+    if not workers:
+        return "No worker is available in this room now. It is listed as soon as one is.\n"
+    head = ("", "worker", "GPU", "memory", "status", "hostname")
+    rows = [head, *(_row(number, worker) for number, worker in enumerate(workers, 1))]
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(head))]
+    excess = sum(widths) + 2 * len(widths) - width
+    for column, least in ((5, HOST_LEAST), (2, GPU_LEAST)):
+        cut = min(max(0, excess), max(0, widths[column] - least))
+        widths[column] -= cut
+        excess -= cut
+    lines = ("  ".join(fit(cell, cells) for cell, cells in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"  {line.rstrip()}\n" for line in lines)
+
+
+def _row(number: int, worker: WorkerShown) -> tuple[str, ...]:
+    facts = worker.facts
+    memory = f"{facts.memory_mb} MB"
+    return (str(number), clean(worker.peer), clean(facts.gpu), memory, facts.status.value, clean(facts.hostname))
+
+
+@define
+class _Typed:
+    """Lines from a terminal or pipe."""
+
+    _fd: int
+    _buffer: bytes = field(default=b"", init=False)
+
+    async def line(self) -> str | None:
+        """The next line, or None when no more will come. Cancelled, it loses nothing."""
+        while b"\n" not in self._buffer:
+            more = await self._read()
+            if not more:
+                return None
+            self._buffer = (self._buffer + more)[-LINE_MAX:]
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode("utf-8", "replace").strip()
+
+    async def _read(self) -> bytes:
+        try:
+            # not `sys.stdin`: a thread that waits inside its buffer stops Python from ending
+            await trio.lowlevel.wait_readable(self._fd)
+        except OSError:  # Windows, and plain files: they can only be read
+            return await trio.to_thread.run_sync(os.read, self._fd, LINE_MAX, abandon_on_cancel=True)
+        try:
+            return os.read(self._fd, LINE_MAX)
+        except OSError:  # the terminal was closed
+            return b""
+
+
+async def _answer(typed: _Typed, workers: Workers, changed: Changed | None) -> str | None:
+    """What was typed, None for the end of input; "r" by itself when an empty list fills up."""
+    answer: str | None = "r"
+
+    async def watch(waits: Changed) -> None:
+        while not workers():
+            await waits()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        if changed is not None and not workers():
+            nursery.start_soon(watch, changed)
+        answer = await typed.line()
+        nursery.cancel_scope.cancel()
+    return answer
+
+
+async def choose(workers: Workers, changed: Changed | None, *, out: IO[str], stdin: int, width: int) -> PeerId | None:
+    """List the workers and ask until one is chosen (its id) or the person leaves (None).
+
+    Raises:
+        RtcError: USAGE, when `stdin` is no terminal.
+    """
+    if not os.isatty(stdin):
+        raise no_terminal()
+    typed = _Typed(stdin)
+    say = ""
+    while True:
+        shown = tuple(workers())
+        out.write(f"\n{listing(shown, width)}\n{say}{PROMPT}")
+        out.flush()
+        say, answer = "", await _answer(typed, workers, changed)
+        while answer is not None and (fault := _fault(answer, len(shown))):
+            out.write(f"{fault}\n{PROMPT}")
+            out.flush()
+            answer = await _answer(typed, workers, changed)
+        if answer is None or answer.lower() in ("q", "quit"):
+            return None
+        if answer.isdecimal():
+            peer = shown[int(answer) - 1].peer
+            if any(worker.peer == peer for worker in workers()):
+                return peer
+            say = f"{clean(peer)} is no longer available.\n"
+
+
+def _fault(answer: str, count: int) -> str | None:
+    """What is wrong with an answer, if anything."""
+    if answer.lower() in ("r", "refresh", "q", "quit"):
+        return None
+    if answer.isascii() and answer.isdecimal() and len(answer) < 10 and 1 <= int(answer) <= count:
+        return None
+    return f"Please type a number from 1 to {count}, r or q." if count else "Please type r or q."
+
+
+def no_terminal() -> RtcError:
+    """Nobody can be asked."""
+    return RtcError(
+        FaultCode.USAGE,
+        "Choosing a worker from a list needs a terminal. Use --auto-select for the one with most GPU memory, "
+        "or --worker-id to name one.",
+    )

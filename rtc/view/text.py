@@ -1,0 +1,87 @@
+"""Numbers and names as people read them: pure functions from values to short texts."""
+
+import re
+
+from rich.cells import cell_len, set_cell_size
+
+from protocol.fields import is_printable
+
+NOTHING = "–"
+"""Stands for a number that is not known (yet)."""
+# ECMA-48: "ESC [ … letter" (colours, cursor) and "ESC ] … BEL" (window titles); the rest of a broken one is harmless
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_MB = 10**6
+_UNITS = ((10**10, 10**9, "GB", 2), (10**7, _MB, "MB", 0), (10**5, _MB, "MB", 1), (0, 10**3, "kB", 1))
+"""From how many bytes on, which unit with how many decimals. MB are 10**6 bytes here, as file managers show them."""
+
+
+def clean(text: str) -> str:
+    """One line that a terminal can only show: no colours, cursor moves, bidi marks or line breaks of others.
+
+    Of a line that was overwritten in place (a progress bar of sleap-nn's) what was there last is kept.
+    """
+    last = _ESCAPES.sub("", text).rstrip("\r\n").rpartition("\r")[2].replace("\t", "    ")
+    return "".join(char if is_printable(char) else "\N{REPLACEMENT CHARACTER}" for char in last)
+
+
+def clean_lines(text: str) -> str:
+    """The same for a text of several lines, as a fault may have."""
+    return "\n".join(clean(line) for line in text.strip("\r\n").split("\n"))
+
+
+def fit(text: str, width: int) -> str:
+    """`text` in exactly `width` terminal cells: padded, or cut with an ellipsis."""
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def size(amount: int, whole: int | None = None) -> str:
+    """Bytes in the unit that suits `whole` (by default the amount itself): `1980 MB`."""
+    unit, name, decimals = _unit(amount if whole is None else whole)
+    return f"{amount / unit:.{decimals}f} {name}"
+
+
+def size_of(done: int, total: int) -> str:
+    """`412/1980 MB`"""
+    unit, _, decimals = _unit(total)
+    return f"{done / unit:.{decimals}f}/{size(total)}"
+
+
+def _unit(amount: int) -> tuple[int, str, int]:
+    return next((unit, name, decimals) for least, unit, name, decimals in _UNITS if amount >= least)
+
+
+def speed(rate: float) -> str:
+    """Bytes per second as `4.1 MB/s`."""
+    return f"{rate / _MB:.1f} MB/s" if rate >= _MB / 10 else f"{rate / 1000:.1f} kB/s"
+
+
+def duration(seconds: float) -> str:
+    """`6:22`, or `1:06:22` from an hour on."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def loss(value: float | None) -> str:
+    """Four significant digits; `–` for a loss that is not known or was no number."""
+    return NOTHING if value is None else f"{value:#.4g}"
+
+
+def percent(done: int, total: int) -> int:
+    """Whole percents, rounded down: 100 only when all is there. An empty file is all there."""
+    return 100 if done >= total else max(0, done * 100 // total)
+
+
+def count(number: int, thing: str) -> str:
+    """`1 model`, `2 models`"""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def losses(train: float | None, val: float | None) -> str:
+    """`train 0.001234  val 0.002345`"""
+    return f"train {loss(train)}  val {loss(val)}"
+
+
+def epoch(number: int, most: int | None) -> str:
+    """`epoch 12/100`; the number is counted from 1, and the most may be unknown."""
+    return f"epoch {number}" if most is None else f"epoch {number}/{most}"

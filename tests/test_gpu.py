@@ -1,0 +1,138 @@
+"""GPU facts, from a pynvml made of plain functions; no test needs a GPU."""
+
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rtc.gpu import NO_GPU, GpuFacts, read_gpu
+
+MB = 2**20
+
+
+class NVMLError(Exception):
+    """Stands for pynvml's base class; its real errors are subclasses of it."""
+
+
+class NoDriver(NVMLError):
+    pass
+
+
+class FakeNvml(ModuleType):
+    """Two GPUs. `broken` names the function that fails."""
+
+    NVMLError = NVMLError
+
+    def __init__(self, broken: str | None = None, devices: tuple[tuple[Any, int, int, Any], ...] = ()) -> None:
+        super().__init__("pynvml")
+        self.broken = broken
+        self.devices = devices or (
+            ("NVIDIA H200", 143771 * MB, 143000 * MB, "GPU-aaaa"),
+            ("NVIDIA GeForce RTX 4090", 24564 * MB + 1, 1000 * MB, "GPU-bbbb"),
+        )
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        answers: dict[str, Callable[..., Any]] = {
+            "nvmlInit": lambda: None,
+            "nvmlShutdown": lambda: None,
+            "nvmlDeviceGetHandleByIndex": self.by_index,
+            "nvmlDeviceGetHandleByUUID": self.by_uuid,
+            "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=gpu[1], free=gpu[2]),
+            "nvmlSystemGetCudaDriverVersion_v2": lambda: 12040,
+            "nvmlDeviceGetName": lambda gpu: gpu[0],
+            "nvmlDeviceGetUUID": lambda gpu: gpu[3],
+        }
+        if name not in answers:
+            raise AttributeError(name)
+
+        def call(*args: Any) -> Any:
+            self.calls.append(name)
+            if name == self.broken:
+                raise NoDriver(name)
+            return answers[name](*args)
+
+        return call
+
+    def by_index(self, index: int) -> tuple[Any, ...]:
+        if index >= len(self.devices):
+            raise NVMLError
+        return self.devices[index]
+
+    def by_uuid(self, uuid: str) -> tuple[Any, ...]:
+        for device in self.devices:
+            if device[3] == uuid:
+                return device
+        raise NVMLError
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeNvml]:
+    def install(*args: Any, **kwargs: Any) -> FakeNvml:
+        fake = FakeNvml(*args, **kwargs)
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        return fake
+
+    return install
+
+
+H200 = GpuFacts("NVIDIA H200", 143771, 143000, "12.4", "GPU-aaaa")
+RTX = GpuFacts("NVIDIA GeForce RTX 4090", 24564, 1000, "12.4", "GPU-bbbb")
+
+
+def test_the_first_of_two_is_taken_and_the_other_can_be_asked_for(nvml: Callable[..., FakeNvml]) -> None:
+    fake = nvml()
+    assert read_gpu(environ={}) == H200
+    assert read_gpu(1, environ={}) == RTX
+    assert fake.calls.count("nvmlInit") == fake.calls.count("nvmlShutdown") == 2
+
+
+@pytest.mark.parametrize(
+    ("listed", "facts"),
+    [("1", RTX), ("1,0", RTX), (" 0", H200), ("GPU-bbbb", RTX), ("", NO_GPU), ("-1", NO_GPU), ("GPU-zzzz", NO_GPU)],
+)
+def test_it_is_the_gpu_that_cuda_would_use(nvml: Callable[..., FakeNvml], listed: str, facts: GpuFacts) -> None:
+    nvml()
+    environ: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": listed}
+    assert read_gpu(environ=environ) == facts
+    assert read_gpu(0, environ=environ) == H200
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["nvmlInit", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo", "nvmlSystemGetCudaDriverVersion_v2",
+     "nvmlDeviceGetName", "nvmlDeviceGetUUID"],
+)  # fmt: skip
+def test_whatever_the_driver_cannot_do_means_cpu(nvml: Callable[..., FakeNvml], broken: str) -> None:
+    fake = nvml(broken)
+    assert read_gpu(environ={}) == GpuFacts("CPU", 0, 0, "none", None)
+    assert (fake.calls[-1] == "nvmlShutdown") is (broken != "nvmlInit")
+
+
+def test_a_driver_that_will_not_close_has_answered_all_the_same(nvml: Callable[..., FakeNvml]) -> None:
+    nvml("nvmlShutdown")
+    assert read_gpu(environ={}) == H200
+
+
+def test_a_gpu_that_is_not_there_means_cpu(nvml: Callable[..., FakeNvml]) -> None:
+    nvml()
+    assert read_gpu(7, environ={}) == NO_GPU
+
+
+def test_without_the_module_it_is_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # makes the import fail
+    assert read_gpu(environ={}) == NO_GPU
+
+
+def test_names_may_be_bytes_and_are_fit_to_be_shown(nvml: Callable[..., FakeNvml]) -> None:
+    nvml(devices=((b"NVIDIA\x00 \x1b[31mT4\xff", 16 * MB, 8 * MB, b"GPU-cccc"), (" \x07", 0, 0, "")))
+    assert read_gpu(0, environ={}) == GpuFacts("NVIDIA [31mT4\N{REPLACEMENT CHARACTER}", 16, 8, "12.4", "GPU-cccc")
+    assert read_gpu(1, environ={}) == GpuFacts("GPU", 0, 0, "12.4", None)
+
+
+def test_the_real_module_never_fails_here() -> None:
+    pytest.importorskip("pynvml")
+    facts = read_gpu()
+    assert facts == NO_GPU or facts.memory_mb > 0

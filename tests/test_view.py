@@ -1,0 +1,485 @@
+"""What a person sees: numbers, lines, the moving region, the question, and a terminal that is always given back."""
+
+import os
+import re
+import shlex
+from collections.abc import AsyncIterator, Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import evolve
+
+from protocol.ids import JobId, PeerId, RoomId
+from protocol.jobs import LogLines, ModelStarted, Progress
+from protocol.session_string import SessionString, read_session_string
+from protocol.signaling import WorkerShown
+from protocol.status import Status, WorkerFacts
+from rtc.config import DEFAULT_SERVERS
+from rtc.errors import ExitCode, RtcError
+from rtc.view import open_view, text
+from rtc.view.banner import worker_banner
+from rtc.view.base import ClientView, Losses
+from rtc.view.choose import choose, listing
+from rtc.view.plain import PlainView
+from rtc.view.tally import Flow, Training
+
+JOB = JobId("job-1")
+MB = 10**6
+H200 = WorkerShown(
+    PeerId("worker-aa"), WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1")
+)
+CPU = WorkerShown(PeerId("worker-bb"), evolve(H200.facts, gpu="CPU", memory_mb=0, hostname="laptop"))
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 × 24 that can draw, whatever the tests run in."""
+    for name, value in (("TERM", "xterm-256color"), ("COLUMNS", "80"), ("LINES", "24")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture
+def keyboard() -> Iterator[tuple[Callable[[str], None], int]]:
+    """A function that types, and the file descriptor of a terminal on which it arrives."""
+    master, slave = os.openpty()
+    yield lambda keys: (os.write(master, keys.encode()), None)[1], slave
+    for fd in (master, slave):
+        os.close(fd)
+
+
+class Screen(StringIO):
+    """Remembers what is written, and lets a test wait for a certain text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = trio.Event()
+
+    def write(self, text: str) -> int:
+        self._written.set()
+        self._written = trio.Event()
+        return super().write(text)
+
+    async def shows(self, wanted: str, times: int = 1) -> None:
+        while self.getvalue().count(wanted) < times:
+            await self._written.wait()
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (text.size_of(412 * MB, 1980 * MB), "412/1980 MB"),
+        (text.size_of(0, 500), "0.0/0.5 kB"),
+        (text.size_of(300_000, 1_200_000), "0.3/1.2 MB"),
+        (text.size_of(4_120 * MB, 12_400 * MB), "4.12/12.40 GB"),
+        (text.size(0), "0.0 kB"),
+        (text.speed(4_100_000), "4.1 MB/s"),
+        (text.speed(4_100), "4.1 kB/s"),
+        (text.duration(382), "6:22"),
+        (text.duration(59.6), "1:00"),
+        (text.duration(3982), "1:06:22"),
+        (text.duration(-1), "0:00"),
+        (text.loss(0.00123456), "0.001235"),
+        (text.loss(0.05), "0.05000"),
+        (text.loss(12.3456), "12.35"),
+        (text.loss(1.23456e-7), "1.235e-07"),
+        (text.loss(None), "–"),
+        (text.losses(0.5, None), "train 0.5000  val –"),
+        (text.epoch(3, 100), "epoch 3/100"),
+        (text.epoch(3, None), "epoch 3"),
+        (text.count(1, "model"), "1 model"),
+        (text.count(2, "model"), "2 models"),
+        (text.percent(1999, 2000), 99),
+        (text.percent(0, 0), 100),
+        (text.fit("häuser", 8), "häuser  "),
+        (text.fit("worker", 4), "wor…"),
+        (text.fit("日本語", 4), "日 …"),
+    ],
+)
+def test_values_are_written_as_people_read_them(shown: object, expected: object) -> None:
+    assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07after", "after"),
+        ("10 %\r20 %\r", "20 %"),
+        ("line\r\n", "line"),
+        ("a\tb", "a    b"),
+        ("a\nb\x07\u202e\x1b[", "a�b���["),
+        ("[red]tag[/red] :smile:", "[red]tag[/red] :smile:"),
+    ],
+)
+def test_nothing_that_others_say_can_do_more_than_be_read(raw: str, shown: str) -> None:
+    assert text.clean(raw) == shown
+
+
+def test_a_speed_is_that_of_the_last_seconds() -> None:
+    flow = Flow(begun=0.0, offset=100, total=1000)
+    assert flow.rate(0.1) is None
+    for now in range(1, 11):
+        flow.moved(float(now), 100 + 10 * now)
+    assert flow.rate(10.0) == pytest.approx(10)
+    for now in range(11, 21):
+        flow.moved(float(now), 200 + 50 * (now - 10))
+    assert flow.rate(20.0) == pytest.approx(50)
+    assert flow.average(20.0) == pytest.approx(30)
+    assert not flow.stalled(24.0)
+    assert flow.stalled(25.0)
+
+
+def test_a_training_remembers_its_best_epoch_and_guesses_the_time() -> None:
+    training = Training()
+    training.begin(("centroid", "instance"))
+    training.hear(ModelStarted(JOB, 0, 10), 0.0)
+    for epoch, val in enumerate((0.3, 0.1, 0.2, None)):
+        model = training.hear(Progress(JOB, 0, epoch, None, None, 0.5, val), 100.0 + epoch)
+    assert model.title == "model 1/2 centroid"
+    assert model.standing == "epoch 4/10  train 0.5000  val –"
+    assert model.result == "4 epochs  train 0.5000  val –  best val 0.1000 (epoch 2)"
+    assert model.left(104.0) == pytest.approx(6.0)
+
+
+def test_news_of_an_unheard_model_are_shown_all_the_same() -> None:
+    training = Training()
+    assert training.hear(Progress(JOB, 2, 0), 1.0).title == "model 3/3 3"
+
+
+async def told(view: ClientView, *, pause: float = 1.0) -> None:
+    """One whole job, as a client tells it."""
+    view.step("Joined room room-1")
+    view.warn("The other [red]worker[/red]\x1b[2J was busy")
+    for tenth in range(0, 101, 5):
+        view.upload(tenth * MB, 100 * MB)
+        await trio.sleep(pause / 10)
+    view.started(("centroid", "instance"))
+    for model in (0, 1):
+        view.news(ModelStarted(JOB, model, 2))
+        await trio.sleep(pause)
+        for epoch in (0, 1):
+            for batch in (1, None):
+                view.news(Progress(JOB, model, epoch, batch, 0.5, 0.25 if epoch else None, 0.125))
+                view.news(LogLines(JOB, (f"line {model}{epoch}{batch}\x1b[2J",)))
+                await trio.sleep(pause)
+    for part in (0, 50, 100):
+        view.download(part, 100)
+        await trio.sleep(pause)
+    view.finished("Trained 2 models.", Path("here"), ("centroid", "instance"), (Losses(0.1, 0.2), Losses(0.3, None)))
+
+
+async def test_plain_is_whole_lines_and_few(autojump_clock: trio.testing.MockClock) -> None:
+    out = StringIO()
+    async with open_view(terminal=False, verbose=False, out=out) as view:
+        await told(view)
+    lines = out.getvalue().splitlines()
+    assert lines[:2] == ["Joined room room-1", "Warning: The other [red]worker[/red] was busy"]
+    assert lines[2:4] == ["Upload: 10 %  10/100 MB", "Upload: 20 %  20/100 MB"]
+    assert lines[6] == "Upload: 50 %  50/100 MB  50.0 MB/s  0:01 left"
+    assert lines[11:] == [
+        "Upload: 100 MB in 0:02 (50.0 MB/s)",
+        "Training 2 models: centroid, instance",
+        "model 1/2 centroid: started, at most 2 epochs",
+        "model 1/2 centroid: epoch 1/2  train –  val 0.1250",
+        "model 1/2 centroid: epoch 2/2  train 0.2500  val 0.1250",
+        "model 2/2 instance: started, at most 2 epochs",
+        "model 2/2 instance: epoch 1/2  train –  val 0.1250",
+        "model 2/2 instance: epoch 2/2  train 0.2500  val 0.1250",
+        "Download: 50 %  0.1/0.1 kB  0.1 kB/s  0:01 left",
+        "Download: 0.1 kB in 0:02 (0.1 kB/s)",
+        "Trained 2 models.",
+        "  centroid: train 0.1000  val 0.2000",
+        "  instance: train 0.3000  val –",
+        "Results are in here",
+    ]
+
+
+async def test_sleap_nns_own_lines_are_for_those_who_ask(autojump_clock: trio.testing.MockClock) -> None:
+    out = StringIO()
+    async with open_view(terminal=False, verbose=True, out=out) as view:
+        await told(view)
+    assert [line for line in out.getvalue().splitlines() if line.startswith("|")][:2] == ["| line 001", "| line 00None"]
+
+
+async def test_a_resumed_upload_says_so_and_does_not_count_what_was_there(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    out = StringIO()
+    async with open_view(terminal=False, verbose=False, out=out) as view:
+        view.upload(38 * MB, 100 * MB)
+        await trio.sleep(2)
+        view.upload(100 * MB, 100 * MB)
+        view.upload(100 * MB, 100 * MB)
+    assert out.getvalue().splitlines() == ["Upload: resumed at 38 %", "Upload: 100 MB in 0:02 (31.0 MB/s)"]
+
+
+async def test_without_given_losses_those_heard_are_summed_up(autojump_clock: trio.testing.MockClock) -> None:
+    out = StringIO()
+    async with open_view(terminal=False, verbose=False, out=out) as view:
+        view.started(("centroid",))
+        view.news(Progress(JOB, 0, 4, None, None, 0.5, 0.25))
+        view.finished("Two sentences.\nIn lines.", None)
+    assert out.getvalue().splitlines()[-3:] == [
+        "Two sentences.",
+        "In lines.",
+        "  model 1/1 centroid: 5 epochs  train 0.5000  val 0.2500",
+    ]
+
+
+def test_a_reader_that_leaves_does_not_stop_the_job() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as out:
+        view = PlainView(out)
+        for _ in range(3):
+            view.step("to nobody")
+
+
+def seen(raw: str) -> str:
+    """What was written, without colours and cursor moves."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw).replace("\r", "\n")
+
+
+async def test_live_shows_steps_bars_and_losses_within_the_width(autojump_clock: trio.testing.MockClock) -> None:
+    out = StringIO()
+    async with open_view(terminal=True, verbose=True, out=out) as view:
+        await told(view)
+    lines = [line.rstrip() for line in seen(out.getvalue()).split("\n")]
+    for expected in (
+        "✓ Joined room room-1",
+        "! The other [red]worker[/red] was busy",
+        "✓ Uploaded 100 MB in 0:02 (50.0 MB/s)",
+        "line 001",
+        "✓ model 1/2 centroid: 2 epochs  train 0.2500  val 0.1250",
+        "✓ model 2/2 instance: 2 epochs  train 0.2500  val 0.1250",
+        "  centroid: train 0.1000  val 0.2000",
+        "Results are in here",
+    ):
+        assert expected in lines
+    assert max(map(len, lines)) <= 80
+    assert any(re.search(r"Upload +━.+ 75 %  75/100 MB  50\.0 MB/s  0:0[01] left", line) for line in lines)
+    assert any(re.search(r"━.+epoch 2/2  train 0\.2500  val 0\.1250", line) for line in lines)
+    assert any(re.fullmatch(r"model 2/2 instance +best val 0\.1250 \(epoch 1\)  0:0\d  ≤ 0:0\d left", x) for x in lines)
+    assert "\x1b[2J" not in out.getvalue()
+
+
+async def test_live_says_when_nothing_moves(autojump_clock: trio.testing.MockClock) -> None:
+    out = StringIO()
+    async with open_view(terminal=True, verbose=False, out=out) as view:
+        view.upload(10 * MB, 100 * MB)
+        await trio.sleep(7.5)
+    assert "nothing for 0:07" in seen(out.getvalue())
+
+
+async def test_live_draws_at_most_ten_times_a_second(autojump_clock: trio.testing.MockClock) -> None:
+    out = StringIO()
+    async with open_view(terminal=True, verbose=False, out=out) as view:
+        for part in range(1000):
+            view.upload(part, 1000)
+            await trio.sleep(0.001)
+    assert 5 <= out.getvalue().count("Upload") <= 12
+
+
+async def test_no_color_is_obeyed(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def colours() -> bool:
+        out = StringIO()
+        async with open_view(terminal=True, verbose=False, out=out) as view:
+            await told(view)
+        return re.search(r"\x1b\[[0-9;]*3[0-9]", out.getvalue()) is not None
+
+    assert await colours()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not await colours()
+
+
+async def test_a_terminal_that_cannot_draw_gets_lines(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = StringIO()
+    async with open_view(terminal=True, verbose=False, out=out) as view:
+        await told(view)
+    assert "\x1b" not in out.getvalue()
+
+
+@pytest.mark.parametrize("end", ["cancel", "crash"])
+async def test_whatever_ends_it_the_terminal_is_given_back(autojump_clock: trio.testing.MockClock, end: str) -> None:
+    out = StringIO()
+
+    async def show() -> None:
+        async with open_view(terminal=True, verbose=False, out=out) as view:
+            view.started(("centroid",))
+            view.news(Progress(JOB, 0, 4, None, None, 0.5, 0.25))
+            await trio.sleep(1)
+            if end == "crash":
+                raise RuntimeError
+            await trio.sleep_forever()
+
+    with trio.move_on_after(5):
+        if end == "crash":
+            with pytest.RaisesGroup(RuntimeError):
+                await show()
+        else:
+            await show()
+    raw = out.getvalue()
+    assert raw.rindex("\x1b[?25l") < raw.rindex("\x1b[?25h")
+    assert seen(raw).rstrip().endswith("✓ model 1/1 centroid: 5 epochs  train 0.5000  val 0.2500")
+
+
+def test_the_list_numbers_the_workers_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = listing((H200, CPU), 80).splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["1", "worker-aa", "NVIDIA", "H200", "143771", "MB", "available", "box-1"],
+        ["2", "worker-bb", "CPU", "0", "MB", "available", "laptop"],
+    ]
+    wide = evolve(H200, facts=evolve(H200.facts, gpu="G" * 200, hostname="h" * 200))
+    narrow = listing((wide, CPU), 80)
+    assert all(len(line) <= 80 for line in narrow.splitlines())
+    assert "worker-aa" in narrow
+    assert "\x1b" not in listing((evolve(H200, facts=evolve(H200.facts, hostname="box[red]")),), 80)
+    assert "No worker is available" in listing((), 80)
+
+
+class Asked:
+    """A question in the air: type, wait for what the screen shows, read the choice."""
+
+    def __init__(self, keys: Callable[[str], None], fd: int) -> None:
+        self.type, self._fd = keys, fd
+        self.screen = Screen()
+        self.workers: tuple[WorkerShown, ...] = (H200, CPU)
+        self.news = trio.Event()
+        self.choice: PeerId | None = None
+        self.done = trio.Event()
+
+    async def changed(self) -> None:
+        await self.news.wait()
+        self.news = trio.Event()
+
+    async def run(self) -> None:
+        self.choice = await choose(lambda: self.workers, self.changed, out=self.screen, stdin=self._fd, width=80)
+        self.done.set()
+
+
+@pytest.fixture
+async def asked(keyboard: tuple[Callable[[str], None], int]) -> AsyncIterator[Asked]:
+    question = Asked(*keyboard)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(question.run)
+            await question.screen.shows("q to leave: ")
+            yield question
+            await question.done.wait()
+
+
+async def test_a_number_chooses(asked: Asked) -> None:
+    asked.type("2\n")
+    await asked.done.wait()
+    assert asked.choice == "worker-bb"
+
+
+@pytest.mark.parametrize("wrong", ["0", "3", "-1", "x", "", "1 2", "²", "1" * 30])
+async def test_a_wrong_answer_is_asked_again(asked: Asked, wrong: str) -> None:
+    asked.type(f"{wrong}\n")
+    await asked.screen.shows("Please type a number from 1 to 2, r or q.")
+    asked.type(" 1 \n")
+    await asked.done.wait()
+    assert asked.choice == "worker-aa"
+
+
+async def test_r_shows_the_list_as_it_is_now(asked: Asked) -> None:
+    asked.workers = (CPU,)
+    asked.type("r\n")
+    await asked.screen.shows("q to leave: ", times=2)
+    assert "H200" not in asked.screen.getvalue().rpartition("r to refresh")[0].rpartition("r to refresh")[2]
+    asked.type("1\n")
+    await asked.done.wait()
+    assert asked.choice == "worker-bb"
+
+
+async def test_a_worker_that_went_meanwhile_is_not_chosen(asked: Asked) -> None:
+    asked.workers = (CPU,)
+    asked.type("1\n")
+    await asked.screen.shows("worker-aa is no longer available.")
+    asked.type("q\n")
+    await asked.done.wait()
+    assert asked.choice is None
+
+
+async def test_an_empty_list_fills_by_itself(asked: Asked) -> None:
+    asked.workers = ()
+    asked.type("r\n")
+    await asked.screen.shows("No worker is available")
+    asked.type("1\n")
+    await asked.screen.shows("Please type r or q.")
+    asked.news.set()  # somebody came, but not anybody for us
+    await trio.testing.wait_all_tasks_blocked()
+    asked.workers = (CPU,)
+    asked.news.set()
+    await asked.screen.shows("laptop", times=2)
+    asked.type("1\n")
+    await asked.done.wait()
+    assert asked.choice == "worker-bb"
+
+
+async def test_the_end_of_input_leaves(asked: Asked) -> None:
+    asked.type("\x04")
+    await asked.done.wait()
+    assert asked.choice is None
+
+
+async def test_asking_can_be_cancelled(keyboard: tuple[Callable[[str], None], int]) -> None:
+    question = Asked(*keyboard)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(question.run)
+            await question.screen.shows("q to leave: ")
+            nursery.cancel_scope.cancel()
+    assert not question.done.is_set()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_with_nobody_to_ask_the_other_ways_are_named(terminal: bool) -> None:
+    read, write = os.pipe()
+    async with open_view(terminal=terminal, verbose=False, out=StringIO(), stdin=read) as view:
+        with pytest.raises(RtcError, match=r"--auto-select.*--worker-id") as caught:
+            await view.choose(lambda: (H200,), None)
+    assert caught.value.exit_code == ExitCode.USAGE
+    os.close(read)
+    os.close(write)
+
+
+async def test_a_live_view_asks_on_its_own_screen(keyboard: tuple[Callable[[str], None], int]) -> None:
+    keys, fd = keyboard
+    out = StringIO()
+    async with open_view(terminal=True, verbose=False, out=out, stdin=fd) as view:
+        keys("1\n")
+        with trio.fail_after(5):
+            assert await view.choose(lambda: (H200,), None) == "worker-aa"
+    assert "NVIDIA H200" in out.getvalue()
+
+
+def banner(server: str) -> str:
+    session = SessionString(RoomId("room-1"), "-tok'en", PeerId("worker-aa")).write()
+    return worker_banner(H200.facts, RoomId("room-1"), "-tok'en", session, server)
+
+
+def test_the_banner_can_be_copied_by_word_and_by_command() -> None:
+    lines = banner("ws://localhost:8080").splitlines()
+    sessions = [line for line in lines if line.startswith("ey")]
+    assert read_session_string(sessions[0]).token == "-tok'en"
+    commands = [shlex.split(line) for line in lines if line.startswith("  sleap-rtc ")]
+    door = ["--room-id", "room-1", "--token", "-tok'en"]
+    server = ["--server", "ws://localhost:8080"]
+    assert commands == [
+        ["sleap-rtc", "client-train", "--session-string", sessions[0], "--pkg-path", "package.zip"],
+        ["sleap-rtc", "client-train", *door, "--auto-select", "--pkg-path", "package.zip", *server],
+        ["sleap-rtc", "worker", *door, *server],
+    ]
+    assert "  GPU       NVIDIA H200, 143771 MB, CUDA 12.4" in lines
+
+
+def test_the_server_everybody_knows_needs_no_option() -> None:
+    assert "--server" not in banner(DEFAULT_SERVERS["production"][0])

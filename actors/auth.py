@@ -126,7 +126,7 @@ def _link(post: Post) -> LinkUp:
 
 def admit(post: Post, event: OpenHouse) -> Step[Post]:
     """The documented legacy mode: no secret here, so nothing to prove."""
-    effects = (TellLink(event.up.link, AuthSuccess()), Trusted(event.up.link, event.up.peer, proven=False))
+    effects = (Trusted(event.up.link, event.up.peer, proven=False), TellLink(event.up.link, AuthSuccess()))
     return Step(evolve(post, up=event.up), effects)
 
 
@@ -140,7 +140,8 @@ def vouch(post: Post, event: ProofRight) -> Step[Post]:
     """Trust, and give our own proof in return."""
     up = _link(post)
     success = AuthSuccess(_proof(post, "worker", event.nonce))
-    return Step(post, (TellLink(up.link, success), Trusted(up.link, up.peer, proven=True)))
+    # Trusted first: the client speaks as soon as it hears of it, and must meet the new vocabulary
+    return Step(post, (Trusted(up.link, up.peer, proven=True), TellLink(up.link, success)))
 
 
 def _deny(post: Post, reason: Denial, code: FaultCode, text: str) -> Step[Post]:

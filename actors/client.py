@@ -16,6 +16,7 @@ from actors.events import (
     Enter,
     Entered,
     EnterFailed,
+    FetchResult,
     Finished,
     Heard,
     Lapsed,
@@ -268,8 +269,9 @@ def settle(quest: Quest, _event: JobStarted) -> Step[Quest]:
 
 
 def fetch(quest: Quest, event: JobEnded) -> Step[Quest]:
-    """It is over; the courier is receiving what it made."""
-    return Step(evolve(quest, ended=event))
+    """It is over; take what it made."""
+    assert quest.link is not None, "it was heard over a link"
+    return Step(evolve(quest, ended=event), (FetchResult(quest.link),))
 
 
 def note_safe(quest: Quest, _event: ResultSafe) -> Step[Quest]:

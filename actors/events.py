@@ -386,10 +386,17 @@ class ShowRoster:
 
 @frozen
 class SendPackage:
-    """To the courier: send the package over this link, then wait for its result."""
+    """To the courier: send the package over this link."""
 
     link: LinkId
     job: JobId
+
+
+@frozen
+class FetchResult:
+    """To the courier: the result comes over this link now; take it."""
+
+    link: LinkId
 
 
 # -------- said by the courier

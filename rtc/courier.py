@@ -9,13 +9,13 @@ from typing import Protocol
 import trio
 from attrs import define
 
-from actors.events import ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
+from actors.events import FetchResult, ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
 from actors.router import Router
 from protocol.faults import FaultCode
 from rtc.errors import RtcError
 from rtc.jobs.results import unpack_results
 from rtc.links import Links
-from rtc.transfer import TransferLane, receive_file, send_file
+from rtc.transfer import receive_file, send_file
 
 CLEAN_TIME = 10.0
 RESULT_MAX = 2**50
@@ -51,26 +51,38 @@ class Courier:
             task_status.started()
             await trio.sleep_forever()
 
+    # -------- the router's doors
+
     def send(self, effect: SendPackage) -> None:
-        """The router's door."""
+        """Carry the package there."""
         assert self._nursery is not None, "the courier is sent while it runs"
         self._nursery.start_soon(self._carry, effect)
+
+    def fetch(self, effect: FetchResult) -> None:
+        """Bring the result home."""
+        assert self._nursery is not None, "the courier is sent while it runs"
+        self._nursery.start_soon(self._bring_home, effect)
+
+    # -------- the ways
 
     async def _carry(self, effect: SendPackage) -> None:
         lane = self.links.lane(effect.link)
         if lane is None:
             return  # the link is gone, and its loss is told already
+        size = (await trio.Path(self.package).stat()).st_size
+        self.gauge.upload(0, size)
         try:
             await send_file(
                 lane, self.package, name=self.package.name, chunk_size=self.chunk_size, progress=self.gauge.upload
             )
         except RtcError as error:
             self.router.outbox.put(SendFailed(error.fault))
-            return
-        await self._bring_home(lane)
 
-    async def _bring_home(self, lane: TransferLane) -> None:
-        """Wait for the result, however long the job takes. The archive lies beside the output until it is unpacked."""
+    async def _bring_home(self, effect: FetchResult) -> None:
+        """Take the result. The archive lies beside the output until it is unpacked."""
+        lane = self.links.lane(effect.link)
+        if lane is None:
+            return  # likewise
         await trio.Path(self.output.parent).mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".sleap-rtc-", dir=self.output.parent))
         try:

@@ -66,7 +66,7 @@ class Bench:
 @define
 class _Job:
     ticket: Ticket
-    name: str
+    size: int
     folder: Path
     listener: LinkId
     scope: trio.CancelScope = field(factory=trio.CancelScope)
@@ -95,7 +95,7 @@ class Desk:
     def prepare(self, effect: Prepare) -> None:
         """Take this package."""
         job = effect.ticket.job
-        self._job = _Job(effect.ticket, effect.submit.name, self.bench.work / job, effect.link)
+        self._job = _Job(effect.ticket, effect.submit.size, self.bench.work / job, effect.link)
         self._begin(self._prepare, self._job)
 
     def start(self, effect: StartJob) -> None:
@@ -156,7 +156,9 @@ class Desk:
         if lane is None:
             raise RtcError.of(GONE)
         await trio.Path(job.folder).mkdir(mode=0o700, parents=True)
-        archive = await receive_file(lane, job.folder, max_size=self.bench.package_max)
+        archive = await receive_file(
+            lane, job.folder, max_size=self.bench.package_max, expect=job.size, progress=_unwatched
+        )
         folder = job.folder / "package"
         await unpack(archive, folder)
         await trio.Path(archive).unlink()
@@ -222,12 +224,18 @@ class Desk:
             if lane is None:
                 raise RtcError.of(GONE)
             if await trio.Path(archive).exists():
-                await send_file(lane, archive, name=f"{effect.job}.zip", chunk_size=self.bench.chunk_size)
+                await send_file(
+                    lane, archive, name=f"{effect.job}.zip", progress=_unwatched, chunk_size=self.bench.chunk_size
+                )
                 await trio.Path(archive).unlink()
         except RtcError as error:
             fault = error.fault
             log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)
         self.router.outbox.put(ResultGone(effect.job, effect.link, fault))
+
+
+def _unwatched(_done: int, _total: int) -> None:
+    """The worker has nobody who watches bytes go by."""
 
 
 async def _remove(folder: Path) -> None:

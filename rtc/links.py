@@ -44,8 +44,6 @@ from rtc.transfer import TransferLane
 
 CONNECT_TIME = 20.0
 """Seconds from answer to open link; aiortc alone would try for more than a minute before it says there is no way."""
-PARTING_TIME = 4.0
-"""Seconds that good-byes may take when the program is stopped."""
 
 
 @define
@@ -83,7 +81,7 @@ class Links:
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold links until cancelled; then say good-bye on each, within `PARTING_TIME`."""
+        """Hold links until cancelled; then say good-bye on each, which is bounded."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
@@ -138,17 +136,13 @@ class Links:
         if held is None or held.link is None:
             return
         link = held.link
-        into, words = trio.open_memory_channel[FileWords](64)
-        held.lane = TransferLane(say=link.say, words=words, send_piece=link.send_piece, pieces=link.pieces)
-        link.when_lost(into.close)
+        held.lane = lane = TransferLane.over(link)
         vocabulary: Vocabulary[Any] = TO_WORKER if self.role is Role.WORKER else TO_CLIENT
 
         async def route(message: Any) -> None:
             if isinstance(message, FileWords):
-                try:
-                    await into.send(message)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # the transfer is over; its last words have no reader
+                lane.hear(message)
+                await trio.lowlevel.checkpoint()
             else:
                 await self.heard(event.link, message)
 
@@ -215,10 +209,8 @@ class Links:
             held.link = link
             try:
                 await self._serve(held, link, binding)
-            except trio.Cancelled:
-                with trio.move_on_after(PARTING_TIME, shield=True):
-                    await link.aclose(held.parting or self.stopping)
-                raise
+            finally:
+                await link.aclose(held.parting or self.stopping)  # harmless when the link has ended; bounded when not
         return link.fault
 
     async def _serve(self, held: _Held, link: Link, binding: Binding) -> None:

@@ -1,5 +1,6 @@
 """The client program: one wish, carried to one worker and back."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from actors.events import (
     Drain,
     Entered,
     EnterFailed,
+    FetchResult,
+    Finished,
     Heard,
     LinkLost,
     OpenLink,
@@ -32,8 +35,11 @@ from actors.events import (
     Wanted,
 )
 from actors.router import Route
-from protocol.ids import LinkId, RoomId
+from protocol.faults import FaultCode
+from protocol.fields import ID_PATTERN
+from protocol.ids import LinkId, PeerId, RoomId
 from protocol.jobs import JobKind, JobStarted, LogLines, ModelStarted, Progress, SubmitJob
+from protocol.session_string import SessionStringError, read_session_string
 from protocol.signaling import WorkerShown
 from protocol.status import Role
 from protocol.trust import Secret
@@ -41,9 +47,11 @@ from rtc.app.house import House, Routes, open_house
 from rtc.bridge import Bridge
 from rtc.config import Config
 from rtc.courier import Courier
+from rtc.credentials import check_room
 from rtc.errors import RtcError
 from rtc.jobs.package import inspect_package
 from rtc.jobs.results import choose_output, final_losses
+from rtc.view import open_view
 from rtc.view.base import ClientView, Losses
 
 
@@ -62,6 +70,44 @@ class ClientOrder:
     kind: JobKind = JobKind.TRAIN
 
 
+@frozen
+class Way:
+    """Where to go, and whom to ask."""
+
+    room: RoomId
+    token: str = field(repr=False)
+    choice: Direct | Best | Ask
+    server: str | None = None
+
+
+def choose_way(
+    session: str | None, room: str | None, token: str | None, worker: str | None, *, auto_select: bool
+) -> Way:
+    """One of the four ways to connect.
+
+    Raises:
+        RtcError: USAGE: the session string or an id is none.
+    """
+    if session is not None:
+        try:
+            there = read_session_string(session)
+        except SessionStringError as error:
+            raise RtcError(FaultCode.USAGE, str(error)) from None
+        return Way(there.room, there.token, Direct(there.peer), there.server)
+    assert room is not None, "the command line asks for it"
+    assert token is not None, "the command line asks for it"
+    if worker is not None and not ID_PATTERN.fullmatch(worker):
+        raise RtcError(FaultCode.USAGE, "That is not a worker id. Copy it from the worker's banner or the room's list.")
+    choice = Direct(PeerId(worker)) if worker is not None else Best() if auto_select else Ask()
+    return Way(check_room(room), token, choice)
+
+
+async def watch(order: ClientOrder, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:
+    """Run a client in a terminal, or to a pipe."""
+    async with open_view(terminal=sys.stdout.isatty(), verbose=verbose, out=sys.stdout) as view:
+        await run_client(order, bridge=bridge, view=view, drain=drain)
+
+
 async def run_client(order: ClientOrder, *, bridge: Bridge, view: ClientView, drain: trio.Event) -> Path:
     """Have a package run by a worker; returns the folder with what it made.
 
@@ -72,7 +118,7 @@ async def run_client(order: ClientOrder, *, bridge: Bridge, view: ClientView, dr
     output = choose_output(order.package, order.output)
     size = (await trio.Path(order.package).stat()).st_size
     submit = SubmitJob(order.kind, order.package.name[-200:], size)
-    front = _Front(view)
+    front = _Front(view, order.choice)
     async with open_house(
         bridge=bridge, config=order.config, role=Role.CLIENT, secret=order.secret, heard=front.heard, tap=front.tap
     ) as house:
@@ -107,8 +153,9 @@ def _made(output: Path, folders: tuple[Path, ...]) -> tuple[tuple[str, ...], tup
 def _routes(client: Route, courier: Courier, front: "_Front") -> Routes:
     heard = (Wanted, Picked, RosterIs, Refused, LinkLost, Trusted, Heard, Entered, EnterFailed, Drain)
     from_courier = (SendFailed, ResultSafe, ResultHere, ResultLost)
-    return {kind: (client,) for kind in (*heard, *from_courier)} | {
+    return dict.fromkeys((*heard, *from_courier), (client,)) | {
         SendPackage: (courier.send,),
+        FetchResult: (courier.fetch,),
         ShowRoster: (front.show_roster,),
     }
 
@@ -118,6 +165,7 @@ class _Front:
     """Between the house and the person: what happens becomes lines of the view, and the view's answer an event."""
 
     view: ClientView
+    choice: Direct | Best | Ask
     house: House | None = None
     _workers: tuple[WorkerShown, ...] = ()
     _changed: trio.Event = field(factory=trio.Event)
@@ -140,7 +188,7 @@ class _Front:
                 self.view.step(f"In room {effect.room} as {effect.peer}")
             case OpenLink():
                 self.view.step(f"Asking {effect.peer} for a link")
-            case Refused():
+            case Refused() if not isinstance(self.choice, Direct):
                 self.view.warn(f"{effect.peer}: {effect.fault.text}")
             case Trusted() if self.house is not None:
                 path = self.house.links.path(effect.link)
@@ -163,6 +211,13 @@ class _Front:
 
     async def _ask(self) -> None:
         assert self.house is not None, "asked from within a house"
-        peer = await self.view.choose(lambda: self._workers, lambda: self._changed.wait())
+        try:
+            peer = await self.view.choose(lambda: self._workers, self._news)
+        except RtcError as error:
+            self.house.finish(Finished(error.fault))
+            return
         self._asking = False
         self.house.post(Picked(peer))
+
+    async def _news(self) -> None:
+        await self._changed.wait()

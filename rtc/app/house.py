@@ -137,7 +137,7 @@ async def _unheard(_link: LinkId, _message: Any) -> None:
 
 def _routes(house: House, discovery: Actor[Seat], outgoing: Mailbox[ToServer]) -> dict[type, tuple[Route, ...]]:
     links = house.links
-    routes: dict[type, tuple[Route, ...]] = {kind: (discovery.inbox.put,) for kind in FOR_DISCOVERY}
+    routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (discovery.inbox.put,))
     return routes | {
         Say: (lambda effect: outgoing.put(effect.message),),
         Entered: (links.entered,),

@@ -6,12 +6,11 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from actors.actor import Actor
 from actors.events import (
@@ -57,6 +56,8 @@ from rtc.errors import RtcError
 from rtc.gpu import read_gpu
 from rtc.jobs.sleap_nn import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.version import VERSION
+from rtc.view.banner import worker_banner
+from rtc.view.text import clean
 
 log = logging.getLogger("rtc.worker")
 
@@ -92,15 +93,32 @@ class WorkerReady:
     facts: WorkerFacts
 
 
+async def serve(order: WorkerOrder, bridge: Bridge, drain: trio.Event) -> None:
+    """Run a worker in a terminal: its banner once it is in the room, and what happens, line by line."""
+
+    def say(text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {clean(text)}", flush=True)
+
+    def banner(ready: WorkerReady) -> None:
+        session = ready.session.write()
+        address = order.config.signaling_websocket
+        print(worker_banner(ready.facts, ready.room, ready.token, session, address), flush=True)
+
+    await run_worker(order, bridge=bridge, drain=drain, say=say, entered=banner)
+
+
 async def run_worker(
     order: WorkerOrder,
     *,
     bridge: Bridge,
     drain: trio.Event,
     say: Callable[[str], None],
+    entered: Callable[[WorkerReady], None] | None = None,
     task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a room until drained. Cancelling ends a running job as well.
+
+    `entered`, or else `task_status`, is told once the worker is in its room.
 
     Raises:
         RtcError: the worker could not begin, or its room was taken from it.
@@ -117,12 +135,12 @@ async def run_worker(
         secret=order.secret,
         heard=_heard,
         stopping=STOPPED,
-        tap=partial(_narrate, say),
+        tap=_Narrator(say).tap,
     ) as house:
         worker = Actor(WORKER, Hold(), house.router.outbox)
         desk = Desk(bench, house.links, house.router)
         house.route(_routes(worker.inbox.put, desk))
-        house.route({Entered: (_once(order, facts, task_status.started),)})
+        house.route({Entered: (_once(order, facts, entered or task_status.started),)})
         await house.adapters.start(desk.run)
         await house.actors.start(worker.run)
         house.actors.start_soon(house.drain_when, drain)
@@ -135,7 +153,7 @@ async def run_worker(
 
 def _routes(worker: Route, desk: Desk) -> Routes:
     heard = (Offered, Heard, Submitted, PackageArrived, PackageFailed, JobOver, ResultGone, LinkLost, Trusted)
-    return {kind: (worker,) for kind in (*heard, Drain, EnterFailed)} | {
+    return dict.fromkeys((*heard, Drain, EnterFailed), (worker,)) | {
         Prepare: (desk.prepare,),
         StartJob: (desk.start,),
         Listen: (desk.listen,),
@@ -190,24 +208,35 @@ def _make_private(folder: Path) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
-        text = f"The folder {folder.name!r} cannot be used ({error.strerror}). Choose another with --work-dir or --results-dir."
-        raise RtcError(FaultCode.USAGE, text) from None
+        hint = "Choose another with --work-dir or --results-dir."
+        raise RtcError(
+            FaultCode.USAGE, f"The folder {folder.name!r} cannot be used ({error.strerror}). {hint}"
+        ) from None
 
 
-def _narrate(say: Callable[[str], None], effect: Any) -> None:
+@define
+class _Narrator:
     """The worker's own log, told from what passes through the router."""
-    text = _sentence(effect)
-    if text:
-        log.info(text)
-        say(text)
+
+    say: Callable[[str], None]
+    status: Status = Status.AVAILABLE
+
+    def tap(self, effect: Any) -> None:
+        """Say what this means, if it means anything to people."""
+        if isinstance(effect, StatusIs):
+            self.status = effect.status
+        text = _sentence(effect, self.status)
+        if text:
+            log.info(text)
+            self.say(text)
 
 
-def _sentence(effect: Any) -> str | None:
+def _sentence(effect: Any, status: Status) -> str | None:
     match effect:
         case Offered():
             return f"Offer received from {effect.peer}."
         case TurnAway():
-            return f"Offer of {effect.peer} rejected: {effect.fault.code.value}."
+            return f"Offer of {effect.peer} rejected ({effect.fault.code.value}); this worker is {status.value}."
         case Say(message=Refuse()):
             return f"Rejection sent to {effect.message.peer}."
         case Trusted():
@@ -220,11 +249,13 @@ def _sentence(effect: Any) -> str | None:
         case JobOver():
             return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
         case ResultGone():
-            return f"Result of {effect.job} " + ("delivered." if effect.fault is None else "kept, as nobody took it.")
+            return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
+        case Drain():
+            return "Stopping: a running job is finished first. Ctrl-C again stops it too."
         case StatusIs():
             return f"Status: {effect.status.value}."
-        case LinkLost(fault=Fault()):
-            return f"Link closed: {effect.fault.text}"
+        case LinkLost(fault=Fault() as fault):
+            return f"Link closed: {fault.text}"
         case LineDown():
             return effect.text
         case Entered():

@@ -1,0 +1,20 @@
+"""`python -m rtc` and the console script: finds our own `cli`, whatever folder it is started from."""
+
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Run the command line; the process ends with its exit code."""
+    if not sys.flags.safe_path and __name__ == "__main__" and Path(sys.path[0]).resolve() != Path(__file__).parents[1]:
+        # `python -m` puts the caller's folder first, and a `cli.py` of theirs would be taken for ours
+        del sys.path[0]
+    try:
+        from cli import run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The demo: server, worker and client in one process, real sleap-nn, on a data set that it draws itself."""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+from attrs import evolve
+
+from actors.events import Direct
+from protocol.faults import FaultCode
+from rtc.app.client import ClientOrder, run_client
+from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
+from rtc.bridge import Bridge
+from rtc.config import Config, load_config
+from rtc.errors import RtcError
+from rtc.jobs.sleap_nn import find_sleap_nn, python_of
+from rtc.server import open_server
+from rtc.view import open_view
+from rtc.view.base import ClientView
+
+
+async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:
+    """Run the demo in a terminal, or to a pipe."""
+    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=Path("/"), home=Path("/"))
+    async with open_view(terminal=sys.stdout.isatty(), verbose=verbose, out=sys.stdout) as view:
+        await run_demo(config, output, bridge=bridge, view=view, drain=drain)
+
+
+async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view: ClientView, drain: trio.Event) -> Path:
+    """From nothing to a trained model; returns its folder.
+
+    Raises:
+        RtcError: sleap-nn is missing, or whatever a client may hear.
+    """
+    sleap_nn = find_sleap_nn(None)
+    with tempfile.TemporaryDirectory(prefix="sleap-rtc-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        package = folder / "demo.zip"
+        view.step("Drawing a small data set: one bug, three points, sixteen frames")
+        await _draw(python_of(sleap_nn), package)
+        async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server") as server:
+            view.step(f"Server at {server.ws_url}")
+            config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url)
+            order = WorkerOrder(config, name="demo-worker", work=folder / "work", results=folder / "results")
+            return await _with_worker(order, package, output, bridge=bridge, view=view, drain=drain)
+
+
+async def _with_worker(
+    order: WorkerOrder, package: Path, output: Path | None, *, bridge: Bridge, view: ClientView, drain: trio.Event
+) -> Path:
+    """The worker lives as long as the client needs it."""
+    failure: RtcError | None = None
+    made: Path | None = None
+    async with trio.open_nursery() as nursery:
+        ready: WorkerReady = await nursery.start(_worker, order, bridge, _unsaid)
+        view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")
+        session = ready.session
+        try:
+            wish = ClientOrder(order.config, package, session.room, session.token, Direct(session.peer), output=output)
+            made = await run_client(wish, bridge=bridge, view=view, drain=drain)
+        except RtcError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    assert made is not None, "either it was made or it failed"
+    return made
+
+
+async def _worker(
+    order: WorkerOrder,
+    bridge: Bridge,
+    say: Callable[[str], None],
+    *,
+    task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await run_worker(order, bridge=bridge, drain=trio.Event(), say=say, task_status=task_status)
+
+
+def _unsaid(_text: str) -> None:
+    """The demo shows the client's side; what the worker says is in the log."""
+
+
+async def _draw(python: Path, package: Path) -> None:
+    """In a process of its own: drawing needs sleap-io, which is slow to import and belongs to the worker's side."""
+    script = Path(__file__).parents[1] / "demo_data.py"
+    done = await trio.run_process(
+        [str(python), str(script), str(package)], check=False, capture_stdout=True, capture_stderr=True
+    )
+    if done.returncode or not await trio.Path(package).exists():
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        text = f"The demo's data set could not be drawn: {''.join(last) or 'no reason given'}"
+        raise RtcError(FaultCode.JOB_FAILED, text[:400])

@@ -1,0 +1,284 @@
+"""The peer's line to the server: one WebSocket that mends itself for ever, and says when it is up and when it is down.
+
+It knows no rooms: who rejoins under which name is Discovery's. What is put into `outgoing` while the line is down is
+dropped, because Discovery says again what matters when the line is up.
+"""
+
+import random
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import cast
+from urllib.parse import SplitResult, urlsplit
+
+import trio
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+from actors.events import LineDown, LineUp
+from actors.mailbox import Mailbox
+from protocol.faults import FaultCode
+from protocol.signaling import FromServer, ToServer
+from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
+from rtc.errors import RtcError
+from rtc.websocket import ENDINGS, NORMAL, Pulse, close
+
+WS_PORT, HTTP_PORT = 8080, 8001
+"""The server's own default ports."""
+PORTS = {"ws": 80, "wss": 443}
+"""What a ws:// or wss:// address without a port means (RFC 6455, 3)."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds between tries: doubled each time, and shortened by up to half by chance, so that the peers of a server that
+restarts do not all come at once."""
+UPGRADE_TIME = 5.0
+"""Seconds for the server to answer once it is reached; trio-websocket does not notice a line that closes before."""
+
+LineEvent = LineUp | LineDown | FromServer
+Heard = Callable[[LineEvent], Awaitable[None]]
+
+
+class LineBroken(Exception):
+    """The line is gone or never came to be; the text is one sentence for people."""
+
+
+def server_url(text: str) -> str:
+    """The WebSocket address people mean by what they type for `--server`.
+
+    `ws://` and `wss://` addresses are taken as they are. From an `http://` or `https://` address the port of the HTTP
+    side becomes that of the WebSocket side; other ports are kept. A bare host or host:port is a `ws://` address.
+
+    Raises:
+        RtcError: it is no address of a server.
+    """
+    text = text.strip()
+    try:
+        parts = urlsplit(text if "://" in text else f"ws://{text}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _no_address() from None
+    scheme = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}.get(parts.scheme)
+    if scheme is None or not _is_plain(parts, host) or port == 0:
+        raise _no_address()
+    bare = f"[{host}]" if ":" in host else host
+    if parts.scheme in PORTS and "://" in text:
+        return f"{scheme}://{bare}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+    if port is None or (port == HTTP_PORT and "://" in text):
+        port = WS_PORT
+    return f"{scheme}://{bare}:{port}"
+
+
+def _is_plain(parts: SplitResult, host: str) -> bool:
+    """Nothing in it that could be a secret, or that no server of ours has."""
+    extras = parts.username is not None or parts.password is not None or parts.query or parts.fragment
+    a_host = re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?", host)
+    return bool(not extras and a_host and re.fullmatch(r"[\w./~-]*", parts.path))
+
+
+def _no_address() -> RtcError:
+    return RtcError(
+        FaultCode.USAGE,
+        "The server's address is not understood. Give it as ws://HOST:8080, wss://HOST, or just HOST.",
+    )
+
+
+async def run_line(
+    url: str,
+    *,
+    heard: Heard,
+    outgoing: Mailbox[ToServer],
+    timeout: float,
+    chance: Callable[[], float] = random.random,
+) -> None:
+    """Keep a line to `url` until `outgoing` is finished and what it held is sent.
+
+    Args:
+        url: as `server_url` gives it.
+        heard: is told of `LineUp`, `LineDown` and every message; it may wait, and then the server waits.
+        outgoing: what to send. No message of the server is read while it is half full.
+        timeout: seconds for one try to connect.
+        chance: gives numbers from 0 to 1, for the pauses.
+    """
+    line = _Line(url, heard, outgoing, timeout)
+    pause = FIRST_PAUSE
+    while not line.done:
+        try:
+            await line.once()
+        except LineBroken as error:
+            await heard(LineDown(str(error)))
+            if line.was_heard:
+                pause = FIRST_PAUSE
+            with trio.move_on_after(pause * (1 - chance() / 2)):
+                await line.drop_all()
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+class _Line:
+    """One line over all its connections."""
+
+    def __init__(self, url: str, heard: Heard, outgoing: Mailbox[ToServer], timeout: float) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or PORTS[parts.scheme]
+        self._path = parts.path or "/"
+        self._tls = parts.scheme == "wss"
+        netloc = f"[{self._host}]" if ":" in self._host else self._host
+        self._netloc = f"{netloc}:{self._port}"
+        self._shown = f"{parts.scheme}://{self._netloc}"
+        self._heard = heard
+        self._outgoing = outgoing
+        self._timeout = timeout
+        self.done = False
+        """Whether `outgoing` is finished and empty."""
+        self.was_heard = False
+        """Whether the server said anything over the latest connection; only then is the next try a first one."""
+
+    async def drop_all(self) -> None:
+        """Take and forget what is put while the line is down; returns when there will never be more."""
+        try:
+            while True:
+                await self._outgoing.take()
+        except trio.EndOfChannel:
+            self.done = True
+
+    async def once(self) -> None:
+        """One connection, from dialling to its end.
+
+        Raises:
+            LineBroken: it could not be made, or it ended though we did not want it to.
+        """
+        self.was_heard = False
+        text = ""
+        try:
+            async with trio.open_nursery() as library:
+                await self._live(library)
+                library.cancel_scope.cancel()
+        except* ConnectionRejected as group:
+            status = getattr(_leaf(group), "status_code", 0)
+            text = f"{self._shown} is answered with HTTP status {status}. Is it the server's WebSocket address?"
+        except* ENDINGS:
+            text = f"The line to the server at {self._shown} was lost."
+        except* LineBroken as group:  # comes last, since it knows best
+            text = str(_leaf(group))
+        if text:
+            raise LineBroken(text)
+
+    async def _live(self, library: trio.Nursery) -> None:
+        stream: trio.abc.Stream | None = None
+        ws: WebSocketConnection | None = None
+        try:
+            async with trio.open_nursery() as dropping:
+                dropping.start_soon(self._drop_and_hang_up, dropping.cancel_scope)
+                stream = await self._dial()
+                ws = await self._upgrade(library, stream)
+                dropping.cancel_scope.cancel()
+            if ws is not None and not self._is_over():
+                await self._heard(LineUp())
+                await self._talk(ws)
+        finally:
+            if stream is not None:
+                await close(ws, stream, NORMAL)
+
+    async def _drop_and_hang_up(self, dialling: trio.CancelScope) -> None:
+        await self.drop_all()
+        dialling.cancel()
+
+    def _is_over(self) -> bool:
+        """Drop what is stale; true when nothing will ever be said again."""
+        try:
+            while not self.done:
+                self._outgoing.take_nowait()
+        except trio.WouldBlock:
+            pass
+        except trio.EndOfChannel:
+            self.done = True
+        return self.done
+
+    async def _dial(self) -> trio.abc.Stream:
+        try:
+            with trio.fail_after(self._timeout):
+                tcp = await trio.open_tcp_stream(self._host, self._port)
+                return await self._secure(tcp) if self._tls else tcp
+        except trio.TooSlowError:
+            raise LineBroken(
+                f"The server at {self._shown} did not answer within {self._timeout:g} seconds."
+                " Check the address, and that no firewall is between."
+            ) from None
+        except OSError as error:
+            raise LineBroken(
+                f"The server at {self._shown} cannot be reached ({_reason(error)})."
+                " Check the address, and that the server is running."
+            ) from None
+
+    async def _secure(self, tcp: trio.SocketStream) -> trio.abc.Stream:
+        context = ssl.create_default_context()
+        stream = trio.SSLStream(tcp, context, server_hostname=self._host, https_compatible=True)
+        try:
+            await stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            await trio.aclose_forcefully(stream)
+            raise LineBroken(
+                f"No secure line to {self._shown} could be made ({_reason(error)})."
+                " Check its certificate, and whether it is a wss:// server at all."
+            ) from None
+        except trio.Cancelled:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
+
+    async def _upgrade(self, library: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
+        with trio.move_on_after(min(self._timeout, UPGRADE_TIME)):
+            socket = cast("trio.SocketStream", stream)  # it takes any stream, and its types say less
+            return await wrap_client_stream(library, socket, self._netloc, self._path, max_message_size=FRAME_MAX)
+        raise LineBroken(
+            f"What answers at {self._shown} opens no line. Is it the server's WebSocket address, and is it up to date?"
+        )
+
+    async def _talk(self, ws: WebSocketConnection) -> None:
+        pulse = Pulse()
+        with pulse.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pulse.beat, ws)
+                nursery.start_soon(self._listen, ws, pulse)
+                await self._write(ws)
+                self.done = True
+                nursery.cancel_scope.cancel()
+        if not self.done:
+            raise LineBroken(f"The server at {self._shown} gives no sign of life any more.")
+
+    async def _write(self, ws: WebSocketConnection) -> None:
+        while True:
+            try:
+                message = await self._outgoing.take()
+            except trio.EndOfChannel:
+                return
+            await ws.send_message(encode(message))
+
+    async def _listen(self, ws: WebSocketConnection, pulse: Pulse) -> None:
+        while True:
+            await self._outgoing.until_roomy()
+            frame = await ws.get_message()
+            pulse.felt()
+            try:
+                message = decode(frame, FROM_SERVER)
+            except WireError as error:
+                raise LineBroken(
+                    f"The server at {self._shown} says what this sleap-rtc does not understand ({error})."
+                    " Update the older of the two."
+                ) from None
+            self.was_heard = True
+            await self._heard(message)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """One of the errors inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _reason(error: Exception) -> str:
+    """Why, in the system's own words: the innermost cause knows best."""
+    inner: BaseException = error
+    while inner.__cause__ is not None:
+        inner = _leaf(inner.__cause__)
+    text = getattr(inner, "verify_message", "") or getattr(inner, "strerror", "") or "unknown reason"
+    return str(text)[:1].lower() + str(text)[1:]

@@ -1,0 +1,1 @@
+"""What other projects' tests may import: stand-ins for the programs and machines that a test has no time for."""

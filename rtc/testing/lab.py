@@ -1,0 +1,218 @@
+"""A whole lab in one test: a real server, real workers and clients on loopback, and a stand-in for sleap-nn."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define, evolve, field
+
+from actors.events import Ask, Best, Direct
+from protocol.faults import Fault
+from protocol.ids import PeerId
+from protocol.signaling import WorkerShown
+from protocol.trust import Secret
+from rtc.app.client import ClientOrder, run_client
+from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
+from rtc.bridge import Bridge
+from rtc.config import Config, load_config
+from rtc.errors import RtcError
+from rtc.server import Server, open_server
+from rtc.testing.stand_in import install_stand_in
+from rtc.view.base import Changed, Losses, News, Workers
+
+
+@define
+class RecordingView:
+    """A view that remembers what it was told, and picks as it was told to."""
+
+    told: list[str] = field(factory=list)
+    news_heard: list[News] = field(factory=list)
+    uploaded: int = 0
+    downloaded: int = 0
+    offered: list[tuple[WorkerShown, ...]] = field(factory=list)
+    picks: list[PeerId | None] = field(factory=list)
+    training: trio.Event = field(factory=trio.Event)
+
+    def step(self, text: str) -> None:
+        """Remember."""
+        self.told.append(text)
+
+    def warn(self, text: str) -> None:
+        """Remember."""
+        self.told.append(f"warning: {text}")
+
+    def upload(self, done: int, total: int) -> None:
+        """Remember."""
+        self.uploaded = done
+
+    def download(self, done: int, total: int) -> None:
+        """Remember."""
+        self.downloaded = done
+
+    def started(self, models: tuple[str, ...]) -> None:
+        """Remember."""
+        self.told.append(f"training {', '.join(models)}")
+        self.training.set()
+
+    def news(self, news: News) -> None:
+        """Remember."""
+        self.news_heard.append(news)
+
+    def finished(
+        self, text: str, folder: Path | None, models: tuple[str, ...] = (), losses: tuple[Losses, ...] = ()
+    ) -> None:
+        """Remember."""
+        self.told.append(text)
+
+    async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
+        """The next of `picks`; the first worker of the list when there is none."""
+        while not workers() and not self.picks and changed is not None:
+            await changed()
+        self.offered.append(tuple(workers()))
+        await trio.lowlevel.checkpoint()
+        return self.picks.pop(0) if self.picks else workers()[0].peer
+
+
+@define
+class LabWorker:
+    """A worker of the lab."""
+
+    ready: WorkerReady
+    said: "Log"
+    drain: trio.Event
+    scope: trio.CancelScope
+    ended: trio.Event
+    order: WorkerOrder
+    failed: Fault | None = None
+
+    @property
+    def peer(self) -> PeerId:
+        """Its name in the room."""
+        return self.ready.session.peer
+
+
+@define
+class Log:
+    """Lines that can be waited for."""
+
+    lines: list[str] = field(factory=list)
+    _more: trio.Event = field(factory=trio.Event)
+
+    def add(self, line: str) -> None:
+        """One more."""
+        self.lines.append(line)
+        self._more.set()
+        self._more = trio.Event()
+
+    async def until(self, part: str, times: int = 1) -> str:
+        """Wait until so many lines have this in them; the newest of them."""
+        while True:
+            found = [line for line in self.lines if part in line]
+            if len(found) >= times:
+                return found[-1]
+            await self._more.wait()
+
+
+@define
+class Visit:
+    """What came of one client."""
+
+    view: RecordingView
+    output: Path | None = None
+    fault: Fault | None = None
+
+
+@define
+class Lab:
+    """Made by `open_lab`."""
+
+    bridge: Bridge
+    nursery: trio.Nursery
+    folder: Path
+    server: Server
+    config: Config
+    _count: int = 0
+
+    async def start_worker(
+        self, *, like: LabWorker | None = None, secret: str | None = None, **order: Any
+    ) -> LabWorker:
+        """One more worker: in a room of its own, or in that of the worker it is to be `like`."""
+        self._count += 1
+        base = self.folder / f"worker-{self._count}"
+        order = {
+            "config": self.config,
+            "name": f"bench-{self._count}",
+            "work": base / "work",
+            "results": base / "results",
+            "sleap_nn": str(install_stand_in(base / "bin")),
+            "room": like.ready.room if like else None,
+            "token": like.ready.token if like else None,
+            "secret": Secret(secret.encode()) if secret else None,
+        } | order
+        worker: LabWorker = await self.nursery.start(self._work, WorkerOrder(**order))
+        return worker
+
+    async def _work(self, order: WorkerOrder, *, task_status: trio.TaskStatus[LabWorker]) -> None:
+        said = Log()
+        drain, scope, ended = trio.Event(), trio.CancelScope(), trio.Event()
+        worker: LabWorker | None = None
+
+        def entered(ready: WorkerReady) -> None:
+            nonlocal worker
+            worker = LabWorker(ready, said, drain, scope, ended, order)
+            task_status.started(worker)
+
+        with scope:
+            try:
+                await run_worker(order, bridge=self.bridge, drain=drain, say=said.add, entered=entered)
+            except RtcError as error:
+                if worker is None:
+                    raise
+                worker.failed = error.fault
+        ended.set()
+
+    async def visit(
+        self,
+        worker: LabWorker,
+        package: Path,
+        *,
+        choice: Direct | Best | Ask | None = None,
+        secret: str | None = None,
+        drain: trio.Event | None = None,
+        view: RecordingView | None = None,
+        **order: Any,
+    ) -> Visit:
+        """Send a package to this worker, or to any of its room, and wait for the end."""
+        self._count += 1
+        view = view or RecordingView()
+        wish = ClientOrder(
+            config=self.config,
+            package=package,
+            room=worker.ready.room,
+            token=worker.ready.token,
+            choice=choice or Direct(worker.peer),
+            secret=Secret(secret.encode()) if secret else None,
+            output=self.folder / f"client-{self._count}" / "out",
+        )
+        try:
+            made = await run_client(
+                evolve(wish, **order), bridge=self.bridge, view=view, drain=drain if drain is not None else trio.Event()
+            )
+        except RtcError as error:
+            return Visit(view, fault=error.fault)
+        return Visit(view, output=made)
+
+
+@asynccontextmanager
+async def open_lab(bridge: Bridge, folder: Path, **settings: Any) -> AsyncGenerator[Lab, None]:
+    """A server on free ports, and a nursery for workers; all of it ends with this context."""
+    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, home=folder)
+    async with (
+        open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server") as server,
+        trio.open_nursery() as nursery,
+    ):
+        config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url, **settings)
+        yield Lab(bridge, nursery, folder, server, config)
+        nursery.cancel_scope.cancel()

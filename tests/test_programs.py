@@ -1,0 +1,234 @@
+"""The three programs together: real server, real sockets, real aiortc, and a stand-in for sleap-nn."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+from attrs import evolve
+
+from actors.events import Ask, Best, Direct
+from protocol.faults import FaultCode
+from protocol.ids import PeerId
+from protocol.jobs import LogLines, ModelStarted, Progress
+from protocol.status import Status
+from rtc.errors import EXIT_CODES, ExitCode
+from rtc.server import open_server
+from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
+
+MakePackage = Callable[..., Path]
+SECRET = "a secret of sixteen or more"
+
+
+def left_behind(worker: LabWorker) -> list[str]:
+    return [path.name for folder in (worker.order.work, worker.order.results) for path in folder.iterdir()]
+
+
+async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    visit = await lab.visit(worker, package(models=("centroid", "centered_instance")))
+    assert visit.output is not None
+    checkpoints = sorted(path.parent.name for path in visit.output.rglob("best.ckpt"))
+    assert len(checkpoints) == 2
+    assert (visit.output / "job.log").read_text()
+    assert left_behind(worker) == []
+    heard = {type(news) for news in visit.view.news_heard}
+    assert heard == {ModelStarted, Progress, LogLines}
+
+
+async def test_a_worker_takes_one_job_after_another(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    for _ in range(3):
+        assert (await lab.visit(worker, package())).fault is None
+    await worker.said.until("Status: available.", times=3)
+
+
+async def test_both_ends_prove_the_room_secret(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker(secret=SECRET)
+    visit = await lab.visit(worker, package(), secret=SECRET)
+    assert visit.fault is None
+    assert any("proven on both sides" in line for line in visit.view.told)
+    await worker.said.until("proved the room secret")
+
+
+async def test_without_the_right_secret_nothing_is_sent(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker(secret=SECRET)
+    wrong = await lab.visit(worker, package(), secret="another secret of that length")
+    missing = await lab.visit(worker, package())
+    assert wrong.fault is not None
+    assert missing.fault is not None
+    assert (wrong.fault.code, missing.fault.code) == (FaultCode.AUTH_INVALID, FaultCode.AUTH_MISSING)
+    assert wrong.view.uploaded == missing.view.uploaded == 0
+    await worker.said.until("Status: available.", times=2)
+    assert (await lab.visit(worker, package(), secret=SECRET)).fault is None
+
+
+async def test_a_second_client_is_refused_at_once_while_the_first_trains(
+    lab: Lab, package: MakePackage, nursery: trio.Nursery
+) -> None:
+    worker = await lab.start_worker()
+    first = RecordingView()
+    nursery.start_soon(lambda: lab.visit(worker, package(epochs=30, seconds=0.1), view=first))
+    await first.training.wait()
+    with trio.fail_after(3):
+        second = await lab.visit(worker, package("other.zip"))
+    assert second.fault is not None
+    assert EXIT_CODES[second.fault.code] is ExitCode.NOT_AVAILABLE
+    assert "room discovery" in second.fault.text
+    await worker.said.until("rejected (worker_busy); this worker is busy")
+    await worker.said.until("Rejection sent to client-")
+    nursery.cancel_scope.cancel()
+
+
+async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, package: MakePackage) -> None:
+    first = await lab.start_worker()
+    second = await lab.start_worker(like=first)
+    visits: list[Visit] = []
+
+    async def come() -> None:
+        visits.append(await lab.visit(first, package(f"{len(visits)}.zip", seconds=0.2), choice=Best()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come)
+        nursery.start_soon(come)
+    assert [visit.fault for visit in visits] == [None, None]
+    for worker in (first, second):
+        await worker.said.until("Result of")
+
+
+async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) -> None:
+    first = await lab.start_worker()
+    second = await lab.start_worker(like=first)
+    view = RecordingView(picks=[second.peer])
+    visit = await lab.visit(first, package(), choice=Ask(), view=view)
+    assert visit.fault is None
+    assert {shown.peer for shown in view.offered[0]} == {first.peer, second.peer}
+    assert all(shown.facts.status is Status.AVAILABLE for shown in view.offered[0])
+    await second.said.until("Result of")
+
+
+async def test_an_unknown_worker_is_said(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    visit = await lab.visit(worker, package(), choice=Direct(PeerId("worker-nobody")))
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.NO_WORKER
+
+
+async def test_a_wrong_token_is_said(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    visit = await lab.visit(worker, package(), token="not the token")
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.ROOM_DENIED
+
+
+async def test_a_job_that_fails_says_why_and_brings_its_log(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    visit = await lab.visit(worker, package(crash="ValueError: no such skeleton"))
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.JOB_FAILED
+    assert "no such skeleton" in visit.fault.text
+    logs = list((lab.folder).glob("client-*/out/job.log"))
+    assert len(logs) == 1
+    await worker.said.until("Status: available.")
+
+
+async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept(
+    lab: Lab, package: MakePackage
+) -> None:
+    worker = await lab.start_worker()
+    view = RecordingView()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: lab.visit(worker, package(epochs=10, seconds=0.1), view=view))
+        await view.training.wait()
+        nursery.cancel_scope.cancel()
+    await worker.said.until(" done: ")
+    await worker.said.until("Status: available.")
+    assert [path.suffix for path in worker.order.results.iterdir()] == [".zip"]
+    assert list(worker.order.work.iterdir()) == []
+
+
+async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    drain, view = trio.Event(), RecordingView()
+
+    async def interrupt() -> None:
+        await view.training.wait()
+        drain.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(interrupt)
+        visit = await lab.visit(worker, package(epochs=10, seconds=0.1), view=view, drain=drain)
+    assert visit.fault is not None
+    assert EXIT_CODES[visit.fault.code] is ExitCode.DETACHED
+    await worker.said.until(" done: ")
+
+
+async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
+    lab: Lab, package: MakePackage, tmp_path: Path
+) -> None:
+    data, port = tmp_path / "own-server", 0
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=data) as server:
+        port = server.ws_port
+        own = evolve(lab.config, signaling_websocket=server.ws_url)  # the lab's own server stays out of this
+        worker = await lab.start_worker(config=own)
+        view = RecordingView()
+        visits: list[Visit] = []
+
+        async def come() -> None:
+            visits.append(await lab.visit(worker, package(epochs=20, seconds=0.1), view=view, config=own))
+
+        lab.nursery.start_soon(come)
+        await view.training.wait()
+    await worker.said.until("Result of", times=1)
+    await worker.said.until("Status: available.")
+    async with open_server(host="127.0.0.1", ws_port=port, http_port=0, data=data):
+        again = await worker.said.until("In room", times=2)
+        assert worker.peer in again
+    assert [visit.fault for visit in visits] == [None]
+
+
+async def test_a_drained_worker_finishes_its_job_first(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    view = RecordingView()
+
+    async def drain_it() -> None:
+        await view.training.wait()
+        worker.drain.set()
+
+    lab.nursery.start_soon(drain_it)
+    visit = await lab.visit(worker, package(epochs=5, seconds=0.1), view=view)
+    assert visit.fault is None
+    await worker.ended.wait()
+
+
+async def test_a_stopped_worker_ends_its_job_and_says_so(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    view = RecordingView()
+
+    async def stop_it() -> None:
+        await view.training.wait()
+        worker.scope.cancel()
+
+    lab.nursery.start_soon(stop_it)
+    visit = await lab.visit(worker, package(epochs=600, seconds=0.1, grandchild=True), view=view)
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.CANCELLED
+    await worker.ended.wait()
+    assert left_behind(worker) == []
+
+
+async def test_a_package_too_large_is_refused_before_its_first_byte(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker(package_max=100)
+    visit = await lab.visit(worker, package())
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.TOO_LARGE
+    assert visit.view.uploaded == 0
+    assert left_behind(worker) == []
+    await worker.said.until("Status: available.")
+
+
+async def test_the_server_never_holds_a_token_or_secret_in_the_clear(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker(secret=SECRET)
+    await lab.visit(worker, package(), secret=SECRET)
+    kept = b"".join(path.read_bytes() for path in (lab.folder / "server").iterdir() if path.is_file())
+    assert worker.ready.token.encode() not in kept
+    assert SECRET.encode() not in kept

@@ -1,0 +1,134 @@
+"""What a trainer prints: cut into lines for people, kept in `job.log`, and searched for the reason of a failure."""
+
+import re
+import unicodedata
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from protocol.ids import JobId
+from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, LogLines
+
+FLUSH_TIME = 0.25
+"""Seconds a line may wait for company."""
+LINES_PER_FLUSH = 5 * LOG_LINES_MAX
+"""Lines passed on within FLUSH_TIME; more (a runaway loop) only go to job.log."""
+LOG_MAX = 100 * 10**6
+"""Bytes of job.log."""
+TAIL = 200
+"""Last lines remembered, in which the reason of a failure is looked for."""
+BLOCK = 64 * 1024
+REASON_MAX = 400
+
+_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
+"""Terminal escape sequences (ECMA-48): colours, cursor moves, titles."""
+_ENDS = re.compile(rb"\r\n|\n|\r")
+_PATH = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?(?:[/\\][\w.@+=~-]+)+[/\\]([\w.@+=-]+)")
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Abort)\b(?:: .*)?|Error: .*")
+_USEFUL = re.compile(
+    r"Key '[^']*' not in '[^']*'|No model config found!.*|.*\bout of memory\b.*|Could not override '.*'.*"
+)
+"""Lines that tell more than the exception after them, as sleap-nn 0.3.5 and torch word them."""
+
+
+def clean_line(raw: bytes) -> str:
+    """One printed line as text that can only be shown: no escapes, no controls, no bidi marks, cut to its limit."""
+    text = _ESCAPE.sub("", raw[: LOG_LINE_MAX * 4].decode("utf-8", "replace")).replace("\t", "    ")
+    text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
+    return text[:LOG_LINE_MAX].rstrip()
+
+
+def reason(lines: list[str]) -> str:
+    """The one line that best tells why a trainer failed, without the worker's paths; empty if it printed nothing."""
+    told = [line.strip() for line in lines if line.strip()]
+    for pattern in (_USEFUL, _EXCEPTION):
+        for line in reversed(told):
+            if pattern.fullmatch(line):
+                return _for_people(line)
+    return _for_people(told[-1]) if told else ""
+
+
+def _for_people(line: str) -> str:
+    return _PATH.sub(r"\1", line)[:REASON_MAX]
+
+
+class JobLog:
+    """Takes what all trainers of a job print, one after the other."""
+
+    def __init__(self, job: JobId, path: Path, emit: Callable[[LogLines], None]) -> None:
+        self._job = job
+        self._emit = emit
+        self._file: BinaryIO = path.open("ab")
+        path.chmod(0o600)
+        self._room = LOG_MAX - self._file.tell()
+        self._lines: list[str] = []
+        self._left_out = 0
+        self.tail: deque[str] = deque(maxlen=TAIL)
+
+    def close(self) -> None:
+        """Tell what is left, and close the file."""
+        self.flush()
+        self._file.close()
+
+    def note(self, text: str) -> None:
+        """A line of our own."""
+        self._keep(text.encode() + b"\n")
+        self._add(clean_line(text.encode()))
+
+    async def follow(self, output: trio.abc.ReceiveStream) -> None:
+        """Read until the last writer has gone."""
+        self.tail.clear()
+        rest = b""
+        due = float("inf")
+        while True:
+            with trio.move_on_at(due) as scope:
+                block = bytes(await output.receive_some(BLOCK))
+            if scope.cancelled_caught:
+                self.flush()
+                due = float("inf")
+                continue
+            if not block:
+                break
+            self._keep(block)
+            rest = self._split(rest + block)
+            if due == float("inf"):
+                due = trio.current_time() + FLUSH_TIME
+        if rest:
+            self._add(clean_line(rest))
+        self.flush()
+
+    def flush(self) -> None:
+        """Pass on what waits."""
+        if self._left_out:
+            self._lines.append(f"({self._left_out} more lines are in job.log)")
+            self._left_out = 0
+        for start in range(0, len(self._lines), LOG_LINES_MAX):
+            self._emit(LogLines(self._job, tuple(self._lines[start : start + LOG_LINES_MAX])))
+        self._lines.clear()
+        self._file.flush()
+
+    def _keep(self, block: bytes) -> None:
+        self._file.write(block[: self._room])
+        self._room -= min(self._room, len(block))
+
+    def _split(self, data: bytes) -> bytes:
+        """Add all whole lines; a progress bar's `\\r` ends one too. What follows the last end is given back."""
+        *whole, rest = _ENDS.split(data)
+        for raw in whole:
+            self._add(clean_line(raw))
+        if len(rest) > BLOCK:  # a line without end: say its beginning, forget the rest
+            self._add(clean_line(rest))
+            return b""
+        return rest
+
+    def _add(self, line: str) -> None:
+        if not line:
+            return
+        self.tail.append(line)
+        if len(self._lines) < LINES_PER_FLUSH:
+            self._lines.append(line)
+        else:
+            self._left_out += 1

@@ -1,0 +1,171 @@
+"""What a job made: packed by the worker into one archive, unpacked by the client into a folder of its own."""
+
+import csv
+import math
+import os
+import re
+import secrets
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import trio
+from attrs import frozen
+
+from protocol.faults import FaultCode
+from rtc.errors import RtcError
+from rtc.jobs.archive import BLOCK, unpack
+from rtc.jobs.launcher import LOG_NAME
+from rtc.jobs.package import Plan
+
+LEFT_OUT = "viz"
+"""Pictures drawn during training: large, and deleted by sleap-nn itself unless asked to stay."""
+LOG_MAX = 64 * 2**20
+"""Bytes of a training_log.csv that are read; 10 000 epochs have 3 MB."""
+
+CLEAN_TIME = 60.0
+"""Seconds to remove what was half unpacked."""
+
+
+@frozen
+class ModelLosses:
+    """Where a model's training ended."""
+
+    model: str
+    """Its folder's name."""
+    epochs: int
+    train: float | None
+    """The newest training loss sleap-nn wrote: that of the epoch before the last."""
+    val: float | None
+
+
+async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = "") -> None:
+    """Pack every run folder of a job, and its log, into a zip; `prefix` names a folder around all of it.
+
+    Works for a failed job too: then there is the log and what there is. Nothing is compressed, checkpoints do not
+    shrink. The archive appears under its name only when it is whole.
+
+    Raises:
+        OSError: the disk is full, or worse.
+    """
+    await trio.to_thread.run_sync(_pack, folder, plan, archive, prefix, trio.from_thread.check_cancelled)
+
+
+def _pack(folder: Path, plan: Plan, archive: Path, prefix: str, check: Callable[[], None]) -> None:
+    part = archive.with_name(archive.name + ".part")
+    part.unlink(missing_ok=True)
+    start = f"{prefix.strip('/')}/" if prefix else ""
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as target:
+            for name, path in _made(folder, plan):
+                _add(target, start + name, path, check)
+        part.replace(archive)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _made(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
+    """Every file to bring back, by its name in the archive. Links are not followed: they may lead anywhere."""
+    log = folder / LOG_NAME
+    if log.is_file():
+        yield LOG_NAME, log
+    base = folder / plan.root
+    for step in plan.steps:
+        run = base / step.run_path
+        if run.is_symlink() or run.parent.is_symlink():
+            continue
+        for here, inner, files in os.walk(run):
+            inner[:] = sorted(name for name in inner if name != LEFT_OUT)
+            for name in sorted(files):
+                path = Path(here, name)
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path.relative_to(base).as_posix(), path
+
+
+def _add(target: zipfile.ZipFile, name: str, path: Path, check: Callable[[], None]) -> None:
+    # not `from_file`: it refuses files dated before 1980, and the date matters to nobody
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    with path.open("rb") as source, target.open(info, "w", force_zip64=True) as sink:
+        while block := source.read(BLOCK):
+            check()
+            sink.write(block)
+
+
+def choose_output(package: Path, output: Path | None) -> Path:
+    """The folder for a package's results: the one asked for, else one named after the package in the current folder.
+
+    Raises:
+        RtcError: USAGE: the one asked for already holds something.
+    """
+    if output is not None:
+        if output.is_dir() and not any(output.iterdir()):
+            return output
+        if output.exists() or output.is_symlink():
+            raise RtcError(FaultCode.USAGE, f"The output folder {output.name} is not empty. Name another one.")
+        return output
+    name = re.sub(r"(\.(zip|training_job|slp|pkg))+$", "", package.name, flags=re.IGNORECASE).strip(". ") or "results"
+    candidate, count = Path.cwd() / name, 2
+    while candidate.exists() or candidate.is_symlink():
+        candidate, count = candidate.with_name(f"{name}-{count}"), count + 1
+    return candidate
+
+
+async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
+    """Unpack a result archive so that `output` appears whole or not at all; the models' folders, relative to it.
+
+    Raises:
+        RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` was filled meanwhile.
+    """
+    # beside the output, so that the last step is one rename; not mkdtemp, whose folders nobody else may read
+    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    try:
+        await unpack(archive, temporary)
+        return await trio.to_thread.run_sync(_put_in_place, temporary, output)
+    finally:
+        with trio.move_on_after(CLEAN_TIME, shield=True):
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(temporary, ignore_errors=True))
+
+
+def _put_in_place(temporary: Path, output: Path) -> tuple[Path, ...]:
+    try:
+        if output.is_dir():
+            output.rmdir()  # an empty one may be there; Windows would not rename over it
+        temporary.rename(output)
+    except OSError:
+        raise RtcError(
+            FaultCode.USAGE, f"The output folder {output.name} could not be written. Name another."
+        ) from None
+    found = sorted(output.rglob("best.ckpt"))
+    return tuple(path.parent.relative_to(output) for path in found)
+
+
+def final_losses(output: Path) -> tuple[ModelLosses, ...]:
+    """Where each model's training ended, read from the training_log.csv files below a folder."""
+    logs = sorted(output.rglob("training_log.csv"))
+    return tuple(_losses(path) for path in logs if path.stat().st_size <= LOG_MAX)
+
+
+def _losses(path: Path) -> ModelLosses:
+    epochs, train, val = 0, None, None
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(file):
+            epochs += 1
+            train = _number(row, "train/loss", "train_loss", otherwise=train)
+            val = _number(row, "val/loss", "val_loss", otherwise=val)
+    return ModelLosses(path.parent.name, epochs, train, val)
+
+
+def _number(row: dict[str, str], *names: str, otherwise: float | None) -> float | None:
+    """A cell as a number; empty ones, `inf` and `nan` leave what was known."""
+    for name in names:
+        try:
+            value = float(row.get(name) or "nan")
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            return value
+    return otherwise

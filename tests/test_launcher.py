@@ -1,0 +1,316 @@
+"""A job runs its models in order, tells what happens, and leaves no process behind."""
+
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import trio
+
+from protocol.fields import is_printable
+from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobStarted, LogLines, ModelStarted, Outcome, Progress
+from rtc.errors import RtcError
+from rtc.jobs import output as output_room
+from rtc.jobs import process as process_room
+from rtc.jobs.archive import unpack
+from rtc.jobs.launcher import JobResult, run_job
+from rtc.jobs.output import JobLog, clean_line, reason
+from rtc.jobs.overrides import Override
+from rtc.jobs.package import TrainStep, read_plan
+from rtc.jobs.process import run_group
+from rtc.jobs.progress import Follower, open_monitor
+from rtc.jobs.sleap_nn import SHIM, Ports, clean_environment, find_sleap_nn, python_of, train_command
+from rtc.testing.stand_in import install_stand_in, make_package
+
+LEGACY = {
+    "data": {"labels": {"training_labels": "/home/old/flies.slp"}},
+    "model": {"backbone": {"unet": {"filters": 8}}, "heads": {"centroid": {"sigma": 2.5}}},
+    "optimization": {"epochs": 2},
+    "outputs": {"run_name": "old.centroid.n=3"},
+}
+
+
+class Job:
+    """One unpacked package and what was said about it."""
+
+    def __init__(self, folder, sleap_nn):
+        self.folder = folder
+        self.sleap_nn = sleap_nn
+        self.said = []
+        self.progressed = trio.Event()
+
+    def emit(self, word):
+        self.said.append(word)
+        if isinstance(word, Progress):
+            self.progressed.set()
+
+    def of(self, kind):
+        return [word for word in self.said if isinstance(word, kind)]
+
+    def lines(self):
+        return [line for word in self.of(LogLines) for line in word.lines]
+
+    async def run(self, package):
+        await unpack(package, self.folder)
+        plan = await trio.to_thread.run_sync(read_plan, self.folder)
+        with trio.fail_after(30):
+            return await run_job(
+                "j", plan, self.folder, sleap_nn=self.sleap_nn, accelerator="cpu", gpu=None, emit=self.emit
+            )
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "job", install_stand_in(tmp_path / "a bin"))
+
+
+async def until_gone(pid):
+    """Wait until a process has ended, whether or not somebody has collected it (Linux)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    with trio.fail_after(5):
+        await trio.lowlevel.wait_readable(descriptor)
+    os.close(descriptor)
+
+
+async def test_two_models_are_trained_one_after_the_other(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", ("centroid", "centered_instance"), epochs=3)
+    assert await job.run(package) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
+    assert job.of(JobStarted) == [JobStarted("j", ("centroid", "centered_instance"))]
+    assert job.of(ModelStarted) == [ModelStarted("j", 0, 3), ModelStarted("j", 1, 3)]
+    assert [(word.model, word.epoch) for word in job.of(Progress) if word.batch is None] == [
+        (0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2),
+    ]  # fmt: skip
+    assert job.of(Progress)[-1] == Progress("j", 1, 2, None, 1 / 3, 1 / 2, 1.1 / 3)
+    assert sorted(path.parent.name for path in job.folder.rglob("best.ckpt")) == [
+        "260101_120000.centered_instance.n=12", "260101_120000.centroid.n=12",
+    ]  # fmt: skip
+    assert sum("epoch 2 done" in line for line in job.lines()) == 2
+    assert (job.folder / "job.log").read_text().count("epoch 2 done") == 2
+
+
+async def test_a_crash_is_told_and_the_next_model_is_not_begun(job, tmp_path):
+    crash = "Traceback\n  File x\nKey 'colour' not in 'TrainerConfig'\n    full_key: trainer_config.colour"
+    result = await job.run(make_package(tmp_path / "p.zip", ("centroid", "centered_instance"), crash=crash))
+    assert result == JobResult(
+        Outcome.FAILED,
+        "The model centroid was not trained. sleap-nn ended with status 1: Key 'colour' not in 'TrainerConfig'",
+    )
+    assert len(job.of(ModelStarted)) == 1
+
+
+async def test_status_0_without_a_model_is_a_failure(job, tmp_path):
+    result = await job.run(make_package(tmp_path / "p.zip", no_model=True))
+    assert result.outcome is Outcome.FAILED
+    assert "without leaving a model" in result.text
+
+
+async def test_a_model_with_a_bad_status_is_a_failure(job, tmp_path):
+    result = await job.run(make_package(tmp_path / "p.zip", status=3))
+    assert result.outcome is Outcome.FAILED
+    assert "status 3" in result.text
+
+
+async def test_a_program_that_cannot_be_started_is_a_failure(job, tmp_path):
+    job.sleap_nn = tmp_path / "nothing"
+    result = await job.run(make_package(tmp_path / "p.zip"))
+    assert result.outcome is Outcome.FAILED
+    assert "could not be started" in result.text
+
+
+async def test_an_old_configuration_is_converted_and_trained(job, tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr("flies/centroid.json", json.dumps(LEGACY))
+        archive.writestr("flies/x.pkg.slp", "")
+        archive.writestr("flies/train-script.sh", "sleap-train centroid.json x.pkg.slp\n")
+    assert (await job.run(tmp_path / "p.zip")).outcome is Outcome.DONE
+    assert (job.folder / "flies/models/old.centroid.n=3/best.ckpt").is_file()
+    assert job.of(Progress)[-1].epoch == 1
+
+
+@pytest.mark.parametrize("ignore_sigterm", [False, True])
+async def test_cancelling_ends_every_process_of_the_job(ignore_sigterm, job, tmp_path, monkeypatch):
+    monkeypatch.setattr(process_room, "TERM_TIME", 0.5)
+    package = make_package(tmp_path / "p.zip", epochs=5000, seconds=0.1, grandchild=True, ignore_sigterm=ignore_sigterm)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(job.run, package)
+        await job.progressed.wait()
+        nursery.cancel_scope.cancel()
+    await until_gone(int((job.folder / "grandchild.pid").read_text()))
+    assert job.lines()[0].startswith("$ sleap-nn train --config centroid.yaml")
+
+
+async def test_what_a_trainer_leaves_running_ends_with_it(job, tmp_path):
+    assert (await job.run(make_package(tmp_path / "p.zip", grandchild=True))).outcome is Outcome.DONE
+    await until_gone(int((job.folder / "grandchild.pid").read_text()))
+
+
+async def test_a_package_cannot_trip_us_with_names_of_ours(job, tmp_path):
+    package = make_package(tmp_path / "p.zip")
+    with zipfile.ZipFile(package, "a") as archive:
+        archive.writestr(".tmp", "")
+        archive.writestr("job.log/x", "")
+    result = await job.run(package)
+    assert result == JobResult(Outcome.FAILED, "The package holds a folder named job.log. Rename it.")
+
+
+async def test_stop_ends_training_early_with_a_model(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", epochs=5000, seconds=0.1)
+    await unpack(package, job.folder)
+    (step,) = (await trio.to_thread.run_sync(read_plan, job.folder)).steps
+    heard = JobLog("j", job.folder / "job.log", job.emit)
+    async with open_monitor() as monitor:
+        follower = Follower("j", 0, job.emit)
+        monitor.follow(follower)
+        command = train_command(job.sleap_nn, step, step.config, monitor.ports, "cpu")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(monitor.stop)
+            with trio.fail_after(20):
+                status = await run_group(
+                    command, folder=job.folder, environment=clean_environment(tmp_path, None), read=heard.follow
+                )
+                await follower.ended.wait()
+    heard.close()
+    assert status == 0
+    assert (job.folder / step.run_path / "best.ckpt").is_file()
+
+
+async def test_lines_come_in_small_parcels_without_controls(job, tmp_path):
+    say = ["\x1b[31mred\x1b[0m \u202eflip\a", "10%\r50%\r100%", "", *(f"line {number}" for number in range(60))]
+    await job.run(make_package(tmp_path / "p.zip", say=say))
+    lines = job.lines()
+    assert lines[1:6] == ["red flip", "10%", "50%", "100%", "line 0"]
+    assert "line 59" in lines
+    assert all(is_printable(line) and len(line) <= LOG_LINE_MAX for line in lines)
+    assert all(0 < len(word.lines) <= LOG_LINES_MAX for word in job.of(LogLines))
+    assert "\x1b[31mred" in (job.folder / "job.log").read_text()
+
+
+async def test_a_runaway_loop_is_cut_short_and_kept_in_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(output_room, "LOG_MAX", 1000)
+    said = []
+    log = JobLog("j", tmp_path / "job.log", lambda word: said.extend(word.lines))
+    sender, receiver = trio.testing.memory_stream_one_way_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.follow, receiver)
+        await sender.send_all(b"".join(b"line %d\n" % number for number in range(5000)) + b"x" * 200_000)
+        await sender.aclose()
+    log.close()
+    assert len(said) < 300
+    assert said[-1].endswith("more lines are in job.log)")
+    assert (tmp_path / "job.log").stat().st_size == 1000
+
+
+async def test_a_line_does_not_wait_for_the_next(tmp_path, autojump_clock):
+    said = []
+    log = JobLog("j", tmp_path / "job.log", lambda word: said.extend(word.lines))
+    sender, receiver = trio.testing.memory_stream_one_way_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.follow, receiver)
+        await sender.send_all(b"one\ntwo\nthr")
+        await trio.sleep(0.2)
+        assert said == []
+        await trio.sleep(0.1)
+        assert said == ["one", "two"]
+        await sender.send_all(b"ee")
+        await sender.aclose()
+    log.close()
+    assert said == ["one", "two", "three"]
+
+
+def test_a_line_is_cut_and_cleaned():
+    assert clean_line(b"a\tb\x00\x1b]0;title\x07c\xff") == "a    bc\ufffd"
+    assert len(clean_line(b"x" * 10**6)) == LOG_LINE_MAX
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["FileNotFoundError: No such file: '/srv/jobs/7/x.slp'"], "FileNotFoundError: No such file: 'x.slp'"),
+        (["RuntimeError: boom", "  warnings.warn(", "done"], "RuntimeError: boom"),
+        (["hydra.errors.ConfigCompositionException: Could not override 'a.b'.", "Set HYDRA_FULL_ERROR=1"],
+         "hydra.errors.ConfigCompositionException: Could not override 'a.b'."),
+        (["Key 'x' not in 'TrainerConfig'", "omegaconf.errors.ConfigKeyError: y"], "Key 'x' not in 'TrainerConfig'"),
+        (["No model config found! Use `sleap-nn train --help` for more information.", "Aborted!"],
+         "No model config found! Use `sleap-nn train --help` for more information."),
+        (["torch.OutOfMemoryError: CUDA out of memory.", "x"], "torch.OutOfMemoryError: CUDA out of memory."),
+        (["Error: No such option: --x"], "Error: No such option: --x"),
+        (["just words", ""], "just words"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_failure_is_found(lines, said):
+    assert reason(lines) == said
+
+
+def test_the_environment_holds_nothing_that_is_nobodys_business(tmp_path):
+    around = {
+        "PATH": "/bin", "HOME": "/home/me", "LC_ALL": "C", "CUDA_HOME": "/cuda", "NVIDIA_VISIBLE_DEVICES": "0",
+        "LD_LIBRARY_PATH": "/cuda/lib", "OMP_NUM_THREADS": "1", "SLEAP_RTC_ROOM_SECRET_A": "s", "WANDB_API_KEY": "k",
+        "AWS_SECRET_ACCESS_KEY": "k", "GITHUB_TOKEN": "t", "CUDA_TOKEN": "t", "PYTHONPATH": "/evil", "LD_PRELOAD": "x",
+    }  # fmt: skip
+    clean = clean_environment(tmp_path, "1", around)
+    assert clean == {
+        "PATH": "/bin", "HOME": "/home/me", "LC_ALL": "C", "CUDA_HOME": "/cuda", "NVIDIA_VISIBLE_DEVICES": "0",
+        "LD_LIBRARY_PATH": "/cuda/lib", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(SHIM), "WANDB_MODE": "offline", "CUDA_VISIBLE_DEVICES": "1",
+    }  # fmt: skip
+
+
+async def test_the_shim_does_nothing_where_there_is_no_torchvision_and_runs_what_it_hides(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.hidden = True\n")
+    environment = {"PYTHONPATH": f"{SHIM}{os.pathsep}{tmp_path}"}
+    done = await trio.run_process(
+        [sys.executable, "-W", "error", "-c", "import sys; print(sys.hidden, 'torch' in sys.modules)"],
+        env=environment,
+        capture_stdout=True,
+    )
+    assert done.stdout.split() == [b"True", b"False"]
+
+
+def test_the_command_sets_what_the_worker_decides():
+    step = TrainStep("a", "a.yaml", "models/r.n=1", ("x=1.slp",), (Override("trainer_config.seed", "3"),))
+    assert train_command(Path("/bin/sleap-nn"), step, "a.yaml", Ports(1, 2), "cpu") == [
+        "/bin/sleap-nn",
+        "train",
+        "--config",
+        "a.yaml",
+        "++trainer_config.seed=3",
+        "++trainer_config.zmq.publish_port=1",
+        "++trainer_config.zmq.controller_port=2",
+        '++trainer_config.ckpt_dir="models"',
+        '++trainer_config.run_name="r.n=1"',
+        "++trainer_config.save_ckpt=true",
+        '++data_config.train_labels_path=["x=1.slp"]',
+        "++trainer_config.trainer_accelerator=cpu",
+        "++trainer_config.trainer_devices=1",
+    ]
+
+
+def test_without_sleap_nn_the_way_to_install_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RtcError, match=r"pip install 'sleap-rtc\[worker\]'"):
+        find_sleap_nn()
+    with pytest.raises(RtcError, match="no program"):
+        find_sleap_nn(str(tmp_path / "other"))
+    installed = install_stand_in(tmp_path)
+    assert find_sleap_nn() == installed
+    assert find_sleap_nn(str(installed)) == installed
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["#!{python}\n", "#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n", "#!/bin/sh\n'''exec' {python} x\n"],
+)
+def test_the_python_of_a_sleap_nn_is_found(head, tmp_path):
+    python = tmp_path / "venv" / "bin" / "python3.11"
+    python.parent.mkdir(parents=True)
+    python.write_text("")
+    script = tmp_path / "sleap-nn"
+    script.write_text(head.format(python=python))
+    assert python_of(script) == python

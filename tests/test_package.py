@@ -1,0 +1,312 @@
+"""Packages are read without being trusted: what they ask for, and every way to refuse them."""
+
+import json
+import stat
+import struct
+import zipfile
+
+import pytest
+import trio
+import yaml
+
+from protocol.faults import FaultCode
+from protocol.jobs import JobKind
+from rtc.errors import RtcError
+from rtc.jobs import archive as archive_room
+from rtc.jobs.archive import unpack
+from rtc.jobs.package import Plan, TrainStep, inspect_package, read_plan
+from rtc.testing.stand_in import make_package
+
+CONFIG = {
+    "data_config": {"train_labels_path": ["x.pkg.slp"]},
+    "model_config": {"head_configs": {}, "backbone_config": {}},
+    "trainer_config": {"max_epochs": 7, "run_name": "run"},
+}
+LEGACY = {
+    "data": {"labels": {"training_labels": "C:\\old\\flies.slp", "validation_labels": None}},
+    "model": {"backbone": {"unet": {"filters": 8}}, "heads": {"centroid": {"sigma": 2.5}}},
+    "optimization": {"epochs": 9},
+    "outputs": {"run_name": "old.centroid.n=3", "runs_folder": "models"},
+}
+JOBS = {"training": [{"cfg": "a.yaml", "run_path": "models/run", "train_labels": "x.pkg.slp"}]}
+WINDOWS = {"training": [{"cfg": "a.yaml", "run_path": "models\\run.n=1", "train_labels": "x.pkg.slp"}]}
+
+
+def entry(**changes):
+    return {"training": [JOBS["training"][0] | changes]}
+
+
+def config(section=None, **changes):
+    return CONFIG if section is None else CONFIG | {section: CONFIG[section] | changes}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a zip of named texts (dicts become YAML or JSON)."""
+
+    def write(files):
+        path = tmp_path / "package.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                if isinstance(content, dict):
+                    content = json.dumps(content) if name.endswith(".json") else yaml.safe_dump(content)
+                archive.writestr(name, content)
+        return path
+
+    return write
+
+
+def refusal(read, *arguments):
+    with pytest.raises(RtcError) as caught:
+        read(*arguments)
+    return caught.value.fault
+
+
+def test_a_package_names_its_models_in_order(tmp_path):
+    path = make_package(tmp_path / "flies.zip", ("centroid", "centered_instance"), epochs=5)
+    assert inspect_package(path) == Plan(
+        JobKind.TRAIN,
+        (
+            TrainStep("centroid", "centroid.yaml", "models/260101_120000.centroid.n=12", epochs=5),
+            TrainStep(
+                "centered_instance", "centered_instance.yaml", "models/260101_120000.centered_instance.n=12", epochs=5
+            ),
+        ),
+    )
+
+
+async def test_unpacked_and_packed_are_read_alike(tmp_path):
+    path = make_package(tmp_path / "flies.zip", ("centroid", "centered_instance"))
+    await unpack(path, tmp_path / "job")
+    assert read_plan(tmp_path / "job") == inspect_package(path)
+
+
+def test_a_package_wrapped_in_one_folder_is_taken(write):
+    path = write({"flies/jobs.yaml": JOBS, "flies/a.yaml": CONFIG, "flies/x.pkg.slp": "", "__MACOSX/flies/._a": ""})
+    assert inspect_package(path) == Plan(JobKind.TRAIN, (TrainStep("a", "a.yaml", "models/run", epochs=7),), "flies/")
+
+
+def test_paths_written_by_windows_are_understood(write):
+    (step,) = inspect_package(write({"jobs.yaml": WINDOWS, "a.yaml": CONFIG, "x.pkg.slp": ""})).steps
+    assert step.run_path == "models/run.n=1"
+
+
+def test_a_script_alone_will_do(write):
+    script = "#!/bin/bash\r\nsleap train --config-name a.yaml --config-dir . trainer_config.seed=3\r\n"
+    (step,) = inspect_package(write({"train-script.sh": script, "a.yaml": CONFIG, "x.pkg.slp": ""})).steps
+    assert (step.run_path, step.labels, [str(item) for item in step.overrides]) == (
+        "models/run",
+        (),
+        ["++trainer_config.seed=3"],
+    )
+
+
+def test_jobs_yaml_outweighs_the_script(write):
+    files = {"jobs.yaml": JOBS, "a.yaml": CONFIG, "x.pkg.slp": "", "train-script.sh": "rm -rf /"}
+    assert inspect_package(write(files)).steps[0].overrides == ()
+
+
+def test_an_old_configuration_is_known_as_such(write):
+    script = "sleap-train centroid.json x.pkg.slp\n"
+    (step,) = inspect_package(write({"train-script.sh": script, "centroid.json": LEGACY, "x.pkg.slp": ""})).steps
+    assert step == TrainStep("centroid", "centroid.json", "models/old.centroid.n=3", ("x.pkg.slp",), (), 9, True)
+
+
+def test_each_model_gets_a_fresh_folder(write):
+    jobs = {"training": JOBS["training"] * 2}
+    files = {"jobs.yaml": jobs, "a.yaml": CONFIG, "x.pkg.slp": "", "models/run/best.ckpt": ""}
+    assert [step.run_path for step in inspect_package(write(files)).steps] == ["models/run-2", "models/run-3"]
+
+
+def test_labels_that_differ_from_the_configuration_are_named(write):
+    jobs = {"training": [{"cfg": "a.yaml", "train_labels": "y.slp"}]}
+    (step,) = inspect_package(write({"jobs.yaml": jobs, "a.yaml": CONFIG, "x.pkg.slp": "", "y.slp": ""})).steps
+    assert step.labels == ("y.slp",)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"readme.txt": ""}, "neither jobs.yaml"),
+        ({"a/jobs.yaml": JOBS, "b/x": ""}, "neither jobs.yaml"),
+        ({"jobs.yaml": {"training": [], "inference": []}}, "nothing to train"),
+        ({"jobs.yaml": "null"}, "nothing to train"),
+        ({"train-script.sh": "#!/bin/bash\n"}, "nothing to train"),
+        ({"jobs.yaml": "training: ["}, "no valid YAML"),
+        ({"jobs.yaml": "a: !!python/object/apply:os.getcwd []"}, "no valid YAML"),
+        ({"jobs.yaml": {"training": "a"}}, "no list"),
+        ({"jobs.yaml": {"training": [{"run_path": "a"}]}}, "no configuration"),
+        ({"jobs.yaml": {"training": [{"cfg": "a.yaml"}] * 101}}, "101 models"),
+        ({"jobs.yaml": JOBS, "x.pkg.slp": ""}, "'a.yaml' is missing"),
+        ({"jobs.yaml": JOBS, "a.yaml": CONFIG}, "'x.pkg.slp' is missing"),
+        ({"jobs.yaml": JOBS, "a.yaml": "a: [", "x.pkg.slp": ""}, "no valid YAML"),
+        ({"jobs.yaml": JOBS, "a.yaml": "[" * 5000, "x.pkg.slp": ""}, "no valid YAML"),
+        ({"jobs.yaml": JOBS, "a.yaml": "- 1", "x.pkg.slp": ""}, "no training configuration"),
+        ({"jobs.yaml": JOBS, "a.yaml": b"\xff\xfe", "x.pkg.slp": ""}, "not plain text"),
+        ({"jobs.yaml": JOBS, "a.yaml": "#" * 2**20 + "##", "x.pkg.slp": ""}, "too large"),
+        ({"jobs.yaml": JOBS, "a.yaml": {"data_config": {}}, "x.pkg.slp": ""}, "no model"),
+        ({"jobs.yaml": {"training": [{"cfg": "/home/me/a.yaml"}]}}, "outside itself"),
+        ({"jobs.yaml": entry(run_path="../x"), "a.yaml": CONFIG, "x.pkg.slp": ""}, "outside itself"),
+        ({"jobs.yaml": entry(train_labels="/x"), "a.yaml": CONFIG}, "outside itself"),
+        ({"jobs.yaml": {"training": [{"cfg": "o.json"}]}, "o.json": {"model": {}}}, "no model"),
+        ({"jobs.yaml": entry(cfg="o.json"), "o.json": {"model": {"backbone": {"leap": {}}}}}, "no longer has"),
+    ],
+)  # fmt: skip
+def test_a_package_that_cannot_be_trained_is_refused_with_its_reason(files, said, write):
+    fault = refusal(inspect_package, write(files))
+    assert fault.code is FaultCode.BAD_PACKAGE
+    assert said in fault.text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        config("trainer_config", ckpt_dir="/srv/models"),
+        config("trainer_config", ckpt_dir="../models"),
+        config("trainer_config", run_name="../../x"),
+        config("trainer_config", resume_ckpt_path="/x/best.ckpt"),
+        config("data_config", train_labels_path=["/etc/passwd"]),
+        config("data_config", train_labels_path="../x.slp"),
+        config("data_config", val_labels_path=["C:\\x.slp"]),
+        config("data_config", cache_img_path="~/cache"),
+        config("model_config", pretrained_backbone_weights="..\\x.ckpt"),
+        config("model_config", pretrained_head_weights="/x.ckpt"),
+        config("trainer_config", run_name="${oc.env:MY_TOKEN}"),
+        config("trainer_config", wandb={"api_key": "${oc.env:MY_TOKEN}"}),
+    ],
+)
+def test_a_configuration_that_reaches_out_is_refused(changed, write):
+    fault = refusal(inspect_package, write({"jobs.yaml": JOBS, "a.yaml": changed, "x.pkg.slp": ""}))
+    assert fault.code is FaultCode.BAD_PACKAGE
+    assert not any(word in fault.text for word in ("MY_TOKEN", "passwd", "/srv"))
+
+
+def test_a_missing_file_is_a_matter_of_usage(tmp_path):
+    fault = refusal(inspect_package, tmp_path / "nowhere.zip")
+    assert fault.code is FaultCode.USAGE
+    assert "nowhere.zip" in fault.text
+    assert str(tmp_path) not in fault.text
+
+
+def test_a_file_that_is_no_zip_is_refused(tmp_path):
+    path = tmp_path / "labels.slp"
+    path.write_bytes(b"\x89HDF" * 1000)
+    assert refusal(inspect_package, path).code is FaultCode.BAD_PACKAGE
+    path.write_bytes(make_package(tmp_path / "p.zip").read_bytes()[:-30])
+    assert refusal(inspect_package, path).code is FaultCode.BAD_PACKAGE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil", "a/../../evil", "/etc/evil", "a\\evil", "C:evil", "a//evil", "./evil", "con", "a/NUL.txt", "lpt1",
+        "evil.", "evil ", "new\nline", "esc\x1b[2J", "\u202egnp.exe", "n" * 201, "/".join(["deep"] * 250),
+    ],
+)  # fmt: skip
+async def test_one_bad_name_refuses_the_whole_archive(name, write, tmp_path):
+    path = write({"good.txt": "good", name: "bad"})
+    with pytest.raises(RtcError) as caught:
+        await unpack(path, tmp_path / "out")
+    assert caught.value.fault.code is FaultCode.BAD_PACKAGE
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    "pair", [("a.txt", "A.TXT"), ("é.txt", "e\u0301.txt"), ("straße", "STRASSE"), ("a", "a/b"), ("x/Y/z", "x/y")]
+)
+async def test_names_that_would_fall_together_are_refused(pair, write, tmp_path):
+    with pytest.raises(RtcError, match=r"same name|twice"):
+        await unpack(write(dict.fromkeys(pair, "")), tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
+async def test_links_and_devices_are_refused(kind, tmp_path):
+    info = zipfile.ZipInfo("link")
+    info.external_attr = (kind | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(RtcError, match="link or a device"):
+        await unpack(tmp_path / "p.zip", tmp_path / "out")
+
+
+async def test_a_bomb_is_refused_before_it_unpacks(tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(30 * 2**20))
+    with pytest.raises(RtcError, match="suspiciously large"):
+        await unpack(tmp_path / "p.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+async def test_encrypted_and_unusual_archives_are_refused(tmp_path):
+    plain = make_package(tmp_path / "p.zip").read_bytes()
+    at = plain.index(b"PK\1\2")
+    for offset, value, said in ((8, 1, "encrypted"), (10, 12, "unusual")):
+        changed = bytearray(plain)
+        struct.pack_into("<H", changed, at + offset, value)
+        (tmp_path / "q.zip").write_bytes(changed)
+        with pytest.raises(RtcError, match=said):
+            await unpack(tmp_path / "q.zip", tmp_path / "out")
+
+
+async def test_members_that_share_bytes_are_refused(tmp_path):
+    plain = bytearray(make_package(tmp_path / "p.zip").read_bytes())
+    first = plain.index(b"PK\1\2")
+    second = plain.index(b"PK\1\2", first + 4)
+    struct.pack_into("<L", plain, second + 42, 0)  # the second file begins where the first does
+    (tmp_path / "q.zip").write_bytes(plain)
+    with pytest.raises(RtcError, match="overlap"):
+        await unpack(tmp_path / "q.zip", tmp_path / "out")
+
+
+async def test_a_damaged_member_is_noticed_and_leaves_no_half_file(tmp_path):
+    plain = bytearray(make_package(tmp_path / "p.zip").read_bytes())
+    plain[plain.index(b"no real labels")] ^= 0xFF
+    (tmp_path / "q.zip").write_bytes(plain)
+    with pytest.raises(RtcError, match="damaged"):
+        await unpack(tmp_path / "q.zip", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*toy*"))
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+async def test_a_member_of_another_size_than_declared_is_refused(tmp_path):
+    plain = bytearray(make_package(tmp_path / "p.zip").read_bytes())
+    struct.pack_into("<L", plain, plain.index(b"PK\1\2") + 24, 5)
+    (tmp_path / "q.zip").write_bytes(plain)
+    with pytest.raises(RtcError, match=r"another size|damaged"):
+        await unpack(tmp_path / "q.zip", tmp_path / "out")
+
+
+async def test_too_many_files_are_refused(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_room, "MEMBERS_MAX", 3)
+    with pytest.raises(RtcError, match="holds 4 files"):
+        await unpack(write(dict.fromkeys("abcd", "")), tmp_path / "out")
+
+
+async def test_a_table_of_contents_that_would_fill_memory_is_refused(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_room, "DIRECTORY_MAX", 100)
+    with pytest.raises(RtcError, match="too many files"):
+        await unpack(write(dict.fromkeys("abcd", "")), tmp_path / "out")
+
+
+async def test_a_full_disk_is_told_before_anything_is_written(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_room, "DISK_SPARE", 1e18)
+    with pytest.raises(RtcError) as caught:
+        await unpack(write({"a": "text"}), tmp_path / "out")
+    assert caught.value.fault.code is FaultCode.DISK_FULL
+    assert not list((tmp_path / "out").iterdir())
+
+
+async def test_what_a_mac_adds_is_left_out(write, tmp_path):
+    await unpack(write({"a/b.txt": "x", "__MACOSX/a/._b.txt": "", "a/.DS_Store": "", "empty/": ""}), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["a", "b.txt"]
+
+
+async def test_unpacking_ends_when_it_is_cancelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_room, "BLOCK", 1)
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr("large", bytes(50 * 2**20))
+    with trio.move_on_after(0.2) as scope:
+        await unpack(tmp_path / "p.zip", tmp_path / "out")
+    assert scope.cancelled_caught
+    assert not list((tmp_path / "out").iterdir())

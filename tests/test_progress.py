@@ -1,0 +1,119 @@
+"""sleap-nn's messages become Progress: known fields, real numbers, not too many."""
+
+import json
+import math
+
+import pytest
+import trio
+import zmq
+
+from protocol.jobs import Progress
+from rtc.jobs.progress import Follower, open_monitor
+
+
+class Heard(list):
+    """A follower's emissions, and a way to wait for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.news = trio.Event()
+
+    def __call__(self, progress):
+        self.append(progress)
+        self.news.set()
+
+
+@pytest.fixture
+def heard():
+    return Heard()
+
+
+@pytest.fixture
+def follower(heard):
+    return Follower("j", 1, heard)
+
+
+def say(event, **fields):
+    return json.dumps({"what": "", "event": event, "logs": None} | fields).encode()
+
+
+def test_infinity_and_nan_become_nothing(follower, heard):
+    follower.hear(say("epoch_end", epoch=0, logs={"loss": math.inf, "val/loss": math.nan, "train/loss": 0.5}), 0)
+    assert heard == [Progress("j", 1, 0, None, None, 0.5, None)]
+
+
+def test_the_train_loss_of_the_epoch_before_is_kept_until_news(follower, heard):
+    follower.hear(say("epoch_end", epoch=1, logs={"train/loss": 0.5, "val/loss": 0.4, "loss": 0.3}), 0)
+    follower.hear(say("batch_end", epoch=2, batch=0, logs={"loss": 0.2}), 1)
+    assert heard[-1] == Progress("j", 1, 2, 1, 0.2, 0.5, 0.4)
+
+
+def test_batches_are_thinned_and_epochs_are_not(follower, heard):
+    for number in range(100):  # one second of messages
+        follower.hear(say("batch_end", epoch=0, batch=number, logs={"loss": 0.1}), number / 100)
+        follower.hear(say("epoch_end", epoch=0, logs={}), number / 100)
+    assert sum(progress.batch is not None for progress in heard) == 4
+    assert sum(progress.batch is None for progress in heard) == 100
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 60_000,
+        b"[]",
+        b'"epoch_end"',
+        b"1" * 5000,
+        say("epoch_end", epoch=0, logs={"x": "y" * 70_000}),
+        b'{"event": ["epoch_end"]}',
+        b'{"py/reduce": [{"py/function": "os.getcwd"}, {"py/tuple": []}]}',
+    ],
+)
+def test_what_is_not_understood_is_dropped(raw, follower, heard):
+    follower.hear(raw, 0)
+    assert heard == []
+
+
+def test_strange_fields_do_no_harm(follower, heard):
+    follower.hear(say("epoch_end", epoch=-3, logs={"loss": True, "val/loss": "x", "train/loss": [1]}), 0)
+    follower.hear(b'{"event": "batch_end", "epoch": 1e400, "batch": true, "logs": {"loss": 1' + b"0" * 400 + b"}}", 1)
+    follower.hear(say("batch_end", epoch=2**70, batch=-1, logs=[]), 2)
+    assert heard == [Progress("j", 1, 0), Progress("j", 1, 0, 1), Progress("j", 1, 0, 1)]
+
+
+async def test_every_message_arrives_although_the_descriptor_only_tells_of_change(heard):
+    with zmq.Context() as context:
+        async with open_monitor() as monitor:
+            monitor.follow(Follower("j", 0, heard))
+            with context.socket(zmq.PUB) as trainer:
+                trainer.setsockopt(zmq.SNDHWM, 0)
+                trainer.connect(f"tcp://127.0.0.1:{monitor.ports.publish}")
+                with trio.fail_after(10):
+                    while not heard:  # until the subscription is known
+                        trainer.send(say("epoch_end", epoch=0, logs={}))
+                        with trio.move_on_after(0.01):
+                            await heard.news.wait()
+                    for epoch in range(1, 5001):
+                        trainer.send(say("epoch_end", epoch=epoch, logs={}))
+                    while heard[-1].epoch < 5000:
+                        heard.news = trio.Event()
+                        await heard.news.wait()
+    assert [progress.epoch for progress in heard if progress.epoch] == list(range(1, 5001))
+
+
+async def test_stop_is_said_again_until_training_ends(heard):
+    with zmq.Context() as context:
+        async with open_monitor() as monitor, trio.open_nursery() as nursery:
+            follower = Follower("j", 0, heard)
+            monitor.follow(follower)
+            nursery.start_soon(monitor.stop)
+            with context.socket(zmq.SUB) as trainer:  # comes late, as sleap-nn does
+                trainer.setsockopt(zmq.SUBSCRIBE, b"")
+                trainer.connect(f"tcp://127.0.0.1:{monitor.ports.controller}")
+                for _ in range(2):
+                    assert await trio.to_thread.run_sync(trainer.poll, 10_000)
+                    assert json.loads(trainer.recv()) == {"command": "stop"}
+            follower.hear(say("train_end"), 0)
+            with trio.fail_after(5):
+                await follower.ended.wait()

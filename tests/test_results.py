@@ -1,0 +1,141 @@
+"""What a job made comes back whole, into a folder that holds nothing else."""
+
+import zipfile
+
+import pytest
+import trio
+
+from protocol.faults import FaultCode
+from protocol.jobs import JobKind
+from rtc.errors import RtcError
+from rtc.jobs.package import Plan, TrainStep
+from rtc.jobs.results import ModelLosses, choose_output, final_losses, pack_results, unpack_results
+
+PLAN = Plan(JobKind.TRAIN, (TrainStep("a", "a.yaml", "models/a.n=1"), TrainStep("b", "b.yaml", "models/b.n=1")))
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job's folder after its first model; the second was never begun."""
+    folder = tmp_path / "job"
+    files = {
+        "job.log": "log",
+        "x.pkg.slp": "labels",
+        "models/a.n=1/best.ckpt": "model",
+        "models/a.n=1/training_log.csv": "epoch,train/loss,val/loss\n0,,0.5\n1,0.4,0.3\n",
+        "models/a.n=1/viz/train.0000.png": "picture",
+        "models/old/best.ckpt": "came with the package",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "models/a.n=1/passwd").symlink_to("/etc/passwd")
+    return folder
+
+
+async def test_models_and_log_come_back_and_nothing_else(job, tmp_path):
+    archive, output = tmp_path / "result.zip", tmp_path / "deep" / "out"
+    await pack_results(job, PLAN, archive)
+    assert archive.stat().st_mode & 0o777 == 0o600
+    models = await unpack_results(archive, output)
+    assert [str(model) for model in models] == ["models/a.n=1"]
+    assert sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()) == [
+        "job.log",
+        "models/a.n=1/best.ckpt",
+        "models/a.n=1/training_log.csv",
+    ]
+    assert list(output.parent.iterdir()) == [output]
+    assert {path.name for path in tmp_path.iterdir()} == {"job", "result.zip", "deep"}
+
+
+async def test_a_failed_job_brings_back_its_log(tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "job.log").write_text("log")
+    await pack_results(tmp_path / "job", PLAN, tmp_path / "r.zip", "flies")
+    assert await unpack_results(tmp_path / "r.zip", tmp_path / "out") == ()
+    assert (tmp_path / "out" / "flies" / "job.log").read_text() == "log"
+
+
+async def test_a_wrapped_package_gives_the_same_names(job, tmp_path):
+    (tmp_path / "top").mkdir()
+    job.rename(tmp_path / "top" / "flies")
+    await pack_results(tmp_path / "top", Plan(PLAN.kind, PLAN.steps, "flies/"), tmp_path / "r.zip")
+    with zipfile.ZipFile(tmp_path / "r.zip") as archive:
+        assert archive.namelist() == ["models/a.n=1/best.ckpt", "models/a.n=1/training_log.csv"]
+
+
+async def test_a_cancelled_packing_leaves_nothing(job, tmp_path):
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await pack_results(job, PLAN, tmp_path / "r.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
+
+
+async def test_a_bad_result_leaves_no_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "r.zip", "w") as archive:
+        archive.writestr("good", "")
+        archive.writestr("../evil", "")
+    with pytest.raises(RtcError):
+        await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.zip"]
+
+
+async def test_an_empty_output_folder_is_filled(job, tmp_path):
+    (tmp_path / "out").mkdir()
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    assert len(await unpack_results(tmp_path / "r.zip", choose_output(tmp_path / "p.zip", tmp_path / "out"))) == 1
+
+
+async def test_an_output_that_was_filled_meanwhile_is_not_touched(job, tmp_path):
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(RtcError) as caught:
+        await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    assert caught.value.fault.code is FaultCode.USAGE
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("package", "folder"),
+    [
+        ("flies.slp.training_job.zip", "flies"),
+        ("flies.pkg.slp.training_job.zip", "flies"),
+        ("tiny_topdown.training_job.zip", "tiny_topdown"),
+        ("My Flies v1.2.ZIP", "My Flies v1.2"),
+        (".zip", "results"),
+    ],
+)
+def test_the_output_is_named_after_the_package(package, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert choose_output(tmp_path / "elsewhere" / package, None) == tmp_path / folder
+    (tmp_path / folder).mkdir()
+    (tmp_path / f"{folder}-2").write_text("")
+    assert choose_output(tmp_path / package, None) == tmp_path / f"{folder}-3"
+
+
+def test_an_output_that_holds_something_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    assert choose_output(tmp_path / "p.zip", tmp_path / "out") == tmp_path / "out"
+    (tmp_path / "out" / "mine").write_text("")
+    for taken in (tmp_path / "out", tmp_path / "out" / "mine"):
+        with pytest.raises(RtcError) as caught:
+            choose_output(tmp_path / "p.zip", taken)
+        assert caught.value.fault.code is FaultCode.USAGE
+        assert str(tmp_path) not in caught.value.fault.text
+
+
+@pytest.mark.parametrize(
+    ("text", "losses"),
+    [
+        ("epoch,train/loss,val/loss\n0,,0.5\n1,0.4,0.3\n2,0.2,0.1\n", ModelLosses("m", 3, 0.2, 0.1)),
+        ("epoch,train/loss,val/loss\n0,,0.5\n1,0.4,inf\n2,,\n", ModelLosses("m", 3, 0.4, 0.5)),
+        ("epoch,train_loss,val_loss\n0,0.4,0.3\n", ModelLosses("m", 1, 0.4, 0.3)),
+        ("epoch,train/loss\n0,rubbish\n1", ModelLosses("m", 2, None, None)),
+        ("", ModelLosses("m", 0, None, None)),
+    ],
+)
+def test_final_losses_are_the_last_known_ones(text, losses, tmp_path):
+    (tmp_path / "models" / "m").mkdir(parents=True)
+    (tmp_path / "models" / "m" / "training_log.csv").write_text(text)
+    assert final_losses(tmp_path) == (losses,)

@@ -55,6 +55,8 @@ class Seat:
     room_pass: RoomPass = field(default=RoomPass(Role.CLIENT))
     up: bool = False
     """Whether the line is open."""
+    knocking: bool = False
+    """The server could not be reached so far, and patience is running out."""
     peer: PeerId | None = None
     resume: str | None = None
     workers: tuple[WorkerShown, ...] = ()
@@ -126,9 +128,10 @@ def ask_in(seat: Seat, _event: LineUp) -> Step[Seat]:
 
 
 def knock_on(seat: Seat, event: FirstDown) -> Step[Seat]:
-    """The server cannot be reached; go on a little, then say what the line said."""
+    """The server cannot be reached; go on a little from the first time on, then say what the line said."""
     fault = Fault(FaultCode.SERVER_LOST, event.text)
-    return Step(evolve(seat, up=False), (StateTimeout(KNOCK_TIME, Lapsed(fault)),))
+    effects = () if seat.knocking else (StateTimeout(KNOCK_TIME, Lapsed(fault)),)
+    return Step(evolve(seat, up=False, knocking=True), effects)
 
 
 def move_in(seat: Seat, event: RoomCreated) -> Step[Seat]:

@@ -87,7 +87,8 @@ async def _draw(python: Path, package: Path) -> None:
     """In a process of its own: drawing needs sleap-io, which is slow to import and belongs to the worker's side."""
     script = Path(__file__).parents[1] / "demo_data.py"
     done = await trio.run_process(
-        [str(python), str(script), str(package)], check=False, capture_stdout=True, capture_stderr=True
+        # -P: the script's own folder must not come first on the path, where our rooms would hide packages of their name
+        [str(python), "-P", str(script), str(package)], check=False, capture_stdout=True, capture_stderr=True
     )
     if done.returncode or not await trio.Path(package).exists():
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]

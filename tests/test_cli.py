@@ -1,0 +1,286 @@
+"""The command line as people and scripts meet it: one clear sentence, the right exit code, no traceback."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from attrs import define
+
+from rtc.testing.stand_in import install_stand_in, make_package
+
+SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
+NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens
+DEADLINE = 60.0
+
+
+@define
+class Program:
+    """A started `sleap-rtc`."""
+
+    process: "subprocess.Popen[str]"
+    output: Path
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def until(self, pattern: str) -> "re.Match[str]":
+        """Wait for a line; another process's pipe has no event to wait for, so this looks again and again."""
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            found = re.search(pattern, self.text(), re.MULTILINE)
+            if found:
+                return found
+            assert self.process.poll() is None, self.text()
+            time.sleep(0.02)
+        raise AssertionError(f"{pattern!r} never came:\n{self.text()}")
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path, home: Path) -> Iterator[Start]:
+    """Start `sleap-rtc` with these words; whatever still runs at the end is killed, and the test then has failed."""
+    programs: list[Program] = []
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
+
+    def begin(*words: str, **more: str) -> Program:
+        output = tmp_path / f"output-{len(programs)}.txt"
+        with output.open("w") as sink:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "rtc", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=environment | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | more,
+                cwd=tmp_path,
+                text=True,
+            )
+        programs.append(Program(process, output))
+        return programs[-1]
+
+    yield begin
+    running = [program for program in programs if program.process.poll() is None]
+    for program in running:
+        program.process.kill()
+        program.process.wait()
+    for program in programs:
+        assert "Traceback" not in program.text()
+
+
+@define
+class Stage:
+    """A server and a worker, as started in two terminals."""
+
+    server: Program
+    worker: Program
+    session: str
+    room: str
+    token: str
+    work: Path
+    results: Path
+
+
+@pytest.fixture
+def stage(start: Start, tmp_path: Path) -> Stage:
+    server = start("server", "--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0", "--data", "server-data")
+    url = server.until(r"Signalling at (ws://[\d.:]+),")[1]
+    stand_in = install_stand_in(tmp_path / "bin")
+    words = ("--work-dir", "work", "--results-dir", "results", "--sleap-nn", str(stand_in), "--server", url)
+    worker = start("worker", *words)
+    session = worker.until(r"^(eyJ\S+)$")[1]
+    room, token = worker.until(r"room +(\S+)")[1], worker.until(r"token +(\S+)")[1]
+    return Stage(server, worker, session, room, token, tmp_path / "work", tmp_path / "results")
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def ended(program: Program, code: int) -> str:
+    assert program.process.wait(DEADLINE) == code, program.text()
+    return program.text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--session-string", SESSION, "--room-id", "r", "--token", "t"], "leave out --room-id, --token"),
+        (["--session-string", SESSION, "--auto-select"], "leave out --auto-select"),
+        (["--room-id", "r"], "--room-id R --token T"),
+        ([], "--session-string S, or --room-id R --token T"),
+        (["--auto-select"], "--room-id R --token T"),
+        (["--room-id", "r", "--token", "t", "--worker-id", "w", "--auto-select"], "give one of them"),
+        (["--room-id", "r", "--token", "t"], "--auto-select, or --worker-id P"),
+        (["--session-string", "gibberish!"], "not a session string"),
+        (["--session-string", SESSION[:30]], "damaged"),
+        (["--room-id", "../r", "--token", "t", "--auto-select"], "not a room id"),
+        (["--room-id", "r", "--token", "t", "--worker-id", "a b"], "not a worker id"),
+        (["--session-string", SESSION, "--room-secret", "short"], "at least 16 characters"),
+        (["--session-string", SESSION, "--server", "gopher://lab"], "ws://HOST:8080"),
+    ],
+)
+def test_a_wrong_mix_names_the_right_one(start: Start, tmp_path: Path, words: list[str], told: str) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    assert told in ended(start("client-train", *words, "--pkg-path", str(package)), 2).replace("\n", " ")
+
+
+@pytest.mark.parametrize("spelling", [["client-train"], ["client", "train"]])
+def test_both_spellings_are_one_command(start: Start, spelling: list[str]) -> None:
+    assert "--pkg-path" in ended(start(*spelling, "--help"), 0)
+
+
+def test_a_room_without_its_token_is_a_usage_error_for_workers_too(start: Start) -> None:
+    assert "go together" in ended(start("worker", "--room-id", "r"), 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"not a zip", "zip"), (None, "toy.zip"), (b"PK\x05\x06" + b"\0" * 18, "jobs.yaml")]
+)
+def test_a_zip_that_is_no_package_is_said_before_anything_is_sent(
+    start: Start, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    if content is not None:
+        (tmp_path / "toy.zip").write_bytes(content)
+    text = ended(start("client-train", "--session-string", SESSION, "--server", NOWHERE, "--pkg-path", "toy.zip"), 2)
+    assert told in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_a_server_out_of_reach_is_said_with_what_to_do(start: Start, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    text = ended(start("client-train", "--session-string", SESSION, "--server", NOWHERE, "--pkg-path", str(package)), 5)
+    assert "127.0.0.1:9" in text
+    assert "sleap-rtc server" in text
+
+
+def test_an_unknown_environment_lists_the_three(start: Start) -> None:
+    text = ended(start("worker", SLEAP_RTC_ENV="moon"), 2)
+    assert all(name in text for name in ("development", "staging", "production"))
+
+
+def test_a_missing_sleap_nn_is_said(start: Start) -> None:
+    assert "sleap-nn" in ended(start("worker", "--sleap-nn", "/nowhere/sleap-nn", "--server", NOWHERE), 2)
+
+
+def test_a_port_that_is_taken_is_said(start: Start, stage: Stage) -> None:
+    port = stage.server.until(r"Signalling at ws://127\.0\.0\.1:(\d+)")[1]
+    text = ended(start("server", "--host", "127.0.0.1", "--ws-port", port, "--http-port", "0", "--data", "other"), 2)
+    assert port in text
+
+
+def test_three_terminals_train_a_package_and_a_second_one(start: Start, stage: Stage, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "flies.slp.training_job.zip", models=("centroid", "centered_instance"))
+    first = ended(start("client-train", "--session-string", stage.session, "--pkg-path", package.name), 0)
+    assert len(list((tmp_path / "flies").rglob("best.ckpt"))) == 2
+    assert "flies" in first
+    room = ("--room-id", stage.room, "--token", stage.token, "--auto-select")
+    url = stage.server.until(r"Signalling at (ws://[\d.:]+),")[1]
+    ended(start("client", "train", *room, "--server", url, "--pkg-path", package.name), 0)
+    assert len(list((tmp_path / "flies-2").rglob("best.ckpt"))) == 2
+    assert stage.worker.stop() == 0
+    assert stage.server.stop(signal.SIGTERM) == 0
+    assert list(stage.work.iterdir()) == list(stage.results.iterdir()) == []
+
+
+def test_an_output_folder_that_is_not_empty_is_refused_beforehand(start: Start, stage: Stage, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("keep me")
+    words = ("--session-string", stage.session, "--pkg-path", str(package), "--output", "mine")
+    assert "mine" in ended(start("client-train", *words), 2)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
+
+
+def test_a_wrong_token_and_an_unknown_room_get_the_same_answer(start: Start, stage: Stage, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    url = stage.server.until(r"Signalling at (ws://[\d.:]+),")[1]
+    answers = set()
+    for room in (stage.room, "room-that-never-was"):
+        words = ("--room-id", room, "--token", "wrong", "--auto-select", "--server", url, "--pkg-path", str(package))
+        answers.add(ended(start("client-train", *words), 4).replace(room, "ROOM"))
+    assert len(answers) == 1
+
+
+def test_interrupting_a_running_client_detaches_and_the_worker_finishes(
+    start: Start, stage: Stage, tmp_path: Path
+) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=10, seconds=0.2)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    assert client.stop() == 7
+    stage.worker.until(" done: ")
+    stage.worker.until("Status: available")
+    assert list(stage.work.iterdir()) == []
+    assert len(list(stage.results.iterdir())) == 1
+
+
+def test_killing_a_running_client_harms_nothing(start: Start, stage: Stage, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=10, seconds=0.2)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    client.stop(signal.SIGKILL)
+    stage.worker.until(" done: ")
+    stage.worker.until("Status: available")
+
+
+def test_two_interrupts_stop_a_worker_its_job_and_all_its_processes(start: Start, stage: Stage, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=1000, seconds=0.1, grandchild=True)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    [grandchild] = stage.work.rglob("grandchild.pid")
+    pid = int(grandchild.read_text())
+    stage.worker.process.send_signal(signal.SIGINT)
+    stage.worker.until("Stopping")
+    assert stage.worker.stop() == 6
+    assert "stopped" in ended(client, 6)
+    assert not lives(pid)
+    assert list(stage.work.iterdir()) == list(stage.results.iterdir()) == []
+
+
+def test_interrupting_a_client_before_its_job_leaves_nothing(start: Start, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    words = ("--session-string", SESSION, "--server", "ws://192.0.2.1:8080", "--pkg-path", str(package))
+    client = start("client-train", *words)
+    log = tmp_path / "home" / ".sleap-rtc" / "logs" / "client.log"
+    end = time.monotonic() + DEADLINE
+    while not log.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(1)
+    assert client.stop() == 130
+    assert sorted(path.name for path in tmp_path.iterdir() if "output" not in path.name) == ["home", "toy.zip"]
+
+
+def test_no_log_and_no_output_holds_a_token_or_secret(start: Start, stage: Stage, tmp_path: Path, home: Path) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    secret = "a canary secret, sixteen or more"
+    words = ("--session-string", stage.session, "--room-secret", secret, "--pkg-path", str(package))
+    client = start("client-train", *words)
+    text = ended(client, 4)
+    logs = "".join(path.read_text() for path in (home / ".sleap-rtc" / "logs").iterdir())
+    assert logs
+    for value in (secret, stage.token, stage.session):
+        assert value not in text + logs + stage.server.text()
+    for path in (home / ".sleap-rtc").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path

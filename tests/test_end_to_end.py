@@ -1,0 +1,34 @@
+"""The real thing: real sleap-nn trains the demo's own package, from client to worker and back."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from rtc.jobs.results import final_losses
+from rtc.jobs.sleap_nn import find_sleap_nn
+from rtc.testing.lab import Lab
+
+pytestmark = pytest.mark.real_sleap_nn
+
+SECRET = "a secret of sixteen or more"
+
+
+async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp_path: Path) -> None:
+    package = tmp_path / "bugs.zip"
+    draw = [sys.executable, "-P", str(Path(sys.modules["rtc"].__path__[0]) / "demo_data.py"), str(package)]
+    await trio.to_thread.run_sync(lambda: subprocess.run(draw, check=True, capture_output=True))
+    worker = await lab.start_worker(secret=SECRET, sleap_nn=str(find_sleap_nn()))
+    visit = await lab.visit(worker, package, secret=SECRET)
+    assert visit.fault is None
+    assert visit.output is not None
+    [checkpoint] = visit.output.rglob("best.ckpt")
+    assert checkpoint.stat().st_size > 10_000
+    assert (checkpoint.parent / "training_config.yaml").exists()
+    [losses] = final_losses(visit.output)
+    assert losses.val is not None
+    assert losses.val < 0.01  # it starts at 0.011 and a model that learned nothing stays there
+    assert worker.order.work.is_dir()
+    assert list(worker.order.work.iterdir()) == list(worker.order.results.iterdir()) == []

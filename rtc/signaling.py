@@ -34,6 +34,7 @@ UPGRADE_TIME = 5.0
 
 LineEvent = LineUp | LineDown | FromServer
 Heard = Callable[[LineEvent], Awaitable[None]]
+Dial = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
 
 class LineBroken(Exception):
@@ -50,6 +51,8 @@ def server_url(text: str) -> str:
         RtcError: it is no address of a server.
     """
     text = text.strip()
+    if not text.isprintable() or " " in text:  # urlsplit would forget some of them
+        raise _no_address()
     try:
         parts = urlsplit(text if "://" in text else f"ws://{text}")
         host, port = parts.hostname or "", parts.port
@@ -87,6 +90,7 @@ async def run_line(
     outgoing: Mailbox[ToServer],
     timeout: float,
     chance: Callable[[], float] = random.random,
+    dial: Dial = trio.open_tcp_stream,
 ) -> None:
     """Keep a line to `url` until `outgoing` is finished and what it held is sent.
 
@@ -96,8 +100,9 @@ async def run_line(
         outgoing: what to send. No message of the server is read while it is half full.
         timeout: seconds for one try to connect.
         chance: gives numbers from 0 to 1, for the pauses.
+        dial: how a stream to a host and port is opened.
     """
-    line = _Line(url, heard, outgoing, timeout)
+    line = _Line(url, heard, outgoing, timeout, dial)
     pause = FIRST_PAUSE
     while not line.done:
         try:
@@ -114,7 +119,7 @@ async def run_line(
 class _Line:
     """One line over all its connections."""
 
-    def __init__(self, url: str, heard: Heard, outgoing: Mailbox[ToServer], timeout: float) -> None:
+    def __init__(self, url: str, heard: Heard, outgoing: Mailbox[ToServer], timeout: float, dial: Dial) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or PORTS[parts.scheme]
@@ -126,6 +131,7 @@ class _Line:
         self._heard = heard
         self._outgoing = outgoing
         self._timeout = timeout
+        self._dial = dial
         self.done = False
         """Whether `outgoing` is finished and empty."""
         self.was_heard = False
@@ -167,7 +173,7 @@ class _Line:
         try:
             async with trio.open_nursery() as dropping:
                 dropping.start_soon(self._drop_and_hang_up, dropping.cancel_scope)
-                stream = await self._dial()
+                stream = await self._reach()
                 ws = await self._upgrade(library, stream)
                 dropping.cancel_scope.cancel()
             if ws is not None and not self._is_over():
@@ -192,23 +198,24 @@ class _Line:
             self.done = True
         return self.done
 
-    async def _dial(self) -> trio.abc.Stream:
+    async def _reach(self) -> trio.abc.Stream:
         try:
             with trio.fail_after(self._timeout):
-                tcp = await trio.open_tcp_stream(self._host, self._port)
+                tcp = await self._dial(self._host, self._port)
                 return await self._secure(tcp) if self._tls else tcp
         except trio.TooSlowError:
             raise LineBroken(
-                f"The server at {self._shown} did not answer within {self._timeout:g} seconds."
-                " Check the address, and that no firewall is between."
+                f"The server at {self._shown} did not answer within {self._timeout:g} seconds. Check that no firewall"
+                " is between; point elsewhere with --server or SLEAP_RTC_SIGNALING_WS; or start one of your own:"
+                " sleap-rtc server"
             ) from None
         except OSError as error:
             raise LineBroken(
-                f"The server at {self._shown} cannot be reached ({_reason(error)})."
-                " Check the address, and that the server is running."
+                f"The server at {self._shown} cannot be reached ({_reason(error)}). Check that it runs; point elsewhere"
+                " with --server or SLEAP_RTC_SIGNALING_WS; or start one of your own: sleap-rtc server"
             ) from None
 
-    async def _secure(self, tcp: trio.SocketStream) -> trio.abc.Stream:
+    async def _secure(self, tcp: trio.abc.Stream) -> trio.abc.Stream:
         context = ssl.create_default_context()
         stream = trio.SSLStream(tcp, context, server_hostname=self._host, https_compatible=True)
         try:
@@ -280,5 +287,6 @@ def _reason(error: Exception) -> str:
     inner: BaseException = error
     while inner.__cause__ is not None:
         inner = _leaf(inner.__cause__)
-    text = getattr(inner, "verify_message", "") or getattr(inner, "strerror", "") or "unknown reason"
-    return str(text)[:1].lower() + str(text)[1:]
+    text = str(getattr(inner, "verify_message", "") or getattr(inner, "strerror", "") or "unknown reason")
+    text = text.rpartition("): ")[2]  # trio says "error connecting to (host, port): " before the system's own words
+    return text[:1].lower() + text[1:]

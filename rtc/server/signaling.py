@@ -1,0 +1,276 @@
+"""The server's WebSocket side: every socket's reader, writer and heartbeat around one room book.
+
+Who speaks is known from the socket and from nothing else. A socket that talks nonsense is told so and closed; one that
+talks much is read slowly; one that does not listen is closed; and none of them can touch another.
+"""
+
+import hmac
+import itertools
+import json
+import logging
+import secrets
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import trio
+from trio_websocket import WebSocketConnection, wrap_server_stream
+
+from actors.mailbox import Overrun
+from actors.rooms import Order, Orders, Post, RoomBook, SocketId, turn_away
+from protocol import PROTOCOL_VERSION
+from protocol.faults import FaultCode
+from protocol.ids import PeerId, RoomId
+from protocol.signaling import Announce, CreateRoom, Join, Leave, RoomCreated, ToServer
+from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
+from rtc.errors import RtcError
+from rtc.server.limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
+from rtc.server.sockets import Socket
+from rtc.websocket import ENDINGS, GOING_AWAY, NORMAL, Pulse, close
+
+log = logging.getLogger(__name__)
+
+STOP_TIME = 4.0
+"""Seconds for all sockets to be closed politely when the server stops."""
+NAME_BYTES = 5
+VERSIONS_MAX = 10_000
+"""A number beyond this is no version, and not worth repeating in a sentence."""
+
+
+class Doors(Protocol):
+    """What signalling needs of the store."""
+
+    async def create_room(self, name: str) -> tuple[RoomId, str]: ...
+    async def opens(self, room: RoomId, token: str) -> bool: ...
+    def resume(self, room: RoomId, peer: PeerId) -> str: ...
+
+
+class Signaling:
+    """All sockets of one server."""
+
+    def __init__(self, doors: Doors, limits: Limits) -> None:
+        self.book = RoomBook()
+        self._doors = doors
+        self._limits = limits
+        self._sockets: dict[SocketId, Socket] = {}
+        self._numbers = map(SocketId, itertools.count(1))
+        self._stopping = trio.Event()
+
+    def stop(self) -> None:
+        """Take nobody new, and close every socket with code 1001; `run` returns when that is done."""
+        self._stopping.set()
+
+    async def run(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop`."""
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                serve = partial(trio.serve_listeners, self._accept, list(listeners), handler_nursery=connections)
+                await accepting.start(serve)
+                task_status.started()
+                await self._stopping.wait()
+                accepting.cancel_scope.cancel()
+            connections.cancel_scope.deadline = trio.current_time() + STOP_TIME
+            for socket in self._sockets.values():
+                socket.finish()
+
+    async def _accept(self, stream: trio.SocketStream) -> None:
+        try:
+            address = str(stream.socket.getpeername()[0])
+        except OSError:  # gone before we looked
+            await trio.aclose_forcefully(stream)
+            return
+        await self.serve(stream, address)
+
+    async def serve(self, stream: trio.abc.Stream, address: str) -> None:
+        """One connection, until it ends; nothing it does raises anything here."""
+        socket = Socket(next(self._numbers), origin(address))
+        full = len(self._sockets) >= SOCKETS_MAX or self._waiting(socket.origin) >= WAITING_MAX
+        if full or self._stopping.is_set():
+            await trio.aclose_forcefully(stream)
+            return
+        self._sockets[socket.id] = socket
+        try:
+            async with trio.open_nursery() as library:
+                await self._meet(library, stream, socket)
+                library.cancel_scope.cancel()
+        except* ENDINGS as endings:
+            log.debug("socket %d ended: %r", socket.id, endings.exceptions)
+        finally:
+            socket.outbox.close()  # whoever waits to put something in there goes on
+            del self._sockets[socket.id]
+
+    def _waiting(self, who: str) -> int:
+        return sum(s.origin == who and self.book.seat_of(s.id) is None for s in self._sockets.values())
+
+    async def _meet(self, library: trio.Nursery, stream: trio.abc.Stream, socket: Socket) -> None:
+        ws: WebSocketConnection | None = None
+        code = GOING_AWAY
+        try:
+            socket.scope.deadline = trio.current_time() + JOIN_TIME
+            with socket.scope:
+                request = await wrap_server_stream(library, stream, max_message_size=FRAME_MAX)
+                ws = await request.accept()
+            if ws is not None and not self._stopping.is_set():
+                await self._converse(socket, ws)
+                code = GOING_AWAY if self._stopping.is_set() else NORMAL
+        finally:
+            await close(ws, stream, code)
+
+    async def _converse(self, socket: Socket, ws: WebSocketConnection) -> None:
+        pulse = Pulse()
+        socket.scope = pulse.scope
+        socket.open = True
+        with pulse.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pulse.beat, ws)
+                nursery.start_soon(self._listen, socket, ws, pulse)
+                await socket.write(ws)
+                nursery.cancel_scope.cancel()
+
+    async def _listen(self, socket: Socket, ws: WebSocketConnection, pulse: Pulse) -> None:
+        """Hear one message after the other; the one place where a socket's failures are told to it."""
+        try:
+            while True:
+                await socket.outbox.until_roomy()
+                frame = await self._next_frame(socket, ws)
+                pulse.felt()
+                await self._hear(socket, frame)
+        except RtcError as error:
+            log.info("socket %d is turned away: %s", socket.id, error)
+            self._obey(turn_away(socket.id, error.fault.code, error.fault.text))
+        finally:
+            self._obey(self.book.leave(socket.id))
+
+    async def _next_frame(self, socket: Socket, ws: WebSocketConnection) -> str | bytes:
+        with trio.move_on_after(JOIN_TIME) as patience:
+            if self.book.seat_of(socket.id) is not None:
+                patience.deadline = float("inf")
+            frame: str | bytes = await ws.get_message()
+        if patience.cancelled_caught:
+            raise RtcError(FaultCode.BAD_MESSAGE, f"No request to join came within {JOIN_TIME:.0f} seconds.")
+        pace = self._limits.messages
+        await trio.sleep(pace.wait(socket.id, trio.current_time()))
+        pace.take(socket.id, trio.current_time())
+        return frame
+
+    async def _hear(self, socket: Socket, frame: str | bytes) -> None:
+        message = _read(frame)
+        seated = self.book.seat_of(socket.id) is not None
+        if isinstance(message, CreateRoom | Join) == seated:
+            text = "You are in a room already." if seated else "Join a room first."
+            raise RtcError(FaultCode.BAD_MESSAGE, text)
+        match message:
+            case CreateRoom():
+                await self._create(socket, message)
+            case Join():
+                await self._join(socket, message)
+            case Leave():
+                socket.finish()
+                self._obey(self.book.leave(socket.id))
+            case Announce():
+                self._obey(self.book.announce(socket.id, message.facts))
+            case _:
+                for order in self.book.relay(socket.id, message):
+                    await self._carry(order, socket)
+
+    async def _create(self, socket: Socket, message: CreateRoom) -> None:
+        now = trio.current_time()
+        if self._limits.rooms.wait(socket.origin, now) > 0:
+            raise RtcError(FaultCode.ROOM_DENIED, "Too many rooms were made from your address. Try again in a minute.")
+        self._limits.rooms.take(socket.origin, now)
+        room, token = await self._doors.create_room(message.name)
+        self._obey((Post(socket.id, RoomCreated(room, token)),))
+
+    async def _join(self, socket: Socket, message: Join) -> None:
+        known = self._is_known(message)
+        # Who proves to have been here before is no guesser, however many of them share its address
+        if not known and self._limits.guesses.wait(socket.origin, trio.current_time()) > 0:
+            await trio.sleep(GUESS_DELAY)
+            raise RtcError(FaultCode.ROOM_DENIED, "Too many wrong tokens came from your address. Wait a minute.")
+        if not await self._doors.opens(message.room, message.token):
+            self._limits.guesses.take(socket.origin, trio.current_time())
+            raise RtcError(
+                FaultCode.ROOM_DENIED,
+                "The server knows no room of this id that this token opens. Check both; tokens and ids are told in the"
+                " worker's banner.",
+            )
+        peer = message.peer if known and message.peer is not None else self._new_name(message)
+        resume = self._doors.resume(message.room, peer)
+        self._obey(self.book.enter(socket.id, message.room, peer, message.role, message.facts, resume))
+        log.info("socket %d joins %s as %s", socket.id, message.room, peer)
+
+    def _is_known(self, message: Join) -> bool:
+        """Whether the peer proves that the name it wants back is its own."""
+        if message.peer is None or message.resume is None or not message.peer.startswith(f"{message.role.value}-"):
+            return False
+        proof = self._doors.resume(message.room, message.peer)
+        return hmac.compare_digest(proof.encode(), message.resume.encode("utf-8", "surrogatepass"))
+
+    def _new_name(self, message: Join) -> PeerId:
+        while True:
+            peer = PeerId(f"{message.role.value}-{secrets.token_hex(NAME_BYTES)}")
+            if not self.book.is_here(message.room, peer):
+                return peer
+
+    def _obey(self, orders: Orders) -> None:
+        for order in orders:
+            socket = self._sockets.get(order.socket)
+            if socket is None:
+                continue
+            if not isinstance(order, Post):
+                socket.finish()
+                continue
+            try:
+                socket.outbox.put(order.message)
+            except Overrun:
+                log.info("socket %d does not take its messages and is cut", socket.id)
+                socket.scope.cancel()
+
+    async def _carry(self, order: Order, speaker: Socket) -> None:
+        """Put a word into another's outbox when there is room, so that a flood holds up nobody but its speaker."""
+        target = self._sockets.get(order.socket)
+        if isinstance(order, Post) and target is not None and target is not speaker:
+            await target.outbox.admit(order.message)
+        else:
+            self._obey((order,))
+
+
+def _read(frame: str | bytes) -> ToServer:
+    """The message in a frame.
+
+    Raises:
+        RtcError: it is none, or one of another version.
+    """
+    if not isinstance(frame, str):
+        raise RtcError(FaultCode.BAD_MESSAGE, "Only text is read here, and bytes came.")
+    try:
+        message = decode(frame, TO_SERVER)
+    except WireError as error:
+        _check_version(_version_in(frame))  # a stranger's fields are best explained by its version
+        raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
+    if isinstance(message, CreateRoom | Join):
+        _check_version(min(message.version, VERSIONS_MAX))
+    return message
+
+
+def _version_in(frame: str) -> int:
+    try:
+        value = json.loads(frame)
+    except (ValueError, RecursionError):
+        return PROTOCOL_VERSION
+    version = value.get("version") if isinstance(value, dict) else None
+    return version if type(version) is int and 0 <= version < VERSIONS_MAX else PROTOCOL_VERSION
+
+
+def _check_version(version: int) -> None:
+    if version != PROTOCOL_VERSION:
+        raise RtcError(
+            FaultCode.VERSION,
+            f"Your sleap-rtc speaks version {version} of the protocol and this server version {PROTOCOL_VERSION}."
+            " Update the older of the two.",
+        )

@@ -1,0 +1,186 @@
+"""What the server remembers across restarts: rooms, the hashes of their tokens, and its own key.
+
+One SQLite file. Every call runs in a thread, one at a time. No token is ever stored, and none can be told from the
+file; presence is not here at all (`actors/rooms.py`).
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+from attrs import frozen
+
+from protocol.faults import FaultCode
+from protocol.ids import PeerId, RoomId
+from rtc.errors import RtcError
+
+T = TypeVar("T")
+
+DATABASE = "server.sqlite3"
+KEY_BYTES = 32
+ROOM_BYTES = 16
+"""128 bits: a room's id cannot be guessed, though it is no secret between those who use it."""
+TOKEN_BYTES = 24
+BUSY_TIME = 5.0
+"""Seconds to wait while another program (a backup) holds the file."""
+_NO_HASH = bytes(hashlib.sha256().digest_size)
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@frozen
+class RoomInfo:
+    """What is known about a room, without its token."""
+
+    room: RoomId
+    name: str
+    created: str
+    """ISO 8601, UTC."""
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class Store:
+    """The open database. Made by `open_store`."""
+
+    def __init__(self, database: sqlite3.Connection, key: bytes) -> None:
+        self._database = database
+        self._key = key
+        self._one_at_a_time = trio.CapacityLimiter(1)
+
+    async def create_room(self, name: str) -> tuple[RoomId, str]:
+        """A new room; its id, and the token that opens it. The token cannot be asked for again.
+
+        Raises:
+            RtcError: the database cannot be written.
+        """
+        room = RoomId("room-" + base64.b32encode(secrets.token_bytes(ROOM_BYTES)).decode().rstrip("=").lower())
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        row = (room, name, created, _hash(token))
+        await self._run(lambda database: database.execute("INSERT INTO rooms VALUES (?, ?, ?, ?)", row).close())
+        return room, token
+
+    async def opens(self, room: RoomId, token: str) -> bool:
+        """Whether this token opens this room. An unknown room costs the same work as a wrong token.
+
+        Raises:
+            RtcError: the database cannot be read.
+        """
+        row = await self._run(lambda database: _row(database, "SELECT token_hash FROM rooms WHERE id = ?", room))
+        known: bytes = _NO_HASH if row is None else row[0]
+        return hmac.compare_digest(known, _hash(token))
+
+    async def room_info(self, room: RoomId) -> RoomInfo | None:
+        """The room, if there is one. Only for those whose token opens it.
+
+        Raises:
+            RtcError: the database cannot be read.
+        """
+        row = await self._run(lambda database: _row(database, "SELECT name, created FROM rooms WHERE id = ?", room))
+        return None if row is None else RoomInfo(room, row[0], row[1])
+
+    def resume(self, room: RoomId, peer: PeerId) -> str:
+        """What gives this name back to its owner, also after a restart: HMAC-SHA256 (RFC 2104) with our own key.
+
+        Ids never hold a `|`, so no two pairs share a text.
+        """
+        return hmac.new(self._key, f"{room}|{peer}".encode(), hashlib.sha256).hexdigest()
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await trio.to_thread.run_sync(work, self._database, limiter=self._one_at_a_time)
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+            raise  # ours to mend; the others are the disk's
+        except sqlite3.DatabaseError:
+            raise RtcError(
+                FaultCode.SERVER_LOST, "The server cannot use its database now. Tell whoever runs it; is its disk full?"
+            ) from None
+
+
+def _row(database: sqlite3.Connection, query: str, *values: object) -> tuple[Any, ...] | None:
+    row: tuple[Any, ...] | None = database.execute(query, values).fetchone()
+    return row
+
+
+def _migrate(database: sqlite3.Connection) -> None:
+    """Apply the numbered scripts that this file has not seen, each in a transaction of its own."""
+    scripts = sorted(_MIGRATIONS.glob("[0-9]*.sql"))
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > len(scripts):
+        raise RtcError(
+            FaultCode.VERSION,
+            f"The server's database was made by a newer sleap-rtc (format {version}, this one reads {len(scripts)})."
+            " Update sleap-rtc, or choose another --data folder.",
+        )
+    for number, script in enumerate(scripts[version:], version + 1):
+        database.executescript(f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _own_key(database: sqlite3.Connection) -> bytes:
+    """The server's random key, made on the first start."""
+    database.execute("INSERT OR IGNORE INTO settings VALUES ('key', ?)", (secrets.token_bytes(KEY_BYTES),))
+    (key,) = database.execute("SELECT value FROM settings WHERE name = 'key'").fetchone()
+    return bytes(key)
+
+
+def _open(folder: Path) -> tuple[sqlite3.Connection, bytes]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / DATABASE
+    # Made here and not by SQLite, so that it and the files next to it are never readable for others
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    database = sqlite3.connect(path, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # whoever holds a token must find the room again
+        (health,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if health != "ok":
+            raise sqlite3.DatabaseError(health)
+        _migrate(database)
+        return database, _own_key(database)
+    except (sqlite3.Error, RtcError):
+        database.close()
+        raise
+
+
+@asynccontextmanager
+async def open_store(folder: Path) -> AsyncIterator[Store]:
+    """The database in this folder, made if it is not there.
+
+    A folder that we make is for its owner alone (0700); the modes of one that was there are left as they are. The
+    database itself is always made 0600.
+
+    Raises:
+        RtcError: the folder or the file cannot be used, is damaged, or belongs to a newer version.
+    """
+    try:
+        database, key = await trio.to_thread.run_sync(_open, folder)
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise RtcError(
+            FaultCode.USAGE, f"The data folder {folder.name!r} cannot be used ({reason}). Choose another with --data."
+        ) from None
+    except sqlite3.OperationalError:
+        raise RtcError(
+            FaultCode.USAGE,
+            f"The database in the data folder {folder.name!r} cannot be opened or written."
+            " Is the disk full, or is another program holding it?",
+        ) from None
+    except sqlite3.DatabaseError:
+        raise RtcError(
+            FaultCode.USAGE,
+            f"The database in the data folder {folder.name!r} is damaged."
+            f" Put back a copy of {DATABASE}, or choose another folder with --data.",
+        ) from None
+    with closing(database):
+        yield Store(database, key)

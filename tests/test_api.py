@@ -1,0 +1,201 @@
+"""The HTTP side, asked over real HTTP by the standard library's client."""
+
+import http.client
+import json
+import socket
+
+import pytest
+import trio
+from trio_websocket import wrap_client_stream
+
+from protocol.ids import RoomId
+from protocol.signaling import Join
+from protocol.status import Role, Status, WorkerFacts
+from protocol.wire import FROM_SERVER, decode, encode
+from rtc.server import open_server
+from rtc.server.api import BODY_MAX
+from rtc.server.limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE
+
+FACTS = WorkerFacts(Status.AVAILABLE, "<b>bench</b>", "lab-1", "NVIDIA H200", 143771, "0.3.5", "13.0", "0.1.0")
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def ask(server):
+    """Ask the API; gives status, headers and what the JSON says."""
+
+    def ask_now(method, path, body=None, **headers):
+        line = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
+        try:
+            line.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = line.getresponse()
+            return answer.status, answer.headers, json.loads(answer.read() or b"null")
+        finally:
+            line.close()
+
+    async def ask(method, path, body=None, **headers):
+        return await trio.to_thread.run_sync(lambda: ask_now(method, path, body, **headers))
+
+    return ask
+
+
+async def test_health_says_that_it_lives_and_nothing_about_rooms(ask):
+    status, headers, said = await ask("GET", "/health")
+    assert status == 200
+    assert said.keys() == {"status", "version", "protocol"}
+    assert (said["status"], said["protocol"]) == ("ok", 1)
+    assert headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/rooms/room-x", "/nowhere"])
+async def test_every_answer_has_the_security_headers(ask, path):
+    _, headers, _ = await ask("GET", path)
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["server"] is None
+
+
+async def test_a_room_is_made_and_looked_into(ask, server):
+    status, _, made = await ask("POST", "/api/rooms", json.dumps({"name": "Lab β"}))
+    assert status == 201
+    assert made.keys() == {"room_id", "token", "name"}
+    path, right = f"/api/rooms/{made['room_id']}", f"Bearer {made['token']}"
+    status, _, room = await ask("GET", path, Authorization=right)
+    assert (status, room["name"], room["workers"]) == (200, "Lab β", [])
+    assert made["token"] not in json.dumps(room)
+    async with await trio.open_tcp_stream("127.0.0.1", server.ws_port) as stream, trio.open_nursery() as nursery:
+        ws = await wrap_client_stream(nursery, stream, "127.0.0.1", "/")
+        await ws.send_message(encode(Join(RoomId(made["room_id"]), made["token"], Role.WORKER, FACTS)))
+        joined = decode(await ws.get_message(), FROM_SERVER)
+        _, _, room = await ask("GET", path, Authorization=right)
+        nursery.cancel_scope.cancel()
+    (worker,) = room["workers"]
+    assert worker["peer"] == joined.peer
+    assert (worker["status"], worker["memory_mb"], worker["name"]) == ("available", 143771, "<b>bench</b>")
+    assert room["created"]
+
+
+async def test_a_room_needs_no_name(ask):
+    for body in (None, "", "{}", " {} "):
+        status, _, made = await ask("POST", "/api/rooms", body)
+        assert (status, made["name"]) == (201, "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x",
+        "[]",
+        "7",
+        '"name"',
+        '{"name":7}',
+        '{"name":null}',
+        '{"name":"a","owner":"b"}',
+        '{"name":"' + "x" * 65 + '"}',
+        '{"name":"\\u001b[31m"}',
+        '{"name":"\\ud800"}',
+        "[" * 50_000,
+        b"\xff\xfe\x00",
+    ],
+)
+async def test_a_body_that_is_no_room_is_one_sentence(ask, body):
+    status, _, said = await ask("POST", "/api/rooms", body)
+    assert status == 400
+    assert said.keys() == {"error"}
+    assert said["error"].endswith(".")
+
+
+async def test_a_body_too_long_is_not_read(ask):
+    status, _, said = await ask("POST", "/api/rooms", b" " * (BODY_MAX + 1))
+    assert status == 413
+    assert str(BODY_MAX) in said["error"]
+
+
+async def test_absent_forbidden_and_unasked_look_the_same(ask):
+    _, _, made = await ask("POST", "/api/rooms")
+    path, right = f"/api/rooms/{made['room_id']}", f"Bearer {made['token']}"
+    answers = [
+        await ask("GET", path, Authorization="Bearer wrong"),
+        await ask("GET", path),
+        await ask("GET", path, Authorization=f"Basic {made['token']}"),
+        await ask("GET", "/api/rooms/room-that-is-not", Authorization=right),
+        await ask("GET", "/api/rooms/%20%00", Authorization=right),
+    ]
+    assert {status for status, _, _ in answers} == {404}
+    assert {said["error"] for _, _, said in answers} == {answers[0][2]["error"]}
+    assert {headers["content-length"] for _, headers, _ in answers} == {answers[0][1]["content-length"]}
+
+
+async def test_what_is_not_there_is_one_sentence(ask):
+    for method, path, expected in (
+        ("GET", "/", 404),
+        ("GET", "/api/rooms", 405),
+        ("DELETE", "/health", 405),
+        ("GET", "/api/rooms/x/y", 404),
+        ("GET", "/../../etc/passwd", 404),
+    ):
+        status, _, said = await ask(method, path)
+        assert status == expected
+        assert said["error"].endswith(".")
+
+
+async def test_guesses_and_rooms_of_one_address_have_an_end(ask):
+    statuses = [(await ask("GET", "/api/rooms/room-x"))[0] for _ in range(GUESSES_PER_MINUTE + 2)]
+    assert statuses == [404] * GUESSES_PER_MINUTE + [429] * 2
+    statuses = [(await ask("POST", "/api/rooms"))[0] for _ in range(ROOMS_PER_MINUTE + 5)]
+    assert statuses[:ROOMS_PER_MINUTE] == [201] * ROOMS_PER_MINUTE
+    assert statuses[-1] == 429
+
+
+PROBES = (
+    b"",
+    b"GET / HTT",
+    b"\x16\x03\x01" + bytes(200),
+    b"GET /health HTTP/1.1\r\nHost: x\r\n",
+    b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000,
+    b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+    b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 200_000,
+    b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nx",
+    b"GET /health HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"HTTP2-Settings: !\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+    b"GET /health HTTP/1.1\r\nHost: \xff\r\nAuthorization: \xff\xff\r\n\r\n",
+    b"GET /%ff%fe HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /api/rooms/%ff HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n\r\n",
+)
+
+
+def probe(port: int, data: bytes, *, reset: bool) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        try:
+            sock.sendall(data)
+            sock.settimeout(0.1)
+            while not reset and sock.recv(65536):
+                pass
+        except OSError:
+            pass  # the server hung up first, as it may
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_no_probe_brings_the_api_down(ask, server, reset):
+    for data in PROBES:
+        await trio.to_thread.run_sync(lambda data=data: probe(server.http_port, data, reset=reset))
+    assert (await ask("GET", "/health"))[0] == 200
+
+
+async def test_no_token_reaches_a_log(ask, caplog):
+    caplog.set_level(0)
+    _, _, made = await ask("POST", "/api/rooms")
+    await ask("GET", f"/api/rooms/{made['room_id']}", Authorization=f"Bearer {made['token']}")
+    assert made["token"] not in caplog.text

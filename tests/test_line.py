@@ -1,0 +1,326 @@
+"""The peer's line to the server: how it mends itself, and what it says meanwhile."""
+
+import pytest
+import trio
+from attrs import define, field
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio_websocket import ConnectionClosed, wrap_server_stream
+
+from actors.events import LineDown, LineUp
+from actors.mailbox import CAPACITY, Mailbox
+from protocol.faults import FaultCode
+from protocol.ids import PeerId, RoomId
+from protocol.signaling import Announce, CreateRoom, Join, Joined, Leave, RoomCreated, WorkerGone
+from protocol.status import Role, Status, WorkerFacts
+from protocol.wire import TO_SERVER, decode, encode
+from rtc.errors import RtcError
+from rtc.server import open_server
+from rtc.signaling import LONGEST_PAUSE, UPGRADE_TIME, run_line, server_url
+from rtc.websocket import CLOSE_TIME, SILENCE_TIME
+
+FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
+URL = "ws://server.test:8080"
+
+
+@define(eq=False)
+class World:
+    """A network of one server, which answers calls as the test says; and one line to it."""
+
+    nursery: trio.Nursery
+    outgoing: Mailbox = field(factory=Mailbox)
+    heard: list = field(factory=list)
+    news: trio.Event = field(factory=trio.Event)
+    calls: list[float] = field(factory=list)
+    refuse: bool = False
+    ended: bool = False
+    wires: list = field(factory=list)
+
+    async def dial(self, host, port):
+        self.calls.append(trio.current_time())
+        assert (host, port) == ("server.test", 8080)
+        await trio.lowlevel.checkpoint()
+        if self.refuse:
+            raise OSError("all attempts to connect failed") from ConnectionRefusedError(111, "Connection refused")
+        ours, theirs = memory_stream_pair()
+        self.wires.append(theirs)
+        self.news.set()
+        return ours
+
+    async def hear(self, event):
+        await trio.lowlevel.checkpoint()
+        self.heard.append(event)
+        self.news.set()
+
+    async def run(self, chance=0.0):
+        await run_line(URL, heard=self.hear, outgoing=self.outgoing, timeout=10, chance=lambda: chance, dial=self.dial)
+        self.ended = True
+
+    async def ring(self):
+        """The server's end of the next call."""
+        while not self.wires:
+            self.news = trio.Event()
+            await self.news.wait()
+        return self.wires.pop(0)
+
+    async def pick_up(self, nursery=None):
+        """Answer the next call as a server that opens the line."""
+        request = await wrap_server_stream(nursery or self.nursery, await self.ring())
+        return await request.accept()
+
+    async def until(self, kind, count=1):
+        """Wait until so many events of a kind were heard; the last of them."""
+        while len(found := [event for event in self.heard if isinstance(event, kind)]) < count:
+            self.news = trio.Event()
+            await self.news.wait()
+        return found[-1]
+
+
+@pytest.fixture
+async def world(nursery):
+    return World(nursery)
+
+
+async def test_words_go_both_ways_and_a_finished_line_closes_after_the_last(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    ws = await world.pick_up()
+    await world.until(LineUp)
+    world.outgoing.put(CreateRoom("Lab"))
+    assert decode(await ws.get_message(), TO_SERVER) == CreateRoom("Lab")
+    await ws.send_message(encode(RoomCreated(RoomId("room"), "token")))
+    await world.until(RoomCreated)
+    world.outgoing.put(Leave())
+    world.outgoing.finish()
+    assert decode(await ws.get_message(), TO_SERVER) == Leave()
+    with pytest.raises(ConnectionClosed) as caught:
+        await ws.get_message()
+    assert caught.value.reason.code == 1000
+    await wait_all_tasks_blocked()
+    assert world.ended
+    assert world.heard == [LineUp(), RoomCreated(RoomId("room"), "token")]
+
+
+@pytest.mark.parametrize(("chance", "share"), [(0.0, 1.0), (0.5, 0.75), (1.0, 0.5)])
+async def test_pauses_double_up_to_a_limit_and_chance_shortens_them(autojump_clock, world, nursery, chance, share):
+    world.refuse = True
+    nursery.start_soon(world.run, chance)
+    await world.until(LineDown, 9)
+    pauses = [later - sooner for sooner, later in zip(world.calls, world.calls[1:], strict=False)]
+    assert pauses == pytest.approx([share * pause for pause in (0.5, 1, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE)])
+
+
+async def test_a_server_out_of_reach_is_one_sentence(autojump_clock, world, nursery):
+    world.refuse = True
+    nursery.start_soon(world.run)
+    text = (await world.until(LineDown)).text
+    assert text.startswith("The server at ws://server.test:8080 cannot be reached (connection refused).")
+
+
+async def test_what_is_said_while_the_line_is_down_is_dropped(autojump_clock, world, nursery):
+    world.refuse = True
+    nursery.start_soon(world.run)
+    for _ in range(10 * CAPACITY):
+        world.outgoing.put(Announce(FACTS))
+        await trio.sleep(0.1)
+    world.refuse = False
+    ws = await world.pick_up()
+    await world.until(LineUp)
+    world.outgoing.put(CreateRoom("fresh"))
+    assert decode(await ws.get_message(), TO_SERVER) == CreateRoom("fresh")
+
+
+async def test_a_line_that_is_down_can_be_finished(autojump_clock, world, nursery):
+    world.refuse = True
+    nursery.start_soon(world.run)
+    await world.until(LineDown, 8)
+    world.outgoing.finish()
+    await wait_all_tasks_blocked()
+    assert world.ended
+
+
+async def test_a_line_that_is_being_opened_can_be_finished(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    await trio.sleep(1)
+    world.outgoing.finish()
+    await trio.sleep(1)
+    assert world.ended
+    assert world.heard == []
+
+
+async def test_a_server_that_restarts_is_called_again_at_once(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    for turn in range(5):
+        ws = await world.pick_up()
+        await ws.send_message(encode(WorkerGone(PeerId("worker-1"))))
+        await world.until(WorkerGone, turn + 1)
+        await ws.aclose(1001)
+        assert "was lost" in (await world.until(LineDown, turn + 1)).text
+    assert world.calls == pytest.approx([0, 0.5, 1, 1.5, 2], abs=0.1)
+
+
+async def test_a_server_that_opens_and_closes_without_a_word_is_called_less_and_less(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    for turn in range(4):
+        ws = await world.pick_up()
+        await world.until(LineUp, turn + 1)
+        await ws.aclose()
+    assert world.calls == pytest.approx([0, 0.5, 1.5, 3.5], abs=0.1)
+
+
+async def test_a_quiet_line_stays_up(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    await world.pick_up()
+    await trio.sleep(3600)
+    assert world.heard == [LineUp()]  # pongs are life enough
+
+
+async def test_a_dead_wire_is_noticed_in_twenty_seconds(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    async with trio.open_nursery() as machine:
+        await world.pick_up(machine)
+        await world.until(LineUp)
+        start = trio.current_time()
+        machine.cancel_scope.cancel()  # nobody reads on that side any more
+    assert "no sign of life" in (await world.until(LineDown)).text
+    assert trio.current_time() - start <= SILENCE_TIME + CLOSE_TIME
+
+
+async def test_who_answers_but_opens_no_line_is_named(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    assert "opens no line" in (await world.until(LineDown)).text
+    assert trio.current_time() <= UPGRADE_TIME + 1
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", b"SSH-2.0-OpenSSH\r\n"])
+async def test_another_service_on_that_port_is_named(autojump_clock, world, nursery, answer):
+    nursery.start_soon(world.run)
+    await (await world.ring()).send_all(answer)
+    text = (await world.until(LineDown)).text
+    assert "WebSocket address" in text
+    assert ("404" in text) == (b"404" in answer)
+
+
+@pytest.mark.parametrize("nonsense", ["hello", '{"type":"FUTURE"}', b"\xff\xfe", '{"type":"JOIN"}'])
+async def test_a_server_of_another_time_is_told_as_such(autojump_clock, world, nursery, nonsense):
+    nursery.start_soon(world.run)
+    ws = await world.pick_up()
+    await ws.send_message(nonsense)
+    assert "Update the older" in (await world.until(LineDown)).text
+
+
+async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, nursery):
+    """No outside message is let in while the outbox is half full, so nobody outside can make it overflow."""
+
+    async def answer(event) -> None:
+        await world.hear(event)
+        if isinstance(event, WorkerGone):
+            for _ in range(4):  # more words out than came in
+                world.outgoing.put(Announce(FACTS))
+
+    nursery.start_soon(lambda: run_line(URL, heard=answer, outgoing=world.outgoing, timeout=10, dial=world.dial))
+    ws = await world.pick_up()
+
+    async def flood() -> None:
+        for _ in range(500):
+            await ws.send_message(encode(WorkerGone(PeerId("worker-1"))))
+
+    nursery.start_soon(flood)
+    for _ in range(2000):
+        assert isinstance(decode(await ws.get_message(), TO_SERVER), Announce)
+
+
+async def test_a_line_finds_its_server_again_after_a_restart(tmp_path, nursery):
+    outgoing: Mailbox = Mailbox()
+    tell, told = trio.open_memory_channel(100)
+    ws_port = 0
+    joined = None
+    for turn in range(2):
+        async with open_server(host="127.0.0.1", ws_port=ws_port, http_port=0, data=tmp_path) as server:
+            if turn == 0:
+                ws_port = server.ws_port
+                line = lambda: run_line(server.ws_url, heard=tell.send, outgoing=outgoing, timeout=5)  # noqa: E731
+                nursery.start_soon(line)
+                assert await told.receive() == LineUp()
+                outgoing.put(CreateRoom())
+                room = await told.receive()
+                outgoing.put(Join(room.room, room.token, Role.WORKER, FACTS))
+            else:
+                assert await told.receive() == LineUp()
+                outgoing.put(Join(room.room, room.token, Role.WORKER, FACTS, joined.peer, joined.resume))
+            back = await told.receive()
+            assert isinstance(back, Joined)
+            assert joined is None or back == joined
+            joined = back
+        down = await told.receive()
+        assert isinstance(down, LineDown)
+    outgoing.finish()
+
+
+async def test_a_secure_line_to_a_plain_server_is_one_sentence(tmp_path, nursery):
+    tell, told = trio.open_memory_channel(100)
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
+        url = f"wss://127.0.0.1:{server.ws_port}"
+        nursery.start_soon(lambda: run_line(url, heard=tell.send, outgoing=Mailbox(), timeout=5))
+        with trio.fail_after(10):
+            down = await told.receive()
+        assert down.text.startswith(f"No secure line to {url} could be made (")
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("ws://lab:8080", "ws://lab:8080"),
+        ("ws://lab", "ws://lab"),
+        ("wss://lab.example.org/rtc/", "wss://lab.example.org/rtc"),
+        ("wss://lab:443", "wss://lab:443"),
+        ("WS://LAB:8080", "ws://lab:8080"),
+        ("http://lab", "ws://lab:8080"),
+        ("http://lab:8001", "ws://lab:8080"),
+        ("http://lab:8001/", "ws://lab:8080"),
+        ("https://lab:8001", "wss://lab:8080"),
+        ("https://lab:9443", "wss://lab:9443"),
+        ("lab", "ws://lab:8080"),
+        ("  lab:9000 ", "ws://lab:9000"),
+        ("localhost", "ws://localhost:8080"),
+        ("10.0.0.7:8080", "ws://10.0.0.7:8080"),
+        ("[::1]", "ws://[::1]:8080"),
+        ("ws://[::1]:8080", "ws://[::1]:8080"),
+        (
+            "http://ec2-54-176-92-10.us-west-1.compute.amazonaws.com:8001",
+            "ws://ec2-54-176-92-10.us-west-1.compute.amazonaws.com:8080",
+        ),
+    ],
+)
+def test_addresses_are_read_as_people_type_them(typed, meant):
+    assert server_url(typed) == meant
+    assert server_url(meant) == meant
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        " ",
+        "ftp://lab",
+        "ws://",
+        "ws://:8080",
+        "lab:port",
+        "lab:99999",
+        "lab:0",
+        "ws://lab:-1",
+        "ws://user:secret@lab",
+        "ws://secret@lab",
+        "ws://lab?token=secret",
+        "ws://lab#secret",
+        "la b",
+        "lab\n.org",
+        "ws://[::1",
+        "ws://lab/a b",
+        "//lab",
+    ],
+)
+def test_what_is_no_address_is_one_sentence_without_it(typed):
+    with pytest.raises(RtcError) as caught:
+        server_url(typed)
+    assert caught.value.fault.code is FaultCode.USAGE
+    assert "secret" not in str(caught.value)

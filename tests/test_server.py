@@ -1,0 +1,635 @@
+"""The server as its peers meet it: real sockets where it matters, memory and a jumping clock where time does."""
+
+import json
+import socket
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from attrs import evolve
+from trio.testing import memory_stream_pair
+from trio_websocket import ConnectionClosed, wrap_client_stream
+
+from protocol.faults import Fault, FaultCode
+from protocol.ids import PeerId, RoomId
+from protocol.signaling import (
+    Announce,
+    Answer,
+    CreateRoom,
+    Join,
+    Joined,
+    Leave,
+    Offer,
+    Refuse,
+    RoomCreated,
+    WorkerGone,
+    WorkerShown,
+)
+from protocol.status import Role, Status, WorkerFacts
+from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
+from rtc.errors import RtcError
+from rtc.server import open_server
+from rtc.server.limits import (
+    GUESSES_PER_MINUTE,
+    JOIN_TIME,
+    KEYS_MAX,
+    MESSAGE_BURST,
+    MESSAGE_RATE,
+    ROOMS_PER_MINUTE,
+    WAITING_MAX,
+    Bucket,
+    Limits,
+    origin,
+)
+from rtc.server.signaling import Signaling
+from rtc.server.sockets import SEND_TIME
+from rtc.websocket import SILENCE_TIME
+
+FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
+TOKEN = "right"
+
+
+class Peer:
+    """One end of the signalling line, in the hands of a test."""
+
+    def __init__(self, ws) -> None:
+        self.ws = ws
+
+    async def say(self, message) -> None:
+        await self.ws.send_message(message if isinstance(message, str | bytes) else encode(message))
+
+    async def hear(self):
+        return decode(await self.ws.get_message(), FROM_SERVER)
+
+    async def ask(self, message):
+        await self.say(message)
+        return await self.hear()
+
+    async def hear_end(self) -> int:
+        """Nothing more comes; the close code."""
+        with pytest.raises(ConnectionClosed) as caught:
+            await self.ws.get_message()
+        return caught.value.reason.code
+
+
+def join(room, role=Role.WORKER, token=TOKEN, **more) -> Join:
+    return Join(room, token, role, FACTS if role is Role.WORKER else None, **more)
+
+
+@asynccontextmanager
+async def dial(server):
+    """A peer over a real socket; trio-websocket's own `open_websocket` leaks it when the server hangs up first."""
+    with trio.fail_after(20):
+        async with await trio.open_tcp_stream("127.0.0.1", server.ws_port) as stream, trio.open_nursery() as nursery:
+            ws = await wrap_client_stream(nursery, stream, "127.0.0.1", "/", message_queue_size=100)
+            yield Peer(ws)
+            await ws.aclose()
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
+        yield server
+
+
+class FakeDoors:
+    """Rooms without a file: threads and a jumping clock do not go together."""
+
+    def __init__(self) -> None:
+        self.made = Counter()
+
+    async def create_room(self, name):
+        self.made[name] += 1
+        return RoomId(f"room-{self.made.total()}"), TOKEN
+
+    async def opens(self, room, token):
+        return token == TOKEN
+
+    def resume(self, room, peer):
+        return f"proof-{room}-{peer}"
+
+
+class Hall:
+    """A Signaling in memory, and ways into it."""
+
+    def __init__(self, nursery) -> None:
+        self.doors = FakeDoors()
+        self.signaling = Signaling(self.doors, Limits())
+        self._nursery = nursery
+
+    def connect(self, address="10.0.0.1", pair=memory_stream_pair):
+        """A raw stream into the hall."""
+        ours, theirs = pair()
+        self._nursery.start_soon(self.signaling.serve, theirs, address)
+        return ours
+
+    async def peer(self, address="10.0.0.1", pair=memory_stream_pair) -> Peer:
+        return Peer(await wrap_client_stream(self._nursery, self.connect(address, pair), "hall", "/"))
+
+    async def member(self, role=Role.WORKER, room="room", **more) -> tuple[Peer, Joined]:
+        peer = await self.peer()
+        return peer, await peer.ask(join(room, role, **more))
+
+
+@pytest.fixture
+async def hall(nursery):
+    return Hall(nursery)
+
+
+# -------- rooms, names and words, over real sockets
+
+
+async def test_a_worker_and_a_client_meet(server):
+    async with dial(server) as worker, dial(server) as client:
+        made = await worker.ask(CreateRoom("Lab"))
+        assert isinstance(made, RoomCreated)
+        ours = await worker.ask(join(made.room, token=made.token))
+        theirs = await client.ask(join(made.room, Role.CLIENT, made.token))
+        assert ours.peer.startswith("worker-")
+        assert theirs.peer.startswith("client-")
+        assert theirs.workers == (WorkerShown(ours.peer, FACTS),)
+        await client.say(Offer(ours.peer, "offer"))
+        assert await worker.hear() == Offer(theirs.peer, "offer")
+        await worker.say(Answer(theirs.peer, "answer"))
+        assert await client.hear() == Answer(ours.peer, "answer")
+        busy = evolve(FACTS, status=Status.BUSY)
+        await worker.say(Announce(busy))
+        assert await client.hear() == WorkerShown(ours.peer, busy)
+        await worker.say(Refuse(theirs.peer, Fault(FaultCode.WORKER_BUSY, "Busy.")))
+        assert await client.hear() == Refuse(ours.peer, Fault(FaultCode.WORKER_BUSY, "Busy."))
+        await worker.say(Leave())
+        assert await client.hear() == WorkerGone(ours.peer)
+        assert await worker.hear_end() == 1000
+        assert (await client.ask(Offer(ours.peer, "late"))).fault.code is FaultCode.NO_WORKER
+
+
+async def test_names_survive_a_restart_of_the_server(tmp_path):
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server, dial(server) as worker:
+        made = await worker.ask(CreateRoom())
+        old = await worker.ask(join(made.room, token=made.token))
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
+        async with dial(server) as worker:
+            back = await worker.ask(join(made.room, token=made.token, peer=old.peer, resume=old.resume))
+            assert back == old
+        async with dial(server) as thief:
+            other = await thief.ask(join(made.room, token=made.token, peer=old.peer, resume="0" * 64))
+            assert other.peer != old.peer
+
+
+async def test_a_stopping_server_says_that_it_goes_away(tmp_path):
+    codes: list[int] = []
+    async with trio.open_nursery() as staying:
+        async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
+            await staying.start(stay_until_the_end, server, codes)
+            half = await trio.open_tcp_stream("127.0.0.1", server.ws_port)
+            await half.send_all(b"GET / HTTP/1.1\r\n")
+            start = trio.current_time()
+        assert trio.current_time() - start < 3
+        await half.aclose()
+    assert codes == [1001]
+
+
+async def stay_until_the_end(server, codes, task_status) -> None:
+    async with dial(server) as peer:
+        await peer.ask(CreateRoom())
+        task_status.started()
+        codes.append(await peer.hear_end())
+
+
+async def test_a_cancelled_server_leaves_promptly_too(tmp_path):
+    with trio.CancelScope() as scope:
+        async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server, dial(server) as peer:
+            await peer.ask(CreateRoom())
+            start = trio.current_time()
+            scope.cancel()
+            await trio.sleep_forever()
+    assert trio.current_time() - start < 2
+    assert scope.cancelled_caught
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", server.ws_port))
+
+
+async def test_a_taken_port_is_one_sentence(server, tmp_path):
+    for ports in ({"ws_port": server.ws_port, "http_port": 0}, {"ws_port": 0, "http_port": server.http_port}):
+        with pytest.raises(RtcError, match=r"Port \d+ is taken") as caught:
+            async with open_server(host="127.0.0.1", data=tmp_path, **ports):
+                pass
+        assert caught.value.fault.code is FaultCode.USAGE
+
+
+async def test_a_host_that_is_not_ours_is_one_sentence(tmp_path):
+    for host in ("203.0.113.1", "no such host"):
+        with pytest.raises(RtcError, match="--host"):
+            async with open_server(host=host, ws_port=0, http_port=0, data=tmp_path):
+                pass
+
+
+async def test_both_sides_can_share_a_data_folder_with_the_next_server(tmp_path):
+    for _ in range(3):
+        async with open_server(host="localhost", ws_port=0, http_port=0, data=tmp_path) as server, dial(server) as peer:
+            assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
+
+
+# -------- raw probes
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+def frame(opcode: int, payload: bytes, *, masked: bool = True, size: int | None = None) -> bytes:
+    """A WebSocket frame (RFC 6455, 5.2); masked with zeros, which changes nothing."""
+    size = len(payload) if size is None else size
+    head = bytes([0x80 | opcode])
+    mask = 0x80 if masked else 0
+    if size < 126:
+        head += bytes([mask | size])
+    elif size < 2**16:
+        head += bytes([mask | 126]) + size.to_bytes(2, "big")
+    else:
+        head += bytes([mask | 127]) + size.to_bytes(8, "big")
+    return head + (bytes(4) if masked else b"") + payload
+
+
+TALK = UPGRADE + b"\r\n"
+PROBES = {
+    "nothing": b"",
+    "half a request": b"GET / HTT",
+    "half the headers": UPGRADE,
+    "no http": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)),
+    "plain http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "post": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "old version": TALK.replace(b"Version: 13", b"Version: 8"),
+    "no key": TALK.replace(b"Sec-WebSocket-Key", b"X"),
+    "no host": TALK.replace(b"Host: x\r\n", b""),
+    "host not of this world": TALK.replace(b"Host: x", b"Host: xn--\xff\xfe"),
+    "host that is bad idna": TALK.replace(b"Host: x", b"Host: xn--a-\xe4.xn--0"),
+    "protocol not ascii": UPGRADE + b"Sec-WebSocket-Protocol: \xff\xff\r\n\r\n",
+    "extension not ascii": UPGRADE + b"Sec-WebSocket-Extensions: \xff\xff\r\n\r\n",
+    "connection not ascii": TALK.replace(b"Connection: Upgrade", b"Connection: \xff"),
+    "upgrade not ascii": TALK.replace(b"Upgrade: websocket", b"Upgrade: \xff"),
+    "a head without end": b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 100_000,
+    "many headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000,
+    "another request after the upgrade": TALK + TALK,
+    "bad utf-8": TALK + frame(1, b"\xff\xfe\xfd"),
+    "unmasked": TALK + frame(1, b"{}", masked=False),
+    "binary": TALK + frame(2, b"{}"),
+    "unknown opcode": TALK + frame(3, b"{}"),
+    "reserved bits": TALK + bytes([0xF1, 0x80]) + bytes(4),
+    "a fragment of nothing": TALK + frame(0, b"{}"),
+    "an oversize ping": TALK + frame(9, b"p" * 126),
+    "a promise of 2**62 bytes": TALK + frame(1, b"x", size=2**62),
+    "a length of 2**64 - 1": TALK + frame(1, b"x", size=2**64 - 1),
+    "a close of one byte": TALK + frame(8, b"x"),
+    "a close with bad utf-8": TALK + frame(8, b"\x03\xe8\xff"),
+    "a close with a bad code": TALK + frame(8, b"\x00\x01"),
+    "data after close": TALK + frame(8, b"\x03\xe8") + frame(1, b"{}"),
+    "huge": TALK + frame(1, b" " * (FRAME_MAX * 4)),
+    "huge, twice": TALK + frame(1, b" " * (FRAME_MAX * 4)) * 2,
+    "wide": TALK + frame(1, "é".encode() * FRAME_MAX),
+    "brackets": TALK + frame(1, b"[" * 60_000),
+    "digits": TALK + frame(1, b'{"type":"CREATE_ROOM","version":' + b"9" * 60_000 + b"}"),
+    "a long version": TALK + frame(1, b'{"type":"CREATE_ROOM","version":' + b"9" * 4000 + b"}"),
+    "a thousand pings": TALK + frame(9, b"p") * 1000,
+}
+
+
+AT_ONCE = {f"{name}, at once": data for name, data in PROBES.items() if data.startswith(TALK)}
+"""The same, with the upgrade and what follows in one packet, as no well-behaved client does."""
+
+
+def parts(name: str) -> list[bytes]:
+    """What to send; between two parts, an answer is waited for."""
+    data = {**PROBES, **AT_ONCE}[name]
+    return [TALK, data[len(TALK) :]] if name in PROBES and data.startswith(TALK) else [data]
+
+
+def probe(port: int, name: str, *, reset: bool) -> None:
+    """Send it and go, politely or with a reset."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        try:
+            first, *rest = parts(name)
+            sock.sendall(first)
+            for part in rest:
+                assert b"101" in sock.recv(65536)
+                sock.sendall(part)
+            if not reset:
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(0.05)
+                while sock.recv(65536):
+                    pass
+        except OSError:
+            pass  # the server hung up first, as it may
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_no_probe_brings_the_server_down(server, reset):
+    for name in (*PROBES, *AT_ONCE):
+        await trio.to_thread.run_sync(lambda name=name: probe(server.ws_port, name, reset=reset))
+    async with dial(server) as peer:
+        assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
+
+
+@pytest.mark.parametrize("name", [*PROBES, *AT_ONCE])
+async def test_a_probe_ends_and_leaves_nothing_behind(autojump_clock, hall, name):
+    stream = hall.connect()
+    first, *rest = parts(name)
+    await stream.send_all(first)
+    for part in rest:
+        assert b"101" in await stream.receive_some()
+        await stream.send_all(part)
+    await trio.sleep(JOIN_TIME + SILENCE_TIME)
+    assert hall.signaling._sockets == {}
+    assert isinstance((await hall.member())[1], Joined)
+
+
+# -------- who is turned away
+
+
+async def test_an_unknown_room_and_a_wrong_token_are_told_alike(server):
+    async with dial(server) as peer:
+        made = await peer.ask(CreateRoom())
+    answers = []
+    for room, token in ((made.room, "wrong"), ("room-that-is-not", made.token), (made.room, made.token + "x")):
+        async with dial(server) as peer:
+            answers.append(await peer.ask(join(room, token=token)))
+            assert await peer.hear_end() == 1000
+    assert answers[0].code is FaultCode.ROOM_DENIED
+    assert answers == [answers[0]] * 3
+    assert made.token not in answers[0].text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "hello",
+        b"{}",
+        "null",
+        "[]",
+        '{"type":"NO_SUCH"}',
+        '{"type":"JOINED"}',
+        '{"type":"JOIN"}',
+        '{"type":"JOIN","room":"../x","token":"t","role":"worker"}',
+        '{"type":"CREATE_ROOM","name":7}',
+        '{"type":"CREATE_ROOM","more":7}',
+        "x" * FRAME_MAX,
+        "é" * FRAME_MAX,
+        Leave(),
+        Announce(FACTS),
+        Offer(PeerId("worker-1"), "sdp"),
+        Join(RoomId("room"), TOKEN, Role.WORKER),
+    ],
+)
+async def test_who_talks_nonsense_is_told_and_closed(autojump_clock, hall, said):
+    peer = await hall.peer()
+    fault = await peer.ask(said)
+    assert fault.code is FaultCode.BAD_MESSAGE
+    assert await peer.hear_end() == 1000
+
+
+async def test_a_message_beyond_the_frame_limit_is_closed_as_too_big(autojump_clock, hall):
+    peer, _ = await hall.member()
+    await peer.say("x" * (FRAME_MAX + 1))
+    assert await peer.hear_end() == 1009
+
+
+async def test_nonsense_inside_a_room_takes_the_worker_from_the_list(autojump_clock, hall):
+    client, _ = await hall.member(Role.CLIENT)
+    worker, joined = await hall.member()
+    assert await client.hear() == WorkerShown(joined.peer, FACTS)
+    assert (await worker.ask(b"\x00")).code is FaultCode.BAD_MESSAGE
+    assert await client.hear() == WorkerGone(joined.peer)
+
+
+@pytest.mark.parametrize("message", [CreateRoom(version=7), join("room", version=7)])
+@pytest.mark.parametrize("more", [{}, {"colour": "blue"}])
+async def test_another_version_is_told_both_numbers(autojump_clock, hall, message, more):
+    peer = await hall.peer()
+    fault = await peer.ask(json.dumps({**json.loads(encode(message)), **more}))
+    assert fault.code is FaultCode.VERSION
+    assert "version 7" in fault.text
+    assert "version 1" in fault.text
+    assert await peer.hear_end() == 1000
+
+
+async def test_joining_twice_is_nonsense(autojump_clock, hall):
+    peer, _ = await hall.member()
+    assert (await peer.ask(join("room"))).code is FaultCode.BAD_MESSAGE
+
+
+async def test_nobody_speaks_in_anothers_name(autojump_clock, hall):
+    """An offer names only its addressee; there is no field for a sender that a peer could fill in."""
+    worker, ours = await hall.member()
+    ada, ada_joined = await hall.member(Role.CLIENT)
+    bob, _ = await hall.member(Role.CLIENT)
+    await ada.say(Offer(ours.peer, "sdp"))
+    assert (await worker.hear()).peer == ada_joined.peer
+    for field in ("sender", "from", "peer_id"):
+        forged = json.loads(encode(Offer(ours.peer, "forged"))) | {field: ada_joined.peer}
+        assert (await bob.ask(json.dumps(forged))).code is FaultCode.BAD_MESSAGE
+        bob, _ = await hall.member(Role.CLIENT)
+
+
+# -------- coming back
+
+
+async def test_who_comes_back_takes_the_place_of_a_half_open_line(autojump_clock, hall):
+    client, _ = await hall.member(Role.CLIENT)
+    old, first = await hall.member()
+    assert (await client.hear()).peer == first.peer
+    new, again = await hall.member(peer=first.peer, resume=first.resume)
+    assert again.peer == first.peer
+    assert isinstance(await old.hear(), Fault)
+    assert await old.hear_end() == 1000
+    assert await client.hear() == WorkerShown(first.peer, FACTS)
+    await client.say(Offer(first.peer, "sdp"))
+    assert (await new.hear()).sdp == "sdp"
+
+
+@pytest.mark.parametrize("resume", [None, "", "proof", "ümlaut"])
+async def test_a_name_without_its_proof_is_not_given(autojump_clock, hall, resume):
+    _, first = await hall.member()
+    _, second = await hall.member(peer=first.peer, resume=resume)
+    assert second.peer != first.peer
+
+
+async def test_a_name_of_the_other_role_or_room_is_not_given(autojump_clock, hall):
+    _, first = await hall.member()
+    _, second = await hall.member(Role.CLIENT, peer=first.peer, resume=first.resume)
+    assert second.peer.startswith("client-")
+    _, third = await hall.member(room="other", peer=first.peer, resume=first.resume)
+    assert third.peer != first.peer
+
+
+# -------- time
+
+
+async def test_a_worker_that_answers_no_pings_is_gone_within_twenty_seconds(autojump_clock, hall):
+    client, _ = await hall.member(Role.CLIENT)
+    raw = hall.connect()
+    await raw.send_all(TALK)
+    assert b"101" in await raw.receive_some()
+    await raw.send_all(frame(1, encode(join("room")).encode()))
+    shown = await client.hear()
+    start = trio.current_time()
+    assert await client.hear() == WorkerGone(shown.peer)
+    assert trio.current_time() - start <= SILENCE_TIME
+
+
+async def test_quiet_peers_that_answer_pings_stay(autojump_clock, hall):
+    client, _ = await hall.member(Role.CLIENT)
+    _, worker = await hall.member()
+    assert (await client.hear()).peer == worker.peer
+    await trio.sleep(3600)
+    assert [shown.peer for shown in hall.signaling.book.workers("room")] == [worker.peer]
+
+
+async def test_who_says_nothing_is_told_and_closed(autojump_clock, hall):
+    peer = await hall.peer()
+    start = trio.current_time()
+    assert (await peer.hear()).code is FaultCode.BAD_MESSAGE
+    assert trio.current_time() - start == pytest.approx(JOIN_TIME)
+
+
+async def test_a_burst_is_read_at_once_and_then_slowly(autojump_clock, hall):
+    worker, ours = await hall.member()
+    client, _ = await hall.member(Role.CLIENT)
+    start = trio.current_time()
+    for n in range(MESSAGE_BURST + 200):
+        await client.say(Offer(ours.peer, str(n)))
+    heard = [(await worker.hear()).sdp for _ in range(MESSAGE_BURST + 200)]
+    assert heard == [str(n) for n in range(MESSAGE_BURST + 200)]
+    assert trio.current_time() - start == pytest.approx(200 / MESSAGE_RATE, abs=1)
+
+
+async def test_a_flood_of_offers_stops_nobody_and_fills_nothing(autojump_clock, hall):
+    worker, ours = await hall.member()
+    flooder, _ = await hall.member(Role.CLIENT)
+    for _ in range(20_000):
+        await flooder.say(Offer(ours.peer, "x" * 50))
+    start = trio.current_time()
+    heard = 0
+    for _ in range(5):
+        bystander, _ = await hall.member(Role.CLIENT)
+        await bystander.say(Offer(ours.peer, "mine"))
+        while (await worker.hear()).sdp != "mine":
+            heard += 1
+        waiting = [socket.outbox._send.statistics().current_buffer_used for socket in hall.signaling._sockets.values()]
+        assert max(waiting) <= MESSAGE_BURST
+        await trio.sleep(1)
+    assert trio.current_time() - start < 6
+    assert heard <= MESSAGE_BURST + 6 * MESSAGE_RATE
+
+
+class Wire(trio.abc.Stream):
+    """The server's end of a wire that can be filled up."""
+
+    def __init__(self, end: trio.abc.Stream) -> None:
+        self._end = end
+        self.full = False
+
+    @classmethod
+    def pair(cls, wires: "list[Wire]") -> "tuple[trio.abc.Stream, Wire]":
+        ours, theirs = memory_stream_pair()
+        wires.append(cls(theirs))
+        return ours, wires[-1]
+
+    async def send_all(self, data):
+        if self.full:
+            await trio.sleep_forever()
+        await self._end.send_all(data)
+
+    async def wait_send_all_might_not_block(self):
+        await self._end.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes=None):
+        return await self._end.receive_some(max_bytes)
+
+    async def aclose(self):
+        await self._end.aclose()
+
+
+async def test_a_flood_towards_a_deaf_worker_waits_and_then_the_worker_is_cut(autojump_clock, hall):
+    """The worker's wire takes nothing any more; who floods it is slowed, and is refused once it is gone."""
+    client, _ = await hall.member(Role.CLIENT)
+    wires: list[Wire] = []
+    deaf = await hall.peer(pair=lambda: Wire.pair(wires))
+    await deaf.ask(join("room"))
+    shown = await client.hear()
+    wires[0].full = True
+    start = trio.current_time()
+    for _ in range(1000):
+        await client.say(Offer(shown.peer, "x" * 1000))
+    assert await client.hear() == WorkerGone(shown.peer)
+    assert trio.current_time() - start <= SEND_TIME + SILENCE_TIME
+    assert (await client.hear()).fault.code is FaultCode.NO_WORKER
+
+
+async def test_wrong_tokens_are_soon_not_even_looked_at(autojump_clock, hall):
+    looked_at = 0
+    for _ in range(GUESSES_PER_MINUTE + 20):
+        peer = await hall.peer()
+        fault = await peer.ask(join("room", token="guess"))
+        assert fault.code is FaultCode.ROOM_DENIED
+        looked_at += "Too many" not in fault.text
+    assert looked_at <= GUESSES_PER_MINUTE + 20 / 6 + 1
+    for _ in range(3):
+        hall.signaling._limits.guesses.take("10.0.0.1", trio.current_time())
+    peer = await hall.peer()
+    assert "Too many" in (await peer.ask(join("room"))).text
+    elsewhere = await hall.peer("10.0.0.2")
+    assert isinstance(await elsewhere.ask(join("room")), Joined)
+    await trio.sleep(60)
+    assert isinstance((await hall.member())[1], Joined)
+
+
+async def test_who_was_here_before_is_not_kept_out_by_a_neighbours_guesses(autojump_clock, hall):
+    _, first = await hall.member()
+    for _ in range(GUESSES_PER_MINUTE):
+        await (await hall.peer()).ask(join("room", token="guess"))
+    _, again = await hall.member(peer=first.peer, resume=first.resume)
+    assert again.peer == first.peer
+
+
+async def test_rooms_are_not_made_without_end(autojump_clock, hall):
+    peer = await hall.peer()
+    for _ in range(ROOMS_PER_MINUTE):
+        assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
+    assert "Too many rooms" in (await peer.ask(CreateRoom())).text
+    assert hall.doors.made.total() == ROOMS_PER_MINUTE
+    await trio.sleep(60)
+    assert isinstance(await (await hall.peer()).ask(CreateRoom()), RoomCreated)
+
+
+async def test_one_address_cannot_hold_all_places_at_the_door(autojump_clock, hall):
+    for _ in range(WAITING_MAX):
+        hall.connect("10.6.6.6")
+    await trio.testing.wait_all_tasks_blocked()
+    assert await hall.connect("10.6.6.6").receive_some(1) == b""
+    assert isinstance((await hall.member())[1], Joined)
+
+
+def test_a_bucket_gives_its_burst_then_its_rate_and_forgets():
+    bucket: Bucket[int] = Bucket(3, 2.0)
+    waits = []
+    for _ in range(5):
+        waits.append(bucket.wait(0, 100.0))
+        bucket.take(0, 100.0)
+    assert waits == pytest.approx([0, 0, 0, 0.5, 1.0])
+    assert bucket.wait(0, 200.0) == 0
+    for key in range(3 * KEYS_MAX):
+        bucket.take(key, 200.0)
+    assert len(bucket._paid) <= KEYS_MAX
+
+
+def test_one_host_counts_once_whatever_its_address():
+    assert origin("::ffff:10.0.0.1") == origin("10.0.0.1") == "10.0.0.1"
+    assert origin("2001:db8::1") == origin("2001:db8::ffff:2%eth0") != origin("2001:db8:0:1::1")
+    assert origin("a memory stream") == "a memory stream"

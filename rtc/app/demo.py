@@ -88,7 +88,10 @@ async def _draw(python: Path, package: Path) -> None:
     script = Path(__file__).parents[1] / "demo_data.py"
     done = await trio.run_process(
         # -P: the script's own folder must not come first on the path, where our rooms would hide packages of their name
-        [str(python), "-P", str(script), str(package)], check=False, capture_stdout=True, capture_stderr=True
+        [str(python), "-P", str(script), str(package)],
+        check=False,
+        capture_stdout=True,
+        capture_stderr=True,
     )
     if done.returncode or not await trio.Path(package).exists():
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]

@@ -141,7 +141,7 @@ class Lab:
         """One more worker: in a room of its own, or in that of the worker it is to be `like`."""
         self._count += 1
         base = self.folder / f"worker-{self._count}"
-        order = {
+        words: dict[str, Any] = {
             "config": self.config,
             "name": f"bench-{self._count}",
             "work": base / "work",
@@ -151,7 +151,7 @@ class Lab:
             "token": like.ready.token if like else None,
             "secret": Secret(secret.encode()) if secret else None,
         } | order
-        worker: LabWorker = await self.nursery.start(self._work, WorkerOrder(**order))
+        worker: LabWorker = await self.nursery.start(self._work, WorkerOrder(**words))
         return worker
 
     async def _work(self, order: WorkerOrder, *, task_status: trio.TaskStatus[LabWorker]) -> None:

@@ -3,7 +3,9 @@
 Whatever is slow to import is imported inside the commands: `--help` must feel instant.
 """
 
+import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +133,19 @@ def _worker(
 # -------- client
 
 
+class Duration(click.ParamType[float]):
+    """`90s`, `30m`, `2h` or plain seconds; in seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it, or say how it is written."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)|inf", str(value).strip().lower())
+        if not found:
+            self.fail(f"{value!r} is no time; write 90s, 30m or 2h.", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found[1] else math.inf
+
+
 def _client_options(command: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(
         (
@@ -140,6 +155,13 @@ def _client_options(command: Callable[..., int]) -> Callable[..., int]:
             click.option("--worker-id", help="Take this worker of the room."),
             click.option("--auto-select", is_flag=True, help="Take the available worker with most GPU memory."),
             click.option("--min-gpu-memory", type=click.IntRange(0), help="Least GPU memory, in MB."),
+            click.option(
+                "--wait",
+                is_flag=False,
+                flag_value="inf",
+                type=Duration(),
+                help="Stand in line when every fitting worker is taken: for TIME (90s, 30m, 2h) or for ever.",
+            ),
             click.option(
                 "--pkg-path",
                 required=True,
@@ -179,6 +201,7 @@ def _check_mix(
     worker_id: str | None,
     auto_select: bool,
     min_gpu_memory: int | None,
+    wait: float | None,
     **_others: Any,
 ) -> None:
     """Each wrong mix of ways to connect is answered with the right one."""
@@ -207,6 +230,10 @@ def _check_mix(
         raise click.UsageError(
             "--min-gpu-memory looks for workers; with --worker-id the worker is named: leave one out."
         )
+    if wait is not None and not worker_id and not auto_select:
+        raise click.UsageError(
+            "--wait goes with --auto-select, --worker-id or --session-string; the list to choose from waits by itself."
+        )
     if not worker_id and not auto_select and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError(
             "There is no terminal to choose a worker in: add --auto-select, or --worker-id P to name one."
@@ -221,6 +248,7 @@ def _train(
     worker_id: str | None,
     auto_select: bool,
     min_gpu_memory: int | None,
+    wait: float | None,
     pkg_path: Path,
     room_secret: str | None,
     server: str | None,
@@ -240,6 +268,7 @@ def _train(
         choice=way.choice,
         secret=read_secret(room_secret),
         min_memory_mb=min_gpu_memory or 0,
+        wait=wait,
         output=output,
     )
     return run_program(

@@ -22,12 +22,14 @@ from actors.events import (
     Lapsed,
     LinkLost,
     OpenLink,
+    Overdue,
     Picked,
     Refused,
     ResultHere,
     ResultLost,
     ResultSafe,
     RosterIs,
+    Say,
     SendFailed,
     SendPackage,
     ShowRoster,
@@ -40,7 +42,7 @@ from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import JobAccepted, JobEnded, JobStarted, LogLines, ModelStarted, Outcome, Progress
-from protocol.signaling import WorkerShown
+from protocol.signaling import Granted, StandDown, Wait, WorkerShown
 from protocol.status import Status
 
 ELSEWHERE = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
@@ -59,6 +61,8 @@ class Quest:
     link: LinkId | None = None
     links: int = 0
     job: JobId | None = None
+    waiting: bool = False
+    """We stand in the room's line, or were just promised a worker from it."""
     ended: JobEnded | None = None
     safe: bool = False
     """The result's archive is on this machine, whole; the link no longer matters."""
@@ -99,6 +103,18 @@ class Shown:
 
 
 @frozen
+class MustWait:
+    """Every fitting worker is taken, and the person would rather wait than go."""
+
+    quest: Quest
+
+
+@frozen
+class Returned:
+    """The line to the server was lost and is back, while we waited in the room's line."""
+
+
+@frozen
 class Unsaid:
     """The person left the list without choosing."""
 
@@ -131,6 +147,8 @@ def classify(quest: Quest, event: object) -> object:
     """Which worker, which link, which phase: asked here once, so that each answer can be a row."""
     if isinstance(event, RosterIs):
         return _classify_roster(quest, event)
+    if isinstance(event, Granted | Overdue | Entered):
+        return _classify_waiting(quest, event)
     if isinstance(event, Picked):
         return Unsaid() if event.peer is None else Chosen(event.peer, quest)
     if isinstance(event, Refused):
@@ -158,7 +176,7 @@ def _classify_roster(quest: Quest, event: RosterIs) -> object:
     quest = evolve(quest, workers=event.workers)
     if quest.wanted is None:
         return Stale()
-    if quest.peer is not None:
+    if quest.peer is not None or quest.waiting:
         return Noted(event.workers)
     if isinstance(quest.wanted.choice, Direct):
         return Chosen(quest.wanted.choice.peer, quest)
@@ -167,22 +185,39 @@ def _classify_roster(quest: Quest, event: RosterIs) -> object:
     return _best(quest, _nobody(quest))
 
 
-def _best(quest: Quest, otherwise: Fault) -> Chosen | NobodyFits:
+def _best(quest: Quest, otherwise: Fault) -> Chosen | NobodyFits | MustWait:
     found = fitting(quest)
-    return Chosen(found[0].peer, quest) if found else NobodyFits(quest, otherwise)
+    if found:
+        return Chosen(found[0].peer, quest)
+    taken = otherwise.code is FaultCode.WORKER_BUSY
+    return MustWait(quest) if taken and _would_wait(quest) else NobodyFits(quest, otherwise)
+
+
+def _would_wait(quest: Quest) -> bool:
+    return quest.wanted is not None and quest.wanted.wait
+
+
+def _classify_waiting(quest: Quest, event: Granted | Overdue | Entered) -> object:
+    """What is said about the line matters only to those who stand in it and have not been promised anybody."""
+    if not quest.waiting or quest.peer is not None:
+        return Stale()
+    if isinstance(event, Granted):
+        return Chosen(event.peer, quest)
+    return Returned() if isinstance(event, Entered) else event
 
 
 def _nobody(quest: Quest) -> Fault:
     if not quest.workers:
         text = "No worker is in this room. Start one there: sleap-rtc worker --room-id … --token …"
         return Fault(FaultCode.NO_WORKER, text)
-    free = [shown for shown in quest.workers if shown.facts.status is Status.AVAILABLE]
-    if not free:
-        text = f"All {len(quest.workers)} workers of this room are taken. Try again later."
-        return Fault(FaultCode.WORKER_BUSY, text)
-    largest = max(shown.facts.memory_mb for shown in free)
-    text = f"No available worker of this room has GPU memory enough; the largest has {largest} MB (--min-gpu-memory)."
-    return Fault(FaultCode.NO_WORKER, text)
+    least = quest.wanted.min_memory_mb if quest.wanted else 0
+    large = [shown for shown in quest.workers if shown.facts.memory_mb >= least]
+    if not large:
+        most = max(shown.facts.memory_mb for shown in quest.workers)
+        text = f"No worker of this room has GPU memory enough; the largest has {most} MB (--min-gpu-memory)."
+        return Fault(FaultCode.NO_WORKER, text)
+    taken = "The only worker that fits is taken" if len(large) == 1 else f"All {len(large)} workers that fit are taken"
+    return Fault(FaultCode.WORKER_BUSY, f"{taken}. Try again later, or stand in line with --wait.")
 
 
 def _classify_refusal(quest: Quest, event: Refused) -> object:
@@ -190,8 +225,13 @@ def _classify_refusal(quest: Quest, event: Refused) -> object:
     if event.peer != quest.peer or quest.job is not None or quest.wanted is None:
         return Stale()
     choice = quest.wanted.choice
-    if isinstance(choice, Direct) or event.fault.code not in ELSEWHERE:
+    if event.fault.code not in ELSEWHERE:
         return event
+    if quest.waiting:
+        return MustWait(evolve(quest, peer=None))
+    if isinstance(choice, Direct):
+        busy = event.fault.code is FaultCode.WORKER_BUSY
+        return MustWait(evolve(quest, peer=None)) if busy and _would_wait(quest) else event
     quest = evolve(quest, tried=quest.tried | {event.peer}, peer=None)
     return _best(quest, event.fault) if isinstance(choice, Best) else Shown(quest, fitting(quest))
 
@@ -233,6 +273,29 @@ def ask_person(_quest: Quest, event: Shown) -> Step[Quest]:
     return Step(evolve(event.quest, link=None), (NO_TIMEOUT, *_drop_link(event.quest), ShowRoster(event.fitting)))
 
 
+def stand_in_line(_quest: Quest, event: MustWait) -> Step[Quest]:
+    """First come, first served; said again after a promise that came to nothing, it keeps our place."""
+    quest = event.quest
+    effects = (NO_TIMEOUT, *_drop_link(quest), Say(_wait(quest)))
+    return Step(evolve(quest, link=None, waiting=True, tried=frozenset()), effects)
+
+
+def stand_again(quest: Quest, _event: Returned) -> Step[Quest]:
+    """The server may have forgotten us."""
+    return Step(quest, (Say(_wait(quest)),))
+
+
+def _wait(quest: Quest) -> Wait:
+    assert quest.wanted is not None, "only a wish waits"
+    choice = quest.wanted.choice
+    return Wait(quest.wanted.min_memory_mb, choice.peer if isinstance(choice, Direct) else None)
+
+
+def tire(quest: Quest, _event: Overdue) -> Step[Quest]:
+    """The person's patience with the line is over."""
+    return _end(quest, Fault(FaultCode.WORKER_BUSY, "No worker came free within the time given with --wait."))
+
+
 def note(quest: Quest, event: Noted) -> Step[Quest]:
     """Keep the list fresh, should the worker refuse."""
     return Step(evolve(quest, workers=event.workers))
@@ -254,7 +317,8 @@ def submit(quest: Quest, event: Trusted) -> Step[Quest]:
     """Both ends know each other: say what is wanted."""
     assert quest.wanted is not None, "only a wish opens links"
     late = _late(quest, "The worker did not say whether it takes the job. Try again.")
-    return Step(quest, (TellLink(event.link, quest.wanted.job), late))
+    served = (Say(StandDown()),) if quest.waiting else ()
+    return Step(evolve(quest, waiting=False), (*served, TellLink(event.link, quest.wanted.job), late))
 
 
 def send(quest: Quest, event: JobAccepted) -> Step[Quest]:
@@ -354,7 +418,6 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(Wanted, RESERVED, BUSY),
 
     # the room
-    quiet(Entered, AVAILABLE, RESERVED, BUSY),
     row(RESERVED,  EnterFailed, AVAILABLE, fail),
     quiet(EnterFailed, AVAILABLE, BUSY),
     row(RESERVED,  Shown,       RESERVED,  ask_person),
@@ -365,6 +428,12 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(Chosen, AVAILABLE, BUSY),
     row(RESERVED,  NobodyFits,  AVAILABLE, fail_nobody),
     quiet(NobodyFits, AVAILABLE, BUSY),
+    row(RESERVED,  MustWait,    RESERVED,  stand_in_line),
+    quiet(MustWait, AVAILABLE, BUSY),
+    row(RESERVED,  Returned,    RESERVED,  stand_again),
+    quiet(Returned, AVAILABLE, BUSY),
+    row(RESERVED,  Overdue,     AVAILABLE, tire),
+    quiet(Overdue, AVAILABLE, BUSY),
     row(RESERVED,  Unsaid,      AVAILABLE, give_up),
     quiet(Unsaid, AVAILABLE, BUSY),
 

@@ -66,6 +66,8 @@ class Wanted:
     min_memory_mb: int = 0
     patience: float = 30.0
     """Seconds for each step on the way to a link (`connection_timeout`)."""
+    wait: bool = False
+    """Stand in line when every fitting worker is taken."""
 
 
 @frozen
@@ -73,6 +75,11 @@ class Picked:
     """To the Client: the person's choice from the list; None when they would rather leave."""
 
     peer: PeerId | None
+
+
+@frozen
+class Overdue:
+    """To the Client: the person does not want to wait in line any longer."""
 
 
 @frozen

@@ -8,6 +8,7 @@ from typing import NewType
 
 from attrs import define, evolve, field, frozen
 
+from actors.waiting import WaitingLine
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
@@ -17,6 +18,7 @@ from protocol.signaling import (
     Joined,
     Offer,
     Refuse,
+    Wait,
     WorkerGone,
     WorkerShown,
 )
@@ -85,6 +87,7 @@ class RoomBook:
 
     _seats: dict[SocketId, Seat] = field(factory=dict)
     _rooms: dict[RoomId, dict[PeerId, Seat]] = field(factory=dict)
+    _lines: dict[RoomId, WaitingLine[SocketId]] = field(factory=dict)
 
     def seat_of(self, socket: SocketId) -> Seat | None:
         """Where this socket sits, if it does."""
@@ -119,8 +122,10 @@ class RoomBook:
         orders = self._unseat(old) if old is not None else ()
         self._seats[socket] = seat
         self._rooms.setdefault(room, {})[peer] = seat
+        if old is not None and room in self._lines:
+            self._lines[room].rename(old.socket, socket)
         known = self.workers(room) if role is Role.CLIENT else ()
-        return (*orders, *_joined(seat, resume, known), *self._show(seat))
+        return (*orders, *_joined(seat, resume, known), *self._show(seat), *self._serve(room))
 
     def announce(self, socket: SocketId, facts: WorkerFacts) -> Orders:
         """A worker has news about itself; the clients of its room hear it. The same words twice are no news."""
@@ -133,7 +138,24 @@ class RoomBook:
             return ()
         seat = evolve(seat, facts=facts)
         self._seats[socket] = self._rooms[seat.room][seat.peer] = seat
-        return self._show(seat)
+        if seat.room in self._lines:
+            self._lines[seat.room].heard(seat.peer)
+        return (*self._show(seat), *self._serve(seat.room))
+
+    def wait(self, socket: SocketId, wish: Wait) -> Orders:
+        """A client stands in its room's line, or says that a promise came to nothing."""
+        seat = self._seats.get(socket)
+        if seat is None:
+            return ()
+        if seat.role is not Role.CLIENT:
+            return turn_away(socket, FaultCode.BAD_MESSAGE, "Only a client can wait for a worker.")
+        self._lines.setdefault(seat.room, WaitingLine()).join(socket, wish)
+        return self._serve(seat.room)
+
+    def stand_down(self, socket: SocketId) -> Orders:
+        """A client has what it waited for."""
+        seat = self._seats.get(socket)
+        return self._out_of_line(seat) if seat is not None else ()
 
     def relay(self, socket: SocketId, message: Offer | Answer | Refuse) -> Orders:
         """Carry a word to the peer it names, with the sender's name in its place.
@@ -151,6 +173,9 @@ class RoomBook:
         if target is None or target.role is seat.role:
             gone = Fault(FaultCode.NO_WORKER, "No such worker is in the room now. Look at the room's list again.")
             return (Post(socket, Refuse(message.peer, gone)),) if asks else ()
+        if asks and seat.room in self._lines and self._lines[seat.room].keeps_from(socket, message.peer):
+            taken = Fault(FaultCode.WORKER_BUSY, "The worker is promised to somebody who waited for it. Try --wait.")
+            return (Post(socket, Refuse(message.peer, taken)),)
         carried = evolve(message, peer=seat.peer)
         if len(encode(carried)) > FRAME_MAX:  # raw UTF-8 grows when it is written as ASCII again
             return turn_away(socket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
@@ -166,8 +191,24 @@ class RoomBook:
         if not peers:
             del self._rooms[seat.room]
         if seat.role is not Role.WORKER:
-            return ()
+            return self._out_of_line(seat)
         return tuple(Post(client, WorkerGone(seat.peer)) for client in self._clients(seat.room))
+
+    def _out_of_line(self, seat: Seat) -> Orders:
+        if seat.room not in self._lines:
+            return ()
+        self._lines[seat.room].leave(seat.socket)
+        orders = self._serve(seat.room)
+        if not self._lines[seat.room]:
+            del self._lines[seat.room]
+        return orders
+
+    def _serve(self, room: RoomId) -> Orders:
+        """Promise what is free to those who wait, and tell them where they stand."""
+        orders: list[Order] = []
+        if room in self._lines:
+            self._lines[room].serve(self.workers(room), lambda who, news: orders.append(Post(who, news)))
+        return tuple(orders)
 
     def _unseat(self, seat: Seat) -> Orders:
         del self._seats[seat.socket]

@@ -49,6 +49,20 @@ class Announce:
 
 
 @frozen
+class Wait:
+    """Client to server: put me in the room's line. Said again, when a promise came to nothing, it keeps my place."""
+
+    min_memory_mb: int = field(default=0, validator=Whole())
+    worker: PeerId | None = field(default=None, validator=Id())
+    """This worker and no other; null: any that is large enough."""
+
+
+@frozen
+class StandDown:
+    """Client to server: I have what I waited for; the next, please."""
+
+
+@frozen
 class Leave:
     """Peer to server: good-bye; forget my name."""
 
@@ -72,6 +86,21 @@ class WorkerShown:
 @frozen
 class WorkerGone:
     """Server to client: this worker has left the room."""
+
+    peer: PeerId = field(validator=Id())
+
+
+@frozen
+class InLine:
+    """Server to client: your place in the room's line, counted from 1."""
+
+    place: int = field(validator=Whole(1))
+    of: int = field(validator=Whole(1))
+
+
+@frozen
+class Granted:
+    """Server to client: this worker is free and promised to you; ask it now. Others are refused meanwhile."""
 
     peer: PeerId = field(validator=Id())
 
@@ -114,5 +143,5 @@ class Refuse:
     fault: Fault
 
 
-ToServer = CreateRoom | Join | Announce | Leave | Offer | Answer | Refuse
-FromServer = RoomCreated | Joined | WorkerShown | WorkerGone | Offer | Answer | Refuse | Fault
+ToServer = CreateRoom | Join | Announce | Wait | StandDown | Leave | Offer | Answer | Refuse
+FromServer = RoomCreated | Joined | WorkerShown | WorkerGone | InLine | Granted | Offer | Answer | Refuse | Fault

@@ -18,6 +18,7 @@ from actors.events import (
     Heard,
     LinkLost,
     OpenLink,
+    Overdue,
     Picked,
     Refused,
     ResultHere,
@@ -25,6 +26,7 @@ from actors.events import (
     ResultSafe,
     RoomPass,
     RosterIs,
+    Say,
     SendFailed,
     SendPackage,
     ShowRoster,
@@ -36,7 +38,7 @@ from actors.worker import BUSY_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import JobAccepted, JobEnded, JobKind, JobStarted, Outcome, SubmitJob
-from protocol.signaling import WorkerShown
+from protocol.signaling import Granted, StandDown, Wait, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from rtc.testing.embedding import Embedded
 
@@ -229,6 +231,66 @@ async def test_the_couriers_reason_is_the_verdict(client: Client, failed: type[S
     await (submitted(client) if failed is SendFailed else running(client))
     fault = Fault(FaultCode.DISK_FULL, "No room.")
     assert fault_of(await client.after(failed(fault))) == fault
+
+
+async def wait_in_line(client: Client) -> None:
+    busy = (shown(BIG, 24000, Status.BUSY),)
+    await client.after(Wanted(PASS, Best(), SUBMIT, 8000, PATIENCE, wait=True))
+    await client.after(Entered(RoomId("room-1"), "token", PeerId("client-1")), RosterIs(busy))
+    assert client.data.waiting
+
+
+async def test_who_would_rather_wait_stands_in_line(client: Client) -> None:
+    await client.after(Wanted(PASS, Best(), SUBMIT, 8000, PATIENCE, wait=True))
+    entered = Entered(RoomId("room-1"), "token", PeerId("client-1"))
+    assert await client.after(entered, RosterIs((shown(BIG, 24000, Status.BUSY),))) == [Say(Wait(8000))]
+
+
+async def test_who_waits_for_one_worker_waits_for_no_other(client: Client) -> None:
+    await client.after(Wanted(PASS, Direct(BIG), SUBMIT, 0, PATIENCE, wait=True))
+    await client.after(Entered(RoomId("room-1"), "token", PeerId("client-1")), RosterIs(BOTH))
+    assert await client.after(Refused(BIG, BUSY_FAULT)) == [CloseLink(ONE), Say(Wait(0, BIG))]
+
+
+async def test_a_room_in_which_nobody_would_ever_fit_is_not_waited_for(client: Client) -> None:
+    await client.after(Wanted(PASS, Best(), SUBMIT, 99000, PATIENCE, wait=True))
+    said = await client.after(Entered(RoomId("room-1"), "token", PeerId("client-1")), RosterIs(BOTH))
+    assert fault_of(said).code is FaultCode.NO_WORKER
+
+
+async def test_a_promised_worker_is_asked_and_the_line_left_once_it_trusts_us(client: Client) -> None:
+    await wait_in_line(client)
+    assert await client.after(Granted(BIG)) == [OpenLink(ONE, BIG)]
+    assert await client.after(Trusted(ONE, BIG, proven=True)) == [Say(StandDown()), TellLink(ONE, SUBMIT)]
+
+
+async def test_a_promise_that_comes_to_nothing_keeps_the_place(client: Client) -> None:
+    await wait_in_line(client)
+    await client.after(Granted(BIG))
+    assert await client.after(Refused(BIG, BUSY_FAULT)) == [CloseLink(ONE), Say(Wait(8000))]
+
+
+async def test_who_waits_does_not_jump_at_a_worker_that_the_list_shows_free(client: Client) -> None:
+    await wait_in_line(client)
+    assert await client.after(RosterIs(BOTH)) == []
+
+
+async def test_after_a_lost_line_the_place_is_asked_for_again(client: Client) -> None:
+    await wait_in_line(client)
+    assert await client.after(Entered(RoomId("room-1"), "token", PeerId("client-1"))) == [Say(Wait(8000))]
+
+
+async def test_the_line_is_waited_in_for_as_long_as_was_said(client: Client, autojump_clock: MockClock) -> None:
+    await wait_in_line(client)
+    autojump_clock.jump(24 * 3600)
+    assert await client.after() == []
+    assert fault_of(await client.after(Overdue())).code is FaultCode.WORKER_BUSY
+
+
+async def test_patience_that_ends_after_the_promise_changes_nothing(client: Client) -> None:
+    await wait_in_line(client)
+    await client.after(Granted(BIG))
+    assert await client.after(Overdue()) == []
 
 
 async def test_an_interruption_before_the_job_leaves_nothing(client: Client) -> None:

@@ -61,7 +61,7 @@ def test_lower_floors_use_little(path: Path) -> None:
 
 
 def test_actors_meet_only_in_their_events() -> None:
-    shared = {"events", "table", "actor", "mailbox", "router"}
+    shared = {"events", "table", "actor", "mailbox", "router", "waiting"}
     for path in (ROOT / "actors").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("actors."):

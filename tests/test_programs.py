@@ -1,5 +1,6 @@
 """The three programs together: real server, real sockets, real aiortc, and a stand-in for sleap-nn."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,25 @@ async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, pack
     assert [visit.fault for visit in visits] == [None, None]
     for worker in (first, second):
         await worker.said.until("Result of")
+
+
+async def test_those_who_wait_are_served_in_the_order_they_came(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    first, done = RecordingView(), []
+
+    async def come(name: str, view: RecordingView) -> None:
+        visit = await lab.visit(worker, package(f"{name}.zip", seconds=0.2), choice=Best(), view=view, wait=math.inf)
+        assert visit.fault is None
+        done.append(name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come, "ada", first)
+        await first.training.wait()
+        for place, name in enumerate(("bob", "cyd", "dee"), start=1):
+            view = RecordingView()
+            nursery.start_soon(come, name, view)
+            await view.until(f"place {place} of {place}")
+    assert done == ["ada", "bob", "cyd", "dee"]
 
 
 async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) -> None:

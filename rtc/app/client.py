@@ -1,5 +1,6 @@
 """The client program: one wish, carried to one worker and back."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from actors.events import (
     Heard,
     LinkLost,
     OpenLink,
+    Overdue,
     Picked,
     Refused,
     ResultHere,
@@ -40,7 +42,7 @@ from protocol.fields import ID_PATTERN
 from protocol.ids import LinkId, PeerId, RoomId
 from protocol.jobs import JobKind, JobStarted, LogLines, ModelStarted, Progress, SubmitJob
 from protocol.session_string import SessionStringError, read_session_string
-from protocol.signaling import WorkerShown
+from protocol.signaling import Granted, InLine, WorkerShown
 from protocol.status import Role
 from protocol.trust import Secret
 from rtc.app.house import House, Routes, open_house
@@ -66,6 +68,8 @@ class ClientOrder:
     choice: Direct | Best | Ask
     secret: Secret | None = None
     min_memory_mb: int = 0
+    wait: float | None = None
+    """Seconds to stand in line when every fitting worker is taken; `math.inf` for however long it takes."""
     output: Path | None = None
     kind: JobKind = JobKind.TRAIN
 
@@ -130,7 +134,16 @@ async def run_client(order: ClientOrder, *, bridge: Bridge, view: ClientView, dr
         await house.actors.start(client.run)
         house.actors.start_soon(house.drain_when, drain)
         room_pass = RoomPass(Role.CLIENT, order.room, order.token)
-        house.post(Wanted(room_pass, order.choice, submit, order.min_memory_mb, order.config.connection_timeout))
+        wanted = Wanted(
+            room_pass,
+            order.choice,
+            submit,
+            min_memory_mb=order.min_memory_mb,
+            patience=order.config.connection_timeout,
+            wait=order.wait is not None,
+        )
+        house.post(wanted)
+        house.actors.start_soon(_lose_patience, house, order.wait)
         await house.finished.wait()
         last = house.last
     models, losses = await trio.to_thread.run_sync(_made, output, courier.models)
@@ -142,6 +155,12 @@ async def run_client(order: ClientOrder, *, bridge: Bridge, view: ClientView, dr
     return output
 
 
+async def _lose_patience(house: House, wait: float | None) -> None:
+    """Tell the Client when the person has waited in line long enough."""
+    await trio.sleep(math.inf if wait is None else wait)
+    house.post(Overdue())
+
+
 def _made(output: Path, folders: tuple[Path, ...]) -> tuple[tuple[str, ...], tuple[Losses, ...]]:
     found = {losses.model: losses for losses in final_losses(output)} if output.exists() else {}
     names = tuple(folder.name for folder in folders)
@@ -151,9 +170,10 @@ def _made(output: Path, folders: tuple[Path, ...]) -> tuple[tuple[str, ...], tup
 
 
 def _routes(client: Route, courier: Courier, front: "_Front") -> Routes:
-    heard = (Wanted, Picked, RosterIs, Refused, LinkLost, Trusted, Heard, Entered, EnterFailed, Drain)
+    heard = (Wanted, Picked, RosterIs, Granted, Overdue, Refused, LinkLost, Trusted, Heard, Entered, EnterFailed, Drain)
     from_courier = (SendFailed, ResultSafe, ResultHere, ResultLost)
     return dict.fromkeys((*heard, *from_courier), (client,)) | {
+        InLine: (),
         SendPackage: (courier.send,),
         FetchResult: (courier.fetch,),
         ShowRoster: (front.show_roster,),
@@ -186,6 +206,8 @@ class _Front:
         match effect:
             case Entered():
                 self.view.step(f"In room {effect.room} as {effect.peer}")
+            case InLine():
+                self.view.step(f"In line for a worker: place {effect.place} of {effect.of}")
             case OpenLink():
                 self.view.step(f"Asking {effect.peer} for a link")
             case Refused() if not isinstance(self.choice, Direct):

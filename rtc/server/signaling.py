@@ -21,7 +21,7 @@ from actors.rooms import Order, Orders, Post, RoomBook, SocketId, turn_away
 from protocol import PROTOCOL_VERSION
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
-from protocol.signaling import Announce, CreateRoom, Join, Leave, RoomCreated, ToServer
+from protocol.signaling import Announce, CreateRoom, Join, Leave, RoomCreated, StandDown, ToServer, Wait
 from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
 from rtc.errors import RtcError
 from rtc.server.limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
@@ -174,6 +174,10 @@ class Signaling:
                 self._obey(self.book.leave(socket.id))
             case Announce():
                 self._obey(self.book.announce(socket.id, message.facts))
+            case Wait():
+                self._obey(self.book.wait(socket.id, message))
+            case StandDown():
+                self._obey(self.book.stand_down(socket.id))
             case _:
                 for order in self.book.relay(socket.id, message):
                     await self._carry(order, socket)

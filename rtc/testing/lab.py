@@ -34,10 +34,18 @@ class RecordingView:
     offered: list[tuple[WorkerShown, ...]] = field(factory=list)
     picks: list[PeerId | None] = field(factory=list)
     training: trio.Event = field(factory=trio.Event)
+    _more: trio.Event = field(factory=trio.Event)
+
+    async def until(self, part: str) -> None:
+        """Wait until it was told something with this in it."""
+        while not any(part in line for line in self.told):
+            await self._more.wait()
 
     def step(self, text: str) -> None:
         """Remember."""
         self.told.append(text)
+        self._more.set()
+        self._more = trio.Event()
 
     def warn(self, text: str) -> None:
         """Remember."""

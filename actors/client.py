@@ -34,6 +34,7 @@ from actors.events import (
     SendPackage,
     ShowRoster,
     StateTimeout,
+    StopWanted,
     TellLink,
     Trusted,
     Wanted,
@@ -41,7 +42,7 @@ from actors.events import (
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import JobAccepted, JobEnded, JobStarted, LogLines, ModelStarted, Outcome, Progress
+from protocol.jobs import JobAccepted, JobEnded, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopModel
 from protocol.signaling import Granted, StandDown, Wait, WorkerShown
 from protocol.status import Status
 
@@ -332,6 +333,13 @@ def settle(quest: Quest, _event: JobStarted) -> Step[Quest]:
     return Step(quest)
 
 
+def ask_stop(quest: Quest, _event: StopWanted) -> Step[Quest]:
+    """The person has seen enough of this model; the worker keeps what it has learned."""
+    assert quest.link is not None, "a running job has a link"
+    assert quest.job is not None, "and a name"
+    return Step(quest, (TellLink(quest.link, StopModel(quest.job)),))
+
+
 def fetch(quest: Quest, event: JobEnded) -> Step[Quest]:
     """It is over; take what it made."""
     assert quest.link is not None, "it was heard over a link"
@@ -452,6 +460,8 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     # the job
     row(RESERVED,  JobStarted,  BUSY,      settle),
     quiet(JobStarted, AVAILABLE, BUSY),
+    row(BUSY,      StopWanted,  BUSY,      ask_stop),
+    quiet(StopWanted, AVAILABLE, RESERVED),
     row(BUSY,      JobEnded,    BUSY,      fetch),
     quiet(JobEnded, AVAILABLE, RESERVED),
     row(RESERVED,  EndedEmpty,  AVAILABLE, end_empty),

@@ -78,6 +78,11 @@ class Picked:
 
 
 @frozen
+class StopWanted:
+    """To the Client: the person wants the model that trains now to stop early, and to keep it."""
+
+
+@frozen
 class Overdue:
     """To the Client: the person does not want to wait in line any longer."""
 
@@ -297,6 +302,13 @@ class StatusIs:
 
 
 @frozen
+class MemoryIs:
+    """The gauge: so many MB of the GPU's memory are free now."""
+
+    free_mb: int
+
+
+@frozen
 class Prepare:
     """To the job desk: take this package over this link, and unpack it."""
 
@@ -308,6 +320,13 @@ class Prepare:
 @frozen
 class StartJob:
     """To the job desk: run it."""
+
+    job: JobId
+
+
+@frozen
+class StopEarly:
+    """To the job desk: let the model that trains now stop, and keep it."""
 
     job: JobId
 

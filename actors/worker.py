@@ -30,6 +30,7 @@ from actors.events import (
     StartJob,
     StateTimeout,
     StatusIs,
+    StopEarly,
     Submitted,
     TellLink,
     Ticket,
@@ -40,7 +41,7 @@ from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import AttachJob, JobAccepted, JobEnded
+from protocol.jobs import AttachJob, JobAccepted, JobEnded, StopModel
 from protocol.status import Status
 from protocol.trust import same_proof
 
@@ -97,6 +98,11 @@ class OfferedForeign:
     """An offer from another protocol version."""
 
     offer: Offered
+
+
+@frozen
+class StopAsked:
+    """The listener wants the model that trains now to stop early."""
 
 
 @frozen
@@ -179,6 +185,8 @@ def _classify_offer(hold: Hold, offer: Offered) -> object:
 def _classify_words(hold: Hold, heard: Heard) -> object:
     if heard.link not in (hold.link, hold.returning):
         return Stale()
+    if isinstance(heard.message, StopModel) and heard.link == hold.link and _is_ours(hold, heard.message.job):
+        return StopAsked()
     if not isinstance(heard.message, AttachJob):
         return Misspoken(heard.link)
     asked, ticket = heard.message, hold.ticket
@@ -315,6 +323,12 @@ def carry_on(hold: Hold, _event: LinkLost) -> Step[Hold]:
     return Step(evolve(hold, peer=None, link=None))
 
 
+def stop_early(hold: Hold, _event: StopAsked) -> Step[Hold]:
+    """The owner has seen enough of this model; what it has learned is kept."""
+    assert hold.ticket is not None, "only a job is stopped"
+    return Step(hold, (StopEarly(hold.ticket.job),))
+
+
 def deliver(hold: Hold, event: JobOver) -> Step[Hold]:
     """Tell the listener how it ended, and send what it made."""
     assert hold.link is not None, "a job that ends unheard is another event"
@@ -436,6 +450,8 @@ WORKER: Table[Hold] = Table("worker", AVAILABLE, (
     # the job
     row(BUSY,      LinkLost,         BUSY,      carry_on),
     quiet(LinkLost, AVAILABLE),
+    row(BUSY,      StopAsked,        BUSY,      stop_early),
+    quiet(StopAsked, AVAILABLE, RESERVED),
     row(BUSY,      JobOver,          BUSY,      deliver),
     quiet(JobOver, AVAILABLE, RESERVED),
     row(BUSY,      JobOverUnheard,   AVAILABLE, keep),

@@ -49,6 +49,13 @@ class AttachJob:
 
 
 @frozen
+class StopModel:
+    """Client to worker: let the model that trains now stop early and keep what it has learned."""
+
+    job: JobId = field(validator=Id())
+
+
+@frozen
 class JobAccepted:
     """Worker to client: the job is yours under this id; whoever shows the key later owns it."""
 

@@ -18,7 +18,7 @@ from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
 
 from protocol.faults import Fault
-from protocol.jobs import AttachJob, JobWords, SubmitJob
+from protocol.jobs import AttachJob, JobWords, StopModel, SubmitJob
 from protocol.link import LinkWords
 from protocol.signaling import FromServer, ToServer
 from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileWords
@@ -80,7 +80,7 @@ class Vocabulary(Generic[M]):
         return {tag_of(message): message for message in get_args(self.union)}
 
 
-ToWorker = SubmitJob | AttachJob | FileWords | LinkWords | Fault
+ToWorker = SubmitJob | AttachJob | StopModel | FileWords | LinkWords | Fault
 ToClient = JobWords | FileWords | LinkWords | Fault
 Unproven = Trust | LinkWords
 

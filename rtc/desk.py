@@ -22,6 +22,7 @@ from actors.events import (
     Prepare,
     ResultGone,
     StartJob,
+    StopEarly,
     Ticket,
 )
 from actors.router import Router
@@ -30,7 +31,7 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import Outcome
 from rtc.errors import RtcError
 from rtc.jobs.archive import unpack
-from rtc.jobs.launcher import JobResult, run_job
+from rtc.jobs.launcher import JobResult, StopSwitch, run_job
 from rtc.jobs.newsreel import Newsreel
 from rtc.jobs.package import Plan, read_plan
 from rtc.jobs.results import pack_results
@@ -70,6 +71,7 @@ class _Job:
     folder: Path
     listener: LinkId
     scope: trio.CancelScope = field(factory=trio.CancelScope)
+    switch: StopSwitch = field(factory=StopSwitch)
     plan: Plan | None = None
     reel: Newsreel | None = None
 
@@ -111,6 +113,12 @@ class Desk:
             job.listener = effect.link
             if job.reel is not None:
                 job.reel.again()
+
+    def stop_early(self, effect: StopEarly) -> None:
+        """Let the model that trains now stop."""
+        job = self._named(effect.job)
+        if job is not None:
+            job.switch.ask()
 
     def deliver(self, effect: Deliver) -> None:
         """Send its result."""
@@ -186,6 +194,7 @@ class Desk:
                 accelerator=self.bench.accelerator,
                 gpu=self.bench.gpu,
                 emit=job.reel.push,
+                switch=job.switch,
             )
             with trio.move_on_after(CATCH_UP_TIME):
                 await job.reel.caught_up()

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from attrs import frozen
+from attrs import define, field, frozen
 
 from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import JobStarted, LogLines, ModelStarted, Outcome, Progress
+from rtc.beside import open_beside
 from rtc.errors import RtcError
 from rtc.jobs.output import JobLog, reason
 from rtc.jobs.package import Plan, TrainStep
@@ -39,6 +40,23 @@ class JobResult:
     text: str
 
 
+@define
+class StopSwitch:
+    """Lets somebody outside end the training of the model that runs now, early and well."""
+
+    _asked: trio.Event = field(factory=trio.Event)
+
+    def ask(self) -> None:
+        """End this one; the next model of the sequence is not touched. Asking twice is asking once."""
+        self._asked.set()
+
+    async def heed(self, monitor: Monitor) -> None:
+        """Pass it on, for one model."""
+        self._asked = trio.Event()
+        await self._asked.wait()
+        await monitor.stop()
+
+
 @frozen
 class _Bench:
     """What all steps of a job share."""
@@ -51,6 +69,7 @@ class _Bench:
     environment: dict[str, str]
     log: JobLog
     emit: Emit
+    switch: StopSwitch
 
 
 async def run_job(
@@ -62,6 +81,7 @@ async def run_job(
     accelerator: Accelerator,
     gpu: str | None,
     emit: Emit,
+    switch: StopSwitch | None = None,
 ) -> JobResult:
     """Train all models of an unpacked package in `folder`; the next begins only when the one before is there.
 
@@ -73,7 +93,7 @@ async def run_job(
     log = JobLog(job, folder / LOG_NAME, emit)
     try:
         environment = clean_environment(_temporary(folder), gpu)
-        bench = _Bench(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit)
+        bench = _Bench(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, switch or StopSwitch())
         emit(JobStarted(job, tuple(step.name for step in plan.steps)))
         async with open_monitor() as monitor:
             return await _train_all(bench, monitor, plan.steps)
@@ -111,7 +131,9 @@ async def _train(bench: _Bench, monitor: Monitor, index: int, step: TrainStep) -
             raise _failed(bench, step, "Its old configuration could not be converted")
     follower = Follower(bench.job, index, bench.emit)
     monitor.follow(follower)
-    status = await _run(bench, train_command(bench.sleap_nn, step, config, monitor.ports, bench.accelerator))
+    async with open_beside() as beside:
+        beside.start_soon(bench.switch.heed, monitor)
+        status = await _run(bench, train_command(bench.sleap_nn, step, config, monitor.ports, bench.accelerator))
     if status == 0:
         with trio.move_on_after(LAST_WORDS):
             await follower.ended.wait()

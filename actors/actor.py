@@ -8,7 +8,7 @@ import trio
 from attrs import define, field
 
 from actors.events import Lapsed, StateTimeout
-from actors.mailbox import Mailbox
+from actors.mailbox import HOUSE, ROOMY, Mailbox
 from actors.table import Table
 from protocol.status import Status
 
@@ -22,7 +22,7 @@ class Actor(Generic[D]):
     table: Table[D]
     data: D
     outbox: Mailbox[Any]
-    inbox: Mailbox[Any] = field(factory=Mailbox)
+    inbox: Mailbox[Any] = field(factory=lambda: Mailbox(HOUSE, ROOMY))
     watch: Callable[[Status], None] | None = None
     """Told of each change of state; for logs and tests, never for decisions."""
     state: Status = field(init=False)

@@ -128,6 +128,11 @@ class EndedEmpty:
 
 
 @frozen
+class TooLate:
+    """An interruption when the result is here already and only has to be unpacked."""
+
+
+@frozen
 class ToldOff:
     """The worker ends the conversation with a reason."""
 
@@ -150,7 +155,11 @@ def classify(quest: Quest, event: object) -> object:
         return _classify_roster(quest, event)
     if isinstance(event, Granted | Overdue | Entered):
         return _classify_waiting(quest, event)
+    if isinstance(event, Drain):
+        return TooLate() if quest.safe else event
     if isinstance(event, Picked):
+        if quest.peer is not None:
+            return Stale()
         return Unsaid() if event.peer is None else Chosen(event.peer, quest)
     if isinstance(event, Refused):
         return _classify_refusal(quest, event)
@@ -399,8 +408,8 @@ def fail_lost(quest: Quest, event: LinkLost) -> Step[Quest]:
 def fail_at_work(quest: Quest, event: LinkLost) -> Step[Quest]:
     """The job runs on; say so."""
     reason = event.fault.text + " " if event.fault else ""
-    text = f"{reason}The link to the worker is gone; the job runs on there, and its result is kept there."
-    return _end(quest, Fault(FaultCode.LINK_LOST, text))
+    text = "The link to the worker is gone. If the worker still runs, so does the job, and its result is kept there."
+    return _end(quest, Fault(FaultCode.LINK_LOST, reason + text))
 
 
 def fail_at_home(quest: Quest, _event: LostAtHome) -> Step[Quest]:
@@ -486,5 +495,6 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     row(RESERVED,  Drain,       AVAILABLE, give_up),
     row(BUSY,      Drain,       AVAILABLE, detach),
     quiet(Drain, AVAILABLE),
+    quiet(TooLate, AVAILABLE, RESERVED, BUSY),
     quiet(Stale, AVAILABLE, RESERVED, BUSY),
 ), classify)  # fmt: skip

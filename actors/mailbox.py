@@ -1,7 +1,8 @@
 """A bounded queue with two doors, so that nobody outside can make the house overflow.
 
-The house puts without waiting, and an overflow is its own bug, loud. Outsiders' messages are admitted only while less
-than half is used; the other half belongs to the house. So an outsider is slowed, never able to break us.
+The house puts without waiting, and an overflow is its own bug, loud. Outsiders' messages are admitted only while little
+is used; the rest belongs to the house, since one message from outside may make several inside. So an outsider is
+slowed, never able to break us.
 """
 
 from typing import Generic, TypeVar
@@ -11,6 +12,11 @@ import trio
 T = TypeVar("T")
 
 CAPACITY = 64
+HOUSE = 4096
+"""Capacity where everything of a program passes. One offer makes about ten items on its way, so what `ROOMY` admits
+cannot fill it."""
+ROOMY = 32
+"""Items up to which outsiders are admitted there."""
 
 
 class Overrun(Exception):
@@ -20,8 +26,8 @@ class Overrun(Exception):
 class Mailbox(Generic[T]):
     """A trio memory channel with a threshold."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self._half = max(1, capacity // 2)
+    def __init__(self, capacity: int = CAPACITY, roomy: int | None = None) -> None:
+        self._roomy = max(1, capacity // 2) if roomy is None else roomy
         self._send, self._receive = trio.open_memory_channel[T](capacity)
         self._waiters = trio.lowlevel.ParkingLot()
 
@@ -39,10 +45,10 @@ class Mailbox(Generic[T]):
             pass
 
     async def until_roomy(self) -> None:
-        """Wait until less than half is used. Adapters call it before they read their next outside message."""
+        """Wait until little is used (less than half, unless said otherwise); before each message read from outside."""
         await trio.lowlevel.checkpoint()
         while (
-            self._send.statistics().current_buffer_used >= self._half and self._send.statistics().open_receive_channels
+            self._send.statistics().current_buffer_used >= self._roomy and self._send.statistics().open_receive_channels
         ):
             await self._waiters.park()
 
@@ -84,5 +90,5 @@ class Mailbox(Generic[T]):
         self._waiters.unpark_all()
 
     def _wake(self) -> None:
-        if self._send.statistics().current_buffer_used < self._half:
+        if self._send.statistics().current_buffer_used < self._roomy:
             self._waiters.unpark_all()

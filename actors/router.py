@@ -6,7 +6,7 @@ from typing import Any
 import trio
 from attrs import define, field
 
-from actors.mailbox import Mailbox
+from actors.mailbox import HOUSE, ROOMY, Mailbox
 
 Route = Callable[[Any], None]
 """Takes an effect without waiting: an inbox's `put`, or an adapter's sync method."""
@@ -21,7 +21,7 @@ class Router:
     """All actors of a program share its outbox."""
 
     routes: Mapping[type, tuple[Route, ...]]
-    outbox: Mailbox[Any] = field(factory=lambda: Mailbox(256))
+    outbox: Mailbox[Any] = field(factory=lambda: Mailbox(HOUSE, ROOMY))
     tap: Callable[[Any], None] | None = None
     """Sees everything, in order: the log, the trace, the tests."""
 

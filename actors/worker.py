@@ -65,6 +65,7 @@ class Hold:
     peer: PeerId | None = None
     link: LinkId | None = None
     """The listener's link: the one that job news and results go to."""
+    trusted: bool = False
     ticket: Ticket | None = None
     over: bool = False
     """The job has ended and its result is on the way."""
@@ -225,10 +226,14 @@ def hold_for(hold: Hold, offer: Offered) -> Step[Hold]:
 
 
 def hold_anew(hold: Hold, event: OfferedAgain | OwnerOffered) -> Step[Hold]:
-    """The same peer starts over: its older link, and what it had begun, are dropped."""
+    """The same peer starts over: its older link, and what it had begun, are dropped.
+
+    Until it has proven itself its time does not start over, or a member without the secret could hold us for ever.
+    """
     fresh = Hold(links=hold.links, leaving=hold.leaving)
     step = hold_for(fresh, event.offer)
-    return Step(step.data, (*_let_go_of(hold), *step.effects))
+    effects = tuple(effect for effect in step.effects if hold.trusted or not isinstance(effect, StateTimeout))
+    return Step(step.data, (*_let_go_of(hold), *effects))
 
 
 def refuse(hold: Hold, offer: Offered) -> Step[Hold]:
@@ -253,7 +258,7 @@ def refuse_foreign(hold: Hold, event: OfferedForeign) -> Step[Hold]:
 def await_ask(hold: Hold, _event: Trusted) -> Step[Hold]:
     """The peer may speak; it should say soon what it wants."""
     silent = Lapsed(Fault(FaultCode.STALLED, "The worker heard no wish in time and took the next in line. Try again."))
-    return Step(hold, (StateTimeout(ASK_TIME, silent),))
+    return Step(evolve(hold, trusted=True), (StateTimeout(ASK_TIME, silent),))
 
 
 def take_job(hold: Hold, event: Submitted) -> Step[Hold]:
@@ -338,7 +343,7 @@ def deliver(hold: Hold, event: JobOver) -> Step[Hold]:
 
 def keep(hold: Hold, _event: JobOverUnheard) -> Step[Hold]:
     """Nobody listens; the result waits on disk for its owner, and the GPU is free."""
-    links = () if hold.returning is None else (CloseLink(hold.returning, LEAVING_FAULT),)
+    links = () if hold.returning is None else (CloseLink(hold.returning),)
     return _free(hold, *links)
 
 

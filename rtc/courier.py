@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,13 +10,12 @@ from attrs import define
 
 from actors.events import FetchResult, ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
 from actors.router import Router
-from protocol.faults import FaultCode
+from protocol.faults import Fault, FaultCode
 from rtc.errors import RtcError
 from rtc.jobs.results import unpack_results
 from rtc.links import Links
 from rtc.transfer import receive_file, send_file
 
-CLEAN_TIME = 10.0
 RESULT_MAX = 2**50
 
 
@@ -69,41 +67,64 @@ class Courier:
         lane = self.links.lane(effect.link)
         if lane is None:
             return  # the link is gone, and its loss is told already
-        size = (await trio.Path(self.package).stat()).st_size
-        self.gauge.upload(0, size)
         try:
+            size = (await trio.Path(self.package).stat()).st_size
+            self.gauge.upload(0, size)
             await send_file(
                 lane, self.package, name=self.package.name, chunk_size=self.chunk_size, progress=self.gauge.upload
             )
         except RtcError as error:
             self.router.outbox.put(SendFailed(error.fault))
+        except OSError as error:
+            text = f"The package cannot be read any more ({error.strerror}). Leave it where it is, and try again."
+            self.router.outbox.put(SendFailed(Fault(FaultCode.USAGE, text)))
 
     async def _bring_home(self, effect: FetchResult) -> None:
-        """Take the result. The archive lies beside the output until it is unpacked."""
+        """Take the result and unpack it. Once its archive is here it is never removed before it is unpacked."""
         lane = self.links.lane(effect.link)
         if lane is None:
             return  # likewise
-        await trio.Path(self.output.parent).mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".sleap-rtc-", dir=self.output.parent))
+        folder: Path | None = None
+        archive: Path | None = None
         try:
+            folder = await trio.to_thread.run_sync(self._make_room)
             archive = await receive_file(lane, folder, max_size=RESULT_MAX, progress=self.gauge.download)
             self.router.outbox.put(ResultSafe())
-            await self._unpack(archive)
-        except RtcError as error:
-            self.router.outbox.put(ResultLost(error.fault))
-        finally:
-            with trio.move_on_after(CLEAN_TIME, shield=True):
-                await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
-
-    async def _unpack(self, archive: Path) -> None:
-        try:
             self.models = await unpack_results(archive, self.output)
+            archive = None
+            self.router.outbox.put(ResultHere())
         except (RtcError, OSError) as error:
-            kept = self.output.with_name(f"{self.output.name}.results.zip")
-            await trio.Path(archive).rename(kept)
-            reason = (
-                error.fault.text if isinstance(error, RtcError) else f"It could not be unpacked ({error.strerror})."
-            )
-            text = f"The result is here as {kept.name}, but not unpacked. {reason}"
-            raise RtcError(FaultCode.DISK_FULL, text) from None
-        self.router.outbox.put(ResultHere())
+            self.router.outbox.put(ResultLost(_lost(error, archive, self._kept)))
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._clean, folder, archive)
+
+    def _make_room(self) -> Path:
+        """A folder of our own beside the output, so that nothing has to be copied between disks."""
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".sleap-rtc-", dir=self.output.parent))
+
+    @property
+    def _kept(self) -> Path:
+        return self.output.with_name(f"{self.output.name}.results.zip")
+
+    def _clean(self, folder: Path | None, archive: Path | None) -> None:
+        """Remove our folder; an archive in it that was not unpacked is put beside the output first."""
+        if archive is not None:
+            kept, number = self._kept, 2
+            while kept.exists():
+                kept, number = self._kept.with_suffix(f".{number}.zip"), number + 1
+            archive.rename(kept)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lost(error: RtcError | OSError, archive: Path | None, kept: Path) -> Fault:
+    """Why the result is not there as it should be, and where it is."""
+    fault = error.fault if isinstance(error, RtcError) else None
+    reason = fault.text if fault is not None else f"Its folder cannot be used ({getattr(error, 'strerror', error)})."
+    if archive is not None:
+        return Fault(FaultCode.DISK_FULL, f"The result is here as {kept.name}, but not unpacked. {reason}")
+    if fault is not None:
+        return fault
+    return Fault(FaultCode.DISK_FULL, f"The result could not be taken; it is kept on the worker. {reason}")

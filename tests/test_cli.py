@@ -1,5 +1,6 @@
 """The command line as people and scripts meet it: one clear sentence, the right exit code, no traceback."""
 
+import json
 import os
 import re
 import signal
@@ -259,6 +260,39 @@ def test_two_interrupts_stop_a_worker_its_job_and_all_its_processes(start: Start
     assert list(stage.work.iterdir()) == list(stage.results.iterdir()) == []
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.03, 0.3])
+def test_interrupting_a_client_twice_never_says_that_all_went_well(
+    start: Start, stage: Stage, tmp_path: Path, pause: float
+) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=10, seconds=0.2)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    client.process.send_signal(signal.SIGINT)
+    time.sleep(pause)
+    assert client.stop() == 7
+    stage.worker.until("Status: available")
+
+
+def test_a_third_interrupt_lets_the_worker_clean_up(start: Start, stage: Stage, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=1000, seconds=0.1, ignore_sigterm=True)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+        stage.worker.process.send_signal(number)
+        time.sleep(0.3)
+    assert stage.worker.stop(signal.SIGINT) == 6
+    assert list(stage.work.iterdir()) == []
+
+
+def test_a_closed_terminal_lets_the_worker_finish_its_job(start: Start, stage: Stage, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=5, seconds=0.2)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    stage.worker.process.send_signal(signal.SIGHUP)
+    ended(client, 0)
+    assert stage.worker.process.wait(DEADLINE) == 0
+
+
 def test_interrupting_a_client_before_its_job_leaves_nothing(start: Start, tmp_path: Path) -> None:
     package = make_package(tmp_path / "toy.zip")
     words = ("--session-string", SESSION, "--server", "ws://192.0.2.1:8080", "--pkg-path", str(package))
@@ -284,3 +318,94 @@ def test_no_log_and_no_output_holds_a_token_or_secret(start: Start, stage: Stage
         assert value not in text + logs + stage.server.text()
     for path in (home / ".sleap-rtc").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+# -------- several workers, and looking at them
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--gpu", "0", "--all-gpus"], "give one of them"),
+        (["--serve", "--server", "ws://lab:8080"], "give one of them"),
+        (["--ws-port", "8080"], "add --serve"),
+        (["--serve-host", "lab", "--http-port", "1"], "--serve-host, --http-port"),
+        (["--gpu", "GPU-that-is-nowhere", "--server", NOWHERE], "GPU"),
+    ],
+)
+def test_a_wrong_mix_for_a_worker_names_the_right_one(start: Start, words: list[str], told: str) -> None:
+    assert told in ended(start("worker", *words), 2).replace("\n", " ")
+
+
+@pytest.mark.parametrize("words", [[], ["--room-id", "r"], ["--session-string", SESSION, "--token", "t"]])
+def test_looking_needs_one_room(start: Start, words: list[str]) -> None:
+    assert "--room-id" in ended(start("workers", *words), 2)
+
+
+def test_the_workers_of_a_room_are_listed_for_people_and_for_scripts(start: Start, stage: Stage) -> None:
+    table = ended(start("workers", "--session-string", stage.session), 0)
+    assert table.startswith("status")
+    assert "1 worker: 1 available" in table
+    url = stage.server.until(r"Signalling at (ws://[\d.:]+),")[1]
+    door = ("--server", url, "--room-id", stage.room, "--token", stage.token)
+    [listed] = json.loads(ended(start("workers", *door, "--json"), 0))
+    assert (listed["status"], listed["worker_id"] in table) == ("available", True)
+    assert stage.worker.stop() == 0
+    assert "No worker is in this room" in ended(start("workers", *door), 0)
+    assert json.loads(ended(start("workers", *door, "--json"), 0)) == []
+
+
+def test_looking_ends_with_the_usual_codes(start: Start, stage: Stage) -> None:
+    url = stage.server.until(r"Signalling at (ws://[\d.:]+),")[1]
+    ended(start("workers", "--server", url, "--room-id", stage.room, "--token", "wrong"), 4)
+    assert "127.0.0.1:9" in ended(start("workers", "--server", NOWHERE, "--room-id", "r", "--token", "t"), 5)
+
+
+FAKE_NVML = """
+from types import SimpleNamespace
+GPUS = {"GPU-aaaa": ("Big GPU", 24000), "GPU-bbbb": ("Small GPU", 8000)}
+class NVMLError(Exception): pass
+nvmlInit = nvmlShutdown = lambda: None
+nvmlDeviceGetCount = lambda: len(GPUS)
+nvmlDeviceGetHandleByIndex = lambda index: list(GPUS)[index]
+nvmlDeviceGetHandleByUUID = lambda uuid: uuid
+nvmlDeviceGetMemoryInfo = lambda gpu: SimpleNamespace(total=GPUS[gpu][1] * 2**20, free=0)
+nvmlSystemGetCudaDriverVersion_v2 = lambda: 13000
+nvmlDeviceGetName = lambda gpu: GPUS[gpu][0]
+nvmlDeviceGetUUID = lambda gpu: gpu
+"""
+OWN = ("--serve", "--serve-host", "127.0.0.1", "--http-port", "0", "--work-dir", "work", "--results-dir", "results")
+
+
+def test_one_command_serves_a_lab_with_all_its_gpus_and_each_job_sees_its_own(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "pynvml.py").write_text(FAKE_NVML)
+    real = install_stand_in(tmp_path / "bin")
+    telling = tmp_path / "bin" / "telling"
+    telling.write_text(f'#!/bin/sh\necho "sees <$CUDA_VISIBLE_DEVICES>"\nexec {real} "$@"\n')
+    telling.chmod(0o755)
+    words = (*OWN, "--ws-port", "0", "--all-gpus", "--name", "box", "--sleap-nn", str(telling))
+    worker = start("worker", *words, PYTHONPATH=str(tmp_path / "fake"))
+    worker.until("2 workers are ready")
+    worker.until("Press Ctrl-C")
+    assert "Only this machine can reach" in worker.text()
+    sessions = re.findall(r"^(eyJ\S+)$", worker.text(), re.MULTILINE)
+    package = make_package(tmp_path / "toy.zip")
+    for session, uuid in zip(sessions, ("GPU-aaaa", "GPU-bbbb"), strict=True):
+        output = f"out-{uuid}"
+        ended(start("client-train", "--session-string", session, "--pkg-path", package.name, "--output", output), 0)
+        assert f"sees <{uuid}>" in (tmp_path / output / "job.log").read_text()
+    worker.until(r"\[box-0\] Result of")
+    worker.until(r"\[box-1\] Result of")
+    assert "2 workers" in ended(start("workers", "--session-string", sessions[0]), 0)
+    assert worker.stop() == 0
+    log = (tmp_path / "home" / ".sleap-rtc" / "logs" / "worker.log").read_text()
+    assert "[box-1] Status: busy." in log
+    assert (tmp_path / "home" / ".sleap-rtc" / "server").is_dir()
+
+
+def test_a_worker_whose_own_port_is_taken_says_so(start: Start, stage: Stage) -> None:
+    port = stage.server.until(r"Signalling at ws://127\.0\.0\.1:(\d+)")[1]
+    text = ended(start("worker", *OWN, "--ws-port", port), 2)
+    assert f"Port {port} is taken" in text
+    assert len(text.strip().splitlines()) == 1

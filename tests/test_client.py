@@ -209,9 +209,9 @@ async def test_a_link_lost_before_the_job_ends_the_wish(client: Client) -> None:
     assert fault_of(await client.after(LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
-async def test_a_link_lost_while_the_job_runs_says_that_it_runs_on(client: Client) -> None:
+async def test_a_link_lost_while_the_job_runs_says_what_is_known_of_it(client: Client) -> None:
     await running(client)
-    assert "runs on" in fault_of(await client.after(LinkLost(ONE))).text
+    assert "If the worker still runs, so does the job" in fault_of(await client.after(LinkLost(ONE))).text
 
 
 async def test_a_worker_that_was_stopped_does_not_run_on(client: Client) -> None:
@@ -303,6 +303,20 @@ async def test_an_interruption_before_the_job_leaves_nothing(client: Client) -> 
 async def test_an_interruption_while_the_job_runs_detaches(client: Client) -> None:
     await running(client)
     assert fault_of(await client.after(Drain())).code is FaultCode.DETACHED
+
+
+async def test_an_interruption_while_the_result_is_unpacked_does_not_lose_it(client: Client) -> None:
+    await running(client)
+    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
+    await client.after(Heard(ONE, ended), ResultSafe())
+    assert await client.after(Drain()) == []
+    assert await client.after(ResultHere()) == [CloseLink(ONE), Finished(None, ended)]
+
+
+async def test_a_second_choice_while_the_first_is_being_linked_changes_nothing(client: Client) -> None:
+    await want(client, Ask(), *BOTH)
+    await client.after(Picked(BIG))
+    assert await client.after(Picked(SMALL), Picked(None)) == []
 
 
 async def test_a_late_refusal_of_another_worker_changes_nothing(client: Client) -> None:

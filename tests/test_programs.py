@@ -6,12 +6,15 @@ from pathlib import Path
 
 import trio
 from attrs import evolve
+from trio_websocket import open_websocket_url
 
 from actors.events import Ask, Best, Direct
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
 from protocol.jobs import LogLines, ModelStarted, Progress
-from protocol.status import Status
+from protocol.signaling import Join, Offer
+from protocol.status import Role, Status
+from protocol.wire import encode
 from rtc.errors import EXIT_CODES, ExitCode
 from rtc.server import open_server
 from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
@@ -252,3 +255,23 @@ async def test_the_server_never_holds_a_token_or_secret_in_the_clear(lab: Lab, p
     kept = b"".join(path.read_bytes() for path in (lab.folder / "server").iterdir() if path.is_file())
     assert worker.ready.token.encode() not in kept
     assert SECRET.encode() not in kept
+
+
+async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab, package: MakePackage) -> None:
+    worker = await lab.start_worker()
+    join = Join(worker.ready.room, worker.ready.token, Role.CLIENT)
+
+    async def flood() -> None:
+        async with open_websocket_url(lab.server.ws_url) as line:
+            await line.send_message(encode(join))
+            await line.get_message()
+            for _ in range(150):
+                await line.send_message(encode(Offer(worker.peer, "no sdp at all")))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(12):
+            nursery.start_soon(flood)
+    with trio.fail_after(120):
+        visit = await lab.visit(worker, package(), choice=Best(), wait=math.inf)
+    assert visit.fault is None
+    assert worker.failed is None

@@ -93,6 +93,17 @@ async def test_the_same_peer_may_start_over(worker: Worker) -> None:
     assert worker.state is Status.RESERVED
 
 
+async def test_starting_over_again_and_again_without_a_proof_does_not_hold_the_worker(
+    worker: Worker, autojump_clock: MockClock
+) -> None:
+    await worker.after(offer(ADA))
+    autojump_clock.jump(HOLD_TIME / 2)
+    await worker.after(offer(ADA))
+    autojump_clock.jump(HOLD_TIME / 2 + 1)
+    await worker.after()
+    assert worker.state is Status.AVAILABLE
+
+
 async def test_a_peer_that_does_not_link_lets_the_promise_lapse(worker: Worker, autojump_clock: MockClock) -> None:
     await worker.after(offer(ADA))
     autojump_clock.jump(HOLD_TIME + 1)

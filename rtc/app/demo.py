@@ -2,7 +2,6 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -12,6 +11,7 @@ from actors.events import Direct
 from protocol.faults import FaultCode
 from rtc.app.client import ClientOrder, run_client
 from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
+from rtc.beside import open_beside
 from rtc.bridge import Bridge
 from rtc.config import Config, load_config
 from rtc.errors import RtcError
@@ -22,13 +22,30 @@ from rtc.view.base import ClientView
 
 
 async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:
-    """Run the demo in a terminal, or to a pipe."""
+    """Run the demo in a terminal, or to a pipe. Asked to stop, it stops at once: nothing of it outlives it.
+
+    Raises:
+        RtcError: CANCELLED, or whatever a client may hear.
+    """
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=Path("/"), home=Path("/"))
-    async with open_view(terminal=sys.stdout.isatty(), verbose=verbose, out=sys.stdout) as view:
-        await run_demo(config, output, bridge=bridge, view=view, drain=drain)
+    scope = trio.CancelScope()
+
+    async def stop() -> None:
+        await drain.wait()
+        scope.cancel()
+
+    async with (
+        open_view(terminal=sys.stdout.isatty(), verbose=verbose, out=sys.stdout) as view,
+        open_beside() as beside,
+    ):
+        beside.start_soon(stop)
+        with scope:
+            await run_demo(config, output, bridge=bridge, view=view)
+    if scope.cancelled_caught:
+        raise RtcError(FaultCode.CANCELLED, "The demo was stopped, and its job with it.")
 
 
-async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view: ClientView, drain: trio.Event) -> Path:
+async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view: ClientView) -> Path:
     """From nothing to a trained model; returns its folder.
 
     Raises:
@@ -40,43 +57,24 @@ async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view:
         package = folder / "demo.zip"
         view.step("Drawing a small data set: one bug, three points, sixteen frames")
         await _draw(python_of(sleap_nn), package)
-        async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server") as server:
+        async with (
+            open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server") as server,
+            open_beside() as beside,
+        ):
             view.step(f"Server at {server.ws_url}")
             config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url)
             order = WorkerOrder(config, name="demo-worker", work=folder / "work", results=folder / "results")
-            return await _with_worker(order, package, output, bridge=bridge, view=view, drain=drain)
-
-
-async def _with_worker(
-    order: WorkerOrder, package: Path, output: Path | None, *, bridge: Bridge, view: ClientView, drain: trio.Event
-) -> Path:
-    """The worker lives as long as the client needs it."""
-    failure: RtcError | None = None
-    made: Path | None = None
-    async with trio.open_nursery() as nursery:
-        ready: WorkerReady = await nursery.start(_worker, order, bridge, _unsaid)
-        view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")
-        session = ready.session
-        try:
-            wish = ClientOrder(order.config, package, session.room, session.token, Direct(session.peer), output=output)
-            made = await run_client(wish, bridge=bridge, view=view, drain=drain)
-        except RtcError as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    assert made is not None, "either it was made or it failed"
-    return made
+            ready: WorkerReady = await beside.start(_worker, order, bridge)
+            view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")
+            there = ready.session
+            wish = ClientOrder(config, package, there.room, there.token, Direct(there.peer), output=output)
+            return await run_client(wish, bridge=bridge, view=view, drain=trio.Event())
 
 
 async def _worker(
-    order: WorkerOrder,
-    bridge: Bridge,
-    say: Callable[[str], None],
-    *,
-    task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
+    order: WorkerOrder, bridge: Bridge, *, task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    await run_worker(order, bridge=bridge, drain=trio.Event(), say=say, task_status=task_status)
+    await run_worker(order, bridge=bridge, drain=trio.Event(), say=_unsaid, task_status=task_status)
 
 
 def _unsaid(_text: str) -> None:

@@ -60,6 +60,7 @@ class _Receiving:
 
     async def fill(self) -> None:
         """Write what comes; returns when all is here and the hash fits."""
+        self.progress(0, self.size)
         self.lane.say(FileAccept(self.transfer, 0, self.credit))
         while self.done < self.size:
             payloads = self._checked(await self._some())

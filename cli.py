@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rtc.app.embedded import ServerOrder
     from rtc.config import Config
 
 SERVER_HELP = "Address of the signalling server, such as ws://lab.example.org:8080."
+RELAY_HELP = "Reach the other side through a TURN server or not at all."
+PORT = click.IntRange(0, 65535)
 PROOF_HELP = "The room secret that worker and client prove to each other; the server never sees it."
 
 
@@ -51,9 +54,11 @@ def client() -> None:
     """Have a job run by a worker."""
 
 
-def _config(server: str | None) -> "Config":
+def _config(server: str | None, *, relay_only: bool = False) -> "Config":
     """The configuration for this call; a file in the working folder that changes the server is mentioned once."""
-    from rtc.app.run import complain
+    from attrs import evolve
+
+    from rtc.app.root import complain
     from rtc.config import load_config
     from rtc.signaling import server_url
 
@@ -61,12 +66,12 @@ def _config(server: str | None) -> "Config":
     config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), home=Path.home())
     if config.notice:
         complain(config.notice)
-    return config
+    return evolve(config, relay_only=relay_only)
 
 
 def _obey(work: Callable[[], int]) -> int:
     """Do it; an expected failure before anything runs becomes its sentence and exit code."""
-    from rtc.app.run import complain
+    from rtc.app.root import complain
     from rtc.errors import RtcError
 
     try:
@@ -85,8 +90,15 @@ def _obey(work: Callable[[], int]) -> int:
 @click.option("--room-secret", help=PROOF_HELP)
 @click.option("--server", help=SERVER_HELP)
 @click.option("--name", help="What people see this worker called; the host's name otherwise.")
+@click.option("--gpu", metavar="INDEX|UUID", help="Offer this GPU, named as nvidia-smi does; the first otherwise.")
+@click.option("--all-gpus", is_flag=True, help="One worker for each GPU, all in one room.")
+@click.option("--serve", is_flag=True, help="Run a server here too, and use it: for labs that have none.")
+@click.option("--serve-host", help="The address that server listens on; all of this machine's otherwise.")
+@click.option("--ws-port", type=PORT, help="That server's signalling port (WebSocket); 8080 otherwise.")
+@click.option("--http-port", type=PORT, help="That server's HTTP port; 8001 otherwise.")
 @click.option("--work-dir", type=click.Path(path_type=Path, file_okay=False), help="Where jobs run.")
 @click.option("--results-dir", type=click.Path(path_type=Path, file_okay=False), help="Where unfetched results wait.")
+@click.option("--relay-only", is_flag=True, help=RELAY_HELP)
 @click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use, if not the one installed here.")
 def worker(room_id: str | None, token: str | None, **options: Any) -> int:
     """Offer this machine's GPU to a room.
@@ -95,7 +107,29 @@ def worker(room_id: str | None, token: str | None, **options: Any) -> int:
     """
     if (room_id is None) != (token is None):
         raise click.UsageError("--room-id and --token go together: give both, or neither to make a new room.")
+    _check_worker_mix(**options)
     return _obey(lambda: _worker(room_id, token, **options))
+
+
+def _check_worker_mix(
+    *,
+    server: str | None,
+    gpu: str | None,
+    all_gpus: bool,
+    serve: bool,
+    serve_host: str | None,
+    ws_port: int | None,
+    http_port: int | None,
+    **_others: Any,
+) -> None:
+    if gpu is not None and all_gpus:
+        raise click.UsageError("--gpu takes one GPU and --all-gpus takes all: give one of them.")
+    if serve and server is not None:
+        raise click.UsageError("--serve runs a server here and --server names one elsewhere: give one of them.")
+    listening = {"--serve-host": serve_host, "--ws-port": ws_port, "--http-port": http_port}
+    given = [name for name, value in listening.items() if value is not None]
+    if given and not serve:
+        raise click.UsageError(f"{', '.join(given)}: these are for the server that --serve starts; add --serve.")
 
 
 def _worker(
@@ -107,16 +141,22 @@ def _worker(
     name: str | None,
     work_dir: Path | None,
     results_dir: Path | None,
+    relay_only: bool,
     sleap_nn: str | None,
+    gpu: str | None,
+    all_gpus: bool,
+    **serving: Any,
 ) -> int:
+    from rtc.app.fleet import serve
     from rtc.app.run import run_program
-    from rtc.app.worker import WorkerOrder, serve
+    from rtc.app.worker import WorkerOrder
     from rtc.credentials import check_name, check_room, read_secret
     from rtc.errors import ExitCode
+    from rtc.gpu import choose_gpu, list_gpus
 
     base = Path.home() / ".sleap-rtc"
     order = WorkerOrder(
-        config=_config(server),
+        config=_config("localhost" if serving["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
         token=token,
         secret=read_secret(room_secret),
@@ -124,10 +164,29 @@ def _worker(
         work=work_dir or base / "work",
         results=results_dir or base / "results",
         sleap_nn=sleap_nn,
+        gpu=choose_gpu(gpu) if gpu is not None else None,
     )
+    gpus = list_gpus() if all_gpus else None
+    own = _own_server(base / "server", **serving)
     return run_program(
-        "worker", lambda *inner: serve(order, *inner), secrets=(token, room_secret), stopped=ExitCode.CANCELLED
+        "worker",
+        lambda *inner: serve(order, *inner, gpus=gpus, server=own),
+        secrets=(token, room_secret, *order.config.credentials),
+        stopped=lambda: ExitCode.CANCELLED,
     )
+
+
+def _own_server(
+    data: Path, *, serve: bool, serve_host: str | None, ws_port: int | None, http_port: int | None
+) -> "ServerOrder | None":
+    """The server beside the worker, if one is wanted."""
+    from rtc.app.embedded import ServerOrder
+    from rtc.settings import HTTP_PORT, WS_PORT
+
+    if not serve:
+        return None
+    ws_port = WS_PORT if ws_port is None else ws_port
+    return ServerOrder(serve_host or "0.0.0.0", ws_port, HTTP_PORT if http_port is None else http_port, data)  # noqa: S104
 
 
 # -------- client
@@ -170,6 +229,21 @@ def _client_options(command: Callable[..., int]) -> Callable[..., int]:
             ),
             click.option("--room-secret", help=PROOF_HELP),
             click.option("--server", help=SERVER_HELP),
+            click.option("--relay-only", is_flag=True, help=RELAY_HELP),
+            click.option(
+                "--controller-port",
+                default=9000,
+                show_default=True,
+                type=click.IntRange(1, 65535),
+                help="Where SLEAP's LossViewer sends its Stop.",
+            ),
+            click.option(
+                "--publish-port",
+                default=9001,
+                show_default=True,
+                type=click.IntRange(1, 65535),
+                help="Where SLEAP's LossViewer listens for progress.",
+            ),
             click.option(
                 "--output",
                 type=click.Path(path_type=Path),
@@ -252,16 +326,20 @@ def _train(
     pkg_path: Path,
     room_secret: str | None,
     server: str | None,
+    relay_only: bool,
+    controller_port: int,
+    publish_port: int,
     output: Path | None,
     verbose: bool,
 ) -> int:
-    from rtc.app.client import ClientOrder, choose_way, watch
+    from rtc.app.client import ClientOrder, Watch
     from rtc.app.run import run_program
+    from rtc.app.way import choose_way
     from rtc.credentials import read_secret
 
     way = choose_way(session_string, room_id, token, worker_id, auto_select=auto_select)
     order = ClientOrder(
-        config=_config(server or way.server),
+        config=_config(server or way.server, relay_only=relay_only),
         package=pkg_path,
         room=way.room,
         token=way.token,
@@ -270,10 +348,40 @@ def _train(
         min_memory_mb=min_gpu_memory or 0,
         wait=wait,
         output=output,
+        viewer_ports=(controller_port, publish_port),
     )
-    return run_program(
-        "client", lambda *inner: watch(order, *inner, verbose=verbose), secrets=(session_string, way.token, room_secret)
-    )
+    watch = Watch(order, verbose)
+    secrets = (session_string, way.token, room_secret, *order.config.credentials)
+    return run_program("client", watch.run, stopped=watch.stopped, secrets=secrets)
+
+
+# -------- looking into a room
+
+
+@main.command()
+@click.option("--room-id", help="The room to look into.")
+@click.option("--token", help="The room's token.")
+@click.option("--session-string", help="A worker's own line, instead of both.")
+@click.option("--server", help=SERVER_HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+def workers(
+    room_id: str | None, token: str | None, session_string: str | None, server: str | None, as_json: bool
+) -> int:
+    """List a room's workers: their GPUs, what they do, and since when."""
+    if session_string is not None and (room_id or token):
+        raise click.UsageError("--session-string already names the room; leave out --room-id and --token.")
+    if session_string is None and (room_id is None or token is None):
+        raise click.UsageError("Say which room: --room-id R --token T, or --session-string S.")
+
+    def work() -> int:
+        from rtc.app.way import choose_way
+        from rtc.app.workers import LookOrder, look
+
+        room = choose_way(session_string, room_id, token, None, auto_select=True)
+        order = LookOrder(_config(server or room.server), room.room, room.token, as_json)
+        return look(order, secrets=(session_string,))
+
+    return _obey(work)
 
 
 # -------- server and demo
@@ -288,15 +396,43 @@ def _train(
     "--http-port", default=8001, show_default=True, type=click.IntRange(0, 65535), help="Health and rooms (HTTP)."
 )
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where rooms are kept.")
-def server(host: str, ws_port: int, http_port: int, data: Path | None) -> int:
+@click.option("--stun-url", multiple=True, help="A STUN server for all peers, such as stun:host:3478; repeatable.")
+@click.option("--turn-url", multiple=True, help="A TURN server for all peers, such as turn:host:3478; repeatable.")
+@click.option(
+    "--turn-secret-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Holds the secret shared with the TURN server (coturn's static-auth-secret).",
+)
+def server(
+    host: str,
+    ws_port: int,
+    http_port: int,
+    data: Path | None,
+    stun_url: tuple[str, ...],
+    turn_url: tuple[str, ...],
+    turn_secret_file: Path | None,
+) -> int:
     """Run the signalling server: rooms, who is in them, and their offers and answers. It never sees a package."""
+    if bool(turn_url) != (turn_secret_file is not None):
+        raise click.UsageError(
+            "--turn-url and --turn-secret-file go together: peers get credentials made from that secret."
+        )
 
     def work() -> int:
         from rtc.app.run import run_program
         from rtc.app.server import serve
+        from rtc.errors import ExitCode
+        from rtc.server.ice import read_gift
 
         folder = data or Path.home() / ".sleap-rtc" / "server"
-        return run_program("server", lambda *inner: serve(host, ws_port, http_port, folder, *inner))
+        gift = read_gift(stun_url, turn_url, turn_secret_file)
+        secrets = (gift.secret.decode(errors="replace"),)
+        return run_program(
+            "server",
+            lambda *inner: serve(host, ws_port, http_port, folder, gift, *inner),
+            secrets=secrets,
+            stopped=lambda: ExitCode.DONE,
+        )
 
     return _obey(work)
 
@@ -310,7 +446,85 @@ def demo(output: Path | None, verbose: bool) -> int:
     def work() -> int:
         from rtc.app.demo import show
         from rtc.app.run import run_program
+        from rtc.errors import ExitCode
 
-        return run_program("demo", lambda *inner: show(output, *inner, verbose=verbose))
+        return run_program(
+            "demo", lambda *inner: show(output, *inner, verbose=verbose), stopped=lambda: ExitCode.CANCELLED
+        )
+
+    return _obey(work)
+
+
+# -------- this machine
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+@click.option("--server", help=SERVER_HELP)
+@click.option("--as", "role", type=click.Choice(["worker", "client"]), help="Look at what this needs; both otherwise.")
+def doctor(as_json: bool, server: str | None, role: str | None) -> int:
+    """Say what would stop this machine from being a worker or a client, and what to do.
+
+    Each line is ok, warn, fail or skip. The exit code is 1 when any of them is fail, and 0 otherwise.
+    """
+
+    def work() -> int:
+        from rtc.app.doctor import DoctorOrder, examine, read_config
+        from rtc.doctor.plan import AIMS
+
+        cwd, home = Path.cwd(), Path.home()
+        config = read_config(server, os.environ, cwd, home)
+        return examine(DoctorOrder(config, AIMS[role], cwd, home, as_json))
+
+    return _obey(work)
+
+
+@main.group("config")
+def settings() -> None:
+    """The settings, and where they come from."""
+
+
+@settings.command("show")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--server", help=SERVER_HELP)
+def config_show(as_json: bool, server: str | None) -> int:
+    """Print every setting with the place that decided it. Passwords are masked."""
+
+    def work() -> int:
+        from rtc.view.settings import settings_json, settings_text
+
+        config = _config(server)
+        cwd, home = Path.cwd(), Path.home()
+        print(settings_json(config, os.environ, cwd, home) if as_json else settings_text(config, os.environ))
+        return 0
+
+    return _obey(work)
+
+
+@settings.command("path")
+def config_path() -> int:
+    """Print which configuration file is used, or where one is looked for."""
+
+    def work() -> int:
+        from rtc.view.settings import places_text
+
+        print(places_text(Path.cwd(), Path.home()))
+        return 0
+
+    return _obey(work)
+
+
+@settings.command("init")
+@click.option("--force", is_flag=True, help="Replace the file that is there.")
+@click.option("--here", is_flag=True, help="Write sleap-rtc.toml into this folder, not ~/.sleap-rtc/config.toml.")
+def config_init(force: bool, here: bool) -> int:
+    """Write a commented configuration file with all settings and their defaults."""
+
+    def work() -> int:
+        from rtc.example import write_example
+
+        path = write_example(cwd=Path.cwd(), home=Path.home(), here=here, force=force)
+        print(f"Written: {path}")
+        return 0
 
     return _obey(work)

@@ -16,6 +16,7 @@ from actors.events import (
     Lapsed,
     LineDown,
     LineUp,
+    MemoryIs,
     Offered,
     OfferReady,
     Refused,
@@ -70,6 +71,11 @@ class FirstDown:
 
 
 @frozen
+class PutOff:
+    """The server cannot have us back just now; it closes the line, and we knock again when it is back."""
+
+
+@frozen
 class Denied:
     """The server does not let us in."""
 
@@ -81,7 +87,8 @@ def classify(seat: Seat, event: object) -> object:
     if isinstance(event, LineDown) and seat.peer is None:
         return FirstDown(event.text)
     if isinstance(event, Fault):
-        return Denied(event)
+        passing = seat.peer is not None and event.code in (FaultCode.SERVER_LOST, FaultCode.ROOM_FULL)
+        return PutOff() if passing else Denied(event)
     return event
 
 
@@ -144,7 +151,10 @@ def sit_down(seat: Seat, event: Joined) -> Step[Seat]:
     """We are in: tell everyone in the house, under which name and with whom."""
     token = seat.room_pass.token or ""
     seat = evolve(seat, peer=event.peer, resume=event.resume, workers=in_order(event.workers))
-    return Step(seat, (NO_TIMEOUT, Entered(event.room, token, event.peer), RosterIs(seat.workers)))
+    # a worker may have had news since it knocked; a server that knows them already passes nothing on
+    facts = seat.room_pass.facts
+    news = (Say(Announce(facts)),) if facts is not None else ()
+    return Step(seat, (NO_TIMEOUT, Entered(event.room, token, event.peer), RosterIs(seat.workers), *news))
 
 
 def give_up(seat: Seat, event: Denied | Lapsed) -> Step[Seat]:
@@ -212,22 +222,23 @@ def refuse_ourselves(seat: Seat, event: OfferReady) -> Step[Seat]:
     return Step(seat, (Refused(event.peer, fault),))
 
 
-def with_status(seat: Seat, event: StatusIs) -> Seat:
+def with_news(seat: Seat, event: StatusIs | MemoryIs) -> Seat:
     """Remember the worker's newest word about itself; it goes along when we rejoin."""
     facts = seat.room_pass.facts
     if facts is None:
         return seat
-    return evolve(seat, room_pass=evolve(seat.room_pass, facts=evolve(facts, status=event.status)))
+    news = {"status": event.status} if isinstance(event, StatusIs) else {"free_mb": event.free_mb}
+    return evolve(seat, room_pass=evolve(seat.room_pass, facts=evolve(facts, **news)))
 
 
-def note_status(seat: Seat, event: StatusIs) -> Step[Seat]:
+def note_news(seat: Seat, event: StatusIs | MemoryIs) -> Step[Seat]:
     """Nobody to tell now; it is told when we are in."""
-    return Step(with_status(seat, event))
+    return Step(with_news(seat, event))
 
 
-def tell_status(seat: Seat, event: StatusIs) -> Step[Seat]:
+def tell_news(seat: Seat, event: StatusIs | MemoryIs) -> Step[Seat]:
     """Tell the room."""
-    seat = with_status(seat, event)
+    seat = with_news(seat, event)
     facts = seat.room_pass.facts
     return Step(seat, (Say(Announce(facts)),) if facts is not None else ())
 
@@ -263,6 +274,7 @@ DISCOVERY: Table[Seat] = Table("discovery", AVAILABLE, (
     quiet(RoomCreated, AVAILABLE, BUSY),
     row(RESERVED,  Joined,      BUSY,      sit_down),
     quiet(Joined, AVAILABLE, BUSY),
+    quiet(PutOff, AVAILABLE, RESERVED, BUSY),
     row(RESERVED,  Denied,      AVAILABLE, give_up),
     quiet(Denied, AVAILABLE, BUSY),
     row(RESERVED,  Lapsed,      AVAILABLE, give_up),
@@ -290,9 +302,12 @@ DISCOVERY: Table[Seat] = Table("discovery", AVAILABLE, (
     quiet(AnswerReady, AVAILABLE, RESERVED),
     row(BUSY,      TurnAway,    BUSY,      send_refusal),
     quiet(TurnAway, AVAILABLE, RESERVED),
-    row(AVAILABLE, StatusIs,    AVAILABLE, note_status),
-    row(RESERVED,  StatusIs,    RESERVED,  note_status),
-    row(BUSY,      StatusIs,    BUSY,      tell_status),
+    row(AVAILABLE, StatusIs,    AVAILABLE, note_news),
+    row(RESERVED,  StatusIs,    RESERVED,  note_news),
+    row(BUSY,      StatusIs,    BUSY,      tell_news),
+    row(AVAILABLE, MemoryIs,    AVAILABLE, note_news),
+    row(RESERVED,  MemoryIs,    RESERVED,  note_news),
+    row(BUSY,      MemoryIs,    BUSY,      tell_news),
 
     row(RESERVED,  Drain,       AVAILABLE, stop_knocking),
     row(BUSY,      Drain,       AVAILABLE, leave),

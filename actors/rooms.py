@@ -1,7 +1,8 @@
 """The server's room book: who is present, and which words that makes the server say.
 
-Pure: no sockets, no clock, no chance. Each method changes the book and returns the orders that follow. A socket stands
-for one connection; the name of a sender is always taken from the socket's own seat, never from a message.
+Pure: no sockets, no clock, no chance; whoever asks says what time it is (`now`, in seconds of any one clock). Each
+method changes the book and returns the orders that follow. A socket stands for one connection; the name of a sender is
+always taken from the socket's own seat, never from a message.
 """
 
 from typing import NewType
@@ -61,6 +62,18 @@ class Seat:
     peer: PeerId
     role: Role
     facts: WorkerFacts | None = None
+    since: float = 0.0
+    """When a worker took its present status."""
+
+    def with_facts(self, facts: WorkerFacts, now: float) -> "Seat":
+        """The same worker with news; only another status starts its time anew."""
+        same = self.facts is not None and self.facts.status is facts.status
+        return evolve(self, facts=facts, since=self.since if same else now)
+
+    def shown(self, now: float) -> WorkerShown:
+        """What clients are told of the worker who sits here."""
+        assert self.facts is not None, "only workers are shown"
+        return WorkerShown(self.peer, self.facts, max(0, int(now - self.since)))
 
 
 def turn_away(socket: SocketId, code: FaultCode, text: str) -> Orders:
@@ -97,13 +110,20 @@ class RoomBook:
         """Whether this name is taken in this room now."""
         return peer in self._rooms.get(room, {})
 
-    def workers(self, room: RoomId) -> tuple[WorkerShown, ...]:
+    def workers(self, room: RoomId, now: float) -> tuple[WorkerShown, ...]:
         """The workers of a room as they last described themselves, by name."""
         seats = sorted(self._rooms.get(room, {}).values(), key=lambda seat: seat.peer)
-        return tuple(WorkerShown(seat.peer, seat.facts) for seat in seats if seat.facts is not None)
+        return tuple(seat.shown(now) for seat in seats if seat.facts is not None)
 
     def enter(
-        self, socket: SocketId, room: RoomId, peer: PeerId, role: Role, facts: WorkerFacts | None, resume: str
+        self,
+        socket: SocketId,
+        room: RoomId,
+        peer: PeerId,
+        role: Role,
+        facts: WorkerFacts | None,
+        resume: str,
+        now: float,
     ) -> Orders:
         """Seat a peer whose token opened the room, under a name that is new or that it has proven to own.
 
@@ -118,16 +138,18 @@ class RoomBook:
         if old is None and self._is_full(room, role):
             kind = "workers" if role is Role.WORKER else "clients"
             return turn_away(socket, FaultCode.ROOM_FULL, f"The room has as many {kind} as it can take. Try later.")
-        seat = Seat(socket, room, peer, role, facts if role is Role.WORKER else None)
+        seat = Seat(socket, room, peer, role)
+        if role is Role.WORKER and facts is not None:
+            seat = evolve(old or seat, socket=socket).with_facts(facts, now)
         orders = self._unseat(old) if old is not None else ()
         self._seats[socket] = seat
         self._rooms.setdefault(room, {})[peer] = seat
         if old is not None and room in self._lines:
             self._lines[room].rename(old.socket, socket)
-        known = self.workers(room) if role is Role.CLIENT else ()
-        return (*orders, *_joined(seat, resume, known), *self._show(seat), *self._serve(room))
+        known = self.workers(room, now) if role is Role.CLIENT else ()
+        return (*orders, *_joined(seat, resume, known), *self._show(seat, now), *self._serve(room))
 
-    def announce(self, socket: SocketId, facts: WorkerFacts) -> Orders:
+    def announce(self, socket: SocketId, facts: WorkerFacts, now: float) -> Orders:
         """A worker has news about itself; the clients of its room hear it. The same words twice are no news."""
         seat = self._seats.get(socket)
         if seat is None:
@@ -136,11 +158,11 @@ class RoomBook:
             return turn_away(socket, FaultCode.BAD_MESSAGE, "Only a worker can announce itself.")
         if seat.facts == facts:
             return ()
-        seat = evolve(seat, facts=facts)
+        seat = seat.with_facts(facts, now)
         self._seats[socket] = self._rooms[seat.room][seat.peer] = seat
         if seat.room in self._lines:
             self._lines[seat.room].heard(seat.peer)
-        return (*self._show(seat), *self._serve(seat.room))
+        return (*self._show(seat, now), *self._serve(seat.room))
 
     def wait(self, socket: SocketId, wish: Wait) -> Orders:
         """A client stands in its room's line, or says that a promise came to nothing."""
@@ -207,7 +229,9 @@ class RoomBook:
         """Promise what is free to those who wait, and tell them where they stand."""
         orders: list[Order] = []
         if room in self._lines:
-            self._lines[room].serve(self.workers(room), lambda who, news: orders.append(Post(who, news)))
+            seats = self._rooms.get(room, {}).values()
+            workers = [seat.shown(seat.since) for seat in seats if seat.facts is not None]
+            self._lines[room].serve(workers, lambda who, news: orders.append(Post(who, news)))
         return tuple(orders)
 
     def _unseat(self, seat: Seat) -> Orders:
@@ -221,8 +245,8 @@ class RoomBook:
     def _clients(self, room: RoomId) -> tuple[SocketId, ...]:
         return tuple(seat.socket for seat in self._rooms.get(room, {}).values() if seat.role is Role.CLIENT)
 
-    def _show(self, seat: Seat) -> Orders:
+    def _show(self, seat: Seat, now: float) -> Orders:
         if seat.facts is None:
             return ()
-        news = WorkerShown(seat.peer, seat.facts)
+        news = seat.shown(now)
         return tuple(Post(client, news) for client in self._clients(seat.room))

@@ -16,6 +16,8 @@ SDP_MAX = 32 * 1024
 """Characters in a session description; aiortc's own, with a dozen candidates, has about 1 500."""
 WORKERS_MAX = 64
 """Workers in one room."""
+ICE_MAX = 8
+"""STUN and TURN servers handed out; with their credentials they must fit into a frame beside the workers."""
 
 
 @frozen
@@ -81,6 +83,8 @@ class WorkerShown:
 
     peer: PeerId = field(validator=Id())
     facts: WorkerFacts
+    seconds: int = field(default=0, validator=Whole())
+    """How long the server has seen the worker in this status, when this was sent."""
 
 
 @frozen
@@ -106,6 +110,23 @@ class Granted:
 
 
 @frozen
+class IceServerGiven:
+    """A STUN or TURN server, with credentials of the peer's own that expire."""
+
+    urls: str = field(validator=Line(200))
+    """One address, such as `turn:host:3478?transport=tcp`."""
+    username: str | None = field(default=None, validator=Line(150))
+    credential: str | None = field(default=None, validator=Line(100), repr=False)
+
+
+@frozen
+class IceGiven:
+    """Server to peer: use these from now on; the credentials given before expire soon."""
+
+    ice: tuple[IceServerGiven, ...] = field(validator=Few(ICE_MAX))
+
+
+@frozen
 class Joined:
     """Server to peer: you are in. `workers` is what a client may choose from now."""
 
@@ -114,6 +135,8 @@ class Joined:
     resume: str = field(validator=Line(), repr=False)
     """Shown again in `Join` after a lost line, it gives back the same `peer`; nobody else can claim it."""
     workers: tuple[WorkerShown, ...] = field(default=(), validator=Few(WORKERS_MAX))
+    ice: tuple[IceServerGiven, ...] = field(default=(), validator=Few(ICE_MAX))
+    """Servers that help to reach the other peers through NATs and firewalls."""
 
 
 @frozen
@@ -144,4 +167,6 @@ class Refuse:
 
 
 ToServer = CreateRoom | Join | Announce | Wait | StandDown | Leave | Offer | Answer | Refuse
-FromServer = RoomCreated | Joined | WorkerShown | WorkerGone | InLine | Granted | Offer | Answer | Refuse | Fault
+FromServer = (
+    RoomCreated | Joined | IceGiven | WorkerShown | WorkerGone | InLine | Granted | Offer | Answer | Refuse | Fault
+)

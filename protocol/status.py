@@ -39,3 +39,5 @@ class WorkerFacts:
     """CUDA version of the driver, or "none"."""
     version: str = field(validator=Line(64))
     """Version of sleap-rtc on the worker."""
+    free_mb: int = field(default=0, validator=Whole(0, 10**9))
+    """GPU memory in MB (2**20 bytes) that nobody used when the worker said this; 0 without a GPU."""

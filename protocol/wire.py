@@ -45,7 +45,7 @@ def _strictly(kind: type, value: Any, _target: object = None) -> Any:
 
 
 def _finite(value: Any, _target: object = None) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not math.isfinite(value):  # an OverflowError for an int beyond all floats
         raise TypeError("expected a finite number")
     return float(value)
 
@@ -94,7 +94,10 @@ VOCABULARIES: tuple[Vocabulary[Any], ...] = (TO_SERVER, FROM_SERVER, UNPROVEN, T
 
 
 def encode(message: Any) -> str:
-    """One message as JSON text, with its tag."""
+    """One message as JSON text, with its tag.
+
+    ASCII alone, so that its length is its size in bytes, and text with half a surrogate pair can still be passed on.
+    """
     return json.dumps(
         {TAG: tag_of(type(message)), **_converter.unstructure(message)}, separators=(",", ":"), allow_nan=False
     )
@@ -124,7 +127,7 @@ def decode(text: str | bytes, vocabulary: Vocabulary[M]) -> M:
         raise WireError(f"{tag} has fields that do not belong to it") from None
     except KeyError:
         raise WireError(f"{tag} lacks a field") from None
-    except (AttributeError, TypeError, ValueError, RecursionError):
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
         raise WireError(f"{tag} has a field that does not fit") from None
     return message
 

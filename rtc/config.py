@@ -21,6 +21,8 @@ from rtc.settings import HTTP_PORT, SETTINGS, WS_PORT
 
 FILE_SIZE_MAX = 64 * 1024
 """Bytes; nobody writes more by hand, and whatever is larger is another file."""
+HERE = "sleap-rtc.toml"
+"""The file's name in the working folder."""
 ENVIRONMENTS = ("development", "staging", "production")
 _PRODUCTION = "ec2-54-176-92-10.us-west-1.compute.amazonaws.com"
 DEFAULT_SERVERS: Mapping[str, tuple[str, str]] = {
@@ -42,12 +44,19 @@ class Config:
     chunk_size: int = 64 * 1024
     """Bytes of a file in one message."""
     ice_servers: tuple[IceServer, ...] = ()
+    relay_only: bool = False
+    """Reach peers through a TURN server or not at all (`--relay-only`); no file sets this."""
     sources: Mapping[str, str] = field(factory=dict)
     """For each setting the place that decided it, in words."""
     file: Path | None = None
     """The file that was read, if any."""
     notice: str | None = None
     """One sentence for standard error: something the person may not know about these settings."""
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """What of it must never be logged."""
+        return tuple(server.credential for server in self.ice_servers if server.credential)
 
 
 _Found = dict[str, tuple[Any, str]]
@@ -184,6 +193,11 @@ def _notice(found: _Found, name: str) -> str | None:
     return f"The file {name} in this folder sets the server: {websocket}."
 
 
+def file_places(cwd: Path, home: Path) -> tuple[tuple[Path, str], ...]:
+    """Where a file is looked for, best first, each with its name as people say it."""
+    return (cwd / HERE, HERE), (home / ".sleap-rtc" / "config.toml", "~/.sleap-rtc/config.toml")
+
+
 def load_config(*, server: str | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Config:
     """All settings, each from the highest place that says anything about it.
 
@@ -198,8 +212,8 @@ def load_config(*, server: str | None, environ: Mapping[str, str], cwd: Path, ho
     """
     environment = _environment_of(environ)
     found = _settings_by_default(environment)
-    here, file = "sleap-rtc.toml", None
-    for path, name in ((cwd / here, here), (home / ".sleap-rtc" / "config.toml", "~/.sleap-rtc/config.toml")):
+    file = None
+    for path, name in file_places(cwd, home):
         if (text := _text_of(path, name)) is not None:
             found |= _settings_of_file(_tables_of(text, name), environment, name)
             file = path
@@ -211,7 +225,7 @@ def load_config(*, server: str | None, environ: Mapping[str, str], cwd: Path, ho
         raise RtcError(
             FaultCode.USAGE,
             f"The environment {environment} has no server of its own. Set SLEAP_RTC_SIGNALING_WS, use --server, or "
-            f"write signaling_websocket under [environments.{environment}] in {here}.",
+            f"write signaling_websocket under [environments.{environment}] in {HERE}.",
         )
     found.setdefault("signaling_http", (_http_beside(found["signaling_websocket"][0]), "signaling_websocket"))
     return Config(
@@ -219,5 +233,5 @@ def load_config(*, server: str | None, environ: Mapping[str, str], cwd: Path, ho
         **{key: value for key, (value, _) in found.items()},
         sources={key: source for key, (_, source) in found.items()},
         file=file,
-        notice=_notice(found, here),
+        notice=_notice(found, HERE),
     )

@@ -5,7 +5,6 @@ that nobody has fetched yet: those wait in the results folder.
 """
 
 import logging
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import Outcome
 from rtc.errors import RtcError
 from rtc.jobs.archive import unpack
+from rtc.jobs.claim import Claim, claim_folder, sweep
 from rtc.jobs.launcher import JobResult, StopSwitch, run_job
 from rtc.jobs.newsreel import Newsreel
 from rtc.jobs.package import Plan, read_plan
@@ -70,6 +70,10 @@ class _Job:
     size: int
     folder: Path
     listener: LinkId
+    claim: Claim | None = None
+    """Held as long as the folder is there and ours."""
+    begun: bool = False
+    """It runs, or has run; from then on its own task cleans up."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     switch: StopSwitch = field(factory=StopSwitch)
     plan: Plan | None = None
@@ -88,9 +92,14 @@ class Desk:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled; a running job's processes end, and its folder goes, before this returns."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(_sweep, self.bench.work)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            if self._job is not None and not self._job.begun:
+                await _discard(self._job)
 
     # -------- the router's doors
 
@@ -104,6 +113,7 @@ class Desk:
         """Run it."""
         job = self._named(effect.job)
         if job is not None:
+            job.begun = True
             self._begin(self._run, job)
 
     def listen(self, effect: Listen) -> None:
@@ -125,10 +135,13 @@ class Desk:
         self._begin(self._deliver, effect)
 
     def forget(self, effect: Forget) -> None:
-        """It will not be."""
+        """It will not be. Its package may be on the way, or here already while the news of that has not been heard."""
         job = self._named(effect.job)
-        if job is not None:
+        if job is not None and not job.begun:
+            self._job = None
             job.scope.cancel()
+            if job.plan is not None:
+                self._begin(_discard, job)
 
     # -------- the work
 
@@ -141,12 +154,12 @@ class Desk:
 
     async def _prepare(self, job: _Job) -> None:
         """From the first byte to an unpacked package whose plan is understood."""
-        ready = False
         try:
             with job.scope:
-                job.plan = await self._take_package(job)
-                ready = True
-            if ready:
+                plan = await self._take_package(job)
+                if not job.scope.cancel_called:  # what runs in a thread does not notice that nobody waits any more
+                    job.plan = plan
+            if job.plan is not None:
                 self.router.outbox.put(PackageArrived(job.ticket.job))
         except RtcError as error:
             self.router.outbox.put(PackageFailed(job.ticket.job, error.fault))
@@ -156,14 +169,14 @@ class Desk:
             )
             self.router.outbox.put(PackageFailed(job.ticket.job, fault))
         finally:
-            if not ready:
-                await _remove(job.folder)
+            if job.plan is None:
+                await _discard(job)
 
     async def _take_package(self, job: _Job) -> Plan:
         lane = self.links.lane(job.listener)
         if lane is None:
             raise RtcError.of(GONE)
-        await trio.Path(job.folder).mkdir(mode=0o700, parents=True)
+        job.claim = await trio.to_thread.run_sync(claim_folder, job.folder)
         archive = await receive_file(
             lane, job.folder, max_size=self.bench.package_max, expect=job.size, progress=_unwatched
         )
@@ -178,11 +191,12 @@ class Desk:
             result = await self._train(job)
             over = await self._pack(job, result)
         finally:
-            await _remove(job.folder)
+            await _discard(job)
         self.router.outbox.put(over)
 
     async def _train(self, job: _Job) -> JobResult:
         assert job.plan is not None, "only what was unpacked is run"
+        held = job.claim.descriptor if job.claim is not None else None
         job.reel = Newsreel(job.ticket.job, partial(self._tell, job))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(job.reel.run)
@@ -195,6 +209,7 @@ class Desk:
                 gpu=self.bench.gpu,
                 emit=job.reel.push,
                 switch=job.switch,
+                inherit=() if held is None else (held,),
             )
             with trio.move_on_after(CATCH_UP_TIME):
                 await job.reel.caught_up()
@@ -216,11 +231,24 @@ class Desk:
             await pack_results(job.folder / "package", job.plan, archive)
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
-            kept = self.bench.results / f"{name}.kept"
-            await trio.Path(job.folder).rename(kept)
-            text = f"The result could not be packed ({error.strerror}); its files are kept on the worker. {result.text}"
+            where = await self._keep(job)
+            text = f"The result could not be packed ({error.strerror}); its files are kept on the worker, {where}."
+            text += f" {result.text}"
             return JobOver(name, Outcome.FAILED, text[:2000], result=False)
         return JobOver(name, result.outcome, result.text, result=True)
+
+    async def _keep(self, job: _Job) -> str:
+        """Put the job's files where people will look for them; if even that fails, leave them. Says where they are."""
+        claim, job.claim = job.claim, None
+        if claim is not None:
+            await trio.to_thread.run_sync(claim.keep)
+        name = f"{job.ticket.job}.kept"
+        try:
+            await trio.Path(job.folder).rename(self.bench.results / name)
+        except OSError as error:  # no such folder, another disk, …
+            log.warning("the files of %s stay in the work folder: %s", job.ticket.job, error.strerror)
+            return f"in {job.folder.name} of its work folder"
+        return f"in {name} of its results folder"
 
     def _archive(self, job: JobId) -> Path:
         return self.bench.results / f"{job}.zip"
@@ -247,7 +275,15 @@ def _unwatched(_done: int, _total: int) -> None:
     """The worker has nobody who watches bytes go by."""
 
 
-async def _remove(folder: Path) -> None:
-    """Remove a job's folder, also while being cancelled."""
-    with trio.move_on_after(CLEAN_TIME, shield=True):
-        await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+async def _discard(job: _Job) -> None:
+    """Remove a job's folder, if it is still ours, also while being cancelled."""
+    claim, job.claim = job.claim, None
+    if claim is not None:
+        with trio.move_on_after(CLEAN_TIME, shield=True):
+            await trio.to_thread.run_sync(claim.give_up, abandon_on_cancel=True)
+
+
+async def _sweep(work: Path) -> None:
+    """Remove what a worker that was killed has left; when we stop meanwhile, the next one goes on with it."""
+    for name in await trio.to_thread.run_sync(sweep, work, abandon_on_cancel=True):
+        log.info("removed %s, left by a worker that was killed", name)

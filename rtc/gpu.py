@@ -1,15 +1,19 @@
-"""What is known about this machine's GPU, asked of NVIDIA's driver through pynvml.
+"""What is known about this machine's GPUs, asked of NVIDIA's driver through pynvml.
 
 Rule of the room: having no GPU, no driver or no pynvml is an answer ("CPU", 0 MB), never a failure.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 from attrs import frozen
 
+from protocol.faults import FaultCode
 from protocol.fields import is_printable
+from rtc.errors import RtcError
 
 NAME_MAX = 200
 """Characters of `WorkerFacts.gpu`."""
@@ -32,55 +36,119 @@ class GpuFacts:
 NO_GPU = GpuFacts("CPU", 0, 0, "none", None)
 
 
-def read_gpu(index: int | None = None, environ: Mapping[str, str] = os.environ) -> GpuFacts:
+def read_gpu(which: int | str | None = None, environ: Mapping[str, str] = os.environ) -> GpuFacts:
     """The facts of one GPU.
 
     Args:
-        index: its number in the driver's order. Without one, the GPU that a program started from here would use: the
-            first of CUDA_VISIBLE_DEVICES (batch systems set it), else number 0.
+        which: its number in the driver's order, or its UUID. Without one, the GPU that a program started from here
+            would use: the first of CUDA_VISIBLE_DEVICES (batch systems set it), else number 0.
         environ: environment variables.
     """
-    which = str(index) if index is not None else _first_visible(environ)
-    if which is None:
+    visible = ("0",) if (listed := _visible(environ)) is None else listed
+    asked = str(which) if which is not None else next(iter(visible), None)
+    if asked is None:
         return NO_GPU
+    with _driver() as nvml:
+        found = _facts(nvml, asked) if nvml is not None else None
+    return found or NO_GPU
+
+
+def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
+    """Every GPU that a program started from here would see, each once; those that cannot be told apart left out.
+
+    That is CUDA_VISIBLE_DEVICES in its own order if it is set, else all in the driver's order.
+    """
+    with _driver() as nvml:
+        if nvml is None:
+            return ()
+        listed = _visible(environ)
+        names = tuple(str(number) for number in range(_count(nvml))) if listed is None else listed
+        found = [facts for name in names if (facts := _facts(nvml, name)) is not None and facts.uuid is not None]
+    return tuple({facts.uuid: facts for facts in found}.values())
+
+
+def choose_gpu(which: str, environ: Mapping[str, str] = os.environ) -> GpuFacts:
+    """The GPU that a person means: by its number as `nvidia-smi` shows it, its UUID, or the beginning of that.
+
+    Raises:
+        RtcError: USAGE: there is none such; the text lists those there are.
+    """
+    which = which.strip()
+    with _driver() as nvml:
+        numbered = [_facts(nvml, str(number)) for number in range(_count(nvml))] if nvml is not None else []
+        by_uuid = _facts(nvml, which) if nvml is not None and which.startswith(("GPU-", "MIG-")) else None
+    known = {str(number): facts for number, facts in enumerate(numbered) if facts is not None}
+    begun = [facts for facts in known.values() if (facts.uuid or "").lower().startswith(which.lower())]
+    found = by_uuid or known.get(which) or (begun[0] if len(which) > len("GPU-") and len(begun) == 1 else None)
+    if found is None or found.uuid is None:
+        raise _no_such(known)
+    return found
+
+
+def _no_such(known: Mapping[str, GpuFacts]) -> RtcError:
+    if not known:
+        text = "This machine shows no GPU (NVIDIA's driver, or pynvml, found none). Leave --gpu out to use the CPU."
+    else:
+        rows = (f"{number}: {facts.name}, {facts.memory_mb} MB, {facts.uuid}" for number, facts in known.items())
+        text = f"There is no such GPU here. --gpu takes the number or the UUID of one of these: {'; '.join(rows)}."
+    return RtcError(FaultCode.USAGE, text[:2000])
+
+
+# -------- the driver
+
+
+@contextmanager
+def _driver() -> Iterator[Any]:
+    """pynvml with the driver open, or None when there is either missing."""
     try:
         import pynvml  # the distribution is nvidia-ml-py; only workers have it
     except ImportError:
-        return NO_GPU
+        yield None
+        return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return NO_GPU
+        yield None
+        return
     try:
-        return _facts(pynvml, which)
-    except pynvml.NVMLError:
-        return NO_GPU
+        yield pynvml
     finally:
         _shut_down(pynvml)
 
 
-def _first_visible(environ: Mapping[str, str]) -> str | None:
-    """Index or UUID of the first GPU that CUDA shows to programs, or None when it is told to show none."""
+def _visible(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Numbers or UUIDs of the GPUs that CUDA shows to programs, or None when it shows all of them."""
     listed = environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
-        return "0"
-    first = listed.split(",")[0].strip()
-    return None if first in ("", "-1", "NoDevFiles") else first
+        return None
+    # CUDA stops at the first entry that names nothing
+    return tuple(takewhile(lambda name: name not in ("", "-1", "NoDevFiles"), map(str.strip, listed.split(","))))
 
 
-def _facts(nvml: Any, which: str) -> GpuFacts:
-    # the driver's `by UUID` also knows MIG slices
-    by_number = which.isdecimal()
-    handle = nvml.nvmlDeviceGetHandleByIndex(int(which)) if by_number else nvml.nvmlDeviceGetHandleByUUID(which)
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()  # 12040 is 12.4
-    return GpuFacts(
-        name=_text(nvml.nvmlDeviceGetName(handle)) or "GPU",
-        memory_mb=memory.total // 2**20,
-        free_mb=memory.free // 2**20,
-        cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)) or None,
-    )
+def _count(nvml: Any) -> int:
+    try:
+        return int(nvml.nvmlDeviceGetCount())
+    except nvml.NVMLError:
+        return 0
+
+
+def _facts(nvml: Any, which: str) -> GpuFacts | None:
+    """One GPU, by number or UUID; None when the driver cannot tell about it."""
+    try:
+        # the driver's `by UUID` also knows MIG slices
+        by_number = which.isdecimal()
+        handle = nvml.nvmlDeviceGetHandleByIndex(int(which)) if by_number else nvml.nvmlDeviceGetHandleByUUID(which)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()  # 12040 is 12.4
+        return GpuFacts(
+            name=_text(nvml.nvmlDeviceGetName(handle)) or "GPU",
+            memory_mb=memory.total // 2**20,
+            free_mb=memory.free // 2**20,
+            cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
+            uuid=_text(nvml.nvmlDeviceGetUUID(handle)) or None,
+        )
+    except nvml.NVMLError:
+        return None
 
 
 def _text(value: str | bytes) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from actors.actor import Actor
 from actors.auth import GUARD, PROVER, Post
@@ -28,22 +28,27 @@ from actors.events import (
     Refused,
     TellLink,
     Trusted,
+    TurnAway,
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId, PeerId, RoomId
+from protocol.signaling import IceGiven, Joined
 from protocol.status import Role
 from protocol.transfer import FileWords
 from protocol.trust import NONCE_BYTES, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.bridge import Bridge, Peer, open_peer
 from rtc.errors import RtcError
-from rtc.ice import IceServer
+from rtc.ice import IcePlan, IceServer, adopt
 from rtc.link import Link, open_link
 from rtc.transfer import TransferLane
 
-CONNECT_TIME = 20.0
-"""Seconds from answer to open link; aiortc alone would try for more than a minute before it says there is no way."""
+CONNECT_TIME = 13.0
+"""Seconds from answer to open link: twice what the slowest rung of the ladder takes to begin and to be answered. aiortc
+alone would try for more than a minute before it says there is no way."""
+ANSWER_TIME = 10.0
+"""Seconds for the other side's half, which takes 3 to prepare at most."""
 
 
 @define
@@ -71,10 +76,13 @@ class Links:
     secret: Secret | None
     heard: Callable[[LinkId, Any], Awaitable[None]]
     """Takes what a trusted peer said; file words excepted, which go to the link's transfer lane."""
-    ice_servers: tuple[IceServer, ...] = ()
+    plan: IcePlan = field(factory=IcePlan)
+    """Our own STUN and TURN servers, and how they are to be used."""
     patience: float = CONNECT_TIME
     stopping: Fault | None = None
     """What peers are told when the whole program is cancelled."""
+    _given: tuple[IceServer, ...] = ()
+    """Those that the server hands out; they are asked after our own."""
     _room: RoomId | None = None
     _name: PeerId | None = None
     _held: dict[LinkId, _Held] = field(factory=dict)
@@ -102,6 +110,14 @@ class Links:
         return held.path if held is not None else "none"
 
     # -------- the router's doors
+
+    def given(self, event: Joined | IceGiven) -> None:
+        """STUN and TURN servers of the lab, with credentials that will expire: the newest replace those before."""
+        self._given = adopt(event.ice)
+
+    def route_plan(self) -> IcePlan:
+        """How the next link looks for its path."""
+        return evolve(self.plan, servers=(*self.plan.servers, *self._given))
 
     def entered(self, event: Entered) -> None:
         """Our own name is part of every proof."""
@@ -186,7 +202,7 @@ class Links:
         fault: Fault | None = self.stopping
         try:
             with held.scope:
-                async with open_peer(self.bridge, self.ice_servers) as wire:
+                async with open_peer(self.bridge, self.route_plan()) as wire:
                     fault = await self._connect_and_serve(held, wire, offer)
             if held.scope.cancelled_caught:
                 fault = held.parting
@@ -199,9 +215,9 @@ class Links:
     async def _connect_and_serve(self, held: _Held, wire: Peer, offer: str | None) -> Fault | None:
         if offer is None:
             self.router.outbox.put(OfferReady(held.peer, await wire.offer()))
-            await wire.accept(await held.answer[1].receive())
+            await wire.accept(await self._other_half(held))
         else:
-            self.router.outbox.put(AnswerReady(held.peer, await wire.answer(offer)))
+            self.router.outbox.put(AnswerReady(held.peer, await self._answer(held, wire, offer)))
         await wire.wait_open(self.patience)
         held.path = wire.path_kind
         binding = self._bind(held, wire)
@@ -212,6 +228,24 @@ class Links:
             finally:
                 await link.aclose(held.parting or self.stopping)  # harmless when the link has ended; bounded when not
         return link.fault
+
+    async def _other_half(self, held: _Held) -> str:
+        with trio.move_on_after(ANSWER_TIME):
+            sdp: str = await held.answer[1].receive()
+            return sdp
+        raise RtcError(
+            FaultCode.LINK_FAILED,
+            f"The worker's half of the link did not come within {ANSWER_TIME:.0f} seconds; it may be gone. Try again.",
+        )
+
+    async def _answer(self, held: _Held, wire: Peer, offer: str) -> str:
+        """Our half; when there is none, the other side is told, for it waits."""
+        try:
+            return await wire.answer(offer)
+        except RtcError as error:
+            fault = Fault(error.fault.code, f"The worker could not link: {error.fault.text}")
+            self.router.outbox.put(TurnAway(held.peer, fault))
+            raise
 
     async def _serve(self, held: _Held, link: Link, binding: Binding) -> None:
         """Auth hears the link until it trusts; then the link's own route carries on until the link ends."""

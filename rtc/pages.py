@@ -17,6 +17,7 @@ from actors.discovery import DISCOVERY
 from actors.table import Table, ignore
 from actors.worker import WORKER
 from protocol import PROTOCOL_VERSION
+from protocol.signaling import IceServerGiven
 from protocol.status import WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
 from protocol.wire import VOCABULARIES, tag_of
@@ -76,7 +77,7 @@ def messages_page() -> str:
         f"number, offset), then at most {PIECE_MAX} bytes.",
     ]
     parts += [_message(message, speakers) for message, speakers in spoken.items()]
-    return "\n\n".join((*parts, _message(WorkerFacts, []))) + "\n"
+    return "\n\n".join((*parts, _message(WorkerFacts, []), _message(IceServerGiven, []))) + "\n"
 
 
 def _message(message: type, speakers: list[str]) -> str:

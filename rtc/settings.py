@@ -8,7 +8,7 @@ from attrs import frozen
 
 from protocol.fields import is_printable
 from protocol.transfer import PIECE_MAX
-from rtc.ice import IceServer
+from rtc.ice import IceServer, read_ice_url
 
 TIMEOUT_MAX = 600.0
 CHUNK_MIN = 1024
@@ -49,11 +49,9 @@ def _ice_server(value: object) -> IceServer:
     if not all(isinstance(part, str) and part for part in value.values()):
         raise ValueError
     server = IceServer(**value)
-    scheme = server.urls.partition(":")[0]
-    if scheme not in ("stun", "stuns", "turn", "turns") or not is_printable(server.urls):
-        raise ValueError
+    read_ice_url(server.urls)
     # a TURN server without its credentials fails in silence much later
-    if scheme.startswith("turn") and (server.username is None or server.credential is None):
+    if server.relays and (server.username is None or server.credential is None):
         raise ValueError
     return server
 

@@ -15,7 +15,7 @@ from protocol.ids import LinkId
 from rtc.bridge import Bridge, Peer, open_bridge, open_peer
 from rtc.bridge.loop import host_addresses
 from rtc.errors import RtcError
-from rtc.ice import IceServer
+from rtc.ice import IcePlan, IceServer
 from rtc.link import open_link
 
 
@@ -135,14 +135,14 @@ async def test_closing_ends_a_negotiation_under_way(bridge: Bridge) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent_stun:
         silent_stun.bind(("127.0.0.1", 0))
         server = IceServer(f"stun:127.0.0.1:{silent_stun.getsockname()[1]}")
-        async with open_peer(bridge, (server,)) as peer, trio.open_nursery() as nursery:
+        async with open_peer(bridge, IcePlan((server,))) as peer, trio.open_nursery() as nursery:
 
             async def ask() -> None:
                 with pytest.raises(RtcError):
                     await peer.offer()
 
             nursery.start_soon(ask)
-            await trio.sleep(0.2)  # aiortc would gather for 5 s
+            await trio.sleep(0.2)  # it would gather for a second
             with trio.fail_after(2):
                 await peer.aclose()
 

@@ -14,6 +14,7 @@ from actors.events import (
     EnterFailed,
     LineDown,
     LineUp,
+    MemoryIs,
     Offered,
     OfferReady,
     Refused,
@@ -137,10 +138,31 @@ async def test_a_lost_line_is_waited_for_however_long_it_takes(discovery: Discov
     assert discovery.state is Status.RESERVED
 
 
+async def test_a_server_that_is_unwell_when_we_return_is_knocked_at_again(discovery: Discovery) -> None:
+    await inside(discovery, WORKER_PASS)
+    await discovery.after(LineDown("gone"), LineUp())
+    assert await discovery.after(Fault(FaultCode.SERVER_LOST, "The database is ill.")) == []
+    assert discovery.state is Status.RESERVED
+    await discovery.after(LineDown("closed"), LineUp(), JOINED)
+    assert discovery.state is Status.BUSY
+
+
 async def test_a_status_is_told_to_the_room(discovery: Discovery) -> None:
     await inside(discovery, WORKER_PASS)
     said = await discovery.after(StatusIs(Status.RESERVED))
     assert said == [Say(Announce(evolve(FACTS, status=Status.RESERVED)))]
+
+
+async def test_news_between_knock_and_welcome_are_told_after_it(discovery: Discovery) -> None:
+    await discovery.after(Enter(WORKER_PASS, 30), LineUp(), StatusIs(Status.RESERVED))
+    assert (await discovery.after(JOINED))[-1] == Say(Announce(evolve(FACTS, status=Status.RESERVED)))
+
+
+async def test_free_memory_is_told_with_everything_else(discovery: Discovery) -> None:
+    await inside(discovery, WORKER_PASS)
+    said = await discovery.after(MemoryIs(23000), StatusIs(Status.BUSY))
+    first = evolve(FACTS, free_mb=23000)
+    assert said == [Say(Announce(first)), Say(Announce(evolve(first, status=Status.BUSY)))]
 
 
 async def test_offers_answers_and_refusals_pass_through_both_ways(discovery: Discovery) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rtc.gpu import NO_GPU, GpuFacts, read_gpu
+from rtc.errors import ExitCode, RtcError
+from rtc.gpu import NO_GPU, GpuFacts, choose_gpu, list_gpus, read_gpu
 
 MB = 2**20
 
@@ -38,6 +39,7 @@ class FakeNvml(ModuleType):
         answers: dict[str, Callable[..., Any]] = {
             "nvmlInit": lambda: None,
             "nvmlShutdown": lambda: None,
+            "nvmlDeviceGetCount": lambda: len(self.devices),
             "nvmlDeviceGetHandleByIndex": self.by_index,
             "nvmlDeviceGetHandleByUUID": self.by_uuid,
             "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=gpu[1], free=gpu[2]),
@@ -130,6 +132,54 @@ def test_names_may_be_bytes_and_are_fit_to_be_shown(nvml: Callable[..., FakeNvml
     nvml(devices=((b"NVIDIA\x00 \x1b[31mT4\xff", 16 * MB, 8 * MB, b"GPU-cccc"), (" \x07", 0, 0, "")))
     assert read_gpu(0, environ={}) == GpuFacts("NVIDIA [31mT4\N{REPLACEMENT CHARACTER}", 16, 8, "12.4", "GPU-cccc")
     assert read_gpu(1, environ={}) == GpuFacts("GPU", 0, 0, "12.4", None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "listed"),
+    [
+        ({}, (H200, RTX)),
+        ({"CUDA_VISIBLE_DEVICES": "1,0"}, (RTX, H200)),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-bbbb,1,7"}, (RTX,)),
+        ({"CUDA_VISIBLE_DEVICES": "1,-1,0"}, (RTX,)),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+    ],
+)
+def test_the_list_holds_each_gpu_that_programs_would_see_once(
+    nvml: Callable[..., FakeNvml], environ: dict[str, str], listed: tuple[GpuFacts, ...]
+) -> None:
+    fake = nvml()
+    assert list_gpus(environ) == listed
+    assert fake.calls.count("nvmlInit") == fake.calls.count("nvmlShutdown") == 1
+
+
+@pytest.mark.parametrize("broken", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetUUID"])
+def test_a_driver_that_cannot_count_or_name_its_gpus_lists_none(nvml: Callable[..., FakeNvml], broken: str) -> None:
+    nvml(broken)
+    assert list_gpus({}) == ()
+
+
+def test_without_the_module_the_list_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert list_gpus({}) == ()
+    with pytest.raises(RtcError, match="shows no GPU"):
+        choose_gpu("0")
+
+
+@pytest.mark.parametrize(
+    ("which", "facts"), [("0", H200), ("1", RTX), (" 1 ", RTX), ("GPU-bbbb", RTX), ("gpu-b", RTX), ("GPU-aaaa", H200)]
+)
+def test_a_gpu_is_chosen_as_nvidia_smi_names_it(nvml: Callable[..., FakeNvml], which: str, facts: GpuFacts) -> None:
+    nvml()
+    assert choose_gpu(which) == facts
+
+
+@pytest.mark.parametrize("which", ["2", "-1", "", "GPU-", "GPU-zzzz", "H200", "0,1", "²"])
+def test_a_gpu_that_is_not_there_is_answered_with_those_that_are(nvml: Callable[..., FakeNvml], which: str) -> None:
+    nvml()
+    with pytest.raises(RtcError) as caught:
+        choose_gpu(which)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "0: NVIDIA H200, 143771 MB, GPU-aaaa; 1: NVIDIA GeForce RTX 4090, 24564 MB, GPU-bbbb" in str(caught.value)
 
 
 def test_the_real_module_never_fails_here() -> None:

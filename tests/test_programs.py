@@ -272,6 +272,6 @@ async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab, package: MakePa
         for _ in range(12):
             nursery.start_soon(flood)
     with trio.fail_after(120):
-        visit = await lab.visit(worker, package(), choice=Best(), wait=math.inf)
-    assert visit.fault is None
-    assert worker.failed is None
+        while (await lab.visit(worker, package(), choice=Best(), wait=math.inf)).fault is not None:
+            assert worker.failed is None  # it may still be busy with refusing
+    assert not worker.ended.is_set()

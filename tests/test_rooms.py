@@ -28,9 +28,14 @@ REFUSAL = Fault(FaultCode.WORKER_BUSY, "Busy.")
 ADA, BOB, WIM, ZOE = PeerId("client-ada"), PeerId("client-bob"), PeerId("worker-wim"), PeerId("worker-zoe")
 
 
-def come(book: RoomBook, socket: int, peer: PeerId, room: RoomId = ROOM, facts: WorkerFacts = FACTS) -> Orders:
+NOW = 1000.0
+
+
+def come(
+    book: RoomBook, socket: int, peer: PeerId, room: RoomId = ROOM, facts: WorkerFacts = FACTS, now: float = NOW
+) -> Orders:
     role = Role.WORKER if peer.startswith("worker") else Role.CLIENT
-    return book.enter(SocketId(socket), room, peer, role, facts if role is Role.WORKER else None, "proof")
+    return book.enter(SocketId(socket), room, peer, role, facts if role is Role.WORKER else None, "proof", now)
 
 
 @pytest.fixture
@@ -55,9 +60,27 @@ def test_news_reaches_the_clients_of_the_room_once(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
     come(book, 3, BOB, ELSEWHERE)
-    assert book.announce(1, BUSY_FACTS) == (Post(2, WorkerShown(WIM, BUSY_FACTS)),)
-    assert book.announce(1, BUSY_FACTS) == ()
-    assert book.workers(ROOM) == (WorkerShown(WIM, BUSY_FACTS),)
+    assert book.announce(1, BUSY_FACTS, NOW) == (Post(2, WorkerShown(WIM, BUSY_FACTS)),)
+    assert book.announce(1, BUSY_FACTS, NOW) == ()
+    assert book.workers(ROOM, NOW) == (WorkerShown(WIM, BUSY_FACTS),)
+
+
+def test_the_time_in_a_status_is_told_and_only_another_status_starts_it_anew(book):
+    come(book, 1, WIM, now=10.0)
+    less = evolve(FACTS, free_mb=7)
+    assert come(book, 2, ADA, now=14.5) == (Post(2, Joined(ROOM, ADA, "proof", (WorkerShown(WIM, FACTS, 4),))),)
+    assert book.announce(1, less, 15.0) == (Post(2, WorkerShown(WIM, less, 5)),)
+    assert book.announce(1, BUSY_FACTS, 20.0) == (Post(2, WorkerShown(WIM, BUSY_FACTS, 0)),)
+    assert book.workers(ROOM, 3620.9) == (WorkerShown(WIM, BUSY_FACTS, 3600),)
+    assert book.workers(ROOM, 3.0) == (WorkerShown(WIM, BUSY_FACTS, 0),), "a clock that went back is no reason to lie"
+
+
+def test_who_comes_back_in_the_same_status_keeps_its_time(book):
+    come(book, 1, WIM, facts=BUSY_FACTS, now=10.0)
+    come(book, 2, WIM, facts=BUSY_FACTS, now=50.0)
+    assert book.workers(ROOM, 70.0) == (WorkerShown(WIM, BUSY_FACTS, 60),)
+    come(book, 3, WIM, facts=FACTS, now=80.0)
+    assert book.workers(ROOM, 81.0) == (WorkerShown(WIM, FACTS, 1),)
 
 
 def test_a_worker_that_leaves_is_gone_for_the_clients(book):
@@ -65,7 +88,7 @@ def test_a_worker_that_leaves_is_gone_for_the_clients(book):
     come(book, 2, ADA)
     assert book.leave(1) == (Post(2, WorkerGone(WIM)),)
     assert book.leave(1) == ()
-    assert book.workers(ROOM) == ()
+    assert book.workers(ROOM, NOW) == ()
 
 
 def test_an_offer_arrives_under_the_name_of_its_sender(book):
@@ -111,11 +134,11 @@ def test_who_says_what_is_not_theirs_is_told_and_closed(book, socket, said):
 
 def test_a_client_cannot_announce_itself_nor_a_worker_hide(book):
     come(book, 2, ADA)
-    post, close = book.announce(2, FACTS)
+    post, close = book.announce(2, FACTS, NOW)
     assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, Close(2))
-    post, close = book.enter(SocketId(3), ROOM, WIM, Role.WORKER, None, "proof")
+    post, close = book.enter(SocketId(3), ROOM, WIM, Role.WORKER, None, "proof", NOW)
     assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, Close(3))
-    assert book.workers(ROOM) == ()
+    assert book.workers(ROOM, NOW) == ()
 
 
 def test_nobody_sits_twice(book):
@@ -134,7 +157,7 @@ def test_who_comes_back_replaces_the_old_socket_without_a_gap(book):
     assert joined == Post(3, Joined(ROOM, WIM, "proof"))
     assert shown == Post(2, WorkerShown(WIM, BUSY_FACTS))
     assert book.leave(1) == ()
-    assert book.announce(1, FACTS) == book.relay(1, Answer(ADA, "late")) == ()
+    assert book.announce(1, FACTS, NOW) == book.relay(1, Answer(ADA, "late")) == ()
     assert book.relay(2, Offer(WIM, "sdp")) == (Post(3, Offer(ADA, "sdp")),)
 
 
@@ -147,7 +170,7 @@ def test_a_full_room_says_so_but_lets_the_returning_in(book):
         post, close = come(book, 5000, stranger)
         assert (post.message.code, close) == (FaultCode.ROOM_FULL, Close(5000))
     assert Post(5001, Joined(ROOM, PeerId("worker-7"), "proof")) in come(book, 5001, PeerId("worker-7"))
-    assert len(book.workers(ROOM)) == WORKERS_MAX
+    assert len(book.workers(ROOM, NOW)) == WORKERS_MAX
 
 
 def test_the_longest_facts_still_fit_into_frames(book):
@@ -157,7 +180,7 @@ def test_the_longest_facts_still_fit_into_frames(book):
     posts = come(book, 100, ADA)
     assert all(decode(encode(post.message), FROM_SERVER) == post.message for post in posts)
     told = [*posts[0].message.workers, *(post.message for post in posts[1:])]
-    assert tuple(told) == book.workers(ROOM)
+    assert tuple(told) == book.workers(ROOM, NOW)
 
 
 def test_a_word_that_grows_beyond_a_frame_is_not_passed_on(book):
@@ -189,7 +212,7 @@ def take(book: RoomBook, step: tuple) -> tuple[Orders, set[RoomId]]:
         case "leave":
             orders = book.leave(socket)
         case "announce":
-            orders = book.announce(socket, rest[0])
+            orders = book.announce(socket, rest[0], NOW)
         case _:
             orders = book.relay(socket, rest[0](rest[1], "sdp"))
     after = book.seat_of(socket)
@@ -209,7 +232,7 @@ def test_walks_keep_the_book_whole(walk):
         assert all(book.seat_of(seat.socket) is seat for seat in seats)
         assert len({(seat.room, seat.peer) for seat in seats}) == len(seats)
         assert {seat.peer for seat in seats if seat.room == ROOM and seat.role is Role.WORKER} == {
-            shown.peer for shown in book.workers(ROOM)
+            shown.peer for shown in book.workers(ROOM, NOW)
         }
         for order in orders:
             own = order.socket == step[1]

@@ -488,7 +488,7 @@ async def test_quiet_peers_that_answer_pings_stay(autojump_clock, hall):
     _, worker = await hall.member()
     assert (await client.hear()).peer == worker.peer
     await trio.sleep(3600)
-    assert [shown.peer for shown in hall.signaling.book.workers("room")] == [worker.peer]
+    assert [shown.peer for shown in hall.signaling.book.workers("room", trio.current_time())] == [worker.peer]
 
 
 async def test_who_says_nothing_is_told_and_closed(autojump_clock, hall):

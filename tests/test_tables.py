@@ -27,6 +27,7 @@ from actors.events import (
     LineUp,
     LinkLost,
     LinkUp,
+    MemoryIs,
     Offered,
     OfferReady,
     OpenLink,
@@ -268,6 +269,7 @@ DISCOVERY_EVENTS = st.one_of(
     st.just(AnswerReady(ADA, "sdp")),
     st.just(TurnAway(ADA, FAULT)),
     st.builds(StatusIs, st.sampled_from(list(Status))),
+    st.builds(MemoryIs, st.integers(0, 10**5)),
     st.just(Drain()),
 )
 

@@ -332,13 +332,14 @@ async def test_whatever_ends_it_the_terminal_is_given_back(autojump_clock: trio.
 def test_the_list_numbers_the_workers_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = listing((H200, CPU), 80).splitlines()
     assert [line.split() for line in lines[1:]] == [
-        ["1", "worker-aa", "NVIDIA", "H200", "143771", "MB", "available", "box-1"],
-        ["2", "worker-bb", "CPU", "0", "MB", "available", "laptop"],
+        ["1", "worker-aa", "NVIDIA", "H200", "143771", "MB", "available", "ada", "box-1"],
+        ["2", "worker-bb", "CPU", "0", "MB", "available", "ada", "laptop"],
     ]
-    wide = evolve(H200, facts=evolve(H200.facts, gpu="G" * 200, hostname="h" * 200))
+    facts = evolve(H200.facts, gpu="G" * 200, hostname="h" * 200, name="n" * 64)
+    wide = evolve(H200, peer=PeerId("worker-0123456789"), facts=facts)
     narrow = listing((wide, CPU), 80)
     assert all(len(line) <= 80 for line in narrow.splitlines())
-    assert "worker-aa" in narrow
+    assert "worker-0123456789" in narrow
     assert "\x1b" not in listing((evolve(H200, facts=evolve(H200.facts, hostname="box[red]")),), 80)
     assert "No worker is available" in listing((), 80)
 

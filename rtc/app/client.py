@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,13 @@ from actors.events import (
     SendFailed,
     SendPackage,
     ShowRoster,
+    StopWanted,
     Trusted,
     Wanted,
 )
 from actors.router import Route
-from protocol.faults import FaultCode
-from protocol.fields import ID_PATTERN
-from protocol.ids import LinkId, PeerId, RoomId
+from protocol.ids import LinkId, RoomId
 from protocol.jobs import JobKind, JobStarted, LogLines, ModelStarted, Progress, SubmitJob
-from protocol.session_string import SessionStringError, read_session_string
 from protocol.signaling import Granted, InLine, WorkerShown
 from protocol.status import Role
 from protocol.trust import Secret
@@ -49,10 +48,11 @@ from rtc.app.house import House, Routes, open_house
 from rtc.bridge import Bridge
 from rtc.config import Config
 from rtc.courier import Courier
-from rtc.credentials import check_room
-from rtc.errors import RtcError
+from rtc.errors import ExitCode, RtcError
 from rtc.jobs.package import inspect_package
 from rtc.jobs.results import choose_output, final_losses
+from rtc.lossviewer import LossViewer, open_lossviewer
+from rtc.transfer.names import safe_name
 from rtc.view import open_view
 from rtc.view.base import ClientView, Losses
 
@@ -72,48 +72,40 @@ class ClientOrder:
     """Seconds to stand in line when every fitting worker is taken; `math.inf` for however long it takes."""
     output: Path | None = None
     kind: JobKind = JobKind.TRAIN
+    viewer_ports: tuple[int, int] | None = None
+    """Where SLEAP's LossViewer publishes its commands and listens for progress (controller, publish); None: nowhere."""
 
 
-@frozen
-class Way:
-    """Where to go, and whom to ask."""
+@define
+class Watch:
+    """A client in a terminal, or on a pipe."""
 
-    room: RoomId
-    token: str = field(repr=False)
-    choice: Direct | Best | Ask
-    server: str | None = None
+    order: ClientOrder
+    verbose: bool
+    _began: bool = False
 
+    async def run(self, bridge: Bridge, drain: trio.Event) -> None:
+        """Have the package run, and show what happens."""
+        async with open_view(terminal=sys.stdout.isatty(), verbose=self.verbose, out=sys.stdout) as view:
+            await run_client(self.order, bridge=bridge, view=view, drain=drain, began=self._note)
 
-def choose_way(
-    session: str | None, room: str | None, token: str | None, worker: str | None, *, auto_select: bool
-) -> Way:
-    """One of the four ways to connect.
+    def stopped(self) -> ExitCode:
+        """What a second Ctrl-C means: whether a job is left behind that runs on."""
+        return ExitCode.DETACHED if self._began else ExitCode.INTERRUPTED
 
-    Raises:
-        RtcError: USAGE: the session string or an id is none.
-    """
-    if session is not None:
-        try:
-            there = read_session_string(session)
-        except SessionStringError as error:
-            raise RtcError(FaultCode.USAGE, str(error)) from None
-        return Way(there.room, there.token, Direct(there.peer), there.server)
-    assert room is not None, "the command line asks for it"
-    assert token is not None, "the command line asks for it"
-    if worker is not None and not ID_PATTERN.fullmatch(worker):
-        raise RtcError(FaultCode.USAGE, "That is not a worker id. Copy it from the worker's banner or the room's list.")
-    choice = Direct(PeerId(worker)) if worker is not None else Best() if auto_select else Ask()
-    return Way(check_room(room), token, choice)
+    def _note(self) -> None:
+        self._began = True
 
 
-async def watch(order: ClientOrder, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:
-    """Run a client in a terminal, or to a pipe."""
-    async with open_view(terminal=sys.stdout.isatty(), verbose=verbose, out=sys.stdout) as view:
-        await run_client(order, bridge=bridge, view=view, drain=drain)
-
-
-async def run_client(order: ClientOrder, *, bridge: Bridge, view: ClientView, drain: trio.Event) -> Path:
-    """Have a package run by a worker; returns the folder with what it made.
+async def run_client(
+    order: ClientOrder,
+    *,
+    bridge: Bridge,
+    view: ClientView,
+    drain: trio.Event,
+    began: Callable[[], None] = lambda: None,
+) -> Path:
+    """Have a package run by a worker; returns the folder with what it made. `began` is called when the job runs.
 
     Raises:
         RtcError: anything but a finished job with its result here; its exit code tells which.
@@ -121,12 +113,13 @@ async def run_client(order: ClientOrder, *, bridge: Bridge, view: ClientView, dr
     await trio.to_thread.run_sync(inspect_package, order.package)
     output = choose_output(order.package, order.output)
     size = (await trio.Path(order.package).stat()).st_size
-    submit = SubmitJob(order.kind, order.package.name[-200:], size)
-    front = _Front(view, order.choice)
+    submit = SubmitJob(order.kind, safe_name(order.package.name), size)
+    front = _Front(view, order.choice, began)
     async with open_house(
         bridge=bridge, config=order.config, role=Role.CLIENT, secret=order.secret, heard=front.heard, tap=front.tap
     ) as house:
         front.house = house
+        house.adapters.start_soon(front.feed_viewer, order.viewer_ports)
         client = Actor(CLIENT, Quest(), house.router.outbox)
         courier = Courier(order.package, output, order.config.chunk_size, house.links, house.router, view)
         house.route(_routes(client.inbox.put, courier, front))
@@ -170,7 +163,21 @@ def _made(output: Path, folders: tuple[Path, ...]) -> tuple[tuple[str, ...], tup
 
 
 def _routes(client: Route, courier: Courier, front: "_Front") -> Routes:
-    heard = (Wanted, Picked, RosterIs, Granted, Overdue, Refused, LinkLost, Trusted, Heard, Entered, EnterFailed, Drain)
+    heard = (
+        Wanted,
+        Picked,
+        RosterIs,
+        Granted,
+        Overdue,
+        StopWanted,
+        Refused,
+        LinkLost,
+        Trusted,
+        Heard,
+        Entered,
+        EnterFailed,
+        Drain,
+    )
     from_courier = (SendFailed, ResultSafe, ResultHere, ResultLost)
     return dict.fromkeys((*heard, *from_courier), (client,)) | {
         InLine: (),
@@ -186,18 +193,34 @@ class _Front:
 
     view: ClientView
     choice: Direct | Best | Ask
+    began: Callable[[], None]
     house: House | None = None
+    viewer: LossViewer | None = None
     _workers: tuple[WorkerShown, ...] = ()
     _changed: trio.Event = field(factory=trio.Event)
     _asking: bool = False
 
+    async def feed_viewer(self, ports: tuple[int, int] | None) -> None:
+        """Keep a bridge to SLEAP's LossViewer, whose Stop is heard like any other wish."""
+        if ports is None:
+            return
+        assert self.house is not None, "the bridge stands in a house"
+        house = self.house
+        async with open_lossviewer(
+            controller=ports[0], publish=ports[1], stop=lambda: house.post(StopWanted())
+        ) as self.viewer:
+            await trio.sleep_forever()
+
     async def heard(self, house: House, link: LinkId, message: Any) -> None:
         """What the worker says of the job goes straight to the view; the rest is for the Client to decide on."""
+        if self.viewer is not None:
+            self.viewer.hear(message)
         if isinstance(message, ModelStarted | Progress | LogLines):
             self.view.news(message)
             await trio.lowlevel.checkpoint()
             return
         if isinstance(message, JobStarted):
+            self.began()
             self.view.started(message.models)
         await house.router.outbox.admit(Heard(link, message))
 
@@ -211,6 +234,7 @@ class _Front:
             case OpenLink():
                 self.view.step(f"Asking {effect.peer} for a link")
             case Refused() if not isinstance(self.choice, Direct):
+                self._asking = False  # the person may choose again
                 self.view.warn(f"{effect.peer}: {effect.fault.text}")
             case Trusted() if self.house is not None:
                 path = self.house.links.path(effect.link)
@@ -238,7 +262,6 @@ class _Front:
         except RtcError as error:
             self.house.finish(Finished(error.fault))
             return
-        self._asking = False
         self.house.post(Picked(peer))
 
     async def _news(self) -> None:

@@ -5,7 +5,7 @@ adapters                the line, the links, and what the program adds; closed l
     body                waits for `Finished`
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -13,52 +13,44 @@ from typing import Any
 import trio
 from attrs import define, field
 
-from actors.actor import Actor
-from actors.discovery import DISCOVERY, Seat
 from actors.events import (
     AcceptLink,
     Answered,
-    AnswerReady,
     CloseLink,
     Distrusted,
     Drain,
-    Enter,
     Entered,
     EnterFailed,
     Finished,
-    LineDown,
-    LineUp,
     LinkLost,
     Offered,
-    OfferReady,
     OpenLink,
     Refused,
     RosterIs,
-    Say,
-    StatusIs,
     TellLink,
     Trusted,
-    TurnAway,
 )
-from actors.mailbox import Mailbox
 from actors.router import Route, Router
-from protocol.faults import Fault
+from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.signaling import Answer, Joined, Offer, Refuse, RoomCreated, ToServer, WorkerGone, WorkerShown
+from protocol.signaling import IceGiven, Joined
 from protocol.status import Role
 from protocol.trust import Secret
+from rtc.app.door import Door, Routes
 from rtc.bridge import Bridge
 from rtc.config import Config
+from rtc.ice import IcePlan
 from rtc.links import Links
-from rtc.signaling import run_line
 
-Routes = Mapping[type, tuple[Route, ...]]
+__all__ = ["House", "Routes", "open_house"]
+
 Task = Callable[..., Awaitable[None]]
 """An adapter's or actor's `run`, started with `nursery.start`."""
 
-FOR_DISCOVERY = (
-    *(Enter, LineUp, LineDown, Joined, RoomCreated, WorkerShown, WorkerGone, Offer, Answer, Refuse, Fault),
-    *(OfferReady, AnswerReady, TurnAway, StatusIs),
+
+NO_RELAY = (
+    "--relay-only needs a TURN server, and none is known: neither ice_servers in the configuration nor the signalling "
+    "server (sleap-rtc server --turn-url …) names one. Add one, or leave --relay-only out."
 )
 
 
@@ -72,6 +64,8 @@ class House:
     actors: trio.Nursery
     finished: trio.Event = field(factory=trio.Event)
     last: Finished = field(factory=Finished)
+    entered: bool = False
+    """Whether the server has ever let us in."""
 
     def post(self, event: Any) -> None:
         """Say something inside the house, as the program around it."""
@@ -88,6 +82,15 @@ class House:
         """Turn the wish to stop into an event like any other."""
         await asked.wait()
         self.post(Drain())
+
+    def check_relay(self) -> None:
+        """We are in, and know every TURN server there is: without one, `--relay-only` could never come to anything.
+
+        Said only before the first return: a server that has lost its TURN servers must not end a running job.
+        """
+        if self.links.plan.relay_only and not self.entered and not self.links.route_plan().can_relay:
+            self.finish(Finished(Fault(FaultCode.USAGE, NO_RELAY)))
+        self.entered = True
 
     def finish(self, finished: Finished) -> None:
         """The main actor has nothing left to do; its first word counts."""
@@ -109,24 +112,16 @@ async def open_house(
 ) -> AsyncGenerator[House, None]:
     """A house with the line up (or trying) and Discovery at the door; everything ends with this context."""
     router = Router({}, tap=tap)
-    discovery = Actor(DISCOVERY, Seat(), router.outbox)
-    outgoing: Mailbox[ToServer] = Mailbox()
-    links = Links(bridge, router, role, secret, _unheard, config.ice_servers, stopping=stopping)
+    door = Door(config, router)
+    plan = IcePlan(config.ice_servers, config.relay_only)
+    links = Links(bridge, router, role, secret, _unheard, plan, stopping=stopping)
     async with trio.open_nursery() as adapters, trio.open_nursery() as actors:
         house = House(router, links, adapters, actors)
         links.heard = partial(heard, house)
-        router.routes = _routes(house, discovery, outgoing)
+        router.routes = _routes(house, door)
         await adapters.start(links.run)
         await actors.start(router.run)
-        await actors.start(discovery.run)
-        line = partial(
-            run_line,
-            config.signaling_websocket,
-            heard=router.outbox.admit,
-            outgoing=outgoing,
-            timeout=config.connection_timeout,
-        )
-        adapters.start_soon(line)
+        await door.open(actors, adapters)
         yield house
         adapters.cancel_scope.cancel()
 
@@ -135,11 +130,17 @@ async def _unheard(_link: LinkId, _message: Any) -> None:
     raise AssertionError("links are heard only once the house stands")
 
 
-def _routes(house: House, discovery: Actor[Seat], outgoing: Mailbox[ToServer]) -> dict[type, tuple[Route, ...]]:
+def _routes(house: House, door: Door) -> dict[type, tuple[Route, ...]]:
     links = house.links
-    routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (discovery.inbox.put,))
-    return routes | {
-        Say: (lambda effect: outgoing.put(effect.message),),
+
+    def joined(event: Joined) -> None:
+        links.given(event)
+        house.check_relay()
+
+    at_the_door = door.routes()
+    return at_the_door | {
+        Joined: (joined, *at_the_door[Joined]),
+        IceGiven: (links.given,),
         Entered: (links.entered,),
         EnterFailed: (),
         RosterIs: (),

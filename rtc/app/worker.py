@@ -34,6 +34,7 @@ from actors.events import (
     Say,
     StartJob,
     StatusIs,
+    StopEarly,
     Submitted,
     Ticket,
     Trusted,
@@ -53,11 +54,10 @@ from rtc.bridge import Bridge
 from rtc.config import Config
 from rtc.desk import Bench, Desk
 from rtc.errors import RtcError
-from rtc.gpu import read_gpu
+from rtc.gauge import Gauge
+from rtc.gpu import GpuFacts, read_gpu
 from rtc.jobs.sleap_nn import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.version import VERSION
-from rtc.view.banner import worker_banner
-from rtc.view.text import clean
 
 log = logging.getLogger("rtc.worker")
 
@@ -81,6 +81,17 @@ class WorkerOrder:
     results: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "results")
     sleap_nn: str | None = None
     package_max: int = PACKAGE_MAX
+    gpu: GpuFacts | None = None
+    """The one that jobs get to see; without it, the one that CUDA would use."""
+    address: str | None = None
+    """The server's WebSocket address for others, where it is not the one that we use ourselves."""
+    prefix: str = ""
+    """Put before all that this worker says, where several speak in one terminal."""
+
+    @property
+    def shown_address(self) -> str:
+        """Where others find the server."""
+        return self.address or self.config.signaling_websocket
 
 
 @frozen
@@ -91,20 +102,6 @@ class WorkerReady:
     token: str = field(repr=False)
     session: SessionString
     facts: WorkerFacts
-
-
-async def serve(order: WorkerOrder, bridge: Bridge, drain: trio.Event) -> None:
-    """Run a worker in a terminal: its banner once it is in the room, and what happens, line by line."""
-
-    def say(text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {clean(text)}", flush=True)
-
-    def banner(ready: WorkerReady) -> None:
-        session = ready.session.write()
-        address = order.config.signaling_websocket
-        print(worker_banner(ready.facts, ready.room, ready.token, session, address), flush=True)
-
-    await run_worker(order, bridge=bridge, drain=drain, say=say, entered=banner)
 
 
 async def run_worker(
@@ -126,8 +123,9 @@ async def run_worker(
     sleap_nn = find_sleap_nn(order.sleap_nn)
     for folder in (order.work, order.results):
         _make_private(folder)
-    facts, gpu, accelerator = _facts(order)
-    bench = Bench(order.work, order.results, sleap_nn, accelerator, gpu, order.config.chunk_size, order.package_max)
+    gpu = order.gpu or read_gpu()
+    facts = _facts(order, gpu)
+    bench = _bench(order, gpu, sleap_nn)
     async with open_house(
         bridge=bridge,
         config=order.config,
@@ -135,13 +133,15 @@ async def run_worker(
         secret=order.secret,
         heard=_heard,
         stopping=STOPPED,
-        tap=_Narrator(say).tap,
+        tap=_Narrator(say, order.prefix).tap,
     ) as house:
         worker = Actor(WORKER, Hold(), house.router.outbox)
         desk = Desk(bench, house.links, house.router)
         house.route(_routes(worker.inbox.put, desk))
         house.route({Entered: (_once(order, facts, entered or task_status.started),)})
         await house.adapters.start(desk.run)
+        if gpu.uuid is not None:
+            await _watch_memory(house, gpu, gpu.uuid)
         await house.actors.start(worker.run)
         house.actors.start_soon(house.drain_when, drain)
         house.post(Enter(RoomPass(Role.WORKER, order.room, order.token, facts), order.config.connection_timeout))
@@ -156,6 +156,7 @@ def _routes(worker: Route, desk: Desk) -> Routes:
     return dict.fromkeys((*heard, Drain, EnterFailed), (worker,)) | {
         Prepare: (desk.prepare,),
         StartJob: (desk.start,),
+        StopEarly: (desk.stop_early,),
         Listen: (desk.listen,),
         Deliver: (desk.deliver,),
         Forget: (desk.forget,),
@@ -180,16 +181,15 @@ def _once(order: WorkerOrder, facts: WorkerFacts, started: Callable[[WorkerReady
         nonlocal told
         if not told:
             told = True
-            session = SessionString(event.room, event.token, event.peer, order.config.signaling_websocket)
+            session = SessionString(event.room, event.token, event.peer, order.shown_address)
             started(WorkerReady(event.room, event.token, session, facts))
 
     return entered
 
 
-def _facts(order: WorkerOrder) -> tuple[WorkerFacts, str | None, Accelerator]:
-    gpu = read_gpu()
+def _facts(order: WorkerOrder, gpu: GpuFacts) -> WorkerFacts:
     hostname = socket.gethostname()
-    facts = WorkerFacts(
+    return WorkerFacts(
         status=Status.AVAILABLE,
         name=order.name or hostname[:64],
         hostname=hostname,
@@ -198,8 +198,20 @@ def _facts(order: WorkerOrder) -> tuple[WorkerFacts, str | None, Accelerator]:
         sleap_nn=sleap_nn_version() or "unknown",
         cuda=gpu.cuda,
         version=VERSION,
+        free_mb=gpu.free_mb,
     )
-    return facts, gpu.uuid, "auto" if gpu.memory_mb else "cpu"
+
+
+def _bench(order: WorkerOrder, gpu: GpuFacts, sleap_nn: Path) -> Bench:
+    accelerator: Accelerator = "auto" if gpu.memory_mb else "cpu"
+    chunk = order.config.chunk_size
+    return Bench(order.work, order.results, sleap_nn, accelerator, gpu.uuid, chunk, order.package_max)
+
+
+async def _watch_memory(house: House, gpu: GpuFacts, uuid: str) -> None:
+    gauge = Gauge(lambda: read_gpu(uuid).free_mb, house.post, gpu.free_mb)
+    house.route({StatusIs: (gauge.look,)})
+    await house.adapters.start(gauge.run)
 
 
 def _make_private(folder: Path) -> None:
@@ -219,6 +231,7 @@ class _Narrator:
     """The worker's own log, told from what passes through the router."""
 
     say: Callable[[str], None]
+    prefix: str = ""
     status: Status = Status.AVAILABLE
 
     def tap(self, effect: Any) -> None:
@@ -227,8 +240,8 @@ class _Narrator:
             self.status = effect.status
         text = _sentence(effect, self.status)
         if text:
-            log.info(text)
-            self.say(text)
+            log.info("%s%s", self.prefix, text)
+            self.say(f"{self.prefix}{text}")
 
 
 def _sentence(effect: Any, status: Status) -> str | None:

@@ -8,22 +8,25 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import trio
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection, RTCSessionDescription
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from protocol.faults import Fault, FaultCode
 from rtc.bridge.description import UNREADABLE, read_print
+from rtc.bridge.gather import Gathered, gather_by
 from rtc.bridge.guard import guard
+from rtc.bridge.ladder import Ladder, climb
 from rtc.bridge.lane import DataLane
 from rtc.bridge.loop import Bridge
+from rtc.bridge.reasons import Sight, why_no_half, why_no_path
 from rtc.bridge.tuning import read_in_batches
 from rtc.errors import RtcError
-from rtc.ice import IceServer
+from rtc.ice import IcePlan
 
 T = TypeVar("T")
 
-GATHER_TIME = 15.0
-"""Seconds to collect own addresses; aioice waits up to 5 s for each STUN or TURN server."""
+GATHER_TIME = 8.0
+"""Seconds to prepare our half. Gathering takes 3 of them at most; the rest is for a machine with much else to do."""
 CLOSE_TIME = 2.0
 """Seconds a connection may take to close; with a silent TURN server aiortc alone would take more than 10."""
 HIGH, LOW = 1024 * 1024, 256 * 1024
@@ -47,9 +50,12 @@ class Peer:
     """One `RTCPeerConnection`, trio-flavoured. `offer` → `accept` on one side, `answer` on the other, then both
     `wait_open`. When the connection is over, however that came, `control` and `bulk` end."""
 
-    def __init__(self, bridge: Bridge, ice_servers: tuple[IceServer, ...] = ()) -> None:
+    def __init__(self, bridge: Bridge, plan: IcePlan = IcePlan()) -> None:  # noqa: B008 (frozen)
         self._bridge = bridge
-        self._ice_servers = ice_servers
+        self._plan = plan
+        self._gathered = Gathered()
+        self._ladder: Ladder | None = None
+        self._met = False
         self._context = bridge.adopt(self)
         self._control = DataLane(self, str, room=CONTROL_ROOM, high=CONTROL_HIGH, low=CONTROL_LOW)
         self._bulk = DataLane(self, bytes, room=BULK_ROOM, high=HIGH, low=LOW)
@@ -97,14 +103,13 @@ class Peer:
         Raises:
             RtcError: LINK_FAILED.
         """
+        before = trio.current_time()
         with trio.move_on_after(timeout):
             await self._settled.wait()
+        if self.fault is not None and self.fault.code is not FaultCode.LINK_LOST:
+            raise RtcError.of(self.fault)
         if self.over or not self._settled.is_set():
-            raise RtcError(
-                FaultCode.LINK_FAILED,
-                "No path to the other side was found. Check that both machines may send UDP to each other, "
-                "or configure a TURN server.",
-            )
+            raise RtcError(FaultCode.LINK_FAILED, why_no_path(self._sight(trio.current_time() - before)))
         if self._seen_print != self._promised_print:
             raise RtcError(FaultCode.LINK_FAILED, "The other side's certificate is not the one it announced.")
 
@@ -233,17 +238,44 @@ class Peer:
             self._bridge.spawn(self._pc.close)
 
     def _build(self) -> RTCPeerConnection:
-        servers = [RTCIceServer(s.urls, s.username, s.credential) for s in self._ice_servers]
-        pc = self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        policy = RTCIceTransportPolicy.RELAY if self._plan.relay_only else RTCIceTransportPolicy.ALL
+        # no servers here: aiortc would know only the first ones, and ask one of its own choice if the list were missing
+        pc = self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[], iceTransportPolicy=policy))
         pc.on("connectionstatechange", lambda: self.fail() if pc.connectionState in ("failed", "closed") else None)
+        pc.on("iceconnectionstatechange", self._note_ice)
         self._control.attach(pc.createDataChannel("control", negotiated=True, id=0))
         self._bulk.attach(pc.createDataChannel("bulk", negotiated=True, id=1))
         guard(pc, lambda: self.fail(FaultCode.BAD_MESSAGE))
+        connection = self._dtls().transport._connection
+        self._gathered = gather_by(connection, self._plan)
+        self._ladder = climb(connection)
         return pc
+
+    def _note_ice(self) -> None:
+        self._met = self._met or (self._pc is not None and self._pc.iceConnectionState == "completed")
+
+    def _sight(self, seconds: float = 0.0) -> Sight:
+        """What ICE has seen so far."""
+        connection = self._dtls().transport._connection
+        return Sight(
+            gathered=self._gathered,
+            relay_only=self._plan.relay_only,
+            candidates=len(connection.local_candidates),
+            theirs=len(connection.remote_candidates),
+            heard=self._ladder is not None and self._ladder.heard,
+            nominated=self._met,
+            seconds=seconds,
+        )
+
+    def _check_half(self) -> None:
+        reason = why_no_half(self._sight())
+        if reason is not None:
+            raise RtcError(FaultCode.LINK_FAILED, reason)
 
     async def _make_offer(self) -> str:
         pc = self._build()
         await pc.setLocalDescription(await pc.createOffer())
+        self._check_half()
         return pc.localDescription.sdp
 
     async def _make_answer(self, offer: str) -> str:
@@ -251,6 +283,7 @@ class Peer:
         pc = self._build()
         await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await pc.setLocalDescription(await pc.createAnswer())
+        self._check_half()
         return pc.localDescription.sdp
 
     async def _take_answer(self, answer: str) -> None:
@@ -273,9 +306,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def open_peer(bridge: Bridge, ice_servers: tuple[IceServer, ...] = ()) -> AsyncGenerator[Peer, None]:
+async def open_peer(bridge: Bridge, plan: IcePlan = IcePlan()) -> AsyncGenerator[Peer, None]:  # noqa: B008 (frozen)
     """A peer that is closed at the end of this context."""
-    peer = Peer(bridge, ice_servers)
+    peer = Peer(bridge, plan)
     try:
         yield peer
     finally:

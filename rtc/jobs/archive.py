@@ -39,8 +39,17 @@ DISK_SPARE = 1.2
 BLOCK = 1024 * 1024
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])( *\..*)?", re.IGNORECASE)
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError, UnicodeError)
-"""What `zipfile` raises on damaged, cut or foreign archives."""
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+"""What `zipfile` raises on damaged, cut or foreign archives; the last two are offsets that no file can have."""
 _ZIP64 = 0xFFFFFFFF
 
 
@@ -67,7 +76,15 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             with zipfile.ZipFile(file) as archive:
                 yield archive
         except _DAMAGE:
-            raise bad(f"{path.name} is not a zip archive, or is damaged. Export or send it again.") from None
+            raise _damaged(path) from None
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the system's own word for an offset that no file can have
+                raise _damaged(path) from None
+            raise
+
+
+def _damaged(path: Path) -> RtcError:
+    return bad(f"{path.name} is not a zip archive, or is damaged. Export or send it again.")
 
 
 def _directory_size(file: BinaryIO) -> int:

@@ -6,11 +6,11 @@ Two writings exist: sleap-nn's YAML (SLEAP ≥ 1.5) and SLEAP ≤ 1.4's JSON, wh
 import json
 from typing import Any
 
-import yaml
 from attrs import frozen
 
 from rtc.jobs.archive import bad
 from rtc.jobs.overrides import leaves
+from rtc.jobs.safe_yaml import safe_yaml
 
 _PATHS = (
     ("data_config", "train_labels_path"),
@@ -54,13 +54,17 @@ def read_config(name: str, text: str) -> ModelConfig:
 
 
 def _parse(name: str, text: str, legacy: bool) -> dict[str, Any]:
-    try:
-        tree = json.loads(text) if legacy else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise bad(f"{name} cannot be read: it is no valid {'JSON' if legacy else 'YAML'}. Export it again.") from None
+    tree = _parse_json(name, text) if legacy else safe_yaml(name, text)
     if not isinstance(tree, dict):
         raise bad(f"{name} is no training configuration. Export the package again.")
     return tree
+
+
+def _parse_json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise bad(f"{name} cannot be read: it is no valid JSON. Export it again.") from None
 
 
 def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:

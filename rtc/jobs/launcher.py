@@ -70,6 +70,7 @@ class _Bench:
     log: JobLog
     emit: Emit
     switch: StopSwitch
+    inherit: tuple[int, ...]
 
 
 async def run_job(
@@ -82,18 +83,25 @@ async def run_job(
     gpu: str | None,
     emit: Emit,
     switch: StopSwitch | None = None,
+    inherit: tuple[int, ...] = (),
 ) -> JobResult:
     """Train all models of an unpacked package in `folder`; the next begins only when the one before is there.
 
     `emit` must never wait. On cancellation every process of the job is ended before this returns. A job that fails is
-    a result, not an exception.
+    a result, not an exception. `inherit`: descriptors that stay open in the job's processes.
     """
     if (folder / LOG_NAME).is_dir():  # the package's own doing
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
-    log = JobLog(job, folder / LOG_NAME, emit)
     try:
         environment = clean_environment(_temporary(folder), gpu)
-        bench = _Bench(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, switch or StopSwitch())
+        log = JobLog(job, folder / LOG_NAME, emit)
+    except OSError as error:
+        text = f"The worker could not make the job's own files ({error.strerror}). Tell its owner: is its disk full?"
+        return JobResult(Outcome.FAILED, text)
+    switch = switch or StopSwitch()
+    root = folder / plan.root
+    try:
+        bench = _Bench(job, root, sleap_nn, accelerator, environment, log, emit, switch, inherit)
         emit(JobStarted(job, tuple(step.name for step in plan.steps)))
         async with open_monitor() as monitor:
             return await _train_all(bench, monitor, plan.steps)
@@ -147,7 +155,9 @@ async def _train(bench: _Bench, monitor: Monitor, index: int, step: TrainStep) -
 
 async def _run(bench: _Bench, command: list[str]) -> int:
     bench.log.note(f"$ {show_command(command)}")
-    run = partial(run_group, folder=bench.folder, environment=bench.environment, read=bench.log.follow)
+    run = partial(
+        run_group, folder=bench.folder, environment=bench.environment, read=bench.log.follow, inherit=bench.inherit
+    )
     try:
         return await run(command)
     except OSError as error:

@@ -3,7 +3,8 @@
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,7 @@ import trio
 
 from protocol.ids import JobId
 from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, LogLines
+from protocol.wire import FRAME_MAX, encode
 
 FLUSH_TIME = 0.25
 """Seconds a line may wait for company."""
@@ -55,23 +57,46 @@ def _for_people(line: str) -> str:
     return _PATH.sub(r"\1", line)[:REASON_MAX]
 
 
+def _parcels(job: JobId, lines: list[str]) -> Iterator[tuple[str, ...]]:
+    """Lines in messages that fit into a frame. A line that is not ASCII takes up to twelve bytes per character."""
+    parcel: list[str] = []
+    room = FRAME_MAX
+    for line in lines:
+        size = len(encode(LogLines(job, (line,))))  # alone it is longer than as one of several
+        if parcel and (size > room or len(parcel) == LOG_LINES_MAX):
+            yield tuple(parcel)
+            parcel, room = [], FRAME_MAX
+        parcel.append(line)
+        room -= size
+    if parcel:
+        yield tuple(parcel)
+
+
 class JobLog:
-    """Takes what all trainers of a job print, one after the other."""
+    """Takes what all trainers of a job print, one after the other.
+
+    The file is a comfort and no condition: at its first error (a full disk) it ends, which is said once, and the job
+    goes on.
+
+    Raises:
+        OSError: there can be no file at all.
+    """
 
     def __init__(self, job: JobId, path: Path, emit: Callable[[LogLines], None]) -> None:
         self._job = job
         self._emit = emit
-        self._file: BinaryIO = path.open("ab")
+        self._file: BinaryIO | None = path.open("ab")
         path.chmod(0o600)
-        self._room = LOG_MAX - self._file.tell()
+        self._room = max(0, LOG_MAX - self._file.tell())
         self._lines: list[str] = []
         self._left_out = 0
         self.tail: deque[str] = deque(maxlen=TAIL)
 
     def close(self) -> None:
         """Tell what is left, and close the file."""
+        self._write(lambda file: file.close())
+        self._file = None
         self.flush()
-        self._file.close()
 
     def note(self, text: str) -> None:
         """A line of our own."""
@@ -102,17 +127,29 @@ class JobLog:
 
     def flush(self) -> None:
         """Pass on what waits."""
+        self._write(lambda file: file.flush())
         if self._left_out:
             self._lines.append(f"({self._left_out} more lines are in job.log)")
             self._left_out = 0
-        for start in range(0, len(self._lines), LOG_LINES_MAX):
-            self._emit(LogLines(self._job, tuple(self._lines[start : start + LOG_LINES_MAX])))
+        for lines in _parcels(self._job, self._lines):
+            self._emit(LogLines(self._job, lines))
         self._lines.clear()
-        self._file.flush()
 
     def _keep(self, block: bytes) -> None:
-        self._file.write(block[: self._room])
+        self._write(lambda file: file.write(block[: self._room]))
         self._room -= min(self._room, len(block))
+
+    def _write(self, act: Callable[[BinaryIO], object]) -> None:
+        """Do this to the file, as long as there is one."""
+        if self._file is None:
+            return
+        try:
+            act(self._file)
+        except OSError as error:
+            with suppress(OSError):  # what it still holds cannot be written either; the descriptor is given back
+                self._file.close()
+            self._file = None
+            self._lines.append(f"(job.log ends here: {error.strerror}; the job goes on)")
 
     def _split(self, data: bytes) -> bytes:
         """Add all whole lines; a progress bar's `\\r` ends one too. What follows the last end is given back."""

@@ -10,19 +10,20 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-import yaml
 from attrs import frozen
 
 from protocol.jobs import MODELS_MAX, JobKind
 from rtc.jobs.archive import bad, members, open_zip
 from rtc.jobs.config import ModelConfig, read_config
 from rtc.jobs.overrides import Override, leaves
+from rtc.jobs.safe_yaml import safe_yaml
 from rtc.jobs.script import LABELS_KEY, read_script
 
 TEXT_MAX = 2**20
 """Bytes of a configuration or script; real ones have 5 kB."""
 JOBS, SCRIPT = "jobs.yaml", "train-script.sh"
 NAME_LENGTH = 100
+"""Bytes of UTF-8 in a name of ours: file systems end at 255, and a hundred names must fit into one `JobStarted`."""
 
 
 @frozen
@@ -152,10 +153,7 @@ def _text(name: str, data: bytes) -> str:
 
 
 def _from_jobs(text: str) -> tuple[_Wish, ...]:
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise bad("The package's jobs.yaml cannot be read: it is no valid YAML. Export it again.") from None
+    tree = safe_yaml("The package's jobs.yaml", text)
     entries = tree.get("training") if isinstance(tree, dict) else None
     if entries is None:
         entries = []
@@ -224,4 +222,5 @@ def _run_path(wished: str, names: frozenset[str], taken: frozenset[str]) -> str:
 
 def _plain(name: str, otherwise: str) -> str:
     """A name that any file system, shell and terminal shows as it is."""
-    return re.sub(r"[^\w.=+@ ()-]", "_", name)[:NAME_LENGTH].strip(" .-") or otherwise
+    plain = re.sub(r"[^\w.=+@ ()-]", "_", name).encode()[:NAME_LENGTH].decode(errors="ignore")
+    return plain.strip(" .-") or otherwise

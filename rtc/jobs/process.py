@@ -18,11 +18,18 @@ DRAIN_TIME = 2.0
 Reader = Callable[[trio.abc.ReceiveStream], Awaitable[None]]
 
 
-async def run_group(command: list[str], *, folder: Path, environment: Mapping[str, str], read: Reader) -> int:
+async def run_group(
+    command: list[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    read: Reader,
+    inherit: tuple[int, ...] = (),
+) -> int:
     """Run a program to its end and return its status (negative: the signal that ended it).
 
     `read` gets stdout and stderr as one stream. On cancellation the whole group is ended, first kindly; when this
-    returns or raises, nothing of it runs any more.
+    returns or raises, nothing of it runs any more. `inherit`: descriptors that stay open in it.
 
     Raises:
         OSError: the program could not be started.
@@ -35,6 +42,7 @@ async def run_group(command: list[str], *, folder: Path, environment: Mapping[st
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=inherit,
     )
     output = process.stdout
     assert output is not None

@@ -9,6 +9,7 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -98,15 +99,39 @@ def _add(target: zipfile.ZipFile, name: str, path: Path, check: Callable[[], Non
 def choose_output(package: Path, output: Path | None) -> Path:
     """The folder for a package's results: the one asked for, else one named after the package in the current folder.
 
+    Its path is absolute, and it can be written as far as can be told now: an error would come only after the training.
+
     Raises:
-        RtcError: USAGE: the one asked for already holds something.
+        RtcError: USAGE: the one asked for already holds something, or it cannot be made.
     """
-    if output is not None:
-        if output.is_dir() and not any(output.iterdir()):
-            return output
-        if output.exists() or output.is_symlink():
-            raise RtcError(FaultCode.USAGE, f"The output folder {output.name} is not empty. Name another one.")
-        return output
+    try:
+        chosen = _beside_cwd(package) if output is None else _asked_for(output)
+        _check_writable(chosen)
+    except (OSError, RuntimeError):  # a name too long; links in a circle are a RuntimeError before Python 3.13
+        shown = output.name if output is not None else "for the results"
+        raise RtcError(FaultCode.USAGE, f"The output folder {shown} cannot be made there. Name another one.") from None
+    return chosen
+
+
+def _asked_for(output: Path) -> Path:
+    dangling = output.is_symlink() and not output.exists()
+    chosen = output.resolve()  # absolute, so that `.` has a name and a parent
+    if dangling or (chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir()))):
+        raise RtcError(FaultCode.USAGE, f"The output folder {chosen.name} is not empty. Name another one.")
+    return chosen
+
+
+def _check_writable(chosen: Path) -> None:
+    """The folder, or where it will be made; and its parent, where the archive lies until it is unpacked."""
+    there = next(folder for folder in chosen.parents if folder.exists())
+    if not there.is_dir():
+        raise RtcError(FaultCode.USAGE, f"{there.name} is a file, so {chosen.name} cannot be made in it. Name another.")
+    for folder in (chosen, there):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise RtcError(FaultCode.USAGE, f"The folder {folder.name} cannot be written. Name another with --output.")
+
+
+def _beside_cwd(package: Path) -> Path:
     name = re.sub(r"(\.(zip|training_job|slp|pkg))+$", "", package.name, flags=re.IGNORECASE).strip(". ") or "results"
     candidate, count = Path.cwd() / name, 2
     while candidate.exists() or candidate.is_symlink():
@@ -120,8 +145,10 @@ async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
     Raises:
         RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` was filled meanwhile.
     """
-    # beside the output, so that the last step is one rename; not mkdtemp, whose folders nobody else may read
-    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    # Beside the output, so that the last step is one rename; not mkdtemp, whose folders nobody else may read. A folder
+    # that is there already stays what it is, for it may be somebody's current one, or a mounted disk.
+    place = output if output.is_dir() else output.parent
+    temporary = place / f".sleap-rtc-{secrets.token_hex(4)}"
     try:
         await unpack(archive, temporary)
         return await trio.to_thread.run_sync(_put_in_place, temporary, output)
@@ -132,9 +159,10 @@ async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
 
 def _put_in_place(temporary: Path, output: Path) -> tuple[Path, ...]:
     try:
-        if output.is_dir():
-            output.rmdir()  # an empty one may be there; Windows would not rename over it
-        temporary.rename(output)
+        if temporary.parent == output:
+            _fill(output, temporary)
+        else:
+            temporary.rename(output)
     except OSError:
         raise RtcError(
             FaultCode.USAGE, f"The output folder {output.name} could not be written. Name another."
@@ -143,15 +171,30 @@ def _put_in_place(temporary: Path, output: Path) -> tuple[Path, ...]:
     return tuple(path.parent.relative_to(output) for path in found)
 
 
+def _fill(output: Path, temporary: Path) -> None:
+    """Move everything up into the output, or nothing."""
+    if any(path != temporary for path in output.iterdir()):
+        raise FileExistsError
+    moved: list[Path] = []
+    try:
+        for path in sorted(temporary.iterdir()):
+            moved.append(path.rename(output / path.name))
+    except OSError:
+        for path in moved:
+            path.rename(temporary / path.name)
+        raise
+
+
 def final_losses(output: Path) -> tuple[ModelLosses, ...]:
     """Where each model's training ended, read from the training_log.csv files below a folder."""
     logs = sorted(output.rglob("training_log.csv"))
-    return tuple(_losses(path) for path in logs if path.stat().st_size <= LOG_MAX)
+    return tuple(_losses(path) for path in logs if path.is_file() and path.stat().st_size <= LOG_MAX)
 
 
 def _losses(path: Path) -> ModelLosses:
     epochs, train, val = 0, None, None
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    # a cell longer than any number ends what can be read; what came before it holds
+    with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
         for row in csv.DictReader(file):
             epochs += 1
             train = _number(row, "train/loss", "train_loss", otherwise=train)

@@ -15,12 +15,14 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.errors import RtcError
 from rtc.server.api import Api, serve_api
+from rtc.server.ice import IceGift
 from rtc.server.limits import Limits
 from rtc.server.signaling import Signaling
 from rtc.server.store import open_store
 
 WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - these are names of it, not a choice
 BACKLOG = 128
+NOTHING = IceGift()
 
 
 @frozen
@@ -81,12 +83,16 @@ def _why_not(error: Exception, host: str, port: int, option: str) -> str:
 
 
 @asynccontextmanager
-async def open_server(*, host: str, ws_port: int, http_port: int, data: Path) -> AsyncIterator[Server]:
-    """A whole server, listening when this yields and stopped politely when the block ends.
+async def open_server(
+    *, host: str, ws_port: int, http_port: int, data: Path, gift: IceGift = NOTHING
+) -> AsyncIterator[Server]:
+    """A whole server, listening when this yields and stopped politely when the block ends. `gift`: what every peer is
+    told of STUN and TURN servers.
 
     Raises:
         RtcError: a port or the data folder cannot be used.
     """
+    failure: RtcError | None = None
     with (
         closing(await _bind(host, ws_port, "--ws-port")) as ws,
         closing(await _bind(host, http_port, "--http-port")) as http,
@@ -95,7 +101,7 @@ async def open_server(*, host: str, ws_port: int, http_port: int, data: Path) ->
         server = Server(shown, ws.getsockname()[1], http.getsockname()[1])
         async with open_store(data) as store, trio.open_nursery() as nursery:
             limits = Limits()
-            signaling = Signaling(store, limits)
+            signaling = Signaling(store, limits, gift)
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(ws))
             await nursery.start(signaling.run, [listener])
             stopping = trio.Event()
@@ -103,6 +109,10 @@ async def open_server(*, host: str, ws_port: int, http_port: int, data: Path) ->
             await nursery.start(serve_api, app, http.detach(), stopping.wait)
             try:
                 yield server
+            except RtcError as error:
+                failure = error  # raised again outside, as itself and not in a group
             finally:
                 signaling.stop()
                 stopping.set()
+    if failure is not None:
+        raise failure

@@ -50,7 +50,8 @@ SENTENCES = {
     413: f"The request is too long; at most {BODY_MAX} bytes are read.",
 }
 
-Workers = Callable[[RoomId], tuple[WorkerShown, ...]]
+Workers = Callable[[RoomId, float], tuple[WorkerShown, ...]]
+"""Who is in a room at this time of trio's clock."""
 
 
 def our_version() -> str:
@@ -103,7 +104,8 @@ class Api:
         if info is None:
             self._limits.guesses.take(who, trio.current_time())
             raise HTTPException(404, NO_ROOM)
-        workers = [{"peer": shown.peer, **_plain(shown.facts)} for shown in self._workers(room)]
+        present = self._workers(room, trio.current_time())
+        workers = [{"peer": shown.peer, "seconds": shown.seconds, **_plain(shown.facts)} for shown in present]
         return JSONResponse({"room_id": info.room, "name": info.name, "created": info.created, "workers": workers})
 
     async def _opened(self, room: RoomId, token: str) -> RoomInfo | None:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Protocol
 
 import trio
+from attrs import evolve
 from trio_websocket import WebSocketConnection, wrap_server_stream
 
 from actors.mailbox import Overrun
@@ -21,9 +22,21 @@ from actors.rooms import Order, Orders, Post, RoomBook, SocketId, turn_away
 from protocol import PROTOCOL_VERSION
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
-from protocol.signaling import Announce, CreateRoom, Join, Leave, RoomCreated, StandDown, ToServer, Wait
+from protocol.signaling import (
+    Announce,
+    CreateRoom,
+    IceGiven,
+    Join,
+    Joined,
+    Leave,
+    RoomCreated,
+    StandDown,
+    ToServer,
+    Wait,
+)
 from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
 from rtc.errors import RtcError
+from rtc.server.ice import LIFE_TIME, IceGift
 from rtc.server.limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
 from rtc.server.sockets import Socket
 from rtc.websocket import ENDINGS, GOING_AWAY, NORMAL, Pulse, close
@@ -48,10 +61,11 @@ class Doors(Protocol):
 class Signaling:
     """All sockets of one server."""
 
-    def __init__(self, doors: Doors, limits: Limits) -> None:
+    def __init__(self, doors: Doors, limits: Limits, gift: IceGift = IceGift()) -> None:  # noqa: B008 (frozen)
         self.book = RoomBook()
         self._doors = doors
         self._limits = limits
+        self._gift = gift
         self._sockets: dict[SocketId, Socket] = {}
         self._numbers = map(SocketId, itertools.count(1))
         self._stopping = trio.Event()
@@ -71,6 +85,7 @@ class Signaling:
             async with trio.open_nursery() as accepting:
                 serve = partial(trio.serve_listeners, self._accept, list(listeners), handler_nursery=connections)
                 await accepting.start(serve)
+                accepting.start_soon(self._renew_gifts)
                 task_status.started()
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
@@ -103,6 +118,21 @@ class Signaling:
         finally:
             socket.outbox.close()  # whoever waits to put something in there goes on
             del self._sockets[socket.id]
+
+    async def _renew_gifts(self) -> None:
+        """Nobody's TURN credentials get old, however long the line holds; the first come with the welcome."""
+        while self._gift.turn:
+            await trio.sleep(LIFE_TIME / 2)
+            for socket in tuple(self._sockets.values()):
+                seat = self.book.seat_of(socket.id)
+                if seat is not None:
+                    self._obey((Post(socket.id, IceGiven(self._gift.for_peer(seat.peer))),))
+
+    def _with_gift(self, order: Order) -> Order:
+        """The welcome, with the servers that help its peer to reach others."""
+        if isinstance(order, Post) and isinstance(order.message, Joined):
+            return evolve(order, message=evolve(order.message, ice=self._gift.for_peer(order.message.peer)))
+        return order
 
     def _waiting(self, who: str) -> int:
         return sum(s.origin == who and self.book.seat_of(s.id) is None for s in self._sockets.values())
@@ -173,7 +203,7 @@ class Signaling:
                 socket.finish()
                 self._obey(self.book.leave(socket.id))
             case Announce():
-                self._obey(self.book.announce(socket.id, message.facts))
+                self._obey(self.book.announce(socket.id, message.facts, trio.current_time()))
             case Wait():
                 self._obey(self.book.wait(socket.id, message))
             case StandDown():
@@ -205,7 +235,9 @@ class Signaling:
             )
         peer = message.peer if known and message.peer is not None else self._new_name(message)
         resume = self._doors.resume(message.room, peer)
-        self._obey(self.book.enter(socket.id, message.room, peer, message.role, message.facts, resume))
+        now = trio.current_time()
+        orders = self.book.enter(socket.id, message.room, peer, message.role, message.facts, resume, now)
+        self._obey(tuple(map(self._with_gift, orders)))
         log.info("socket %d joins %s as %s", socket.id, message.room, peer)
 
     def _is_known(self, message: Join) -> bool:

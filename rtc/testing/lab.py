@@ -18,7 +18,8 @@ from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
 from rtc.bridge import Bridge
 from rtc.config import Config, load_config
 from rtc.errors import RtcError
-from rtc.server import Server, open_server
+from rtc.server import NOTHING, Server, open_server
+from rtc.server.ice import IceGift
 from rtc.testing.stand_in import install_stand_in
 from rtc.view.base import Changed, Losses, News, Workers
 
@@ -214,11 +215,13 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(bridge: Bridge, folder: Path, **settings: Any) -> AsyncGenerator[Lab, None]:
+async def open_lab(
+    bridge: Bridge, folder: Path, *, gift: IceGift = NOTHING, **settings: Any
+) -> AsyncGenerator[Lab, None]:
     """A server on free ports, and a nursery for workers; all of it ends with this context."""
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, home=folder)
     async with (
-        open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server") as server,
+        open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server", gift=gift) as server,
         trio.open_nursery() as nursery,
     ):
         config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url, **settings)

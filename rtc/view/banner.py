@@ -4,11 +4,14 @@ Rule of the room: a string that people copy stands on a line of its own or at it
 """
 
 import shlex
+from collections.abc import Sequence
 
 from protocol.ids import RoomId
 from protocol.status import WorkerFacts
 from rtc.config import DEFAULT_SERVERS
 from rtc.view.text import clean
+
+TRAIN = "sleap-rtc client-train"
 
 
 def worker_banner(facts: WorkerFacts, room: RoomId, token: str, session_string: str, server: str) -> str:
@@ -21,36 +24,59 @@ def worker_banner(facts: WorkerFacts, room: RoomId, token: str, session_string: 
         session_string: leads one client to this worker; it carries the server's address where that is needed.
         server: WebSocket address; said in the commands unless it is where everybody looks anyway.
     """
-    where = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
-    door = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
-    train = "sleap-rtc client-train"
     return "\n".join(
         (
             f"Worker {clean(facts.name)} is ready.",
             "",
             f"  GPU       {_gpu(facts)}",
-            f"  hostname  {clean(facts.hostname)}",
-            f"  sleap-nn  {clean(facts.sleap_nn)}",
-            f"  server    {clean(server)}",
-            f"  room      {clean(room)}",
-            f"  token     {clean(token)}",
+            *_place(facts, room, token, server),
             "",
             "Session string, for a direct connection to this worker:",
             "",
             f"{session_string}",
             "",
-            f"  {train} --session-string {shlex.quote(session_string)} --pkg-path package.zip",
+            f"  {TRAIN} --session-string {shlex.quote(session_string)} --pkg-path package.zip",
             "",
-            "Room id and token, for clients that take any free worker of this room:",
-            "",
-            f"  {train} {door} --auto-select --pkg-path package.zip{where}",
-            "",
-            "The same, for more workers to join it:",
-            "",
-            f"  sleap-rtc worker {door}{where}",
-            "",
-            "Whoever has these may send jobs here: hand them out like a password. Press Ctrl-C to stop.",
+            *_doors(room, token, server),
         )
+    )
+
+
+def fleet_banner(workers: Sequence[tuple[WorkerFacts, str]], room: RoomId, token: str, server: str) -> str:
+    """The same for several workers of one process; each comes with its own session string."""
+    lines = [f"{len(workers)} workers are ready, one for each GPU.", ""]
+    lines += [*_place(workers[0][0], room, token, server), ""]
+    lines += ["Session strings, each for a direct connection to one worker:", ""]
+    for facts, session_string in workers:
+        lines += [f"  {clean(facts.name)}: {_gpu(facts)}", "", session_string, ""]
+    lines += [f"  {TRAIN} --pkg-path package.zip --session-string SESSION_STRING", ""]
+    return "\n".join((*lines, *_doors(room, token, server)))
+
+
+def _place(facts: WorkerFacts, room: RoomId, token: str, server: str) -> tuple[str, ...]:
+    return (
+        f"  hostname  {clean(facts.hostname)}",
+        f"  sleap-nn  {clean(facts.sleap_nn)}",
+        f"  server    {clean(server)}",
+        f"  room      {clean(room)}",
+        f"  token     {clean(token)}",
+    )
+
+
+def _doors(room: RoomId, token: str, server: str) -> tuple[str, ...]:
+    """The ways into the room for everybody else."""
+    where = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
+    door = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
+    return (
+        "Room id and token, for clients that take any free worker of this room:",
+        "",
+        f"  {TRAIN} {door} --auto-select --pkg-path package.zip{where}",
+        "",
+        "The same, for more workers to join it:",
+        "",
+        f"  sleap-rtc worker {door}{where}",
+        "",
+        "Whoever has these may send jobs here: hand them out like a password. Press Ctrl-C to stop.",
     )
 
 

@@ -6,42 +6,33 @@ from typing import IO
 
 import trio
 from attrs import define, field
-from rich.cells import cell_len
 
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
 from protocol.signaling import WorkerShown
 from rtc.errors import RtcError
 from rtc.view.base import Changed, Workers
-from rtc.view.text import clean, fit
+from rtc.view.roster import NARROW, columns, memory
+from rtc.view.text import clean
 
 PROMPT = "Number, r to refresh, q to leave: "
 LINE_MAX = 4096
 """Bytes of one answer; also what a terminal gives at most in its line mode."""
-GPU_LEAST, HOST_LEAST = 16, 8
-"""Cells that these columns keep however narrow the terminal is."""
+HEAD = ("", "worker", "GPU", "memory", "status", "name", "hostname")
 
 
 def listing(workers: Sequence[WorkerShown], width: int) -> str:
-    """The numbered list, one worker a line, in `width` cells where that is possible. Peer ids are never cut."""
+    """The numbered list, one worker a line, in `width` cells where that is possible. Worker ids are never cut."""
     if not workers:
         return "No worker is available in this room now. It is listed as soon as one is.\n"
-    head = ("", "worker", "GPU", "memory", "status", "hostname")
-    rows = [head, *(_row(number, worker) for number, worker in enumerate(workers, 1))]
-    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(head))]
-    excess = sum(widths) + 2 * len(widths) - width
-    for column, least in ((5, HOST_LEAST), (2, GPU_LEAST)):
-        cut = min(max(0, excess), max(0, widths[column] - least))
-        widths[column] -= cut
-        excess -= cut
-    lines = ("  ".join(fit(cell, cells) for cell, cells in zip(row, widths, strict=True)) for row in rows)
-    return "".join(f"  {line.rstrip()}\n" for line in lines)
+    lines = columns([HEAD, *(_row(number, worker) for number, worker in enumerate(workers, 1))], width - 2, NARROW)
+    return "".join(f"  {line}\n" for line in lines)
 
 
 def _row(number: int, worker: WorkerShown) -> tuple[str, ...]:
     facts = worker.facts
-    memory = f"{facts.memory_mb} MB"
-    return (str(number), clean(worker.peer), clean(facts.gpu), memory, facts.status.value, clean(facts.hostname))
+    names = clean(facts.name), clean(facts.hostname)
+    return (str(number), clean(worker.peer), clean(facts.gpu), memory(facts), facts.status.value, *names)
 
 
 @define

@@ -1,0 +1,139 @@
+"""Looks once who works in a room, as a client would, and leaves."""
+
+import io
+import sys
+from functools import partial
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+
+from actors.events import (
+    Answered,
+    Enter,
+    Entered,
+    EnterFailed,
+    LineDown,
+    Offered,
+    Refused,
+    RoomPass,
+    RosterIs,
+    Say,
+)
+from actors.router import Router
+from protocol.faults import Fault, FaultCode
+from protocol.ids import RoomId
+from protocol.signaling import Granted, IceGiven, InLine, Leave, WorkerShown
+from protocol.status import Role
+from rtc.app.door import Door
+from rtc.app.root import heed_signals, run_root
+from rtc.config import Config
+from rtc.errors import ExitCode, RtcError
+from rtc.view.roster import as_table, json_text, table_width
+
+
+@frozen
+class LookOrder:
+    """What somebody who looks into a room may say."""
+
+    config: Config
+    room: RoomId
+    token: str = field(repr=False)
+    json: bool = False
+
+
+def look(order: LookOrder, *, secrets: tuple[str | None, ...] = ()) -> int:
+    """Print the room's workers; returns the exit code."""
+    return run_root("client", partial(_supervise, order), secrets=(order.token, *secrets))
+
+
+async def _supervise(order: LookOrder) -> int:
+    """The program, and signals beside it: any one ends it."""
+    interrupted = trio.Event()
+    failure: RtcError | None = None
+    code = ExitCode.INTERRUPTED
+    async with trio.open_nursery() as nursery:
+        await nursery.start(heed_signals, interrupted, nursery.cancel_scope)
+        nursery.start_soon(_cancel_when, interrupted, nursery.cancel_scope)
+        try:
+            workers = await list_workers(order.config, order.room, order.token)
+            _show(workers, as_json=order.json)
+            code = ExitCode.DONE
+        except RtcError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return code
+
+
+def _show(workers: tuple[WorkerShown, ...], *, as_json: bool) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a name is no reason to fail
+    sys.stdout.write(json_text(workers) if as_json else as_table(workers, table_width(sys.stdout)))
+
+
+async def _cancel_when(asked: trio.Event, scope: trio.CancelScope) -> None:
+    await asked.wait()
+    scope.cancel()
+
+
+@define
+class _Look:
+    """What was seen so far."""
+
+    door: Door
+    workers: tuple[WorkerShown, ...] = ()
+    fault: Fault | None = None
+    inside: bool = False
+    done: trio.Event = field(factory=trio.Event)
+
+    def entered(self, _event: Entered) -> None:
+        """Ask to leave at once: a long list comes in parts, and the server closes the line after the last of them."""
+        self.inside = True
+        self.door.say(Say(Leave()))
+
+    def shut_out(self, event: EnterFailed) -> None:
+        """The room stays shut."""
+        self.fault = event.fault
+        self.done.set()
+
+    def roster(self, event: RosterIs) -> None:
+        """More of the list."""
+        self.workers = event.workers
+
+    def line_down(self, _event: LineDown) -> None:
+        """All has been said; before we were in, it is Discovery that decides how long to try."""
+        if self.inside:
+            self.done.set()
+
+
+async def list_workers(config: Config, room: RoomId, token: str) -> tuple[WorkerShown, ...]:
+    """The workers of a room, most GPU memory first.
+
+    Raises:
+        RtcError: ROOM_DENIED, ROOM_FULL, VERSION or SERVER_LOST.
+    """
+    router = Router({})
+    seen = _Look(Door(config, router))
+    async with trio.open_nursery() as nursery:
+        router.routes = _routes(seen)
+        await nursery.start(router.run)
+        await seen.door.open(nursery, nursery)
+        router.outbox.put(Enter(RoomPass(Role.CLIENT, room, token), config.connection_timeout))
+        with trio.move_on_after(2 * config.connection_timeout):  # to get in, and to hear the list to its end
+            await seen.done.wait()
+        nursery.cancel_scope.cancel()
+    if seen.fault is not None:
+        raise RtcError.of(seen.fault)
+    if not seen.done.is_set():
+        raise RtcError(FaultCode.SERVER_LOST, "The server did not tell the room's list to its end. Try again.")
+    return seen.workers
+
+
+def _routes(seen: _Look) -> dict[type, Any]:
+    """Nothing that comes from outside may find no taker, whatever we asked for."""
+    unasked: tuple[type, ...] = (Offered, Answered, Refused, Granted, InLine, IceGiven)
+    routes = dict.fromkeys(unasked, ()) | seen.door.routes()
+    routes[LineDown] = (*routes[LineDown], seen.line_down)
+    return routes | {Entered: (seen.entered,), EnterFailed: (seen.shut_out,), RosterIs: (seen.roster,)}

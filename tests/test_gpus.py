@@ -1,0 +1,327 @@
+"""One worker for each GPU: names, one room, one banner, jobs that see their own GPU; and the server beside them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+from attrs import define, evolve, field
+
+from actors.events import Best, MemoryIs
+from protocol.faults import FaultCode
+from protocol.jobs import LogLines
+from protocol.session_string import read_session_string
+from protocol.status import WorkerFacts
+from rtc.app import embedded
+from rtc.app.embedded import ServerOrder, open_embedded
+from rtc.app.fleet import Ready, one_for_each, run_fleet
+from rtc.app.worker import WorkerOrder
+from rtc.app.workers import list_workers
+from rtc.errors import ExitCode, RtcError
+from rtc.gauge import Gauge
+from rtc.gpu import NO_GPU, GpuFacts
+from rtc.server import open_server
+from rtc.testing.lab import Lab, LabWorker, Log, Visit
+from rtc.testing.stand_in import install_stand_in
+from rtc.view.banner import fleet_banner
+
+MB = 2**20
+H200 = GpuFacts("NVIDIA H200", 143771, 143000, "13.0", "GPU-aaaa")
+RTX = GpuFacts("NVIDIA GeForce RTX 4090", 24564, 24000, "13.0", "GPU-bbbb")
+
+MakePackage = Callable[..., Path]
+
+
+class FakeNvml(ModuleType):
+    """A driver with the same two GPUs, whose free memory the test sets."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self) -> None:
+        super().__init__("pynvml")
+        self.free = {"GPU-aaaa": 143000, "GPU-bbbb": 24000}
+        self.nvmlInit = self.nvmlShutdown = lambda: None
+        self.nvmlSystemGetCudaDriverVersion_v2 = lambda: 13000
+        self.nvmlDeviceGetHandleByUUID = lambda uuid: {gpu.uuid: gpu for gpu in (H200, RTX)}[uuid]
+        self.nvmlDeviceGetName = lambda gpu: gpu.name
+        self.nvmlDeviceGetUUID = lambda gpu: gpu.uuid
+        self.nvmlDeviceGetMemoryInfo = lambda gpu: SimpleNamespace(
+            total=gpu.memory_mb * MB, free=self.free[gpu.uuid] * MB
+        )
+
+
+@pytest.fixture(autouse=True)
+def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    return fake
+
+
+@define
+class Fleet:
+    """A running fleet of the lab."""
+
+    lab: Lab
+    orders: tuple[WorkerOrder, ...]
+    said: Log = field(factory=Log)
+    drain: trio.Event = field(factory=trio.Event)
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    ended: trio.Event = field(factory=trio.Event)
+    ready: Ready = ()
+    failed: RtcError | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        def entered(ready: Ready) -> None:
+            self.ready = ready
+            task_status.started()
+
+        with self.scope:
+            try:
+                await run_fleet(
+                    self.orders, bridge=self.lab.bridge, drain=self.drain, say=self.said.add, entered=entered
+                )
+            except RtcError as error:
+                self.failed = error
+        self.ended.set()
+
+    def member(self, number: int) -> LabWorker:
+        """As the lab's clients see one of its workers."""
+        return LabWorker(
+            self.ready[number], self.said, self.drain, self.scope, self.ended, self.orders[number], self.failed
+        )
+
+    async def facts(self) -> list[WorkerFacts]:
+        """What the room says about it."""
+        shown = await list_workers(self.lab.config, self.ready[0].room, self.ready[0].token)
+        return [one.facts for one in shown]
+
+
+def telling(folder: Path) -> Path:
+    """A sleap-nn that says which GPUs it sees, and goes on as the stand-in."""
+    real = install_stand_in(folder)
+    program = folder / "telling-sleap-nn"
+    program.write_text(f'#!/bin/sh\necho "sees <$CUDA_VISIBLE_DEVICES>"\nexec {real} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def order_in(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOrder:
+    base = tmp_path / "fleet"
+    sleap_nn = str(telling(tmp_path / "bin"))
+    return evolve(
+        WorkerOrder(lab.config, name="box", work=base / "work", results=base / "results", sleap_nn=sleap_nn), **more
+    )
+
+
+@pytest.fixture
+async def fleet(lab: Lab, tmp_path: Path) -> Fleet:
+    started = Fleet(lab, one_for_each(order_in(lab, tmp_path), (H200, RTX)))
+    await lab.nursery.start(started.run)
+    return started
+
+
+def test_names_are_numbered_and_fit_and_one_gpu_needs_none() -> None:
+    order = WorkerOrder(config=None, name="n" * 64)  # type: ignore[arg-type]
+    several = one_for_each(order, [evolve(H200, uuid=f"GPU-{number}") for number in range(12)])
+    assert [each.name for each in several][::11] == ["n" * 61 + "-0", "n" * 61 + "-11"]
+    assert all(len(each.name or "") <= 64 for each in several)
+    assert several[3].prefix == f"[{'n' * 61}-3] "
+    [alone] = one_for_each(order, [RTX])
+    assert (alone.name, alone.gpu, alone.prefix) == (order.name, RTX, "")
+    [cpu] = one_for_each(order, [])
+    assert (cpu.name, cpu.gpu) == (order.name, NO_GPU)
+
+
+async def test_all_are_in_one_room_each_under_its_own_name_and_gpu(fleet: Fleet) -> None:
+    assert len({each.room for each in fleet.ready}) == 1
+    assert len({each.session.peer for each in fleet.ready}) == 2
+    facts = await fleet.facts()
+    assert [(one.name, one.gpu, one.memory_mb, one.free_mb) for one in facts] == [
+        ("box-0", "NVIDIA H200", 143771, 143000),
+        ("box-1", "NVIDIA GeForce RTX 4090", 24564, 24000),
+    ]
+
+
+async def test_two_jobs_run_beside_each_other_and_each_sees_its_own_gpu(fleet: Fleet, package: MakePackage) -> None:
+    visits: list[Visit] = []
+
+    async def come(name: str) -> None:
+        visits.append(await fleet.lab.visit(fleet.member(0), package(name, seconds=0.3), choice=Best()))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come, "one.zip")
+        nursery.start_soon(come, "two.zip")
+    assert [visit.fault for visit in visits] == [None, None]
+    lines = [
+        line
+        for visit in visits
+        for news in visit.view.news_heard
+        if isinstance(news, LogLines)
+        for line in news.lines
+        if line.startswith("sees")
+    ]
+    assert sorted(lines) == ["sees <GPU-aaaa>", "sees <GPU-bbbb>"]
+    for name in ("box-0", "box-1"):
+        await fleet.said.until(f"[{name}] Result of")
+
+
+async def test_draining_lets_the_running_job_end_and_then_all_are_gone(fleet: Fleet, package: MakePackage) -> None:
+    visits: list[Visit] = []
+
+    async def come() -> None:
+        visits.append(await fleet.lab.visit(fleet.member(1), package(epochs=5, seconds=0.1)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come)
+        await fleet.said.until("[box-1] Status: busy.")
+        fleet.drain.set()
+    await fleet.ended.wait()
+    assert [visit.fault for visit in visits] == [None]
+    assert fleet.failed is None
+
+
+async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, package: MakePackage) -> None:
+    visits: list[Visit] = []
+
+    async def come(number: int) -> None:
+        visits.append(await fleet.lab.visit(fleet.member(number), package(f"{number}.zip", epochs=600, seconds=0.1)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come, 0)
+        nursery.start_soon(come, 1)
+        await fleet.said.until("[box-0] Status: busy.")
+        await fleet.said.until("[box-1] Status: busy.")
+        fleet.scope.cancel()
+    await fleet.ended.wait()
+    assert [visit.fault.code for visit in visits if visit.fault is not None] == [FaultCode.CANCELLED] * 2
+    assert [path for folder in ("work", "results") for path in (fleet.orders[0].work.parent / folder).iterdir()] == []
+
+
+async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab: Lab, tmp_path: Path) -> None:
+    first = await lab.start_worker(gpu=NO_GPU)
+    order = order_in(lab, tmp_path, room=first.ready.room, token=first.ready.token)
+    joined = Fleet(lab, one_for_each(order, (H200, RTX)))
+    await lab.nursery.start(joined.run)
+    assert {each.room for each in joined.ready} == {first.ready.room}
+    assert len(await joined.facts()) == 3
+    with pytest.raises(RtcError) as caught:
+        await run_fleet(
+            one_for_each(evolve(order, token="wrong"), (H200, RTX)),
+            bridge=lab.bridge,
+            drain=trio.Event(),
+            say=Log().add,
+            entered=pytest.fail,
+        )
+    assert caught.value.fault.code is FaultCode.ROOM_DENIED
+
+
+async def test_a_fleet_drained_before_it_is_in_ends_without_a_word(lab: Lab, tmp_path: Path) -> None:
+    drain = trio.Event()
+    drain.set()
+    nowhere = evolve(lab.config, signaling_websocket="ws://127.0.0.1:9")
+    orders = one_for_each(order_in(lab, tmp_path, config=nowhere), (H200, RTX))
+    with trio.fail_after(5):
+        await run_fleet(orders, bridge=lab.bridge, drain=drain, say=Log().add, entered=pytest.fail)
+
+
+async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: Fleet) -> None:
+    workers = [(each.facts, each.session.write()) for each in fleet.ready]
+    lines = fleet_banner(workers, fleet.ready[0].room, fleet.ready[0].token, "ws://lab:8080").splitlines()
+    sessions = [read_session_string(line) for line in lines if line.startswith("ey")]
+    assert sessions == [each.session for each in fleet.ready]
+    assert "  box-0: NVIDIA H200, 143771 MB, CUDA 13.0" in lines
+    assert "  box-1: NVIDIA GeForce RTX 4090, 24564 MB, CUDA 13.0" in lines
+    assert sum("sleap-rtc worker --room-id" in line for line in lines) == 1
+
+
+# -------- free memory
+
+
+async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
+    readings = [900, 500, 500, 2000]
+    told: list[MemoryIs] = []
+    looked, last = trio.Event(), trio.Event()
+
+    def read() -> int:
+        trio.from_thread.run_sync(looked.set)
+        return readings.pop(0)
+
+    def tell(news: MemoryIs) -> None:
+        told.append(news)
+        if not readings:
+            last.set()
+
+    gauge = Gauge(read, tell, 1000)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(gauge.run)
+            while readings:
+                looked = trio.Event()
+                gauge.look()
+                await looked.wait()
+            await last.wait()
+            nursery.cancel_scope.cancel()
+    assert told == [MemoryIs(500), MemoryIs(2000)]
+
+
+async def test_a_job_makes_the_worker_look_again(fleet: Fleet, nvml: FakeNvml, package: MakePackage) -> None:
+    nvml.free["GPU-aaaa"] = 100
+    assert (await fleet.lab.visit(fleet.member(0), package())).fault is None
+    with trio.fail_after(5):
+        while [one.free_mb for one in await fleet.facts()] != [100, 24000]:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+# -------- a server of one's own
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> ServerOrder:
+    return ServerOrder("0.0.0.0", 0, 0, tmp_path / "own-server")
+
+
+async def test_others_are_told_the_lan_address_and_we_use_our_own(
+    lab: Lab, here: ServerOrder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(embedded, "lan_address", lambda: "192.0.2.7")
+    async with open_embedded(here, lab.config) as server:
+        assert server.address.startswith("ws://192.0.2.7:")
+        assert server.config.signaling_websocket == server.address.replace("192.0.2.7", "127.0.0.1")
+        assert server.config.signaling_http.startswith("http://127.0.0.1:")
+        assert not server.only_here
+        order = order_in(lab, tmp_path, config=server.config, address=server.address)
+        fleet = Fleet(lab, one_for_each(order, (H200, RTX)))
+        await lab.nursery.start(fleet.run)
+        assert {each.session.server for each in fleet.ready} == {server.address}
+        fleet.drain.set()
+        await fleet.ended.wait()
+
+
+@pytest.mark.parametrize(("host", "outside"), [("0.0.0.0", None), ("127.0.0.1", "192.0.2.7"), ("localhost", None)])
+async def test_a_server_that_only_this_machine_can_reach_is_known_as_such(
+    lab: Lab, here: ServerOrder, monkeypatch: pytest.MonkeyPatch, host: str, outside: str | None
+) -> None:
+    monkeypatch.setattr(embedded, "lan_address", lambda: outside)
+    async with open_embedded(evolve(here, host=host), lab.config) as server:
+        assert server.only_here
+
+
+async def test_a_port_that_is_taken_is_the_usual_sentence(lab: Lab, here: ServerOrder, tmp_path: Path) -> None:
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path / "other") as other:
+        with pytest.raises(RtcError, match=rf"Port {other.ws_port} is taken .*--ws-port") as caught:
+            async with open_embedded(evolve(here, host="127.0.0.1", ws_port=other.ws_port), lab.config):
+                pytest.fail("nothing can listen here")
+        assert caught.value.exit_code is ExitCode.USAGE
+
+
+async def test_a_failure_beside_the_server_stays_itself(lab: Lab, here: ServerOrder) -> None:
+    async def fail() -> None:
+        async with open_embedded(here, lab.config):
+            raise RtcError(FaultCode.USAGE, "No.")
+
+    with pytest.raises(RtcError, match=r"No\."):
+        await fail()

@@ -1,0 +1,186 @@
+"""`sleap-rtc workers`: what the room's server tells, as a table and as JSON."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import evolve
+
+from actors.events import Enter, Entered, EnterFailed, RoomPass, RosterIs
+from actors.router import Router
+from protocol.faults import FaultCode
+from protocol.ids import PeerId, RoomId
+from protocol.signaling import IceGiven, WorkerShown
+from protocol.status import Role, Status, WorkerFacts
+from rtc.app.door import Door
+from rtc.app.workers import list_workers
+from rtc.errors import ExitCode, RtcError
+from rtc.testing.lab import Lab, RecordingView
+from rtc.view.roster import age, as_table, json_text
+
+FACTS = WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1", 143000)
+H200 = WorkerShown(PeerId("worker-0123456789"), FACTS, 45)
+BUSY = WorkerShown(
+    PeerId("worker-9876543210"), evolve(FACTS, status=Status.BUSY, gpu="CPU", memory_mb=0, free_mb=0, cuda="none"), 7300
+)
+
+
+# -------- the room's word
+
+
+async def test_the_list_says_what_each_worker_last_said(
+    lab: Lab, package: Callable[..., Path], nursery: trio.Nursery
+) -> None:
+    first = await lab.start_worker()
+    second = await lab.start_worker(like=first)
+    view = RecordingView()
+    nursery.start_soon(lambda: lab.visit(second, package(epochs=600, seconds=0.1), view=view))
+    await view.training.wait()
+    listed = await list_workers(lab.config, first.ready.room, first.ready.token)
+    assert {shown.peer: shown.facts.status for shown in listed} == {
+        first.peer: Status.AVAILABLE,
+        second.peer: Status.BUSY,
+    }
+    assert {shown.facts.name for shown in listed} == {"bench-1", "bench-2"}
+    second.scope.cancel()
+    await second.ended.wait()
+    assert [shown.peer for shown in await list_workers(lab.config, first.ready.room, first.ready.token)] == [first.peer]
+
+
+async def test_an_empty_room_has_an_empty_list(lab: Lab) -> None:
+    worker = await lab.start_worker()
+    worker.drain.set()
+    await worker.ended.wait()
+    assert await list_workers(lab.config, worker.ready.room, worker.ready.token) == ()
+
+
+async def test_a_wrong_token_and_an_absent_server_are_told_apart(lab: Lab) -> None:
+    worker = await lab.start_worker()
+    with pytest.raises(RtcError) as denied:
+        await list_workers(lab.config, worker.ready.room, "not the token")
+    assert denied.value.exit_code is ExitCode.AUTHENTICATION
+    nowhere = evolve(lab.config, signaling_websocket="ws://127.0.0.1:9")
+    with pytest.raises(RtcError, match=r"127\.0\.0\.1:9") as away:
+        await list_workers(nowhere, worker.ready.room, worker.ready.token)
+    assert away.value.exit_code is ExitCode.NETWORK
+
+
+async def test_a_server_that_says_nothing_is_given_up(lab: Lab) -> None:
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        silent = evolve(
+            lab.config,
+            signaling_websocket=f"ws://127.0.0.1:{listener.socket.getsockname()[1]}",
+            connection_timeout=0.2,
+        )
+        with pytest.raises(RtcError) as caught:
+            await list_workers(silent, RoomId("room-1"), "token")
+    assert caught.value.fault.code is FaultCode.SERVER_LOST
+
+
+async def sit(lab: Lab, room: RoomId, token: str, facts: WorkerFacts, nursery: trio.Nursery) -> None:
+    """A worker that is nothing but its facts."""
+    router, inside = Router({}), trio.Event()
+    door = Door(lab.config, router)
+    router.routes = door.routes() | {
+        Entered: (lambda _: inside.set(),),
+        EnterFailed: (lambda event: pytest.fail(event.fault.text),),
+        RosterIs: (),
+        IceGiven: (),
+    }
+    await nursery.start(router.run)
+    await door.open(nursery, nursery)
+    router.outbox.put(Enter(RoomPass(Role.WORKER, room, token, facts), 10))
+    await inside.wait()
+
+
+async def test_a_list_longer_than_a_frame_is_heard_to_its_end(lab: Lab, nursery: trio.Nursery) -> None:
+    first = await lab.start_worker()
+    wide = evolve(FACTS, name="\U00020000" * 64, hostname="\U00020000" * 200, gpu="\U00020000" * 200)
+    for _ in range(20):
+        await sit(lab, first.ready.room, first.ready.token, wide, nursery)
+    listed = await list_workers(lab.config, first.ready.room, first.ready.token)
+    assert len(listed) == 21
+    nursery.cancel_scope.cancel()
+
+
+def test_looking_needs_no_asyncio_room() -> None:
+    program = "import sys, rtc.app.workers; sys.exit(bool({'aiortc', 'trio_asyncio', 'torch'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+
+
+# -------- the table
+
+
+def test_the_table_has_all_there_is_to_say() -> None:
+    head, first, second, empty, total = as_table((H200, BUSY), None).splitlines()
+    assert head.split() == [
+        *("status", "for", "GPU", "memory", "free", "hostname", "name", "sleap-nn", "CUDA", "sleap-rtc", "worker"),
+    ]
+    assert first.split() == [
+        *("available", "45", "s", "NVIDIA", "H200", "143771", "MB", "143000", "MB"),
+        *("box-1", "ada", "0.3.5", "12.4", "0.1", "worker-0123456789"),
+    ]
+    assert second.split()[:5] == ["busy", "2", "h", "CPU", "0"]
+    assert (empty, total) == ("", "2 workers: 1 available, 1 busy")
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_table_fits_a_terminal_and_never_cuts_what_is_copied(width: int) -> None:
+    wide = evolve(H200, facts=evolve(FACTS, gpu="NVIDIA GeForce RTX 4090 Laptop", hostname="h" * 99, name="n" * 64))
+    text = as_table((wide, BUSY), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert "worker-0123456789" in text
+    assert ("--json" in text) == (width < 120)
+    assert "NVIDIA GeForce RT" in text
+
+
+def test_an_empty_room_is_said_with_what_to_do() -> None:
+    assert "sleap-rtc worker" in as_table((), 80)
+    assert json_text(()) == "[]\n"
+
+
+def test_what_others_call_themselves_cannot_move_the_cursor() -> None:
+    facts = evolve(FACTS)
+    object.__setattr__(
+        facts, "name", "\x1b[2Jada\u202eevil\n"
+    )  # no message may say this; the table shows it all the same
+    hostile = evolve(H200)
+    object.__setattr__(hostile, "facts", facts)
+    for text in (as_table((hostile,), None), json_text((hostile,))):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "ada" in text
+    assert len(as_table((hostile,), None).splitlines()) == 4
+
+
+def test_the_json_has_its_documented_fields() -> None:
+    first, second = json.loads(json_text((H200, BUSY)))
+    assert first == {
+        "worker_id": "worker-0123456789",
+        "name": "ada",
+        "hostname": "box-1",
+        "status": "available",
+        "status_seconds": 45,
+        "gpu": "NVIDIA H200",
+        "memory_mb": 143771,
+        "free_mb": 143000,
+        "sleap_nn": "0.3.5",
+        "cuda": "12.4",
+        "sleap_rtc": "0.1",
+    }
+    assert (second["status"], second["status_seconds"], second["memory_mb"]) == ("busy", 7300, 0)
+    deployment = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text(encoding="utf-8")
+    for name in first:
+        assert f"`{name}`" in deployment
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (7300, "2 h"), (90000, "1 d")]
+)
+def test_ages_are_as_exact_as_needed(seconds: int, text: str) -> None:
+    assert age(seconds) == text

@@ -1,0 +1,121 @@
+"""The doctor program: looks at this machine and at the way to the server, and says what to do.
+
+It does without the asyncio room unless a TURN server is to be tried: aiortc may be the very thing that is broken.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+from attrs import frozen
+
+from protocol.faults import Fault
+from rtc.app.root import heed_signals, run_root
+from rtc.config import Config, load_config
+from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
+from rtc.doctor.machine import REINSTALL
+from rtc.doctor.plan import Aim, CheckTurn, plan
+from rtc.errors import ExitCode, RtcError
+from rtc.ice import IceServer
+from rtc.signaling import server_url
+from rtc.view.checkup import report_line, reports_json, summary, widest
+from rtc.view.settings import masked_url
+
+
+@frozen
+class DoctorOrder:
+    """What somebody who asks the doctor may say."""
+
+    config: Config | Fault
+    """The settings, or why they cannot be read."""
+    aim: Aim
+    cwd: Path
+    home: Path
+    as_json: bool = False
+
+
+def read_config(server: str | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Config | Fault:
+    """The settings; a mistake in them is a finding here, and the other checks go on.
+
+    Raises:
+        RtcError: USAGE: `server`, as typed for `--server`, is no address.
+    """
+    address = server_url(server) if server else None
+    try:
+        return load_config(server=address, environ=environ, cwd=cwd, home=home)
+    except RtcError as error:
+        return error.fault
+
+
+def examine(order: DoctorOrder) -> int:
+    """Run all checks and print what they found; 0 when none failed, 1 otherwise."""
+    secrets = order.config.credentials if isinstance(order.config, Config) else ()
+    return run_root("doctor", partial(_supervise, order), secrets=secrets)
+
+
+async def _supervise(order: DoctorOrder) -> int:
+    drain = trio.Event()
+    reports: list[Report] | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(heed_signals, drain, nursery.cancel_scope)
+        nursery.start_soon(_stop_when, drain, nursery.cancel_scope)
+        reports = await run_doctor(order)
+        nursery.cancel_scope.cancel()
+    if reports is None:
+        return ExitCode.INTERRUPTED
+    failed = any(report.finding.level is Level.FAIL for report in reports)
+    return ExitCode.JOB_FAILED if failed else ExitCode.DONE
+
+
+async def _stop_when(drain: trio.Event, scope: trio.CancelScope) -> None:
+    await drain.wait()
+    scope.cancel()
+
+
+async def run_doctor(order: DoctorOrder) -> list[Report]:
+    """Check, and print: line by line for people, all at the end for scripts."""
+    reports: list[Report] = []
+    async with _turn_checks(order.config) as turn:
+        checks = plan(order.config, order.aim, cwd=order.cwd, home=order.home, turn=turn)
+        width = widest(checks)
+
+        def told(report: Report) -> None:
+            reports.append(report)
+            if not order.as_json:
+                _print(report_line(report, width))
+
+        await run_checks(checks, told)
+    _print(reports_json(reports) if order.as_json else summary(reports))
+    return reports
+
+
+def _print(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)  # not every terminal can show an arrow
+
+
+@asynccontextmanager
+async def _turn_checks(config: Config | Fault) -> AsyncIterator[CheckTurn]:
+    """Makes the checks of TURN servers, with the asyncio room open when there are any."""
+    if isinstance(config, Fault) or not any(server.relays for server in config.ice_servers):
+        yield _unloadable
+        return
+    try:
+        from rtc.bridge import open_bridge
+        from rtc.doctor.relay import check_turn
+    except ImportError:
+        yield _unloadable
+        return
+    async with open_bridge() as bridge:
+        yield lambda server: Check("turn", partial(check_turn, server, bridge), masked_url(server.urls))
+
+
+def _unloadable(server: IceServer) -> Check:
+    return Check("turn", _cannot_load, masked_url(server.urls))
+
+
+async def _cannot_load() -> Finding:
+    return fail("aiortc does not load here, so it cannot be tried", REINSTALL)

@@ -1,0 +1,65 @@
+"""The root of a process: the log file around trio, signals, and the last word on errors. Knows no asyncio room."""
+
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+from rtc.errors import ExitCode, RtcError
+from rtc.logs import Log, open_log
+from rtc.view.text import clean
+
+log = logging.getLogger("rtc.run")
+
+HANGUP = getattr(signal, "SIGHUP", None)
+SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None)
+
+
+def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tuple[str | None, ...] = ()) -> int:
+    """Run `supervise` under trio with a log; returns the exit code. `secrets` never appear in the log."""
+    with open_log(name, Path.home() / ".sleap-rtc" / "logs") as journal:
+        for value in secrets:
+            if value:
+                journal.redactor.hide(value)
+        if journal.warning:
+            complain(journal.warning)
+        try:
+            return trio.run(supervise)
+        except RtcError as error:
+            log.info("ended: %s", error.fault.text)
+            complain(error.fault.text)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
+        except (Exception, BaseExceptionGroup):  # noqa: BLE001 (the root of the process: where every bug ends)
+            return _confess(journal)
+
+
+def complain(text: str) -> None:
+    """One sentence on standard error, cleaned: it may be somebody else's."""
+    print(f"sleap-rtc: {clean(text)}", file=sys.stderr)
+
+
+def _confess(journal: Log) -> int:
+    log.exception("a bug of ours")
+    where = f" Its details are in {journal.file}." if journal.file else ""
+    complain(f"This is a bug in sleap-rtc, not your mistake.{where} Please report it.")
+    return ExitCode.BUG
+
+
+async def heed_signals(
+    drain: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """First drains, second cancels, later ones change nothing: what is being cleaned up must be.
+
+    A closed terminal (SIGHUP) drains as well. Taking the signals also keeps KeyboardInterrupt out of asyncio code.
+    """
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        task_status.started()
+        async for number in signals:
+            if drain.is_set() and number != HANGUP:
+                scope.cancel()
+            drain.set()

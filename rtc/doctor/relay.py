@@ -1,0 +1,74 @@
+"""Whether each configured TURN server really relays for us: mistakes there are silent otherwise."""
+
+import trio
+
+from rtc.bridge.loop import Bridge
+from rtc.bridge.probe import Answer, probe_turn
+from rtc.doctor.finding import Finding, fail, ok
+from rtc.doctor.udp import ADDRESS_WRONG, ask_stun, resolve, why
+from rtc.ice import IceAddress, IceServer, read_ice_url
+
+KNOCK_TIME = 3.0
+"""Seconds to reach the port, or to learn that it is closed."""
+ADVICE = {
+    Answer.SILENT: "Check host and port, and that no firewall is between; where UDP is blocked, try ?transport=tcp.",
+    Answer.UNREACHED: "Check host, port and transport, and that the TURN server runs.",
+    Answer.BAD_CERTIFICATE: "Renew the certificate, use the name it is made for, or set SSL_CERT_FILE to your "
+    "authority's certificate.",
+    Answer.NO_TLS: "Is it the TLS port? Without TLS, write turn: instead of turns:.",
+    Answer.WRONG_CREDENTIALS: "Check username and credential in ice_servers. Short-lived ones may have expired.",
+    Answer.REFUSED: "Ask whoever runs the TURN server: it is full, or does not relay for you.",
+}
+
+
+async def check_turn(server: IceServer, bridge: Bridge) -> Finding:
+    """A real allocation with the real credentials, given back at once."""
+    try:
+        address = read_ice_url(server.urls)
+    except ValueError:
+        return fail("its address cannot be used", ADDRESS_WRONG)
+    try:
+        where = await _knock(address)
+    except ConnectionRefusedError:
+        return fail("the port is closed", ADVICE[Answer.UNREACHED])
+    except trio.TooSlowError:
+        return fail(f"no answer within {KNOCK_TIME:g} seconds", ADVICE[Answer.SILENT])
+    except OSError as error:
+        return fail(f"it cannot be reached ({why(error)})", ADVICE[Answer.UNREACHED])
+    probed = await probe_turn(bridge, server, address, where)
+    if probed.answer is Answer.GRANTED:
+        return ok(f"relays from {probed.detail}")
+    if probed.answer is Answer.SILENT and address.transport == "tcp":  # but the port was open a moment ago
+        wrong_port = ADVICE[Answer.NO_TLS] if address.scheme == "turns" else "Is it a TURN server? Check the port."
+        return fail(f"the port is open, but {probed.detail}", wrong_port)
+    return fail(probed.detail, ADVICE[probed.answer])
+
+
+async def _knock(address: IceAddress) -> str:
+    """See whether anybody is there, and return the numeric address.
+
+    Raises:
+        trio.TooSlowError: nobody answers over TCP. Over UDP that says nothing: a TURN server need not answer STUN.
+        OSError: the name is unknown, or the port is closed (`ConnectionRefusedError`).
+    """
+    _, (host, port) = await resolve(address.host, address.port)
+    if address.transport == "tcp":
+        with trio.fail_after(KNOCK_TIME):
+            try:
+                stream = await trio.open_tcp_stream(host, port)
+            except OSError as error:
+                raise _innermost(error) from None
+        await stream.aclose()
+        return host
+    with trio.move_on_after(KNOCK_TIME / 2):
+        await ask_stun(host, port)
+    return host
+
+
+def _innermost(error: BaseException) -> OSError:
+    """trio wraps the system's error, which knows best."""
+    while True:
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        if inner is None:
+            return error if isinstance(error, OSError) else OSError(str(error))
+        error = inner

@@ -1,0 +1,270 @@
+"""`config` and `doctor` as people and scripts meet them: through the command line, in a process of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import evolve
+
+from rtc.config import load_config
+from rtc.errors import RtcError
+from rtc.example import example_text, write_example
+from rtc.ice import IceServer
+from rtc.server import open_server
+from rtc.view.settings import MASK, masked_url, settings_json, settings_rows, settings_text, shown_value
+
+ROOT = Path(__file__).parents[1]
+NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens
+TURN = 'ice_servers = [{urls = "turn:127.0.0.1:9?transport=tcp", username = "lab", credential = "canary-password"}]'
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def environment(home: Path) -> dict[str, str]:
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
+    return plain | {"HOME": str(home)}
+
+
+@pytest.fixture
+def run(work: Path, environment: dict[str, str]) -> Run:
+    """Run `sleap-rtc` with these words to its end, in the folder `work`."""
+
+    def begin(*words: str, **more: str) -> Done:
+        command = [sys.executable, "-m", "rtc", *words]
+        done = subprocess.run(
+            command, env=environment | more, cwd=work, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    return begin
+
+
+# -------- config show
+
+
+def test_each_setting_is_shown_with_the_place_that_decided_it(run: Run, work: Path) -> None:
+    (work / "sleap-rtc.toml").write_text(
+        f"[default]\nchunk_size = 2048\n{TURN}\n[environments.development]\nconnection_timeout = 7"
+    )
+    words = ("config", "show", "--json", "--server", "lab.example.org:9090")
+    variables = {"SLEAP_RTC_ENV": "development", "SLEAP_RTC_SIGNALING_HTTP": "http://lab.example.org:9091"}
+    done = run(*words, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "file": "sleap-rtc.toml",
+        "settings": {
+            "environment": {"value": "development", "source": "SLEAP_RTC_ENV"},
+            "signaling_websocket": {"value": "ws://lab.example.org:9090", "source": "--server"},
+            "signaling_http": {"value": "http://lab.example.org:9091", "source": "SLEAP_RTC_SIGNALING_HTTP"},
+            "connection_timeout": {"value": 7, "source": "sleap-rtc.toml [environments.development]"},
+            "chunk_size": {"value": 2048, "source": "sleap-rtc.toml [default]"},
+            "ice_servers": {
+                "value": [{"urls": "turn:127.0.0.1:9?transport=tcp", "username": "lab", "credential": MASK}],
+                "source": "sleap-rtc.toml [default]",
+            },
+        },
+    }
+    text = run(*words[:2]).stdout
+    assert "canary" not in text + done.stdout
+    assert "chunk_size           2048 " in text
+    assert "(default)" in text
+
+
+def test_every_setting_has_its_row_and_no_secret_is_in_any(tmp_path: Path) -> None:
+    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
+    config = evolve(config, ice_servers=(IceServer("turn:u:canary@lab", "u", "canary"),))
+    assert set(settings_rows(config, {})) == {"environment", *config.sources}
+    assert "canary" not in settings_text(config, {}) + settings_json(config, {}, tmp_path, tmp_path)
+    assert masked_url("turn:u:canary@lab:3478") == f"turn:{MASK}@lab:3478"
+    assert shown_value("turn_secret", "canary") == MASK
+
+
+def test_a_broken_file_is_said_like_everywhere(run: Run, work: Path) -> None:
+    (work / "sleap-rtc.toml").write_text("[default]\nchunksize = 1")
+    done = run("config", "show")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unknown key chunksize" in done.stderr
+
+
+# -------- config path
+
+
+def test_the_file_in_use_is_told_and_else_where_one_would_be(run: Run, work: Path, home: Path) -> None:
+    nothing = run("config", "path")
+    assert nothing.returncode == 0
+    for place in (work / "sleap-rtc.toml", home / ".sleap-rtc" / "config.toml"):
+        assert str(place) in nothing.stdout
+    assert run("config", "init").returncode == 0
+    assert run("config", "path").stdout == f"{home / '.sleap-rtc' / 'config.toml'}\n"
+    (work / "sleap-rtc.toml").write_text("this is broken, and still the one that is read")
+    assert run("config", "path").stdout == f"{work / 'sleap-rtc.toml'}\n"
+
+
+# -------- config init
+
+
+def test_init_writes_the_example_and_never_over_another(run: Run, home: Path) -> None:
+    file = home / ".sleap-rtc" / "config.toml"
+    assert run("config", "init").returncode == 0
+    assert file.read_text() == (ROOT / "config.example.toml").read_text()
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    file.write_text("# mine")
+    again = run("config", "init")
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert file.read_text() == "# mine"
+    assert run("config", "init", "--force").returncode == 0
+    assert file.read_text() == example_text()
+    assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
+def test_init_here_writes_into_the_working_folder(run: Run, work: Path, home: Path) -> None:
+    assert run("config", "init", "--here").returncode == 0
+    assert [path.name for path in work.iterdir()] == ["sleap-rtc.toml"]
+    assert list(home.iterdir()) == []
+    assert run("config", "show").returncode == 0
+
+
+def test_a_file_in_the_folder_s_place_is_said_and_left(tmp_path: Path) -> None:
+    (tmp_path / ".sleap-rtc").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(RtcError, match=r"config\.toml cannot be written \(Not a directory\)"):
+            write_example(cwd=tmp_path, home=tmp_path, here=False, force=force)
+    assert (tmp_path / ".sleap-rtc").read_text() == "mine"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_disk_that_fills_up_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    if force:
+        (tmp_path / "sleap-rtc.toml").write_text("# mine")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RtcError, match="No space left"):
+        write_example(cwd=tmp_path, home=tmp_path, here=True, force=force)
+    assert [path.read_text() for path in tmp_path.iterdir()] == (["# mine"] if force else [])
+
+
+def test_the_example_ships_in_the_wheel_from_its_one_source() -> None:
+    assert example_text() == (ROOT / "config.example.toml").read_text(encoding="utf-8")
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"config.example.toml": "rtc/config.example.toml"}
+    assert not (ROOT / "rtc" / "config.example.toml").exists()  # a second source would go stale
+
+
+# -------- a file in the working folder that changes the server
+
+
+def test_a_folder_that_changes_the_server_is_mentioned_once_on_standard_error(run: Run, work: Path) -> None:
+    (work / "sleap-rtc.toml").write_text(f'[default]\nsignaling_websocket = "{NOWHERE}"')
+    show = run("config", "show")
+    assert show.stderr.count("sleap-rtc.toml") == 1
+    assert NOWHERE in show.stderr
+    worker = run("client-train", "--room-id", "r", "--token", "t", "--auto-select", "--pkg-path", "none.zip")
+    assert worker.stderr.count("in this folder sets the server") == 1
+    assert run("config", "show", "--server", "lab").stderr == ""
+
+
+# -------- doctor
+
+
+def levels(done: Done) -> dict[str, str]:
+    return {one["name"]: one["level"] for one in json.loads(done.stdout)}
+
+
+async def test_the_doctor_finds_a_client_of_our_server_healthy(run: Run, tmp_path: Path) -> None:
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path / "data") as server:
+        variables = {"SLEAP_RTC_SIGNALING_WS": server.ws_url, "SLEAP_RTC_SIGNALING_HTTP": server.http_url}
+
+        def both() -> tuple[Done, Done]:
+            return run("doctor", "--as", "client", "--json", **variables), run("doctor", "--as", "client", **variables)
+
+        for_scripts, for_people = await trio.to_thread.run_sync(both)
+    assert for_scripts.returncode == for_people.returncode == 0, for_scripts.stdout
+    found = levels(for_scripts)
+    for name in ("python", "packages", "config", "server-websocket", "server-http", "clock"):
+        assert found[name] == "ok"
+    assert found["turn"] == found["stun"] == "skip"
+    assert for_people.stdout.splitlines()[-1].startswith("Nothing failed")
+
+
+def test_the_doctor_fails_where_no_server_is_and_shows_no_password(run: Run, work: Path, home: Path) -> None:
+    (work / "sleap-rtc.toml").write_text(f"[default]\n{TURN}")
+    done = run("doctor", "--as", "client", "--json", "--server", NOWHERE)
+    assert done.returncode == 1
+    found = levels(done)
+    assert (found["server-websocket"], found["turn"]) == ("fail", "fail")
+    people = run("doctor", "--as", "client", "--server", NOWHERE)
+    assert people.returncode == 1
+    assert "sleap-rtc server" in people.stdout
+    logs = "".join(path.read_text() for path in (home / ".sleap-rtc" / "logs").iterdir())
+    assert "canary" not in done.stdout + done.stderr + people.stdout + people.stderr + logs
+
+
+def test_the_doctor_goes_on_when_the_settings_are_broken(run: Run, work: Path) -> None:
+    (work / "sleap-rtc.toml").write_text("[default]\nchunksize = 1")
+    done = run("doctor", "--as", "client", "--json")
+    assert done.returncode == 1
+    found = levels(done)
+    assert (found["config"], found["python"], found["server-websocket"]) == ("fail", "ok", "skip")
+
+
+def test_a_wrong_word_to_the_doctor_is_a_usage_error(run: Run) -> None:
+    assert run("doctor", "--server", "gopher://lab").returncode == 2
+    assert run("doctor", "--as", "patient").returncode == 2
+
+
+def test_the_doctor_can_be_interrupted(work: Path, environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "rtc", "doctor", "--as", "client", "--server", "ws://192.0.2.1:8080"],
+        env=environment,
+        cwd=work,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ok    python")  # so signals are heeded by now
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode in (130, 1)  # 1: this network refuses such an address at once, so all was done
+    assert "Traceback" not in errors
+    assert time.monotonic() - begun < 10
+
+
+def test_the_doctor_needs_no_aiortc_to_say_that_it_is_broken(run: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "aiortc.py").write_text("raise ImportError('libvpx is missing')")
+    done = run("doctor", "--as", "client", "--json", "--server", NOWHERE, PYTHONPATH=str(broken))
+    packages = next(one for one in json.loads(done.stdout) if one["name"] == "packages")
+    assert packages["level"] == "fail"
+    assert "libvpx is missing" in packages["detail"]

@@ -1,0 +1,397 @@
+"""The doctor's checks: each finding that it can come to, on real sockets, folders and programs."""
+
+import socket
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import evolve
+
+import rtc.doctor.server
+from protocol.faults import Fault, FaultCode
+from protocol.signaling import Join
+from rtc.config import load_config
+from rtc.doctor import folders, machine, trainer, udp
+from rtc.doctor.child import Child, run_child
+from rtc.doctor.finding import LIMIT, Check, Finding, Level, Report, ok, run_checks
+from rtc.doctor.plan import AIMS, plan
+from rtc.doctor.server import Reply, check_clock, check_http, check_websocket, clock_finding, fetch_health
+from rtc.doctor.settings import config_finding
+from rtc.doctor.stun import COOKIE
+from rtc.gpu import GpuFacts
+from rtc.ice import IceServer
+from rtc.server import Server, open_server
+from rtc.view.checkup import report_line, reports_json, summary
+
+ROOT = Path(__file__).parents[1]
+CLOSED = "127.0.0.1:9"  # the discard port: nobody listens
+WANTED = AIMS["worker"]
+
+
+# -------- the running of checks
+
+
+async def test_checks_run_side_by_side_and_report_in_order(autojump_clock: trio.testing.MockClock) -> None:
+    async def after(seconds: float) -> Finding:
+        await trio.sleep(seconds)
+        return ok(f"{seconds:g}")
+
+    told: list[tuple[str, float]] = []
+    checks = [Check(name, partial(after, seconds)) for name, seconds in (("a", 3), ("b", 1), ("c", 5))]
+    await run_checks(checks, lambda report: told.append((report.name, trio.current_time())))
+    begun = told[0][1] - 3
+    assert told == [("a", begun + 3), ("b", begun + 3), ("c", begun + 5)]
+
+
+async def test_a_check_that_hangs_is_a_failure_within_its_limit(autojump_clock: trio.testing.MockClock) -> None:
+    reports: list[Report] = []
+    begun = trio.current_time()
+    await run_checks([Check("hang", trio.sleep_forever, late="Kick it.")], reports.append)  # type: ignore[arg-type]
+    assert trio.current_time() - begun == LIMIT
+    assert [(r.finding.level, r.finding.advice) for r in reports] == [(Level.FAIL, "Kick it.")]
+
+
+def test_a_report_is_one_line_that_only_shows() -> None:
+    report = Report("turn", "turn:lab", Finding(Level.FAIL, "bad\n\x1b[31mthing", "Do this."))
+    assert report_line(report, 6) == "fail  turn    turn:lab: bad\N{REPLACEMENT CHARACTER}thing  → Do this."
+    assert summary([report]) == "\n1 check failed."
+    assert '"level": "fail"' in reports_json([report])
+
+
+# -------- this machine
+
+
+def test_python_s_bounds_are_those_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == machine.PYTHONS
+    assert machine.python_finding("3.12.1").level is Level.OK
+    assert machine.python_finding("3.10.9").level is Level.FAIL
+    assert machine.python_finding("3.14.0rc1").level is Level.FAIL
+
+
+def test_every_requirement_of_ours_is_compared() -> None:
+    trio_here = version("trio")
+    asked = ["trio>=0.1", "trio<0.1", "no-such-thing-at-all", "missing-too; extra == 'worker'", "x; extra == 'dev'"]
+    assert list(machine.find_misfits(asked, set())) == [
+        f"trio is {trio_here}, and <0.1 is needed",
+        "no-such-thing-at-all is missing",
+    ]
+    assert "missing-too is missing" in list(machine.find_misfits(asked, {"worker"}))
+
+
+async def test_our_own_packages_are_in_order() -> None:
+    assert (await machine.check_packages(worker=False)).level is Level.OK
+
+
+async def test_a_package_that_does_not_load_is_told_with_python_s_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "NATIVE", ("no_such_module_at_all",))
+    finding = await machine.check_packages(worker=False)
+    assert finding.level is Level.FAIL
+    assert "No module named 'no_such_module_at_all'" in finding.detail
+
+
+def test_a_gpu_is_ok_a_full_one_and_none_are_warnings() -> None:
+    gpu = GpuFacts("NVIDIA H200", 143771, 140000, "12.8", "GPU-1")
+    assert machine.gpu_finding([gpu], can_ask=True) == ok(
+        "NVIDIA H200, 143771 MB, 140000 MB of it free; driver for CUDA 12.8"
+    )
+    assert machine.gpu_finding([gpu, evolve(gpu, free_mb=1000)], can_ask=True).level is Level.WARN
+    assert machine.gpu_finding([], can_ask=True).level is Level.WARN
+    assert machine.gpu_finding([], can_ask=False).level is Level.SKIP
+
+
+# -------- folders
+
+
+def test_a_private_folder_with_room_is_fine_and_left_as_it_was(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    need = folders.Need("another", 1, 1)
+    assert folders.look_at(tmp_path, need).level is Level.OK
+    assert folders.look_at(tmp_path / "to" / "come", need).detail.endswith("to be made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_others_may_read_is_a_warning_where_it_matters(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    finding = folders.look_at(tmp_path, folders.Need("another", 1, 1))
+    assert finding.level is Level.WARN
+    assert "chmod 700" in (finding.advice or "")
+    assert folders.look_at(tmp_path, folders.Need("another", 1, 1, private=False)).level is Level.OK
+
+
+@pytest.mark.parametrize(("least", "good", "level"), [(10**18, 10**18, Level.FAIL), (1, 10**18, Level.WARN)])
+def test_little_room_is_told(tmp_path: Path, least: int, good: int, level: Level) -> None:
+    tmp_path.chmod(0o700)
+    assert folders.look_at(tmp_path, folders.Need("another", least, good)).level is level
+
+
+def test_a_file_in_a_folder_s_place_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("")
+    assert folders.look_at(tmp_path / "work", folders.WORK).level is Level.FAIL
+    assert folders.look_at(tmp_path / "work" / "deeper", folders.WORK).level is Level.FAIL
+
+
+def test_a_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # file modes do not stop root
+    finding = folders.look_at(tmp_path, folders.WORK)
+    assert finding.level is Level.FAIL
+    assert "Read-only file system" in finding.detail
+    assert str(tmp_path) not in finding.detail
+
+
+# -------- sleap-nn
+
+
+async def test_a_child_s_last_word_is_kept_and_its_home_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    child = await run_child([sys.executable, "-c", f"print('a' * 99999); print(); raise SystemExit('{tmp_path}/lib')"])
+    assert (child.status, child.last_line) == (1, "~/lib")
+    assert (await run_child([sys.executable, "-c", "raise SystemExit(3)"])).last_line.endswith("3 and said nothing")
+    assert (await run_child(["/no/such/program"])).last_line == "program cannot be started (No such file or directory)"
+
+
+def test_what_the_imports_come_to() -> None:
+    fine = Child(0, "some noise\n2.13.0 0.28.0 0.3.5 1\n")
+    assert trainer.imports_finding(fine, has_gpu=True).level is Level.OK
+    no_cuda = trainer.imports_finding(Child(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=True)
+    assert no_cuda.level is Level.WARN
+    assert "cannot use the GPU" in no_cuda.detail
+    assert trainer.imports_finding(Child(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=False).level is Level.OK
+    broken = trainer.imports_finding(Child(1, "Traceback\nImportError: libcudnn.so.9\n"), has_gpu=False)
+    assert broken.level is Level.FAIL
+    assert "libcudnn.so.9" in broken.detail
+    assert trainer.program_finding(Child(1, "boom")).level is Level.FAIL
+
+
+async def test_without_sleap_nn_it_matters_only_to_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_args, **_kwargs: None)
+    assert (await trainer.check_program(wanted=False)).level is Level.SKIP
+    assert (await trainer.check_imports(wanted=True)).level is Level.FAIL
+
+
+@pytest.mark.real_sleap_nn
+async def test_the_real_sleap_nn_is_run_and_imported_as_jobs_would() -> None:
+    for check in (trainer.check_program, trainer.check_imports):
+        finding = await check(wanted=True)
+        assert finding.level is not Level.FAIL
+        assert version("sleap-nn") in finding.detail
+
+
+# -------- settings and the plan
+
+
+def test_settings_that_cannot_be_read_are_a_finding_and_the_network_waits(tmp_path: Path) -> None:
+    fault = Fault(FaultCode.USAGE, "chunk_size is not what it should be.")
+    assert config_finding(fault).level is Level.FAIL
+    checks = plan(fault, AIMS[None], cwd=tmp_path, home=tmp_path, turn=lambda _server: pytest.fail("not asked for"))
+    assert {"python", "server-websocket", "turn", "sleap-nn-import"} <= {check.name for check in checks}
+
+
+def test_each_aim_has_its_own_checks(tmp_path: Path) -> None:
+    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
+    config = evolve(config, ice_servers=(IceServer("turn:a", "u", "p"), IceServer("turns:b", "u", "p")))
+
+    def names(aim: str | None) -> list[str]:
+        turn = lambda server: Check("turn", trio.sleep_forever, server.urls)  # type: ignore[arg-type] # noqa: E731
+        return [check.name for check in plan(config, AIMS[aim], cwd=tmp_path, home=tmp_path, turn=turn)]
+
+    assert "gpu" in names("worker")
+    assert "folder-output" not in names("worker")
+    assert not {"gpu", "sleap-nn", "folder-work"} & set(names("client"))
+    assert names("client").count("turn") == 2
+    assert set(names(None)) == {*names("worker"), *names("client")}
+
+
+def test_a_file_with_passwords_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "sleap-rtc.toml"
+    file.write_text('[default]\nice_servers = [{urls = "turn:a", username = "u", credential = "canary-pw"}]')
+    file.chmod(0o644)
+    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
+    finding = config_finding(config)
+    assert finding.level is Level.WARN
+    assert "canary-pw" not in f"{finding}"
+    file.chmod(0o600)
+    assert config_finding(config).level is Level.OK
+
+
+def test_a_folder_that_sets_the_server_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "sleap-rtc.toml").write_text('[default]\nsignaling_websocket = "ws://elsewhere:8080"')
+    finding = config_finding(load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path))
+    assert finding.level is Level.WARN
+    assert "ws://elsewhere:8080 (sleap-rtc.toml [default])" in finding.detail
+
+
+# -------- the server
+
+
+@asynccontextmanager
+async def our_server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path / "data") as server:
+        yield server
+
+
+async def test_our_server_is_found_in_order(tmp_path: Path) -> None:
+    async with our_server(tmp_path) as server:
+        for check, url in (
+            (check_websocket, server.ws_url),
+            (check_http, server.http_url),
+            (check_clock, server.http_url),
+        ):
+            assert (await check(url)).level is Level.OK
+
+
+async def test_a_server_of_another_version_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtc.doctor.server, "Join", partial(Join, version=99))
+    monkeypatch.setattr(rtc.doctor.server, "PROTOCOL_VERSION", 99)
+    async with our_server(tmp_path) as server:
+        for check, url in ((check_websocket, server.ws_url), (check_http, server.http_url)):
+            finding = await check(url)
+            assert finding.level is Level.FAIL
+            assert "99" in finding.detail
+            assert "same version" in (finding.advice or "")
+
+
+async def test_no_server_says_how_to_start_one() -> None:
+    finding = await check_websocket(f"ws://{CLOSED}")
+    assert finding.level is Level.FAIL
+    assert "connection refused" in finding.detail
+    assert "sleap-rtc server" in (finding.advice or "")
+    finding = await check_http(f"http://{CLOSED}")
+    assert finding.level is Level.WARN
+    assert "sleap-rtc server" in (finding.advice or "")
+    assert (await check_clock(f"http://{CLOSED}")).level is Level.SKIP
+
+
+@asynccontextmanager
+async def answering(reply: bytes) -> AsyncIterator[str]:
+    """Something that says these bytes to whoever sends anything; yields its host and port."""
+
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some(4096)
+        await stream.send_all(reply)
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(partial(trio.serve_listeners, answer, [listener]))
+        yield f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"protocol": 1}',
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"",
+    ],
+)
+async def test_something_else_than_our_server_is_told(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtc.signaling.UPGRADE_TIME", 0.3)
+    async with answering(reply) as where:
+        assert (await check_http(f"http://{where}")).level is Level.WARN
+        assert (await check_clock(f"http://{where}")).level is Level.SKIP
+    async with answering(reply) as where:
+        assert (await check_websocket(f"ws://{where}")).level is Level.FAIL
+
+
+async def test_a_clock_that_is_off_is_told_with_its_direction() -> None:
+    head = f"HTTP/1.1 200 OK\r\nDate: {formatdate(1000, usegmt=True)}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with answering(head) as where:
+        reply = await fetch_health(f"http://{where}")
+    date = formatdate(1000, usegmt=True)
+    assert reply.date == date
+    ahead = clock_finding(Reply(200, b"", date, 1100.0, 1101.0))
+    assert (ahead.level, ahead.detail) == (Level.WARN, "100 s ahead of the server's")
+    assert "behind" in clock_finding(Reply(200, b"", date, 900.0, 901.0)).detail
+    assert clock_finding(Reply(200, b"", date, 1000.0, 1020.0)).level is Level.OK
+    assert clock_finding(Reply(200, b"", "yesterday", 0.0, 0.0)).level is Level.SKIP
+
+
+# -------- datagrams
+
+
+@pytest.mark.parametrize("towards", ["127.0.0.1", "no-such-host.invalid"])
+async def test_datagrams_pass_on_this_machine(towards: str) -> None:
+    assert (await udp.check_udp(towards)).level in (Level.OK, Level.WARN)  # a warning where there is no network at all
+
+
+async def test_udp_that_does_not_pass_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def elsewhere(_towards: str) -> str:
+        return "192.0.2.1"  # no address of this machine, so it cannot be used
+
+    monkeypatch.setattr(udp, "own_address", elsewhere)
+    assert (await udp.check_udp("lab")).level is Level.FAIL
+
+
+def stun_success(request: bytes) -> bytes:
+    """What a server that sees us as 192.0.2.7:1234 says."""
+    port, host = 1234 ^ (COOKIE >> 16), int.from_bytes(socket.inet_aton("192.0.2.7"), "big") ^ COOKIE
+    attribute = b"\x00\x20\x00\x08\x00\x01" + port.to_bytes(2, "big") + host.to_bytes(4, "big")
+    return b"\x01\x01" + len(attribute).to_bytes(2, "big") + request[4:20] + attribute
+
+
+@asynccontextmanager
+async def stun_server(answer: Callable[[int, bytes], bytes | None]) -> AsyncIterator[IceServer]:
+    """A UDP socket that answers its n-th request with this."""
+    with trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
+        await sock.bind(("127.0.0.1", 0))
+
+        async def serve() -> None:
+            number = 0
+            while True:
+                request, sender = await sock.recvfrom(2048)
+                number += 1
+                if (reply := answer(number, request)) is not None:
+                    await sock.sendto(reply, sender)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            yield IceServer(f"stun:127.0.0.1:{sock.getsockname()[1]}")
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_stun_server_is_asked_for_real() -> None:
+    async with stun_server(lambda _number, request: stun_success(request)) as server:
+        finding = await udp.check_stun(server)
+    assert (finding.level, finding.detail) == (Level.OK, "sees this machine as 192.0.2.7:1234")
+
+
+async def test_a_lost_stun_datagram_is_asked_again_and_noise_is_passed_over() -> None:
+    async with stun_server(lambda number, request: b"noise" if number == 1 else stun_success(request)) as server:
+        assert (await udp.check_stun(server)).level is Level.OK
+
+
+async def test_a_silent_stun_server_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "PAUSES", (0.05, 0.05))
+    async with stun_server(lambda _number, _request: None) as server:
+        finding = await udp.check_stun(server)
+    assert finding.level is Level.FAIL
+    assert "no answer" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("urls", "told"),
+    [
+        (f"stun:{CLOSED}", "closed"),
+        ("stun:no-such-host.invalid", "cannot be reached"),
+        ("stuns:lab:5349", "cannot be used"),
+    ],
+)
+async def test_each_way_to_miss_a_stun_server_is_told_apart(urls: str, told: str) -> None:
+    finding = await udp.check_stun(IceServer(urls))
+    assert finding.level is Level.FAIL
+    assert told in finding.detail
+    assert finding.advice

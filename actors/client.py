@@ -4,31 +4,41 @@ available: nothing wanted · reserved: a worker is asked for, promised, being li
 job runs far away, and its result is awaited. It ends in exactly one `Finished`.
 """
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from actors.client_events import (
+    Chosen,
+    EndedEmpty,
+    LostAtHome,
+    MustWait,
+    NobodyFits,
+    Noted,
+    Quest,
+    Returned,
+    Shown,
+    Stale,
+    ToldOff,
+    TooLate,
+    Unsaid,
+    classify,
+)
 from actors.events import (
     NO_TIMEOUT,
-    Ask,
-    Best,
     CloseLink,
     Direct,
     Drain,
     Enter,
-    Entered,
     EnterFailed,
     FetchResult,
     Finished,
-    Heard,
     Lapsed,
     LinkLost,
     OpenLink,
     Overdue,
-    Picked,
     Refused,
     ResultHere,
     ResultLost,
     ResultSafe,
-    RosterIs,
     Say,
     SendFailed,
     SendPackage,
@@ -41,229 +51,9 @@ from actors.events import (
 )
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from protocol.faults import Fault, FaultCode
-from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import JobAccepted, JobEnded, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopModel
-from protocol.signaling import Granted, StandDown, Wait, WorkerShown
-from protocol.status import Status
-
-ELSEWHERE = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
-"""Refusals after which another worker of the room may still say yes."""
-
-
-@frozen
-class Quest:
-    """The wish, and how far it has come."""
-
-    wanted: Wanted | None = None
-    workers: tuple[WorkerShown, ...] = ()
-    tried: frozenset[PeerId] = frozenset()
-    """Workers that have refused us, so that the next best is asked instead."""
-    peer: PeerId | None = None
-    link: LinkId | None = None
-    links: int = 0
-    job: JobId | None = None
-    waiting: bool = False
-    """We stand in the room's line, or were just promised a worker from it."""
-    ended: JobEnded | None = None
-    safe: bool = False
-    """The result's archive is on this machine, whole; the link no longer matters."""
-
-
-# -------- narrower events
-
-
-@frozen
-class Noted:
-    """News of the room while a worker is being asked; it decides who is asked next."""
-
-    workers: tuple[WorkerShown, ...]
-
-
-@frozen
-class Chosen:
-    """It is settled which worker to ask."""
-
-    peer: PeerId
-    quest: Quest
-
-
-@frozen
-class NobodyFits:
-    """No worker of the room is free and large enough."""
-
-    quest: Quest
-    fault: Fault
-
-
-@frozen
-class Shown:
-    """The person is to choose among these."""
-
-    quest: Quest
-    fitting: tuple[WorkerShown, ...]
-
-
-@frozen
-class MustWait:
-    """Every fitting worker is taken, and the person would rather wait than go."""
-
-    quest: Quest
-
-
-@frozen
-class Returned:
-    """The line to the server was lost and is back, while we waited in the room's line."""
-
-
-@frozen
-class Unsaid:
-    """The person left the list without choosing."""
-
-
-@frozen
-class EndedEmpty:
-    """The job is over and there is nothing to fetch."""
-
-    ended: JobEnded
-
-
-@frozen
-class TooLate:
-    """An interruption when the result is here already and only has to be unpacked."""
-
-
-@frozen
-class ToldOff:
-    """The worker ends the conversation with a reason."""
-
-    fault: Fault
-
-
-@frozen
-class LostAtHome:
-    """The link broke while the result was on the way: it waits on the worker."""
-
-
-@frozen
-class Stale:
-    """News of a link that is no longer ours, or nothing that needs a decision."""
-
-
-def classify(quest: Quest, event: object) -> object:
-    """Which worker, which link, which phase: asked here once, so that each answer can be a row."""
-    if isinstance(event, RosterIs):
-        return _classify_roster(quest, event)
-    if isinstance(event, Granted | Overdue | Entered):
-        return _classify_waiting(quest, event)
-    if isinstance(event, Drain):
-        return TooLate() if quest.safe else event
-    if isinstance(event, Picked):
-        if quest.peer is not None:
-            return Stale()
-        return Unsaid() if event.peer is None else Chosen(event.peer, quest)
-    if isinstance(event, Refused):
-        return _classify_refusal(quest, event)
-    if isinstance(event, Trusted):
-        return event if event.link == quest.link else Stale()
-    if isinstance(event, LinkLost):
-        return _classify_loss(quest, event)
-    if isinstance(event, Heard):
-        return _classify_words(quest, event)
-    return event
-
-
-def fitting(quest: Quest) -> tuple[WorkerShown, ...]:
-    """Available workers with memory enough that have not refused us, best first (Discovery keeps that order)."""
-    least = quest.wanted.min_memory_mb if quest.wanted else 0
-    return tuple(
-        shown
-        for shown in quest.workers
-        if shown.facts.status is Status.AVAILABLE and shown.facts.memory_mb >= least and shown.peer not in quest.tried
-    )
-
-
-def _classify_roster(quest: Quest, event: RosterIs) -> object:
-    quest = evolve(quest, workers=event.workers)
-    if quest.wanted is None:
-        return Stale()
-    if quest.peer is not None or quest.waiting:
-        return Noted(event.workers)
-    if isinstance(quest.wanted.choice, Direct):
-        return Chosen(quest.wanted.choice.peer, quest)
-    if isinstance(quest.wanted.choice, Ask):
-        return Shown(quest, fitting(quest))
-    return _best(quest, _nobody(quest))
-
-
-def _best(quest: Quest, otherwise: Fault) -> Chosen | NobodyFits | MustWait:
-    found = fitting(quest)
-    if found:
-        return Chosen(found[0].peer, quest)
-    taken = otherwise.code is FaultCode.WORKER_BUSY
-    return MustWait(quest) if taken and _would_wait(quest) else NobodyFits(quest, otherwise)
-
-
-def _would_wait(quest: Quest) -> bool:
-    return quest.wanted is not None and quest.wanted.wait
-
-
-def _classify_waiting(quest: Quest, event: Granted | Overdue | Entered) -> object:
-    """What is said about the line matters only to those who stand in it and have not been promised anybody."""
-    if not quest.waiting or quest.peer is not None:
-        return Stale()
-    if isinstance(event, Granted):
-        return Chosen(event.peer, quest)
-    return Returned() if isinstance(event, Entered) else event
-
-
-def _nobody(quest: Quest) -> Fault:
-    if not quest.workers:
-        text = "No worker is in this room. Start one there: sleap-rtc worker --room-id … --token …"
-        return Fault(FaultCode.NO_WORKER, text)
-    least = quest.wanted.min_memory_mb if quest.wanted else 0
-    large = [shown for shown in quest.workers if shown.facts.memory_mb >= least]
-    if not large:
-        most = max(shown.facts.memory_mb for shown in quest.workers)
-        text = f"No worker of this room has GPU memory enough; the largest has {most} MB (--min-gpu-memory)."
-        return Fault(FaultCode.NO_WORKER, text)
-    taken = "The only worker that fits is taken" if len(large) == 1 else f"All {len(large)} workers that fit are taken"
-    return Fault(FaultCode.WORKER_BUSY, f"{taken}. Try again later, or stand in line with --wait.")
-
-
-def _classify_refusal(quest: Quest, event: Refused) -> object:
-    """Who asked for the best gets the next best, who chose from the list chooses again, who named one hears why."""
-    if event.peer != quest.peer or quest.job is not None or quest.wanted is None:
-        return Stale()
-    choice = quest.wanted.choice
-    if event.fault.code not in ELSEWHERE:
-        return event
-    if quest.waiting:
-        return MustWait(evolve(quest, peer=None))
-    if isinstance(choice, Direct):
-        busy = event.fault.code is FaultCode.WORKER_BUSY
-        return MustWait(evolve(quest, peer=None)) if busy and _would_wait(quest) else event
-    quest = evolve(quest, tried=quest.tried | {event.peer}, peer=None)
-    return _best(quest, event.fault) if isinstance(choice, Best) else Shown(quest, fitting(quest))
-
-
-def _classify_loss(quest: Quest, event: LinkLost) -> object:
-    if event.link != quest.link or quest.safe:
-        return Stale()
-    if event.fault is not None and event.fault.code is FaultCode.CANCELLED:
-        return ToldOff(event.fault)
-    return LostAtHome() if quest.ended is not None else event
-
-
-def _classify_words(quest: Quest, heard: Heard) -> object:
-    message = heard.message
-    if heard.link != quest.link or isinstance(message, ModelStarted | Progress | LogLines):
-        return Stale()
-    if isinstance(message, Fault):
-        return ToldOff(message)
-    if isinstance(message, JobEnded) and not message.result:
-        return EndedEmpty(message)
-    return message
-
+from protocol.ids import LinkId
+from protocol.jobs import JobAccepted, JobEnded, JobStarted, Outcome, StopModel
+from protocol.signaling import StandDown, Wait
 
 # -------- on the way to a worker
 

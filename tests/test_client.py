@@ -3,7 +3,7 @@
 import pytest
 from trio.testing import MockClock
 
-from actors.client import Quest
+from actors.client_events import Quest
 from actors.events import (
     Ask,
     Best,

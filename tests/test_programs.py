@@ -257,7 +257,7 @@ async def test_the_server_never_holds_a_token_or_secret_in_the_clear(lab: Lab, p
     assert SECRET.encode() not in kept
 
 
-async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab, package: MakePackage) -> None:
+async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab) -> None:
     worker = await lab.start_worker()
     join = Join(worker.ready.room, worker.ready.token, Role.CLIENT)
 
@@ -265,13 +265,13 @@ async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab, package: MakePa
         async with open_websocket_url(lab.server.ws_url) as line:
             await line.send_message(encode(join))
             await line.get_message()
-            for _ in range(150):
+            for _ in range(90):
                 await line.send_message(encode(Offer(worker.peer, "no sdp at all")))
+            await worker.said.until("Rejection sent", times=400)
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(12):
-            nursery.start_soon(flood)
-    with trio.fail_after(120):
-        while (await lab.visit(worker, package(), choice=Best(), wait=math.inf)).fault is not None:
-            assert worker.failed is None  # it may still be busy with refusing
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for _ in range(12):
+                nursery.start_soon(flood)
+    assert worker.failed is None
     assert not worker.ended.is_set()

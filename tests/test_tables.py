@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import auth, client, discovery, worker
+from actors import auth, client, client_events, discovery, worker, worker_events
 from actors.events import (
     AcceptLink,
     AnswerReady,
@@ -136,7 +136,7 @@ def walk(table: Table[Any], data: Any, events: list[Any], check: Callable[[Statu
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_a_worker_is_held_exactly_when_it_is_not_available(events: list[Any]) -> None:
-    def check(state: Status, before: worker.Hold, after: Status, step: Step[worker.Hold]) -> None:
+    def check(state: Status, before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
         hold = step.data
         held = hold.link is not None or hold.ticket is not None
         assert held == (after is not AVAILABLE)
@@ -144,24 +144,24 @@ def test_a_worker_is_held_exactly_when_it_is_not_available(events: list[Any]) ->
         assert (after is not BUSY) or hold.ticket is not None
         assert not (hold.over and hold.link is None), "a result on its way goes over some link"
 
-    walk(worker.WORKER, worker.Hold(), events, check)
+    walk(worker.WORKER, worker_events.Hold(), events, check)
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_a_worker_announces_every_change_of_status_and_no_other(events: list[Any]) -> None:
-    def check(state: Status, _before: worker.Hold, after: Status, step: Step[worker.Hold]) -> None:
+    def check(state: Status, _before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
         said = [effect.status for effect in step.effects if isinstance(effect, StatusIs)]
         ended = any(isinstance(effect, Finished) for effect in step.effects)
         if after is not state and not ended:
             assert said[-1:] == [after]
         assert all(status is after for status in said[-1:])
 
-    walk(worker.WORKER, worker.Hold(), events, check)
+    walk(worker.WORKER, worker_events.Hold(), events, check)
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_every_link_a_worker_takes_is_closed_by_it_or_lost(events: list[Any]) -> None:
-    state, hold = worker.WORKER.start, worker.Hold()
+    state, hold = worker.WORKER.start, worker_events.Hold()
     open_links: set[LinkId] = set()
     for event in events:
         if isinstance(event, LinkLost):
@@ -178,11 +178,11 @@ def test_every_link_a_worker_takes_is_closed_by_it_or_lost(events: list[Any]) ->
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_every_offer_is_answered_at_once(events: list[Any]) -> None:
-    def check(state: Status, _before: worker.Hold, _after: Status, step: Step[worker.Hold]) -> None:
+    def check(state: Status, _before: worker_events.Hold, _after: Status, step: Step[worker_events.Hold]) -> None:
         answers = [effect for effect in step.effects if isinstance(effect, AcceptLink | TurnAway)]
         assert len(answers) <= 1
 
-    state, hold = worker.WORKER.start, worker.Hold()
+    state, hold = worker.WORKER.start, worker_events.Hold()
     for event in events:
         state, step = worker.WORKER.step(state, hold, event)
         hold = step.data
@@ -221,7 +221,7 @@ CLIENT_EVENTS = st.one_of(
 @given(st.lists(CLIENT_EVENTS, max_size=40))
 def test_a_wish_ends_in_exactly_one_verdict(events: list[Any]) -> None:
     wishes = verdicts = 0
-    state, quest = client.CLIENT.start, client.Quest()
+    state, quest = client.CLIENT.start, client_events.Quest()
     for event in events:
         was = state
         state, step = client.CLIENT.step(state, quest, event)
@@ -233,7 +233,7 @@ def test_a_wish_ends_in_exactly_one_verdict(events: list[Any]) -> None:
 
 @given(st.lists(CLIENT_EVENTS, max_size=40))
 def test_a_client_holds_one_link_at_most(events: list[Any]) -> None:
-    state, quest = client.CLIENT.start, client.Quest()
+    state, quest = client.CLIENT.start, client_events.Quest()
     open_links: set[LinkId] = set()
     for event in events:
         if isinstance(event, LinkLost):

@@ -29,7 +29,8 @@ from actors.events import (
     Trusted,
     TurnAway,
 )
-from actors.worker import ASK_TIME, BUSY_FAULT, HOLD_TIME, LEAVING_FAULT, Hold
+from actors.worker import ASK_TIME, BUSY_FAULT, HOLD_TIME, LEAVING_FAULT
+from actors.worker_events import Hold
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId

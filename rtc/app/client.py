@@ -10,7 +10,8 @@ import trio
 from attrs import define, field, frozen
 
 from actors.actor import Actor
-from actors.client import CLIENT, Quest
+from actors.client import CLIENT
+from actors.client_events import Quest
 from actors.events import (
     Ask,
     Best,

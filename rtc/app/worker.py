@@ -41,7 +41,8 @@ from actors.events import (
     TurnAway,
 )
 from actors.router import Route
-from actors.worker import WORKER, Hold
+from actors.worker import WORKER
+from actors.worker_events import Hold
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob

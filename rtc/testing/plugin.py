@@ -14,9 +14,11 @@ import trio
 from pytest_trio import trio_fixture
 
 from actors.auth import GUARD, PROVER, Post
-from actors.client import CLIENT, Quest
+from actors.client import CLIENT
+from actors.client_events import Quest
 from actors.discovery import DISCOVERY, Seat
-from actors.worker import WORKER, Hold
+from actors.worker import WORKER
+from actors.worker_events import Hold
 from protocol.trust import Secret
 from rtc.bridge import Bridge, open_bridge
 from rtc.testing.embedding import Embedded, embed

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,9 @@ class Courier:
 
     package: Path
     output: Path
+    """Where the result goes, as chosen before anything was sent."""
+    choose: Callable[[], Path]
+    """Chooses again when the result is here: somebody may have taken the folder meanwhile."""
     chunk_size: int
     links: Links
     router: Router
@@ -90,6 +94,7 @@ class Courier:
             folder = await trio.to_thread.run_sync(self._make_room)
             archive = await receive_file(lane, folder, max_size=RESULT_MAX, progress=self.gauge.download)
             self.router.outbox.put(ResultSafe())
+            self.output = await trio.to_thread.run_sync(self.choose)
             self.models = await unpack_results(archive, self.output)
             archive = None
             self.router.outbox.put(ResultHere())

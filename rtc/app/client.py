@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ async def run_client(
         RtcError: anything but a finished job with its result here; its exit code tells which.
     """
     await trio.to_thread.run_sync(inspect_package, order.package)
-    output = choose_output(order.package, order.output)
+    choose = partial(choose_output, order.package, order.output)
+    output = choose()
     size = (await trio.Path(order.package).stat()).st_size
     submit = SubmitJob(order.kind, safe_name(order.package.name), size)
     front = _Front(view, order.choice, began)
@@ -122,7 +124,7 @@ async def run_client(
         front.house = house
         house.adapters.start_soon(front.feed_viewer, order.viewer_ports)
         client = Actor(CLIENT, Quest(), house.router.outbox)
-        courier = Courier(order.package, output, order.config.chunk_size, house.links, house.router, view)
+        courier = Courier(order.package, output, choose, order.config.chunk_size, house.links, house.router, view)
         house.route(_routes(client.inbox.put, courier, front))
         await house.adapters.start(courier.run)
         await house.actors.start(client.run)
@@ -139,7 +141,7 @@ async def run_client(
         house.post(wanted)
         house.actors.start_soon(_lose_patience, house, order.wait)
         await house.finished.wait()
-        last = house.last
+        last, output = house.last, courier.output
     models, losses = await trio.to_thread.run_sync(_made, output, courier.models)
     if last.fault is not None:
         if courier.models or output.exists():

@@ -22,6 +22,7 @@ from rtc.errors import ExitCode, RtcError
 from rtc.ice import IceServer
 from rtc.signaling import server_url
 from rtc.view.checkup import report_line, reports_json, summary, widest
+from rtc.view.lines import Lines
 from rtc.view.settings import masked_url
 
 
@@ -78,6 +79,7 @@ async def _stop_when(drain: trio.Event, scope: trio.CancelScope) -> None:
 async def run_doctor(order: DoctorOrder) -> list[Report]:
     """Check, and print: line by line for people, all at the end for scripts."""
     reports: list[Report] = []
+    lines = Lines(sys.stdout)
     async with _turn_checks(order.config) as turn:
         checks = plan(order.config, order.aim, cwd=order.cwd, home=order.home, turn=turn)
         width = widest(checks)
@@ -85,16 +87,11 @@ async def run_doctor(order: DoctorOrder) -> list[Report]:
         def told(report: Report) -> None:
             reports.append(report)
             if not order.as_json:
-                _print(report_line(report, width))
+                lines.say(report_line(report, width))
 
         await run_checks(checks, told)
-    _print(reports_json(reports) if order.as_json else summary(reports))
+    lines.say(reports_json(reports) if order.as_json else summary(reports))
     return reports
-
-
-def _print(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), flush=True)  # not every terminal can show an arrow
 
 
 @asynccontextmanager

@@ -1,9 +1,11 @@
 """The worker program: one worker, or one for each GPU; perhaps with a server of its own beside them."""
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import trio
 from attrs import define, evolve, field
@@ -16,7 +18,7 @@ from rtc.bridge import Bridge
 from rtc.errors import RtcError
 from rtc.gpu import NO_GPU, GpuFacts
 from rtc.view.banner import fleet_banner, worker_banner
-from rtc.view.text import clean
+from rtc.view.lines import Lines
 
 Ready = tuple[WorkerReady, ...]
 NAME_MAX = 64 - len("-99")
@@ -40,15 +42,18 @@ async def serve(
         gpus: one worker for each of these, or one for the CPU when there is none. Without it, one worker.
         server: run this server as well, and use it.
     """
+    lines = Lines(sys.stdout)
     if gpus is not None and not gpus:
-        _say("No GPU was found here, so one worker offers the CPU.")
+        lines.say("No GPU was found here, so one worker offers the CPU.")
     async with AsyncExitStack() as stack:
         if server is not None:
             embedded = await stack.enter_async_context(open_embedded(server, order.config))
-            _introduce(embedded)
+            _introduce(lines, embedded)
             order = evolve(order, config=embedded.config, address=embedded.address)
         orders = (order,) if gpus is None else one_for_each(order, gpus)
-        await run_fleet(orders, bridge=bridge, drain=drain, say=_say, entered=_banner)
+        await run_fleet(
+            orders, bridge=bridge, drain=drain, say=partial(_stamped, lines), entered=partial(_banner, lines)
+        )
 
 
 def one_for_each(order: WorkerOrder, gpus: Sequence[GpuFacts]) -> tuple[WorkerOrder, ...]:
@@ -128,12 +133,12 @@ async def _work(member: _Member, bridge: Bridge, drain: trio.Event, say: Callabl
 # -------- in a terminal
 
 
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {clean(text)}", flush=True)
+def _stamped(lines: Lines, text: str) -> None:
+    lines.say(f"{time.strftime('%H:%M:%S')}  {text}")
 
 
-def _introduce(embedded: Embedded) -> None:
-    print(f"Server started. Others reach it at {embedded.address} (HTTP: {embedded.http_address}).", flush=True)
+def _introduce(lines: Lines, embedded: Embedded) -> None:
+    lines.say(f"Server started. Others reach it at {embedded.address} (HTTP: {embedded.http_address}).")
     if embedded.only_here:
         complain(
             "Only this machine can reach that address, so clients elsewhere cannot find this worker. "
@@ -141,7 +146,7 @@ def _introduce(embedded: Embedded) -> None:
         )
 
 
-def _banner(ready: Ready) -> None:
+def _banner(lines: Lines, ready: Ready) -> None:
     first = ready[0]
     server = first.session.server or ""
     if len(ready) == 1:
@@ -149,4 +154,4 @@ def _banner(ready: Ready) -> None:
     else:
         workers = [(each.facts, each.session.write()) for each in ready]
         text = fleet_banner(workers, first.room, first.token, server)
-    print(text, flush=True)
+    lines.say(text)

@@ -1,5 +1,6 @@
 """The server program."""
 
+import sys
 from pathlib import Path
 
 import trio
@@ -7,6 +8,7 @@ import trio
 from rtc.bridge import Bridge
 from rtc.server import open_server
 from rtc.server.ice import IceGift
+from rtc.view.lines import Lines
 
 
 async def serve(
@@ -17,10 +19,11 @@ async def serve(
     Raises:
         RtcError: USAGE: a port is taken, or the folder cannot be used.
     """
+    lines = Lines(sys.stdout)
     async with open_server(host=host, ws_port=ws_port, http_port=http_port, data=data, gift=gift) as server:
-        print(f"Signalling at {server.ws_url}, HTTP at {server.http_url}. Stop with Ctrl-C.", flush=True)
-        print(f"A worker joins with:  sleap-rtc worker --server {server.ws_url}", flush=True)
+        lines.say(f"Signalling at {server.ws_url}, HTTP at {server.http_url}. Stop with Ctrl-C.")
+        lines.say(f"A worker joins with:  sleap-rtc worker --server {server.ws_url}")
         if gift.turn:
-            print(f"Every peer gets TURN credentials of its own for {', '.join(gift.turn)}.", flush=True)
+            lines.say(f"Every peer gets TURN credentials of its own for {', '.join(gift.turn)}.")
         await drain.wait()
-    print("Stopped.", flush=True)
+    lines.say("Stopped.")

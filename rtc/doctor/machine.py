@@ -93,7 +93,10 @@ async def check_gpu() -> Finding:
 def gpu_finding(gpus: Sequence[GpuFacts], *, can_ask: bool) -> Finding:
     """What to say of these GPUs. `can_ask`: the module that asks the driver is here."""
     if not can_ask:
-        return skip("nvidia-ml-py is not installed, so the driver cannot be asked", "pip install 'sleap-rtc[worker]'")
+        return skip(
+            "nvidia-ml-py is not installed, so the driver cannot be asked",
+            "pip install '.[worker]' in sleap-rtc's folder",
+        )
     if not gpus:
         return warn(
             "no NVIDIA GPU or no driver is seen; jobs run on the CPU, slowly",

@@ -14,7 +14,7 @@ from rtc.jobs.sleap_nn import clean_environment, find_sleap_nn, python_of
 IMPORT_TIME = 60.0
 """Seconds to import torch and sleap-nn: four on a warm disk, most of a minute from a network drive."""
 LATE = "Importing PyTorch should take seconds: is it on a slow network drive? Jobs will start as slowly."
-INSTALL = "pip install 'sleap-rtc[worker]'"
+INSTALL = "pip install '.[worker]' in sleap-rtc's folder"
 NOT_HERE = "sleap-nn is not installed, so this machine cannot be a worker"
 _IMPORTS = (
     "import torch, torchvision, sleap_nn; "

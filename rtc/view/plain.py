@@ -1,6 +1,5 @@
 """The view for files, pipes and batch systems: whole lines, few of them, nothing that moves."""
 
-import os
 from pathlib import Path
 from typing import TextIO
 
@@ -11,8 +10,9 @@ from protocol.ids import PeerId
 from protocol.jobs import LogLines, Progress
 from rtc.view.base import Changed, Losses, News, Workers
 from rtc.view.choose import choose, no_terminal
+from rtc.view.lines import Lines
 from rtc.view.tally import Flow, Training
-from rtc.view.text import clean, clean_lines, count, duration, percent, size, size_of, speed
+from rtc.view.text import clean, count, duration, percent, size, size_of, speed
 from rtc.view.text import losses as losses_text
 
 STEP = 10
@@ -29,14 +29,18 @@ class PlainView:
     """Where a person may answer, for a terminal that cannot draw; None when there is nobody to ask."""
     _flows: dict[str, Flow] = field(factory=dict, init=False)
     _training: Training = field(factory=Training, init=False)
+    _lines: Lines = field(init=False)
     _epoch: tuple[int, int] = field(default=(0, 0), init=False)
     """Model and epoch last told."""
 
+    def __attrs_post_init__(self) -> None:
+        self._lines = Lines(self._out)
+
     def step(self, text: str) -> None:
-        self._say(text)
+        self._lines.say(text)
 
     def warn(self, text: str) -> None:
-        self._say(f"Warning: {text}")
+        self._lines.say(f"Warning: {text}")
 
     def upload(self, done: int, total: int) -> None:
         self._moved("Upload", done, total)
@@ -47,29 +51,29 @@ class PlainView:
     def started(self, models: tuple[str, ...]) -> None:
         self._training.begin(models)
         if models:
-            self._say(f"Training {count(len(models), 'model')}: {', '.join(models)}")
+            self._lines.say(f"Training {count(len(models), 'model')}: {', '.join(models)}")
 
     def news(self, news: News) -> None:
         if isinstance(news, LogLines):
             for line in news.lines if self._verbose else ():
-                self._say(f"| {clean(line)}")
+                self._lines.say(f"| {clean(line)}")
             return
         model = self._training.hear(news, trio.current_time())
         if not isinstance(news, Progress):
             most = f", at most {model.epochs} epochs" if model.epochs else ""
-            self._say(f"{model.title}: started{most}")
+            self._lines.say(f"{model.title}: started{most}")
         elif news.batch is None and (model.number, model.epoch) > self._epoch:
             self._epoch = (model.number, model.epoch)
-            self._say(f"{model.title}: {model.standing}")
+            self._lines.say(f"{model.title}: {model.standing}")
 
     def finished(
         self, text: str, folder: Path | None, models: tuple[str, ...] = (), losses: tuple[Losses, ...] = ()
     ) -> None:
-        self._say(text)
+        self._lines.say(text)
         for line in summary(self._training, models, losses):
-            self._say(f"  {line}")
+            self._lines.say(f"  {line}")
         if folder is not None:
-            self._say(f"Results are in {folder}")
+            self._lines.say(f"Results are in {folder}")
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
         if self._stdin is None:
@@ -83,25 +87,12 @@ class PlainView:
             flow = self._flows[verb] = Flow(now, done, total)
             flow.told = part - part % STEP if part < 100 else 0
             if 0 < done < total:
-                self._say(f"{verb}: resumed at {part} %")
+                self._lines.say(f"{verb}: resumed at {part} %")
         flow.moved(now, done)
         if part < flow.told + STEP:
             return
         flow.told = part - part % STEP
-        self._say(f"{verb}: {moved_text(flow, now) if part == 100 else f'{part} %  {flow_text(flow, now)}'}")
-
-    def _say(self, text: str) -> None:
-        try:
-            self._out.write(f"{clean_lines(text)}\n")
-            self._out.flush()
-        except BrokenPipeError:
-            self._nobody_reads()
-
-    def _nobody_reads(self) -> None:
-        """`… | head` has left. The job goes on; Python's last flush must find something to write to."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._out.fileno())
-        os.close(nowhere)
+        self._lines.say(f"{verb}: {moved_text(flow, now) if part == 100 else f'{part} %  {flow_text(flow, now)}'}")
 
 
 def flow_text(flow: Flow, now: float) -> str:

@@ -1,0 +1,221 @@
+"""A crowded room under fire: real processes, killed at random, and every job still ends in one truthful outcome.
+
+Small by default. A lab's worth of it: `CROWD_WORKERS=10 CROWD_CLIENTS=10 CROWD_JOBS=200 pytest tests/test_crowd.py`.
+"""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from rtc.testing.stand_in import install_stand_in, make_package
+
+WORKERS = int(os.environ.get("CROWD_WORKERS", "3"))
+CLIENTS = int(os.environ.get("CROWD_CLIENTS", "3"))
+JOBS = int(os.environ.get("CROWD_JOBS", "12"))
+SEED = int(os.environ.get("CROWD_SEED", "7"))
+SETTLE = 90.0
+
+TRUTHFUL = {
+    0: "done",
+    3: "no worker free",
+    5: "link or server lost",
+    6: "worker stopped",
+    -signal.SIGKILL: "client killed",
+}
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@define
+class Crowd:
+    """The programs of one room, and the dice."""
+
+    folder: Path
+    dice: random.Random
+    ws_port: str = field(factory=free_port)
+    http_port: str = field(factory=free_port)
+    room: str = ""
+    token: str = ""
+    server: "subprocess.Popen[bytes] | None" = None
+    workers: "list[subprocess.Popen[bytes]]" = field(factory=list)
+    outcomes: list[tuple[int, str]] = field(factory=list)
+    lock: threading.Lock = field(factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.ws_port}"
+
+    def start(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
+        with (self.folder / f"{name}.log").open("ab") as sink:
+            return subprocess.Popen(
+                [sys.executable, "-m", "rtc", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=environment | {"HOME": str(self.folder / "home"), "PYTHONUNBUFFERED": "1"},
+                cwd=self.folder,
+            )
+
+    def start_server(self) -> None:
+        ports = ("--ws-port", self.ws_port, "--http-port", self.http_port)
+        self.server = self.start("server", "server", "--host", "127.0.0.1", *ports, "--data", "server")
+
+    def start_worker(self, number: int) -> "subprocess.Popen[bytes]":
+        door = ("--room-id", self.room, "--token", self.token) if self.room else ()
+        folders = ("--work-dir", f"work-{number}", "--results-dir", f"results-{number}")
+        stand_in = ("--sleap-nn", str(self.folder / "bin" / "sleap-nn"))
+        words = ("worker", "--server", self.url, "--name", f"bench-{number}", *door, *folders, *stand_in)
+        return self.start(f"worker-{number}", *words)
+
+    def until(self, log: str, pattern: str) -> "re.Match[str]":
+        end = time.monotonic() + SETTLE
+        while time.monotonic() < end:
+            found = re.search(pattern, (self.folder / log).read_text(), re.MULTILINE)
+            if found:
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"{pattern} never came in {log}:\n{(self.folder / log).read_text()}")
+
+    def one_job(self, number: int) -> None:
+        output = self.folder / f"out-{number}"
+        name = f"client-{number}"
+        door = ("--server", self.url, "--room-id", self.room, "--token", self.token, "--auto-select", "--wait", "60s")
+        client = self.start(name, "client-train", *door, "--pkg-path", "toy.zip", "--output", output.name)
+        if self.dice.random() < 0.15:
+            time.sleep(self.dice.uniform(0.5, 4))
+            client.kill()
+        code = client.wait(SETTLE * 2)
+        made = len(list(output.rglob("best.ckpt"))) if output.exists() else 0
+        with self.lock:
+            told = (self.folder / f"{name}.log").read_text()
+            self.outcomes.append((code, told))
+            assert code != 0 or made == 1, f"success without a model: {told}"
+
+    def strike(self) -> None:
+        """Kill a worker or the server, without warning, and start it again."""
+        if self.dice.random() < 0.25 and self.server is not None:
+            self.server.kill()
+            self.server.wait()
+            time.sleep(self.dice.uniform(0, 1))
+            self.start_server()
+        else:
+            number = self.dice.randrange(WORKERS)
+            self.workers[number].kill()
+            self.workers[number].wait()
+            self.workers[number] = self.start_worker(number)
+
+    def listed(self) -> list[dict[str, object]]:
+        words = ("workers", "--server", self.url, "--room-id", self.room, "--token", self.token, "--json")
+        done = subprocess.run(
+            [sys.executable, "-m", "rtc", *words],
+            capture_output=True,
+            check=False,
+            cwd=self.folder,
+            env=os.environ | {"HOME": str(self.folder / "home")},
+        )
+        found: list[dict[str, object]] = json.loads(done.stdout) if done.returncode == 0 else []
+        return found
+
+    def trainers(self) -> list[int]:
+        """Processes of the stand-in trainer that still run in this crowd's folders."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_bytes()
+                here = (entry / "cwd").resolve().is_relative_to(self.folder)
+            except OSError:
+                continue
+            if b"stand_in.py" in words and here:
+                found.append(int(entry.name))
+        return found
+
+    def eventually(self, what: str, holds: "object") -> None:
+        end = time.monotonic() + SETTLE
+        while time.monotonic() < end:
+            if holds():  # type: ignore[operator]
+                return
+            time.sleep(0.5)
+        raise AssertionError(what)
+
+
+@pytest.fixture
+def crowd(tmp_path: Path):  # type: ignore[no-untyped-def]
+    (tmp_path / "home").mkdir()
+    install_stand_in(tmp_path / "bin")
+    make_package(tmp_path / "toy.zip", epochs=5, seconds=0.2)
+    crowd = Crowd(tmp_path, random.Random(SEED))
+    yield crowd
+    for program in (*crowd.workers, crowd.server):
+        if program is not None and program.poll() is None:
+            program.kill()
+            program.wait()
+
+
+def test_every_job_ends_in_one_truthful_outcome_whoever_is_killed(crowd: Crowd) -> None:
+    crowd.start_server()
+    crowd.until("server.log", "Signalling at")
+    crowd.workers.append(crowd.start_worker(0))
+    crowd.room = crowd.until("worker-0.log", r"room +(room-\S+)")[1]
+    crowd.token = crowd.until("worker-0.log", r"token +(\S+)")[1]
+    crowd.workers += [crowd.start_worker(number) for number in range(1, WORKERS)]
+    for number in range(1, WORKERS):
+        crowd.until(f"worker-{number}.log", "is ready")
+
+    numbers, over, failures = iter(range(JOBS)), threading.Event(), []
+
+    def client() -> None:
+        try:
+            while (number := next(numbers, None)) is not None:
+                crowd.one_job(number)
+        except Exception as error:  # noqa: BLE001 (told to the test, which fails with it)
+            failures.append(error)
+
+    def fate() -> None:
+        while not over.wait(crowd.dice.uniform(2, 5)):
+            crowd.strike()
+
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    striking = threading.Thread(target=fate)
+    for thread in (*threads, striking):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    over.set()
+    striking.join()
+
+    assert not failures, failures
+    assert len(crowd.outcomes) == JOBS
+    for code, told in crowd.outcomes:
+        assert code in TRUTHFUL, f"{code}: {told}"
+        assert "Traceback" not in told
+    print(Counter(TRUTHFUL[code] for code, _ in crowd.outcomes))
+    assert any(code == 0 for code, _ in crowd.outcomes)
+    free = {f"bench-{number}" for number in range(WORKERS)}
+
+    def all_free() -> bool:
+        now = crowd.listed()
+        return len(now) == WORKERS and {one["name"] for one in now if one["status"] == "available"} == free
+
+    crowd.eventually(f"all workers available again: {crowd.listed()}", all_free)
+    crowd.eventually("no trainer left", lambda: not crowd.trainers())
+    for number in range(WORKERS):
+        log = (crowd.folder / f"worker-{number}.log").read_text()
+        assert "bug in sleap-rtc" not in log
+        assert "Traceback" not in log

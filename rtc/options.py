@@ -1,4 +1,4 @@
-"""The words that commands may take, and which of them go together. Imported for `--help`, so nothing heavy is needed."""
+"""The words that commands may take, and which of them go together. `--help` imports it, so it imports nothing heavy."""
 
 import math
 import re

@@ -1,17 +1,23 @@
 """The HTTP side, asked over real HTTP by the standard library's client."""
 
 import http.client
+import inspect
 import json
 import socket
 
+import anycorn.run
+import anycorn.tcp_server
 import pytest
 import trio
+from anycorn.protocol.h11 import H11Protocol
 from trio_websocket import wrap_client_stream
 
+from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.signaling import Join
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FROM_SERVER, decode, encode
+from rtc.errors import RtcError
 from rtc.server import open_server
 from rtc.server.api import BODY_MAX
 from rtc.server.limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE
@@ -199,3 +205,53 @@ async def test_no_token_reaches_a_log(ask, caplog):
     _, _, made = await ask("POST", "/api/rooms")
     await ask("GET", f"/api/rooms/{made['room_id']}", Authorization=f"Bearer {made['token']}")
     assert made["token"] not in caplog.text
+
+
+H2C = (
+    b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAA\r\n\r\n"
+)
+
+
+async def first_bytes(port: int, data: bytes) -> bytes:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(data)
+        with trio.fail_after(5):
+            return bytes(await stream.receive_some(4096))
+
+
+async def test_a_wish_for_http2_with_settings_that_are_no_base64_does_not_end_the_server(ask, server):
+    assert (await first_bytes(server.http_port, H2C)).startswith(b"HTTP/1.1 200")
+    assert (await ask("GET", "/health"))[0] == 200
+
+
+async def test_http2_without_asking_is_answered_in_http1(ask, server):
+    said = await first_bytes(server.http_port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 4")
+    assert (await ask("GET", "/health"))[0] == 200
+
+
+def test_what_the_shelter_replaces_is_what_anycorn_uses():
+    """When anycorn renames these, nothing would fail but the server, some day."""
+    source = inspect.getsource(H11Protocol._handle_events)
+    assert "await self._check_protocol(event)" in source
+    assert "tcp_server_handler(" in inspect.getsource(anycorn.run.worker_serve)
+    assert anycorn.run.tcp_server_handler is not anycorn.tcp_server.tcp_server_handler
+
+
+async def test_a_connection_that_fails_takes_no_other_with_it_and_quotes_nothing(ask, server, monkeypatch, caplog):
+    async def fail(_protocol, _request):
+        raise RuntimeError("Authorization: Bearer hush")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(H11Protocol, "_create_stream", fail)
+        assert await first_bytes(server.http_port, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    assert (await ask("GET", "/health"))[0] == 200
+    assert "a connection failed: RuntimeError in fail" in caplog.text
+    assert "hush" not in caplog.text
+
+
+async def test_an_error_of_the_body_leaves_the_server_as_itself(tmp_path):
+    with pytest.raises(RtcError, match="of the body"):
+        async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path):
+            raise RtcError(FaultCode.USAGE, "An error of the body.")

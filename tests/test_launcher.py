@@ -1,5 +1,7 @@
 """A job runs its models in order, tells what happens, and leaves no process behind."""
 
+import errno
+import io
 import json
 import os
 import sys
@@ -11,7 +13,9 @@ import trio
 
 from protocol.fields import is_printable
 from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobStarted, LogLines, ModelStarted, Outcome, Progress
+from protocol.wire import TO_CLIENT, decode, encode
 from rtc.errors import RtcError
+from rtc.jobs import launcher as launcher_room
 from rtc.jobs import output as output_room
 from rtc.jobs import process as process_room
 from rtc.jobs.archive import unpack
@@ -294,7 +298,7 @@ def test_the_command_sets_what_the_worker_decides():
 def test_without_sleap_nn_the_way_to_install_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RtcError, match=r"pip install 'sleap-rtc\[worker\]'"):
+    with pytest.raises(RtcError, match=r"pip install '\.\[worker\]'"):
         find_sleap_nn()
     with pytest.raises(RtcError, match="no program"):
         find_sleap_nn(str(tmp_path / "other"))
@@ -314,3 +318,82 @@ def test_the_python_of_a_sleap_nn_is_found(head, tmp_path):
     script = tmp_path / "sleap-nn"
     script.write_text(head.format(python=python))
     assert python_of(script) == python
+
+
+async def test_a_full_disk_ends_the_log_and_not_the_job(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "open", filling_up(Path.open, "job.log", after=3))
+    result = await job.run(make_package(tmp_path / "p.zip", ("centroid", "centered_instance"), say=["before"]))
+    assert result.outcome is Outcome.DONE
+    assert [line for line in job.lines() if "job.log" in line] == [
+        "(job.log ends here: No space left on device; the job goes on)"
+    ]
+    assert sum("epoch 2 done" in line for line in job.lines()) == 2
+
+
+async def test_a_log_that_cannot_even_be_closed_ends_quietly(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "open", filling_up(Path.open, "job.log", after=0))
+    said = []
+    log = JobLog("j", tmp_path / "job.log", lambda word: said.extend(word.lines))
+    log.close()
+    assert said == ["(job.log ends here: No space left on device; the job goes on)"]
+
+
+def filling_up(really_open, name, after):
+    """An `open` whose file of this name takes so many writes and flushes, and no more."""
+
+    class Full(io.BufferedWriter):
+        left = after
+
+        def spend(self):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        def write(self, data):
+            self.spend()
+            return super().write(data)
+
+        def flush(self):
+            self.spend()
+            super().flush()
+
+    def open_it(path, *arguments, **options):
+        if path.name != name or arguments != ("ab",):
+            return really_open(path, *arguments, **options)
+        return Full(really_open(path, "ab", buffering=0))
+
+    return open_it
+
+
+@pytest.mark.parametrize("name", ["_temporary", "JobLog"])
+async def test_a_job_whose_own_files_cannot_be_made_fails_and_nothing_else(name, job, tmp_path, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(launcher_room, name, full)
+    result = await job.run(make_package(tmp_path / "p.zip"))
+    assert result.outcome is Outcome.FAILED
+    assert "No space left on device" in result.text
+    assert str(tmp_path) not in result.text
+
+
+async def test_a_log_that_came_too_long_with_the_package_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(output_room, "LOG_MAX", 10)
+    (tmp_path / "job.log").write_bytes(b"x" * 50)
+    log = JobLog("j", tmp_path / "job.log", lambda word: None)
+    for _ in range(3):
+        log.note("more")
+    log.close()
+    assert (tmp_path / "job.log").stat().st_size == 50
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "語", "😀", '"'])
+def test_lines_in_any_script_fit_into_a_frame(letter, tmp_path):
+    said = []
+    log = JobLog("j" * 100, tmp_path / "job.log", said.append)
+    for number in range(60):
+        log.note(f"{number} {letter * 3000}")
+    log.close()
+    assert [line.split()[0] for word in said for line in word.lines] == [str(number) for number in range(60)]
+    assert [decode(encode(word), TO_CLIENT) for word in said] == said
+    assert all(len(line) == LOG_LINE_MAX for word in said for line in word.lines)

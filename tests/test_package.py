@@ -1,6 +1,7 @@
 """Packages are read without being trusted: what they ask for, and every way to refuse them."""
 
 import json
+import shutil
 import stat
 import struct
 import zipfile
@@ -8,13 +9,17 @@ import zipfile
 import pytest
 import trio
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.errors import RtcError
 from rtc.jobs import archive as archive_room
 from rtc.jobs.archive import unpack
-from rtc.jobs.package import Plan, TrainStep, inspect_package, read_plan
+from rtc.jobs.config import read_config
+from rtc.jobs.package import NAME_LENGTH, Plan, TrainStep, inspect_package, read_plan
+from rtc.jobs.safe_yaml import safe_yaml
 from rtc.testing.stand_in import make_package
 
 CONFIG = {
@@ -60,6 +65,15 @@ def refusal(read, *arguments):
     with pytest.raises(RtcError) as caught:
         read(*arguments)
     return caught.value.fault
+
+
+def came_of(read, *arguments):
+    """None when it was read, else the code of its refusal."""
+    try:
+        read(*arguments)
+    except RtcError as error:
+        return error.fault.code
+    return None
 
 
 def test_a_package_names_its_models_in_order(tmp_path):
@@ -310,3 +324,85 @@ async def test_unpacking_ends_when_it_is_cancelled(tmp_path, monkeypatch):
         await unpack(tmp_path / "p.zip", tmp_path / "out")
     assert scope.cancelled_caught
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training: !!bool maybe", "training: !!int ''", "training: !!float ''", "training: !!timestamp foo",
+        "training: !!binary \u00e9", "training: !!set [a]", "training: !!omap x", "? [a]\n: b", "x: 2026-13-45",
+        "x: &a [*b]", "x: \0", "x: " + "9" * 5000, "a: &a {x: 1}\nb: {<<: [*a, *a]}",
+    ],
+)  # fmt: skip
+def test_a_tag_that_lies_about_its_value_is_a_refusal_and_no_crash(text, write):
+    for files in ({"jobs.yaml": text}, {"jobs.yaml": JOBS, "a.yaml": text, "x.pkg.slp": ""}):
+        assert refusal(inspect_package, write(files)).code is FaultCode.BAD_PACKAGE
+
+
+def test_merge_keys_that_would_fill_the_memory_are_refused_at_once():
+    lines = ["a0: &a0 {k: v}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 13))]
+    assert refusal(safe_yaml, "jobs.yaml", "\n".join(lines)).code is FaultCode.BAD_PACKAGE
+
+
+yaml_tags = st.sampled_from(
+    ["", "!!bool ", "!!int ", "!!float ", "!!timestamp ", "!!binary ", "!!null ", "!!set ", "!!omap ", "!!pairs ",
+     "!!seq ", "!!map ", "!!str ", "!!merge ", "!!value ", "!!python/name:os.system ", "!own ", "&a ", "*a", "<<: "]
+)  # fmt: skip
+yaml_bits = st.sampled_from(
+    ["''", "maybe", "yes", "0x", "0b2", "1:99:7", "-", "+.inf", "1e999", "2026-99-99", "[", "]", "{", "}", ": ", ", ",
+     "\n", "\n  ", "- ", "? ", "training", "cfg", "model_config", "data_config", "train_labels_path", "max_epochs", "|"]
+)  # fmt: skip
+yaml_noise = st.lists(yaml_tags | yaml_bits | st.text(max_size=5), max_size=30).map("".join)
+
+
+@settings(max_examples=400)
+@given(
+    yaml_noise | yaml_noise.map("training: ".__add__) | yaml_noise.map("model_config: {a: 1}\ndata_config: ".__add__)
+)
+def test_whatever_a_package_says_is_read_or_refused(text):
+    for read in (lambda: safe_yaml("jobs.yaml", text), lambda: read_config("a.yaml", text)):
+        assert came_of(read) in (None, FaultCode.BAD_PACKAGE)
+
+
+@pytest.mark.parametrize("offset", [2**64 - 1, 2**63, 2**63 - 1, 2**62])
+def test_a_zip_whose_table_lies_beyond_all_files_is_refused(offset, tmp_path):
+    plain = make_package(tmp_path / "p.zip").read_bytes()
+    at = plain.rindex(b"PK\5\6")
+    (tmp_path / "q.zip").write_bytes(plain[:at] + b"PK\6\7" + struct.pack("<LQL", 0, offset, 1) + plain[at:])
+    assert refusal(inspect_package, tmp_path / "q.zip").code is FaultCode.BAD_PACKAGE
+
+
+@pytest.fixture(scope="module")
+def mutant(tmp_path_factory):
+    """A sound package's bytes, and where a mutation of them is written."""
+    folder = tmp_path_factory.mktemp("mutants")
+    return make_package(folder / "p.zip").read_bytes(), folder
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 1200), st.sampled_from([b"\0", b"\1", b"\x80", b"\xff"]), st.sampled_from([1, 2, 4, 8])
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(0, 60),
+)
+def test_a_zip_changed_anywhere_is_read_or_refused(mutant, changes, cut):
+    plain, folder = mutant
+    data = bytearray(plain)
+    for back, byte, count in changes:  # counted from the end, where the tables are
+        at = max(0, len(data) - back)
+        data[at : at + count] = byte * count
+    (folder / "q.zip").write_bytes(data[: len(data) - cut] if cut > 50 else data)
+    for read in (inspect_package, lambda path: archive_room._unpack(path, folder / "out", lambda: None)):
+        assert came_of(read, folder / "q.zip") in (None, FaultCode.BAD_PACKAGE)
+    shutil.rmtree(folder / "out", ignore_errors=True)
+
+
+def test_a_name_of_ours_fits_into_any_file_system_and_frame(write):
+    jobs = entry(run_path="models/" + "\U00020000" * 300)
+    (step,) = inspect_package(write({"jobs.yaml": jobs, "a.yaml": CONFIG, "x.pkg.slp": ""})).steps
+    assert len(step.run_path.removeprefix("models/").encode()) <= NAME_LENGTH

@@ -1,6 +1,9 @@
 """What a job made comes back whole, into a folder that holds nothing else."""
 
+import errno
+import os
 import zipfile
+from pathlib import Path
 
 import pytest
 import trio
@@ -139,3 +142,67 @@ def test_final_losses_are_the_last_known_ones(text, losses, tmp_path):
     (tmp_path / "models" / "m").mkdir(parents=True)
     (tmp_path / "models" / "m" / "training_log.csv").write_text(text)
     assert final_losses(tmp_path) == (losses,)
+
+
+async def test_the_current_folder_can_be_the_output(job, tmp_path, monkeypatch):
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    output = choose_output(tmp_path / "p.zip", Path("."))
+    assert output == tmp_path / "here"
+    assert len(await unpack_results(tmp_path / "r.zip", output)) == 1
+    assert sorted(os.listdir(".")) == ["job.log", "models"]  # still the same folder, for the shell that is in it
+
+
+async def test_an_output_folder_that_cannot_be_filled_stays_empty(job, tmp_path, monkeypatch):
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    (tmp_path / "out").mkdir()
+    real = Path.rename
+
+    def fail(path, target):
+        if path.name == "models" and path.parent != tmp_path / "out":
+            raise OSError(errno.EXDEV, "no")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(RtcError) as caught:
+        await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    assert caught.value.fault.code is FaultCode.USAGE
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_output_that_is_a_link_to_an_empty_folder_is_that_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    assert choose_output(tmp_path / "p.zip", tmp_path / "link") == tmp_path / "out"
+
+
+def refusal(tmp_path, output):
+    with pytest.raises(RtcError) as caught:
+        choose_output(tmp_path / "p.zip", output)
+    assert str(tmp_path) not in caught.value.fault.text
+    assert caught.value.fault.code is FaultCode.USAGE
+    return caught.value.fault.text
+
+
+def test_an_output_that_could_never_be_written_is_found_before_anything_is_sent(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    assert "is a file" in refusal(tmp_path, tmp_path / "file" / "out")
+    assert "not empty" in refusal(tmp_path, tmp_path / "gone")
+    refusal(tmp_path, tmp_path / "circle" / "out")
+    refusal(tmp_path, tmp_path / ("n" * 300))
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path).name != "locked")
+    assert "cannot be written" in refusal(tmp_path, tmp_path / "locked" / "deep" / "out")
+    assert "cannot be written" in refusal(tmp_path, tmp_path / "locked")
+    monkeypatch.chdir(tmp_path / "locked")
+    assert "cannot be written" in refusal(tmp_path, None)
+
+
+def test_a_log_with_a_cell_beyond_all_sizes_says_what_came_before_it(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "training_log.csv").write_text('epoch,train/loss\n0,0.5\n"' + "1" * 200_000 + '",2\n')
+    (tmp_path / "n" / "training_log.csv").mkdir(parents=True)
+    assert final_losses(tmp_path) == (ModelLosses("m", 1, 0.5, None),)

@@ -234,8 +234,11 @@ def test_a_reader_that_leaves_does_not_stop_the_job() -> None:
     os.close(read)
     with open(write, "w") as out:
         view = PlainView(out)
+        with pytest.raises(BrokenPipeError):
+            os.write(write, b"nobody is there")
         for _ in range(3):
             view.step("to nobody")
+        assert os.fstat(write).st_rdev == os.stat(os.devnull).st_rdev  # what is written from now on goes nowhere
 
 
 def seen(raw: str) -> str:

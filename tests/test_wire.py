@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,30 @@ def test_whatever_comes_is_a_message_or_a_wire_error(vocabulary: Vocabulary[Any]
     assert decode(encode(message), vocabulary) == message
 
 
+FLOATS = [
+    (vocabulary, tag, each.name)
+    for vocabulary in VOCABULARIES
+    for tag, kind in vocabulary.messages.items()
+    for each in attrs.fields(kind)
+    if each.type in (float, float | None)
+]
+
+
+@given(st.sampled_from(FLOATS), st.integers(-4000, 4000), st.integers(1, 9))
+def test_a_number_beyond_all_floats_is_a_wire_error(place: Any, zeros: int, digit: int) -> None:
+    vocabulary, tag, name = place
+    number = f"{'-' if zeros < 0 else ''}{digit}{'0' * abs(zeros)}"
+    fields = {"job": '"j"', "model": "0", "epoch": "1", name: number}
+    text = f'{{"type":"{tag}",{",".join(f"{json.dumps(key)}:{value}" for key, value in fields.items())}}}'
+    try:
+        message = decode(text, vocabulary)
+    except WireError:
+        assert abs(zeros) >= 308
+    else:
+        assert getattr(message, name) == float(number)
+        assert abs(zeros) <= 308
+
+
 @given(st.binary(max_size=300) | st.text(max_size=300))
 def test_noise_is_refused(noise: bytes | str) -> None:
     with pytest.raises(WireError):
@@ -86,6 +111,13 @@ def test_an_error_names_the_message_and_never_its_content() -> None:
 def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(WireError, match="at most 1024"):
         decode('{"type":"BEAT"}' + " " * 1024, UNPROVEN)
+
+
+@given(st.text(max_size=50))
+def test_what_is_said_is_as_many_bytes_as_characters(text: str) -> None:
+    said = encode(Fault(FaultCode.USAGE, text))
+    assert said.isascii()
+    assert decode(said, TO_CLIENT) == Fault(FaultCode.USAGE, text)
 
 
 def test_before_trust_nothing_but_trust_can_be_said() -> None:

@@ -94,9 +94,10 @@ class JobLog:
 
     def close(self) -> None:
         """Tell what is left, and close the file."""
+        self.flush()
         self._write(lambda file: file.close())
         self._file = None
-        self.flush()
+        self.flush()  # that it could not be closed
 
     def note(self, text: str) -> None:
         """A line of our own."""
@@ -129,7 +130,8 @@ class JobLog:
         """Pass on what waits."""
         self._write(lambda file: file.flush())
         if self._left_out:
-            self._lines.append(f"({self._left_out} more lines are in job.log)")
+            where = "are in job.log" if self._file is not None else "are left out"
+            self._lines.append(f"({self._left_out} more lines {where})")
             self._left_out = 0
         for lines in _parcels(self._job, self._lines):
             self._emit(LogLines(self._job, lines))

@@ -145,16 +145,19 @@ async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
     Raises:
         RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` was filled meanwhile.
     """
-    # Beside the output, so that the last step is one rename; not mkdtemp, whose folders nobody else may read. A folder
-    # that is there already stays what it is, for it may be somebody's current one, or a mounted disk.
-    place = output if output.is_dir() else output.parent
-    temporary = place / f".sleap-rtc-{secrets.token_hex(4)}"
+    temporary = _place_for(output) / f".sleap-rtc-{secrets.token_hex(4)}"  # not mkdtemp: nobody else could read it
     try:
         await unpack(archive, temporary)
         return await trio.to_thread.run_sync(_put_in_place, temporary, output)
     finally:
         with trio.move_on_after(CLEAN_TIME, shield=True):
             await trio.to_thread.run_sync(lambda: shutil.rmtree(temporary, ignore_errors=True))
+
+
+def _place_for(output: Path) -> Path:
+    """Where to unpack, so that the last step is a rename. An output that is there already stays what it is: it may be
+    somebody's current folder, or a mounted disk."""
+    return output if output.is_dir() else output.parent
 
 
 def _put_in_place(temporary: Path, output: Path) -> tuple[Path, ...]:

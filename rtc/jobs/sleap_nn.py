@@ -52,7 +52,9 @@ def find_sleap_nn(given: str | None = None) -> Path:
     # not resolved: a virtual environment's python is a link to one that has no sleap-nn beside it
     found = shutil.which("sleap-nn", path=str(Path(sys.executable).parent)) or shutil.which("sleap-nn")
     if found is None:
-        raise RtcError(FaultCode.USAGE, "sleap-nn is not installed here. Run: pip install 'sleap-rtc[worker]'")
+        raise RtcError(
+            FaultCode.USAGE, "sleap-nn is not installed here. Run: pip install '.[worker]' in sleap-rtc's folder"
+        )
     return Path(found).absolute()
 
 
@@ -81,7 +83,9 @@ def python_of(sleap_nn: Path) -> Path:
         beside = sleap_nn.with_name(name)
         if beside.is_file():
             return beside
-    raise RtcError(FaultCode.USAGE, "The Python of sleap-nn was not found. Run: pip install 'sleap-rtc[worker]'")
+    raise RtcError(
+        FaultCode.USAGE, "The Python of sleap-nn was not found. Run: pip install '.[worker]' in sleap-rtc's folder"
+    )
 
 
 def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, accelerator: Accelerator) -> list[str]:

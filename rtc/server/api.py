@@ -27,6 +27,7 @@ from protocol.ids import RoomId
 from protocol.signaling import CreateRoom, WorkerShown
 from rtc.errors import RtcError
 from rtc.server.limits import Limits, origin
+from rtc.server.shelter import shelter
 from rtc.server.store import RoomInfo, Store
 
 BODY_MAX = 64 * 1024
@@ -203,6 +204,7 @@ async def serve_api(
 
     There is no access log: request lines are nobody's business, and headers hold tokens.
     """
+    shelter()
     config = Config()
     config.bind = [f"fd://{listening}"]
     config.accesslog = None

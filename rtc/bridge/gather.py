@@ -1,0 +1,166 @@
+"""Own addresses, for one connection: host, server-reflexive (STUN) and relayed (TURN) ones.
+
+In place of aioice's own gathering, which knows one STUN and one TURN server, waits five seconds for a silent one, and
+says nothing of what went wrong. Here a server that gives no sign of life costs one second. All of it is
+asyncio-flavoured; the private names that it leans on are tested for.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from functools import partial
+from typing import Any
+
+from aioice.candidate import Candidate, candidate_foundation, candidate_priority
+from aioice.ice import StunProtocol, TransportPolicy, server_reflexive_candidate
+from aioice.stun import TransactionError
+from aioice.turn import UDP_SOCKET_BUFFER_SIZE
+from attrs import define, field
+
+from rtc.bridge.turn import Asked, Outcome, allocate, resolve
+from rtc.ice import IcePlan, IceServer, read_ice_url
+
+SILENT_TIME = 1.0
+"""Seconds for a server's first sign of life; over UDP that is the request and one repetition."""
+SLOW_TIME = 2.5
+"""Seconds in all for a server that has given one: five round trips over TLS, from the far side of the earth."""
+STOP_TIME = 0.2
+"""Seconds for what was given up to end; what does not is ended with its connection."""
+STUN_MAX, TURN_MAX = 2, 4
+"""Servers asked; more only cost sockets."""
+TCP_PREFERENCE = 32767
+"""Relays reached over TCP or TLS have local preferences (RFC 8445, 5.1.2.1) up to this one, those over UDP above; so
+the other side can tell them apart."""
+
+
+@define
+class Gathered:
+    """What one connection's gathering has found, and what it has not."""
+
+    hosts: tuple[str, ...] = ()
+    """Own addresses in use."""
+    stun: list[Asked] = field(factory=list)
+    turn: list[Asked] = field(factory=list)
+
+
+def stun_servers(plan: IcePlan) -> list[IceServer]:
+    """The STUN servers to ask. A TURN server over UDP is one as well (RFC 8656, 3), so it serves when none is named."""
+    named = [server for server in plan.servers if server.urls.startswith("stun:")]
+    spare = [server for server in plan.servers if server.relays and _is_udp(server)]
+    return (named or spare)[:STUN_MAX]
+
+
+def turn_servers(plan: IcePlan) -> list[IceServer]:
+    """The TURN servers to ask: UDP first, each kind in the order given."""
+    relays = [server for server in plan.servers if server.relays]
+    return sorted(relays, key=lambda server: not _is_udp(server))[:TURN_MAX]
+
+
+def _is_udp(server: IceServer) -> bool:
+    return read_ice_url(server.urls).transport == "udp"
+
+
+def gather_by(connection: Any, plan: IcePlan) -> Gathered:
+    """Let aioice's `connection` gather our way; what came of it is in the result once it has."""
+    gathered = Gathered()
+    connection.get_component_candidates = partial(_gather, connection, plan, gathered)
+    return gathered
+
+
+async def _gather(connection: Any, plan: IcePlan, gathered: Gathered, component: int, addresses: list[str]) -> Any:
+    candidates: list[Candidate] = []
+    hosts = [await _open_host(connection, component, address) for address in addresses]
+    found = [protocol for protocol in hosts if protocol is not None]
+    candidates += [protocol.local_candidate for protocol in found]
+    gathered.hosts = tuple(candidate.host for candidate in candidates)
+    v4 = [protocol for protocol in found if ipaddress.ip_address(protocol.local_candidate.host).version == 4]
+    gathered.stun = [Asked(server) for server in stun_servers(plan)] if v4 else []
+    gathered.turn = [Asked(server) for server in turn_servers(plan)]
+    work = {
+        asyncio.create_task(_reflect(protocol, asked, candidates)): asked for asked in gathered.stun for protocol in v4
+    } | {
+        asyncio.create_task(_relay(connection, component, asked, rank, candidates)): asked
+        for rank, asked in enumerate(gathered.turn)
+    }
+    await _wait_within_reason(work)
+    return candidates
+
+
+async def _wait_within_reason(work: dict["asyncio.Task[None]", Asked]) -> None:
+    if not work:
+        return
+    try:
+        await asyncio.wait(work, timeout=SILENT_TIME)
+        slow = [task for task, asked in work.items() if not task.done() and asked.alive]
+        if slow:
+            await asyncio.wait(slow, timeout=SLOW_TIME - SILENT_TIME)
+    finally:
+        for task in work:
+            task.cancel()
+    ended, _ = await asyncio.wait(work, timeout=STOP_TIME)
+    for task in ended:
+        if not task.cancelled():
+            task.result()  # a bug of ours must not pass in silence
+
+
+async def _open_host(connection: Any, component: int, address: str) -> StunProtocol | None:
+    loop = asyncio.get_running_loop()
+    try:
+        transport, protocol = await loop.create_datagram_endpoint(
+            lambda: StunProtocol(connection), local_addr=(address, 0)
+        )
+    except OSError:  # an address that is on its way out, or not in use yet (IPv6 duplicate detection)
+        return None
+    connection._protocols.append(protocol)
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_SOCKET_BUFFER_SIZE)
+    host, port = transport.get_extra_info("sockname")[:2]
+    protocol.local_candidate = _candidate(component, "host", (host, port), candidate_priority(component, "host"))
+    return protocol
+
+
+async def _reflect(protocol: StunProtocol, asked: Asked, candidates: list[Candidate]) -> None:
+    address = read_ice_url(asked.server.urls)
+    try:
+        where = await resolve(address.host, address.port, socket.SOCK_DGRAM, socket.AF_INET)
+        candidate, _ = await server_reflexive_candidate(protocol, where)
+    except OSError:
+        asked.outcome = Outcome.UNREACHED
+        return
+    except (TransactionError, KeyError):  # no answer, or one without an address
+        return
+    asked.outcome = Outcome.FOUND
+    if all((candidate.host, candidate.port) != (other.host, other.port) for other in candidates):
+        candidates.append(candidate)  # without a NAT it is the host candidate again
+
+
+async def _relay(connection: Any, component: int, asked: Asked, rank: int, candidates: list[Candidate]) -> None:
+    protocol = await allocate(asked, lambda: StunProtocol(connection))
+    if protocol is None:
+        return
+    connection._protocols.append(protocol)
+    address = protocol.transport.get_extra_info("sockname")
+    related = protocol.transport.get_extra_info("related_address")
+    if connection._transport_policy is TransportPolicy.RELAY:
+        related = ("0.0.0.0", 9)  # noqa: S104 (RFC 9429, 3.5.3: hide our own address, as RFC 8839, 5.1 writes it)
+    preference = (65535 if _is_udp(asked.server) else TCP_PREFERENCE) - rank
+    priority = candidate_priority(component, "relay", preference)
+    protocol.local_candidate = _candidate(component, "relay", address, priority, related)
+    candidates.append(protocol.local_candidate)
+
+
+def _candidate(
+    component: int, kind: str, address: tuple[str, int], priority: int, related: tuple[str, int] | None = None
+) -> Candidate:
+    return Candidate(
+        foundation=candidate_foundation(kind, "udp", address[0]),
+        component=component,
+        transport="udp",
+        priority=priority,
+        host=address[0],
+        port=address[1],
+        type=kind,
+        related_address=related[0] if related else None,
+        related_port=related[1] if related else None,
+    )

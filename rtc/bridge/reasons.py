@@ -1,0 +1,95 @@
+"""Why no path was found, in a sentence for people, by what ICE really saw. Pure."""
+
+import ipaddress
+
+from attrs import frozen
+
+from rtc.bridge.gather import Gathered
+from rtc.bridge.turn import Outcome
+
+TRY_TURN = "Configure a TURN server on both sides (docs/turn.md), or have the lab's server hand one out."
+
+
+@frozen
+class Sight:
+    """What one side of a connection saw."""
+
+    gathered: Gathered
+    relay_only: bool = False
+    candidates: int = 0
+    """Own candidates of any kind."""
+    theirs: int = 0
+    """The other side's candidates that could be tried."""
+    heard: bool = False
+    """A check of the other side arrived here."""
+    nominated: bool = False
+    """ICE had found a path; what came after it failed."""
+    seconds: float = 0.0
+
+
+def why_no_half(sight: Sight) -> str | None:
+    """Why this side has nothing to offer; None when it has something."""
+    if sight.candidates:
+        return None
+    if sight.relay_only:
+        return f"Only relayed paths may be used (--relay-only), and there is none: {_why_no_relay(sight.gathered)}"
+    return "This machine has no network address to be reached at. Connect it to a network, then try again."
+
+
+def why_no_path(sight: Sight) -> str:
+    """Why the two sides did not meet."""
+    gave_up = f" Gave up after {sight.seconds:.0f} seconds."
+    if sight.nominated:
+        return (
+            f"A path to the other side was found, but the secure handshake on it did not complete.{gave_up} Try again."
+        )
+    if not sight.theirs:
+        return "The other side told no address that it can be reached at. It may have no network, or no relay to use."
+    if not sight.relay_only and sight.gathered.hosts and all(_is_loopback(host) for host in sight.gathered.hosts):
+        return f"This machine has no network but its own loopback.{gave_up} Connect it to a network, then try again."
+    if sight.heard:
+        return (
+            "The other side's packets arrive here, but nothing of ours gets through to it: a firewall lets UDP pass in "
+            f"one direction only.{gave_up} {_what_of_turn(sight.gathered)}"
+        )
+    return f"{_why_nothing_answered(sight)}{gave_up} {_what_of_turn(sight.gathered)}"
+
+
+def _why_nothing_answered(sight: Sight) -> str:
+    stun, turn = sight.gathered.stun, sight.gathered.turn
+    if any(asked.outcome is Outcome.FOUND for asked in turn):
+        return "Nothing of the other side answered, neither directly nor through the relay."
+    if stun and all(asked.outcome is Outcome.SILENT for asked in stun):
+        return "Nothing answered, and the STUN server did not either: UDP is probably blocked here."
+    if stun:
+        return "Nothing of the other side answered, though UDP leaves this network: there is no common route to it."
+    return "Nothing of the other side answered: there is no common route to it, or UDP is blocked on the way."
+
+
+def _what_of_turn(gathered: Gathered) -> str:
+    if not gathered.turn:
+        return TRY_TURN
+    if any(asked.outcome is Outcome.FOUND for asked in gathered.turn):
+        return "Check the other side's network, and that the TURN server may reach it."
+    return _why_no_relay(gathered)
+
+
+def _why_no_relay(gathered: Gathered) -> str:
+    """What the TURN servers said; the most telling answer of several."""
+    outcomes = [asked.outcome for asked in gathered.turn]
+    if not outcomes:
+        return f"no TURN server is known. {TRY_TURN}"
+    if Outcome.REFUSED in outcomes:
+        return (
+            "The TURN server refused the credentials: they are wrong or have expired. Check them, and both machines' "
+            "clocks; those of the lab's server are new after every rejoin."
+        )
+    if Outcome.UNHELPFUL in outcomes:
+        return "The TURN server answered but gave no relay; it may be full, or not allow it. Ask who runs it."
+    if Outcome.SILENT in outcomes:
+        return "The TURN server did not answer. Check its address, and that UDP may leave, or add ?transport=tcp to it."
+    return "The TURN server cannot be reached: its name, port or certificate is not right. Check its address."
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback

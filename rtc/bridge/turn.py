@@ -1,0 +1,129 @@
+"""One allocation on one TURN server, with what came of it: aioice alone fails in silence.
+
+All of it is asyncio-flavoured.
+"""
+
+import asyncio
+import socket
+import ssl
+from enum import Enum
+from typing import Any
+
+import aioice.turn
+import trio
+import trio_asyncio
+from aioice.stun import TransactionError
+from attrs import define
+
+from rtc.ice import IceAddress, IceServer, read_ice_url
+
+REFRESH_TIME = 500
+"""Seconds after which a channel is bound anew; it lives 600 (RFC 8656, 12)."""
+LIFETIME = 600
+"""Seconds that an allocation lives unless refreshed, which aioice does."""
+UNAUTHORIZED = (401, 403, 438, 441)
+"""Error codes (RFC 8656, 19) that mean: not with these credentials."""
+MISMATCH = 437
+"""The port we come from was another client's a moment ago; another one will do (RFC 8656, 7.4)."""
+
+
+class Outcome(Enum):
+    """What came of asking one server."""
+
+    SILENT = "silent"
+    """Nothing came back in time."""
+    UNREACHED = "unreached"
+    """It cannot be spoken to: its name is not known, its port is shut, or its certificate is not trusted."""
+    REFUSED = "refused"
+    """It does not know the credentials, or they have expired."""
+    UNHELPFUL = "unhelpful"
+    """It answered, and would not do it."""
+    FOUND = "found"
+
+
+@define
+class Asked:
+    """One server that was asked."""
+
+    server: IceServer
+    outcome: Outcome = Outcome.SILENT
+    _inner: Any = None
+
+    @property
+    def alive(self) -> bool:
+        """It has answered something, so it may have a little longer: over TCP by being there, over UDP by its nonce."""
+        inner = self._inner
+        return inner is not None and (isinstance(inner, aioice.turn.TurnClientTcpProtocol) or inner.nonce is not None)
+
+
+async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = socket.AF_UNSPEC) -> tuple[str, int]:
+    """The address of a name. Through trio, whose look-ups may be abandoned: a silent name server must not hold us up.
+
+    Raises:
+        OSError: there is none.
+    """
+    look_up = trio_asyncio.trio_as_aio(trio.socket.getaddrinfo)
+    try:
+        found = await look_up(host, port, family=family, type=kind)
+    except UnicodeError:
+        raise OSError("not a name") from None
+    return str(found[0][4][0]), port
+
+
+async def allocate(asked: Asked, make: Any) -> Any:
+    """An allocation on the server, as the transport of the protocol that `make` makes; None when there is none.
+
+    Its end is aioice's to see to, once the protocol is one of a connection's.
+    """
+    try:
+        protocol, code = await _allocate(asked, make)
+        if code == MISMATCH:
+            protocol, _ = await _allocate(asked, make)
+    except (OSError, ssl.SSLError):
+        asked.outcome = Outcome.UNREACHED
+        return None
+    return protocol
+
+
+async def _reach(server: IceServer, address: IceAddress) -> Any:
+    loop = asyncio.get_running_loop()
+    kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
+    where = await resolve(address.host, address.port, kind)
+    told = (where, server.username, server.credential, LIFETIME, REFRESH_TIME)
+    if address.transport == "udp":
+        _, inner = await loop.create_datagram_endpoint(
+            lambda: aioice.turn.TurnClientUdpProtocol(*told), remote_addr=where
+        )
+        return inner
+    secure = ssl.create_default_context() if address.scheme == "turns" else None
+    _, stream = await loop.create_connection(
+        lambda: aioice.turn.TurnClientTcpProtocol(*told),
+        *where,
+        ssl=secure,
+        server_hostname=address.host if secure else None,
+    )
+    return stream
+
+
+async def _allocate(asked: Asked, make: Any) -> tuple[Any, int | None]:
+    """One try: the protocol, or else the error code if there is one."""
+    inner = asked._inner = await _reach(asked.server, read_ice_url(asked.server.urls))
+    protocol, code = make(), None
+    try:
+        await aioice.turn.TurnTransport(inner)._connect(protocol)
+        asked.outcome = Outcome.FOUND
+    except TransactionError as error:
+        code = error.response.error_code if error.response is not None else None
+        asked.outcome = _outcome_of(code)
+    except ConnectionError:  # an answer that lacks what it must say
+        asked.outcome = Outcome.UNHELPFUL
+    finally:
+        if asked.outcome is not Outcome.FOUND:
+            inner.transport.close()
+    return (protocol if asked.outcome is Outcome.FOUND else None), code
+
+
+def _outcome_of(code: int | None) -> Outcome:
+    if code is None:
+        return Outcome.SILENT
+    return Outcome.REFUSED if code in UNAUTHORIZED else Outcome.UNHELPFUL

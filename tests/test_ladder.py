@@ -1,0 +1,290 @@
+"""The order in which paths are tried, how long silent servers may hold us up, and what is said when nothing works."""
+
+import socket
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack, contextmanager
+
+import aioice.ice
+import pytest
+import trio
+from aioice.candidate import Candidate, candidate_priority
+from aioice.ice import CandidatePair, Connection, StunProtocol
+from aioice.stun import Class, Message, Method
+
+from protocol.faults import FaultCode
+from rtc.bridge import Bridge, open_bridge, open_peer
+from rtc.bridge.gather import SILENT_TIME, TCP_PREFERENCE, Gathered, stun_servers, turn_servers
+from rtc.bridge.ladder import DIRECT_TIME, UDP_TIME, Ladder, Rung, climb, rung_of
+from rtc.bridge.reasons import Sight, why_no_half, why_no_path
+from rtc.bridge.turn import Asked, Outcome
+from rtc.errors import RtcError
+from rtc.ice import IcePlan, IceServer
+
+STUN = IceServer("stun:127.0.0.1")
+UDP = IceServer("turn:a", "name", "word")
+TCP = IceServer("turn:b?transport=tcp", "name", "word")
+TLS = IceServer("turns:c", "name", "word")
+
+
+def candidate(kind: str, port: int, preference: int = 65535) -> Candidate:
+    """One end of a path."""
+    priority = candidate_priority(1, kind, preference)
+    return Candidate(f"{kind}{port}", 1, "udp", priority, "192.0.2.1", port, kind)
+
+
+HOST, SRFLX = candidate("host", 1), candidate("srflx", 2)
+RELAY_UDP, RELAY_TCP = candidate("relay", 3), candidate("relay", 4, TCP_PREFERENCE)
+
+
+class Race:
+    """An aioice connection that is asked, by hand, for the next check; starting one is all it does."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.started: list[tuple[str, str]] = []
+        self.connection = Connection(ice_controlling=True)
+        self.connection.check_start_task = self._start  # type: ignore[method-assign]
+        self.connection._remote_candidates_end = True
+        self.ladder = climb(self.connection, lambda: self.now)
+
+    def _start(self, pair: CandidatePair) -> None:
+        pair.state = CandidatePair.State.IN_PROGRESS
+        self.started.append((pair.local_candidate.type, pair.remote_candidate.type))
+
+    def add(self, local: Candidate, remote: Candidate) -> CandidatePair:
+        """One more path."""
+        protocol = StunProtocol(self.connection)
+        protocol.local_candidate = local
+        pair = CandidatePair(protocol, remote)
+        self.connection._check_list.append(pair)
+        self.connection.sort_check_list()
+        return pair
+
+    def run(self, *, until: float) -> list[tuple[str, str]]:
+        """What is started until then."""
+        self.started.clear()
+        while self.now < until:
+            self.connection._check_periodic()
+            self.now += 0.02
+        return list(self.started)
+
+
+def test_the_rung_of_an_end_is_told_by_its_kind_and_preference() -> None:
+    assert [rung_of(end) for end in (HOST, SRFLX, RELAY_UDP, RELAY_TCP)] == [
+        Rung.DIRECT,
+        Rung.DIRECT,
+        Rung.RELAY_UDP,
+        Rung.RELAY_TCP,
+    ]
+
+
+def test_each_rung_has_its_time_before_the_next_is_tried() -> None:
+    race = Race()
+    for local in (RELAY_TCP, RELAY_UDP, HOST):
+        for remote in (RELAY_TCP, RELAY_UDP, SRFLX):
+            race.add(local, remote)
+    assert race.run(until=DIRECT_TIME - 0.1) == [("host", "srflx")]
+    assert len(race.run(until=DIRECT_TIME + UDP_TIME - 0.1)) == 3
+    assert len(race.run(until=DIRECT_TIME + UDP_TIME + 1)) == 5
+    assert race.connection._check_periodic() is False
+
+
+def test_nothing_is_waited_for_when_there_is_nothing_below() -> None:
+    race = Race()
+    race.add(RELAY_TCP, RELAY_UDP)
+    assert race.run(until=0.1) == [("relay", "relay")]
+
+
+def test_a_rung_whose_paths_have_all_failed_is_left_at_once() -> None:
+    race = Race()
+    direct = race.add(HOST, SRFLX)
+    race.add(RELAY_UDP, SRFLX)
+    assert race.run(until=0.1) == [("host", "srflx")]
+    direct.state = CandidatePair.State.FAILED
+    assert race.run(until=0.2) == [("relay", "srflx")]
+
+
+def test_a_waiting_relay_does_not_hold_up_a_frozen_direct_path() -> None:
+    race = Race()
+    race.add(RELAY_UDP, SRFLX).state = CandidatePair.State.WAITING
+    race.add(HOST, SRFLX).state = CandidatePair.State.FROZEN
+    assert race.run(until=0.1) == [("host", "srflx")]
+
+
+def test_the_other_sides_check_of_a_relayed_path_does_not_start_ours_early() -> None:
+    race = Race()
+    race.add(HOST, SRFLX)
+    pair = race.add(HOST, RELAY_UDP)
+    race.run(until=0.1)
+    race.connection.check_start_task(pair)
+    assert race.started == [("host", "srflx")]
+    race.now = DIRECT_TIME + 0.1
+    race.connection.check_start_task(pair)
+    assert race.started[1:] == [("host", "relay")]
+
+
+def test_the_side_that_does_not_decide_tries_everything_at_once() -> None:
+    race = Race()
+    race.connection.ice_controlling = False
+    for local in (RELAY_TCP, RELAY_UDP, HOST):
+        race.add(local, SRFLX)
+    assert len(race.run(until=0.1)) == 3
+
+
+def test_a_check_in_progress_starts_afresh_when_the_other_sides_arrives_but_only_once() -> None:
+    class Task:
+        cancelled = 0
+
+        def cancel(self) -> None:
+            self.cancelled += 1
+
+    race, task = Race(), Task()
+    race.connection._early_checks_done = True
+    pair = race.add(HOST, SRFLX)
+    SRFLX._network_host = SRFLX.host
+    race.connection._remote_candidates.append(SRFLX)
+    race.run(until=0.1)
+    message = Message(Method.BINDING, Class.REQUEST, attributes={"PRIORITY": HOST.priority})
+    for _ in range(3):
+        pair.task = task  # type: ignore[assignment]
+        race.connection.check_incoming(message, pair.remote_addr, pair.protocol)
+        assert task.cancelled == 1
+    assert race.started == [("host", "srflx")] * 2
+    assert race.ladder.heard
+
+
+def test_the_names_we_lean_on_are_there() -> None:
+    connection = Connection(ice_controlling=True)
+    for name in ("check_start_task", "check_incoming", "check_state", "get_component_candidates", "sort_check_list"):
+        assert callable(getattr(connection, name))
+    for name in ("_check_periodic", "_check_list", "_check_list_done", "_remote_candidates_expected", "_protocols"):
+        assert hasattr(connection, name)
+    for name in ("_transport_policy", "_remote_candidates_end"):
+        assert hasattr(connection, name)
+    assert isinstance(Ladder(connection, lambda: 0.0), Ladder)
+    assert callable(aioice.turn.TurnTransport._connect)
+
+
+def test_servers_are_asked_in_the_ladders_order() -> None:
+    plan = IcePlan((TLS, TCP, STUN, UDP))
+    assert stun_servers(plan) == [STUN]
+    assert turn_servers(plan) == [UDP, TLS, TCP]
+    assert stun_servers(IcePlan((TLS, UDP))) == [UDP]
+    assert stun_servers(IcePlan((TLS, TCP))) == []
+
+
+# -------- gathering
+
+
+@pytest.fixture
+async def bridge() -> AsyncGenerator[Bridge, None]:
+    async with open_bridge() as bridge:
+        yield bridge
+
+
+@contextmanager
+def silent_ports() -> Iterator[tuple[int, int]]:
+    """A UDP and a TCP port where somebody listens and never answers."""
+    with ExitStack() as stack:
+        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        tcp = stack.enter_context(socket.socket())
+        for each in (udp, tcp):
+            each.bind(("127.0.0.1", 0))
+        tcp.listen()
+        yield udp.getsockname()[1], tcp.getsockname()[1]
+
+
+async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: Bridge) -> None:
+    with silent_ports() as (udp, _):
+        servers = (
+            IceServer(f"stun:127.0.0.1:{udp}"),
+            IceServer(f"turn:127.0.0.1:{udp}", "name", "word"),
+            IceServer("turn:127.0.0.1:1?transport=tcp", "name", "word"),
+            IceServer("turn:no-such-name.invalid", "name", "word"),
+        )
+        async with open_peer(bridge, IcePlan(servers)) as ada, open_peer(bridge) as bob:
+            before = trio.current_time()
+            offer = await ada.offer()
+            assert trio.current_time() - before < SILENT_TIME + 0.5
+            await ada.accept(await bob.answer(offer))
+            with trio.fail_after(2):
+                await ada.wait_open(2)
+            assert ada.path_kind == "direct"
+            seen = {asked.server.urls: asked.outcome for asked in (*ada._gathered.stun, *ada._gathered.turn)}
+            assert seen[servers[0].urls] is Outcome.SILENT
+            assert seen[servers[1].urls] is Outcome.SILENT
+            assert seen[servers[2].urls] is Outcome.UNREACHED
+
+
+async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(bridge: Bridge) -> None:
+    with silent_ports() as (_, tcp):
+        plan = IcePlan((IceServer(f"turn:127.0.0.1:{tcp}?transport=tcp", "name", "word"),), relay_only=True)
+        async with open_peer(bridge, plan) as peer:
+            before = trio.current_time()
+            with pytest.raises(RtcError, match="The TURN server did not answer") as caught:
+                await peer.offer()
+            assert 2.4 < trio.current_time() - before < 3.2
+            assert caught.value.fault.code is FaultCode.LINK_FAILED
+
+
+async def test_relay_only_without_a_server_fails_at_once(bridge: Bridge) -> None:
+    async with open_peer(bridge, IcePlan(relay_only=True)) as peer:
+        with trio.fail_after(2), pytest.raises(RtcError, match="--relay-only"):
+            await peer.offer()
+
+
+async def test_two_peers_without_a_common_route_are_told_so(bridge: Bridge) -> None:
+    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+        offer = await ada.offer()
+        answer = await bob.answer(offer)
+        for peer in (ada, bob):
+            for protocol in peer._dtls().transport._connection._protocols:
+                protocol.send_stun = lambda *_: None
+        await ada.accept(answer)
+        before = trio.current_time()
+        with pytest.raises(RtcError, match=r"no common route to it.*Gave up after 1 seconds.*TURN"):
+            await ada.wait_open(1)
+        assert trio.current_time() - before < 1.5
+
+
+# -------- reasons
+
+
+def seen(*, hosts: str = "192.0.2.1", stun: str = "", turn: str = "") -> Gathered:
+    """What gathering found: outcomes by name."""
+
+    def asked(names: str) -> list[Asked]:
+        return [Asked(UDP, Outcome(name)) for name in names.split()]
+
+    return Gathered(tuple(hosts.split()), asked(stun), asked(turn))
+
+
+@pytest.mark.parametrize(
+    ("sight", "says"),
+    [
+        (Sight(seen(), theirs=0), "The other side told no address"),
+        (Sight(seen(hosts="127.0.0.1"), theirs=1), "no network but its own loopback"),
+        (Sight(seen(), theirs=1), "no common route to it, or UDP is blocked on the way. Gave up after 0"),
+        (Sight(seen(), theirs=1), "Configure a TURN server on both sides"),
+        (Sight(seen(stun="silent"), theirs=1), "UDP is probably blocked here"),
+        (Sight(seen(stun="found silent"), theirs=1), "though UDP leaves this network"),
+        (Sight(seen(turn="found"), theirs=1), "neither directly nor through the relay"),
+        (Sight(seen(turn="refused"), theirs=1), "refused the credentials: they are wrong or have expired"),
+        (Sight(seen(turn="unhelpful"), theirs=1), "answered but gave no relay"),
+        (Sight(seen(turn="silent"), theirs=1), "did not answer. Check its address"),
+        (Sight(seen(turn="unreached"), theirs=1), "its name, port or certificate"),
+        (Sight(seen(), theirs=1, heard=True), "in one direction only"),
+        (Sight(seen(), theirs=1, heard=True, nominated=True, seconds=13.2), "secure handshake on it did not complete"),
+        (Sight(seen(), theirs=1, seconds=13.2), "Gave up after 13 seconds"),
+    ],
+)
+def test_a_failure_is_told_by_what_was_seen(sight: Sight, says: str) -> None:
+    assert says in why_no_path(sight)
+
+
+def test_a_half_without_addresses_is_told_at_once() -> None:
+    assert why_no_half(Sight(seen(), candidates=1)) is None
+    assert "no network address" in (why_no_half(Sight(seen(hosts=""))) or "")
+    only_relays = why_no_half(Sight(seen(hosts="", turn="refused silent"), relay_only=True)) or ""
+    assert "--relay-only" in only_relays
+    assert "refused the credentials" in only_relays

@@ -1,0 +1,280 @@
+"""Through a real TURN server on loopback (coturn), with the credentials that our own server hands out."""
+
+import gc
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from attrs import evolve, frozen
+
+from protocol.faults import FaultCode
+from protocol.ids import LinkId, PeerId
+from protocol.link import LOST_TIME
+from rtc.app.worker import WorkerOrder, run_worker
+from rtc.bridge import Bridge, Peer, open_bridge, open_peer
+from rtc.errors import ExitCode, RtcError
+from rtc.ice import IcePlan, adopt
+from rtc.link import open_link
+from rtc.server.ice import IceGift
+from rtc.testing.lab import open_lab
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("turnserver") is None, reason="needs coturn's `turnserver` (on Debian: apt-get install coturn)"
+)
+
+SECRET = b"only for this test, and long"
+CONFIG = """
+listening-ip=127.0.0.1
+relay-ip=127.0.0.1
+listening-port={port}
+min-port=49160
+max-port=49460
+realm=test
+use-auth-secret
+static-auth-secret={secret}
+allow-loopback-peers
+denied-peer-ip=0.0.0.0-126.255.255.255
+denied-peer-ip=128.0.0.0-255.255.255.255
+fingerprint
+no-tls
+no-dtls
+no-cli
+no-multicast-peers
+log-file=stdout
+simple-log
+db={folder}/turn.db
+pidfile={folder}/turn.pid
+"""
+
+
+@frozen
+class Turn:
+    """A running TURN server."""
+
+    port: int
+    process: trio.Process
+
+    def gift(self, *transports: str, clock: Callable[[], float] | None = None) -> IceGift:
+        """What a signalling server hands out for it."""
+        urls = tuple(f"turn:127.0.0.1:{self.port}?transport={transport}" for transport in transports)
+        gift = IceGift(turn=urls, secret=SECRET)
+        return evolve(gift, clock=clock) if clock else gift
+
+    def plan(self, *transports: str, relay_only: bool = True) -> IcePlan:
+        """What a peer makes of it."""
+        return IcePlan(adopt(self.gift(*transports).for_peer(PeerId("peer-1"))), relay_only)
+
+
+def free_port() -> int:
+    """A port that is free for TCP and UDP now."""
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        port: int = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+    return port
+
+
+@pytest.fixture
+async def turn(tmp_path: Path) -> AsyncGenerator[Turn, None]:
+    """coturn as an ordinary user, ready when this yields."""
+    port = free_port()
+    folder = tmp_path / "turn"
+    folder.mkdir()
+    config = folder / "turn.conf"
+    config.write_text(CONFIG.format(port=port, secret=SECRET.decode(), folder=folder))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    start = partial(trio.run_process, ["turnserver", "-c", str(config)], check=False, **quiet)
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(start)
+        with trio.fail_after(10):
+            await until_answered(port)
+        yield Turn(port, process)
+        nursery.cancel_scope.cancel()
+
+
+async def until_answered(port: int) -> None:
+    """Wait until somebody listens; coturn tells nobody when it does."""
+    while True:
+        try:
+            await trio.aclose_forcefully(await trio.open_tcp_stream("127.0.0.1", port))
+        except OSError:
+            await trio.sleep(0.05)
+        else:
+            return
+
+
+@pytest.fixture
+async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Bridge, None]:
+    """A bridge that must end in time and leave nothing behind to complain about."""
+    async with open_bridge() as bridge:
+        yield bridge
+        before = trio.current_time()
+    assert trio.current_time() - before < 5
+    gc.collect()
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+@asynccontextmanager
+async def joined(bridge: Bridge, one: IcePlan, two: IcePlan) -> AsyncGenerator[tuple[Peer, Peer], None]:
+    """Two open peers."""
+    async with open_peer(bridge, one) as ada, open_peer(bridge, two) as bob:
+        with trio.fail_after(15):
+            await ada.accept(await bob.answer(await ada.offer()))
+            await ada.wait_open(10)
+            await bob.wait_open(10)
+        yield ada, bob
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_whole_job_goes_through_the_relay_with_credentials_from_our_server(
+    bridge: Bridge, turn: Turn, tmp_path: Path, package: Callable[..., Path], transport: str
+) -> None:
+    async with open_lab(bridge, tmp_path, gift=turn.gift(transport), relay_only=True) as lab:
+        worker = await lab.start_worker(secret="a secret of sixteen or more")
+        with trio.fail_after(40):
+            visit = await lab.visit(worker, package(), secret="a secret of sixteen or more")
+        assert visit.fault is None
+        assert visit.output is not None
+        assert list(visit.output.rglob("best.ckpt"))
+        assert [line for line in visit.view.told if "(relayed, room secret proven on both sides)" in line]
+
+
+async def test_expired_credentials_give_no_relay_and_the_person_is_told(
+    bridge: Bridge, turn: Turn, tmp_path: Path, package: Callable[..., Path]
+) -> None:
+    expired = turn.gift("udp", "tcp", clock=lambda: 1_000_000_000)
+    async with open_lab(bridge, tmp_path, gift=expired, relay_only=True) as lab:
+        worker = await lab.start_worker()
+        with trio.fail_after(10):
+            visit = await lab.visit(worker, package())
+        assert visit.fault is not None
+        assert visit.fault.code is FaultCode.LINK_FAILED
+        assert "refused the credentials: they are wrong or have expired" in visit.fault.text
+        assert SECRET.decode() not in visit.fault.text
+
+
+async def test_a_worker_without_a_relay_tells_the_client_so(
+    bridge: Bridge, turn: Turn, tmp_path: Path, package: Callable[..., Path]
+) -> None:
+    async with open_lab(bridge, tmp_path, gift=turn.gift("udp")) as lab:
+        stale = IceGift(turn=turn.gift("udp").turn, secret=SECRET, clock=lambda: 0.0).for_peer(PeerId("worker-x"))
+        own = evolve(lab.config, relay_only=True, ice_servers=adopt(stale))
+        worker = await lab.start_worker(config=own)
+        turn.process.send_signal(signal.SIGSTOP)  # now the good credentials are of no use either
+        with trio.fail_after(10):
+            visit = await lab.visit(worker, package())
+        turn.process.send_signal(signal.SIGCONT)
+        assert visit.fault is not None
+        assert visit.fault.code is FaultCode.LINK_FAILED
+        assert visit.fault.text.startswith("The worker could not link: Only relayed paths may be used")
+        await worker.said.until("Status: available")
+
+
+async def test_relay_only_without_any_turn_server_is_a_usage_error(
+    bridge: Bridge, tmp_path: Path, package: Callable[..., Path]
+) -> None:
+    async with open_lab(bridge, tmp_path) as lab:
+        worker = await lab.start_worker()
+        order = WorkerOrder(
+            evolve(lab.config, relay_only=True),
+            sleap_nn=worker.order.sleap_nn,
+            work=tmp_path / "w",
+            results=tmp_path / "r",
+        )
+        with pytest.raises(RtcError, match="needs a TURN server, and none is known") as caught, trio.fail_after(5):
+            await run_worker(order, bridge=bridge, drain=trio.Event(), say=lambda _: None)
+        assert caught.value.exit_code is ExitCode.USAGE
+        with trio.fail_after(5):
+            visit = await lab.visit(worker, package(), config=order.config)
+        assert visit.fault == caught.value.fault
+
+
+async def test_a_direct_path_is_taken_whenever_there_is_one(bridge: Bridge, turn: Turn) -> None:
+    plan = turn.plan("udp", "tcp", relay_only=False)
+    for _ in range(5):
+        before = trio.current_time()
+        async with joined(bridge, plan, plan) as (ada, bob):
+            assert trio.current_time() - before < 2
+            assert (ada.path_kind, bob.path_kind) == ("direct", "direct")
+
+
+def block_direct(peer: Peer) -> None:
+    """As a firewall would: nothing passes the peer's own sockets but what goes to and from the TURN server."""
+    for protocol in peer._dtls().transport._connection._protocols:
+        if protocol.local_candidate.type != "relay":
+            protocol.send_stun = protocol.datagram_received = drop
+
+
+def drop(*_packet: object) -> None:
+    """Gone."""
+
+
+@pytest.mark.parametrize(("transports", "soonest"), [(("udp",), 2.0), (("tcp",), 3.5), (("udp", "tcp"), 2.0)])
+async def test_a_relay_is_taken_when_nothing_direct_works(
+    bridge: Bridge, turn: Turn, transports: tuple[str, ...], soonest: float
+) -> None:
+    plan = turn.plan(*transports, relay_only=False)
+    async with open_peer(bridge, plan) as ada, open_peer(bridge, plan) as bob:
+        offer = await ada.offer()
+        block_direct(ada)
+        answer = await bob.answer(offer)
+        block_direct(bob)
+        before = trio.current_time()
+        await ada.accept(answer)
+        await ada.wait_open(10)
+        await bob.wait_open(10)
+        assert soonest - 0.1 < trio.current_time() - before < soonest + 1
+        assert (ada.path_kind, bob.path_kind) == ("relayed", "relayed")
+        local = ada._dtls().transport._connection._nominated[1].local_candidate
+        assert ((local.priority >> 8 & 0xFFFF) > 32767) is (transports[0] == "udp")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_much_goes_through_a_relay_whole_and_in_order(bridge: Bridge, turn: Turn, transport: str) -> None:
+    plan = turn.plan(transport)
+    frames = [bytes([number]) * 60_000 for number in range(100)]
+    async with joined(bridge, plan, plan) as (ada, bob), trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            for frame in frames:
+                await ada.send_bulk(frame)
+
+        nursery.start_soon(send)
+        with trio.fail_after(20):
+            assert [await bob.bulk.take() for _ in frames] == frames
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_when_the_turn_server_dies_both_ends_notice_and_close_in_time(
+    bridge: Bridge, turn: Turn, transport: str
+) -> None:
+    async def route(_message: Any) -> None:
+        return
+
+    plan = turn.plan(transport)
+    async with joined(bridge, plan, plan) as (ada, bob):
+        async with (
+            open_link(ada, name=LinkId(1), route=route) as one,
+            open_link(bob, name=LinkId(2), route=route) as two,
+        ):
+            turn.process.kill()
+            with trio.fail_after(LOST_TIME + 1):
+                await one.lost.wait()
+                await two.lost.wait()
+            assert one.fault is not None
+            assert one.fault.code is FaultCode.LINK_LOST
+            before = trio.current_time()
+            await one.aclose()
+            await two.aclose()
+            assert trio.current_time() - before < 3
+        before = trio.current_time()
+    assert trio.current_time() - before < 3

@@ -7,9 +7,9 @@ job runs far away, and its result is awaited. It ends in exactly one `Finished`.
 from attrs import evolve
 
 from actors.client_events import (
+    Abandoned,
     Chosen,
     EndedEmpty,
-    LostAtHome,
     MustWait,
     NobodyFits,
     Noted,
@@ -52,10 +52,16 @@ from actors.events import (
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.jobs import JobAccepted, JobEnded, JobStarted, Outcome, StopModel
+from protocol.jobs import AttachJob, JobAccepted, JobEnded, JobStarted, Outcome, StopModel
 from protocol.signaling import StandDown, Wait
 
 # -------- on the way to a worker
+
+
+FIRST_PAUSE = 1.0
+"""Seconds before the first try to get back to a job."""
+RETURN_PAUSE = 5.0
+"""Seconds before each further one; a try itself takes up to 23."""
 
 
 def _late(quest: Quest, text: str) -> StateTimeout:
@@ -124,7 +130,7 @@ def submit(quest: Quest, event: Trusted) -> Step[Quest]:
 def send(quest: Quest, event: JobAccepted) -> Step[Quest]:
     """Send the package; the transfer keeps its own time."""
     assert quest.link is not None, "it was heard over a link"
-    return Step(evolve(quest, job=event.job), (NO_TIMEOUT, SendPackage(quest.link, event.job)))
+    return Step(evolve(quest, job=event.job, key=event.key), (NO_TIMEOUT, SendPackage(quest.link, event.job)))
 
 
 def settle(quest: Quest, _event: JobStarted) -> Step[Quest]:
@@ -143,6 +149,35 @@ def fetch(quest: Quest, event: JobEnded) -> Step[Quest]:
     """It is over; take what it made."""
     assert quest.link is not None, "it was heard over a link"
     return Step(evolve(quest, ended=event), (FetchResult(quest.link),))
+
+
+# -------- a lost link, while the job goes on
+
+
+def go_back(quest: Quest, event: LinkLost) -> Step[Quest]:
+    """The job does not mind; try to get back to it, soon at first, then now and then."""
+    gone = event.fault is not None and event.fault.code is FaultCode.NO_WORKER
+    pause = StateTimeout(RETURN_PAUSE if quest.returns else FIRST_PAUSE)
+    return Step(evolve(quest, returns=quest.returns + (4 if gone else 1)), (pause,))
+
+
+def knock_again(quest: Quest, _event: Lapsed) -> Step[Quest]:
+    """Ask for a new link, naming the job."""
+    assert quest.peer is not None, "a running job has a worker"
+    link = LinkId(quest.links + 1)
+    effects = (*_drop_link(quest), OpenLink(link, quest.peer, quest.job))
+    return Step(evolve(quest, link=link, links=link), effects)
+
+
+def show_key(quest: Quest, event: Trusted) -> Step[Quest]:
+    """The worker knows us again: show that the job is ours."""
+    assert quest.job is not None, "a running job has a name"
+    return Step(quest, (TellLink(event.link, AttachJob(quest.job, quest.key)),))
+
+
+def settle_back(quest: Quest, _event: JobAccepted) -> Step[Quest]:
+    """We are back; what happened meanwhile follows."""
+    return Step(evolve(quest, returns=0), (NO_TIMEOUT,))
 
 
 def note_safe(quest: Quest, _event: ResultSafe) -> Step[Quest]:
@@ -195,17 +230,11 @@ def fail_lost(quest: Quest, event: LinkLost) -> Step[Quest]:
     return _end(quest, event.fault or Fault(FaultCode.LINK_LOST, text))
 
 
-def fail_at_work(quest: Quest, event: LinkLost) -> Step[Quest]:
-    """The job runs on; say so."""
+def fail_at_work(quest: Quest, event: Abandoned) -> Step[Quest]:
+    """We did not get back to the job; say what is known of it."""
     reason = event.fault.text + " " if event.fault else ""
     text = "The link to the worker is gone. If the worker still runs, so does the job, and its result is kept there."
     return _end(quest, Fault(FaultCode.LINK_LOST, reason + text))
-
-
-def fail_at_home(quest: Quest, _event: LostAtHome) -> Step[Quest]:
-    """The job is over, its result is not here."""
-    text = "The link broke while the result was on the way; the result is kept on the worker."
-    return _end(quest, Fault(FaultCode.LINK_LOST, text))
 
 
 def give_up(quest: Quest, _event: Drain | Unsaid) -> Step[Quest]:
@@ -248,13 +277,16 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     row(RESERVED,  Refused,     AVAILABLE, fail),
     quiet(Refused, AVAILABLE, BUSY),
     row(RESERVED,  Trusted,     RESERVED,  submit),
-    quiet(Trusted, AVAILABLE, BUSY),
+    row(BUSY,      Trusted,     BUSY,      show_key),
+    quiet(Trusted, AVAILABLE),
     row(RESERVED,  JobAccepted, RESERVED,  send),
-    quiet(JobAccepted, AVAILABLE, BUSY),
+    row(BUSY,      JobAccepted, BUSY,      settle_back),
+    quiet(JobAccepted, AVAILABLE),
     row(RESERVED,  SendFailed,  AVAILABLE, fail),
     quiet(SendFailed, AVAILABLE, BUSY),
     row(RESERVED,  Lapsed,      AVAILABLE, fail_late),
-    quiet(Lapsed, AVAILABLE, BUSY),
+    row(BUSY,      Lapsed,      BUSY,      knock_again),
+    quiet(Lapsed, AVAILABLE),
 
     # the job
     row(RESERVED,  JobStarted,  BUSY,      settle),
@@ -278,10 +310,10 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     row(BUSY,      ToldOff, AVAILABLE, fail),
     quiet(ToldOff, AVAILABLE),
     row(RESERVED,  LinkLost,    AVAILABLE, fail_lost),
-    row(BUSY,      LinkLost,    AVAILABLE, fail_at_work),
+    row(BUSY,      LinkLost,    BUSY,      go_back),
     quiet(LinkLost, AVAILABLE),
-    row(BUSY,      LostAtHome,  AVAILABLE, fail_at_home),
-    quiet(LostAtHome, AVAILABLE, RESERVED),
+    row(BUSY,      Abandoned,   AVAILABLE, fail_at_work),
+    quiet(Abandoned, AVAILABLE, RESERVED),
     row(RESERVED,  Drain,       AVAILABLE, give_up),
     row(BUSY,      Drain,       AVAILABLE, detach),
     quiet(Drain, AVAILABLE),

@@ -3,7 +3,7 @@
 Asked here, once, so that each answer can be a row of the table.
 """
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from actors.events import (
     Ask,
@@ -16,6 +16,7 @@ from actors.events import (
     Overdue,
     Picked,
     Refused,
+    ResultLost,
     RosterIs,
     Trusted,
     Wanted,
@@ -30,6 +31,10 @@ ELSEWHERE = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKE
 """Refusals after which another worker of the room may still say yes."""
 
 
+RETURNS_MAX = 24
+"""Tries to get back to a running job; a worker that has left the room counts for four (about half a minute in all)."""
+
+
 @frozen
 class Quest:
     """The wish, and how far it has come."""
@@ -42,6 +47,10 @@ class Quest:
     link: LinkId | None = None
     links: int = 0
     job: JobId | None = None
+    key: str = field(default="", repr=False)
+    """The running job's key: shown again on a new link, it makes us its owner there."""
+    returns: int = 0
+    """How hard we have tried to get back to the job since its link broke."""
     waiting: bool = False
     """We stand in the room's line, or were just promised a worker from it."""
     ended: JobEnded | None = None
@@ -120,8 +129,10 @@ class ToldOff:
 
 
 @frozen
-class LostAtHome:
-    """The link broke while the result was on the way: it waits on the worker."""
+class Abandoned:
+    """The link broke, and we have tried long enough to get back to the job."""
+
+    fault: Fault | None
 
 
 @frozen
@@ -135,6 +146,8 @@ def classify(quest: Quest, event: object) -> object:
         return _classify_roster(quest, event)
     if isinstance(event, Granted | Overdue | Entered):
         return _classify_waiting(quest, event)
+    if isinstance(event, ResultLost):
+        return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # the lost link itself is what counts
     if isinstance(event, Drain):
         return TooLate() if quest.safe else event
     if isinstance(event, Picked):
@@ -231,7 +244,7 @@ def _classify_loss(quest: Quest, event: LinkLost) -> object:
         return Stale()
     if event.fault is not None and event.fault.code is FaultCode.CANCELLED:
         return ToldOff(event.fault)
-    return LostAtHome() if quest.ended is not None else event
+    return Abandoned(event.fault) if quest.returns >= RETURNS_MAX else event
 
 
 def _classify_words(quest: Quest, heard: Heard) -> object:

@@ -203,7 +203,7 @@ def hand_refusal(seat: Seat, event: Refuse) -> Step[Seat]:
 
 def send_offer(seat: Seat, event: OfferReady) -> Step[Seat]:
     """Ask for a link."""
-    return Step(seat, (Say(Offer(event.peer, event.sdp)),))
+    return Step(seat, (Say(Offer(event.peer, event.sdp, event.job)),))
 
 
 def send_answer(seat: Seat, event: AnswerReady) -> Step[Seat]:

@@ -195,10 +195,11 @@ class Refused:
 
 @frozen
 class OfferReady:
-    """To Discovery: our half of a link that we ask for."""
+    """To Discovery: our half of a link that we ask for, perhaps to return to a job."""
 
     peer: PeerId
     sdp: str = field(repr=False)
+    job: JobId | None = None
 
 
 @frozen
@@ -340,6 +341,14 @@ class Listen:
 
 
 @frozen
+class LookUp:
+    """To the job desk: is this job's result here, and is this its key?"""
+
+    link: LinkId
+    ticket: Ticket
+
+
+@frozen
 class Deliver:
     """To the job desk: send the result over this link."""
 
@@ -384,6 +393,23 @@ class JobOver:
 
 
 @frozen
+class ResultFound:
+    """A job of an earlier time is over, its result waits here, and its owner has come for it."""
+
+    link: LinkId
+    ticket: Ticket
+    outcome: Outcome
+    text: str
+
+
+@frozen
+class ResultMissing:
+    """No result waits here under that name and key."""
+
+    link: LinkId
+
+
+@frozen
 class ResultGone:
     """The result was taken over this link, or cannot be: then it waits on disk, and the fault says why."""
 
@@ -397,10 +423,11 @@ class ResultGone:
 
 @frozen
 class OpenLink:
-    """To the links: ask this worker for a link."""
+    """To the links: ask this worker for a link, perhaps to return to a job."""
 
     link: LinkId
     peer: PeerId
+    job: JobId | None = None
 
 
 @frozen

@@ -21,11 +21,14 @@ from actors.events import (
     Lapsed,
     LinkLost,
     Listen,
+    LookUp,
     Offered,
     PackageArrived,
     PackageFailed,
     Prepare,
+    ResultFound,
     ResultGone,
+    ResultMissing,
     StartJob,
     StateTimeout,
     StatusIs,
@@ -45,6 +48,7 @@ from actors.worker_events import (
     OfferedForeign,
     OwnerBack,
     OwnerOffered,
+    ReturnAsked,
     ReturnLost,
     Stale,
     StopAsked,
@@ -135,6 +139,29 @@ def take_job(hold: Hold, event: Submitted) -> Step[Hold]:
 def start(hold: Hold, event: PackageArrived) -> Step[Hold]:
     """The package is here: run it."""
     return Step(hold, (StatusIs(Status.BUSY), StartJob(event.job)))
+
+
+def look_up(hold: Hold, event: ReturnAsked) -> Step[Hold]:
+    """An owner comes back after its job has ended: see whether the result waits here."""
+    return Step(hold, (LookUp(event.link, event.ticket),))
+
+
+def deliver_late(hold: Hold, event: ResultFound) -> Step[Hold]:
+    """It does: tell how the job ended, and send what it made."""
+    job = event.ticket.job
+    effects = (
+        StatusIs(Status.BUSY),
+        TellLink(event.link, JobAccepted(job, event.ticket.key)),
+        TellLink(event.link, JobEnded(job, event.outcome, event.text, result=True)),
+        Deliver(job, event.link),
+    )
+    return Step(evolve(hold, ticket=event.ticket, over=True), effects)
+
+
+def end_unknown(hold: Hold, event: ResultMissing) -> Step[Hold]:
+    """It does not."""
+    told = TellLink(event.link, _rebuke(StrangerAttached(event.link)))
+    return _free(hold, told, *_let_go_of(hold))
 
 
 # -------- letting go
@@ -327,6 +354,12 @@ WORKER: Table[Hold] = Table("worker", AVAILABLE, (
     quiet(FetcherLost, AVAILABLE, RESERVED),
 
     # its owner returns
+    row(RESERVED,  ReturnAsked,      RESERVED,  look_up),
+    quiet(ReturnAsked, AVAILABLE, BUSY),
+    row(RESERVED,  ResultFound,      BUSY,      deliver_late),
+    quiet(ResultFound, AVAILABLE, BUSY),
+    row(RESERVED,  ResultMissing,    AVAILABLE, end_unknown),
+    quiet(ResultMissing, AVAILABLE, BUSY),
     row(BUSY,      OwnerOffered,     BUSY,      welcome_back),
     row(RESERVED,  OwnerOffered,     RESERVED,  hold_anew),
     quiet(OwnerOffered, AVAILABLE),

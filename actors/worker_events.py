@@ -13,7 +13,9 @@ from actors.events import (
     Offered,
     PackageArrived,
     PackageFailed,
+    ResultFound,
     ResultGone,
+    ResultMissing,
     Submitted,
     Ticket,
     Trusted,
@@ -80,6 +82,14 @@ class OwnerBack:
 
 
 @frozen
+class ReturnAsked:
+    """Somebody asks for a job that does not run now; its result may wait here."""
+
+    link: LinkId
+    ticket: Ticket
+
+
+@frozen
 class StrangerAttached:
     """A job was named that is not here, or with a key that is not its own."""
 
@@ -132,6 +142,8 @@ def classify(hold: Hold, event: object) -> object:
         return (event if hold.link is not None else JobOverUnheard(event)) if ours else Stale()
     if isinstance(event, PackageArrived | PackageFailed):
         return event if _is_ours(hold, event.job) else Stale()
+    if isinstance(event, ResultFound | ResultMissing):
+        return event if event.link == hold.link and hold.ticket is None else Stale()
     if isinstance(event, ResultGone):
         return event if _is_ours(hold, event.job) and event.link == hold.link else Stale()
     return event
@@ -159,6 +171,8 @@ def _classify_words(hold: Hold, heard: Heard) -> object:
     asked, ticket = heard.message, hold.ticket
     if ticket is not None and ticket.job == asked.job and same_proof(ticket.key.encode(), asked.key.encode()):
         return OwnerBack(heard.link)
+    if ticket is None:
+        return ReturnAsked(heard.link, Ticket(asked.job, asked.key))
     return StrangerAttached(heard.link)
 
 

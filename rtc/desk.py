@@ -16,10 +16,13 @@ from actors.events import (
     Forget,
     JobOver,
     Listen,
+    LookUp,
     PackageArrived,
     PackageFailed,
     Prepare,
+    ResultFound,
     ResultGone,
+    ResultMissing,
     StartJob,
     StopEarly,
     Ticket,
@@ -29,6 +32,7 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import Outcome
 from rtc.errors import RtcError
+from rtc.jobs import kept
 from rtc.jobs.archive import unpack
 from rtc.jobs.claim import Claim, claim_folder, sweep
 from rtc.jobs.launcher import JobResult, StopSwitch, run_job
@@ -130,6 +134,10 @@ class Desk:
         if job is not None:
             job.switch.ask()
 
+    def look_up(self, effect: LookUp) -> None:
+        """See whether this result waits here, for whoever has its key."""
+        self._begin(self._look_up, effect)
+
     def deliver(self, effect: Deliver) -> None:
         """Send its result."""
         self._begin(self._deliver, effect)
@@ -226,9 +234,12 @@ class Desk:
 
     async def _pack(self, job: _Job, result: JobResult) -> JobOver:
         assert job.plan is not None, "only what was unpacked is run"
-        name, archive = job.ticket.job, self._archive(job.ticket.job)
+        name = job.ticket.job
+        archive = kept.archive_of(self.bench.results, name)
         try:
             await pack_results(job.folder / "package", job.plan, archive)
+            note = kept.Kept(result.outcome, result.text)
+            await trio.to_thread.run_sync(kept.keep, self.bench.results, name, job.ticket.key, note)
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
             where = await self._keep(job)
@@ -250,12 +261,18 @@ class Desk:
             return f"in {job.folder.name} of its work folder"
         return f"in {name} of its results folder"
 
-    def _archive(self, job: JobId) -> Path:
-        return self.bench.results / f"{job}.zip"
+    async def _look_up(self, effect: LookUp) -> None:
+        job, key = effect.ticket.job, effect.ticket.key
+        found = await trio.to_thread.run_sync(kept.find, self.bench.results, job, key)
+        if found is None:
+            self.router.outbox.put(ResultMissing(effect.link))
+        else:
+            self.router.outbox.put(ResultFound(effect.link, effect.ticket, found.outcome, found.text))
 
     async def _deliver(self, effect: Deliver) -> None:
         """Send the result; it is deleted only when the other side has it, whole and verified."""
-        lane, archive = self.links.lane(effect.link), self._archive(effect.job)
+        lane = self.links.lane(effect.link)
+        archive = kept.archive_of(self.bench.results, effect.job)
         fault: Fault | None = None
         try:
             if lane is None:
@@ -264,7 +281,7 @@ class Desk:
                 await send_file(
                     lane, archive, name=f"{effect.job}.zip", progress=_unwatched, chunk_size=self.bench.chunk_size
                 )
-                await trio.Path(archive).unlink()
+                await trio.to_thread.run_sync(kept.forget, self.bench.results, effect.job)
         except RtcError as error:
             fault = error.fault
             log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)

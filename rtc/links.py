@@ -32,7 +32,7 @@ from actors.events import (
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
-from protocol.ids import LinkId, PeerId, RoomId
+from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.signaling import IceGiven, Joined
 from protocol.status import Role
 from protocol.transfer import FileWords
@@ -57,13 +57,17 @@ class _Held:
 
     name: LinkId
     peer: PeerId
+    job: JobId | None = None
+    """The job that is returned to."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     answer: Any = field(factory=lambda: trio.open_memory_channel[str](1))
     auth: Actor[Post] | None = None
     link: Link | None = None
     path: str = "none"
     lane: TransferLane | None = None
+    parted: bool = False
     parting: Fault | None = None
+    """Why, once it is parted; a plain good-bye has no reason."""
 
 
 @define
@@ -125,7 +129,7 @@ class Links:
 
     def ask(self, effect: OpenLink) -> None:
         """Ask a worker for a link."""
-        self._start(_Held(effect.link, effect.peer), None)
+        self._start(_Held(effect.link, effect.peer, effect.job), None)
 
     def accept(self, effect: AcceptLink) -> None:
         """Answer a client's offer."""
@@ -194,7 +198,7 @@ class Links:
         self._nursery.start_soon(self._live, held, offer)
 
     def _part(self, held: _Held, fault: Fault | None) -> None:
-        held.parting = fault
+        held.parted, held.parting = True, fault
         held.scope.cancel()
 
     async def _live(self, held: _Held, offer: str | None) -> None:
@@ -214,7 +218,7 @@ class Links:
 
     async def _connect_and_serve(self, held: _Held, wire: Peer, offer: str | None) -> Fault | None:
         if offer is None:
-            self.router.outbox.put(OfferReady(held.peer, await wire.offer()))
+            self.router.outbox.put(OfferReady(held.peer, await wire.offer(), held.job))
             await wire.accept(await self._other_half(held))
         else:
             self.router.outbox.put(AnswerReady(held.peer, await self._answer(held, wire, offer)))
@@ -226,7 +230,8 @@ class Links:
             try:
                 await self._serve(held, link, binding)
             finally:
-                await link.aclose(held.parting or self.stopping)  # harmless when the link has ended; bounded when not
+                # harmless when the link has ended; bounded when not
+                await link.aclose(held.parting if held.parted else self.stopping)
         return link.fault
 
     async def _other_half(self, held: _Held) -> str:

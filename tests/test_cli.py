@@ -234,7 +234,7 @@ def test_interrupting_a_running_client_detaches_and_the_worker_finishes(
     stage.worker.until(" done: ")
     stage.worker.until("Status: available")
     assert list(stage.work.iterdir()) == []
-    assert len(list(stage.results.iterdir())) == 1
+    assert sorted(path.suffix for path in stage.results.iterdir()) == [".json", ".zip"]
 
 
 def test_killing_a_running_client_harms_nothing(start: Start, stage: Stage, tmp_path: Path) -> None:
@@ -244,6 +244,22 @@ def test_killing_a_running_client_harms_nothing(start: Start, stage: Stage, tmp_
     client.stop(signal.SIGKILL)
     stage.worker.until(" done: ")
     stage.worker.until("Status: available")
+
+
+@pytest.mark.parametrize("epochs", [100, 20], ids=["while the job runs", "after the job has ended"])
+def test_a_client_that_sleeps_through_the_loss_of_its_link_gets_back_to_its_job(
+    start: Start, stage: Stage, tmp_path: Path, epochs: int
+) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=epochs, seconds=0.25)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    client.process.send_signal(signal.SIGSTOP)
+    stage.worker.until("Nothing was heard from the other side" if epochs == 100 else "Status: available")
+    client.process.send_signal(signal.SIGCONT)
+    ended(client, 0)
+    assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
+    stage.worker.until("delivered")
+    assert list(stage.results.iterdir()) == []
 
 
 def test_two_interrupts_stop_a_worker_its_job_and_all_its_processes(start: Start, stage: Stage, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import pytest
 from trio.testing import MockClock
 
-from actors.client_events import Quest
+from actors.client import FIRST_PAUSE, RETURN_PAUSE
+from actors.client_events import RETURNS_MAX, Quest
 from actors.events import (
     Ask,
     Best,
@@ -37,7 +38,7 @@ from actors.events import (
 from actors.worker import BUSY_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import JobAccepted, JobEnded, JobKind, JobStarted, Outcome, SubmitJob
+from protocol.jobs import AttachJob, JobAccepted, JobEnded, JobKind, JobStarted, Outcome, SubmitJob
 from protocol.signaling import Granted, StandDown, Wait, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from rtc.testing.embedding import Embedded
@@ -209,9 +210,42 @@ async def test_a_link_lost_before_the_job_ends_the_wish(client: Client) -> None:
     assert fault_of(await client.after(LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
-async def test_a_link_lost_while_the_job_runs_says_what_is_known_of_it(client: Client) -> None:
+async def test_a_link_lost_while_the_job_runs_is_made_again_and_the_job_taken_up_with_its_key(
+    client: Client, autojump_clock: MockClock
+) -> None:
     await running(client)
-    assert "If the worker still runs, so does the job" in fault_of(await client.after(LinkLost(ONE))).text
+    assert await client.after(LinkLost(ONE)) == []
+    autojump_clock.jump(FIRST_PAUSE)
+    assert await client.after() == [CloseLink(ONE), OpenLink(TWO, BIG, JOB)]
+    assert await client.after(Trusted(TWO, BIG, proven=True)) == [TellLink(TWO, AttachJob(JOB, "key"))]
+    assert await client.after(Heard(TWO, JobAccepted(JOB, "key"))) == []
+    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
+    assert await client.after(Heard(TWO, ended)) == [FetchResult(TWO)]
+
+
+async def test_tries_to_get_back_come_to_an_end_and_say_what_is_known(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await running(client)
+    said: list[object] = []
+    for link in range(1, 2 + RETURNS_MAX):
+        said = await client.after(LinkLost(LinkId(link)))
+        autojump_clock.jump(RETURN_PAUSE)
+        await client.after()
+    assert "If the worker still runs, so does the job" in fault_of(said).text
+
+
+async def test_a_worker_that_has_left_its_room_is_not_waited_for_long(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await running(client)
+    gone = Fault(FaultCode.NO_WORKER, "No such worker.")
+    said: list[object] = []
+    for link in range(1, 2 + RETURNS_MAX // 4):
+        said = await client.after(LinkLost(LinkId(link), gone))
+        autojump_clock.jump(RETURN_PAUSE)
+        await client.after()
+    assert isinstance(said[-1], Finished)
 
 
 async def test_a_worker_that_was_stopped_does_not_run_on(client: Client) -> None:
@@ -220,10 +254,17 @@ async def test_a_worker_that_was_stopped_does_not_run_on(client: Client) -> None
     assert fault_of(await client.after(LinkLost(ONE, fault))) == fault
 
 
-async def test_a_link_lost_before_the_result_is_safe_says_where_the_result_is(client: Client) -> None:
+async def test_a_link_lost_before_the_result_is_safe_is_made_again_and_the_result_fetched(
+    client: Client, autojump_clock: MockClock
+) -> None:
     await running(client)
-    await client.after(Heard(ONE, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)))
-    assert "kept on the worker" in fault_of(await client.after(LinkLost(ONE))).text
+    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
+    await client.after(Heard(ONE, ended))
+    lost = ResultLost(Fault(FaultCode.LINK_LOST, "The link broke."))
+    assert await client.after(lost, LinkLost(ONE)) == []
+    autojump_clock.jump(FIRST_PAUSE)
+    await client.after(Trusted(TWO, BIG, proven=True), Heard(TWO, JobAccepted(JOB, "key")))
+    assert await client.after(Heard(TWO, ended)) == [FetchResult(TWO)]
 
 
 @pytest.mark.parametrize("failed", [SendFailed, ResultLost])

@@ -165,7 +165,7 @@ async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept
         nursery.cancel_scope.cancel()
     await worker.said.until(" done: ")
     await worker.said.until("Status: available.")
-    assert [path.suffix for path in worker.order.results.iterdir()] == [".zip"]
+    assert sorted(path.suffix for path in worker.order.results.iterdir()) == [".json", ".zip"]
     assert list(worker.order.work.iterdir()) == []
 
 

@@ -16,11 +16,14 @@ from actors.events import (
     JobOver,
     LinkLost,
     Listen,
+    LookUp,
     Offered,
     PackageArrived,
     PackageFailed,
     Prepare,
+    ResultFound,
     ResultGone,
+    ResultMissing,
     StartJob,
     StatusIs,
     Submitted,
@@ -205,6 +208,27 @@ async def test_the_owner_may_return_while_the_old_link_is_still_dying(worker: Wo
     assert said[0] == CloseLink(ONE)
     assert await worker.after(LinkLost(ONE)) == []
     assert worker.data.link == TWO
+
+
+async def test_an_owner_who_comes_when_the_job_is_over_is_given_the_result(worker: Worker) -> None:
+    await held(worker)
+    ticket = Ticket(JOB, KEY)
+    assert await worker.after(Heard(ONE, AttachJob(JOB, KEY))) == [LookUp(ONE, ticket)]
+    assert await worker.after(ResultFound(ONE, ticket, Outcome.DONE, "Trained.")) == [
+        StatusIs(Status.BUSY),
+        TellLink(ONE, JobAccepted(JOB, KEY)),
+        TellLink(ONE, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)),
+        Deliver(JOB, ONE),
+    ]
+    assert await worker.after(ResultGone(JOB, ONE)) == [CloseLink(ONE), StatusIs(Status.AVAILABLE)]
+
+
+async def test_who_asks_for_a_result_that_is_not_here_is_told_so(worker: Worker) -> None:
+    await held(worker)
+    await worker.after(Heard(ONE, AttachJob(JOB, "guess")))
+    [told, close, free] = await worker.after(ResultMissing(ONE))
+    assert told.message.code is FaultCode.NO_SUCH_JOB
+    assert (close, free) == (CloseLink(ONE), StatusIs(Status.AVAILABLE))
 
 
 async def test_a_returning_stranger_with_a_wrong_key_is_shown_out_and_the_job_goes_on(worker: Worker) -> None:

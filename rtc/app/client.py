@@ -202,6 +202,7 @@ class _Front:
     _workers: tuple[WorkerShown, ...] = ()
     _changed: trio.Event = field(factory=trio.Event)
     _asking: bool = False
+    _running: bool = False
 
     async def feed_viewer(self, ports: tuple[int, int] | None) -> None:
         """Keep a bridge to SLEAP's LossViewer, whose Stop is heard like any other wish."""
@@ -223,6 +224,7 @@ class _Front:
             await trio.lowlevel.checkpoint()
             return
         if isinstance(message, JobStarted):
+            self._running = True
             self.began()
             self.view.started(message.models)
         await house.router.outbox.admit(Heard(link, message))
@@ -236,6 +238,10 @@ class _Front:
                 self.view.step(f"In line for a worker: place {effect.place} of {effect.of}")
             case OpenLink():
                 self.view.step(f"Asking {effect.peer} for a link")
+            case LinkLost() if self._running:
+                self.view.warn("The link to the worker is lost; its job goes on. Trying to get back to it.")
+            case ResultSafe() | Finished():
+                self._running = False
             case Refused() if not isinstance(self.choice, Direct):
                 self._asking = False  # the person may choose again
                 self.view.warn(f"{effect.peer}: {effect.fault.text}")

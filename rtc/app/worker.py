@@ -25,11 +25,14 @@ from actors.events import (
     LineDown,
     LinkLost,
     Listen,
+    LookUp,
     Offered,
     PackageArrived,
     PackageFailed,
     Prepare,
+    ResultFound,
     ResultGone,
+    ResultMissing,
     RoomPass,
     Say,
     StartJob,
@@ -153,12 +156,14 @@ async def run_worker(
 
 
 def _routes(worker: Route, desk: Desk) -> Routes:
-    heard = (Offered, Heard, Submitted, PackageArrived, PackageFailed, JobOver, ResultGone, LinkLost, Trusted)
-    return dict.fromkeys((*heard, Drain, EnterFailed), (worker,)) | {
+    from_links = (Offered, Heard, Submitted, LinkLost, Trusted)
+    from_desk = (PackageArrived, PackageFailed, JobOver, ResultFound, ResultMissing, ResultGone)
+    return dict.fromkeys((*from_links, *from_desk, Drain, EnterFailed), (worker,)) | {
         Prepare: (desk.prepare,),
         StartJob: (desk.start,),
         StopEarly: (desk.stop_early,),
         Listen: (desk.listen,),
+        LookUp: (desk.look_up,),
         Deliver: (desk.deliver,),
         Forget: (desk.forget,),
     }

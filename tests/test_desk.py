@@ -136,7 +136,7 @@ async def test_a_worker_removes_what_a_killed_one_left_and_nothing_that_lives(
     first.start(StartJob("job-1"))
     assert (await said(first)).outcome is Outcome.DONE
     assert os.listdir(tmp_path / "work") == []
-    assert os.listdir(tmp_path / "results") == ["job-1.zip"]
+    assert sorted(os.listdir(tmp_path / "results")) == ["job-1.json", "job-1.zip"]
 
 
 async def test_a_trainer_holds_its_folder_itself(new_desk, tmp_path, nursery, monkeypatch):

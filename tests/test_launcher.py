@@ -382,7 +382,7 @@ async def test_a_log_that_came_too_long_with_the_package_is_left_alone(tmp_path,
     (tmp_path / "job.log").write_bytes(b"x" * 50)
     log = JobLog("j", tmp_path / "job.log", lambda word: None)
     for _ in range(3):
-        log.note("more")
+        log.note("more" * 20)
     log.close()
     assert (tmp_path / "job.log").stat().st_size == 50
 

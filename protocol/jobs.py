@@ -11,7 +11,7 @@ MODELS_MAX = 100
 """Models in one package."""
 LOG_LINE_MAX = 2000
 LOG_LINES_MAX = 20
-"""Log lines in one message; 20 lines of 2 000 characters fit the frame limit."""
+"""Log lines in one message; fewer when they are long, so that the frame limit holds."""
 
 
 class JobKind(Enum):

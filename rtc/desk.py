@@ -5,6 +5,7 @@ that nobody has fetched yet: those wait in the results folder.
 """
 
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -185,8 +186,10 @@ class Desk:
         if lane is None:
             raise RtcError.of(GONE)
         job.claim = await trio.to_thread.run_sync(claim_folder, job.folder)
+        arrived = job.folder / "arrived"  # apart, so that a package's own name can clash with nothing
+        await trio.Path(arrived).mkdir(mode=0o700)
         archive = await receive_file(
-            lane, job.folder, max_size=self.bench.package_max, expect=job.size, progress=_unwatched
+            lane, arrived, max_size=self.bench.package_max, expect=job.size, progress=_unwatched
         )
         folder = job.folder / "package"
         await unpack(archive, folder)
@@ -242,6 +245,8 @@ class Desk:
             await trio.to_thread.run_sync(kept.keep, self.bench.results, name, job.ticket.key, note)
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
+            with suppress(OSError):
+                await trio.to_thread.run_sync(kept.forget, self.bench.results, name)
             where = await self._keep(job)
             text = f"The result could not be packed ({error.strerror}); its files are kept on the worker, {where}."
             text += f" {result.text}"

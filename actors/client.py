@@ -19,6 +19,7 @@ from actors.client_events import (
     Stale,
     ToldOff,
     TooLate,
+    Unanswered,
     Unsaid,
     classify,
 )
@@ -117,6 +118,12 @@ def ask_worker(_quest: Quest, event: Chosen) -> Step[Quest]:
     quest = evolve(event.quest, peer=event.peer, link=link, links=link)
     late = _late(quest, "The worker did not answer in time. Try again.")
     return Step(quest, (*_drop_link(event.quest), OpenLink(link, event.peer), late))
+
+
+def ask_again(quest: Quest, event: Unanswered) -> Step[Quest]:
+    """A server that restarts loses what it carried; ask the same worker again, each time a little later."""
+    asked = quest.asked + (2 if event.silent else 1)
+    return Step(evolve(quest, asked=asked), (StateTimeout(FIRST_PAUSE * 2**quest.asked),))
 
 
 def submit(quest: Quest, event: Trusted) -> Step[Quest]:
@@ -262,6 +269,8 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(Noted, AVAILABLE, BUSY),
     row(RESERVED,  Chosen,      RESERVED,  ask_worker),
     quiet(Chosen, AVAILABLE, BUSY),
+    row(RESERVED,  Unanswered,  RESERVED,  ask_again),
+    quiet(Unanswered, AVAILABLE, BUSY),
     row(RESERVED,  NobodyFits,  AVAILABLE, fail_nobody),
     quiet(NobodyFits, AVAILABLE, BUSY),
     row(RESERVED,  MustWait,    RESERVED,  stand_in_line),

@@ -12,6 +12,7 @@ from actors.events import (
     Drain,
     Entered,
     Heard,
+    Lapsed,
     LinkLost,
     Overdue,
     Picked,
@@ -31,6 +32,8 @@ ELSEWHERE = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKE
 """Refusals after which another worker of the room may still say yes."""
 
 
+ASKED_MAX = 5
+"""How hard a worker is asked whose answers go astray, before we give up."""
 RETURNS_MAX = 24
 """Tries to get back to a running job; a worker that has left the room counts for four (about half a minute in all)."""
 
@@ -45,6 +48,8 @@ class Quest:
     """Workers that have refused us, so that the next best is asked instead."""
     peer: PeerId | None = None
     link: LinkId | None = None
+    asked: int = 0
+    """How often this worker was asked and neither took us nor refused."""
     links: int = 0
     job: JobId | None = None
     key: str = field(default="", repr=False)
@@ -129,6 +134,14 @@ class ToldOff:
 
 
 @frozen
+class Unanswered:
+    """The offer, or its answer, got lost on the way, perhaps with the server: nothing is known against the worker."""
+
+    silent: bool
+    """The server was there, so it may be the worker that does not answer."""
+
+
+@frozen
 class Abandoned:
     """The link broke, and we have tried long enough to get back to the job."""
 
@@ -146,6 +159,8 @@ def classify(quest: Quest, event: object) -> object:
         return _classify_roster(quest, event)
     if isinstance(event, Granted | Overdue | Entered):
         return _classify_waiting(quest, event)
+    if isinstance(event, Lapsed) and event.fault is None and quest.peer is not None and quest.job is None:
+        return Chosen(quest.peer, quest)  # the moment before asking again is over
     if isinstance(event, ResultLost):
         return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # the lost link itself is what counts
     if isinstance(event, Drain):
@@ -228,6 +243,8 @@ def _classify_refusal(quest: Quest, event: Refused) -> object:
     if event.peer != quest.peer or quest.job is not None or quest.wanted is None:
         return Stale()
     choice = quest.wanted.choice
+    if event.fault.code is FaultCode.SERVER_LOST:
+        return Stale()  # nobody refused; the link that comes to nothing says the same
     if event.fault.code not in ELSEWHERE:
         return event
     if quest.waiting:
@@ -235,7 +252,7 @@ def _classify_refusal(quest: Quest, event: Refused) -> object:
     if isinstance(choice, Direct):
         busy = event.fault.code is FaultCode.WORKER_BUSY
         return MustWait(evolve(quest, peer=None)) if busy and _would_wait(quest) else event
-    quest = evolve(quest, tried=quest.tried | {event.peer}, peer=None)
+    quest = evolve(quest, tried=quest.tried | {event.peer}, peer=None, asked=0)
     return _best(quest, event.fault) if isinstance(choice, Best) else Shown(quest, fitting(quest))
 
 
@@ -244,7 +261,13 @@ def _classify_loss(quest: Quest, event: LinkLost) -> object:
         return Stale()
     if event.fault is not None and event.fault.code is FaultCode.CANCELLED:
         return ToldOff(event.fault)
+    if quest.job is None and quest.asked < ASKED_MAX and _went_astray(event.fault):
+        return Unanswered(silent=event.fault is not None and event.fault.code is FaultCode.STALLED)
     return Abandoned(event.fault) if quest.returns >= RETURNS_MAX else event
+
+
+def _went_astray(fault: Fault | None) -> bool:
+    return fault is not None and fault.code in (FaultCode.STALLED, FaultCode.SERVER_LOST)
 
 
 def _classify_words(quest: Quest, heard: Heard) -> object:

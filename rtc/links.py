@@ -239,7 +239,7 @@ class Links:
             sdp: str = await held.answer[1].receive()
             return sdp
         raise RtcError(
-            FaultCode.LINK_FAILED,
+            FaultCode.STALLED,
             f"The worker's half of the link did not come within {ANSWER_TIME:.0f} seconds; it may be gone. Try again.",
         )
 

@@ -4,7 +4,7 @@ import pytest
 from trio.testing import MockClock
 
 from actors.client import FIRST_PAUSE, RETURN_PAUSE
-from actors.client_events import RETURNS_MAX, Quest
+from actors.client_events import ASKED_MAX, RETURNS_MAX, Quest
 from actors.events import (
     Ask,
     Best,
@@ -163,6 +163,44 @@ async def test_a_worker_that_does_not_answer_is_given_up(client: Client, autojum
     await want(client, Best(), *BOTH)
     autojump_clock.jump(PATIENCE + 1)
     assert fault_of(await client.after()).code is FaultCode.LINK_FAILED
+
+
+async def test_an_offer_that_went_astray_is_made_again_a_moment_later(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await want(client, Direct(BIG), *BOTH)
+    astray = Fault(FaultCode.STALLED, "The worker's half did not come.")
+    assert await client.after(LinkLost(ONE, astray)) == []
+    autojump_clock.jump(FIRST_PAUSE)
+    assert await client.after() == [CloseLink(ONE), OpenLink(TWO, BIG)]
+
+
+async def test_a_worker_that_never_answers_is_given_up(client: Client, autojump_clock: MockClock) -> None:
+    await want(client, Direct(BIG), *BOTH)
+    astray = Fault(FaultCode.STALLED, "The worker's half did not come.")
+    said: list[object] = []
+    for link in range(1, 2 + (ASKED_MAX + 1) // 2):
+        said = await client.after(LinkLost(LinkId(link), astray))
+        autojump_clock.jump(FIRST_PAUSE * 2**ASKED_MAX)
+        await client.after()
+    assert fault_of(said) == astray
+
+
+async def test_a_server_that_restarts_while_a_worker_is_asked_costs_some_seconds_only(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await want(client, Direct(BIG), *BOTH)
+    down = Fault(FaultCode.SERVER_LOST, "The line is down.")
+    for link in range(1, 1 + ASKED_MAX):
+        assert await client.after(Refused(BIG, down), LinkLost(LinkId(link), down)) == []
+        autojump_clock.jump(FIRST_PAUSE * 2 ** (link - 1))
+        assert await client.after() == [CloseLink(LinkId(link)), OpenLink(LinkId(link + 1), BIG)]
+
+
+async def test_a_link_that_finds_no_way_is_not_tried_again(client: Client) -> None:
+    await want(client, Direct(BIG), *BOTH)
+    no_way = Fault(FaultCode.LINK_FAILED, "No common route.")
+    assert fault_of(await client.after(LinkLost(ONE, no_way))) == no_way
 
 
 async def test_a_shut_room_ends_the_wish(client: Client) -> None:

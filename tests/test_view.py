@@ -333,18 +333,18 @@ async def test_whatever_ends_it_the_terminal_is_given_back(autojump_clock: trio.
 
 
 def test_the_list_numbers_the_workers_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = listing((H200, CPU), 80).splitlines()
+    lines = listing({1: H200, 2: CPU}, 80).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["1", "worker-aa", "NVIDIA", "H200", "143771", "MB", "available", "ada", "box-1"],
         ["2", "worker-bb", "CPU", "0", "MB", "available", "ada", "laptop"],
     ]
     facts = evolve(H200.facts, gpu="G" * 200, hostname="h" * 200, name="n" * 64)
     wide = evolve(H200, peer=PeerId("worker-0123456789"), facts=facts)
-    narrow = listing((wide, CPU), 80)
+    narrow = listing({1: wide, 2: CPU}, 80)
     assert all(len(line) <= 80 for line in narrow.splitlines())
     assert "worker-0123456789" in narrow
-    assert "\x1b" not in listing((evolve(H200, facts=evolve(H200.facts, hostname="box[red]")),), 80)
-    assert "No worker is available" in listing((), 80)
+    assert "\x1b" not in listing({1: evolve(H200, facts=evolve(H200.facts, hostname="box[red]"))}, 80)
+    assert "No worker is available" in listing({}, 80)
 
 
 class Asked:
@@ -387,7 +387,7 @@ async def test_a_number_chooses(asked: Asked) -> None:
 @pytest.mark.parametrize("wrong", ["0", "3", "-1", "x", "", "1 2", "²", "1" * 30])
 async def test_a_wrong_answer_is_asked_again(asked: Asked, wrong: str) -> None:
     asked.type(f"{wrong}\n")
-    await asked.screen.shows("Please type a number from 1 to 2, r or q.")
+    await asked.screen.shows("Please type a number of the list, r or q.")
     asked.type(" 1 \n")
     await asked.done.wait()
     assert asked.choice == "worker-aa"
@@ -410,6 +410,28 @@ async def test_a_worker_that_went_meanwhile_is_not_chosen(asked: Asked) -> None:
     asked.type("q\n")
     await asked.done.wait()
     assert asked.choice is None
+
+
+async def test_the_list_follows_who_comes_changes_and_goes_and_numbers_stay(asked: Asked) -> None:
+    third = evolve(CPU, peer=PeerId("worker-cc"))
+    asked.workers = (CPU, third)  # the first has gone, and another has come
+    asked.news.set()
+    await asked.screen.shows("worker-cc")
+    newest = asked.screen.getvalue().rpartition("status")[2]
+    assert re.search(r"2 +worker-bb", newest)
+    assert re.search(r"3 +worker-cc", newest)
+    asked.type("1\n")
+    await asked.screen.shows("Please type a number of the list, r or q.")
+    asked.type("2\n")
+    await asked.done.wait()
+    assert asked.choice == "worker-bb"
+
+
+async def test_news_that_changes_nothing_in_the_list_does_not_draw_it_again(asked: Asked) -> None:
+    asked.news.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert asked.screen.getvalue().count("q to leave: ") == 1
+    asked.type("q\n")
 
 
 async def test_an_empty_list_fills_by_itself(asked: Asked) -> None:

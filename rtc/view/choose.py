@@ -1,7 +1,8 @@
 """The one question a client asks: which worker? Standard input is read without holding up anything else."""
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO
 
 import trio
@@ -21,12 +22,20 @@ LINE_MAX = 4096
 HEAD = ("", "worker", "GPU", "memory", "status", "name", "hostname")
 
 
-def listing(workers: Sequence[WorkerShown], width: int) -> str:
+def listing(workers: Mapping[int, WorkerShown], width: int) -> str:
     """The numbered list, one worker a line, in `width` cells where that is possible. Worker ids are never cut."""
     if not workers:
         return "No worker is available in this room now. It is listed as soon as one is.\n"
-    lines = columns([HEAD, *(_row(number, worker) for number, worker in enumerate(workers, 1))], width - 2, NARROW)
+    lines = columns([HEAD, *(_row(number, worker) for number, worker in workers.items())], width - 2, NARROW)
     return "".join(f"  {line}\n" for line in lines)
+
+
+def renumber(before: Mapping[int, WorkerShown], workers: Sequence[WorkerShown]) -> dict[int, WorkerShown]:
+    """Who is there now. Who was there before keeps its number, since somebody may be typing it at this moment."""
+    known = {worker.peer: number for number, worker in before.items()}
+    fresh = itertools.count(max(before, default=0) + 1)
+    numbered = {known[worker.peer] if worker.peer in known else next(fresh): worker for worker in workers}
+    return dict(sorted(numbered.items()))
 
 
 def _row(number: int, worker: WorkerShown) -> tuple[str, ...]:
@@ -64,17 +73,28 @@ class _Typed:
             return b""
 
 
-async def _answer(typed: _Typed, workers: Workers, changed: Changed | None) -> str | None:
-    """What was typed, None for the end of input; "r" by itself when an empty list fills up."""
-    answer: str | None = "r"
+CHANGED = "\n"
+"""The answer that nobody types: the list is not what it was."""
+
+
+def _who(workers: Iterable[WorkerShown]) -> set[tuple[PeerId, str]]:
+    return {(worker.peer, worker.facts.status.value) for worker in workers}
+
+
+async def _answer(
+    typed: _Typed, shown: Mapping[int, WorkerShown], workers: Workers, changed: Changed | None
+) -> str | None:
+    """What was typed, None for the end of input; `CHANGED` when somebody has come, gone or changed status meanwhile."""
+    answer: str | None = CHANGED
+    before = _who(shown.values())
 
     async def watch(waits: Changed) -> None:
-        while not workers():
+        while _who(workers()) == before:
             await waits()
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        if changed is not None and not workers():
+        if changed is not None:
             nursery.start_soon(watch, changed)
         answer = await typed.line()
         nursery.cancel_scope.cancel()
@@ -91,31 +111,34 @@ async def choose(workers: Workers, changed: Changed | None, *, out: IO[str], std
         raise no_terminal()
     typed = _Typed(stdin)
     say = ""
+    shown: dict[int, WorkerShown] = {}
     while True:
-        shown = tuple(workers())
+        shown = renumber(shown, workers())
         out.write(f"\n{listing(shown, width)}\n{say}{PROMPT}")
         out.flush()
-        say, answer = "", await _answer(typed, workers, changed)
-        while answer is not None and (fault := _fault(answer, len(shown))):
+        say, answer = "", await _answer(typed, shown, workers, changed)
+        while answer is not None and (fault := _fault(answer, shown)):
             out.write(f"{fault}\n{PROMPT}")
             out.flush()
-            answer = await _answer(typed, workers, changed)
+            answer = await _answer(typed, shown, workers, changed)
         if answer is None or answer.lower() in ("q", "quit"):
             return None
         if answer.isdecimal():
-            peer = shown[int(answer) - 1].peer
+            peer = shown[int(answer)].peer
             if any(worker.peer == peer for worker in workers()):
                 return peer
             say = f"{clean(peer)} is no longer available.\n"
+        elif answer != CHANGED:
+            shown = {}  # asked for: count from 1 again
 
 
-def _fault(answer: str, count: int) -> str | None:
+def _fault(answer: str, shown: Mapping[int, WorkerShown]) -> str | None:
     """What is wrong with an answer, if anything."""
-    if answer.lower() in ("r", "refresh", "q", "quit"):
+    if answer == CHANGED or answer.lower() in ("r", "refresh", "q", "quit"):
         return None
-    if answer.isascii() and answer.isdecimal() and len(answer) < 10 and 1 <= int(answer) <= count:
+    if answer.isascii() and answer.isdecimal() and len(answer) < 10 and int(answer) in shown:
         return None
-    return f"Please type a number from 1 to {count}, r or q." if count else "Please type r or q."
+    return "Please type a number of the list, r or q." if shown else "Please type r or q."
 
 
 def no_terminal() -> RtcError:

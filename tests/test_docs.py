@@ -1,0 +1,180 @@
+"""What README and docs say is there: links, options, files, names, and the sentences that people search for."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+GENERATED = {"states.md", "messages.md"}
+STRANGERS = ("curl", "openssl", "python3", "systemctl", "useradd")
+"""Programs of others, whose options are theirs to keep."""
+QUOTES = ("it says", "you read", "`turn` says")
+"""Heads of the columns that quote us."""
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+
+
+# -------- links
+
+
+@pages
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+@pages
+def test_every_page_can_be_found_from_the_index(page: Path) -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert page.name in {"index.md"} or f"{page.name})" in index
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """The names that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+
+
+# -------- commands and their options
+
+
+@pages
+def test_every_option_is_one_of_ours(page: Path) -> None:
+    ours = {option for words in commands() for option in commands()[words]}
+    said = {option for text in prose_and_code(page) for option in OPTION.findall(text)}
+    assert said <= ours
+
+
+@pages
+def test_every_command_is_written_with_options_that_it_takes(page: Path) -> None:
+    for line in our_calls(page):
+        words = tuple(line.split())
+        name = max((name for name in commands() if words[: len(name)] == name), key=len)
+        assert name, f"no such command: {line}"
+        assert set(OPTION.findall(line)) <= commands()[name], line
+
+
+@cache
+def commands() -> dict[tuple[str, ...], frozenset[str]]:
+    """Each command by its words, with the options it takes."""
+    found: dict[tuple[str, ...], frozenset[str]] = {}
+
+    def walk(command: click.Command, words: tuple[str, ...]) -> None:
+        options = (name for param in command.params for name in param.opts)
+        found[words] = frozenset(options) | {"--help"}
+        if isinstance(command, click.Group):
+            for name, inner in command.commands.items():
+                walk(inner, (*words, name))
+
+    walk(cli.main, ())
+    return found
+
+
+def prose_and_code(page: Path) -> Iterator[str]:
+    """A page's lines and spans, without those that call somebody else's program."""
+    for line in page.read_text().replace("\\\n", " ").splitlines():
+        if not line.strip().startswith(STRANGERS):
+            yield SPAN.sub(lambda span: "" if span[1].startswith(STRANGERS) else span[0], line)
+
+
+def our_calls(page: Path) -> Iterator[str]:
+    """What stands behind `sleap-rtc` in code, up to the comment or the closing mark."""
+    text = page.read_text().replace("\\\n", " ")
+    code = [*FENCE.findall(text), *SPAN.findall(FENCE.sub("", text))]
+    for piece in code:
+        yield from re.findall(r"(?:^|[/ ])(?:sleap-rtc|python -m rtc) +([a-z][^#\n|]*)", piece, re.MULTILINE)
+
+
+# -------- files and names
+
+
+@pages
+def test_every_file_and_test_that_is_named_exists(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"(?<!^# )\b(?:rtc|actors|protocol|tests)/[\w/]+\.py\b", text, re.MULTILINE):
+        assert (ROOT / name).exists(), name
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for name in SPAN.findall(FENCE.sub("", text)):
+        if re.fullmatch(r"test_\w+", name) and not (ROOT / "tests" / f"{name}.py").exists():
+            assert f"def {name}(" in tests, name
+
+
+@pages
+def test_every_constant_that_is_named_exists(page: Path) -> None:
+    if page.name in GENERATED:
+        return
+    code = "\n".join(path.read_text() for path in sources())
+    for name in SPAN.findall(FENCE.sub("", page.read_text())):
+        if re.fullmatch(r"[A-Z]+(_[A-Z]+)*_(TIME|MAX|MIN|CODES|VERSION)", name):
+            assert re.search(rf"\b{name}\b", code), name
+
+
+def sources() -> list[Path]:
+    folders = ("protocol", "actors", "rtc")
+    return [*(path for name in folders for path in sorted((ROOT / name).rglob("*.py"))), ROOT / "cli.py"]
+
+
+# -------- sentences
+
+
+@pytest.mark.parametrize("name", ["troubleshooting.md", "turn.md"])
+def test_every_sentence_to_search_for_is_said_somewhere(name: str) -> None:
+    quoted = list(quotations((ROOT / "docs" / name).read_text()))
+    assert len(quoted) > 5
+    unsaid = [sentence for sentence in quoted if not any(says(text, sentence) for text in sentences())]
+    assert unsaid == []
+
+
+def quotations(text: str) -> Iterator[str]:
+    """The first cells of the tables that quote us; several sentences in one cell are parted by semicolons."""
+    quoting = False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            quoting = False
+        elif cells[0] in QUOTES:
+            quoting = True
+        elif quoting and not cells[0].startswith("---"):
+            yield from (part.strip(" *") for part in cells[0].split(";"))
+
+
+def says(text: str, sentence: str) -> bool:
+    """Whether this text has the sentence's fixed words in their order; `…` is anything, and a number may be put in.
+
+    Reasons of the system, and remarks of ours, come in brackets at the end or behind a colon; they are not looked for.
+    """
+    fixed = re.sub(r" \([^)]*\)$|: [A-Z].*$", "", sentence)
+    pattern = ".*".join(re.escape(part.strip()) for part in fixed.split("…"))
+    return re.search(re.sub(r"\d+", r"(\g<0>|…)", pattern), text, re.DOTALL) is not None
+
+
+@cache
+def sentences() -> tuple[str, ...]:
+    """All texts in the source, with `…` where a value is put in."""
+    return tuple(text for path in sources() for text in texts(ast.parse(path.read_text())))
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)

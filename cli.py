@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtc.options import SERVER_HELP, check_client_mix, check_worker_mix, client_options, server_options, worker_options
+from rtc.options import (
+    SERVER_HELP,
+    attach_options,
+    check_client_mix,
+    check_worker_mix,
+    client_options,
+    server_options,
+    worker_options,
+)
 
 if TYPE_CHECKING:
     from rtc.app.embedded import ServerOrder
@@ -197,10 +205,44 @@ def _train(
         wait=wait,
         output=output,
         viewer_ports=(controller_port, publish_port),
+        tickets=Path.home() / ".sleap-rtc" / "jobs",
     )
     watch = Watch(order, verbose)
     secrets = (session_string, way.token, room_secret, *order.config.credentials)
     return run_program("client", watch.run, stopped=watch.stopped, secrets=secrets)
+
+
+@main.command()
+@click.argument("job", required=False)
+@attach_options
+def attach(job: str | None, room_secret: str | None, relay_only: bool, output: Path | None, verbose: bool) -> int:
+    """Come back to a job that was started from here: watch it on, or fetch its result. The newest, if none is named."""
+
+    def work() -> int:
+        from actors.events import Direct, Ticket
+        from rtc import tickets
+        from rtc.app.client import ClientOrder, Watch
+        from rtc.app.run import run_program
+        from rtc.credentials import read_secret
+
+        folder = Path.home() / ".sleap-rtc" / "jobs"
+        stub = tickets.find(folder, job)
+        order = ClientOrder(
+            config=_config(stub.server, relay_only=relay_only),
+            package=Path(stub.package),
+            room=stub.room,
+            token=stub.token,
+            choice=Direct(stub.worker),
+            secret=read_secret(room_secret),
+            output=output,
+            ticket=Ticket(stub.job, stub.key),
+            tickets=folder,
+        )
+        watch = Watch(order, verbose)
+        secrets = (stub.token, stub.key, room_secret, *order.config.credentials)
+        return run_program("client", watch.run, stopped=watch.stopped, secrets=secrets)
+
+    return _obey(work)
 
 
 # -------- looking into a room

@@ -17,8 +17,10 @@ from actors.client_events import (
     Returned,
     Shown,
     Stale,
+    TakenBack,
     ToldOff,
     TooLate,
+    TrustedAgain,
     Unanswered,
     Unsaid,
     classify,
@@ -72,7 +74,10 @@ def _late(quest: Quest, text: str) -> StateTimeout:
 
 def set_out(_quest: Quest, wanted: Wanted) -> Step[Quest]:
     """First the room, then a worker."""
-    return Step(Quest(wanted), (Enter(wanted.room_pass, wanted.patience),))
+    quest = Quest(wanted)
+    if wanted.ticket is not None:
+        quest = evolve(quest, attaching=True, job=wanted.ticket.job, key=wanted.ticket.key)
+    return Step(quest, (Enter(wanted.room_pass, wanted.patience),))
 
 
 def ask_person(_quest: Quest, event: Shown) -> Step[Quest]:
@@ -117,7 +122,7 @@ def ask_worker(_quest: Quest, event: Chosen) -> Step[Quest]:
     link = LinkId(event.quest.links + 1)
     quest = evolve(event.quest, peer=event.peer, link=link, links=link)
     late = _late(quest, "The worker did not answer in time. Try again.")
-    return Step(quest, (*_drop_link(event.quest), OpenLink(link, event.peer), late))
+    return Step(quest, (*_drop_link(event.quest), OpenLink(link, event.peer, quest.job), late))
 
 
 def ask_again(quest: Quest, event: Unanswered) -> Step[Quest]:
@@ -129,9 +134,22 @@ def ask_again(quest: Quest, event: Unanswered) -> Step[Quest]:
 def submit(quest: Quest, event: Trusted) -> Step[Quest]:
     """Both ends know each other: say what is wanted."""
     assert quest.wanted is not None, "only a wish opens links"
+    assert quest.wanted.job is not None, "who does not attach has something to be run"
     late = _late(quest, "The worker did not say whether it takes the job. Try again.")
     served = (Say(StandDown()),) if quest.waiting else ()
     return Step(evolve(quest, waiting=False), (*served, TellLink(event.link, quest.wanted.job), late))
+
+
+def claim(quest: Quest, event: TrustedAgain) -> Step[Quest]:
+    """Come back to a job: show that it is ours."""
+    assert quest.job is not None, "who attaches names a job"
+    late = _late(quest, "The worker did not say whether it knows the job. Try again.")
+    return Step(quest, (TellLink(event.link, AttachJob(quest.job, quest.key)), late))
+
+
+def take_up(quest: Quest, _event: TakenBack) -> Step[Quest]:
+    """It is ours, and runs or is over; what there is to hear follows. From here on it is a job like any other."""
+    return Step(evolve(quest, attaching=False), (NO_TIMEOUT,))
 
 
 def send(quest: Quest, event: JobAccepted) -> Step[Quest]:
@@ -246,6 +264,8 @@ def fail_at_work(quest: Quest, event: Abandoned) -> Step[Quest]:
 
 def give_up(quest: Quest, _event: Drain | Unsaid) -> Step[Quest]:
     """Interrupted before anything was started: nothing is left behind."""
+    if quest.attaching:
+        return _end(quest, Fault(FaultCode.DETACHED, "Stopped before the job was reached; nothing has changed for it."))
     return _end(quest, Fault(FaultCode.INTERRUPTED, "Stopped before the job began; nothing was left on the worker."))
 
 
@@ -288,6 +308,10 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     row(RESERVED,  Trusted,     RESERVED,  submit),
     row(BUSY,      Trusted,     BUSY,      show_key),
     quiet(Trusted, AVAILABLE),
+    row(RESERVED,  TrustedAgain, RESERVED, claim),
+    quiet(TrustedAgain, AVAILABLE, BUSY),
+    row(RESERVED,  TakenBack,   BUSY,      take_up),
+    quiet(TakenBack, AVAILABLE, BUSY),
     row(RESERVED,  JobAccepted, RESERVED,  send),
     row(BUSY,      JobAccepted, BUSY,      settle_back),
     quiet(JobAccepted, AVAILABLE),

@@ -24,7 +24,7 @@ from actors.events import (
 )
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import JobEnded, LogLines, ModelStarted, Progress
+from protocol.jobs import JobAccepted, JobEnded, LogLines, ModelStarted, Progress
 from protocol.signaling import Granted, WorkerShown
 from protocol.status import Status
 
@@ -54,6 +54,8 @@ class Quest:
     job: JobId | None = None
     key: str = field(default="", repr=False)
     """The running job's key: shown again on a new link, it makes us its owner there."""
+    attaching: bool = False
+    """We come back to a job that an earlier client started."""
     returns: int = 0
     """How hard we have tried to get back to the job since its link broke."""
     waiting: bool = False
@@ -134,6 +136,18 @@ class ToldOff:
 
 
 @frozen
+class TrustedAgain:
+    """The link to a job that was started before is open."""
+
+    link: LinkId
+
+
+@frozen
+class TakenBack:
+    """The worker knows the job, and us as its owner."""
+
+
+@frozen
 class Unanswered:
     """The offer, or its answer, got lost on the way, perhaps with the server: nothing is known against the worker."""
 
@@ -159,7 +173,12 @@ def classify(quest: Quest, event: object) -> object:
         return _classify_roster(quest, event)
     if isinstance(event, Granted | Overdue | Entered):
         return _classify_waiting(quest, event)
-    if isinstance(event, Lapsed) and event.fault is None and quest.peer is not None and quest.job is None:
+    if (
+        isinstance(event, Lapsed)
+        and event.fault is None
+        and quest.peer is not None
+        and (quest.job is None or quest.attaching)
+    ):
         return Chosen(quest.peer, quest)  # the moment before asking again is over
     if isinstance(event, ResultLost):
         return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # the lost link itself is what counts
@@ -172,7 +191,8 @@ def classify(quest: Quest, event: object) -> object:
     if isinstance(event, Refused):
         return _classify_refusal(quest, event)
     if isinstance(event, Trusted):
-        return event if event.link == quest.link else Stale()
+        ours = TrustedAgain(event.link) if quest.attaching else event
+        return ours if event.link == quest.link else Stale()
     if isinstance(event, LinkLost):
         return _classify_loss(quest, event)
     if isinstance(event, Heard):
@@ -240,7 +260,7 @@ def _nobody(quest: Quest) -> Fault:
 
 def _classify_refusal(quest: Quest, event: Refused) -> object:
     """Who asked for the best gets the next best, who chose from the list chooses again, who named one hears why."""
-    if event.peer != quest.peer or quest.job is not None or quest.wanted is None:
+    if event.peer != quest.peer or (quest.job is not None and not quest.attaching) or quest.wanted is None:
         return Stale()
     choice = quest.wanted.choice
     if event.fault.code is FaultCode.SERVER_LOST:
@@ -261,7 +281,7 @@ def _classify_loss(quest: Quest, event: LinkLost) -> object:
         return Stale()
     if event.fault is not None and event.fault.code is FaultCode.CANCELLED:
         return ToldOff(event.fault)
-    if quest.job is None and quest.asked < ASKED_MAX and _went_astray(event.fault):
+    if (quest.job is None or quest.attaching) and quest.asked < ASKED_MAX and _went_astray(event.fault):
         return Unanswered(silent=event.fault is not None and event.fault.code is FaultCode.STALLED)
     return Abandoned(event.fault) if quest.returns >= RETURNS_MAX else event
 
@@ -276,6 +296,8 @@ def _classify_words(quest: Quest, heard: Heard) -> object:
         return Stale()
     if isinstance(message, Fault):
         return ToldOff(message)
+    if isinstance(message, JobAccepted) and quest.attaching:
+        return TakenBack()
     if isinstance(message, JobEnded) and not message.result:
         return EndedEmpty(message)
     return message

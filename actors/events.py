@@ -62,12 +62,15 @@ class Wanted:
 
     room_pass: RoomPass
     choice: Direct | Best | Ask
-    job: SubmitJob
+    job: SubmitJob | None = None
+    """What is to be run; None to come back to a job that was started before."""
     min_memory_mb: int = 0
     patience: float = 30.0
     """Seconds for each step on the way to a link (`connection_timeout`)."""
     wait: bool = False
     """Stand in line when every fitting worker is taken."""
+    ticket: "Ticket | None" = None
+    """The job that was started before, and its key."""
 
 
 @frozen

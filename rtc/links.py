@@ -108,6 +108,11 @@ class Links:
         held = self._held.get(name)
         return held.link if held is not None else None
 
+    def peer(self, name: LinkId) -> PeerId | None:
+        """Who is at the other end."""
+        held = self._held.get(name)
+        return held.peer if held is not None else None
+
     def path(self, name: LinkId) -> str:
         """Which way an open link's packets go: "direct" or "relayed"."""
         held = self._held.get(name)

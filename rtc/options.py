@@ -107,6 +107,15 @@ client_options = _together(
     click.option("--verbose", is_flag=True, help="Show what sleap-nn prints."),
 )
 
+attach_options = _together(
+    click.option("--room-secret", help=PROOF_HELP),
+    click.option("--relay-only", is_flag=True, help=RELAY_HELP),
+    click.option(
+        "--output", type=click.Path(path_type=Path), help="Where the models go; named after the package else."
+    ),
+    click.option("--verbose", is_flag=True, help="Show what sleap-nn prints."),
+)
+
 server_options = _together(
     click.option("--host", default="0.0.0.0", show_default=True, help="The address to listen on."),  # noqa: S104 (a server)
     click.option(

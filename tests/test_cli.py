@@ -237,6 +237,28 @@ def test_interrupting_a_running_client_detaches_and_the_worker_finishes(
     assert sorted(path.suffix for path in stage.results.iterdir()) == [".json", ".zip"]
 
 
+@pytest.mark.parametrize("when", ["while it runs", "when it is over"])
+def test_a_job_is_come_back_to_after_its_client_has_ended(
+    start: Start, stage: Stage, tmp_path: Path, home: Path, when: str
+) -> None:
+    package = make_package(tmp_path / "toy.zip", epochs=15, seconds=0.3)
+    client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
+    client.until("epoch 2")
+    if when == "while it runs":
+        assert client.stop() == 7
+        assert re.search(r"sleap-rtc attach job-\S+", client.text())
+    else:
+        client.stop(signal.SIGKILL)
+        stage.worker.until("Status: available")
+    [ticket] = (home / ".sleap-rtc" / "jobs").iterdir()
+    assert ticket.stat().st_mode & 0o077 == 0
+    back = start("attach", *([ticket.stem] if when == "while it runs" else []))
+    ended(back, 0)
+    assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
+    assert list(ticket.parent.iterdir()) == []
+    assert "unfetched" in ended(start("attach"), 2)
+
+
 def test_killing_a_running_client_harms_nothing(start: Start, stage: Stage, tmp_path: Path) -> None:
     package = make_package(tmp_path / "toy.zip", epochs=10, seconds=0.2)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))

@@ -32,6 +32,7 @@ from actors.events import (
     SendPackage,
     ShowRoster,
     TellLink,
+    Ticket,
     Trusted,
     Wanted,
 )
@@ -259,6 +260,25 @@ async def test_a_link_lost_while_the_job_runs_is_made_again_and_the_job_taken_up
     assert await client.after(Heard(TWO, JobAccepted(JOB, "key"))) == []
     ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
     assert await client.after(Heard(TWO, ended)) == [FetchResult(TWO)]
+
+
+async def test_a_job_of_an_earlier_client_is_come_back_to(client: Client) -> None:
+    ticket = Ticket(JOB, "key")
+    await client.after(Wanted(PASS, Direct(BIG), patience=PATIENCE, ticket=ticket))
+    said = await client.after(Entered(RoomId("room-1"), "token", PeerId("client-2")), RosterIs(BOTH))
+    assert said == [OpenLink(ONE, BIG, JOB)]
+    assert await client.after(Trusted(ONE, BIG, proven=True)) == [TellLink(ONE, AttachJob(JOB, "key"))]
+    assert await client.after(Heard(ONE, JobAccepted(JOB, "key"))) == []
+    assert client.state is Status.BUSY
+    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
+    assert await client.after(Heard(ONE, ended)) == [FetchResult(ONE)]
+
+
+async def test_a_job_that_the_worker_does_not_know_is_said(client: Client) -> None:
+    await client.after(Wanted(PASS, Direct(BIG), patience=PATIENCE, ticket=Ticket(JOB, "key")))
+    await client.after(Entered(RoomId("room-1"), "token", PeerId("client-2")), RosterIs(BOTH))
+    unknown = Fault(FaultCode.NO_SUCH_JOB, "No such job of yours.")
+    assert fault_of(await client.after(Heard(ONE, unknown))) == unknown
 
 
 async def test_tries_to_get_back_come_to_an_end_and_say_what_is_known(

@@ -37,15 +37,18 @@ from actors.events import (
     SendPackage,
     ShowRoster,
     StopWanted,
+    Ticket,
     Trusted,
     Wanted,
 )
 from actors.router import Route
-from protocol.ids import LinkId, RoomId
-from protocol.jobs import JobKind, JobStarted, LogLines, ModelStarted, Progress, SubmitJob
+from protocol.faults import FaultCode
+from protocol.ids import JobId, LinkId, RoomId
+from protocol.jobs import JobAccepted, JobKind, JobStarted, LogLines, ModelStarted, Progress, SubmitJob
 from protocol.signaling import Granted, InLine, WorkerShown
 from protocol.status import Role
 from protocol.trust import Secret
+from rtc import tickets
 from rtc.app.house import House, Routes, open_house
 from rtc.bridge import Bridge
 from rtc.config import Config
@@ -54,9 +57,13 @@ from rtc.errors import ExitCode, RtcError
 from rtc.jobs.package import inspect_package
 from rtc.jobs.results import choose_output, final_losses
 from rtc.lossviewer import LossViewer, open_lossviewer
+from rtc.tickets import Stub
 from rtc.transfer.names import safe_name
 from rtc.view import open_view
 from rtc.view.base import ClientView, Losses
+
+NOTHING_WAITS = (FaultCode.CANCELLED, FaultCode.NO_SUCH_JOB)
+"""Ends after which no result is left anywhere."""
 
 
 @frozen
@@ -74,6 +81,10 @@ class ClientOrder:
     """Seconds to stand in line when every fitting worker is taken; `math.inf` for however long it takes."""
     output: Path | None = None
     kind: JobKind = JobKind.TRAIN
+    ticket: Ticket | None = None
+    """A job that was started before, to come back to instead of running a package."""
+    tickets: Path | None = None
+    """Where tickets of running jobs are kept; None: nowhere."""
     viewer_ports: tuple[int, int] | None = None
     """Where SLEAP's LossViewer publishes its commands and listens for progress (controller, publish); None: nowhere."""
 
@@ -112,12 +123,10 @@ async def run_client(
     Raises:
         RtcError: anything but a finished job with its result here; its exit code tells which.
     """
-    await trio.to_thread.run_sync(inspect_package, order.package)
     choose = partial(choose_output, order.package, order.output)
     output = choose()
-    size = (await trio.Path(order.package).stat()).st_size
-    submit = SubmitJob(order.kind, safe_name(order.package.name), size)
-    front = _Front(view, order.choice, began)
+    submit = await _submission(order) if order.ticket is None else None
+    front = _Front(view, order, began)
     async with open_house(
         bridge=bridge, config=order.config, role=Role.CLIENT, secret=order.secret, heard=front.heard, tap=front.tap
     ) as house:
@@ -134,6 +143,7 @@ async def run_client(
             room_pass,
             order.choice,
             submit,
+            ticket=order.ticket,
             min_memory_mb=order.min_memory_mb,
             patience=order.config.connection_timeout,
             wait=order.wait is not None,
@@ -143,12 +153,20 @@ async def run_client(
         await house.finished.wait()
         last, output = house.last, courier.output
     models, losses = await trio.to_thread.run_sync(_made, output, courier.models)
+    front.settle(last, home=bool(courier.models) or last.fault is None)
     if last.fault is not None:
         if courier.models or output.exists():
             view.step(f"What there is of it lies in {output}")
         raise RtcError.of(last.fault)
     view.finished(last.ended.text if last.ended else "Done.", output, models, losses)
     return output
+
+
+async def _submission(order: ClientOrder) -> SubmitJob:
+    """What is to be run, looked at before anything is sent."""
+    await trio.to_thread.run_sync(inspect_package, order.package)
+    size = (await trio.Path(order.package).stat()).st_size
+    return SubmitJob(order.kind, safe_name(order.package.name), size)
 
 
 async def _lose_patience(house: House, wait: float | None) -> None:
@@ -195,7 +213,7 @@ class _Front:
     """Between the house and the person: what happens becomes lines of the view, and the view's answer an event."""
 
     view: ClientView
-    choice: Direct | Best | Ask
+    order: ClientOrder
     began: Callable[[], None]
     house: House | None = None
     viewer: LossViewer | None = None
@@ -203,6 +221,7 @@ class _Front:
     _changed: trio.Event = field(factory=trio.Event)
     _asking: bool = False
     _running: bool = False
+    _job: JobId | None = None
 
     async def feed_viewer(self, ports: tuple[int, int] | None) -> None:
         """Keep a bridge to SLEAP's LossViewer, whose Stop is heard like any other wish."""
@@ -223,6 +242,8 @@ class _Front:
             self.view.news(message)
             await trio.lowlevel.checkpoint()
             return
+        if isinstance(message, JobAccepted):
+            self._keep_ticket(link, message)
         if isinstance(message, JobStarted):
             self._running = True
             self.began()
@@ -242,7 +263,7 @@ class _Front:
                 self.view.warn("The link to the worker is lost; its job goes on. Trying to get back to it.")
             case ResultSafe() | Finished():
                 self._running = False
-            case Refused() if not isinstance(self.choice, Direct):
+            case Refused() if not isinstance(self.order.choice, Direct):
                 self._asking = False  # the person may choose again
                 self.view.warn(f"{effect.peer}: {effect.fault.text}")
             case Trusted() if self.house is not None:
@@ -253,6 +274,37 @@ class _Front:
                 self.view.step(f"The worker takes the job, as {effect.job}")
             case _:
                 return
+
+    def _keep_ticket(self, link: LinkId, message: JobAccepted) -> None:
+        """From now on the job can be come back to, whatever happens to this program."""
+        self._job = message.job
+        worker = self.house.links.peer(link) if self.house is not None else None
+        if self.order.tickets is None or worker is None:
+            return
+        order = self.order
+        stub = Stub(
+            job=message.job,
+            key=message.key,
+            worker=worker,
+            room=order.room,
+            token=order.token,
+            server=order.config.signaling_websocket,
+            package=order.package.name,
+        )
+        try:
+            tickets.keep(self.order.tickets, stub)
+        except OSError as error:
+            self.view.warn(f"The job's ticket cannot be kept ({error.strerror}): it cannot be come back to later.")
+
+    def settle(self, last: Finished, *, home: bool) -> None:
+        """The ticket of a job whose result is here is of no use; any other is said how to use."""
+        if self._job is None or self.order.tickets is None:
+            return
+        over = home or last.ended is not None or (last.fault is not None and last.fault.code in NOTHING_WAITS)
+        if over:
+            tickets.forget(self.order.tickets, self._job)
+        else:
+            self.view.step(f"To come back to it: sleap-rtc attach {self._job}")
 
     def show_roster(self, effect: ShowRoster) -> None:
         """Let the person choose; a list that changes meanwhile is shown as it is now."""

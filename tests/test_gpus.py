@@ -247,8 +247,9 @@ async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
     looked, last = trio.Event(), trio.Event()
 
     def read() -> int:
-        trio.from_thread.run_sync(looked.set)
-        return readings.pop(0)
+        free = readings.pop(0)
+        trio.from_thread.run_sync(looked.set)  # only now: the next look must find the next reading
+        return free
 
     def tell(news: MemoryIs) -> None:
         told.append(news)
@@ -259,7 +260,7 @@ async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(gauge.run)
-            while readings:
+            for _ in range(len(readings)):
                 looked = trio.Event()
                 gauge.look()
                 await looked.wait()

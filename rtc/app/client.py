@@ -263,7 +263,7 @@ class _Front:
                 self.view.warn("The link to the worker is lost; its job goes on. Trying to get back to it.")
             case ResultSafe() | Finished():
                 self._running = False
-            case Refused() if not isinstance(self.order.choice, Direct):
+            case Refused() if isinstance(self.order.choice, Ask):
                 self._asking = False  # the person may choose again
                 self.view.warn(f"{effect.peer}: {effect.fault.text}")
             case Trusted() if self.house is not None:

@@ -10,6 +10,7 @@ from attrs import evolve
 from actors.events import Direct
 from protocol.faults import FaultCode
 from rtc.app.client import ClientOrder, run_client
+from rtc.app.root import stop_when
 from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
 from rtc.beside import open_beside
 from rtc.bridge import Bridge
@@ -29,16 +30,11 @@ async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbos
     """
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=Path("/"), home=Path("/"))
     scope = trio.CancelScope()
-
-    async def stop() -> None:
-        await drain.wait()
-        scope.cancel()
-
     async with (
         open_view(terminal=sys.stdout.isatty(), verbose=verbose, out=sys.stdout) as view,
         open_beside() as beside,
     ):
-        beside.start_soon(stop)
+        beside.start_soon(stop_when, drain, scope)
         with scope:
             await run_demo(config, output, bridge=bridge, view=view)
     if scope.cancelled_caught:

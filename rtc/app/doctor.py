@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from protocol.faults import Fault
-from rtc.app.root import heed_signals, run_root
+from rtc.app.root import heed_signals, run_root, stop_when
 from rtc.config import Config, load_config
 from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
@@ -62,18 +62,13 @@ async def _supervise(order: DoctorOrder) -> int:
     reports: list[Report] | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(heed_signals, drain, nursery.cancel_scope)
-        nursery.start_soon(_stop_when, drain, nursery.cancel_scope)
+        nursery.start_soon(stop_when, drain, nursery.cancel_scope)
         reports = await run_doctor(order)
         nursery.cancel_scope.cancel()
     if reports is None:
         return ExitCode.INTERRUPTED
     failed = any(report.finding.level is Level.FAIL for report in reports)
     return ExitCode.JOB_FAILED if failed else ExitCode.DONE
-
-
-async def _stop_when(drain: trio.Event, scope: trio.CancelScope) -> None:
-    await drain.wait()
-    scope.cancel()
 
 
 async def run_doctor(order: DoctorOrder) -> list[Report]:

@@ -44,10 +44,6 @@ from rtc.links import Links
 
 __all__ = ["House", "Routes", "open_house"]
 
-Task = Callable[..., Awaitable[None]]
-"""An adapter's or actor's `run`, started with `nursery.start`."""
-
-
 NO_RELAY = (
     "--relay-only needs a TURN server, and none is known: neither ice_servers in the configuration nor the signalling "
     "server (sleap-rtc server --turn-url …) names one. Add one, or leave --relay-only out."

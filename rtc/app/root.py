@@ -50,6 +50,12 @@ def _confess(journal: Log) -> int:
     return ExitCode.BUG
 
 
+async def stop_when(asked: trio.Event, scope: trio.CancelScope) -> None:
+    """For programs that have nothing to drain: the first signal ends them at once."""
+    await asked.wait()
+    scope.cancel()
+
+
 async def heed_signals(
     drain: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:

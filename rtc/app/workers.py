@@ -26,7 +26,8 @@ from protocol.ids import RoomId
 from protocol.signaling import Granted, IceGiven, InLine, Leave, WorkerShown
 from protocol.status import Role
 from rtc.app.door import Door
-from rtc.app.root import heed_signals, run_root
+from rtc.app.root import heed_signals, run_root, stop_when
+from rtc.beside import open_beside
 from rtc.config import Config
 from rtc.errors import ExitCode, RtcError
 from rtc.view.roster import as_table, json_text, table_width
@@ -50,20 +51,15 @@ def look(order: LookOrder, *, secrets: tuple[str | None, ...] = ()) -> int:
 async def _supervise(order: LookOrder) -> int:
     """The program, and signals beside it: any one ends it."""
     interrupted = trio.Event()
-    failure: RtcError | None = None
     code = ExitCode.INTERRUPTED
-    async with trio.open_nursery() as nursery:
-        await nursery.start(heed_signals, interrupted, nursery.cancel_scope)
-        nursery.start_soon(_cancel_when, interrupted, nursery.cancel_scope)
-        try:
+    scope = trio.CancelScope()
+    async with open_beside() as beside:
+        await beside.start(heed_signals, interrupted, scope)
+        beside.start_soon(stop_when, interrupted, scope)
+        with scope:
             workers = await list_workers(order.config, order.room, order.token)
             _show(workers, as_json=order.json)
             code = ExitCode.DONE
-        except RtcError as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
     return code
 
 
@@ -71,11 +67,6 @@ def _show(workers: tuple[WorkerShown, ...], *, as_json: bool) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a name is no reason to fail
     sys.stdout.write(json_text(workers) if as_json else as_table(workers, table_width(sys.stdout)))
-
-
-async def _cancel_when(asked: trio.Event, scope: trio.CancelScope) -> None:
-    await asked.wait()
-    scope.cancel()
 
 
 @define

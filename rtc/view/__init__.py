@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TextIO
 
-import trio
-
-from rtc.errors import RtcError
+from rtc.beside import open_beside
 from rtc.view.base import ClientView, Losses, News
 from rtc.view.plain import PlainView
 
@@ -37,16 +35,10 @@ async def open_view(*, terminal: bool, verbose: bool, out: TextIO, stdin: int = 
     if console.is_dumb_terminal:
         yield PlainView(out, verbose, stdin)
         return
-    failure: RtcError | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_beside() as beside:
         view = LiveView(console, verbose, stdin)
-        nursery.start_soon(view.run)
+        beside.start_soon(view.run)
         try:
             yield view
-        except RtcError as error:
-            failure = error  # raised again outside, as itself and not in a group
         finally:
             view.close()
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure

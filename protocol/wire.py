@@ -18,7 +18,7 @@ from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
 
 from protocol.faults import Fault
-from protocol.jobs import AttachJob, JobWords, StopModel, SubmitJob
+from protocol.jobs import JobNews, JobWishes, JobWords, SubmitJob
 from protocol.link import LinkWords
 from protocol.signaling import FromServer, ToServer
 from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileWords
@@ -62,6 +62,13 @@ _converter.register_structure_hook(bytes, _bytes_in)
 _converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
 
 
+def _tag(union: Any) -> None:
+    configure_tagged_union(union, _converter, tag_generator=tag_of, tag_name=TAG)
+
+
+_tag(JobNews)  # before the messages that hold one
+
+
 @attrs.frozen
 class Vocabulary(Generic[M]):
     """The messages one listener may hear, who says them, and how long a frame may be."""
@@ -72,7 +79,7 @@ class Vocabulary(Generic[M]):
     """Bytes of UTF-8 in one frame."""
 
     def __attrs_post_init__(self) -> None:
-        configure_tagged_union(self.union, _converter, tag_generator=tag_of, tag_name=TAG)
+        _tag(self.union)
 
     @property
     def messages(self) -> dict[str, type]:
@@ -80,7 +87,7 @@ class Vocabulary(Generic[M]):
         return {tag_of(message): message for message in get_args(self.union)}
 
 
-ToWorker = SubmitJob | AttachJob | StopModel | FileWords | LinkWords | Fault
+ToWorker = SubmitJob | JobWishes | FileWords | LinkWords | Fault
 ToClient = JobWords | FileWords | LinkWords | Fault
 Unproven = Trust | LinkWords
 

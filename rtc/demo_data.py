@@ -1,4 +1,4 @@
-"""Draws a small data set and writes a training package of it: `python -m rtc.demo_data OUT.zip`.
+"""Draws a small data set and writes a package that trains on it and predicts: `python -m rtc.demo_data OUT.zip`.
 
 A program of its own, so that nobody else has to import numpy and sleap-io. One bug with three body parts crawls around
 on each frame; sleap-nn learns to find them within seconds on a CPU, with losses that visibly fall.
@@ -65,12 +65,26 @@ CONFIG: dict[str, Any] = {
         "optimizer": {"lr": 0.003},
     },
 }
-JOBS = {"training": [{"cfg": f"{HEAD}.yaml", "run_path": f"models/{RUN}", "train_labels": LABELS}], "inference": []}
+PREDICTIONS = "demo.predictions.slp"
+JOBS: dict[str, Any] = {
+    "training": [{"cfg": f"{HEAD}.yaml", "run_path": f"models/{RUN}", "train_labels": LABELS}],
+    "inference": [
+        {
+            "data_path": LABELS,
+            "models": [f"models/{RUN}"],
+            "output_path": PREDICTIONS,
+            "type": "labels",
+            "only_suggested_frames": False,
+            "tracking": {},
+        }
+    ],
+}
 SCRIPT = (
     "#!/bin/bash\n"
     f"sleap train --config-name {HEAD}.yaml --config-dir . "
     f"'trainer_config.ckpt_dir=\"models\"' 'trainer_config.run_name=\"{RUN}\"' \n"
 )
+PREDICT_SCRIPT = f"#!/bin/bash\nsleap predict --gui --data_path {LABELS} --model_paths models/{RUN} -o {PREDICTIONS}\n"
 
 
 def draw(random: Any) -> tuple[Any, Any]:
@@ -118,7 +132,7 @@ def write_package(target: Path) -> None:
         archive.writestr(f"{HEAD}.yaml", yaml.safe_dump(CONFIG, sort_keys=False))
         archive.writestr("jobs.yaml", yaml.safe_dump(JOBS, sort_keys=False))
         archive.writestr("train-script.sh", SCRIPT)
-        archive.writestr("inference-script.sh", "#!/bin/bash\n")
+        archive.writestr("inference-script.sh", PREDICT_SCRIPT)
     part.replace(target)
 
 

@@ -10,23 +10,46 @@ from pathlib import Path
 
 import pytest
 import trio
+import yaml
 
 from protocol.fields import is_printable
-from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobStarted, LogLines, ModelStarted, Outcome, Progress
+from protocol.jobs import (
+    LOG_LINE_MAX,
+    LOG_LINES_MAX,
+    FramesDone,
+    JobEvent,
+    JobStarted,
+    LogLines,
+    ModelStarted,
+    ModelTrained,
+    Outcome,
+    PredictionStarted,
+    Progress,
+    StopScope,
+)
 from protocol.wire import TO_CLIENT, decode, encode
 from rtc.errors import RtcError
 from rtc.jobs import launcher as launcher_room
 from rtc.jobs import output as output_room
 from rtc.jobs import process as process_room
 from rtc.jobs.archive import unpack
-from rtc.jobs.launcher import JobResult, run_job
+from rtc.jobs.launcher import JobResult, StopSwitch, run_job
 from rtc.jobs.output import JobLog, clean_line, reason
 from rtc.jobs.overrides import Override
 from rtc.jobs.package import TrainStep, read_plan
+from rtc.jobs.predictions import PredictStep
 from rtc.jobs.process import run_group
 from rtc.jobs.progress import Follower, open_monitor
-from rtc.jobs.sleap_nn import SHIM, Ports, clean_environment, find_sleap_nn, python_of, train_command
-from rtc.testing.stand_in import install_stand_in, make_package
+from rtc.jobs.sleap_nn import (
+    SHIM,
+    Ports,
+    clean_environment,
+    find_sleap_nn,
+    predict_command,
+    python_of,
+    train_command,
+)
+from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
 
 LEGACY = {
     "data": {"labels": {"training_labels": "/home/old/flies.slp"}},
@@ -44,11 +67,20 @@ class Job:
         self.sleap_nn = sleap_nn
         self.said = []
         self.progressed = trio.Event()
+        self.switch = StopSwitch()
+        self.heard = trio.Event()
 
     def emit(self, word):
         self.said.append(word)
         if isinstance(word, Progress):
             self.progressed.set()
+        self.heard.set()
+
+    async def until(self, holds):
+        """Wait until something that was said fits."""
+        while not any(map(holds, self.said)):
+            self.heard = trio.Event()
+            await self.heard.wait()
 
     def of(self, kind):
         return [word for word in self.said if isinstance(word, kind)]
@@ -61,8 +93,26 @@ class Job:
         plan = await trio.to_thread.run_sync(read_plan, self.folder)
         with trio.fail_after(30):
             return await run_job(
-                "j", plan, self.folder, sleap_nn=self.sleap_nn, accelerator="cpu", gpu=None, emit=self.emit
+                "j",
+                plan,
+                self.folder,
+                sleap_nn=self.sleap_nn,
+                accelerator="cpu",
+                gpu=None,
+                emit=self.emit,
+                switch=self.switch,
             )
+
+    async def stopped(self, package, scope, when):
+        """How the job ends that is asked to stop as soon as something is said."""
+        async with trio.open_nursery() as nursery:
+
+            async def ask():
+                await self.until(when)
+                self.switch.ask(scope)
+
+            nursery.start_soon(ask)
+            return await self.run(package)
 
 
 @pytest.fixture
@@ -95,6 +145,199 @@ async def test_two_models_are_trained_one_after_the_other(job, tmp_path):
     ]  # fmt: skip
     assert sum("epoch 2 done" in line for line in job.lines()) == 2
     assert (job.folder / "job.log").read_text().count("epoch 2 done") == 2
+
+
+async def test_what_was_trained_is_predicted_with(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", ("centroid", "centered_instance"), predict=True, frames=16)
+    assert await job.run(package) == JobResult(
+        Outcome.DONE, "Trained 2 models: centroid, centered_instance, and predicted 16 frames in toy.pkg.slp."
+    )
+    assert job.of(JobStarted) == [JobStarted("j", ("centroid", "centered_instance"), ("toy.pkg.slp",))]
+    assert job.of(ModelTrained) == [ModelTrained("j", 0), ModelTrained("j", 1)]
+    assert job.of(PredictionStarted) == [PredictionStarted("j", 0)]
+    assert job.of(FramesDone)[-1] == FramesDone("j", 0, 16, 16, 10.0, 0.0)
+    assert job.said.index(ModelTrained("j", 1)) < job.said.index(PredictionStarted("j", 0))
+    assert (job.folder / "toy.pkg.slp.predictions.slp").is_file()
+    assert not any("n_processed" in line for line in job.lines())
+    assert sum("| predicting" in line for line in job.lines()) == 1
+
+
+async def test_a_package_of_models_and_data_is_predicted_on(job, tmp_path):
+    package = make_inference_package(tmp_path / "p.zip", data=("a.mp4", "b.mp4"), options={"frames": "0-4"})
+    assert await job.run(package) == JobResult(Outcome.DONE, "Predicted 10 frames in 2 files: a.mp4, b.mp4.")
+    assert job.of(JobStarted) == [JobStarted("j", (), ("a.mp4", "b.mp4"))]
+    assert [word.prediction for word in job.of(FramesDone) if word.done == word.total] == [0, 1]
+
+
+async def test_tracking_is_told_as_a_second_lap(job, tmp_path):
+    result = await job.run(make_inference_package(tmp_path / "p.zip", options={"max_tracks": 2}, frames=7))
+    assert result.text == "Predicted 7 frames in toy.mp4."
+    assert job.of(PredictionStarted) == [PredictionStarted("j", 0, tracking=True)]
+    assert [word.lap for word in job.of(FramesDone) if word.done == 7] == [0, 1]
+
+
+async def test_tracking_what_was_predicted_before_is_one_lap(job, tmp_path):
+    options = {"tracking": True, "frames": "0-6"}
+    result = await job.run(make_inference_package(tmp_path / "p.zip", (), ("a.slp",), options=options))
+    assert result.text == "Predicted 7 frames in a.slp."
+    assert job.of(PredictionStarted) == [PredictionStarted("j", 0)]
+
+
+async def test_models_survive_a_prediction_that_fails(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", predict=True, predict_crash="CUDA out of memory")
+    assert await job.run(package) == JobResult(
+        Outcome.FAILED,
+        "Predicting on toy.pkg.slp failed. sleap-nn ended with status 1: RuntimeError: CUDA out of memory. "
+        "What was made is not lost (trained and kept: centroid).",
+    )
+    assert len(list(job.folder.rglob("best.ckpt"))) == 1
+    assert job.of(FramesDone)
+
+
+async def test_status_0_without_predictions_is_a_failure(job, tmp_path):
+    result = await job.run(make_inference_package(tmp_path / "p.zip", no_predictions=True))
+    assert result.outcome is Outcome.FAILED
+    assert "without leaving predictions" in result.text
+
+
+def changed(package, **changes):
+    """The package, with its one prediction asked for differently."""
+    with zipfile.ZipFile(package) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    jobs = yaml.safe_load(files["jobs.yaml"])
+    jobs["inference"][0] |= changes
+    with zipfile.ZipFile(package, "w") as archive:
+        for name, data in (files | {"jobs.yaml": yaml.safe_dump(jobs)}).items():
+            archive.writestr(name, data)
+    return package
+
+
+async def test_a_folder_for_predictions_is_made(job, tmp_path):
+    package = changed(make_inference_package(tmp_path / "p.zip"), output_path="out/x.predictions.slp")
+    assert (await job.run(package)).outcome is Outcome.DONE
+    assert (job.folder / "out/x.predictions.slp").is_file()
+
+
+async def test_what_is_left_out_is_in_the_log(job, tmp_path):
+    package = changed(make_package(tmp_path / "p.zip", predict=True), models=["/home/lab/models/old"])
+    assert (await job.run(package)).text == "Trained 1 model: centroid."
+    assert any(line.startswith("A prediction is left out. The model 'old' is missing") for line in job.lines())
+    assert job.of(JobStarted) == [JobStarted("j", ("centroid",))]
+
+
+async def test_cancelling_ends_a_prediction(job, tmp_path):
+    package = make_inference_package(tmp_path / "p.zip", predicting=3000, grandchild=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(job.run, package)
+        await job.until(lambda word: isinstance(word, LogLines) and any("predicting" in line for line in word.lines))
+        nursery.cancel_scope.cancel()
+    await until_gone(int((job.folder / "grandchild.pid").read_text()))
+    assert not (job.folder / "toy.mp4.predictions.slp").exists()
+
+
+# -------- stopping early
+
+
+TWO = ("centroid", "centered_instance")
+SLOW = {"epochs": 5000, "seconds": 0.05}
+
+
+def first(kind, **fields):
+    """True of the first word of this kind with these fields."""
+    return lambda word: isinstance(word, kind) and all(getattr(word, name) == value for name, value in fields.items())
+
+
+async def test_this_stops_one_model_and_the_next_is_trained_whole(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", TWO, predict=True, epochs=60, seconds=0.02)
+    result = await job.stopped(package, StopScope.THIS, first(Progress, model=0))
+    assert result.text.startswith("Trained 2 models: centroid, centered_instance, and predicted 16 frames")
+    epochs = [max(word.epoch for word in job.of(Progress) if word.model == model) for model in (0, 1)]
+    assert epochs[0] < 59
+    assert epochs[1] == 59
+
+
+async def test_all_stops_the_model_that_trains_and_begins_nothing_more(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", TWO, predict=True, **SLOW)
+    assert await job.stopped(package, StopScope.ALL, first(Progress)) == JobResult(
+        Outcome.DONE,
+        "Stopped early: trained 1 of 2 models: centroid; left out: centered_instance and the prediction.",
+    )
+    assert len(job.of(ModelStarted)) == 1
+    assert len(list(job.folder.rglob("best.ckpt"))) == 1
+
+
+@pytest.mark.parametrize("scope", StopScope)
+async def test_a_stop_is_not_lost_while_sleap_nn_starts(scope, job, tmp_path):
+    package = make_package(tmp_path / "p.zip", startup=1.2, **SLOW)
+    result = await job.stopped(package, scope, first(ModelStarted))
+    assert result == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
+    assert job.of(Progress)[-1].epoch < 10
+
+
+@pytest.mark.parametrize("scope", StopScope)
+async def test_a_stop_is_not_lost_while_an_old_configuration_is_converted(scope, job, tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.writestr("centroid.json", json.dumps(LEGACY | {"stand_in": {"startup": 0.6} | SLOW}))
+        archive.writestr("x.pkg.slp", "")
+        archive.writestr("train-script.sh", "sleap-train centroid.json x.pkg.slp\n")
+    result = await job.stopped(tmp_path / "p.zip", scope, first(ModelStarted))
+    assert result == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
+    assert job.of(Progress)[-1].epoch < 10
+
+
+async def test_this_during_evaluation_does_not_hit_the_next_model(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", TWO, epochs=3, evaluation=0.7)
+    result = await job.stopped(package, StopScope.THIS, first(ModelTrained, model=0))
+    assert result.text == "Trained 2 models: centroid, centered_instance."
+    assert [word.epoch for word in job.of(Progress) if word.batch is None] == [0, 1, 2, 0, 1, 2]
+
+
+async def test_all_during_evaluation_begins_nothing_more(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", ("centroid",), predict=True, evaluation=0.3)
+    result = await job.stopped(package, StopScope.ALL, first(ModelTrained))
+    assert result.text == "Stopped early: trained 1 model: centroid; left out: the prediction."
+    assert job.of(PredictionStarted) == []
+
+
+async def test_all_during_a_prediction_lets_it_finish_and_leaves_out_the_rest(job, tmp_path):
+    package = make_inference_package(tmp_path / "p.zip", data=("a.mp4", "b.mp4", "c.mp4"), predicting=0.4)
+    result = await job.stopped(package, StopScope.ALL, first(PredictionStarted))
+    assert result == JobResult(Outcome.DONE, "Stopped early: predicted 16 frames in a.mp4; left out: b.mp4 and c.mp4.")
+
+
+async def test_this_during_a_prediction_changes_nothing(job, tmp_path):
+    package = make_inference_package(tmp_path / "p.zip", data=("a.mp4", "b.mp4"))
+    result = await job.stopped(package, StopScope.THIS, first(PredictionStarted))
+    assert result.text == "Predicted 32 frames in 2 files: a.mp4, b.mp4."
+
+
+async def test_all_before_anything_began_leaves_out_everything(job, tmp_path):
+    job.switch.ask(StopScope.ALL)
+    assert await job.run(make_package(tmp_path / "p.zip", TWO, predict=True)) == JobResult(
+        Outcome.DONE,
+        "Stopped early: nothing was begun; left out: centroid, centered_instance and the prediction.",
+    )
+
+
+async def test_this_before_anything_began_is_meant_for_nothing(job, tmp_path):
+    job.switch.ask()
+    assert (await job.run(make_package(tmp_path / "p.zip"))).text == "Trained 1 model: centroid."
+    assert job.of(Progress)[-1].epoch == 2
+
+
+async def test_this_and_then_all_is_all(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", TWO, **SLOW)
+    job.switch.ask(StopScope.THIS)
+    async with trio.open_nursery() as nursery:
+
+        async def ask_both():
+            await job.until(first(Progress))
+            job.switch.ask(StopScope.ALL)
+            job.switch.ask(StopScope.THIS)
+
+        nursery.start_soon(ask_both)
+        result = await job.run(package)
+    assert result.text == "Stopped early: trained 1 of 2 models: centroid; left out: centered_instance."
 
 
 async def test_a_crash_is_told_and_the_next_model_is_not_begun(job, tmp_path):
@@ -295,6 +538,25 @@ def test_the_command_sets_what_the_worker_decides():
     ]
 
 
+def test_the_command_for_predicting_is_sleap_nns_own():
+    step = PredictStep("v.mp4", "v.mp4", ("m/a", "m/b"), "o.slp", {"frames": "0-9", "tracking": True}, True)
+    words = [
+        "/bin/sleap-nn",
+        "predict",
+        "--gui",
+        "--data_path",
+        "v.mp4",
+        "--model_paths",
+        "m/a",
+        "--model_paths",
+        "m/b",
+    ]
+    options = ["--frames", "0-9", "--tracking"]
+    for accelerator, device in (("cpu", ["--device", "cpu"]), ("auto", [])):
+        command = predict_command(Path("/bin/sleap-nn"), step, accelerator)
+        assert command == [*words, "--output_path", "o.slp", *device, *options]
+
+
 def test_without_sleap_nn_the_way_to_install_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -395,5 +657,6 @@ def test_lines_in_any_script_fit_into_a_frame(letter, tmp_path):
         log.note(f"{number} {letter * 3000}")
     log.close()
     assert [line.split()[0] for word in said for line in word.lines] == [str(number) for number in range(60)]
-    assert [decode(encode(word), TO_CLIENT) for word in said] == said
+    events = [JobEvent(word, 1e12 / 3, 2**53) for word in said]
+    assert [decode(encode(event), TO_CLIENT) for event in events] == events
     assert all(len(line) == LOG_LINE_MAX for word in said for line in word.lines)

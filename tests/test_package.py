@@ -18,7 +18,8 @@ from rtc.errors import RtcError
 from rtc.jobs import archive as archive_room
 from rtc.jobs.archive import unpack
 from rtc.jobs.config import read_config
-from rtc.jobs.package import NAME_LENGTH, Plan, TrainStep, inspect_package, read_plan
+from rtc.jobs.names import NAME_LENGTH
+from rtc.jobs.package import Plan, TrainStep, inspect_package, read_plan
 from rtc.jobs.safe_yaml import safe_yaml
 from rtc.testing.stand_in import make_package
 
@@ -35,6 +36,7 @@ LEGACY = {
 }
 JOBS = {"training": [{"cfg": "a.yaml", "run_path": "models/run", "train_labels": "x.pkg.slp"}]}
 WINDOWS = {"training": [{"cfg": "a.yaml", "run_path": "models\\run.n=1", "train_labels": "x.pkg.slp"}]}
+STEP = TrainStep("a", "a.yaml", "models/run", epochs=7, learns_from=("x.pkg.slp",))
 
 
 def entry(**changes):
@@ -80,11 +82,11 @@ def test_a_package_names_its_models_in_order(tmp_path):
     path = make_package(tmp_path / "flies.zip", ("centroid", "centered_instance"), epochs=5)
     assert inspect_package(path) == Plan(
         JobKind.TRAIN,
-        (
-            TrainStep("centroid", "centroid.yaml", "models/260101_120000.centroid.n=12", epochs=5),
+        tuple(
             TrainStep(
-                "centered_instance", "centered_instance.yaml", "models/260101_120000.centered_instance.n=12", epochs=5
-            ),
+                head, f"{head}.yaml", f"models/260101_120000.{head}.n=12", (), (), 5, False, head, ("toy.pkg.slp",)
+            )
+            for head in ("centroid", "centered_instance")
         ),
     )
 
@@ -97,7 +99,7 @@ async def test_unpacked_and_packed_are_read_alike(tmp_path):
 
 def test_a_package_wrapped_in_one_folder_is_taken(write):
     path = write({"flies/jobs.yaml": JOBS, "flies/a.yaml": CONFIG, "flies/x.pkg.slp": "", "__MACOSX/flies/._a": ""})
-    assert inspect_package(path) == Plan(JobKind.TRAIN, (TrainStep("a", "a.yaml", "models/run", epochs=7),), "flies/")
+    assert inspect_package(path) == Plan(JobKind.TRAIN, (STEP,), "flies/")
 
 
 def test_paths_written_by_windows_are_understood(write):
@@ -123,13 +125,20 @@ def test_jobs_yaml_outweighs_the_script(write):
 def test_an_old_configuration_is_known_as_such(write):
     script = "sleap-train centroid.json x.pkg.slp\n"
     (step,) = inspect_package(write({"train-script.sh": script, "centroid.json": LEGACY, "x.pkg.slp": ""})).steps
-    assert step == TrainStep("centroid", "centroid.json", "models/old.centroid.n=3", ("x.pkg.slp",), (), 9, True)
+    labels, run = ("x.pkg.slp",), "models/old.centroid.n=3"
+    assert step == TrainStep("centroid", "centroid.json", run, labels, (), 9, True, "centroid", labels)
 
 
 def test_each_model_gets_a_fresh_folder(write):
     jobs = {"training": JOBS["training"] * 2}
     files = {"jobs.yaml": jobs, "a.yaml": CONFIG, "x.pkg.slp": "", "models/run/best.ckpt": ""}
     assert [step.run_path for step in inspect_package(write(files)).steps] == ["models/run-2", "models/run-3"]
+
+
+def test_folders_of_models_differ_on_a_disk_that_ignores_case(write):
+    jobs = {"training": [{"cfg": "a.yaml", "run_path": path} for path in ("models/Run", "models/run")]}
+    plan = inspect_package(write({"jobs.yaml": jobs, "a.yaml": CONFIG, "x.pkg.slp": ""}))
+    assert [step.run_path for step in plan.steps] == ["models/Run", "models/run-2"]
 
 
 def test_labels_that_differ_from_the_configuration_are_named(write):

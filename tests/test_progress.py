@@ -7,7 +7,7 @@ import pytest
 import trio
 import zmq
 
-from protocol.jobs import Progress
+from protocol.jobs import ModelTrained, Progress
 from rtc.jobs.progress import Follower, open_monitor
 
 
@@ -46,6 +46,13 @@ def test_the_train_loss_of_the_epoch_before_is_kept_until_news(follower, heard):
     follower.hear(say("epoch_end", epoch=1, logs={"train/loss": 0.5, "val/loss": 0.4, "loss": 0.3}), 0)
     follower.hear(say("batch_end", epoch=2, batch=0, logs={"loss": 0.2}), 1)
     assert heard[-1] == Progress("j", 1, 2, 1, 0.2, 0.5, 0.4)
+
+
+def test_the_end_of_training_is_told_once(follower, heard):
+    for _ in range(2):
+        follower.hear(say("train_end"), 0)
+    assert heard == [ModelTrained("j", 1)]
+    assert follower.ended.is_set()
 
 
 def test_batches_are_thinned_and_epochs_are_not(follower, heard):

@@ -12,6 +12,7 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.errors import RtcError
 from rtc.jobs.package import Plan, TrainStep
+from rtc.jobs.predictions import PredictStep
 from rtc.jobs.results import ModelLosses, choose_output, final_losses, pack_results, unpack_results
 
 PLAN = Plan(JobKind.TRAIN, (TrainStep("a", "a.yaml", "models/a.n=1"), TrainStep("b", "b.yaml", "models/b.n=1")))
@@ -49,6 +50,22 @@ async def test_models_and_log_come_back_and_nothing_else(job, tmp_path):
     ]
     assert list(output.parent.iterdir()) == [output]
     assert {path.name for path in tmp_path.iterdir()} == {"job", "result.zip", "deep"}
+
+
+async def test_predictions_come_back_and_what_they_were_made_of_does_not(job, tmp_path):
+    names = ("x.slp", "deep/y.slp", "gone.slp", "bad.slp", "l/z.slp")
+    wishes = tuple(PredictStep("x", "x.pkg.slp", (), name) for name in names)
+    (job / "x.slp").write_text("predictions")
+    (job / "deep").mkdir()
+    (job / "deep/y.slp").write_text("more of them")
+    (job / "bad.slp").symlink_to("/etc/passwd")
+    (job / "l").symlink_to("deep")
+    (job / "deep/z.slp").write_text("behind a link")
+    await pack_results(job, Plan(JobKind.TRACK, (), predictions=wishes), tmp_path / "r.zip")
+    with zipfile.ZipFile(tmp_path / "r.zip") as archive:
+        assert archive.namelist() == ["job.log", "x.slp", "deep/y.slp"]
+    await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    assert (tmp_path / "out/deep/y.slp").read_text() == "more of them"
 
 
 async def test_a_failed_job_brings_back_its_log(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from rtc.errors import RtcError
-from rtc.jobs.overrides import Override, quote, read_override
+from rtc.jobs.overrides import JOBS, SCRIPT, Override, newest, quote, read_override
 from rtc.jobs.script import TrainLine, read_script
 
 RUN = "250101_120000.centroid.n=12"
@@ -120,6 +120,19 @@ def test_hydra_reads_our_quotes_as_they_were_meant(text):
     assert (found.key_or_group, found.value()) == ("trainer_config.run_name", text)
     (listed,) = parser.parse_overrides([f"++a.b=[{quote(text)},{quote(text)}]"])
     assert listed.value() == [text, text]
+
+
+def test_each_setting_is_changed_once_as_said_last():
+    said = [Override("a", "1"), Override("b", "2"), Override("a", "3")]
+    assert newest(said) == (Override("b", "2"), Override("a", "3"))
+
+
+@pytest.mark.parametrize(("origin", "who"), [(SCRIPT, "train-script.sh"), (JOBS, "jobs.yaml")])
+def test_a_refusal_says_who_asked(origin, who):
+    for word in ("nonsense", "trainer_config.a=/etc/x", "trainer_config.a=${x}", "trainer_config.a=\x07"):
+        with pytest.raises(RtcError) as caught:
+            read_override(word, origin)
+        assert who in caught.value.fault.text
 
 
 def test_an_override_that_is_kept_reaches_hydra_unchanged():

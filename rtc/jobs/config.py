@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
+from protocol.fields import is_printable
 from rtc.jobs.archive import bad
 from rtc.jobs.overrides import leaves
 from rtc.jobs.safe_yaml import safe_yaml
@@ -38,6 +39,8 @@ class ModelConfig:
     """The run's own name, or empty."""
     epochs: int | None
     legacy: bool
+    head: str = ""
+    """What the model finds, such as `centroid`; empty when that cannot be told."""
 
 
 def read_config(name: str, text: str) -> ModelConfig:
@@ -81,6 +84,7 @@ def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:
         run=run if isinstance(run, str) else "",
         epochs=_count(trainer.get("max_epochs")),
         legacy=False,
+        head=_head(_part(_part(tree, "model_config"), "head_configs")),
     )
 
 
@@ -98,7 +102,14 @@ def _read_legacy(name: str, tree: dict[str, Any]) -> ModelConfig:
     own = tuple(path for path in _texts(labels.get("training_labels")) if not leaves(path))
     run = outputs.get("run_name")
     epochs = _count(_part(tree, "optimization").get("epochs"))
-    return ModelConfig(own, others, run if isinstance(run, str) else "", epochs, legacy=True)
+    head = _head(_part(_part(tree, "model"), "heads"))
+    return ModelConfig(own, others, run if isinstance(run, str) else "", epochs, legacy=True, head=head)
+
+
+def _head(heads: dict[str, Any]) -> str:
+    """The one head that is filled in; every other is null."""
+    found = [str(name) for name, value in heads.items() if value is not None]
+    return found[0] if len(found) == 1 and is_printable(found[0]) else ""
 
 
 def _part(tree: dict[str, Any], key: str) -> dict[str, Any]:

@@ -1,35 +1,31 @@
-"""Runs a plan: one sleap-nn process per model, in order, and tells what happens.
+"""Runs a plan: one sleap-nn process per model and per prediction, in order, and tells what happens.
 
 A model counts as trained only if sleap-nn ended with status 0 and left a `best.ckpt`: ended by a signal it says 0 too.
 """
 
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from protocol.faults import FaultCode
 from protocol.ids import JobId
-from protocol.jobs import JobStarted, LogLines, ModelStarted, Outcome, Progress
+from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.beside import open_beside
 from rtc.errors import RtcError
-from rtc.jobs.output import JobLog, reason
+from rtc.jobs.bench import Bench, Emit
+from rtc.jobs.output import JobLog
 from rtc.jobs.package import Plan, TrainStep
-from rtc.jobs.process import run_group
+from rtc.jobs.predicting import predict
 from rtc.jobs.progress import Follower, Monitor, open_monitor
-from rtc.jobs.sleap_nn import Accelerator, clean_environment, convert_command, show_command, train_command
+from rtc.jobs.sleap_nn import Accelerator, clean_environment, convert_command, train_command
+from rtc.jobs.summary import TEXT_MAX as TEXT_MAX
+from rtc.jobs.summary import Made, broken_off, closing
 
 LOG_NAME = "job.log"
 
 LAST_WORDS = 0.5
 """Seconds for messages that are still on their way when sleap-nn has ended."""
-TEXT_MAX = 2000
-"""Characters of a closing sentence, as `JobEnded` has it."""
-
-Emit = Callable[[JobStarted | ModelStarted | Progress | LogLines], None]
 
 
 @frozen
@@ -42,35 +38,28 @@ class JobResult:
 
 @define
 class StopSwitch:
-    """Lets somebody outside end the training of the model that runs now, early and well."""
+    """Lets somebody outside end a job early and well: the model that trains now, or that and all that would follow."""
 
-    _asked: trio.Event = field(factory=trio.Event)
+    everything: bool = field(default=False, init=False)
+    """No further model or prediction begins."""
+    _asked: trio.Event = field(factory=trio.Event, init=False)
+    _begun: bool = field(default=False, init=False)
 
-    def ask(self) -> None:
-        """End this one; the next model of the sequence is not touched. Asking twice is asking once."""
+    def ask(self, scope: StopScope = StopScope.THIS) -> None:
+        """End this model; with `ALL`, begin nothing after it either. Asking twice is asking once."""
+        self.everything = self.everything or scope is StopScope.ALL
         self._asked.set()
 
+    def begin(self) -> None:
+        """A model begins; what was asked for the one before does not touch it. What was asked before all does."""
+        if self._begun:
+            self._asked = trio.Event()
+        self._begun = True
+
     async def heed(self, monitor: Monitor) -> None:
-        """Pass it on, for one model."""
-        self._asked = trio.Event()
+        """Pass it on, for the model that has begun."""
         await self._asked.wait()
         await monitor.stop()
-
-
-@frozen
-class _Bench:
-    """What all steps of a job share."""
-
-    job: JobId
-    folder: Path
-    """The package's root: where its relative paths begin."""
-    sleap_nn: Path
-    accelerator: Accelerator
-    environment: dict[str, str]
-    log: JobLog
-    emit: Emit
-    switch: StopSwitch
-    inherit: tuple[int, ...]
 
 
 async def run_job(
@@ -85,7 +74,7 @@ async def run_job(
     switch: StopSwitch | None = None,
     inherit: tuple[int, ...] = (),
 ) -> JobResult:
-    """Train all models of an unpacked package in `folder`; the next begins only when the one before is there.
+    """Do all that an unpacked package in `folder` asks for; the next step begins only when the one before is done.
 
     `emit` must never wait. On cancellation every process of the job is ended before this returns. A job that fails is
     a result, not an exception. `inherit`: descriptors that stay open in the job's processes.
@@ -98,13 +87,13 @@ async def run_job(
     except OSError as error:
         text = f"The worker could not make the job's own files ({error.strerror}). Tell its owner: is its disk full?"
         return JobResult(Outcome.FAILED, text)
-    switch = switch or StopSwitch()
-    root = folder / plan.root
     try:
-        bench = _Bench(job, root, sleap_nn, accelerator, environment, log, emit, switch, inherit)
-        emit(JobStarted(job, tuple(step.name for step in plan.steps)))
-        async with open_monitor() as monitor:
-            return await _train_all(bench, monitor, plan.steps)
+        bench = Bench(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit)
+        models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
+        emit(JobStarted(job, models, files))
+        for note in plan.notes:
+            log.note(note)
+        return await _work(bench, switch or StopSwitch(), plan)
     finally:
         log.close()
 
@@ -114,58 +103,51 @@ def _temporary(folder: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=".tmp", dir=folder))
 
 
-async def _train_all(bench: _Bench, monitor: Monitor, steps: tuple[TrainStep, ...]) -> JobResult:
+async def _work(bench: Bench, switch: StopSwitch, plan: Plan) -> JobResult:
+    made = Made()
     try:
-        for index, step in enumerate(steps):
-            await _train(bench, monitor, index, step)
+        async with open_monitor() as monitor:
+            for index, step in enumerate(plan.steps):
+                if switch.everything:
+                    break
+                await _train(bench, switch, monitor, index, step)
+                made = evolve(made, models=(*made.models, step.name))
+        for index, wish in enumerate(plan.predictions):
+            if switch.everything:
+                break
+            frames = await predict(bench, index, wish)
+            made = evolve(made, files=(*made.files, wish.name), frames=(*made.frames, frames))
     except RtcError as error:
-        return JobResult(Outcome.FAILED, error.fault.text)
-    names = ", ".join(step.name for step in steps)
-    return JobResult(Outcome.DONE, f"Trained {len(steps)} model{'s' * (len(steps) > 1)}: {names}."[:TEXT_MAX])
+        return JobResult(Outcome.FAILED, broken_off(made, error.fault.text))
+    return JobResult(Outcome.DONE, closing(plan, made))
 
 
-async def _train(bench: _Bench, monitor: Monitor, index: int, step: TrainStep) -> None:
+async def _train(bench: Bench, switch: StopSwitch, monitor: Monitor, index: int, step: TrainStep) -> None:
     """Train one model.
 
     Raises:
         RtcError: JOB_FAILED: it was not trained, and why.
     """
+    switch.begin()
     bench.emit(ModelStarted(bench.job, index, step.epochs))
-    config = step.config
-    if step.legacy:
-        config = str(Path(step.config).with_suffix(".converted.yaml"))
-        status = await _run(bench, convert_command(bench.sleap_nn, step.config, config))
-        if status or not (bench.folder / config).is_file():
-            raise _failed(bench, step, "Its old configuration could not be converted")
     follower = Follower(bench.job, index, bench.emit)
     monitor.follow(follower)
     async with open_beside() as beside:
-        beside.start_soon(bench.switch.heed, monitor)
-        status = await _run(bench, train_command(bench.sleap_nn, step, config, monitor.ports, bench.accelerator))
-    if status == 0:
-        with trio.move_on_after(LAST_WORDS):
-            await follower.ended.wait()
-    if status < 0:
-        raise _failed(bench, step, f"sleap-nn was ended by signal {-status}")
-    if status > 0:
-        raise _failed(bench, step, f"sleap-nn ended with status {status}")
-    if not (bench.folder / step.run_path / "best.ckpt").is_file():
-        raise _failed(bench, step, "sleap-nn ended without leaving a model")
+        beside.start_soon(switch.heed, monitor)  # from now on: a stop may come long before sleap-nn can hear it
+        config = await _converted(bench, step) if step.legacy else step.config
+        status = await bench.run(train_command(bench.sleap_nn, step, config, monitor.ports, bench.accelerator))
+        if status == 0:
+            with trio.move_on_after(LAST_WORDS):
+                await follower.ended.wait()
+    if status or not (bench.folder / step.run_path / "best.ckpt").is_file():
+        raise bench.failed(f"The model {step.name} was not trained.", status, "a model")
 
 
-async def _run(bench: _Bench, command: list[str]) -> int:
-    bench.log.note(f"$ {show_command(command)}")
-    run = partial(
-        run_group, folder=bench.folder, environment=bench.environment, read=bench.log.follow, inherit=bench.inherit
-    )
-    try:
-        return await run(command)
-    except OSError as error:
-        text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
-        raise RtcError(FaultCode.JOB_FAILED, text) from None
-
-
-def _failed(bench: _Bench, step: TrainStep, what: str) -> RtcError:
-    why = reason(list(bench.log.tail))
-    said = f": {why}" if why else "."
-    return RtcError(FaultCode.JOB_FAILED, f"The model {step.name} was not trained. {what}{said}")
+async def _converted(bench: Bench, step: TrainStep) -> str:
+    """The configuration of SLEAP ≤ 1.4, made into sleap-nn's."""
+    config = str(Path(step.config).with_suffix(".converted.yaml"))
+    status = await bench.run(convert_command(bench.sleap_nn, step.config, config))
+    if status or not (bench.folder / config).is_file():
+        what = f"The model {step.name} was not trained. Its old configuration could not be converted;"
+        raise bench.failed(what, status, "a new one")
+    return config

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import trio
 
 from protocol.ids import JobId
-from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, LogLines
+from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobEvent, LogLines
 from protocol.wire import FRAME_MAX, encode
 
 FLUSH_TIME = 0.25
@@ -24,6 +24,9 @@ TAIL = 200
 """Last lines remembered, in which the reason of a failure is looked for."""
 BLOCK = 64 * 1024
 REASON_MAX = 400
+
+Hear = Callable[[bytes], bool]
+"""Takes a printed line for itself; False leaves it to the log."""
 
 _ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
 """Terminal escape sequences (ECMA-48): colours, cursor moves, titles."""
@@ -49,11 +52,12 @@ def reason(lines: list[str]) -> str:
     for pattern in (_USEFUL, _EXCEPTION):
         for line in reversed(told):
             if pattern.fullmatch(line):
-                return _for_people(line)
-    return _for_people(told[-1]) if told else ""
+                return for_people(line)
+    return for_people(told[-1]) if told else ""
 
 
-def _for_people(line: str) -> str:
+def for_people(line: str) -> str:
+    """A line without the worker's paths, and not too long for a sentence."""
     return _PATH.sub(r"\1", line)[:REASON_MAX]
 
 
@@ -62,7 +66,8 @@ def _parcels(job: JobId, lines: list[str]) -> Iterator[tuple[str, ...]]:
     parcel: list[str] = []
     room = FRAME_MAX
     for line in lines:
-        size = len(encode(LogLines(job, (line,))))  # alone it is longer than as one of several
+        # alone it is longer than as one of several; time and number are the longest they can be
+        size = len(encode(JobEvent(LogLines(job, (line,)), -1 / 3 * 1e12, 2**53)))
         if parcel and (size > room or len(parcel) == LOG_LINES_MAX):
             yield tuple(parcel)
             parcel, room = [], FRAME_MAX
@@ -90,6 +95,7 @@ class JobLog:
         self._room = max(0, LOG_MAX - self._file.tell())
         self._lines: list[str] = []
         self._left_out = 0
+        self._hear: Hear | None = None
         self.tail: deque[str] = deque(maxlen=TAIL)
 
     def close(self) -> None:
@@ -104,8 +110,9 @@ class JobLog:
         self._keep(text.encode() + b"\n")
         self._add(clean_line(text.encode()))
 
-    async def follow(self, output: trio.abc.ReceiveStream) -> None:
-        """Read until the last writer has gone."""
+    async def follow(self, output: trio.abc.ReceiveStream, hear: Hear | None = None) -> None:
+        """Read until the last writer has gone. A line that `hear` takes is in the file, and told to nobody."""
+        self._hear = hear
         self.tail.clear()
         rest = b""
         due = float("inf")
@@ -123,7 +130,7 @@ class JobLog:
             if due == float("inf"):
                 due = trio.current_time() + FLUSH_TIME
         if rest:
-            self._add(clean_line(rest))
+            self._take(rest)
         self.flush()
 
     def flush(self) -> None:
@@ -157,11 +164,15 @@ class JobLog:
         """Add all whole lines; a progress bar's `\\r` ends one too. What follows the last end is given back."""
         *whole, rest = _ENDS.split(data)
         for raw in whole:
-            self._add(clean_line(raw))
+            self._take(raw)
         if len(rest) > BLOCK:  # a line without end: say its beginning, forget the rest
             self._add(clean_line(rest))
             return b""
         return rest
+
+    def _take(self, raw: bytes) -> None:
+        if self._hear is None or not self._hear(raw):
+            self._add(clean_line(raw))
 
     def _add(self, line: str) -> None:
         if not line:

@@ -1,29 +1,33 @@
-"""What a package wants done: read from `jobs.yaml`, else from `train-script.sh`, which is never run.
+"""What a package wants done: read from `jobs.yaml`, else from SLEAP's scripts, which are never run.
 
 The client reads the zip before it connects anywhere; the worker reads the unpacked folder again, trusting nobody.
 """
 
-import re
-import stat
-import zipfile
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 
-from protocol.jobs import MODELS_MAX, JobKind
-from rtc.jobs.archive import bad, members, open_zip
+from protocol.faults import FaultCode
+from protocol.jobs import MODELS_MAX, OVERRIDES_MAX, JobKind
+from rtc.errors import RtcError
+from rtc.jobs.archive import bad, open_zip
 from rtc.jobs.config import ModelConfig, read_config
-from rtc.jobs.overrides import Override, leaves
+from rtc.jobs.names import fresh, plain_name, short_name, slashed
+from rtc.jobs.overrides import EPOCHS_KEY, JOBS, LABELS_KEY, TYPED, Override, leaves, newest, read_overrides
+from rtc.jobs.predict_script import PredictLine, read_predict_script
+from rtc.jobs.predictions import PredictStep, Surroundings, read_predictions
 from rtc.jobs.safe_yaml import safe_yaml
-from rtc.jobs.script import LABELS_KEY, read_script
+from rtc.jobs.script import read_script
+from rtc.jobs.source import FolderSource, Inside, Source, ZipSource
 
-TEXT_MAX = 2**20
-"""Bytes of a configuration or script; real ones have 5 kB."""
-JOBS, SCRIPT = "jobs.yaml", "train-script.sh"
-NAME_LENGTH = 100
-"""Bytes of UTF-8 in a name of ours: file systems end at 255, and a hundred names must fit into one `JobStarted`."""
+JOBS_FILE, SCRIPT_FILE, PREDICT_FILE = "jobs.yaml", "train-script.sh", "inference-script.sh"
+_FILE_KEYS = frozenset(
+    {"data_config.val_labels_path", "data_config.test_file_path", "trainer_config.resume_ckpt_path"}
+    | {"model_config.pretrained_backbone_weights", "model_config.pretrained_head_weights"}
+)
+"""Settings that name files which must be in the package."""
 
 
 @frozen
@@ -42,6 +46,10 @@ class TrainStep:
     epochs: int | None = None
     legacy: bool = False
     """The configuration is SLEAP ≤ 1.4's JSON."""
+    head: str = ""
+    """What the model finds (`centroid`, `bottomup`), as its configuration says."""
+    learns_from: tuple[str, ...] = ()
+    """The labels, whoever names them; for people."""
 
 
 @frozen
@@ -52,6 +60,10 @@ class Plan:
     steps: tuple[TrainStep, ...]
     root: str = ""
     """The folder inside the package in which everything lies; empty when nothing is wrapped."""
+    predictions: tuple[PredictStep, ...] = ()
+    """What is predicted on, after all training."""
+    notes: tuple[str, ...] = ()
+    """Sentences for people: what the package asks for that will not be done, and why."""
 
 
 @frozen
@@ -64,96 +76,61 @@ class _Wish:
     overrides: tuple[Override, ...] = ()
 
 
-class Source(Protocol):
-    """A package's files, packed or unpacked."""
-
-    def names(self) -> frozenset[str]:
-        """Every file, relative and with slashes."""
-
-    def read(self, name: str) -> bytes:
-        """The first TEXT_MAX + 1 bytes of a file."""
-
-
-@frozen
-class _Zip:
-    archive: zipfile.ZipFile
-
-    def names(self) -> frozenset[str]:
-        return frozenset(info.filename for info in members(self.archive))
-
-    def read(self, name: str) -> bytes:
-        with self.archive.open(name) as file:
-            return file.read(TEXT_MAX + 1)
-
-
-@frozen
-class _Folder:
-    path: Path
-
-    def names(self) -> frozenset[str]:
-        files = (path for path in self.path.rglob("*") if stat.S_ISREG(path.lstat().st_mode))
-        return frozenset(path.relative_to(self.path).as_posix() for path in files)
-
-    def read(self, name: str) -> bytes:
-        with (self.path / name).open("rb") as file:
-            return file.read(TEXT_MAX + 1)
-
-
-def inspect_package(path: Path) -> Plan:
-    """What a zip asks for, without unpacking it.
+def inspect_package(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """What a zip asks for, without unpacking it; `overrides` as a person typed them, for every model.
 
     Raises:
-        RtcError: USAGE: no such file. BAD_PACKAGE: it is no package that can be trained, and why.
+        RtcError: USAGE: no such file, or a wrong override. BAD_PACKAGE: it is no package that can be run, and why.
     """
     with open_zip(path) as archive:
-        return _plan(_Zip(archive))
+        return _plan(ZipSource(archive), overrides)
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path, overrides: Sequence[str] = ()) -> Plan:
     """What an unpacked package asks for. Raises as `inspect_package` does."""
-    return _plan(_Folder(folder))
+    return _plan(FolderSource(folder), overrides)
 
 
-def _plan(source: Source) -> Plan:
+def _plan(source: Source, typed: Sequence[str]) -> Plan:
     names = source.names()
     root = _root(names)
-    inside = frozenset(name.removeprefix(root) for name in names if name.startswith(root))
-
-    def text(name: str) -> str:
-        return _text(name, source.read(root + name))
-
-    wishes = _from_jobs(text(JOBS)) if JOBS in inside else _from_script(text(SCRIPT))
-    if not wishes:
-        raise bad("The package holds nothing to train. Export it with SLEAP's 'Export training job package'.")
+    inside = Inside(source, root, frozenset(name.removeprefix(root) for name in names if name.startswith(root)))
+    jobs = safe_yaml("The package's jobs.yaml", inside.text(JOBS_FILE)) if JOBS_FILE in inside.files else None
+    wishes = _from_jobs(jobs) if JOBS_FILE in inside.files else _from_script(inside)
     if len(wishes) > MODELS_MAX:
         raise bad(f"The package asks for {len(wishes)} models; more than {MODELS_MAX} are not taken.")
-    steps: list[TrainStep] = []
-    for wish in wishes:
-        steps.append(_step(wish, inside, text, frozenset(step.run_path for step in steps)))
-    return Plan(JobKind.TRAIN, tuple(steps), root)
+    steps, runs = _steps(wishes, inside, _typed(typed, wishes))
+    lines = _predict_lines(inside)
+    tree = (jobs or {}) if JOBS_FILE in inside.files else None
+    predictions, notes = read_predictions(tree, lines, Surroundings(inside, runs), strict=not steps)
+    if not steps and not predictions:
+        raise bad(
+            "The package holds nothing to train and nothing to predict on. Export it with SLEAP's 'Export training "
+            "job package', or let `sleap-rtc track` build one."
+        )
+    return Plan(JobKind.TRAIN if steps else JobKind.TRACK, steps, root, predictions, notes)
 
 
 def _root(names: frozenset[str]) -> str:
-    if names & {JOBS, SCRIPT}:
+    marks = {JOBS_FILE, SCRIPT_FILE, PREDICT_FILE}
+    if names & marks:
         return ""
     tops = {f"{name.split('/')[0]}/" for name in names}
     for top in sorted(tops):
-        if len(tops) == 1 and names & {top + JOBS, top + SCRIPT}:
+        if len(tops) == 1 and any(top + mark in names for mark in marks):
             return top
     raise bad("This is no job package: it has neither jobs.yaml nor train-script.sh. Export one with SLEAP.")
 
 
-def _text(name: str, data: bytes) -> str:
-    if len(data) > TEXT_MAX:
-        raise bad(f"{name} is too large to be a configuration or script.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise bad(f"{name} is not plain text. Export the package again.") from None
+def _typed(words: Sequence[str], wishes: Sequence[_Wish]) -> tuple[Override, ...]:
+    if len(words) > OVERRIDES_MAX:
+        raise RtcError(FaultCode.USAGE, f"More than {OVERRIDES_MAX} overrides are not taken.")
+    if words and not wishes:
+        raise RtcError(FaultCode.USAGE, "The package trains nothing, so there is nothing to override. Leave it out.")
+    return read_overrides(words, TYPED)
 
 
-def _from_jobs(text: str) -> tuple[_Wish, ...]:
-    tree = safe_yaml("The package's jobs.yaml", text)
+def _from_jobs(tree: Any) -> tuple[_Wish, ...]:
     entries = tree.get("training") if isinstance(tree, dict) else None
     if entries is None:
         entries = []
@@ -166,61 +143,102 @@ def _wish(entry: Any) -> _Wish:
     config = entry.get("cfg") if isinstance(entry, dict) else None
     if not isinstance(config, str) or not config:
         raise bad("An entry of the package's jobs.yaml names no configuration. Export it again.")
-    run, labels = entry.get("run_path"), entry.get("train_labels")
-    return _Wish(config, run if isinstance(run, str) else None, (labels,) if isinstance(labels, str) else ())
-
-
-def _from_script(text: str) -> tuple[_Wish, ...]:
-    return tuple(
-        _Wish(line.config, None, line.labels, tuple(item for item in line.overrides if item.key != LABELS_KEY))
-        for line in read_script(text)
+    run, labels, words = entry.get("run_path"), entry.get("train_labels"), entry.get("overrides") or []
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or len(words) > OVERRIDES_MAX:
+        raise bad("The package's jobs.yaml lists overrides in a way that is not understood. Build it again.")
+    return _Wish(
+        config,
+        run if isinstance(run, str) else None,
+        (labels,) if isinstance(labels, str) else (),
+        read_overrides(words, JOBS),
     )
 
 
-def _step(wish: _Wish, names: frozenset[str], text: Callable[[str], str], taken: frozenset[str]) -> TrainStep:
-    config = _found(wish.config, names, "configuration")
-    read = read_config(config, text(config))
-    labels = _labels(wish, read, config, names)
-    stem = _plain(PurePosixPath(config).stem, "model")
-    override = labels if read.legacy or labels != read.labels else ()
-    run_path = _run_path(wish.run or read.run or stem, names, taken)
-    return TrainStep(stem, config, run_path, override, wish.overrides, read.epochs, read.legacy)
+def _from_script(inside: Inside) -> tuple[_Wish, ...]:
+    if SCRIPT_FILE not in inside.files:
+        return ()
+    lines = read_script(inside.text(SCRIPT_FILE))
+    return tuple(_Wish(line.config, None, line.labels, line.overrides) for line in lines)
 
 
-def _labels(wish: _Wish, read: ModelConfig, config: str, names: frozenset[str]) -> tuple[str, ...]:
+def _predict_lines(inside: Inside) -> tuple[PredictLine, ...]:
+    return read_predict_script(inside.text(PREDICT_FILE)) if PREDICT_FILE in inside.files else ()
+
+
+def _steps(
+    wishes: Iterable[_Wish], inside: Inside, typed: tuple[Override, ...]
+) -> tuple[tuple[TrainStep, ...], dict[str, str]]:
+    """The steps, and where their models will be by the paths and names that the package gives them."""
+    steps: list[TrainStep] = []
+    runs: dict[str, str] = {}
+    for wish in wishes:
+        config = _found(wish.config, inside.files, "configuration")
+        read = read_config(config, inside.text(config))
+        wished = slashed(wish.run or read.run or PurePosixPath(config).stem)
+        run_path = _run_path(wished, inside.files, [step.run_path for step in steps])
+        steps.append(_step(wish, config, read, run_path, inside.files, typed))
+        for name in (wished, PurePosixPath(wished).name):
+            runs.setdefault(name, run_path)
+    return tuple(steps), runs
+
+
+def _step(
+    wish: _Wish, config: str, read: ModelConfig, run_path: str, files: frozenset[str], typed: tuple[Override, ...]
+) -> TrainStep:
+    changed = newest([*wish.overrides, *typed])
+    _check_files(changed, files)
+    named = next((item.texts() for item in changed if item.key == LABELS_KEY), ()) or wish.labels
+    labels = _labels(named, read, config, files)
+    return TrainStep(
+        plain_name(PurePosixPath(config).stem, "model"),
+        config,
+        run_path,
+        labels if read.legacy or labels != read.labels else (),
+        tuple(item for item in changed if item.key != LABELS_KEY),
+        _epochs(changed, read.epochs),
+        read.legacy,
+        read.head,
+        labels,
+    )
+
+
+def _check_files(overrides: Iterable[Override], files: frozenset[str]) -> None:
+    for override in overrides:
+        if override.key in _FILE_KEYS:
+            for path in override.texts():
+                if leaves(path) or slashed(path) not in files:
+                    raise bad(f"{override.key} names {short_name(path)!r}, which is not in the package. Put it in.")
+
+
+def _epochs(overrides: Iterable[Override], otherwise: int | None) -> int | None:
+    """The most epochs, as an override says it where one does."""
+    said = [item.value for item in overrides if item.key == EPOCHS_KEY]
+    return int(said[0]) if said and said[0].isdecimal() and 0 < len(said[0]) < 10 else otherwise
+
+
+def _labels(named: tuple[str, ...], read: ModelConfig, config: str, files: frozenset[str]) -> tuple[str, ...]:
     """The labels to train on; all that the configuration needs must be here."""
-    labels = wish.labels or read.labels
+    labels = named or read.labels
     if not labels:
         raise bad(f"{config} names no labels to train on. Export the package again.")
     for other in read.others:
-        _found(other, names, "labels file")
-    return tuple(_found(path, names, "labels file") for path in labels)
+        _found(other, files, "labels file")
+    return tuple(_found(path, files, "labels file") for path in labels)
 
 
-def _found(path: str, names: frozenset[str], what: str) -> str:
-    """A path of the package, written plainly; SLEAP on Windows writes backslashes."""
+def _found(path: str, files: frozenset[str], what: str) -> str:
+    """A path of the package, written plainly."""
     if leaves(path):
         raise bad(f"The package names a {what} outside itself. Export it again, with everything inside.")
-    plain = PurePosixPath(path.replace("\\", "/")).as_posix()
-    if plain not in names:
-        shown = PurePosixPath(plain).name
-        raise bad(f"The {what} {shown!r} is missing from the package. Export it again.")
+    plain = slashed(path)
+    if plain not in files:
+        raise bad(f"The {what} {short_name(plain)!r} is missing from the package. Export it again.")
     return plain
 
 
-def _run_path(wished: str, names: frozenset[str], taken: frozenset[str]) -> str:
+def _run_path(wished: str, files: frozenset[str], taken: list[str]) -> str:
     """A fresh folder below `models/`: sleap-nn silently picks another where one exists, and its model would be lost."""
     if leaves(wished):
         raise bad("The package would write its models outside itself. Export it again.")
-    base = "models/" + _plain(PurePosixPath(wished.replace("\\", "/")).name, "run")
-    used = taken | {"/".join(name.split("/")[:2]) for name in names}
-    path, count = base, 2
-    while path in used:
-        path, count = f"{base}-{count}", count + 1
-    return path
-
-
-def _plain(name: str, otherwise: str) -> str:
-    """A name that any file system, shell and terminal shows as it is."""
-    plain = re.sub(r"[^\w.=+@ ()-]", "_", name).encode()[:NAME_LENGTH].decode(errors="ignore")
-    return plain.strip(" .-") or otherwise
+    base = "models/" + plain_name(PurePosixPath(wished).name, "run")
+    return fresh(base, [*taken, *("/".join(name.split("/")[:2]) for name in files)])

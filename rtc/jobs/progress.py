@@ -16,7 +16,8 @@ import zmq
 from attrs import define, field
 
 from protocol.ids import JobId
-from protocol.jobs import Progress
+from protocol.jobs import ModelTrained, Progress
+from rtc.beside import open_beside
 from rtc.jobs.sleap_nn import Ports
 
 MESSAGE_MAX = 64 * 1024
@@ -34,11 +35,11 @@ _WHOLE_MAX = 2**53
 
 @define
 class Follower:
-    """Turns the messages of one model's training into `Progress`, thinned."""
+    """Turns the messages of one model's training into `Progress`, thinned, and the last one into `ModelTrained`."""
 
     job: JobId
     model: int
-    emit: Callable[[Progress], None]
+    emit: Callable[[Progress | ModelTrained], None]
     ended: trio.Event = field(factory=trio.Event)
     """Set by `train_end`. The process goes on for a while (evaluation); a crash sends nothing."""
     _epoch: int = 0
@@ -53,8 +54,9 @@ class Follower:
         logs = logs if isinstance(logs, dict) else {}
         self._epoch = _whole(message.get("epoch"), self._epoch)
         match message.get("event"):
-            case "train_end":
+            case "train_end" if not self.ended.is_set():
                 self.ended.set()
+                self.emit(ModelTrained(self.job, self.model))
             case "epoch_end":
                 self._train = _number(logs, "train/loss", "train_loss") if _has(logs, "train") else self._train
                 self._val = _number(logs, "val/loss", "val_loss")
@@ -157,9 +159,8 @@ async def open_monitor() -> AsyncIterator[Monitor]:
         publish.setsockopt(zmq.MAXMSGSIZE, 1024 * 1024)
         ports = Ports(publish.bind_to_random_port("tcp://127.0.0.1"), controller.bind_to_random_port("tcp://127.0.0.1"))
         monitor = Monitor(publish, controller, ports)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(monitor.serve)
+        async with open_beside() as beside:
+            beside.start_soon(monitor.serve)
             yield monitor
-            nursery.cancel_scope.cancel()
     finally:
         context.destroy(linger=0)

@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 import stat
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +16,10 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.errors import RtcError
-from rtc.jobs.archive import BLOCK, unpack
+from rtc.jobs.archive import unpack
 from rtc.jobs.launcher import LOG_NAME
 from rtc.jobs.package import Plan
+from rtc.jobs.packing import add_file, open_packing
 
 LEFT_OUT = "viz"
 """Pictures drawn during training: large, and deleted by sleap-nn itself unless asked to stay."""
@@ -43,7 +43,7 @@ class ModelLosses:
 
 
 async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = "") -> None:
-    """Pack every run folder of a job, and its log, into a zip; `prefix` names a folder around all of it.
+    """Pack every run folder of a job, its predictions and its log into a zip; `prefix` is a folder around all of it.
 
     Works for a failed job too: then there is the log and what there is. Nothing is compressed, checkpoints do not
     shrink. The archive appears under its name only when it is whole.
@@ -55,17 +55,10 @@ async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = ""
 
 
 def _pack(folder: Path, plan: Plan, archive: Path, prefix: str, check: Callable[[], None]) -> None:
-    part = archive.with_name(archive.name + ".part")
-    part.unlink(missing_ok=True)
     start = f"{prefix.strip('/')}/" if prefix else ""
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as target:
-            for name, path in _made(folder, plan):
-                _add(target, start + name, path, check)
-        part.replace(archive)
-    finally:
-        part.unlink(missing_ok=True)
+    with open_packing(archive) as target:
+        for name, path in _made(folder, plan):
+            add_file(target, start + name, path, check)
 
 
 def _made(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
@@ -84,16 +77,16 @@ def _made(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
                 path = Path(here, name)
                 if stat.S_ISREG(path.lstat().st_mode):
                     yield path.relative_to(base).as_posix(), path
+    for wish in plan.predictions:
+        if _is_plain(base, wish.output):
+            yield wish.output, base / wish.output
 
 
-def _add(target: zipfile.ZipFile, name: str, path: Path, check: Callable[[], None]) -> None:
-    # not `from_file`: it refuses files dated before 1980, and the date matters to nobody
-    info = zipfile.ZipInfo(name)
-    info.external_attr = (stat.S_IFREG | 0o644) << 16
-    with path.open("rb") as source, target.open(info, "w", force_zip64=True) as sink:
-        while block := source.read(BLOCK):
-            check()
-            sink.write(block)
+def _is_plain(base: Path, name: str) -> bool:
+    """True for a file that is really there, with no link on the way to it."""
+    path = base / name
+    way = [path, *(parent for parent in path.parents if parent.is_relative_to(base) and parent != base)]
+    return not any(step.is_symlink() for step in way) and path.is_file()
 
 
 def choose_output(package: Path, output: Path | None) -> Path:

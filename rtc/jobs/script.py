@@ -11,7 +11,7 @@ from attrs import frozen
 
 from rtc.errors import RtcError
 from rtc.jobs.archive import bad
-from rtc.jobs.overrides import Override, is_override, read_override, split_run_together
+from rtc.jobs.overrides import LABELS_KEY, SCRIPT, Override, is_override, read_overrides, split_run_together
 
 LEGACY_FLAGS = frozenset({"--tensorboard", "--save_viz", "--keep_viz", "--zmq", "--cpu", "--first-gpu", "--last-gpu"})
 LEGACY_VALUES = frozenset(
@@ -25,7 +25,6 @@ _HARMLESS = frozenset(
     | {"conda", "mamba", "micromamba", "module", "source", "."}
 )
 """Commands that cannot change what is trained here, because we run none of them."""
-LABELS_KEY = "data_config.train_labels_path"
 _PREDICTS = frozenset({"track", "predict", "infer"})
 _MODULES = {
     "sleap.cli": "sleap",
@@ -175,6 +174,6 @@ def _hydra_line(words: list[str]) -> TrainLine:
         raise bad("A training line of train-script.sh names no configuration.")
     whole = config if folder == "." else f"{folder.rstrip('/')}/{config}"
     pieces = [piece for word in raw for piece in split_run_together(word)]
-    kept = [override for override in map(read_override, pieces) if override is not None]
+    kept = read_overrides(pieces, SCRIPT)
     labels = tuple(path for override in kept if override.key == LABELS_KEY for path in override.texts())
-    return TrainLine(whole, labels, tuple(kept))
+    return TrainLine(whole, labels, kept)

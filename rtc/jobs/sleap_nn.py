@@ -16,6 +16,8 @@ from protocol.faults import FaultCode
 from rtc.errors import RtcError
 from rtc.jobs.overrides import quote
 from rtc.jobs.package import TrainStep
+from rtc.jobs.predict_options import option_words
+from rtc.jobs.predictions import PredictStep
 
 Accelerator = Literal["cpu", "auto"]
 
@@ -104,6 +106,15 @@ def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, ac
     if accelerator == "cpu":
         settings += ["++trainer_config.trainer_accelerator=cpu", "++trainer_config.trainer_devices=1"]
     return [str(sleap_nn), "train", "--config", config, *settings]
+
+
+def predict_command(sleap_nn: Path, step: PredictStep, accelerator: Accelerator) -> list[str]:
+    """What predicts on one file when run in the package's root; `--gui` makes it tell its progress on stdout."""
+    words = [str(sleap_nn), "predict", "--gui", "--data_path", step.data]
+    for model in step.models:
+        words += ["--model_paths", model]
+    words += ["--output_path", step.output, *(["--device", "cpu"] if accelerator == "cpu" else [])]
+    return words + option_words(step.options)
 
 
 def convert_command(sleap_nn: Path, source: str, target: str) -> list[str]:

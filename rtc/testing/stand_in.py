@@ -1,69 +1,100 @@
-"""A stand-in for sleap-nn: same command, same ZeroMQ messages in the same order, same files, and no training at all.
+"""A stand-in for sleap-nn, and packages for it; `sleap_nn_stand_in` says what it does and how it can be told to behave.
 
-`install_stand_in` puts it into a folder under the name `sleap-nn`; `make_package` makes packages for it, whose
-configurations may hold a section `stand_in` that says how to behave (see `KNOBS`).
+`install_stand_in` puts it into a folder under the name `sleap-nn`; `make_package` and `make_inference_package` make
+packages, whose configurations may hold a section `stand_in` with its knobs.
 """
 
-import io
-import json
-import math
-import os
 import shlex
-import signal
-import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import yaml
-import zmq
 
-KNOBS: dict[str, Any] = {
-    "epochs": 3,  # else trainer_config.max_epochs
-    "batches": 2,  # per epoch
-    "seconds": 0.02,  # per epoch
-    "status": 0,  # exit status, after training
-    "crash": "",  # text on stderr instead of training; exit status 1
-    "say": [],  # lines printed before training
-    "ignore_sigterm": False,
-    "grandchild": False,  # start a process that would live for an hour; its id goes to `grandchild.pid`
-    "megabytes": 0,  # size of best.ckpt, besides a few bytes
-    "no_model": False,  # leave no best.ckpt
-}
-TOY_LABELS = b"no real labels\n"
+from rtc.testing import sleap_nn_stand_in
+from rtc.testing.sleap_nn_stand_in import KNOBS, TOY_LABELS
+
+TOY_DATA = "toy.pkg.slp"
 
 
-def make_package(path: Path, models: tuple[str, ...] = ("centroid",), **knobs: Any) -> Path:
+def make_package(
+    path: Path,
+    models: tuple[str, ...] = ("centroid",),
+    *,
+    predict: bool = False,
+    options: dict[str, Any] | None = None,
+    **knobs: Any,
+) -> Path:
     """Write a training package, laid out as SLEAP 1.6 does, for the stand-in; `knobs` hold for all its models.
+
+    With `predict`, its models then predict on its labels, with these options of prediction.
 
     Raises:
         TypeError: a knob does not exist.
     """
-    unknown = set(knobs) - set(KNOBS)
-    if unknown:
-        raise TypeError(f"no such knob: {', '.join(sorted(unknown))}")
-    runs = {model: f"260101_120000.{model}.n=12" for model in models}
+    runs = _runs(models, knobs)
     jobs = {
         "training": [
-            {"cfg": f"{model}.yaml", "run_path": f"models/{run}", "train_labels": "toy.pkg.slp"}
+            {"cfg": f"{model}.yaml", "run_path": f"models/{run}", "train_labels": TOY_DATA}
             for model, run in runs.items()
         ],
-        "inference": [],
+        "inference": [_prediction(TOY_DATA, runs, options)] if predict else [],
     }
     with zipfile.ZipFile(path, "w") as archive:
         for model, run in runs.items():
             archive.writestr(f"{model}.yaml", yaml.safe_dump(_config(model, run, knobs)))
         archive.writestr("jobs.yaml", yaml.safe_dump(jobs))
-        archive.writestr("toy.pkg.slp", TOY_LABELS)
+        archive.writestr(TOY_DATA, TOY_LABELS)
         archive.writestr("train-script.sh", "#!/bin/bash\n" + "".join(_script_line(*item) for item in runs.items()))
+        archive.writestr("inference-script.sh", "#!/bin/bash\n")
     return path
+
+
+def make_inference_package(
+    path: Path,
+    models: tuple[str, ...] = ("centroid",),
+    data: tuple[str, ...] = ("toy.mp4",),
+    *,
+    options: dict[str, Any] | None = None,
+    **knobs: Any,
+) -> Path:
+    """Write a package that only predicts: models, and files to predict on. Raises as `make_package` does."""
+    runs = _runs(models, knobs)
+    jobs = {"training": [], "inference": [_prediction(name, runs, options) for name in data]}
+    with zipfile.ZipFile(path, "w") as archive:
+        for model, run in runs.items():
+            archive.writestr(f"models/{run}/training_config.yaml", yaml.safe_dump(_config(model, run, knobs)))
+            archive.writestr(f"models/{run}/best.ckpt", b"stand-in model\n")
+        for name in data:
+            archive.writestr(name, TOY_LABELS)
+        archive.writestr("jobs.yaml", yaml.safe_dump(jobs))
+    return path
+
+
+def _runs(models: tuple[str, ...], knobs: dict[str, Any]) -> dict[str, str]:
+    """The run's name for each model; the knobs are checked."""
+    unknown = set(knobs) - set(KNOBS)
+    if unknown:
+        raise TypeError(f"no such knob: {', '.join(sorted(unknown))}")
+    return {model: f"260101_120000.{model}.n=12" for model in models}
+
+
+def _prediction(data: str, runs: dict[str, str], options: dict[str, Any] | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "data_path": data,
+        "models": [f"models/{run}" for run in runs.values()],
+        "output_path": f"{data}.predictions.slp",
+        "type": "labels" if data.endswith(".slp") else "video",
+        "only_suggested_frames": False,
+        "tracking": {},
+    }
+    return entry | ({"options": options} if options else {})
 
 
 def _config(model: str, run: str, knobs: dict[str, Any]) -> dict[str, Any]:
     return {
-        "data_config": {"train_labels_path": ["toy.pkg.slp"], "val_labels_path": None},
+        "data_config": {"train_labels_path": [TOY_DATA], "val_labels_path": None},
         "model_config": {"head_configs": {model: {"confmaps": {"sigma": 2.5}}}},
         "trainer_config": {"max_epochs": knobs.get("epochs", KNOBS["epochs"]), "ckpt_dir": "models", "run_name": run},
         "stand_in": knobs,
@@ -77,159 +108,11 @@ def _script_line(model: str, run: str) -> str:
 def install_stand_in(folder: Path) -> Path:
     """Put the stand-in into a folder as `sleap-nn`, with a `python` beside it that converts old configurations."""
     folder.mkdir(parents=True, exist_ok=True)
-    start = f"#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).resolve()))}"
+    start = (
+        f"#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(Path(sleap_nn_stand_in.__file__).resolve()))}"
+    )
     for name, command in (("sleap-nn", ""), ("python", " convert")):
         script = folder / name
         script.write_text(f'{start}{command} "$@"\n')
         script.chmod(0o755)
     return folder / "sleap-nn"
-
-
-class _Run:
-    """One training that does not happen."""
-
-    def __init__(self, tree: dict[str, Any]) -> None:
-        trainer = tree.get("trainer_config") or {}
-        self.knobs = KNOBS | {"epochs": trainer.get("max_epochs") or KNOBS["epochs"]} | (tree.get("stand_in") or {})
-        self.tree = tree
-        self.folder = Path(trainer.get("ckpt_dir") or ".") / (trainer.get("run_name") or "run")
-        ports = trainer.get("zmq") or {}
-        self.context = zmq.Context()
-        self.publish = self._connect(zmq.PUB, ports.get("publish_port"))
-        self.control = self._connect(zmq.SUB, ports.get("controller_port"))
-
-    def _connect(self, kind: int, port: int | None) -> "zmq.Socket[bytes] | None":
-        if port is None:
-            return None
-        made = self.context.socket(kind)
-        if kind == zmq.SUB:
-            made.setsockopt(zmq.SUBSCRIBE, b"")
-            made.connect(f"tcp://127.0.0.1:{port}")
-            return made
-        # what a PUB says before its listener is known is lost; the real program imports for seconds meanwhile
-        monitor = made.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        made.connect(f"tcp://127.0.0.1:{port}")
-        monitor.poll(5000)
-        made.disable_monitor()
-        time.sleep(0.05)  # the subscription follows the handshake
-        return made
-
-    def say(self, event: str, **fields: Any) -> None:
-        if self.publish is not None:
-            self.publish.send_string(json.dumps({"what": "", "event": event, "logs": None} | fields))
-
-    def told_to_stop(self) -> bool:
-        if self.control is None or not self.control.poll(10):
-            return False
-        return bool(json.loads(self.control.recv()).get("command") == "stop")
-
-    def train(self) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("initial_config.yaml", "training_config.yaml"):
-            (self.folder / name).write_text(yaml.safe_dump(self.tree))
-        (self.folder / "viz").mkdir(exist_ok=True)
-        (self.folder / "viz" / "train.0000.png").write_bytes(b"picture")
-        self.say("train_begin", wandb_url=None)
-        with (self.folder / "training_log.csv").open("w") as log:
-            log.write("epoch,train/loss,val/loss,learning_rate\n")
-            for epoch in range(self.knobs["epochs"]):
-                if self.epoch(epoch, log):
-                    break
-        self.say("train_end")
-        self.context.destroy(linger=1000)
-        for part in ("train", "val"):
-            (self.folder / f"labels_pr.{part}.0.slp").write_bytes(TOY_LABELS)
-        return int(self.knobs["status"])
-
-    def epoch(self, epoch: int, log: io.TextIOBase) -> bool:
-        """One epoch; true when told to stop. As in the real one, `train/loss` is that of the epoch before."""
-        self.say("epoch_begin", epoch=epoch)
-        loss, before = 1 / (epoch + 1), 1 / epoch if epoch else None
-        stopped = False
-        for batch in range(self.knobs["batches"]):
-            self.say("batch_start", batch=batch)
-            time.sleep(self.knobs["seconds"] / self.knobs["batches"])
-            self.say("batch_end", epoch=epoch, batch=batch, logs={"loss": loss, "eval/val/dist_avg": math.inf})
-            stopped = self.told_to_stop()
-            if stopped:
-                break
-        logs = {"loss": loss, "val/loss": loss * 1.1, "eval/val/dist_avg": math.inf, "epoch": float(epoch)}
-        self.say("epoch_end", epoch=epoch, logs=logs if before is None else logs | {"train/loss": before})
-        log.write(f"{epoch},{'' if before is None else before},{loss * 1.1},0.001\n")
-        log.flush()
-        print(f"2026-01-01 12:00:00 | epoch {epoch} done", flush=True)
-        if not self.knobs["no_model"]:
-            self.save()
-        return stopped
-
-    def save(self) -> None:
-        with (self.folder / "best.ckpt").open("wb") as file:
-            file.write(b"stand-in model\n")
-            for _ in range(self.knobs["megabytes"]):
-                file.write(os.urandom(2**20))
-
-
-def _read(words: list[str]) -> dict[str, Any]:
-    """The configuration with its overrides put in; Hydra's quotes are YAML's for all that we write."""
-    tree: dict[str, Any] = yaml.safe_load(Path(words[words.index("--config") + 1]).read_text())
-    for word in words:
-        if not word.startswith("++"):
-            continue
-        key, _, value = word.removeprefix("++").partition("=")
-        here = tree
-        *outer, last = key.split(".")
-        for part in outer:
-            if not isinstance(here.get(part), dict):
-                here[part] = {}
-            here = here[part]
-        here[last] = yaml.safe_load(value)
-    return tree
-
-
-def _behave(knobs: dict[str, Any]) -> None:
-    if knobs.get("ignore_sigterm"):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if knobs.get("grandchild"):
-        command = [sys.executable, "-c", "import time; time.sleep(3600)"]
-        child = subprocess.Popen(command)
-        Path("grandchild.pid").write_text(str(child.pid))
-    for line in knobs.get("say", ()):
-        print(line, flush=True)
-
-
-def convert(words: list[str]) -> int:
-    """In place of sleap-nn's Python running our converter: just what the stand-in needs of an old configuration."""
-    source, target = words[-2:]  # before them: Python's own options and the helper
-    old = json.loads(Path(source).read_text())
-    heads: dict[str, Any] = {name: {} for name, head in old["model"]["heads"].items() if head}
-    new = {
-        "data_config": {"train_labels_path": [old["data"]["labels"]["training_labels"]]},
-        "model_config": {"head_configs": heads},
-        "trainer_config": {"max_epochs": old["optimization"]["epochs"]},
-    }
-    Path(target).write_text(yaml.safe_dump(new))
-    return 0
-
-
-def main(words: list[str]) -> int:
-    """The program: `train --config X [++overrides]`, and nothing else."""
-    if words[:1] == ["convert"]:
-        return convert(words[1:])
-    if words[:1] != ["train"] or "--config" not in words:
-        print("Usage: sleap-nn train --config FILE", file=sys.stderr)
-        return 2
-    tree = _read(words)
-    knobs = tree.get("stand_in") or {}
-    _behave(knobs)
-    for label in tree["data_config"]["train_labels_path"]:
-        if not Path(label).is_file():
-            print(f"FileNotFoundError: {label}", file=sys.stderr)
-            return 1
-    if knobs.get("crash"):
-        print(knobs["crash"], file=sys.stderr)
-        return 1
-    return _Run(tree).train()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""Where a job's programs run: what all its steps share, and the one way a step starts sleap-nn."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from attrs import frozen
+
+from protocol.faults import FaultCode
+from protocol.ids import JobId
+from protocol.jobs import JobNews
+from rtc.errors import RtcError
+from rtc.jobs.output import Hear, JobLog, reason
+from rtc.jobs.process import run_group
+from rtc.jobs.sleap_nn import Accelerator, show_command
+
+Emit = Callable[[JobNews], None]
+
+
+@frozen
+class Bench:
+    """What all steps of a job share."""
+
+    job: JobId
+    folder: Path
+    """The package's root: where its relative paths begin."""
+    sleap_nn: Path
+    accelerator: Accelerator
+    environment: dict[str, str]
+    log: JobLog
+    emit: Emit
+    inherit: tuple[int, ...]
+
+    async def run(self, command: list[str], hear: Hear | None = None) -> int:
+        """Run a program to its end; its status. What `hear` takes of its lines is not logged.
+
+        Raises:
+            RtcError: JOB_FAILED: it could not be started.
+        """
+        self.log.note(f"$ {show_command(command)}")
+        run = partial(run_group, folder=self.folder, environment=self.environment, inherit=self.inherit)
+        try:
+            return await run(command, read=partial(self.log.follow, hear=hear))
+        except OSError as error:
+            text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
+            raise RtcError(FaultCode.JOB_FAILED, text) from None
+
+    def failed(self, what: str, status: int, missing: str, why: str = "") -> RtcError:
+        """The failure of a step: what did not come about, how sleap-nn ended, and the best reason it gave.
+
+        `missing`: what it did not leave, although it says that all went well.
+        """
+        why = why or reason(list(self.log.tail))
+        said = f": {why}" if why else "."
+        return RtcError(FaultCode.JOB_FAILED, f"{what} {_ended(status, missing)}{said}")
+
+
+def _ended(status: int, missing: str) -> str:
+    if status < 0:
+        return f"sleap-nn was ended by signal {-status}"
+    return f"sleap-nn ended with status {status}" if status else f"sleap-nn ended without leaving {missing}"

@@ -1,0 +1,69 @@
+"""Says in words what a package will do, for somebody who looks before sending it."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from protocol.jobs import JobKind
+from rtc.jobs.package import Plan, TrainStep, inspect_package
+from rtc.jobs.predict_options import Value
+from rtc.jobs.predictions import PredictStep
+
+_KINDS = {JobKind.TRAIN: "a training package", JobKind.TRACK: "an inference package"}
+
+
+def describe(path: Path) -> str:
+    """What a package will do, in lines for people.
+
+    Raises:
+        RtcError: as `inspect_package` does.
+    """
+    plan = inspect_package(path)
+    return "\n".join([f"{path.name}: {_KINDS[plan.kind]}, {_size(path.stat().st_size)}", *_lines(plan)])
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    if plan.steps:
+        yield "Trains, in this order:"
+    for number, step in enumerate(plan.steps, 1):
+        yield f"  {number}. {_model(step)}"
+        for override in step.overrides:
+            yield f"       {override.key} = {override.value}"
+    if plan.predictions:
+        yield "Then predicts:" if plan.steps else "Predicts:"
+    for number, wish in enumerate(plan.predictions, 1):
+        yield from _prediction(number, wish)
+    if plan.notes:
+        yield "Note:"
+    for note in plan.notes:
+        yield f"  - {note}"
+
+
+def _model(step: TrainStep) -> str:
+    head = f" ({step.head})" if step.head not in ("", step.name) else ""
+    epochs = f", at most {step.epochs} epochs" if step.epochs is not None else ""
+    old = ", converted from SLEAP 1.4" if step.legacy else ""
+    return f"{step.name}{head} on {', '.join(step.learns_from)}{epochs}{old}"
+
+
+def _prediction(number: int, wish: PredictStep) -> Iterator[str]:
+    yield f"  {number}. on {wish.data}, into {wish.output}"
+    names = [PurePosixPath(model).name for model in wish.models]
+    yield (
+        f"       with {' and '.join(names)}"
+        if names
+        else "       tracking only: it takes the predictions that are there"
+    )
+    options = [_option(name, value) for name, value in wish.options.items()]
+    if options:
+        yield f"       {', '.join(options)}"
+
+
+def _option(name: str, value: Value) -> str:
+    return name if value is True else f"{name} = {value}"
+
+
+def _size(size: int) -> str:
+    for unit, bytes_each in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= bytes_each:
+            return f"{size / bytes_each:.3g} {unit}"
+    return f"{size} bytes"

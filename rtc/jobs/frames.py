@@ -1,0 +1,107 @@
+"""sleap-nn's `predict --gui` says how far it is in lines of JSON; here they become `FramesDone`, thinned."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, evolve
+
+from protocol.ids import JobId
+from protocol.jobs import FramesDone
+from rtc.jobs.output import clean_line, for_people
+
+PER_SECOND = 4
+LAP_MAX = 1
+"""Predicting is lap 0, tracking lap 1; there is no third."""
+_WHOLE_MAX = 2**53
+_OURS = re.compile(rb'\{"(?:n_processed|error)".*\}\s*')
+
+
+@define
+class FrameCounter:
+    """Takes the lines of one prediction."""
+
+    job: JobId
+    prediction: int
+    tracking: bool
+    """The frames are gone through twice, and the counter falls back between."""
+    emit: Callable[[FramesDone], None]
+    predicted: int | None = None
+    """Frames of the first lap; None until sleap-nn tells."""
+    failure: str = ""
+    """What sleap-nn says went wrong."""
+    _last: FramesDone | None = None
+    _waiting: bool = False
+    _next: float = -math.inf
+
+    def hear(self, raw: bytes, now: float) -> bool:
+        """Take one printed line; False when it is none of these and belongs into the log. `now` in seconds."""
+        found = _OURS.fullmatch(raw)
+        message = _parse(raw) if found else {}
+        if message.get("error") is True:
+            self.failure = _failure(message)
+            return True
+        done = _whole(message.get("n_processed"))
+        if done is None:
+            return False
+        self._count(FramesDone(self.job, self.prediction, done, *_estimates(message)), now)
+        return True
+
+    def finish(self) -> None:
+        """Tell what was held back: a lap's last count is never left out."""
+        if self._last is not None and self._waiting:
+            self._waiting = False
+            self.emit(self._last)
+
+    def _count(self, word: FramesDone, now: float) -> None:
+        before = self._last
+        lap = before.lap if before is not None else 0
+        if self.tracking and before is not None and _fell_back(before, word):
+            self.finish()
+            lap = min(lap + 1, LAP_MAX)
+            self._next = -math.inf
+        self._last = evolve(word, lap=lap)
+        self.predicted = word.done if lap == 0 else self.predicted
+        self._waiting = now < self._next and word.done != word.total
+        if not self._waiting:
+            self._next = now + 1 / PER_SECOND
+            self.emit(self._last)
+
+
+def _fell_back(before: FramesDone, now: FramesDone) -> bool:
+    """A new lap: it counts from the start again, which for a single frame looks like standing still."""
+    return now.done < before.done or (now.done == before.done == before.total)
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _estimates(message: dict[str, Any]) -> tuple[int | None, float | None, float | None]:
+    """Frames in all, frames a second, seconds left; each None when it is not told."""
+    return _whole(message.get("n_total")), _number(message.get("rate")), _number(message.get("eta"))
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _WHOLE_MAX else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) and value >= 0 else None
+    except OverflowError:  # a whole number beyond all floats
+        return None
+
+
+def _failure(message: dict[str, Any]) -> str:
+    kind, text = message.get("type"), message.get("message")
+    said = ": ".join(part for part in (kind, text) if isinstance(part, str) and part)
+    return for_people(clean_line(" ".join(said.split()).encode()))

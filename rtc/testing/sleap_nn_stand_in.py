@@ -1,0 +1,237 @@
+"""The stand-in itself: sleap-nn's commands, its words in their order, its files, and no learning at all.
+
+It runs as a program of its own, so it imports nothing of ours.
+"""
+
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+import zmq
+
+KNOBS: dict[str, Any] = {
+    "epochs": 3,  # else trainer_config.max_epochs
+    "batches": 2,  # per epoch
+    "seconds": 0.02,  # per epoch
+    "status": 0,  # exit status, after training
+    "crash": "",  # text on stderr instead of training; exit status 1
+    "say": [],  # lines printed before training
+    "ignore_sigterm": False,
+    "grandchild": False,  # start a process that would live for an hour; its id goes to `grandchild.pid`
+    "megabytes": 0,  # size of best.ckpt, besides a few bytes
+    "no_model": False,  # leave no best.ckpt
+    "startup": 0,  # seconds before it can hear or say anything, as the real one imports
+    "evaluation": 0,  # seconds between the last epoch and the end
+    "frames": 16,  # to predict on, unless --frames says which
+    "predicting": 0.1,  # seconds for all frames, and again for tracking
+    "predict_crash": "",  # a reason for failing in the middle of predicting
+    "no_predictions": False,  # leave no file
+}
+TOY_LABELS = b"no real labels\n"
+
+
+class _Run:
+    """One training that does not happen."""
+
+    def __init__(self, tree: dict[str, Any]) -> None:
+        trainer = tree.get("trainer_config") or {}
+        self.knobs = KNOBS | {"epochs": trainer.get("max_epochs") or KNOBS["epochs"]} | (tree.get("stand_in") or {})
+        self.tree = tree
+        self.folder = Path(trainer.get("ckpt_dir") or ".") / (trainer.get("run_name") or "run")
+        ports = trainer.get("zmq") or {}
+        self.context = zmq.Context()
+        self.publish = self._connect(zmq.PUB, ports.get("publish_port"))
+        self.control = self._connect(zmq.SUB, ports.get("controller_port"))
+
+    def _connect(self, kind: int, port: int | None) -> "zmq.Socket[bytes] | None":
+        if port is None:
+            return None
+        made = self.context.socket(kind)
+        if kind == zmq.SUB:
+            made.setsockopt(zmq.SUBSCRIBE, b"")
+            made.connect(f"tcp://127.0.0.1:{port}")
+            return made
+        # what a PUB says before its listener is known is lost; the real program imports for seconds meanwhile
+        monitor = made.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        made.connect(f"tcp://127.0.0.1:{port}")
+        monitor.poll(5000)
+        made.disable_monitor()
+        time.sleep(0.05)  # the subscription follows the handshake
+        return made
+
+    def say(self, event: str, **fields: Any) -> None:
+        if self.publish is not None:
+            self.publish.send_string(json.dumps({"what": "", "event": event, "logs": None} | fields))
+
+    def told_to_stop(self) -> bool:
+        if self.control is None or not self.control.poll(10):
+            return False
+        return bool(json.loads(self.control.recv()).get("command") == "stop")
+
+    def train(self) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("initial_config.yaml", "training_config.yaml"):
+            (self.folder / name).write_text(yaml.safe_dump(self.tree))
+        (self.folder / "viz").mkdir(exist_ok=True)
+        (self.folder / "viz" / "train.0000.png").write_bytes(b"picture")
+        self.say("train_begin", wandb_url=None)
+        with (self.folder / "training_log.csv").open("w") as log:
+            log.write("epoch,train/loss,val/loss,learning_rate\n")
+            for epoch in range(self.knobs["epochs"]):
+                if self.epoch(epoch, log):
+                    break
+        self.say("train_end")
+        self.context.destroy(linger=1000)
+        time.sleep(self.knobs["evaluation"])
+        for part in ("train", "val"):
+            (self.folder / f"labels_pr.{part}.0.slp").write_bytes(TOY_LABELS)
+        return int(self.knobs["status"])
+
+    def epoch(self, epoch: int, log: io.TextIOBase) -> bool:
+        """One epoch; true when told to stop. As in the real one, `train/loss` is that of the epoch before."""
+        self.say("epoch_begin", epoch=epoch)
+        loss, before = 1 / (epoch + 1), 1 / epoch if epoch else None
+        stopped = False
+        for batch in range(self.knobs["batches"]):
+            self.say("batch_start", batch=batch)
+            time.sleep(self.knobs["seconds"] / self.knobs["batches"])
+            self.say("batch_end", epoch=epoch, batch=batch, logs={"loss": loss, "eval/val/dist_avg": math.inf})
+            stopped = self.told_to_stop()
+            if stopped:
+                break
+        logs = {"loss": loss, "val/loss": loss * 1.1, "eval/val/dist_avg": math.inf, "epoch": float(epoch)}
+        self.say("epoch_end", epoch=epoch, logs=logs if before is None else logs | {"train/loss": before})
+        log.write(f"{epoch},{'' if before is None else before},{loss * 1.1},0.001\n")
+        log.flush()
+        print(f"2026-01-01 12:00:00 | epoch {epoch} done", flush=True)
+        if not self.knobs["no_model"]:
+            self.save()
+        return stopped
+
+    def save(self) -> None:
+        with (self.folder / "best.ckpt").open("wb") as file:
+            file.write(b"stand-in model\n")
+            for _ in range(self.knobs["megabytes"]):
+                file.write(os.urandom(2**20))
+
+
+def _read(words: list[str]) -> dict[str, Any]:
+    """The configuration with its overrides put in; Hydra's quotes are YAML's for all that we write."""
+    tree: dict[str, Any] = yaml.safe_load(Path(words[words.index("--config") + 1]).read_text())
+    for word in words:
+        if not word.startswith("++"):
+            continue
+        key, _, value = word.removeprefix("++").partition("=")
+        here = tree
+        *outer, last = key.split(".")
+        for part in outer:
+            if not isinstance(here.get(part), dict):
+                here[part] = {}
+            here = here[part]
+        here[last] = yaml.safe_load(value)
+    return tree
+
+
+def _behave(knobs: dict[str, Any]) -> None:
+    if knobs.get("ignore_sigterm"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if knobs.get("grandchild"):
+        command = [sys.executable, "-c", "import time; time.sleep(3600)"]
+        child = subprocess.Popen(command)
+        Path("grandchild.pid").write_text(str(child.pid))
+    for line in knobs.get("say", ()):
+        print(line, flush=True)
+
+
+def convert(words: list[str]) -> int:
+    """In place of sleap-nn's Python running our converter: just what the stand-in needs of an old configuration."""
+    source, target = words[-2:]  # before them: Python's own options and the helper
+    old = json.loads(Path(source).read_text())
+    heads: dict[str, Any] = {name: {} for name, head in old["model"]["heads"].items() if head}
+    knobs = old.get("stand_in") or {}
+    time.sleep(knobs.get("startup", 0))
+    new = {
+        "data_config": {"train_labels_path": [old["data"]["labels"]["training_labels"]]},
+        "model_config": {"head_configs": heads},
+        "trainer_config": {"max_epochs": old["optimization"]["epochs"]},
+        "stand_in": knobs,
+    }
+    Path(target).write_text(yaml.safe_dump(new))
+    return 0
+
+
+def predict(words: list[str]) -> int:
+    """`predict --gui …`: counts frames, once or with tracking twice, and writes a file at the very end."""
+    given = [(word, words[at + 1]) for at, word in enumerate(words[:-1]) if word.startswith("--")]
+    options = dict(given)
+    models = [Path(value) for word, value in given if word == "--model_paths"]
+    knobs = KNOBS | (_knobs_of(models[0]) if models else {})
+    _behave(knobs)
+    time.sleep(knobs["startup"])
+    print("2026-01-01 12:00:00 | predicting", file=sys.stderr, flush=True)
+    for path in (Path(options["--data_path"]), *models):
+        if not path.exists():
+            return _predict_error("FileNotFoundError", f"No such file: {path.absolute()}")
+    frames = _frame_count(options.get("--frames", "")) or knobs["frames"]
+    laps = 2 if "--tracking" in words and models else 1
+    for lap in range(laps):
+        for done in range(1, frames + 1):
+            time.sleep(knobs["predicting"] / frames)
+            line = {"n_processed": done, "n_total": frames, "rate": 10.0, "eta": (frames - done) / 10}
+            print(json.dumps(line), flush=True)
+            if knobs["predict_crash"] and lap == laps - 1 and done > frames // 2:
+                return _predict_error("RuntimeError", knobs["predict_crash"])
+    if not knobs["no_predictions"]:
+        Path(options["--output_path"]).write_bytes(TOY_LABELS)
+    return int(knobs["status"])
+
+
+def _knobs_of(model: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = yaml.safe_load((model / "training_config.yaml").read_text())
+    return tree.get("stand_in") or {}
+
+
+def _frame_count(frames: str) -> int:
+    first, dash, last = frames.partition("-")
+    return int(last) - int(first) + 1 if dash else len([frame for frame in frames.split(",") if frame])
+
+
+def _predict_error(kind: str, text: str) -> int:
+    print(json.dumps({"error": True, "type": kind, "message": text}), flush=True)
+    print("Traceback (most recent call last):", f"{kind}: {text}", sep="\n", file=sys.stderr)
+    return 1
+
+
+def main(words: list[str]) -> int:
+    """The program: `train --config X [++overrides]` or `predict --gui …`, and nothing else."""
+    if words[:1] == ["convert"]:
+        return convert(words[1:])
+    if words[:2] == ["predict", "--gui"]:
+        return predict(words[2:])
+    if words[:1] != ["train"] or "--config" not in words:
+        print("Usage: sleap-nn train --config FILE", file=sys.stderr)
+        return 2
+    tree = _read(words)
+    knobs = tree.get("stand_in") or {}
+    _behave(knobs)
+    for label in tree["data_config"]["train_labels_path"]:
+        if not Path(label).is_file():
+            print(f"FileNotFoundError: {label}", file=sys.stderr)
+            return 1
+    if knobs.get("crash"):
+        print(knobs["crash"], file=sys.stderr)
+        return 1
+    time.sleep(knobs.get("startup", 0))
+    return _Run(tree).train()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,424 @@
+"""Packages built of what lies on a disk can be run as they are; what is missing is named before anything is written."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import trio
+import yaml
+
+from protocol.faults import FaultCode
+from rtc.errors import RtcError
+from rtc.jobs import build as build_room
+from rtc.jobs import labels as labels_room
+from rtc.jobs.build import build_tracking, build_training
+from rtc.jobs.describe import describe
+from rtc.jobs.labels import HDF5
+from rtc.jobs.package import inspect_package
+from rtc.jobs.packing import add_file, open_packing
+
+CONFIG = {
+    "data_config": {
+        "train_labels_path": ["/home/lab/flies.slp"],
+        "val_labels_path": None,
+        "cache_img_path": "/scratch/cache",
+    },
+    "model_config": {"head_configs": {"centroid": {"confmaps": {}}, "bottomup": None}},
+    "trainer_config": {"max_epochs": 7, "ckpt_dir": "/home/lab/models", "run_name": "old"},
+}
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """Nothing here can open a project: no sleap-io, and no sleap-nn."""
+    monkeypatch.setattr(labels_room, "_python", lambda: None)
+
+
+@pytest.fixture
+def place(tmp_path, blind):
+    """A disk with labels, configurations, models and a video."""
+    (tmp_path / "flies.pkg.slp").write_bytes(HDF5 + b"labels")
+    (tmp_path / "fly.mp4").write_bytes(b"video")
+    for head in ("centroid", "centered_instance"):
+        tree = CONFIG | {"model_config": {"head_configs": {head: {}, "bottomup": None}}}
+        (tmp_path / f"my {head}.yaml").write_text(yaml.safe_dump(tree))
+        (tmp_path / "runs" / head).mkdir(parents=True)
+        (tmp_path / "runs" / head / "best.ckpt").write_bytes(head.encode())
+        (tmp_path / "runs" / head / "training_config.yaml").write_text("{}")
+        (tmp_path / "runs" / head / "labels_pr.train.0.slp").write_bytes(b"not needed")
+    return tmp_path
+
+
+def train(place, labels="flies.pkg.slp", configs=("my centroid.yaml",), overrides=(), target="out.zip"):
+    build_training(
+        place / labels, [place / config for config in configs], overrides, place / target, lambda _text: None
+    )
+    return inspect_package(place / target)
+
+
+def track(place, data="fly.mp4", models=("runs/centroid",), **options):
+    build_tracking(place / data, [place / model for model in models], options, place / "out.zip", lambda _text: None)
+    return inspect_package(place / "out.zip")
+
+
+def refusal(make, *arguments, **options):
+    with pytest.raises(RtcError) as caught:
+        make(*arguments, **options)
+    return caught.value.fault
+
+
+def inside(place):
+    with zipfile.ZipFile(place / "out.zip") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def leftovers(place):
+    return sorted(
+        path.name for path in place.iterdir() if path.name.startswith(".") or path.name.endswith((".part", ".zip"))
+    )
+
+
+def test_a_training_package_is_laid_out_as_sleap_does(place):
+    plan = train(place, configs=("my centered_instance.yaml", "my centroid.yaml"))
+    assert [step.head for step in plan.steps] == ["centroid", "centered_instance"]  # whichever came first
+    files = inside(place)
+    assert list(files) == [
+        "centroid.yaml", "centered_instance.yaml", "jobs.yaml", "train-script.sh", "inference-script.sh",
+        "flies.pkg.slp",
+    ]  # fmt: skip
+    assert files["flies.pkg.slp"] == HDF5 + b"labels"
+    tree = yaml.safe_load(files["centroid.yaml"])
+    assert tree["data_config"]["train_labels_path"] == ["flies.pkg.slp"]
+    assert tree["data_config"]["cache_img_path"] is None
+    assert tree["trainer_config"]["ckpt_dir"] == "models"
+    assert plan.steps[0].run_path == f"models/{tree['trainer_config']['run_name']}"
+    assert tree["trainer_config"]["run_name"].endswith(".centroid")
+    assert yaml.safe_load(files["jobs.yaml"])["inference"] == []
+    assert leftovers(place) == ["out.zip"]
+
+
+def test_the_script_of_a_built_package_asks_for_the_same(place):
+    plan = train(place, overrides=["trainer_config.max_epochs=5", "trainer_config.wandb.name=a b"])
+    files = {name: data for name, data in inside(place).items() if name != "jobs.yaml"}
+    with zipfile.ZipFile(place / "other.zip", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    assert inspect_package(place / "other.zip").steps == plan.steps
+    assert [str(item) for item in plan.steps[0].overrides] == [
+        "++trainer_config.max_epochs=5",
+        '++trainer_config.wandb.name="a b"',
+    ]
+    assert plan.steps[0].epochs == 5
+
+
+def test_two_configurations_for_one_head_are_two_models(place):
+    plan = train(place, configs=("my centroid.yaml",) * 2)
+    assert [step.name for step in plan.steps] == ["centroid", "centroid-2"]
+    assert len({step.run_path for step in plan.steps}) == 2
+
+
+def test_what_a_configuration_names_comes_along_when_it_lies_beside_it(place):
+    tree = json.loads(json.dumps(CONFIG))
+    tree["data_config"] |= {"val_labels_path": ["/home/lab/val.pkg.slp"], "test_file_path": "C:\\lab\\test.pkg.slp"}
+    tree["model_config"]["pretrained_backbone_weights"] = "/home/lab/runs/best.ckpt"
+    (place / "c.yaml").write_text(yaml.safe_dump(tree))
+    for missing in ("val.pkg.slp", "test.pkg.slp", "best.ckpt"):
+        fault = refusal(train, place, configs=("c.yaml",))
+        assert fault.code is FaultCode.USAGE
+        assert f"c.yaml names '{missing}', which is not there" in fault.text
+        assert "/home/lab" not in fault.text
+        assert leftovers(place) == []
+        (place / missing).write_bytes(HDF5)
+    train(place, configs=("c.yaml",))
+    packed = yaml.safe_load(inside(place)["centroid.yaml"])
+    assert packed["data_config"]["val_labels_path"] == ["val.pkg.slp"]
+    assert packed["data_config"]["test_file_path"] == "test.pkg.slp"
+    assert packed["model_config"]["pretrained_backbone_weights"] == "weights/best.ckpt"
+
+
+def test_a_configuration_of_sleap_1_4_is_taken(place):
+    old = {
+        "data": {"labels": {"training_labels": "C:\\flies.slp"}},
+        "model": {"backbone": {"unet": {"filters": 8}}, "heads": {"centroid": {"sigma": 2.5}, "multi": None}},
+        "optimization": {"epochs": 9},
+    }
+    (place / "old.json").write_text(json.dumps(old))
+    (step,) = train(place, configs=("old.json",)).steps
+    assert (step.config, step.head, step.legacy, step.epochs) == ("centroid.json", "centroid", True, 9)
+    assert step.learns_from == ("flies.pkg.slp",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": "fly.mp4"}, "Name a .slp"),
+        ({"labels": "gone.slp"}, "gone.slp cannot be opened"),
+        ({"labels": "bad.slp"}, "no SLEAP project"),
+        ({"labels": "folder.slp"}, "is a folder"),
+        ({"labels": "flies.slp"}, r"pip install '.[labels]'"),
+        ({"configs": ()}, "Name a training configuration"),
+        ({"configs": ("gone.yaml",)}, "gone.yaml cannot be opened"),
+        ({"configs": ("fly.mp4",)}, "no training configuration"),
+        ({"configs": ("two.yaml",)}, "2 heads"),
+        ({"configs": ("list.yaml",)}, "no training configuration"),
+        ({"configs": ("broken.yaml",)}, "no valid YAML"),
+        ({"configs": ("broken.json",)}, "no valid JSON"),
+        ({"configs": ("env.yaml",)}, "surroundings"),
+        ({"configs": ("large.yaml",)}, "too large"),
+        ({"overrides": ["seed=1"]}, "is not understood"),
+        ({"target": "nowhere/out.zip"}, "could not be written"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused_and_nothing_is_left_behind(changes, said, place):
+    (place / "bad.slp").write_bytes(b"no labels")
+    (place / "flies.slp").write_bytes(HDF5)
+    (place / "folder.slp").mkdir()
+    (place / "two.yaml").write_text("model_config: {head_configs: {centroid: {}, bottomup: {}}}")
+    (place / "list.yaml").write_text("[1]")
+    (place / "broken.yaml").write_text("a: [")
+    (place / "broken.json").write_text("{")
+    (place / "env.yaml").write_text("model_config: {head_configs: {centroid: {a: '${oc.env:HOME}'}}}")
+    (place / "large.yaml").write_text("#" * 2**21)
+    fault = refusal(train, place, **changes)
+    assert said in fault.text
+    assert fault.code in (FaultCode.USAGE, FaultCode.BAD_PACKAGE)
+    assert str(place) not in fault.text
+    assert leftovers(place) == []
+
+
+def test_an_inference_package_holds_what_predicting_needs_and_no_more(place):
+    models = ("runs/centroid/best.ckpt", "runs/centered_instance/training_config.yaml", "runs/centroid")
+    plan = track(place, models=models, peak_threshold="0.3", frames="0,-9")
+    (step,) = plan.predictions
+    assert (step.data, step.models) == ("fly.mp4", ("models/centroid", "models/centered_instance"))
+    assert (step.output, step.options) == ("fly.mp4.predictions.slp", {"frames": "0-9", "peak_threshold": 0.3})
+    assert sorted(inside(place)) == sorted(
+        ["fly.mp4", "inference-script.sh", "jobs.yaml", "train-script.sh"]
+        + [
+            f"models/{head}/{name}"
+            for head in ("centroid", "centered_instance")
+            for name in ("best.ckpt", "training_config.yaml")
+        ]
+    )
+    assert leftovers(place) == ["out.zip"]
+
+
+def test_models_of_one_name_are_kept_apart(place):
+    (place / "other").mkdir()
+    (place / "runs/centroid").rename(place / "other/run")
+    (place / "runs/centered_instance").rename(place / "runs/run")
+    assert track(place, models=("other/run", "runs/run")).predictions[0].models == ("models/run", "models/run-2")
+
+
+def test_files_of_any_name_find_their_place(place):
+    (place / "models").write_bytes(b"")
+    name = "fly: über " + "x" * 150 + ".MP4"
+    (place / name).write_bytes(b"video")
+    (step,) = track(place, data=name).predictions
+    assert step.data.endswith(".MP4")
+    assert len(step.data.encode()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": "runs"}, "is a folder"),
+        ({"data": "gone.mp4"}, "gone.mp4 cannot be opened"),
+        ({"data": "my centroid.yaml"}, "no data to predict on"),
+        ({"data": "p.zip"}, "is a package already"),
+        ({"data": "bad.slp"}, "no SLEAP project"),
+        ({"models": ()}, "Say which models"),
+        ({"models": ("runs",)}, "Name a model in it: centered_instance, centroid"),
+        ({"models": ("gone/best.ckpt",)}, "is not there"),
+        ({"models": ("fly.mp4",)}, "name its folder"),
+        ({"models": ("half",)}, "lacks its training_config.yaml"),
+        ({"only_labeled_frames": True}, "--only-labeled-frames is for labels"),
+        ({"video_index": 0}, "--video-index is for labels"),
+        ({"batch_size": 0}, "--batch-size"),
+    ],
+)
+def test_what_cannot_be_predicted_on_is_refused(changes, said, place):
+    (place / "bad.slp").write_bytes(b"no labels")
+    (place / "half").mkdir()
+    (place / "half/best.ckpt").write_bytes(b"")
+    fault = refusal(track, place, **changes)
+    assert fault.code is FaultCode.USAGE
+    assert said in fault.text
+    assert str(place) not in fault.text
+    assert leftovers(place) == []
+
+
+def test_tracking_needs_no_model_when_labels_hold_predictions(place):
+    (step,) = track(place, data="flies.pkg.slp", models=(), max_tracks=2).predictions
+    assert (step.models, step.tracking) == ((), True)
+
+
+def test_a_full_disk_is_told_before_anything_is_written(place, monkeypatch):
+    monkeypatch.setattr(build_room.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1}))
+    assert refusal(track, place).code is FaultCode.DISK_FULL
+    assert leftovers(place) == []
+
+
+async def test_building_ends_when_it_is_cancelled(place):
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await trio.to_thread.run_sync(track, place)
+    assert leftovers(place) == []
+
+
+def test_a_large_file_is_stored_as_it_is(tmp_path):
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(20 * 2**20)
+    seen = []
+    with open_packing(tmp_path / "p.zip", 0o644, seen.append) as archive:
+        add_file(archive, "large", tmp_path / "large")
+    assert seen == [tmp_path / "p.zip.part"]
+    (info,) = zipfile.ZipFile(tmp_path / "p.zip").infolist()
+    assert (info.compress_type, info.file_size, info.extract_version) == (zipfile.ZIP_STORED, 20 * 2**20, 45)
+
+
+def test_a_package_is_described(place):
+    train(place, configs=("my centroid.yaml",), overrides=["trainer_config.seed=3"])
+    assert describe(place / "out.zip").splitlines()[1:] == [
+        "Trains, in this order:",
+        "  1. centroid on flies.pkg.slp, at most 7 epochs",
+        "       trainer_config.seed = 3",
+    ]
+    track(place, max_tracks=2)
+    assert describe(place / "out.zip").splitlines()[1:] == [
+        "Predicts:",
+        "  1. on fly.mp4, into fly.mp4.predictions.slp",
+        "       with centroid",
+        "       tracking, max_tracks = 2",
+    ]
+
+
+def test_what_is_left_out_is_described(place):
+    train(place)
+    files = inside(place)
+    jobs = yaml.safe_load(files["jobs.yaml"])
+    jobs["inference"] = [{"data_path": "gone.mp4", "models": [jobs["training"][0]["run_path"]]}]
+    with zipfile.ZipFile(place / "out.zip", "w") as archive:
+        for name, data in (files | {"jobs.yaml": yaml.safe_dump(jobs)}).items():
+            archive.writestr(name, data)
+    *_, heading, note = describe(place / "out.zip").splitlines()
+    assert heading == "Note:"
+    assert note.startswith("  - A prediction is left out. The data 'gone.mp4' to predict on is missing")
+
+
+# -------- with sleap-io, where it is installed
+
+
+DRAW = """
+import sys, numpy as np, imageio.v3 as images, sleap_io as sio
+from pathlib import Path
+folder, kind = Path(sys.argv[1]), sys.argv[2]
+frames = np.random.default_rng(1).integers(0, 255, (6, 32, 32), dtype=np.uint8)
+(folder / "videos").mkdir()
+def video(name):
+    if kind == "images":
+        paths = [folder / "videos" / name / f"{number}.png" for number in range(6)]
+        paths[0].parent.mkdir()
+        for path, frame in zip(paths, frames): images.imwrite(path, frame)
+        return sio.Video.from_filename([str(path) for path in paths], grayscale=True)
+    path = folder / "videos" / f"{name}.mp4"
+    images.imwrite(path, np.repeat(frames[..., None], 3, 3), fps=10)
+    return sio.load_video(str(path))
+skeleton = sio.Skeleton(nodes=["head", "tail"], name="fly")
+videos = [video(name) for name in ("a", "b")]
+points = np.array([[1.0, 2.0], [9.0, 9.0]])
+def frame(index):
+    return sio.LabeledFrame(videos[0], index, [sio.Instance.from_numpy(points, skeleton=skeleton)])
+sio.Labels([frame(0), frame(3)], videos=videos, skeletons=[skeleton]).save(str(folder / "flies.slp"))
+"""
+READ = """
+import sys, json, sleap_io as sio
+labels = sio.load_slp(sys.argv[1])
+print(json.dumps({
+    "names": [video.filename for video in labels.videos],
+    "labelled": [frame.image.shape[0] for frame in labels.user_labeled_frames],
+    "frames": [len(video) for video in labels.videos],
+}))
+"""
+
+
+def python(code, *words, cwd):
+    """In a process of its own: what it warns of, and where it looks for files, is its own business."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(params=["videos", "images"])
+def project(tmp_path, request):
+    """A project with two videos, of which one has labelled frames; a configuration and a model."""
+    pytest.importorskip("sleap_io")
+    place = tmp_path / "home"
+    place.mkdir()
+    python(DRAW, place, request.param, cwd=tmp_path)
+    (place / "c.yaml").write_text(yaml.safe_dump(CONFIG))
+    (place / "run").mkdir()
+    (place / "run/best.ckpt").write_bytes(b"")
+    (place / "run/training_config.yaml").write_text("{}")
+    return place
+
+
+def opened(place, name):
+    """The packed labels, as sleap-io sees them where they are unpacked and the first videos are no more."""
+    away = place.parent / "away"
+    with zipfile.ZipFile(place / "out.zip") as archive:
+        archive.extractall(away)
+    place.rename(place.with_name("gone"))
+    return json.loads(python(READ, name, cwd=away))
+
+
+def test_labels_that_point_at_videos_take_their_images_along(project):
+    for path in (project / "videos").glob("b*"):
+        path.rename(project / path.name)  # nothing on it is labelled, so nobody needs it
+    (step,) = train(project, "flies.slp", ("c.yaml",)).steps
+    assert step.learns_from == ("flies.pkg.slp",)
+    assert step.run_path.endswith(".centroid.n=2")
+    assert opened(project, "flies.pkg.slp")["labelled"] == [32, 32]
+
+
+def test_labels_to_predict_on_find_their_videos_beside_them(project):
+    (step,) = track(project, "flies.slp", ("run",)).predictions
+    assert step.data == "flies.slp"
+    found = opened(project, "flies.slp")
+    assert (found["frames"], found["labelled"]) == ([6, 6], [32, 32])
+    assert not any("home" in str(name) for name in found["names"])
+
+
+def test_only_the_video_that_is_asked_for_comes_along(project):
+    track(project, "flies.slp", ("run",), video_index=1)
+    names = [name for name in inside(project) if name.endswith((".mp4", ".png"))]
+    assert {name.split("/")[0] for name in names} in ({"b.mp4"}, {"b"})
+    assert "has 2 videos" in refusal(track, project, "flies.slp", ("run",), video_index=2).text
+
+
+def test_missing_videos_are_named_before_anything_is_written(project):
+    first = next((project / "videos").glob("a*"))
+    for path in [first] if first.is_file() else sorted(first.iterdir()):
+        path.unlink()
+    for fault in (refusal(train, project, "flies.slp", ("c.yaml",)), refusal(track, project, "flies.slp", ("run",))):
+        assert fault.code is FaultCode.USAGE
+        assert "a.mp4" in fault.text or "0.png" in fault.text
+        assert str(project) not in fault.text
+    assert leftovers(project) == []
+
+
+def test_labels_without_a_labelled_frame_teach_nothing(project):
+    python("import sys, sleap_io as s; l = s.load_slp(sys.argv[1]); l.labeled_frames = []; l.save(sys.argv[2])",
+           project / "flies.slp", project / "none.slp", cwd=project)  # fmt: skip
+    assert "no labelled frames" in refusal(train, project, "none.slp", ("c.yaml",)).text
+
+
+def test_labels_that_sleap_io_cannot_read_are_refused_in_its_words(project):
+    (project / "bad.slp").write_bytes(HDF5 + b"\0" * 100)
+    fault = refusal(train, project, "bad.slp", ("c.yaml",))
+    assert "bad.slp could not be read. sleap-io says: " in fault.text
+    assert str(project) not in fault.text

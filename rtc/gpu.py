@@ -33,6 +33,17 @@ class GpuFacts:
     """The driver's own name for the device; fit for CUDA_VISIBLE_DEVICES."""
 
 
+@frozen
+class GpuLoad:
+    """What one GPU does at a moment."""
+
+    used_mb: int
+    """Memory in MB (2**20 bytes), by whomever."""
+    total_mb: int
+    percent: int | None
+    """Share of the last moments in which it computed; None when the driver does not say (as of a MIG slice)."""
+
+
 NO_GPU = GpuFacts("CPU", 0, 0, "none", None)
 
 
@@ -51,6 +62,12 @@ def read_gpu(which: int | str | None = None, environ: Mapping[str, str] = os.env
     with _driver() as nvml:
         found = _facts(nvml, asked) if nvml is not None else None
     return found or NO_GPU
+
+
+def read_use(uuid: str) -> GpuLoad | None:
+    """What a GPU does now; None when the driver cannot tell. May block for as long as the driver likes."""
+    with _driver() as nvml:
+        return _load(nvml, uuid) if nvml is not None else None
 
 
 def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
@@ -149,6 +166,19 @@ def _facts(nvml: Any, which: str) -> GpuFacts | None:
         )
     except nvml.NVMLError:
         return None
+
+
+def _load(nvml: Any, uuid: str) -> GpuLoad | None:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError:
+        return None
+    try:
+        percent = min(100, int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+    except nvml.NVMLError:
+        percent = None
+    return GpuLoad(memory.used // 2**20, memory.total // 2**20, percent)
 
 
 def _text(value: str | bytes) -> str:

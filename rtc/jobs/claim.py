@@ -1,7 +1,9 @@
-"""Whose job folder this is: a locked file inside it, held by the worker and by every trainer that it starts.
+"""Whose job folder this is, told by two locked files inside it.
 
-A worker that is killed cannot clean up, and its trainer may live on. The lock is the system's (flock, POSIX): it goes
-with the last process that holds it, so the next worker can tell what was left behind from what is still in use.
+One is held by the worker that owns the job, and by nobody else: of workers that share a work folder, a dead one's jobs
+are taken over by one other. The second is held by everybody who uses the folder (the worker, the job's keeper, its
+trainers, which inherit it), so that whatever a job has left running can be found. The locks are the system's (flock,
+POSIX): they go with the last process that holds them.
 """
 
 import fcntl
@@ -12,33 +14,38 @@ from pathlib import Path
 
 from attrs import frozen
 
-LOCK = ".in-use"
-"""No name that a package could have: `safe_name` takes leading dots away."""
+LOCK, OWNER = ".in-use", ".owner"
+"""No names that a package could have: `safe_name` takes leading dots away."""
 FOLDERS = "job-*"
 
 
 @frozen
 class Claim:
-    """A folder of ours, from `claim_folder` until `give_up` or `keep`."""
+    """A folder of ours, from `claim_folder` or `own_folder` until `give_up`, `keep` or `let_go`."""
 
     folder: Path
-    descriptor: int | None
-    """The locked file, for trainers to inherit; None where the file system knows no locks."""
+    owner: int | None
+    """The worker's own locked file; None where the file system knows no locks."""
+    descriptor: int | None = None
+    """The locked file for trainers to inherit; None where there are no locks, or it was taken over from a worker."""
 
     def give_up(self) -> None:
         """Remove the folder, then let go of it."""
         _clear(self.folder)
-        self._let_go()
+        self.let_go()
 
     def keep(self) -> None:
-        """Leave the folder to people: without its lock file no worker will ever take it for a leftover."""
-        with suppress(OSError):  # where nothing can be removed, that will not be either
-            (self.folder / LOCK).unlink()
-        self._let_go()
+        """Leave the folder to people: without its lock files no worker will ever take it for a job."""
+        for name in (OWNER, LOCK):
+            with suppress(OSError):  # where nothing can be removed, that will not be either
+                (self.folder / name).unlink()
+        self.let_go()
 
-    def _let_go(self) -> None:
-        if self.descriptor is not None:
-            os.close(self.descriptor)
+    def let_go(self) -> None:
+        """Leave everything as it is, for the next worker to own."""
+        for descriptor in (self.owner, self.descriptor):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def claim_folder(folder: Path) -> Claim:
@@ -49,37 +56,78 @@ def claim_folder(folder: Path) -> Claim:
     """
     hidden = folder.with_name(f".{folder.name}")
     hidden.mkdir(mode=0o700, parents=True)
+    held: list[int | None] = []
     try:
-        descriptor = _lock(hidden / LOCK, os.O_CREAT | os.O_EXCL)
-        if descriptor is None:  # some clusters' file systems have no locks; such a folder is never swept
-            (hidden / LOCK).unlink()
+        for name in (OWNER, LOCK):
+            held.append(lock_file(hidden / name, os.O_CREAT | os.O_EXCL))
+            if held[-1] is None:  # some clusters' file systems have no locks; such a folder is never taken over
+                (hidden / name).unlink()
         hidden.rename(folder)
     except OSError:
         shutil.rmtree(hidden, ignore_errors=True)
+        for descriptor in held:
+            if descriptor is not None:
+                os.close(descriptor)
         raise
-    return Claim(folder, descriptor)
+    owner, descriptor = held
+    return Claim(folder, owner, descriptor)
 
 
-def sweep(work: Path) -> tuple[str, ...]:
-    """Remove what workers that were killed have left here, but nothing that anybody still uses; the folders' names."""
-    return tuple(folder.name for folder in sorted(work.glob(FOLDERS)) if _sweep_one(folder))
+def list_folders(work: Path) -> tuple[Path, ...]:
+    """The folders of all jobs, whoever's they are."""
+    return tuple(sorted(work.glob(FOLDERS)))
 
 
-def _sweep_one(folder: Path) -> bool:
+def own_folder(folder: Path) -> Claim | None:
+    """Take over what a dead worker left; None when its worker lives, it was left to people, or it is gone."""
     try:
-        descriptor = _lock(folder / LOCK, 0)
-    except OSError:  # no lock file: kept for people, or not ours
+        owner = lock_file(folder / OWNER, 0)
+    except OSError:
+        return None
+    if owner is None:
+        return None
+    try:
+        there = os.path.samestat(os.fstat(owner), (folder / OWNER).lstat())
+    except OSError:
+        there = False
+    if not there:  # removed by the one who owned it, between our opening and our locking
+        os.close(owner)
+        return None
+    return Claim(folder, owner)
+
+
+def wait_unlocked(path: Path) -> None:
+    """Block until whoever holds this file's lock has died.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody who lives holds this file's lock."""
+    try:
+        descriptor = lock_file(path, 0)
+    except OSError:
         return False
     if descriptor is None:
-        return False
-    _clear(folder)
+        return True
     os.close(descriptor)
-    return True
+    return False
 
 
-def _lock(path: Path, flags: int) -> int | None:
-    """The locked file's descriptor; None when it cannot be locked."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+def lock_file(path: Path, flags: int = 0) -> int | None:
+    """The locked file's descriptor; None when it cannot be locked.
+
+    Raises:
+        OSError: it cannot be opened or, with those flags, made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -89,9 +137,9 @@ def _lock(path: Path, flags: int) -> int | None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove a folder, its lock file last: if this is cut short, the rest can still be told for a leftover."""
+    """Remove a folder, its lock files last: if this is cut short, the rest can still be told for a leftover."""
     try:
-        inside = [path for path in folder.iterdir() if path.name != LOCK]
+        inside = [path for path in folder.iterdir() if path.name not in (LOCK, OWNER)]
     except OSError:
         return  # it is gone already
     for path in inside:

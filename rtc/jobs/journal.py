@@ -1,0 +1,282 @@
+"""What happened in a job, on disk: its keeper writes, and any number of followers read, at once or much later.
+
+Lasting events are numbered from 1 and appended to one file, a line each; what is of the moment only replaces a small
+file beside it. A FIFO is the bell that wakes who follows. The job's own code could write into the file as well, so a
+reader passes over what it cannot decode (`rtc.jobs.tail`).
+"""
+
+import errno
+import logging
+import os
+import shutil
+import stat
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+from attrs import define, field
+
+from protocol.ids import JobId
+from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
+from protocol.wire import encode
+from rtc.jobs.tail import BLOCK, Tail, read_last_seq, read_moment
+
+log = logging.getLogger("rtc.journal")
+
+JOURNAL, NOW, BELL = "events.jsonl", "now.json", "bell"
+LOG_ROOM = 200 * 10**6
+"""Bytes of a journal beyond which it takes no more log lines; job.log is shorter than that, too."""
+JOURNAL_MAX = 250 * 10**6
+"""Bytes beyond which it takes nothing more: not even a job that floods us fills the worker's disk."""
+_CUT = "(The list of events is full; more log lines are only in job.log.)"
+
+
+def is_momentary(news: JobNews) -> bool:
+    """Whether nobody needs to hear this who did not hear it at the time."""
+    match news:
+        case Progress():
+            return news.batch is not None
+        case FramesDone():
+            return news.total is None or news.done < news.total
+    return isinstance(news, GpuUse)
+
+
+def open_fifo(path: Path) -> int:
+    """A FIFO's descriptor, made if it is not there. Opened for both directions it never ends, and never waits.
+
+    Raises:
+        OSError: it cannot be made, or there is something else of that name.
+    """
+    with suppress(FileExistsError):
+        os.mkfifo(path, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, "something else is there", path.name)
+    return descriptor
+
+
+# -------- the keeper's side
+
+
+def _steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 that never jump: durations are told by their differences, also when the clock is set."""
+    start = time.time() - time.monotonic()
+    return lambda: start + time.monotonic()
+
+
+class Journal:
+    """The writer. A job does not depend on it: when the disk is full, that is logged once and events are lost.
+
+    Raises:
+        OSError: there can be no journal at all.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL
+        self._now = folder / NOW
+        self._clock = _steady_clock()
+        self._moment: dict[type, str] = {}
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        tail = Tail()
+        while tail.read(self._path) is not None:
+            pass
+        self._seq = tail.seen
+        self._size = os.fstat(self._file).st_size
+        self._torn = self._size > tail.offset
+        self._cut = self._size >= LOG_ROOM
+        self._complained = False
+        self._bell = open_fifo(folder / BELL)
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        os.close(self._file)
+        os.close(self._bell)
+
+    def write(self, news: JobNews) -> None:
+        """Take note of it, and wake whoever follows. Waits for nothing but the disk."""
+        try:
+            if is_momentary(news):
+                self._replace(news)
+            elif not self._full_for(news):
+                self._append(news)
+        except OSError as error:
+            self._complain(error)
+        self._ring()
+
+    def _full_for(self, news: JobNews) -> bool:
+        if not isinstance(news, LogLines):
+            return self._size >= JOURNAL_MAX
+        if self._size >= LOG_ROOM and not self._cut:
+            self._cut = True
+            self._append(LogLines(news.job, (_CUT,)))
+        return self._cut
+
+    def _append(self, news: JobNews) -> None:
+        """One line and its number; a number is used up only when its line is whole."""
+        line = encode(JobEvent(news, self._clock(), self._seq + 1)).encode() + b"\n"
+        block = b"\n" + line if self._torn else line  # apart from what could not be written to its end before
+        self._torn = True
+        while block:
+            written = os.write(self._file, block)
+            self._size += written
+            block = block[written:]
+        self._torn = False
+        self._seq += 1
+
+    def _replace(self, news: JobNews) -> None:
+        """The newest of each kind is kept, a line each."""
+        self._moment[type(news)] = encode(JobEvent(news, self._clock()))
+        part = self._now.with_suffix(".part")
+        part.write_text("\n".join(self._moment.values()), encoding="ascii")
+        part.replace(self._now)
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError):  # it is full of rings that nobody has heard yet
+            os.write(self._bell, b"\n")
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning("events of the job are lost (%s); the job goes on", error.strerror)
+
+
+# -------- the worker's side
+
+
+@define
+class Feed:
+    """One job's events, for any number of followers, who may come late and be slow."""
+
+    job: JobId
+    journal: Path
+    moment: Path | None = None
+    """None for a job that is over: nothing is of the moment there."""
+    over: bool = False
+    """Nothing more will be written."""
+    _changed: trio.Event = field(factory=trio.Event, init=False)
+
+    @classmethod
+    def of(cls, job: JobId, folder: Path) -> "Feed":
+        """The feed of a job in its folder. `serve` it, and `end` it."""
+        return cls(job, folder / JOURNAL, folder / NOW)
+
+    def follow(self, seen: int = 0) -> "Follower":
+        """The events after number `seen`, as an async iterator that ends with the job. It holds nothing open."""
+        return Follower(self, Tail(seen))
+
+    async def last_seq(self) -> int:
+        """The newest number there is."""
+        return await trio.to_thread.run_sync(read_last_seq, self.journal)
+
+    async def serve(self) -> None:
+        """Wake the followers whenever the keeper rings, until cancelled. At most one at a time may serve a job."""
+        try:
+            bell = open_fifo(self.journal.with_name(BELL))
+        except OSError as error:
+            log.warning("events of %s are only heard at its end, as its bell is spoilt (%s)", self.job, error.strerror)
+            await trio.sleep_forever()
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(bell)
+                with suppress(BlockingIOError):
+                    while os.read(bell, BLOCK):
+                        pass
+                self.wake()
+        finally:
+            os.close(bell)
+
+    def wake(self) -> None:
+        """There may be more to read."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def end(self) -> None:
+        """The job is over; followers end when they have read all."""
+        self.over = True
+        self.wake()
+
+    async def move_to(self, target: Path) -> None:
+        """Have the journal of a job that is over, if there is one, at `target`, where followers read on from now.
+
+        Raises:
+            OSError: the disk is full, or worse; all is as before then.
+        """
+        if await trio.Path(self.journal).exists():
+            await trio.to_thread.run_sync(_copy, self.journal, target)
+        self.journal = target
+
+
+def _copy(source: Path, target: Path) -> None:
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            part.hardlink_to(source)
+        except OSError:  # another disk, or one that knows no second names
+            shutil.copyfile(source, part)
+            part.chmod(0o600)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@define
+class Follower:
+    """One reader of a `Feed`."""
+
+    _feed: Feed
+    _tail: Tail
+    _ready: deque[JobEvent] = field(factory=deque, init=False)
+    _told_at: float = field(default=0.0, init=False)
+    """When the newest lasting event happened, log lines apart: what is of an older moment is no news."""
+    _moment_at: dict[type, float] = field(factory=dict, init=False)
+
+    def __aiter__(self) -> "Follower":
+        return self
+
+    async def __anext__(self) -> JobEvent:
+        await trio.lowlevel.checkpoint()
+        while not self._ready:
+            await self._fetch()
+        return self._ready.popleft()
+
+    async def _fetch(self) -> None:
+        # what is asked before reading cannot be missed while we read
+        changed, over, path = self._feed._changed, self._feed.over, self._feed.journal
+        try:
+            events = await trio.to_thread.run_sync(self._tail.read, path)
+        except OSError as error:
+            log.warning("the events of %s cannot be read on (%s)", self._feed.job, error.strerror)
+            raise StopAsyncIteration from None
+        if events is not None:
+            self._take(events)
+        elif not over:
+            self._ready.extend(await self._momentary())
+            if not self._ready:
+                await changed.wait()
+        elif path == self._feed.journal:  # and was not moved meanwhile
+            raise StopAsyncIteration
+
+    def _take(self, events: list[JobEvent]) -> None:
+        self._ready.extend(event for event in events if event.news.job == self._feed.job)
+        lasting = [event.at for event in events if not isinstance(event.news, LogLines)]
+        self._told_at = max([self._told_at, *lasting])
+
+    async def _momentary(self) -> list[JobEvent]:
+        if self._feed.moment is None:
+            return []
+        events = await trio.to_thread.run_sync(read_moment, self._feed.moment)
+        return [event for event in events if self._is_news(event)]
+
+    def _is_news(self, event: JobEvent) -> bool:
+        kind = type(event.news)
+        # the GPU's use belongs to no step of the job, so no step makes it old
+        newest = max(self._moment_at.get(kind, 0.0), 0.0 if kind is GpuUse else self._told_at)
+        if event.at <= newest or event.news.job != self._feed.job:
+            return False
+        self._moment_at[kind] = event.at
+        return True

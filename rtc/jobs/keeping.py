@@ -1,0 +1,256 @@
+"""The worker's hand on a job's keeper: starts it, or finds one that a dead worker started, and follows it to its end.
+
+What is said to a keeper goes through a FIFO, and whether it lives is told by a lock that dies with it. Process ids are
+never taken from a file: by the time they are read, they could be somebody else's.
+"""
+
+import logging
+import os
+import signal
+import site
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import trio
+from attrs import define
+
+import rtc
+from protocol.jobs import Outcome, StopScope
+from rtc.jobs.claim import LOCK, is_locked, lock_file, wait_unlocked
+from rtc.jobs.journal import Feed, open_fifo
+from rtc.jobs.launcher import JobResult
+from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, Spec, read_outcome, write_spec
+from rtc.jobs.process import KILL_TIME, TERM_TIME
+from rtc.jobs.sleap_nn import clean_environment
+
+log = logging.getLogger("rtc.keeping")
+
+LAST_STEPS = 5.0
+"""Seconds a keeper may take after its trainers' end: it has a sentence to write."""
+KEEPER_LOG_MAX = 10_000
+"""Bytes of a keeper's last words that are passed on to the worker's log."""
+LOST = JobResult(
+    Outcome.FAILED,
+    "The job was ended from outside (the machine restarted, or ran out of memory, or somebody killed it)."
+    " What it had made so far is in the result.",
+)
+_at_large: list[trio.Process] = []
+"""Children that live on: Python warns when such an object goes before its process."""
+
+
+@define
+class Keeping:
+    """One job's keeper, from `start_keeper` or `adopt_keeper` until `close`. Closing does not end it."""
+
+    folder: Path
+    _control: int | None
+    """Where orders go; None when the job's own code has spoilt it."""
+    _process: trio.Process | None = None
+    """Our own child; None when another worker started it."""
+
+    def stop(self, scope: StopScope) -> None:
+        """Let it stop early and well. Asking again changes nothing."""
+        self._order(f"stop {scope.value}")
+
+    def cancel(self) -> None:
+        """Let it end the job now; that takes up to TERM_TIME and KILL_TIME."""
+        self._order("cancel")
+
+    async def attend(self, feed: Feed) -> None:
+        """Wake the feed's followers at every event until the keeper is gone, and then end the feed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed.serve)
+            await self.wait()
+            nursery.cancel_scope.cancel()
+        feed.end()
+
+    async def wait(self) -> None:
+        """Wait until the keeper is gone."""
+        if self._process is not None:
+            await self._process.wait()
+        else:
+            with suppress(FileNotFoundError):  # its folder was removed, by hand
+                await trio.to_thread.run_sync(wait_unlocked, self.folder / LIFE, abandon_on_cancel=True)
+
+    async def conclude(self) -> JobResult:
+        """Wait for the end, and say how the job ended. Nothing of it runs any more then."""
+        await self.wait()
+        return await conclude_job(self.folder)
+
+    async def end(self) -> None:
+        """End the job and its keeper, kindly or not. Bounded."""
+        self.cancel()
+        with trio.move_on_after(TERM_TIME + KILL_TIME + LAST_STEPS):
+            await self.wait()
+            return
+        await self._kill()
+        await sweep_processes(self.folder)
+
+    def close(self) -> None:
+        """Let go of it; a keeper that lives goes on."""
+        if self._process is not None and self._process.returncode is None:
+            _at_large.append(self._process)
+        if self._control is not None:
+            os.close(self._control)
+
+    async def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+        else:
+            await _signal_holders(self.folder / LIFE, signal.SIGKILL, KILL_TIME)
+        with trio.move_on_after(KILL_TIME):
+            await self.wait()
+
+    def _order(self, order: str) -> None:
+        if self._control is None:
+            return
+        with suppress(BlockingIOError):  # it is full of orders that say the same
+            os.write(self._control, f"{order}\n".encode())
+
+
+async def start_keeper(folder: Path, spec: Spec, inherit: int | None) -> Keeping:
+    """Run the package unpacked in a job's folder.
+
+    Args:
+        folder: the job's, claimed by us.
+        spec: what is to be done.
+        inherit: the claim's descriptor, held by all that the job starts.
+
+    Raises:
+        OSError: a file cannot be made, or the program not be started.
+    """
+    write_spec(folder, spec)
+    control = open_fifo(folder / CONTROL)
+    try:
+        with _files(folder) as (life, output):
+            held = () if inherit is None else (inherit,)
+            process = await trio.lowlevel.open_process(
+                _command(folder, held),
+                cwd=folder,
+                env=_environment(folder),
+                stdin=control,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=held if life is None else (*held, life),
+            )
+    except OSError:
+        os.close(control)
+        raise
+    return Keeping(folder, control, process)
+
+
+def was_started(folder: Path) -> bool:
+    """Whether a job's folder has had a keeper, dead or alive."""
+    return (folder / LIFE).exists()
+
+
+def adopt_keeper(folder: Path) -> Keeping | None:
+    """The living keeper of a folder that we took over; None when there is none."""
+    if not is_locked(folder / LIFE):
+        return None
+    try:
+        return Keeping(folder, open_fifo(folder / CONTROL))
+    except OSError as error:
+        log.warning("%s can only be ended, as its way for orders is spoilt (%s)", folder.name, error.strerror)
+        return Keeping(folder, None)
+
+
+async def conclude_job(folder: Path) -> JobResult:
+    """How a job ended whose keeper is gone; what a killed one has left running is ended before this returns."""
+    await trio.to_thread.run_sync(_pass_on_troubles, folder)
+    result = await trio.to_thread.run_sync(read_outcome, folder)
+    if result is None:
+        await sweep_processes(folder)
+    return result or LOST
+
+
+async def sweep_processes(folder: Path) -> None:
+    """End every process that holds a job's lock, and its whole group, ourselves excepted."""
+    for number, patience in ((signal.SIGTERM, TERM_TIME), (signal.SIGKILL, KILL_TIME)):
+        if not await _signal_holders(folder / LOCK, number, patience, group=True):
+            return
+
+
+# -------- starting
+
+
+def _command(folder: Path, held: tuple[int, ...]) -> list[str]:
+    # -P: whatever lies in the folder where we are started must never be imported
+    return [sys.executable, "-P", "-m", "rtc.jobs.keeper", str(folder.absolute()), *map(str, held)]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Nothing secret: the job's own code runs as the same user and could read it."""
+    environment = clean_environment(folder, None)
+    del environment["PYTHONPATH"]
+    ours = str(Path(rtc.__file__).absolute().parents[1])
+    if ours not in (*site.getsitepackages(), site.getusersitepackages()):  # a checkout, perhaps not even installed
+        environment["PYTHONPATH"] = ours
+    return environment
+
+
+@contextmanager
+def _files(folder: Path) -> Iterator[tuple[int | None, int]]:
+    """What the keeper inherits: the lock it lives by, and where it writes what goes wrong."""
+    life = lock_file(folder / LIFE, os.O_CREAT)
+    try:
+        output = os.open(folder / KEEPER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            yield life, output
+        finally:
+            os.close(output)
+    finally:
+        if life is not None:
+            os.close(life)
+
+
+# -------- ending
+
+
+def _pass_on_troubles(folder: Path) -> None:
+    with suppress(FileNotFoundError), (folder / KEEPER_LOG).open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - KEEPER_LOG_MAX))
+        text = file.read(KEEPER_LOG_MAX).decode(errors="replace").strip()
+        if text:
+            log.warning("the keeper of %s said: %s", folder.name, text)
+
+
+async def _signal_holders(path: Path, number: int, patience: float, *, group: bool = False) -> bool:
+    """Signal all who have this file open and wait for their end; whether there was anybody."""
+
+    def work() -> bool:
+        holders = _holders(path)
+        for holder in holders:
+            _signal(holder, number, group=group)
+        psutil.wait_procs(holders, timeout=patience)
+        return bool(holders)
+
+    return await trio.to_thread.run_sync(work)
+
+
+def _holders(path: Path) -> list[psutil.Process]:
+    try:
+        name = str(path.resolve(strict=True))
+    except OSError:
+        return []
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _has_open(process, name)]
+
+
+def _has_open(process: psutil.Process, name: str) -> bool:
+    with suppress(psutil.Error):  # it is gone, or another user's
+        return any(file.path == name for file in process.open_files())
+    return False
+
+
+def _signal(process: psutil.Process, number: int, *, group: bool) -> None:
+    with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):  # gone meanwhile
+        theirs = os.getpgid(process.pid)
+        if group and theirs != os.getpgrp():
+            os.killpg(theirs, number)
+        else:
+            process.send_signal(number)

@@ -1,0 +1,138 @@
+"""What lies in a job's folder besides its package: names, and two small notes between the worker and the keeper."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from protocol.ids import JobId
+from protocol.jobs import JobKind, Outcome
+from rtc.jobs.launcher import TEXT_MAX, JobResult
+from rtc.jobs.package import Plan, TrainStep
+from rtc.jobs.predictions import PredictStep
+from rtc.jobs.sleap_nn import Accelerator
+
+ARRIVED = "arrived"
+"""The folder with the package as it came, until it is unpacked."""
+PACKAGE = "package"
+"""The folder with the unpacked package."""
+SPEC, MADE, OUTCOME = "spec.json", "made.json", "outcome.json"
+CONTROL = "control"
+"""A FIFO for the keeper's orders, a line each."""
+LIFE = ".keeper"
+"""A file that is locked as long as the keeper lives, by it alone."""
+KEEPER_LOG = "keeper.log"
+NOTE_MAX = 64 * 1024
+"""Bytes of a note; more is none of ours."""
+RESERVED = 16 * 1024
+"""Bytes that an outcome can have: its sentence as JSON takes six for a character at most."""
+
+
+@frozen
+class Spec:
+    """What a keeper is to do."""
+
+    job: JobId
+    sleap_nn: Path
+    accelerator: Accelerator
+    gpu: str | None = None
+    """UUID of the one that the job may see."""
+    overrides: tuple[str, ...] = ()
+
+
+def write_spec(folder: Path, spec: Spec) -> None:
+    """Leave it for the keeper.
+
+    Raises:
+        OSError: the disk is full, or worse.
+    """
+    _write(folder / SPEC, attrs.asdict(spec) | {"sleap_nn": str(spec.sleap_nn)}, os.O_TRUNC)
+
+
+def read_spec(folder: Path) -> Spec:
+    """What the worker left; only a worker of the same version starts a keeper, so anything wrong with it is a bug."""
+    fields = json.loads((folder / SPEC).read_bytes())
+    return Spec(**fields | {"sleap_nn": Path(fields["sleap_nn"]), "overrides": tuple(fields["overrides"])})
+
+
+def write_made(folder: Path, plan: Plan) -> None:
+    """Note where the job will leave what it makes: read again later, the package would be taken for another one.
+
+    Raises:
+        OSError: the disk is full, or worse.
+    """
+    runs = [step.run_path for step in plan.steps]
+    outputs = [step.output for step in plan.predictions]
+    note = {"kind": plan.kind.value, "root": plan.root, "runs": runs, "outputs": outputs}
+    _put(_part(folder / MADE), json.dumps(note).encode(), os.O_TRUNC)
+    _part(folder / MADE).replace(folder / MADE)
+
+
+def read_made(folder: Path) -> Plan:
+    """As much of the plan as packing the result needs; nothing when the job did not come so far."""
+    try:
+        note = json.loads((folder / MADE).read_bytes())
+        steps = tuple(TrainStep(run, "", run) for run in note["runs"])
+        predictions = tuple(PredictStep(output, "", (), output) for output in note["outputs"])
+        return Plan(JobKind(note["kind"]), steps, root=note["root"], predictions=predictions)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Plan(JobKind.TRAIN, ())
+
+
+def reserve_outcome(folder: Path) -> None:
+    """Take the room on disk that `write_outcome` will need, so that a full disk cannot hide how the job ended.
+
+    Raises:
+        OSError: there is none.
+    """
+    _put(_part(folder / OUTCOME), b" " * RESERVED, os.O_TRUNC)
+
+
+def write_outcome(folder: Path, result: JobResult) -> None:
+    """Say how the job ended; the note is whole or not there, also after a power cut.
+
+    Raises:
+        OSError: it cannot be written, not even into the room reserved.
+    """
+    # written over what was reserved, which takes no more room; JSON does not mind the blanks that are left of it
+    _write(folder / OUTCOME, {"outcome": result.outcome.value, "text": result.text[:TEXT_MAX]}, 0)
+
+
+def read_outcome(folder: Path) -> JobResult | None:
+    """How the job ended; None when nobody lived to write it."""
+    try:
+        with (folder / OUTCOME).open("rb") as file:
+            note = json.loads(file.read(NOTE_MAX))
+        return JobResult(Outcome(note["outcome"]), str(note["text"])[:TEXT_MAX])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _write(path: Path, note: dict[str, Any], flags: int) -> None:
+    _put(_part(path), json.dumps(note).encode().ljust(RESERVED), flags)
+    _part(path).replace(path)
+    _sync(path.parent)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _put(path: Path, content: bytes, flags: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """A rename lasts only when its folder is on disk, too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

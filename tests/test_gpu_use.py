@@ -1,0 +1,71 @@
+"""What a job's GPU does, from a pynvml made of plain functions; no test needs a GPU."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from rtc.gpu import GpuLoad, read_use
+
+MB = 2**20
+
+
+class NVMLError(Exception):
+    """Stands for pynvml's base class."""
+
+
+class FakeNvml(ModuleType):
+    """One GPU. `broken` names the function that fails."""
+
+    NVMLError = NVMLError
+
+    def __init__(self, broken=""):
+        super().__init__("pynvml")
+        self.closed = 0
+        answers = {
+            "nvmlInit": lambda: None,
+            "nvmlShutdown": self.close,
+            "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+            "nvmlDeviceGetMemoryInfo": lambda _gpu: SimpleNamespace(total=80 * MB, used=3 * MB + 1),
+            "nvmlDeviceGetUtilizationRates": lambda _gpu: SimpleNamespace(gpu=97, memory=5),
+        }
+        for name, answer in answers.items():
+            setattr(self, name, self.fail if name == broken else answer)
+
+    def fail(self, *_arguments):
+        raise NVMLError
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def nvml(monkeypatch):
+    def install(broken=""):
+        fake = FakeNvml(broken)
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        return fake
+
+    return install
+
+
+def test_memory_and_share_of_time_are_told(nvml):
+    fake = nvml()
+    assert read_use("GPU-aaaa") == GpuLoad(3, 80, 97)
+    assert fake.closed == 1
+
+
+def test_a_driver_that_counts_no_time_still_tells_the_memory(nvml):
+    nvml("nvmlDeviceGetUtilizationRates")
+    assert read_use("MIG-aaaa") == GpuLoad(3, 80, None)
+
+
+@pytest.mark.parametrize("broken", ["nvmlInit", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetMemoryInfo"])
+def test_a_driver_that_does_not_answer_is_no_failure(nvml, broken):
+    nvml(broken)
+    assert read_use("GPU-aaaa") is None
+
+
+def test_no_pynvml_is_no_failure(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert read_use("GPU-aaaa") is None

@@ -1,0 +1,317 @@
+"""What happened in a job is told in order, once, to everybody who asks, early or late."""
+
+import errno
+import os
+import stat
+
+import pytest
+import trio
+
+from protocol.jobs import FramesDone, GpuUse, JobEvent, JobStarted, LogLines, ModelStarted, Progress
+from protocol.wire import FRAME_MAX, encode
+from rtc.jobs import journal as journal_room
+from rtc.jobs.journal import BELL, JOURNAL, NOW, Feed, Journal, is_momentary, open_fifo
+from rtc.jobs.tail import Tail, read_moment
+
+JOB = "job-1"
+
+
+def line(text):
+    return LogLines(JOB, (text,))
+
+
+def epoch(number):
+    return Progress(JOB, 0, number, None, 0.5)
+
+
+def batch(number, of_epoch=0):
+    return Progress(JOB, 0, of_epoch, number, 0.5)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    made = Journal(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def feed(tmp_path):
+    return Feed.of(JOB, tmp_path)
+
+
+def written(folder):
+    """Numbers and news of all lasting events."""
+    tail, events = Tail(), []
+    while (more := tail.read(folder / JOURNAL)) is not None:
+        events += more
+    return [(event.seq, event.news) for event in events]
+
+
+async def heard(feed, seen=0):
+    with trio.fail_after(10):
+        return [event async for event in feed.follow(seen)]
+
+
+def test_what_lasts_is_numbered_without_gaps(journal, tmp_path):
+    for news in (line("a"), batch(1), line("b"), epoch(0)):
+        journal.write(news)
+    assert written(tmp_path) == [(1, line("a")), (2, line("b")), (3, epoch(0))]
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (JOURNAL, BELL)} == {0o600}
+
+
+def test_what_is_of_the_moment_is_told_from_what_lasts():
+    lasting = (epoch(0), line("a"), JobStarted(JOB, ()), FramesDone(JOB, 0, 16, 16))
+    passing = (batch(1), GpuUse(JOB, 1, 2), FramesDone(JOB, 0, 15, 16), FramesDone(JOB, 0, 15))
+    assert not any(map(is_momentary, lasting))
+    assert all(map(is_momentary, passing))
+
+
+def test_numbers_go_on_after_a_torn_line(tmp_path):
+    first = Journal(tmp_path)
+    first.write(line("a"))
+    first.write(line("b"))
+    first.close()
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole[:-7])
+    second = Journal(tmp_path)
+    second.write(line("c"))
+    second.close()
+    assert written(tmp_path) == [(1, line("a")), (2, line("c"))]
+
+
+async def test_late_followers_hear_what_they_have_not_seen(journal, feed):
+    for number in range(5):
+        journal.write(epoch(number))
+    feed.end()
+    assert [event.seq for event in await heard(feed)] == [1, 2, 3, 4, 5]
+    assert [event.news for event in await heard(feed, seen=3)] == [epoch(3), epoch(4)]
+    assert await heard(feed, seen=5) == []
+    assert await heard(feed, seen=2**53) == []
+    assert await feed.last_seq() == 5
+
+
+async def test_every_follower_is_woken_by_the_bell(journal, feed, nursery):
+    told = {name: [] for name in "ab"}
+    both = trio.Event()
+
+    async def follow(name):
+        async for event in feed.follow():
+            told[name].append(event.news)
+            if all(len(news) == 3 for news in told.values()):
+                both.set()
+
+    nursery.start_soon(feed.serve)
+    for name in told:
+        nursery.start_soon(follow, name)
+    await trio.testing.wait_all_tasks_blocked()
+    for number in range(3):
+        journal.write(epoch(number))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    with trio.fail_after(10):
+        await both.wait()
+    assert told == {name: [epoch(0), epoch(1), epoch(2)] for name in "ab"}
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_follower_waits_for_the_end(journal, feed, nursery):
+    ended = trio.Event()
+
+    async def follow():
+        assert [event.news async for event in feed.follow()] == [line("a"), line("last words")]
+        ended.set()
+
+    journal.write(line("a"))
+    nursery.start_soon(follow)
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    assert not ended.is_set()
+    journal.write(line("last words"))
+    feed.end()
+    with trio.fail_after(10):
+        await ended.wait()
+
+
+async def first(follower):
+    with trio.fail_after(10):
+        return await anext(follower)
+
+
+async def test_the_newest_of_the_moment_is_told_once_and_of_each_kind(journal, feed):
+    journal.write(JobStarted(JOB, ("m",)))
+    for number in range(10):
+        journal.write(batch(number))
+    journal.write(GpuUse(JOB, 1, 2, 3))
+    follower = feed.follow()
+    told = [await first(follower) for _ in range(3)]
+    assert [(event.seq, event.news) for event in told] == [
+        (1, JobStarted(JOB, ("m",))), (None, batch(9)), (None, GpuUse(JOB, 1, 2, 3)),
+    ]  # fmt: skip
+    journal.write(batch(10))
+    assert (await first(follower)).news == batch(10)
+
+
+async def test_a_moment_that_has_passed_is_no_news(journal, feed):
+    journal.write(batch(7))
+    journal.write(GpuUse(JOB, 1, 2, 3))
+    journal.write(epoch(0))
+    journal.write(line("after"))
+    follower = feed.follow()
+    assert [(await first(follower)).news for _ in range(3)] == [epoch(0), line("after"), GpuUse(JOB, 1, 2, 3)]
+    feed.end()
+    assert [event async for event in follower] == []
+
+
+async def test_times_never_go_back_when_the_clock_is_set(tmp_path, feed, monkeypatch):
+    journal = Journal(tmp_path)
+    journal.write(line("a"))
+    monkeypatch.setattr(journal_room.time, "time", lambda: 0.0)
+    journal.write(line("b"))
+    journal.close()
+    feed.end()
+    one, two = await heard(feed)
+    assert 0 <= two.at - one.at < 5
+
+
+async def test_what_a_jobs_own_code_writes_there_is_passed_over(journal, feed, tmp_path):
+    foreign = [
+        b"no JSON\n",
+        b"\xff\x00\n",
+        b"[" * FRAME_MAX + b"\n",
+        b"x" * (5 * FRAME_MAX) + b"\n",
+        encode(JobEvent(line("forged"), 1.0, 2**53)).encode() + b"\n",
+        encode(JobEvent(line("forged"), 1.0)).encode() + b"\n",
+        encode(JobEvent(LogLines("job-2", ("of another job",)), 1.0, 2)).encode() + b"\n",
+        encode(line("forged")).encode() + b"\n",
+    ]
+    journal.write(line("a"))
+    for block in foreign:
+        with (tmp_path / JOURNAL).open("ab") as file:
+            file.write(block)
+    for text in "bcd":
+        journal.write(line(text))
+    feed.end()
+    # the forged number 2 is believed, being the next; nothing after it is lost
+    assert [event.news for event in await heard(feed)] == [line("a"), line("c"), line("d")]
+    (tmp_path / NOW).write_bytes(b"\xff" * 10**6)
+    assert read_moment(tmp_path / NOW) == []
+
+
+async def test_a_long_journal_is_read_in_blocks(journal, feed):
+    texts = [f"{number} " + "é" * 500 for number in range(300)]
+    for text in texts:
+        journal.write(line(text))
+    feed.end()
+    assert [event.news.lines[0] for event in await heard(feed)] == texts
+    assert [event.seq for event in await heard(feed, seen=290)] == list(range(291, 301))
+
+
+async def test_a_journal_may_be_moved_while_it_is_followed(tmp_path, nursery):
+    work, results = tmp_path / "work", tmp_path / "results" / "job-1.events.jsonl"
+    work.mkdir()
+    results.parent.mkdir()
+    journal, feed = Journal(work), Feed.of(JOB, work)
+    for number in range(3):
+        journal.write(epoch(number))
+    journal.close()
+    follower = feed.follow()
+    assert (await first(follower)).seq == 1
+    feed.end()
+    await feed.move_to(results)
+    (work / JOURNAL).unlink()
+    assert [event.seq async for event in follower] == [2, 3]
+    assert [event.seq for event in await heard(feed)] == [1, 2, 3]
+    assert os.listdir(results.parent) == [results.name]
+    assert [event.seq for event in await heard(Feed(JOB, results, over=True))] == [1, 2, 3]
+
+
+async def test_a_job_without_a_journal_has_none_to_move(tmp_path):
+    feed = Feed.of(JOB, tmp_path)
+    feed.end()
+    await feed.move_to(tmp_path / "b")
+    assert await heard(feed) == []
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_disk_that_fails_ends_the_following_and_not_the_worker(journal, feed, tmp_path, caplog):
+    journal.write(line("a"))
+    (tmp_path / JOURNAL).unlink()
+    (tmp_path / JOURNAL).mkdir()
+    assert await heard(feed) == []
+    assert "cannot be read on" in caplog.text
+    assert await feed.last_seq() == 0
+
+
+async def test_a_journal_that_cannot_be_moved_stays_where_it_is(journal, feed, tmp_path):
+    journal.write(line("a"))
+    feed.end()
+    with pytest.raises(OSError, match="No such file"):
+        await feed.move_to(tmp_path / "nowhere" / "x")
+    assert [event.news for event in await heard(feed)] == [line("a")]
+
+
+async def test_where_a_file_has_one_name_only_the_journal_is_copied(journal, feed, tmp_path, monkeypatch):
+    def no_links(*_arguments):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(journal_room.Path, "hardlink_to", no_links)
+    journal.write(line("a"))
+    await feed.move_to(tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == (tmp_path / JOURNAL).read_bytes()
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o600
+
+
+async def test_no_journal_is_no_event(tmp_path):
+    feed = Feed(JOB, tmp_path / "nothing", over=True)
+    assert await heard(feed) == []
+    assert await feed.last_seq() == 0
+
+
+def test_log_lines_end_when_the_journal_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_room, "LOG_ROOM", 2000)
+    monkeypatch.setattr(journal_room, "JOURNAL_MAX", 4000)
+    journal = Journal(tmp_path)
+    for _ in range(100):
+        journal.write(line("x" * 100))
+    for number in range(100):
+        journal.write(epoch(number))
+    journal.close()
+    news = [news for _, news in written(tmp_path)]
+    cut = [number for number, one in enumerate(news) if one == line(journal_room._CUT)]
+    assert len(cut) == 1
+    assert all(isinstance(one, LogLines) for one in news[: cut[0]])
+    assert all(isinstance(one, Progress) for one in news[cut[0] + 1 :])
+    assert 4000 <= (tmp_path / JOURNAL).stat().st_size < 4300
+
+
+def test_a_full_disk_loses_events_and_not_the_job(journal, tmp_path, monkeypatch, caplog):
+    real = os.write
+
+    def full(descriptor, block):
+        if descriptor != journal._file:
+            return real(descriptor, block)
+        if len(block) > 10:
+            return real(descriptor, block[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    journal.write(line("a"))
+    with monkeypatch.context() as disk:
+        disk.setattr(journal_room.os, "write", full)
+        journal.write(line("b" * 95))
+        journal.write(ModelStarted(JOB, 0))
+    journal.write(line("c"))
+    assert written(tmp_path) == [(1, line("a")), (2, line("c"))]
+    assert [record.getMessage() for record in caplog.records] == [
+        "events of the job are lost (No space left on device); the job goes on"
+    ]
+
+
+def test_something_else_in_the_bells_place_is_refused(tmp_path):
+    (tmp_path / BELL).write_text("")
+    with pytest.raises(OSError, match="something else"):
+        open_fifo(tmp_path / BELL)
+
+
+def test_a_bell_that_nobody_hears_stops_nobody(journal):
+    for _ in range(70_000):
+        journal._ring()
+    journal.write(line("a"))

@@ -1,0 +1,488 @@
+"""A job runs under a keeper of its own, and neither its worker's death nor the keeper's leaves anything astray."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+import pytest
+import trio
+from attrs import evolve
+
+from protocol.jobs import GpuUse, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
+from rtc.gpu import GpuLoad
+from rtc.jobs import keeper as keeper_room
+from rtc.jobs import keeping as keeping_room
+from rtc.jobs.archive import unpack
+from rtc.jobs.claim import LOCK, claim_folder, is_locked, own_folder
+from rtc.jobs.journal import BELL, Feed
+from rtc.jobs.keeping import LOST, adopt_keeper, conclude_job, start_keeper, sweep_processes, was_started
+from rtc.jobs.launcher import JobResult
+from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, PACKAGE, Spec, read_outcome, write_outcome
+from rtc.testing.stand_in import install_stand_in, make_package
+
+JOB = "job-1"
+TWO = ("centroid", "centered_instance")
+LONG = {"epochs": 3000, "seconds": 0.1}
+"""Five minutes: far more than any test waits."""
+
+
+class Place:
+    """A worker's folders, with a stand-in for sleap-nn."""
+
+    def __init__(self, tmp_path):
+        self.tmp_path = tmp_path
+        self.folder = tmp_path / "work" / JOB
+        self.spec = Spec(JOB, install_stand_in(tmp_path / "bin"), "cpu")
+        self.claim = None
+
+    async def prepare(self, models=("centroid",), **knobs):
+        """The folder as it is when a package has been unpacked."""
+        package = make_package(self.tmp_path / "p.zip", models, **knobs)
+        self.claim = claim_folder(self.folder)
+        await unpack(package, self.folder / PACKAGE)
+
+    async def start(self, models=("centroid",), **knobs):
+        """The keeper of such a package."""
+        await self.prepare(models, **knobs)
+        return await start_keeper(self.folder, self.spec, self.claim.descriptor)
+
+    def feed(self):
+        return Feed.of(JOB, self.folder)
+
+    def users(self):
+        """Processes that use the folder, other than this one."""
+        return keeping_room._holders(self.folder / LOCK)
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path)
+    yield made
+    left = made.users()
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=5)
+    if made.claim is not None:
+        made.claim.let_go()
+    assert not left, "a test left processes behind"
+
+
+async def concluded(keeping):
+    with trio.fail_after(30):
+        result = await keeping.conclude()
+    keeping.close()
+    return result
+
+
+async def until(follower, kind, **fields):
+    """The first news of this kind, with these fields, that a follower hears."""
+    with trio.fail_after(30):
+        async for event in follower:
+            if isinstance(event.news, kind) and all(getattr(event.news, name) == it for name, it in fields.items()):
+                return event.news
+    raise AssertionError("the job ended first")
+
+
+# -------- the ordinary case
+
+
+async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
+    keeping = await place.start(TWO, epochs=3)
+    feed = place.feed()
+    told = {"early": [], "second": []}
+
+    async def follow(name):
+        async for event in feed.follow():
+            told[name].append(event)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for name in told:
+                nursery.start_soon(follow, name)
+            await keeping.attend(feed)
+    assert await concluded(keeping) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
+    late = [event async for event in feed.follow(seen=4)]
+    for events in told.values():
+        lasting = [event for event in events if event.seq is not None]
+        assert [event.seq for event in lasting] == list(range(1, len(lasting) + 1))
+        assert isinstance(lasting[0].news, JobStarted)
+        assert late == lasting[4:]
+        assert len([e for e in lasting if isinstance(e.news, Progress)]) == 6
+        assert (
+            sum("epoch 2 done" in line for e in lasting if isinstance(e.news, LogLines) for line in e.news.lines) == 2
+        )
+        assert [e.at for e in lasting] == sorted(e.at for e in lasting)
+    assert place.users() == []
+    assert (place.folder / KEEPER_LOG).read_text() == ""
+    assert (place.folder / PACKAGE / "job.log").is_file()
+    assert not is_locked(place.folder / LIFE)
+
+
+async def test_a_failure_is_told_as_the_trainer_told_it(place):
+    result = await concluded(await place.start(crash="ValueError: no such head"))
+    assert result.outcome is Outcome.FAILED
+    assert "ValueError: no such head" in result.text
+
+
+async def test_a_package_that_cannot_be_read_is_a_failure_with_its_sentence(place):
+    await place.prepare()
+    (place.folder / PACKAGE / "jobs.yaml").write_text("training: 3")
+    (place.folder / PACKAGE / "train-script.sh").unlink()
+    result = await concluded(await start_keeper(place.folder, place.spec, place.claim.descriptor))
+    assert result.outcome is Outcome.FAILED
+    assert "bug" not in result.text
+
+
+async def test_the_keeper_holds_nothing_secret(place, monkeypatch):
+    monkeypatch.setenv("SLEAP_RTC_ROOM_SECRET_LAB", "swordfish")
+    keeping = await place.start(**LONG)
+    environment = psutil.Process(keeping._process.pid).environ()
+    assert "swordfish" not in json.dumps(environment)
+    keeping.cancel()
+    await concluded(keeping)
+
+
+async def test_a_file_in_the_job_is_never_imported(place):
+    await place.prepare()
+    for folder in (place.folder, place.folder / PACKAGE):
+        (folder / "trio.py").write_text("raise SystemExit(9)")
+    result = await concluded(await start_keeper(place.folder, place.spec, place.claim.descriptor))
+    assert result.outcome is Outcome.DONE
+
+
+async def test_a_job_was_started_once_there_is_a_keeper(place):
+    await place.prepare()
+    assert not was_started(place.folder)
+    keeping = await start_keeper(place.folder, place.spec, place.claim.descriptor)
+    assert was_started(place.folder)
+    await concluded(keeping)
+    assert was_started(place.folder)
+
+
+async def test_a_program_that_cannot_be_started_leaves_nothing_open(place, monkeypatch):
+    await place.prepare()
+    monkeypatch.setattr(keeping_room.sys, "executable", str(place.folder / "nothing"))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="No such file"):
+        await start_keeper(place.folder, place.spec, place.claim.descriptor)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert adopt_keeper(place.folder) is None
+
+
+# -------- orders
+
+
+async def serve(nursery, keeping, feed):
+    nursery.start_soon(keeping.attend, feed)
+    return feed.follow()
+
+
+async def test_stop_this_ends_one_model_and_the_next_begins(place, nursery):
+    keeping = await place.start(TWO, epochs=30, seconds=0.1)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress, model=0)
+    keeping.stop(StopScope.THIS)
+    news = await until(follower, ModelStarted, model=1)
+    assert news.model == 1
+    keeping.stop(StopScope.THIS)
+    result = await concluded(keeping)
+    assert result.outcome is Outcome.DONE
+    assert len(list(place.folder.rglob("best.ckpt"))) == 2
+
+
+async def test_stop_all_keeps_what_was_trained_and_begins_nothing_more(place, nursery):
+    keeping = await place.start(TWO, **LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress, model=0)
+    keeping.stop(StopScope.ALL)
+    assert (await concluded(keeping)).outcome is Outcome.DONE
+    assert len(list(place.folder.rglob("best.ckpt"))) == 1
+
+
+async def test_a_stop_is_heeded_that_was_said_before_the_keeper_was_ready(place):
+    keeping = await place.start(TWO, **LONG)
+    keeping.stop(StopScope.ALL)
+    assert (await concluded(keeping)).outcome is Outcome.DONE
+    assert len(list(place.folder.rglob("best.ckpt"))) <= 1
+
+
+async def test_a_cancelled_job_is_cancelled_whatever_its_trainer_says(place, nursery):
+    keeping = await place.start(**LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress)
+    keeping.cancel()
+    assert await concluded(keeping) == JobResult(Outcome.CANCELLED, keeper_room.CANCELLED)
+    assert place.users() == []
+
+
+async def test_a_cancel_is_heeded_that_was_said_before_the_keeper_was_ready(place):
+    keeping = await place.start(**LONG)
+    keeping.cancel()
+    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+    keeping = await start_again(place)
+    assert (await concluded(keeping)).outcome is Outcome.DONE
+
+
+async def start_again(place):
+    """Another job in the same folder, of one short model: orders are not left over for it."""
+    for path in place.folder.rglob("*.yaml"):
+        path.write_text(path.read_text().replace("epochs: 3000", "epochs: 1"))
+    return await start_keeper(place.folder, place.spec, place.claim.descriptor)
+
+
+async def test_sigterm_cancels_and_a_terminals_signals_do_not(place, nursery):
+    keeping = await place.start(**LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        keeping._process.send_signal(number)
+    await until(follower, Progress)
+    keeping._process.send_signal(signal.SIGTERM)
+    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+
+
+async def test_an_order_that_is_none_is_passed_over(place, caplog):
+    keeping = await place.start(epochs=1)
+    os.write(keeping._control, b"dance\n" + b"x" * 10_000 + b"\n")
+    assert (await concluded(keeping)).outcome is Outcome.DONE
+    assert "an order that is none" in caplog.text
+
+
+# -------- the keeper dies
+
+
+async def test_a_killed_keeper_leaves_no_trainer_and_a_sentence(place, nursery):
+    keeping = await place.start(grandchild=True, **LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress)
+    assert len(place.users()) >= 2
+    keeping._process.kill()
+    assert await concluded(keeping) == LOST
+    assert place.users() == []
+    (grandchild,) = place.folder.rglob("grandchild.pid")
+    assert not psutil.pid_exists(int(grandchild.read_text()))
+    assert adopt_keeper(place.folder) is None
+
+
+async def test_a_trainer_that_ignores_sigterm_is_killed(place, nursery, monkeypatch):
+    monkeypatch.setattr(keeping_room, "TERM_TIME", 0.3)
+    keeping = await place.start(ignore_sigterm=True, **LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress)
+    keeping._process.kill()
+    assert await concluded(keeping) == LOST
+
+
+async def test_a_bug_in_the_keeper_is_a_failure_and_its_traceback_reaches_the_log(place, caplog):
+    await place.prepare()
+    place.spec = evolve(place.spec, overrides=(3,))
+    result = await concluded(await start_keeper(place.folder, place.spec, place.claim.descriptor))
+    assert result == keeper_room.BROKEN
+    assert "Traceback" in caplog.text
+
+
+async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nursery, monkeypatch):
+    for name in ("TERM_TIME", "KILL_TIME", "LAST_STEPS"):
+        monkeypatch.setattr(keeping_room, name, 0.2)
+    keeping = await place.start(**LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress)
+    os.kill(keeping._process.pid, signal.SIGSTOP)
+    with trio.fail_after(20):
+        await keeping.end()
+    assert place.users() == []
+    assert await concluded(keeping) == LOST
+
+
+async def test_ending_a_job_cancels_it_when_the_keeper_is_well(place, nursery):
+    keeping = await place.start(**LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress)
+    with trio.fail_after(20):
+        await keeping.end()
+    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+
+
+async def test_nobody_is_ended_who_does_not_use_the_folder(place):
+    await place.prepare()
+    with trio.fail_after(5):
+        await sweep_processes(place.folder)
+        await sweep_processes(place.folder / "nowhere")
+
+
+# -------- the worker dies
+
+
+WORKER = """
+import os
+import sys
+from pathlib import Path
+import trio
+from rtc.jobs.archive import unpack
+from rtc.jobs.claim import claim_folder
+from rtc.jobs.keeping import start_keeper
+from rtc.jobs.notes import PACKAGE, Spec
+
+async def main(folder, package, sleap_nn):
+    claim = claim_folder(folder)
+    await unpack(package, folder / PACKAGE)
+    keeping = await start_keeper(folder, Spec("job-1", sleap_nn, "cpu"), claim.descriptor)
+    os.write(1, b"started")
+    await trio.sleep_forever()
+
+trio.run(main, *map(Path, sys.argv[1:]))
+"""
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def dead_worker(place):
+    """A job whose worker was killed with -9 in the midst of it."""
+
+    async def make(epochs):
+        package = make_package(place.tmp_path / "p.zip", epochs=epochs, seconds=0.1)
+        worker = await trio.lowlevel.open_process(
+            [sys.executable, "-c", WORKER, str(place.folder), str(package), str(place.spec.sleap_nn)],
+            stdout=subprocess.PIPE,
+            cwd=place.tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        async with worker.stdout:
+            with trio.fail_after(30):
+                assert await worker.stdout.receive_some() == b"started"
+            assert own_folder(place.folder) is None, "its worker lives"
+            worker.kill()
+            await worker.wait()
+
+    return make
+
+
+async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
+    await dead_worker(20)
+    claim = own_folder(place.folder)
+    keeping, feed = adopt_keeper(place.folder), place.feed()
+    told = []
+
+    async def follow():
+        told.extend([event async for event in feed.follow() if event.seq is not None])
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await keeping.attend(feed)
+    assert await concluded(keeping) == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
+    assert [event.news.epoch for event in told if isinstance(event.news, Progress)] == list(range(20))
+    claim.give_up()
+    assert os.listdir(place.folder.parent) == []
+
+
+async def test_an_adopted_job_can_be_cancelled(place, dead_worker):
+    await dead_worker(3000)
+    claim = own_folder(place.folder)
+    keeping = adopt_keeper(place.folder)
+    keeping.cancel()
+    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+    claim.let_go()
+
+
+async def test_an_adopted_keeper_that_does_not_end_is_killed(place, dead_worker, monkeypatch):
+    await dead_worker(3000)
+    for name in ("TERM_TIME", "KILL_TIME", "LAST_STEPS"):
+        monkeypatch.setattr(keeping_room, name, 0.3)
+    keeping = adopt_keeper(place.folder)
+    for process in keeping_room._holders(place.folder / LIFE):
+        process.suspend()
+    with trio.fail_after(20):
+        await keeping.end()
+    assert place.users() == []
+    assert await concluded(keeping) == LOST
+
+
+async def test_waiting_for_an_adopted_keeper_can_be_given_up(place, dead_worker):
+    await dead_worker(3000)
+    keeping = adopt_keeper(place.folder)
+    with trio.move_on_after(0.05) as scope:
+        await keeping.wait()
+    assert scope.cancelled_caught
+    keeping.cancel()
+    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+
+
+async def test_a_job_that_ended_while_no_worker_lived_is_found_with_its_outcome(place, dead_worker):
+    await dead_worker(1)
+    claim = own_folder(place.folder)
+    keeping = adopt_keeper(place.folder)
+    if keeping is not None:
+        await concluded(keeping)
+    assert adopt_keeper(place.folder) is None
+    assert (await conclude_job(place.folder)).outcome is Outcome.DONE
+    claim.let_go()
+
+
+async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_the_same(
+    place, dead_worker, nursery, caplog
+):
+    await dead_worker(20)
+    begun = place.feed()
+    nursery.start_soon(begun.serve)
+    await until(begun.follow(), Progress)
+    for name in (CONTROL, BELL):
+        (place.folder / name).unlink()
+        (place.folder / name).write_text("")
+    keeping, feed = adopt_keeper(place.folder), place.feed()
+    keeping.stop(StopScope.ALL)  # nobody hears it
+    with trio.fail_after(30):
+        await keeping.attend(feed)
+    assert (await concluded(keeping)).outcome is Outcome.DONE
+    assert [event.news.epoch async for event in feed.follow() if isinstance(event.news, Progress)] == list(range(20))
+    assert "spoilt" in caplog.text
+    nursery.cancel_scope.cancel()
+
+
+# -------- the small notes
+
+
+def test_an_outcome_is_read_as_it_was_written_and_nothing_else_is(tmp_path):
+    assert read_outcome(tmp_path) is None
+    result = JobResult(Outcome.FAILED, "\ud800 it was not meant to be " * 500)
+    write_outcome(tmp_path, result)
+    assert read_outcome(tmp_path) == JobResult(Outcome.FAILED, result.text[:2000])
+    for text in ("", "[]", "[" * 50_000, '{"outcome": "done"}', '{"outcome": "fine", "text": ""}', "\xff"):
+        (tmp_path / "outcome.json").write_text(text)
+        assert read_outcome(tmp_path) is None
+
+
+async def test_the_gpu_is_looked_at_while_the_job_runs(monkeypatch):
+    class Listener:
+        said: ClassVar = []
+        enough = trio.Event()
+
+        def write(self, news):
+            self.said.append(news)
+            if len(self.said) == 2:
+                self.enough.set()
+
+    loads = iter([GpuLoad(1, 2, 3), None, GpuLoad(4, 5, None)])
+    monkeypatch.setattr(keeper_room, "read_use", lambda _gpu: next(loads, None))
+    monkeypatch.setattr(keeper_room, "GPU_PERIOD", 0.001)
+    listener = Listener()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper_room._watch, Spec(JOB, Path("x"), "auto", "GPU-1"), "GPU-1", listener)
+            await listener.enough.wait()
+            nursery.cancel_scope.cancel()
+    assert listener.said == [GpuUse(JOB, 1, 2, 3), GpuUse(JOB, 4, 5, None)]
+
+
+def test_the_programs_start_is_light():
+    program = (
+        "import sys; import rtc.jobs.keeper;"
+        "print(sorted({'torch', 'aiortc', 'asyncio', 'sleap_nn', 'numpy', 'rich', 'click'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "[]\n"

@@ -11,8 +11,18 @@ import pytest
 import trio
 from attrs import evolve
 
+from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId, RoomId
-from protocol.jobs import LogLines, ModelStarted, Progress
+from protocol.jobs import (
+    FramesDone,
+    GpuUse,
+    JobStarted,
+    LogLines,
+    ModelStarted,
+    ModelTrained,
+    PredictionStarted,
+    Progress,
+)
 from protocol.session_string import SessionString, read_session_string
 from protocol.signaling import WorkerShown
 from protocol.status import Status, WorkerFacts
@@ -20,10 +30,10 @@ from rtc.config import DEFAULT_SERVERS
 from rtc.errors import ExitCode, RtcError
 from rtc.view import open_view, text
 from rtc.view.banner import worker_banner
-from rtc.view.base import ClientView, Losses
+from rtc.view.base import ClientView, Ending, Losses, Mode
 from rtc.view.choose import choose, listing
+from rtc.view.flow import Flow
 from rtc.view.plain import PlainView
-from rtc.view.tally import Flow, Training
 
 JOB = JobId("job-1")
 MB = 10**6
@@ -132,74 +142,81 @@ def test_a_speed_is_that_of_the_last_seconds() -> None:
     assert flow.stalled(25.0)
 
 
-def test_a_training_remembers_its_best_epoch_and_guesses_the_time() -> None:
-    training = Training()
-    training.begin(("centroid", "instance"))
-    training.hear(ModelStarted(JOB, 0, 10), 0.0)
-    for epoch, val in enumerate((0.3, 0.1, 0.2, None)):
-        model = training.hear(Progress(JOB, 0, epoch, None, None, 0.5, val), 100.0 + epoch)
-    assert model.title == "model 1/2 centroid"
-    assert model.standing == "epoch 4/10  train 0.5000  val –"
-    assert model.result == "4 epochs  train 0.5000  val –  best val 0.1000 (epoch 2)"
-    assert model.left(104.0) == pytest.approx(6.0)
-
-
-def test_news_of_an_unheard_model_are_shown_all_the_same() -> None:
-    training = Training()
-    assert training.hear(Progress(JOB, 2, 0), 1.0).title == "model 3/3 3"
-
-
 async def told(view: ClientView, *, pause: float = 1.0) -> None:
-    """One whole job, as a client tells it."""
+    """One whole job, as a client tells it; the worker's clock is another than ours."""
+
+    def at() -> float:
+        return trio.current_time() + 1e9
+
     view.step("Joined room room-1")
     view.warn("The other [red]worker[/red]\x1b[2J was busy")
     for tenth in range(0, 101, 5):
         view.upload(tenth * MB, 100 * MB)
         await trio.sleep(pause / 10)
-    view.started(("centroid", "instance"))
+    view.accepted(JOB, H200.peer)
+    view.news(JobStarted(JOB, ("centroid", "instance"), ("video.mp4",)), at())
     for model in (0, 1):
-        view.news(ModelStarted(JOB, model, 2))
+        view.news(ModelStarted(JOB, model, 2), at())
         await trio.sleep(pause)
         for epoch in (0, 1):
             for batch in (1, None):
-                view.news(Progress(JOB, model, epoch, batch, 0.5, 0.25 if epoch else None, 0.125))
-                view.news(LogLines(JOB, (f"line {model}{epoch}{batch}\x1b[2J",)))
+                view.news(Progress(JOB, model, epoch, batch, 0.5, 0.25 if epoch else None, 0.125), at())
+                view.news(LogLines(JOB, (f"line {model}{epoch}{batch}\x1b[2J",)), at())
                 await trio.sleep(pause)
+        view.news(ModelTrained(JOB, model), at())
+        view.news(GpuUse(JOB, 20480, 81920, 97), at())
+        await trio.sleep(pause)
+    view.news(PredictionStarted(JOB, 0, tracking=True), at())
+    await trio.sleep(pause)
+    for lap in (0, 1):
+        for done in range(0, 1001, 50):
+            view.news(FramesDone(JOB, 0, done, 1000, 50.0, (1000 - done) / 50, lap), at())
+            await trio.sleep(pause)
     for part in (0, 50, 100):
         view.download(part, 100)
         await trio.sleep(pause)
-    view.finished("Trained 2 models.", Path("here"), ("centroid", "instance"), (Losses(0.1, 0.2), Losses(0.3, None)))
+    losses = (Losses(0.1, 0.2), Losses(0.3, None))
+    here = Path("here")
+    view.finished(Ending("Trained 2 models.", here, ("centroid", "instance"), losses, (here / "video.slp",)))
 
 
 async def test_plain_is_whole_lines_and_few(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
-    async with open_view(terminal=False, verbose=False, out=out) as view:
+    async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
         await told(view)
     lines = out.getvalue().splitlines()
     assert lines[:2] == ["Joined room room-1", "Warning: The other [red]worker[/red] was busy"]
     assert lines[2:4] == ["Upload: 10 %  10/100 MB", "Upload: 20 %  20/100 MB"]
     assert lines[6] == "Upload: 50 %  50/100 MB  50.0 MB/s  0:01 left"
-    assert lines[11:] == [
+    assert lines[11:23] == [
         "Upload: 100 MB in 0:02 (50.0 MB/s)",
-        "Training 2 models: centroid, instance",
+        "Training 2 models: centroid, instance; then predicting on 1 file: video.mp4",
         "model 1/2 centroid: started, at most 2 epochs",
         "model 1/2 centroid: epoch 1/2  train –  val 0.1250",
         "model 1/2 centroid: epoch 2/2  train 0.2500  val 0.1250",
+        "model 1/2 centroid: trained, 2 epochs in 0:05  train 0.2500  val 0.1250; sleap-nn evaluates it",
         "model 2/2 instance: started, at most 2 epochs",
         "model 2/2 instance: epoch 1/2  train –  val 0.1250",
         "model 2/2 instance: epoch 2/2  train 0.2500  val 0.1250",
+        "model 2/2 instance: trained, 2 epochs in 0:05  train 0.2500  val 0.1250; sleap-nn evaluates it",
+        "prediction 1/1 video.mp4: started",
+        "prediction 1/1 video.mp4: 10 %  predicting  100/1000 frames  50.0 frames/s  0:18 left",
+    ]
+    assert lines[32] == "prediction 1/1 video.mp4: 10 %  tracking  100/1000 frames  50.0 frames/s  0:18 left"
+    assert lines[42:] == [
         "Download: 50 %  0.1/0.1 kB  0.1 kB/s  0:01 left",
         "Download: 0.1 kB in 0:02 (0.1 kB/s)",
         "Trained 2 models.",
         "  centroid: train 0.1000  val 0.2000",
         "  instance: train 0.3000  val –",
+        "  video.slp",
         "Results are in here",
     ]
 
 
 async def test_sleap_nns_own_lines_are_for_those_who_ask(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
-    async with open_view(terminal=False, verbose=True, out=out) as view:
+    async with open_view(terminal=False, mode=Mode.VERBOSE, out=out) as view:
         await told(view)
     assert [line for line in out.getvalue().splitlines() if line.startswith("|")][:2] == ["| line 001", "| line 00None"]
 
@@ -208,7 +225,7 @@ async def test_a_resumed_upload_says_so_and_does_not_count_what_was_there(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     out = StringIO()
-    async with open_view(terminal=False, verbose=False, out=out) as view:
+    async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
         view.upload(38 * MB, 100 * MB)
         await trio.sleep(2)
         view.upload(100 * MB, 100 * MB)
@@ -218,14 +235,54 @@ async def test_a_resumed_upload_says_so_and_does_not_count_what_was_there(
 
 async def test_without_given_losses_those_heard_are_summed_up(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
-    async with open_view(terminal=False, verbose=False, out=out) as view:
-        view.started(("centroid",))
-        view.news(Progress(JOB, 0, 4, None, None, 0.5, 0.25))
-        view.finished("Two sentences.\nIn lines.", None)
+    async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
+        view.news(JobStarted(JOB, ("centroid",)), 0.0)
+        view.news(Progress(JOB, 0, 4, None, None, 0.5, 0.25), 1.0)
+        view.finished(Ending("Two sentences.\nIn lines."))
     assert out.getvalue().splitlines()[-3:] == [
         "Two sentences.",
         "In lines.",
         "  model 1/1 centroid: 5 epochs  train 0.5000  val 0.2500",
+    ]
+
+
+async def test_a_client_that_comes_back_is_not_told_the_beginning_twice() -> None:
+    out = StringIO()
+    async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
+        for _ in range(2):
+            view.news(JobStarted(JOB, (), ("a.mp4", "b.mp4")), 0.0)
+    assert out.getvalue() == "Predicting on 2 files: a.mp4, b.mp4\n"
+
+
+async def test_frames_without_an_end_are_told_now_and_then() -> None:
+    out = StringIO()
+    async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
+        view.news(PredictionStarted(JOB, 0), 0.0)
+        for second in range(70):
+            view.news(FramesDone(JOB, 0, second), float(second))
+        view.news(FramesDone(JOB, 0, 70), float("nan"))
+    assert out.getvalue().splitlines()[1:] == ["prediction 1/1 1: 30 frames", "prediction 1/1 1: 60 frames"]
+
+
+@pytest.mark.parametrize("mode", [Mode.NORMAL, Mode.QUIET])
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_a_failed_job_says_where_what_there_is_of_it_lies_and_leaves_the_sentence_to_others(
+    terminal: bool, mode: Mode
+) -> None:
+    out = StringIO()
+    async with open_view(terminal=terminal, mode=mode, out=out) as view:
+        view.failed(Fault(FaultCode.JOB_FAILED, "It failed."), Path("here"))
+    assert seen(out.getvalue()).strip() == "What there is of it lies in here"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_quiet_says_warnings_and_one_line(autojump_clock: trio.testing.MockClock, terminal: bool) -> None:
+    out = StringIO()
+    async with open_view(terminal=terminal, mode=Mode.QUIET, out=out) as view:
+        await told(view)
+    assert out.getvalue().splitlines() == [
+        "Warning: The other [red]worker[/red] was busy",
+        "Trained 2 models. Results are in here",
     ]
 
 
@@ -248,7 +305,7 @@ def seen(raw: str) -> str:
 
 async def test_live_shows_steps_bars_and_losses_within_the_width(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
-    async with open_view(terminal=True, verbose=True, out=out) as view:
+    async with open_view(terminal=True, mode=Mode.VERBOSE, out=out) as view:
         await told(view)
     lines = [line.rstrip() for line in seen(out.getvalue()).split("\n")]
     for expected in (
@@ -256,22 +313,33 @@ async def test_live_shows_steps_bars_and_losses_within_the_width(autojump_clock:
         "! The other [red]worker[/red] was busy",
         "✓ Uploaded 100 MB in 0:02 (50.0 MB/s)",
         "line 001",
-        "✓ model 1/2 centroid: 2 epochs  train 0.2500  val 0.1250",
-        "✓ model 2/2 instance: 2 epochs  train 0.2500  val 0.1250",
+        "── job-1 on worker-aa " + "─" * 57,
+        "· model 2/2 instance",
+        "· prediction 1/1 video.mp4",
+        "  train 0.2500  val 0.1250  best val 0.1250 (epoch 1)",
         "  centroid: train 0.1000  val 0.2000",
         "Results are in here",
     ):
         assert expected in lines
     assert max(map(len, lines)) <= 80
-    assert any(re.search(r"Upload +━.+ 75 %  75/100 MB  50\.0 MB/s  0:0[01] left", line) for line in lines)
-    assert any(re.search(r"━.+epoch 2/2  train 0\.2500  val 0\.1250", line) for line in lines)
-    assert any(re.fullmatch(r"model 2/2 instance +best val 0\.1250 \(epoch 1\)  0:0\d  ≤ 0:0\d left", x) for x in lines)
+    for pattern in (
+        r"Upload +━.+ 75 %  75/100 MB  50\.0 MB/s  0:0[01] left",
+        r"  ━.+epoch 2/2  1\.5 s/epoch",
+        r"▸ model 1/2 centroid +0:0\d  ≤ 0:0\d left",
+        r"▸ model 2/2 instance +evaluating  0:05",
+        r"✓ model 1/2 centroid +2 epochs  best val 0\.1250",
+        r"▸ prediction 1/1 video\.mp4 +0:3\d  0:0\d left",
+        r"  ━.+tracking  850/1000 frames  50\.0 frames/s",
+        r"✓ prediction 1/1 video\.mp4 +1000 frames in 0:42",
+        r"GPU memory  ━.+20\.0/80\.0 GB  97 % busy",
+    ):
+        assert any(re.fullmatch(pattern, line) for line in lines), pattern
     assert "\x1b[2J" not in out.getvalue()
 
 
 async def test_live_says_when_nothing_moves(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
-    async with open_view(terminal=True, verbose=False, out=out) as view:
+    async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
         view.upload(10 * MB, 100 * MB)
         await trio.sleep(7.5)
     assert "nothing for 0:07" in seen(out.getvalue())
@@ -279,17 +347,31 @@ async def test_live_says_when_nothing_moves(autojump_clock: trio.testing.MockClo
 
 async def test_live_draws_at_most_ten_times_a_second(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
-    async with open_view(terminal=True, verbose=False, out=out) as view:
+    async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
         for part in range(1000):
             view.upload(part, 1000)
             await trio.sleep(0.001)
     assert 5 <= out.getvalue().count("Upload") <= 12
 
 
+async def test_ten_thousand_lines_at_once_are_not_ten_thousand_drawings(autojump_clock: trio.testing.MockClock) -> None:
+    out = StringIO()
+    async with open_view(terminal=True, mode=Mode.VERBOSE, out=out) as view:
+        view.news(JobStarted(JOB, ("centroid",)), 0.0)
+        for number in range(10_000):
+            view.news(LogLines(JOB, (f"line {number}",)), 0.0)
+        view.step("in order")
+        await trio.sleep(1)
+    shown = seen(out.getvalue())
+    assert shown.count("model 1/1 centroid") < 10
+    assert re.findall(r"line \d+|in order", shown)[-2:] == ["line 9999", "in order"]
+    assert shown.count("line ") == 10_000
+
+
 async def test_no_color_is_obeyed(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     async def colours() -> bool:
         out = StringIO()
-        async with open_view(terminal=True, verbose=False, out=out) as view:
+        async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
             await told(view)
         return re.search(r"\x1b\[[0-9;]*3[0-9]", out.getvalue()) is not None
 
@@ -303,7 +385,7 @@ async def test_a_terminal_that_cannot_draw_gets_lines(
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
     out = StringIO()
-    async with open_view(terminal=True, verbose=False, out=out) as view:
+    async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
         await told(view)
     assert "\x1b" not in out.getvalue()
 
@@ -313,9 +395,10 @@ async def test_whatever_ends_it_the_terminal_is_given_back(autojump_clock: trio.
     out = StringIO()
 
     async def show() -> None:
-        async with open_view(terminal=True, verbose=False, out=out) as view:
-            view.started(("centroid",))
-            view.news(Progress(JOB, 0, 4, None, None, 0.5, 0.25))
+        async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
+            view.news(JobStarted(JOB, ("centroid", "instance")), 0.0)
+            view.news(Progress(JOB, 0, 1, None, None, 0.5, 0.25), 1.0)
+            view.news(Progress(JOB, 1, 4, None, None, 0.5, 0.25), 2.0)
             await trio.sleep(1)
             if end == "crash":
                 raise RuntimeError
@@ -329,7 +412,10 @@ async def test_whatever_ends_it_the_terminal_is_given_back(autojump_clock: trio.
             await show()
     raw = out.getvalue()
     assert raw.rindex("\x1b[?25l") < raw.rindex("\x1b[?25h")
-    assert seen(raw).rstrip().endswith("✓ model 1/1 centroid: 5 epochs  train 0.5000  val 0.2500")
+    assert seen(raw).rstrip().splitlines()[-2:] == [
+        "✓ model 1/2 centroid: 2 epochs  train 0.5000  val 0.2500",
+        "… model 2/2 instance: 5 epochs  train 0.5000  val 0.2500",
+    ]
 
 
 def test_the_list_numbers_the_workers_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,7 +555,7 @@ async def test_asking_can_be_cancelled(keyboard: tuple[Callable[[str], None], in
 @pytest.mark.parametrize("terminal", [True, False])
 async def test_with_nobody_to_ask_the_other_ways_are_named(terminal: bool) -> None:
     read, write = os.pipe()
-    async with open_view(terminal=terminal, verbose=False, out=StringIO(), stdin=read) as view:
+    async with open_view(terminal=terminal, mode=Mode.NORMAL, out=StringIO(), stdin=read) as view:
         with pytest.raises(RtcError, match=r"--auto-select.*--worker-id") as caught:
             await view.choose(lambda: (H200,), None)
     assert caught.value.exit_code == ExitCode.USAGE
@@ -480,7 +566,7 @@ async def test_with_nobody_to_ask_the_other_ways_are_named(terminal: bool) -> No
 async def test_a_live_view_asks_on_its_own_screen(keyboard: tuple[Callable[[str], None], int]) -> None:
     keys, fd = keyboard
     out = StringIO()
-    async with open_view(terminal=True, verbose=False, out=out, stdin=fd) as view:
+    async with open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=fd) as view:
         keys("1\n")
         with trio.fail_after(5):
             assert await view.choose(lambda: (H200,), None) == "worker-aa"

@@ -6,37 +6,50 @@ from contextlib import asynccontextmanager
 from typing import TextIO
 
 from rtc.beside import open_beside
-from rtc.view.base import ClientView, Losses, News
+from rtc.view.base import ClientView, Ending, Interrupt, Losses, Mode
+from rtc.view.json_lines import JsonView
 from rtc.view.plain import PlainView
 
-__all__ = ["ClientView", "Losses", "News", "open_view"]
+__all__ = ["ClientView", "Ending", "Interrupt", "Losses", "Mode", "open_view"]
 
 
 @asynccontextmanager
-async def open_view(*, terminal: bool, verbose: bool, out: TextIO, stdin: int = 0) -> AsyncIterator[ClientView]:
+async def open_view(
+    *, terminal: bool, mode: Mode, out: TextIO, stdin: int = 0, asks: bool = True
+) -> AsyncIterator[ClientView]:
     """A view for as long as the block lasts; the terminal is given back whatever ends the block.
 
     Args:
         terminal: `out` is one.
-        verbose: show what sleap-nn prints.
+        mode: how much to show, and to whom.
         out: where to show it.
         stdin: file descriptor on which the person answers.
+        asks: a Ctrl-C is followed by `ask_interrupt`, so it may be called safe.
     """
+    if mode is Mode.JSON:
+        yield JsonView(out)
+        return
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(errors="replace")  # a terminal that cannot show "✓" is no reason to fail
-    if not terminal:
+    verbose = mode is Mode.VERBOSE
+    if not terminal and mode is not Mode.QUIET:
         yield PlainView(out, verbose)
         return
     from rich.console import Console  # only where something is drawn
 
     from rtc.view.live import LiveView
+    from rtc.view.quiet import QuietView
 
     console = Console(file=out, force_terminal=True, markup=False, highlight=False, emoji=False)
-    if console.is_dumb_terminal:
+    dumb = console.is_dumb_terminal
+    if mode is Mode.QUIET:
+        yield QuietView(out, console if terminal and not dumb else None, stdin)
+        return
+    if dumb:
         yield PlainView(out, verbose, stdin)
         return
     async with open_beside() as beside:
-        view = LiveView(console, verbose, stdin)
+        view = LiveView(console, verbose, stdin, asks)
         beside.start_soon(view.run)
         try:
             yield view

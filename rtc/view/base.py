@@ -1,20 +1,47 @@
-"""What a person sees of a client, as an interface: the client tells it what happens, and it asks one question."""
+"""What a person sees of a client, as an interface: the client tells it what happens, and it asks a few questions."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
 from attrs import frozen
 
-from protocol.ids import PeerId
-from protocol.jobs import LogLines, ModelStarted, Progress
+from protocol.faults import Fault
+from protocol.ids import JobId, PeerId
+from protocol.jobs import JobNews
 from protocol.signaling import WorkerShown
 
-News = ModelStarted | Progress | LogLines
 Workers = Callable[[], Sequence[WorkerShown]]
 """Who may be chosen now, filters applied."""
 Changed = Callable[[], Awaitable[object]]
 """Waits until `Workers` may answer differently."""
+
+ANSWER_TIME = 10.0
+"""Seconds in which the question after a Ctrl-C wants its answer; then the job is left to run."""
+
+
+class Mode(Enum):
+    """How much is shown, and to whom."""
+
+    NORMAL = "normal"
+    QUIET = "quiet"
+    """Warnings, and one line at the end."""
+    VERBOSE = "verbose"
+    """What sleap-nn prints, too."""
+    JSON = "json"
+    """One JSON object a line, for programs."""
+
+
+class Interrupt(Enum):
+    """What becomes of a running job when its client is interrupted; the values are those of `--on-interrupt`."""
+
+    STOP = "stop"
+    """It stops early, and what it has learned is kept; we wait for that."""
+    CANCEL = "cancel"
+    """It is ended at once."""
+    DETACH = "detach"
+    """It runs on without us."""
 
 
 @frozen
@@ -25,8 +52,24 @@ class Losses:
     val: float | None
 
 
+@frozen
+class Ending:
+    """A job that has come to its good end, and what is here of it."""
+
+    text: str
+    """How it went, in one sentence."""
+    folder: Path | None = None
+    """Where everything lies."""
+    models: tuple[str, ...] = ()
+    """Names of the trained models' folders."""
+    losses: tuple[Losses, ...] = ()
+    """One for each of `models`."""
+    files: tuple[Path, ...] = ()
+    """Predictions, and the page with the loss curves."""
+
+
 class ClientView(Protocol):
-    """A view. All its methods but one are synchronous, may be called in any order, and refuse nothing they are told."""
+    """A view. Methods that are not async may be called in any order, and refuse nothing that they are told."""
 
     def step(self, text: str) -> None:
         """Something on the way to the job is done: "Joined room …", "Linked to … (direct)"."""
@@ -40,16 +83,30 @@ class ClientView(Protocol):
     def download(self, done: int, total: int) -> None:
         """So many bytes of the result are here."""
 
-    def started(self, models: tuple[str, ...]) -> None:
-        """The job runs; these models will be trained, in order."""
+    def accepted(self, job: JobId, worker: PeerId) -> None:
+        """The job has a name now, and a worker."""
 
-    def news(self, news: News) -> None:
-        """What the worker says about the running job."""
+    def news(self, news: JobNews, at: float) -> None:
+        """What happened in the job; `at` is when, in seconds of the worker's clock, of which only differences count.
 
-    def finished(
-        self, text: str, folder: Path | None, models: tuple[str, ...] = (), losses: tuple[Losses, ...] = ()
-    ) -> None:
-        """The end, in one sentence, and where the result lies. Without `models`, what `news` told is summed up."""
+        A client that comes late is told everything from the beginning, quickly.
+        """
+
+    def finished(self, ending: Ending) -> None:
+        """The job is done and its result is here."""
+
+    def failed(self, fault: Fault, folder: Path | None) -> None:
+        """There is no good end, and why; `folder` holds what there is. The sentence itself goes to standard error."""
+
+    async def listen(self, stop: Callable[[], None]) -> None:
+        """Heed the person's keys while the job runs, until cancelled; `stop` is called for each wish to stop early."""
+
+    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
+        """Somebody pressed Ctrl-C: what is meant? DETACH without an answer in ANSWER_TIME, or with nobody to ask.
+
+        Args:
+            stoppable: a model trains, so STOP is a choice.
+        """
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
         """Ask which worker to take; None when the person leaves.

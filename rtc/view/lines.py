@@ -2,7 +2,7 @@
 
 import io
 import os
-from typing import TextIO
+from typing import IO
 
 from rtc.view.text import clean_lines
 
@@ -10,15 +10,19 @@ from rtc.view.text import clean_lines
 class Lines:
     """Writes cleaned lines, each at once. What the output cannot show is replaced; what nobody reads goes nowhere."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: IO[str]) -> None:
         self._out = out
         if isinstance(out, io.TextIOWrapper):
             out.reconfigure(errors="replace")
 
     def say(self, text: str) -> None:
         """One line, or several."""
+        self.write(f"{clean_lines(text)}\n")
+
+    def write(self, text: str) -> None:
+        """The text as it is, which has to be our own."""
         try:
-            self._out.write(f"{clean_lines(text)}\n")
+            self._out.write(text)
             self._out.flush()
         except OSError:  # `… | head` has left, or the terminal was closed
             self._nobody_reads()

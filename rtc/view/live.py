@@ -1,33 +1,36 @@
-"""The view for a terminal: steps scroll by, and below them one small region shows what moves.
+"""The view for a terminal: steps scroll by, and below them a few lines show what moves.
 
-rich draws; its own refreshing thread stays off, and one trio task redraws when something changed.
+rich makes the lines, and one trio task draws them when something changed.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 from attrs import define, field
-from rich.console import Console, Group, RenderableType
-from rich.constrain import Constrain
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console, RenderableType
 from rich.text import Text
 
-from protocol.ids import PeerId
-from protocol.jobs import LogLines
-from rtc.view.base import Changed, Losses, News, Workers
+from protocol.faults import Fault
+from protocol.ids import JobId, PeerId
+from protocol.jobs import JobNews, LogLines
+from rtc.view.ask import Question, ask
+from rtc.view.base import Changed, Ending, Interrupt, Workers
+from rtc.view.board import Shown, board
 from rtc.view.choose import choose
-from rtc.view.plain import flow_text, moved_text, summary
-from rtc.view.tally import Flow, Model, Training
-from rtc.view.text import clean, clean_lines, duration, loss, percent
+from rtc.view.closing import WHAT_THERE_IS, closing_lines, item_lines
+from rtc.view.flow import Flow, moved_text
+from rtc.view.keys import Keyboard
+from rtc.view.region import Region
+from rtc.view.tally import Model, Tally
+from rtc.view.text import clean, clean_lines, percent
 
 REFRESH_LEAST = 0.1
 """Seconds between two drawings at least."""
-WIDTH_MAX = 100
-"""Cells of the region: on a very wide terminal a row would fall apart."""
 TICK_TIME = 1.0
 """Seconds after which clocks are redrawn though nothing happened."""
+STOP, LOG = "s", "l"
+"""Keys."""
 
 
 @define
@@ -37,78 +40,139 @@ class LiveView:
     _console: Console
     _verbose: bool = False
     _stdin: int = 0
-    _live: Live | None = field(default=None, init=False)
+    _asks: bool = True
+    """A Ctrl-C is followed by a question."""
+    _region: Region = field(init=False)
+    _keyboard: Keyboard = field(init=False)
+    _tally: Tally = field(factory=Tally, init=False)
+    _head: str = field(default="", init=False)
     _flow: tuple[str, Flow] | None = field(default=None, init=False)
     """What is transferred now, and which way."""
-    _training: Training = field(factory=Training, init=False)
+    _listening: bool = field(default=False, init=False)
+    _log: bool = field(default=False, init=False)
+    _question: Question | None = field(default=None, init=False)
+    _over: bool = field(default=False, init=False)
+    """The last word is said, and nothing moves any more."""
+    _unsaid: list[str] = field(factory=list, init=False)
+    """What sleap-nn printed since the last drawing: a client that comes late hears thousands of lines at once."""
     _dirty: trio.Event = field(factory=trio.Event, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._region = Region(self._console)
+        self._keyboard = Keyboard(self._stdin)
+
+    # -------- what happens
+
     def step(self, text: str) -> None:
-        self._print("✓ ", "green", text)
+        self._say("✓ ", "green", text)
 
     def warn(self, text: str) -> None:
-        self._print("! ", "yellow", text)
+        self._say("! ", "yellow", text)
 
     def upload(self, done: int, total: int) -> None:
         self._moved("Upload", done, total)
 
     def download(self, done: int, total: int) -> None:
-        self._rest()
+        self._tally.ended = True
         self._moved("Download", done, total)
 
-    def started(self, models: tuple[str, ...]) -> None:
+    def accepted(self, job: JobId, worker: PeerId) -> None:
+        self._head = f"{job} on {worker}"
+        self._touch()
+
+    def news(self, news: JobNews, at: float) -> None:
         self._flow = None
-        self._training.begin(models)
-        self._show()
+        self._tally.hear(news, at, trio.current_time())
+        if isinstance(news, LogLines) and self._verbose and news.lines:
+            self._unsaid.append("\n".join(map(clean, news.lines)))
+        self._touch()
 
-    def news(self, news: News) -> None:
-        if isinstance(news, LogLines):
-            if self._verbose and news.lines:
-                self._console.print(Text("\n".join(map(clean, news.lines)), style="dim"), soft_wrap=True)
-            return
-        if (current := self._training.current) is not None and current.number != news.model + 1:
-            self._rest()
-        self._training.hear(news, trio.current_time())
-        self._show()
+    def finished(self, ending: Ending) -> None:
+        self._end()
+        for line in closing_lines(ending, self._tally):
+            self._say("", "", line)
 
-    def finished(
-        self, text: str, folder: Path | None, models: tuple[str, ...] = (), losses: tuple[Losses, ...] = ()
-    ) -> None:
-        self._hide()
-        self._rest()
-        self._print("", "none", text)
-        for line in summary(self._training, models, losses):
-            self._print("  ", "none", line)
+    def failed(self, fault: Fault, folder: Path | None) -> None:
+        self._leave()
         if folder is not None:
-            self._print("", "none", f"Results are in {folder}")
+            self._say("", "", f"{WHAT_THERE_IS} {folder}")
+
+    # -------- what the person does
+
+    async def listen(self, stop: Callable[[], None]) -> None:
+        def key(key: str) -> None:
+            if key == STOP and self._stoppable:
+                stop()
+            elif key == LOG:
+                self._log = not self._log
+                self._touch()
+
+        async with self._keyboard.hear(key):
+            self._listening = self._keyboard.usable
+            self._touch()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._listening = False
+                self._touch()
+
+    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
+        try:
+            return await ask(self._keyboard, stoppable, self._show_question)
+        finally:
+            self._question = None
+            self._touch()
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
-        self._hide()
+        self._flow = None
+        self._draw()
         out, width = self._console.file, self._console.width
         return await choose(workers, changed, out=out, stdin=self._stdin, width=width)
+
+    # -------- drawing
 
     async def run(self) -> None:
         """Redraw when something changed, and every second for the clocks, until cancelled."""
         while True:
-            if self._live is None:
+            if not self._region.shown:
                 await self._dirty.wait()
             with trio.move_on_after(TICK_TIME):
                 await self._dirty.wait()
             self._dirty = trio.Event()
-            if self._live is not None:
-                self._live.refresh()
+            self._draw()
             await trio.sleep(REFRESH_LEAST)
 
     def close(self) -> None:
-        """Give the terminal back as it was; where the training stood stays there to be read."""
-        self._hide()
-        self._rest()
+        """Give the terminal back as it was; where the job stood stays there to be read."""
+        if not self._over:
+            self._leave()
 
-    def _rest(self) -> None:
-        """No model is trained now; the last one's result stays there to be read."""
-        model, self._training.current = self._training.current, None
-        if model is not None and model.epoch:
-            self.step(f"{model.title}: {model.result}")
+    def _leave(self) -> None:
+        """The end of watching, but not a good end of the job: say how far each step has come."""
+        items, current = self._tally.items, self._tally.current
+        self._end()
+        for item in items:
+            for line in item_lines([item]):
+                self._say("✓ " if item is not current else "… ", "green" if item is not current else "", line)
+
+    def _end(self) -> None:
+        self._over = True
+        self._draw()
+
+    def _draw(self) -> None:
+        rows, lines = self._rows(), self._unsaid
+        if lines:
+            self._unsaid = []
+            self._region.say(Text("\n".join(lines), "dim"), rows)
+        else:
+            self._region.draw(rows)
+
+    def _touch(self) -> None:
+        self._dirty.set()
+
+    def _show_question(self, question: Question) -> None:
+        self._question = question
+        self._touch()
 
     def _moved(self, verb: str, done: int, total: int) -> None:
         now = trio.current_time()
@@ -121,74 +185,44 @@ class LiveView:
         if done >= total and flow.told < 100:
             flow.told = 100
             self.step(f"{verb}ed {moved_text(flow, now)}")
-        self._show()
+        self._touch()
 
-    def _print(self, mark: str, style: str, text: str) -> None:
-        # Text, not markup: what others say can neither colour nor link anything. Long lines are the terminal's to
-        # wrap, so that a folder can be copied whole.
-        self._console.print(Text.assemble((mark, style), clean_lines(text)), soft_wrap=True)
+    def _say(self, mark: str, style: str, text: str) -> None:
+        if self._unsaid:
+            self._draw()
+        # Text, not markup: what others say can neither colour nor link anything
+        self._region.say(Text.assemble((mark, style), clean_lines(text)), self._rows())
 
-    def _show(self) -> None:
-        if self._live is None:
-            self._live = Live(
-                get_renderable=self._region,
-                console=self._console,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,  # standard error may well be a file, and must stay one
-                redirect_stderr=False,
-            )
-            self._live.start()
-        self._dirty.set()
+    @property
+    def _stoppable(self) -> bool:
+        """A model trains, which can end early and be kept."""
+        current = self._tally.current
+        return isinstance(current, Model) and current.over is None and not self._tally.ended
 
-    def _hide(self) -> None:
-        live, self._live = self._live, None
-        self._flow = None
-        if live is not None:
-            live.stop()
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        """The last line: which keys there are, and that Ctrl-C is safe."""
+        if not self._tally.items or self._tally.ended:
+            return ()
+        stop = (f"{STOP} stop early and keep the model", f"{STOP} stop early") if self._stoppable else ("", "")
+        log = "" if self._verbose else f"{LOG} {'hide' if self._log else 'show'} log"
+        keys = zip(stop, (log, log), strict=True) if self._listening else [(), ()]
+        safe = ("Ctrl-C is safe: it asks first", "Ctrl-C is safe") if self._asks else ("", "")
+        return tuple("  ".join(filter(None, (*words, end))) for words, end in zip(keys, safe, strict=True))
 
-    def _region(self) -> RenderableType:
+    def _rows(self) -> list[RenderableType]:
+        if self._over:
+            return []
+        moving = self._flow is not None and self._flow[1].done < self._flow[1].total
         now = trio.current_time()
-        parts: list[RenderableType] = []
-        if (model := self._training.current) is not None:
-            parts += [_title(model, now), _standing(model)]
-        if self._flow is not None and self._flow[1].done < self._flow[1].total:
-            parts.append(_flow(*self._flow, now))
-        return Constrain(Group(*parts), WIDTH_MAX)
-
-
-def _row(*cells: RenderableType, spread: int) -> Table:
-    """One line; the column numbered `spread` takes the room that is left."""
-    row = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    for column in range(len(cells)):
-        row.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if column == spread else None)
-    row.add_row(*cells)
-    return row
-
-
-def _bar(done: float, total: float) -> ProgressBar:
-    return ProgressBar(total=max(total, 1), completed=done, width=None)
-
-
-def _flow(verb: str, flow: Flow, now: float) -> Table:
-    part = Text(f"{percent(flow.done, flow.total):3} %")
-    return _row(Text(verb), _bar(flow.done, flow.total), part, Text(flow_text(flow, now)), spread=1)
-
-
-def _title(model: Model, now: float) -> Table:
-    parts = []
-    if model.best is not None:
-        parts.append(f"best val {loss(model.best)} (epoch {model.best_epoch})")
-    if model.begun is not None:
-        parts.append(duration(now - model.begun))
-    if (left := model.left(now)) is not None:
-        parts.append(f"≤ {duration(left)} left")
-    return _row(Text(model.title, style="bold"), Text("  ".join(parts), style="dim"), spread=0)
-
-
-def _standing(model: Model) -> Table:
-    if not model.epoch:
-        return _row(Text("  sleap-nn is starting", style="dim"), spread=0)
-    if not model.epochs:  # a bar without an end would say nothing
-        return _row(Text(f"  {model.standing}"), spread=0)
-    return _row(Text(" "), _bar(model.ended, model.epochs), Text(model.standing), spread=1)
+        shown = Shown(
+            self._tally,
+            now,
+            head=self._head if self._tally.items else "",
+            flow=self._flow if moving else None,
+            keys=self._keys,
+            question=() if self._question is None else tuple(self._question.lines(now)),
+            log=self._log,
+            curves=self._console.encoding.startswith("utf"),
+        )
+        return board(shown, self._region.width, self._region.height)

@@ -1,22 +1,38 @@
 """The view for files, pipes and batch systems: whole lines, few of them, nothing that moves."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 import trio
 from attrs import define, field
 
-from protocol.ids import PeerId
-from protocol.jobs import LogLines, Progress
-from rtc.view.base import Changed, Losses, News, Workers
+from protocol.faults import Fault
+from protocol.ids import JobId, PeerId
+from protocol.jobs import (
+    FramesDone,
+    JobNews,
+    JobStarted,
+    LogLines,
+    ModelStarted,
+    ModelTrained,
+    PredictionStarted,
+    Progress,
+)
+from rtc.view.ask import Question, ask
+from rtc.view.base import Changed, Ending, Interrupt, Workers
 from rtc.view.choose import choose, no_terminal
+from rtc.view.closing import WHAT_THERE_IS, closing_lines
+from rtc.view.flow import Flow, flow_text, moved_text
+from rtc.view.keys import Keyboard
 from rtc.view.lines import Lines
-from rtc.view.tally import Flow, Training
-from rtc.view.text import clean, count, duration, percent, size, size_of, speed
-from rtc.view.text import losses as losses_text
+from rtc.view.tally import Prediction, Tally
+from rtc.view.text import clean, count, duration, percent
 
 STEP = 10
-"""Percents of a transfer from one line to the next."""
+"""Percents of a transfer or a prediction from one line to the next."""
+WAIT = 30.0
+"""Seconds of the worker's from one line to the next, when nobody knows how many frames there are."""
 
 
 @define
@@ -28,10 +44,12 @@ class PlainView:
     _stdin: int | None = None
     """Where a person may answer, for a terminal that cannot draw; None when there is nobody to ask."""
     _flows: dict[str, Flow] = field(factory=dict, init=False)
-    _training: Training = field(factory=Training, init=False)
+    _tally: Tally = field(factory=Tally, init=False)
     _lines: Lines = field(init=False)
-    _epoch: tuple[int, int] = field(default=(0, 0), init=False)
+    _epoch: tuple[int, int] = field(default=(-1, -1), init=False)
     """Model and epoch last told."""
+    _frames: tuple[int, int, int] = field(default=(-1, 0, 0), init=False)
+    """Prediction, lap and part of it last told."""
 
     def __attrs_post_init__(self) -> None:
         self._lines = Lines(self._out)
@@ -48,32 +66,56 @@ class PlainView:
     def download(self, done: int, total: int) -> None:
         self._moved("Download", done, total)
 
-    def started(self, models: tuple[str, ...]) -> None:
-        self._training.begin(models)
-        if models:
-            self._lines.say(f"Training {count(len(models), 'model')}: {', '.join(models)}")
+    def accepted(self, job: JobId, worker: PeerId) -> None:
+        """Nothing to add to the steps."""
 
-    def news(self, news: News) -> None:
-        if isinstance(news, LogLines):
-            for line in news.lines if self._verbose else ():
-                self._lines.say(f"| {clean(line)}")
-            return
-        model = self._training.hear(news, trio.current_time())
-        if not isinstance(news, Progress):
-            most = f", at most {model.epochs} epochs" if model.epochs else ""
-            self._lines.say(f"{model.title}: started{most}")
-        elif news.batch is None and (model.number, model.epoch) > self._epoch:
-            self._epoch = (model.number, model.epoch)
-            self._lines.say(f"{model.title}: {model.standing}")
+    def news(self, news: JobNews, at: float) -> None:
+        before = [item.title for item in self._tally.items]
+        self._tally.hear(news, at, trio.current_time())
+        match news:
+            case JobStarted() if before != [item.title for item in self._tally.items]:
+                self._lines.say(_sequence(news))
+            case ModelStarted():
+                most = f", at most {count(news.epochs, 'epoch')}" if news.epochs else ""
+                self._lines.say(f"{self._tally.model(news.model).title}: started{most}")
+            case Progress(batch=None) if (news.model, news.epoch) > self._epoch:
+                self._epoch = news.model, news.epoch
+                model = self._tally.model(news.model)
+                self._lines.say(f"{model.title}: {model.standing}")
+            case ModelTrained():
+                model = self._tally.model(news.model)
+                self._lines.say(f"{model.title}: trained, {model.result}; sleap-nn evaluates it")
+            case PredictionStarted():
+                self._lines.say(f"{self._tally.prediction(news.prediction).title}: started")
+            case FramesDone():
+                self._predicted(news, self._tally.now(trio.current_time()))
+            case LogLines() if self._verbose:
+                for line in news.lines:
+                    self._lines.say(f"| {clean(line)}")
 
-    def finished(
-        self, text: str, folder: Path | None, models: tuple[str, ...] = (), losses: tuple[Losses, ...] = ()
-    ) -> None:
-        self._lines.say(text)
-        for line in summary(self._training, models, losses):
-            self._lines.say(f"  {line}")
+    def finished(self, ending: Ending) -> None:
+        for line in closing_lines(ending, self._tally):
+            self._lines.say(line)
+
+    def failed(self, fault: Fault, folder: Path | None) -> None:
         if folder is not None:
-            self._lines.say(f"Results are in {folder}")
+            self._lines.say(f"{WHAT_THERE_IS} {folder}")
+
+    async def listen(self, stop: Callable[[], None]) -> None:
+        await trio.sleep_forever()
+
+    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
+        if self._stdin is None:
+            await trio.lowlevel.checkpoint()
+            return Interrupt.DETACH
+        asked: list[Question] = []
+
+        def show(question: Question) -> None:  # once: a countdown would need a line each second
+            if not asked:
+                self._lines.say("\n".join(question.lines(trio.current_time())))
+            asked.append(question)
+
+        return await ask(Keyboard(self._stdin), stoppable, show)
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
         if self._stdin is None:
@@ -94,27 +136,28 @@ class PlainView:
         flow.told = part - part % STEP
         self._lines.say(f"{verb}: {moved_text(flow, now) if part == 100 else f'{part} %  {flow_text(flow, now)}'}")
 
-
-def flow_text(flow: Flow, now: float) -> str:
-    """`412/1980 MB  4.1 MB/s  6:22 left`, or that it waits."""
-    parts = [size_of(flow.done, flow.total)]
-    rate = flow.rate(now)
-    if flow.stalled(now):
-        parts.append(f"nothing for {duration(now - flow.heard)}")
-    elif rate:
-        parts += [speed(rate), f"{duration((flow.total - flow.done) / rate)} left"]
-    return "  ".join(parts)
-
-
-def moved_text(flow: Flow, now: float) -> str:
-    """`1980 MB in 6:22 (5.2 MB/s)`"""
-    rate = flow.average(now)
-    return f"{size(flow.total)} in {duration(now - flow.begun)}" + (f" ({speed(rate)})" if rate else "")
+    def _predicted(self, news: FramesDone, at: float) -> None:
+        prediction = self._tally.prediction(news.prediction)
+        lap = news.prediction, news.lap
+        told = self._frames[2] if self._frames[:2] == lap else 0
+        part = percent(news.done, news.total) // STEP if news.total else _waited(prediction, at)
+        if part > told:
+            self._frames = (*lap, part)
+            shown = f"{part * STEP} %  " if news.total else ""
+            left = prediction.left(at)
+            rest = f"  {duration(left)} left" if left else ""
+            self._lines.say(f"{prediction.title}: {shown}{prediction.standing}{rest}")
 
 
-def summary(training: Training, models: tuple[str, ...], losses: tuple[Losses, ...]) -> list[str]:
-    """One line per model with its final losses: those given, else those heard."""
-    if models and losses:
-        pairs = zip(models, losses, strict=False)
-        return [f"{clean(name)}: {losses_text(each.train, each.val)}" for name, each in pairs]
-    return [f"{model.title}: {model.result}" for model in training.models if model.epoch]
+def _waited(prediction: Prediction, at: float) -> int:
+    """Which of the moments to say something this is."""
+    return int((at - (at if prediction.begun is None else prediction.begun)) // WAIT)
+
+
+def _sequence(news: JobStarted) -> str:
+    """`Training 2 models: centroid, instance; then predicting on 1 file: video.mp4`"""
+    models = f"Training {count(len(news.models), 'model')}: {', '.join(map(clean, news.models))}"
+    files = f"redicting on {count(len(news.predictions), 'file')}: {', '.join(map(clean, news.predictions))}"
+    if not news.predictions:
+        return models
+    return f"{models}; then p{files}" if news.models else f"P{files}"

@@ -1,63 +1,36 @@
-"""What a view remembers in order to show it: how a transfer flows, and how a training goes."""
+"""What a view remembers of a job in order to show it: its models and predictions, and how each of them goes.
+
+Times are the worker's: a client that comes days later shows what is true there, not how fast it was told.
+"""
 
 from collections import deque
 
 from attrs import define, field
 
-from protocol.jobs import ModelStarted, Progress
-from rtc.view.text import clean, count, epoch, loss, losses
+from protocol.jobs import (
+    FramesDone,
+    GpuUse,
+    JobNews,
+    JobStarted,
+    LogLines,
+    ModelStarted,
+    ModelTrained,
+    PredictionStarted,
+    Progress,
+)
+from rtc.view.text import clean, count, duration, epoch, loss, losses, pace, rate
 
-PACE_TIME = 5.0
-"""Seconds over which a speed is taken; shorter ones jump about, longer ones lag."""
-PACE_LEAST = 0.5
-"""Seconds of evidence before a speed is told."""
-STALL_TIME = 5.0
-"""Seconds without a new byte after which a transfer is said to wait."""
-_SAMPLE_TIME = 0.1
-
-
-@define
-class Flow:
-    """One file on its way. Times are seconds of any steady clock."""
-
-    begun: float
-    offset: int
-    """Bytes that were there already when we began (a resumed transfer)."""
-    total: int
-    told: int = field(default=0, init=False)
-    """Percents last told in words."""
-    done: int = field(init=False)
-    heard: float = field(init=False)
-    """When the last new byte came."""
-    _samples: deque[tuple[float, int]] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.done = self.offset
-        self.heard = self.begun
-        self._samples = deque([(self.begun, self.offset)])
-
-    def moved(self, now: float, done: int) -> None:
-        """So many bytes are over."""
-        if done != self.done:
-            self.heard = now
-        self.done = done
-        if now - self._samples[-1][0] >= _SAMPLE_TIME:
-            self._samples.append((now, done))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= PACE_TIME:
-            self._samples.popleft()
-
-    def rate(self, now: float) -> float | None:
-        """Bytes per second of late, or None while it is too early to tell."""
-        since, before = self._samples[0]
-        return (self.done - before) / (now - since) if now - since >= PACE_LEAST else None
-
-    def stalled(self, now: float) -> bool:
-        """Nothing has come for a while."""
-        return now - self.heard >= STALL_TIME
-
-    def average(self, now: float) -> float | None:
-        """Bytes per second from beginning to end."""
-        return (self.done - self.offset) / (now - self.begun) if now > self.begun else None
+PACE_EPOCHS = 20
+"""Epochs over which the speed is taken: later ones may be slower, when another program wants the GPU too."""
+CURVE_MAX = 20_000
+"""Epochs remembered of one model; a worker that counts beyond is not believed."""
+LOG_KEPT = 200
+"""Log lines remembered, to be looked at when somebody asks."""
+GPU_FRESH = 60.0
+"""Seconds after which what was said of the GPU is no longer shown as how it is."""
+NUMBER_MAX = 1e100
+"""Beyond it no number of the worker's is one that anybody could draw."""
+LAPS = ("predicting", "tracking")
 
 
 @define
@@ -70,9 +43,8 @@ class Model:
     of: int
     begun: float | None = None
     """When its training started."""
-    first: float | None = None
-    """When it was first heard of an epoch; loading sleap-nn before takes long and says nothing about epochs."""
-    heard: float | None = None
+    over: float | None = None
+    """When its last epoch had ended."""
     epochs: int | None = None
     epoch: int = 0
     """The epoch it is in, counted from 1; 0 before the first."""
@@ -83,6 +55,11 @@ class Model:
     best: float | None = None
     """The lowest validation loss, and the epoch that had it."""
     best_epoch: int = 0
+    trains: dict[int, float] = field(factory=dict)
+    """Training loss of each epoch where it is known; epochs counted from 1."""
+    vals: dict[int, float] = field(factory=dict)
+    _paces: deque[tuple[float, int]] = field(factory=lambda: deque(maxlen=PACE_EPOCHS + 1), init=False)
+    """When so many epochs had ended."""
 
     @property
     def title(self) -> str:
@@ -96,56 +73,218 @@ class Model:
 
     @property
     def result(self) -> str:
-        """`12 epochs  train 0.001234  val 0.002345`, and the best epoch if another was better than the last."""
+        """`12 epochs in 0:51  train 0.001234  val 0.002345`, and the best epoch if another was better than the last."""
+        took = "" if self.begun is None or self.over is None else f" in {duration(self.over - self.begun)}"
         best = "" if self.best in (None, self.val) else f"  best val {loss(self.best)} (epoch {self.best_epoch})"
-        return f"{count(self.ended, 'epoch')}  {losses(self.train, self.val)}{best}"
+        return f"{count(self.ended, 'epoch')}{took}  {losses(self.train, self.val)}{best}"
 
-    def hear(self, progress: Progress, now: float) -> None:
-        """Take in one message; a loss it does not know is no news."""
-        if self.begun is None:
-            self.begun = now
-        if self.first is None:
-            self.first = now
-        self.heard = now
-        self.epoch = progress.epoch + 1
-        self.ended = self.epoch if progress.batch is None else progress.epoch
-        self.train = progress.train_loss if progress.train_loss is not None else self.train
-        if progress.batch is None or progress.val_loss is not None:
-            self.val = progress.val_loss
-        if progress.batch is None and self.val is not None and (self.best is None or self.val < self.best):
-            self.best, self.best_epoch = self.val, self.epoch
+    @property
+    def brief(self) -> str:
+        """`12 epochs  best val 0.002345`: the best is what sleap-nn keeps."""
+        return f"{count(self.ended, 'epoch')}  best val {loss(self.best)}"
+
+    @property
+    def heard(self) -> bool:
+        """There is something to tell of it."""
+        return self.epoch > 0
+
+    def hear(self, progress: Progress, at: float) -> None:
+        """Take in one message; a loss it does not know is no news, and an epoch that is over is only remembered."""
+        whole, number = progress.batch is None, progress.epoch + 1
+        if whole:
+            self._remember(progress)
+        if number < self.epoch or (number == self.ended and not whole):
+            return
+        self.begun = at if self.begun is None else self.begun
+        self.epoch, self.ended = number, number if whole else progress.epoch
+        if not self._paces or (whole and number > self._paces[-1][1]):
+            self._paces.append((at, self.ended))
+        self.train = _finite(progress.train_loss) if _finite(progress.train_loss) is not None else self.train
+        if whole or progress.val_loss is not None:
+            self.val = _finite(progress.val_loss)
+
+    def _remember(self, progress: Progress) -> None:
+        number = progress.epoch + 1
+        if number > CURVE_MAX:
+            return
+        if (train := _finite(progress.train_loss)) is not None and progress.epoch:
+            self.trains[progress.epoch] = train  # sleap-nn tells it an epoch late
+        if (val := _finite(progress.val_loss)) is not None:
+            self.vals[number] = val
+            if self.best is None or val < self.best:
+                self.best, self.best_epoch = val, number
+
+    @property
+    def seconds(self) -> float | None:
+        """What one epoch takes of late."""
+        if len(self._paces) < 2:
+            return None
+        (since, before), (until, now) = self._paces[0], self._paces[-1]
+        return max(0.0, until - since) / (now - before)
+
+    @property
+    def speed(self) -> str:
+        """`4.2 s/epoch` or `12 epochs/s`; nothing while it is too early to tell."""
+        return "" if self.seconds is None else pace(self.seconds)
 
     def left(self, now: float) -> float | None:
         """Seconds that the remaining epochs would take; training may stop earlier."""
-        if not self.epochs or self.first is None or not self.ended:
+        if not self.epochs or self.seconds is None or self.over is not None:
             return None
-        return max(0.0, (self.epochs - self.ended) * (now - self.first) / self.ended)
+        return max(0.0, (self.epochs - self.ended) * self.seconds - max(0.0, now - self._paces[-1][0]))
 
 
 @define
-class Training:
-    """The models of one job, in order."""
+class Prediction:
+    """How far the prediction on one file is."""
+
+    name: str
+    number: int
+    of: int
+    begun: float | None = None
+    told: float | None = None
+    """When it was last heard of."""
+    tracking: bool = False
+    done: int = 0
+    total: int | None = None
+    frames: float | None = None
+    """Frames per second."""
+    rest: float | None = None
+    """Seconds this lap would still take when it was last heard of."""
+    lap: int = 0
+
+    @property
+    def title(self) -> str:
+        """`prediction 1/1 video.mp4`"""
+        return f"prediction {self.number}/{self.of} {self.name}"
+
+    @property
+    def standing(self) -> str:
+        """`tracking  412/1100 frames  53.1 frames/s`"""
+        whole = "" if self.total is None else f"/{self.total}"
+        parts = [self.lap_name, f"{self.done}{whole} frames", "" if self.frames is None else rate(self.frames)]
+        return "  ".join(part for part in parts if part)
+
+    @property
+    def lap_name(self) -> str:
+        """`predicting` or `tracking`, where there is a difference."""
+        return LAPS[min(self.lap, 1)] if self.tracking or self.lap else ""
+
+    @property
+    def result(self) -> str:
+        """`1100 frames in 0:21`"""
+        took = "" if self.begun is None or self.told is None else f" in {duration(self.told - self.begun)}"
+        return f"{count(self.done, 'frame')}{took}"
+
+    @property
+    def brief(self) -> str:
+        """The same, since it is short."""
+        return self.result
+
+    @property
+    def heard(self) -> bool:
+        """There is something to tell of it."""
+        return self.told is not None
+
+    def hear(self, news: FramesDone, at: float) -> None:
+        """Take in one message. The count may fall: a second lap begins, or sleap-nn began anew."""
+        self.begun = at if self.begun is None else self.begun
+        self.told = at
+        self.done, self.total, self.lap = news.done, news.total, news.lap
+        self.frames, self.rest = _finite(news.rate), _finite(news.left)
+
+    def left(self, now: float) -> float | None:
+        """Seconds that this lap would still take."""
+        rest = self.rest
+        if rest is None and self.frames and self.total is not None:
+            rest = (self.total - self.done) / self.frames
+        return None if rest is None or self.told is None else max(0.0, rest - max(0.0, now - self.told))
+
+
+Item = Model | Prediction
+"""One step of a job's sequence."""
+
+
+@define
+class Tally:
+    """One job: its sequence, where it is in it, and what its GPU and its log say."""
 
     models: list[Model] = field(factory=list)
-    current: Model | None = None
+    predictions: list[Prediction] = field(factory=list)
+    current: Item | None = None
+    ended: bool = False
+    """The job is over, well or not: nothing of it moves any more."""
+    gpu: GpuUse | None = None
+    log: deque[str] = field(factory=lambda: deque(maxlen=LOG_KEPT))
+    _at: float = field(default=0.0, init=False)
+    _local: float | None = field(default=None, init=False)
+    """When `_at` was heard, by our own clock."""
+    _gpu_at: float = field(default=0.0, init=False)
 
-    def begin(self, names: tuple[str, ...]) -> None:
-        """These will be trained."""
-        self.models = [Model(clean(name), number, len(names)) for number, name in enumerate(names, 1)]
-        self.current = None
+    @property
+    def items(self) -> list[Item]:
+        """The whole sequence, in order."""
+        return [*self.models, *self.predictions]
 
-    def hear(self, news: ModelStarted | Progress, now: float) -> Model:
-        """Take in one message; the model it is about becomes the current one."""
-        model = self._model(news.model)
-        if isinstance(news, Progress):
-            model.hear(news, now)
-        else:
-            model.begun, model.epochs = now, news.epochs
-        self.current = model
-        return model
+    def now(self, local: float) -> float:
+        """The worker's clock, as far as can be told from here."""
+        return self._at if self._local is None else self._at + max(0.0, local - self._local)
 
-    def _model(self, index: int) -> Model:
-        # a worker that counts wrongly, or a view that came late, is no reason to show nothing
+    def gpu_use(self, local: float) -> GpuUse | None:
+        """What the GPU does, unless that was said too long ago."""
+        return self.gpu if self.now(local) - self._gpu_at <= GPU_FRESH else None
+
+    def hear(self, news: JobNews, at: float, local: float) -> None:
+        """Take in what happened at `at` (the worker's clock) and is heard at `local` (ours)."""
+        self._at, self._local = at if abs(at) <= NUMBER_MAX else self._at, local
+        at = self._at
+        match news:
+            case JobStarted():
+                self._begin(news)
+            case ModelStarted():
+                self.current = model = self.model(news.model)
+                model.begun, model.epochs = at, news.epochs
+            case Progress():
+                self.current = model = self.model(news.model)
+                model.hear(news, at)
+            case ModelTrained():
+                self.model(news.model).over = at
+            case PredictionStarted():
+                self.current = prediction = self.prediction(news.prediction)
+                prediction.begun, prediction.tracking = at, news.tracking
+            case FramesDone():
+                self.current = prediction = self.prediction(news.prediction)
+                prediction.hear(news, at)
+            case GpuUse():
+                self.gpu, self._gpu_at = news, at
+            case LogLines():
+                self.log.extend(clean(line) for line in news.lines)
+
+    def _begin(self, news: JobStarted) -> None:
+        """These are the steps. Told once more to a client that comes back, it changes nothing of what is known."""
+        models, predictions = [clean(name) for name in news.models], [clean(name) for name in news.predictions]
+        if [each.name for each in self.models] != models:
+            self.models = [Model(name, number, len(models)) for number, name in enumerate(models, 1)]
+            self.current = None
+        if [each.name for each in self.predictions] != predictions:
+            self.predictions = [
+                Prediction(name, number, len(predictions)) for number, name in enumerate(predictions, 1)
+            ]
+            self.current = None
+
+    def model(self, index: int) -> Model:
+        """The model with this index; a worker that counts wrongly is no reason to show nothing."""
         for number in range(len(self.models) + 1, index + 2):
             self.models.append(Model(f"{number}", number, number))
         return self.models[index]
+
+    def prediction(self, index: int) -> Prediction:
+        """The prediction with this index, likewise."""
+        for number in range(len(self.predictions) + 1, index + 2):
+            self.predictions.append(Prediction(f"{number}", number, number))
+        return self.predictions[index]
+
+
+def _finite(value: float | None) -> float | None:
+    # never true of nan
+    return value if value is not None and abs(value) <= NUMBER_MAX else None

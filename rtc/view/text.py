@@ -85,3 +85,22 @@ def losses(train: float | None, val: float | None) -> str:
 def epoch(number: int, most: int | None) -> str:
     """`epoch 12/100`; the number is counted from 1, and the most may be unknown."""
     return f"epoch {number}" if most is None else f"epoch {number}/{most}"
+
+
+def pace(seconds: float) -> str:
+    """What an epoch takes, as `4.2 s/epoch`, `12 epochs/s` or `3:20 per epoch`."""
+    if seconds >= 100:
+        return f"{duration(seconds)} per epoch"
+    if seconds >= 0.5:
+        return f"{seconds:.1f} s/epoch"
+    return f"{1 / seconds:.0f} epochs/s" if seconds > 0 else ""
+
+
+def rate(frames: float) -> str:
+    """`53.1 frames/s`"""
+    return f"{frames:.1f} frames/s"
+
+
+def gigabytes(used_mb: int, total_mb: int) -> str:
+    """GPU memory in GB as NVIDIA counts it (2**30 bytes): `12.3/79.6 GB`."""
+    return f"{used_mb / 1024:.1f}/{total_mb / 1024:.1f} GB"

@@ -1,0 +1,64 @@
+"""Which of sleap-nn's many measures a biologist is shown, and in which words."""
+
+import math
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from rtc.report.history import Metrics
+
+
+@frozen
+class Measure:
+    """One number of a metrics file."""
+
+    section: str
+    key: str
+    label: str
+    meaning: str
+    percent: bool = False
+
+
+MEASURES = (
+    Measure("distance_metrics", "avg", "Mean distance, px", "how far a point is from where you put it"),
+    Measure("distance_metrics", "p50", "Median distance, px", "half of the points are nearer than this"),
+    Measure(
+        "distance_metrics", "p95", "95th percentile, px", "all but the worst 5 % of the points are nearer than this"
+    ),
+    Measure("mOKS", "mOKS", "mOKS", "likeness of whole animals, from 0 to 1 (best)"),
+    Measure("voc_metrics", "oks_voc.mAP", "mAP (OKS)", "found animals that are right, from 0 to 1 (best)"),
+    Measure("pck_metrics", "PCK@5", "PCK within 5 px", "points at most 5 pixels off", percent=True),
+    Measure(
+        "detection_metrics", "precision", "Precision", "of the animals it found, those that are there", percent=True
+    ),
+    Measure("detection_metrics", "recall", "Recall", "of the animals that are there, those it found", percent=True),
+    Measure(
+        "visibility_metrics",
+        "precision",
+        "Visible: precision",
+        "of the points it shows, those that are there",
+        percent=True,
+    ),
+    Measure(
+        "visibility_metrics", "recall", "Visible: recall", "of the points that are there, those it shows", percent=True
+    ),
+)
+
+
+def measured(metrics: Mapping[str, Metrics]) -> list[tuple[Measure, dict[str, float]]]:
+    """Each measure that is known, with its number by split."""
+    rows = ((measure, _values(measure, metrics)) for measure in MEASURES)
+    return [(measure, values) for measure, values in rows if values]
+
+
+def _values(measure: Measure, metrics: Mapping[str, Metrics]) -> dict[str, float]:
+    found = {split: _value(measure, told) for split, told in metrics.items()}
+    return {split: value for split, value in found.items() if value is not None}
+
+
+def _value(measure: Measure, metrics: Metrics) -> float | None:
+    section = metrics.get(measure.section)
+    value = section.get(measure.key) if isinstance(section, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12 or math.isnan(value):
+        return None
+    return float(value)

@@ -1,0 +1,145 @@
+"""The page `training.html`: one file that opens everywhere, without a network, a script, or us."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from rtc.report.chart import chart
+from rtc.report.history import SPLITS, History
+from rtc.report.measures import Measure, measured
+from rtc.view.text import clean, count, loss
+
+NAME_MAX = 200
+"""Characters shown of a name."""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""What the page may load: nothing. Names in it are others' words."""
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1d2329; --soft: #5c6770; --line: #dfe4e8; --card: #f6f8f9;
+  --train: #1f77b4; --val: #d9480f; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14181c; --ink: #e4e8eb; --soft: #98a4ae; --line: #2d353c;
+  --card: #1b2127; --train: #6cb6ff; --val: #ff9a5c; } }
+body { margin: 0 auto; max-width: 860px; padding: 32px 20px 48px; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 40px 0 8px; overflow-wrap: anywhere; }
+p { margin: 8px 0; } .soft { color: var(--soft); }
+.sheet { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; margin: 12px 0; font-size: .92rem; }
+th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--soft); font-weight: 500; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.name { overflow-wrap: anywhere; }
+figure { margin: 12px 0; padding: 12px 12px 8px; background: var(--card); border-radius: 10px; }
+svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; fill: var(--soft); }
+svg .grid { stroke: var(--line); } svg .tick { stroke: var(--soft); }
+svg polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
+svg polyline.train { stroke: var(--train); stroke-dasharray: 6 3; } svg polyline.val { stroke: var(--val); }
+svg .dot.train { fill: var(--train); } svg .dot.val { fill: var(--val); }
+svg .best { stroke: var(--val); stroke-dasharray: 2 4; opacity: .7; }
+svg .note { fill: var(--val); font-weight: 600; }
+figcaption { font-size: .88rem; color: var(--soft); padding: 4px 4px 0 52px; }
+.key { display: inline-block; width: 26px; vertical-align: middle; margin: 0 6px 0 0; }
+.key.train { border-top: 2px dashed var(--train); } .key.val { border-top: 2px solid var(--val); }
+.key + span { margin-right: 20px; }
+footer { margin-top: 48px; font-size: .85rem; color: var(--soft); }
+"""
+MEANING = (
+    "The loss says how far the model is from your labels: lower is better. <b>Training loss</b> is on the frames it "
+    "learns from, <b>validation loss</b> on frames kept aside, so the second tells how it will do on new video. Where "
+    "validation rises while training still falls, the model has begun to learn its frames by heart; the model you got "
+    "is the one of the best epoch, before that."
+)
+
+
+def page(title: str, histories: Sequence[History]) -> str:
+    """The whole page."""
+    shown = _text(title)
+    trained = count(len(histories), "model")
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{shown}: training</title><style>{STYLE}</style></head><body>",
+        f'<h1>{shown}</h1><p class="soft">How the training of {trained} went.</p>',
+        _overview(histories),
+        f"<p>{MEANING}</p>",
+        *(_model(history) for history in histories),
+        "<footer>Written by sleap-rtc from sleap-nn's training_log.csv and metrics beside the models.</footer>",
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _overview(histories: Sequence[History]) -> str:
+    head = ("Model", "Epochs", "Best validation loss", "Last validation loss", "Last training loss", "Learning rate")
+    rows = [
+        (
+            history.name,
+            str(history.epochs),
+            _best(history),
+            _last(history.vals),
+            _last(history.trains),
+            _rate(history.rate),
+        )
+        for history in histories
+    ]
+    return _table(head, rows, numbers=range(1, 6))
+
+
+def _best(history: History) -> str:
+    return "–" if history.best is None else f"{loss(history.vals[history.best])} (epoch {history.best})"
+
+
+def _last(line: Mapping[int, float]) -> str:
+    return loss(line[max(line)]) if line else "–"
+
+
+def _rate(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.2g}"
+
+
+def _model(history: History) -> str:
+    parts = [f"<h2>{_text(history.name)}</h2>"]
+    if picture := chart(history):
+        parts.append(f"<figure>{picture}<figcaption>{_key(history)}</figcaption></figure>")
+    else:
+        parts.append('<p class="soft">Its log holds no losses, so there is nothing to draw.</p>')
+    if rows := measured(history.metrics):
+        parts.append("<p>What the finished model does on labelled frames, as sleap-nn measured it:</p>")
+        parts.append(_measures(rows))
+    return "\n".join(parts)
+
+
+def _key(history: History) -> str:
+    keys = (("train", "training", history.trains), ("val", "validation", history.vals))
+    return "".join(f'<i class="key {name}"></i><span>{word}</span>' for name, word, line in keys if line)
+
+
+def _measures(rows: Sequence[tuple[Measure, dict[str, float]]]) -> str:
+    head = ("", "Training frames", "Validation frames", "")
+    told = [
+        (measure.label, *(_value(measure, values.get(split)) for split in SPLITS), measure.meaning)
+        for measure, values in rows
+    ]
+    return _table(head, told, numbers=(1, 2))
+
+
+def _value(measure: Measure, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if measure.percent else f"{value:.3g}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int]) -> str:
+    kinds = {0: ' class="name"'} | dict.fromkeys(numbers, ' class="number"')
+    top = "".join(f"<th{kinds.get(column, '')}>{_text(cell)}</th>" for column, cell in enumerate(head))
+    body = (
+        "".join(f"<td{kinds.get(column, '')}>{_text(cell)}</td>" for column, cell in enumerate(row)) for row in rows
+    )
+    lines = "\n".join(f"<tr>{line}</tr>" for line in body)
+    return f'<div class="sheet"><table><thead><tr>{top}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
+
+
+def _text(text: str) -> str:
+    """Others' words, as words: nothing of them is obeyed by a browser."""
+    return escape(clean(text)[:NAME_MAX])

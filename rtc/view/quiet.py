@@ -1,0 +1,83 @@
+"""The view for somebody who wants to be left alone: warnings, and one line at the end. Questions are still asked."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import trio
+from attrs import define, field
+from rich.console import Console
+
+from protocol.faults import Fault
+from protocol.ids import JobId, PeerId
+from protocol.jobs import JobNews
+from rtc.view.ask import Question, ask
+from rtc.view.base import Changed, Ending, Interrupt, Workers
+from rtc.view.board import question_rows
+from rtc.view.choose import choose, no_terminal
+from rtc.view.closing import WHAT_THERE_IS
+from rtc.view.keys import Keyboard
+from rtc.view.lines import Lines
+from rtc.view.region import Region
+
+
+@define
+class QuietView:
+    """Says next to nothing."""
+
+    _out: TextIO
+    _console: Console | None = None
+    """The terminal behind `out`; None when there is nobody to ask."""
+    _stdin: int = 0
+    _lines: Lines = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._lines = Lines(self._out)
+
+    def step(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        self._lines.say(f"Warning: {text}")
+
+    def upload(self, done: int, total: int) -> None:
+        pass
+
+    def download(self, done: int, total: int) -> None:
+        pass
+
+    def accepted(self, job: JobId, worker: PeerId) -> None:
+        pass
+
+    def news(self, news: JobNews, at: float) -> None:
+        pass
+
+    def finished(self, ending: Ending) -> None:
+        where = "" if ending.folder is None else f" Results are in {ending.folder}"
+        self._lines.say(" ".join(ending.text.split()) + where)
+
+    def failed(self, fault: Fault, folder: Path | None) -> None:
+        if folder is not None:
+            self._lines.say(f"{WHAT_THERE_IS} {folder}")
+
+    async def listen(self, stop: Callable[[], None]) -> None:
+        await trio.sleep_forever()
+
+    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
+        if self._console is None:
+            await trio.lowlevel.checkpoint()
+            return Interrupt.DETACH
+        region = Region(self._console)
+
+        def show(question: Question) -> None:
+            region.draw(question_rows(question.lines(trio.current_time()), region.width))
+
+        try:
+            return await ask(Keyboard(self._stdin), stoppable, show)
+        finally:
+            region.draw(())
+
+    async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
+        if self._console is None:
+            raise no_terminal()
+        return await choose(workers, changed, out=self._out, stdin=self._stdin, width=self._console.width)

@@ -1,0 +1,184 @@
+"""What programs are told: one object a line, as docs/json-events.md promises."""
+
+import json
+import math
+import os
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, PeerId
+from protocol.jobs import (
+    FramesDone,
+    GpuUse,
+    JobNews,
+    JobStarted,
+    LogLines,
+    ModelStarted,
+    ModelTrained,
+    PredictionStarted,
+    Progress,
+)
+from rtc.errors import EXIT_CODES, ExitCode, RtcError
+from rtc.view import ClientView, Ending, Losses, Mode, open_view
+
+JOB = JobId("job-1")
+PAGE = Path(__file__).parents[1] / "docs" / "json-events.md"
+NEWS: tuple[JobNews, ...] = (
+    JobStarted(JOB, ("centroid",), ("video.mp4",)),
+    ModelStarted(JOB, 0, 2),
+    Progress(JOB, 0, 0, 1, 0.5),
+    Progress(JOB, 0, 0, None, 0.5, None, 0.25),
+    Progress(JOB, 0, 1, None, 0.5, 0.3, math.nan),
+    ModelTrained(JOB, 0),
+    PredictionStarted(JOB, 0, tracking=True),
+    FramesDone(JOB, 0, 16, 16, 38.1, 0.0),
+    FramesDone(JOB, 0, 1, None, math.inf, None, 1),
+    GpuUse(JOB, 2816, 81559, 31),
+    LogLines(JOB, ("\x1b[31mred\x1b[0m", "“naïve”")),
+)
+
+
+def strict(line: str) -> dict[str, Any]:
+    """As readers other than Python's read it: no NaN, no Infinity."""
+    found = json.loads(line, parse_constant=pytest.fail)
+    assert isinstance(found, dict)
+    return found
+
+
+class Told:
+    """A JSON view and what it wrote."""
+
+    def __init__(self, view: ClientView, out: StringIO) -> None:
+        self.view, self._out = view, out
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        text = self._out.getvalue()
+        assert text.isascii()
+        return [strict(line) for line in text.splitlines()]
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        return [each for each in self.events if each["event"] == event]
+
+
+@pytest.fixture
+async def told():
+    out = StringIO()
+    async with open_view(terminal=True, mode=Mode.JSON, out=out) as view:
+        yield Told(view, out)
+
+
+def everything(told: Told) -> None:
+    view = told.view
+    view.step("Joined room room-1")
+    view.warn("The other worker was busy")
+    view.upload(1, 2)
+    view.accepted(JOB, PeerId("worker-aa"))
+    for at, news in enumerate(NEWS):
+        view.news(news, 100.0 + at)
+    view.download(2, 2)
+    view.finished(Ending("Trained.", Path("/here"), ("centroid",), (Losses(0.1, math.inf),), (Path("/here/a.slp"),)))
+
+
+async def test_the_page_and_the_code_know_the_same_events_and_fields(told: Told) -> None:
+    everything(told)
+    written = {each["event"]: {name: kind(value) for name, value in each.items()} for each in told.events}
+    promised = dict(sections(PAGE.read_text()))
+    assert written.keys() == promised.keys()
+    for event, fields in written.items():
+        del fields["event"], fields["time"]
+        assert fields.keys() == promised[event].keys(), event
+        for name, found in fields.items():
+            assert found in promised[event][name], (event, name)
+
+
+def sections(page: str) -> list[tuple[str, dict[str, str]]]:
+    """Every event of the page, with its fields and their types."""
+    parts = re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    return [(event, dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", body, re.MULTILINE))) for event, body in parts]
+
+
+def kind(value: object) -> str:
+    """The page's word for the type of a value."""
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", list: "array"}
+    return kinds[type(value)]
+
+
+def test_the_session_on_the_page_is_one_that_could_have_been_written() -> None:
+    page = PAGE.read_text()
+    lines = re.search(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL).group(1).splitlines()
+    promised = dict(sections(page))
+    for event in map(strict, lines):
+        assert event.keys() == promised[event["event"]].keys() | {"event", "time"}, event["event"]
+
+
+async def test_numbers_that_are_none_are_null_and_words_of_others_are_clean(told: Told) -> None:
+    everything(told)
+    assert [(each["epoch"], each["of"], each["train_loss"], each["val_loss"]) for each in told.named("epoch")] == [
+        (1, 2, None, 0.25),
+        (2, 2, 0.3, None),
+    ]
+    assert told.named("frames")[1]["rate"] is None
+    assert told.named("log")[0]["lines"] == ["red", "“naïve”"]
+    assert told.named("ended")[0]["models"] == [{"name": "centroid", "train_loss": 0.1, "val_loss": None}]
+
+
+async def test_what_only_tells_how_far_it_is_comes_once_a_second_and_at_the_end(
+    told: Told, autojump_clock: trio.testing.MockClock
+) -> None:
+    for done in range(101):
+        told.view.upload(done, 100)
+        told.view.news(Progress(JOB, 0, 0, done + 1, 0.5), 0.0)
+        told.view.news(FramesDone(JOB, 0, done, 100), 0.0)
+        told.view.news(FramesDone(JOB, 0, done, 100, lap=1), 0.0)
+        await trio.sleep(0.0301)
+    assert [each["done"] for each in told.named("upload")] == [0, 34, 68, 100]
+    assert [each["batch"] for each in told.named("batch")] == [1, 35, 69]
+    assert [(each["lap"], each["done"]) for each in told.named("frames")][-2:] == [
+        ("predicting", 100),
+        ("tracking", 100),
+    ]
+    assert len(told.named("frames")) == 8
+
+
+async def test_every_epoch_is_told_also_all_at_once(told: Told) -> None:
+    for epoch in range(500):
+        told.view.news(Progress(JOB, 0, epoch, None, 0.5, 0.5, 0.5), 7.0)
+    assert [each["epoch"] for each in told.named("epoch")] == list(range(1, 501))
+    assert {each["at"] for each in told.named("epoch")} == {7.0}
+
+
+async def test_the_start_is_told_once(told: Told) -> None:
+    told.view.news(NEWS[0], 1.0)
+    told.view.news(NEWS[0], 2.0)
+    assert len(told.named("started")) == 1
+
+
+@pytest.mark.parametrize("code", list(FaultCode))
+async def test_any_bad_end_says_its_fault_and_exit_code(told: Told, code: FaultCode) -> None:
+    told.view.failed(Fault(code, "It is over.\nReally."), Path("/here"))
+    [ended] = told.named("ended")
+    outcomes = {FaultCode.CANCELLED: "cancelled", FaultCode.DETACHED: "detached", FaultCode.INTERRUPTED: "interrupted"}
+    assert ended["outcome"] == outcomes.get(code, "failed")
+    assert (ended["fault"], ended["exit_code"]) == (code.value, EXIT_CODES[code])
+    assert (ended["folder"], ended["models"], ended["files"]) == ("/here", [], [])
+
+
+async def test_a_folder_with_a_name_that_is_no_text_is_told_all_the_same(told: Told) -> None:
+    told.view.finished(Ending("Done.", Path(os.fsdecode(b"/here/\xff"))))
+    assert told.named("ended")[0]["folder"] == "/here/?"
+    assert told.named("ended")[0]["exit_code"] == ExitCode.DONE
+
+
+async def test_nobody_is_asked(told: Told) -> None:
+    with pytest.raises(RtcError, match=r"--auto-select.*--worker-id") as caught:
+        await told.view.choose(tuple)
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert told.events == []

@@ -1,0 +1,388 @@
+"""Single keys, and the question after a Ctrl-C: who hears what, and a terminal that is always given back."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import termios
+import textwrap
+from collections.abc import AsyncIterator, Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from protocol.ids import JobId
+from protocol.jobs import JobStarted, LogLines, ModelStarted, ModelTrained
+from rtc.view import Interrupt, Mode, open_view
+from rtc.view.ask import Question
+from rtc.view.base import ANSWER_TIME, ClientView
+from rtc.view.keys import Keyboard, split_keys
+
+JOB = JobId("job-1")
+MODES = [Mode.NORMAL, Mode.QUIET]
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TERM", "xterm-256color"), ("COLUMNS", "80"), ("LINES", "24")):
+        monkeypatch.setenv(name, value)
+
+
+class Board:
+    """A terminal: what is typed on it, and how it is set."""
+
+    def __init__(self) -> None:
+        self._master, self.fd = os.openpty()
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    @property
+    def is_by_line(self) -> bool:
+        """As a shell wants it: whole lines, and an echo."""
+        flags = termios.tcgetattr(self.fd)[3]
+        return bool(flags & termios.ICANON) and bool(flags & termios.ECHO)
+
+    @property
+    def heeds_ctrl_c(self) -> bool:
+        return bool(termios.tcgetattr(self.fd)[3] & termios.ISIG)
+
+    def close(self) -> None:
+        for fd in (self._master, self.fd):
+            os.close(fd)
+
+
+@pytest.fixture
+def keys() -> Iterator[Board]:
+    board = Board()
+    yield board
+    board.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(5):
+        while not condition():  # noqa: ASYNC110 (a terminal's settings have no event)
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys", "rest"),
+    [
+        ("sL", "sl", ""),
+        ("\x1b[C", "", ""),
+        ("a\x1b[1;5Db", "ab", ""),
+        ("\x1bOPx", "x", ""),
+        ("\x1b", "", ""),
+        ("s\x1b[", "s", "\x1b["),
+        ("\r\n", "\r\n", ""),
+    ],
+)
+def test_arrow_keys_are_no_letters(typed: str, keys: str, rest: str) -> None:
+    assert split_keys(typed) == (keys, rest)
+
+
+# -------- the keyboard
+
+
+async def test_keys_are_heard_at_once_and_the_terminal_is_given_back(keys: Board) -> None:
+    heard: list[str] = []
+    async with Keyboard(keys.fd).hear(heard.append):
+        await until(lambda: not keys.is_by_line)
+        assert keys.heeds_ctrl_c
+        keys.type("sx")
+        await until(lambda: heard == ["s", "x"])
+    assert keys.is_by_line
+
+
+async def test_who_listens_last_hears_and_then_the_one_before_again(keys: Board) -> None:
+    keyboard, first, second = Keyboard(keys.fd), [], []
+    async with keyboard.hear(first.append):
+        await until(lambda: not keys.is_by_line)
+        async with keyboard.hear(second.append):
+            keys.type("a")
+            await until(lambda: second == ["a"])
+        keys.type("b")
+        await until(lambda: first == ["b"])
+    assert second == ["a"]
+
+
+async def test_when_the_first_stops_to_listen_the_second_reads_on(keys: Board) -> None:
+    keyboard, heard = Keyboard(keys.fd), []
+    scope = trio.CancelScope()
+
+    async def first() -> None:
+        with scope:
+            async with keyboard.hear(lambda _key: None):
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await until(lambda: not keys.is_by_line)
+        async with keyboard.hear(heard.append):
+            scope.cancel()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            keys.type("a")
+            await until(lambda: heard == ["a"])
+    assert keys.is_by_line
+
+
+@pytest.mark.parametrize("end", ["cancel", "crash"])
+async def test_whatever_ends_the_listening_the_terminal_is_given_back(keys: Board, end: str) -> None:
+    async def listen() -> None:
+        async with Keyboard(keys.fd).hear(lambda _key: None):
+            await until(lambda: not keys.is_by_line)
+            if end == "crash":
+                raise RuntimeError
+            await trio.sleep_forever()
+
+    with trio.move_on_after(0.1):
+        if end == "crash":
+            with pytest.RaisesGroup(RuntimeError):
+                await listen()
+        else:
+            await listen()
+    assert keys.is_by_line
+
+
+async def test_without_a_terminal_nothing_is_ever_heard() -> None:
+    read, write = os.pipe()
+    os.write(write, b"s")
+    keyboard = Keyboard(read)
+    assert not keyboard.usable
+    with trio.move_on_after(0.05):
+        async with keyboard.hear(lambda key: pytest.fail(key)):
+            await trio.sleep_forever()
+    os.close(read)
+    os.close(write)
+
+
+async def test_a_terminal_that_is_closed_ends_the_reading_and_nothing_else() -> None:
+    master, slave = os.openpty()
+    async with Keyboard(slave).hear(lambda key: pytest.fail(key)):
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        os.close(master)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    os.close(slave)
+
+
+def test_in_a_real_session_ctrl_c_is_a_signal_and_sigterm_leaves_the_terminal_in_order(tmp_path: Path) -> None:
+    script = tmp_path / "listen.py"
+    root = Path(__file__).parents[1]
+    script.write_text(
+        textwrap.dedent(f"""
+        import fcntl, signal, sys, termios
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        sys.path.insert(0, {str(root)!r})
+        import trio
+        from rtc.view import Mode, open_view
+
+        async def main():
+            out = sys.stdout
+            async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view, trio.open_nursery() as nursery:
+                with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                    nursery.start_soon(view.listen, lambda: None)
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                    print("ready", flush=True)
+                    async for number in signals:
+                        print("signal", int(number), flush=True)
+                        if number == signal.SIGTERM:
+                            nursery.cancel_scope.cancel()
+                            break
+
+        import trio.testing
+        trio.run(main)
+        """)
+    )
+    terminal, inner = os.openpty()
+    child = subprocess.Popen([sys.executable, script], stdin=inner, stdout=inner, stderr=inner, start_new_session=True)
+    os.close(inner)
+    try:
+        read_until(terminal, b"ready")
+        assert not termios.tcgetattr(terminal)[3] & termios.ICANON
+        os.write(terminal, b"\x03")
+        read_until(terminal, b"signal 2")
+        child.send_signal(signal.SIGTERM)
+        read_until(terminal, b"signal 15")
+        assert child.wait(10) == 0
+        assert termios.tcgetattr(terminal)[3] & termios.ICANON
+    finally:
+        child.kill()
+        os.close(terminal)
+
+
+def read_until(fd: int, wanted: bytes) -> None:
+    seen = b""
+    while wanted not in seen:
+        seen += os.read(fd, 1024)
+
+
+# -------- keys of a live view
+
+
+def running(view: ClientView) -> None:
+    view.news(JobStarted(JOB, ("centroid",)), 0.0)
+    view.news(ModelStarted(JOB, 0, 10), 0.0)
+
+
+async def test_s_asks_to_stop_early_while_a_model_trains_and_l_shows_the_log(keys: Board) -> None:
+    out, stops = StringIO(), []
+    async with (
+        open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(view.listen, lambda: stops.append(1))
+        await until(lambda: not keys.is_by_line)
+        keys.type("s")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        running(view)
+        view.news(LogLines(JOB, ("hello from there",)), 0.0)
+        await until(lambda: "s stop early and keep the model" in out.getvalue())
+        assert "hello from there" not in out.getvalue()
+        keys.type("ssl")
+        await until(lambda: "hello from there" in out.getvalue())
+        assert len(stops) == 2
+        view.news(ModelTrained(JOB, 0), 1.0)
+        keys.type("sl")
+        await until(lambda: out.getvalue().endswith("l show log  Ctrl-C is safe: it asks first\x1b[0m\x1b[K\x1b[J"))
+        assert len(stops) == 2
+        nursery.cancel_scope.cancel()
+    assert keys.is_by_line
+
+
+@pytest.mark.parametrize("mode", [Mode.NORMAL, Mode.QUIET, Mode.JSON, Mode.VERBOSE])
+async def test_without_a_terminal_listening_waits_for_ever(mode: Mode, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_view(terminal=False, mode=mode, out=StringIO()) as view:
+        with trio.move_on_after(1e6) as scope:
+            await view.listen(lambda: pytest.fail("nobody asked"))
+    assert scope.cancelled_caught
+
+
+async def test_where_ctrl_c_asks_nothing_it_is_not_called_safe(keys: Board) -> None:
+    out = StringIO()
+    async with (
+        open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd, asks=False) as view,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(view.listen, lambda: None)
+        running(view)
+        await until(lambda: "l show log" in out.getvalue())
+        nursery.cancel_scope.cancel()
+    assert "Ctrl-C" not in out.getvalue()
+
+
+# -------- the question
+
+
+@pytest.fixture(params=MODES, ids=lambda mode: mode.value)
+async def asked(request: pytest.FixtureRequest, keys: Board) -> AsyncIterator["Asked"]:
+    out = StringIO()
+    async with open_view(terminal=True, mode=request.param, out=out, stdin=keys.fd) as view:
+        running(view)
+        yield Asked(view, out, keys)
+
+
+class Asked:
+    """A view that may be asked, and the terminal it asks on."""
+
+    def __init__(self, view: ClientView, out: StringIO, keys: Board) -> None:
+        self.view, self.out, self._keys = view, out, keys
+
+    async def answer(self, typed: str, *, stoppable: bool = True) -> Interrupt:
+        """What comes of this being typed as soon as it asks."""
+
+        async def person() -> None:
+            await until(lambda: not self._keys.is_by_line and "Ctrl-C again" in self.out.getvalue())
+            self._keys.type(typed)
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(person)
+                return await self.view.ask_interrupt(stoppable=stoppable)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("s", Interrupt.STOP),
+        ("C", Interrupt.CANCEL),
+        ("d", Interrupt.DETACH),
+        ("\r", Interrupt.DETACH),
+        ("\n", Interrupt.DETACH),
+        ("x\x1b\x1b[C\x1b[Dqs", Interrupt.STOP),
+    ],
+)
+async def test_one_key_is_an_answer_and_others_are_none(
+    asked: Asked, keys: Board, typed: str, expected: Interrupt
+) -> None:
+    assert await asked.answer(typed) is expected
+    assert keys.is_by_line
+    for part in ("The job runs on the worker.", "s  stop early", "c  cancel", "d  detach", "by itself in 10 s"):
+        assert part in asked.out.getvalue()
+
+
+async def test_where_nothing_trains_nothing_can_stop_early(asked: Asked) -> None:
+    assert await asked.answer("sc", stoppable=False) is Interrupt.CANCEL
+    assert "s  stop early" not in asked.out.getvalue()
+
+
+async def test_while_it_asks_the_other_keys_mean_nothing_and_then_everything_is_back(keys: Board) -> None:
+    out, stops = StringIO(), []
+    async with (
+        open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view,
+        trio.open_nursery() as nursery,
+    ):
+        running(view)
+        nursery.start_soon(view.listen, lambda: stops.append(1))
+        await until(lambda: not keys.is_by_line)
+        assert await Asked(view, out, keys).answer("ls") is Interrupt.STOP
+        assert not stops
+        asked_at = len(out.getvalue())
+        await until(lambda: "s stop early and keep the model  l show log" in out.getvalue()[asked_at:])
+        keys.type("s")
+        await until(lambda: bool(stops))
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_no_answer_leaves_the_job_to_run_and_the_time_is_seen_to_pass(
+    keys: Board, mode: Mode, mock_clock: trio.testing.MockClock
+) -> None:
+    mock_clock.rate = 50
+    out = StringIO()
+    async with open_view(terminal=True, mode=mode, out=out, stdin=keys.fd) as view:
+        running(view)
+        begun = trio.current_time()
+        assert await view.ask_interrupt(stoppable=True) is Interrupt.DETACH
+        assert trio.current_time() - begun >= ANSWER_TIME
+    assert "by itself in 10 s" in out.getvalue()
+    assert re.search(r"by itself in [1-8] s", out.getvalue())
+
+
+async def test_a_terminal_that_cannot_draw_asks_once(keys: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = StringIO()
+    async with open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view:
+        assert await Asked(view, out, keys).answer("c") is Interrupt.CANCEL
+    assert "\x1b" not in out.getvalue()
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_with_nobody_to_ask_the_job_is_left_to_run_at_once(mode: Mode, terminal: bool) -> None:
+    read, write = os.pipe()
+    async with open_view(terminal=terminal, mode=mode, out=StringIO(), stdin=read) as view:
+        with trio.fail_after(1):
+            assert await view.ask_interrupt(stoppable=True) is Interrupt.DETACH
+    os.close(read)
+    os.close(write)
+
+
+def test_the_first_answer_holds() -> None:
+    question = Question(True, 10.0, answered=trio.Event())
+    question.key("c")
+    question.key("d")
+    assert question.answer is Interrupt.CANCEL

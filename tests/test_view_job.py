@@ -1,0 +1,334 @@
+"""What a view knows of a job and how that is laid out: the worker's time, curves in few rows, small terminals."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+from protocol.ids import JobId
+from protocol.jobs import (
+    FramesDone,
+    GpuUse,
+    JobNews,
+    JobStarted,
+    LogLines,
+    ModelStarted,
+    ModelTrained,
+    PredictionStarted,
+    Progress,
+)
+from rtc.view import text
+from rtc.view.board import Shown, board
+from rtc.view.flow import Flow
+from rtc.view.plot import curves, thin
+from rtc.view.region import Region
+from rtc.view.tally import CURVE_MAX, Tally
+
+JOB = JobId("job-1")
+
+
+def told(*news: tuple[float, JobNews], local: float = 0.0) -> Tally:
+    """A tally that was told all this at one moment of our own clock."""
+    tally = Tally()
+    for at, each in news:
+        tally.hear(each, at, local)
+    return tally
+
+
+def epochs(count: int, *, seconds: float = 10.0, model: int = 0) -> list[tuple[float, JobNews]]:
+    """A training whose validation loss falls, and the training loss told an epoch late, as sleap-nn does."""
+    return [
+        (
+            1000 + seconds * (epoch + 1),
+            Progress(JOB, model, epoch, None, 0.5, 1 / epoch if epoch else None, 2 / (epoch + 1)),
+        )
+        for epoch in range(count)
+    ]
+
+
+# -------- the tally
+
+
+def test_a_training_remembers_its_best_epoch_and_guesses_the_time_by_the_workers_clock() -> None:
+    vals = (0.3, 0.1, 0.2, None)
+    news = [(1100.0 + epoch, Progress(JOB, 0, epoch, None, None, 0.5, val)) for epoch, val in enumerate(vals)]
+    tally = told((900, JobStarted(JOB, ("centroid", "b"))), (1000, ModelStarted(JOB, 0, 10)), *news, local=7.0)
+    model = tally.models[0]
+    assert (model.best, model.best_epoch, model.ended, model.val) == (0.1, 2, 4, None)
+    assert model.standing == "epoch 4/10  train 0.5000  val –"
+    assert model.result == "4 epochs  train 0.5000  val –  best val 0.1000 (epoch 2)"
+    assert model.title == "model 1/2 centroid"
+    assert model.speed == "1.0 s/epoch"
+    assert model.left(tally.now(7.0)) == pytest.approx(6.0)
+    assert model.left(tally.now(9.0)) == pytest.approx(4.0)
+    assert tally.now(9.0) == pytest.approx(1105.0)
+
+
+def test_who_comes_days_later_sees_what_took_how_long() -> None:
+    tally = told((0, JobStarted(JOB, ("centroid",))), (5, ModelStarted(JOB, 0, 100)), *epochs(50, seconds=60))
+    model = tally.models[0]
+    assert model.seconds == pytest.approx(60)
+    assert model.left(tally.now(0.0)) == pytest.approx(50 * 60)
+
+
+def test_a_model_that_has_trained_takes_no_more_time() -> None:
+    tally = told((1000, ModelStarted(JOB, 0, 100)), *epochs(12), (1121, ModelTrained(JOB, 0)))
+    assert tally.models[0].left(1121) is None
+    assert tally.models[0].result.startswith("12 epochs in 2:01  train ")
+
+
+def test_the_training_loss_stands_at_the_epoch_it_is_of() -> None:
+    model = told(*epochs(4)).models[0]
+    assert model.trains == {1: 1.0, 2: 0.5, 3: 1 / 3}
+    assert model.vals == {1: 2.0, 2: 1.0, 3: 2 / 3, 4: 0.5}
+
+
+def test_the_beginning_told_again_loses_nothing() -> None:
+    started = JobStarted(JOB, ("centroid", "b"), ("a.mp4",))
+    tally = told((0, started), *epochs(5))
+    tally.hear(started, 0.0, 1.0)
+    assert tally.current is tally.models[0]
+    assert tally.models[0].ended == 5
+    tally.hear(Progress(JOB, 0, 1, None, 0.5, 1.0, 1.0), 1020.0, 1.0)
+    assert tally.models[0].ended == 5
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.7e308, None])
+def test_what_is_no_number_is_no_loss(wrong: float | None) -> None:
+    tally = told((0, Progress(JOB, 0, 0, None, wrong, wrong, wrong)), (1, Progress(JOB, 0, 1, None, wrong, wrong, 0.5)))
+    assert tally.models[0].vals == {2: 0.5}
+    assert tally.models[0].standing == "epoch 2  train –  val 0.5000"
+    tally.hear(FramesDone(JOB, 0, 1, 2, wrong, wrong), math.nan, 2.0)
+    assert tally.predictions[0].standing == "1/2 frames"
+    assert tally.predictions[0].left(5.0) is None
+
+
+def test_an_epoch_beyond_belief_takes_no_room() -> None:
+    tally = told((0, Progress(JOB, 0, 2**53, None, 0.5, 0.5, 0.5)))
+    assert tally.models[0].vals == {}
+    assert CURVE_MAX >= 10_000
+
+
+def test_news_of_an_unheard_model_are_shown_all_the_same() -> None:
+    assert told((0, Progress(JOB, 2, 0))).current.title == "model 3/3 3"
+    assert told((0, FramesDone(JOB, 1, 5))).current.title == "prediction 2/2 2"
+
+
+def test_a_prediction_may_begin_anew_and_go_twice_through_its_frames() -> None:
+    tally = told((0, JobStarted(JOB, (), ("a.mp4",))), (10, PredictionStarted(JOB, 0, tracking=True)))
+    prediction = tally.predictions[0]
+    assert not prediction.heard
+    tally.hear(FramesDone(JOB, 0, 100, 100, 50.0, 0.0), 12.0, 0.0)
+    tally.hear(FramesDone(JOB, 0, 1, 100, 2.5, None, 1), 13.0, 0.0)
+    assert prediction.standing == "tracking  1/100 frames  2.5 frames/s"
+    assert prediction.left(tally.now(1.0)) == pytest.approx(99 / 2.5 - 1)
+    assert prediction.result == "1 frame in 0:03"
+
+
+def test_what_the_gpu_did_long_ago_is_not_shown_as_what_it_does() -> None:
+    tally = told((100, GpuUse(JOB, 1, 2, 3)), local=0.0)
+    assert tally.gpu_use(10.0) == GpuUse(JOB, 1, 2, 3)
+    assert tally.gpu_use(61.0) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(4.21, "4.2 s/epoch"), (0.08, "12 epochs/s"), (200, "3:20 per epoch"), (0.0, ""), (0.5, "0.5 s/epoch")],
+)
+def test_a_pace_is_written_as_people_read_it(seconds: float, shown: str) -> None:
+    assert text.pace(seconds) == shown
+
+
+# -------- curves
+
+
+def plain(rows: Sequence[object]) -> list[str]:
+    """Rows as a terminal of 200 cells shows them."""
+    console = Console(width=200, color_system=None)
+    with console.capture() as captured:
+        for row in rows:
+            console.print(row, width=100, no_wrap=True)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+@pytest.mark.parametrize("count", [3, 7, 100, 10_000])
+@pytest.mark.parametrize(("width", "height"), [(49, 5), (79, 9), (100, 12)])
+def test_curves_have_the_size_that_is_asked_for(count: int, width: int, height: int) -> None:
+    val = {epoch: 1 / epoch for epoch in range(1, count + 1)}
+    rows = curves({epoch: loss * 0.8 for epoch, loss in val.items()}, val, width, height)
+    assert len(rows) == height
+    assert all(row.cell_len <= width for row in rows)
+    assert f"{count} epochs" in rows[-1].plain
+    assert (" log " in rows[-1].plain) == (count > 7)
+
+
+def test_a_falling_loss_goes_down_from_left_to_right() -> None:
+    val = {epoch: 1.0 - epoch / 200 for epoch in range(1, 101)}
+    rows = [row.plain[9:] for row in curves({}, val, 60, 9)]
+    first = [next(place for place, dot in enumerate(row) if dot not in " ─└") for row in rows[:-1]]
+    assert first == sorted(first)
+    assert first[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "size"),
+    [
+        ({}, {}, (80, 10)),
+        ({1: 0.5}, {1: 0.5, 2: 0.4}, (80, 10)),
+        ({}, {1: 0.5, 2: 0.4, 3: 0.3}, (48, 10)),
+        ({}, {1: 0.5, 2: 0.4, 3: 0.3}, (80, 4)),
+    ],
+)
+def test_no_curve_is_drawn_where_it_would_say_nothing(
+    train: dict[int, float], val: dict[int, float], size: tuple[int, int]
+) -> None:
+    assert curves(train, val, *size) == []
+
+
+@pytest.mark.parametrize(
+    "val",
+    [
+        {1: 0.0, 2: 0.0, 3: 0.0},
+        {1: -1.0, 2: 0.0, 3: 5e300},
+        {5: 1e-300, 900: 1e300, 901: 1.0},
+        dict.fromkeys((1, 2, 9999), 3.0),
+    ],
+)
+def test_odd_losses_are_drawn_all_the_same(val: dict[int, float]) -> None:
+    assert len(curves({}, val, 60, 6)) == 6
+
+
+def test_between_known_epochs_a_curve_goes_straight_and_outside_of_them_not_at_all() -> None:
+    assert thin({2: 1.0, 4: 3.0}, 5, 5) == [None, 1.0, 2.0, 3.0, None]
+    assert thin({1: 1.0, 2: 3.0, 3: 5.0, 4: 7.0}, 4, 2) == [3.0, 7.0]
+    assert thin({}, 5, 3) == [None, None, None]
+
+
+def test_without_colours_the_curves_can_be_told_apart() -> None:
+    line = {epoch: 1.0 - epoch / 200 for epoch in range(1, 101)}
+    solid, dotted = ("".join(row.plain[9:] for row in curves(*pair, 60, 9)[:-1]) for pair in (({}, line), (line, {})))
+    dots = [sum((ord(char) - 0x2800).bit_count() for char in each if ord(char) > 0x2800) for each in (solid, dotted)]
+    assert dots[0] > 2 * dots[1] > 0
+
+
+# -------- the board
+
+SEQUENCE = JobStarted(JOB, ("centroid", "instance"), ("a.mp4", "b.mp4"))
+LOG = LogLines(JOB, tuple(f"line {number} " + "x" * 200 for number in range(20)))
+
+
+def training() -> Tally:
+    """The second of two models trains."""
+    return told(
+        *((0, SEQUENCE), (1, ModelStarted(JOB, 0, 9)), *epochs(9), (1100, ModelTrained(JOB, 0))),
+        *((1100, ModelStarted(JOB, 1, 50)), *epochs(30, model=1)),
+        *((1300, LOG), (1300, GpuUse(JOB, 20480, 81920, 97))),
+    )
+
+
+@pytest.mark.parametrize("height", [1, 2, 4, 6, 9, 11, 15, 23, 39, 100])
+@pytest.mark.parametrize("width", [20, 49, 79, 100])
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("question", [(), ("May I ask something long that needs a second line?", "  s  stop early")])
+def test_the_board_never_needs_more_rows_than_there_are(
+    width: int, height: int, log: bool, question: tuple[str, ...]
+) -> None:
+    shown = Shown(training(), 0.0, "job-1 on worker-aa", ("Download", Flow(0.0, 0, 9)), ("keys",), question, log)
+    rows = board(shown, width, height)
+    assert len(rows) <= height
+    assert len(plain(rows)) <= height
+
+
+def test_a_small_terminal_shows_the_current_step_and_the_keys() -> None:
+    lines = plain(board(Shown(training(), 0.0, "job-1 on worker-aa", None, ("s stop early",)), 49, 6))
+    assert [line[:20] for line in lines] == [
+        "✓ model 1/2 centroid",
+        "▸ model 2/2 instance",
+        "  ━━━━━━━━━━━━━━━━━━",
+        "  train 0.03448  val",
+        "GPU memory  ━━━━━━━━",
+        "s stop early",
+    ] or lines[0].startswith("──")
+
+
+def test_a_large_terminal_shows_everything() -> None:
+    lines = plain(board(Shown(training(), 0.0, "job-1 on worker-aa", None, ("keys",), (), True), 100, 40))
+    shown = "\n".join(lines)
+    for part in (
+        "✓ model 1/2",
+        "▸ model 2/2",
+        "· prediction 2/2 b.mp4",
+        "└1──",
+        "│ line 19",
+        "20.0/80.0 GB  97 % busy",
+    ):
+        assert part in shown
+
+
+def test_of_a_long_sequence_the_nearest_steps_are_shown() -> None:
+    names = tuple(f"m{number}" for number in range(30))
+    tally = told((0, JobStarted(JOB, names)), *((0, ModelStarted(JOB, model)) for model in range(16)))
+    lines = plain(board(Shown(tally, 0.0), 80, 10))
+    assert [line.split("  ")[0] for line in lines] == [
+        "✓ model 15/30 m14",
+        "▸ model 16/30 m15",
+        "",
+        *(f"· model {number + 1}/30 m{number}" for number in range(16, 22)),
+        "",
+    ]
+    assert lines[-1] == "  … 8 more"
+
+
+def test_the_longest_line_of_keys_that_has_room_is_taken() -> None:
+    for width, expected in ((80, "many words"), (9, "few"), (2, "few")):
+        assert board(Shown(Tally(), 0.0, keys=("many words", "few")), width, 5)[0].plain == expected
+
+
+# -------- the region
+
+
+class Terminal:
+    """As much of a terminal as a region needs."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.console = Console(width=width, height=height, force_terminal=True, color_system=None, file=self)
+        self.written: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.written += [text] if text else []
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_each_drawing_is_one_write_that_goes_back_over_the_last() -> None:
+    terminal = Terminal(20, 5)
+    region = Region(terminal.console)
+    region.draw(["one", "two"])
+    region.draw(["three"])
+    region.say("scrolls", ["four"])
+    region.draw([])
+    region.draw([])
+    assert terminal.written == [
+        "\x1b[?25lone\x1b[K\ntwo\x1b[K",
+        "\r\x1b[1Athree\x1b[K\x1b[J",
+        "\r\x1b[Jscrolls\nfour\x1b[K\x1b[J",
+        "\r\x1b[J\x1b[?25h",
+    ]
+
+
+def test_a_terminal_made_narrower_has_wrapped_what_was_drawn() -> None:
+    terminal = Terminal(40, 9)
+    region = Region(terminal.console)
+    region.draw(["x" * 39, "y"])
+    terminal.console.width = 20
+    region.draw(["z" * 50])
+    assert terminal.written[-1] == f"\r\x1b[2A{'z' * 18}…\x1b[K\x1b[J"
+
+
+def test_more_rows_than_the_terminal_has_are_not_drawn() -> None:
+    terminal = Terminal(40, 4)
+    Region(terminal.console).draw([f"row {number}" for number in range(9)])
+    assert terminal.written[0].count("\n") == 2

@@ -5,13 +5,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs install clean
+.PHONY: demo test test-sleap-gui lint docs install clean
 
 demo: install
 	$(BIN)/sleap-rtc demo
 
 test: install
 	$(BIN)/pytest -q
+
+# SLEAP itself, for its own LossViewer, in an environment beside ours (2 GB, once).
+test-sleap-gui: install .venv-sleap/installed
+	SLEAP_RTC_TEST_SLEAP=.venv-sleap/bin/python $(BIN)/pytest -q -m sleap_gui tests/test_sleap_gui.py
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -35,5 +39,11 @@ install: .venv/installed
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --editable '.[dev,worker]'
 	touch $@
 
+.venv-sleap/installed:
+	@echo "Installing SLEAP into .venv-sleap (2 GB, once) ..."
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-sleap
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" VIRTUAL_ENV=.venv-sleap $(BIN)/uv pip install --quiet sleap==1.6.6
+	touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .venv-sleap .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

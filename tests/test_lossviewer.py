@@ -1,21 +1,327 @@
-"""The bridge to SLEAP's LossViewer, with a viewer that does what SLEAP's own does: it binds, hears and says stop."""
+"""The bridge to SLEAP's LossViewer, with a viewer that does what SLEAP's own does: it binds, hears and says stop.
+
+`tests/data` holds what sleap-nn 0.3.5 said in real trainings, each line with the seconds since its start.
+"""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import math
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 import zmq
-from attrs import define
+from attrs import define, field
 
+from protocol.faults import FaultCode
 from protocol.ids import JobId
-from protocol.jobs import JobEnded, JobStarted, ModelStarted, Outcome, Progress
-from rtc.lossviewer import open_lossviewer
+from protocol.jobs import FramesDone, JobEnded, JobStarted, ModelStarted, ModelTrained, Outcome, Progress
+from rtc import viewer_port
+from rtc.errors import RtcError
+from rtc.jobs.progress import Follower
+from rtc.lossviewer import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
 from rtc.testing.lab import Lab, RecordingView
 
 JOB = JobId("job-1")
+HEADS = ("centroid", "centered_instance")
+DONE = JobEnded(JOB, Outcome.DONE, "Done.", result=True)
+DATA = Path(__file__).parent / "data"
+
+
+@define
+class Plot:
+    """What SLEAP 1.6.6's LossViewer draws, by its own rules (`LossViewer._check_messages`, without the drawing)."""
+
+    what: str = ""
+    running: bool = False
+    epoch: int = 0
+    epoch_size: int = 1
+    last_batch: int = 0
+    batch: list[tuple[int, float]] = field(factory=list)
+    train: list[tuple[int, float]] = field(factory=list)
+    val: list[tuple[int, float]] = field(factory=list)
+    best: tuple[int, float] | None = None
+
+    def reset(self, what: str) -> None:
+        """SLEAP's dialog does so before each model."""
+        self.__init__(what)
+
+    def hear(self, raw: bytes) -> None:
+        message = json.loads(raw)
+        if message["event"] == "train_begin":
+            self.what = message["what"]
+        if message.get("what", "") != self.what:
+            return
+        self.running = message["event"] != "train_end"
+        match message["event"]:
+            case "epoch_begin":
+                self.epoch = message["epoch"]
+            case "epoch_end":
+                self.epoch_size = max(self.epoch_size, self.last_batch + 1)
+                self._line(self.train, message["logs"].get("train/loss"))
+                self._line(self.val, message["logs"].get("val/loss"))
+                if self.val and (self.best is None or self.val[-1][1] < self.best[1]):
+                    self.best = self.val[-1]
+            case "batch_end":
+                self.last_batch = message["batch"]
+                if (loss := message["logs"].get("loss")) is not None:
+                    self.batch.append((self.epoch * self.epoch_size + message["batch"], loss))
+
+    def _line(self, line: list[tuple[int, float]], loss: float | None) -> None:
+        if loss is not None:
+            line.append(((self.epoch + 1) * self.epoch_size, loss))
+
+
+def captured(name: str) -> list[tuple[float, bytes]]:
+    lines = (DATA / f"zmq_{name}.jsonl").read_text().splitlines()
+    return [(line["t"], line["raw"].encode()) for line in map(json.loads, lines)]
+
+
+def replay(bridge: LossViewer, model: int, name: str) -> None:
+    """One model from sleap-nn's mouth through the worker's follower to the bridge."""
+    bridge.hear(ModelStarted(JOB, model, 2))
+    follower = Follower(JOB, model, bridge.hear)
+    for seconds, raw in captured(name):
+        follower.hear(raw, seconds)
+    assert follower.ended.is_set()
+
+
+def natively(plot: Plot, what: str, name: str) -> Plot:
+    """What a viewer would have drawn beside sleap-nn itself, had sleap-nn known the model's name."""
+    for _, raw in captured(name):
+        plot.hear(json.dumps(json.loads(raw) | {"what": what}).encode())
+    return plot
+
+
+def losses(line: list[tuple[int, float]]) -> list[float]:
+    return [loss for _, loss in line]
+
+
+def places(line: list[tuple[int, float]]) -> list[int]:
+    return [x for x, _ in line]
+
+
+@define
+class Audience:
+    """Whoever listens to the bridge, without sockets."""
+
+    raws: list[bytes] = field(factory=list)
+    plots: list[Plot] = field(factory=list)
+
+    def hear(self, raw: bytes) -> None:
+        self.raws.append(raw)
+        for plot in self.plots:
+            plot.hear(raw)
+
+    def events(self) -> list[tuple[str, str]]:
+        return [(message["what"], message["event"]) for message in map(json.loads, self.raws)]
+
+
+@pytest.fixture
+def audience() -> Audience:
+    return Audience()
+
+
+@pytest.fixture
+def bridge(audience: Audience) -> LossViewer:
+    bridge = LossViewer(audience.hear)
+    bridge.hear(JobStarted(JOB, HEADS))
+    return bridge
+
+
+def epoch(model: int, number: int, batches: int = 3) -> Iterator[Progress]:
+    """One epoch as a worker tells of it."""
+    for batch in range(1, batches + 1):
+        yield Progress(JOB, model, number, batch, loss=0.5)
+    yield Progress(JOB, model, number, None, 0.5, 0.4 if number else None, 0.3)
+
+
+# -------- what sleap-nn said, and what a viewer makes of it
+
+
+def test_a_real_training_is_drawn_as_if_it_ran_beside_the_viewer(audience: Audience, bridge: LossViewer) -> None:
+    audience.plots = [Plot()]
+    replay(bridge, 0, "single_3epochs")
+    native = natively(Plot(), "centroid", "single_3epochs")
+    [plot] = audience.plots
+    assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
+    assert plot.val == [(3, 0.04498838260769844), (6, 0.03995779529213905), (9, 0.033355917781591415)]
+    assert set(plot.batch) <= set(native.batch), "thinned, but at the same places"
+    assert {0, 2, 5, 8} <= set(places(plot.batch)), "the last batch of each epoch is there"
+    assert (plot.what, plot.running) == ("centroid", False)
+
+
+def test_a_training_too_fast_to_tell_each_batch_has_all_its_epochs(audience: Audience, bridge: LossViewer) -> None:
+    audience.plots = [Plot()]
+    replay(bridge, 0, "centroid_with_infinity")
+    native = natively(Plot(), "centroid", "centroid_with_infinity")
+    [plot] = audience.plots
+    assert losses(plot.val) == losses(native.val)
+    assert losses(plot.train) == losses(native.train)
+    assert places(plot.val) == sorted(set(places(plot.val)))
+
+
+def test_nothing_that_is_not_json_leaves_while_a_model_trains(audience: Audience, bridge: LossViewer) -> None:
+    replay(bridge, 0, "centroid_with_infinity")
+    assert b"Infinity" in b"".join(raw for _, raw in captured("centroid_with_infinity"))
+    assert not any(b"Infinity" in raw or b"NaN" in raw for raw in audience.raws)
+
+
+def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Audience, bridge: LossViewer) -> None:
+    audience.plots = [Plot()]
+    follower = Follower(JOB, 0, bridge.hear)
+    bridge.hear(ModelStarted(JOB, 0))
+    for number, loss in enumerate(("Infinity", "0.25", "NaN", "0.125")):
+        raw = f'{{"what": "", "event": "epoch_end", "epoch": {number}, "logs": {{"loss": {loss}, "val/loss": {loss}}}}}'
+        follower.hear(raw.encode(), number)
+    assert audience.plots[0].val == [(2, 0.25), (4, 0.125)]
+    assert audience.plots[0].best == (4, 0.125)
+
+
+def test_a_viewer_that_dialogs_reset_between_models_shows_each_alone(audience: Audience, bridge: LossViewer) -> None:
+    [plot] = audience.plots = [Plot("centroid")]
+    replay(bridge, 0, "centroid_with_infinity")
+    plot.reset("centered_instance")
+    replay(bridge, 1, "single_3epochs")
+    assert plot.what == "centered_instance"
+    native = natively(Plot(), "centered_instance", "single_3epochs")
+    assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
+
+
+def test_a_viewer_opened_for_the_first_head_alone_shows_both_with_a_gap_between(
+    audience: Audience, bridge: LossViewer
+) -> None:
+    [plot] = audience.plots = [Plot("centroid")]
+    replay(bridge, 0, "centroid_with_infinity")
+    replay(bridge, 1, "single_3epochs")
+    first = losses(natively(Plot(), "", "centroid_with_infinity").val)
+    second = losses(natively(Plot(), "", "single_3epochs").val)
+    gap = [index for index, loss in enumerate(losses(plot.val)) if math.isnan(loss)]
+    assert gap == [len(first)]
+    assert losses(plot.val)[: len(first)] + losses(plot.val)[len(first) + 1 :] == first + second
+    assert plot.best is not None
+    assert plot.best[1] == min(first + second)
+
+
+def test_there_is_no_gap_where_there_was_no_line(audience: Audience, bridge: LossViewer) -> None:
+    bridge.hear(ModelStarted(JOB, 0))
+    bridge.hear(Progress(JOB, 0, 0, loss=0.5))  # no epoch-wide loss that is a number
+    bridge.hear(ModelTrained(JOB, 0))
+    bridge.hear(ModelStarted(JOB, 1))
+    assert not any(b"NaN" in raw for raw in audience.raws)
+
+
+def test_a_viewer_that_came_between_two_models_hears_of_no_gap(audience: Audience, bridge: LossViewer) -> None:
+    replay(bridge, 0, "single_3epochs")
+    audience.raws.clear()
+    [plot] = audience.plots = [Plot("centroid")]
+    bridge.greet()
+    replay(bridge, 1, "single_3epochs")
+    native = natively(Plot(), "centered_instance", "single_3epochs")
+    assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
+
+
+# -------- the course of a job
+
+
+def test_a_model_ends_when_it_is_trained_and_not_twice(audience: Audience, bridge: LossViewer) -> None:
+    for news in (ModelStarted(JOB, 0), *epoch(0, 0, 1), ModelTrained(JOB, 0), ModelTrained(JOB, 0)):
+        bridge.hear(news)
+    said = ["train_begin", "epoch_begin", "batch_end", "epoch_end", "train_end"]
+    assert audience.events() == [("centroid", event) for event in said]
+    bridge.hear(FramesDone(JOB, 0, 1))
+    bridge.hear(Progress(JOB, 0, 1, loss=0.5))  # too late
+    bridge.hear(DONE)
+    assert len(audience.raws) == len(said)
+
+
+def test_a_model_whose_end_was_not_heard_ends_before_the_next_begins(audience: Audience, bridge: LossViewer) -> None:
+    bridge.hear(ModelStarted(JOB, 0))
+    bridge.hear(ModelStarted(JOB, 1))
+    bridge.hear(ModelTrained(JOB, 0))  # of one that is over
+    bridge.hear(DONE)
+    assert audience.events() == [
+        ("centroid", "train_begin"),
+        ("centroid", "train_end"),
+        ("centered_instance", "train_begin"),
+        ("centered_instance", "train_end"),
+    ]
+
+
+def test_news_told_again_after_a_lost_link_do_not_begin_anew(audience: Audience, bridge: LossViewer) -> None:
+    bridge.hear(ModelStarted(JOB, 0))
+    bridge.hear(Progress(JOB, 0, 0, 1, 0.5))
+    bridge.hear(JobStarted(JOB, HEADS))
+    bridge.hear(ModelStarted(JOB, 0))
+    bridge.hear(Progress(JOB, 0, 0, 2, 0.5))
+    events = [event for _, event in audience.events()]
+    assert events == ["train_begin", "epoch_begin", "batch_end", "batch_end"]
+
+
+def test_batches_are_counted_from_0_as_sleap_nn_does(audience: Audience, bridge: LossViewer) -> None:
+    bridge.hear(ModelStarted(JOB, 0))
+    for news in epoch(0, 0):
+        bridge.hear(news)
+    messages = map(json.loads, audience.raws)
+    assert [message["batch"] for message in messages if message["event"] == "batch_end"] == [0, 1, 2]
+
+
+def test_a_model_that_was_never_named_is_told_without_a_name(audience: Audience) -> None:
+    bridge = LossViewer(audience.hear)
+    bridge.hear(ModelStarted(JOB, 7))
+    assert audience.events() == [("", "train_begin")]
+
+
+# -------- a viewer that comes late
+
+
+def test_a_late_viewer_gets_the_model_from_its_beginning(audience: Audience, bridge: LossViewer) -> None:
+    early, late = Plot(), Plot("something else")
+    audience.plots = [early]
+    bridge.hear(ModelStarted(JOB, 0))
+    for number in range(5):
+        for news in epoch(0, number):
+            bridge.hear(news)
+    bridge.hear(Progress(JOB, 0, 5, 1, 0.5))
+    audience.plots = [late]
+    bridge.greet()
+    assert (late.what, late.epoch) == ("centroid", 5)
+    assert (late.train, late.val, late.best) == (early.train, early.val, early.best)
+    assert places(late.batch) == [2, 5, 8, 11, 14], "it draws only as far as batches reach"
+    audience.plots = [early, late]
+    for news in epoch(0, 5):
+        bridge.hear(news)
+    assert late.val == early.val
+    assert late.val[-1] == (18, 0.3)
+
+
+def test_a_long_past_is_told_thinned_from_its_first_epoch_to_its_last(audience: Audience, bridge: LossViewer) -> None:
+    bridge.hear(ModelStarted(JOB, 0))
+    for number in range(5000):
+        bridge.hear(Progress(JOB, 0, number, loss=0.5, val_loss=1 / (number + 1)))
+    audience.raws.clear()
+    [late] = audience.plots = [Plot()]
+    bridge.greet()
+    assert EPOCHS_MAX / 2 < len(late.val) <= EPOCHS_MAX
+    assert (late.val[0], late.val[-1], late.epoch) == ((1, 1.0), (5000, 1 / 5000), 4999)
+    assert places(late.val) == sorted(places(late.val))
+    assert len(audience.raws) < QUEUE_MAX
+
+
+def test_a_viewer_that_comes_when_nothing_trains_hears_nothing(audience: Audience, bridge: LossViewer) -> None:
+    bridge.greet()
+    replay(bridge, 0, "single_3epochs")
+    audience.raws.clear()
+    bridge.greet()
+    assert audience.raws == []
+
+
+# -------- over ZeroMQ
 
 
 @define
@@ -38,41 +344,71 @@ class Viewer:
 
 
 @asynccontextmanager
-async def open_viewer() -> AsyncIterator[Viewer]:
+async def open_viewer(controller: int = 0, publish: int = 0) -> AsyncIterator[Viewer]:
     context = zmq.Context()
     try:
         sub, pub = context.socket(zmq.SUB), context.socket(zmq.PUB)
         sub.setsockopt(zmq.SUBSCRIBE, b"")
         sub.setsockopt(zmq.RCVTIMEO, 20_000)
-        controller = pub.bind_to_random_port("tcp://127.0.0.1")
-        publish = sub.bind_to_random_port("tcp://127.0.0.1")
-        yield Viewer(sub, pub, (controller, publish))
+        yield Viewer(sub, pub, (bind(pub, controller), bind(sub, publish)))
     finally:
         context.destroy(linger=0)
+
+
+def bind(binder: "zmq.Socket[bytes]", port: int = 0) -> int:
+    if not port:
+        return binder.bind_to_random_port("tcp://127.0.0.1")
+    binder.bind(f"tcp://127.0.0.1:{port}")
+    return port
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def never(_text: str = "") -> None:
+    raise AssertionError("this should not have been called")
 
 
 async def test_a_viewer_hears_what_sleap_nn_would_have_told_it_with_the_models_name() -> None:
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
-        async with open_lossviewer(publish=publish, controller=controller, stop=lambda: None) as bridge:
-            bridge.hear(JobStarted(JOB, ("centroid",)))
+        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as bridge:
+            bridge.hear(JobStarted(JOB, HEADS))
             bridge.hear(ModelStarted(JOB, 0, 2))
             with trio.fail_after(20):
                 heard = [await viewer.hears()]
                 bridge.hear(Progress(JOB, 0, 0, batch=1, loss=0.5))
                 bridge.hear(Progress(JOB, 0, 0, loss=0.5, val_loss=0.25))
-                bridge.hear(JobEnded(JOB, Outcome.DONE, "Done.", result=True))
-                heard += [await viewer.hears() for _ in range(4)]
-    assert {message["what"] for message in heard} == {"centroid"}
-    assert [message["event"] for message in heard] == [
-        "train_begin",
-        "epoch_begin",
-        "batch_end",
-        "epoch_end",
-        "train_end",
+                bridge.hear(ModelTrained(JOB, 0))
+                bridge.hear(DONE)
+        heard += [await viewer.hears() for _ in range(4)]
+    assert heard == [
+        {"what": "centroid", "event": "train_begin", "logs": None, "wandb_url": None},
+        {"what": "centroid", "event": "epoch_begin", "logs": None, "epoch": 0},
+        {"what": "centroid", "event": "batch_end", "logs": {"loss": 0.5}, "epoch": 0, "batch": 0},
+        {"what": "centroid", "event": "epoch_end", "logs": {"loss": 0.5, "val/loss": 0.25}, "epoch": 0},
+        {"what": "centroid", "event": "train_end", "logs": None},
     ]
-    assert heard[2]["logs"] == {"loss": 0.5}
-    assert heard[3]["logs"] == {"loss": 0.5, "val/loss": 0.25}
+
+
+async def test_a_second_viewer_on_the_same_ports_gets_the_model_from_its_beginning() -> None:
+    controller, publish = free_port(), free_port()
+    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as bridge:
+        bridge.hear(JobStarted(JOB, HEADS))
+        bridge.hear(ModelStarted(JOB, 1))
+        for number in range(50):
+            for news in epoch(1, number):
+                bridge.hear(news)
+        for _ in range(2):
+            plot = Plot()
+            async with open_viewer(controller, publish) as viewer:
+                with trio.fail_after(20):
+                    while len(plot.val) < 50:
+                        plot.hear(json.dumps(await viewer.hears()).encode())
+            assert plot.what == "centered_instance"
+            assert places(plot.val) == [3 * (number + 1) for number in range(50)]
 
 
 async def test_only_a_plain_stop_is_a_stop() -> None:
@@ -91,11 +427,11 @@ async def test_only_a_plain_stop_is_a_stop() -> None:
     ]
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
-        async with open_lossviewer(publish=publish, controller=controller, stop=stop) as bridge:
+        async with open_lossviewer(publish=publish, controller=controller, stop=stop, warn=never) as bridge:
             bridge.hear(JobStarted(JOB, ("centroid",)))
             bridge.hear(ModelStarted(JOB, 0, 2))
             with trio.fail_after(20):
-                await viewer.hears()  # both connections stand once this came
+                await viewer.hears()
                 while not came.is_set():
                     for word in hostile:
                         viewer.pub.send(word)
@@ -128,3 +464,138 @@ async def test_the_viewers_stop_reaches_the_trainer_and_the_model_is_kept(
     assert visit.fault is None
     assert visit.output is not None
     assert len(list(visit.output.rglob("best.ckpt"))) == 1
+
+
+# -------- ports that others hold
+
+
+@contextmanager
+def http_server() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def one_that_says(greeting: bytes) -> Iterator[int]:
+    """A server that takes connections, perhaps speaks first, and waits (SSH, SMTP, a database)."""
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while (connection := server.accept()[0]).getpeername()[1] != last:
+                taken.append(connection)
+                connection.sendall(greeting)
+            connection.close()
+
+        last = free_port()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        socket.create_connection(server.getsockname(), source_address=("127.0.0.1", last)).close()
+        thread.join()
+        for connection in taken:
+            connection.close()
+
+
+@contextmanager
+def zeromq(kind: int) -> Iterator[int]:
+    with zmq.Context() as context, context.socket(kind) as stranger:
+        yield bind(stranger)
+
+
+STRANGERS = {
+    "a web server": http_server,
+    "a silent server": lambda: one_that_says(b""),
+    "an SSH server": lambda: one_that_says(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "a ZeroMQ socket of another type": lambda: zeromq(zmq.REP),
+}
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("SHAKE_TIME", 0.5), ("SOON", 0.05), ("LATER", 0.05)):
+        monkeypatch.setattr(viewer_port, name, seconds)
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+async def test_a_port_that_another_program_holds_is_said_once_and_the_rest_goes_on(stranger: str, hasty: None) -> None:
+    said, stopped = [], trio.Event()
+    async with open_viewer() as viewer:
+        with STRANGERS[stranger]() as taken:
+            async with open_lossviewer(
+                publish=taken, controller=viewer.ports[0], stop=stopped.set, warn=said.append
+            ) as bridge:
+                bridge.hear(JobStarted(JOB, HEADS))
+                bridge.hear(ModelStarted(JOB, 0))
+                with trio.fail_after(20):
+                    while not (said and stopped.is_set()):
+                        viewer.pub.send(b'{"command": "stop"}')
+                        await trio.sleep(0.05)
+                bridge.hear(DONE)
+                await trio.sleep(1)  # it has been met again by then
+    assert said == [
+        f"Port {taken} is used by another program than SLEAP's LossViewer, so it shows no progress; the job goes on. "
+        "Open LossViewer on another port and name it with --publish-port."
+    ]
+
+
+async def test_ports_given_the_wrong_way_round_are_both_said(hasty: None) -> None:
+    said: list[str] = []
+    async with open_viewer() as viewer:
+        controller, publish = viewer.ports
+        async with open_lossviewer(publish=controller, controller=publish, stop=never, warn=said.append):
+            await trio.sleep(1)
+    assert sorted(sentence.rpartition(" ")[2] for sentence in said) == ["--controller-port.", "--publish-port."]
+
+
+async def test_nobody_there_is_no_news(hasty: None) -> None:
+    async with open_lossviewer(publish=free_port(), controller=free_port(), stop=never, warn=never) as bridge:
+        bridge.hear(JobStarted(JOB, HEADS))
+        bridge.hear(ModelStarted(JOB, 0))
+        await trio.sleep(1)
+
+
+async def test_a_viewer_that_leaves_is_no_stranger(hasty: None) -> None:
+    controller, publish = free_port(), free_port()
+    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as bridge:
+        bridge.hear(JobStarted(JOB, HEADS))
+        bridge.hear(ModelStarted(JOB, 0))
+        for _ in range(3):
+            async with open_viewer(controller, publish) as viewer:
+                with trio.fail_after(20):
+                    assert (await viewer.hears())["event"] == "train_begin"
+
+
+async def test_a_viewer_that_comes_after_a_stranger_hears_each_word_once(hasty: None) -> None:
+    warned, controller = trio.Event(), free_port()
+
+    def warn(_text: str) -> None:
+        warned.set()
+
+    with ExitStack() as stranger:
+        publish = stranger.enter_context(zeromq(zmq.PULL))
+        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=warn) as bridge:
+            bridge.hear(JobStarted(JOB, HEADS))
+            bridge.hear(ModelStarted(JOB, 0))
+            with trio.fail_after(20):
+                await warned.wait()
+            stranger.close()
+            async with open_viewer(controller, publish) as viewer:
+                with trio.fail_after(20):
+                    heard = [await viewer.hears()]
+                    bridge.hear(ModelTrained(JOB, 0))
+                    bridge.hear(ModelStarted(JOB, 1))
+                    heard += [await viewer.hears() for _ in range(2)]
+    assert [message["event"] for message in heard] == ["train_begin", "train_end", "train_begin"]
+
+
+def test_one_port_for_both_directions_is_refused() -> None:
+    check_ports(9000, 9001)
+    with pytest.raises(RtcError) as refused:
+        check_ports(9000, 9000)
+    assert refused.value.fault.code is FaultCode.USAGE
+    assert "--controller-port and --publish-port are both 9000" in refused.value.fault.text

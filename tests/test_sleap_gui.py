@@ -1,0 +1,221 @@
+"""The bridge against SLEAP's own LossViewer: `make test-sleap-gui` installs SLEAP 1.6.6 beside us and runs this.
+
+It is skipped where there is no SLEAP: neither in `.venv-sleap` nor in the Python that SLEAP_RTC_TEST_SLEAP names.
+"""
+
+import json
+import math
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from attrs import define, field
+
+from protocol.ids import JobId
+from protocol.jobs import JobEnded, JobStarted, ModelStarted, Outcome, Progress
+from rtc.jobs.progress import Follower
+from rtc.lossviewer import LossViewer, open_lossviewer
+
+pytestmark = pytest.mark.sleap_gui
+
+HERE = Path(__file__).parent
+NAMED = os.environ.get("SLEAP_RTC_TEST_SLEAP")
+PYTHON = Path(NAMED) if NAMED else HERE.parent / ".venv-sleap" / "bin" / "python"
+OFFSCREEN = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+JOB = JobId("job-1")
+HEADS = ("centroid", "centered_instance")
+CENTROID_VAL = [0.050100862979888916, 0.049842365086078644]
+SINGLE_VAL = [0.04498838260769844, 0.03995779529213905, 0.033355917781591415]
+SINGLE_TRAIN = [0.047644902020692825, 0.04338407889008522]
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sleap() -> None:
+    """SLEAP with its windows; whoever names a Python means it, and is told why it does not work."""
+    unfit = pytest.fail if NAMED else pytest.skip
+    if not PYTHON.exists():
+        unfit(f"there is no {NAMED or 'SLEAP in .venv-sleap'}; `make test-sleap-gui` installs it")
+    words = [PYTHON, "-c", "import sleap.gui.widgets.monitor"]
+    tried = subprocess.run(words, env=OFFSCREEN, capture_output=True, text=True, check=False, timeout=300)
+    if tried.returncode:
+        unfit(f"SLEAP's LossViewer cannot be imported: {tried.stderr.strip().rpartition(chr(10))[2]}")
+
+
+@define
+class RealViewer:
+    """A window of SLEAP's, in a process of its own."""
+
+    process: trio.Process
+    ports: dict[str, int] = field(factory=dict)
+    _unread: bytearray = field(factory=bytearray)
+
+    async def do(self, words: str) -> dict[str, Any]:
+        """Have it do something; gives what it shows then."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(words.encode() + b"\n")
+        return await self.answer()
+
+    async def shows(self, wished: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait until it shows what is wished for."""
+        with trio.fail_after(PATIENCE):
+            while not wished(seen := await self.do("look")):  # noqa: ASYNC110 - another process tells of no event
+                await trio.sleep(0.1)
+        return seen
+
+    async def draws(self, epochs: int) -> dict[str, Any]:
+        """Wait until its line of validation losses has so many points."""
+        return await self.shows(lambda seen: len(seen["val_loss"]) >= epochs)
+
+    async def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        with trio.fail_after(PATIENCE):
+            while b"\n" not in self._unread:
+                more = await self.process.stdout.receive_some()
+                assert more, "the viewer ended"
+                self._unread += more
+        line, _, self._unread = self._unread.partition(b"\n")
+        return json.loads(line)
+
+
+@asynccontextmanager
+async def open_real_viewer(controller: int = 0, publish: int = 0) -> AsyncIterator[RealViewer]:
+    command = [str(PYTHON), str(HERE / "sleap_viewer.py"), str(controller), str(publish)]
+    process = await trio.lowlevel.open_process(command, env=OFFSCREEN, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with process.stdout, process.stdin:
+            viewer = RealViewer(process)
+            viewer.ports = await viewer.answer()
+            yield viewer
+        with trio.fail_after(PATIENCE):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+def never(text: str = "") -> None:
+    raise AssertionError(f"this should not have been called: {text}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def replay(bridge: LossViewer, model: int, name: str) -> None:
+    """One model of which sleap-nn told, by way of the worker's follower."""
+    bridge.hear(ModelStarted(JOB, model))
+    follower = Follower(JOB, model, bridge.hear)
+    for line in map(json.loads, (HERE / "data" / f"zmq_{name}.jsonl").read_text().splitlines()):
+        follower.hear(line["raw"].encode(), line["t"])
+
+
+async def wait_until_heard(bridge: LossViewer, viewer: RealViewer) -> None:
+    """A first model, without an epoch: the viewer runs once both ends have found each other."""
+    bridge.hear(JobStarted(JOB, HEADS))
+    bridge.hear(ModelStarted(JOB, 0))
+    await viewer.shows(lambda seen: seen["running"])
+
+
+def losses(points: list[list[float]]) -> list[float]:
+    return [loss for _, loss in points]
+
+
+async def test_the_dialogs_viewer_shows_two_models_each_in_a_plot_of_its_own() -> None:
+    async with (
+        open_real_viewer() as viewer,
+        open_lossviewer(
+            publish=viewer.ports["publish_port"],
+            controller=viewer.ports["controller_port"],
+            stop=never,
+            warn=never,
+        ) as bridge,
+    ):
+        await viewer.do("reset centroid")
+        await wait_until_heard(bridge, viewer)
+        replay(bridge, 0, "centroid_with_infinity")
+        seen = await viewer.draws(2)
+        assert losses(seen["val_loss"]) == CENTROID_VAL
+        await viewer.do("reset centered_instance")
+        replay(bridge, 1, "single_3epochs")
+        seen = await viewer.draws(3)
+        bridge.hear(JobEnded(JOB, Outcome.DONE, "Done.", result=True))
+        assert seen["val_loss"] == [[3 * (epoch + 1), loss] for epoch, loss in enumerate(SINGLE_VAL)]
+        assert seen["train_loss"] == [[3 * (epoch + 2), loss] for epoch, loss in enumerate(SINGLE_TRAIN)]
+        assert seen["val_loss_best"] == [[9, SINGLE_VAL[-1]]]
+        assert seen["what"] == "centered_instance"
+        await viewer.shows(lambda seen: not seen["running"])
+
+
+async def test_a_viewer_opened_for_the_first_head_shows_both_models_one_after_the_other() -> None:
+    async with (
+        open_real_viewer() as viewer,
+        open_lossviewer(
+            publish=viewer.ports["publish_port"],
+            controller=viewer.ports["controller_port"],
+            stop=never,
+            warn=never,
+        ) as bridge,
+    ):
+        await viewer.do("reset centroid")
+        await wait_until_heard(bridge, viewer)
+        replay(bridge, 0, "centroid_with_infinity")
+        replay(bridge, 1, "single_3epochs")
+        seen = await viewer.draws(6)
+    first, gap, second = losses(seen["val_loss"])[:2], losses(seen["val_loss"])[2], losses(seen["val_loss"])[3:]
+    assert (first, second) == (CENTROID_VAL, SINGLE_VAL)
+    assert math.isnan(gap), "the line is not drawn on into the next model"
+    assert losses(seen["val_loss_best"]) == [SINGLE_VAL[-1]]
+    assert "nan" not in seen["title"]
+
+
+async def test_a_viewer_that_comes_late_shows_the_model_from_its_beginning() -> None:
+    ports = {"controller": free_port(), "publish": free_port()}
+    async with open_lossviewer(**ports, stop=never, warn=never) as bridge:
+        bridge.hear(JobStarted(JOB, HEADS))
+        bridge.hear(ModelStarted(JOB, 0))
+        for epoch in range(200):
+            bridge.hear(Progress(JOB, 0, epoch, 10, loss=0.5))
+            bridge.hear(Progress(JOB, 0, epoch, None, 0.5, 1 / epoch if epoch else None, 1 / (epoch + 1)))
+        bridge.hear(Progress(JOB, 0, 200, 1, loss=0.5))
+        async with open_real_viewer(**ports) as viewer:
+            seen = await viewer.draws(200)
+            assert seen["val_loss"] == [[10 * (epoch + 1), 1 / (epoch + 1)] for epoch in range(200)]
+            assert seen["train_loss"] == [[10 * (epoch + 1), 1 / epoch] for epoch in range(1, 200)]
+            bridge.hear(Progress(JOB, 0, 200, 10, loss=0.5))
+            bridge.hear(Progress(JOB, 0, 200, None, 0.5, 1 / 200, 1 / 201))
+            await viewer.draws(201)
+            await trio.sleep(0.6)  # it draws batches at most every half second
+            bridge.hear(Progress(JOB, 0, 201, 1, loss=0.5))
+            seen = await viewer.shows(lambda seen: "{202}" in seen["title"])
+            assert seen["val_loss"][-1] == [2010, 1 / 201]
+            assert seen["axis"][0] < 10, "all of it is in sight"
+            assert seen["axis"][1] >= 2010
+
+
+async def test_its_stop_button_is_heard() -> None:
+    stopped = trio.Event()
+    async with (
+        open_real_viewer() as viewer,
+        open_lossviewer(
+            publish=viewer.ports["publish_port"],
+            controller=viewer.ports["controller_port"],
+            stop=stopped.set,
+            warn=never,
+        ) as bridge,
+    ):
+        await wait_until_heard(bridge, viewer)
+        assert (await viewer.do("stop"))["stop"] == "Stopping..."
+        with trio.fail_after(PATIENCE):
+            await stopped.wait()

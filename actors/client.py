@@ -1,16 +1,21 @@
 """The Client: one person's wish, from "a worker, please" to "here is your model".
 
 available: nothing wanted · reserved: a worker is asked for, promised, being linked to, and sent the package · busy: the
-job runs far away, and its result is awaited. It ends in exactly one `Finished`.
+package is there, so the job runs far away, and its result is awaited. It ends in exactly one `Finished`.
 """
 
 from attrs import evolve
 
 from actors.client_events import (
     Abandoned,
+    BackAgain,
     Chosen,
+    Doubtful,
     EndedEmpty,
+    HomeAlone,
+    HungUp,
     MustWait,
+    NeverBegan,
     NobodyFits,
     Noted,
     Quest,
@@ -18,15 +23,19 @@ from actors.client_events import (
     Shown,
     Stale,
     TakenBack,
+    Thanked,
     ToldOff,
     TooLate,
     TrustedAgain,
     Unanswered,
     Unsaid,
+    Vanished,
     classify,
 )
 from actors.events import (
     NO_TIMEOUT,
+    CancelWanted,
+    Claim,
     CloseLink,
     Direct,
     Drain,
@@ -38,6 +47,7 @@ from actors.events import (
     LinkLost,
     OpenLink,
     Overdue,
+    PackageSent,
     Refused,
     ResultHere,
     ResultLost,
@@ -49,13 +59,14 @@ from actors.events import (
     StateTimeout,
     StopWanted,
     TellLink,
+    Ticket,
     Trusted,
     Wanted,
 )
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.jobs import AttachJob, JobAccepted, JobEnded, JobStarted, Outcome, StopModel
+from protocol.jobs import CancelJob, JobAccepted, JobEnded, Outcome, ResultTaken, StopJob
 from protocol.signaling import StandDown, Wait
 
 # -------- on the way to a worker
@@ -63,6 +74,8 @@ from protocol.signaling import StandDown, Wait
 
 FIRST_PAUSE = 1.0
 """Seconds before the first try to get back to a job."""
+THANKS_TIME = 5.0
+"""Seconds to hear that the worker knows the result to be home; it is kept for a while otherwise, and no harm done."""
 RETURN_PAUSE = 5.0
 """Seconds before each further one; a try itself takes up to 23."""
 
@@ -76,7 +89,7 @@ def set_out(_quest: Quest, wanted: Wanted) -> Step[Quest]:
     """First the room, then a worker."""
     quest = Quest(wanted)
     if wanted.ticket is not None:
-        quest = evolve(quest, attaching=True, job=wanted.ticket.job, key=wanted.ticket.key)
+        quest = evolve(quest, attaching=True, job=wanted.ticket.job, key=wanted.ticket.key, begun=True)
     return Step(quest, (Enter(wanted.room_pass, wanted.patience),))
 
 
@@ -142,9 +155,13 @@ def submit(quest: Quest, event: Trusted) -> Step[Quest]:
 
 def claim(quest: Quest, event: TrustedAgain) -> Step[Quest]:
     """Come back to a job: show that it is ours."""
-    assert quest.job is not None, "who attaches names a job"
     late = _late(quest, "The worker did not say whether it knows the job. Try again.")
-    return Step(quest, (TellLink(event.link, AttachJob(quest.job, quest.key)), late))
+    return Step(quest, (_claim(quest, event.link), late))
+
+
+def _claim(quest: Quest, link: LinkId) -> Claim:
+    assert quest.job is not None, "who comes back names a job"
+    return Claim(link, Ticket(quest.job, quest.key), quest.wanted is None or quest.wanted.fetch)
 
 
 def take_up(quest: Quest, _event: TakenBack) -> Step[Quest]:
@@ -158,16 +175,28 @@ def send(quest: Quest, event: JobAccepted) -> Step[Quest]:
     return Step(evolve(quest, job=event.job, key=event.key), (NO_TIMEOUT, SendPackage(quest.link, event.job)))
 
 
-def settle(quest: Quest, _event: JobStarted) -> Step[Quest]:
-    """It trains; what it says of itself goes straight to the view."""
-    return Step(quest)
+def leave_to_it(quest: Quest, _event: PackageSent) -> Step[Quest]:
+    """The worker has all it needs; what it says of the job goes straight to the view."""
+    return Step(evolve(quest, begun=True))
 
 
-def ask_stop(quest: Quest, _event: StopWanted) -> Step[Quest]:
-    """The person has seen enough of this model; the worker keeps what it has learned."""
-    assert quest.link is not None, "a running job has a link"
-    assert quest.job is not None, "and a name"
-    return Step(quest, (TellLink(quest.link, StopModel(quest.job)),))
+def ask_stop(quest: Quest, event: StopWanted) -> Step[Quest]:
+    """The person has seen enough; the worker keeps what was learned."""
+    assert quest.job is not None, "a running job has a name"
+    return _urge(quest, StopJob(quest.job, quest.key, event.scope))
+
+
+def ask_cancel(quest: Quest, _event: CancelWanted) -> Step[Quest]:
+    """The person wants no more of it; how it ended is told like any other end."""
+    assert quest.job is not None, "a running job has a name"
+    return _urge(quest, CancelJob(quest.job, quest.key))
+
+
+def _urge(quest: Quest, wish: StopJob | CancelJob) -> Step[Quest]:
+    """While we are away from the worker it is kept until we are back. A stop takes back no cancel."""
+    urge = quest.urge if isinstance(quest.urge, CancelJob) else wish
+    here = quest.link is not None and not quest.returns
+    return Step(evolve(quest, urge=urge), (TellLink(quest.link, wish),) if here and quest.link is not None else ())
 
 
 def fetch(quest: Quest, event: JobEnded) -> Step[Quest]:
@@ -183,7 +212,12 @@ def go_back(quest: Quest, event: LinkLost) -> Step[Quest]:
     """The job does not mind; try to get back to it, soon at first, then now and then."""
     gone = event.fault is not None and event.fault.code is FaultCode.NO_WORKER
     pause = StateTimeout(RETURN_PAUSE if quest.returns else FIRST_PAUSE)
-    return Step(evolve(quest, returns=quest.returns + (4 if gone else 1)), (pause,))
+    return Step(evolve(quest, returns=quest.returns + (2 if gone else 1)), (pause,))
+
+
+def see_whether(quest: Quest, event: Doubtful) -> Step[Quest]:
+    """If the package was over in time the job runs, and we go on as with any lost link; if not, the worker says so."""
+    return go_back(quest, event.lost)
 
 
 def knock_again(quest: Quest, _event: Lapsed) -> Step[Quest]:
@@ -196,18 +230,18 @@ def knock_again(quest: Quest, _event: Lapsed) -> Step[Quest]:
 
 def show_key(quest: Quest, event: Trusted) -> Step[Quest]:
     """The worker knows us again: show that the job is ours."""
-    assert quest.job is not None, "a running job has a name"
-    return Step(quest, (TellLink(event.link, AttachJob(quest.job, quest.key)),))
+    return Step(quest, (_claim(quest, event.link),))
 
 
-def settle_back(quest: Quest, _event: JobAccepted) -> Step[Quest]:
-    """We are back; what happened meanwhile follows."""
-    return Step(evolve(quest, returns=0), (NO_TIMEOUT,))
+def settle_back(quest: Quest, event: BackAgain) -> Step[Quest]:
+    """We are back; what happened meanwhile follows, and what the person wanted is said again."""
+    urge = () if quest.urge is None or quest.link is None else (TellLink(quest.link, quest.urge),)
+    return Step(evolve(quest, returns=0, begun=quest.begun or event.begun), (NO_TIMEOUT, *urge))
 
 
 def note_safe(quest: Quest, _event: ResultSafe) -> Step[Quest]:
-    """From here on the worker may hang up."""
-    return Step(evolve(quest, safe=True))
+    """From here on the worker may hang up; should it have done so, nobody need go back."""
+    return Step(evolve(quest, safe=True), (NO_TIMEOUT,))
 
 
 # -------- ends
@@ -224,8 +258,21 @@ def _verdict(ended: JobEnded | None) -> Fault | None:
     return Fault(code, ended.text)
 
 
-def come_home(quest: Quest, _event: ResultHere) -> Step[Quest]:
-    """All is here."""
+def give_thanks(quest: Quest, _event: ResultHere) -> Step[Quest]:
+    """All is here, and the worker need not keep it; it has a moment to answer."""
+    assert quest.link is not None, "without a link it is another event"
+    assert quest.job is not None, "what came was a job's"
+    told = TellLink(quest.link, ResultTaken(quest.job, quest.key))
+    return Step(evolve(quest, home=True), (told, StateTimeout(THANKS_TIME)))
+
+
+def note_hung_up(quest: Quest, _event: HungUp) -> Step[Quest]:
+    """It is of no more use."""
+    return Step(evolve(quest, link=None))
+
+
+def come_home(quest: Quest, _event: Thanked | HomeAlone) -> Step[Quest]:
+    """That was all."""
     return _end(quest, _verdict(quest.ended), quest.ended)
 
 
@@ -255,23 +302,45 @@ def fail_lost(quest: Quest, event: LinkLost) -> Step[Quest]:
     return _end(quest, event.fault or Fault(FaultCode.LINK_LOST, text))
 
 
+def fail_unbegun(quest: Quest, _event: NeverBegan) -> Step[Quest]:
+    """Now we know."""
+    text = "The link to the worker broke before the whole package was over; nothing runs there. Try again."
+    return _end(quest, Fault(FaultCode.LINK_LOST, text))
+
+
+def fail_vanished(quest: Quest, event: Vanished) -> Step[Quest]:
+    """The worker says why."""
+    return _end(quest, event.fault)
+
+
 def fail_at_work(quest: Quest, event: Abandoned) -> Step[Quest]:
     """We did not get back to the job; say what is known of it."""
     reason = event.fault.text + " " if event.fault else ""
-    text = "The link to the worker is gone. If the worker still runs, so does the job, and its result is kept there."
+    text = "The link to the worker is gone. The job needs neither it nor us; its result is kept on the worker."
+    if not quest.begun:
+        text = "The link to the worker is gone; whether the job began, only the worker knows."
     return _end(quest, Fault(FaultCode.LINK_LOST, reason + text))
 
 
-def give_up(quest: Quest, _event: Drain | Unsaid) -> Step[Quest]:
+def give_up(quest: Quest, _event: Drain | Unsaid | CancelWanted) -> Step[Quest]:
     """Interrupted before anything was started: nothing is left behind."""
     if quest.attaching:
         return _end(quest, Fault(FaultCode.DETACHED, "Stopped before the job was reached; nothing has changed for it."))
-    return _end(quest, Fault(FaultCode.INTERRUPTED, "Stopped before the job began; nothing was left on the worker."))
+    fault = Fault(FaultCode.INTERRUPTED, "Stopped before the job began; nothing was left on the worker.")
+    step = _end(quest, fault)
+    if quest.link is None or quest.job is None:
+        return step
+    # should the last byte of the package have arrived just now, the job goes all the same
+    return Step(step.data, (TellLink(quest.link, CancelJob(quest.job, quest.key)), *step.effects))
 
 
 def detach(quest: Quest, _event: Drain) -> Step[Quest]:
     """Interrupting the client never harms the job."""
     text = "Detached: the job runs on, and its result is kept on the worker."
+    if not quest.begun:
+        text = "Left while the link was gone; whether the job runs, only the worker knows."
+    elif quest.ended is not None:
+        text = "Detached: the job has ended, and its result is kept on the worker."
     return _end(quest, Fault(FaultCode.DETACHED, text))
 
 
@@ -313,8 +382,9 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     row(RESERVED,  TakenBack,   BUSY,      take_up),
     quiet(TakenBack, AVAILABLE, BUSY),
     row(RESERVED,  JobAccepted, RESERVED,  send),
-    row(BUSY,      JobAccepted, BUSY,      settle_back),
-    quiet(JobAccepted, AVAILABLE),
+    quiet(JobAccepted, AVAILABLE, BUSY),
+    row(BUSY,      BackAgain,   BUSY,      settle_back),
+    quiet(BackAgain, AVAILABLE, RESERVED),
     row(RESERVED,  SendFailed,  AVAILABLE, fail),
     quiet(SendFailed, AVAILABLE, BUSY),
     row(RESERVED,  Lapsed,      AVAILABLE, fail_late),
@@ -322,10 +392,13 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(Lapsed, AVAILABLE),
 
     # the job
-    row(RESERVED,  JobStarted,  BUSY,      settle),
-    quiet(JobStarted, AVAILABLE, BUSY),
+    row(RESERVED,  PackageSent, BUSY,      leave_to_it),
+    quiet(PackageSent, AVAILABLE, BUSY),
     row(BUSY,      StopWanted,  BUSY,      ask_stop),
     quiet(StopWanted, AVAILABLE, RESERVED),
+    row(RESERVED,  CancelWanted, AVAILABLE, give_up),
+    row(BUSY,      CancelWanted, BUSY,     ask_cancel),
+    quiet(CancelWanted, AVAILABLE),
     row(BUSY,      JobEnded,    BUSY,      fetch),
     quiet(JobEnded, AVAILABLE, RESERVED),
     row(RESERVED,  EndedEmpty,  AVAILABLE, end_empty),
@@ -333,8 +406,14 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(EndedEmpty, AVAILABLE),
     row(BUSY,      ResultSafe,  BUSY,      note_safe),
     quiet(ResultSafe, AVAILABLE, RESERVED),
-    row(BUSY,      ResultHere,  AVAILABLE, come_home),
+    row(BUSY,      ResultHere,  BUSY,      give_thanks),
     quiet(ResultHere, AVAILABLE, RESERVED),
+    row(BUSY,      HungUp,      BUSY,      note_hung_up),
+    quiet(HungUp, AVAILABLE, RESERVED),
+    row(BUSY,      HomeAlone,   AVAILABLE, come_home),
+    quiet(HomeAlone, AVAILABLE, RESERVED),
+    row(BUSY,      Thanked,     AVAILABLE, come_home),
+    quiet(Thanked, AVAILABLE, RESERVED),
     row(BUSY,      ResultLost,  AVAILABLE, fail),
     quiet(ResultLost, AVAILABLE, RESERVED),
 
@@ -345,6 +424,14 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     row(RESERVED,  LinkLost,    AVAILABLE, fail_lost),
     row(BUSY,      LinkLost,    BUSY,      go_back),
     quiet(LinkLost, AVAILABLE),
+    row(RESERVED,  Doubtful,    BUSY,      see_whether),
+    quiet(Doubtful, AVAILABLE, BUSY),
+    row(RESERVED,  NeverBegan,  AVAILABLE, fail_unbegun),
+    row(BUSY,      NeverBegan,  AVAILABLE, fail_unbegun),
+    quiet(NeverBegan, AVAILABLE),
+    row(RESERVED,  Vanished,    AVAILABLE, fail_vanished),
+    row(BUSY,      Vanished,    AVAILABLE, fail_vanished),
+    quiet(Vanished, AVAILABLE),
     row(BUSY,      Abandoned,   AVAILABLE, fail_at_work),
     quiet(Abandoned, AVAILABLE, RESERVED),
     row(RESERVED,  Drain,       AVAILABLE, give_up),

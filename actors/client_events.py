@@ -8,6 +8,7 @@ from attrs import evolve, field, frozen
 from actors.events import (
     Ask,
     Best,
+    CancelWanted,
     Direct,
     Drain,
     Entered,
@@ -17,14 +18,17 @@ from actors.events import (
     Overdue,
     Picked,
     Refused,
+    ResultHere,
     ResultLost,
     RosterIs,
+    SendFailed,
+    StopWanted,
     Trusted,
     Wanted,
 )
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import JobAccepted, JobEnded, LogLines, ModelStarted, Progress
+from protocol.jobs import CancelJob, JobEnded, JobEvent, JobStage, JobState, Outcome, StopJob
 from protocol.signaling import Granted, WorkerShown
 from protocol.status import Status
 
@@ -35,7 +39,7 @@ ELSEWHERE = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKE
 ASKED_MAX = 5
 """How hard a worker is asked whose answers go astray, before we give up."""
 RETURNS_MAX = 24
-"""Tries to get back to a running job; a worker that has left the room counts for four (about half a minute in all)."""
+"""Tries to get back to a job; a worker that has left the room counts for two (it has more than a minute to be back)."""
 
 
 @frozen
@@ -58,11 +62,17 @@ class Quest:
     """We come back to a job that an earlier client started."""
     returns: int = 0
     """How hard we have tried to get back to the job since its link broke."""
+    begun: bool = False
+    """Its package is on the worker, whole: from here on it runs without us."""
+    urge: StopJob | CancelJob | None = None
+    """What the person wants of the job while it runs; said again after a return."""
     waiting: bool = False
     """We stand in the room's line, or were just promised a worker from it."""
     ended: JobEnded | None = None
     safe: bool = False
     """The result's archive is on this machine, whole; the link no longer matters."""
+    home: bool = False
+    """The result is in its place; the worker is told, and that is all there is left to do."""
 
 
 # -------- narrower events
@@ -124,6 +134,21 @@ class EndedEmpty:
 
 
 @frozen
+class HungUp:
+    """The link is over when the result is here already."""
+
+
+@frozen
+class HomeAlone:
+    """The result is in its place, and there is no link to say so over."""
+
+
+@frozen
+class Thanked:
+    """The worker knows that the result is home, or cannot be told."""
+
+
+@frozen
 class TooLate:
     """An interruption when the result is here already and only has to be unpacked."""
 
@@ -148,6 +173,33 @@ class TakenBack:
 
 
 @frozen
+class BackAgain:
+    """Likewise, after the link was lost."""
+
+    begun: bool
+    """The job has what it needs; otherwise its package was still on the way, and the worker has yet to notice."""
+
+
+@frozen
+class Doubtful:
+    """The link broke when the package may just have been over: only the worker knows whether the job runs."""
+
+    lost: LinkLost
+
+
+@frozen
+class NeverBegan:
+    """The worker knows of no such job, and we do not know that it ever began."""
+
+
+@frozen
+class Vanished:
+    """The worker knows of no such job any more."""
+
+    fault: Fault
+
+
+@frozen
 class Unanswered:
     """The offer, or its answer, got lost on the way, perhaps with the server: nothing is known against the worker."""
 
@@ -169,6 +221,10 @@ class Stale:
 
 def classify(quest: Quest, event: object) -> object:
     """Which worker, which link, which phase: asked here once, so that each answer can be a row."""
+    if quest.home:
+        return _classify_at_home(quest, event)
+    if isinstance(event, ResultHere):
+        return event if quest.link is not None else HomeAlone()
     if isinstance(event, RosterIs):
         return _classify_roster(quest, event)
     if isinstance(event, Granted | Overdue | Entered):
@@ -182,8 +238,10 @@ def classify(quest: Quest, event: object) -> object:
         return Chosen(quest.peer, quest)  # the moment before asking again is over
     if isinstance(event, ResultLost):
         return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # the lost link itself is what counts
-    if isinstance(event, Drain):
-        return TooLate() if quest.safe else event
+    if isinstance(event, Drain | CancelWanted | StopWanted):
+        return _classify_wish(quest, event)
+    if isinstance(event, SendFailed):
+        return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # likewise
     if isinstance(event, Picked):
         if quest.peer is not None:
             return Stale()
@@ -208,6 +266,23 @@ def fitting(quest: Quest) -> tuple[WorkerShown, ...]:
         for shown in quest.workers
         if shown.facts.status is Status.AVAILABLE and shown.facts.memory_mb >= least and shown.peer not in quest.tried
     )
+
+
+def _classify_at_home(quest: Quest, event: object) -> object:
+    """Nothing matters any more but that the worker need not keep the result."""
+    if isinstance(event, Heard) and not isinstance(event.message, JobState):
+        return Stale()
+    ours = isinstance(event, Heard | LinkLost) and event.link == quest.link
+    return Thanked() if ours or isinstance(event, Lapsed | Drain) else Stale()
+
+
+def _classify_wish(quest: Quest, event: Drain | CancelWanted | StopWanted) -> object:
+    """A job that has ended can be neither stopped nor cancelled; what it made can be left where it is."""
+    if quest.safe:
+        return TooLate()
+    if quest.ended is None or isinstance(event, Drain):
+        return event
+    return Drain() if isinstance(event, CancelWanted) else Stale()
 
 
 def _classify_roster(quest: Quest, event: RosterIs) -> object:
@@ -260,7 +335,11 @@ def _nobody(quest: Quest) -> Fault:
 
 def _classify_refusal(quest: Quest, event: Refused) -> object:
     """Who asked for the best gets the next best, who chose from the list chooses again, who named one hears why."""
-    if event.peer != quest.peer or (quest.job is not None and not quest.attaching) or quest.wanted is None:
+    if event.peer != quest.peer or quest.wanted is None:
+        return Stale()
+    if quest.returns and event.fault.code is FaultCode.NO_SUCH_JOB:
+        return _vanished(quest, event.fault)
+    if quest.job is not None and not quest.attaching:
         return Stale()
     choice = quest.wanted.choice
     if event.fault.code is FaultCode.SERVER_LOST:
@@ -276,13 +355,21 @@ def _classify_refusal(quest: Quest, event: Refused) -> object:
     return _best(quest, event.fault) if isinstance(choice, Best) else Shown(quest, fitting(quest))
 
 
+def _vanished(quest: Quest, fault: Fault) -> NeverBegan | Vanished:
+    return Vanished(fault) if quest.begun else NeverBegan()
+
+
 def _classify_loss(quest: Quest, event: LinkLost) -> object:
-    if event.link != quest.link or quest.safe:
+    if event.link != quest.link:
         return Stale()
+    if quest.safe:
+        return HungUp()
     if event.fault is not None and event.fault.code is FaultCode.CANCELLED:
         return ToldOff(event.fault)
     if (quest.job is None or quest.attaching) and quest.asked < ASKED_MAX and _went_astray(event.fault):
         return Unanswered(silent=event.fault is not None and event.fault.code is FaultCode.STALLED)
+    if quest.job is not None and not quest.attaching and not quest.begun and not quest.returns:
+        return Doubtful(event)
     return Abandoned(event.fault) if quest.returns >= RETURNS_MAX else event
 
 
@@ -292,12 +379,33 @@ def _went_astray(fault: Fault | None) -> bool:
 
 def _classify_words(quest: Quest, heard: Heard) -> object:
     message = heard.message
-    if heard.link != quest.link or isinstance(message, ModelStarted | Progress | LogLines):
+    if heard.link != quest.link or isinstance(message, JobEvent):
         return Stale()
     if isinstance(message, Fault):
         return ToldOff(message)
-    if isinstance(message, JobAccepted) and quest.attaching:
-        return TakenBack()
-    if isinstance(message, JobEnded) and not message.result:
-        return EndedEmpty(message)
+    if isinstance(message, JobState):
+        return _classify_state(quest, message)
+    if isinstance(message, JobEnded):
+        return _classify_end(quest, message)
     return message
+
+
+def _classify_end(quest: Quest, ended: JobEnded) -> object:
+    """Good work that is gone is no good end for who came to fetch it."""
+    if not _fetches(quest):
+        return EndedEmpty(ended)
+    if ended.outcome is Outcome.DONE and not ended.result:
+        return Vanished(Fault(FaultCode.NO_SUCH_JOB, ended.text))
+    return ended if ended.result else EndedEmpty(ended)
+
+
+def _classify_state(quest: Quest, state: JobState) -> object:
+    if state.stage is JobStage.UNKNOWN:
+        return _vanished(quest, Fault(FaultCode.NO_SUCH_JOB, state.text))
+    if quest.attaching:
+        return TakenBack()
+    return BackAgain(state.stage is not JobStage.PREPARING) if quest.returns else Stale()
+
+
+def _fetches(quest: Quest) -> bool:
+    return quest.wanted is None or quest.wanted.fetch

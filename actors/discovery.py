@@ -102,8 +102,8 @@ def knock(seat: Seat) -> tuple[Say, ...]:
         token=room_pass.token,
         role=room_pass.role,
         facts=room_pass.facts,
-        peer=seat.peer,
-        resume=seat.resume,
+        peer=seat.peer or room_pass.peer,
+        resume=seat.resume or room_pass.resume,
     )
     return (Say(join),)
 

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from protocol.faults import Fault
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import JobEnded, Outcome, SubmitJob
+from protocol.jobs import JobEnded, JobState, JobWishes, Outcome, StopScope, SubmitJob
 from protocol.signaling import WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Binding
@@ -28,6 +28,9 @@ class RoomPass:
     room: RoomId | None = None
     token: str | None = field(default=None, repr=False)
     facts: WorkerFacts | None = None
+    peer: PeerId | None = None
+    """The name that an earlier program of ours had there, and wants back with `resume`."""
+    resume: str | None = field(default=None, repr=False)
 
 
 @frozen
@@ -71,6 +74,8 @@ class Wanted:
     """Stand in line when every fitting worker is taken."""
     ticket: "Ticket | None" = None
     """The job that was started before, and its key."""
+    fetch: bool = True
+    """Bring home what it made; otherwise only its news are wanted."""
 
 
 @frozen
@@ -81,8 +86,26 @@ class Picked:
 
 
 @frozen
+class Sent:
+    """To the Errand: ask this worker these things about jobs of ours."""
+
+    room_pass: RoomPass
+    peer: PeerId
+    wishes: tuple[JobWishes, ...]
+    patience: float = 30.0
+    """Seconds for each step (`connection_timeout`)."""
+
+
+@frozen
 class StopWanted:
-    """To the Client: the person wants the model that trains now to stop early, and to keep it."""
+    """To the Client: the person wants training to stop early, and to keep what was learned."""
+
+    scope: StopScope = StopScope.THIS
+
+
+@frozen
+class CancelWanted:
+    """To the Client: the person wants the job to end now."""
 
 
 @frozen
@@ -329,34 +352,11 @@ class StartJob:
 
 
 @frozen
-class StopEarly:
-    """To the job desk: let the model that trains now stop, and keep it."""
-
-    job: JobId
-
-
-@frozen
-class Listen:
-    """To the job desk: the owner is back; tell it where the job stands, and send its news over this link."""
-
-    job: JobId
-    link: LinkId
-
-
-@frozen
-class LookUp:
-    """To the job desk: is this job's result here, and is this its key?"""
+class Receive:
+    """To the window: see to this link, whose peer asks about a job. With a ticket the key has been shown already."""
 
     link: LinkId
-    ticket: Ticket
-
-
-@frozen
-class Deliver:
-    """To the job desk: send the result over this link."""
-
-    job: JobId
-    link: LinkId
+    ticket: Ticket | None = None
 
 
 @frozen
@@ -366,19 +366,83 @@ class Forget:
     job: JobId
 
 
-# -------- said by the job desk
+# -------- said by a Visit, which sees to one link at the worker's window
 
 
 @frozen
-class PackageArrived:
-    """The package is here, whole, and unpacked."""
+class LookUp:
+    """To the window: is this job here, is this its key, and where does it stand?"""
+
+    link: LinkId
+    wish: JobWishes
+
+
+@frozen
+class Follow:
+    """To the window: tell this link what happens in the job, from the event after `seen` on, to its end."""
+
+    link: LinkId
+    job: JobId
+    seen: int = 0
+
+
+@frozen
+class StopEarly:
+    """To the job desk: let it stop early, and keep what it has learned."""
+
+    job: JobId
+    scope: StopScope
+
+
+@frozen
+class Cancel:
+    """To the job desk: end it now."""
 
     job: JobId
 
 
 @frozen
+class Deliver:
+    """To the window: send the result over this link."""
+
+    job: JobId
+    link: LinkId
+
+
+@frozen
+class Taken:
+    """To the job desk: its owner has the result; it need not be kept."""
+
+    job: JobId
+
+
+# -------- said by the job desk
+
+
+@frozen
+class JobsKnown:
+    """Jobs that earlier workers have left records of: their owners may come for them."""
+
+    jobs: frozenset[JobId]
+
+
+@frozen
+class JobTakenUp:
+    """A job that an earlier worker has begun still runs, and is ours now."""
+
+    job: JobId
+
+
+@frozen
+class PackageReceived:
+    """The package is here, whole: from now on the job needs nobody."""
+
+    ticket: Ticket
+
+
+@frozen
 class PackageFailed:
-    """The package did not come, or is none."""
+    """The package did not come."""
 
     job: JobId
     fault: Fault
@@ -386,7 +450,7 @@ class PackageFailed:
 
 @frozen
 class JobOver:
-    """sleap-nn has ended, one way or another, and the result is packed."""
+    """The job has ended, one way or another, and the result is packed."""
 
     job: JobId
     outcome: Outcome
@@ -395,26 +459,29 @@ class JobOver:
     """Whether there is anything to deliver."""
 
 
-@frozen
-class ResultFound:
-    """A job of an earlier time is over, its result waits here, and its owner has come for it."""
-
-    link: LinkId
-    ticket: Ticket
-    outcome: Outcome
-    text: str
+# -------- said by the window
 
 
 @frozen
-class ResultMissing:
-    """No result waits here under that name and key."""
+class RecordFound:
+    """The wish comes from the job's owner, and this is where the job stands; UNKNOWN: it does not, or there is none."""
 
     link: LinkId
+    wish: JobWishes
+    state: JobState
+
+
+@frozen
+class FollowEnded:
+    """All that happened in the job was told over this link, and this is how it ended."""
+
+    link: LinkId
+    ended: JobEnded
 
 
 @frozen
 class ResultGone:
-    """The result was taken over this link, or cannot be: then it waits on disk, and the fault says why."""
+    """The result was taken over this link, or could not be, and the fault says why; it is kept all the same."""
 
     job: JobId
     link: LinkId
@@ -441,6 +508,15 @@ class ShowRoster:
 
 
 @frozen
+class Claim:
+    """To the front: show the worker this job's key, and say what we know already of the job."""
+
+    link: LinkId
+    ticket: Ticket
+    fetch: bool = True
+
+
+@frozen
 class SendPackage:
     """To the courier: send the package over this link."""
 
@@ -455,7 +531,22 @@ class FetchResult:
     link: LinkId
 
 
+# -------- said by an Errand
+
+
+@frozen
+class Reported:
+    """To the program: this is what the worker says of one of our jobs."""
+
+    state: JobState
+
+
 # -------- said by the courier
+
+
+@frozen
+class PackageSent:
+    """The package is on the worker, whole: from now on the job needs nobody."""
 
 
 @frozen

@@ -1,7 +1,8 @@
 """The Worker: one GPU's promise.
 
 available: free, announced · reserved: held by one named peer, who is linking, proving or uploading · busy: one job
-runs, or its result is on the way. Jobs outlive links: a lost listener leaves the job running, and its owner may return.
+runs. Jobs outlive links, and even this program: once its package is here, a job needs nobody, and whoever shows its key
+is told of it at the window (`actors/visit.py`), whatever we are meanwhile.
 """
 
 from typing import Any
@@ -12,27 +13,23 @@ from actors.events import (
     NO_TIMEOUT,
     AcceptLink,
     CloseLink,
-    Deliver,
     Drain,
     EnterFailed,
     Finished,
     Forget,
     JobOver,
+    JobsKnown,
+    JobTakenUp,
     Lapsed,
     LinkLost,
-    Listen,
-    LookUp,
     Offered,
-    PackageArrived,
     PackageFailed,
+    PackageReceived,
     Prepare,
-    ResultFound,
-    ResultGone,
-    ResultMissing,
+    Receive,
     StartJob,
     StateTimeout,
     StatusIs,
-    StopEarly,
     Submitted,
     TellLink,
     Trusted,
@@ -40,25 +37,24 @@ from actors.events import (
 )
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from actors.worker_events import (
-    FetcherLost,
+    Crowded,
     Hold,
-    JobOverUnheard,
+    LastVisitorLeft,
     Misspoken,
     OfferedAgain,
     OfferedForeign,
-    OwnerBack,
+    OfferedLeaving,
+    OfferedUnknown,
+    OneJobOver,
     OwnerOffered,
-    ReturnAsked,
-    ReturnLost,
     Stale,
-    StopAsked,
-    StrangerAttached,
+    VisitorLeft,
     classify,
 )
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
-from protocol.ids import LinkId
-from protocol.jobs import JobAccepted, JobEnded
+from protocol.ids import JobId, LinkId
+from protocol.jobs import JobAccepted
 from protocol.status import Status
 
 HOLD_TIME = 45.0
@@ -72,6 +68,11 @@ BUSY_FAULT = Fault(
     "--auto-select) to find another one.",
 )
 LEAVING_FAULT = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. Pick another one from the room.")
+CROWDED_FAULT = Fault(
+    FaultCode.WORKER_LEAVING, "Too many ask this worker about their jobs at this moment. Try again in a minute."
+)
+UNKNOWN_FAULT = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job; it never began, or was long ago.")
+RUDE_FAULT = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn and closed the link.")
 
 
 # -------- holding
@@ -89,13 +90,12 @@ def hold_for(hold: Hold, offer: Offered) -> Step[Hold]:
     return Step(evolve(hold, peer=offer.peer, link=link, links=link), effects)
 
 
-def hold_anew(hold: Hold, event: OfferedAgain | OwnerOffered) -> Step[Hold]:
+def hold_anew(hold: Hold, event: OfferedAgain) -> Step[Hold]:
     """The same peer starts over: its older link, and what it had begun, are dropped.
 
     Until it has proven itself its time does not start over, or a member without the secret could hold us for ever.
     """
-    fresh = Hold(links=hold.links, leaving=hold.leaving)
-    step = hold_for(fresh, event.offer)
+    step = hold_for(_unheld(hold), event.offer)
     effects = tuple(effect for effect in step.effects if hold.trusted or not isinstance(effect, StateTimeout))
     return Step(step.data, (*_let_go_of(hold), *effects))
 
@@ -105,9 +105,9 @@ def refuse(hold: Hold, offer: Offered) -> Step[Hold]:
     return Step(hold, (TurnAway(offer.peer, BUSY_FAULT if hold.leaving is None else LEAVING_FAULT),))
 
 
-def refuse_again(hold: Hold, event: OfferedAgain) -> Step[Hold]:
-    """The listener asks for a second link without naming its job: to us, a stranger's wish."""
-    return refuse(hold, event.offer)
+def refuse_leaving(hold: Hold, event: OfferedLeaving) -> Step[Hold]:
+    """Only those who are at the window already are still served."""
+    return Step(hold, (TurnAway(event.offer.peer, LEAVING_FAULT),))
 
 
 def refuse_foreign(hold: Hold, event: OfferedForeign) -> Step[Hold]:
@@ -133,51 +133,39 @@ def take_job(hold: Hold, event: Submitted) -> Step[Hold]:
         TellLink(event.link, JobAccepted(job, key)),
         Prepare(event.link, event.ticket, event.submit),
     )
-    return Step(evolve(hold, ticket=event.ticket), effects)
+    return Step(evolve(hold, job=job, known=hold.known | {job}), effects)
 
 
-def start(hold: Hold, event: PackageArrived) -> Step[Hold]:
-    """The package is here: run it."""
-    return Step(hold, (StatusIs(Status.BUSY), StartJob(event.job)))
-
-
-def look_up(hold: Hold, event: ReturnAsked) -> Step[Hold]:
-    """An owner comes back after its job has ended: see whether the result waits here."""
-    return Step(hold, (LookUp(event.link, event.ticket),))
-
-
-def deliver_late(hold: Hold, event: ResultFound) -> Step[Hold]:
-    """It does: tell how the job ended, and send what it made."""
+def start(hold: Hold, event: PackageReceived) -> Step[Hold]:
+    """The package is here: run it. Whoever sent it has shown the key by that, and hears the job from the window."""
+    assert hold.link is not None, "packages come over links"
     job = event.ticket.job
-    effects = (
-        StatusIs(Status.BUSY),
-        TellLink(event.link, JobAccepted(job, event.ticket.key)),
-        TellLink(event.link, JobEnded(job, event.outcome, event.text, result=True)),
-        Deliver(job, event.link),
-    )
-    return Step(evolve(hold, ticket=event.ticket, over=True), effects)
-
-
-def end_unknown(hold: Hold, event: ResultMissing) -> Step[Hold]:
-    """It does not."""
-    told = TellLink(event.link, _rebuke(StrangerAttached(event.link)))
-    return _free(hold, told, *_let_go_of(hold))
+    effects = (StatusIs(Status.BUSY), StartJob(job), Receive(hold.link, event.ticket))
+    running, visitors = hold.running | {job}, hold.visitors | {hold.link}
+    return Step(evolve(_unheld(hold), running=running, visitors=visitors, known=hold.known), effects)
 
 
 # -------- letting go
 
 
+def _unheld(hold: Hold) -> Hold:
+    """Nobody holds us; a job that has not begun is not known any more."""
+    known = hold.known if hold.job is None else hold.known - {hold.job}
+    return evolve(hold, peer=None, link=None, trusted=False, job=None, known=known)
+
+
 def _let_go_of(hold: Hold, fault: Fault | None = None) -> tuple[Any, ...]:
-    """Drop the links, and a job that has not begun."""
-    links = tuple(CloseLink(link, fault) for link in (hold.link, hold.returning) if link is not None)
-    begun = hold.ticket is not None and not hold.over
-    return (*links, Forget(hold.ticket.job)) if begun and hold.ticket is not None else links
+    """Drop the link, and a job that has not begun."""
+    links = () if hold.link is None else (CloseLink(hold.link, fault),)
+    return links if hold.job is None else (*links, Forget(hold.job))
 
 
 def _free(hold: Hold, *before: Any) -> Step[Hold]:
-    """Nobody holds us: say so, or end if that was what we waited for."""
-    after = StatusIs(Status.AVAILABLE) if hold.leaving is None else hold.leaving
-    return Step(Hold(links=hold.links, leaving=hold.leaving), (*before, after))
+    """Nobody holds us and nothing runs: say so, or end if that was what we waited for and the window is empty."""
+    after: tuple[Any, ...] = (StatusIs(Status.AVAILABLE),)
+    if hold.leaving is not None:
+        after = () if hold.visitors else (hold.leaving,)
+    return Step(_unheld(hold), (*before, *after))
 
 
 def let_go(hold: Hold, _event: LinkLost) -> Step[Hold]:
@@ -190,9 +178,9 @@ def lapse(hold: Hold, event: Lapsed) -> Step[Hold]:
     return _free(hold, *_let_go_of(hold, event.fault))
 
 
-def end_rude(hold: Hold, event: Misspoken | StrangerAttached) -> Step[Hold]:
+def end_rude(hold: Hold, _event: Misspoken) -> Step[Hold]:
     """What was said makes no sense here; the promise ends."""
-    return _free(hold, *_let_go_of(hold, _rebuke(event)))
+    return _free(hold, *_let_go_of(hold, RUDE_FAULT))
 
 
 def give_back(hold: Hold, event: PackageFailed) -> Step[Hold]:
@@ -201,91 +189,63 @@ def give_back(hold: Hold, event: PackageFailed) -> Step[Hold]:
     return _free(hold, *told)
 
 
-def _rebuke(event: Misspoken | StrangerAttached) -> Fault:
-    if isinstance(event, StrangerAttached):
-        return Fault(FaultCode.NO_SUCH_JOB, "The worker has no such job of yours.")
-    return Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn and closed the link.")
+# -------- the job
 
 
-# -------- while the job runs
+def take_up(hold: Hold, event: JobTakenUp) -> Step[Hold]:
+    """An earlier worker's job is ours now, and keeps the GPU until it ends."""
+    after = evolve(hold, running=hold.running | {event.job}, known=hold.known | {event.job})
+    return Step(after, (StatusIs(Status.BUSY),))
 
 
-def carry_on(hold: Hold, _event: LinkLost) -> Step[Hold]:
-    """The listener is gone; the job is not."""
-    return Step(evolve(hold, peer=None, link=None))
+def free(hold: Hold, event: JobOver) -> Step[Hold]:
+    """The GPU is free; what the job made waits on disk, and is handed over at the window."""
+    return _free(_without(hold, event.job))
 
 
-def stop_early(hold: Hold, _event: StopAsked) -> Step[Hold]:
-    """The owner has seen enough of this model; what it has learned is kept."""
-    assert hold.ticket is not None, "only a job is stopped"
-    return Step(hold, (StopEarly(hold.ticket.job),))
+def note_over(hold: Hold, event: OneJobOver) -> Step[Hold]:
+    """One less."""
+    return Step(_without(hold, event.job))
 
 
-def deliver(hold: Hold, event: JobOver) -> Step[Hold]:
-    """Tell the listener how it ended, and send what it made."""
-    assert hold.link is not None, "a job that ends unheard is another event"
-    told = TellLink(hold.link, JobEnded(event.job, event.outcome, event.text, event.result))
-    return Step(evolve(hold, over=True), (told, Deliver(event.job, hold.link)))
+def _without(hold: Hold, job: JobId) -> Hold:
+    return evolve(hold, running=hold.running - {job})
 
 
-def keep(hold: Hold, _event: JobOverUnheard) -> Step[Hold]:
-    """Nobody listens; the result waits on disk for its owner, and the GPU is free."""
-    links = () if hold.returning is None else (CloseLink(hold.returning),)
-    return _free(hold, *links)
+# -------- the window
 
 
-def release(hold: Hold, event: ResultGone) -> Step[Hold]:
-    """The result was taken, or waits on disk; either way the GPU is free."""
-    links = tuple(CloseLink(link, event.fault) for link in (hold.link, hold.returning) if link is not None)
-    return _free(hold, *links)
+def learn(hold: Hold, event: JobsKnown) -> Step[Hold]:
+    """Their owners may come."""
+    return Step(evolve(hold, known=hold.known | event.jobs))
 
 
-def keep_undelivered(hold: Hold, _event: FetcherLost) -> Step[Hold]:
-    """The link broke on the way; the result waits on disk."""
-    links = () if hold.returning is None else (CloseLink(hold.returning),)
-    return _free(hold, *links)
-
-
-# -------- a returning owner
-
-
-def welcome_back(hold: Hold, event: OwnerOffered) -> Step[Hold]:
-    """Take a second link beside the first, which may be dying; it has little time to show the job's key."""
+def let_in(hold: Hold, event: OwnerOffered) -> Step[Hold]:
+    """To the window, which has nothing to do with the promise."""
     link = LinkId(hold.links + 1)
-    before = () if hold.returning is None else (CloseLink(hold.returning),)
-    effects = (*before, AcceptLink(link, event.offer.peer, event.offer.sdp), StateTimeout(HOLD_TIME))
-    return Step(evolve(hold, returning=link, links=link), effects)
+    effects = (AcceptLink(link, event.offer.peer, event.offer.sdp), Receive(link))
+    return Step(evolve(hold, visitors=hold.visitors | {link}, links=link), effects)
 
 
-def hand_over(hold: Hold, event: OwnerBack) -> Step[Hold]:
-    """The key fits: news and results go to this link from now on."""
-    if event.link == hold.link:
-        return Step(hold)
-    assert hold.ticket is not None, "only a job has an owner"
-    old = () if hold.link is None else (CloseLink(hold.link),)
-    job = hold.ticket.job
-    then = Deliver(job, event.link) if hold.over else Listen(job, event.link)
-    effects = (NO_TIMEOUT, *old, TellLink(event.link, JobAccepted(job, hold.ticket.key)), then)
-    return Step(evolve(hold, link=event.link, returning=None), effects)
+def refuse_crowd(hold: Hold, event: Crowded) -> Step[Hold]:
+    """Later."""
+    return Step(hold, (TurnAway(event.offer.peer, CROWDED_FAULT),))
 
 
-def close_return(hold: Hold, event: Lapsed) -> Step[Hold]:
-    """No key was shown in time; the job goes on as before."""
-    links = () if hold.returning is None else (CloseLink(hold.returning, event.fault),)
-    return Step(evolve(hold, returning=None), links)
+def refuse_unknown(hold: Hold, event: OfferedUnknown) -> Step[Hold]:
+    """There is no such job; said at once, so that nobody waits for it."""
+    return Step(hold, (TurnAway(event.offer.peer, UNKNOWN_FAULT),))
 
 
-def forget_return(hold: Hold, _event: ReturnLost) -> Step[Hold]:
-    """The owner's new link broke too; the job goes on as before."""
-    return Step(evolve(hold, returning=None), (NO_TIMEOUT,))
+def see_off(hold: Hold, event: VisitorLeft) -> Step[Hold]:
+    """One less at the window."""
+    return Step(evolve(hold, visitors=hold.visitors - {event.link}))
 
 
-def snub(hold: Hold, event: Misspoken | StrangerAttached) -> Step[Hold]:
-    """A returning link that shows no key is closed; a listener that misspeaks is not obeyed; the job goes on."""
-    hold = evolve(hold, returning=None) if event.link == hold.returning else hold
-    if event.link == hold.link:
-        return Step(hold)
-    return Step(hold, (CloseLink(event.link, _rebuke(event)),))
+def end_at_last(hold: Hold, event: LastVisitorLeft) -> Step[Hold]:
+    """Nothing is left to wait for."""
+    assert hold.leaving is not None, "that is what makes it the last"
+    return Step(evolve(hold, visitors=hold.visitors - {event.link}), (hold.leaving,))
 
 
 # -------- ending
@@ -296,14 +256,13 @@ def _leave(event: Drain | EnterFailed) -> Finished:
 
 
 def end(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
-    """Free, so done."""
-    return Step(evolve(hold, leaving=_leave(event)), (_leave(event),))
+    """Free, so done, as soon as those at the window have what they came for."""
+    return _free(evolve(hold, leaving=_leave(event)))
 
 
 def end_promise(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
     """No job runs yet: the peer is sent to another worker."""
-    hold = evolve(hold, leaving=_leave(event))
-    return _free(hold, *_let_go_of(hold, LEAVING_FAULT))
+    return _free(evolve(hold, leaving=_leave(event)), *_let_go_of(hold, LEAVING_FAULT))
 
 
 def end_after_job(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
@@ -317,8 +276,9 @@ WORKER: Table[Hold] = Table("worker", AVAILABLE, (
     row(RESERVED,  Offered,          RESERVED,  refuse),
     row(BUSY,      Offered,          BUSY,      refuse),
     row(RESERVED,  OfferedAgain,     RESERVED,  hold_anew),
-    row(BUSY,      OfferedAgain,     BUSY,      refuse_again),
-    quiet(OfferedAgain, AVAILABLE),
+    quiet(OfferedAgain, AVAILABLE, BUSY),
+    row(AVAILABLE, OfferedLeaving,   AVAILABLE, refuse_leaving),
+    quiet(OfferedLeaving, RESERVED, BUSY),
     row(AVAILABLE, OfferedForeign,   AVAILABLE, refuse_foreign),
     row(RESERVED,  OfferedForeign,   RESERVED,  refuse_foreign),
     row(BUSY,      OfferedForeign,   BUSY,      refuse_foreign),
@@ -328,49 +288,44 @@ WORKER: Table[Hold] = Table("worker", AVAILABLE, (
     quiet(Trusted, AVAILABLE, BUSY),
     row(RESERVED,  Submitted,        RESERVED,  take_job),
     quiet(Submitted, AVAILABLE, BUSY),
-    row(RESERVED,  PackageArrived,   BUSY,      start),
-    quiet(PackageArrived, AVAILABLE, BUSY),
+    row(RESERVED,  PackageReceived,  BUSY,      start),
+    quiet(PackageReceived, AVAILABLE, BUSY),
     row(RESERVED,  PackageFailed,    AVAILABLE, give_back),
     quiet(PackageFailed, AVAILABLE, BUSY),
     row(RESERVED,  LinkLost,         AVAILABLE, let_go),
+    quiet(LinkLost, AVAILABLE, BUSY),
     row(RESERVED,  Lapsed,           AVAILABLE, lapse),
+    quiet(Lapsed, AVAILABLE, BUSY),
     row(RESERVED,  Misspoken,        AVAILABLE, end_rude),
-    row(RESERVED,  StrangerAttached, AVAILABLE, end_rude),
-    quiet(Misspoken, AVAILABLE),
-    quiet(StrangerAttached, AVAILABLE),
+    quiet(Misspoken, AVAILABLE, BUSY),
 
     # the job
-    row(BUSY,      LinkLost,         BUSY,      carry_on),
-    quiet(LinkLost, AVAILABLE),
-    row(BUSY,      StopAsked,        BUSY,      stop_early),
-    quiet(StopAsked, AVAILABLE, RESERVED),
-    row(BUSY,      JobOver,          BUSY,      deliver),
+    row(AVAILABLE, JobTakenUp,       BUSY,      take_up),
+    row(BUSY,      JobTakenUp,       BUSY,      take_up),
+    quiet(JobTakenUp, RESERVED),
+    row(BUSY,      OneJobOver,       BUSY,      note_over),
+    quiet(OneJobOver, AVAILABLE, RESERVED),
+    row(BUSY,      JobOver,          AVAILABLE, free),
     quiet(JobOver, AVAILABLE, RESERVED),
-    row(BUSY,      JobOverUnheard,   AVAILABLE, keep),
-    quiet(JobOverUnheard, AVAILABLE, RESERVED),
-    row(BUSY,      ResultGone,       AVAILABLE, release),
-    quiet(ResultGone, AVAILABLE, RESERVED),
-    row(BUSY,      FetcherLost,      AVAILABLE, keep_undelivered),
-    quiet(FetcherLost, AVAILABLE, RESERVED),
 
-    # its owner returns
-    row(RESERVED,  ReturnAsked,      RESERVED,  look_up),
-    quiet(ReturnAsked, AVAILABLE, BUSY),
-    row(RESERVED,  ResultFound,      BUSY,      deliver_late),
-    quiet(ResultFound, AVAILABLE, BUSY),
-    row(RESERVED,  ResultMissing,    AVAILABLE, end_unknown),
-    quiet(ResultMissing, AVAILABLE, BUSY),
-    row(BUSY,      OwnerOffered,     BUSY,      welcome_back),
-    row(RESERVED,  OwnerOffered,     RESERVED,  hold_anew),
-    quiet(OwnerOffered, AVAILABLE),
-    row(BUSY,      OwnerBack,        BUSY,      hand_over),
-    quiet(OwnerBack, AVAILABLE, RESERVED),
-    row(BUSY,      ReturnLost,       BUSY,      forget_return),
-    quiet(ReturnLost, AVAILABLE, RESERVED),
-    row(BUSY,      Lapsed,           BUSY,      close_return),
-    quiet(Lapsed, AVAILABLE),
-    row(BUSY,      Misspoken,        BUSY,      snub),
-    row(BUSY,      StrangerAttached, BUSY,      snub),
+    # the window
+    row(AVAILABLE, JobsKnown,        AVAILABLE, learn),
+    row(RESERVED,  JobsKnown,        RESERVED,  learn),
+    row(BUSY,      JobsKnown,        BUSY,      learn),
+    row(AVAILABLE, OwnerOffered,     AVAILABLE, let_in),
+    row(RESERVED,  OwnerOffered,     RESERVED,  let_in),
+    row(BUSY,      OwnerOffered,     BUSY,      let_in),
+    row(AVAILABLE, Crowded,          AVAILABLE, refuse_crowd),
+    row(RESERVED,  Crowded,          RESERVED,  refuse_crowd),
+    row(BUSY,      Crowded,          BUSY,      refuse_crowd),
+    row(AVAILABLE, OfferedUnknown,   AVAILABLE, refuse_unknown),
+    row(RESERVED,  OfferedUnknown,   RESERVED,  refuse_unknown),
+    row(BUSY,      OfferedUnknown,   BUSY,      refuse_unknown),
+    row(AVAILABLE, VisitorLeft,      AVAILABLE, see_off),
+    row(RESERVED,  VisitorLeft,      RESERVED,  see_off),
+    row(BUSY,      VisitorLeft,      BUSY,      see_off),
+    row(AVAILABLE, LastVisitorLeft,  AVAILABLE, end_at_last),
+    quiet(LastVisitorLeft, RESERVED, BUSY),
 
     # the end
     row(AVAILABLE, Drain,            AVAILABLE, end),

@@ -11,38 +11,37 @@ from actors.events import (
     JobOver,
     LinkLost,
     Offered,
-    PackageArrived,
     PackageFailed,
-    ResultFound,
-    ResultGone,
-    ResultMissing,
+    PackageReceived,
     Submitted,
-    Ticket,
     Trusted,
 )
 from protocol import PROTOCOL_VERSION
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import AttachJob, StopModel
-from protocol.trust import same_proof
+
+VISITORS_MAX = 8
+"""Links at the window at a time; a job seldom has more than one owner's eyes on it."""
 
 
 @frozen
 class Hold:
-    """What the worker remembers while somebody or something holds it."""
+    """What the worker remembers of who holds it, what runs, and who is at its window."""
 
     peer: PeerId | None = None
+    """Who holds us: linking, proving or uploading."""
     link: LinkId | None = None
-    """The listener's link: the one that job news and results go to."""
     trusted: bool = False
-    ticket: Ticket | None = None
-    over: bool = False
-    """The job has ended and its result is on the way."""
-    returning: LinkId | None = None
-    """The link of somebody who says they own the running job, until they show its key."""
+    job: JobId | None = None
+    """The job whose package is on its way."""
+    running: frozenset[JobId] = frozenset()
+    """Jobs that run; more than one only when an earlier worker has left several."""
+    known: frozenset[JobId] = frozenset()
+    """Jobs whose owners may come to the window."""
+    visitors: frozenset[LinkId] = frozenset()
     links: int = 0
     """Links ever taken; the newest one's id."""
     leaving: Finished | None = None
-    """Set once the worker is to end as soon as it is free."""
+    """Set once the worker is to end as soon as it is free, and its window empty."""
 
 
 # -------- narrower events
@@ -57,7 +56,28 @@ class OfferedAgain:
 
 @frozen
 class OwnerOffered:
-    """Somebody who names the running job asks for a link; the key is shown later, on the link."""
+    """Somebody asks for a link about a job that we know; that it is theirs is shown later, at the window."""
+
+    offer: Offered
+
+
+@frozen
+class Crowded:
+    """Likewise, but there are people enough at the window."""
+
+    offer: Offered
+
+
+@frozen
+class OfferedUnknown:
+    """Somebody asks for a link about a job that we know nothing of."""
+
+    offer: Offered
+
+
+@frozen
+class OfferedLeaving:
+    """An offer when we only wait for the last at the window to have what they came for."""
 
     offer: Offered
 
@@ -70,30 +90,10 @@ class OfferedForeign:
 
 
 @frozen
-class StopAsked:
-    """The listener wants the model that trains now to stop early."""
+class OneJobOver:
+    """A job has ended, and another one that was left to us still runs."""
 
-
-@frozen
-class OwnerBack:
-    """The running job's key was shown."""
-
-    link: LinkId
-
-
-@frozen
-class ReturnAsked:
-    """Somebody asks for a job that does not run now; its result may wait here."""
-
-    link: LinkId
-    ticket: Ticket
-
-
-@frozen
-class StrangerAttached:
-    """A job was named that is not here, or with a key that is not its own."""
-
-    link: LinkId
+    job: JobId
 
 
 @frozen
@@ -104,20 +104,17 @@ class Misspoken:
 
 
 @frozen
-class JobOverUnheard:
-    """The job ended and nobody listens."""
+class VisitorLeft:
+    """A link at the window is over."""
 
-    over: JobOver
-
-
-@frozen
-class FetcherLost:
-    """The link broke while the result was on the way."""
+    link: LinkId
 
 
 @frozen
-class ReturnLost:
-    """The link of a returning owner broke before the key was shown."""
+class LastVisitorLeft:
+    """Likewise, and it was the last thing that we waited for before we end."""
+
+    link: LinkId
 
 
 @frozen
@@ -130,61 +127,40 @@ def classify(hold: Hold, event: object) -> object:
     if isinstance(event, Offered):
         return _classify_offer(hold, event)
     if isinstance(event, Heard):
-        return _classify_words(hold, event)
+        return Misspoken(event.link) if event.link == hold.link else Stale()
     if isinstance(event, Submitted):
-        return _classify_submit(hold, event)
+        if event.link != hold.link:
+            return Stale()
+        return event if hold.job is None else Misspoken(event.link)
     if isinstance(event, LinkLost):
         return _classify_loss(hold, event)
     if isinstance(event, Trusted):
         return event if event.link == hold.link else Stale()
+    if isinstance(event, PackageReceived):
+        return event if event.ticket.job == hold.job else Stale()
+    if isinstance(event, PackageFailed):
+        return event if event.job == hold.job else Stale()
     if isinstance(event, JobOver):
-        ours = _is_ours(hold, event.job)
-        return (event if hold.link is not None else JobOverUnheard(event)) if ours else Stale()
-    if isinstance(event, PackageArrived | PackageFailed):
-        return event if _is_ours(hold, event.job) else Stale()
-    if isinstance(event, ResultFound | ResultMissing):
-        return event if event.link == hold.link and hold.ticket is None else Stale()
-    if isinstance(event, ResultGone):
-        return event if _is_ours(hold, event.job) and event.link == hold.link else Stale()
+        if event.job not in hold.running:
+            return Stale()
+        return event if len(hold.running) == 1 else OneJobOver(event.job)
     return event
-
-
-def _is_ours(hold: Hold, job: JobId) -> bool:
-    return hold.ticket is not None and hold.ticket.job == job
 
 
 def _classify_offer(hold: Hold, offer: Offered) -> object:
     if offer.version != PROTOCOL_VERSION:
         return OfferedForeign(offer)
-    if offer.job is not None and _is_ours(hold, offer.job):
-        return OwnerOffered(offer)
-    return OfferedAgain(offer) if offer.peer == hold.peer else offer
-
-
-def _classify_words(hold: Hold, heard: Heard) -> object:
-    if heard.link not in (hold.link, hold.returning):
-        return Stale()
-    if isinstance(heard.message, StopModel) and heard.link == hold.link and _is_ours(hold, heard.message.job):
-        return StopAsked()
-    if not isinstance(heard.message, AttachJob):
-        return Misspoken(heard.link)
-    asked, ticket = heard.message, hold.ticket
-    if ticket is not None and ticket.job == asked.job and same_proof(ticket.key.encode(), asked.key.encode()):
-        return OwnerBack(heard.link)
-    if ticket is None:
-        return ReturnAsked(heard.link, Ticket(asked.job, asked.key))
-    return StrangerAttached(heard.link)
-
-
-def _classify_submit(hold: Hold, event: Submitted) -> object:
-    if event.link not in (hold.link, hold.returning):
-        return Stale()
-    return event if hold.ticket is None else Misspoken(event.link)
+    if hold.leaving is not None and not hold.running:
+        return OfferedLeaving(offer)
+    if offer.job is None:
+        return OfferedAgain(offer) if offer.peer == hold.peer else offer
+    if offer.job not in hold.known:
+        return OfferedUnknown(offer)
+    return OwnerOffered(offer) if len(hold.visitors) < VISITORS_MAX else Crowded(offer)
 
 
 def _classify_loss(hold: Hold, event: LinkLost) -> object:
-    if event.link == hold.returning:
-        return ReturnLost()
-    if event.link != hold.link:
-        return Stale()
-    return FetcherLost() if hold.over else event
+    if event.link in hold.visitors:
+        last = hold.leaving is not None and not hold.running and hold.visitors == {event.link}
+        return LastVisitorLeft(event.link) if last else VisitorLeft(event.link)
+    return event if event.link == hold.link else Stale()

@@ -1,20 +1,20 @@
-"""The Client, in its own words."""
+"""The Client on its way to a worker, in its own words; what follows is in `test_client_job.py`."""
 
 import pytest
 from trio.testing import MockClock
 
-from actors.client import FIRST_PAUSE, RETURN_PAUSE
-from actors.client_events import ASKED_MAX, RETURNS_MAX, Quest
+from actors.client import FIRST_PAUSE
+from actors.client_events import ASKED_MAX, Quest
 from actors.events import (
     Ask,
     Best,
+    CancelWanted,
     CloseLink,
     Direct,
     Drain,
     Enter,
     Entered,
     EnterFailed,
-    FetchResult,
     Finished,
     Heard,
     LinkLost,
@@ -22,24 +22,18 @@ from actors.events import (
     Overdue,
     Picked,
     Refused,
-    ResultHere,
-    ResultLost,
-    ResultSafe,
     RoomPass,
     RosterIs,
     Say,
-    SendFailed,
-    SendPackage,
     ShowRoster,
     TellLink,
-    Ticket,
     Trusted,
     Wanted,
 )
 from actors.worker import BUSY_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import AttachJob, JobAccepted, JobEnded, JobKind, JobStarted, Outcome, SubmitJob
+from protocol.jobs import JobKind, SubmitJob
 from protocol.signaling import Granted, StandDown, Wait, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from rtc.testing.embedding import Embedded
@@ -68,17 +62,6 @@ async def want(client: Client, choice: Direct | Best | Ask, *roster: WorkerShown
     return await client.after(Entered(RoomId("room-1"), "token", PeerId("client-1")), RosterIs(roster))
 
 
-async def submitted(client: Client) -> None:
-    await want(client, Best(), *BOTH)
-    await client.after(Trusted(ONE, BIG, proven=True))
-
-
-async def running(client: Client) -> None:
-    await submitted(client)
-    await client.after(Heard(ONE, JobAccepted(JOB, "key")), Heard(ONE, JobStarted(JOB, ("centroid",))))
-    assert client.state is Status.BUSY
-
-
 def fault_of(said: list[object]) -> Fault:
     finished = said[-1]
     assert isinstance(finished, Finished)
@@ -101,6 +84,13 @@ async def test_a_busy_worker_is_passed_over(client: Client) -> None:
 async def test_the_next_best_is_asked_when_the_best_was_taken_meanwhile(client: Client) -> None:
     await want(client, Best(), *BOTH)
     assert await client.after(Refused(BIG, BUSY_FAULT)) == [CloseLink(ONE), OpenLink(TWO, SMALL)]
+
+
+async def test_who_is_asked_next_is_looked_up_in_the_newest_list(client: Client) -> None:
+    await want(client, Best(), *BOTH)
+    other = shown(PeerId("worker-other"), 16000)
+    assert await client.after(RosterIs((BOTH[0], other, shown(SMALL, 8000, Status.BUSY)))) == []
+    assert await client.after(Refused(BIG, BUSY_FAULT)) == [CloseLink(ONE), OpenLink(TWO, other.peer)]
 
 
 async def test_the_last_refusal_is_told_when_nobody_is_left(client: Client) -> None:
@@ -155,6 +145,18 @@ async def test_a_person_may_think_as_long_as_they_like(client: Client, autojump_
     assert await client.after() == []
 
 
+@pytest.mark.parametrize("leave", [Drain(), CancelWanted()])
+@pytest.mark.parametrize("choice", [Best(), Ask()])
+async def test_an_interruption_on_the_way_leaves_nothing(
+    client: Client, choice: Best | Ask, leave: Drain | CancelWanted
+) -> None:
+    await want(client, choice, *BOTH)
+    said = await client.after(leave)
+    assert fault_of(said).code is FaultCode.INTERRUPTED
+    assert said[:-1] == ([CloseLink(ONE)] if choice == Best() else [])
+    assert client.state is Status.AVAILABLE
+
+
 async def test_leaving_the_list_is_an_interruption(client: Client) -> None:
     await want(client, Ask(), *BOTH)
     assert fault_of(await client.after(Picked(None))).code is FaultCode.INTERRUPTED
@@ -204,132 +206,23 @@ async def test_a_link_that_finds_no_way_is_not_tried_again(client: Client) -> No
     assert fault_of(await client.after(LinkLost(ONE, no_way))) == no_way
 
 
+async def test_a_link_that_breaks_before_the_wish_was_said_ends_it(client: Client) -> None:
+    await want(client, Direct(BIG), *BOTH)
+    said = await client.after(LinkLost(TWO), LinkLost(ONE))
+    assert fault_of(said).code is FaultCode.LINK_LOST
+
+
+async def test_what_is_said_before_the_link_is_trusted_or_over_another_is_not_for_us(client: Client) -> None:
+    await want(client, Best(), *BOTH)
+    assert (
+        await client.after(Trusted(TWO, SMALL, proven=True), Heard(TWO, BUSY_FAULT), Refused(SMALL, BUSY_FAULT)) == []
+    )
+
+
 async def test_a_shut_room_ends_the_wish(client: Client) -> None:
     await client.after(Wanted(PASS, Best(), SUBMIT))
     fault = Fault(FaultCode.ROOM_DENIED, "No.")
     assert await client.after(EnterFailed(fault)) == [Finished(fault)]
-
-
-async def test_trust_is_followed_by_the_wish_and_the_package(client: Client) -> None:
-    await want(client, Best(), *BOTH)
-    assert await client.after(Trusted(ONE, BIG, proven=True)) == [TellLink(ONE, SUBMIT)]
-    assert await client.after(Heard(ONE, JobAccepted(JOB, "key"))) == [SendPackage(ONE, JOB)]
-
-
-async def test_an_upload_may_take_all_night(client: Client, autojump_clock: MockClock) -> None:
-    await submitted(client)
-    await client.after(Heard(ONE, JobAccepted(JOB, "key")))
-    autojump_clock.jump(12 * 3600)
-    assert await client.after() == []
-
-
-async def test_a_finished_job_is_fetched_and_then_done(client: Client) -> None:
-    await running(client)
-    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
-    assert await client.after(Heard(ONE, ended)) == [FetchResult(ONE)]
-    assert await client.after(ResultSafe(), LinkLost(ONE), ResultHere()) == [CloseLink(ONE), Finished(None, ended)]
-
-
-async def test_a_failed_job_is_fetched_too_and_ends_in_its_reason(client: Client) -> None:
-    await running(client)
-    ended = JobEnded(JOB, Outcome.FAILED, "Key 'x' not in 'TrainerConfig'", result=True)
-    await client.after(Heard(ONE, ended))
-    fault = fault_of(await client.after(ResultHere()))
-    assert (fault.code, fault.text) == (FaultCode.JOB_FAILED, ended.text)
-
-
-async def test_a_cancelled_job_without_result_ends_at_once(client: Client) -> None:
-    await running(client)
-    ended = JobEnded(JOB, Outcome.CANCELLED, "Cancelled.", result=False)
-    assert fault_of(await client.after(Heard(ONE, ended))).code is FaultCode.CANCELLED
-
-
-async def test_a_link_lost_before_the_job_ends_the_wish(client: Client) -> None:
-    await submitted(client)
-    assert fault_of(await client.after(LinkLost(ONE))).code is FaultCode.LINK_LOST
-
-
-async def test_a_link_lost_while_the_job_runs_is_made_again_and_the_job_taken_up_with_its_key(
-    client: Client, autojump_clock: MockClock
-) -> None:
-    await running(client)
-    assert await client.after(LinkLost(ONE)) == []
-    autojump_clock.jump(FIRST_PAUSE)
-    assert await client.after() == [CloseLink(ONE), OpenLink(TWO, BIG, JOB)]
-    assert await client.after(Trusted(TWO, BIG, proven=True)) == [TellLink(TWO, AttachJob(JOB, "key"))]
-    assert await client.after(Heard(TWO, JobAccepted(JOB, "key"))) == []
-    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
-    assert await client.after(Heard(TWO, ended)) == [FetchResult(TWO)]
-
-
-async def test_a_job_of_an_earlier_client_is_come_back_to(client: Client) -> None:
-    ticket = Ticket(JOB, "key")
-    await client.after(Wanted(PASS, Direct(BIG), patience=PATIENCE, ticket=ticket))
-    said = await client.after(Entered(RoomId("room-1"), "token", PeerId("client-2")), RosterIs(BOTH))
-    assert said == [OpenLink(ONE, BIG, JOB)]
-    assert await client.after(Trusted(ONE, BIG, proven=True)) == [TellLink(ONE, AttachJob(JOB, "key"))]
-    assert await client.after(Heard(ONE, JobAccepted(JOB, "key"))) == []
-    assert client.state is Status.BUSY
-    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
-    assert await client.after(Heard(ONE, ended)) == [FetchResult(ONE)]
-
-
-async def test_a_job_that_the_worker_does_not_know_is_said(client: Client) -> None:
-    await client.after(Wanted(PASS, Direct(BIG), patience=PATIENCE, ticket=Ticket(JOB, "key")))
-    await client.after(Entered(RoomId("room-1"), "token", PeerId("client-2")), RosterIs(BOTH))
-    unknown = Fault(FaultCode.NO_SUCH_JOB, "No such job of yours.")
-    assert fault_of(await client.after(Heard(ONE, unknown))) == unknown
-
-
-async def test_tries_to_get_back_come_to_an_end_and_say_what_is_known(
-    client: Client, autojump_clock: MockClock
-) -> None:
-    await running(client)
-    said: list[object] = []
-    for link in range(1, 2 + RETURNS_MAX):
-        said = await client.after(LinkLost(LinkId(link)))
-        autojump_clock.jump(RETURN_PAUSE)
-        await client.after()
-    assert "If the worker still runs, so does the job" in fault_of(said).text
-
-
-async def test_a_worker_that_has_left_its_room_is_not_waited_for_long(
-    client: Client, autojump_clock: MockClock
-) -> None:
-    await running(client)
-    gone = Fault(FaultCode.NO_WORKER, "No such worker.")
-    said: list[object] = []
-    for link in range(1, 2 + RETURNS_MAX // 4):
-        said = await client.after(LinkLost(LinkId(link), gone))
-        autojump_clock.jump(RETURN_PAUSE)
-        await client.after()
-    assert isinstance(said[-1], Finished)
-
-
-async def test_a_worker_that_was_stopped_does_not_run_on(client: Client) -> None:
-    await running(client)
-    fault = Fault(FaultCode.CANCELLED, "The worker was stopped.")
-    assert fault_of(await client.after(LinkLost(ONE, fault))) == fault
-
-
-async def test_a_link_lost_before_the_result_is_safe_is_made_again_and_the_result_fetched(
-    client: Client, autojump_clock: MockClock
-) -> None:
-    await running(client)
-    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
-    await client.after(Heard(ONE, ended))
-    lost = ResultLost(Fault(FaultCode.LINK_LOST, "The link broke."))
-    assert await client.after(lost, LinkLost(ONE)) == []
-    autojump_clock.jump(FIRST_PAUSE)
-    await client.after(Trusted(TWO, BIG, proven=True), Heard(TWO, JobAccepted(JOB, "key")))
-    assert await client.after(Heard(TWO, ended)) == [FetchResult(TWO)]
-
-
-@pytest.mark.parametrize("failed", [SendFailed, ResultLost])
-async def test_the_couriers_reason_is_the_verdict(client: Client, failed: type[SendFailed] | type[ResultLost]) -> None:
-    await (submitted(client) if failed is SendFailed else running(client))
-    fault = Fault(FaultCode.DISK_FULL, "No room.")
-    assert fault_of(await client.after(failed(fault))) == fault
 
 
 async def wait_in_line(client: Client) -> None:
@@ -392,32 +285,7 @@ async def test_patience_that_ends_after_the_promise_changes_nothing(client: Clie
     assert await client.after(Overdue()) == []
 
 
-async def test_an_interruption_before_the_job_leaves_nothing(client: Client) -> None:
-    await submitted(client)
-    said = await client.after(Drain())
-    assert said[0] == CloseLink(ONE)
-    assert fault_of(said).code is FaultCode.INTERRUPTED
-
-
-async def test_an_interruption_while_the_job_runs_detaches(client: Client) -> None:
-    await running(client)
-    assert fault_of(await client.after(Drain())).code is FaultCode.DETACHED
-
-
-async def test_an_interruption_while_the_result_is_unpacked_does_not_lose_it(client: Client) -> None:
-    await running(client)
-    ended = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
-    await client.after(Heard(ONE, ended), ResultSafe())
-    assert await client.after(Drain()) == []
-    assert await client.after(ResultHere()) == [CloseLink(ONE), Finished(None, ended)]
-
-
 async def test_a_second_choice_while_the_first_is_being_linked_changes_nothing(client: Client) -> None:
     await want(client, Ask(), *BOTH)
     await client.after(Picked(BIG))
     assert await client.after(Picked(SMALL), Picked(None)) == []
-
-
-async def test_a_late_refusal_of_another_worker_changes_nothing(client: Client) -> None:
-    await running(client)
-    assert await client.after(Refused(BIG, BUSY_FAULT), Refused(SMALL, BUSY_FAULT)) == []

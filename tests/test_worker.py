@@ -1,4 +1,4 @@
-"""The Worker, in its own words."""
+"""The Worker, in its own words. What its visitors are told is the Visit's affair (`test_visit.py`)."""
 
 import pytest
 from trio.testing import MockClock
@@ -7,23 +7,20 @@ from actors.events import (
     NO_TIMEOUT,
     AcceptLink,
     CloseLink,
-    Deliver,
     Drain,
     EnterFailed,
     Finished,
     Forget,
     Heard,
     JobOver,
+    JobsKnown,
+    JobTakenUp,
     LinkLost,
-    Listen,
-    LookUp,
     Offered,
-    PackageArrived,
     PackageFailed,
+    PackageReceived,
     Prepare,
-    ResultFound,
-    ResultGone,
-    ResultMissing,
+    Receive,
     StartJob,
     StatusIs,
     Submitted,
@@ -32,61 +29,99 @@ from actors.events import (
     Trusted,
     TurnAway,
 )
-from actors.worker import ASK_TIME, BUSY_FAULT, HOLD_TIME, LEAVING_FAULT
-from actors.worker_events import Hold
+from actors.worker import ASK_TIME, BUSY_FAULT, CROWDED_FAULT, HOLD_TIME, LEAVING_FAULT, RUDE_FAULT, UNKNOWN_FAULT
+from actors.worker_events import VISITORS_MAX, Hold
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import AttachJob, JobAccepted, JobEnded, JobKind, Outcome, SubmitJob
+from protocol.jobs import AskJob, JobAccepted, JobKind, Outcome, SubmitJob
 from protocol.status import Status
 from rtc.testing.embedding import Embedded
 
 ADA, BOB = PeerId("client-ada"), PeerId("client-bob")
-ONE, TWO = LinkId(1), LinkId(2)
-JOB, KEY = JobId("job-1"), "key-1"
+ONE, TWO, THREE = LinkId(1), LinkId(2), LinkId(3)
+JOB, KEY, OLD = JobId("job-1"), "key-1", JobId("job-of-yesterday")
+TICKET = Ticket(JOB, KEY)
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
-SUBMITTED = Submitted(ONE, SUBMIT, Ticket(JOB, KEY))
-OVER = JobOver(JOB, Outcome.DONE, "Trained.", result=True)
+SUBMITTED = Submitted(ONE, SUBMIT, TICKET)
+SHUT = Fault(FaultCode.ROOM_DENIED, "No such room.")
+A_NIGHT = 12 * 3600
 
 Worker = Embedded[Hold]
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
+in_every_state = pytest.mark.parametrize("status", list(Status), ids=lambda status: status.value)
 
 
 def offer(peer: PeerId, job: JobId | None = None, version: int = PROTOCOL_VERSION) -> Offered:
     return Offered(peer, "sdp", job, version)
 
 
+def over(job: JobId) -> JobOver:
+    return JobOver(job, Outcome.DONE, "Trained.", result=True)
+
+
 async def held(worker: Worker) -> None:
     await worker.after(offer(ADA), Trusted(ONE, ADA, proven=True))
 
 
-async def running(worker: Worker) -> None:
+async def uploading(worker: Worker) -> None:
     await held(worker)
-    await worker.after(SUBMITTED, PackageArrived(JOB))
+    await worker.after(SUBMITTED)
+
+
+async def running(worker: Worker) -> None:
+    await uploading(worker)
+    await worker.after(PackageReceived(TICKET))
     assert worker.state is Status.BUSY
+
+
+async def become(worker: Worker, status: Status) -> LinkId:
+    """Bring it into this state, with one known job of yesterday; returns the link that it would take next."""
+    await worker.after(JobsKnown(frozenset({OLD})))
+    if status is Status.RESERVED:
+        await held(worker)
+    if status is Status.BUSY:
+        await running(worker)
+    assert worker.state is status
+    return LinkId(worker.data.links + 1)
+
+
+# -------- the promise
 
 
 async def test_an_offer_reserves_the_worker(worker: Worker) -> None:
     assert await worker.after(offer(ADA)) == [StatusIs(Status.RESERVED), AcceptLink(ONE, ADA, "sdp")]
+    assert worker.state is Status.RESERVED
 
 
 async def test_a_stranger_is_refused_while_another_is_held(worker: Worker) -> None:
     await worker.after(offer(ADA))
     assert await worker.after(offer(BOB)) == [TurnAway(BOB, BUSY_FAULT)]
+    assert (worker.state, worker.data.peer) == (Status.RESERVED, ADA)
 
 
 async def test_a_stranger_is_refused_while_a_job_runs(worker: Worker) -> None:
     await running(worker)
     assert await worker.after(offer(BOB)) == [TurnAway(BOB, BUSY_FAULT)]
+    assert worker.state is Status.BUSY
 
 
-async def test_another_version_is_refused_with_both_versions(worker: Worker) -> None:
-    [said] = await worker.after(offer(ADA, version=99))
+async def test_the_one_who_sent_the_running_job_is_refused_a_second_one(worker: Worker) -> None:
+    await running(worker)
+    assert await worker.after(offer(ADA)) == [TurnAway(ADA, BUSY_FAULT)]
+    assert worker.state is Status.BUSY
+
+
+@in_every_state
+async def test_another_version_is_refused_with_both_versions(worker: Worker, status: Status) -> None:
+    await become(worker, status)
+    [said] = await worker.after(offer(BOB, version=99))
     assert isinstance(said, TurnAway)
     assert said.fault.code is FaultCode.VERSION
     assert "99" in said.fault.text
     assert str(PROTOCOL_VERSION) in said.fault.text
+    assert worker.state is status
 
 
 async def test_the_same_peer_may_start_over(worker: Worker) -> None:
@@ -95,6 +130,24 @@ async def test_the_same_peer_may_start_over(worker: Worker) -> None:
     assert said == [CloseLink(ONE), StatusIs(Status.RESERVED), AcceptLink(TWO, ADA, "sdp")]
     assert await worker.after(LinkLost(ONE)) == []
     assert worker.state is Status.RESERVED
+
+
+async def test_who_starts_over_after_an_upload_began_leaves_nothing_of_it(worker: Worker) -> None:
+    await uploading(worker)
+    said = await worker.after(offer(ADA))
+    assert said == [CloseLink(ONE), Forget(JOB), StatusIs(Status.RESERVED), AcceptLink(TWO, ADA, "sdp")]
+    assert await worker.after(offer(BOB, JOB)) == [TurnAway(BOB, UNKNOWN_FAULT)]
+
+
+async def test_who_was_trusted_and_starts_over_has_the_whole_time_again(
+    worker: Worker, autojump_clock: MockClock
+) -> None:
+    await held(worker)
+    await worker.after(offer(ADA))
+    autojump_clock.jump(HOLD_TIME - 1)
+    assert await worker.after() == []
+    autojump_clock.jump(2)
+    assert (await worker.after())[-1] == StatusIs(Status.AVAILABLE)
 
 
 async def test_starting_over_again_and_again_without_a_proof_does_not_hold_the_worker(
@@ -112,7 +165,7 @@ async def test_a_peer_that_does_not_link_lets_the_promise_lapse(worker: Worker, 
     await worker.after(offer(ADA))
     autojump_clock.jump(HOLD_TIME + 1)
     [close, free] = await worker.after()
-    assert isinstance(close, CloseLink)
+    assert (close.link, close.fault.code) == (ONE, FaultCode.LINK_FAILED)
     assert free == StatusIs(Status.AVAILABLE)
 
 
@@ -121,159 +174,278 @@ async def test_a_trusted_peer_that_says_nothing_lets_the_promise_lapse(
 ) -> None:
     await held(worker)
     autojump_clock.jump(ASK_TIME + 1)
+    [close, free] = await worker.after()
+    assert (close.link, close.fault.code) == (ONE, FaultCode.STALLED)
+    assert free == StatusIs(Status.AVAILABLE)
+
+
+async def test_trust_in_another_link_than_the_held_one_gives_no_more_time(
+    worker: Worker, autojump_clock: MockClock
+) -> None:
+    await worker.after(JobsKnown(frozenset({OLD})), offer(ADA), offer(BOB, OLD))
+    autojump_clock.jump(HOLD_TIME - 1)
+    assert await worker.after(Trusted(TWO, BOB, proven=True)) == []
+    autojump_clock.jump(2)
     assert (await worker.after())[-1] == StatusIs(Status.AVAILABLE)
 
 
-async def test_an_upload_may_take_all_night(worker: Worker, autojump_clock: MockClock) -> None:
+# -------- the way to a job
+
+
+async def test_a_job_is_accepted_fetched_and_run_and_its_sender_goes_to_the_window(worker: Worker) -> None:
     await held(worker)
-    await worker.after(SUBMITTED)
-    autojump_clock.jump(12 * 3600)
+    assert await worker.after(SUBMITTED) == [TellLink(ONE, JobAccepted(JOB, KEY)), Prepare(ONE, TICKET, SUBMIT)]
+    assert await worker.after(PackageReceived(TICKET)) == [
+        StatusIs(Status.BUSY),
+        StartJob(JOB),
+        Receive(ONE, TICKET),
+    ]
+    assert worker.state is Status.BUSY
+
+
+async def test_a_job_that_ends_frees_the_worker_whoever_is_at_the_window(worker: Worker) -> None:
+    await running(worker)
+    assert await worker.after(over(JOB)) == [StatusIs(Status.AVAILABLE)]
+    assert worker.data.visitors == {ONE}
+    assert await worker.after(offer(BOB)) == [StatusIs(Status.RESERVED), AcceptLink(TWO, BOB, "sdp")]
+
+
+async def test_an_upload_may_take_all_night(worker: Worker, autojump_clock: MockClock) -> None:
+    await uploading(worker)
+    autojump_clock.jump(A_NIGHT)
     assert await worker.after() == []
     assert worker.state is Status.RESERVED
 
 
-async def test_a_job_is_accepted_fetched_run_delivered_and_the_worker_free_again(worker: Worker) -> None:
-    await held(worker)
-    assert await worker.after(SUBMITTED) == [
-        TellLink(ONE, JobAccepted(JOB, KEY)),
-        Prepare(ONE, Ticket(JOB, KEY), SUBMIT),
-    ]
-    assert await worker.after(PackageArrived(JOB)) == [StatusIs(Status.BUSY), StartJob(JOB)]
-    assert await worker.after(OVER) == [
-        TellLink(ONE, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)),
-        Deliver(JOB, ONE),
-    ]
-    assert await worker.after(ResultGone(JOB, ONE)) == [CloseLink(ONE), StatusIs(Status.AVAILABLE)]
-
-
 async def test_a_package_that_is_none_is_given_back_with_its_reason(worker: Worker) -> None:
-    await held(worker)
-    await worker.after(SUBMITTED)
+    await uploading(worker)
     fault = Fault(FaultCode.BAD_PACKAGE, "No jobs in it.")
     said = await worker.after(PackageFailed(JOB, fault))
     assert said == [TellLink(ONE, fault), CloseLink(ONE, fault), StatusIs(Status.AVAILABLE)]
+    assert await worker.after(offer(ADA, JOB)) == [TurnAway(ADA, UNKNOWN_FAULT)]
 
 
 async def test_a_peer_lost_in_mid_upload_leaves_nothing_behind(worker: Worker) -> None:
-    await held(worker)
-    await worker.after(SUBMITTED)
+    await uploading(worker)
     assert await worker.after(LinkLost(ONE)) == [CloseLink(ONE), Forget(JOB), StatusIs(Status.AVAILABLE)]
-
-
-async def test_a_job_outlives_its_link_and_its_result_is_kept(worker: Worker) -> None:
-    await running(worker)
-    assert await worker.after(LinkLost(ONE)) == []
-    assert worker.state is Status.BUSY
-    assert await worker.after(OVER) == [StatusIs(Status.AVAILABLE)]
-
-
-async def test_a_link_lost_while_the_result_is_on_its_way_frees_the_worker(worker: Worker) -> None:
-    await running(worker)
-    await worker.after(OVER)
-    assert await worker.after(LinkLost(ONE)) == [StatusIs(Status.AVAILABLE)]
-    assert await worker.after(ResultGone(JOB, ONE)) == []
+    assert await worker.after(offer(ADA, JOB)) == [TurnAway(ADA, UNKNOWN_FAULT)]
 
 
 async def test_news_of_an_older_link_or_job_changes_nothing(worker: Worker) -> None:
-    await running(worker)
-    old = JobId("job-0")
-    assert (
-        await worker.after(LinkLost(LinkId(7)), PackageArrived(old), ResultGone(old, ONE), Trusted(TWO, BOB, True))
-        == []
+    await uploading(worker)
+    refused = PackageFailed(OLD, Fault(FaultCode.BAD_PACKAGE, "No."))
+    said = await worker.after(
+        LinkLost(LinkId(7)),
+        PackageReceived(Ticket(OLD, KEY)),
+        refused,
+        Trusted(TWO, BOB, proven=True),
+        Heard(TWO, SUBMIT),
+        Submitted(TWO, SUBMIT, Ticket(OLD, KEY)),
     )
+    assert said == []
+    assert (worker.state, worker.data.job) == (Status.RESERVED, JOB)
+
+
+async def test_the_end_of_a_job_that_is_not_ours_does_not_free_the_worker(worker: Worker) -> None:
+    await running(worker)
+    assert await worker.after(over(OLD)) == []
     assert worker.state is Status.BUSY
 
 
 async def test_a_second_wish_over_the_same_link_ends_the_promise(worker: Worker) -> None:
+    await uploading(worker)
+    said = await worker.after(Submitted(ONE, SUBMIT, Ticket(JobId("job-2"), "k")))
+    assert said == [CloseLink(ONE, RUDE_FAULT), Forget(JOB), StatusIs(Status.AVAILABLE)]
+
+
+async def test_who_holds_the_worker_and_asks_about_a_job_is_out_of_turn(worker: Worker) -> None:
     await held(worker)
-    await worker.after(SUBMITTED)
-    [close, forget, free] = await worker.after(Submitted(ONE, SUBMIT, Ticket(JobId("job-2"), "k")))
-    assert isinstance(close, CloseLink)
-    assert (forget, free) == (Forget(JOB), StatusIs(Status.AVAILABLE))
+    said = await worker.after(Heard(ONE, AskJob(OLD, KEY)))
+    assert said == [CloseLink(ONE, RUDE_FAULT), StatusIs(Status.AVAILABLE)]
 
 
-async def test_the_owner_returns_with_the_key_and_takes_the_job_up_again(worker: Worker) -> None:
+async def test_what_visitors_say_is_none_of_the_promises_business(worker: Worker) -> None:
     await running(worker)
-    await worker.after(LinkLost(ONE))
-    assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp")]
-    said = await worker.after(Heard(TWO, AttachJob(JOB, KEY)))
-    assert said == [TellLink(TWO, JobAccepted(JOB, KEY)), Listen(JOB, TWO)]
-    assert (await worker.after(OVER))[-1] == Deliver(JOB, TWO)
+    assert await worker.after(Heard(ONE, AskJob(JOB, KEY)), Submitted(ONE, SUBMIT, Ticket(OLD, KEY))) == []
+    assert worker.state is Status.BUSY
+
+
+async def test_a_job_outlives_its_link(worker: Worker) -> None:
+    await running(worker)
+    assert await worker.after(LinkLost(ONE)) == []
+    assert worker.state is Status.BUSY
+    assert await worker.after(over(JOB)) == [StatusIs(Status.AVAILABLE)]
+
+
+# -------- jobs of earlier workers
+
+
+async def test_a_job_of_an_earlier_worker_keeps_the_gpu_until_it_ends(worker: Worker) -> None:
+    assert await worker.after(JobTakenUp(OLD)) == [StatusIs(Status.BUSY)]
+    assert await worker.after(offer(ADA)) == [TurnAway(ADA, BUSY_FAULT)]
+    assert await worker.after(over(OLD)) == [StatusIs(Status.AVAILABLE)]
+
+
+async def test_the_owner_of_a_job_that_was_taken_up_is_let_in(worker: Worker) -> None:
+    await worker.after(JobTakenUp(OLD))
+    assert await worker.after(offer(ADA, OLD)) == [AcceptLink(ONE, ADA, "sdp"), Receive(ONE)]
+
+
+async def test_the_gpu_is_free_when_the_last_of_several_old_jobs_has_ended(worker: Worker) -> None:
+    older = JobId("job-of-last-week")
+    assert await worker.after(JobTakenUp(OLD), JobTakenUp(older)) == [StatusIs(Status.BUSY), StatusIs(Status.BUSY)]
+    assert await worker.after(over(OLD)) == []
+    assert worker.state is Status.BUSY
+    assert await worker.after(over(OLD)) == [], "it cannot end twice"
+    assert await worker.after(over(older)) == [StatusIs(Status.AVAILABLE)]
+
+
+# -------- the window
+
+
+@in_every_state
+async def test_who_asks_about_a_known_job_is_let_in_whatever_the_worker_is(worker: Worker, status: Status) -> None:
+    link = await become(worker, status)
+    before = worker.data
+    assert await worker.after(offer(BOB, OLD)) == [AcceptLink(link, BOB, "sdp"), Receive(link)]
+    assert worker.state is status
+    assert (worker.data.peer, worker.data.link, worker.data.job) == (before.peer, before.link, before.job)
+    assert worker.data.visitors == before.visitors | {link}
+
+
+@in_every_state
+async def test_who_asks_about_a_job_that_is_not_known_is_told_at_once(worker: Worker, status: Status) -> None:
+    await become(worker, status)
+    assert await worker.after(offer(BOB, JobId("job-of-no-one"))) == [TurnAway(BOB, UNKNOWN_FAULT)]
+    assert worker.state is status
+
+
+@in_every_state
+async def test_jobs_that_become_known_have_their_owners_let_in(worker: Worker, status: Status) -> None:
+    link = await become(worker, status)
+    older = JobId("job-of-last-week")
+    assert await worker.after(JobsKnown(frozenset({older}))) == []
+    assert worker.state is status
+    assert await worker.after(offer(BOB, older)) == [AcceptLink(link, BOB, "sdp"), Receive(link)]
+    assert OLD in worker.data.known, "those known before stay known"
+
+
+@in_every_state
+async def test_a_crowd_at_the_window_is_kept_small_and_the_rest_told_to_come_later(
+    worker: Worker, status: Status
+) -> None:
+    await become(worker, status)
+    room = VISITORS_MAX - len(worker.data.visitors)
+    await worker.after(*[offer(BOB, OLD)] * room)
+    assert await worker.after(offer(ADA, OLD)) == [TurnAway(ADA, CROWDED_FAULT)]
+    assert worker.state is status
+
+
+@in_every_state
+async def test_who_leaves_the_window_makes_room_for_another(worker: Worker, status: Status) -> None:
+    await become(worker, status)
+    await worker.after(*[offer(BOB, OLD)] * VISITORS_MAX)
+    leaver = max(worker.data.visitors)
+    assert await worker.after(LinkLost(leaver)) == []
+    assert worker.state is status
+    assert leaver not in worker.data.visitors
+    link = LinkId(worker.data.links + 1)
+    assert await worker.after(offer(ADA, OLD)) == [AcceptLink(link, ADA, "sdp"), Receive(link)]
+
+
+async def test_the_owner_may_come_while_the_package_is_on_its_way_and_the_upload_goes_on(worker: Worker) -> None:
+    await uploading(worker)
+    assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), Receive(TWO)]
+    assert (worker.data.link, worker.data.job) == (ONE, JOB)
 
 
 async def test_the_owner_may_return_while_the_old_link_is_still_dying(worker: Worker) -> None:
     await running(worker)
-    await worker.after(offer(ADA, JOB))
-    said = await worker.after(Heard(TWO, AttachJob(JOB, KEY)))
-    assert said[0] == CloseLink(ONE)
+    assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), Receive(TWO)]
     assert await worker.after(LinkLost(ONE)) == []
-    assert worker.data.link == TWO
+    assert worker.data.visitors == {TWO}
 
 
-async def test_an_owner_who_comes_when_the_job_is_over_is_given_the_result(worker: Worker) -> None:
-    await held(worker)
-    ticket = Ticket(JOB, KEY)
-    assert await worker.after(Heard(ONE, AttachJob(JOB, KEY))) == [LookUp(ONE, ticket)]
-    assert await worker.after(ResultFound(ONE, ticket, Outcome.DONE, "Trained.")) == [
+async def test_the_owner_may_come_after_the_job_and_the_worker_stays_free_for_others(worker: Worker) -> None:
+    await running(worker)
+    await worker.after(LinkLost(ONE), over(JOB))
+    assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), Receive(TWO)]
+    assert await worker.after(offer(BOB)) == [StatusIs(Status.RESERVED), AcceptLink(THREE, BOB, "sdp")]
+
+
+async def test_the_sender_of_a_job_hears_it_however_crowded_the_window_is(worker: Worker) -> None:
+    await uploading(worker)
+    await worker.after(*[offer(BOB, JOB)] * VISITORS_MAX)
+    assert await worker.after(PackageReceived(TICKET)) == [
         StatusIs(Status.BUSY),
-        TellLink(ONE, JobAccepted(JOB, KEY)),
-        TellLink(ONE, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)),
-        Deliver(JOB, ONE),
+        StartJob(JOB),
+        Receive(ONE, TICKET),
     ]
-    assert await worker.after(ResultGone(JOB, ONE)) == [CloseLink(ONE), StatusIs(Status.AVAILABLE)]
 
 
-async def test_who_asks_for_a_result_that_is_not_here_is_told_so(worker: Worker) -> None:
-    await held(worker)
-    await worker.after(Heard(ONE, AttachJob(JOB, "guess")))
-    [told, close, free] = await worker.after(ResultMissing(ONE))
-    assert told.message.code is FaultCode.NO_SUCH_JOB
-    assert (close, free) == (CloseLink(ONE), StatusIs(Status.AVAILABLE))
+# -------- the end
 
 
-async def test_a_returning_stranger_with_a_wrong_key_is_shown_out_and_the_job_goes_on(worker: Worker) -> None:
+@pytest.mark.parametrize(("leave", "end"), [(Drain(), Finished()), (EnterFailed(SHUT), Finished(SHUT))])
+class TestLeaving:
+    """Drained by its person, or turned out by the room: it leaves alike, and the program hears which it was."""
+
+    async def test_a_free_worker_ends(self, worker: Worker, leave: object, end: Finished) -> None:
+        assert await worker.after(leave) == [end]
+
+    async def test_a_promise_is_broken_off_with_advice(self, worker: Worker, leave: object, end: Finished) -> None:
+        await worker.after(offer(ADA))
+        assert await worker.after(leave) == [CloseLink(ONE, LEAVING_FAULT), end]
+
+    async def test_an_upload_is_broken_off_and_nothing_left_of_it(
+        self, worker: Worker, leave: object, end: Finished
+    ) -> None:
+        await uploading(worker)
+        assert await worker.after(leave) == [CloseLink(ONE, LEAVING_FAULT), Forget(JOB), end]
+
+    async def test_a_job_is_finished_first(self, worker: Worker, leave: object, end: Finished) -> None:
+        await running(worker)
+        assert await worker.after(leave) == []
+        assert worker.state is Status.BUSY
+        assert await worker.after(offer(BOB)) == [TurnAway(BOB, LEAVING_FAULT)]
+        assert await worker.after(LinkLost(ONE), over(JOB)) == [end]
+
+    async def test_of_several_jobs_the_last_is_waited_for(self, worker: Worker, leave: object, end: Finished) -> None:
+        await worker.after(JobTakenUp(OLD), JobTakenUp(JOB), leave)
+        assert await worker.after(over(JOB)) == []
+        assert await worker.after(over(OLD)) == [end]
+
+    async def test_those_at_the_window_have_what_they_came_for_first(
+        self, worker: Worker, leave: object, end: Finished
+    ) -> None:
+        await running(worker)
+        await worker.after(leave, offer(ADA, JOB))
+        assert await worker.after(over(JOB)) == [], "it is not announced as free, and has not ended"
+        assert await worker.after(LinkLost(TWO)) == []
+        assert await worker.after(LinkLost(ONE)) == [end]
+
+    async def test_a_free_worker_waits_for_those_at_its_window_and_takes_nobody_new(
+        self, worker: Worker, leave: object, end: Finished
+    ) -> None:
+        await worker.after(JobsKnown(frozenset({OLD})), offer(ADA, OLD))
+        assert await worker.after(leave) == []
+        assert await worker.after(offer(BOB), offer(BOB, OLD)) == [TurnAway(BOB, LEAVING_FAULT)] * 2
+        assert await worker.after(LinkLost(ONE)) == [end]
+
+    async def test_a_broken_promise_does_not_end_it_before_the_window_is_empty(
+        self, worker: Worker, leave: object, end: Finished
+    ) -> None:
+        await worker.after(JobsKnown(frozenset({OLD})), offer(ADA, OLD), offer(BOB))
+        assert await worker.after(leave) == [CloseLink(TWO, LEAVING_FAULT)]
+        assert worker.state is Status.AVAILABLE
+        assert await worker.after(LinkLost(TWO)) == []
+        assert await worker.after(LinkLost(ONE)) == [end]
+
+
+async def test_owners_of_a_running_job_are_let_in_while_a_drained_worker_waits_for_it(worker: Worker) -> None:
     await running(worker)
-    await worker.after(offer(BOB, JOB))
-    [said] = await worker.after(Heard(TWO, AttachJob(JOB, "guess")))
-    assert isinstance(said, CloseLink)
-    assert said.link == TWO
-    assert worker.state is Status.BUSY
-    assert worker.data.link == ONE
-
-
-async def test_a_returning_link_that_shows_no_key_lapses_and_the_job_goes_on(
-    worker: Worker, autojump_clock: MockClock
-) -> None:
-    await running(worker)
-    await worker.after(offer(BOB, JOB))
-    autojump_clock.jump(HOLD_TIME + 1)
-    assert await worker.after() == [CloseLink(TWO)]
-    assert worker.state is Status.BUSY
-
-
-async def test_a_free_worker_that_is_drained_ends(worker: Worker) -> None:
-    assert await worker.after(Drain()) == [Finished()]
-
-
-async def test_a_promise_is_broken_off_with_advice_when_drained(worker: Worker) -> None:
-    await worker.after(offer(ADA))
-    assert await worker.after(Drain()) == [CloseLink(ONE, LEAVING_FAULT), Finished()]
-
-
-async def test_a_job_is_finished_and_delivered_before_a_drained_worker_ends(worker: Worker) -> None:
-    await running(worker)
-    assert await worker.after(Drain()) == []
-    assert await worker.after(offer(BOB)) == [TurnAway(BOB, LEAVING_FAULT)]
-    await worker.after(OVER)
-    assert await worker.after(ResultGone(JOB, ONE)) == [CloseLink(ONE), Finished()]
-
-
-async def test_a_room_that_shuts_its_door_does_not_stop_a_job(worker: Worker) -> None:
-    await running(worker)
-    fault = Fault(FaultCode.ROOM_DENIED, "No such room.")
-    assert await worker.after(EnterFailed(fault)) == []
-    await worker.after(LinkLost(ONE))
-    assert await worker.after(OVER) == [Finished(fault)]
+    await worker.after(Drain())
+    assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), Receive(TWO)]
 
 
 def test_no_time_out_is_a_time_out_that_never_comes() -> None:

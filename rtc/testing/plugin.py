@@ -1,6 +1,7 @@
 """Fixtures for pytest-trio: `pytest_plugins = ["rtc.testing.plugin"]` in a conftest.py makes them yours.
 
-`worker`, `client`, `discovery`, `guard` and `prover` are actors in the test's own nursery, made for `autojump_clock`.
+`worker`, `visit`, `client`, `errand`, `discovery`, `guard` and `prover` are actors in the test's own nursery, made for
+`autojump_clock`.
 `bridge` and `lab` do real I/O on loopback and need the real clock.
 """
 
@@ -17,8 +18,11 @@ from actors.auth import GUARD, PROVER, Post
 from actors.client import CLIENT
 from actors.client_events import Quest
 from actors.discovery import DISCOVERY, Seat
+from actors.errand import ERRAND, Errands
+from actors.visit import VISIT, Visitor
 from actors.worker import WORKER
 from actors.worker_events import Hold
+from protocol.ids import LinkId
 from protocol.trust import Secret
 from rtc.bridge import Bridge, open_bridge
 from rtc.testing.embedding import Embedded, embed
@@ -35,9 +39,21 @@ async def worker(nursery: trio.Nursery) -> Embedded[Hold]:
 
 
 @trio_fixture
+async def visit(nursery: trio.Nursery) -> Embedded[Visitor]:
+    """The worker's window at link 1, to which nobody has come yet."""
+    return await embed(nursery, VISIT, Visitor(LinkId(1)))
+
+
+@trio_fixture
 async def client(nursery: trio.Nursery) -> Embedded[Quest]:
     """A client that wants nothing yet."""
     return await embed(nursery, CLIENT, Quest())
+
+
+@trio_fixture
+async def errand(nursery: trio.Nursery) -> Embedded[Errands]:
+    """An errand on which nobody was sent yet."""
+    return await embed(nursery, ERRAND, Errands())
 
 
 @trio_fixture

@@ -1,0 +1,204 @@
+"""An Errand, in its own words: some questions to one worker, their answers, and home."""
+
+import pytest
+from trio.testing import MockClock
+
+from actors.errand import ANSWER_TIME, Errands
+from actors.events import (
+    CloseLink,
+    Drain,
+    Enter,
+    EnterFailed,
+    Finished,
+    Heard,
+    LinkLost,
+    OpenLink,
+    Refused,
+    Reported,
+    RoomPass,
+    RosterIs,
+    Sent,
+    TellLink,
+    Trusted,
+)
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, LinkId, PeerId, RoomId
+from protocol.jobs import AskJob, JobStage, JobState, Outcome, StopJob
+from protocol.status import Role, Status
+from rtc.testing.embedding import Embedded
+
+Errand = Embedded[Errands]
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+PASS = RoomPass(Role.CLIENT, RoomId("room-1"), "token")
+WORKER, OTHER = PeerId("worker-1"), PeerId("worker-2")
+ONE, TWO = LinkId(1), LinkId(2)
+FIRST, SECOND = JobId("job-1"), JobId("job-2")
+ASK, STOP = AskJob(FIRST, "key-1"), StopJob(SECOND, "key-2")
+RUNS = JobState(FIRST, JobStage.RUNNING, "Epoch 3 of 20.", events=40)
+OVER = JobState(SECOND, JobStage.ENDED, "Trained.", 52, Outcome.DONE, result=True)
+NO_JOB = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job.")
+PATIENCE = 30.0
+
+
+async def knocking(errand: Errand, *wishes: AskJob | StopJob) -> None:
+    await errand.after(Sent(PASS, WORKER, wishes or (ASK, STOP), PATIENCE), RosterIs(()))
+    assert errand.state is Status.RESERVED
+
+
+async def asked(errand: Errand, *wishes: AskJob | StopJob) -> None:
+    await knocking(errand, *wishes)
+    await errand.after(Trusted(ONE, WORKER, proven=True))
+    assert errand.state is Status.BUSY
+
+
+def fault_of(said: list[object]) -> Fault:
+    finished = said[-1]
+    assert isinstance(finished, Finished)
+    assert finished.fault is not None
+    return finished.fault
+
+
+# -------- on the way
+
+
+async def test_first_the_room_then_the_worker(errand: Errand) -> None:
+    assert await errand.after(Sent(PASS, WORKER, (ASK, STOP), PATIENCE)) == [Enter(PASS, PATIENCE)]
+    assert await errand.after(RosterIs(())) == [OpenLink(ONE, WORKER, FIRST)]
+
+
+async def test_a_change_in_the_room_does_not_make_it_ask_twice(errand: Errand) -> None:
+    await knocking(errand)
+    assert await errand.after(RosterIs(()), RosterIs(())) == []
+
+
+async def test_a_shut_room_ends_it(errand: Errand) -> None:
+    await errand.after(Sent(PASS, WORKER, (ASK,), PATIENCE))
+    fault = Fault(FaultCode.ROOM_DENIED, "No.")
+    assert await errand.after(EnterFailed(fault)) == [Finished(fault)]
+
+
+async def test_a_worker_that_does_not_answer_is_given_up(errand: Errand, autojump_clock: MockClock) -> None:
+    await knocking(errand)
+    autojump_clock.jump(PATIENCE - 1)
+    assert await errand.after() == []
+    autojump_clock.jump(2)
+    said = await errand.after()
+    assert fault_of(said).code is FaultCode.LINK_FAILED
+    assert said[0] == CloseLink(ONE)
+
+
+async def test_a_worker_that_refuses_is_quoted(errand: Errand) -> None:
+    await knocking(errand)
+    leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
+    assert fault_of(await errand.after(Refused(WORKER, leaving))) == leaving
+    assert errand.state is Status.AVAILABLE
+
+
+async def test_what_other_workers_refuse_is_not_meant_for_it(errand: Errand) -> None:
+    await knocking(errand)
+    assert await errand.after(Refused(OTHER, NO_JOB)) == []
+    assert errand.state is Status.RESERVED
+
+
+async def test_a_link_that_breaks_before_anything_was_asked_ends_it(errand: Errand) -> None:
+    await knocking(errand)
+    no_way = Fault(FaultCode.LINK_FAILED, "No common route.")
+    assert fault_of(await errand.after(LinkLost(ONE, no_way))) == no_way
+
+
+async def test_a_worker_that_knows_nothing_of_one_job_is_asked_about_the_others(errand: Errand) -> None:
+    await knocking(errand)
+    unknown = Reported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
+    assert await errand.after(Refused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
+    assert await errand.after(LinkLost(ONE, NO_JOB)) == [], "the refused link is of no more interest"
+    assert await errand.after(Trusted(ONE, WORKER, proven=True)) == []
+    assert await errand.after(Trusted(TWO, WORKER, proven=True)) == [TellLink(TWO, STOP)]
+    assert await errand.after(Heard(TWO, OVER)) == [Reported(OVER), CloseLink(TWO), Finished()]
+
+
+async def test_the_time_for_a_link_begins_again_with_each_one(errand: Errand, autojump_clock: MockClock) -> None:
+    await knocking(errand)
+    autojump_clock.jump(PATIENCE - 1)
+    await errand.after(Refused(WORKER, NO_JOB))
+    autojump_clock.jump(PATIENCE - 1)
+    assert await errand.after() == []
+    autojump_clock.jump(2)
+    assert fault_of(await errand.after()).code is FaultCode.LINK_FAILED
+
+
+async def test_a_worker_that_knows_nothing_of_the_only_job_says_so(errand: Errand) -> None:
+    await knocking(errand, ASK)
+    assert fault_of(await errand.after(Refused(WORKER, NO_JOB))) == NO_JOB
+
+
+# -------- asking
+
+
+async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(errand: Errand) -> None:
+    await knocking(errand)
+    assert await errand.after(Trusted(ONE, WORKER, proven=True)) == [TellLink(ONE, ASK), TellLink(ONE, STOP)]
+    assert await errand.after(Heard(ONE, OVER)) == [Reported(OVER)]
+    assert errand.state is Status.BUSY
+    assert await errand.after(Heard(ONE, RUNS)) == [Reported(RUNS), CloseLink(ONE), Finished()]
+    assert errand.state is Status.AVAILABLE
+
+
+async def test_an_answer_counts_once(errand: Errand) -> None:
+    await asked(errand)
+    await errand.after(Heard(ONE, RUNS))
+    assert await errand.after(Heard(ONE, RUNS)) == []
+
+
+async def test_what_was_not_asked_is_not_heard(errand: Errand) -> None:
+    await asked(errand)
+    stranger = JobState(JobId("job-9"), JobStage.RUNNING, "Epoch 1 of 2.")
+    assert await errand.after(Heard(ONE, stranger), Heard(TWO, RUNS), Heard(ONE, ASK)) == []
+    assert errand.state is Status.BUSY
+
+
+async def test_answers_are_not_waited_for_long(errand: Errand, autojump_clock: MockClock) -> None:
+    await asked(errand)
+    autojump_clock.jump(ANSWER_TIME - 1)
+    assert await errand.after() == []
+    autojump_clock.jump(2)
+    said = await errand.after()
+    assert said[0] == CloseLink(ONE)
+    assert fault_of(said).code is FaultCode.STALLED
+
+
+async def test_a_link_that_breaks_ends_it_with_the_reason_if_there_is_one(errand: Errand) -> None:
+    await asked(errand)
+    leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
+    assert await errand.after(LinkLost(TWO)) == []
+    assert fault_of(await errand.after(LinkLost(ONE, leaving))) == leaving
+
+
+async def test_a_link_that_breaks_without_a_reason_is_called_so(errand: Errand) -> None:
+    await asked(errand)
+    assert fault_of(await errand.after(LinkLost(ONE))).code is FaultCode.LINK_LOST
+
+
+@pytest.mark.parametrize("come", [knocking, asked])
+async def test_a_worker_that_ends_the_conversation_is_quoted(errand: Errand, come: object) -> None:
+    await come(errand)
+    rude = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn.")
+    assert await errand.after(Heard(ONE, rude)) == [CloseLink(ONE), Finished(rude)]
+
+
+@pytest.mark.parametrize("come", [knocking, asked])
+async def test_an_interruption_ends_it(errand: Errand, come: object) -> None:
+    await come(errand)
+    said = await errand.after(Drain())
+    assert said[0] == CloseLink(ONE)
+    assert fault_of(said).code is FaultCode.INTERRUPTED
+    assert errand.state is Status.AVAILABLE
+
+
+async def test_after_the_end_nothing_is_said(errand: Errand, autojump_clock: MockClock) -> None:
+    await asked(errand, ASK)
+    await errand.after(Heard(ONE, RUNS))
+    assert await errand.after(RosterIs(()), Heard(ONE, RUNS), LinkLost(ONE), Refused(WORKER, NO_JOB), Drain()) == []
+    autojump_clock.jump(PATIENCE + ANSWER_TIME)
+    assert await errand.after() == []

@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtc.jobs.predict_options import OPTIONS
 from rtc.options import (
     SERVER_HELP,
     attach_options,
     check_client_mix,
+    check_showing,
+    check_where,
     check_worker_mix,
-    client_options,
+    config_option,
+    job_track_options,
+    model_option,
+    package_option,
     server_options,
+    train_options,
+    where_options,
     worker_options,
 )
+from rtc.track_options import chosen_options, track_options
 
 if TYPE_CHECKING:
     from rtc.app.embedded import ServerOrder
@@ -42,11 +51,12 @@ def run(arguments: list[str]) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sleap-rtc", prog_name="sleap-rtc")
 def main() -> None:
-    """Train SLEAP models on a GPU elsewhere, and get them back.
+    """Train SLEAP models, and predict with them, on a GPU elsewhere; get back what was made.
 
     \b
     On the GPU machine:   sleap-rtc worker
-    On your laptop:       sleap-rtc client-train --session-string … --pkg-path package.zip
+    On your laptop:       sleap-rtc train package.zip --session-string …
+                          sleap-rtc track video.mp4 --model FOLDER --session-string …
     All of it, here:      sleap-rtc demo
     """
 
@@ -57,18 +67,10 @@ def client() -> None:
 
 
 def _config(server: str | None, *, relay_only: bool = False) -> "Config":
-    """The configuration for this call; a file in the working folder that changes the server is mentioned once."""
-    from attrs import evolve
+    """The configuration for this call."""
+    from rtc.app.settings import read_config
 
-    from rtc.app.root import complain
-    from rtc.config import load_config
-    from rtc.signaling import server_url
-
-    address = server_url(server) if server else None
-    config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), home=Path.home())
-    if config.notice:
-        complain(config.notice)
-    return evolve(config, relay_only=relay_only)
+    return read_config(server, relay_only=relay_only)
 
 
 def _obey(work: Callable[[], int]) -> int:
@@ -159,88 +161,209 @@ def _own_server(
 # -------- client
 
 
-@client.command("train")
-@client_options
-def client_train(**options: Any) -> int:
-    """Train a package's models on a worker, and get them back."""
+def _read(options: dict[str, Any]) -> dict[str, Any]:
+    """A client's words, checked for what goes together."""
     check_client_mix(**options)
-    return _obey(lambda: _train(**options))
+    check_showing(**options)
+    return options
+
+
+@client.command("train")
+@package_option
+@train_options
+def client_train(pkg_path: Path, overrides: tuple[str, ...], **options: Any) -> int:
+    """Train a package's models on a worker, and get them back.
+
+    Settings of sleap-nn may be changed for this run after "--": -- trainer_config.max_epochs=50
+    """
+    return _train(pkg_path, (), overrides, _read(options))
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@config_option
+@train_options
+def train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], **options: Any) -> int:
+    """Train PATH on a worker: a job package (.zip), or labels (.slp, .pkg.slp) with --config.
+
+    Settings of sleap-nn may be changed for this run after "--": -- trainer_config.max_epochs=50
+    """
+    return _train(path, configs, overrides, _read(options))
+
+
+def _train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], options: dict[str, Any]) -> int:
+    def work() -> int:
+        from rtc.app.commands import start_training
+
+        return start_training(path, configs, overrides, **options)
+
+    return _obey(work)
+
+
+@client.command("track")
+@package_option
+@job_track_options
+def client_track(pkg_path: Path, **options: Any) -> int:
+    """Predict with a package's models on a worker, and get the predictions back."""
+    return _track(pkg_path, (), _read(options))
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@model_option
+@job_track_options
+@track_options
+def track(data: Path, models: tuple[Path, ...], **options: Any) -> int:
+    """Predict on DATA on a worker: a video, a .slp or a .pkg.slp with --model, or an inference package (.zip)."""
+    return _track(data, models, _read(options))
+
+
+def _track(data: Path, models: tuple[Path, ...], options: dict[str, Any]) -> int:
+    def work() -> int:
+        from rtc.app.commands import start_tracking
+
+        predict = chosen_options(options)
+        asked = {option.name for option in OPTIONS}
+        rest = {name: value for name, value in options.items() if name not in asked}
+        return start_tracking(data, models, predict, **rest)
+
+    return _obey(work)
 
 
 main.add_command(client_train, "client-train")
-
-
-def _train(
-    *,
-    session_string: str | None,
-    room_id: str | None,
-    token: str | None,
-    worker_id: str | None,
-    auto_select: bool,
-    min_gpu_memory: int | None,
-    wait: float | None,
-    pkg_path: Path,
-    room_secret: str | None,
-    server: str | None,
-    relay_only: bool,
-    controller_port: int,
-    publish_port: int,
-    output: Path | None,
-    verbose: bool,
-) -> int:
-    from rtc.app.client import ClientOrder, Watch
-    from rtc.app.run import run_program
-    from rtc.app.way import choose_way
-    from rtc.credentials import read_secret
-
-    way = choose_way(session_string, room_id, token, worker_id, auto_select=auto_select)
-    order = ClientOrder(
-        config=_config(server or way.server, relay_only=relay_only),
-        package=pkg_path,
-        room=way.room,
-        token=way.token,
-        choice=way.choice,
-        secret=read_secret(room_secret),
-        min_memory_mb=min_gpu_memory or 0,
-        wait=wait,
-        output=output,
-        viewer_ports=(controller_port, publish_port),
-        tickets=Path.home() / ".sleap-rtc" / "jobs",
-    )
-    watch = Watch(order, verbose)
-    secrets = (session_string, way.token, room_secret, *order.config.credentials)
-    return run_program("client", watch.run, stopped=watch.stopped, secrets=secrets)
+main.add_command(client_track, "client-track")
 
 
 @main.command()
 @click.argument("job", required=False)
 @attach_options
-def attach(job: str | None, room_secret: str | None, relay_only: bool, output: Path | None, verbose: bool) -> int:
-    """Come back to a job that was started from here: watch it on, or fetch its result. The newest, if none is named."""
+def attach(job: str | None, **options: Any) -> int:
+    """Come back to a job that was started from here, the newest if none is named: watch it, and fetch its result."""
+    check_showing(**options)
+    check_where(**options)
 
     def work() -> int:
-        from actors.events import Direct, Ticket
-        from rtc import tickets
-        from rtc.app.client import ClientOrder, Watch
-        from rtc.app.run import run_program
-        from rtc.credentials import read_secret
+        from rtc.app import commands
 
-        folder = Path.home() / ".sleap-rtc" / "jobs"
-        stub = tickets.find(folder, job)
-        order = ClientOrder(
-            config=_config(stub.server, relay_only=relay_only),
-            package=Path(stub.package),
-            room=stub.room,
-            token=stub.token,
-            choice=Direct(stub.worker),
-            secret=read_secret(room_secret),
-            output=output,
-            ticket=Ticket(stub.job, stub.key),
-            tickets=folder,
-        )
-        watch = Watch(order, verbose)
-        secrets = (stub.token, stub.key, room_secret, *order.config.credentials)
-        return run_program("client", watch.run, stopped=watch.stopped, secrets=secrets)
+        return commands.attach(job, **options)
+
+    return _obey(work)
+
+
+@main.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+@where_options
+@click.pass_context
+def jobs(context: click.Context, /, as_json: bool, **where: Any) -> int:
+    """List the jobs that were started from here and whose results are not home; or see to one of them."""
+    if context.invoked_subcommand is not None:
+        return 0
+    return _job(where, lambda commands: int(commands.jobs_list(as_json=as_json, **where)))
+
+
+def _job(where: dict[str, Any], see_to_it: Callable[[Any], int]) -> int:
+    """One of the commands about a job; they are imported when the words are found right."""
+    check_where(**where)
+
+    def work() -> int:
+        from rtc.app import commands
+
+        return see_to_it(commands)
+
+    return _obey(work)
+
+
+@jobs.command("stop")
+@click.argument("job")
+@click.option("--all", "everything", is_flag=True, help="Stop the whole sequence, not only the model that trains now.")
+@where_options
+def jobs_stop(job: str, everything: bool, **where: Any) -> int:
+    """Let JOB stop early; what it has learned is kept."""
+    scope = "all" if everything else "this"
+    return _job(where, lambda commands: int(commands.jobs_stop(job, scope=scope, **where)))
+
+
+@jobs.command("cancel")
+@click.argument("job")
+@where_options
+def jobs_cancel(job: str, **where: Any) -> int:
+    """End JOB now."""
+    return _job(where, lambda commands: int(commands.jobs_cancel(job, **where)))
+
+
+@jobs.command("logs")
+@click.argument("job")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
+@where_options
+def jobs_logs(job: str, follow: bool, **where: Any) -> int:
+    """Print what sleap-nn has printed in JOB."""
+    return _job(where, lambda commands: int(commands.jobs_logs(job, follow=follow, **where)))
+
+
+@jobs.command("fetch")
+@click.argument("job")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Where the result goes; as was said before else.")
+@click.option("--quiet", "-q", is_flag=True, help="Warnings, and what has come of it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@where_options
+def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **where: Any) -> int:
+    """Bring home the result of JOB, which has ended."""
+    check_showing(quiet=quiet, as_json=as_json)
+    more = {"output": output, "quiet": quiet, "as_json": as_json}
+    return _job(where, lambda commands: int(commands.jobs_fetch(job, **more, **where)))
+
+
+# -------- packages
+
+
+@main.group()
+def package() -> None:
+    """Make job packages, and look into them."""
+
+
+@package.command("train")
+@click.argument("labels", type=click.Path(path_type=Path))
+@config_option
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The package; named after the labels otherwise.")
+@click.argument("overrides", nargs=-1, metavar="[-- KEY=VALUE ...]")
+def package_train(labels: Path, configs: tuple[Path, ...], output: Path | None, overrides: tuple[str, ...]) -> int:
+    """Make a training package of LABELS (.slp, .pkg.slp), and send it nowhere."""
+    if not configs:
+        raise click.UsageError("Say how to train: --config CONFIG.yaml, once for each model.")
+
+    def work() -> int:
+        from rtc.app.commands import write_training
+
+        return write_training(labels, configs, overrides, output)
+
+    return _obey(work)
+
+
+@package.command("track")
+@click.argument("data", type=click.Path(path_type=Path))
+@model_option
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The package; named after the data otherwise.")
+@track_options
+def package_track(data: Path, models: tuple[Path, ...], output: Path | None, **options: Any) -> int:
+    """Make an inference package of DATA (a video, .slp or .pkg.slp) and models, and send it nowhere."""
+
+    def work() -> int:
+        from rtc.app.commands import write_tracking
+
+        return write_tracking(data, models, chosen_options(options), output)
+
+    return _obey(work)
+
+
+@package.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+def package_inspect(file: Path) -> int:
+    """Say what the package FILE will do."""
+
+    def work() -> int:
+        from rtc.app.commands import inspect
+
+        return inspect(file)
 
     return _obey(work)
 

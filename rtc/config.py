@@ -24,6 +24,7 @@ FILE_SIZE_MAX = 64 * 1024
 HERE = "sleap-rtc.toml"
 """The file's name in the working folder."""
 ENVIRONMENTS = ("development", "staging", "production")
+KEEP: Mapping[str, float] = {"keep_days": 30.0, "keep_gigabytes": 100.0}
 _PRODUCTION = "ec2-54-176-92-10.us-west-1.compute.amazonaws.com"
 DEFAULT_SERVERS: Mapping[str, tuple[str, str]] = {
     "development": (f"ws://localhost:{WS_PORT}", f"http://localhost:{HTTP_PORT}"),
@@ -43,6 +44,10 @@ class Config:
     """Seconds a link may take to open."""
     chunk_size: int = 64 * 1024
     """Bytes of a file in one message."""
+    keep_days: float = KEEP["keep_days"]
+    """Days for which a worker keeps a result that nobody has fetched."""
+    keep_gigabytes: float = KEEP["keep_gigabytes"]
+    """GB that all such results together may have; the oldest go first."""
     ice_servers: tuple[IceServer, ...] = ()
     relay_only: bool = False
     """Reach peers through a TURN server or not at all (`--relay-only`); no file sets this."""
@@ -181,7 +186,7 @@ def _with_server(found: _Found, server: str) -> _Found:
 
 def _settings_by_default(environment: str) -> _Found:
     websocket, http = DEFAULT_SERVERS.get(environment, (None, None))
-    plain = {"connection_timeout": 30.0, "chunk_size": 64 * 1024, "ice_servers": ()}
+    plain = {"connection_timeout": 30.0, "chunk_size": 64 * 1024, "ice_servers": (), **KEEP}
     servers = {"signaling_websocket": websocket, "signaling_http": http}
     return {key: (value, "default") for key, value in (plain | servers).items() if value is not None}
 

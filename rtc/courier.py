@@ -1,23 +1,39 @@
 """The client's courier: carries the package there, and brings home what was made of it."""
 
 import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import trio
 from attrs import define
 
-from actors.events import FetchResult, ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
+from actors.events import FetchResult, PackageSent, ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
+from rtc.aside import aside_name, sweep
 from rtc.errors import RtcError
-from rtc.jobs.results import unpack_results
 from rtc.links import Links
 from rtc.transfer import receive_file, send_file
 
 RESULT_MAX = 2**50
+
+
+class Place(Protocol):
+    """Where the result goes; `rtc.app.home.Home` is one."""
+
+    @property
+    def parent(self) -> Path:
+        """The folder that it goes into, which may have to be made."""
+
+    @property
+    def kept(self) -> Path:
+        """Where an archive is put that could not be unpacked."""
+
+    def choose_again(self) -> None:
+        """The result is here: see that the place is free still, or choose another."""
+
+    async def take_in(self, archive: Path) -> None:
+        """Unpack it."""
 
 
 class Gauge(Protocol):
@@ -35,16 +51,11 @@ class Courier:
     """One package there, one result back."""
 
     package: Path
-    output: Path
-    """Where the result goes, as chosen before anything was sent."""
-    choose: Callable[[], Path]
-    """Chooses again when the result is here: somebody may have taken the folder meanwhile."""
+    place: Place
     chunk_size: int
     links: Links
     router: Router
     gauge: Gauge
-    models: tuple[Path, ...] = ()
-    """What came home: folders of models, relative to `output`."""
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -77,6 +88,7 @@ class Courier:
             await send_file(
                 lane, self.package, name=self.package.name, chunk_size=self.chunk_size, progress=self.gauge.upload
             )
+            self.router.outbox.put(PackageSent())
         except RtcError as error:
             self.router.outbox.put(SendFailed(error.fault))
         except OSError as error:
@@ -94,31 +106,30 @@ class Courier:
             folder = await trio.to_thread.run_sync(self._make_room)
             archive = await receive_file(lane, folder, max_size=RESULT_MAX, progress=self.gauge.download)
             self.router.outbox.put(ResultSafe())
-            self.output = await trio.to_thread.run_sync(self.choose)
-            self.models = await unpack_results(archive, self.output)
+            await trio.to_thread.run_sync(self.place.choose_again)
+            await self.place.take_in(archive)
             archive = None
             self.router.outbox.put(ResultHere())
         except (RtcError, OSError) as error:
-            self.router.outbox.put(ResultLost(_lost(error, archive, self._kept)))
+            self.router.outbox.put(ResultLost(_lost(error, archive, self.place.kept)))
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._clean, folder, archive)
 
     def _make_room(self) -> Path:
         """A folder of our own beside the output, so that nothing has to be copied between disks."""
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".sleap-rtc-", dir=self.output.parent))
-
-    @property
-    def _kept(self) -> Path:
-        return self.output.with_name(f"{self.output.name}.results.zip")
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        sweep(self.place.parent)
+        folder = self.place.parent / aside_name()
+        folder.mkdir(mode=0o700)
+        return folder
 
     def _clean(self, folder: Path | None, archive: Path | None) -> None:
         """Remove our folder; an archive in it that was not unpacked is put beside the output first."""
         if archive is not None:
-            kept, number = self._kept, 2
+            kept, number = self.place.kept, 2
             while kept.exists():
-                kept, number = self._kept.with_suffix(f".{number}.zip"), number + 1
+                kept, number = self.place.kept.with_suffix(f".{number}.zip"), number + 1
             archive.rename(kept)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

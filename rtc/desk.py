@@ -1,56 +1,62 @@
-"""The worker's job desk: takes a package, runs it, packs what it made, and hands that over.
+"""The worker's job desk: takes a package, has a keeper run it, packs what it made, and keeps that for the owner.
 
-One job at a time, as the Worker's table promises. Every folder it makes is gone when the job is, but for the results
-that nobody has fetched yet: those wait in the results folder.
+Once a package is here whole, its job needs neither the client nor this program: the keeper runs it, and whichever
+worker next opens this desk takes it up where it stands. Every folder it makes is gone when the job is; results wait
+in the results folder, which `rtc.window` hands them out of.
 """
 
 import logging
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import trio
 from attrs import define, field, frozen
 
 from actors.events import (
-    Deliver,
+    Cancel,
     Forget,
     JobOver,
-    Listen,
-    LookUp,
-    PackageArrived,
+    JobsKnown,
+    JobTakenUp,
     PackageFailed,
+    PackageReceived,
     Prepare,
-    ResultFound,
-    ResultGone,
-    ResultMissing,
     StartJob,
     StopEarly,
+    Taken,
     Ticket,
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
-from protocol.jobs import Outcome
+from protocol.jobs import JobEnded, Outcome, StopScope, SubmitJob
 from rtc.errors import RtcError
-from rtc.jobs import kept
-from rtc.jobs.archive import unpack
-from rtc.jobs.claim import Claim, claim_folder, sweep
-from rtc.jobs.launcher import JobResult, StopSwitch, run_job
-from rtc.jobs.newsreel import Newsreel
-from rtc.jobs.package import Plan, read_plan
+from rtc.jobs.claim import Claim, claim_folder, list_folders, own_folder
+from rtc.jobs.journal import Feed
+from rtc.jobs.keeping import Keeping, adopt_keeper, conclude_job, start_keeper, was_started
+from rtc.jobs.launcher import JobResult
+from rtc.jobs.notes import ARRIVED, PACKAGE, Spec, read_made
+from rtc.jobs.records import Records
 from rtc.jobs.results import pack_results
 from rtc.jobs.sleap_nn import Accelerator
+from rtc.jobs.standing import Standing
 from rtc.links import Links
-from rtc.transfer import receive_file, send_file
+from rtc.transfer import receive_file
 
 log = logging.getLogger("rtc.desk")
 
-CATCH_UP_TIME = 5.0
-"""Seconds that the last news may take before the end of the job is told."""
 CLEAN_TIME = 30.0
 """Seconds that removing a job's folder may take when the program is being stopped."""
-GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the result could be sent; it is kept on the worker.")
+FINISH_TIME = 60.0
+"""Seconds that packing what a stopped job has made may take; the next worker goes on with it otherwise."""
+TIDY_PERIOD = 3600.0
+"""Seconds from one look for results that were kept long enough to the next."""
+GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the package could be taken.")
+LOST = JobResult(Outcome.FAILED, "The job's files were removed from the worker while no worker ran; nothing is left.")
+NEVER_CAME = "The job's package never came whole, so nothing was run. Send it again."
+CANCELLED = Fault(FaultCode.CANCELLED, "The job was cancelled before it began.")
 
 
 @frozen
@@ -67,22 +73,56 @@ class Bench:
     chunk_size: int
     package_max: int
     """Bytes of the largest package that is taken."""
+    name: str = "worker"
+    keep_time: float = 30 * 86400.0
+    """Seconds for which a result waits for its owner."""
+    keep_bytes: int = 100 * 10**9
+    """Bytes that all waiting results may have; beyond it the oldest go."""
 
 
 @define
-class _Job:
-    ticket: Ticket
-    size: int
+class Job:
+    """One job of this desk, from its first byte until its result is packed."""
+
+    name: JobId
     folder: Path
-    listener: LinkId
     claim: Claim | None = None
     """Held as long as the folder is there and ours."""
+    submit: SubmitJob | None = None
+    """None for a job that an earlier worker has begun."""
     begun: bool = False
-    """It runs, or has run; from then on its own task cleans up."""
+    """Its package is here; from then on its own task sees to it."""
+    started: bool = False
+    """It was ordered to run."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
-    switch: StopSwitch = field(factory=StopSwitch)
-    plan: Plan | None = None
-    reel: Newsreel | None = None
+    keeping: Keeping | None = None
+    feed: Feed | None = None
+    standing: Standing = field(factory=Standing)
+    over: trio.Event = field(factory=trio.Event)
+    ended: JobEnded | None = None
+    """Set when it is over."""
+    _stop: StopScope | None = None
+    _cancel: bool = False
+
+    def stop(self, scope: StopScope) -> None:
+        """Let it stop early; said again to the keeper if there is none yet."""
+        self._stop = scope
+        if self.keeping is not None:
+            self.keeping.stop(scope)
+
+    def cancel(self) -> None:
+        """End it, likewise."""
+        self._cancel = True
+        if self.keeping is not None:
+            self.keeping.cancel()
+
+    def keep_with(self, keeping: Keeping) -> None:
+        """It has a keeper now, who hears what was wanted meanwhile."""
+        self.keeping = keeping
+        if self._cancel:
+            keeping.cancel()
+        elif self._stop is not None:
+            keeping.stop(self._stop)
 
 
 @define
@@ -92,220 +132,298 @@ class Desk:
     bench: Bench
     links: Links
     router: Router
-    _job: _Job | None = None
+    records: Records
+    stopping: Callable[[], bool]
+    """Whether our end is somebody's wish: only then do jobs end with us."""
+    jobs: dict[JobId, Job] = field(factory=dict)
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled; a running job's processes end, and its folder goes, before this returns."""
+        """Work until cancelled. What is prepared then is removed; what runs goes on, unless it is to be stopped too."""
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(_sweep, self.bench.work)
+                self._nursery.start_soon(self._tidy)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            if self._job is not None and not self._job.begun:
-                await _discard(self._job)
+            for job in tuple(self.jobs.values()):
+                if not job.begun:
+                    await _discard(job)
+
+    async def take_up(self) -> bool:
+        """Take up what earlier workers have left; whether any of it runs, so that we are busy from the beginning."""
+        runs = False
+        for folder in await trio.to_thread.run_sync(list_folders, self.bench.work):
+            runs = await self._take_up_one(folder) or runs
+        await self._give_up_lost()
+        self.router.outbox.put(JobsKnown(await self.records.all_ids()))
+        return runs
+
+    async def _give_up_lost(self) -> None:
+        """Jobs of ours whose folders somebody has removed."""
+        for record in await self.records.unfinished():
+            there = await trio.Path(self.bench.work / record.job).exists()
+            if record.worker == self.bench.name and record.job not in self.jobs and not there:
+                await self.records.ended(record.job, LOST, None)
 
     # -------- the router's doors
 
     def prepare(self, effect: Prepare) -> None:
         """Take this package."""
-        job = effect.ticket.job
-        self._job = _Job(effect.ticket, effect.submit.size, self.bench.work / job, effect.link)
-        self._begin(self._prepare, self._job)
+        job = Job(effect.ticket.job, self.bench.work / effect.ticket.job, submit=effect.submit)
+        job.feed = Feed.of(job.name, job.folder)  # its owner may ask from another window while it is on its way
+        self.jobs[job.name] = job
+        self._begin(self._prepare, job, effect.ticket, effect.link)
 
     def start(self, effect: StartJob) -> None:
         """Run it."""
-        job = self._named(effect.job)
+        job = self.jobs.get(effect.job)
         if job is not None:
-            job.begun = True
+            job.started = True
             self._begin(self._run, job)
 
-    def listen(self, effect: Listen) -> None:
-        """Its owner is back, on this link."""
-        job = self._named(effect.job)
-        if job is not None:
-            job.listener = effect.link
-            if job.reel is not None:
-                job.reel.again()
-
     def stop_early(self, effect: StopEarly) -> None:
-        """Let the model that trains now stop."""
-        job = self._named(effect.job)
+        """Let it stop, and keep what it has learned."""
+        job = self.jobs.get(effect.job)
         if job is not None:
-            job.switch.ask()
+            job.stop(effect.scope)
 
-    def look_up(self, effect: LookUp) -> None:
-        """See whether this result waits here, for whoever has its key."""
-        self._begin(self._look_up, effect)
-
-    def deliver(self, effect: Deliver) -> None:
-        """Send its result."""
-        self._begin(self._deliver, effect)
+    def cancel(self, effect: Cancel) -> None:
+        """End it; a job that has not begun never will."""
+        job = self.jobs.get(effect.job)
+        if job is None:
+            return
+        if job.begun:
+            job.cancel()
+        else:
+            self.router.outbox.put(PackageFailed(job.name, CANCELLED))
+            self.forget(Forget(job.name))
 
     def forget(self, effect: Forget) -> None:
-        """It will not be. Its package may be on the way, or here already while the news of that has not been heard."""
-        job = self._named(effect.job)
-        if job is not None and not job.begun:
-            self._job = None
+        """It will not be. Its package may be on the way, or have come just when nobody wanted it any more."""
+        job = self.jobs.get(effect.job)
+        if job is None or job.started:
+            return
+        del self.jobs[job.name]
+        if job.begun:
+            self._begin(self._drop, job)
+        else:
             job.scope.cancel()
-            if job.plan is not None:
-                self._begin(_discard, job)
 
-    # -------- the work
+    def taken(self, effect: Taken) -> None:
+        """Its owner has the result."""
+        self._begin(_try, self.records.taken, effect.job)
 
-    def _named(self, job: JobId) -> _Job | None:
-        return self._job if self._job is not None and self._job.ticket.job == job else None
+    # -------- a package on its way
 
     def _begin(self, work: object, *args: object) -> None:
         assert self._nursery is not None, "the desk is asked while it runs"
         self._nursery.start_soon(work, *args)  # type: ignore[arg-type]
 
-    async def _prepare(self, job: _Job) -> None:
-        """From the first byte to an unpacked package whose plan is understood."""
+    async def _prepare(self, job: Job, ticket: Ticket, link: LinkId) -> None:
+        """From the first byte to the last."""
+        fault: Fault | None = None
         try:
             with job.scope:
-                plan = await self._take_package(job)
-                if not job.scope.cancel_called:  # what runs in a thread does not notice that nobody waits any more
-                    job.plan = plan
-            if job.plan is not None:
-                self.router.outbox.put(PackageArrived(job.ticket.job))
+                await self._take_package(job, ticket, link)
+                job.begun = not job.scope.cancel_called  # what runs in a thread does not notice that nobody waits
         except RtcError as error:
-            self.router.outbox.put(PackageFailed(job.ticket.job, error.fault))
+            fault = error.fault
         except OSError as error:
-            fault = Fault(
-                FaultCode.DISK_FULL, f"The worker could not keep the package ({error.strerror}). Tell its owner."
-            )
-            self.router.outbox.put(PackageFailed(job.ticket.job, fault))
+            text = f"The worker could not keep the package ({error.strerror}). Tell its owner."
+            fault = Fault(FaultCode.DISK_FULL, text)
         finally:
-            if job.plan is None:
-                await _discard(job)
+            if not job.begun:
+                await self._drop(job)
+        if job.begun:
+            self.router.outbox.put(PackageReceived(ticket))
+        elif fault is not None:
+            self.router.outbox.put(PackageFailed(job.name, fault))
 
-    async def _take_package(self, job: _Job) -> Plan:
-        lane = self.links.lane(job.listener)
+    async def _take_package(self, job: Job, ticket: Ticket, link: LinkId) -> None:
+        lane = self.links.lane(link)
         if lane is None:
             raise RtcError.of(GONE)
+        assert job.submit is not None, "what is taken was submitted"
         job.claim = await trio.to_thread.run_sync(claim_folder, job.folder)
-        arrived = job.folder / "arrived"  # apart, so that a package's own name can clash with nothing
+        await self.records.add(job.name, ticket.key, job.submit, self.bench.name, self.bench.gpu)
+        arrived = job.folder / ARRIVED  # apart, so that a package's own name can clash with nothing
         await trio.Path(arrived).mkdir(mode=0o700)
-        archive = await receive_file(
-            lane, arrived, max_size=self.bench.package_max, expect=job.size, progress=_unwatched
-        )
-        folder = job.folder / "package"
-        await unpack(archive, folder)
-        await trio.Path(archive).unlink()
-        return await trio.to_thread.run_sync(read_plan, folder)
+        await receive_file(lane, arrived, max_size=self.bench.package_max, expect=job.submit.size, progress=_unwatched)
 
-    async def _run(self, job: _Job) -> None:
-        """Train, pack, say how it went. Cancelled only with the whole program."""
-        try:
-            result = await self._train(job)
-            over = await self._pack(job, result)
-        finally:
-            await _discard(job)
-        self.router.outbox.put(over)
+    async def _drop(self, job: Job) -> None:
+        self.jobs.pop(job.name, None)
+        self._end(job, JobEnded(job.name, Outcome.FAILED, NEVER_CAME, result=False))
+        with trio.move_on_after(CLEAN_TIME, shield=True):
+            await _try(self.records.drop, job.name)
+        await _discard(job)
 
-    async def _train(self, job: _Job) -> JobResult:
-        assert job.plan is not None, "only what was unpacked is run"
+    # -------- a running job
+
+    async def _run(self, job: Job) -> None:
+        assert job.submit is not None, "what is started was submitted"
+        bench = self.bench
+        spec = Spec(job.name, bench.sleap_nn, bench.accelerator, bench.gpu, job.submit.overrides)
         held = job.claim.descriptor if job.claim is not None else None
-        job.reel = Newsreel(job.ticket.job, partial(self._tell, job))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(job.reel.run)
-            result = await run_job(
-                job.ticket.job,
-                job.plan,
-                job.folder / "package",
-                sleap_nn=self.bench.sleap_nn,
-                accelerator=self.bench.accelerator,
-                gpu=self.bench.gpu,
-                emit=job.reel.push,
-                switch=job.switch,
-                inherit=() if held is None else (held,),
-            )
-            with trio.move_on_after(CATCH_UP_TIME):
-                await job.reel.caught_up()
-            nursery.cancel_scope.cancel()
-        return result
-
-    async def _tell(self, job: _Job, news: object) -> None:
-        link = self.links.link(job.listener)
-        if link is None:
-            await trio.lowlevel.checkpoint()
-            return
-        await link.until_roomy()
-        link.say(news)
-
-    async def _pack(self, job: _Job, result: JobResult) -> JobOver:
-        assert job.plan is not None, "only what was unpacked is run"
-        name = job.ticket.job
-        archive = kept.archive_of(self.bench.results, name)
         try:
-            await pack_results(job.folder / "package", job.plan, archive)
-            note = kept.Kept(result.outcome, result.text)
-            await trio.to_thread.run_sync(kept.keep, self.bench.results, name, job.ticket.key, note)
+            job.keep_with(await start_keeper(job.folder, spec, held))
+        except OSError as error:
+            text = f"The worker could not start the job ({error.strerror}). Tell its owner: is its disk full?"
+            await self._finish(job, JobResult(Outcome.FAILED, text))
+            return
+        await _try(self.records.started, job.name)
+        await self._follow(job)
+
+    async def _take_up_one(self, folder: Path) -> bool:
+        """One folder of an earlier worker; whether its job runs, and is ours now."""
+        claim = await trio.to_thread.run_sync(own_folder, folder)
+        if claim is None:
+            return False
+        job = Job(JobId(folder.name), folder, claim, begun=True)
+        if not await trio.to_thread.run_sync(was_started, folder):
+            log.info("removed %s, whose package an earlier worker did not get whole", folder.name)
+            await self._drop(job)
+            return False
+        job.feed = Feed.of(job.name, folder)
+        keeping = await trio.to_thread.run_sync(adopt_keeper, folder)
+        # without a record (their file was damaged) nobody can claim it any more; its result is for people to find
+        record = await self.records.get(job.name)
+        if keeping is not None and record is not None and record.gpu != self.bench.gpu:
+            keeping.close()  # it is for the worker of that GPU
+            await trio.to_thread.run_sync(claim.let_go)
+            return False
+        self.jobs[job.name] = job
+        if keeping is None:
+            self._begin(self._finish_late, job)
+            return False
+        log.info("took up %s, which runs", folder.name)
+        job.keep_with(keeping)
+        self.router.outbox.put(JobTakenUp(job.name))
+        self._begin(self._follow, job)
+        return True
+
+    async def _finish_late(self, job: Job) -> None:
+        """It ended while no worker was there."""
+        assert job.feed is not None, "every job has one"
+        job.feed.end()
+        await self._finish(job, await conclude_job(job.folder))
+
+    async def _follow(self, job: Job) -> None:
+        """To the job's end, or to ours."""
+        assert job.keeping is not None, "only a job with a keeper is followed"
+        assert job.feed is not None, "every job has one"
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_note_standing, job)
+                await job.keeping.attend(job.feed)
+            await self._finish(job, await job.keeping.conclude())
+        finally:
+            with trio.move_on_after(FINISH_TIME, shield=True):
+                await self._part(job)
+            job.keeping.close()
+
+    async def _part(self, job: Job) -> None:
+        """Should we end before the job, it goes on without us, or ends too if that is wanted."""
+        assert job.keeping is not None, "only a job with a keeper is followed"
+        if job.over.is_set():
+            return
+        if self.stopping():
+            await job.keeping.end()
+            await self._finish(job, await job.keeping.conclude())
+        elif job.claim is not None:
+            log.info("%s goes on; the next worker takes it up", job.name)
+            await trio.to_thread.run_sync(job.claim.let_go)
+
+    async def _finish(self, job: Job, result: JobResult) -> None:
+        """Pack what it made, record how it ended, and say so."""
+        over = await self._pack(job, result)
+        await _discard(job)
+        self.router.outbox.put(over)
+        self._end(job, JobEnded(job.name, over.outcome, over.text, over.result))
+        self.jobs.pop(job.name, None)
+        await _try(self._expire)
+
+    def _end(self, job: Job, ended: JobEnded) -> None:
+        """Nobody who follows it waits for more."""
+        job.ended = ended
+        job.over.set()
+        if job.feed is not None:
+            job.feed.end()
+
+    async def _pack(self, job: Job, result: JobResult) -> JobOver:
+        name, archive = job.name, self.records.archive_of(job.name)
+        try:
+            if job.feed is not None:
+                await job.feed.move_to(self.records.journal_of(name))
+            await pack_results(job.folder / PACKAGE, read_made(job.folder), archive)
+            size = (await trio.Path(archive).stat()).st_size
+            await self._record(job, result, size)
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
             with suppress(OSError):
-                await trio.to_thread.run_sync(kept.forget, self.bench.results, name)
+                await trio.Path(archive).unlink(missing_ok=True)
             where = await self._keep(job)
             text = f"The result could not be packed ({error.strerror}); its files are kept on the worker, {where}."
-            text += f" {result.text}"
-            return JobOver(name, Outcome.FAILED, text[:2000], result=False)
+            bad = JobResult(Outcome.FAILED, f"{text} {result.text}"[:2000])
+            await self._record(job, bad, None)
+            return JobOver(name, bad.outcome, bad.text, result=False)
         return JobOver(name, result.outcome, result.text, result=True)
 
-    async def _keep(self, job: _Job) -> str:
+    async def _record(self, job: Job, result: JobResult, size: int | None) -> None:
+        """Where that cannot be written now the job's folder is left as it is, for the next worker to do it again."""
+        if not await _try(self.records.ended, job.name, result, size) and job.claim is not None:
+            claim, job.claim = job.claim, None
+            await trio.to_thread.run_sync(claim.let_go)
+
+    async def _keep(self, job: Job) -> str:
         """Put the job's files where people will look for them; if even that fails, leave them. Says where they are."""
         claim, job.claim = job.claim, None
         if claim is not None:
             await trio.to_thread.run_sync(claim.keep)
-        name = f"{job.ticket.job}.kept"
+        name = f"{job.name}.kept"
         try:
             await trio.Path(job.folder).rename(self.bench.results / name)
         except OSError as error:  # no such folder, another disk, …
-            log.warning("the files of %s stay in the work folder: %s", job.ticket.job, error.strerror)
+            log.warning("the files of %s stay in the work folder: %s", job.name, error.strerror)
             return f"in {job.folder.name} of its work folder"
         return f"in {name} of its results folder"
 
-    async def _look_up(self, effect: LookUp) -> None:
-        job, key = effect.ticket.job, effect.ticket.key
-        found = await trio.to_thread.run_sync(kept.find, self.bench.results, job, key)
-        if found is None:
-            self.router.outbox.put(ResultMissing(effect.link))
-        else:
-            self.router.outbox.put(ResultFound(effect.link, effect.ticket, found.outcome, found.text))
+    # -------- results that were kept long enough
 
-    async def _deliver(self, effect: Deliver) -> None:
-        """Send the result; it is deleted only when the other side has it, whole and verified."""
-        lane = self.links.lane(effect.link)
-        archive = kept.archive_of(self.bench.results, effect.job)
-        fault: Fault | None = None
-        try:
-            if lane is None:
-                raise RtcError.of(GONE)
-            if await trio.Path(archive).exists():
-                await send_file(
-                    lane, archive, name=f"{effect.job}.zip", progress=_unwatched, chunk_size=self.bench.chunk_size
-                )
-                await trio.to_thread.run_sync(kept.forget, self.bench.results, effect.job)
-        except RtcError as error:
-            fault = error.fault
-            log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)
-        self.router.outbox.put(ResultGone(effect.job, effect.link, fault))
+    async def _tidy(self) -> None:
+        while True:
+            await _try(self._expire)
+            await trio.sleep(TIDY_PERIOD)
+
+    async def _expire(self) -> None:
+        gone = await self.records.expire(time.time(), self.bench.keep_time, self.bench.keep_bytes)
+        for job in gone:
+            log.info("removed the result of %s, which was kept long enough", job)
+
+
+async def _try(work: Callable[..., Awaitable[None]], *args: object) -> bool:
+    """What can be done without: records that cannot be written now. False when it was not done."""
+    try:
+        await work(*args)
+    except RtcError as error:
+        log.warning("%s", error.fault.text)
+        return False
+    return True
 
 
 def _unwatched(_done: int, _total: int) -> None:
     """The worker has nobody who watches bytes go by."""
 
 
-async def _discard(job: _Job) -> None:
+async def _note_standing(job: Job) -> None:
+    assert job.feed is not None, "every job has one"
+    async for event in job.feed.follow():
+        job.standing.hear(event.news)
+
+
+async def _discard(job: Job) -> None:
     """Remove a job's folder, if it is still ours, also while being cancelled."""
     claim, job.claim = job.claim, None
     if claim is not None:
         with trio.move_on_after(CLEAN_TIME, shield=True):
             await trio.to_thread.run_sync(claim.give_up, abandon_on_cancel=True)
-
-
-async def _sweep(work: Path) -> None:
-    """Remove what a worker that was killed has left; when we stop meanwhile, the next one goes on with it."""
-    for name in await trio.to_thread.run_sync(sweep, work, abandon_on_cancel=True):
-        log.info("removed %s, left by a worker that was killed", name)

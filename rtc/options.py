@@ -62,29 +62,24 @@ worker_options = _together(
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use, if not the one installed here."),
 )
 
-client_options = _together(
-    click.option("--session-string", help="A worker's own line: room, token and worker in one."),
-    click.option("--room-id", help="The room to look for workers in."),
-    click.option("--token", help="The room's token."),
-    click.option("--worker-id", help="Take this worker of the room."),
-    click.option("--auto-select", is_flag=True, help="Take the available worker with most GPU memory."),
-    click.option("--min-gpu-memory", type=click.IntRange(0), help="Least GPU memory, in MB."),
-    click.option(
-        "--wait",
-        is_flag=False,
-        flag_value="inf",
-        type=Duration(),
-        help="Stand in line when every fitting worker is taken: for TIME (90s, 30m, 2h) or for ever.",
-    ),
-    click.option(
-        "--pkg-path",
-        required=True,
-        type=click.Path(path_type=Path),
-        help="The job package (.zip) that SLEAP exported.",
-    ),
-    click.option("--room-secret", help=PROOF_HELP),
-    click.option("--server", help=SERVER_HELP),
-    click.option("--relay-only", is_flag=True, help=RELAY_HELP),
+_showing_options = (
+    click.option("--quiet", "-q", is_flag=True, help="Warnings, and what has come of it."),
+    click.option("--verbose", "-v", is_flag=True, help="Show what sleap-nn prints."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs."),
+)
+_interrupt_option = click.option(
+    "--on-interrupt",
+    type=click.Choice(["stop", "cancel", "detach"]),
+    help="What Ctrl-C means for a running job; it asks otherwise.",
+)
+_stop_option = click.option(
+    "--stop",
+    type=click.Choice(["this", "all"]),
+    default="this",
+    show_default=True,
+    help="What stopping early ends: the model that trains now, or the whole sequence.",
+)
+_viewer_options = (
     click.option(
         "--controller-port",
         default=9000,
@@ -99,21 +94,96 @@ client_options = _together(
         type=click.IntRange(1, 65535),
         help="Where SLEAP's LossViewer listens for progress.",
     ),
+)
+_package_option = click.option(
+    "--pkg-path", required=True, type=click.Path(path_type=Path), help="The job package (.zip)."
+)
+_way_options = (
+    click.option("--session-string", help="A worker's own line: room, token and worker in one."),
+    click.option("--room-id", help="The room to look for workers in."),
+    click.option("--token", help="The room's token."),
+    click.option("--worker-id", help="Take this worker of the room."),
+)
+_reach_options = (
+    click.option("--room-secret", help=PROOF_HELP),
+    click.option("--server", help=SERVER_HELP),
+    click.option("--relay-only", is_flag=True, help=RELAY_HELP),
+)
+_job_options = (
+    *_way_options,
+    click.option("--auto-select", is_flag=True, help="Take the available worker with most GPU memory."),
+    click.option("--min-gpu-memory", type=click.IntRange(0), help="Least GPU memory, in MB."),
     click.option(
-        "--output",
-        type=click.Path(path_type=Path),
-        help="Where the models go; a folder named after the package otherwise.",
+        "--wait",
+        is_flag=False,
+        flag_value="inf",
+        type=Duration(),
+        help="Stand in line when every fitting worker is taken: for TIME (90s, 30m, 2h) or for ever.",
     ),
-    click.option("--verbose", is_flag=True, help="Show what sleap-nn prints."),
+    *_reach_options,
 )
 
-attach_options = _together(
-    click.option("--room-secret", help=PROOF_HELP),
-    click.option("--relay-only", is_flag=True, help=RELAY_HELP),
+train_options = _together(
+    *_job_options,
+    *_viewer_options,
     click.option(
-        "--output", type=click.Path(path_type=Path), help="Where the models go; named after the package else."
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        help="The folder for the models; named after the package else.",
     ),
-    click.option("--verbose", is_flag=True, help="Show what sleap-nn prints."),
+    _interrupt_option,
+    _stop_option,
+    *_showing_options,
+    click.argument("overrides", nargs=-1, metavar="[-- KEY=VALUE ...]"),
+)
+job_track_options = _together(
+    *_job_options,
+    click.option(
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        help="The file for the predictions (.slp); named after the data else.",
+    ),
+    _interrupt_option,
+    *_showing_options,
+)
+package_option = _together(_package_option)
+config_option = _together(
+    click.option(
+        "--config",
+        "configs",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="How to train labels: a configuration of sleap-nn (.yaml), once for each model, in order.",
+    ),
+)
+model_option = _together(
+    click.option(
+        "--model",
+        "-m",
+        "models",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A trained model's folder; twice for top-down.",
+    ),
+)
+where_options = _together(
+    *_way_options,
+    *_reach_options,
+)
+"""Where the worker of an earlier job is, should it have moved since."""
+
+attach_options = _together(
+    *_way_options,
+    *_reach_options,
+    *_viewer_options,
+    click.option(
+        "--output", "-o", type=click.Path(path_type=Path), help="Where the result goes; as was said before else."
+    ),
+    _interrupt_option,
+    _stop_option,
+    *_showing_options,
 )
 
 server_options = _together(
@@ -200,4 +270,28 @@ def check_client_mix(
     if not worker_id and not auto_select and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError(
             "There is no terminal to choose a worker in: add --auto-select, or --worker-id P to name one."
+        )
+
+
+def check_showing(*, quiet: bool, verbose: bool = False, as_json: bool, **_others: Any) -> None:
+    """One way of showing at a time."""
+    if quiet + verbose + as_json > 1:
+        raise click.UsageError("--quiet, --verbose and --json are different ways of showing: give one of them.")
+
+
+def check_where(
+    *,
+    session_string: str | None,
+    room_id: str | None,
+    token: str | None,
+    worker_id: str | None,
+    **_others: Any,
+) -> None:
+    """An earlier job's worker is where its ticket says, or where all of these say."""
+    given = [value for value in (room_id, token, worker_id) if value]
+    if session_string is not None and given:
+        raise click.UsageError("--session-string already names the room and the worker; leave out the others.")
+    if session_string is None and 0 < len(given) < 3:
+        raise click.UsageError(
+            "To say where the worker is now: --session-string S, or --room-id, --token and --worker-id."
         )

@@ -12,6 +12,7 @@ from rtc.ice import IceServer, read_ice_url
 
 TIMEOUT_MAX = 600.0
 CHUNK_MIN = 1024
+DAYS_MAX, GIGABYTES_MAX = 3650.0, 1e6
 ICE_SERVERS_MAX = 16
 WS_PORT, HTTP_PORT = 8080, 8001
 """Where our own server listens unless told otherwise."""
@@ -35,6 +36,15 @@ def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= TIMEOUT_MAX:
         raise ValueError
     return float(value)
+
+
+def _amount(most: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+            raise ValueError
+        return float(value)
+
+    return read
 
 
 def _chunk(value: object) -> int:
@@ -84,6 +94,8 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "connection_timeout": Setting(_seconds, f"a number of seconds from 1 to {TIMEOUT_MAX:g}"),
     "chunk_size": Setting(_chunk, f"a whole number of bytes from {CHUNK_MIN} to {PIECE_MAX}"),
+    "keep_days": Setting(_amount(DAYS_MAX), f"a number of days from 0 to {DAYS_MAX:g}"),
+    "keep_gigabytes": Setting(_amount(GIGABYTES_MAX), f"a number of gigabytes from 0 to {GIGABYTES_MAX:g}"),
     "ice_servers": Setting(
         _ice_servers,
         'a list such as [{urls = "stun:host:3478"}, {urls = "turn:host:3478", username = "…", credential = "…"}]',

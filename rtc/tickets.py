@@ -7,11 +7,12 @@ import json
 import os
 from pathlib import Path
 
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import JobId, PeerId, RoomId
+from protocol.jobs import JobKind
 from rtc.errors import RtcError
 
 TICKET_MAX = 64 * 1024
@@ -30,6 +31,9 @@ class Stub:
     server: str
     package: str
     """The package's name, after which the results are named."""
+    kind: str = JobKind.TRAIN.value
+    output: str = ""
+    """Where the results were wanted (absolute); empty for where they go by themselves."""
 
 
 def keep(folder: Path, stub: Stub) -> None:
@@ -47,25 +51,40 @@ def keep(folder: Path, stub: Stub) -> None:
 
 
 def find(folder: Path, job: str | None) -> Stub:
-    """The ticket of this job, or of the newest one.
+    """The ticket of this job, for which a part of its name will do, or of the newest one.
 
     Raises:
         RtcError: USAGE: there is none, or it cannot be read.
     """
     known = known_jobs(folder)
-    if job is not None and job not in known:
-        raise RtcError(FaultCode.USAGE, f"No such job was started from here. {_those(known)}")
     if not known:
         raise RtcError(FaultCode.USAGE, "No job that was started from here is unfetched.")
-    name = job if job is not None else known[-1]
+    if job is None:
+        return read(folder, known[-1])
+    found = [job] if job in known else [name for name in known if job in name]
+    if not found:
+        raise RtcError(FaultCode.USAGE, f"No such job was started from here. {_those(known)}")
+    if len(found) > 1:
+        raise RtcError(FaultCode.USAGE, f"Several jobs are called so. {_those(found)}")
+    return read(folder, found[0])
+
+
+def read(folder: Path, name: str) -> Stub:
+    """One ticket, whole.
+
+    Raises:
+        RtcError: USAGE: it cannot be read, or is damaged.
+    """
     try:
         with (folder / f"{name}.json").open(encoding="utf-8") as file:
             parts = json.loads(file.read(TICKET_MAX))
-        stub = Stub(**{one.name: parts[one.name] for one in Stub.__attrs_attrs__})
-    except (OSError, ValueError, KeyError, TypeError):
+        known = {one.name for one in Stub.__attrs_attrs__}
+        stub = Stub(**{key: value for key, value in parts.items() if key in known})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} cannot be read.") from None
     texts = asdict(stub).values()
-    if not all(isinstance(text, str) for text in texts) or not ID_PATTERN.fullmatch(stub.job):
+    kinds = {kind.value for kind in JobKind}
+    if not all(isinstance(text, str) for text in texts) or not ID_PATTERN.fullmatch(stub.job) or stub.kind not in kinds:
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} is damaged.")
     return stub
 
@@ -76,7 +95,12 @@ def known_jobs(folder: Path) -> list[str]:
 
 
 def _those(known: list[str]) -> str:
-    return f"Unfetched: {', '.join(known)}." if known else "None is unfetched."
+    return f"Unfetched: {', '.join(known)}."
+
+
+def at(stub: Stub, *, worker: PeerId, room: RoomId, token: str, server: str | None) -> Stub:
+    """The same job, on a worker that has moved."""
+    return evolve(stub, worker=worker, room=room, token=token, server=server or stub.server)
 
 
 def forget(folder: Path, job: JobId) -> None:

@@ -111,6 +111,11 @@ def stage(start: Start, tmp_path: Path) -> Stage:
     return Stage(server, worker, session, room, token, tmp_path / "work", tmp_path / "results")
 
 
+def waiting(stage: Stage) -> list[str]:
+    """Results that wait for their owners; records and journals stay for a while."""
+    return [path.name for path in stage.results.glob("*.zip")]
+
+
 def lives(pid: int) -> bool:
     """Whether a process runs; one that has ended and only waits to be collected does not."""
     try:
@@ -202,7 +207,7 @@ def test_three_terminals_train_a_package_and_a_second_one(start: Start, stage: S
     assert len(list((tmp_path / "flies-2").rglob("best.ckpt"))) == 2
     assert stage.worker.stop() == 0
     assert stage.server.stop(signal.SIGTERM) == 0
-    assert list(stage.work.iterdir()) == list(stage.results.iterdir()) == []
+    assert list(stage.work.iterdir()) == waiting(stage) == []
 
 
 def test_an_output_folder_that_is_not_empty_is_refused_beforehand(start: Start, stage: Stage, tmp_path: Path) -> None:
@@ -234,7 +239,7 @@ def test_interrupting_a_running_client_detaches_and_the_worker_finishes(
     stage.worker.until(" done: ")
     stage.worker.until("Status: available")
     assert list(stage.work.iterdir()) == []
-    assert sorted(path.suffix for path in stage.results.iterdir()) == [".json", ".zip"]
+    assert len(waiting(stage)) == 1
 
 
 @pytest.mark.parametrize("when", ["while it runs", "when it is over"])
@@ -280,8 +285,8 @@ def test_a_client_that_sleeps_through_the_loss_of_its_link_gets_back_to_its_job(
     client.process.send_signal(signal.SIGCONT)
     ended(client, 0)
     assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
-    stage.worker.until("delivered")
-    assert list(stage.results.iterdir()) == []
+    stage.worker.until("is in its place")
+    assert waiting(stage) == []
 
 
 def test_two_interrupts_stop_a_worker_its_job_and_all_its_processes(start: Start, stage: Stage, tmp_path: Path) -> None:
@@ -295,7 +300,8 @@ def test_two_interrupts_stop_a_worker_its_job_and_all_its_processes(start: Start
     assert stage.worker.stop() == 6
     assert "stopped" in ended(client, 6)
     assert not lives(pid)
-    assert list(stage.work.iterdir()) == list(stage.results.iterdir()) == []
+    assert list(stage.work.iterdir()) == []
+    assert len(waiting(stage)) == 1
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.03, 0.3])

@@ -93,6 +93,8 @@ def test_each_place_wins_over_the_next(load: Load) -> None:
         "signaling_http": "command line",
         "chunk_size": "sleap-rtc.toml [default]",
         "connection_timeout": "default",
+        "keep_days": "default",
+        "keep_gigabytes": "default",
         "ice_servers": "default",
     }
 

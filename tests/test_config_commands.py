@@ -82,6 +82,8 @@ def test_each_setting_is_shown_with_the_place_that_decided_it(run: Run, work: Pa
             "signaling_http": {"value": "http://lab.example.org:9091", "source": "SLEAP_RTC_SIGNALING_HTTP"},
             "connection_timeout": {"value": 7, "source": "sleap-rtc.toml [environments.development]"},
             "chunk_size": {"value": 2048, "source": "sleap-rtc.toml [default]"},
+            "keep_days": {"value": 30, "source": "default"},
+            "keep_gigabytes": {"value": 100, "source": "default"},
             "ice_servers": {
                 "value": [{"urls": "turn:127.0.0.1:9?transport=tcp", "username": "lab", "credential": MASK}],
                 "source": "sleap-rtc.toml [default]",

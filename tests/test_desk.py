@@ -1,195 +1,294 @@
-"""The job desk leaves nothing behind, loses no result, and touches nobody else's folders."""
+"""The job desk leaves nothing behind, loses no result, touches nobody else's folders, and takes up what was left."""
 
 import errno
 import os
 import shutil
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
 
-from actors.events import Forget, JobOver, PackageArrived, PackageFailed, Prepare, StartJob, Ticket
+from actors.events import (
+    Cancel,
+    Forget,
+    JobOver,
+    JobsKnown,
+    JobTakenUp,
+    PackageFailed,
+    PackageReceived,
+    Prepare,
+    StartJob,
+    StopEarly,
+    Taken,
+    Ticket,
+)
 from actors.router import Router
-from protocol.jobs import JobKind, Outcome, SubmitJob
+from protocol.faults import FaultCode
+from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
 from rtc import desk as desk_room
 from rtc.desk import Bench, Desk
-from rtc.jobs.claim import LOCK, claim_folder
-from rtc.jobs.launcher import JobResult
+from rtc.jobs.claim import claim_folder
+from rtc.jobs.records import open_records
 from rtc.testing.stand_in import install_stand_in, make_package
+
+TICKET = Ticket("job-1", "key")
+PATIENCE = 30.0
 
 
 class NoLinks:
-    """Links to nobody: the package is here already, and nobody hears the news."""
+    """Links to nobody: the package is on this disk already."""
 
     def lane(self, _link):
         return object()
 
-    def link(self, _link):
-        return None
+
+@pytest.fixture
+def bench(tmp_path):
+    for name in ("work", "results"):
+        (tmp_path / name).mkdir()
+    return Bench(tmp_path / "work", tmp_path / "results", install_stand_in(tmp_path / "bin"), "cpu", None, 1000, 10**6)
 
 
 @pytest.fixture
-def new_desk(tmp_path, monkeypatch):
-    """Desks that share their folders, and get their packages from this disk."""
+def sent(tmp_path, monkeypatch):
+    """What a client sends; tests may put another package there."""
     package = make_package(tmp_path / "p.zip")
-    for name in ("work", "results"):
-        (tmp_path / name).mkdir()
-    bench = Bench(tmp_path / "work", tmp_path / "results", install_stand_in(tmp_path / "bin"), "cpu", None, 1000, 10**6)
 
     async def receive(_lane, folder, **_options):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
     monkeypatch.setattr(desk_room, "receive_file", receive)
-    return lambda: Desk(bench, NoLinks(), Router({}))
+    return package
 
 
-def prepare(job="job-1"):
-    return Prepare(1, Ticket(job, "key"), SubmitJob(JobKind.TRAIN, "p.zip", 1))
+@asynccontextmanager
+async def open_desk(bench, *, stopping=True):
+    """A desk with its records; it ends, and its jobs with it, unless they are to go on."""
+    async with open_records(bench.results) as records, trio.open_nursery() as nursery:
+        desk = Desk(bench, NoLinks(), Router({}), records, lambda: stopping)
+        await nursery.start(desk.run)
+        yield desk
+        nursery.cancel_scope.cancel()
+
+
+def prepare(size=1):
+    return Prepare(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", size))
 
 
 async def said(desk):
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         return await desk.router.outbox.take()
 
 
-def told_when_done(monkeypatch, name):
-    """An event for the end of one of the desk's own errands."""
-    done, real = trio.Event(), getattr(desk_room, name)
-
-    async def errand(*arguments):
-        await real(*arguments)
-        done.set()
-
-    monkeypatch.setattr(desk_room, name, errand)
-    return done
-
-
-@pytest.fixture
-def discarded(monkeypatch):
-    return told_when_done(monkeypatch, "_discard")
-
-
-@pytest.fixture
-def swept(monkeypatch):
-    return told_when_done(monkeypatch, "_sweep")
-
-
-async def soon(event):
-    with trio.fail_after(20):
-        await event.wait()
-
-
-async def test_a_job_forgotten_just_as_its_package_arrives_leaves_no_folder(new_desk, tmp_path, nursery, discarded):
-    desk = new_desk()
-    await nursery.start(desk.run)
+async def begin(desk):
+    """From the wish for a job to its keeper."""
     desk.prepare(prepare())
-    assert await said(desk) == PackageArrived("job-1")
-    assert os.listdir(tmp_path / "work") == ["job-1"]
-    desk.forget(Forget("job-1"))
-    await soon(discarded)
-    assert os.listdir(tmp_path / "work") == []
-
-
-async def test_a_job_forgotten_while_a_thread_reads_it_is_never_said_to_be_here(
-    new_desk, tmp_path, nursery, monkeypatch, discarded
-):
-    desk = new_desk()
-    real = desk_room.read_plan
-
-    def read_slowly(folder):
-        trio.from_thread.run_sync(desk.forget, Forget("job-1"))
-        return real(folder)
-
-    monkeypatch.setattr(desk_room, "read_plan", read_slowly)
-    await nursery.start(desk.run)
-    desk.prepare(prepare())
-    await soon(discarded)
-    assert os.listdir(tmp_path / "work") == []
-    with pytest.raises(trio.WouldBlock):
-        desk.router.outbox.take_nowait()
-
-
-async def test_a_job_that_is_prepared_when_the_program_ends_leaves_no_folder(new_desk, tmp_path):
-    desk = new_desk()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(desk.run)
-        desk.prepare(prepare())
-        assert await said(desk) == PackageArrived("job-1")
-        nursery.cancel_scope.cancel()
-    assert os.listdir(tmp_path / "work") == []
-
-
-async def test_a_worker_removes_what_a_killed_one_left_and_nothing_that_lives(
-    new_desk, tmp_path, nursery, monkeypatch, swept
-):
-    first, second = new_desk(), new_desk()
-    await nursery.start(first.run)
-    await soon(swept)
-    first.prepare(prepare())
-    assert await said(first) == PackageArrived("job-1")
-    killed = claim_folder(tmp_path / "work" / "job-0")
-    os.close(killed.descriptor)
-    again = told_when_done(monkeypatch, "_sweep")
-    await nursery.start(second.run)
-    await soon(again)
-    assert os.listdir(tmp_path / "work") == ["job-1"]
-    first.start(StartJob("job-1"))
-    assert (await said(first)).outcome is Outcome.DONE
-    assert os.listdir(tmp_path / "work") == []
-    assert sorted(os.listdir(tmp_path / "results")) == ["job-1.json", "job-1.zip"]
-
-
-async def test_a_trainer_holds_its_folder_itself(new_desk, tmp_path, nursery, monkeypatch):
-    async def look(*_arguments, inherit, **_options):
-        (descriptor,) = inherit
-        assert os.path.samestat(os.fstat(descriptor), os.stat(tmp_path / "work" / "job-1" / LOCK))
-        await trio.lowlevel.checkpoint()
-        return JobResult(Outcome.DONE, "Looked.")
-
-    monkeypatch.setattr(desk_room, "run_job", look)
-    desk = new_desk()
-    await nursery.start(desk.run)
-    desk.prepare(prepare())
-    await said(desk)
+    assert await said(desk) == PackageReceived(TICKET)
     desk.start(StartJob("job-1"))
-    assert await said(desk) == JobOver("job-1", Outcome.DONE, "Looked.", result=True)
 
 
-async def test_a_full_disk_refuses_the_package_and_leaves_nothing(new_desk, tmp_path, nursery, monkeypatch, discarded):
+async def until_it_trains(desk):
+    with trio.fail_after(PATIENCE):
+        while desk.jobs["job-1"].feed is None:
+            await trio.lowlevel.checkpoint()
+        async for event in desk.jobs["job-1"].feed.follow():
+            if type(event.news).__name__ == "ModelStarted":
+                return
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".sqlite3")
+
+
+async def test_a_job_is_run_packed_recorded_and_its_folder_removed(bench, sent):
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        assert await said(desk) == JobOver("job-1", Outcome.DONE, "Trained 1 model: centroid.", result=True)
+        assert names(bench.work) == []
+        assert names(bench.results) == ["job-1.events.jsonl", "job-1.zip"]
+        record = await desk.records.find("job-1", "key")
+        assert (record.stage, record.outcome, record.waits) == (JobStage.ENDED, Outcome.DONE, True)
+
+
+async def test_what_its_owner_has_is_not_kept(bench, sent):
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        await said(desk)
+        desk.taken(Taken("job-1"))
+        with trio.fail_after(PATIENCE):
+            while (await desk.records.get("job-1")).waits:  # noqa: ASYNC110 (files have no events)
+                await trio.sleep(0.01)
+        assert names(bench.results) == ["job-1.events.jsonl"]
+
+
+async def test_a_job_forgotten_when_its_package_is_on_the_way_leaves_nothing(bench, sent, monkeypatch):
+    there = trio.Event()
+
+    async def receive(_lane, _folder, **_options):
+        there.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(desk_room, "receive_file", receive)
+    async with open_desk(bench) as desk:
+        desk.prepare(prepare())
+        await there.wait()
+        assert names(bench.work) == ["job-1"]
+        desk.forget(Forget("job-1"))
+        with trio.fail_after(PATIENCE):
+            while names(bench.work):  # noqa: ASYNC110 (files have no events)
+                await trio.sleep(0.01)
+        assert await desk.records.all_ids() == frozenset()
+        with pytest.raises(trio.WouldBlock):
+            desk.router.outbox.take_nowait()
+
+
+async def test_a_job_cancelled_when_its_package_is_on_the_way_is_said_to_be(bench, sent, monkeypatch):
+    there = trio.Event()
+
+    async def receive(_lane, _folder, **_options):
+        there.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(desk_room, "receive_file", receive)
+    async with open_desk(bench) as desk:
+        desk.prepare(prepare())
+        await there.wait()
+        desk.cancel(Cancel("job-1"))
+        failed = await said(desk)
+        assert isinstance(failed, PackageFailed)
+        assert failed.fault.code is FaultCode.CANCELLED
+
+
+async def test_a_job_that_is_prepared_when_the_program_ends_leaves_no_folder(bench, sent, monkeypatch):
+    there = trio.Event()
+
+    async def receive(_lane, _folder, **_options):
+        there.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(desk_room, "receive_file", receive)
+    async with open_desk(bench) as desk:
+        desk.prepare(prepare())
+        await there.wait()
+    assert names(bench.work) == []
+
+
+async def test_a_full_disk_refuses_the_package_and_leaves_nothing(bench, sent, monkeypatch):
     async def full(_lane, folder, **_options):
         (folder / "half").write_text("")
         await trio.lowlevel.checkpoint()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(desk_room, "receive_file", full)
-    desk = new_desk()
-    await nursery.start(desk.run)
-    desk.prepare(prepare())
-    assert isinstance(await said(desk), PackageFailed)
-    await soon(discarded)
-    assert os.listdir(tmp_path / "work") == []
+    async with open_desk(bench) as desk:
+        desk.prepare(prepare())
+        assert isinstance(await said(desk), PackageFailed)
+        assert names(bench.work) == []
+
+
+async def test_a_package_that_cannot_be_understood_is_a_job_that_failed(bench, sent):
+    sent.write_bytes(b"no zip at all")
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        over = await said(desk)
+        assert over.outcome is Outcome.FAILED
+        assert "is not a zip archive" in over.text
+        assert names(bench.work) == []
+
+
+async def test_a_stop_asked_before_there_is_a_keeper_is_not_lost(bench, sent):
+    make_package(sent, epochs=500, seconds=0.05)
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        desk.stop_early(StopEarly("job-1", StopScope.THIS))
+        assert (await said(desk)).outcome is Outcome.DONE
+
+
+async def test_a_cancelled_job_ends_and_what_it_made_is_kept(bench, sent):
+    make_package(sent, epochs=500, seconds=0.05)
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+        desk.cancel(Cancel("job-1"))
+        over = await said(desk)
+        assert (over.outcome, over.result) == (Outcome.CANCELLED, True)
+        assert names(bench.work) == []
+
+
+async def test_jobs_end_with_the_desk_when_that_is_wanted(bench, sent):
+    make_package(sent, epochs=500, seconds=0.05)
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+    assert names(bench.work) == []
+    async with open_records(bench.results) as records:
+        assert (await records.get("job-1")).outcome is Outcome.CANCELLED
+
+
+async def test_jobs_go_on_without_the_desk_and_the_next_one_takes_them_up(bench, sent, recwarn):
+    make_package(sent, epochs=60, seconds=0.05)
+    async with open_desk(bench, stopping=False) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+    assert names(bench.work) == ["job-1"]
+    async with open_desk(bench) as desk:
+        assert await desk.take_up()
+        assert await said(desk) == JobTakenUp("job-1")
+        assert await said(desk) == JobsKnown(frozenset({"job-1"}))
+        assert (await said(desk)).text == "Trained 1 model: centroid."
+    assert names(bench.work) == []
+
+
+async def test_another_gpus_job_is_left_to_its_worker(bench, sent):
+    make_package(sent, epochs=500, seconds=0.05)
+    async with open_desk(bench, stopping=False) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+        await desk.records._change("UPDATE jobs SET gpu = ?", "GPU-other")
+    async with open_desk(bench) as desk:
+        assert not await desk.take_up()
+        assert desk.jobs == {}
+        await desk.records._change("UPDATE jobs SET gpu = NULL")
+    async with open_desk(bench) as desk:
+        assert await desk.take_up()
+
+
+async def test_a_folder_without_a_whole_package_is_removed_and_one_that_lives_is_not(bench, sent):
+    async with open_desk(bench) as first:
+        first.prepare(prepare())
+        assert await said(first) == PackageReceived(TICKET)
+        claim_folder(bench.work / "job-0").let_go()
+        async with open_desk(bench) as second:
+            assert not await second.take_up()
+            assert names(bench.work) == ["job-1"]
 
 
 @pytest.mark.parametrize("results_gone", [False, True])
-async def test_a_result_that_cannot_be_packed_is_kept_where_the_last_word_says(
-    results_gone, new_desk, tmp_path, nursery, monkeypatch
-):
+async def test_a_result_that_cannot_be_packed_is_kept_where_the_last_word_says(results_gone, bench, sent, monkeypatch):
     async def full(*_arguments):
         await trio.lowlevel.checkpoint()
+        if results_gone:
+            monkeypatch.setattr(Desk, "_keep", _keep_nowhere(Desk._keep))
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(desk_room, "pack_results", full)
-    if results_gone:
-        (tmp_path / "results").rmdir()
-    desk = new_desk()
-    await nursery.start(desk.run)
-    desk.prepare(prepare())
-    await said(desk)
-    desk.start(StartJob("job-1"))
-    over = await said(desk)
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        over = await said(desk)
     assert (over.outcome, over.result) == (Outcome.FAILED, False)
     where, words = ("work/job-1", "job-1 of its work") if results_gone else ("results/job-1.kept", "job-1.kept of its")
     assert words in over.text
-    assert str(tmp_path) not in over.text
-    assert len(list((tmp_path / where).rglob("best.ckpt"))) == 1
-    assert desk_room.sweep(tmp_path / "work") == ()
+    assert str(bench.work.parent) not in over.text
+    assert len(list((bench.work.parent / where).rglob("best.ckpt"))) == 1
+    async with open_desk(bench) as desk:
+        assert not await desk.take_up()
+    assert os.listdir(bench.work.parent / where)
+
+
+def _keep_nowhere(real):
+    async def keep(desk, job):
+        desk.bench = Bench(desk.bench.work, desk.bench.results / "gone", desk.bench.sleap_nn, "cpu", None, 1000, 10**6)
+        return await real(desk, job)
+
+    return keep

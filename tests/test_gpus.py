@@ -113,7 +113,10 @@ def order_in(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOrder:
     base = tmp_path / "fleet"
     sleap_nn = str(telling(tmp_path / "bin"))
     return evolve(
-        WorkerOrder(lab.config, name="box", work=base / "work", results=base / "results", sleap_nn=sleap_nn), **more
+        WorkerOrder(
+            lab.config, name="box", work=base / "work", results=base / "results", sleap_nn=sleap_nn, jobs_end_too=True
+        ),
+        **more,
     )
 
 
@@ -198,7 +201,8 @@ async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, packa
         fleet.scope.cancel()
     await fleet.ended.wait()
     assert [visit.fault.code for visit in visits if visit.fault is not None] == [FaultCode.CANCELLED] * 2
-    assert [path for folder in ("work", "results") for path in (fleet.orders[0].work.parent / folder).iterdir()] == []
+    assert list(fleet.orders[0].work.iterdir()) == []
+    assert len(list(fleet.orders[0].results.glob("*.zip"))) == 2
 
 
 async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab: Lab, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from trio_websocket import open_websocket_url
 from actors.events import Ask, Best, Direct
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
-from protocol.jobs import LogLines, ModelStarted, Progress
+from protocol.jobs import JobStarted, LogLines, ModelStarted, ModelTrained, Progress
 from protocol.signaling import Join, Offer
 from protocol.status import Role, Status
 from protocol.wire import encode
@@ -24,7 +24,8 @@ SECRET = "a secret of sixteen or more"
 
 
 def left_behind(worker: LabWorker) -> list[str]:
-    return [path.name for folder in (worker.order.work, worker.order.results) for path in folder.iterdir()]
+    """Jobs' folders and results that wait; records and journals stay for a while."""
+    return [path.name for path in (*worker.order.work.iterdir(), *worker.order.results.glob("*.zip"))]
 
 
 async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: MakePackage) -> None:
@@ -34,9 +35,10 @@ async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: 
     checkpoints = sorted(path.parent.name for path in visit.output.rglob("best.ckpt"))
     assert len(checkpoints) == 2
     assert (visit.output / "job.log").read_text()
+    await worker.said.until("is in its place")
     assert left_behind(worker) == []
     heard = {type(news) for news in visit.view.news_heard}
-    assert heard == {ModelStarted, Progress, LogLines}
+    assert heard == {JobStarted, ModelStarted, Progress, ModelTrained, LogLines}
 
 
 async def test_a_worker_takes_one_job_after_another(lab: Lab, package: MakePackage) -> None:
@@ -165,7 +167,7 @@ async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept
         nursery.cancel_scope.cancel()
     await worker.said.until(" done: ")
     await worker.said.until("Status: available.")
-    assert sorted(path.suffix for path in worker.order.results.iterdir()) == [".json", ".zip"]
+    assert len(list(worker.order.results.glob("*.zip"))) == 1
     assert list(worker.order.work.iterdir()) == []
 
 
@@ -236,7 +238,8 @@ async def test_a_stopped_worker_ends_its_job_and_says_so(lab: Lab, package: Make
     assert visit.fault is not None
     assert visit.fault.code is FaultCode.CANCELLED
     await worker.ended.wait()
-    assert left_behind(worker) == []
+    assert list(worker.order.work.iterdir()) == []
+    assert len(list(worker.order.results.glob("*.zip"))) == 1
 
 
 async def test_a_package_too_large_is_refused_before_its_first_byte(lab: Lab, package: MakePackage) -> None:

@@ -19,7 +19,7 @@ from rtc.errors import RtcError
 from rtc.jobs.sleap_nn import find_sleap_nn, python_of
 from rtc.server import open_server
 from rtc.view import open_view
-from rtc.view.base import ClientView
+from rtc.view.base import ClientView, Mode
 
 
 async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:
@@ -30,8 +30,9 @@ async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbos
     """
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=Path("/"), home=Path("/"))
     scope = trio.CancelScope()
+    mode = Mode.VERBOSE if verbose else Mode.NORMAL
     async with (
-        open_view(terminal=sys.stdout.isatty(), verbose=verbose, out=sys.stdout) as view,
+        open_view(terminal=sys.stdout.isatty(), mode=mode, out=sys.stdout, asks=False) as view,
         open_beside() as beside,
     ):
         beside.start_soon(stop_when, drain, scope)
@@ -42,7 +43,7 @@ async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbos
 
 
 async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view: ClientView) -> Path:
-    """From nothing to a trained model; returns its folder.
+    """From nothing to a trained model and its predictions; returns their folder.
 
     Raises:
         RtcError: sleap-nn is missing, or whatever a client may hear.
@@ -59,7 +60,9 @@ async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view:
         ):
             view.step(f"Server at {server.ws_url}")
             config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url)
-            order = WorkerOrder(config, name="demo-worker", work=folder / "work", results=folder / "results")
+            order = WorkerOrder(
+                config, name="demo-worker", work=folder / "work", results=folder / "results", jobs_end_too=True
+            )
             ready: WorkerReady = await beside.start(_worker, order, bridge)
             view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")
             there = ready.session

@@ -56,16 +56,28 @@ async def stop_when(asked: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
+def heed_none(_number: int) -> bool:
+    """No signal means anything but to leave."""
+    return False
+
+
 async def heed_signals(
-    drain: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    drain: trio.Event,
+    scope: trio.CancelScope,
+    heed: Callable[[int], bool] = heed_none,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """First drains, second cancels, later ones change nothing: what is being cleaned up must be.
 
-    A closed terminal (SIGHUP) drains as well. Taking the signals also keeps KeyboardInterrupt out of asyncio code.
+    A closed terminal (SIGHUP) drains as well. A signal for which `heed` is true does neither: somebody else sees to it.
+    Taking the signals also keeps KeyboardInterrupt out of asyncio code.
     """
     with trio.open_signal_receiver(*SIGNALS) as signals:
         task_status.started()
         async for number in signals:
+            if not drain.is_set() and heed(number):
+                continue
             if drain.is_set() and number != HANGUP:
                 scope.cancel()
             drain.set()

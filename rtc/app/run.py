@@ -5,7 +5,7 @@ from functools import partial
 
 import trio
 
-from rtc.app.root import complain, heed_signals, run_root
+from rtc.app.root import complain, heed_none, heed_signals, run_root
 from rtc.beside import open_beside
 from rtc.bridge import Bridge, open_bridge
 from rtc.errors import ExitCode
@@ -16,22 +16,29 @@ Main = Callable[[Bridge, trio.Event], Awaitable[None]]
 """A program: gets the asyncio room and the event that asks it to drain; raises RtcError for what may go wrong."""
 
 
-def run_program(name: str, main: Main, *, stopped: Callable[[], ExitCode], secrets: tuple[str | None, ...] = ()) -> int:
+def run_program(
+    name: str,
+    main: Main,
+    *,
+    stopped: Callable[[], ExitCode],
+    heed: Callable[[int], bool] = heed_none,
+    secrets: tuple[str | None, ...] = (),
+) -> int:
     """Run `main` under trio; returns the exit code.
 
-    The first SIGINT or SIGTERM drains; a second one cancels, and the exit code then is what `stopped` says. `secrets`
-    never appear in the log.
+    The first SIGINT or SIGTERM drains; a second one cancels, and the exit code then is what `stopped` says. Signals
+    that `heed` takes do neither. `secrets` never appear in the log.
     """
-    return run_root(name, partial(_supervise, main, stopped), secrets=secrets)
+    return run_root(name, partial(_supervise, main, stopped, heed), secrets=secrets)
 
 
-async def _supervise(main: Main, stopped: Callable[[], ExitCode]) -> int:
+async def _supervise(main: Main, stopped: Callable[[], ExitCode], heed: Callable[[int], bool]) -> int:
     """The root of the process: the bridge outside, signals beside, the program inside."""
     drain = trio.Event()
     done = False
     async with open_bridge() as bridge, open_beside() as beside:
         program = trio.CancelScope()
-        await beside.start(heed_signals, drain, program)
+        await beside.start(heed_signals, drain, program, heed)
         with program:
             await main(bridge, drain)
             done = True

@@ -6,6 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,36 @@ from attrs import define, field, frozen
 
 from actors.actor import Actor
 from actors.events import (
+    Cancel,
     Deliver,
     Drain,
     Enter,
     Entered,
     EnterFailed,
+    Follow,
+    FollowEnded,
     Forget,
     Heard,
     JobOver,
+    JobsKnown,
+    JobTakenUp,
     LineDown,
     LinkLost,
-    Listen,
     LookUp,
     Offered,
-    PackageArrived,
     PackageFailed,
+    PackageReceived,
     Prepare,
-    ResultFound,
+    Receive,
+    RecordFound,
     ResultGone,
-    ResultMissing,
     RoomPass,
     Say,
     StartJob,
     StatusIs,
     StopEarly,
     Submitted,
+    Taken,
     Ticket,
     Trusted,
     TurnAway,
@@ -50,7 +56,7 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
 from protocol.session_string import SessionString
-from protocol.signaling import Refuse
+from protocol.signaling import Joined, Refuse
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Secret
 from rtc.app.house import House, Routes, open_house
@@ -60,16 +66,20 @@ from rtc.desk import Bench, Desk
 from rtc.errors import RtcError
 from rtc.gauge import Gauge
 from rtc.gpu import GpuFacts, read_gpu
+from rtc.identity import Identity, Place, open_identity
+from rtc.jobs.records import Records, open_records
 from rtc.jobs.sleap_nn import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.version import VERSION
+from rtc.window import Window
 
 log = logging.getLogger("rtc.worker")
 
 PACKAGE_MAX = 100 * 10**9
 """Bytes of the largest package taken; the same bound as for what it unpacks to."""
+DAY = 86400.0
 KEY_BYTES = 24
 """Of a job's key: 192 random bits."""
-STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it.")
+STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it; what it had made is kept there.")
 
 
 @frozen
@@ -89,6 +99,8 @@ class WorkerOrder:
     """The one that jobs get to see; without it, the one that CUDA would use."""
     address: str | None = None
     """The server's WebSocket address for others, where it is not the one that we use ourselves."""
+    jobs_end_too: bool = False
+    """Jobs never outlive this worker; otherwise only somebody's wish that it stops ends them."""
     prefix: str = ""
     """Put before all that this worker says, where several speak in one terminal."""
 
@@ -128,55 +140,140 @@ async def run_worker(
     for folder in (order.work, order.results):
         _make_private(folder)
     gpu = order.gpu or read_gpu()
-    facts = _facts(order, gpu)
     bench = _bench(order, gpu, sleap_nn)
+    async with open_records(order.results) as records:
+        with open_identity(order.results, bench.name, bench.gpu) as identity:
+            start = partial(_serve, order, gpu, bench, records, identity, bridge=bridge, drain=drain, say=say)
+            started = entered or task_status.started
+            place = await _old_place(order, records, identity)
+            if identity.descriptor is None and await records.awaited():
+                say("Another worker of this name is still here, so this one gets a name of its own in the room.")
+            try:
+                await start(place, started)
+            except RtcError as error:
+                if place is None or error.fault.code is not FaultCode.ROOM_DENIED:
+                    raise
+                say("The room that this worker had is gone from the server; jobs' owners must be told the new one.")
+                await start(None, started)
+
+
+async def _old_place(order: WorkerOrder, records: Records, identity: Identity) -> Place | None:
+    """The place that an earlier worker of ours had, when there is somebody who may look for us there."""
+    place = identity.read()
+    if place is None or place.server != order.config.signaling_websocket or order.room not in (None, place.room):
+        return None
+    return place if order.room is not None or await records.awaited() else None
+
+
+async def _serve(
+    order: WorkerOrder,
+    gpu: GpuFacts,
+    bench: Bench,
+    records: Records,
+    identity: Identity,
+    place: Place | None,
+    started: Callable[[WorkerReady], None],
+    *,
+    bridge: Bridge,
+    drain: trio.Event,
+    say: Callable[[str], None],
+) -> None:
+    """One stay in a room, from the jobs that earlier workers have left to the last good-bye."""
+    desk: Desk | None = None
+    window: Window | None = None
+
+    async def heard(house: House, link: LinkId, message: Any) -> None:
+        at_window = window is not None and window.has(link)
+        await house.router.outbox.admit(Heard(link, message) if at_window else _as_wish(link, message))
+
     async with open_house(
         bridge=bridge,
         config=order.config,
         role=Role.WORKER,
         secret=order.secret,
-        heard=_heard,
+        heard=heard,
         stopping=STOPPED,
         tap=_Narrator(say, order.prefix).tap,
     ) as house:
         worker = Actor(WORKER, Hold(), house.router.outbox)
-        desk = Desk(bench, house.links, house.router)
-        house.route(_routes(worker.inbox.put, desk))
-        house.route({Entered: (_once(order, facts, entered or task_status.started),)})
+        desk = Desk(bench, house.links, house.router, records, lambda: order.jobs_end_too or drain.is_set())
+        window = Window(desk, house.links, house.router, records, order.config.chunk_size)
+        house.route(_routes(worker.inbox.put, desk, window))
         await house.adapters.start(desk.run)
+        await house.adapters.start(window.run)
+        await house.actors.start(worker.run)
+        status = Status.BUSY if await desk.take_up() else Status.AVAILABLE
+        facts = _facts(order, gpu, status)
+        keeper = _PlaceKeeper(order.config.signaling_websocket, identity)
+        house.route({Joined: (keeper.joined,), Entered: (keeper.entered, _once(order, facts, started))})
         if gpu.uuid is not None:
             await _watch_memory(house, gpu, gpu.uuid)
-        await house.actors.start(worker.run)
         house.actors.start_soon(house.drain_when, drain)
-        house.post(Enter(RoomPass(Role.WORKER, order.room, order.token, facts), order.config.connection_timeout))
+        house.post(Enter(_room_pass(order, facts, place), order.config.connection_timeout))
         await house.finished.wait()
         fault = house.last.fault
     if fault is not None:
         raise RtcError.of(fault)
 
 
-def _routes(worker: Route, desk: Desk) -> Routes:
-    from_links = (Offered, Heard, Submitted, LinkLost, Trusted)
-    from_desk = (PackageArrived, PackageFailed, JobOver, ResultFound, ResultMissing, ResultGone)
-    return dict.fromkeys((*from_links, *from_desk, Drain, EnterFailed), (worker,)) | {
-        Prepare: (desk.prepare,),
-        StartJob: (desk.start,),
-        StopEarly: (desk.stop_early,),
-        Listen: (desk.listen,),
-        LookUp: (desk.look_up,),
-        Deliver: (desk.deliver,),
-        Forget: (desk.forget,),
-    }
+def _room_pass(order: WorkerOrder, facts: WorkerFacts, place: Place | None) -> RoomPass:
+    if place is None:
+        return RoomPass(Role.WORKER, order.room, order.token, facts)
+    return RoomPass(Role.WORKER, place.room, order.token or place.token, facts, place.peer, place.resume)
 
 
-async def _heard(house: House, link: LinkId, message: Any) -> None:
-    """What a trusted client says; a wish for a job gets a fresh ticket, to be used if it is granted."""
-    if isinstance(message, SubmitJob):
-        stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime())
-        ticket = Ticket(JobId(f"job-{stamp}-{secrets.token_hex(4)}"), secrets.token_urlsafe(KEY_BYTES))
-        await house.router.outbox.admit(Submitted(link, message, ticket))
-    else:
-        await house.router.outbox.admit(Heard(link, message))
+@define
+class _PlaceKeeper:
+    """Should we be killed, those who own a job here find us again."""
+
+    server: str
+    identity: Identity
+    _resume: str = ""
+
+    def joined(self, event: Joined) -> None:
+        """This gives our name back."""
+        self._resume = event.resume
+
+    def entered(self, event: Entered) -> None:
+        """And this is where."""
+        try:
+            self.identity.write(Place(self.server, event.room, event.token, event.peer, self._resume))
+        except OSError as error:
+            log.warning("the place in the room cannot be kept: %s", error.strerror)
+
+
+def _routes(worker: Route, desk: Desk, window: Window) -> Routes:
+    to_worker = (Offered, Submitted, PackageReceived, PackageFailed, JobOver, JobTakenUp, JobsKnown, EnterFailed)
+    to_visit = (RecordFound, FollowEnded, ResultGone)
+    return (
+        dict.fromkeys(to_worker, (worker,))
+        | dict.fromkeys(to_visit, (window.hear,))
+        | {
+            Heard: (worker, window.hear),
+            Trusted: (worker, window.hear),
+            LinkLost: (worker, window.lost),
+            Drain: (worker, window.drain),
+            Prepare: (desk.prepare,),
+            StartJob: (desk.start,),
+            StopEarly: (desk.stop_early,),
+            Cancel: (desk.cancel,),
+            Forget: (desk.forget,),
+            Taken: (desk.taken,),
+            Receive: (window.receive,),
+            LookUp: (window.look_up,),
+            Follow: (window.follow,),
+            Deliver: (window.deliver,),
+        }
+    )
+
+
+def _as_wish(link: LinkId, message: Any) -> Submitted | Heard:
+    """A wish for a job gets a fresh ticket, to be used if it is granted."""
+    if not isinstance(message, SubmitJob):
+        return Heard(link, message)
+    stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime())
+    ticket = Ticket(JobId(f"job-{stamp}-{secrets.token_hex(4)}"), secrets.token_urlsafe(KEY_BYTES))
+    return Submitted(link, message, ticket)
 
 
 def _once(order: WorkerOrder, facts: WorkerFacts, started: Callable[[WorkerReady], None]) -> Route:
@@ -193,10 +290,10 @@ def _once(order: WorkerOrder, facts: WorkerFacts, started: Callable[[WorkerReady
     return entered
 
 
-def _facts(order: WorkerOrder, gpu: GpuFacts) -> WorkerFacts:
+def _facts(order: WorkerOrder, gpu: GpuFacts, status: Status) -> WorkerFacts:
     hostname = socket.gethostname()
     return WorkerFacts(
-        status=Status.AVAILABLE,
+        status=status,
         name=order.name or hostname[:64],
         hostname=hostname,
         gpu=gpu.name,
@@ -211,7 +308,18 @@ def _facts(order: WorkerOrder, gpu: GpuFacts) -> WorkerFacts:
 def _bench(order: WorkerOrder, gpu: GpuFacts, sleap_nn: Path) -> Bench:
     accelerator: Accelerator = "auto" if gpu.memory_mb else "cpu"
     chunk = order.config.chunk_size
-    return Bench(order.work, order.results, sleap_nn, accelerator, gpu.uuid, chunk, order.package_max)
+    return Bench(
+        order.work,
+        order.results,
+        sleap_nn,
+        accelerator,
+        gpu.uuid,
+        chunk,
+        order.package_max,
+        name=order.name or socket.gethostname()[:64],
+        keep_time=order.config.keep_days * DAY,
+        keep_bytes=int(order.config.keep_gigabytes * 10**9),
+    )
 
 
 async def _watch_memory(house: House, gpu: GpuFacts, uuid: str) -> None:
@@ -269,6 +377,14 @@ def _sentence(effect: Any, status: Status) -> str | None:
             return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
         case ResultGone():
             return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
+        case Taken():
+            return f"Result of {effect.job} is in its place; it is not kept here any more."
+        case JobTakenUp():
+            return f"Job {effect.job} of an earlier worker still runs here; taken up."
+        case StopEarly():
+            return f"Job {effect.job} is asked to stop early."
+        case Cancel():
+            return f"Job {effect.job} is being cancelled."
         case Drain():
             return "Stopping: a running job is finished first. Ctrl-C again stops it too."
         case StatusIs():

@@ -1,6 +1,6 @@
 """A whole lab in one test: a real server, real workers and clients on loopback, and a stand-in for sleap-nn."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from attrs import define, evolve, field
 
 from actors.events import Ask, Best, Direct
 from protocol.faults import Fault
-from protocol.ids import PeerId
+from protocol.ids import JobId, PeerId
+from protocol.jobs import JobNews, JobStarted
 from protocol.signaling import WorkerShown
 from protocol.trust import Secret
 from rtc.app.client import ClientOrder, run_client
@@ -21,7 +22,7 @@ from rtc.errors import RtcError
 from rtc.server import NOTHING, Server, open_server
 from rtc.server.ice import IceGift
 from rtc.testing.stand_in import install_stand_in
-from rtc.view.base import Changed, Losses, News, Workers
+from rtc.view.base import Changed, Ending, Interrupt, Workers
 
 
 @define
@@ -29,7 +30,10 @@ class RecordingView:
     """A view that remembers what it was told, and picks as it was told to."""
 
     told: list[str] = field(factory=list)
-    news_heard: list[News] = field(factory=list)
+    news_heard: list[JobNews] = field(factory=list)
+    answers: list[Interrupt] = field(factory=list)
+    """To the questions after Ctrl-C; then to detach."""
+    ending: Ending | None = None
     uploaded: int = 0
     downloaded: int = 0
     offered: list[tuple[WorkerShown, ...]] = field(factory=list)
@@ -50,7 +54,7 @@ class RecordingView:
 
     def warn(self, text: str) -> None:
         """Remember."""
-        self.told.append(f"warning: {text}")
+        self.step(f"warning: {text}")
 
     def upload(self, done: int, total: int) -> None:
         """Remember."""
@@ -60,20 +64,41 @@ class RecordingView:
         """Remember."""
         self.downloaded = done
 
-    def started(self, models: tuple[str, ...]) -> None:
+    def accepted(self, job: JobId, worker: PeerId) -> None:
         """Remember."""
-        self.told.append(f"training {', '.join(models)}")
-        self.training.set()
+        self.step(f"accepted {job} by {worker}")
 
-    def news(self, news: News) -> None:
+    def news(self, news: JobNews, at: float) -> None:
         """Remember."""
         self.news_heard.append(news)
+        if isinstance(news, JobStarted):
+            self.step(f"training {', '.join(news.models)}")
+            self.training.set()
+        self._more.set()
+        self._more = trio.Event()
 
-    def finished(
-        self, text: str, folder: Path | None, models: tuple[str, ...] = (), losses: tuple[Losses, ...] = ()
-    ) -> None:
+    async def heard(self, kind: type, times: int = 1) -> None:
+        """Wait until so many news of this kind have come."""
+        while sum(isinstance(news, kind) for news in self.news_heard) < times:
+            await self._more.wait()
+
+    def finished(self, ending: Ending) -> None:
         """Remember."""
-        self.told.append(text)
+        self.ending = ending
+        self.step(ending.text)
+
+    def failed(self, fault: Fault, folder: Path | None) -> None:
+        """Remember."""
+        self.step(fault.text)
+
+    async def listen(self, stop: Callable[[], None]) -> None:
+        """No keys here."""
+        await trio.sleep_forever()
+
+    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
+        """The next of `answers`."""
+        await trio.lowlevel.checkpoint()
+        return self.answers.pop(0) if self.answers else Interrupt.DETACH
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
         """The next of `picks`; the first worker of the list when there is none."""
@@ -159,6 +184,7 @@ class Lab:
             "room": like.ready.room if like else None,
             "token": like.ready.token if like else None,
             "secret": Secret(secret.encode()) if secret else None,
+            "jobs_end_too": True,
         } | order
         worker: LabWorker = await self.nursery.start(self._work, WorkerOrder(**words))
         return worker

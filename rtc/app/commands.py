@@ -1,0 +1,290 @@
+"""What the client's commands do with the words they were given: orders made of them, and programs run."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from protocol.faults import FaultCode
+from protocol.jobs import JobKind, StopScope
+from rtc.app.client import ClientOrder, Watch
+from rtc.app.jobs import (
+    JobsOrder,
+    cancel_job,
+    coming_back,
+    fetch_job,
+    list_jobs,
+    show_logs,
+    stop_job,
+)
+from rtc.app.root import complain
+from rtc.app.run import run_program
+from rtc.app.settings import read_config
+from rtc.app.way import choose_way
+from rtc.bridge import Bridge
+from rtc.config import Config
+from rtc.credentials import read_secret
+from rtc.errors import ExitCode, RtcError
+from rtc.jobs.build import build_tracking, build_training
+from rtc.jobs.describe import describe
+from rtc.lossviewer import check_ports
+from rtc.view.base import Interrupt, Mode
+
+
+def ticket_folder() -> Path:
+    """Where this person's tickets are."""
+    return Path.home() / ".sleap-rtc" / "jobs"
+
+
+def choose_mode(*, quiet: bool, verbose: bool, as_json: bool) -> Mode:
+    """How much is shown; the command line has seen to it that at most one is asked for."""
+    return Mode.QUIET if quiet else Mode.VERBOSE if verbose else Mode.JSON if as_json else Mode.NORMAL
+
+
+def _say(mode: Mode) -> Callable[[str], None]:
+    """For what is told before there is a view; standard output stays the view's own."""
+    return (lambda _text: None) if mode in (Mode.QUIET, Mode.JSON) else complain
+
+
+# -------- jobs that are started
+
+
+def start_training(path: Path, configs: Sequence[Path], overrides: Sequence[str], **options: Any) -> int:
+    """Train a package, or one made here of labels and configurations."""
+    with ExitStack() as stack:
+        if path.suffix.lower() == ".slp":
+            if not configs:
+                raise RtcError(FaultCode.USAGE, "To train labels, say how: --config CONFIG.yaml, once for each model.")
+            package = _place(stack) / f"{_bare(path)}.zip"
+            build_training(path, configs, overrides, package, _say(_mode_of(options)))
+            path, overrides = package, ()
+        elif configs:
+            raise RtcError(FaultCode.USAGE, "A package brings its own configurations; --config is for labels (.slp).")
+        return _start(JobKind.TRAIN, path, tuple(overrides), **options)
+
+
+def start_tracking(path: Path, models: Sequence[Path], predict: Mapping[str, Any], **options: Any) -> int:
+    """Predict with a package, or one made here of data and models."""
+    with ExitStack() as stack:
+        if path.suffix.lower() != ".zip":
+            package = _place(stack) / f"{path.name}.zip"
+            build_tracking(path, models, predict, package, _say(_mode_of(options)))
+            path = package
+        elif models or predict:
+            raise RtcError(
+                FaultCode.USAGE, "A package brings its own models and options; leave out --model and the options."
+            )
+        return _start(JobKind.TRACK, path, (), **options)
+
+
+def _place(stack: ExitStack) -> Path:
+    """A folder for a package that lives as long as its client."""
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sleap-rtc-", ignore_cleanup_errors=True)))
+
+
+def _bare(path: Path) -> str:
+    return path.name.removesuffix(".slp").removesuffix(".pkg")
+
+
+def _mode_of(options: Mapping[str, Any]) -> Mode:
+    return choose_mode(quiet=options["quiet"], verbose=options["verbose"], as_json=options["as_json"])
+
+
+def _start(
+    kind: JobKind,
+    package: Path,
+    overrides: tuple[str, ...],
+    *,
+    session_string: str | None,
+    room_id: str | None,
+    token: str | None,
+    worker_id: str | None,
+    auto_select: bool,
+    min_gpu_memory: int | None,
+    wait: float | None,
+    room_secret: str | None,
+    server: str | None,
+    relay_only: bool,
+    output: Path | None,
+    on_interrupt: str | None,
+    stop: str = StopScope.THIS.value,
+    controller_port: int | None = None,
+    publish_port: int | None = None,
+    **showing: bool,
+) -> int:
+    way = choose_way(session_string, room_id, token, worker_id, auto_select=auto_select)
+    order = ClientOrder(
+        config=read_config(server or way.server, relay_only=relay_only),
+        package=package,
+        room=way.room,
+        token=way.token,
+        choice=way.choice,
+        secret=read_secret(room_secret),
+        min_memory_mb=min_gpu_memory or 0,
+        wait=wait,
+        output=output,
+        kind=kind,
+        overrides=overrides,
+        viewer_ports=_viewer_ports(controller_port, publish_port),
+        tickets=ticket_folder(),
+        on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
+        stop=StopScope(stop),
+    )
+    secrets = (session_string, way.token, room_secret, *order.config.credentials)
+    return run_watch(order, choose_mode(**showing), secrets)
+
+
+def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int] | None:
+    if controller is None or publish is None:
+        return None
+    check_ports(controller, publish)
+    return controller, publish
+
+
+def run_watch(order: ClientOrder, mode: Mode, secrets: tuple[str | None, ...]) -> int:
+    """Run one client to its exit code."""
+    watch = Watch(order, mode)
+    return run_program("client", watch.run, stopped=watch.stopped, heed=watch.heed, secrets=secrets)
+
+
+# -------- jobs that were started before
+
+
+def _jobs_order(
+    *,
+    room_secret: str | None = None,
+    session_string: str | None = None,
+    room_id: str | None = None,
+    token: str | None = None,
+    worker_id: str | None = None,
+    server: str | None = None,
+    relay_only: bool = False,
+) -> JobsOrder:
+    """How the workers of earlier jobs are reached: as their tickets say, or where the person says they are now."""
+    way = None
+    if session_string is not None or room_id is not None:
+        way = choose_way(session_string, room_id, token, worker_id, auto_select=worker_id is None)
+    configs: dict[str | None, Config] = {}
+
+    def config(address: str | None) -> Config:
+        if address not in configs:
+            configs[address] = read_config(server or address, relay_only=relay_only)
+        return configs[address]
+
+    return JobsOrder(config, ticket_folder(), read_secret(room_secret), way)
+
+
+def attach(
+    job: str | None,
+    *,
+    output: Path | None,
+    on_interrupt: str | None,
+    stop: str,
+    controller_port: int,
+    publish_port: int,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    **where: Any,
+) -> int:
+    """Come back to a job: watch it on, and bring home its result."""
+    jobs = _jobs_order(**where)
+    stub = jobs.stub(job)
+    order = coming_back(
+        jobs,
+        stub,
+        output=output,
+        on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
+        stop=StopScope(stop),
+        viewer_ports=_viewer_ports(controller_port, publish_port) if stub.kind == JobKind.TRAIN.value else None,
+    )
+    mode = choose_mode(quiet=quiet, verbose=verbose, as_json=as_json)
+    return run_watch(order, mode, _secrets(jobs, stub.token, stub.key, where))
+
+
+def jobs_list(*, as_json: bool, **where: Any) -> int:
+    """Print all of them."""
+    jobs = _jobs_order(**where)
+    stubs, troubles = jobs.stubs()
+    for trouble in troubles:
+        complain(trouble)
+    work = partial(list_jobs, jobs, stubs, json_wanted=as_json)
+    shown = tuple(word for stub in stubs for word in (stub.token, stub.key))
+    return _run(work, (*shown, where.get("room_secret"), where.get("session_string")))
+
+
+def jobs_stop(job: str, *, scope: str, **where: Any) -> int:
+    """Stop one early."""
+    jobs = _jobs_order(**where)
+    stub = jobs.stub(job)
+    return _run(partial(stop_job, jobs, stub, StopScope(scope)), _secrets(jobs, stub.token, stub.key, where))
+
+
+def jobs_cancel(job: str, **where: Any) -> int:
+    """End one now."""
+    jobs = _jobs_order(**where)
+    stub = jobs.stub(job)
+    return _run(partial(cancel_job, jobs, stub), _secrets(jobs, stub.token, stub.key, where))
+
+
+def jobs_logs(job: str, *, follow: bool, **where: Any) -> int:
+    """Print what sleap-nn printed in one."""
+    jobs = _jobs_order(**where)
+    stub = jobs.stub(job)
+    return _run(partial(show_logs, jobs, stub, follow=follow), _secrets(jobs, stub.token, stub.key, where))
+
+
+def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **where: Any) -> int:
+    """Bring home the result of one that has ended."""
+    jobs = _jobs_order(**where)
+    stub = jobs.stub(job)
+    watch = Watch(coming_back(jobs, stub, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json))
+
+    async def work(bridge: Bridge, drain: trio.Event) -> None:
+        await fetch_job(jobs, stub, bridge, drain, watch.run)
+
+    return _run(work, _secrets(jobs, stub.token, stub.key, where))
+
+
+def _secrets(jobs: JobsOrder, token: str, key: str, where: Mapping[str, Any]) -> tuple[str | None, ...]:
+    config = jobs.config(None)
+    return (token, key, where.get("room_secret"), where.get("session_string"), where.get("token"), *config.credentials)
+
+
+def _run(work: Callable[[Bridge, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
+    return run_program("client", work, stopped=lambda: ExitCode.INTERRUPTED, secrets=secrets)
+
+
+# -------- packages
+
+
+def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], output: Path | None) -> int:
+    """Make a training package, and send it nowhere."""
+    target = output or Path.cwd() / f"{_bare(labels)}.training_job.zip"
+    build_training(labels, configs, overrides, _free(target), complain)
+    print(f"Written: {target}")
+    return 0
+
+
+def write_tracking(data: Path, models: Sequence[Path], predict: Mapping[str, Any], output: Path | None) -> int:
+    """Make an inference package, and send it nowhere."""
+    target = output or Path.cwd() / f"{data.name}.inference.zip"
+    build_tracking(data, models, predict, _free(target), complain)
+    print(f"Written: {target}")
+    return 0
+
+
+def _free(target: Path) -> Path:
+    if target.exists():
+        raise RtcError(FaultCode.USAGE, f"{target.name} is there already. Name another file with --output.")
+    return target
+
+
+def inspect(path: Path) -> int:
+    """Print what a package will do."""
+    print(describe(path))
+    return 0

@@ -1,0 +1,311 @@
+"""Between the client's house and the person: what happens becomes lines of the view, and the person's wishes events."""
+
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from actors.events import (
+    Ask,
+    CancelWanted,
+    Claim,
+    Drain,
+    Entered,
+    Finished,
+    Heard,
+    LinkLost,
+    OpenLink,
+    PackageSent,
+    Picked,
+    Refused,
+    ResultSafe,
+    SendPackage,
+    ShowRoster,
+    StopWanted,
+    TellLink,
+    Trusted,
+)
+from protocol.faults import FaultCode
+from protocol.ids import JobId, LinkId
+from protocol.jobs import (
+    AttachJob,
+    JobAccepted,
+    JobEnded,
+    JobEvent,
+    JobStage,
+    JobState,
+    ModelStarted,
+    ModelTrained,
+    PredictionStarted,
+    StopScope,
+)
+from protocol.signaling import InLine, WorkerShown
+from rtc import tickets
+from rtc.app.house import House
+from rtc.app.order import ClientOrder
+from rtc.errors import RtcError
+from rtc.lossviewer import LossViewer, open_lossviewer
+from rtc.tickets import Stub
+from rtc.view.base import ClientView, Interrupt
+
+STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
+NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"
+OFFER = "; Ctrl-C offers to cancel"
+
+
+@define
+class Front:
+    """One client's face. `house` is set once there is one."""
+
+    view: ClientView
+    order: ClientOrder
+    house: House | None = None
+    viewer: LossViewer | None = None
+    job: JobId | None = None
+    begun: bool = False
+    """The job is the worker's now: from here on leaving means to detach."""
+    folder: Path | None = None
+    """What there is of the result lies here."""
+    _seen: int = 0
+    """The newest event of the job that was shown."""
+    _until: int | None = None
+    """The newest event that is wanted."""
+    _sent: bool = False
+    """The worker has the package, as far as we know."""
+    _none_there: bool = False
+    """The worker says that it has no such job."""
+    _trains: bool = False
+    _over: bool = False
+    _asking: bool = False
+    """A question after Ctrl-C is open."""
+    _urged: bool = False
+    _listening: bool = False
+    _choosing: bool = False
+    _workers: tuple[WorkerShown, ...] = ()
+    _changed: trio.Event = field(factory=trio.Event)
+
+    # -------- what the worker says
+
+    async def heard(self, house: House, link: LinkId, message: Any) -> None:
+        """What happens in the job goes straight to the view; the rest is for the Client to decide on."""
+        if isinstance(message, JobEvent):
+            self._happened(message)
+            await trio.lowlevel.checkpoint()
+            return
+        if isinstance(message, JobAccepted):
+            self._keep_ticket(link, message)
+        if isinstance(message, JobState) and message.stage is not JobStage.UNKNOWN:
+            self._known(link, message)
+        elif isinstance(message, JobState):
+            self._none_there = True
+        if isinstance(message, JobEnded):
+            self._over = True
+            if self.viewer is not None:
+                self.viewer.hear(message)
+        await house.router.outbox.admit(Heard(link, message))
+
+    def _happened(self, event: JobEvent) -> None:
+        """Each numbered event is shown once, however often links break and are made again."""
+        if event.seq is not None:
+            if event.seq <= self._seen:
+                return
+            self._seen = event.seq
+        news = event.news
+        if isinstance(news, ModelStarted):
+            self._trains = True
+        elif isinstance(news, ModelTrained | PredictionStarted):
+            self._trains = False
+        if self.viewer is not None:
+            self.viewer.hear(news)
+        self._listen()
+        self.view.news(news, event.at)
+        self._end_when_caught_up()
+
+    def _end_when_caught_up(self) -> None:
+        """Who does not want to follow has seen all there was."""
+        if self._until is not None and self._seen >= self._until and self.house is not None:
+            self.house.finish(Finished())
+
+    def _known(self, link: LinkId, state: JobState) -> None:
+        """We have come back to a job, or it answers a wish of ours."""
+        peer = self.house.links.peer(link) if self.house is not None else None
+        if self.job is None and peer is not None:
+            self.job, self.begun, self._sent = state.job, True, True
+            self.view.accepted(state.job, peer)
+            self._until = None if self.order.follow else state.events
+            self._end_when_caught_up()
+
+    def _keep_ticket(self, link: LinkId, message: JobAccepted) -> None:
+        """From now on the job can be come back to, whatever happens to this program."""
+        self.job = message.job
+        worker = self.house.links.peer(link) if self.house is not None else None
+        if worker is None:
+            return
+        self.view.accepted(message.job, worker)
+        if self.order.tickets is None:
+            return
+        order = self.order
+        stub = Stub(
+            job=message.job,
+            key=message.key,
+            worker=worker,
+            room=order.room,
+            token=order.token,
+            server=order.config.signaling_websocket,
+            package=order.package.name,
+            kind=order.kind.value,
+            output="" if order.output is None else str(order.output.absolute()),
+        )
+        try:
+            tickets.keep(self.order.tickets, stub)
+        except OSError as error:
+            self.view.warn(f"The job's ticket cannot be kept ({error.strerror}): it cannot be come back to later.")
+
+    # -------- the steps on the way
+
+    def tap(self, effect: Any) -> None:
+        """Tell them."""
+        match effect:
+            case Entered():
+                self.view.step(f"In room {effect.room} as {effect.peer}")
+            case InLine():
+                self.view.step(f"In line for a worker: place {effect.place} of {effect.of}")
+            case OpenLink():
+                self.view.step(f"Asking {effect.peer} for a link")
+            case PackageSent():
+                self.begun = self._sent = True
+            case LinkLost() if self.begun and not self._over:
+                self.view.warn("The link to the worker is lost; its job goes on. Trying to get back to it.")
+            case LinkLost() if self._over:
+                self.view.warn("The link to the worker is lost; the result is kept there. Trying to get back to it.")
+            case ResultSafe() | Finished():
+                self.begun, self._over = False, False
+            case Refused() if effect.fault.code is FaultCode.NO_SUCH_JOB:
+                self._none_there = True
+            case Refused() if isinstance(self.order.choice, Ask):
+                self._choosing = False  # the person may choose again
+                self.view.warn(f"{effect.peer}: {effect.fault.text}")
+            case Trusted() if self.house is not None:
+                path = self.house.links.path(effect.link)
+                proof = "room secret proven on both sides" if effect.proven else "no room secret asked for"
+                self.view.step(f"Linked to {effect.peer} ({path}, {proof})")
+            case SendPackage():
+                self.view.step(f"The worker takes the job, as {effect.job}")
+            case _:
+                return
+
+    def claim(self, effect: Claim) -> None:
+        """Show the job's key, and say how much of its story we know."""
+        ticket = effect.ticket
+        self._post(TellLink(effect.link, AttachJob(ticket.job, ticket.key, self._seen, effect.fetch)))
+
+    def _post(self, event: Any) -> None:
+        assert self.house is not None, "only a house is told anything"
+        self.house.post(event)
+
+    # -------- what the person wants
+
+    def interrupted(self) -> bool:
+        """Somebody pressed Ctrl-C. True when that is taken care of; otherwise it is a wish to leave."""
+        policy = self.order.on_interrupt
+        if not self.begun or self._over or self._asking or policy is Interrupt.DETACH:
+            return False
+        assert self.house is not None, "a job runs, so there is a house"
+        if policy is None:
+            self._asking = True
+            self.house.actors.start_soon(self._ask_interrupt)
+            return True
+        if self._urged:  # the second one leaves
+            return False
+        self._urge(policy)
+        return True
+
+    async def _ask_interrupt(self) -> None:
+        answer = await self.view.ask_interrupt(stoppable=self._trains)
+        self._asking = False
+        self._urge(answer)
+
+    def _urge(self, wish: Interrupt) -> None:
+        self._urged = True
+        match wish:
+            case Interrupt.STOP:
+                self.stop()
+            case Interrupt.CANCEL:
+                self.view.step("The worker is asked to cancel the job")
+                self._post(CancelWanted())
+            case Interrupt.DETACH:
+                self._post(Drain())
+
+    def stop(self) -> None:
+        """The person, or SLEAP's LossViewer, has seen enough of this model."""
+        if not self.begun or self._over:
+            return
+        scope = self.order.stop
+        if self._trains or scope is StopScope.ALL:
+            self.view.step(STOP_ASKED)
+            self._post(StopWanted(scope))
+        else:
+            self.view.step(NOTHING_TO_STOP + (OFFER if self.order.on_interrupt is None else ""))
+
+    def _listen(self) -> None:
+        """Heed the keys from when the job runs."""
+        if not self._listening and self.house is not None:
+            self._listening = True
+            self.house.actors.start_soon(self.view.listen, self.stop)
+
+    async def feed_viewer(self, ports: tuple[int, int] | None) -> None:
+        """Keep a bridge to SLEAP's LossViewer, whose Stop is heard like any other wish."""
+        if ports is None:
+            return
+        async with open_lossviewer(
+            controller=ports[0], publish=ports[1], stop=self.stop, warn=self.view.warn
+        ) as self.viewer:
+            await trio.sleep_forever()
+
+    def show_roster(self, effect: ShowRoster) -> None:
+        """Let the person choose; a list that changes meanwhile is shown as it is now."""
+        assert self.house is not None, "the roster comes from a house"
+        self._workers = effect.workers
+        self._changed.set()
+        self._changed = trio.Event()
+        if not self._choosing:
+            self._choosing = True
+            self.house.actors.start_soon(self._choose)
+
+    async def _choose(self) -> None:
+        assert self.house is not None, "asked from within a house"
+        try:
+            peer = await self.view.choose(lambda: self._workers, self._news)
+        except RtcError as error:
+            self.house.finish(Finished(error.fault))
+            return
+        self.house.post(Picked(peer))
+
+    async def _news(self) -> None:
+        await self._changed.wait()
+
+    # -------- the end
+
+    def settle(self, last: Finished, *, home: bool) -> None:
+        """The ticket of a job whose result is here is of no use; any other is said how to use."""
+        folder, job = self.order.tickets, self.job
+        if job is None or folder is None or not self.order.fetch:
+            return
+        if home or self._is_gone(last) or (last.ended is not None and not last.ended.result):
+            tickets.forget(folder, job)
+        else:
+            self.view.step(f"To come back to it: sleap-rtc attach {job}")
+
+    def _is_gone(self, last: Finished) -> bool:
+        """No result is left anywhere, nor will there be one."""
+        if last.fault is None:
+            return False
+        never = not self._sent and last.fault.code not in IN_DOUBT
+        return never or self._none_there or last.fault.code in NOTHING_WAITS
+
+
+NOTHING_WAITS = (FaultCode.NO_SUCH_JOB, FaultCode.INTERRUPTED)
+"""Ends after which no result is left anywhere."""
+IN_DOUBT = (FaultCode.LINK_LOST, FaultCode.DETACHED)
+"""Ends that leave open whether a package whose last byte was on its way has come to run."""

@@ -1,0 +1,113 @@
+"""Moments of a job that a test can wait for, each with a package that makes it long enough to be hit."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from rtc.testing.stand_in import make_package
+from rtc.testing.terminals import Scene, Terminal
+
+MEGABYTES = 64
+"""Of what takes a while to be sent."""
+FILES = 10_000
+"""Of what takes a while to be unpacked."""
+
+
+@frozen
+class Moment:
+    """When, and in which job."""
+
+    wait: Callable[[Scene, Terminal], object]
+    package: Callable[[Path, float], Path]
+    """Makes it; the number is how many times slower it should be, where it is the work that takes time."""
+    certain: bool = True
+    """The package is on the worker, whole: the job cannot be lost any more."""
+    kept: bool = True
+    """There is a keeper."""
+
+
+# -------- jobs
+
+
+def _slow(path: Path, slower: float) -> Path:
+    """Long enough in every phase of the work."""
+    seconds = {"startup": 1.5, "seconds": 0.4, "evaluation": 1.5, "predicting": 3.0}
+    timing: dict[str, Any] = {name: each * slower for name, each in seconds.items()}
+    models = ("centroid", "centered_instance")
+    return make_package(path, models=models, predict=True, megabytes=1, epochs=4, **timing)
+
+
+def _heavy_in(path: Path, _slower: float) -> Path:
+    """Large, and of many files."""
+    make_package(path, epochs=2)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("video.bin", os.urandom(MEGABYTES * 2**20))
+        for number in range(FILES):
+            archive.writestr(f"more/{number}.txt", b"one of many")
+    return path
+
+
+def _heavy_out(path: Path, _slower: float) -> Path:
+    """What it makes is large."""
+    return make_package(path, epochs=1, megabytes=3 * MEGABYTES)
+
+
+# -------- looking
+
+
+def _told(name: str, **fields: Any) -> Callable[[Scene, Terminal], object]:
+    return lambda _scene, client: client.until_told(name, **fields)
+
+
+def _mid_upload(scene: Scene, client: Terminal) -> None:
+    client.until("some of the package", lambda: _largest(scene.work, "job-*/arrived/*") > MEGABYTES * 2**18)
+
+
+def _last_byte(_scene: Scene, client: Terminal) -> None:
+    def over() -> bool:
+        ups = [event for event in client.events if event["event"] == "upload"]
+        return bool(ups) and ups[-1]["done"] == ups[-1]["total"]
+
+    client.until("all of the package", over)
+
+
+def _unpacking(scene: Scene, client: Terminal) -> None:
+    client.until("the package being unpacked", lambda: any(scene.work.glob("job-*/package/more")))
+
+
+def _mid_download(scene: Scene, client: Terminal) -> None:
+    client.until("some of the result", lambda: _largest(scene.desk, ".sleap-rtc-*/*.part") > MEGABYTES * 2**18)
+
+
+def _unpacking_home(scene: Scene, client: Terminal) -> None:
+    client.until("the result being unpacked", lambda: any(scene.desk.glob(".sleap-rtc-*/models")))
+
+
+def _largest(folder: Path, below: str) -> int:
+    sizes = [0]
+    for path in folder.glob(below):
+        try:
+            sizes.append(path.stat().st_size)
+        except FileNotFoundError:  # renamed meanwhile
+            continue
+    return max(sizes)
+
+
+MOMENTS = {
+    "before the upload": Moment(lambda _, client: client.until_said("Asking"), _heavy_in, certain=False, kept=False),
+    "in mid upload": Moment(_mid_upload, _heavy_in, certain=False, kept=False),
+    "after the last byte": Moment(_last_byte, _heavy_in, certain=False, kept=False),
+    "while the package is unpacked": Moment(_unpacking, _heavy_in),
+    "at start-up": Moment(_told("model_started", model=0), _slow),
+    "in the first epoch": Moment(_told("epoch", model=0, epoch=1), _slow),
+    "between two models": Moment(_told("model_started", model=1), _slow),
+    "in the evaluation": Moment(_told("model_trained", model=1), _slow),
+    "in the prediction": Moment(_told("prediction_started"), _slow),
+    "at the job's end": Moment(lambda scene, _: scene.worker.until_said(" done: "), _heavy_out, kept=False),
+    "in mid download": Moment(_mid_download, _heavy_out, kept=False),
+    "while the result is unpacked": Moment(_unpacking_home, _heavy_out, kept=False),
+}

@@ -1,0 +1,206 @@
+"""The worker's window: every link over which somebody asks about a job, with a Visit before each.
+
+It looks into the records, tells what happens in a job as its keeper writes it down, and hands results out. It has no
+part in the worker's promise, and is open whatever the worker is.
+"""
+
+import logging
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from actors.actor import Actor
+from actors.events import (
+    CloseLink,
+    Deliver,
+    Drain,
+    Follow,
+    FollowEnded,
+    Heard,
+    LinkLost,
+    LookUp,
+    Receive,
+    RecordFound,
+    ResultGone,
+    Trusted,
+)
+from actors.router import Router
+from actors.visit import VISIT, Visitor
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, LinkId
+from protocol.jobs import JobEnded, JobStage, JobState, Outcome
+from rtc.desk import Desk, Job
+from rtc.errors import RtcError
+from rtc.jobs.journal import Feed
+from rtc.jobs.records import Record, Records
+from rtc.links import Links
+from rtc.transfer import send_file
+
+log = logging.getLogger("rtc.window")
+
+FETCHED = "Its result was fetched, and is not kept any more."
+UNKNOWN = "The worker has no such job of yours."
+ELSEWHERE = "The job is with another worker of that machine, or was lost with its files."
+GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the result could be sent; it is kept on the worker.")
+TAKEN = Fault(FaultCode.NO_SUCH_JOB, "The result is not on the worker any more; it was fetched, or kept long enough.")
+
+
+@define
+class _Guest:
+    """One link, and the nursery of all that is done for it."""
+
+    actor: Actor[Visitor]
+    nursery: trio.Nursery | None = None
+
+    async def stay(self) -> None:
+        """Until the link is over."""
+        async with trio.open_nursery() as self.nursery:
+            await self.actor.run()
+            self.nursery.cancel_scope.cancel()
+
+
+@define
+class Window:
+    """Sync methods are the router's doors; the work is done in the nursery of `run`."""
+
+    desk: Desk
+    links: Links
+    router: Router
+    records: Records
+    chunk_size: int
+    _guests: dict[LinkId, _Guest] = field(factory=dict)
+    _nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def has(self, link: LinkId) -> bool:
+        """Whether what is heard over this link is for us."""
+        return link in self._guests
+
+    # -------- the router's doors
+
+    def receive(self, effect: Receive) -> None:
+        """Somebody comes."""
+        assert self._nursery is not None, "the window is asked while it is open"
+        guest = _Guest(Actor(VISIT, Visitor(effect.link), self.router.outbox))
+        self._guests[effect.link] = guest
+        self._nursery.start_soon(guest.stay)
+        guest.actor.inbox.put(effect)
+
+    def hear(self, event: Trusted | Heard | RecordFound | FollowEnded | ResultGone) -> None:
+        """What concerns one link goes to its Visit."""
+        guest = self._guests.get(event.link)
+        if guest is not None:
+            guest.actor.inbox.put(event)
+
+    def lost(self, event: LinkLost) -> None:
+        """Somebody is gone, and with them what was being done for them."""
+        guest = self._guests.pop(event.link, None)
+        if guest is not None:
+            guest.actor.inbox.put(event)
+            guest.actor.inbox.finish()
+
+    def drain(self, event: Drain) -> None:
+        """Each Visit knows what it means."""
+        for guest in self._guests.values():
+            guest.actor.inbox.put(event)
+
+    def look_up(self, effect: LookUp) -> None:
+        """Whose job is it, and where does it stand?"""
+        self._serve(effect.link, self._look_up, effect)
+
+    def follow(self, effect: Follow) -> None:
+        """Tell what happens in it."""
+        self._serve(effect.link, self._follow, effect)
+
+    def deliver(self, effect: Deliver) -> None:
+        """Hand out what it made."""
+        self._serve(effect.link, self._deliver, effect)
+
+    # -------- the work
+
+    def _serve(self, link: LinkId, work: Any, effect: object) -> None:
+        guest = self._guests.get(link)
+        if guest is not None:
+            assert guest.nursery is not None, "its actor has spoken"
+            guest.nursery.start_soon(work, effect)
+
+    async def _look_up(self, effect: LookUp) -> None:
+        wish = effect.wish
+        try:
+            record = await self.records.find(wish.job, wish.key)
+            state = JobState(wish.job, JobStage.UNKNOWN, UNKNOWN) if record is None else await self._state(record)
+        except RtcError as error:
+            self.router.outbox.put(CloseLink(effect.link, error.fault))
+            return
+        self.router.outbox.put(RecordFound(effect.link, wish, state))
+
+    async def _state(self, record: Record) -> JobState:
+        """Where a job stands, by its record and by what its keeper has written."""
+        job, live = record.job, self.desk.jobs.get(record.job)
+        events = await self._feed(job).last_seq()
+        if record.stage is JobStage.ENDED:
+            return JobState(job, record.stage, _told(record), events, record.outcome, record.waits)
+        if live is None:
+            return JobState(job, record.stage, ELSEWHERE, events)
+        text = live.standing.text if live.begun else "Its package is on the way."
+        return JobState(job, JobStage.RUNNING if live.begun else JobStage.PREPARING, text, events)
+
+    def _feed(self, job: JobId) -> Feed:
+        live = self.desk.jobs.get(job)
+        if live is not None and live.feed is not None:
+            return live.feed
+        return Feed(job, self.records.journal_of(job), over=True)
+
+    async def _follow(self, effect: Follow) -> None:
+        """All that happens in the job, at the link's own pace; then how it ended."""
+        live = self.desk.jobs.get(effect.job)
+        async for event in self._feed(effect.job).follow(effect.seen):
+            link = self.links.link(effect.link)
+            if link is None:
+                return
+            await link.until_roomy()
+            link.say(event)
+        ended = await self._end_of(effect.job, live)
+        self.router.outbox.put(FollowEnded(effect.link, ended))
+
+    async def _end_of(self, job: JobId, live: Job | None) -> JobEnded:
+        if live is not None:
+            await live.over.wait()
+            assert live.ended is not None, "that is what over means"
+            return live.ended
+        record = await self.records.get(job)
+        if record is None or record.outcome is None:
+            return JobEnded(job, Outcome.FAILED, ELSEWHERE, result=False)
+        return JobEnded(job, record.outcome, _told(record), record.waits)
+
+    async def _deliver(self, effect: Deliver) -> None:
+        """Send the result. It is kept until the other side says that it is in its place."""
+        lane = self.links.lane(effect.link)
+        archive = self.records.archive_of(effect.job)
+        fault: Fault | None = None
+        try:
+            if lane is None:
+                raise RtcError.of(GONE)
+            if not await trio.Path(archive).exists():
+                raise RtcError.of(TAKEN)
+            await send_file(lane, archive, name=f"{effect.job}.zip", progress=_unwatched, chunk_size=self.chunk_size)
+        except RtcError as error:
+            fault = error.fault
+            log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)
+        self.router.outbox.put(ResultGone(effect.job, effect.link, fault))
+
+
+def _told(record: Record) -> str:
+    """How it ended, and why its result is not here any more if it is not."""
+    why = record.why or (FETCHED if record.fetched is not None else "")
+    return f"{record.text} {why}".strip()[:2000]
+
+
+def _unwatched(_done: int, _total: int) -> None:
+    """The worker has nobody who watches bytes go by."""

@@ -1,0 +1,157 @@
+"""The worker's window: who shows a job's key hears of it and may end it, whatever the worker does meanwhile."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import evolve
+
+from actors.events import Ticket
+from protocol.faults import FaultCode
+from protocol.ids import JobId
+from protocol.jobs import (
+    AskJob,
+    CancelJob,
+    JobStage,
+    JobState,
+    JobWishes,
+    LogLines,
+    Outcome,
+    Progress,
+    ResultTaken,
+    StopJob,
+    StopScope,
+)
+from rtc import tickets
+from rtc.app.errand import Address, run_errand
+from rtc.errors import RtcError
+from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
+from rtc.tickets import Stub
+
+MakePackage = Callable[..., Path]
+PATIENCE = 60.0
+
+
+async def start_job(lab: Lab, worker: LabWorker, package: Path, view: RecordingView, **order: object) -> Stub:
+    """Have a job run, watched by `view`; its ticket."""
+    lab.nursery.start_soon(lambda: lab.visit(worker, package, view=view, tickets=lab.folder / "tickets", **order))
+    await view.training.wait()
+    return tickets.find(lab.folder / "tickets", None)
+
+
+async def ask(lab: Lab, worker: LabWorker, *wishes: JobWishes) -> dict[JobId, JobState]:
+    where = Address(lab.config, worker.ready.room, worker.ready.token, worker.peer)
+    with trio.fail_after(PATIENCE):
+        return await run_errand(where, wishes, lab.bridge)
+
+
+async def come_back(lab: Lab, worker: LabWorker, stub: Stub, **order: object) -> Visit:
+    with trio.fail_after(PATIENCE):
+        return await lab.visit(worker, Path(stub.package), ticket=Ticket(stub.job, stub.key), **order)
+
+
+async def test_two_watch_one_job_and_both_get_its_result(lab: Lab, package: MakePackage) -> None:
+    worker, first = await lab.start_worker(), RecordingView()
+    stub = await start_job(lab, worker, package(epochs=30, seconds=0.1), first)
+    second = await come_back(lab, worker, stub)
+    assert second.output is not None
+    assert list(second.output.rglob("best.ckpt"))
+    await first.until("Trained 1 model")
+    heard = [
+        [news for news in view.news_heard if isinstance(news, Progress) and news.batch is None]
+        for view in (first, second.view)
+    ]
+    assert len(heard[0]) == 30
+    assert heard[0] == heard[1]
+
+
+async def test_a_job_is_stopped_from_elsewhere_and_its_watcher_gets_the_model(lab: Lab, package: MakePackage) -> None:
+    worker, view = await lab.start_worker(), RecordingView()
+    stub = await start_job(lab, worker, package(models=("a", "b"), epochs=500, seconds=0.1), view)
+    await view.heard(Progress)
+    state = (await ask(lab, worker, StopJob(stub.job, stub.key, StopScope.ALL)))[stub.job]
+    assert state.stage is JobStage.RUNNING
+    assert state.text.startswith("Model 1 of 2 (a)")
+    await view.until("Stopped early: trained 1 of 2 models")
+
+
+async def test_a_job_is_cancelled_from_elsewhere_and_the_worker_is_free(lab: Lab, package: MakePackage) -> None:
+    worker, view = await lab.start_worker(), RecordingView()
+    stub = await start_job(lab, worker, package(epochs=500, seconds=0.1, grandchild=True), view)
+    await ask(lab, worker, CancelJob(stub.job, stub.key))
+    await view.until("The job was cancelled")
+    await worker.said.until("Status: available.")
+    state = (await ask(lab, worker, CancelJob(stub.job, stub.key)))[stub.job]
+    assert (state.stage, state.outcome) == (JobStage.ENDED, Outcome.CANCELLED)
+
+
+async def test_without_the_key_there_is_no_such_job(lab: Lab, package: MakePackage) -> None:
+    worker, view = await lab.start_worker(), RecordingView()
+    stub = await start_job(lab, worker, package(epochs=20, seconds=0.1), view)
+    for wish in (AskJob(stub.job, "wrong"), CancelJob(stub.job, "wrong"), ResultTaken(stub.job, "wrong")):
+        assert (await ask(lab, worker, wish))[stub.job].stage is JobStage.UNKNOWN
+    visit = await lab.visit(worker, Path("x"), ticket=Ticket(stub.job, "wrong"))
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.NO_SUCH_JOB
+    await view.until("Trained 1 model")
+
+
+async def test_a_job_that_nobody_knows_is_refused_before_any_link(lab: Lab) -> None:
+    worker = await lab.start_worker()
+    with pytest.raises(RtcError) as caught:
+        await ask(lab, worker, AskJob(JobId("job-none"), "key"))
+    assert caught.value.fault.code is FaultCode.NO_SUCH_JOB
+    assert not any("reserved" in line for line in worker.said.lines)
+
+
+async def test_a_result_is_fetched_while_the_worker_is_busy_with_another_job(lab: Lab, package: MakePackage) -> None:
+    worker, view, drain = await lab.start_worker(), RecordingView(), trio.Event()
+    stub = await start_job(lab, worker, package(epochs=5, seconds=0.1), view, drain=drain)
+    drain.set()
+    await worker.said.until("Status: available.")
+    other = RecordingView()
+    lab.nursery.start_soon(lambda: lab.visit(worker, package("other.zip", epochs=500, seconds=0.1), view=other))
+    await other.training.wait()
+    back = await come_back(lab, worker, stub)
+    assert back.output is not None
+    assert list(back.output.rglob("best.ckpt"))
+    state = (await ask(lab, worker, AskJob(stub.job, stub.key)))[stub.job]
+    assert not state.result
+
+
+async def test_a_draining_worker_hands_over_the_result_before_it_ends(lab: Lab, package: MakePackage) -> None:
+    worker, view = await lab.start_worker(), RecordingView()
+    await start_job(lab, worker, package(epochs=10, seconds=0.1, megabytes=20), view)
+    worker.drain.set()
+    with trio.fail_after(PATIENCE):
+        await worker.ended.wait()
+    await view.until("Trained 1 model")
+    assert list(worker.order.results.glob("*.zip")) == []
+
+
+async def test_the_log_of_a_running_job_is_read_without_fetching_anything(lab: Lab, package: MakePackage) -> None:
+    worker, view = await lab.start_worker(), RecordingView()
+    stub = await start_job(lab, worker, package(epochs=500, seconds=0.1, say=["a first line"]), view)
+    await view.heard(LogLines, 2)
+    seen = await come_back(lab, worker, stub, fetch=False, follow=False)
+    assert seen.fault is None
+    assert any("a first line" in news.lines for news in seen.view.news_heard if isinstance(news, LogLines))
+    assert not seen.view.downloaded
+
+
+async def test_a_result_that_was_kept_long_enough_is_said_to_be_gone(lab: Lab, package: MakePackage) -> None:
+    worker, view, drain = await lab.start_worker(), RecordingView(), trio.Event()
+    stub = await start_job(lab, worker, package(), view, drain=drain)
+    drain.set()
+    await worker.said.until("Status: available.")
+    worker.drain.set()
+    await worker.ended.wait()
+    folders = {"work": worker.order.work, "results": worker.order.results}
+    again = await lab.start_worker(like=worker, config=evolve(lab.config, keep_days=0.0), **folders)
+    with trio.fail_after(PATIENCE):
+        while list(again.order.results.glob("*.zip")):  # noqa: ASYNC110 (files have no events)
+            await trio.sleep(0.01)
+    state = (await ask(lab, again, AskJob(stub.job, stub.key)))[stub.job]
+    assert not state.result
+    assert "nobody fetched it" in state.text

@@ -10,6 +10,8 @@ import click
 import pytest
 
 import cli
+from rtc.config import Config
+from rtc.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,6 +21,8 @@ STRANGERS = ("curl", "openssl", "python3", "systemctl", "useradd")
 """Programs of others, whose options are theirs to keep."""
 QUOTES = ("it says", "you read", "`turn` says")
 """Heads of the columns that quote us."""
+UNSET = {"environment", "sources", "file", "notice", "relay_only"}
+"""What no file sets: where the others came from, and an option of the command line."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -72,6 +76,16 @@ def test_every_command_is_written_with_options_that_it_takes(page: Path) -> None
         assert set(OPTION.findall(line)) <= commands()[name], line
 
 
+def test_every_command_is_told_of_somewhere() -> None:
+    told = {tuple(line.split()) for page in PAGES for line in our_calls(page)}
+    leaves = {
+        name
+        for name in commands()
+        if not any(len(other) > len(name) and other[: len(name)] == name for other in commands())
+    }
+    assert {" ".join(name) for name in leaves if not any(words[: len(name)] == name for words in told)} == set()
+
+
 @cache
 def commands() -> dict[tuple[str, ...], frozenset[str]]:
     """Each command by its words, with the options it takes."""
@@ -101,6 +115,27 @@ def our_calls(page: Path) -> Iterator[str]:
     code = [*FENCE.findall(text), *SPAN.findall(FENCE.sub("", text))]
     for piece in code:
         yield from re.findall(r"(?:^|[/ ])(?:sleap-rtc|python -m rtc) +([a-z][^#\n|]*)", piece, re.MULTILINE)
+
+
+# -------- tables
+
+
+def test_the_table_of_exit_codes_is_whole() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+    assert [int(cells[0]) for cells in rows(section) if cells[0].isdecimal()] == [code.value for code in ExitCode]
+
+
+def test_the_table_of_settings_is_whole() -> None:
+    section = (ROOT / "docs" / "configuration.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    told = {span for cells in rows(section) for span in SPAN.findall(cells[0])}
+    assert told == {field.name for field in Config.__attrs_attrs__} - UNSET
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of all rows of all tables."""
+    for line in text.splitlines():
+        if line.startswith("|"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
 # -------- files and names

@@ -393,7 +393,8 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
 
     # the job
     row(RESERVED,  PackageSent, BUSY,      leave_to_it),
-    quiet(PackageSent, AVAILABLE, BUSY),
+    row(BUSY,      PackageSent, BUSY,      leave_to_it),
+    quiet(PackageSent, AVAILABLE),
     row(BUSY,      StopWanted,  BUSY,      ask_stop),
     quiet(StopWanted, AVAILABLE, RESERVED),
     row(RESERVED,  CancelWanted, AVAILABLE, give_up),

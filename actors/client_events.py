@@ -16,6 +16,7 @@ from actors.events import (
     Lapsed,
     LinkLost,
     Overdue,
+    PackageSent,
     Picked,
     Refused,
     ResultHere,
@@ -240,6 +241,8 @@ def classify(quest: Quest, event: object) -> object:
         return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # the lost link itself is what counts
     if isinstance(event, Drain | CancelWanted | StopWanted):
         return _classify_wish(quest, event)
+    if isinstance(event, PackageSent):
+        return event if quest.job is not None else Stale()
     if isinstance(event, SendFailed):
         return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # likewise
     if isinstance(event, Picked):

@@ -242,7 +242,7 @@ def classify(quest: Quest, event: object) -> object:
     if isinstance(event, Drain | CancelWanted | StopWanted):
         return _classify_wish(quest, event)
     if isinstance(event, PackageSent):
-        return event if quest.job is not None else Stale()
+        return Stale() if quest.job is None or quest.attaching else event
     if isinstance(event, SendFailed):
         return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # likewise
     if isinstance(event, Picked):

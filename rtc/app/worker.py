@@ -28,7 +28,6 @@ from actors.events import (
     JobOver,
     JobsKnown,
     JobTakenUp,
-    LineDown,
     LinkLost,
     LookUp,
     Offered,
@@ -39,7 +38,6 @@ from actors.events import (
     RecordFound,
     ResultGone,
     RoomPass,
-    Say,
     StartJob,
     StatusIs,
     StopEarly,
@@ -47,7 +45,6 @@ from actors.events import (
     Taken,
     Ticket,
     Trusted,
-    TurnAway,
 )
 from actors.router import Route
 from actors.worker import WORKER
@@ -56,10 +53,11 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
 from protocol.session_string import SessionString
-from protocol.signaling import Joined, Refuse
+from protocol.signaling import Joined
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Secret
 from rtc.app.house import House, Routes, open_house
+from rtc.app.narrator import Narrator
 from rtc.bridge import Bridge
 from rtc.config import Config
 from rtc.desk import Bench, Desk
@@ -193,7 +191,7 @@ async def _serve(
         secret=order.secret,
         heard=heard,
         stopping=STOPPED,
-        tap=_Narrator(say, order.prefix).tap,
+        tap=Narrator(say, order.prefix).tap,
     ) as house:
         worker = Actor(WORKER, Hold(), house.router.outbox)
         desk = Desk(bench, house.links, house.router, records, lambda: order.jobs_end_too or drain.is_set())
@@ -338,63 +336,3 @@ def _make_private(folder: Path) -> None:
         raise RtcError(
             FaultCode.USAGE, f"The folder {folder.name!r} cannot be used ({error.strerror}). {hint}"
         ) from None
-
-
-@define
-class _Narrator:
-    """The worker's own log, told from what passes through the router."""
-
-    say: Callable[[str], None]
-    prefix: str = ""
-    status: Status = Status.AVAILABLE
-
-    def tap(self, effect: Any) -> None:
-        """Say what this means, if it means anything to people."""
-        if isinstance(effect, StatusIs):
-            self.status = effect.status
-        text = _sentence(effect, self.status)
-        if text:
-            log.info("%s%s", self.prefix, text)
-            self.say(f"{self.prefix}{text}")
-
-
-def _sentence(effect: Any, status: Status) -> str | None:
-    match effect:
-        case Offered():
-            return f"Offer received from {effect.peer}."
-        case TurnAway():
-            return f"Offer of {effect.peer} rejected ({effect.fault.code.value}); this worker is {status.value}."
-        case Say(message=Refuse()):
-            return f"Rejection sent to {effect.message.peer}."
-        case Trusted():
-            proof = "proved the room secret" if effect.proven else "is let in without a secret"
-            return f"{effect.peer} {proof}."
-        case Submitted():
-            return f"Job {effect.ticket.job}: {effect.submit.name}, {effect.submit.size / 1e6:.1f} MB."
-        case PackageFailed():
-            return f"Job {effect.job} cannot run: {effect.fault.text}"
-        case JobOver():
-            return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
-        case ResultGone():
-            return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
-        case Taken():
-            return f"Result of {effect.job} is in its place; it is not kept here any more."
-        case JobTakenUp():
-            return f"Job {effect.job} of an earlier worker still runs here; taken up."
-        case StopEarly():
-            return f"Job {effect.job} is asked to stop early."
-        case Cancel():
-            return f"Job {effect.job} is being cancelled."
-        case Drain():
-            return "Stopping: a running job is finished first. Ctrl-C again stops it too."
-        case StatusIs():
-            return f"Status: {effect.status.value}."
-        case LinkLost(fault=Fault() as fault):
-            return f"Link closed: {fault.text}"
-        case LineDown():
-            return effect.text
-        case Entered():
-            return f"In room {effect.room} as {effect.peer}."
-        case EnterFailed():
-            return effect.fault.text
-    return None

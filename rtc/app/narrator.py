@@ -1,0 +1,93 @@
+"""The worker's own log, told from what passes through its router."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define
+
+from actors.events import (
+    Cancel,
+    Drain,
+    Entered,
+    EnterFailed,
+    JobOver,
+    JobTakenUp,
+    LineDown,
+    LinkLost,
+    Offered,
+    PackageFailed,
+    ResultGone,
+    Say,
+    StatusIs,
+    StopEarly,
+    Submitted,
+    Taken,
+    Trusted,
+    TurnAway,
+)
+from protocol.faults import Fault
+from protocol.signaling import Refuse
+from protocol.status import Status
+
+log = logging.getLogger("rtc.worker")
+
+
+@define
+class Narrator:
+    """The worker's own log, told from what passes through the router."""
+
+    say: Callable[[str], None]
+    prefix: str = ""
+    status: Status = Status.AVAILABLE
+
+    def tap(self, effect: Any) -> None:
+        """Say what this means, if it means anything to people."""
+        if isinstance(effect, StatusIs):
+            self.status = effect.status
+        text = _sentence(effect, self.status)
+        if text:
+            log.info("%s%s", self.prefix, text)
+            self.say(f"{self.prefix}{text}")
+
+
+def _sentence(effect: Any, status: Status) -> str | None:
+    match effect:
+        case Offered():
+            return f"Offer received from {effect.peer}."
+        case TurnAway():
+            return f"Offer of {effect.peer} rejected ({effect.fault.code.value}); this worker is {status.value}."
+        case Say(message=Refuse()):
+            return f"Rejection sent to {effect.message.peer}."
+        case Trusted():
+            proof = "proved the room secret" if effect.proven else "is let in without a secret"
+            return f"{effect.peer} {proof}."
+        case Submitted():
+            return f"Job {effect.ticket.job}: {effect.submit.name}, {effect.submit.size / 1e6:.1f} MB."
+        case PackageFailed():
+            return f"Job {effect.job} cannot run: {effect.fault.text}"
+        case JobOver():
+            return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
+        case ResultGone():
+            return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
+        case Taken():
+            return f"Result of {effect.job} is in its place; it is not kept here any more."
+        case JobTakenUp():
+            return f"Job {effect.job} of an earlier worker still runs here; taken up."
+        case StopEarly():
+            return f"Job {effect.job} is asked to stop early."
+        case Cancel():
+            return f"Job {effect.job} is being cancelled."
+        case Drain():
+            return "Stopping: a running job is finished first. Ctrl-C again stops it too."
+        case StatusIs():
+            return f"Status: {effect.status.value}."
+        case LinkLost(fault=Fault() as fault):
+            return f"Link closed: {fault.text}"
+        case LineDown():
+            return effect.text
+        case Entered():
+            return f"In room {effect.room} as {effect.peer}."
+        case EnterFailed():
+            return effect.fault.text
+    return None

@@ -147,8 +147,8 @@ class Desk:
                 await trio.sleep_forever()
         finally:
             for job in tuple(self.jobs.values()):
-                if not job.begun:
-                    await _discard(job)
+                if not job.started:
+                    await self._drop(job)
 
     async def take_up(self) -> bool:
         """Take up what earlier workers have left; whether any of it runs, so that we are busy from the beginning."""
@@ -266,12 +266,13 @@ class Desk:
         spec = Spec(job.name, bench.sleap_nn, bench.accelerator, bench.gpu, job.submit.overrides)
         held = job.claim.descriptor if job.claim is not None else None
         try:
-            job.keep_with(await start_keeper(job.folder, spec, held))
+            with trio.CancelScope(shield=True):  # a keeper that nobody knows of could neither be followed nor ended
+                job.keep_with(await start_keeper(job.folder, spec, held))
+                await _try(self.records.started, job.name)
         except OSError as error:
             text = f"The worker could not start the job ({error.strerror}). Tell its owner: is its disk full?"
             await self._finish(job, JobResult(Outcome.FAILED, text))
             return
-        await _try(self.records.started, job.name)
         await self._follow(job)
 
     async def _take_up_one(self, folder: Path) -> bool:
@@ -279,7 +280,7 @@ class Desk:
         claim = await trio.to_thread.run_sync(own_folder, folder)
         if claim is None:
             return False
-        job = Job(JobId(folder.name), folder, claim, begun=True)
+        job = Job(JobId(folder.name), folder, claim, begun=True, started=True)
         if not await trio.to_thread.run_sync(was_started, folder):
             log.info("removed %s, whose package an earlier worker did not get whole", folder.name)
             await self._drop(job)

@@ -12,6 +12,7 @@ import trio
 from anycorn.protocol.h11 import H11Protocol
 from trio_websocket import wrap_client_stream
 
+from protocol import PROTOCOL_VERSION
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.signaling import Join
@@ -54,7 +55,7 @@ async def test_health_says_that_it_lives_and_nothing_about_rooms(ask):
     status, headers, said = await ask("GET", "/health")
     assert status == 200
     assert said.keys() == {"status", "version", "protocol"}
-    assert (said["status"], said["protocol"]) == ("ok", 1)
+    assert (said["status"], said["protocol"]) == ("ok", PROTOCOL_VERSION)
     assert headers["content-type"] == "application/json"
 
 

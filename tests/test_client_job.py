@@ -173,7 +173,7 @@ async def test_a_package_that_cannot_be_sent_ends_the_wish_with_the_couriers_rea
     assert await client.after(SendFailed(fault)) == [CloseLink(ONE), Finished(fault)]
 
 
-async def test_a_package_that_is_turned_out_to_be_none_ends_the_wish_with_its_reason(client: Client) -> None:
+async def test_a_package_that_turns_out_to_be_none_ends_the_wish_with_its_reason(client: Client) -> None:
     await uploading(client)
     bad = JobEnded(JOB, Outcome.FAILED, "No jobs in it.", result=False)
     said = await client.after(Heard(ONE, bad))

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,7 @@ class Crowd:
             self.server.wait()
             time.sleep(self.dice.uniform(0, 1))
             self.start_server()
+            self.eventually("the server is back", self.server_listens)  # who starts meanwhile gives up within seconds
         else:
             number = self.dice.randrange(WORKERS)
             self.workers[number].kill()
@@ -132,6 +134,12 @@ class Crowd:
         )
         found: list[dict[str, object]] = json.loads(done.stdout) if done.returncode == 0 else []
         return found
+
+    def server_listens(self) -> bool:
+        host, port = self.url.removeprefix("ws://").split(":")
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            return True
+        return False
 
     def trainers(self) -> list[int]:
         """Processes of the stand-in trainer that still run in this crowd's folders."""

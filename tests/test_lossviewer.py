@@ -1,4 +1,4 @@
-"""The bridge to SLEAP's LossViewer, with a viewer that does what SLEAP's own does: it binds, hears and says stop.
+"""The relay to SLEAP's LossViewer, with a viewer that does what SLEAP's own does: it binds, hears and says stop.
 
 `tests/data` holds what sleap-nn 0.3.5 said in real trainings, each line with the seconds since its start.
 """
@@ -82,10 +82,10 @@ def captured(name: str) -> list[tuple[float, bytes]]:
     return [(line["t"], line["raw"].encode()) for line in map(json.loads, lines)]
 
 
-def replay(bridge: LossViewer, model: int, name: str) -> None:
-    """One model from sleap-nn's mouth through the worker's follower to the bridge."""
-    bridge.hear(ModelStarted(JOB, model, 2))
-    follower = Follower(JOB, model, bridge.hear)
+def replay(relay: LossViewer, model: int, name: str) -> None:
+    """One model from sleap-nn's mouth through the worker's follower to the relay."""
+    relay.hear(ModelStarted(JOB, model, 2))
+    follower = Follower(JOB, model, relay.hear)
     for seconds, raw in captured(name):
         follower.hear(raw, seconds)
     assert follower.ended.is_set()
@@ -108,7 +108,7 @@ def places(line: list[tuple[int, float]]) -> list[int]:
 
 @define
 class Audience:
-    """Whoever listens to the bridge, without sockets."""
+    """Whoever listens to the relay, without sockets."""
 
     raws: list[bytes] = field(factory=list)
     plots: list[Plot] = field(factory=list)
@@ -128,10 +128,10 @@ def audience() -> Audience:
 
 
 @pytest.fixture
-def bridge(audience: Audience) -> LossViewer:
-    bridge = LossViewer(audience.hear)
-    bridge.hear(JobStarted(JOB, HEADS))
-    return bridge
+def relay(audience: Audience) -> LossViewer:
+    relay = LossViewer(audience.hear)
+    relay.hear(JobStarted(JOB, HEADS))
+    return relay
 
 
 def epoch(model: int, number: int, batches: int = 3) -> Iterator[Progress]:
@@ -144,9 +144,9 @@ def epoch(model: int, number: int, batches: int = 3) -> Iterator[Progress]:
 # -------- what sleap-nn said, and what a viewer makes of it
 
 
-def test_a_real_training_is_drawn_as_if_it_ran_beside_the_viewer(audience: Audience, bridge: LossViewer) -> None:
+def test_a_real_training_is_drawn_as_if_it_ran_beside_the_viewer(audience: Audience, relay: LossViewer) -> None:
     audience.plots = [Plot()]
-    replay(bridge, 0, "single_3epochs")
+    replay(relay, 0, "single_3epochs")
     native = natively(Plot(), "centroid", "single_3epochs")
     [plot] = audience.plots
     assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
@@ -156,9 +156,9 @@ def test_a_real_training_is_drawn_as_if_it_ran_beside_the_viewer(audience: Audie
     assert (plot.what, plot.running) == ("centroid", False)
 
 
-def test_a_training_too_fast_to_tell_each_batch_has_all_its_epochs(audience: Audience, bridge: LossViewer) -> None:
+def test_a_training_too_fast_to_tell_each_batch_has_all_its_epochs(audience: Audience, relay: LossViewer) -> None:
     audience.plots = [Plot()]
-    replay(bridge, 0, "centroid_with_infinity")
+    replay(relay, 0, "centroid_with_infinity")
     native = natively(Plot(), "centroid", "centroid_with_infinity")
     [plot] = audience.plots
     assert losses(plot.val) == losses(native.val)
@@ -166,16 +166,16 @@ def test_a_training_too_fast_to_tell_each_batch_has_all_its_epochs(audience: Aud
     assert places(plot.val) == sorted(set(places(plot.val)))
 
 
-def test_nothing_that_is_not_json_leaves_while_a_model_trains(audience: Audience, bridge: LossViewer) -> None:
-    replay(bridge, 0, "centroid_with_infinity")
+def test_nothing_that_is_not_json_leaves_while_a_model_trains(audience: Audience, relay: LossViewer) -> None:
+    replay(relay, 0, "centroid_with_infinity")
     assert b"Infinity" in b"".join(raw for _, raw in captured("centroid_with_infinity"))
     assert not any(b"Infinity" in raw or b"NaN" in raw for raw in audience.raws)
 
 
-def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Audience, bridge: LossViewer) -> None:
+def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Audience, relay: LossViewer) -> None:
     audience.plots = [Plot()]
-    follower = Follower(JOB, 0, bridge.hear)
-    bridge.hear(ModelStarted(JOB, 0))
+    follower = Follower(JOB, 0, relay.hear)
+    relay.hear(ModelStarted(JOB, 0))
     for number, loss in enumerate(("Infinity", "0.25", "NaN", "0.125")):
         raw = f'{{"what": "", "event": "epoch_end", "epoch": {number}, "logs": {{"loss": {loss}, "val/loss": {loss}}}}}'
         follower.hear(raw.encode(), number)
@@ -183,22 +183,22 @@ def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Audience, 
     assert audience.plots[0].best == (4, 0.125)
 
 
-def test_a_viewer_that_dialogs_reset_between_models_shows_each_alone(audience: Audience, bridge: LossViewer) -> None:
+def test_a_viewer_that_dialogs_reset_between_models_shows_each_alone(audience: Audience, relay: LossViewer) -> None:
     [plot] = audience.plots = [Plot("centroid")]
-    replay(bridge, 0, "centroid_with_infinity")
+    replay(relay, 0, "centroid_with_infinity")
     plot.reset("centered_instance")
-    replay(bridge, 1, "single_3epochs")
+    replay(relay, 1, "single_3epochs")
     assert plot.what == "centered_instance"
     native = natively(Plot(), "centered_instance", "single_3epochs")
     assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
 
 
 def test_a_viewer_opened_for_the_first_head_alone_shows_both_with_a_gap_between(
-    audience: Audience, bridge: LossViewer
+    audience: Audience, relay: LossViewer
 ) -> None:
     [plot] = audience.plots = [Plot("centroid")]
-    replay(bridge, 0, "centroid_with_infinity")
-    replay(bridge, 1, "single_3epochs")
+    replay(relay, 0, "centroid_with_infinity")
+    replay(relay, 1, "single_3epochs")
     first = losses(natively(Plot(), "", "centroid_with_infinity").val)
     second = losses(natively(Plot(), "", "single_3epochs").val)
     gap = [index for index, loss in enumerate(losses(plot.val)) if math.isnan(loss)]
@@ -208,20 +208,20 @@ def test_a_viewer_opened_for_the_first_head_alone_shows_both_with_a_gap_between(
     assert plot.best[1] == min(first + second)
 
 
-def test_there_is_no_gap_where_there_was_no_line(audience: Audience, bridge: LossViewer) -> None:
-    bridge.hear(ModelStarted(JOB, 0))
-    bridge.hear(Progress(JOB, 0, 0, loss=0.5))  # no epoch-wide loss that is a number
-    bridge.hear(ModelTrained(JOB, 0))
-    bridge.hear(ModelStarted(JOB, 1))
+def test_there_is_no_gap_where_there_was_no_line(audience: Audience, relay: LossViewer) -> None:
+    relay.hear(ModelStarted(JOB, 0))
+    relay.hear(Progress(JOB, 0, 0, loss=0.5))  # no epoch-wide loss that is a number
+    relay.hear(ModelTrained(JOB, 0))
+    relay.hear(ModelStarted(JOB, 1))
     assert not any(b"NaN" in raw for raw in audience.raws)
 
 
-def test_a_viewer_that_came_between_two_models_hears_of_no_gap(audience: Audience, bridge: LossViewer) -> None:
-    replay(bridge, 0, "single_3epochs")
+def test_a_viewer_that_came_between_two_models_hears_of_no_gap(audience: Audience, relay: LossViewer) -> None:
+    replay(relay, 0, "single_3epochs")
     audience.raws.clear()
     [plot] = audience.plots = [Plot("centroid")]
-    bridge.greet()
-    replay(bridge, 1, "single_3epochs")
+    relay.greet()
+    replay(relay, 1, "single_3epochs")
     native = natively(Plot(), "centered_instance", "single_3epochs")
     assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
 
@@ -229,22 +229,22 @@ def test_a_viewer_that_came_between_two_models_hears_of_no_gap(audience: Audienc
 # -------- the course of a job
 
 
-def test_a_model_ends_when_it_is_trained_and_not_twice(audience: Audience, bridge: LossViewer) -> None:
+def test_a_model_ends_when_it_is_trained_and_not_twice(audience: Audience, relay: LossViewer) -> None:
     for news in (ModelStarted(JOB, 0), *epoch(0, 0, 1), ModelTrained(JOB, 0), ModelTrained(JOB, 0)):
-        bridge.hear(news)
+        relay.hear(news)
     said = ["train_begin", "epoch_begin", "batch_end", "epoch_end", "train_end"]
     assert audience.events() == [("centroid", event) for event in said]
-    bridge.hear(FramesDone(JOB, 0, 1))
-    bridge.hear(Progress(JOB, 0, 1, loss=0.5))  # too late
-    bridge.hear(DONE)
+    relay.hear(FramesDone(JOB, 0, 1))
+    relay.hear(Progress(JOB, 0, 1, loss=0.5))  # too late
+    relay.hear(DONE)
     assert len(audience.raws) == len(said)
 
 
-def test_a_model_whose_end_was_not_heard_ends_before_the_next_begins(audience: Audience, bridge: LossViewer) -> None:
-    bridge.hear(ModelStarted(JOB, 0))
-    bridge.hear(ModelStarted(JOB, 1))
-    bridge.hear(ModelTrained(JOB, 0))  # of one that is over
-    bridge.hear(DONE)
+def test_a_model_whose_end_was_not_heard_ends_before_the_next_begins(audience: Audience, relay: LossViewer) -> None:
+    relay.hear(ModelStarted(JOB, 0))
+    relay.hear(ModelStarted(JOB, 1))
+    relay.hear(ModelTrained(JOB, 0))  # of one that is over
+    relay.hear(DONE)
     assert audience.events() == [
         ("centroid", "train_begin"),
         ("centroid", "train_end"),
@@ -253,71 +253,71 @@ def test_a_model_whose_end_was_not_heard_ends_before_the_next_begins(audience: A
     ]
 
 
-def test_news_told_again_after_a_lost_link_do_not_begin_anew(audience: Audience, bridge: LossViewer) -> None:
-    bridge.hear(ModelStarted(JOB, 0))
-    bridge.hear(Progress(JOB, 0, 0, 1, 0.5))
-    bridge.hear(JobStarted(JOB, HEADS))
-    bridge.hear(ModelStarted(JOB, 0))
-    bridge.hear(Progress(JOB, 0, 0, 2, 0.5))
+def test_news_told_again_after_a_lost_link_do_not_begin_anew(audience: Audience, relay: LossViewer) -> None:
+    relay.hear(ModelStarted(JOB, 0))
+    relay.hear(Progress(JOB, 0, 0, 1, 0.5))
+    relay.hear(JobStarted(JOB, HEADS))
+    relay.hear(ModelStarted(JOB, 0))
+    relay.hear(Progress(JOB, 0, 0, 2, 0.5))
     events = [event for _, event in audience.events()]
     assert events == ["train_begin", "epoch_begin", "batch_end", "batch_end"]
 
 
-def test_batches_are_counted_from_0_as_sleap_nn_does(audience: Audience, bridge: LossViewer) -> None:
-    bridge.hear(ModelStarted(JOB, 0))
+def test_batches_are_counted_from_0_as_sleap_nn_does(audience: Audience, relay: LossViewer) -> None:
+    relay.hear(ModelStarted(JOB, 0))
     for news in epoch(0, 0):
-        bridge.hear(news)
+        relay.hear(news)
     messages = map(json.loads, audience.raws)
     assert [message["batch"] for message in messages if message["event"] == "batch_end"] == [0, 1, 2]
 
 
 def test_a_model_that_was_never_named_is_told_without_a_name(audience: Audience) -> None:
-    bridge = LossViewer(audience.hear)
-    bridge.hear(ModelStarted(JOB, 7))
+    relay = LossViewer(audience.hear)
+    relay.hear(ModelStarted(JOB, 7))
     assert audience.events() == [("", "train_begin")]
 
 
 # -------- a viewer that comes late
 
 
-def test_a_late_viewer_gets_the_model_from_its_beginning(audience: Audience, bridge: LossViewer) -> None:
+def test_a_late_viewer_gets_the_model_from_its_beginning(audience: Audience, relay: LossViewer) -> None:
     early, late = Plot(), Plot("something else")
     audience.plots = [early]
-    bridge.hear(ModelStarted(JOB, 0))
+    relay.hear(ModelStarted(JOB, 0))
     for number in range(5):
         for news in epoch(0, number):
-            bridge.hear(news)
-    bridge.hear(Progress(JOB, 0, 5, 1, 0.5))
+            relay.hear(news)
+    relay.hear(Progress(JOB, 0, 5, 1, 0.5))
     audience.plots = [late]
-    bridge.greet()
+    relay.greet()
     assert (late.what, late.epoch) == ("centroid", 5)
     assert (late.train, late.val, late.best) == (early.train, early.val, early.best)
     assert places(late.batch) == [2, 5, 8, 11, 14], "it draws only as far as batches reach"
     audience.plots = [early, late]
     for news in epoch(0, 5):
-        bridge.hear(news)
+        relay.hear(news)
     assert late.val == early.val
     assert late.val[-1] == (18, 0.3)
 
 
-def test_a_long_past_is_told_thinned_from_its_first_epoch_to_its_last(audience: Audience, bridge: LossViewer) -> None:
-    bridge.hear(ModelStarted(JOB, 0))
+def test_a_long_past_is_told_thinned_from_its_first_epoch_to_its_last(audience: Audience, relay: LossViewer) -> None:
+    relay.hear(ModelStarted(JOB, 0))
     for number in range(5000):
-        bridge.hear(Progress(JOB, 0, number, loss=0.5, val_loss=1 / (number + 1)))
+        relay.hear(Progress(JOB, 0, number, loss=0.5, val_loss=1 / (number + 1)))
     audience.raws.clear()
     [late] = audience.plots = [Plot()]
-    bridge.greet()
+    relay.greet()
     assert EPOCHS_MAX / 2 < len(late.val) <= EPOCHS_MAX
     assert (late.val[0], late.val[-1], late.epoch) == ((1, 1.0), (5000, 1 / 5000), 4999)
     assert places(late.val) == sorted(places(late.val))
     assert len(audience.raws) < QUEUE_MAX
 
 
-def test_a_viewer_that_comes_when_nothing_trains_hears_nothing(audience: Audience, bridge: LossViewer) -> None:
-    bridge.greet()
-    replay(bridge, 0, "single_3epochs")
+def test_a_viewer_that_comes_when_nothing_trains_hears_nothing(audience: Audience, relay: LossViewer) -> None:
+    relay.greet()
+    replay(relay, 0, "single_3epochs")
     audience.raws.clear()
-    bridge.greet()
+    relay.greet()
     assert audience.raws == []
 
 
@@ -374,15 +374,15 @@ def never(_text: str = "") -> None:
 async def test_a_viewer_hears_what_sleap_nn_would_have_told_it_with_the_models_name() -> None:
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
-        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as bridge:
-            bridge.hear(JobStarted(JOB, HEADS))
-            bridge.hear(ModelStarted(JOB, 0, 2))
+        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
+            relay.hear(JobStarted(JOB, HEADS))
+            relay.hear(ModelStarted(JOB, 0, 2))
             with trio.fail_after(20):
                 heard = [await viewer.hears()]
-                bridge.hear(Progress(JOB, 0, 0, batch=1, loss=0.5))
-                bridge.hear(Progress(JOB, 0, 0, loss=0.5, val_loss=0.25))
-                bridge.hear(ModelTrained(JOB, 0))
-                bridge.hear(DONE)
+                relay.hear(Progress(JOB, 0, 0, batch=1, loss=0.5))
+                relay.hear(Progress(JOB, 0, 0, loss=0.5, val_loss=0.25))
+                relay.hear(ModelTrained(JOB, 0))
+                relay.hear(DONE)
         heard += [await viewer.hears() for _ in range(4)]
     assert heard == [
         {"what": "centroid", "event": "train_begin", "logs": None, "wandb_url": None},
@@ -395,12 +395,12 @@ async def test_a_viewer_hears_what_sleap_nn_would_have_told_it_with_the_models_n
 
 async def test_a_second_viewer_on_the_same_ports_gets_the_model_from_its_beginning() -> None:
     controller, publish = free_port(), free_port()
-    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as bridge:
-        bridge.hear(JobStarted(JOB, HEADS))
-        bridge.hear(ModelStarted(JOB, 1))
+    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
+        relay.hear(JobStarted(JOB, HEADS))
+        relay.hear(ModelStarted(JOB, 1))
         for number in range(50):
             for news in epoch(1, number):
-                bridge.hear(news)
+                relay.hear(news)
         for _ in range(2):
             plot = Plot()
             async with open_viewer(controller, publish) as viewer:
@@ -427,9 +427,9 @@ async def test_only_a_plain_stop_is_a_stop() -> None:
     ]
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
-        async with open_lossviewer(publish=publish, controller=controller, stop=stop, warn=never) as bridge:
-            bridge.hear(JobStarted(JOB, ("centroid",)))
-            bridge.hear(ModelStarted(JOB, 0, 2))
+        async with open_lossviewer(publish=publish, controller=controller, stop=stop, warn=never) as relay:
+            relay.hear(JobStarted(JOB, ("centroid",)))
+            relay.hear(ModelStarted(JOB, 0, 2))
             with trio.fail_after(20):
                 await viewer.hears()
                 while not came.is_set():
@@ -528,14 +528,14 @@ async def test_a_port_that_another_program_holds_is_said_once_and_the_rest_goes_
         with STRANGERS[stranger]() as taken:
             async with open_lossviewer(
                 publish=taken, controller=viewer.ports[0], stop=stopped.set, warn=said.append
-            ) as bridge:
-                bridge.hear(JobStarted(JOB, HEADS))
-                bridge.hear(ModelStarted(JOB, 0))
+            ) as relay:
+                relay.hear(JobStarted(JOB, HEADS))
+                relay.hear(ModelStarted(JOB, 0))
                 with trio.fail_after(20):
                     while not (said and stopped.is_set()):
                         viewer.pub.send(b'{"command": "stop"}')
                         await trio.sleep(0.05)
-                bridge.hear(DONE)
+                relay.hear(DONE)
                 await trio.sleep(1)  # it has been met again by then
     assert said == [
         f"Port {taken} is used by another program than SLEAP's LossViewer, so it shows no progress; the job goes on. "
@@ -553,17 +553,17 @@ async def test_ports_given_the_wrong_way_round_are_both_said(hasty: None) -> Non
 
 
 async def test_nobody_there_is_no_news(hasty: None) -> None:
-    async with open_lossviewer(publish=free_port(), controller=free_port(), stop=never, warn=never) as bridge:
-        bridge.hear(JobStarted(JOB, HEADS))
-        bridge.hear(ModelStarted(JOB, 0))
+    async with open_lossviewer(publish=free_port(), controller=free_port(), stop=never, warn=never) as relay:
+        relay.hear(JobStarted(JOB, HEADS))
+        relay.hear(ModelStarted(JOB, 0))
         await trio.sleep(1)
 
 
 async def test_a_viewer_that_leaves_is_no_stranger(hasty: None) -> None:
     controller, publish = free_port(), free_port()
-    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as bridge:
-        bridge.hear(JobStarted(JOB, HEADS))
-        bridge.hear(ModelStarted(JOB, 0))
+    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
+        relay.hear(JobStarted(JOB, HEADS))
+        relay.hear(ModelStarted(JOB, 0))
         for _ in range(3):
             async with open_viewer(controller, publish) as viewer:
                 with trio.fail_after(20):
@@ -578,17 +578,17 @@ async def test_a_viewer_that_comes_after_a_stranger_hears_each_word_once(hasty: 
 
     with ExitStack() as stranger:
         publish = stranger.enter_context(zeromq(zmq.PULL))
-        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=warn) as bridge:
-            bridge.hear(JobStarted(JOB, HEADS))
-            bridge.hear(ModelStarted(JOB, 0))
+        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=warn) as relay:
+            relay.hear(JobStarted(JOB, HEADS))
+            relay.hear(ModelStarted(JOB, 0))
             with trio.fail_after(20):
                 await warned.wait()
             stranger.close()
             async with open_viewer(controller, publish) as viewer:
                 with trio.fail_after(20):
                     heard = [await viewer.hears()]
-                    bridge.hear(ModelTrained(JOB, 0))
-                    bridge.hear(ModelStarted(JOB, 1))
+                    relay.hear(ModelTrained(JOB, 0))
+                    relay.hear(ModelStarted(JOB, 1))
                     heard += [await viewer.hears() for _ in range(2)]
     assert [message["event"] for message in heard] == ["train_begin", "train_end", "train_begin"]
 

@@ -4,7 +4,6 @@ import csv
 import math
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import trio
 from attrs import frozen
 
 from protocol.faults import FaultCode
+from rtc.aside import aside_name
 from rtc.errors import RtcError
 from rtc.jobs.archive import unpack
 from rtc.jobs.launcher import LOG_NAME
@@ -138,7 +138,7 @@ async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
     Raises:
         RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` was filled meanwhile.
     """
-    temporary = _place_for(output) / f".sleap-rtc-{secrets.token_hex(4)}"  # not mkdtemp: nobody else could read it
+    temporary = _place_for(output) / aside_name()  # not mkdtemp: nobody else could read it
     try:
         await unpack(archive, temporary)
         return await trio.to_thread.run_sync(_put_in_place, temporary, output)

@@ -9,9 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from rtc.testing.stand_in import make_package
-from rtc.testing.terminals import Scene, Terminal
+from rtc.testing.terminals import MANY, Scene, Terminal
 
-MEGABYTES = 64
+MEGABYTES = 24
 """Of what takes a while to be sent."""
 FILES = 10_000
 """Of what takes a while to be unpacked."""
@@ -53,7 +53,15 @@ def _heavy_in(path: Path, _slower: float) -> Path:
 
 def _heavy_out(path: Path, _slower: float) -> Path:
     """What it makes is large."""
-    return make_package(path, epochs=1, megabytes=3 * MEGABYTES)
+    return make_package(path, epochs=1, megabytes=MEGABYTES)
+
+
+def _many_out(path: Path, _slower: float) -> Path:
+    """What it makes is many files; a scene's sleap-nn makes them when it sees this."""
+    make_package(path, epochs=1)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(MANY, str(FILES))
+    return path
 
 
 # -------- looking
@@ -84,7 +92,7 @@ def _mid_download(scene: Scene, client: Terminal) -> None:
 
 
 def _unpacking_home(scene: Scene, client: Terminal) -> None:
-    client.until("the result being unpacked", lambda: any(scene.desk.glob(".sleap-rtc-*/models")))
+    client.until("the result being unpacked", lambda: any(scene.desk.glob(".sleap-rtc-*/models/*/more")))
 
 
 def _largest(folder: Path, below: str) -> int:
@@ -109,5 +117,5 @@ MOMENTS = {
     "in the prediction": Moment(_told("prediction_started"), _slow),
     "at the job's end": Moment(lambda scene, _: scene.worker.until_said(" done: "), _heavy_out, kept=False),
     "in mid download": Moment(_mid_download, _heavy_out, kept=False),
-    "while the result is unpacked": Moment(_unpacking_home, _heavy_out, kept=False),
+    "while the result is unpacked": Moment(_unpacking_home, _many_out, kept=False),
 }

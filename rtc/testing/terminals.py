@@ -33,11 +33,16 @@ WITNESS = """#!/bin/sh
 {real} "$@"
 status=$?
 for model in models/*/best.ckpt; do
-  test "$1" != train || test ! -f "$model" || sha256sum "$model" >> {witness}
+  test "$1" = train && test -f "$model" || continue
+  sha256sum "$model" >> {witness}
+  more=${{model%/*}}/more
+  test ! -e {many} || (mkdir -p "$more" && seq "$(cat {many})" | (cd "$more" && xargs touch))
 done
 exit $status
 """
-"""A sleap-nn that notes what it has made where no job's end removes it."""
+"""A sleap-nn that notes what it has made where no job's end removes it, and can be told to make many files more."""
+MANY = "how-many.txt"
+"""The package's file that says how many."""
 
 
 def eventually(what: str, look: Callable[[], T | None], seconds: float = DEADLINE) -> T:
@@ -185,7 +190,7 @@ class Scene:
         """Start the worker, or start it again: the words are the same, and while jobs wait, so is its place."""
         real = install_stand_in(self._made("bin"))
         witness = self.folder / "bin" / "witness"
-        witness.write_text(WITNESS.format(real=real, witness=self.folder / "witness"))
+        witness.write_text(WITNESS.format(real=real, many=MANY, witness=self.folder / "witness"))
         witness.chmod(0o755)
         words = ("worker", "--server", self.server, "--sleap-nn", str(witness))
         self.worker = self.start("bench", *words, where=self._made("bench"))

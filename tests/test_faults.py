@@ -1,0 +1,149 @@
+"""Whoever is killed, and whenever: the models come home, or one truthful sentence does, and nothing is left behind.
+
+A selection by default; every fault at every moment with `SLEAP_RTC_TEST_FAULTS=all pytest tests/test_faults.py`. The
+scenes of this file play at the same time, as most of each is waiting; a test asks how its own went.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
+
+import pytest
+from attrs import frozen
+
+from protocol.link import BEAT_TIME, LOST_TIME
+from rtc.testing.moments import MOMENTS, Moment
+from rtc.testing.terminals import Scene, Terminal, eventually, freeze, play_all
+
+ALL = os.environ.get("SLEAP_RTC_TEST_FAULTS") == "all"
+AT_ONCE = int(os.environ.get("SLEAP_RTC_TEST_FAULTS_AT_ONCE", "4"))
+OUTAGE = LOST_TIME + BEAT_TIME + 1
+"""Seconds after which a link that is silent is given up by both sides."""
+
+
+# -------- what happens
+
+
+def kill_client(_scene: Scene, client: Terminal) -> None:
+    client.kill()
+
+
+def kill_worker(scene: Scene, _client: Terminal) -> None:
+    scene.worker.kill()
+    scene.start_worker()
+
+
+def kill_both(scene: Scene, client: Terminal) -> None:
+    client.kill()
+    kill_worker(scene, client)
+
+
+def freeze_client(_scene: Scene, client: Terminal) -> None:
+    freeze(client, seconds=OUTAGE)
+
+
+def freeze_worker(scene: Scene, _client: Terminal) -> None:
+    freeze(scene.worker, seconds=OUTAGE)
+
+
+def kill_keeper(scene: Scene, _client: Terminal) -> None:
+    [keeper] = [process for process in scene.processes() if "rtc.jobs.keeper" in process.cmdline()]
+    keeper.kill()
+
+
+FAULTS = {
+    "the client is killed": kill_client,
+    "the worker is killed": kill_worker,
+    "both are killed": kill_both,
+    "the client is out of reach": freeze_client,
+    "the worker is out of reach": freeze_worker,
+    "the keeper is killed": kill_keeper,
+}
+ATTACHED = ("the client is killed", "both are killed")
+"""Faults after which the person has to come back."""
+CHOSEN = {
+    "the client is killed in mid upload",
+    "the client is killed in mid download",
+    "the worker is killed in the first epoch",
+    "both are killed in the evaluation",
+    "the client is out of reach while the package is unpacked",
+    "the worker is out of reach in the prediction",
+    "the keeper is killed at start-up",
+}
+
+
+# -------- how it goes
+
+
+@frozen
+class Played:
+    """How a scene went."""
+
+    code: int
+    sentence: str
+
+
+def play(scene: Scene, *, moment: Moment, fault: str) -> Played:
+    """One job with one fault, and all that must hold afterwards."""
+    package = moment.package(scene.desk / "toy.zip", 1)
+    scene.start_worker()
+    client = scene.client(package)
+    moment.wait(scene, client)
+    FAULTS[fault](scene, client)
+    if client.ended() < 0:
+        client = scene.person("attach", "--json")
+        client.ended()
+    judge(scene, moment, fault, client)
+    scene.check_nothing_is_left()
+    return Played(client.code, client.sentence)
+
+
+def judge(scene: Scene, moment: Moment, fault: str, client: Terminal) -> None:
+    """Models that are here are those that were trained; a failure is one where it must be, and true."""
+    if fault == "the keeper is killed":
+        assert (client.code, "ended from outside" in client.sentence) == (1, True), client.text
+    elif moment.certain or client.code == 0:
+        assert client.code == 0, client.text
+        assert scene.models() == scene.trained != set(), client.text
+    else:
+        assert client.code in (2, 3, 5) or "never came whole" in client.sentence, client.text
+        assert scene.trained == scene.models() == set(), "a job ran although its client was told that it does not"
+    if client.code not in (0, 1) or not thanks_get_lost(moment, fault):
+        eventually("nothing waits for its owner", lambda: not list(scene.results.glob("*.zip")), 20)
+    assert scene.tickets == [] or client.code == 3, "a ticket of a job that is over, or never was"
+    assert "sleap-rtc attach" not in client.text, client.text
+    ends = [event["exit_code"] for event in client.events if event["event"] == "ended"]
+    assert ends in ([client.code], []), client.text
+    assert len(client.err.read_text().strip().splitlines()) <= 1, client.text
+
+
+def thanks_get_lost(moment: Moment, fault: str) -> bool:
+    """The result is here already when the link is lost, so the worker never hears of it, and keeps it for its time."""
+    return moment is MOMENTS["while the result is unpacked"] and fault not in ATTACHED
+
+
+MATRIX = {
+    f"{fault} {when}": (fault, when)
+    for fault in FAULTS
+    for when, moment in MOMENTS.items()
+    if moment.kept or fault != "the keeper is killed"
+}
+
+
+@pytest.fixture(scope="module")
+def plays(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, "Future[Played]"]]:
+    """Begins every scene that was asked for."""
+    items = [item for item in request.session.items if "plays" in item.fixturenames and item.module is request.module]
+    wanted = {item.callspec.params["scene"]: MATRIX[item.callspec.params["scene"]] for item in items}
+    every = {name: partial(play, moment=MOMENTS[when], fault=fault) for name, (fault, when) in wanted.items()}
+    with play_all(tmp_path_factory.mktemp("faults"), every, AT_ONCE) as futures:
+        yield futures
+
+
+@pytest.mark.parametrize("scene", [name for name in MATRIX if ALL or name in CHOSEN])
+def test_the_models_come_home_or_the_truth_does_when(plays: Mapping[str, "Future[Played]"], scene: str) -> None:
+    played = plays[scene].result()
+    print(f"{scene}: {played.code} {played.sentence}")

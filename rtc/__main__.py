@@ -1,6 +1,7 @@
 """`python -m rtc` and the console script: finds our own `cli`, whatever folder it is started from."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +16,9 @@ def main() -> None:
         from cli import run
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; one that comes now must not change how it ended
+    sys.exit(code)
 
 
 def _open_missing() -> None:

@@ -1,7 +1,4 @@
-"""Every table: all pairs answer, each state has a way home, and what random walks may never lead to.
-
-The walks of the actors that deal with jobs are in `test_walks.py`.
-"""
+"""Every table, walked: all pairs answer, random walks keep the invariants, and each state has a way home."""
 
 from collections.abc import Callable
 from typing import Any
@@ -94,7 +91,8 @@ from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, AuthSuccess
 TABLES = [worker.WORKER, visit.VISIT, client.CLIENT, errand.ERRAND, discovery.DISCOVERY, auth.GUARD, auth.PROVER]
 
 FAULT = Fault(FaultCode.LINK_LOST, "The link broke.")
-ADA = PeerId("client-ada")
+ADA, BOB = PeerId("client-ada"), PeerId("client-bob")
+SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
 
 
 def facts(memory: int = 0, status: Status = Status.AVAILABLE) -> WorkerFacts:
@@ -135,6 +133,39 @@ def test_the_drawing_shows_what_is_done_and_leaves_out_what_is_ignored() -> None
 
 # -------- random walks
 
+peers = st.sampled_from([ADA, BOB])
+links = st.integers(0, 6).map(LinkId)
+jobs = st.sampled_from([JobId("job-1"), JobId("job-2")])
+keys = st.sampled_from(["key-1", "key-2"])
+faults = st.sampled_from([None, FAULT, Fault(FaultCode.CANCELLED, "Stopped.")])
+outcomes = st.sampled_from(list(Outcome))
+
+states = st.builds(JobState, jobs, st.sampled_from(list(JobStage)), st.just("so"), st.just(3), st.none() | outcomes)
+wishes = st.one_of(
+    st.builds(AttachJob, jobs, keys, st.integers(0, 5), st.booleans()),
+    st.builds(AskJob, jobs, keys),
+    st.builds(StopJob, jobs, keys),
+    st.builds(CancelJob, jobs, keys),
+    st.builds(ResultTaken, jobs, keys),
+)
+endings = st.builds(JobEnded, jobs, outcomes, st.just("ended"), st.booleans())
+
+WORKER_EVENTS = st.one_of(
+    st.builds(Offered, peers, st.just("sdp"), st.none() | jobs, st.sampled_from([PROTOCOL_VERSION, 0])),
+    st.builds(Trusted, links, peers, st.booleans()),
+    st.builds(Submitted, links, st.just(SUBMIT), st.builds(Ticket, jobs, keys)),
+    st.builds(Heard, links, wishes | st.just(SUBMIT)),
+    st.builds(JobsKnown, st.sets(jobs).map(frozenset)),
+    st.builds(JobTakenUp, jobs),
+    st.builds(PackageReceived, st.builds(Ticket, jobs, keys)),
+    st.builds(PackageFailed, jobs, st.just(FAULT)),
+    st.builds(JobOver, jobs, outcomes, st.just("over"), st.booleans()),
+    st.builds(LinkLost, links, faults),
+    st.builds(Lapsed, faults),
+    st.builds(EnterFailed, st.just(FAULT)),
+    st.just(Drain()),
+)
+
 
 def walk(table: Table[Any], data: Any, events: list[Any], check: Callable[[Status, Any, Any, Step[Any]], None]) -> None:
     state = table.start
@@ -144,7 +175,240 @@ def walk(table: Table[Any], data: Any, events: list[Any], check: Callable[[Statu
         state, data = after, step.data
 
 
+@given(st.lists(WORKER_EVENTS, max_size=40))
+def test_a_worker_is_what_it_says(events: list[Any]) -> None:
+    def check(_state: Status, _before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
+        hold = step.data
+        assert (hold.link is not None) == (after is RESERVED)
+        assert bool(hold.running) == (after is BUSY)
+        assert hold.job is None or after is RESERVED
+
+    walk(worker.WORKER, worker_events.Hold(), events, check)
+
+
+@given(st.lists(st.builds(Offered, peers, st.just("sdp"), jobs, st.just(PROTOCOL_VERSION)), min_size=12))
+def test_there_is_an_end_to_how_many_are_let_in_to_the_window(offers: list[Any]) -> None:
+    state, hold = worker.WORKER.start, worker_events.Hold(known=frozenset({JobId("job-1"), JobId("job-2")}))
+    for offer in offers:
+        state, step = worker.WORKER.step(state, hold, offer)
+        hold = step.data
+    assert len(hold.visitors) == worker_events.VISITORS_MAX
+
+
+@given(st.lists(WORKER_EVENTS, max_size=40))
+def test_a_worker_announces_every_change_of_status_and_is_available_to_nobody_when_it_leaves(events: list[Any]) -> None:
+    def check(state: Status, _before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
+        said = [effect.status for effect in step.effects if isinstance(effect, StatusIs)]
+        leaving = step.data.leaving is not None
+        if after is not state and not leaving:
+            assert said[-1:] == [after]
+        assert all(status is after for status in said[-1:])
+        assert not (leaving and Status.AVAILABLE in said)
+
+    walk(worker.WORKER, worker_events.Hold(), events, check)
+
+
+@given(st.lists(WORKER_EVENTS, max_size=40))
+def test_a_worker_ends_only_when_nothing_runs_and_nobody_is_at_its_window(events: list[Any]) -> None:
+    def check(_state: Status, _before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
+        if any(isinstance(effect, Finished) for effect in step.effects):
+            assert after is AVAILABLE
+            assert not step.data.running
+            assert not step.data.visitors
+
+    walk(worker.WORKER, worker_events.Hold(), events, check)
+
+
+@given(st.lists(WORKER_EVENTS, max_size=40))
+def test_every_link_a_worker_takes_is_held_or_at_the_window_until_it_is_closed_or_lost(events: list[Any]) -> None:
+    state, hold = worker.WORKER.start, worker_events.Hold()
+    open_links: set[LinkId] = set()
+    received: list[LinkId] = []
+    for event in events:
+        if isinstance(event, LinkLost):
+            open_links.discard(event.link)
+        state, step = worker.WORKER.step(state, hold, event)
+        hold = step.data
+        for effect in step.effects:
+            if isinstance(effect, AcceptLink):
+                open_links.add(effect.link)
+            if isinstance(effect, CloseLink):
+                open_links.discard(effect.link)
+            if isinstance(effect, Receive):
+                received.append(effect.link)
+        assert open_links <= {hold.link, *hold.visitors}
+        assert hold.visitors <= set(received)
+    assert len(received) == len(set(received))
+
+
+@given(st.lists(WORKER_EVENTS, max_size=40))
+def test_every_offer_is_answered_at_once(events: list[Any]) -> None:
+    state, hold = worker.WORKER.start, worker_events.Hold()
+    for event in events:
+        state, step = worker.WORKER.step(state, hold, event)
+        hold = step.data
+        answers = [effect for effect in step.effects if isinstance(effect, AcceptLink | TurnAway)]
+        assert len(answers) == isinstance(event, Offered)
+
+
+ONE = LinkId(1)
+VISIT_EVENTS = st.one_of(
+    st.just(Trusted(ONE, ADA, proven=True)),
+    st.builds(Heard, st.just(ONE), wishes | st.just(SUBMIT)),
+    st.builds(RecordFound, st.just(ONE), wishes, states),
+    st.builds(FollowEnded, st.just(ONE), endings),
+    st.builds(ResultGone, jobs, st.just(ONE), faults),
+    st.just(LinkLost(ONE)),
+    st.builds(Lapsed, st.just(FAULT)),
+    st.just(Drain()),
+)
+
+
+@given(st.lists(VISIT_EVENTS, max_size=40))
+def test_a_visitor_gets_nothing_of_a_job_before_its_key_has_fitted(events: list[Any]) -> None:
+    fitted: set[JobId] = set()
+    state, data = visit.VISIT.start, visit.Visitor(ONE)
+    for event in [Receive(ONE), *events]:
+        if isinstance(event, RecordFound) and event.state.stage is not JobStage.UNKNOWN:
+            fitted.add(event.state.job)
+        was = state
+        state, step = visit.VISIT.step(state, data, event)
+        data = step.data
+        for effect in step.effects:
+            if isinstance(effect, StopEarly | Cancel | Taken):
+                assert effect.job in fitted
+            if isinstance(effect, Follow):
+                assert was is RESERVED
+                assert isinstance(event, RecordFound)
+            if isinstance(effect, Deliver):
+                assert isinstance(event, FollowEnded)
+
+
+@given(st.lists(VISIT_EVENTS, max_size=40))
+def test_a_visit_follows_one_job_at_a_time(events: list[Any]) -> None:
+    state, data = visit.VISIT.start, visit.Visitor(ONE)
+    for event in [Receive(ONE), *events]:
+        was = state
+        state, step = visit.VISIT.step(state, data, event)
+        data = step.data
+        follows = sum(isinstance(effect, Follow) for effect in step.effects)
+        assert follows == (state is BUSY and was is not BUSY)
+
+
 WORKERS = (WorkerShown(PeerId("worker-a"), facts(24000)), WorkerShown(PeerId("worker-b"), facts(8000)))
+CHOICES = st.sampled_from([Direct(PeerId("worker-a")), Best(), Ask()])
+worker_ids = st.sampled_from([PeerId("worker-a"), PeerId("worker-b")])
+heard_by_client = st.one_of(st.builds(JobAccepted, jobs, keys), states, endings, st.just(FAULT))
+CLIENT_EVENTS = st.one_of(
+    st.builds(
+        Wanted,
+        st.just(RoomPass(Role.CLIENT, RoomId("r"), "t")),
+        CHOICES,
+        st.just(SUBMIT),
+        ticket=st.none() | st.builds(Ticket, jobs, keys),
+        fetch=st.booleans(),
+    ),
+    st.just(Entered(RoomId("r"), "t", ADA)),
+    st.builds(EnterFailed, st.just(FAULT)),
+    st.builds(RosterIs, st.sampled_from([(), WORKERS, WORKERS[:1]])),
+    st.builds(Picked, st.none() | worker_ids),
+    st.builds(Refused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
+    st.builds(Trusted, links, worker_ids, st.booleans()),
+    st.builds(Heard, links, heard_by_client),
+    st.builds(LinkLost, links, faults),
+    st.builds(SendFailed, st.just(FAULT)),
+    st.just(PackageSent()),
+    st.just(StopWanted()),
+    st.just(CancelWanted()),
+    st.builds(ResultLost, st.just(FAULT)),
+    st.just(ResultSafe()),
+    st.just(ResultHere()),
+    st.builds(Lapsed, faults),
+    st.just(Drain()),
+)
+
+
+@given(st.lists(CLIENT_EVENTS, max_size=40))
+def test_a_wish_ends_in_exactly_one_verdict(events: list[Any]) -> None:
+    wishes = verdicts = 0
+    state, quest = client.CLIENT.start, client_events.Quest()
+    for event in events:
+        was = state
+        state, step = client.CLIENT.step(state, quest, event)
+        quest = step.data
+        wishes += was is AVAILABLE and state is RESERVED
+        verdicts += sum(isinstance(effect, Finished) for effect in step.effects)
+        assert wishes - verdicts == (state is not AVAILABLE)
+
+
+@given(st.lists(CLIENT_EVENTS, max_size=40))
+def test_a_client_holds_one_link_at_most(events: list[Any]) -> None:
+    state, quest = client.CLIENT.start, client_events.Quest()
+    open_links: set[LinkId] = set()
+    for event in events:
+        if isinstance(event, LinkLost):
+            open_links.discard(event.link)
+        state, step = client.CLIENT.step(state, quest, event)
+        quest = step.data
+        for effect in step.effects:
+            if isinstance(effect, CloseLink):
+                open_links.discard(effect.link)
+            if isinstance(effect, OpenLink):
+                open_links.add(effect.link)
+        assert open_links <= {quest.link}
+
+
+@given(st.lists(CLIENT_EVENTS, max_size=40))
+def test_a_client_says_that_the_result_is_home_only_when_it_is_and_only_over_the_link_it_holds(
+    events: list[Any],
+) -> None:
+    state, quest = client.CLIENT.start, client_events.Quest()
+    for event in events:
+        held = quest.link
+        state, step = client.CLIENT.step(state, quest, event)
+        quest = step.data
+        for effect in step.effects:
+            if isinstance(effect, TellLink | Claim):
+                assert effect.link == held
+            if isinstance(effect, TellLink) and isinstance(effect.message, ResultTaken):
+                assert isinstance(event, ResultHere)
+
+
+ASKED = (AskJob(JobId("job-1"), "key-1"), CancelJob(JobId("job-2"), "key-2"))
+ERRAND_EVENTS = st.one_of(
+    st.just(Sent(RoomPass(Role.CLIENT, RoomId("r"), "t"), PeerId("worker-a"), ASKED)),
+    st.builds(EnterFailed, st.just(FAULT)),
+    st.just(RosterIs(WORKERS)),
+    st.builds(Refused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
+    st.builds(Trusted, links, worker_ids, st.booleans()),
+    st.builds(Heard, links, states | st.just(FAULT)),
+    st.builds(LinkLost, links, faults),
+    st.builds(Lapsed, st.just(FAULT)),
+    st.just(Drain()),
+)
+
+
+@given(st.lists(ERRAND_EVENTS, max_size=40))
+def test_an_errand_ends_once_and_reports_each_job_once_at_most(events: list[Any]) -> None:
+    state, data = errand.ERRAND.start, errand.Errands()
+    reported: list[JobId] = []
+    sent = ended = 0
+    for event in events:
+        was = state
+        state, step = errand.ERRAND.step(state, data, event)
+        data = step.data
+        if was is AVAILABLE and state is RESERVED:
+            sent += 1
+            reported.clear()
+        reported += [effect.state.job for effect in step.effects if isinstance(effect, Reported)]
+        done = [effect for effect in step.effects if isinstance(effect, Finished)]
+        ended += len(done)
+        assert sent - ended == (state is not AVAILABLE)
+        assert len(reported) == len(set(reported))
+        if done and done[0].fault is None:
+            assert set(reported) == {wish.job for wish in ASKED}
+
+
 DISCOVERY_EVENTS = st.one_of(
     st.builds(
         Enter,

@@ -155,3 +155,15 @@ async def test_a_result_that_was_kept_long_enough_is_said_to_be_gone(lab: Lab, p
     state = (await ask(lab, again, AskJob(stub.job, stub.key)))[stub.job]
     assert not state.result
     assert "nobody fetched it" in state.text
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_the_ticket_of_a_job_that_its_own_worker_does_not_know_is_removed(lab: Lab, moved: bool) -> None:
+    worker, folder = await lab.start_worker(), lab.folder / "tickets"
+    there = worker.ready
+    stub = Stub("job-old", "key", worker.peer, there.room, there.token, lab.server.ws_url, "toy.zip")
+    tickets.keep(folder, stub)
+    visit = await come_back(lab, worker, stub, tickets=folder, moved=moved)
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.NO_SUCH_JOB
+    assert tickets.known_jobs(folder) == (["job-old"] if moved else [])

@@ -290,12 +290,21 @@ class Front:
     def settle(self, last: Finished, *, home: bool) -> None:
         """The ticket of a job whose result is here is of no use; any other is said how to use."""
         folder, job = self.order.tickets, self.job
+        if self._was_long_ago(last):
+            assert self.order.ticket is not None, "that is what makes it long ago"
+            job = self.order.ticket.job
+            self.view.step("Nothing of the job is left, so its ticket is removed")
         if job is None or folder is None or not self.order.fetch:
             return
         if home or self._is_gone(last) or (last.ended is not None and not last.ended.result):
             tickets.forget(folder, job)
         else:
             self.view.step(f"To come back to it: sleap-rtc attach {job}")
+
+    def _was_long_ago(self, last: Finished) -> bool:
+        """The job's own worker knows nothing of it; one that somebody else names may just be the wrong one."""
+        unknown = last.fault is not None and last.fault.code is FaultCode.NO_SUCH_JOB
+        return unknown and self.order.ticket is not None and not self.order.moved
 
     def _is_gone(self, last: Finished) -> bool:
         """No result is left anywhere, nor will there be one."""

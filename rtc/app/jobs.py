@@ -98,6 +98,7 @@ def coming_back(order: JobsOrder, stub: Stub, **more: Any) -> ClientOrder:
         ticket=Ticket(JobId(stub.job), stub.key),
         tickets=order.tickets,
         output=output,
+        moved=order.way is not None,
         **more,
     )
 

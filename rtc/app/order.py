@@ -47,6 +47,8 @@ class ClientOrder:
     """Settings changed for this run, in Hydra's writing."""
     ticket: Ticket | None = None
     """A job that was started before, to come back to instead of running a package."""
+    moved: bool = False
+    """The person says where that job's worker is now, and may be wrong."""
     fetch: bool = True
     """Bring home what the job makes; otherwise it is only watched."""
     follow: bool = True

@@ -69,6 +69,13 @@ def fault_of(said: list[object]) -> Fault:
     return finished.fault
 
 
+async def end_of(client: Client, *events: object) -> Fault:
+    """Tell it these, and nothing is wanted any more; why that is a failure."""
+    fault = fault_of(await client.after(*events))
+    assert client.state is Status.AVAILABLE
+    return fault
+
+
 async def test_first_the_room_then_a_worker(client: Client) -> None:
     assert await client.after(Wanted(PASS, Best(), SUBMIT, 0, PATIENCE)) == [Enter(PASS, PATIENCE)]
 
@@ -95,7 +102,7 @@ async def test_who_is_asked_next_is_looked_up_in_the_newest_list(client: Client)
 
 async def test_the_last_refusal_is_told_when_nobody_is_left(client: Client) -> None:
     await want(client, Best(), BOTH[0])
-    assert fault_of(await client.after(Refused(BIG, BUSY_FAULT))) == BUSY_FAULT
+    assert await end_of(client, Refused(BIG, BUSY_FAULT)) == BUSY_FAULT
 
 
 async def test_too_little_memory_is_said_with_what_there_is(client: Client) -> None:
@@ -159,13 +166,13 @@ async def test_an_interruption_on_the_way_leaves_nothing(
 
 async def test_leaving_the_list_is_an_interruption(client: Client) -> None:
     await want(client, Ask(), *BOTH)
-    assert fault_of(await client.after(Picked(None))).code is FaultCode.INTERRUPTED
+    assert (await end_of(client, Picked(None))).code is FaultCode.INTERRUPTED
 
 
 async def test_a_worker_that_does_not_answer_is_given_up(client: Client, autojump_clock: MockClock) -> None:
     await want(client, Best(), *BOTH)
     autojump_clock.jump(PATIENCE + 1)
-    assert fault_of(await client.after()).code is FaultCode.LINK_FAILED
+    assert (await end_of(client)).code is FaultCode.LINK_FAILED
 
 
 async def test_an_offer_that_went_astray_is_made_again_a_moment_later(
@@ -203,7 +210,7 @@ async def test_a_server_that_restarts_while_a_worker_is_asked_costs_some_seconds
 async def test_a_link_that_finds_no_way_is_not_tried_again(client: Client) -> None:
     await want(client, Direct(BIG), *BOTH)
     no_way = Fault(FaultCode.LINK_FAILED, "No common route.")
-    assert fault_of(await client.after(LinkLost(ONE, no_way))) == no_way
+    assert await end_of(client, LinkLost(ONE, no_way)) == no_way
 
 
 async def test_a_link_that_breaks_before_the_wish_was_said_ends_it(client: Client) -> None:
@@ -270,13 +277,14 @@ async def test_who_waits_does_not_jump_at_a_worker_that_the_list_shows_free(clie
 async def test_after_a_lost_line_the_place_is_asked_for_again(client: Client) -> None:
     await wait_in_line(client)
     assert await client.after(Entered(RoomId("room-1"), "token", PeerId("client-1"))) == [Say(Wait(8000))]
+    assert client.state is Status.RESERVED
 
 
 async def test_the_line_is_waited_in_for_as_long_as_was_said(client: Client, autojump_clock: MockClock) -> None:
     await wait_in_line(client)
     autojump_clock.jump(24 * 3600)
     assert await client.after() == []
-    assert fault_of(await client.after(Overdue())).code is FaultCode.WORKER_BUSY
+    assert (await end_of(client, Overdue())).code is FaultCode.WORKER_BUSY
 
 
 async def test_patience_that_ends_after_the_promise_changes_nothing(client: Client) -> None:

@@ -122,6 +122,13 @@ def fault_of(said: list[object]) -> Fault:
     return finished.fault
 
 
+async def end_of(client: Client, *events: object) -> Fault:
+    """Tell it these, and nothing is wanted any more; why that is a failure."""
+    fault = fault_of(await client.after(*events))
+    assert client.state is Status.AVAILABLE
+    return fault
+
+
 # -------- the package
 
 
@@ -156,7 +163,7 @@ async def test_an_upload_may_take_all_night(client: Client, autojump_clock: Mock
 
 async def test_a_link_lost_before_the_job_was_accepted_ends_the_wish(client: Client) -> None:
     await submitted(client)
-    assert fault_of(await client.after(LinkLost(ONE))).code is FaultCode.LINK_LOST
+    assert (await end_of(client, LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
 @pytest.mark.parametrize("come", [submitted, uploading, running])
@@ -171,6 +178,7 @@ async def test_a_package_that_cannot_be_sent_ends_the_wish_with_the_couriers_rea
     await uploading(client)
     fault = Fault(FaultCode.DISK_FULL, "No room.")
     assert await client.after(SendFailed(fault)) == [CloseLink(ONE), Finished(fault)]
+    assert client.state is Status.AVAILABLE
 
 
 async def test_a_package_that_turns_out_to_be_none_ends_the_wish_with_its_reason(client: Client) -> None:
@@ -178,6 +186,7 @@ async def test_a_package_that_turns_out_to_be_none_ends_the_wish_with_its_reason
     bad = JobEnded(JOB, Outcome.FAILED, "No jobs in it.", result=False)
     said = await client.after(Heard(ONE, bad))
     assert said == [CloseLink(ONE), Finished(Fault(FaultCode.JOB_FAILED, bad.text), bad)]
+    assert client.state is Status.AVAILABLE
 
 
 @pytest.mark.parametrize("leave", [Drain(), CancelWanted()])
@@ -231,7 +240,7 @@ async def test_a_job_that_never_began_is_called_so_when_the_worker_refuses_it(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    fault = fault_of(await client.after(Refused(WORKER, UNKNOWN_FAULT)))
+    fault = await end_of(client, Refused(WORKER, UNKNOWN_FAULT))
     assert fault.code is FaultCode.LINK_LOST
     assert "nothing runs there" in fault.text
 
@@ -249,7 +258,7 @@ async def test_who_leaves_while_it_is_in_doubt_whether_the_job_runs_is_told_so(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    fault = fault_of(await client.after(Drain()))
+    fault = await end_of(client, Drain())
     assert fault.code is FaultCode.DETACHED
     assert "only the worker knows" in fault.text
 
@@ -259,7 +268,7 @@ async def test_a_worker_that_has_not_noticed_the_lost_link_does_not_have_the_pac
 ) -> None:
     await away(client, autojump_clock, begun=False)
     await client.after(trusted(TWO), Heard(TWO, PREPARING))
-    assert "nothing runs there" in fault_of(await client.after(Heard(TWO, GONE))).text
+    assert "nothing runs there" in (await end_of(client, Heard(TWO, GONE))).text
 
 
 async def test_who_never_gets_back_to_a_job_in_doubt_is_not_promised_its_result(
@@ -272,6 +281,29 @@ async def test_who_never_gets_back_to_a_job_in_doubt_is_not_promised_its_result(
         autojump_clock.jump(RETURN_PAUSE)
         await client.after()
     assert "its result is kept" not in fault_of(said).text
+
+
+async def test_a_package_that_was_over_when_its_link_broke_is_known_to_have_begun(client: Client) -> None:
+    await uploading(client)
+    assert await client.after(LinkLost(ONE), PackageSent()) == []
+    assert "the job runs on" in (await end_of(client, Drain())).text
+
+
+async def test_a_worker_that_does_not_know_the_job_it_has_just_taken_runs_nothing(client: Client) -> None:
+    await uploading(client)
+    said = await client.after(Heard(ONE, GONE))
+    assert said[:-1] == [CloseLink(ONE)]
+    assert "nothing runs there" in fault_of(said).text
+    assert client.state is Status.AVAILABLE
+
+
+async def test_a_link_that_breaks_again_while_the_package_is_in_doubt_is_made_again(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await away(client, autojump_clock, begun=False)
+    await client.after(trusted(TWO), Heard(TWO, PREPARING), LinkLost(TWO))
+    autojump_clock.jump(RETURN_PAUSE)
+    assert await client.after() == [CloseLink(TWO), OpenLink(THREE, WORKER, JOB)]
 
 
 # -------- the job
@@ -310,7 +342,7 @@ async def test_an_interruption_while_the_job_runs_detaches(client: Client) -> No
 async def test_a_worker_that_was_stopped_does_not_run_on(client: Client) -> None:
     await running(client)
     fault = Fault(FaultCode.CANCELLED, "The worker was stopped.")
-    assert fault_of(await client.after(LinkLost(ONE, fault))) == fault
+    assert await end_of(client, LinkLost(ONE, fault)) == fault
 
 
 async def test_a_late_refusal_changes_nothing_for_a_running_job(client: Client) -> None:
@@ -369,6 +401,7 @@ async def test_tries_to_get_back_come_to_an_end_and_say_what_is_known(
         await client.after()
     assert fault_of(said).code is FaultCode.LINK_LOST
     assert "its result is kept on the worker" in fault_of(said).text
+    assert client.state is Status.AVAILABLE
 
 
 async def test_a_worker_that_has_left_its_room_is_not_waited_for_as_long(
@@ -388,7 +421,7 @@ async def test_a_job_that_the_worker_does_not_know_any_more_is_said_in_its_words
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock)
-    assert fault_of(await client.after(Refused(WORKER, UNKNOWN_FAULT))) == UNKNOWN_FAULT
+    assert await end_of(client, Refused(WORKER, UNKNOWN_FAULT)) == UNKNOWN_FAULT
 
 
 async def test_a_job_that_the_window_does_not_know_any_more_is_said_in_its_words(
@@ -428,7 +461,7 @@ async def test_who_leaves_while_away_from_a_job_that_runs_is_told_that_it_does(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock)
-    assert "the job runs on" in fault_of(await client.after(Drain())).text
+    assert "the job runs on" in (await end_of(client, Drain())).text
 
 
 # -------- a job of an earlier client
@@ -473,13 +506,13 @@ async def test_who_leaves_before_an_earlier_job_was_reached_has_changed_nothing_
 
 async def test_an_earlier_job_that_the_worker_does_not_know_is_said(client: Client) -> None:
     await attaching(client)
-    assert fault_of(await client.after(Refused(WORKER, UNKNOWN_FAULT))) == UNKNOWN_FAULT
+    assert await end_of(client, Refused(WORKER, UNKNOWN_FAULT)) == UNKNOWN_FAULT
 
 
 async def test_an_earlier_job_under_another_key_is_said_to_be_unknown(client: Client) -> None:
     await attaching(client)
-    said = await client.after(trusted(ONE), Heard(ONE, GONE))
-    assert fault_of(said) == Fault(FaultCode.NO_SUCH_JOB, GONE.text)
+    await client.after(trusted(ONE))
+    assert await end_of(client, Heard(ONE, GONE)) == Fault(FaultCode.NO_SUCH_JOB, GONE.text)
 
 
 async def test_a_worker_that_does_not_say_whether_it_knows_the_job_is_given_up(
@@ -491,7 +524,7 @@ async def test_a_worker_that_does_not_say_whether_it_knows_the_job_is_given_up(
     autojump_clock.jump(PATIENCE - 1)
     assert await client.after() == []
     autojump_clock.jump(2)
-    assert fault_of(await client.after()).code is FaultCode.LINK_FAILED
+    assert (await end_of(client)).code is FaultCode.LINK_FAILED
 
 
 async def test_an_offer_for_an_earlier_job_that_went_astray_is_made_again(
@@ -563,6 +596,7 @@ async def test_a_link_lost_while_the_result_is_unpacked_is_not_missed(
     autojump_clock.jump(A_NIGHT)
     assert await client.after() == [], "there is nothing to go back for"
     assert await client.after(ResultHere()) == [Finished(None, DONE)], "and nobody to thank"
+    assert client.state is Status.AVAILABLE
 
 
 async def test_an_interruption_while_the_result_is_unpacked_does_not_lose_it(client: Client) -> None:

@@ -60,6 +60,13 @@ def fault_of(said: list[object]) -> Fault:
     return finished.fault
 
 
+async def end_of(errand: Errand, *events: object) -> Fault:
+    """Tell it these, and nothing is wanted any more; why that is a failure."""
+    fault = fault_of(await errand.after(*events))
+    assert errand.state is Status.AVAILABLE
+    return fault
+
+
 # -------- on the way
 
 
@@ -92,7 +99,7 @@ async def test_a_worker_that_does_not_answer_is_given_up(errand: Errand, autojum
 async def test_a_worker_that_refuses_is_quoted(errand: Errand) -> None:
     await knocking(errand)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
-    assert fault_of(await errand.after(Refused(WORKER, leaving))) == leaving
+    assert await end_of(errand, Refused(WORKER, leaving)) == leaving
     assert errand.state is Status.AVAILABLE
 
 
@@ -105,7 +112,7 @@ async def test_what_other_workers_refuse_is_not_meant_for_it(errand: Errand) -> 
 async def test_a_link_that_breaks_before_anything_was_asked_ends_it(errand: Errand) -> None:
     await knocking(errand)
     no_way = Fault(FaultCode.LINK_FAILED, "No common route.")
-    assert fault_of(await errand.after(LinkLost(ONE, no_way))) == no_way
+    assert await end_of(errand, LinkLost(ONE, no_way)) == no_way
 
 
 async def test_a_worker_that_knows_nothing_of_one_job_is_asked_about_the_others(errand: Errand) -> None:
@@ -125,12 +132,12 @@ async def test_the_time_for_a_link_begins_again_with_each_one(errand: Errand, au
     autojump_clock.jump(PATIENCE - 1)
     assert await errand.after() == []
     autojump_clock.jump(2)
-    assert fault_of(await errand.after()).code is FaultCode.LINK_FAILED
+    assert (await end_of(errand)).code is FaultCode.LINK_FAILED
 
 
 async def test_a_worker_that_knows_nothing_of_the_only_job_says_so(errand: Errand) -> None:
     await knocking(errand, ASK)
-    assert fault_of(await errand.after(Refused(WORKER, NO_JOB))) == NO_JOB
+    assert await end_of(errand, Refused(WORKER, NO_JOB)) == NO_JOB
 
 
 # -------- asking
@@ -172,12 +179,12 @@ async def test_a_link_that_breaks_ends_it_with_the_reason_if_there_is_one(errand
     await asked(errand)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
     assert await errand.after(LinkLost(TWO)) == []
-    assert fault_of(await errand.after(LinkLost(ONE, leaving))) == leaving
+    assert await end_of(errand, LinkLost(ONE, leaving)) == leaving
 
 
 async def test_a_link_that_breaks_without_a_reason_is_called_so(errand: Errand) -> None:
     await asked(errand)
-    assert fault_of(await errand.after(LinkLost(ONE))).code is FaultCode.LINK_LOST
+    assert (await end_of(errand, LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
 @pytest.mark.parametrize("come", [knocking, asked])
@@ -185,6 +192,7 @@ async def test_a_worker_that_ends_the_conversation_is_quoted(errand: Errand, com
     await come(errand)
     rude = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn.")
     assert await errand.after(Heard(ONE, rude)) == [CloseLink(ONE), Finished(rude)]
+    assert errand.state is Status.AVAILABLE
 
 
 @pytest.mark.parametrize("come", [knocking, asked])

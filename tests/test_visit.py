@@ -91,6 +91,7 @@ async def test_who_does_not_link_in_time_is_not_waited_for(visit: Visit, autojum
     autojump_clock.jump(2)
     [close] = await visit.after()
     assert (close.link, close.fault.code) == (ONE, FaultCode.STALLED)
+    assert visit.state is Status.AVAILABLE
 
 
 async def test_who_is_trusted_and_wants_nothing_is_not_waited_for(visit: Visit, autojump_clock: MockClock) -> None:
@@ -187,6 +188,7 @@ async def test_who_only_listens_gets_no_result(visit: Visit) -> None:
 async def test_a_job_that_made_nothing_has_its_end_told_and_no_more(visit: Visit) -> None:
     await following(visit)
     assert await visit.after(FollowEnded(ONE, EMPTY)) == [TellLink(ONE, EMPTY)]
+    assert visit.state is Status.BUSY
 
 
 async def test_who_has_heard_the_end_and_does_not_hang_up_is_hung_up_on(
@@ -322,6 +324,7 @@ async def test_a_result_that_could_not_be_taken_ends_the_visit_with_its_reason(v
 async def test_a_draining_worker_sends_away_who_is_not_linked_yet(visit: Visit) -> None:
     await visit.after(Receive(ONE))
     assert await visit.after(Drain()) == [CloseLink(ONE, LEAVING_FAULT)]
+    assert visit.state is Status.AVAILABLE
 
 
 async def test_a_draining_worker_sends_away_who_has_been_promised_nothing(visit: Visit) -> None:

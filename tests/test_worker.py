@@ -222,6 +222,7 @@ async def test_a_package_that_is_none_is_given_back_with_its_reason(worker: Work
     fault = Fault(FaultCode.BAD_PACKAGE, "No jobs in it.")
     said = await worker.after(PackageFailed(JOB, fault))
     assert said == [TellLink(ONE, fault), CloseLink(ONE, fault), StatusIs(Status.AVAILABLE)]
+    assert worker.state is Status.AVAILABLE
     assert await worker.after(offer(ADA, JOB)) == [TurnAway(ADA, UNKNOWN_FAULT)]
 
 

@@ -249,7 +249,7 @@ class Desk:
         await self.records.add(job.name, ticket.key, job.submit, self.bench.name, self.bench.gpu)
         arrived = job.folder / ARRIVED  # apart, so that a package's own name can clash with nothing
         await trio.Path(arrived).mkdir(mode=0o700)
-        await receive_file(lane, arrived, max_size=self.bench.package_max, expect=job.submit.size, progress=_unwatched)
+        await receive_file(lane, arrived, max_size=self.bench.package_max, expect=job.submit.size, progress=unwatched)
 
     async def _drop(self, job: Job) -> None:
         self.jobs.pop(job.name, None)
@@ -412,7 +412,7 @@ async def _try(work: Callable[..., Awaitable[None]], *args: object) -> bool:
     return True
 
 
-def _unwatched(_done: int, _total: int) -> None:
+def unwatched(_done: int, _total: int) -> None:
     """The worker has nobody who watches bytes go by."""
 
 

@@ -30,7 +30,7 @@ from actors.visit import VISIT, Visitor
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, JobState, Outcome
-from rtc.desk import Desk, Job
+from rtc.desk import Desk, Job, unwatched
 from rtc.errors import RtcError
 from rtc.jobs.journal import Feed
 from rtc.jobs.records import Record, Records
@@ -189,7 +189,7 @@ class Window:
                 raise RtcError.of(GONE)
             if not await trio.Path(archive).exists():
                 raise RtcError.of(TAKEN)
-            await send_file(lane, archive, name=f"{effect.job}.zip", progress=_unwatched, chunk_size=self.chunk_size)
+            await send_file(lane, archive, name=f"{effect.job}.zip", progress=unwatched, chunk_size=self.chunk_size)
         except RtcError as error:
             fault = error.fault
             log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)
@@ -200,7 +200,3 @@ def _told(record: Record) -> str:
     """How it ended, and why its result is not here any more if it is not."""
     why = record.why or (FETCHED if record.fetched is not None else "")
     return f"{record.text} {why}".strip()[:2000]
-
-
-def _unwatched(_done: int, _total: int) -> None:
-    """The worker has nobody who watches bytes go by."""

@@ -62,6 +62,19 @@ def sent(tmp_path, monkeypatch):
     return package
 
 
+@pytest.fixture
+def on_the_way(monkeypatch):
+    """A package that begins to come, which is told, and never comes whole."""
+    there = trio.Event()
+
+    async def receive(_lane, _folder, **_options):
+        there.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(desk_room, "receive_file", receive)
+    return there
+
+
 @asynccontextmanager
 async def open_desk(bench, *, stopping=True):
     """A desk with its records; it ends, and its jobs with it, unless they are to go on."""
@@ -122,17 +135,10 @@ async def test_what_its_owner_has_is_not_kept(bench, sent):
         assert names(bench.results) == ["job-1.events.jsonl"]
 
 
-async def test_a_job_forgotten_when_its_package_is_on_the_way_leaves_nothing(bench, sent, monkeypatch):
-    there = trio.Event()
-
-    async def receive(_lane, _folder, **_options):
-        there.set()
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(desk_room, "receive_file", receive)
+async def test_a_job_forgotten_when_its_package_is_on_the_way_leaves_nothing(bench, on_the_way):
     async with open_desk(bench) as desk:
         desk.prepare(prepare())
-        await there.wait()
+        await on_the_way.wait()
         assert names(bench.work) == ["job-1"]
         desk.forget(Forget("job-1"))
         with trio.fail_after(PATIENCE):
@@ -143,34 +149,20 @@ async def test_a_job_forgotten_when_its_package_is_on_the_way_leaves_nothing(ben
             desk.router.outbox.take_nowait()
 
 
-async def test_a_job_cancelled_when_its_package_is_on_the_way_is_said_to_be(bench, sent, monkeypatch):
-    there = trio.Event()
-
-    async def receive(_lane, _folder, **_options):
-        there.set()
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(desk_room, "receive_file", receive)
+async def test_a_job_cancelled_when_its_package_is_on_the_way_is_said_to_be(bench, on_the_way):
     async with open_desk(bench) as desk:
         desk.prepare(prepare())
-        await there.wait()
+        await on_the_way.wait()
         desk.cancel(Cancel("job-1"))
         failed = await said(desk)
         assert isinstance(failed, PackageFailed)
         assert failed.fault.code is FaultCode.CANCELLED
 
 
-async def test_a_job_that_is_prepared_when_the_program_ends_leaves_no_folder(bench, sent, monkeypatch):
-    there = trio.Event()
-
-    async def receive(_lane, _folder, **_options):
-        there.set()
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(desk_room, "receive_file", receive)
+async def test_a_job_that_is_prepared_when_the_program_ends_leaves_no_folder(bench, on_the_way):
     async with open_desk(bench) as desk:
         desk.prepare(prepare())
-        await there.wait()
+        await on_the_way.wait()
     assert names(bench.work) == []
 
 

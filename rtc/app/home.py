@@ -143,7 +143,7 @@ def _choose_file(order: ClientOrder) -> Path:
     else:
         place = Path.cwd() / _file_name(order.package)
         count = 2
-        while order.output is None and place.exists():
+        while place.exists():
             place, count = place.with_name(f"{_stem(order.package)}-{count}{PREDICTIONS}"), count + 1
     if place.exists() or place.is_symlink():
         raise RtcError(FaultCode.USAGE, f"{place.name} is there already. Name another file with --output.")

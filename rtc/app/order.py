@@ -1,6 +1,5 @@
 """What somebody who starts a client may say."""
 
-import math
 from pathlib import Path
 
 from attrs import field, frozen
@@ -14,7 +13,6 @@ from rtc.config import Config
 from rtc.errors import RtcError
 from rtc.view.base import Interrupt
 
-FOR_EVER = math.inf
 AWAY = (
     "The job's worker is not in its room. Start it again where it was, if nobody has: it finds the job, which runs on "
     "without it, or its result. If it is in another room now, say so with --session-string."
@@ -39,7 +37,7 @@ class ClientOrder:
     secret: Secret | None = None
     min_memory_mb: int = 0
     wait: float | None = None
-    """Seconds to stand in line when every fitting worker is taken; `FOR_EVER` for however long it takes."""
+    """Seconds to stand in line when every fitting worker is taken; `math.inf` for however long it takes."""
     output: Path | None = None
     """The folder for what a training makes, or the file for predictions; one named after the package otherwise."""
     kind: JobKind = JobKind.TRAIN

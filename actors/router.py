@@ -26,13 +26,19 @@ class Router:
     """Sees everything, in order: the log, the trace, the tests."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry until the outbox is finished."""
+        """Carry until the outbox is finished, or until cancelled: then nothing new is begun.
+
+        An effect may come in the very turn that cancels us. The adapters are cancelled by the same hand, and their
+        nurseries may be closed before it is our turn.
+        """
         task_status.started()
         while True:
             try:
-                self.carry(await self.outbox.take())
+                effect = await self.outbox.take()
             except trio.EndOfChannel:
                 return
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self.carry(effect)
 
     def carry(self, effect: Any) -> None:
         """Hand one effect to everyone it is for.

@@ -157,7 +157,8 @@ def ask(errands: Errands, event: Trusted) -> Step[Errands]:
 
 def note(errands: Errands, event: Answered) -> Step[Errands]:
     """One less to wait for."""
-    left = tuple(wish for wish in errands.left if wish.job != event.state.job)
+    answered = next(wish for wish in errands.left if wish.job == event.state.job)
+    left = tuple(wish for wish in errands.left if wish is not answered)
     return Step(evolve(errands, left=left), (Reported(event.state),))
 
 

@@ -360,6 +360,13 @@ class Receive:
 
 
 @frozen
+class AtWindow:
+    """To the window: this was meant for you."""
+
+    heard: Heard
+
+
+@frozen
 class Forget:
     """To the job desk: this job will not be; remove what is here of it."""
 

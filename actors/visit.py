@@ -189,7 +189,12 @@ def await_wish(visitor: Visitor, _event: Trusted) -> Step[Visitor]:
 
 
 def look_up(visitor: Visitor, event: Wished) -> Step[Visitor]:
-    """First see whether the job is its own."""
+    """First see whether the job is its own; there may be more to ask."""
+    return Step(visitor, (LookUp(visitor.link, event.wish), _patience(ASK_TIME)))
+
+
+def look_up_beside(visitor: Visitor, event: Wished) -> Step[Visitor]:
+    """The same for one who listens, or is taking a result, whose patience is its own."""
     return Step(visitor, (LookUp(visitor.link, event.wish),))
 
 
@@ -204,13 +209,8 @@ def follow(visitor: Visitor, event: AttachFound) -> Step[Visitor]:
     return Step(evolve(visitor, fetch=wish.result), (NO_TIMEOUT, told, Follow(visitor.link, wish.job, wish.seen)))
 
 
-def tell(visitor: Visitor, event: AskFound) -> Step[Visitor]:
-    """Where it stands; there may be more to ask."""
-    return Step(visitor, (TellLink(visitor.link, event.found.state), _patience(ASK_TIME)))
-
-
-def tell_listener(visitor: Visitor, event: AskFound | AttachFound) -> Step[Visitor]:
-    """The same to one who listens, whose patience is its own."""
+def tell(visitor: Visitor, event: AskFound | AttachFound) -> Step[Visitor]:
+    """Where it stands."""
     return Step(visitor, (TellLink(visitor.link, event.found.state),))
 
 
@@ -280,15 +280,15 @@ VISIT: Table[Visitor] = Table("visit", AVAILABLE, (
     row(AVAILABLE, Trusted,       RESERVED,  await_wish),
     quiet(Trusted, RESERVED, BUSY),
     row(RESERVED,  Wished,        RESERVED,  look_up),
-    row(BUSY,      Wished,        BUSY,      look_up),
+    row(BUSY,      Wished,        BUSY,      look_up_beside),
     quiet(Wished, AVAILABLE),
 
     # what it gets
     row(RESERVED,  AttachFound,   BUSY,      follow),
-    row(BUSY,      AttachFound,   BUSY,      tell_listener),
+    row(BUSY,      AttachFound,   BUSY,      tell),
     quiet(AttachFound, AVAILABLE),
     row(RESERVED,  AskFound,      RESERVED,  tell),
-    row(BUSY,      AskFound,      BUSY,      tell_listener),
+    row(BUSY,      AskFound,      BUSY,      tell),
     quiet(AskFound, AVAILABLE),
     row(RESERVED,  StopFound,     RESERVED,  stop),
     row(BUSY,      StopFound,     BUSY,      stop),

@@ -12,6 +12,7 @@ from attrs import evolve
 from actors.events import (
     NO_TIMEOUT,
     AcceptLink,
+    AtWindow,
     CloseLink,
     Drain,
     EnterFailed,
@@ -38,6 +39,7 @@ from actors.events import (
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
 from actors.worker_events import (
     Crowded,
+    HeardAhead,
     Hold,
     LastVisitorLeft,
     Misspoken,
@@ -237,6 +239,11 @@ def refuse_unknown(hold: Hold, event: OfferedUnknown) -> Step[Hold]:
     return Step(hold, (TurnAway(event.offer.peer, UNKNOWN_FAULT),))
 
 
+def pass_on(hold: Hold, event: HeardAhead) -> Step[Hold]:
+    """It spoke when its package was here and we had not yet said so; the window has it by now."""
+    return Step(hold, (AtWindow(event.heard),))
+
+
 def see_off(hold: Hold, event: VisitorLeft) -> Step[Hold]:
     """One less at the window."""
     return Step(evolve(hold, visitors=hold.visitors - {event.link}))
@@ -251,23 +258,25 @@ def end_at_last(hold: Hold, event: LastVisitorLeft) -> Step[Hold]:
 # -------- ending
 
 
-def _leave(event: Drain | EnterFailed) -> Finished:
-    return Finished(event.fault if isinstance(event, EnterFailed) else None)
+def _leave(hold: Hold, event: Drain | EnterFailed) -> Hold:
+    """What comes first says why we end."""
+    leaving = hold.leaving or Finished(event.fault if isinstance(event, EnterFailed) else None)
+    return evolve(hold, leaving=leaving)
 
 
 def end(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
     """Free, so done, as soon as those at the window have what they came for."""
-    return _free(evolve(hold, leaving=_leave(event)))
+    return _free(_leave(hold, event))
 
 
 def end_promise(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
     """No job runs yet: the peer is sent to another worker."""
-    return _free(evolve(hold, leaving=_leave(event)), *_let_go_of(hold, LEAVING_FAULT))
+    return _free(_leave(hold, event), *_let_go_of(hold, LEAVING_FAULT))
 
 
 def end_after_job(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
     """A job is work; it is finished first."""
-    return Step(evolve(hold, leaving=_leave(event)))
+    return Step(_leave(hold, event))
 
 
 WORKER: Table[Hold] = Table("worker", AVAILABLE, (
@@ -321,6 +330,9 @@ WORKER: Table[Hold] = Table("worker", AVAILABLE, (
     row(AVAILABLE, OfferedUnknown,   AVAILABLE, refuse_unknown),
     row(RESERVED,  OfferedUnknown,   RESERVED,  refuse_unknown),
     row(BUSY,      OfferedUnknown,   BUSY,      refuse_unknown),
+    row(AVAILABLE, HeardAhead,       AVAILABLE, pass_on),
+    row(RESERVED,  HeardAhead,       RESERVED,  pass_on),
+    row(BUSY,      HeardAhead,       BUSY,      pass_on),
     row(AVAILABLE, VisitorLeft,      AVAILABLE, see_off),
     row(RESERVED,  VisitorLeft,      RESERVED,  see_off),
     row(BUSY,      VisitorLeft,      BUSY,      see_off),

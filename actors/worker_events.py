@@ -104,6 +104,13 @@ class Misspoken:
 
 
 @frozen
+class HeardAhead:
+    """Somebody at the window spoke before the window had them: who sent a job, the moment that it was here."""
+
+    heard: Heard
+
+
+@frozen
 class VisitorLeft:
     """A link at the window is over."""
 
@@ -127,7 +134,7 @@ def classify(hold: Hold, event: object) -> object:
     if isinstance(event, Offered):
         return _classify_offer(hold, event)
     if isinstance(event, Heard):
-        return Misspoken(event.link) if event.link == hold.link else Stale()
+        return _classify_words(hold, event)
     if isinstance(event, Submitted):
         if event.link != hold.link:
             return Stale()
@@ -157,6 +164,12 @@ def _classify_offer(hold: Hold, offer: Offered) -> object:
     if offer.job not in hold.known:
         return OfferedUnknown(offer)
     return OwnerOffered(offer) if len(hold.visitors) < VISITORS_MAX else Crowded(offer)
+
+
+def _classify_words(hold: Hold, heard: Heard) -> object:
+    if heard.link in hold.visitors:
+        return HeardAhead(heard)
+    return Misspoken(heard.link) if heard.link == hold.link else Stale()
 
 
 def _classify_loss(hold: Hold, event: LinkLost) -> object:

@@ -12,6 +12,7 @@ from attrs import define, field
 
 from actors.actor import Actor
 from actors.events import (
+    AtWindow,
     CloseLink,
     Deliver,
     Drain,
@@ -97,6 +98,10 @@ class Window:
         guest = self._guests.get(event.link)
         if guest is not None:
             guest.actor.inbox.put(event)
+
+    def passed_on(self, effect: AtWindow) -> None:
+        """Said before we had its speaker."""
+        self.hear(effect.heard)
 
     def lost(self, event: LinkLost) -> None:
         """Somebody is gone, and with them what was being done for them."""

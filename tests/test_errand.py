@@ -158,6 +158,12 @@ async def test_an_answer_counts_once(errand: Errand) -> None:
     assert await errand.after(Heard(ONE, RUNS)) == []
 
 
+async def test_of_two_wishes_about_one_job_each_is_answered(errand: Errand) -> None:
+    await asked(errand, ASK, StopJob(FIRST, "key-1"))
+    assert await errand.after(Heard(ONE, RUNS)) == [Reported(RUNS)]
+    assert await errand.after(Heard(ONE, RUNS)) == [Reported(RUNS), CloseLink(ONE), Finished()]
+
+
 async def test_what_was_not_asked_is_not_heard(errand: Errand) -> None:
     await asked(errand)
     stranger = JobState(JobId("job-9"), JobStage.RUNNING, "Epoch 1 of 2.")

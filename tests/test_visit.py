@@ -204,10 +204,14 @@ async def test_who_has_heard_the_end_and_does_not_hang_up_is_hung_up_on(
     assert visit.state is Status.AVAILABLE
 
 
-async def test_who_asks_is_told_and_may_ask_again(visit: Visit, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("wish", [ASK, STOP, CANCEL], ids=lambda wish: type(wish).__name__)
+async def test_who_wants_something_is_told_and_may_want_more(
+    visit: Visit, wish: JobWishes, autojump_clock: MockClock
+) -> None:
     await trusted(visit)
     for _ in range(3):
-        assert await visit.after(Heard(ONE, ASK), found(ASK)) == [LookUp(ONE, ASK), TellLink(ONE, RUNNING)]
+        said = await visit.after(Heard(ONE, wish), found(wish))
+        assert (said[0], said[-1]) == (LookUp(ONE, wish), TellLink(ONE, RUNNING))
         assert visit.state is Status.RESERVED
         autojump_clock.jump(ASK_TIME - 1)
     assert await visit.after() == []

@@ -28,6 +28,7 @@ from rtc.app.errand import Address, run_errand
 from rtc.errors import RtcError
 from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
 from rtc.tickets import Stub
+from rtc.window import Window
 
 MakePackage = Callable[..., Path]
 PATIENCE = 60.0
@@ -74,6 +75,25 @@ async def test_a_job_is_stopped_from_elsewhere_and_its_watcher_gets_the_model(la
     assert state.stage is JobStage.RUNNING
     assert state.text.startswith("Model 1 of 2 (a)")
     await view.until("Stopped early: trained 1 of 2 models")
+
+
+class HastyView(RecordingView):
+    """Wants every model to stop as soon as it has begun to learn."""
+
+    async def listen(self, stop: Callable[[], None]) -> None:
+        await self.heard(Progress)
+        stop()
+
+
+async def test_a_wish_that_comes_before_the_window_has_its_speaker_is_passed_on(
+    lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Window, "has", lambda _window, _link: False)  # as in the turn in which the package was here
+    worker = await lab.start_worker()
+    with trio.fail_after(PATIENCE):
+        visit = await lab.visit(worker, package(epochs=500, seconds=0.1), view=HastyView())
+    assert visit.view.told[-1] == "Trained 1 model: centroid."
+    assert sum(isinstance(news, Progress) for news in visit.view.news_heard) < 400
 
 
 async def test_a_job_is_cancelled_from_elsewhere_and_the_worker_is_free(lab: Lab, package: MakePackage) -> None:

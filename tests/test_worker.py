@@ -6,6 +6,7 @@ from trio.testing import MockClock
 from actors.events import (
     NO_TIMEOUT,
     AcceptLink,
+    AtWindow,
     CloseLink,
     Drain,
     EnterFailed,
@@ -34,7 +35,7 @@ from actors.worker_events import VISITORS_MAX, Hold
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import AskJob, JobAccepted, JobKind, Outcome, SubmitJob
+from protocol.jobs import AskJob, CancelJob, JobAccepted, JobKind, Outcome, SubmitJob
 from protocol.status import Status
 from rtc.testing.embedding import Embedded
 
@@ -267,7 +268,8 @@ async def test_who_holds_the_worker_and_asks_about_a_job_is_out_of_turn(worker: 
 
 async def test_what_visitors_say_is_none_of_the_promises_business(worker: Worker) -> None:
     await running(worker)
-    assert await worker.after(Heard(ONE, AskJob(JOB, KEY)), Submitted(ONE, SUBMIT, Ticket(OLD, KEY))) == []
+    heard = Heard(ONE, CancelJob(JOB, KEY))  # said in the turn in which the package was here, so it came to us
+    assert await worker.after(heard, Submitted(ONE, SUBMIT, Ticket(OLD, KEY))) == [AtWindow(heard)]
     assert worker.state is Status.BUSY
 
 
@@ -410,6 +412,11 @@ class TestLeaving:
         assert worker.state is Status.BUSY
         assert await worker.after(offer(BOB)) == [TurnAway(BOB, LEAVING_FAULT)]
         assert await worker.after(LinkLost(ONE), over(JOB)) == [end]
+
+    async def test_why_it_ends_is_what_came_first(self, worker: Worker, leave: object, end: Finished) -> None:
+        await running(worker)
+        await worker.after(leave, EnterFailed(SHUT), Drain(), LinkLost(ONE))
+        assert await worker.after(over(JOB)) == [end]
 
     async def test_of_several_jobs_the_last_is_waited_for(self, worker: Worker, leave: object, end: Finished) -> None:
         await worker.after(JobTakenUp(OLD), JobTakenUp(JOB), leave)

@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 
 from actors.actor import Actor
 from actors.events import (
+    AtWindow,
     Cancel,
     Deliver,
     Drain,
@@ -241,13 +242,18 @@ class _PlaceKeeper:
 
 
 def _routes(worker: Route, desk: Desk, window: Window) -> Routes:
+    def heard(event: Heard) -> None:
+        take = window.hear if window.has(event.link) else worker
+        take(event)
+
     to_worker = (Offered, Submitted, PackageReceived, PackageFailed, JobOver, JobTakenUp, JobsKnown, EnterFailed)
     to_visit = (RecordFound, FollowEnded, ResultGone)
     return (
         dict.fromkeys(to_worker, (worker,))
         | dict.fromkeys(to_visit, (window.hear,))
         | {
-            Heard: (worker, window.hear),
+            Heard: (heard,),
+            AtWindow: (window.passed_on,),
             Trusted: (worker, window.hear),
             LinkLost: (worker, window.lost),
             Drain: (worker, window.drain),

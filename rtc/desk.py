@@ -1,23 +1,20 @@
-"""The worker's job desk: takes a package, has a keeper run it, packs what it made, and keeps that for the owner.
+"""The worker's job desk: takes a package, has a keeper run it, and puts what it made on the shelf for the owner.
 
 Once a package is here whole, its job needs neither the client nor this program: the keeper runs it, and whichever
 worker next opens this desk takes it up where it stands. Every folder it makes is gone when the job is; results wait
-in the results folder, which `rtc.window` hands them out of.
+on the shelf, which `rtc.window` hands them out of.
 """
 
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from actors.events import (
     Cancel,
     Forget,
-    JobOver,
     JobsKnown,
     JobTakenUp,
     PackageFailed,
@@ -31,98 +28,27 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
-from protocol.jobs import JobEnded, Outcome, StopScope, SubmitJob
+from protocol.jobs import JobEnded, Outcome
 from rtc.errors import RtcError
-from rtc.jobs.claim import Claim, claim_folder, list_folders, own_folder
+from rtc.job import CLEAN_TIME, Bench, Job
+from rtc.jobs.claim import claim_folder, list_folders, own_folder
 from rtc.jobs.journal import Feed
-from rtc.jobs.keeping import Keeping, adopt_keeper, conclude_job, start_keeper, was_started
+from rtc.jobs.keeping import adopt_keeper, conclude_job, start_keeper, was_started
 from rtc.jobs.launcher import JobResult
-from rtc.jobs.notes import ARRIVED, PACKAGE, Spec, read_made
-from rtc.jobs.records import Records
-from rtc.jobs.results import pack_results
-from rtc.jobs.sleap_nn import Accelerator
-from rtc.jobs.standing import Standing
+from rtc.jobs.notes import ARRIVED, Spec
+from rtc.jobs.records import Records, attempt
 from rtc.links import Links
+from rtc.shelf import Shelf
 from rtc.transfer import receive_file
 
 log = logging.getLogger("rtc.desk")
 
-CLEAN_TIME = 30.0
-"""Seconds that removing a job's folder may take when the program is being stopped."""
 FINISH_TIME = 60.0
 """Seconds that packing what a stopped job has made may take; the next worker goes on with it otherwise."""
-TIDY_PERIOD = 3600.0
-"""Seconds from one look for results that were kept long enough to the next."""
 GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the package could be taken.")
 LOST = JobResult(Outcome.FAILED, "The job's files were removed from the worker while no worker ran; nothing is left.")
 NEVER_CAME = "The job's package never came whole, so nothing was run. Send it again."
 CANCELLED = Fault(FaultCode.CANCELLED, "The job was cancelled before it began.")
-
-
-@frozen
-class Bench:
-    """Where and with what jobs are run."""
-
-    work: Path
-    """A job's folder lives here while it runs."""
-    results: Path
-    """Results wait here until they are fetched."""
-    sleap_nn: Path
-    accelerator: Accelerator
-    gpu: str | None
-    chunk_size: int
-    package_max: int
-    """Bytes of the largest package that is taken."""
-    name: str = "worker"
-    keep_time: float = 30 * 86400.0
-    """Seconds for which a result waits for its owner."""
-    keep_bytes: int = 100 * 10**9
-    """Bytes that all waiting results may have; beyond it the oldest go."""
-
-
-@define
-class Job:
-    """One job of this desk, from its first byte until its result is packed."""
-
-    name: JobId
-    folder: Path
-    claim: Claim | None = None
-    """Held as long as the folder is there and ours."""
-    submit: SubmitJob | None = None
-    """None for a job that an earlier worker has begun."""
-    begun: bool = False
-    """Its package is here; from then on its own task sees to it."""
-    started: bool = False
-    """It was ordered to run."""
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    keeping: Keeping | None = None
-    feed: Feed | None = None
-    standing: Standing = field(factory=Standing)
-    over: trio.Event = field(factory=trio.Event)
-    ended: JobEnded | None = None
-    """Set when it is over."""
-    _stop: StopScope | None = None
-    _cancel: bool = False
-
-    def stop(self, scope: StopScope) -> None:
-        """Let it stop early; said again to the keeper if there is none yet."""
-        self._stop = scope
-        if self.keeping is not None:
-            self.keeping.stop(scope)
-
-    def cancel(self) -> None:
-        """End it, likewise."""
-        self._cancel = True
-        if self.keeping is not None:
-            self.keeping.cancel()
-
-    def keep_with(self, keeping: Keeping) -> None:
-        """It has a keeper now, who hears what was wanted meanwhile."""
-        self.keeping = keeping
-        if self._cancel:
-            keeping.cancel()
-        elif self._stop is not None:
-            keeping.stop(self._stop)
 
 
 @define
@@ -136,13 +62,18 @@ class Desk:
     stopping: Callable[[], bool]
     """Whether our end is somebody's wish: only then do jobs end with us."""
     jobs: dict[JobId, Job] = field(factory=dict)
+    shelf: Shelf = field(init=False)
     _nursery: trio.Nursery | None = None
+
+    @shelf.default
+    def _its_shelf(self) -> Shelf:
+        return Shelf(self.bench, self.records)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled. What is prepared then is removed; what runs goes on, unless it is to be stopped too."""
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._tidy)
+                self._nursery.start_soon(self.shelf.tidy)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
@@ -212,7 +143,7 @@ class Desk:
 
     def taken(self, effect: Taken) -> None:
         """Its owner has the result."""
-        self._begin(_try, self.records.taken, effect.job)
+        self._begin(attempt, self.records.taken, effect.job)
 
     # -------- a package on its way
 
@@ -253,10 +184,10 @@ class Desk:
 
     async def _drop(self, job: Job) -> None:
         self.jobs.pop(job.name, None)
-        self._end(job, JobEnded(job.name, Outcome.FAILED, NEVER_CAME, result=False))
+        job.end(JobEnded(job.name, Outcome.FAILED, NEVER_CAME, result=False))
         with trio.move_on_after(CLEAN_TIME, shield=True):
-            await _try(self.records.drop, job.name)
-        await _discard(job)
+            await attempt(self.records.drop, job.name)
+        await job.discard()
 
     # -------- a running job
 
@@ -268,7 +199,7 @@ class Desk:
         try:
             with trio.CancelScope(shield=True):  # a keeper that nobody knows of could neither be followed nor ended
                 job.keep_with(await start_keeper(job.folder, spec, held))
-                await _try(self.records.started, job.name)
+                await attempt(self.records.started, job.name)
         except OSError as error:
             text = f"The worker could not start the job ({error.strerror}). Tell its owner: is its disk full?"
             await self._finish(job, JobResult(Outcome.FAILED, text))
@@ -291,7 +222,7 @@ class Desk:
         record = await self.records.get(job.name)
         if keeping is not None and record is not None and record.gpu != self.bench.gpu:
             keeping.close()  # it is for the worker of that GPU
-            await trio.to_thread.run_sync(claim.let_go)
+            await job.let_go()
             return False
         self.jobs[job.name] = job
         if keeping is None:
@@ -331,85 +262,18 @@ class Desk:
         if self.stopping():
             await job.keeping.end()
             await self._finish(job, await job.keeping.conclude())
-        elif job.claim is not None:
+        else:
             log.info("%s goes on; the next worker takes it up", job.name)
-            await trio.to_thread.run_sync(job.claim.let_go)
+            await job.let_go()
 
     async def _finish(self, job: Job, result: JobResult) -> None:
         """Pack what it made, record how it ended, and say so."""
-        over = await self._pack(job, result)
-        await _discard(job)
+        over = await self.shelf.put(job, result)
+        await job.discard()
         self.router.outbox.put(over)
-        self._end(job, JobEnded(job.name, over.outcome, over.text, over.result))
+        job.end(JobEnded(job.name, over.outcome, over.text, over.result))
         self.jobs.pop(job.name, None)
-        await _try(self._expire)
-
-    def _end(self, job: Job, ended: JobEnded) -> None:
-        """Nobody who follows it waits for more."""
-        job.ended = ended
-        job.over.set()
-        if job.feed is not None:
-            job.feed.end()
-
-    async def _pack(self, job: Job, result: JobResult) -> JobOver:
-        name, archive = job.name, self.records.archive_of(job.name)
-        try:
-            if job.feed is not None:
-                await job.feed.move_to(self.records.journal_of(name))
-            await pack_results(job.folder / PACKAGE, read_made(job.folder), archive)
-            size = (await trio.Path(archive).stat()).st_size
-            await self._record(job, result, size)
-        except OSError as error:
-            log.warning("the result of %s could not be packed: %s", name, error.strerror)
-            with suppress(OSError):
-                await trio.Path(archive).unlink(missing_ok=True)
-            where = await self._keep(job)
-            text = f"The result could not be packed ({error.strerror}); its files are kept on the worker, {where}."
-            bad = JobResult(Outcome.FAILED, f"{text} {result.text}"[:2000])
-            await self._record(job, bad, None)
-            return JobOver(name, bad.outcome, bad.text, result=False)
-        return JobOver(name, result.outcome, result.text, result=True)
-
-    async def _record(self, job: Job, result: JobResult, size: int | None) -> None:
-        """Where that cannot be written now the job's folder is left as it is, for the next worker to do it again."""
-        if not await _try(self.records.ended, job.name, result, size) and job.claim is not None:
-            claim, job.claim = job.claim, None
-            await trio.to_thread.run_sync(claim.let_go)
-
-    async def _keep(self, job: Job) -> str:
-        """Put the job's files where people will look for them; if even that fails, leave them. Says where they are."""
-        claim, job.claim = job.claim, None
-        if claim is not None:
-            await trio.to_thread.run_sync(claim.keep)
-        name = f"{job.name}.kept"
-        try:
-            await trio.Path(job.folder).rename(self.bench.results / name)
-        except OSError as error:  # no such folder, another disk, …
-            log.warning("the files of %s stay in the work folder: %s", job.name, error.strerror)
-            return f"in {job.folder.name} of its work folder"
-        return f"in {name} of its results folder"
-
-    # -------- results that were kept long enough
-
-    async def _tidy(self) -> None:
-        while True:
-            await _try(self._expire)
-            await trio.sleep(TIDY_PERIOD)
-
-    async def _expire(self) -> None:
-        gone = await self.records.expire(time.time(), self.bench.keep_time, self.bench.keep_bytes)
-        for job in gone:
-            log.info("removed the result of %s, which was kept long enough", job)
-
-
-async def _try(work: Callable[..., Awaitable[None]], *args: object) -> bool:
-    """What can be done without: records that cannot be written now. False when it was not done."""
-    try:
-        await work(*args)
-    except RtcError as error:
-        log.warning("%s", error.fault.text)
-        return False
-    return True
+        await attempt(self.shelf.expire)
 
 
 def unwatched(_done: int, _total: int) -> None:
@@ -420,11 +284,3 @@ async def _note_standing(job: Job) -> None:
     assert job.feed is not None, "every job has one"
     async for event in job.feed.follow():
         job.standing.hear(event.news)
-
-
-async def _discard(job: Job) -> None:
-    """Remove a job's folder, if it is still ours, also while being cancelled."""
-    claim, job.claim = job.claim, None
-    if claim is not None:
-        with trio.move_on_after(CLEAN_TIME, shield=True):
-            await trio.to_thread.run_sync(claim.give_up, abandon_on_cancel=True)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from attrs import evolve
 
 from actors.events import (
     Cancel,
@@ -26,9 +27,12 @@ from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
 from rtc import desk as desk_room
-from rtc.desk import Bench, Desk
+from rtc import shelf as shelf_room
+from rtc.desk import Desk
+from rtc.job import Bench
 from rtc.jobs.claim import claim_folder
 from rtc.jobs.records import open_records
+from rtc.shelf import Shelf
 from rtc.testing.stand_in import install_stand_in, make_package
 
 TICKET = Ticket("job-1", "key")
@@ -261,10 +265,10 @@ async def test_a_result_that_cannot_be_packed_is_kept_where_the_last_word_says(r
     async def full(*_arguments):
         await trio.lowlevel.checkpoint()
         if results_gone:
-            monkeypatch.setattr(Desk, "_keep", _keep_nowhere(Desk._keep))
+            monkeypatch.setattr(Shelf, "_keep", _keep_nowhere(Shelf._keep))
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(desk_room, "pack_results", full)
+    monkeypatch.setattr(shelf_room, "pack_results", full)
     async with open_desk(bench) as desk:
         await begin(desk)
         over = await said(desk)
@@ -279,8 +283,7 @@ async def test_a_result_that_cannot_be_packed_is_kept_where_the_last_word_says(r
 
 
 def _keep_nowhere(real):
-    async def keep(desk, job):
-        desk.bench = Bench(desk.bench.work, desk.bench.results / "gone", desk.bench.sleap_nn, "cpu", None, 1000, 10**6)
-        return await real(desk, job)
+    async def keep(on, job):
+        return await real(evolve(on, bench=evolve(on.bench, results=on.bench.results / "gone")), job)
 
     return keep

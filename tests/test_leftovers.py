@@ -15,8 +15,9 @@ from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, SubmitJob
 from rtc import desk as desk_room
 from rtc.aside import aside_name, sweep
-from rtc.desk import NEVER_CAME, Bench, Desk
+from rtc.desk import NEVER_CAME, Desk
 from rtc.errors import RtcError
+from rtc.job import Bench
 from rtc.jobs.records import open_records
 from rtc.testing.stand_in import install_stand_in, make_package
 

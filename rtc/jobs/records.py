@@ -6,9 +6,10 @@ stored. The journal mode is SQLite's oldest, since the folder may lie on a netwo
 
 import hashlib
 import hmac
+import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,7 @@ from rtc.errors import RtcError
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.records_file import open_database
 
+log = logging.getLogger("rtc.records")
 T = TypeVar("T")
 
 DATABASE = "jobs.sqlite3"
@@ -253,3 +255,13 @@ async def open_records(results: Path, clock: Callable[[], float] = time.time) ->
         ) from None
     with closing(database):
         yield Records(results, database, clock)
+
+
+async def attempt(work: Callable[..., Awaitable[None]], *args: object) -> bool:
+    """What can be done without: records that cannot be written now. False when it was not done."""
+    try:
+        await work(*args)
+    except RtcError as error:
+        log.warning("%s", error.fault.text)
+        return False
+    return True

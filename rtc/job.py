@@ -1,0 +1,103 @@
+"""One job of the worker's, from its first byte until its result is packed, and what jobs are run with."""
+
+from pathlib import Path
+
+import trio
+from attrs import define, field, frozen
+
+from protocol.ids import JobId
+from protocol.jobs import JobEnded, StopScope, SubmitJob
+from rtc.jobs.claim import Claim
+from rtc.jobs.journal import Feed
+from rtc.jobs.keeping import Keeping
+from rtc.jobs.sleap_nn import Accelerator
+from rtc.jobs.standing import Standing
+
+CLEAN_TIME = 30.0
+"""Seconds that removing a job's folder may take when the program is being stopped."""
+
+
+@frozen
+class Bench:
+    """Where and with what jobs are run."""
+
+    work: Path
+    """A job's folder lives here while it runs."""
+    results: Path
+    """Results wait here until they are fetched."""
+    sleap_nn: Path
+    accelerator: Accelerator
+    gpu: str | None
+    chunk_size: int
+    package_max: int
+    """Bytes of the largest package that is taken."""
+    name: str = "worker"
+    keep_time: float = 30 * 86400.0
+    """Seconds for which a result waits for its owner."""
+    keep_bytes: int = 100 * 10**9
+    """Bytes that all waiting results may have; beyond it the oldest go."""
+
+
+@define
+class Job:
+    """One job, and its folder."""
+
+    name: JobId
+    folder: Path
+    claim: Claim | None = None
+    """Held as long as the folder is there and ours."""
+    submit: SubmitJob | None = None
+    """None for a job that an earlier worker has begun."""
+    begun: bool = False
+    """Its package is here; from then on its own task sees to it."""
+    started: bool = False
+    """It was ordered to run."""
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    keeping: Keeping | None = None
+    feed: Feed | None = None
+    standing: Standing = field(factory=Standing)
+    over: trio.Event = field(factory=trio.Event)
+    ended: JobEnded | None = None
+    """Set when it is over."""
+    _stop: StopScope | None = None
+    _cancel: bool = False
+
+    def stop(self, scope: StopScope) -> None:
+        """Let it stop early; said again to the keeper if there is none yet."""
+        self._stop = scope
+        if self.keeping is not None:
+            self.keeping.stop(scope)
+
+    def cancel(self) -> None:
+        """End it, likewise."""
+        self._cancel = True
+        if self.keeping is not None:
+            self.keeping.cancel()
+
+    def keep_with(self, keeping: Keeping) -> None:
+        """It has a keeper now, who hears what was wanted meanwhile."""
+        self.keeping = keeping
+        if self._cancel:
+            keeping.cancel()
+        elif self._stop is not None:
+            keeping.stop(self._stop)
+
+    def end(self, ended: JobEnded) -> None:
+        """It is over, and nobody who follows it waits for more."""
+        self.ended = ended
+        self.over.set()
+        if self.feed is not None:
+            self.feed.end()
+
+    async def discard(self) -> None:
+        """Remove its folder, if that is still ours, also while being cancelled."""
+        claim, self.claim = self.claim, None
+        if claim is not None:
+            with trio.move_on_after(CLEAN_TIME, shield=True):
+                await trio.to_thread.run_sync(claim.give_up, abandon_on_cancel=True)
+
+    async def let_go(self) -> None:
+        """Leave its folder to whoever comes next."""
+        claim, self.claim = self.claim, None
+        if claim is not None:
+            await trio.to_thread.run_sync(claim.let_go)

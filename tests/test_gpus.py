@@ -24,7 +24,7 @@ from rtc.errors import ExitCode, RtcError
 from rtc.gauge import Gauge
 from rtc.gpu import NO_GPU, GpuFacts
 from rtc.server import open_server
-from rtc.testing.lab import Lab, LabWorker, Log, Visit
+from rtc.testing.lab import Lab, LabWorker, Log, RecordingView, Visit
 from rtc.testing.stand_in import install_stand_in
 from rtc.view.banner import fleet_banner
 
@@ -189,15 +189,17 @@ async def test_draining_lets_the_running_job_end_and_then_all_are_gone(fleet: Fl
 
 async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, package: MakePackage) -> None:
     visits: list[Visit] = []
+    views = RecordingView(), RecordingView()
 
     async def come(number: int) -> None:
-        visits.append(await fleet.lab.visit(fleet.member(number), package(f"{number}.zip", epochs=600, seconds=0.1)))
+        long = package(f"{number}.zip", epochs=600, seconds=0.1)
+        visits.append(await fleet.lab.visit(fleet.member(number), long, view=views[number]))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come, 0)
         nursery.start_soon(come, 1)
-        await fleet.said.until("[box-0] Status: busy.")
-        await fleet.said.until("[box-1] Status: busy.")
+        for view in views:
+            await view.training.wait()
         fleet.scope.cancel()
     await fleet.ended.wait()
     assert [visit.fault.code for visit in visits if visit.fault is not None] == [FaultCode.CANCELLED] * 2

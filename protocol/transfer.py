@@ -35,7 +35,7 @@ class FileAccept:
 
     transfer: int = field(validator=Whole(0, TRANSFER_MAX))
     offset: int = field(validator=Whole(0, FILE_MAX))
-    """Where to begin; 0 unless a part is here already."""
+    """Where to begin; 0 unless an earlier link has brought a part."""
     credit: int = field(validator=Whole(0, FILE_MAX))
 
 

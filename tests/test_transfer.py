@@ -1,10 +1,12 @@
 """Files over a link: whole or not at all, and both sides know which."""
 
+import filecmp
 import hashlib
 import os
 import random
 import resource
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,13 +19,13 @@ from trio.testing import MockClock
 
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
-from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
+from protocol.transfer import PIECE_HEADER, FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
+from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece, unpack_piece
 from rtc.bridge import open_bridge, open_peer
 from rtc.errors import RtcError
 from rtc.link import Link, Wire, open_link
-from rtc.testing.wires import FakeWire, wire_pair
-from rtc.transfer import TransferLane, receive_file, send_file
+from rtc.testing.wires import LOST, FakeWire, wire_pair
+from rtc.transfer import Incoming, TransferLane, receive_file, receiver, send_file
 from rtc.transfer.lane import WINDOW
 from rtc.transfer.names import NAME_MAX, safe_name
 
@@ -353,6 +355,116 @@ async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str)
     assert os.listdir(folder) == []
 
 
+class Pieces:
+    """What crosses a wire of a file, in bytes; and the link breaks when so many have."""
+
+    def __init__(self, wire: FakeWire, until: int | None = None) -> None:
+        self.wire, self.until, self.seen = wire, until, 0
+        self.first: int | None = None
+        wire.spoil = self.look
+
+    def look(self, item: str | bytes) -> str | bytes | None:
+        if isinstance(item, bytes):
+            self.first = unpack_piece(item)[1] if self.first is None else self.first
+            self.seen += len(item) - PIECE_HEADER.size
+            if self.until is not None and self.seen >= self.until:
+                self.wire.fail(LOST)
+                self.wire.other.fail(LOST)
+        return item
+
+
+async def over_a_link(source: Path, incoming: Incoming, *, until: int | None = None) -> tuple[Both, Pieces]:
+    """Send it over one more link, which breaks when so many bytes have crossed."""
+    ours, theirs = wire_pair()
+    pieces = Pieces(ours, until)
+    async with lanes(ours, theirs) as (one, two, _, _):
+        both = await Both().run(
+            lambda: send_file(one, source, name="data.zip", progress=quiet), lambda: incoming.take(two, quiet)
+        )
+    return both, pieces
+
+
+async def test_a_new_link_goes_on_where_the_last_one_broke(source: Path, folder: Path) -> None:
+    incoming = Incoming(folder, BIG)
+    there = 0
+    for until in (3_000_000, 4_000_000):
+        both, pieces = await over_a_link(source, incoming, until=until)
+        assert both.received is FaultCode.LINK_LOST
+        assert pieces.first == there
+        [before, there] = there, incoming.written
+        assert there > before
+    both, pieces = await over_a_link(source, incoming)
+    assert (both.sent, both.received) == (None, None)
+    assert (pieces.first, pieces.seen) == (there, 10_000_019 - there), "what was here was not sent again"
+    assert both.path == incoming.path == folder / "data.zip"
+    assert filecmp.cmp(folder / "data.zip", source, shallow=False)
+    assert os.listdir(folder) == ["data.zip"]
+
+
+async def test_bytes_that_came_but_were_not_written_are_sent_again(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = receiver._Part.write
+
+    def slow(part: receiver._Part, payloads: list[memoryview]) -> None:
+        real(part, payloads)
+        time.sleep(0.02)  # in its thread: the link breaks while more is waiting
+
+    monkeypatch.setattr(receiver._Part, "write", slow)
+    incoming = Incoming(folder, BIG)
+    await over_a_link(source, incoming, until=5_000_000)
+    both, _ = await over_a_link(source, incoming)
+    assert both.received is None
+    assert filecmp.cmp(folder / "data.zip", source, shallow=False)
+
+
+async def test_progress_of_a_second_link_begins_with_what_is_there(source: Path, folder: Path) -> None:
+    incoming = Incoming(folder, BIG)
+    await over_a_link(source, incoming, until=5_000_000)
+    seen: list[int] = []
+    async with lanes(*wire_pair()) as (one, two, _, _):
+        await Both().run(
+            lambda: send_file(one, source, name="x", progress=lambda done, _: seen.append(done)),
+            lambda: incoming.take(two, quiet),
+        )
+    assert seen[0] > 1_000_000
+    assert seen == sorted(seen)
+    assert seen[-1] == 10_000_019
+
+
+async def test_a_sender_that_never_heard_that_all_is_there_hears_it_over_the_next_link(
+    source: Path, folder: Path
+) -> None:
+    incoming = Incoming(folder, BIG)
+    ours, theirs = wire_pair()
+    async with lanes(ours, theirs) as (one, two, _, _):
+        theirs.spoil = lambda item: None if isinstance(item, str) and "FileVerified" in item else item
+
+        async def take() -> Path:
+            path = await incoming.take(two, quiet)
+            ours.fail(LOST)
+            theirs.fail(LOST)
+            return path
+
+        both = await Both().run(lambda: send_file(one, source, name="data.zip", progress=quiet), take)
+    assert (both.sent, both.received) == (FaultCode.LINK_LOST, None)
+    both, pieces = await over_a_link(source, incoming)
+    assert (both.sent, both.received, pieces.seen) == (None, None, 0)
+    assert os.listdir(folder) == ["data.zip"]
+
+
+@pytest.mark.parametrize("other", [b"shorter", b"x" * 10_000_019])
+async def test_another_file_over_the_next_link_is_damaged_and_nothing_of_it_kept(
+    source: Path, folder: Path, other: bytes
+) -> None:
+    incoming = Incoming(folder, BIG)
+    await over_a_link(source, incoming, until=5_000_000)
+    await trio.Path(source).write_bytes(other)
+    both, _ = await over_a_link(source, incoming)
+    assert both.received is FaultCode.DAMAGED
+    assert os.listdir(folder) == []
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stalls are noticed soon. (A mock clock would jump while a thread reads or writes.)"""
@@ -395,7 +507,8 @@ async def test_a_receiver_without_pieces_gives_up_after_a_while(folder: Path) ->
     [
         [FileVerified(1)],
         [FileCredit(1, 5)],
-        [FileAccept(1, 7, 100)],
+        [FileAccept(1, 107, 100)],
+        [FileAccept(1, 10**8, 10**9)],
         [FileAccept(1, 0, 10**9), FileAccept(1, 0, 10**9)],
         [FileAccept(1, 0, 5), FileCredit(1, 4)],
         [FileEnd(1, bytes(32))],

@@ -93,9 +93,9 @@ def stalled() -> RtcError:
 
 
 @contextmanager
-def patience() -> Iterator[None]:
-    """Raises STALLED when the body takes longer than `STALL_TIME`."""
-    with trio.move_on_after(STALL_TIME) as scope:
+def patience(more: float = 0.0) -> Iterator[None]:
+    """Raises STALLED when the body takes longer than `STALL_TIME`, and `more` seconds where there is a reason."""
+    with trio.move_on_after(STALL_TIME + more) as scope:
         yield
     if scope.cancelled_caught:
         raise stalled()

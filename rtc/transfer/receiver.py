@@ -1,4 +1,7 @@
-"""The receiving side: check before the first byte, write under a temporary name, verify, then rename."""
+"""The receiving side: check before the first byte, write under a temporary name, verify, then rename.
+
+What a lost link has brought is kept as long as somebody may bring the rest.
+"""
 
 import errno
 import hashlib
@@ -29,23 +32,63 @@ WRITE_SIZE = 1024 * 1024
 """Bytes gathered before each write."""
 BATCH = 16
 """Most pieces written in one visit to a thread."""
+HASH_SPEED = 20e6
+"""Bytes per second at which the slowest disk is read; a sender that goes on hashes what is over already once more."""
 REMOVE_TIME = 10.0
 """Seconds that removing a part of a file may hold up a cancellation."""
 
 
 @define
+class _Part:
+    """What is on disk of a file that is not whole yet."""
+
+    path: Path
+    size: int
+    """Bytes of the whole file."""
+    written: int = 0
+    synced: int = 0
+    digest: "hashlib._Hash" = field(factory=hashlib.sha256)
+    """Of the bytes written."""
+    _handle: BinaryIO | None = None
+
+    def open(self) -> BinaryIO:
+        """Go on where the last byte was written. Like the next two, in a thread."""
+        flags = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        new = 0 if self.path.exists() else os.O_CREAT | os.O_EXCL
+        self._handle = os.fdopen(os.open(self.path, flags | new, 0o600), "wb", buffering=WRITE_SIZE)
+        self._handle.truncate(self.written)
+        self._handle.seek(self.written)
+        return self._handle
+
+    def write(self, payloads: list[memoryview]) -> None:
+        """What comes next."""
+        assert self._handle is not None, "it was opened"
+        for payload in payloads:
+            self._handle.write(payload)
+            self.digest.update(payload)
+            self.written += len(payload)
+        if self.written - self.synced >= SYNC_SIZE:
+            self.sync()
+
+    def sync(self) -> None:
+        """The disk has it."""
+        assert self._handle is not None, "it was opened"
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self.synced = self.written
+
+
+@define
 class _Receiving:
-    """One file on its way in."""
+    """The rest of a file on its way in over one link."""
 
     lane: TransferLane
     transfer: int
-    size: int
-    part: BinaryIO
+    part: _Part
     progress: Progress
-    done: int = 0
-    credit: int = WINDOW
-    synced: int = 0
-    digest: "hashlib._Hash" = field(factory=hashlib.sha256)
+    done: int
+    """Bytes that have come, over this link or earlier ones."""
+    credit: int
     sha256: bytes | None = None
     ended: trio.Event = field(factory=trio.Event)
 
@@ -60,24 +103,27 @@ class _Receiving:
 
     async def fill(self) -> None:
         """Write what comes; returns when all is here and the hash fits."""
-        self.progress(0, self.size)
-        self.lane.say(FileAccept(self.transfer, 0, self.credit))
-        while self.done < self.size:
-            payloads = self._checked(await self._some())
-            await trio.to_thread.run_sync(self._write, payloads)
-            self.progress(self.done, self.size)
+        size = self.part.size
+        self.progress(self.done, size)
+        self.lane.say(FileAccept(self.transfer, self.done, self.credit))
+        grace = self.done / HASH_SPEED  # the sender has yet to hash what is here already
+        while self.done < size:
+            payloads = self._checked(await self._some(grace))
+            await trio.to_thread.run_sync(self.part.write, payloads)
+            self.progress(self.done, size)
+            grace = 0.0
             if self.done + WINDOW >= self.credit + CREDIT_STEP:
                 self.credit = self.done + WINDOW
                 self.lane.say(FileCredit(self.transfer, self.credit))
-        with patience():
+        with patience(grace):
             await self.ended.wait()
-        if self.digest.digest() != self.sha256:
+        if self.part.digest.digest() != self.sha256:
             raise RtcError(FaultCode.DAMAGED, "The file arrived damaged (its SHA-256 differs). Try again.")
 
-    async def _some(self) -> list[bytes]:
+    async def _some(self, grace: float) -> list[bytes]:
         """At least one frame, and whatever else is here."""
         try:
-            with patience():
+            with patience(grace):
                 frames = [await self.lane.pieces.receive()]
             while len(frames) < BATCH:
                 frames.append(self.lane.pieces.receive_nowait())
@@ -98,51 +144,92 @@ class _Receiving:
             if transfer < self.transfer:
                 continue
             end = self.done + len(payload)
-            if transfer > self.transfer or offset != self.done or end > self.size or end > self.credit:
+            if transfer > self.transfer or offset != self.done or end > self.part.size or end > self.credit:
                 raise damaged()
             self.done = end
             payloads.append(payload)
         return payloads
 
-    def _write(self, payloads: list[memoryview]) -> None:
-        """In a thread."""
-        for payload in payloads:
-            self.part.write(payload)
-            self.digest.update(payload)
-        if self.done - self.synced >= SYNC_SIZE:
-            self.part.flush()
-            os.fsync(self.part.fileno())
-            self.synced = self.done
+
+@define
+class Incoming:
+    """One file on its way into `folder`, over as many links as it takes: a new one goes on where the last one broke.
+
+    It appears whole or not at all, under a safe form of the name that the sender gave; it is readable by us alone, and
+    never replaces another. `expect` is the size in bytes that was announced before, if any.
+    """
+
+    folder: Path
+    max_size: int
+    expect: int | None = None
+    path: Path | None = None
+    """Where it is, once it is whole."""
+    _part: _Part | None = None
+
+    @property
+    def written(self) -> int:
+        """Bytes of it that are here."""
+        return self._part.written if self._part is not None else 0
+
+    async def take(self, lane: TransferLane, progress: Progress) -> Path:
+        """Receive it, or the rest of it, and return its path.
+
+        After LINK_LOST this may be called again, with the lane of another link. A sender that was not told that all is
+        here is told then.
+
+        Raises:
+            RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; the other side's
+                reason.
+        """
+        offer = await _offered(lane)
+        try:
+            with telling(lane, offer.transfer), _writing_may_fail():
+                path = await self._take(offer, lane, progress)
+                lane.say(FileVerified(offer.transfer))
+                return path
+        except RtcError as error:
+            if error.fault.code is not FaultCode.LINK_LOST:
+                await self.discard()
+            raise
+
+    async def _take(self, offer: FileOffer, lane: TransferLane, progress: Progress) -> Path:
+        part = await self._begin(offer)
+        receiving = _Receiving(lane, offer.transfer, part, progress, part.written, part.written + WINDOW)
+        if self.path is not None:
+            await race(receiving.listen, receiving.fill)
+            return self.path
+        with await trio.to_thread.run_sync(part.open):
+            await race(receiving.listen, receiving.fill)
+            await trio.to_thread.run_sync(part.sync)
+        self.path = await trio.to_thread.run_sync(_publish, part.path, self.folder, safe_name(offer.name))
+        return self.path
+
+    async def _begin(self, offer: FileOffer) -> _Part:
+        """What is here of it already."""
+        if offer.size != (self._part.size if self._part is not None else self.expect or offer.size):
+            raise damaged("The file is not as long as was announced.")
+        if self._part is None:
+            await _check_room(self.folder, offer.size, self.max_size)
+            self._part = _Part(self.folder / f"{secrets.token_hex(8)}.part", offer.size)
+        return self._part
+
+    async def discard(self) -> None:
+        """Remove what is here of a file that is not whole, also while being cancelled."""
+        part, self._part = self._part, None
+        if part is not None:
+            with trio.move_on_after(REMOVE_TIME, shield=True):
+                await trio.to_thread.run_sync(lambda: part.path.unlink(missing_ok=True), abandon_on_cancel=True)
 
 
 async def receive_file(
     lane: TransferLane, folder: Path, *, max_size: int, progress: Progress, expect: int | None = None
 ) -> Path:
-    """Receive the next file into `folder` and return its path, under a safe form of the name the sender gave.
-
-    The file appears whole or not at all; it is readable by us alone, and never replaces another.
-    `expect` is the size in bytes that was announced before, if any.
-
-    Raises:
-        RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; the other side's reason.
-    """
-    offer = await _offered(lane)
-    with telling(lane, offer.transfer), _writing_may_fail():
-        if expect is not None and offer.size != expect:
-            raise damaged("The file is not as long as was announced.")
-        await _check_room(folder, offer.size, max_size)
-        part = folder / f"{secrets.token_hex(8)}.part"
-        try:
-            with await trio.to_thread.run_sync(_create, part) as handle:
-                receiving = _Receiving(lane, offer.transfer, offer.size, handle, progress)
-                await race(receiving.listen, receiving.fill)
-                await trio.to_thread.run_sync(_sync, handle)
-            path = await trio.to_thread.run_sync(_publish, part, folder, safe_name(offer.name))
-        finally:
-            with trio.move_on_after(REMOVE_TIME, shield=True):
-                await trio.to_thread.run_sync(lambda: part.unlink(missing_ok=True), abandon_on_cancel=True)
-        lane.say(FileVerified(offer.transfer))
-        return path
+    """Receive the next file into `folder` over this link alone; see `Incoming`."""
+    incoming = Incoming(folder, max_size, expect)
+    try:
+        return await incoming.take(lane, progress)
+    finally:
+        await incoming.discard()
 
 
 async def _offered(lane: TransferLane) -> FileOffer:
@@ -188,16 +275,6 @@ def _writing_may_fail() -> Iterator[None]:
         raise RtcError(FaultCode.DAMAGED, f"The file could not be written: {error.strerror}.") from None
 
 
-def _create(part: Path) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(part, flags, 0o600), "wb", buffering=WRITE_SIZE)
-
-
-def _sync(handle: BinaryIO) -> None:
-    handle.flush()
-    os.fsync(handle.fileno())
-
-
 def _publish(part: Path, folder: Path, name: str) -> Path:
     """Give the whole file its name; with a number when that is taken. A hard link cannot replace, a rename would."""
     stem, suffix = Path(name).stem, Path(name).suffix
@@ -211,6 +288,8 @@ def _publish(part: Path, folder: Path, name: str) -> Path:
             if path.exists():
                 continue
             part.rename(path)
+        else:
+            part.unlink()
         _sync_folder(folder)
         return path
     raise RtcError(FaultCode.DAMAGED, "There are too many files of that name already.")

@@ -39,6 +39,8 @@ class _Sending:
     progress: Progress
     credit: int | None = None
     """Bytes in all that may have been sent; None until the receiver accepts."""
+    offset: int = 0
+    """Bytes that the receiver has from an earlier link."""
     ended: bool = False
     raised: trio.Event = field(factory=trio.Event)
 
@@ -49,7 +51,8 @@ class _Sending:
             if isinstance(word, FileVerified) and self.ended:
                 return
             if isinstance(word, FileAccept):
-                fits = self.credit is None and word.offset == 0
+                fits = self.credit is None and word.offset <= min(word.credit, self.size)
+                self.offset = word.offset
             else:
                 fits = isinstance(word, FileCredit) and self.credit is not None and word.credit >= self.credit
             if not fits or not isinstance(word, FileAccept | FileCredit):
@@ -61,14 +64,12 @@ class _Sending:
     async def pump(self) -> None:
         """Send everything and its hash; then wait for `listen` to end."""
         digest = hashlib.sha256()
-        done = 0
         await self._allowed(0)
+        done = self.offset
+        await self._read_over(digest)
+        self.progress(done, self.size)
         while done < self.size:
-            block = await trio.to_thread.run_sync(_read, self.source, digest, min(READ_SIZE, self.size - done))
-            if not block:
-                raise RtcError(
-                    FaultCode.DAMAGED, "The file became shorter while it was sent. Leave it alone, try again."
-                )
+            block = await self._read(digest, self.size - done)
             for start in range(0, len(block), self.chunk_size):
                 piece = memoryview(block)[start : start + self.chunk_size]
                 await self._allowed(done + len(piece))
@@ -82,6 +83,18 @@ class _Sending:
         self.lane.say(FileEnd(self.transfer, digest.digest()))
         with patience():
             await trio.sleep_forever()
+
+    async def _read_over(self, digest: "hashlib._Hash") -> None:
+        """What the receiver has already need only be hashed."""
+        left = self.offset
+        while left:
+            left -= len(await self._read(digest, left))
+
+    async def _read(self, digest: "hashlib._Hash", left: int) -> bytes:
+        block = await trio.to_thread.run_sync(_read, self.source, digest, min(READ_SIZE, left))
+        if not block:
+            raise RtcError(FaultCode.DAMAGED, "The file became shorter while it was sent. Leave it alone, try again.")
+        return block
 
     async def _allowed(self, upto: int) -> None:
         while self.credit is None or self.credit < upto:

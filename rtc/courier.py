@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from actors.events import FetchResult, PackageSent, ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
 from actors.router import Router
@@ -13,7 +13,7 @@ from protocol.faults import Fault, FaultCode
 from rtc.aside import aside_name, sweep
 from rtc.errors import RtcError
 from rtc.links import Links
-from rtc.transfer import receive_file, send_file
+from rtc.transfer import Incoming, send_file
 
 RESULT_MAX = 2**50
 
@@ -56,13 +56,21 @@ class Courier:
     links: Links
     router: Router
     gauge: Gauge
+    _incoming: Incoming | None = None
+    """What is here of the result: a lost link's part is gone on from over the next one."""
+    _archive: Path | None = None
+    """The result, whole, as long as it is not unpacked."""
+    _turn: trio.Lock = field(factory=trio.Lock)
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            await self._clear()
 
     # -------- the router's doors
 
@@ -100,39 +108,46 @@ class Courier:
         lane = self.links.lane(effect.link)
         if lane is None:
             return  # likewise
-        folder: Path | None = None
-        archive: Path | None = None
-        try:
-            folder = await trio.to_thread.run_sync(self._make_room)
-            archive = await receive_file(lane, folder, max_size=RESULT_MAX, progress=self.gauge.download)
-            self.router.outbox.put(ResultSafe())
-            await trio.to_thread.run_sync(self.place.choose_again)
-            await self.place.take_in(archive)
-            archive = None
-            self.router.outbox.put(ResultHere())
-        except (RtcError, OSError) as error:
-            self.router.outbox.put(ResultLost(_lost(error, archive, self.place.kept)))
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._clean, folder, archive)
+        async with self._turn:  # the try over a lost link may not have ended yet
+            try:
+                if self._incoming is None:
+                    self._incoming = await trio.to_thread.run_sync(self._make_room)
+                self._archive = await self._incoming.take(lane, self.gauge.download)
+                self.router.outbox.put(ResultSafe())
+                await trio.to_thread.run_sync(self.place.choose_again)
+                await self.place.take_in(self._archive)
+                self._archive = None
+                self.router.outbox.put(ResultHere())
+            except (RtcError, OSError) as error:
+                lost = _lost(error, self._archive, self.place.kept)
+                self.router.outbox.put(ResultLost(lost))
+                if lost.code is FaultCode.LINK_LOST:
+                    return
+            await self._clear()
 
-    def _make_room(self) -> Path:
-        """A folder of our own beside the output, so that nothing has to be copied between disks."""
+    def _make_room(self) -> Incoming:
+        """In a folder of our own beside the output, so that nothing has to be copied between disks."""
         self.place.parent.mkdir(parents=True, exist_ok=True)
         sweep(self.place.parent)
         folder = self.place.parent / aside_name()
         folder.mkdir(mode=0o700)
-        return folder
+        return Incoming(folder, RESULT_MAX)
 
-    def _clean(self, folder: Path | None, archive: Path | None) -> None:
+    async def _clear(self) -> None:
         """Remove our folder; an archive in it that was not unpacked is put beside the output first."""
+        incoming, self._incoming = self._incoming, None
+        archive, self._archive = self._archive, None
+        if incoming is not None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._clean, incoming.folder, archive)
+
+    def _clean(self, folder: Path, archive: Path | None) -> None:
         if archive is not None:
             kept, number = self.place.kept, 2
             while kept.exists():
                 kept, number = self.place.kept.with_suffix(f".{number}.zip"), number + 1
             archive.rename(kept)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lost(error: RtcError | OSError, archive: Path | None, kept: Path) -> Fault:

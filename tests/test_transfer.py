@@ -7,8 +7,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from trio.testing import MockClock
 
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.transfer import PIECE_HEADER, FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
-from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece, unpack_piece
+from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
+from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.bridge import open_bridge, open_peer
 from rtc.errors import RtcError
-from rtc.link import Link, Wire, open_link
+from rtc.link import Wire, open_link
+from rtc.testing.lanes import Pieces, lane_over, open_lanes
 from rtc.testing.wires import LOST, FakeWire, wire_pair
 from rtc.transfer import Incoming, TransferLane, receive_file, receiver, send_file
 from rtc.transfer.lane import WINDOW
@@ -34,23 +34,6 @@ BIG = 10**12
 
 def quiet(_done: int, _total: int) -> None:
     """Progress that nobody looks at."""
-
-
-@asynccontextmanager
-async def lanes(one: Wire, two: Wire) -> AsyncGenerator[tuple[TransferLane, TransferLane, Link, Link], None]:
-    """Two trusted links on one wire, and their transfer lanes."""
-    async with open_link(one, name=LinkId(1)) as ada, open_link(two, name=LinkId(2)) as bob:
-        yield *(_lane(link, vocabulary) for link, vocabulary in ((ada, TO_CLIENT), (bob, TO_WORKER))), ada, bob
-
-
-def _lane(link: Link, vocabulary: Any) -> TransferLane:
-    lane = TransferLane.over(link)
-
-    async def route(message: Any) -> None:
-        lane.hear(message)
-
-    link.trust(vocabulary, route)
-    return lane
 
 
 class Both:
@@ -118,7 +101,7 @@ def folder(tmp_path: Path) -> Path:
 async def test_files_of_every_length_arrive_whole(tmp_path: Path, folder: Path, size: int) -> None:
     source = tmp_path / "source"
     source.write_bytes(random.Random(size).randbytes(size))
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
         both = await transfer(one, two, source, folder)
         assert (both.sent, both.received) == (None, None)
     assert both.path == folder / "data.zip"
@@ -139,7 +122,7 @@ async def test_chunk_size_is_obeyed(source: Path, folder: Path, chunk_size: int)
         return item
 
     ours.spoil = look
-    async with lanes(ours, theirs) as (one, two, _, _):
+    async with open_lanes(ours, theirs) as (one, two, _, _):
         both = await transfer(one, two, source, folder, chunk_size=chunk_size)
     assert both.path is not None
     assert longest == chunk_size
@@ -147,13 +130,13 @@ async def test_chunk_size_is_obeyed(source: Path, folder: Path, chunk_size: int)
 
 @pytest.mark.parametrize("chunk_size", [1023, 256 * 1024])
 async def test_a_chunk_size_out_of_range_is_our_own_mistake(source: Path, chunk_size: int) -> None:
-    async with lanes(*wire_pair()) as (one, _, _, _):
+    async with open_lanes(*wire_pair()) as (one, _, _, _):
         with pytest.raises(ValueError, match="chunk_size"):
             await send_file(one, source, name="x", progress=quiet, chunk_size=chunk_size)
 
 
 async def test_files_go_both_ways_one_after_the_other(source: Path, folder: Path) -> None:
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
         for sender, receiver in ((one, two), (two, one), (one, two)):
             assert (await transfer(sender, receiver, source, folder)).path is not None
     assert sorted(os.listdir(folder)) == ["data (2).zip", "data (3).zip", "data.zip"]
@@ -163,7 +146,7 @@ async def test_progress_grows_to_the_whole(source: Path, folder: Path) -> None:
     sent: list[int] = []
     received: list[int] = []
     total = 10_000_019
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
         await Both().run(
             lambda: send_file(one, source, name="x", progress=lambda done, _: sent.append(done)),
             lambda: receive_file(two, folder, max_size=BIG, progress=lambda done, _: received.append(done)),
@@ -189,7 +172,7 @@ async def test_a_file_is_refused_before_the_first_byte(
     ours, theirs = wire_pair()
     frames: list[bytes] = []
     ours.spoil = lambda item: frames.append(item) or item if isinstance(item, bytes) else item
-    async with lanes(ours, theirs) as (one, two, _, _):
+    async with open_lanes(ours, theirs) as (one, two, _, _):
         both = await transfer(one, two, source, folder, **limits)
     assert (both.sent, both.received) == (code, code)
     assert frames == []
@@ -248,7 +231,7 @@ async def test_a_spoiled_transfer_is_damaged_on_both_sides(
 ) -> None:
     ours, theirs = wire_pair()
     ours.spoil = spoil
-    async with lanes(ours, theirs) as (one, two, ada, bob):
+    async with open_lanes(ours, theirs) as (one, two, ada, bob):
         both = await transfer(one, two, source, folder)
         assert (both.sent, both.received) == (FaultCode.DAMAGED, FaultCode.DAMAGED)
         assert not ada.lost.is_set()
@@ -262,7 +245,7 @@ async def test_leftovers_of_a_failed_transfer_do_not_harm_the_next(
 ) -> None:
     ours, theirs = wire_pair()
     ours.spoil = spoil
-    async with lanes(ours, theirs) as (one, two, _, _):
+    async with open_lanes(ours, theirs) as (one, two, _, _):
         assert (await transfer(one, two, source, folder)).path is None
         ours.spoil = lambda item: item
         assert (await transfer(one, two, source, folder)).path == folder / "data.zip"
@@ -275,7 +258,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_damaged(source: Path, fol
         if done > 5_000_000:
             os.truncate(source, 5_500_000) if change == "shorter" else os.utime(source, ns=(0, 0))
 
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
         both = await Both().run(
             lambda: send_file(one, source, name="x", progress=meddle),
             lambda: receive_file(two, folder, max_size=BIG, progress=quiet),
@@ -286,7 +269,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_damaged(source: Path, fol
 
 async def test_a_file_that_is_not_there_or_no_file_is_one_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    async with lanes(*wire_pair()) as (one, _, _, _):
+    async with open_lanes(*wire_pair()) as (one, _, _, _):
         for name in ("nowhere", "pipe", "."):
             with trio.fail_after(5), pytest.raises(RtcError) as caught:
                 await send_file(one, tmp_path / name, name="x", progress=quiet)
@@ -302,7 +285,7 @@ async def test_cancelling_either_side_tells_the_other(source: Path, folder: Path
         if done > 3_000_000:
             scope.cancel()
 
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
 
         async def send() -> None:
             await send_file(one, source, name="x", progress=stop if side == "sender" else quiet)
@@ -332,7 +315,7 @@ async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str)
         open_link(ours, name=LinkId(1), lost_time=1) as ada,
         open_link(theirs, name=LinkId(2), lost_time=1) as bob,
     ):
-        one, two = _lane(ada, TO_CLIENT), _lane(bob, TO_WORKER)
+        one, two = lane_over(ada, TO_CLIENT), lane_over(bob, TO_WORKER)
 
         def break_it(done: int, _total: int) -> None:
             if done < 3_000_000 or bob.lost.is_set() or ours.silent:
@@ -355,29 +338,11 @@ async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str)
     assert os.listdir(folder) == []
 
 
-class Pieces:
-    """What crosses a wire of a file, in bytes; and the link breaks when so many have."""
-
-    def __init__(self, wire: FakeWire, until: int | None = None) -> None:
-        self.wire, self.until, self.seen = wire, until, 0
-        self.first: int | None = None
-        wire.spoil = self.look
-
-    def look(self, item: str | bytes) -> str | bytes | None:
-        if isinstance(item, bytes):
-            self.first = unpack_piece(item)[1] if self.first is None else self.first
-            self.seen += len(item) - PIECE_HEADER.size
-            if self.until is not None and self.seen >= self.until:
-                self.wire.fail(LOST)
-                self.wire.other.fail(LOST)
-        return item
-
-
 async def over_a_link(source: Path, incoming: Incoming, *, until: int | None = None) -> tuple[Both, Pieces]:
     """Send it over one more link, which breaks when so many bytes have crossed."""
     ours, theirs = wire_pair()
     pieces = Pieces(ours, until)
-    async with lanes(ours, theirs) as (one, two, _, _):
+    async with open_lanes(ours, theirs) as (one, two, _, _):
         both = await Both().run(
             lambda: send_file(one, source, name="data.zip", progress=quiet), lambda: incoming.take(two, quiet)
         )
@@ -422,7 +387,7 @@ async def test_progress_of_a_second_link_begins_with_what_is_there(source: Path,
     incoming = Incoming(folder, BIG)
     await over_a_link(source, incoming, until=5_000_000)
     seen: list[int] = []
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
         await Both().run(
             lambda: send_file(one, source, name="x", progress=lambda done, _: seen.append(done)),
             lambda: incoming.take(two, quiet),
@@ -437,7 +402,7 @@ async def test_a_sender_that_never_heard_that_all_is_there_hears_it_over_the_nex
 ) -> None:
     incoming = Incoming(folder, BIG)
     ours, theirs = wire_pair()
-    async with lanes(ours, theirs) as (one, two, _, _):
+    async with open_lanes(ours, theirs) as (one, two, _, _):
         theirs.spoil = lambda item: None if isinstance(item, str) and "FileVerified" in item else item
 
         async def take() -> Path:
@@ -473,7 +438,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_sender_without_credit_gives_up_after_a_while(source: Path) -> None:
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
 
         async def accept_and_sleep() -> None:
             await two.words.receive()
@@ -489,7 +454,7 @@ async def test_a_sender_without_credit_gives_up_after_a_while(source: Path) -> N
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_receiver_without_pieces_gives_up_after_a_while(folder: Path) -> None:
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
 
         async def offer_and_sleep() -> None:
             one.say(FileOffer(1, "x", 1000))
@@ -516,7 +481,7 @@ async def test_a_receiver_without_pieces_gives_up_after_a_while(folder: Path) ->
     ],
 )
 async def test_a_sender_believes_no_wrong_words(source: Path, words: list[Any]) -> None:
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
 
         async def answer() -> None:
             await two.words.receive()
@@ -529,7 +494,7 @@ async def test_a_sender_believes_no_wrong_words(source: Path, words: list[Any]) 
 
 async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtc.transfer.receiver.CREDIT_STEP", BIG)  # credit is never raised
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
 
         async def rush() -> None:
             one.say(FileOffer(1, "x", 10 * WINDOW))
@@ -542,7 +507,7 @@ async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest
 
 
 async def test_many_words_that_nobody_reads_cut_the_link(autojump_clock: MockClock) -> None:
-    async with lanes(*wire_pair()) as (one, _two, _, bob):
+    async with open_lanes(*wire_pair()) as (one, _two, _, bob):
         for number in range(1000):
             one.say(FileVerified(number))
             await trio.lowlevel.checkpoint()
@@ -562,7 +527,7 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path, folder: Path) 
     source = tmp_path / "source"
     with source.open("wb") as handle:
         handle.truncate(400_000_000)  # holes: nothing on disk, everything to send
-    async with lanes(*wire_pair()) as (one, two, _, _):
+    async with open_lanes(*wire_pair()) as (one, two, _, _):
         before = _peak()
         both = await transfer(one, two, source, folder)
         assert both.path is not None
@@ -577,7 +542,7 @@ async def test_twenty_megabytes_over_real_aiortc(tmp_path: Path, folder: Path) -
         await ada.accept(await bob.answer(await ada.offer()))
         await ada.wait_open(5)
         await bob.wait_open(5)
-        async with lanes(ada, bob) as (one, two, _, _):
+        async with open_lanes(ada, bob) as (one, two, _, _):
             with trio.fail_after(60):
                 both = await transfer(one, two, source, folder)
     assert both.path is not None

@@ -1,0 +1,49 @@
+"""Lanes for files over links made of memory, for tests."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from protocol.ids import LinkId
+from protocol.transfer import PIECE_HEADER
+from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
+from rtc.link import Link, Wire, open_link
+from rtc.testing.wires import LOST, FakeWire
+from rtc.transfer import TransferLane
+
+
+@asynccontextmanager
+async def open_lanes(one: Wire, two: Wire) -> AsyncGenerator[tuple[TransferLane, TransferLane, Link, Link], None]:
+    """Two trusted links on one wire, and their transfer lanes."""
+    async with open_link(one, name=LinkId(1)) as ada, open_link(two, name=LinkId(2)) as bob:
+        yield lane_over(ada, TO_CLIENT), lane_over(bob, TO_WORKER), ada, bob
+
+
+def lane_over(link: Link, vocabulary: Any) -> TransferLane:
+    """A trusted link's."""
+    lane = TransferLane.over(link)
+
+    async def route(message: Any) -> None:
+        lane.hear(message)
+
+    link.trust(vocabulary, route)
+    return lane
+
+
+class Pieces:
+    """What crosses a wire of a file, in bytes; the wire breaks when that is `until`."""
+
+    def __init__(self, wire: FakeWire, until: int | None = None) -> None:
+        self.wire, self.until, self.seen = wire, until, 0
+        self.first: int | None = None
+        wire.spoil = self.look
+
+    def look(self, item: str | bytes) -> str | bytes | None:
+        """At one message, which is passed on as it is."""
+        if isinstance(item, bytes):
+            self.first = unpack_piece(item)[1] if self.first is None else self.first
+            self.seen += len(item) - PIECE_HEADER.size
+            if self.until is not None and self.seen >= self.until:
+                self.wire.fail(LOST)
+                self.wire.other.fail(LOST)
+        return item

@@ -20,6 +20,7 @@ from actors.client_events import (
     Noted,
     Quest,
     Returned,
+    SendOn,
     Shown,
     Stale,
     TakenBack,
@@ -161,7 +162,8 @@ def claim(quest: Quest, event: TrustedAgain) -> Step[Quest]:
 
 def _claim(quest: Quest, link: LinkId) -> Claim:
     assert quest.job is not None, "who comes back names a job"
-    return Claim(link, Ticket(quest.job, quest.key), quest.wanted is None or quest.wanted.fetch)
+    fetch = quest.wanted is None or quest.wanted.fetch
+    return Claim(link, Ticket(quest.job, quest.key), fetch, supply=not quest.begun)
 
 
 def take_up(quest: Quest, _event: TakenBack) -> Step[Quest]:
@@ -178,6 +180,13 @@ def send(quest: Quest, event: JobAccepted) -> Step[Quest]:
 def leave_to_it(quest: Quest, _event: PackageSent) -> Step[Quest]:
     """The worker has all it needs; what it says of the job goes straight to the view."""
     return Step(evolve(quest, begun=True))
+
+
+def send_rest(quest: Quest, _event: SendOn) -> Step[Quest]:
+    """The worker has kept what had come of it."""
+    assert quest.link is not None, "it was heard over a link"
+    assert quest.job is not None, "who comes back names a job"
+    return Step(evolve(quest, returns=0), (NO_TIMEOUT, SendPackage(quest.link, quest.job)))
 
 
 def ask_stop(quest: Quest, event: StopWanted) -> Step[Quest]:
@@ -233,10 +242,10 @@ def show_key(quest: Quest, event: Trusted) -> Step[Quest]:
     return Step(quest, (_claim(quest, event.link),))
 
 
-def settle_back(quest: Quest, event: BackAgain) -> Step[Quest]:
+def settle_back(quest: Quest, _event: BackAgain) -> Step[Quest]:
     """We are back; what happened meanwhile follows, and what the person wanted is said again."""
     urge = () if quest.urge is None or quest.link is None else (TellLink(quest.link, quest.urge),)
-    return Step(evolve(quest, returns=0, begun=quest.begun or event.begun), (NO_TIMEOUT, *urge))
+    return Step(evolve(quest, returns=0, begun=True), (NO_TIMEOUT, *urge))
 
 
 def note_safe(quest: Quest, _event: ResultSafe) -> Step[Quest]:
@@ -385,6 +394,8 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(JobAccepted, AVAILABLE, BUSY),
     row(BUSY,      BackAgain,   BUSY,      settle_back),
     quiet(BackAgain, AVAILABLE, RESERVED),
+    row(BUSY,      SendOn,      RESERVED,  send_rest),
+    quiet(SendOn, AVAILABLE, RESERVED),
     row(RESERVED,  SendFailed,  AVAILABLE, fail),
     quiet(SendFailed, AVAILABLE, BUSY),
     row(RESERVED,  Lapsed,      AVAILABLE, fail_late),

@@ -175,10 +175,12 @@ class TakenBack:
 
 @frozen
 class BackAgain:
-    """Likewise, after the link was lost."""
+    """Likewise, after the link was lost: the job has what it needs."""
 
-    begun: bool
-    """The job has what it needs; otherwise its package was still on the way, and the worker has yet to notice."""
+
+@frozen
+class SendOn:
+    """Likewise, and its package is not there whole."""
 
 
 @frozen
@@ -407,7 +409,10 @@ def _classify_state(quest: Quest, state: JobState) -> object:
         return _vanished(quest, Fault(FaultCode.NO_SUCH_JOB, state.text))
     if quest.attaching:
         return TakenBack()
-    return BackAgain(state.stage is not JobStage.PREPARING) if quest.returns else Stale()
+    if not quest.returns:
+        return Stale()
+    wants_more = state.stage is JobStage.PREPARING and not quest.begun and not isinstance(quest.urge, CancelJob)
+    return SendOn() if wants_more else BackAgain()
 
 
 def _fetches(quest: Quest) -> bool:

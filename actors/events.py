@@ -394,6 +394,14 @@ class Follow:
 
 
 @frozen
+class Supply:
+    """To the Worker and the job desk: the job's owner is back with the package, and sends the rest over this link."""
+
+    link: LinkId
+    job: JobId
+
+
+@frozen
 class StopEarly:
     """To the job desk: let it stop early, and keep what it has learned."""
 
@@ -521,6 +529,8 @@ class Claim:
     link: LinkId
     ticket: Ticket
     fetch: bool = True
+    supply: bool = False
+    """The job may still want its package, which we have."""
 
 
 @frozen

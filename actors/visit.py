@@ -24,6 +24,7 @@ from actors.events import (
     ResultGone,
     StateTimeout,
     StopEarly,
+    Supply,
     Taken,
     TellLink,
     Trusted,
@@ -80,6 +81,13 @@ class Wished:
 @frozen
 class AttachFound:
     """It may hear all of its job."""
+
+    found: RecordFound
+
+
+@frozen
+class SupplyFound:
+    """Likewise, and it brings the rest of the package, which has not come whole."""
 
     found: RecordFound
 
@@ -152,7 +160,7 @@ def _classify_found(found: RecordFound) -> object:
     if stage is JobStage.UNKNOWN:
         return AskFound(found)
     if isinstance(wish, AttachJob):
-        return AttachFound(found)
+        return SupplyFound(found) if wish.supply and stage is JobStage.PREPARING else AttachFound(found)
     if isinstance(wish, StopJob) and stage is JobStage.RUNNING:
         return StopFound(found, wish)
     if isinstance(wish, CancelJob) and stage is not JobStage.ENDED:
@@ -201,7 +209,7 @@ def look_up_beside(visitor: Visitor, event: Wished) -> Step[Visitor]:
 # -------- what it gets
 
 
-def follow(visitor: Visitor, event: AttachFound) -> Step[Visitor]:
+def follow(visitor: Visitor, event: AttachFound | SupplyFound) -> Step[Visitor]:
     """From the event after the last one that it has."""
     wish, state = event.found.wish, event.found.state
     assert isinstance(wish, AttachJob), "that is what makes it this event"
@@ -209,7 +217,13 @@ def follow(visitor: Visitor, event: AttachFound) -> Step[Visitor]:
     return Step(evolve(visitor, fetch=wish.result), (NO_TIMEOUT, told, Follow(visitor.link, wish.job, wish.seen)))
 
 
-def tell(visitor: Visitor, event: AskFound | AttachFound) -> Step[Visitor]:
+def take_rest(visitor: Visitor, event: SupplyFound) -> Step[Visitor]:
+    """It goes on sending, and hears all of its job."""
+    step = follow(visitor, event)
+    return Step(step.data, (*step.effects, Supply(visitor.link, event.found.state.job)))
+
+
+def tell(visitor: Visitor, event: AskFound | AttachFound | SupplyFound) -> Step[Visitor]:
     """Where it stands."""
     return Step(visitor, (TellLink(visitor.link, event.found.state),))
 
@@ -287,6 +301,9 @@ VISIT: Table[Visitor] = Table("visit", AVAILABLE, (
     row(RESERVED,  AttachFound,   BUSY,      follow),
     row(BUSY,      AttachFound,   BUSY,      tell),
     quiet(AttachFound, AVAILABLE),
+    row(RESERVED,  SupplyFound,   BUSY,      take_rest),
+    row(BUSY,      SupplyFound,   BUSY,      tell),
+    quiet(SupplyFound, AVAILABLE),
     row(RESERVED,  AskFound,      RESERVED,  tell),
     row(BUSY,      AskFound,      BUSY,      tell),
     quiet(AskFound, AVAILABLE),

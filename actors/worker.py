@@ -32,6 +32,7 @@ from actors.events import (
     StateTimeout,
     StatusIs,
     Submitted,
+    Supply,
     TellLink,
     Trusted,
     TurnAway,
@@ -49,6 +50,7 @@ from actors.worker_events import (
     OfferedUnknown,
     OneJobOver,
     OwnerOffered,
+    SenderLost,
     Stale,
     VisitorLeft,
     classify,
@@ -63,6 +65,9 @@ HOLD_TIME = 45.0
 """Seconds a peer may take to link and prove itself; an honest link is up, or has failed, within 20."""
 ASK_TIME = 30.0
 """Seconds a trusted peer may take to say what it wants."""
+RETURN_TIME = 60.0
+"""Seconds for which who sends a package may be away: time to notice that the link is gone, and for two tries to come
+back, of 23 seconds each."""
 
 BUSY_FAULT = Fault(
     FaultCode.WORKER_BUSY,
@@ -140,11 +145,25 @@ def take_job(hold: Hold, event: Submitted) -> Step[Hold]:
 
 def start(hold: Hold, event: PackageReceived) -> Step[Hold]:
     """The package is here: run it. Whoever sent it has shown the key by that, and hears the job from the window."""
-    assert hold.link is not None, "packages come over links"
-    job = event.ticket.job
-    effects = (StatusIs(Status.BUSY), StartJob(job), Receive(hold.link, event.ticket))
-    running, visitors = hold.running | {job}, hold.visitors | {hold.link}
-    return Step(evolve(_unheld(hold), running=running, visitors=visitors, known=hold.known), effects)
+    job, visitors = event.ticket.job, hold.visitors
+    effects: tuple[Any, ...] = (StatusIs(Status.BUSY), StartJob(job))
+    if hold.link is not None and hold.link not in visitors:  # who has come back with it is there already
+        effects, visitors = (*effects, Receive(hold.link, event.ticket)), visitors | {hold.link}
+    after = evolve(_unheld(hold), running=hold.running | {job}, visitors=visitors, known=hold.known)
+    return Step(after, effects)
+
+
+def await_sender(hold: Hold, event: SenderLost) -> Step[Hold]:
+    """Its link is lost, not its wish: the promise is kept for it a while, and what is here of the package, too."""
+    late = Lapsed(Fault(FaultCode.STALLED, "Who sent the package did not come back in time with the rest of it."))
+    after = evolve(hold, link=None, visitors=hold.visitors - {event.link})
+    return Step(after, (StateTimeout(RETURN_TIME, late),))
+
+
+def go_on(hold: Hold, event: Supply) -> Step[Hold]:
+    """It is back; an older link of its, which may be dead and not know it yet, is of no more use."""
+    old = () if hold.link is None else (CloseLink(hold.link),)
+    return Step(evolve(hold, link=event.link), (NO_TIMEOUT, *old))
 
 
 # -------- letting go
@@ -171,7 +190,7 @@ def _free(hold: Hold, *before: Any) -> Step[Hold]:
 
 
 def let_go(hold: Hold, _event: LinkLost) -> Step[Hold]:
-    """The peer is gone before its job began."""
+    """The peer is gone before it had a job."""
     return _free(hold, *_let_go_of(hold))
 
 
@@ -301,6 +320,10 @@ WORKER: Table[Hold] = Table("worker", AVAILABLE, (
     quiet(PackageReceived, AVAILABLE, BUSY),
     row(RESERVED,  PackageFailed,    AVAILABLE, give_back),
     quiet(PackageFailed, AVAILABLE, BUSY),
+    row(RESERVED,  SenderLost,       RESERVED,  await_sender),
+    quiet(SenderLost, AVAILABLE, BUSY),
+    row(RESERVED,  Supply,           RESERVED,  go_on),
+    quiet(Supply, AVAILABLE, BUSY),
     row(RESERVED,  LinkLost,         AVAILABLE, let_go),
     quiet(LinkLost, AVAILABLE, BUSY),
     row(RESERVED,  Lapsed,           AVAILABLE, lapse),

@@ -14,6 +14,7 @@ from actors.events import (
     PackageFailed,
     PackageReceived,
     Submitted,
+    Supply,
     Trusted,
 )
 from protocol import PROTOCOL_VERSION
@@ -104,6 +105,13 @@ class Misspoken:
 
 
 @frozen
+class SenderLost:
+    """The link is gone that a package was coming over."""
+
+    link: LinkId
+
+
+@frozen
 class HeardAhead:
     """Somebody at the window spoke before the window had them: who sent a job, the moment that it was here."""
 
@@ -145,7 +153,7 @@ def classify(hold: Hold, event: object) -> object:
         return event if event.link == hold.link else Stale()
     if isinstance(event, PackageReceived):
         return event if event.ticket.job == hold.job else Stale()
-    if isinstance(event, PackageFailed):
+    if isinstance(event, PackageFailed | Supply):
         return event if event.job == hold.job else Stale()
     if isinstance(event, JobOver):
         if event.job not in hold.running:
@@ -173,6 +181,8 @@ def _classify_words(hold: Hold, heard: Heard) -> object:
 
 
 def _classify_loss(hold: Hold, event: LinkLost) -> object:
+    if event.link == hold.link and hold.job is not None:
+        return SenderLost(event.link)
     if event.link in hold.visitors:
         last = hold.leaving is not None and not hold.running and hold.visitors == {event.link}
         return LastVisitorLeft(event.link) if last else VisitorLeft(event.link)

@@ -76,6 +76,8 @@ class AttachJob:
     """The newest `JobEvent.seq` that I have; those after it follow."""
     result: bool = True
     """Send what it made, too, once it has ended."""
+    supply: bool = False
+    """I have its package: should it not be there whole, I send the rest over this link, if you say PREPARING."""
 
 
 @frozen

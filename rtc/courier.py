@@ -56,6 +56,8 @@ class Courier:
     links: Links
     router: Router
     gauge: Gauge
+    _sending: bool = False
+    """Some of the package may be over."""
     _incoming: Incoming | None = None
     """What is here of the result: a lost link's part is gone on from over the next one."""
     _archive: Path | None = None
@@ -92,7 +94,9 @@ class Courier:
             return  # the link is gone, and its loss is told already
         try:
             size = (await trio.Path(self.package).stat()).st_size
-            self.gauge.upload(0, size)
+            if not self._sending:  # a second link goes on where the first one broke
+                self.gauge.upload(0, size)
+            self._sending = True
             await send_file(
                 lane, self.package, name=self.package.name, chunk_size=self.chunk_size, progress=self.gauge.upload
             )

@@ -22,6 +22,7 @@ from actors.events import (
     Prepare,
     StartJob,
     StopEarly,
+    Supply,
     Taken,
     Ticket,
 )
@@ -39,13 +40,12 @@ from rtc.jobs.notes import ARRIVED, Spec
 from rtc.jobs.records import Records, attempt
 from rtc.links import Links
 from rtc.shelf import Shelf
-from rtc.transfer import receive_file
+from rtc.transfer import Incoming
 
 log = logging.getLogger("rtc.desk")
 
 FINISH_TIME = 60.0
 """Seconds that packing what a stopped job has made may take; the next worker goes on with it otherwise."""
-GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the package could be taken.")
 LOST = JobResult(Outcome.FAILED, "The job's files were removed from the worker while no worker ran; nothing is left.")
 NEVER_CAME = "The job's package never came whole, so nothing was run. Send it again."
 CANCELLED = Fault(FaultCode.CANCELLED, "The job was cancelled before it began.")
@@ -104,7 +104,16 @@ class Desk:
         job = Job(effect.ticket.job, self.bench.work / effect.ticket.job, submit=effect.submit)
         job.feed = Feed.of(job.name, job.folder)  # its owner may ask from another window while it is on its way
         self.jobs[job.name] = job
-        self._begin(self._prepare, job, effect.ticket, effect.link)
+        job.come_over(effect.link)
+        self._begin(self._prepare, job, effect.ticket)
+
+    def supply(self, effect: Supply) -> None:
+        """Go on with it."""
+        job = self.jobs.get(effect.job)
+        if job is not None:
+            job.come_over(effect.link)
+            if job.begun:
+                self._begin(self._confirm, job)
 
     def start(self, effect: StartJob) -> None:
         """Run it."""
@@ -151,12 +160,12 @@ class Desk:
         assert self._nursery is not None, "the desk is asked while it runs"
         self._nursery.start_soon(work, *args)  # type: ignore[arg-type]
 
-    async def _prepare(self, job: Job, ticket: Ticket, link: LinkId) -> None:
+    async def _prepare(self, job: Job, ticket: Ticket) -> None:
         """From the first byte to the last."""
         fault: Fault | None = None
         try:
             with job.scope:
-                await self._take_package(job, ticket, link)
+                await self._take_package(job, ticket)
                 job.begun = not job.scope.cancel_called  # what runs in a thread does not notice that nobody waits
         except RtcError as error:
             fault = error.fault
@@ -168,19 +177,41 @@ class Desk:
                 await self._drop(job)
         if job.begun:
             self.router.outbox.put(PackageReceived(ticket))
+            if job.expected:
+                await self._confirm(job)
         elif fault is not None:
             self.router.outbox.put(PackageFailed(job.name, fault))
 
-    async def _take_package(self, job: Job, ticket: Ticket, link: LinkId) -> None:
-        lane = self.links.lane(link)
-        if lane is None:
-            raise RtcError.of(GONE)
+    async def _take_package(self, job: Job, ticket: Ticket) -> None:
+        """Over as many links as it takes; that nobody brings one any more is for the Worker to say (`Forget`)."""
         assert job.submit is not None, "what is taken was submitted"
         job.claim = await trio.to_thread.run_sync(claim_folder, job.folder)
         await self.records.add(job.name, ticket.key, job.submit, self.bench.name, self.bench.gpu)
         arrived = job.folder / ARRIVED  # apart, so that a package's own name can clash with nothing
         await trio.Path(arrived).mkdir(mode=0o700)
-        await receive_file(lane, arrived, max_size=self.bench.package_max, expect=job.submit.size, progress=unwatched)
+        job.incoming = Incoming(arrived, self.bench.package_max, expect=job.submit.size)
+        while job.incoming.path is None:
+            await self._take_more(job.incoming, await job.next_link())
+
+    async def _take_more(self, incoming: Incoming, link: LinkId) -> None:
+        """As much as comes over this link."""
+        lane = self.links.lane(link)
+        if lane is None:
+            return
+        try:
+            await incoming.take(lane, unwatched)
+        except RtcError as error:
+            if error.fault.code is not FaultCode.LINK_LOST:
+                raise
+            log.info("the package came as far as byte %d; the rest may come over another link", incoming.written)
+
+    async def _confirm(self, job: Job) -> None:
+        """All was here when somebody came back to send the rest: tell them."""
+        assert job.incoming is not None, "its package came"
+        try:
+            await self._take_more(job.incoming, await job.next_link())
+        except RtcError as error:
+            log.warning("nobody could be told that the package of %s is here: %s", job.name, error.fault.text)
 
     async def _drop(self, job: Job) -> None:
         self.jobs.pop(job.name, None)

@@ -5,13 +5,14 @@ from pathlib import Path
 import trio
 from attrs import define, field, frozen
 
-from protocol.ids import JobId
+from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, StopScope, SubmitJob
 from rtc.jobs.claim import Claim
 from rtc.jobs.journal import Feed
 from rtc.jobs.keeping import Keeping
 from rtc.jobs.sleap_nn import Accelerator
 from rtc.jobs.standing import Standing
+from rtc.transfer import Incoming
 
 CLEAN_TIME = 30.0
 """Seconds that removing a job's folder may take when the program is being stopped."""
@@ -53,14 +54,35 @@ class Job:
     started: bool = False
     """It was ordered to run."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
+    incoming: Incoming | None = None
+    """Its package on the way."""
     keeping: Keeping | None = None
     feed: Feed | None = None
     standing: Standing = field(factory=Standing)
     over: trio.Event = field(factory=trio.Event)
     ended: JobEnded | None = None
     """Set when it is over."""
+    _link: LinkId | None = None
+    _linked: trio.Event = field(factory=trio.Event)
     _stop: StopScope | None = None
     _cancel: bool = False
+
+    def come_over(self, link: LinkId) -> None:
+        """Its package comes, or goes on coming, over this link."""
+        self._link = link
+        self._linked.set()
+
+    @property
+    def expected(self) -> bool:
+        """Whether somebody waits at a link that was not turned to yet."""
+        return self._linked.is_set()
+
+    async def next_link(self) -> LinkId:
+        """The newest link, once there is one that was not turned to yet."""
+        await self._linked.wait()
+        self._linked = trio.Event()
+        assert self._link is not None, "that is what was waited for"
+        return self._link
 
     def stop(self, scope: StopScope) -> None:
         """Let it stop early; said again to the keeper if there is none yet."""

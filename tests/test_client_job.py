@@ -225,14 +225,14 @@ async def test_whether_a_job_began_whose_upload_was_cut_is_asked_of_the_worker(
     assert client.state is Status.BUSY
     autojump_clock.jump(FIRST_PAUSE)
     assert await client.after() == [CloseLink(ONE), OpenLink(TWO, WORKER, JOB)]
-    assert await client.after(trusted(TWO)) == [Claim(TWO, TICKET)]
+    assert await client.after(trusted(TWO)) == [Claim(TWO, TICKET, supply=True)]
 
 
 async def test_a_job_that_began_though_its_upload_was_cut_goes_on_like_any_other(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    assert await client.after(trusted(TWO), Heard(TWO, RUNS)) == [Claim(TWO, TICKET)]
+    assert await client.after(trusted(TWO), Heard(TWO, RUNS)) == [Claim(TWO, TICKET, supply=True)]
     assert await client.after(Heard(TWO, DONE)) == [FetchResult(TWO)]
 
 
@@ -263,12 +263,34 @@ async def test_who_leaves_while_it_is_in_doubt_whether_the_job_runs_is_told_so(
     assert "only the worker knows" in fault.text
 
 
-async def test_a_worker_that_has_not_noticed_the_lost_link_does_not_have_the_package_yet(
+async def test_a_worker_that_has_only_a_part_of_the_package_is_sent_the_rest(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
+    said = await client.after(trusted(TWO), Heard(TWO, PREPARING))
+    assert said == [Claim(TWO, TICKET, supply=True), SendPackage(TWO, JOB)]
+    assert client.state is Status.RESERVED
+    autojump_clock.jump(A_NIGHT)
+    assert await client.after() == [], "it may take all night again"
+    assert await client.after(PackageSent()) == []
+    assert client.state is Status.BUSY
+    assert await client.after(Heard(TWO, DONE)) == [FetchResult(TWO)]
+
+
+async def test_a_worker_that_gives_up_on_the_rest_is_quoted(client: Client, autojump_clock: MockClock) -> None:
+    await away(client, autojump_clock, begun=False)
     await client.after(trusted(TWO), Heard(TWO, PREPARING))
-    assert "nothing runs there" in (await end_of(client, Heard(TWO, GONE))).text
+    never = JobEnded(JOB, Outcome.FAILED, "Its package never came whole.", result=False)
+    assert await end_of(client, Heard(TWO, never)) == Fault(FaultCode.JOB_FAILED, never.text)
+
+
+async def test_who_has_the_job_cancelled_while_its_package_is_in_doubt_does_not_send_the_rest(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await away(client, autojump_clock, begun=False)
+    said = await client.after(CancelWanted(), trusted(TWO), Heard(TWO, PREPARING))
+    assert said == [Claim(TWO, TICKET, supply=True), TellLink(TWO, CANCEL)]
+    assert client.state is Status.BUSY
 
 
 async def test_who_never_gets_back_to_a_job_in_doubt_is_not_promised_its_result(
@@ -302,7 +324,7 @@ async def test_a_link_that_breaks_again_while_the_package_is_in_doubt_is_made_ag
 ) -> None:
     await away(client, autojump_clock, begun=False)
     await client.after(trusted(TWO), Heard(TWO, PREPARING), LinkLost(TWO))
-    autojump_clock.jump(RETURN_PAUSE)
+    autojump_clock.jump(FIRST_PAUSE)
     assert await client.after() == [CloseLink(TWO), OpenLink(THREE, WORKER, JOB)]
 
 

@@ -20,19 +20,21 @@ from actors.events import (
     Prepare,
     StartJob,
     StopEarly,
+    Supply,
     Taken,
     Ticket,
 )
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
-from rtc import desk as desk_room
 from rtc import shelf as shelf_room
 from rtc.desk import Desk
+from rtc.errors import RtcError
 from rtc.job import Bench
 from rtc.jobs.claim import claim_folder
 from rtc.jobs.records import open_records
 from rtc.shelf import Shelf
+from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
 
 TICKET = Ticket("job-1", "key")
@@ -40,10 +42,10 @@ PATIENCE = 30.0
 
 
 class NoLinks:
-    """Links to nobody: the package is on this disk already."""
+    """Links to nobody: the package is on this disk already. What stands for a lane is the link's number."""
 
-    def lane(self, _link):
-        return object()
+    def lane(self, link):
+        return link
 
 
 @pytest.fixture
@@ -58,11 +60,11 @@ def sent(tmp_path, monkeypatch):
     """What a client sends; tests may put another package there."""
     package = make_package(tmp_path / "p.zip")
 
-    async def receive(_lane, folder, **_options):
+    async def receive(_lane, folder):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
-    monkeypatch.setattr(desk_room, "receive_file", receive)
+    packages_come(monkeypatch, receive)
     return package
 
 
@@ -71,11 +73,11 @@ def on_the_way(monkeypatch):
     """A package that begins to come, which is told, and never comes whole."""
     there = trio.Event()
 
-    async def receive(_lane, _folder, **_options):
+    async def receive(_lane, _folder):
         there.set()
         await trio.sleep_forever()
 
-    monkeypatch.setattr(desk_room, "receive_file", receive)
+    packages_come(monkeypatch, receive)
     return there
 
 
@@ -170,13 +172,65 @@ async def test_a_job_that_is_prepared_when_the_program_ends_leaves_no_folder(ben
     assert names(bench.work) == []
 
 
+@pytest.fixture
+def in_two_parts(tmp_path, monkeypatch):
+    """A package whose link 1 breaks; over any other it comes whole. The links that were turned to, in order."""
+    package = make_package(tmp_path / "p.zip")
+    links = []
+
+    async def receive(lane, folder):
+        links.append(lane)
+        await trio.lowlevel.checkpoint()
+        if lane == 1:
+            raise RtcError(FaultCode.LINK_LOST, "The link broke.")
+        return shutil.copy(package, folder / "p.zip")
+
+    packages_come(monkeypatch, receive)
+    return links
+
+
+async def test_a_package_whose_link_breaks_goes_on_over_the_next_one(bench, in_two_parts):
+    async with open_desk(bench) as desk:
+        desk.prepare(prepare())
+        with trio.move_on_after(0.3):
+            pytest.fail(f"said of a broken link: {await desk.router.outbox.take()}")
+        assert (await desk.records.find("job-1", "key")).stage is JobStage.PREPARING
+        desk.supply(Supply(2, "job-1"))
+        assert await said(desk) == PackageReceived(TICKET)
+        assert in_two_parts == [1, 2]
+
+
+async def test_who_comes_back_with_a_package_that_is_here_is_told_so(bench, in_two_parts):
+    async with open_desk(bench) as desk:
+        desk.prepare(prepare())
+        desk.supply(Supply(2, "job-1"))
+        assert await said(desk) == PackageReceived(TICKET)
+        desk.start(StartJob("job-1"))
+        desk.supply(Supply(3, "job-1"))
+        assert (await said(desk)).outcome is Outcome.DONE
+        assert in_two_parts[-1] == 3
+        desk.supply(Supply(4, "job-1"))  # it is over, and its Visit says so
+
+
+async def test_a_package_that_nobody_brings_any_more_leaves_nothing(bench, in_two_parts):
+    async with open_desk(bench) as desk:
+        desk.prepare(prepare())
+        while not in_two_parts:
+            await trio.lowlevel.checkpoint()
+        desk.forget(Forget("job-1"))
+        with trio.fail_after(PATIENCE):
+            while any(bench.work.iterdir()):  # noqa: ASYNC110 (a disk has no event)
+                await trio.sleep(0.01)
+        assert await desk.records.find("job-1", "key") is None
+
+
 async def test_a_full_disk_refuses_the_package_and_leaves_nothing(bench, sent, monkeypatch):
-    async def full(_lane, folder, **_options):
+    async def full(_lane, folder):
         (folder / "half").write_text("")
         await trio.lowlevel.checkpoint()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(desk_room, "receive_file", full)
+    packages_come(monkeypatch, full)
     async with open_desk(bench) as desk:
         desk.prepare(prepare())
         assert isinstance(await said(desk), PackageFailed)

@@ -13,16 +13,16 @@ from actors.events import Forget, PackageFailed, PackageReceived, Prepare, Ticke
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, SubmitJob
-from rtc import desk as desk_room
 from rtc.aside import aside_name, sweep
 from rtc.desk import NEVER_CAME, Desk
 from rtc.errors import RtcError
 from rtc.job import Bench
 from rtc.jobs.records import open_records
+from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
 
 TICKET = Ticket("job-1", "key")
-GONE = Fault(FaultCode.LINK_LOST, "The link is gone.")
+SPOILT = Fault(FaultCode.DAMAGED, "The package arrived damaged.")
 
 
 class NoLinks:
@@ -59,11 +59,11 @@ async def empty(folder):
 async def test_who_follows_a_job_whose_package_then_never_comes_is_told(tmp_path, monkeypatch):
     lost = trio.Event()
 
-    async def receive(_lane, _folder, **_options):
+    async def receive(_lane, _folder):
         await lost.wait()
-        raise RtcError.of(GONE)
+        raise RtcError.of(SPOILT)
 
-    monkeypatch.setattr(desk_room, "receive_file", receive)
+    packages_come(monkeypatch, receive)
     async with open_desk(tmp_path) as desk:
         desk.prepare(Prepare(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         job = desk.jobs["job-1"]
@@ -72,18 +72,18 @@ async def test_who_follows_a_job_whose_package_then_never_comes_is_told(tmp_path
             assert [event async for event in job.feed.follow()] == []
             await job.over.wait()
         assert job.ended == JobEnded("job-1", Outcome.FAILED, NEVER_CAME, result=False)
-        assert await said(desk) == PackageFailed("job-1", GONE)
+        assert await said(desk) == PackageFailed("job-1", SPOILT)
         await empty(desk.bench.work)
 
 
 async def test_a_package_that_comes_just_when_nobody_wants_it_any_more_is_removed(tmp_path, monkeypatch):
     package = make_package(tmp_path / "p.zip")
 
-    async def receive(_lane, folder, **_options):
+    async def receive(_lane, folder):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
-    monkeypatch.setattr(desk_room, "receive_file", receive)
+    packages_come(monkeypatch, receive)
     async with open_desk(tmp_path) as desk:
         desk.prepare(Prepare(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         assert await said(desk) == PackageReceived(TICKET)

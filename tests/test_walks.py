@@ -68,6 +68,7 @@ from actors.events import (
     StopEarly,
     StopWanted,
     Submitted,
+    Supply,
     Taken,
     TellLink,
     Ticket,
@@ -198,6 +199,8 @@ class WorkersLife:
     running: set[JobId] = field(factory=set)
     visitors: set[LinkId] = field(factory=set)
     received: list[LinkId] = field(factory=list)
+    suppliers: set[LinkId] = field(factory=set)
+    """Links at the window that brought the rest of a package."""
     leaving: bool = False
     submitted: int = 0
 
@@ -210,6 +213,7 @@ class WorkersLife:
         onward: list[Any] = [*offers, *(Submitted(link, SUBMIT, fresh) for link in held)]
         onward += [Trusted(link, ADA, proven=True) for link in sorted(life.open - life.trusted)]
         onward += [PackageReceived(ticket) for ticket in self.preparing.values()] * 3
+        onward += [Supply(link, job) for link in sorted(self.visitors & life.trusted) for job in self.preparing]
         over = [JobOver(job, Outcome.DONE, "Trained.", result=True) for job in sorted(self.running)]
         anything = [*onward, *over, *life.common(), Drain(), EnterFailed(BROKEN), JobsKnown(frozenset({OTHER}))]
         anything += [Offered(BOB, "sdp", None, PROTOCOL_VERSION), Offered(BOB, "sdp", None, 0)]
@@ -230,6 +234,8 @@ class WorkersLife:
             self.visitors.discard(event.link)
         if isinstance(event, Drain | EnterFailed):
             self.leaving = True
+        if isinstance(event, Supply):
+            self.suppliers.add(event.link)
         self.submitted += isinstance(event, Submitted)
         said = life.hear(event)
         for effect in said:
@@ -253,13 +259,16 @@ class WorkersLife:
                 self.visitors.add(effect.link)
                 self.received.append(effect.link)
             case CloseLink():
-                assert effect.link not in self.visitors, "the window closes its own links"
+                assert effect.link not in self.visitors - self.suppliers, "the window closes its own links"
 
     def check(self, event: Any, was: Status, said: list[Any]) -> None:
         hold, state = self.life.data, self.life.state
         kinds = [type(effect) for effect in said]
         promised = self.life.open - self.visitors
-        assert promised == ({hold.link} if state is RESERVED else set()), "one link holds us, and only while reserved"
+        holding = {hold.link} - self.visitors - {None} if state is RESERVED else set()
+        assert promised == holding, "one link holds us, and only while reserved"
+        assert hold.link is None or state is RESERVED
+        assert state is not RESERVED or hold.link is not None or self.life.due, "who is away is not waited for for ever"
         assert bool(self.running) == (state is BUSY), "the GPU is busy while something runs"
         assert hold.visitors == self.visitors
         assert len(self.received) == len(set(self.received)), "each visitor is received once"
@@ -297,7 +306,7 @@ def test_a_worker_lives_as_it_should_and_ends_once(data: st.DataObject, left: in
 # -------- a Visit
 
 WISHES = [AttachJob(JOB, KEY), AttachJob(JOB, KEY, 3, result=False), AskJob(JOB, KEY), StopJob(JOB, KEY)]
-WISHES += [CancelJob(JOB, KEY), ResultTaken(JOB, KEY)]
+WISHES += [CancelJob(JOB, KEY), ResultTaken(JOB, KEY), AttachJob(JOB, KEY, supply=True)]
 STATES = [JobState(JOB, stage, "So it stands.") for stage in JobStage]
 ENDINGS = [JobEnded(JOB, outcome, "Over.", result) for outcome in Outcome for result in (True, False)]
 
@@ -408,7 +417,7 @@ class ClientsLife:
     coming: LinkId | None = None
     """The link that a result comes over."""
     unpacking: bool = False
-    sent: int = 0
+    sent: list[LinkId] = field(factory=list)
     urged: bool = False
     home: bool = False
     telling: set[LinkId] = field(factory=set)
@@ -478,7 +487,9 @@ class ClientsLife:
                 self.waiting = False
             case SendPackage():
                 self.sending = True
-                self.sent += 1
+                assert effect.link in self.life.open
+                assert not self.life.data.begun, "what is there is not sent again"
+                self.sent.append(effect.link)
             case FetchResult():
                 assert not self.unpacking, "what is here is not fetched again"
                 assert not self.home
@@ -497,7 +508,7 @@ class ClientsLife:
         self.waiting = self.waiting and life.state is RESERVED and not life.data.peer
         assert len(life.ended) == (life.state is AVAILABLE), "one wish, one verdict"
         assert life.open <= {life.data.link}, "one link at a time"
-        assert self.sent <= 1, "a package is sent once"
+        assert len(self.sent) == len(set(self.sent)), "over one link a package is sent once"
         some = life.due or life.open or self.waiting or self.unpacking
         assert some or life.state is AVAILABLE, "nobody waits for nothing"
         asks = any(isinstance(one, Say) for one in said)

@@ -25,12 +25,22 @@ from actors.events import (
     StartJob,
     StatusIs,
     Submitted,
+    Supply,
     TellLink,
     Ticket,
     Trusted,
     TurnAway,
 )
-from actors.worker import ASK_TIME, BUSY_FAULT, CROWDED_FAULT, HOLD_TIME, LEAVING_FAULT, RUDE_FAULT, UNKNOWN_FAULT
+from actors.worker import (
+    ASK_TIME,
+    BUSY_FAULT,
+    CROWDED_FAULT,
+    HOLD_TIME,
+    LEAVING_FAULT,
+    RETURN_TIME,
+    RUDE_FAULT,
+    UNKNOWN_FAULT,
+)
 from actors.worker_events import VISITORS_MAX, Hold
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
@@ -227,10 +237,87 @@ async def test_a_package_that_is_none_is_given_back_with_its_reason(worker: Work
     assert await worker.after(offer(ADA, JOB)) == [TurnAway(ADA, UNKNOWN_FAULT)]
 
 
-async def test_a_peer_lost_in_mid_upload_leaves_nothing_behind(worker: Worker) -> None:
+async def test_a_peer_lost_before_it_had_a_job_leaves_nothing_behind(worker: Worker) -> None:
+    await held(worker)
+    assert await worker.after(LinkLost(ONE)) == [CloseLink(ONE), StatusIs(Status.AVAILABLE)]
+
+
+# -------- a link lost in mid upload
+
+
+async def cut(worker: Worker) -> None:
+    """The link over which the package was coming breaks."""
     await uploading(worker)
-    assert await worker.after(LinkLost(ONE)) == [CloseLink(ONE), Forget(JOB), StatusIs(Status.AVAILABLE)]
+    assert await worker.after(LinkLost(ONE)) == []
+    assert worker.state is Status.RESERVED
+
+
+async def back(worker: Worker, link: LinkId = TWO) -> None:
+    """Its sender is at the window with the rest."""
+    assert await worker.after(offer(ADA, JOB)) == [AcceptLink(link, ADA, "sdp"), Receive(link)]
+    await worker.after(Trusted(link, ADA, proven=True), Supply(link, JOB))
+    assert worker.state is Status.RESERVED
+
+
+async def test_a_promise_is_kept_for_a_sender_whose_link_breaks_but_not_for_long(
+    worker: Worker, autojump_clock: MockClock
+) -> None:
+    await cut(worker)
+    assert await worker.after(offer(BOB)) == [TurnAway(BOB, BUSY_FAULT)]
+    autojump_clock.jump(RETURN_TIME - 1)
+    assert await worker.after() == []
+    autojump_clock.jump(2)
+    assert await worker.after() == [Forget(JOB), StatusIs(Status.AVAILABLE)]
     assert await worker.after(offer(ADA, JOB)) == [TurnAway(ADA, UNKNOWN_FAULT)]
+
+
+async def test_a_sender_that_is_back_takes_the_time_it_needs_and_its_job_begins(
+    worker: Worker, autojump_clock: MockClock
+) -> None:
+    await cut(worker)
+    await back(worker)
+    autojump_clock.jump(3 * RETURN_TIME)
+    assert await worker.after() == []
+    said = await worker.after(PackageReceived(TICKET))
+    assert said == [StatusIs(Status.BUSY), StartJob(JOB)], "its sender is at the window already"
+
+
+async def test_a_sender_may_come_back_more_than_once(worker: Worker, autojump_clock: MockClock) -> None:
+    await cut(worker)
+    await back(worker)
+    assert await worker.after(LinkLost(TWO)) == []
+    await back(worker, LinkId(3))
+    assert await worker.after(LinkLost(LinkId(3))) == []
+    autojump_clock.jump(RETURN_TIME + 1)
+    assert await worker.after() == [Forget(JOB), StatusIs(Status.AVAILABLE)]
+
+
+async def test_a_sender_that_is_back_before_its_old_link_is_known_to_be_dead_goes_on_over_the_new_one(
+    worker: Worker,
+) -> None:
+    await uploading(worker)
+    await worker.after(offer(ADA, JOB))
+    assert await worker.after(Supply(TWO, JOB)) == [CloseLink(ONE)]
+    assert await worker.after(LinkLost(ONE)) == []
+    assert worker.state is Status.RESERVED
+    assert await worker.after(PackageReceived(TICKET)) == [StatusIs(Status.BUSY), StartJob(JOB)]
+
+
+async def test_a_package_that_is_whole_just_when_its_link_breaks_is_run(worker: Worker) -> None:
+    await cut(worker)
+    assert await worker.after(PackageReceived(TICKET)) == [StatusIs(Status.BUSY), StartJob(JOB)]
+    assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), Receive(TWO)]
+
+
+async def test_a_worker_that_is_stopped_does_not_wait_for_a_sender_that_is_away(worker: Worker) -> None:
+    await cut(worker)
+    assert await worker.after(Drain()) == [Forget(JOB), Finished()]
+
+
+async def test_who_supplies_another_job_than_the_one_that_is_waited_for_changes_nothing(worker: Worker) -> None:
+    await cut(worker)
+    assert await worker.after(Supply(TWO, OLD)) == []
+    assert worker.data.link is None
 
 
 async def test_news_of_an_older_link_or_job_changes_nothing(worker: Worker) -> None:

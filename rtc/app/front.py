@@ -73,6 +73,7 @@ class Front:
     """The newest event that is wanted."""
     _sent: bool = False
     """The worker has the package, as far as we know."""
+    _sending: bool = False
     _none_there: bool = False
     """The worker says that it has no such job."""
     _trains: bool = False
@@ -175,6 +176,9 @@ class Front:
                 self.view.step(f"Asking {effect.peer} for a link")
             case PackageSent():
                 self.begun = self._sent = True
+                self._sending = False
+            case LinkLost() if self._sending:
+                self.view.warn("The link to the worker is lost in mid upload. Trying to get back, to send the rest.")
             case LinkLost() if self.begun and not self._over:
                 self.view.warn("The link to the worker is lost; its job goes on. Trying to get back to it.")
             case LinkLost() if self._over:
@@ -190,7 +194,10 @@ class Front:
                 path = self.house.links.path(effect.link)
                 proof = "room secret proven on both sides" if effect.proven else "no room secret asked for"
                 self.view.step(f"Linked to {effect.peer} ({path}, {proof})")
+            case SendPackage() if self._sending:
+                self.view.step("Back at the worker; sending the rest of the package")
             case SendPackage():
+                self._sending = True
                 self.view.step(f"The worker takes the job, as {effect.job}")
             case _:
                 return
@@ -198,7 +205,7 @@ class Front:
     def claim(self, effect: Claim) -> None:
         """Show the job's key, and say how much of its story we know."""
         ticket = effect.ticket
-        self._post(TellLink(effect.link, AttachJob(ticket.job, ticket.key, self._seen, effect.fetch)))
+        self._post(TellLink(effect.link, AttachJob(ticket.job, ticket.key, self._seen, effect.fetch, effect.supply)))
 
     def _post(self, event: Any) -> None:
         assert self.house is not None, "only a house is told anything"

@@ -11,6 +11,7 @@ from actors.events import (
     Drain,
     Entered,
     EnterFailed,
+    Forget,
     JobOver,
     JobTakenUp,
     LineDown,
@@ -22,6 +23,7 @@ from actors.events import (
     StatusIs,
     StopEarly,
     Submitted,
+    Supply,
     Taken,
     Trusted,
     TurnAway,
@@ -66,6 +68,10 @@ def _sentence(effect: Any, status: Status) -> str | None:
             return f"Job {effect.ticket.job}: {effect.submit.name}, {effect.submit.size / 1e6:.1f} MB."
         case PackageFailed():
             return f"Job {effect.job} cannot run: {effect.fault.text}"
+        case Supply():
+            return f"Job {effect.job}: its sender is back with the rest of the package."
+        case Forget():
+            return f"Job {effect.job} is dropped; its package is not here whole."
         case JobOver():
             return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
         case ResultGone():

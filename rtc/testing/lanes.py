@@ -1,15 +1,18 @@
 """Lanes for files over links made of memory, for tests."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from protocol.ids import LinkId
 from protocol.transfer import PIECE_HEADER
 from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
 from rtc.link import Link, Wire, open_link
 from rtc.testing.wires import LOST, FakeWire
-from rtc.transfer import TransferLane
+from rtc.transfer import Incoming, TransferLane
 
 
 @asynccontextmanager
@@ -47,3 +50,13 @@ class Pieces:
                 self.wire.fail(LOST)
                 self.wire.other.fail(LOST)
         return item
+
+
+def packages_come(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Any, Path], Awaitable[Path]]) -> None:
+    """In a test of who takes files, they come like this: over the lane that is given, into the folder that is given."""
+
+    async def take(incoming: Incoming, lane: Any, _progress: object) -> Path:
+        incoming.path = await receive(lane, incoming.folder)
+        return incoming.path
+
+    monkeypatch.setattr(Incoming, "take", take)

@@ -1,0 +1,75 @@
+"""Links break while files cross them: over the next one the rest is sent, and nothing is lost."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from protocol.faults import Fault, FaultCode
+from rtc.link import Link
+from rtc.testing.lab import Lab, RecordingView
+
+MakePackage = Callable[..., Path]
+CUT = Fault(FaultCode.LINK_LOST, "The cable was pulled.")
+PATIENCE = 60.0
+MEGABYTES = 24
+
+
+class ClumsyView(RecordingView):
+    """Pulls the cable the first time that so much of a file is over, one way and the other."""
+
+    def __init__(self, links: list[Link]) -> None:
+        super().__init__()
+        self.links = links
+        self.uploads: list[int] = []
+        self.downloads: list[int] = []
+
+    def upload(self, done: int, total: int) -> None:
+        self._crosses(self.uploads, done, total)
+
+    def download(self, done: int, total: int) -> None:
+        self._crosses(self.downloads, done, total)
+
+    def _crosses(self, seen: list[int], done: int, total: int) -> None:
+        if done > total / 2 and not any(each > total / 2 for each in seen):
+            for link in self.links:
+                link.cut(CUT)
+            self.links.clear()
+        seen.append(done)
+
+
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
+    """Both ends of every trusted link that is not cut yet."""
+    made: list[Link] = []
+    real = Link.trust
+
+    def trust(link: Link, *words: object) -> None:
+        made.append(link)
+        real(link, *words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Link, "trust", trust)
+    return made
+
+
+async def test_a_package_and_a_result_cross_although_their_links_break(
+    lab: Lab, package: MakePackage, links: list[Link]
+) -> None:
+    worker, view = await lab.start_worker(), ClumsyView(links)
+    heavy = package(epochs=1, megabytes=MEGABYTES)
+    with zipfile.ZipFile(heavy, "a") as archive:
+        archive.writestr("video.bin", os.urandom(MEGABYTES * 2**20))
+    with trio.fail_after(PATIENCE):
+        visit = await lab.visit(worker, heavy, view=view)
+    assert visit.fault is None
+    assert visit.output is not None
+    assert list(visit.output.rglob("best.ckpt"))
+    for seen in (view.uploads, view.downloads):
+        assert 0 not in seen[2:], "it does not begin again"
+    assert "Back at the worker; sending the rest of the package" in view.told
+    assert len([line for line in view.told if line.startswith("warning: The link to the worker is lost")]) == 2
+    await worker.said.until("its sender is back with the rest of the package")
+    assert list(worker.order.work.iterdir()) == []

@@ -197,7 +197,7 @@ class NeverBegan:
 
 @frozen
 class Vanished:
-    """The worker knows of no such job any more."""
+    """The worker has no such job any more."""
 
     fault: Fault
 
@@ -407,6 +407,8 @@ def _classify_end(quest: Quest, ended: JobEnded) -> object:
 def _classify_state(quest: Quest, state: JobState) -> object:
     if state.stage is JobStage.UNKNOWN:
         return _vanished(quest, Fault(FaultCode.NO_SUCH_JOB, state.text))
+    if state.stage is JobStage.ELSEWHERE:
+        return Vanished(Fault(FaultCode.NO_WORKER, state.text))
     if quest.attaching:
         return TakenBack()
     if not quest.returns:

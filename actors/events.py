@@ -322,6 +322,13 @@ class TurnAway:
 
 
 @frozen
+class KnockAgain:
+    """To the program around the Worker: the room stayed shut, or was taken from us, but a job runs: try again."""
+
+    fault: Fault
+
+
+@frozen
 class StatusIs:
     """To Discovery: tell the room what I am now."""
 

@@ -157,7 +157,7 @@ def classify(visitor: Visitor, event: object) -> object:
 
 def _classify_found(found: RecordFound) -> object:
     stage, wish = found.state.stage, found.wish
-    if stage is JobStage.UNKNOWN:
+    if stage in (JobStage.UNKNOWN, JobStage.ELSEWHERE):
         return AskFound(found)
     if isinstance(wish, AttachJob):
         return SupplyFound(found) if wish.supply and stage is JobStage.PREPARING else AttachFound(found)

@@ -21,6 +21,7 @@ from actors.events import (
     JobOver,
     JobsKnown,
     JobTakenUp,
+    KnockAgain,
     Lapsed,
     LinkLost,
     Offered,
@@ -293,7 +294,12 @@ def end_promise(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
     return _free(_leave(hold, event), *_let_go_of(hold, LEAVING_FAULT))
 
 
-def end_after_job(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
+def knock_again(hold: Hold, event: EnterFailed) -> Step[Hold]:
+    """A job runs, whose owner will come for it; if the door is still shut when we are free, that ends us."""
+    return Step(hold, () if hold.leaving is not None else (KnockAgain(event.fault),))
+
+
+def end_after_job(hold: Hold, event: Drain) -> Step[Hold]:
     """A job is work; it is finished first."""
     return Step(_leave(hold, event))
 
@@ -368,7 +374,7 @@ WORKER: Table[Hold] = Table("worker", AVAILABLE, (
     row(BUSY,      Drain,            BUSY,      end_after_job),
     row(AVAILABLE, EnterFailed,      AVAILABLE, end),
     row(RESERVED,  EnterFailed,      AVAILABLE, end_promise),
-    row(BUSY,      EnterFailed,      BUSY,      end_after_job),
+    row(BUSY,      EnterFailed,      BUSY,      knock_again),
 
     quiet(Stale, AVAILABLE, RESERVED, BUSY),
 ), classify)  # fmt: skip

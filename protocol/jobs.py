@@ -37,6 +37,8 @@ class JobStage(Enum):
     """Its package is on the way, or being unpacked."""
     RUNNING = "running"
     ENDED = "ended"
+    ELSEWHERE = "elsewhere"
+    """The worker knows it, but cannot say or do anything about it: another worker of that machine may have it."""
     UNKNOWN = "unknown"
     """The worker has no such job, or not under this key."""
 

@@ -29,7 +29,7 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
-from protocol.jobs import JobEnded, Outcome
+from protocol.jobs import JobEnded, JobStage, Outcome
 from rtc.errors import RtcError
 from rtc.job import CLEAN_TIME, Bench, Job
 from rtc.jobs.claim import claim_folder, list_folders, own_folder
@@ -37,13 +37,18 @@ from rtc.jobs.journal import Feed
 from rtc.jobs.keeping import adopt_keeper, conclude_job, start_keeper, was_started
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.notes import ARRIVED, Spec
-from rtc.jobs.records import Records, attempt
+from rtc.jobs.records import Record, Records, attempt
+from rtc.jobs.standing import Standing
 from rtc.links import Links
 from rtc.shelf import Shelf
 from rtc.transfer import Incoming
 
 log = logging.getLogger("rtc.desk")
 
+HOME = ".home"
+"""In a job's folder: a link to the results folder that its result is for."""
+TIDY_PERIOD = 600.0
+"""Seconds from one look around to the next."""
 FINISH_TIME = 60.0
 """Seconds that packing what a stopped job has made may take; the next worker goes on with it otherwise."""
 LOST = JobResult(Outcome.FAILED, "The job's files were removed from the worker while no worker ran; nothing is left.")
@@ -73,7 +78,7 @@ class Desk:
         """Work until cancelled. What is prepared then is removed; what runs goes on, unless it is to be stopped too."""
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self.shelf.tidy)
+                self._nursery.start_soon(self._tidy)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
@@ -85,17 +90,35 @@ class Desk:
         """Take up what earlier workers have left; whether any of it runs, so that we are busy from the beginning."""
         runs = False
         for folder in await trio.to_thread.run_sync(list_folders, self.bench.work):
-            runs = await self._take_up_one(folder) or runs
+            record = await self.records.get(JobId(folder.name))
+            if record is None or record.gpu == self.bench.gpu:  # others are for the worker of that GPU, for now
+                runs = await self._take_up_one(folder, record) or runs
         await self._give_up_lost()
-        self.router.outbox.put(JobsKnown(await self.records.all_ids()))
+        await self._tell_known()
         return runs
 
+    async def _tell_known(self) -> None:
+        self.router.outbox.put(JobsKnown(await self.records.all_ids()))
+
     async def _give_up_lost(self) -> None:
-        """Jobs of ours whose folders somebody has removed."""
+        """Jobs whose folders somebody has removed from our work folder."""
+        work = str(self.bench.work.resolve())
         for record in await self.records.unfinished():
             there = await trio.Path(self.bench.work / record.job).exists()
-            if record.worker == self.bench.name and record.job not in self.jobs and not there:
+            if record.work == work and record.job not in self.jobs and not there:
                 await self.records.ended(record.job, LOST, None)
+
+    async def _tidy(self) -> None:
+        """Look now and then for what was kept long enough, and for jobs whose end nobody could see to."""
+        while True:
+            await attempt(self.shelf.expire)
+            await trio.sleep(TIDY_PERIOD)
+            await attempt(self._look_again)
+
+    async def _look_again(self) -> None:
+        for folder in await trio.to_thread.run_sync(list_folders, self.bench.work):
+            await self._take_up_one(folder, await self.records.get(JobId(folder.name)), running=False)
+        await self._tell_known()
 
     # -------- the router's doors
 
@@ -186,10 +209,12 @@ class Desk:
         """Over as many links as it takes; that nobody brings one any more is for the Worker to say (`Forget`)."""
         assert job.submit is not None, "what is taken was submitted"
         job.claim = await trio.to_thread.run_sync(claim_folder, job.folder)
-        await self.records.add(job.name, ticket.key, job.submit, self.bench.name, self.bench.gpu)
+        bench = self.bench
+        await trio.Path(job.folder / HOME).symlink_to(bench.results.resolve())
+        await self.records.add(job.name, ticket.key, job.submit, bench.name, bench.work.resolve(), bench.gpu)
         arrived = job.folder / ARRIVED  # apart, so that a package's own name can clash with nothing
         await trio.Path(arrived).mkdir(mode=0o700)
-        job.incoming = Incoming(arrived, self.bench.package_max, expect=job.submit.size)
+        job.incoming = Incoming(arrived, bench.package_max, expect=job.submit.size)
         while job.incoming.path is None:
             await self._take_more(job.incoming, await job.next_link())
 
@@ -237,22 +262,28 @@ class Desk:
             return
         await self._follow(job)
 
-    async def _take_up_one(self, folder: Path) -> bool:
-        """One folder of an earlier worker; whether its job runs, and is ours now."""
+    async def _take_up_one(self, folder: Path, record: Record | None, *, running: bool = True) -> bool:
+        """One folder of an earlier worker; whether its job runs, and is ours now.
+
+        Without a record (their file was damaged) nobody can claim it any more; its result is for people to find.
+        """
+        if record is None and not await trio.to_thread.run_sync(self._is_home, folder):
+            return False
         claim = await trio.to_thread.run_sync(own_folder, folder)
         if claim is None:
             return False
         job = Job(JobId(folder.name), folder, claim, begun=True, started=True)
+        if record is not None and record.stage is JobStage.ENDED:
+            await self.shelf.finish(job, record)
+            return False
         if not await trio.to_thread.run_sync(was_started, folder):
             log.info("removed %s, whose package an earlier worker did not get whole", folder.name)
             await self._drop(job)
             return False
         job.feed = Feed.of(job.name, folder)
         keeping = await trio.to_thread.run_sync(adopt_keeper, folder)
-        # without a record (their file was damaged) nobody can claim it any more; its result is for people to find
-        record = await self.records.get(job.name)
-        if keeping is not None and record is not None and record.gpu != self.bench.gpu:
-            keeping.close()  # it is for the worker of that GPU
+        if keeping is not None and not running:
+            keeping.close()
             await job.let_go()
             return False
         self.jobs[job.name] = job
@@ -265,9 +296,17 @@ class Desk:
         self._begin(self._follow, job)
         return True
 
+    def _is_home(self, folder: Path) -> bool:
+        """Whether its result belongs into our results folder: another worker's may be another one."""
+        try:
+            return (folder / HOME).readlink() == self.bench.results.resolve()
+        except OSError:
+            return True
+
     async def _finish_late(self, job: Job) -> None:
         """It ended while no worker was there."""
         assert job.feed is not None, "every job has one"
+        job.standing = Standing(text="It ended while no worker was there; what it made is being packed.")
         job.feed.end()
         await self._finish(job, await conclude_job(job.folder))
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import trio
 from attrs import frozen
@@ -12,13 +13,10 @@ from protocol.jobs import Outcome
 from rtc.job import Bench, Job
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.notes import PACKAGE, read_made
-from rtc.jobs.records import Records, attempt
+from rtc.jobs.records import Record, Records, attempt
 from rtc.jobs.results import pack_results
 
 log = logging.getLogger("rtc.shelf")
-
-TIDY_PERIOD = 3600.0
-"""Seconds from one look for results that were kept long enough to the next."""
 
 
 @frozen
@@ -36,24 +34,30 @@ class Shelf:
                 await job.feed.move_to(self.records.journal_of(name))
             await pack_results(job.folder / PACKAGE, read_made(job.folder), archive)
             size = (await trio.Path(archive).stat()).st_size
-            await self._record(job, result, size)
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
-            with suppress(OSError):
-                await trio.Path(archive).unlink(missing_ok=True)
-            where = await self._keep(job)
-            text = f"The result could not be packed ({error.strerror}); its files are kept on the worker, {where}."
-            bad = JobResult(Outcome.FAILED, f"{text} {result.text}"[:2000])
-            await self._record(job, bad, None)
-            return JobOver(name, bad.outcome, bad.text, result=False)
+            return await self._put_unpacked(job, result, archive, error)
+        await self._record(job, result, size)
         return JobOver(name, result.outcome, result.text, result=True)
 
-    async def _record(self, job: Job, result: JobResult, size: int | None) -> None:
-        """Where that cannot be written now the job's folder is left as it is, for the next worker to do it again."""
-        if not await attempt(self.records.ended, job.name, result, size):
-            await job.let_go()
+    async def _put_unpacked(self, job: Job, result: JobResult, archive: Path, error: OSError) -> JobOver:
+        """First it is recorded that there is no result, then its files are given to people; not the other way round."""
+        with suppress(OSError):
+            await trio.Path(archive).unlink(missing_ok=True)
+        over = _unpacked(job, result, error, "")
+        if await self._record(job, JobResult(over.outcome, over.text), None):
+            over = _unpacked(job, result, error, f", {await self.keep(job)}")
+            await attempt(self.records.ended, job.name, JobResult(over.outcome, over.text), None)
+        return over
 
-    async def _keep(self, job: Job) -> str:
+    async def _record(self, job: Job, result: JobResult, size: int | None) -> bool:
+        """Where that cannot be written now the job's folder is left as it is, for a later look to do it again."""
+        done = await attempt(self.records.ended, job.name, result, size)
+        if not done:
+            await job.let_go()
+        return done
+
+    async def keep(self, job: Job) -> str:
         """Put the job's files where people will look for them; if even that fails, leave them. Says where they are."""
         claim, job.claim = job.claim, None
         if claim is not None:
@@ -66,14 +70,20 @@ class Shelf:
             return f"in {job.folder.name} of its work folder"
         return f"in {name} of its results folder"
 
-    async def tidy(self) -> None:
-        """Look for results that were kept long enough, now and then, until cancelled."""
-        while True:
-            await attempt(self.expire)
-            await trio.sleep(TIDY_PERIOD)
+    async def finish(self, job: Job, record: Record) -> None:
+        """Do what was left of a job whose end is recorded: its files are of no more use, or people's."""
+        if record.result_bytes is None:
+            await self.keep(job)
+        else:
+            await job.discard()
 
     async def expire(self) -> None:
         """Remove results that were kept long enough, and the oldest where there are too many."""
         gone = await self.records.expire(time.time(), self.bench.keep_time, self.bench.keep_bytes)
         for job in gone:
             log.info("removed the result of %s, which was kept long enough", job)
+
+
+def _unpacked(job: Job, result: JobResult, error: OSError, where: str) -> JobOver:
+    text = f"The result could not be packed ({error.strerror}); its files are kept on the worker{where}. {result.text}"
+    return JobOver(job.name, Outcome.FAILED, text[:2000], result=False)

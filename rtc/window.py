@@ -5,6 +5,7 @@ part in the worker's promise, and is open whatever the worker is.
 """
 
 import logging
+import os
 from typing import Any
 
 import trio
@@ -30,7 +31,7 @@ from actors.router import Router
 from actors.visit import VISIT, Visitor
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
-from protocol.jobs import JobEnded, JobStage, JobState, Outcome
+from protocol.jobs import JobEnded, JobStage, JobState
 from rtc.desk import Desk, unwatched
 from rtc.errors import RtcError
 from rtc.job import Job
@@ -43,7 +44,7 @@ log = logging.getLogger("rtc.window")
 
 FETCHED = "Its result was fetched, and is not kept any more."
 UNKNOWN = "The worker has no such job of yours."
-ELSEWHERE = "The job is with another worker of that machine, or was lost with its files."
+ELSEWHERE = "The job is with another worker of that machine, or was left there when its end could not be written down."
 GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the result could be sent; it is kept on the worker.")
 TAKEN = Fault(FaultCode.NO_SUCH_JOB, "The result is not on the worker any more; it was fetched, or kept long enough.")
 
@@ -87,8 +88,10 @@ class Window:
     # -------- the router's doors
 
     def receive(self, effect: Receive) -> None:
-        """Somebody comes."""
+        """Somebody comes; or has sent a job, and may be gone again."""
         assert self._nursery is not None, "the window is asked while it is open"
+        if effect.ticket is not None and self.links.link(effect.link) is None:
+            return
         guest = _Guest(Actor(VISIT, Visitor(effect.link), self.router.outbox))
         self._guests[effect.link] = guest
         self._nursery.start_soon(guest.stay)
@@ -153,7 +156,7 @@ class Window:
         if record.stage is JobStage.ENDED:
             return JobState(job, record.stage, _told(record), events, record.outcome, record.waits)
         if live is None:
-            return JobState(job, record.stage, ELSEWHERE, events)
+            return JobState(job, JobStage.ELSEWHERE, ELSEWHERE, events)
         text = live.standing.text if live.begun else "Its package is on the way."
         return JobState(job, JobStage.RUNNING if live.begun else JobStage.PREPARING, text, events)
 
@@ -172,7 +175,11 @@ class Window:
                 return
             await link.until_roomy()
             link.say(event)
-        ended = await self._end_of(effect.job, live)
+        try:
+            ended = await self._end_of(effect.job, live)
+        except RtcError as error:
+            self.router.outbox.put(CloseLink(effect.link, error.fault))
+            return
         self.router.outbox.put(FollowEnded(effect.link, ended))
 
     async def _end_of(self, job: JobId, live: Job | None) -> JobEnded:
@@ -182,7 +189,7 @@ class Window:
             return live.ended
         record = await self.records.get(job)
         if record is None or record.outcome is None:
-            return JobEnded(job, Outcome.FAILED, ELSEWHERE, result=False)
+            raise RtcError(FaultCode.LINK_LOST, ELSEWHERE)  # its owner comes back, and is told what we know then
         return JobEnded(job, record.outcome, _told(record), record.waits)
 
     async def _deliver(self, effect: Deliver) -> None:
@@ -193,7 +200,7 @@ class Window:
         try:
             if lane is None:
                 raise RtcError.of(GONE)
-            if not await trio.Path(archive).exists():
+            if not await trio.to_thread.run_sync(os.path.exists, archive):
                 raise RtcError.of(TAKEN)
             await send_file(lane, archive, name=f"{effect.job}.zip", progress=unwatched, chunk_size=self.chunk_size)
         except RtcError as error:

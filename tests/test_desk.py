@@ -27,12 +27,14 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
+from rtc import desk as desk_room
 from rtc import shelf as shelf_room
 from rtc.desk import Desk
 from rtc.errors import RtcError
 from rtc.job import Bench
-from rtc.jobs.claim import claim_folder
-from rtc.jobs.records import open_records
+from rtc.jobs.claim import Claim, claim_folder, wait_unlocked
+from rtc.jobs.notes import LIFE
+from rtc.jobs.records import Records, open_records
 from rtc.shelf import Shelf
 from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
@@ -319,7 +321,7 @@ async def test_a_result_that_cannot_be_packed_is_kept_where_the_last_word_says(r
     async def full(*_arguments):
         await trio.lowlevel.checkpoint()
         if results_gone:
-            monkeypatch.setattr(Shelf, "_keep", _keep_nowhere(Shelf._keep))
+            monkeypatch.setattr(Shelf, "keep", _keep_nowhere(Shelf.keep))
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shelf_room, "pack_results", full)
@@ -341,3 +343,135 @@ def _keep_nowhere(real):
         return await real(evolve(on, bench=evolve(on.bench, results=on.bench.results / "gone")), job)
 
     return keep
+
+
+# -------- what an earlier worker left half done
+
+
+async def left(bench, monkeypatch, give_up):
+    """A finished job whose worker died when it had removed this much of the job's folder."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Claim, "give_up", give_up)
+        async with open_desk(bench) as desk:
+            await begin(desk)
+            await said(desk)
+    assert names(bench.work) == ["job-1"]
+
+
+@pytest.mark.parametrize("gone", [".keeper", "package"])
+async def test_a_worker_killed_while_it_cleans_up_loses_no_result(gone, bench, sent, monkeypatch):
+    def give_up(claim):
+        path = claim.folder / gone
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        claim.let_go()
+
+    await left(bench, monkeypatch, give_up)
+    size = (bench.results / "job-1.zip").stat().st_size
+    async with open_desk(bench) as desk:
+        assert not await desk.take_up()
+        record = await desk.records.find("job-1", "key")
+        assert (record.outcome, record.waits) == (Outcome.DONE, True)
+    assert (bench.results / "job-1.zip").stat().st_size == size
+    assert names(bench.work) == []
+
+
+async def test_an_end_that_cannot_be_recorded_is_seen_to_at_the_next_look(bench, sent, monkeypatch):
+    async def full(*_arguments):
+        await trio.lowlevel.checkpoint()
+        raise RtcError(FaultCode.DISK_FULL, "The records cannot be written.")
+
+    monkeypatch.setattr(desk_room, "TIDY_PERIOD", 0.05)
+    with monkeypatch.context() as patch, trio.fail_after(PATIENCE):
+        patch.setattr(Records, "ended", full)
+        async with open_desk(bench) as desk:
+            await begin(desk)
+            while not isinstance(over := await said(desk), JobOver):
+                pass
+            assert over.result
+            assert (await desk.records.get("job-1")).stage is JobStage.RUNNING
+            patch.undo()
+            while names(bench.work):  # noqa: ASYNC110 (a disk has no event)
+                await trio.sleep(0.01)
+            assert (await desk.records.get("job-1")).waits
+
+
+async def test_files_that_were_kept_are_not_said_to_be_gone(bench, sent, monkeypatch):
+    async def full(*_arguments):
+        await trio.lowlevel.checkpoint()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def killed(*_arguments):
+        await trio.sleep_forever()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf_room, "pack_results", full)
+        patch.setattr(Shelf, "keep", killed)
+        async with open_desk(bench, stopping=False) as desk:
+            await begin(desk)
+            while (await desk.records.get("job-1")).stage is not JobStage.ENDED:  # noqa: ASYNC110 (nor a database)
+                await trio.sleep(0.01)
+    async with open_desk(bench) as desk:
+        assert not await desk.take_up()
+        assert "its files are kept on the worker" in (await desk.records.get("job-1")).text
+    assert list((bench.results / "job-1.kept").rglob("best.ckpt"))
+
+
+async def test_a_job_of_another_work_folder_is_not_given_up(bench, sent, tmp_path):
+    make_package(sent, epochs=60, seconds=0.05)
+    other = evolve(bench, work=tmp_path / "work-2")
+    other.work.mkdir()
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+        async with open_desk(other) as second:
+            assert not await second.take_up()
+            assert (await second.records.get("job-1")).stage is JobStage.RUNNING
+        desk.cancel(Cancel("job-1"))
+        await said(desk)
+
+
+async def test_a_job_whose_result_is_for_another_folder_is_left_alone(bench, sent, tmp_path):
+    make_package(sent, epochs=500, seconds=0.05)
+    other = evolve(bench, results=tmp_path / "results-2")
+    other.results.mkdir()
+    async with open_desk(bench, stopping=False) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+    async with open_desk(other) as second:
+        assert not await second.take_up()
+        assert second.jobs == {}
+    async with open_desk(bench) as desk:
+        assert await desk.take_up()
+
+
+async def test_workers_of_two_gpus_that_start_together_do_not_hide_a_job_from_each_other(bench, sent):
+    make_package(sent, epochs=500, seconds=0.05)
+    async with open_desk(bench, stopping=False) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+    took = []
+
+    async def take_up(desk):
+        took.append((desk.bench.gpu, await desk.take_up()))
+
+    async with open_desk(evolve(bench, gpu="GPU-other")) as one, open_desk(bench) as two:
+        async with trio.open_nursery() as nursery:
+            for desk in (one, two, one):
+                nursery.start_soon(take_up, desk)
+        assert sorted(took, key=str) == [("GPU-other", False), ("GPU-other", False), (None, True)]
+
+
+async def test_a_job_that_ended_alone_is_said_to_have(bench, sent, monkeypatch):
+    make_package(sent, epochs=3, seconds=0.2)
+    async with open_desk(bench, stopping=False) as desk:
+        await begin(desk)
+        await until_it_trains(desk)
+    await trio.to_thread.run_sync(wait_unlocked, bench.work / "job-1" / LIFE)
+
+    async def slow(*_arguments):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Shelf, "put", slow)
+    async with open_desk(bench, stopping=False) as desk:
+        assert not await desk.take_up()
+        assert "ended while no worker was there" in desk.jobs["job-1"].standing.text

@@ -15,6 +15,7 @@ from rtc.errors import RtcError
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.records import DATABASE, DAY, open_records
 
+WORK = Path("/work")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 90_000)
 DONE = JobResult(Outcome.DONE, "Trained 1 model: centroid.")
 ROOT = Path(__file__).parents[1]
@@ -43,7 +44,7 @@ async def records(tmp_path, clock):
 async def end_one(records, clock, job, at, size=100, result=DONE):
     """A job that ended at a time, with its files."""
     clock.now = at
-    await records.add(job, f"key of {job}", SUBMIT, "lab-1", None)
+    await records.add(job, f"key of {job}", SUBMIT, "lab-1", WORK, None)
     await records.started(job)
     await records.ended(job, result, size)
     records.journal_of(job).write_text("{}\n")
@@ -56,7 +57,7 @@ def files(tmp_path):
 
 
 async def test_a_job_is_remembered_from_its_acceptance_to_its_result(records, clock):
-    await records.add("job-1", "key", SUBMIT, "lab-1", "GPU-1")
+    await records.add("job-1", "key", SUBMIT, "lab-1", WORK, "GPU-1")
     taken = await records.get("job-1")
     assert (taken.package, taken.kind, taken.worker, taken.gpu) == ("flies.zip", JobKind.TRAIN, "lab-1", "GPU-1")
     assert (taken.stage, taken.outcome, taken.created, taken.started) == (JobStage.PREPARING, None, 1000.0, None)
@@ -73,8 +74,8 @@ async def test_a_job_is_remembered_from_its_acceptance_to_its_result(records, cl
 
 
 async def test_a_job_is_found_with_its_own_key_and_no_other(records):
-    await records.add("job-1", "key 1", SUBMIT, "lab-1", None)
-    await records.add("job-2", "key 2", SUBMIT, "lab-1", None)
+    await records.add("job-1", "key 1", SUBMIT, "lab-1", WORK, None)
+    await records.add("job-2", "key 2", SUBMIT, "lab-1", WORK, None)
     assert (await records.find("job-1", "key 1")).job == "job-1"
     for job, key in (("job-1", "key 2"), ("job-1", ""), ("job-1", "\ud800"), ("job-3", "key 1"), ("job-3", "")):
         assert await records.find(job, key) is None
@@ -82,7 +83,7 @@ async def test_a_job_is_found_with_its_own_key_and_no_other(records):
 
 
 async def test_a_job_that_never_began_is_forgotten(records):
-    await records.add("job-1", "key", SUBMIT, "lab-1", None)
+    await records.add("job-1", "key", SUBMIT, "lab-1", WORK, None)
     await records.drop("job-1")
     assert await records.all_ids() == frozenset()
 
@@ -123,7 +124,7 @@ async def test_the_oldest_results_make_room_and_the_newest_always_stays(records,
 
 
 async def test_old_rows_are_forgotten_but_never_a_job_that_runs_or_a_result_that_waits(records, clock):
-    await records.add("job-runs", "key", SUBMIT, "lab-1", None)
+    await records.add("job-runs", "key", SUBMIT, "lab-1", WORK, None)
     await end_one(records, clock, "job-waits", 1000)
     await end_one(records, clock, "job-failed", 1000, size=None)
     await end_one(records, clock, "job-fetched", 1000)
@@ -136,7 +137,7 @@ async def test_old_rows_are_forgotten_but_never_a_job_that_runs_or_a_result_that
 
 
 async def test_no_key_is_in_the_file_and_the_file_is_for_nobody_else(records, tmp_path):
-    await records.add("job-1", "a very secret key", SUBMIT, "lab-1", None)
+    await records.add("job-1", "a very secret key", SUBMIT, "lab-1", WORK, None)
     assert b"very secret" not in (tmp_path / DATABASE).read_bytes()
     assert stat.S_IMODE((tmp_path / DATABASE).stat().st_mode) == 0o600
 
@@ -154,9 +155,10 @@ from protocol.jobs import JobKind, SubmitJob
 from rtc.jobs.records import open_records
 
 async def main(folder, name):
+    submit = SubmitJob(JobKind.TRAIN, "p.zip", 1)
     async with open_records(folder) as records:
         for number in range(50):
-            await records.add(f"job-{name}-{number}", "key", SubmitJob(JobKind.TRAIN, "p.zip", 1), name, None)
+            await records.add(f"job-{name}-{number}", "key", submit, name, folder, None)
             await records.started(f"job-{name}-{number}")
 
 trio.run(main, Path(sys.argv[1]), sys.argv[2])
@@ -181,7 +183,7 @@ async def test_a_damaged_file_is_put_aside_and_the_worker_starts(tmp_path, conte
     (tmp_path / DATABASE).write_bytes(content)
     (tmp_path / "job-1.zip").write_text("a result")
     async with open_records(tmp_path) as records:
-        await records.add("job-2", "key", SUBMIT, "lab-1", None)
+        await records.add("job-2", "key", SUBMIT, "lab-1", WORK, None)
     (aside,) = tmp_path.glob(f"{DATABASE}.damaged-*")
     assert aside.read_bytes() == content
     assert "damaged" in caplog.text
@@ -194,7 +196,7 @@ async def test_a_damaged_file_is_put_aside_and_the_worker_starts(tmp_path, conte
 async def test_a_torn_page_and_a_foreign_table_are_damage_too(tmp_path, clock):
     async with open_records(tmp_path, clock) as records:
         for number in range(200):
-            await records.add(f"job-{number}", "key", SUBMIT, "x" * 200, None)
+            await records.add(f"job-{number}", "key", SUBMIT, "x" * 200, WORK, None)
     content = bytearray((tmp_path / DATABASE).read_bytes())
     content[4096 : 4096 * 5] = b"\x55" * 4096 * 4
     (tmp_path / DATABASE).write_bytes(content)
@@ -204,7 +206,7 @@ async def test_a_torn_page_and_a_foreign_table_are_damage_too(tmp_path, clock):
         database.execute("ALTER TABLE jobs DROP COLUMN why")
     database.close()
     async with open_records(tmp_path) as records:
-        await records.add("job-1", "key", SUBMIT, "lab-1", None)
+        await records.add("job-1", "key", SUBMIT, "lab-1", WORK, None)
 
 
 async def test_records_of_a_newer_version_are_left_alone(tmp_path):

@@ -232,7 +232,7 @@ class WorkersLife:
             self.running.add(event.job)
         if isinstance(event, LinkLost):
             self.visitors.discard(event.link)
-        if isinstance(event, Drain | EnterFailed):
+        if isinstance(event, Drain) or (isinstance(event, EnterFailed) and not self.running):
             self.leaving = True
         if isinstance(event, Supply):
             self.suppliers.add(event.link)

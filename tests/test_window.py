@@ -23,9 +23,12 @@ from protocol.jobs import (
     StopJob,
     StopScope,
 )
+from protocol.status import Status
 from rtc import tickets
+from rtc.app import doorman
 from rtc.app.errand import Address, run_errand
 from rtc.errors import RtcError
+from rtc.jobs.records import Records
 from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
 from rtc.tickets import Stub
 from rtc.window import Window
@@ -94,6 +97,57 @@ async def test_a_wish_that_comes_before_the_window_has_its_speaker_is_passed_on(
         visit = await lab.visit(worker, package(epochs=500, seconds=0.1), view=HastyView())
     assert visit.view.told[-1] == "Trained 1 model: centroid."
     assert sum(isinstance(news, Progress) for news in visit.view.news_heard) < 400
+
+
+async def test_another_worker_of_that_machine_says_that_it_does_not_have_the_job_and_the_ticket_is_kept(
+    lab: Lab, package: MakePackage
+) -> None:
+    one, view = await lab.start_worker(), RecordingView()
+    stub = await start_job(lab, one, package(epochs=500, seconds=0.1), view)
+    two = await lab.start_worker(like=one, work=one.order.work, results=one.order.results)
+    state = (await ask(lab, two, AskJob(stub.job, stub.key)))[stub.job]
+    assert state.stage is JobStage.ELSEWHERE
+    visit = await come_back(lab, two, stub, tickets=lab.folder / "tickets")
+    assert visit.fault is not None
+    assert visit.fault.code is FaultCode.NO_WORKER
+    assert tickets.find(lab.folder / "tickets", None) == stub
+    await ask(lab, one, CancelJob(stub.job, stub.key))
+    await view.until("The job was cancelled")
+
+
+async def test_records_that_cannot_be_read_end_no_worker(
+    lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreadable(*_arguments: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RtcError(FaultCode.DISK_FULL, "The records cannot be read now.")
+
+    worker, view, drain = await lab.start_worker(), RecordingView(), trio.Event()
+    stub = await start_job(lab, worker, package(epochs=5, seconds=0.1), view, drain=drain)
+    drain.set()
+    await worker.said.until("Status: available.")
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "get", unreadable)
+        lab.nursery.start_soon(lambda: come_back(lab, worker, stub))
+        await worker.said.until("The records cannot be read now.")
+    back = await come_back(lab, worker, stub)
+    assert back.output is not None
+
+
+async def test_a_worker_whose_room_is_gone_gets_another_one_while_its_job_runs(
+    lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorman, "KNOCK_PAUSE", 0.1)
+    first, view = await lab.start_worker(jobs_end_too=False), RecordingView()
+    stub = await start_job(lab, first, package(epochs=500, seconds=0.1), view)
+    first.scope.cancel()
+    await first.ended.wait()
+    [place] = first.order.results.glob(".place-*")
+    place.write_text(place.read_text().replace(first.ready.room, "room-gone"))
+    again = await lab.start_worker(name=first.order.name, work=first.order.work, results=first.order.results)
+    assert again.ready.facts.status is Status.BUSY
+    state = (await ask(lab, again, CancelJob(stub.job, stub.key)))[stub.job]
+    assert state.stage is JobStage.RUNNING
 
 
 async def test_a_job_is_cancelled_from_elsewhere_and_the_worker_is_free(lab: Lab, package: MakePackage) -> None:

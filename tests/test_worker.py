@@ -16,6 +16,7 @@ from actors.events import (
     JobOver,
     JobsKnown,
     JobTakenUp,
+    KnockAgain,
     LinkLost,
     Offered,
     PackageFailed,
@@ -493,32 +494,6 @@ class TestLeaving:
         await uploading(worker)
         assert await worker.after(leave) == [CloseLink(ONE, LEAVING_FAULT), Forget(JOB), end]
 
-    async def test_a_job_is_finished_first(self, worker: Worker, leave: object, end: Finished) -> None:
-        await running(worker)
-        assert await worker.after(leave) == []
-        assert worker.state is Status.BUSY
-        assert await worker.after(offer(BOB)) == [TurnAway(BOB, LEAVING_FAULT)]
-        assert await worker.after(LinkLost(ONE), over(JOB)) == [end]
-
-    async def test_why_it_ends_is_what_came_first(self, worker: Worker, leave: object, end: Finished) -> None:
-        await running(worker)
-        await worker.after(leave, EnterFailed(SHUT), Drain(), LinkLost(ONE))
-        assert await worker.after(over(JOB)) == [end]
-
-    async def test_of_several_jobs_the_last_is_waited_for(self, worker: Worker, leave: object, end: Finished) -> None:
-        await worker.after(JobTakenUp(OLD), JobTakenUp(JOB), leave)
-        assert await worker.after(over(JOB)) == []
-        assert await worker.after(over(OLD)) == [end]
-
-    async def test_those_at_the_window_have_what_they_came_for_first(
-        self, worker: Worker, leave: object, end: Finished
-    ) -> None:
-        await running(worker)
-        await worker.after(leave, offer(ADA, JOB))
-        assert await worker.after(over(JOB)) == [], "it is not announced as free, and has not ended"
-        assert await worker.after(LinkLost(TWO)) == []
-        assert await worker.after(LinkLost(ONE)) == [end]
-
     async def test_a_free_worker_waits_for_those_at_its_window_and_takes_nobody_new(
         self, worker: Worker, leave: object, end: Finished
     ) -> None:
@@ -535,6 +510,41 @@ class TestLeaving:
         assert worker.state is Status.AVAILABLE
         assert await worker.after(LinkLost(TWO)) == []
         assert await worker.after(LinkLost(ONE)) == [end]
+
+
+async def test_a_job_is_finished_first(worker: Worker) -> None:
+    await running(worker)
+    assert await worker.after(Drain()) == []
+    assert worker.state is Status.BUSY
+    assert await worker.after(offer(BOB)) == [TurnAway(BOB, LEAVING_FAULT)]
+    assert await worker.after(LinkLost(ONE), over(JOB)) == [Finished()]
+
+
+async def test_why_it_ends_is_what_came_first(worker: Worker) -> None:
+    await running(worker)
+    await worker.after(Drain(), EnterFailed(SHUT), LinkLost(ONE))
+    assert await worker.after(over(JOB)) == [Finished()]
+
+
+async def test_of_several_jobs_the_last_is_waited_for(worker: Worker) -> None:
+    await worker.after(JobTakenUp(OLD), JobTakenUp(JOB), Drain())
+    assert await worker.after(over(JOB)) == []
+    assert await worker.after(over(OLD)) == [Finished()]
+
+
+async def test_those_at_the_window_have_what_they_came_for_first(worker: Worker) -> None:
+    await running(worker)
+    await worker.after(Drain(), offer(ADA, JOB))
+    assert await worker.after(over(JOB)) == [], "it is not announced as free, and has not ended"
+    assert await worker.after(LinkLost(TWO)) == []
+    assert await worker.after(LinkLost(ONE)) == [Finished()]
+
+
+async def test_a_worker_whose_room_is_shut_knocks_again_while_a_job_runs(worker: Worker) -> None:
+    await running(worker)
+    assert await worker.after(EnterFailed(SHUT)) == [KnockAgain(SHUT)]
+    assert await worker.after(LinkLost(ONE), over(JOB)) == [StatusIs(Status.AVAILABLE)]
+    assert await worker.after(EnterFailed(SHUT)) == [Finished(SHUT)]
 
 
 async def test_owners_of_a_running_job_are_let_in_while_a_drained_worker_waits_for_it(worker: Worker) -> None:

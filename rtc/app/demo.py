@@ -10,8 +10,9 @@ from attrs import evolve
 from actors.events import Direct
 from protocol.faults import FaultCode
 from rtc.app.client import ClientOrder, run_client
+from rtc.app.doorman import WorkerReady
 from rtc.app.root import stop_when
-from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
+from rtc.app.worker import WorkerOrder, run_worker
 from rtc.beside import open_beside
 from rtc.bridge import Bridge
 from rtc.config import Config, load_config

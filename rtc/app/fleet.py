@@ -11,9 +11,10 @@ import trio
 from attrs import define, evolve, field
 
 from protocol.faults import Fault
+from rtc.app.doorman import WorkerReady
 from rtc.app.embedded import Embedded, ServerOrder, open_embedded
 from rtc.app.root import complain
-from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
+from rtc.app.worker import WorkerOrder, run_worker
 from rtc.bridge import Bridge
 from rtc.errors import RtcError
 from rtc.gpu import NO_GPU, GpuFacts

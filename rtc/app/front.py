@@ -96,10 +96,10 @@ class Front:
             return
         if isinstance(message, JobAccepted):
             self._keep_ticket(link, message)
-        if isinstance(message, JobState) and message.stage is not JobStage.UNKNOWN:
-            self._known(link, message)
-        elif isinstance(message, JobState):
+        if isinstance(message, JobState) and message.stage is JobStage.UNKNOWN:
             self._none_there = True
+        elif isinstance(message, JobState) and message.stage is not JobStage.ELSEWHERE:
+            self._known(link, message)
         if isinstance(message, JobEnded):
             self._over = True
             if self.viewer is not None:

@@ -155,6 +155,8 @@ async def _ask(order: JobsOrder, wish: JobWishes, stub: Stub, bridge: Bridge) ->
     state = states[JobId(stub.job)]
     if state.stage is JobStage.UNKNOWN:
         raise RtcError(FaultCode.NO_SUCH_JOB, state.text)
+    if state.stage is JobStage.ELSEWHERE:
+        raise RtcError(FaultCode.NO_WORKER, state.text)
     return state
 
 

@@ -77,7 +77,7 @@ def _sentence(effect: Any, status: Status) -> str | None:
         case ResultGone():
             return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
         case Taken():
-            return f"Result of {effect.job} is in its place; it is not kept here any more."
+            return f"Result of {effect.job} is in its place at its owner's; it need not be kept here."
         case JobTakenUp():
             return f"Job {effect.job} of an earlier worker still runs here; taken up."
         case StopEarly():

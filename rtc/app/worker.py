@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from actors.actor import Actor
 from actors.events import (
@@ -19,8 +19,6 @@ from actors.events import (
     Cancel,
     Deliver,
     Drain,
-    Enter,
-    Entered,
     EnterFailed,
     Follow,
     FollowEnded,
@@ -38,7 +36,6 @@ from actors.events import (
     Receive,
     RecordFound,
     ResultGone,
-    RoomPass,
     StartJob,
     StatusIs,
     StopEarly,
@@ -54,10 +51,9 @@ from actors.worker_events import Hold
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
-from protocol.session_string import SessionString
-from protocol.signaling import Joined
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Secret
+from rtc.app.doorman import Doorman, WorkerReady
 from rtc.app.house import House, Routes, open_house
 from rtc.app.narrator import Narrator
 from rtc.bridge import Bridge
@@ -109,16 +105,6 @@ class WorkerOrder:
     def shown_address(self) -> str:
         """Where others find the server."""
         return self.address or self.config.signaling_websocket
-
-
-@frozen
-class WorkerReady:
-    """The worker is in its room."""
-
-    room: RoomId
-    token: str = field(repr=False)
-    session: SessionString
-    facts: WorkerFacts
 
 
 async def run_worker(
@@ -205,42 +191,17 @@ async def _serve(
         await house.actors.start(worker.run)
         status = Status.BUSY if await desk.take_up() else Status.AVAILABLE
         facts = _facts(order, gpu, status)
-        keeper = _PlaceKeeper(order.config.signaling_websocket, identity)
-        house.route({Joined: (keeper.joined,), Entered: (keeper.entered, _once(order, facts, started))})
+        config, address = order.config, order.shown_address
+        doorman = Doorman(config, address, order.room, order.token, facts, identity, place, house, started, say)
+        house.route(doorman.routes())
         if gpu.uuid is not None:
             await _watch_memory(house, gpu, gpu.uuid)
         house.actors.start_soon(house.drain_when, drain)
-        house.post(Enter(_room_pass(order, facts, place), order.config.connection_timeout))
+        doorman.knock()
         await house.finished.wait()
         fault = house.last.fault
     if fault is not None:
         raise RtcError.of(fault)
-
-
-def _room_pass(order: WorkerOrder, facts: WorkerFacts, place: Place | None) -> RoomPass:
-    if place is None:
-        return RoomPass(Role.WORKER, order.room, order.token, facts)
-    return RoomPass(Role.WORKER, place.room, order.token or place.token, facts, place.peer, place.resume)
-
-
-@define
-class _PlaceKeeper:
-    """Should we be killed, those who own a job here find us again."""
-
-    server: str
-    identity: Identity
-    _resume: str = ""
-
-    def joined(self, event: Joined) -> None:
-        """This gives our name back."""
-        self._resume = event.resume
-
-    def entered(self, event: Entered) -> None:
-        """And this is where."""
-        try:
-            self.identity.write(Place(self.server, event.room, event.token, event.peer, self._resume))
-        except OSError as error:
-            log.warning("the place in the room cannot be kept: %s", error.strerror)
 
 
 def _routes(worker: Route, desk: Desk, window: Window) -> Routes:
@@ -281,20 +242,6 @@ def _as_wish(link: LinkId, message: Any) -> Submitted | Heard:
     stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime())
     ticket = Ticket(JobId(f"job-{stamp}-{secrets.token_hex(4)}"), secrets.token_urlsafe(KEY_BYTES))
     return Submitted(link, message, ticket)
-
-
-def _once(order: WorkerOrder, facts: WorkerFacts, started: Callable[[WorkerReady], None]) -> Route:
-    """Tell the program around us the first time we are in; later returns are the line's own affair."""
-    told = False
-
-    def entered(event: Entered) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            session = SessionString(event.room, event.token, event.peer, order.shown_address)
-            started(WorkerReady(event.room, event.token, session, facts))
-
-    return entered
 
 
 def _facts(order: WorkerOrder, gpu: GpuFacts, status: Status) -> WorkerFacts:

@@ -1,5 +1,9 @@
-"""What lies in a job's folder besides its package: names, and two small notes between the worker and the keeper."""
+"""What lies in a job's folder besides its package: names, and small notes between the worker and the keeper.
 
+The job's own code could write them as well, so whatever is read is checked.
+"""
+
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +15,8 @@ from attrs import frozen
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
 from rtc.jobs.launcher import TEXT_MAX, JobResult
+from rtc.jobs.opening import open_regular
+from rtc.jobs.overrides import leaves
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predictions import PredictStep
 from rtc.jobs.sleap_nn import Accelerator
@@ -25,10 +31,16 @@ CONTROL = "control"
 LIFE = ".keeper"
 """A file that is locked as long as the keeper lives, by it alone."""
 KEEPER_LOG = "keeper.log"
-NOTE_MAX = 64 * 1024
+NOTE_MAX = 4 * 2**20
 """Bytes of a note; more is none of ours."""
 RESERVED = 16 * 1024
 """Bytes that an outcome can have: its sentence as JSON takes six for a character at most."""
+LOST = JobResult(
+    Outcome.FAILED,
+    "The job was ended from outside (the machine restarted, or ran out of memory, or somebody killed it)."
+    " What it had made so far is in the result.",
+)
+_SPOILT = "the job has spoilt the list of what it made"
 
 
 @frozen
@@ -54,7 +66,7 @@ def write_spec(folder: Path, spec: Spec) -> None:
 
 def read_spec(folder: Path) -> Spec:
     """What the worker left; only a worker of the same version starts a keeper, so anything wrong with it is a bug."""
-    fields = json.loads((folder / SPEC).read_bytes())
+    fields = _read(folder / SPEC)
     return Spec(**fields | {"sleap_nn": Path(fields["sleap_nn"]), "overrides": tuple(fields["overrides"])})
 
 
@@ -72,14 +84,20 @@ def write_made(folder: Path, plan: Plan) -> None:
 
 
 def read_made(folder: Path) -> Plan:
-    """As much of the plan as packing the result needs; nothing when the job did not come so far."""
+    """As much of the plan as packing the result needs; nothing when the job did not come so far.
+
+    Raises:
+        OSError: it cannot be told.
+    """
     try:
-        note = json.loads((folder / MADE).read_bytes())
-        steps = tuple(TrainStep(run, "", run) for run in note["runs"])
-        predictions = tuple(PredictStep(output, "", (), output) for output in note["outputs"])
-        return Plan(JobKind(note["kind"]), steps, root=note["root"], predictions=predictions)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        note = _read(folder / MADE)
+        steps = tuple(TrainStep(run, "", run) for run in map(_inside, note["runs"]))
+        predictions = tuple(PredictStep(output, "", (), output) for output in map(_inside, note["outputs"]))
+        return Plan(JobKind(note["kind"]), steps, root=_inside(note["root"]), predictions=predictions)
+    except FileNotFoundError:
         return Plan(JobKind.TRAIN, ())
+    except (ValueError, KeyError, TypeError):
+        raise OSError(errno.EINVAL, _SPOILT, MADE) from None
 
 
 def reserve_outcome(folder: Path) -> None:
@@ -104,11 +122,40 @@ def write_outcome(folder: Path, result: JobResult) -> None:
 def read_outcome(folder: Path) -> JobResult | None:
     """How the job ended; None when nobody lived to write it."""
     try:
-        with (folder / OUTCOME).open("rb") as file:
-            note = json.loads(file.read(NOTE_MAX))
-        return JobResult(Outcome(note["outcome"]), str(note["text"])[:TEXT_MAX])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        note = _read(folder / OUTCOME)
+        return JobResult(Outcome(note["outcome"]), _text(note["text"])[:TEXT_MAX])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _read(path: Path) -> Any:
+    """What a note says, of whatever types.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or longer than a note of ours.
+    """
+    with open_regular(path) as file:
+        content = file.read(NOTE_MAX)
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _inside(value: object) -> str:
+    """A path that can be one, and stays inside the package."""
+    path = _text(value)
+    os.fsencode(path)  # a ValueError where there are half surrogate pairs
+    if leaves(path) or "\0" in path:
+        raise ValueError
+    return path
 
 
 def _write(path: Path, note: dict[str, Any], flags: int) -> None:
@@ -122,7 +169,9 @@ def _part(path: Path) -> Path:
 
 
 def _put(path: Path, content: bytes, flags: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    # neither through a link nor into a FIFO that nobody reads, which would make us wait for ever
+    ways = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, ways | flags, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()

@@ -42,6 +42,8 @@ class Record:
     package: str
     kind: JobKind
     worker: str
+    work: str
+    """The folder in which the job's folder is until it has ended."""
     gpu: str | None
     stage: JobStage
     outcome: Outcome | None
@@ -95,13 +97,14 @@ class Records:
         """Where the events of a job that is over lie."""
         return self._results / f"{job}.events.jsonl"
 
-    async def add(self, job: JobId, key: str, submit: SubmitJob, worker: str, gpu: str | None) -> None:
+    async def add(self, job: JobId, key: str, submit: SubmitJob, worker: str, work: Path, gpu: str | None) -> None:
         """A job was taken."""
-        row = (job, _digest(key), submit.name, submit.kind.value, worker, gpu, JobStage.PREPARING.value, self._clock())
+        row = (job, _digest(key), submit.name, submit.kind.value, worker, str(work), gpu, JobStage.PREPARING.value)
         await self._change(
-            "INSERT INTO jobs (job, key_sha256, package, kind, worker, gpu, stage, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (job, key_sha256, package, kind, worker, work, gpu, stage, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *row,
+            self._clock(),
         )
 
     async def drop(self, job: JobId) -> None:

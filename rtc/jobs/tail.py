@@ -4,12 +4,14 @@ The rule of numbers: an event's number is at most the number of its line. It hol
 reader skip what has been seen without decoding it, and a forged number can hide nothing that comes after.
 """
 
+import os
 from pathlib import Path
 
 from attrs import define
 
 from protocol.jobs import JobEvent
 from protocol.wire import FRAME_MAX, TO_CLIENT, WireError, decode
+from rtc.jobs.opening import open_regular
 
 BLOCK = 2 * FRAME_MAX
 """Bytes read at once; every line of ours is shorter."""
@@ -32,7 +34,7 @@ class Tail:
             OSError: it cannot be read.
         """
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 file.seek(self.offset)
                 block = file.read(BLOCK)
         except FileNotFoundError:
@@ -65,11 +67,11 @@ def _event(line: bytes) -> JobEvent | None:
 
 
 def read_moment(path: Path) -> list[JobEvent]:
-    """The newest momentary events, oldest first."""
+    """The newest momentary events, oldest first; none when they cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             lines = file.read(FRAME_MAX).splitlines()
-    except FileNotFoundError:
+    except OSError:
         return []
     events = (event for line in lines if (event := _event(line)) is not None and event.seq is None)
     return sorted(events, key=lambda event: event.at)
@@ -78,8 +80,8 @@ def read_moment(path: Path) -> list[JobEvent]:
 def read_last_seq(path: Path) -> int:
     """The newest number in a journal, told from its end; 0 when there is nothing that can be read."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - BLOCK))
+        with open_regular(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - BLOCK))
             lines = file.read(BLOCK).splitlines()
     except OSError:
         return 0

@@ -15,7 +15,8 @@ from protocol.jobs import JobNews, JobStarted
 from protocol.signaling import WorkerShown
 from protocol.trust import Secret
 from rtc.app.client import ClientOrder, run_client
-from rtc.app.worker import WorkerOrder, WorkerReady, run_worker
+from rtc.app.doorman import WorkerReady
+from rtc.app.worker import WorkerOrder, run_worker
 from rtc.bridge import Bridge
 from rtc.config import Config, load_config
 from rtc.errors import RtcError

@@ -6,6 +6,7 @@ CREATE TABLE jobs (
     package TEXT NOT NULL, -- its name, for people
     kind TEXT NOT NULL, -- train, track
     worker TEXT NOT NULL, -- the name of the one that took it
+    work TEXT NOT NULL, -- the folder where that one keeps the folders of its jobs
     gpu TEXT, -- its UUID
     stage TEXT NOT NULL, -- preparing, running, ended
     outcome TEXT, -- done, failed, cancelled

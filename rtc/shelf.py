@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
-from attrs import frozen
+from attrs import define, field
 
 from actors.events import JobOver
+from protocol.ids import JobId
 from protocol.jobs import Outcome
 from rtc.job import Bench, Job
 from rtc.jobs.launcher import JobResult
@@ -19,12 +20,14 @@ from rtc.jobs.results import pack_results
 log = logging.getLogger("rtc.shelf")
 
 
-@frozen
+@define
 class Shelf:
     """A results folder, and its records."""
 
     bench: Bench
     records: Records
+    _put_at: dict[JobId, float] = field(factory=dict)
+    """When, by a clock that nobody sets; the one on the wall may have been wrong, and be put right."""
 
     async def put(self, job: Job, result: JobResult) -> JobOver:
         """Pack what it made, and record how it ended; what cannot be packed is kept as it is."""
@@ -38,6 +41,7 @@ class Shelf:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
             return await self._put_unpacked(job, result, archive, error)
         await self._record(job, result, size)
+        self._put_at[name] = trio.current_time()
         return JobOver(name, result.outcome, result.text, result=True)
 
     async def _put_unpacked(self, job: Job, result: JobResult, archive: Path, error: OSError) -> JobOver:
@@ -79,7 +83,9 @@ class Shelf:
 
     async def expire(self) -> None:
         """Remove results that were kept long enough, and the oldest where there are too many."""
-        gone = await self.records.expire(time.time(), self.bench.keep_time, self.bench.keep_bytes)
+        bench, old = self.bench, trio.current_time() - self.bench.keep_time
+        self._put_at = {job: put for job, put in self._put_at.items() if put > old}
+        gone = await self.records.expire(time.time(), bench.keep_time, bench.keep_bytes, self._put_at.keys())
         for job in gone:
             log.info("removed the result of %s, which was kept long enough", job)
 

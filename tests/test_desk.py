@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -475,3 +476,16 @@ async def test_a_job_that_ended_alone_is_said_to_have(bench, sent, monkeypatch):
     async with open_desk(bench, stopping=False) as desk:
         assert not await desk.take_up()
         assert "ended while no worker was there" in desk.jobs["job-1"].standing.text
+
+
+async def test_a_clock_that_is_put_right_removes_no_fresh_result(bench, sent, monkeypatch):
+    async with open_desk(bench) as desk:
+        await begin(desk)
+        await said(desk)
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 100 * bench.keep_time)
+        await desk.shelf.expire()
+        assert (await desk.records.get("job-1")).waits
+    async with open_desk(bench) as later:
+        await later.shelf.expire()
+        assert not (await later.records.get("job-1")).waits

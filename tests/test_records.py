@@ -114,6 +114,13 @@ async def test_results_that_nobody_fetches_go_after_their_time(records, clock, t
     assert await records.expire(1000 + 8 * DAY, 7 * DAY, 10**9) == ()
 
 
+async def test_a_result_that_is_spared_is_not_too_late_whatever_the_clock_says(records, clock, tmp_path):
+    await end_one(records, clock, "job-1", 1000)
+    await end_one(records, clock, "job-2", 2000)
+    assert await records.expire(1000 + 80 * DAY, 7 * DAY, 10**9, {"job-1"}) == ("job-2",)
+    assert files(tmp_path) == ["job-1.events.jsonl", "job-1.zip"]
+
+
 async def test_the_oldest_results_make_room_and_the_newest_always_stays(records, clock, tmp_path):
     for number in range(4):
         await end_one(records, clock, f"job-{number}", 1000 + number, size=100)

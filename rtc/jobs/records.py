@@ -9,7 +9,7 @@ import hmac
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar
@@ -159,23 +159,26 @@ class Records:
         """Every job remembered."""
         return frozenset(record.job for record in await self._run(_all))
 
-    async def expire(self, now: float, keep_seconds: float, keep_bytes: int) -> tuple[JobId, ...]:
+    async def expire(
+        self, now: float, keep_seconds: float, keep_bytes: int, spared: Collection[JobId] = ()
+    ) -> tuple[JobId, ...]:
         """Remove results that nobody fetched in time, then the oldest until the others fit; the jobs' names.
 
-        The newest result stays whatever its size: its owner may be on the way. Journals go with their time, and the
-        rows of jobs whose result went long ago with theirs.
+        The newest result stays whatever its size: its owner may be on the way. Those of `spared` are not too late,
+        whatever the clock says. Journals go with their time, and the rows of jobs whose result went long ago with
+        theirs.
         """
         old = now - keep_seconds
 
         def work(database: sqlite3.Connection) -> tuple[JobId, ...]:
             ended = sorted((record for record in _all(database) if record.ended is not None), key=_end)
-            late, too_many = _outdated([record for record in ended if record.waits], old, keep_bytes)
+            late, too_many = _outdated([record for record in ended if record.waits], old, keep_bytes, spared)
             self._remove(
                 database, late, now, f"The result was removed, as nobody fetched it within {_days(keep_seconds)}."
             )
             self._remove(database, too_many, now, "The result was removed, as newer ones needed the room.")
             for record in ended:
-                if _end(record) < old:
+                if _end(record) < old and record.job not in spared:
                     self.journal_of(record.job).unlink(missing_ok=True)
             database.execute(
                 "DELETE FROM jobs WHERE stage = ? AND max(ended, ifnull(fetched, 0), ifnull(removed, 0)) < ?"
@@ -222,10 +225,12 @@ def _end(record: Record) -> float:
     return record.ended or 0.0
 
 
-def _outdated(waiting: list[Record], old: float, keep_bytes: int) -> tuple[list[Record], list[Record]]:
+def _outdated(
+    waiting: list[Record], old: float, keep_bytes: int, spared: Collection[JobId]
+) -> tuple[list[Record], list[Record]]:
     """Of those that wait: the ones too late, and the ones too many."""
-    late = [record for record in waiting if _end(record) < old]
-    rest, too_many = waiting[len(late) :], []
+    late = [record for record in waiting if _end(record) < old and record.job not in spared]
+    rest, too_many = [record for record in waiting if record not in late], []
     while len(rest) > 1 and sum(record.result_bytes or 0 for record in rest) > keep_bytes:
         too_many.append(rest.pop(0))
     return late, too_many

@@ -32,7 +32,7 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, Outcome
 from rtc.errors import RtcError
 from rtc.job import CLEAN_TIME, Bench, Job
-from rtc.jobs.claim import claim_folder, list_folders, own_folder
+from rtc.jobs.claim import claim_folder, list_folders, own_folder, sweep_leftovers
 from rtc.jobs.journal import Feed
 from rtc.jobs.keeping import adopt_keeper, conclude_job, start_keeper, was_started
 from rtc.jobs.launcher import JobResult
@@ -89,6 +89,7 @@ class Desk:
     async def take_up(self) -> bool:
         """Take up what earlier workers have left; whether any of it runs, so that we are busy from the beginning."""
         runs = False
+        await trio.to_thread.run_sync(sweep_leftovers, self.bench.work)
         for folder in await trio.to_thread.run_sync(list_folders, self.bench.work):
             record = await self.records.get(JobId(folder.name))
             if record is None or record.gpu == self.bench.gpu:  # others are for the worker of that GPU, for now

@@ -1,8 +1,12 @@
 """Of job folders, the living workers' are told from the dead ones', and what is still used from what is not."""
 
+import errno
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +14,17 @@ import pytest
 import trio
 
 from rtc.jobs import claim as claim_room
-from rtc.jobs.claim import LOCK, OWNER, claim_folder, is_locked, list_folders, lock_file, own_folder, wait_unlocked
+from rtc.jobs.claim import (
+    LOCK,
+    OWNER,
+    claim_folder,
+    is_locked,
+    list_folders,
+    lock_file,
+    own_folder,
+    sweep_leftovers,
+    wait_unlocked,
+)
 from rtc.jobs.process import run_group
 
 
@@ -158,11 +172,128 @@ def test_a_folder_that_cannot_be_locked_leaves_nothing(work, monkeypatch, good):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_removal_that_was_cut_short_is_taken_up_again(work, monkeypatch):
+class Killed(BaseException):
+    """What ends a worker at once."""
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_folder_whose_removal_was_cut_short_is_no_job_and_goes_with_the_next_sweep(work, monkeypatch, steps):
     folder = left_behind(work)
+    claim = own_folder(folder)
+    left = iter(range(steps))
+
+    def until_killed(real):
+        def act(*arguments):
+            if next(left, None) is None:
+                raise Killed
+            return real(*arguments)
+
+        return act
+
     with monkeypatch.context() as cut:
-        cut.setattr(claim_room.shutil, "rmtree", lambda *_arguments, **_options: None)
-        own_folder(folder).give_up()
-    assert (folder / OWNER).is_file()
+        for name in ("rename", "unlink", "rmdir"):
+            cut.setattr(Path, name, until_killed(getattr(Path, name)))
+        with pytest.raises(Killed):
+            claim.give_up()
+    claim.let_go()
+    assert list_folders(work) == (() if steps else (folder,))
+    sweep_leftovers(work)
+    assert os.listdir(work) == ([] if steps else ["job-old"])
+
+
+def test_a_folder_whose_making_was_cut_short_is_swept_when_it_can_no_longer_be_one_that_is_just_made(work):
+    for name in (".job-just", ".job-old", ".place", "job-1"):
+        (work / name).mkdir()
+        (work / name / OWNER).touch()
+    long_ago = time.time() - 2 * claim_room.MAKING_TIME
+    for name in (".job-old", ".place", "job-1"):
+        os.utime(work / name, (long_ago, long_ago))
+    sweep_leftovers(work)
+    assert sorted(os.listdir(work)) == [".job-just", ".place", "job-1"]
+
+
+@pytest.fixture
+def common_user(monkeypatch):
+    """Root may write everywhere; these tests are about somebody who may not."""
+
+    def with_leave(real):
+        def act(path, *arguments):
+            if not path.parent.lstat().st_mode & stat.S_IWUSR:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return real(path, *arguments)
+
+        return act
+
+    for name in ("rename", "unlink", "rmdir"):
+        monkeypatch.setattr(Path, name, with_leave(getattr(Path, name)))
+
+
+def test_a_folder_is_removed_though_the_job_made_some_of_it_read_only(work, common_user):
+    folder = left_behind(work)
+    (folder / "package/deep/file").touch()
+    for path in ("package/deep", "package", "."):
+        (folder / path).chmod(0o500)
     own_folder(folder).give_up()
     assert os.listdir(work) == []
+
+
+def test_a_folder_is_removed_however_deep_it_is(work):
+    folder = left_behind(work)
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d" * 100, dir_fd=here)
+        inner = os.open("d" * 100, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("file", os.O_CREAT, dir_fd=here))
+    os.close(here)
+    own_folder(folder).give_up()
+    assert os.listdir(work) == []
+
+
+def test_links_in_a_folder_are_removed_and_not_what_they_lead_to(work, tmp_path):
+    folder = left_behind(work)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    (folder / "package" / "link").symlink_to(tmp_path / "mine")
+    (folder / "link").symlink_to(tmp_path / "mine")
+    own_folder(folder).give_up()
+    assert os.listdir(work) == []
+    assert os.listdir(tmp_path / "mine") == ["file"]
+
+
+def test_what_cannot_be_removed_now_is_told_and_goes_another_time(work, monkeypatch, caplog):
+    folder = left_behind(work)
+    (folder / "package" / "stuck").touch()
+    real = Path.unlink
+
+    def unlink(path):
+        if path.name == "stuck":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        real(path)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(Path, "unlink", unlink)
+        own_folder(folder).give_up()
+    assert list_folders(work) == ()
+    assert [path.name for path in work.rglob("*") if path.is_file()] == ["stuck"]
+    assert "could not be removed wholly" in caplog.text
+    sweep_leftovers(work)
+    assert os.listdir(work) == []
+
+
+def test_a_folder_that_cannot_even_be_renamed_stays_whole_for_the_next_worker(work, common_user, caplog):
+    folder = left_behind(work)
+    work.chmod(0o500)
+    own_folder(folder).give_up()
+    assert "could not be removed" in caplog.text
+    assert (folder / "package.zip").is_file()
+    own_folder(folder).let_go()
+    work.chmod(0o700)
+
+
+def test_a_folder_that_somebody_else_has_removed_is_nothing_to_say(work, caplog):
+    claim = claim_folder(work / "job-1")
+    shutil.rmtree(claim.folder)
+    claim.give_up()
+    assert caplog.text == ""

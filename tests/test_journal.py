@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import trio
@@ -305,6 +306,23 @@ def test_a_full_disk_loses_events_and_not_the_job(journal, tmp_path, monkeypatch
     ]
 
 
+def test_a_line_that_lacks_only_its_end_takes_no_number_from_the_next(journal, tmp_path, monkeypatch):
+    real = os.write
+
+    def full(descriptor, block):
+        if descriptor != journal._file:
+            return real(descriptor, block)
+        if len(block) > 1:
+            return real(descriptor, block[:-1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(journal_room.os, "write", full)
+        journal.write(line("a"))
+    journal.write(line("b"))
+    assert written(tmp_path) == [(1, line("b"))]
+
+
 def test_something_else_in_the_bells_place_is_refused(tmp_path):
     (tmp_path / BELL).write_text("")
     with pytest.raises(OSError, match="something else"):
@@ -315,3 +333,57 @@ def test_a_bell_that_nobody_hears_stops_nobody(journal):
     for _ in range(70_000):
         journal._ring()
     journal.write(line("a"))
+
+
+# -------- what the job's own code puts in the place of our files
+
+
+SPOILERS = {"a folder": Path.mkdir, "a FIFO": os.mkfifo, "a link": lambda path: path.symlink_to("/dev/zero")}
+
+
+@pytest.fixture(params=SPOILERS.values(), ids=SPOILERS)
+def spoil(request):
+    def act(path):
+        path.unlink(missing_ok=True)
+        request.param(path)
+
+    return act
+
+
+async def test_something_else_in_the_place_of_the_moment_hides_nothing_that_lasts(journal, feed, tmp_path, spoil):
+    journal.write(line("a"))
+    spoil(tmp_path / NOW)
+    told = []
+
+    async def follow():
+        told.extend([event.news async for event in feed.follow()])
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            journal.write(line("b"))
+            feed.end()
+    assert told == [line("a"), line("b")]
+
+
+def test_something_else_in_the_place_of_a_file_to_be_written_keeps_no_keeper(journal, tmp_path, spoil, caplog):
+    spoil((tmp_path / NOW).with_suffix(".part"))
+    journal.write(batch(1))
+    journal.write(line("a"))
+    assert written(tmp_path) == [(1, line("a"))]
+    assert "events of the job are lost" in caplog.text
+
+
+async def test_something_else_in_the_place_of_the_journal_ends_who_follows_and_is_not_kept(
+    tmp_path, spoil, feed, caplog
+):
+    spoil(tmp_path / JOURNAL)
+    (tmp_path / JOURNAL).with_name("results").mkdir()
+    feed.end()
+    assert await heard(feed) == []
+    assert await feed.last_seq() == 0
+    assert "cannot be read on" in caplog.text
+    with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
+        await feed.move_to(tmp_path / "results" / "j")
+    assert os.listdir(tmp_path / "results") == []

@@ -1,5 +1,6 @@
 """A job runs under a keeper of its own, and neither its worker's death nor the keeper's leaves anything astray."""
 
+import errno
 import json
 import os
 import signal
@@ -13,16 +14,32 @@ import pytest
 import trio
 from attrs import evolve
 
-from protocol.jobs import GpuUse, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
+from protocol.jobs import GpuUse, JobKind, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
 from rtc.gpu import GpuLoad
 from rtc.jobs import keeper as keeper_room
 from rtc.jobs import keeping as keeping_room
 from rtc.jobs.archive import unpack
 from rtc.jobs.claim import LOCK, claim_folder, is_locked, own_folder
 from rtc.jobs.journal import BELL, Feed
-from rtc.jobs.keeping import LOST, adopt_keeper, conclude_job, start_keeper, sweep_processes, was_started
+from rtc.jobs.keeping import Keeping, adopt_keeper, conclude_job, start_keeper, sweep_processes, was_started
 from rtc.jobs.launcher import JobResult
-from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, PACKAGE, Spec, read_outcome, write_outcome
+from rtc.jobs.notes import (
+    CONTROL,
+    KEEPER_LOG,
+    LIFE,
+    LOST,
+    MADE,
+    OUTCOME,
+    PACKAGE,
+    RESERVED,
+    Spec,
+    read_made,
+    read_outcome,
+    write_made,
+    write_outcome,
+)
+from rtc.jobs.package import Plan, TrainStep
+from rtc.jobs.predictions import PredictStep
 from rtc.testing.stand_in import install_stand_in, make_package
 
 JOB = "job-1"
@@ -235,7 +252,7 @@ async def start_again(place):
     return await start_keeper(place.folder, place.spec, place.claim.descriptor)
 
 
-async def test_sigterm_cancels_and_a_terminals_signals_do_not(place, nursery):
+async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(place, nursery):
     keeping = await place.start(**LONG)
     follower = await serve(nursery, keeping, place.feed())
     await until(follower, Progress)
@@ -243,7 +260,36 @@ async def test_sigterm_cancels_and_a_terminals_signals_do_not(place, nursery):
         keeping._process.send_signal(number)
     await until(follower, Progress)
     keeping._process.send_signal(signal.SIGTERM)
+    assert await concluded(keeping) == LOST
+
+
+@pytest.fixture
+def strays(place):
+    """Every trainer leaves a program behind that has a session of its own."""
+    pids, real = place.tmp_path / "strays", place.spec.sleap_nn
+    trainer = place.tmp_path / "sleap-nn"
+    trainer.write_text(
+        f"#!/bin/sh\nsetsid sh -c 'echo $$ >> {pids}; exec sleep 600' </dev/null >/dev/null 2>&1 &\n"
+        f'until [ -s {pids} ]; do sleep 0.01; done\nexec {real} "$@"\n'
+    )
+    trainer.chmod(0o755)
+    place.spec = evolve(place.spec, sleap_nn=trainer)
+    return lambda: [pid for pid in map(int, pids.read_text().split()) if psutil.pid_exists(pid)]
+
+
+async def test_a_cancel_ends_what_the_job_has_started_in_a_session_of_its_own(place, nursery, strays):
+    keeping = await place.start(**LONG)
+    follower = await serve(nursery, keeping, place.feed())
+    await until(follower, Progress)
+    assert strays()
+    keeping.cancel()
     assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+    assert strays() == []
+
+
+async def test_a_job_that_is_done_leaves_nothing_running_either(place, strays):
+    assert (await concluded(await place.start(epochs=1))).outcome is Outcome.DONE
+    assert strays() == []
 
 
 async def test_an_order_that_is_none_is_passed_over(place, caplog):
@@ -251,6 +297,43 @@ async def test_an_order_that_is_none_is_passed_over(place, caplog):
     os.write(keeping._control, b"dance\n" + b"x" * 10_000 + b"\n")
     assert (await concluded(keeping)).outcome is Outcome.DONE
     assert "an order that is none" in caplog.text
+
+
+# -------- the disk is full
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_disk_without_room_for_the_outcome_is_told_before_anything_is_started(place, monkeypatch):
+    def full(_folder):
+        raise FULL
+
+    await place.prepare()
+    monkeypatch.setattr(keeping_room, "reserve_outcome", full)
+    with pytest.raises(OSError, match="No space"):
+        await start_keeper(place.folder, place.spec, place.claim.descriptor)
+    assert not was_started(place.folder)
+
+
+async def test_a_keeper_that_finds_no_room_has_it_for_saying_so(place, monkeypatch):
+    def no_room(_folder):
+        raise FULL
+
+    await place.prepare()
+    started = trio.lowlevel.open_process
+    part = place.folder / f"{OUTCOME}.part"
+
+    async def see(*arguments, **options):
+        assert part.stat().st_size == RESERVED
+        return await started(*arguments, **options)
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", see)
+    keeping = await start_keeper(place.folder, place.spec, place.claim.descriptor)
+    keeping.cancel()
+    await concluded(keeping)
+    monkeypatch.setattr(keeper_room, "Journal", no_room)
+    said = await keeper_room._keep(place.folder, ())
+    assert said == JobResult(Outcome.FAILED, keeper_room.NO_ROOM.format("No space left on device"))
 
 
 # -------- the keeper dies
@@ -445,6 +528,71 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_t
 
 
 # -------- the small notes
+
+
+MADE_PLAN = Plan(
+    JobKind.TRACK,
+    (TrainStep("models/a", "", "models/a"),),
+    root="flies/",
+    predictions=(PredictStep("deep/x.slp", "", (), "deep/x.slp"),),
+)
+
+
+def test_where_the_results_will_be_is_read_as_it_was_written(tmp_path):
+    assert read_made(tmp_path) == Plan(JobKind.TRAIN, ())
+    write_made(tmp_path, MADE_PLAN)
+    assert read_made(tmp_path) == MADE_PLAN
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"runs": [5]},
+        {"runs": ["a\0b"]},
+        {"runs": ["\ud800"]},
+        {"runs": "models"},
+        {"runs": None},
+        {"outputs": [["x"]]},
+        {"outputs": ["../x"]},
+        {"root": 7},
+        {"root": "/etc"},
+        {"kind": "dance"},
+        {"kind": []},
+    ],
+    ids=str,
+)
+def test_what_no_keeper_would_have_written_is_an_error_of_the_disks(tmp_path, fields):
+    note = {"kind": "train", "root": "", "runs": [], "outputs": []} | fields
+    (tmp_path / MADE).write_text(json.dumps(note))
+    with pytest.raises(OSError, match="spoilt"):
+        read_made(tmp_path)
+
+
+SPOILERS = {
+    "nothing": Path.touch,
+    "a list": lambda path: path.write_text("[]"),
+    "brackets": lambda path: path.write_text("[" * 100_000),
+    "a folder": Path.mkdir,
+    "a FIFO": os.mkfifo,
+    "a link": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
+async def test_whatever_a_job_puts_in_the_place_of_our_notes_nobody_waits_for_it(tmp_path, spoil):
+    for name in (MADE, OUTCOME, KEEPER_LOG, LIFE):
+        spoil(tmp_path / name)
+    with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
+        read_made(tmp_path)
+    with trio.fail_after(10):
+        await Keeping(tmp_path, None).wait()
+        assert await conclude_job(tmp_path) == LOST
+
+
+def test_an_outcome_is_not_written_through_what_a_job_put_in_its_place(tmp_path):
+    os.mkfifo(tmp_path / f"{OUTCOME}.part")
+    with pytest.raises(OSError, match="No such device"):
+        write_outcome(tmp_path, LOST)
 
 
 def test_an_outcome_is_read_as_it_was_written_and_nothing_else_is(tmp_path):

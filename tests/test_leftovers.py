@@ -9,14 +9,15 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from actors.events import Forget, PackageFailed, PackageReceived, Prepare, Ticket
+from actors.events import Forget, JobOver, PackageFailed, PackageReceived, Prepare, StartJob, Ticket
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
-from protocol.jobs import JobEnded, JobKind, Outcome, SubmitJob
+from protocol.jobs import JobEnded, JobKind, Outcome, Progress, SubmitJob
 from rtc.aside import aside_name, sweep
 from rtc.desk import NEVER_CAME, Desk
 from rtc.errors import RtcError
 from rtc.job import Bench
+from rtc.jobs.notes import MADE, PACKAGE
 from rtc.jobs.records import open_records
 from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
@@ -91,6 +92,57 @@ async def test_a_package_that_comes_just_when_nobody_wants_it_any_more_is_remove
         await empty(desk.bench.work)
         assert await desk.records.find("job-1", "key") is None
         assert desk.jobs == {}
+
+
+@asynccontextmanager
+async def training(folder, monkeypatch):
+    """A desk, and the folder of a job that trains."""
+    package = make_package(folder / "p.zip", epochs=10, seconds=0.1)
+
+    async def receive(_lane, folder):
+        await trio.lowlevel.checkpoint()
+        return shutil.copy(package, folder / "p.zip")
+
+    packages_come(monkeypatch, receive)
+    async with open_desk(folder) as desk:
+        desk.prepare(Prepare(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        assert await said(desk) == PackageReceived(TICKET)
+        desk.start(StartJob("job-1"))
+        with trio.fail_after(10):
+            async for event in desk.jobs["job-1"].feed.follow():
+                if isinstance(event.news, Progress):
+                    break
+        yield desk, desk.jobs["job-1"].folder
+
+
+def spoil_list(folder):
+    (folder / MADE).unlink()
+    os.mkfifo(folder / MADE)
+
+
+def spoil_folders(folder):
+    (run,) = (folder / PACKAGE / "models").iterdir()
+    (run / "/".join("d" * 150)).mkdir(parents=True)
+
+
+@pytest.mark.parametrize("spoil", [spoil_list, spoil_folders])
+async def test_a_result_that_its_job_has_spoilt_is_kept_for_people_and_the_worker_goes_on(tmp_path, monkeypatch, spoil):
+    async with training(tmp_path, monkeypatch) as (desk, folder):
+        spoil(folder)
+        over = await said(desk)
+        assert isinstance(over, JobOver)
+        assert (over.outcome, over.result) == (Outcome.FAILED, False)
+        assert "could not be packed" in over.text
+        assert (tmp_path / "results" / "job-1.kept" / PACKAGE / "job.log").is_file()
+        await empty(desk.bench.work)
+
+
+async def test_a_file_whose_name_is_no_text_ends_no_worker(tmp_path, monkeypatch):
+    async with training(tmp_path, monkeypatch) as (desk, folder):
+        (run,) = (folder / PACKAGE / "models").iterdir()
+        (run / os.fsdecode(b"caf\xe9.png")).touch()
+        assert (await said(desk)).outcome is Outcome.DONE
+        await empty(desk.bench.work)
 
 
 @pytest.fixture

@@ -223,3 +223,49 @@ def test_a_log_with_a_cell_beyond_all_sizes_says_what_came_before_it(tmp_path):
     (tmp_path / "m" / "training_log.csv").write_text('epoch,train/loss\n0,0.5\n"' + "1" * 200_000 + '",2\n')
     (tmp_path / "n" / "training_log.csv").mkdir(parents=True)
     assert final_losses(tmp_path) == (ModelLosses("m", 1, 0.5, None),)
+
+
+def run_files(tmp_path):
+    """What comes home of a job's only model."""
+    run = tmp_path / "out" / "models" / "a.n=1"
+    return {path.relative_to(run).as_posix(): path.read_text() for path in run.rglob("*") if path.is_file()}
+
+
+async def test_files_whose_names_are_no_text_or_that_a_client_would_refuse_come_home_under_plain_ones(job, tmp_path):
+    run = job / "models" / "a.n=1"
+    odd = (b"caf\xe9.png", b"caf\xe8.png", b"caf_.png", b"a:b.txt", b"two\nlines", b"nul", b"\xff/x", b"long" * 60)
+    for name in odd:
+        path = run / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(ascii(name).encode())
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    files = run_files(tmp_path)
+    assert files["caf_.png"] == "b'caf_.png'"
+    assert {"caf_-2.png", "caf_-3.png", "a_b.txt", "two_lines", "_/x", "best.ckpt"} < set(files)
+    assert set(map(ascii, odd)) <= set(files.values())
+
+
+async def test_a_file_that_no_name_could_bring_home_is_left_out_and_told(job, tmp_path, caplog):
+    deep = job / "models" / "a.n=1" / "/".join(["d" * 100] * 11)
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    assert set(run_files(tmp_path)) == {"best.ckpt", "training_log.csv"}
+    assert "left out" in caplog.text
+
+
+async def test_folders_in_folders_without_end_cannot_be_packed(job, tmp_path):
+    (job / "models" / "a.n=1" / "/".join("d" * 150)).mkdir(parents=True)
+    with pytest.raises(OSError, match="without end"):
+        await pack_results(job, PLAN, tmp_path / "r.zip")
+    assert {path.name for path in tmp_path.iterdir()} == {"job"}
+
+
+async def test_a_log_that_was_made_a_link_is_not_followed(job, tmp_path):
+    (job / "job.log").unlink()
+    (job / "job.log").symlink_to("/etc/passwd")
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    with zipfile.ZipFile(tmp_path / "r.zip") as archive:
+        assert "job.log" not in archive.namelist()

@@ -4,19 +4,31 @@ One is held by the worker that owns the job, and by nobody else: of workers that
 are taken over by one other. The second is held by everybody who uses the folder (the worker, the job's keeper, its
 trainers, which inherit it), so that whatever a job has left running can be found. The locks are the system's (flock,
 POSIX): they go with the last process that holds them.
+
+A folder has its name only while it is a job's: until it is whole, and as soon as it is to go, it has another one, so
+that a worker killed in the midst of making or removing one leaves nothing that could be taken for a job.
 """
 
 import fcntl
+import logging
 import os
+import secrets
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 
+log = logging.getLogger("rtc.claim")
+
 LOCK, OWNER = ".in-use", ".owner"
 """No names that a package could have: `safe_name` takes leading dots away."""
 FOLDERS = "job-*"
+GONE = ".gone-"
+"""What the name of a folder that is being removed begins with."""
+MAKING_TIME = 3600.0
+"""Seconds after which a folder that is not whole will never be: it takes some milliseconds."""
 
 
 @frozen
@@ -30,8 +42,15 @@ class Claim:
     """The locked file for trainers to inherit; None where there are no locks, or it was taken over from a worker."""
 
     def give_up(self) -> None:
-        """Remove the folder, then let go of it."""
-        _clear(self.folder)
+        """Remove the folder, and let go of it."""
+        gone = self.folder.with_name(GONE + self.folder.name)
+        try:
+            self.folder.rename(gone)
+            _remove(gone)
+        except FileNotFoundError:
+            pass  # by hand
+        except OSError as error:
+            log.warning("%s could not be removed from the work folder: %s", self.folder.name, error.strerror)
         self.let_go()
 
     def keep(self) -> None:
@@ -76,6 +95,13 @@ def claim_folder(folder: Path) -> Claim:
 def list_folders(work: Path) -> tuple[Path, ...]:
     """The folders of all jobs, whoever's they are."""
     return tuple(sorted(work.glob(FOLDERS)))
+
+
+def sweep_leftovers(work: Path) -> None:
+    """Remove what is no job's folder any more, or never came to be one: its worker was killed in the midst of it."""
+    half_made = [folder for folder in work.glob(f".{FOLDERS}") if _age(folder) > MAKING_TIME]
+    for folder in (*work.glob(f"{GONE}{FOLDERS}"), *half_made):
+        _remove(folder)
 
 
 def own_folder(folder: Path) -> Claim | None:
@@ -136,16 +162,48 @@ def lock_file(path: Path, flags: int = 0) -> int | None:
     return descriptor
 
 
-def _clear(folder: Path) -> None:
-    """Remove a folder, its lock files last: if this is cut short, the rest can still be told for a leftover."""
+def _age(folder: Path) -> float:
     try:
-        inside = [path for path in folder.iterdir() if path.name not in (LOCK, OWNER)]
+        return time.time() - folder.lstat().st_mtime
     except OSError:
-        return  # it is gone already
-    for path in inside:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+        return 0.0
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, whatever a job has left in it; what cannot be removed now is for the next sweep.
+
+    Not by `rmtree`, which cannot empty folders that must not be written, nor a thousand in each other. Here those
+    inside are moved up before they are emptied, so that no path grows long.
+    """
+    _open_up(folder)
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        for path in _entries(here):
+            with suppress(OSError):  # it is told below
+                if path.is_dir() and not path.is_symlink():
+                    _open_up(path)
+                    waiting.append(path if here == folder else path.rename(folder / secrets.token_hex(8)))
+                else:
+                    path.unlink()
+        if here != folder:
             with suppress(OSError):
-                path.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
+                here.rmdir()
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        pass  # another worker has swept it
+    except OSError as error:
+        log.warning("%s could not be removed wholly from the work folder: %s", folder.name, error.strerror)
+
+
+def _open_up(folder: Path) -> None:
+    with suppress(OSError):
+        folder.chmod(0o700)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []

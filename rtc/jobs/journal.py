@@ -22,6 +22,7 @@ from attrs import define, field
 from protocol.ids import JobId
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
 from protocol.wire import encode
+from rtc.jobs.opening import open_private, open_regular
 from rtc.jobs.tail import BLOCK, Tail, read_last_seq, read_moment
 
 log = logging.getLogger("rtc.journal")
@@ -118,7 +119,8 @@ class Journal:
     def _append(self, news: JobNews) -> None:
         """One line and its number; a number is used up only when its line is whole."""
         line = encode(JobEvent(news, self._clock(), self._seq + 1)).encode() + b"\n"
-        block = b"\n" + line if self._torn else line  # apart from what could not be written to its end before
+        # what could not be written to its end before is made what nobody can read, or it could lack just its end
+        block = b"?\n" + line if self._torn else line
         self._torn = True
         while block:
             written = os.write(self._file, block)
@@ -131,7 +133,8 @@ class Journal:
         """The newest of each kind is kept, a line each."""
         self._moment[type(news)] = encode(JobEvent(news, self._clock()))
         part = self._now.with_suffix(".part")
-        part.write_text("\n".join(self._moment.values()), encoding="ascii")
+        with open_private(part) as file:
+            file.write("\n".join(self._moment.values()).encode())
         part.replace(self._now)
 
     def _ring(self) -> None:
@@ -214,11 +217,13 @@ def _copy(source: Path, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     try:
-        try:
-            part.hardlink_to(source)
-        except OSError:  # another disk, or one that knows no second names
-            shutil.copyfile(source, part)
-            part.chmod(0o600)
+        with open_regular(source) as file:
+            try:
+                part.hardlink_to(source)
+            except OSError:  # another disk, or one that knows no second names
+                with part.open("xb") as sink:
+                    part.chmod(0o600)
+                    shutil.copyfileobj(file, sink)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from rtc.gpu import read_use
 from rtc.jobs.archive import unpack
 from rtc.jobs.journal import Journal
 from rtc.jobs.launcher import JobResult, StopSwitch, run_job
-from rtc.jobs.notes import ARRIVED, PACKAGE, Spec, read_spec, reserve_outcome, write_made, write_outcome
+from rtc.jobs.notes import ARRIVED, LOST, PACKAGE, Spec, read_spec, write_made, write_outcome
 from rtc.jobs.package import Plan, read_plan
 
 log = logging.getLogger("rtc.keeper")
@@ -52,6 +52,8 @@ class _Keeper:
     switch: StopSwitch = field(factory=StopSwitch)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     """Cancelled when the job is."""
+    lost: bool = False
+    """It was ended from outside, by nobody who may cancel it."""
 
     async def keep(self) -> JobResult:
         """Run the job, and meanwhile heed orders and signals and look at the GPU."""
@@ -78,6 +80,8 @@ class _Keeper:
             kind = plan.kind
             return await self._run_plan(plan)
         # only a cancelled scope is left this way, so whatever sleap-nn's status was, this is what happened
+        if self.lost:
+            return LOST
         return JobResult(Outcome.CANCELLED, CANCELLED if kind is JobKind.TRAIN else CANCELLED_TRACK)
 
     async def _run_plan(self, plan: Plan) -> JobResult:
@@ -111,11 +115,12 @@ class _Keeper:
             log.warning("an order that is none was passed over")
 
     async def _heed_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """SIGTERM cancels the job; a terminal's signals are not meant for us."""
+        """SIGTERM is the machine's shutdown, or somebody's kill; a terminal's signals are not meant for us."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGTERM:
+                    self.lost = self.lost or not self.scope.cancel_called
                     self.scope.cancel()
 
 
@@ -142,7 +147,6 @@ async def _watch(spec: Spec, gpu: str, journal: Journal) -> None:
 async def _keep(folder: Path, inherit: tuple[int, ...]) -> JobResult:
     spec = read_spec(folder)
     try:
-        reserve_outcome(folder)
         journal = Journal(folder)
     except OSError as error:
         return JobResult(Outcome.FAILED, NO_ROOM.format(error.strerror))

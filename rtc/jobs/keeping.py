@@ -19,11 +19,12 @@ import trio
 from attrs import define
 
 import rtc
-from protocol.jobs import Outcome, StopScope
+from protocol.jobs import StopScope
 from rtc.jobs.claim import LOCK, is_locked, lock_file, wait_unlocked
 from rtc.jobs.journal import Feed, open_fifo
 from rtc.jobs.launcher import JobResult
-from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, Spec, read_outcome, write_spec
+from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, LOST, Spec, read_outcome, reserve_outcome, write_spec
+from rtc.jobs.opening import open_regular
 from rtc.jobs.process import KILL_TIME, TERM_TIME
 from rtc.jobs.sleap_nn import clean_environment
 
@@ -33,11 +34,6 @@ LAST_STEPS = 5.0
 """Seconds a keeper may take after its trainers' end: it has a sentence to write."""
 KEEPER_LOG_MAX = 10_000
 """Bytes of a keeper's last words that are passed on to the worker's log."""
-LOST = JobResult(
-    Outcome.FAILED,
-    "The job was ended from outside (the machine restarted, or ran out of memory, or somebody killed it)."
-    " What it had made so far is in the result.",
-)
 _at_large: list[trio.Process] = []
 """Children that live on: Python warns when such an object goes before its process."""
 
@@ -73,7 +69,7 @@ class Keeping:
         if self._process is not None:
             await self._process.wait()
         else:
-            with suppress(FileNotFoundError):  # its folder was removed, by hand
+            with suppress(OSError):  # its folder was removed, by hand, or something else was put there
                 await trio.to_thread.run_sync(wait_unlocked, self.folder / LIFE, abandon_on_cancel=True)
 
     async def conclude(self) -> JobResult:
@@ -124,6 +120,7 @@ async def start_keeper(folder: Path, spec: Spec, inherit: int | None) -> Keeping
         OSError: a file cannot be made, or the program not be started.
     """
     write_spec(folder, spec)
+    reserve_outcome(folder)  # here, where it can still be said that the disk is full
     control = open_fifo(folder / CONTROL)
     try:
         with _files(folder) as (life, output):
@@ -161,12 +158,10 @@ def adopt_keeper(folder: Path) -> Keeping | None:
 
 
 async def conclude_job(folder: Path) -> JobResult:
-    """How a job ended whose keeper is gone; what a killed one has left running is ended before this returns."""
+    """How a job ended whose keeper is gone; what it or its job has left running is ended first."""
+    await sweep_processes(folder)
     await trio.to_thread.run_sync(_pass_on_troubles, folder)
-    result = await trio.to_thread.run_sync(read_outcome, folder)
-    if result is None:
-        await sweep_processes(folder)
-    return result or LOST
+    return await trio.to_thread.run_sync(read_outcome, folder) or LOST
 
 
 async def sweep_processes(folder: Path) -> None:
@@ -213,7 +208,7 @@ def _files(folder: Path) -> Iterator[tuple[int | None, int]]:
 
 
 def _pass_on_troubles(folder: Path) -> None:
-    with suppress(FileNotFoundError), (folder / KEEPER_LOG).open("rb") as file:
+    with suppress(OSError), open_regular(folder / KEEPER_LOG) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - KEEPER_LOG_MAX))
         text = file.read(KEEPER_LOG_MAX).decode(errors="replace").strip()
         if text:

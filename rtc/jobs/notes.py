@@ -15,7 +15,7 @@ from attrs import frozen
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
 from rtc.jobs.launcher import TEXT_MAX, JobResult
-from rtc.jobs.opening import open_regular
+from rtc.jobs.opening import open_private, open_regular
 from rtc.jobs.overrides import leaves
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predictions import PredictStep
@@ -91,9 +91,9 @@ def read_made(folder: Path) -> Plan:
     """
     try:
         note = _read(folder / MADE)
-        steps = tuple(TrainStep(run, "", run) for run in map(_inside, note["runs"]))
-        predictions = tuple(PredictStep(output, "", (), output) for output in map(_inside, note["outputs"]))
-        return Plan(JobKind(note["kind"]), steps, root=_inside(note["root"]), predictions=predictions)
+        steps = tuple(TrainStep(run, "", run) for run in _paths(note["runs"]))
+        predictions = tuple(PredictStep(output, "", (), output) for output in _paths(note["outputs"]))
+        return Plan(JobKind(note["kind"]), steps, root=_path(note["root"]), predictions=predictions)
     except FileNotFoundError:
         return Plan(JobKind.TRAIN, ())
     except (ValueError, KeyError, TypeError):
@@ -149,7 +149,13 @@ def _text(value: object) -> str:
     return value
 
 
-def _inside(value: object) -> str:
+def _paths(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError
+    return [_path(item) for item in value]
+
+
+def _path(value: object) -> str:
     """A path that can be one, and stays inside the package."""
     path = _text(value)
     os.fsencode(path)  # a ValueError where there are half surrogate pairs
@@ -169,10 +175,7 @@ def _part(path: Path) -> Path:
 
 
 def _put(path: Path, content: bytes, flags: int) -> None:
-    # neither through a link nor into a FIFO that nobody reads, which would make us wait for ever
-    ways = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, ways | flags, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with open_private(path, flags) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -1,6 +1,8 @@
 """What a job made: packed by the worker into one archive, unpacked by the client into a folder of its own."""
 
 import csv
+import errno
+import logging
 import math
 import os
 import re
@@ -8,7 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import trio
 from attrs import frozen
@@ -16,16 +18,20 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.aside import aside_name
 from rtc.errors import RtcError
-from rtc.jobs.archive import unpack
+from rtc.jobs.archive import check_name, unpack
 from rtc.jobs.launcher import LOG_NAME
+from rtc.jobs.names import NAME_LENGTH, fresh, plain_file
 from rtc.jobs.package import Plan
 from rtc.jobs.packing import add_file, open_packing
+
+log = logging.getLogger("rtc.results")
 
 LEFT_OUT = "viz"
 """Pictures drawn during training: large, and deleted by sleap-nn itself unless asked to stay."""
 LOG_MAX = 64 * 2**20
 """Bytes of a training_log.csv that are read; 10 000 epochs have 3 MB."""
-
+DEPTH_MAX = 100
+"""Folders in each other in what a job has made; sleap-nn needs one or two, and Python's walk ends at a thousand."""
 CLEAN_TIME = 60.0
 """Seconds to remove what was half unpacked."""
 
@@ -49,7 +55,7 @@ async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = ""
     shrink. The archive appears under its name only when it is whole.
 
     Raises:
-        OSError: the disk is full, or worse.
+        OSError: the disk is full, or what the job left cannot be packed.
     """
     await trio.to_thread.run_sync(_pack, folder, plan, archive, prefix, trio.from_thread.check_cancelled)
 
@@ -57,29 +63,66 @@ async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = ""
 def _pack(folder: Path, plan: Plan, archive: Path, prefix: str, check: Callable[[], None]) -> None:
     start = f"{prefix.strip('/')}/" if prefix else ""
     with open_packing(archive) as target:
-        for name, path in _made(folder, plan):
-            add_file(target, start + name, path, check)
+        for name, path in _spelled([(start + name, path) for name, path in _made(folder, plan)]):
+            add_file(target, name, path, check)
 
 
 def _made(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
     """Every file to bring back, by its name in the archive. Links are not followed: they may lead anywhere."""
-    log = folder / LOG_NAME
-    if log.is_file():
-        yield LOG_NAME, log
+    if _is_plain(folder, LOG_NAME):
+        yield LOG_NAME, folder / LOG_NAME
     base = folder / plan.root
     for step in plan.steps:
         run = base / step.run_path
         if run.is_symlink() or run.parent.is_symlink():
             continue
-        for here, inner, files in os.walk(run):
-            inner[:] = sorted(name for name in inner if name != LEFT_OUT)
-            for name in sorted(files):
-                path = Path(here, name)
-                if stat.S_ISREG(path.lstat().st_mode):
-                    yield path.relative_to(base).as_posix(), path
+        for path in _below(run):
+            yield path.relative_to(base).as_posix(), path
     for wish in plan.predictions:
         if _is_plain(base, wish.output):
             yield wish.output, base / wish.output
+
+
+def _spelled(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+    """The same files, under plain names where they have such that the client would refuse the whole archive."""
+    taken = {name for name, _ in found if _unpacks(name)}
+    for name, path in found:
+        spelled = name if name in taken else _plain(name, taken)
+        if _unpacks(spelled):
+            taken.add(spelled)
+            yield spelled, path
+        else:
+            log.warning("a file is left out of a result, as its name is too long: %s", spelled[-NAME_LENGTH:])
+
+
+def _unpacks(name: str) -> bool:
+    """Whether the client would take a file of this name."""
+    try:
+        check_name(name)
+    except RtcError:
+        return False
+    return True
+
+
+def _plain(name: str, taken: set[str]) -> str:
+    plain = "/".join(part if _unpacks(part) else _plain_part(part) for part in name.split("/"))
+    return fresh(plain, taken, PurePosixPath(plain).suffix)
+
+
+def _plain_part(part: str) -> str:
+    plain = plain_file(os.fsencode(part).decode(errors="replace"), "file")
+    return plain if _unpacks(plain) else f"_{plain}"
+
+
+def _below(run: Path) -> Iterator[Path]:
+    for here, inner, files in os.walk(run):
+        inner[:] = sorted(name for name in inner if name != LEFT_OUT)
+        if len(Path(here).relative_to(run).parts) > DEPTH_MAX:
+            raise OSError(errno.ENAMETOOLONG, "the job has made folders in folders without end", run.name)
+        for name in sorted(files):
+            path = Path(here, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path
 
 
 def _is_plain(base: Path, name: str) -> bool:

@@ -67,11 +67,17 @@ _showing_options = (
     click.option("--verbose", "-v", is_flag=True, help="Show what sleap-nn prints."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs."),
 )
-_interrupt_option = click.option(
-    "--on-interrupt",
-    type=click.Choice(["stop", "cancel", "detach"]),
-    help="What Ctrl-C means for a running job; it asks otherwise.",
-)
+
+
+def _interrupt_option(*choices: str) -> Decorator:
+    return click.option(
+        "--on-interrupt", type=click.Choice(choices), help="What Ctrl-C means for a running job; it asks otherwise."
+    )
+
+
+_train_interrupt_option = _interrupt_option("stop", "cancel", "detach")
+_track_interrupt_option = _interrupt_option("cancel", "detach")
+"""A prediction cannot be stopped early."""
 _stop_option = click.option(
     "--stop",
     type=click.Choice(["this", "all"]),
@@ -132,7 +138,7 @@ train_options = _together(
         type=click.Path(path_type=Path),
         help="The folder for the models; named after the package else.",
     ),
-    _interrupt_option,
+    _train_interrupt_option,
     _stop_option,
     *_showing_options,
     click.argument("overrides", nargs=-1, metavar="[-- KEY=VALUE ...]"),
@@ -143,9 +149,9 @@ job_track_options = _together(
         "--output",
         "-o",
         type=click.Path(path_type=Path),
-        help="The file for the predictions (.slp); named after the data else.",
+        help="The file for the predictions, which ends in .slp, or a folder for it; named after the data else.",
     ),
-    _interrupt_option,
+    _track_interrupt_option,
     *_showing_options,
 )
 package_option = _together(_package_option)
@@ -181,7 +187,7 @@ attach_options = _together(
     click.option(
         "--output", "-o", type=click.Path(path_type=Path), help="Where the result goes; as was said before else."
     ),
-    _interrupt_option,
+    _train_interrupt_option,
     _stop_option,
     *_showing_options,
 )

@@ -1,6 +1,7 @@
 """Packages built of what lies on a disk can be run as they are; what is missing is named before anything is written."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -13,9 +14,11 @@ from protocol.faults import FaultCode
 from rtc.errors import RtcError
 from rtc.jobs import build as build_room
 from rtc.jobs import labels as labels_room
+from rtc.jobs import luggage as luggage_room
 from rtc.jobs.build import build_tracking, build_training
 from rtc.jobs.describe import describe
-from rtc.jobs.labels import HDF5
+from rtc.jobs.labels import HDF5, Project, Video
+from rtc.jobs.luggage import look_data
 from rtc.jobs.package import inspect_package
 from rtc.jobs.packing import add_file, open_packing
 
@@ -169,12 +172,16 @@ def test_a_configuration_of_sleap_1_4_is_taken(place):
         ({"configs": ("large.yaml",)}, "too large"),
         ({"overrides": ["seed=1"]}, "is not understood"),
         ({"target": "nowhere/out.zip"}, "could not be written"),
+        ({"target": "n" * 249 + ".zip"}, "too long for a package"),
+        ({"labels": "pipe.slp"}, "pipe.slp is no ordinary file"),
+        ({"configs": ("pipe.slp",)}, "pipe.slp is no ordinary file"),
     ],
 )
 def test_what_cannot_be_packed_is_refused_and_nothing_is_left_behind(changes, said, place):
     (place / "bad.slp").write_bytes(b"no labels")
     (place / "flies.slp").write_bytes(HDF5)
     (place / "folder.slp").mkdir()
+    os.mkfifo(place / "pipe.slp")
     (place / "two.yaml").write_text("model_config: {head_configs: {centroid: {}, bottomup: {}}}")
     (place / "list.yaml").write_text("[1]")
     (place / "broken.yaml").write_text("a: [")
@@ -234,6 +241,8 @@ def test_files_of_any_name_find_their_place(place):
         ({"models": ("gone/best.ckpt",)}, "is not there"),
         ({"models": ("fly.mp4",)}, "name its folder"),
         ({"models": ("half",)}, "lacks its training_config.yaml"),
+        ({"models": ("quick",)}, "The model quick lacks its best.ckpt. Name a model in it: models/a, models/b."),
+        ({"data": "pipe.mp4"}, "pipe.mp4 is no ordinary file"),
         ({"only_labeled_frames": True}, "--only-labeled-frames is for labels"),
         ({"video_index": 0}, "--video-index is for labels"),
         ({"batch_size": 0}, "--batch-size"),
@@ -243,6 +252,10 @@ def test_what_cannot_be_predicted_on_is_refused(changes, said, place):
     (place / "bad.slp").write_bytes(b"no labels")
     (place / "half").mkdir()
     (place / "half/best.ckpt").write_bytes(b"")
+    for name in ("a", "b"):
+        (place / "quick/models" / name).mkdir(parents=True)
+        (place / "quick/models" / name / "best.ckpt").write_bytes(b"")
+    os.mkfifo(place / "pipe.mp4")
     fault = refusal(track, place, **changes)
     assert fault.code is FaultCode.USAGE
     assert said in fault.text
@@ -398,6 +411,12 @@ def test_only_the_video_that_is_asked_for_comes_along(project):
     names = [name for name in inside(project) if name.endswith((".mp4", ".png"))]
     assert {name.split("/")[0] for name in names} in ({"b.mp4"}, {"b"})
     assert "has 2 videos" in refusal(track, project, "flies.slp", ("run",), video_index=2).text
+
+
+def test_one_video_is_not_called_several(tmp_path, monkeypatch):
+    project = Project(1, (Video((tmp_path / "a.mp4",), listed=False, labelled=1),))
+    monkeypatch.setattr(luggage_room, "look_into", lambda _path: project)
+    assert "has 1 video, counted from 0" in refusal(look_data, tmp_path / "flies.slp", 5).text
 
 
 def test_missing_videos_are_named_before_anything_is_written(project):

@@ -1,6 +1,7 @@
 """Packages are read without being trusted: what they ask for, and every way to refuse them."""
 
 import json
+import os
 import shutil
 import stat
 import struct
@@ -209,6 +210,15 @@ def test_a_missing_file_is_a_matter_of_usage(tmp_path):
     assert fault.code is FaultCode.USAGE
     assert "nowhere.zip" in fault.text
     assert str(tmp_path) not in fault.text
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    (tmp_path / "folder.zip").mkdir()
+    for name, said in (("pipe.zip", "pipe.zip is no ordinary file"), ("folder.zip", "folder.zip is a folder")):
+        fault = refusal(inspect_package, tmp_path / name)
+        assert fault.code is FaultCode.USAGE
+        assert said in fault.text
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path):

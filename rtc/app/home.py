@@ -3,9 +3,11 @@
 A training fills a folder; predictions are files that the person names. Nothing that is there already is overwritten.
 """
 
-import errno
 import os
 import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from attrs import define, field
@@ -16,6 +18,8 @@ from rtc.app.order import ClientOrder
 from rtc.aside import aside_name
 from rtc.errors import RtcError
 from rtc.jobs.launcher import LOG_NAME
+from rtc.jobs.names import fresh
+from rtc.jobs.predictions import LABELS_ENDING
 from rtc.jobs.results import choose_output, final_losses, unpack_results
 from rtc.report import write_report
 from rtc.view.base import Ending, Losses
@@ -65,24 +69,27 @@ class Home:
             self.files = _predictions(self.place)
         else:
             folder = self.parent / aside_name()
-            await unpack_results(archive, folder)
-            self._place_predictions(folder)
+            try:
+                await unpack_results(archive, folder)
+                self._place_predictions(folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
         self.filled = True
 
     def _place_predictions(self, folder: Path) -> None:
         """Give predictions the person's name, and the log one beside it, which is all there is of a job that failed."""
         made = _predictions(folder)
-        for path in made:
-            target = self.place if len(made) == 1 else self.place.with_name(f"{self.place.stem}.{path.name}")
-            if target.exists():
-                raise FileExistsError(errno.EEXIST, f"{target.name} is there already")
-            self.files.append(path.rename(target))
+        names = _apart([path.relative_to(folder).parts for path in made])
+        place = next(place for place in _numbered(self.place) if not any(map(_taken, _targets(place, names))))
+        targets = _targets(place, names)
+        moves = dict(zip(made, targets, strict=True))
         log = folder / LOG_NAME
         if log.is_file():
-            target = _free(self.place.with_suffix(".log"))
-            log.rename(target)
-            self.place = self.place if made else target
-        shutil.rmtree(folder, ignore_errors=True)
+            moves[log] = _free(place.with_suffix(".log"))
+            place = place if made else moves[log]
+        _move(moves)
+        self.place = place
+        self.files += targets
 
     def ending(self, text: str, title: str) -> Ending:
         """What is here, for the person; a training gets its page with the loss curves."""
@@ -106,12 +113,48 @@ class Home:
         return None
 
 
+def _apart(files: Sequence[tuple[str, ...]]) -> list[str]:
+    """A name for each of these files: its own, or with its folder's where others have the same."""
+    shared = Counter(parts[-1].casefold() for parts in files)
+    names: list[str] = []
+    for parts in files:
+        name = parts[-1] if shared[parts[-1].casefold()] == 1 else "-".join(parts)
+        names.append(fresh(name, names, PREDICTIONS if name.endswith(PREDICTIONS) else LABELS_ENDING))
+    return names
+
+
+def _targets(place: Path, names: Sequence[str]) -> list[Path]:
+    """Where these files go: one to the place, several beside it."""
+    return [place] if len(names) == 1 else [place.with_name(f"{place.stem}.{name}") for name in names]
+
+
 def _free(path: Path) -> Path:
     """This name, or the next one that is not taken."""
-    candidate, count = path, 2
-    while candidate.exists() or candidate.is_symlink():
-        candidate, count = path.with_name(f"{path.stem}-{count}{path.suffix}"), count + 1
-    return candidate
+    return next(candidate for candidate in _numbered(path) if not _taken(candidate))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """This name, and without end the same with a number before its ending."""
+    yield path
+    ending = PREDICTIONS if path.name.endswith(PREDICTIONS) else path.suffix
+    for number in count(2):
+        yield path.with_name(f"{path.name.removesuffix(ending)}-{number}{ending}")
+
+
+def _taken(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _move(moves: Mapping[Path, Path]) -> None:
+    """Move all of them, or none."""
+    moved: list[Path] = []
+    try:
+        for source, target in moves.items():
+            moved.append(source.rename(target))
+    except OSError:
+        for target in moved:
+            target.unlink()
+        raise
 
 
 def _predictions(folder: Path) -> list[Path]:
@@ -137,24 +180,23 @@ def _choose(order: ClientOrder) -> Path:
 
 def _choose_file(order: ClientOrder) -> Path:
     """The file for predictions."""
-    if order.output is not None:
-        place = order.output.absolute()
-        place = place / _file_name(order.package) if place.is_dir() else place
-    else:
-        place = Path.cwd() / _file_name(order.package)
-        count = 2
-        while place.exists():
-            place, count = place.with_name(f"{_stem(order.package)}-{count}{PREDICTIONS}"), count + 1
-    if place.exists() or place.is_symlink():
-        raise RtcError(FaultCode.USAGE, f"{place.name} is there already. Name another file with --output.")
+    name = f"{order.package.name.removesuffix('.zip').removesuffix(PREDICTIONS) or 'result'}{PREDICTIONS}"
+    try:
+        place = _free(Path.cwd() / name) if order.output is None else _asked_for(order.output.absolute(), name)
+    except OSError as error:  # a name too long
+        text = f"The predictions cannot be written there: {error.strerror}. Name another file with --output."
+        raise RtcError(FaultCode.USAGE, text) from None
     if not place.parent.is_dir() or not os.access(place.parent, os.W_OK | os.X_OK):
         raise RtcError(FaultCode.USAGE, f"{place.name} cannot be written there. Name another place with --output.")
     return place
 
 
-def _stem(package: Path) -> str:
-    return package.name.removesuffix(".zip").removesuffix(PREDICTIONS) or "result"
-
-
-def _file_name(package: Path) -> str:
-    return f"{_stem(package)}{PREDICTIONS}"
+def _asked_for(output: Path, name: str) -> Path:
+    """The file that the person names, or one of this name in a folder of theirs."""
+    place = output / name if output.is_dir() else output
+    if place.suffix.lower() != LABELS_ENDING:
+        text = f"A file for predictions ends in .slp, and {place.name} does not. Name one, or a folder, with --output."
+        raise RtcError(FaultCode.USAGE, text)
+    if _taken(place):
+        raise RtcError(FaultCode.USAGE, f"{place.name} is there already. Name another file with --output.")
+    return place

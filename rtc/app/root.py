@@ -10,6 +10,7 @@ import trio
 
 from rtc.errors import ExitCode, RtcError
 from rtc.logs import Log, open_log
+from rtc.view.lines import Lines
 from rtc.view.text import clean
 
 log = logging.getLogger("rtc.run")
@@ -40,7 +41,7 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
 
 def complain(text: str) -> None:
     """One sentence on standard error, cleaned: it may be somebody else's."""
-    print(f"sleap-rtc: {clean(text)}", file=sys.stderr)
+    Lines(sys.stderr).say(f"sleap-rtc: {clean(text)}")
 
 
 def _confess(journal: Log) -> int:

@@ -1,6 +1,5 @@
 """Looks once who works in a room, as a client would, and leaves."""
 
-import io
 import sys
 from functools import partial
 from typing import Any
@@ -30,6 +29,7 @@ from rtc.app.root import heed_signals, run_root, stop_when
 from rtc.beside import open_beside
 from rtc.config import Config
 from rtc.errors import ExitCode, RtcError
+from rtc.view.lines import Lines
 from rtc.view.roster import as_table, json_text, table_width
 
 
@@ -64,9 +64,7 @@ async def _supervise(order: LookOrder) -> int:
 
 
 def _show(workers: tuple[WorkerShown, ...], *, as_json: bool) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a name is no reason to fail
-    sys.stdout.write(json_text(workers) if as_json else as_table(workers, table_width(sys.stdout)))
+    Lines(sys.stdout).write(json_text(workers) if as_json else as_table(workers, table_width(sys.stdout)))
 
 
 @define

@@ -43,7 +43,7 @@ def build_training(labels: Path, configs: Sequence[Path], overrides: Sequence[st
     """
     read_overrides(overrides, TYPED)
     if labels.suffix.lower() != LABELS_ENDING:
-        raise RtcError(FaultCode.USAGE, f"{labels.name} are no labels. Name a .slp or .pkg.slp file.")
+        raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
     check_labels(labels)
     recipes = read_recipes(tuple(configs))
     others = dict.fromkeys(path for recipe in recipes for path in recipe.others())
@@ -173,6 +173,9 @@ def _making(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(target) from None
+        if error.errno == errno.ENAMETOOLONG:
+            text = f"The name of {target.stem} is too long for a package. Rename the file, and try again."
+            raise RtcError(FaultCode.USAGE, text) from None
         text = f"The package {target.name} could not be written: {error.strerror}. Name another place."
         raise RtcError(FaultCode.USAGE, text) from None
 

@@ -7,6 +7,7 @@ from protocol.jobs import JobKind
 from rtc.jobs.package import Plan, TrainStep, inspect_package
 from rtc.jobs.predict_options import Value
 from rtc.jobs.predictions import PredictStep
+from rtc.view.text import clean
 
 _KINDS = {JobKind.TRAIN: "a training package", JobKind.TRACK: "an inference package"}
 
@@ -18,7 +19,7 @@ def describe(path: Path) -> str:
         RtcError: as `inspect_package` does.
     """
     plan = inspect_package(path)
-    return "\n".join([f"{path.name}: {_KINDS[plan.kind]}, {_size(path.stat().st_size)}", *_lines(plan)])
+    return "\n".join([f"{clean(path.name)}: {_KINDS[plan.kind]}, {_size(path.stat().st_size)}", *_lines(plan)])
 
 
 def _lines(plan: Plan) -> Iterator[str]:

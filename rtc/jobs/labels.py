@@ -12,6 +12,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.errors import RtcError
+from rtc.jobs.archive import open_file
 from rtc.jobs.output import clean_line, reason
 from rtc.jobs.packing import give_way
 from rtc.jobs.sleap_nn import find_sleap_nn, python_of
@@ -59,8 +60,7 @@ def check_labels(labels: Path) -> None:
     Raises:
         RtcError: USAGE: it cannot.
     """
-    check_file(labels)
-    with labels.open("rb") as file:
+    with open_file(labels) as file:
         if file.read(len(HDF5)) != HDF5:
             raise RtcError(
                 FaultCode.USAGE, f"{labels.name} is no SLEAP project, or is damaged. Save it again in SLEAP."
@@ -68,17 +68,8 @@ def check_labels(labels: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """See that there is a file.
-
-    Raises:
-        RtcError: USAGE: there is not, or it cannot be read.
-    """
-    if path.is_dir():
-        raise RtcError(FaultCode.USAGE, f"{path.name or path} is a folder, not a file. Name the file.")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise RtcError(FaultCode.USAGE, f"{path.name} cannot be opened: {error.strerror}.") from None
+    """See that there is a file. Raises as `open_file` does."""
+    open_file(path).close()
 
 
 def look_into(labels: Path) -> Project:

@@ -103,7 +103,7 @@ def look_data(path: Path, video_index: int | None) -> Labels:
     if labels.project is not None:
         videos = labels.project.videos
         if video_index is not None and video_index >= len(videos):
-            text = f"--video-index {video_index}: {path.name} has {len(videos)} videos, counted from 0."
+            text = f"--video-index {video_index}: {path.name} has {_videos(len(videos))}, counted from 0."
             raise RtcError(FaultCode.USAGE, text)
         _check_there(path, videos if video_index is None else videos[video_index : video_index + 1])
     return labels
@@ -125,6 +125,10 @@ def _check_there(path: Path, videos: Sequence[Video]) -> None:
         shown = ", ".join(missing[:_NAMED_MAX]) + more
         text = f"{path.name} needs files that are not there: {shown}. Put them beside {path.name}."
         raise RtcError(FaultCode.USAGE, text)
+
+
+def _videos(number: int) -> str:
+    return f"{number} video{'' if number == 1 else 's'}"
 
 
 def _missing(videos: Sequence[Video]) -> Iterator[str]:

@@ -36,7 +36,7 @@ def _find(given: Path) -> ModelFiles:
     folder = folder.resolve()
     if not folder.is_dir():
         what = "is no model; name its folder" if folder.exists() else "is not there"
-        raise RtcError(FaultCode.USAGE, f"The model {given.name} {what}.")
+        raise RtcError(FaultCode.USAGE, f"The model {given.name or given} {what}.")
     weights, config = (_first(folder, names) for names in (WEIGHTS, CONFIGS))
     if weights is None or config is None:
         missing = WEIGHTS[0] if weights is None else CONFIGS[0]
@@ -49,6 +49,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def _instead(folder: Path) -> str:
-    """Models come in folders of models; somebody may have named that one."""
-    below = sorted(path.name for path in folder.iterdir() if path.is_dir() and _first(path, WEIGHTS))
+    """Models come in folders of models, and those in folders of results; somebody may have named one of these."""
+    found = (path for pattern in ("*", "models/*") for path in folder.glob(pattern) if _first(path, WEIGHTS))
+    below = sorted(path.relative_to(folder).as_posix() for path in found)
     return f" Name a model in it: {', '.join(below[:5])}." if below else ""

@@ -1,0 +1,119 @@
+"""Predictions come home under the person's name, all of them or none, and overwrite nothing."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from actors.events import Best
+from protocol.faults import FaultCode
+from protocol.ids import RoomId
+from protocol.jobs import JobKind
+from rtc.app.home import Home, choose_home
+from rtc.app.order import ClientOrder
+from rtc.config import Config
+from rtc.errors import RtcError
+
+TWO = ("a.mp4.predictions.slp", "b.mp4.predictions.slp", "job.log")
+
+
+@pytest.fixture
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def home_of(output: Path | None = None, package: str = "inf.zip") -> Home:
+    order = ClientOrder(
+        Config("test", "ws://s", "http://s"), Path(package), RoomId("r"), "t", Best(), kind=JobKind.TRACK, output=output
+    )
+    return choose_home(order)
+
+
+def result(folder: Path, *names: str) -> Path:
+    """What a worker has packed: each file holds its own name."""
+    path = folder.parent / "result.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return path
+
+
+def shown(folder: Path) -> dict[str, str]:
+    """What lies in the folder, hidden or not."""
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+async def test_a_second_result_of_several_predictions_gets_names_of_its_own(cwd: Path) -> None:
+    for _ in range(2):
+        await home_of().take_in(result(cwd, *TWO))
+    assert list(shown(cwd)) == [
+        "inf-2.predictions.a.mp4.predictions.slp",
+        "inf-2.predictions.b.mp4.predictions.slp",
+        "inf-2.predictions.log",
+        "inf.predictions.a.mp4.predictions.slp",
+        "inf.predictions.b.mp4.predictions.slp",
+        "inf.predictions.log",
+    ]
+
+
+async def test_predictions_of_one_name_keep_that_of_their_folder(cwd: Path) -> None:
+    home = home_of(Path("mine.slp"))
+    await home.take_in(result(cwd, "a/pred.slp", "b/Pred.slp", "other.slp"))
+    assert shown(cwd) == {
+        "mine.a-pred.slp": "a/pred.slp",
+        "mine.b-Pred.slp": "b/Pred.slp",
+        "mine.other.slp": "other.slp",
+    }
+    assert sorted(path.name for path in home.files) == sorted(shown(cwd))
+
+
+async def test_names_that_fall_together_even_with_their_folders_are_counted(cwd: Path) -> None:
+    names = ("a/b/p.slp", "a-b/p.slp", "a/p.slp")
+    await home_of(Path("mine.slp")).take_in(result(cwd, *names))
+    assert sorted(shown(cwd).values()) == sorted(names)
+
+
+async def test_predictions_that_cannot_all_be_placed_are_not_placed_at_all(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name.startswith("b.mp4"):
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    home = home_of()
+    with pytest.raises(PermissionError):
+        await home.take_in(result(cwd, *TWO))
+    assert (shown(cwd), home.files, home.filled) == ({}, [], False)
+
+
+async def test_the_log_of_a_job_that_failed_is_all_there_is(cwd: Path) -> None:
+    home = home_of()
+    await home.take_in(result(cwd, "job.log"))
+    assert (list(shown(cwd)), home.place.name) == (["inf.predictions.log"], "inf.predictions.log")
+
+
+@pytest.mark.parametrize("name", ["res", "out/", "res.csv", "n" * 252 + ".slp"])
+def test_a_file_for_predictions_is_called_slp(cwd: Path, name: str) -> None:
+    with pytest.raises(RtcError) as caught:
+        home_of(Path(name))
+    assert caught.value.fault.code is FaultCode.USAGE
+    assert "--output" in caught.value.fault.text
+
+
+def test_predictions_go_into_a_folder_that_is_there(cwd: Path) -> None:
+    assert home_of(Path(".")).place == cwd / "inf.predictions.slp"
+
+
+def test_a_package_whose_name_is_too_long_for_predictions_asks_for_another(cwd: Path) -> None:
+    with pytest.raises(RtcError) as caught:
+        home_of(package="n" * 249 + ".zip")
+    assert caught.value.fault.code is FaultCode.USAGE
+    assert "--output" in caught.value.fault.text
+    assert home_of(Path("short.slp"), "n" * 249 + ".zip").place == cwd / "short.slp"

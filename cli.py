@@ -4,6 +4,7 @@ Whatever is slow to import is imported inside the commands: `--help` must feel i
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,16 +74,28 @@ def _config(server: str | None, *, relay_only: bool = False) -> "Config":
     return read_config(server, relay_only=relay_only)
 
 
-def _obey(work: Callable[[], int]) -> int:
-    """Do it; an expected failure before anything runs becomes its sentence and exit code."""
+def _obey(work: Callable[[], int], *, events: bool = False) -> int:
+    """Do it; an expected failure before anything runs becomes its sentence and exit code, and with `events` its end."""
     from rtc.app.root import complain
     from rtc.errors import RtcError
 
     try:
         return work()
     except RtcError as error:
+        if events:
+            from rtc.view.json_lines import tell_end
+
+            tell_end(error.fault)
         complain(error.fault.text)
         return error.exit_code
+
+
+def _say(text: str) -> int:
+    """Print it, to whomever still reads; done."""
+    from rtc.view.lines import Lines
+
+    Lines(sys.stdout).say(text)
+    return 0
 
 
 # -------- worker
@@ -176,6 +189,10 @@ def client_train(pkg_path: Path, overrides: tuple[str, ...], **options: Any) -> 
 
     Settings of sleap-nn may be changed for this run after "--": -- trainer_config.max_epochs=50
     """
+    if pkg_path.suffix.lower() == ".slp":
+        raise click.UsageError(
+            "--pkg-path takes a package (.zip). For labels: sleap-rtc train LABELS.slp --config CONFIG.yaml …"
+        )
     return _train(pkg_path, (), overrides, _read(options))
 
 
@@ -197,7 +214,7 @@ def _train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], op
 
         return start_training(path, configs, overrides, **options)
 
-    return _obey(work)
+    return _obey(work, events=options["as_json"])
 
 
 @client.command("track")
@@ -205,6 +222,10 @@ def _train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], op
 @job_track_options
 def client_track(pkg_path: Path, **options: Any) -> int:
     """Predict with a package's models on a worker, and get the predictions back."""
+    if pkg_path.suffix.lower() != ".zip":
+        raise click.UsageError(
+            "--pkg-path takes a package (.zip). For a video or labels: sleap-rtc track DATA --model FOLDER …"
+        )
     return _track(pkg_path, (), _read(options))
 
 
@@ -227,7 +248,7 @@ def _track(data: Path, models: tuple[Path, ...], options: dict[str, Any]) -> int
         rest = {name: value for name, value in options.items() if name not in asked}
         return start_tracking(data, models, predict, **rest)
 
-    return _obey(work)
+    return _obey(work, events=options["as_json"])
 
 
 main.add_command(client_train, "client-train")
@@ -247,7 +268,7 @@ def attach(job: str | None, **options: Any) -> int:
 
         return commands.attach(job, **options)
 
-    return _obey(work)
+    return _obey(work, events=options["as_json"])
 
 
 @main.group(invoke_without_command=True)
@@ -256,12 +277,16 @@ def attach(job: str | None, **options: Any) -> int:
 @click.pass_context
 def jobs(context: click.Context, /, as_json: bool, **where: Any) -> int:
     """List the jobs that were started from here and whose results are not home; or see to one of them."""
-    if context.invoked_subcommand is not None:
+    command = context.invoked_subcommand
+    if command is not None:
+        early = [option.opts[0] for option in context.command.params if context.params[str(option.name)]]
+        if early:
+            raise click.UsageError(f"Options come after the command: sleap-rtc jobs {command} … {' '.join(early)}")
         return 0
     return _job(where, lambda commands: int(commands.jobs_list(as_json=as_json, **where)))
 
 
-def _job(where: dict[str, Any], see_to_it: Callable[[Any], int]) -> int:
+def _job(where: dict[str, Any], see_to_it: Callable[[Any], int], *, events: bool = False) -> int:
     """One of the commands about a job; they are imported when the words are found right."""
     check_where(**where)
 
@@ -270,7 +295,7 @@ def _job(where: dict[str, Any], see_to_it: Callable[[Any], int]) -> int:
 
         return see_to_it(commands)
 
-    return _obey(work)
+    return _obey(work, events=events)
 
 
 @jobs.command("stop")
@@ -310,7 +335,7 @@ def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **wher
     """Bring home the result of JOB, which has ended."""
     check_showing(quiet=quiet, as_json=as_json)
     more = {"output": output, "quiet": quiet, "as_json": as_json}
-    return _job(where, lambda commands: int(commands.jobs_fetch(job, **more, **where)))
+    return _job(where, lambda commands: int(commands.jobs_fetch(job, **more, **where)), events=as_json)
 
 
 # -------- packages
@@ -494,8 +519,7 @@ def config_show(as_json: bool, server: str | None) -> int:
 
         config = _config(server)
         cwd, home = Path.cwd(), Path.home()
-        print(settings_json(config, os.environ, cwd, home) if as_json else settings_text(config, os.environ))
-        return 0
+        return _say(settings_json(config, os.environ, cwd, home) if as_json else settings_text(config, os.environ))
 
     return _obey(work)
 
@@ -507,8 +531,7 @@ def config_path() -> int:
     def work() -> int:
         from rtc.view.settings import places_text
 
-        print(places_text(Path.cwd(), Path.home()))
-        return 0
+        return _say(places_text(Path.cwd(), Path.home()))
 
     return _obey(work)
 
@@ -523,7 +546,6 @@ def config_init(force: bool, here: bool) -> int:
         from rtc.example import write_example
 
         path = write_example(cwd=Path.cwd(), home=Path.home(), here=here, force=force)
-        print(f"Written: {path}")
-        return 0
+        return _say(f"Written: {path}")
 
     return _obey(work)

@@ -23,6 +23,7 @@ from actors.client_events import (
     SendOn,
     Shown,
     Stale,
+    StartOver,
     TakenBack,
     Thanked,
     ToldOff,
@@ -187,6 +188,13 @@ def send_rest(quest: Quest, _event: SendOn) -> Step[Quest]:
     assert quest.link is not None, "it was heard over a link"
     assert quest.job is not None, "who comes back names a job"
     return Step(evolve(quest, returns=0), (NO_TIMEOUT, SendPackage(quest.link, quest.job)))
+
+
+def start_over(quest: Quest, _event: StartOver) -> Step[Quest]:
+    """As if we had never been there."""
+    assert quest.peer is not None, "who comes back has a worker"
+    fresh = Quest(quest.wanted, quest.workers, link=quest.link, links=quest.links, again=quest.again + 1)
+    return ask_worker(quest, Chosen(quest.peer, fresh))
 
 
 def ask_stop(quest: Quest, event: StopWanted) -> Step[Quest]:
@@ -394,6 +402,8 @@ CLIENT: Table[Quest] = Table("client", AVAILABLE, (
     quiet(JobAccepted, AVAILABLE, BUSY),
     row(BUSY,      BackAgain,   BUSY,      settle_back),
     quiet(BackAgain, AVAILABLE, RESERVED),
+    row(BUSY,      StartOver,   RESERVED,  start_over),
+    quiet(StartOver, AVAILABLE, RESERVED),
     row(BUSY,      SendOn,      RESERVED,  send_rest),
     quiet(SendOn, AVAILABLE, RESERVED),
     row(RESERVED,  SendFailed,  AVAILABLE, fail),

@@ -43,6 +43,10 @@ RETURNS_MAX = 24
 """Tries to get back to a job; a worker that has left the room counts for two (it has more than a minute to be back)."""
 
 
+AGAIN_MAX = 3
+"""Times that a package is sent anew, of which the worker has not kept the beginning."""
+
+
 @frozen
 class Quest:
     """The wish, and how far it has come."""
@@ -63,6 +67,8 @@ class Quest:
     """We come back to a job that an earlier client started."""
     returns: int = 0
     """How hard we have tried to get back to the job since its link broke."""
+    again: int = 0
+    """How often its package was sent anew."""
     begun: bool = False
     """Its package is on the worker, whole: from here on it runs without us."""
     urge: StopJob | CancelJob | None = None
@@ -188,6 +194,11 @@ class Doubtful:
     """The link broke when the package may just have been over: only the worker knows whether the job runs."""
 
     lost: LinkLost
+
+
+@frozen
+class StartOver:
+    """The worker knows of no such job: we were away for too long while its package was on the way."""
 
 
 @frozen
@@ -360,8 +371,11 @@ def _classify_refusal(quest: Quest, event: Refused) -> object:
     return _best(quest, event.fault) if isinstance(choice, Best) else Shown(quest, fitting(quest))
 
 
-def _vanished(quest: Quest, fault: Fault) -> NeverBegan | Vanished:
-    return Vanished(fault) if quest.begun else NeverBegan()
+def _vanished(quest: Quest, fault: Fault) -> StartOver | NeverBegan | Vanished:
+    if quest.begun:
+        return Vanished(fault)
+    wanted = quest.returns and not isinstance(quest.urge, CancelJob)
+    return StartOver() if wanted and quest.again < AGAIN_MAX else NeverBegan()
 
 
 def _classify_loss(quest: Quest, event: LinkLost) -> object:

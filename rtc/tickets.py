@@ -56,17 +56,31 @@ def find(folder: Path, job: str | None) -> Stub:
     Raises:
         RtcError: USAGE: there is none, or it cannot be read.
     """
+    if job is not None and not job.strip():
+        raise RtcError(FaultCode.USAGE, "Say which job: its id, or a part of it. sleap-rtc jobs lists them.")
     known = known_jobs(folder)
     if not known:
         raise RtcError(FaultCode.USAGE, "No job that was started from here is unfetched.")
     if job is None:
-        return read(folder, known[-1])
+        return _newest(folder, known)
     found = [job] if job in known else [name for name in known if job in name]
     if not found:
         raise RtcError(FaultCode.USAGE, f"No such job was started from here. {_those(known)}")
     if len(found) > 1:
         raise RtcError(FaultCode.USAGE, f"Several jobs are called so. {_those(found)}")
     return read(folder, found[0])
+
+
+def _newest(folder: Path, known: list[str]) -> Stub:
+    """The newest ticket that can be read; a damaged one must not hide the others."""
+    trouble: RtcError | None = None
+    for name in reversed(known):
+        try:
+            return read(folder, name)
+        except RtcError as error:
+            trouble = trouble or error
+    assert trouble is not None, "there is a ticket"
+    raise trouble
 
 
 def read(folder: Path, name: str) -> Stub:
@@ -80,7 +94,7 @@ def read(folder: Path, name: str) -> Stub:
             parts = json.loads(file.read(TICKET_MAX))
         known = {one.name for one in Stub.__attrs_attrs__}
         stub = Stub(**{key: value for key, value in parts.items() if key in known})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} cannot be read.") from None
     texts = asdict(stub).values()
     kinds = {kind.value for kind in JobKind}
@@ -104,5 +118,9 @@ def at(stub: Stub, *, worker: PeerId, room: RoomId, token: str, server: str | No
 
 
 def forget(folder: Path, job: JobId) -> None:
-    """Its result is here, or there will be none."""
+    """Its result is here, or there will be none.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
     (folder / f"{job}.json").unlink(missing_ok=True)

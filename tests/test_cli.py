@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from attrs import define
 
-from rtc.testing.stand_in import install_stand_in, make_package
+from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
 
 SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
 NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens
@@ -208,6 +208,19 @@ def test_three_terminals_train_a_package_and_a_second_one(start: Start, stage: S
     assert stage.worker.stop() == 0
     assert stage.server.stop(signal.SIGTERM) == 0
     assert list(stage.work.iterdir()) == waiting(stage) == []
+
+
+def test_a_package_with_several_predictions_is_run_again_in_the_same_folder(
+    start: Start, stage: Stage, tmp_path: Path
+) -> None:
+    package = make_inference_package(tmp_path / "inf.zip", data=("a.mp4", "b.mp4"))
+    words = ("--session-string", stage.session, "--pkg-path", str(package))
+    for _ in range(2):
+        ended(start("client-track", *words), 0)
+    assert sorted(path.name for path in tmp_path.glob("inf*.slp")) == [
+        f"{stem}.predictions.{name}.mp4.predictions.slp" for stem in ("inf-2", "inf") for name in ("a", "b")
+    ]
+    assert list(tmp_path.glob(".sleap-rtc*")) == []
 
 
 def test_an_output_folder_that_is_not_empty_is_refused_beforehand(start: Start, stage: Stage, tmp_path: Path) -> None:

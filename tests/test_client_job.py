@@ -4,7 +4,7 @@ import pytest
 from trio.testing import MockClock
 
 from actors.client import FIRST_PAUSE, RETURN_PAUSE, THANKS_TIME
-from actors.client_events import RETURNS_MAX, Quest
+from actors.client_events import AGAIN_MAX, RETURNS_MAX, Quest
 from actors.events import (
     CancelWanted,
     Claim,
@@ -236,22 +236,41 @@ async def test_a_job_that_began_though_its_upload_was_cut_goes_on_like_any_other
     assert await client.after(Heard(TWO, DONE)) == [FetchResult(TWO)]
 
 
-async def test_a_job_that_never_began_is_called_so_when_the_worker_refuses_it(
+async def test_a_package_whose_beginning_was_not_kept_is_sent_anew_when_the_worker_refuses_its_job(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
+    assert await client.after(Refused(WORKER, UNKNOWN_FAULT)) == [CloseLink(TWO), OpenLink(THREE, WORKER)]
+    assert client.state is Status.RESERVED
+    assert await client.after(trusted(THREE)) == [TellLink(THREE, SUBMIT)]
+    again = JobId("job-2")
+    assert await client.after(Heard(THREE, JobAccepted(again, "key-2"))) == [SendPackage(THREE, again)]
+
+
+async def test_a_package_whose_beginning_was_not_kept_is_sent_anew_when_the_window_does_not_know_its_job(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await away(client, autojump_clock, begun=False)
+    said = await client.after(trusted(TWO), Heard(TWO, GONE))
+    assert said == [Claim(TWO, TICKET, supply=True), CloseLink(TWO), OpenLink(THREE, WORKER)]
+
+
+async def test_a_package_that_never_gets_there_is_not_sent_for_ever(client: Client, autojump_clock: MockClock) -> None:
+    await away(client, autojump_clock, begun=False)
+    for link in range(3, 3 + 2 * AGAIN_MAX, 2):
+        await client.after(Refused(WORKER, UNKNOWN_FAULT), trusted(LinkId(link)))
+        await client.after(Heard(LinkId(link), JobAccepted(JOB, KEY)), LinkLost(LinkId(link)))
+        autojump_clock.jump(FIRST_PAUSE)
+        assert await client.after() == [CloseLink(LinkId(link)), OpenLink(LinkId(link + 1), WORKER, JOB)]
     fault = await end_of(client, Refused(WORKER, UNKNOWN_FAULT))
     assert fault.code is FaultCode.LINK_LOST
     assert "nothing runs there" in fault.text
 
 
-async def test_a_job_that_never_began_is_called_so_when_the_window_does_not_know_it(
-    client: Client, autojump_clock: MockClock
-) -> None:
+async def test_a_job_that_was_to_be_cancelled_is_not_sent_anew(client: Client, autojump_clock: MockClock) -> None:
     await away(client, autojump_clock, begun=False)
-    said = await client.after(trusted(TWO), Heard(TWO, GONE))
-    assert said[1] == CloseLink(TWO)
-    assert "nothing runs there" in fault_of(said).text
+    await client.after(CancelWanted())
+    assert "nothing runs there" in (await end_of(client, Refused(WORKER, UNKNOWN_FAULT))).text
 
 
 async def test_who_leaves_while_it_is_in_doubt_whether_the_job_runs_is_told_so(

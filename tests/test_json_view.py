@@ -163,12 +163,20 @@ async def test_the_start_is_told_once(told: Told) -> None:
 
 @pytest.mark.parametrize("code", list(FaultCode))
 async def test_any_bad_end_says_its_fault_and_exit_code(told: Told, code: FaultCode) -> None:
-    told.view.failed(Fault(code, "It is over.\nReally."), Path("/here"))
+    made = Ending("It is over.", Path("/here"), ("centroid",), (Losses(0.1, None),), (Path("/here/training.html"),))
+    told.view.failed(Fault(code, "It is over.\nReally."), made)
     [ended] = told.named("ended")
     outcomes = {FaultCode.CANCELLED: "cancelled", FaultCode.DETACHED: "detached", FaultCode.INTERRUPTED: "interrupted"}
     assert ended["outcome"] == outcomes.get(code, "failed")
     assert (ended["fault"], ended["exit_code"]) == (code.value, EXIT_CODES[code])
-    assert (ended["folder"], ended["models"], ended["files"]) == ("/here", [], [])
+    assert (ended["folder"], ended["files"]) == ("/here", ["/here/training.html"])
+    assert ended["models"] == [{"name": "centroid", "train_loss": 0.1, "val_loss": None}]
+
+
+async def test_a_bad_end_of_which_nothing_is_here_says_so(told: Told) -> None:
+    told.view.failed(Fault(FaultCode.NO_WORKER, "Nobody is there."), None)
+    [ended] = told.named("ended")
+    assert (ended["folder"], ended["models"], ended["files"]) == (None, [], [])
 
 
 async def test_a_folder_with_a_name_that_is_no_text_is_told_all_the_same(told: Told) -> None:

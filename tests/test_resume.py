@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from protocol.faults import Fault, FaultCode
+from rtc import tickets
 from rtc.link import Link
 from rtc.testing.lab import Lab, RecordingView
 
@@ -55,13 +56,19 @@ def links(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
     return made
 
 
+@pytest.fixture
+def heavy(package: MakePackage) -> Path:
+    """A package that takes a while each way."""
+    made = package(epochs=1, megabytes=MEGABYTES)
+    with zipfile.ZipFile(made, "a") as archive:
+        archive.writestr("video.bin", os.urandom(MEGABYTES * 2**20))
+    return made
+
+
 async def test_a_package_and_a_result_cross_although_their_links_break(
-    lab: Lab, package: MakePackage, links: list[Link]
+    lab: Lab, heavy: Path, links: list[Link]
 ) -> None:
     worker, view = await lab.start_worker(), ClumsyView(links)
-    heavy = package(epochs=1, megabytes=MEGABYTES)
-    with zipfile.ZipFile(heavy, "a") as archive:
-        archive.writestr("video.bin", os.urandom(MEGABYTES * 2**20))
     with trio.fail_after(PATIENCE):
         visit = await lab.visit(worker, heavy, view=view)
     assert visit.fault is None
@@ -73,3 +80,17 @@ async def test_a_package_and_a_result_cross_although_their_links_break(
     assert len([line for line in view.told if line.startswith("warning: The link to the worker is lost")]) == 2
     await worker.said.until("its sender is back with the rest of the package")
     assert list(worker.order.work.iterdir()) == []
+
+
+async def test_a_package_is_sent_anew_when_its_sender_was_away_for_too_long(
+    lab: Lab, heavy: Path, links: list[Link], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.worker.RETURN_TIME", 0.1)
+    worker, view, folder = await lab.start_worker(), ClumsyView(links), lab.folder / "tickets"
+    with trio.fail_after(PATIENCE):
+        visit = await lab.visit(worker, heavy, view=view, tickets=folder)
+    assert visit.output is not None
+    assert list(visit.output.rglob("best.ckpt"))
+    assert "The worker has not kept the beginning of the package; all of it is sent again" in view.told
+    assert len([line for line in view.told if line.startswith("accepted")]) == 2
+    assert tickets.known_jobs(folder) == [], "neither job's ticket is left"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from protocol.ids import JobId
 from protocol.jobs import (
@@ -332,3 +333,11 @@ def test_more_rows_than_the_terminal_has_are_not_drawn() -> None:
     terminal = Terminal(40, 4)
     Region(terminal.console).draw([f"row {number}" for number in range(9)])
     assert terminal.written[0].count("\n") == 2
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_what_scrolls_by_is_never_cut_so_that_it_can_be_copied(width: int) -> None:
+    terminal = Terminal(width, 9)
+    long = f"Results are in /home/ada/{'a_long_folder' * 9}"
+    Region(terminal.console).say(Text(f"{long}\n| {'x' * 200}"), ["below"])
+    assert f"{long}\n| {'x' * 200}\n" in terminal.written[-1]

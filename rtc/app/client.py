@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from attrs import define
+from attrs import define, evolve
 
 from actors.actor import Actor
 from actors.client import CLIENT
@@ -43,13 +43,14 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, SubmitJob
 from protocol.signaling import Granted, InLine
 from protocol.status import Role
-from rtc.app.front import Front
+from rtc.app.front import UNBEGUN, Front
 from rtc.app.home import Home, choose_home
 from rtc.app.house import House, Routes, open_house
 from rtc.app.order import ClientOrder, of_a_job
+from rtc.app.root import complain
 from rtc.bridge import Bridge
 from rtc.courier import Courier
-from rtc.errors import ExitCode, RtcError
+from rtc.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.jobs.package import inspect_package
 from rtc.transfer.names import safe_name
 from rtc.view import open_view
@@ -69,9 +70,10 @@ class Watch:
     async def run(self, bridge: Bridge, drain: trio.Event) -> None:
         """Have the package run, and show what happens."""
         asks = self.order.on_interrupt is None
-        async with open_view(terminal=sys.stdout.isatty(), mode=self.mode, out=sys.stdout, asks=asks) as view:
-            self._front = Front(view, self.order)
-            await run_client(self.order, bridge=bridge, view=view, drain=drain, front=self._front)
+        with trio.CancelScope() as decided:
+            async with open_view(terminal=sys.stdout.isatty(), mode=self.mode, out=sys.stdout, asks=asks) as view:
+                self._front = Front(view, self.order, decided)
+                await run_client(self.order, bridge=bridge, view=view, drain=drain, front=self._front)
 
     def heed(self, number: int) -> bool:
         """Whether this signal is no wish to leave, but the beginning of a question or an order to the worker.
@@ -83,8 +85,9 @@ class Watch:
 
     def stopped(self) -> ExitCode:
         """What leaving at once means: whether a job is left behind that runs on."""
-        begun = self._front is not None and self._front.begun
-        return ExitCode.DETACHED if begun else ExitCode.INTERRUPTED
+        fault = UNBEGUN if self._front is None else self._front.left
+        complain(fault.text)
+        return EXIT_CODES[fault.code]
 
 
 async def run_client(
@@ -104,8 +107,9 @@ async def run_client(
     try:
         return await _run(order, bridge, view, drain, front)
     except RtcError as error:
+        front.decided.shield = True
         told = error if order.ticket is None else of_a_job(error)
-        view.failed(told.fault, front.folder)
+        view.failed(told.fault, front.made)
         raise told from None
 
 
@@ -116,31 +120,42 @@ async def _run(order: ClientOrder, bridge: Bridge, view: ClientView, drain: trio
         bridge=bridge, config=order.config, role=Role.CLIENT, secret=order.secret, heard=front.heard, tap=front.tap
     ) as house:
         front.house = house
-        house.adapters.start_soon(front.feed_viewer, order.viewer_ports)
-        client = Actor(CLIENT, Quest(), house.router.outbox)
-        courier = Courier(order.package, home, order.config.chunk_size, house.links, house.router, view)
-        house.route(_routes(client.inbox.put, courier, front))
-        await house.adapters.start(courier.run)
-        await house.actors.start(client.run)
-        house.actors.start_soon(house.drain_when, drain)
-        house.post(_wanted(order, submit))
-        house.actors.start_soon(_lose_patience, house, order.wait)
-        await house.finished.wait()
-        last = house.last
+        try:
+            courier = Courier(order.package, home, order.config.chunk_size, house.links, house.router, view)
+            last = await _follow(house, courier, front, _wanted(order, submit), drain)
+        except trio.Cancelled:
+            front.leave()
+            raise
+        front.decided.shield = True
     front.settle(last, home=home.filled)
-    front.folder = home.place if home.filled else None
-    return await _come_home(last, home, order, view)
+    return await _come_home(last, home, front)
 
 
-async def _come_home(last: Finished, home: Home, order: ClientOrder, view: ClientView) -> Path:
-    """The last words: what is here, or why there is nothing."""
+async def _follow(house: House, courier: Courier, front: Front, wanted: Wanted, drain: trio.Event) -> Finished:
+    """From the wish to its end."""
+    house.adapters.start_soon(front.feed_viewer, front.order.viewer_ports)
+    client = Actor(CLIENT, Quest(), house.router.outbox)
+    house.route(_routes(client.inbox.put, courier, front))
+    await house.adapters.start(courier.run)
+    await house.actors.start(client.run)
+    house.actors.start_soon(house.drain_when, drain)
+    house.post(wanted)
+    house.actors.start_soon(_lose_patience, house, front.order.wait)
+    await house.finished.wait()
+    return house.last
+
+
+async def _come_home(last: Finished, home: Home, front: Front) -> Path:
+    """The last words: what is here, and why there is no more."""
+    order, view = front.order, front.view
     text = last.ended.text if last.ended is not None else "Done."
-    seen = not order.fetch and last.ended is not None  # however it ended, it was watched to its end
-    if last.fault is not None and not seen:
-        raise RtcError.of(last.fault)
     ending = await trio.to_thread.run_sync(home.ending, text, order.package.name)
     if home.trouble:
         view.warn(home.trouble)
+    seen = not order.fetch and last.ended is not None  # however it ended, it was watched to its end
+    if last.fault is not None and not seen:
+        front.made = evolve(ending, folder=home.place) if home.filled else None
+        raise RtcError.of(last.fault)
     view.finished(ending)
     return home.place
 

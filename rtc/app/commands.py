@@ -1,8 +1,9 @@
 """What the client's commands do with the words they were given: orders made of them, and programs run."""
 
+import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import trio
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
 from rtc.app.client import ClientOrder, Watch
+from rtc.app.home import choose_home
 from rtc.app.jobs import (
     JobsOrder,
     cancel_job,
+    check_fetchable,
     coming_back,
-    fetch_job,
     list_jobs,
     show_logs,
     stop_job,
@@ -29,10 +31,12 @@ from rtc.bridge import Bridge
 from rtc.config import Config
 from rtc.credentials import read_secret
 from rtc.errors import ExitCode, RtcError
-from rtc.jobs.build import build_tracking, build_training
+from rtc.jobs.build import Say, build_tracking, build_training
 from rtc.jobs.describe import describe
 from rtc.lossviewer import check_ports
 from rtc.view.base import Interrupt, Mode
+from rtc.view.json_lines import tell_end
+from rtc.view.lines import Lines
 
 
 def ticket_folder() -> Path:
@@ -45,7 +49,7 @@ def choose_mode(*, quiet: bool, verbose: bool, as_json: bool) -> Mode:
     return Mode.QUIET if quiet else Mode.VERBOSE if verbose else Mode.JSON if as_json else Mode.NORMAL
 
 
-def _say(mode: Mode) -> Callable[[str], None]:
+def _say(mode: Mode) -> Say:
     """For what is told before there is a view; standard output stays the view's own."""
     return (lambda _text: None) if mode in (Mode.QUIET, Mode.JSON) else complain
 
@@ -55,35 +59,37 @@ def _say(mode: Mode) -> Callable[[str], None]:
 
 def start_training(path: Path, configs: Sequence[Path], overrides: Sequence[str], **options: Any) -> int:
     """Train a package, or one made here of labels and configurations."""
-    with ExitStack() as stack:
-        if path.suffix.lower() == ".slp":
-            if not configs:
-                raise RtcError(FaultCode.USAGE, "To train labels, say how: --config CONFIG.yaml, once for each model.")
-            package = _place(stack) / f"{_bare(path)}.zip"
-            build_training(path, configs, overrides, package, _say(_mode_of(options)))
-            path, overrides = package, ()
-        elif configs:
-            raise RtcError(FaultCode.USAGE, "A package brings its own configurations; --config is for labels (.slp).")
-        return _start(JobKind.TRAIN, path, tuple(overrides), **options)
+    if path.suffix.lower() == ".slp":
+        if not configs:
+            raise RtcError(FaultCode.USAGE, "To train labels, say how: --config CONFIG.yaml, once for each model.")
+        build = partial(build_training, path, configs, overrides)
+        return _start_built(JobKind.TRAIN, f"{_bare(path)}.zip", build, **options)
+    if configs:
+        raise RtcError(FaultCode.USAGE, "A package brings its own configurations; --config is for labels (.slp).")
+    return _start(JobKind.TRAIN, path, tuple(overrides), **options)
 
 
 def start_tracking(path: Path, models: Sequence[Path], predict: Mapping[str, Any], **options: Any) -> int:
     """Predict with a package, or one made here of data and models."""
-    with ExitStack() as stack:
-        if path.suffix.lower() != ".zip":
-            package = _place(stack) / f"{path.name}.zip"
-            build_tracking(path, models, predict, package, _say(_mode_of(options)))
-            path = package
-        elif models or predict:
-            raise RtcError(
-                FaultCode.USAGE, "A package brings its own models and options; leave out --model and the options."
-            )
-        return _start(JobKind.TRACK, path, (), **options)
+    if path.suffix.lower() != ".zip":
+        build = partial(build_tracking, path, models, predict)
+        return _start_built(JobKind.TRACK, f"{path.name}.zip", build, **options)
+    if models or predict:
+        text = "A package brings its own models and options; leave out --model and the options."
+        raise RtcError(FaultCode.USAGE, text)
+    return _start(JobKind.TRACK, path, (), **options)
 
 
-def _place(stack: ExitStack) -> Path:
-    """A folder for a package that lives as long as its client."""
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sleap-rtc-", ignore_cleanup_errors=True)))
+def _start_built(kind: JobKind, name: str, build: Callable[[Path, Say], None], **options: Any) -> int:
+    """Start with a package that lives as long as its client, and is built after all that is cheap to check."""
+    with tempfile.TemporaryDirectory(prefix="sleap-rtc-", ignore_cleanup_errors=True) as folder:
+        package = Path(folder) / name
+
+        def ready(order: ClientOrder) -> None:
+            choose_home(order)
+            build(package, _say(_mode_of(options)))
+
+        return _start(kind, package, (), ready, **options)
 
 
 def _bare(path: Path) -> str:
@@ -98,6 +104,7 @@ def _start(
     kind: JobKind,
     package: Path,
     overrides: tuple[str, ...],
+    ready: Callable[[ClientOrder], None] = lambda _order: None,
     *,
     session_string: str | None,
     room_id: str | None,
@@ -134,6 +141,7 @@ def _start(
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
     )
+    ready(order)
     secrets = (session_string, way.token, room_secret, *order.config.credentials)
     return run_watch(order, choose_mode(**showing), secrets)
 
@@ -194,6 +202,8 @@ def attach(
     """Come back to a job: watch it on, and bring home its result."""
     jobs = _jobs_order(**where)
     stub = jobs.stub(job)
+    if stub.kind == JobKind.TRACK.value and on_interrupt == Interrupt.STOP.value:
+        raise RtcError(FaultCode.USAGE, "A prediction cannot be stopped early: --on-interrupt cancel, or detach.")
     order = coming_back(
         jobs,
         stub,
@@ -245,9 +255,15 @@ def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **w
     watch = Watch(coming_back(jobs, stub, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json))
 
     async def work(bridge: Bridge, drain: trio.Event) -> None:
-        await fetch_job(jobs, stub, bridge, drain, watch.run)
+        try:
+            await check_fetchable(jobs, stub, bridge, drain)
+        except RtcError as error:
+            if as_json:
+                tell_end(error.fault)
+            raise
+        await watch.run(bridge, drain)
 
-    return _run(work, _secrets(jobs, stub.token, stub.key, where))
+    return run_program("client", work, stopped=watch.stopped, secrets=_secrets(jobs, stub.token, stub.key, where))
 
 
 def _secrets(jobs: JobsOrder, token: str, key: str, where: Mapping[str, Any]) -> tuple[str | None, ...]:
@@ -266,7 +282,7 @@ def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[st
     """Make a training package, and send it nowhere."""
     target = output or Path.cwd() / f"{_bare(labels)}.training_job.zip"
     build_training(labels, configs, overrides, _free(target), complain)
-    print(f"Written: {target}")
+    Lines(sys.stdout).say(f"Written: {target}")
     return 0
 
 
@@ -274,17 +290,17 @@ def write_tracking(data: Path, models: Sequence[Path], predict: Mapping[str, Any
     """Make an inference package, and send it nowhere."""
     target = output or Path.cwd() / f"{data.name}.inference.zip"
     build_tracking(data, models, predict, _free(target), complain)
-    print(f"Written: {target}")
+    Lines(sys.stdout).say(f"Written: {target}")
     return 0
 
 
 def _free(target: Path) -> Path:
-    if target.exists():
+    if os.path.exists(target):  # unlike Path's it says no of a place that cannot be; what is wrong is told in writing
         raise RtcError(FaultCode.USAGE, f"{target.name} is there already. Name another file with --output.")
     return target
 
 
 def inspect(path: Path) -> int:
     """Print what a package will do."""
-    print(describe(path))
+    Lines(sys.stdout).say(describe(path))
     return 0

@@ -26,14 +26,16 @@ from actors.events import (
     TellLink,
     Trusted,
 )
-from protocol.faults import FaultCode
+from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import (
     AttachJob,
     JobAccepted,
     JobEnded,
     JobEvent,
+    JobKind,
     JobStage,
+    JobStarted,
     JobState,
     ModelStarted,
     ModelTrained,
@@ -47,11 +49,13 @@ from rtc.app.order import ClientOrder
 from rtc.errors import RtcError
 from rtc.lossviewer import LossViewer, open_lossviewer
 from rtc.tickets import Stub
-from rtc.view.base import ClientView, Interrupt
+from rtc.view.base import ClientView, Ending, Interrupt
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
 NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"
 OFFER = "; Ctrl-C offers to cancel"
+LEFT = Fault(FaultCode.DETACHED, "Left at once: the job, or its result, stays on the worker.")
+UNBEGUN = Fault(FaultCode.INTERRUPTED, "Stopped at once, before the job began.")
 
 
 @define
@@ -60,13 +64,15 @@ class Front:
 
     view: ClientView
     order: ClientOrder
+    decided: trio.CancelScope = field(factory=trio.CancelScope)
+    """Shielded as soon as it is decided how all ends: whoever is in a hurry then is told that, and nothing else."""
     house: House | None = None
     viewer: LossViewer | None = None
     job: JobId | None = None
     begun: bool = False
     """The job is the worker's now: from here on leaving means to detach."""
-    folder: Path | None = None
-    """What there is of the result lies here."""
+    made: Ending | None = None
+    """What is here of a job that has come to no good end."""
     _seen: int = 0
     """The newest event of the job that was shown."""
     _until: int | None = None
@@ -76,7 +82,10 @@ class Front:
     _sending: bool = False
     _none_there: bool = False
     """The worker says that it has no such job."""
-    _trains: bool = False
+    _stoppable: bool = field(init=False)
+    """A model trains, or the first one is still to come."""
+    _stop_early: bool = False
+    """To be said as soon as the job starts: before that the worker has nothing to stop."""
     _over: bool = False
     _asking: bool = False
     """A question after Ctrl-C is open."""
@@ -85,6 +94,9 @@ class Front:
     _choosing: bool = False
     _workers: tuple[WorkerShown, ...] = ()
     _changed: trio.Event = field(factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self._stoppable = self.order.kind is JobKind.TRAIN
 
     # -------- what the worker says
 
@@ -113,10 +125,12 @@ class Front:
                 return
             self._seen = event.seq
         news = event.news
-        if isinstance(news, ModelStarted):
-            self._trains = True
+        if isinstance(news, JobStarted) and self._stop_early:
+            self._post(StopWanted(self.order.stop))
+        elif isinstance(news, ModelStarted):
+            self._stoppable = True
         elif isinstance(news, ModelTrained | PredictionStarted):
-            self._trains = False
+            self._stoppable = False
         if self.viewer is not None:
             self.viewer.hear(news)
         self._listen()
@@ -139,6 +153,8 @@ class Front:
 
     def _keep_ticket(self, link: LinkId, message: JobAccepted) -> None:
         """From now on the job can be come back to, whatever happens to this program."""
+        if self.job is not None:
+            self._start_over(self.job)
         self.job = message.job
         worker = self.house.links.peer(link) if self.house is not None else None
         if worker is None:
@@ -162,6 +178,13 @@ class Front:
             tickets.keep(self.order.tickets, stub)
         except OSError as error:
             self.view.warn(f"The job's ticket cannot be kept ({error.strerror}): it cannot be come back to later.")
+
+    def _start_over(self, job: JobId) -> None:
+        """The worker did not keep what had come of the package."""
+        self.view.step("The worker has not kept the beginning of the package; all of it is sent again")
+        self._sending = self._none_there = False
+        if self.order.tickets is not None:
+            self._forget(self.order.tickets, job)
 
     # -------- the steps on the way
 
@@ -229,7 +252,7 @@ class Front:
         return True
 
     async def _ask_interrupt(self) -> None:
-        answer = await self.view.ask_interrupt(stoppable=self._trains)
+        answer = await self.view.ask_interrupt(stoppable=self._stoppable)
         self._asking = False
         self._urge(answer)
 
@@ -249,11 +272,14 @@ class Front:
         if not self.begun or self._over:
             return
         scope = self.order.stop
-        if self._trains or scope is StopScope.ALL:
-            self.view.step(STOP_ASKED)
+        if not self._stoppable and scope is StopScope.THIS:
+            self.view.step(NOTHING_TO_STOP + (OFFER if self.order.on_interrupt is None else ""))
+            return
+        self.view.step(STOP_ASKED)
+        if self._seen:
             self._post(StopWanted(scope))
         else:
-            self.view.step(NOTHING_TO_STOP + (OFFER if self.order.on_interrupt is None else ""))
+            self._stop_early = True
 
     def _listen(self) -> None:
         """Heed the keys from when the job runs."""
@@ -304,9 +330,9 @@ class Front:
         if job is None or folder is None or not self.order.fetch:
             return
         if home or self._is_gone(last) or (last.ended is not None and not last.ended.result):
-            tickets.forget(folder, job)
+            self._forget(folder, job)
         else:
-            self.view.step(f"To come back to it: sleap-rtc attach {job}")
+            self.view.step(WAY_BACK.format(job))
 
     def _was_long_ago(self, last: Finished) -> bool:
         """The job's own worker knows nothing of it; one that somebody else names may just be the wrong one."""
@@ -320,7 +346,28 @@ class Front:
         never = not self._sent and last.fault.code not in IN_DOUBT
         return never or self._none_there or last.fault.code in NOTHING_WAITS
 
+    def _forget(self, folder: Path, job: JobId) -> None:
+        try:
+            tickets.forget(folder, job)
+        except OSError as error:
+            self.view.warn(
+                f"The job's ticket cannot be removed ({error.strerror}): sleap-rtc jobs goes on listing the job."
+            )
 
+    @property
+    def left(self) -> Fault:
+        """What it means to be torn away now: whether a job of ours is the worker's."""
+        return LEFT if self._sent or self.order.ticket is not None else UNBEGUN
+
+    def leave(self) -> None:
+        """The last words of who is torn away."""
+        job = self.job if self.order.ticket is None else self.order.ticket.job
+        if self.left is LEFT and self.order.tickets is not None and self.order.fetch:
+            self.view.step(WAY_BACK.format(job))
+        self.view.failed(self.left, None)
+
+
+WAY_BACK = "To come back to it: sleap-rtc attach {}"
 NOTHING_WAITS = (FaultCode.NO_SUCH_JOB, FaultCode.INTERRUPTED)
 """Ends after which no result is left anywhere."""
 IN_DOUBT = (FaultCode.LINK_LOST, FaultCode.DETACHED)

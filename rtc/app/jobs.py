@@ -28,6 +28,7 @@ from rtc.config import Config
 from rtc.errors import RtcError
 from rtc.tickets import Stub
 from rtc.view.jobs import JobRow, as_json, as_table
+from rtc.view.lines import Lines
 from rtc.view.logs import LogView
 from rtc.view.roster import table_width
 
@@ -121,8 +122,7 @@ async def list_jobs(
 ) -> None:
     """Print where each of these jobs stands, as its worker says; of one that cannot be asked, why."""
     rows = await _unless(drain, lambda: _ask_all(order, stubs, bridge))
-    text = as_json(rows) if json_wanted else as_table(rows, table_width(sys.stdout))
-    sys.stdout.write(text)
+    Lines(sys.stdout).write(as_json(rows) if json_wanted else as_table(rows, table_width(sys.stdout)))
 
 
 async def _ask_all(order: JobsOrder, stubs: Sequence[Stub], bridge: Bridge) -> list[JobRow]:
@@ -150,6 +150,10 @@ async def _ask_all(order: JobsOrder, stubs: Sequence[Stub], bridge: Bridge) -> l
 # -------- one of them
 
 
+def _say(text: str) -> None:
+    Lines(sys.stdout).say(text)
+
+
 async def _ask(order: JobsOrder, wish: JobWishes, stub: Stub, bridge: Bridge) -> JobState:
     states: dict[JobId, JobState] = await run_errand(order.address(stub), (wish,), bridge)
     state = states[JobId(stub.job)]
@@ -166,13 +170,13 @@ async def stop_job(order: JobsOrder, stub: Stub, scope: StopScope, bridge: Bridg
     state = await _unless(drain, lambda: _ask(order, wish, stub, bridge))
     match state.stage:
         case JobStage.RUNNING:
-            print(f"{stub.job}: {state.text}")
-            print("It is asked to stop early: what a model has learned is kept, a prediction that runs is finished.")
-            print(f"Come back to it: sleap-rtc attach {stub.job}")
+            _say(f"{stub.job}: {state.text}")
+            _say("It is asked to stop early: what a model has learned is kept, a prediction that runs is finished.")
+            _say(f"Come back to it: sleap-rtc attach {stub.job}")
         case JobStage.PREPARING:
             raise RtcError(FaultCode.WORKER_BUSY, f"{stub.job} has not begun, so there is nothing to stop yet.")
         case _:
-            print(f"{stub.job} has ended already: {state.text}")
+            _say(f"{stub.job} has ended already: {state.text}")
 
 
 async def cancel_job(order: JobsOrder, stub: Stub, bridge: Bridge, drain: trio.Event) -> None:
@@ -180,16 +184,16 @@ async def cancel_job(order: JobsOrder, stub: Stub, bridge: Bridge, drain: trio.E
     wish = CancelJob(JobId(stub.job), stub.key)
     state = await _unless(drain, lambda: _ask(order, wish, stub, bridge))
     if state.stage is JobStage.ENDED:
-        print(f"{stub.job} has ended already: {state.text}")
+        _say(f"{stub.job} has ended already: {state.text}")
     else:
-        print(f"{stub.job} is being cancelled.")
+        _say(f"{stub.job} is being cancelled.")
 
 
-async def fetch_job(order: JobsOrder, stub: Stub, bridge: Bridge, drain: trio.Event, watch: Callable[..., Any]) -> None:
-    """Bring home the result of a job that has ended; `watch` runs a client.
+async def check_fetchable(order: JobsOrder, stub: Stub, bridge: Bridge, drain: trio.Event) -> None:
+    """See whether the job has ended and left something to bring home.
 
     Raises:
-        RtcError: WORKER_BUSY: it has not.
+        RtcError: WORKER_BUSY or NO_SUCH_JOB: it has not.
     """
     wish = AskJob(JobId(stub.job), stub.key)
     state = await _unless(drain, lambda: _ask(order, wish, stub, bridge))
@@ -198,7 +202,6 @@ async def fetch_job(order: JobsOrder, stub: Stub, bridge: Bridge, drain: trio.Ev
         raise RtcError(FaultCode.WORKER_BUSY, text)
     if not state.result:
         raise RtcError(FaultCode.NO_SUCH_JOB, f"{stub.job} has nothing to fetch: {state.text}")
-    await watch(bridge, drain)
 
 
 async def show_logs(order: JobsOrder, stub: Stub, bridge: Bridge, drain: trio.Event, *, follow: bool) -> None:

@@ -58,6 +58,23 @@ def bad(text: str) -> RtcError:
     return RtcError(FaultCode.BAD_PACKAGE, text)
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a person's file for reading.
+
+    Raises:
+        RtcError: USAGE: it is no ordinary file (a pipe would make us wait for ever), or cannot be read.
+    """
+    name = path.name or path  # `.` has no name
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return path.open("rb")
+    except OSError as error:
+        raise RtcError(FaultCode.USAGE, f"{name} cannot be opened: {error.strerror}.") from None
+    what = "is a folder, not a file" if stat.S_ISDIR(mode) else "is no ordinary file"
+    raise RtcError(FaultCode.USAGE, f"{name} {what}. Name the file.")
+
+
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip file for reading; damage found while it is open is told in one sentence.
@@ -65,11 +82,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     Raises:
         RtcError: USAGE when there is no such file; BAD_PACKAGE when it is no zip, or a damaged one.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise RtcError(FaultCode.USAGE, f"{path.name} cannot be opened: {error.strerror}.") from None
-    with file:
+    with open_file(path) as file:
         try:
             if _directory_size(file) > DIRECTORY_MAX:
                 raise bad(f"{path.name} holds too many files.")
@@ -115,7 +128,7 @@ def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
     if len(infos) > MEMBERS_MAX:
         raise bad(f"The archive holds {len(infos)} files; more than {MEMBERS_MAX} are not taken.")
     for info in infos:
-        _check_name(info.orig_filename)
+        check_name(info.orig_filename)
         _check_kind(info)
     files = tuple(info for info in infos if not info.is_dir() and not _is_junk(info.filename))
     _check_clashes(files)
@@ -125,7 +138,12 @@ def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
     return files
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Whether a member of an archive may have this name.
+
+    Raises:
+        RtcError: BAD_PACKAGE: it may not, and why.
+    """
     parts = name.removesuffix("/").split("/")
     if not is_printable(name):
         raise bad("The archive holds a file whose name has characters that cannot be shown.")

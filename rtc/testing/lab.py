@@ -88,8 +88,9 @@ class RecordingView:
         self.ending = ending
         self.step(ending.text)
 
-    def failed(self, fault: Fault, folder: Path | None) -> None:
+    def failed(self, fault: Fault, made: Ending | None) -> None:
         """Remember."""
+        self.ending = made
         self.step(fault.text)
 
     async def listen(self, stop: Callable[[], None]) -> None:

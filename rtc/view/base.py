@@ -54,7 +54,7 @@ class Losses:
 
 @frozen
 class Ending:
-    """A job that has come to its good end, and what is here of it."""
+    """A job that has ended, and what is here of it."""
 
     text: str
     """How it went, in one sentence."""
@@ -95,8 +95,8 @@ class ClientView(Protocol):
     def finished(self, ending: Ending) -> None:
         """The job is done and its result is here."""
 
-    def failed(self, fault: Fault, folder: Path | None) -> None:
-        """There is no good end, and why; `folder` holds what there is. The sentence itself goes to standard error."""
+    def failed(self, fault: Fault, made: Ending | None) -> None:
+        """There is no good end, and why; `made` is what is here all the same. The sentence goes to standard error."""
 
     async def listen(self, stop: Callable[[], None]) -> None:
         """Heed the person's keys while the job runs, until cancelled; `stop` is called for each wish to stop early."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -88,18 +89,11 @@ class JsonView:
                 self._write("log", at=at, lines=[clean(line) for line in news.lines])
 
     def finished(self, ending: Ending) -> None:
-        losses = [*ending.losses, *[None] * len(ending.models)]
-        models = [
-            {"name": clean(name), "train_loss": each and each.train, "val_loss": each and each.val}
-            for name, each in zip(ending.models, losses, strict=False)
-        ]
-        self._end(
-            "done", ending.text, None, ExitCode.DONE, ending.folder, models, [_path(file) for file in ending.files]
-        )
+        self._end("done", ending.text, None, ExitCode.DONE, ending)
 
-    def failed(self, fault: Fault, folder: Path | None) -> None:
+    def failed(self, fault: Fault, made: Ending | None) -> None:
         outcome = OUTCOMES.get(fault.code, "failed")
-        self._end(outcome, fault.text, fault.code.value, EXIT_CODES[fault.code], folder, [], [])
+        self._end(outcome, fault.text, fault.code.value, EXIT_CODES[fault.code], made or Ending(fault.text))
 
     async def listen(self, stop: Callable[[], None]) -> None:
         await trio.sleep_forever()
@@ -148,26 +142,16 @@ class JsonView:
     def _prediction(self, news: PredictionStarted | FramesDone) -> dict[str, Any]:
         return {"prediction": news.prediction, "name": self._tally.prediction(news.prediction).name}
 
-    def _end(
-        self,
-        outcome: str,
-        text: str,
-        fault: str | None,
-        code: ExitCode,
-        folder: Path | None,
-        models: list[dict[str, Any]],
-        files: list[str],
-    ) -> None:
-        where = None if folder is None else _path(folder)
+    def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, made: Ending) -> None:
         self._write(
             "ended",
             outcome=outcome,
             text=clean_lines(text),
             fault=fault,
             exit_code=int(code),
-            folder=where,
-            models=models,
-            files=files,
+            folder=None if made.folder is None else _path(made.folder),
+            models=_models(made),
+            files=[_path(file) for file in made.files],
         )
 
     def _write(self, event: str, **fields: Any) -> None:
@@ -175,8 +159,21 @@ class JsonView:
         self._lines.write(json.dumps(_sayable(told), allow_nan=False) + "\n")
 
 
+def tell_end(fault: Fault) -> None:
+    """The last word to programs where nothing else was said: it failed before there was a view."""
+    JsonView(sys.stdout).failed(fault, None)
+
+
 def _names(names: tuple[str, ...]) -> list[str]:
     return [clean(name) for name in names]
+
+
+def _models(made: Ending) -> list[dict[str, Any]]:
+    losses = [*made.losses, *[None] * len(made.models)]
+    return [
+        {"name": clean(name), "train_loss": each and each.train, "val_loss": each and each.val}
+        for name, each in zip(made.models, losses, strict=False)
+    ]
 
 
 def _path(path: Path) -> str:

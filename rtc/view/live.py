@@ -4,7 +4,6 @@ rich makes the lines, and one trio task draws them when something changed.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 from attrs import define, field
@@ -92,10 +91,10 @@ class LiveView:
         for line in closing_lines(ending, self._tally):
             self._say("", "", line)
 
-    def failed(self, fault: Fault, folder: Path | None) -> None:
+    def failed(self, fault: Fault, made: Ending | None) -> None:
         self._leave()
-        if folder is not None:
-            self._say("", "", f"{WHAT_THERE_IS} {folder}")
+        if made is not None:
+            self._say("", "", f"{WHAT_THERE_IS} {made.folder}")
 
     # -------- what the person does
 

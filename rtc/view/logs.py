@@ -1,7 +1,6 @@
 """The view of `sleap-rtc jobs logs`: what sleap-nn printed, and nothing else on standard output."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TextIO
 
 import trio
@@ -45,7 +44,7 @@ class LogView:
     def finished(self, ending: Ending) -> None:
         """The last line has been shown."""
 
-    def failed(self, fault: Fault, folder: Path | None) -> None:
+    def failed(self, fault: Fault, made: Ending | None) -> None:
         """It is said on standard error."""
 
     async def listen(self, stop: Callable[[], None]) -> None:

@@ -1,7 +1,6 @@
 """The view for files, pipes and batch systems: whole lines, few of them, nothing that moves."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TextIO
 
 import trio
@@ -97,9 +96,9 @@ class PlainView:
         for line in closing_lines(ending, self._tally):
             self._lines.say(line)
 
-    def failed(self, fault: Fault, folder: Path | None) -> None:
-        if folder is not None:
-            self._lines.say(f"{WHAT_THERE_IS} {folder}")
+    def failed(self, fault: Fault, made: Ending | None) -> None:
+        if made is not None:
+            self._lines.say(f"{WHAT_THERE_IS} {made.folder}")
 
     async def listen(self, stop: Callable[[], None]) -> None:
         await trio.sleep_forever()

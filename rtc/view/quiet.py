@@ -1,7 +1,6 @@
 """The view for somebody who wants to be left alone: warnings, and one line at the end. Questions are still asked."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TextIO
 
 import trio
@@ -56,9 +55,9 @@ class QuietView:
         where = "" if ending.folder is None else f" Results are in {ending.folder}"
         self._lines.say(" ".join(ending.text.split()) + where)
 
-    def failed(self, fault: Fault, folder: Path | None) -> None:
-        if folder is not None:
-            self._lines.say(f"{WHAT_THERE_IS} {folder}")
+    def failed(self, fault: Fault, made: Ending | None) -> None:
+        if made is not None:
+            self._lines.say(f"{WHAT_THERE_IS} {made.folder}")
 
     async def listen(self, stop: Callable[[], None]) -> None:
         await trio.sleep_forever()

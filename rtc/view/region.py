@@ -53,11 +53,13 @@ class Region:
 
     def say(self, text: RenderableType, rows: Sequence[RenderableType]) -> None:
         """Let a text scroll by above; the lines below it are drawn anew."""
-        # long lines are the terminal's to wrap, so that a folder can be copied whole
-        self._put(self._ansi(text, soft_wrap=True), rows)
+        with self._console.capture() as captured:
+            # long lines are the terminal's to wrap, so that a folder can be copied whole
+            self._console.print(text, soft_wrap=True)
+        self._put(captured.get(), rows)
 
     def _put(self, above: str, rows: Sequence[RenderableType]) -> None:
-        lines = [self._ansi(row, width=self.width, no_wrap=True).partition("\n")[0] for row in rows[: self.height]]
+        lines = [self._row(row) for row in rows[: self.height]]
         parts = [self._back(), f"{REST_OF_SCREEN}{above}" if above else "", "" if self._drawn or not lines else HIDE]
         parts += [
             f"{REST_OF_LINE}\n".join(lines),
@@ -76,9 +78,8 @@ class Region:
         rows = sum(max(1, -(-cells // width)) for cells in self._drawn)
         return f"\r\x1b[{rows - 1}A" if rows > 1 else "\r"
 
-    def _ansi(
-        self, row: RenderableType, *, width: int | None = None, no_wrap: bool = False, soft_wrap: bool = False
-    ) -> str:
+    def _row(self, row: RenderableType) -> str:
+        """One line, cut to what has room."""
         with self._console.capture() as captured:
-            self._console.print(row, width=width, no_wrap=no_wrap, overflow="ellipsis", soft_wrap=soft_wrap)
-        return captured.get()
+            self._console.print(row, width=self.width, no_wrap=True, overflow="ellipsis")
+        return captured.get().partition("\n")[0]

@@ -1,0 +1,252 @@
+"""Commands without a worker: what they say, to whomever reads it, and what they look at before they pack anything."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.faults import FaultCode
+from rtc.app import commands
+from rtc.app.workers import _show as show
+from rtc.errors import RtcError
+from rtc.jobs.labels import HDF5
+from rtc.testing.stand_in import make_package
+
+SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
+DEADLINE = 60.0
+ROOT = Path(__file__).parents[1]
+OPTIONS: dict[str, Any] = {
+    "session_string": SESSION,
+    "room_id": None,
+    "token": None,
+    "worker_id": None,
+    "auto_select": False,
+    "min_gpu_memory": None,
+    "wait": None,
+    "room_secret": None,
+    "server": "ws://127.0.0.1:9",
+    "relay_only": False,
+    "output": None,
+    "on_interrupt": None,
+    "quiet": False,
+    "verbose": False,
+    "as_json": False,
+}
+
+
+def make_model(place: Path) -> Path:
+    """The folder of a trained model, as far as packing cares."""
+    model = place / "model"
+    model.mkdir()
+    for name in ("best.ckpt", "training_config.yaml"):
+        (model / name).write_text("{}")
+    return model
+
+
+def run(place: Path, *words: str, out: int = subprocess.PIPE, **more: str) -> "subprocess.CompletedProcess[str]":
+    """`sleap-rtc` with these words, in a home of its own."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLEAP_RTC", "PYTHON"))}
+    return subprocess.run(
+        [sys.executable, "-m", "rtc", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        env=environment | {"HOME": str(place), "PYTHONPATH": str(ROOT)} | more,
+        cwd=place,
+        encoding="utf-8",
+        errors="surrogateescape",
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+@contextmanager
+def nobody() -> Iterator[int]:
+    """An output whose reader has left."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+
+
+# -------- what is said
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize("words", [["package", "inspect", "toy.zip"], ["jobs"], ["config", "path"]])
+def test_a_reader_that_leaves_is_no_failure(tmp_path: Path, words: list[str], unbuffered: str) -> None:
+    make_package(tmp_path / "toy.zip")
+    with nobody() as out:
+        done = run(tmp_path, *words, out=out, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
+def test_a_full_output_is_no_bug_of_ours(tmp_path: Path) -> None:
+    make_package(tmp_path / "toy.zip")
+    with open("/dev/full", "w") as full:
+        done = run(tmp_path, "package", "inspect", "toy.zip", out=full.fileno())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_complaints_that_nobody_reads_do_not_change_how_it_ended(tmp_path: Path) -> None:
+    with nobody() as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "rtc", "package", "inspect", "gone.zip"],
+            stderr=out,
+            env=os.environ | {"HOME": str(tmp_path)},
+            cwd=ROOT,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert done.returncode == 2
+
+
+def test_a_room_is_listed_for_somebody_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nobody() as out, open(os.dup(out), "w") as writer:
+        monkeypatch.setattr(sys, "stdout", writer)
+        show((), as_json=False)
+
+
+def test_an_output_that_cannot_show_a_name_shows_the_rest(tmp_path: Path) -> None:
+    make_package(tmp_path / "maus тест é.zip")
+    done = run(tmp_path, "package", "inspect", "maus тест é.zip", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("maus ???? ?.zip: a training package")
+
+
+def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path) -> None:
+    make_package(tmp_path / "a\x1b[2J\n.zip")
+    done = run(tmp_path, "package", "inspect", "a\x1b[2J\n.zip")
+    assert (done.returncode, "\x1b" in done.stdout) == (0, False)
+    assert done.stdout.splitlines()[1] == "Trains, in this order:"
+
+
+# -------- what is asked for
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["jobs", "--room-secret", "S", "cancel", "J"], "sleap-rtc jobs cancel … --room-secret"),
+        (
+            ["jobs", "--session-string", SESSION, "--json", "fetch", "J"],
+            "sleap-rtc jobs fetch … --json --session-string",
+        ),
+        (["client", "train", "--pkg-path", "l.slp", "--session-string", SESSION], "train LABELS.slp --config"),
+        (["client-track", "--pkg-path", "v.mp4", "--session-string", SESSION], "track DATA --model"),
+        (["track", "v.mp4", "--model", "m", "--session-string", SESSION, "-o", "res"], "ends in .slp"),
+        (["train", ".", "--session-string", SESSION], ". is a folder"),
+        (["train", "", "--session-string", SESSION], ". is a folder"),
+        (["package", "inspect", "."], ". is a folder"),
+        (["package", "train", "--config", "x.yaml", "."], ". are no labels"),
+        (["package", "track", "--model", ".", "v.mp4"], "lacks its best.ckpt"),
+    ],
+)
+def test_what_does_not_work_is_answered_with_what_does(tmp_path: Path, words: list[str], told: str) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"video")
+    (tmp_path / "l.slp").write_bytes(HDF5)
+    done = run(tmp_path, *words)
+    assert done.returncode == 2
+    assert told in " ".join(done.stderr.split())
+
+
+# -------- before anything is packed
+
+
+PORTS = {"controller_port": 9000, "publish_port": 9001}
+
+
+def never(*_: object) -> None:
+    raise AssertionError("it was packed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"session_string": "gibberish!"}, "session string"),
+        ({"room_secret": "short"}, "at least 16 characters"),
+        ({"server": "gopher://lab"}, "ws://HOST:8080"),
+        ({"output": Path("taken.slp")}, "taken.slp is "),
+    ],
+)
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda options: commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **PORTS, **options),
+        lambda options: commands.start_tracking(Path("v.mp4"), [Path("m")], {}, **options),
+    ],
+    ids=["train", "track"],
+)
+def test_what_is_cheap_to_check_is_checked_before_packing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[[dict[str, Any]], int],
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(commands, "build_training", never)
+    monkeypatch.setattr(commands, "build_tracking", never)
+    Path("taken.slp").write_bytes(b"mine")
+    with pytest.raises(RtcError) as caught:
+        start(OPTIONS | changes)
+    assert caught.value.fault.code is FaultCode.USAGE
+    assert said in caught.value.fault.text
+
+
+def test_ports_of_the_viewer_are_checked_before_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "build_training", never)
+    ports = {"controller_port": 9000, "publish_port": 9000}
+    with pytest.raises(RtcError, match="both 9000"):
+        commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **OPTIONS | ports)
+
+
+def test_a_name_that_is_too_long_for_a_package_is_told(tmp_path: Path) -> None:
+    name = "n" * 245 + ".mp4"
+    model = make_model(tmp_path)
+    (tmp_path / name).write_bytes(b"video")
+    for words in (["package", "track"], ["track", "--session-string", SESSION]):
+        done = run(tmp_path, *words, "--model", model.name, name)
+        assert (done.returncode, "too long" in done.stderr) == (2, True), done.stderr
+
+
+# -------- packing that is interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("words", [["package", "track", "-o", "p.zip"], ["track", "--session-string", SESSION]])
+def test_a_signal_while_a_package_is_packed_leaves_nothing(
+    tmp_path: Path, words: list[str], number: signal.Signals
+) -> None:
+    model = make_model(tmp_path)
+    with (tmp_path / "v.mp4").open("wb") as video:
+        video.truncate(4 * 2**30)  # takes no room itself, and seconds to be packed
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    program = subprocess.Popen(
+        [sys.executable, "-m", "rtc", *words, "--model", model.name, "v.mp4"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
+        cwd=tmp_path,
+    )
+    with program:
+        end = time.monotonic() + DEADLINE
+        while not list(tmp_path.rglob("*.part")) and program.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+        program.send_signal(number)
+        assert program.wait(DEADLINE) == 130
+    assert sorted(tmp_path.rglob("*")) == before

@@ -3,16 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
 from attrs import define, field
 
-from actors.events import Direct, Finished, PackageSent, ResultSafe, SendPackage, Ticket
+from actors.events import Direct, Finished, LinkLost, PackageSent, ResultSafe, SendPackage, Ticket
+from actors.router import Router
 from cli import run
 from protocol.faults import FaultCode
 from protocol.ids import JobId, LinkId
-from protocol.jobs import JobKind, Progress
+from protocol.jobs import JobKind, JobStage, JobState, Progress
 from rtc import tickets
 from rtc.app.client import Watch
 from rtc.app.front import NOTHING_TO_STOP, STOP_ASKED, Front
@@ -162,6 +164,22 @@ def test_a_job_stays_the_workers_until_the_end_and_is_so_at_once_for_who_comes_b
         front.tap(effect)
         assert front.left.code is left, effect
     assert face(ticket=Ticket(JOB, "key")).left.code is FaultCode.DETACHED
+
+
+async def test_a_package_whose_last_byte_was_over_when_its_link_broke_is_known_to_run(
+    face: Callable[..., Front],
+) -> None:
+    front = face()
+    front.job = JOB
+    front.house = house = SimpleNamespace(links=SimpleNamespace(peer=lambda _link: None), router=Router({}))
+    front.tap(SendPackage(LinkId(1), JOB))
+    front.tap(LinkLost(LinkId(1)))
+    await front.heard(house, LinkId(2), JobState(JOB, JobStage.RUNNING, "Epoch 1 of 20."))
+    front.tap(LinkLost(LinkId(2)))
+    _, first, second = front.view.told
+    assert "in mid upload" in first
+    assert "its job goes on" in second
+    assert front.begun
 
 
 # -------- tickets

@@ -80,6 +80,7 @@ class Front:
     _sent: bool = False
     """The worker has the package, as far as we know."""
     _sending: bool = False
+    """Some of the package may be over; whether all of it is, we have not heard."""
     _none_there: bool = False
     """The worker says that it has no such job."""
     _stoppable: bool = field(init=False)
@@ -145,11 +146,19 @@ class Front:
     def _known(self, link: LinkId, state: JobState) -> None:
         """We have come back to a job, or it answers a wish of ours."""
         peer = self.house.links.peer(link) if self.house is not None else None
+        if self._sending and state.stage is JobStage.RUNNING:  # the last byte was over when the link broke
+            self._begins()
         if self.job is None and peer is not None:
-            self.job, self.begun, self._sent = state.job, True, True
+            self.job = state.job
+            self._begins()
             self.view.accepted(state.job, peer)
             self._until = None if self.order.follow else state.events
             self._end_when_caught_up()
+
+    def _begins(self) -> None:
+        """The worker has all it needs."""
+        self.begun = self._sent = True
+        self._sending = False
 
     def _keep_ticket(self, link: LinkId, message: JobAccepted) -> None:
         """From now on the job can be come back to, whatever happens to this program."""
@@ -198,8 +207,7 @@ class Front:
             case OpenLink():
                 self.view.step(f"Asking {effect.peer} for a link")
             case PackageSent():
-                self.begun = self._sent = True
-                self._sending = False
+                self._begins()
             case LinkLost() if self._sending:
                 self.view.warn("The link to the worker is lost in mid upload. Trying to get back, to send the rest.")
             case LinkLost() if self.begun and not self._over:

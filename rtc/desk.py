@@ -135,9 +135,10 @@ class Desk:
         """Go on with it."""
         job = self.jobs.get(effect.job)
         if job is not None:
-            job.come_over(effect.link)
             if job.begun:
-                self._begin(self._confirm, job)
+                self._begin(self._confirm, job, effect.link)
+            else:
+                job.come_over(effect.link)
 
     def start(self, effect: StartJob) -> None:
         """Run it."""
@@ -202,7 +203,7 @@ class Desk:
         if job.begun:
             self.router.outbox.put(PackageReceived(ticket))
             if job.expected:
-                await self._confirm(job)
+                await self._confirm(job, await job.next_link())
         elif fault is not None:
             self.router.outbox.put(PackageFailed(job.name, fault))
 
@@ -231,11 +232,11 @@ class Desk:
                 raise
             log.info("the package came as far as byte %d; the rest may come over another link", incoming.written)
 
-    async def _confirm(self, job: Job) -> None:
+    async def _confirm(self, job: Job, link: LinkId) -> None:
         """All was here when somebody came back to send the rest: tell them."""
         assert job.incoming is not None, "its package came"
         try:
-            await self._take_more(job.incoming, await job.next_link())
+            await self._take_more(job.incoming, link)
         except RtcError as error:
             log.warning("nobody could be told that the package of %s is here: %s", job.name, error.fault.text)
 

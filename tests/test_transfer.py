@@ -418,6 +418,19 @@ async def test_a_sender_that_never_heard_that_all_is_there_hears_it_over_the_nex
     assert os.listdir(folder) == ["data.zip"]
 
 
+async def test_who_comes_back_with_another_file_than_the_one_that_is_here_harms_nothing(
+    source: Path, folder: Path
+) -> None:
+    incoming = Incoming(folder, BIG)
+    await over_a_link(source, incoming)
+    whole = await trio.Path(source).read_bytes()
+    for other, fault in ((b"x" * 10_000_019, FaultCode.DAMAGED), (b"shorter", FaultCode.DAMAGED), (whole, None)):
+        await trio.Path(source).write_bytes(other)
+        both, _ = await over_a_link(source, incoming)
+        assert both.received is fault
+    assert os.listdir(folder) == ["data.zip"]
+
+
 @pytest.mark.parametrize("other", [b"shorter", b"x" * 10_000_019])
 async def test_another_file_over_the_next_link_is_damaged_and_nothing_of_it_kept(
     source: Path, folder: Path, other: bytes

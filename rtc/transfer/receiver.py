@@ -188,7 +188,7 @@ class Incoming:
                 lane.say(FileVerified(offer.transfer))
                 return path
         except RtcError as error:
-            if error.fault.code is not FaultCode.LINK_LOST:
+            if error.fault.code is not FaultCode.LINK_LOST and self.path is None:
                 await self.discard()
             raise
 

@@ -12,7 +12,7 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import Joined
 from protocol.status import Role, Status, WorkerFacts
-from rtc.app.doorman import KNOCK_PAUSE, Doorman, WorkerReady
+from rtc.app.doorman import KNOCK_PAUSE, KNOCK_PAUSE_MAX, Doorman, WorkerReady
 from rtc.config import load_config
 from rtc.identity import Place
 
@@ -42,7 +42,7 @@ class Hall:
     async def knocks(self) -> RoomPass:
         """How it knocks next."""
         before = len(self.posted)
-        await trio.sleep(KNOCK_PAUSE + 1)
+        await trio.sleep(KNOCK_PAUSE_MAX + 1)
         [enter] = self.posted[before:]
         return enter.room_pass
 
@@ -78,6 +78,20 @@ async def test_a_worker_goes_back_to_its_place_while_the_server_is_away(hall: Ha
     for _ in range(3):
         hall.hear(KnockAgain(AWAY))
         assert await hall.knocks() == back
+
+
+async def test_it_knocks_less_and_less_often_until_it_was_in(hall: Hall, autojump_clock: MockClock) -> None:
+    async def pause() -> float:
+        hall.hear(KnockAgain(AWAY))
+        start, before = trio.current_time(), len(hall.posted)
+        while len(hall.posted) == before:  # noqa: ASYNC110 (a list has no event)
+            await trio.sleep(1)
+        return trio.current_time() - start
+
+    pauses = [await pause() for _ in range(7)]
+    assert pauses == pytest.approx([10, 20, 40, 80, 160, 300, 300], abs=1)
+    hall.hear(*entered(OLD))
+    assert await pause() == pytest.approx(KNOCK_PAUSE, abs=1)
 
 
 async def test_a_room_that_is_gone_is_not_asked_for_again(hall: Hall, autojump_clock: MockClock) -> None:

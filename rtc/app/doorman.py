@@ -19,8 +19,9 @@ from rtc.view.banner import worker_banner
 
 log = logging.getLogger("rtc.worker")
 
-KNOCK_PAUSE = 10.0
-"""Seconds before a door that stayed shut is tried again; one try takes up to `connection_timeout`."""
+KNOCK_PAUSE, KNOCK_PAUSE_MAX = 10.0, 300.0
+"""Seconds before a door that stayed shut is tried again, and twice as many each time up to a most; one try takes up to
+`connection_timeout`."""
 
 
 @frozen
@@ -54,6 +55,8 @@ class Doorman:
     """Told of any other."""
     _resume: str = ""
     _entered: RoomId | None = None
+    _knocks: int = 0
+    """In vain, since we were last in."""
 
     def routes(self) -> Routes:
         """What it hears."""
@@ -88,6 +91,7 @@ class Doorman:
         except OSError as error:
             log.warning("the place in the room cannot be kept: %s", error.strerror)
         before, self._entered = self._entered, event.room
+        self._knocks = 0
         session = SessionString(event.room, event.token, event.peer, self.address)
         if before is None:
             self.started(WorkerReady(event.room, event.token, session, self.facts))
@@ -98,8 +102,10 @@ class Doorman:
     def _knock_again(self, effect: KnockAgain) -> None:
         if effect.fault.code is FaultCode.ROOM_DENIED and self.room is None:
             self.place = None  # it is gone from the server; who needs us must be told the new one
-        self.house.actors.start_soon(self._knock_later)
+        pause = min(KNOCK_PAUSE * 2**self._knocks, KNOCK_PAUSE_MAX)
+        self._knocks += 1
+        self.house.actors.start_soon(self._knock_later, pause)
 
-    async def _knock_later(self) -> None:
-        await trio.sleep(KNOCK_PAUSE)
+    async def _knock_later(self, pause: float) -> None:
+        await trio.sleep(pause)
         self.knock()

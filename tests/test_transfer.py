@@ -23,9 +23,9 @@ from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.bridge import open_bridge, open_peer
 from rtc.errors import RtcError
 from rtc.link import Wire, open_link
-from rtc.testing.lanes import Pieces, lane_over, open_lanes
+from rtc.testing.lanes import Pieces, lane_over, open_lanes, receive_file
 from rtc.testing.wires import LOST, FakeWire, wire_pair
-from rtc.transfer import Incoming, TransferLane, receive_file, receiver, send_file
+from rtc.transfer import Incoming, TransferLane, receiver, send_file
 from rtc.transfer.lane import WINDOW
 from rtc.transfer.names import NAME_MAX, safe_name
 

@@ -13,6 +13,7 @@ from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
 from rtc.link import Link, Wire, open_link
 from rtc.testing.wires import LOST, FakeWire
 from rtc.transfer import Incoming, TransferLane
+from rtc.transfer.lane import Progress
 
 
 @asynccontextmanager
@@ -31,6 +32,17 @@ def lane_over(link: Link, vocabulary: Any) -> TransferLane:
 
     link.trust(vocabulary, route)
     return lane
+
+
+async def receive_file(
+    lane: TransferLane, folder: Path, *, max_size: int, progress: Progress, expect: int | None = None
+) -> Path:
+    """Receive the next file over this link alone, as a job's desk and a client's courier do over several."""
+    incoming = Incoming(folder, max_size, expect)
+    try:
+        return await incoming.take(lane, progress)
+    finally:
+        await incoming.discard()
 
 
 class Pieces:

@@ -5,7 +5,7 @@ name is whole.
 """
 
 from rtc.transfer.lane import TransferLane
-from rtc.transfer.receiver import Incoming, receive_file
+from rtc.transfer.receiver import Incoming
 from rtc.transfer.sender import send_file
 
-__all__ = ["Incoming", "TransferLane", "receive_file", "send_file"]
+__all__ = ["Incoming", "TransferLane", "send_file"]

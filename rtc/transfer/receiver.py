@@ -221,17 +221,6 @@ class Incoming:
                 await trio.to_thread.run_sync(lambda: part.path.unlink(missing_ok=True), abandon_on_cancel=True)
 
 
-async def receive_file(
-    lane: TransferLane, folder: Path, *, max_size: int, progress: Progress, expect: int | None = None
-) -> Path:
-    """Receive the next file into `folder` over this link alone; see `Incoming`."""
-    incoming = Incoming(folder, max_size, expect)
-    try:
-        return await incoming.take(lane, progress)
-    finally:
-        await incoming.discard()
-
-
 async def _offered(lane: TransferLane) -> FileOffer:
     """The next offer; words of transfers that have ended are skipped."""
     while True:

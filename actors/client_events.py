@@ -374,8 +374,12 @@ def _classify_refusal(quest: Quest, event: Refused) -> object:
 def _vanished(quest: Quest, fault: Fault) -> StartOver | NeverBegan | Vanished:
     if quest.begun:
         return Vanished(fault)
-    wanted = quest.returns and not isinstance(quest.urge, CancelJob)
-    return StartOver() if wanted and quest.again < AGAIN_MAX else NeverBegan()
+    return StartOver() if quest.returns and _would_send(quest) and quest.again < AGAIN_MAX else NeverBegan()
+
+
+def _would_send(quest: Quest) -> bool:
+    """The worker may not have the package, and the person wants the job still."""
+    return not quest.begun and not isinstance(quest.urge, CancelJob)
 
 
 def _classify_loss(quest: Quest, event: LinkLost) -> object:
@@ -427,8 +431,7 @@ def _classify_state(quest: Quest, state: JobState) -> object:
         return TakenBack()
     if not quest.returns:
         return Stale()
-    wants_more = state.stage is JobStage.PREPARING and not quest.begun and not isinstance(quest.urge, CancelJob)
-    return SendOn() if wants_more else BackAgain()
+    return SendOn() if state.stage is JobStage.PREPARING and _would_send(quest) else BackAgain()
 
 
 def _fetches(quest: Quest) -> bool:

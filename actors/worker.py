@@ -296,7 +296,7 @@ def end_promise(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
 
 def knock_again(hold: Hold, event: EnterFailed) -> Step[Hold]:
     """A job runs, whose owner will come for it; if the door is still shut when we are free, that ends us."""
-    return Step(hold, () if hold.leaving is not None else (KnockAgain(event.fault),))
+    return Step(hold, (KnockAgain(event.fault),))
 
 
 def end_after_job(hold: Hold, event: Drain) -> Step[Hold]:

@@ -6,6 +6,7 @@ Asked here, once, so that each answer can be a row of the table.
 from attrs import frozen
 
 from actors.events import (
+    EnterFailed,
     Finished,
     Heard,
     JobOver,
@@ -134,7 +135,7 @@ class LastVisitorLeft:
 
 @frozen
 class Stale:
-    """News of a link or a job that is no longer ours."""
+    """News of a link or a job that is no longer ours, or of a room that we are leaving anyway."""
 
 
 def classify(hold: Hold, event: object) -> object:
@@ -155,6 +156,8 @@ def classify(hold: Hold, event: object) -> object:
         return event if event.ticket.job == hold.job else Stale()
     if isinstance(event, PackageFailed | Supply):
         return event if event.job == hold.job else Stale()
+    if isinstance(event, EnterFailed):
+        return event if hold.leaving is None else Stale()
     if isinstance(event, JobOver):
         if event.job not in hold.running:
             return Stale()

@@ -96,8 +96,9 @@ class Front:
     _workers: tuple[WorkerShown, ...] = ()
     _changed: trio.Event = field(factory=trio.Event)
 
-    def __attrs_post_init__(self) -> None:
-        self._stoppable = self.order.kind is JobKind.TRAIN
+    @_stoppable.default
+    def _trains(self) -> bool:
+        return self.order.kind is JobKind.TRAIN
 
     # -------- what the worker says
 

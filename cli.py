@@ -77,7 +77,7 @@ def _config(server: str | None, *, relay_only: bool = False) -> "Config":
 def _obey(work: Callable[[], int], *, events: bool = False) -> int:
     """Do it; an expected failure before anything runs becomes its sentence and exit code, and with `events` its end."""
     from rtc.app.root import complain
-    from rtc.errors import RtcError
+    from rtc.common.errors import RtcError
 
     try:
         return work()
@@ -92,7 +92,7 @@ def _obey(work: Callable[[], int], *, events: bool = False) -> int:
 
 def _say(text: str) -> int:
     """Print it, to whomever still reads; done."""
-    from rtc.view.lines import Lines
+    from rtc.common.line_writer import Lines
 
     Lines(sys.stdout).say(text)
     return 0
@@ -132,9 +132,9 @@ def _worker(
     from rtc.app.fleet import serve
     from rtc.app.run import run_program
     from rtc.app.worker import WorkerOrder
+    from rtc.common.errors import ExitCode
+    from rtc.common.gpu import choose_gpu, list_gpus
     from rtc.credentials import check_name, check_room, read_secret
-    from rtc.errors import ExitCode
-    from rtc.gpu import choose_gpu, list_gpus
 
     base = Path.home() / ".sleap-rtc"
     order = WorkerOrder(
@@ -445,7 +445,7 @@ def server(
     def work() -> int:
         from rtc.app.run import run_program
         from rtc.app.server import serve
-        from rtc.errors import ExitCode
+        from rtc.common.errors import ExitCode
         from rtc.server.ice import read_gift
 
         folder = data or Path.home() / ".sleap-rtc" / "server"
@@ -470,7 +470,7 @@ def demo(output: Path | None, verbose: bool) -> int:
     def work() -> int:
         from rtc.app.demo import show
         from rtc.app.run import run_program
-        from rtc.errors import ExitCode
+        from rtc.common.errors import ExitCode
 
         return run_program(
             "demo", lambda *inner: show(output, *inner, verbose=verbose), stopped=lambda: ExitCode.CANCELLED

@@ -8,7 +8,7 @@ from protocol.fields import Text
 
 
 class FaultCode(Enum):
-    """Why something was refused or ended. `rtc/errors.py` maps each to an exit code, in one table."""
+    """Why something was refused or ended. `rtc/common/errors.py` maps each to an exit code, in one table."""
 
     BAD_MESSAGE = "bad_message"
     VERSION = "version"

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.ice import IceServer
 from rtc.settings import HTTP_PORT, SETTINGS, WS_PORT
 

@@ -10,8 +10,8 @@ from attrs import define, field
 from actors.events import FetchResult, PackageSent, ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
-from rtc.aside import aside_name, sweep
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
+from rtc.common.scratch_dirs import aside_name, sweep
 from rtc.links import Links
 from rtc.transfer import Incoming, send_file
 

@@ -4,7 +4,7 @@ from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN, is_printable
 from protocol.ids import RoomId
 from protocol.trust import Secret
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 SECRET_MIN = 16
 """Characters: with fewer, whoever records one proof could try them all."""

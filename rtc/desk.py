@@ -30,7 +30,7 @@ from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, Outcome
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.job import CLEAN_TIME, Bench, Job
 from rtc.jobs.claim import claim_folder, list_folders, own_folder, sweep_leftovers
 from rtc.jobs.journal import Feed

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from protocol.faults import FaultCode
+from rtc.common.errors import RtcError
 from rtc.config import file_places
-from rtc.errors import RtcError
 
 NAME = "config.example.toml"
 

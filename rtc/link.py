@@ -15,7 +15,7 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.link import BEAT_TIME, LOST_TIME, Beat, Bye
 from protocol.wire import UNPROVEN, Vocabulary, WireError, decode, encode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.intake import Intake
 
 FLUSH_TIME = 2.0

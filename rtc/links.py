@@ -39,7 +39,7 @@ from protocol.transfer import FileWords
 from protocol.trust import NONCE_BYTES, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.bridge import Bridge, Peer, open_peer
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.ice import IcePlan, IceServer, adopt
 from rtc.link import Link, open_link
 from rtc.transfer import TransferLane

@@ -18,8 +18,8 @@ from attrs import define, field
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobEnded, JobNews, JobStarted, ModelStarted, ModelTrained, Progress
-from rtc.beside import open_beside
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
+from rtc.common.nurseries import open_beside
 from rtc.viewer_port import Socket, ViewerPort
 
 MESSAGE_MAX = 4096

@@ -19,7 +19,7 @@ from actors.mailbox import Mailbox
 from protocol.faults import FaultCode
 from protocol.signaling import FromServer, ToServer
 from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.websocket import ENDINGS, NORMAL, Pulse, close
 
 WS_PORT, HTTP_PORT = 8080, 8001

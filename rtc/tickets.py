@@ -13,7 +13,7 @@ from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import JobKind
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 TICKET_MAX = 64 * 1024
 """Bytes of a ticket that are read; ours have a few hundred."""

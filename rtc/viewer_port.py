@@ -13,7 +13,7 @@ import zmq
 from attrs import define
 from zmq.utils.monitor import parse_monitor_message
 
-from rtc.beside import open_beside
+from rtc.common.nurseries import open_beside
 
 LOOK_AGAIN = 1.0
 """Seconds after which a socket is read even if nothing was told of it."""

@@ -32,8 +32,8 @@ from actors.visit import VISIT, Visitor
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, JobState
+from rtc.common.errors import RtcError
 from rtc.desk import Desk, unwatched
-from rtc.errors import RtcError
 from rtc.job import Job
 from rtc.jobs.journal import Feed
 from rtc.jobs.records import Record, Records

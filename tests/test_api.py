@@ -18,7 +18,7 @@ from protocol.ids import RoomId
 from protocol.signaling import Join
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FROM_SERVER, decode, encode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.server import open_server
 from rtc.server.api import BODY_MAX
 from rtc.server.limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE

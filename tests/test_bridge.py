@@ -14,7 +14,7 @@ from protocol.faults import FaultCode
 from protocol.ids import LinkId
 from rtc.bridge import Bridge, Peer, open_bridge, open_peer
 from rtc.bridge.loop import host_addresses
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.ice import IcePlan, IceServer
 from rtc.link import open_link
 

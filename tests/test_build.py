@@ -11,7 +11,7 @@ import trio
 import yaml
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs import build as build_room
 from rtc.jobs import labels as labels_room
 from rtc.jobs import luggage as luggage_room

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from rtc.common.process_group import run_group
 from rtc.jobs import claim as claim_room
 from rtc.jobs.claim import (
     LOCK,
@@ -25,7 +26,6 @@ from rtc.jobs.claim import (
     sweep_leftovers,
     wait_unlocked,
 )
-from rtc.jobs.process import run_group
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from protocol.faults import FaultCode
 from rtc.app import commands
 from rtc.app.workers import _show as show
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.labels import HDF5
 from rtc.testing.stand_in import make_package
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rtc.common.errors import ExitCode, RtcError
 from rtc.config import Config, load_config
-from rtc.errors import ExitCode, RtcError
 from rtc.ice import IceServer
 
 EC2 = "ec2-54-176-92-10.us-west-1.compute.amazonaws.com"

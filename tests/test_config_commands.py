@@ -14,8 +14,8 @@ import pytest
 import trio
 from attrs import evolve
 
+from rtc.common.errors import RtcError
 from rtc.config import load_config
-from rtc.errors import RtcError
 from rtc.example import example_text, write_example
 from rtc.ice import IceServer
 from rtc.server import open_server

@@ -30,8 +30,8 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
 from rtc import desk as desk_room
 from rtc import shelf as shelf_room
+from rtc.common.errors import RtcError
 from rtc.desk import Desk
-from rtc.errors import RtcError
 from rtc.job import Bench
 from rtc.jobs.claim import Claim, claim_folder, wait_unlocked
 from rtc.jobs.notes import LIFE

@@ -10,8 +10,8 @@ import click
 import pytest
 
 import cli
+from rtc.common.errors import ExitCode
 from rtc.config import Config
-from rtc.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

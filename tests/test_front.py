@@ -19,7 +19,7 @@ from rtc import tickets
 from rtc.app.client import Watch
 from rtc.app.front import NOTHING_TO_STOP, STOP_ASKED, Front
 from rtc.app.order import ClientOrder
-from rtc.errors import ExitCode, RtcError
+from rtc.common.errors import ExitCode, RtcError
 from rtc.testing.lab import Lab, LabWorker, RecordingView
 from rtc.tickets import Stub
 from rtc.view import Interrupt, Losses, Mode

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rtc.errors import ExitCode, RtcError
-from rtc.gpu import NO_GPU, GpuFacts, choose_gpu, list_gpus, read_gpu
+from rtc.common.errors import ExitCode, RtcError
+from rtc.common.gpu import NO_GPU, GpuFacts, choose_gpu, list_gpus, read_gpu
 
 MB = 2**20
 

@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from rtc.gpu import GpuLoad, read_use
+from rtc.common.gpu import GpuLoad, read_use
 
 MB = 2**20
 

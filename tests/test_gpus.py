@@ -20,9 +20,9 @@ from rtc.app.embedded import ServerOrder, open_embedded
 from rtc.app.fleet import Ready, one_for_each, run_fleet
 from rtc.app.worker import WorkerOrder
 from rtc.app.workers import list_workers
-from rtc.errors import ExitCode, RtcError
+from rtc.common.errors import ExitCode, RtcError
+from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.gauge import Gauge
-from rtc.gpu import NO_GPU, GpuFacts
 from rtc.server import open_server
 from rtc.testing.lab import Lab, LabWorker, Log, RecordingView, Visit
 from rtc.testing.stand_in import install_stand_in

@@ -11,8 +11,8 @@ from protocol.ids import RoomId
 from protocol.jobs import JobKind
 from rtc.app.home import Home, choose_home
 from rtc.app.order import ClientOrder
+from rtc.common.errors import RtcError
 from rtc.config import Config
-from rtc.errors import RtcError
 
 TWO = ("a.mp4.predictions.slp", "b.mp4.predictions.slp", "job.log")
 

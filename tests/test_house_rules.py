@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocol.faults import Fault, FaultCode
-from rtc.errors import EXIT_CODES, ExitCode, RtcError
+from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.pages import PAGES
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from protocol.ids import PeerId, RoomId
 from protocol.signaling import ICE_MAX, IceGiven, IceServerGiven, Join, Joined
 from protocol.status import Role
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
-from rtc.errors import ExitCode, RtcError
+from rtc.common.errors import ExitCode, RtcError
 from rtc.ice import IceAddress, IcePlan, IceServer, adopt, read_ice_url
 from rtc.server.ice import LIFE_TIME, IceGift, read_gift
 from rtc.server.limits import Limits

@@ -25,7 +25,7 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.errors import EXIT_CODES, ExitCode, RtcError
+from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.view import ClientView, Ending, Losses, Mode, open_view
 
 JOB = JobId("job-1")

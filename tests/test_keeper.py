@@ -15,7 +15,7 @@ import trio
 from attrs import evolve
 
 from protocol.jobs import GpuUse, JobKind, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
-from rtc.gpu import GpuLoad
+from rtc.common.gpu import GpuLoad
 from rtc.jobs import keeper as keeper_room
 from rtc.jobs import keeping as keeping_room
 from rtc.jobs.archive import unpack

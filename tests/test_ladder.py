@@ -17,7 +17,7 @@ from rtc.bridge.gather import SILENT_TIME, TCP_PREFERENCE, Gathered, stun_server
 from rtc.bridge.ladder import DIRECT_TIME, UDP_TIME, Ladder, Rung, climb, rung_of
 from rtc.bridge.reasons import Sight, why_no_half, why_no_path
 from rtc.bridge.turn import Asked, Outcome
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.ice import IcePlan, IceServer
 
 STUN = IceServer("stun:127.0.0.1")

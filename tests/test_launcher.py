@@ -28,17 +28,17 @@ from protocol.jobs import (
     StopScope,
 )
 from protocol.wire import TO_CLIENT, decode, encode
-from rtc.errors import RtcError
+from rtc.common import process_group as process_room
+from rtc.common.errors import RtcError
+from rtc.common.process_group import run_group
 from rtc.jobs import launcher as launcher_room
 from rtc.jobs import output as output_room
-from rtc.jobs import process as process_room
 from rtc.jobs.archive import unpack
 from rtc.jobs.launcher import JobResult, StopSwitch, run_job
 from rtc.jobs.output import JobLog, clean_line, reason
 from rtc.jobs.overrides import Override
 from rtc.jobs.package import TrainStep, read_plan
 from rtc.jobs.predictions import PredictStep
-from rtc.jobs.process import run_group
 from rtc.jobs.progress import Follower, open_monitor
 from rtc.jobs.sleap_nn import (
     SHIM,

@@ -13,9 +13,9 @@ from actors.events import Forget, JobOver, PackageFailed, PackageReceived, Prepa
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, Progress, SubmitJob
-from rtc.aside import aside_name, sweep
+from rtc.common.errors import RtcError
+from rtc.common.scratch_dirs import aside_name, sweep
 from rtc.desk import NEVER_CAME, Desk
-from rtc.errors import RtcError
 from rtc.job import Bench
 from rtc.jobs.notes import MADE, PACKAGE
 from rtc.jobs.records import open_records

@@ -13,7 +13,7 @@ from protocol.ids import PeerId, RoomId
 from protocol.signaling import Announce, CreateRoom, Join, Joined, Leave, RoomCreated, WorkerGone
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import TO_SERVER, decode, encode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.server import open_server
 from rtc.signaling import LONGEST_PAUSE, UPGRADE_TIME, run_line, server_url
 from rtc.websocket import CLOSE_TIME, SILENCE_TIME

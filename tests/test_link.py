@@ -14,7 +14,7 @@ from protocol.jobs import AttachJob, JobStarted
 from protocol.link import BEAT_TIME, LOST_TIME, Beat, Bye
 from protocol.trust import AuthFailure, AuthResponse, Denial
 from protocol.wire import TO_CLIENT, TO_WORKER, encode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.link import FLUSH_TIME, PIECES_MAX, Link, open_link
 from rtc.testing.wires import FakeWire, wire_pair
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rtc.logs import FILES, Log, Redactor, open_log
+from rtc.common.logs import FILES, Log, Redactor, open_log
 
 SECRET = 'hush "hush" \\ hush/é'
 

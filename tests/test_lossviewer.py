@@ -22,7 +22,7 @@ from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import FramesDone, JobEnded, JobStarted, ModelStarted, ModelTrained, Outcome, Progress
 from rtc import viewer_port
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.progress import Follower
 from rtc.lossviewer import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
 from rtc.testing.lab import Lab, RecordingView

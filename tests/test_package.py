@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs import archive as archive_room
 from rtc.jobs.archive import unpack
 from rtc.jobs.config import read_config

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.predict_options import (
     BY_NAME,
     FRAMES_TEXT_MAX,

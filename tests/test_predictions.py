@@ -8,7 +8,7 @@ import yaml
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, JobEvent, JobKind, JobStarted
 from protocol.wire import TO_CLIENT, decode, encode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.gui_tracking import tracking_options
 from rtc.jobs.package import inspect_package
 from rtc.jobs.predict_script import PredictLine, read_predict_script

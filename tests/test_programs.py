@@ -15,7 +15,7 @@ from protocol.jobs import JobStarted, LogLines, ModelStarted, ModelTrained, Prog
 from protocol.signaling import Join, Offer
 from protocol.status import Role, Status
 from protocol.wire import encode
-from rtc.errors import EXIT_CODES, ExitCode
+from rtc.common.errors import EXIT_CODES, ExitCode
 from rtc.server import open_server
 from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
 

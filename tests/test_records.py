@@ -11,7 +11,7 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.records import DATABASE, DAY, open_records
 

@@ -10,7 +10,7 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predictions import PredictStep
 from rtc.jobs.results import ModelLosses, choose_output, final_losses, pack_results, unpack_results

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.overrides import JOBS, SCRIPT, Override, newest, quote, read_override
 from rtc.jobs.script import TrainLine, read_script
 

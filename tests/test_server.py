@@ -29,7 +29,7 @@ from protocol.signaling import (
 )
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.server import open_server
 from rtc.server.limits import (
     GUESSES_PER_MINUTE,

@@ -10,7 +10,7 @@ import trio
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.server.store import DATABASE, open_store
 
 

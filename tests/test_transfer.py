@@ -21,7 +21,7 @@ from protocol.ids import LinkId
 from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.bridge import open_bridge, open_peer
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.link import Wire, open_link
 from rtc.testing.lanes import Pieces, lane_over, open_lanes, receive_file
 from rtc.testing.wires import LOST, FakeWire, wire_pair

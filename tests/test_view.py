@@ -26,9 +26,10 @@ from protocol.jobs import (
 from protocol.session_string import SessionString, read_session_string
 from protocol.signaling import WorkerShown
 from protocol.status import Status, WorkerFacts
+from rtc.common import text
+from rtc.common.errors import ExitCode, RtcError
 from rtc.config import DEFAULT_SERVERS
-from rtc.errors import ExitCode, RtcError
-from rtc.view import open_view, text
+from rtc.view import open_view
 from rtc.view.banner import worker_banner
 from rtc.view.base import ClientView, Ending, Losses, Mode
 from rtc.view.choose import choose, listing

@@ -19,7 +19,7 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.view import text
+from rtc.common import text
 from rtc.view.board import Shown, board
 from rtc.view.flow import Flow
 from rtc.view.plot import curves, thin

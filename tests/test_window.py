@@ -27,7 +27,7 @@ from protocol.status import Status
 from rtc import tickets
 from rtc.app import doorman
 from rtc.app.errand import Address, run_errand
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.records import Records
 from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
 from rtc.tickets import Stub

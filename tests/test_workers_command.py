@@ -18,7 +18,7 @@ from protocol.signaling import IceGiven, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from rtc.app.door import Door
 from rtc.app.workers import list_workers
-from rtc.errors import ExitCode, RtcError
+from rtc.common.errors import ExitCode, RtcError
 from rtc.testing.lab import Lab, RecordingView
 from rtc.view.roster import age, as_table, json_text
 

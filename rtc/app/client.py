@@ -49,8 +49,8 @@ from rtc.app.house import House, Routes, open_house
 from rtc.app.order import ClientOrder, of_a_job
 from rtc.app.root import complain
 from rtc.bridge import Bridge
+from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.courier import Courier
-from rtc.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.jobs.package import inspect_package
 from rtc.transfer.names import safe_name
 from rtc.view import open_view

@@ -28,15 +28,15 @@ from rtc.app.run import run_program
 from rtc.app.settings import read_config
 from rtc.app.way import choose_way
 from rtc.bridge import Bridge
+from rtc.common.errors import ExitCode, RtcError
+from rtc.common.line_writer import Lines
 from rtc.config import Config
 from rtc.credentials import read_secret
-from rtc.errors import ExitCode, RtcError
 from rtc.jobs.build import Say, build_tracking, build_training
 from rtc.jobs.describe import describe
 from rtc.lossviewer import check_ports
 from rtc.view.base import Interrupt, Mode
 from rtc.view.json_lines import tell_end
-from rtc.view.lines import Lines
 
 
 def ticket_folder() -> Path:

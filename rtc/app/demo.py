@@ -13,10 +13,10 @@ from rtc.app.client import ClientOrder, run_client
 from rtc.app.doorman import WorkerReady
 from rtc.app.root import stop_when
 from rtc.app.worker import WorkerOrder, run_worker
-from rtc.beside import open_beside
 from rtc.bridge import Bridge
+from rtc.common.errors import RtcError
+from rtc.common.nurseries import open_beside
 from rtc.config import Config, load_config
-from rtc.errors import RtcError
 from rtc.jobs.sleap_nn import find_sleap_nn, python_of
 from rtc.server import open_server
 from rtc.view import open_view

@@ -14,15 +14,15 @@ from attrs import frozen
 
 from protocol.faults import Fault
 from rtc.app.root import heed_signals, run_root, stop_when
+from rtc.common.errors import ExitCode, RtcError
+from rtc.common.line_writer import Lines
 from rtc.config import Config, load_config
 from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
 from rtc.doctor.plan import Aim, CheckTurn, plan
-from rtc.errors import ExitCode, RtcError
 from rtc.ice import IceServer
 from rtc.signaling import server_url
 from rtc.view.checkup import report_line, reports_json, summary, widest
-from rtc.view.lines import Lines
 from rtc.view.settings import masked_url
 
 

@@ -25,8 +25,8 @@ from protocol.trust import Secret
 from rtc.app.house import House, open_house
 from rtc.app.order import of_a_job
 from rtc.bridge import Bridge
+from rtc.common.errors import RtcError
 from rtc.config import Config
-from rtc.errors import RtcError
 
 
 @frozen

@@ -16,10 +16,10 @@ from rtc.app.embedded import Embedded, ServerOrder, open_embedded
 from rtc.app.root import complain
 from rtc.app.worker import WorkerOrder, run_worker
 from rtc.bridge import Bridge
-from rtc.errors import RtcError
-from rtc.gpu import NO_GPU, GpuFacts
+from rtc.common.errors import RtcError
+from rtc.common.gpu import NO_GPU, GpuFacts
+from rtc.common.line_writer import Lines
 from rtc.view.banner import fleet_banner, worker_banner
-from rtc.view.lines import Lines
 
 Ready = tuple[WorkerReady, ...]
 NAME_MAX = 64 - len("-99")

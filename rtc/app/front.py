@@ -46,7 +46,7 @@ from protocol.signaling import InLine, WorkerShown
 from rtc import tickets
 from rtc.app.house import House
 from rtc.app.order import ClientOrder
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.lossviewer import LossViewer, open_lossviewer
 from rtc.tickets import Stub
 from rtc.view.base import ClientView, Ending, Interrupt

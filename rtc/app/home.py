@@ -15,8 +15,8 @@ from attrs import define, field
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.app.order import ClientOrder
-from rtc.aside import aside_name
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
+from rtc.common.scratch_dirs import aside_name
 from rtc.jobs.launcher import LOG_NAME
 from rtc.jobs.names import fresh
 from rtc.jobs.predictions import LABELS_ENDING

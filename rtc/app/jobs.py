@@ -22,13 +22,13 @@ from rtc.app.errand import Address, run_errand
 from rtc.app.order import ClientOrder
 from rtc.app.root import stop_when
 from rtc.app.way import Way
-from rtc.beside import open_beside
 from rtc.bridge import Bridge
+from rtc.common.errors import RtcError
+from rtc.common.line_writer import Lines
+from rtc.common.nurseries import open_beside
 from rtc.config import Config
-from rtc.errors import RtcError
 from rtc.tickets import Stub
 from rtc.view.jobs import JobRow, as_json, as_table
-from rtc.view.lines import Lines
 from rtc.view.logs import LogView
 from rtc.view.roster import table_width
 

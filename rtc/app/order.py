@@ -9,8 +9,8 @@ from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
 from protocol.trust import Secret
+from rtc.common.errors import RtcError
 from rtc.config import Config
-from rtc.errors import RtcError
 from rtc.view.base import Interrupt
 
 AWAY = (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import trio
 
-from rtc.errors import ExitCode, RtcError
-from rtc.logs import Log, open_log
-from rtc.view.lines import Lines
-from rtc.view.text import clean
+from rtc.common.errors import ExitCode, RtcError
+from rtc.common.line_writer import Lines
+from rtc.common.logs import Log, open_log
+from rtc.common.text import clean
 
 log = logging.getLogger("rtc.run")
 

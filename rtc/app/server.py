@@ -6,9 +6,9 @@ from pathlib import Path
 import trio
 
 from rtc.bridge import Bridge
+from rtc.common.line_writer import Lines
 from rtc.server import open_server
 from rtc.server.ice import IceGift
-from rtc.view.lines import Lines
 
 
 async def serve(

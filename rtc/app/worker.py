@@ -57,16 +57,16 @@ from rtc.app.doorman import Doorman, WorkerReady
 from rtc.app.house import House, Routes, open_house
 from rtc.app.narrator import Narrator
 from rtc.bridge import Bridge
+from rtc.common.errors import RtcError
+from rtc.common.gpu import GpuFacts, read_gpu
+from rtc.common.version import VERSION
 from rtc.config import Config
 from rtc.desk import Desk
-from rtc.errors import RtcError
 from rtc.gauge import Gauge
-from rtc.gpu import GpuFacts, read_gpu
 from rtc.identity import Identity, Place, open_identity
 from rtc.job import Bench
 from rtc.jobs.records import Records, open_records
 from rtc.jobs.sleap_nn import Accelerator, find_sleap_nn, sleap_nn_version
-from rtc.version import VERSION
 from rtc.window import Window
 
 log = logging.getLogger("rtc.worker")

@@ -26,10 +26,10 @@ from protocol.signaling import Granted, IceGiven, InLine, Leave, WorkerShown
 from protocol.status import Role
 from rtc.app.door import Door
 from rtc.app.root import heed_signals, run_root, stop_when
-from rtc.beside import open_beside
+from rtc.common.errors import ExitCode, RtcError
+from rtc.common.line_writer import Lines
+from rtc.common.nurseries import open_beside
 from rtc.config import Config
-from rtc.errors import ExitCode, RtcError
-from rtc.view.lines import Lines
 from rtc.view.roster import as_table, json_text, table_width
 
 

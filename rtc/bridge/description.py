@@ -10,7 +10,7 @@ from aiortc.sdp import SessionDescription
 
 from protocol.faults import FaultCode
 from protocol.signaling import SDP_MAX
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 CANDIDATES_MAX = 64
 """Addresses to try; a machine with many networks has a dozen."""

@@ -7,7 +7,7 @@ from aiortc import InvalidStateError
 
 from actors.mailbox import Overrun
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.intake import Intake
 
 if TYPE_CHECKING:

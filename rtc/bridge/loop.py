@@ -19,7 +19,7 @@ import trio
 import trio_asyncio
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 T = TypeVar("T")
 

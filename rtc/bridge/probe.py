@@ -9,7 +9,7 @@ from aioice.turn import create_turn_endpoint
 from attrs import frozen
 
 from rtc.bridge.loop import Bridge
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.ice import IceAddress, IceServer
 
 PROBE_TIME = 5.0

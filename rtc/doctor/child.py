@@ -8,8 +8,8 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
-from rtc.jobs.process import run_group
-from rtc.view.text import clean
+from rtc.common.process_group import run_group
+from rtc.common.text import clean
 
 KEPT = 16 * 1024
 """Bytes of output, the last ones."""

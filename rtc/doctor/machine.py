@@ -10,9 +10,9 @@ import trio
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from rtc.common.gpu import GpuFacts, list_gpus
 from rtc.doctor.child import run_child
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
-from rtc.gpu import GpuFacts, list_gpus
 
 OURS = "sleap-rtc"
 PYTHONS = ">=3.11,<3.14"

@@ -17,9 +17,9 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import RoomId
 from protocol.signaling import Join, ToServer
 from protocol.status import Role
+from rtc.common.text import clean
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.signaling import LineEvent, run_line
-from rtc.view.text import clean
 
 REACH_TIME = 8.0
 """Seconds for one answer, below a check's own limit so that it can say more than "late"."""

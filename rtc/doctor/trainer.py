@@ -5,10 +5,10 @@ from pathlib import Path
 
 import trio
 
+from rtc.common.errors import RtcError
+from rtc.common.gpu import list_gpus
 from rtc.doctor.child import Child, run_child
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
-from rtc.errors import RtcError
-from rtc.gpu import list_gpus
 from rtc.jobs.sleap_nn import clean_environment, find_sleap_nn, python_of
 
 IMPORT_TIME = 60.0

@@ -20,7 +20,7 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 MEMBERS_MAX = 20_000
 TOTAL_MAX = 100 * 10**9

@@ -9,9 +9,9 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import JobNews
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
+from rtc.common.process_group import run_group
 from rtc.jobs.output import Hear, JobLog, reason
-from rtc.jobs.process import run_group
 from rtc.jobs.sleap_nn import Accelerator, show_command
 
 Emit = Callable[[JobNews], None]

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.labels import check_file, check_labels
 from rtc.jobs.luggage import Labels, Luggage, look_data, look_training
 from rtc.jobs.model_files import ModelFiles, find_models

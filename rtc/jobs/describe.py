@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from protocol.jobs import JobKind
+from rtc.common.text import clean
 from rtc.jobs.package import Plan, TrainStep, inspect_package
 from rtc.jobs.predict_options import Value
 from rtc.jobs.predictions import PredictStep
-from rtc.view.text import clean
 
 _KINDS = {JobKind.TRAIN: "a training package", JobKind.TRACK: "an inference package"}
 

@@ -22,7 +22,7 @@ from attrs import define, field
 from protocol.ids import JobId
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
 from protocol.wire import encode
-from rtc.jobs.opening import open_private, open_regular
+from rtc.common.safe_open import open_private, open_regular
 from rtc.jobs.tail import BLOCK, Tail, read_last_seq, read_moment
 
 log = logging.getLogger("rtc.journal")

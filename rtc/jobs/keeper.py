@@ -17,8 +17,8 @@ import trio
 from attrs import define, field
 
 from protocol.jobs import GpuUse, JobKind, Outcome, StopScope
-from rtc.errors import RtcError
-from rtc.gpu import read_use
+from rtc.common.errors import RtcError
+from rtc.common.gpu import read_use
 from rtc.jobs.archive import unpack
 from rtc.jobs.journal import Journal
 from rtc.jobs.launcher import JobResult, StopSwitch, run_job

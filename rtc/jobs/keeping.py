@@ -20,12 +20,12 @@ from attrs import define
 
 import rtc
 from protocol.jobs import StopScope
+from rtc.common.process_group import KILL_TIME, TERM_TIME
+from rtc.common.safe_open import open_regular
 from rtc.jobs.claim import LOCK, is_locked, lock_file, wait_unlocked
 from rtc.jobs.journal import Feed, open_fifo
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, LOST, Spec, read_outcome, reserve_outcome, write_spec
-from rtc.jobs.opening import open_regular
-from rtc.jobs.process import KILL_TIME, TERM_TIME
 from rtc.jobs.sleap_nn import clean_environment
 
 log = logging.getLogger("rtc.keeping")

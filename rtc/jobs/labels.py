@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.archive import open_file
 from rtc.jobs.output import clean_line, reason
 from rtc.jobs.packing import give_way

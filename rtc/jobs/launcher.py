@@ -11,8 +11,8 @@ from attrs import define, evolve, field, frozen
 
 from protocol.ids import JobId
 from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
-from rtc.beside import open_beside
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
+from rtc.common.nurseries import open_beside
 from rtc.jobs.bench import Bench, Emit
 from rtc.jobs.output import JobLog
 from rtc.jobs.package import Plan, TrainStep

@@ -6,7 +6,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.labels import Project, Video, can_look, embed_images, is_package, look_into, relink_videos
 from rtc.jobs.names import fresh, plain_file
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 WEIGHTS = ("best.ckpt", "best_model.h5")
 """The second is SLEAP ≤ 1.4's, which sleap-nn reads too."""

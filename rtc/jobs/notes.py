@@ -14,8 +14,8 @@ from attrs import frozen
 
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
+from rtc.common.safe_open import open_private, open_regular
 from rtc.jobs.launcher import TEXT_MAX, JobResult
-from rtc.jobs.opening import open_private, open_regular
 from rtc.jobs.overrides import leaves
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predictions import PredictStep

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 _SHAPE = re.compile(r"\+{0,2}((?:trainer_config|data_config|model_config)(?:\.[A-Za-z_]\w*)+)=(.*)", re.DOTALL)
 _NEXT = re.compile(r"(?=\+{0,2}(?:trainer_config|data_config|model_config)\.[a-z_])")

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDES_MAX, JobKind
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.archive import bad, open_zip
 from rtc.jobs.config import ModelConfig, read_config
 from rtc.jobs.names import fresh, plain_name, short_name, slashed

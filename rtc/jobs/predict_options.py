@@ -13,7 +13,7 @@ from types import MappingProxyType
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 Value = bool | int | float | str
 """An option's value, checked."""

@@ -4,7 +4,7 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import PredictionStarted
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.bench import Bench
 from rtc.jobs.frames import FrameCounter
 from rtc.jobs.predictions import PredictStep

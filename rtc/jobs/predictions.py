@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.archive import bad
 from rtc.jobs.gui_tracking import tracking_options
 from rtc.jobs.names import fresh, plain_name, short_name, slashed

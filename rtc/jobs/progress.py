@@ -17,7 +17,7 @@ from attrs import define, field
 
 from protocol.ids import JobId
 from protocol.jobs import ModelTrained, Progress
-from rtc.beside import open_beside
+from rtc.common.nurseries import open_beside
 from rtc.jobs.sleap_nn import Ports
 
 MESSAGE_MAX = 64 * 1024

@@ -12,7 +12,7 @@ import yaml
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.config import read_config
 from rtc.jobs.labels import check_file
 from rtc.jobs.safe_yaml import safe_yaml

@@ -20,7 +20,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.records_file import open_database
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 log = logging.getLogger("rtc.records")
 

@@ -16,8 +16,8 @@ import trio
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.aside import aside_name
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
+from rtc.common.scratch_dirs import aside_name
 from rtc.jobs.archive import check_name, unpack
 from rtc.jobs.launcher import LOG_NAME
 from rtc.jobs.names import NAME_LENGTH, fresh, plain_file

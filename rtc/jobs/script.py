@@ -9,7 +9,7 @@ import shlex
 
 from attrs import frozen
 
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.archive import bad
 from rtc.jobs.overrides import LABELS_KEY, SCRIPT, Override, is_override, read_overrides, split_run_together
 

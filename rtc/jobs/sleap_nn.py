@@ -13,7 +13,7 @@ from typing import Literal
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.jobs.overrides import quote
 from rtc.jobs.package import TrainStep
 from rtc.jobs.predict_options import option_words

@@ -11,7 +11,7 @@ from attrs import define
 
 from protocol.jobs import JobEvent
 from protocol.wire import FRAME_MAX, TO_CLIENT, WireError, decode
-from rtc.jobs.opening import open_regular
+from rtc.common.safe_open import open_regular
 
 BLOCK = 2 * FRAME_MAX
 """Bytes read at once; every line of ours is shorter."""

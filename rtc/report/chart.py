@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from rtc.curves import in_columns, wants_log
+from rtc.common.loss_curves import in_columns, wants_log
 from rtc.report.history import History
 
 WIDTH, HEIGHT = 760, 320

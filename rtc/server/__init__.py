@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.server.api import Api, serve_api
 from rtc.server.ice import IceGift
 from rtc.server.limits import Limits

@@ -25,7 +25,7 @@ from protocol import PROTOCOL_VERSION
 from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
 from protocol.signaling import CreateRoom, WorkerShown
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.server.limits import Limits, origin
 from rtc.server.shelter import shelter
 from rtc.server.store import RoomInfo, Store

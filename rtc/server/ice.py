@@ -15,7 +15,7 @@ from attrs import field, frozen
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
 from protocol.signaling import ICE_MAX, IceServerGiven
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.ice import read_ice_url
 
 LIFE_TIME = 8 * 3600

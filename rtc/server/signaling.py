@@ -35,7 +35,7 @@ from protocol.signaling import (
     Wait,
 )
 from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.server.ice import LIFE_TIME, IceGift
 from rtc.server.limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
 from rtc.server.sockets import Socket

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 T = TypeVar("T")
 

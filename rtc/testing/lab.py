@@ -18,8 +18,8 @@ from rtc.app.client import ClientOrder, run_client
 from rtc.app.doorman import WorkerReady
 from rtc.app.worker import WorkerOrder, run_worker
 from rtc.bridge import Bridge
+from rtc.common.errors import RtcError
 from rtc.config import Config, load_config
-from rtc.errors import RtcError
 from rtc.server import NOTHING, Server, open_server
 from rtc.server.ice import IceGift
 from rtc.testing.stand_in import install_stand_in

@@ -6,7 +6,7 @@ import trio
 
 from actors.mailbox import Overrun
 from protocol.faults import Fault, FaultCode
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.intake import Intake
 
 CONTROL_ROOM = 1024 * 1024

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from protocol.faults import Fault, FaultCode
 from protocol.transfer import FileAbort, FileWords
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.link import Link
 
 WINDOW = 4 * 1024 * 1024

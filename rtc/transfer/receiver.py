@@ -19,7 +19,7 @@ from attrs import define, field
 from protocol.faults import FaultCode
 from protocol.transfer import FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import WireError, unpack_piece
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.transfer.lane import LOST, WINDOW, Progress, TransferLane, damaged, patience, race, telling
 from rtc.transfer.names import safe_name
 

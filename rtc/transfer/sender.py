@@ -14,7 +14,7 @@ from attrs import define, field
 from protocol.faults import FaultCode
 from protocol.transfer import PIECE_MAX, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import pack_piece
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 from rtc.transfer.lane import Progress, TransferLane, damaged, patience, race, telling
 from rtc.transfer.names import safe_name
 

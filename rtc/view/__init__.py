@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TextIO
 
-from rtc.beside import open_beside
+from rtc.common.nurseries import open_beside
 from rtc.view.base import ClientView, Ending, Interrupt, Losses, Mode
 from rtc.view.json_lines import JsonView
 from rtc.view.plain import PlainView

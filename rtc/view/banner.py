@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from protocol.ids import RoomId
 from protocol.status import WorkerFacts
+from rtc.common.text import clean
 from rtc.config import DEFAULT_SERVERS
-from rtc.view.text import clean
 
 TRAIN = "sleap-rtc client-train"
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from protocol.jobs import GpuUse
+from rtc.common.text import clean, duration, fit, gigabytes, loss, losses, percent
 from rtc.view.flow import Flow, flow_text
 from rtc.view.plot import HEIGHT_LEAST, curves
 from rtc.view.tally import Item, Model, Prediction, Tally
-from rtc.view.text import clean, duration, fit, gigabytes, loss, losses, percent
 
 PLOT_MOST = 12
 """Rows of the curves, though there may be more room."""

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Iterable, Sequence
 
+from rtc.common.text import clean, count
 from rtc.doctor.finding import Check, Level, Report
-from rtc.view.text import clean, count
 
 
 def widest(checks: Iterable[Check]) -> int:

@@ -11,10 +11,10 @@ from attrs import define, field
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
 from protocol.signaling import WorkerShown
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
+from rtc.common.text import clean
 from rtc.view.base import Changed, Workers
 from rtc.view.roster import NARROW, columns, memory
-from rtc.view.text import clean
 
 PROMPT = "Number, r to refresh, q to leave: "
 LINE_MAX = 4096

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rtc.common.text import clean, losses
 from rtc.view.base import Ending
 from rtc.view.tally import Item, Tally
-from rtc.view.text import clean, losses
 
 WHAT_THERE_IS = "What there is of it lies in"
 

@@ -4,7 +4,7 @@ from collections import deque
 
 from attrs import define, field
 
-from rtc.view.text import duration, size, size_of, speed
+from rtc.common.text import duration, size, size_of, speed
 
 PACE_TIME = 5.0
 """Seconds over which a speed is taken; shorter ones jump about, longer ones lag."""

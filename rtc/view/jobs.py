@@ -7,9 +7,9 @@ from typing import Any
 from attrs import frozen
 
 from protocol.jobs import JobStage, JobState
+from rtc.common.text import clean
 from rtc.tickets import Stub
 from rtc.view.roster import columns
-from rtc.view.text import clean
 
 NO_JOBS = "No job that was started from here is running or waits to be fetched.\n"
 HEAD = ("job", "package", "state", "what is known of it")

@@ -24,11 +24,11 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.errors import EXIT_CODES, ExitCode, RtcError
+from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
+from rtc.common.line_writer import Lines
+from rtc.common.text import clean, clean_lines
 from rtc.view.base import Changed, Ending, Interrupt, Workers
-from rtc.view.lines import Lines
 from rtc.view.tally import LAPS, Tally
-from rtc.view.text import clean, clean_lines
 
 PERIOD = 1.0
 """Seconds between two events of a kind that only tell how far something is; its last one is always told."""

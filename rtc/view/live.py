@@ -13,6 +13,7 @@ from rich.text import Text
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
+from rtc.common.text import clean, clean_lines, percent
 from rtc.view.ask import Question, ask
 from rtc.view.base import Changed, Ending, Interrupt, Workers
 from rtc.view.board import Shown, board
@@ -22,7 +23,6 @@ from rtc.view.flow import Flow, moved_text
 from rtc.view.keys import Keyboard
 from rtc.view.region import Region
 from rtc.view.tally import Model, Tally
-from rtc.view.text import clean, clean_lines, percent
 
 REFRESH_LEAST = 0.1
 """Seconds between two drawings at least."""

@@ -8,10 +8,10 @@ import trio
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
+from rtc.common.line_writer import Lines
+from rtc.common.text import clean
 from rtc.view.base import Changed, Ending, Interrupt, Workers
 from rtc.view.choose import no_terminal
-from rtc.view.lines import Lines
-from rtc.view.text import clean
 
 
 class LogView:

@@ -18,15 +18,15 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
+from rtc.common.line_writer import Lines
+from rtc.common.text import clean, count, duration, percent
 from rtc.view.ask import Question, ask
 from rtc.view.base import Changed, Ending, Interrupt, Workers
 from rtc.view.choose import choose, no_terminal
 from rtc.view.closing import WHAT_THERE_IS, closing_lines
 from rtc.view.flow import Flow, flow_text, moved_text
 from rtc.view.keys import Keyboard
-from rtc.view.lines import Lines
 from rtc.view.tally import Prediction, Tally
-from rtc.view.text import clean, count, duration, percent
 
 STEP = 10
 """Percents of a transfer or a prediction from one line to the next."""

@@ -10,8 +10,8 @@ from itertools import pairwise
 from attrs import frozen
 from rich.text import Text
 
-from rtc.curves import in_columns, wants_log
-from rtc.view.text import count
+from rtc.common.loss_curves import in_columns, wants_log
+from rtc.common.text import count
 
 EPOCHS_LEAST = 3
 """Fewer make no curve."""

@@ -10,13 +10,13 @@ from rich.console import Console
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews
+from rtc.common.line_writer import Lines
 from rtc.view.ask import Question, ask
 from rtc.view.base import Changed, Ending, Interrupt, Workers
 from rtc.view.board import question_rows
 from rtc.view.choose import choose, no_terminal
 from rtc.view.closing import WHAT_THERE_IS
 from rtc.view.keys import Keyboard
-from rtc.view.lines import Lines
 from rtc.view.region import Region
 
 

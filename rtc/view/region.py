@@ -10,7 +10,7 @@ from attrs import define, field
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from rtc.view.lines import Lines
+from rtc.common.line_writer import Lines
 
 WIDTH_MAX = 100
 """Cells of a line: on a very wide terminal it would fall apart."""

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from protocol.signaling import WorkerShown
 from protocol.status import WorkerFacts
-from rtc.view.text import clean, count, fit
+from rtc.common.text import clean, count, fit
 
 NO_WORKERS = "No worker is in this room now. Start one: sleap-rtc worker --room-id … --token …\n"
 HEAD = ("status", "for", "GPU", "memory", "free", "hostname", "name", "sleap-nn", "CUDA", "sleap-rtc", "worker")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rtc.common.text import clean
 from rtc.config import Config, file_places
 from rtc.ice import IceServer
 from rtc.settings import SETTINGS
-from rtc.view.text import clean
 
 MASK = "********"
 _SECRET = re.compile(r"secret|token|password|credential", re.IGNORECASE)

@@ -18,7 +18,7 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.view.text import clean, count, duration, epoch, loss, losses, pace, rate
+from rtc.common.text import clean, count, duration, epoch, loss, losses, pace, rate
 
 PACE_EPOCHS = 20
 """Epochs over which the speed is taken: later ones may be slower, when another program wants the GPU too."""

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 
 @asynccontextmanager

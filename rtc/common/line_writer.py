@@ -4,7 +4,7 @@ import io
 import os
 from typing import IO
 
-from rtc.view.text import clean_lines
+from rtc.common.text import clean_lines
 
 
 class Lines:

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
-from rtc.errors import RtcError
+from rtc.common.errors import RtcError
 
 NAME_MAX = 200
 """Characters of `WorkerFacts.gpu`."""

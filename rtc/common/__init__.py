@@ -1,0 +1,1 @@
+"""What every other folder of `rtc/` may use; it imports none of them."""

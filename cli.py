@@ -32,7 +32,7 @@ from rtc.track_options import chosen_options, track_options
 
 if TYPE_CHECKING:
     from rtc.app.embedded import ServerOrder
-    from rtc.config import Config
+    from rtc.config.load import Config
 
 
 def run(arguments: list[str]) -> int:
@@ -134,7 +134,7 @@ def _worker(
     from rtc.app.worker import WorkerOrder
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
-    from rtc.credentials import check_name, check_room, read_secret
+    from rtc.config.credentials import check_name, check_room, read_secret
 
     base = Path.home() / ".sleap-rtc"
     order = WorkerOrder(
@@ -163,7 +163,7 @@ def _own_server(
 ) -> "ServerOrder | None":
     """The server beside the worker, if one is wanted."""
     from rtc.app.embedded import ServerOrder
-    from rtc.settings import HTTP_PORT, WS_PORT
+    from rtc.config.settings import HTTP_PORT, WS_PORT
 
     if not serve:
         return None
@@ -515,7 +515,7 @@ def config_show(as_json: bool, server: str | None) -> int:
     """Print every setting with the place that decided it. Passwords are masked."""
 
     def work() -> int:
-        from rtc.view.settings import settings_json, settings_text
+        from rtc.config.show import settings_json, settings_text
 
         config = _config(server)
         cwd, home = Path.cwd(), Path.home()
@@ -529,7 +529,7 @@ def config_path() -> int:
     """Print which configuration file is used, or where one is looked for."""
 
     def work() -> int:
-        from rtc.view.settings import places_text
+        from rtc.config.show import places_text
 
         return _say(places_text(Path.cwd(), Path.home()))
 
@@ -543,7 +543,7 @@ def config_init(force: bool, here: bool) -> int:
     """Write a commented configuration file with all settings and their defaults."""
 
     def work() -> int:
-        from rtc.example import write_example
+        from rtc.config.example import write_example
 
         path = write_example(cwd=Path.cwd(), home=Path.home(), here=here, force=force)
         return _say(f"Written: {path}")

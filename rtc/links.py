@@ -40,7 +40,7 @@ from protocol.trust import NONCE_BYTES, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.bridge import Bridge, Peer, open_peer
 from rtc.common.errors import RtcError
-from rtc.ice import IcePlan, IceServer, adopt
+from rtc.config.ice_servers import IcePlan, IceServer, adopt
 from rtc.link import Link, open_link
 from rtc.transfer import TransferLane
 

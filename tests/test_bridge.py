@@ -15,7 +15,7 @@ from protocol.ids import LinkId
 from rtc.bridge import Bridge, Peer, open_bridge, open_peer
 from rtc.bridge.loop import host_addresses
 from rtc.common.errors import RtcError
-from rtc.ice import IcePlan, IceServer
+from rtc.config.ice_servers import IcePlan, IceServer
 from rtc.link import open_link
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rtc.common.errors import ExitCode, RtcError
-from rtc.config import Config, load_config
-from rtc.ice import IceServer
+from rtc.config.ice_servers import IceServer
+from rtc.config.load import Config, load_config
 
 EC2 = "ec2-54-176-92-10.us-west-1.compute.amazonaws.com"
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"

@@ -15,11 +15,11 @@ import trio
 from attrs import evolve
 
 from rtc.common.errors import RtcError
-from rtc.config import load_config
-from rtc.example import example_text, write_example
-from rtc.ice import IceServer
+from rtc.config.example import example_text, write_example
+from rtc.config.ice_servers import IceServer
+from rtc.config.load import load_config
+from rtc.config.show import MASK, masked_url, settings_json, settings_rows, settings_text, shown_value
 from rtc.server import open_server
-from rtc.view.settings import MASK, masked_url, settings_json, settings_rows, settings_text, shown_value
 
 ROOT = Path(__file__).parents[1]
 NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens

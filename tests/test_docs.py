@@ -11,7 +11,7 @@ import pytest
 
 import cli
 from rtc.common.errors import ExitCode
-from rtc.config import Config
+from rtc.config.load import Config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

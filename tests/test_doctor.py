@@ -18,7 +18,8 @@ import rtc.doctor.server
 from protocol.faults import Fault, FaultCode
 from protocol.signaling import Join
 from rtc.common.gpu import GpuFacts
-from rtc.config import load_config
+from rtc.config.ice_servers import IceServer
+from rtc.config.load import load_config
 from rtc.doctor import folders, machine, trainer, udp
 from rtc.doctor.child import Child, run_child
 from rtc.doctor.finding import LIMIT, Check, Finding, Level, Report, ok, run_checks
@@ -26,7 +27,6 @@ from rtc.doctor.plan import AIMS, plan
 from rtc.doctor.server import Reply, check_clock, check_http, check_websocket, clock_finding, fetch_health
 from rtc.doctor.settings import config_finding
 from rtc.doctor.stun import COOKIE
-from rtc.ice import IceServer
 from rtc.server import Server, open_server
 from rtc.view.checkup import report_line, reports_json, summary
 

@@ -19,9 +19,9 @@ from cryptography.x509.oid import NameOID
 
 from rtc.bridge import Bridge
 from rtc.bridge.probe import Answer, probe_turn
+from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.doctor.finding import Level
 from rtc.doctor.relay import check_turn
-from rtc.ice import IceServer, read_ice_url
 
 PASSWORD = "canary-password"
 coturn = pytest.mark.skipif(

@@ -13,7 +13,7 @@ from protocol.ids import PeerId, RoomId
 from protocol.signaling import Joined
 from protocol.status import Role, Status, WorkerFacts
 from rtc.app.doorman import KNOCK_PAUSE, KNOCK_PAUSE_MAX, Doorman, WorkerReady
-from rtc.config import load_config
+from rtc.config.load import load_config
 from rtc.identity import Place
 
 OLD, NEW = RoomId("room-old"), RoomId("room-new")

@@ -12,7 +12,7 @@ from protocol.jobs import JobKind
 from rtc.app.home import Home, choose_home
 from rtc.app.order import ClientOrder
 from rtc.common.errors import RtcError
-from rtc.config import Config
+from rtc.config.load import Config
 
 TWO = ("a.mp4.predictions.slp", "b.mp4.predictions.slp", "job.log")
 

@@ -17,7 +17,7 @@ from protocol.signaling import ICE_MAX, IceGiven, IceServerGiven, Join, Joined
 from protocol.status import Role
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.errors import ExitCode, RtcError
-from rtc.ice import IceAddress, IcePlan, IceServer, adopt, read_ice_url
+from rtc.config.ice_servers import IceAddress, IcePlan, IceServer, adopt, read_ice_url
 from rtc.server.ice import LIFE_TIME, IceGift, read_gift
 from rtc.server.limits import Limits
 from rtc.server.signaling import Signaling

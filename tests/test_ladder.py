@@ -18,7 +18,7 @@ from rtc.bridge.ladder import DIRECT_TIME, UDP_TIME, Ladder, Rung, climb, rung_o
 from rtc.bridge.reasons import Sight, why_no_half, why_no_path
 from rtc.bridge.turn import Asked, Outcome
 from rtc.common.errors import RtcError
-from rtc.ice import IcePlan, IceServer
+from rtc.config.ice_servers import IcePlan, IceServer
 
 STUN = IceServer("stun:127.0.0.1")
 UDP = IceServer("turn:a", "name", "word")

@@ -28,7 +28,7 @@ from protocol.signaling import WorkerShown
 from protocol.status import Status, WorkerFacts
 from rtc.common import text
 from rtc.common.errors import ExitCode, RtcError
-from rtc.config import DEFAULT_SERVERS
+from rtc.config.load import DEFAULT_SERVERS
 from rtc.view import open_view
 from rtc.view.banner import worker_banner
 from rtc.view.base import ClientView, Ending, Losses, Mode

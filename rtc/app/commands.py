@@ -30,8 +30,8 @@ from rtc.app.way import choose_way
 from rtc.bridge import Bridge
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
-from rtc.config import Config
-from rtc.credentials import read_secret
+from rtc.config.credentials import read_secret
+from rtc.config.load import Config
 from rtc.jobs.build import Say, build_tracking, build_training
 from rtc.jobs.describe import describe
 from rtc.lossviewer import check_ports

@@ -16,7 +16,7 @@ from rtc.app.worker import WorkerOrder, run_worker
 from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
-from rtc.config import Config, load_config
+from rtc.config.load import Config, load_config
 from rtc.jobs.sleap_nn import find_sleap_nn, python_of
 from rtc.server import open_server
 from rtc.view import open_view

@@ -16,14 +16,14 @@ from protocol.faults import Fault
 from rtc.app.root import heed_signals, run_root, stop_when
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
-from rtc.config import Config, load_config
+from rtc.config.ice_servers import IceServer
+from rtc.config.load import Config, load_config
+from rtc.config.show import masked_url
 from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
 from rtc.doctor.plan import Aim, CheckTurn, plan
-from rtc.ice import IceServer
 from rtc.signaling import server_url
 from rtc.view.checkup import report_line, reports_json, summary, widest
-from rtc.view.settings import masked_url
 
 
 @frozen

@@ -28,7 +28,7 @@ from protocol.signaling import (
     WorkerGone,
     WorkerShown,
 )
-from rtc.config import Config
+from rtc.config.load import Config
 from rtc.signaling import run_line
 
 Routes = Mapping[type, tuple[Route, ...]]

@@ -13,7 +13,7 @@ from protocol.session_string import SessionString
 from protocol.signaling import Joined
 from protocol.status import Role, WorkerFacts
 from rtc.app.house import House, Routes
-from rtc.config import Config
+from rtc.config.load import Config
 from rtc.identity import Identity, Place
 from rtc.view.banner import worker_banner
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 from attrs import evolve, frozen
 
-from rtc.config import Config
+from rtc.config.load import Config
 from rtc.server import WILDCARDS, Server, open_server
 
 ELSEWHERE = "192.0.2.1"

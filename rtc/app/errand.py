@@ -26,7 +26,7 @@ from rtc.app.house import House, open_house
 from rtc.app.order import of_a_job
 from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
-from rtc.config import Config
+from rtc.config.load import Config
 
 
 @frozen

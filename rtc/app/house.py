@@ -38,8 +38,8 @@ from protocol.status import Role
 from protocol.trust import Secret
 from rtc.app.door import Door, Routes
 from rtc.bridge import Bridge
-from rtc.config import Config
-from rtc.ice import IcePlan
+from rtc.config.ice_servers import IcePlan
+from rtc.config.load import Config
 from rtc.links import Links
 
 __all__ = ["House", "Routes", "open_house"]

@@ -26,7 +26,7 @@ from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
-from rtc.config import Config
+from rtc.config.load import Config
 from rtc.tickets import Stub
 from rtc.view.jobs import JobRow, as_json, as_table
 from rtc.view.logs import LogView

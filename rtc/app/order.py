@@ -10,7 +10,7 @@ from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
 from protocol.trust import Secret
 from rtc.common.errors import RtcError
-from rtc.config import Config
+from rtc.config.load import Config
 from rtc.view.base import Interrupt
 
 AWAY = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from attrs import evolve
 
 from rtc.app.root import complain
-from rtc.config import Config, load_config
+from rtc.config.load import Config, load_config
 from rtc.signaling import server_url
 
 

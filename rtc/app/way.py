@@ -8,7 +8,7 @@ from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
 from protocol.session_string import SessionStringError, read_session_string
 from rtc.common.errors import RtcError
-from rtc.credentials import check_room
+from rtc.config.credentials import check_room
 
 
 @frozen

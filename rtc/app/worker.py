@@ -60,7 +60,7 @@ from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.version import VERSION
-from rtc.config import Config
+from rtc.config.load import Config
 from rtc.desk import Desk
 from rtc.gauge import Gauge
 from rtc.identity import Identity, Place, open_identity

@@ -29,7 +29,7 @@ from rtc.app.root import heed_signals, run_root, stop_when
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
-from rtc.config import Config
+from rtc.config.load import Config
 from rtc.view.roster import as_table, json_text, table_width
 
 

@@ -18,7 +18,7 @@ from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 from attrs import define, field
 
 from rtc.bridge.turn import Asked, Outcome, allocate, resolve
-from rtc.ice import IcePlan, IceServer, read_ice_url
+from rtc.config.ice_servers import IcePlan, IceServer, read_ice_url
 
 SILENT_TIME = 1.0
 """Seconds for a server's first sign of life; over UDP that is the request and one repetition."""

@@ -21,7 +21,7 @@ from rtc.bridge.loop import Bridge
 from rtc.bridge.reasons import Sight, why_no_half, why_no_path
 from rtc.bridge.tuning import read_in_batches
 from rtc.common.errors import RtcError
-from rtc.ice import IcePlan
+from rtc.config.ice_servers import IcePlan
 
 T = TypeVar("T")
 

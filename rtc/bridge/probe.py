@@ -10,7 +10,7 @@ from attrs import frozen
 
 from rtc.bridge.loop import Bridge
 from rtc.common.errors import RtcError
-from rtc.ice import IceAddress, IceServer
+from rtc.config.ice_servers import IceAddress, IceServer
 
 PROBE_TIME = 5.0
 """Seconds for an allocation; an open way takes a tenth of one."""

@@ -15,7 +15,7 @@ import trio_asyncio
 from aioice.stun import TransactionError
 from attrs import define
 
-from rtc.ice import IceAddress, IceServer, read_ice_url
+from rtc.config.ice_servers import IceAddress, IceServer, read_ice_url
 
 REFRESH_TIME = 500
 """Seconds after which a channel is bound anew; it lives 600 (RFC 8656, 12)."""

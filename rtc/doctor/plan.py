@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from protocol.faults import Fault
-from rtc.config import Config
+from rtc.config.ice_servers import IceServer
+from rtc.config.load import Config
+from rtc.config.show import masked_url
 from rtc.doctor import folders, machine, server, settings, trainer, udp
 from rtc.doctor.finding import Check, Finding, skip
-from rtc.ice import IceServer
-from rtc.view.settings import masked_url
 
 CheckTurn = Callable[[IceServer], Check]
 

@@ -3,9 +3,9 @@
 import stat
 
 from protocol.faults import Fault
-from rtc.config import Config
+from rtc.config.load import Config
+from rtc.config.show import spoken
 from rtc.doctor.finding import Finding, fail, ok, warn
-from rtc.view.settings import spoken
 
 FIX = "Correct it there. docs/configuration.md and config.example.toml tell how each setting is written."
 

@@ -6,10 +6,10 @@ import socket
 
 import trio
 
+from rtc.config.ice_servers import IceServer, read_ice_url
+from rtc.config.settings import SETTINGS
 from rtc.doctor.finding import Finding, fail, ok, warn
 from rtc.doctor.stun import TRANSACTION_BYTES, StunAnswer, binding_request, read_answer
-from rtc.ice import IceServer, read_ice_url
-from rtc.settings import SETTINGS
 
 PAUSES = (0.5, 1.0, 2.0, 2.0)
 """Seconds to wait for an answer before asking again (RFC 8489, 6.2.1), and after the last time."""

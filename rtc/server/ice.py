@@ -16,7 +16,7 @@ from protocol.faults import FaultCode
 from protocol.ids import PeerId
 from protocol.signaling import ICE_MAX, IceServerGiven
 from rtc.common.errors import RtcError
-from rtc.ice import read_ice_url
+from rtc.config.ice_servers import read_ice_url
 
 LIFE_TIME = 8 * 3600
 """Seconds that credentials are good for: a working day. Peers get new ones at half time; an open relay goes on."""

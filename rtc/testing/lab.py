@@ -19,7 +19,7 @@ from rtc.app.doorman import WorkerReady
 from rtc.app.worker import WorkerOrder, run_worker
 from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
-from rtc.config import Config, load_config
+from rtc.config.load import Config, load_config
 from rtc.server import NOTHING, Server, open_server
 from rtc.server.ice import IceGift
 from rtc.testing.stand_in import install_stand_in

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from protocol.ids import RoomId
 from protocol.status import WorkerFacts
 from rtc.common.text import clean
-from rtc.config import DEFAULT_SERVERS
+from rtc.config.load import DEFAULT_SERVERS
 
 TRAIN = "sleap-rtc client-train"
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.config import file_places
+from rtc.config.load import file_places
 
 NAME = "config.example.toml"
 
 
 def example_text() -> str:
     """The example that ships: in the wheel it lies beside us, in a checkout at its root. There is one source of it."""
-    beside = Path(__file__).with_name(NAME)
-    source = beside if beside.is_file() else Path(__file__).parents[1] / NAME
+    beside = Path(__file__).parents[1] / NAME
+    source = beside if beside.is_file() else Path(__file__).parents[2] / NAME
     return source.read_text(encoding="utf-8")
 
 

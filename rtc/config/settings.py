@@ -8,7 +8,7 @@ from attrs import frozen
 
 from protocol.fields import is_printable
 from protocol.transfer import PIECE_MAX
-from rtc.ice import IceServer, read_ice_url
+from rtc.config.ice_servers import IceServer, read_ice_url
 
 TIMEOUT_MAX = 600.0
 CHUNK_MIN = 1024

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rtc.common.text import clean
-from rtc.config import Config, file_places
-from rtc.ice import IceServer
-from rtc.settings import SETTINGS
+from rtc.config.ice_servers import IceServer
+from rtc.config.load import Config, file_places
+from rtc.config.settings import SETTINGS
 
 MASK = "********"
 _SECRET = re.compile(r"secret|token|password|credential", re.IGNORECASE)

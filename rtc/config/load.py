@@ -16,8 +16,8 @@ from attrs import field, frozen
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
-from rtc.ice import IceServer
-from rtc.settings import HTTP_PORT, SETTINGS, WS_PORT
+from rtc.config.ice_servers import IceServer
+from rtc.config.settings import HTTP_PORT, SETTINGS, WS_PORT
 
 FILE_SIZE_MAX = 64 * 1024
 """Bytes; nobody writes more by hand, and whatever is larger is another file."""

@@ -83,7 +83,7 @@ def _obey(work: Callable[[], int], *, events: bool = False) -> int:
         return work()
     except RtcError as error:
         if events:
-            from rtc.view.json_lines import tell_end
+            from rtc.terminal.json_view import tell_end
 
             tell_end(error.fault)
         complain(error.fault.text)

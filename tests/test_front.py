@@ -20,9 +20,9 @@ from rtc.app.client import Watch
 from rtc.app.front import NOTHING_TO_STOP, STOP_ASKED, Front
 from rtc.app.order import ClientOrder
 from rtc.common.errors import ExitCode, RtcError
+from rtc.terminal import Interrupt, Losses, Mode
 from rtc.testing.lab import Lab, LabWorker, RecordingView
 from rtc.tickets import Stub
-from rtc.view import Interrupt, Losses, Mode
 
 MakePackage = Callable[..., Path]
 PATIENCE = 60.0

@@ -26,7 +26,7 @@ from protocol.jobs import (
     Progress,
 )
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
-from rtc.view import ClientView, Ending, Losses, Mode, open_view
+from rtc.terminal import ClientView, Ending, Losses, Mode, open_view
 
 JOB = JobId("job-1")
 PAGE = Path(__file__).parents[1] / "docs" / "json-events.md"

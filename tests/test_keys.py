@@ -17,10 +17,10 @@ import trio.testing
 
 from protocol.ids import JobId
 from protocol.jobs import JobStarted, LogLines, ModelStarted, ModelTrained
-from rtc.view import Interrupt, Mode, open_view
-from rtc.view.ask import Question
-from rtc.view.base import ANSWER_TIME, ClientView
-from rtc.view.keys import Keyboard, split_keys
+from rtc.terminal import Interrupt, Mode, open_view
+from rtc.terminal.interface import ANSWER_TIME, ClientView
+from rtc.terminal.interrupt_prompt import Question
+from rtc.terminal.keyboard import Keyboard, split_keys
 
 JOB = JobId("job-1")
 MODES = [Mode.NORMAL, Mode.QUIET]
@@ -178,7 +178,7 @@ def test_in_a_real_session_ctrl_c_is_a_signal_and_sigterm_leaves_the_terminal_in
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         sys.path.insert(0, {str(root)!r})
         import trio
-        from rtc.view import Mode, open_view
+        from rtc.terminal import Mode, open_view
 
         async def main():
             out = sys.stdout

@@ -29,12 +29,12 @@ from protocol.status import Status, WorkerFacts
 from rtc.common import text
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.load import DEFAULT_SERVERS
-from rtc.view import open_view
+from rtc.terminal import open_view
+from rtc.terminal.interface import ClientView, Ending, Losses, Mode
+from rtc.terminal.plain_view import PlainView
+from rtc.terminal.transfer_rate import Flow
+from rtc.terminal.worker_prompt import choose, listing
 from rtc.view.banner import worker_banner
-from rtc.view.base import ClientView, Ending, Losses, Mode
-from rtc.view.choose import choose, listing
-from rtc.view.flow import Flow
-from rtc.view.plain import PlainView
 
 JOB = JobId("job-1")
 MB = 10**6

@@ -20,11 +20,11 @@ from protocol.jobs import (
     Progress,
 )
 from rtc.common import text
-from rtc.view.board import Shown, board
-from rtc.view.flow import Flow
-from rtc.view.plot import curves, thin
-from rtc.view.region import Region
-from rtc.view.tally import CURVE_MAX, Tally
+from rtc.terminal.braille_plot import curves, thin
+from rtc.terminal.job_progress import CURVE_MAX, Tally
+from rtc.terminal.layout import Shown, board
+from rtc.terminal.live_region import Region
+from rtc.terminal.transfer_rate import Flow
 
 JOB = JobId("job-1")
 

@@ -19,8 +19,8 @@ from protocol.status import Role, Status, WorkerFacts
 from rtc.app.door import Door
 from rtc.app.workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
+from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
-from rtc.view.roster import age, as_table, json_text
 
 FACTS = WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1", 143000)
 H200 = WorkerShown(PeerId("worker-0123456789"), FACTS, 45)

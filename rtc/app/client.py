@@ -52,9 +52,9 @@ from rtc.bridge import Bridge
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.courier import Courier
 from rtc.jobs.package import inspect_package
+from rtc.terminal import open_view
+from rtc.terminal.interface import ClientView, Mode
 from rtc.transfer.names import safe_name
-from rtc.view import open_view
-from rtc.view.base import ClientView, Mode
 
 __all__ = ["ClientOrder", "Watch", "run_client"]
 

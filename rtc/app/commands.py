@@ -35,8 +35,8 @@ from rtc.config.load import Config
 from rtc.jobs.build import Say, build_tracking, build_training
 from rtc.jobs.describe import describe
 from rtc.lossviewer import check_ports
-from rtc.view.base import Interrupt, Mode
-from rtc.view.json_lines import tell_end
+from rtc.terminal.interface import Interrupt, Mode
+from rtc.terminal.json_view import tell_end
 
 
 def ticket_folder() -> Path:

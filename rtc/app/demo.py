@@ -19,8 +19,8 @@ from rtc.common.nurseries import open_beside
 from rtc.config.load import Config, load_config
 from rtc.jobs.sleap_nn import find_sleap_nn, python_of
 from rtc.server import open_server
-from rtc.view import open_view
-from rtc.view.base import ClientView, Mode
+from rtc.terminal import open_view
+from rtc.terminal.interface import ClientView, Mode
 
 
 async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:

@@ -48,8 +48,8 @@ from rtc.app.house import House
 from rtc.app.order import ClientOrder
 from rtc.common.errors import RtcError
 from rtc.lossviewer import LossViewer, open_lossviewer
+from rtc.terminal.interface import ClientView, Ending, Interrupt
 from rtc.tickets import Stub
-from rtc.view.base import ClientView, Ending, Interrupt
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
 NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"

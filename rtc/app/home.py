@@ -22,7 +22,7 @@ from rtc.jobs.names import fresh
 from rtc.jobs.predictions import LABELS_ENDING
 from rtc.jobs.results import choose_output, final_losses, unpack_results
 from rtc.report import write_report
-from rtc.view.base import Ending, Losses
+from rtc.terminal.interface import Ending, Losses
 
 PREDICTIONS = ".predictions.slp"
 

@@ -27,10 +27,10 @@ from rtc.common.errors import RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config
+from rtc.terminal.log_view import LogView
+from rtc.terminal.worker_table import table_width
 from rtc.tickets import Stub
 from rtc.view.jobs import JobRow, as_json, as_table
-from rtc.view.logs import LogView
-from rtc.view.roster import table_width
 
 AT_ONCE = 4
 """Workers asked at a time."""

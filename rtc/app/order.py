@@ -11,7 +11,7 @@ from protocol.jobs import JobKind, StopScope
 from protocol.trust import Secret
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
-from rtc.view.base import Interrupt
+from rtc.terminal.interface import Interrupt
 
 AWAY = (
     "The job's worker is not in its room. Start it again where it was, if nobody has: it finds the job, which runs on "

@@ -30,7 +30,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config
-from rtc.view.roster import as_table, json_text, table_width
+from rtc.terminal.worker_table import as_table, json_text, table_width
 
 
 @frozen

@@ -22,8 +22,8 @@ from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
 from rtc.server import NOTHING, Server, open_server
 from rtc.server.ice import IceGift
+from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.testing.stand_in import install_stand_in
-from rtc.view.base import Changed, Ending, Interrupt, Workers
 
 
 @define

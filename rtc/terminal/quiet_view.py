@@ -11,13 +11,13 @@ from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews
 from rtc.common.line_writer import Lines
-from rtc.view.ask import Question, ask
-from rtc.view.base import Changed, Ending, Interrupt, Workers
-from rtc.view.board import question_rows
-from rtc.view.choose import choose, no_terminal
-from rtc.view.closing import WHAT_THERE_IS
-from rtc.view.keys import Keyboard
-from rtc.view.region import Region
+from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interrupt_prompt import Question, ask
+from rtc.terminal.keyboard import Keyboard
+from rtc.terminal.layout import question_rows
+from rtc.terminal.live_region import Region
+from rtc.terminal.summary import WHAT_THERE_IS
+from rtc.terminal.worker_prompt import choose, no_terminal
 
 
 @define

@@ -27,8 +27,8 @@ from protocol.jobs import (
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.text import clean, clean_lines
-from rtc.view.base import Changed, Ending, Interrupt, Workers
-from rtc.view.tally import LAPS, Tally
+from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.job_progress import LAPS, Tally
 
 PERIOD = 1.0
 """Seconds between two events of a kind that only tell how far something is; its last one is always told."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from rtc.view.base import ANSWER_TIME, Interrupt
-from rtc.view.keys import Keyboard
+from rtc.terminal.interface import ANSWER_TIME, Interrupt
+from rtc.terminal.keyboard import Keyboard
 
 SAFE = "The job runs on the worker. Ctrl-C again leaves it running."
 CHOICES = {

@@ -14,15 +14,15 @@ from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
 from rtc.common.text import clean, clean_lines, percent
-from rtc.view.ask import Question, ask
-from rtc.view.base import Changed, Ending, Interrupt, Workers
-from rtc.view.board import Shown, board
-from rtc.view.choose import choose
-from rtc.view.closing import WHAT_THERE_IS, closing_lines, item_lines
-from rtc.view.flow import Flow, moved_text
-from rtc.view.keys import Keyboard
-from rtc.view.region import Region
-from rtc.view.tally import Model, Tally
+from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interrupt_prompt import Question, ask
+from rtc.terminal.job_progress import Model, Tally
+from rtc.terminal.keyboard import Keyboard
+from rtc.terminal.layout import Shown, board
+from rtc.terminal.live_region import Region
+from rtc.terminal.summary import WHAT_THERE_IS, closing_lines, item_lines
+from rtc.terminal.transfer_rate import Flow, moved_text
+from rtc.terminal.worker_prompt import choose
 
 REFRESH_LEAST = 0.1
 """Seconds between two drawings at least."""

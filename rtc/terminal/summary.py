@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtc.common.text import clean, losses
-from rtc.view.base import Ending
-from rtc.view.tally import Item, Tally
+from rtc.terminal.interface import Ending
+from rtc.terminal.job_progress import Item, Tally
 
 WHAT_THERE_IS = "What there is of it lies in"
 

@@ -13,8 +13,8 @@ from protocol.ids import PeerId
 from protocol.signaling import WorkerShown
 from rtc.common.errors import RtcError
 from rtc.common.text import clean
-from rtc.view.base import Changed, Workers
-from rtc.view.roster import NARROW, columns, memory
+from rtc.terminal.interface import Changed, Workers
+from rtc.terminal.worker_table import NARROW, columns, memory
 
 PROMPT = "Number, r to refresh, q to leave: "
 LINE_MAX = 4096

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from protocol.jobs import GpuUse
 from rtc.common.text import clean, duration, fit, gigabytes, loss, losses, percent
-from rtc.view.flow import Flow, flow_text
-from rtc.view.plot import HEIGHT_LEAST, curves
-from rtc.view.tally import Item, Model, Prediction, Tally
+from rtc.terminal.braille_plot import HEIGHT_LEAST, curves
+from rtc.terminal.job_progress import Item, Model, Prediction, Tally
+from rtc.terminal.transfer_rate import Flow, flow_text
 
 PLOT_MOST = 12
 """Rows of the curves, though there may be more room."""

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TextIO
 
 from rtc.common.nurseries import open_beside
-from rtc.view.base import ClientView, Ending, Interrupt, Losses, Mode
-from rtc.view.json_lines import JsonView
-from rtc.view.plain import PlainView
+from rtc.terminal.interface import ClientView, Ending, Interrupt, Losses, Mode
+from rtc.terminal.json_view import JsonView
+from rtc.terminal.plain_view import PlainView
 
 __all__ = ["ClientView", "Ending", "Interrupt", "Losses", "Mode", "open_view"]
 
@@ -37,8 +37,8 @@ async def open_view(
         return
     from rich.console import Console  # only where something is drawn
 
-    from rtc.view.live import LiveView
-    from rtc.view.quiet import QuietView
+    from rtc.terminal.live_view import LiveView
+    from rtc.terminal.quiet_view import QuietView
 
     console = Console(file=out, force_terminal=True, markup=False, highlight=False, emoji=False)
     dumb = console.is_dumb_terminal

@@ -20,13 +20,13 @@ from protocol.jobs import (
 )
 from rtc.common.line_writer import Lines
 from rtc.common.text import clean, count, duration, percent
-from rtc.view.ask import Question, ask
-from rtc.view.base import Changed, Ending, Interrupt, Workers
-from rtc.view.choose import choose, no_terminal
-from rtc.view.closing import WHAT_THERE_IS, closing_lines
-from rtc.view.flow import Flow, flow_text, moved_text
-from rtc.view.keys import Keyboard
-from rtc.view.tally import Prediction, Tally
+from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interrupt_prompt import Question, ask
+from rtc.terminal.job_progress import Prediction, Tally
+from rtc.terminal.keyboard import Keyboard
+from rtc.terminal.summary import WHAT_THERE_IS, closing_lines
+from rtc.terminal.transfer_rate import Flow, flow_text, moved_text
+from rtc.terminal.worker_prompt import choose, no_terminal
 
 STEP = 10
 """Percents of a transfer or a prediction from one line to the next."""

@@ -10,8 +10,8 @@ from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
 from rtc.common.line_writer import Lines
 from rtc.common.text import clean
-from rtc.view.base import Changed, Ending, Interrupt, Workers
-from rtc.view.choose import no_terminal
+from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.worker_prompt import no_terminal
 
 
 class LogView:

@@ -13,7 +13,7 @@ from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name, sweep
 from rtc.links import Links
-from rtc.transfer import Incoming, send_file
+from rtc.transport.files import Incoming, send_file
 
 RESULT_MAX = 2**50
 

@@ -41,7 +41,7 @@ from rtc.jobs.records import Record, Records, attempt
 from rtc.jobs.standing import Standing
 from rtc.links import Links
 from rtc.shelf import Shelf
-from rtc.transfer import Incoming
+from rtc.transport.files import Incoming
 
 log = logging.getLogger("rtc.desk")
 

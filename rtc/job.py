@@ -12,7 +12,7 @@ from rtc.jobs.journal import Feed
 from rtc.jobs.keeping import Keeping
 from rtc.jobs.sleap_nn import Accelerator
 from rtc.jobs.standing import Standing
-from rtc.transfer import Incoming
+from rtc.transport.files import Incoming
 
 CLEAN_TIME = 30.0
 """Seconds that removing a job's folder may take when the program is being stopped."""

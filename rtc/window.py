@@ -38,7 +38,7 @@ from rtc.job import Job
 from rtc.jobs.journal import Feed
 from rtc.jobs.records import Record, Records
 from rtc.links import Links
-from rtc.transfer import send_file
+from rtc.transport.files import send_file
 
 log = logging.getLogger("rtc.window")
 

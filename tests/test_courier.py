@@ -20,7 +20,7 @@ from rtc.common.errors import RtcError
 from rtc.courier import Courier
 from rtc.testing.lanes import Pieces, open_lanes
 from rtc.testing.wires import wire_pair
-from rtc.transfer import send_file
+from rtc.transport.files import send_file
 
 SIZE = 10_000_019
 

@@ -25,9 +25,9 @@ from rtc.common.errors import RtcError
 from rtc.link import Wire, open_link
 from rtc.testing.lanes import Pieces, lane_over, open_lanes, receive_file
 from rtc.testing.wires import LOST, FakeWire, wire_pair
-from rtc.transfer import Incoming, TransferLane, receiver, send_file
-from rtc.transfer.lane import WINDOW
-from rtc.transfer.names import NAME_MAX, safe_name
+from rtc.transport.files import Incoming, TransferLane, receiver, send_file
+from rtc.transport.files.channel import WINDOW
+from rtc.transport.files.file_names import NAME_MAX, safe_name
 
 BIG = 10**12
 
@@ -168,7 +168,7 @@ async def test_a_file_is_refused_before_the_first_byte(
     source: Path, folder: Path, limits: dict[str, int], code: FaultCode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if code is FaultCode.DISK_FULL:
-        monkeypatch.setattr("rtc.transfer.receiver.RESERVE", 10**17)
+        monkeypatch.setattr("rtc.transport.files.receiver.RESERVE", 10**17)
     ours, theirs = wire_pair()
     frames: list[bytes] = []
     ours.spoil = lambda item: frames.append(item) or item if isinstance(item, bytes) else item
@@ -446,7 +446,7 @@ async def test_another_file_over_the_next_link_is_damaged_and_nothing_of_it_kept
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stalls are noticed soon. (A mock clock would jump while a thread reads or writes.)"""
-    monkeypatch.setattr("rtc.transfer.lane.STALL_TIME", 0.4)
+    monkeypatch.setattr("rtc.transport.files.channel.STALL_TIME", 0.4)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -506,7 +506,7 @@ async def test_a_sender_believes_no_wrong_words(source: Path, words: list[Any]) 
 
 
 async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtc.transfer.receiver.CREDIT_STEP", BIG)  # credit is never raised
+    monkeypatch.setattr("rtc.transport.files.receiver.CREDIT_STEP", BIG)  # credit is never raised
     async with open_lanes(*wire_pair()) as (one, two, _, _):
 
         async def rush() -> None:

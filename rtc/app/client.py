@@ -54,7 +54,7 @@ from rtc.courier import Courier
 from rtc.jobs.package import inspect_package
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
-from rtc.transfer.names import safe_name
+from rtc.transport.files.file_names import safe_name
 
 __all__ = ["ClientOrder", "Watch", "run_client"]
 

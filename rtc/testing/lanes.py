@@ -12,8 +12,8 @@ from protocol.transfer import PIECE_HEADER
 from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
 from rtc.link import Link, Wire, open_link
 from rtc.testing.wires import LOST, FakeWire
-from rtc.transfer import Incoming, TransferLane
-from rtc.transfer.lane import Progress
+from rtc.transport.files import Incoming, TransferLane
+from rtc.transport.files.channel import Progress
 
 
 @asynccontextmanager

@@ -15,8 +15,8 @@ from protocol.faults import FaultCode
 from protocol.transfer import PIECE_MAX, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import pack_piece
 from rtc.common.errors import RtcError
-from rtc.transfer.lane import Progress, TransferLane, damaged, patience, race, telling
-from rtc.transfer.names import safe_name
+from rtc.transport.files.channel import Progress, TransferLane, damaged, patience, race, telling
+from rtc.transport.files.file_names import safe_name
 
 CHUNK_MIN = 1024
 CHUNK_SIZE = 65536

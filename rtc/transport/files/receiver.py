@@ -20,8 +20,8 @@ from protocol.faults import FaultCode
 from protocol.transfer import FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import WireError, unpack_piece
 from rtc.common.errors import RtcError
-from rtc.transfer.lane import LOST, WINDOW, Progress, TransferLane, damaged, patience, race, telling
-from rtc.transfer.names import safe_name
+from rtc.transport.files.channel import LOST, WINDOW, Progress, TransferLane, damaged, patience, race, telling
+from rtc.transport.files.file_names import safe_name
 
 RESERVE = 200 * 1000 * 1000
 """Bytes of disk that stay free besides the file, so that the machine goes on working."""

@@ -1,0 +1,1 @@
+"""How messages and files travel: the signalling line, WebRTC, links, and files over links."""

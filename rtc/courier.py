@@ -12,8 +12,8 @@ from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name, sweep
-from rtc.links import Links
 from rtc.transport.files import Incoming, send_file
+from rtc.transport.links.manager import Links
 
 RESULT_MAX = 2**50
 

@@ -39,9 +39,9 @@ from rtc.jobs.launcher import JobResult
 from rtc.jobs.notes import ARRIVED, Spec
 from rtc.jobs.records import Record, Records, attempt
 from rtc.jobs.standing import Standing
-from rtc.links import Links
 from rtc.shelf import Shelf
 from rtc.transport.files import Incoming
+from rtc.transport.links.manager import Links
 
 log = logging.getLogger("rtc.desk")
 

@@ -37,8 +37,8 @@ from rtc.desk import Desk, unwatched
 from rtc.job import Job
 from rtc.jobs.journal import Feed
 from rtc.jobs.records import Record, Records
-from rtc.links import Links
 from rtc.transport.files import send_file
+from rtc.transport.links.manager import Links
 
 log = logging.getLogger("rtc.window")
 

@@ -16,7 +16,7 @@ from rtc.bridge import Bridge, Peer, open_bridge, open_peer
 from rtc.bridge.loop import host_addresses
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer
-from rtc.link import open_link
+from rtc.transport.links.link import open_link
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from protocol.link import BEAT_TIME, LOST_TIME, Beat, Bye
 from protocol.trust import AuthFailure, AuthResponse, Denial
 from protocol.wire import TO_CLIENT, TO_WORKER, encode
 from rtc.common.errors import RtcError
-from rtc.link import FLUSH_TIME, PIECES_MAX, Link, open_link
 from rtc.testing.wires import FakeWire, wire_pair
+from rtc.transport.links.link import FLUSH_TIME, PIECES_MAX, Link, open_link
 
 HELLO = AuthResponse(bytes(32))
 JOB = AttachJob(JobId("j1"), "key")

@@ -10,8 +10,8 @@ import trio
 
 from protocol.faults import Fault, FaultCode
 from rtc import tickets
-from rtc.link import Link
 from rtc.testing.lab import Lab, RecordingView
+from rtc.transport.links.link import Link
 
 MakePackage = Callable[..., Path]
 CUT = Fault(FaultCode.LINK_LOST, "The cable was pulled.")

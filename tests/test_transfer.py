@@ -22,12 +22,12 @@ from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOf
 from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.bridge import open_bridge, open_peer
 from rtc.common.errors import RtcError
-from rtc.link import Wire, open_link
 from rtc.testing.lanes import Pieces, lane_over, open_lanes, receive_file
 from rtc.testing.wires import LOST, FakeWire, wire_pair
 from rtc.transport.files import Incoming, TransferLane, receiver, send_file
 from rtc.transport.files.channel import WINDOW
 from rtc.transport.files.file_names import NAME_MAX, safe_name
+from rtc.transport.links.link import Wire, open_link
 
 BIG = 10**12
 

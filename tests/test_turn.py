@@ -23,9 +23,9 @@ from rtc.app.worker import WorkerOrder, run_worker
 from rtc.bridge import Bridge, Peer, open_bridge, open_peer
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.ice_servers import IcePlan, adopt
-from rtc.link import open_link
 from rtc.server.ice import IceGift
 from rtc.testing.lab import open_lab
+from rtc.transport.links.link import open_link
 
 pytestmark = pytest.mark.skipif(
     shutil.which("turnserver") is None, reason="needs coturn's `turnserver` (on Debian: apt-get install coturn)"

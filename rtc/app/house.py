@@ -40,7 +40,7 @@ from rtc.app.door import Door, Routes
 from rtc.bridge import Bridge
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
-from rtc.links import Links
+from rtc.transport.links.manager import Links
 
 __all__ = ["House", "Routes", "open_house"]
 

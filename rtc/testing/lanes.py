@@ -10,10 +10,10 @@ import pytest
 from protocol.ids import LinkId
 from protocol.transfer import PIECE_HEADER
 from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
-from rtc.link import Link, Wire, open_link
 from rtc.testing.wires import LOST, FakeWire
 from rtc.transport.files import Incoming, TransferLane
 from rtc.transport.files.channel import Progress
+from rtc.transport.links.link import Link, Wire, open_link
 
 
 @asynccontextmanager

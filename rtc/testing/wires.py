@@ -18,7 +18,7 @@ STALLED = Fault(FaultCode.STALLED, "More came over the wire than was read.")
 
 
 class FakeWire:
-    """One end, made by `wire_pair`; fits `rtc.link.Wire`.
+    """One end, made by `wire_pair`; fits `rtc.transport.links.link.Wire`.
 
     Knobs: `silent` lets nothing through any more, in this direction, without telling anybody (a pulled cable);
     `stuck` makes sends wait; `spoil` may change or drop (None) what is sent; `said` keeps every control text.

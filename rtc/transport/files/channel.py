@@ -9,7 +9,7 @@ from attrs import define, field
 from protocol.faults import Fault, FaultCode
 from protocol.transfer import FileAbort, FileWords
 from rtc.common.errors import RtcError
-from rtc.link import Link
+from rtc.transport.links.link import Link
 
 WINDOW = 4 * 1024 * 1024
 """Bytes that may be on their way unacknowledged; the wire's intake holds twice that."""

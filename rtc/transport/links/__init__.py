@@ -1,0 +1,1 @@
+"""Links: one worker and one client, joined by a peer connection, proven by the room secret."""

@@ -299,7 +299,7 @@ async def answering(reply: bytes) -> AsyncIterator[str]:
     ],
 )
 async def test_something_else_than_our_server_is_told(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtc.signaling.UPGRADE_TIME", 0.3)
+    monkeypatch.setattr("rtc.transport.signaling.connection.UPGRADE_TIME", 0.3)
     async with answering(reply) as where:
         assert (await check_http(f"http://{where}")).level is Level.WARN
         assert (await check_clock(f"http://{where}")).level is Level.SKIP

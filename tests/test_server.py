@@ -45,7 +45,7 @@ from rtc.server.limits import (
 )
 from rtc.server.signaling import Signaling
 from rtc.server.sockets import SEND_TIME
-from rtc.websocket import SILENCE_TIME
+from rtc.transport.signaling.websocket import SILENCE_TIME
 
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
 TOKEN = "right"

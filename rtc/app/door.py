@@ -29,7 +29,7 @@ from protocol.signaling import (
     WorkerShown,
 )
 from rtc.config.load import Config
-from rtc.signaling import run_line
+from rtc.transport.signaling.connection import run_line
 
 Routes = Mapping[type, tuple[Route, ...]]
 

@@ -7,7 +7,7 @@ from attrs import evolve
 
 from rtc.app.root import complain
 from rtc.config.load import Config, load_config
-from rtc.signaling import server_url
+from rtc.transport.signaling.connection import server_url
 
 
 def read_config(server: str | None, *, relay_only: bool = False) -> Config:

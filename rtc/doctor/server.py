@@ -19,7 +19,7 @@ from protocol.signaling import Join, ToServer
 from protocol.status import Role
 from rtc.common.text import clean
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
-from rtc.signaling import LineEvent, run_line
+from rtc.transport.signaling.connection import LineEvent, run_line
 
 REACH_TIME = 8.0
 """Seconds for one answer, below a check's own limit so that it can say more than "late"."""

@@ -39,7 +39,7 @@ from rtc.common.errors import RtcError
 from rtc.server.ice import LIFE_TIME, IceGift
 from rtc.server.limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
 from rtc.server.sockets import Socket
-from rtc.websocket import ENDINGS, GOING_AWAY, NORMAL, Pulse, close
+from rtc.transport.signaling.websocket import ENDINGS, GOING_AWAY, NORMAL, Pulse, close
 
 log = logging.getLogger(__name__)
 

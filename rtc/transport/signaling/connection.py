@@ -20,7 +20,7 @@ from protocol.faults import FaultCode
 from protocol.signaling import FromServer, ToServer
 from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
 from rtc.common.errors import RtcError
-from rtc.websocket import ENDINGS, NORMAL, Pulse, close
+from rtc.transport.signaling.websocket import ENDINGS, NORMAL, Pulse, close
 
 WS_PORT, HTTP_PORT = 8080, 8001
 """The server's own default ports."""

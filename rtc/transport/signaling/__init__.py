@@ -1,0 +1,1 @@
+"""The WebSocket to the signalling server."""

@@ -12,11 +12,11 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.ids import LinkId
-from rtc.bridge import Bridge, Peer, open_bridge, open_peer
-from rtc.bridge.loop import host_addresses
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer
 from rtc.transport.links.link import open_link
+from rtc.transport.webrtc import Bridge, Peer, open_bridge, open_peer
+from rtc.transport.webrtc.asyncio_loop import host_addresses
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ async def test_hostile_frames_end_at_most_their_own_connection(
 
 
 async def test_a_message_that_never_ends_cuts_the_connection(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtc.bridge.guard.UNFINISHED_MAX", 0)
+    monkeypatch.setattr("rtc.transport.webrtc.receive_limit.UNFINISHED_MAX", 0)
     async with joined(bridge) as (ada, bob):
         bob.post(_rude, bob, 53, bytes(2_000_000))
         with trio.fail_after(10):
@@ -316,10 +316,10 @@ async def test_cancelling_around_a_bridge_is_quick() -> None:
 
 def test_loopback_is_used_when_there_is_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert callable(aioice.ice.get_host_addresses)
-    monkeypatch.setattr("rtc.bridge.loop._other_addresses", lambda _4, _6: [])
+    monkeypatch.setattr("rtc.transport.webrtc.asyncio_loop._other_addresses", lambda _4, _6: [])
     assert host_addresses(True, True) == ["127.0.0.1"]
     assert host_addresses(False, True) == []
-    monkeypatch.setattr("rtc.bridge.loop._other_addresses", lambda _4, _6: ["192.0.2.7"])
+    monkeypatch.setattr("rtc.transport.webrtc.asyncio_loop._other_addresses", lambda _4, _6: ["192.0.2.7"])
     assert host_addresses(True, True) == ["192.0.2.7"]
 
 

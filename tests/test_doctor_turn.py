@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rtc.bridge import Bridge
-from rtc.bridge.probe import Answer, probe_turn
 from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.doctor.finding import Level
 from rtc.doctor.relay import check_turn
+from rtc.transport.webrtc import Bridge
+from rtc.transport.webrtc.turn_probe import Answer, probe_turn
 
 PASSWORD = "canary-password"
 coturn = pytest.mark.skipif(
@@ -160,7 +160,7 @@ async def test_an_address_that_leads_nowhere_is_told(bridge: Bridge, urls: str, 
 
 
 async def test_a_server_that_says_nothing_is_told_in_time(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtc.bridge.probe.PROBE_TIME", 0.3)
+    monkeypatch.setattr("rtc.transport.webrtc.turn_probe.PROBE_TIME", 0.3)
     monkeypatch.setattr("rtc.doctor.relay.KNOCK_TIME", 0.2)
     with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.create_server(("127.0.0.1", 0)) as tcp:
         udp.bind(("127.0.0.1", 0))

@@ -47,7 +47,7 @@ def test_nobody_imports_upwards(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_asyncio_stays_in_its_room(path: Path) -> None:
-    if path.parent != ROOT / "rtc" / "bridge":
+    if path.parent != ROOT / "rtc" / "transport" / "webrtc":
         assert not ASYNCIO_ROOM & set(imported(path))
 
 

@@ -12,13 +12,13 @@ from aioice.ice import CandidatePair, Connection, StunProtocol
 from aioice.stun import Class, Message, Method
 
 from protocol.faults import FaultCode
-from rtc.bridge import Bridge, open_bridge, open_peer
-from rtc.bridge.gather import SILENT_TIME, TCP_PREFERENCE, Gathered, stun_servers, turn_servers
-from rtc.bridge.ladder import DIRECT_TIME, UDP_TIME, Ladder, Rung, climb, rung_of
-from rtc.bridge.reasons import Sight, why_no_half, why_no_path
-from rtc.bridge.turn import Asked, Outcome
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer
+from rtc.transport.webrtc import Bridge, open_bridge, open_peer
+from rtc.transport.webrtc.failure_reasons import Sight, why_no_half, why_no_path
+from rtc.transport.webrtc.ice_checks import DIRECT_TIME, UDP_TIME, Ladder, Rung, climb, rung_of
+from rtc.transport.webrtc.ice_gathering import SILENT_TIME, TCP_PREFERENCE, Gathered, stun_servers, turn_servers
+from rtc.transport.webrtc.turn_allocate import Asked, Outcome
 
 STUN = IceServer("stun:127.0.0.1")
 UDP = IceServer("turn:a", "name", "word")

@@ -20,7 +20,6 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
-from rtc.bridge import open_bridge, open_peer
 from rtc.common.errors import RtcError
 from rtc.testing.lanes import Pieces, lane_over, open_lanes, receive_file
 from rtc.testing.wires import LOST, FakeWire, wire_pair
@@ -28,6 +27,7 @@ from rtc.transport.files import Incoming, TransferLane, receiver, send_file
 from rtc.transport.files.channel import WINDOW
 from rtc.transport.files.file_names import NAME_MAX, safe_name
 from rtc.transport.links.link import Wire, open_link
+from rtc.transport.webrtc import open_bridge, open_peer
 
 BIG = 10**12
 

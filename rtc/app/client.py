@@ -48,13 +48,13 @@ from rtc.app.home import Home, choose_home
 from rtc.app.house import House, Routes, open_house
 from rtc.app.order import ClientOrder, of_a_job
 from rtc.app.root import complain
-from rtc.bridge import Bridge
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.courier import Courier
 from rtc.jobs.package import inspect_package
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
 from rtc.transport.files.file_names import safe_name
+from rtc.transport.webrtc import Bridge
 
 __all__ = ["ClientOrder", "Watch", "run_client"]
 

@@ -27,7 +27,6 @@ from rtc.app.root import complain
 from rtc.app.run import run_program
 from rtc.app.settings import read_config
 from rtc.app.way import choose_way
-from rtc.bridge import Bridge
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.config.credentials import read_secret
@@ -37,6 +36,7 @@ from rtc.jobs.describe import describe
 from rtc.lossviewer import check_ports
 from rtc.terminal.interface import Interrupt, Mode
 from rtc.terminal.json_view import tell_end
+from rtc.transport.webrtc import Bridge
 
 
 def ticket_folder() -> Path:

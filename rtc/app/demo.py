@@ -13,7 +13,6 @@ from rtc.app.client import ClientOrder, run_client
 from rtc.app.doorman import WorkerReady
 from rtc.app.root import stop_when
 from rtc.app.worker import WorkerOrder, run_worker
-from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config, load_config
@@ -21,6 +20,7 @@ from rtc.jobs.sleap_nn import find_sleap_nn, python_of
 from rtc.server import open_server
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
+from rtc.transport.webrtc import Bridge
 
 
 async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:

@@ -96,8 +96,8 @@ async def _turn_checks(config: Config | Fault) -> AsyncIterator[CheckTurn]:
         yield _unloadable
         return
     try:
-        from rtc.bridge import open_bridge
         from rtc.doctor.relay import check_turn
+        from rtc.transport.webrtc import open_bridge
     except ImportError:
         yield _unloadable
         return

@@ -15,10 +15,10 @@ from rtc.app.doorman import WorkerReady
 from rtc.app.embedded import Embedded, ServerOrder, open_embedded
 from rtc.app.root import complain
 from rtc.app.worker import WorkerOrder, run_worker
-from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.common.line_writer import Lines
+from rtc.transport.webrtc import Bridge
 from rtc.view.banner import fleet_banner, worker_banner
 
 Ready = tuple[WorkerReady, ...]

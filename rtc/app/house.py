@@ -37,10 +37,10 @@ from protocol.signaling import IceGiven, Joined
 from protocol.status import Role
 from protocol.trust import Secret
 from rtc.app.door import Door, Routes
-from rtc.bridge import Bridge
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
 from rtc.transport.links.manager import Links
+from rtc.transport.webrtc import Bridge
 
 __all__ = ["House", "Routes", "open_house"]
 

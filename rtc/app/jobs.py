@@ -22,7 +22,6 @@ from rtc.app.errand import Address, run_errand
 from rtc.app.order import ClientOrder
 from rtc.app.root import stop_when
 from rtc.app.way import Way
-from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
@@ -30,6 +29,7 @@ from rtc.config.load import Config
 from rtc.terminal.log_view import LogView
 from rtc.terminal.worker_table import table_width
 from rtc.tickets import Stub
+from rtc.transport.webrtc import Bridge
 from rtc.view.jobs import JobRow, as_json, as_table
 
 AT_ONCE = 4

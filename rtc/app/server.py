@@ -5,10 +5,10 @@ from pathlib import Path
 
 import trio
 
-from rtc.bridge import Bridge
 from rtc.common.line_writer import Lines
 from rtc.server import open_server
 from rtc.server.ice import IceGift
+from rtc.transport.webrtc import Bridge
 
 
 async def serve(

@@ -56,7 +56,6 @@ from protocol.trust import Secret
 from rtc.app.doorman import Doorman, WorkerReady
 from rtc.app.house import House, Routes, open_house
 from rtc.app.narrator import Narrator
-from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.version import VERSION
@@ -67,6 +66,7 @@ from rtc.identity import Identity, Place, open_identity
 from rtc.job import Bench
 from rtc.jobs.records import Records, open_records
 from rtc.jobs.sleap_nn import Accelerator, find_sleap_nn, sleap_nn_version
+from rtc.transport.webrtc import Bridge
 from rtc.window import Window
 
 log = logging.getLogger("rtc.worker")

@@ -2,11 +2,11 @@
 
 import trio
 
-from rtc.bridge.loop import Bridge
-from rtc.bridge.probe import Answer, probe_turn
 from rtc.config.ice_servers import IceAddress, IceServer, read_ice_url
 from rtc.doctor.finding import Finding, fail, ok
 from rtc.doctor.udp import ADDRESS_WRONG, ask_stun, resolve, why
+from rtc.transport.webrtc.asyncio_loop import Bridge
+from rtc.transport.webrtc.turn_probe import Answer, probe_turn
 
 KNOCK_TIME = 3.0
 """Seconds to reach the port, or to learn that it is closed."""

@@ -17,13 +17,13 @@ from protocol.trust import Secret
 from rtc.app.client import ClientOrder, run_client
 from rtc.app.doorman import WorkerReady
 from rtc.app.worker import WorkerOrder, run_worker
-from rtc.bridge import Bridge
 from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
 from rtc.server import NOTHING, Server, open_server
 from rtc.server.ice import IceGift
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.testing.stand_in import install_stand_in
+from rtc.transport.webrtc import Bridge
 
 
 @define

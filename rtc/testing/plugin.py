@@ -24,10 +24,10 @@ from actors.worker import WORKER
 from actors.worker_events import Hold
 from protocol.ids import LinkId
 from protocol.trust import Secret
-from rtc.bridge import Bridge, open_bridge
 from rtc.testing.embedding import Embedded, embed
 from rtc.testing.lab import Lab, open_lab
 from rtc.testing.stand_in import make_package
+from rtc.transport.webrtc import Bridge, open_bridge
 
 THE_SECRET = Secret(b"a secret that both ends know of")
 

@@ -7,11 +7,11 @@ import trio
 from actors.mailbox import Overrun
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
-from rtc.intake import Intake
+from rtc.transport.webrtc.byte_queue import Intake
 
 CONTROL_ROOM = 1024 * 1024
 BULK_ROOM = 16 * 1024 * 1024
-"""As much as a real peer keeps unread; see `rtc.bridge.peer`."""
+"""As much as a real peer keeps unread; see `rtc.transport.webrtc.peer_connection`."""
 
 LOST = Fault(FaultCode.LINK_LOST, "The wire was closed by the other side.")
 STALLED = Fault(FaultCode.STALLED, "More came over the wire than was read.")

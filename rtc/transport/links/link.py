@@ -16,7 +16,7 @@ from protocol.ids import LinkId
 from protocol.link import BEAT_TIME, LOST_TIME, Beat, Bye
 from protocol.wire import UNPROVEN, Vocabulary, WireError, decode, encode
 from rtc.common.errors import RtcError
-from rtc.intake import Intake
+from rtc.transport.webrtc.byte_queue import Intake
 
 FLUSH_TIME = 2.0
 """Seconds that what was said last may take to leave."""
@@ -35,7 +35,7 @@ Route = Callable[[Any], Awaitable[None]]
 
 
 class Wire(Protocol):
-    """What a link needs from below; `rtc.bridge.Peer` is one, and tests have one made of memory."""
+    """What a link needs from below; `rtc.transport.webrtc.Peer` is one, and tests have one made of memory."""
 
     @property
     def control(self) -> Intake[str]:

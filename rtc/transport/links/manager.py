@@ -38,11 +38,11 @@ from protocol.status import Role
 from protocol.transfer import FileWords
 from protocol.trust import NONCE_BYTES, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
-from rtc.bridge import Bridge, Peer, open_peer
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer, adopt
 from rtc.transport.files import TransferLane
 from rtc.transport.links.link import Link, open_link
+from rtc.transport.webrtc import Bridge, Peer, open_peer
 
 CONNECT_TIME = 13.0
 """Seconds from answer to open link: twice what the slowest rung of the ladder takes to begin and to be answered. aiortc

@@ -12,16 +12,16 @@ from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection, R
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from protocol.faults import Fault, FaultCode
-from rtc.bridge.description import UNREADABLE, read_print
-from rtc.bridge.gather import Gathered, gather_by
-from rtc.bridge.guard import guard
-from rtc.bridge.ladder import Ladder, climb
-from rtc.bridge.lane import DataLane
-from rtc.bridge.loop import Bridge
-from rtc.bridge.reasons import Sight, why_no_half, why_no_path
-from rtc.bridge.tuning import read_in_batches
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan
+from rtc.transport.webrtc.asyncio_loop import Bridge
+from rtc.transport.webrtc.batched_reads import read_in_batches
+from rtc.transport.webrtc.data_channel import DataLane
+from rtc.transport.webrtc.failure_reasons import Sight, why_no_half, why_no_path
+from rtc.transport.webrtc.ice_checks import Ladder, climb
+from rtc.transport.webrtc.ice_gathering import Gathered, gather_by
+from rtc.transport.webrtc.receive_limit import guard
+from rtc.transport.webrtc.sdp import UNREADABLE, read_print
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from aioice.stun import TransactionError
 from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 from attrs import define, field
 
-from rtc.bridge.turn import Asked, Outcome, allocate, resolve
 from rtc.config.ice_servers import IcePlan, IceServer, read_ice_url
+from rtc.transport.webrtc.turn_allocate import Asked, Outcome, allocate, resolve
 
 SILENT_TIME = 1.0
 """Seconds for a server's first sign of life; over UDP that is the request and one repetition."""

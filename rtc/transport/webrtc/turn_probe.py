@@ -8,9 +8,9 @@ from aioice.stun import TransactionError
 from aioice.turn import create_turn_endpoint
 from attrs import frozen
 
-from rtc.bridge.loop import Bridge
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IceAddress, IceServer
+from rtc.transport.webrtc.asyncio_loop import Bridge
 
 PROBE_TIME = 5.0
 """Seconds for an allocation; an open way takes a tenth of one."""

@@ -23,7 +23,7 @@ from rtc.common.errors import RtcError
 
 T = TypeVar("T")
 
-log = logging.getLogger("rtc.bridge")
+log = logging.getLogger("rtc.transport.webrtc")
 
 QUIET_TIME = 1.0
 """Seconds that tasks left over at the end have to obey their cancellation."""

@@ -4,7 +4,7 @@ Rule of the room: everything it offers is trio-flavoured. No future, no `Cancell
 asyncio or aiortc leaves it; what goes wrong leaves as `RtcError` or as the end of a peer's intakes.
 """
 
-from rtc.bridge.loop import Bridge, open_bridge
-from rtc.bridge.peer import Peer, open_peer
+from rtc.transport.webrtc.asyncio_loop import Bridge, open_bridge
+from rtc.transport.webrtc.peer_connection import Peer, open_peer
 
 __all__ = ["Bridge", "Peer", "open_bridge", "open_peer"]

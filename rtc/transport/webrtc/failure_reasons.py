@@ -4,8 +4,8 @@ import ipaddress
 
 from attrs import frozen
 
-from rtc.bridge.gather import Gathered
-from rtc.bridge.turn import Outcome
+from rtc.transport.webrtc.ice_gathering import Gathered
+from rtc.transport.webrtc.turn_allocate import Outcome
 
 TRY_TURN = "Configure a TURN server on both sides (docs/turn.md), or have the lab's server hand one out."
 

@@ -15,7 +15,7 @@ from typing import Any
 from aioice.candidate import Candidate
 from aioice.ice import CandidatePair
 
-from rtc.bridge.gather import TCP_PREFERENCE
+from rtc.transport.webrtc.ice_gathering import TCP_PREFERENCE
 
 DIRECT_TIME = 2.0
 """Seconds for direct paths alone: the first check and two repetitions (RFC 8489, 6.2.1)."""

@@ -8,12 +8,12 @@ from aiortc import InvalidStateError
 from actors.mailbox import Overrun
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.intake import Intake
+from rtc.transport.webrtc.byte_queue import Intake
 
 if TYPE_CHECKING:
     from aiortc import RTCDataChannel
 
-    from rtc.bridge.peer import Peer
+    from rtc.transport.webrtc.peer_connection import Peer
 
 T = TypeVar("T", bound="str | bytes")
 

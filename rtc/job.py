@@ -10,8 +10,8 @@ from protocol.jobs import JobEnded, StopScope, SubmitJob
 from rtc.jobs.claim import Claim
 from rtc.jobs.journal import Feed
 from rtc.jobs.keeping import Keeping
-from rtc.jobs.sleap_nn import Accelerator
 from rtc.jobs.standing import Standing
+from rtc.sleap_nn.commands import Accelerator
 from rtc.transport.files import Incoming
 
 CLEAN_TIME = 30.0

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from rtc.jobs.results import final_losses
-from rtc.jobs.sleap_nn import find_sleap_nn
+from rtc.sleap_nn.commands import find_sleap_nn
 from rtc.testing.lab import Lab
 
 pytestmark = pytest.mark.real_sleap_nn

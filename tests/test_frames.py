@@ -5,7 +5,7 @@ import json
 import pytest
 
 from protocol.jobs import FramesDone
-from rtc.jobs.frames import FrameCounter
+from rtc.sleap_nn.predict_progress import FrameCounter
 
 REAL = (
     b'{"n_processed": 4, "n_total": 16, "rate": 11.4, "eta": 1.1}',

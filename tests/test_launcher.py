@@ -32,15 +32,13 @@ from rtc.common import process_group as process_room
 from rtc.common.errors import RtcError
 from rtc.common.process_group import run_group
 from rtc.jobs import launcher as launcher_room
-from rtc.jobs import output as output_room
 from rtc.jobs.archive import unpack
 from rtc.jobs.launcher import JobResult, StopSwitch, run_job
-from rtc.jobs.output import JobLog, clean_line, reason
 from rtc.jobs.overrides import Override
 from rtc.jobs.package import TrainStep, read_plan
 from rtc.jobs.predictions import PredictStep
-from rtc.jobs.progress import Follower, open_monitor
-from rtc.jobs.sleap_nn import (
+from rtc.sleap_nn import output as output_room
+from rtc.sleap_nn.commands import (
     SHIM,
     Ports,
     clean_environment,
@@ -49,6 +47,8 @@ from rtc.jobs.sleap_nn import (
     python_of,
     train_command,
 )
+from rtc.sleap_nn.output import JobLog, clean_line, reason
+from rtc.sleap_nn.zmq_progress import Follower, open_monitor
 from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
 
 LEGACY = {

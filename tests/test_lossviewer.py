@@ -23,8 +23,8 @@ from protocol.ids import JobId
 from protocol.jobs import FramesDone, JobEnded, JobStarted, ModelStarted, ModelTrained, Outcome, Progress
 from rtc import viewer_port
 from rtc.common.errors import RtcError
-from rtc.jobs.progress import Follower
 from rtc.lossviewer import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
+from rtc.sleap_nn.zmq_progress import Follower
 from rtc.testing.lab import Lab, RecordingView
 
 JOB = JobId("job-1")

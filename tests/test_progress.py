@@ -8,7 +8,7 @@ import trio
 import zmq
 
 from protocol.jobs import ModelTrained, Progress
-from rtc.jobs.progress import Follower, open_monitor
+from rtc.sleap_nn.zmq_progress import Follower, open_monitor
 
 
 class Heard(list):

@@ -19,8 +19,8 @@ from attrs import define, field
 
 from protocol.ids import JobId
 from protocol.jobs import JobEnded, JobStarted, ModelStarted, Outcome, Progress
-from rtc.jobs.progress import Follower
 from rtc.lossviewer import LossViewer, open_lossviewer
+from rtc.sleap_nn.zmq_progress import Follower
 
 pytestmark = pytest.mark.sleap_gui
 

@@ -16,8 +16,8 @@ from rtc.app.worker import WorkerOrder, run_worker
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config, load_config
-from rtc.jobs.sleap_nn import find_sleap_nn, python_of
 from rtc.server import open_server
+from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
 from rtc.transport.webrtc import Bridge

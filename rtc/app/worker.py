@@ -65,7 +65,7 @@ from rtc.gauge import Gauge
 from rtc.identity import Identity, Place, open_identity
 from rtc.job import Bench
 from rtc.jobs.records import Records, open_records
-from rtc.jobs.sleap_nn import Accelerator, find_sleap_nn, sleap_nn_version
+from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.transport.webrtc import Bridge
 from rtc.window import Window
 

@@ -9,7 +9,7 @@ from rtc.common.errors import RtcError
 from rtc.common.gpu import list_gpus
 from rtc.doctor.child import Child, run_child
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
-from rtc.jobs.sleap_nn import clean_environment, find_sleap_nn, python_of
+from rtc.sleap_nn.commands import clean_environment, find_sleap_nn, python_of
 
 IMPORT_TIME = 60.0
 """Seconds to import torch and sleap-nn: four on a warm disk, most of a minute from a network drive."""

@@ -11,8 +11,8 @@ from protocol.ids import JobId
 from protocol.jobs import JobNews
 from rtc.common.errors import RtcError
 from rtc.common.process_group import run_group
-from rtc.jobs.output import Hear, JobLog, reason
-from rtc.jobs.sleap_nn import Accelerator, show_command
+from rtc.sleap_nn.commands import Accelerator, show_command
+from rtc.sleap_nn.output import Hear, JobLog, reason
 
 Emit = Callable[[JobNews], None]
 

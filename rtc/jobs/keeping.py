@@ -26,7 +26,7 @@ from rtc.jobs.claim import LOCK, is_locked, lock_file, wait_unlocked
 from rtc.jobs.journal import Feed, open_fifo
 from rtc.jobs.launcher import JobResult
 from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, LOST, Spec, read_outcome, reserve_outcome, write_spec
-from rtc.jobs.sleap_nn import clean_environment
+from rtc.sleap_nn.commands import clean_environment
 
 log = logging.getLogger("rtc.keeping")
 

@@ -13,9 +13,9 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.jobs.archive import open_file
-from rtc.jobs.output import clean_line, reason
 from rtc.jobs.packing import give_way
-from rtc.jobs.sleap_nn import find_sleap_nn, python_of
+from rtc.sleap_nn.commands import find_sleap_nn, python_of
+from rtc.sleap_nn.output import clean_line, reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PATIENCE = 0.2

@@ -14,13 +14,13 @@ from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
 from rtc.jobs.bench import Bench, Emit
-from rtc.jobs.output import JobLog
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predicting import predict
-from rtc.jobs.progress import Follower, Monitor, open_monitor
-from rtc.jobs.sleap_nn import Accelerator, clean_environment, convert_command, train_command
 from rtc.jobs.summary import TEXT_MAX as TEXT_MAX
 from rtc.jobs.summary import Made, broken_off, closing
+from rtc.sleap_nn.commands import Accelerator, clean_environment, convert_command, train_command
+from rtc.sleap_nn.output import JobLog
+from rtc.sleap_nn.zmq_progress import Follower, Monitor, open_monitor
 
 LOG_NAME = "job.log"
 

@@ -19,7 +19,7 @@ from rtc.jobs.launcher import TEXT_MAX, JobResult
 from rtc.jobs.overrides import leaves
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predictions import PredictStep
-from rtc.jobs.sleap_nn import Accelerator
+from rtc.sleap_nn.commands import Accelerator
 
 ARRIVED = "arrived"
 """The folder with the package as it came, until it is unpacked."""

@@ -6,9 +6,9 @@ from protocol.faults import FaultCode
 from protocol.jobs import PredictionStarted
 from rtc.common.errors import RtcError
 from rtc.jobs.bench import Bench
-from rtc.jobs.frames import FrameCounter
 from rtc.jobs.predictions import PredictStep
-from rtc.jobs.sleap_nn import predict_command
+from rtc.sleap_nn.commands import predict_command
+from rtc.sleap_nn.predict_progress import FrameCounter
 
 
 async def predict(bench: Bench, index: int, step: PredictStep) -> int | None:

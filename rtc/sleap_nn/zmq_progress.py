@@ -18,7 +18,7 @@ from attrs import define, field
 from protocol.ids import JobId
 from protocol.jobs import ModelTrained, Progress
 from rtc.common.nurseries import open_beside
-from rtc.jobs.sleap_nn import Ports
+from rtc.sleap_nn.commands import Ports
 
 MESSAGE_MAX = 64 * 1024
 """Bytes; real messages have less than 3 kB."""

@@ -10,7 +10,7 @@ from attrs import define, evolve
 
 from protocol.ids import JobId
 from protocol.jobs import FramesDone
-from rtc.jobs.output import clean_line, for_people
+from rtc.sleap_nn.output import clean_line, for_people
 
 PER_SECOND = 4
 LAP_MAX = 1

@@ -32,13 +32,13 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, Outcome
 from rtc.common.errors import RtcError
 from rtc.job import CLEAN_TIME, Bench, Job
-from rtc.jobs.claim import claim_folder, list_folders, own_folder, sweep_leftovers
-from rtc.jobs.journal import Feed
-from rtc.jobs.keeping import adopt_keeper, conclude_job, start_keeper, was_started
-from rtc.jobs.launcher import JobResult
-from rtc.jobs.notes import ARRIVED, Spec
 from rtc.jobs.records import Record, Records, attempt
 from rtc.jobs.standing import Standing
+from rtc.runner.folder_lock import claim_folder, list_folders, own_folder, sweep_leftovers
+from rtc.runner.job_files import ARRIVED, Spec
+from rtc.runner.journal import Feed
+from rtc.runner.run_plan import JobResult
+from rtc.runner.supervisor_handle import adopt_keeper, conclude_job, start_keeper, was_started
 from rtc.shelf import Shelf
 from rtc.transport.files import Incoming
 from rtc.transport.links.manager import Links

@@ -15,7 +15,7 @@ from attrs import asdict, field, frozen
 
 from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
-from rtc.jobs.claim import lock_file
+from rtc.runner.folder_lock import lock_file
 
 PLACE_MAX = 16 * 1024
 """Bytes that are read; ours have a few hundred."""

@@ -7,10 +7,10 @@ from attrs import define, field, frozen
 
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, StopScope, SubmitJob
-from rtc.jobs.claim import Claim
-from rtc.jobs.journal import Feed
-from rtc.jobs.keeping import Keeping
 from rtc.jobs.standing import Standing
+from rtc.runner.folder_lock import Claim
+from rtc.runner.journal import Feed
+from rtc.runner.supervisor_handle import Keeping
 from rtc.sleap_nn.commands import Accelerator
 from rtc.transport.files import Incoming
 

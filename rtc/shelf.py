@@ -12,10 +12,10 @@ from actors.events import JobOver
 from protocol.ids import JobId
 from protocol.jobs import Outcome
 from rtc.job import Bench, Job
-from rtc.jobs.launcher import JobResult
-from rtc.jobs.notes import PACKAGE, read_made
 from rtc.jobs.records import Record, Records, attempt
 from rtc.jobs.results import pack_results
+from rtc.runner.job_files import PACKAGE, read_made
+from rtc.runner.run_plan import JobResult
 
 log = logging.getLogger("rtc.shelf")
 

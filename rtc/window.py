@@ -35,8 +35,8 @@ from protocol.jobs import JobEnded, JobStage, JobState
 from rtc.common.errors import RtcError
 from rtc.desk import Desk, unwatched
 from rtc.job import Job
-from rtc.jobs.journal import Feed
 from rtc.jobs.records import Record, Records
+from rtc.runner.journal import Feed
 from rtc.transport.files import send_file
 from rtc.transport.links.manager import Links
 

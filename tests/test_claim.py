@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from rtc.common.process_group import run_group
-from rtc.jobs import claim as claim_room
-from rtc.jobs.claim import (
+from rtc.runner import folder_lock as claim_room
+from rtc.runner.folder_lock import (
     LOCK,
     OWNER,
     claim_folder,
@@ -98,7 +98,7 @@ def test_a_folder_that_goes_while_we_take_it_over_is_not_ours(work, monkeypatch)
 def test_a_lock_goes_with_its_process(work):
     lock = work / "lock"
     program = (
-        "import os, sys, pathlib; from rtc.jobs.claim import lock_file;"
+        "import os, sys, pathlib; from rtc.runner.folder_lock import lock_file;"
         "lock_file(pathlib.Path(sys.argv[1]), os.O_CREAT); print(flush=True); input()"
     )
     command = [sys.executable, "-c", program, lock]

@@ -33,9 +33,9 @@ from rtc import shelf as shelf_room
 from rtc.common.errors import RtcError
 from rtc.desk import Desk
 from rtc.job import Bench
-from rtc.jobs.claim import Claim, claim_folder, wait_unlocked
-from rtc.jobs.notes import LIFE
 from rtc.jobs.records import Records, open_records
+from rtc.runner.folder_lock import Claim, claim_folder, wait_unlocked
+from rtc.runner.job_files import LIFE
 from rtc.shelf import Shelf
 from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package

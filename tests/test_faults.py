@@ -48,7 +48,7 @@ def freeze_worker(scene: Scene, _client: Terminal) -> None:
 
 
 def kill_keeper(scene: Scene, _client: Terminal) -> None:
-    [keeper] = [process for process in scene.processes() if "rtc.jobs.keeper" in process.cmdline()]
+    [keeper] = [process for process in scene.processes() if "rtc.runner.supervisor" in process.cmdline()]
     keeper.kill()
 
 

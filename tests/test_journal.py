@@ -10,9 +10,9 @@ import trio
 
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobStarted, LogLines, ModelStarted, Progress
 from protocol.wire import FRAME_MAX, encode
-from rtc.jobs import journal as journal_room
-from rtc.jobs.journal import BELL, JOURNAL, NOW, Feed, Journal, is_momentary, open_fifo
-from rtc.jobs.tail import Tail, read_moment
+from rtc.runner import journal as journal_room
+from rtc.runner.journal import BELL, JOURNAL, NOW, Feed, Journal, is_momentary, open_fifo
+from rtc.runner.journal_reader import Tail, read_moment
 
 JOB = "job-1"
 

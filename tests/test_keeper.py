@@ -16,14 +16,13 @@ from attrs import evolve
 
 from protocol.jobs import GpuUse, JobKind, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
 from rtc.common.gpu import GpuLoad
-from rtc.jobs import keeper as keeper_room
-from rtc.jobs import keeping as keeping_room
 from rtc.jobs.archive import unpack
-from rtc.jobs.claim import LOCK, claim_folder, is_locked, own_folder
-from rtc.jobs.journal import BELL, Feed
-from rtc.jobs.keeping import Keeping, adopt_keeper, conclude_job, start_keeper, sweep_processes, was_started
-from rtc.jobs.launcher import JobResult
-from rtc.jobs.notes import (
+from rtc.jobs.package import Plan, TrainStep
+from rtc.jobs.predictions import PredictStep
+from rtc.runner import supervisor as keeper_room
+from rtc.runner import supervisor_handle as keeping_room
+from rtc.runner.folder_lock import LOCK, claim_folder, is_locked, own_folder
+from rtc.runner.job_files import (
     CONTROL,
     KEEPER_LOG,
     LIFE,
@@ -38,8 +37,9 @@ from rtc.jobs.notes import (
     write_made,
     write_outcome,
 )
-from rtc.jobs.package import Plan, TrainStep
-from rtc.jobs.predictions import PredictStep
+from rtc.runner.journal import BELL, Feed
+from rtc.runner.run_plan import JobResult
+from rtc.runner.supervisor_handle import Keeping, adopt_keeper, conclude_job, start_keeper, sweep_processes, was_started
 from rtc.testing.stand_in import install_stand_in, make_package
 
 JOB = "job-1"
@@ -407,9 +407,9 @@ import sys
 from pathlib import Path
 import trio
 from rtc.jobs.archive import unpack
-from rtc.jobs.claim import claim_folder
-from rtc.jobs.keeping import start_keeper
-from rtc.jobs.notes import PACKAGE, Spec
+from rtc.runner.folder_lock import claim_folder
+from rtc.runner.supervisor_handle import start_keeper
+from rtc.runner.job_files import PACKAGE, Spec
 
 async def main(folder, package, sleap_nn):
     claim = claim_folder(folder)
@@ -629,7 +629,7 @@ async def test_the_gpu_is_looked_at_while_the_job_runs(monkeypatch):
 
 def test_the_programs_start_is_light():
     program = (
-        "import sys; import rtc.jobs.keeper;"
+        "import sys; import rtc.runner.supervisor;"
         "print(sorted({'torch', 'aiortc', 'asyncio', 'sleap_nn', 'numpy', 'rich', 'click'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)

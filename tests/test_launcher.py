@@ -31,12 +31,12 @@ from protocol.wire import TO_CLIENT, decode, encode
 from rtc.common import process_group as process_room
 from rtc.common.errors import RtcError
 from rtc.common.process_group import run_group
-from rtc.jobs import launcher as launcher_room
 from rtc.jobs.archive import unpack
-from rtc.jobs.launcher import JobResult, StopSwitch, run_job
 from rtc.jobs.overrides import Override
 from rtc.jobs.package import TrainStep, read_plan
 from rtc.jobs.predictions import PredictStep
+from rtc.runner import run_plan as launcher_room
+from rtc.runner.run_plan import JobResult, StopSwitch, run_job
 from rtc.sleap_nn import output as output_room
 from rtc.sleap_nn.commands import (
     SHIM,

@@ -17,8 +17,8 @@ from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name, sweep
 from rtc.desk import NEVER_CAME, Desk
 from rtc.job import Bench
-from rtc.jobs.notes import MADE, PACKAGE
 from rtc.jobs.records import open_records
+from rtc.runner.job_files import MADE, PACKAGE
 from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
 

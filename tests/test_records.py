@@ -12,8 +12,8 @@ import trio
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
 from rtc.common.errors import RtcError
-from rtc.jobs.launcher import JobResult
 from rtc.jobs.records import DATABASE, DAY, open_records
+from rtc.runner.run_plan import JobResult
 
 WORK = Path("/work")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 90_000)

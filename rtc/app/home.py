@@ -17,11 +17,11 @@ from protocol.jobs import JobKind
 from rtc.app.order import ClientOrder
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name
-from rtc.jobs.launcher import LOG_NAME
 from rtc.jobs.names import fresh
 from rtc.jobs.predictions import LABELS_ENDING
 from rtc.jobs.results import choose_output, final_losses, unpack_results
 from rtc.report import write_report
+from rtc.runner.run_plan import LOG_NAME
 from rtc.terminal.interface import Ending, Losses
 
 PREDICTIONS = ".predictions.slp"

@@ -19,10 +19,10 @@ from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name
 from rtc.jobs.archive import check_name, unpack
-from rtc.jobs.launcher import LOG_NAME
 from rtc.jobs.names import NAME_LENGTH, fresh, plain_file
 from rtc.jobs.package import Plan
 from rtc.jobs.packing import add_file, open_packing
+from rtc.runner.run_plan import LOG_NAME
 
 log = logging.getLogger("rtc.results")
 

@@ -13,11 +13,11 @@ from protocol.ids import JobId
 from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
-from rtc.jobs.bench import Bench, Emit
 from rtc.jobs.package import Plan, TrainStep
-from rtc.jobs.predicting import predict
-from rtc.jobs.summary import TEXT_MAX as TEXT_MAX
-from rtc.jobs.summary import Made, broken_off, closing
+from rtc.runner.predict import predict
+from rtc.runner.step_context import Bench, Emit
+from rtc.runner.summary import TEXT_MAX as TEXT_MAX
+from rtc.runner.summary import Made, broken_off, closing
 from rtc.sleap_nn.commands import Accelerator, clean_environment, convert_command, train_command
 from rtc.sleap_nn.output import JobLog
 from rtc.sleap_nn.zmq_progress import Follower, Monitor, open_monitor

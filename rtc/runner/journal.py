@@ -2,7 +2,7 @@
 
 Lasting events are numbered from 1 and appended to one file, a line each; what is of the moment only replaces a small
 file beside it. A FIFO is the bell that wakes who follows. The job's own code could write into the file as well, so a
-reader passes over what it cannot decode (`rtc.jobs.tail`).
+reader passes over what it cannot decode (`rtc.runner.journal_reader`).
 """
 
 import errno
@@ -23,7 +23,7 @@ from protocol.ids import JobId
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
 from protocol.wire import encode
 from rtc.common.safe_open import open_private, open_regular
-from rtc.jobs.tail import BLOCK, Tail, read_last_seq, read_moment
+from rtc.runner.journal_reader import BLOCK, Tail, read_last_seq, read_moment
 
 log = logging.getLogger("rtc.journal")
 

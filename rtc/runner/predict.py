@@ -5,8 +5,8 @@ import trio
 from protocol.faults import FaultCode
 from protocol.jobs import PredictionStarted
 from rtc.common.errors import RtcError
-from rtc.jobs.bench import Bench
 from rtc.jobs.predictions import PredictStep
+from rtc.runner.step_context import Bench
 from rtc.sleap_nn.commands import predict_command
 from rtc.sleap_nn.predict_progress import FrameCounter
 

@@ -1,6 +1,6 @@
 """The keeper: a program that runs one job to its end, whatever becomes of the worker that started it.
 
-    python -P -m rtc.jobs.keeper FOLDER [DESCRIPTOR]
+    python -P -m rtc.runner.supervisor FOLDER [DESCRIPTOR]
 
 FOLDER holds the unpacked package and `spec.json`; DESCRIPTOR is the folder's lock, for trainers to inherit. Standard
 input is the FIFO with orders, `cancel`, `stop this` and `stop all`, a line each. All that happens goes into the
@@ -20,10 +20,10 @@ from protocol.jobs import GpuUse, JobKind, Outcome, StopScope
 from rtc.common.errors import RtcError
 from rtc.common.gpu import read_use
 from rtc.jobs.archive import unpack
-from rtc.jobs.journal import Journal
-from rtc.jobs.launcher import JobResult, StopSwitch, run_job
-from rtc.jobs.notes import ARRIVED, LOST, PACKAGE, Spec, read_spec, write_made, write_outcome
 from rtc.jobs.package import Plan, read_plan
+from rtc.runner.job_files import ARRIVED, LOST, PACKAGE, Spec, read_spec, write_made, write_outcome
+from rtc.runner.journal import Journal
+from rtc.runner.run_plan import JobResult, StopSwitch, run_job
 
 log = logging.getLogger("rtc.keeper")
 

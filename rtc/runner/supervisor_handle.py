@@ -22,10 +22,10 @@ import rtc
 from protocol.jobs import StopScope
 from rtc.common.process_group import KILL_TIME, TERM_TIME
 from rtc.common.safe_open import open_regular
-from rtc.jobs.claim import LOCK, is_locked, lock_file, wait_unlocked
-from rtc.jobs.journal import Feed, open_fifo
-from rtc.jobs.launcher import JobResult
-from rtc.jobs.notes import CONTROL, KEEPER_LOG, LIFE, LOST, Spec, read_outcome, reserve_outcome, write_spec
+from rtc.runner.folder_lock import LOCK, is_locked, lock_file, wait_unlocked
+from rtc.runner.job_files import CONTROL, KEEPER_LOG, LIFE, LOST, Spec, read_outcome, reserve_outcome, write_spec
+from rtc.runner.journal import Feed, open_fifo
+from rtc.runner.run_plan import JobResult
 from rtc.sleap_nn.commands import clean_environment
 
 log = logging.getLogger("rtc.keeping")
@@ -176,7 +176,7 @@ async def sweep_processes(folder: Path) -> None:
 
 def _command(folder: Path, held: tuple[int, ...]) -> list[str]:
     # -P: whatever lies in the folder where we are started must never be imported
-    return [sys.executable, "-P", "-m", "rtc.jobs.keeper", str(folder.absolute()), *map(str, held)]
+    return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, held)]
 
 
 def _environment(folder: Path) -> dict[str, str]:

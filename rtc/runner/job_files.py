@@ -15,10 +15,10 @@ from attrs import frozen
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
 from rtc.common.safe_open import open_private, open_regular
-from rtc.jobs.launcher import TEXT_MAX, JobResult
 from rtc.jobs.overrides import leaves
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predictions import PredictStep
+from rtc.runner.run_plan import TEXT_MAX, JobResult
 from rtc.sleap_nn.commands import Accelerator
 
 ARRIVED = "arrived"

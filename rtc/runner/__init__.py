@@ -1,0 +1,1 @@
+"""One job on the worker's machine, run by a process of its own that outlives the worker program."""

@@ -444,9 +444,9 @@ def server(
 
     def work() -> int:
         from rtc.app.run import run_program
-        from rtc.app.server import serve
         from rtc.common.errors import ExitCode
-        from rtc.server.ice import read_gift
+        from rtc.server.program import serve
+        from rtc.server.turn_credentials import read_gift
 
         folder = data or Path.home() / ".sleap-rtc" / "server"
         gift = read_gift(stun_url, turn_url, turn_secret_file)

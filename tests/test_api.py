@@ -20,8 +20,8 @@ from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.server import open_server
-from rtc.server.api import BODY_MAX
-from rtc.server.limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE
+from rtc.server.http_api import BODY_MAX
+from rtc.server.rate_limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE
 
 FACTS = WorkerFacts(Status.AVAILABLE, "<b>bench</b>", "lab-1", "NVIDIA H200", 143771, "0.3.5", "13.0", "0.1.0")
 

@@ -11,16 +11,16 @@ from trio.testing import memory_stream_pair
 from trio_websocket import wrap_client_stream
 
 import cli
-from actors.rooms import LIST_MAX
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import ICE_MAX, IceGiven, IceServerGiven, Join, Joined
 from protocol.status import Role
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.ice_servers import IceAddress, IcePlan, IceServer, adopt, read_ice_url
-from rtc.server.ice import LIFE_TIME, IceGift, read_gift
-from rtc.server.limits import Limits
+from rtc.server.rate_limits import Limits
+from rtc.server.rooms import LIST_MAX
 from rtc.server.signaling import Signaling
+from rtc.server.turn_credentials import LIFE_TIME, IceGift, read_gift
 
 SECRET = b"only for this test, and long"
 

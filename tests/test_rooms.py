@@ -5,7 +5,6 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.rooms import CLIENTS_MAX, Close, Orders, Post, RoomBook, SocketId
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
@@ -19,6 +18,7 @@ from protocol.signaling import (
 )
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
+from rtc.server.rooms import CLIENTS_MAX, Close, Orders, Post, RoomBook, SocketId
 
 ROOM = RoomId("room-one")
 ELSEWHERE = RoomId("room-two")

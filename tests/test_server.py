@@ -31,7 +31,7 @@ from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.server import open_server
-from rtc.server.limits import (
+from rtc.server.rate_limits import (
     GUESSES_PER_MINUTE,
     JOIN_TIME,
     KEYS_MAX,
@@ -44,7 +44,7 @@ from rtc.server.limits import (
     origin,
 )
 from rtc.server.signaling import Signaling
-from rtc.server.sockets import SEND_TIME
+from rtc.server.websocket_connection import SEND_TIME
 from rtc.transport.signaling.websocket import SILENCE_TIME
 
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")

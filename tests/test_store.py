@@ -11,7 +11,7 @@ from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
 from rtc.common.errors import RtcError
-from rtc.server.store import DATABASE, open_store
+from rtc.server.database import DATABASE, open_store
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from protocol.link import LOST_TIME
 from rtc.app.worker import WorkerOrder, run_worker
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.ice_servers import IcePlan, adopt
-from rtc.server.ice import IceGift
+from rtc.server.turn_credentials import IceGift
 from rtc.testing.lab import open_lab
 from rtc.transport.links.link import open_link
 from rtc.transport.webrtc import Bridge, Peer, open_bridge, open_peer

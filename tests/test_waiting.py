@@ -5,10 +5,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.waiting import WaitingLine
 from protocol.ids import PeerId
 from protocol.signaling import Granted, InLine, Wait, WorkerShown
 from protocol.status import Status, WorkerFacts
+from rtc.server.wait_queue import WaitingLine
 
 BIG, SMALL = PeerId("worker-big"), PeerId("worker-small")
 

@@ -14,11 +14,11 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.server.api import Api, serve_api
-from rtc.server.ice import IceGift
-from rtc.server.limits import Limits
+from rtc.server.database import open_store
+from rtc.server.http_api import Api, serve_api
+from rtc.server.rate_limits import Limits
 from rtc.server.signaling import Signaling
-from rtc.server.store import open_store
+from rtc.server.turn_credentials import IceGift
 
 WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - these are names of it, not a choice
 BACKLOG = 128

@@ -18,7 +18,6 @@ from attrs import evolve
 from trio_websocket import WebSocketConnection, wrap_server_stream
 
 from actors.mailbox import Overrun
-from actors.rooms import Order, Orders, Post, RoomBook, SocketId, turn_away
 from protocol import PROTOCOL_VERSION
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
@@ -36,9 +35,10 @@ from protocol.signaling import (
 )
 from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
 from rtc.common.errors import RtcError
-from rtc.server.ice import LIFE_TIME, IceGift
-from rtc.server.limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
-from rtc.server.sockets import Socket
+from rtc.server.rate_limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
+from rtc.server.rooms import Order, Orders, Post, RoomBook, SocketId, turn_away
+from rtc.server.turn_credentials import LIFE_TIME, IceGift
+from rtc.server.websocket_connection import Socket
 from rtc.transport.signaling.websocket import ENDINGS, GOING_AWAY, NORMAL, Pulse, close
 
 log = logging.getLogger(__name__)

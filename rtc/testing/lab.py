@@ -20,7 +20,7 @@ from rtc.app.worker import WorkerOrder, run_worker
 from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
 from rtc.server import NOTHING, Server, open_server
-from rtc.server.ice import IceGift
+from rtc.server.turn_credentials import IceGift
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.testing.stand_in import install_stand_in
 from rtc.transport.webrtc import Bridge

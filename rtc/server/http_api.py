@@ -26,9 +26,9 @@ from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
 from protocol.signaling import CreateRoom, WorkerShown
 from rtc.common.errors import RtcError
-from rtc.server.limits import Limits, origin
-from rtc.server.shelter import shelter
-from rtc.server.store import RoomInfo, Store
+from rtc.server.anycorn_patches import shelter
+from rtc.server.database import RoomInfo, Store
+from rtc.server.rate_limits import Limits, origin
 
 BODY_MAX = 64 * 1024
 HEAD_MAX = 16 * 1024

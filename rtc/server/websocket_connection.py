@@ -5,9 +5,9 @@ from attrs import define, field
 from trio_websocket import WebSocketConnection
 
 from actors.mailbox import Mailbox
-from actors.rooms import SocketId
 from protocol.signaling import FromServer
 from protocol.wire import encode
+from rtc.server.rooms import SocketId
 
 OUTBOX = 256
 """Messages that may wait for one socket. Half is for what others ask to be carried, and that half is never exceeded;

@@ -9,7 +9,6 @@ from typing import NewType
 
 from attrs import define, evolve, field, frozen
 
-from actors.waiting import WaitingLine
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
@@ -25,6 +24,7 @@ from protocol.signaling import (
 )
 from protocol.status import Role, WorkerFacts
 from protocol.wire import FRAME_MAX, encode
+from rtc.server.wait_queue import WaitingLine
 
 SocketId = NewType("SocketId", int)
 """One connection to the server; never used twice in the life of a server."""

@@ -1,7 +1,7 @@
 """What the server remembers across restarts: rooms, the hashes of their tokens, and its own key.
 
 One SQLite file. Every call runs in a thread, one at a time. No token is ever stored, and none can be told from the
-file; presence is not here at all (`actors/rooms.py`).
+file; presence is not here at all (`rtc/server/rooms.py`).
 """
 
 import base64

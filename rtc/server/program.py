@@ -7,7 +7,7 @@ import trio
 
 from rtc.common.line_writer import Lines
 from rtc.server import open_server
-from rtc.server.ice import IceGift
+from rtc.server.turn_credentials import IceGift
 from rtc.transport.webrtc import Bridge
 
 

@@ -31,8 +31,8 @@ from rtc.options import (
 from rtc.track_options import chosen_options, track_options
 
 if TYPE_CHECKING:
-    from rtc.app.embedded import ServerOrder
     from rtc.config.load import Config
+    from rtc.worker.embedded_server import ServerOrder
 
 
 def run(arguments: list[str]) -> int:
@@ -129,12 +129,12 @@ def _worker(
     all_gpus: bool,
     **serving: Any,
 ) -> int:
-    from rtc.app.fleet import serve
     from rtc.app.run import run_program
-    from rtc.app.worker import WorkerOrder
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
     from rtc.config.credentials import check_name, check_room, read_secret
+    from rtc.worker.fleet import serve
+    from rtc.worker.program import WorkerOrder
 
     base = Path.home() / ".sleap-rtc"
     order = WorkerOrder(
@@ -162,8 +162,8 @@ def _own_server(
     data: Path, *, serve: bool, serve_host: str | None, ws_port: int | None, http_port: int | None
 ) -> "ServerOrder | None":
     """The server beside the worker, if one is wanted."""
-    from rtc.app.embedded import ServerOrder
     from rtc.config.settings import HTTP_PORT, WS_PORT
+    from rtc.worker.embedded_server import ServerOrder
 
     if not serve:
         return None

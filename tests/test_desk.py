@@ -28,17 +28,17 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
-from rtc import desk as desk_room
-from rtc import shelf as shelf_room
 from rtc.common.errors import RtcError
-from rtc.desk import Desk
-from rtc.job import Bench
-from rtc.jobs.records import Records, open_records
 from rtc.runner.folder_lock import Claim, claim_folder, wait_unlocked
 from rtc.runner.job_files import LIFE
-from rtc.shelf import Shelf
 from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
+from rtc.worker import job_manager as desk_room
+from rtc.worker import result_store as shelf_room
+from rtc.worker.job import Bench
+from rtc.worker.job_database import Records, open_records
+from rtc.worker.job_manager import Desk
+from rtc.worker.result_store import Shelf
 
 TICKET = Ticket("job-1", "key")
 PATIENCE = 30.0

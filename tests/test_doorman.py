@@ -12,9 +12,9 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import Joined
 from protocol.status import Role, Status, WorkerFacts
-from rtc.app.doorman import KNOCK_PAUSE, KNOCK_PAUSE_MAX, Doorman, WorkerReady
 from rtc.config.load import load_config
-from rtc.identity import Place
+from rtc.worker.room_identity import Place
+from rtc.worker.room_membership import KNOCK_PAUSE, KNOCK_PAUSE_MAX, Doorman, WorkerReady
 
 OLD, NEW = RoomId("room-old"), RoomId("room-new")
 ME = PeerId("worker-me")

@@ -15,18 +15,18 @@ from protocol.faults import FaultCode
 from protocol.jobs import LogLines
 from protocol.session_string import read_session_string
 from protocol.status import WorkerFacts
-from rtc.app import embedded
-from rtc.app.embedded import ServerOrder, open_embedded
-from rtc.app.fleet import Ready, one_for_each, run_fleet
-from rtc.app.worker import WorkerOrder
 from rtc.app.workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
-from rtc.gauge import Gauge
 from rtc.server import open_server
 from rtc.testing.lab import Lab, LabWorker, Log, RecordingView, Visit
 from rtc.testing.stand_in import install_stand_in
-from rtc.view.banner import fleet_banner
+from rtc.worker import embedded_server as embedded
+from rtc.worker.banner import fleet_banner
+from rtc.worker.embedded_server import ServerOrder, open_embedded
+from rtc.worker.fleet import Ready, one_for_each, run_fleet
+from rtc.worker.gpu_monitor import Gauge
+from rtc.worker.program import WorkerOrder
 
 MB = 2**20
 H200 = GpuFacts("NVIDIA H200", 143771, 143000, "13.0", "GPU-aaaa")

@@ -15,12 +15,12 @@ from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, Progress, SubmitJob
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name, sweep
-from rtc.desk import NEVER_CAME, Desk
-from rtc.job import Bench
-from rtc.jobs.records import open_records
 from rtc.runner.job_files import MADE, PACKAGE
 from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
+from rtc.worker.job import Bench
+from rtc.worker.job_database import open_records
+from rtc.worker.job_manager import NEVER_CAME, Desk
 
 TICKET = Ticket("job-1", "key")
 SPOILT = Fault(FaultCode.DAMAGED, "The package arrived damaged.")

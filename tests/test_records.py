@@ -12,8 +12,8 @@ import trio
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
 from rtc.common.errors import RtcError
-from rtc.jobs.records import DATABASE, DAY, open_records
 from rtc.runner.run_plan import JobResult
+from rtc.worker.job_database import DATABASE, DAY, open_records
 
 WORK = Path("/work")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 90_000)
@@ -159,7 +159,7 @@ import sys
 from pathlib import Path
 import trio
 from protocol.jobs import JobKind, SubmitJob
-from rtc.jobs.records import open_records
+from rtc.worker.job_database import open_records
 
 async def main(folder, name):
     submit = SubmitJob(JobKind.TRAIN, "p.zip", 1)

@@ -13,7 +13,7 @@ from protocol.jobs import JobKind
 from rtc.common.errors import RtcError
 from rtc.jobs.package import Plan, TrainStep
 from rtc.jobs.predictions import PredictStep
-from rtc.jobs.results import ModelLosses, choose_output, final_losses, pack_results, unpack_results
+from rtc.worker.pack_results import ModelLosses, choose_output, final_losses, pack_results, unpack_results
 
 PLAN = Plan(JobKind.TRAIN, (TrainStep("a", "a.yaml", "models/a.n=1"), TrainStep("b", "b.yaml", "models/b.n=1")))
 

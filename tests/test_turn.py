@@ -19,13 +19,13 @@ from attrs import evolve, frozen
 from protocol.faults import FaultCode
 from protocol.ids import LinkId, PeerId
 from protocol.link import LOST_TIME
-from rtc.app.worker import WorkerOrder, run_worker
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.ice_servers import IcePlan, adopt
 from rtc.server.turn_credentials import IceGift
 from rtc.testing.lab import open_lab
 from rtc.transport.links.link import open_link
 from rtc.transport.webrtc import Bridge, Peer, open_bridge, open_peer
+from rtc.worker.program import WorkerOrder, run_worker
 
 pytestmark = pytest.mark.skipif(
     shutil.which("turnserver") is None, reason="needs coturn's `turnserver` (on Debian: apt-get install coturn)"

@@ -34,7 +34,7 @@ from rtc.terminal.interface import ClientView, Ending, Losses, Mode
 from rtc.terminal.plain_view import PlainView
 from rtc.terminal.transfer_rate import Flow
 from rtc.terminal.worker_prompt import choose, listing
-from rtc.view.banner import worker_banner
+from rtc.worker.banner import worker_banner
 
 JOB = JobId("job-1")
 MB = 10**6

@@ -25,13 +25,13 @@ from protocol.jobs import (
 )
 from protocol.status import Status
 from rtc import tickets
-from rtc.app import doorman
 from rtc.app.errand import Address, run_errand
 from rtc.common.errors import RtcError
-from rtc.jobs.records import Records
 from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
 from rtc.tickets import Stub
-from rtc.window import Window
+from rtc.worker import room_membership as doorman
+from rtc.worker.job_database import Records
+from rtc.worker.job_sessions import Window
 
 MakePackage = Callable[..., Path]
 PATIENCE = 60.0

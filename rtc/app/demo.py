@@ -10,9 +10,7 @@ from attrs import evolve
 from actors.events import Direct
 from protocol.faults import FaultCode
 from rtc.app.client import ClientOrder, run_client
-from rtc.app.doorman import WorkerReady
 from rtc.app.root import stop_when
-from rtc.app.worker import WorkerOrder, run_worker
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config, load_config
@@ -21,6 +19,8 @@ from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
 from rtc.transport.webrtc import Bridge
+from rtc.worker.program import WorkerOrder, run_worker
+from rtc.worker.room_membership import WorkerReady
 
 
 async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:

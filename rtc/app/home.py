@@ -19,10 +19,10 @@ from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name
 from rtc.jobs.names import fresh
 from rtc.jobs.predictions import LABELS_ENDING
-from rtc.jobs.results import choose_output, final_losses, unpack_results
 from rtc.report import write_report
 from rtc.runner.run_plan import LOG_NAME
 from rtc.terminal.interface import Ending, Losses
+from rtc.worker.pack_results import choose_output, final_losses, unpack_results
 
 PREDICTIONS = ".predictions.slp"
 

@@ -15,8 +15,6 @@ from protocol.jobs import JobNews, JobStarted
 from protocol.signaling import WorkerShown
 from protocol.trust import Secret
 from rtc.app.client import ClientOrder, run_client
-from rtc.app.doorman import WorkerReady
-from rtc.app.worker import WorkerOrder, run_worker
 from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
 from rtc.server import NOTHING, Server, open_server
@@ -24,6 +22,8 @@ from rtc.server.turn_credentials import IceGift
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.testing.stand_in import install_stand_in
 from rtc.transport.webrtc import Bridge
+from rtc.worker.program import WorkerOrder, run_worker
+from rtc.worker.room_membership import WorkerReady
 
 
 @define

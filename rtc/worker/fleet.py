@@ -11,15 +11,15 @@ import trio
 from attrs import define, evolve, field
 
 from protocol.faults import Fault
-from rtc.app.doorman import WorkerReady
-from rtc.app.embedded import Embedded, ServerOrder, open_embedded
 from rtc.app.root import complain
-from rtc.app.worker import WorkerOrder, run_worker
 from rtc.common.errors import RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.common.line_writer import Lines
 from rtc.transport.webrtc import Bridge
-from rtc.view.banner import fleet_banner, worker_banner
+from rtc.worker.banner import fleet_banner, worker_banner
+from rtc.worker.embedded_server import Embedded, ServerOrder, open_embedded
+from rtc.worker.program import WorkerOrder, run_worker
+from rtc.worker.room_membership import WorkerReady
 
 Ready = tuple[WorkerReady, ...]
 NAME_MAX = 64 - len("-99")

@@ -53,21 +53,21 @@ from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Secret
-from rtc.app.doorman import Doorman, WorkerReady
 from rtc.app.house import House, Routes, open_house
-from rtc.app.narrator import Narrator
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.version import VERSION
 from rtc.config.load import Config
-from rtc.desk import Desk
-from rtc.gauge import Gauge
-from rtc.identity import Identity, Place, open_identity
-from rtc.job import Bench
-from rtc.jobs.records import Records, open_records
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.transport.webrtc import Bridge
-from rtc.window import Window
+from rtc.worker.event_log import Narrator
+from rtc.worker.gpu_monitor import Gauge
+from rtc.worker.job import Bench
+from rtc.worker.job_database import Records, open_records
+from rtc.worker.job_manager import Desk
+from rtc.worker.job_sessions import Window
+from rtc.worker.room_identity import Identity, Place, open_identity
+from rtc.worker.room_membership import Doorman, WorkerReady
 
 log = logging.getLogger("rtc.worker")
 

@@ -11,13 +11,13 @@ from attrs import define, field
 from actors.events import JobOver
 from protocol.ids import JobId
 from protocol.jobs import Outcome
-from rtc.job import Bench, Job
-from rtc.jobs.records import Record, Records, attempt
-from rtc.jobs.results import pack_results
 from rtc.runner.job_files import PACKAGE, read_made
 from rtc.runner.run_plan import JobResult
+from rtc.worker.job import Bench, Job
+from rtc.worker.job_database import Record, Records, attempt
+from rtc.worker.pack_results import pack_results
 
-log = logging.getLogger("rtc.shelf")
+log = logging.getLogger("rtc.worker.result_store")
 
 
 @define

@@ -2,7 +2,7 @@
 
 Once a package is here whole, its job needs neither the client nor this program: the keeper runs it, and whichever
 worker next opens this desk takes it up where it stands. Every folder it makes is gone when the job is; results wait
-on the shelf, which `rtc.window` hands them out of.
+on the shelf, which `rtc.worker.job_sessions` hands them out of.
 """
 
 import logging
@@ -31,19 +31,19 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, Outcome
 from rtc.common.errors import RtcError
-from rtc.job import CLEAN_TIME, Bench, Job
-from rtc.jobs.records import Record, Records, attempt
-from rtc.jobs.standing import Standing
 from rtc.runner.folder_lock import claim_folder, list_folders, own_folder, sweep_leftovers
 from rtc.runner.job_files import ARRIVED, Spec
 from rtc.runner.journal import Feed
 from rtc.runner.run_plan import JobResult
 from rtc.runner.supervisor_handle import adopt_keeper, conclude_job, start_keeper, was_started
-from rtc.shelf import Shelf
 from rtc.transport.files import Incoming
 from rtc.transport.links.manager import Links
+from rtc.worker.job import CLEAN_TIME, Bench, Job
+from rtc.worker.job_database import Record, Records, attempt
+from rtc.worker.job_status import Standing
+from rtc.worker.result_store import Shelf
 
-log = logging.getLogger("rtc.desk")
+log = logging.getLogger("rtc.worker.job_manager")
 
 HOME = ".home"
 """In a job's folder: a link to the results folder that its result is for."""

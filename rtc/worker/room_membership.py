@@ -14,8 +14,8 @@ from protocol.signaling import Joined
 from protocol.status import Role, WorkerFacts
 from rtc.app.house import House, Routes
 from rtc.config.load import Config
-from rtc.identity import Identity, Place
-from rtc.view.banner import worker_banner
+from rtc.worker.banner import worker_banner
+from rtc.worker.room_identity import Identity, Place
 
 log = logging.getLogger("rtc.worker")
 

@@ -7,12 +7,12 @@ from attrs import define, field, frozen
 
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, StopScope, SubmitJob
-from rtc.jobs.standing import Standing
 from rtc.runner.folder_lock import Claim
 from rtc.runner.journal import Feed
 from rtc.runner.supervisor_handle import Keeping
 from rtc.sleap_nn.commands import Accelerator
 from rtc.transport.files import Incoming
+from rtc.worker.job_status import Standing
 
 CLEAN_TIME = 30.0
 """Seconds that removing a job's folder may take when the program is being stopped."""

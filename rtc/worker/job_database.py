@@ -21,8 +21,8 @@ from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
 from rtc.common.errors import RtcError
-from rtc.jobs.records_file import open_database
 from rtc.runner.run_plan import JobResult
+from rtc.worker.job_database_file import open_database
 
 log = logging.getLogger("rtc.records")
 T = TypeVar("T")

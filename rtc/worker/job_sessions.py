@@ -33,14 +33,14 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, JobState
 from rtc.common.errors import RtcError
-from rtc.desk import Desk, unwatched
-from rtc.job import Job
-from rtc.jobs.records import Record, Records
 from rtc.runner.journal import Feed
 from rtc.transport.files import send_file
 from rtc.transport.links.manager import Links
+from rtc.worker.job import Job
+from rtc.worker.job_database import Record, Records
+from rtc.worker.job_manager import Desk, unwatched
 
-log = logging.getLogger("rtc.window")
+log = logging.getLogger("rtc.worker.job_sessions")
 
 FETCHED = "Its result was fetched, and is not kept any more."
 UNKNOWN = "The worker has no such job of yours."

@@ -1,0 +1,1 @@
+"""The worker program: one GPU, offered to a room; its jobs and their results."""

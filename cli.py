@@ -412,8 +412,8 @@ def workers(
         raise click.UsageError("Say which room: --room-id R --token T, or --session-string S.")
 
     def work() -> int:
-        from rtc.app.way import choose_way
-        from rtc.app.workers import LookOrder, look
+        from rtc.client.list_workers import LookOrder, look
+        from rtc.client.target import choose_way
 
         room = choose_way(session_string, room_id, token, None, auto_select=True)
         order = LookOrder(_config(server or room.server), room.room, room.token, as_json)

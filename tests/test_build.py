@@ -11,14 +11,14 @@ import trio
 import yaml
 
 from protocol.faults import FaultCode
+from rtc.client.package_builder import build as build_room
+from rtc.client.package_builder import contents as luggage_room
+from rtc.client.package_builder import slp_files as labels_room
+from rtc.client.package_builder.build import build_tracking, build_training
+from rtc.client.package_builder.contents import look_data
+from rtc.client.package_builder.slp_files import HDF5, Project, Video
 from rtc.common.errors import RtcError
-from rtc.jobs import build as build_room
-from rtc.jobs import labels as labels_room
-from rtc.jobs import luggage as luggage_room
-from rtc.jobs.build import build_tracking, build_training
 from rtc.jobs.describe import describe
-from rtc.jobs.labels import HDF5, Project, Video
-from rtc.jobs.luggage import look_data
 from rtc.jobs.package import inspect_package
 from rtc.jobs.packing import add_file, open_packing
 

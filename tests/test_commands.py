@@ -14,9 +14,9 @@ import pytest
 
 from protocol.faults import FaultCode
 from rtc.app import commands
-from rtc.app.workers import _show as show
+from rtc.client.list_workers import _show as show
+from rtc.client.package_builder.slp_files import HDF5
 from rtc.common.errors import RtcError
-from rtc.jobs.labels import HDF5
 from rtc.testing.stand_in import make_package
 
 SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="

@@ -16,8 +16,8 @@ from actors.events import FetchResult, ResultHere, ResultLost, ResultSafe
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.ids import LinkId
+from rtc.client.file_transfers import Courier
 from rtc.common.errors import RtcError
-from rtc.courier import Courier
 from rtc.testing.lanes import Pieces, open_lanes
 from rtc.testing.wires import wire_pair
 from rtc.transport.files import send_file

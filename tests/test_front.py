@@ -15,14 +15,14 @@ from cli import run
 from protocol.faults import FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobKind, JobStage, JobState, Progress
-from rtc import tickets
-from rtc.app.client import Watch
-from rtc.app.front import NOTHING_TO_STOP, STOP_ASKED, Front
-from rtc.app.order import ClientOrder
+from rtc.client import tickets
+from rtc.client.options import ClientOrder
+from rtc.client.presenter import NOTHING_TO_STOP, STOP_ASKED, Front
+from rtc.client.program import Watch
+from rtc.client.tickets import Stub
 from rtc.common.errors import ExitCode, RtcError
 from rtc.terminal import Interrupt, Losses, Mode
 from rtc.testing.lab import Lab, LabWorker, RecordingView
-from rtc.tickets import Stub
 
 MakePackage = Callable[..., Path]
 PATIENCE = 60.0

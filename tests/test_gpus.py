@@ -15,7 +15,7 @@ from protocol.faults import FaultCode
 from protocol.jobs import LogLines
 from protocol.session_string import read_session_string
 from protocol.status import WorkerFacts
-from rtc.app.workers import list_workers
+from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.server import open_server

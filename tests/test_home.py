@@ -9,8 +9,8 @@ from actors.events import Best
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind
-from rtc.app.home import Home, choose_home
-from rtc.app.order import ClientOrder
+from rtc.client.options import ClientOrder
+from rtc.client.result_folder import Home, choose_home
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
 

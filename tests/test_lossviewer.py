@@ -21,9 +21,9 @@ from attrs import define, field
 from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import FramesDone, JobEnded, JobStarted, ModelStarted, ModelTrained, Outcome, Progress
-from rtc import viewer_port
+from rtc.client.lossviewer import zmq_port as viewer_port
+from rtc.client.lossviewer.bridge import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
 from rtc.common.errors import RtcError
-from rtc.lossviewer import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
 from rtc.sleap_nn.zmq_progress import Follower
 from rtc.testing.lab import Lab, RecordingView
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rtc.report import PAGE, write_report
-from rtc.report.chart import Axis, chart, ticks
-from rtc.report.history import LOG_MAX, History, read_histories
-from rtc.report.measures import measured
+from rtc.client.report import PAGE, write_report
+from rtc.client.report.chart import Axis, chart, ticks
+from rtc.client.report.history import LOG_MAX, History, read_histories
+from rtc.client.report.measures import measured
 
 HEAD = "epoch,train/loss,val/loss,learning_rate,train/time\n"
 SEEN = HEAD + "0,,0.045,,\n1,0.048,0.040,0.001,5.1\n2,0.043,0.038,0.001,0.7\n"

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from protocol.faults import Fault, FaultCode
-from rtc import tickets
+from rtc.client import tickets
 from rtc.testing.lab import Lab, RecordingView
 from rtc.transport.links.link import Link
 

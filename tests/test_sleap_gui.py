@@ -19,7 +19,7 @@ from attrs import define, field
 
 from protocol.ids import JobId
 from protocol.jobs import JobEnded, JobStarted, ModelStarted, Outcome, Progress
-from rtc.lossviewer import LossViewer, open_lossviewer
+from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
 from rtc.sleap_nn.zmq_progress import Follower
 
 pytestmark = pytest.mark.sleap_gui

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from attrs import asdict, evolve
 
-from rtc import tickets
+from rtc.client import tickets
+from rtc.client.tickets import Stub
 from rtc.common.errors import ExitCode, RtcError
-from rtc.tickets import Stub
 
 STUB = Stub("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.1:1", "toy.zip")
 

@@ -24,11 +24,11 @@ from protocol.jobs import (
     StopScope,
 )
 from protocol.status import Status
-from rtc import tickets
-from rtc.app.errand import Address, run_errand
+from rtc.client import tickets
+from rtc.client.job_query import Address, run_errand
+from rtc.client.tickets import Stub
 from rtc.common.errors import RtcError
 from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
-from rtc.tickets import Stub
 from rtc.worker import room_membership as doorman
 from rtc.worker.job_database import Records
 from rtc.worker.job_sessions import Window

@@ -17,7 +17,7 @@ from protocol.ids import PeerId, RoomId
 from protocol.signaling import IceGiven, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from rtc.app.door import Door
-from rtc.app.workers import list_workers
+from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
 from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
@@ -109,7 +109,9 @@ async def test_a_list_longer_than_a_frame_is_heard_to_its_end(lab: Lab, nursery:
 
 
 def test_looking_needs_no_asyncio_room() -> None:
-    program = "import sys, rtc.app.workers; sys.exit(bool({'aiortc', 'trio_asyncio', 'torch'} & set(sys.modules)))"
+    program = (
+        "import sys, rtc.client.list_workers; sys.exit(bool({'aiortc', 'trio_asyncio', 'torch'} & set(sys.modules)))"
+    )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
 
 

@@ -12,9 +12,10 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
-from rtc.app.client import ClientOrder, Watch
-from rtc.app.home import choose_home
-from rtc.app.jobs import (
+from rtc.app.root import complain
+from rtc.app.run import run_program
+from rtc.app.settings import read_config
+from rtc.client.jobs import (
     JobsOrder,
     cancel_job,
     check_fetchable,
@@ -23,17 +24,16 @@ from rtc.app.jobs import (
     show_logs,
     stop_job,
 )
-from rtc.app.root import complain
-from rtc.app.run import run_program
-from rtc.app.settings import read_config
-from rtc.app.way import choose_way
+from rtc.client.lossviewer.bridge import check_ports
+from rtc.client.package_builder.build import Say, build_tracking, build_training
+from rtc.client.program import ClientOrder, Watch
+from rtc.client.result_folder import choose_home
+from rtc.client.target import choose_way
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.config.credentials import read_secret
 from rtc.config.load import Config
-from rtc.jobs.build import Say, build_tracking, build_training
 from rtc.jobs.describe import describe
-from rtc.lossviewer import check_ports
 from rtc.terminal.interface import Interrupt, Mode
 from rtc.terminal.json_view import tell_end
 from rtc.transport.webrtc import Bridge

@@ -9,8 +9,8 @@ from attrs import evolve
 
 from actors.events import Direct
 from protocol.faults import FaultCode
-from rtc.app.client import ClientOrder, run_client
 from rtc.app.root import stop_when
+from rtc.client.program import ClientOrder, run_client
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config, load_config

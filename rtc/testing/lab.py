@@ -14,7 +14,7 @@ from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, JobStarted
 from protocol.signaling import WorkerShown
 from protocol.trust import Secret
-from rtc.app.client import ClientOrder, run_client
+from rtc.client.program import ClientOrder, run_client
 from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
 from rtc.server import NOTHING, Server, open_server

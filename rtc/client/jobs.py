@@ -16,21 +16,21 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import AskJob, CancelJob, JobKind, JobStage, JobState, JobWishes, StopJob, StopScope
 from protocol.trust import Secret
-from rtc import tickets
-from rtc.app.client import run_client
-from rtc.app.errand import Address, run_errand
-from rtc.app.order import ClientOrder
 from rtc.app.root import stop_when
-from rtc.app.way import Way
+from rtc.client import tickets
+from rtc.client.job_query import Address, run_errand
+from rtc.client.jobs_table import JobRow, as_json, as_table
+from rtc.client.options import ClientOrder
+from rtc.client.program import run_client
+from rtc.client.target import Way
+from rtc.client.tickets import Stub
 from rtc.common.errors import RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config
 from rtc.terminal.log_view import LogView
 from rtc.terminal.worker_table import table_width
-from rtc.tickets import Stub
 from rtc.transport.webrtc import Bridge
-from rtc.view.jobs import JobRow, as_json, as_table
 
 AT_ONCE = 4
 """Workers asked at a time."""

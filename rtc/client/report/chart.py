@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from rtc.client.report.history import History
 from rtc.common.loss_curves import in_columns, wants_log
-from rtc.report.history import History
 
 WIDTH, HEIGHT = 760, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 44

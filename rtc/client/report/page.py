@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from rtc.client.report.chart import chart
+from rtc.client.report.history import SPLITS, History
+from rtc.client.report.measures import Measure, measured
 from rtc.common.text import clean, count, loss
-from rtc.report.chart import chart
-from rtc.report.history import SPLITS, History
-from rtc.report.measures import Measure, measured
 
 NAME_MAX = 200
 """Characters shown of a name."""

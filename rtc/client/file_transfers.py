@@ -19,7 +19,7 @@ RESULT_MAX = 2**50
 
 
 class Place(Protocol):
-    """Where the result goes; `rtc.app.home.Home` is one."""
+    """Where the result goes; `rtc.client.result_folder.Home` is one."""
 
     @property
     def parent(self) -> Path:

@@ -43,13 +43,13 @@ from protocol.jobs import (
     StopScope,
 )
 from protocol.signaling import InLine, WorkerShown
-from rtc import tickets
 from rtc.app.house import House
-from rtc.app.order import ClientOrder
+from rtc.client import tickets
+from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
+from rtc.client.options import ClientOrder
+from rtc.client.tickets import Stub
 from rtc.common.errors import RtcError
-from rtc.lossviewer import LossViewer, open_lossviewer
 from rtc.terminal.interface import ClientView, Ending, Interrupt
-from rtc.tickets import Stub
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
 NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"

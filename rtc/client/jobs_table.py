@@ -7,9 +7,9 @@ from typing import Any
 from attrs import frozen
 
 from protocol.jobs import JobStage, JobState
+from rtc.client.tickets import Stub
 from rtc.common.text import clean
 from rtc.terminal.worker_table import columns
-from rtc.tickets import Stub
 
 NO_JOBS = "No job that was started from here is running or waits to be fetched.\n"
 HEAD = ("job", "package", "state", "what is known of it")

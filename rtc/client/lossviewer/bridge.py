@@ -18,9 +18,9 @@ from attrs import define, field
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobEnded, JobNews, JobStarted, ModelStarted, ModelTrained, Progress
+from rtc.client.lossviewer.zmq_port import Socket, ViewerPort
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
-from rtc.viewer_port import Socket, ViewerPort
 
 MESSAGE_MAX = 4096
 """Bytes of what a viewer says; {"command": "stop"} has 19."""

@@ -5,8 +5,8 @@ import secrets
 from pathlib import Path
 
 from protocol.jobs import MODELS_MAX
-from rtc.report.history import read_histories
-from rtc.report.page import page
+from rtc.client.report.history import read_histories
+from rtc.client.report.page import page
 
 __all__ = ["PAGE", "write_report"]
 

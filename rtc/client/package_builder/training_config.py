@@ -12,9 +12,9 @@ import yaml
 from attrs import frozen
 
 from protocol.faults import FaultCode
+from rtc.client.package_builder.slp_files import check_file
 from rtc.common.errors import RtcError
 from rtc.jobs.config import read_config
-from rtc.jobs.labels import check_file
 from rtc.jobs.safe_yaml import safe_yaml
 from rtc.jobs.source import TEXT_MAX, decode_text
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from rtc.report.history import Metrics
+from rtc.client.report.history import Metrics
 
 
 @frozen

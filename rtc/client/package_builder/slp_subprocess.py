@@ -1,8 +1,8 @@
 """Run by a Python that has sleap-io, never imported: opens a SLEAP project, which nobody else here does.
 
-    labels_child.py look FILE             what it holds, as one line of JSON
-    labels_child.py embed FILE OUT        a copy with the images of all labelled frames inside
-    labels_child.py relink FILE OUT       a copy whose videos have other paths: JSON on stdin, a path or list for each
+    slp_subprocess.py look FILE             what it holds, as one line of JSON
+    slp_subprocess.py embed FILE OUT        a copy with the images of all labelled frames inside
+    slp_subprocess.py relink FILE OUT       a copy whose videos have other paths: JSON on stdin, a path or list for each
 
 A program of its own: sleap-io, h5py and video decoders stay out of the client, and can be ended at any time.
 """

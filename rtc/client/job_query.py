@@ -23,7 +23,7 @@ from protocol.signaling import Granted, InLine
 from protocol.status import Role
 from protocol.trust import Secret
 from rtc.app.house import House, open_house
-from rtc.app.order import of_a_job
+from rtc.client.options import of_a_job
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
 from rtc.transport.webrtc import Bridge

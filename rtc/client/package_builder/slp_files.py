@@ -20,7 +20,7 @@ from rtc.sleap_nn.output import clean_line, reason
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PATIENCE = 0.2
 """Seconds between two looks at whether anybody still waits for the child."""
-_CHILD = Path(__file__).resolve().parent / "labels_child.py"
+_CHILD = Path(__file__).resolve().parent / "slp_subprocess.py"
 
 
 @frozen

@@ -6,8 +6,16 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from protocol.faults import FaultCode
+from rtc.client.package_builder.slp_files import (
+    Project,
+    Video,
+    can_look,
+    embed_images,
+    is_package,
+    look_into,
+    relink_videos,
+)
 from rtc.common.errors import RtcError
-from rtc.jobs.labels import Project, Video, can_look, embed_images, is_package, look_into, relink_videos
 from rtc.jobs.names import fresh, plain_file
 
 _RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models")

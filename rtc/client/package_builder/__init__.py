@@ -1,0 +1,1 @@
+"""Makes job packages from labels, videos, trained models and training configurations."""

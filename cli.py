@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtc.jobs.predict_options import OPTIONS
 from rtc.options import (
     SERVER_HELP,
     attach_options,
@@ -28,6 +27,7 @@ from rtc.options import (
     where_options,
     worker_options,
 )
+from rtc.packages.predict_options import OPTIONS
 from rtc.track_options import chosen_options, track_options
 
 if TYPE_CHECKING:

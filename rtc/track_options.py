@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from rtc.jobs.predict_options import OPTIONS, Kind, PredictOption, Value, read_options
+from rtc.packages.predict_options import OPTIONS, Kind, PredictOption, Value, read_options
 
 Command = Callable[..., int]
 

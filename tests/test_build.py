@@ -18,9 +18,9 @@ from rtc.client.package_builder.build import build_tracking, build_training
 from rtc.client.package_builder.contents import look_data
 from rtc.client.package_builder.slp_files import HDF5, Project, Video
 from rtc.common.errors import RtcError
-from rtc.jobs.describe import describe
-from rtc.jobs.package import inspect_package
-from rtc.jobs.packing import add_file, open_packing
+from rtc.packages.describe import describe
+from rtc.packages.plan import inspect_package
+from rtc.packages.zip_writer import add_file, open_packing
 
 CONFIG = {
     "data_config": {

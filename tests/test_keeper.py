@@ -16,9 +16,9 @@ from attrs import evolve
 
 from protocol.jobs import GpuUse, JobKind, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
 from rtc.common.gpu import GpuLoad
-from rtc.jobs.archive import unpack
-from rtc.jobs.package import Plan, TrainStep
-from rtc.jobs.predictions import PredictStep
+from rtc.packages.inference import PredictStep
+from rtc.packages.plan import Plan, TrainStep
+from rtc.packages.zip_reader import unpack
 from rtc.runner import supervisor as keeper_room
 from rtc.runner import supervisor_handle as keeping_room
 from rtc.runner.folder_lock import LOCK, claim_folder, is_locked, own_folder
@@ -406,7 +406,7 @@ import os
 import sys
 from pathlib import Path
 import trio
-from rtc.jobs.archive import unpack
+from rtc.packages.zip_reader import unpack
 from rtc.runner.folder_lock import claim_folder
 from rtc.runner.supervisor_handle import start_keeper
 from rtc.runner.job_files import PACKAGE, Spec

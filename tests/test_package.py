@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.common.errors import RtcError
-from rtc.jobs import archive as archive_room
-from rtc.jobs.archive import unpack
-from rtc.jobs.config import read_config
-from rtc.jobs.names import NAME_LENGTH
-from rtc.jobs.package import Plan, TrainStep, inspect_package, read_plan
-from rtc.jobs.safe_yaml import safe_yaml
+from rtc.packages import zip_reader as archive_room
+from rtc.packages.file_names import NAME_LENGTH
+from rtc.packages.model_config import read_config
+from rtc.packages.plan import Plan, TrainStep, inspect_package, read_plan
+from rtc.packages.safe_yaml import safe_yaml
+from rtc.packages.zip_reader import unpack
 from rtc.testing.stand_in import make_package
 
 CONFIG = {

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.jobs.predict_options import (
+from rtc.packages.predict_options import (
     BY_NAME,
     FRAMES_TEXT_MAX,
     OPTIONS,

@@ -9,10 +9,10 @@ from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, JobEvent, JobKind, JobStarted
 from protocol.wire import TO_CLIENT, decode, encode
 from rtc.common.errors import RtcError
-from rtc.jobs.gui_tracking import tracking_options
-from rtc.jobs.package import inspect_package
-from rtc.jobs.predict_script import PredictLine, read_predict_script
-from rtc.jobs.predictions import PredictStep
+from rtc.packages.inference import PredictStep
+from rtc.packages.inference_script import PredictLine, read_predict_script
+from rtc.packages.plan import inspect_package
+from rtc.packages.tracking_settings import tracking_options
 from rtc.testing.stand_in import make_inference_package, make_package
 
 RUN = "models/run"

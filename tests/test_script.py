@@ -3,8 +3,8 @@
 import pytest
 
 from rtc.common.errors import RtcError
-from rtc.jobs.overrides import JOBS, SCRIPT, Override, newest, quote, read_override
-from rtc.jobs.script import TrainLine, read_script
+from rtc.packages.hydra_overrides import JOBS, SCRIPT, Override, newest, quote, read_override
+from rtc.packages.train_script import TrainLine, read_script
 
 RUN = "250101_120000.centroid.n=12"
 

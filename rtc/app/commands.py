@@ -33,7 +33,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.config.credentials import read_secret
 from rtc.config.load import Config
-from rtc.jobs.describe import describe
+from rtc.packages.describe import describe
 from rtc.terminal.interface import Interrupt, Mode
 from rtc.terminal.json_view import tell_end
 from rtc.transport.webrtc import Bridge

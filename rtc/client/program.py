@@ -50,7 +50,7 @@ from rtc.client.options import ClientOrder, of_a_job
 from rtc.client.presenter import UNBEGUN, Front
 from rtc.client.result_folder import Home, choose_home
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
-from rtc.jobs.package import inspect_package
+from rtc.packages.plan import inspect_package
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
 from rtc.transport.files.file_names import safe_name

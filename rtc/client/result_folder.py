@@ -18,8 +18,8 @@ from rtc.client.options import ClientOrder
 from rtc.client.report import write_report
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name
-from rtc.jobs.names import fresh
-from rtc.jobs.predictions import LABELS_ENDING
+from rtc.packages.file_names import fresh
+from rtc.packages.inference import LABELS_ENDING
 from rtc.runner.run_plan import LOG_NAME
 from rtc.terminal.interface import Ending, Losses
 from rtc.worker.pack_results import choose_output, final_losses, unpack_results

@@ -5,7 +5,7 @@ import trio
 from protocol.faults import FaultCode
 from protocol.jobs import PredictionStarted
 from rtc.common.errors import RtcError
-from rtc.jobs.predictions import PredictStep
+from rtc.packages.inference import PredictStep
 from rtc.runner.step_context import Bench
 from rtc.sleap_nn.commands import predict_command
 from rtc.sleap_nn.predict_progress import FrameCounter

@@ -13,7 +13,7 @@ from protocol.ids import JobId
 from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
-from rtc.jobs.package import Plan, TrainStep
+from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Bench, Emit
 from rtc.runner.summary import TEXT_MAX as TEXT_MAX

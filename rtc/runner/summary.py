@@ -2,7 +2,7 @@
 
 from attrs import frozen
 
-from rtc.jobs.package import Plan
+from rtc.packages.plan import Plan
 
 TEXT_MAX = 2000
 """Characters of a closing sentence, as `JobEnded` has it."""

@@ -14,10 +14,10 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.jobs.overrides import quote
-from rtc.jobs.package import TrainStep
-from rtc.jobs.predict_options import option_words
-from rtc.jobs.predictions import PredictStep
+from rtc.packages.hydra_overrides import quote
+from rtc.packages.inference import PredictStep
+from rtc.packages.plan import TrainStep
+from rtc.packages.predict_options import option_words
 
 Accelerator = Literal["cpu", "auto"]
 

@@ -18,10 +18,10 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name
-from rtc.jobs.archive import check_name, unpack
-from rtc.jobs.names import NAME_LENGTH, fresh, plain_file
-from rtc.jobs.package import Plan
-from rtc.jobs.packing import add_file, open_packing
+from rtc.packages.file_names import NAME_LENGTH, fresh, plain_file
+from rtc.packages.plan import Plan
+from rtc.packages.zip_reader import check_name, unpack
+from rtc.packages.zip_writer import add_file, open_packing
 from rtc.runner.run_plan import LOG_NAME
 
 log = logging.getLogger("rtc.results")

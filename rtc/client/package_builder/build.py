@@ -22,12 +22,12 @@ from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import Recipe, read_recipes
 from rtc.common.errors import RtcError
-from rtc.jobs.names import fresh, plain_name
-from rtc.jobs.overrides import TYPED, read_overrides
-from rtc.jobs.package import inspect_package
-from rtc.jobs.packing import add_file, add_text, open_packing
-from rtc.jobs.predict_options import BY_NAME, NEED_LABELS, Value, option_words, read_options
-from rtc.jobs.predictions import LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.file_names import fresh, plain_name
+from rtc.packages.hydra_overrides import TYPED, read_overrides
+from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.plan import inspect_package
+from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_words, read_options
+from rtc.packages.zip_writer import add_file, add_text, open_packing
 
 Say = Callable[[str], None]
 _SCRIPT = "#!/bin/bash\n"

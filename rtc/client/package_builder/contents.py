@@ -16,7 +16,7 @@ from rtc.client.package_builder.slp_files import (
     relink_videos,
 )
 from rtc.common.errors import RtcError
-from rtc.jobs.names import fresh, plain_file
+from rtc.packages.file_names import fresh, plain_file
 
 _RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models")
 _NAMED_MAX = 5

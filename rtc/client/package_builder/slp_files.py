@@ -12,8 +12,8 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.jobs.archive import open_file
-from rtc.jobs.packing import give_way
+from rtc.packages.zip_reader import open_file
+from rtc.packages.zip_writer import give_way
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.sleap_nn.output import clean_line, reason
 

@@ -14,9 +14,9 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import check_file
 from rtc.common.errors import RtcError
-from rtc.jobs.config import read_config
-from rtc.jobs.safe_yaml import safe_yaml
-from rtc.jobs.source import TEXT_MAX, decode_text
+from rtc.packages.model_config import read_config
+from rtc.packages.safe_yaml import safe_yaml
+from rtc.packages.sources import TEXT_MAX, decode_text
 
 _LABELS = (("data_config", "val_labels_path"), ("data_config", "test_file_path"))
 _OLD_LABELS = (("data", "labels", "validation_labels"), ("data", "labels", "test_labels"))

@@ -9,9 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from protocol.fields import is_printable
-from rtc.jobs.archive import bad
-from rtc.jobs.overrides import leaves
-from rtc.jobs.safe_yaml import safe_yaml
+from rtc.packages.hydra_overrides import leaves
+from rtc.packages.safe_yaml import safe_yaml
+from rtc.packages.zip_reader import bad
 
 _PATHS = (
     ("data_config", "train_labels_path"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from attrs import field, frozen
 
-from rtc.jobs.predict_options import BY_NAME, Kind
+from rtc.packages.predict_options import BY_NAME, Kind
 
 _PROGRAMS = frozenset({"sleap-track", "sleap-nn-track", "sleap-nn-predict", "sleap-inference"})
 _VERBS = frozenset({"track", "predict", "infer"})

@@ -12,13 +12,13 @@ from attrs import field, frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX
 from rtc.common.errors import RtcError
-from rtc.jobs.archive import bad
-from rtc.jobs.gui_tracking import tracking_options
-from rtc.jobs.names import fresh, plain_name, short_name, slashed
-from rtc.jobs.overrides import leaves
-from rtc.jobs.predict_options import BY_NAME, NEED_LABELS, Value, read_options
-from rtc.jobs.predict_script import PredictLine
-from rtc.jobs.source import Inside
+from rtc.packages.file_names import fresh, plain_name, short_name, slashed
+from rtc.packages.hydra_overrides import leaves
+from rtc.packages.inference_script import PredictLine
+from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
+from rtc.packages.sources import Inside
+from rtc.packages.tracking_settings import tracking_options
+from rtc.packages.zip_reader import bad
 
 LABELS_ENDING = ".slp"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mj2", ".mkv", ".h5", ".hdf5", ".seq", ".tif", ".tiff")

@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 
 from protocol.jobs import JobKind
 from rtc.common.text import clean
-from rtc.jobs.package import Plan, TrainStep, inspect_package
-from rtc.jobs.predict_options import Value
-from rtc.jobs.predictions import PredictStep
+from rtc.packages.inference import PredictStep
+from rtc.packages.plan import Plan, TrainStep, inspect_package
+from rtc.packages.predict_options import Value
 
 _KINDS = {JobKind.TRAIN: "a training package", JobKind.TRACK: "an inference package"}
 

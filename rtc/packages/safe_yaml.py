@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from rtc.jobs.archive import bad
+from rtc.packages.zip_reader import bad
 
 _FOREIGN = (
     yaml.YAMLError,

@@ -10,8 +10,8 @@ import shlex
 from attrs import frozen
 
 from rtc.common.errors import RtcError
-from rtc.jobs.archive import bad
-from rtc.jobs.overrides import LABELS_KEY, SCRIPT, Override, is_override, read_overrides, split_run_together
+from rtc.packages.hydra_overrides import LABELS_KEY, SCRIPT, Override, is_override, read_overrides, split_run_together
+from rtc.packages.zip_reader import bad
 
 LEGACY_FLAGS = frozenset({"--tensorboard", "--save_viz", "--keep_viz", "--zmq", "--cpu", "--first-gpu", "--last-gpu"})
 LEGACY_VALUES = frozenset(

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from rtc.jobs.archive import bad, members
+from rtc.packages.zip_reader import bad, members
 
 TEXT_MAX = 2**20
 """Bytes of a configuration or script; real ones have 5 kB."""

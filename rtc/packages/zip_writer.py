@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from rtc.jobs.archive import BLOCK
+from rtc.packages.zip_reader import BLOCK
 
 
 @contextmanager

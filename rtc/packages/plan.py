@@ -12,15 +12,15 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
-from rtc.jobs.archive import bad, open_zip
-from rtc.jobs.config import ModelConfig, read_config
-from rtc.jobs.names import fresh, plain_name, short_name, slashed
-from rtc.jobs.overrides import EPOCHS_KEY, JOBS, LABELS_KEY, TYPED, Override, leaves, newest, read_overrides
-from rtc.jobs.predict_script import PredictLine, read_predict_script
-from rtc.jobs.predictions import PredictStep, Surroundings, read_predictions
-from rtc.jobs.safe_yaml import safe_yaml
-from rtc.jobs.script import read_script
-from rtc.jobs.source import FolderSource, Inside, Source, ZipSource
+from rtc.packages.file_names import fresh, plain_name, short_name, slashed
+from rtc.packages.hydra_overrides import EPOCHS_KEY, JOBS, LABELS_KEY, TYPED, Override, leaves, newest, read_overrides
+from rtc.packages.inference import PredictStep, Surroundings, read_predictions
+from rtc.packages.inference_script import PredictLine, read_predict_script
+from rtc.packages.model_config import ModelConfig, read_config
+from rtc.packages.safe_yaml import safe_yaml
+from rtc.packages.sources import FolderSource, Inside, Source, ZipSource
+from rtc.packages.train_script import read_script
+from rtc.packages.zip_reader import bad, open_zip
 
 JOBS_FILE, SCRIPT_FILE, PREDICT_FILE = "jobs.yaml", "train-script.sh", "inference-script.sh"
 _FILE_KEYS = frozenset(

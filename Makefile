@@ -23,7 +23,7 @@ lint: install
 	$(BIN)/mypy
 
 docs: install
-	$(BIN)/python -m rtc.pages docs
+	$(BIN)/python -m rtc.command_line.generated_docs docs
 
 install: .venv/installed
 

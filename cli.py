@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtc.options import (
+from rtc.command_line.options import (
     SERVER_HELP,
     attach_options,
     check_client_mix,
@@ -27,8 +27,8 @@ from rtc.options import (
     where_options,
     worker_options,
 )
+from rtc.command_line.predict_options import chosen_options, track_options
 from rtc.packages.predict_options import OPTIONS
-from rtc.track_options import chosen_options, track_options
 
 if TYPE_CHECKING:
     from rtc.config.load import Config
@@ -69,7 +69,7 @@ def client() -> None:
 
 def _config(server: str | None, *, relay_only: bool = False) -> "Config":
     """The configuration for this call."""
-    from rtc.app.settings import read_config
+    from rtc.command_line.read_config import read_config
 
     return read_config(server, relay_only=relay_only)
 
@@ -210,7 +210,7 @@ def train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], **o
 
 def _train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], options: dict[str, Any]) -> int:
     def work() -> int:
-        from rtc.app.commands import start_training
+        from rtc.command_line.client_commands import start_training
 
         return start_training(path, configs, overrides, **options)
 
@@ -241,7 +241,7 @@ def track(data: Path, models: tuple[Path, ...], **options: Any) -> int:
 
 def _track(data: Path, models: tuple[Path, ...], options: dict[str, Any]) -> int:
     def work() -> int:
-        from rtc.app.commands import start_tracking
+        from rtc.command_line.client_commands import start_tracking
 
         predict = chosen_options(options)
         asked = {option.name for option in OPTIONS}
@@ -264,7 +264,7 @@ def attach(job: str | None, **options: Any) -> int:
     check_where(**options)
 
     def work() -> int:
-        from rtc.app import commands
+        from rtc.command_line import client_commands as commands
 
         return commands.attach(job, **options)
 
@@ -291,7 +291,7 @@ def _job(where: dict[str, Any], see_to_it: Callable[[Any], int], *, events: bool
     check_where(**where)
 
     def work() -> int:
-        from rtc.app import commands
+        from rtc.command_line import client_commands as commands
 
         return see_to_it(commands)
 
@@ -357,7 +357,7 @@ def package_train(labels: Path, configs: tuple[Path, ...], output: Path | None, 
         raise click.UsageError("Say how to train: --config CONFIG.yaml, once for each model.")
 
     def work() -> int:
-        from rtc.app.commands import write_training
+        from rtc.command_line.client_commands import write_training
 
         return write_training(labels, configs, overrides, output)
 
@@ -373,7 +373,7 @@ def package_track(data: Path, models: tuple[Path, ...], output: Path | None, **o
     """Make an inference package of DATA (a video, .slp or .pkg.slp) and models, and send it nowhere."""
 
     def work() -> int:
-        from rtc.app.commands import write_tracking
+        from rtc.command_line.client_commands import write_tracking
 
         return write_tracking(data, models, chosen_options(options), output)
 
@@ -386,7 +386,7 @@ def package_inspect(file: Path) -> int:
     """Say what the package FILE will do."""
 
     def work() -> int:
-        from rtc.app.commands import inspect
+        from rtc.command_line.client_commands import inspect
 
         return inspect(file)
 

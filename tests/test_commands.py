@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from protocol.faults import FaultCode
-from rtc.app import commands
 from rtc.client.list_workers import _show as show
 from rtc.client.package_builder.slp_files import HDF5
+from rtc.command_line import client_commands as commands
 from rtc.common.errors import RtcError
 from rtc.testing.stand_in import make_package
 

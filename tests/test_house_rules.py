@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from protocol.faults import Fault, FaultCode
+from rtc.command_line.generated_docs import PAGES
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
-from rtc.pages import PAGES
 
 ROOT = Path(__file__).parents[1]
 STAIRS = ("protocol", "actors", "rtc", "cli")

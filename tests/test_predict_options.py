@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from protocol.faults import FaultCode
+from rtc.command_line.predict_options import chosen_options, track_options
 from rtc.common.errors import RtcError
 from rtc.packages.predict_options import (
     BY_NAME,
@@ -18,7 +19,6 @@ from rtc.packages.predict_options import (
     read_frames,
     read_options,
 )
-from rtc.track_options import chosen_options, track_options
 
 
 def refusal(read, *arguments):
@@ -127,7 +127,8 @@ def test_a_wrong_flag_is_refused_in_the_tables_words():
 
 
 def test_the_options_are_light_to_import():
-    program = "import sys, rtc.track_options; print({'trio', 'numpy', 'yaml', 'zmq', 'torch'} & set(sys.modules))"
+    heavy = {"trio", "numpy", "yaml", "zmq", "torch"}
+    program = f"import sys, rtc.command_line.predict_options; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

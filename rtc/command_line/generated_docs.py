@@ -1,6 +1,6 @@
 """The generated pages of the documentation: printed from the tables and the message classes, never written by hand.
 
-`python -m rtc.pages docs` writes them; a test fails when they are stale.
+`python -m rtc.command_line.generated_docs docs` writes them; a test fails when they are stale.
 """
 
 import inspect

@@ -14,7 +14,6 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
 from rtc.app.root import complain
 from rtc.app.run import run_program
-from rtc.app.settings import read_config
 from rtc.client.jobs import (
     JobsOrder,
     cancel_job,
@@ -29,6 +28,7 @@ from rtc.client.package_builder.build import Say, build_tracking, build_training
 from rtc.client.program import ClientOrder, Watch
 from rtc.client.result_folder import choose_home
 from rtc.client.target import choose_way
+from rtc.command_line.read_config import read_config
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.config.credentials import read_secret

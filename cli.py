@@ -493,8 +493,8 @@ def doctor(as_json: bool, server: str | None, role: str | None) -> int:
     """
 
     def work() -> int:
-        from rtc.app.doctor import DoctorOrder, examine, read_config
         from rtc.doctor.plan import AIMS
+        from rtc.doctor.program import DoctorOrder, examine, read_config
 
         cwd, home = Path.cwd(), Path.home()
         config = read_config(server, os.environ, cwd, home)

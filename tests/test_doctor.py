@@ -26,9 +26,9 @@ from rtc.doctor.finding import LIMIT, Check, Finding, Level, Report, ok, run_che
 from rtc.doctor.plan import AIMS, plan
 from rtc.doctor.server import Reply, check_clock, check_http, check_websocket, clock_finding, fetch_health
 from rtc.doctor.settings import config_finding
+from rtc.doctor.show import report_line, reports_json, summary
 from rtc.doctor.stun import COOKIE
 from rtc.server import Server, open_server
-from rtc.view.checkup import report_line, reports_json, summary
 
 ROOT = Path(__file__).parents[1]
 CLOSED = "127.0.0.1:9"  # the discard port: nobody listens

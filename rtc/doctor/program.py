@@ -22,8 +22,8 @@ from rtc.config.show import masked_url
 from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
 from rtc.doctor.plan import Aim, CheckTurn, plan
+from rtc.doctor.show import report_line, reports_json, summary, widest
 from rtc.transport.signaling.connection import server_url
-from rtc.view.checkup import report_line, reports_json, summary, widest
 
 
 @frozen

@@ -468,9 +468,9 @@ def demo(output: Path | None, verbose: bool) -> int:
     """Everything on this machine: server, worker, client and real sleap-nn, from nothing to a trained model."""
 
     def work() -> int:
-        from rtc.app.demo import show
         from rtc.app.run import run_program
         from rtc.common.errors import ExitCode
+        from rtc.demo.program import show
 
         return run_program(
             "demo", lambda *inner: show(output, *inner, verbose=verbose), stopped=lambda: ExitCode.CANCELLED

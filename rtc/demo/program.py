@@ -83,7 +83,7 @@ def _unsaid(_text: str) -> None:
 
 async def _draw(python: Path, package: Path) -> None:
     """In a process of its own: drawing needs sleap-io, which is slow to import and belongs to the worker's side."""
-    script = Path(__file__).parents[1] / "demo_data.py"
+    script = Path(__file__).with_name("data.py")
     done = await trio.run_process(
         # -P: the script's own folder must not come first on the path, where our rooms would hide packages of their name
         [str(python), "-P", str(script), str(package)],

@@ -76,8 +76,8 @@ def _config(server: str | None, *, relay_only: bool = False) -> "Config":
 
 def _obey(work: Callable[[], int], *, events: bool = False) -> int:
     """Do it; an expected failure before anything runs becomes its sentence and exit code, and with `events` its end."""
-    from rtc.app.root import complain
     from rtc.common.errors import RtcError
+    from rtc.runtime.root import complain
 
     try:
         return work()
@@ -129,10 +129,10 @@ def _worker(
     all_gpus: bool,
     **serving: Any,
 ) -> int:
-    from rtc.app.run import run_program
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
     from rtc.config.credentials import check_name, check_room, read_secret
+    from rtc.runtime.run_program import run_program
     from rtc.worker.fleet import serve
     from rtc.worker.program import WorkerOrder
 
@@ -443,8 +443,8 @@ def server(
         )
 
     def work() -> int:
-        from rtc.app.run import run_program
         from rtc.common.errors import ExitCode
+        from rtc.runtime.run_program import run_program
         from rtc.server.program import serve
         from rtc.server.turn_credentials import read_gift
 
@@ -468,9 +468,9 @@ def demo(output: Path | None, verbose: bool) -> int:
     """Everything on this machine: server, worker, client and real sleap-nn, from nothing to a trained model."""
 
     def work() -> int:
-        from rtc.app.run import run_program
         from rtc.common.errors import ExitCode
         from rtc.demo.program import show
+        from rtc.runtime.run_program import run_program
 
         return run_program(
             "demo", lambda *inner: show(output, *inner, verbose=verbose), stopped=lambda: ExitCode.CANCELLED

@@ -16,9 +16,9 @@ from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import IceGiven, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
-from rtc.app.door import Door
 from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
+from rtc.runtime.signaling_runtime import Door
 from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
 

@@ -22,10 +22,10 @@ from protocol.jobs import JobEvent, JobState, JobWishes
 from protocol.signaling import Granted, InLine
 from protocol.status import Role
 from protocol.trust import Secret
-from rtc.app.house import House, open_house
 from rtc.client.options import of_a_job
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
+from rtc.runtime.peer_runtime import House, open_house
 from rtc.transport.webrtc import Bridge
 
 

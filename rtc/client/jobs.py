@@ -16,7 +16,6 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import AskJob, CancelJob, JobKind, JobStage, JobState, JobWishes, StopJob, StopScope
 from protocol.trust import Secret
-from rtc.app.root import stop_when
 from rtc.client import tickets
 from rtc.client.job_query import Address, run_errand
 from rtc.client.jobs_table import JobRow, as_json, as_table
@@ -28,6 +27,7 @@ from rtc.common.errors import RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config
+from rtc.runtime.root import stop_when
 from rtc.terminal.log_view import LogView
 from rtc.terminal.worker_table import table_width
 from rtc.transport.webrtc import Bridge

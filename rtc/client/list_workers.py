@@ -24,12 +24,12 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import RoomId
 from protocol.signaling import Granted, IceGiven, InLine, Leave, WorkerShown
 from protocol.status import Role
-from rtc.app.door import Door
-from rtc.app.root import heed_signals, run_root, stop_when
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config
+from rtc.runtime.root import heed_signals, run_root, stop_when
+from rtc.runtime.signaling_runtime import Door
 from rtc.terminal.worker_table import as_table, json_text, table_width
 
 

@@ -43,12 +43,12 @@ from protocol.jobs import (
     StopScope,
 )
 from protocol.signaling import InLine, WorkerShown
-from rtc.app.house import House
 from rtc.client import tickets
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
 from rtc.client.options import ClientOrder
 from rtc.client.tickets import Stub
 from rtc.common.errors import RtcError
+from rtc.runtime.peer_runtime import House
 from rtc.terminal.interface import ClientView, Ending, Interrupt
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"

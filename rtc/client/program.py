@@ -43,14 +43,14 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, SubmitJob
 from protocol.signaling import Granted, InLine
 from protocol.status import Role
-from rtc.app.house import House, Routes, open_house
-from rtc.app.root import complain
 from rtc.client.file_transfers import Courier
 from rtc.client.options import ClientOrder, of_a_job
 from rtc.client.presenter import UNBEGUN, Front
 from rtc.client.result_folder import Home, choose_home
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.packages.plan import inspect_package
+from rtc.runtime.peer_runtime import House, Routes, open_house
+from rtc.runtime.root import complain
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
 from rtc.transport.files.file_names import safe_name

@@ -12,8 +12,6 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
-from rtc.app.root import complain
-from rtc.app.run import run_program
 from rtc.client.jobs import (
     JobsOrder,
     cancel_job,
@@ -34,6 +32,8 @@ from rtc.common.line_writer import Lines
 from rtc.config.credentials import read_secret
 from rtc.config.load import Config
 from rtc.packages.describe import describe
+from rtc.runtime.root import complain
+from rtc.runtime.run_program import run_program
 from rtc.terminal.interface import Interrupt, Mode
 from rtc.terminal.json_view import tell_end
 from rtc.transport.webrtc import Bridge

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from attrs import evolve
 
-from rtc.app.root import complain
 from rtc.config.load import Config, load_config
+from rtc.runtime.root import complain
 from rtc.transport.signaling.connection import server_url
 
 

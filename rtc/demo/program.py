@@ -9,11 +9,11 @@ from attrs import evolve
 
 from actors.events import Direct
 from protocol.faults import FaultCode
-from rtc.app.root import stop_when
 from rtc.client.program import ClientOrder, run_client
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config, load_config
+from rtc.runtime.root import stop_when
 from rtc.server import open_server
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.terminal import open_view

@@ -11,10 +11,10 @@ import trio
 from attrs import define, evolve, field
 
 from protocol.faults import Fault
-from rtc.app.root import complain
 from rtc.common.errors import RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.common.line_writer import Lines
+from rtc.runtime.root import complain
 from rtc.transport.webrtc import Bridge
 from rtc.worker.banner import fleet_banner, worker_banner
 from rtc.worker.embedded_server import Embedded, ServerOrder, open_embedded

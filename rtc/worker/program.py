@@ -53,11 +53,11 @@ from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Secret
-from rtc.app.house import House, Routes, open_house
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.version import VERSION
 from rtc.config.load import Config
+from rtc.runtime.peer_runtime import House, Routes, open_house
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.transport.webrtc import Bridge
 from rtc.worker.event_log import Narrator

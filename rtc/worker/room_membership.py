@@ -12,8 +12,8 @@ from protocol.ids import RoomId
 from protocol.session_string import SessionString
 from protocol.signaling import Joined
 from protocol.status import Role, WorkerFacts
-from rtc.app.house import House, Routes
 from rtc.config.load import Config
+from rtc.runtime.peer_runtime import House, Routes
 from rtc.worker.banner import worker_banner
 from rtc.worker.room_identity import Identity, Place
 

@@ -5,9 +5,9 @@ from functools import partial
 
 import trio
 
-from rtc.app.root import complain, heed_none, heed_signals, run_root
 from rtc.common.errors import ExitCode
 from rtc.common.nurseries import open_beside
+from rtc.runtime.root import complain, heed_none, heed_signals, run_root
 from rtc.transport.webrtc import Bridge, open_bridge
 
 __all__ = ["Main", "complain", "run_program"]

@@ -36,9 +36,9 @@ from protocol.ids import LinkId
 from protocol.signaling import IceGiven, Joined
 from protocol.status import Role
 from protocol.trust import Secret
-from rtc.app.door import Door, Routes
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
+from rtc.runtime.signaling_runtime import Door, Routes
 from rtc.transport.links.manager import Links
 from rtc.transport.webrtc import Bridge
 

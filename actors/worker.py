@@ -2,7 +2,7 @@
 
 available: free, announced · reserved: held by one named peer, who is linking, proving or uploading · busy: one job
 runs. Jobs outlive links, and even this program: once its package is here, a job needs nobody, and whoever shows its key
-is told of it at the window (`actors/visit.py`), whatever we are meanwhile.
+is told of it at the window (`actors/job_session.py`), whatever we are meanwhile.
 """
 
 from typing import Any

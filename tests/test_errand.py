@@ -3,7 +3,6 @@
 import pytest
 from trio.testing import MockClock
 
-from actors.errand import ANSWER_TIME, Errands
 from actors.events import (
     CloseLink,
     Drain,
@@ -21,6 +20,7 @@ from actors.events import (
     TellLink,
     Trusted,
 )
+from actors.job_query import ANSWER_TIME, Errands
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import AskJob, JobStage, JobState, Outcome, StopJob

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import auth, client, client_events, discovery, errand, visit, worker, worker_events
+from actors import auth, client, client_events, discovery, worker, worker_events
+from actors import job_query as errand
+from actors import job_session as visit
 from actors.events import (
     AcceptLink,
     AnswerReady,

@@ -23,7 +23,7 @@ from actors.events import (
     Ticket,
     Trusted,
 )
-from actors.visit import ASK_TIME, LEAVING_FAULT, LINK_TIME, RUDE_FAULT, TAKE_TIME, Visitor
+from actors.job_session import ASK_TIME, LEAVING_FAULT, LINK_TIME, RUDE_FAULT, TAKE_TIME, Visitor
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import (

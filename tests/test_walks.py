@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from actors.client import CLIENT
 from actors.client_events import Quest
-from actors.errand import ERRAND, Errands
 from actors.events import (
     AcceptLink,
     Ask,
@@ -76,8 +75,9 @@ from actors.events import (
     TurnAway,
     Wanted,
 )
+from actors.job_query import ERRAND, Errands
+from actors.job_session import VISIT, Visitor
 from actors.table import AVAILABLE, BUSY, RESERVED, Table
-from actors.visit import VISIT, Visitor
 from actors.worker import BUSY_FAULT, UNKNOWN_FAULT, WORKER
 from actors.worker_events import VISITORS_MAX, Hold
 from protocol import PROTOCOL_VERSION

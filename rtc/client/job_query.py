@@ -3,7 +3,6 @@
 from attrs import field, frozen
 
 from actors.actor import Actor
-from actors.errand import ERRAND, Errands
 from actors.events import (
     Drain,
     Entered,
@@ -17,6 +16,7 @@ from actors.events import (
     Sent,
     Trusted,
 )
+from actors.job_query import ERRAND, Errands
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import JobEvent, JobState, JobWishes
 from protocol.signaling import Granted, InLine

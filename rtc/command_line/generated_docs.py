@@ -14,9 +14,9 @@ import attrs
 from actors.auth import GUARD, PROVER
 from actors.client import CLIENT
 from actors.discovery import DISCOVERY
-from actors.errand import ERRAND
+from actors.job_query import ERRAND
+from actors.job_session import VISIT
 from actors.table import Table, ignore
-from actors.visit import VISIT
 from actors.worker import WORKER
 from protocol import PROTOCOL_VERSION
 from protocol.jobs import JobNews

@@ -18,8 +18,8 @@ from actors.auth import GUARD, PROVER, Post
 from actors.client import CLIENT
 from actors.client_events import Quest
 from actors.discovery import DISCOVERY, Seat
-from actors.errand import ERRAND, Errands
-from actors.visit import VISIT, Visitor
+from actors.job_query import ERRAND, Errands
+from actors.job_session import VISIT, Visitor
 from actors.worker import WORKER
 from actors.worker_events import Hold
 from protocol.ids import LinkId

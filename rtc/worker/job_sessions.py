@@ -27,8 +27,8 @@ from actors.events import (
     ResultGone,
     Trusted,
 )
+from actors.job_session import VISIT, Visitor
 from actors.router import Router
-from actors.visit import VISIT, Visitor
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, JobState

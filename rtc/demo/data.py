@@ -1,4 +1,4 @@
-"""Draws a small data set and writes a package that trains on it and predicts: `python -m rtc.demo.data OUT.zip`.
+"""Draws a small data set and writes a package that trains on it and predicts: `python -m rtc.demo_data OUT.zip`.
 
 A program of its own, so that nobody else has to import numpy and sleap-io. One bug with three body parts crawls around
 on each frame; sleap-nn learns to find them within seconds on a CPU, with losses that visibly fall.
@@ -136,7 +136,12 @@ def write_package(target: Path) -> None:
     part.replace(target)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the package that the command line names."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m rtc.demo.data OUT.zip")
+        sys.exit("usage: python -m rtc.demo_data OUT.zip")
     write_package(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

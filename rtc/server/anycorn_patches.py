@@ -1,6 +1,7 @@
 """What anycorn lacks for an open port: one connection's failure stays its own, and HTTP/1.1 stays HTTP/1.1.
 
-Both are done at names that anycorn does not promise to keep (0.20); `tests/test_api.py` fails when they are gone.
+Both are done at names that anycorn does not promise to keep (0.20); `tests/server/test_http_api.py` fails when they
+are gone.
 """
 
 import logging

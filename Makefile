@@ -15,7 +15,7 @@ test: install
 
 # SLEAP itself, for its own LossViewer, in an environment beside ours (2 GB, once).
 test-sleap-gui: install .venv-sleap/installed
-	SLEAP_RTC_TEST_SLEAP=.venv-sleap/bin/python $(BIN)/pytest -q -m sleap_gui tests/test_sleap_gui.py
+	SLEAP_RTC_TEST_SLEAP=.venv-sleap/bin/python $(BIN)/pytest -q -m sleap_gui tests/client/test_sleap_gui.py
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The Worker, in its own words. What its visitors are told is the Visit's affair (`test_visit.py`)."""
+"""The Worker, in its own words. What its visitors are told is the Visit's affair (`test_job_session.py`)."""
 
 import pytest
 from trio.testing import MockClock

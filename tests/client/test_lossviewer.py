@@ -30,7 +30,7 @@ from rtc.testing.lab import Lab, RecordingView
 JOB = JobId("job-1")
 HEADS = ("centroid", "centered_instance")
 DONE = JobEnded(JOB, Outcome.DONE, "Done.", result=True)
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 @define

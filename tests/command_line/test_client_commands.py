@@ -21,7 +21,7 @@ from rtc.testing.stand_in import make_package
 
 SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
 DEADLINE = 60.0
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, Any] = {
     "session_string": SESSION,
     "room_id": None,

@@ -21,7 +21,7 @@ from rtc.config.load import load_config
 from rtc.config.show import MASK, masked_url, settings_json, settings_rows, settings_text, shown_value
 from rtc.server import open_server
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens
 TURN = 'ice_servers = [{urls = "turn:127.0.0.1:9?transport=tcp", username = "lab", credential = "canary-password"}]'
 Done = subprocess.CompletedProcess[str]

@@ -112,7 +112,7 @@ def test_looking_needs_no_asyncio_room() -> None:
     program = (
         "import sys, rtc.client.list_workers; sys.exit(bool({'aiortc', 'trio_asyncio', 'torch'} & set(sys.modules)))"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
 # -------- the table
@@ -176,7 +176,7 @@ def test_the_json_has_its_documented_fields() -> None:
         "sleap_rtc": "0.1",
     }
     assert (second["status"], second["status_seconds"], second["memory_mb"]) == ("busy", 7300, 0)
-    deployment = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text(encoding="utf-8")
+    deployment = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text(encoding="utf-8")
     for name in first:
         assert f"`{name}`" in deployment
 

@@ -11,7 +11,7 @@ from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config, load_config
 
 EC2 = "ec2-54-176-92-10.us-west-1.compute.amazonaws.com"
-EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 Load = Callable[..., Config]
 
 

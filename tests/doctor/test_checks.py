@@ -30,7 +30,7 @@ from rtc.doctor.show import report_line, reports_json, summary
 from rtc.doctor.stun import COOKIE
 from rtc.server import Server, open_server
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLOSED = "127.0.0.1:9"  # the discard port: nobody listens
 WANTED = AIMS["worker"]
 

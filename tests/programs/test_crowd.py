@@ -1,6 +1,8 @@
 """A crowded room under fire: real processes, killed at random, and every job still ends in one truthful outcome.
 
-Small by default. A lab's worth of it: `CROWD_WORKERS=10 CROWD_CLIENTS=10 CROWD_JOBS=200 pytest tests/test_crowd.py`.
+Small by default. A lab's worth of it:
+
+    CROWD_WORKERS=10 CROWD_CLIENTS=10 CROWD_JOBS=200 pytest tests/programs/test_crowd.py
 """
 
 import json

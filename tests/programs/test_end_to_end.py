@@ -18,7 +18,7 @@ SECRET = "a secret of sixteen or more"
 
 async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp_path: Path) -> None:
     package = tmp_path / "bugs.zip"
-    draw = [sys.executable, "-P", str(Path(sys.modules["rtc"].__path__[0]) / "demo_data.py"), str(package)]
+    draw = [sys.executable, "-P", str(Path(sys.modules["rtc"].__path__[0]) / "demo" / "data.py"), str(package)]
     await trio.to_thread.run_sync(lambda: subprocess.run(draw, check=True, capture_output=True))
     worker = await lab.start_worker(secret=SECRET, sleap_nn=str(find_sleap_nn()))
     visit = await lab.visit(worker, package, secret=SECRET)

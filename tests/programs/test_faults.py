@@ -1,7 +1,8 @@
 """Whoever is killed, and whenever: the models come home, or one truthful sentence does, and nothing is left behind.
 
-A selection by default; every fault at every moment with `SLEAP_RTC_TEST_FAULTS=all pytest tests/test_faults.py`. The
-scenes of this file play at the same time, as most of each is waiting; a test asks how its own went.
+A selection by default; every fault at every moment with
+`SLEAP_RTC_TEST_FAULTS=all pytest tests/programs/test_faults.py`. The scenes of
+this file play at the same time, as most of each is waiting; a test asks how its own went.
 """
 
 import os

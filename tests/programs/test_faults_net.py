@@ -1,7 +1,7 @@
 """A link that is really cut: all UDP between worker and client is dropped for a while, and the job does not mind.
 
 Two namespaces of this machine with a router between them; changes nothing outside them. Needs root and iproute2, and is
-asked for by name: `SLEAP_RTC_TEST_NET=1 pytest tests/test_faults_net.py`.
+asked for by name: `SLEAP_RTC_TEST_NET=1 pytest tests/programs/test_faults_net.py`.
 """
 
 import os

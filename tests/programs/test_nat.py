@@ -1,7 +1,7 @@
 """Through NATs and firewalls, in network namespaces of this machine: worker – NAT – internet – NAT – client.
 
 Changes nothing outside its namespaces. Needs root, iproute2, nftables and coturn, and is asked for by name:
-`SLEAP_RTC_TEST_NET=1 pytest tests/test_nat.py`.
+`SLEAP_RTC_TEST_NET=1 pytest tests/programs/test_nat.py`.
 """
 
 import os

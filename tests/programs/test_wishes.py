@@ -1,7 +1,7 @@
 """A job is stopped, cancelled or left, in every way and in every phase: what was wanted happens, and the code says so.
 
-A selection by default; everything with `SLEAP_RTC_TEST_FAULTS=all pytest tests/test_wishes.py`. As in `test_faults.py`
-the scenes play at the same time.
+A selection by default; everything with `SLEAP_RTC_TEST_FAULTS=all pytest tests/programs/test_wishes.py`. As in
+`test_faults.py` the scenes play at the same time.
 """
 
 import os

@@ -102,7 +102,7 @@ def test_a_lock_goes_with_its_process(work):
         "lock_file(pathlib.Path(sys.argv[1]), os.O_CREAT); print(flush=True); input()"
     )
     command = [sys.executable, "-c", program, lock]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout.readline() == b"\n"
         assert is_locked(lock)

@@ -420,7 +420,7 @@ async def main(folder, package, sleap_nn):
 
 trio.run(main, *map(Path, sys.argv[1:]))
 """
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.terminal import ClientView, Ending, Losses, Mode, open_view
 
 JOB = JobId("job-1")
-PAGE = Path(__file__).parents[1] / "docs" / "json-events.md"
+PAGE = Path(__file__).parents[2] / "docs" / "json-events.md"
 NEWS: tuple[JobNews, ...] = (
     JobStarted(JOB, ("centroid",), ("video.mp4",)),
     ModelStarted(JOB, 0, 2),

@@ -171,7 +171,7 @@ async def test_a_terminal_that_is_closed_ends_the_reading_and_nothing_else() -> 
 
 def test_in_a_real_session_ctrl_c_is_a_signal_and_sigterm_leaves_the_terminal_in_order(tmp_path: Path) -> None:
     script = tmp_path / "listen.py"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     script.write_text(
         textwrap.dedent(f"""
         import fcntl, signal, sys, termios

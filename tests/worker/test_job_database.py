@@ -18,7 +18,7 @@ from rtc.worker.job_database import DATABASE, DAY, open_records
 WORK = Path("/work")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 90_000)
 DONE = JobResult(Outcome.DONE, "Trained 1 model: centroid.")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Clock:

@@ -162,7 +162,7 @@ def _own_server(
     data: Path, *, serve: bool, serve_host: str | None, ws_port: int | None, http_port: int | None
 ) -> "ServerOrder | None":
     """The server beside the worker, if one is wanted."""
-    from rtc.config.settings import HTTP_PORT, WS_PORT
+    from rtc.config.server_url import HTTP_PORT, WS_PORT
     from rtc.worker.embedded_server import ServerOrder
 
     if not serve:

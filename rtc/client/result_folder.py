@@ -16,13 +16,13 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.client.options import ClientOrder
 from rtc.client.report import write_report
+from rtc.client.unpack_results import choose_output, final_losses, unpack_results
 from rtc.common.errors import RtcError
+from rtc.common.job_result import LOG_NAME
 from rtc.common.scratch_dirs import aside_name
 from rtc.packages.file_names import fresh
 from rtc.packages.inference import LABELS_ENDING
-from rtc.runner.run_plan import LOG_NAME
 from rtc.terminal.interface import Ending, Losses
-from rtc.worker.pack_results import choose_output, final_losses, unpack_results
 
 PREDICTIONS = ".predictions.slp"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from attrs import evolve
 
 from rtc.config.load import Config, load_config
+from rtc.config.server_url import server_url
 from rtc.runtime.root import complain
-from rtc.transport.signaling.connection import server_url
 
 
 def read_config(server: str | None, *, relay_only: bool = False) -> Config:

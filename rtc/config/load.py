@@ -17,7 +17,8 @@ from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IceServer
-from rtc.config.settings import HTTP_PORT, SETTINGS, WS_PORT
+from rtc.config.server_url import HTTP_PORT, WS_PORT
+from rtc.config.settings import SETTINGS
 
 FILE_SIZE_MAX = 64 * 1024
 """Bytes; nobody writes more by hand, and whatever is larger is another file."""

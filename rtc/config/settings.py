@@ -9,13 +9,12 @@ from attrs import frozen
 from protocol.fields import is_printable
 from protocol.transfer import PIECE_MAX
 from rtc.config.ice_servers import IceServer, read_ice_url
+from rtc.config.server_url import HTTP_PORT, WS_PORT
 
 TIMEOUT_MAX = 600.0
 CHUNK_MIN = 1024
 DAYS_MAX, GIGABYTES_MAX = 3650.0, 1e6
 ICE_SERVERS_MAX = 16
-WS_PORT, HTTP_PORT = 8080, 8001
-"""Where our own server listens unless told otherwise."""
 
 
 def _address(*schemes: str) -> Callable[[object], str]:

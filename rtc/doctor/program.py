@@ -17,13 +17,13 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import Lines
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config, load_config
+from rtc.config.server_url import server_url
 from rtc.config.show import masked_url
 from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
 from rtc.doctor.plan import Aim, CheckTurn, plan
 from rtc.doctor.show import report_line, reports_json, summary, widest
 from rtc.runtime.root import heed_signals, run_root, stop_when
-from rtc.transport.signaling.connection import server_url
 
 
 @frozen

@@ -14,11 +14,12 @@ from attrs import frozen
 
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
+from rtc.common.job_result import JobResult
 from rtc.common.safe_open import open_private, open_regular
 from rtc.packages.hydra_overrides import leaves
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
-from rtc.runner.run_plan import TEXT_MAX, JobResult
+from rtc.runner.summary import TEXT_MAX
 from rtc.sleap_nn.commands import Accelerator
 
 ARRIVED = "arrived"

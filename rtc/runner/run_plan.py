@@ -7,33 +7,23 @@ import tempfile
 from pathlib import Path
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from protocol.ids import JobId
 from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.errors import RtcError
+from rtc.common.job_result import LOG_NAME, JobResult
 from rtc.common.nurseries import open_beside
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Bench, Emit
-from rtc.runner.summary import TEXT_MAX as TEXT_MAX
 from rtc.runner.summary import Made, broken_off, closing
 from rtc.sleap_nn.commands import Accelerator, clean_environment, convert_command, train_command
 from rtc.sleap_nn.output import JobLog
 from rtc.sleap_nn.zmq_progress import Follower, Monitor, open_monitor
 
-LOG_NAME = "job.log"
-
 LAST_WORDS = 0.5
 """Seconds for messages that are still on their way when sleap-nn has ended."""
-
-
-@frozen
-class JobResult:
-    """How a job ended, and one sentence about it."""
-
-    outcome: Outcome
-    text: str
 
 
 @define

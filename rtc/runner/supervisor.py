@@ -19,11 +19,12 @@ from attrs import define, field
 from protocol.jobs import GpuUse, JobKind, Outcome, StopScope
 from rtc.common.errors import RtcError
 from rtc.common.gpu import read_use
+from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
 from rtc.packages.zip_reader import unpack
 from rtc.runner.job_files import ARRIVED, LOST, PACKAGE, Spec, read_spec, write_made, write_outcome
 from rtc.runner.journal import Journal
-from rtc.runner.run_plan import JobResult, StopSwitch, run_job
+from rtc.runner.run_plan import StopSwitch, run_job
 
 log = logging.getLogger("rtc.keeper")
 

@@ -20,12 +20,12 @@ from attrs import define
 
 import rtc
 from protocol.jobs import StopScope
+from rtc.common.job_result import JobResult
 from rtc.common.process_group import KILL_TIME, TERM_TIME
 from rtc.common.safe_open import open_regular
 from rtc.runner.folder_lock import LOCK, is_locked, lock_file, wait_unlocked
 from rtc.runner.job_files import CONTROL, KEEPER_LOG, LIFE, LOST, Spec, read_outcome, reserve_outcome, write_spec
 from rtc.runner.journal import Feed, open_fifo
-from rtc.runner.run_plan import JobResult
 from rtc.sleap_nn.commands import clean_environment
 
 log = logging.getLogger("rtc.keeping")

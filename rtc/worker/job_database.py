@@ -21,7 +21,7 @@ from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
 from rtc.common.errors import RtcError
-from rtc.runner.run_plan import JobResult
+from rtc.common.job_result import JobResult
 from rtc.worker.job_database_file import open_database
 
 log = logging.getLogger("rtc.records")

@@ -31,10 +31,10 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, Outcome
 from rtc.common.errors import RtcError
+from rtc.common.job_result import JobResult
 from rtc.runner.folder_lock import claim_folder, list_folders, own_folder, sweep_leftovers
 from rtc.runner.job_files import ARRIVED, Spec
 from rtc.runner.journal import Feed
-from rtc.runner.run_plan import JobResult
 from rtc.runner.supervisor_handle import adopt_keeper, conclude_job, start_keeper, was_started
 from rtc.transport.files import Incoming
 from rtc.transport.links.manager import Links

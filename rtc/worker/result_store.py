@@ -11,8 +11,8 @@ from attrs import define, field
 from actors.events import JobOver
 from protocol.ids import JobId
 from protocol.jobs import Outcome
+from rtc.common.job_result import JobResult
 from rtc.runner.job_files import PACKAGE, read_made
-from rtc.runner.run_plan import JobResult
 from rtc.worker.job import Bench, Job
 from rtc.worker.job_database import Record, Records, attempt
 from rtc.worker.pack_results import pack_results

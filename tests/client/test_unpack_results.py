@@ -10,10 +10,11 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
+from rtc.client.unpack_results import ModelLosses, choose_output, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
-from rtc.worker.pack_results import ModelLosses, choose_output, final_losses, pack_results, unpack_results
+from rtc.worker.pack_results import pack_results
 
 PLAN = Plan(JobKind.TRAIN, (TrainStep("a", "a.yaml", "models/a.n=1"), TrainStep("b", "b.yaml", "models/b.n=1")))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from rtc.client.unpack_results import final_losses
 from rtc.sleap_nn.commands import find_sleap_nn
 from rtc.testing.lab import Lab
-from rtc.worker.pack_results import final_losses
 
 pytestmark = pytest.mark.real_sleap_nn
 

@@ -30,13 +30,14 @@ from protocol.jobs import (
 from protocol.wire import TO_CLIENT, decode, encode
 from rtc.common import process_group as process_room
 from rtc.common.errors import RtcError
+from rtc.common.job_result import JobResult
 from rtc.common.process_group import run_group
 from rtc.packages.hydra_overrides import Override
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import TrainStep, read_plan
 from rtc.packages.zip_reader import unpack
 from rtc.runner import run_plan as launcher_room
-from rtc.runner.run_plan import JobResult, StopSwitch, run_job
+from rtc.runner.run_plan import StopSwitch, run_job
 from rtc.sleap_nn import output as output_room
 from rtc.sleap_nn.commands import (
     SHIM,

@@ -16,6 +16,7 @@ from attrs import evolve
 
 from protocol.jobs import GpuUse, JobKind, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
 from rtc.common.gpu import GpuLoad
+from rtc.common.job_result import JobResult
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.zip_reader import unpack
@@ -38,7 +39,6 @@ from rtc.runner.job_files import (
     write_outcome,
 )
 from rtc.runner.journal import BELL, Feed
-from rtc.runner.run_plan import JobResult
 from rtc.runner.supervisor_handle import Keeping, adopt_keeper, conclude_job, start_keeper, sweep_processes, was_started
 from rtc.testing.stand_in import install_stand_in, make_package
 

@@ -12,7 +12,7 @@ import trio
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
 from rtc.common.errors import RtcError
-from rtc.runner.run_plan import JobResult
+from rtc.common.job_result import JobResult
 from rtc.worker.job_database import DATABASE, DAY, open_records
 
 WORK = Path("/work")

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from rtc.worker.pack_results import LOG_MAX
+from rtc.client.unpack_results import LOG_MAX
 
 EPOCHS_MAX = 100_000
 """Rows that are read of one log."""

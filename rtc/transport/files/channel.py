@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import trio
 from attrs import define, field
@@ -9,7 +10,6 @@ from attrs import define, field
 from protocol.faults import Fault, FaultCode
 from protocol.transfer import FileAbort, FileWords
 from rtc.common.errors import RtcError
-from rtc.transport.links.link import Link
 
 WINDOW = 4 * 1024 * 1024
 """Bytes that may be on their way unacknowledged; the wire's intake holds twice that."""
@@ -23,6 +23,26 @@ CANCELLED = Fault(FaultCode.CANCELLED, "The other side has cancelled the transfe
 
 Progress = Callable[[int, int], None]
 """Bytes done and bytes in all; called from trio, must not wait."""
+
+
+class Carrier(Protocol):
+    """What files need of a link; `rtc.transport.links.link.Link` is one."""
+
+    @property
+    def pieces(self) -> trio.MemoryReceiveChannel[bytes]:
+        """Binary frames in the order of their arrival; ends when the link does."""
+
+    def say(self, message: Any) -> None:
+        """Send a message of `protocol.transfer`. Never waits."""
+
+    async def send_piece(self, frame: bytes) -> None:
+        """Send a binary frame; waits while much is unsent. Raises RtcError when the link is over."""
+
+    def when_lost(self, farewell: Callable[[], None]) -> None:
+        """Call `farewell` when the link ends, or at once if it has."""
+
+    def cut(self, fault: Fault) -> None:
+        """End the link for this reason. Never waits."""
 
 
 class Aborted(RtcError):
@@ -46,7 +66,7 @@ class TransferLane:
     """The highest transfer number used so far, by either side; what is lower belongs to a transfer that has ended."""
 
     @classmethod
-    def over(cls, link: Link) -> "TransferLane":
+    def over(cls, link: Carrier) -> "TransferLane":
         """The lane of a trusted link. Its words must be handed to `hear`; it ends when the link ends."""
         send, words = trio.open_memory_channel[FileWords](WORDS_MAX)
 

@@ -5,27 +5,21 @@ dropped, because Discovery says again what matters when the line is up.
 """
 
 import random
-import re
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from actors.events import LineDown, LineUp
 from actors.mailbox import Mailbox
-from protocol.faults import FaultCode
 from protocol.signaling import FromServer, ToServer
 from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
-from rtc.common.errors import RtcError
+from rtc.config.server_url import PORTS
 from rtc.transport.signaling.websocket import ENDINGS, NORMAL, Pulse, close
 
-WS_PORT, HTTP_PORT = 8080, 8001
-"""The server's own default ports."""
-PORTS = {"ws": 80, "wss": 443}
-"""What a ws:// or wss:// address without a port means (RFC 6455, 3)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries: doubled each time, and shortened by up to half by chance, so that the peers of a server that
 restarts do not all come at once."""
@@ -39,48 +33,6 @@ Dial = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
 class LineBroken(Exception):
     """The line is gone or never came to be; the text is one sentence for people."""
-
-
-def server_url(text: str) -> str:
-    """The WebSocket address people mean by what they type for `--server`.
-
-    `ws://` and `wss://` addresses are taken as they are. From an `http://` or `https://` address the port of the HTTP
-    side becomes that of the WebSocket side; other ports are kept. A bare host or host:port is a `ws://` address.
-
-    Raises:
-        RtcError: it is no address of a server.
-    """
-    text = text.strip()
-    if not text.isprintable() or " " in text:  # urlsplit would forget some of them
-        raise _no_address()
-    try:
-        parts = urlsplit(text if "://" in text else f"ws://{text}")
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise _no_address() from None
-    scheme = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}.get(parts.scheme)
-    if scheme is None or not _is_plain(parts, host) or port == 0:
-        raise _no_address()
-    bare = f"[{host}]" if ":" in host else host
-    if parts.scheme in PORTS and "://" in text:
-        return f"{scheme}://{bare}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
-    if port is None or (port == HTTP_PORT and "://" in text):
-        port = WS_PORT
-    return f"{scheme}://{bare}:{port}"
-
-
-def _is_plain(parts: SplitResult, host: str) -> bool:
-    """Nothing in it that could be a secret, or that no server of ours has."""
-    extras = parts.username is not None or parts.password is not None or parts.query or parts.fragment
-    a_host = re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?", host)
-    return bool(not extras and a_host and re.fullmatch(r"[\w./~-]*", parts.path))
-
-
-def _no_address() -> RtcError:
-    return RtcError(
-        FaultCode.USAGE,
-        "The server's address is not understood. Give it as ws://HOST:8080, wss://HOST, or just HOST.",
-    )
 
 
 async def run_line(

@@ -1,6 +1,7 @@
 """One data channel, seen from trio: sends that wait for room, and an intake for what comes."""
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 from aiortc import InvalidStateError
@@ -13,15 +14,33 @@ from rtc.transport.webrtc.byte_queue import Intake
 if TYPE_CHECKING:
     from aiortc import RTCDataChannel
 
-    from rtc.transport.webrtc.peer_connection import Peer
-
 T = TypeVar("T", bound="str | bytes")
+
+
+class ChannelOwner(Protocol):
+    """The connection that a data channel belongs to."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection has ended."""
+
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call an asyncio-flavoured function soon, on the asyncio loop."""
+
+    def fail(self, code: FaultCode = FaultCode.LINK_LOST) -> None:
+        """End the connection for this reason."""
+
+    def lane_opened(self) -> None:
+        """The data channel is open."""
+
+    def lane_closed(self) -> None:
+        """The data channel is closed."""
 
 
 class DataLane(Generic[T]):
     """Made and fed by its peer; `kind` is what may come on it, anything else ends the peer."""
 
-    def __init__(self, peer: "Peer", kind: type[T], *, room: int, high: int, low: int) -> None:
+    def __init__(self, peer: ChannelOwner, kind: type[T], *, room: int, high: int, low: int) -> None:
         self.intake: Intake[T] = Intake(room)
         self.open = False
         self.closed = trio.Event()

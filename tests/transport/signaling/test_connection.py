@@ -14,8 +14,9 @@ from protocol.signaling import Announce, CreateRoom, Join, Joined, Leave, RoomCr
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import TO_SERVER, decode, encode
 from rtc.common.errors import RtcError
+from rtc.config.server_url import server_url
 from rtc.server import open_server
-from rtc.transport.signaling.connection import LONGEST_PAUSE, UPGRADE_TIME, run_line, server_url
+from rtc.transport.signaling.connection import LONGEST_PAUSE, UPGRADE_TIME, run_line
 from rtc.transport.signaling.websocket import CLOSE_TIME, SILENCE_TIME
 
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")

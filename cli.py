@@ -32,7 +32,7 @@ from rtc.packages.predict_options import OPTIONS
 
 if TYPE_CHECKING:
     from rtc.config.load import Config
-    from rtc.worker.embedded_server import ServerOrder
+    from rtc.worker.embedded_server import ServerOptions
 
 
 def run(arguments: list[str]) -> int:
@@ -92,9 +92,9 @@ def _obey(work: Callable[[], int], *, events: bool = False) -> int:
 
 def _say(text: str) -> int:
     """Print it, to whomever still reads; done."""
-    from rtc.common.line_writer import Lines
+    from rtc.common.line_writer import LineWriter
 
-    Lines(sys.stdout).say(text)
+    LineWriter(sys.stdout).say(text)
     return 0
 
 
@@ -134,10 +134,10 @@ def _worker(
     from rtc.config.credentials import check_name, check_room, read_secret
     from rtc.runtime.run_program import run_program
     from rtc.worker.fleet import serve
-    from rtc.worker.program import WorkerOrder
+    from rtc.worker.program import WorkerOptions
 
     base = Path.home() / ".sleap-rtc"
-    order = WorkerOrder(
+    options = WorkerOptions(
         config=_config("localhost" if serving["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
         token=token,
@@ -152,23 +152,23 @@ def _worker(
     own = _own_server(base / "server", **serving)
     return run_program(
         "worker",
-        lambda *inner: serve(order, *inner, gpus=gpus, server=own),
-        secrets=(token, room_secret, *order.config.credentials),
+        lambda *inner: serve(options, *inner, gpus=gpus, server=own),
+        secrets=(token, room_secret, *options.config.credentials),
         stopped=lambda: ExitCode.CANCELLED,
     )
 
 
 def _own_server(
     data: Path, *, serve: bool, serve_host: str | None, ws_port: int | None, http_port: int | None
-) -> "ServerOrder | None":
+) -> "ServerOptions | None":
     """The server beside the worker, if one is wanted."""
     from rtc.config.server_url import HTTP_PORT, WS_PORT
-    from rtc.worker.embedded_server import ServerOrder
+    from rtc.worker.embedded_server import ServerOptions
 
     if not serve:
         return None
     ws_port = WS_PORT if ws_port is None else ws_port
-    return ServerOrder(serve_host or "0.0.0.0", ws_port, HTTP_PORT if http_port is None else http_port, data)  # noqa: S104
+    return ServerOptions(serve_host or "0.0.0.0", ws_port, HTTP_PORT if http_port is None else http_port, data)  # noqa: S104
 
 
 # -------- client
@@ -412,12 +412,12 @@ def workers(
         raise click.UsageError("Say which room: --room-id R --token T, or --session-string S.")
 
     def work() -> int:
-        from rtc.client.list_workers import LookOrder, look
-        from rtc.client.target import choose_way
+        from rtc.client.list_workers import ListOptions, look
+        from rtc.client.target import choose_target
 
-        room = choose_way(session_string, room_id, token, None, auto_select=True)
-        order = LookOrder(_config(server or room.server), room.room, room.token, as_json)
-        return look(order, secrets=(session_string,))
+        room = choose_target(session_string, room_id, token, None, auto_select=True)
+        options = ListOptions(_config(server or room.server), room.room, room.token, as_json)
+        return look(options, secrets=(session_string,))
 
     return _obey(work)
 
@@ -446,14 +446,14 @@ def server(
         from rtc.common.errors import ExitCode
         from rtc.runtime.run_program import run_program
         from rtc.server.program import serve
-        from rtc.server.turn_credentials import read_gift
+        from rtc.server.turn_credentials import read_ice_offer
 
         folder = data or Path.home() / ".sleap-rtc" / "server"
-        gift = read_gift(stun_url, turn_url, turn_secret_file)
-        secrets = (gift.secret.decode(errors="replace"),)
+        ice_offer = read_ice_offer(stun_url, turn_url, turn_secret_file)
+        secrets = (ice_offer.secret.decode(errors="replace"),)
         return run_program(
             "server",
-            lambda *inner: serve(host, ws_port, http_port, folder, gift, *inner),
+            lambda *inner: serve(host, ws_port, http_port, folder, ice_offer, *inner),
             secrets=secrets,
             stopped=lambda: ExitCode.DONE,
         )
@@ -494,11 +494,11 @@ def doctor(as_json: bool, server: str | None, role: str | None) -> int:
 
     def work() -> int:
         from rtc.doctor.plan import AIMS
-        from rtc.doctor.program import DoctorOrder, examine, read_config
+        from rtc.doctor.program import DoctorOptions, examine, read_config
 
         cwd, home = Path.cwd(), Path.home()
         config = read_config(server, os.environ, cwd, home)
-        return examine(DoctorOrder(config, AIMS[role], cwd, home, as_json))
+        return examine(DoctorOptions(config, AIMS[role], cwd, home, as_json))
 
     return _obey(work)
 

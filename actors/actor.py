@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 import trio
 from attrs import define, field
 
-from actors.events import Lapsed, StateTimeout
-from actors.mailbox import HOUSE, ROOMY, Mailbox
+from actors.events import StateTimeout, TimedOut
+from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 from actors.table import Table
 from protocol.status import Status
 
@@ -22,12 +22,12 @@ class Actor(Generic[D]):
     table: Table[D]
     data: D
     outbox: Mailbox[Any]
-    inbox: Mailbox[Any] = field(factory=lambda: Mailbox(HOUSE, ROOMY))
+    inbox: Mailbox[Any] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD))
     watch: Callable[[Status], None] | None = None
     """Told of each change of state; for logs and tests, never for decisions."""
     state: Status = field(init=False)
     _due: float = field(init=False, default=math.inf)
-    _lapse: Lapsed = field(init=False, factory=Lapsed)
+    _timeout_event: TimedOut = field(init=False, factory=TimedOut)
 
     def __attrs_post_init__(self) -> None:
         self.state = self.table.start
@@ -36,7 +36,7 @@ class Actor(Generic[D]):
         """Live until the inbox is finished."""
         task_status.started()
         while True:
-            event: Any = self._lapse
+            event: Any = self._timeout_event
             # A state time-out bounds the wait itself: a timer task could queue a stale one behind a change of state.
             with trio.move_on_at(self._due) as nap:
                 try:
@@ -57,6 +57,6 @@ class Actor(Generic[D]):
         self.state, self.data = state, step.data
         for effect in step.effects:
             if isinstance(effect, StateTimeout):
-                self._due, self._lapse = trio.current_time() + effect.after, effect.event
+                self._due, self._timeout_event = trio.current_time() + effect.after, effect.event
             else:
                 self.outbox.put(effect)

@@ -1,4 +1,4 @@
-"""Auth: one per link, on both ends. Until it says `Trusted`, a link is heard by nobody else.
+"""Auth: one per link, on both ends. Until it says `Authenticated`, a link is heard by nobody else.
 
 available: nobody to prove · reserved: a challenge is out, the clock runs · busy: trusted until the link ends.
 The worker's end guards; the client's end proves, and wants the worker's proof in return.
@@ -6,8 +6,18 @@ The worker's end guards; the client's end proves, and wants the worker's proof i
 
 from attrs import evolve, frozen
 
-from actors.events import CloseLink, Distrusted, Drain, Lapsed, LinkLost, LinkUp, StateTimeout, TellLink, Trusted
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
+from actors.events import (
+    Authenticated,
+    AuthenticationFailed,
+    CloseLink,
+    Drain,
+    LinkLost,
+    LinkOpened,
+    StateTimeout,
+    TellPeer,
+    TimedOut,
+)
+from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.trust import (
     PROOF_TIME,
@@ -23,11 +33,11 @@ from protocol.trust import (
 
 
 @frozen
-class Post:
+class AuthData:
     """What one end of one link knows of its peer."""
 
     secret: Secret | None
-    up: LinkUp | None = None
+    up: LinkOpened | None = None
     their_nonce: bytes = b""
 
 
@@ -35,10 +45,10 @@ class Post:
 
 
 @frozen
-class OpenHouse:
+class NoSecretNeeded:
     """A link to a worker that has no secret."""
 
-    up: LinkUp
+    up: LinkOpened
 
 
 @frozen
@@ -59,202 +69,206 @@ class ProofMissing:
 
 
 @frozen
-class ChallengedUnarmed:
+class ChallengedWithoutSecret:
     """The worker wants a proof, and we have no secret."""
 
 
 @frozen
-class VouchedRight:
+class WorkerProofRight:
     """The worker's own proof fits."""
 
 
 @frozen
-class VouchedWrong:
+class WorkerProofWrong:
     """The worker says we are trusted but cannot prove that it knows the secret."""
 
 
 @frozen
-class VouchedOpen:
+class WorkerWithoutSecret:
     """The worker asks for no secret, and we have none."""
 
 
 @frozen
-class VouchedUnasked:
+class SecretNotAsked:
     """We have a secret, and the worker asks for none: then nothing shows that it is the worker that was meant."""
 
 
-def classify_guard(post: Post, event: object) -> object:
+def classify_worker_end(data: AuthData, event: object) -> object:
     """Worker's end: weigh the proof."""
-    if isinstance(event, LinkUp) and post.secret is None:
-        return OpenHouse(event)
+    if isinstance(event, LinkOpened) and data.secret is None:
+        return NoSecretNeeded(event)
     if isinstance(event, AuthResponse):
         if event.proof is None:
             return ProofMissing()
-        fits = same_proof(_proof(post, "client", event.nonce), event.proof)
+        fits = same_proof(_proof(data, "client", event.nonce), event.proof)
         return ProofRight(event.nonce) if fits else ProofWrong()
     return event
 
 
-def classify_prover(post: Post, event: object) -> object:
+def classify_client_end(data: AuthData, event: object) -> object:
     """Client's end: weigh what the worker says of itself. A worker that challenged us must prove itself too."""
-    if isinstance(event, AuthChallenge) and post.secret is None:
-        return ChallengedUnarmed()
+    if isinstance(event, AuthChallenge) and data.secret is None:
+        return ChallengedWithoutSecret()
     if isinstance(event, AuthSuccess):
-        if not post.their_nonce:
-            return VouchedOpen() if post.secret is None else VouchedUnasked()
-        fits = event.proof is not None and same_proof(_proof(post, "worker", post.their_nonce), event.proof)
-        return VouchedRight() if fits else VouchedWrong()
+        if not data.their_nonce:
+            return WorkerWithoutSecret() if data.secret is None else SecretNotAsked()
+        fits = event.proof is not None and same_proof(_proof(data, "worker", data.their_nonce), event.proof)
+        return WorkerProofRight() if fits else WorkerProofWrong()
     return event
 
 
-def _proof(post: Post, speaker: str, their_nonce: bytes) -> bytes:
+def _proof(data: AuthData, speaker: str, their_nonce: bytes) -> bytes:
     """The proof `speaker` must give on this link; who is who follows from the binding."""
-    if post.secret is None or post.up is None:
+    if data.secret is None or data.up is None:
         return b""
-    ours, guarding = post.up.nonce, post.up.peer == post.up.binding.client
+    ours, guarding = data.up.nonce, data.up.peer == data.up.binding.client
     worker_nonce, client_nonce = (ours, their_nonce) if guarding else (their_nonce, ours)
-    return prove(post.secret, speaker, post.up.binding, worker_nonce, client_nonce)
+    return prove(data.secret, speaker, data.up.binding, worker_nonce, client_nonce)
 
 
-def _link(post: Post) -> LinkUp:
-    assert post.up is not None, "a state beyond available has a link"
-    return post.up
+def _link(data: AuthData) -> LinkOpened:
+    assert data.up is not None, "a state beyond available has a link"
+    return data.up
 
 
 # -------- the worker's end
 
 
-def admit(post: Post, event: OpenHouse) -> Step[Post]:
+def trust_without_secret(data: AuthData, event: NoSecretNeeded) -> Step[AuthData]:
     """The documented legacy mode: no secret here, so nothing to prove."""
-    effects = (Trusted(event.up.link, event.up.peer, proven=False), TellLink(event.up.link, AuthSuccess()))
-    return Step(evolve(post, up=event.up), effects)
+    effects = (Authenticated(event.up.link, event.up.peer, proven=False), TellPeer(event.up.link, AuthSuccess()))
+    return Step(evolve(data, up=event.up), effects)
 
 
-def challenge(post: Post, event: LinkUp) -> Step[Post]:
+def challenge(data: AuthData, event: LinkOpened) -> Step[AuthData]:
     """Ask for a proof, bound to this nonce and this link, within the time."""
-    effects = (TellLink(event.link, AuthChallenge(event.nonce)), StateTimeout(PROOF_TIME))
-    return Step(evolve(post, up=event), effects)
+    effects = (TellPeer(event.link, AuthChallenge(event.nonce)), StateTimeout(PROOF_TIME))
+    return Step(evolve(data, up=event), effects)
 
 
-def vouch(post: Post, event: ProofRight) -> Step[Post]:
+def give_proof(data: AuthData, event: ProofRight) -> Step[AuthData]:
     """Trust, and give our own proof in return."""
-    up = _link(post)
-    success = AuthSuccess(_proof(post, "worker", event.nonce))
+    up = _link(data)
+    success = AuthSuccess(_proof(data, "worker", event.nonce))
     # Trusted first: the client speaks as soon as it hears of it, and must meet the new vocabulary
-    return Step(post, (Trusted(up.link, up.peer, proven=True), TellLink(up.link, success)))
+    return Step(data, (Authenticated(up.link, up.peer, proven=True), TellPeer(up.link, success)))
 
 
-def _deny(post: Post, reason: Denial, code: FaultCode, text: str) -> Step[Post]:
-    up = _link(post)
-    effects = (TellLink(up.link, AuthFailure(reason, text)), Distrusted(up.link, Fault(code, text)))
-    return Step(Post(post.secret), effects)
+def _deny(data: AuthData, reason: Denial, code: FaultCode, text: str) -> Step[AuthData]:
+    up = _link(data)
+    effects = (TellPeer(up.link, AuthFailure(reason, text)), AuthenticationFailed(up.link, Fault(code, text)))
+    return Step(AuthData(data.secret), effects)
 
 
-def deny_wrong(post: Post, _event: ProofWrong) -> Step[Post]:
+def deny_wrong(data: AuthData, _event: ProofWrong) -> Step[AuthData]:
     """One try per link."""
     text = "The room secret is not the worker's. Check --room-secret, or ask whoever runs the worker for the right one."
-    return _deny(post, Denial.INVALID, FaultCode.AUTH_INVALID, text)
+    return _deny(data, Denial.INVALID, FaultCode.AUTH_INVALID, text)
 
 
-def deny_missing(post: Post, _event: ProofMissing) -> Step[Post]:
+def deny_missing(data: AuthData, _event: ProofMissing) -> Step[AuthData]:
     """The client came without a secret."""
     text = "This worker wants the room secret and none was given. Pass it with --room-secret."
-    return _deny(post, Denial.MISSING, FaultCode.AUTH_MISSING, text)
+    return _deny(data, Denial.MISSING, FaultCode.AUTH_MISSING, text)
 
 
-def deny_late(post: Post, _event: Lapsed) -> Step[Post]:
+def deny_late(data: AuthData, _event: TimedOut) -> Step[AuthData]:
     """No proof within the time."""
     text = f"No proof of the room secret came within {PROOF_TIME} seconds. Try again."
-    return _deny(post, Denial.TIMEOUT, FaultCode.AUTH_TIMEOUT, text)
+    return _deny(data, Denial.TIMEOUT, FaultCode.AUTH_TIMEOUT, text)
 
 
-def turn_out(post: Post, _event: Drain) -> Step[Post]:
+def refuse_on_drain(data: AuthData, _event: Drain) -> Step[AuthData]:
     """The program is stopping; an unproven peer is told so."""
     fault = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. Pick another one from the room.")
-    return Step(Post(post.secret), (Distrusted(_link(post).link, fault),))
+    return Step(AuthData(data.secret), (AuthenticationFailed(_link(data).link, fault),))
 
 
-def forget(post: Post, _event: object) -> Step[Post]:
+def forget(data: AuthData, _event: object) -> Step[AuthData]:
     """The link is over, and all trust with it."""
-    return Step(Post(post.secret))
+    return Step(AuthData(data.secret))
 
 
-GUARD: Table[Post] = Table("auth, worker's end", AVAILABLE, (
+WORKER_AUTH: Table[AuthData] = Table("auth, worker's side", AVAILABLE, (
     #   in         event         next       action
-    row(AVAILABLE, OpenHouse,    BUSY,      admit),
-    quiet(OpenHouse, RESERVED, BUSY),
-    row(AVAILABLE, LinkUp,       RESERVED,  challenge),
-    quiet(LinkUp, RESERVED, BUSY),
-    row(RESERVED,  ProofRight,   BUSY,      vouch),
-    quiet(ProofRight, AVAILABLE, BUSY),
+    row(AVAILABLE, NoSecretNeeded,    BUSY,      trust_without_secret),
+    ignore(NoSecretNeeded, RESERVED, BUSY),
+    row(AVAILABLE, LinkOpened,       RESERVED,  challenge),
+    ignore(LinkOpened, RESERVED, BUSY),
+    row(RESERVED,  ProofRight,   BUSY,      give_proof),
+    ignore(ProofRight, AVAILABLE, BUSY),
     row(RESERVED,  ProofWrong,   AVAILABLE, deny_wrong),
-    quiet(ProofWrong, AVAILABLE, BUSY),
+    ignore(ProofWrong, AVAILABLE, BUSY),
     row(RESERVED,  ProofMissing, AVAILABLE, deny_missing),
-    quiet(ProofMissing, AVAILABLE, BUSY),
-    row(RESERVED,  Lapsed,       AVAILABLE, deny_late),
-    quiet(Lapsed, AVAILABLE, BUSY),
+    ignore(ProofMissing, AVAILABLE, BUSY),
+    row(RESERVED,  TimedOut,       AVAILABLE, deny_late),
+    ignore(TimedOut, AVAILABLE, BUSY),
 
     # words that only a worker says mean nothing when a client says them
-    quiet(AuthChallenge, AVAILABLE, RESERVED, BUSY),
-    quiet(AuthSuccess, AVAILABLE, RESERVED, BUSY),
-    quiet(AuthFailure, AVAILABLE, RESERVED, BUSY),
+    ignore(AuthChallenge, AVAILABLE, RESERVED, BUSY),
+    ignore(AuthSuccess, AVAILABLE, RESERVED, BUSY),
+    ignore(AuthFailure, AVAILABLE, RESERVED, BUSY),
 
     row(RESERVED,  LinkLost,     AVAILABLE, forget),
     row(BUSY,      LinkLost,     AVAILABLE, forget),
-    quiet(LinkLost, AVAILABLE),
-    row(RESERVED,  Drain,        AVAILABLE, turn_out),
-    quiet(Drain, AVAILABLE, BUSY),
-), classify_guard)  # fmt: skip
+    ignore(LinkLost, AVAILABLE),
+    row(RESERVED,  Drain,        AVAILABLE, refuse_on_drain),
+    ignore(Drain, AVAILABLE, BUSY),
+), classify_worker_end)  # fmt: skip
 
 
 # -------- the client's end
 
 
-def await_word(post: Post, event: LinkUp) -> Step[Post]:
+def await_worker(data: AuthData, event: LinkOpened) -> Step[AuthData]:
     """The worker speaks first: a challenge, or a welcome."""
-    return Step(evolve(post, up=event), (StateTimeout(PROOF_TIME),))
+    return Step(evolve(data, up=event), (StateTimeout(PROOF_TIME),))
 
 
-def respond(post: Post, event: AuthChallenge) -> Step[Post]:
+def respond(data: AuthData, event: AuthChallenge) -> Step[AuthData]:
     """Prove that we know the secret, and hand over our own nonce; once per link."""
-    up = _link(post)
-    if post.their_nonce:
-        return Step(post)
-    proof = _proof(post, "client", event.nonce)
-    return Step(evolve(post, their_nonce=event.nonce), (TellLink(up.link, AuthResponse(up.nonce, proof)),))
+    up = _link(data)
+    if data.their_nonce:
+        return Step(data)
+    proof = _proof(data, "client", event.nonce)
+    return Step(evolve(data, their_nonce=event.nonce), (TellPeer(up.link, AuthResponse(up.nonce, proof)),))
 
 
-def respond_unarmed(post: Post, _event: ChallengedUnarmed) -> Step[Post]:
+def respond_without_secret(data: AuthData, _event: ChallengedWithoutSecret) -> Step[AuthData]:
     """Say honestly that we have no secret; the worker's answer follows."""
-    up = _link(post)
-    return Step(post, (TellLink(up.link, AuthResponse(up.nonce)),))
+    up = _link(data)
+    return Step(data, (TellPeer(up.link, AuthResponse(up.nonce)),))
 
 
-def trust(post: Post, _event: VouchedRight) -> Step[Post]:
+def trust(data: AuthData, _event: WorkerProofRight) -> Step[AuthData]:
     """Both ends have proven themselves."""
-    up = _link(post)
-    return Step(post, (Trusted(up.link, up.peer, proven=True),))
+    up = _link(data)
+    return Step(data, (Authenticated(up.link, up.peer, proven=True),))
 
 
-def trust_open(post: Post, _event: VouchedOpen) -> Step[Post]:
+def trust_unproven(data: AuthData, _event: WorkerWithoutSecret) -> Step[AuthData]:
     """The documented legacy mode, seen from the other end."""
-    up = _link(post)
-    return Step(post, (Trusted(up.link, up.peer, proven=False),))
+    up = _link(data)
+    return Step(data, (Authenticated(up.link, up.peer, proven=False),))
 
 
-def distrust(post: Post, _event: VouchedWrong) -> Step[Post]:
+def reject_worker(data: AuthData, _event: WorkerProofWrong) -> Step[AuthData]:
     """Whoever answers does not know the secret: send it nothing."""
     text = "The worker could not prove that it knows the room secret, so nothing was sent. Somebody may be in between."
-    return Step(Post(post.secret), (Distrusted(_link(post).link, Fault(FaultCode.AUTH_UNPROVEN_WORKER, text)),))
+    return Step(
+        AuthData(data.secret), (AuthenticationFailed(_link(data).link, Fault(FaultCode.AUTH_UNPROVEN_WORKER, text)),)
+    )
 
 
-def distrust_unasked(post: Post, _event: VouchedUnasked) -> Step[Post]:
+def reject_worker_without_secret(data: AuthData, _event: SecretNotAsked) -> Step[AuthData]:
     """Dropping the challenge must not be a way around it (a downgrade), so who has a secret insists on it."""
     text = (
         "A room secret was given, but this worker asks for none, so it cannot prove that it is the one you mean. "
         "Nothing was sent. Start the worker with the secret, or leave the secret out here."
     )
-    return Step(Post(post.secret), (Distrusted(_link(post).link, Fault(FaultCode.AUTH_UNPROVEN_WORKER, text)),))
+    return Step(
+        AuthData(data.secret), (AuthenticationFailed(_link(data).link, Fault(FaultCode.AUTH_UNPROVEN_WORKER, text)),)
+    )
 
 
 CODES = {
@@ -264,49 +278,51 @@ CODES = {
 }
 
 
-def accept_denial(post: Post, event: AuthFailure) -> Step[Post]:
+def accept_denial(data: AuthData, event: AuthFailure) -> Step[AuthData]:
     """The worker does not trust us, and says why."""
-    return Step(Post(post.secret), (Distrusted(_link(post).link, Fault(CODES[event.reason], event.text)),))
+    return Step(
+        AuthData(data.secret), (AuthenticationFailed(_link(data).link, Fault(CODES[event.reason], event.text)),)
+    )
 
 
-def tire(post: Post, _event: Lapsed) -> Step[Post]:
+def time_out(data: AuthData, _event: TimedOut) -> Step[AuthData]:
     """The worker says nothing."""
     text = f"The worker did not finish the proof of the room secret within {PROOF_TIME} seconds. Try again."
-    return Step(Post(post.secret), (Distrusted(_link(post).link, Fault(FaultCode.AUTH_TIMEOUT, text)),))
+    return Step(AuthData(data.secret), (AuthenticationFailed(_link(data).link, Fault(FaultCode.AUTH_TIMEOUT, text)),))
 
 
-def withdraw(post: Post, _event: Drain) -> Step[Post]:
+def leave_on_drain(data: AuthData, _event: Drain) -> Step[AuthData]:
     """The person has had enough."""
-    return Step(Post(post.secret), (CloseLink(_link(post).link),))
+    return Step(AuthData(data.secret), (CloseLink(_link(data).link),))
 
 
-PROVER: Table[Post] = Table("auth, client's end", AVAILABLE, (
+CLIENT_AUTH: Table[AuthData] = Table("auth, client's side", AVAILABLE, (
     #   in         event              next       action
-    row(AVAILABLE, LinkUp,            RESERVED,  await_word),
-    quiet(LinkUp, RESERVED, BUSY),
+    row(AVAILABLE, LinkOpened,            RESERVED,  await_worker),
+    ignore(LinkOpened, RESERVED, BUSY),
     row(RESERVED,  AuthChallenge,     RESERVED,  respond),
-    quiet(AuthChallenge, AVAILABLE, BUSY),
-    row(RESERVED,  ChallengedUnarmed, RESERVED,  respond_unarmed),
-    quiet(ChallengedUnarmed, AVAILABLE, BUSY),
-    row(RESERVED,  VouchedRight,      BUSY,      trust),
-    quiet(VouchedRight, AVAILABLE, BUSY),
-    row(RESERVED,  VouchedWrong,      AVAILABLE, distrust),
-    quiet(VouchedWrong, AVAILABLE, BUSY),
-    row(RESERVED,  VouchedOpen,       BUSY,      trust_open),
-    quiet(VouchedOpen, AVAILABLE, BUSY),
-    row(RESERVED,  VouchedUnasked,    AVAILABLE, distrust_unasked),
-    quiet(VouchedUnasked, AVAILABLE, BUSY),
+    ignore(AuthChallenge, AVAILABLE, BUSY),
+    row(RESERVED,  ChallengedWithoutSecret, RESERVED,  respond_without_secret),
+    ignore(ChallengedWithoutSecret, AVAILABLE, BUSY),
+    row(RESERVED,  WorkerProofRight,      BUSY,      trust),
+    ignore(WorkerProofRight, AVAILABLE, BUSY),
+    row(RESERVED,  WorkerProofWrong,      AVAILABLE, reject_worker),
+    ignore(WorkerProofWrong, AVAILABLE, BUSY),
+    row(RESERVED,  WorkerWithoutSecret,       BUSY,      trust_unproven),
+    ignore(WorkerWithoutSecret, AVAILABLE, BUSY),
+    row(RESERVED,  SecretNotAsked,    AVAILABLE, reject_worker_without_secret),
+    ignore(SecretNotAsked, AVAILABLE, BUSY),
     row(RESERVED,  AuthFailure,       AVAILABLE, accept_denial),
-    quiet(AuthFailure, AVAILABLE, BUSY),
-    row(RESERVED,  Lapsed,            AVAILABLE, tire),
-    quiet(Lapsed, AVAILABLE, BUSY),
+    ignore(AuthFailure, AVAILABLE, BUSY),
+    row(RESERVED,  TimedOut,            AVAILABLE, time_out),
+    ignore(TimedOut, AVAILABLE, BUSY),
 
     # a client guards nothing
-    quiet(AuthResponse, AVAILABLE, RESERVED, BUSY),
+    ignore(AuthResponse, AVAILABLE, RESERVED, BUSY),
 
     row(RESERVED,  LinkLost,          AVAILABLE, forget),
     row(BUSY,      LinkLost,          AVAILABLE, forget),
-    quiet(LinkLost, AVAILABLE),
-    row(RESERVED,  Drain,             AVAILABLE, withdraw),
-    quiet(Drain, AVAILABLE, BUSY),
-), classify_prover)  # fmt: skip
+    ignore(LinkLost, AVAILABLE),
+    row(RESERVED,  Drain,             AVAILABLE, leave_on_drain),
+    ignore(Drain, AVAILABLE, BUSY),
+), classify_client_end)  # fmt: skip

@@ -7,27 +7,27 @@ from attrs import evolve, field, frozen
 
 from actors.events import (
     NO_TIMEOUT,
-    Answered,
     AnswerReady,
     Drain,
-    Enter,
-    Entered,
-    EnterFailed,
-    Lapsed,
-    LineDown,
-    LineUp,
-    MemoryIs,
-    Offered,
+    FreeMemoryChanged,
+    JoinedRoom,
+    JoinFailed,
+    JoinRoom,
+    LinkAnswered,
+    LinkRefused,
+    LinkRequested,
     OfferReady,
-    Refused,
-    RoomPass,
-    RosterIs,
-    Say,
+    RejectLink,
+    RoomCredentials,
+    SendToServer,
+    ServerConnected,
+    ServerDisconnected,
     StateTimeout,
-    StatusIs,
-    TurnAway,
+    StatusChanged,
+    TimedOut,
+    WorkersChanged,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
+from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId
 from protocol.signaling import (
@@ -45,18 +45,18 @@ from protocol.signaling import (
 )
 from protocol.status import Role
 
-KNOCK_TIME = 5.0
+RETRY_TIME = 5.0
 """Seconds to go on knocking once the server could not be reached: it may be starting in the next window."""
 
 
 @frozen
-class Seat:
+class DiscoveryData:
     """Our place in the room, or on the way to it."""
 
-    room_pass: RoomPass = field(default=RoomPass(Role.CLIENT))
-    up: bool = False
+    room_credentials: RoomCredentials = field(default=RoomCredentials(Role.CLIENT))
+    connected: bool = False
     """Whether the line is open."""
-    knocking: bool = False
+    retrying: bool = False
     """The server could not be reached so far, and patience is running out."""
     peer: PeerId | None = None
     resume: str | None = None
@@ -64,108 +64,108 @@ class Seat:
 
 
 @frozen
-class FirstDown:
+class FirstConnectFailed:
     """The line fell before we were ever in the room."""
 
     text: str
 
 
 @frozen
-class PutOff:
+class RejoinLater:
     """The server cannot have us back just now; it closes the line, and we knock again when it is back."""
 
 
 @frozen
-class Denied:
+class JoinDenied:
     """The server does not let us in."""
 
     fault: Fault
 
 
-def classify(seat: Seat, event: object) -> object:
+def classify(data: DiscoveryData, event: object) -> object:
     """A lost line means patience to those who were in, and a reason to give up to those who never were."""
-    if isinstance(event, LineDown) and seat.peer is None:
-        return FirstDown(event.text)
+    if isinstance(event, ServerDisconnected) and data.peer is None:
+        return FirstConnectFailed(event.text)
     if isinstance(event, Fault):
-        passing = seat.peer is not None and event.code in (FaultCode.SERVER_LOST, FaultCode.ROOM_FULL)
-        return PutOff() if passing else Denied(event)
+        passing = data.peer is not None and event.code in (FaultCode.SERVER_LOST, FaultCode.ROOM_FULL)
+        return RejoinLater() if passing else JoinDenied(event)
     return event
 
 
-def knock(seat: Seat) -> tuple[Say, ...]:
+def join_effects(data: DiscoveryData) -> tuple[SendToServer, ...]:
     """Ask to be let in, by our old name if we had one; or first for a room of our own."""
-    room_pass = seat.room_pass
-    if room_pass.room is None or room_pass.token is None:
-        return (Say(CreateRoom()),)
+    room_credentials = data.room_credentials
+    if room_credentials.room is None or room_credentials.token is None:
+        return (SendToServer(CreateRoom()),)
     join = Join(
-        room=room_pass.room,
-        token=room_pass.token,
-        role=room_pass.role,
-        facts=room_pass.facts,
-        peer=seat.peer or room_pass.peer,
-        resume=seat.resume or room_pass.resume,
+        room=room_credentials.room,
+        token=room_credentials.token,
+        role=room_credentials.role,
+        facts=room_credentials.facts,
+        peer=data.peer or room_credentials.peer,
+        resume=data.resume or room_credentials.resume,
     )
-    return (Say(join),)
+    return (SendToServer(join),)
 
 
-def set_out(seat: Seat, event: Enter) -> Step[Seat]:
+def start_joining(data: DiscoveryData, event: JoinRoom) -> Step[DiscoveryData]:
     """Go for the room; knock at once if the line is open already."""
-    fresh = Seat(event.room_pass, up=seat.up)
+    fresh = DiscoveryData(event.room_credentials, connected=data.connected)
     late = Fault(
         FaultCode.SERVER_LOST, "The server did not answer in time. Is it the right address, and is it running?"
     )
-    effects = (StateTimeout(event.patience, Lapsed(late)),)
-    return Step(fresh, (*effects, *knock(fresh)) if seat.up else effects)
+    effects = (StateTimeout(event.patience, TimedOut(late)),)
+    return Step(fresh, (*effects, *join_effects(fresh)) if data.connected else effects)
 
 
-def note_up(seat: Seat, _event: LineUp) -> Step[Seat]:
+def note_connected(data: DiscoveryData, _event: ServerConnected) -> Step[DiscoveryData]:
     """Remember that the line is open."""
-    return Step(evolve(seat, up=True))
+    return Step(evolve(data, connected=True))
 
 
-def note_down(seat: Seat, _event: object) -> Step[Seat]:
+def note_disconnected(data: DiscoveryData, _event: object) -> Step[DiscoveryData]:
     """Remember that the line is gone."""
-    return Step(evolve(seat, up=False))
+    return Step(evolve(data, connected=False))
 
 
-def ask_in(seat: Seat, _event: LineUp) -> Step[Seat]:
+def request_join(data: DiscoveryData, _event: ServerConnected) -> Step[DiscoveryData]:
     """The line is open: knock."""
-    seat = evolve(seat, up=True)
-    return Step(seat, knock(seat))
+    data = evolve(data, connected=True)
+    return Step(data, join_effects(data))
 
 
-def knock_on(seat: Seat, event: FirstDown) -> Step[Seat]:
+def keep_trying(data: DiscoveryData, event: FirstConnectFailed) -> Step[DiscoveryData]:
     """The server cannot be reached; go on a little from the first time on, then say what the line said."""
     fault = Fault(FaultCode.SERVER_LOST, event.text)
-    effects = () if seat.knocking else (StateTimeout(KNOCK_TIME, Lapsed(fault)),)
-    return Step(evolve(seat, up=False, knocking=True), effects)
+    effects = () if data.retrying else (StateTimeout(RETRY_TIME, TimedOut(fault)),)
+    return Step(evolve(data, connected=False, retrying=True), effects)
 
 
-def move_in(seat: Seat, event: RoomCreated) -> Step[Seat]:
+def enter_created_room(data: DiscoveryData, event: RoomCreated) -> Step[DiscoveryData]:
     """A room of our own: join it."""
-    seat = evolve(seat, room_pass=evolve(seat.room_pass, room=event.room, token=event.token))
-    return Step(seat, knock(seat))
+    data = evolve(data, room_credentials=evolve(data.room_credentials, room=event.room, token=event.token))
+    return Step(data, join_effects(data))
 
 
-def sit_down(seat: Seat, event: Joined) -> Step[Seat]:
+def enter_room(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
     """We are in: tell everyone in the house, under which name and with whom."""
-    token = seat.room_pass.token or ""
-    seat = evolve(seat, peer=event.peer, resume=event.resume, workers=in_order(event.workers))
+    token = data.room_credentials.token or ""
+    data = evolve(data, peer=event.peer, resume=event.resume, workers=in_order(event.workers))
     # a worker may have had news since it knocked; a server that knows them already passes nothing on
-    facts = seat.room_pass.facts
-    news = (Say(Announce(facts)),) if facts is not None else ()
-    return Step(seat, (NO_TIMEOUT, Entered(event.room, token, event.peer), RosterIs(seat.workers), *news))
+    facts = data.room_credentials.facts
+    news = (SendToServer(Announce(facts)),) if facts is not None else ()
+    return Step(data, (NO_TIMEOUT, JoinedRoom(event.room, token, event.peer), WorkersChanged(data.workers), *news))
 
 
-def give_up(seat: Seat, event: Denied | Lapsed) -> Step[Seat]:
+def give_up(data: DiscoveryData, event: JoinDenied | TimedOut) -> Step[DiscoveryData]:
     """The room stays shut."""
     fault = event.fault or Fault(FaultCode.SERVER_LOST, "The server did not answer.")
-    return Step(Seat(up=seat.up), (EnterFailed(fault),))
+    return Step(DiscoveryData(connected=data.connected), (JoinFailed(fault),))
 
 
-def wait_for_line(seat: Seat, _event: LineDown) -> Step[Seat]:
+def wait_for_line(data: DiscoveryData, _event: ServerDisconnected) -> Step[DiscoveryData]:
     """The line fell; it mends itself, and we knock again by our old name. Jobs know nothing of this."""
-    return Step(evolve(seat, up=False))
+    return Step(evolve(data, connected=False))
 
 
 def in_order(workers: tuple[WorkerShown, ...]) -> tuple[WorkerShown, ...]:
@@ -173,143 +173,143 @@ def in_order(workers: tuple[WorkerShown, ...]) -> tuple[WorkerShown, ...]:
     return tuple(sorted(workers, key=lambda shown: (-shown.facts.memory_mb, shown.peer)))
 
 
-def show(seat: Seat, event: WorkerShown) -> Step[Seat]:
+def show_worker(data: DiscoveryData, event: WorkerShown) -> Step[DiscoveryData]:
     """A worker came, or has news."""
-    others = tuple(shown for shown in seat.workers if shown.peer != event.peer)
-    seat = evolve(seat, workers=in_order((*others, event)))
-    return Step(seat, (RosterIs(seat.workers),))
+    others = tuple(shown for shown in data.workers if shown.peer != event.peer)
+    data = evolve(data, workers=in_order((*others, event)))
+    return Step(data, (WorkersChanged(data.workers),))
 
 
-def drop(seat: Seat, event: WorkerGone) -> Step[Seat]:
+def drop_worker(data: DiscoveryData, event: WorkerGone) -> Step[DiscoveryData]:
     """A worker left."""
-    seat = evolve(seat, workers=tuple(shown for shown in seat.workers if shown.peer != event.peer))
-    return Step(seat, (RosterIs(seat.workers),))
+    data = evolve(data, workers=tuple(shown for shown in data.workers if shown.peer != event.peer))
+    return Step(data, (WorkersChanged(data.workers),))
 
 
-def hand_offer(seat: Seat, event: Offer) -> Step[Seat]:
+def pass_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
     """Somebody would like a link."""
-    return Step(seat, (Offered(event.peer, event.sdp, event.job, event.version),))
+    return Step(data, (LinkRequested(event.peer, event.sdp, event.job, event.version),))
 
 
-def hand_answer(seat: Seat, event: Answer) -> Step[Seat]:
+def pass_answer(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
     """The worker takes our link."""
-    return Step(seat, (Answered(event.peer, event.sdp),))
+    return Step(data, (LinkAnswered(event.peer, event.sdp),))
 
 
-def hand_refusal(seat: Seat, event: Refuse) -> Step[Seat]:
+def pass_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
     """The worker, or the server, does not take our link."""
-    return Step(seat, (Refused(event.peer, event.fault),))
+    return Step(data, (LinkRefused(event.peer, event.fault),))
 
 
-def send_offer(seat: Seat, event: OfferReady) -> Step[Seat]:
+def send_offer(data: DiscoveryData, event: OfferReady) -> Step[DiscoveryData]:
     """Ask for a link."""
-    return Step(seat, (Say(Offer(event.peer, event.sdp, event.job)),))
+    return Step(data, (SendToServer(Offer(event.peer, event.sdp, event.job)),))
 
 
-def send_answer(seat: Seat, event: AnswerReady) -> Step[Seat]:
+def send_answer(data: DiscoveryData, event: AnswerReady) -> Step[DiscoveryData]:
     """Take a link."""
-    return Step(seat, (Say(Answer(event.peer, event.sdp)),))
+    return Step(data, (SendToServer(Answer(event.peer, event.sdp)),))
 
 
-def send_refusal(seat: Seat, event: TurnAway) -> Step[Seat]:
+def send_refusal(data: DiscoveryData, event: RejectLink) -> Step[DiscoveryData]:
     """Refuse a link."""
-    return Step(seat, (Say(Refuse(event.peer, event.fault)),))
+    return Step(data, (SendToServer(Refuse(event.peer, event.fault)),))
 
 
-def refuse_ourselves(seat: Seat, event: OfferReady) -> Step[Seat]:
+def refuse_ourselves(data: DiscoveryData, event: OfferReady) -> Step[DiscoveryData]:
     """There is no room to ask in: say so at once, in the worker's place."""
     fault = Fault(FaultCode.SERVER_LOST, "The line to the server is down, so the worker cannot be asked. Try again.")
-    return Step(seat, (Refused(event.peer, fault),))
+    return Step(data, (LinkRefused(event.peer, fault),))
 
 
-def with_news(seat: Seat, event: StatusIs | MemoryIs) -> Seat:
+def with_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> DiscoveryData:
     """Remember the worker's newest word about itself; it goes along when we rejoin."""
-    facts = seat.room_pass.facts
+    facts = data.room_credentials.facts
     if facts is None:
-        return seat
-    news = {"status": event.status} if isinstance(event, StatusIs) else {"free_mb": event.free_mb}
-    return evolve(seat, room_pass=evolve(seat.room_pass, facts=evolve(facts, **news)))
+        return data
+    news = {"status": event.status} if isinstance(event, StatusChanged) else {"free_mb": event.free_mb}
+    return evolve(data, room_credentials=evolve(data.room_credentials, facts=evolve(facts, **news)))
 
 
-def note_news(seat: Seat, event: StatusIs | MemoryIs) -> Step[Seat]:
+def note_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:
     """Nobody to tell now; it is told when we are in."""
-    return Step(with_news(seat, event))
+    return Step(with_facts(data, event))
 
 
-def tell_news(seat: Seat, event: StatusIs | MemoryIs) -> Step[Seat]:
+def announce_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:
     """Tell the room."""
-    seat = with_news(seat, event)
-    facts = seat.room_pass.facts
-    return Step(seat, (Say(Announce(facts)),) if facts is not None else ())
+    data = with_facts(data, event)
+    facts = data.room_credentials.facts
+    return Step(data, (SendToServer(Announce(facts)),) if facts is not None else ())
 
 
-def leave(seat: Seat, _event: Drain) -> Step[Seat]:
+def leave(data: DiscoveryData, _event: Drain) -> Step[DiscoveryData]:
     """Say good-bye, so that nobody waits for a time-out to notice."""
-    return Step(Seat(up=seat.up), (Say(Leave()),))
+    return Step(DiscoveryData(connected=data.connected), (SendToServer(Leave()),))
 
 
-def stop_knocking(seat: Seat, _event: Drain) -> Step[Seat]:
+def stop_trying(data: DiscoveryData, _event: Drain) -> Step[DiscoveryData]:
     """Leave the door."""
-    return Step(Seat(up=seat.up))
+    return Step(DiscoveryData(connected=data.connected))
 
 
-DISCOVERY: Table[Seat] = Table("discovery", AVAILABLE, (
+DISCOVERY: Table[DiscoveryData] = Table("discovery", AVAILABLE, (
     #   in         event        next       action
-    row(AVAILABLE, Enter,       RESERVED,  set_out),
-    quiet(Enter, RESERVED, BUSY),
+    row(AVAILABLE, JoinRoom,       RESERVED,  start_joining),
+    ignore(JoinRoom, RESERVED, BUSY),
 
     # the line
-    row(AVAILABLE, LineUp,      AVAILABLE, note_up),
-    row(RESERVED,  LineUp,      RESERVED,  ask_in),
-    quiet(LineUp, BUSY),
-    row(AVAILABLE, FirstDown,   AVAILABLE, note_down),
-    row(RESERVED,  FirstDown,   RESERVED,  knock_on),
-    quiet(FirstDown, BUSY),
-    quiet(LineDown, AVAILABLE),
-    row(RESERVED,  LineDown,    RESERVED,  wait_for_line),
-    row(BUSY,      LineDown,    RESERVED,  wait_for_line),
+    row(AVAILABLE, ServerConnected,      AVAILABLE, note_connected),
+    row(RESERVED,  ServerConnected,      RESERVED,  request_join),
+    ignore(ServerConnected, BUSY),
+    row(AVAILABLE, FirstConnectFailed,   AVAILABLE, note_disconnected),
+    row(RESERVED,  FirstConnectFailed,   RESERVED,  keep_trying),
+    ignore(FirstConnectFailed, BUSY),
+    ignore(ServerDisconnected, AVAILABLE),
+    row(RESERVED,  ServerDisconnected,    RESERVED,  wait_for_line),
+    row(BUSY,      ServerDisconnected,    RESERVED,  wait_for_line),
 
     # the door
-    row(RESERVED,  RoomCreated, RESERVED,  move_in),
-    quiet(RoomCreated, AVAILABLE, BUSY),
-    row(RESERVED,  Joined,      BUSY,      sit_down),
-    quiet(Joined, AVAILABLE, BUSY),
-    quiet(PutOff, AVAILABLE, RESERVED, BUSY),
-    row(RESERVED,  Denied,      AVAILABLE, give_up),
-    quiet(Denied, AVAILABLE, BUSY),
-    row(RESERVED,  Lapsed,      AVAILABLE, give_up),
-    quiet(Lapsed, AVAILABLE, BUSY),
+    row(RESERVED,  RoomCreated, RESERVED,  enter_created_room),
+    ignore(RoomCreated, AVAILABLE, BUSY),
+    row(RESERVED,  Joined,      BUSY,      enter_room),
+    ignore(Joined, AVAILABLE, BUSY),
+    ignore(RejoinLater, AVAILABLE, RESERVED, BUSY),
+    row(RESERVED,  JoinDenied,      AVAILABLE, give_up),
+    ignore(JoinDenied, AVAILABLE, BUSY),
+    row(RESERVED,  TimedOut,      AVAILABLE, give_up),
+    ignore(TimedOut, AVAILABLE, BUSY),
 
     # who is there
-    row(BUSY,      WorkerShown, BUSY,      show),
-    quiet(WorkerShown, AVAILABLE, RESERVED),
-    row(BUSY,      WorkerGone,  BUSY,      drop),
-    quiet(WorkerGone, AVAILABLE, RESERVED),
+    row(BUSY,      WorkerShown, BUSY,      show_worker),
+    ignore(WorkerShown, AVAILABLE, RESERVED),
+    row(BUSY,      WorkerGone,  BUSY,      drop_worker),
+    ignore(WorkerGone, AVAILABLE, RESERVED),
 
     # heard for others
-    row(BUSY,      Offer,       BUSY,      hand_offer),
-    quiet(Offer, AVAILABLE, RESERVED),
-    row(BUSY,      Answer,      BUSY,      hand_answer),
-    quiet(Answer, AVAILABLE, RESERVED),
-    row(BUSY,      Refuse,      BUSY,      hand_refusal),
-    quiet(Refuse, AVAILABLE, RESERVED),
+    row(BUSY,      Offer,       BUSY,      pass_offer),
+    ignore(Offer, AVAILABLE, RESERVED),
+    row(BUSY,      Answer,      BUSY,      pass_answer),
+    ignore(Answer, AVAILABLE, RESERVED),
+    row(BUSY,      Refuse,      BUSY,      pass_refusal),
+    ignore(Refuse, AVAILABLE, RESERVED),
 
     # said for others
     row(AVAILABLE, OfferReady,  AVAILABLE, refuse_ourselves),
     row(RESERVED,  OfferReady,  RESERVED,  refuse_ourselves),
     row(BUSY,      OfferReady,  BUSY,      send_offer),
     row(BUSY,      AnswerReady, BUSY,      send_answer),
-    quiet(AnswerReady, AVAILABLE, RESERVED),
-    row(BUSY,      TurnAway,    BUSY,      send_refusal),
-    quiet(TurnAway, AVAILABLE, RESERVED),
-    row(AVAILABLE, StatusIs,    AVAILABLE, note_news),
-    row(RESERVED,  StatusIs,    RESERVED,  note_news),
-    row(BUSY,      StatusIs,    BUSY,      tell_news),
-    row(AVAILABLE, MemoryIs,    AVAILABLE, note_news),
-    row(RESERVED,  MemoryIs,    RESERVED,  note_news),
-    row(BUSY,      MemoryIs,    BUSY,      tell_news),
+    ignore(AnswerReady, AVAILABLE, RESERVED),
+    row(BUSY,      RejectLink,    BUSY,      send_refusal),
+    ignore(RejectLink, AVAILABLE, RESERVED),
+    row(AVAILABLE, StatusChanged,    AVAILABLE, note_facts),
+    row(RESERVED,  StatusChanged,    RESERVED,  note_facts),
+    row(BUSY,      StatusChanged,    BUSY,      announce_facts),
+    row(AVAILABLE, FreeMemoryChanged,    AVAILABLE, note_facts),
+    row(RESERVED,  FreeMemoryChanged,    RESERVED,  note_facts),
+    row(BUSY,      FreeMemoryChanged,    BUSY,      announce_facts),
 
-    row(RESERVED,  Drain,       AVAILABLE, stop_knocking),
+    row(RESERVED,  Drain,       AVAILABLE, stop_trying),
     row(BUSY,      Drain,       AVAILABLE, leave),
-    quiet(Drain, AVAILABLE),
+    ignore(Drain, AVAILABLE),
 ), classify)  # fmt: skip

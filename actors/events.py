@@ -2,7 +2,7 @@
 
 One actor's effect is often the next one's event, so both live here, and actors meet nowhere else. Messages of
 `protocol` that came over the signalling line are events as they are; those that came over a link are wrapped in
-`Heard`, with the link.
+`PeerMessage`, with the link.
 """
 
 import math
@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from protocol.faults import Fault
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import JobEnded, JobState, JobWishes, Outcome, StopScope, SubmitJob
+from protocol.jobs import JobEnded, JobRequest, JobState, Outcome, StopScope, SubmitJob
 from protocol.signaling import WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Binding
@@ -21,7 +21,7 @@ from protocol.trust import Binding
 
 
 @frozen
-class RoomPass:
+class RoomCredentials:
     """How to enter: a room and its token, or neither to have one made; and as what."""
 
     role: Role
@@ -34,37 +34,37 @@ class RoomPass:
 
 
 @frozen
-class Enter:
+class JoinRoom:
     """To Discovery: get into this room and stay there."""
 
-    room_pass: RoomPass
+    room_credentials: RoomCredentials
     patience: float
     """Seconds to reach the server and be let in the first time."""
 
 
 @frozen
-class Direct:
+class NamedWorker:
     """Choose this worker and no other (session string, `--worker-id`)."""
 
     peer: PeerId
 
 
 @frozen
-class Best:
+class BestWorker:
     """Choose the available worker with most GPU memory (`--auto-select`)."""
 
 
 @frozen
-class Ask:
+class AskPerson:
     """Let the person choose from the list."""
 
 
 @frozen
-class Wanted:
+class JobWanted:
     """To the Client: run this job on a worker chosen so."""
 
-    room_pass: RoomPass
-    choice: Direct | Best | Ask
+    room_credentials: RoomCredentials
+    choice: NamedWorker | BestWorker | AskPerson
     job: SubmitJob | None = None
     """What is to be run; None to come back to a job that was started before."""
     min_memory_mb: int = 0
@@ -72,26 +72,26 @@ class Wanted:
     """Seconds for each step on the way to a link (`connection_timeout`)."""
     wait: bool = False
     """Stand in line when every fitting worker is taken."""
-    ticket: "Ticket | None" = None
+    credential: "JobCredential | None" = None
     """The job that was started before, and its key."""
     fetch: bool = True
     """Bring home what it made; otherwise only its news are wanted."""
 
 
 @frozen
-class Picked:
+class WorkerPicked:
     """To the Client: the person's choice from the list; None when they would rather leave."""
 
     peer: PeerId | None
 
 
 @frozen
-class Sent:
+class QueryWanted:
     """To the Errand: ask this worker these things about jobs of ours."""
 
-    room_pass: RoomPass
+    room_credentials: RoomCredentials
     peer: PeerId
-    wishes: tuple[JobWishes, ...]
+    requests: tuple[JobRequest, ...]
     patience: float = 30.0
     """Seconds for each step (`connection_timeout`)."""
 
@@ -109,7 +109,7 @@ class CancelWanted:
 
 
 @frozen
-class Overdue:
+class WaitExpired:
     """To the Client: the person does not want to wait in line any longer."""
 
 
@@ -122,7 +122,7 @@ class Drain:
 
 
 @frozen
-class Lapsed:
+class TimedOut:
     """A state lasted longer than it may; the fault says what was waited for."""
 
     fault: Fault | None = None
@@ -136,7 +136,7 @@ class StateTimeout:
     """
 
     after: float
-    event: Lapsed = Lapsed()
+    event: TimedOut = TimedOut()
 
 
 NO_TIMEOUT = StateTimeout(math.inf)
@@ -146,12 +146,12 @@ NO_TIMEOUT = StateTimeout(math.inf)
 
 
 @frozen
-class LineUp:
+class ServerConnected:
     """The WebSocket to the server is open."""
 
 
 @frozen
-class LineDown:
+class ServerDisconnected:
     """The WebSocket to the server is gone or never opened; the line goes on trying by itself."""
 
     text: str
@@ -161,14 +161,14 @@ class LineDown:
 
 
 @frozen
-class Say:
+class SendToServer:
     """To the line: send this to the server."""
 
     message: Any
 
 
 @frozen
-class Entered:
+class JoinedRoom:
     """We are in the room, under this name; said again, with the same name, after every return."""
 
     room: RoomId
@@ -177,21 +177,21 @@ class Entered:
 
 
 @frozen
-class EnterFailed:
+class JoinFailed:
     """The room stays shut."""
 
     fault: Fault
 
 
 @frozen
-class RosterIs:
+class WorkersChanged:
     """The workers of the room, as they last described themselves, in a stable order."""
 
     workers: tuple[WorkerShown, ...]
 
 
 @frozen
-class Offered:
+class LinkRequested:
     """A client would like a link."""
 
     peer: PeerId
@@ -201,7 +201,7 @@ class Offered:
 
 
 @frozen
-class Answered:
+class LinkAnswered:
     """The worker takes the link."""
 
     peer: PeerId
@@ -209,7 +209,7 @@ class Answered:
 
 
 @frozen
-class Refused:
+class LinkRefused:
     """The worker, or the server in its place, does not take the link."""
 
     peer: PeerId
@@ -237,7 +237,7 @@ class AnswerReady:
 
 
 @frozen
-class LinkUp:
+class LinkOpened:
     """To Auth: a link is open; nobody has proven anything."""
 
     link: LinkId
@@ -256,7 +256,7 @@ class LinkLost:
 
 
 @frozen
-class Heard:
+class PeerMessage:
     """A trusted peer said this over its link."""
 
     link: LinkId
@@ -264,7 +264,7 @@ class Heard:
 
 
 @frozen
-class Ticket:
+class JobCredential:
     """A job's name, and the key that makes its bearer the owner."""
 
     job: JobId
@@ -272,19 +272,19 @@ class Ticket:
 
 
 @frozen
-class Submitted:
+class JobSubmitted:
     """To the Worker: a trusted peer asks for a job; the ticket is fresh, to be used if it is accepted."""
 
     link: LinkId
     submit: SubmitJob
-    ticket: Ticket
+    credential: JobCredential
 
 
 # -------- said by Auth
 
 
 @frozen
-class Trusted:
+class Authenticated:
     """This link may be heard: to the links, which re-route it, and to the actor that waits for it."""
 
     link: LinkId
@@ -294,7 +294,7 @@ class Trusted:
 
 
 @frozen
-class Distrusted:
+class AuthenticationFailed:
     """To the links: end this one; it could not prove itself in time."""
 
     link: LinkId
@@ -314,7 +314,7 @@ class AcceptLink:
 
 
 @frozen
-class TurnAway:
+class RejectLink:
     """To Discovery: refuse this peer's offer, and say why."""
 
     peer: PeerId
@@ -322,32 +322,32 @@ class TurnAway:
 
 
 @frozen
-class KnockAgain:
+class RetryJoin:
     """To the program around the Worker: the room stayed shut, or was taken from us, but a job runs: try again."""
 
     fault: Fault
 
 
 @frozen
-class StatusIs:
+class StatusChanged:
     """To Discovery: tell the room what I am now."""
 
     status: Status
 
 
 @frozen
-class MemoryIs:
+class FreeMemoryChanged:
     """The gauge: so many MB of the GPU's memory are free now."""
 
     free_mb: int
 
 
 @frozen
-class Prepare:
+class ReceivePackage:
     """To the job desk: take this package over this link, and unpack it."""
 
     link: LinkId
-    ticket: Ticket
+    credential: JobCredential
     submit: SubmitJob
 
 
@@ -359,22 +359,22 @@ class StartJob:
 
 
 @frozen
-class Receive:
+class OpenSession:
     """To the window: see to this link, whose peer asks about a job. With a ticket the key has been shown already."""
 
     link: LinkId
-    ticket: Ticket | None = None
+    credential: JobCredential | None = None
 
 
 @frozen
-class AtWindow:
+class ForwardToSession:
     """To the window: this was meant for you."""
 
-    heard: Heard
+    message: PeerMessage
 
 
 @frozen
-class Forget:
+class DiscardJob:
     """To the job desk: this job will not be; remove what is here of it."""
 
     job: JobId
@@ -384,15 +384,15 @@ class Forget:
 
 
 @frozen
-class LookUp:
+class LookUpJob:
     """To the window: is this job here, is this its key, and where does it stand?"""
 
     link: LinkId
-    wish: JobWishes
+    request: JobRequest
 
 
 @frozen
-class Follow:
+class StreamEvents:
     """To the window: tell this link what happens in the job, from the event after `seen` on, to its end."""
 
     link: LinkId
@@ -401,7 +401,7 @@ class Follow:
 
 
 @frozen
-class Supply:
+class SupplyPackage:
     """To the Worker and the job desk: the job's owner is back with the package, and sends the rest over this link."""
 
     link: LinkId
@@ -424,7 +424,7 @@ class Cancel:
 
 
 @frozen
-class Deliver:
+class SendResult:
     """To the window: send the result over this link."""
 
     job: JobId
@@ -432,7 +432,7 @@ class Deliver:
 
 
 @frozen
-class Taken:
+class ReleaseResult:
     """To the job desk: its owner has the result; it need not be kept."""
 
     job: JobId
@@ -442,14 +442,14 @@ class Taken:
 
 
 @frozen
-class JobsKnown:
+class EarlierJobsFound:
     """Jobs that earlier workers have left records of: their owners may come for them."""
 
     jobs: frozenset[JobId]
 
 
 @frozen
-class JobTakenUp:
+class JobAdopted:
     """A job that an earlier worker has begun still runs, and is ours now."""
 
     job: JobId
@@ -459,7 +459,7 @@ class JobTakenUp:
 class PackageReceived:
     """The package is here, whole: from now on the job needs nobody."""
 
-    ticket: Ticket
+    credential: JobCredential
 
 
 @frozen
@@ -471,7 +471,7 @@ class PackageFailed:
 
 
 @frozen
-class JobOver:
+class JobFinished:
     """The job has ended, one way or another, and the result is packed."""
 
     job: JobId
@@ -485,16 +485,16 @@ class JobOver:
 
 
 @frozen
-class RecordFound:
+class JobLookedUp:
     """The wish comes from the job's owner, and this is where the job stands; UNKNOWN: it does not, or there is none."""
 
     link: LinkId
-    wish: JobWishes
+    request: JobRequest
     state: JobState
 
 
 @frozen
-class FollowEnded:
+class StreamEnded:
     """All that happened in the job was told over this link, and this is how it ended."""
 
     link: LinkId
@@ -502,7 +502,7 @@ class FollowEnded:
 
 
 @frozen
-class ResultGone:
+class ResultSendEnded:
     """The result was taken over this link, or could not be, and the fault says why; it is kept all the same."""
 
     job: JobId
@@ -523,18 +523,18 @@ class OpenLink:
 
 
 @frozen
-class ShowRoster:
+class ShowWorkers:
     """To the view: let the person choose among these."""
 
     workers: tuple[WorkerShown, ...]
 
 
 @frozen
-class Claim:
+class ShowJobKey:
     """To the front: show the worker this job's key, and say what we know already of the job."""
 
     link: LinkId
-    ticket: Ticket
+    credential: JobCredential
     fetch: bool = True
     supply: bool = False
     """The job may still want its package, which we have."""
@@ -559,7 +559,7 @@ class FetchResult:
 
 
 @frozen
-class Reported:
+class JobReported:
     """To the program: this is what the worker says of one of our jobs."""
 
     state: JobState
@@ -574,24 +574,24 @@ class PackageSent:
 
 
 @frozen
-class SendFailed:
+class UploadFailed:
     """The package did not get there."""
 
     fault: Fault
 
 
 @frozen
-class ResultSafe:
+class ResultDownloaded:
     """The result's archive is on this machine, whole."""
 
 
 @frozen
-class ResultHere:
+class ResultUnpacked:
     """The result is unpacked on this machine."""
 
 
 @frozen
-class ResultLost:
+class DownloadFailed:
     """The result did not get here; it waits on the worker."""
 
     fault: Fault
@@ -601,7 +601,7 @@ class ResultLost:
 
 
 @frozen
-class TellLink:
+class TellPeer:
     """To the links: say this to the peer."""
 
     link: LinkId

@@ -8,74 +8,74 @@ from attrs import evolve, frozen
 
 from actors.events import (
     NO_TIMEOUT,
+    Authenticated,
     CloseLink,
     Drain,
-    Enter,
-    EnterFailed,
     Finished,
-    Heard,
-    Lapsed,
+    JobReported,
+    JoinFailed,
+    JoinRoom,
     LinkLost,
+    LinkRefused,
     OpenLink,
-    Refused,
-    Reported,
-    RosterIs,
-    Sent,
+    PeerMessage,
+    QueryWanted,
     StateTimeout,
-    TellLink,
-    Trusted,
+    TellPeer,
+    TimedOut,
+    WorkersChanged,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
+from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.jobs import JobStage, JobState, JobWishes
+from protocol.jobs import JobRequest, JobStage, JobState
 
 ANSWER_TIME = 20.0
 """Seconds for each answer; the worker looks into its records, no more."""
 
 
 @frozen
-class Errands:
+class QueryData:
     """What is to be asked, and what is still unanswered."""
 
-    sent: Sent | None = None
-    left: tuple[JobWishes, ...] = ()
+    query: QueryWanted | None = None
+    unanswered: tuple[JobRequest, ...] = ()
     """Not answered yet; the first one's job is the one that opens the worker's window."""
     link: LinkId | None = None
-    links: int = 0
+    last_link: int = 0
 
 
 # -------- narrower events
 
 
 @frozen
-class InRoom:
+class RoomReady:
     """We are in the room, and may ask."""
 
 
 @frozen
-class Unknown:
+class JobUnknown:
     """The worker knows nothing of the job that was to open its window, but there are others to try."""
 
     fault: Fault
 
 
 @frozen
-class Answered:
+class AnswerReceived:
     """One of several answers."""
 
     state: JobState
 
 
 @frozen
-class LastAnswered:
+class LastAnswerReceived:
     """The last one."""
 
     state: JobState
 
 
 @frozen
-class ToldOff:
+class PeerFault:
     """The worker ends the conversation, and says why."""
 
     fault: Fault
@@ -86,141 +86,141 @@ class Stale:
     """Nothing that changes anything."""
 
 
-def classify(errands: Errands, event: object) -> object:
+def classify(data: QueryData, event: object) -> object:
     """Which answer, which link: asked here once, so that each answer can be a row."""
-    if isinstance(event, RosterIs):
-        return InRoom() if errands.link is None else Stale()
-    if isinstance(event, Refused):
-        return _classify_refusal(errands, event)
-    if isinstance(event, Trusted):
-        return event if event.link == errands.link else Stale()
+    if isinstance(event, WorkersChanged):
+        return RoomReady() if data.link is None else Stale()
+    if isinstance(event, LinkRefused):
+        return _classify_refusal(data, event)
+    if isinstance(event, Authenticated):
+        return event if event.link == data.link else Stale()
     if isinstance(event, LinkLost):
-        return event if event.link == errands.link else Stale()
-    if isinstance(event, Heard):
-        return _classify_words(errands, event)
+        return event if event.link == data.link else Stale()
+    if isinstance(event, PeerMessage):
+        return _classify_message(data, event)
     return event
 
 
-def _classify_refusal(errands: Errands, event: Refused) -> object:
-    if errands.sent is None or event.peer != errands.sent.peer:
+def _classify_refusal(data: QueryData, event: LinkRefused) -> object:
+    if data.query is None or event.peer != data.query.peer:
         return Stale()
-    if event.fault.code is FaultCode.NO_SUCH_JOB and len(errands.left) > 1:
-        return Unknown(event.fault)
+    if event.fault.code is FaultCode.NO_SUCH_JOB and len(data.unanswered) > 1:
+        return JobUnknown(event.fault)
     return event
 
 
-def _classify_words(errands: Errands, heard: Heard) -> object:
-    message = heard.message
-    if heard.link != errands.link:
+def _classify_message(data: QueryData, said: PeerMessage) -> object:
+    message = said.message
+    if said.link != data.link:
         return Stale()
     if isinstance(message, Fault):
-        return ToldOff(message)
-    if not isinstance(message, JobState) or all(wish.job != message.job for wish in errands.left):
+        return PeerFault(message)
+    if not isinstance(message, JobState) or all(request.job != message.job for request in data.unanswered):
         return Stale()
-    return Answered(message) if len(errands.left) > 1 else LastAnswered(message)
+    return AnswerReceived(message) if len(data.unanswered) > 1 else LastAnswerReceived(message)
 
 
 # -------- actions
 
 
-def set_out(_errands: Errands, sent: Sent) -> Step[Errands]:
+def join_room(_data: QueryData, query: QueryWanted) -> Step[QueryData]:
     """First the room, where the worker is."""
-    return Step(Errands(sent, sent.wishes), (Enter(sent.room_pass, sent.patience),))
+    return Step(QueryData(query, query.requests), (JoinRoom(query.room_credentials, query.patience),))
 
 
-def knock(errands: Errands, _event: InRoom) -> Step[Errands]:
+def open_link(data: QueryData, _event: RoomReady) -> Step[QueryData]:
     """Ask the worker for a link, naming a job: that is what opens its window, whatever else it does."""
-    assert errands.sent is not None, "only who was sent knocks"
-    link = LinkId(errands.links + 1)
-    late = Lapsed(Fault(FaultCode.LINK_FAILED, "The worker did not answer in time. Try again."))
+    assert data.query is not None, "only who was sent knocks"
+    link = LinkId(data.last_link + 1)
+    late = TimedOut(Fault(FaultCode.LINK_FAILED, "The worker did not answer in time. Try again."))
     effects = (
-        OpenLink(link, errands.sent.peer, errands.left[0].job),
-        StateTimeout(errands.sent.patience, late),
+        OpenLink(link, data.query.peer, data.unanswered[0].job),
+        StateTimeout(data.query.patience, late),
     )
-    return Step(evolve(errands, link=link, links=link), effects)
+    return Step(evolve(data, link=link, last_link=link), effects)
 
 
-def knock_otherwise(errands: Errands, event: Unknown) -> Step[Errands]:
+def try_next_job(data: QueryData, event: JobUnknown) -> Step[QueryData]:
     """That one is answered by this; the next one may open the window."""
-    wish, *left = errands.left
-    unknown = Reported(JobState(wish.job, JobStage.UNKNOWN, event.fault.text))
-    step = knock(evolve(errands, left=tuple(left)), InRoom())
+    request, *unanswered = data.unanswered
+    unknown = JobReported(JobState(request.job, JobStage.UNKNOWN, event.fault.text))
+    step = open_link(evolve(data, unanswered=tuple(unanswered)), RoomReady())
     return Step(step.data, (unknown, *step.effects))
 
 
-def ask(errands: Errands, event: Trusted) -> Step[Errands]:
+def ask(data: QueryData, event: Authenticated) -> Step[QueryData]:
     """All at once; each is answered by itself."""
-    late = Lapsed(Fault(FaultCode.STALLED, "The worker did not answer in time. Try again."))
-    told = (TellLink(event.link, wish) for wish in errands.left)
-    return Step(errands, (*told, StateTimeout(ANSWER_TIME, late)))
+    late = TimedOut(Fault(FaultCode.STALLED, "The worker did not answer in time. Try again."))
+    told = (TellPeer(event.link, request) for request in data.unanswered)
+    return Step(data, (*told, StateTimeout(ANSWER_TIME, late)))
 
 
-def note(errands: Errands, event: Answered) -> Step[Errands]:
+def note_answer(data: QueryData, event: AnswerReceived) -> Step[QueryData]:
     """One less to wait for."""
-    answered = next(wish for wish in errands.left if wish.job == event.state.job)
-    left = tuple(wish for wish in errands.left if wish is not answered)
-    return Step(evolve(errands, left=left), (Reported(event.state),))
+    answered = next(request for request in data.unanswered if request.job == event.state.job)
+    unanswered = tuple(request for request in data.unanswered if request is not answered)
+    return Step(evolve(data, unanswered=unanswered), (JobReported(event.state),))
 
 
-def _end(errands: Errands, fault: Fault | None, *before: object) -> Step[Errands]:
-    links = () if errands.link is None else (CloseLink(errands.link),)
-    return Step(Errands(links=errands.links), (NO_TIMEOUT, *before, *links, Finished(fault)))
+def _end(data: QueryData, fault: Fault | None, *before: object) -> Step[QueryData]:
+    last_link = () if data.link is None else (CloseLink(data.link),)
+    return Step(QueryData(last_link=data.last_link), (NO_TIMEOUT, *before, *last_link, Finished(fault)))
 
 
-def finish(errands: Errands, event: LastAnswered) -> Step[Errands]:
+def finish(data: QueryData, event: LastAnswerReceived) -> Step[QueryData]:
     """That was all."""
-    return _end(errands, None, Reported(event.state))
+    return _end(data, None, JobReported(event.state))
 
 
-def fail(errands: Errands, event: EnterFailed | Refused | ToldOff) -> Step[Errands]:
+def fail(data: QueryData, event: JoinFailed | LinkRefused | PeerFault) -> Step[QueryData]:
     """The other side says why not."""
-    return _end(errands, event.fault)
+    return _end(data, event.fault)
 
 
-def fail_late(errands: Errands, event: Lapsed) -> Step[Errands]:
+def fail_late(data: QueryData, event: TimedOut) -> Step[QueryData]:
     """It kept us waiting."""
-    return _end(errands, event.fault)
+    return _end(data, event.fault)
 
 
-def fail_lost(errands: Errands, event: LinkLost) -> Step[Errands]:
+def fail_lost(data: QueryData, event: LinkLost) -> Step[QueryData]:
     """The link broke."""
-    return _end(errands, event.fault or Fault(FaultCode.LINK_LOST, "The link to the worker broke. Try again."))
+    return _end(data, event.fault or Fault(FaultCode.LINK_LOST, "The link to the worker broke. Try again."))
 
 
-def give_up(errands: Errands, _event: Drain) -> Step[Errands]:
+def give_up(data: QueryData, _event: Drain) -> Step[QueryData]:
     """Interrupted; what was asked already may have been done."""
-    return _end(errands, Fault(FaultCode.INTERRUPTED, "Stopped before the worker had answered."))
+    return _end(data, Fault(FaultCode.INTERRUPTED, "Stopped before the worker had answered."))
 
 
-ERRAND: Table[Errands] = Table("errand", AVAILABLE, (
+JOB_QUERY: Table[QueryData] = Table("job query", AVAILABLE, (
     #   in         event         next       action
-    row(AVAILABLE, Sent,         RESERVED,  set_out),
-    quiet(Sent, RESERVED, BUSY),
-    row(RESERVED,  InRoom,       RESERVED,  knock),
-    quiet(InRoom, AVAILABLE, BUSY),
-    row(RESERVED,  EnterFailed,  AVAILABLE, fail),
-    quiet(EnterFailed, AVAILABLE, BUSY),
-    row(RESERVED,  Refused,      AVAILABLE, fail),
-    quiet(Refused, AVAILABLE, BUSY),
-    row(RESERVED,  Unknown,      RESERVED,  knock_otherwise),
-    quiet(Unknown, AVAILABLE, BUSY),
-    row(RESERVED,  Trusted,      BUSY,      ask),
-    quiet(Trusted, AVAILABLE, BUSY),
-    row(BUSY,      Answered,     BUSY,      note),
-    quiet(Answered, AVAILABLE, RESERVED),
-    row(BUSY,      LastAnswered, AVAILABLE, finish),
-    quiet(LastAnswered, AVAILABLE, RESERVED),
-    row(RESERVED,  ToldOff,      AVAILABLE, fail),
-    row(BUSY,      ToldOff,      AVAILABLE, fail),
-    quiet(ToldOff, AVAILABLE),
-    row(RESERVED,  Lapsed,       AVAILABLE, fail_late),
-    row(BUSY,      Lapsed,       AVAILABLE, fail_late),
-    quiet(Lapsed, AVAILABLE),
+    row(AVAILABLE, QueryWanted,         RESERVED,  join_room),
+    ignore(QueryWanted, RESERVED, BUSY),
+    row(RESERVED,  RoomReady,       RESERVED,  open_link),
+    ignore(RoomReady, AVAILABLE, BUSY),
+    row(RESERVED,  JoinFailed,  AVAILABLE, fail),
+    ignore(JoinFailed, AVAILABLE, BUSY),
+    row(RESERVED,  LinkRefused,      AVAILABLE, fail),
+    ignore(LinkRefused, AVAILABLE, BUSY),
+    row(RESERVED,  JobUnknown,      RESERVED,  try_next_job),
+    ignore(JobUnknown, AVAILABLE, BUSY),
+    row(RESERVED,  Authenticated,      BUSY,      ask),
+    ignore(Authenticated, AVAILABLE, BUSY),
+    row(BUSY,      AnswerReceived,     BUSY,      note_answer),
+    ignore(AnswerReceived, AVAILABLE, RESERVED),
+    row(BUSY,      LastAnswerReceived, AVAILABLE, finish),
+    ignore(LastAnswerReceived, AVAILABLE, RESERVED),
+    row(RESERVED,  PeerFault,      AVAILABLE, fail),
+    row(BUSY,      PeerFault,      AVAILABLE, fail),
+    ignore(PeerFault, AVAILABLE),
+    row(RESERVED,  TimedOut,       AVAILABLE, fail_late),
+    row(BUSY,      TimedOut,       AVAILABLE, fail_late),
+    ignore(TimedOut, AVAILABLE),
     row(RESERVED,  LinkLost,     AVAILABLE, fail_lost),
     row(BUSY,      LinkLost,     AVAILABLE, fail_lost),
-    quiet(LinkLost, AVAILABLE),
+    ignore(LinkLost, AVAILABLE),
     row(RESERVED,  Drain,        AVAILABLE, give_up),
     row(BUSY,      Drain,        AVAILABLE, give_up),
-    quiet(Drain, AVAILABLE),
-    quiet(Stale, AVAILABLE, RESERVED, BUSY),
+    ignore(Drain, AVAILABLE),
+    ignore(Stale, AVAILABLE, RESERVED, BUSY),
 ), classify)  # fmt: skip

@@ -9,34 +9,34 @@ from attrs import evolve, frozen
 
 from actors.events import (
     NO_TIMEOUT,
+    Authenticated,
     Cancel,
     CloseLink,
-    Deliver,
     Drain,
-    Follow,
-    FollowEnded,
-    Heard,
-    Lapsed,
+    JobLookedUp,
     LinkLost,
-    LookUp,
-    Receive,
-    RecordFound,
-    ResultGone,
+    LookUpJob,
+    OpenSession,
+    PeerMessage,
+    ReleaseResult,
+    ResultSendEnded,
+    SendResult,
     StateTimeout,
     StopEarly,
-    Supply,
-    Taken,
-    TellLink,
-    Trusted,
+    StreamEnded,
+    StreamEvents,
+    SupplyPackage,
+    TellPeer,
+    TimedOut,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
+from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.jobs import (
     AttachJob,
     CancelJob,
+    JobRequest,
     JobStage,
-    JobWishes,
     ResultTaken,
     StopJob,
 )
@@ -45,15 +45,15 @@ LINK_TIME = 45.0
 """Seconds a visitor may take to link and prove itself, as for any other link."""
 ASK_TIME = 30.0
 """Seconds in which a visitor says what it wants, or what else it wants."""
-TAKE_TIME = 600.0
+RECEIPT_TIME = 600.0
 """Seconds to unpack a result and say that it is in its place; it is kept if nothing is said."""
 
-RUDE_FAULT = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn and closed the link.")
+OUT_OF_TURN_FAULT = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn and closed the link.")
 LEAVING_FAULT = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. What has been made is kept.")
 
 
 @frozen
-class Visitor:
+class JobSessionData:
     """Who is at this link, and what for."""
 
     link: LinkId
@@ -65,277 +65,279 @@ class Visitor:
 
 
 @frozen
-class OwnerReceived:
+class SenderSessionOpened:
     """The one who sent the job: no key need be shown."""
 
-    receive: Receive
+    receive: OpenSession
 
 
 @frozen
-class Wished:
+class RequestHeard:
     """The visitor wants something of a job."""
 
-    wish: JobWishes
+    request: JobRequest
 
 
 @frozen
-class AttachFound:
+class AttachAllowed:
     """It may hear all of its job."""
 
-    found: RecordFound
+    found: JobLookedUp
 
 
 @frozen
-class SupplyFound:
+class SupplyAllowed:
     """Likewise, and it brings the rest of the package, which has not come whole."""
 
-    found: RecordFound
+    found: JobLookedUp
 
 
 @frozen
-class AskFound:
+class StateAsked:
     """It is told where its job stands, or that it has none here."""
 
-    found: RecordFound
+    found: JobLookedUp
 
 
 @frozen
-class StopFound:
+class StopAllowed:
     """Its running job is to stop early."""
 
-    found: RecordFound
-    wish: StopJob
+    found: JobLookedUp
+    request: StopJob
 
 
 @frozen
-class CancelFound:
+class CancelAllowed:
     """Its job, which has not ended, is to end."""
 
-    found: RecordFound
+    found: JobLookedUp
 
 
 @frozen
-class TakenFound:
+class ReceiptAllowed:
     """It has the result of its job."""
 
-    found: RecordFound
+    found: JobLookedUp
 
 
 @frozen
-class EndedBare:
+class EndedWithoutDelivery:
     """The job has ended, and nothing is to be delivered."""
 
-    over: FollowEnded
+    stream: StreamEnded
 
 
 @frozen
-class NotTaken:
+class ResultNotSent:
     """The result did not get there."""
 
     fault: Fault
 
 
 @frozen
-class Misspoken:
+class UnexpectedMessage:
     """Something was said out of turn."""
 
 
-def classify(visitor: Visitor, event: object) -> object:
+def classify(data: JobSessionData, event: object) -> object:
     """What is wanted, and of which job: asked here once, so that each answer can be a row."""
-    if isinstance(event, Receive):
-        return event if event.ticket is None else OwnerReceived(event)
-    if isinstance(event, Heard):
-        return Wished(event.message) if isinstance(event.message, JobWishes) else Misspoken()
-    if isinstance(event, RecordFound):
-        return _classify_found(event)
-    if isinstance(event, FollowEnded):
-        return event if event.ended.result and visitor.fetch else EndedBare(event)
-    if isinstance(event, ResultGone):
-        return event if event.fault is None else NotTaken(event.fault)
+    if isinstance(event, OpenSession):
+        return event if event.credential is None else SenderSessionOpened(event)
+    if isinstance(event, PeerMessage):
+        return RequestHeard(event.message) if isinstance(event.message, JobRequest) else UnexpectedMessage()
+    if isinstance(event, JobLookedUp):
+        return _classify_looked_up(event)
+    if isinstance(event, StreamEnded):
+        return event if event.ended.result and data.fetch else EndedWithoutDelivery(event)
+    if isinstance(event, ResultSendEnded):
+        return event if event.fault is None else ResultNotSent(event.fault)
     return event
 
 
-def _classify_found(found: RecordFound) -> object:
-    stage, wish = found.state.stage, found.wish
+def _classify_looked_up(found: JobLookedUp) -> object:
+    stage, request = found.state.stage, found.request
     if stage in (JobStage.UNKNOWN, JobStage.ELSEWHERE):
-        return AskFound(found)
-    if isinstance(wish, AttachJob):
-        return SupplyFound(found) if wish.supply and stage is JobStage.PREPARING else AttachFound(found)
-    if isinstance(wish, StopJob) and stage is JobStage.RUNNING:
-        return StopFound(found, wish)
-    if isinstance(wish, CancelJob) and stage is not JobStage.ENDED:
-        return CancelFound(found)
-    if isinstance(wish, ResultTaken) and stage is JobStage.ENDED:
-        return TakenFound(found)
-    return AskFound(found)
+        return StateAsked(found)
+    if isinstance(request, AttachJob):
+        return SupplyAllowed(found) if request.supply and stage is JobStage.PREPARING else AttachAllowed(found)
+    if isinstance(request, StopJob) and stage is JobStage.RUNNING:
+        return StopAllowed(found, request)
+    if isinstance(request, CancelJob) and stage is not JobStage.ENDED:
+        return CancelAllowed(found)
+    if isinstance(request, ResultTaken) and stage is JobStage.ENDED:
+        return ReceiptAllowed(found)
+    return StateAsked(found)
 
 
 # -------- who comes
 
 
-def _patience(seconds: float) -> StateTimeout:
+def _timeout(seconds: float) -> StateTimeout:
     text = "The worker heard nothing more and closed the link."
-    return StateTimeout(seconds, Lapsed(Fault(FaultCode.STALLED, text)))
+    return StateTimeout(seconds, TimedOut(Fault(FaultCode.STALLED, text)))
 
 
-def await_link(visitor: Visitor, event: Receive) -> Step[Visitor]:
+def await_link(data: JobSessionData, event: OpenSession) -> Step[JobSessionData]:
     """A link is being made; it must not take for ever."""
-    return Step(evolve(visitor, link=event.link), (_patience(LINK_TIME),))
+    return Step(evolve(data, link=event.link), (_timeout(LINK_TIME),))
 
 
-def serve_sender(visitor: Visitor, event: OwnerReceived) -> Step[Visitor]:
+def serve_sender(data: JobSessionData, event: SenderSessionOpened) -> Step[JobSessionData]:
     """The job's beginning has just been ordered: it hears all of it."""
     receive = event.receive
-    assert receive.ticket is not None, "that is what makes it the sender"
-    visitor = evolve(visitor, link=receive.link, fetch=True)
-    return Step(visitor, (Follow(receive.link, receive.ticket.job),))
+    assert receive.credential is not None, "that is what makes it the sender"
+    data = evolve(data, link=receive.link, fetch=True)
+    return Step(data, (StreamEvents(receive.link, receive.credential.job),))
 
 
-def await_wish(visitor: Visitor, _event: Trusted) -> Step[Visitor]:
+def await_request(data: JobSessionData, _event: Authenticated) -> Step[JobSessionData]:
     """It may speak."""
-    return Step(visitor, (_patience(ASK_TIME),))
+    return Step(data, (_timeout(ASK_TIME),))
 
 
-def look_up(visitor: Visitor, event: Wished) -> Step[Visitor]:
+def look_up(data: JobSessionData, event: RequestHeard) -> Step[JobSessionData]:
     """First see whether the job is its own; there may be more to ask."""
-    return Step(visitor, (LookUp(visitor.link, event.wish), _patience(ASK_TIME)))
+    return Step(data, (LookUpJob(data.link, event.request), _timeout(ASK_TIME)))
 
 
-def look_up_beside(visitor: Visitor, event: Wished) -> Step[Visitor]:
+def look_up_untimed(data: JobSessionData, event: RequestHeard) -> Step[JobSessionData]:
     """The same for one who listens, or is taking a result, whose patience is its own."""
-    return Step(visitor, (LookUp(visitor.link, event.wish),))
+    return Step(data, (LookUpJob(data.link, event.request),))
 
 
 # -------- what it gets
 
 
-def follow(visitor: Visitor, event: AttachFound | SupplyFound) -> Step[Visitor]:
+def stream_events(data: JobSessionData, event: AttachAllowed | SupplyAllowed) -> Step[JobSessionData]:
     """From the event after the last one that it has."""
-    wish, state = event.found.wish, event.found.state
-    assert isinstance(wish, AttachJob), "that is what makes it this event"
-    told = TellLink(visitor.link, state)
-    return Step(evolve(visitor, fetch=wish.result), (NO_TIMEOUT, told, Follow(visitor.link, wish.job, wish.seen)))
+    request, state = event.found.request, event.found.state
+    assert isinstance(request, AttachJob), "that is what makes it this event"
+    told = TellPeer(data.link, state)
+    return Step(
+        evolve(data, fetch=request.result), (NO_TIMEOUT, told, StreamEvents(data.link, request.job, request.seen))
+    )
 
 
-def take_rest(visitor: Visitor, event: SupplyFound) -> Step[Visitor]:
+def resume_upload(data: JobSessionData, event: SupplyAllowed) -> Step[JobSessionData]:
     """It goes on sending, and hears all of its job."""
-    step = follow(visitor, event)
-    return Step(step.data, (*step.effects, Supply(visitor.link, event.found.state.job)))
+    step = stream_events(data, event)
+    return Step(step.data, (*step.effects, SupplyPackage(data.link, event.found.state.job)))
 
 
-def tell(visitor: Visitor, event: AskFound | AttachFound | SupplyFound) -> Step[Visitor]:
+def tell_state(data: JobSessionData, event: StateAsked | AttachAllowed | SupplyAllowed) -> Step[JobSessionData]:
     """Where it stands."""
-    return Step(visitor, (TellLink(visitor.link, event.found.state),))
+    return Step(data, (TellPeer(data.link, event.found.state),))
 
 
-def stop(visitor: Visitor, event: StopFound) -> Step[Visitor]:
+def stop(data: JobSessionData, event: StopAllowed) -> Step[JobSessionData]:
     """What it has learned is kept."""
     state = event.found.state
-    return Step(visitor, (StopEarly(state.job, event.wish.scope), TellLink(visitor.link, state)))
+    return Step(data, (StopEarly(state.job, event.request.scope), TellPeer(data.link, state)))
 
 
-def cancel(visitor: Visitor, event: CancelFound) -> Step[Visitor]:
+def cancel(data: JobSessionData, event: CancelAllowed) -> Step[JobSessionData]:
     """The job's end is told like any other end."""
     state = event.found.state
-    return Step(visitor, (Cancel(state.job), TellLink(visitor.link, state)))
+    return Step(data, (Cancel(state.job), TellPeer(data.link, state)))
 
 
-def deliver(visitor: Visitor, event: FollowEnded) -> Step[Visitor]:
+def send_result(data: JobSessionData, event: StreamEnded) -> Step[JobSessionData]:
     """Tell how it ended, and send what it made."""
     ended = event.ended
-    return Step(visitor, (TellLink(visitor.link, ended), Deliver(ended.job, visitor.link)))
+    return Step(data, (TellPeer(data.link, ended), SendResult(ended.job, data.link)))
 
 
-def tell_end(visitor: Visitor, event: EndedBare) -> Step[Visitor]:
+def tell_end(data: JobSessionData, event: EndedWithoutDelivery) -> Step[JobSessionData]:
     """How it ended is all there is to say; whoever heard that hangs up."""
-    return Step(visitor, (TellLink(visitor.link, event.over.ended), _patience(ASK_TIME)))
+    return Step(data, (TellPeer(data.link, event.stream.ended), _timeout(ASK_TIME)))
 
 
-def await_thanks(visitor: Visitor, _event: ResultGone) -> Step[Visitor]:
+def await_receipt(data: JobSessionData, _event: ResultSendEnded) -> Step[JobSessionData]:
     """The result is there; it is kept until it is in its place."""
-    return Step(visitor, (_patience(TAKE_TIME),))
+    return Step(data, (_timeout(RECEIPT_TIME),))
 
 
-def forget(visitor: Visitor, event: TakenFound) -> Step[Visitor]:
+def release_result(data: JobSessionData, event: ReceiptAllowed) -> Step[JobSessionData]:
     """Nothing of it need be kept here; the answer says that it is known."""
     state = event.found.state
-    return Step(visitor, (Taken(state.job), TellLink(visitor.link, state), _patience(ASK_TIME)))
+    return Step(data, (ReleaseResult(state.job), TellPeer(data.link, state), _timeout(ASK_TIME)))
 
 
 # -------- how it goes
 
 
-def hang_up(visitor: Visitor, event: Lapsed | NotTaken) -> Step[Visitor]:
+def close_link(data: JobSessionData, event: TimedOut | ResultNotSent) -> Step[JobSessionData]:
     """It took too long, or did not take what it wanted; that is kept."""
-    return Step(visitor, (CloseLink(visitor.link, event.fault),))
+    return Step(data, (CloseLink(data.link, event.fault),))
 
 
-def hang_up_rudely(visitor: Visitor, _event: Misspoken) -> Step[Visitor]:
+def close_out_of_turn(data: JobSessionData, _event: UnexpectedMessage) -> Step[JobSessionData]:
     """We do not understand each other."""
-    return Step(visitor, (CloseLink(visitor.link, RUDE_FAULT),))
+    return Step(data, (CloseLink(data.link, OUT_OF_TURN_FAULT),))
 
 
-def send_away(visitor: Visitor, _event: Drain) -> Step[Visitor]:
+def close_leaving(data: JobSessionData, _event: Drain) -> Step[JobSessionData]:
     """Nothing has been promised yet."""
-    return Step(visitor, (CloseLink(visitor.link, LEAVING_FAULT),))
+    return Step(data, (CloseLink(data.link, LEAVING_FAULT),))
 
 
-def part(visitor: Visitor, _event: LinkLost) -> Step[Visitor]:
+def note_link_lost(data: JobSessionData, _event: LinkLost) -> Step[JobSessionData]:
     """It is gone; the job is not."""
-    return Step(evolve(visitor, fetch=False))
+    return Step(evolve(data, fetch=False))
 
 
-VISIT: Table[Visitor] = Table("visit", AVAILABLE, (
+JOB_SESSION: Table[JobSessionData] = Table("job session", AVAILABLE, (
     #   in         event          next       action
-    row(AVAILABLE, Receive,       AVAILABLE, await_link),
-    quiet(Receive, RESERVED, BUSY),
-    row(AVAILABLE, OwnerReceived, BUSY,      serve_sender),
-    quiet(OwnerReceived, RESERVED, BUSY),
-    row(AVAILABLE, Trusted,       RESERVED,  await_wish),
-    quiet(Trusted, RESERVED, BUSY),
-    row(RESERVED,  Wished,        RESERVED,  look_up),
-    row(BUSY,      Wished,        BUSY,      look_up_beside),
-    quiet(Wished, AVAILABLE),
+    row(AVAILABLE, OpenSession,       AVAILABLE, await_link),
+    ignore(OpenSession, RESERVED, BUSY),
+    row(AVAILABLE, SenderSessionOpened, BUSY,      serve_sender),
+    ignore(SenderSessionOpened, RESERVED, BUSY),
+    row(AVAILABLE, Authenticated,       RESERVED,  await_request),
+    ignore(Authenticated, RESERVED, BUSY),
+    row(RESERVED,  RequestHeard,        RESERVED,  look_up),
+    row(BUSY,      RequestHeard,        BUSY,      look_up_untimed),
+    ignore(RequestHeard, AVAILABLE),
 
     # what it gets
-    row(RESERVED,  AttachFound,   BUSY,      follow),
-    row(BUSY,      AttachFound,   BUSY,      tell),
-    quiet(AttachFound, AVAILABLE),
-    row(RESERVED,  SupplyFound,   BUSY,      take_rest),
-    row(BUSY,      SupplyFound,   BUSY,      tell),
-    quiet(SupplyFound, AVAILABLE),
-    row(RESERVED,  AskFound,      RESERVED,  tell),
-    row(BUSY,      AskFound,      BUSY,      tell),
-    quiet(AskFound, AVAILABLE),
-    row(RESERVED,  StopFound,     RESERVED,  stop),
-    row(BUSY,      StopFound,     BUSY,      stop),
-    quiet(StopFound, AVAILABLE),
-    row(RESERVED,  CancelFound,   RESERVED,  cancel),
-    row(BUSY,      CancelFound,   BUSY,      cancel),
-    quiet(CancelFound, AVAILABLE),
-    row(BUSY,      FollowEnded,   BUSY,      deliver),
-    quiet(FollowEnded, AVAILABLE, RESERVED),
-    row(BUSY,      EndedBare,     BUSY,      tell_end),
-    quiet(EndedBare, AVAILABLE, RESERVED),
-    row(BUSY,      ResultGone,    BUSY,      await_thanks),
-    quiet(ResultGone, AVAILABLE, RESERVED),
-    row(BUSY,      NotTaken,      AVAILABLE, hang_up),
-    quiet(NotTaken, AVAILABLE, RESERVED),
-    row(RESERVED,  TakenFound,    RESERVED,  forget),
-    row(BUSY,      TakenFound,    BUSY,      forget),
-    quiet(TakenFound, AVAILABLE),
+    row(RESERVED,  AttachAllowed,   BUSY,      stream_events),
+    row(BUSY,      AttachAllowed,   BUSY,      tell_state),
+    ignore(AttachAllowed, AVAILABLE),
+    row(RESERVED,  SupplyAllowed,   BUSY,      resume_upload),
+    row(BUSY,      SupplyAllowed,   BUSY,      tell_state),
+    ignore(SupplyAllowed, AVAILABLE),
+    row(RESERVED,  StateAsked,      RESERVED,  tell_state),
+    row(BUSY,      StateAsked,      BUSY,      tell_state),
+    ignore(StateAsked, AVAILABLE),
+    row(RESERVED,  StopAllowed,     RESERVED,  stop),
+    row(BUSY,      StopAllowed,     BUSY,      stop),
+    ignore(StopAllowed, AVAILABLE),
+    row(RESERVED,  CancelAllowed,   RESERVED,  cancel),
+    row(BUSY,      CancelAllowed,   BUSY,      cancel),
+    ignore(CancelAllowed, AVAILABLE),
+    row(BUSY,      StreamEnded,   BUSY,      send_result),
+    ignore(StreamEnded, AVAILABLE, RESERVED),
+    row(BUSY,      EndedWithoutDelivery,     BUSY,      tell_end),
+    ignore(EndedWithoutDelivery, AVAILABLE, RESERVED),
+    row(BUSY,      ResultSendEnded,    BUSY,      await_receipt),
+    ignore(ResultSendEnded, AVAILABLE, RESERVED),
+    row(BUSY,      ResultNotSent,      AVAILABLE, close_link),
+    ignore(ResultNotSent, AVAILABLE, RESERVED),
+    row(RESERVED,  ReceiptAllowed,    RESERVED,  release_result),
+    row(BUSY,      ReceiptAllowed,    BUSY,      release_result),
+    ignore(ReceiptAllowed, AVAILABLE),
 
     # how it goes
-    row(AVAILABLE, Lapsed,        AVAILABLE, hang_up),
-    row(RESERVED,  Lapsed,        AVAILABLE, hang_up),
-    row(BUSY,      Lapsed,        AVAILABLE, hang_up),
-    row(RESERVED,  Misspoken,     AVAILABLE, hang_up_rudely),
-    row(BUSY,      Misspoken,     AVAILABLE, hang_up_rudely),
-    quiet(Misspoken, AVAILABLE),
-    row(AVAILABLE, Drain,         AVAILABLE, send_away),
-    row(RESERVED,  Drain,         AVAILABLE, send_away),
-    quiet(Drain, BUSY),
-    quiet(LinkLost, AVAILABLE),
-    row(RESERVED,  LinkLost,      AVAILABLE, part),
-    row(BUSY,      LinkLost,      AVAILABLE, part),
+    row(AVAILABLE, TimedOut,        AVAILABLE, close_link),
+    row(RESERVED,  TimedOut,        AVAILABLE, close_link),
+    row(BUSY,      TimedOut,        AVAILABLE, close_link),
+    row(RESERVED,  UnexpectedMessage,     AVAILABLE, close_out_of_turn),
+    row(BUSY,      UnexpectedMessage,     AVAILABLE, close_out_of_turn),
+    ignore(UnexpectedMessage, AVAILABLE),
+    row(AVAILABLE, Drain,         AVAILABLE, close_leaving),
+    row(RESERVED,  Drain,         AVAILABLE, close_leaving),
+    ignore(Drain, BUSY),
+    ignore(LinkLost, AVAILABLE),
+    row(RESERVED,  LinkLost,      AVAILABLE, note_link_lost),
+    row(BUSY,      LinkLost,      AVAILABLE, note_link_lost),
 ), classify)  # fmt: skip

@@ -12,22 +12,22 @@ import trio
 T = TypeVar("T")
 
 CAPACITY = 64
-HOUSE = 4096
-"""Capacity where everything of a program passes. One offer makes about ten items on its way, so what `ROOMY` admits
-cannot fill it."""
-ROOMY = 32
+PROGRAM_CAPACITY = 4096
+"""Capacity where everything of a program passes. One offer makes about ten items on its way, so what
+`PROGRAM_THRESHOLD` admits cannot fill it."""
+PROGRAM_THRESHOLD = 32
 """Items up to which outsiders are admitted there."""
 
 
-class Overrun(Exception):
+class QueueFull(Exception):
     """A mailbox was full: inside the house a bug, on a wire that cannot be slowed the end of that wire."""
 
 
 class Mailbox(Generic[T]):
     """A trio memory channel with a threshold."""
 
-    def __init__(self, capacity: int = CAPACITY, roomy: int | None = None) -> None:
-        self._roomy = max(1, capacity // 2) if roomy is None else roomy
+    def __init__(self, capacity: int = CAPACITY, threshold: int | None = None) -> None:
+        self._threshold = max(1, capacity // 2) if threshold is None else threshold
         self._send, self._receive = trio.open_memory_channel[T](capacity)
         self._waiters = trio.lowlevel.ParkingLot()
 
@@ -40,21 +40,22 @@ class Mailbox(Generic[T]):
         try:
             self._send.send_nowait(item)
         except trio.WouldBlock:
-            raise Overrun(f"a mailbox overflowed with {type(item).__name__}") from None
+            raise QueueFull(f"a mailbox overflowed with {type(item).__name__}") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
 
-    async def until_roomy(self) -> None:
+    async def wait_below_threshold(self) -> None:
         """Wait until little is used (less than half, unless said otherwise); before each message read from outside."""
         await trio.lowlevel.checkpoint()
         while (
-            self._send.statistics().current_buffer_used >= self._roomy and self._send.statistics().open_receive_channels
+            self._send.statistics().current_buffer_used >= self._threshold
+            and self._send.statistics().open_receive_channels
         ):
             await self._waiters.park()
 
     async def admit(self, item: T) -> None:
         """From outside the house: wait for room, then put."""
-        await self.until_roomy()
+        await self.wait_below_threshold()
         self.put(item)
 
     async def take(self) -> T:
@@ -90,5 +91,5 @@ class Mailbox(Generic[T]):
         self._waiters.unpark_all()
 
     def _wake(self) -> None:
-        if self._send.statistics().current_buffer_used < self._roomy:
+        if self._send.statistics().current_buffer_used < self._threshold:
             self._waiters.unpark_all()

@@ -6,13 +6,13 @@ from typing import Any
 import trio
 from attrs import define, field
 
-from actors.mailbox import HOUSE, ROOMY, Mailbox
+from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 
 Route = Callable[[Any], None]
 """Takes an effect without waiting: an inbox's `put`, or an adapter's sync method."""
 
 
-class Unrouted(Exception):
+class NoRoute(Exception):
     """An effect that nobody takes: a wiring bug."""
 
 
@@ -21,7 +21,7 @@ class Router:
     """All actors of a program share its outbox."""
 
     routes: Mapping[type, tuple[Route, ...]]
-    outbox: Mailbox[Any] = field(factory=lambda: Mailbox(HOUSE, ROOMY))
+    outbox: Mailbox[Any] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD))
     tap: Callable[[Any], None] | None = None
     """Sees everything, in order: the log, the trace, the tests."""
 
@@ -51,6 +51,6 @@ class Router:
         try:
             takers = self.routes[type(effect)]
         except KeyError:
-            raise Unrouted(f"nobody takes {type(effect).__name__}") from None
+            raise NoRoute(f"nobody takes {type(effect).__name__}") from None
         for take in takers:
             take(effect)

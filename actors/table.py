@@ -43,17 +43,17 @@ def row(state: Status, event: type[E], next_state: Status, action: Action[D, E])
     return Row(state, event, next_state, action)
 
 
-def ignore(data: D, _event: object) -> Step[D]:
+def do_nothing(data: D, _event: object) -> Step[D]:
     """Do nothing, on purpose."""
     return Step(data)
 
 
-def quiet(event: type, *states: Status) -> tuple[Row[Any], ...]:
+def ignore(event: type, *states: Status) -> tuple[Row[Any], ...]:
     """Rows in which this event means nothing: silence, written down."""
-    return tuple(Row(state, event, state, ignore) for state in states)
+    return tuple(Row(state, event, state, do_nothing) for state in states)
 
 
-def as_it_is(_data: D, event: Any) -> Any:
+def unchanged(_data: D, event: Any) -> Any:
     """The `classify` of a table whose events need no narrowing."""
     return event
 
@@ -73,7 +73,7 @@ class Table(Generic[D]):
     name: str
     start: Status
     rows: tuple[Row[D], ...] = field(converter=_flat)
-    classify: Callable[[D, Any], Any] = as_it_is
+    classify: Callable[[D, Any], Any] = unchanged
     """Pure: names a narrower event where what is remembered decides."""
     _by_pair: dict[tuple[Status, type], Row[D]] = field(init=False, repr=False, factory=dict)
 
@@ -111,6 +111,6 @@ class Table(Generic[D]):
         lines += [
             f"    {one.state.value} --> {one.next.value}: {one.event.__name__} / {one.action.__name__}"
             for one in self.rows
-            if one.action is not ignore
+            if one.action is not do_nothing
         ]
         return "\n".join(lines)

@@ -12,48 +12,48 @@ from attrs import evolve
 from actors.events import (
     NO_TIMEOUT,
     AcceptLink,
-    AtWindow,
+    Authenticated,
     CloseLink,
+    DiscardJob,
     Drain,
-    EnterFailed,
+    EarlierJobsFound,
     Finished,
-    Forget,
-    JobOver,
-    JobsKnown,
-    JobTakenUp,
-    KnockAgain,
-    Lapsed,
+    ForwardToSession,
+    JobAdopted,
+    JobFinished,
+    JobSubmitted,
+    JoinFailed,
     LinkLost,
-    Offered,
+    LinkRequested,
+    OpenSession,
     PackageFailed,
     PackageReceived,
-    Prepare,
-    Receive,
+    ReceivePackage,
+    RejectLink,
+    RetryJoin,
     StartJob,
     StateTimeout,
-    StatusIs,
-    Submitted,
-    Supply,
-    TellLink,
-    Trusted,
-    TurnAway,
+    StatusChanged,
+    SupplyPackage,
+    TellPeer,
+    TimedOut,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, quiet, row
+from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from actors.worker_events import (
-    Crowded,
-    HeardAhead,
-    Hold,
-    LastVisitorLeft,
-    Misspoken,
-    OfferedAgain,
-    OfferedForeign,
-    OfferedLeaving,
-    OfferedUnknown,
-    OneJobOver,
-    OwnerOffered,
+    EarlySessionMessage,
+    LastSessionClosed,
+    LinkRequestedAgain,
+    LinkRequestedWhileLeaving,
+    OneOfSeveralJobsFinished,
+    OtherVersionRequested,
+    OwnerLinkRequested,
     SenderLost,
+    SessionClosed,
     Stale,
-    VisitorLeft,
+    TooManySessions,
+    UnexpectedMessage,
+    UnknownJobRequested,
+    WorkerData,
     classify,
 )
 from protocol import PROTOCOL_VERSION
@@ -62,7 +62,7 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import JobAccepted
 from protocol.status import Status
 
-HOLD_TIME = 45.0
+LINK_TIME = 45.0
 """Seconds a peer may take to link and prove itself; an honest link is up, or has failed, within 20."""
 ASK_TIME = 30.0
 """Seconds a trusted peer may take to say what it wants."""
@@ -76,305 +76,307 @@ BUSY_FAULT = Fault(
     "--auto-select) to find another one.",
 )
 LEAVING_FAULT = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. Pick another one from the room.")
-CROWDED_FAULT = Fault(
+TOO_MANY_SESSIONS_FAULT = Fault(
     FaultCode.WORKER_LEAVING, "Too many ask this worker about their jobs at this moment. Try again in a minute."
 )
 UNKNOWN_FAULT = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job; it never began, or was long ago.")
-RUDE_FAULT = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn and closed the link.")
+OUT_OF_TURN_FAULT = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn and closed the link.")
 
 
 # -------- holding
 
 
-def hold_for(hold: Hold, offer: Offered) -> Step[Hold]:
+def reserve(data: WorkerData, offer: LinkRequested) -> Step[WorkerData]:
     """Promise this GPU to one peer, for as long as linking and proving may take."""
-    link = LinkId(hold.links + 1)
-    late = Lapsed(Fault(FaultCode.LINK_FAILED, "The link did not come to be in time. Try again."))
+    link = LinkId(data.last_link + 1)
+    late = TimedOut(Fault(FaultCode.LINK_FAILED, "The link did not come to be in time. Try again."))
     effects = (
-        StatusIs(Status.RESERVED),
+        StatusChanged(Status.RESERVED),
         AcceptLink(link, offer.peer, offer.sdp),
-        StateTimeout(HOLD_TIME, late),
+        StateTimeout(LINK_TIME, late),
     )
-    return Step(evolve(hold, peer=offer.peer, link=link, links=link), effects)
+    return Step(evolve(data, peer=offer.peer, link=link, last_link=link), effects)
 
 
-def hold_anew(hold: Hold, event: OfferedAgain) -> Step[Hold]:
+def reserve_again(data: WorkerData, event: LinkRequestedAgain) -> Step[WorkerData]:
     """The same peer starts over: its older link, and what it had begun, are dropped.
 
     Until it has proven itself its time does not start over, or a member without the secret could hold us for ever.
     """
-    step = hold_for(_unheld(hold), event.offer)
-    effects = tuple(effect for effect in step.effects if hold.trusted or not isinstance(effect, StateTimeout))
-    return Step(step.data, (*_let_go_of(hold), *effects))
+    step = reserve(_unreserved(data), event.offer)
+    effects = tuple(effect for effect in step.effects if data.authenticated or not isinstance(effect, StateTimeout))
+    return Step(step.data, (*_drop_peer(data), *effects))
 
 
-def refuse(hold: Hold, offer: Offered) -> Step[Hold]:
+def refuse_busy(data: WorkerData, offer: LinkRequested) -> Step[WorkerData]:
     """One at a time; the stranger is told at once, and how to find others."""
-    return Step(hold, (TurnAway(offer.peer, BUSY_FAULT if hold.leaving is None else LEAVING_FAULT),))
+    return Step(data, (RejectLink(offer.peer, BUSY_FAULT if data.leaving is None else LEAVING_FAULT),))
 
 
-def refuse_leaving(hold: Hold, event: OfferedLeaving) -> Step[Hold]:
+def refuse_leaving(data: WorkerData, event: LinkRequestedWhileLeaving) -> Step[WorkerData]:
     """Only those who are at the window already are still served."""
-    return Step(hold, (TurnAway(event.offer.peer, LEAVING_FAULT),))
+    return Step(data, (RejectLink(event.offer.peer, LEAVING_FAULT),))
 
 
-def refuse_foreign(hold: Hold, event: OfferedForeign) -> Step[Hold]:
+def refuse_other_version(data: WorkerData, event: OtherVersionRequested) -> Step[WorkerData]:
     """We would not understand each other."""
     text = (
         f"The worker speaks protocol version {PROTOCOL_VERSION} and the client version {event.offer.version}. "
         "Install the same version of sleap-rtc on both."
     )
-    return Step(hold, (TurnAway(event.offer.peer, Fault(FaultCode.VERSION, text)),))
+    return Step(data, (RejectLink(event.offer.peer, Fault(FaultCode.VERSION, text)),))
 
 
-def await_ask(hold: Hold, _event: Trusted) -> Step[Hold]:
+def await_request(data: WorkerData, _event: Authenticated) -> Step[WorkerData]:
     """The peer may speak; it should say soon what it wants."""
-    silent = Lapsed(Fault(FaultCode.STALLED, "The worker heard no wish in time and took the next in line. Try again."))
-    return Step(evolve(hold, trusted=True), (StateTimeout(ASK_TIME, silent),))
+    silent = TimedOut(
+        Fault(FaultCode.STALLED, "The worker heard no wish in time and took the next in line. Try again.")
+    )
+    return Step(evolve(data, authenticated=True), (StateTimeout(ASK_TIME, silent),))
 
 
-def take_job(hold: Hold, event: Submitted) -> Step[Hold]:
+def accept_job(data: WorkerData, event: JobSubmitted) -> Step[WorkerData]:
     """Accept, and fetch the package. From here on the transfer keeps its own time."""
-    job, key = event.ticket.job, event.ticket.key
+    job, key = event.credential.job, event.credential.key
     effects = (
         NO_TIMEOUT,
-        TellLink(event.link, JobAccepted(job, key)),
-        Prepare(event.link, event.ticket, event.submit),
+        TellPeer(event.link, JobAccepted(job, key)),
+        ReceivePackage(event.link, event.credential, event.submit),
     )
-    return Step(evolve(hold, job=job, known=hold.known | {job}), effects)
+    return Step(evolve(data, job=job, known_jobs=data.known_jobs | {job}), effects)
 
 
-def start(hold: Hold, event: PackageReceived) -> Step[Hold]:
+def start_job(data: WorkerData, event: PackageReceived) -> Step[WorkerData]:
     """The package is here: run it. Whoever sent it has shown the key by that, and hears the job from the window."""
-    job, visitors = event.ticket.job, hold.visitors
-    effects: tuple[Any, ...] = (StatusIs(Status.BUSY), StartJob(job))
-    if hold.link is not None and hold.link not in visitors:  # who has come back with it is there already
-        effects, visitors = (*effects, Receive(hold.link, event.ticket)), visitors | {hold.link}
-    after = evolve(_unheld(hold), running=hold.running | {job}, visitors=visitors, known=hold.known)
+    job, sessions = event.credential.job, data.sessions
+    effects: tuple[Any, ...] = (StatusChanged(Status.BUSY), StartJob(job))
+    if data.link is not None and data.link not in sessions:  # who has come back with it is there already
+        effects, sessions = (*effects, OpenSession(data.link, event.credential)), sessions | {data.link}
+    after = evolve(_unreserved(data), running=data.running | {job}, sessions=sessions, known_jobs=data.known_jobs)
     return Step(after, effects)
 
 
-def await_sender(hold: Hold, event: SenderLost) -> Step[Hold]:
+def await_sender(data: WorkerData, event: SenderLost) -> Step[WorkerData]:
     """Its link is lost, not its wish: the promise is kept for it a while, and what is here of the package, too."""
-    late = Lapsed(Fault(FaultCode.STALLED, "Who sent the package did not come back in time with the rest of it."))
-    after = evolve(hold, link=None, visitors=hold.visitors - {event.link})
+    late = TimedOut(Fault(FaultCode.STALLED, "Who sent the package did not come back in time with the rest of it."))
+    after = evolve(data, link=None, sessions=data.sessions - {event.link})
     return Step(after, (StateTimeout(RETURN_TIME, late),))
 
 
-def go_on(hold: Hold, event: Supply) -> Step[Hold]:
+def resume_upload(data: WorkerData, event: SupplyPackage) -> Step[WorkerData]:
     """It is back; an older link of its, which may be dead and not know it yet, is of no more use."""
-    old = () if hold.link is None else (CloseLink(hold.link),)
-    return Step(evolve(hold, link=event.link), (NO_TIMEOUT, *old))
+    old = () if data.link is None else (CloseLink(data.link),)
+    return Step(evolve(data, link=event.link), (NO_TIMEOUT, *old))
 
 
 # -------- letting go
 
 
-def _unheld(hold: Hold) -> Hold:
+def _unreserved(data: WorkerData) -> WorkerData:
     """Nobody holds us; a job that has not begun is not known any more."""
-    known = hold.known if hold.job is None else hold.known - {hold.job}
-    return evolve(hold, peer=None, link=None, trusted=False, job=None, known=known)
+    known_jobs = data.known_jobs if data.job is None else data.known_jobs - {data.job}
+    return evolve(data, peer=None, link=None, authenticated=False, job=None, known_jobs=known_jobs)
 
 
-def _let_go_of(hold: Hold, fault: Fault | None = None) -> tuple[Any, ...]:
+def _drop_peer(data: WorkerData, fault: Fault | None = None) -> tuple[Any, ...]:
     """Drop the link, and a job that has not begun."""
-    links = () if hold.link is None else (CloseLink(hold.link, fault),)
-    return links if hold.job is None else (*links, Forget(hold.job))
+    last_link = () if data.link is None else (CloseLink(data.link, fault),)
+    return last_link if data.job is None else (*last_link, DiscardJob(data.job))
 
 
-def _free(hold: Hold, *before: Any) -> Step[Hold]:
+def _release(data: WorkerData, *before: Any) -> Step[WorkerData]:
     """Nobody holds us and nothing runs: say so, or end if that was what we waited for and the window is empty."""
-    after: tuple[Any, ...] = (StatusIs(Status.AVAILABLE),)
-    if hold.leaving is not None:
-        after = () if hold.visitors else (hold.leaving,)
-    return Step(_unheld(hold), (*before, *after))
+    after: tuple[Any, ...] = (StatusChanged(Status.AVAILABLE),)
+    if data.leaving is not None:
+        after = () if data.sessions else (data.leaving,)
+    return Step(_unreserved(data), (*before, *after))
 
 
-def let_go(hold: Hold, _event: LinkLost) -> Step[Hold]:
+def release(data: WorkerData, _event: LinkLost) -> Step[WorkerData]:
     """The peer is gone before it had a job."""
-    return _free(hold, *_let_go_of(hold))
+    return _release(data, *_drop_peer(data))
 
 
-def lapse(hold: Hold, event: Lapsed) -> Step[Hold]:
+def time_out(data: WorkerData, event: TimedOut) -> Step[WorkerData]:
     """The peer took too long; the promise ends, and it is told."""
-    return _free(hold, *_let_go_of(hold, event.fault))
+    return _release(data, *_drop_peer(data, event.fault))
 
 
-def end_rude(hold: Hold, _event: Misspoken) -> Step[Hold]:
+def end_out_of_turn(data: WorkerData, _event: UnexpectedMessage) -> Step[WorkerData]:
     """What was said makes no sense here; the promise ends."""
-    return _free(hold, *_let_go_of(hold, RUDE_FAULT))
+    return _release(data, *_drop_peer(data, OUT_OF_TURN_FAULT))
 
 
-def give_back(hold: Hold, event: PackageFailed) -> Step[Hold]:
+def fail_package(data: WorkerData, event: PackageFailed) -> Step[WorkerData]:
     """No package, no job; the peer hears why."""
-    told = () if hold.link is None else (TellLink(hold.link, event.fault), CloseLink(hold.link, event.fault))
-    return _free(hold, *told)
+    told = () if data.link is None else (TellPeer(data.link, event.fault), CloseLink(data.link, event.fault))
+    return _release(data, *told)
 
 
 # -------- the job
 
 
-def take_up(hold: Hold, event: JobTakenUp) -> Step[Hold]:
+def adopt_job(data: WorkerData, event: JobAdopted) -> Step[WorkerData]:
     """An earlier worker's job is ours now, and keeps the GPU until it ends."""
-    after = evolve(hold, running=hold.running | {event.job}, known=hold.known | {event.job})
-    return Step(after, (StatusIs(Status.BUSY),))
+    after = evolve(data, running=data.running | {event.job}, known_jobs=data.known_jobs | {event.job})
+    return Step(after, (StatusChanged(Status.BUSY),))
 
 
-def free(hold: Hold, event: JobOver) -> Step[Hold]:
+def finish_job(data: WorkerData, event: JobFinished) -> Step[WorkerData]:
     """The GPU is free; what the job made waits on disk, and is handed over at the window."""
-    return _free(_without(hold, event.job))
+    return _release(_without_job(data, event.job))
 
 
-def note_over(hold: Hold, event: OneJobOver) -> Step[Hold]:
+def note_job_finished(data: WorkerData, event: OneOfSeveralJobsFinished) -> Step[WorkerData]:
     """One less."""
-    return Step(_without(hold, event.job))
+    return Step(_without_job(data, event.job))
 
 
-def _without(hold: Hold, job: JobId) -> Hold:
-    return evolve(hold, running=hold.running - {job})
+def _without_job(data: WorkerData, job: JobId) -> WorkerData:
+    return evolve(data, running=data.running - {job})
 
 
 # -------- the window
 
 
-def learn(hold: Hold, event: JobsKnown) -> Step[Hold]:
+def note_earlier_jobs(data: WorkerData, event: EarlierJobsFound) -> Step[WorkerData]:
     """Their owners may come."""
-    return Step(evolve(hold, known=hold.known | event.jobs))
+    return Step(evolve(data, known_jobs=data.known_jobs | event.jobs))
 
 
-def let_in(hold: Hold, event: OwnerOffered) -> Step[Hold]:
+def open_session(data: WorkerData, event: OwnerLinkRequested) -> Step[WorkerData]:
     """To the window, which has nothing to do with the promise."""
-    link = LinkId(hold.links + 1)
-    effects = (AcceptLink(link, event.offer.peer, event.offer.sdp), Receive(link))
-    return Step(evolve(hold, visitors=hold.visitors | {link}, links=link), effects)
+    link = LinkId(data.last_link + 1)
+    effects = (AcceptLink(link, event.offer.peer, event.offer.sdp), OpenSession(link))
+    return Step(evolve(data, sessions=data.sessions | {link}, last_link=link), effects)
 
 
-def refuse_crowd(hold: Hold, event: Crowded) -> Step[Hold]:
+def refuse_too_many(data: WorkerData, event: TooManySessions) -> Step[WorkerData]:
     """Later."""
-    return Step(hold, (TurnAway(event.offer.peer, CROWDED_FAULT),))
+    return Step(data, (RejectLink(event.offer.peer, TOO_MANY_SESSIONS_FAULT),))
 
 
-def refuse_unknown(hold: Hold, event: OfferedUnknown) -> Step[Hold]:
+def refuse_unknown(data: WorkerData, event: UnknownJobRequested) -> Step[WorkerData]:
     """There is no such job; said at once, so that nobody waits for it."""
-    return Step(hold, (TurnAway(event.offer.peer, UNKNOWN_FAULT),))
+    return Step(data, (RejectLink(event.offer.peer, UNKNOWN_FAULT),))
 
 
-def pass_on(hold: Hold, event: HeardAhead) -> Step[Hold]:
+def forward(data: WorkerData, event: EarlySessionMessage) -> Step[WorkerData]:
     """It spoke when its package was here and we had not yet said so; the window has it by now."""
-    return Step(hold, (AtWindow(event.heard),))
+    return Step(data, (ForwardToSession(event.said),))
 
 
-def see_off(hold: Hold, event: VisitorLeft) -> Step[Hold]:
+def close_session(data: WorkerData, event: SessionClosed) -> Step[WorkerData]:
     """One less at the window."""
-    return Step(evolve(hold, visitors=hold.visitors - {event.link}))
+    return Step(evolve(data, sessions=data.sessions - {event.link}))
 
 
-def end_at_last(hold: Hold, event: LastVisitorLeft) -> Step[Hold]:
+def end_after_last_session(data: WorkerData, event: LastSessionClosed) -> Step[WorkerData]:
     """Nothing is left to wait for."""
-    assert hold.leaving is not None, "that is what makes it the last"
-    return Step(evolve(hold, visitors=hold.visitors - {event.link}), (hold.leaving,))
+    assert data.leaving is not None, "that is what makes it the last"
+    return Step(evolve(data, sessions=data.sessions - {event.link}), (data.leaving,))
 
 
 # -------- ending
 
 
-def _leave(hold: Hold, event: Drain | EnterFailed) -> Hold:
+def _leave(data: WorkerData, event: Drain | JoinFailed) -> WorkerData:
     """What comes first says why we end."""
-    leaving = hold.leaving or Finished(event.fault if isinstance(event, EnterFailed) else None)
-    return evolve(hold, leaving=leaving)
+    leaving = data.leaving or Finished(event.fault if isinstance(event, JoinFailed) else None)
+    return evolve(data, leaving=leaving)
 
 
-def end(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
+def end(data: WorkerData, event: Drain | JoinFailed) -> Step[WorkerData]:
     """Free, so done, as soon as those at the window have what they came for."""
-    return _free(_leave(hold, event))
+    return _release(_leave(data, event))
 
 
-def end_promise(hold: Hold, event: Drain | EnterFailed) -> Step[Hold]:
+def end_reservation(data: WorkerData, event: Drain | JoinFailed) -> Step[WorkerData]:
     """No job runs yet: the peer is sent to another worker."""
-    return _free(_leave(hold, event), *_let_go_of(hold, LEAVING_FAULT))
+    return _release(_leave(data, event), *_drop_peer(data, LEAVING_FAULT))
 
 
-def knock_again(hold: Hold, event: EnterFailed) -> Step[Hold]:
+def retry_join(data: WorkerData, event: JoinFailed) -> Step[WorkerData]:
     """A job runs, whose owner will come for it; if the door is still shut when we are free, that ends us."""
-    return Step(hold, (KnockAgain(event.fault),))
+    return Step(data, (RetryJoin(event.fault),))
 
 
-def end_after_job(hold: Hold, event: Drain) -> Step[Hold]:
+def end_after_job(data: WorkerData, event: Drain) -> Step[WorkerData]:
     """A job is work; it is finished first."""
-    return Step(_leave(hold, event))
+    return Step(_leave(data, event))
 
 
-WORKER: Table[Hold] = Table("worker", AVAILABLE, (
+WORKER: Table[WorkerData] = Table("worker", AVAILABLE, (
     #   in         event             next       action
-    row(AVAILABLE, Offered,          RESERVED,  hold_for),
-    row(RESERVED,  Offered,          RESERVED,  refuse),
-    row(BUSY,      Offered,          BUSY,      refuse),
-    row(RESERVED,  OfferedAgain,     RESERVED,  hold_anew),
-    quiet(OfferedAgain, AVAILABLE, BUSY),
-    row(AVAILABLE, OfferedLeaving,   AVAILABLE, refuse_leaving),
-    quiet(OfferedLeaving, RESERVED, BUSY),
-    row(AVAILABLE, OfferedForeign,   AVAILABLE, refuse_foreign),
-    row(RESERVED,  OfferedForeign,   RESERVED,  refuse_foreign),
-    row(BUSY,      OfferedForeign,   BUSY,      refuse_foreign),
+    row(AVAILABLE, LinkRequested,          RESERVED,  reserve),
+    row(RESERVED,  LinkRequested,          RESERVED,  refuse_busy),
+    row(BUSY,      LinkRequested,          BUSY,      refuse_busy),
+    row(RESERVED,  LinkRequestedAgain,     RESERVED,  reserve_again),
+    ignore(LinkRequestedAgain, AVAILABLE, BUSY),
+    row(AVAILABLE, LinkRequestedWhileLeaving,   AVAILABLE, refuse_leaving),
+    ignore(LinkRequestedWhileLeaving, RESERVED, BUSY),
+    row(AVAILABLE, OtherVersionRequested,   AVAILABLE, refuse_other_version),
+    row(RESERVED,  OtherVersionRequested,   RESERVED,  refuse_other_version),
+    row(BUSY,      OtherVersionRequested,   BUSY,      refuse_other_version),
 
     # the way to a job
-    row(RESERVED,  Trusted,          RESERVED,  await_ask),
-    quiet(Trusted, AVAILABLE, BUSY),
-    row(RESERVED,  Submitted,        RESERVED,  take_job),
-    quiet(Submitted, AVAILABLE, BUSY),
-    row(RESERVED,  PackageReceived,  BUSY,      start),
-    quiet(PackageReceived, AVAILABLE, BUSY),
-    row(RESERVED,  PackageFailed,    AVAILABLE, give_back),
-    quiet(PackageFailed, AVAILABLE, BUSY),
+    row(RESERVED,  Authenticated,          RESERVED,  await_request),
+    ignore(Authenticated, AVAILABLE, BUSY),
+    row(RESERVED,  JobSubmitted,        RESERVED,  accept_job),
+    ignore(JobSubmitted, AVAILABLE, BUSY),
+    row(RESERVED,  PackageReceived,  BUSY,      start_job),
+    ignore(PackageReceived, AVAILABLE, BUSY),
+    row(RESERVED,  PackageFailed,    AVAILABLE, fail_package),
+    ignore(PackageFailed, AVAILABLE, BUSY),
     row(RESERVED,  SenderLost,       RESERVED,  await_sender),
-    quiet(SenderLost, AVAILABLE, BUSY),
-    row(RESERVED,  Supply,           RESERVED,  go_on),
-    quiet(Supply, AVAILABLE, BUSY),
-    row(RESERVED,  LinkLost,         AVAILABLE, let_go),
-    quiet(LinkLost, AVAILABLE, BUSY),
-    row(RESERVED,  Lapsed,           AVAILABLE, lapse),
-    quiet(Lapsed, AVAILABLE, BUSY),
-    row(RESERVED,  Misspoken,        AVAILABLE, end_rude),
-    quiet(Misspoken, AVAILABLE, BUSY),
+    ignore(SenderLost, AVAILABLE, BUSY),
+    row(RESERVED,  SupplyPackage,           RESERVED,  resume_upload),
+    ignore(SupplyPackage, AVAILABLE, BUSY),
+    row(RESERVED,  LinkLost,         AVAILABLE, release),
+    ignore(LinkLost, AVAILABLE, BUSY),
+    row(RESERVED,  TimedOut,           AVAILABLE, time_out),
+    ignore(TimedOut, AVAILABLE, BUSY),
+    row(RESERVED,  UnexpectedMessage,        AVAILABLE, end_out_of_turn),
+    ignore(UnexpectedMessage, AVAILABLE, BUSY),
 
     # the job
-    row(AVAILABLE, JobTakenUp,       BUSY,      take_up),
-    row(BUSY,      JobTakenUp,       BUSY,      take_up),
-    quiet(JobTakenUp, RESERVED),
-    row(BUSY,      OneJobOver,       BUSY,      note_over),
-    quiet(OneJobOver, AVAILABLE, RESERVED),
-    row(BUSY,      JobOver,          AVAILABLE, free),
-    quiet(JobOver, AVAILABLE, RESERVED),
+    row(AVAILABLE, JobAdopted,       BUSY,      adopt_job),
+    row(BUSY,      JobAdopted,       BUSY,      adopt_job),
+    ignore(JobAdopted, RESERVED),
+    row(BUSY,      OneOfSeveralJobsFinished,       BUSY,      note_job_finished),
+    ignore(OneOfSeveralJobsFinished, AVAILABLE, RESERVED),
+    row(BUSY,      JobFinished,          AVAILABLE, finish_job),
+    ignore(JobFinished, AVAILABLE, RESERVED),
 
     # the window
-    row(AVAILABLE, JobsKnown,        AVAILABLE, learn),
-    row(RESERVED,  JobsKnown,        RESERVED,  learn),
-    row(BUSY,      JobsKnown,        BUSY,      learn),
-    row(AVAILABLE, OwnerOffered,     AVAILABLE, let_in),
-    row(RESERVED,  OwnerOffered,     RESERVED,  let_in),
-    row(BUSY,      OwnerOffered,     BUSY,      let_in),
-    row(AVAILABLE, Crowded,          AVAILABLE, refuse_crowd),
-    row(RESERVED,  Crowded,          RESERVED,  refuse_crowd),
-    row(BUSY,      Crowded,          BUSY,      refuse_crowd),
-    row(AVAILABLE, OfferedUnknown,   AVAILABLE, refuse_unknown),
-    row(RESERVED,  OfferedUnknown,   RESERVED,  refuse_unknown),
-    row(BUSY,      OfferedUnknown,   BUSY,      refuse_unknown),
-    row(AVAILABLE, HeardAhead,       AVAILABLE, pass_on),
-    row(RESERVED,  HeardAhead,       RESERVED,  pass_on),
-    row(BUSY,      HeardAhead,       BUSY,      pass_on),
-    row(AVAILABLE, VisitorLeft,      AVAILABLE, see_off),
-    row(RESERVED,  VisitorLeft,      RESERVED,  see_off),
-    row(BUSY,      VisitorLeft,      BUSY,      see_off),
-    row(AVAILABLE, LastVisitorLeft,  AVAILABLE, end_at_last),
-    quiet(LastVisitorLeft, RESERVED, BUSY),
+    row(AVAILABLE, EarlierJobsFound,        AVAILABLE, note_earlier_jobs),
+    row(RESERVED,  EarlierJobsFound,        RESERVED,  note_earlier_jobs),
+    row(BUSY,      EarlierJobsFound,        BUSY,      note_earlier_jobs),
+    row(AVAILABLE, OwnerLinkRequested,     AVAILABLE, open_session),
+    row(RESERVED,  OwnerLinkRequested,     RESERVED,  open_session),
+    row(BUSY,      OwnerLinkRequested,     BUSY,      open_session),
+    row(AVAILABLE, TooManySessions,          AVAILABLE, refuse_too_many),
+    row(RESERVED,  TooManySessions,          RESERVED,  refuse_too_many),
+    row(BUSY,      TooManySessions,          BUSY,      refuse_too_many),
+    row(AVAILABLE, UnknownJobRequested,   AVAILABLE, refuse_unknown),
+    row(RESERVED,  UnknownJobRequested,   RESERVED,  refuse_unknown),
+    row(BUSY,      UnknownJobRequested,   BUSY,      refuse_unknown),
+    row(AVAILABLE, EarlySessionMessage,       AVAILABLE, forward),
+    row(RESERVED,  EarlySessionMessage,       RESERVED,  forward),
+    row(BUSY,      EarlySessionMessage,       BUSY,      forward),
+    row(AVAILABLE, SessionClosed,      AVAILABLE, close_session),
+    row(RESERVED,  SessionClosed,      RESERVED,  close_session),
+    row(BUSY,      SessionClosed,      BUSY,      close_session),
+    row(AVAILABLE, LastSessionClosed,  AVAILABLE, end_after_last_session),
+    ignore(LastSessionClosed, RESERVED, BUSY),
 
     # the end
     row(AVAILABLE, Drain,            AVAILABLE, end),
-    row(RESERVED,  Drain,            AVAILABLE, end_promise),
+    row(RESERVED,  Drain,            AVAILABLE, end_reservation),
     row(BUSY,      Drain,            BUSY,      end_after_job),
-    row(AVAILABLE, EnterFailed,      AVAILABLE, end),
-    row(RESERVED,  EnterFailed,      AVAILABLE, end_promise),
-    row(BUSY,      EnterFailed,      BUSY,      knock_again),
+    row(AVAILABLE, JoinFailed,      AVAILABLE, end),
+    row(RESERVED,  JoinFailed,      AVAILABLE, end_reservation),
+    row(BUSY,      JoinFailed,      BUSY,      retry_join),
 
-    quiet(Stale, AVAILABLE, RESERVED, BUSY),
+    ignore(Stale, AVAILABLE, RESERVED, BUSY),
 ), classify)  # fmt: skip

@@ -6,41 +6,41 @@ Asked here, once, so that each answer can be a row of the table.
 from attrs import frozen
 
 from actors.events import (
-    EnterFailed,
+    Authenticated,
     Finished,
-    Heard,
-    JobOver,
+    JobFinished,
+    JobSubmitted,
+    JoinFailed,
     LinkLost,
-    Offered,
+    LinkRequested,
     PackageFailed,
     PackageReceived,
-    Submitted,
-    Supply,
-    Trusted,
+    PeerMessage,
+    SupplyPackage,
 )
 from protocol import PROTOCOL_VERSION
 from protocol.ids import JobId, LinkId, PeerId
 
-VISITORS_MAX = 8
+SESSIONS_MAX = 8
 """Links at the window at a time; a job seldom has more than one owner's eyes on it."""
 
 
 @frozen
-class Hold:
+class WorkerData:
     """What the worker remembers of who holds it, what runs, and who is at its window."""
 
     peer: PeerId | None = None
     """Who holds us: linking, proving or uploading."""
     link: LinkId | None = None
-    trusted: bool = False
+    authenticated: bool = False
     job: JobId | None = None
     """The job whose package is on its way."""
     running: frozenset[JobId] = frozenset()
     """Jobs that run; more than one only when an earlier worker has left several."""
-    known: frozenset[JobId] = frozenset()
+    known_jobs: frozenset[JobId] = frozenset()
     """Jobs whose owners may come to the window."""
-    visitors: frozenset[LinkId] = frozenset()
-    links: int = 0
+    sessions: frozenset[LinkId] = frozenset()
+    last_link: int = 0
     """Links ever taken; the newest one's id."""
     leaving: Finished | None = None
     """Set once the worker is to end as soon as it is free, and its window empty."""
@@ -50,56 +50,56 @@ class Hold:
 
 
 @frozen
-class OfferedAgain:
+class LinkRequestedAgain:
     """The peer that holds us asks for a fresh link."""
 
-    offer: Offered
+    offer: LinkRequested
 
 
 @frozen
-class OwnerOffered:
+class OwnerLinkRequested:
     """Somebody asks for a link about a job that we know; that it is theirs is shown later, at the window."""
 
-    offer: Offered
+    offer: LinkRequested
 
 
 @frozen
-class Crowded:
+class TooManySessions:
     """Likewise, but there are people enough at the window."""
 
-    offer: Offered
+    offer: LinkRequested
 
 
 @frozen
-class OfferedUnknown:
+class UnknownJobRequested:
     """Somebody asks for a link about a job that we know nothing of."""
 
-    offer: Offered
+    offer: LinkRequested
 
 
 @frozen
-class OfferedLeaving:
+class LinkRequestedWhileLeaving:
     """An offer when we only wait for the last at the window to have what they came for."""
 
-    offer: Offered
+    offer: LinkRequested
 
 
 @frozen
-class OfferedForeign:
+class OtherVersionRequested:
     """An offer from another protocol version."""
 
-    offer: Offered
+    offer: LinkRequested
 
 
 @frozen
-class OneJobOver:
+class OneOfSeveralJobsFinished:
     """A job has ended, and another one that was left to us still runs."""
 
     job: JobId
 
 
 @frozen
-class Misspoken:
+class UnexpectedMessage:
     """The trusted peer said something out of turn."""
 
     link: LinkId
@@ -113,21 +113,21 @@ class SenderLost:
 
 
 @frozen
-class HeardAhead:
+class EarlySessionMessage:
     """Somebody at the window spoke before the window had them: who sent a job, the moment that it was here."""
 
-    heard: Heard
+    said: PeerMessage
 
 
 @frozen
-class VisitorLeft:
+class SessionClosed:
     """A link at the window is over."""
 
     link: LinkId
 
 
 @frozen
-class LastVisitorLeft:
+class LastSessionClosed:
     """Likewise, and it was the last thing that we waited for before we end."""
 
     link: LinkId
@@ -138,55 +138,55 @@ class Stale:
     """News of a link or a job that is no longer ours, or of a room that we are leaving anyway."""
 
 
-def classify(hold: Hold, event: object) -> object:
+def classify(data: WorkerData, event: object) -> object:
     """Whose link, whose job, which phase: asked here once, so that each answer can be a row."""
-    if isinstance(event, Offered):
-        return _classify_offer(hold, event)
-    if isinstance(event, Heard):
-        return _classify_words(hold, event)
-    if isinstance(event, Submitted):
-        if event.link != hold.link:
+    if isinstance(event, LinkRequested):
+        return _classify_offer(data, event)
+    if isinstance(event, PeerMessage):
+        return _classify_message(data, event)
+    if isinstance(event, JobSubmitted):
+        if event.link != data.link:
             return Stale()
-        return event if hold.job is None else Misspoken(event.link)
+        return event if data.job is None else UnexpectedMessage(event.link)
     if isinstance(event, LinkLost):
-        return _classify_loss(hold, event)
-    if isinstance(event, Trusted):
-        return event if event.link == hold.link else Stale()
+        return _classify_loss(data, event)
+    if isinstance(event, Authenticated):
+        return event if event.link == data.link else Stale()
     if isinstance(event, PackageReceived):
-        return event if event.ticket.job == hold.job else Stale()
-    if isinstance(event, PackageFailed | Supply):
-        return event if event.job == hold.job else Stale()
-    if isinstance(event, EnterFailed):
-        return event if hold.leaving is None else Stale()
-    if isinstance(event, JobOver):
-        if event.job not in hold.running:
+        return event if event.credential.job == data.job else Stale()
+    if isinstance(event, PackageFailed | SupplyPackage):
+        return event if event.job == data.job else Stale()
+    if isinstance(event, JoinFailed):
+        return event if data.leaving is None else Stale()
+    if isinstance(event, JobFinished):
+        if event.job not in data.running:
             return Stale()
-        return event if len(hold.running) == 1 else OneJobOver(event.job)
+        return event if len(data.running) == 1 else OneOfSeveralJobsFinished(event.job)
     return event
 
 
-def _classify_offer(hold: Hold, offer: Offered) -> object:
+def _classify_offer(data: WorkerData, offer: LinkRequested) -> object:
     if offer.version != PROTOCOL_VERSION:
-        return OfferedForeign(offer)
-    if hold.leaving is not None and not hold.running:
-        return OfferedLeaving(offer)
+        return OtherVersionRequested(offer)
+    if data.leaving is not None and not data.running:
+        return LinkRequestedWhileLeaving(offer)
     if offer.job is None:
-        return OfferedAgain(offer) if offer.peer == hold.peer else offer
-    if offer.job not in hold.known:
-        return OfferedUnknown(offer)
-    return OwnerOffered(offer) if len(hold.visitors) < VISITORS_MAX else Crowded(offer)
+        return LinkRequestedAgain(offer) if offer.peer == data.peer else offer
+    if offer.job not in data.known_jobs:
+        return UnknownJobRequested(offer)
+    return OwnerLinkRequested(offer) if len(data.sessions) < SESSIONS_MAX else TooManySessions(offer)
 
 
-def _classify_words(hold: Hold, heard: Heard) -> object:
-    if heard.link in hold.visitors:
-        return HeardAhead(heard)
-    return Misspoken(heard.link) if heard.link == hold.link else Stale()
+def _classify_message(data: WorkerData, said: PeerMessage) -> object:
+    if said.link in data.sessions:
+        return EarlySessionMessage(said)
+    return UnexpectedMessage(said.link) if said.link == data.link else Stale()
 
 
-def _classify_loss(hold: Hold, event: LinkLost) -> object:
-    if event.link == hold.link and hold.job is not None:
+def _classify_loss(data: WorkerData, event: LinkLost) -> object:
+    if event.link == data.link and data.job is not None:
         return SenderLost(event.link)
-    if event.link in hold.visitors:
-        last = hold.leaving is not None and not hold.running and hold.visitors == {event.link}
-        return LastVisitorLeft(event.link) if last else VisitorLeft(event.link)
-    return event if event.link == hold.link else Stale()
+    if event.link in data.sessions:
+        last = data.leaving is not None and not data.running and data.sessions == {event.link}
+        return LastSessionClosed(event.link) if last else SessionClosed(event.link)
+    return event if event.link == data.link else Stale()

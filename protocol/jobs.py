@@ -115,7 +115,7 @@ class ResultTaken:
     key: str = field(validator=Line(), repr=False)
 
 
-JobWishes = AttachJob | AskJob | StopJob | CancelJob | ResultTaken
+JobRequest = AttachJob | AskJob | StopJob | CancelJob | ResultTaken
 """What the owner of a job may want; each shows the job's key."""
 
 
@@ -193,7 +193,7 @@ class FramesDone:
     """Frames per second."""
     left: float | None = None
     """Seconds that this pass will still take."""
-    lap: int = field(default=0, validator=Whole(0, 9))
+    pass_index: int = field(default=0, validator=Whole(0, 9))
     """0 while predicting, 1 while tracking."""
 
 
@@ -269,5 +269,5 @@ class JobEnded:
     result: bool
 
 
-JobWords = JobAccepted | JobState | JobEvent | JobEnded
+JobReply = JobAccepted | JobState | JobEvent | JobEnded
 """What a worker says about a job."""

@@ -51,7 +51,7 @@ class Announce:
 
 
 @frozen
-class Wait:
+class JoinQueue:
     """Client to server: put me in the room's line. Said again, when a promise came to nothing, it keeps my place."""
 
     min_memory_mb: int = field(default=0, validator=Whole())
@@ -60,7 +60,7 @@ class Wait:
 
 
 @frozen
-class StandDown:
+class LeaveQueue:
     """Client to server: I have what I waited for; the next, please."""
 
 
@@ -95,7 +95,7 @@ class WorkerGone:
 
 
 @frozen
-class InLine:
+class QueuePosition:
     """Server to client: your place in the room's line, counted from 1."""
 
     place: int = field(validator=Whole(1))
@@ -103,7 +103,7 @@ class InLine:
 
 
 @frozen
-class Granted:
+class WorkerAssigned:
     """Server to client: this worker is free and promised to you; ask it now. Others are refused meanwhile."""
 
     peer: PeerId = field(validator=Id())
@@ -166,7 +166,17 @@ class Refuse:
     fault: Fault
 
 
-ToServer = CreateRoom | Join | Announce | Wait | StandDown | Leave | Offer | Answer | Refuse
+ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer | Answer | Refuse
 FromServer = (
-    RoomCreated | Joined | IceGiven | WorkerShown | WorkerGone | InLine | Granted | Offer | Answer | Refuse | Fault
+    RoomCreated
+    | Joined
+    | IceGiven
+    | WorkerShown
+    | WorkerGone
+    | QueuePosition
+    | WorkerAssigned
+    | Offer
+    | Answer
+    | Refuse
+    | Fault
 )

@@ -70,4 +70,4 @@ class FileAbort:
     fault: Fault
 
 
-FileWords = FileOffer | FileAccept | FileCredit | FileEnd | FileVerified | FileAbort
+FileMessage = FileOffer | FileAccept | FileCredit | FileEnd | FileVerified | FileAbort

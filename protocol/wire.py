@@ -18,10 +18,10 @@ from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
 
 from protocol.faults import Fault
-from protocol.jobs import JobNews, JobWishes, JobWords, SubmitJob
-from protocol.link import LinkWords
+from protocol.jobs import JobNews, JobReply, JobRequest, SubmitJob
+from protocol.link import LinkMessage
 from protocol.signaling import FromServer, ToServer
-from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileWords
+from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileMessage
 from protocol.trust import Trust
 
 M = TypeVar("M")
@@ -87,9 +87,9 @@ class Vocabulary(Generic[M]):
         return {tag_of(message): message for message in get_args(self.union)}
 
 
-ToWorker = SubmitJob | JobWishes | FileWords | LinkWords | Fault
-ToClient = JobWords | FileWords | LinkWords | Fault
-Unproven = Trust | LinkWords
+ToWorker = SubmitJob | JobRequest | FileMessage | LinkMessage | Fault
+ToClient = JobReply | FileMessage | LinkMessage | Fault
+Unproven = Trust | LinkMessage
 
 FRAME_MAX = 64 * 1024
 TO_SERVER: Vocabulary[ToServer] = Vocabulary("peer to server", ToServer, FRAME_MAX)

@@ -7,7 +7,15 @@ from typing import Protocol
 import trio
 from attrs import define, field
 
-from actors.events import FetchResult, PackageSent, ResultHere, ResultLost, ResultSafe, SendFailed, SendPackage
+from actors.events import (
+    DownloadFailed,
+    FetchResult,
+    PackageSent,
+    ResultDownloaded,
+    ResultUnpacked,
+    SendPackage,
+    UploadFailed,
+)
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
@@ -18,8 +26,8 @@ from rtc.transport.links.manager import Links
 RESULT_MAX = 2**50
 
 
-class Place(Protocol):
-    """Where the result goes; `rtc.client.result_folder.Home` is one."""
+class Destination(Protocol):
+    """Where the result goes; `rtc.client.result_folder.ResultFolder` is one."""
 
     @property
     def parent(self) -> Path:
@@ -36,7 +44,7 @@ class Place(Protocol):
         """Unpack it."""
 
 
-class Gauge(Protocol):
+class TransferMeter(Protocol):
     """Sees bytes go by; a view is one."""
 
     def upload(self, done: int, total: int) -> None:
@@ -47,15 +55,15 @@ class Gauge(Protocol):
 
 
 @define
-class Courier:
+class FileTransfers:
     """One package there, one result back."""
 
     package: Path
-    place: Place
+    destination: Destination
     chunk_size: int
     links: Links
     router: Router
-    gauge: Gauge
+    meter: TransferMeter
     _sending: bool = False
     """Some of the package may be over."""
     _incoming: Incoming | None = None
@@ -89,51 +97,55 @@ class Courier:
     # -------- the ways
 
     async def _carry(self, effect: SendPackage) -> None:
-        lane = self.links.lane(effect.link)
-        if lane is None:
+        file_channel = self.links.file_channel(effect.link)
+        if file_channel is None:
             return  # the link is gone, and its loss is told already
         try:
             size = (await trio.Path(self.package).stat()).st_size
             if not self._sending:  # a second link goes on where the first one broke
-                self.gauge.upload(0, size)
+                self.meter.upload(0, size)
             self._sending = True
             await send_file(
-                lane, self.package, name=self.package.name, chunk_size=self.chunk_size, progress=self.gauge.upload
+                file_channel,
+                self.package,
+                name=self.package.name,
+                chunk_size=self.chunk_size,
+                progress=self.meter.upload,
             )
             self.router.outbox.put(PackageSent())
         except RtcError as error:
-            self.router.outbox.put(SendFailed(error.fault))
+            self.router.outbox.put(UploadFailed(error.fault))
         except OSError as error:
             text = f"The package cannot be read any more ({error.strerror}). Leave it where it is, and try again."
-            self.router.outbox.put(SendFailed(Fault(FaultCode.USAGE, text)))
+            self.router.outbox.put(UploadFailed(Fault(FaultCode.USAGE, text)))
 
     async def _bring_home(self, effect: FetchResult) -> None:
         """Take the result and unpack it. Once its archive is here it is never removed before it is unpacked."""
-        lane = self.links.lane(effect.link)
-        if lane is None:
+        file_channel = self.links.file_channel(effect.link)
+        if file_channel is None:
             return  # likewise
         async with self._turn:  # the try over a lost link may not have ended yet
             try:
                 if self._incoming is None:
                     self._incoming = await trio.to_thread.run_sync(self._make_room)
-                self._archive = await self._incoming.take(lane, self.gauge.download)
-                self.router.outbox.put(ResultSafe())
-                await trio.to_thread.run_sync(self.place.choose_again)
-                await self.place.take_in(self._archive)
+                self._archive = await self._incoming.take(file_channel, self.meter.download)
+                self.router.outbox.put(ResultDownloaded())
+                await trio.to_thread.run_sync(self.destination.choose_again)
+                await self.destination.take_in(self._archive)
                 self._archive = None
-                self.router.outbox.put(ResultHere())
+                self.router.outbox.put(ResultUnpacked())
             except (RtcError, OSError) as error:
-                lost = _lost(error, self._archive, self.place.kept)
-                self.router.outbox.put(ResultLost(lost))
+                lost = _lost(error, self._archive, self.destination.kept)
+                self.router.outbox.put(DownloadFailed(lost))
                 if lost.code is FaultCode.LINK_LOST:
                     return
             await self._clear()
 
     def _make_room(self) -> Incoming:
         """In a folder of our own beside the output, so that nothing has to be copied between disks."""
-        self.place.parent.mkdir(parents=True, exist_ok=True)
-        sweep(self.place.parent)
-        folder = self.place.parent / aside_name()
+        self.destination.parent.mkdir(parents=True, exist_ok=True)
+        sweep(self.destination.parent)
+        folder = self.destination.parent / aside_name()
         folder.mkdir(mode=0o700)
         return Incoming(folder, RESULT_MAX)
 
@@ -147,9 +159,9 @@ class Courier:
 
     def _clean(self, folder: Path, archive: Path | None) -> None:
         if archive is not None:
-            kept, number = self.place.kept, 2
+            kept, number = self.destination.kept, 2
             while kept.exists():
-                kept, number = self.place.kept.with_suffix(f".{number}.zip"), number + 1
+                kept, number = self.destination.kept.with_suffix(f".{number}.zip"), number + 1
             archive.rename(kept)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,29 +4,29 @@ from attrs import field, frozen
 
 from actors.actor import Actor
 from actors.events import (
+    Authenticated,
     Drain,
-    Entered,
-    EnterFailed,
-    Heard,
+    JobReported,
+    JoinedRoom,
+    JoinFailed,
     LinkLost,
-    Refused,
-    Reported,
-    RoomPass,
-    RosterIs,
-    Sent,
-    Trusted,
+    LinkRefused,
+    PeerMessage,
+    QueryWanted,
+    RoomCredentials,
+    WorkersChanged,
 )
-from actors.job_query import ERRAND, Errands
+from actors.job_query import JOB_QUERY, QueryData
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import JobEvent, JobState, JobWishes
-from protocol.signaling import Granted, InLine
+from protocol.jobs import JobEvent, JobRequest, JobState
+from protocol.signaling import QueuePosition, WorkerAssigned
 from protocol.status import Role
 from protocol.trust import Secret
 from rtc.client.options import of_a_job
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
-from rtc.runtime.peer_runtime import House, open_house
-from rtc.transport.webrtc import Bridge
+from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
+from rtc.transport.webrtc import AsyncioLoop
 
 
 @frozen
@@ -40,7 +40,7 @@ class Address:
     secret: Secret | None = None
 
 
-async def run_errand(where: Address, wishes: tuple[JobWishes, ...], bridge: Bridge) -> dict[JobId, JobState]:
+async def run_job_query(where: Address, wishes: tuple[JobRequest, ...], bridge: AsyncioLoop) -> dict[JobId, JobState]:
     """Ask a worker these things; its answers by job. Cancelling leaves at once.
 
     Raises:
@@ -48,26 +48,29 @@ async def run_errand(where: Address, wishes: tuple[JobWishes, ...], bridge: Brid
     """
     states: dict[JobId, JobState] = {}
 
-    def note(event: Reported) -> None:
+    def note(event: JobReported) -> None:
         states[event.state.job] = event.state
 
-    async with open_house(
-        bridge=bridge, config=where.config, role=Role.CLIENT, secret=where.secret, heard=_heard
-    ) as house:
-        errand = Actor(ERRAND, Errands(), house.router.outbox)
+    async with open_peer_runtime(
+        bridge=bridge, config=where.config, role=Role.CLIENT, secret=where.secret, on_message=_heard
+    ) as runtime:
+        errand = Actor(JOB_QUERY, QueryData(), runtime.router.outbox)
         hear = errand.inbox.put
-        heard = (Sent, RosterIs, Refused, Trusted, LinkLost, Heard, EnterFailed, Drain)
-        house.route(dict.fromkeys(heard, (hear,)) | {Reported: (note,), Entered: (), Granted: (), InLine: ()})
-        await house.actors.start(errand.run)
-        room_pass = RoomPass(Role.CLIENT, where.room, where.token)
-        house.post(Sent(room_pass, where.worker, wishes, where.config.connection_timeout))
-        await house.finished.wait()
-        fault = house.last.fault
+        on_message = (QueryWanted, WorkersChanged, LinkRefused, Authenticated, LinkLost, PeerMessage, JoinFailed, Drain)
+        runtime.route(
+            dict.fromkeys(on_message, (hear,))
+            | {JobReported: (note,), JoinedRoom: (), WorkerAssigned: (), QueuePosition: ()}
+        )
+        await runtime.actors.start(errand.run)
+        room_credentials = RoomCredentials(Role.CLIENT, where.room, where.token)
+        runtime.post(QueryWanted(room_credentials, where.worker, wishes, where.config.connection_timeout))
+        await runtime.finished.wait()
+        fault = runtime.last.fault
     if fault is not None:
         raise of_a_job(RtcError.of(fault))
     return states
 
 
-async def _heard(house: House, link: LinkId, message: object) -> None:
+async def _heard(runtime: PeerRuntime, link: LinkId, message: object) -> None:
     if not isinstance(message, JobEvent):  # nobody here follows a job
-        await house.router.outbox.admit(Heard(link, message))
+        await runtime.router.outbox.admit(PeerMessage(link, message))

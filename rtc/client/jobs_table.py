@@ -7,7 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from protocol.jobs import JobStage, JobState
-from rtc.client.tickets import Stub
+from rtc.client.tickets import JobTicket
 from rtc.common.text import clean
 from rtc.terminal.worker_table import columns
 
@@ -21,7 +21,7 @@ HINT = "Come back to one: sleap-rtc attach JOB. End one: sleap-rtc jobs stop JOB
 class JobRow:
     """One job: its ticket, and what its worker says, or why that cannot be asked."""
 
-    stub: Stub
+    ticket: JobTicket
     state: JobState | None = None
     trouble: str = ""
 
@@ -47,7 +47,7 @@ def as_table(rows: Sequence[JobRow], width: int | None) -> str:
     """One job a line, in `width` cells where that is possible. Job ids are never cut."""
     if not rows:
         return NO_JOBS
-    cells = [(row.stub.job, clean(row.stub.package), row.word, clean(row.text)) for row in rows]
+    cells = [(row.ticket.job, clean(row.ticket.package), row.word, clean(row.text)) for row in rows]
     lines = columns([HEAD, *cells], width, NARROW)
     return "".join(f"{line}\n" for line in (*lines, "", HINT))
 
@@ -60,10 +60,10 @@ def as_json(rows: Sequence[JobRow]) -> str:
 def _fields(row: JobRow) -> dict[str, Any]:
     state = row.state
     return {
-        "job": row.stub.job,
-        "package": clean(row.stub.package),
-        "kind": row.stub.kind,
-        "worker": row.stub.worker,
+        "job": row.ticket.job,
+        "package": clean(row.ticket.package),
+        "kind": row.ticket.kind,
+        "worker": row.ticket.worker,
         "state": row.word,
         "text": clean(row.text),
         "result": state is not None and state.result,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from actors.events import Ask, Best, Direct, Ticket
+from actors.events import AskPerson, BestWorker, JobCredential, NamedWorker
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
@@ -25,7 +25,7 @@ def of_a_job(error: RtcError) -> RtcError:
 
 
 @frozen
-class ClientOrder:
+class ClientOptions:
     """A job to be run, or one to come back to."""
 
     config: Config
@@ -33,7 +33,7 @@ class ClientOrder:
     """The package, or for a job to come back to just its name."""
     room: RoomId
     token: str = field(repr=False)
-    choice: Direct | Best | Ask
+    choice: NamedWorker | BestWorker | AskPerson
     secret: Secret | None = None
     min_memory_mb: int = 0
     wait: float | None = None
@@ -43,7 +43,7 @@ class ClientOrder:
     kind: JobKind = JobKind.TRAIN
     overrides: tuple[str, ...] = ()
     """Settings changed for this run, in Hydra's writing."""
-    ticket: Ticket | None = None
+    credential: JobCredential | None = None
     """A job that was started before, to come back to instead of running a package."""
     moved: bool = False
     """The person says where that job's worker is now, and may be wrong."""

@@ -7,24 +7,24 @@ import trio
 from attrs import define, field
 
 from actors.events import (
-    Ask,
+    AskPerson,
+    Authenticated,
     CancelWanted,
-    Claim,
     Drain,
-    Entered,
     Finished,
-    Heard,
+    JoinedRoom,
     LinkLost,
+    LinkRefused,
     OpenLink,
     PackageSent,
-    Picked,
-    Refused,
-    ResultSafe,
+    PeerMessage,
+    ResultDownloaded,
     SendPackage,
-    ShowRoster,
+    ShowJobKey,
+    ShowWorkers,
     StopWanted,
-    TellLink,
-    Trusted,
+    TellPeer,
+    WorkerPicked,
 )
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
@@ -42,13 +42,13 @@ from protocol.jobs import (
     PredictionStarted,
     StopScope,
 )
-from protocol.signaling import InLine, WorkerShown
+from protocol.signaling import QueuePosition, WorkerShown
 from rtc.client import tickets
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
-from rtc.client.options import ClientOrder
-from rtc.client.tickets import Stub
+from rtc.client.options import ClientOptions
+from rtc.client.tickets import JobTicket
 from rtc.common.errors import RtcError
-from rtc.runtime.peer_runtime import House
+from rtc.runtime.peer_runtime import PeerRuntime
 from rtc.terminal.interface import ClientView, Ending, Interrupt
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
@@ -59,14 +59,14 @@ UNBEGUN = Fault(FaultCode.INTERRUPTED, "Stopped at once, before the job began.")
 
 
 @define
-class Front:
-    """One client's face. `house` is set once there is one."""
+class Presenter:
+    """One client's face. `runtime` is set once there is one."""
 
     view: ClientView
-    order: ClientOrder
+    options: ClientOptions
     decided: trio.CancelScope = field(factory=trio.CancelScope)
     """Shielded as soon as it is decided how all ends: whoever is in a hurry then is told that, and nothing else."""
-    house: House | None = None
+    runtime: PeerRuntime | None = None
     viewer: LossViewer | None = None
     job: JobId | None = None
     begun: bool = False
@@ -98,11 +98,11 @@ class Front:
 
     @_stoppable.default
     def _trains(self) -> bool:
-        return self.order.kind is JobKind.TRAIN
+        return self.options.kind is JobKind.TRAIN
 
     # -------- what the worker says
 
-    async def heard(self, house: House, link: LinkId, message: Any) -> None:
+    async def receive(self, runtime: PeerRuntime, link: LinkId, message: Any) -> None:
         """What happens in the job goes straight to the view; the rest is for the Client to decide on."""
         if isinstance(message, JobEvent):
             self._happened(message)
@@ -118,7 +118,7 @@ class Front:
             self._over = True
             if self.viewer is not None:
                 self.viewer.hear(message)
-        await house.router.outbox.admit(Heard(link, message))
+        await runtime.router.outbox.admit(PeerMessage(link, message))
 
     def _happened(self, event: JobEvent) -> None:
         """Each numbered event is shown once, however often links break and are made again."""
@@ -128,7 +128,7 @@ class Front:
             self._seen = event.seq
         news = event.news
         if isinstance(news, JobStarted) and self._stop_early:
-            self._post(StopWanted(self.order.stop))
+            self._post(StopWanted(self.options.stop))
         elif isinstance(news, ModelStarted):
             self._stoppable = True
         elif isinstance(news, ModelTrained | PredictionStarted):
@@ -141,19 +141,19 @@ class Front:
 
     def _end_when_caught_up(self) -> None:
         """Who does not want to follow has seen all there was."""
-        if self._until is not None and self._seen >= self._until and self.house is not None:
-            self.house.finish(Finished())
+        if self._until is not None and self._seen >= self._until and self.runtime is not None:
+            self.runtime.finish(Finished())
 
     def _known(self, link: LinkId, state: JobState) -> None:
         """We have come back to a job, or it answers a wish of ours."""
-        peer = self.house.links.peer(link) if self.house is not None else None
+        peer = self.runtime.links.peer(link) if self.runtime is not None else None
         if self._sending and state.stage is JobStage.RUNNING:  # the last byte was over when the link broke
             self._begins()
         if self.job is None and peer is not None:
             self.job = state.job
             self._begins()
             self.view.accepted(state.job, peer)
-            self._until = None if self.order.follow else state.events
+            self._until = None if self.options.follow else state.events
             self._end_when_caught_up()
 
     def _begins(self) -> None:
@@ -166,26 +166,26 @@ class Front:
         if self.job is not None:
             self._start_over(self.job)
         self.job = message.job
-        worker = self.house.links.peer(link) if self.house is not None else None
+        worker = self.runtime.links.peer(link) if self.runtime is not None else None
         if worker is None:
             return
         self.view.accepted(message.job, worker)
-        if self.order.tickets is None:
+        if self.options.tickets is None:
             return
-        order = self.order
-        stub = Stub(
+        options = self.options
+        ticket = JobTicket(
             job=message.job,
             key=message.key,
             worker=worker,
-            room=order.room,
-            token=order.token,
-            server=order.config.signaling_websocket,
-            package=order.package.name,
-            kind=order.kind.value,
-            output="" if order.output is None else str(order.output.absolute()),
+            room=options.room,
+            token=options.token,
+            server=options.config.signaling_websocket,
+            package=options.package.name,
+            kind=options.kind.value,
+            output="" if options.output is None else str(options.output.absolute()),
         )
         try:
-            tickets.keep(self.order.tickets, stub)
+            tickets.keep(self.options.tickets, ticket)
         except OSError as error:
             self.view.warn(f"The job's ticket cannot be kept ({error.strerror}): it cannot be come back to later.")
 
@@ -193,17 +193,17 @@ class Front:
         """The worker did not keep what had come of the package."""
         self.view.step("The worker has not kept the beginning of the package; all of it is sent again")
         self._sending = self._none_there = False
-        if self.order.tickets is not None:
-            self._forget(self.order.tickets, job)
+        if self.options.tickets is not None:
+            self._forget(self.options.tickets, job)
 
     # -------- the steps on the way
 
     def tap(self, effect: Any) -> None:
         """Tell them."""
         match effect:
-            case Entered():
+            case JoinedRoom():
                 self.view.step(f"In room {effect.room} as {effect.peer}")
-            case InLine():
+            case QueuePosition():
                 self.view.step(f"In line for a worker: place {effect.place} of {effect.of}")
             case OpenLink():
                 self.view.step(f"Asking {effect.peer} for a link")
@@ -215,15 +215,15 @@ class Front:
                 self.view.warn("The link to the worker is lost; its job goes on. Trying to get back to it.")
             case LinkLost() if self._over:
                 self.view.warn("The link to the worker is lost; the result is kept there. Trying to get back to it.")
-            case ResultSafe() | Finished():
+            case ResultDownloaded() | Finished():
                 self.begun, self._over = False, False
-            case Refused() if effect.fault.code is FaultCode.NO_SUCH_JOB:
+            case LinkRefused() if effect.fault.code is FaultCode.NO_SUCH_JOB:
                 self._none_there = True
-            case Refused() if isinstance(self.order.choice, Ask):
+            case LinkRefused() if isinstance(self.options.choice, AskPerson):
                 self._choosing = False  # the person may choose again
                 self.view.warn(f"{effect.peer}: {effect.fault.text}")
-            case Trusted() if self.house is not None:
-                path = self.house.links.path(effect.link)
+            case Authenticated() if self.runtime is not None:
+                path = self.runtime.links.path(effect.link)
                 proof = "room secret proven on both sides" if effect.proven else "no room secret asked for"
                 self.view.step(f"Linked to {effect.peer} ({path}, {proof})")
             case SendPackage() if self._sending:
@@ -234,26 +234,28 @@ class Front:
             case _:
                 return
 
-    def claim(self, effect: Claim) -> None:
+    def show_key(self, effect: ShowJobKey) -> None:
         """Show the job's key, and say how much of its story we know."""
-        ticket = effect.ticket
-        self._post(TellLink(effect.link, AttachJob(ticket.job, ticket.key, self._seen, effect.fetch, effect.supply)))
+        credential = effect.credential
+        self._post(
+            TellPeer(effect.link, AttachJob(credential.job, credential.key, self._seen, effect.fetch, effect.supply))
+        )
 
     def _post(self, event: Any) -> None:
-        assert self.house is not None, "only a house is told anything"
-        self.house.post(event)
+        assert self.runtime is not None, "only a house is told anything"
+        self.runtime.post(event)
 
     # -------- what the person wants
 
     def interrupted(self) -> bool:
         """Somebody pressed Ctrl-C. True when that is taken care of; otherwise it is a wish to leave."""
-        policy = self.order.on_interrupt
+        policy = self.options.on_interrupt
         if not self.begun or self._over or self._asking or policy is Interrupt.DETACH:
             return False
-        assert self.house is not None, "a job runs, so there is a house"
+        assert self.runtime is not None, "a job runs, so there is a house"
         if policy is None:
             self._asking = True
-            self.house.actors.start_soon(self._ask_interrupt)
+            self.runtime.actors.start_soon(self._ask_interrupt)
             return True
         if self._urged:  # the second one leaves
             return False
@@ -280,9 +282,9 @@ class Front:
         """The person, or SLEAP's LossViewer, has seen enough of this model."""
         if not self.begun or self._over:
             return
-        scope = self.order.stop
+        scope = self.options.stop
         if not self._stoppable and scope is StopScope.THIS:
-            self.view.step(NOTHING_TO_STOP + (OFFER if self.order.on_interrupt is None else ""))
+            self.view.step(NOTHING_TO_STOP + (OFFER if self.options.on_interrupt is None else ""))
             return
         self.view.step(STOP_ASKED)
         if self._seen:
@@ -292,9 +294,9 @@ class Front:
 
     def _listen(self) -> None:
         """Heed the keys from when the job runs."""
-        if not self._listening and self.house is not None:
+        if not self._listening and self.runtime is not None:
             self._listening = True
-            self.house.actors.start_soon(self.view.listen, self.stop)
+            self.runtime.actors.start_soon(self.view.listen, self.stop)
 
     async def feed_viewer(self, ports: tuple[int, int] | None) -> None:
         """Keep a bridge to SLEAP's LossViewer, whose Stop is heard like any other wish."""
@@ -305,40 +307,40 @@ class Front:
         ) as self.viewer:
             await trio.sleep_forever()
 
-    def show_roster(self, effect: ShowRoster) -> None:
+    def show_workers(self, effect: ShowWorkers) -> None:
         """Let the person choose; a list that changes meanwhile is shown as it is now."""
-        assert self.house is not None, "the roster comes from a house"
+        assert self.runtime is not None, "the roster comes from a house"
         self._workers = effect.workers
         self._changed.set()
         self._changed = trio.Event()
         if not self._choosing:
             self._choosing = True
-            self.house.actors.start_soon(self._choose)
+            self.runtime.actors.start_soon(self._choose)
 
     async def _choose(self) -> None:
-        assert self.house is not None, "asked from within a house"
+        assert self.runtime is not None, "asked from within a house"
         try:
             peer = await self.view.choose(lambda: self._workers, self._news)
         except RtcError as error:
-            self.house.finish(Finished(error.fault))
+            self.runtime.finish(Finished(error.fault))
             return
-        self.house.post(Picked(peer))
+        self.runtime.post(WorkerPicked(peer))
 
     async def _news(self) -> None:
         await self._changed.wait()
 
     # -------- the end
 
-    def settle(self, last: Finished, *, home: bool) -> None:
+    def settle(self, last: Finished, *, unpacked: bool) -> None:
         """The ticket of a job whose result is here is of no use; any other is said how to use."""
-        folder, job = self.order.tickets, self.job
+        folder, job = self.options.tickets, self.job
         if self._was_long_ago(last):
-            assert self.order.ticket is not None, "that is what makes it long ago"
-            job = self.order.ticket.job
+            assert self.options.credential is not None, "that is what makes it long ago"
+            job = self.options.credential.job
             self.view.step("Nothing of the job is left, so its ticket is removed")
-        if job is None or folder is None or not self.order.fetch:
+        if job is None or folder is None or not self.options.fetch:
             return
-        if home or self._is_gone(last) or (last.ended is not None and not last.ended.result):
+        if unpacked or self._is_gone(last) or (last.ended is not None and not last.ended.result):
             self._forget(folder, job)
         else:
             self.view.step(WAY_BACK.format(job))
@@ -346,7 +348,7 @@ class Front:
     def _was_long_ago(self, last: Finished) -> bool:
         """The job's own worker knows nothing of it; one that somebody else names may just be the wrong one."""
         unknown = last.fault is not None and last.fault.code is FaultCode.NO_SUCH_JOB
-        return unknown and self.order.ticket is not None and not self.order.moved
+        return unknown and self.options.credential is not None and not self.options.moved
 
     def _is_gone(self, last: Finished) -> bool:
         """No result is left anywhere, nor will there be one."""
@@ -366,12 +368,12 @@ class Front:
     @property
     def left(self) -> Fault:
         """What it means to be torn away now: whether a job of ours is the worker's."""
-        return LEFT if self._sent or self.order.ticket is not None else UNBEGUN
+        return LEFT if self._sent or self.options.credential is not None else UNBEGUN
 
     def leave(self) -> None:
         """The last words of who is torn away."""
-        job = self.job if self.order.ticket is None else self.order.ticket.job
-        if self.left is LEFT and self.order.tickets is not None and self.order.fetch:
+        job = self.job if self.options.credential is None else self.options.credential.job
+        if self.left is LEFT and self.options.tickets is not None and self.options.fetch:
             self.view.step(WAY_BACK.format(job))
         self.view.failed(self.left, None)
 

@@ -11,200 +11,220 @@ from attrs import define, evolve
 
 from actors.actor import Actor
 from actors.client import CLIENT
-from actors.client_events import Quest
+from actors.client_events import ClientData
 from actors.events import (
+    Authenticated,
     CancelWanted,
-    Claim,
+    DownloadFailed,
     Drain,
-    Entered,
-    EnterFailed,
     FetchResult,
     Finished,
-    Heard,
+    JobWanted,
+    JoinedRoom,
+    JoinFailed,
     LinkLost,
-    Overdue,
+    LinkRefused,
     PackageSent,
-    Picked,
-    Refused,
-    ResultHere,
-    ResultLost,
-    ResultSafe,
-    RoomPass,
-    RosterIs,
-    SendFailed,
+    PeerMessage,
+    ResultDownloaded,
+    ResultUnpacked,
+    RoomCredentials,
     SendPackage,
-    ShowRoster,
+    ShowJobKey,
+    ShowWorkers,
     StopWanted,
-    Trusted,
-    Wanted,
+    UploadFailed,
+    WaitExpired,
+    WorkerPicked,
+    WorkersChanged,
 )
 from actors.router import Route
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, SubmitJob
-from protocol.signaling import Granted, InLine
+from protocol.signaling import QueuePosition, WorkerAssigned
 from protocol.status import Role
-from rtc.client.file_transfers import Courier
-from rtc.client.options import ClientOrder, of_a_job
-from rtc.client.presenter import UNBEGUN, Front
-from rtc.client.result_folder import Home, choose_home
+from rtc.client.file_transfers import FileTransfers
+from rtc.client.options import ClientOptions, of_a_job
+from rtc.client.presenter import UNBEGUN, Presenter
+from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.packages.plan import inspect_package
-from rtc.runtime.peer_runtime import House, Routes, open_house
+from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.root import complain
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
 from rtc.transport.files.file_names import safe_name
-from rtc.transport.webrtc import Bridge
+from rtc.transport.webrtc import AsyncioLoop
 
-__all__ = ["ClientOrder", "Watch", "run_client"]
+__all__ = ["ClientOptions", "ClientProgram", "run_client"]
 
 
 @define
-class Watch:
+class ClientProgram:
     """A client in a terminal, or on a pipe."""
 
-    order: ClientOrder
+    options: ClientOptions
     mode: Mode = Mode.NORMAL
-    _front: Front | None = None
+    _presenter: Presenter | None = None
 
-    async def run(self, bridge: Bridge, drain: trio.Event) -> None:
+    async def run(self, bridge: AsyncioLoop, drain: trio.Event) -> None:
         """Have the package run, and show what happens."""
-        asks = self.order.on_interrupt is None
+        asks = self.options.on_interrupt is None
         with trio.CancelScope() as decided:
             async with open_view(terminal=sys.stdout.isatty(), mode=self.mode, out=sys.stdout, asks=asks) as view:
-                self._front = Front(view, self.order, decided)
-                await run_client(self.order, bridge=bridge, view=view, drain=drain, front=self._front)
+                self._presenter = Presenter(view, self.options, decided)
+                await run_client(self.options, bridge=bridge, view=view, drain=drain, presenter=self._presenter)
 
-    def heed(self, number: int) -> bool:
+    def handle(self, number: int) -> bool:
         """Whether this signal is no wish to leave, but the beginning of a question or an order to the worker.
 
         SIGTERM asks nobody: it leaves, unless `--on-interrupt` says otherwise. So does a closed terminal.
         """
-        asks = number == signal.SIGINT or (number == signal.SIGTERM and self.order.on_interrupt is not None)
-        return asks and self._front is not None and self._front.interrupted()
+        asks = number == signal.SIGINT or (number == signal.SIGTERM and self.options.on_interrupt is not None)
+        return asks and self._presenter is not None and self._presenter.interrupted()
 
     def stopped(self) -> ExitCode:
         """What leaving at once means: whether a job is left behind that runs on."""
-        fault = UNBEGUN if self._front is None else self._front.left
+        fault = UNBEGUN if self._presenter is None else self._presenter.left
         complain(fault.text)
         return EXIT_CODES[fault.code]
 
 
 async def run_client(
-    order: ClientOrder,
+    options: ClientOptions,
     *,
-    bridge: Bridge,
+    bridge: AsyncioLoop,
     view: ClientView,
     drain: trio.Event,
-    front: Front | None = None,
+    presenter: Presenter | None = None,
 ) -> Path:
     """Have a package run by a worker, or come back to a job; returns where what it made lies.
 
     Raises:
         RtcError: anything but a finished job with its result here; its exit code tells which.
     """
-    front = front or Front(view, order)
+    presenter = presenter or Presenter(view, options)
     try:
-        return await _run(order, bridge, view, drain, front)
+        return await _run(options, bridge, view, drain, presenter)
     except RtcError as error:
-        front.decided.shield = True
-        told = error if order.ticket is None else of_a_job(error)
-        view.failed(told.fault, front.made)
+        presenter.decided.shield = True
+        told = error if options.credential is None else of_a_job(error)
+        view.failed(told.fault, presenter.made)
         raise told from None
 
 
-async def _run(order: ClientOrder, bridge: Bridge, view: ClientView, drain: trio.Event, front: Front) -> Path:
-    home = await trio.to_thread.run_sync(choose_home, order)
-    submit = await _submission(order, view) if order.ticket is None else None
-    async with open_house(
-        bridge=bridge, config=order.config, role=Role.CLIENT, secret=order.secret, heard=front.heard, tap=front.tap
-    ) as house:
-        front.house = house
+async def _run(
+    options: ClientOptions, bridge: AsyncioLoop, view: ClientView, drain: trio.Event, presenter: Presenter
+) -> Path:
+    result_folder = await trio.to_thread.run_sync(choose_result_folder, options)
+    submit = await _submission(options, view) if options.credential is None else None
+    async with open_peer_runtime(
+        bridge=bridge,
+        config=options.config,
+        role=Role.CLIENT,
+        secret=options.secret,
+        on_message=presenter.receive,
+        tap=presenter.tap,
+    ) as runtime:
+        presenter.runtime = runtime
         try:
-            courier = Courier(order.package, home, order.config.chunk_size, house.links, house.router, view)
-            last = await _follow(house, courier, front, _wanted(order, submit), drain)
+            file_transfers = FileTransfers(
+                options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
+            )
+            last = await _follow(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
         except trio.Cancelled:
-            front.leave()
+            presenter.leave()
             raise
-        front.decided.shield = True
-    front.settle(last, home=home.filled)
-    return await _come_home(last, home, front)
+        presenter.decided.shield = True
+    presenter.settle(last, unpacked=result_folder.filled)
+    return await _conclude(last, result_folder, presenter)
 
 
-async def _follow(house: House, courier: Courier, front: Front, wanted: Wanted, drain: trio.Event) -> Finished:
+async def _follow(
+    runtime: PeerRuntime, file_transfers: FileTransfers, presenter: Presenter, wanted: JobWanted, drain: trio.Event
+) -> Finished:
     """From the wish to its end."""
-    house.adapters.start_soon(front.feed_viewer, front.order.viewer_ports)
-    client = Actor(CLIENT, Quest(), house.router.outbox)
-    house.route(_routes(client.inbox.put, courier, front))
-    await house.adapters.start(courier.run)
-    await house.actors.start(client.run)
-    house.actors.start_soon(house.drain_when, drain)
-    house.post(wanted)
-    house.actors.start_soon(_lose_patience, house, front.order.wait)
-    await house.finished.wait()
-    return house.last
+    runtime.adapters.start_soon(presenter.feed_viewer, presenter.options.viewer_ports)
+    client = Actor(CLIENT, ClientData(), runtime.router.outbox)
+    runtime.route(_routes(client.inbox.put, file_transfers, presenter))
+    await runtime.adapters.start(file_transfers.run)
+    await runtime.actors.start(client.run)
+    runtime.actors.start_soon(runtime.drain_when, drain)
+    runtime.post(wanted)
+    runtime.actors.start_soon(_expire_wait, runtime, presenter.options.wait)
+    await runtime.finished.wait()
+    return runtime.last
 
 
-async def _come_home(last: Finished, home: Home, front: Front) -> Path:
+async def _conclude(last: Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
     """The last words: what is here, and why there is no more."""
-    order, view = front.order, front.view
+    options, view = presenter.options, presenter.view
     text = last.ended.text if last.ended is not None else "Done."
-    ending = await trio.to_thread.run_sync(home.ending, text, order.package.name)
-    if home.trouble:
-        view.warn(home.trouble)
-    seen = not order.fetch and last.ended is not None  # however it ended, it was watched to its end
+    ending = await trio.to_thread.run_sync(result_folder.ending, text, options.package.name)
+    if result_folder.trouble:
+        view.warn(result_folder.trouble)
+    seen = not options.fetch and last.ended is not None  # however it ended, it was watched to its end
     if last.fault is not None and not seen:
-        front.made = evolve(ending, folder=home.place) if home.filled else None
+        presenter.made = evolve(ending, folder=result_folder.place) if result_folder.filled else None
         raise RtcError.of(last.fault)
     view.finished(ending)
-    return home.place
+    return result_folder.place
 
 
-async def _submission(order: ClientOrder, view: ClientView) -> SubmitJob:
+async def _submission(options: ClientOptions, view: ClientView) -> SubmitJob:
     """What is to be run, looked at before anything is sent.
 
     Raises:
         RtcError: USAGE or BAD_PACKAGE: it cannot be run so.
     """
-    look = partial(inspect_package, overrides=order.overrides)
-    plan = await trio.to_thread.run_sync(look, order.package)
-    if plan.kind is not order.kind:
+    look = partial(inspect_package, overrides=options.overrides)
+    plan = await trio.to_thread.run_sync(look, options.package)
+    if plan.kind is not options.kind:
         does, command = ("trains", "train") if plan.kind is JobKind.TRAIN else ("predicts", "track")
-        name = order.package.name
+        name = options.package.name
         raise RtcError(FaultCode.USAGE, f"{name} is a package that {does}. Use: sleap-rtc client {command}")
     for note in plan.notes:
         view.warn(note)
-    size = (await trio.Path(order.package).stat()).st_size
-    return SubmitJob(order.kind, safe_name(order.package.name), size, order.overrides)
+    size = (await trio.Path(options.package).stat()).st_size
+    return SubmitJob(options.kind, safe_name(options.package.name), size, options.overrides)
 
 
-def _wanted(order: ClientOrder, submit: SubmitJob | None) -> Wanted:
-    return Wanted(
-        RoomPass(Role.CLIENT, order.room, order.token),
-        order.choice,
+def _job_wanted(options: ClientOptions, submit: SubmitJob | None) -> JobWanted:
+    return JobWanted(
+        RoomCredentials(Role.CLIENT, options.room, options.token),
+        options.choice,
         submit,
-        ticket=order.ticket,
-        fetch=order.fetch,
-        min_memory_mb=order.min_memory_mb,
-        patience=order.config.connection_timeout,
-        wait=order.wait is not None,
+        credential=options.credential,
+        fetch=options.fetch,
+        min_memory_mb=options.min_memory_mb,
+        patience=options.config.connection_timeout,
+        wait=options.wait is not None,
     )
 
 
-async def _lose_patience(house: House, wait: float | None) -> None:
+async def _expire_wait(runtime: PeerRuntime, wait: float | None) -> None:
     """Tell the Client when the person has waited in line long enough."""
     await trio.sleep(math.inf if wait is None else wait)
-    house.post(Overdue())
+    runtime.post(WaitExpired())
 
 
-def _routes(client: Route, courier: Courier, front: Front) -> Routes:
-    said = (Wanted, Picked, Overdue, StopWanted, CancelWanted, Drain)
-    from_links = (RosterIs, Granted, Refused, LinkLost, Trusted, Heard, Entered, EnterFailed)
-    from_courier = (SendFailed, PackageSent, ResultSafe, ResultHere, ResultLost)
+def _routes(client: Route, file_transfers: FileTransfers, presenter: Presenter) -> Routes:
+    said = (JobWanted, WorkerPicked, WaitExpired, StopWanted, CancelWanted, Drain)
+    from_links = (
+        WorkersChanged,
+        WorkerAssigned,
+        LinkRefused,
+        LinkLost,
+        Authenticated,
+        PeerMessage,
+        JoinedRoom,
+        JoinFailed,
+    )
+    from_courier = (UploadFailed, PackageSent, ResultDownloaded, ResultUnpacked, DownloadFailed)
     return dict.fromkeys((*said, *from_links, *from_courier), (client,)) | {
-        InLine: (),
-        Claim: (front.claim,),
-        SendPackage: (courier.send,),
-        FetchResult: (courier.fetch,),
-        ShowRoster: (front.show_roster,),
+        QueuePosition: (),
+        ShowJobKey: (presenter.show_key,),
+        SendPackage: (file_transfers.send,),
+        FetchResult: (file_transfers.fetch,),
+        ShowWorkers: (presenter.show_workers,),
     }

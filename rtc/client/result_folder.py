@@ -14,7 +14,7 @@ from attrs import define, field
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
-from rtc.client.options import ClientOrder
+from rtc.client.options import ClientOptions
 from rtc.client.report import write_report
 from rtc.client.unpack_results import choose_output, final_losses, unpack_results
 from rtc.common.errors import RtcError
@@ -28,10 +28,10 @@ PREDICTIONS = ".predictions.slp"
 
 
 @define
-class Home:
+class ResultFolder:
     """Where one result goes."""
 
-    order: ClientOrder
+    options: ClientOptions
     place: Path
     """The folder, or for predictions the file; as chosen before anything was sent."""
     filled: bool = False
@@ -55,7 +55,7 @@ class Home:
 
     def choose_again(self) -> None:
         """The result is here; somebody may have taken the place meanwhile."""
-        self.place = _choose(self.order)
+        self.place = _choose(self.options)
 
     async def take_in(self, archive: Path) -> None:
         """Unpack the result into its place, whole or not at all.
@@ -64,7 +64,7 @@ class Home:
             RtcError: BAD_PACKAGE, DISK_FULL, or USAGE when the place was taken meanwhile.
             OSError: the disk is full, or worse.
         """
-        if self.order.kind is JobKind.TRAIN:
+        if self.options.kind is JobKind.TRAIN:
             self.models = await unpack_results(archive, self.place)
             self.files = _predictions(self.place)
         else:
@@ -93,7 +93,7 @@ class Home:
 
     def ending(self, text: str, title: str) -> Ending:
         """What is here, for the person; a training gets its page with the loss curves."""
-        if self.order.kind is JobKind.TRACK:
+        if self.options.kind is JobKind.TRACK:
             return Ending(text, self.place.parent if self.filled else None, files=tuple(self.files))
         if not self.filled:
             return Ending(text)
@@ -163,26 +163,26 @@ def _predictions(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
-def choose_home(order: ClientOrder) -> Home:
+def choose_result_folder(options: ClientOptions) -> ResultFolder:
     """Where the result will go.
 
     Raises:
         RtcError: USAGE: it is taken, or cannot be written.
     """
-    return Home(order, _choose(order) if order.fetch else Path.cwd())
+    return ResultFolder(options, _choose(options) if options.fetch else Path.cwd())
 
 
-def _choose(order: ClientOrder) -> Path:
-    if order.kind is JobKind.TRAIN:
-        return choose_output(order.package, order.output)
-    return _choose_file(order)
+def _choose(options: ClientOptions) -> Path:
+    if options.kind is JobKind.TRAIN:
+        return choose_output(options.package, options.output)
+    return _choose_file(options)
 
 
-def _choose_file(order: ClientOrder) -> Path:
+def _choose_file(options: ClientOptions) -> Path:
     """The file for predictions."""
-    name = f"{order.package.name.removesuffix('.zip').removesuffix(PREDICTIONS) or 'result'}{PREDICTIONS}"
+    name = f"{options.package.name.removesuffix('.zip').removesuffix(PREDICTIONS) or 'result'}{PREDICTIONS}"
     try:
-        place = _free(Path.cwd() / name) if order.output is None else _asked_for(order.output.absolute(), name)
+        place = _free(Path.cwd() / name) if options.output is None else _asked_for(options.output.absolute(), name)
     except OSError as error:  # a name too long
         text = f"The predictions cannot be written there: {error.strerror}. Name another file with --output."
         raise RtcError(FaultCode.USAGE, text) from None

@@ -2,7 +2,7 @@
 
 from attrs import field, frozen
 
-from actors.events import Ask, Best, Direct
+from actors.events import AskPerson, BestWorker, NamedWorker
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
@@ -12,18 +12,18 @@ from rtc.config.credentials import check_room
 
 
 @frozen
-class Way:
+class Target:
     """Where to go, and whom to ask."""
 
     room: RoomId
     token: str = field(repr=False)
-    choice: Direct | Best | Ask
+    choice: NamedWorker | BestWorker | AskPerson
     server: str | None = None
 
 
-def choose_way(
+def choose_target(
     session: str | None, room: str | None, token: str | None, worker: str | None, *, auto_select: bool
-) -> Way:
+) -> Target:
     """One of the four ways to connect.
 
     Raises:
@@ -34,10 +34,10 @@ def choose_way(
             there = read_session_string(session)
         except SessionStringError as error:
             raise RtcError(FaultCode.USAGE, str(error)) from None
-        return Way(there.room, there.token, Direct(there.peer), there.server)
+        return Target(there.room, there.token, NamedWorker(there.peer), there.server)
     assert room is not None, "the command line asks for it"
     assert token is not None, "the command line asks for it"
     if worker is not None and not ID_PATTERN.fullmatch(worker):
         raise RtcError(FaultCode.USAGE, "That is not a worker id. Copy it from the worker's banner or the room's list.")
-    choice = Direct(PeerId(worker)) if worker is not None else Best() if auto_select else Ask()
-    return Way(check_room(room), token, choice)
+    choice = NamedWorker(PeerId(worker)) if worker is not None else BestWorker() if auto_select else AskPerson()
+    return Target(check_room(room), token, choice)

@@ -20,7 +20,7 @@ TICKET_MAX = 64 * 1024
 
 
 @frozen
-class Stub:
+class JobTicket:
     """How to find one job again."""
 
     job: JobId
@@ -36,21 +36,21 @@ class Stub:
     """Where the results were wanted (absolute); empty for where they go by themselves."""
 
 
-def keep(folder: Path, stub: Stub) -> None:
+def keep(folder: Path, ticket: JobTicket) -> None:
     """Write it, before the job can be lost sight of.
 
     Raises:
         OSError: the disk is full, or worse.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = folder / f"{stub.job}.part"
+    part = folder / f"{ticket.job}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(stub), file)
-    part.replace(folder / f"{stub.job}.json")
+        json.dump(asdict(ticket), file)
+    part.replace(folder / f"{ticket.job}.json")
 
 
-def find(folder: Path, job: str | None) -> Stub:
+def find(folder: Path, job: str | None) -> JobTicket:
     """The ticket of this job, for which a part of its name will do, or of the newest one.
 
     Raises:
@@ -71,7 +71,7 @@ def find(folder: Path, job: str | None) -> Stub:
     return read(folder, found[0])
 
 
-def _newest(folder: Path, known: list[str]) -> Stub:
+def _newest(folder: Path, known: list[str]) -> JobTicket:
     """The newest ticket that can be read; a damaged one must not hide the others."""
     trouble: RtcError | None = None
     for name in reversed(known):
@@ -83,7 +83,7 @@ def _newest(folder: Path, known: list[str]) -> Stub:
     raise trouble
 
 
-def read(folder: Path, name: str) -> Stub:
+def read(folder: Path, name: str) -> JobTicket:
     """One ticket, whole.
 
     Raises:
@@ -92,15 +92,19 @@ def read(folder: Path, name: str) -> Stub:
     try:
         with (folder / f"{name}.json").open(encoding="utf-8") as file:
             parts = json.loads(file.read(TICKET_MAX))
-        known = {one.name for one in Stub.__attrs_attrs__}
-        stub = Stub(**{key: value for key, value in parts.items() if key in known})
+        known = {one.name for one in JobTicket.__attrs_attrs__}
+        ticket = JobTicket(**{key: value for key, value in parts.items() if key in known})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} cannot be read.") from None
-    texts = asdict(stub).values()
+    texts = asdict(ticket).values()
     kinds = {kind.value for kind in JobKind}
-    if not all(isinstance(text, str) for text in texts) or not ID_PATTERN.fullmatch(stub.job) or stub.kind not in kinds:
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not ID_PATTERN.fullmatch(ticket.job)
+        or ticket.kind not in kinds
+    ):
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} is damaged.")
-    return stub
+    return ticket
 
 
 def known_jobs(folder: Path) -> list[str]:
@@ -112,9 +116,9 @@ def _those(known: list[str]) -> str:
     return f"Unfetched: {', '.join(known)}."
 
 
-def at(stub: Stub, *, worker: PeerId, room: RoomId, token: str, server: str | None) -> Stub:
+def at(ticket: JobTicket, *, worker: PeerId, room: RoomId, token: str, server: str | None) -> JobTicket:
     """The same job, on a worker that has moved."""
-    return evolve(stub, worker=worker, room=room, token=token, server=server or stub.server)
+    return evolve(ticket, worker=worker, room=room, token=token, server=server or ticket.server)
 
 
 def forget(folder: Path, job: JobId) -> None:

@@ -13,7 +13,7 @@ import trio
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
 from rtc.client.jobs import (
-    JobsOrder,
+    JobsOptions,
     cancel_job,
     check_fetchable,
     coming_back,
@@ -23,12 +23,12 @@ from rtc.client.jobs import (
 )
 from rtc.client.lossviewer.bridge import check_ports
 from rtc.client.package_builder.build import Say, build_tracking, build_training
-from rtc.client.program import ClientOrder, Watch
-from rtc.client.result_folder import choose_home
-from rtc.client.target import choose_way
+from rtc.client.program import ClientOptions, ClientProgram
+from rtc.client.result_folder import choose_result_folder
+from rtc.client.target import choose_target
 from rtc.command_line.read_config import read_config
 from rtc.common.errors import ExitCode, RtcError
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.config.credentials import read_secret
 from rtc.config.load import Config
 from rtc.packages.describe import describe
@@ -36,7 +36,7 @@ from rtc.runtime.root import complain
 from rtc.runtime.run_program import run_program
 from rtc.terminal.interface import Interrupt, Mode
 from rtc.terminal.json_view import tell_end
-from rtc.transport.webrtc import Bridge
+from rtc.transport.webrtc import AsyncioLoop
 
 
 def ticket_folder() -> Path:
@@ -85,8 +85,8 @@ def _start_built(kind: JobKind, name: str, build: Callable[[Path, Say], None], *
     with tempfile.TemporaryDirectory(prefix="sleap-rtc-", ignore_cleanup_errors=True) as folder:
         package = Path(folder) / name
 
-        def ready(order: ClientOrder) -> None:
-            choose_home(order)
+        def ready(client_options: ClientOptions) -> None:
+            choose_result_folder(client_options)
             build(package, _say(_mode_of(options)))
 
         return _start(kind, package, (), ready, **options)
@@ -104,7 +104,7 @@ def _start(
     kind: JobKind,
     package: Path,
     overrides: tuple[str, ...],
-    ready: Callable[[ClientOrder], None] = lambda _order: None,
+    ready: Callable[[ClientOptions], None] = lambda _order: None,
     *,
     session_string: str | None,
     room_id: str | None,
@@ -123,13 +123,13 @@ def _start(
     publish_port: int | None = None,
     **showing: bool,
 ) -> int:
-    way = choose_way(session_string, room_id, token, worker_id, auto_select=auto_select)
-    order = ClientOrder(
-        config=read_config(server or way.server, relay_only=relay_only),
+    target = choose_target(session_string, room_id, token, worker_id, auto_select=auto_select)
+    client_options = ClientOptions(
+        config=read_config(server or target.server, relay_only=relay_only),
         package=package,
-        room=way.room,
-        token=way.token,
-        choice=way.choice,
+        room=target.room,
+        token=target.token,
+        choice=target.choice,
         secret=read_secret(room_secret),
         min_memory_mb=min_gpu_memory or 0,
         wait=wait,
@@ -141,9 +141,9 @@ def _start(
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
     )
-    ready(order)
-    secrets = (session_string, way.token, room_secret, *order.config.credentials)
-    return run_watch(order, choose_mode(**showing), secrets)
+    ready(client_options)
+    secrets = (session_string, target.token, room_secret, *client_options.config.credentials)
+    return run_client_program(client_options, choose_mode(**showing), secrets)
 
 
 def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int] | None:
@@ -153,10 +153,10 @@ def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int
     return controller, publish
 
 
-def run_watch(order: ClientOrder, mode: Mode, secrets: tuple[str | None, ...]) -> int:
+def run_client_program(client_options: ClientOptions, mode: Mode, secrets: tuple[str | None, ...]) -> int:
     """Run one client to its exit code."""
-    watch = Watch(order, mode)
-    return run_program("client", watch.run, stopped=watch.stopped, heed=watch.heed, secrets=secrets)
+    watch = ClientProgram(client_options, mode)
+    return run_program("client", watch.run, stopped=watch.stopped, handle=watch.handle, secrets=secrets)
 
 
 # -------- jobs that were started before
@@ -171,11 +171,11 @@ def _jobs_order(
     worker_id: str | None = None,
     server: str | None = None,
     relay_only: bool = False,
-) -> JobsOrder:
+) -> JobsOptions:
     """How the workers of earlier jobs are reached: as their tickets say, or where the person says they are now."""
-    way = None
+    target = None
     if session_string is not None or room_id is not None:
-        way = choose_way(session_string, room_id, token, worker_id, auto_select=worker_id is None)
+        target = choose_target(session_string, room_id, token, worker_id, auto_select=worker_id is None)
     configs: dict[str | None, Config] = {}
 
     def config(address: str | None) -> Config:
@@ -183,7 +183,7 @@ def _jobs_order(
             configs[address] = read_config(server or address, relay_only=relay_only)
         return configs[address]
 
-    return JobsOrder(config, ticket_folder(), read_secret(room_secret), way)
+    return JobsOptions(config, ticket_folder(), read_secret(room_secret), target)
 
 
 def attach(
@@ -201,77 +201,79 @@ def attach(
 ) -> int:
     """Come back to a job: watch it on, and bring home its result."""
     jobs = _jobs_order(**where)
-    stub = jobs.stub(job)
-    if stub.kind == JobKind.TRACK.value and on_interrupt == Interrupt.STOP.value:
+    ticket = jobs.ticket(job)
+    if ticket.kind == JobKind.TRACK.value and on_interrupt == Interrupt.STOP.value:
         raise RtcError(FaultCode.USAGE, "A prediction cannot be stopped early: --on-interrupt cancel, or detach.")
-    order = coming_back(
+    client_options = coming_back(
         jobs,
-        stub,
+        ticket,
         output=output,
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
-        viewer_ports=_viewer_ports(controller_port, publish_port) if stub.kind == JobKind.TRAIN.value else None,
+        viewer_ports=_viewer_ports(controller_port, publish_port) if ticket.kind == JobKind.TRAIN.value else None,
     )
     mode = choose_mode(quiet=quiet, verbose=verbose, as_json=as_json)
-    return run_watch(order, mode, _secrets(jobs, stub.token, stub.key, where))
+    return run_client_program(client_options, mode, _secrets(jobs, ticket.token, ticket.key, where))
 
 
 def jobs_list(*, as_json: bool, **where: Any) -> int:
     """Print all of them."""
     jobs = _jobs_order(**where)
-    stubs, troubles = jobs.stubs()
+    job_tickets, troubles = jobs.job_tickets()
     for trouble in troubles:
         complain(trouble)
-    work = partial(list_jobs, jobs, stubs, json_wanted=as_json)
-    shown = tuple(word for stub in stubs for word in (stub.token, stub.key))
+    work = partial(list_jobs, jobs, job_tickets, json_wanted=as_json)
+    shown = tuple(word for ticket in job_tickets for word in (ticket.token, ticket.key))
     return _run(work, (*shown, where.get("room_secret"), where.get("session_string")))
 
 
 def jobs_stop(job: str, *, scope: str, **where: Any) -> int:
     """Stop one early."""
     jobs = _jobs_order(**where)
-    stub = jobs.stub(job)
-    return _run(partial(stop_job, jobs, stub, StopScope(scope)), _secrets(jobs, stub.token, stub.key, where))
+    ticket = jobs.ticket(job)
+    return _run(partial(stop_job, jobs, ticket, StopScope(scope)), _secrets(jobs, ticket.token, ticket.key, where))
 
 
 def jobs_cancel(job: str, **where: Any) -> int:
     """End one now."""
     jobs = _jobs_order(**where)
-    stub = jobs.stub(job)
-    return _run(partial(cancel_job, jobs, stub), _secrets(jobs, stub.token, stub.key, where))
+    ticket = jobs.ticket(job)
+    return _run(partial(cancel_job, jobs, ticket), _secrets(jobs, ticket.token, ticket.key, where))
 
 
 def jobs_logs(job: str, *, follow: bool, **where: Any) -> int:
     """Print what sleap-nn printed in one."""
     jobs = _jobs_order(**where)
-    stub = jobs.stub(job)
-    return _run(partial(show_logs, jobs, stub, follow=follow), _secrets(jobs, stub.token, stub.key, where))
+    ticket = jobs.ticket(job)
+    return _run(partial(show_logs, jobs, ticket, follow=follow), _secrets(jobs, ticket.token, ticket.key, where))
 
 
 def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **where: Any) -> int:
     """Bring home the result of one that has ended."""
     jobs = _jobs_order(**where)
-    stub = jobs.stub(job)
-    watch = Watch(coming_back(jobs, stub, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json))
+    ticket = jobs.ticket(job)
+    watch = ClientProgram(
+        coming_back(jobs, ticket, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json)
+    )
 
-    async def work(bridge: Bridge, drain: trio.Event) -> None:
+    async def work(bridge: AsyncioLoop, drain: trio.Event) -> None:
         try:
-            await check_fetchable(jobs, stub, bridge, drain)
+            await check_fetchable(jobs, ticket, bridge, drain)
         except RtcError as error:
             if as_json:
                 tell_end(error.fault)
             raise
         await watch.run(bridge, drain)
 
-    return run_program("client", work, stopped=watch.stopped, secrets=_secrets(jobs, stub.token, stub.key, where))
+    return run_program("client", work, stopped=watch.stopped, secrets=_secrets(jobs, ticket.token, ticket.key, where))
 
 
-def _secrets(jobs: JobsOrder, token: str, key: str, where: Mapping[str, Any]) -> tuple[str | None, ...]:
+def _secrets(jobs: JobsOptions, token: str, key: str, where: Mapping[str, Any]) -> tuple[str | None, ...]:
     config = jobs.config(None)
     return (token, key, where.get("room_secret"), where.get("session_string"), where.get("token"), *config.credentials)
 
 
-def _run(work: Callable[[Bridge, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
+def _run(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
     return run_program("client", work, stopped=lambda: ExitCode.INTERRUPTED, secrets=secrets)
 
 
@@ -282,7 +284,7 @@ def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[st
     """Make a training package, and send it nowhere."""
     target = output or Path.cwd() / f"{_bare(labels)}.training_job.zip"
     build_training(labels, configs, overrides, _free(target), complain)
-    Lines(sys.stdout).say(f"Written: {target}")
+    LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 
 
@@ -290,7 +292,7 @@ def write_tracking(data: Path, models: Sequence[Path], predict: Mapping[str, Any
     """Make an inference package, and send it nowhere."""
     target = output or Path.cwd() / f"{data.name}.inference.zip"
     build_tracking(data, models, predict, _free(target), complain)
-    Lines(sys.stdout).say(f"Written: {target}")
+    LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 
 
@@ -302,5 +304,5 @@ def _free(target: Path) -> Path:
 
 def inspect(path: Path) -> int:
     """Print what a package will do."""
-    Lines(sys.stdout).say(describe(path))
+    LineWriter(sys.stdout).say(describe(path))
     return 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from rtc.packages.predict_options import OPTIONS, Kind, PredictOption, Value, read_options
+from rtc.packages.predict_options import OPTIONS, OptionKind, PredictOption, Value, read_options
 
 Command = Callable[..., int]
 
@@ -19,16 +19,16 @@ def track_options(command: Command) -> Command:
 
 def _option(option: PredictOption) -> Callable[[Command], Command]:
     """Values are checked by the table alone, so that flags, YAML and scripts hear the same sentences."""
-    if option.kind is Kind.FLAG:
+    if option.kind is OptionKind.FLAG:
         return click.option(option.flag, option.name, is_flag=True, help=option.help)
-    if option.kind is Kind.SWITCH:
+    if option.kind is OptionKind.SWITCH:
         off = f"--no-{option.flag.removeprefix('--')}"
         return click.option(f"{option.flag}/{off}", option.name, default=None, help=option.help)
     return click.option(option.flag, option.name, metavar=_metavar(option), help=option.help)
 
 
 def _metavar(option: PredictOption) -> str:
-    names = {Kind.WHOLE: "N", Kind.REAL: "X", Kind.TEXT: "TEXT", Kind.FRAMES: "FRAMES"}
+    names = {OptionKind.WHOLE: "N", OptionKind.REAL: "X", OptionKind.TEXT: "TEXT", OptionKind.FRAMES: "FRAMES"}
     return names.get(option.kind) or "|".join(option.choices)
 
 

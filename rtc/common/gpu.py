@@ -15,7 +15,7 @@ from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
 
-NAME_MAX = 200
+GPU_NAME_MAX = 200
 """Characters of `WorkerFacts.gpu`."""
 
 
@@ -184,7 +184,7 @@ def _load(nvml: Any, uuid: str) -> GpuLoad | None:
 def _text(value: str | bytes) -> str:
     """Older versions of pynvml give bytes; whatever comes must be fit to be shown to others."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return "".join(char for char in text if is_printable(char)).strip()[:NAME_MAX]
+    return "".join(char for char in text if is_printable(char)).strip()[:GPU_NAME_MAX]
 
 
 def _shut_down(nvml: Any) -> None:

@@ -7,7 +7,7 @@ from typing import IO
 from rtc.common.text import clean_lines
 
 
-class Lines:
+class LineWriter:
     """Writes cleaned lines, each at once. What the output cannot show is replaced; what nobody reads goes nowhere."""
 
     def __init__(self, out: IO[str]) -> None:

@@ -8,7 +8,7 @@ from rtc.common.errors import RtcError
 
 SECRET_MIN = 16
 """Characters: with fewer, whoever records one proof could try them all."""
-NAME_MAX = 64
+WORKER_NAME_MAX = 64
 
 
 def read_secret(given: str | None) -> Secret | None:
@@ -43,6 +43,6 @@ def check_name(name: str | None) -> str | None:
     Raises:
         RtcError: USAGE: too long, or it cannot be shown.
     """
-    if name is not None and (not name.strip() or len(name) > NAME_MAX or not is_printable(name)):
-        raise RtcError(FaultCode.USAGE, f"A worker's name is one line of at most {NAME_MAX} characters.")
+    if name is not None and (not name.strip() or len(name) > WORKER_NAME_MAX or not is_printable(name)):
+        raise RtcError(FaultCode.USAGE, f"A worker's name is one line of at most {WORKER_NAME_MAX} characters.")
     return name

@@ -7,9 +7,9 @@ from pathlib import Path
 import trio
 from attrs import evolve
 
-from actors.events import Direct
+from actors.events import NamedWorker
 from protocol.faults import FaultCode
-from rtc.client.program import ClientOrder, run_client
+from rtc.client.program import ClientOptions, run_client
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_beside
 from rtc.config.load import Config, load_config
@@ -18,12 +18,12 @@ from rtc.server import open_server
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
-from rtc.transport.webrtc import Bridge
-from rtc.worker.program import WorkerOrder, run_worker
+from rtc.transport.webrtc import AsyncioLoop
+from rtc.worker.program import WorkerOptions, run_worker
 from rtc.worker.room_membership import WorkerReady
 
 
-async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbose: bool) -> None:
+async def show(output: Path | None, bridge: AsyncioLoop, drain: trio.Event, *, verbose: bool) -> None:
     """Run the demo in a terminal, or to a pipe. Asked to stop, it stops at once: nothing of it outlives it.
 
     Raises:
@@ -43,7 +43,7 @@ async def show(output: Path | None, bridge: Bridge, drain: trio.Event, *, verbos
         raise RtcError(FaultCode.CANCELLED, "The demo was stopped, and its job with it.")
 
 
-async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view: ClientView) -> Path:
+async def run_demo(config: Config, output: Path | None, *, bridge: AsyncioLoop, view: ClientView) -> Path:
     """From nothing to a trained model and its predictions; returns their folder.
 
     Raises:
@@ -61,20 +61,20 @@ async def run_demo(config: Config, output: Path | None, *, bridge: Bridge, view:
         ):
             view.step(f"Server at {server.ws_url}")
             config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url)
-            order = WorkerOrder(
+            options = WorkerOptions(
                 config, name="demo-worker", work=folder / "work", results=folder / "results", jobs_end_too=True
             )
-            ready: WorkerReady = await beside.start(_worker, order, bridge)
+            ready: WorkerReady = await beside.start(_worker, options, bridge)
             view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")
             there = ready.session
-            wish = ClientOrder(config, package, there.room, there.token, Direct(there.peer), output=output)
+            wish = ClientOptions(config, package, there.room, there.token, NamedWorker(there.peer), output=output)
             return await run_client(wish, bridge=bridge, view=view, drain=trio.Event())
 
 
 async def _worker(
-    order: WorkerOrder, bridge: Bridge, *, task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED
+    options: WorkerOptions, bridge: AsyncioLoop, *, task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    await run_worker(order, bridge=bridge, drain=trio.Event(), say=_unsaid, task_status=task_status)
+    await run_worker(options, bridge=bridge, drain=trio.Event(), say=_unsaid, task_status=task_status)
 
 
 def _unsaid(_text: str) -> None:

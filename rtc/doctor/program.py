@@ -14,7 +14,7 @@ from attrs import frozen
 
 from protocol.faults import Fault
 from rtc.common.errors import ExitCode, RtcError
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config, load_config
 from rtc.config.server_url import server_url
@@ -23,11 +23,11 @@ from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
 from rtc.doctor.plan import Aim, CheckTurn, plan
 from rtc.doctor.show import report_line, reports_json, summary, widest
-from rtc.runtime.root import heed_signals, run_root, stop_when
+from rtc.runtime.root import handle_signals, run_root, stop_when
 
 
 @frozen
-class DoctorOrder:
+class DoctorOptions:
     """What somebody who asks the doctor may say."""
 
     config: Config | Fault
@@ -51,19 +51,19 @@ def read_config(server: str | None, environ: Mapping[str, str], cwd: Path, home:
         return error.fault
 
 
-def examine(order: DoctorOrder) -> int:
+def examine(options: DoctorOptions) -> int:
     """Run all checks and print what they found; 0 when none failed, 1 otherwise."""
-    secrets = order.config.credentials if isinstance(order.config, Config) else ()
-    return run_root("doctor", partial(_supervise, order), secrets=secrets)
+    secrets = options.config.credentials if isinstance(options.config, Config) else ()
+    return run_root("doctor", partial(_supervise, options), secrets=secrets)
 
 
-async def _supervise(order: DoctorOrder) -> int:
+async def _supervise(options: DoctorOptions) -> int:
     drain = trio.Event()
     reports: list[Report] | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(heed_signals, drain, nursery.cancel_scope)
+        await nursery.start(handle_signals, drain, nursery.cancel_scope)
         nursery.start_soon(stop_when, drain, nursery.cancel_scope)
-        reports = await run_doctor(order)
+        reports = await run_doctor(options)
         nursery.cancel_scope.cancel()
     if reports is None:
         return ExitCode.INTERRUPTED
@@ -71,21 +71,21 @@ async def _supervise(order: DoctorOrder) -> int:
     return ExitCode.JOB_FAILED if failed else ExitCode.DONE
 
 
-async def run_doctor(order: DoctorOrder) -> list[Report]:
+async def run_doctor(options: DoctorOptions) -> list[Report]:
     """Check, and print: line by line for people, all at the end for scripts."""
     reports: list[Report] = []
-    lines = Lines(sys.stdout)
-    async with _turn_checks(order.config) as turn:
-        checks = plan(order.config, order.aim, cwd=order.cwd, home=order.home, turn=turn)
+    lines = LineWriter(sys.stdout)
+    async with _turn_checks(options.config) as turn:
+        checks = plan(options.config, options.aim, cwd=options.cwd, home=options.home, turn=turn)
         width = widest(checks)
 
         def told(report: Report) -> None:
             reports.append(report)
-            if not order.as_json:
+            if not options.as_json:
                 lines.say(report_line(report, width))
 
         await run_checks(checks, told)
-    lines.say(reports_json(reports) if order.as_json else summary(reports))
+    lines.say(reports_json(reports) if options.as_json else summary(reports))
     return reports
 
 
@@ -97,11 +97,11 @@ async def _turn_checks(config: Config | Fault) -> AsyncIterator[CheckTurn]:
         return
     try:
         from rtc.doctor.relay import check_turn
-        from rtc.transport.webrtc import open_bridge
+        from rtc.transport.webrtc import open_asyncio_loop
     except ImportError:
         yield _unloadable
         return
-    async with open_bridge() as bridge:
+    async with open_asyncio_loop() as bridge:
         yield lambda server: Check("turn", partial(check_turn, server, bridge), masked_url(server.urls))
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import trio
 from attrs import frozen
 
-from actors.events import LineDown, LineUp
+from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
@@ -19,7 +19,7 @@ from protocol.signaling import Join, ToServer
 from protocol.status import Role
 from rtc.common.text import clean
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
-from rtc.transport.signaling.connection import LineEvent, run_line
+from rtc.transport.signaling.connection import SignalingEvent, run_signaling
 
 REACH_TIME = 8.0
 """Seconds for one answer, below a check's own limit so that it can say more than "late"."""
@@ -35,7 +35,7 @@ async def check_websocket(url: str) -> Finding:
     """Really connect and speak: ask for a room that cannot be, and be told so as only our server does."""
     event = await _ask(url)
     match event:
-        case LineDown():
+        case ServerDisconnected():
             return fail(*_parted(event.text))
         case Fault(code=FaultCode.ROOM_DENIED):
             return ok(f"answers, and speaks version {PROTOCOL_VERSION} of the protocol")
@@ -52,22 +52,22 @@ def _parted(sentences: str) -> tuple[str, str]:
     return (text, START_ONE) if at < 0 else (text[:at], text[at + 2 :])
 
 
-async def _ask(url: str) -> LineEvent:
+async def _ask(url: str) -> SignalingEvent:
     """The first thing of note that is heard: an answer, or that the line is down."""
     outgoing: Mailbox[ToServer] = Mailbox()
-    heard: list[LineEvent] = []
+    on_event: list[SignalingEvent] = []
     with trio.CancelScope() as scope:
 
-        async def hear(event: LineEvent) -> None:
-            if isinstance(event, LineUp):
+        async def hear(event: SignalingEvent) -> None:
+            if isinstance(event, ServerConnected):
                 room = RoomId(f"doctor-{secrets.token_hex(8)}")
                 outgoing.put(Join(room, secrets.token_urlsafe(16), Role.CLIENT))
                 return
-            heard.append(event)
+            on_event.append(event)
             scope.cancel()
 
-        await run_line(url, heard=hear, outgoing=outgoing, timeout=REACH_TIME)
-    return heard[0]
+        await run_signaling(url, on_event=hear, outgoing=outgoing, timeout=REACH_TIME)
+    return on_event[0]
 
 
 @frozen

@@ -46,7 +46,7 @@ class PredictStep:
 
 
 @frozen
-class Wanted:
+class RequestedPrediction:
     """A prediction as written, before it is checked against the files."""
 
     data: str
@@ -59,7 +59,7 @@ class Wanted:
 
 
 @frozen
-class Surroundings:
+class PackageContext:
     """What predictions of a package may use."""
 
     inside: Inside
@@ -68,7 +68,7 @@ class Surroundings:
 
 
 def read_predictions(
-    tree: Any, lines: tuple[PredictLine, ...], around: Surroundings, *, strict: bool
+    tree: Any, lines: tuple[PredictLine, ...], context: PackageContext, *, strict: bool
 ) -> tuple[tuple[PredictStep, ...], tuple[str, ...]]:
     """The predictions that can be made, and a sentence for each thing that is left out.
 
@@ -85,7 +85,7 @@ def read_predictions(
             if len(steps) == MODELS_MAX:
                 raise bad(f"The package asks for more than {MODELS_MAX} predictions, which are not taken.")
             wanted = _wanted(entry, line)
-            steps.append(_step(wanted, around, [step.output for step in steps]))
+            steps.append(_step(wanted, context, [step.output for step in steps]))
             notes += wanted.notes
         except RtcError as error:
             if strict:
@@ -108,7 +108,7 @@ def _entries(tree: Any, lines: tuple[PredictLine, ...]) -> Iterator[tuple[Any, P
     yield from zip(entries, matched, strict=True)
 
 
-def _wanted(entry: Any, line: PredictLine) -> Wanted:
+def _wanted(entry: Any, line: PredictLine) -> RequestedPrediction:
     data = entry.get("data_path") if isinstance(entry, dict) else None
     if not isinstance(data, str) or not data:
         raise bad("An entry of the package's jobs.yaml names no data to predict on.")
@@ -119,7 +119,7 @@ def _wanted(entry: Any, line: PredictLine) -> Wanted:
     output = entry.get("output_path")
     options, notes = _options(entry, line)
     output = output if isinstance(output, str) else line.output
-    return Wanted(data, tuple(models), output, options, entry.get("type") == "video", notes)
+    return RequestedPrediction(data, tuple(models), output, options, entry.get("type") == "video", notes)
 
 
 def _options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -144,22 +144,22 @@ def _part(entry: dict[str, Any], key: str) -> dict[str, object]:
     return {str(name): value for name, value in part.items()} if isinstance(part, dict) else {}
 
 
-def _step(wanted: Wanted, around: Surroundings, outputs: list[str]) -> PredictStep:
-    data = _data(wanted, around.inside.files)
+def _step(wanted: RequestedPrediction, context: PackageContext, outputs: list[str]) -> PredictStep:
+    data = _data(wanted, context.inside.files)
     is_labels = data.casefold().endswith(LABELS_ENDING)
     options = read_options(
         wanted.options if is_labels else {key: value for key, value in wanted.options.items() if key not in NEED_LABELS}
     )
     tracking = bool(options.get("tracking"))
-    models = tuple(dict.fromkeys(_model(model, around) for model in wanted.models))
+    models = tuple(dict.fromkeys(_model(model, context) for model in wanted.models))
     if not models and not (tracking and is_labels):
         raise bad(f"No model is named to predict on {short_name(data)} with.")
     name = plain_name(PurePosixPath(data).name, "data")
-    output = _output(wanted.output or f"{name}.predictions.slp", around.inside.files, outputs)
+    output = _output(wanted.output or f"{name}.predictions.slp", context.inside.files, outputs)
     return PredictStep(name, data, models, output, options, tracking)
 
 
-def _data(wanted: Wanted, files: frozenset[str]) -> str:
+def _data(wanted: RequestedPrediction, files: frozenset[str]) -> str:
     """The data's place in the package. SLEAP's scripts name the exporter's own folders; then the name alone counts."""
     path = wanted.data
     plain = slashed(path)
@@ -180,7 +180,7 @@ def _data(wanted: Wanted, files: frozenset[str]) -> str:
     )
 
 
-def _model(path: str, around: Surroundings) -> str:
+def _model(path: str, context: PackageContext) -> str:
     """A model's folder: one that the plan trains, or one that lies in the package."""
     folder = PurePosixPath(slashed(path))
     if folder.name in _MODEL_PARTS:
@@ -188,9 +188,9 @@ def _model(path: str, around: Surroundings) -> str:
     if ".." in folder.parts:
         raise bad("The package names a model outside itself.")
     for known in (folder.as_posix(), folder.name):
-        if known in around.runs:
-            return around.runs[known]
-    here = _model_folders(around.inside.files)
+        if known in context.runs:
+            return context.runs[known]
+    here = _model_folders(context.inside.files)
     if not leaves(path) and folder.as_posix() in here:
         return folder.as_posix()
     same = [model for model in here if PurePosixPath(model).name == folder.name]

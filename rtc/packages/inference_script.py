@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from attrs import field, frozen
 
-from rtc.packages.predict_options import BY_NAME, Kind
+from rtc.packages.predict_options import BY_NAME, OptionKind
 
 _PROGRAMS = frozenset({"sleap-track", "sleap-nn-track", "sleap-nn-predict", "sleap-inference"})
 _VERBS = frozenset({"track", "predict", "infer"})
@@ -86,7 +86,7 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
         given, equals, value = word.partition("=")
         name = _name(given)
         option = BY_NAME.get(name)
-        if option is not None and option.kind in (Kind.FLAG, Kind.SWITCH):
+        if option is not None and option.kind in (OptionKind.FLAG, OptionKind.SWITCH):
             yield name, "true"
         elif name.startswith("no_") and name.removeprefix("no_") in BY_NAME:
             yield name.removeprefix("no_"), "false"

@@ -14,7 +14,7 @@ from protocol.jobs import MODELS_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import fresh, plain_name, short_name, slashed
 from rtc.packages.hydra_overrides import EPOCHS_KEY, JOBS, LABELS_KEY, TYPED, Override, leaves, newest, read_overrides
-from rtc.packages.inference import PredictStep, Surroundings, read_predictions
+from rtc.packages.inference import PackageContext, PredictStep, read_predictions
 from rtc.packages.inference_script import PredictLine, read_predict_script
 from rtc.packages.model_config import ModelConfig, read_config
 from rtc.packages.safe_yaml import safe_yaml
@@ -102,7 +102,7 @@ def _plan(source: Source, typed: Sequence[str]) -> Plan:
     steps, runs = _steps(wishes, inside, _typed(typed, wishes))
     lines = _predict_lines(inside)
     tree = (jobs or {}) if JOBS_FILE in inside.files else None
-    predictions, notes = read_predictions(tree, lines, Surroundings(inside, runs), strict=not steps)
+    predictions, notes = read_predictions(tree, lines, PackageContext(inside, runs), strict=not steps)
     if not steps and not predictions:
         raise bad(
             "The package holds nothing to train and nothing to predict on. Export it with SLEAP's 'Export training "

@@ -24,7 +24,7 @@ TEXT_MAX = 200
 WHOLE_MAX = 2**31 - 1
 
 
-class Kind(Enum):
+class OptionKind(Enum):
     """How a value is written."""
 
     FLAG = "flag"
@@ -37,7 +37,7 @@ class Kind(Enum):
     FRAMES = "frames"
 
 
-class Part(Enum):
+class OptionPart(Enum):
     """What an option is about; people see them grouped."""
 
     FRAMES = "which frames"
@@ -53,8 +53,8 @@ class PredictOption:
 
     name: str
     """With underscores, as sleap-nn and YAML write it."""
-    kind: Kind
-    part: Part
+    kind: OptionKind
+    part: OptionPart
     help: str
     choices: tuple[str, ...] = ()
     low: float = -math.inf
@@ -72,22 +72,22 @@ class PredictOption:
             RtcError: USAGE: it is none; the sentence names the option and what is expected.
         """
         match self.kind:
-            case Kind.FLAG | Kind.SWITCH:
+            case OptionKind.FLAG | OptionKind.SWITCH:
                 return _truth(self, given)
-            case Kind.WHOLE:
+            case OptionKind.WHOLE:
                 return int(_number(self, given))
-            case Kind.REAL:
+            case OptionKind.REAL:
                 return _number(self, given)
-            case Kind.FRAMES:
+            case OptionKind.FRAMES:
                 return read_frames(given)
-            case Kind.CHOICE | Kind.TEXT:
+            case OptionKind.CHOICE | OptionKind.TEXT:
                 return _text(self, given)
 
     def words(self, value: Value) -> tuple[str, ...]:
         """The same for sleap-nn's command line."""
-        if self.kind is Kind.SWITCH:
+        if self.kind is OptionKind.SWITCH:
             return (f"--{self.name}" if value else f"--no-{self.name}",)
-        if self.kind is Kind.FLAG:
+        if self.kind is OptionKind.FLAG:
             return (f"--{self.name}",) if value else ()
         return (f"--{self.name}", str(value))
 
@@ -105,7 +105,7 @@ def _truth(option: PredictOption, given: object) -> bool:
 
 
 def _number(option: PredictOption, given: object) -> float:
-    whole = option.kind is Kind.WHOLE
+    whole = option.kind is OptionKind.WHOLE
     try:
         found = float(given) if isinstance(given, int | float | str) and not isinstance(given, bool) else math.nan
     except (ValueError, OverflowError):
@@ -174,31 +174,31 @@ def _too_many_frames() -> RtcError:
     return RtcError(FaultCode.USAGE, "--frames lists too many frames to be passed on. Write one range, like 0-9999.")
 
 
-def _flag(name: str, part: Part, text: str) -> PredictOption:
-    return PredictOption(name, Kind.FLAG, part, text)
+def _flag(name: str, part: OptionPart, text: str) -> PredictOption:
+    return PredictOption(name, OptionKind.FLAG, part, text)
 
 
-def _whole(name: str, part: Part, text: str, low: int = 0) -> PredictOption:
-    return PredictOption(name, Kind.WHOLE, part, text, low=low)
+def _whole(name: str, part: OptionPart, text: str, low: int = 0) -> PredictOption:
+    return PredictOption(name, OptionKind.WHOLE, part, text, low=low)
 
 
-def _real(name: str, part: Part, text: str, low: float = 0, high: float = math.inf) -> PredictOption:
-    return PredictOption(name, Kind.REAL, part, text, low=low, high=high)
+def _real(name: str, part: OptionPart, text: str, low: float = 0, high: float = math.inf) -> PredictOption:
+    return PredictOption(name, OptionKind.REAL, part, text, low=low, high=high)
 
 
-def _choice(name: str, part: Part, text: str, *choices: str) -> PredictOption:
-    return PredictOption(name, Kind.CHOICE, part, text, choices)
+def _choice(name: str, part: OptionPart, text: str, *choices: str) -> PredictOption:
+    return PredictOption(name, OptionKind.CHOICE, part, text, choices)
 
 
-_F, _P, _I, _L, _T = Part.FRAMES, Part.PEAKS, Part.IMAGES, Part.FILTERS, Part.TRACKING
+_F, _P, _I, _L, _T = OptionPart.FRAMES, OptionPart.PEAKS, OptionPart.IMAGES, OptionPart.FILTERS, OptionPart.TRACKING
 OPTIONS: tuple[PredictOption, ...] = (
-    PredictOption("frames", Kind.FRAMES, _F, "Only these frames: a list like 0,3,5 or a range like 0-49."),
+    PredictOption("frames", OptionKind.FRAMES, _F, "Only these frames: a list like 0,3,5 or a range like 0-49."),
     _flag("only_suggested_frames", _F, "Only the suggested frames of labels."),
     _flag("only_labeled_frames", _F, "Only the frames of labels that a person has labelled."),
     _flag("only_predicted_frames", _F, "Only the frames of labels that hold predictions."),
     _flag("exclude_user_labeled", _F, "Not the frames of labels that a person has labelled."),
     _whole("video_index", _F, "Only this video of the labels, counted from 0."),
-    PredictOption("video_dataset", Kind.TEXT, _F, "The dataset that holds the images of an HDF5 video."),
+    PredictOption("video_dataset", OptionKind.TEXT, _F, "The dataset that holds the images of an HDF5 video."),
     _choice("video_input_format", _F, "How an HDF5 video is laid out.", "channels_last", "channels_first"),
     _flag("no_empty_frames", _F, "Leave frames in which nothing was found out of the predictions."),
     _whole("batch_size", _P, "Frames predicted at a time; fewer need less GPU memory.", 1),
@@ -207,7 +207,7 @@ OPTIONS: tuple[PredictOption, ...] = (
     _whole("max_instances", _P, "Most animals in a frame.", 1),
     _choice("integral_refinement", _P, "How points are placed between pixels.", "integral", "none"),
     _whole("integral_patch_size", _P, "Pixels around a peak that are looked at for that.", 1),
-    PredictOption("anchor_part", Kind.TEXT, _P, "The body part that centers a crop."),
+    PredictOption("anchor_part", OptionKind.TEXT, _P, "The body part that centers a crop."),
     _flag("centroid_only", _P, "Find centroids only, though there is a model for points."),
     _choice("centroid_output", _P, "What centroids are written as.", "instance", "centroid", "both"),
     _real("max_edge_length_ratio", _P, "Bottom-up: longest edge, as a share of the image."),
@@ -219,8 +219,8 @@ OPTIONS: tuple[PredictOption, ...] = (
     _whole("max_height", _I, "Largest height of the images.", 1),
     _whole("max_width", _I, "Largest width of the images.", 1),
     _whole("crop_size", _I, "Side of the crops around centroids.", 1),
-    PredictOption("ensure_rgb", Kind.SWITCH, _I, "Take the images as colour."),
-    PredictOption("ensure_grayscale", Kind.SWITCH, _I, "Take the images as grey."),
+    PredictOption("ensure_rgb", OptionKind.SWITCH, _I, "Take the images as colour."),
+    PredictOption("ensure_grayscale", OptionKind.SWITCH, _I, "Take the images as grey."),
     _flag("filter_overlapping", _L, "Drop animals that lie on top of a better one."),
     _choice("filter_overlapping_method", _L, "What overlapping means.", "iou", "oks"),
     _real("filter_overlapping_threshold", _L, "How much overlap is too much.", 0, 1),
@@ -252,7 +252,7 @@ OPTIONS: tuple[PredictOption, ...] = (
     _flag("use_kalman", _T, "Foresee movement with a Kalman filter."),
     _choice("kf_track_features", _T, "Kalman filter: what it follows.", "centroid", "keypoints"),
     _whole("kf_init_frame_count", _T, "Kalman filter: frames tracked before it begins.", 1),
-    PredictOption("kf_node_indices", Kind.TEXT, _T, "Kalman filter: the points it follows, as 0,1,2."),
+    PredictOption("kf_node_indices", OptionKind.TEXT, _T, "Kalman filter: the points it follows, as 0,1,2."),
     _whole("kf_reset_gap_size", _T, "Kalman filter: lost frames after which it begins anew."),
     _flag("post_connect_single_breaks", _T, "Join tracks where a single one broke."),
     _whole("tracking_target_instance_count", _T, "Animals in each frame, for joining and culling.", 1),
@@ -285,8 +285,10 @@ def read_options(given: Mapping[str, object]) -> dict[str, Value]:
         if name not in BY_NAME:
             raise RtcError(FaultCode.USAGE, f"{str(name)[:40]!r} is no option of prediction that can be passed on.")
     read = {name: option.read(given[name]) for name, option in BY_NAME.items() if given.get(name) is not None}
-    told = {name: value for name, value in read.items() if value is not False or BY_NAME[name].kind is Kind.SWITCH}
-    if any(BY_NAME[name].part is Part.TRACKING for name in told):
+    told = {
+        name: value for name, value in read.items() if value is not False or BY_NAME[name].kind is OptionKind.SWITCH
+    }
+    if any(BY_NAME[name].part is OptionPart.TRACKING for name in told):
         told["tracking"] = True
     return {name: told[name] for name in BY_NAME if name in told}
 

@@ -31,7 +31,7 @@ RATIO_FREE_BELOW = 10 * 2**20
 """Bytes up to which a member may be packed tighter: a small file of zeros harms nobody."""
 DIRECTORY_MAX = 16 * 2**20
 """Bytes of the zip's own table of contents, which `zipfile` reads into memory as a whole."""
-NAME_MAX = 1000
+MEMBER_NAME_MAX = 1000
 PART_MAX = 200
 """Characters of one path component; file systems end at 255 bytes."""
 DISK_SPARE = 1.2
@@ -147,7 +147,7 @@ def check_name(name: str) -> None:
     parts = name.removesuffix("/").split("/")
     if not is_printable(name):
         raise bad("The archive holds a file whose name has characters that cannot be shown.")
-    if len(name) > NAME_MAX or any(len(part.encode()) > PART_MAX for part in parts):
+    if len(name) > MEMBER_NAME_MAX or any(len(part.encode()) > PART_MAX for part in parts):
         raise bad("The archive holds a file whose name is too long.")
     if name.startswith("/") or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
         raise bad(f"The archive holds {name!r}, which could lead out of its folder. Pack it again with plain names.")

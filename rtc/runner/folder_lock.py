@@ -20,7 +20,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-log = logging.getLogger("rtc.claim")
+log = logging.getLogger("rtc.lock")
 
 LOCK, OWNER = ".in-use", ".owner"
 """No names that a package could have: `safe_name` takes leading dots away."""
@@ -32,8 +32,8 @@ MAKING_TIME = 3600.0
 
 
 @frozen
-class Claim:
-    """A folder of ours, from `claim_folder` or `own_folder` until `give_up`, `keep` or `let_go`."""
+class FolderLock:
+    """A folder of ours, from `lock_folder` or `own_folder` until `give_up`, `keep` or `release`."""
 
     folder: Path
     owner: int | None
@@ -51,23 +51,23 @@ class Claim:
             pass  # by hand
         except OSError as error:
             log.warning("%s could not be removed from the work folder: %s", self.folder.name, error.strerror)
-        self.let_go()
+        self.release()
 
     def keep(self) -> None:
         """Leave the folder to people: without its lock files no worker will ever take it for a job."""
         for name in (OWNER, LOCK):
             with suppress(OSError):  # where nothing can be removed, that will not be either
                 (self.folder / name).unlink()
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Leave everything as it is, for the next worker to own."""
         for descriptor in (self.owner, self.descriptor):
             if descriptor is not None:
                 os.close(descriptor)
 
 
-def claim_folder(folder: Path) -> Claim:
+def lock_folder(folder: Path) -> FolderLock:
     """Make a job's folder, locked before anybody can see it under its name.
 
     Raises:
@@ -89,7 +89,7 @@ def claim_folder(folder: Path) -> Claim:
                 os.close(descriptor)
         raise
     owner, descriptor = held
-    return Claim(folder, owner, descriptor)
+    return FolderLock(folder, owner, descriptor)
 
 
 def list_folders(work: Path) -> tuple[Path, ...]:
@@ -104,7 +104,7 @@ def sweep_leftovers(work: Path) -> None:
         _remove(folder)
 
 
-def own_folder(folder: Path) -> Claim | None:
+def own_folder(folder: Path) -> FolderLock | None:
     """Take over what a dead worker left; None when its worker lives, it was left to people, or it is gone."""
     try:
         owner = lock_file(folder / OWNER, 0)
@@ -119,7 +119,7 @@ def own_folder(folder: Path) -> Claim | None:
     if not there:  # removed by the one who owned it, between our opening and our locking
         os.close(owner)
         return None
-    return Claim(folder, owner)
+    return FolderLock(folder, owner)
 
 
 def wait_unlocked(path: Path) -> None:

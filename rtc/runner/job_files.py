@@ -31,12 +31,12 @@ CONTROL = "control"
 """A FIFO for the keeper's orders, a line each."""
 LIFE = ".keeper"
 """A file that is locked as long as the keeper lives, by it alone."""
-KEEPER_LOG = "keeper.log"
+SUPERVISOR_LOG = "keeper.log"
 NOTE_MAX = 4 * 2**20
 """Bytes of a note; more is none of ours."""
 RESERVED = 16 * 1024
 """Bytes that an outcome can have: its sentence as JSON takes six for a character at most."""
-LOST = JobResult(
+LOST_TEXT = JobResult(
     Outcome.FAILED,
     "The job was ended from outside (the machine restarted, or ran out of memory, or somebody killed it)."
     " What it had made so far is in the result.",

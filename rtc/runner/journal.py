@@ -23,11 +23,11 @@ from protocol.ids import JobId
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
 from protocol.wire import encode
 from rtc.common.safe_open import open_private, open_regular
-from rtc.runner.journal_reader import BLOCK, Tail, read_last_seq, read_moment
+from rtc.runner.journal_reader import BLOCK, JournalReader, read_last_seq, read_moment
 
 log = logging.getLogger("rtc.journal")
 
-JOURNAL, NOW, BELL = "events.jsonl", "now.json", "bell"
+JOURNAL, NOW, WAKE_FIFO = "events.jsonl", "now.json", "bell"
 LOG_ROOM = 200 * 10**6
 """Bytes of a journal beyond which it takes no more log lines; job.log is shorter than that, too."""
 JOURNAL_MAX = 250 * 10**6
@@ -82,20 +82,20 @@ class Journal:
         self._clock = _steady_clock()
         self._moment: dict[type, str] = {}
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        tail = Tail()
-        while tail.read(self._path) is not None:
+        reader = JournalReader()
+        while reader.read(self._path) is not None:
             pass
-        self._seq = tail.seen
+        self._seq = reader.seen
         self._size = os.fstat(self._file).st_size
-        self._torn = self._size > tail.offset
+        self._torn = self._size > reader.offset
         self._cut = self._size >= LOG_ROOM
         self._complained = False
-        self._bell = open_fifo(folder / BELL)
+        self._wake_fifo = open_fifo(folder / WAKE_FIFO)
 
     def close(self) -> None:
         """Nothing more will be written."""
         os.close(self._file)
-        os.close(self._bell)
+        os.close(self._wake_fifo)
 
     def write(self, news: JobNews) -> None:
         """Take note of it, and wake whoever follows. Waits for nothing but the disk."""
@@ -106,7 +106,7 @@ class Journal:
                 self._append(news)
         except OSError as error:
             self._complain(error)
-        self._ring()
+        self._wake()
 
     def _full_for(self, news: JobNews) -> bool:
         if not isinstance(news, LogLines):
@@ -137,9 +137,9 @@ class Journal:
             file.write("\n".join(self._moment.values()).encode())
         part.replace(self._now)
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         with suppress(BlockingIOError):  # it is full of rings that nobody has heard yet
-            os.write(self._bell, b"\n")
+            os.write(self._wake_fifo, b"\n")
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:
@@ -151,7 +151,7 @@ class Journal:
 
 
 @define
-class Feed:
+class JournalFeed:
     """One job's events, for any number of followers, who may come late and be slow."""
 
     job: JobId
@@ -163,13 +163,13 @@ class Feed:
     _changed: trio.Event = field(factory=trio.Event, init=False)
 
     @classmethod
-    def of(cls, job: JobId, folder: Path) -> "Feed":
+    def of(cls, job: JobId, folder: Path) -> "JournalFeed":
         """The feed of a job in its folder. `serve` it, and `end` it."""
         return cls(job, folder / JOURNAL, folder / NOW)
 
-    def follow(self, seen: int = 0) -> "Follower":
+    def follow(self, seen: int = 0) -> "JournalFollower":
         """The events after number `seen`, as an async iterator that ends with the job. It holds nothing open."""
-        return Follower(self, Tail(seen))
+        return JournalFollower(self, JournalReader(seen))
 
     async def last_seq(self) -> int:
         """The newest number there is."""
@@ -178,19 +178,19 @@ class Feed:
     async def serve(self) -> None:
         """Wake the followers whenever the keeper rings, until cancelled. At most one at a time may serve a job."""
         try:
-            bell = open_fifo(self.journal.with_name(BELL))
+            wake_fifo = open_fifo(self.journal.with_name(WAKE_FIFO))
         except OSError as error:
             log.warning("events of %s are only heard at its end, as its bell is spoilt (%s)", self.job, error.strerror)
             await trio.sleep_forever()
         try:
             while True:
-                await trio.lowlevel.wait_readable(bell)
+                await trio.lowlevel.wait_readable(wake_fifo)
                 with suppress(BlockingIOError):
-                    while os.read(bell, BLOCK):
+                    while os.read(wake_fifo, BLOCK):
                         pass
                 self.wake()
         finally:
-            os.close(bell)
+            os.close(wake_fifo)
 
     def wake(self) -> None:
         """There may be more to read."""
@@ -230,17 +230,17 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @define
-class Follower:
-    """One reader of a `Feed`."""
+class JournalFollower:
+    """One reader of a `JournalFeed`."""
 
-    _feed: Feed
-    _tail: Tail
+    _feed: JournalFeed
+    _reader: JournalReader
     _ready: deque[JobEvent] = field(factory=deque, init=False)
     _told_at: float = field(default=0.0, init=False)
     """When the newest lasting event happened, log lines apart: what is of an older moment is no news."""
     _moment_at: dict[type, float] = field(factory=dict, init=False)
 
-    def __aiter__(self) -> "Follower":
+    def __aiter__(self) -> "JournalFollower":
         return self
 
     async def __anext__(self) -> JobEvent:
@@ -253,7 +253,7 @@ class Follower:
         # what is asked before reading cannot be missed while we read
         changed, over, path = self._feed._changed, self._feed.over, self._feed.journal
         try:
-            events = await trio.to_thread.run_sync(self._tail.read, path)
+            events = await trio.to_thread.run_sync(self._reader.read, path)
         except OSError as error:
             log.warning("the events of %s cannot be read on (%s)", self._feed.job, error.strerror)
             raise StopAsyncIteration from None

@@ -18,7 +18,7 @@ BLOCK = 2 * FRAME_MAX
 
 
 @define
-class Tail:
+class JournalReader:
     """Reads a journal forward in constant memory, from wherever it was last time."""
 
     seen: int = 0

@@ -16,13 +16,13 @@ from rtc.common.job_result import LOG_NAME, JobResult
 from rtc.common.nurseries import open_beside
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
-from rtc.runner.step_context import Bench, Emit
+from rtc.runner.step_context import Emit, StepContext
 from rtc.runner.summary import Made, broken_off, closing
 from rtc.sleap_nn.commands import Accelerator, clean_environment, convert_command, train_command
 from rtc.sleap_nn.output import JobLog
-from rtc.sleap_nn.zmq_progress import Follower, Monitor, open_monitor
+from rtc.sleap_nn.zmq_progress import Monitor, TrainingProgress, open_monitor
 
-LAST_WORDS = 0.5
+DRAIN_TIME = 0.5
 """Seconds for messages that are still on their way when sleap-nn has ended."""
 
 
@@ -46,7 +46,7 @@ class StopSwitch:
             self._asked = trio.Event()
         self._begun = True
 
-    async def heed(self, monitor: Monitor) -> None:
+    async def handle(self, monitor: Monitor) -> None:
         """Pass it on, for the model that has begun."""
         await self._asked.wait()
         await monitor.stop()
@@ -78,12 +78,12 @@ async def run_job(
         text = f"The worker could not make the job's own files ({error.strerror}). Tell its owner: is its disk full?"
         return JobResult(Outcome.FAILED, text)
     try:
-        bench = Bench(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit)
+        context = StepContext(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit)
         models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
         emit(JobStarted(job, models, files))
         for note in plan.notes:
             log.note(note)
-        return await _work(bench, switch or StopSwitch(), plan)
+        return await _work(context, switch or StopSwitch(), plan)
     finally:
         log.close()
 
@@ -93,51 +93,51 @@ def _temporary(folder: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=".tmp", dir=folder))
 
 
-async def _work(bench: Bench, switch: StopSwitch, plan: Plan) -> JobResult:
+async def _work(context: StepContext, switch: StopSwitch, plan: Plan) -> JobResult:
     made = Made()
     try:
         async with open_monitor() as monitor:
             for index, step in enumerate(plan.steps):
                 if switch.everything:
                     break
-                await _train(bench, switch, monitor, index, step)
+                await _train(context, switch, monitor, index, step)
                 made = evolve(made, models=(*made.models, step.name))
         for index, wish in enumerate(plan.predictions):
             if switch.everything:
                 break
-            frames = await predict(bench, index, wish)
+            frames = await predict(context, index, wish)
             made = evolve(made, files=(*made.files, wish.name), frames=(*made.frames, frames))
     except RtcError as error:
         return JobResult(Outcome.FAILED, broken_off(made, error.fault.text))
     return JobResult(Outcome.DONE, closing(plan, made))
 
 
-async def _train(bench: Bench, switch: StopSwitch, monitor: Monitor, index: int, step: TrainStep) -> None:
+async def _train(context: StepContext, switch: StopSwitch, monitor: Monitor, index: int, step: TrainStep) -> None:
     """Train one model.
 
     Raises:
         RtcError: JOB_FAILED: it was not trained, and why.
     """
     switch.begin()
-    bench.emit(ModelStarted(bench.job, index, step.epochs))
-    follower = Follower(bench.job, index, bench.emit)
-    monitor.follow(follower)
+    context.emit(ModelStarted(context.job, index, step.epochs))
+    training_progress = TrainingProgress(context.job, index, context.emit)
+    monitor.follow(training_progress)
     async with open_beside() as beside:
-        beside.start_soon(switch.heed, monitor)  # from now on: a stop may come long before sleap-nn can hear it
-        config = await _converted(bench, step) if step.legacy else step.config
-        status = await bench.run(train_command(bench.sleap_nn, step, config, monitor.ports, bench.accelerator))
+        beside.start_soon(switch.handle, monitor)  # from now on: a stop may come long before sleap-nn can hear it
+        config = await _converted(context, step) if step.legacy else step.config
+        status = await context.run(train_command(context.sleap_nn, step, config, monitor.ports, context.accelerator))
         if status == 0:
-            with trio.move_on_after(LAST_WORDS):
-                await follower.ended.wait()
-    if status or not (bench.folder / step.run_path / "best.ckpt").is_file():
-        raise bench.failed(f"The model {step.name} was not trained.", status, "a model")
+            with trio.move_on_after(DRAIN_TIME):
+                await training_progress.ended.wait()
+    if status or not (context.folder / step.run_path / "best.ckpt").is_file():
+        raise context.failed(f"The model {step.name} was not trained.", status, "a model")
 
 
-async def _converted(bench: Bench, step: TrainStep) -> str:
+async def _converted(context: StepContext, step: TrainStep) -> str:
     """The configuration of SLEAP ≤ 1.4, made into sleap-nn's."""
     config = str(Path(step.config).with_suffix(".converted.yaml"))
-    status = await bench.run(convert_command(bench.sleap_nn, step.config, config))
-    if status or not (bench.folder / config).is_file():
+    status = await context.run(convert_command(context.sleap_nn, step.config, config))
+    if status or not (context.folder / config).is_file():
         what = f"The model {step.name} was not trained. Its old configuration could not be converted;"
-        raise bench.failed(what, status, "a new one")
+        raise context.failed(what, status, "a new one")
     return config

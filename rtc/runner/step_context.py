@@ -18,7 +18,7 @@ Emit = Callable[[JobNews], None]
 
 
 @frozen
-class Bench:
+class StepContext:
     """What all steps of a job share."""
 
     job: JobId

@@ -22,7 +22,7 @@ from rtc.common.gpu import read_use
 from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
 from rtc.packages.zip_reader import unpack
-from rtc.runner.job_files import ARRIVED, LOST, PACKAGE, Spec, read_spec, write_made, write_outcome
+from rtc.runner.job_files import ARRIVED, LOST_TEXT, PACKAGE, Spec, read_spec, write_made, write_outcome
 from rtc.runner.journal import Journal
 from rtc.runner.run_plan import StopSwitch, run_job
 
@@ -44,7 +44,7 @@ BROKEN = JobResult(
 
 
 @define
-class _Keeper:
+class _Supervisor:
     spec: Spec
     folder: Path
     """With the unpacked package."""
@@ -56,11 +56,11 @@ class _Keeper:
     lost: bool = False
     """It was ended from outside, by nobody who may cancel it."""
 
-    async def keep(self) -> JobResult:
+    async def run(self) -> JobResult:
         """Run the job, and meanwhile heed orders and signals and look at the GPU."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._heed_signals)
-            nursery.start_soon(self._heed_orders)
+            await nursery.start(self._handle_signals)
+            nursery.start_soon(self._handle_orders)
             if self.spec.gpu is not None:
                 nursery.start_soon(_watch, self.spec, self.spec.gpu, self.journal)
             result = await self._run()
@@ -82,7 +82,7 @@ class _Keeper:
             return await self._run_plan(plan)
         # only a cancelled scope is left this way, so whatever sleap-nn's status was, this is what happened
         if self.lost:
-            return LOST
+            return LOST_TEXT
         return JobResult(Outcome.CANCELLED, CANCELLED if kind is JobKind.TRAIN else CANCELLED_TRACK)
 
     async def _run_plan(self, plan: Plan) -> JobResult:
@@ -98,7 +98,7 @@ class _Keeper:
             inherit=self.inherit,
         )
 
-    async def _heed_orders(self) -> None:
+    async def _handle_orders(self) -> None:
         orders, rest = sys.stdin.fileno(), b""
         while True:
             await trio.lowlevel.wait_readable(orders)
@@ -115,7 +115,7 @@ class _Keeper:
         else:
             log.warning("an order that is none was passed over")
 
-    async def _heed_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _handle_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """SIGTERM is the machine's shutdown, or somebody's kill; a terminal's signals are not meant for us."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
@@ -145,14 +145,14 @@ async def _watch(spec: Spec, gpu: str, journal: Journal) -> None:
         await trio.sleep(GPU_PERIOD)
 
 
-async def _keep(folder: Path, inherit: tuple[int, ...]) -> JobResult:
+async def _supervise(folder: Path, inherit: tuple[int, ...]) -> JobResult:
     spec = read_spec(folder)
     try:
         journal = Journal(folder)
     except OSError as error:
         return JobResult(Outcome.FAILED, NO_ROOM.format(error.strerror))
     try:
-        return await _Keeper(spec, folder / PACKAGE, inherit, journal).keep()
+        return await _Supervisor(spec, folder / PACKAGE, inherit, journal).run()
     finally:
         journal.close()
 
@@ -164,7 +164,7 @@ def main(words: list[str]) -> int:
     folder = Path(words[0])
     result = BROKEN
     try:
-        result = trio.run(_keep, folder, tuple(map(int, words[1:])))
+        result = trio.run(_supervise, folder, tuple(map(int, words[1:])))
     finally:
         write_outcome(folder, result)
     return 0

@@ -24,23 +24,32 @@ from rtc.common.job_result import JobResult
 from rtc.common.process_group import KILL_TIME, TERM_TIME
 from rtc.common.safe_open import open_regular
 from rtc.runner.folder_lock import LOCK, is_locked, lock_file, wait_unlocked
-from rtc.runner.job_files import CONTROL, KEEPER_LOG, LIFE, LOST, Spec, read_outcome, reserve_outcome, write_spec
-from rtc.runner.journal import Feed, open_fifo
+from rtc.runner.job_files import (
+    CONTROL,
+    LIFE,
+    LOST_TEXT,
+    SUPERVISOR_LOG,
+    Spec,
+    read_outcome,
+    reserve_outcome,
+    write_spec,
+)
+from rtc.runner.journal import JournalFeed, open_fifo
 from rtc.sleap_nn.commands import clean_environment
 
-log = logging.getLogger("rtc.keeping")
+log = logging.getLogger("rtc.supervisor")
 
 LAST_STEPS = 5.0
 """Seconds a keeper may take after its trainers' end: it has a sentence to write."""
-KEEPER_LOG_MAX = 10_000
+SUPERVISOR_LOG_MAX = 10_000
 """Bytes of a keeper's last words that are passed on to the worker's log."""
 _at_large: list[trio.Process] = []
 """Children that live on: Python warns when such an object goes before its process."""
 
 
 @define
-class Keeping:
-    """One job's keeper, from `start_keeper` or `adopt_keeper` until `close`. Closing does not end it."""
+class SupervisorHandle:
+    """One job's keeper, from `start_supervisor` or `adopt_supervisor` until `close`. Closing does not end it."""
 
     folder: Path
     _control: int | None
@@ -56,7 +65,7 @@ class Keeping:
         """Let it end the job now; that takes up to TERM_TIME and KILL_TIME."""
         self._order("cancel")
 
-    async def attend(self, feed: Feed) -> None:
+    async def attend(self, feed: JournalFeed) -> None:
         """Wake the feed's followers at every event until the keeper is gone, and then end the feed."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed.serve)
@@ -108,7 +117,7 @@ class Keeping:
             os.write(self._control, f"{order}\n".encode())
 
 
-async def start_keeper(folder: Path, spec: Spec, inherit: int | None) -> Keeping:
+async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> SupervisorHandle:
     """Run the package unpacked in a job's folder.
 
     Args:
@@ -138,7 +147,7 @@ async def start_keeper(folder: Path, spec: Spec, inherit: int | None) -> Keeping
     except OSError:
         os.close(control)
         raise
-    return Keeping(folder, control, process)
+    return SupervisorHandle(folder, control, process)
 
 
 def was_started(folder: Path) -> bool:
@@ -146,22 +155,22 @@ def was_started(folder: Path) -> bool:
     return (folder / LIFE).exists()
 
 
-def adopt_keeper(folder: Path) -> Keeping | None:
+def adopt_supervisor(folder: Path) -> SupervisorHandle | None:
     """The living keeper of a folder that we took over; None when there is none."""
     if not is_locked(folder / LIFE):
         return None
     try:
-        return Keeping(folder, open_fifo(folder / CONTROL))
+        return SupervisorHandle(folder, open_fifo(folder / CONTROL))
     except OSError as error:
         log.warning("%s can only be ended, as its way for orders is spoilt (%s)", folder.name, error.strerror)
-        return Keeping(folder, None)
+        return SupervisorHandle(folder, None)
 
 
 async def conclude_job(folder: Path) -> JobResult:
     """How a job ended whose keeper is gone; what it or its job has left running is ended first."""
     await sweep_processes(folder)
     await trio.to_thread.run_sync(_pass_on_troubles, folder)
-    return await trio.to_thread.run_sync(read_outcome, folder) or LOST
+    return await trio.to_thread.run_sync(read_outcome, folder) or LOST_TEXT
 
 
 async def sweep_processes(folder: Path) -> None:
@@ -194,7 +203,7 @@ def _files(folder: Path) -> Iterator[tuple[int | None, int]]:
     """What the keeper inherits: the lock it lives by, and where it writes what goes wrong."""
     life = lock_file(folder / LIFE, os.O_CREAT)
     try:
-        output = os.open(folder / KEEPER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        output = os.open(folder / SUPERVISOR_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             yield life, output
         finally:
@@ -208,9 +217,9 @@ def _files(folder: Path) -> Iterator[tuple[int | None, int]]:
 
 
 def _pass_on_troubles(folder: Path) -> None:
-    with suppress(OSError), open_regular(folder / KEEPER_LOG) as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - KEEPER_LOG_MAX))
-        text = file.read(KEEPER_LOG_MAX).decode(errors="replace").strip()
+    with suppress(OSError), open_regular(folder / SUPERVISOR_LOG) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - SUPERVISOR_LOG_MAX))
+        text = file.read(SUPERVISOR_LOG_MAX).decode(errors="replace").strip()
         if text:
             log.warning("the keeper of %s said: %s", folder.name, text)
 

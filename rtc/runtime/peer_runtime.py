@@ -15,20 +15,20 @@ from attrs import define, field
 
 from actors.events import (
     AcceptLink,
-    Answered,
+    Authenticated,
+    AuthenticationFailed,
     CloseLink,
-    Distrusted,
     Drain,
-    Entered,
-    EnterFailed,
     Finished,
+    JoinedRoom,
+    JoinFailed,
+    LinkAnswered,
     LinkLost,
-    Offered,
+    LinkRefused,
+    LinkRequested,
     OpenLink,
-    Refused,
-    RosterIs,
-    TellLink,
-    Trusted,
+    TellPeer,
+    WorkersChanged,
 )
 from actors.router import Route, Router
 from protocol.faults import Fault, FaultCode
@@ -38,11 +38,11 @@ from protocol.status import Role
 from protocol.trust import Secret
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
-from rtc.runtime.signaling_runtime import Door, Routes
+from rtc.runtime.signaling_runtime import Routes, SignalingRuntime
 from rtc.transport.links.manager import Links
-from rtc.transport.webrtc import Bridge
+from rtc.transport.webrtc import AsyncioLoop
 
-__all__ = ["House", "Routes", "open_house"]
+__all__ = ["PeerRuntime", "Routes", "open_peer_runtime"]
 
 NO_RELAY = (
     "--relay-only needs a TURN server, and none is known: neither ice_servers in the configuration nor the signalling "
@@ -51,7 +51,7 @@ NO_RELAY = (
 
 
 @define
-class House:
+class PeerRuntime:
     """One program's inside."""
 
     router: Router
@@ -96,29 +96,29 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(
+async def open_peer_runtime(
     *,
-    bridge: Bridge,
+    bridge: AsyncioLoop,
     config: Config,
     role: Role,
     secret: Secret | None,
-    heard: Callable[[House, LinkId, Any], Awaitable[None]],
+    on_message: Callable[[PeerRuntime, LinkId, Any], Awaitable[None]],
     stopping: Fault | None = None,
     tap: Callable[[Any], None] | None = None,
-) -> AsyncGenerator[House, None]:
+) -> AsyncGenerator[PeerRuntime, None]:
     """A house with the line up (or trying) and Discovery at the door; everything ends with this context."""
     router = Router({}, tap=tap)
-    door = Door(config, router)
+    signaling = SignalingRuntime(config, router)
     plan = IcePlan(config.ice_servers, config.relay_only)
     links = Links(bridge, router, role, secret, _unheard, plan, stopping=stopping)
     async with trio.open_nursery() as adapters, trio.open_nursery() as actors:
-        house = House(router, links, adapters, actors)
-        links.heard = partial(heard, house)
-        router.routes = _routes(house, door)
+        runtime = PeerRuntime(router, links, adapters, actors)
+        links.on_message = partial(on_message, runtime)
+        router.routes = _routes(runtime, signaling)
         await adapters.start(links.run)
         await actors.start(router.run)
-        await door.open(actors, adapters)
-        yield house
+        await signaling.open(actors, adapters)
+        yield runtime
         adapters.cancel_scope.cancel()
 
 
@@ -126,30 +126,30 @@ async def _unheard(_link: LinkId, _message: Any) -> None:
     raise AssertionError("links are heard only once the house stands")
 
 
-def _routes(house: House, door: Door) -> dict[type, tuple[Route, ...]]:
-    links = house.links
+def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tuple[Route, ...]]:
+    links = runtime.links
 
     def joined(event: Joined) -> None:
         links.given(event)
-        house.check_relay()
+        runtime.check_relay()
 
-    at_the_door = door.routes()
+    at_the_door = signaling.routes()
     return at_the_door | {
         Joined: (joined, *at_the_door[Joined]),
         IceGiven: (links.given,),
-        Entered: (links.entered,),
-        EnterFailed: (),
-        RosterIs: (),
-        Offered: (),
-        Answered: (links.answered,),
-        Refused: (links.refused,),
+        JoinedRoom: (links.entered,),
+        JoinFailed: (),
+        WorkersChanged: (),
+        LinkRequested: (),
+        LinkAnswered: (links.answered,),
+        LinkRefused: (links.refused,),
         OpenLink: (links.ask,),
         AcceptLink: (links.accept,),
-        TellLink: (links.tell,),
+        TellPeer: (links.tell,),
         CloseLink: (links.close,),
-        Trusted: (links.trusted,),
-        Distrusted: (links.distrusted,),
+        Authenticated: (links.trusted,),
+        AuthenticationFailed: (links.distrusted,),
         LinkLost: (),
         Drain: (links.drain,),
-        Finished: (house.finish,),
+        Finished: (runtime.finish,),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from rtc.common.errors import ExitCode, RtcError
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.common.logs import Log, open_log
 from rtc.common.text import clean
 
@@ -41,7 +41,7 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
 
 def complain(text: str) -> None:
     """One sentence on standard error, cleaned: it may be somebody else's."""
-    Lines(sys.stderr).say(f"sleap-rtc: {clean(text)}")
+    LineWriter(sys.stderr).say(f"sleap-rtc: {clean(text)}")
 
 
 def _confess(journal: Log) -> int:
@@ -57,27 +57,27 @@ async def stop_when(asked: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def heed_none(_number: int) -> bool:
+def handle_none(_number: int) -> bool:
     """No signal means anything but to leave."""
     return False
 
 
-async def heed_signals(
+async def handle_signals(
     drain: trio.Event,
     scope: trio.CancelScope,
-    heed: Callable[[int], bool] = heed_none,
+    handle: Callable[[int], bool] = handle_none,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """First drains, second cancels, later ones change nothing: what is being cleaned up must be.
 
-    A closed terminal (SIGHUP) drains as well. A signal for which `heed` is true does neither: somebody else sees to it.
+    A closed terminal (SIGHUP) drains as well. A signal for which `handle` is true does neither: it has been handled.
     Taking the signals also keeps KeyboardInterrupt out of asyncio code.
     """
     with trio.open_signal_receiver(*SIGNALS) as signals:
         task_status.started()
         async for number in signals:
-            if not drain.is_set() and heed(number):
+            if not drain.is_set() and handle(number):
                 continue
             if drain.is_set() and number != HANGUP:
                 scope.cancel()

@@ -10,55 +10,77 @@ import trio
 from attrs import define, field
 
 from actors.actor import Actor
-from actors.discovery import DISCOVERY, Seat
-from actors.events import AnswerReady, Enter, LineDown, LineUp, MemoryIs, OfferReady, Say, StatusIs, TurnAway
-from actors.mailbox import HOUSE, ROOMY, Mailbox
+from actors.discovery import DISCOVERY, DiscoveryData
+from actors.events import (
+    AnswerReady,
+    FreeMemoryChanged,
+    JoinRoom,
+    OfferReady,
+    RejectLink,
+    SendToServer,
+    ServerConnected,
+    ServerDisconnected,
+    StatusChanged,
+)
+from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 from actors.router import Route, Router
 from protocol.faults import Fault
 from protocol.signaling import (
     Answer,
-    Granted,
     IceGiven,
-    InLine,
     Joined,
     Offer,
+    QueuePosition,
     Refuse,
     RoomCreated,
     ToServer,
+    WorkerAssigned,
     WorkerGone,
     WorkerShown,
 )
 from rtc.config.load import Config
-from rtc.transport.signaling.connection import run_line
+from rtc.transport.signaling.connection import run_signaling
 
 Routes = Mapping[type, tuple[Route, ...]]
 
 FOR_DISCOVERY = (
-    *(Enter, LineUp, LineDown, Joined, RoomCreated, WorkerShown, WorkerGone, Offer, Answer, Refuse, Fault),
-    *(OfferReady, AnswerReady, TurnAway, StatusIs, MemoryIs),
+    *(
+        JoinRoom,
+        ServerConnected,
+        ServerDisconnected,
+        Joined,
+        RoomCreated,
+        WorkerShown,
+        WorkerGone,
+        Offer,
+        Answer,
+        Refuse,
+        Fault,
+    ),
+    *(OfferReady, AnswerReady, RejectLink, StatusChanged, FreeMemoryChanged),
 )
 
 
 @define
-class Door:
+class SignalingRuntime:
     """Its two tasks end with the nurseries that they are started in."""
 
     config: Config
     router: Router
-    outgoing: Mailbox[ToServer] = field(factory=lambda: Mailbox(HOUSE, ROOMY), init=False)
-    discovery: Actor[Seat] = field(init=False)
+    outgoing: Mailbox[ToServer] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD), init=False)
+    discovery: Actor[DiscoveryData] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.discovery = Actor(DISCOVERY, Seat(), self.router.outbox)
+        self.discovery = Actor(DISCOVERY, DiscoveryData(), self.router.outbox)
 
     def routes(self) -> dict[type, tuple[Route, ...]]:
         """Who takes what is said at the door."""
         routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (self.discovery.inbox.put,))
         # who opens links, or waits in line, takes these; from a hostile server they may come to anybody
-        elsewhere: dict[type, tuple[Route, ...]] = dict.fromkeys((IceGiven, InLine, Granted), ())
-        return routes | elsewhere | {Say: (self.say,)}
+        elsewhere: dict[type, tuple[Route, ...]] = dict.fromkeys((IceGiven, QueuePosition, WorkerAssigned), ())
+        return routes | elsewhere | {SendToServer: (self.say,)}
 
-    def say(self, effect: Say) -> None:
+    def say(self, effect: SendToServer) -> None:
         """Tell the server."""
         self.outgoing.put(effect.message)
 
@@ -66,9 +88,9 @@ class Door:
         """Start Discovery, then the line."""
         await actors.start(self.discovery.run)
         line = partial(
-            run_line,
+            run_signaling,
             self.config.signaling_websocket,
-            heard=self.router.outbox.admit,
+            on_event=self.router.outbox.admit,
             outgoing=self.outgoing,
             timeout=self.config.connection_timeout,
         )

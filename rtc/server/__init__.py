@@ -14,15 +14,15 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.server.database import open_store
+from rtc.server.database import open_room_database
 from rtc.server.http_api import Api, serve_api
 from rtc.server.rate_limits import Limits
 from rtc.server.signaling import Signaling
-from rtc.server.turn_credentials import IceGift
+from rtc.server.turn_credentials import IceOffer
 
 WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - these are names of it, not a choice
 BACKLOG = 128
-NOTHING = IceGift()
+NOTHING = IceOffer()
 
 
 @frozen
@@ -84,10 +84,11 @@ def _why_not(error: Exception, host: str, port: int, option: str) -> str:
 
 @asynccontextmanager
 async def open_server(
-    *, host: str, ws_port: int, http_port: int, data: Path, gift: IceGift = NOTHING
+    *, host: str, ws_port: int, http_port: int, data: Path, ice_offer: IceOffer = NOTHING
 ) -> AsyncIterator[Server]:
-    """A whole server, listening when this yields and stopped politely when the block ends. `gift`: what every peer is
-    told of STUN and TURN servers.
+    """A whole server, listening when this yields and stopped politely when the block ends.
+
+    `ice_offer`: the STUN and TURN servers that every peer is told of.
 
     Raises:
         RtcError: a port or the data folder cannot be used.
@@ -99,9 +100,9 @@ async def open_server(
     ):
         shown = socket.gethostname() if host in WILDCARDS else host
         server = Server(shown, ws.getsockname()[1], http.getsockname()[1])
-        async with open_store(data) as store, trio.open_nursery() as nursery:
+        async with open_room_database(data) as store, trio.open_nursery() as nursery:
             limits = Limits()
-            signaling = Signaling(store, limits, gift)
+            signaling = Signaling(store, limits, ice_offer)
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(ws))
             await nursery.start(signaling.run, [listener])
             stopping = trio.Event()

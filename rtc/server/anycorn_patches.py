@@ -22,7 +22,7 @@ _HTTP11: Any = H11Protocol
 _make_handler: Callable[..., Handler] = _RUN.tcp_server_handler
 
 
-def shelter() -> None:
+def patch_anycorn() -> None:
     """Use both from now on, in this process; harmless when repeated."""
     _HTTP11._check_protocol = _stay
     _RUN.tcp_server_handler = _make_sheltered

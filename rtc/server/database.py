@@ -50,8 +50,8 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-class Store:
-    """The open database. Made by `open_store`."""
+class RoomDatabase:
+    """The open database. Made by `open_room_database`."""
 
     def __init__(self, database: sqlite3.Connection, key: bytes) -> None:
         self._database = database
@@ -154,7 +154,7 @@ def _open(folder: Path) -> tuple[sqlite3.Connection, bytes]:
 
 
 @asynccontextmanager
-async def open_store(folder: Path) -> AsyncIterator[Store]:
+async def open_room_database(folder: Path) -> AsyncIterator[RoomDatabase]:
     """The database in this folder, made if it is not there.
 
     A folder that we make is for its owner alone (0700); the modes of one that was there are left as they are. The
@@ -183,4 +183,4 @@ async def open_store(folder: Path) -> AsyncIterator[Store]:
             f" Put back a copy of {DATABASE}, or choose another folder with --data.",
         ) from None
     with closing(database):
-        yield Store(database, key)
+        yield RoomDatabase(database, key)

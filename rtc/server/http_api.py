@@ -26,8 +26,8 @@ from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
 from protocol.signaling import CreateRoom, WorkerShown
 from rtc.common.errors import RtcError
-from rtc.server.anycorn_patches import shelter
-from rtc.server.database import RoomInfo, Store
+from rtc.server.anycorn_patches import patch_anycorn
+from rtc.server.database import RoomDatabase, RoomInfo
 from rtc.server.rate_limits import Limits, origin
 
 BODY_MAX = 64 * 1024
@@ -66,7 +66,7 @@ def our_version() -> str:
 class Api:
     """The three answers."""
 
-    def __init__(self, store: Store, limits: Limits, workers: Workers) -> None:
+    def __init__(self, store: RoomDatabase, limits: Limits, workers: Workers) -> None:
         self._store = store
         self._limits = limits
         self._workers = workers
@@ -204,7 +204,7 @@ async def serve_api(
 
     There is no access log: request lines are nobody's business, and headers hold tokens.
     """
-    shelter()
+    patch_anycorn()
     config = Config()
     config.bind = [f"fd://{listening}"]
     config.accesslog = None

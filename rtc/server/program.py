@@ -5,25 +5,25 @@ from pathlib import Path
 
 import trio
 
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.server import open_server
-from rtc.server.turn_credentials import IceGift
-from rtc.transport.webrtc import Bridge
+from rtc.server.turn_credentials import IceOffer
+from rtc.transport.webrtc import AsyncioLoop
 
 
 async def serve(
-    host: str, ws_port: int, http_port: int, data: Path, gift: IceGift, _bridge: Bridge, drain: trio.Event
+    host: str, ws_port: int, http_port: int, data: Path, ice_offer: IceOffer, _bridge: AsyncioLoop, drain: trio.Event
 ) -> None:
     """Serve until asked to stop.
 
     Raises:
         RtcError: USAGE: a port is taken, or the folder cannot be used.
     """
-    lines = Lines(sys.stdout)
-    async with open_server(host=host, ws_port=ws_port, http_port=http_port, data=data, gift=gift) as server:
+    lines = LineWriter(sys.stdout)
+    async with open_server(host=host, ws_port=ws_port, http_port=http_port, data=data, ice_offer=ice_offer) as server:
         lines.say(f"Signalling at {server.ws_url}, HTTP at {server.http_url}. Stop with Ctrl-C.")
         lines.say(f"A worker joins with:  sleap-rtc worker --server {server.ws_url}")
-        if gift.turn:
-            lines.say(f"Every peer gets TURN credentials of its own for {', '.join(gift.turn)}.")
+        if ice_offer.turn:
+            lines.say(f"Every peer gets TURN credentials of its own for {', '.join(ice_offer.turn)}.")
         await drain.wait()
     lines.say("Stopped.")

@@ -17,7 +17,7 @@ import trio
 from attrs import evolve
 from trio_websocket import WebSocketConnection, wrap_server_stream
 
-from actors.mailbox import Overrun
+from actors.mailbox import QueueFull
 from protocol import PROTOCOL_VERSION
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
@@ -27,17 +27,17 @@ from protocol.signaling import (
     IceGiven,
     Join,
     Joined,
+    JoinQueue,
     Leave,
+    LeaveQueue,
     RoomCreated,
-    StandDown,
     ToServer,
-    Wait,
 )
 from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
 from rtc.common.errors import RtcError
 from rtc.server.rate_limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
-from rtc.server.rooms import Order, Orders, Post, RoomBook, SocketId, turn_away
-from rtc.server.turn_credentials import LIFE_TIME, IceGift
+from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, SocketId, reject
+from rtc.server.turn_credentials import LIFE_TIME, IceOffer
 from rtc.server.websocket_connection import Socket
 from rtc.transport.signaling.websocket import ENDINGS, GOING_AWAY, NORMAL, Pulse, close
 
@@ -50,7 +50,7 @@ VERSIONS_MAX = 10_000
 """A number beyond this is no version, and not worth repeating in a sentence."""
 
 
-class Doors(Protocol):
+class RoomStore(Protocol):
     """What signalling needs of the store."""
 
     async def create_room(self, name: str) -> tuple[RoomId, str]: ...
@@ -61,11 +61,11 @@ class Doors(Protocol):
 class Signaling:
     """All sockets of one server."""
 
-    def __init__(self, doors: Doors, limits: Limits, gift: IceGift = IceGift()) -> None:  # noqa: B008 (frozen)
-        self.book = RoomBook()
-        self._doors = doors
+    def __init__(self, room_store: RoomStore, limits: Limits, ice_offer: IceOffer = IceOffer()) -> None:  # noqa: B008 (frozen)
+        self.book = RoomRegistry()
+        self._doors = room_store
         self._limits = limits
-        self._gift = gift
+        self._ice_offer = ice_offer
         self._sockets: dict[SocketId, Socket] = {}
         self._numbers = map(SocketId, itertools.count(1))
         self._stopping = trio.Event()
@@ -85,7 +85,7 @@ class Signaling:
             async with trio.open_nursery() as accepting:
                 serve = partial(trio.serve_listeners, self._accept, list(listeners), handler_nursery=connections)
                 await accepting.start(serve)
-                accepting.start_soon(self._renew_gifts)
+                accepting.start_soon(self._renew_credentials)
                 task_status.started()
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
@@ -119,23 +119,23 @@ class Signaling:
             socket.outbox.close()  # whoever waits to put something in there goes on
             del self._sockets[socket.id]
 
-    async def _renew_gifts(self) -> None:
+    async def _renew_credentials(self) -> None:
         """Nobody's TURN credentials get old, however long the line holds; the first come with the welcome."""
-        while self._gift.turn:
+        while self._ice_offer.turn:
             await trio.sleep(LIFE_TIME / 2)
             for socket in tuple(self._sockets.values()):
-                seat = self.book.seat_of(socket.id)
-                if seat is not None:
-                    self._obey((Post(socket.id, IceGiven(self._gift.for_peer(seat.peer))),))
+                member = self.book.member_of(socket.id)
+                if member is not None:
+                    self._obey((SendMessage(socket.id, IceGiven(self._ice_offer.for_peer(member.peer))),))
 
-    def _with_gift(self, order: Order) -> Order:
+    def _with_credentials(self, effect: RoomEffect) -> RoomEffect:
         """The welcome, with the servers that help its peer to reach others."""
-        if isinstance(order, Post) and isinstance(order.message, Joined):
-            return evolve(order, message=evolve(order.message, ice=self._gift.for_peer(order.message.peer)))
-        return order
+        if isinstance(effect, SendMessage) and isinstance(effect.message, Joined):
+            return evolve(effect, message=evolve(effect.message, ice=self._ice_offer.for_peer(effect.message.peer)))
+        return effect
 
     def _waiting(self, who: str) -> int:
-        return sum(s.origin == who and self.book.seat_of(s.id) is None for s in self._sockets.values())
+        return sum(s.origin == who and self.book.member_of(s.id) is None for s in self._sockets.values())
 
     async def _meet(self, library: trio.Nursery, stream: trio.abc.Stream, socket: Socket) -> None:
         ws: WebSocketConnection | None = None
@@ -166,19 +166,19 @@ class Signaling:
         """Hear one message after the other; the one place where a socket's failures are told to it."""
         try:
             while True:
-                await socket.outbox.until_roomy()
+                await socket.outbox.wait_below_threshold()
                 frame = await self._next_frame(socket, ws)
                 pulse.felt()
                 await self._hear(socket, frame)
         except RtcError as error:
             log.info("socket %d is turned away: %s", socket.id, error)
-            self._obey(turn_away(socket.id, error.fault.code, error.fault.text))
+            self._obey(reject(socket.id, error.fault.code, error.fault.text))
         finally:
             self._obey(self.book.leave(socket.id))
 
     async def _next_frame(self, socket: Socket, ws: WebSocketConnection) -> str | bytes:
         with trio.move_on_after(JOIN_TIME) as patience:
-            if self.book.seat_of(socket.id) is not None:
+            if self.book.member_of(socket.id) is not None:
                 patience.deadline = float("inf")
             frame: str | bytes = await ws.get_message()
         if patience.cancelled_caught:
@@ -190,7 +190,7 @@ class Signaling:
 
     async def _hear(self, socket: Socket, frame: str | bytes) -> None:
         message = _read(frame)
-        seated = self.book.seat_of(socket.id) is not None
+        seated = self.book.member_of(socket.id) is not None
         if isinstance(message, CreateRoom | Join) == seated:
             text = "You are in a room already." if seated else "Join a room first."
             raise RtcError(FaultCode.BAD_MESSAGE, text)
@@ -204,13 +204,13 @@ class Signaling:
                 self._obey(self.book.leave(socket.id))
             case Announce():
                 self._obey(self.book.announce(socket.id, message.facts, trio.current_time()))
-            case Wait():
-                self._obey(self.book.wait(socket.id, message))
-            case StandDown():
-                self._obey(self.book.stand_down(socket.id))
+            case JoinQueue():
+                self._obey(self.book.join_queue(socket.id, message))
+            case LeaveQueue():
+                self._obey(self.book.leave_queue(socket.id))
             case _:
-                for order in self.book.relay(socket.id, message):
-                    await self._carry(order, socket)
+                for effect in self.book.relay(socket.id, message):
+                    await self._carry(effect, socket)
 
     async def _create(self, socket: Socket, message: CreateRoom) -> None:
         now = trio.current_time()
@@ -218,7 +218,7 @@ class Signaling:
             raise RtcError(FaultCode.ROOM_DENIED, "Too many rooms were made from your address. Try again in a minute.")
         self._limits.rooms.take(socket.origin, now)
         room, token = await self._doors.create_room(message.name)
-        self._obey((Post(socket.id, RoomCreated(room, token)),))
+        self._obey((SendMessage(socket.id, RoomCreated(room, token)),))
 
     async def _join(self, socket: Socket, message: Join) -> None:
         known = self._is_known(message)
@@ -236,8 +236,8 @@ class Signaling:
         peer = message.peer if known and message.peer is not None else self._new_name(message)
         resume = self._doors.resume(message.room, peer)
         now = trio.current_time()
-        orders = self.book.enter(socket.id, message.room, peer, message.role, message.facts, resume, now)
-        self._obey(tuple(map(self._with_gift, orders)))
+        effects = self.book.enter(socket.id, message.room, peer, message.role, message.facts, resume, now)
+        self._obey(tuple(map(self._with_credentials, effects)))
         log.info("socket %d joins %s as %s", socket.id, message.room, peer)
 
     def _is_known(self, message: Join) -> bool:
@@ -253,27 +253,27 @@ class Signaling:
             if not self.book.is_here(message.room, peer):
                 return peer
 
-    def _obey(self, orders: Orders) -> None:
-        for order in orders:
-            socket = self._sockets.get(order.socket)
+    def _obey(self, effects: RoomEffects) -> None:
+        for effect in effects:
+            socket = self._sockets.get(effect.socket)
             if socket is None:
                 continue
-            if not isinstance(order, Post):
+            if not isinstance(effect, SendMessage):
                 socket.finish()
                 continue
             try:
-                socket.outbox.put(order.message)
-            except Overrun:
+                socket.outbox.put(effect.message)
+            except QueueFull:
                 log.info("socket %d does not take its messages and is cut", socket.id)
                 socket.scope.cancel()
 
-    async def _carry(self, order: Order, speaker: Socket) -> None:
+    async def _carry(self, effect: RoomEffect, speaker: Socket) -> None:
         """Put a word into another's outbox when there is room, so that a flood holds up nobody but its speaker."""
-        target = self._sockets.get(order.socket)
-        if isinstance(order, Post) and target is not None and target is not speaker:
-            await target.outbox.admit(order.message)
+        target = self._sockets.get(effect.socket)
+        if isinstance(effect, SendMessage) and target is not None and target is not speaker:
+            await target.outbox.admit(effect.message)
         else:
-            self._obey((order,))
+            self._obey((effect,))
 
 
 def _read(frame: str | bytes) -> ToServer:

@@ -27,7 +27,7 @@ URL_MAX = 200
 
 
 @frozen
-class IceGift:
+class IceOffer:
     """What the server hands out."""
 
     stun: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class IceGift:
         return plain + tuple(IceServerGiven(url, username, credential) for url in self.turn)
 
 
-def read_gift(stun: tuple[str, ...], turn: tuple[str, ...], secret_file: Path | None) -> IceGift:
+def read_ice_offer(stun: tuple[str, ...], turn: tuple[str, ...], secret_file: Path | None) -> IceOffer:
     """What the command line asks to be handed out.
 
     Raises:
@@ -58,7 +58,7 @@ def read_gift(stun: tuple[str, ...], turn: tuple[str, ...], secret_file: Path | 
     for option, urls in (("--stun-url", stun), ("--turn-url", turn)):
         for url in urls:
             _check(option, url)
-    return IceGift(stun, turn, _read_secret(secret_file) if secret_file is not None else b"")
+    return IceOffer(stun, turn, _read_secret(secret_file) if secret_file is not None else b"")
 
 
 def _check(option: str, url: str) -> None:

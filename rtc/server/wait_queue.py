@@ -1,7 +1,7 @@
 """A room's line of waiting clients: first come, first served. Pure, like the room book that keeps it.
 
 A free worker is promised to the first in line whom it fits, and to nobody else until that client has taken it, says
-that nothing came of it (`Wait` again, which keeps its place), or is gone.
+that nothing came of it (`JoinQueue` again, which keeps its place), or is gone.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from attrs import define, evolve, field, frozen
 
 from protocol.ids import PeerId
-from protocol.signaling import Granted, InLine, Wait, WorkerShown
+from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerShown
 from protocol.status import Status
 
 S = TypeVar("S")
@@ -22,8 +22,8 @@ class Waiter(Generic[S]):
     """One client in line."""
 
     who: S
-    wish: Wait
-    promised: PeerId | None = None
+    wish: JoinQueue
+    assigned: PeerId | None = None
     told: int = 0
     """The place it was last told."""
 
@@ -34,23 +34,23 @@ class Waiter(Generic[S]):
 
 
 @define
-class WaitingLine(Generic[S]):
+class WaitQueue(Generic[S]):
     """Who waits, in order, and what is promised to whom."""
 
     _waiters: list[Waiter[S]] = field(factory=list)
-    _doubtful: set[PeerId] = field(factory=set)
+    _unconfirmed: set[PeerId] = field(factory=set)
     """Workers whose promise came to nothing though they called themselves free; believed again at their next word."""
 
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def join(self, who: S, wish: Wait) -> None:
+    def join(self, who: S, wish: JoinQueue) -> None:
         """Stand at the end; or, if in line already, keep the place: the promise, if any, came to nothing."""
         for index, waiter in enumerate(self._waiters):
             if waiter.who == who:
-                if waiter.promised is not None:
-                    self._doubtful.add(waiter.promised)
-                self._waiters[index] = evolve(waiter, wish=wish, promised=None)
+                if waiter.assigned is not None:
+                    self._unconfirmed.add(waiter.assigned)
+                self._waiters[index] = evolve(waiter, wish=wish, assigned=None)
                 return
         self._waiters.append(Waiter(who, wish))
 
@@ -64,24 +64,24 @@ class WaitingLine(Generic[S]):
 
     def heard(self, worker: PeerId) -> None:
         """The worker has spoken; what it says of itself is believed again."""
-        self._doubtful.discard(worker)
+        self._unconfirmed.discard(worker)
 
-    def keeps_from(self, who: S, worker: PeerId) -> bool:
+    def withholds_from(self, who: S, worker: PeerId) -> bool:
         """Whether this worker is promised to somebody else."""
-        return any(waiter.promised == worker and waiter.who != who for waiter in self._waiters)
+        return any(waiter.assigned == worker and waiter.who != who for waiter in self._waiters)
 
-    def serve(self, workers: Iterable[WorkerShown], tell: Callable[[S, Granted | InLine], None]) -> None:
+    def serve(self, workers: Iterable[WorkerShown], tell: Callable[[S, WorkerAssigned | QueuePosition], None]) -> None:
         """Promise what is free, in order; then tell everyone whose place has changed."""
-        taken = self._doubtful | {waiter.promised for waiter in self._waiters}
+        taken = self._unconfirmed | {waiter.assigned for waiter in self._waiters}
         free = [shown for shown in workers if shown.facts.status is Status.AVAILABLE and shown.peer not in taken]
         free.sort(key=lambda shown: (-shown.facts.memory_mb, shown.peer))
         for index, waiter in enumerate(self._waiters):
-            found = next((shown for shown in free if waiter.promised is None and waiter.fits(shown)), None)
+            found = next((shown for shown in free if waiter.assigned is None and waiter.fits(shown)), None)
             if found is not None:
                 free.remove(found)
-                self._waiters[index] = evolve(waiter, promised=found.peer)
-                tell(waiter.who, Granted(found.peer))
+                self._waiters[index] = evolve(waiter, assigned=found.peer)
+                tell(waiter.who, WorkerAssigned(found.peer))
         for index, waiter in enumerate(self._waiters):
-            if waiter.promised is None and waiter.told != index + 1:
+            if waiter.assigned is None and waiter.told != index + 1:
                 self._waiters[index] = evolve(waiter, told=index + 1)
-                tell(waiter.who, InLine(index + 1, len(self._waiters)))
+                tell(waiter.who, QueuePosition(index + 1, len(self._waiters)))

@@ -13,7 +13,7 @@ from protocol.jobs import FramesDone
 from rtc.sleap_nn.output import clean_line, for_people
 
 PER_SECOND = 4
-LAP_MAX = 1
+PASS_INDEX_MAX = 1
 """Predicting is lap 0, tracking lap 1; there is no third."""
 _WHOLE_MAX = 2**53
 _OURS = re.compile(rb'\{"(?:n_processed|error)".*\}\s*')
@@ -57,13 +57,13 @@ class FrameCounter:
 
     def _count(self, word: FramesDone, now: float) -> None:
         before = self._last
-        lap = before.lap if before is not None else 0
+        pass_index = before.pass_index if before is not None else 0
         if self.tracking and before is not None and _fell_back(before, word):
             self.finish()
-            lap = min(lap + 1, LAP_MAX)
+            pass_index = min(pass_index + 1, PASS_INDEX_MAX)
             self._next = -math.inf
-        self._last = evolve(word, lap=lap)
-        self.predicted = word.done if lap == 0 else self.predicted
+        self._last = evolve(word, pass_index=pass_index)
+        self.predicted = word.done if pass_index == 0 else self.predicted
         self._waiting = now < self._next and word.done != word.total
         if not self._waiting:
             self._next = now + 1 / PER_SECOND

@@ -34,7 +34,7 @@ _WHOLE_MAX = 2**53
 
 
 @define
-class Follower:
+class TrainingProgress:
     """Turns the messages of one model's training into `Progress`, thinned, and the last one into `ModelTrained`."""
 
     job: JobId
@@ -106,25 +106,25 @@ class Monitor:
         self.ports = ports
         self._publish = publish
         self._controller = controller
-        self._follower: Follower | None = None
+        self._follower: TrainingProgress | None = None
 
-    def follow(self, follower: Follower) -> None:
+    def follow(self, training_progress: TrainingProgress) -> None:
         """From now on messages belong to this model; what is still here belongs to nobody."""
         self._follower = None
         self._drain()
-        self._follower = follower
+        self._follower = training_progress
 
     async def stop(self) -> None:
         """Ask sleap-nn to end after this batch, again and again until it says it does.
 
         It never says so when the process dies: whoever calls this cancels it when the process has ended.
         """
-        follower = self._follower
+        training_progress = self._follower
         await trio.lowlevel.checkpoint()
-        while follower is not None and not follower.ended.is_set():
+        while training_progress is not None and not training_progress.ended.is_set():
             self._controller.send(_STOP, zmq.NOBLOCK)  # a PUB socket never blocks; without a listener it drops
             with trio.move_on_after(STOP_AGAIN):
-                await follower.ended.wait()
+                await training_progress.ended.wait()
 
     async def serve(self) -> None:
         """Read as long as the job lasts. The descriptor tells of change only: each wake reads all there is."""

@@ -30,11 +30,11 @@ GPU_FRESH = 60.0
 """Seconds after which what was said of the GPU is no longer shown as how it is."""
 NUMBER_MAX = 1e100
 """Beyond it no number of the worker's is one that anybody could draw."""
-LAPS = ("predicting", "tracking")
+PASSES = ("predicting", "tracking")
 
 
 @define
-class Model:
+class ModelProgress:
     """How far the training of one model is, and how good it is."""
 
     name: str
@@ -67,7 +67,7 @@ class Model:
         return f"model {self.number}/{self.of} {self.name}"
 
     @property
-    def standing(self) -> str:
+    def status_line(self) -> str:
         """`epoch 12/100  train 0.001234  val 0.002345`"""
         return f"{epoch(self.epoch, self.epochs)}  {losses(self.train, self.val)}"
 
@@ -135,7 +135,7 @@ class Model:
 
 
 @define
-class Prediction:
+class PredictionProgress:
     """How far the prediction on one file is."""
 
     name: str
@@ -151,7 +151,7 @@ class Prediction:
     """Frames per second."""
     rest: float | None = None
     """Seconds this lap would still take when it was last heard of."""
-    lap: int = 0
+    pass_index: int = 0
 
     @property
     def title(self) -> str:
@@ -159,16 +159,16 @@ class Prediction:
         return f"prediction {self.number}/{self.of} {self.name}"
 
     @property
-    def standing(self) -> str:
+    def status_line(self) -> str:
         """`tracking  412/1100 frames  53.1 frames/s`"""
         whole = "" if self.total is None else f"/{self.total}"
-        parts = [self.lap_name, f"{self.done}{whole} frames", "" if self.frames is None else rate(self.frames)]
+        parts = [self.pass_name, f"{self.done}{whole} frames", "" if self.frames is None else rate(self.frames)]
         return "  ".join(part for part in parts if part)
 
     @property
-    def lap_name(self) -> str:
+    def pass_name(self) -> str:
         """`predicting` or `tracking`, where there is a difference."""
-        return LAPS[min(self.lap, 1)] if self.tracking or self.lap else ""
+        return PASSES[min(self.pass_index, 1)] if self.tracking or self.pass_index else ""
 
     @property
     def result(self) -> str:
@@ -190,7 +190,7 @@ class Prediction:
         """Take in one message. The count may fall: a second lap begins, or sleap-nn began anew."""
         self.begun = at if self.begun is None else self.begun
         self.told = at
-        self.done, self.total, self.lap = news.done, news.total, news.lap
+        self.done, self.total, self.pass_index = news.done, news.total, news.pass_index
         self.frames, self.rest = _finite(news.rate), _finite(news.left)
 
     def left(self, now: float) -> float | None:
@@ -201,16 +201,16 @@ class Prediction:
         return None if rest is None or self.told is None else max(0.0, rest - max(0.0, now - self.told))
 
 
-Item = Model | Prediction
+Item = ModelProgress | PredictionProgress
 """One step of a job's sequence."""
 
 
 @define
-class Tally:
+class JobProgress:
     """One job: its sequence, where it is in it, and what its GPU and its log say."""
 
-    models: list[Model] = field(factory=list)
-    predictions: list[Prediction] = field(factory=list)
+    models: list[ModelProgress] = field(factory=list)
+    predictions: list[PredictionProgress] = field(factory=list)
     current: Item | None = None
     ended: bool = False
     """The job is over, well or not: nothing of it moves any more."""
@@ -264,24 +264,24 @@ class Tally:
         """These are the steps. Told once more to a client that comes back, it changes nothing of what is known."""
         models, predictions = [clean(name) for name in news.models], [clean(name) for name in news.predictions]
         if [each.name for each in self.models] != models:
-            self.models = [Model(name, number, len(models)) for number, name in enumerate(models, 1)]
+            self.models = [ModelProgress(name, number, len(models)) for number, name in enumerate(models, 1)]
             self.current = None
         if [each.name for each in self.predictions] != predictions:
             self.predictions = [
-                Prediction(name, number, len(predictions)) for number, name in enumerate(predictions, 1)
+                PredictionProgress(name, number, len(predictions)) for number, name in enumerate(predictions, 1)
             ]
             self.current = None
 
-    def model(self, index: int) -> Model:
+    def model(self, index: int) -> ModelProgress:
         """The model with this index; a worker that counts wrongly is no reason to show nothing."""
         for number in range(len(self.models) + 1, index + 2):
-            self.models.append(Model(f"{number}", number, number))
+            self.models.append(ModelProgress(f"{number}", number, number))
         return self.models[index]
 
-    def prediction(self, index: int) -> Prediction:
+    def prediction(self, index: int) -> PredictionProgress:
         """The prediction with this index, likewise."""
         for number in range(len(self.predictions) + 1, index + 2):
-            self.predictions.append(Prediction(f"{number}", number, number))
+            self.predictions.append(PredictionProgress(f"{number}", number, number))
         return self.predictions[index]
 
 

@@ -25,10 +25,10 @@ from protocol.jobs import (
     Progress,
 )
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean, clean_lines
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
-from rtc.terminal.job_progress import LAPS, Tally
+from rtc.terminal.job_progress import PASSES, JobProgress
 
 PERIOD = 1.0
 """Seconds between two events of a kind that only tell how far something is; its last one is always told."""
@@ -41,14 +41,14 @@ class JsonView:
     """Writes events."""
 
     _out: TextIO
-    _lines: Lines = field(init=False)
-    _tally: Tally = field(factory=Tally, init=False)
+    _lines: LineWriter = field(init=False)
+    _job_progress: JobProgress = field(factory=JobProgress, init=False)
     """Knows the names of models and predictions, and how many epochs a model may take."""
     _told: dict[Hashable, float] = field(factory=dict, init=False)
     _started: JobStarted | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._lines = Lines(self._out)
+        self._lines = LineWriter(self._out)
 
     def step(self, text: str) -> None:
         self._write("step", text=clean_lines(text))
@@ -66,7 +66,7 @@ class JsonView:
         self._write("accepted", job=job, worker=worker)
 
     def news(self, news: JobNews, at: float) -> None:
-        self._tally.hear(news, at, trio.current_time())
+        self._job_progress.hear(news, at, trio.current_time())
         match news:
             case JobStarted() if news != self._started:  # told once more to a client that has come back
                 self._started = news
@@ -78,7 +78,9 @@ class JsonView:
             case Progress():
                 self._progress(news, at)
             case ModelTrained():
-                self._write("model_trained", at=at, **self._model(news), epochs=self._tally.model(news.model).ended)
+                self._write(
+                    "model_trained", at=at, **self._model(news), epochs=self._job_progress.model(news.model).ended
+                )
             case PredictionStarted():
                 self._write("prediction_started", at=at, **self._prediction(news), tracking=news.tracking)
             case FramesDone():
@@ -116,7 +118,7 @@ class JsonView:
             self._write(event, done=done, total=total)
 
     def _progress(self, news: Progress, at: float) -> None:
-        model = self._tally.model(news.model)
+        model = self._job_progress.model(news.model)
         if news.batch is None:
             losses = {"train_loss": news.train_loss, "val_loss": news.val_loss}
             self._write("epoch", at=at, **self._model(news), epoch=news.epoch + 1, of=model.epochs, **losses)
@@ -124,10 +126,10 @@ class JsonView:
             self._write("batch", at=at, **self._model(news), epoch=news.epoch + 1, batch=news.batch, loss=news.loss)
 
     def _frames(self, news: FramesDone, at: float) -> None:
-        if not self._is_due(("frames", news.prediction, news.lap), last=news.done == news.total):
+        if not self._is_due(("frames", news.prediction, news.pass_index), last=news.done == news.total):
             return
         seen = {"done": news.done, "total": news.total, "rate": news.rate, "left": news.left}
-        self._write("frames", at=at, **self._prediction(news), lap=LAPS[min(news.lap, 1)], **seen)
+        self._write("frames", at=at, **self._prediction(news), lap=PASSES[min(news.pass_index, 1)], **seen)
 
     def _is_due(self, what: Hashable, *, last: bool = False) -> bool:
         now = trio.current_time()
@@ -137,10 +139,10 @@ class JsonView:
         return True
 
     def _model(self, news: ModelStarted | Progress | ModelTrained) -> dict[str, Any]:
-        return {"model": news.model, "name": self._tally.model(news.model).name}
+        return {"model": news.model, "name": self._job_progress.model(news.model).name}
 
     def _prediction(self, news: PredictionStarted | FramesDone) -> dict[str, Any]:
-        return {"prediction": news.prediction, "name": self._tally.prediction(news.prediction).name}
+        return {"prediction": news.prediction, "name": self._job_progress.prediction(news.prediction).name}
 
     def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, made: Ending) -> None:
         self._write(

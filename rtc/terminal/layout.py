@@ -16,8 +16,8 @@ from rich.text import Text
 from protocol.jobs import GpuUse
 from rtc.common.text import clean, duration, fit, gigabytes, loss, losses, percent
 from rtc.terminal.braille_plot import HEIGHT_LEAST, curves
-from rtc.terminal.job_progress import Item, Model, Prediction, Tally
-from rtc.terminal.transfer_rate import Flow, flow_text
+from rtc.terminal.job_progress import Item, JobProgress, ModelProgress, PredictionProgress
+from rtc.terminal.transfer_rate import TransferRate, transfer_text
 
 PLOT_MOST = 12
 """Rows of the curves, though there may be more room."""
@@ -28,15 +28,15 @@ Rows = list[RenderableType]
 
 
 @frozen
-class Shown:
+class LayoutInput:
     """Everything that a board is made of."""
 
-    tally: Tally
+    job_progress: JobProgress
     local: float
     """Our own clock."""
     head: str = ""
     """Which job, and on which worker."""
-    flow: tuple[str, Flow] | None = None
+    transfer: tuple[str, TransferRate] | None = None
     """What is transferred now, and which way."""
     keys: tuple[str, ...] = ()
     """Which keys there are, in many words and in few."""
@@ -48,23 +48,23 @@ class Shown:
     """The terminal has the letters that curves are drawn with."""
 
 
-def board(shown: Shown, width: int, height: int) -> Rows:
+def lay_out(shown: LayoutInput, width: int, height: int) -> Rows:
     """At most `height` rows, each of them made for `width` cells."""
-    tally, now = shown.tally, shown.tally.now(shown.local)
+    job_progress, now = shown.job_progress, shown.job_progress.now(shown.local)
     top: Rows = [_head(shown.head, width)] if shown.head else []
-    block = [] if tally.ended else _current(tally.current, now)
-    bottom: Rows = [] if (use := tally.gpu_use(shown.local)) is None else [_gpu(use)]
-    bottom += [] if shown.flow is None else [flow_row(*shown.flow, shown.local)]
+    block = [] if job_progress.ended else _current(job_progress.current, now)
+    bottom: Rows = [] if (use := job_progress.gpu_use(shown.local)) is None else [_gpu(use)]
+    bottom += [] if shown.transfer is None else [transfer_row(*shown.transfer, shown.local)]
     # while somebody is asked, what is shown besides is of no weight
     bottom += question_rows(shown.question, width) if shown.question else _keys(shown.keys, width)
     if len(block) + len(bottom) + len(top) > height:
         top = []
     room = height - len(top) - len(block) - len(bottom)
-    before, after = _sequence(tally, room)
+    before, after = _sequence(job_progress, room)
     room -= len(before) + len(after)
-    log = _log(tally, min(room, LOG_MOST)) if shown.log else []
+    log = _log(job_progress, min(room, LOG_MOST)) if shown.log else []
     room -= len(log)
-    plot = _plot(tally.current, width, min(room, PLOT_MOST)) if shown.curves and not tally.ended else []
+    plot = _plot(job_progress.current, width, min(room, PLOT_MOST)) if shown.curves and not job_progress.ended else []
     return [*top, *before, *block, *plot, *after, *log, *bottom][-height:]
 
 
@@ -91,12 +91,12 @@ def question_rows(lines: Sequence[str], width: int) -> Rows:
 # -------- the sequence
 
 
-def _sequence(tally: Tally, room: int) -> tuple[Rows, Rows]:
+def _sequence(job_progress: JobProgress, room: int) -> tuple[Rows, Rows]:
     """What is done and what is to come, around the current step: those nearest to it, where not all have room."""
-    items = tally.items
-    place = next((place for place, item in enumerate(items) if item is tally.current), None)
+    items = job_progress.items
+    place = next((place for place, item in enumerate(items) if item is job_progress.current), None)
     before, after = (items[:place], items[place + 1 :]) if place is not None else ([], items)
-    if tally.ended and place is not None:
+    if job_progress.ended and place is not None:
         before = items[: place + 1]
     ahead = min(len(after), max(0, room - 1) if before else max(0, room))  # of what is done, the newest at least
     behind = min(len(before), max(0, room - ahead))
@@ -123,9 +123,9 @@ def _done(item: Item) -> RenderableType:
 
 def _current(item: Item | None, now: float) -> Rows:
     match item:
-        case Model():
+        case ModelProgress():
             return [_title(item, now), *_model(item)]
-        case Prediction():
+        case PredictionProgress():
             return [_title(item, now), *_prediction(item)]
         case _:
             return []
@@ -133,16 +133,16 @@ def _current(item: Item | None, now: float) -> Rows:
 
 def _title(item: Item, now: float) -> RenderableType:
     parts = []
-    if isinstance(item, Model) and item.over is not None:
+    if isinstance(item, ModelProgress) and item.over is not None:
         parts.append("evaluating")
     if item.begun is not None:
         parts.append(duration(now - item.begun))
     if (left := item.left(now)) is not None:
-        parts.append(f"{'≤ ' if isinstance(item, Model) else ''}{duration(left)} left")
+        parts.append(f"{'≤ ' if isinstance(item, ModelProgress) else ''}{duration(left)} left")
     return _row(Text.assemble((NOW, "bold green"), (item.title, "bold")), Text("  ".join(parts)), spread=0)
 
 
-def _model(model: Model) -> Rows:
+def _model(model: ModelProgress) -> Rows:
     if not model.epoch:
         return [Text("  sleap-nn is starting", "dim")]
     parts = [f"epoch {model.epoch}", model.speed]
@@ -154,16 +154,16 @@ def _model(model: Model) -> Rows:
     return [bar, Text.assemble(f"  {losses(model.train, model.val)}", (best, "dim"))]
 
 
-def _prediction(prediction: Prediction) -> Rows:
+def _prediction(prediction: PredictionProgress) -> Rows:
     if not prediction.heard:
         return [Text("  sleap-nn is starting", "dim")]
     if not prediction.total:
-        return [Text(f"  {prediction.standing}")]
-    return [_row(Text(""), _bar(prediction.done, prediction.total), Text(prediction.standing), spread=1)]
+        return [Text(f"  {prediction.status_line}")]
+    return [_row(Text(""), _bar(prediction.done, prediction.total), Text(prediction.status_line), spread=1)]
 
 
 def _plot(item: Item | None, width: int, room: int) -> Rows:
-    if not isinstance(item, Model) or room < HEIGHT_LEAST:
+    if not isinstance(item, ModelProgress) or room < HEIGHT_LEAST:
         return []
     return [*curves(item.trains, item.vals, width, room)]
 
@@ -177,17 +177,17 @@ def _gpu(use: GpuUse) -> RenderableType:
     return _row(Text("GPU memory"), _bar(use.used_mb, use.total_mb, "magenta"), text, spread=1)
 
 
-def _log(tally: Tally, room: int) -> Rows:
+def _log(job_progress: JobProgress, room: int) -> Rows:
     if room < LOG_LEAST:
         return []
-    lines = [line for line in tally.log if line.strip()][-room:] or ["sleap-nn has printed nothing yet"]
+    lines = [line for line in job_progress.log if line.strip()][-room:] or ["sleap-nn has printed nothing yet"]
     return [Text(f"│ {line}", "dim") for line in lines]
 
 
-def flow_row(verb: str, flow: Flow, now: float) -> RenderableType:
+def transfer_row(verb: str, transfer: TransferRate, now: float) -> RenderableType:
     """One file on its way."""
-    part = Text(f"{percent(flow.done, flow.total):3} %")
-    return _row(Text(verb), _bar(flow.done, flow.total), part, Text(flow_text(flow, now)), spread=1)
+    part = Text(f"{percent(transfer.done, transfer.total):3} %")
+    return _row(Text(verb), _bar(transfer.done, transfer.total), part, Text(transfer_text(transfer, now)), spread=1)
 
 
 def _row(*cells: RenderableType, spread: int) -> Table:

@@ -10,7 +10,7 @@ from attrs import define, field
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 
 WIDTH_MAX = 100
 """Cells of a line: on a very wide terminal it would fall apart."""
@@ -21,16 +21,16 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @define
-class Region:
+class LiveRegion:
     """Lines on one terminal."""
 
     _console: Console
-    _out: Lines = field(init=False)
+    _out: LineWriter = field(init=False)
     _drawn: tuple[int, ...] = field(default=(), init=False)
     """Cells of each line that is there now."""
 
     def __attrs_post_init__(self) -> None:
-        self._out = Lines(self._console.file)
+        self._out = LineWriter(self._console.file)
 
     @property
     def width(self) -> int:

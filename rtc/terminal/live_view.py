@@ -16,12 +16,12 @@ from protocol.jobs import JobNews, LogLines
 from rtc.common.text import clean, clean_lines, percent
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
-from rtc.terminal.job_progress import Model, Tally
+from rtc.terminal.job_progress import JobProgress, ModelProgress
 from rtc.terminal.keyboard import Keyboard
-from rtc.terminal.layout import Shown, board
-from rtc.terminal.live_region import Region
+from rtc.terminal.layout import LayoutInput, lay_out
+from rtc.terminal.live_region import LiveRegion
 from rtc.terminal.summary import WHAT_THERE_IS, closing_lines, item_lines
-from rtc.terminal.transfer_rate import Flow, moved_text
+from rtc.terminal.transfer_rate import TransferRate, moved_text
 from rtc.terminal.worker_prompt import choose
 
 REFRESH_LEAST = 0.1
@@ -41,11 +41,11 @@ class LiveView:
     _stdin: int = 0
     _asks: bool = True
     """A Ctrl-C is followed by a question."""
-    _region: Region = field(init=False)
+    _region: LiveRegion = field(init=False)
     _keyboard: Keyboard = field(init=False)
-    _tally: Tally = field(factory=Tally, init=False)
+    _job_progress: JobProgress = field(factory=JobProgress, init=False)
     _head: str = field(default="", init=False)
-    _flow: tuple[str, Flow] | None = field(default=None, init=False)
+    _transfer: tuple[str, TransferRate] | None = field(default=None, init=False)
     """What is transferred now, and which way."""
     _listening: bool = field(default=False, init=False)
     _log: bool = field(default=False, init=False)
@@ -57,7 +57,7 @@ class LiveView:
     _dirty: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._region = Region(self._console)
+        self._region = LiveRegion(self._console)
         self._keyboard = Keyboard(self._stdin)
 
     # -------- what happens
@@ -72,7 +72,7 @@ class LiveView:
         self._moved("Upload", done, total)
 
     def download(self, done: int, total: int) -> None:
-        self._tally.ended = True
+        self._job_progress.ended = True
         self._moved("Download", done, total)
 
     def accepted(self, job: JobId, worker: PeerId) -> None:
@@ -80,15 +80,15 @@ class LiveView:
         self._touch()
 
     def news(self, news: JobNews, at: float) -> None:
-        self._flow = None
-        self._tally.hear(news, at, trio.current_time())
+        self._transfer = None
+        self._job_progress.hear(news, at, trio.current_time())
         if isinstance(news, LogLines) and self._verbose and news.lines:
             self._unsaid.append("\n".join(map(clean, news.lines)))
         self._touch()
 
     def finished(self, ending: Ending) -> None:
         self._end()
-        for line in closing_lines(ending, self._tally):
+        for line in closing_lines(ending, self._job_progress):
             self._say("", "", line)
 
     def failed(self, fault: Fault, made: Ending | None) -> None:
@@ -123,7 +123,7 @@ class LiveView:
             self._touch()
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
-        self._flow = None
+        self._transfer = None
         self._draw()
         out, width = self._console.file, self._console.width
         return await choose(workers, changed, out=out, stdin=self._stdin, width=width)
@@ -148,7 +148,7 @@ class LiveView:
 
     def _leave(self) -> None:
         """The end of watching, but not a good end of the job: say how far each step has come."""
-        items, current = self._tally.items, self._tally.current
+        items, current = self._job_progress.items, self._job_progress.current
         self._end()
         for item in items:
             for line in item_lines([item]):
@@ -175,15 +175,20 @@ class LiveView:
 
     def _moved(self, verb: str, done: int, total: int) -> None:
         now = trio.current_time()
-        if self._flow is None or self._flow[0] != verb or done < self._flow[1].done or total != self._flow[1].total:
-            self._flow = (verb, Flow(now, done, total))
+        if (
+            self._transfer is None
+            or self._transfer[0] != verb
+            or done < self._transfer[1].done
+            or total != self._transfer[1].total
+        ):
+            self._transfer = (verb, TransferRate(now, done, total))
             if 0 < done < total:
                 self.step(f"{verb} resumed at {percent(done, total)} %")
-        flow = self._flow[1]
-        flow.moved(now, done)
-        if done >= total and flow.told < 100:
-            flow.told = 100
-            self.step(f"{verb}ed {moved_text(flow, now)}")
+        transfer = self._transfer[1]
+        transfer.moved(now, done)
+        if done >= total and transfer.told < 100:
+            transfer.told = 100
+            self.step(f"{verb}ed {moved_text(transfer, now)}")
         self._touch()
 
     def _say(self, mark: str, style: str, text: str) -> None:
@@ -195,13 +200,13 @@ class LiveView:
     @property
     def _stoppable(self) -> bool:
         """A model trains, which can end early and be kept."""
-        current = self._tally.current
-        return isinstance(current, Model) and current.over is None and not self._tally.ended
+        current = self._job_progress.current
+        return isinstance(current, ModelProgress) and current.over is None and not self._job_progress.ended
 
     @property
     def _keys(self) -> tuple[str, ...]:
         """The last line: which keys there are, and that Ctrl-C is safe."""
-        if not self._tally.items or self._tally.ended:
+        if not self._job_progress.items or self._job_progress.ended:
             return ()
         stop = (f"{STOP} stop early and keep the model", f"{STOP} stop early") if self._stoppable else ("", "")
         log = "" if self._verbose else f"{LOG} {'hide' if self._log else 'show'} log"
@@ -212,16 +217,16 @@ class LiveView:
     def _rows(self) -> list[RenderableType]:
         if self._over:
             return []
-        moving = self._flow is not None and self._flow[1].done < self._flow[1].total
+        moving = self._transfer is not None and self._transfer[1].done < self._transfer[1].total
         now = trio.current_time()
-        shown = Shown(
-            self._tally,
+        shown = LayoutInput(
+            self._job_progress,
             now,
-            head=self._head if self._tally.items else "",
-            flow=self._flow if moving else None,
+            head=self._head if self._job_progress.items else "",
+            transfer=self._transfer if moving else None,
             keys=self._keys,
             question=() if self._question is None else tuple(self._question.lines(now)),
             log=self._log,
             curves=self._console.encoding.startswith("utf"),
         )
-        return board(shown, self._region.width, self._region.height)
+        return lay_out(shown, self._region.width, self._region.height)

@@ -8,7 +8,7 @@ import trio
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.terminal.worker_prompt import no_terminal
@@ -18,7 +18,7 @@ class LogView:
     """Lines as they come."""
 
     def __init__(self, out: TextIO) -> None:
-        self._lines = Lines(out)
+        self._lines = LineWriter(out)
 
     def step(self, text: str) -> None:
         """Nobody wants to know."""

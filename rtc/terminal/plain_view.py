@@ -18,14 +18,14 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean, count, duration, percent
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
-from rtc.terminal.job_progress import Prediction, Tally
+from rtc.terminal.job_progress import JobProgress, PredictionProgress
 from rtc.terminal.keyboard import Keyboard
 from rtc.terminal.summary import WHAT_THERE_IS, closing_lines
-from rtc.terminal.transfer_rate import Flow, flow_text, moved_text
+from rtc.terminal.transfer_rate import TransferRate, moved_text, transfer_text
 from rtc.terminal.worker_prompt import choose, no_terminal
 
 STEP = 10
@@ -42,16 +42,16 @@ class PlainView:
     _verbose: bool = False
     _stdin: int | None = None
     """Where a person may answer, for a terminal that cannot draw; None when there is nobody to ask."""
-    _flows: dict[str, Flow] = field(factory=dict, init=False)
-    _tally: Tally = field(factory=Tally, init=False)
-    _lines: Lines = field(init=False)
+    _transfers: dict[str, TransferRate] = field(factory=dict, init=False)
+    _job_progress: JobProgress = field(factory=JobProgress, init=False)
+    _lines: LineWriter = field(init=False)
     _epoch: tuple[int, int] = field(default=(-1, -1), init=False)
     """Model and epoch last told."""
     _frames: tuple[int, int, int] = field(default=(-1, 0, 0), init=False)
     """Prediction, lap and part of it last told."""
 
     def __attrs_post_init__(self) -> None:
-        self._lines = Lines(self._out)
+        self._lines = LineWriter(self._out)
 
     def step(self, text: str) -> None:
         self._lines.say(text)
@@ -69,31 +69,31 @@ class PlainView:
         """Nothing to add to the steps."""
 
     def news(self, news: JobNews, at: float) -> None:
-        before = [item.title for item in self._tally.items]
-        self._tally.hear(news, at, trio.current_time())
+        before = [item.title for item in self._job_progress.items]
+        self._job_progress.hear(news, at, trio.current_time())
         match news:
-            case JobStarted() if before != [item.title for item in self._tally.items]:
+            case JobStarted() if before != [item.title for item in self._job_progress.items]:
                 self._lines.say(_sequence(news))
             case ModelStarted():
                 most = f", at most {count(news.epochs, 'epoch')}" if news.epochs else ""
-                self._lines.say(f"{self._tally.model(news.model).title}: started{most}")
+                self._lines.say(f"{self._job_progress.model(news.model).title}: started{most}")
             case Progress(batch=None) if (news.model, news.epoch) > self._epoch:
                 self._epoch = news.model, news.epoch
-                model = self._tally.model(news.model)
-                self._lines.say(f"{model.title}: {model.standing}")
+                model = self._job_progress.model(news.model)
+                self._lines.say(f"{model.title}: {model.status_line}")
             case ModelTrained():
-                model = self._tally.model(news.model)
+                model = self._job_progress.model(news.model)
                 self._lines.say(f"{model.title}: trained, {model.result}; sleap-nn evaluates it")
             case PredictionStarted():
-                self._lines.say(f"{self._tally.prediction(news.prediction).title}: started")
+                self._lines.say(f"{self._job_progress.prediction(news.prediction).title}: started")
             case FramesDone():
-                self._predicted(news, self._tally.now(trio.current_time()))
+                self._predicted(news, self._job_progress.now(trio.current_time()))
             case LogLines() if self._verbose:
                 for line in news.lines:
                     self._lines.say(f"| {clean(line)}")
 
     def finished(self, ending: Ending) -> None:
-        for line in closing_lines(ending, self._tally):
+        for line in closing_lines(ending, self._job_progress):
             self._lines.say(line)
 
     def failed(self, fault: Fault, made: Ending | None) -> None:
@@ -123,32 +123,34 @@ class PlainView:
 
     def _moved(self, verb: str, done: int, total: int) -> None:
         now, part = trio.current_time(), percent(done, total)
-        flow = self._flows.get(verb)
-        if flow is None or done < flow.done or total != flow.total:  # another file, or from the start again
-            flow = self._flows[verb] = Flow(now, done, total)
-            flow.told = part - part % STEP if part < 100 else 0
+        transfer = self._transfers.get(verb)
+        if transfer is None or done < transfer.done or total != transfer.total:  # another file, or from the start again
+            transfer = self._transfers[verb] = TransferRate(now, done, total)
+            transfer.told = part - part % STEP if part < 100 else 0
             if 0 < done < total:
                 self._lines.say(f"{verb}: resumed at {part} %")
-        flow.moved(now, done)
-        if part < flow.told + STEP:
+        transfer.moved(now, done)
+        if part < transfer.told + STEP:
             return
-        flow.told = part - part % STEP
-        self._lines.say(f"{verb}: {moved_text(flow, now) if part == 100 else f'{part} %  {flow_text(flow, now)}'}")
+        transfer.told = part - part % STEP
+        self._lines.say(
+            f"{verb}: {moved_text(transfer, now) if part == 100 else f'{part} %  {transfer_text(transfer, now)}'}"
+        )
 
     def _predicted(self, news: FramesDone, at: float) -> None:
-        prediction = self._tally.prediction(news.prediction)
-        lap = news.prediction, news.lap
-        told = self._frames[2] if self._frames[:2] == lap else 0
+        prediction = self._job_progress.prediction(news.prediction)
+        pass_index = news.prediction, news.pass_index
+        told = self._frames[2] if self._frames[:2] == pass_index else 0
         part = percent(news.done, news.total) // STEP if news.total else _waited(prediction, at)
         if part > told:
-            self._frames = (*lap, part)
+            self._frames = (*pass_index, part)
             shown = f"{part * STEP} %  " if news.total else ""
             left = prediction.left(at)
             rest = f"  {duration(left)} left" if left else ""
-            self._lines.say(f"{prediction.title}: {shown}{prediction.standing}{rest}")
+            self._lines.say(f"{prediction.title}: {shown}{prediction.status_line}{rest}")
 
 
-def _waited(prediction: Prediction, at: float) -> int:
+def _waited(prediction: PredictionProgress, at: float) -> int:
     """Which of the moments to say something this is."""
     return int((at - (at if prediction.begun is None else prediction.begun)) // WAIT)
 

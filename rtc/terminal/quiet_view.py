@@ -10,12 +10,12 @@ from rich.console import Console
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews
-from rtc.common.line_writer import Lines
+from rtc.common.line_writer import LineWriter
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.keyboard import Keyboard
 from rtc.terminal.layout import question_rows
-from rtc.terminal.live_region import Region
+from rtc.terminal.live_region import LiveRegion
 from rtc.terminal.summary import WHAT_THERE_IS
 from rtc.terminal.worker_prompt import choose, no_terminal
 
@@ -28,10 +28,10 @@ class QuietView:
     _console: Console | None = None
     """The terminal behind `out`; None when there is nobody to ask."""
     _stdin: int = 0
-    _lines: Lines = field(init=False)
+    _lines: LineWriter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._lines = Lines(self._out)
+        self._lines = LineWriter(self._out)
 
     def step(self, text: str) -> None:
         pass
@@ -66,15 +66,15 @@ class QuietView:
         if self._console is None:
             await trio.lowlevel.checkpoint()
             return Interrupt.DETACH
-        region = Region(self._console)
+        live_region = LiveRegion(self._console)
 
         def show(question: Question) -> None:
-            region.draw(question_rows(question.lines(trio.current_time()), region.width))
+            live_region.draw(question_rows(question.lines(trio.current_time()), live_region.width))
 
         try:
             return await ask(Keyboard(self._stdin), stoppable, show)
         finally:
-            region.draw(())
+            live_region.draw(())
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
         if self._console is None:

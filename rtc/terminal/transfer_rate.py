@@ -16,7 +16,7 @@ _SAMPLE_TIME = 0.1
 
 
 @define
-class Flow:
+class TransferRate:
     """One file on its way. Times are seconds of any steady clock."""
 
     begun: float
@@ -59,18 +59,18 @@ class Flow:
         return (self.done - self.offset) / (now - self.begun) if now > self.begun else None
 
 
-def flow_text(flow: Flow, now: float) -> str:
+def transfer_text(transfer: TransferRate, now: float) -> str:
     """`412/1980 MB  4.1 MB/s  6:22 left`, or that it waits."""
-    parts = [size_of(flow.done, flow.total)]
-    rate = flow.rate(now)
-    if flow.stalled(now):
-        parts.append(f"nothing for {duration(now - flow.heard)}")
+    parts = [size_of(transfer.done, transfer.total)]
+    rate = transfer.rate(now)
+    if transfer.stalled(now):
+        parts.append(f"nothing for {duration(now - transfer.heard)}")
     elif rate:
-        parts += [speed(rate), f"{duration((flow.total - flow.done) / rate)} left"]
+        parts += [speed(rate), f"{duration((transfer.total - transfer.done) / rate)} left"]
     return "  ".join(parts)
 
 
-def moved_text(flow: Flow, now: float) -> str:
+def moved_text(transfer: TransferRate, now: float) -> str:
     """`1980 MB in 6:22 (5.2 MB/s)`"""
-    rate = flow.average(now)
-    return f"{size(flow.total)} in {duration(now - flow.begun)}" + (f" ({speed(rate)})" if rate else "")
+    rate = transfer.average(now)
+    return f"{size(transfer.total)} in {duration(now - transfer.begun)}" + (f" ({speed(rate)})" if rate else "")

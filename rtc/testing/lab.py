@@ -8,21 +8,21 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
-from actors.events import Ask, Best, Direct
+from actors.events import AskPerson, BestWorker, NamedWorker
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, JobStarted
 from protocol.signaling import WorkerShown
 from protocol.trust import Secret
-from rtc.client.program import ClientOrder, run_client
+from rtc.client.program import ClientOptions, run_client
 from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
 from rtc.server import NOTHING, Server, open_server
-from rtc.server.turn_credentials import IceGift
+from rtc.server.turn_credentials import IceOffer
 from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
 from rtc.testing.stand_in import install_stand_in
-from rtc.transport.webrtc import Bridge
-from rtc.worker.program import WorkerOrder, run_worker
+from rtc.transport.webrtc import AsyncioLoop
+from rtc.worker.program import WorkerOptions, run_worker
 from rtc.worker.room_membership import WorkerReady
 
 
@@ -120,7 +120,7 @@ class LabWorker:
     drain: trio.Event
     scope: trio.CancelScope
     ended: trio.Event
-    order: WorkerOrder
+    options: WorkerOptions
     failed: Fault | None = None
 
     @property
@@ -164,7 +164,7 @@ class Visit:
 class Lab:
     """Made by `open_lab`."""
 
-    bridge: Bridge
+    bridge: AsyncioLoop
     nursery: trio.Nursery
     folder: Path
     server: Server
@@ -172,7 +172,7 @@ class Lab:
     _count: int = 0
 
     async def start_worker(
-        self, *, like: LabWorker | None = None, secret: str | None = None, **order: Any
+        self, *, like: LabWorker | None = None, secret: str | None = None, **options: Any
     ) -> LabWorker:
         """One more worker: in a room of its own, or in that of the worker it is to be `like`."""
         self._count += 1
@@ -187,23 +187,23 @@ class Lab:
             "token": like.ready.token if like else None,
             "secret": Secret(secret.encode()) if secret else None,
             "jobs_end_too": True,
-        } | order
-        worker: LabWorker = await self.nursery.start(self._work, WorkerOrder(**words))
+        } | options
+        worker: LabWorker = await self.nursery.start(self._work, WorkerOptions(**words))
         return worker
 
-    async def _work(self, order: WorkerOrder, *, task_status: trio.TaskStatus[LabWorker]) -> None:
+    async def _work(self, options: WorkerOptions, *, task_status: trio.TaskStatus[LabWorker]) -> None:
         said = Log()
         drain, scope, ended = trio.Event(), trio.CancelScope(), trio.Event()
         worker: LabWorker | None = None
 
-        def entered(ready: WorkerReady) -> None:
+        def joined(ready: WorkerReady) -> None:
             nonlocal worker
-            worker = LabWorker(ready, said, drain, scope, ended, order)
+            worker = LabWorker(ready, said, drain, scope, ended, options)
             task_status.started(worker)
 
         with scope:
             try:
-                await run_worker(order, bridge=self.bridge, drain=drain, say=said.add, entered=entered)
+                await run_worker(options, bridge=self.bridge, drain=drain, say=said.add, joined=joined)
             except RtcError as error:
                 if worker is None:
                     raise
@@ -215,27 +215,30 @@ class Lab:
         worker: LabWorker,
         package: Path,
         *,
-        choice: Direct | Best | Ask | None = None,
+        choice: NamedWorker | BestWorker | AskPerson | None = None,
         secret: str | None = None,
         drain: trio.Event | None = None,
         view: RecordingView | None = None,
-        **order: Any,
+        **options: Any,
     ) -> Visit:
         """Send a package to this worker, or to any of its room, and wait for the end."""
         self._count += 1
         view = view or RecordingView()
-        wish = ClientOrder(
+        wish = ClientOptions(
             config=self.config,
             package=package,
             room=worker.ready.room,
             token=worker.ready.token,
-            choice=choice or Direct(worker.peer),
+            choice=choice or NamedWorker(worker.peer),
             secret=Secret(secret.encode()) if secret else None,
             output=self.folder / f"client-{self._count}" / "out",
         )
         try:
             made = await run_client(
-                evolve(wish, **order), bridge=self.bridge, view=view, drain=drain if drain is not None else trio.Event()
+                evolve(wish, **options),
+                bridge=self.bridge,
+                view=view,
+                drain=drain if drain is not None else trio.Event(),
             )
         except RtcError as error:
             return Visit(view, fault=error.fault)
@@ -244,12 +247,12 @@ class Lab:
 
 @asynccontextmanager
 async def open_lab(
-    bridge: Bridge, folder: Path, *, gift: IceGift = NOTHING, **settings: Any
+    bridge: AsyncioLoop, folder: Path, *, ice_offer: IceOffer = NOTHING, **settings: Any
 ) -> AsyncGenerator[Lab, None]:
     """A server on free ports, and a nursery for workers; all of it ends with this context."""
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, home=folder)
     async with (
-        open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server", gift=gift) as server,
+        open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server", ice_offer=ice_offer) as server,
         trio.open_nursery() as nursery,
     ):
         config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url, **settings)

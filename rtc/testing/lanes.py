@@ -11,36 +11,38 @@ from protocol.ids import LinkId
 from protocol.transfer import PIECE_HEADER
 from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
 from rtc.testing.wires import LOST, FakeWire
-from rtc.transport.files import Incoming, TransferLane
-from rtc.transport.files.channel import Progress
-from rtc.transport.links.link import Link, Wire, open_link
+from rtc.transport.files import FileChannel, Incoming
+from rtc.transport.files.channel import ProgressCallback
+from rtc.transport.links.link import Connection, Link, open_link
 
 
 @asynccontextmanager
-async def open_lanes(one: Wire, two: Wire) -> AsyncGenerator[tuple[TransferLane, TransferLane, Link, Link], None]:
+async def open_file_channels(
+    one: Connection, two: Connection
+) -> AsyncGenerator[tuple[FileChannel, FileChannel, Link, Link], None]:
     """Two trusted links on one wire, and their transfer lanes."""
     async with open_link(one, name=LinkId(1)) as ada, open_link(two, name=LinkId(2)) as bob:
-        yield lane_over(ada, TO_CLIENT), lane_over(bob, TO_WORKER), ada, bob
+        yield file_channel_over(ada, TO_CLIENT), file_channel_over(bob, TO_WORKER), ada, bob
 
 
-def lane_over(link: Link, vocabulary: Any) -> TransferLane:
+def file_channel_over(link: Link, vocabulary: Any) -> FileChannel:
     """A trusted link's."""
-    lane = TransferLane.over(link)
+    channel = FileChannel.over(link)
 
     async def route(message: Any) -> None:
-        lane.hear(message)
+        channel.hear(message)
 
     link.trust(vocabulary, route)
-    return lane
+    return channel
 
 
 async def receive_file(
-    lane: TransferLane, folder: Path, *, max_size: int, progress: Progress, expect: int | None = None
+    channel: FileChannel, folder: Path, *, max_size: int, progress: ProgressCallback, expect: int | None = None
 ) -> Path:
     """Receive the next file over this link alone, as a job's desk and a client's courier do over several."""
     incoming = Incoming(folder, max_size, expect)
     try:
-        return await incoming.take(lane, progress)
+        return await incoming.take(channel, progress)
     finally:
         await incoming.discard()
 
@@ -67,8 +69,8 @@ class Pieces:
 def packages_come(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Any, Path], Awaitable[Path]]) -> None:
     """In a test of who takes files, they come like this: over the lane that is given, into the folder that is given."""
 
-    async def take(incoming: Incoming, lane: Any, _progress: object) -> Path:
-        incoming.path = await receive(lane, incoming.folder)
+    async def take(incoming: Incoming, channel: Any, _progress: object) -> Path:
+        incoming.path = await receive(channel, incoming.folder)
         return incoming.path
 
     monkeypatch.setattr(Incoming, "take", take)

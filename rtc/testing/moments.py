@@ -88,11 +88,11 @@ def _unpacking(scene: Scene, client: Terminal) -> None:
 
 
 def _mid_download(scene: Scene, client: Terminal) -> None:
-    client.until("some of the result", lambda: _largest(scene.desk, ".sleap-rtc-*/*.part") > MEGABYTES * 2**18)
+    client.until("some of the result", lambda: _largest(scene.job_manager, ".sleap-rtc-*/*.part") > MEGABYTES * 2**18)
 
 
 def _unpacking_home(scene: Scene, client: Terminal) -> None:
-    client.until("the result being unpacked", lambda: any(scene.desk.glob(".sleap-rtc-*/models/*/more")))
+    client.until("the result being unpacked", lambda: any(scene.job_manager.glob(".sleap-rtc-*/models/*/more")))
 
 
 def _largest(folder: Path, below: str) -> int:

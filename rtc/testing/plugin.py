@@ -14,64 +14,64 @@ import pytest
 import trio
 from pytest_trio import trio_fixture
 
-from actors.auth import GUARD, PROVER, Post
+from actors.auth import CLIENT_AUTH, WORKER_AUTH, AuthData
 from actors.client import CLIENT
-from actors.client_events import Quest
-from actors.discovery import DISCOVERY, Seat
-from actors.job_query import ERRAND, Errands
-from actors.job_session import VISIT, Visitor
+from actors.client_events import ClientData
+from actors.discovery import DISCOVERY, DiscoveryData
+from actors.job_query import JOB_QUERY, QueryData
+from actors.job_session import JOB_SESSION, JobSessionData
 from actors.worker import WORKER
-from actors.worker_events import Hold
+from actors.worker_events import WorkerData
 from protocol.ids import LinkId
 from protocol.trust import Secret
 from rtc.testing.embedding import Embedded, embed
 from rtc.testing.lab import Lab, open_lab
 from rtc.testing.stand_in import make_package
-from rtc.transport.webrtc import Bridge, open_bridge
+from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop
 
 THE_SECRET = Secret(b"a secret that both ends know of")
 
 
 @trio_fixture
-async def worker(nursery: trio.Nursery) -> Embedded[Hold]:
+async def worker(nursery: trio.Nursery) -> Embedded[WorkerData]:
     """A worker that nobody holds."""
-    return await embed(nursery, WORKER, Hold())
+    return await embed(nursery, WORKER, WorkerData())
 
 
 @trio_fixture
-async def visit(nursery: trio.Nursery) -> Embedded[Visitor]:
+async def visit(nursery: trio.Nursery) -> Embedded[JobSessionData]:
     """The worker's window at link 1, to which nobody has come yet."""
-    return await embed(nursery, VISIT, Visitor(LinkId(1)))
+    return await embed(nursery, JOB_SESSION, JobSessionData(LinkId(1)))
 
 
 @trio_fixture
-async def client(nursery: trio.Nursery) -> Embedded[Quest]:
+async def client(nursery: trio.Nursery) -> Embedded[ClientData]:
     """A client that wants nothing yet."""
-    return await embed(nursery, CLIENT, Quest())
+    return await embed(nursery, CLIENT, ClientData())
 
 
 @trio_fixture
-async def errand(nursery: trio.Nursery) -> Embedded[Errands]:
+async def errand(nursery: trio.Nursery) -> Embedded[QueryData]:
     """An errand on which nobody was sent yet."""
-    return await embed(nursery, ERRAND, Errands())
+    return await embed(nursery, JOB_QUERY, QueryData())
 
 
 @trio_fixture
-async def discovery(nursery: trio.Nursery) -> Embedded[Seat]:
+async def discovery(nursery: trio.Nursery) -> Embedded[DiscoveryData]:
     """A Discovery in no room."""
-    return await embed(nursery, DISCOVERY, Seat())
+    return await embed(nursery, DISCOVERY, DiscoveryData())
 
 
 @trio_fixture
-async def guard(nursery: trio.Nursery) -> Embedded[Post]:
+async def guard(nursery: trio.Nursery) -> Embedded[AuthData]:
     """The worker's end of Auth, with a secret."""
-    return await embed(nursery, GUARD, Post(THE_SECRET))
+    return await embed(nursery, WORKER_AUTH, AuthData(THE_SECRET))
 
 
 @trio_fixture
-async def prover(nursery: trio.Nursery) -> Embedded[Post]:
+async def prover(nursery: trio.Nursery) -> Embedded[AuthData]:
     """The client's end of Auth, with the same secret."""
-    return await embed(nursery, PROVER, Post(THE_SECRET))
+    return await embed(nursery, CLIENT_AUTH, AuthData(THE_SECRET))
 
 
 @trio_fixture
@@ -81,14 +81,14 @@ async def embedded(nursery: trio.Nursery) -> Callable[..., Awaitable[Embedded[An
 
 
 @trio_fixture
-async def bridge() -> AsyncIterator[Bridge]:
+async def bridge() -> AsyncIterator[AsyncioLoop]:
     """The asyncio room."""
-    async with open_bridge() as bridge:
+    async with open_asyncio_loop() as bridge:
         yield bridge
 
 
 @trio_fixture
-async def lab(bridge: Bridge, tmp_path: Path) -> AsyncIterator[Lab]:
+async def lab(bridge: AsyncioLoop, tmp_path: Path) -> AsyncIterator[Lab]:
     """A server, and whatever workers and clients the test starts."""
     async with open_lab(bridge, tmp_path) as lab:
         yield lab

@@ -181,13 +181,13 @@ def predict(words: list[str]) -> int:
         if not path.exists():
             return _predict_error("FileNotFoundError", f"No such file: {path.absolute()}")
     frames = _frame_count(options.get("--frames", "")) or knobs["frames"]
-    laps = 2 if "--tracking" in words and models else 1
-    for lap in range(laps):
+    passes = 2 if "--tracking" in words and models else 1
+    for pass_index in range(passes):
         for done in range(1, frames + 1):
             time.sleep(knobs["predicting"] / frames)
             line = {"n_processed": done, "n_total": frames, "rate": 10.0, "eta": (frames - done) / 10}
             print(json.dumps(line), flush=True)
-            if knobs["predict_crash"] and lap == laps - 1 and done > frames // 2:
+            if knobs["predict_crash"] and pass_index == passes - 1 and done > frames // 2:
                 return _predict_error("RuntimeError", knobs["predict_crash"])
     if not knobs["no_predictions"]:
         Path(options["--output_path"]).write_bytes(TOY_LABELS)

@@ -144,7 +144,7 @@ class Scene:
     _started: list[Terminal] = field(factory=list, init=False)
 
     @property
-    def desk(self) -> Path:
+    def job_manager(self) -> Path:
         """Where the person is."""
         return self._made("desk")
 
@@ -177,7 +177,7 @@ class Scene:
             process = subprocess.Popen(
                 [*self.inside.get(home, ()), sys.executable, "-m", "rtc", *words],
                 env=self._environment(home),
-                cwd=where or self.desk,
+                cwd=where or self.job_manager,
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=told if terminal is None else terminal,
                 stderr=complained if terminal is None else terminal,
@@ -201,8 +201,8 @@ class Scene:
     def client(self, package: Path, *words: str) -> Terminal:
         """Send a package to the worker."""
         command = "track" if package.name.startswith("track") else "train"
-        door = ("--session-string", self.session, "--json")
-        return self.start("person", command, str(package), *door, *words)
+        signaling = ("--session-string", self.session, "--json")
+        return self.start("person", command, str(package), *signaling, *words)
 
     def at_terminal(self, package: Path, *words: str) -> tuple[Terminal, int]:
         """Send a package, sitting at a terminal; also the descriptor by which to type there."""
@@ -230,14 +230,14 @@ class Scene:
 
     def models(self) -> set[str]:
         """SHA-256 of every model that the person has."""
-        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in self.desk.rglob("best.ckpt")}
+        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in self.job_manager.rglob("best.ckpt")}
 
     def check_nothing_is_left(self) -> None:
         """No process, no folder of a job, nothing half done on the person's disk; and the worker is free."""
         eventually("an empty work folder", lambda: not any(self.work.iterdir()))
         eventually("an available worker", lambda: self.status() == "available")
         eventually("no process left", lambda: {one.pid for one in self.processes()} <= {self.worker.process.pid}, 20)
-        assert sorted(self.desk.rglob(".sleap-rtc-*")) == []
+        assert sorted(self.job_manager.rglob(".sleap-rtc-*")) == []
         assert list((self.folder / "tmp").iterdir()) == []
         for terminal in self._started:
             assert "Traceback" not in terminal.text, terminal.text

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import trio
 
-from actors.mailbox import Overrun
+from actors.mailbox import QueueFull
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
-from rtc.transport.webrtc.byte_queue import Intake
+from rtc.transport.webrtc.byte_queue import ByteQueue
 
-CONTROL_ROOM = 1024 * 1024
-BULK_ROOM = 16 * 1024 * 1024
+CONTROL_QUEUE_MAX = 1024 * 1024
+BULK_QUEUE_MAX = 16 * 1024 * 1024
 """As much as a real peer keeps unread; see `rtc.transport.webrtc.peer_connection`."""
 
 LOST = Fault(FaultCode.LINK_LOST, "The wire was closed by the other side.")
@@ -24,9 +24,9 @@ class FakeWire:
     `stuck` makes sends wait; `spoil` may change or drop (None) what is sent; `said` keeps every control text.
     """
 
-    def __init__(self, *, control_room: int = CONTROL_ROOM, bulk_room: int = BULK_ROOM) -> None:
-        self.control: Intake[str] = Intake(control_room)
-        self.bulk: Intake[bytes] = Intake(bulk_room)
+    def __init__(self, *, control_room: int = CONTROL_QUEUE_MAX, bulk_room: int = BULK_QUEUE_MAX) -> None:
+        self.control: ByteQueue[str] = ByteQueue(control_room)
+        self.bulk: ByteQueue[bytes] = ByteQueue(bulk_room)
         self.fault: Fault | None = None
         self.other: FakeWire
         self.silent = False
@@ -81,12 +81,12 @@ class FakeWire:
                 self.other.control.put(passed)
             elif passed is not None:
                 self.other.bulk.put(passed)
-        except Overrun:
+        except QueueFull:
             self.other.fail(STALLED)
             self.fail(LOST)
 
 
-def wire_pair(*, control_room: int = CONTROL_ROOM, bulk_room: int = BULK_ROOM) -> tuple[FakeWire, FakeWire]:
+def wire_pair(*, control_room: int = CONTROL_QUEUE_MAX, bulk_room: int = BULK_QUEUE_MAX) -> tuple[FakeWire, FakeWire]:
     """Two ends of one wire."""
     one = FakeWire(control_room=control_room, bulk_room=bulk_room)
     two = FakeWire(control_room=control_room, bulk_room=bulk_room)

@@ -66,15 +66,15 @@ def _place(facts: WorkerFacts, room: RoomId, token: str, server: str) -> tuple[s
 def _doors(room: RoomId, token: str, server: str) -> tuple[str, ...]:
     """The ways into the room for everybody else."""
     where = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
-    door = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
+    signaling = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
     return (
         "Room id and token, for clients that take any free worker of this room:",
         "",
-        f"  {TRAIN} {door} --auto-select --pkg-path package.zip{where}",
+        f"  {TRAIN} {signaling} --auto-select --pkg-path package.zip{where}",
         "",
         "The same, for more workers to join it:",
         "",
-        f"  sleap-rtc worker {door}{where}",
+        f"  sleap-rtc worker {signaling}{where}",
         "",
         "Whoever has these may send jobs here: hand them out like a password. Press Ctrl-C to stop.",
     )

@@ -17,7 +17,7 @@ ELSEWHERE = "192.0.2.1"
 
 
 @frozen
-class ServerOrder:
+class ServerOptions:
     """What somebody who starts a worker with `--serve` may say."""
 
     host: str
@@ -40,17 +40,17 @@ class Embedded:
 
 
 @asynccontextmanager
-async def open_embedded(order: ServerOrder, config: Config) -> AsyncGenerator[Embedded, None]:
+async def open_embedded(options: ServerOptions, config: Config) -> AsyncGenerator[Embedded, None]:
     """The server for as long as this context lasts.
 
     Raises:
         RtcError: USAGE: a port is taken, or the folder cannot be used.
     """
-    everywhere = order.host in WILDCARDS
+    everywhere = options.host in WILDCARDS
     # others need an address that they can reach; a host's bare name seldom means anything to the next laptop
-    outside = (lan_address() or "127.0.0.1") if everywhere else order.host
+    outside = (lan_address() or "127.0.0.1") if everywhere else options.host
     async with open_server(
-        host=order.host, ws_port=order.ws_port, http_port=order.http_port, data=order.data
+        host=options.host, ws_port=options.ws_port, http_port=options.http_port, data=options.data
     ) as server:
         ours = evolve(server, host="127.0.0.1") if everywhere else server  # a LAN address may change while we run
         theirs = evolve(server, host=outside)

@@ -7,26 +7,26 @@ from typing import Any
 from attrs import define
 
 from actors.events import (
+    Authenticated,
     Cancel,
+    DiscardJob,
     Drain,
-    Entered,
-    EnterFailed,
-    Forget,
-    JobOver,
-    JobTakenUp,
-    LineDown,
+    JobAdopted,
+    JobFinished,
+    JobSubmitted,
+    JoinedRoom,
+    JoinFailed,
     LinkLost,
-    Offered,
+    LinkRequested,
     PackageFailed,
-    ResultGone,
-    Say,
-    StatusIs,
+    RejectLink,
+    ReleaseResult,
+    ResultSendEnded,
+    SendToServer,
+    ServerDisconnected,
+    StatusChanged,
     StopEarly,
-    Submitted,
-    Supply,
-    Taken,
-    Trusted,
-    TurnAway,
+    SupplyPackage,
 )
 from protocol.faults import Fault
 from protocol.signaling import Refuse
@@ -36,7 +36,7 @@ log = logging.getLogger("rtc.worker")
 
 
 @define
-class Narrator:
+class EventLog:
     """The worker's own log, told from what passes through the router."""
 
     say: Callable[[str], None]
@@ -45,7 +45,7 @@ class Narrator:
 
     def tap(self, effect: Any) -> None:
         """Say what this means, if it means anything to people."""
-        if isinstance(effect, StatusIs):
+        if isinstance(effect, StatusChanged):
             self.status = effect.status
         text = _sentence(effect, self.status)
         if text:
@@ -55,30 +55,30 @@ class Narrator:
 
 def _sentence(effect: Any, status: Status) -> str | None:
     match effect:
-        case Offered():
+        case LinkRequested():
             return f"Offer received from {effect.peer}."
-        case TurnAway():
+        case RejectLink():
             return f"Offer of {effect.peer} rejected ({effect.fault.code.value}); this worker is {status.value}."
-        case Say(message=Refuse()):
+        case SendToServer(message=Refuse()):
             return f"Rejection sent to {effect.message.peer}."
-        case Trusted():
+        case Authenticated():
             proof = "proved the room secret" if effect.proven else "is let in without a secret"
             return f"{effect.peer} {proof}."
-        case Submitted():
-            return f"Job {effect.ticket.job}: {effect.submit.name}, {effect.submit.size / 1e6:.1f} MB."
+        case JobSubmitted():
+            return f"Job {effect.credential.job}: {effect.submit.name}, {effect.submit.size / 1e6:.1f} MB."
         case PackageFailed():
             return f"Job {effect.job} cannot run: {effect.fault.text}"
-        case Supply():
+        case SupplyPackage():
             return f"Job {effect.job}: its sender is back with the rest of the package."
-        case Forget():
+        case DiscardJob():
             return f"Job {effect.job} is dropped; its package is not here whole."
-        case JobOver():
+        case JobFinished():
             return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
-        case ResultGone():
+        case ResultSendEnded():
             return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
-        case Taken():
+        case ReleaseResult():
             return f"Result of {effect.job} is in its place at its owner's; it need not be kept here."
-        case JobTakenUp():
+        case JobAdopted():
             return f"Job {effect.job} of an earlier worker still runs here; taken up."
         case StopEarly():
             return f"Job {effect.job} is asked to stop early."
@@ -86,14 +86,14 @@ def _sentence(effect: Any, status: Status) -> str | None:
             return f"Job {effect.job} is being cancelled."
         case Drain():
             return "Stopping: a running job is finished first. Ctrl-C again stops it too."
-        case StatusIs():
+        case StatusChanged():
             return f"Status: {effect.status.value}."
         case LinkLost(fault=Fault() as fault):
             return f"Link closed: {fault.text}"
-        case LineDown():
+        case ServerDisconnected():
             return effect.text
-        case Entered():
+        case JoinedRoom():
             return f"In room {effect.room} as {effect.peer}."
-        case EnterFailed():
+        case JoinFailed():
             return effect.fault.text
     return None

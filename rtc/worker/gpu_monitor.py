@@ -8,7 +8,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from actors.events import MemoryIs
+from actors.events import FreeMemoryChanged
 
 PERIOD = 15.0
 """Seconds from one look to the next."""
@@ -17,12 +17,12 @@ NOTICEABLE = 256
 
 
 @define
-class Gauge:
+class GpuMonitor:
     """One GPU's free memory."""
 
     read: Callable[[], int]
     """The free memory in MB; may block for as long as the driver likes."""
-    tell: Callable[[MemoryIs], None]
+    tell: Callable[[FreeMemoryChanged], None]
     told: int
     """MB, as last told."""
     _asked: trio.Event = field(factory=trio.Event, init=False)
@@ -41,4 +41,4 @@ class Gauge:
             free = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
             if abs(free - self.told) >= NOTICEABLE:
                 self.told = free
-                self.tell(MemoryIs(free))
+                self.tell(FreeMemoryChanged(free))

@@ -7,19 +7,19 @@ from attrs import define, field, frozen
 
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, StopScope, SubmitJob
-from rtc.runner.folder_lock import Claim
-from rtc.runner.journal import Feed
-from rtc.runner.supervisor_handle import Keeping
+from rtc.runner.folder_lock import FolderLock
+from rtc.runner.journal import JournalFeed
+from rtc.runner.supervisor_handle import SupervisorHandle
 from rtc.sleap_nn.commands import Accelerator
 from rtc.transport.files import Incoming
-from rtc.worker.job_status import Standing
+from rtc.worker.job_status import JobStatus
 
 CLEAN_TIME = 30.0
 """Seconds that removing a job's folder may take when the program is being stopped."""
 
 
 @frozen
-class Bench:
+class RunnerConfig:
     """Where and with what jobs are run."""
 
     work: Path
@@ -45,7 +45,7 @@ class Job:
 
     name: JobId
     folder: Path
-    claim: Claim | None = None
+    lock: FolderLock | None = None
     """Held as long as the folder is there and ours."""
     submit: SubmitJob | None = None
     """None for a job that an earlier worker has begun."""
@@ -56,9 +56,9 @@ class Job:
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     incoming: Incoming | None = None
     """Its package on the way."""
-    keeping: Keeping | None = None
-    feed: Feed | None = None
-    standing: Standing = field(factory=Standing)
+    supervisor: SupervisorHandle | None = None
+    feed: JournalFeed | None = None
+    status_line: JobStatus = field(factory=JobStatus)
     over: trio.Event = field(factory=trio.Event)
     ended: JobEnded | None = None
     """Set when it is over."""
@@ -87,22 +87,22 @@ class Job:
     def stop(self, scope: StopScope) -> None:
         """Let it stop early; said again to the keeper if there is none yet."""
         self._stop = scope
-        if self.keeping is not None:
-            self.keeping.stop(scope)
+        if self.supervisor is not None:
+            self.supervisor.stop(scope)
 
     def cancel(self) -> None:
         """End it, likewise."""
         self._cancel = True
-        if self.keeping is not None:
-            self.keeping.cancel()
+        if self.supervisor is not None:
+            self.supervisor.cancel()
 
-    def keep_with(self, keeping: Keeping) -> None:
+    def set_supervisor(self, supervisor: SupervisorHandle) -> None:
         """It has a keeper now, who hears what was wanted meanwhile."""
-        self.keeping = keeping
+        self.supervisor = supervisor
         if self._cancel:
-            keeping.cancel()
+            supervisor.cancel()
         elif self._stop is not None:
-            keeping.stop(self._stop)
+            supervisor.stop(self._stop)
 
     def end(self, ended: JobEnded) -> None:
         """It is over, and nobody who follows it waits for more."""
@@ -113,13 +113,13 @@ class Job:
 
     async def discard(self) -> None:
         """Remove its folder, if that is still ours, also while being cancelled."""
-        claim, self.claim = self.claim, None
-        if claim is not None:
+        lock, self.lock = self.lock, None
+        if lock is not None:
             with trio.move_on_after(CLEAN_TIME, shield=True):
-                await trio.to_thread.run_sync(claim.give_up, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(lock.give_up, abandon_on_cancel=True)
 
-    async def let_go(self) -> None:
+    async def release(self) -> None:
         """Leave its folder to whoever comes next."""
-        claim, self.claim = self.claim, None
-        if claim is not None:
-            await trio.to_thread.run_sync(claim.let_go)
+        lock, self.lock = self.lock, None
+        if lock is not None:
+            await trio.to_thread.run_sync(lock.release)

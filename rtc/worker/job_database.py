@@ -24,7 +24,7 @@ from rtc.common.errors import RtcError
 from rtc.common.job_result import JobResult
 from rtc.worker.job_database_file import open_database
 
-log = logging.getLogger("rtc.records")
+log = logging.getLogger("rtc.job_database")
 T = TypeVar("T")
 
 DATABASE = "jobs.sqlite3"
@@ -35,7 +35,7 @@ _NO_KEY = bytes(hashlib.sha256().digest_size)
 
 
 @frozen
-class Record:
+class JobRecord:
     """One job, as remembered. Times are seconds since 1970."""
 
     job: JobId
@@ -63,22 +63,22 @@ class Record:
         return self.result_bytes is not None and self.fetched is None and self.removed is None
 
 
-_COLUMNS = tuple(Record.__annotations__)
+_COLUMNS = tuple(JobRecord.__annotations__)
 
 
-def _record(row: sqlite3.Row) -> Record:
+def _record(row: sqlite3.Row) -> JobRecord:
     fields = {name: row[name] for name in _COLUMNS}
     outcome = fields.pop("outcome")
     kind, stage = JobKind(fields.pop("kind")), JobStage(fields.pop("stage"))
-    return Record(**fields, kind=kind, stage=stage, outcome=None if outcome is None else Outcome(outcome))
+    return JobRecord(**fields, kind=kind, stage=stage, outcome=None if outcome is None else Outcome(outcome))
 
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-class Records:
-    """The open records. Made by `open_records`.
+class JobDatabase:
+    """The open records. Made by `open_job_database`.
 
     Every method that waits raises `RtcError` when the database cannot be used now.
     """
@@ -133,7 +133,7 @@ class Records:
 
         await self._run(work)
 
-    async def find(self, job: JobId, key: str) -> Record | None:
+    async def find(self, job: JobId, key: str) -> JobRecord | None:
         """The job, for its owner. An unknown job costs the same work as a wrong key."""
 
         row = await self._row(job)
@@ -141,19 +141,19 @@ class Records:
         ours = hmac.compare_digest(known, _digest(key))
         return _record(row) if ours and row is not None else None
 
-    async def get(self, job: JobId) -> Record | None:
+    async def get(self, job: JobId) -> JobRecord | None:
         """The job, for ourselves."""
         row = await self._row(job)
         return None if row is None else _record(row)
 
-    async def unfinished(self) -> tuple[Record, ...]:
+    async def unfinished(self) -> tuple[JobRecord, ...]:
         """Jobs that have not ended, whichever worker's they are; oldest first."""
         return tuple(record for record in await self._run(_all) if record.stage is not JobStage.ENDED)
 
     async def awaited(self) -> bool:
         """Whether anybody may still come for a job."""
-        records = await self._run(_all)
-        return any(record.waits or record.stage is not JobStage.ENDED for record in records)
+        job_database = await self._run(_all)
+        return any(record.waits or record.stage is not JobStage.ENDED for record in job_database)
 
     async def all_ids(self) -> frozenset[JobId]:
         """Every job remembered."""
@@ -189,8 +189,8 @@ class Records:
 
         return await self._run(work)
 
-    def _remove(self, database: sqlite3.Connection, records: list[Record], now: float, why: str) -> None:
-        for record in records:
+    def _remove(self, database: sqlite3.Connection, job_database: list[JobRecord], now: float, why: str) -> None:
+        for record in job_database:
             self.archive_of(record.job).unlink(missing_ok=True)
             self.journal_of(record.job).unlink(missing_ok=True)
             database.execute("UPDATE jobs SET removed = ?, why = ? WHERE job = ?", (now, why, record.job))
@@ -216,18 +216,18 @@ class Records:
             ) from None
 
 
-def _all(database: sqlite3.Connection) -> list[Record]:
+def _all(database: sqlite3.Connection) -> list[JobRecord]:
     """Every row, oldest first; half a year's are few enough to look at each."""
     return [_record(row) for row in database.execute("SELECT * FROM jobs ORDER BY created, job").fetchall()]
 
 
-def _end(record: Record) -> float:
+def _end(record: JobRecord) -> float:
     return record.ended or 0.0
 
 
 def _outdated(
-    waiting: list[Record], old: float, keep_bytes: int, spared: Collection[JobId]
-) -> tuple[list[Record], list[Record]]:
+    waiting: list[JobRecord], old: float, keep_bytes: int, spared: Collection[JobId]
+) -> tuple[list[JobRecord], list[JobRecord]]:
     """Of those that wait: the ones too late, and the ones too many."""
     late = [record for record in waiting if _end(record) < old and record.job not in spared]
     rest, too_many = [record for record in waiting if record not in late], []
@@ -247,7 +247,7 @@ def _storable(text: str) -> str:
 
 
 @asynccontextmanager
-async def open_records(results: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[Records]:
+async def open_job_database(results: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[JobDatabase]:
     """The records in a results folder, made if they are not there.
 
     Raises:
@@ -262,7 +262,7 @@ async def open_records(results: Path, clock: Callable[[], float] = time.time) ->
             " another program holding them? Or choose another folder with --results-dir.",
         ) from None
     with closing(database):
-        yield Records(results, database, clock)
+        yield JobDatabase(results, database, clock)
 
 
 async def attempt(work: Callable[..., Awaitable[None]], *args: object) -> bool:

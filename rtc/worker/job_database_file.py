@@ -11,7 +11,7 @@ from pathlib import Path
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 
-log = logging.getLogger("rtc.records")
+log = logging.getLogger("rtc.job_database")
 
 BUSY_TIME = 10.0
 """Seconds to wait while another worker writes."""

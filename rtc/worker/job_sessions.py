@@ -13,32 +13,32 @@ from attrs import define, field
 
 from actors.actor import Actor
 from actors.events import (
-    AtWindow,
+    Authenticated,
     CloseLink,
-    Deliver,
     Drain,
-    Follow,
-    FollowEnded,
-    Heard,
+    ForwardToSession,
+    JobLookedUp,
     LinkLost,
-    LookUp,
-    Receive,
-    RecordFound,
-    ResultGone,
-    Trusted,
+    LookUpJob,
+    OpenSession,
+    PeerMessage,
+    ResultSendEnded,
+    SendResult,
+    StreamEnded,
+    StreamEvents,
 )
-from actors.job_session import VISIT, Visitor
+from actors.job_session import JOB_SESSION, JobSessionData
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, JobState
 from rtc.common.errors import RtcError
-from rtc.runner.journal import Feed
+from rtc.runner.journal import JournalFeed
 from rtc.transport.files import send_file
 from rtc.transport.links.manager import Links
 from rtc.worker.job import Job
-from rtc.worker.job_database import Record, Records
-from rtc.worker.job_manager import Desk, unwatched
+from rtc.worker.job_database import JobDatabase, JobRecord
+from rtc.worker.job_manager import JobManager, unwatched
 
 log = logging.getLogger("rtc.worker.job_sessions")
 
@@ -50,10 +50,10 @@ TAKEN = Fault(FaultCode.NO_SUCH_JOB, "The result is not on the worker any more; 
 
 
 @define
-class _Guest:
+class _Session:
     """One link, and the nursery of all that is done for it."""
 
-    actor: Actor[Visitor]
+    actor: Actor[JobSessionData]
     nursery: trio.Nursery | None = None
 
     async def stay(self) -> None:
@@ -64,15 +64,15 @@ class _Guest:
 
 
 @define
-class Window:
+class JobSessions:
     """Sync methods are the router's doors; the work is done in the nursery of `run`."""
 
-    desk: Desk
+    job_manager: JobManager
     links: Links
     router: Router
-    records: Records
+    job_database: JobDatabase
     chunk_size: int
-    _guests: dict[LinkId, _Guest] = field(factory=dict)
+    _sessions: dict[LinkId, _Session] = field(factory=dict)
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -83,133 +83,135 @@ class Window:
 
     def has(self, link: LinkId) -> bool:
         """Whether what is heard over this link is for us."""
-        return link in self._guests
+        return link in self._sessions
 
     # -------- the router's doors
 
-    def receive(self, effect: Receive) -> None:
+    def open_session(self, effect: OpenSession) -> None:
         """Somebody comes; or has sent a job, and may be gone again."""
         assert self._nursery is not None, "the window is asked while it is open"
-        if effect.ticket is not None and self.links.link(effect.link) is None:
+        if effect.credential is not None and self.links.link(effect.link) is None:
             return
-        guest = _Guest(Actor(VISIT, Visitor(effect.link), self.router.outbox))
-        self._guests[effect.link] = guest
+        guest = _Session(Actor(JOB_SESSION, JobSessionData(effect.link), self.router.outbox))
+        self._sessions[effect.link] = guest
         self._nursery.start_soon(guest.stay)
         guest.actor.inbox.put(effect)
 
-    def hear(self, event: Trusted | Heard | RecordFound | FollowEnded | ResultGone) -> None:
+    def receive(self, event: Authenticated | PeerMessage | JobLookedUp | StreamEnded | ResultSendEnded) -> None:
         """What concerns one link goes to its Visit."""
-        guest = self._guests.get(event.link)
+        guest = self._sessions.get(event.link)
         if guest is not None:
             guest.actor.inbox.put(event)
 
-    def passed_on(self, effect: AtWindow) -> None:
+    def forwarded(self, effect: ForwardToSession) -> None:
         """Said before we had its speaker."""
-        self.hear(effect.heard)
+        self.receive(effect.message)
 
     def lost(self, event: LinkLost) -> None:
         """Somebody is gone, and with them what was being done for them."""
-        guest = self._guests.pop(event.link, None)
+        guest = self._sessions.pop(event.link, None)
         if guest is not None:
             guest.actor.inbox.put(event)
             guest.actor.inbox.finish()
 
     def drain(self, event: Drain) -> None:
         """Each Visit knows what it means."""
-        for guest in self._guests.values():
+        for guest in self._sessions.values():
             guest.actor.inbox.put(event)
 
-    def look_up(self, effect: LookUp) -> None:
+    def look_up(self, effect: LookUpJob) -> None:
         """Whose job is it, and where does it stand?"""
         self._serve(effect.link, self._look_up, effect)
 
-    def follow(self, effect: Follow) -> None:
+    def follow(self, effect: StreamEvents) -> None:
         """Tell what happens in it."""
         self._serve(effect.link, self._follow, effect)
 
-    def deliver(self, effect: Deliver) -> None:
+    def deliver(self, effect: SendResult) -> None:
         """Hand out what it made."""
         self._serve(effect.link, self._deliver, effect)
 
     # -------- the work
 
     def _serve(self, link: LinkId, work: Any, effect: object) -> None:
-        guest = self._guests.get(link)
+        guest = self._sessions.get(link)
         if guest is not None:
             assert guest.nursery is not None, "its actor has spoken"
             guest.nursery.start_soon(work, effect)
 
-    async def _look_up(self, effect: LookUp) -> None:
-        wish = effect.wish
+    async def _look_up(self, effect: LookUpJob) -> None:
+        request = effect.request
         try:
-            record = await self.records.find(wish.job, wish.key)
-            state = JobState(wish.job, JobStage.UNKNOWN, UNKNOWN) if record is None else await self._state(record)
+            record = await self.job_database.find(request.job, request.key)
+            state = JobState(request.job, JobStage.UNKNOWN, UNKNOWN) if record is None else await self._state(record)
         except RtcError as error:
             self.router.outbox.put(CloseLink(effect.link, error.fault))
             return
-        self.router.outbox.put(RecordFound(effect.link, wish, state))
+        self.router.outbox.put(JobLookedUp(effect.link, request, state))
 
-    async def _state(self, record: Record) -> JobState:
+    async def _state(self, record: JobRecord) -> JobState:
         """Where a job stands, by its record and by what its keeper has written."""
-        job, live = record.job, self.desk.jobs.get(record.job)
+        job, live = record.job, self.job_manager.jobs.get(record.job)
         events = await self._feed(job).last_seq()
         if record.stage is JobStage.ENDED:
             return JobState(job, record.stage, _told(record), events, record.outcome, record.waits)
         if live is None:
             return JobState(job, JobStage.ELSEWHERE, ELSEWHERE, events)
-        text = live.standing.text if live.begun else "Its package is on the way."
+        text = live.status_line.text if live.begun else "Its package is on the way."
         return JobState(job, JobStage.RUNNING if live.begun else JobStage.PREPARING, text, events)
 
-    def _feed(self, job: JobId) -> Feed:
-        live = self.desk.jobs.get(job)
+    def _feed(self, job: JobId) -> JournalFeed:
+        live = self.job_manager.jobs.get(job)
         if live is not None and live.feed is not None:
             return live.feed
-        return Feed(job, self.records.journal_of(job), over=True)
+        return JournalFeed(job, self.job_database.journal_of(job), over=True)
 
-    async def _follow(self, effect: Follow) -> None:
+    async def _follow(self, effect: StreamEvents) -> None:
         """All that happens in the job, at the link's own pace; then how it ended."""
-        live = self.desk.jobs.get(effect.job)
+        live = self.job_manager.jobs.get(effect.job)
         async for event in self._feed(effect.job).follow(effect.seen):
             link = self.links.link(effect.link)
             if link is None:
                 return
-            await link.until_roomy()
+            await link.wait_below_threshold()
             link.say(event)
         try:
             ended = await self._end_of(effect.job, live)
         except RtcError as error:
             self.router.outbox.put(CloseLink(effect.link, error.fault))
             return
-        self.router.outbox.put(FollowEnded(effect.link, ended))
+        self.router.outbox.put(StreamEnded(effect.link, ended))
 
     async def _end_of(self, job: JobId, live: Job | None) -> JobEnded:
         if live is not None:
             await live.over.wait()
             assert live.ended is not None, "that is what over means"
             return live.ended
-        record = await self.records.get(job)
+        record = await self.job_database.get(job)
         if record is None or record.outcome is None:
             raise RtcError(FaultCode.LINK_LOST, ELSEWHERE)  # its owner comes back, and is told what we know then
         return JobEnded(job, record.outcome, _told(record), record.waits)
 
-    async def _deliver(self, effect: Deliver) -> None:
+    async def _deliver(self, effect: SendResult) -> None:
         """Send the result. It is kept until the other side says that it is in its place."""
-        lane = self.links.lane(effect.link)
-        archive = self.records.archive_of(effect.job)
+        file_channel = self.links.file_channel(effect.link)
+        archive = self.job_database.archive_of(effect.job)
         fault: Fault | None = None
         try:
-            if lane is None:
+            if file_channel is None:
                 raise RtcError.of(GONE)
             if not await trio.to_thread.run_sync(os.path.exists, archive):
                 raise RtcError.of(TAKEN)
-            await send_file(lane, archive, name=f"{effect.job}.zip", progress=unwatched, chunk_size=self.chunk_size)
+            await send_file(
+                file_channel, archive, name=f"{effect.job}.zip", progress=unwatched, chunk_size=self.chunk_size
+            )
         except RtcError as error:
             fault = error.fault
             log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)
-        self.router.outbox.put(ResultGone(effect.job, effect.link, fault))
+        self.router.outbox.put(ResultSendEnded(effect.job, effect.link, fault))
 
 
-def _told(record: Record) -> str:
+def _told(record: JobRecord) -> str:
     """How it ended, and why its result is not here any more if it is not."""
     why = record.why or (FETCHED if record.fetched is not None else "")
     return f"{record.text} {why}".strip()[:2000]

@@ -16,7 +16,7 @@ TEXT_MAX = 300
 
 
 @define
-class Standing:
+class JobStatus:
     """Hears everything that happens in one job."""
 
     _job: JobStarted | None = None
@@ -44,7 +44,7 @@ class Standing:
                 self._text = f"{self._predicting(news.prediction)}: sleap-nn is starting."
             case FramesDone():
                 total = "" if news.total is None else f" of {news.total}"
-                doing = self._predicting(news.prediction) if not news.lap else "Tracking"
+                doing = self._predicting(news.prediction) if not news.pass_index else "Tracking"
                 self._text = f"{doing}: {news.done}{total} frames."
             case _:
                 return

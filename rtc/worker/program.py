@@ -15,39 +15,39 @@ from attrs import field, frozen
 
 from actors.actor import Actor
 from actors.events import (
-    AtWindow,
+    Authenticated,
     Cancel,
-    Deliver,
+    DiscardJob,
     Drain,
-    EnterFailed,
-    Follow,
-    FollowEnded,
-    Forget,
-    Heard,
-    JobOver,
-    JobsKnown,
-    JobTakenUp,
+    EarlierJobsFound,
+    ForwardToSession,
+    JobAdopted,
+    JobCredential,
+    JobFinished,
+    JobLookedUp,
+    JobSubmitted,
+    JoinFailed,
     LinkLost,
-    LookUp,
-    Offered,
+    LinkRequested,
+    LookUpJob,
+    OpenSession,
     PackageFailed,
     PackageReceived,
-    Prepare,
-    Receive,
-    RecordFound,
-    ResultGone,
+    PeerMessage,
+    ReceivePackage,
+    ReleaseResult,
+    ResultSendEnded,
+    SendResult,
     StartJob,
-    StatusIs,
+    StatusChanged,
     StopEarly,
-    Submitted,
-    Supply,
-    Taken,
-    Ticket,
-    Trusted,
+    StreamEnded,
+    StreamEvents,
+    SupplyPackage,
 )
 from actors.router import Route
 from actors.worker import WORKER
-from actors.worker_events import Hold
+from actors.worker_events import WorkerData
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
@@ -57,17 +57,17 @@ from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.version import VERSION
 from rtc.config.load import Config
-from rtc.runtime.peer_runtime import House, Routes, open_house
+from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
-from rtc.transport.webrtc import Bridge
-from rtc.worker.event_log import Narrator
-from rtc.worker.gpu_monitor import Gauge
-from rtc.worker.job import Bench
-from rtc.worker.job_database import Records, open_records
-from rtc.worker.job_manager import Desk
-from rtc.worker.job_sessions import Window
-from rtc.worker.room_identity import Identity, Place, open_identity
-from rtc.worker.room_membership import Doorman, WorkerReady
+from rtc.transport.webrtc import AsyncioLoop
+from rtc.worker.event_log import EventLog
+from rtc.worker.gpu_monitor import GpuMonitor
+from rtc.worker.job import RunnerConfig
+from rtc.worker.job_database import JobDatabase, open_job_database
+from rtc.worker.job_manager import JobManager
+from rtc.worker.job_sessions import JobSessions
+from rtc.worker.room_identity import RoomIdentity, SavedMembership, open_identity
+from rtc.worker.room_membership import RoomMembership, WorkerReady
 
 log = logging.getLogger("rtc.worker")
 
@@ -80,7 +80,7 @@ STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with i
 
 
 @frozen
-class WorkerOrder:
+class WorkerOptions:
     """What somebody who starts a worker may say."""
 
     config: Config
@@ -108,147 +108,164 @@ class WorkerOrder:
 
 
 async def run_worker(
-    order: WorkerOrder,
+    options: WorkerOptions,
     *,
-    bridge: Bridge,
+    bridge: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
-    entered: Callable[[WorkerReady], None] | None = None,
+    joined: Callable[[WorkerReady], None] | None = None,
     task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a room until drained. Cancelling ends a running job as well.
 
-    `entered`, or else `task_status`, is told once the worker is in its room.
+    `joined`, or else `task_status`, is told once the worker is in its room.
 
     Raises:
         RtcError: the worker could not begin, or its room was taken from it.
     """
-    sleap_nn = find_sleap_nn(order.sleap_nn)
-    for folder in (order.work, order.results):
+    sleap_nn = find_sleap_nn(options.sleap_nn)
+    for folder in (options.work, options.results):
         _make_private(folder)
-    gpu = order.gpu or read_gpu()
-    bench = _bench(order, gpu, sleap_nn)
-    async with open_records(order.results) as records:
-        with open_identity(order.results, bench.name, bench.gpu) as identity:
-            start = partial(_serve, order, gpu, bench, records, identity, bridge=bridge, drain=drain, say=say)
-            started = entered or task_status.started
-            place = await _old_place(order, records, identity)
-            if identity.descriptor is None and await records.awaited():
+    gpu = options.gpu or read_gpu()
+    runner_config = _runner_config(options, gpu, sleap_nn)
+    async with open_job_database(options.results) as job_database:
+        with open_identity(options.results, runner_config.name, runner_config.gpu) as identity:
+            start = partial(
+                _serve, options, gpu, runner_config, job_database, identity, bridge=bridge, drain=drain, say=say
+            )
+            started = joined or task_status.started
+            saved = await _saved_membership(options, job_database, identity)
+            if identity.descriptor is None and await job_database.awaited():
                 say("Another worker of this name is still here, so this one gets a name of its own in the room.")
             try:
-                await start(place, started)
+                await start(saved, started)
             except RtcError as error:
-                if place is None or error.fault.code is not FaultCode.ROOM_DENIED:
+                if saved is None or error.fault.code is not FaultCode.ROOM_DENIED:
                     raise
                 say("The room that this worker had is gone from the server; jobs' owners must be told the new one.")
                 await start(None, started)
 
 
-async def _old_place(order: WorkerOrder, records: Records, identity: Identity) -> Place | None:
+async def _saved_membership(
+    options: WorkerOptions, job_database: JobDatabase, identity: RoomIdentity
+) -> SavedMembership | None:
     """The place that an earlier worker of ours had, when there is somebody who may look for us there."""
-    place = identity.read()
-    if place is None or place.server != order.config.signaling_websocket or order.room not in (None, place.room):
+    saved = identity.read()
+    if saved is None or saved.server != options.config.signaling_websocket or options.room not in (None, saved.room):
         return None
-    return place if order.room is not None or await records.awaited() else None
+    return saved if options.room is not None or await job_database.awaited() else None
 
 
 async def _serve(
-    order: WorkerOrder,
+    options: WorkerOptions,
     gpu: GpuFacts,
-    bench: Bench,
-    records: Records,
-    identity: Identity,
-    place: Place | None,
+    runner_config: RunnerConfig,
+    job_database: JobDatabase,
+    identity: RoomIdentity,
+    saved: SavedMembership | None,
     started: Callable[[WorkerReady], None],
     *,
-    bridge: Bridge,
+    bridge: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
 ) -> None:
     """One stay in a room, from the jobs that earlier workers have left to the last good-bye."""
-    desk: Desk | None = None
-    window: Window | None = None
+    job_manager: JobManager | None = None
+    job_sessions: JobSessions | None = None
 
-    async def heard(house: House, link: LinkId, message: Any) -> None:
-        at_window = window is not None and window.has(link)
-        await house.router.outbox.admit(Heard(link, message) if at_window else _as_wish(link, message))
+    async def on_message(runtime: PeerRuntime, link: LinkId, message: Any) -> None:
+        at_window = job_sessions is not None and job_sessions.has(link)
+        await runtime.router.outbox.admit(PeerMessage(link, message) if at_window else _as_request(link, message))
 
-    async with open_house(
+    async with open_peer_runtime(
         bridge=bridge,
-        config=order.config,
+        config=options.config,
         role=Role.WORKER,
-        secret=order.secret,
-        heard=heard,
+        secret=options.secret,
+        on_message=on_message,
         stopping=STOPPED,
-        tap=Narrator(say, order.prefix).tap,
-    ) as house:
-        worker = Actor(WORKER, Hold(), house.router.outbox)
-        desk = Desk(bench, house.links, house.router, records, lambda: order.jobs_end_too or drain.is_set())
-        window = Window(desk, house.links, house.router, records, order.config.chunk_size)
-        house.route(_routes(worker.inbox.put, desk, window))
-        await house.adapters.start(desk.run)
-        await house.adapters.start(window.run)
-        await house.actors.start(worker.run)
-        status = Status.BUSY if await desk.take_up() else Status.AVAILABLE
-        facts = _facts(order, gpu, status)
-        config, address = order.config, order.shown_address
-        doorman = Doorman(config, address, order.room, order.token, facts, identity, place, house, started, say)
-        house.route(doorman.routes())
+        tap=EventLog(say, options.prefix).tap,
+    ) as runtime:
+        worker = Actor(WORKER, WorkerData(), runtime.router.outbox)
+        job_manager = JobManager(
+            runner_config, runtime.links, runtime.router, job_database, lambda: options.jobs_end_too or drain.is_set()
+        )
+        job_sessions = JobSessions(job_manager, runtime.links, runtime.router, job_database, options.config.chunk_size)
+        runtime.route(_routes(worker.inbox.put, job_manager, job_sessions))
+        await runtime.adapters.start(job_manager.run)
+        await runtime.adapters.start(job_sessions.run)
+        await runtime.actors.start(worker.run)
+        status = Status.BUSY if await job_manager.adopt() else Status.AVAILABLE
+        facts = _facts(options, gpu, status)
+        config, address = options.config, options.shown_address
+        membership = RoomMembership(
+            config, address, options.room, options.token, facts, identity, saved, runtime, started, say
+        )
+        runtime.route(membership.routes())
         if gpu.uuid is not None:
-            await _watch_memory(house, gpu, gpu.uuid)
-        house.actors.start_soon(house.drain_when, drain)
-        doorman.knock()
-        await house.finished.wait()
-        fault = house.last.fault
+            await _watch_memory(runtime, gpu, gpu.uuid)
+        runtime.actors.start_soon(runtime.drain_when, drain)
+        membership.join()
+        await runtime.finished.wait()
+        fault = runtime.last.fault
     if fault is not None:
         raise RtcError.of(fault)
 
 
-def _routes(worker: Route, desk: Desk, window: Window) -> Routes:
-    def heard(event: Heard) -> None:
-        take = window.hear if window.has(event.link) else worker
+def _routes(worker: Route, job_manager: JobManager, job_sessions: JobSessions) -> Routes:
+    def on_message(event: PeerMessage) -> None:
+        take = job_sessions.receive if job_sessions.has(event.link) else worker
         take(event)
 
-    to_worker = (Offered, Submitted, PackageReceived, PackageFailed, JobOver, JobTakenUp, JobsKnown, EnterFailed)
-    to_visit = (RecordFound, FollowEnded, ResultGone)
+    to_worker = (
+        LinkRequested,
+        JobSubmitted,
+        PackageReceived,
+        PackageFailed,
+        JobFinished,
+        JobAdopted,
+        EarlierJobsFound,
+        JoinFailed,
+    )
+    to_visit = (JobLookedUp, StreamEnded, ResultSendEnded)
     return (
         dict.fromkeys(to_worker, (worker,))
-        | dict.fromkeys(to_visit, (window.hear,))
+        | dict.fromkeys(to_visit, (job_sessions.receive,))
         | {
-            Heard: (heard,),
-            AtWindow: (window.passed_on,),
-            Trusted: (worker, window.hear),
-            LinkLost: (worker, window.lost),
-            Drain: (worker, window.drain),
-            Prepare: (desk.prepare,),
-            StartJob: (desk.start,),
-            Supply: (worker, desk.supply),
-            StopEarly: (desk.stop_early,),
-            Cancel: (desk.cancel,),
-            Forget: (desk.forget,),
-            Taken: (desk.taken,),
-            Receive: (window.receive,),
-            LookUp: (window.look_up,),
-            Follow: (window.follow,),
-            Deliver: (window.deliver,),
+            PeerMessage: (on_message,),
+            ForwardToSession: (job_sessions.forwarded,),
+            Authenticated: (worker, job_sessions.receive),
+            LinkLost: (worker, job_sessions.lost),
+            Drain: (worker, job_sessions.drain),
+            ReceivePackage: (job_manager.prepare,),
+            StartJob: (job_manager.start,),
+            SupplyPackage: (worker, job_manager.supply),
+            StopEarly: (job_manager.stop_early,),
+            Cancel: (job_manager.cancel,),
+            DiscardJob: (job_manager.forget,),
+            ReleaseResult: (job_manager.taken,),
+            OpenSession: (job_sessions.open_session,),
+            LookUpJob: (job_sessions.look_up,),
+            StreamEvents: (job_sessions.follow,),
+            SendResult: (job_sessions.deliver,),
         }
     )
 
 
-def _as_wish(link: LinkId, message: Any) -> Submitted | Heard:
+def _as_request(link: LinkId, message: Any) -> JobSubmitted | PeerMessage:
     """A wish for a job gets a fresh ticket, to be used if it is granted."""
     if not isinstance(message, SubmitJob):
-        return Heard(link, message)
+        return PeerMessage(link, message)
     stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime())
-    ticket = Ticket(JobId(f"job-{stamp}-{secrets.token_hex(4)}"), secrets.token_urlsafe(KEY_BYTES))
-    return Submitted(link, message, ticket)
+    credential = JobCredential(JobId(f"job-{stamp}-{secrets.token_hex(4)}"), secrets.token_urlsafe(KEY_BYTES))
+    return JobSubmitted(link, message, credential)
 
 
-def _facts(order: WorkerOrder, gpu: GpuFacts, status: Status) -> WorkerFacts:
+def _facts(options: WorkerOptions, gpu: GpuFacts, status: Status) -> WorkerFacts:
     hostname = socket.gethostname()
     return WorkerFacts(
         status=status,
-        name=order.name or hostname[:64],
+        name=options.name or hostname[:64],
         hostname=hostname,
         gpu=gpu.name,
         memory_mb=gpu.memory_mb,
@@ -259,27 +276,27 @@ def _facts(order: WorkerOrder, gpu: GpuFacts, status: Status) -> WorkerFacts:
     )
 
 
-def _bench(order: WorkerOrder, gpu: GpuFacts, sleap_nn: Path) -> Bench:
+def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> RunnerConfig:
     accelerator: Accelerator = "auto" if gpu.memory_mb else "cpu"
-    chunk = order.config.chunk_size
-    return Bench(
-        order.work,
-        order.results,
+    chunk = options.config.chunk_size
+    return RunnerConfig(
+        options.work,
+        options.results,
         sleap_nn,
         accelerator,
         gpu.uuid,
         chunk,
-        order.package_max,
-        name=order.name or socket.gethostname()[:64],
-        keep_time=order.config.keep_days * DAY,
-        keep_bytes=int(order.config.keep_gigabytes * 10**9),
+        options.package_max,
+        name=options.name or socket.gethostname()[:64],
+        keep_time=options.config.keep_days * DAY,
+        keep_bytes=int(options.config.keep_gigabytes * 10**9),
     )
 
 
-async def _watch_memory(house: House, gpu: GpuFacts, uuid: str) -> None:
-    gauge = Gauge(lambda: read_gpu(uuid).free_mb, house.post, gpu.free_mb)
-    house.route({StatusIs: (gauge.look,)})
-    await house.adapters.start(gauge.run)
+async def _watch_memory(runtime: PeerRuntime, gpu: GpuFacts, uuid: str) -> None:
+    gauge = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, gpu.free_mb)
+    runtime.route({StatusChanged: (gauge.look,)})
+    await runtime.adapters.start(gauge.run)
 
 
 def _make_private(folder: Path) -> None:

@@ -22,7 +22,7 @@ PLACE_MAX = 16 * 1024
 
 
 @frozen
-class Place:
+class SavedMembership:
     """Where a worker was, and what lets it in again under its old name."""
 
     server: str
@@ -33,24 +33,24 @@ class Place:
 
 
 @frozen
-class Identity:
+class RoomIdentity:
     """One worker's file, ours as long as it is open."""
 
     descriptor: int | None
     """None when another worker of that name lives, or the file system knows no locks: then nothing is kept."""
 
-    def read(self) -> Place | None:
+    def read(self) -> SavedMembership | None:
         """The place we had; None when we had none that can be read."""
         if self.descriptor is None:
             return None
         with suppress(ValueError, TypeError, RecursionError):
-            place = Place(**json.loads(os.pread(self.descriptor, PLACE_MAX, 0)))
+            place = SavedMembership(**json.loads(os.pread(self.descriptor, PLACE_MAX, 0)))
             texts = asdict(place).values()
             if all(isinstance(text, str) for text in texts) and _are_ids(place.room, place.peer):
                 return place
         return None
 
-    def write(self, place: Place) -> None:
+    def write(self, place: SavedMembership) -> None:
         """Keep it.
 
         Raises:
@@ -67,7 +67,7 @@ def _are_ids(*texts: str) -> bool:
 
 
 @contextmanager
-def open_identity(results: Path, name: str, gpu: str | None) -> Iterator[Identity]:
+def open_identity(results: Path, name: str, gpu: str | None) -> Iterator[RoomIdentity]:
     """The identity of the worker of this name and GPU, for as long as it lives."""
     plain = re.sub(r"[^\w.-]", "_", f"{name}-{gpu or 'cpu'}")[:150]
     try:
@@ -75,7 +75,7 @@ def open_identity(results: Path, name: str, gpu: str | None) -> Iterator[Identit
     except OSError:
         descriptor = None
     try:
-        yield Identity(descriptor)
+        yield RoomIdentity(descriptor)
     finally:
         if descriptor is not None:
             os.close(descriptor)

@@ -7,8 +7,8 @@ import pytest
 from attrs import evolve
 from trio.testing import MockClock
 
-from actors.auth import GUARD, PROVER, Post
-from actors.events import Distrusted, Drain, LinkLost, LinkUp, TellLink, Trusted
+from actors.auth import CLIENT_AUTH, WORKER_AUTH, AuthData
+from actors.events import Authenticated, AuthenticationFailed, Drain, LinkLost, LinkOpened, TellPeer
 from protocol.faults import FaultCode
 from protocol.ids import LinkId, PeerId, RoomId
 from protocol.status import Status
@@ -26,7 +26,7 @@ from protocol.trust import (
 from rtc.testing.embedding import Embedded
 from rtc.testing.plugin import THE_SECRET
 
-Auth = Embedded[Post]
+Auth = Embedded[AuthData]
 Embed = Callable[..., Awaitable[Auth]]
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -34,54 +34,54 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 LINK = LinkId(1)
 WORKER, CLIENT = PeerId("worker-1"), PeerId("client-1")
 BINDING = Binding(RoomId("room-1"), WORKER, CLIENT, b"W" * 32, b"C" * 32)
-AT_WORKER = LinkUp(LINK, CLIENT, BINDING, b"w" * 32)
-AT_CLIENT = LinkUp(LINK, WORKER, BINDING, b"c" * 32)
+AT_WORKER = LinkOpened(LINK, CLIENT, BINDING, b"w" * 32)
+AT_CLIENT = LinkOpened(LINK, WORKER, BINDING, b"c" * 32)
 
 
 def told(said: list[Any]) -> list[Any]:
-    return [effect.message for effect in said if isinstance(effect, TellLink)]
+    return [effect.message for effect in said if isinstance(effect, TellPeer)]
 
 
 async def converse(
-    guard: Auth, prover: Auth, at_worker: LinkUp = AT_WORKER, at_client: LinkUp = AT_CLIENT
+    guard: Auth, prover: Auth, at_worker: LinkOpened = AT_WORKER, at_client: LinkOpened = AT_CLIENT
 ) -> list[Any]:
     """Carry what both say to the other until nobody says anything; returns the effects that are not words."""
     rest: list[Any] = []
     from_guard, from_prover = await guard.after(at_worker), await prover.after(at_client)
     while from_guard or from_prover:
-        rest += [effect for effect in (*from_guard, *from_prover) if not isinstance(effect, TellLink)]
+        rest += [effect for effect in (*from_guard, *from_prover) if not isinstance(effect, TellPeer)]
         from_guard, from_prover = await guard.after(*told(from_prover)), await prover.after(*told(from_guard))
     return rest
 
 
 async def test_two_ends_that_know_the_secret_trust_each_other(guard: Auth, prover: Auth) -> None:
     verdicts = await converse(guard, prover)
-    assert set(verdicts) == {Trusted(LINK, CLIENT, proven=True), Trusted(LINK, WORKER, proven=True)}
+    assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=True), Authenticated(LINK, WORKER, proven=True)}
 
 
 async def test_a_client_with_another_secret_is_denied(guard: Auth, embedded: Embed) -> None:
-    stranger = await embedded(PROVER, Post(Secret(b"something else entirely")))
+    stranger = await embedded(CLIENT_AUTH, AuthData(Secret(b"something else entirely")))
     verdicts = await converse(guard, stranger)
-    assert [type(verdict) for verdict in verdicts] == [Distrusted, Distrusted]
+    assert [type(verdict) for verdict in verdicts] == [AuthenticationFailed, AuthenticationFailed]
     assert {verdict.fault.code for verdict in verdicts} == {FaultCode.AUTH_INVALID}
 
 
 async def test_a_client_without_a_secret_is_told_that_one_is_wanted(guard: Auth, embedded: Embed) -> None:
-    bare = await embedded(PROVER, Post(None))
+    bare = await embedded(CLIENT_AUTH, AuthData(None))
     verdicts = await converse(guard, bare)
     assert {verdict.fault.code for verdict in verdicts} == {FaultCode.AUTH_MISSING}
 
 
 async def test_a_worker_without_a_secret_lets_clients_in_at_once(embedded: Embed) -> None:
-    guard, prover = await embedded(GUARD, Post(None)), await embedded(PROVER, Post(None))
+    guard, prover = await embedded(WORKER_AUTH, AuthData(None)), await embedded(CLIENT_AUTH, AuthData(None))
     verdicts = await converse(guard, prover)
-    assert set(verdicts) == {Trusted(LINK, CLIENT, proven=False), Trusted(LINK, WORKER, proven=False)}
+    assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=False), Authenticated(LINK, WORKER, proven=False)}
 
 
 async def test_a_client_with_a_secret_does_not_trust_a_worker_that_asks_for_none(prover: Auth, embedded: Embed) -> None:
-    guard = await embedded(GUARD, Post(None))
+    guard = await embedded(WORKER_AUTH, AuthData(None))
     verdicts = await converse(guard, prover)
-    [ours] = [verdict for verdict in verdicts if isinstance(verdict, Distrusted)]
+    [ours] = [verdict for verdict in verdicts if isinstance(verdict, AuthenticationFailed)]
     assert ours.fault.code is FaultCode.AUTH_UNPROVEN_WORKER
 
 
@@ -89,20 +89,20 @@ async def test_a_client_with_a_secret_does_not_trust_a_worker_that_asks_for_none
 async def test_a_server_that_swaps_a_certificate_is_found_out(guard: Auth, prover: Auth, swapped: str) -> None:
     in_between = evolve(AT_CLIENT, binding=evolve(BINDING, **{swapped: b"X" * 32}))
     verdicts = await converse(guard, prover, at_client=in_between)
-    assert not any(isinstance(verdict, Trusted) for verdict in verdicts)
+    assert not any(isinstance(verdict, Authenticated) for verdict in verdicts)
 
 
 @pytest.mark.parametrize("field", ["room", "worker", "client"])
 async def test_a_proof_for_another_room_or_peer_does_not_fit(guard: Auth, prover: Auth, field: str) -> None:
     elsewhere = evolve(AT_CLIENT, binding=evolve(BINDING, **{field: "other"}))
-    assert not any(isinstance(verdict, Trusted) for verdict in await converse(guard, prover, at_client=elsewhere))
+    assert not any(isinstance(verdict, Authenticated) for verdict in await converse(guard, prover, at_client=elsewhere))
 
 
 async def test_a_proof_cannot_be_replayed_on_another_link(guard: Auth, embedded: Embed) -> None:
     proof = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
     await guard.after(AT_WORKER)
-    assert Trusted(LINK, CLIENT, proven=True) in await guard.after(AuthResponse(b"c" * 32, proof))
-    second = await embedded(GUARD, Post(THE_SECRET))
+    assert Authenticated(LINK, CLIENT, proven=True) in await guard.after(AuthResponse(b"c" * 32, proof))
+    second = await embedded(WORKER_AUTH, AuthData(THE_SECRET))
     await second.after(evolve(AT_WORKER, nonce=b"fresh nonce of thirty-two bytes."))
     said = await second.after(AuthResponse(b"c" * 32, proof))
     assert told(said) == [AuthFailure(Denial.INVALID, told(said)[0].text)]
@@ -112,14 +112,14 @@ async def test_the_workers_own_proof_cannot_be_made_by_reflecting_the_clients(pr
     await prover.after(AT_CLIENT)
     [response] = told(await prover.after(AuthChallenge(b"w" * 32)))
     [verdict] = await prover.after(AuthSuccess(response.proof))
-    assert isinstance(verdict, Distrusted)
+    assert isinstance(verdict, AuthenticationFailed)
     assert verdict.fault.code is FaultCode.AUTH_UNPROVEN_WORKER
 
 
 async def test_a_worker_that_says_success_without_proof_is_not_trusted(prover: Auth) -> None:
     await prover.after(AT_CLIENT, AuthChallenge(b"w" * 32))
     [verdict] = await prover.after(AuthSuccess())
-    assert isinstance(verdict, Distrusted)
+    assert isinstance(verdict, AuthenticationFailed)
 
 
 async def test_there_is_one_try_per_link(guard: Auth) -> None:
@@ -153,7 +153,7 @@ async def test_a_worker_that_stays_silent_is_timed_out_too(prover: Auth, autojum
 async def test_trust_ends_with_the_link(guard: Auth, prover: Auth) -> None:
     await converse(guard, prover)
     await guard.after(LinkLost(LINK))
-    assert (guard.state, guard.data) == (Status.AVAILABLE, Post(THE_SECRET))
+    assert (guard.state, guard.data) == (Status.AVAILABLE, AuthData(THE_SECRET))
 
 
 async def test_an_unproven_peer_is_told_when_the_worker_stops(guard: Auth) -> None:
@@ -163,7 +163,7 @@ async def test_an_unproven_peer_is_told_when_the_worker_stops(guard: Auth) -> No
 
 
 def test_no_repr_shows_a_secret_a_nonce_or_a_proof() -> None:
-    shown = repr((Post(THE_SECRET, AT_WORKER), AuthSuccess(b"p" * 32)))
+    shown = repr((AuthData(THE_SECRET, AT_WORKER), AuthSuccess(b"p" * 32)))
     assert "both ends" not in shown
     assert "wwww" not in shown
     assert "pppp" not in shown

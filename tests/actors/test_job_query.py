@@ -4,34 +4,34 @@ import pytest
 from trio.testing import MockClock
 
 from actors.events import (
+    Authenticated,
     CloseLink,
     Drain,
-    Enter,
-    EnterFailed,
     Finished,
-    Heard,
+    JobReported,
+    JoinFailed,
+    JoinRoom,
     LinkLost,
+    LinkRefused,
     OpenLink,
-    Refused,
-    Reported,
-    RoomPass,
-    RosterIs,
-    Sent,
-    TellLink,
-    Trusted,
+    PeerMessage,
+    QueryWanted,
+    RoomCredentials,
+    TellPeer,
+    WorkersChanged,
 )
-from actors.job_query import ANSWER_TIME, Errands
+from actors.job_query import ANSWER_TIME, QueryData
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import AskJob, JobStage, JobState, Outcome, StopJob
 from protocol.status import Role, Status
 from rtc.testing.embedding import Embedded
 
-Errand = Embedded[Errands]
+Errand = Embedded[QueryData]
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-PASS = RoomPass(Role.CLIENT, RoomId("room-1"), "token")
+PASS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
 WORKER, OTHER = PeerId("worker-1"), PeerId("worker-2")
 ONE, TWO = LinkId(1), LinkId(2)
 FIRST, SECOND = JobId("job-1"), JobId("job-2")
@@ -43,13 +43,13 @@ PATIENCE = 30.0
 
 
 async def knocking(errand: Errand, *wishes: AskJob | StopJob) -> None:
-    await errand.after(Sent(PASS, WORKER, wishes or (ASK, STOP), PATIENCE), RosterIs(()))
+    await errand.after(QueryWanted(PASS, WORKER, wishes or (ASK, STOP), PATIENCE), WorkersChanged(()))
     assert errand.state is Status.RESERVED
 
 
 async def asked(errand: Errand, *wishes: AskJob | StopJob) -> None:
     await knocking(errand, *wishes)
-    await errand.after(Trusted(ONE, WORKER, proven=True))
+    await errand.after(Authenticated(ONE, WORKER, proven=True))
     assert errand.state is Status.BUSY
 
 
@@ -71,19 +71,19 @@ async def end_of(errand: Errand, *events: object) -> Fault:
 
 
 async def test_first_the_room_then_the_worker(errand: Errand) -> None:
-    assert await errand.after(Sent(PASS, WORKER, (ASK, STOP), PATIENCE)) == [Enter(PASS, PATIENCE)]
-    assert await errand.after(RosterIs(())) == [OpenLink(ONE, WORKER, FIRST)]
+    assert await errand.after(QueryWanted(PASS, WORKER, (ASK, STOP), PATIENCE)) == [JoinRoom(PASS, PATIENCE)]
+    assert await errand.after(WorkersChanged(())) == [OpenLink(ONE, WORKER, FIRST)]
 
 
 async def test_a_change_in_the_room_does_not_make_it_ask_twice(errand: Errand) -> None:
     await knocking(errand)
-    assert await errand.after(RosterIs(()), RosterIs(())) == []
+    assert await errand.after(WorkersChanged(()), WorkersChanged(())) == []
 
 
 async def test_a_shut_room_ends_it(errand: Errand) -> None:
-    await errand.after(Sent(PASS, WORKER, (ASK,), PATIENCE))
+    await errand.after(QueryWanted(PASS, WORKER, (ASK,), PATIENCE))
     fault = Fault(FaultCode.ROOM_DENIED, "No.")
-    assert await errand.after(EnterFailed(fault)) == [Finished(fault)]
+    assert await errand.after(JoinFailed(fault)) == [Finished(fault)]
 
 
 async def test_a_worker_that_does_not_answer_is_given_up(errand: Errand, autojump_clock: MockClock) -> None:
@@ -99,13 +99,13 @@ async def test_a_worker_that_does_not_answer_is_given_up(errand: Errand, autojum
 async def test_a_worker_that_refuses_is_quoted(errand: Errand) -> None:
     await knocking(errand)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
-    assert await end_of(errand, Refused(WORKER, leaving)) == leaving
+    assert await end_of(errand, LinkRefused(WORKER, leaving)) == leaving
     assert errand.state is Status.AVAILABLE
 
 
 async def test_what_other_workers_refuse_is_not_meant_for_it(errand: Errand) -> None:
     await knocking(errand)
-    assert await errand.after(Refused(OTHER, NO_JOB)) == []
+    assert await errand.after(LinkRefused(OTHER, NO_JOB)) == []
     assert errand.state is Status.RESERVED
 
 
@@ -117,18 +117,18 @@ async def test_a_link_that_breaks_before_anything_was_asked_ends_it(errand: Erra
 
 async def test_a_worker_that_knows_nothing_of_one_job_is_asked_about_the_others(errand: Errand) -> None:
     await knocking(errand)
-    unknown = Reported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
-    assert await errand.after(Refused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
+    unknown = JobReported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
+    assert await errand.after(LinkRefused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
     assert await errand.after(LinkLost(ONE, NO_JOB)) == [], "the refused link is of no more interest"
-    assert await errand.after(Trusted(ONE, WORKER, proven=True)) == []
-    assert await errand.after(Trusted(TWO, WORKER, proven=True)) == [TellLink(TWO, STOP)]
-    assert await errand.after(Heard(TWO, OVER)) == [Reported(OVER), CloseLink(TWO), Finished()]
+    assert await errand.after(Authenticated(ONE, WORKER, proven=True)) == []
+    assert await errand.after(Authenticated(TWO, WORKER, proven=True)) == [TellPeer(TWO, STOP)]
+    assert await errand.after(PeerMessage(TWO, OVER)) == [JobReported(OVER), CloseLink(TWO), Finished()]
 
 
 async def test_the_time_for_a_link_begins_again_with_each_one(errand: Errand, autojump_clock: MockClock) -> None:
     await knocking(errand)
     autojump_clock.jump(PATIENCE - 1)
-    await errand.after(Refused(WORKER, NO_JOB))
+    await errand.after(LinkRefused(WORKER, NO_JOB))
     autojump_clock.jump(PATIENCE - 1)
     assert await errand.after() == []
     autojump_clock.jump(2)
@@ -137,7 +137,7 @@ async def test_the_time_for_a_link_begins_again_with_each_one(errand: Errand, au
 
 async def test_a_worker_that_knows_nothing_of_the_only_job_says_so(errand: Errand) -> None:
     await knocking(errand, ASK)
-    assert await end_of(errand, Refused(WORKER, NO_JOB)) == NO_JOB
+    assert await end_of(errand, LinkRefused(WORKER, NO_JOB)) == NO_JOB
 
 
 # -------- asking
@@ -145,29 +145,29 @@ async def test_a_worker_that_knows_nothing_of_the_only_job_says_so(errand: Erran
 
 async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(errand: Errand) -> None:
     await knocking(errand)
-    assert await errand.after(Trusted(ONE, WORKER, proven=True)) == [TellLink(ONE, ASK), TellLink(ONE, STOP)]
-    assert await errand.after(Heard(ONE, OVER)) == [Reported(OVER)]
+    assert await errand.after(Authenticated(ONE, WORKER, proven=True)) == [TellPeer(ONE, ASK), TellPeer(ONE, STOP)]
+    assert await errand.after(PeerMessage(ONE, OVER)) == [JobReported(OVER)]
     assert errand.state is Status.BUSY
-    assert await errand.after(Heard(ONE, RUNS)) == [Reported(RUNS), CloseLink(ONE), Finished()]
+    assert await errand.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
     assert errand.state is Status.AVAILABLE
 
 
 async def test_an_answer_counts_once(errand: Errand) -> None:
     await asked(errand)
-    await errand.after(Heard(ONE, RUNS))
-    assert await errand.after(Heard(ONE, RUNS)) == []
+    await errand.after(PeerMessage(ONE, RUNS))
+    assert await errand.after(PeerMessage(ONE, RUNS)) == []
 
 
 async def test_of_two_wishes_about_one_job_each_is_answered(errand: Errand) -> None:
     await asked(errand, ASK, StopJob(FIRST, "key-1"))
-    assert await errand.after(Heard(ONE, RUNS)) == [Reported(RUNS)]
-    assert await errand.after(Heard(ONE, RUNS)) == [Reported(RUNS), CloseLink(ONE), Finished()]
+    assert await errand.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS)]
+    assert await errand.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
 
 
 async def test_what_was_not_asked_is_not_heard(errand: Errand) -> None:
     await asked(errand)
     stranger = JobState(JobId("job-9"), JobStage.RUNNING, "Epoch 1 of 2.")
-    assert await errand.after(Heard(ONE, stranger), Heard(TWO, RUNS), Heard(ONE, ASK)) == []
+    assert await errand.after(PeerMessage(ONE, stranger), PeerMessage(TWO, RUNS), PeerMessage(ONE, ASK)) == []
     assert errand.state is Status.BUSY
 
 
@@ -197,7 +197,7 @@ async def test_a_link_that_breaks_without_a_reason_is_called_so(errand: Errand) 
 async def test_a_worker_that_ends_the_conversation_is_quoted(errand: Errand, come: object) -> None:
     await come(errand)
     rude = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn.")
-    assert await errand.after(Heard(ONE, rude)) == [CloseLink(ONE), Finished(rude)]
+    assert await errand.after(PeerMessage(ONE, rude)) == [CloseLink(ONE), Finished(rude)]
     assert errand.state is Status.AVAILABLE
 
 
@@ -212,7 +212,12 @@ async def test_an_interruption_ends_it(errand: Errand, come: object) -> None:
 
 async def test_after_the_end_nothing_is_said(errand: Errand, autojump_clock: MockClock) -> None:
     await asked(errand, ASK)
-    await errand.after(Heard(ONE, RUNS))
-    assert await errand.after(RosterIs(()), Heard(ONE, RUNS), LinkLost(ONE), Refused(WORKER, NO_JOB), Drain()) == []
+    await errand.after(PeerMessage(ONE, RUNS))
+    assert (
+        await errand.after(
+            WorkersChanged(()), PeerMessage(ONE, RUNS), LinkLost(ONE), LinkRefused(WORKER, NO_JOB), Drain()
+        )
+        == []
+    )
     autojump_clock.jump(PATIENCE + ANSWER_TIME)
     assert await errand.after() == []

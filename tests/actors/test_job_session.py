@@ -5,25 +5,25 @@ from attrs import evolve
 from trio.testing import MockClock
 
 from actors.events import (
+    Authenticated,
     Cancel,
     CloseLink,
-    Deliver,
     Drain,
-    Follow,
-    FollowEnded,
-    Heard,
+    JobCredential,
+    JobLookedUp,
     LinkLost,
-    LookUp,
-    Receive,
-    RecordFound,
-    ResultGone,
+    LookUpJob,
+    OpenSession,
+    PeerMessage,
+    ReleaseResult,
+    ResultSendEnded,
+    SendResult,
     StopEarly,
-    Taken,
-    TellLink,
-    Ticket,
-    Trusted,
+    StreamEnded,
+    StreamEvents,
+    TellPeer,
 )
-from actors.job_session import ASK_TIME, LEAVING_FAULT, LINK_TIME, RUDE_FAULT, TAKE_TIME, Visitor
+from actors.job_session import ASK_TIME, LEAVING_FAULT, LINK_TIME, OUT_OF_TURN_FAULT, RECEIPT_TIME, JobSessionData
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import (
@@ -32,9 +32,9 @@ from protocol.jobs import (
     CancelJob,
     JobEnded,
     JobKind,
+    JobRequest,
     JobStage,
     JobState,
-    JobWishes,
     Outcome,
     ResultTaken,
     StopJob,
@@ -44,13 +44,13 @@ from protocol.jobs import (
 from protocol.status import Status
 from rtc.testing.embedding import Embedded
 
-Visit = Embedded[Visitor]
+Visit = Embedded[JobSessionData]
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 ONE, ADA = LinkId(1), PeerId("client-ada")
 JOB, KEY = JobId("job-1"), "key-1"
-TRUSTED = Trusted(ONE, ADA, proven=True)
+TRUSTED = Authenticated(ONE, ADA, proven=True)
 ATTACH, ASK = AttachJob(JOB, KEY, seen=17), AskJob(JOB, KEY)
 STOP, CANCEL, TAKEN = StopJob(JOB, KEY, StopScope.ALL), CancelJob(JOB, KEY), ResultTaken(JOB, KEY)
 WISHES = [ATTACH, ASK, STOP, CANCEL, TAKEN]
@@ -65,19 +65,19 @@ A_NIGHT = 12 * 3600
 each_wish = pytest.mark.parametrize("wish", WISHES, ids=lambda wish: type(wish).__name__)
 
 
-def found(wish: JobWishes, state: JobState = RUNNING) -> RecordFound:
-    return RecordFound(ONE, wish, state)
+def found(wish: JobRequest, state: JobState = RUNNING) -> JobLookedUp:
+    return JobLookedUp(ONE, wish, state)
 
 
 async def trusted(visit: Visit) -> None:
-    await visit.after(Receive(ONE), TRUSTED)
+    await visit.after(OpenSession(ONE), TRUSTED)
     assert visit.state is Status.RESERVED
 
 
 async def following(visit: Visit, *, result: bool = True) -> None:
     await trusted(visit)
     wish = evolve(ATTACH, result=result)
-    await visit.after(Heard(ONE, wish), found(wish))
+    await visit.after(PeerMessage(ONE, wish), found(wish))
     assert visit.state is Status.BUSY
 
 
@@ -85,7 +85,7 @@ async def following(visit: Visit, *, result: bool = True) -> None:
 
 
 async def test_who_does_not_link_in_time_is_not_waited_for(visit: Visit, autojump_clock: MockClock) -> None:
-    await visit.after(Receive(ONE))
+    await visit.after(OpenSession(ONE))
     autojump_clock.jump(LINK_TIME - 1)
     assert await visit.after() == []
     autojump_clock.jump(2)
@@ -105,42 +105,45 @@ async def test_who_is_trusted_and_wants_nothing_is_not_waited_for(visit: Visit, 
 
 
 async def test_the_one_who_sent_a_job_hears_all_of_it_and_need_show_no_key(visit: Visit) -> None:
-    assert await visit.after(Receive(ONE, Ticket(JOB, KEY))) == [Follow(ONE, JOB)]
+    assert await visit.after(OpenSession(ONE, JobCredential(JOB, KEY))) == [StreamEvents(ONE, JOB)]
     assert visit.state is Status.BUSY
-    assert await visit.after(FollowEnded(ONE, OVER)) == [TellLink(ONE, OVER), Deliver(JOB, ONE)]
+    assert await visit.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER), SendResult(JOB, ONE)]
 
 
 async def test_the_one_who_sent_a_job_may_listen_all_night(visit: Visit, autojump_clock: MockClock) -> None:
-    await visit.after(Receive(ONE, Ticket(JOB, KEY)))
+    await visit.after(OpenSession(ONE, JobCredential(JOB, KEY)))
     autojump_clock.jump(A_NIGHT)
     assert await visit.after() == []
 
 
 @each_wish
-async def test_of_every_wish_it_is_first_seen_whose_the_job_is(visit: Visit, wish: JobWishes) -> None:
+async def test_of_every_wish_it_is_first_seen_whose_the_job_is(visit: Visit, wish: JobRequest) -> None:
     await trusted(visit)
-    assert await visit.after(Heard(ONE, wish)) == [LookUp(ONE, wish)]
+    assert await visit.after(PeerMessage(ONE, wish)) == [LookUpJob(ONE, wish)]
     assert visit.state is Status.RESERVED
 
 
 @each_wish
-async def test_a_listener_shows_its_key_again_with_every_wish(visit: Visit, wish: JobWishes) -> None:
+async def test_a_listener_shows_its_key_again_with_every_wish(visit: Visit, wish: JobRequest) -> None:
     await following(visit)
-    assert await visit.after(Heard(ONE, wish)) == [LookUp(ONE, wish)]
+    assert await visit.after(PeerMessage(ONE, wish)) == [LookUpJob(ONE, wish)]
     assert visit.state is Status.BUSY
 
 
 @each_wish
-async def test_a_key_that_does_not_fit_opens_nothing(visit: Visit, wish: JobWishes) -> None:
+async def test_a_key_that_does_not_fit_opens_nothing(visit: Visit, wish: JobRequest) -> None:
     await trusted(visit)
-    assert await visit.after(Heard(ONE, wish), found(wish, UNKNOWN)) == [LookUp(ONE, wish), TellLink(ONE, UNKNOWN)]
+    assert await visit.after(PeerMessage(ONE, wish), found(wish, UNKNOWN)) == [
+        LookUpJob(ONE, wish),
+        TellPeer(ONE, UNKNOWN),
+    ]
     assert visit.state is Status.RESERVED
 
 
 @each_wish
-async def test_a_listener_gets_nothing_with_a_key_that_does_not_fit(visit: Visit, wish: JobWishes) -> None:
+async def test_a_listener_gets_nothing_with_a_key_that_does_not_fit(visit: Visit, wish: JobRequest) -> None:
     await following(visit)
-    assert await visit.after(found(wish, UNKNOWN)) == [TellLink(ONE, UNKNOWN)]
+    assert await visit.after(found(wish, UNKNOWN)) == [TellPeer(ONE, UNKNOWN)]
     assert visit.state is Status.BUSY
 
 
@@ -148,7 +151,7 @@ async def test_a_listener_gets_nothing_with_a_key_that_does_not_fit(visit: Visit
 @pytest.mark.parametrize("come", [trusted, following], ids=["no wish yet", "listening"])
 async def test_what_is_no_wish_about_a_job_ends_the_visit(visit: Visit, come: object, rude: object) -> None:
     await come(visit)
-    assert await visit.after(Heard(ONE, rude)) == [CloseLink(ONE, RUDE_FAULT)]
+    assert await visit.after(PeerMessage(ONE, rude)) == [CloseLink(ONE, OUT_OF_TURN_FAULT)]
     assert visit.state is Status.AVAILABLE
 
 
@@ -157,8 +160,8 @@ async def test_what_is_no_wish_about_a_job_ends_the_visit(visit: Visit, come: ob
 
 async def test_who_attaches_hears_where_the_job_stands_and_what_it_has_missed(visit: Visit) -> None:
     await trusted(visit)
-    said = await visit.after(Heard(ONE, ATTACH), found(ATTACH))
-    assert said == [LookUp(ONE, ATTACH), TellLink(ONE, RUNNING), Follow(ONE, JOB, 17)]
+    said = await visit.after(PeerMessage(ONE, ATTACH), found(ATTACH))
+    assert said == [LookUpJob(ONE, ATTACH), TellPeer(ONE, RUNNING), StreamEvents(ONE, JOB, 17)]
     assert visit.state is Status.BUSY
 
 
@@ -171,23 +174,26 @@ async def test_who_attaches_may_listen_all_night(visit: Visit, autojump_clock: M
 
 async def test_who_attaches_twice_does_not_hear_everything_twice(visit: Visit) -> None:
     await following(visit)
-    assert await visit.after(Heard(ONE, ATTACH), found(ATTACH)) == [LookUp(ONE, ATTACH), TellLink(ONE, RUNNING)]
+    assert await visit.after(PeerMessage(ONE, ATTACH), found(ATTACH)) == [
+        LookUpJob(ONE, ATTACH),
+        TellPeer(ONE, RUNNING),
+    ]
 
 
 async def test_who_attaches_to_a_job_that_has_ended_hears_its_story_and_gets_what_it_made(visit: Visit) -> None:
     await trusted(visit)
-    assert await visit.after(found(ATTACH, ENDED)) == [TellLink(ONE, ENDED), Follow(ONE, JOB, 17)]
-    assert await visit.after(FollowEnded(ONE, OVER)) == [TellLink(ONE, OVER), Deliver(JOB, ONE)]
+    assert await visit.after(found(ATTACH, ENDED)) == [TellPeer(ONE, ENDED), StreamEvents(ONE, JOB, 17)]
+    assert await visit.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER), SendResult(JOB, ONE)]
 
 
 async def test_who_only_listens_gets_no_result(visit: Visit) -> None:
     await following(visit, result=False)
-    assert await visit.after(FollowEnded(ONE, OVER)) == [TellLink(ONE, OVER)]
+    assert await visit.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER)]
 
 
 async def test_a_job_that_made_nothing_has_its_end_told_and_no_more(visit: Visit) -> None:
     await following(visit)
-    assert await visit.after(FollowEnded(ONE, EMPTY)) == [TellLink(ONE, EMPTY)]
+    assert await visit.after(StreamEnded(ONE, EMPTY)) == [TellPeer(ONE, EMPTY)]
     assert visit.state is Status.BUSY
 
 
@@ -195,7 +201,7 @@ async def test_who_has_heard_the_end_and_does_not_hang_up_is_hung_up_on(
     visit: Visit, autojump_clock: MockClock
 ) -> None:
     await following(visit)
-    await visit.after(FollowEnded(ONE, EMPTY))
+    await visit.after(StreamEnded(ONE, EMPTY))
     autojump_clock.jump(ASK_TIME - 1)
     assert await visit.after() == []
     autojump_clock.jump(2)
@@ -206,12 +212,12 @@ async def test_who_has_heard_the_end_and_does_not_hang_up_is_hung_up_on(
 
 @pytest.mark.parametrize("wish", [ASK, STOP, CANCEL], ids=lambda wish: type(wish).__name__)
 async def test_who_wants_something_is_told_and_may_want_more(
-    visit: Visit, wish: JobWishes, autojump_clock: MockClock
+    visit: Visit, wish: JobRequest, autojump_clock: MockClock
 ) -> None:
     await trusted(visit)
     for _ in range(3):
-        said = await visit.after(Heard(ONE, wish), found(wish))
-        assert (said[0], said[-1]) == (LookUp(ONE, wish), TellLink(ONE, RUNNING))
+        said = await visit.after(PeerMessage(ONE, wish), found(wish))
+        assert (said[0], said[-1]) == (LookUpJob(ONE, wish), TellPeer(ONE, RUNNING))
         assert visit.state is Status.RESERVED
         autojump_clock.jump(ASK_TIME - 1)
     assert await visit.after() == []
@@ -221,7 +227,7 @@ async def test_who_wants_something_is_told_and_may_want_more(
 
 async def test_a_listener_who_asks_goes_on_listening_all_night(visit: Visit, autojump_clock: MockClock) -> None:
     await following(visit)
-    assert await visit.after(found(ASK)) == [TellLink(ONE, RUNNING)]
+    assert await visit.after(found(ASK)) == [TellPeer(ONE, RUNNING)]
     autojump_clock.jump(A_NIGHT)
     assert await visit.after() == []
     assert visit.state is Status.BUSY
@@ -234,9 +240,9 @@ class TestOrders:
     async def test_a_running_job_is_stopped_as_far_as_was_asked(self, visit: Visit, come: object) -> None:
         await come(visit)
         was = visit.state
-        assert await visit.after(found(STOP)) == [StopEarly(JOB, StopScope.ALL), TellLink(ONE, RUNNING)]
+        assert await visit.after(found(STOP)) == [StopEarly(JOB, StopScope.ALL), TellPeer(ONE, RUNNING)]
         this = evolve(STOP, scope=StopScope.THIS)
-        assert await visit.after(found(this)) == [StopEarly(JOB, StopScope.THIS), TellLink(ONE, RUNNING)]
+        assert await visit.after(found(this)) == [StopEarly(JOB, StopScope.THIS), TellPeer(ONE, RUNNING)]
         assert visit.state is was
 
     @pytest.mark.parametrize("state", [PREPARING, ENDED], ids=lambda state: state.stage.value)
@@ -244,7 +250,7 @@ class TestOrders:
         self, visit: Visit, come: object, state: JobState
     ) -> None:
         await come(visit)
-        assert await visit.after(found(STOP, state)) == [TellLink(ONE, state)]
+        assert await visit.after(found(STOP, state)) == [TellPeer(ONE, state)]
 
     @pytest.mark.parametrize("state", [PREPARING, RUNNING], ids=lambda state: state.stage.value)
     async def test_a_job_is_cancelled_before_it_runs_or_while_it_does(
@@ -252,22 +258,22 @@ class TestOrders:
     ) -> None:
         await come(visit)
         was = visit.state
-        assert await visit.after(found(CANCEL, state)) == [Cancel(JOB), TellLink(ONE, state)]
+        assert await visit.after(found(CANCEL, state)) == [Cancel(JOB), TellPeer(ONE, state)]
         assert visit.state is was
 
     async def test_a_job_that_has_ended_is_not_cancelled_and_its_state_told(self, visit: Visit, come: object) -> None:
         await come(visit)
-        assert await visit.after(found(CANCEL, ENDED)) == [TellLink(ONE, ENDED)]
+        assert await visit.after(found(CANCEL, ENDED)) == [TellPeer(ONE, ENDED)]
 
     async def test_a_result_that_is_in_its_place_is_not_kept(self, visit: Visit, come: object) -> None:
         await come(visit)
         was = visit.state
-        assert await visit.after(found(TAKEN, ENDED)) == [Taken(JOB), TellLink(ONE, ENDED)]
+        assert await visit.after(found(TAKEN, ENDED)) == [ReleaseResult(JOB), TellPeer(ONE, ENDED)]
         assert visit.state is was
 
     async def test_a_result_that_does_not_exist_yet_cannot_have_been_taken(self, visit: Visit, come: object) -> None:
         await come(visit)
-        assert await visit.after(found(TAKEN, RUNNING)) == [TellLink(ONE, RUNNING)]
+        assert await visit.after(found(TAKEN, RUNNING)) == [TellPeer(ONE, RUNNING)]
 
     async def test_after_its_thanks_it_is_not_waited_for_long(
         self, visit: Visit, come: object, autojump_clock: MockClock
@@ -286,7 +292,7 @@ class TestOrders:
 
 async def test_a_result_is_given_all_the_time_it_needs(visit: Visit, autojump_clock: MockClock) -> None:
     await following(visit)
-    await visit.after(FollowEnded(ONE, OVER))
+    await visit.after(StreamEnded(ONE, OVER))
     autojump_clock.jump(A_NIGHT)
     assert await visit.after() == []
 
@@ -295,20 +301,20 @@ async def test_a_result_that_was_sent_is_kept_until_its_owner_says_that_it_is_in
     visit: Visit, autojump_clock: MockClock
 ) -> None:
     await following(visit)
-    await visit.after(FollowEnded(ONE, OVER))
-    assert await visit.after(ResultGone(JOB, ONE)) == []
-    autojump_clock.jump(TAKE_TIME - 1)
+    await visit.after(StreamEnded(ONE, OVER))
+    assert await visit.after(ResultSendEnded(JOB, ONE)) == []
+    autojump_clock.jump(RECEIPT_TIME - 1)
     assert await visit.after() == [], "unpacking takes its time"
-    said = await visit.after(Heard(ONE, TAKEN), found(TAKEN, ENDED))
-    assert said == [LookUp(ONE, TAKEN), Taken(JOB), TellLink(ONE, ENDED)]
+    said = await visit.after(PeerMessage(ONE, TAKEN), found(TAKEN, ENDED))
+    assert said == [LookUpJob(ONE, TAKEN), ReleaseResult(JOB), TellPeer(ONE, ENDED)]
 
 
 async def test_an_owner_who_never_says_that_the_result_is_in_its_place_has_it_kept(
     visit: Visit, autojump_clock: MockClock
 ) -> None:
     await following(visit)
-    await visit.after(FollowEnded(ONE, OVER), ResultGone(JOB, ONE))
-    autojump_clock.jump(TAKE_TIME + 1)
+    await visit.after(StreamEnded(ONE, OVER), ResultSendEnded(JOB, ONE))
+    autojump_clock.jump(RECEIPT_TIME + 1)
     [close] = await visit.after()
     assert (close.link, close.fault.code) == (ONE, FaultCode.STALLED)
     assert visit.state is Status.AVAILABLE
@@ -316,9 +322,9 @@ async def test_an_owner_who_never_says_that_the_result_is_in_its_place_has_it_ke
 
 async def test_a_result_that_could_not_be_taken_ends_the_visit_with_its_reason(visit: Visit) -> None:
     await following(visit)
-    await visit.after(FollowEnded(ONE, OVER))
+    await visit.after(StreamEnded(ONE, OVER))
     fault = Fault(FaultCode.DISK_FULL, "No room.")
-    assert await visit.after(ResultGone(JOB, ONE, fault)) == [CloseLink(ONE, fault)]
+    assert await visit.after(ResultSendEnded(JOB, ONE, fault)) == [CloseLink(ONE, fault)]
     assert visit.state is Status.AVAILABLE
 
 
@@ -326,7 +332,7 @@ async def test_a_result_that_could_not_be_taken_ends_the_visit_with_its_reason(v
 
 
 async def test_a_draining_worker_sends_away_who_is_not_linked_yet(visit: Visit) -> None:
-    await visit.after(Receive(ONE))
+    await visit.after(OpenSession(ONE))
     assert await visit.after(Drain()) == [CloseLink(ONE, LEAVING_FAULT)]
     assert visit.state is Status.AVAILABLE
 
@@ -340,7 +346,7 @@ async def test_a_draining_worker_sends_away_who_has_been_promised_nothing(visit:
 async def test_a_draining_worker_serves_its_listeners_to_the_end(visit: Visit) -> None:
     await following(visit)
     assert await visit.after(Drain()) == []
-    assert await visit.after(FollowEnded(ONE, OVER)) == [TellLink(ONE, OVER), Deliver(JOB, ONE)]
+    assert await visit.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER), SendResult(JOB, ONE)]
 
 
 @pytest.mark.parametrize("come", [trusted, following], ids=["no wish yet", "listening"])
@@ -348,9 +354,9 @@ async def test_who_is_gone_is_told_nothing_more(visit: Visit, come: object, auto
     await come(visit)
     assert await visit.after(LinkLost(ONE)) == []
     assert visit.state is Status.AVAILABLE
-    late = [Heard(ONE, CANCEL), *(found(wish) for wish in WISHES), found(TAKEN, ENDED)]
-    late += [FollowEnded(ONE, OVER), FollowEnded(ONE, EMPTY), ResultGone(JOB, ONE)]
-    late += [ResultGone(JOB, ONE, Fault(FaultCode.LINK_LOST, "Gone."))]
+    late = [PeerMessage(ONE, CANCEL), *(found(wish) for wish in WISHES), found(TAKEN, ENDED)]
+    late += [StreamEnded(ONE, OVER), StreamEnded(ONE, EMPTY), ResultSendEnded(JOB, ONE)]
+    late += [ResultSendEnded(JOB, ONE, Fault(FaultCode.LINK_LOST, "Gone."))]
     assert await visit.after(*late) == []
     autojump_clock.jump(A_NIGHT)
     assert await visit.after() == []

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actors.router import Router, Unrouted
+from actors.router import NoRoute, Router
 
 
 async def carry(*effects: object, cancel: bool = False) -> list[object]:
@@ -31,5 +31,5 @@ async def test_an_effect_that_comes_in_the_turn_that_cancels_is_not_carried() ->
 
 
 async def test_an_effect_that_nobody_takes_is_a_bug_said_loudly() -> None:
-    with pytest.RaisesGroup(Unrouted):
+    with pytest.RaisesGroup(NoRoute):
         await carry(1.0)

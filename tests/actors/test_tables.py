@@ -7,68 +7,66 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import auth, client, client_events, discovery, worker, worker_events
-from actors import job_query as errand
-from actors import job_session as visit
+from actors import auth, client, client_events, discovery, job_query, job_session, worker, worker_events
 from actors.events import (
     AcceptLink,
     AnswerReady,
-    Ask,
-    Best,
+    AskPerson,
+    Authenticated,
+    BestWorker,
     Cancel,
     CancelWanted,
-    Claim,
     CloseLink,
-    Deliver,
-    Direct,
+    DownloadFailed,
     Drain,
-    Enter,
-    Entered,
-    EnterFailed,
+    EarlierJobsFound,
     Finished,
-    Follow,
-    FollowEnded,
-    Heard,
-    JobOver,
-    JobsKnown,
-    JobTakenUp,
-    Lapsed,
-    LineDown,
-    LineUp,
+    FreeMemoryChanged,
+    JobAdopted,
+    JobCredential,
+    JobFinished,
+    JobLookedUp,
+    JobReported,
+    JobSubmitted,
+    JobWanted,
+    JoinedRoom,
+    JoinFailed,
+    JoinRoom,
     LinkLost,
-    LinkUp,
-    MemoryIs,
-    Offered,
+    LinkOpened,
+    LinkRefused,
+    LinkRequested,
+    NamedWorker,
     OfferReady,
     OpenLink,
+    OpenSession,
     PackageFailed,
     PackageReceived,
     PackageSent,
-    Picked,
-    Receive,
-    RecordFound,
-    Refused,
-    Reported,
-    ResultGone,
-    ResultHere,
-    ResultLost,
-    ResultSafe,
-    RoomPass,
-    RosterIs,
-    SendFailed,
-    Sent,
-    StatusIs,
+    PeerMessage,
+    QueryWanted,
+    RejectLink,
+    ReleaseResult,
+    ResultDownloaded,
+    ResultSendEnded,
+    ResultUnpacked,
+    RoomCredentials,
+    SendResult,
+    ServerConnected,
+    ServerDisconnected,
+    ShowJobKey,
+    StatusChanged,
     StopEarly,
     StopWanted,
-    Submitted,
-    Taken,
-    TellLink,
-    Ticket,
-    Trusted,
-    TurnAway,
-    Wanted,
+    StreamEnded,
+    StreamEvents,
+    TellPeer,
+    TimedOut,
+    UploadFailed,
+    WorkerPicked,
+    WorkersChanged,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, TableError, quiet, row
+from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, TableError, ignore, row
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
@@ -90,7 +88,15 @@ from protocol.signaling import Answer, Joined, Offer, Refuse, RoomCreated, Worke
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, AuthSuccess, Binding, Denial, Secret
 
-TABLES = [worker.WORKER, visit.VISIT, client.CLIENT, errand.ERRAND, discovery.DISCOVERY, auth.GUARD, auth.PROVER]
+TABLES = [
+    worker.WORKER,
+    job_session.JOB_SESSION,
+    client.CLIENT,
+    job_query.JOB_QUERY,
+    discovery.DISCOVERY,
+    auth.WORKER_AUTH,
+    auth.CLIENT_AUTH,
+]
 
 FAULT = Fault(FaultCode.LINK_LOST, "The link broke.")
 ADA, BOB = PeerId("client-ada"), PeerId("client-bob")
@@ -109,12 +115,12 @@ def test_every_state_answers_every_event(table: Table[Any]) -> None:
 
 def test_a_table_with_a_gap_cannot_exist() -> None:
     with pytest.raises(TableError, match="busy × Drain has no answer"):
-        Table("gappy", AVAILABLE, (quiet(Drain, AVAILABLE, RESERVED),))
+        Table("gappy", AVAILABLE, (ignore(Drain, AVAILABLE, RESERVED),))
 
 
 def test_a_table_that_answers_twice_cannot_exist() -> None:
     with pytest.raises(TableError, match="answered twice"):
-        Table("doubled", AVAILABLE, (quiet(Drain, AVAILABLE, RESERVED, BUSY), quiet(Drain, BUSY)))
+        Table("doubled", AVAILABLE, (ignore(Drain, AVAILABLE, RESERVED, BUSY), ignore(Drain, BUSY)))
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -129,7 +135,7 @@ def test_the_drawing_shows_what_is_done_and_leaves_out_what_is_ignored() -> None
     def go(data: int, _event: Drain) -> Step[int]:
         return Step(data)
 
-    table = Table("tiny", AVAILABLE, (row(AVAILABLE, Drain, BUSY, go), quiet(Drain, RESERVED, BUSY)))
+    table = Table("tiny", AVAILABLE, (row(AVAILABLE, Drain, BUSY, go), ignore(Drain, RESERVED, BUSY)))
     assert table.mermaid() == "stateDiagram-v2\n    [*] --> available\n    available --> busy: Drain / go"
 
 
@@ -153,18 +159,18 @@ wishes = st.one_of(
 endings = st.builds(JobEnded, jobs, outcomes, st.just("ended"), st.booleans())
 
 WORKER_EVENTS = st.one_of(
-    st.builds(Offered, peers, st.just("sdp"), st.none() | jobs, st.sampled_from([PROTOCOL_VERSION, 0])),
-    st.builds(Trusted, links, peers, st.booleans()),
-    st.builds(Submitted, links, st.just(SUBMIT), st.builds(Ticket, jobs, keys)),
-    st.builds(Heard, links, wishes | st.just(SUBMIT)),
-    st.builds(JobsKnown, st.sets(jobs).map(frozenset)),
-    st.builds(JobTakenUp, jobs),
-    st.builds(PackageReceived, st.builds(Ticket, jobs, keys)),
+    st.builds(LinkRequested, peers, st.just("sdp"), st.none() | jobs, st.sampled_from([PROTOCOL_VERSION, 0])),
+    st.builds(Authenticated, links, peers, st.booleans()),
+    st.builds(JobSubmitted, links, st.just(SUBMIT), st.builds(JobCredential, jobs, keys)),
+    st.builds(PeerMessage, links, wishes | st.just(SUBMIT)),
+    st.builds(EarlierJobsFound, st.sets(jobs).map(frozenset)),
+    st.builds(JobAdopted, jobs),
+    st.builds(PackageReceived, st.builds(JobCredential, jobs, keys)),
     st.builds(PackageFailed, jobs, st.just(FAULT)),
-    st.builds(JobOver, jobs, outcomes, st.just("over"), st.booleans()),
+    st.builds(JobFinished, jobs, outcomes, st.just("over"), st.booleans()),
     st.builds(LinkLost, links, faults),
-    st.builds(Lapsed, faults),
-    st.builds(EnterFailed, st.just(FAULT)),
+    st.builds(TimedOut, faults),
+    st.builds(JoinFailed, st.just(FAULT)),
     st.just(Drain()),
 )
 
@@ -179,89 +185,95 @@ def walk(table: Table[Any], data: Any, events: list[Any], check: Callable[[Statu
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_a_worker_is_what_it_says(events: list[Any]) -> None:
-    def check(_state: Status, _before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
-        hold = step.data
-        assert (hold.link is not None) == (after is RESERVED)
-        assert bool(hold.running) == (after is BUSY)
-        assert hold.job is None or after is RESERVED
+    def check(
+        _state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
+    ) -> None:
+        data = step.data
+        assert (data.link is not None) == (after is RESERVED)
+        assert bool(data.running) == (after is BUSY)
+        assert data.job is None or after is RESERVED
 
-    walk(worker.WORKER, worker_events.Hold(), events, check)
+    walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
-@given(st.lists(st.builds(Offered, peers, st.just("sdp"), jobs, st.just(PROTOCOL_VERSION)), min_size=12))
+@given(st.lists(st.builds(LinkRequested, peers, st.just("sdp"), jobs, st.just(PROTOCOL_VERSION)), min_size=12))
 def test_there_is_an_end_to_how_many_are_let_in_to_the_window(offers: list[Any]) -> None:
-    state, hold = worker.WORKER.start, worker_events.Hold(known=frozenset({JobId("job-1"), JobId("job-2")}))
+    state, data = worker.WORKER.start, worker_events.WorkerData(known_jobs=frozenset({JobId("job-1"), JobId("job-2")}))
     for offer in offers:
-        state, step = worker.WORKER.step(state, hold, offer)
-        hold = step.data
-    assert len(hold.visitors) == worker_events.VISITORS_MAX
+        state, step = worker.WORKER.step(state, data, offer)
+        data = step.data
+    assert len(data.sessions) == worker_events.SESSIONS_MAX
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_a_worker_announces_every_change_of_status_and_is_available_to_nobody_when_it_leaves(events: list[Any]) -> None:
-    def check(state: Status, _before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
-        said = [effect.status for effect in step.effects if isinstance(effect, StatusIs)]
+    def check(
+        state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
+    ) -> None:
+        said = [effect.status for effect in step.effects if isinstance(effect, StatusChanged)]
         leaving = step.data.leaving is not None
         if after is not state and not leaving:
             assert said[-1:] == [after]
         assert all(status is after for status in said[-1:])
         assert not (leaving and Status.AVAILABLE in said)
 
-    walk(worker.WORKER, worker_events.Hold(), events, check)
+    walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_a_worker_ends_only_when_nothing_runs_and_nobody_is_at_its_window(events: list[Any]) -> None:
-    def check(_state: Status, _before: worker_events.Hold, after: Status, step: Step[worker_events.Hold]) -> None:
+    def check(
+        _state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
+    ) -> None:
         if any(isinstance(effect, Finished) for effect in step.effects):
             assert after is AVAILABLE
             assert not step.data.running
-            assert not step.data.visitors
+            assert not step.data.sessions
 
-    walk(worker.WORKER, worker_events.Hold(), events, check)
+    walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_every_link_a_worker_takes_is_held_or_at_the_window_until_it_is_closed_or_lost(events: list[Any]) -> None:
-    state, hold = worker.WORKER.start, worker_events.Hold()
+    state, data = worker.WORKER.start, worker_events.WorkerData()
     open_links: set[LinkId] = set()
     received: list[LinkId] = []
     for event in events:
         if isinstance(event, LinkLost):
             open_links.discard(event.link)
-        state, step = worker.WORKER.step(state, hold, event)
-        hold = step.data
+        state, step = worker.WORKER.step(state, data, event)
+        data = step.data
         for effect in step.effects:
             if isinstance(effect, AcceptLink):
                 open_links.add(effect.link)
             if isinstance(effect, CloseLink):
                 open_links.discard(effect.link)
-            if isinstance(effect, Receive):
+            if isinstance(effect, OpenSession):
                 received.append(effect.link)
-        assert open_links <= {hold.link, *hold.visitors}
-        assert hold.visitors <= set(received)
+        assert open_links <= {data.link, *data.sessions}
+        assert data.sessions <= set(received)
     assert len(received) == len(set(received))
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
 def test_every_offer_is_answered_at_once(events: list[Any]) -> None:
-    state, hold = worker.WORKER.start, worker_events.Hold()
+    state, data = worker.WORKER.start, worker_events.WorkerData()
     for event in events:
-        state, step = worker.WORKER.step(state, hold, event)
-        hold = step.data
-        answers = [effect for effect in step.effects if isinstance(effect, AcceptLink | TurnAway)]
-        assert len(answers) == isinstance(event, Offered)
+        state, step = worker.WORKER.step(state, data, event)
+        data = step.data
+        answers = [effect for effect in step.effects if isinstance(effect, AcceptLink | RejectLink)]
+        assert len(answers) == isinstance(event, LinkRequested)
 
 
 ONE = LinkId(1)
 VISIT_EVENTS = st.one_of(
-    st.just(Trusted(ONE, ADA, proven=True)),
-    st.builds(Heard, st.just(ONE), wishes | st.just(SUBMIT)),
-    st.builds(RecordFound, st.just(ONE), wishes, states),
-    st.builds(FollowEnded, st.just(ONE), endings),
-    st.builds(ResultGone, jobs, st.just(ONE), faults),
+    st.just(Authenticated(ONE, ADA, proven=True)),
+    st.builds(PeerMessage, st.just(ONE), wishes | st.just(SUBMIT)),
+    st.builds(JobLookedUp, st.just(ONE), wishes, states),
+    st.builds(StreamEnded, st.just(ONE), endings),
+    st.builds(ResultSendEnded, jobs, st.just(ONE), faults),
     st.just(LinkLost(ONE)),
-    st.builds(Lapsed, st.just(FAULT)),
+    st.builds(TimedOut, st.just(FAULT)),
     st.just(Drain()),
 )
 
@@ -269,63 +281,63 @@ VISIT_EVENTS = st.one_of(
 @given(st.lists(VISIT_EVENTS, max_size=40))
 def test_a_visitor_gets_nothing_of_a_job_before_its_key_has_fitted(events: list[Any]) -> None:
     fitted: set[JobId] = set()
-    state, data = visit.VISIT.start, visit.Visitor(ONE)
-    for event in [Receive(ONE), *events]:
-        if isinstance(event, RecordFound) and event.state.stage is not JobStage.UNKNOWN:
+    state, data = job_session.JOB_SESSION.start, job_session.JobSessionData(ONE)
+    for event in [OpenSession(ONE), *events]:
+        if isinstance(event, JobLookedUp) and event.state.stage is not JobStage.UNKNOWN:
             fitted.add(event.state.job)
         was = state
-        state, step = visit.VISIT.step(state, data, event)
+        state, step = job_session.JOB_SESSION.step(state, data, event)
         data = step.data
         for effect in step.effects:
-            if isinstance(effect, StopEarly | Cancel | Taken):
+            if isinstance(effect, StopEarly | Cancel | ReleaseResult):
                 assert effect.job in fitted
-            if isinstance(effect, Follow):
+            if isinstance(effect, StreamEvents):
                 assert was is RESERVED
-                assert isinstance(event, RecordFound)
-            if isinstance(effect, Deliver):
-                assert isinstance(event, FollowEnded)
+                assert isinstance(event, JobLookedUp)
+            if isinstance(effect, SendResult):
+                assert isinstance(event, StreamEnded)
 
 
 @given(st.lists(VISIT_EVENTS, max_size=40))
 def test_a_visit_follows_one_job_at_a_time(events: list[Any]) -> None:
-    state, data = visit.VISIT.start, visit.Visitor(ONE)
-    for event in [Receive(ONE), *events]:
+    state, data = job_session.JOB_SESSION.start, job_session.JobSessionData(ONE)
+    for event in [OpenSession(ONE), *events]:
         was = state
-        state, step = visit.VISIT.step(state, data, event)
+        state, step = job_session.JOB_SESSION.step(state, data, event)
         data = step.data
-        follows = sum(isinstance(effect, Follow) for effect in step.effects)
+        follows = sum(isinstance(effect, StreamEvents) for effect in step.effects)
         assert follows == (state is BUSY and was is not BUSY)
 
 
 WORKERS = (WorkerShown(PeerId("worker-a"), facts(24000)), WorkerShown(PeerId("worker-b"), facts(8000)))
-CHOICES = st.sampled_from([Direct(PeerId("worker-a")), Best(), Ask()])
+CHOICES = st.sampled_from([NamedWorker(PeerId("worker-a")), BestWorker(), AskPerson()])
 worker_ids = st.sampled_from([PeerId("worker-a"), PeerId("worker-b")])
 heard_by_client = st.one_of(st.builds(JobAccepted, jobs, keys), states, endings, st.just(FAULT))
 CLIENT_EVENTS = st.one_of(
     st.builds(
-        Wanted,
-        st.just(RoomPass(Role.CLIENT, RoomId("r"), "t")),
+        JobWanted,
+        st.just(RoomCredentials(Role.CLIENT, RoomId("r"), "t")),
         CHOICES,
         st.just(SUBMIT),
-        ticket=st.none() | st.builds(Ticket, jobs, keys),
+        credential=st.none() | st.builds(JobCredential, jobs, keys),
         fetch=st.booleans(),
     ),
-    st.just(Entered(RoomId("r"), "t", ADA)),
-    st.builds(EnterFailed, st.just(FAULT)),
-    st.builds(RosterIs, st.sampled_from([(), WORKERS, WORKERS[:1]])),
-    st.builds(Picked, st.none() | worker_ids),
-    st.builds(Refused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
-    st.builds(Trusted, links, worker_ids, st.booleans()),
-    st.builds(Heard, links, heard_by_client),
+    st.just(JoinedRoom(RoomId("r"), "t", ADA)),
+    st.builds(JoinFailed, st.just(FAULT)),
+    st.builds(WorkersChanged, st.sampled_from([(), WORKERS, WORKERS[:1]])),
+    st.builds(WorkerPicked, st.none() | worker_ids),
+    st.builds(LinkRefused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
+    st.builds(Authenticated, links, worker_ids, st.booleans()),
+    st.builds(PeerMessage, links, heard_by_client),
     st.builds(LinkLost, links, faults),
-    st.builds(SendFailed, st.just(FAULT)),
+    st.builds(UploadFailed, st.just(FAULT)),
     st.just(PackageSent()),
     st.just(StopWanted()),
     st.just(CancelWanted()),
-    st.builds(ResultLost, st.just(FAULT)),
-    st.just(ResultSafe()),
-    st.just(ResultHere()),
-    st.builds(Lapsed, faults),
+    st.builds(DownloadFailed, st.just(FAULT)),
+    st.just(ResultDownloaded()),
+    st.just(ResultUnpacked()),
+    st.builds(TimedOut, faults),
     st.just(Drain()),
 )
 
@@ -333,11 +345,11 @@ CLIENT_EVENTS = st.one_of(
 @given(st.lists(CLIENT_EVENTS, max_size=40))
 def test_a_wish_ends_in_exactly_one_verdict(events: list[Any]) -> None:
     wishes = verdicts = 0
-    state, quest = client.CLIENT.start, client_events.Quest()
+    state, data = client.CLIENT.start, client_events.ClientData()
     for event in events:
         was = state
-        state, step = client.CLIENT.step(state, quest, event)
-        quest = step.data
+        state, step = client.CLIENT.step(state, data, event)
+        data = step.data
         wishes += was is AVAILABLE and state is RESERVED
         verdicts += sum(isinstance(effect, Finished) for effect in step.effects)
         assert wishes - verdicts == (state is not AVAILABLE)
@@ -345,64 +357,64 @@ def test_a_wish_ends_in_exactly_one_verdict(events: list[Any]) -> None:
 
 @given(st.lists(CLIENT_EVENTS, max_size=40))
 def test_a_client_holds_one_link_at_most(events: list[Any]) -> None:
-    state, quest = client.CLIENT.start, client_events.Quest()
+    state, data = client.CLIENT.start, client_events.ClientData()
     open_links: set[LinkId] = set()
     for event in events:
         if isinstance(event, LinkLost):
             open_links.discard(event.link)
-        state, step = client.CLIENT.step(state, quest, event)
-        quest = step.data
+        state, step = client.CLIENT.step(state, data, event)
+        data = step.data
         for effect in step.effects:
             if isinstance(effect, CloseLink):
                 open_links.discard(effect.link)
             if isinstance(effect, OpenLink):
                 open_links.add(effect.link)
-        assert open_links <= {quest.link}
+        assert open_links <= {data.link}
 
 
 @given(st.lists(CLIENT_EVENTS, max_size=40))
 def test_a_client_says_that_the_result_is_home_only_when_it_is_and_only_over_the_link_it_holds(
     events: list[Any],
 ) -> None:
-    state, quest = client.CLIENT.start, client_events.Quest()
+    state, data = client.CLIENT.start, client_events.ClientData()
     for event in events:
-        held = quest.link
-        state, step = client.CLIENT.step(state, quest, event)
-        quest = step.data
+        held = data.link
+        state, step = client.CLIENT.step(state, data, event)
+        data = step.data
         for effect in step.effects:
-            if isinstance(effect, TellLink | Claim):
+            if isinstance(effect, TellPeer | ShowJobKey):
                 assert effect.link == held
-            if isinstance(effect, TellLink) and isinstance(effect.message, ResultTaken):
-                assert isinstance(event, ResultHere)
+            if isinstance(effect, TellPeer) and isinstance(effect.message, ResultTaken):
+                assert isinstance(event, ResultUnpacked)
 
 
 ASKED = (AskJob(JobId("job-1"), "key-1"), CancelJob(JobId("job-2"), "key-2"))
 ERRAND_EVENTS = st.one_of(
-    st.just(Sent(RoomPass(Role.CLIENT, RoomId("r"), "t"), PeerId("worker-a"), ASKED)),
-    st.builds(EnterFailed, st.just(FAULT)),
-    st.just(RosterIs(WORKERS)),
-    st.builds(Refused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
-    st.builds(Trusted, links, worker_ids, st.booleans()),
-    st.builds(Heard, links, states | st.just(FAULT)),
+    st.just(QueryWanted(RoomCredentials(Role.CLIENT, RoomId("r"), "t"), PeerId("worker-a"), ASKED)),
+    st.builds(JoinFailed, st.just(FAULT)),
+    st.just(WorkersChanged(WORKERS)),
+    st.builds(LinkRefused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
+    st.builds(Authenticated, links, worker_ids, st.booleans()),
+    st.builds(PeerMessage, links, states | st.just(FAULT)),
     st.builds(LinkLost, links, faults),
-    st.builds(Lapsed, st.just(FAULT)),
+    st.builds(TimedOut, st.just(FAULT)),
     st.just(Drain()),
 )
 
 
 @given(st.lists(ERRAND_EVENTS, max_size=40))
 def test_an_errand_ends_once_and_reports_each_job_once_at_most(events: list[Any]) -> None:
-    state, data = errand.ERRAND.start, errand.Errands()
+    state, data = job_query.JOB_QUERY.start, job_query.QueryData()
     reported: list[JobId] = []
     sent = ended = 0
     for event in events:
         was = state
-        state, step = errand.ERRAND.step(state, data, event)
+        state, step = job_query.JOB_QUERY.step(state, data, event)
         data = step.data
         if was is AVAILABLE and state is RESERVED:
             sent += 1
             reported.clear()
-        reported += [effect.state.job for effect in step.effects if isinstance(effect, Reported)]
+        reported += [effect.state.job for effect in step.effects if isinstance(effect, JobReported)]
         done = [effect for effect in step.effects if isinstance(effect, Finished)]
         ended += len(done)
         assert sent - ended == (state is not AVAILABLE)
@@ -413,16 +425,16 @@ def test_an_errand_ends_once_and_reports_each_job_once_at_most(events: list[Any]
 
 DISCOVERY_EVENTS = st.one_of(
     st.builds(
-        Enter,
-        st.sampled_from([RoomPass(Role.CLIENT, RoomId("r"), "t"), RoomPass(Role.WORKER, facts=facts())]),
+        JoinRoom,
+        st.sampled_from([RoomCredentials(Role.CLIENT, RoomId("r"), "t"), RoomCredentials(Role.WORKER, facts=facts())]),
         st.just(30.0),
     ),
-    st.just(LineUp()),
-    st.just(LineDown("gone")),
+    st.just(ServerConnected()),
+    st.just(ServerDisconnected("gone")),
     st.just(RoomCreated(RoomId("r"), "t")),
     st.just(Joined(RoomId("r"), ADA, "again", WORKERS)),
     st.just(FAULT),
-    st.just(Lapsed()),
+    st.just(TimedOut()),
     st.sampled_from(WORKERS),
     st.just(WorkerGone(PeerId("worker-a"))),
     st.just(Offer(ADA, "sdp")),
@@ -430,41 +442,41 @@ DISCOVERY_EVENTS = st.one_of(
     st.just(Refuse(ADA, FAULT)),
     st.just(OfferReady(PeerId("worker-a"), "sdp")),
     st.just(AnswerReady(ADA, "sdp")),
-    st.just(TurnAway(ADA, FAULT)),
-    st.builds(StatusIs, st.sampled_from(list(Status))),
-    st.builds(MemoryIs, st.integers(0, 10**5)),
+    st.just(RejectLink(ADA, FAULT)),
+    st.builds(StatusChanged, st.sampled_from(list(Status))),
+    st.builds(FreeMemoryChanged, st.integers(0, 10**5)),
     st.just(Drain()),
 )
 
 
 @given(st.lists(DISCOVERY_EVENTS, max_size=40))
 def test_discovery_is_in_the_room_exactly_when_it_has_a_name_and_a_line(events: list[Any]) -> None:
-    def check(_state: Status, _before: Any, after: Status, step: Step[discovery.Seat]) -> None:
+    def check(_state: Status, _before: Any, after: Status, step: Step[discovery.DiscoveryData]) -> None:
         if after is BUSY:
             assert step.data.peer is not None
         if after is AVAILABLE:
             assert step.data.peer is None
 
-    walk(discovery.DISCOVERY, discovery.Seat(), events, check)
+    walk(discovery.DISCOVERY, discovery.DiscoveryData(), events, check)
 
 
 BINDING = Binding(RoomId("r"), PeerId("worker-a"), ADA, b"w" * 32, b"c" * 32)
 AUTH_EVENTS = st.one_of(
-    st.just(LinkUp(LinkId(1), ADA, BINDING, b"n" * 32)),
+    st.just(LinkOpened(LinkId(1), ADA, BINDING, b"n" * 32)),
     st.just(AuthChallenge(b"m" * 32)),
     st.builds(AuthResponse, st.just(b"m" * 32), st.none() | st.just(b"p" * 32)),
     st.builds(AuthSuccess, st.none() | st.just(b"p" * 32)),
     st.builds(AuthFailure, st.sampled_from(list(Denial)), st.just("no")),
-    st.just(Lapsed()),
+    st.just(TimedOut()),
     st.just(LinkLost(LinkId(1))),
     st.just(Drain()),
 )
 
 
-@given(st.lists(AUTH_EVENTS, max_size=20), st.sampled_from([auth.GUARD, auth.PROVER]))
-def test_without_the_secret_no_walk_leads_to_trust(events: list[Any], table: Table[auth.Post]) -> None:
-    def check(_state: Status, _before: Any, after: Status, step: Step[auth.Post]) -> None:
+@given(st.lists(AUTH_EVENTS, max_size=20), st.sampled_from([auth.WORKER_AUTH, auth.CLIENT_AUTH]))
+def test_without_the_secret_no_walk_leads_to_trust(events: list[Any], table: Table[auth.AuthData]) -> None:
+    def check(_state: Status, _before: Any, after: Status, step: Step[auth.AuthData]) -> None:
         assert after is not BUSY
-        assert not any(isinstance(effect, Trusted) for effect in step.effects)
+        assert not any(isinstance(effect, Authenticated) for effect in step.effects)
 
-    walk(table, auth.Post(Secret(b"s" * 32)), events, check)
+    walk(table, auth.AuthData(Secret(b"s" * 32)), events, check)

@@ -13,73 +13,73 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.client import CLIENT
-from actors.client_events import Quest
+from actors.client_events import ClientData
 from actors.events import (
     AcceptLink,
-    Ask,
-    Best,
+    AskPerson,
+    Authenticated,
+    BestWorker,
     Cancel,
     CancelWanted,
-    Claim,
     CloseLink,
-    Deliver,
-    Direct,
+    DiscardJob,
+    DownloadFailed,
     Drain,
-    Entered,
-    EnterFailed,
+    EarlierJobsFound,
     FetchResult,
     Finished,
-    Follow,
-    FollowEnded,
-    Forget,
-    Heard,
-    JobOver,
-    JobsKnown,
-    JobTakenUp,
-    Lapsed,
+    JobAdopted,
+    JobCredential,
+    JobFinished,
+    JobLookedUp,
+    JobReported,
+    JobSubmitted,
+    JobWanted,
+    JoinedRoom,
+    JoinFailed,
     LinkLost,
-    LookUp,
-    Offered,
+    LinkRefused,
+    LinkRequested,
+    LookUpJob,
+    NamedWorker,
     OpenLink,
-    Overdue,
+    OpenSession,
     PackageFailed,
     PackageReceived,
     PackageSent,
-    Picked,
-    Prepare,
-    Receive,
-    RecordFound,
-    Refused,
-    Reported,
-    ResultGone,
-    ResultHere,
-    ResultLost,
-    ResultSafe,
-    RoomPass,
-    RosterIs,
-    Say,
-    SendFailed,
+    PeerMessage,
+    QueryWanted,
+    ReceivePackage,
+    RejectLink,
+    ReleaseResult,
+    ResultDownloaded,
+    ResultSendEnded,
+    ResultUnpacked,
+    RoomCredentials,
     SendPackage,
-    Sent,
+    SendResult,
+    SendToServer,
+    ShowJobKey,
     StartJob,
     StateTimeout,
-    StatusIs,
+    StatusChanged,
     StopEarly,
     StopWanted,
-    Submitted,
-    Supply,
-    Taken,
-    TellLink,
-    Ticket,
-    Trusted,
-    TurnAway,
-    Wanted,
+    StreamEnded,
+    StreamEvents,
+    SupplyPackage,
+    TellPeer,
+    TimedOut,
+    UploadFailed,
+    WaitExpired,
+    WorkerPicked,
+    WorkersChanged,
 )
-from actors.job_query import ERRAND, Errands
-from actors.job_session import VISIT, Visitor
+from actors.job_query import JOB_QUERY, QueryData
+from actors.job_session import JOB_SESSION, JobSessionData
 from actors.table import AVAILABLE, BUSY, RESERVED, Table
 from actors.worker import BUSY_FAULT, UNKNOWN_FAULT, WORKER
-from actors.worker_events import VISITORS_MAX, Hold
+from actors.worker_events import SESSIONS_MAX, WorkerData
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
@@ -90,15 +90,15 @@ from protocol.jobs import (
     JobAccepted,
     JobEnded,
     JobKind,
+    JobRequest,
     JobStage,
     JobState,
-    JobWishes,
     Outcome,
     ResultTaken,
     StopJob,
     SubmitJob,
 )
-from protocol.signaling import Granted, WorkerShown
+from protocol.signaling import WorkerAssigned, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 
 STEPS = 40
@@ -114,7 +114,7 @@ NO_ROOM = Fault(FaultCode.DISK_FULL, "No room.")
 STALLED = Fault(FaultCode.STALLED, "The worker's half did not come.")
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped.")
 NO_WORKER = Fault(FaultCode.NO_WORKER, "No such worker.")
-PASS = RoomPass(Role.CLIENT, RoomId("room-1"), "token")
+PASS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
 
 
 @define
@@ -124,7 +124,7 @@ class Life:
     table: Table[Any]
     data: Any
     state: Status = AVAILABLE
-    due: Lapsed | None = None
+    due: TimedOut | None = None
     """What it will hear if nothing else happens."""
     links: set[LinkId] = field(factory=set)
     """Not lost yet, though perhaps told to close."""
@@ -135,11 +135,11 @@ class Life:
 
     def hear(self, event: Any) -> list[Any]:
         """One turn; what was said in it."""
-        if isinstance(event, Lapsed):
+        if isinstance(event, TimedOut):
             self.due = None
         if isinstance(event, LinkLost):
             self.links.discard(event.link)
-        if isinstance(event, Trusted):
+        if isinstance(event, Authenticated):
             self.trusted.add(event.link)
         was = self.state
         self.state, step = self.table.step(was, self.data, event)
@@ -163,7 +163,7 @@ class Life:
     def common(self) -> list[Any]:
         """What may happen to anybody: time passes, links break and are trusted."""
         lost = [LinkLost(link, fault) for link in sorted(self.links) for fault in (None, BROKEN)]
-        proofs = [Trusted(link, ADA, proven=True) for link in sorted(self.open - self.trusted)]
+        proofs = [Authenticated(link, ADA, proven=True) for link in sorted(self.open - self.trusted)]
         return [*([] if self.due is None else [self.due]), *lost, *proofs]
 
     @property
@@ -194,10 +194,10 @@ def live(
 class WorkersLife:
     """What the links, the desk and the window make of a worker's orders."""
 
-    life: Life = field(factory=lambda: Life(WORKER, Hold()))
-    preparing: dict[JobId, Ticket] = field(factory=dict)
+    life: Life = field(factory=lambda: Life(WORKER, WorkerData()))
+    preparing: dict[JobId, JobCredential] = field(factory=dict)
     running: set[JobId] = field(factory=set)
-    visitors: set[LinkId] = field(factory=set)
+    sessions: set[LinkId] = field(factory=set)
     received: list[LinkId] = field(factory=list)
     suppliers: set[LinkId] = field(factory=set)
     """Links at the window that brought the rest of a package."""
@@ -206,37 +206,37 @@ class WorkersLife:
 
     def events(self) -> tuple[list[Any], list[Any]]:
         life = self.life
-        fresh = Ticket(JobId(f"job-{self.submitted + 1}"), KEY)
-        held = [link for link in life.heard_over if link not in self.visitors]
-        offers = [Offered(ADA, "sdp", None, PROTOCOL_VERSION)]
-        offers += [Offered(BOB, "sdp", job, PROTOCOL_VERSION) for job in sorted(life.data.known)[:2]]
-        onward: list[Any] = [*offers, *(Submitted(link, SUBMIT, fresh) for link in held)]
-        onward += [Trusted(link, ADA, proven=True) for link in sorted(life.open - life.trusted)]
-        onward += [PackageReceived(ticket) for ticket in self.preparing.values()] * 3
-        onward += [Supply(link, job) for link in sorted(self.visitors & life.trusted) for job in self.preparing]
-        over = [JobOver(job, Outcome.DONE, "Trained.", result=True) for job in sorted(self.running)]
-        anything = [*onward, *over, *life.common(), Drain(), EnterFailed(BROKEN), JobsKnown(frozenset({OTHER}))]
-        anything += [Offered(BOB, "sdp", None, PROTOCOL_VERSION), Offered(BOB, "sdp", None, 0)]
-        anything += [Offered(BOB, "sdp", JobId("job-of-no-one"), PROTOCOL_VERSION)]
+        fresh = JobCredential(JobId(f"job-{self.submitted + 1}"), KEY)
+        held = [link for link in life.heard_over if link not in self.sessions]
+        offers = [LinkRequested(ADA, "sdp", None, PROTOCOL_VERSION)]
+        offers += [LinkRequested(BOB, "sdp", job, PROTOCOL_VERSION) for job in sorted(life.data.known_jobs)[:2]]
+        onward: list[Any] = [*offers, *(JobSubmitted(link, SUBMIT, fresh) for link in held)]
+        onward += [Authenticated(link, ADA, proven=True) for link in sorted(life.open - life.trusted)]
+        onward += [PackageReceived(credential) for credential in self.preparing.values()] * 3
+        onward += [SupplyPackage(link, job) for link in sorted(self.sessions & life.trusted) for job in self.preparing]
+        over = [JobFinished(job, Outcome.DONE, "Trained.", result=True) for job in sorted(self.running)]
+        anything = [*onward, *over, *life.common(), Drain(), JoinFailed(BROKEN), EarlierJobsFound(frozenset({OTHER}))]
+        anything += [LinkRequested(BOB, "sdp", None, PROTOCOL_VERSION), LinkRequested(BOB, "sdp", None, 0)]
+        anything += [LinkRequested(BOB, "sdp", JobId("job-of-no-one"), PROTOCOL_VERSION)]
         anything += [PackageFailed(job, NO_ROOM) for job in self.preparing]
-        anything += [Heard(link, AskJob(JOB, KEY)) for link in life.heard_over]
+        anything += [PeerMessage(link, AskJob(JOB, KEY)) for link in life.heard_over]
         return onward, anything
 
     def turn(self, event: Any) -> None:
         life, was = self.life, self.life.state
         if isinstance(event, PackageReceived | PackageFailed):
-            del self.preparing[event.ticket.job if isinstance(event, PackageReceived) else event.job]
-        if isinstance(event, JobOver):
+            del self.preparing[event.credential.job if isinstance(event, PackageReceived) else event.job]
+        if isinstance(event, JobFinished):
             self.running.discard(event.job)
-        if isinstance(event, JobTakenUp):
+        if isinstance(event, JobAdopted):
             self.running.add(event.job)
         if isinstance(event, LinkLost):
-            self.visitors.discard(event.link)
-        if isinstance(event, Drain) or (isinstance(event, EnterFailed) and not self.running):
+            self.sessions.discard(event.link)
+        if isinstance(event, Drain) or (isinstance(event, JoinFailed) and not self.running):
             self.leaving = True
-        if isinstance(event, Supply):
+        if isinstance(event, SupplyPackage):
             self.suppliers.add(event.link)
-        self.submitted += isinstance(event, Submitted)
+        self.submitted += isinstance(event, JobSubmitted)
         said = life.hear(event)
         for effect in said:
             self.happens(effect)
@@ -247,44 +247,44 @@ class WorkersLife:
             case AcceptLink():
                 assert not self.leaving or self.running, "nobody new is let in by a worker that only waits to end"
                 self.life.links.add(effect.link)
-            case Prepare():
-                self.preparing[effect.ticket.job] = effect.ticket
-            case Forget():
+            case ReceivePackage():
+                self.preparing[effect.credential.job] = effect.credential
+            case DiscardJob():
                 self.preparing.pop(effect.job, None)
             case StartJob():
                 assert effect.job not in self.running
                 self.running.add(effect.job)
-            case Receive():
+            case OpenSession():
                 assert effect.link in self.life.open
-                self.visitors.add(effect.link)
+                self.sessions.add(effect.link)
                 self.received.append(effect.link)
             case CloseLink():
-                assert effect.link not in self.visitors - self.suppliers, "the window closes its own links"
+                assert effect.link not in self.sessions - self.suppliers, "the window closes its own links"
 
     def check(self, event: Any, was: Status, said: list[Any]) -> None:
-        hold, state = self.life.data, self.life.state
+        data, state = self.life.data, self.life.state
         kinds = [type(effect) for effect in said]
-        promised = self.life.open - self.visitors
-        holding = {hold.link} - self.visitors - {None} if state is RESERVED else set()
+        promised = self.life.open - self.sessions
+        holding = {data.link} - self.sessions - {None} if state is RESERVED else set()
         assert promised == holding, "one link holds us, and only while reserved"
-        assert hold.link is None or state is RESERVED
-        assert state is not RESERVED or hold.link is not None or self.life.due, "who is away is not waited for for ever"
+        assert data.link is None or state is RESERVED
+        assert state is not RESERVED or data.link is not None or self.life.due, "who is away is not waited for for ever"
         assert bool(self.running) == (state is BUSY), "the GPU is busy while something runs"
-        assert hold.visitors == self.visitors
+        assert data.sessions == self.sessions
         assert len(self.received) == len(set(self.received)), "each visitor is received once"
         if AcceptLink in kinds:
-            assert (Receive in kinds) != (StatusIs(RESERVED) in said), "to the promise, or to the window"
-        if isinstance(event, Offered):
-            assert kinds.count(AcceptLink) + kinds.count(TurnAway) == 1
-            assert Receive not in kinds or len(self.visitors) <= VISITORS_MAX
-        announced = [effect.status for effect in said if isinstance(effect, StatusIs)]
+            assert (OpenSession in kinds) != (StatusChanged(RESERVED) in said), "to the promise, or to the window"
+        if isinstance(event, LinkRequested):
+            assert kinds.count(AcceptLink) + kinds.count(RejectLink) == 1
+            assert OpenSession not in kinds or len(self.sessions) <= SESSIONS_MAX
+        announced = [effect.status for effect in said if isinstance(effect, StatusChanged)]
         assert announced[-1:] == [state] or (state is was and not announced) or self.leaving
         assert AVAILABLE not in announced or not (self.running or self.leaving)
         assert state is not RESERVED or self.life.due or self.preparing, "a promise does not last for ever"
         if Finished in kinds:
             assert self.leaving
             assert not self.running
-            assert not self.visitors
+            assert not self.sessions
 
 
 @given(st.data(), st.integers(0, 2))
@@ -292,12 +292,12 @@ def test_a_worker_lives_as_it_should_and_ends_once(data: st.DataObject, left: in
     world = WorkersLife()
     for job in (JOB, OTHER)[:left]:
         world.submitted += 1
-        world.turn(JobTakenUp(job))
+        world.turn(JobAdopted(job))
     live(data, world.events, world.turn, lambda: bool(world.life.ended))
     if not world.life.ended:
         world.turn(Drain())
     for job in sorted(world.running):
-        world.turn(JobOver(job, Outcome.DONE, "Trained.", result=True))
+        world.turn(JobFinished(job, Outcome.DONE, "Trained.", result=True))
     for link in sorted(world.life.links):
         world.turn(LinkLost(link))
     assert len(world.life.ended) == 1
@@ -315,30 +315,30 @@ ENDINGS = [JobEnded(JOB, outcome, "Over.", result) for outcome in Outcome for re
 class VisitsLife:
     """What the window makes of a Visit's orders."""
 
-    life: Life = field(factory=lambda: Life(VISIT, Visitor(ONE)))
+    life: Life = field(factory=lambda: Life(JOB_SESSION, JobSessionData(ONE)))
     fits: bool = False
-    asked: list[JobWishes] = field(factory=list)
+    asked: list[JobRequest] = field(factory=list)
     following: bool = False
     delivering: bool = False
     follows: int = 0
     delivers: int = 0
 
     def events(self) -> tuple[list[Any], list[Any]]:
-        onward: list[Any] = [RecordFound(ONE, wish, state) for wish in self.asked for state in STATES]
-        onward += [FollowEnded(ONE, ended) for ended in ENDINGS if self.following]
-        onward += [ResultGone(JOB, ONE, fault) for fault in (None, BROKEN) if self.delivering]
-        onward += [Trusted(link, ADA, proven=True) for link in sorted(self.life.open - self.life.trusted)]
-        wishes = [Heard(ONE, wish) for wish in WISHES if self.life.heard_over]
-        anything = [*onward, *self.life.common(), Drain(), *(Heard(ONE, SUBMIT) for _ in self.life.heard_over)]
+        onward: list[Any] = [JobLookedUp(ONE, request, state) for request in self.asked for state in STATES]
+        onward += [StreamEnded(ONE, ended) for ended in ENDINGS if self.following]
+        onward += [ResultSendEnded(JOB, ONE, fault) for fault in (None, BROKEN) if self.delivering]
+        onward += [Authenticated(link, ADA, proven=True) for link in sorted(self.life.open - self.life.trusted)]
+        wishes = [PeerMessage(ONE, request) for request in WISHES if self.life.heard_over]
+        anything = [*onward, *self.life.common(), Drain(), *(PeerMessage(ONE, SUBMIT) for _ in self.life.heard_over)]
         return onward + wishes, anything
 
     def turn(self, event: Any) -> None:
-        if isinstance(event, RecordFound):
-            self.asked.remove(event.wish)
+        if isinstance(event, JobLookedUp):
+            self.asked.remove(event.request)
             self.fits = self.fits or event.state.stage is not JobStage.UNKNOWN
-        if isinstance(event, FollowEnded):
+        if isinstance(event, StreamEnded):
             self.following = False
-        if isinstance(event, ResultGone):
+        if isinstance(event, ResultSendEnded):
             self.delivering = False
         gone = not self.life.links
         for effect in self.life.hear(event):
@@ -348,30 +348,30 @@ class VisitsLife:
         assert away or self.life.due or self.following or self.delivering, "nobody is waited for without end"
 
     def happens(self, event: Any, effect: Any) -> None:
-        found = isinstance(event, RecordFound) and event.state.stage is not JobStage.UNKNOWN
+        found = isinstance(event, JobLookedUp) and event.state.stage is not JobStage.UNKNOWN
         match effect:
-            case LookUp():
-                self.asked.append(effect.wish)
-            case Follow():
+            case LookUpJob():
+                self.asked.append(effect.request)
+            case StreamEvents():
                 assert found
                 self.following = True
                 self.follows += 1
                 assert self.follows == 1, "a job is told once"
-            case StopEarly() | Cancel() | Taken():
+            case StopEarly() | Cancel() | ReleaseResult():
                 assert found, "who does not show the key has nothing done"
                 assert effect.job == event.state.job
-            case Deliver():
-                assert isinstance(event, FollowEnded)
+            case SendResult():
+                assert isinstance(event, StreamEnded)
                 assert event.ended.result
                 self.delivering = True
                 self.delivers += 1
                 assert self.delivers == 1
-            case TellLink(message=JobState() as told):
-                assert isinstance(event, RecordFound)
+            case TellPeer(message=JobState() as told):
+                assert isinstance(event, JobLookedUp)
                 assert self.fits or told.stage is JobStage.UNKNOWN
-            case TellLink(message=JobEnded()):
+            case TellPeer(message=JobEnded()):
                 assert self.fits
-                assert isinstance(event, FollowEnded)
+                assert isinstance(event, StreamEnded)
 
 
 @given(st.data(), st.booleans())
@@ -382,11 +382,11 @@ def test_a_visitor_gets_what_is_its_own_once_and_nothing_before_its_key_has_fitt
     world.life.links.add(ONE)
     if sender:
         world.life.trusted.add(ONE)
-        assert world.life.hear(Receive(ONE, Ticket(JOB, KEY))) == [Follow(ONE, JOB)]
+        assert world.life.hear(OpenSession(ONE, JobCredential(JOB, KEY))) == [StreamEvents(ONE, JOB)]
         world.following = world.fits = True
         world.follows = 1
     else:
-        world.turn(Receive(ONE))
+        world.turn(OpenSession(ONE))
     live(data, world.events, world.turn, lambda: not world.life.links)
 
 
@@ -399,18 +399,20 @@ def shown(peer: PeerId, status: Status) -> WorkerShown:
 
 FREE, TAKEN = (shown(FIRST, AVAILABLE), shown(SECOND, AVAILABLE)), (shown(FIRST, BUSY),)
 WANTED = [
-    Wanted(PASS, choice, SUBMIT, wait=wait)  # each way to a worker
-    for choice in (Direct(FIRST), Best(), Ask())
+    JobWanted(PASS, choice, SUBMIT, wait=wait)  # each way to a worker
+    for choice in (NamedWorker(FIRST), BestWorker(), AskPerson())
     for wait in (False, True)
 ]
-WANTED += [Wanted(PASS, Direct(FIRST), ticket=Ticket(JOB, KEY), fetch=fetch) for fetch in (True, False)]
+WANTED += [
+    JobWanted(PASS, NamedWorker(FIRST), credential=JobCredential(JOB, KEY), fetch=fetch) for fetch in (True, False)
+]
 
 
 @define
 class ClientsLife:
     """What the links, the courier and the person make of a client's orders."""
 
-    life: Life = field(factory=lambda: Life(CLIENT, Quest()))
+    life: Life = field(factory=lambda: Life(CLIENT, ClientData()))
     waiting: bool = False
     """For the room, the person, or in line: things that keep their own time."""
     sending: bool = False
@@ -426,29 +428,41 @@ class ClientsLife:
     """Links that have told its end, once and for all."""
 
     def events(self) -> tuple[list[Any], list[Any]]:
-        life, quest = self.life, self.life.data
-        words = STATES[:3] if quest.job else [JobAccepted(JOB, KEY)]
+        life, data = self.life, self.life.data
+        words = STATES[:3] if data.job else [JobAccepted(JOB, KEY)]
         tellers = sorted(life.links & self.telling - self.told) if life.state is BUSY else []
-        onward: list[Any] = [Heard(link, word) for link in life.heard_over for word in words]
-        onward += [Heard(link, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)) for link in tellers]
-        onward += [RosterIs(FREE), RosterIs(TAKEN), Granted(FIRST), Picked(FIRST)] if self.waiting else []
+        onward: list[Any] = [PeerMessage(link, word) for link in life.heard_over for word in words]
+        onward += [PeerMessage(link, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)) for link in tellers]
+        onward += (
+            [WorkersChanged(FREE), WorkersChanged(TAKEN), WorkerAssigned(FIRST), WorkerPicked(FIRST)]
+            if self.waiting
+            else []
+        )
         onward += [life.due] if life.due and life.state is BUSY else []
-        onward += [Trusted(link, FIRST, proven=True) for link in sorted(life.open - life.trusted)]
+        onward += [Authenticated(link, FIRST, proven=True) for link in sorted(life.open - life.trusted)]
         onward += [PackageSent()] if self.sending else []
-        onward += [ResultSafe()] if self.coming in life.links else []
-        onward += [ResultHere()] if self.unpacking else []
+        onward += [ResultDownloaded()] if self.coming in life.links else []
+        onward += [ResultUnpacked()] if self.unpacking else []
         onward += [LinkLost(link) for link in sorted(life.links) if life.state is BUSY or self.sending]
-        anything = [*onward, *life.common(), Drain(), StopWanted(), CancelWanted(), Overdue(), RosterIs(TAKEN)]
-        anything += [RosterIs(()), Entered(RoomId("room-1"), "token", ADA)]
-        anything += [EnterFailed(BROKEN), Picked(None)] if self.waiting else []
+        anything = [
+            *onward,
+            *life.common(),
+            Drain(),
+            StopWanted(),
+            CancelWanted(),
+            WaitExpired(),
+            WorkersChanged(TAKEN),
+        ]
+        anything += [WorkersChanged(()), JoinedRoom(RoomId("room-1"), "token", ADA)]
+        anything += [JoinFailed(BROKEN), WorkerPicked(None)] if self.waiting else []
         anything += [LinkLost(link, fault) for link in sorted(life.links) for fault in (STALLED, STOPPED, NO_WORKER)]
-        anything += [SendFailed(fault) for fault in (BROKEN, NO_ROOM) if self.sending]
-        anything += [ResultLost(NO_ROOM)] if self.coming or self.unpacking else []
-        anything += [ResultLost(BROKEN)] if self.coming else []
-        anything += [Heard(link, word) for link in life.heard_over for word in (NO_ROOM, STATES[3])]
-        anything += [Heard(link, ended) for link in tellers for ended in ENDINGS]
+        anything += [UploadFailed(fault) for fault in (BROKEN, NO_ROOM) if self.sending]
+        anything += [DownloadFailed(NO_ROOM)] if self.coming or self.unpacking else []
+        anything += [DownloadFailed(BROKEN)] if self.coming else []
+        anything += [PeerMessage(link, word) for link in life.heard_over for word in (NO_ROOM, STATES[3])]
+        anything += [PeerMessage(link, ended) for link in tellers for ended in ENDINGS]
         unlinked = sorted(life.open - life.trusted)
-        anything += [Refused(FIRST, fault) for fault in (BUSY_FAULT, UNKNOWN_FAULT, NO_ROOM) if unlinked]
+        anything += [LinkRefused(FIRST, fault) for fault in (BUSY_FAULT, UNKNOWN_FAULT, NO_ROOM) if unlinked]
         return onward, anything
 
     def turn(self, event: Any) -> None:
@@ -457,7 +471,7 @@ class ClientsLife:
         gone = set(self.life.closed)
         said = self.life.hear(event)
         for effect in said:
-            if isinstance(effect, TellLink | Claim):
+            if isinstance(effect, TellPeer | ShowJobKey):
                 assert effect.link == held
                 assert effect.link not in gone, "nothing is told over a link that was dropped"
             self.happens(event, effect)
@@ -467,17 +481,17 @@ class ClientsLife:
         """What the world is like when this has happened."""
         self.urged = self.urged or isinstance(event, Drain | CancelWanted)
         match event:
-            case PackageSent() | SendFailed():
+            case PackageSent() | UploadFailed():
                 self.sending = False
-            case ResultSafe():
+            case ResultDownloaded():
                 self.coming, self.unpacking = None, True
-            case ResultHere():
+            case ResultUnpacked():
                 self.unpacking, self.home = False, True
-            case ResultLost():
+            case DownloadFailed():
                 self.coming, self.unpacking = None, False
-            case Heard(message=JobAccepted() | JobState()):
+            case PeerMessage(message=JobAccepted() | JobState()):
                 self.telling.add(event.link)
-            case Heard(message=JobEnded()):
+            case PeerMessage(message=JobEnded()):
                 self.told.add(event.link)
 
     def happens(self, event: Any, effect: Any) -> None:
@@ -488,15 +502,15 @@ class ClientsLife:
             case SendPackage():
                 self.sending = True
                 assert effect.link in self.life.open
-                assert not self.life.data.begun, "what is there is not sent again"
+                assert not self.life.data.delivered, "what is there is not sent again"
                 self.sent.append(effect.link)
             case FetchResult():
                 assert not self.unpacking, "what is here is not fetched again"
                 assert not self.home
                 self.coming = effect.link
-            case TellLink(message=ResultTaken()):
-                assert isinstance(event, ResultHere)
-            case TellLink(message=CancelJob()):
+            case TellPeer(message=ResultTaken()):
+                assert isinstance(event, ResultUnpacked)
+            case TellPeer(message=CancelJob()):
                 assert self.urged, "nobody's job is cancelled unasked"
             case Finished() if self.home:
                 assert effect.ended is not None
@@ -511,7 +525,7 @@ class ClientsLife:
         assert len(self.sent) == len(set(self.sent)), "over one link a package is sent once"
         some = life.due or life.open or self.waiting or self.unpacking
         assert some or life.state is AVAILABLE, "nobody waits for nothing"
-        asks = any(isinstance(one, Say) for one in said)
+        asks = any(isinstance(one, SendToServer) for one in said)
         assert not asks or life.state is RESERVED
 
 
@@ -532,34 +546,37 @@ ASKED = (AskJob(JOB, KEY), StopJob(OTHER, KEY))
 class ErrandsLife:
     """What the links make of an Errand's orders."""
 
-    life: Life = field(factory=lambda: Life(ERRAND, Errands()))
+    life: Life = field(factory=lambda: Life(JOB_QUERY, QueryData()))
     reported: list[JobId] = field(factory=list)
 
     def events(self) -> tuple[list[Any], list[Any]]:
         life = self.life
         states = [evolve(state, job=job) for state in STATES for job in (JOB, OTHER)]
-        onward: list[Any] = [RosterIs(FREE), *(Heard(link, state) for link in life.heard_over for state in states)]
-        onward += [Trusted(link, FIRST, proven=True) for link in sorted(life.open - life.trusted)]
-        anything = [*onward, *life.common(), Drain(), EnterFailed(BROKEN)]
-        anything += [Heard(link, word) for link in life.heard_over for word in (NO_ROOM, STATES[0])]
+        onward: list[Any] = [
+            WorkersChanged(FREE),
+            *(PeerMessage(link, state) for link in life.heard_over for state in states),
+        ]
+        onward += [Authenticated(link, FIRST, proven=True) for link in sorted(life.open - life.trusted)]
+        anything = [*onward, *life.common(), Drain(), JoinFailed(BROKEN)]
+        anything += [PeerMessage(link, word) for link in life.heard_over for word in (NO_ROOM, STATES[0])]
         refused = life.open - life.trusted
         faults = (UNKNOWN_FAULT, UNKNOWN_FAULT, BUSY_FAULT)
-        anything += [Refused(peer, fault) for peer in (FIRST, SECOND) for fault in faults if refused]
+        anything += [LinkRefused(peer, fault) for peer in (FIRST, SECOND) for fault in faults if refused]
         return onward, anything
 
     def turn(self, event: Any) -> None:
         life = self.life
-        if isinstance(event, Refused) and event.peer == FIRST:
+        if isinstance(event, LinkRefused) and event.peer == FIRST:
             life.closed |= life.open - life.trusted  # a refusal is that link's end
         for effect in life.hear(event):
             match effect:
                 case OpenLink():
                     life.links.add(effect.link)
-                case TellLink():
+                case TellPeer():
                     assert effect.link in life.open
                     assert effect.message in ASKED
                     assert effect.message.job not in self.reported
-                case Reported():
+                case JobReported():
                     self.reported.append(effect.state.job)
         assert len(self.reported) == len(set(self.reported)), "each wish has one answer"
         assert len(life.ended) == (life.state is AVAILABLE)
@@ -572,5 +589,5 @@ class ErrandsLife:
 @given(st.data())
 def test_an_errand_comes_to_one_end_and_brings_each_answer_once(data: st.DataObject) -> None:
     world = ErrandsLife()
-    world.life.hear(Sent(PASS, FIRST, ASKED))
+    world.life.hear(QueryWanted(PASS, FIRST, ASKED))
     live(data, world.events, world.turn, lambda: bool(world.life.ended))

@@ -12,13 +12,13 @@ import pytest
 import trio
 from attrs import define, field
 
-from actors.events import FetchResult, ResultHere, ResultLost, ResultSafe
+from actors.events import DownloadFailed, FetchResult, ResultDownloaded, ResultUnpacked
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.ids import LinkId
-from rtc.client.file_transfers import Courier
+from rtc.client.file_transfers import FileTransfers
 from rtc.common.errors import RtcError
-from rtc.testing.lanes import Pieces, open_lanes
+from rtc.testing.lanes import Pieces, open_file_channels
 from rtc.testing.wires import wire_pair
 from rtc.transport.files import send_file
 
@@ -26,7 +26,7 @@ SIZE = 10_000_019
 
 
 @define
-class Place:
+class Destination:
     """Takes the archive as it is; or finds that it cannot."""
 
     folder: Path
@@ -54,8 +54,8 @@ class Place:
 class Trip:
     """A courier, and links that the test makes and breaks."""
 
-    courier: Courier
-    place: Place
+    file_transfers: FileTransfers
+    destination: Destination
     source: Path
     lanes: dict[LinkId, Any]
     said: list[object]
@@ -64,14 +64,14 @@ class Trip:
         """Send the result over one more link, which breaks when so many bytes have crossed."""
         ours, theirs = wire_pair()
         pieces = Pieces(ours, until)
-        async with open_lanes(ours, theirs) as (one, two, _, _):
+        async with open_file_channels(ours, theirs) as (one, two, _, _):
             self.lanes[LinkId(link)] = two
-            self.courier.fetch(FetchResult(LinkId(link)))
+            self.file_transfers.fetch(FetchResult(LinkId(link)))
             with suppress(RtcError):  # what became of it is what the courier says
                 await send_file(one, self.source, name="job-1.zip", progress=lambda _done, _all: None)
-            self.said.append(await self.courier.router.outbox.take())
-            if isinstance(self.said[-1], ResultSafe):
-                self.said.append(await self.courier.router.outbox.take())
+            self.said.append(await self.file_transfers.router.outbox.take())
+            if isinstance(self.said[-1], ResultDownloaded):
+                self.said.append(await self.file_transfers.router.outbox.take())
         return pieces
 
 
@@ -83,47 +83,49 @@ def source(tmp_path: Path) -> Path:
 
 
 def trip_for(source: Path, trouble: OSError | None = None) -> Trip:
-    place = Place(source.parent / "home", trouble)
+    destination = Destination(source.parent / "home", trouble)
     lanes: dict[LinkId, Any] = {}
-    gauge = SimpleNamespace(download=lambda _done, _all: None)
-    courier = Courier(source, place, 65536, SimpleNamespace(lane=lanes.get), Router({}), gauge)
-    return Trip(courier, place, source, lanes, [])
+    meter = SimpleNamespace(download=lambda _done, _all: None)
+    file_transfers = FileTransfers(
+        source, destination, 65536, SimpleNamespace(file_channel=lanes.get), Router({}), meter
+    )
+    return Trip(file_transfers, destination, source, lanes, [])
 
 
 async def test_a_result_comes_home_over_as_many_links_as_it_takes(source: Path) -> None:
     trip = trip_for(source)
     async with trio.open_nursery() as nursery:
-        await nursery.start(trip.courier.run)
+        await nursery.start(trip.file_transfers.run)
         first = await trip.fetch(1, until=5_000_000)
         [lost] = trip.said
-        assert isinstance(lost, ResultLost)
+        assert isinstance(lost, DownloadFailed)
         assert lost.fault.code is FaultCode.LINK_LOST
         second = await trip.fetch(2)
-        assert trip.said[1:] == [ResultSafe(), ResultHere()]
+        assert trip.said[1:] == [ResultDownloaded(), ResultUnpacked()]
         nursery.cancel_scope.cancel()
     assert first.seen + second.seen < SIZE + 5_000_000, "what was here was not sent again"
-    assert filecmp.cmp(trip.place.folder / "flies.models", source, shallow=False)
-    assert os.listdir(trip.place.folder) == ["flies.models"]
+    assert filecmp.cmp(trip.destination.folder / "flies.models", source, shallow=False)
+    assert os.listdir(trip.destination.folder) == ["flies.models"]
 
 
 async def test_a_part_of_a_result_does_not_outlive_the_client(source: Path) -> None:
     trip = trip_for(source)
     async with trio.open_nursery() as nursery:
-        await nursery.start(trip.courier.run)
+        await nursery.start(trip.file_transfers.run)
         await trip.fetch(1, until=5_000_000)
-        assert len(os.listdir(trip.place.folder)) == 1
+        assert len(os.listdir(trip.destination.folder)) == 1
         nursery.cancel_scope.cancel()
-    assert os.listdir(trip.place.folder) == []
+    assert os.listdir(trip.destination.folder) == []
 
 
 async def test_a_result_that_cannot_be_unpacked_is_kept_beside_its_place(source: Path) -> None:
     trip = trip_for(source, OSError(28, "No space left on device"))
     async with trio.open_nursery() as nursery:
-        await nursery.start(trip.courier.run)
+        await nursery.start(trip.file_transfers.run)
         await trip.fetch(1)
         [_, lost] = trip.said
-        assert isinstance(lost, ResultLost)
+        assert isinstance(lost, DownloadFailed)
         assert "flies.results.zip" in lost.fault.text
         nursery.cancel_scope.cancel()
-    assert filecmp.cmp(trip.place.kept, source, shallow=False)
-    assert os.listdir(trip.place.folder) == ["flies.results.zip"]
+    assert filecmp.cmp(trip.destination.kept, source, shallow=False)
+    assert os.listdir(trip.destination.folder) == ["flies.results.zip"]

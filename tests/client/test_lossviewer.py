@@ -21,10 +21,10 @@ from attrs import define, field
 from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import FramesDone, JobEnded, JobStarted, ModelStarted, ModelTrained, Outcome, Progress
-from rtc.client.lossviewer import zmq_port as viewer_port
+from rtc.client.lossviewer import zmq_port
 from rtc.client.lossviewer.bridge import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
 from rtc.common.errors import RtcError
-from rtc.sleap_nn.zmq_progress import Follower
+from rtc.sleap_nn.zmq_progress import TrainingProgress
 from rtc.testing.lab import Lab, RecordingView
 
 JOB = JobId("job-1")
@@ -85,10 +85,10 @@ def captured(name: str) -> list[tuple[float, bytes]]:
 def replay(relay: LossViewer, model: int, name: str) -> None:
     """One model from sleap-nn's mouth through the worker's follower to the relay."""
     relay.hear(ModelStarted(JOB, model, 2))
-    follower = Follower(JOB, model, relay.hear)
+    training_progress = TrainingProgress(JOB, model, relay.hear)
     for seconds, raw in captured(name):
-        follower.hear(raw, seconds)
-    assert follower.ended.is_set()
+        training_progress.hear(raw, seconds)
+    assert training_progress.ended.is_set()
 
 
 def natively(plot: Plot, what: str, name: str) -> Plot:
@@ -174,11 +174,11 @@ def test_nothing_that_is_not_json_leaves_while_a_model_trains(audience: Audience
 
 def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Audience, relay: LossViewer) -> None:
     audience.plots = [Plot()]
-    follower = Follower(JOB, 0, relay.hear)
+    training_progress = TrainingProgress(JOB, 0, relay.hear)
     relay.hear(ModelStarted(JOB, 0))
     for number, loss in enumerate(("Infinity", "0.25", "NaN", "0.125")):
         raw = f'{{"what": "", "event": "epoch_end", "epoch": {number}, "logs": {{"loss": {loss}, "val/loss": {loss}}}}}'
-        follower.hear(raw.encode(), number)
+        training_progress.hear(raw.encode(), number)
     assert audience.plots[0].val == [(2, 0.25), (4, 0.125)]
     assert audience.plots[0].best == (4, 0.125)
 
@@ -518,7 +518,7 @@ STRANGERS = {
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("SHAKE_TIME", 0.5), ("SOON", 0.05), ("LATER", 0.05)):
-        monkeypatch.setattr(viewer_port, name, seconds)
+        monkeypatch.setattr(zmq_port, name, seconds)
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)

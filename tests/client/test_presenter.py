@@ -9,17 +9,17 @@ import pytest
 import trio
 from attrs import define, field
 
-from actors.events import Direct, Finished, LinkLost, PackageSent, ResultSafe, SendPackage, Ticket
+from actors.events import Finished, JobCredential, LinkLost, NamedWorker, PackageSent, ResultDownloaded, SendPackage
 from actors.router import Router
 from cli import run
 from protocol.faults import FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobKind, JobStage, JobState, Progress
 from rtc.client import tickets
-from rtc.client.options import ClientOrder
-from rtc.client.presenter import NOTHING_TO_STOP, STOP_ASKED, Front
-from rtc.client.program import Watch
-from rtc.client.tickets import Stub
+from rtc.client.options import ClientOptions
+from rtc.client.presenter import NOTHING_TO_STOP, STOP_ASKED, Presenter
+from rtc.client.program import ClientProgram
+from rtc.client.tickets import JobTicket
 from rtc.common.errors import ExitCode, RtcError
 from rtc.terminal import Interrupt, Losses, Mode
 from rtc.testing.lab import Lab, LabWorker, RecordingView
@@ -29,10 +29,10 @@ PATIENCE = 60.0
 JOB = JobId("job-1")
 
 
-def order_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> ClientOrder:
+def order_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> ClientOptions:
     there, folder = worker.ready, lab.folder
-    where = {"output": folder / "out", "tickets": folder / "tickets", "choice": Direct(worker.peer)}
-    return ClientOrder(lab.config, package, there.room, there.token, **(where | more))
+    where = {"output": folder / "out", "tickets": folder / "tickets", "choice": NamedWorker(worker.peer)}
+    return ClientOptions(lab.config, package, there.room, there.token, **(where | more))
 
 
 # -------- leaving in a hurry
@@ -42,7 +42,7 @@ def order_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> Cli
 class Hasty:
     """A client in a terminal whose person does not wait."""
 
-    watch: Watch
+    watch: ClientProgram
     drain: trio.Event = field(factory=trio.Event)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     over: trio.Event = field(factory=trio.Event)
@@ -59,12 +59,12 @@ class Hasty:
             self.code = self.watch.stopped()
         self.over.set()
 
-    async def front(self, ready: Callable[[Front], bool]) -> Front:
+    async def presenter(self, ready: Callable[[Presenter], bool]) -> Presenter:
         """Its front, as soon as that is so."""
         with trio.fail_after(PATIENCE):
-            while self.watch._front is None or not ready(self.watch._front):  # noqa: ASYNC110 (fields have no events)
+            while self.watch._presenter is None or not ready(self.watch._presenter):  # noqa: ASYNC110 (fields have no events)
                 await trio.sleep(0.01)
-        return self.watch._front
+        return self.watch._presenter
 
     async def ended(self) -> ExitCode | None:
         with trio.fail_after(PATIENCE):
@@ -72,14 +72,14 @@ class Hasty:
         return self.code
 
 
-def begin(lab: Lab, order: ClientOrder, mode: Mode = Mode.NORMAL) -> Hasty:
-    hasty = Hasty(Watch(order, mode))
+def begin(lab: Lab, options: ClientOptions, mode: Mode = Mode.NORMAL) -> Hasty:
+    hasty = Hasty(ClientProgram(options, mode))
     lab.nursery.start_soon(hasty.run, lab)
     return hasty
 
 
-def trains(front: Front) -> bool:
-    return front._seen > 0
+def trains(presenter: Presenter) -> bool:
+    return presenter._seen > 0
 
 
 async def test_a_second_wish_to_leave_while_the_link_is_closed_changes_nothing(
@@ -87,13 +87,13 @@ async def test_a_second_wish_to_leave_while_the_link_is_closed_changes_nothing(
 ) -> None:
     worker = await lab.start_worker()
     hasty = begin(lab, order_for(lab, worker, package(epochs=500, seconds=0.1)))
-    front = await hasty.front(trains)
-    assert front.house is not None
+    presenter = await hasty.presenter(trains)
+    assert presenter.runtime is not None
     hasty.drain.set()
-    await front.house.finished.wait()
+    await presenter.runtime.finished.wait()
     hasty.scope.cancel()
     assert await hasty.ended() is ExitCode.DETACHED
-    assert f"sleap-rtc attach {front.job}" in capsys.readouterr().out
+    assert f"sleap-rtc attach {presenter.job}" in capsys.readouterr().out
 
 
 async def test_two_wishes_to_leave_in_one_moment_detach_with_the_same_words(
@@ -101,12 +101,12 @@ async def test_two_wishes_to_leave_in_one_moment_detach_with_the_same_words(
 ) -> None:
     worker = await lab.start_worker()
     hasty = begin(lab, order_for(lab, worker, package(epochs=500, seconds=0.1)), Mode.JSON)
-    front = await hasty.front(trains)
+    presenter = await hasty.presenter(trains)
     hasty.drain.set()
     hasty.scope.cancel()
     assert await hasty.ended() is ExitCode.DETACHED
     told = capsys.readouterr()
-    assert f"sleap-rtc attach {front.job}" in told.out
+    assert f"sleap-rtc attach {presenter.job}" in told.out
     assert '"outcome": "detached"' in told.out.splitlines()[-1]
     assert "stays on the worker" in told.err
 
@@ -116,7 +116,7 @@ async def test_who_leaves_in_one_moment_before_anything_began_is_told_so(
 ) -> None:
     worker = await lab.start_worker()
     hasty = begin(lab, order_for(lab, worker, package()), Mode.JSON)
-    await hasty.front(lambda front: front.house is not None)
+    await hasty.presenter(lambda presenter: presenter.runtime is not None)
     hasty.drain.set()
     hasty.scope.cancel()
     assert await hasty.ended() is ExitCode.INTERRUPTED
@@ -130,9 +130,9 @@ async def test_a_result_that_came_home_is_told_however_much_of_a_hurry_there_is(
 ) -> None:
     worker = await lab.start_worker()
     hasty = begin(lab, order_for(lab, worker, package()))
-    front = await hasty.front(trains)
-    assert front.house is not None
-    await front.house.finished.wait()
+    presenter = await hasty.presenter(trains)
+    assert presenter.runtime is not None
+    await presenter.runtime.finished.wait()
     hasty.scope.cancel()
     assert await hasty.ended() is ExitCode.DONE
     assert "Results are in" in capsys.readouterr().out
@@ -140,64 +140,66 @@ async def test_a_result_that_came_home_is_told_however_much_of_a_hurry_there_is(
 
 
 @pytest.fixture
-def face(tmp_path: Path) -> Callable[..., Front]:
+def face(tmp_path: Path) -> Callable[..., Presenter]:
     """Makes a front without a house."""
 
-    def make(**more: object) -> Front:
+    def make(**more: object) -> Presenter:
         # nothing is reached, so the configuration is of no weight
-        order = ClientOrder(None, Path("toy.zip"), "room-1", "token", Direct("worker-1"), tickets=tmp_path, **more)  # type: ignore[arg-type]
-        return Front(RecordingView(), order)
+        options = ClientOptions(
+            None, Path("toy.zip"), "room-1", "token", NamedWorker("worker-1"), tickets=tmp_path, **more
+        )  # type: ignore[arg-type]
+        return Presenter(RecordingView(), options)
 
     return make
 
 
 def test_a_job_stays_the_workers_until_the_end_and_is_so_at_once_for_who_comes_back(
-    face: Callable[..., Front],
+    face: Callable[..., Presenter],
 ) -> None:
-    front = face()
+    presenter = face()
     for effect, left in (
         (SendPackage(LinkId(1), JOB), FaultCode.INTERRUPTED),
         (PackageSent(), FaultCode.DETACHED),
-        (ResultSafe(), FaultCode.DETACHED),
+        (ResultDownloaded(), FaultCode.DETACHED),
         (Finished(), FaultCode.DETACHED),
     ):
-        front.tap(effect)
-        assert front.left.code is left, effect
-    assert face(ticket=Ticket(JOB, "key")).left.code is FaultCode.DETACHED
+        presenter.tap(effect)
+        assert presenter.left.code is left, effect
+    assert face(credential=JobCredential(JOB, "key")).left.code is FaultCode.DETACHED
 
 
 async def test_a_package_whose_last_byte_was_over_when_its_link_broke_is_known_to_run(
-    face: Callable[..., Front],
+    face: Callable[..., Presenter],
 ) -> None:
-    front = face()
-    front.job = JOB
-    front.house = house = SimpleNamespace(links=SimpleNamespace(peer=lambda _link: None), router=Router({}))
-    front.tap(SendPackage(LinkId(1), JOB))
-    front.tap(LinkLost(LinkId(1)))
-    await front.heard(house, LinkId(2), JobState(JOB, JobStage.RUNNING, "Epoch 1 of 20."))
-    front.tap(LinkLost(LinkId(2)))
-    _, first, second = front.view.told
+    presenter = face()
+    presenter.job = JOB
+    presenter.runtime = runtime = SimpleNamespace(links=SimpleNamespace(peer=lambda _link: None), router=Router({}))
+    presenter.tap(SendPackage(LinkId(1), JOB))
+    presenter.tap(LinkLost(LinkId(1)))
+    await presenter.receive(runtime, LinkId(2), JobState(JOB, JobStage.RUNNING, "Epoch 1 of 20."))
+    presenter.tap(LinkLost(LinkId(2)))
+    _, first, second = presenter.view.told
     assert "in mid upload" in first
     assert "its job goes on" in second
-    assert front.begun
+    assert presenter.begun
 
 
 # -------- tickets
 
 
 def test_a_ticket_that_cannot_be_removed_spoils_no_good_end(
-    face: Callable[..., Front], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face: Callable[..., Presenter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tickets.keep(tmp_path, Stub(JOB, "key", "worker-1", "room-1", "token", "ws://x", "toy.zip"))
+    tickets.keep(tmp_path, JobTicket(JOB, "key", "worker-1", "room-1", "token", "ws://x", "toy.zip"))
 
     def refuse(_path: Path, missing_ok: bool = False) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    front = face()
-    front.job = JOB
-    front.settle(Finished(), home=True)
-    [warning] = front.view.told
+    presenter = face()
+    presenter.job = JOB
+    presenter.settle(Finished(), unpacked=True)
+    [warning] = presenter.view.told
     assert warning.startswith("warning: The job's ticket cannot be removed (Read-only file system)")
 
 
@@ -207,29 +209,29 @@ def test_a_ticket_that_cannot_be_removed_spoils_no_good_end(
 async def test_a_wish_to_stop_that_comes_before_the_job_starts_stops_its_first_model(
     lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tap = Front.tap
+    tap = Presenter.tap
 
-    def stop_at_once(front: Front, effect: object) -> None:
-        tap(front, effect)
+    def stop_at_once(presenter: Presenter, effect: object) -> None:
+        tap(presenter, effect)
         if isinstance(effect, PackageSent):
-            assert front.interrupted(), "it is taken care of"
+            assert presenter.interrupted(), "it is taken care of"
 
-    monkeypatch.setattr(Front, "tap", stop_at_once)
+    monkeypatch.setattr(Presenter, "tap", stop_at_once)
     worker = await lab.start_worker()
     made = package(models=("a", "b"), epochs=60, seconds=0.02)
     with trio.fail_after(PATIENCE):
         visit = await lab.visit(worker, made, on_interrupt=Interrupt.STOP)
     assert visit.fault is None
     assert STOP_ASKED in visit.view.told
-    heard = [news.model for news in visit.view.news_heard if isinstance(news, Progress)]
-    assert heard.count(0) < heard.count(1)
+    receive = [news.model for news in visit.view.news_heard if isinstance(news, Progress)]
+    assert receive.count(0) < receive.count(1)
 
 
-def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Front]) -> None:
-    front = face(kind=JobKind.TRACK, on_interrupt=Interrupt.DETACH)
-    front.begun = True
-    front.stop()
-    assert front.view.told == [NOTHING_TO_STOP]
+def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Presenter]) -> None:
+    presenter = face(kind=JobKind.TRACK, on_interrupt=Interrupt.DETACH)
+    presenter.begun = True
+    presenter.stop()
+    assert presenter.view.told == [NOTHING_TO_STOP]
 
 
 # -------- what is here of a job that was cancelled
@@ -237,16 +239,16 @@ def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Fron
 
 async def test_what_there_is_of_a_cancelled_training_is_told_with_its_page(lab: Lab, package: MakePackage) -> None:
     cancelled: list[bool] = []
-    happened = Front._happened
+    happened = Presenter._happened
 
-    def cancel_in_the_second(front: Front, event: object) -> None:
-        happened(front, event)
+    def cancel_in_the_second(presenter: Presenter, event: object) -> None:
+        happened(presenter, event)
         news = event.news
         if isinstance(news, Progress) and news.model == 1 and not cancelled:
-            cancelled.append(front.interrupted())
+            cancelled.append(presenter.interrupted())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Front, "_happened", cancel_in_the_second)
+        patch.setattr(Presenter, "_happened", cancel_in_the_second)
         worker = await lab.start_worker()
         made = package(models=("a", "b"), epochs=30, seconds=0.05)
         with trio.fail_after(PATIENCE):
@@ -265,14 +267,14 @@ async def test_what_there_is_of_a_cancelled_training_is_told_with_its_page(lab: 
 
 
 @pytest.fixture
-def ticket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts a ticket where this person's are."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
     def put(**more: str) -> None:
-        stub = Stub(JOB, "key", "worker-1", "room-1", "token", "ws://127.0.0.1:9", "toy.zip", **more)
-        tickets.keep(tmp_path / ".sleap-rtc" / "jobs", stub)
+        ticket = JobTicket(JOB, "key", "worker-1", "room-1", "token", "ws://127.0.0.1:9", "toy.zip", **more)
+        tickets.keep(tmp_path / ".sleap-rtc" / "jobs", ticket)
 
     return put
 
@@ -288,9 +290,9 @@ def ticket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
     ],
 )
 def test_programs_are_told_of_every_end(
-    ticket: Callable[..., None], capsys: pytest.CaptureFixture[str], words: list[str]
+    credential: Callable[..., None], capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    ticket()
+    credential()
     assert run([*words, "--json"]) == ExitCode.USAGE
     told = capsys.readouterr()
     ended = json.loads(told.out)
@@ -299,9 +301,9 @@ def test_programs_are_told_of_every_end(
 
 
 def test_a_prediction_is_not_promised_an_early_stop(
-    ticket: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    credential: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ticket(kind=JobKind.TRACK.value)
+    credential(kind=JobKind.TRACK.value)
     assert run(["attach", "--on-interrupt", "stop"]) == ExitCode.USAGE
     assert run(["track", "toy.mp4", "--on-interrupt", "stop"]) == ExitCode.USAGE
     told = capsys.readouterr().err

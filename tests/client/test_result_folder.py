@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.events import Best
+from actors.events import BestWorker
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind
-from rtc.client.options import ClientOrder
-from rtc.client.result_folder import Home, choose_home
+from rtc.client.options import ClientOptions
+from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
 
@@ -25,11 +25,17 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def home_of(output: Path | None = None, package: str = "inf.zip") -> Home:
-    order = ClientOrder(
-        Config("test", "ws://s", "http://s"), Path(package), RoomId("r"), "t", Best(), kind=JobKind.TRACK, output=output
+def home_of(output: Path | None = None, package: str = "inf.zip") -> ResultFolder:
+    options = ClientOptions(
+        Config("test", "ws://s", "http://s"),
+        Path(package),
+        RoomId("r"),
+        "t",
+        BestWorker(),
+        kind=JobKind.TRACK,
+        output=output,
     )
-    return choose_home(order)
+    return choose_result_folder(options)
 
 
 def result(folder: Path, *names: str) -> Path:
@@ -60,14 +66,14 @@ async def test_a_second_result_of_several_predictions_gets_names_of_its_own(cwd:
 
 
 async def test_predictions_of_one_name_keep_that_of_their_folder(cwd: Path) -> None:
-    home = home_of(Path("mine.slp"))
-    await home.take_in(result(cwd, "a/pred.slp", "b/Pred.slp", "other.slp"))
+    result_folder = home_of(Path("mine.slp"))
+    await result_folder.take_in(result(cwd, "a/pred.slp", "b/Pred.slp", "other.slp"))
     assert shown(cwd) == {
         "mine.a-pred.slp": "a/pred.slp",
         "mine.b-Pred.slp": "b/Pred.slp",
         "mine.other.slp": "other.slp",
     }
-    assert sorted(path.name for path in home.files) == sorted(shown(cwd))
+    assert sorted(path.name for path in result_folder.files) == sorted(shown(cwd))
 
 
 async def test_names_that_fall_together_even_with_their_folders_are_counted(cwd: Path) -> None:
@@ -87,16 +93,16 @@ async def test_predictions_that_cannot_all_be_placed_are_not_placed_at_all(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    home = home_of()
+    result_folder = home_of()
     with pytest.raises(PermissionError):
-        await home.take_in(result(cwd, *TWO))
-    assert (shown(cwd), home.files, home.filled) == ({}, [], False)
+        await result_folder.take_in(result(cwd, *TWO))
+    assert (shown(cwd), result_folder.files, result_folder.filled) == ({}, [], False)
 
 
 async def test_the_log_of_a_job_that_failed_is_all_there_is(cwd: Path) -> None:
-    home = home_of()
-    await home.take_in(result(cwd, "job.log"))
-    assert (list(shown(cwd)), home.place.name) == (["inf.predictions.log"], "inf.predictions.log")
+    result_folder = home_of()
+    await result_folder.take_in(result(cwd, "job.log"))
+    assert (list(shown(cwd)), result_folder.place.name) == (["inf.predictions.log"], "inf.predictions.log")
 
 
 @pytest.mark.parametrize("name", ["res", "out/", "res.csv", "n" * 252 + ".slp"])

@@ -20,7 +20,7 @@ from attrs import define, field
 from protocol.ids import JobId
 from protocol.jobs import JobEnded, JobStarted, ModelStarted, Outcome, Progress
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
-from rtc.sleap_nn.zmq_progress import Follower
+from rtc.sleap_nn.zmq_progress import TrainingProgress
 
 pytestmark = pytest.mark.sleap_gui
 
@@ -116,9 +116,9 @@ def free_port() -> int:
 def replay(bridge: LossViewer, model: int, name: str) -> None:
     """One model of which sleap-nn told, by way of the worker's follower."""
     bridge.hear(ModelStarted(JOB, model))
-    follower = Follower(JOB, model, bridge.hear)
+    training_progress = TrainingProgress(JOB, model, bridge.hear)
     for line in map(json.loads, (HERE / "data" / f"zmq_{name}.jsonl").read_text().splitlines()):
-        follower.hear(line["raw"].encode(), line["t"])
+        training_progress.hear(line["raw"].encode(), line["t"])
 
 
 async def wait_until_heard(bridge: LossViewer, viewer: RealViewer) -> None:

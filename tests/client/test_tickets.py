@@ -7,10 +7,10 @@ import pytest
 from attrs import asdict, evolve
 
 from rtc.client import tickets
-from rtc.client.tickets import Stub
+from rtc.client.tickets import JobTicket
 from rtc.common.errors import ExitCode, RtcError
 
-STUB = Stub("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.1:1", "toy.zip")
+STUB = JobTicket("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.1:1", "toy.zip")
 
 
 @pytest.fixture

@@ -268,12 +268,12 @@ def test_a_job_is_come_back_to_after_its_client_has_ended(
     else:
         client.stop(signal.SIGKILL)
         stage.worker.until("Status: available")
-    [ticket] = (home / ".sleap-rtc" / "jobs").iterdir()
-    assert ticket.stat().st_mode & 0o077 == 0
-    back = start("attach", *([ticket.stem] if when == "while it runs" else []))
+    [credential] = (home / ".sleap-rtc" / "jobs").iterdir()
+    assert credential.stat().st_mode & 0o077 == 0
+    back = start("attach", *([credential.stem] if when == "while it runs" else []))
     ended(back, 0)
     assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
-    assert list(ticket.parent.iterdir()) == []
+    assert list(credential.parent.iterdir()) == []
     assert "unfetched" in ended(start("attach"), 2)
 
 
@@ -404,12 +404,12 @@ def test_the_workers_of_a_room_are_listed_for_people_and_for_scripts(start: Star
     assert table.startswith("status")
     assert "1 worker: 1 available" in table
     url = stage.server.until(r"Signalling at (ws://[\d.:]+),")[1]
-    door = ("--server", url, "--room-id", stage.room, "--token", stage.token)
-    [listed] = json.loads(ended(start("workers", *door, "--json"), 0))
+    signaling = ("--server", url, "--room-id", stage.room, "--token", stage.token)
+    [listed] = json.loads(ended(start("workers", *signaling, "--json"), 0))
     assert (listed["status"], listed["worker_id"] in table) == ("available", True)
     assert stage.worker.stop() == 0
-    assert "No worker is in this room" in ended(start("workers", *door), 0)
-    assert json.loads(ended(start("workers", *door, "--json"), 0)) == []
+    assert "No worker is in this room" in ended(start("workers", *signaling), 0)
+    assert json.loads(ended(start("workers", *signaling, "--json"), 0)) == []
 
 
 def test_looking_ends_with_the_usual_codes(start: Start, stage: Stage) -> None:

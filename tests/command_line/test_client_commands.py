@@ -15,7 +15,7 @@ import pytest
 from protocol.faults import FaultCode
 from rtc.client.list_workers import _show as show
 from rtc.client.package_builder.slp_files import HDF5
-from rtc.command_line import client_commands as commands
+from rtc.command_line import client_commands
 from rtc.common.errors import RtcError
 from rtc.testing.stand_in import make_package
 
@@ -182,8 +182,8 @@ def never(*_: object) -> None:
 @pytest.mark.parametrize(
     "start",
     [
-        lambda options: commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **PORTS, **options),
-        lambda options: commands.start_tracking(Path("v.mp4"), [Path("m")], {}, **options),
+        lambda options: client_commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **PORTS, **options),
+        lambda options: client_commands.start_tracking(Path("v.mp4"), [Path("m")], {}, **options),
     ],
     ids=["train", "track"],
 )
@@ -196,8 +196,8 @@ def test_what_is_cheap_to_check_is_checked_before_packing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(commands, "build_training", never)
-    monkeypatch.setattr(commands, "build_tracking", never)
+    monkeypatch.setattr(client_commands, "build_training", never)
+    monkeypatch.setattr(client_commands, "build_tracking", never)
     Path("taken.slp").write_bytes(b"mine")
     with pytest.raises(RtcError) as caught:
         start(OPTIONS | changes)
@@ -206,10 +206,10 @@ def test_what_is_cheap_to_check_is_checked_before_packing(
 
 
 def test_ports_of_the_viewer_are_checked_before_packing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "build_training", never)
+    monkeypatch.setattr(client_commands, "build_training", never)
     ports = {"controller_port": 9000, "publish_port": 9000}
     with pytest.raises(RtcError, match="both 9000"):
-        commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **OPTIONS | ports)
+        client_commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **OPTIONS | ports)
 
 
 def test_a_name_that_is_too_long_for_a_package_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from attrs import evolve
 
-from actors.events import Enter, Entered, EnterFailed, RoomPass, RosterIs
+from actors.events import JoinedRoom, JoinFailed, JoinRoom, RoomCredentials, WorkersChanged
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
@@ -18,7 +18,7 @@ from protocol.signaling import IceGiven, WorkerShown
 from protocol.status import Role, Status, WorkerFacts
 from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
-from rtc.runtime.signaling_runtime import Door
+from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
 
@@ -85,16 +85,16 @@ async def test_a_server_that_says_nothing_is_given_up(lab: Lab) -> None:
 async def sit(lab: Lab, room: RoomId, token: str, facts: WorkerFacts, nursery: trio.Nursery) -> None:
     """A worker that is nothing but its facts."""
     router, inside = Router({}), trio.Event()
-    door = Door(lab.config, router)
-    router.routes = door.routes() | {
-        Entered: (lambda _: inside.set(),),
-        EnterFailed: (lambda event: pytest.fail(event.fault.text),),
-        RosterIs: (),
+    signaling = SignalingRuntime(lab.config, router)
+    router.routes = signaling.routes() | {
+        JoinedRoom: (lambda _: inside.set(),),
+        JoinFailed: (lambda event: pytest.fail(event.fault.text),),
+        WorkersChanged: (),
         IceGiven: (),
     }
     await nursery.start(router.run)
-    await door.open(nursery, nursery)
-    router.outbox.put(Enter(RoomPass(Role.WORKER, room, token, facts), 10))
+    await signaling.open(nursery, nursery)
+    router.outbox.put(JoinRoom(RoomCredentials(Role.WORKER, room, token, facts), 10))
     await inside.wait()
 
 

@@ -20,7 +20,7 @@ from rtc.config.ice_servers import IceAddress, IcePlan, IceServer, adopt, read_i
 from rtc.server.rate_limits import Limits
 from rtc.server.rooms import LIST_MAX
 from rtc.server.signaling import Signaling
-from rtc.server.turn_credentials import LIFE_TIME, IceGift, read_gift
+from rtc.server.turn_credentials import LIFE_TIME, IceOffer, read_ice_offer
 
 SECRET = b"only for this test, and long"
 
@@ -66,34 +66,34 @@ def test_what_cannot_be_used_is_left_out() -> None:
 
 
 def test_credentials_are_the_peers_own_and_hidden() -> None:
-    gift = IceGift(("stun:a",), ("turn:b", "turns:c"), SECRET, lambda: 1000.7)
-    plain, one, two = gift.for_peer(PeerId("worker-1"))
+    ice_offer = IceOffer(("stun:a",), ("turn:b", "turns:c"), SECRET, lambda: 1000.7)
+    plain, one, two = ice_offer.for_peer(PeerId("worker-1"))
     assert (plain.urls, plain.username, plain.credential) == ("stun:a", None, None)
     assert one.username == two.username == f"{1000 + LIFE_TIME}:worker-1"
     expected = base64.b64encode(hmac.new(SECRET, one.username.encode(), hashlib.sha1).digest()).decode()
     assert one.credential == two.credential == expected
-    assert one.credential != gift.for_peer(PeerId("worker-2"))[1].credential
-    for text in (repr(gift), repr(one), repr(adopt((one,)))):
+    assert one.credential != ice_offer.for_peer(PeerId("worker-2"))[1].credential
+    for text in (repr(ice_offer), repr(one), repr(adopt((one,)))):
         assert expected not in text
         assert SECRET.decode() not in text
 
 
 def test_a_server_without_any_gives_none() -> None:
-    assert IceGift().for_peer(PeerId("worker-1")) == ()
+    assert IceOffer().for_peer(PeerId("worker-1")) == ()
 
 
 def test_the_longest_gift_fits_into_the_welcome_beside_a_full_room() -> None:
     urls = tuple(f"turn:{'h' * 170}:{port}?transport=tcp" for port in range(3478, 3478 + ICE_MAX))
-    gift = IceGift(turn=urls, secret=SECRET).for_peer(PeerId("p" * 100))
-    welcome = Joined(RoomId("r" * 100), PeerId("p" * 100), "x" * 64, (), gift)
+    ice_offer = IceOffer(turn=urls, secret=SECRET).for_peer(PeerId("p" * 100))
+    welcome = Joined(RoomId("r" * 100), PeerId("p" * 100), "x" * 64, (), ice_offer)
     assert len(encode(welcome)) <= FRAME_MAX - LIST_MAX
 
 
 def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(b"  " + SECRET + b"\n")
-    assert read_gift(("stun:a",), ("turn:b",), file).secret == SECRET
-    assert read_gift((), (), None) == IceGift()
+    assert read_ice_offer(("stun:a",), ("turn:b",), file).secret == SECRET
+    assert read_ice_offer((), (), None) == IceOffer()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_wrong_gift_is_a_usage_error(
     if secret is not None:
         file.write_bytes(secret)
     with pytest.raises(RtcError, match=says) as caught:
-        read_gift(stun, turn, file)
+        read_ice_offer(stun, turn, file)
     assert caught.value.exit_code is ExitCode.USAGE
     assert SECRET.decode() not in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
@@ -127,7 +127,7 @@ def test_turn_servers_and_their_secret_go_together(words: tuple[str, ...], capsy
     assert "go together" in capsys.readouterr().err
 
 
-class Doors:
+class RoomStore:
     """A store that lets everybody in."""
 
     async def create_room(self, name: str) -> tuple[RoomId, str]:
@@ -144,8 +144,8 @@ class Doors:
 async def test_a_peer_that_stays_gets_new_credentials_before_the_old_ones_expire(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    gift = IceGift(("stun:a",), ("turn:b",), SECRET, trio.current_time)
-    signaling = Signaling(Doors(), Limits(), gift)
+    ice_offer = IceOffer(("stun:a",), ("turn:b",), SECRET, trio.current_time)
+    signaling = Signaling(RoomStore(), Limits(), ice_offer)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")  # nobody comes by it
     await nursery.start(signaling.run, listeners)
     ours, theirs = memory_stream_pair()
@@ -154,7 +154,7 @@ async def test_a_peer_that_stays_gets_new_credentials_before_the_old_ones_expire
     await ws.send_message(encode(Join(RoomId("room"), "token", Role.CLIENT)))
     welcome = decode(await ws.get_message(), FROM_SERVER)
     assert isinstance(welcome, Joined)
-    assert welcome.ice == gift.for_peer(welcome.peer)
+    assert welcome.ice == ice_offer.for_peer(welcome.peer)
     good_until = [expiry(welcome.ice)]
     for _ in range(3):
         news = decode(await ws.get_message(), FROM_SERVER)

@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.doctor.finding import Level
 from rtc.doctor.relay import check_turn
-from rtc.transport.webrtc import Bridge
-from rtc.transport.webrtc.turn_probe import Answer, probe_turn
+from rtc.transport.webrtc import AsyncioLoop
+from rtc.transport.webrtc.turn_probe import ProbeAnswer, probe_turn
 
 PASSWORD = "canary-password"
 coturn = pytest.mark.skipif(
@@ -112,7 +112,7 @@ async def _read_until(
 
 
 @coturn
-async def test_a_real_allocation_is_made_over_udp_and_tcp(bridge: Bridge, tmp_path: Path) -> None:
+async def test_a_real_allocation_is_made_over_udp_and_tcp(bridge: AsyncioLoop, tmp_path: Path) -> None:
     async with open_coturn(tmp_path) as turn:
         for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp", "turn:localhost:{port}"):
             finding = await check_turn(turn.server(form), bridge)
@@ -120,7 +120,7 @@ async def test_a_real_allocation_is_made_over_udp_and_tcp(bridge: Bridge, tmp_pa
 
 
 @coturn
-async def test_a_wrong_password_is_told_and_not_shown(bridge: Bridge, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_told_and_not_shown(bridge: AsyncioLoop, tmp_path: Path) -> None:
     async with open_coturn(tmp_path) as turn:
         for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp"):
             finding = await check_turn(turn.server(form, "another-canary"), bridge)
@@ -131,7 +131,7 @@ async def test_a_wrong_password_is_told_and_not_shown(bridge: Bridge, tmp_path: 
 
 @coturn
 async def test_tls_is_tried_with_its_certificate(
-    bridge: Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bridge: AsyncioLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_coturn(tmp_path) as turn:
         untrusted = await check_turn(turn.server("turns:127.0.0.1:{tls}"), bridge)
@@ -145,7 +145,7 @@ async def test_tls_is_tried_with_its_certificate(
 
 
 @pytest.mark.parametrize("form", ["turn:127.0.0.1:9", "turn:127.0.0.1:9?transport=tcp", "turns:127.0.0.1:9"])
-async def test_a_closed_port_is_told(bridge: Bridge, form: str) -> None:
+async def test_a_closed_port_is_told(bridge: AsyncioLoop, form: str) -> None:
     finding = await check_turn(IceServer(form, "lab", PASSWORD), bridge)
     assert (finding.level, finding.detail) == (Level.FAIL, "the port is closed")
 
@@ -153,15 +153,15 @@ async def test_a_closed_port_is_told(bridge: Bridge, form: str) -> None:
 @pytest.mark.parametrize(
     ("urls", "told"), [("turn:no-such-host.invalid", "cannot be reached"), ("turn:a b", "cannot be used")]
 )
-async def test_an_address_that_leads_nowhere_is_told(bridge: Bridge, urls: str, told: str) -> None:
+async def test_an_address_that_leads_nowhere_is_told(bridge: AsyncioLoop, urls: str, told: str) -> None:
     finding = await check_turn(IceServer(urls, "lab", PASSWORD), bridge)
     assert finding.level is Level.FAIL
     assert told in finding.detail
 
 
-async def test_a_server_that_says_nothing_is_told_in_time(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_says_nothing_is_told_in_time(bridge: AsyncioLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtc.transport.webrtc.turn_probe.PROBE_TIME", 0.3)
-    monkeypatch.setattr("rtc.doctor.relay.KNOCK_TIME", 0.2)
+    monkeypatch.setattr("rtc.doctor.relay.CONNECT_TIME", 0.2)
     with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.create_server(("127.0.0.1", 0)) as tcp:
         udp.bind(("127.0.0.1", 0))
         for urls in (
@@ -176,7 +176,7 @@ async def test_a_server_that_says_nothing_is_told_in_time(bridge: Bridge, monkey
             assert ("the port is open" in finding.detail) is ("udp" not in read_ice_url(urls).transport)
 
 
-async def test_a_port_without_tls_is_told(bridge: Bridge) -> None:
+async def test_a_port_without_tls_is_told(bridge: AsyncioLoop) -> None:
     async def babble(stream: trio.SocketStream) -> None:
         await stream.receive_some(4096)
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -189,4 +189,4 @@ async def test_a_port_without_tls_is_told(bridge: Bridge) -> None:
         server = IceServer(urls, "lab", PASSWORD)
         probed = await probe_turn(bridge, server, read_ice_url(urls), "127.0.0.1")
         nursery.cancel_scope.cancel()
-    assert probed.answer is Answer.NO_TLS
+    assert probed.answer is ProbeAnswer.NO_TLS

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.common.errors import RtcError
-from rtc.packages import zip_reader as archive_room
+from rtc.packages import zip_reader
 from rtc.packages.file_names import NAME_LENGTH
 from rtc.packages.model_config import read_config
 from rtc.packages.plan import Plan, TrainStep, inspect_package, read_plan
@@ -311,19 +311,19 @@ async def test_a_member_of_another_size_than_declared_is_refused(tmp_path):
 
 
 async def test_too_many_files_are_refused(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_room, "MEMBERS_MAX", 3)
+    monkeypatch.setattr(zip_reader, "MEMBERS_MAX", 3)
     with pytest.raises(RtcError, match="holds 4 files"):
         await unpack(write(dict.fromkeys("abcd", "")), tmp_path / "out")
 
 
 async def test_a_table_of_contents_that_would_fill_memory_is_refused(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_room, "DIRECTORY_MAX", 100)
+    monkeypatch.setattr(zip_reader, "DIRECTORY_MAX", 100)
     with pytest.raises(RtcError, match="too many files"):
         await unpack(write(dict.fromkeys("abcd", "")), tmp_path / "out")
 
 
 async def test_a_full_disk_is_told_before_anything_is_written(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_room, "DISK_SPARE", 1e18)
+    monkeypatch.setattr(zip_reader, "DISK_SPARE", 1e18)
     with pytest.raises(RtcError) as caught:
         await unpack(write({"a": "text"}), tmp_path / "out")
     assert caught.value.fault.code is FaultCode.DISK_FULL
@@ -336,7 +336,7 @@ async def test_what_a_mac_adds_is_left_out(write, tmp_path):
 
 
 async def test_unpacking_ends_when_it_is_cancelled(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_room, "BLOCK", 1)
+    monkeypatch.setattr(zip_reader, "BLOCK", 1)
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         archive.writestr("large", bytes(50 * 2**20))
     with trio.move_on_after(0.2) as scope:
@@ -416,7 +416,7 @@ def test_a_zip_changed_anywhere_is_read_or_refused(mutant, changes, cut):
         at = max(0, len(data) - back)
         data[at : at + count] = byte * count
     (folder / "q.zip").write_bytes(data[: len(data) - cut] if cut > 50 else data)
-    for read in (inspect_package, lambda path: archive_room._unpack(path, folder / "out", lambda: None)):
+    for read in (inspect_package, lambda path: zip_reader._unpack(path, folder / "out", lambda: None)):
         assert came_of(read, folder / "q.zip") in (None, FaultCode.BAD_PACKAGE)
     shutil.rmtree(folder / "out", ignore_errors=True)
 

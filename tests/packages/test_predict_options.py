@@ -14,7 +14,7 @@ from rtc.packages.predict_options import (
     BY_NAME,
     FRAMES_TEXT_MAX,
     OPTIONS,
-    Kind,
+    OptionKind,
     option_words,
     read_frames,
     read_options,
@@ -139,7 +139,7 @@ def test_sleap_nn_knows_every_option():
     known = {word: option for option in commands.predict.params for word in [*option.opts, *option.secondary_opts]}
     for option in OPTIONS:
         theirs = known[f"--{option.name}"]
-        assert (option.kind in (Kind.FLAG, Kind.SWITCH)) == theirs.is_flag
-        assert (option.kind is Kind.SWITCH) == bool(theirs.secondary_opts)
+        assert (option.kind in (OptionKind.FLAG, OptionKind.SWITCH)) == theirs.is_flag
+        assert (option.kind is OptionKind.SWITCH) == bool(theirs.secondary_opts)
         choices = getattr(theirs.type, "choices", None)
         assert choices is None or set(option.choices) == set(choices)

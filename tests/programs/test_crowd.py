@@ -81,10 +81,10 @@ class Crowd:
         self.server = self.start("server", "server", "--host", "127.0.0.1", *ports, "--data", "server")
 
     def start_worker(self, number: int) -> "subprocess.Popen[bytes]":
-        door = ("--room-id", self.room, "--token", self.token) if self.room else ()
+        signaling = ("--room-id", self.room, "--token", self.token) if self.room else ()
         folders = ("--work-dir", f"work-{number}", "--results-dir", f"results-{number}")
         stand_in = ("--sleap-nn", str(self.folder / "bin" / "sleap-nn"))
-        words = ("worker", "--server", self.url, "--name", f"bench-{number}", *door, *folders, *stand_in)
+        words = ("worker", "--server", self.url, "--name", f"bench-{number}", *signaling, *folders, *stand_in)
         return self.start(f"worker-{number}", *words)
 
     def until(self, log: str, pattern: str) -> "re.Match[str]":
@@ -99,8 +99,18 @@ class Crowd:
     def one_job(self, number: int) -> None:
         output = self.folder / f"out-{number}"
         name = f"client-{number}"
-        door = ("--server", self.url, "--room-id", self.room, "--token", self.token, "--auto-select", "--wait", "60s")
-        client = self.start(name, "client-train", *door, "--pkg-path", "toy.zip", "--output", output.name)
+        signaling = (
+            "--server",
+            self.url,
+            "--room-id",
+            self.room,
+            "--token",
+            self.token,
+            "--auto-select",
+            "--wait",
+            "60s",
+        )
+        client = self.start(name, "client-train", *signaling, "--pkg-path", "toy.zip", "--output", output.name)
         if self.dice.random() < 0.15:
             time.sleep(self.dice.uniform(0.5, 4))
             client.kill()

@@ -30,8 +30,8 @@ async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp
     [losses] = final_losses(visit.output)
     assert losses.val is not None
     assert losses.val < 0.01  # it starts at 0.011 and a model that learned nothing stays there
-    assert worker.order.work.is_dir()
+    assert worker.options.work.is_dir()
     assert (visit.output / "demo.predictions.slp").stat().st_size > 10_000
     assert "best epoch" in (visit.output / "training.html").read_text().lower()
     await worker.said.until("is in its place")
-    assert list(worker.order.work.iterdir()) == list(worker.order.results.glob("*.zip")) == []
+    assert list(worker.options.work.iterdir()) == list(worker.options.results.glob("*.zip")) == []

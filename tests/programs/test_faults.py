@@ -13,13 +13,13 @@ from functools import partial
 import pytest
 from attrs import frozen
 
-from protocol.link import BEAT_TIME, LOST_TIME
+from protocol.link import HEARTBEAT_TIME, LOST_TIME
 from rtc.testing.moments import MOMENTS, Moment
 from rtc.testing.terminals import Scene, Terminal, eventually, freeze, play_all
 
 ALL = os.environ.get("SLEAP_RTC_TEST_FAULTS") == "all"
 AT_ONCE = int(os.environ.get("SLEAP_RTC_TEST_FAULTS_AT_ONCE", "4"))
-OUTAGE = LOST_TIME + BEAT_TIME + 1
+OUTAGE = LOST_TIME + HEARTBEAT_TIME + 1
 """Seconds after which a link that is silent is given up by both sides."""
 
 
@@ -89,7 +89,7 @@ class Played:
 
 def play(scene: Scene, *, moment: Moment, fault: str) -> Played:
     """One job with one fault, and all that must hold afterwards."""
-    package = moment.package(scene.desk / "toy.zip", 1)
+    package = moment.package(scene.job_manager / "toy.zip", 1)
     scene.start_worker()
     client = scene.client(package)
     moment.wait(scene, client)

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from protocol.link import BEAT_TIME, LOST_TIME
+from protocol.link import HEARTBEAT_TIME, LOST_TIME
 from rtc.testing.moments import MOMENTS
 from rtc.testing.terminals import Scene
 
-OUTAGE = LOST_TIME + BEAT_TIME + 1
+OUTAGE = LOST_TIME + HEARTBEAT_TIME + 1
 WORKER_SIDE = "10.213.2.2"
 
 
@@ -98,7 +98,7 @@ def scene(net: Net, tmp_path: Path) -> Iterator[Scene]:
 @pytest.mark.parametrize("when", list(MOMENTS))
 def test_a_job_and_its_client_get_over_an_outage(net: Net, scene: Scene, when: str) -> None:
     moment = MOMENTS[when]
-    package = moment.package(scene.desk / "toy.zip", 1)
+    package = moment.package(scene.job_manager / "toy.zip", 1)
     scene.start_worker()
     client = scene.client(package)
     moment.wait(scene, client)

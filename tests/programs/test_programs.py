@@ -8,7 +8,7 @@ import trio
 from attrs import evolve
 from trio_websocket import open_websocket_url
 
-from actors.events import Ask, Best, Direct
+from actors.events import AskPerson, BestWorker, NamedWorker
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
 from protocol.jobs import JobStarted, LogLines, ModelStarted, ModelTrained, Progress
@@ -25,7 +25,7 @@ SECRET = "a secret of sixteen or more"
 
 def left_behind(worker: LabWorker) -> list[str]:
     """Jobs' folders and results that wait; records and journals stay for a while."""
-    return [path.name for path in (*worker.order.work.iterdir(), *worker.order.results.glob("*.zip"))]
+    return [path.name for path in (*worker.options.work.iterdir(), *worker.options.results.glob("*.zip"))]
 
 
 async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: MakePackage) -> None:
@@ -91,7 +91,7 @@ async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, pack
     visits: list[Visit] = []
 
     async def come() -> None:
-        visits.append(await lab.visit(first, package(f"{len(visits)}.zip", seconds=0.2), choice=Best()))
+        visits.append(await lab.visit(first, package(f"{len(visits)}.zip", seconds=0.2), choice=BestWorker()))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come)
@@ -106,7 +106,9 @@ async def test_those_who_wait_are_served_in_the_order_they_came(lab: Lab, packag
     first, done = RecordingView(), []
 
     async def come(name: str, view: RecordingView) -> None:
-        visit = await lab.visit(worker, package(f"{name}.zip", seconds=0.2), choice=Best(), view=view, wait=math.inf)
+        visit = await lab.visit(
+            worker, package(f"{name}.zip", seconds=0.2), choice=BestWorker(), view=view, wait=math.inf
+        )
         assert visit.fault is None
         done.append(name)
 
@@ -124,7 +126,7 @@ async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) ->
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
     view = RecordingView(picks=[second.peer])
-    visit = await lab.visit(first, package(), choice=Ask(), view=view)
+    visit = await lab.visit(first, package(), choice=AskPerson(), view=view)
     assert visit.fault is None
     assert {shown.peer for shown in view.offered[0]} == {first.peer, second.peer}
     assert all(shown.facts.status is Status.AVAILABLE for shown in view.offered[0])
@@ -133,7 +135,7 @@ async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) ->
 
 async def test_an_unknown_worker_is_said(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
-    visit = await lab.visit(worker, package(), choice=Direct(PeerId("worker-nobody")))
+    visit = await lab.visit(worker, package(), choice=NamedWorker(PeerId("worker-nobody")))
     assert visit.fault is not None
     assert visit.fault.code is FaultCode.NO_WORKER
 
@@ -167,8 +169,8 @@ async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept
         nursery.cancel_scope.cancel()
     await worker.said.until(" done: ")
     await worker.said.until("Status: available.")
-    assert len(list(worker.order.results.glob("*.zip"))) == 1
-    assert list(worker.order.work.iterdir()) == []
+    assert len(list(worker.options.results.glob("*.zip"))) == 1
+    assert list(worker.options.work.iterdir()) == []
 
 
 async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, package: MakePackage) -> None:
@@ -238,8 +240,8 @@ async def test_a_stopped_worker_ends_its_job_and_says_so(lab: Lab, package: Make
     assert visit.fault is not None
     assert visit.fault.code is FaultCode.CANCELLED
     await worker.ended.wait()
-    assert list(worker.order.work.iterdir()) == []
-    assert len(list(worker.order.results.glob("*.zip"))) == 1
+    assert list(worker.options.work.iterdir()) == []
+    assert len(list(worker.options.results.glob("*.zip"))) == 1
 
 
 async def test_a_package_too_large_is_refused_before_its_first_byte(lab: Lab, package: MakePackage) -> None:

@@ -79,7 +79,7 @@ async def test_a_package_and_a_result_cross_although_their_links_break(
     assert "Back at the worker; sending the rest of the package" in view.told
     assert len([line for line in view.told if line.startswith("warning: The link to the worker is lost")]) == 2
     await worker.said.until("its sender is back with the rest of the package")
-    assert list(worker.order.work.iterdir()) == []
+    assert list(worker.options.work.iterdir()) == []
 
 
 async def test_a_package_is_sent_anew_when_its_sender_was_away_for_too_long(

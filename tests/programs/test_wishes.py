@@ -37,7 +37,7 @@ PHASES = {
 
 
 @frozen
-class Way:
+class Target:
     """How something is wanted of a job."""
 
     wish: str
@@ -50,8 +50,8 @@ class Way:
     """Or what is said from another terminal."""
 
 
-def _press(wish: str, *options: str) -> Way:
-    return Way(wish, ("--on-interrupt", wish.split()[0], *options), signal.SIGINT)
+def _press(wish: str, *options: str) -> Target:
+    return Target(wish, ("--on-interrupt", wish.split()[0], *options), signal.SIGINT)
 
 
 WAYS = {
@@ -59,10 +59,10 @@ WAYS = {
     "Ctrl-C that stops all": _press("stop all", "--stop", "all"),
     "Ctrl-C that cancels": _press("cancel"),
     "Ctrl-C that detaches": _press("detach"),
-    "SIGTERM": Way("detach", (), signal.SIGTERM),
-    "jobs stop": Way("stop this", command=("jobs", "stop")),
-    "jobs stop --all": Way("stop all", command=("jobs", "stop", "--all")),
-    "jobs cancel": Way("cancel", command=("jobs", "cancel")),
+    "SIGTERM": Target("detach", (), signal.SIGTERM),
+    "jobs stop": Target("stop this", command=("jobs", "stop")),
+    "jobs stop --all": Target("stop all", command=("jobs", "stop", "--all")),
+    "jobs cancel": Target("cancel", command=("jobs", "cancel")),
 }
 CHOSEN = {
     "Ctrl-C that stops in training",
@@ -74,10 +74,10 @@ CHOSEN = {
 MATRIX = {f"{way} in {phase}": (way, phase) for way in WAYS for phase in PHASES}
 
 
-def play(scene: Scene, *, way: Way, phase: str) -> str:
+def play(scene: Scene, *, way: Target, phase: str) -> str:
     """One job, one wish, and all that must come of it."""
     moment = MOMENTS[PHASES[phase]]
-    package = moment.package(scene.desk / "toy.zip", 3 if way.command else 1)
+    package = moment.package(scene.job_manager / "toy.zip", 3 if way.command else 1)
     scene.start_worker()
     client = scene.client(package, *way.options)
     moment.wait(scene, client)
@@ -95,16 +95,16 @@ def play(scene: Scene, *, way: Way, phase: str) -> str:
     return f"{code} {client.sentence}"
 
 
-def _say(scene: Scene, client: Terminal, way: Way) -> int | None:
+def _say(scene: Scene, client: Terminal, way: Target) -> int | None:
     """Say it; the exit code of the command, if it was one."""
     if way.number is not None:
         client.signal(way.number)
         return None
-    [ticket] = scene.tickets
-    return scene.person(*way.command, ticket.stem).ended()
+    [credential] = scene.tickets
+    return scene.person(*way.command, credential.stem).ended()
 
 
-def expected(way: Way, phase: str) -> tuple[int, int | None]:
+def expected(way: Target, phase: str) -> tuple[int, int | None]:
     """Exit codes of the client, and of the command."""
     by_command = bool(way.command)
     match phase:
@@ -118,21 +118,21 @@ def expected(way: Way, phase: str) -> tuple[int, int | None]:
     return code, 0 if by_command else None
 
 
-def judge(scene: Scene, way: Way, phase: str, client: Terminal) -> None:
+def judge(scene: Scene, way: Target, phase: str, client: Terminal) -> None:
     """What is here now is what was wanted."""
     if client.code == 7:
         assert scene.person("attach").ended() == 0
     if phase == "upload" and client.code:
         assert scene.trained == scene.models() == set()
-        assert list(scene.desk.iterdir()) == [scene.desk / "toy.zip"]
+        assert list(scene.job_manager.iterdir()) == [scene.job_manager / "toy.zip"]
     elif client.code == 6:
-        assert len(list(scene.desk.rglob("job.log"))) == 1, "what there is was not brought home"
+        assert len(list(scene.job_manager.rglob("job.log"))) == 1, "what there is was not brought home"
     else:
         assert scene.models() == scene.trained != set()
         if phase not in ("upload", "download"):
             alone = way.wish == "stop all" and phase in ("start-up", "training")
             assert len(scene.models()) == (1 if alone else 2)
-            predicted = list(scene.desk.rglob("*.predictions.slp"))
+            predicted = list(scene.job_manager.rglob("*.predictions.slp"))
             assert len(predicted) == (0 if way.wish == "stop all" and phase != "prediction" else 1)
     eventually("nothing waits for its owner", lambda: not list(scene.results.glob("*.zip")), 20)
     assert scene.tickets == []
@@ -147,7 +147,7 @@ def _until_trains(scene: Scene, client: Terminal) -> None:
 
 def ask(scene: Scene, *, keys: tuple[str, ...]) -> str:
     """Ctrl-C at a terminal, and these answers; the exit code, and what was shown last."""
-    package = MOMENTS["in the first epoch"].package(scene.desk / "toy.zip", 1)
+    package = MOMENTS["in the first epoch"].package(scene.job_manager / "toy.zip", 1)
     scene.start_worker()
     client, typing = scene.at_terminal(package)
     _until_trains(scene, client)

@@ -108,7 +108,7 @@ def test_an_error_names_the_message_and_never_its_content() -> None:
 
 def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(WireError, match="at most 1024"):
-        decode('{"type":"BEAT"}' + " " * 1024, UNPROVEN)
+        decode('{"type":"HEARTBEAT"}' + " " * 1024, UNPROVEN)
 
 
 @given(st.text(max_size=50))
@@ -124,8 +124,8 @@ def test_before_trust_nothing_but_trust_can_be_said() -> None:
         "AUTH_RESPONSE",
         "AUTH_SUCCESS",
         "AUTH_FAILURE",
-        "BEAT",
-        "BYE",
+        "HEARTBEAT",
+        "GOODBYE",
     }
 
 

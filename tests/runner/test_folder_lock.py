@@ -14,14 +14,14 @@ import pytest
 import trio
 
 from rtc.common.process_group import run_group
-from rtc.runner import folder_lock as claim_room
+from rtc.runner import folder_lock
 from rtc.runner.folder_lock import (
     LOCK,
     OWNER,
-    claim_folder,
     is_locked,
     list_folders,
     lock_file,
+    lock_folder,
     own_folder,
     sweep_leftovers,
     wait_unlocked,
@@ -37,22 +37,22 @@ def work(tmp_path):
 
 def left_behind(work, name="job-old"):
     """A folder as a killed worker leaves it: there, and held by nobody."""
-    claim = claim_folder(work / name)
-    (claim.folder / "package" / "deep").mkdir(parents=True)
-    (claim.folder / "package.zip").write_text("")
-    claim.let_go()
-    return claim.folder
+    lock = lock_folder(work / name)
+    (lock.folder / "package" / "deep").mkdir(parents=True)
+    (lock.folder / "package.zip").write_text("")
+    lock.release()
+    return lock.folder
 
 
 def test_what_a_dead_worker_left_is_taken_over_once(work):
-    held = claim_folder(work / "job-new")
+    held = lock_folder(work / "job-new")
     folder = left_behind(work)
     (work / "other").mkdir()
     assert list_folders(work) == (work / "job-new", folder)
     assert own_folder(held.folder) is None
-    claim = own_folder(folder)
+    lock = own_folder(folder)
     assert own_folder(folder) is None
-    claim.give_up()
+    lock.give_up()
     held.give_up()
     assert os.listdir(work) == ["other"]
     held.folder.mkdir()  # by somebody else, without a lock
@@ -61,18 +61,18 @@ def test_what_a_dead_worker_left_is_taken_over_once(work):
 
 def test_a_folder_that_was_taken_over_and_let_go_is_for_the_next(work):
     folder = left_behind(work)
-    own_folder(folder).let_go()
-    claim = own_folder(folder)
-    assert claim.folder == folder
-    claim.let_go()
+    own_folder(folder).release()
+    lock = own_folder(folder)
+    assert lock.folder == folder
+    lock.release()
 
 
 def test_what_is_kept_for_people_is_never_taken_over(work):
-    claim = claim_folder(work / "job-1")
-    (claim.folder / "model").write_text("")
-    claim.keep()
-    assert own_folder(claim.folder) is None
-    assert os.listdir(claim.folder) == ["model"]
+    lock = lock_folder(work / "job-1")
+    (lock.folder / "model").write_text("")
+    lock.keep()
+    assert own_folder(lock.folder) is None
+    assert os.listdir(lock.folder) == ["model"]
 
 
 def test_no_leftovers_and_no_folder_are_nothing_to_do(work):
@@ -83,13 +83,13 @@ def test_no_leftovers_and_no_folder_are_nothing_to_do(work):
 
 def test_a_folder_that_goes_while_we_take_it_over_is_not_ours(work, monkeypatch):
     folder = left_behind(work)
-    real = claim_room.fcntl.flock
+    real = folder_lock.fcntl.flock
 
     def too_late(descriptor, how):
         (folder / OWNER).unlink()
         real(descriptor, how)
 
-    monkeypatch.setattr(claim_room.fcntl, "flock", too_late)
+    monkeypatch.setattr(folder_lock.fcntl, "flock", too_late)
     before = len(os.listdir("/proc/self/fd"))
     assert own_folder(folder) is None
     assert len(os.listdir("/proc/self/fd")) == before
@@ -113,7 +113,7 @@ def test_a_lock_goes_with_its_process(work):
 
 
 async def test_a_folder_is_in_use_as_long_as_its_trainer_lives(work):
-    claim = claim_folder(work / "job-1")
+    lock = lock_folder(work / "job-1")
     reading = trio.Event()
 
     async def read(output):
@@ -129,16 +129,16 @@ async def test_a_folder_is_in_use_as_long_as_its_trainer_lives(work):
                 folder=work,
                 environment=os.environ,
                 read=read,
-                inherit=(claim.descriptor,),
+                inherit=(lock.descriptor,),
             )
         )
         with trio.fail_after(10):
             await reading.wait()
-        claim.let_go()  # as when the worker is killed
-        assert is_locked(claim.folder / LOCK)
-        taken = own_folder(claim.folder)
+        lock.release()  # as when the worker is killed
+        assert is_locked(lock.folder / LOCK)
+        taken = own_folder(lock.folder)
         nursery.cancel_scope.cancel()
-    assert not is_locked(claim.folder / LOCK)
+    assert not is_locked(lock.folder / LOCK)
     taken.give_up()
     assert os.listdir(work) == []
 
@@ -147,11 +147,11 @@ def test_where_there_are_no_locks_a_job_runs_and_nothing_is_taken_over(work, mon
     def no_locks(_descriptor, _how):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(claim_room.fcntl, "flock", no_locks)
-    claim = claim_folder(work / "job-1")
-    assert claim.owner is claim.descriptor is None
-    assert own_folder(claim.folder) is None
-    claim.give_up()
+    monkeypatch.setattr(folder_lock.fcntl, "flock", no_locks)
+    lock = lock_folder(work / "job-1")
+    assert lock.owner is lock.descriptor is None
+    assert own_folder(lock.folder) is None
+    lock.give_up()
     assert os.listdir(work) == []
 
 
@@ -165,9 +165,9 @@ def test_a_folder_that_cannot_be_locked_leaves_nothing(work, monkeypatch, good):
         raise OSError(28, "No space left on device")
 
     before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(claim_room, "lock_file", full_disk)
+    monkeypatch.setattr(folder_lock, "lock_file", full_disk)
     with pytest.raises(OSError, match="No space"):
-        claim_folder(work / "job-1")
+        lock_folder(work / "job-1")
     assert os.listdir(work) == []
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -179,7 +179,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("steps", range(8))
 def test_a_folder_whose_removal_was_cut_short_is_no_job_and_goes_with_the_next_sweep(work, monkeypatch, steps):
     folder = left_behind(work)
-    claim = own_folder(folder)
+    lock = own_folder(folder)
     left = iter(range(steps))
 
     def until_killed(real):
@@ -194,8 +194,8 @@ def test_a_folder_whose_removal_was_cut_short_is_no_job_and_goes_with_the_next_s
         for name in ("rename", "unlink", "rmdir"):
             cut.setattr(Path, name, until_killed(getattr(Path, name)))
         with pytest.raises(Killed):
-            claim.give_up()
-    claim.let_go()
+            lock.give_up()
+    lock.release()
     assert list_folders(work) == (() if steps else (folder,))
     sweep_leftovers(work)
     assert os.listdir(work) == ([] if steps else ["job-old"])
@@ -205,7 +205,7 @@ def test_a_folder_whose_making_was_cut_short_is_swept_when_it_can_no_longer_be_o
     for name in (".job-just", ".job-old", ".place", "job-1"):
         (work / name).mkdir()
         (work / name / OWNER).touch()
-    long_ago = time.time() - 2 * claim_room.MAKING_TIME
+    long_ago = time.time() - 2 * folder_lock.MAKING_TIME
     for name in (".job-old", ".place", "job-1"):
         os.utime(work / name, (long_ago, long_ago))
     sweep_leftovers(work)
@@ -288,12 +288,12 @@ def test_a_folder_that_cannot_even_be_renamed_stays_whole_for_the_next_worker(wo
     own_folder(folder).give_up()
     assert "could not be removed" in caplog.text
     assert (folder / "package.zip").is_file()
-    own_folder(folder).let_go()
+    own_folder(folder).release()
     work.chmod(0o700)
 
 
 def test_a_folder_that_somebody_else_has_removed_is_nothing_to_say(work, caplog):
-    claim = claim_folder(work / "job-1")
-    shutil.rmtree(claim.folder)
-    claim.give_up()
+    lock = lock_folder(work / "job-1")
+    shutil.rmtree(lock.folder)
+    lock.give_up()
     assert caplog.text == ""

@@ -10,9 +10,9 @@ import trio
 
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobStarted, LogLines, ModelStarted, Progress
 from protocol.wire import FRAME_MAX, encode
-from rtc.runner import journal as journal_room
-from rtc.runner.journal import BELL, JOURNAL, NOW, Feed, Journal, is_momentary, open_fifo
-from rtc.runner.journal_reader import Tail, read_moment
+from rtc.runner import journal as journal_module
+from rtc.runner.journal import JOURNAL, NOW, WAKE_FIFO, Journal, JournalFeed, is_momentary, open_fifo
+from rtc.runner.journal_reader import JournalReader, read_moment
 
 JOB = "job-1"
 
@@ -38,13 +38,13 @@ def journal(tmp_path):
 
 @pytest.fixture
 def feed(tmp_path):
-    return Feed.of(JOB, tmp_path)
+    return JournalFeed.of(JOB, tmp_path)
 
 
 def written(folder):
     """Numbers and news of all lasting events."""
-    tail, events = Tail(), []
-    while (more := tail.read(folder / JOURNAL)) is not None:
+    reader, events = JournalReader(), []
+    while (more := reader.read(folder / JOURNAL)) is not None:
         events += more
     return [(event.seq, event.news) for event in events]
 
@@ -58,7 +58,7 @@ def test_what_lasts_is_numbered_without_gaps(journal, tmp_path):
     for news in (line("a"), batch(1), line("b"), epoch(0)):
         journal.write(news)
     assert written(tmp_path) == [(1, line("a")), (2, line("b")), (3, epoch(0))]
-    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (JOURNAL, BELL)} == {0o600}
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (JOURNAL, WAKE_FIFO)} == {0o600}
 
 
 def test_what_is_of_the_moment_is_told_from_what_lasts():
@@ -165,7 +165,7 @@ async def test_a_moment_that_has_passed_is_no_news(journal, feed):
 async def test_times_never_go_back_when_the_clock_is_set(tmp_path, feed, monkeypatch):
     journal = Journal(tmp_path)
     journal.write(line("a"))
-    monkeypatch.setattr(journal_room.time, "time", lambda: 0.0)
+    monkeypatch.setattr(journal_module.time, "time", lambda: 0.0)
     journal.write(line("b"))
     journal.close()
     feed.end()
@@ -210,7 +210,7 @@ async def test_a_journal_may_be_moved_while_it_is_followed(tmp_path, nursery):
     work, results = tmp_path / "work", tmp_path / "results" / "job-1.events.jsonl"
     work.mkdir()
     results.parent.mkdir()
-    journal, feed = Journal(work), Feed.of(JOB, work)
+    journal, feed = Journal(work), JournalFeed.of(JOB, work)
     for number in range(3):
         journal.write(epoch(number))
     journal.close()
@@ -222,11 +222,11 @@ async def test_a_journal_may_be_moved_while_it_is_followed(tmp_path, nursery):
     assert [event.seq async for event in follower] == [2, 3]
     assert [event.seq for event in await heard(feed)] == [1, 2, 3]
     assert os.listdir(results.parent) == [results.name]
-    assert [event.seq for event in await heard(Feed(JOB, results, over=True))] == [1, 2, 3]
+    assert [event.seq for event in await heard(JournalFeed(JOB, results, over=True))] == [1, 2, 3]
 
 
 async def test_a_job_without_a_journal_has_none_to_move(tmp_path):
-    feed = Feed.of(JOB, tmp_path)
+    feed = JournalFeed.of(JOB, tmp_path)
     feed.end()
     await feed.move_to(tmp_path / "b")
     assert await heard(feed) == []
@@ -254,7 +254,7 @@ async def test_where_a_file_has_one_name_only_the_journal_is_copied(journal, fee
     def no_links(*_arguments):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(journal_room.Path, "hardlink_to", no_links)
+    monkeypatch.setattr(journal_module.Path, "hardlink_to", no_links)
     journal.write(line("a"))
     await feed.move_to(tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == (tmp_path / JOURNAL).read_bytes()
@@ -262,14 +262,14 @@ async def test_where_a_file_has_one_name_only_the_journal_is_copied(journal, fee
 
 
 async def test_no_journal_is_no_event(tmp_path):
-    feed = Feed(JOB, tmp_path / "nothing", over=True)
+    feed = JournalFeed(JOB, tmp_path / "nothing", over=True)
     assert await heard(feed) == []
     assert await feed.last_seq() == 0
 
 
 def test_log_lines_end_when_the_journal_is_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal_room, "LOG_ROOM", 2000)
-    monkeypatch.setattr(journal_room, "JOURNAL_MAX", 4000)
+    monkeypatch.setattr(journal_module, "LOG_ROOM", 2000)
+    monkeypatch.setattr(journal_module, "JOURNAL_MAX", 4000)
     journal = Journal(tmp_path)
     for _ in range(100):
         journal.write(line("x" * 100))
@@ -277,7 +277,7 @@ def test_log_lines_end_when_the_journal_is_full(tmp_path, monkeypatch):
         journal.write(epoch(number))
     journal.close()
     news = [news for _, news in written(tmp_path)]
-    cut = [number for number, one in enumerate(news) if one == line(journal_room._CUT)]
+    cut = [number for number, one in enumerate(news) if one == line(journal_module._CUT)]
     assert len(cut) == 1
     assert all(isinstance(one, LogLines) for one in news[: cut[0]])
     assert all(isinstance(one, Progress) for one in news[cut[0] + 1 :])
@@ -296,7 +296,7 @@ def test_a_full_disk_loses_events_and_not_the_job(journal, tmp_path, monkeypatch
 
     journal.write(line("a"))
     with monkeypatch.context() as disk:
-        disk.setattr(journal_room.os, "write", full)
+        disk.setattr(journal_module.os, "write", full)
         journal.write(line("b" * 95))
         journal.write(ModelStarted(JOB, 0))
     journal.write(line("c"))
@@ -317,21 +317,21 @@ def test_a_line_that_lacks_only_its_end_takes_no_number_from_the_next(journal, t
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(journal_room.os, "write", full)
+        disk.setattr(journal_module.os, "write", full)
         journal.write(line("a"))
     journal.write(line("b"))
     assert written(tmp_path) == [(1, line("b"))]
 
 
 def test_something_else_in_the_bells_place_is_refused(tmp_path):
-    (tmp_path / BELL).write_text("")
+    (tmp_path / WAKE_FIFO).write_text("")
     with pytest.raises(OSError, match="something else"):
-        open_fifo(tmp_path / BELL)
+        open_fifo(tmp_path / WAKE_FIFO)
 
 
 def test_a_bell_that_nobody_hears_stops_nobody(journal):
     for _ in range(70_000):
-        journal._ring()
+        journal._wake()
     journal.write(line("a"))
 
 

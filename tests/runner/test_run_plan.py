@@ -28,7 +28,7 @@ from protocol.jobs import (
     StopScope,
 )
 from protocol.wire import TO_CLIENT, decode, encode
-from rtc.common import process_group as process_room
+from rtc.common import process_group
 from rtc.common.errors import RtcError
 from rtc.common.job_result import JobResult
 from rtc.common.process_group import run_group
@@ -36,9 +36,9 @@ from rtc.packages.hydra_overrides import Override
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import TrainStep, read_plan
 from rtc.packages.zip_reader import unpack
-from rtc.runner import run_plan as launcher_room
+from rtc.runner import run_plan
 from rtc.runner.run_plan import StopSwitch, run_job
-from rtc.sleap_nn import output as output_room
+from rtc.sleap_nn import output
 from rtc.sleap_nn.commands import (
     SHIM,
     Ports,
@@ -49,7 +49,7 @@ from rtc.sleap_nn.commands import (
     train_command,
 )
 from rtc.sleap_nn.output import JobLog, clean_line, reason
-from rtc.sleap_nn.zmq_progress import Follower, open_monitor
+from rtc.sleap_nn.zmq_progress import TrainingProgress, open_monitor
 from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
 
 LEGACY = {
@@ -174,7 +174,7 @@ async def test_tracking_is_told_as_a_second_lap(job, tmp_path):
     result = await job.run(make_inference_package(tmp_path / "p.zip", options={"max_tracks": 2}, frames=7))
     assert result.text == "Predicted 7 frames in toy.mp4."
     assert job.of(PredictionStarted) == [PredictionStarted("j", 0, tracking=True)]
-    assert [word.lap for word in job.of(FramesDone) if word.done == 7] == [0, 1]
+    assert [word.pass_index for word in job.of(FramesDone) if word.done == 7] == [0, 1]
 
 
 async def test_tracking_what_was_predicted_before_is_one_lap(job, tmp_path):
@@ -382,7 +382,7 @@ async def test_an_old_configuration_is_converted_and_trained(job, tmp_path):
 
 @pytest.mark.parametrize("ignore_sigterm", [False, True])
 async def test_cancelling_ends_every_process_of_the_job(ignore_sigterm, job, tmp_path, monkeypatch):
-    monkeypatch.setattr(process_room, "TERM_TIME", 0.5)
+    monkeypatch.setattr(process_group, "TERM_TIME", 0.5)
     package = make_package(tmp_path / "p.zip", epochs=5000, seconds=0.1, grandchild=True, ignore_sigterm=ignore_sigterm)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(job.run, package)
@@ -412,8 +412,8 @@ async def test_stop_ends_training_early_with_a_model(job, tmp_path):
     (step,) = (await trio.to_thread.run_sync(read_plan, job.folder)).steps
     heard = JobLog("j", job.folder / "job.log", job.emit)
     async with open_monitor() as monitor:
-        follower = Follower("j", 0, job.emit)
-        monitor.follow(follower)
+        training_progress = TrainingProgress("j", 0, job.emit)
+        monitor.follow(training_progress)
         command = train_command(job.sleap_nn, step, step.config, monitor.ports, "cpu")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(monitor.stop)
@@ -421,7 +421,7 @@ async def test_stop_ends_training_early_with_a_model(job, tmp_path):
                 status = await run_group(
                     command, folder=job.folder, environment=clean_environment(tmp_path, None), read=heard.follow
                 )
-                await follower.ended.wait()
+                await training_progress.ended.wait()
     heard.close()
     assert status == 0
     assert (job.folder / step.run_path / "best.ckpt").is_file()
@@ -439,7 +439,7 @@ async def test_lines_come_in_small_parcels_without_controls(job, tmp_path):
 
 
 async def test_a_runaway_loop_is_cut_short_and_kept_in_the_log(tmp_path, monkeypatch):
-    monkeypatch.setattr(output_room, "LOG_MAX", 1000)
+    monkeypatch.setattr(output, "LOG_MAX", 1000)
     said = []
     log = JobLog("j", tmp_path / "job.log", lambda word: said.extend(word.lines))
     sender, receiver = trio.testing.memory_stream_one_way_pair()
@@ -633,7 +633,7 @@ async def test_a_job_whose_own_files_cannot_be_made_fails_and_nothing_else(name,
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(launcher_room, name, full)
+    monkeypatch.setattr(run_plan, name, full)
     result = await job.run(make_package(tmp_path / "p.zip"))
     assert result.outcome is Outcome.FAILED
     assert "No space left on device" in result.text
@@ -641,7 +641,7 @@ async def test_a_job_whose_own_files_cannot_be_made_fails_and_nothing_else(name,
 
 
 async def test_a_log_that_came_too_long_with_the_package_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(output_room, "LOG_MAX", 10)
+    monkeypatch.setattr(output, "LOG_MAX", 10)
     (tmp_path / "job.log").write_bytes(b"x" * 50)
     log = JobLog("j", tmp_path / "job.log", lambda word: None)
     for _ in range(3):

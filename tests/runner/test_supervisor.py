@@ -20,26 +20,33 @@ from rtc.common.job_result import JobResult
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.zip_reader import unpack
-from rtc.runner import supervisor as keeper_room
-from rtc.runner import supervisor_handle as keeping_room
-from rtc.runner.folder_lock import LOCK, claim_folder, is_locked, own_folder
+from rtc.runner import supervisor as supervisor_module
+from rtc.runner import supervisor_handle
+from rtc.runner.folder_lock import LOCK, is_locked, lock_folder, own_folder
 from rtc.runner.job_files import (
     CONTROL,
-    KEEPER_LOG,
     LIFE,
-    LOST,
+    LOST_TEXT,
     MADE,
     OUTCOME,
     PACKAGE,
     RESERVED,
+    SUPERVISOR_LOG,
     Spec,
     read_made,
     read_outcome,
     write_made,
     write_outcome,
 )
-from rtc.runner.journal import BELL, Feed
-from rtc.runner.supervisor_handle import Keeping, adopt_keeper, conclude_job, start_keeper, sweep_processes, was_started
+from rtc.runner.journal import WAKE_FIFO, JournalFeed
+from rtc.runner.supervisor_handle import (
+    SupervisorHandle,
+    adopt_supervisor,
+    conclude_job,
+    start_supervisor,
+    sweep_processes,
+    was_started,
+)
 from rtc.testing.stand_in import install_stand_in, make_package
 
 JOB = "job-1"
@@ -48,51 +55,51 @@ LONG = {"epochs": 3000, "seconds": 0.1}
 """Five minutes: far more than any test waits."""
 
 
-class Place:
+class SavedMembership:
     """A worker's folders, with a stand-in for sleap-nn."""
 
     def __init__(self, tmp_path):
         self.tmp_path = tmp_path
         self.folder = tmp_path / "work" / JOB
         self.spec = Spec(JOB, install_stand_in(tmp_path / "bin"), "cpu")
-        self.claim = None
+        self.lock = None
 
     async def prepare(self, models=("centroid",), **knobs):
         """The folder as it is when a package has been unpacked."""
         package = make_package(self.tmp_path / "p.zip", models, **knobs)
-        self.claim = claim_folder(self.folder)
+        self.lock = lock_folder(self.folder)
         await unpack(package, self.folder / PACKAGE)
 
     async def start(self, models=("centroid",), **knobs):
         """The keeper of such a package."""
         await self.prepare(models, **knobs)
-        return await start_keeper(self.folder, self.spec, self.claim.descriptor)
+        return await start_supervisor(self.folder, self.spec, self.lock.descriptor)
 
     def feed(self):
-        return Feed.of(JOB, self.folder)
+        return JournalFeed.of(JOB, self.folder)
 
     def users(self):
         """Processes that use the folder, other than this one."""
-        return keeping_room._holders(self.folder / LOCK)
+        return supervisor_handle._holders(self.folder / LOCK)
 
 
 @pytest.fixture
 def place(tmp_path):
-    made = Place(tmp_path)
+    made = SavedMembership(tmp_path)
     yield made
     left = made.users()
     for process in left:
         process.kill()
     psutil.wait_procs(left, timeout=5)
-    if made.claim is not None:
-        made.claim.let_go()
+    if made.lock is not None:
+        made.lock.release()
     assert not left, "a test left processes behind"
 
 
-async def concluded(keeping):
+async def concluded(supervisor):
     with trio.fail_after(30):
-        result = await keeping.conclude()
-    keeping.close()
+        result = await supervisor.conclude()
+    supervisor.close()
     return result
 
 
@@ -109,7 +116,7 @@ async def until(follower, kind, **fields):
 
 
 async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
-    keeping = await place.start(TWO, epochs=3)
+    supervisor = await place.start(TWO, epochs=3)
     feed = place.feed()
     told = {"early": [], "second": []}
 
@@ -121,8 +128,8 @@ async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
         async with trio.open_nursery() as nursery:
             for name in told:
                 nursery.start_soon(follow, name)
-            await keeping.attend(feed)
-    assert await concluded(keeping) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
+            await supervisor.attend(feed)
+    assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
     late = [event async for event in feed.follow(seen=4)]
     for events in told.values():
         lasting = [event for event in events if event.seq is not None]
@@ -135,7 +142,7 @@ async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
         )
         assert [e.at for e in lasting] == sorted(e.at for e in lasting)
     assert place.users() == []
-    assert (place.folder / KEEPER_LOG).read_text() == ""
+    assert (place.folder / SUPERVISOR_LOG).read_text() == ""
     assert (place.folder / PACKAGE / "job.log").is_file()
     assert not is_locked(place.folder / LIFE)
 
@@ -150,117 +157,117 @@ async def test_a_package_that_cannot_be_read_is_a_failure_with_its_sentence(plac
     await place.prepare()
     (place.folder / PACKAGE / "jobs.yaml").write_text("training: 3")
     (place.folder / PACKAGE / "train-script.sh").unlink()
-    result = await concluded(await start_keeper(place.folder, place.spec, place.claim.descriptor))
+    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
     assert result.outcome is Outcome.FAILED
     assert "bug" not in result.text
 
 
 async def test_the_keeper_holds_nothing_secret(place, monkeypatch):
     monkeypatch.setenv("SLEAP_RTC_ROOM_SECRET_LAB", "swordfish")
-    keeping = await place.start(**LONG)
-    environment = psutil.Process(keeping._process.pid).environ()
+    supervisor = await place.start(**LONG)
+    environment = psutil.Process(supervisor._process.pid).environ()
     assert "swordfish" not in json.dumps(environment)
-    keeping.cancel()
-    await concluded(keeping)
+    supervisor.cancel()
+    await concluded(supervisor)
 
 
 async def test_a_file_in_the_job_is_never_imported(place):
     await place.prepare()
     for folder in (place.folder, place.folder / PACKAGE):
         (folder / "trio.py").write_text("raise SystemExit(9)")
-    result = await concluded(await start_keeper(place.folder, place.spec, place.claim.descriptor))
+    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
     assert result.outcome is Outcome.DONE
 
 
 async def test_a_job_was_started_once_there_is_a_keeper(place):
     await place.prepare()
     assert not was_started(place.folder)
-    keeping = await start_keeper(place.folder, place.spec, place.claim.descriptor)
+    supervisor = await start_supervisor(place.folder, place.spec, place.lock.descriptor)
     assert was_started(place.folder)
-    await concluded(keeping)
+    await concluded(supervisor)
     assert was_started(place.folder)
 
 
 async def test_a_program_that_cannot_be_started_leaves_nothing_open(place, monkeypatch):
     await place.prepare()
-    monkeypatch.setattr(keeping_room.sys, "executable", str(place.folder / "nothing"))
+    monkeypatch.setattr(supervisor_handle.sys, "executable", str(place.folder / "nothing"))
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="No such file"):
-        await start_keeper(place.folder, place.spec, place.claim.descriptor)
+        await start_supervisor(place.folder, place.spec, place.lock.descriptor)
     assert len(os.listdir("/proc/self/fd")) == before
-    assert adopt_keeper(place.folder) is None
+    assert adopt_supervisor(place.folder) is None
 
 
 # -------- orders
 
 
-async def serve(nursery, keeping, feed):
-    nursery.start_soon(keeping.attend, feed)
+async def serve(nursery, supervisor, feed):
+    nursery.start_soon(supervisor.attend, feed)
     return feed.follow()
 
 
 async def test_stop_this_ends_one_model_and_the_next_begins(place, nursery):
-    keeping = await place.start(TWO, epochs=30, seconds=0.1)
-    follower = await serve(nursery, keeping, place.feed())
+    supervisor = await place.start(TWO, epochs=30, seconds=0.1)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress, model=0)
-    keeping.stop(StopScope.THIS)
+    supervisor.stop(StopScope.THIS)
     news = await until(follower, ModelStarted, model=1)
     assert news.model == 1
-    keeping.stop(StopScope.THIS)
-    result = await concluded(keeping)
+    supervisor.stop(StopScope.THIS)
+    result = await concluded(supervisor)
     assert result.outcome is Outcome.DONE
     assert len(list(place.folder.rglob("best.ckpt"))) == 2
 
 
 async def test_stop_all_keeps_what_was_trained_and_begins_nothing_more(place, nursery):
-    keeping = await place.start(TWO, **LONG)
-    follower = await serve(nursery, keeping, place.feed())
+    supervisor = await place.start(TWO, **LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress, model=0)
-    keeping.stop(StopScope.ALL)
-    assert (await concluded(keeping)).outcome is Outcome.DONE
+    supervisor.stop(StopScope.ALL)
+    assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert len(list(place.folder.rglob("best.ckpt"))) == 1
 
 
 async def test_a_stop_is_heeded_that_was_said_before_the_keeper_was_ready(place):
-    keeping = await place.start(TWO, **LONG)
-    keeping.stop(StopScope.ALL)
-    assert (await concluded(keeping)).outcome is Outcome.DONE
+    supervisor = await place.start(TWO, **LONG)
+    supervisor.stop(StopScope.ALL)
+    assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert len(list(place.folder.rglob("best.ckpt"))) <= 1
 
 
 async def test_a_cancelled_job_is_cancelled_whatever_its_trainer_says(place, nursery):
-    keeping = await place.start(**LONG)
-    follower = await serve(nursery, keeping, place.feed())
+    supervisor = await place.start(**LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress)
-    keeping.cancel()
-    assert await concluded(keeping) == JobResult(Outcome.CANCELLED, keeper_room.CANCELLED)
+    supervisor.cancel()
+    assert await concluded(supervisor) == JobResult(Outcome.CANCELLED, supervisor_module.CANCELLED)
     assert place.users() == []
 
 
 async def test_a_cancel_is_heeded_that_was_said_before_the_keeper_was_ready(place):
-    keeping = await place.start(**LONG)
-    keeping.cancel()
-    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
-    keeping = await start_again(place)
-    assert (await concluded(keeping)).outcome is Outcome.DONE
+    supervisor = await place.start(**LONG)
+    supervisor.cancel()
+    assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
+    supervisor = await start_again(place)
+    assert (await concluded(supervisor)).outcome is Outcome.DONE
 
 
 async def start_again(place):
     """Another job in the same folder, of one short model: orders are not left over for it."""
     for path in place.folder.rglob("*.yaml"):
         path.write_text(path.read_text().replace("epochs: 3000", "epochs: 1"))
-    return await start_keeper(place.folder, place.spec, place.claim.descriptor)
+    return await start_supervisor(place.folder, place.spec, place.lock.descriptor)
 
 
 async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(place, nursery):
-    keeping = await place.start(**LONG)
-    follower = await serve(nursery, keeping, place.feed())
+    supervisor = await place.start(**LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress)
     for number in (signal.SIGINT, signal.SIGHUP):
-        keeping._process.send_signal(number)
+        supervisor._process.send_signal(number)
     await until(follower, Progress)
-    keeping._process.send_signal(signal.SIGTERM)
-    assert await concluded(keeping) == LOST
+    supervisor._process.send_signal(signal.SIGTERM)
+    assert await concluded(supervisor) == LOST_TEXT
 
 
 @pytest.fixture
@@ -278,12 +285,12 @@ def strays(place):
 
 
 async def test_a_cancel_ends_what_the_job_has_started_in_a_session_of_its_own(place, nursery, strays):
-    keeping = await place.start(**LONG)
-    follower = await serve(nursery, keeping, place.feed())
+    supervisor = await place.start(**LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress)
     assert strays()
-    keeping.cancel()
-    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+    supervisor.cancel()
+    assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
     assert strays() == []
 
 
@@ -293,9 +300,9 @@ async def test_a_job_that_is_done_leaves_nothing_running_either(place, strays):
 
 
 async def test_an_order_that_is_none_is_passed_over(place, caplog):
-    keeping = await place.start(epochs=1)
-    os.write(keeping._control, b"dance\n" + b"x" * 10_000 + b"\n")
-    assert (await concluded(keeping)).outcome is Outcome.DONE
+    supervisor = await place.start(epochs=1)
+    os.write(supervisor._control, b"dance\n" + b"x" * 10_000 + b"\n")
+    assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert "an order that is none" in caplog.text
 
 
@@ -309,9 +316,9 @@ async def test_a_disk_without_room_for_the_outcome_is_told_before_anything_is_st
         raise FULL
 
     await place.prepare()
-    monkeypatch.setattr(keeping_room, "reserve_outcome", full)
+    monkeypatch.setattr(supervisor_handle, "reserve_outcome", full)
     with pytest.raises(OSError, match="No space"):
-        await start_keeper(place.folder, place.spec, place.claim.descriptor)
+        await start_supervisor(place.folder, place.spec, place.lock.descriptor)
     assert not was_started(place.folder)
 
 
@@ -328,67 +335,67 @@ async def test_a_keeper_that_finds_no_room_has_it_for_saying_so(place, monkeypat
         return await started(*arguments, **options)
 
     monkeypatch.setattr(trio.lowlevel, "open_process", see)
-    keeping = await start_keeper(place.folder, place.spec, place.claim.descriptor)
-    keeping.cancel()
-    await concluded(keeping)
-    monkeypatch.setattr(keeper_room, "Journal", no_room)
-    said = await keeper_room._keep(place.folder, ())
-    assert said == JobResult(Outcome.FAILED, keeper_room.NO_ROOM.format("No space left on device"))
+    supervisor = await start_supervisor(place.folder, place.spec, place.lock.descriptor)
+    supervisor.cancel()
+    await concluded(supervisor)
+    monkeypatch.setattr(supervisor_module, "Journal", no_room)
+    said = await supervisor_module._supervise(place.folder, ())
+    assert said == JobResult(Outcome.FAILED, supervisor_module.NO_ROOM.format("No space left on device"))
 
 
 # -------- the keeper dies
 
 
 async def test_a_killed_keeper_leaves_no_trainer_and_a_sentence(place, nursery):
-    keeping = await place.start(grandchild=True, **LONG)
-    follower = await serve(nursery, keeping, place.feed())
+    supervisor = await place.start(grandchild=True, **LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress)
     assert len(place.users()) >= 2
-    keeping._process.kill()
-    assert await concluded(keeping) == LOST
+    supervisor._process.kill()
+    assert await concluded(supervisor) == LOST_TEXT
     assert place.users() == []
     (grandchild,) = place.folder.rglob("grandchild.pid")
     assert not psutil.pid_exists(int(grandchild.read_text()))
-    assert adopt_keeper(place.folder) is None
+    assert adopt_supervisor(place.folder) is None
 
 
 async def test_a_trainer_that_ignores_sigterm_is_killed(place, nursery, monkeypatch):
-    monkeypatch.setattr(keeping_room, "TERM_TIME", 0.3)
-    keeping = await place.start(ignore_sigterm=True, **LONG)
-    follower = await serve(nursery, keeping, place.feed())
+    monkeypatch.setattr(supervisor_handle, "TERM_TIME", 0.3)
+    supervisor = await place.start(ignore_sigterm=True, **LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress)
-    keeping._process.kill()
-    assert await concluded(keeping) == LOST
+    supervisor._process.kill()
+    assert await concluded(supervisor) == LOST_TEXT
 
 
 async def test_a_bug_in_the_keeper_is_a_failure_and_its_traceback_reaches_the_log(place, caplog):
     await place.prepare()
     place.spec = evolve(place.spec, overrides=(3,))
-    result = await concluded(await start_keeper(place.folder, place.spec, place.claim.descriptor))
-    assert result == keeper_room.BROKEN
+    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
+    assert result == supervisor_module.BROKEN
     assert "Traceback" in caplog.text
 
 
 async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nursery, monkeypatch):
     for name in ("TERM_TIME", "KILL_TIME", "LAST_STEPS"):
-        monkeypatch.setattr(keeping_room, name, 0.2)
-    keeping = await place.start(**LONG)
-    follower = await serve(nursery, keeping, place.feed())
+        monkeypatch.setattr(supervisor_handle, name, 0.2)
+    supervisor = await place.start(**LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress)
-    os.kill(keeping._process.pid, signal.SIGSTOP)
+    os.kill(supervisor._process.pid, signal.SIGSTOP)
     with trio.fail_after(20):
-        await keeping.end()
+        await supervisor.end()
     assert place.users() == []
-    assert await concluded(keeping) == LOST
+    assert await concluded(supervisor) == LOST_TEXT
 
 
 async def test_ending_a_job_cancels_it_when_the_keeper_is_well(place, nursery):
-    keeping = await place.start(**LONG)
-    follower = await serve(nursery, keeping, place.feed())
+    supervisor = await place.start(**LONG)
+    follower = await serve(nursery, supervisor, place.feed())
     await until(follower, Progress)
     with trio.fail_after(20):
-        await keeping.end()
-    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+        await supervisor.end()
+    assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
 
 
 async def test_nobody_is_ended_who_does_not_use_the_folder(place):
@@ -447,8 +454,8 @@ def dead_worker(place):
 
 async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
     await dead_worker(20)
-    claim = own_folder(place.folder)
-    keeping, feed = adopt_keeper(place.folder), place.feed()
+    lock = own_folder(place.folder)
+    supervisor, feed = adopt_supervisor(place.folder), place.feed()
     told = []
 
     async def follow():
@@ -457,54 +464,54 @@ async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
-            await keeping.attend(feed)
-    assert await concluded(keeping) == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
+            await supervisor.attend(feed)
+    assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
     assert [event.news.epoch for event in told if isinstance(event.news, Progress)] == list(range(20))
-    claim.give_up()
+    lock.give_up()
     assert os.listdir(place.folder.parent) == []
 
 
 async def test_an_adopted_job_can_be_cancelled(place, dead_worker):
     await dead_worker(3000)
-    claim = own_folder(place.folder)
-    keeping = adopt_keeper(place.folder)
-    keeping.cancel()
-    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
-    claim.let_go()
+    lock = own_folder(place.folder)
+    supervisor = adopt_supervisor(place.folder)
+    supervisor.cancel()
+    assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
+    lock.release()
 
 
 async def test_an_adopted_keeper_that_does_not_end_is_killed(place, dead_worker, monkeypatch):
     await dead_worker(3000)
     for name in ("TERM_TIME", "KILL_TIME", "LAST_STEPS"):
-        monkeypatch.setattr(keeping_room, name, 0.3)
-    keeping = adopt_keeper(place.folder)
-    for process in keeping_room._holders(place.folder / LIFE):
+        monkeypatch.setattr(supervisor_handle, name, 0.3)
+    supervisor = adopt_supervisor(place.folder)
+    for process in supervisor_handle._holders(place.folder / LIFE):
         process.suspend()
     with trio.fail_after(20):
-        await keeping.end()
+        await supervisor.end()
     assert place.users() == []
-    assert await concluded(keeping) == LOST
+    assert await concluded(supervisor) == LOST_TEXT
 
 
 async def test_waiting_for_an_adopted_keeper_can_be_given_up(place, dead_worker):
     await dead_worker(3000)
-    keeping = adopt_keeper(place.folder)
+    supervisor = adopt_supervisor(place.folder)
     with trio.move_on_after(0.05) as scope:
-        await keeping.wait()
+        await supervisor.wait()
     assert scope.cancelled_caught
-    keeping.cancel()
-    assert (await concluded(keeping)).outcome is Outcome.CANCELLED
+    supervisor.cancel()
+    assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
 
 
 async def test_a_job_that_ended_while_no_worker_lived_is_found_with_its_outcome(place, dead_worker):
     await dead_worker(1)
-    claim = own_folder(place.folder)
-    keeping = adopt_keeper(place.folder)
-    if keeping is not None:
-        await concluded(keeping)
-    assert adopt_keeper(place.folder) is None
+    lock = own_folder(place.folder)
+    supervisor = adopt_supervisor(place.folder)
+    if supervisor is not None:
+        await concluded(supervisor)
+    assert adopt_supervisor(place.folder) is None
     assert (await conclude_job(place.folder)).outcome is Outcome.DONE
-    claim.let_go()
+    lock.release()
 
 
 async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_the_same(
@@ -514,14 +521,14 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_t
     begun = place.feed()
     nursery.start_soon(begun.serve)
     await until(begun.follow(), Progress)
-    for name in (CONTROL, BELL):
+    for name in (CONTROL, WAKE_FIFO):
         (place.folder / name).unlink()
         (place.folder / name).write_text("")
-    keeping, feed = adopt_keeper(place.folder), place.feed()
-    keeping.stop(StopScope.ALL)  # nobody hears it
+    supervisor, feed = adopt_supervisor(place.folder), place.feed()
+    supervisor.stop(StopScope.ALL)  # nobody hears it
     with trio.fail_after(30):
-        await keeping.attend(feed)
-    assert (await concluded(keeping)).outcome is Outcome.DONE
+        await supervisor.attend(feed)
+    assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert [event.news.epoch async for event in feed.follow() if isinstance(event.news, Progress)] == list(range(20))
     assert "spoilt" in caplog.text
     nursery.cancel_scope.cancel()
@@ -580,19 +587,19 @@ SPOILERS = {
 
 @pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
 async def test_whatever_a_job_puts_in_the_place_of_our_notes_nobody_waits_for_it(tmp_path, spoil):
-    for name in (MADE, OUTCOME, KEEPER_LOG, LIFE):
+    for name in (MADE, OUTCOME, SUPERVISOR_LOG, LIFE):
         spoil(tmp_path / name)
     with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
         read_made(tmp_path)
     with trio.fail_after(10):
-        await Keeping(tmp_path, None).wait()
-        assert await conclude_job(tmp_path) == LOST
+        await SupervisorHandle(tmp_path, None).wait()
+        assert await conclude_job(tmp_path) == LOST_TEXT
 
 
 def test_an_outcome_is_not_written_through_what_a_job_put_in_its_place(tmp_path):
     os.mkfifo(tmp_path / f"{OUTCOME}.part")
     with pytest.raises(OSError, match="No such device"):
-        write_outcome(tmp_path, LOST)
+        write_outcome(tmp_path, LOST_TEXT)
 
 
 def test_an_outcome_is_read_as_it_was_written_and_nothing_else_is(tmp_path):
@@ -616,12 +623,12 @@ async def test_the_gpu_is_looked_at_while_the_job_runs(monkeypatch):
                 self.enough.set()
 
     loads = iter([GpuLoad(1, 2, 3), None, GpuLoad(4, 5, None)])
-    monkeypatch.setattr(keeper_room, "read_use", lambda _gpu: next(loads, None))
-    monkeypatch.setattr(keeper_room, "GPU_PERIOD", 0.001)
+    monkeypatch.setattr(supervisor_module, "read_use", lambda _gpu: next(loads, None))
+    monkeypatch.setattr(supervisor_module, "GPU_PERIOD", 0.001)
     listener = Listener()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keeper_room._watch, Spec(JOB, Path("x"), "auto", "GPU-1"), "GPU-1", listener)
+            nursery.start_soon(supervisor_module._watch, Spec(JOB, Path("x"), "auto", "GPU-1"), "GPU-1", listener)
             await listener.enough.wait()
             nursery.cancel_scope.cancel()
     assert listener.said == [GpuUse(JOB, 1, 2, 3), GpuUse(JOB, 4, 5, None)]

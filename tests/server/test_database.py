@@ -11,12 +11,12 @@ from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
 from rtc.common.errors import RtcError
-from rtc.server.database import DATABASE, open_store
+from rtc.server.database import DATABASE, open_room_database
 
 
 @pytest.fixture
 async def store(tmp_path):
-    async with open_store(tmp_path / "data") as store:
+    async with open_room_database(tmp_path / "data") as store:
         yield store
 
 
@@ -50,10 +50,10 @@ async def test_ids_and_tokens_cannot_be_guessed(store):
 
 
 async def test_rooms_and_names_survive_a_restart(tmp_path):
-    async with open_store(tmp_path) as store:
+    async with open_room_database(tmp_path) as store:
         room, token = await store.create_room("Lab")
         resume = store.resume(room, PeerId("worker-1"))
-    async with open_store(tmp_path) as store:
+    async with open_room_database(tmp_path) as store:
         assert await store.opens(room, token)
         assert store.resume(room, PeerId("worker-1")) == resume
         assert store.resume(room, PeerId("worker-2")) != resume
@@ -61,7 +61,7 @@ async def test_rooms_and_names_survive_a_restart(tmp_path):
 
 
 async def test_two_servers_do_not_share_a_key(tmp_path):
-    async with open_store(tmp_path / "a") as one, open_store(tmp_path / "b") as two:
+    async with open_room_database(tmp_path / "a") as one, open_room_database(tmp_path / "b") as two:
         assert one.resume(RoomId("r"), PeerId("p")) != two.resume(RoomId("r"), PeerId("p"))
 
 
@@ -69,7 +69,7 @@ async def test_no_token_is_in_the_files_and_no_file_is_for_others(tmp_path):
     folder = tmp_path / "data"
     old_mask = os.umask(0)
     try:
-        async with open_store(folder) as store:
+        async with open_room_database(folder) as store:
             _, token = await store.create_room("Lab")
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             files = list(folder.iterdir())
@@ -95,14 +95,14 @@ async def test_many_rooms_at_once_are_all_there(store):
 
 async def trouble(folder) -> RtcError:
     with pytest.raises(RtcError) as caught:
-        async with open_store(folder):
+        async with open_room_database(folder):
             pass
     assert str(folder.parent) not in str(caught.value)
     return caught.value
 
 
 async def test_a_newer_database_is_left_alone(tmp_path):
-    async with open_store(tmp_path):
+    async with open_room_database(tmp_path):
         pass
     database = sqlite3.connect(tmp_path / DATABASE)
     database.execute("PRAGMA user_version = 99")
@@ -122,7 +122,7 @@ async def test_a_file_that_is_no_database_is_said_to_be_damaged(tmp_path, conten
 
 
 async def test_a_database_with_a_torn_page_is_said_to_be_damaged(tmp_path):
-    async with open_store(tmp_path) as store:
+    async with open_room_database(tmp_path) as store:
         for _ in range(200):
             await store.create_room("x" * 64)
     file = tmp_path / DATABASE
@@ -140,7 +140,7 @@ async def test_a_folder_that_cannot_be_is_one_sentence(tmp_path):
 
 
 async def test_a_database_that_fails_later_is_an_expected_failure(tmp_path):
-    async with open_store(tmp_path) as store:
+    async with open_room_database(tmp_path) as store:
         database = sqlite3.connect(tmp_path / DATABASE)
         database.execute("DROP TABLE rooms")
         database.close()

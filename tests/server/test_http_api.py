@@ -37,13 +37,13 @@ def ask(server):
     """Ask the API; gives status, headers and what the JSON says."""
 
     def ask_now(method, path, body=None, **headers):
-        line = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
+        queue = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
         try:
-            line.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-            answer = line.getresponse()
+            queue.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = queue.getresponse()
             return answer.status, answer.headers, json.loads(answer.read() or b"null")
         finally:
-            line.close()
+            queue.close()
 
     async def ask(method, path, body=None, **headers):
         return await trio.to_thread.run_sync(lambda: ask_now(method, path, body, **headers))

@@ -18,7 +18,7 @@ from protocol.signaling import (
 )
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
-from rtc.server.rooms import CLIENTS_MAX, Close, Orders, Post, RoomBook, SocketId
+from rtc.server.rooms import CLIENTS_MAX, CloseSocket, RoomEffects, RoomRegistry, SendMessage, SocketId
 
 ROOM = RoomId("room-one")
 ELSEWHERE = RoomId("room-two")
@@ -32,27 +32,27 @@ NOW = 1000.0
 
 
 def come(
-    book: RoomBook, socket: int, peer: PeerId, room: RoomId = ROOM, facts: WorkerFacts = FACTS, now: float = NOW
-) -> Orders:
+    book: RoomRegistry, socket: int, peer: PeerId, room: RoomId = ROOM, facts: WorkerFacts = FACTS, now: float = NOW
+) -> RoomEffects:
     role = Role.WORKER if peer.startswith("worker") else Role.CLIENT
     return book.enter(SocketId(socket), room, peer, role, facts if role is Role.WORKER else None, "proof", now)
 
 
 @pytest.fixture
-def book() -> RoomBook:
-    return RoomBook()
+def book() -> RoomRegistry:
+    return RoomRegistry()
 
 
 def test_a_client_hears_who_is_there_and_who_comes(book):
     come(book, 1, WIM)
-    assert come(book, 2, ADA) == (Post(2, Joined(ROOM, ADA, "proof", (WorkerShown(WIM, FACTS),))),)
-    assert come(book, 3, ZOE) == (Post(3, Joined(ROOM, ZOE, "proof")), Post(2, WorkerShown(ZOE, FACTS)))
+    assert come(book, 2, ADA) == (SendMessage(2, Joined(ROOM, ADA, "proof", (WorkerShown(WIM, FACTS),))),)
+    assert come(book, 3, ZOE) == (SendMessage(3, Joined(ROOM, ZOE, "proof")), SendMessage(2, WorkerShown(ZOE, FACTS)))
 
 
 def test_nobody_sees_clients(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
-    assert come(book, 3, BOB) == (Post(3, Joined(ROOM, BOB, "proof", (WorkerShown(WIM, FACTS),))),)
+    assert come(book, 3, BOB) == (SendMessage(3, Joined(ROOM, BOB, "proof", (WorkerShown(WIM, FACTS),))),)
     assert book.leave(3) == ()
 
 
@@ -60,7 +60,7 @@ def test_news_reaches_the_clients_of_the_room_once(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
     come(book, 3, BOB, ELSEWHERE)
-    assert book.announce(1, BUSY_FACTS, NOW) == (Post(2, WorkerShown(WIM, BUSY_FACTS)),)
+    assert book.announce(1, BUSY_FACTS, NOW) == (SendMessage(2, WorkerShown(WIM, BUSY_FACTS)),)
     assert book.announce(1, BUSY_FACTS, NOW) == ()
     assert book.workers(ROOM, NOW) == (WorkerShown(WIM, BUSY_FACTS),)
 
@@ -68,9 +68,9 @@ def test_news_reaches_the_clients_of_the_room_once(book):
 def test_the_time_in_a_status_is_told_and_only_another_status_starts_it_anew(book):
     come(book, 1, WIM, now=10.0)
     less = evolve(FACTS, free_mb=7)
-    assert come(book, 2, ADA, now=14.5) == (Post(2, Joined(ROOM, ADA, "proof", (WorkerShown(WIM, FACTS, 4),))),)
-    assert book.announce(1, less, 15.0) == (Post(2, WorkerShown(WIM, less, 5)),)
-    assert book.announce(1, BUSY_FACTS, 20.0) == (Post(2, WorkerShown(WIM, BUSY_FACTS, 0)),)
+    assert come(book, 2, ADA, now=14.5) == (SendMessage(2, Joined(ROOM, ADA, "proof", (WorkerShown(WIM, FACTS, 4),))),)
+    assert book.announce(1, less, 15.0) == (SendMessage(2, WorkerShown(WIM, less, 5)),)
+    assert book.announce(1, BUSY_FACTS, 20.0) == (SendMessage(2, WorkerShown(WIM, BUSY_FACTS, 0)),)
     assert book.workers(ROOM, 3620.9) == (WorkerShown(WIM, BUSY_FACTS, 3600),)
     assert book.workers(ROOM, 3.0) == (WorkerShown(WIM, BUSY_FACTS, 0),), "a clock that went back is no reason to lie"
 
@@ -86,7 +86,7 @@ def test_who_comes_back_in_the_same_status_keeps_its_time(book):
 def test_a_worker_that_leaves_is_gone_for_the_clients(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
-    assert book.leave(1) == (Post(2, WorkerGone(WIM)),)
+    assert book.leave(1) == (SendMessage(2, WorkerGone(WIM)),)
     assert book.leave(1) == ()
     assert book.workers(ROOM, NOW) == ()
 
@@ -94,9 +94,9 @@ def test_a_worker_that_leaves_is_gone_for_the_clients(book):
 def test_an_offer_arrives_under_the_name_of_its_sender(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
-    assert book.relay(2, Offer(WIM, "sdp", version=7)) == (Post(1, Offer(ADA, "sdp", version=7)),)
-    assert book.relay(1, Answer(ADA, "sdp")) == (Post(2, Answer(WIM, "sdp")),)
-    assert book.relay(1, Refuse(ADA, REFUSAL)) == (Post(2, Refuse(WIM, REFUSAL)),)
+    assert book.relay(2, Offer(WIM, "sdp", version=7)) == (SendMessage(1, Offer(ADA, "sdp", version=7)),)
+    assert book.relay(1, Answer(ADA, "sdp")) == (SendMessage(2, Answer(WIM, "sdp")),)
+    assert book.relay(1, Refuse(ADA, REFUSAL)) == (SendMessage(2, Refuse(WIM, REFUSAL)),)
 
 
 @pytest.mark.parametrize("nobody", [PeerId("worker-who"), BOB, ADA, ZOE])
@@ -105,10 +105,10 @@ def test_an_offer_to_nobody_here_is_refused_at_once(book, nobody):
     come(book, 2, ADA)
     come(book, 3, BOB)
     come(book, 4, ZOE, ELSEWHERE)
-    (order,) = book.relay(2, Offer(nobody, "sdp"))
-    assert order.socket == 2
-    assert order.message.peer == nobody
-    assert order.message.fault.code is FaultCode.NO_WORKER
+    (effect,) = book.relay(2, Offer(nobody, "sdp"))
+    assert effect.socket == 2
+    assert effect.message.peer == nobody
+    assert effect.message.fault.code is FaultCode.NO_WORKER
 
 
 @pytest.mark.parametrize("nobody", [PeerId("client-who"), ZOE, BOB])
@@ -129,36 +129,36 @@ def test_who_says_what_is_not_theirs_is_told_and_closed(book, socket, said):
     come(book, 2, ADA)
     post, close = book.relay(socket, said)
     assert post.message.code is FaultCode.BAD_MESSAGE
-    assert (post.socket, close) == (socket, Close(socket))
+    assert (post.socket, close) == (socket, CloseSocket(socket))
 
 
 def test_a_client_cannot_announce_itself_nor_a_worker_hide(book):
     come(book, 2, ADA)
     post, close = book.announce(2, FACTS, NOW)
-    assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, Close(2))
+    assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, CloseSocket(2))
     post, close = book.enter(SocketId(3), ROOM, WIM, Role.WORKER, None, "proof", NOW)
-    assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, Close(3))
+    assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, CloseSocket(3))
     assert book.workers(ROOM, NOW) == ()
 
 
 def test_nobody_sits_twice(book):
     come(book, 1, WIM)
     post, close = come(book, 1, ZOE)
-    assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, Close(1))
-    assert book.seat_of(1).peer == WIM
+    assert (post.message.code, close) == (FaultCode.BAD_MESSAGE, CloseSocket(1))
+    assert book.member_of(1).peer == WIM
 
 
 def test_who_comes_back_replaces_the_old_socket_without_a_gap(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
     fault, close, joined, shown = come(book, 3, WIM, facts=BUSY_FACTS)
-    assert (fault.socket, close) == (1, Close(1))
+    assert (fault.socket, close) == (1, CloseSocket(1))
     assert isinstance(fault.message, Fault)
-    assert joined == Post(3, Joined(ROOM, WIM, "proof"))
-    assert shown == Post(2, WorkerShown(WIM, BUSY_FACTS))
+    assert joined == SendMessage(3, Joined(ROOM, WIM, "proof"))
+    assert shown == SendMessage(2, WorkerShown(WIM, BUSY_FACTS))
     assert book.leave(1) == ()
     assert book.announce(1, FACTS, NOW) == book.relay(1, Answer(ADA, "late")) == ()
-    assert book.relay(2, Offer(WIM, "sdp")) == (Post(3, Offer(ADA, "sdp")),)
+    assert book.relay(2, Offer(WIM, "sdp")) == (SendMessage(3, Offer(ADA, "sdp")),)
 
 
 def test_a_full_room_says_so_but_lets_the_returning_in(book):
@@ -168,8 +168,8 @@ def test_a_full_room_says_so_but_lets_the_returning_in(book):
         come(book, 1000 + n, PeerId(f"client-{n}"))
     for stranger in (WIM, ADA):
         post, close = come(book, 5000, stranger)
-        assert (post.message.code, close) == (FaultCode.ROOM_FULL, Close(5000))
-    assert Post(5001, Joined(ROOM, PeerId("worker-7"), "proof")) in come(book, 5001, PeerId("worker-7"))
+        assert (post.message.code, close) == (FaultCode.ROOM_FULL, CloseSocket(5000))
+    assert SendMessage(5001, Joined(ROOM, PeerId("worker-7"), "proof")) in come(book, 5001, PeerId("worker-7"))
     assert len(book.workers(ROOM, NOW)) == WORKERS_MAX
 
 
@@ -188,7 +188,7 @@ def test_a_word_that_grows_beyond_a_frame_is_not_passed_on(book):
     come(book, 2, ADA)
     assert len(encode(Offer(ADA, "é" * 30_000))) > FRAME_MAX
     post, close = book.relay(2, Offer(WIM, "é" * 30_000))
-    assert (post.socket, post.message.code, close) == (2, FaultCode.BAD_MESSAGE, Close(2))
+    assert (post.socket, post.message.code, close) == (2, FaultCode.BAD_MESSAGE, CloseSocket(2))
 
 
 sockets = st.integers(0, 7).map(SocketId)
@@ -202,44 +202,44 @@ steps = st.one_of(
 )
 
 
-def take(book: RoomBook, step: tuple) -> tuple[Orders, set[RoomId]]:
+def take(book: RoomRegistry, step: tuple) -> tuple[RoomEffects, set[RoomId]]:
     """Take a step; also the rooms that its orders may touch."""
     what, socket, *rest = step
-    before = book.seat_of(socket)
+    before = book.member_of(socket)
     match what:
         case "enter":
-            orders = come(book, socket, rest[0], rest[1])
+            effects = come(book, socket, rest[0], rest[1])
         case "leave":
-            orders = book.leave(socket)
+            effects = book.leave(socket)
         case "announce":
-            orders = book.announce(socket, rest[0], NOW)
+            effects = book.announce(socket, rest[0], NOW)
         case _:
-            orders = book.relay(socket, rest[0](rest[1], "sdp"))
-    after = book.seat_of(socket)
-    return orders, {seat.room for seat in (before, after) if seat is not None}
+            effects = book.relay(socket, rest[0](rest[1], "sdp"))
+    after = book.member_of(socket)
+    return effects, {member.room for member in (before, after) if member is not None}
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_walks_keep_the_book_whole(walk):
-    book = RoomBook()
+    book = RoomRegistry()
     closed: set[SocketId] = set()
     for step in walk:
-        was = {socket: book.seat_of(socket) for socket in map(SocketId, range(8))}
-        orders, touched = take(book, step)
-        closed = {order.socket for order in orders if isinstance(order, Close)}
-        seats = [seat for socket in range(8) if (seat := book.seat_of(SocketId(socket))) is not None]
-        assert all(book.seat_of(seat.socket) is seat for seat in seats)
-        assert len({(seat.room, seat.peer) for seat in seats}) == len(seats)
-        assert {seat.peer for seat in seats if seat.room == ROOM and seat.role is Role.WORKER} == {
+        was = {socket: book.member_of(socket) for socket in map(SocketId, range(8))}
+        effects, touched = take(book, step)
+        closed = {effect.socket for effect in effects if isinstance(effect, CloseSocket)}
+        seats = [member for socket in range(8) if (member := book.member_of(SocketId(socket))) is not None]
+        assert all(book.member_of(member.socket) is member for member in seats)
+        assert len({(member.room, member.peer) for member in seats}) == len(seats)
+        assert {member.peer for member in seats if member.room == ROOM and member.role is Role.WORKER} == {
             shown.peer for shown in book.workers(ROOM, NOW)
         }
-        for order in orders:
-            own = order.socket == step[1]
-            seat = book.seat_of(order.socket) or was[order.socket]
-            assert own or (seat is not None and seat.room in touched)
+        for effect in effects:
+            own = effect.socket == step[1]
+            member = book.member_of(effect.socket) or was[effect.socket]
+            assert own or (member is not None and member.room in touched)
         for socket in closed - {step[1]}:  # who was replaced has no seat left
-            assert book.seat_of(socket) is None
+            assert book.member_of(socket) is None
     for socket in range(8):
         book.leave(SocketId(socket))
-    assert book == RoomBook()
+    assert book == RoomRegistry()

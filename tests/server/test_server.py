@@ -51,7 +51,7 @@ FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none
 TOKEN = "right"
 
 
-class Peer:
+class PeerConnection:
     """One end of the signalling line, in the hands of a test."""
 
     def __init__(self, ws) -> None:
@@ -84,7 +84,7 @@ async def dial(server):
     with trio.fail_after(20):
         async with await trio.open_tcp_stream("127.0.0.1", server.ws_port) as stream, trio.open_nursery() as nursery:
             ws = await wrap_client_stream(nursery, stream, "127.0.0.1", "/", message_queue_size=100)
-            yield Peer(ws)
+            yield PeerConnection(ws)
             await ws.aclose()
 
 
@@ -115,8 +115,8 @@ class Hall:
     """A Signaling in memory, and ways into it."""
 
     def __init__(self, nursery) -> None:
-        self.doors = FakeDoors()
-        self.signaling = Signaling(self.doors, Limits())
+        self.room_store = FakeDoors()
+        self.signaling = Signaling(self.room_store, Limits())
         self._nursery = nursery
 
     def connect(self, address="10.0.0.1", pair=memory_stream_pair):
@@ -125,10 +125,10 @@ class Hall:
         self._nursery.start_soon(self.signaling.serve, theirs, address)
         return ours
 
-    async def peer(self, address="10.0.0.1", pair=memory_stream_pair) -> Peer:
-        return Peer(await wrap_client_stream(self._nursery, self.connect(address, pair), "hall", "/"))
+    async def peer(self, address="10.0.0.1", pair=memory_stream_pair) -> PeerConnection:
+        return PeerConnection(await wrap_client_stream(self._nursery, self.connect(address, pair), "hall", "/"))
 
-    async def member(self, role=Role.WORKER, room="room", **more) -> tuple[Peer, Joined]:
+    async def member(self, role=Role.WORKER, room="room", **more) -> tuple[PeerConnection, Joined]:
         peer = await self.peer()
         return peer, await peer.ask(join(room, role, **more))
 
@@ -529,7 +529,7 @@ async def test_a_flood_of_offers_stops_nobody_and_fills_nothing(autojump_clock, 
     assert heard <= MESSAGE_BURST + 6 * MESSAGE_RATE
 
 
-class Wire(trio.abc.Stream):
+class Connection(trio.abc.Stream):
     """The server's end of a wire that can be filled up."""
 
     def __init__(self, end: trio.abc.Stream) -> None:
@@ -537,7 +537,7 @@ class Wire(trio.abc.Stream):
         self.full = False
 
     @classmethod
-    def pair(cls, wires: "list[Wire]") -> "tuple[trio.abc.Stream, Wire]":
+    def pair(cls, wires: "list[Connection]") -> "tuple[trio.abc.Stream, Connection]":
         ours, theirs = memory_stream_pair()
         wires.append(cls(theirs))
         return ours, wires[-1]
@@ -560,8 +560,8 @@ class Wire(trio.abc.Stream):
 async def test_a_flood_towards_a_deaf_worker_waits_and_then_the_worker_is_cut(autojump_clock, hall):
     """The worker's wire takes nothing any more; who floods it is slowed, and is refused once it is gone."""
     client, _ = await hall.member(Role.CLIENT)
-    wires: list[Wire] = []
-    deaf = await hall.peer(pair=lambda: Wire.pair(wires))
+    wires: list[Connection] = []
+    deaf = await hall.peer(pair=lambda: Connection.pair(wires))
     await deaf.ask(join("room"))
     shown = await client.hear()
     wires[0].full = True
@@ -604,7 +604,7 @@ async def test_rooms_are_not_made_without_end(autojump_clock, hall):
     for _ in range(ROOMS_PER_MINUTE):
         assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
     assert "Too many rooms" in (await peer.ask(CreateRoom())).text
-    assert hall.doors.made.total() == ROOMS_PER_MINUTE
+    assert hall.room_store.made.total() == ROOMS_PER_MINUTE
     await trio.sleep(60)
     assert isinstance(await (await hall.peer()).ask(CreateRoom()), RoomCreated)
 

@@ -49,30 +49,30 @@ def test_many_lines_are_thinned_and_the_last_of_a_lap_is_told(counter, said):
         counter.hear(line(done), 1 + done / 100)
     counter.finish()
     counter.finish()
-    assert [(word.lap, word.done) for word in said] == [(0, 1), (0, 16), (1, 1), (1, 11)]
+    assert [(word.pass_index, word.done) for word in said] == [(0, 1), (0, 16), (1, 1), (1, 11)]
 
 
 def test_a_lap_that_ended_early_is_told_before_the_next(counter, said):
     for now, done in ((0, 1), (0.1, 9), (0.2, 1)):
         counter.hear(line(done, None), now)
-    assert [(word.lap, word.done) for word in said] == [(0, 1), (0, 9), (1, 1)]
+    assert [(word.pass_index, word.done) for word in said] == [(0, 1), (0, 9), (1, 1)]
     assert counter.predicted == 9
 
 
 def test_a_single_frame_is_gone_through_twice_too(counter, said):
     for now in (0, 1):
         counter.hear(line(1, 1), now)
-    assert [(word.lap, word.done) for word in said] == [(0, 1), (1, 1)]
+    assert [(word.pass_index, word.done) for word in said] == [(0, 1), (1, 1)]
 
 
 def test_there_is_no_third_lap_and_without_tracking_no_second(counter, said):
     for now, done in enumerate((9, 1, 9, 1, 9, 1)):
         counter.hear(line(done), now)
-    assert said[-1].lap == 1
+    assert said[-1].pass_index == 1
     plain = FrameCounter("j", 0, False, said.append)
     for now, done in enumerate((9, 1)):
         plain.hear(line(done), now)
-    assert said[-1].lap == 0
+    assert said[-1].pass_index == 0
 
 
 def test_an_error_is_kept_as_the_reason_without_paths(counter, said):

@@ -137,7 +137,7 @@ async def test_what_only_tells_how_far_it_is_comes_once_a_second_and_at_the_end(
         told.view.upload(done, 100)
         told.view.news(Progress(JOB, 0, 0, done + 1, 0.5), 0.0)
         told.view.news(FramesDone(JOB, 0, done, 100), 0.0)
-        told.view.news(FramesDone(JOB, 0, done, 100, lap=1), 0.0)
+        told.view.news(FramesDone(JOB, 0, done, 100, pass_index=1), 0.0)
         await trio.sleep(0.0301)
     assert [each["done"] for each in told.named("upload")] == [0, 34, 68, 100]
     assert [each["batch"] for each in told.named("batch")] == [1, 35, 69]

@@ -58,9 +58,9 @@ class Board:
 
 @pytest.fixture
 def keys() -> Iterator[Board]:
-    board = Board()
-    yield board
-    board.close()
+    lay_out = Board()
+    yield lay_out
+    lay_out.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -21,20 +21,20 @@ from protocol.jobs import (
 )
 from rtc.common import text
 from rtc.terminal.braille_plot import curves, thin
-from rtc.terminal.job_progress import CURVE_MAX, Tally
-from rtc.terminal.layout import Shown, board
-from rtc.terminal.live_region import Region
-from rtc.terminal.transfer_rate import Flow
+from rtc.terminal.job_progress import CURVE_MAX, JobProgress
+from rtc.terminal.layout import LayoutInput, lay_out
+from rtc.terminal.live_region import LiveRegion
+from rtc.terminal.transfer_rate import TransferRate
 
 JOB = JobId("job-1")
 
 
-def told(*news: tuple[float, JobNews], local: float = 0.0) -> Tally:
+def told(*news: tuple[float, JobNews], local: float = 0.0) -> JobProgress:
     """A tally that was told all this at one moment of our own clock."""
-    tally = Tally()
+    job_progress = JobProgress()
     for at, each in news:
-        tally.hear(each, at, local)
-    return tally
+        job_progress.hear(each, at, local)
+    return job_progress
 
 
 def epochs(count: int, *, seconds: float = 10.0, model: int = 0) -> list[tuple[float, JobNews]]:
@@ -54,29 +54,29 @@ def epochs(count: int, *, seconds: float = 10.0, model: int = 0) -> list[tuple[f
 def test_a_training_remembers_its_best_epoch_and_guesses_the_time_by_the_workers_clock() -> None:
     vals = (0.3, 0.1, 0.2, None)
     news = [(1100.0 + epoch, Progress(JOB, 0, epoch, None, None, 0.5, val)) for epoch, val in enumerate(vals)]
-    tally = told((900, JobStarted(JOB, ("centroid", "b"))), (1000, ModelStarted(JOB, 0, 10)), *news, local=7.0)
-    model = tally.models[0]
+    job_progress = told((900, JobStarted(JOB, ("centroid", "b"))), (1000, ModelStarted(JOB, 0, 10)), *news, local=7.0)
+    model = job_progress.models[0]
     assert (model.best, model.best_epoch, model.ended, model.val) == (0.1, 2, 4, None)
-    assert model.standing == "epoch 4/10  train 0.5000  val –"
+    assert model.status_line == "epoch 4/10  train 0.5000  val –"
     assert model.result == "4 epochs  train 0.5000  val –  best val 0.1000 (epoch 2)"
     assert model.title == "model 1/2 centroid"
     assert model.speed == "1.0 s/epoch"
-    assert model.left(tally.now(7.0)) == pytest.approx(6.0)
-    assert model.left(tally.now(9.0)) == pytest.approx(4.0)
-    assert tally.now(9.0) == pytest.approx(1105.0)
+    assert model.left(job_progress.now(7.0)) == pytest.approx(6.0)
+    assert model.left(job_progress.now(9.0)) == pytest.approx(4.0)
+    assert job_progress.now(9.0) == pytest.approx(1105.0)
 
 
 def test_who_comes_days_later_sees_what_took_how_long() -> None:
-    tally = told((0, JobStarted(JOB, ("centroid",))), (5, ModelStarted(JOB, 0, 100)), *epochs(50, seconds=60))
-    model = tally.models[0]
+    job_progress = told((0, JobStarted(JOB, ("centroid",))), (5, ModelStarted(JOB, 0, 100)), *epochs(50, seconds=60))
+    model = job_progress.models[0]
     assert model.seconds == pytest.approx(60)
-    assert model.left(tally.now(0.0)) == pytest.approx(50 * 60)
+    assert model.left(job_progress.now(0.0)) == pytest.approx(50 * 60)
 
 
 def test_a_model_that_has_trained_takes_no_more_time() -> None:
-    tally = told((1000, ModelStarted(JOB, 0, 100)), *epochs(12), (1121, ModelTrained(JOB, 0)))
-    assert tally.models[0].left(1121) is None
-    assert tally.models[0].result.startswith("12 epochs in 2:01  train ")
+    job_progress = told((1000, ModelStarted(JOB, 0, 100)), *epochs(12), (1121, ModelTrained(JOB, 0)))
+    assert job_progress.models[0].left(1121) is None
+    assert job_progress.models[0].result.startswith("12 epochs in 2:01  train ")
 
 
 def test_the_training_loss_stands_at_the_epoch_it_is_of() -> None:
@@ -87,27 +87,29 @@ def test_the_training_loss_stands_at_the_epoch_it_is_of() -> None:
 
 def test_the_beginning_told_again_loses_nothing() -> None:
     started = JobStarted(JOB, ("centroid", "b"), ("a.mp4",))
-    tally = told((0, started), *epochs(5))
-    tally.hear(started, 0.0, 1.0)
-    assert tally.current is tally.models[0]
-    assert tally.models[0].ended == 5
-    tally.hear(Progress(JOB, 0, 1, None, 0.5, 1.0, 1.0), 1020.0, 1.0)
-    assert tally.models[0].ended == 5
+    job_progress = told((0, started), *epochs(5))
+    job_progress.hear(started, 0.0, 1.0)
+    assert job_progress.current is job_progress.models[0]
+    assert job_progress.models[0].ended == 5
+    job_progress.hear(Progress(JOB, 0, 1, None, 0.5, 1.0, 1.0), 1020.0, 1.0)
+    assert job_progress.models[0].ended == 5
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.7e308, None])
 def test_what_is_no_number_is_no_loss(wrong: float | None) -> None:
-    tally = told((0, Progress(JOB, 0, 0, None, wrong, wrong, wrong)), (1, Progress(JOB, 0, 1, None, wrong, wrong, 0.5)))
-    assert tally.models[0].vals == {2: 0.5}
-    assert tally.models[0].standing == "epoch 2  train –  val 0.5000"
-    tally.hear(FramesDone(JOB, 0, 1, 2, wrong, wrong), math.nan, 2.0)
-    assert tally.predictions[0].standing == "1/2 frames"
-    assert tally.predictions[0].left(5.0) is None
+    job_progress = told(
+        (0, Progress(JOB, 0, 0, None, wrong, wrong, wrong)), (1, Progress(JOB, 0, 1, None, wrong, wrong, 0.5))
+    )
+    assert job_progress.models[0].vals == {2: 0.5}
+    assert job_progress.models[0].status_line == "epoch 2  train –  val 0.5000"
+    job_progress.hear(FramesDone(JOB, 0, 1, 2, wrong, wrong), math.nan, 2.0)
+    assert job_progress.predictions[0].status_line == "1/2 frames"
+    assert job_progress.predictions[0].left(5.0) is None
 
 
 def test_an_epoch_beyond_belief_takes_no_room() -> None:
-    tally = told((0, Progress(JOB, 0, 2**53, None, 0.5, 0.5, 0.5)))
-    assert tally.models[0].vals == {}
+    job_progress = told((0, Progress(JOB, 0, 2**53, None, 0.5, 0.5, 0.5)))
+    assert job_progress.models[0].vals == {}
     assert CURVE_MAX >= 10_000
 
 
@@ -117,20 +119,20 @@ def test_news_of_an_unheard_model_are_shown_all_the_same() -> None:
 
 
 def test_a_prediction_may_begin_anew_and_go_twice_through_its_frames() -> None:
-    tally = told((0, JobStarted(JOB, (), ("a.mp4",))), (10, PredictionStarted(JOB, 0, tracking=True)))
-    prediction = tally.predictions[0]
+    job_progress = told((0, JobStarted(JOB, (), ("a.mp4",))), (10, PredictionStarted(JOB, 0, tracking=True)))
+    prediction = job_progress.predictions[0]
     assert not prediction.heard
-    tally.hear(FramesDone(JOB, 0, 100, 100, 50.0, 0.0), 12.0, 0.0)
-    tally.hear(FramesDone(JOB, 0, 1, 100, 2.5, None, 1), 13.0, 0.0)
-    assert prediction.standing == "tracking  1/100 frames  2.5 frames/s"
-    assert prediction.left(tally.now(1.0)) == pytest.approx(99 / 2.5 - 1)
+    job_progress.hear(FramesDone(JOB, 0, 100, 100, 50.0, 0.0), 12.0, 0.0)
+    job_progress.hear(FramesDone(JOB, 0, 1, 100, 2.5, None, 1), 13.0, 0.0)
+    assert prediction.status_line == "tracking  1/100 frames  2.5 frames/s"
+    assert prediction.left(job_progress.now(1.0)) == pytest.approx(99 / 2.5 - 1)
     assert prediction.result == "1 frame in 0:03"
 
 
 def test_what_the_gpu_did_long_ago_is_not_shown_as_what_it_does() -> None:
-    tally = told((100, GpuUse(JOB, 1, 2, 3)), local=0.0)
-    assert tally.gpu_use(10.0) == GpuUse(JOB, 1, 2, 3)
-    assert tally.gpu_use(61.0) is None
+    job_progress = told((100, GpuUse(JOB, 1, 2, 3)), local=0.0)
+    assert job_progress.gpu_use(10.0) == GpuUse(JOB, 1, 2, 3)
+    assert job_progress.gpu_use(61.0) is None
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ SEQUENCE = JobStarted(JOB, ("centroid", "instance"), ("a.mp4", "b.mp4"))
 LOG = LogLines(JOB, tuple(f"line {number} " + "x" * 200 for number in range(20)))
 
 
-def training() -> Tally:
+def training() -> JobProgress:
     """The second of two models trains."""
     return told(
         *((0, SEQUENCE), (1, ModelStarted(JOB, 0, 9)), *epochs(9), (1100, ModelTrained(JOB, 0))),
@@ -235,14 +237,16 @@ def training() -> Tally:
 def test_the_board_never_needs_more_rows_than_there_are(
     width: int, height: int, log: bool, question: tuple[str, ...]
 ) -> None:
-    shown = Shown(training(), 0.0, "job-1 on worker-aa", ("Download", Flow(0.0, 0, 9)), ("keys",), question, log)
-    rows = board(shown, width, height)
+    shown = LayoutInput(
+        training(), 0.0, "job-1 on worker-aa", ("Download", TransferRate(0.0, 0, 9)), ("keys",), question, log
+    )
+    rows = lay_out(shown, width, height)
     assert len(rows) <= height
     assert len(plain(rows)) <= height
 
 
 def test_a_small_terminal_shows_the_current_step_and_the_keys() -> None:
-    lines = plain(board(Shown(training(), 0.0, "job-1 on worker-aa", None, ("s stop early",)), 49, 6))
+    lines = plain(lay_out(LayoutInput(training(), 0.0, "job-1 on worker-aa", None, ("s stop early",)), 49, 6))
     assert [line[:20] for line in lines] == [
         "✓ model 1/2 centroid",
         "▸ model 2/2 instance",
@@ -254,7 +258,7 @@ def test_a_small_terminal_shows_the_current_step_and_the_keys() -> None:
 
 
 def test_a_large_terminal_shows_everything() -> None:
-    lines = plain(board(Shown(training(), 0.0, "job-1 on worker-aa", None, ("keys",), (), True), 100, 40))
+    lines = plain(lay_out(LayoutInput(training(), 0.0, "job-1 on worker-aa", None, ("keys",), (), True), 100, 40))
     shown = "\n".join(lines)
     for part in (
         "✓ model 1/2",
@@ -269,8 +273,8 @@ def test_a_large_terminal_shows_everything() -> None:
 
 def test_of_a_long_sequence_the_nearest_steps_are_shown() -> None:
     names = tuple(f"m{number}" for number in range(30))
-    tally = told((0, JobStarted(JOB, names)), *((0, ModelStarted(JOB, model)) for model in range(16)))
-    lines = plain(board(Shown(tally, 0.0), 80, 10))
+    job_progress = told((0, JobStarted(JOB, names)), *((0, ModelStarted(JOB, model)) for model in range(16)))
+    lines = plain(lay_out(LayoutInput(job_progress, 0.0), 80, 10))
     assert [line.split("  ")[0] for line in lines] == [
         "✓ model 15/30 m14",
         "▸ model 16/30 m15",
@@ -283,7 +287,7 @@ def test_of_a_long_sequence_the_nearest_steps_are_shown() -> None:
 
 def test_the_longest_line_of_keys_that_has_room_is_taken() -> None:
     for width, expected in ((80, "many words"), (9, "few"), (2, "few")):
-        assert board(Shown(Tally(), 0.0, keys=("many words", "few")), width, 5)[0].plain == expected
+        assert lay_out(LayoutInput(JobProgress(), 0.0, keys=("many words", "few")), width, 5)[0].plain == expected
 
 
 # -------- the region
@@ -306,12 +310,12 @@ class Terminal:
 
 def test_each_drawing_is_one_write_that_goes_back_over_the_last() -> None:
     terminal = Terminal(20, 5)
-    region = Region(terminal.console)
-    region.draw(["one", "two"])
-    region.draw(["three"])
-    region.say("scrolls", ["four"])
-    region.draw([])
-    region.draw([])
+    live_region = LiveRegion(terminal.console)
+    live_region.draw(["one", "two"])
+    live_region.draw(["three"])
+    live_region.say("scrolls", ["four"])
+    live_region.draw([])
+    live_region.draw([])
     assert terminal.written == [
         "\x1b[?25lone\x1b[K\ntwo\x1b[K",
         "\r\x1b[1Athree\x1b[K\x1b[J",
@@ -322,16 +326,16 @@ def test_each_drawing_is_one_write_that_goes_back_over_the_last() -> None:
 
 def test_a_terminal_made_narrower_has_wrapped_what_was_drawn() -> None:
     terminal = Terminal(40, 9)
-    region = Region(terminal.console)
-    region.draw(["x" * 39, "y"])
+    live_region = LiveRegion(terminal.console)
+    live_region.draw(["x" * 39, "y"])
     terminal.console.width = 20
-    region.draw(["z" * 50])
+    live_region.draw(["z" * 50])
     assert terminal.written[-1] == f"\r\x1b[2A{'z' * 18}…\x1b[K\x1b[J"
 
 
 def test_more_rows_than_the_terminal_has_are_not_drawn() -> None:
     terminal = Terminal(40, 4)
-    Region(terminal.console).draw([f"row {number}" for number in range(9)])
+    LiveRegion(terminal.console).draw([f"row {number}" for number in range(9)])
     assert terminal.written[0].count("\n") == 2
 
 
@@ -339,5 +343,5 @@ def test_more_rows_than_the_terminal_has_are_not_drawn() -> None:
 def test_what_scrolls_by_is_never_cut_so_that_it_can_be_copied(width: int) -> None:
     terminal = Terminal(width, 9)
     long = f"Results are in /home/ada/{'a_long_folder' * 9}"
-    Region(terminal.console).say(Text(f"{long}\n| {'x' * 200}"), ["below"])
+    LiveRegion(terminal.console).say(Text(f"{long}\n| {'x' * 200}"), ["below"])
     assert f"{long}\n| {'x' * 200}\n" in terminal.written[-1]

@@ -32,7 +32,7 @@ from rtc.config.load import DEFAULT_SERVERS
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Ending, Losses, Mode
 from rtc.terminal.plain_view import PlainView
-from rtc.terminal.transfer_rate import Flow
+from rtc.terminal.transfer_rate import TransferRate
 from rtc.terminal.worker_prompt import choose, listing
 from rtc.worker.banner import worker_banner
 
@@ -130,17 +130,17 @@ def test_nothing_that_others_say_can_do_more_than_be_read(raw: str, shown: str) 
 
 
 def test_a_speed_is_that_of_the_last_seconds() -> None:
-    flow = Flow(begun=0.0, offset=100, total=1000)
-    assert flow.rate(0.1) is None
+    transfer = TransferRate(begun=0.0, offset=100, total=1000)
+    assert transfer.rate(0.1) is None
     for now in range(1, 11):
-        flow.moved(float(now), 100 + 10 * now)
-    assert flow.rate(10.0) == pytest.approx(10)
+        transfer.moved(float(now), 100 + 10 * now)
+    assert transfer.rate(10.0) == pytest.approx(10)
     for now in range(11, 21):
-        flow.moved(float(now), 200 + 50 * (now - 10))
-    assert flow.rate(20.0) == pytest.approx(50)
-    assert flow.average(20.0) == pytest.approx(30)
-    assert not flow.stalled(24.0)
-    assert flow.stalled(25.0)
+        transfer.moved(float(now), 200 + 50 * (now - 10))
+    assert transfer.rate(20.0) == pytest.approx(50)
+    assert transfer.average(20.0) == pytest.approx(30)
+    assert not transfer.stalled(24.0)
+    assert transfer.stalled(25.0)
 
 
 async def told(view: ClientView, *, pause: float = 1.0) -> None:
@@ -169,9 +169,9 @@ async def told(view: ClientView, *, pause: float = 1.0) -> None:
         await trio.sleep(pause)
     view.news(PredictionStarted(JOB, 0, tracking=True), at())
     await trio.sleep(pause)
-    for lap in (0, 1):
+    for pass_index in (0, 1):
         for done in range(0, 1001, 50):
-            view.news(FramesDone(JOB, 0, done, 1000, 50.0, (1000 - done) / 50, lap), at())
+            view.news(FramesDone(JOB, 0, done, 1000, 50.0, (1000 - done) / 50, pass_index), at())
             await trio.sleep(pause)
     for part in (0, 50, 100):
         view.download(part, 100)
@@ -584,12 +584,12 @@ def test_the_banner_can_be_copied_by_word_and_by_command() -> None:
     sessions = [line for line in lines if line.startswith("ey")]
     assert read_session_string(sessions[0]).token == "-tok'en"
     commands = [shlex.split(line) for line in lines if line.startswith("  sleap-rtc ")]
-    door = ["--room-id", "room-1", "--token", "-tok'en"]
+    signaling = ["--room-id", "room-1", "--token", "-tok'en"]
     server = ["--server", "ws://localhost:8080"]
     assert commands == [
         ["sleap-rtc", "client-train", "--session-string", sessions[0], "--pkg-path", "package.zip"],
-        ["sleap-rtc", "client-train", *door, "--auto-select", "--pkg-path", "package.zip", *server],
-        ["sleap-rtc", "worker", *door, *server],
+        ["sleap-rtc", "client-train", *signaling, "--auto-select", "--pkg-path", "package.zip", *server],
+        ["sleap-rtc", "worker", *signaling, *server],
     ]
     assert "  GPU       NVIDIA H200, 143771 MB, CUDA 12.4" in lines
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 from attrs import define, evolve, field
 
-from actors.events import Best, MemoryIs
+from actors.events import BestWorker, FreeMemoryChanged
 from protocol.faults import FaultCode
 from protocol.jobs import LogLines
 from protocol.session_string import read_session_string
@@ -21,12 +21,12 @@ from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.server import open_server
 from rtc.testing.lab import Lab, LabWorker, Log, RecordingView, Visit
 from rtc.testing.stand_in import install_stand_in
-from rtc.worker import embedded_server as embedded
+from rtc.worker import embedded_server
 from rtc.worker.banner import fleet_banner
-from rtc.worker.embedded_server import ServerOrder, open_embedded
+from rtc.worker.embedded_server import ServerOptions, open_embedded
 from rtc.worker.fleet import Ready, one_for_each, run_fleet
-from rtc.worker.gpu_monitor import Gauge
-from rtc.worker.program import WorkerOrder
+from rtc.worker.gpu_monitor import GpuMonitor
+from rtc.worker.program import WorkerOptions
 
 MB = 2**20
 H200 = GpuFacts("NVIDIA H200", 143771, 143000, "13.0", "GPU-aaaa")
@@ -66,7 +66,7 @@ class Fleet:
     """A running fleet of the lab."""
 
     lab: Lab
-    orders: tuple[WorkerOrder, ...]
+    fleet_options: tuple[WorkerOptions, ...]
     said: Log = field(factory=Log)
     drain: trio.Event = field(factory=trio.Event)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
@@ -75,14 +75,14 @@ class Fleet:
     failed: RtcError | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        def entered(ready: Ready) -> None:
+        def joined(ready: Ready) -> None:
             self.ready = ready
             task_status.started()
 
         with self.scope:
             try:
                 await run_fleet(
-                    self.orders, bridge=self.lab.bridge, drain=self.drain, say=self.said.add, entered=entered
+                    self.fleet_options, bridge=self.lab.bridge, drain=self.drain, say=self.said.add, joined=joined
                 )
             except RtcError as error:
                 self.failed = error
@@ -91,7 +91,7 @@ class Fleet:
     def member(self, number: int) -> LabWorker:
         """As the lab's clients see one of its workers."""
         return LabWorker(
-            self.ready[number], self.said, self.drain, self.scope, self.ended, self.orders[number], self.failed
+            self.ready[number], self.said, self.drain, self.scope, self.ended, self.fleet_options[number], self.failed
         )
 
     async def facts(self) -> list[WorkerFacts]:
@@ -109,11 +109,11 @@ def telling(folder: Path) -> Path:
     return program
 
 
-def order_in(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOrder:
+def order_in(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOptions:
     base = tmp_path / "fleet"
     sleap_nn = str(telling(tmp_path / "bin"))
     return evolve(
-        WorkerOrder(
+        WorkerOptions(
             lab.config, name="box", work=base / "work", results=base / "results", sleap_nn=sleap_nn, jobs_end_too=True
         ),
         **more,
@@ -128,15 +128,15 @@ async def fleet(lab: Lab, tmp_path: Path) -> Fleet:
 
 
 def test_names_are_numbered_and_fit_and_one_gpu_needs_none() -> None:
-    order = WorkerOrder(config=None, name="n" * 64)  # type: ignore[arg-type]
-    several = one_for_each(order, [evolve(H200, uuid=f"GPU-{number}") for number in range(12)])
+    options = WorkerOptions(config=None, name="n" * 64)  # type: ignore[arg-type]
+    several = one_for_each(options, [evolve(H200, uuid=f"GPU-{number}") for number in range(12)])
     assert [each.name for each in several][::11] == ["n" * 61 + "-0", "n" * 61 + "-11"]
     assert all(len(each.name or "") <= 64 for each in several)
     assert several[3].prefix == f"[{'n' * 61}-3] "
-    [alone] = one_for_each(order, [RTX])
-    assert (alone.name, alone.gpu, alone.prefix) == (order.name, RTX, "")
-    [cpu] = one_for_each(order, [])
-    assert (cpu.name, cpu.gpu) == (order.name, NO_GPU)
+    [alone] = one_for_each(options, [RTX])
+    assert (alone.name, alone.gpu, alone.prefix) == (options.name, RTX, "")
+    [cpu] = one_for_each(options, [])
+    assert (cpu.name, cpu.gpu) == (options.name, NO_GPU)
 
 
 async def test_all_are_in_one_room_each_under_its_own_name_and_gpu(fleet: Fleet) -> None:
@@ -153,7 +153,7 @@ async def test_two_jobs_run_beside_each_other_and_each_sees_its_own_gpu(fleet: F
     visits: list[Visit] = []
 
     async def come(name: str) -> None:
-        visits.append(await fleet.lab.visit(fleet.member(0), package(name, seconds=0.3), choice=Best()))
+        visits.append(await fleet.lab.visit(fleet.member(0), package(name, seconds=0.3), choice=BestWorker()))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come, "one.zip")
@@ -203,24 +203,24 @@ async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, packa
         fleet.scope.cancel()
     await fleet.ended.wait()
     assert [visit.fault.code for visit in visits if visit.fault is not None] == [FaultCode.CANCELLED] * 2
-    assert list(fleet.orders[0].work.iterdir()) == []
-    assert len(list(fleet.orders[0].results.glob("*.zip"))) == 2
+    assert list(fleet.fleet_options[0].work.iterdir()) == []
+    assert len(list(fleet.fleet_options[0].results.glob("*.zip"))) == 2
 
 
 async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab: Lab, tmp_path: Path) -> None:
     first = await lab.start_worker(gpu=NO_GPU)
-    order = order_in(lab, tmp_path, room=first.ready.room, token=first.ready.token)
-    joined = Fleet(lab, one_for_each(order, (H200, RTX)))
+    options = order_in(lab, tmp_path, room=first.ready.room, token=first.ready.token)
+    joined = Fleet(lab, one_for_each(options, (H200, RTX)))
     await lab.nursery.start(joined.run)
     assert {each.room for each in joined.ready} == {first.ready.room}
     assert len(await joined.facts()) == 3
     with pytest.raises(RtcError) as caught:
         await run_fleet(
-            one_for_each(evolve(order, token="wrong"), (H200, RTX)),
+            one_for_each(evolve(options, token="wrong"), (H200, RTX)),
             bridge=lab.bridge,
             drain=trio.Event(),
             say=Log().add,
-            entered=pytest.fail,
+            joined=pytest.fail,
         )
     assert caught.value.fault.code is FaultCode.ROOM_DENIED
 
@@ -229,9 +229,9 @@ async def test_a_fleet_drained_before_it_is_in_ends_without_a_word(lab: Lab, tmp
     drain = trio.Event()
     drain.set()
     nowhere = evolve(lab.config, signaling_websocket="ws://127.0.0.1:9")
-    orders = one_for_each(order_in(lab, tmp_path, config=nowhere), (H200, RTX))
+    fleet_options = one_for_each(order_in(lab, tmp_path, config=nowhere), (H200, RTX))
     with trio.fail_after(5):
-        await run_fleet(orders, bridge=lab.bridge, drain=drain, say=Log().add, entered=pytest.fail)
+        await run_fleet(fleet_options, bridge=lab.bridge, drain=drain, say=Log().add, joined=pytest.fail)
 
 
 async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: Fleet) -> None:
@@ -249,7 +249,7 @@ async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: F
 
 async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
     readings = [900, 500, 500, 2000]
-    told: list[MemoryIs] = []
+    told: list[FreeMemoryChanged] = []
     looked, last = trio.Event(), trio.Event()
 
     def read() -> int:
@@ -257,12 +257,12 @@ async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
         trio.from_thread.run_sync(looked.set)  # only now: the next look must find the next reading
         return free
 
-    def tell(news: MemoryIs) -> None:
+    def tell(news: FreeMemoryChanged) -> None:
         told.append(news)
         if not readings:
             last.set()
 
-    gauge = Gauge(read, tell, 1000)
+    gauge = GpuMonitor(read, tell, 1000)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(gauge.run)
@@ -272,7 +272,7 @@ async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
                 await looked.wait()
             await last.wait()
             nursery.cancel_scope.cancel()
-    assert told == [MemoryIs(500), MemoryIs(2000)]
+    assert told == [FreeMemoryChanged(500), FreeMemoryChanged(2000)]
 
 
 async def test_a_job_makes_the_worker_look_again(fleet: Fleet, nvml: FakeNvml, package: MakePackage) -> None:
@@ -287,21 +287,21 @@ async def test_a_job_makes_the_worker_look_again(fleet: Fleet, nvml: FakeNvml, p
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> ServerOrder:
-    return ServerOrder("0.0.0.0", 0, 0, tmp_path / "own-server")
+def here(tmp_path: Path) -> ServerOptions:
+    return ServerOptions("0.0.0.0", 0, 0, tmp_path / "own-server")
 
 
 async def test_others_are_told_the_lan_address_and_we_use_our_own(
-    lab: Lab, here: ServerOrder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    lab: Lab, here: ServerOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(embedded, "lan_address", lambda: "192.0.2.7")
+    monkeypatch.setattr(embedded_server, "lan_address", lambda: "192.0.2.7")
     async with open_embedded(here, lab.config) as server:
         assert server.address.startswith("ws://192.0.2.7:")
         assert server.config.signaling_websocket == server.address.replace("192.0.2.7", "127.0.0.1")
         assert server.config.signaling_http.startswith("http://127.0.0.1:")
         assert not server.only_here
-        order = order_in(lab, tmp_path, config=server.config, address=server.address)
-        fleet = Fleet(lab, one_for_each(order, (H200, RTX)))
+        options = order_in(lab, tmp_path, config=server.config, address=server.address)
+        fleet = Fleet(lab, one_for_each(options, (H200, RTX)))
         await lab.nursery.start(fleet.run)
         assert {each.session.server for each in fleet.ready} == {server.address}
         fleet.drain.set()
@@ -310,14 +310,14 @@ async def test_others_are_told_the_lan_address_and_we_use_our_own(
 
 @pytest.mark.parametrize(("host", "outside"), [("0.0.0.0", None), ("127.0.0.1", "192.0.2.7"), ("localhost", None)])
 async def test_a_server_that_only_this_machine_can_reach_is_known_as_such(
-    lab: Lab, here: ServerOrder, monkeypatch: pytest.MonkeyPatch, host: str, outside: str | None
+    lab: Lab, here: ServerOptions, monkeypatch: pytest.MonkeyPatch, host: str, outside: str | None
 ) -> None:
-    monkeypatch.setattr(embedded, "lan_address", lambda: outside)
+    monkeypatch.setattr(embedded_server, "lan_address", lambda: outside)
     async with open_embedded(evolve(here, host=host), lab.config) as server:
         assert server.only_here
 
 
-async def test_a_port_that_is_taken_is_the_usual_sentence(lab: Lab, here: ServerOrder, tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_the_usual_sentence(lab: Lab, here: ServerOptions, tmp_path: Path) -> None:
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path / "other") as other:
         with pytest.raises(RtcError, match=rf"Port {other.ws_port} is taken .*--ws-port") as caught:
             async with open_embedded(evolve(here, host="127.0.0.1", ws_port=other.ws_port), lab.config):
@@ -325,7 +325,7 @@ async def test_a_port_that_is_taken_is_the_usual_sentence(lab: Lab, here: Server
         assert caught.value.exit_code is ExitCode.USAGE
 
 
-async def test_a_failure_beside_the_server_stays_itself(lab: Lab, here: ServerOrder) -> None:
+async def test_a_failure_beside_the_server_stays_itself(lab: Lab, here: ServerOptions) -> None:
     async def fail() -> None:
         async with open_embedded(here, lab.config):
             raise RtcError(FaultCode.USAGE, "No.")

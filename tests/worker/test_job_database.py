@@ -13,7 +13,7 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, SubmitJob
 from rtc.common.errors import RtcError
 from rtc.common.job_result import JobResult
-from rtc.worker.job_database import DATABASE, DAY, open_records
+from rtc.worker.job_database import DATABASE, DAY, open_job_database
 
 WORK = Path("/work")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 90_000)
@@ -36,122 +36,122 @@ def clock():
 
 
 @pytest.fixture
-async def records(tmp_path, clock):
-    async with open_records(tmp_path, clock) as records:
-        yield records
+async def job_database(tmp_path, clock):
+    async with open_job_database(tmp_path, clock) as job_database:
+        yield job_database
 
 
-async def end_one(records, clock, job, at, size=100, result=DONE):
+async def end_one(job_database, clock, job, at, size=100, result=DONE):
     """A job that ended at a time, with its files."""
     clock.now = at
-    await records.add(job, f"key of {job}", SUBMIT, "lab-1", WORK, None)
-    await records.started(job)
-    await records.ended(job, result, size)
-    records.journal_of(job).write_text("{}\n")
+    await job_database.add(job, f"key of {job}", SUBMIT, "lab-1", WORK, None)
+    await job_database.started(job)
+    await job_database.ended(job, result, size)
+    job_database.journal_of(job).write_text("{}\n")
     if size is not None:
-        records.archive_of(job).write_bytes(b"x" * size)
+        job_database.archive_of(job).write_bytes(b"x" * size)
 
 
 def files(tmp_path):
     return sorted(name for name in os.listdir(tmp_path) if not name.startswith(DATABASE))
 
 
-async def test_a_job_is_remembered_from_its_acceptance_to_its_result(records, clock):
-    await records.add("job-1", "key", SUBMIT, "lab-1", WORK, "GPU-1")
-    taken = await records.get("job-1")
+async def test_a_job_is_remembered_from_its_acceptance_to_its_result(job_database, clock):
+    await job_database.add("job-1", "key", SUBMIT, "lab-1", WORK, "GPU-1")
+    taken = await job_database.get("job-1")
     assert (taken.package, taken.kind, taken.worker, taken.gpu) == ("flies.zip", JobKind.TRAIN, "lab-1", "GPU-1")
     assert (taken.stage, taken.outcome, taken.created, taken.started) == (JobStage.PREPARING, None, 1000.0, None)
     clock.now = 1010.0
-    await records.started("job-1")
-    assert (await records.unfinished())[0].stage is JobStage.RUNNING
+    await job_database.started("job-1")
+    assert (await job_database.unfinished())[0].stage is JobStage.RUNNING
     clock.now = 1020.0
-    await records.ended("job-1", DONE, 5)
-    ended = await records.find("job-1", "key")
+    await job_database.ended("job-1", DONE, 5)
+    ended = await job_database.find("job-1", "key")
     assert (ended.stage, ended.outcome, ended.text) == (JobStage.ENDED, Outcome.DONE, DONE.text)
     assert (ended.started, ended.ended, ended.result_bytes, ended.waits) == (1010.0, 1020.0, 5, True)
-    assert await records.unfinished() == ()
-    assert await records.all_ids() == {"job-1"}
+    assert await job_database.unfinished() == ()
+    assert await job_database.all_ids() == {"job-1"}
 
 
-async def test_a_job_is_found_with_its_own_key_and_no_other(records):
-    await records.add("job-1", "key 1", SUBMIT, "lab-1", WORK, None)
-    await records.add("job-2", "key 2", SUBMIT, "lab-1", WORK, None)
-    assert (await records.find("job-1", "key 1")).job == "job-1"
+async def test_a_job_is_found_with_its_own_key_and_no_other(job_database):
+    await job_database.add("job-1", "key 1", SUBMIT, "lab-1", WORK, None)
+    await job_database.add("job-2", "key 2", SUBMIT, "lab-1", WORK, None)
+    assert (await job_database.find("job-1", "key 1")).job == "job-1"
     for job, key in (("job-1", "key 2"), ("job-1", ""), ("job-1", "\ud800"), ("job-3", "key 1"), ("job-3", "")):
-        assert await records.find(job, key) is None
-    assert await records.get("job-3") is None
+        assert await job_database.find(job, key) is None
+    assert await job_database.get("job-3") is None
 
 
-async def test_a_job_that_never_began_is_forgotten(records):
-    await records.add("job-1", "key", SUBMIT, "lab-1", WORK, None)
-    await records.drop("job-1")
-    assert await records.all_ids() == frozenset()
+async def test_a_job_that_never_began_is_forgotten(job_database):
+    await job_database.add("job-1", "key", SUBMIT, "lab-1", WORK, None)
+    await job_database.drop("job-1")
+    assert await job_database.all_ids() == frozenset()
 
 
-async def test_a_fetched_result_goes_and_its_journal_stays_for_a_while(records, clock, tmp_path):
-    await end_one(records, clock, "job-1", 1000)
-    await records.taken("job-1")
-    await records.taken("job-1")
-    found = await records.find("job-1", "key of job-1")
+async def test_a_fetched_result_goes_and_its_journal_stays_for_a_while(job_database, clock, tmp_path):
+    await end_one(job_database, clock, "job-1", 1000)
+    await job_database.taken("job-1")
+    await job_database.taken("job-1")
+    found = await job_database.find("job-1", "key of job-1")
     assert (found.waits, found.fetched) == (False, 1000.0)
     assert files(tmp_path) == ["job-1.events.jsonl"]
-    assert await records.expire(1000 + 8 * DAY, 7 * DAY, 10**9) == ()
+    assert await job_database.expire(1000 + 8 * DAY, 7 * DAY, 10**9) == ()
     assert files(tmp_path) == []
-    assert await records.all_ids() == {"job-1"}
+    assert await job_database.all_ids() == {"job-1"}
 
 
-async def test_results_that_nobody_fetches_go_after_their_time(records, clock, tmp_path):
-    await end_one(records, clock, "job-old", 1000)
-    await end_one(records, clock, "job-new", 1000 + 3 * DAY)
-    assert await records.expire(1000 + 8 * DAY, 7 * DAY, 10**9) == ("job-old",)
+async def test_results_that_nobody_fetches_go_after_their_time(job_database, clock, tmp_path):
+    await end_one(job_database, clock, "job-old", 1000)
+    await end_one(job_database, clock, "job-new", 1000 + 3 * DAY)
+    assert await job_database.expire(1000 + 8 * DAY, 7 * DAY, 10**9) == ("job-old",)
     assert files(tmp_path) == ["job-new.events.jsonl", "job-new.zip"]
-    gone = await records.find("job-old", "key of job-old")
+    gone = await job_database.find("job-old", "key of job-old")
     assert (gone.waits, gone.removed, gone.why) == (
         False,
         1000 + 8 * DAY,
         "The result was removed, as nobody fetched it within 7 days.",
     )
-    assert await records.expire(1000 + 8 * DAY, 7 * DAY, 10**9) == ()
+    assert await job_database.expire(1000 + 8 * DAY, 7 * DAY, 10**9) == ()
 
 
-async def test_a_result_that_is_spared_is_not_too_late_whatever_the_clock_says(records, clock, tmp_path):
-    await end_one(records, clock, "job-1", 1000)
-    await end_one(records, clock, "job-2", 2000)
-    assert await records.expire(1000 + 80 * DAY, 7 * DAY, 10**9, {"job-1"}) == ("job-2",)
+async def test_a_result_that_is_spared_is_not_too_late_whatever_the_clock_says(job_database, clock, tmp_path):
+    await end_one(job_database, clock, "job-1", 1000)
+    await end_one(job_database, clock, "job-2", 2000)
+    assert await job_database.expire(1000 + 80 * DAY, 7 * DAY, 10**9, {"job-1"}) == ("job-2",)
     assert files(tmp_path) == ["job-1.events.jsonl", "job-1.zip"]
 
 
-async def test_the_oldest_results_make_room_and_the_newest_always_stays(records, clock, tmp_path):
+async def test_the_oldest_results_make_room_and_the_newest_always_stays(job_database, clock, tmp_path):
     for number in range(4):
-        await end_one(records, clock, f"job-{number}", 1000 + number, size=100)
-    assert await records.expire(2000, DAY, 250) == ("job-0", "job-1")
-    assert (await records.get("job-0")).why == "The result was removed, as newer ones needed the room."
-    assert await records.expire(2000, DAY, 1) == ("job-2",)
+        await end_one(job_database, clock, f"job-{number}", 1000 + number, size=100)
+    assert await job_database.expire(2000, DAY, 250) == ("job-0", "job-1")
+    assert (await job_database.get("job-0")).why == "The result was removed, as newer ones needed the room."
+    assert await job_database.expire(2000, DAY, 1) == ("job-2",)
     assert files(tmp_path) == ["job-3.events.jsonl", "job-3.zip"]
 
 
-async def test_old_rows_are_forgotten_but_never_a_job_that_runs_or_a_result_that_waits(records, clock):
-    await records.add("job-runs", "key", SUBMIT, "lab-1", WORK, None)
-    await end_one(records, clock, "job-waits", 1000)
-    await end_one(records, clock, "job-failed", 1000, size=None)
-    await end_one(records, clock, "job-fetched", 1000)
+async def test_old_rows_are_forgotten_but_never_a_job_that_runs_or_a_result_that_waits(job_database, clock):
+    await job_database.add("job-runs", "key", SUBMIT, "lab-1", WORK, None)
+    await end_one(job_database, clock, "job-waits", 1000)
+    await end_one(job_database, clock, "job-failed", 1000, size=None)
+    await end_one(job_database, clock, "job-fetched", 1000)
     clock.now += 90 * DAY
-    await records.taken("job-fetched")
-    await records.expire(1000 + 181 * DAY, 1000 * DAY, 10**9)
-    assert await records.all_ids() == {"job-runs", "job-waits", "job-fetched"}
-    await records.expire(1000 + 271 * DAY, 1000 * DAY, 10**9)
-    assert await records.all_ids() == {"job-runs", "job-waits"}
+    await job_database.taken("job-fetched")
+    await job_database.expire(1000 + 181 * DAY, 1000 * DAY, 10**9)
+    assert await job_database.all_ids() == {"job-runs", "job-waits", "job-fetched"}
+    await job_database.expire(1000 + 271 * DAY, 1000 * DAY, 10**9)
+    assert await job_database.all_ids() == {"job-runs", "job-waits"}
 
 
-async def test_no_key_is_in_the_file_and_the_file_is_for_nobody_else(records, tmp_path):
-    await records.add("job-1", "a very secret key", SUBMIT, "lab-1", WORK, None)
+async def test_no_key_is_in_the_file_and_the_file_is_for_nobody_else(job_database, tmp_path):
+    await job_database.add("job-1", "a very secret key", SUBMIT, "lab-1", WORK, None)
     assert b"very secret" not in (tmp_path / DATABASE).read_bytes()
     assert stat.S_IMODE((tmp_path / DATABASE).stat().st_mode) == 0o600
 
 
-async def test_a_sentence_may_hold_anything(records, clock):
-    await end_one(records, clock, "job-1", 1000, result=JobResult(Outcome.FAILED, "é \ud800 \x00 '"))
-    assert (await records.get("job-1")).text == "é ? \x00 '"
+async def test_a_sentence_may_hold_anything(job_database, clock):
+    await end_one(job_database, clock, "job-1", 1000, result=JobResult(Outcome.FAILED, "é \ud800 \x00 '"))
+    assert (await job_database.get("job-1")).text == "é ? \x00 '"
 
 
 WRITER = """
@@ -159,14 +159,14 @@ import sys
 from pathlib import Path
 import trio
 from protocol.jobs import JobKind, SubmitJob
-from rtc.worker.job_database import open_records
+from rtc.worker.job_database import open_job_database
 
 async def main(folder, name):
     submit = SubmitJob(JobKind.TRAIN, "p.zip", 1)
-    async with open_records(folder) as records:
+    async with open_job_database(folder) as job_database:
         for number in range(50):
-            await records.add(f"job-{name}-{number}", "key", submit, name, folder, None)
-            await records.started(f"job-{name}-{number}")
+            await job_database.add(f"job-{name}-{number}", "key", submit, name, folder, None)
+            await job_database.started(f"job-{name}-{number}")
 
 trio.run(main, Path(sys.argv[1]), sys.argv[2])
 """
@@ -181,63 +181,63 @@ async def test_workers_of_several_processes_share_it_from_its_first_moment(tmp_p
         async with trio.open_nursery() as nursery:
             for name in ("a", "b", "c"):
                 nursery.start_soon(work, name)
-    async with open_records(tmp_path) as records:
-        assert len(await records.unfinished()) == 150
+    async with open_job_database(tmp_path) as job_database:
+        assert len(await job_database.unfinished()) == 150
 
 
 @pytest.mark.parametrize("content", [b"this is no database at all, but a letter" * 100, b"\xff" * 5000])
 async def test_a_damaged_file_is_put_aside_and_the_worker_starts(tmp_path, content, caplog):
     (tmp_path / DATABASE).write_bytes(content)
     (tmp_path / "job-1.zip").write_text("a result")
-    async with open_records(tmp_path) as records:
-        await records.add("job-2", "key", SUBMIT, "lab-1", WORK, None)
+    async with open_job_database(tmp_path) as job_database:
+        await job_database.add("job-2", "key", SUBMIT, "lab-1", WORK, None)
     (aside,) = tmp_path.glob(f"{DATABASE}.damaged-*")
     assert aside.read_bytes() == content
     assert "damaged" in caplog.text
     assert (tmp_path / "job-1.zip").exists()
     assert stat.S_IMODE((tmp_path / DATABASE).stat().st_mode) == 0o600
-    async with open_records(tmp_path) as records:
-        assert await records.all_ids() == {"job-2"}
+    async with open_job_database(tmp_path) as job_database:
+        assert await job_database.all_ids() == {"job-2"}
 
 
 async def test_a_torn_page_and_a_foreign_table_are_damage_too(tmp_path, clock):
-    async with open_records(tmp_path, clock) as records:
+    async with open_job_database(tmp_path, clock) as job_database:
         for number in range(200):
-            await records.add(f"job-{number}", "key", SUBMIT, "x" * 200, WORK, None)
+            await job_database.add(f"job-{number}", "key", SUBMIT, "x" * 200, WORK, None)
     content = bytearray((tmp_path / DATABASE).read_bytes())
     content[4096 : 4096 * 5] = b"\x55" * 4096 * 4
     (tmp_path / DATABASE).write_bytes(content)
-    async with open_records(tmp_path) as records:
-        assert await records.all_ids() == frozenset()
+    async with open_job_database(tmp_path) as job_database:
+        assert await job_database.all_ids() == frozenset()
     with sqlite3.connect(tmp_path / DATABASE) as database:
         database.execute("ALTER TABLE jobs DROP COLUMN why")
     database.close()
-    async with open_records(tmp_path) as records:
-        await records.add("job-1", "key", SUBMIT, "lab-1", WORK, None)
+    async with open_job_database(tmp_path) as job_database:
+        await job_database.add("job-1", "key", SUBMIT, "lab-1", WORK, None)
 
 
 async def test_records_of_a_newer_version_are_left_alone(tmp_path):
-    async with open_records(tmp_path):
+    async with open_job_database(tmp_path):
         pass
     database = sqlite3.connect(tmp_path / DATABASE)
     database.execute("PRAGMA user_version = 99")
     database.close()
     with pytest.raises(RtcError, match="99") as caught:
-        async with open_records(tmp_path):
+        async with open_job_database(tmp_path):
             pass
     assert caught.value.fault.code is FaultCode.VERSION
 
 
 async def test_a_folder_that_cannot_be_is_one_sentence(tmp_path):
     with pytest.raises(RtcError, match="--results-dir") as caught:
-        async with open_records(tmp_path / "nowhere"):
+        async with open_job_database(tmp_path / "nowhere"):
             pass
     assert str(tmp_path) not in str(caught.value)
 
 
-async def test_records_that_fail_later_are_an_expected_failure(records, tmp_path):
+async def test_records_that_fail_later_are_an_expected_failure(job_database, tmp_path):
     database = sqlite3.connect(tmp_path / DATABASE)
     database.execute("DROP TABLE jobs")
     database.close()
     with pytest.raises(RtcError, match="records"):
-        await records.get("job-1")
+        await job_database.get("job-1")

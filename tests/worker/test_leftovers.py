@@ -9,7 +9,15 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from actors.events import Forget, JobOver, PackageFailed, PackageReceived, Prepare, StartJob, Ticket
+from actors.events import (
+    DiscardJob,
+    JobCredential,
+    JobFinished,
+    PackageFailed,
+    PackageReceived,
+    ReceivePackage,
+    StartJob,
+)
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, Progress, SubmitJob
@@ -18,18 +26,18 @@ from rtc.common.scratch_dirs import aside_name, sweep
 from rtc.runner.job_files import MADE, PACKAGE
 from rtc.testing.lanes import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
-from rtc.worker.job import Bench
-from rtc.worker.job_database import open_records
-from rtc.worker.job_manager import NEVER_CAME, Desk
+from rtc.worker.job import RunnerConfig
+from rtc.worker.job_database import open_job_database
+from rtc.worker.job_manager import NEVER_CAME, JobManager
 
-TICKET = Ticket("job-1", "key")
+TICKET = JobCredential("job-1", "key")
 SPOILT = Fault(FaultCode.DAMAGED, "The package arrived damaged.")
 
 
 class NoLinks:
     """Links to nobody."""
 
-    def lane(self, _link):
+    def file_channel(self, _link):
         return object()
 
 
@@ -38,17 +46,17 @@ async def open_desk(folder):
     for name in ("work", "results"):
         (folder / name).mkdir()
     sleap_nn = install_stand_in(folder / "bin")
-    bench = Bench(folder / "work", folder / "results", sleap_nn, "cpu", None, 1000, 10**6)
-    async with open_records(bench.results) as records, trio.open_nursery() as nursery:
-        desk = Desk(bench, NoLinks(), Router({}), records, lambda: True)
-        await nursery.start(desk.run)
-        yield desk
+    runner_config = RunnerConfig(folder / "work", folder / "results", sleap_nn, "cpu", None, 1000, 10**6)
+    async with open_job_database(runner_config.results) as job_database, trio.open_nursery() as nursery:
+        job_manager = JobManager(runner_config, NoLinks(), Router({}), job_database, lambda: True)
+        await nursery.start(job_manager.run)
+        yield job_manager
         nursery.cancel_scope.cancel()
 
 
-async def said(desk):
+async def said(job_manager):
     with trio.fail_after(10):
-        return await desk.router.outbox.take()
+        return await job_manager.router.outbox.take()
 
 
 async def empty(folder):
@@ -65,16 +73,16 @@ async def test_who_follows_a_job_whose_package_then_never_comes_is_told(tmp_path
         raise RtcError.of(SPOILT)
 
     packages_come(monkeypatch, receive)
-    async with open_desk(tmp_path) as desk:
-        desk.prepare(Prepare(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
-        job = desk.jobs["job-1"]
+    async with open_desk(tmp_path) as job_manager:
+        job_manager.prepare(ReceivePackage(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        job = job_manager.jobs["job-1"]
         lost.set()
         with trio.fail_after(10):
             assert [event async for event in job.feed.follow()] == []
             await job.over.wait()
         assert job.ended == JobEnded("job-1", Outcome.FAILED, NEVER_CAME, result=False)
-        assert await said(desk) == PackageFailed("job-1", SPOILT)
-        await empty(desk.bench.work)
+        assert await said(job_manager) == PackageFailed("job-1", SPOILT)
+        await empty(job_manager.runner_config.work)
 
 
 async def test_a_package_that_comes_just_when_nobody_wants_it_any_more_is_removed(tmp_path, monkeypatch):
@@ -85,13 +93,13 @@ async def test_a_package_that_comes_just_when_nobody_wants_it_any_more_is_remove
         return shutil.copy(package, folder / "p.zip")
 
     packages_come(monkeypatch, receive)
-    async with open_desk(tmp_path) as desk:
-        desk.prepare(Prepare(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
-        assert await said(desk) == PackageReceived(TICKET)
-        desk.forget(Forget("job-1"))
-        await empty(desk.bench.work)
-        assert await desk.records.find("job-1", "key") is None
-        assert desk.jobs == {}
+    async with open_desk(tmp_path) as job_manager:
+        job_manager.prepare(ReceivePackage(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        assert await said(job_manager) == PackageReceived(TICKET)
+        job_manager.forget(DiscardJob("job-1"))
+        await empty(job_manager.runner_config.work)
+        assert await job_manager.job_database.find("job-1", "key") is None
+        assert job_manager.jobs == {}
 
 
 @asynccontextmanager
@@ -104,15 +112,15 @@ async def training(folder, monkeypatch):
         return shutil.copy(package, folder / "p.zip")
 
     packages_come(monkeypatch, receive)
-    async with open_desk(folder) as desk:
-        desk.prepare(Prepare(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
-        assert await said(desk) == PackageReceived(TICKET)
-        desk.start(StartJob("job-1"))
+    async with open_desk(folder) as job_manager:
+        job_manager.prepare(ReceivePackage(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        assert await said(job_manager) == PackageReceived(TICKET)
+        job_manager.start(StartJob("job-1"))
         with trio.fail_after(10):
-            async for event in desk.jobs["job-1"].feed.follow():
+            async for event in job_manager.jobs["job-1"].feed.follow():
                 if isinstance(event.news, Progress):
                     break
-        yield desk, desk.jobs["job-1"].folder
+        yield job_manager, job_manager.jobs["job-1"].folder
 
 
 def spoil_list(folder):
@@ -127,22 +135,22 @@ def spoil_folders(folder):
 
 @pytest.mark.parametrize("spoil", [spoil_list, spoil_folders])
 async def test_a_result_that_its_job_has_spoilt_is_kept_for_people_and_the_worker_goes_on(tmp_path, monkeypatch, spoil):
-    async with training(tmp_path, monkeypatch) as (desk, folder):
+    async with training(tmp_path, monkeypatch) as (job_manager, folder):
         spoil(folder)
-        over = await said(desk)
-        assert isinstance(over, JobOver)
+        over = await said(job_manager)
+        assert isinstance(over, JobFinished)
         assert (over.outcome, over.result) == (Outcome.FAILED, False)
         assert "could not be packed" in over.text
         assert (tmp_path / "results" / "job-1.kept" / PACKAGE / "job.log").is_file()
-        await empty(desk.bench.work)
+        await empty(job_manager.runner_config.work)
 
 
 async def test_a_file_whose_name_is_no_text_ends_no_worker(tmp_path, monkeypatch):
-    async with training(tmp_path, monkeypatch) as (desk, folder):
+    async with training(tmp_path, monkeypatch) as (job_manager, folder):
         (run,) = (folder / PACKAGE / "models").iterdir()
         (run / os.fsdecode(b"caf\xe9.png")).touch()
-        assert (await said(desk)).outcome is Outcome.DONE
-        await empty(desk.bench.work)
+        assert (await said(job_manager)).outcome is Outcome.DONE
+        await empty(job_manager.runner_config.work)
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 
 from protocol.faults import FaultCode
-from rtc.client.package_builder.contents import Labels, Luggage, look_data, look_training
+from rtc.client.package_builder.contents import Labels, PackageContents, look_data, look_training
 from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
-from rtc.client.package_builder.training_config import Recipe, read_recipes
+from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import fresh, plain_name
 from rtc.packages.hydra_overrides import TYPED, read_overrides
@@ -45,37 +45,45 @@ def build_training(labels: Path, configs: Sequence[Path], overrides: Sequence[st
     if labels.suffix.lower() != LABELS_ENDING:
         raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
     check_labels(labels)
-    recipes = read_recipes(tuple(configs))
-    others = dict.fromkeys(path for recipe in recipes for path in recipe.others())
+    training_configs = read_training_configs(tuple(configs))
+    others = dict.fromkeys(path for training_config in training_configs for path in training_config.others())
     for other in others:
         check_labels(other)
     say(f"Reading {labels.name}")
     looked = {path: look_training(path) for path in (labels, *others)}
     with _making(target) as scratch:
-        luggage = Luggage(scratch)
+        contents = PackageContents(scratch)
         say(f"Packing {labels.name}")
-        texts = _training_texts(labels, recipes, looked, luggage, list(overrides))
-        _write(target, luggage, texts)
+        texts = _training_texts(labels, training_configs, looked, contents, list(overrides))
+        _write(target, contents, texts)
 
 
 def _training_texts(
-    labels: Path, recipes: Sequence[Recipe], looked: Mapping[Path, Labels], luggage: Luggage, overrides: list[str]
+    labels: Path,
+    training_configs: Sequence[TrainingConfig],
+    looked: Mapping[Path, Labels],
+    contents: PackageContents,
+    overrides: list[str],
 ) -> dict[str, str]:
     """The package's own files; what the configurations name is taken along."""
-    packed = luggage.bring_training(looked[labels])
+    packed = contents.bring_training(looked[labels])
     project = looked[labels].project
     count = f".n={project.frames}" if project is not None else ""
     stamp = datetime.now().strftime("%y%m%d_%H%M%S")
 
     def bring(path: Path, folder: str) -> str:
-        return luggage.bring_training(looked[path]) if path in looked else luggage.bring(path, folder)
+        return contents.bring_training(looked[path]) if path in looked else contents.bring(path, folder)
 
     texts: dict[str, str] = {}
     entries, script = [], _SCRIPT
-    for recipe in recipes:
-        config = fresh(f"{plain_name(recipe.head, 'model')}{recipe.ending}", [*texts, *luggage.files], recipe.ending)
-        run = f"{stamp}.{config.removesuffix(recipe.ending)}{count}"
-        texts[config] = recipe.packed(packed, run, bring)
+    for training_config in training_configs:
+        config = fresh(
+            f"{plain_name(training_config.head, 'model')}{training_config.ending}",
+            [*texts, *contents.files],
+            training_config.ending,
+        )
+        run = f"{stamp}.{config.removesuffix(training_config.ending)}{count}"
+        texts[config] = training_config.packed(packed, run, bring)
         entry: dict[str, Any] = {"cfg": config, "run_path": f"models/{run}", "train_labels": packed}
         entries.append(entry | ({"overrides": overrides} if overrides else {}))
         script += _training_line(config, run, overrides)
@@ -101,15 +109,15 @@ def build_tracking(data: Path, models: Sequence[Path], options: Mapping[str, Any
         raise RtcError(FaultCode.USAGE, text)
     labels = _look_at(data, chosen, say)
     with _making(target) as scratch:
-        luggage = Luggage(scratch)
+        contents = PackageContents(scratch)
         say(f"Packing {data.name}")
         index = chosen.get("video_index")
         if labels is None:
-            name = luggage.bring(data)
+            name = contents.bring(data)
         else:
-            name = luggage.bring_data(labels, int(index) if index is not None else None)
-        folders = [_bring_model(luggage, model) for model in found]
-        _write(target, luggage, _tracking_texts(name, folders, chosen))
+            name = contents.bring_data(labels, int(index) if index is not None else None)
+        folders = [_bring_model(contents, model) for model in found]
+        _write(target, contents, _tracking_texts(name, folders, chosen))
 
 
 def _look_at(data: Path, chosen: Mapping[str, Value], say: Say) -> Labels | None:
@@ -136,11 +144,11 @@ def _look_at(data: Path, chosen: Mapping[str, Value], say: Say) -> Labels | None
     return None
 
 
-def _bring_model(luggage: Luggage, model: ModelFiles) -> str:
-    taken = {"/".join(name.split("/")[:2]) for name in luggage.files}
+def _bring_model(contents: PackageContents, model: ModelFiles) -> str:
+    taken = {"/".join(name.split("/")[:2]) for name in contents.files}
     folder = fresh(f"models/{plain_name(model.name, 'model')}", taken)
     for path in model.files:
-        luggage.bring(path, folder)
+        contents.bring(path, folder)
     return folder
 
 
@@ -180,13 +188,13 @@ def _making(target: Path) -> Iterator[Path]:
         raise RtcError(FaultCode.USAGE, text) from None
 
 
-def _write(target: Path, luggage: Luggage, texts: Mapping[str, str]) -> None:
-    if shutil.disk_usage(target.parent).free < sum(path.stat().st_size for path in luggage.files.values()):
+def _write(target: Path, contents: PackageContents, texts: Mapping[str, str]) -> None:
+    if shutil.disk_usage(target.parent).free < sum(path.stat().st_size for path in contents.files.values()):
         raise _disk_full(target)
     with open_packing(target, 0o666, inspect_package) as archive:
         for name, text in texts.items():
             add_text(archive, name, text)
-        for name, path in luggage.files.items():
+        for name, path in contents.files.items():
             add_file(archive, name, path)
 
 

@@ -33,7 +33,7 @@ class Labels:
 
 
 @define
-class Luggage:
+class PackageContents:
     """The files of a package in the making. What has to be made for it first lies in `scratch`."""
 
     scratch: Path

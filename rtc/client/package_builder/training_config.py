@@ -35,7 +35,7 @@ Bring = Callable[[Path, str], str]
 
 
 @frozen
-class Recipe:
+class TrainingConfig:
     """One model's configuration, as it was found."""
 
     path: Path
@@ -102,7 +102,7 @@ class Recipe:
         )
 
 
-def read_recipes(paths: tuple[Path, ...]) -> tuple[Recipe, ...]:
+def read_training_configs(paths: tuple[Path, ...]) -> tuple[TrainingConfig, ...]:
     """All configurations, in the order in which their models are trained.
 
     Raises:
@@ -110,10 +110,10 @@ def read_recipes(paths: tuple[Path, ...]) -> tuple[Recipe, ...]:
     """
     if not paths:
         raise RtcError(FaultCode.USAGE, "Name a training configuration, one for each model.")
-    return tuple(sorted(map(_read, paths), key=lambda recipe: recipe.head != _FIRST))
+    return tuple(sorted(map(_read, paths), key=lambda training_config: training_config.head != _FIRST))
 
 
-def _read(path: Path) -> Recipe:
+def _read(path: Path) -> TrainingConfig:
     check_file(path)
     legacy = path.suffix.lower() == ".json"
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
@@ -129,7 +129,7 @@ def _read(path: Path) -> Recipe:
     if len(found) != 1:
         text = f"{path.name} is no training configuration of one model: it fills in {len(found)} heads instead of one."
         raise RtcError(FaultCode.USAGE, text)
-    return Recipe(path, found[0], tree, legacy)
+    return TrainingConfig(path, found[0], tree, legacy)
 
 
 def _parse(name: str, text: str, legacy: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from rtc.client.report.history import SPLITS, History
 from rtc.client.report.measures import Measure, measured
 from rtc.common.text import clean, count, loss
 
-NAME_MAX = 200
+MODEL_NAME_MAX = 200
 """Characters shown of a name."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What the page may load: nothing. Names in it are others' words."""
@@ -142,4 +142,4 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable
 
 def _text(text: str) -> str:
     """Others' words, as words: nothing of them is obeyed by a browser."""
-    return escape(clean(text)[:NAME_MAX])
+    return escape(clean(text)[:MODEL_NAME_MAX])

@@ -4,8 +4,8 @@ Rule of the room: nothing is believed that the other side says about names, size
 name is whole.
 """
 
-from rtc.transport.files.channel import TransferLane
+from rtc.transport.files.channel import FileChannel
 from rtc.transport.files.receiver import Incoming
 from rtc.transport.files.sender import send_file
 
-__all__ = ["Incoming", "TransferLane", "send_file"]
+__all__ = ["FileChannel", "Incoming", "send_file"]

@@ -8,20 +8,20 @@ import trio
 from attrs import define, field
 
 from protocol.faults import Fault, FaultCode
-from protocol.transfer import FileAbort, FileWords
+from protocol.transfer import FileAbort, FileMessage
 from rtc.common.errors import RtcError
 
 WINDOW = 4 * 1024 * 1024
 """Bytes that may be on their way unacknowledged; the wire's intake holds twice that."""
 STALL_TIME = 60.0
 """Seconds without a piece, a credit or an answer after which a transfer is given up."""
-WORDS_MAX = 64
+MESSAGES_MAX = 64
 """Unread words of transfers. An honest other side has at most a dozen on their way."""
 
-LOST = "The connection to the other side was lost during the transfer. Try again."
+TRANSFER_LOST = "The connection to the other side was lost during the transfer. Try again."
 CANCELLED = Fault(FaultCode.CANCELLED, "The other side has cancelled the transfer.")
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Bytes done and bytes in all; called from trio, must not wait."""
 
 
@@ -50,38 +50,38 @@ class Aborted(RtcError):
 
 
 @define(eq=False)
-class TransferLane:
+class FileChannel:
     """Words and pieces of one link; one transfer at a time. Another way for bulk replaces `send_piece` and `pieces`."""
 
-    say: Callable[[FileWords], None]
-    words: trio.MemoryReceiveChannel[FileWords]
+    say: Callable[[FileMessage], None]
+    messages: trio.MemoryReceiveChannel[FileMessage]
     """Ends when the link does."""
     send_piece: Callable[[bytes], Awaitable[None]]
     """Raises RtcError when the link is over."""
     pieces: trio.MemoryReceiveChannel[bytes]
     """Ends when the link does."""
-    hear: Callable[[FileWords], None] = field(default=lambda _word: None)
+    hear: Callable[[FileMessage], None] = field(default=lambda _word: None)
     """For the owner of the link: pass each FileWord on to this. Never waits."""
     latest: int = 0
     """The highest transfer number used so far, by either side; what is lower belongs to a transfer that has ended."""
 
     @classmethod
-    def over(cls, link: Carrier) -> "TransferLane":
+    def over(cls, link: Carrier) -> "FileChannel":
         """The lane of a trusted link. Its words must be handed to `hear`; it ends when the link ends."""
-        send, words = trio.open_memory_channel[FileWords](WORDS_MAX)
+        send, messages = trio.open_memory_channel[FileMessage](MESSAGES_MAX)
 
-        def hear(word: FileWords) -> None:
+        def hear(message: FileMessage) -> None:
             try:
-                send.send_nowait(word)
+                send.send_nowait(message)
             except trio.WouldBlock:
                 link.cut(Fault(FaultCode.STALLED, "More was said about files than was read."))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
 
         link.when_lost(send.close)
-        return cls(link.say, words, link.send_piece, link.pieces, hear)
+        return cls(link.say, messages, link.send_piece, link.pieces, hear)
 
-    async def next_word(self, transfer: int) -> FileWords:
+    async def next_message(self, transfer: int) -> FileMessage:
         """What is said next about this transfer.
 
         Raises:
@@ -90,16 +90,16 @@ class TransferLane:
         """
         while True:
             try:
-                word = await self.words.receive()
+                message = await self.messages.receive()
             except trio.EndOfChannel:
-                raise RtcError(FaultCode.LINK_LOST, LOST) from None
-            if word.transfer > transfer:
+                raise RtcError(FaultCode.LINK_LOST, TRANSFER_LOST) from None
+            if message.transfer > transfer:
                 raise damaged()
-            if word.transfer < transfer:
+            if message.transfer < transfer:
                 continue
-            if isinstance(word, FileAbort):
-                raise Aborted.of(word.fault)
-            return word
+            if isinstance(message, FileAbort):
+                raise Aborted.of(message.fault)
+            return message
 
 
 def damaged(text: str = "The other side broke the rules of the transfer.") -> RtcError:
@@ -122,7 +122,7 @@ def patience(more: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def telling(lane: TransferLane, transfer: int) -> Iterator[None]:
+def telling(channel: FileChannel, transfer: int) -> Iterator[None]:
     """However the body fails, the other side is told, unless it knows."""
     fault: Fault | None = CANCELLED
     try:
@@ -136,7 +136,7 @@ def telling(lane: TransferLane, transfer: int) -> Iterator[None]:
         raise
     finally:
         if fault is not None:
-            lane.say(FileAbort(transfer, fault))
+            channel.say(FileAbort(transfer, fault))
 
 
 async def race(*runners: Callable[[], Awaitable[None]]) -> None:

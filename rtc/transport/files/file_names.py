@@ -4,7 +4,7 @@ import re
 
 from protocol.fields import is_printable
 
-NAME_MAX = 150
+FILE_NAME_MAX = 150
 """Characters, and bytes of UTF-8, in a safe name; file systems take 255 bytes, and we add suffixes."""
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?")
 """Device names of Windows, with or without a suffix."""
@@ -17,7 +17,7 @@ def safe_name(name: str, fallback: str = "file") -> str:
     last = re.sub(r"^[A-Za-z]:", "", last)
     kept = "".join(char for char in last if is_printable(char) and char not in _UNSAFE)
     kept = kept.strip(" .")
-    if len(kept.encode()) > NAME_MAX:
+    if len(kept.encode()) > FILE_NAME_MAX:
         kept = _shortened(kept)
     if not kept:
         return fallback
@@ -25,9 +25,9 @@ def safe_name(name: str, fallback: str = "file") -> str:
 
 
 def _shortened(name: str) -> str:
-    """At most `NAME_MAX` bytes, the (short) suffix kept, no character cut in two."""
+    """At most `FILE_NAME_MAX` bytes, the (short) suffix kept, no character cut in two."""
     stem, dot, suffix = name.rpartition(".")
     if not dot or len(suffix.encode()) > 20:
         stem, dot, suffix = name, "", ""
-    room = NAME_MAX - len((dot + suffix).encode())
+    room = FILE_NAME_MAX - len((dot + suffix).encode())
     return (stem.encode()[:room].decode(errors="ignore") + dot + suffix).strip(" .")

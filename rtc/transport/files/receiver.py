@@ -20,7 +20,16 @@ from protocol.faults import FaultCode
 from protocol.transfer import FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import WireError, unpack_piece
 from rtc.common.errors import RtcError
-from rtc.transport.files.channel import LOST, WINDOW, Progress, TransferLane, damaged, patience, race, telling
+from rtc.transport.files.channel import (
+    TRANSFER_LOST,
+    WINDOW,
+    FileChannel,
+    ProgressCallback,
+    damaged,
+    patience,
+    race,
+    telling,
+)
 from rtc.transport.files.file_names import safe_name
 
 RESERVE = 200 * 1000 * 1000
@@ -82,10 +91,10 @@ class _Part:
 class _Receiving:
     """The rest of a file on its way in over one link."""
 
-    lane: TransferLane
+    channel: FileChannel
     transfer: int
     part: _Part
-    progress: Progress
+    progress: ProgressCallback
     done: int
     """Bytes that have come, over this link or earlier ones."""
     credit: int
@@ -95,17 +104,17 @@ class _Receiving:
     async def listen(self) -> None:
         """Hear the sender; never returns by itself."""
         while True:
-            word = await self.lane.next_word(self.transfer)
-            if not isinstance(word, FileEnd) or self.sha256 is not None:
+            message = await self.channel.next_message(self.transfer)
+            if not isinstance(message, FileEnd) or self.sha256 is not None:
                 raise damaged()
-            self.sha256 = word.sha256
+            self.sha256 = message.sha256
             self.ended.set()
 
     async def fill(self) -> None:
         """Write what comes; returns when all is here and the hash fits."""
         size = self.part.size
         self.progress(self.done, size)
-        self.lane.say(FileAccept(self.transfer, self.done, self.credit))
+        self.channel.say(FileAccept(self.transfer, self.done, self.credit))
         grace = self.done / HASH_SPEED  # the sender has yet to hash what is here already
         while self.done < size:
             payloads = self._checked(await self._some(grace))
@@ -114,7 +123,7 @@ class _Receiving:
             grace = 0.0
             if self.done + WINDOW >= self.credit + CREDIT_STEP:
                 self.credit = self.done + WINDOW
-                self.lane.say(FileCredit(self.transfer, self.credit))
+                self.channel.say(FileCredit(self.transfer, self.credit))
         with patience(grace):
             await self.ended.wait()
         if self.part.digest.digest() != self.sha256:
@@ -124,13 +133,13 @@ class _Receiving:
         """At least one frame, and whatever else is here."""
         try:
             with patience(grace):
-                frames = [await self.lane.pieces.receive()]
+                frames = [await self.channel.pieces.receive()]
             while len(frames) < BATCH:
-                frames.append(self.lane.pieces.receive_nowait())
+                frames.append(self.channel.pieces.receive_nowait())
         except trio.WouldBlock:
             pass
         except trio.EndOfChannel:
-            raise RtcError(FaultCode.LINK_LOST, LOST) from None
+            raise RtcError(FaultCode.LINK_LOST, TRANSFER_LOST) from None
         return frames
 
     def _checked(self, frames: list[bytes]) -> list[memoryview]:
@@ -171,7 +180,7 @@ class Incoming:
         """Bytes of it that are here."""
         return self._part.written if self._part is not None else 0
 
-    async def take(self, lane: TransferLane, progress: Progress) -> Path:
+    async def take(self, channel: FileChannel, progress: ProgressCallback) -> Path:
         """Receive it, or the rest of it, and return its path.
 
         After LINK_LOST this may be called again, with the lane of another link. A sender that was not told that all is
@@ -181,20 +190,20 @@ class Incoming:
             RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; the other side's
                 reason.
         """
-        offer = await _offered(lane)
+        offer = await _offered(channel)
         try:
-            with telling(lane, offer.transfer), _writing_may_fail():
-                path = await self._take(offer, lane, progress)
-                lane.say(FileVerified(offer.transfer))
+            with telling(channel, offer.transfer), _writing_may_fail():
+                path = await self._take(offer, channel, progress)
+                channel.say(FileVerified(offer.transfer))
                 return path
         except RtcError as error:
             if error.fault.code is not FaultCode.LINK_LOST and self.path is None:
                 await self.discard()
             raise
 
-    async def _take(self, offer: FileOffer, lane: TransferLane, progress: Progress) -> Path:
+    async def _take(self, offer: FileOffer, channel: FileChannel, progress: ProgressCallback) -> Path:
         part = await self._begin(offer)
-        receiving = _Receiving(lane, offer.transfer, part, progress, part.written, part.written + WINDOW)
+        receiving = _Receiving(channel, offer.transfer, part, progress, part.written, part.written + WINDOW)
         if self.path is not None:
             await race(receiving.listen, receiving.fill)
             return self.path
@@ -221,19 +230,19 @@ class Incoming:
                 await trio.to_thread.run_sync(lambda: part.path.unlink(missing_ok=True), abandon_on_cancel=True)
 
 
-async def _offered(lane: TransferLane) -> FileOffer:
+async def _offered(channel: FileChannel) -> FileOffer:
     """The next offer; words of transfers that have ended are skipped."""
     while True:
         try:
             with patience():
-                word = await lane.words.receive()
+                message = await channel.messages.receive()
         except trio.EndOfChannel:
-            raise RtcError(FaultCode.LINK_LOST, LOST) from None
-        if word.transfer <= lane.latest:
+            raise RtcError(FaultCode.LINK_LOST, TRANSFER_LOST) from None
+        if message.transfer <= channel.latest:
             continue
-        lane.latest = word.transfer
-        if isinstance(word, FileOffer):
-            return word
+        channel.latest = message.transfer
+        if isinstance(message, FileOffer):
+            return message
 
 
 async def _check_room(folder: Path, size: int, max_size: int) -> None:

@@ -15,7 +15,7 @@ from protocol.faults import FaultCode
 from protocol.transfer import PIECE_MAX, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import pack_piece
 from rtc.common.errors import RtcError
-from rtc.transport.files.channel import Progress, TransferLane, damaged, patience, race, telling
+from rtc.transport.files.channel import FileChannel, ProgressCallback, damaged, patience, race, telling
 from rtc.transport.files.file_names import safe_name
 
 CHUNK_MIN = 1024
@@ -29,14 +29,14 @@ READ_SIZE = 1024 * 1024
 class _Sending:
     """One file on its way out."""
 
-    lane: TransferLane
+    channel: FileChannel
     transfer: int
     source: BinaryIO
     size: int
     changed: int
     """Time of the last change when we opened it (ns)."""
     chunk_size: int
-    progress: Progress
+    progress: ProgressCallback
     credit: int | None = None
     """Bytes in all that may have been sent; None until the receiver accepts."""
     offset: int = 0
@@ -47,17 +47,17 @@ class _Sending:
     async def listen(self) -> None:
         """Hear the receiver; returns when it has verified the file."""
         while True:
-            word = await self.lane.next_word(self.transfer)
-            if isinstance(word, FileVerified) and self.ended:
+            message = await self.channel.next_message(self.transfer)
+            if isinstance(message, FileVerified) and self.ended:
                 return
-            if isinstance(word, FileAccept):
-                fits = self.credit is None and word.offset <= min(word.credit, self.size)
-                self.offset = word.offset
+            if isinstance(message, FileAccept):
+                fits = self.credit is None and message.offset <= min(message.credit, self.size)
+                self.offset = message.offset
             else:
-                fits = isinstance(word, FileCredit) and self.credit is not None and word.credit >= self.credit
-            if not fits or not isinstance(word, FileAccept | FileCredit):
+                fits = isinstance(message, FileCredit) and self.credit is not None and message.credit >= self.credit
+            if not fits or not isinstance(message, FileAccept | FileCredit):
                 raise damaged()
-            self.credit = word.credit
+            self.credit = message.credit
             self.raised.set()
             self.raised = trio.Event()
 
@@ -74,13 +74,13 @@ class _Sending:
                 piece = memoryview(block)[start : start + self.chunk_size]
                 await self._allowed(done + len(piece))
                 with patience():
-                    await self.lane.send_piece(pack_piece(self.transfer, done, piece))
+                    await self.channel.send_piece(pack_piece(self.transfer, done, piece))
                 done += len(piece)
                 self.progress(done, self.size)
         if _identity(self.source) != (self.size, self.changed):
             raise RtcError(FaultCode.DAMAGED, "The file changed while it was sent. Leave it alone, then try again.")
         self.ended = True
-        self.lane.say(FileEnd(self.transfer, digest.digest()))
+        self.channel.say(FileEnd(self.transfer, digest.digest()))
         with patience():
             await trio.sleep_forever()
 
@@ -103,7 +103,7 @@ class _Sending:
 
 
 async def send_file(
-    lane: TransferLane, path: Path, *, name: str, progress: Progress, chunk_size: int = CHUNK_SIZE
+    channel: FileChannel, path: Path, *, name: str, progress: ProgressCallback, chunk_size: int = CHUNK_SIZE
 ) -> None:
     """Send the file at `path` as `name`; returns when the other side has it whole under its final name.
 
@@ -118,10 +118,10 @@ async def send_file(
         source = await trio.to_thread.run_sync(_open, path)
     with source:
         size, changed = _identity(source)
-        transfer = lane.latest = lane.latest + 1
-        sending = _Sending(lane, transfer, source, size, changed, chunk_size, progress)
-        with telling(lane, transfer), _reading_may_fail():
-            lane.say(FileOffer(transfer, safe_name(name), size))
+        transfer = channel.latest = channel.latest + 1
+        sending = _Sending(channel, transfer, source, size, changed, chunk_size, progress)
+        with telling(channel, transfer), _reading_may_fail():
+            channel.say(FileOffer(transfer, safe_name(name), size))
             await race(sending.listen, sending.pump)
 
 

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import trio
 
-from actors.mailbox import Mailbox, Overrun
+from actors.mailbox import Mailbox, QueueFull
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.link import BEAT_TIME, LOST_TIME, Beat, Bye
+from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat
 from protocol.wire import UNPROVEN, Vocabulary, WireError, decode, encode
 from rtc.common.errors import RtcError
-from rtc.transport.webrtc.byte_queue import Intake
+from rtc.transport.webrtc.byte_queue import ByteQueue
 
 FLUSH_TIME = 2.0
 """Seconds that what was said last may take to leave."""
@@ -25,24 +25,28 @@ CLOSE_TIME = 3.0
 PIECES_MAX = 16
 """Frames taken from the wire ahead of their reader; the wire's own intake holds the rest of a credit window."""
 
-LOST = Fault(FaultCode.LINK_LOST, "The connection to the other side was lost. Try again.")
-SILENT = Fault(FaultCode.LINK_LOST, "Nothing was heard from the other side for a while; the connection was given up.")
-STALLED = Fault(FaultCode.STALLED, "The other side does not take what is sent to it, so the connection was cut.")
-EARLY = Fault(FaultCode.BAD_MESSAGE, "The other side sent data before it was trusted, so the connection was cut.")
+LINK_LOST = Fault(FaultCode.LINK_LOST, "The connection to the other side was lost. Try again.")
+PEER_SILENT = Fault(
+    FaultCode.LINK_LOST, "Nothing was heard from the other side for a while; the connection was given up."
+)
+PEER_STALLED = Fault(FaultCode.STALLED, "The other side does not take what is sent to it, so the connection was cut.")
+SENT_BEFORE_PROOF = Fault(
+    FaultCode.BAD_MESSAGE, "The other side sent data before it was trusted, so the connection was cut."
+)
 
 Route = Callable[[Any], Awaitable[None]]
 """Where a message goes; when it returns, the link may read the next one."""
 
 
-class Wire(Protocol):
-    """What a link needs from below; `rtc.transport.webrtc.Peer` is one, and tests have one made of memory."""
+class Connection(Protocol):
+    """What a link needs from below; `rtc.transport.webrtc.PeerConnection` is one, and tests have one made of memory."""
 
     @property
-    def control(self) -> Intake[str]:
+    def control(self) -> ByteQueue[str]:
         """Texts that came, in order; ends when the wire is over."""
 
     @property
-    def bulk(self) -> Intake[bytes]:
+    def bulk(self) -> ByteQueue[bytes]:
         """Frames that came, in order; ends when the wire is over."""
 
     @property
@@ -73,19 +77,19 @@ class Wire(Protocol):
 class Link:
     """Made by `open_link`. `lost` is set when it has ended, `fault` then says why (None: a plain good-bye)."""
 
-    def __init__(self, wire: Wire, name: LinkId, beat_time: float, lost_time: float) -> None:
+    def __init__(self, connection: Connection, name: LinkId, heartbeat_time: float, lost_time: float) -> None:
         self.name = name
         self.vocabulary: Vocabulary[Any] = UNPROVEN
         self.lost = trio.Event()
         self.fault: Fault | None = None
-        self._wire = wire
-        self._beat_time = beat_time
+        self._connection = connection
+        self._heartbeat_time = heartbeat_time
         self._lost_time = lost_time
         self._route: Route | None = None
         self._routed = trio.Event()
         self._trusted = False
         self._outbox: Mailbox[str] = Mailbox()
-        self._bye: Bye | None = None
+        self._goodbye: Goodbye | None = None
         self._farewells: list[Callable[[], None]] = []
         self._pieces, self.pieces = trio.open_memory_channel[bytes](PIECES_MAX)
         self._closed = trio.Event()
@@ -112,12 +116,12 @@ class Link:
         """Queue a message for the control lane. Never waits; a link that does not get rid of its words is cut."""
         try:
             self._outbox.put(encode(message))
-        except Overrun:
-            self.cut(STALLED)
+        except QueueFull:
+            self.cut(PEER_STALLED)
 
-    async def until_roomy(self) -> None:
+    async def wait_below_threshold(self) -> None:
         """Wait until most of what was said has left, or the link has ended: for news that may come in floods."""
-        await self._outbox.until_roomy()
+        await self._outbox.wait_below_threshold()
 
     async def send_piece(self, frame: bytes) -> None:
         """Send a bulk frame; waits while much is unsent.
@@ -126,8 +130,8 @@ class Link:
             RtcError: the link's own fault, or LINK_LOST.
         """
         if self.lost.is_set():
-            raise RtcError.of(self.fault or LOST)
-        await self._wire.send_bulk(frame)
+            raise RtcError.of(self.fault or LINK_LOST)
+        await self._connection.send_bulk(frame)
 
     def when_lost(self, farewell: Callable[[], None]) -> None:
         """Call this when the link ends (at once if it has); it must not wait or raise."""
@@ -138,21 +142,21 @@ class Link:
 
     def cut(self, fault: Fault) -> None:
         """End the link for this reason, which the other side is told. Never waits."""
-        self._end(fault, Bye(fault))
+        self._end(fault, Goodbye(fault))
 
     async def aclose(self, fault: Fault | None = None) -> None:
         """Flush what was said, say good-bye, close; at most `FLUSH_TIME + CLOSE_TIME`. Harmless when repeated."""
-        self._end(fault, Bye(fault))
+        self._end(fault, Goodbye(fault))
         with trio.CancelScope(shield=True):
             await self._closed.wait()
 
     # how it lives
 
-    def _end(self, fault: Fault | None, bye: Bye | None) -> None:
-        """The one end; the first reason counts. With a `bye` the words still queued leave before it."""
+    def _end(self, fault: Fault | None, goodbye: Goodbye | None) -> None:
+        """The one end; the first reason counts. With a `goodbye` the words still queued leave before it."""
         if self.lost.is_set():
             return
-        self.fault, self._bye = fault, bye
+        self.fault, self._goodbye = fault, goodbye
         self.lost.set()
         self._outbox.finish()
         self._pieces.close()
@@ -168,12 +172,12 @@ class Link:
                     nursery.start_soon(self._speak)
                     await self.lost.wait()
                     ears.cancel()
-                    nursery.cancel_scope.deadline = trio.current_time() + (FLUSH_TIME if self._bye else 0)
+                    nursery.cancel_scope.deadline = trio.current_time() + (FLUSH_TIME if self._goodbye else 0)
         finally:
             self._outbox.close()  # whoever waits for room must not wait for a link that is over
             with trio.move_on_after(CLOSE_TIME, shield=True):
-                await self._wire.aclose()
-            self._end(LOST, None)
+                await self._connection.aclose()
+            self._end(LINK_LOST, None)
             self._closed.set()
 
     async def _hear(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
@@ -189,32 +193,32 @@ class Link:
         await self._routed.wait()
         while True:
             try:
-                text = await self._wire.control.take()
+                text = await self._connection.control.take()
             except trio.EndOfChannel:
-                self._end(self._wire.fault or LOST, None)
+                self._end(self._connection.fault or LINK_LOST, None)
                 return
             try:
                 message = decode(text, self.vocabulary)
             except WireError as error:
                 self.cut(Fault(FaultCode.BAD_MESSAGE, f"The other side was not understood: {error}."))
                 return
-            if isinstance(message, Bye):
+            if isinstance(message, Goodbye):
                 self._end(message.fault, None)
                 return
-            if isinstance(message, Beat) or self._route is None:
+            if isinstance(message, Heartbeat) or self._route is None:
                 continue
             await self._route(message)
-            await self._outbox.until_roomy()
+            await self._outbox.wait_below_threshold()
 
     async def _pump(self) -> None:
         """Bulk lane in."""
         while True:
             try:
-                frame = await self._wire.bulk.take()
+                frame = await self._connection.bulk.take()
             except trio.EndOfChannel:
                 return
             if not self._trusted:
-                self.cut(EARLY)
+                self.cut(SENT_BEFORE_PROOF)
                 return
             try:
                 await self._pieces.send(frame)
@@ -225,50 +229,55 @@ class Link:
         """End the link after a silence; anything that came counts, read or not."""
         start = trio.current_time()
         while True:
-            due = max(start, self._wire.heard_at) + self._lost_time
+            due = max(start, self._connection.heard_at) + self._lost_time
             if trio.current_time() >= due:
-                self._end(SILENT, None)
+                self._end(PEER_SILENT, None)
                 return
             await trio.sleep_until(due)
 
     async def _outlive(self) -> None:
         """When the wire is over, the reader may still find a good-bye; but it may be held up by its route."""
-        await self._wire.ended.wait()
+        await self._connection.ended.wait()
         await trio.sleep(FLUSH_TIME)
-        self._end(self._wire.fault or LOST, None)
+        self._end(self._connection.fault or LINK_LOST, None)
 
     async def _speak(self) -> None:
         """Control lane out; a sign of life whenever there was nothing to say for a while; at the end the good-bye."""
         try:
             while True:
-                text = encode(Beat())
-                with trio.move_on_after(self._beat_time):
+                text = encode(Heartbeat())
+                with trio.move_on_after(self._heartbeat_time):
                     text = await self._outbox.take()
-                await self._wire.send_control(text)
+                await self._connection.send_control(text)
         except trio.EndOfChannel:
-            await self._say_bye()
+            await self._send_goodbye()
         except RtcError:
-            self._end(self._wire.fault or LOST, None)
+            self._end(self._connection.fault or LINK_LOST, None)
 
-    async def _say_bye(self) -> None:
-        if self._bye is None:
+    async def _send_goodbye(self) -> None:
+        if self._goodbye is None:
             return
         try:
-            await self._wire.send_control(encode(self._bye))
+            await self._connection.send_control(encode(self._goodbye))
         except RtcError:
             return  # it is over already; the good-bye was a courtesy
-        await self._wire.finish()
+        await self._connection.finish()
 
 
 @asynccontextmanager
 async def open_link(
-    wire: Wire, *, name: LinkId, route: Route | None = None, beat_time: float = BEAT_TIME, lost_time: float = LOST_TIME
+    connection: Connection,
+    *,
+    name: LinkId,
+    route: Route | None = None,
+    heartbeat_time: float = HEARTBEAT_TIME,
+    lost_time: float = LOST_TIME,
 ) -> AsyncGenerator[Link, None]:
     """A living link on an open wire; closed, wire included, at the end of this context.
 
     The nursery is entered and left by hand, so that an error of the body stays itself instead of becoming a group.
     """
-    link = Link(wire, name, beat_time, lost_time)
+    link = Link(connection, name, heartbeat_time, lost_time)
     if route is not None:
         link.route = route
     manager = trio.open_nursery()

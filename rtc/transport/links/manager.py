@@ -1,7 +1,7 @@
 """All links of one program: asks for them, answers for them, sets an Auth before each, and routes what is heard.
 
-Rule of the room: an unproven link knows only its Auth. `Trusted` is what opens the way to anything else, text and bulk
-alike.
+Its one rule: an unproven link knows only its Auth. `Authenticated` alone opens the way to anything else, for text and
+binary messages alike.
 """
 
 import secrets
@@ -12,37 +12,37 @@ import trio
 from attrs import define, evolve, field
 
 from actors.actor import Actor
-from actors.auth import GUARD, PROVER, Post
+from actors.auth import CLIENT_AUTH, WORKER_AUTH, AuthData
 from actors.events import (
     AcceptLink,
-    Answered,
     AnswerReady,
+    Authenticated,
+    AuthenticationFailed,
     CloseLink,
-    Distrusted,
     Drain,
-    Entered,
+    JoinedRoom,
+    LinkAnswered,
     LinkLost,
-    LinkUp,
+    LinkOpened,
+    LinkRefused,
     OfferReady,
     OpenLink,
-    Refused,
-    TellLink,
-    Trusted,
-    TurnAway,
+    RejectLink,
+    TellPeer,
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.signaling import IceGiven, Joined
 from protocol.status import Role
-from protocol.transfer import FileWords
+from protocol.transfer import FileMessage
 from protocol.trust import NONCE_BYTES, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer, adopt
-from rtc.transport.files import TransferLane
+from rtc.transport.files import FileChannel
 from rtc.transport.links.link import Link, open_link
-from rtc.transport.webrtc import Bridge, Peer, open_peer
+from rtc.transport.webrtc import AsyncioLoop, PeerConnection, open_peer_connection
 
 CONNECT_TIME = 13.0
 """Seconds from answer to open link: twice what the slowest rung of the ladder takes to begin and to be answered. aiortc
@@ -61,12 +61,12 @@ class _Held:
     """The job that is returned to."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     answer: Any = field(factory=lambda: trio.open_memory_channel[str](1))
-    auth: Actor[Post] | None = None
+    auth: Actor[AuthData] | None = None
     link: Link | None = None
     path: str = "none"
-    lane: TransferLane | None = None
-    parted: bool = False
-    parting: Fault | None = None
+    file_channel: FileChannel | None = None
+    closing: bool = False
+    closing_fault: Fault | None = None
     """Why, once it is parted; a plain good-bye has no reason."""
 
 
@@ -74,11 +74,11 @@ class _Held:
 class Links:
     """Sync methods are the router's doors; everything that waits runs in the nursery of `run`."""
 
-    bridge: Bridge
+    bridge: AsyncioLoop
     router: Router
     role: Role
     secret: Secret | None
-    heard: Callable[[LinkId, Any], Awaitable[None]]
+    on_message: Callable[[LinkId, Any], Awaitable[None]]
     """Takes what a trusted peer said; file words excepted, which go to the link's transfer lane."""
     plan: IcePlan = field(factory=IcePlan)
     """Our own STUN and TURN servers, and how they are to be used."""
@@ -98,10 +98,10 @@ class Links:
             task_status.started()
             await trio.sleep_forever()
 
-    def lane(self, name: LinkId) -> TransferLane | None:
+    def file_channel(self, name: LinkId) -> FileChannel | None:
         """Where files go over a trusted link; None when it is gone."""
         held = self._held.get(name)
-        return held.lane if held is not None else None
+        return held.file_channel if held is not None else None
 
     def link(self, name: LinkId) -> Link | None:
         """An open link; None when it is gone or not there yet."""
@@ -128,7 +128,7 @@ class Links:
         """How the next link looks for its path."""
         return evolve(self.plan, servers=(*self.plan.servers, *self._given))
 
-    def entered(self, event: Entered) -> None:
+    def entered(self, event: JoinedRoom) -> None:
         """Our own name is part of every proof."""
         self._room, self._name = event.room, event.peer
 
@@ -140,7 +140,7 @@ class Links:
         """Answer a client's offer."""
         self._start(_Held(effect.link, effect.peer), effect.sdp)
 
-    def answered(self, event: Answered) -> None:
+    def answered(self, event: LinkAnswered) -> None:
         """The worker's half came; a second one is nobody's."""
         for held in self._held.values():
             if held.peer == event.peer and held.link is None:
@@ -149,35 +149,35 @@ class Links:
                 except trio.WouldBlock:
                     return
 
-    def refused(self, event: Refused) -> None:
+    def refused(self, event: LinkRefused) -> None:
         """No link will come of this; one that is open already is not touched by a late refusal."""
         for held in self._held.values():
             if held.peer == event.peer and held.link is None:
-                self._part(held, event.fault)
+                self._close(held, event.fault)
 
-    def trusted(self, event: Trusted) -> None:
+    def trusted(self, event: Authenticated) -> None:
         """The one place where a link's way into the program opens."""
         held = self._held.get(event.link)
         if held is None or held.link is None:
             return
         link = held.link
-        held.lane = lane = TransferLane.over(link)
+        held.file_channel = file_channel = FileChannel.over(link)
         vocabulary: Vocabulary[Any] = TO_WORKER if self.role is Role.WORKER else TO_CLIENT
 
         async def route(message: Any) -> None:
-            if isinstance(message, FileWords):
-                lane.hear(message)
+            if isinstance(message, FileMessage):
+                file_channel.hear(message)
                 await trio.lowlevel.checkpoint()
             else:
-                await self.heard(event.link, message)
+                await self.on_message(event.link, message)
 
         link.trust(vocabulary, route)
 
-    def distrusted(self, effect: Distrusted) -> None:
+    def distrusted(self, effect: AuthenticationFailed) -> None:
         """End it."""
         self.close(CloseLink(effect.link, effect.fault))
 
-    def tell(self, effect: TellLink) -> None:
+    def tell(self, effect: TellPeer) -> None:
         """Say this to the peer, if the link is still there."""
         link = self.link(effect.link)
         if link is not None:
@@ -187,7 +187,7 @@ class Links:
         """End it, after what was said has left."""
         held = self._held.get(effect.link)
         if held is not None:
-            self._part(held, effect.fault)
+            self._close(held, effect.fault)
 
     def drain(self, event: Drain) -> None:
         """Each Auth hears of it; trusted links are the actors' own to end."""
@@ -202,8 +202,8 @@ class Links:
         self._held[held.name] = held
         self._nursery.start_soon(self._live, held, offer)
 
-    def _part(self, held: _Held, fault: Fault | None) -> None:
-        held.parted, held.parting = True, fault
+    def _close(self, held: _Held, fault: Fault | None) -> None:
+        held.closing, held.closing_fault = True, fault
         held.scope.cancel()
 
     async def _live(self, held: _Held, offer: str | None) -> None:
@@ -211,32 +211,32 @@ class Links:
         fault: Fault | None = self.stopping
         try:
             with held.scope:
-                async with open_peer(self.bridge, self.route_plan()) as wire:
-                    fault = await self._connect_and_serve(held, wire, offer)
+                async with open_peer_connection(self.bridge, self.route_plan()) as connection:
+                    fault = await self._connect_and_serve(held, connection, offer)
             if held.scope.cancelled_caught:
-                fault = held.parting
+                fault = held.closing_fault
         except RtcError as error:
             fault = error.fault
         finally:
             del self._held[held.name]
             self.router.outbox.put(LinkLost(held.name, fault))
 
-    async def _connect_and_serve(self, held: _Held, wire: Peer, offer: str | None) -> Fault | None:
+    async def _connect_and_serve(self, held: _Held, connection: PeerConnection, offer: str | None) -> Fault | None:
         if offer is None:
-            self.router.outbox.put(OfferReady(held.peer, await wire.offer(), held.job))
-            await wire.accept(await self._other_half(held))
+            self.router.outbox.put(OfferReady(held.peer, await connection.offer(), held.job))
+            await connection.accept(await self._other_half(held))
         else:
-            self.router.outbox.put(AnswerReady(held.peer, await self._answer(held, wire, offer)))
-        await wire.wait_open(self.patience)
-        held.path = wire.path_kind
-        binding = self._bind(held, wire)
-        async with open_link(wire, name=held.name) as link:
+            self.router.outbox.put(AnswerReady(held.peer, await self._answer(held, connection, offer)))
+        await connection.wait_open(self.patience)
+        held.path = connection.path_kind
+        binding = self._bind(held, connection)
+        async with open_link(connection, name=held.name) as link:
             held.link = link
             try:
                 await self._serve(held, link, binding)
             finally:
                 # harmless when the link has ended; bounded when not
-                await link.aclose(held.parting if held.parted else self.stopping)
+                await link.aclose(held.closing_fault if held.closing else self.stopping)
         return link.fault
 
     async def _other_half(self, held: _Held) -> str:
@@ -248,32 +248,32 @@ class Links:
             f"The worker's half of the link did not come within {ANSWER_TIME:.0f} seconds; it may be gone. Try again.",
         )
 
-    async def _answer(self, held: _Held, wire: Peer, offer: str) -> str:
+    async def _answer(self, held: _Held, connection: PeerConnection, offer: str) -> str:
         """Our half; when there is none, the other side is told, for it waits."""
         try:
-            return await wire.answer(offer)
+            return await connection.answer(offer)
         except RtcError as error:
             fault = Fault(error.fault.code, f"The worker could not link: {error.fault.text}")
-            self.router.outbox.put(TurnAway(held.peer, fault))
+            self.router.outbox.put(RejectLink(held.peer, fault))
             raise
 
     async def _serve(self, held: _Held, link: Link, binding: Binding) -> None:
         """Auth hears the link until it trusts; then the link's own route carries on until the link ends."""
-        table = GUARD if self.role is Role.WORKER else PROVER
-        held.auth = auth = Actor(table, Post(self.secret), self.router.outbox)
+        table = WORKER_AUTH if self.role is Role.WORKER else CLIENT_AUTH
+        held.auth = auth = Actor(table, AuthData(self.secret), self.router.outbox)
         async with trio.open_nursery() as nursery:
             await nursery.start(auth.run)
-            auth.inbox.put(LinkUp(held.name, held.peer, binding, secrets.token_bytes(NONCE_BYTES)))
+            auth.inbox.put(LinkOpened(held.name, held.peer, binding, secrets.token_bytes(NONCE_BYTES)))
             link.route = auth.inbox.admit
             await link.lost.wait()
             auth.inbox.put(LinkLost(held.name, link.fault))
             auth.inbox.finish()
 
-    def _bind(self, held: _Held, wire: Peer) -> Binding:
+    def _bind(self, held: _Held, connection: PeerConnection) -> Binding:
         """What both ends must see alike: who they are, and the certificates DTLS really verified."""
         if self._room is None or self._name is None:
             raise RtcError(FaultCode.LINK_FAILED, "The link came before the room. Try again.")
-        ours, theirs = wire.local_print, wire.remote_print
+        ours, theirs = connection.local_print, connection.remote_print
         if self.role is Role.WORKER:
             return Binding(self._room, self._name, held.peer, ours, theirs)
         return Binding(self._room, held.peer, self._name, theirs, ours)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
-from actors.events import LineDown, LineUp
+from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
 from protocol.signaling import FromServer, ToServer
 from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
@@ -26,19 +26,19 @@ restarts do not all come at once."""
 UPGRADE_TIME = 5.0
 """Seconds for the server to answer once it is reached; trio-websocket does not notice a line that closes before."""
 
-LineEvent = LineUp | LineDown | FromServer
-Heard = Callable[[LineEvent], Awaitable[None]]
+SignalingEvent = ServerConnected | ServerDisconnected | FromServer
+OnEvent = Callable[[SignalingEvent], Awaitable[None]]
 Dial = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
 
-class LineBroken(Exception):
+class SignalingLost(Exception):
     """The line is gone or never came to be; the text is one sentence for people."""
 
 
-async def run_line(
+async def run_signaling(
     url: str,
     *,
-    heard: Heard,
+    on_event: OnEvent,
     outgoing: Mailbox[ToServer],
     timeout: float,
     chance: Callable[[], float] = random.random,
@@ -48,19 +48,19 @@ async def run_line(
 
     Args:
         url: as `server_url` gives it.
-        heard: is told of `LineUp`, `LineDown` and every message; it may wait, and then the server waits.
+        on_event: gets `ServerConnected`, `ServerDisconnected` and every message; while it waits, the server waits.
         outgoing: what to send. No message of the server is read while it is half full.
         timeout: seconds for one try to connect.
         chance: gives numbers from 0 to 1, for the pauses.
         dial: how a stream to a host and port is opened.
     """
-    line = _Line(url, heard, outgoing, timeout, dial)
+    line = _SignalingConnection(url, on_event, outgoing, timeout, dial)
     pause = FIRST_PAUSE
     while not line.done:
         try:
             await line.once()
-        except LineBroken as error:
-            await heard(LineDown(str(error)))
+        except SignalingLost as error:
+            await on_event(ServerDisconnected(str(error)))
             if line.was_heard:
                 pause = FIRST_PAUSE
             with trio.move_on_after(pause * (1 - chance() / 2)):
@@ -68,10 +68,10 @@ async def run_line(
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-class _Line:
+class _SignalingConnection:
     """One line over all its connections."""
 
-    def __init__(self, url: str, heard: Heard, outgoing: Mailbox[ToServer], timeout: float, dial: Dial) -> None:
+    def __init__(self, url: str, on_event: OnEvent, outgoing: Mailbox[ToServer], timeout: float, dial: Dial) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or PORTS[parts.scheme]
@@ -80,7 +80,7 @@ class _Line:
         netloc = f"[{self._host}]" if ":" in self._host else self._host
         self._netloc = f"{netloc}:{self._port}"
         self._shown = f"{parts.scheme}://{self._netloc}"
-        self._heard = heard
+        self._heard = on_event
         self._outgoing = outgoing
         self._timeout = timeout
         self._dial = dial
@@ -101,7 +101,7 @@ class _Line:
         """One connection, from dialling to its end.
 
         Raises:
-            LineBroken: it could not be made, or it ended though we did not want it to.
+            SignalingLost: it could not be made, or it ended though we did not want it to.
         """
         self.was_heard = False
         text = ""
@@ -114,10 +114,10 @@ class _Line:
             text = f"{self._shown} is answered with HTTP status {status}. Is it the server's WebSocket address?"
         except* ENDINGS:
             text = f"The line to the server at {self._shown} was lost."
-        except* LineBroken as group:  # comes last, since it knows best
+        except* SignalingLost as group:  # comes last, since it knows best
             text = str(_leaf(group))
         if text:
-            raise LineBroken(text)
+            raise SignalingLost(text)
 
     async def _live(self, library: trio.Nursery) -> None:
         stream: trio.abc.Stream | None = None
@@ -129,7 +129,7 @@ class _Line:
                 ws = await self._upgrade(library, stream)
                 dropping.cancel_scope.cancel()
             if ws is not None and not self._is_over():
-                await self._heard(LineUp())
+                await self._heard(ServerConnected())
                 await self._talk(ws)
         finally:
             if stream is not None:
@@ -156,13 +156,13 @@ class _Line:
                 tcp = await self._dial(self._host, self._port)
                 return await self._secure(tcp) if self._tls else tcp
         except trio.TooSlowError:
-            raise LineBroken(
+            raise SignalingLost(
                 f"The server at {self._shown} did not answer within {self._timeout:g} seconds. Check that no firewall"
                 " is between; point elsewhere with --server or SLEAP_RTC_SIGNALING_WS; or start one of your own:"
                 " sleap-rtc server"
             ) from None
         except OSError as error:
-            raise LineBroken(
+            raise SignalingLost(
                 f"The server at {self._shown} cannot be reached ({_reason(error)}). Check that it runs; point elsewhere"
                 " with --server or SLEAP_RTC_SIGNALING_WS; or start one of your own: sleap-rtc server"
             ) from None
@@ -174,7 +174,7 @@ class _Line:
             await stream.do_handshake()
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(stream)
-            raise LineBroken(
+            raise SignalingLost(
                 f"No secure line to {self._shown} could be made ({_reason(error)})."
                 " Check its certificate, and whether it is a wss:// server at all."
             ) from None
@@ -187,7 +187,7 @@ class _Line:
         with trio.move_on_after(min(self._timeout, UPGRADE_TIME)):
             socket = cast("trio.SocketStream", stream)  # it takes any stream, and its types say less
             return await wrap_client_stream(library, socket, self._netloc, self._path, max_message_size=FRAME_MAX)
-        raise LineBroken(
+        raise SignalingLost(
             f"What answers at {self._shown} opens no line. Is it the server's WebSocket address, and is it up to date?"
         )
 
@@ -201,7 +201,7 @@ class _Line:
                 self.done = True
                 nursery.cancel_scope.cancel()
         if not self.done:
-            raise LineBroken(f"The server at {self._shown} gives no sign of life any more.")
+            raise SignalingLost(f"The server at {self._shown} gives no sign of life any more.")
 
     async def _write(self, ws: WebSocketConnection) -> None:
         while True:
@@ -213,13 +213,13 @@ class _Line:
 
     async def _listen(self, ws: WebSocketConnection, pulse: Pulse) -> None:
         while True:
-            await self._outgoing.until_roomy()
+            await self._outgoing.wait_below_threshold()
             frame = await ws.get_message()
             pulse.felt()
             try:
                 message = decode(frame, FROM_SERVER)
             except WireError as error:
-                raise LineBroken(
+                raise SignalingLost(
                     f"The server at {self._shown} says what this sleap-rtc does not understand ({error})."
                     " Update the older of the two."
                 ) from None

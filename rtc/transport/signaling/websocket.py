@@ -12,7 +12,7 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from wsproto.utilities import ProtocolError
 
-BEAT_TIME = 10.0
+HEARTBEAT_TIME = 10.0
 """Seconds between pings."""
 SILENCE_TIME = 20.0
 """Seconds without a sign of life after which the other end counts as gone: a ping, and 10 s for its pong."""
@@ -51,7 +51,7 @@ class Pulse:
             ConnectionClosed: the line is closed.
         """
         while True:
-            await trio.sleep(BEAT_TIME)
+            await trio.sleep(HEARTBEAT_TIME)
             await ws.ping()
             self.felt()
 

@@ -4,7 +4,7 @@ Rule of the room: everything it offers is trio-flavoured. No future, no `Cancell
 asyncio or aiortc leaves it; what goes wrong leaves as `RtcError` or as the end of a peer's intakes.
 """
 
-from rtc.transport.webrtc.asyncio_loop import Bridge, open_bridge
-from rtc.transport.webrtc.peer_connection import Peer, open_peer
+from rtc.transport.webrtc.asyncio_loop import AsyncioLoop, open_asyncio_loop
+from rtc.transport.webrtc.peer_connection import PeerConnection, open_peer_connection
 
-__all__ = ["Bridge", "Peer", "open_bridge", "open_peer"]
+__all__ = ["AsyncioLoop", "PeerConnection", "open_asyncio_loop", "open_peer_connection"]

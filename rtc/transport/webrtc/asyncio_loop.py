@@ -41,7 +41,7 @@ def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     return _other_addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
 
 
-class Owner(Protocol):
+class LoopOwner(Protocol):
     """Something whose tasks run on the loop: a peer connection."""
 
     @property
@@ -55,18 +55,18 @@ class Owner(Protocol):
         """End it; bounded, and harmless when repeated."""
 
 
-class Bridge:
-    """The running loop, seen from trio. Made by `open_bridge`."""
+class AsyncioLoop:
+    """The running loop, seen from trio. Made by `open_asyncio_loop`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._context = contextvars.copy_context()
-        self._owners: dict[str, Owner] = {}
+        self._owners: dict[str, LoopOwner] = {}
         self._numbers = itertools.count(1)
         loop.set_exception_handler(self._stray)
         loop.set_task_factory(_named_task)
 
-    def adopt(self, owner: Owner) -> contextvars.Context:
+    def adopt(self, owner: LoopOwner) -> contextvars.Context:
         """Take `owner` into the house: its tasks are known by the context returned, and it is closed at the end."""
         name = f"peer-{next(self._numbers)}"
         context = self._context.copy()
@@ -151,7 +151,7 @@ class Bridge:
 
 
 @asynccontextmanager
-async def open_bridge() -> AsyncGenerator[Bridge, None]:
+async def open_asyncio_loop() -> AsyncGenerator[AsyncioLoop, None]:
     """The asyncio loop for as long as this context lasts; once per process, around everything that uses peers.
 
     The loop's own nurseries would wrap an error of the body into groups of groups; hence they are left by hand,
@@ -159,7 +159,7 @@ async def open_bridge() -> AsyncGenerator[Bridge, None]:
     """
     aioice.ice.get_host_addresses = host_addresses
     manager = trio_asyncio.open_loop()
-    bridge = Bridge(await manager.__aenter__())
+    bridge = AsyncioLoop(await manager.__aenter__())
     try:
         yield bridge
     finally:

@@ -1,6 +1,6 @@
 """What has come over a wire and was not read yet: bounded, and never waited for by the one who puts.
 
-aiortc cannot slow the other side, so a full intake is the end of that wire (`Overrun`), not a reason to wait.
+aiortc cannot slow the other side, so a full intake is the end of that wire (`QueueFull`), not a reason to wait.
 """
 
 import math
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import trio
 
-from actors.mailbox import Overrun
+from actors.mailbox import QueueFull
 
 T = TypeVar("T", bound="str | bytes")
 
@@ -17,7 +17,7 @@ ITEM_COST = 512
 that many tiny items cannot fill the memory either."""
 
 
-class Intake(Generic[T]):
+class ByteQueue(Generic[T]):
     """A queue bounded by bytes. `put` belongs to one callback, `take` to one reader."""
 
     def __init__(self, most: int) -> None:
@@ -39,7 +39,7 @@ class Intake(Generic[T]):
         self.heard_at = trio.current_time()
         cost = len(item) + ITEM_COST
         if self._used + cost > self._most:
-            raise Overrun("more came over a wire than was read")
+            raise QueueFull("more came over a wire than was read")
         self._send.send_nowait(item)
         self._used += cost
 

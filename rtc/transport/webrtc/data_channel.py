@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import trio
 from aiortc import InvalidStateError
 
-from actors.mailbox import Overrun
+from actors.mailbox import QueueFull
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.transport.webrtc.byte_queue import Intake
+from rtc.transport.webrtc.byte_queue import ByteQueue
 
 if TYPE_CHECKING:
     from aiortc import RTCDataChannel
@@ -30,18 +30,18 @@ class ChannelOwner(Protocol):
     def fail(self, code: FaultCode = FaultCode.LINK_LOST) -> None:
         """End the connection for this reason."""
 
-    def lane_opened(self) -> None:
+    def channel_opened(self) -> None:
         """The data channel is open."""
 
-    def lane_closed(self) -> None:
+    def channel_closed(self) -> None:
         """The data channel is closed."""
 
 
-class DataLane(Generic[T]):
+class DataChannel(Generic[T]):
     """Made and fed by its peer; `kind` is what may come on it, anything else ends the peer."""
 
-    def __init__(self, peer: ChannelOwner, kind: type[T], *, room: int, high: int, low: int) -> None:
-        self.intake: Intake[T] = Intake(room)
+    def __init__(self, peer: ChannelOwner, kind: type[T], *, queue_max: int, high: int, low: int) -> None:
+        self.queue: ByteQueue[T] = ByteQueue(queue_max)
         self.open = False
         self.closed = trio.Event()
         self._peer = peer
@@ -100,17 +100,17 @@ class DataLane(Generic[T]):
 
     def _on_open(self) -> None:
         self.open = True
-        self._peer.lane_opened()
+        self._peer.channel_opened()
 
     def _on_close(self) -> None:
         self.closed.set()
-        self._peer.lane_closed()
+        self._peer.channel_closed()
 
     def _on_message(self, data: object) -> None:
         if not isinstance(data, self._kind):
             self._peer.fail(FaultCode.BAD_MESSAGE)
             return
         try:
-            self.intake.put(data)
-        except Overrun:
+            self.queue.put(data)
+        except QueueFull:
             self._peer.fail(FaultCode.STALLED)

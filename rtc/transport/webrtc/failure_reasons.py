@@ -4,17 +4,17 @@ import ipaddress
 
 from attrs import frozen
 
-from rtc.transport.webrtc.ice_gathering import Gathered
-from rtc.transport.webrtc.turn_allocate import Outcome
+from rtc.transport.webrtc.ice_gathering import GatheredCandidates
+from rtc.transport.webrtc.turn_allocate import TurnOutcome
 
 TRY_TURN = "Configure a TURN server on both sides (docs/turn.md), or have the lab's server hand one out."
 
 
 @frozen
-class Sight:
+class IceDiagnostics:
     """What one side of a connection saw."""
 
-    gathered: Gathered
+    gathered: GatheredCandidates
     relay_only: bool = False
     candidates: int = 0
     """Own candidates of any kind."""
@@ -27,66 +27,72 @@ class Sight:
     seconds: float = 0.0
 
 
-def why_no_half(sight: Sight) -> str | None:
+def why_no_half(diagnostics: IceDiagnostics) -> str | None:
     """Why this side has nothing to offer; None when it has something."""
-    if sight.candidates:
+    if diagnostics.candidates:
         return None
-    if sight.relay_only:
-        return f"Only relayed paths may be used (--relay-only), and there is none: {_why_no_relay(sight.gathered)}"
+    if diagnostics.relay_only:
+        return (
+            f"Only relayed paths may be used (--relay-only), and there is none: {_why_no_relay(diagnostics.gathered)}"
+        )
     return "This machine has no network address to be reached at. Connect it to a network, then try again."
 
 
-def why_no_path(sight: Sight) -> str:
+def why_no_path(diagnostics: IceDiagnostics) -> str:
     """Why the two sides did not meet."""
-    gave_up = f" Gave up after {sight.seconds:.0f} seconds."
-    if sight.nominated:
+    gave_up = f" Gave up after {diagnostics.seconds:.0f} seconds."
+    if diagnostics.nominated:
         return (
             f"A path to the other side was found, but the secure handshake on it did not complete.{gave_up} Try again."
         )
-    if not sight.theirs:
+    if not diagnostics.theirs:
         return "The other side told no address that it can be reached at. It may have no network, or no relay to use."
-    if not sight.relay_only and sight.gathered.hosts and all(_is_loopback(host) for host in sight.gathered.hosts):
+    if (
+        not diagnostics.relay_only
+        and diagnostics.gathered.hosts
+        and all(_is_loopback(host) for host in diagnostics.gathered.hosts)
+    ):
         return f"This machine has no network but its own loopback.{gave_up} Connect it to a network, then try again."
-    if sight.heard:
+    if diagnostics.heard:
         return (
             "The other side's packets arrive here, but nothing of ours gets through to it: a firewall lets UDP pass in "
-            f"one direction only.{gave_up} {_what_of_turn(sight.gathered)}"
+            f"one direction only.{gave_up} {_what_of_turn(diagnostics.gathered)}"
         )
-    return f"{_why_nothing_answered(sight)}{gave_up} {_what_of_turn(sight.gathered)}"
+    return f"{_why_nothing_answered(diagnostics)}{gave_up} {_what_of_turn(diagnostics.gathered)}"
 
 
-def _why_nothing_answered(sight: Sight) -> str:
-    stun, turn = sight.gathered.stun, sight.gathered.turn
-    if any(asked.outcome is Outcome.FOUND for asked in turn):
+def _why_nothing_answered(diagnostics: IceDiagnostics) -> str:
+    stun, turn = diagnostics.gathered.stun, diagnostics.gathered.turn
+    if any(allocation.outcome is TurnOutcome.FOUND for allocation in turn):
         return "Nothing of the other side answered, neither directly nor through the relay."
-    if stun and all(asked.outcome is Outcome.SILENT for asked in stun):
+    if stun and all(allocation.outcome is TurnOutcome.SILENT for allocation in stun):
         return "Nothing answered, and the STUN server did not either: UDP is probably blocked here."
     if stun:
         return "Nothing of the other side answered, though UDP leaves this network: there is no common route to it."
     return "Nothing of the other side answered: there is no common route to it, or UDP is blocked on the way."
 
 
-def _what_of_turn(gathered: Gathered) -> str:
+def _what_of_turn(gathered: GatheredCandidates) -> str:
     if not gathered.turn:
         return TRY_TURN
-    if any(asked.outcome is Outcome.FOUND for asked in gathered.turn):
+    if any(allocation.outcome is TurnOutcome.FOUND for allocation in gathered.turn):
         return "Check the other side's network, and that the TURN server may reach it."
     return _why_no_relay(gathered)
 
 
-def _why_no_relay(gathered: Gathered) -> str:
+def _why_no_relay(gathered: GatheredCandidates) -> str:
     """What the TURN servers said; the most telling answer of several."""
-    outcomes = [asked.outcome for asked in gathered.turn]
+    outcomes = [allocation.outcome for allocation in gathered.turn]
     if not outcomes:
         return f"no TURN server is known. {TRY_TURN}"
-    if Outcome.REFUSED in outcomes:
+    if TurnOutcome.REFUSED in outcomes:
         return (
             "The TURN server refused the credentials: they are wrong or have expired. Check them, and both machines' "
             "clocks; those of the lab's server are new after every rejoin."
         )
-    if Outcome.UNHELPFUL in outcomes:
+    if TurnOutcome.UNHELPFUL in outcomes:
         return "The TURN server answered but gave no relay; it may be full, or not allow it. Ask who runs it."
-    if Outcome.SILENT in outcomes:
+    if TurnOutcome.SILENT in outcomes:
         return "The TURN server did not answer. Check its address, and that UDP may leave, or add ?transport=tcp to it."
     return "The TURN server cannot be reached: its name, port or certificate is not right. Check its address."
 

@@ -25,7 +25,7 @@ IN_PROGRESS = CandidatePair.State.IN_PROGRESS
 UNCHECKED = (CandidatePair.State.WAITING, CandidatePair.State.FROZEN)
 
 
-class Rung(IntEnum):
+class PairTier(IntEnum):
     """How far from the other side we have to go."""
 
     DIRECT = 0
@@ -33,15 +33,15 @@ class Rung(IntEnum):
     RELAY_TCP = 2
 
 
-def rung_of(candidate: Candidate) -> Rung:
+def tier_of(candidate: Candidate) -> PairTier:
     """The rung of one end of a path."""
     if candidate.type != "relay":
-        return Rung.DIRECT
-    return Rung.RELAY_UDP if candidate.priority >> 8 & 0xFFFF > TCP_PREFERENCE else Rung.RELAY_TCP
+        return PairTier.DIRECT
+    return PairTier.RELAY_UDP if candidate.priority >> 8 & 0xFFFF > TCP_PREFERENCE else PairTier.RELAY_TCP
 
 
-class Ladder:
-    """Holds one aioice connection's checks back; made by `climb`."""
+class IceChecks:
+    """Holds one aioice connection's checks back; made by `order_checks`."""
 
     def __init__(self, connection: Any, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -59,7 +59,7 @@ class Ladder:
 
     def start_if_due(self, pair: CandidatePair) -> None:
         """Start a pair's check, unless its rung's time has not come: then it stays in the list."""
-        if not self._connection.ice_controlling or self._rung(pair) <= self._reached():
+        if not self._connection.ice_controlling or self._tier(pair) <= self._reached():
             self._start(pair)
 
     def hear(self, message: Any, source: tuple[str, int], protocol: Any) -> None:
@@ -86,31 +86,31 @@ class Ladder:
         connection = self._connection
         if connection._check_list_done:
             return False
-        reached = self._reached() if connection.ice_controlling else Rung.RELAY_TCP
+        reached = self._reached() if connection.ice_controlling else PairTier.RELAY_TCP
         held = False
         for state in UNCHECKED:
             for pair in connection._check_list:
-                if pair.state is state and self._rung(pair) <= reached:
+                if pair.state is state and self._tier(pair) <= reached:
                     self._start(pair)
                     return True
                 held = held or pair.state is state
         return held or bool(connection._remote_candidates_expected())
 
-    def _rung(self, pair: CandidatePair) -> Rung:
-        return max(rung_of(pair.local_candidate), rung_of(pair.remote_candidate))
+    def _tier(self, pair: CandidatePair) -> PairTier:
+        return max(tier_of(pair.local_candidate), tier_of(pair.remote_candidate))
 
-    def _reached(self) -> Rung:
+    def _reached(self) -> PairTier:
         """The rung that may be tried now: by time, or at once when there is nothing below it (left) to wait for."""
         now = self._clock()
         if self._begun is None:
             self._begun = now
         passed = now - self._begun
-        by_time = Rung((passed >= DIRECT_TIME) + (passed >= DIRECT_TIME + UDP_TIME))
+        by_time = PairTier((passed >= DIRECT_TIME) + (passed >= DIRECT_TIME + UDP_TIME))
         pairs = self._connection._check_list
-        open_pairs = [self._rung(pair) for pair in pairs if pair.state is not CandidatePair.State.FAILED]
-        return max(by_time, min(open_pairs, default=Rung.DIRECT))
+        open_pairs = [self._tier(pair) for pair in pairs if pair.state is not CandidatePair.State.FAILED]
+        return max(by_time, min(open_pairs, default=PairTier.DIRECT))
 
 
-def climb(connection: Any, clock: Callable[[], float] = time.monotonic) -> Ladder:
+def order_checks(connection: Any, clock: Callable[[], float] = time.monotonic) -> IceChecks:
     """Let aioice's `connection` try its paths in order."""
-    return Ladder(connection, clock)
+    return IceChecks(connection, clock)

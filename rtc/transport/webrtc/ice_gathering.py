@@ -18,7 +18,7 @@ from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 from attrs import define, field
 
 from rtc.config.ice_servers import IcePlan, IceServer, read_ice_url
-from rtc.transport.webrtc.turn_allocate import Asked, Outcome, allocate, resolve
+from rtc.transport.webrtc.turn_allocate import TurnAllocation, TurnOutcome, allocate, resolve
 
 SILENT_TIME = 1.0
 """Seconds for a server's first sign of life; over UDP that is the request and one repetition."""
@@ -34,13 +34,13 @@ the other side can tell them apart."""
 
 
 @define
-class Gathered:
+class GatheredCandidates:
     """What one connection's gathering has found, and what it has not."""
 
     hosts: tuple[str, ...] = ()
     """Own addresses in use."""
-    stun: list[Asked] = field(factory=list)
-    turn: list[Asked] = field(factory=list)
+    stun: list[TurnAllocation] = field(factory=list)
+    turn: list[TurnAllocation] = field(factory=list)
 
 
 def stun_servers(plan: IcePlan) -> list[IceServer]:
@@ -60,38 +60,42 @@ def _is_udp(server: IceServer) -> bool:
     return read_ice_url(server.urls).transport == "udp"
 
 
-def gather_by(connection: Any, plan: IcePlan) -> Gathered:
+def gather_candidates(connection: Any, plan: IcePlan) -> GatheredCandidates:
     """Let aioice's `connection` gather our way; what came of it is in the result once it has."""
-    gathered = Gathered()
+    gathered = GatheredCandidates()
     connection.get_component_candidates = partial(_gather, connection, plan, gathered)
     return gathered
 
 
-async def _gather(connection: Any, plan: IcePlan, gathered: Gathered, component: int, addresses: list[str]) -> Any:
+async def _gather(
+    connection: Any, plan: IcePlan, gathered: GatheredCandidates, component: int, addresses: list[str]
+) -> Any:
     candidates: list[Candidate] = []
     hosts = [await _open_host(connection, component, address) for address in addresses]
     found = [protocol for protocol in hosts if protocol is not None]
     candidates += [protocol.local_candidate for protocol in found]
     gathered.hosts = tuple(candidate.host for candidate in candidates)
     v4 = [protocol for protocol in found if ipaddress.ip_address(protocol.local_candidate.host).version == 4]
-    gathered.stun = [Asked(server) for server in stun_servers(plan)] if v4 else []
-    gathered.turn = [Asked(server) for server in turn_servers(plan)]
+    gathered.stun = [TurnAllocation(server) for server in stun_servers(plan)] if v4 else []
+    gathered.turn = [TurnAllocation(server) for server in turn_servers(plan)]
     work = {
-        asyncio.create_task(_reflect(protocol, asked, candidates)): asked for asked in gathered.stun for protocol in v4
+        asyncio.create_task(_reflect(protocol, allocation, candidates)): allocation
+        for allocation in gathered.stun
+        for protocol in v4
     } | {
-        asyncio.create_task(_relay(connection, component, asked, rank, candidates)): asked
-        for rank, asked in enumerate(gathered.turn)
+        asyncio.create_task(_relay(connection, component, allocation, rank, candidates)): allocation
+        for rank, allocation in enumerate(gathered.turn)
     }
     await _wait_within_reason(work)
     return candidates
 
 
-async def _wait_within_reason(work: dict["asyncio.Task[None]", Asked]) -> None:
+async def _wait_within_reason(work: dict["asyncio.Task[None]", TurnAllocation]) -> None:
     if not work:
         return
     try:
         await asyncio.wait(work, timeout=SILENT_TIME)
-        slow = [task for task, asked in work.items() if not task.done() and asked.alive]
+        slow = [task for task, allocation in work.items() if not task.done() and allocation.alive]
         if slow:
             await asyncio.wait(slow, timeout=SLOW_TIME - SILENT_TIME)
     finally:
@@ -120,23 +124,25 @@ async def _open_host(connection: Any, component: int, address: str) -> StunProto
     return protocol
 
 
-async def _reflect(protocol: StunProtocol, asked: Asked, candidates: list[Candidate]) -> None:
-    address = read_ice_url(asked.server.urls)
+async def _reflect(protocol: StunProtocol, allocation: TurnAllocation, candidates: list[Candidate]) -> None:
+    address = read_ice_url(allocation.server.urls)
     try:
         where = await resolve(address.host, address.port, socket.SOCK_DGRAM, socket.AF_INET)
         candidate, _ = await server_reflexive_candidate(protocol, where)
     except OSError:
-        asked.outcome = Outcome.UNREACHED
+        allocation.outcome = TurnOutcome.UNREACHED
         return
     except (TransactionError, KeyError):  # no answer, or one without an address
         return
-    asked.outcome = Outcome.FOUND
+    allocation.outcome = TurnOutcome.FOUND
     if all((candidate.host, candidate.port) != (other.host, other.port) for other in candidates):
         candidates.append(candidate)  # without a NAT it is the host candidate again
 
 
-async def _relay(connection: Any, component: int, asked: Asked, rank: int, candidates: list[Candidate]) -> None:
-    protocol = await allocate(asked, lambda: StunProtocol(connection))
+async def _relay(
+    connection: Any, component: int, allocation: TurnAllocation, rank: int, candidates: list[Candidate]
+) -> None:
+    protocol = await allocate(allocation, lambda: StunProtocol(connection))
     if protocol is None:
         return
     connection._protocols.append(protocol)
@@ -144,7 +150,7 @@ async def _relay(connection: Any, component: int, asked: Asked, rank: int, candi
     related = protocol.transport.get_extra_info("related_address")
     if connection._transport_policy is TransportPolicy.RELAY:
         related = ("0.0.0.0", 9)  # noqa: S104 (RFC 9429, 3.5.3: hide our own address, as RFC 8839, 5.1 writes it)
-    preference = (65535 if _is_udp(asked.server) else TCP_PREFERENCE) - rank
+    preference = (65535 if _is_udp(allocation.server) else TCP_PREFERENCE) - rank
     priority = candidate_priority(component, "relay", preference)
     protocol.local_candidate = _candidate(component, "relay", address, priority, related)
     candidates.append(protocol.local_candidate)

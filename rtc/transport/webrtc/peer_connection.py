@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan
-from rtc.transport.webrtc.asyncio_loop import Bridge
+from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
 from rtc.transport.webrtc.batched_reads import read_in_batches
-from rtc.transport.webrtc.data_channel import DataLane
-from rtc.transport.webrtc.failure_reasons import Sight, why_no_half, why_no_path
-from rtc.transport.webrtc.ice_checks import Ladder, climb
-from rtc.transport.webrtc.ice_gathering import Gathered, gather_by
+from rtc.transport.webrtc.data_channel import DataChannel
+from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_half, why_no_path
+from rtc.transport.webrtc.ice_checks import IceChecks, order_checks
+from rtc.transport.webrtc.ice_gathering import GatheredCandidates, gather_candidates
 from rtc.transport.webrtc.receive_limit import guard
 from rtc.transport.webrtc.sdp import UNREADABLE, read_print
 
@@ -32,9 +32,9 @@ CLOSE_TIME = 2.0
 HIGH, LOW = 1024 * 1024, 256 * 1024
 """Bulk: senders wait above HIGH bytes and go on below LOW; measured, more only costs memory."""
 CONTROL_HIGH, CONTROL_LOW = 256 * 1024, 64 * 1024
-CONTROL_ROOM = 1024 * 1024
+CONTROL_QUEUE_MAX = 1024 * 1024
 """Bytes of control messages that may be here unread; then the connection is cut."""
-BULK_ROOM = 16 * 1024 * 1024
+BULK_QUEUE_MAX = 16 * 1024 * 1024
 """Bytes of bulk frames likewise: the leftovers of one credit window and a whole other one, with their cost."""
 
 UNPREPARED = "This machine's half of the connection could not be prepared. Check its network, then try again."
@@ -46,21 +46,21 @@ SENTENCES = {
 }
 
 
-class Peer:
+class PeerConnection:
     """One `RTCPeerConnection`, trio-flavoured. `offer` → `accept` on one side, `answer` on the other, then both
     `wait_open`. When the connection is over, however that came, `control` and `bulk` end."""
 
-    def __init__(self, bridge: Bridge, plan: IcePlan = IcePlan()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, bridge: AsyncioLoop, plan: IcePlan = IcePlan()) -> None:  # noqa: B008 (frozen)
         self._bridge = bridge
         self._plan = plan
-        self._gathered = Gathered()
-        self._ladder: Ladder | None = None
+        self._gathered = GatheredCandidates()
+        self._checks: IceChecks | None = None
         self._met = False
         self._context = bridge.adopt(self)
-        self._control = DataLane(self, str, room=CONTROL_ROOM, high=CONTROL_HIGH, low=CONTROL_LOW)
-        self._bulk = DataLane(self, bytes, room=BULK_ROOM, high=HIGH, low=LOW)
-        self.control = self._control.intake
-        self.bulk = self._bulk.intake
+        self._control = DataChannel(self, str, queue_max=CONTROL_QUEUE_MAX, high=CONTROL_HIGH, low=CONTROL_LOW)
+        self._bulk = DataChannel(self, bytes, queue_max=BULK_QUEUE_MAX, high=HIGH, low=LOW)
+        self.control = self._control.queue
+        self.bulk = self._bulk.queue
         self.fault: Fault | None = None
         """Why the connection is over, when more is known than that it is."""
         self.ended = trio.Event()
@@ -109,7 +109,7 @@ class Peer:
         if self.fault is not None and self.fault.code is not FaultCode.LINK_LOST:
             raise RtcError.of(self.fault)
         if self.over or not self._settled.is_set():
-            raise RtcError(FaultCode.LINK_FAILED, why_no_path(self._sight(trio.current_time() - before)))
+            raise RtcError(FaultCode.LINK_FAILED, why_no_path(self._diagnostics(trio.current_time() - before)))
         if self._seen_print != self._promised_print:
             raise RtcError(FaultCode.LINK_FAILED, "The other side's certificate is not the one it announced.")
 
@@ -165,8 +165,8 @@ class Peer:
         """
         if not self._control.open or not self._bulk.open:
             return
-        for lane in (self._control, self._bulk):
-            self.post(lane.shut)
+        for channel in (self._control, self._bulk):
+            self.post(channel.shut)
         await self._control.closed.wait()
         await self._bulk.closed.wait()
 
@@ -201,7 +201,7 @@ class Peer:
         """Call something of aiortc soon."""
         self._bridge.post(self._context, callback, *args)
 
-    def lane_opened(self) -> None:
+    def channel_opened(self) -> None:
         """One lane is open; the connection is when both are."""
         if not (self._control.open and self._bulk.open):
             return
@@ -213,7 +213,7 @@ class Peer:
         read_in_batches(pair.protocol)
         self._settled.set()
 
-    def lane_closed(self) -> None:
+    def channel_closed(self) -> None:
         """One lane is closed; what is still on its way on the other must arrive first."""
         if self._control.closed.is_set() and self._bulk.closed.is_set():
             self.fail()
@@ -225,9 +225,9 @@ class Peer:
         self.fault = Fault(code, SENTENCES[code])
         self.ended.set()
         self._settled.set()
-        for lane in (self._control, self._bulk):
-            lane.intake.end()
-            lane.wake()
+        for channel in (self._control, self._bulk):
+            channel.queue.end()
+            channel.wake()
         if self._pc is not None:
             self.post(self._hang_up)  # at once, so that the other side learns it before our owner comes round
 
@@ -247,28 +247,28 @@ class Peer:
         self._bulk.attach(pc.createDataChannel("bulk", negotiated=True, id=1))
         guard(pc, lambda: self.fail(FaultCode.BAD_MESSAGE))
         connection = self._dtls().transport._connection
-        self._gathered = gather_by(connection, self._plan)
-        self._ladder = climb(connection)
+        self._gathered = gather_candidates(connection, self._plan)
+        self._checks = order_checks(connection)
         return pc
 
     def _note_ice(self) -> None:
         self._met = self._met or (self._pc is not None and self._pc.iceConnectionState == "completed")
 
-    def _sight(self, seconds: float = 0.0) -> Sight:
+    def _diagnostics(self, seconds: float = 0.0) -> IceDiagnostics:
         """What ICE has seen so far."""
         connection = self._dtls().transport._connection
-        return Sight(
+        return IceDiagnostics(
             gathered=self._gathered,
             relay_only=self._plan.relay_only,
             candidates=len(connection.local_candidates),
             theirs=len(connection.remote_candidates),
-            heard=self._ladder is not None and self._ladder.heard,
+            heard=self._checks is not None and self._checks.heard,
             nominated=self._met,
             seconds=seconds,
         )
 
     def _check_half(self) -> None:
-        reason = why_no_half(self._sight())
+        reason = why_no_half(self._diagnostics())
         if reason is not None:
             raise RtcError(FaultCode.LINK_FAILED, reason)
 
@@ -306,9 +306,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def open_peer(bridge: Bridge, plan: IcePlan = IcePlan()) -> AsyncGenerator[Peer, None]:  # noqa: B008 (frozen)
+async def open_peer_connection(bridge: AsyncioLoop, plan: IcePlan = IcePlan()) -> AsyncGenerator[PeerConnection, None]:  # noqa: B008 (frozen)
     """A peer that is closed at the end of this context."""
-    peer = Peer(bridge, plan)
+    peer = PeerConnection(bridge, plan)
     try:
         yield peer
     finally:

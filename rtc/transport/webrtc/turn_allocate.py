@@ -27,7 +27,7 @@ MISMATCH = 437
 """The port we come from was another client's a moment ago; another one will do (RFC 8656, 7.4)."""
 
 
-class Outcome(Enum):
+class TurnOutcome(Enum):
     """What came of asking one server."""
 
     SILENT = "silent"
@@ -42,11 +42,11 @@ class Outcome(Enum):
 
 
 @define
-class Asked:
+class TurnAllocation:
     """One server that was asked."""
 
     server: IceServer
-    outcome: Outcome = Outcome.SILENT
+    outcome: TurnOutcome = TurnOutcome.SILENT
     _inner: Any = None
 
     @property
@@ -70,17 +70,17 @@ async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = s
     return str(found[0][4][0]), port
 
 
-async def allocate(asked: Asked, make: Any) -> Any:
+async def allocate(allocation: TurnAllocation, make: Any) -> Any:
     """An allocation on the server, as the transport of the protocol that `make` makes; None when there is none.
 
     Its end is aioice's to see to, once the protocol is one of a connection's.
     """
     try:
-        protocol, code = await _allocate(asked, make)
+        protocol, code = await _allocate(allocation, make)
         if code == MISMATCH:
-            protocol, _ = await _allocate(asked, make)
+            protocol, _ = await _allocate(allocation, make)
     except (OSError, ssl.SSLError):
-        asked.outcome = Outcome.UNREACHED
+        allocation.outcome = TurnOutcome.UNREACHED
         return None
     return protocol
 
@@ -105,25 +105,25 @@ async def _reach(server: IceServer, address: IceAddress) -> Any:
     return stream
 
 
-async def _allocate(asked: Asked, make: Any) -> tuple[Any, int | None]:
+async def _allocate(allocation: TurnAllocation, make: Any) -> tuple[Any, int | None]:
     """One try: the protocol, or else the error code if there is one."""
-    inner = asked._inner = await _reach(asked.server, read_ice_url(asked.server.urls))
+    inner = allocation._inner = await _reach(allocation.server, read_ice_url(allocation.server.urls))
     protocol, code = make(), None
     try:
         await aioice.turn.TurnTransport(inner)._connect(protocol)
-        asked.outcome = Outcome.FOUND
+        allocation.outcome = TurnOutcome.FOUND
     except TransactionError as error:
         code = error.response.error_code if error.response is not None else None
-        asked.outcome = _outcome_of(code)
+        allocation.outcome = _outcome_of(code)
     except ConnectionError:  # an answer that lacks what it must say
-        asked.outcome = Outcome.UNHELPFUL
+        allocation.outcome = TurnOutcome.UNHELPFUL
     finally:
-        if asked.outcome is not Outcome.FOUND:
+        if allocation.outcome is not TurnOutcome.FOUND:
             inner.transport.close()
-    return (protocol if asked.outcome is Outcome.FOUND else None), code
+    return (protocol if allocation.outcome is TurnOutcome.FOUND else None), code
 
 
-def _outcome_of(code: int | None) -> Outcome:
+def _outcome_of(code: int | None) -> TurnOutcome:
     if code is None:
-        return Outcome.SILENT
-    return Outcome.REFUSED if code in UNAUTHORIZED else Outcome.UNHELPFUL
+        return TurnOutcome.SILENT
+    return TurnOutcome.REFUSED if code in UNAUTHORIZED else TurnOutcome.UNHELPFUL

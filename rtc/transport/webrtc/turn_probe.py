@@ -10,7 +10,7 @@ from attrs import frozen
 
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IceAddress, IceServer
-from rtc.transport.webrtc.asyncio_loop import Bridge
+from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
 
 PROBE_TIME = 5.0
 """Seconds for an allocation; an open way takes a tenth of one."""
@@ -31,7 +31,7 @@ CODES = {
 }
 
 
-class Answer(Enum):
+class ProbeAnswer(Enum):
     """What a TURN server made of it."""
 
     GRANTED = "granted"
@@ -44,14 +44,14 @@ class Answer(Enum):
 
 
 @frozen
-class Probed:
+class ProbeResult:
     """The answer; `detail` is the relay's address when it was granted, and else what happened, in words."""
 
-    answer: Answer
+    answer: ProbeAnswer
     detail: str
 
 
-class _Owner:
+class _ProbeOwner:
     """What the bridge needs to know about somebody whose tasks run on its loop."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class _Receiver(asyncio.DatagramProtocol):
         self.gone.set()
 
 
-async def probe_turn(bridge: Bridge, server: IceServer, address: IceAddress, host: str) -> Probed:
+async def probe_turn(bridge: AsyncioLoop, server: IceServer, address: IceAddress, host: str) -> ProbeResult:
     """Allocate with the real credentials; takes at most `PROBE_TIME` and `RETURN_TIME`.
 
     Args:
@@ -85,17 +85,17 @@ async def probe_turn(bridge: Bridge, server: IceServer, address: IceAddress, hos
         address: its address, taken apart.
         host: the same host as a number, so that no name is looked up again; TLS needs the name.
     """
-    context = bridge.adopt(_Owner())
+    context = bridge.adopt(_ProbeOwner())
     limit = PROBE_TIME + RETURN_TIME
     try:
         return await bridge.run(context, _probe, server, address, host, timeout=limit, sentence="No answer came.")
     except RtcError:
-        return Probed(Answer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
+        return ProbeResult(ProbeAnswer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
     finally:
         bridge.release(context)
 
 
-async def _probe(server: IceServer, address: IceAddress, host: str) -> Probed:
+async def _probe(server: IceServer, address: IceAddress, host: str) -> ProbeResult:
     """asyncio-flavoured. The order matters: a certificate's error is an SSLError, which is an OSError."""
     try:
         async with asyncio.timeout(PROBE_TIME):
@@ -103,16 +103,20 @@ async def _probe(server: IceServer, address: IceAddress, host: str) -> Probed:
     except TransactionError as error:
         return _refusal(error)
     except ssl.SSLCertVerificationError as error:
-        return Probed(Answer.BAD_CERTIFICATE, f"its certificate is not trusted ({error.verify_message.lower()})")
+        return ProbeResult(
+            ProbeAnswer.BAD_CERTIFICATE, f"its certificate is not trusted ({error.verify_message.lower()})"
+        )
     except ssl.SSLError:
-        return Probed(Answer.NO_TLS, "it does not speak TLS there")
+        return ProbeResult(ProbeAnswer.NO_TLS, "it does not speak TLS there")
     except TimeoutError:
-        return Probed(Answer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
+        return ProbeResult(ProbeAnswer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
     except OSError as error:
-        return Probed(Answer.UNREACHED, f"the line to it broke ({(error.strerror or 'unknown reason').lower()})")
+        return ProbeResult(
+            ProbeAnswer.UNREACHED, f"the line to it broke ({(error.strerror or 'unknown reason').lower()})"
+        )
 
 
-async def _allocate(server: IceServer, address: IceAddress, host: str) -> Probed:
+async def _allocate(server: IceServer, address: IceAddress, host: str) -> ProbeResult:
     secure = address.scheme == "turns"
     transport, receiver = await create_turn_endpoint(
         _Receiver,
@@ -130,13 +134,13 @@ async def _allocate(server: IceServer, address: IceAddress, host: str) -> Probed
             await receiver.gone.wait()
     except TimeoutError:
         pass  # its lifetime ends it
-    return Probed(Answer.GRANTED, str(relayed))
+    return ProbeResult(ProbeAnswer.GRANTED, str(relayed))
 
 
-def _refusal(error: TransactionError) -> Probed:
+def _refusal(error: TransactionError) -> ProbeResult:
     code = error.response.error_code if error.response is not None else None
     if code is None:
-        return Probed(Answer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
+        return ProbeResult(ProbeAnswer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
     if code in WRONG_CREDENTIALS:
-        return Probed(Answer.WRONG_CREDENTIALS, "it does not accept this user name and password")
-    return Probed(Answer.REFUSED, f"it refuses ({CODES.get(code, f'code {code}')})")
+        return ProbeResult(ProbeAnswer.WRONG_CREDENTIALS, "it does not accept this user name and password")
+    return ProbeResult(ProbeAnswer.REFUSED, f"it refuses ({CODES.get(code, f'code {code}')})")

@@ -11,9 +11,7 @@ import trio
 import yaml
 
 from protocol.faults import FaultCode
-from rtc.client.package_builder import build as build_room
-from rtc.client.package_builder import contents as luggage_room
-from rtc.client.package_builder import slp_files as labels_room
+from rtc.client.package_builder import build, contents, slp_files
 from rtc.client.package_builder.build import build_tracking, build_training
 from rtc.client.package_builder.contents import look_data
 from rtc.client.package_builder.slp_files import HDF5, Project, Video
@@ -36,7 +34,7 @@ CONFIG = {
 @pytest.fixture
 def blind(monkeypatch):
     """Nothing here can open a project: no sleap-io, and no sleap-nn."""
-    monkeypatch.setattr(labels_room, "_python", lambda: None)
+    monkeypatch.setattr(slp_files, "_python", lambda: None)
 
 
 @pytest.fixture
@@ -269,7 +267,7 @@ def test_tracking_needs_no_model_when_labels_hold_predictions(place):
 
 
 def test_a_full_disk_is_told_before_anything_is_written(place, monkeypatch):
-    monkeypatch.setattr(build_room.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1}))
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1}))
     assert refusal(track, place).code is FaultCode.DISK_FULL
     assert leftovers(place) == []
 
@@ -415,7 +413,7 @@ def test_only_the_video_that_is_asked_for_comes_along(project):
 
 def test_one_video_is_not_called_several(tmp_path, monkeypatch):
     project = Project(1, (Video((tmp_path / "a.mp4",), listed=False, labelled=1),))
-    monkeypatch.setattr(luggage_room, "look_into", lambda _path: project)
+    monkeypatch.setattr(contents, "look_into", lambda _path: project)
     assert "has 1 video, counted from 0" in refusal(look_data, tmp_path / "flies.slp", 5).text
 
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import AttachJob, JobStarted
-from protocol.link import BEAT_TIME, LOST_TIME, Beat, Bye
+from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat
 from protocol.trust import AuthFailure, AuthResponse, Denial
 from protocol.wire import TO_CLIENT, TO_WORKER, encode
 from rtc.common.errors import RtcError
@@ -92,15 +92,15 @@ async def test_beats_keep_a_quiet_link_alive_and_reach_no_route(autojump_clock: 
         assert not ada.lost.is_set()
         assert not bob.lost.is_set()
     assert heard == []
-    assert set(one.said[:-1]) == {encode(Beat())}
-    assert len(one.said) == pytest.approx(10 * LOST_TIME / BEAT_TIME, abs=2)
+    assert set(one.said[:-1]) == {encode(Heartbeat())}
+    assert len(one.said) == pytest.approx(10 * LOST_TIME / HEARTBEAT_TIME, abs=2)
 
 
 async def test_a_silent_other_side_is_lost_after_a_while(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, _ours, theirs):
         started = trio.current_time()
         await trio.sleep(5)
-        await theirs.send_control(encode(Beat()))
+        await theirs.send_control(encode(Heartbeat()))
         await link.lost.wait()
         assert trio.current_time() - started == pytest.approx(5 + LOST_TIME)
         assert link.fault is not None
@@ -146,7 +146,7 @@ async def test_what_was_said_leaves_before_the_good_bye(autojump_clock: MockCloc
         for _ in range(40):
             link.say(HELLO)
         await link.aclose(ENOUGH)
-        assert ours.said == [encode(HELLO)] * 40 + [encode(Bye(ENOUGH))]
+        assert ours.said == [encode(HELLO)] * 40 + [encode(Goodbye(ENOUGH))]
         assert theirs.ended.is_set()
 
 
@@ -179,7 +179,17 @@ async def test_a_wire_that_ends_is_noticed_although_the_route_is_busy(autojump_c
 
 @pytest.mark.parametrize(
     "frame",
-    ["", "x", "[]", "[" * 900, '{"type":"BEAT","more":1}', encode(JOB), "\ud800", '{"type":"NO_SUCH"}', "9" * 5000],
+    [
+        "",
+        "x",
+        "[]",
+        "[" * 900,
+        '{"type":"HEARTBEAT","more":1}',
+        encode(JOB),
+        "\ud800",
+        '{"type":"NO_SUCH"}',
+        "9" * 5000,
+    ],
 )
 async def test_a_hostile_frame_ends_the_link_with_a_fault_that_is_told(autojump_clock: MockClock, frame: str) -> None:
     heard: list[Any] = []
@@ -190,7 +200,7 @@ async def test_a_hostile_frame_ends_the_link_with_a_fault_that_is_told(autojump_
         await link.aclose()
         assert link.fault is not None
         assert link.fault.code is FaultCode.BAD_MESSAGE
-        assert ours.said == [encode(Bye(link.fault))]
+        assert ours.said == [encode(Goodbye(link.fault))]
     assert heard == []
 
 
@@ -263,7 +273,7 @@ async def test_waiting_for_room_ends_with_the_link(autojump_clock: MockClock) ->
             link.say(HELLO)
         with trio.fail_after(FLUSH_TIME + 1):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.until_roomy)
+                nursery.start_soon(link.wait_below_threshold)
                 await wait_all_tasks_blocked()
                 await link.aclose()
 
@@ -309,7 +319,7 @@ async def test_cancelling_around_a_link_says_good_bye(autojump_clock: MockClock)
             link.say(HELLO)
             await trio.sleep_forever()
     assert scope.cancelled_caught
-    assert ours.said == [encode(HELLO), encode(Bye())]
+    assert ours.said == [encode(HELLO), encode(Goodbye())]
     assert theirs.ended.is_set()
 
 

@@ -6,7 +6,7 @@ from attrs import define, field
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from actors.events import LineDown, LineUp
+from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import CAPACITY, Mailbox
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
@@ -16,7 +16,7 @@ from protocol.wire import TO_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.config.server_url import server_url
 from rtc.server import open_server
-from rtc.transport.signaling.connection import LONGEST_PAUSE, UPGRADE_TIME, run_line
+from rtc.transport.signaling.connection import LONGEST_PAUSE, UPGRADE_TIME, run_signaling
 from rtc.transport.signaling.websocket import CLOSE_TIME, SILENCE_TIME
 
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
@@ -29,7 +29,7 @@ class World:
 
     nursery: trio.Nursery
     outgoing: Mailbox = field(factory=Mailbox)
-    heard: list = field(factory=list)
+    on_event: list = field(factory=list)
     news: trio.Event = field(factory=trio.Event)
     calls: list[float] = field(factory=list)
     refuse: bool = False
@@ -49,11 +49,13 @@ class World:
 
     async def hear(self, event):
         await trio.lowlevel.checkpoint()
-        self.heard.append(event)
+        self.on_event.append(event)
         self.news.set()
 
     async def run(self, chance=0.0):
-        await run_line(URL, heard=self.hear, outgoing=self.outgoing, timeout=10, chance=lambda: chance, dial=self.dial)
+        await run_signaling(
+            URL, on_event=self.hear, outgoing=self.outgoing, timeout=10, chance=lambda: chance, dial=self.dial
+        )
         self.ended = True
 
     async def ring(self):
@@ -70,7 +72,7 @@ class World:
 
     async def until(self, kind, count=1):
         """Wait until so many events of a kind were heard; the last of them."""
-        while len(found := [event for event in self.heard if isinstance(event, kind)]) < count:
+        while len(found := [event for event in self.on_event if isinstance(event, kind)]) < count:
             self.news = trio.Event()
             await self.news.wait()
         return found[-1]
@@ -84,7 +86,7 @@ async def world(nursery):
 async def test_words_go_both_ways_and_a_finished_line_closes_after_the_last(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     ws = await world.pick_up()
-    await world.until(LineUp)
+    await world.until(ServerConnected)
     world.outgoing.put(CreateRoom("Lab"))
     assert decode(await ws.get_message(), TO_SERVER) == CreateRoom("Lab")
     await ws.send_message(encode(RoomCreated(RoomId("room"), "token")))
@@ -97,14 +99,14 @@ async def test_words_go_both_ways_and_a_finished_line_closes_after_the_last(auto
     assert caught.value.reason.code == 1000
     await wait_all_tasks_blocked()
     assert world.ended
-    assert world.heard == [LineUp(), RoomCreated(RoomId("room"), "token")]
+    assert world.on_event == [ServerConnected(), RoomCreated(RoomId("room"), "token")]
 
 
 @pytest.mark.parametrize(("chance", "share"), [(0.0, 1.0), (0.5, 0.75), (1.0, 0.5)])
 async def test_pauses_double_up_to_a_limit_and_chance_shortens_them(autojump_clock, world, nursery, chance, share):
     world.refuse = True
     nursery.start_soon(world.run, chance)
-    await world.until(LineDown, 9)
+    await world.until(ServerDisconnected, 9)
     pauses = [later - sooner for sooner, later in zip(world.calls, world.calls[1:], strict=False)]
     assert pauses == pytest.approx([share * pause for pause in (0.5, 1, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE)])
 
@@ -112,7 +114,7 @@ async def test_pauses_double_up_to_a_limit_and_chance_shortens_them(autojump_clo
 async def test_a_server_out_of_reach_is_one_sentence(autojump_clock, world, nursery):
     world.refuse = True
     nursery.start_soon(world.run)
-    text = (await world.until(LineDown)).text
+    text = (await world.until(ServerDisconnected)).text
     assert text.startswith("The server at ws://server.test:8080 cannot be reached (connection refused).")
 
 
@@ -124,7 +126,7 @@ async def test_what_is_said_while_the_line_is_down_is_dropped(autojump_clock, wo
         await trio.sleep(0.1)
     world.refuse = False
     ws = await world.pick_up()
-    await world.until(LineUp)
+    await world.until(ServerConnected)
     world.outgoing.put(CreateRoom("fresh"))
     assert decode(await ws.get_message(), TO_SERVER) == CreateRoom("fresh")
 
@@ -132,7 +134,7 @@ async def test_what_is_said_while_the_line_is_down_is_dropped(autojump_clock, wo
 async def test_a_line_that_is_down_can_be_finished(autojump_clock, world, nursery):
     world.refuse = True
     nursery.start_soon(world.run)
-    await world.until(LineDown, 8)
+    await world.until(ServerDisconnected, 8)
     world.outgoing.finish()
     await wait_all_tasks_blocked()
     assert world.ended
@@ -144,7 +146,7 @@ async def test_a_line_that_is_being_opened_can_be_finished(autojump_clock, world
     world.outgoing.finish()
     await trio.sleep(1)
     assert world.ended
-    assert world.heard == []
+    assert world.on_event == []
 
 
 async def test_a_server_that_restarts_is_called_again_at_once(autojump_clock, world, nursery):
@@ -154,7 +156,7 @@ async def test_a_server_that_restarts_is_called_again_at_once(autojump_clock, wo
         await ws.send_message(encode(WorkerGone(PeerId("worker-1"))))
         await world.until(WorkerGone, turn + 1)
         await ws.aclose(1001)
-        assert "was lost" in (await world.until(LineDown, turn + 1)).text
+        assert "was lost" in (await world.until(ServerDisconnected, turn + 1)).text
     assert world.calls == pytest.approx([0, 0.5, 1, 1.5, 2], abs=0.1)
 
 
@@ -162,7 +164,7 @@ async def test_a_server_that_opens_and_closes_without_a_word_is_called_less_and_
     nursery.start_soon(world.run)
     for turn in range(4):
         ws = await world.pick_up()
-        await world.until(LineUp, turn + 1)
+        await world.until(ServerConnected, turn + 1)
         await ws.aclose()
     assert world.calls == pytest.approx([0, 0.5, 1.5, 3.5], abs=0.1)
 
@@ -171,23 +173,23 @@ async def test_a_quiet_line_stays_up(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     await world.pick_up()
     await trio.sleep(3600)
-    assert world.heard == [LineUp()]  # pongs are life enough
+    assert world.on_event == [ServerConnected()]  # pongs are life enough
 
 
 async def test_a_dead_wire_is_noticed_in_twenty_seconds(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     async with trio.open_nursery() as machine:
         await world.pick_up(machine)
-        await world.until(LineUp)
+        await world.until(ServerConnected)
         start = trio.current_time()
         machine.cancel_scope.cancel()  # nobody reads on that side any more
-    assert "no sign of life" in (await world.until(LineDown)).text
+    assert "no sign of life" in (await world.until(ServerDisconnected)).text
     assert trio.current_time() - start <= SILENCE_TIME + CLOSE_TIME
 
 
 async def test_who_answers_but_opens_no_line_is_named(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
-    assert "opens no line" in (await world.until(LineDown)).text
+    assert "opens no line" in (await world.until(ServerDisconnected)).text
     assert trio.current_time() <= UPGRADE_TIME + 1
 
 
@@ -195,7 +197,7 @@ async def test_who_answers_but_opens_no_line_is_named(autojump_clock, world, nur
 async def test_another_service_on_that_port_is_named(autojump_clock, world, nursery, answer):
     nursery.start_soon(world.run)
     await (await world.ring()).send_all(answer)
-    text = (await world.until(LineDown)).text
+    text = (await world.until(ServerDisconnected)).text
     assert "WebSocket address" in text
     assert ("404" in text) == (b"404" in answer)
 
@@ -205,7 +207,7 @@ async def test_a_server_of_another_time_is_told_as_such(autojump_clock, world, n
     nursery.start_soon(world.run)
     ws = await world.pick_up()
     await ws.send_message(nonsense)
-    assert "Update the older" in (await world.until(LineDown)).text
+    assert "Update the older" in (await world.until(ServerDisconnected)).text
 
 
 async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, nursery):
@@ -217,7 +219,9 @@ async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, 
             for _ in range(4):  # more words out than came in
                 world.outgoing.put(Announce(FACTS))
 
-    nursery.start_soon(lambda: run_line(URL, heard=answer, outgoing=world.outgoing, timeout=10, dial=world.dial))
+    nursery.start_soon(
+        lambda: run_signaling(URL, on_event=answer, outgoing=world.outgoing, timeout=10, dial=world.dial)
+    )
     ws = await world.pick_up()
 
     async def flood() -> None:
@@ -238,21 +242,21 @@ async def test_a_line_finds_its_server_again_after_a_restart(tmp_path, nursery):
         async with open_server(host="127.0.0.1", ws_port=ws_port, http_port=0, data=tmp_path) as server:
             if turn == 0:
                 ws_port = server.ws_port
-                line = lambda: run_line(server.ws_url, heard=tell.send, outgoing=outgoing, timeout=5)  # noqa: E731
+                line = lambda: run_signaling(server.ws_url, on_event=tell.send, outgoing=outgoing, timeout=5)  # noqa: E731
                 nursery.start_soon(line)
-                assert await told.receive() == LineUp()
+                assert await told.receive() == ServerConnected()
                 outgoing.put(CreateRoom())
                 room = await told.receive()
                 outgoing.put(Join(room.room, room.token, Role.WORKER, FACTS))
             else:
-                assert await told.receive() == LineUp()
+                assert await told.receive() == ServerConnected()
                 outgoing.put(Join(room.room, room.token, Role.WORKER, FACTS, joined.peer, joined.resume))
             back = await told.receive()
             assert isinstance(back, Joined)
             assert joined is None or back == joined
             joined = back
         down = await told.receive()
-        assert isinstance(down, LineDown)
+        assert isinstance(down, ServerDisconnected)
     outgoing.finish()
 
 
@@ -260,7 +264,7 @@ async def test_a_secure_line_to_a_plain_server_is_one_sentence(tmp_path, nursery
     tell, told = trio.open_memory_channel(100)
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
         url = f"wss://127.0.0.1:{server.ws_port}"
-        nursery.start_soon(lambda: run_line(url, heard=tell.send, outgoing=Mailbox(), timeout=5))
+        nursery.start_soon(lambda: run_signaling(url, on_event=tell.send, outgoing=Mailbox(), timeout=5))
         with trio.fail_after(10):
             down = await told.receive()
         assert down.text.startswith(f"No secure line to {url} could be made (")

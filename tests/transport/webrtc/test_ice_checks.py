@@ -14,11 +14,17 @@ from aioice.stun import Class, Message, Method
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer
-from rtc.transport.webrtc import Bridge, open_bridge, open_peer
-from rtc.transport.webrtc.failure_reasons import Sight, why_no_half, why_no_path
-from rtc.transport.webrtc.ice_checks import DIRECT_TIME, UDP_TIME, Ladder, Rung, climb, rung_of
-from rtc.transport.webrtc.ice_gathering import SILENT_TIME, TCP_PREFERENCE, Gathered, stun_servers, turn_servers
-from rtc.transport.webrtc.turn_allocate import Asked, Outcome
+from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop, open_peer_connection
+from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_half, why_no_path
+from rtc.transport.webrtc.ice_checks import DIRECT_TIME, UDP_TIME, IceChecks, PairTier, order_checks, tier_of
+from rtc.transport.webrtc.ice_gathering import (
+    SILENT_TIME,
+    TCP_PREFERENCE,
+    GatheredCandidates,
+    stun_servers,
+    turn_servers,
+)
+from rtc.transport.webrtc.turn_allocate import TurnAllocation, TurnOutcome
 
 STUN = IceServer("stun:127.0.0.1")
 UDP = IceServer("turn:a", "name", "word")
@@ -45,7 +51,7 @@ class Race:
         self.connection = Connection(ice_controlling=True)
         self.connection.check_start_task = self._start  # type: ignore[method-assign]
         self.connection._remote_candidates_end = True
-        self.ladder = climb(self.connection, lambda: self.now)
+        self.checks = order_checks(self.connection, lambda: self.now)
 
     def _start(self, pair: CandidatePair) -> None:
         pair.state = CandidatePair.State.IN_PROGRESS
@@ -70,11 +76,11 @@ class Race:
 
 
 def test_the_rung_of_an_end_is_told_by_its_kind_and_preference() -> None:
-    assert [rung_of(end) for end in (HOST, SRFLX, RELAY_UDP, RELAY_TCP)] == [
-        Rung.DIRECT,
-        Rung.DIRECT,
-        Rung.RELAY_UDP,
-        Rung.RELAY_TCP,
+    assert [tier_of(end) for end in (HOST, SRFLX, RELAY_UDP, RELAY_TCP)] == [
+        PairTier.DIRECT,
+        PairTier.DIRECT,
+        PairTier.RELAY_UDP,
+        PairTier.RELAY_TCP,
     ]
 
 
@@ -150,7 +156,7 @@ def test_a_check_in_progress_starts_afresh_when_the_other_sides_arrives_but_only
         race.connection.check_incoming(message, pair.remote_addr, pair.protocol)
         assert task.cancelled == 1
     assert race.started == [("host", "srflx")] * 2
-    assert race.ladder.heard
+    assert race.checks.heard
 
 
 def test_the_names_we_lean_on_are_there() -> None:
@@ -161,7 +167,7 @@ def test_the_names_we_lean_on_are_there() -> None:
         assert hasattr(connection, name)
     for name in ("_transport_policy", "_remote_candidates_end"):
         assert hasattr(connection, name)
-    assert isinstance(Ladder(connection, lambda: 0.0), Ladder)
+    assert isinstance(IceChecks(connection, lambda: 0.0), IceChecks)
     assert callable(aioice.turn.TurnTransport._connect)
 
 
@@ -177,8 +183,8 @@ def test_servers_are_asked_in_the_ladders_order() -> None:
 
 
 @pytest.fixture
-async def bridge() -> AsyncGenerator[Bridge, None]:
-    async with open_bridge() as bridge:
+async def bridge() -> AsyncGenerator[AsyncioLoop, None]:
+    async with open_asyncio_loop() as bridge:
         yield bridge
 
 
@@ -194,7 +200,7 @@ def silent_ports() -> Iterator[tuple[int, int]]:
         yield udp.getsockname()[1], tcp.getsockname()[1]
 
 
-async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: Bridge) -> None:
+async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: AsyncioLoop) -> None:
     with silent_ports() as (udp, _):
         servers = (
             IceServer(f"stun:127.0.0.1:{udp}"),
@@ -202,7 +208,7 @@ async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: Brid
             IceServer("turn:127.0.0.1:1?transport=tcp", "name", "word"),
             IceServer("turn:no-such-name.invalid", "name", "word"),
         )
-        async with open_peer(bridge, IcePlan(servers)) as ada, open_peer(bridge) as bob:
+        async with open_peer_connection(bridge, IcePlan(servers)) as ada, open_peer_connection(bridge) as bob:
             before = trio.current_time()
             offer = await ada.offer()
             assert trio.current_time() - before < SILENT_TIME + 0.5
@@ -210,16 +216,18 @@ async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: Brid
             with trio.fail_after(2):
                 await ada.wait_open(2)
             assert ada.path_kind == "direct"
-            seen = {asked.server.urls: asked.outcome for asked in (*ada._gathered.stun, *ada._gathered.turn)}
-            assert seen[servers[0].urls] is Outcome.SILENT
-            assert seen[servers[1].urls] is Outcome.SILENT
-            assert seen[servers[2].urls] is Outcome.UNREACHED
+            seen = {
+                allocation.server.urls: allocation.outcome for allocation in (*ada._gathered.stun, *ada._gathered.turn)
+            }
+            assert seen[servers[0].urls] is TurnOutcome.SILENT
+            assert seen[servers[1].urls] is TurnOutcome.SILENT
+            assert seen[servers[2].urls] is TurnOutcome.UNREACHED
 
 
-async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(bridge: Bridge) -> None:
+async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(bridge: AsyncioLoop) -> None:
     with silent_ports() as (_, tcp):
         plan = IcePlan((IceServer(f"turn:127.0.0.1:{tcp}?transport=tcp", "name", "word"),), relay_only=True)
-        async with open_peer(bridge, plan) as peer:
+        async with open_peer_connection(bridge, plan) as peer:
             before = trio.current_time()
             with pytest.raises(RtcError, match="The TURN server did not answer") as caught:
                 await peer.offer()
@@ -227,14 +235,14 @@ async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(bridge: Bridg
             assert caught.value.fault.code is FaultCode.LINK_FAILED
 
 
-async def test_relay_only_without_a_server_fails_at_once(bridge: Bridge) -> None:
-    async with open_peer(bridge, IcePlan(relay_only=True)) as peer:
+async def test_relay_only_without_a_server_fails_at_once(bridge: AsyncioLoop) -> None:
+    async with open_peer_connection(bridge, IcePlan(relay_only=True)) as peer:
         with trio.fail_after(2), pytest.raises(RtcError, match="--relay-only"):
             await peer.offer()
 
 
-async def test_two_peers_without_a_common_route_are_told_so(bridge: Bridge) -> None:
-    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+async def test_two_peers_without_a_common_route_are_told_so(bridge: AsyncioLoop) -> None:
+    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
         offer = await ada.offer()
         answer = await bob.answer(offer)
         for peer in (ada, bob):
@@ -250,41 +258,44 @@ async def test_two_peers_without_a_common_route_are_told_so(bridge: Bridge) -> N
 # -------- reasons
 
 
-def seen(*, hosts: str = "192.0.2.1", stun: str = "", turn: str = "") -> Gathered:
+def seen(*, hosts: str = "192.0.2.1", stun: str = "", turn: str = "") -> GatheredCandidates:
     """What gathering found: outcomes by name."""
 
-    def asked(names: str) -> list[Asked]:
-        return [Asked(UDP, Outcome(name)) for name in names.split()]
+    def allocation(names: str) -> list[TurnAllocation]:
+        return [TurnAllocation(UDP, TurnOutcome(name)) for name in names.split()]
 
-    return Gathered(tuple(hosts.split()), asked(stun), asked(turn))
+    return GatheredCandidates(tuple(hosts.split()), allocation(stun), allocation(turn))
 
 
 @pytest.mark.parametrize(
-    ("sight", "says"),
+    ("diagnostics", "says"),
     [
-        (Sight(seen(), theirs=0), "The other side told no address"),
-        (Sight(seen(hosts="127.0.0.1"), theirs=1), "no network but its own loopback"),
-        (Sight(seen(), theirs=1), "no common route to it, or UDP is blocked on the way. Gave up after 0"),
-        (Sight(seen(), theirs=1), "Configure a TURN server on both sides"),
-        (Sight(seen(stun="silent"), theirs=1), "UDP is probably blocked here"),
-        (Sight(seen(stun="found silent"), theirs=1), "though UDP leaves this network"),
-        (Sight(seen(turn="found"), theirs=1), "neither directly nor through the relay"),
-        (Sight(seen(turn="refused"), theirs=1), "refused the credentials: they are wrong or have expired"),
-        (Sight(seen(turn="unhelpful"), theirs=1), "answered but gave no relay"),
-        (Sight(seen(turn="silent"), theirs=1), "did not answer. Check its address"),
-        (Sight(seen(turn="unreached"), theirs=1), "its name, port or certificate"),
-        (Sight(seen(), theirs=1, heard=True), "in one direction only"),
-        (Sight(seen(), theirs=1, heard=True, nominated=True, seconds=13.2), "secure handshake on it did not complete"),
-        (Sight(seen(), theirs=1, seconds=13.2), "Gave up after 13 seconds"),
+        (IceDiagnostics(seen(), theirs=0), "The other side told no address"),
+        (IceDiagnostics(seen(hosts="127.0.0.1"), theirs=1), "no network but its own loopback"),
+        (IceDiagnostics(seen(), theirs=1), "no common route to it, or UDP is blocked on the way. Gave up after 0"),
+        (IceDiagnostics(seen(), theirs=1), "Configure a TURN server on both sides"),
+        (IceDiagnostics(seen(stun="silent"), theirs=1), "UDP is probably blocked here"),
+        (IceDiagnostics(seen(stun="found silent"), theirs=1), "though UDP leaves this network"),
+        (IceDiagnostics(seen(turn="found"), theirs=1), "neither directly nor through the relay"),
+        (IceDiagnostics(seen(turn="refused"), theirs=1), "refused the credentials: they are wrong or have expired"),
+        (IceDiagnostics(seen(turn="unhelpful"), theirs=1), "answered but gave no relay"),
+        (IceDiagnostics(seen(turn="silent"), theirs=1), "did not answer. Check its address"),
+        (IceDiagnostics(seen(turn="unreached"), theirs=1), "its name, port or certificate"),
+        (IceDiagnostics(seen(), theirs=1, heard=True), "in one direction only"),
+        (
+            IceDiagnostics(seen(), theirs=1, heard=True, nominated=True, seconds=13.2),
+            "secure handshake on it did not complete",
+        ),
+        (IceDiagnostics(seen(), theirs=1, seconds=13.2), "Gave up after 13 seconds"),
     ],
 )
-def test_a_failure_is_told_by_what_was_seen(sight: Sight, says: str) -> None:
-    assert says in why_no_path(sight)
+def test_a_failure_is_told_by_what_was_seen(diagnostics: IceDiagnostics, says: str) -> None:
+    assert says in why_no_path(diagnostics)
 
 
 def test_a_half_without_addresses_is_told_at_once() -> None:
-    assert why_no_half(Sight(seen(), candidates=1)) is None
-    assert "no network address" in (why_no_half(Sight(seen(hosts=""))) or "")
-    only_relays = why_no_half(Sight(seen(hosts="", turn="refused silent"), relay_only=True)) or ""
+    assert why_no_half(IceDiagnostics(seen(), candidates=1)) is None
+    assert "no network address" in (why_no_half(IceDiagnostics(seen(hosts=""))) or "")
+    only_relays = why_no_half(IceDiagnostics(seen(hosts="", turn="refused silent"), relay_only=True)) or ""
     assert "--relay-only" in only_relays
     assert "refused the credentials" in only_relays

@@ -15,14 +15,14 @@ from protocol.ids import LinkId
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer
 from rtc.transport.links.link import open_link
-from rtc.transport.webrtc import Bridge, Peer, open_bridge, open_peer
+from rtc.transport.webrtc import AsyncioLoop, PeerConnection, open_asyncio_loop, open_peer_connection
 from rtc.transport.webrtc.asyncio_loop import host_addresses
 
 
 @pytest.fixture
-async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Bridge, None]:
+async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
     """A bridge that must end in time and leave nothing behind to complain about."""
-    async with open_bridge() as bridge:
+    async with open_asyncio_loop() as bridge:
         yield bridge
         before = trio.current_time()
     assert trio.current_time() - before < 3
@@ -31,9 +31,9 @@ async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Bridge, Non
 
 
 @asynccontextmanager
-async def joined(bridge: Bridge) -> AsyncGenerator[tuple[Peer, Peer], None]:
+async def joined(bridge: AsyncioLoop) -> AsyncGenerator[tuple[PeerConnection, PeerConnection], None]:
     """Two open peers."""
-    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
         with trio.fail_after(5):
             await ada.accept(await bob.answer(await ada.offer()))
             await ada.wait_open(5)
@@ -41,7 +41,7 @@ async def joined(bridge: Bridge) -> AsyncGenerator[tuple[Peer, Peer], None]:
         yield ada, bob
 
 
-async def test_two_peers_open_and_both_lanes_carry_both_ways(bridge: Bridge) -> None:
+async def test_two_peers_open_and_both_lanes_carry_both_ways(bridge: AsyncioLoop) -> None:
     async with joined(bridge) as (ada, bob):
         for one, two in ((ada, bob), (bob, ada)):
             await one.send_control("hello")
@@ -51,7 +51,7 @@ async def test_two_peers_open_and_both_lanes_carry_both_ways(bridge: Bridge) -> 
                 assert await two.bulk.take() == bytes(200_000)
 
 
-async def test_fingerprints_match_crosswise(bridge: Bridge) -> None:
+async def test_fingerprints_match_crosswise(bridge: AsyncioLoop) -> None:
     async with joined(bridge) as (ada, bob):
         assert ada.local_print == bob.remote_print
         assert bob.local_print == ada.remote_print
@@ -61,7 +61,7 @@ async def test_fingerprints_match_crosswise(bridge: Bridge) -> None:
 
 
 @pytest.mark.parametrize("closer", [0, 1])
-async def test_a_close_is_seen_by_the_other_side(bridge: Bridge, closer: int) -> None:
+async def test_a_close_is_seen_by_the_other_side(bridge: AsyncioLoop, closer: int) -> None:
     async with joined(bridge) as peers:
         await peers[closer].aclose()
         with trio.fail_after(2), pytest.raises(trio.EndOfChannel):
@@ -71,7 +71,7 @@ async def test_a_close_is_seen_by_the_other_side(bridge: Bridge, closer: int) ->
         assert caught.value.fault.code is FaultCode.LINK_LOST
 
 
-async def test_finish_returns_when_the_other_side_has_all(bridge: Bridge) -> None:
+async def test_finish_returns_when_the_other_side_has_all(bridge: AsyncioLoop) -> None:
     async with joined(bridge) as (ada, bob):
         for number in range(20):
             await ada.send_bulk(bytes(100_000))
@@ -83,14 +83,14 @@ async def test_finish_returns_when_the_other_side_has_all(bridge: Bridge) -> Non
         assert [len(await bob.bulk.take()) for _ in range(20)] == [100_000] * 20
 
 
-async def test_a_peer_that_vanishes_is_missed(bridge: Bridge) -> None:
-    async with joined(bridge) as (ada, bob), open_link(ada, name=LinkId(1), beat_time=0.1, lost_time=0.6) as link:
+async def test_a_peer_that_vanishes_is_missed(bridge: AsyncioLoop) -> None:
+    async with joined(bridge) as (ada, bob), open_link(ada, name=LinkId(1), heartbeat_time=0.1, lost_time=0.6) as link:
 
         async def route(message: object) -> None:
             raise AssertionError(message)
 
         link.route = route
-        async with open_link(bob, name=LinkId(2), beat_time=0.1, lost_time=60) as other:
+        async with open_link(bob, name=LinkId(2), heartbeat_time=0.1, lost_time=60) as other:
             await trio.sleep(1)  # beats keep it alive
             assert not link.lost.is_set()
             for protocol in bob._dtls().transport._connection._protocols:
@@ -102,7 +102,7 @@ async def test_a_peer_that_vanishes_is_missed(bridge: Bridge) -> None:
             del other
 
 
-async def test_links_end_with_the_good_bye_of_the_other(bridge: Bridge) -> None:
+async def test_links_end_with_the_good_bye_of_the_other(bridge: AsyncioLoop) -> None:
     async with joined(bridge) as (ada, bob), open_link(ada, name=LinkId(1)) as link:
 
         async def route(_message: object) -> None:
@@ -118,8 +118,8 @@ async def test_links_end_with_the_good_bye_of_the_other(bridge: Bridge) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
-async def test_closing_while_connecting_is_prompt(bridge: Bridge, delay: float) -> None:
-    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+async def test_closing_while_connecting_is_prompt(bridge: AsyncioLoop, delay: float) -> None:
+    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
         answer = await bob.answer(await ada.offer())
         await bob.aclose()
         await ada.accept(answer)
@@ -131,11 +131,11 @@ async def test_closing_while_connecting_is_prompt(bridge: Bridge, delay: float) 
             await ada.wait_open(1)
 
 
-async def test_closing_ends_a_negotiation_under_way(bridge: Bridge) -> None:
+async def test_closing_ends_a_negotiation_under_way(bridge: AsyncioLoop) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent_stun:
         silent_stun.bind(("127.0.0.1", 0))
         server = IceServer(f"stun:127.0.0.1:{silent_stun.getsockname()[1]}")
-        async with open_peer(bridge, IcePlan((server,))) as peer, trio.open_nursery() as nursery:
+        async with open_peer_connection(bridge, IcePlan((server,))) as peer, trio.open_nursery() as nursery:
 
             async def ask() -> None:
                 with pytest.raises(RtcError):
@@ -147,8 +147,8 @@ async def test_closing_ends_a_negotiation_under_way(bridge: Bridge) -> None:
                 await peer.aclose()
 
 
-async def test_nobody_answering_ends_in_time(bridge: Bridge) -> None:
-    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+async def test_nobody_answering_ends_in_time(bridge: AsyncioLoop) -> None:
+    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
         await ada.accept(await bob.answer(await ada.offer()))
         await bob.aclose()
         with trio.fail_after(2), pytest.raises(RtcError) as caught:
@@ -179,23 +179,23 @@ def _hostile(sdp: str) -> dict[str, str]:
     }
 
 
-async def test_hostile_descriptions_are_refused_with_one_sentence(bridge: Bridge) -> None:
-    async with open_peer(bridge) as peer:
+async def test_hostile_descriptions_are_refused_with_one_sentence(bridge: AsyncioLoop) -> None:
+    async with open_peer_connection(bridge) as peer:
         good = await peer.offer()
     for name, sdp in _hostile(good).items():
-        async with open_peer(bridge) as other:
+        async with open_peer_connection(bridge) as other:
             with trio.fail_after(3), pytest.raises(RtcError) as caught:
                 await other.answer(sdp)
             assert caught.value.fault.code is FaultCode.LINK_FAILED, name
-        async with open_peer(bridge) as third:
+        async with open_peer_connection(bridge) as third:
             await third.offer()
             with trio.fail_after(3), pytest.raises(RtcError) as caught:
                 await third.accept(sdp)
             assert caught.value.fault.code is FaultCode.LINK_FAILED, name
 
 
-async def test_a_changed_fingerprint_never_opens(bridge: Bridge) -> None:
-    async with open_peer(bridge) as ada, open_peer(bridge) as bob:
+async def test_a_changed_fingerprint_never_opens(bridge: AsyncioLoop) -> None:
+    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
         answer = await bob.answer(await ada.offer())
         line = next(line for line in answer.splitlines() if line.startswith("a=fingerprint:sha-256"))
         await ada.accept(answer.replace(line, "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)))
@@ -203,7 +203,7 @@ async def test_a_changed_fingerprint_never_opens(bridge: Bridge) -> None:
             await ada.wait_open(3)
 
 
-async def test_an_unread_flood_cuts_the_connection(bridge: Bridge) -> None:
+async def test_an_unread_flood_cuts_the_connection(bridge: AsyncioLoop) -> None:
     async with joined(bridge) as (ada, bob):
 
         async def flood() -> None:
@@ -216,7 +216,7 @@ async def test_an_unread_flood_cuts_the_connection(bridge: Bridge) -> None:
         assert bob.fault.code is FaultCode.STALLED
 
 
-def _rude(peer: Peer, protocol: int, data: bytes) -> None:
+def _rude(peer: PeerConnection, protocol: int, data: bytes) -> None:
     """Let `peer` send what its own aiortc would never send."""
     assert peer._pc is not None
     assert peer._pc.sctp is not None
@@ -235,7 +235,7 @@ def _rude(peer: Peer, protocol: int, data: bytes) -> None:
     ],
 )
 async def test_hostile_frames_end_at_most_their_own_connection(
-    bridge: Bridge, caplog: pytest.LogCaptureFixture, protocol: int, data: bytes
+    bridge: AsyncioLoop, caplog: pytest.LogCaptureFixture, protocol: int, data: bytes
 ) -> None:
     async with joined(bridge) as (ada, bob), joined(bridge) as (cyd, dan):
         bob.post(_rude, bob, protocol, data)
@@ -248,7 +248,9 @@ async def test_hostile_frames_end_at_most_their_own_connection(
     caplog.clear()  # aiortc itself warns of these
 
 
-async def test_a_message_that_never_ends_cuts_the_connection(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_that_never_ends_cuts_the_connection(
+    bridge: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rtc.transport.webrtc.receive_limit.UNFINISHED_MAX", 0)
     async with joined(bridge) as (ada, bob):
         bob.post(_rude, bob, 53, bytes(2_000_000))
@@ -258,7 +260,7 @@ async def test_a_message_that_never_ends_cuts_the_connection(bridge: Bridge, mon
         assert ada.fault.code is FaultCode.BAD_MESSAGE
 
 
-async def test_extra_channels_are_ignored_until_they_are_many(bridge: Bridge) -> None:
+async def test_extra_channels_are_ignored_until_they_are_many(bridge: AsyncioLoop) -> None:
     async with joined(bridge) as (ada, bob):
 
         def more(count: int) -> None:
@@ -275,9 +277,9 @@ async def test_extra_channels_are_ignored_until_they_are_many(bridge: Bridge) ->
 
 
 async def test_the_bridge_closes_what_was_forgotten() -> None:
-    async with open_bridge() as bridge:
-        forgotten = Peer(bridge)
-        other = Peer(bridge)
+    async with open_asyncio_loop() as bridge:
+        forgotten = PeerConnection(bridge)
+        other = PeerConnection(bridge)
         await forgotten.accept(await other.answer(await forgotten.offer()))
         before = trio.current_time()
     assert trio.current_time() - before < 3
@@ -285,7 +287,9 @@ async def test_the_bridge_closes_what_was_forgotten() -> None:
     assert other.over
 
 
-async def test_a_stray_error_ends_only_the_peer_it_belongs_to(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stray_error_ends_only_the_peer_it_belongs_to(
+    bridge: AsyncioLoop, caplog: pytest.LogCaptureFixture
+) -> None:
     async with joined(bridge) as (ada, bob):
 
         async def fails() -> None:
@@ -302,14 +306,14 @@ async def test_a_stray_error_ends_only_the_peer_it_belongs_to(bridge: Bridge, ca
 
 async def test_an_error_of_the_body_stays_itself() -> None:
     with pytest.raises(RtcError, match=r"^mine$"):
-        async with open_bridge() as bridge, open_peer(bridge):
+        async with open_asyncio_loop() as bridge, open_peer_connection(bridge):
             raise RtcError(FaultCode.USAGE, "mine")
 
 
 async def test_cancelling_around_a_bridge_is_quick() -> None:
     with trio.fail_after(4):
         with trio.move_on_after(0.3) as scope:
-            async with open_bridge() as bridge, joined(bridge):
+            async with open_asyncio_loop() as bridge, joined(bridge):
                 await trio.sleep_forever()
         assert scope.cancelled_caught
 
@@ -323,13 +327,13 @@ def test_loopback_is_used_when_there_is_no_other_address(monkeypatch: pytest.Mon
     assert host_addresses(True, True) == ["192.0.2.7"]
 
 
-async def test_the_nominated_socket_is_read_in_batches(bridge: Bridge) -> None:
+async def test_the_nominated_socket_is_read_in_batches(bridge: AsyncioLoop) -> None:
     async with joined(bridge) as peers:
         for peer in peers:
             protocol = peer._dtls().transport._connection._nominated[1].protocol
             assert protocol.datagram_received.__name__ == "receive_all"
 
 
-async def test_an_open_bridge_gathers_with_our_addresses(bridge: Bridge) -> None:
+async def test_an_open_bridge_gathers_with_our_addresses(bridge: AsyncioLoop) -> None:
     del bridge
     assert aioice.ice.get_host_addresses is host_addresses

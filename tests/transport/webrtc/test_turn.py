@@ -21,11 +21,11 @@ from protocol.ids import LinkId, PeerId
 from protocol.link import LOST_TIME
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.ice_servers import IcePlan, adopt
-from rtc.server.turn_credentials import IceGift
+from rtc.server.turn_credentials import IceOffer
 from rtc.testing.lab import open_lab
 from rtc.transport.links.link import open_link
-from rtc.transport.webrtc import Bridge, Peer, open_bridge, open_peer
-from rtc.worker.program import WorkerOrder, run_worker
+from rtc.transport.webrtc import AsyncioLoop, PeerConnection, open_asyncio_loop, open_peer_connection
+from rtc.worker.program import WorkerOptions, run_worker
 
 pytestmark = pytest.mark.skipif(
     shutil.which("turnserver") is None, reason="needs coturn's `turnserver` (on Debian: apt-get install coturn)"
@@ -63,15 +63,15 @@ class Turn:
     port: int
     process: trio.Process
 
-    def gift(self, *transports: str, clock: Callable[[], float] | None = None) -> IceGift:
+    def ice_offer(self, *transports: str, clock: Callable[[], float] | None = None) -> IceOffer:
         """What a signalling server hands out for it."""
         urls = tuple(f"turn:127.0.0.1:{self.port}?transport={transport}" for transport in transports)
-        gift = IceGift(turn=urls, secret=SECRET)
-        return evolve(gift, clock=clock) if clock else gift
+        ice_offer = IceOffer(turn=urls, secret=SECRET)
+        return evolve(ice_offer, clock=clock) if clock else ice_offer
 
     def plan(self, *transports: str, relay_only: bool = True) -> IcePlan:
         """What a peer makes of it."""
-        return IcePlan(adopt(self.gift(*transports).for_peer(PeerId("peer-1"))), relay_only)
+        return IcePlan(adopt(self.ice_offer(*transports).for_peer(PeerId("peer-1"))), relay_only)
 
 
 def free_port() -> int:
@@ -91,8 +91,8 @@ async def turn(tmp_path: Path) -> AsyncGenerator[Turn, None]:
     folder.mkdir()
     config = folder / "turn.conf"
     config.write_text(CONFIG.format(port=port, secret=SECRET.decode(), folder=folder))
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    start = partial(trio.run_process, ["turnserver", "-c", str(config)], check=False, **quiet)
+    ignore = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    start = partial(trio.run_process, ["turnserver", "-c", str(config)], check=False, **ignore)
     async with trio.open_nursery() as nursery:
         process = await nursery.start(start)
         with trio.fail_after(10):
@@ -113,9 +113,9 @@ async def until_answered(port: int) -> None:
 
 
 @pytest.fixture
-async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Bridge, None]:
+async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
     """A bridge that must end in time and leave nothing behind to complain about."""
-    async with open_bridge() as bridge:
+    async with open_asyncio_loop() as bridge:
         yield bridge
         before = trio.current_time()
     assert trio.current_time() - before < 5
@@ -124,9 +124,11 @@ async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Bridge, Non
 
 
 @asynccontextmanager
-async def joined(bridge: Bridge, one: IcePlan, two: IcePlan) -> AsyncGenerator[tuple[Peer, Peer], None]:
+async def joined(
+    bridge: AsyncioLoop, one: IcePlan, two: IcePlan
+) -> AsyncGenerator[tuple[PeerConnection, PeerConnection], None]:
     """Two open peers."""
-    async with open_peer(bridge, one) as ada, open_peer(bridge, two) as bob:
+    async with open_peer_connection(bridge, one) as ada, open_peer_connection(bridge, two) as bob:
         with trio.fail_after(15):
             await ada.accept(await bob.answer(await ada.offer()))
             await ada.wait_open(10)
@@ -136,9 +138,9 @@ async def joined(bridge: Bridge, one: IcePlan, two: IcePlan) -> AsyncGenerator[t
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_whole_job_goes_through_the_relay_with_credentials_from_our_server(
-    bridge: Bridge, turn: Turn, tmp_path: Path, package: Callable[..., Path], transport: str
+    bridge: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path], transport: str
 ) -> None:
-    async with open_lab(bridge, tmp_path, gift=turn.gift(transport), relay_only=True) as lab:
+    async with open_lab(bridge, tmp_path, ice_offer=turn.ice_offer(transport), relay_only=True) as lab:
         worker = await lab.start_worker(secret="a secret of sixteen or more")
         with trio.fail_after(40):
             visit = await lab.visit(worker, package(), secret="a secret of sixteen or more")
@@ -149,10 +151,10 @@ async def test_a_whole_job_goes_through_the_relay_with_credentials_from_our_serv
 
 
 async def test_expired_credentials_give_no_relay_and_the_person_is_told(
-    bridge: Bridge, turn: Turn, tmp_path: Path, package: Callable[..., Path]
+    bridge: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
-    expired = turn.gift("udp", "tcp", clock=lambda: 1_000_000_000)
-    async with open_lab(bridge, tmp_path, gift=expired, relay_only=True) as lab:
+    expired = turn.ice_offer("udp", "tcp", clock=lambda: 1_000_000_000)
+    async with open_lab(bridge, tmp_path, ice_offer=expired, relay_only=True) as lab:
         worker = await lab.start_worker()
         with trio.fail_after(10):
             visit = await lab.visit(worker, package())
@@ -163,10 +165,10 @@ async def test_expired_credentials_give_no_relay_and_the_person_is_told(
 
 
 async def test_a_worker_without_a_relay_tells_the_client_so(
-    bridge: Bridge, turn: Turn, tmp_path: Path, package: Callable[..., Path]
+    bridge: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
-    async with open_lab(bridge, tmp_path, gift=turn.gift("udp")) as lab:
-        stale = IceGift(turn=turn.gift("udp").turn, secret=SECRET, clock=lambda: 0.0).for_peer(PeerId("worker-x"))
+    async with open_lab(bridge, tmp_path, ice_offer=turn.ice_offer("udp")) as lab:
+        stale = IceOffer(turn=turn.ice_offer("udp").turn, secret=SECRET, clock=lambda: 0.0).for_peer(PeerId("worker-x"))
         own = evolve(lab.config, relay_only=True, ice_servers=adopt(stale))
         worker = await lab.start_worker(config=own)
         turn.process.send_signal(signal.SIGSTOP)  # now the good credentials are of no use either
@@ -180,25 +182,25 @@ async def test_a_worker_without_a_relay_tells_the_client_so(
 
 
 async def test_relay_only_without_any_turn_server_is_a_usage_error(
-    bridge: Bridge, tmp_path: Path, package: Callable[..., Path]
+    bridge: AsyncioLoop, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
     async with open_lab(bridge, tmp_path) as lab:
         worker = await lab.start_worker()
-        order = WorkerOrder(
+        options = WorkerOptions(
             evolve(lab.config, relay_only=True),
-            sleap_nn=worker.order.sleap_nn,
+            sleap_nn=worker.options.sleap_nn,
             work=tmp_path / "w",
             results=tmp_path / "r",
         )
         with pytest.raises(RtcError, match="needs a TURN server, and none is known") as caught, trio.fail_after(5):
-            await run_worker(order, bridge=bridge, drain=trio.Event(), say=lambda _: None)
+            await run_worker(options, bridge=bridge, drain=trio.Event(), say=lambda _: None)
         assert caught.value.exit_code is ExitCode.USAGE
         with trio.fail_after(5):
-            visit = await lab.visit(worker, package(), config=order.config)
+            visit = await lab.visit(worker, package(), config=options.config)
         assert visit.fault == caught.value.fault
 
 
-async def test_a_direct_path_is_taken_whenever_there_is_one(bridge: Bridge, turn: Turn) -> None:
+async def test_a_direct_path_is_taken_whenever_there_is_one(bridge: AsyncioLoop, turn: Turn) -> None:
     plan = turn.plan("udp", "tcp", relay_only=False)
     for _ in range(5):
         before = trio.current_time()
@@ -207,7 +209,7 @@ async def test_a_direct_path_is_taken_whenever_there_is_one(bridge: Bridge, turn
             assert (ada.path_kind, bob.path_kind) == ("direct", "direct")
 
 
-def block_direct(peer: Peer) -> None:
+def block_direct(peer: PeerConnection) -> None:
     """As a firewall would: nothing passes the peer's own sockets but what goes to and from the TURN server."""
     for protocol in peer._dtls().transport._connection._protocols:
         if protocol.local_candidate.type != "relay":
@@ -220,10 +222,10 @@ def drop(*_packet: object) -> None:
 
 @pytest.mark.parametrize(("transports", "soonest"), [(("udp",), 2.0), (("tcp",), 3.5), (("udp", "tcp"), 2.0)])
 async def test_a_relay_is_taken_when_nothing_direct_works(
-    bridge: Bridge, turn: Turn, transports: tuple[str, ...], soonest: float
+    bridge: AsyncioLoop, turn: Turn, transports: tuple[str, ...], soonest: float
 ) -> None:
     plan = turn.plan(*transports, relay_only=False)
-    async with open_peer(bridge, plan) as ada, open_peer(bridge, plan) as bob:
+    async with open_peer_connection(bridge, plan) as ada, open_peer_connection(bridge, plan) as bob:
         offer = await ada.offer()
         block_direct(ada)
         answer = await bob.answer(offer)
@@ -239,7 +241,7 @@ async def test_a_relay_is_taken_when_nothing_direct_works(
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_much_goes_through_a_relay_whole_and_in_order(bridge: Bridge, turn: Turn, transport: str) -> None:
+async def test_much_goes_through_a_relay_whole_and_in_order(bridge: AsyncioLoop, turn: Turn, transport: str) -> None:
     plan = turn.plan(transport)
     frames = [bytes([number]) * 60_000 for number in range(100)]
     async with joined(bridge, plan, plan) as (ada, bob), trio.open_nursery() as nursery:
@@ -255,7 +257,7 @@ async def test_much_goes_through_a_relay_whole_and_in_order(bridge: Bridge, turn
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_when_the_turn_server_dies_both_ends_notice_and_close_in_time(
-    bridge: Bridge, turn: Turn, transport: str
+    bridge: AsyncioLoop, turn: Turn, transport: str
 ) -> None:
     async def route(_message: Any) -> None:
         return

@@ -6,6 +6,7 @@ Whatever is slow to import is imported inside the commands: `--help` must feel i
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -444,19 +445,15 @@ def server(
 
     def work() -> int:
         from rtc.common.errors import ExitCode
-        from rtc.runtime.run_program import run_program
+        from rtc.runtime.root import run_root, supervise
         from rtc.server.program import serve
-        from rtc.server.turn_credentials import read_ice_offer
+        from rtc.server.turn_credentials import read_turn_credentials
 
         folder = data or Path.home() / ".sleap-rtc" / "server"
-        ice_offer = read_ice_offer(stun_url, turn_url, turn_secret_file)
-        secrets = (ice_offer.secret.decode(errors="replace"),)
-        return run_program(
-            "server",
-            lambda *inner: serve(host, ws_port, http_port, folder, ice_offer, *inner),
-            secrets=secrets,
-            stopped=lambda: ExitCode.DONE,
-        )
+        turn_credentials = read_turn_credentials(stun_url, turn_url, turn_secret_file)
+        secrets = (turn_credentials.secret.decode(errors="replace"),)
+        main = partial(serve, host, ws_port, http_port, folder, turn_credentials)
+        return run_root("server", partial(supervise, main, stopped=lambda: ExitCode.DONE), secrets=secrets)
 
     return _obey(work)
 

@@ -18,8 +18,10 @@ from actors.events import (
     LinkRefused,
     NamedWorker,
     PackageSent,
+    PeerFault,
     PeerMessage,
     ResultUnpacked,
+    Stale,
     StopWanted,
     TimedOut,
     UploadFailed,
@@ -30,7 +32,7 @@ from actors.events import (
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import CancelJob, JobEnded, JobEvent, JobStage, JobState, Outcome, StopJob
-from protocol.signaling import WorkerAssigned, WorkerShown
+from protocol.signaling import WorkerAssigned, WorkerPresent
 from protocol.status import Status
 
 TRY_OTHERS = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
@@ -52,7 +54,7 @@ class ClientData:
     """The wish, and how far it has come."""
 
     wanted: JobWanted | None = None
-    workers: tuple[WorkerShown, ...] = ()
+    workers: tuple[WorkerPresent, ...] = ()
     refused: frozenset[PeerId] = frozenset()
     """Workers that have refused us, so that the next best is asked instead."""
     peer: PeerId | None = None
@@ -89,7 +91,7 @@ class ClientData:
 class WorkersNoted:
     """News of the room while a worker is being asked; it decides who is asked next."""
 
-    workers: tuple[WorkerShown, ...]
+    workers: tuple[WorkerPresent, ...]
 
 
 @frozen
@@ -113,7 +115,7 @@ class ChoiceNeeded:
     """The person is to choose among these."""
 
     data: ClientData
-    fitting: tuple[WorkerShown, ...]
+    fitting: tuple[WorkerPresent, ...]
 
 
 @frozen
@@ -158,13 +160,6 @@ class ReceiptAcknowledged:
 @frozen
 class TooLateToStop:
     """An interruption when the result is here already and only has to be unpacked."""
-
-
-@frozen
-class PeerFault:
-    """The worker ends the conversation with a reason."""
-
-    fault: Fault
 
 
 @frozen
@@ -228,11 +223,6 @@ class ReconnectsExhausted:
     fault: Fault | None
 
 
-@frozen
-class Stale:
-    """News of a link that is no longer ours, or nothing that needs a decision."""
-
-
 def classify(data: ClientData, event: object) -> object:
     """Which worker, which link, which phase: asked here once, so that each answer can be a row."""
     if data.unpacked:
@@ -274,7 +264,7 @@ def classify(data: ClientData, event: object) -> object:
     return event
 
 
-def fitting(data: ClientData) -> tuple[WorkerShown, ...]:
+def fitting(data: ClientData) -> tuple[WorkerPresent, ...]:
     """Available workers with memory enough that have not refused us, best first (Discovery keeps that order)."""
     least = data.wanted.min_memory_mb if data.wanted else 0
     return tuple(

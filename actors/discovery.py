@@ -40,8 +40,8 @@ from protocol.signaling import (
     Offer,
     Refuse,
     RoomCreated,
-    WorkerGone,
-    WorkerShown,
+    WorkerLeft,
+    WorkerPresent,
 )
 from protocol.status import Role
 
@@ -60,7 +60,7 @@ class DiscoveryData:
     """The server could not be reached so far, and patience is running out."""
     peer: PeerId | None = None
     resume: str | None = None
-    workers: tuple[WorkerShown, ...] = ()
+    workers: tuple[WorkerPresent, ...] = ()
 
 
 @frozen
@@ -168,19 +168,19 @@ def wait_for_line(data: DiscoveryData, _event: ServerDisconnected) -> Step[Disco
     return Step(evolve(data, connected=False))
 
 
-def in_order(workers: tuple[WorkerShown, ...]) -> tuple[WorkerShown, ...]:
+def in_order(workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
     """Most GPU memory first, then by name: the same list for everyone who looks."""
     return tuple(sorted(workers, key=lambda shown: (-shown.facts.memory_mb, shown.peer)))
 
 
-def show_worker(data: DiscoveryData, event: WorkerShown) -> Step[DiscoveryData]:
+def show_worker(data: DiscoveryData, event: WorkerPresent) -> Step[DiscoveryData]:
     """A worker came, or has news."""
     others = tuple(shown for shown in data.workers if shown.peer != event.peer)
     data = evolve(data, workers=in_order((*others, event)))
     return Step(data, (WorkersChanged(data.workers),))
 
 
-def drop_worker(data: DiscoveryData, event: WorkerGone) -> Step[DiscoveryData]:
+def drop_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]:
     """A worker left."""
     data = evolve(data, workers=tuple(shown for shown in data.workers if shown.peer != event.peer))
     return Step(data, (WorkersChanged(data.workers),))
@@ -281,10 +281,10 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", AVAILABLE, (
     ignore(TimedOut, AVAILABLE, BUSY),
 
     # who is there
-    row(BUSY,      WorkerShown, BUSY,      show_worker),
-    ignore(WorkerShown, AVAILABLE, RESERVED),
-    row(BUSY,      WorkerGone,  BUSY,      drop_worker),
-    ignore(WorkerGone, AVAILABLE, RESERVED),
+    row(BUSY,      WorkerPresent, BUSY,      show_worker),
+    ignore(WorkerPresent, AVAILABLE, RESERVED),
+    row(BUSY,      WorkerLeft,  BUSY,      drop_worker),
+    ignore(WorkerLeft, AVAILABLE, RESERVED),
 
     # heard for others
     row(BUSY,      Offer,       BUSY,      pass_offer),

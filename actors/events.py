@@ -13,7 +13,7 @@ from attrs import field, frozen
 from protocol.faults import Fault
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import JobEnded, JobRequest, JobState, Outcome, StopScope, SubmitJob
-from protocol.signaling import WorkerShown
+from protocol.signaling import WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Binding
 
@@ -187,7 +187,7 @@ class JoinFailed:
 class WorkersChanged:
     """The workers of the room, as they last described themselves, in a stable order."""
 
-    workers: tuple[WorkerShown, ...]
+    workers: tuple[WorkerPresent, ...]
 
 
 @frozen
@@ -526,7 +526,7 @@ class OpenLink:
 class ShowWorkers:
     """To the view: let the person choose among these."""
 
-    workers: tuple[WorkerShown, ...]
+    workers: tuple[WorkerPresent, ...]
 
 
 @frozen
@@ -623,3 +623,25 @@ class Finished:
     fault: Fault | None = None
     ended: JobEnded | None = None
     """What the worker said last, when the job came to its end."""
+
+
+# -------- named by several actors' `classify`
+
+
+@frozen
+class PeerFault:
+    """The peer ends the conversation over this link, for this reason."""
+
+    fault: Fault
+
+
+@frozen
+class UnexpectedMessage:
+    """The peer sent a message that does not belong here in the protocol."""
+
+    link: LinkId
+
+
+@frozen
+class Stale:
+    """Something about a link, a job or a room that is no longer ours, or that needs no decision."""

@@ -18,8 +18,10 @@ from actors.events import (
     LinkLost,
     LinkRefused,
     OpenLink,
+    PeerFault,
     PeerMessage,
     QueryWanted,
+    Stale,
     StateTimeout,
     TellPeer,
     TimedOut,
@@ -72,18 +74,6 @@ class LastAnswerReceived:
     """The last one."""
 
     state: JobState
-
-
-@frozen
-class PeerFault:
-    """The worker ends the conversation, and says why."""
-
-    fault: Fault
-
-
-@frozen
-class Stale:
-    """Nothing that changes anything."""
 
 
 def classify(data: QueryData, event: object) -> object:

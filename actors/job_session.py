@@ -28,6 +28,7 @@ from actors.events import (
     SupplyPackage,
     TellPeer,
     TimedOut,
+    UnexpectedMessage,
 )
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
@@ -135,17 +136,12 @@ class ResultNotSent:
     fault: Fault
 
 
-@frozen
-class UnexpectedMessage:
-    """Something was said out of turn."""
-
-
 def classify(data: JobSessionData, event: object) -> object:
     """What is wanted, and of which job: asked here once, so that each answer can be a row."""
     if isinstance(event, OpenSession):
         return event if event.credential is None else SenderSessionOpened(event)
     if isinstance(event, PeerMessage):
-        return RequestHeard(event.message) if isinstance(event.message, JobRequest) else UnexpectedMessage()
+        return RequestHeard(event.message) if isinstance(event.message, JobRequest) else UnexpectedMessage(data.link)
     if isinstance(event, JobLookedUp):
         return _classify_looked_up(event)
     if isinstance(event, StreamEnded):

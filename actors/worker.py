@@ -31,12 +31,14 @@ from actors.events import (
     ReceivePackage,
     RejectLink,
     RetryJoin,
+    Stale,
     StartJob,
     StateTimeout,
     StatusChanged,
     SupplyPackage,
     TellPeer,
     TimedOut,
+    UnexpectedMessage,
 )
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from actors.worker_events import (
@@ -49,9 +51,7 @@ from actors.worker_events import (
     OwnerLinkRequested,
     SenderLost,
     SessionClosed,
-    Stale,
     TooManySessions,
-    UnexpectedMessage,
     UnknownJobRequested,
     WorkerData,
     classify,

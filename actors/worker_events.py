@@ -16,7 +16,9 @@ from actors.events import (
     PackageFailed,
     PackageReceived,
     PeerMessage,
+    Stale,
     SupplyPackage,
+    UnexpectedMessage,
 )
 from protocol import PROTOCOL_VERSION
 from protocol.ids import JobId, LinkId, PeerId
@@ -99,13 +101,6 @@ class OneOfSeveralJobsFinished:
 
 
 @frozen
-class UnexpectedMessage:
-    """The trusted peer said something out of turn."""
-
-    link: LinkId
-
-
-@frozen
 class SenderLost:
     """The link is gone that a package was coming over."""
 
@@ -131,11 +126,6 @@ class LastSessionClosed:
     """Likewise, and it was the last thing that we waited for before we end."""
 
     link: LinkId
-
-
-@frozen
-class Stale:
-    """News of a link or a job that is no longer ours, or of a room that we are leaving anyway."""
 
 
 def classify(data: WorkerData, event: object) -> object:

@@ -4,7 +4,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from protocol.fields import Text
+from protocol.fields import FreeText
 
 
 class FaultCode(Enum):
@@ -42,5 +42,5 @@ class Fault:
     """Either side: this cannot be done, and why."""
 
     code: FaultCode
-    text: str = field(validator=Text(2000))
+    text: str = field(validator=FreeText(2000))
     """What happened and what to try; never a secret, a token or a full path."""

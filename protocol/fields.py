@@ -22,31 +22,31 @@ def is_printable(text: str) -> bool:
 
 
 @frozen
-class Line:
+class SingleLine:
     """A short text that people see, all of it printable."""
 
-    most: int = 200
+    max_length: int = 200
 
     def __call__(self, _message: object, field: "Attribute[Any]", value: str | None) -> None:
-        if value is not None and (len(value) > self.most or not is_printable(value)):
-            raise ValueError(f"{field.name} is longer than {self.most} or has characters that cannot be shown")
+        if value is not None and (len(value) > self.max_length or not is_printable(value)):
+            raise ValueError(f"{field.name} is longer than {self.max_length} or has characters that cannot be shown")
 
     def __str__(self) -> str:
-        return f"≤ {self.most} printable characters"
+        return f"≤ {self.max_length} printable characters"
 
 
 @frozen
-class Text:
+class FreeText:
     """A longer text, line breaks allowed."""
 
-    most: int
+    max_length: int
 
     def __call__(self, _message: object, field: "Attribute[Any]", value: str) -> None:
-        if len(value) > self.most:
-            raise ValueError(f"{field.name} is longer than {self.most} characters")
+        if len(value) > self.max_length:
+            raise ValueError(f"{field.name} is longer than {self.max_length} characters")
 
     def __str__(self) -> str:
-        return f"≤ {self.most} characters"
+        return f"≤ {self.max_length} characters"
 
 
 @frozen
@@ -62,7 +62,7 @@ class Id:
 
 
 @frozen
-class Whole:
+class Integer:
     """A whole number; 2**53 is the largest that every JSON reader keeps exact."""
 
     low: int = 0
@@ -77,7 +77,7 @@ class Whole:
 
 
 @frozen
-class Octets:
+class ExactBytes:
     """Exactly so many bytes; base64 (RFC 4648) on the wire."""
 
     length: int
@@ -91,14 +91,14 @@ class Octets:
 
 
 @frozen
-class Few:
+class MaxItems:
     """A list of at most so many items."""
 
-    most: int
+    max_length: int
 
     def __call__(self, _message: object, field: "Attribute[Any]", value: Sized) -> None:
-        if len(value) > self.most:
-            raise ValueError(f"{field.name} has more than {self.most} items")
+        if len(value) > self.max_length:
+            raise ValueError(f"{field.name} has more than {self.max_length} items")
 
     def __str__(self) -> str:
-        return f"≤ {self.most} items"
+        return f"≤ {self.max_length} items"

@@ -4,7 +4,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from protocol.fields import Few, Id, Line, Text, Whole
+from protocol.fields import FreeText, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId
 
 MODELS_MAX = 100
@@ -60,11 +60,11 @@ class SubmitJob:
     """Client to worker: run this package, which I will send next."""
 
     kind: JobKind
-    name: str = field(validator=Line())
+    name: str = field(validator=SingleLine())
     """The package's name without folders, for people."""
-    size: int = field(validator=Whole())
+    size: int = field(validator=Integer())
     """Bytes of the package."""
-    overrides: tuple[str, ...] = field(default=(), validator=Few(OVERRIDES_MAX))
+    overrides: tuple[str, ...] = field(default=(), validator=MaxItems(OVERRIDES_MAX))
     """Settings changed for this run, in Hydra's writing (`trainer_config.max_epochs=5`); for every model of it."""
 
 
@@ -73,8 +73,8 @@ class AttachJob:
     """Client to worker: I own this job; tell me what happens and has happened. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
-    key: str = field(validator=Line(), repr=False)
-    seen: int = field(default=0, validator=Whole())
+    key: str = field(validator=SingleLine(), repr=False)
+    seen: int = field(default=0, validator=Integer())
     """The newest `JobEvent.seq` that I have; those after it follow."""
     result: bool = True
     """Send what it made, too, once it has ended."""
@@ -87,7 +87,7 @@ class AskJob:
     """Client to worker: I own this job; where does it stand? Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
-    key: str = field(validator=Line(), repr=False)
+    key: str = field(validator=SingleLine(), repr=False)
 
 
 @frozen
@@ -95,7 +95,7 @@ class StopJob:
     """Client to worker: I own this job; let it stop early and keep what it has learned. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
-    key: str = field(validator=Line(), repr=False)
+    key: str = field(validator=SingleLine(), repr=False)
     scope: StopScope = StopScope.THIS
 
 
@@ -104,7 +104,7 @@ class CancelJob:
     """Client to worker: I own this job; end it now. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
-    key: str = field(validator=Line(), repr=False)
+    key: str = field(validator=SingleLine(), repr=False)
 
 
 @frozen
@@ -112,7 +112,7 @@ class ResultTaken:
     """Client to worker: the result is here, whole and in its place; you need not keep it. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
-    key: str = field(validator=Line(), repr=False)
+    key: str = field(validator=SingleLine(), repr=False)
 
 
 JobRequest = AttachJob | AskJob | StopJob | CancelJob | ResultTaken
@@ -127,9 +127,9 @@ class JobStarted:
     """Worker to client: the package is here, whole and unpacked; sleap-nn starts."""
 
     job: JobId = field(validator=Id())
-    models: tuple[str, ...] = field(validator=Few(MODELS_MAX))
+    models: tuple[str, ...] = field(validator=MaxItems(MODELS_MAX))
     """Names of the models that will be trained, in order."""
-    predictions: tuple[str, ...] = field(default=(), validator=Few(MODELS_MAX))
+    predictions: tuple[str, ...] = field(default=(), validator=MaxItems(MODELS_MAX))
     """Names of the files that will be predicted on, after that, in order."""
 
 
@@ -138,9 +138,9 @@ class ModelStarted:
     """Worker to client: training of one model of the sequence begins."""
 
     job: JobId = field(validator=Id())
-    model: int = field(validator=Whole(0, MODELS_MAX))
+    model: int = field(validator=Integer(0, MODELS_MAX))
     """Index into `JobStarted.models`."""
-    epochs: int | None = field(default=None, validator=Whole())
+    epochs: int | None = field(default=None, validator=Integer())
     """The most epochs this model may take, when the package says so."""
 
 
@@ -149,10 +149,10 @@ class Progress:
     """Worker to client: where training stands. Losses that are not numbers (Infinity, NaN) are null."""
 
     job: JobId = field(validator=Id())
-    model: int = field(validator=Whole(0, MODELS_MAX))
-    epoch: int = field(validator=Whole())
+    model: int = field(validator=Integer(0, MODELS_MAX))
+    epoch: int = field(validator=Integer())
     """Counted from 0, as sleap-nn does."""
-    batch: int | None = field(default=None, validator=Whole())
+    batch: int | None = field(default=None, validator=Integer())
     """Batches done in this epoch; null when the epoch has ended."""
     loss: float | None = None
     """Loss of the newest batch."""
@@ -166,7 +166,7 @@ class ModelTrained:
     """Worker to client: the model's last epoch is over; sleap-nn evaluates it, which may take a while."""
 
     job: JobId = field(validator=Id())
-    model: int = field(validator=Whole(0, MODELS_MAX))
+    model: int = field(validator=Integer(0, MODELS_MAX))
 
 
 @frozen
@@ -174,7 +174,7 @@ class PredictionStarted:
     """Worker to client: sleap-nn begins to predict on one file of the sequence."""
 
     job: JobId = field(validator=Id())
-    prediction: int = field(validator=Whole(0, MODELS_MAX))
+    prediction: int = field(validator=Integer(0, MODELS_MAX))
     """Index into `JobStarted.predictions`."""
     tracking: bool = False
     """The frames are gone through twice: once to predict, once to track."""
@@ -185,15 +185,15 @@ class FramesDone:
     """Worker to client: where a prediction stands, as sleap-nn tells it."""
 
     job: JobId = field(validator=Id())
-    prediction: int = field(validator=Whole(0, MODELS_MAX))
-    done: int = field(validator=Whole())
+    prediction: int = field(validator=Integer(0, MODELS_MAX))
+    done: int = field(validator=Integer())
     """Frames of this pass."""
-    total: int | None = field(default=None, validator=Whole())
+    total: int | None = field(default=None, validator=Integer())
     rate: float | None = None
     """Frames per second."""
     left: float | None = None
     """Seconds that this pass will still take."""
-    pass_index: int = field(default=0, validator=Whole(0, 9))
+    pass_index: int = field(default=0, validator=Integer(0, 9))
     """0 while predicting, 1 while tracking."""
 
 
@@ -202,10 +202,10 @@ class GpuUse:
     """Worker to client: what the job's GPU does now."""
 
     job: JobId = field(validator=Id())
-    used_mb: int = field(validator=Whole(0, 10**9))
+    used_mb: int = field(validator=Integer(0, 10**9))
     """Memory in MB (2**20 bytes) in use, by whomever."""
-    total_mb: int = field(validator=Whole(0, 10**9))
-    percent: int | None = field(default=None, validator=Whole(0, 100))
+    total_mb: int = field(validator=Integer(0, 10**9))
+    percent: int | None = field(default=None, validator=Integer(0, 100))
     """Share of the last moments in which the GPU computed (NVML's utilization)."""
 
 
@@ -214,7 +214,7 @@ class LogLines:
     """Worker to client: what sleap-nn printed, as it came."""
 
     job: JobId = field(validator=Id())
-    lines: tuple[str, ...] = field(validator=Few(LOG_LINES_MAX))
+    lines: tuple[str, ...] = field(validator=MaxItems(LOG_LINES_MAX))
 
 
 JobNews = JobStarted | ModelStarted | Progress | ModelTrained | PredictionStarted | FramesDone | GpuUse | LogLines
@@ -228,7 +228,7 @@ class JobEvent:
     news: JobNews
     at: float
     """When, by the worker's clock: seconds since 1970 (POSIX)."""
-    seq: int | None = field(default=None, validator=Whole(1))
+    seq: int | None = field(default=None, validator=Integer(1))
     """Its number in the job, without gaps from 1 on; null for what is of the moment only and is not told again."""
 
 
@@ -240,7 +240,7 @@ class JobAccepted:
     """Worker to client: the job is yours under this id; whoever shows the key later owns it."""
 
     job: JobId = field(validator=Id())
-    key: str = field(validator=Line(), repr=False)
+    key: str = field(validator=SingleLine(), repr=False)
 
 
 @frozen
@@ -249,9 +249,9 @@ class JobState:
 
     job: JobId = field(validator=Id())
     stage: JobStage
-    text: str = field(validator=Text(2000))
+    text: str = field(validator=FreeText(2000))
     """One sentence for people; how it ended, once it has."""
-    events: int = field(default=0, validator=Whole())
+    events: int = field(default=0, validator=Integer())
     """The newest `JobEvent.seq` there is."""
     outcome: Outcome | None = None
     result: bool = False
@@ -264,7 +264,7 @@ class JobEnded:
 
     job: JobId = field(validator=Id())
     outcome: Outcome
-    text: str = field(validator=Text(2000))
+    text: str = field(validator=FreeText(2000))
     """One sentence for people: what was made, or what went wrong."""
     result: bool
 

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault
-from protocol.fields import Few, Id, Line, Text, Whole
+from protocol.fields import FreeText, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.status import Role, WorkerFacts
 
@@ -24,8 +24,8 @@ ICE_MAX = 8
 class CreateRoom:
     """Peer to server: make a room for me. Answered by `RoomCreated`."""
 
-    name: str = field(default="", validator=Line(64))
-    version: int = field(default=PROTOCOL_VERSION, validator=Whole())
+    name: str = field(default="", validator=SingleLine(64))
+    version: int = field(default=PROTOCOL_VERSION, validator=Integer())
 
 
 @frozen
@@ -33,14 +33,14 @@ class Join:
     """Peer to server: let me into this room. Answered by `Joined` or a `Fault`."""
 
     room: RoomId = field(validator=Id())
-    token: str = field(validator=Line(), repr=False)
+    token: str = field(validator=SingleLine(), repr=False)
     role: Role
     facts: WorkerFacts | None = None
     """A worker's own description; a client has none."""
     peer: PeerId | None = field(default=None, validator=Id())
     """Given together with `resume` by a peer that was here before and wants its old name back."""
-    resume: str | None = field(default=None, validator=Line(), repr=False)
-    version: int = field(default=PROTOCOL_VERSION, validator=Whole())
+    resume: str | None = field(default=None, validator=SingleLine(), repr=False)
+    version: int = field(default=PROTOCOL_VERSION, validator=Integer())
 
 
 @frozen
@@ -54,7 +54,7 @@ class Announce:
 class JoinQueue:
     """Client to server: put me in the room's line. Said again, when a promise came to nothing, it keeps my place."""
 
-    min_memory_mb: int = field(default=0, validator=Whole())
+    min_memory_mb: int = field(default=0, validator=Integer())
     worker: PeerId | None = field(default=None, validator=Id())
     """This worker and no other; null: any that is large enough."""
 
@@ -74,21 +74,21 @@ class RoomCreated:
     """Server to peer: your room, and the token that opens it."""
 
     room: RoomId = field(validator=Id())
-    token: str = field(validator=Line(), repr=False)
+    token: str = field(validator=SingleLine(), repr=False)
 
 
 @frozen
-class WorkerShown:
+class WorkerPresent:
     """Server to client: this worker is in the room, newly or with news."""
 
     peer: PeerId = field(validator=Id())
     facts: WorkerFacts
-    seconds: int = field(default=0, validator=Whole())
+    seconds: int = field(default=0, validator=Integer())
     """How long the server has seen the worker in this status, when this was sent."""
 
 
 @frozen
-class WorkerGone:
+class WorkerLeft:
     """Server to client: this worker has left the room."""
 
     peer: PeerId = field(validator=Id())
@@ -98,8 +98,8 @@ class WorkerGone:
 class QueuePosition:
     """Server to client: your place in the room's line, counted from 1."""
 
-    place: int = field(validator=Whole(1))
-    of: int = field(validator=Whole(1))
+    place: int = field(validator=Integer(1))
+    of: int = field(validator=Integer(1))
 
 
 @frozen
@@ -110,20 +110,20 @@ class WorkerAssigned:
 
 
 @frozen
-class IceServerGiven:
+class IceServerEntry:
     """A STUN or TURN server, with credentials of the peer's own that expire."""
 
-    urls: str = field(validator=Line(200))
+    urls: str = field(validator=SingleLine(200))
     """One address, such as `turn:host:3478?transport=tcp`."""
-    username: str | None = field(default=None, validator=Line(150))
-    credential: str | None = field(default=None, validator=Line(100), repr=False)
+    username: str | None = field(default=None, validator=SingleLine(150))
+    credential: str | None = field(default=None, validator=SingleLine(100), repr=False)
 
 
 @frozen
-class IceGiven:
+class IceServers:
     """Server to peer: use these from now on; the credentials given before expire soon."""
 
-    ice: tuple[IceServerGiven, ...] = field(validator=Few(ICE_MAX))
+    ice: tuple[IceServerEntry, ...] = field(validator=MaxItems(ICE_MAX))
 
 
 @frozen
@@ -132,10 +132,10 @@ class Joined:
 
     room: RoomId = field(validator=Id())
     peer: PeerId = field(validator=Id())
-    resume: str = field(validator=Line(), repr=False)
+    resume: str = field(validator=SingleLine(), repr=False)
     """Shown again in `Join` after a lost line, it gives back the same `peer`; nobody else can claim it."""
-    workers: tuple[WorkerShown, ...] = field(default=(), validator=Few(WORKERS_MAX))
-    ice: tuple[IceServerGiven, ...] = field(default=(), validator=Few(ICE_MAX))
+    workers: tuple[WorkerPresent, ...] = field(default=(), validator=MaxItems(WORKERS_MAX))
+    ice: tuple[IceServerEntry, ...] = field(default=(), validator=MaxItems(ICE_MAX))
     """Servers that help to reach the other peers through NATs and firewalls."""
 
 
@@ -144,10 +144,10 @@ class Offer:
     """Client to worker, through the server: please open a link (an SDP offer, RFC 8866)."""
 
     peer: PeerId = field(validator=Id())
-    sdp: str = field(validator=Text(SDP_MAX))
+    sdp: str = field(validator=FreeText(SDP_MAX))
     job: JobId | None = field(default=None, validator=Id())
     """The job this client says it owns, when it returns to one; proven later, on the link, by the job's key."""
-    version: int = field(default=PROTOCOL_VERSION, validator=Whole())
+    version: int = field(default=PROTOCOL_VERSION, validator=Integer())
 
 
 @frozen
@@ -155,7 +155,7 @@ class Answer:
     """Worker to client, through the server: here is my half of the link (an SDP answer)."""
 
     peer: PeerId = field(validator=Id())
-    sdp: str = field(validator=Text(SDP_MAX))
+    sdp: str = field(validator=FreeText(SDP_MAX))
 
 
 @frozen
@@ -170,9 +170,9 @@ ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer
 FromServer = (
     RoomCreated
     | Joined
-    | IceGiven
-    | WorkerShown
-    | WorkerGone
+    | IceServers
+    | WorkerPresent
+    | WorkerLeft
     | QueuePosition
     | WorkerAssigned
     | Offer

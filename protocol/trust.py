@@ -13,7 +13,7 @@ from enum import Enum
 from attrs import field, frozen
 
 from protocol import PROTOCOL_VERSION
-from protocol.fields import Octets, Text
+from protocol.fields import ExactBytes, FreeText
 from protocol.ids import PeerId, RoomId
 
 NONCE_BYTES = 32
@@ -34,22 +34,22 @@ class Denial(Enum):
 class AuthChallenge:
     """Worker to client: prove that you know the secret, using this nonce once."""
 
-    nonce: bytes = field(validator=Octets(NONCE_BYTES), repr=False)
+    nonce: bytes = field(validator=ExactBytes(NONCE_BYTES), repr=False)
 
 
 @frozen
 class AuthResponse:
     """Client to worker: my proof, and a nonce for yours. Without a secret there is no proof to give."""
 
-    nonce: bytes = field(validator=Octets(NONCE_BYTES), repr=False)
-    proof: bytes | None = field(default=None, validator=Octets(PROOF_BYTES), repr=False)
+    nonce: bytes = field(validator=ExactBytes(NONCE_BYTES), repr=False)
+    proof: bytes | None = field(default=None, validator=ExactBytes(PROOF_BYTES), repr=False)
 
 
 @frozen
 class AuthSuccess:
     """Worker to client: you are trusted; here is my own proof. A worker without a secret has none to give."""
 
-    proof: bytes | None = field(default=None, validator=Octets(PROOF_BYTES), repr=False)
+    proof: bytes | None = field(default=None, validator=ExactBytes(PROOF_BYTES), repr=False)
 
 
 @frozen
@@ -57,7 +57,7 @@ class AuthFailure:
     """Worker to client: you are not trusted, and this link ends."""
 
     reason: Denial
-    text: str = field(validator=Text(400))
+    text: str = field(validator=FreeText(400))
 
 
 Trust = AuthChallenge | AuthResponse | AuthSuccess | AuthFailure
@@ -70,9 +70,9 @@ class Binding:
     room: RoomId
     worker: PeerId
     client: PeerId
-    worker_print: bytes
+    worker_fingerprint: bytes
     """SHA-256 of the worker's DTLS certificate."""
-    client_print: bytes
+    client_fingerprint: bytes
     """SHA-256 of the client's DTLS certificate."""
 
 
@@ -92,8 +92,8 @@ def prove(secret: Secret, speaker: str, binding: Binding, worker_nonce: bytes, c
         binding.room.encode(),
         binding.worker.encode(),
         binding.client.encode(),
-        binding.worker_print,
-        binding.client_print,
+        binding.worker_fingerprint,
+        binding.client_fingerprint,
         worker_nonce,
         client_nonce,
     )

@@ -21,7 +21,7 @@ from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name, sweep
 from rtc.transport.files import Incoming, send_file
-from rtc.transport.links.manager import Links
+from rtc.transport.links.manager import LinkManager
 
 RESULT_MAX = 2**50
 
@@ -61,7 +61,7 @@ class FileTransfers:
     package: Path
     destination: Destination
     chunk_size: int
-    links: Links
+    links: LinkManager
     router: Router
     meter: TransferMeter
     _sending: bool = False

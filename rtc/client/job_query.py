@@ -40,7 +40,9 @@ class Address:
     secret: Secret | None = None
 
 
-async def run_job_query(where: Address, wishes: tuple[JobRequest, ...], bridge: AsyncioLoop) -> dict[JobId, JobState]:
+async def run_job_query(
+    where: Address, wishes: tuple[JobRequest, ...], asyncio_loop: AsyncioLoop
+) -> dict[JobId, JobState]:
     """Ask a worker these things; its answers by job. Cancelling leaves at once.
 
     Raises:
@@ -52,7 +54,7 @@ async def run_job_query(where: Address, wishes: tuple[JobRequest, ...], bridge: 
         states[event.state.job] = event.state
 
     async with open_peer_runtime(
-        bridge=bridge, config=where.config, role=Role.CLIENT, secret=where.secret, on_message=_heard
+        asyncio_loop=asyncio_loop, config=where.config, role=Role.CLIENT, secret=where.secret, on_message=_heard
     ) as runtime:
         errand = Actor(JOB_QUERY, QueryData(), runtime.router.outbox)
         hear = errand.inbox.put

@@ -25,7 +25,7 @@ from rtc.client.target import Target
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import RtcError
 from rtc.common.line_writer import LineWriter
-from rtc.common.nurseries import open_beside
+from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config
 from rtc.runtime.root import stop_when
 from rtc.terminal.log_view import LogView
@@ -107,8 +107,8 @@ def coming_back(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientO
 async def _unless(drain: trio.Event, work: Callable[[], Any]) -> Any:
     """Do it, unless asked to stop."""
     scope = trio.CancelScope()
-    async with open_beside() as beside:
-        beside.start_soon(stop_when, drain, scope)
+    async with open_background_nursery() as background:
+        background.start_soon(stop_when, drain, scope)
         with scope:
             return await work()
     raise RtcError.of(INTERRUPTED)
@@ -118,14 +118,19 @@ async def _unless(drain: trio.Event, work: Callable[[], Any]) -> Any:
 
 
 async def list_jobs(
-    options: JobsOptions, job_tickets: Sequence[JobTicket], bridge: AsyncioLoop, drain: trio.Event, *, json_wanted: bool
+    options: JobsOptions,
+    job_tickets: Sequence[JobTicket],
+    asyncio_loop: AsyncioLoop,
+    drain: trio.Event,
+    *,
+    json_wanted: bool,
 ) -> None:
     """Print where each of these jobs stands, as its worker says; of one that cannot be asked, why."""
-    rows = await _unless(drain, lambda: _ask_all(options, job_tickets, bridge))
+    rows = await _unless(drain, lambda: _ask_all(options, job_tickets, asyncio_loop))
     LineWriter(sys.stdout).write(as_json(rows) if json_wanted else as_table(rows, table_width(sys.stdout)))
 
 
-async def _ask_all(options: JobsOptions, job_tickets: Sequence[JobTicket], bridge: AsyncioLoop) -> list[JobRow]:
+async def _ask_all(options: JobsOptions, job_tickets: Sequence[JobTicket], asyncio_loop: AsyncioLoop) -> list[JobRow]:
     limit = trio.CapacityLimiter(AT_ONCE)
     found: dict[str, JobRow] = {}
     groups: dict[tuple[str, str, str], list[JobTicket]] = {}
@@ -136,7 +141,7 @@ async def _ask_all(options: JobsOptions, job_tickets: Sequence[JobTicket], bridg
         async with limit:
             wishes = tuple(AskJob(JobId(ticket.job), ticket.key) for ticket in group)
             try:
-                states = await run_job_query(options.address(group[0]), wishes, bridge)
+                states = await run_job_query(options.address(group[0]), wishes, asyncio_loop)
                 found.update({ticket.job: JobRow(ticket, states[JobId(ticket.job)]) for ticket in group})
             except RtcError as error:
                 found.update({ticket.job: JobRow(ticket, trouble=error.fault.text) for ticket in group})
@@ -154,8 +159,8 @@ def _say(text: str) -> None:
     LineWriter(sys.stdout).say(text)
 
 
-async def _ask(options: JobsOptions, wish: JobRequest, ticket: JobTicket, bridge: AsyncioLoop) -> JobState:
-    states: dict[JobId, JobState] = await run_job_query(options.address(ticket), (wish,), bridge)
+async def _ask(options: JobsOptions, wish: JobRequest, ticket: JobTicket, asyncio_loop: AsyncioLoop) -> JobState:
+    states: dict[JobId, JobState] = await run_job_query(options.address(ticket), (wish,), asyncio_loop)
     state = states[JobId(ticket.job)]
     if state.stage is JobStage.UNKNOWN:
         raise RtcError(FaultCode.NO_SUCH_JOB, state.text)
@@ -165,11 +170,11 @@ async def _ask(options: JobsOptions, wish: JobRequest, ticket: JobTicket, bridge
 
 
 async def stop_job(
-    options: JobsOptions, ticket: JobTicket, scope: StopScope, bridge: AsyncioLoop, drain: trio.Event
+    options: JobsOptions, ticket: JobTicket, scope: StopScope, asyncio_loop: AsyncioLoop, drain: trio.Event
 ) -> None:
     """Let it stop early, and keep what it has learned."""
     wish = StopJob(JobId(ticket.job), ticket.key, scope)
-    state = await _unless(drain, lambda: _ask(options, wish, ticket, bridge))
+    state = await _unless(drain, lambda: _ask(options, wish, ticket, asyncio_loop))
     match state.stage:
         case JobStage.RUNNING:
             _say(f"{ticket.job}: {state.text}")
@@ -181,24 +186,26 @@ async def stop_job(
             _say(f"{ticket.job} has ended already: {state.text}")
 
 
-async def cancel_job(options: JobsOptions, ticket: JobTicket, bridge: AsyncioLoop, drain: trio.Event) -> None:
+async def cancel_job(options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
     """End it now."""
     wish = CancelJob(JobId(ticket.job), ticket.key)
-    state = await _unless(drain, lambda: _ask(options, wish, ticket, bridge))
+    state = await _unless(drain, lambda: _ask(options, wish, ticket, asyncio_loop))
     if state.stage is JobStage.ENDED:
         _say(f"{ticket.job} has ended already: {state.text}")
     else:
         _say(f"{ticket.job} is being cancelled.")
 
 
-async def check_fetchable(options: JobsOptions, ticket: JobTicket, bridge: AsyncioLoop, drain: trio.Event) -> None:
+async def check_fetchable(
+    options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event
+) -> None:
     """See whether the job has ended and left something to bring home.
 
     Raises:
         RtcError: WORKER_BUSY or NO_SUCH_JOB: it has not.
     """
     wish = AskJob(JobId(ticket.job), ticket.key)
-    state = await _unless(drain, lambda: _ask(options, wish, ticket, bridge))
+    state = await _unless(drain, lambda: _ask(options, wish, ticket, asyncio_loop))
     if state.stage is not JobStage.ENDED:
         text = f"{ticket.job} has not ended: {state.text} Wait for it with: sleap-rtc attach {ticket.job}"
         raise RtcError(FaultCode.WORKER_BUSY, text)
@@ -207,8 +214,8 @@ async def check_fetchable(options: JobsOptions, ticket: JobTicket, bridge: Async
 
 
 async def show_logs(
-    options: JobsOptions, ticket: JobTicket, bridge: AsyncioLoop, drain: trio.Event, *, follow: bool
+    options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event, *, follow: bool
 ) -> None:
     """Print what sleap-nn has printed so far, or until the job ends."""
     wish = coming_back(options, ticket, fetch=False, follow=follow)
-    await run_client(wish, bridge=bridge, view=LogView(sys.stdout), drain=drain)
+    await run_client(wish, asyncio_loop=asyncio_loop, view=LogView(sys.stdout), drain=drain)

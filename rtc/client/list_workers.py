@@ -22,11 +22,11 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import RoomId
-from protocol.signaling import IceGiven, Leave, QueuePosition, WorkerAssigned, WorkerShown
+from protocol.signaling import IceServers, Leave, QueuePosition, WorkerAssigned, WorkerPresent
 from protocol.status import Role
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
-from rtc.common.nurseries import open_beside
+from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config
 from rtc.runtime.root import handle_signals, run_root, stop_when
 from rtc.runtime.signaling_runtime import SignalingRuntime
@@ -53,9 +53,9 @@ async def _supervise(options: ListOptions) -> int:
     interrupted = trio.Event()
     code = ExitCode.INTERRUPTED
     scope = trio.CancelScope()
-    async with open_beside() as beside:
-        await beside.start(handle_signals, interrupted, scope)
-        beside.start_soon(stop_when, interrupted, scope)
+    async with open_background_nursery() as background:
+        await background.start(handle_signals, interrupted, scope)
+        background.start_soon(stop_when, interrupted, scope)
         with scope:
             workers = await list_workers(options.config, options.room, options.token)
             _show(workers, as_json=options.json)
@@ -63,7 +63,7 @@ async def _supervise(options: ListOptions) -> int:
     return code
 
 
-def _show(workers: tuple[WorkerShown, ...], *, as_json: bool) -> None:
+def _show(workers: tuple[WorkerPresent, ...], *, as_json: bool) -> None:
     LineWriter(sys.stdout).write(json_text(workers) if as_json else as_table(workers, table_width(sys.stdout)))
 
 
@@ -72,7 +72,7 @@ class _Look:
     """What was seen so far."""
 
     signaling: SignalingRuntime
-    workers: tuple[WorkerShown, ...] = ()
+    workers: tuple[WorkerPresent, ...] = ()
     fault: Fault | None = None
     inside: bool = False
     done: trio.Event = field(factory=trio.Event)
@@ -97,7 +97,7 @@ class _Look:
             self.done.set()
 
 
-async def list_workers(config: Config, room: RoomId, token: str) -> tuple[WorkerShown, ...]:
+async def list_workers(config: Config, room: RoomId, token: str) -> tuple[WorkerPresent, ...]:
     """The workers of a room, most GPU memory first.
 
     Raises:
@@ -122,7 +122,7 @@ async def list_workers(config: Config, room: RoomId, token: str) -> tuple[Worker
 
 def _routes(seen: _Look) -> dict[type, Any]:
     """Nothing that comes from outside may find no taker, whatever we asked for."""
-    unasked: tuple[type, ...] = (LinkRequested, LinkAnswered, LinkRefused, WorkerAssigned, QueuePosition, IceGiven)
+    unasked: tuple[type, ...] = (LinkRequested, LinkAnswered, LinkRefused, WorkerAssigned, QueuePosition, IceServers)
     routes = dict.fromkeys(unasked, ()) | seen.signaling.routes()
     routes[ServerDisconnected] = (*routes[ServerDisconnected], seen.line_down)
     return routes | {JoinedRoom: (seen.entered,), JoinFailed: (seen.shut_out,), WorkersChanged: (seen.roster,)}

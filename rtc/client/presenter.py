@@ -42,14 +42,14 @@ from protocol.jobs import (
     PredictionStarted,
     StopScope,
 )
-from protocol.signaling import QueuePosition, WorkerShown
+from protocol.signaling import QueuePosition, WorkerPresent
 from rtc.client import tickets
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
 from rtc.client.options import ClientOptions
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import RtcError
 from rtc.runtime.peer_runtime import PeerRuntime
-from rtc.terminal.interface import ClientView, Ending, Interrupt
+from rtc.terminal.interface import ClientView, Interrupt, JobSummary
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
 NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"
@@ -71,7 +71,7 @@ class Presenter:
     job: JobId | None = None
     begun: bool = False
     """The job is the worker's now: from here on leaving means to detach."""
-    made: Ending | None = None
+    made: JobSummary | None = None
     """What is here of a job that has come to no good end."""
     _seen: int = 0
     """The newest event of the job that was shown."""
@@ -93,7 +93,7 @@ class Presenter:
     _urged: bool = False
     _listening: bool = False
     _choosing: bool = False
-    _workers: tuple[WorkerShown, ...] = ()
+    _workers: tuple[WorkerPresent, ...] = ()
     _changed: trio.Event = field(factory=trio.Event)
 
     @_stoppable.default

@@ -67,13 +67,15 @@ class ClientProgram:
     mode: Mode = Mode.NORMAL
     _presenter: Presenter | None = None
 
-    async def run(self, bridge: AsyncioLoop, drain: trio.Event) -> None:
+    async def run(self, asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
         """Have the package run, and show what happens."""
         asks = self.options.on_interrupt is None
         with trio.CancelScope() as decided:
             async with open_view(terminal=sys.stdout.isatty(), mode=self.mode, out=sys.stdout, asks=asks) as view:
                 self._presenter = Presenter(view, self.options, decided)
-                await run_client(self.options, bridge=bridge, view=view, drain=drain, presenter=self._presenter)
+                await run_client(
+                    self.options, asyncio_loop=asyncio_loop, view=view, drain=drain, presenter=self._presenter
+                )
 
     def handle(self, number: int) -> bool:
         """Whether this signal is no wish to leave, but the beginning of a question or an order to the worker.
@@ -93,7 +95,7 @@ class ClientProgram:
 async def run_client(
     options: ClientOptions,
     *,
-    bridge: AsyncioLoop,
+    asyncio_loop: AsyncioLoop,
     view: ClientView,
     drain: trio.Event,
     presenter: Presenter | None = None,
@@ -105,7 +107,7 @@ async def run_client(
     """
     presenter = presenter or Presenter(view, options)
     try:
-        return await _run(options, bridge, view, drain, presenter)
+        return await _run(options, asyncio_loop, view, drain, presenter)
     except RtcError as error:
         presenter.decided.shield = True
         told = error if options.credential is None else of_a_job(error)
@@ -114,12 +116,12 @@ async def run_client(
 
 
 async def _run(
-    options: ClientOptions, bridge: AsyncioLoop, view: ClientView, drain: trio.Event, presenter: Presenter
+    options: ClientOptions, asyncio_loop: AsyncioLoop, view: ClientView, drain: trio.Event, presenter: Presenter
 ) -> Path:
     result_folder = await trio.to_thread.run_sync(choose_result_folder, options)
     submit = await _submission(options, view) if options.credential is None else None
     async with open_peer_runtime(
-        bridge=bridge,
+        asyncio_loop=asyncio_loop,
         config=options.config,
         role=Role.CLIENT,
         secret=options.secret,

@@ -22,7 +22,7 @@ from rtc.common.job_result import LOG_NAME
 from rtc.common.scratch_dirs import aside_name
 from rtc.packages.file_names import fresh
 from rtc.packages.inference import LABELS_ENDING
-from rtc.terminal.interface import Ending, Losses
+from rtc.terminal.interface import JobSummary, Losses
 
 PREDICTIONS = ".predictions.slp"
 
@@ -91,18 +91,18 @@ class ResultFolder:
         self.place = place
         self.files += targets
 
-    def ending(self, text: str, title: str) -> Ending:
+    def ending(self, text: str, title: str) -> JobSummary:
         """What is here, for the person; a training gets its page with the loss curves."""
         if self.options.kind is JobKind.TRACK:
-            return Ending(text, self.place.parent if self.filled else None, files=tuple(self.files))
+            return JobSummary(text, self.place.parent if self.filled else None, files=tuple(self.files))
         if not self.filled:
-            return Ending(text)
+            return JobSummary(text)
         report = self._report(title)
         files = (*self.files, report) if report is not None else tuple(self.files)
         found = {one.model: Losses(one.train, one.val) for one in final_losses(self.place)}
         names = tuple(folder.name for folder in self.models)
         losses = tuple(found.get(name, Losses(None, None)) for name in names)
-        return Ending(text, self.place, names, losses, files)
+        return JobSummary(text, self.place, names, losses, files)
 
     def _report(self, title: str) -> Path | None:
         """The page with the loss curves; the result is as good without it."""

@@ -256,14 +256,14 @@ def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **w
         coming_back(jobs, ticket, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json)
     )
 
-    async def work(bridge: AsyncioLoop, drain: trio.Event) -> None:
+    async def work(asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
         try:
-            await check_fetchable(jobs, ticket, bridge, drain)
+            await check_fetchable(jobs, ticket, asyncio_loop, drain)
         except RtcError as error:
             if as_json:
                 tell_end(error.fault)
             raise
-        await watch.run(bridge, drain)
+        await watch.run(asyncio_loop, drain)
 
     return run_program("client", work, stopped=watch.stopped, secrets=_secrets(jobs, ticket.token, ticket.key, where))
 

@@ -20,7 +20,7 @@ from actors.table import Table, do_nothing
 from actors.worker import WORKER
 from protocol import PROTOCOL_VERSION
 from protocol.jobs import JobNews
-from protocol.signaling import IceServerGiven
+from protocol.signaling import IceServerEntry
 from protocol.status import WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
 from protocol.wire import VOCABULARIES, tag_of
@@ -82,7 +82,7 @@ def messages_page() -> str:
     parts += [_message(message, speakers) for message, speakers in spoken.items()]
     parts += ["# What happens in a job", "Each of these travels as the `news` of a `JOB_EVENT`."]
     parts += [_message(news, ["worker to client, in JOB_EVENT"]) for news in get_args(JobNews)]
-    parts += ["# Parts of messages", _message(WorkerFacts, []), _message(IceServerGiven, [])]
+    parts += ["# Parts of messages", _message(WorkerFacts, []), _message(IceServerEntry, [])]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,27 +1,50 @@
-"""Helpers beside the work: a nursery that ends with its body, and lets the body's expected errors out as themselves."""
+"""Expected errors leave a nursery as themselves, not in an exception group. Nothing else in `rtc/` unwraps groups."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
 from rtc.common.errors import RtcError
 
 
-@asynccontextmanager
-async def open_beside() -> AsyncGenerator[trio.Nursery, None]:
-    """A nursery for tasks that serve the body; they are cancelled when it ends.
+def first_error(error: BaseException) -> BaseException:
+    """The first exception inside nested groups; an exception that is no group is returned unchanged."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
-    trio wraps whatever leaves a nursery into a group. An `RtcError` of the body is for people, and is raised outside,
-    bare; a failing helper is a bug and stays in its group.
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Put this around a nursery: an `RtcError` that left it in an exception group is raised as itself.
+
+    trio wraps whatever leaves a nursery in a group. Where the group holds `RtcError`s and nothing else, the one that
+    was raised first is for people, and is raised bare. A group with any other exception is a bug of ours and leaves
+    unchanged.
+
+    Raises:
+        RtcError: the first one of the group.
     """
-    failure: RtcError | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except RtcError as error:
-            failure = error
-        finally:
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        expected, others = group.split(RtcError)
+        if expected is None or others is not None:
+            raise
+        raise first_error(expected) from None
+
+
+@asynccontextmanager
+async def open_background_nursery() -> AsyncGenerator[trio.Nursery, None]:
+    """A nursery for tasks that serve the body of this context; they are cancelled when the body ends.
+
+    Raises:
+        RtcError: raised by the body or by a task; see `ungrouped`.
+    """
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            finally:
+                nursery.cancel_scope.cancel()

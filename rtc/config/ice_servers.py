@@ -4,7 +4,7 @@ import re
 
 from attrs import field, frozen
 
-from protocol.signaling import IceServerGiven
+from protocol.signaling import IceServerEntry
 
 _URL = re.compile(
     r"(?P<scheme>stun|turns?):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?"
@@ -75,7 +75,7 @@ class IcePlan:
         return any(server.relays for server in self.servers)
 
 
-def adopt(given: tuple[IceServerGiven, ...]) -> tuple[IceServer, ...]:
+def usable_servers(given: tuple[IceServerEntry, ...]) -> tuple[IceServer, ...]:
     """The servers that our server handed out, without those that are not to be used from here."""
     servers = []
     for one in given:

@@ -11,7 +11,7 @@ from actors.events import NamedWorker
 from protocol.faults import FaultCode
 from rtc.client.program import ClientOptions, run_client
 from rtc.common.errors import RtcError
-from rtc.common.nurseries import open_beside
+from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config, load_config
 from rtc.runtime.root import stop_when
 from rtc.server import open_server
@@ -23,7 +23,7 @@ from rtc.worker.program import WorkerOptions, run_worker
 from rtc.worker.room_membership import WorkerReady
 
 
-async def show(output: Path | None, bridge: AsyncioLoop, drain: trio.Event, *, verbose: bool) -> None:
+async def show(output: Path | None, asyncio_loop: AsyncioLoop, drain: trio.Event, *, verbose: bool) -> None:
     """Run the demo in a terminal, or to a pipe. Asked to stop, it stops at once: nothing of it outlives it.
 
     Raises:
@@ -34,16 +34,16 @@ async def show(output: Path | None, bridge: AsyncioLoop, drain: trio.Event, *, v
     mode = Mode.VERBOSE if verbose else Mode.NORMAL
     async with (
         open_view(terminal=sys.stdout.isatty(), mode=mode, out=sys.stdout, asks=False) as view,
-        open_beside() as beside,
+        open_background_nursery() as background,
     ):
-        beside.start_soon(stop_when, drain, scope)
+        background.start_soon(stop_when, drain, scope)
         with scope:
-            await run_demo(config, output, bridge=bridge, view=view)
+            await run_demo(config, output, asyncio_loop=asyncio_loop, view=view)
     if scope.cancelled_caught:
         raise RtcError(FaultCode.CANCELLED, "The demo was stopped, and its job with it.")
 
 
-async def run_demo(config: Config, output: Path | None, *, bridge: AsyncioLoop, view: ClientView) -> Path:
+async def run_demo(config: Config, output: Path | None, *, asyncio_loop: AsyncioLoop, view: ClientView) -> Path:
     """From nothing to a trained model and its predictions; returns their folder.
 
     Raises:
@@ -57,24 +57,27 @@ async def run_demo(config: Config, output: Path | None, *, bridge: AsyncioLoop, 
         await _draw(python_of(sleap_nn), package)
         async with (
             open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server") as server,
-            open_beside() as beside,
+            open_background_nursery() as background,
         ):
             view.step(f"Server at {server.ws_url}")
             config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url)
             options = WorkerOptions(
                 config, name="demo-worker", work=folder / "work", results=folder / "results", jobs_end_too=True
             )
-            ready: WorkerReady = await beside.start(_worker, options, bridge)
+            ready: WorkerReady = await background.start(_worker, options, asyncio_loop)
             view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")
             there = ready.session
             wish = ClientOptions(config, package, there.room, there.token, NamedWorker(there.peer), output=output)
-            return await run_client(wish, bridge=bridge, view=view, drain=trio.Event())
+            return await run_client(wish, asyncio_loop=asyncio_loop, view=view, drain=trio.Event())
 
 
 async def _worker(
-    options: WorkerOptions, bridge: AsyncioLoop, *, task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED
+    options: WorkerOptions,
+    asyncio_loop: AsyncioLoop,
+    *,
+    task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    await run_worker(options, bridge=bridge, drain=trio.Event(), say=_unsaid, task_status=task_status)
+    await run_worker(options, asyncio_loop=asyncio_loop, drain=trio.Event(), say=_unsaid, task_status=task_status)
 
 
 def _unsaid(_text: str) -> None:

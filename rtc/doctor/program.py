@@ -101,8 +101,8 @@ async def _turn_checks(config: Config | Fault) -> AsyncIterator[CheckTurn]:
     except ImportError:
         yield _unloadable
         return
-    async with open_asyncio_loop() as bridge:
-        yield lambda server: Check("turn", partial(check_turn, server, bridge), masked_url(server.urls))
+    async with open_asyncio_loop() as asyncio_loop:
+        yield lambda server: Check("turn", partial(check_turn, server, asyncio_loop), masked_url(server.urls))
 
 
 def _unloadable(server: IceServer) -> Check:

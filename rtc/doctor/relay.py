@@ -2,6 +2,7 @@
 
 import trio
 
+from rtc.common.nurseries import first_error
 from rtc.config.ice_servers import IceAddress, IceServer, read_ice_url
 from rtc.doctor.finding import Finding, fail, ok
 from rtc.doctor.udp import ADDRESS_WRONG, ask_stun, resolve, why
@@ -22,7 +23,7 @@ ADVICE = {
 }
 
 
-async def check_turn(server: IceServer, bridge: AsyncioLoop) -> Finding:
+async def check_turn(server: IceServer, asyncio_loop: AsyncioLoop) -> Finding:
     """A real allocation with the real credentials, given back at once."""
     try:
         address = read_ice_url(server.urls)
@@ -36,7 +37,7 @@ async def check_turn(server: IceServer, bridge: AsyncioLoop) -> Finding:
         return fail(f"no answer within {CONNECT_TIME:g} seconds", ADVICE[ProbeAnswer.SILENT])
     except OSError as error:
         return fail(f"it cannot be reached ({why(error)})", ADVICE[ProbeAnswer.UNREACHED])
-    probed = await probe_turn(bridge, server, address, where)
+    probed = await probe_turn(asyncio_loop, server, address, where)
     if probed.answer is ProbeAnswer.GRANTED:
         return ok(f"relays from {probed.detail}")
     if probed.answer is ProbeAnswer.SILENT and address.transport == "tcp":  # but the port was open a moment ago
@@ -69,7 +70,8 @@ async def _connect(address: IceAddress) -> str:
 def _innermost(error: BaseException) -> OSError:
     """trio wraps the system's error, which knows best."""
     while True:
-        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        error = first_error(error)
+        inner = error.__cause__
         if inner is None:
             return error if isinstance(error, OSError) else OSError(str(error))
         error = inner

@@ -75,20 +75,20 @@ def lock_folder(folder: Path) -> FolderLock:
     """
     hidden = folder.with_name(f".{folder.name}")
     hidden.mkdir(mode=0o700, parents=True)
-    held: list[int | None] = []
+    task: list[int | None] = []
     try:
         for name in (OWNER, LOCK):
-            held.append(lock_file(hidden / name, os.O_CREAT | os.O_EXCL))
-            if held[-1] is None:  # some clusters' file systems have no locks; such a folder is never taken over
+            task.append(lock_file(hidden / name, os.O_CREAT | os.O_EXCL))
+            if task[-1] is None:  # some clusters' file systems have no locks; such a folder is never taken over
                 (hidden / name).unlink()
         hidden.rename(folder)
     except OSError:
         shutil.rmtree(hidden, ignore_errors=True)
-        for descriptor in held:
+        for descriptor in task:
             if descriptor is not None:
                 os.close(descriptor)
         raise
-    owner, descriptor = held
+    owner, descriptor = task
     return FolderLock(folder, owner, descriptor)
 
 

@@ -23,7 +23,7 @@ from protocol.ids import JobId
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
 from protocol.wire import encode
 from rtc.common.safe_open import open_private, open_regular
-from rtc.runner.journal_reader import BLOCK, JournalReader, read_last_seq, read_moment
+from rtc.runner.journal_reader import BLOCK, JournalCursor, read_last_seq, read_moment
 
 log = logging.getLogger("rtc.journal")
 
@@ -82,12 +82,12 @@ class Journal:
         self._clock = _steady_clock()
         self._moment: dict[type, str] = {}
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        reader = JournalReader()
-        while reader.read(self._path) is not None:
+        cursor = JournalCursor()
+        while cursor.read(self._path) is not None:
             pass
-        self._seq = reader.seen
+        self._seq = cursor.seen
         self._size = os.fstat(self._file).st_size
-        self._torn = self._size > reader.offset
+        self._torn = self._size > cursor.offset
         self._cut = self._size >= LOG_ROOM
         self._complained = False
         self._wake_fifo = open_fifo(folder / WAKE_FIFO)
@@ -151,7 +151,7 @@ class Journal:
 
 
 @define
-class JournalFeed:
+class JournalWatcher:
     """One job's events, for any number of followers, who may come late and be slow."""
 
     job: JobId
@@ -163,13 +163,13 @@ class JournalFeed:
     _changed: trio.Event = field(factory=trio.Event, init=False)
 
     @classmethod
-    def of(cls, job: JobId, folder: Path) -> "JournalFeed":
+    def of(cls, job: JobId, folder: Path) -> "JournalWatcher":
         """The feed of a job in its folder. `serve` it, and `end` it."""
         return cls(job, folder / JOURNAL, folder / NOW)
 
-    def follow(self, seen: int = 0) -> "JournalFollower":
+    def follow(self, seen: int = 0) -> "JournalReader":
         """The events after number `seen`, as an async iterator that ends with the job. It holds nothing open."""
-        return JournalFollower(self, JournalReader(seen))
+        return JournalReader(self, JournalCursor(seen))
 
     async def last_seq(self) -> int:
         """The newest number there is."""
@@ -230,17 +230,17 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @define
-class JournalFollower:
-    """One reader of a `JournalFeed`."""
+class JournalReader:
+    """One reader of a `JournalWatcher`."""
 
-    _feed: JournalFeed
-    _reader: JournalReader
+    _watcher: JournalWatcher
+    _cursor: JournalCursor
     _ready: deque[JobEvent] = field(factory=deque, init=False)
     _told_at: float = field(default=0.0, init=False)
     """When the newest lasting event happened, log lines apart: what is of an older moment is no news."""
     _moment_at: dict[type, float] = field(factory=dict, init=False)
 
-    def __aiter__(self) -> "JournalFollower":
+    def __aiter__(self) -> "JournalReader":
         return self
 
     async def __anext__(self) -> JobEvent:
@@ -251,11 +251,11 @@ class JournalFollower:
 
     async def _fetch(self) -> None:
         # what is asked before reading cannot be missed while we read
-        changed, over, path = self._feed._changed, self._feed.over, self._feed.journal
+        changed, over, path = self._watcher._changed, self._watcher.over, self._watcher.journal
         try:
-            events = await trio.to_thread.run_sync(self._reader.read, path)
+            events = await trio.to_thread.run_sync(self._cursor.read, path)
         except OSError as error:
-            log.warning("the events of %s cannot be read on (%s)", self._feed.job, error.strerror)
+            log.warning("the events of %s cannot be read on (%s)", self._watcher.job, error.strerror)
             raise StopAsyncIteration from None
         if events is not None:
             self._take(events)
@@ -263,25 +263,25 @@ class JournalFollower:
             self._ready.extend(await self._momentary())
             if not self._ready:
                 await changed.wait()
-        elif path == self._feed.journal:  # and was not moved meanwhile
+        elif path == self._watcher.journal:  # and was not moved meanwhile
             raise StopAsyncIteration
 
     def _take(self, events: list[JobEvent]) -> None:
-        self._ready.extend(event for event in events if event.news.job == self._feed.job)
+        self._ready.extend(event for event in events if event.news.job == self._watcher.job)
         lasting = [event.at for event in events if not isinstance(event.news, LogLines)]
         self._told_at = max([self._told_at, *lasting])
 
     async def _momentary(self) -> list[JobEvent]:
-        if self._feed.moment is None:
+        if self._watcher.moment is None:
             return []
-        events = await trio.to_thread.run_sync(read_moment, self._feed.moment)
+        events = await trio.to_thread.run_sync(read_moment, self._watcher.moment)
         return [event for event in events if self._is_news(event)]
 
     def _is_news(self, event: JobEvent) -> bool:
         kind = type(event.news)
         # the GPU's use belongs to no step of the job, so no step makes it old
         newest = max(self._moment_at.get(kind, 0.0), 0.0 if kind is GpuUse else self._told_at)
-        if event.at <= newest or event.news.job != self._feed.job:
+        if event.at <= newest or event.news.job != self._watcher.job:
             return False
         self._moment_at[kind] = event.at
         return True

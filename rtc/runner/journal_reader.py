@@ -18,7 +18,7 @@ BLOCK = 2 * FRAME_MAX
 
 
 @define
-class JournalReader:
+class JournalCursor:
     """Reads a journal forward in constant memory, from wherever it was last time."""
 
     seen: int = 0

@@ -13,7 +13,7 @@ from protocol.ids import JobId
 from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME, JobResult
-from rtc.common.nurseries import open_beside
+from rtc.common.nurseries import open_background_nursery
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Emit, StepContext
@@ -122,8 +122,8 @@ async def _train(context: StepContext, switch: StopSwitch, monitor: Monitor, ind
     context.emit(ModelStarted(context.job, index, step.epochs))
     training_progress = TrainingProgress(context.job, index, context.emit)
     monitor.follow(training_progress)
-    async with open_beside() as beside:
-        beside.start_soon(switch.handle, monitor)  # from now on: a stop may come long before sleap-nn can hear it
+    async with open_background_nursery() as background:
+        background.start_soon(switch.handle, monitor)  # from now on: a stop may come long before sleap-nn can hear it
         config = await _converted(context, step) if step.legacy else step.config
         status = await context.run(train_command(context.sleap_nn, step, config, monitor.ports, context.accelerator))
         if status == 0:

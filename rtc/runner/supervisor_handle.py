@@ -34,7 +34,7 @@ from rtc.runner.job_files import (
     reserve_outcome,
     write_spec,
 )
-from rtc.runner.journal import JournalFeed, open_fifo
+from rtc.runner.journal import JournalWatcher, open_fifo
 from rtc.sleap_nn.commands import clean_environment
 
 log = logging.getLogger("rtc.supervisor")
@@ -65,13 +65,13 @@ class SupervisorHandle:
         """Let it end the job now; that takes up to TERM_TIME and KILL_TIME."""
         self._order("cancel")
 
-    async def attend(self, feed: JournalFeed) -> None:
+    async def attend(self, watcher: JournalWatcher) -> None:
         """Wake the feed's followers at every event until the keeper is gone, and then end the feed."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(feed.serve)
+            nursery.start_soon(watcher.serve)
             await self.wait()
             nursery.cancel_scope.cancel()
-        feed.end()
+        watcher.end()
 
     async def wait(self) -> None:
         """Wait until the keeper is gone."""
@@ -133,16 +133,16 @@ async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> Sup
     control = open_fifo(folder / CONTROL)
     try:
         with _files(folder) as (life, output):
-            held = () if inherit is None else (inherit,)
+            task = () if inherit is None else (inherit,)
             process = await trio.lowlevel.open_process(
-                _command(folder, held),
+                _command(folder, task),
                 cwd=folder,
                 env=_environment(folder),
                 stdin=control,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=held if life is None else (*held, life),
+                pass_fds=task if life is None else (*task, life),
             )
     except OSError:
         os.close(control)
@@ -183,9 +183,9 @@ async def sweep_processes(folder: Path) -> None:
 # -------- starting
 
 
-def _command(folder: Path, held: tuple[int, ...]) -> list[str]:
+def _command(folder: Path, task: tuple[int, ...]) -> list[str]:
     # -P: whatever lies in the folder where we are started must never be imported
-    return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, held)]
+    return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, task)]
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -33,13 +33,13 @@ from actors.events import (
 from actors.router import Route, Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.signaling import IceGiven, Joined
+from protocol.signaling import IceServers, Joined
 from protocol.status import Role
 from protocol.trust import Secret
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
 from rtc.runtime.signaling_runtime import Routes, SignalingRuntime
-from rtc.transport.links.manager import Links
+from rtc.transport.links.manager import LinkManager
 from rtc.transport.webrtc import AsyncioLoop
 
 __all__ = ["PeerRuntime", "Routes", "open_peer_runtime"]
@@ -55,7 +55,7 @@ class PeerRuntime:
     """One program's inside."""
 
     router: Router
-    links: Links
+    links: LinkManager
     adapters: trio.Nursery
     actors: trio.Nursery
     finished: trio.Event = field(factory=trio.Event)
@@ -98,7 +98,7 @@ class PeerRuntime:
 @asynccontextmanager
 async def open_peer_runtime(
     *,
-    bridge: AsyncioLoop,
+    asyncio_loop: AsyncioLoop,
     config: Config,
     role: Role,
     secret: Secret | None,
@@ -110,7 +110,7 @@ async def open_peer_runtime(
     router = Router({}, tap=tap)
     signaling = SignalingRuntime(config, router)
     plan = IcePlan(config.ice_servers, config.relay_only)
-    links = Links(bridge, router, role, secret, _unheard, plan, stopping=stopping)
+    links = LinkManager(asyncio_loop, router, role, secret, _unheard, plan, stopping=stopping)
     async with trio.open_nursery() as adapters, trio.open_nursery() as actors:
         runtime = PeerRuntime(router, links, adapters, actors)
         links.on_message = partial(on_message, runtime)
@@ -136,7 +136,7 @@ def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tup
     at_the_door = signaling.routes()
     return at_the_door | {
         Joined: (joined, *at_the_door[Joined]),
-        IceGiven: (links.given,),
+        IceServers: (links.given,),
         JoinedRoom: (links.entered,),
         JoinFailed: (),
         WorkersChanged: (),

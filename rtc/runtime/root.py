@@ -1,4 +1,4 @@
-"""The root of a process: the log file around trio, signals, and the last word on errors. Knows no asyncio room."""
+"""The root of a process: the log file around trio, signals, and the last word on errors. It needs no asyncio loop."""
 
 import logging
 import signal
@@ -11,6 +11,7 @@ import trio
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.logs import Log, open_log
+from rtc.common.nurseries import open_background_nursery
 from rtc.common.text import clean
 
 log = logging.getLogger("rtc.run")
@@ -51,15 +52,41 @@ def _confess(journal: Log) -> int:
     return ExitCode.BUG
 
 
+def handle_none(_number: int) -> bool:
+    """No signal means anything but to leave."""
+    return False
+
+
+async def supervise(
+    main: Callable[[trio.Event], Awaitable[None]],
+    *,
+    stopped: Callable[[], ExitCode],
+    handle: Callable[[int], bool] = handle_none,
+) -> int:
+    """Run a program with signals beside it, and return its exit code.
+
+    The first SIGINT or SIGTERM sets the event that `main` gets, and so asks it to drain. A second one cancels it.
+
+    Args:
+        main: the program.
+        stopped: gives the exit code of a program that was cancelled.
+        handle: is asked first about each signal; where it returns True, the signal neither drains nor cancels.
+    """
+    drain = trio.Event()
+    done = False
+    async with open_background_nursery() as background:
+        scope = trio.CancelScope()
+        await background.start(handle_signals, drain, scope, handle)
+        with scope:
+            await main(drain)
+            done = True
+    return ExitCode.DONE if done else stopped()
+
+
 async def stop_when(asked: trio.Event, scope: trio.CancelScope) -> None:
     """For programs that have nothing to drain: the first signal ends them at once."""
     await asked.wait()
     scope.cancel()
-
-
-def handle_none(_number: int) -> bool:
-    """No signal means anything but to leave."""
-    return False
 
 
 async def handle_signals(

@@ -27,7 +27,7 @@ from actors.router import Route, Router
 from protocol.faults import Fault
 from protocol.signaling import (
     Answer,
-    IceGiven,
+    IceServers,
     Joined,
     Offer,
     QueuePosition,
@@ -35,8 +35,8 @@ from protocol.signaling import (
     RoomCreated,
     ToServer,
     WorkerAssigned,
-    WorkerGone,
-    WorkerShown,
+    WorkerLeft,
+    WorkerPresent,
 )
 from rtc.config.load import Config
 from rtc.transport.signaling.connection import run_signaling
@@ -50,8 +50,8 @@ FOR_DISCOVERY = (
         ServerDisconnected,
         Joined,
         RoomCreated,
-        WorkerShown,
-        WorkerGone,
+        WorkerPresent,
+        WorkerLeft,
         Offer,
         Answer,
         Refuse,
@@ -77,7 +77,7 @@ class SignalingRuntime:
         """Who takes what is said at the door."""
         routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (self.discovery.inbox.put,))
         # who opens links, or waits in line, takes these; from a hostile server they may come to anybody
-        elsewhere: dict[type, tuple[Route, ...]] = dict.fromkeys((IceGiven, QueuePosition, WorkerAssigned), ())
+        elsewhere: dict[type, tuple[Route, ...]] = dict.fromkeys((IceServers, QueuePosition, WorkerAssigned), ())
         return routes | elsewhere | {SendToServer: (self.say,)}
 
     def say(self, effect: SendToServer) -> None:

@@ -14,15 +14,15 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
+from rtc.common.nurseries import ungrouped
 from rtc.server.database import open_room_database
-from rtc.server.http_api import Api, serve_api
-from rtc.server.rate_limits import Limits
-from rtc.server.signaling import Signaling
-from rtc.server.turn_credentials import IceOffer
+from rtc.server.http_api import HttpApi, serve_api
+from rtc.server.rate_limits import RateLimits
+from rtc.server.signaling import SignalingServer
+from rtc.server.turn_credentials import NO_TURN, TurnCredentials
 
 WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - these are names of it, not a choice
 BACKLOG = 128
-NOTHING = IceOffer()
 
 
 @frozen
@@ -84,36 +84,32 @@ def _why_not(error: Exception, host: str, port: int, option: str) -> str:
 
 @asynccontextmanager
 async def open_server(
-    *, host: str, ws_port: int, http_port: int, data: Path, ice_offer: IceOffer = NOTHING
+    *, host: str, ws_port: int, http_port: int, data: Path, turn_credentials: TurnCredentials = NO_TURN
 ) -> AsyncIterator[Server]:
     """A whole server, listening when this yields and stopped politely when the block ends.
 
-    `ice_offer`: the STUN and TURN servers that every peer is told of.
+    `turn_credentials`: the STUN and TURN servers that every peer is told of.
 
     Raises:
         RtcError: a port or the data folder cannot be used.
     """
-    failure: RtcError | None = None
     with (
+        ungrouped(),
         closing(await _bind(host, ws_port, "--ws-port")) as ws,
         closing(await _bind(host, http_port, "--http-port")) as http,
     ):
         shown = socket.gethostname() if host in WILDCARDS else host
         server = Server(shown, ws.getsockname()[1], http.getsockname()[1])
         async with open_room_database(data) as store, trio.open_nursery() as nursery:
-            limits = Limits()
-            signaling = Signaling(store, limits, ice_offer)
+            limits = RateLimits()
+            signaling = SignalingServer(store, limits, turn_credentials)
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(ws))
             await nursery.start(signaling.run, [listener])
             stopping = trio.Event()
-            app = Api(store, limits, signaling.book.workers).app()
+            app = HttpApi(store, limits, signaling.book.workers).app()
             await nursery.start(serve_api, app, http.detach(), stopping.wait)
             try:
                 yield server
-            except RtcError as error:
-                failure = error  # raised again outside, as itself and not in a group
             finally:
                 signaling.stop()
                 stopping.set()
-    if failure is not None:
-        raise failure

@@ -24,11 +24,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from protocol import PROTOCOL_VERSION
 from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
-from protocol.signaling import CreateRoom, WorkerShown
+from protocol.signaling import CreateRoom, WorkerPresent
 from rtc.common.errors import RtcError
 from rtc.server.anycorn_patches import patch_anycorn
 from rtc.server.database import RoomDatabase, RoomInfo
-from rtc.server.rate_limits import Limits, origin
+from rtc.server.rate_limits import RateLimits, origin
 
 BODY_MAX = 64 * 1024
 HEAD_MAX = 16 * 1024
@@ -51,7 +51,7 @@ SENTENCES = {
     413: f"The request is too long; at most {BODY_MAX} bytes are read.",
 }
 
-Workers = Callable[[RoomId, float], tuple[WorkerShown, ...]]
+Workers = Callable[[RoomId, float], tuple[WorkerPresent, ...]]
 """Who is in a room at this time of trio's clock."""
 
 
@@ -63,10 +63,10 @@ def our_version() -> str:
         return "unknown"
 
 
-class Api:
+class HttpApi:
     """The three answers."""
 
-    def __init__(self, store: RoomDatabase, limits: Limits, workers: Workers) -> None:
+    def __init__(self, store: RoomDatabase, limits: RateLimits, workers: Workers) -> None:
         self._store = store
         self._limits = limits
         self._workers = workers

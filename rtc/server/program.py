@@ -7,12 +7,16 @@ import trio
 
 from rtc.common.line_writer import LineWriter
 from rtc.server import open_server
-from rtc.server.turn_credentials import IceOffer
-from rtc.transport.webrtc import AsyncioLoop
+from rtc.server.turn_credentials import TurnCredentials
 
 
 async def serve(
-    host: str, ws_port: int, http_port: int, data: Path, ice_offer: IceOffer, _bridge: AsyncioLoop, drain: trio.Event
+    host: str,
+    ws_port: int,
+    http_port: int,
+    data: Path,
+    turn_credentials: TurnCredentials,
+    drain: trio.Event,
 ) -> None:
     """Serve until asked to stop.
 
@@ -20,10 +24,12 @@ async def serve(
         RtcError: USAGE: a port is taken, or the folder cannot be used.
     """
     lines = LineWriter(sys.stdout)
-    async with open_server(host=host, ws_port=ws_port, http_port=http_port, data=data, ice_offer=ice_offer) as server:
+    async with open_server(
+        host=host, ws_port=ws_port, http_port=http_port, data=data, turn_credentials=turn_credentials
+    ) as server:
         lines.say(f"Signalling at {server.ws_url}, HTTP at {server.http_url}. Stop with Ctrl-C.")
         lines.say(f"A worker joins with:  sleap-rtc worker --server {server.ws_url}")
-        if ice_offer.turn:
-            lines.say(f"Every peer gets TURN credentials of its own for {', '.join(ice_offer.turn)}.")
+        if turn_credentials.turn:
+            lines.say(f"Every peer gets TURN credentials of its own for {', '.join(turn_credentials.turn)}.")
         await drain.wait()
     lines.say("Stopped.")

@@ -28,7 +28,7 @@ KEYS_MAX = 10_000
 """Addresses remembered by one bucket."""
 
 
-class Bucket(Generic[K]):
+class TokenBucket(Generic[K]):
     """`burst` at once for each key, `rate` a second after that."""
 
     def __init__(self, burst: int, rate: float) -> None:
@@ -65,10 +65,10 @@ def origin(address: str) -> str:
     return str(ip.ipv4_mapped or IPv6Address(int(ip) >> 64 << 64))
 
 
-class Limits:
+class RateLimits:
     """The server's buckets, shared by its WebSocket and HTTP sides so that nobody has two shares."""
 
     def __init__(self) -> None:
-        self.rooms: Bucket[str] = Bucket(ROOMS_PER_MINUTE, ROOMS_PER_MINUTE / 60)
-        self.guesses: Bucket[str] = Bucket(GUESSES_PER_MINUTE, GUESSES_PER_MINUTE / 60)
-        self.messages: Bucket[int] = Bucket(MESSAGE_BURST, MESSAGE_RATE)
+        self.rooms: TokenBucket[str] = TokenBucket(ROOMS_PER_MINUTE, ROOMS_PER_MINUTE / 60)
+        self.guesses: TokenBucket[str] = TokenBucket(GUESSES_PER_MINUTE, GUESSES_PER_MINUTE / 60)
+        self.messages: TokenBucket[int] = TokenBucket(MESSAGE_BURST, MESSAGE_RATE)

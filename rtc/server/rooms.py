@@ -19,8 +19,8 @@ from protocol.signaling import (
     JoinQueue,
     Offer,
     Refuse,
-    WorkerGone,
-    WorkerShown,
+    WorkerLeft,
+    WorkerPresent,
 )
 from protocol.status import Role, WorkerFacts
 from protocol.wire import FRAME_MAX, encode
@@ -70,10 +70,10 @@ class RoomMember:
         same = self.facts is not None and self.facts.status is facts.status
         return evolve(self, facts=facts, since=self.since if same else now)
 
-    def shown(self, now: float) -> WorkerShown:
+    def shown(self, now: float) -> WorkerPresent:
         """What clients are told of the worker who sits here."""
         assert self.facts is not None, "only workers are shown"
-        return WorkerShown(self.peer, self.facts, max(0, int(now - self.since)))
+        return WorkerPresent(self.peer, self.facts, max(0, int(now - self.since)))
 
 
 def reject(socket: SocketId, code: FaultCode, text: str) -> RoomEffects:
@@ -81,7 +81,7 @@ def reject(socket: SocketId, code: FaultCode, text: str) -> RoomEffects:
     return (SendMessage(socket, Fault(code, text)), CloseSocket(socket))
 
 
-def _joined(member: RoomMember, resume: str, workers: tuple[WorkerShown, ...]) -> RoomEffects:
+def _joined(member: RoomMember, resume: str, workers: tuple[WorkerPresent, ...]) -> RoomEffects:
     """The welcome. Workers that would make its frame too long follow one by one: facts may hold any script, and a
     hostile worker must not be able to shut the door on clients."""
     size, fit = 0, 0
@@ -110,7 +110,7 @@ class RoomRegistry:
         """Whether this name is taken in this room now."""
         return peer in self._rooms.get(room, {})
 
-    def workers(self, room: RoomId, now: float) -> tuple[WorkerShown, ...]:
+    def workers(self, room: RoomId, now: float) -> tuple[WorkerPresent, ...]:
         """The workers of a room as they last described themselves, by name."""
         seats = sorted(self._rooms.get(room, {}).values(), key=lambda member: member.peer)
         return tuple(member.shown(now) for member in seats if member.facts is not None)
@@ -214,7 +214,7 @@ class RoomRegistry:
             del self._rooms[member.room]
         if member.role is not Role.WORKER:
             return self._leave_queue(member)
-        return tuple(SendMessage(client, WorkerGone(member.peer)) for client in self._clients(member.room))
+        return tuple(SendMessage(client, WorkerLeft(member.peer)) for client in self._clients(member.room))
 
     def _leave_queue(self, member: RoomMember) -> RoomEffects:
         if member.room not in self._queues:

@@ -24,7 +24,7 @@ from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
     Announce,
     CreateRoom,
-    IceGiven,
+    IceServers,
     Join,
     Joined,
     JoinQueue,
@@ -35,11 +35,11 @@ from protocol.signaling import (
 )
 from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
 from rtc.common.errors import RtcError
-from rtc.server.rate_limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, Limits, origin
+from rtc.server.rate_limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, RateLimits, origin
 from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, SocketId, reject
-from rtc.server.turn_credentials import LIFE_TIME, IceOffer
-from rtc.server.websocket_connection import Socket
-from rtc.transport.signaling.websocket import ENDINGS, GOING_AWAY, NORMAL, Pulse, close
+from rtc.server.turn_credentials import LIFE_TIME, NO_TURN, TurnCredentials
+from rtc.server.websocket_connection import PeerSocket
+from rtc.transport.signaling.websocket import ENDINGS, GOING_AWAY, NORMAL, KeepAlive, close
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +58,15 @@ class RoomStore(Protocol):
     def resume(self, room: RoomId, peer: PeerId) -> str: ...
 
 
-class Signaling:
+class SignalingServer:
     """All sockets of one server."""
 
-    def __init__(self, room_store: RoomStore, limits: Limits, ice_offer: IceOffer = IceOffer()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, room_store: RoomStore, limits: RateLimits, turn_credentials: TurnCredentials = NO_TURN) -> None:
         self.book = RoomRegistry()
-        self._doors = room_store
+        self._room_store = room_store
         self._limits = limits
-        self._ice_offer = ice_offer
-        self._sockets: dict[SocketId, Socket] = {}
+        self._turn_credentials = turn_credentials
+        self._sockets: dict[SocketId, PeerSocket] = {}
         self._numbers = map(SocketId, itertools.count(1))
         self._stopping = trio.Event()
 
@@ -103,7 +103,7 @@ class Signaling:
 
     async def serve(self, stream: trio.abc.Stream, address: str) -> None:
         """One connection, until it ends; nothing it does raises anything here."""
-        socket = Socket(next(self._numbers), origin(address))
+        socket = PeerSocket(next(self._numbers), origin(address))
         full = len(self._sockets) >= SOCKETS_MAX or self._waiting(socket.origin) >= WAITING_MAX
         if full or self._stopping.is_set():
             await trio.aclose_forcefully(stream)
@@ -121,23 +121,25 @@ class Signaling:
 
     async def _renew_credentials(self) -> None:
         """Nobody's TURN credentials get old, however long the line holds; the first come with the welcome."""
-        while self._ice_offer.turn:
+        while self._turn_credentials.turn:
             await trio.sleep(LIFE_TIME / 2)
             for socket in tuple(self._sockets.values()):
                 member = self.book.member_of(socket.id)
                 if member is not None:
-                    self._obey((SendMessage(socket.id, IceGiven(self._ice_offer.for_peer(member.peer))),))
+                    self._obey((SendMessage(socket.id, IceServers(self._turn_credentials.for_peer(member.peer))),))
 
     def _with_credentials(self, effect: RoomEffect) -> RoomEffect:
         """The welcome, with the servers that help its peer to reach others."""
         if isinstance(effect, SendMessage) and isinstance(effect.message, Joined):
-            return evolve(effect, message=evolve(effect.message, ice=self._ice_offer.for_peer(effect.message.peer)))
+            return evolve(
+                effect, message=evolve(effect.message, ice=self._turn_credentials.for_peer(effect.message.peer))
+            )
         return effect
 
     def _waiting(self, who: str) -> int:
         return sum(s.origin == who and self.book.member_of(s.id) is None for s in self._sockets.values())
 
-    async def _meet(self, library: trio.Nursery, stream: trio.abc.Stream, socket: Socket) -> None:
+    async def _meet(self, library: trio.Nursery, stream: trio.abc.Stream, socket: PeerSocket) -> None:
         ws: WebSocketConnection | None = None
         code = GOING_AWAY
         try:
@@ -151,24 +153,24 @@ class Signaling:
         finally:
             await close(ws, stream, code)
 
-    async def _converse(self, socket: Socket, ws: WebSocketConnection) -> None:
-        pulse = Pulse()
-        socket.scope = pulse.scope
+    async def _converse(self, socket: PeerSocket, ws: WebSocketConnection) -> None:
+        keep_alive = KeepAlive()
+        socket.scope = keep_alive.scope
         socket.open = True
-        with pulse.scope:
+        with keep_alive.scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pulse.beat, ws)
-                nursery.start_soon(self._listen, socket, ws, pulse)
+                nursery.start_soon(keep_alive.ping, ws)
+                nursery.start_soon(self._listen, socket, ws, keep_alive)
                 await socket.write(ws)
                 nursery.cancel_scope.cancel()
 
-    async def _listen(self, socket: Socket, ws: WebSocketConnection, pulse: Pulse) -> None:
+    async def _listen(self, socket: PeerSocket, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         """Hear one message after the other; the one place where a socket's failures are told to it."""
         try:
             while True:
                 await socket.outbox.wait_below_threshold()
                 frame = await self._next_frame(socket, ws)
-                pulse.felt()
+                keep_alive.note_received()
                 await self._hear(socket, frame)
         except RtcError as error:
             log.info("socket %d is turned away: %s", socket.id, error)
@@ -176,7 +178,7 @@ class Signaling:
         finally:
             self._obey(self.book.leave(socket.id))
 
-    async def _next_frame(self, socket: Socket, ws: WebSocketConnection) -> str | bytes:
+    async def _next_frame(self, socket: PeerSocket, ws: WebSocketConnection) -> str | bytes:
         with trio.move_on_after(JOIN_TIME) as patience:
             if self.book.member_of(socket.id) is not None:
                 patience.deadline = float("inf")
@@ -188,7 +190,7 @@ class Signaling:
         pace.take(socket.id, trio.current_time())
         return frame
 
-    async def _hear(self, socket: Socket, frame: str | bytes) -> None:
+    async def _hear(self, socket: PeerSocket, frame: str | bytes) -> None:
         message = _read(frame)
         seated = self.book.member_of(socket.id) is not None
         if isinstance(message, CreateRoom | Join) == seated:
@@ -212,21 +214,21 @@ class Signaling:
                 for effect in self.book.relay(socket.id, message):
                     await self._carry(effect, socket)
 
-    async def _create(self, socket: Socket, message: CreateRoom) -> None:
+    async def _create(self, socket: PeerSocket, message: CreateRoom) -> None:
         now = trio.current_time()
         if self._limits.rooms.wait(socket.origin, now) > 0:
             raise RtcError(FaultCode.ROOM_DENIED, "Too many rooms were made from your address. Try again in a minute.")
         self._limits.rooms.take(socket.origin, now)
-        room, token = await self._doors.create_room(message.name)
+        room, token = await self._room_store.create_room(message.name)
         self._obey((SendMessage(socket.id, RoomCreated(room, token)),))
 
-    async def _join(self, socket: Socket, message: Join) -> None:
+    async def _join(self, socket: PeerSocket, message: Join) -> None:
         known = self._is_known(message)
         # Who proves to have been here before is no guesser, however many of them share its address
         if not known and self._limits.guesses.wait(socket.origin, trio.current_time()) > 0:
             await trio.sleep(GUESS_DELAY)
             raise RtcError(FaultCode.ROOM_DENIED, "Too many wrong tokens came from your address. Wait a minute.")
-        if not await self._doors.opens(message.room, message.token):
+        if not await self._room_store.opens(message.room, message.token):
             self._limits.guesses.take(socket.origin, trio.current_time())
             raise RtcError(
                 FaultCode.ROOM_DENIED,
@@ -234,7 +236,7 @@ class Signaling:
                 " worker's banner.",
             )
         peer = message.peer if known and message.peer is not None else self._new_name(message)
-        resume = self._doors.resume(message.room, peer)
+        resume = self._room_store.resume(message.room, peer)
         now = trio.current_time()
         effects = self.book.enter(socket.id, message.room, peer, message.role, message.facts, resume, now)
         self._obey(tuple(map(self._with_credentials, effects)))
@@ -244,7 +246,7 @@ class Signaling:
         """Whether the peer proves that the name it wants back is its own."""
         if message.peer is None or message.resume is None or not message.peer.startswith(f"{message.role.value}-"):
             return False
-        proof = self._doors.resume(message.room, message.peer)
+        proof = self._room_store.resume(message.room, message.peer)
         return hmac.compare_digest(proof.encode(), message.resume.encode("utf-8", "surrogatepass"))
 
     def _new_name(self, message: Join) -> PeerId:
@@ -267,7 +269,7 @@ class Signaling:
                 log.info("socket %d does not take its messages and is cut", socket.id)
                 socket.scope.cancel()
 
-    async def _carry(self, effect: RoomEffect, speaker: Socket) -> None:
+    async def _carry(self, effect: RoomEffect, speaker: PeerSocket) -> None:
         """Put a word into another's outbox when there is room, so that a flood holds up nobody but its speaker."""
         target = self._sockets.get(effect.socket)
         if isinstance(effect, SendMessage) and target is not None and target is not speaker:

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
-from protocol.signaling import ICE_MAX, IceServerGiven
+from protocol.signaling import ICE_MAX, IceServerEntry
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import read_ice_url
 
@@ -27,7 +27,7 @@ URL_MAX = 200
 
 
 @frozen
-class IceOffer:
+class TurnCredentials:
     """What the server hands out."""
 
     stun: tuple[str, ...] = ()
@@ -36,18 +36,22 @@ class IceOffer:
     clock: Callable[[], float] = time.time
     """Wall-clock seconds; the TURN server's clock has to agree with it."""
 
-    def for_peer(self, peer: PeerId) -> tuple[IceServerGiven, ...]:
+    def for_peer(self, peer: PeerId) -> tuple[IceServerEntry, ...]:
         """The servers, with this peer's credentials, as TURN's REST API makes them (draft-uberti-rtcweb-turn-rest)."""
-        plain = tuple(IceServerGiven(url) for url in self.stun)
+        plain = tuple(IceServerEntry(url) for url in self.stun)
         if not self.turn:
             return plain
         username = f"{int(self.clock()) + LIFE_TIME}:{peer}"
         # SHA-1 is what TURN servers compute here; as an HMAC it is sound
         credential = base64.b64encode(hmac.digest(self.secret, username.encode(), "sha1")).decode()
-        return plain + tuple(IceServerGiven(url, username, credential) for url in self.turn)
+        return plain + tuple(IceServerEntry(url, username, credential) for url in self.turn)
 
 
-def read_ice_offer(stun: tuple[str, ...], turn: tuple[str, ...], secret_file: Path | None) -> IceOffer:
+NO_TURN = TurnCredentials()
+"""Neither STUN nor TURN servers are handed out."""
+
+
+def read_turn_credentials(stun: tuple[str, ...], turn: tuple[str, ...], secret_file: Path | None) -> TurnCredentials:
     """What the command line asks to be handed out.
 
     Raises:
@@ -58,7 +62,7 @@ def read_ice_offer(stun: tuple[str, ...], turn: tuple[str, ...], secret_file: Pa
     for option, urls in (("--stun-url", stun), ("--turn-url", turn)):
         for url in urls:
             _check(option, url)
-    return IceOffer(stun, turn, _read_secret(secret_file) if secret_file is not None else b"")
+    return TurnCredentials(stun, turn, _read_secret(secret_file) if secret_file is not None else b"")
 
 
 def _check(option: str, url: str) -> None:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from attrs import define, evolve, field, frozen
 
 from protocol.ids import PeerId
-from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerShown
+from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerPresent
 from protocol.status import Status
 
 S = TypeVar("S")
@@ -27,7 +27,7 @@ class Waiter(Generic[S]):
     told: int = 0
     """The place it was last told."""
 
-    def fits(self, shown: WorkerShown) -> bool:
+    def fits(self, shown: WorkerPresent) -> bool:
         """Whether this worker would do, were it free."""
         named = self.wish.worker is None or self.wish.worker == shown.peer
         return named and shown.facts.memory_mb >= self.wish.min_memory_mb
@@ -70,7 +70,9 @@ class WaitQueue(Generic[S]):
         """Whether this worker is promised to somebody else."""
         return any(waiter.assigned == worker and waiter.who != who for waiter in self._waiters)
 
-    def serve(self, workers: Iterable[WorkerShown], tell: Callable[[S, WorkerAssigned | QueuePosition], None]) -> None:
+    def serve(
+        self, workers: Iterable[WorkerPresent], tell: Callable[[S, WorkerAssigned | QueuePosition], None]
+    ) -> None:
         """Promise what is free, in order; then tell everyone whose place has changed."""
         taken = self._unconfirmed | {waiter.assigned for waiter in self._waiters}
         free = [shown for shown in workers if shown.facts.status is Status.AVAILABLE and shown.peer not in taken]

@@ -17,7 +17,7 @@ SEND_TIME = 10.0
 
 
 @define(eq=False)
-class Socket:
+class PeerSocket:
     """One connection, from its first byte to its last."""
 
     id: SocketId

@@ -17,7 +17,7 @@ from attrs import define, field
 
 from protocol.ids import JobId
 from protocol.jobs import ModelTrained, Progress
-from rtc.common.nurseries import open_beside
+from rtc.common.nurseries import open_background_nursery
 from rtc.sleap_nn.commands import Ports
 
 MESSAGE_MAX = 64 * 1024
@@ -159,8 +159,8 @@ async def open_monitor() -> AsyncIterator[Monitor]:
         publish.setsockopt(zmq.MAXMSGSIZE, 1024 * 1024)
         ports = Ports(publish.bind_to_random_port("tcp://127.0.0.1"), controller.bind_to_random_port("tcp://127.0.0.1"))
         monitor = Monitor(publish, controller, ports)
-        async with open_beside() as beside:
-            beside.start_soon(monitor.serve)
+        async with open_background_nursery() as background:
+            background.start_soon(monitor.serve)
             yield monitor
     finally:
         context.destroy(linger=0)

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TextIO
 
-from rtc.common.nurseries import open_beside
-from rtc.terminal.interface import ClientView, Ending, Interrupt, Losses, Mode
+from rtc.common.nurseries import open_background_nursery
+from rtc.terminal.interface import ClientView, Interrupt, JobSummary, Losses, Mode
 from rtc.terminal.json_view import JsonView
 from rtc.terminal.plain_view import PlainView
 
-__all__ = ["ClientView", "Ending", "Interrupt", "Losses", "Mode", "open_view"]
+__all__ = ["ClientView", "Interrupt", "JobSummary", "Losses", "Mode", "open_view"]
 
 
 @asynccontextmanager
@@ -48,9 +48,9 @@ async def open_view(
     if dumb:
         yield PlainView(out, verbose, stdin)
         return
-    async with open_beside() as beside:
+    async with open_background_nursery() as background:
         view = LiveView(console, verbose, stdin, asks)
-        beside.start_soon(view.run)
+        background.start_soon(view.run)
         try:
             yield view
         finally:

@@ -10,9 +10,9 @@ from attrs import frozen
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews
-from protocol.signaling import WorkerShown
+from protocol.signaling import WorkerPresent
 
-Workers = Callable[[], Sequence[WorkerShown]]
+Workers = Callable[[], Sequence[WorkerPresent]]
 """Who may be chosen now, filters applied."""
 Changed = Callable[[], Awaitable[object]]
 """Waits until `Workers` may answer differently."""
@@ -53,7 +53,7 @@ class Losses:
 
 
 @frozen
-class Ending:
+class JobSummary:
     """A job that has ended, and what is here of it."""
 
     text: str
@@ -92,10 +92,10 @@ class ClientView(Protocol):
         A client that comes late is told everything from the beginning, quickly.
         """
 
-    def finished(self, ending: Ending) -> None:
+    def finished(self, ending: JobSummary) -> None:
         """The job is done and its result is here."""
 
-    def failed(self, fault: Fault, made: Ending | None) -> None:
+    def failed(self, fault: Fault, made: JobSummary | None) -> None:
         """There is no good end, and why; `made` is what is here all the same. The sentence goes to standard error."""
 
     async def listen(self, stop: Callable[[], None]) -> None:

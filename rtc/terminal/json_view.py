@@ -27,7 +27,7 @@ from protocol.jobs import (
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean, clean_lines
-from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.terminal.job_progress import PASSES, JobProgress
 
 PERIOD = 1.0
@@ -90,12 +90,12 @@ class JsonView:
             case LogLines():
                 self._write("log", at=at, lines=[clean(line) for line in news.lines])
 
-    def finished(self, ending: Ending) -> None:
+    def finished(self, ending: JobSummary) -> None:
         self._end("done", ending.text, None, ExitCode.DONE, ending)
 
-    def failed(self, fault: Fault, made: Ending | None) -> None:
+    def failed(self, fault: Fault, made: JobSummary | None) -> None:
         outcome = OUTCOMES.get(fault.code, "failed")
-        self._end(outcome, fault.text, fault.code.value, EXIT_CODES[fault.code], made or Ending(fault.text))
+        self._end(outcome, fault.text, fault.code.value, EXIT_CODES[fault.code], made or JobSummary(fault.text))
 
     async def listen(self, stop: Callable[[], None]) -> None:
         await trio.sleep_forever()
@@ -144,7 +144,7 @@ class JsonView:
     def _prediction(self, news: PredictionStarted | FramesDone) -> dict[str, Any]:
         return {"prediction": news.prediction, "name": self._job_progress.prediction(news.prediction).name}
 
-    def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, made: Ending) -> None:
+    def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, made: JobSummary) -> None:
         self._write(
             "ended",
             outcome=outcome,
@@ -170,7 +170,7 @@ def _names(names: tuple[str, ...]) -> list[str]:
     return [clean(name) for name in names]
 
 
-def _models(made: Ending) -> list[dict[str, Any]]:
+def _models(made: JobSummary) -> list[dict[str, Any]]:
     losses = [*made.losses, *[None] * len(made.models)]
     return [
         {"name": clean(name), "train_loss": each and each.train, "val_loss": each and each.val}

@@ -14,7 +14,7 @@ from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
 from rtc.common.text import clean, clean_lines, percent
-from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.job_progress import JobProgress, ModelProgress
 from rtc.terminal.keyboard import Keyboard
@@ -86,12 +86,12 @@ class LiveView:
             self._unsaid.append("\n".join(map(clean, news.lines)))
         self._touch()
 
-    def finished(self, ending: Ending) -> None:
+    def finished(self, ending: JobSummary) -> None:
         self._end()
         for line in closing_lines(ending, self._job_progress):
             self._say("", "", line)
 
-    def failed(self, fault: Fault, made: Ending | None) -> None:
+    def failed(self, fault: Fault, made: JobSummary | None) -> None:
         self._leave()
         if made is not None:
             self._say("", "", f"{WHAT_THERE_IS} {made.folder}")

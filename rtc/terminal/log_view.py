@@ -10,7 +10,7 @@ from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean
-from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.terminal.worker_prompt import no_terminal
 
 
@@ -41,10 +41,10 @@ class LogView:
             for line in news.lines:
                 self._lines.say(clean(line))
 
-    def finished(self, ending: Ending) -> None:
+    def finished(self, ending: JobSummary) -> None:
         """The last line has been shown."""
 
-    def failed(self, fault: Fault, made: Ending | None) -> None:
+    def failed(self, fault: Fault, made: JobSummary | None) -> None:
         """It is said on standard error."""
 
     async def listen(self, stop: Callable[[], None]) -> None:

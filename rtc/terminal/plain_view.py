@@ -20,7 +20,7 @@ from protocol.jobs import (
 )
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean, count, duration, percent
-from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.job_progress import JobProgress, PredictionProgress
 from rtc.terminal.keyboard import Keyboard
@@ -92,11 +92,11 @@ class PlainView:
                 for line in news.lines:
                     self._lines.say(f"| {clean(line)}")
 
-    def finished(self, ending: Ending) -> None:
+    def finished(self, ending: JobSummary) -> None:
         for line in closing_lines(ending, self._job_progress):
             self._lines.say(line)
 
-    def failed(self, fault: Fault, made: Ending | None) -> None:
+    def failed(self, fault: Fault, made: JobSummary | None) -> None:
         if made is not None:
             self._lines.say(f"{WHAT_THERE_IS} {made.folder}")
 

@@ -11,7 +11,7 @@ from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews
 from rtc.common.line_writer import LineWriter
-from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.keyboard import Keyboard
 from rtc.terminal.layout import question_rows
@@ -51,11 +51,11 @@ class QuietView:
     def news(self, news: JobNews, at: float) -> None:
         pass
 
-    def finished(self, ending: Ending) -> None:
+    def finished(self, ending: JobSummary) -> None:
         where = "" if ending.folder is None else f" Results are in {ending.folder}"
         self._lines.say(" ".join(ending.text.split()) + where)
 
-    def failed(self, fault: Fault, made: Ending | None) -> None:
+    def failed(self, fault: Fault, made: JobSummary | None) -> None:
         if made is not None:
             self._lines.say(f"{WHAT_THERE_IS} {made.folder}")
 

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
-from protocol.signaling import WorkerShown
+from protocol.signaling import WorkerPresent
 from rtc.common.errors import RtcError
 from rtc.common.text import clean
 from rtc.terminal.interface import Changed, Workers
@@ -22,7 +22,7 @@ LINE_MAX = 4096
 HEAD = ("", "worker", "GPU", "memory", "status", "name", "hostname")
 
 
-def listing(workers: Mapping[int, WorkerShown], width: int) -> str:
+def listing(workers: Mapping[int, WorkerPresent], width: int) -> str:
     """The numbered list, one worker a line, in `width` cells where that is possible. Worker ids are never cut."""
     if not workers:
         return "No worker is available in this room now. It is listed as soon as one is.\n"
@@ -30,7 +30,7 @@ def listing(workers: Mapping[int, WorkerShown], width: int) -> str:
     return "".join(f"  {line}\n" for line in lines)
 
 
-def renumber(before: Mapping[int, WorkerShown], workers: Sequence[WorkerShown]) -> dict[int, WorkerShown]:
+def renumber(before: Mapping[int, WorkerPresent], workers: Sequence[WorkerPresent]) -> dict[int, WorkerPresent]:
     """Who is there now. Who was there before keeps its number, since somebody may be typing it at this moment."""
     known = {worker.peer: number for number, worker in before.items()}
     fresh = itertools.count(max(before, default=0) + 1)
@@ -38,7 +38,7 @@ def renumber(before: Mapping[int, WorkerShown], workers: Sequence[WorkerShown]) 
     return dict(sorted(numbered.items()))
 
 
-def _row(number: int, worker: WorkerShown) -> tuple[str, ...]:
+def _row(number: int, worker: WorkerPresent) -> tuple[str, ...]:
     facts = worker.facts
     names = clean(facts.name), clean(facts.hostname)
     return (str(number), clean(worker.peer), clean(facts.gpu), memory(facts), facts.status.value, *names)
@@ -77,12 +77,12 @@ CHANGED = "\n"
 """The answer that nobody types: the list is not what it was."""
 
 
-def _who(workers: Iterable[WorkerShown]) -> set[tuple[PeerId, str]]:
+def _who(workers: Iterable[WorkerPresent]) -> set[tuple[PeerId, str]]:
     return {(worker.peer, worker.facts.status.value) for worker in workers}
 
 
 async def _answer(
-    typed: _Typed, shown: Mapping[int, WorkerShown], workers: Workers, changed: Changed | None
+    typed: _Typed, shown: Mapping[int, WorkerPresent], workers: Workers, changed: Changed | None
 ) -> str | None:
     """What was typed, None for the end of input; `CHANGED` when somebody has come, gone or changed status meanwhile."""
     answer: str | None = CHANGED
@@ -111,7 +111,7 @@ async def choose(workers: Workers, changed: Changed | None, *, out: IO[str], std
         raise no_terminal()
     typed = _Typed(stdin)
     say = ""
-    shown: dict[int, WorkerShown] = {}
+    shown: dict[int, WorkerPresent] = {}
     while True:
         shown = renumber(shown, workers())
         out.write(f"\n{listing(shown, width)}\n{say}{PROMPT}")
@@ -132,7 +132,7 @@ async def choose(workers: Workers, changed: Changed | None, *, out: IO[str], std
             shown = {}  # asked for: count from 1 again
 
 
-def _fault(answer: str, shown: Mapping[int, WorkerShown]) -> str | None:
+def _fault(answer: str, shown: Mapping[int, WorkerPresent]) -> str | None:
     """What is wrong with an answer, if anything."""
     if answer == CHANGED or answer.lower() in ("r", "refresh", "q", "quit"):
         return None

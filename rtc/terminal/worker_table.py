@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from rich.cells import cell_len
 
-from protocol.signaling import WorkerShown
+from protocol.signaling import WorkerPresent
 from protocol.status import WorkerFacts
 from rtc.common.text import clean, count, fit
 
@@ -30,7 +30,7 @@ def table_width(out: TextIO) -> int | None:
         return None
 
 
-def as_table(workers: Sequence[WorkerShown], width: int | None) -> str:
+def as_table(workers: Sequence[WorkerPresent], width: int | None) -> str:
     """One worker a line, in `width` cells where that is possible. Worker ids are never cut."""
     if not workers:
         return NO_WORKERS
@@ -46,7 +46,7 @@ def as_table(workers: Sequence[WorkerShown], width: int | None) -> str:
     return "".join(f"{line}\n" for line in (*lines, "", _sum(workers), *hint))
 
 
-def json_text(workers: Sequence[WorkerShown]) -> str:
+def json_text(workers: Sequence[WorkerPresent]) -> str:
     """One array, one object for each worker; the names of its fields are documented and stay."""
     return json.dumps([_fields(worker) for worker in workers], indent=2) + "\n"
 
@@ -80,7 +80,7 @@ def age(seconds: int) -> str:
     return f"{seconds // unit} {name}"
 
 
-def _row(worker: WorkerShown) -> tuple[str, ...]:
+def _row(worker: WorkerPresent) -> tuple[str, ...]:
     facts = worker.facts
     free = f"{facts.free_mb} MB"
     return (
@@ -90,7 +90,7 @@ def _row(worker: WorkerShown) -> tuple[str, ...]:
     )
 
 
-def _fields(worker: WorkerShown) -> dict[str, Any]:
+def _fields(worker: WorkerPresent) -> dict[str, Any]:
     facts = worker.facts
     return {
         "worker_id": worker.peer,
@@ -107,7 +107,7 @@ def _fields(worker: WorkerShown) -> dict[str, Any]:
     }
 
 
-def _sum(workers: Sequence[WorkerShown]) -> str:
+def _sum(workers: Sequence[WorkerPresent]) -> str:
     """`3 workers: 1 available, 2 busy`"""
     each = [worker.facts.status.value for worker in workers]
     parts = (f"{each.count(status)} {status}" for status in dict.fromkeys(sorted(each)))

@@ -12,14 +12,14 @@ from actors.events import AskPerson, BestWorker, NamedWorker
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, JobStarted
-from protocol.signaling import WorkerShown
+from protocol.signaling import WorkerPresent
 from protocol.trust import Secret
 from rtc.client.program import ClientOptions, run_client
 from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
-from rtc.server import NOTHING, Server, open_server
-from rtc.server.turn_credentials import IceOffer
-from rtc.terminal.interface import Changed, Ending, Interrupt, Workers
+from rtc.server import Server, open_server
+from rtc.server.turn_credentials import NO_TURN, TurnCredentials
+from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.testing.stand_in import install_stand_in
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.program import WorkerOptions, run_worker
@@ -34,10 +34,10 @@ class RecordingView:
     news_heard: list[JobNews] = field(factory=list)
     answers: list[Interrupt] = field(factory=list)
     """To the questions after Ctrl-C; then to detach."""
-    ending: Ending | None = None
+    ending: JobSummary | None = None
     uploaded: int = 0
     downloaded: int = 0
-    offered: list[tuple[WorkerShown, ...]] = field(factory=list)
+    offered: list[tuple[WorkerPresent, ...]] = field(factory=list)
     picks: list[PeerId | None] = field(factory=list)
     training: trio.Event = field(factory=trio.Event)
     _more: trio.Event = field(factory=trio.Event)
@@ -83,12 +83,12 @@ class RecordingView:
         while sum(isinstance(news, kind) for news in self.news_heard) < times:
             await self._more.wait()
 
-    def finished(self, ending: Ending) -> None:
+    def finished(self, ending: JobSummary) -> None:
         """Remember."""
         self.ending = ending
         self.step(ending.text)
 
-    def failed(self, fault: Fault, made: Ending | None) -> None:
+    def failed(self, fault: Fault, made: JobSummary | None) -> None:
         """Remember."""
         self.ending = made
         self.step(fault.text)
@@ -152,7 +152,7 @@ class Log:
 
 
 @define
-class Visit:
+class ClientRun:
     """What came of one client."""
 
     view: RecordingView
@@ -164,7 +164,7 @@ class Visit:
 class Lab:
     """Made by `open_lab`."""
 
-    bridge: AsyncioLoop
+    asyncio_loop: AsyncioLoop
     nursery: trio.Nursery
     folder: Path
     server: Server
@@ -203,14 +203,14 @@ class Lab:
 
         with scope:
             try:
-                await run_worker(options, bridge=self.bridge, drain=drain, say=said.add, joined=joined)
+                await run_worker(options, asyncio_loop=self.asyncio_loop, drain=drain, say=said.add, joined=joined)
             except RtcError as error:
                 if worker is None:
                     raise
                 worker.failed = error.fault
         ended.set()
 
-    async def visit(
+    async def run_client(
         self,
         worker: LabWorker,
         package: Path,
@@ -220,7 +220,7 @@ class Lab:
         drain: trio.Event | None = None,
         view: RecordingView | None = None,
         **options: Any,
-    ) -> Visit:
+    ) -> ClientRun:
         """Send a package to this worker, or to any of its room, and wait for the end."""
         self._count += 1
         view = view or RecordingView()
@@ -236,25 +236,27 @@ class Lab:
         try:
             made = await run_client(
                 evolve(wish, **options),
-                bridge=self.bridge,
+                asyncio_loop=self.asyncio_loop,
                 view=view,
                 drain=drain if drain is not None else trio.Event(),
             )
         except RtcError as error:
-            return Visit(view, fault=error.fault)
-        return Visit(view, output=made)
+            return ClientRun(view, fault=error.fault)
+        return ClientRun(view, output=made)
 
 
 @asynccontextmanager
 async def open_lab(
-    bridge: AsyncioLoop, folder: Path, *, ice_offer: IceOffer = NOTHING, **settings: Any
+    asyncio_loop: AsyncioLoop, folder: Path, *, turn_credentials: TurnCredentials = NO_TURN, **settings: Any
 ) -> AsyncGenerator[Lab, None]:
     """A server on free ports, and a nursery for workers; all of it ends with this context."""
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, home=folder)
     async with (
-        open_server(host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server", ice_offer=ice_offer) as server,
+        open_server(
+            host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server", turn_credentials=turn_credentials
+        ) as server,
         trio.open_nursery() as nursery,
     ):
         config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url, **settings)
-        yield Lab(bridge, nursery, folder, server, config)
+        yield Lab(asyncio_loop, nursery, folder, server, config)
         nursery.cancel_scope.cancel()

@@ -1,8 +1,8 @@
 """Fixtures for pytest-trio: `pytest_plugins = ["rtc.testing.plugin"]` in a conftest.py makes them yours.
 
-`worker`, `visit`, `client`, `errand`, `discovery`, `guard` and `prover` are actors in the test's own nursery, made for
-`autojump_clock`.
-`bridge` and `lab` do real I/O on loopback and need the real clock.
+`worker`, `job_session`, `client`, `job_query`, `discovery`, `worker_auth` and `client_auth` are actors in the test's
+own nursery, made for `autojump_clock`.
+`asyncio_loop` and `lab` do real I/O on loopback and need the real clock.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,8 +39,8 @@ async def worker(nursery: trio.Nursery) -> Embedded[WorkerData]:
 
 
 @trio_fixture
-async def visit(nursery: trio.Nursery) -> Embedded[JobSessionData]:
-    """The worker's window at link 1, to which nobody has come yet."""
+async def job_session(nursery: trio.Nursery) -> Embedded[JobSessionData]:
+    """A worker's session on link 1, which no link has opened yet."""
     return await embed(nursery, JOB_SESSION, JobSessionData(LinkId(1)))
 
 
@@ -51,8 +51,8 @@ async def client(nursery: trio.Nursery) -> Embedded[ClientData]:
 
 
 @trio_fixture
-async def errand(nursery: trio.Nursery) -> Embedded[QueryData]:
-    """An errand on which nobody was sent yet."""
+async def job_query(nursery: trio.Nursery) -> Embedded[QueryData]:
+    """A job query that has nothing to ask yet."""
     return await embed(nursery, JOB_QUERY, QueryData())
 
 
@@ -63,14 +63,14 @@ async def discovery(nursery: trio.Nursery) -> Embedded[DiscoveryData]:
 
 
 @trio_fixture
-async def guard(nursery: trio.Nursery) -> Embedded[AuthData]:
-    """The worker's end of Auth, with a secret."""
+async def worker_auth(nursery: trio.Nursery) -> Embedded[AuthData]:
+    """The worker's side of Auth, with a secret."""
     return await embed(nursery, WORKER_AUTH, AuthData(THE_SECRET))
 
 
 @trio_fixture
-async def prover(nursery: trio.Nursery) -> Embedded[AuthData]:
-    """The client's end of Auth, with the same secret."""
+async def client_auth(nursery: trio.Nursery) -> Embedded[AuthData]:
+    """The client's side of Auth, with the same secret."""
     return await embed(nursery, CLIENT_AUTH, AuthData(THE_SECRET))
 
 
@@ -81,16 +81,16 @@ async def embedded(nursery: trio.Nursery) -> Callable[..., Awaitable[Embedded[An
 
 
 @trio_fixture
-async def bridge() -> AsyncIterator[AsyncioLoop]:
-    """The asyncio room."""
-    async with open_asyncio_loop() as bridge:
-        yield bridge
+async def asyncio_loop() -> AsyncIterator[AsyncioLoop]:
+    """The asyncio loop that aiortc runs on."""
+    async with open_asyncio_loop() as loop:
+        yield loop
 
 
 @trio_fixture
-async def lab(bridge: AsyncioLoop, tmp_path: Path) -> AsyncIterator[Lab]:
+async def lab(asyncio_loop: AsyncioLoop, tmp_path: Path) -> AsyncIterator[Lab]:
     """A server, and whatever workers and clients the test starts."""
-    async with open_lab(bridge, tmp_path) as lab:
+    async with open_lab(asyncio_loop, tmp_path) as lab:
         yield lab
 
 
@@ -102,3 +102,36 @@ def package(tmp_path: Path) -> Callable[..., Path]:
         return make_package(tmp_path / name, **knobs)
 
     return make
+
+
+# -------- older names of the same fixtures; tests that were written with them go on working
+
+
+@trio_fixture
+def visit(job_session: Embedded[JobSessionData]) -> Embedded[JobSessionData]:
+    """`job_session`."""
+    return job_session
+
+
+@trio_fixture
+def errand(job_query: Embedded[QueryData]) -> Embedded[QueryData]:
+    """`job_query`."""
+    return job_query
+
+
+@trio_fixture
+def guard(worker_auth: Embedded[AuthData]) -> Embedded[AuthData]:
+    """`worker_auth`."""
+    return worker_auth
+
+
+@trio_fixture
+def prover(client_auth: Embedded[AuthData]) -> Embedded[AuthData]:
+    """`client_auth`."""
+    return client_auth
+
+
+@trio_fixture
+def bridge(asyncio_loop: AsyncioLoop) -> AsyncioLoop:
+    """`asyncio_loop`."""
+    return asyncio_loop

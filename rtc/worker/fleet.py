@@ -28,7 +28,7 @@ WORKER_NAME_MAX = 64 - len("-99")
 
 async def serve(
     options: WorkerOptions,
-    bridge: AsyncioLoop,
+    asyncio_loop: AsyncioLoop,
     drain: trio.Event,
     *,
     gpus: Sequence[GpuFacts] | None = None,
@@ -53,7 +53,11 @@ async def serve(
             options = evolve(options, config=embedded.config, address=embedded.address)
         fleet_options = (options,) if gpus is None else one_for_each(options, gpus)
         await run_fleet(
-            fleet_options, bridge=bridge, drain=drain, say=partial(_stamped, lines), joined=partial(_banner, lines)
+            fleet_options,
+            asyncio_loop=asyncio_loop,
+            drain=drain,
+            say=partial(_stamped, lines),
+            joined=partial(_banner, lines),
         )
 
 
@@ -84,7 +88,7 @@ class _Member:
 async def run_fleet(
     fleet_options: Sequence[WorkerOptions],
     *,
-    bridge: AsyncioLoop,
+    asyncio_loop: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
     joined: Callable[[Ready], None],
@@ -102,7 +106,7 @@ async def run_fleet(
         for options in fleet_options:
             member = _Member(_beside(options, members))
             members.append(member)
-            nursery.start_soon(_work, member, bridge, drain, say)
+            nursery.start_soon(_work, member, asyncio_loop, drain, say)
             await member.settled.wait()
             if member.ready is None:  # drained before it was in, or not let in
                 if member.fault is not None:
@@ -122,9 +126,9 @@ def _beside(options: WorkerOptions, members: Sequence[_Member]) -> WorkerOptions
     return evolve(options, room=members[0].ready.room, token=members[0].ready.token)
 
 
-async def _work(member: _Member, bridge: AsyncioLoop, drain: trio.Event, say: Callable[[str], None]) -> None:
+async def _work(member: _Member, asyncio_loop: AsyncioLoop, drain: trio.Event, say: Callable[[str], None]) -> None:
     try:
-        await run_worker(member.options, bridge=bridge, drain=drain, say=say, joined=member.joined)
+        await run_worker(member.options, asyncio_loop=asyncio_loop, drain=drain, say=say, joined=member.joined)
     except RtcError as error:
         member.fault = error.fault
     finally:

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, StopScope, SubmitJob
 from rtc.runner.folder_lock import FolderLock
-from rtc.runner.journal import JournalFeed
+from rtc.runner.journal import JournalWatcher
 from rtc.runner.supervisor_handle import SupervisorHandle
 from rtc.sleap_nn.commands import Accelerator
 from rtc.transport.files import Incoming
@@ -57,7 +57,7 @@ class Job:
     incoming: Incoming | None = None
     """Its package on the way."""
     supervisor: SupervisorHandle | None = None
-    feed: JournalFeed | None = None
+    watcher: JournalWatcher | None = None
     status_line: JobStatus = field(factory=JobStatus)
     over: trio.Event = field(factory=trio.Event)
     ended: JobEnded | None = None
@@ -108,8 +108,8 @@ class Job:
         """It is over, and nobody who follows it waits for more."""
         self.ended = ended
         self.over.set()
-        if self.feed is not None:
-            self.feed.end()
+        if self.watcher is not None:
+            self.watcher.end()
 
     async def discard(self) -> None:
         """Remove its folder, if that is still ours, also while being cancelled."""

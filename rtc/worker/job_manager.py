@@ -34,10 +34,10 @@ from rtc.common.errors import RtcError
 from rtc.common.job_result import JobResult
 from rtc.runner.folder_lock import list_folders, lock_folder, own_folder, sweep_leftovers
 from rtc.runner.job_files import ARRIVED, Spec
-from rtc.runner.journal import JournalFeed
+from rtc.runner.journal import JournalWatcher
 from rtc.runner.supervisor_handle import adopt_supervisor, conclude_job, start_supervisor, was_started
 from rtc.transport.files import Incoming
-from rtc.transport.links.manager import Links
+from rtc.transport.links.manager import LinkManager
 from rtc.worker.job import CLEAN_TIME, Job, RunnerConfig
 from rtc.worker.job_database import JobDatabase, JobRecord, attempt
 from rtc.worker.job_status import JobStatus
@@ -63,7 +63,7 @@ class JobManager:
     """Sync methods are the router's doors; the work is done in the nursery of `run`."""
 
     runner_config: RunnerConfig
-    links: Links
+    links: LinkManager
     router: Router
     job_database: JobDatabase
     stopping: Callable[[], bool]
@@ -128,7 +128,9 @@ class JobManager:
     def prepare(self, effect: ReceivePackage) -> None:
         """Take this package."""
         job = Job(effect.credential.job, self.runner_config.work / effect.credential.job, submit=effect.submit)
-        job.feed = JournalFeed.of(job.name, job.folder)  # its owner may ask from another window while it is on its way
+        job.watcher = JournalWatcher.of(
+            job.name, job.folder
+        )  # its owner may ask from another window while it is on its way
         self.jobs[job.name] = job
         job.come_over(effect.link)
         self._begin(self._prepare, job, effect.credential)
@@ -259,10 +261,10 @@ class JobManager:
         spec = Spec(
             job.name, runner_config.sleap_nn, runner_config.accelerator, runner_config.gpu, job.submit.overrides
         )
-        held = job.lock.descriptor if job.lock is not None else None
+        task = job.lock.descriptor if job.lock is not None else None
         try:
             with trio.CancelScope(shield=True):  # a keeper that nobody knows of could neither be followed nor ended
-                job.set_supervisor(await start_supervisor(job.folder, spec, held))
+                job.set_supervisor(await start_supervisor(job.folder, spec, task))
                 await attempt(self.job_database.started, job.name)
         except OSError as error:
             text = f"The worker could not start the job ({error.strerror}). Tell its owner: is its disk full?"
@@ -288,7 +290,7 @@ class JobManager:
             log.info("removed %s, whose package an earlier worker did not get whole", folder.name)
             await self._drop(job)
             return False
-        job.feed = JournalFeed.of(job.name, folder)
+        job.watcher = JournalWatcher.of(job.name, folder)
         supervisor = await trio.to_thread.run_sync(adopt_supervisor, folder)
         if supervisor is not None and not running:
             supervisor.close()
@@ -313,19 +315,19 @@ class JobManager:
 
     async def _finish_late(self, job: Job) -> None:
         """It ended while no worker was there."""
-        assert job.feed is not None, "every job has one"
+        assert job.watcher is not None, "every job has one"
         job.status_line = JobStatus(text="It ended while no worker was there; what it made is being packed.")
-        job.feed.end()
+        job.watcher.end()
         await self._finish(job, await conclude_job(job.folder))
 
     async def _follow(self, job: Job) -> None:
         """To the job's end, or to ours."""
         assert job.supervisor is not None, "only a job with a keeper is followed"
-        assert job.feed is not None, "every job has one"
+        assert job.watcher is not None, "every job has one"
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_announce_status, job)
-                await job.supervisor.attend(job.feed)
+                await job.supervisor.attend(job.watcher)
             await self._finish(job, await job.supervisor.conclude())
         finally:
             with trio.move_on_after(FINISH_TIME, shield=True):
@@ -359,6 +361,6 @@ def unwatched(_done: int, _total: int) -> None:
 
 
 async def _announce_status(job: Job) -> None:
-    assert job.feed is not None, "every job has one"
-    async for event in job.feed.follow():
+    assert job.watcher is not None, "every job has one"
+    async for event in job.watcher.follow():
         job.status_line.hear(event.news)

@@ -33,9 +33,9 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, JobState
 from rtc.common.errors import RtcError
-from rtc.runner.journal import JournalFeed
+from rtc.runner.journal import JournalWatcher
 from rtc.transport.files import send_file
-from rtc.transport.links.manager import Links
+from rtc.transport.links.manager import LinkManager
 from rtc.worker.job import Job
 from rtc.worker.job_database import JobDatabase, JobRecord
 from rtc.worker.job_manager import JobManager, unwatched
@@ -68,7 +68,7 @@ class JobSessions:
     """Sync methods are the router's doors; the work is done in the nursery of `run`."""
 
     job_manager: JobManager
-    links: Links
+    links: LinkManager
     router: Router
     job_database: JobDatabase
     chunk_size: int
@@ -152,7 +152,7 @@ class JobSessions:
     async def _state(self, record: JobRecord) -> JobState:
         """Where a job stands, by its record and by what its keeper has written."""
         job, live = record.job, self.job_manager.jobs.get(record.job)
-        events = await self._feed(job).last_seq()
+        events = await self._watcher(job).last_seq()
         if record.stage is JobStage.ENDED:
             return JobState(job, record.stage, _told(record), events, record.outcome, record.waits)
         if live is None:
@@ -160,21 +160,21 @@ class JobSessions:
         text = live.status_line.text if live.begun else "Its package is on the way."
         return JobState(job, JobStage.RUNNING if live.begun else JobStage.PREPARING, text, events)
 
-    def _feed(self, job: JobId) -> JournalFeed:
+    def _watcher(self, job: JobId) -> JournalWatcher:
         live = self.job_manager.jobs.get(job)
-        if live is not None and live.feed is not None:
-            return live.feed
-        return JournalFeed(job, self.job_database.journal_of(job), over=True)
+        if live is not None and live.watcher is not None:
+            return live.watcher
+        return JournalWatcher(job, self.job_database.journal_of(job), over=True)
 
     async def _follow(self, effect: StreamEvents) -> None:
         """All that happens in the job, at the link's own pace; then how it ended."""
         live = self.job_manager.jobs.get(effect.job)
-        async for event in self._feed(effect.job).follow(effect.seen):
+        async for event in self._watcher(effect.job).follow(effect.seen):
             link = self.links.link(effect.link)
             if link is None:
                 return
             await link.wait_below_threshold()
-            link.say(event)
+            link.send(event)
         try:
             ended = await self._end_of(effect.job, live)
         except RtcError as error:

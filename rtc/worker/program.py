@@ -110,7 +110,7 @@ class WorkerOptions:
 async def run_worker(
     options: WorkerOptions,
     *,
-    bridge: AsyncioLoop,
+    asyncio_loop: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
     joined: Callable[[WorkerReady], None] | None = None,
@@ -131,7 +131,15 @@ async def run_worker(
     async with open_job_database(options.results) as job_database:
         with open_identity(options.results, runner_config.name, runner_config.gpu) as identity:
             start = partial(
-                _serve, options, gpu, runner_config, job_database, identity, bridge=bridge, drain=drain, say=say
+                _serve,
+                options,
+                gpu,
+                runner_config,
+                job_database,
+                identity,
+                asyncio_loop=asyncio_loop,
+                drain=drain,
+                say=say,
             )
             started = joined or task_status.started
             saved = await _saved_membership(options, job_database, identity)
@@ -165,7 +173,7 @@ async def _serve(
     saved: SavedMembership | None,
     started: Callable[[WorkerReady], None],
     *,
-    bridge: AsyncioLoop,
+    asyncio_loop: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
 ) -> None:
@@ -178,7 +186,7 @@ async def _serve(
         await runtime.router.outbox.admit(PeerMessage(link, message) if at_window else _as_request(link, message))
 
     async with open_peer_runtime(
-        bridge=bridge,
+        asyncio_loop=asyncio_loop,
         config=options.config,
         role=Role.WORKER,
         secret=options.secret,

@@ -33,8 +33,8 @@ class ResultStore:
         """Pack what it made, and record how it ended; what cannot be packed is kept as it is."""
         name, archive = job.name, self.job_database.archive_of(job.name)
         try:
-            if job.feed is not None:
-                await job.feed.move_to(self.job_database.journal_of(name))
+            if job.watcher is not None:
+                await job.watcher.move_to(self.job_database.journal_of(name))
             await pack_results(job.folder / PACKAGE, read_made(job.folder), archive)
             size = (await trio.Path(archive).stat()).st_size
         except OSError as error:

@@ -43,122 +43,131 @@ def told(said: list[Any]) -> list[Any]:
 
 
 async def converse(
-    guard: Auth, prover: Auth, at_worker: LinkOpened = AT_WORKER, at_client: LinkOpened = AT_CLIENT
+    worker_auth: Auth, client_auth: Auth, at_worker: LinkOpened = AT_WORKER, at_client: LinkOpened = AT_CLIENT
 ) -> list[Any]:
     """Carry what both say to the other until nobody says anything; returns the effects that are not words."""
     rest: list[Any] = []
-    from_guard, from_prover = await guard.after(at_worker), await prover.after(at_client)
+    from_guard, from_prover = await worker_auth.after(at_worker), await client_auth.after(at_client)
     while from_guard or from_prover:
         rest += [effect for effect in (*from_guard, *from_prover) if not isinstance(effect, TellPeer)]
-        from_guard, from_prover = await guard.after(*told(from_prover)), await prover.after(*told(from_guard))
+        from_guard, from_prover = (
+            await worker_auth.after(*told(from_prover)),
+            await client_auth.after(*told(from_guard)),
+        )
     return rest
 
 
-async def test_two_ends_that_know_the_secret_trust_each_other(guard: Auth, prover: Auth) -> None:
-    verdicts = await converse(guard, prover)
+async def test_two_ends_that_know_the_secret_trust_each_other(worker_auth: Auth, client_auth: Auth) -> None:
+    verdicts = await converse(worker_auth, client_auth)
     assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=True), Authenticated(LINK, WORKER, proven=True)}
 
 
-async def test_a_client_with_another_secret_is_denied(guard: Auth, embedded: Embed) -> None:
+async def test_a_client_with_another_secret_is_denied(worker_auth: Auth, embedded: Embed) -> None:
     stranger = await embedded(CLIENT_AUTH, AuthData(Secret(b"something else entirely")))
-    verdicts = await converse(guard, stranger)
+    verdicts = await converse(worker_auth, stranger)
     assert [type(verdict) for verdict in verdicts] == [AuthenticationFailed, AuthenticationFailed]
     assert {verdict.fault.code for verdict in verdicts} == {FaultCode.AUTH_INVALID}
 
 
-async def test_a_client_without_a_secret_is_told_that_one_is_wanted(guard: Auth, embedded: Embed) -> None:
+async def test_a_client_without_a_secret_is_told_that_one_is_wanted(worker_auth: Auth, embedded: Embed) -> None:
     bare = await embedded(CLIENT_AUTH, AuthData(None))
-    verdicts = await converse(guard, bare)
+    verdicts = await converse(worker_auth, bare)
     assert {verdict.fault.code for verdict in verdicts} == {FaultCode.AUTH_MISSING}
 
 
 async def test_a_worker_without_a_secret_lets_clients_in_at_once(embedded: Embed) -> None:
-    guard, prover = await embedded(WORKER_AUTH, AuthData(None)), await embedded(CLIENT_AUTH, AuthData(None))
-    verdicts = await converse(guard, prover)
+    worker_auth, client_auth = await embedded(WORKER_AUTH, AuthData(None)), await embedded(CLIENT_AUTH, AuthData(None))
+    verdicts = await converse(worker_auth, client_auth)
     assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=False), Authenticated(LINK, WORKER, proven=False)}
 
 
-async def test_a_client_with_a_secret_does_not_trust_a_worker_that_asks_for_none(prover: Auth, embedded: Embed) -> None:
-    guard = await embedded(WORKER_AUTH, AuthData(None))
-    verdicts = await converse(guard, prover)
+async def test_a_client_with_a_secret_does_not_trust_a_worker_that_asks_for_none(
+    client_auth: Auth, embedded: Embed
+) -> None:
+    worker_auth = await embedded(WORKER_AUTH, AuthData(None))
+    verdicts = await converse(worker_auth, client_auth)
     [ours] = [verdict for verdict in verdicts if isinstance(verdict, AuthenticationFailed)]
     assert ours.fault.code is FaultCode.AUTH_UNPROVEN_WORKER
 
 
-@pytest.mark.parametrize("swapped", ["worker_print", "client_print"])
-async def test_a_server_that_swaps_a_certificate_is_found_out(guard: Auth, prover: Auth, swapped: str) -> None:
+@pytest.mark.parametrize("swapped", ["worker_fingerprint", "client_fingerprint"])
+async def test_a_server_that_swaps_a_certificate_is_found_out(
+    worker_auth: Auth, client_auth: Auth, swapped: str
+) -> None:
     in_between = evolve(AT_CLIENT, binding=evolve(BINDING, **{swapped: b"X" * 32}))
-    verdicts = await converse(guard, prover, at_client=in_between)
+    verdicts = await converse(worker_auth, client_auth, at_client=in_between)
     assert not any(isinstance(verdict, Authenticated) for verdict in verdicts)
 
 
 @pytest.mark.parametrize("field", ["room", "worker", "client"])
-async def test_a_proof_for_another_room_or_peer_does_not_fit(guard: Auth, prover: Auth, field: str) -> None:
+async def test_a_proof_for_another_room_or_peer_does_not_fit(worker_auth: Auth, client_auth: Auth, field: str) -> None:
     elsewhere = evolve(AT_CLIENT, binding=evolve(BINDING, **{field: "other"}))
-    assert not any(isinstance(verdict, Authenticated) for verdict in await converse(guard, prover, at_client=elsewhere))
+    assert not any(
+        isinstance(verdict, Authenticated) for verdict in await converse(worker_auth, client_auth, at_client=elsewhere)
+    )
 
 
-async def test_a_proof_cannot_be_replayed_on_another_link(guard: Auth, embedded: Embed) -> None:
+async def test_a_proof_cannot_be_replayed_on_another_link(worker_auth: Auth, embedded: Embed) -> None:
     proof = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
-    await guard.after(AT_WORKER)
-    assert Authenticated(LINK, CLIENT, proven=True) in await guard.after(AuthResponse(b"c" * 32, proof))
+    await worker_auth.after(AT_WORKER)
+    assert Authenticated(LINK, CLIENT, proven=True) in await worker_auth.after(AuthResponse(b"c" * 32, proof))
     second = await embedded(WORKER_AUTH, AuthData(THE_SECRET))
     await second.after(evolve(AT_WORKER, nonce=b"fresh nonce of thirty-two bytes."))
     said = await second.after(AuthResponse(b"c" * 32, proof))
     assert told(said) == [AuthFailure(Denial.INVALID, told(said)[0].text)]
 
 
-async def test_the_workers_own_proof_cannot_be_made_by_reflecting_the_clients(prover: Auth) -> None:
-    await prover.after(AT_CLIENT)
-    [response] = told(await prover.after(AuthChallenge(b"w" * 32)))
-    [verdict] = await prover.after(AuthSuccess(response.proof))
+async def test_the_workers_own_proof_cannot_be_made_by_reflecting_the_clients(client_auth: Auth) -> None:
+    await client_auth.after(AT_CLIENT)
+    [response] = told(await client_auth.after(AuthChallenge(b"w" * 32)))
+    [verdict] = await client_auth.after(AuthSuccess(response.proof))
     assert isinstance(verdict, AuthenticationFailed)
     assert verdict.fault.code is FaultCode.AUTH_UNPROVEN_WORKER
 
 
-async def test_a_worker_that_says_success_without_proof_is_not_trusted(prover: Auth) -> None:
-    await prover.after(AT_CLIENT, AuthChallenge(b"w" * 32))
-    [verdict] = await prover.after(AuthSuccess())
+async def test_a_worker_that_says_success_without_proof_is_not_trusted(client_auth: Auth) -> None:
+    await client_auth.after(AT_CLIENT, AuthChallenge(b"w" * 32))
+    [verdict] = await client_auth.after(AuthSuccess())
     assert isinstance(verdict, AuthenticationFailed)
 
 
-async def test_there_is_one_try_per_link(guard: Auth) -> None:
-    await guard.after(AT_WORKER)
-    await guard.after(AuthResponse(b"c" * 32, b"guess" + b"\0" * 27))
+async def test_there_is_one_try_per_link(worker_auth: Auth) -> None:
+    await worker_auth.after(AT_WORKER)
+    await worker_auth.after(AuthResponse(b"c" * 32, b"guess" + b"\0" * 27))
     right = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
-    assert await guard.after(AuthResponse(b"c" * 32, right)) == []
-    assert guard.state is Status.AVAILABLE
+    assert await worker_auth.after(AuthResponse(b"c" * 32, right)) == []
+    assert worker_auth.state is Status.AVAILABLE
 
 
-async def test_one_challenge_is_answered_and_no_second_one(prover: Auth) -> None:
-    await prover.after(AT_CLIENT, AuthChallenge(b"w" * 32))
-    assert await prover.after(AuthChallenge(b"v" * 32)) == []
+async def test_one_challenge_is_answered_and_no_second_one(client_auth: Auth) -> None:
+    await client_auth.after(AT_CLIENT, AuthChallenge(b"w" * 32))
+    assert await client_auth.after(AuthChallenge(b"v" * 32)) == []
 
 
-async def test_a_client_that_stays_silent_is_timed_out(guard: Auth, autojump_clock: MockClock) -> None:
-    await guard.after(AT_WORKER)
+async def test_a_client_that_stays_silent_is_timed_out(worker_auth: Auth, autojump_clock: MockClock) -> None:
+    await worker_auth.after(AT_WORKER)
     autojump_clock.jump(PROOF_TIME + 0.1)
-    said = await guard.after()
+    said = await worker_auth.after()
     assert told(said)[0].reason is Denial.TIMEOUT
     assert said[-1].fault.code is FaultCode.AUTH_TIMEOUT
 
 
-async def test_a_worker_that_stays_silent_is_timed_out_too(prover: Auth, autojump_clock: MockClock) -> None:
-    await prover.after(AT_CLIENT)
+async def test_a_worker_that_stays_silent_is_timed_out_too(client_auth: Auth, autojump_clock: MockClock) -> None:
+    await client_auth.after(AT_CLIENT)
     autojump_clock.jump(PROOF_TIME + 0.1)
-    [verdict] = await prover.after()
+    [verdict] = await client_auth.after()
     assert verdict.fault.code is FaultCode.AUTH_TIMEOUT
 
 
-async def test_trust_ends_with_the_link(guard: Auth, prover: Auth) -> None:
-    await converse(guard, prover)
-    await guard.after(LinkLost(LINK))
-    assert (guard.state, guard.data) == (Status.AVAILABLE, AuthData(THE_SECRET))
+async def test_trust_ends_with_the_link(worker_auth: Auth, client_auth: Auth) -> None:
+    await converse(worker_auth, client_auth)
+    await worker_auth.after(LinkLost(LINK))
+    assert (worker_auth.state, worker_auth.data) == (Status.AVAILABLE, AuthData(THE_SECRET))
 
 
-async def test_an_unproven_peer_is_told_when_the_worker_stops(guard: Auth) -> None:
-    await guard.after(AT_WORKER)
-    [verdict] = await guard.after(Drain())
+async def test_an_unproven_peer_is_told_when_the_worker_stops(worker_auth: Auth) -> None:
+    await worker_auth.after(AT_WORKER)
+    [verdict] = await worker_auth.after(Drain())
     assert verdict.fault.code is FaultCode.WORKER_LEAVING
 
 

@@ -34,7 +34,7 @@ from actors.worker import BUSY_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import JobKind, SubmitJob
-from protocol.signaling import JoinQueue, LeaveQueue, WorkerAssigned, WorkerShown
+from protocol.signaling import JoinQueue, LeaveQueue, WorkerAssigned, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from rtc.testing.embedding import Embedded
 
@@ -50,15 +50,15 @@ JOB = JobId("job-1")
 PATIENCE = 30.0
 
 
-def shown(peer: PeerId, memory: int, status: Status = Status.AVAILABLE) -> WorkerShown:
-    return WorkerShown(peer, WorkerFacts(status, "bench", "lab", "GPU", memory, "0.3.5", "12.4", "0.1"))
+def shown(peer: PeerId, memory: int, status: Status = Status.AVAILABLE) -> WorkerPresent:
+    return WorkerPresent(peer, WorkerFacts(status, "bench", "lab", "GPU", memory, "0.3.5", "12.4", "0.1"))
 
 
 BOTH = (shown(BIG, 24000), shown(SMALL, 8000))
 
 
 async def want(
-    client: Client, choice: NamedWorker | BestWorker | AskPerson, *roster: WorkerShown, memory: int = 0
+    client: Client, choice: NamedWorker | BestWorker | AskPerson, *roster: WorkerPresent, memory: int = 0
 ) -> list[object]:
     await client.after(JobWanted(PASS, choice, SUBMIT, memory, PATIENCE))
     return await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-1")), WorkersChanged(roster))

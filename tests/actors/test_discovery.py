@@ -37,8 +37,8 @@ from protocol.signaling import (
     Offer,
     Refuse,
     RoomCreated,
-    WorkerGone,
-    WorkerShown,
+    WorkerLeft,
+    WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
 from rtc.testing.embedding import Embedded
@@ -53,7 +53,7 @@ CLIENT_PASS = RoomCredentials(Role.CLIENT, ROOM, "token")
 WORKER_PASS = RoomCredentials(Role.WORKER, ROOM, "token", FACTS)
 ME, ADA = PeerId("peer-me"), PeerId("client-ada")
 JOINED = Joined(ROOM, ME, "resume")
-BIG, SMALL = WorkerShown(PeerId("worker-a"), FACTS), WorkerShown(PeerId("worker-b"), evolve(FACTS, memory_mb=8000))
+BIG, SMALL = WorkerPresent(PeerId("worker-a"), FACTS), WorkerPresent(PeerId("worker-b"), evolve(FACTS, memory_mb=8000))
 FAULT = Fault(FaultCode.ROOM_DENIED, "No.")
 
 
@@ -88,7 +88,7 @@ async def test_inside_it_tells_who_is_there_most_memory_first(discovery: Discove
 async def test_the_list_follows_who_comes_changes_and_goes(discovery: Discovery) -> None:
     await inside(discovery)
     busy = evolve(BIG, facts=evolve(FACTS, status=Status.BUSY))
-    said = await discovery.after(SMALL, BIG, busy, WorkerGone(SMALL.peer))
+    said = await discovery.after(SMALL, BIG, busy, WorkerLeft(SMALL.peer))
     assert said == [
         WorkersChanged((SMALL,)),
         WorkersChanged((BIG, SMALL)),

@@ -42,15 +42,15 @@ NO_JOB = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job.")
 PATIENCE = 30.0
 
 
-async def knocking(errand: Errand, *wishes: AskJob | StopJob) -> None:
-    await errand.after(QueryWanted(PASS, WORKER, wishes or (ASK, STOP), PATIENCE), WorkersChanged(()))
-    assert errand.state is Status.RESERVED
+async def knocking(job_query: Errand, *wishes: AskJob | StopJob) -> None:
+    await job_query.after(QueryWanted(PASS, WORKER, wishes or (ASK, STOP), PATIENCE), WorkersChanged(()))
+    assert job_query.state is Status.RESERVED
 
 
-async def asked(errand: Errand, *wishes: AskJob | StopJob) -> None:
-    await knocking(errand, *wishes)
-    await errand.after(Authenticated(ONE, WORKER, proven=True))
-    assert errand.state is Status.BUSY
+async def asked(job_query: Errand, *wishes: AskJob | StopJob) -> None:
+    await knocking(job_query, *wishes)
+    await job_query.after(Authenticated(ONE, WORKER, proven=True))
+    assert job_query.state is Status.BUSY
 
 
 def fault_of(said: list[object]) -> Fault:
@@ -60,164 +60,164 @@ def fault_of(said: list[object]) -> Fault:
     return finished.fault
 
 
-async def end_of(errand: Errand, *events: object) -> Fault:
+async def end_of(job_query: Errand, *events: object) -> Fault:
     """Tell it these, and nothing is wanted any more; why that is a failure."""
-    fault = fault_of(await errand.after(*events))
-    assert errand.state is Status.AVAILABLE
+    fault = fault_of(await job_query.after(*events))
+    assert job_query.state is Status.AVAILABLE
     return fault
 
 
 # -------- on the way
 
 
-async def test_first_the_room_then_the_worker(errand: Errand) -> None:
-    assert await errand.after(QueryWanted(PASS, WORKER, (ASK, STOP), PATIENCE)) == [JoinRoom(PASS, PATIENCE)]
-    assert await errand.after(WorkersChanged(())) == [OpenLink(ONE, WORKER, FIRST)]
+async def test_first_the_room_then_the_worker(job_query: Errand) -> None:
+    assert await job_query.after(QueryWanted(PASS, WORKER, (ASK, STOP), PATIENCE)) == [JoinRoom(PASS, PATIENCE)]
+    assert await job_query.after(WorkersChanged(())) == [OpenLink(ONE, WORKER, FIRST)]
 
 
-async def test_a_change_in_the_room_does_not_make_it_ask_twice(errand: Errand) -> None:
-    await knocking(errand)
-    assert await errand.after(WorkersChanged(()), WorkersChanged(())) == []
+async def test_a_change_in_the_room_does_not_make_it_ask_twice(job_query: Errand) -> None:
+    await knocking(job_query)
+    assert await job_query.after(WorkersChanged(()), WorkersChanged(())) == []
 
 
-async def test_a_shut_room_ends_it(errand: Errand) -> None:
-    await errand.after(QueryWanted(PASS, WORKER, (ASK,), PATIENCE))
+async def test_a_shut_room_ends_it(job_query: Errand) -> None:
+    await job_query.after(QueryWanted(PASS, WORKER, (ASK,), PATIENCE))
     fault = Fault(FaultCode.ROOM_DENIED, "No.")
-    assert await errand.after(JoinFailed(fault)) == [Finished(fault)]
+    assert await job_query.after(JoinFailed(fault)) == [Finished(fault)]
 
 
-async def test_a_worker_that_does_not_answer_is_given_up(errand: Errand, autojump_clock: MockClock) -> None:
-    await knocking(errand)
+async def test_a_worker_that_does_not_answer_is_given_up(job_query: Errand, autojump_clock: MockClock) -> None:
+    await knocking(job_query)
     autojump_clock.jump(PATIENCE - 1)
-    assert await errand.after() == []
+    assert await job_query.after() == []
     autojump_clock.jump(2)
-    said = await errand.after()
+    said = await job_query.after()
     assert fault_of(said).code is FaultCode.LINK_FAILED
     assert said[0] == CloseLink(ONE)
 
 
-async def test_a_worker_that_refuses_is_quoted(errand: Errand) -> None:
-    await knocking(errand)
+async def test_a_worker_that_refuses_is_quoted(job_query: Errand) -> None:
+    await knocking(job_query)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
-    assert await end_of(errand, LinkRefused(WORKER, leaving)) == leaving
-    assert errand.state is Status.AVAILABLE
+    assert await end_of(job_query, LinkRefused(WORKER, leaving)) == leaving
+    assert job_query.state is Status.AVAILABLE
 
 
-async def test_what_other_workers_refuse_is_not_meant_for_it(errand: Errand) -> None:
-    await knocking(errand)
-    assert await errand.after(LinkRefused(OTHER, NO_JOB)) == []
-    assert errand.state is Status.RESERVED
+async def test_what_other_workers_refuse_is_not_meant_for_it(job_query: Errand) -> None:
+    await knocking(job_query)
+    assert await job_query.after(LinkRefused(OTHER, NO_JOB)) == []
+    assert job_query.state is Status.RESERVED
 
 
-async def test_a_link_that_breaks_before_anything_was_asked_ends_it(errand: Errand) -> None:
-    await knocking(errand)
+async def test_a_link_that_breaks_before_anything_was_asked_ends_it(job_query: Errand) -> None:
+    await knocking(job_query)
     no_way = Fault(FaultCode.LINK_FAILED, "No common route.")
-    assert await end_of(errand, LinkLost(ONE, no_way)) == no_way
+    assert await end_of(job_query, LinkLost(ONE, no_way)) == no_way
 
 
-async def test_a_worker_that_knows_nothing_of_one_job_is_asked_about_the_others(errand: Errand) -> None:
-    await knocking(errand)
+async def test_a_worker_that_knows_nothing_of_one_job_is_asked_about_the_others(job_query: Errand) -> None:
+    await knocking(job_query)
     unknown = JobReported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
-    assert await errand.after(LinkRefused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
-    assert await errand.after(LinkLost(ONE, NO_JOB)) == [], "the refused link is of no more interest"
-    assert await errand.after(Authenticated(ONE, WORKER, proven=True)) == []
-    assert await errand.after(Authenticated(TWO, WORKER, proven=True)) == [TellPeer(TWO, STOP)]
-    assert await errand.after(PeerMessage(TWO, OVER)) == [JobReported(OVER), CloseLink(TWO), Finished()]
+    assert await job_query.after(LinkRefused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
+    assert await job_query.after(LinkLost(ONE, NO_JOB)) == [], "the refused link is of no more interest"
+    assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == []
+    assert await job_query.after(Authenticated(TWO, WORKER, proven=True)) == [TellPeer(TWO, STOP)]
+    assert await job_query.after(PeerMessage(TWO, OVER)) == [JobReported(OVER), CloseLink(TWO), Finished()]
 
 
-async def test_the_time_for_a_link_begins_again_with_each_one(errand: Errand, autojump_clock: MockClock) -> None:
-    await knocking(errand)
+async def test_the_time_for_a_link_begins_again_with_each_one(job_query: Errand, autojump_clock: MockClock) -> None:
+    await knocking(job_query)
     autojump_clock.jump(PATIENCE - 1)
-    await errand.after(LinkRefused(WORKER, NO_JOB))
+    await job_query.after(LinkRefused(WORKER, NO_JOB))
     autojump_clock.jump(PATIENCE - 1)
-    assert await errand.after() == []
+    assert await job_query.after() == []
     autojump_clock.jump(2)
-    assert (await end_of(errand)).code is FaultCode.LINK_FAILED
+    assert (await end_of(job_query)).code is FaultCode.LINK_FAILED
 
 
-async def test_a_worker_that_knows_nothing_of_the_only_job_says_so(errand: Errand) -> None:
-    await knocking(errand, ASK)
-    assert await end_of(errand, LinkRefused(WORKER, NO_JOB)) == NO_JOB
+async def test_a_worker_that_knows_nothing_of_the_only_job_says_so(job_query: Errand) -> None:
+    await knocking(job_query, ASK)
+    assert await end_of(job_query, LinkRefused(WORKER, NO_JOB)) == NO_JOB
 
 
 # -------- asking
 
 
-async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(errand: Errand) -> None:
-    await knocking(errand)
-    assert await errand.after(Authenticated(ONE, WORKER, proven=True)) == [TellPeer(ONE, ASK), TellPeer(ONE, STOP)]
-    assert await errand.after(PeerMessage(ONE, OVER)) == [JobReported(OVER)]
-    assert errand.state is Status.BUSY
-    assert await errand.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
-    assert errand.state is Status.AVAILABLE
+async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(job_query: Errand) -> None:
+    await knocking(job_query)
+    assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == [TellPeer(ONE, ASK), TellPeer(ONE, STOP)]
+    assert await job_query.after(PeerMessage(ONE, OVER)) == [JobReported(OVER)]
+    assert job_query.state is Status.BUSY
+    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
+    assert job_query.state is Status.AVAILABLE
 
 
-async def test_an_answer_counts_once(errand: Errand) -> None:
-    await asked(errand)
-    await errand.after(PeerMessage(ONE, RUNS))
-    assert await errand.after(PeerMessage(ONE, RUNS)) == []
+async def test_an_answer_counts_once(job_query: Errand) -> None:
+    await asked(job_query)
+    await job_query.after(PeerMessage(ONE, RUNS))
+    assert await job_query.after(PeerMessage(ONE, RUNS)) == []
 
 
-async def test_of_two_wishes_about_one_job_each_is_answered(errand: Errand) -> None:
-    await asked(errand, ASK, StopJob(FIRST, "key-1"))
-    assert await errand.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS)]
-    assert await errand.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
+async def test_of_two_wishes_about_one_job_each_is_answered(job_query: Errand) -> None:
+    await asked(job_query, ASK, StopJob(FIRST, "key-1"))
+    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS)]
+    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
 
 
-async def test_what_was_not_asked_is_not_heard(errand: Errand) -> None:
-    await asked(errand)
+async def test_what_was_not_asked_is_not_heard(job_query: Errand) -> None:
+    await asked(job_query)
     stranger = JobState(JobId("job-9"), JobStage.RUNNING, "Epoch 1 of 2.")
-    assert await errand.after(PeerMessage(ONE, stranger), PeerMessage(TWO, RUNS), PeerMessage(ONE, ASK)) == []
-    assert errand.state is Status.BUSY
+    assert await job_query.after(PeerMessage(ONE, stranger), PeerMessage(TWO, RUNS), PeerMessage(ONE, ASK)) == []
+    assert job_query.state is Status.BUSY
 
 
-async def test_answers_are_not_waited_for_long(errand: Errand, autojump_clock: MockClock) -> None:
-    await asked(errand)
+async def test_answers_are_not_waited_for_long(job_query: Errand, autojump_clock: MockClock) -> None:
+    await asked(job_query)
     autojump_clock.jump(ANSWER_TIME - 1)
-    assert await errand.after() == []
+    assert await job_query.after() == []
     autojump_clock.jump(2)
-    said = await errand.after()
+    said = await job_query.after()
     assert said[0] == CloseLink(ONE)
     assert fault_of(said).code is FaultCode.STALLED
 
 
-async def test_a_link_that_breaks_ends_it_with_the_reason_if_there_is_one(errand: Errand) -> None:
-    await asked(errand)
+async def test_a_link_that_breaks_ends_it_with_the_reason_if_there_is_one(job_query: Errand) -> None:
+    await asked(job_query)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
-    assert await errand.after(LinkLost(TWO)) == []
-    assert await end_of(errand, LinkLost(ONE, leaving)) == leaving
+    assert await job_query.after(LinkLost(TWO)) == []
+    assert await end_of(job_query, LinkLost(ONE, leaving)) == leaving
 
 
-async def test_a_link_that_breaks_without_a_reason_is_called_so(errand: Errand) -> None:
-    await asked(errand)
-    assert (await end_of(errand, LinkLost(ONE))).code is FaultCode.LINK_LOST
+async def test_a_link_that_breaks_without_a_reason_is_called_so(job_query: Errand) -> None:
+    await asked(job_query)
+    assert (await end_of(job_query, LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
 @pytest.mark.parametrize("come", [knocking, asked])
-async def test_a_worker_that_ends_the_conversation_is_quoted(errand: Errand, come: object) -> None:
-    await come(errand)
+async def test_a_worker_that_ends_the_conversation_is_quoted(job_query: Errand, come: object) -> None:
+    await come(job_query)
     rude = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn.")
-    assert await errand.after(PeerMessage(ONE, rude)) == [CloseLink(ONE), Finished(rude)]
-    assert errand.state is Status.AVAILABLE
+    assert await job_query.after(PeerMessage(ONE, rude)) == [CloseLink(ONE), Finished(rude)]
+    assert job_query.state is Status.AVAILABLE
 
 
 @pytest.mark.parametrize("come", [knocking, asked])
-async def test_an_interruption_ends_it(errand: Errand, come: object) -> None:
-    await come(errand)
-    said = await errand.after(Drain())
+async def test_an_interruption_ends_it(job_query: Errand, come: object) -> None:
+    await come(job_query)
+    said = await job_query.after(Drain())
     assert said[0] == CloseLink(ONE)
     assert fault_of(said).code is FaultCode.INTERRUPTED
-    assert errand.state is Status.AVAILABLE
+    assert job_query.state is Status.AVAILABLE
 
 
-async def test_after_the_end_nothing_is_said(errand: Errand, autojump_clock: MockClock) -> None:
-    await asked(errand, ASK)
-    await errand.after(PeerMessage(ONE, RUNS))
+async def test_after_the_end_nothing_is_said(job_query: Errand, autojump_clock: MockClock) -> None:
+    await asked(job_query, ASK)
+    await job_query.after(PeerMessage(ONE, RUNS))
     assert (
-        await errand.after(
+        await job_query.after(
             WorkersChanged(()), PeerMessage(ONE, RUNS), LinkLost(ONE), LinkRefused(WORKER, NO_JOB), Drain()
         )
         == []
     )
     autojump_clock.jump(PATIENCE + ANSWER_TIME)
-    assert await errand.after() == []
+    assert await job_query.after() == []

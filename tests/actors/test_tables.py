@@ -84,7 +84,7 @@ from protocol.jobs import (
     StopJob,
     SubmitJob,
 )
-from protocol.signaling import Answer, Joined, Offer, Refuse, RoomCreated, WorkerGone, WorkerShown
+from protocol.signaling import Answer, Joined, Offer, Refuse, RoomCreated, WorkerLeft, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, AuthSuccess, Binding, Denial, Secret
 
@@ -309,7 +309,7 @@ def test_a_visit_follows_one_job_at_a_time(events: list[Any]) -> None:
         assert follows == (state is BUSY and was is not BUSY)
 
 
-WORKERS = (WorkerShown(PeerId("worker-a"), facts(24000)), WorkerShown(PeerId("worker-b"), facts(8000)))
+WORKERS = (WorkerPresent(PeerId("worker-a"), facts(24000)), WorkerPresent(PeerId("worker-b"), facts(8000)))
 CHOICES = st.sampled_from([NamedWorker(PeerId("worker-a")), BestWorker(), AskPerson()])
 worker_ids = st.sampled_from([PeerId("worker-a"), PeerId("worker-b")])
 heard_by_client = st.one_of(st.builds(JobAccepted, jobs, keys), states, endings, st.just(FAULT))
@@ -378,12 +378,12 @@ def test_a_client_says_that_the_result_is_home_only_when_it_is_and_only_over_the
 ) -> None:
     state, data = client.CLIENT.start, client_events.ClientData()
     for event in events:
-        held = data.link
+        task = data.link
         state, step = client.CLIENT.step(state, data, event)
         data = step.data
         for effect in step.effects:
             if isinstance(effect, TellPeer | ShowJobKey):
-                assert effect.link == held
+                assert effect.link == task
             if isinstance(effect, TellPeer) and isinstance(effect.message, ResultTaken):
                 assert isinstance(event, ResultUnpacked)
 
@@ -436,7 +436,7 @@ DISCOVERY_EVENTS = st.one_of(
     st.just(FAULT),
     st.just(TimedOut()),
     st.sampled_from(WORKERS),
-    st.just(WorkerGone(PeerId("worker-a"))),
+    st.just(WorkerLeft(PeerId("worker-a"))),
     st.just(Offer(ADA, "sdp")),
     st.just(Answer(ADA, "sdp")),
     st.just(Refuse(ADA, FAULT)),

@@ -98,7 +98,7 @@ from protocol.jobs import (
     StopJob,
     SubmitJob,
 )
-from protocol.signaling import WorkerAssigned, WorkerShown
+from protocol.signaling import WorkerAssigned, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 
 STEPS = 40
@@ -207,10 +207,10 @@ class WorkersLife:
     def events(self) -> tuple[list[Any], list[Any]]:
         life = self.life
         fresh = JobCredential(JobId(f"job-{self.submitted + 1}"), KEY)
-        held = [link for link in life.heard_over if link not in self.sessions]
+        task = [link for link in life.heard_over if link not in self.sessions]
         offers = [LinkRequested(ADA, "sdp", None, PROTOCOL_VERSION)]
         offers += [LinkRequested(BOB, "sdp", job, PROTOCOL_VERSION) for job in sorted(life.data.known_jobs)[:2]]
-        onward: list[Any] = [*offers, *(JobSubmitted(link, SUBMIT, fresh) for link in held)]
+        onward: list[Any] = [*offers, *(JobSubmitted(link, SUBMIT, fresh) for link in task)]
         onward += [Authenticated(link, ADA, proven=True) for link in sorted(life.open - life.trusted)]
         onward += [PackageReceived(credential) for credential in self.preparing.values()] * 3
         onward += [SupplyPackage(link, job) for link in sorted(self.sessions & life.trusted) for job in self.preparing]
@@ -393,8 +393,8 @@ def test_a_visitor_gets_what_is_its_own_once_and_nothing_before_its_key_has_fitt
 # -------- the Client
 
 
-def shown(peer: PeerId, status: Status) -> WorkerShown:
-    return WorkerShown(peer, WorkerFacts(status, "bench", "lab", "GPU", 8000, "0.3.5", "12.4", "0.1"))
+def shown(peer: PeerId, status: Status) -> WorkerPresent:
+    return WorkerPresent(peer, WorkerFacts(status, "bench", "lab", "GPU", 8000, "0.3.5", "12.4", "0.1"))
 
 
 FREE, TAKEN = (shown(FIRST, AVAILABLE), shown(SECOND, AVAILABLE)), (shown(FIRST, BUSY),)
@@ -467,12 +467,12 @@ class ClientsLife:
 
     def turn(self, event: Any) -> None:
         self.comes(event)
-        held, was = self.life.data.link, self.life.state
+        task, was = self.life.data.link, self.life.state
         gone = set(self.life.closed)
         said = self.life.hear(event)
         for effect in said:
             if isinstance(effect, TellPeer | ShowJobKey):
-                assert effect.link == held
+                assert effect.link == task
                 assert effect.link not in gone, "nothing is told over a link that was dropped"
             self.happens(event, effect)
         self.check(was, said)

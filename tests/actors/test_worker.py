@@ -73,12 +73,12 @@ def over(job: JobId) -> JobFinished:
     return JobFinished(job, Outcome.DONE, "Trained.", result=True)
 
 
-async def held(worker: Worker) -> None:
+async def task(worker: Worker) -> None:
     await worker.after(offer(ADA), Authenticated(ONE, ADA, proven=True))
 
 
 async def uploading(worker: Worker) -> None:
-    await held(worker)
+    await task(worker)
     await worker.after(SUBMITTED)
 
 
@@ -92,7 +92,7 @@ async def become(worker: Worker, status: Status) -> LinkId:
     """Bring it into this state, with one known job of yesterday; returns the link that it would take next."""
     await worker.after(EarlierJobsFound(frozenset({OLD})))
     if status is Status.RESERVED:
-        await held(worker)
+        await task(worker)
     if status is Status.BUSY:
         await running(worker)
     assert worker.state is status
@@ -154,7 +154,7 @@ async def test_who_starts_over_after_an_upload_began_leaves_nothing_of_it(worker
 async def test_who_was_trusted_and_starts_over_has_the_whole_time_again(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
-    await held(worker)
+    await task(worker)
     await worker.after(offer(ADA))
     autojump_clock.jump(LINK_TIME - 1)
     assert await worker.after() == []
@@ -184,7 +184,7 @@ async def test_a_peer_that_does_not_link_lets_the_promise_lapse(worker: Worker, 
 async def test_a_trusted_peer_that_says_nothing_lets_the_promise_lapse(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
-    await held(worker)
+    await task(worker)
     autojump_clock.jump(ASK_TIME + 1)
     [close, free] = await worker.after()
     assert (close.link, close.fault.code) == (ONE, FaultCode.STALLED)
@@ -205,7 +205,7 @@ async def test_trust_in_another_link_than_the_held_one_gives_no_more_time(
 
 
 async def test_a_job_is_accepted_fetched_and_run_and_its_sender_goes_to_the_window(worker: Worker) -> None:
-    await held(worker)
+    await task(worker)
     assert await worker.after(SUBMITTED) == [TellPeer(ONE, JobAccepted(JOB, KEY)), ReceivePackage(ONE, TICKET, SUBMIT)]
     assert await worker.after(PackageReceived(TICKET)) == [
         StatusChanged(Status.BUSY),
@@ -239,7 +239,7 @@ async def test_a_package_that_is_none_is_given_back_with_its_reason(worker: Work
 
 
 async def test_a_peer_lost_before_it_had_a_job_leaves_nothing_behind(worker: Worker) -> None:
-    await held(worker)
+    await task(worker)
     assert await worker.after(LinkLost(ONE)) == [CloseLink(ONE), StatusChanged(Status.AVAILABLE)]
 
 
@@ -349,7 +349,7 @@ async def test_a_second_wish_over_the_same_link_ends_the_promise(worker: Worker)
 
 
 async def test_who_holds_the_worker_and_asks_about_a_job_is_out_of_turn(worker: Worker) -> None:
-    await held(worker)
+    await task(worker)
     said = await worker.after(PeerMessage(ONE, AskJob(OLD, KEY)))
     assert said == [CloseLink(ONE, OUT_OF_TURN_FAULT), StatusChanged(Status.AVAILABLE)]
 

@@ -18,8 +18,8 @@ from protocol.faults import FaultCode
 from protocol.ids import LinkId
 from rtc.client.file_transfers import FileTransfers
 from rtc.common.errors import RtcError
-from rtc.testing.lanes import Pieces, open_file_channels
-from rtc.testing.wires import wire_pair
+from rtc.testing.file_channels import Pieces, open_file_channels
+from rtc.testing.memory_connection import memory_connection_pair
 from rtc.transport.files import send_file
 
 SIZE = 10_000_019
@@ -62,7 +62,7 @@ class Trip:
 
     async def fetch(self, link: int, *, until: int | None = None) -> Pieces:
         """Send the result over one more link, which breaks when so many bytes have crossed."""
-        ours, theirs = wire_pair()
+        ours, theirs = memory_connection_pair()
         pieces = Pieces(ours, until)
         async with open_file_channels(ours, theirs) as (one, two, _, _):
             self.lanes[LinkId(link)] = two

@@ -447,23 +447,23 @@ async def test_the_viewers_stop_reaches_the_trainer_and_the_model_is_kept(
     worker = await lab.start_worker()
     view = RecordingView()
     async with open_viewer() as viewer:
-        visits = []
+        runs = []
 
         async def come() -> None:
             long = package(epochs=10_000, seconds=0.05)
-            visits.append(await lab.visit(worker, long, view=view, viewer_ports=viewer.ports))
+            runs.append(await lab.run_client(worker, long, view=view, viewer_ports=viewer.ports))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(come)
             with trio.fail_after(60):
                 await viewer.until("epoch_end")
-                while not visits:
+                while not runs:
                     viewer.pub.send(b'{"command": "stop"}')
                     await trio.sleep(0.2)
-    [visit] = visits
-    assert visit.fault is None
-    assert visit.output is not None
-    assert len(list(visit.output.rglob("best.ckpt"))) == 1
+    [run] = runs
+    assert run.fault is None
+    assert run.output is not None
+    assert len(list(run.output.rglob("best.ckpt"))) == 1
 
 
 # -------- ports that others hold

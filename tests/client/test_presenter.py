@@ -51,7 +51,7 @@ class Hasty:
     async def run(self, lab: Lab) -> None:
         with self.scope:
             try:
-                await self.watch.run(lab.bridge, self.drain)
+                await self.watch.run(lab.asyncio_loop, self.drain)
                 self.code = ExitCode.DONE
             except RtcError as error:
                 self.code = error.exit_code
@@ -220,10 +220,10 @@ async def test_a_wish_to_stop_that_comes_before_the_job_starts_stops_its_first_m
     worker = await lab.start_worker()
     made = package(models=("a", "b"), epochs=60, seconds=0.02)
     with trio.fail_after(PATIENCE):
-        visit = await lab.visit(worker, made, on_interrupt=Interrupt.STOP)
-    assert visit.fault is None
-    assert STOP_ASKED in visit.view.told
-    receive = [news.model for news in visit.view.news_heard if isinstance(news, Progress)]
+        run = await lab.run_client(worker, made, on_interrupt=Interrupt.STOP)
+    assert run.fault is None
+    assert STOP_ASKED in run.view.told
+    receive = [news.model for news in run.view.news_heard if isinstance(news, Progress)]
     assert receive.count(0) < receive.count(1)
 
 
@@ -252,10 +252,10 @@ async def test_what_there_is_of_a_cancelled_training_is_told_with_its_page(lab: 
         worker = await lab.start_worker()
         made = package(models=("a", "b"), epochs=30, seconds=0.05)
         with trio.fail_after(PATIENCE):
-            visit = await lab.visit(worker, made, on_interrupt=Interrupt.CANCEL)
-    ending = visit.view.ending
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.CANCELLED
+            run = await lab.run_client(worker, made, on_interrupt=Interrupt.CANCEL)
+    ending = run.view.ending
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.CANCELLED
     assert ending is not None
     assert ending.folder is not None
     assert [path.name for path in ending.files] == ["training.html"]

@@ -14,7 +14,7 @@ from actors.events import JoinedRoom, JoinFailed, JoinRoom, RoomCredentials, Wor
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
-from protocol.signaling import IceGiven, WorkerShown
+from protocol.signaling import IceServers, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
@@ -23,8 +23,8 @@ from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
 
 FACTS = WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1", 143000)
-H200 = WorkerShown(PeerId("worker-0123456789"), FACTS, 45)
-BUSY = WorkerShown(
+H200 = WorkerPresent(PeerId("worker-0123456789"), FACTS, 45)
+BUSY = WorkerPresent(
     PeerId("worker-9876543210"), evolve(FACTS, status=Status.BUSY, gpu="CPU", memory_mb=0, free_mb=0, cuda="none"), 7300
 )
 
@@ -38,7 +38,7 @@ async def test_the_list_says_what_each_worker_last_said(
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
     view = RecordingView()
-    nursery.start_soon(lambda: lab.visit(second, package(epochs=600, seconds=0.1), view=view))
+    nursery.start_soon(lambda: lab.run_client(second, package(epochs=600, seconds=0.1), view=view))
     await view.training.wait()
     listed = await list_workers(lab.config, first.ready.room, first.ready.token)
     assert {shown.peer: shown.facts.status for shown in listed} == {
@@ -90,7 +90,7 @@ async def sit(lab: Lab, room: RoomId, token: str, facts: WorkerFacts, nursery: t
         JoinedRoom: (lambda _: inside.set(),),
         JoinFailed: (lambda event: pytest.fail(event.fault.text),),
         WorkersChanged: (),
-        IceGiven: (),
+        IceServers: (),
     }
     await nursery.start(router.run)
     await signaling.open(nursery, nursery)

@@ -12,15 +12,15 @@ from trio_websocket import wrap_client_stream
 
 import cli
 from protocol.ids import PeerId, RoomId
-from protocol.signaling import ICE_MAX, IceGiven, IceServerGiven, Join, Joined
+from protocol.signaling import ICE_MAX, IceServerEntry, IceServers, Join, Joined
 from protocol.status import Role
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.errors import ExitCode, RtcError
-from rtc.config.ice_servers import IceAddress, IcePlan, IceServer, adopt, read_ice_url
-from rtc.server.rate_limits import Limits
+from rtc.config.ice_servers import IceAddress, IcePlan, IceServer, read_ice_url, usable_servers
+from rtc.server.rate_limits import RateLimits
 from rtc.server.rooms import LIST_MAX
-from rtc.server.signaling import Signaling
-from rtc.server.turn_credentials import LIFE_TIME, IceOffer, read_ice_offer
+from rtc.server.signaling import SignalingServer
+from rtc.server.turn_credentials import LIFE_TIME, TurnCredentials, read_turn_credentials
 
 SECRET = b"only for this test, and long"
 
@@ -55,45 +55,45 @@ def test_other_addresses_are_refused(url: str) -> None:
 
 def test_what_cannot_be_used_is_left_out() -> None:
     given = (
-        IceServerGiven("stun:a"),
-        IceServerGiven("quic:b"),
-        IceServerGiven("turn:c"),
-        IceServerGiven("turn:d", "name", "word"),
+        IceServerEntry("stun:a"),
+        IceServerEntry("quic:b"),
+        IceServerEntry("turn:c"),
+        IceServerEntry("turn:d", "name", "word"),
     )
-    assert adopt(given) == (IceServer("stun:a"), IceServer("turn:d", "name", "word"))
-    assert IcePlan(adopt(given)).can_relay
-    assert not IcePlan(adopt(given[:3])).can_relay
+    assert usable_servers(given) == (IceServer("stun:a"), IceServer("turn:d", "name", "word"))
+    assert IcePlan(usable_servers(given)).can_relay
+    assert not IcePlan(usable_servers(given[:3])).can_relay
 
 
 def test_credentials_are_the_peers_own_and_hidden() -> None:
-    ice_offer = IceOffer(("stun:a",), ("turn:b", "turns:c"), SECRET, lambda: 1000.7)
-    plain, one, two = ice_offer.for_peer(PeerId("worker-1"))
+    turn_credentials = TurnCredentials(("stun:a",), ("turn:b", "turns:c"), SECRET, lambda: 1000.7)
+    plain, one, two = turn_credentials.for_peer(PeerId("worker-1"))
     assert (plain.urls, plain.username, plain.credential) == ("stun:a", None, None)
     assert one.username == two.username == f"{1000 + LIFE_TIME}:worker-1"
     expected = base64.b64encode(hmac.new(SECRET, one.username.encode(), hashlib.sha1).digest()).decode()
     assert one.credential == two.credential == expected
-    assert one.credential != ice_offer.for_peer(PeerId("worker-2"))[1].credential
-    for text in (repr(ice_offer), repr(one), repr(adopt((one,)))):
+    assert one.credential != turn_credentials.for_peer(PeerId("worker-2"))[1].credential
+    for text in (repr(turn_credentials), repr(one), repr(usable_servers((one,)))):
         assert expected not in text
         assert SECRET.decode() not in text
 
 
 def test_a_server_without_any_gives_none() -> None:
-    assert IceOffer().for_peer(PeerId("worker-1")) == ()
+    assert TurnCredentials().for_peer(PeerId("worker-1")) == ()
 
 
 def test_the_longest_gift_fits_into_the_welcome_beside_a_full_room() -> None:
     urls = tuple(f"turn:{'h' * 170}:{port}?transport=tcp" for port in range(3478, 3478 + ICE_MAX))
-    ice_offer = IceOffer(turn=urls, secret=SECRET).for_peer(PeerId("p" * 100))
-    welcome = Joined(RoomId("r" * 100), PeerId("p" * 100), "x" * 64, (), ice_offer)
+    turn_credentials = TurnCredentials(turn=urls, secret=SECRET).for_peer(PeerId("p" * 100))
+    welcome = Joined(RoomId("r" * 100), PeerId("p" * 100), "x" * 64, (), turn_credentials)
     assert len(encode(welcome)) <= FRAME_MAX - LIST_MAX
 
 
 def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(b"  " + SECRET + b"\n")
-    assert read_ice_offer(("stun:a",), ("turn:b",), file).secret == SECRET
-    assert read_ice_offer((), (), None) == IceOffer()
+    assert read_turn_credentials(("stun:a",), ("turn:b",), file).secret == SECRET
+    assert read_turn_credentials((), (), None) == TurnCredentials()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_wrong_gift_is_a_usage_error(
     if secret is not None:
         file.write_bytes(secret)
     with pytest.raises(RtcError, match=says) as caught:
-        read_ice_offer(stun, turn, file)
+        read_turn_credentials(stun, turn, file)
     assert caught.value.exit_code is ExitCode.USAGE
     assert SECRET.decode() not in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
@@ -144,8 +144,8 @@ class RoomStore:
 async def test_a_peer_that_stays_gets_new_credentials_before_the_old_ones_expire(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    ice_offer = IceOffer(("stun:a",), ("turn:b",), SECRET, trio.current_time)
-    signaling = Signaling(RoomStore(), Limits(), ice_offer)
+    turn_credentials = TurnCredentials(("stun:a",), ("turn:b",), SECRET, trio.current_time)
+    signaling = SignalingServer(RoomStore(), RateLimits(), turn_credentials)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")  # nobody comes by it
     await nursery.start(signaling.run, listeners)
     ours, theirs = memory_stream_pair()
@@ -154,11 +154,11 @@ async def test_a_peer_that_stays_gets_new_credentials_before_the_old_ones_expire
     await ws.send_message(encode(Join(RoomId("room"), "token", Role.CLIENT)))
     welcome = decode(await ws.get_message(), FROM_SERVER)
     assert isinstance(welcome, Joined)
-    assert welcome.ice == ice_offer.for_peer(welcome.peer)
+    assert welcome.ice == turn_credentials.for_peer(welcome.peer)
     good_until = [expiry(welcome.ice)]
     for _ in range(3):
         news = decode(await ws.get_message(), FROM_SERVER)
-        assert isinstance(news, IceGiven)
+        assert isinstance(news, IceServers)
         assert trio.current_time() < good_until[-1] - LIFE_TIME / 4
         good_until.append(expiry(news.ice))
     assert good_until == sorted(set(good_until))
@@ -166,6 +166,6 @@ async def test_a_peer_that_stays_gets_new_credentials_before_the_old_ones_expire
     nursery.cancel_scope.cancel()
 
 
-def expiry(ice: tuple[IceServerGiven, ...]) -> int:
+def expiry(ice: tuple[IceServerEntry, ...]) -> int:
     """When the credentials stop being good."""
     return int((ice[1].username or "").partition(":")[0])

@@ -112,18 +112,18 @@ async def _read_until(
 
 
 @coturn
-async def test_a_real_allocation_is_made_over_udp_and_tcp(bridge: AsyncioLoop, tmp_path: Path) -> None:
+async def test_a_real_allocation_is_made_over_udp_and_tcp(asyncio_loop: AsyncioLoop, tmp_path: Path) -> None:
     async with open_coturn(tmp_path) as turn:
         for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp", "turn:localhost:{port}"):
-            finding = await check_turn(turn.server(form), bridge)
+            finding = await check_turn(turn.server(form), asyncio_loop)
             assert (finding.level, finding.detail) == (Level.OK, "relays from 127.0.0.1"), form
 
 
 @coturn
-async def test_a_wrong_password_is_told_and_not_shown(bridge: AsyncioLoop, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_told_and_not_shown(asyncio_loop: AsyncioLoop, tmp_path: Path) -> None:
     async with open_coturn(tmp_path) as turn:
         for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp"):
-            finding = await check_turn(turn.server(form, "another-canary"), bridge)
+            finding = await check_turn(turn.server(form, "another-canary"), asyncio_loop)
             assert finding.level is Level.FAIL
             assert "user name and password" in finding.detail
             assert "canary" not in f"{finding}"
@@ -131,35 +131,37 @@ async def test_a_wrong_password_is_told_and_not_shown(bridge: AsyncioLoop, tmp_p
 
 @coturn
 async def test_tls_is_tried_with_its_certificate(
-    bridge: AsyncioLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asyncio_loop: AsyncioLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_coturn(tmp_path) as turn:
-        untrusted = await check_turn(turn.server("turns:127.0.0.1:{tls}"), bridge)
+        untrusted = await check_turn(turn.server("turns:127.0.0.1:{tls}"), asyncio_loop)
         assert untrusted.level is Level.FAIL
         assert "certificate is not trusted" in untrusted.detail
         monkeypatch.setenv("SSL_CERT_FILE", str(turn.certificate))
-        assert (await check_turn(turn.server("turns:127.0.0.1:{tls}"), bridge)).level is Level.OK
-        wrong_name = await check_turn(turn.server("turns:localhost:{tls}"), bridge)
+        assert (await check_turn(turn.server("turns:127.0.0.1:{tls}"), asyncio_loop)).level is Level.OK
+        wrong_name = await check_turn(turn.server("turns:localhost:{tls}"), asyncio_loop)
         assert "certificate" in wrong_name.detail
         assert wrong_name.level is Level.FAIL
 
 
 @pytest.mark.parametrize("form", ["turn:127.0.0.1:9", "turn:127.0.0.1:9?transport=tcp", "turns:127.0.0.1:9"])
-async def test_a_closed_port_is_told(bridge: AsyncioLoop, form: str) -> None:
-    finding = await check_turn(IceServer(form, "lab", PASSWORD), bridge)
+async def test_a_closed_port_is_told(asyncio_loop: AsyncioLoop, form: str) -> None:
+    finding = await check_turn(IceServer(form, "lab", PASSWORD), asyncio_loop)
     assert (finding.level, finding.detail) == (Level.FAIL, "the port is closed")
 
 
 @pytest.mark.parametrize(
     ("urls", "told"), [("turn:no-such-host.invalid", "cannot be reached"), ("turn:a b", "cannot be used")]
 )
-async def test_an_address_that_leads_nowhere_is_told(bridge: AsyncioLoop, urls: str, told: str) -> None:
-    finding = await check_turn(IceServer(urls, "lab", PASSWORD), bridge)
+async def test_an_address_that_leads_nowhere_is_told(asyncio_loop: AsyncioLoop, urls: str, told: str) -> None:
+    finding = await check_turn(IceServer(urls, "lab", PASSWORD), asyncio_loop)
     assert finding.level is Level.FAIL
     assert told in finding.detail
 
 
-async def test_a_server_that_says_nothing_is_told_in_time(bridge: AsyncioLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_says_nothing_is_told_in_time(
+    asyncio_loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rtc.transport.webrtc.turn_probe.PROBE_TIME", 0.3)
     monkeypatch.setattr("rtc.doctor.relay.CONNECT_TIME", 0.2)
     with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.create_server(("127.0.0.1", 0)) as tcp:
@@ -170,13 +172,13 @@ async def test_a_server_that_says_nothing_is_told_in_time(bridge: AsyncioLoop, m
             f"turns:127.0.0.1:{tcp.getsockname()[1]}",
         ):
             with trio.fail_after(5):
-                finding = await check_turn(IceServer(urls, "lab", PASSWORD), bridge)
+                finding = await check_turn(IceServer(urls, "lab", PASSWORD), asyncio_loop)
             assert finding.level is Level.FAIL
             assert "no answer" in finding.detail
             assert ("the port is open" in finding.detail) is ("udp" not in read_ice_url(urls).transport)
 
 
-async def test_a_port_without_tls_is_told(bridge: AsyncioLoop) -> None:
+async def test_a_port_without_tls_is_told(asyncio_loop: AsyncioLoop) -> None:
     async def babble(stream: trio.SocketStream) -> None:
         await stream.receive_some(4096)
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -187,6 +189,6 @@ async def test_a_port_without_tls_is_told(bridge: AsyncioLoop) -> None:
         nursery.start_soon(trio.serve_listeners, babble, [listener])
         urls = f"turns:127.0.0.1:{listener.socket.getsockname()[1]}"
         server = IceServer(urls, "lab", PASSWORD)
-        probed = await probe_turn(bridge, server, read_ice_url(urls), "127.0.0.1")
+        probed = await probe_turn(asyncio_loop, server, read_ice_url(urls), "127.0.0.1")
         nursery.cancel_scope.cancel()
     assert probed.answer is ProbeAnswer.NO_TLS

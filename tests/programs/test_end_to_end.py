@@ -21,17 +21,17 @@ async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp
     draw = [sys.executable, "-P", str(Path(sys.modules["rtc"].__path__[0]) / "demo" / "data.py"), str(package)]
     await trio.to_thread.run_sync(lambda: subprocess.run(draw, check=True, capture_output=True))
     worker = await lab.start_worker(secret=SECRET, sleap_nn=str(find_sleap_nn()))
-    visit = await lab.visit(worker, package, secret=SECRET)
-    assert visit.fault is None
-    assert visit.output is not None
-    [checkpoint] = visit.output.rglob("best.ckpt")
+    run = await lab.run_client(worker, package, secret=SECRET)
+    assert run.fault is None
+    assert run.output is not None
+    [checkpoint] = run.output.rglob("best.ckpt")
     assert checkpoint.stat().st_size > 10_000
     assert (checkpoint.parent / "training_config.yaml").exists()
-    [losses] = final_losses(visit.output)
+    [losses] = final_losses(run.output)
     assert losses.val is not None
     assert losses.val < 0.01  # it starts at 0.011 and a model that learned nothing stays there
     assert worker.options.work.is_dir()
-    assert (visit.output / "demo.predictions.slp").stat().st_size > 10_000
-    assert "best epoch" in (visit.output / "training.html").read_text().lower()
+    assert (run.output / "demo.predictions.slp").stat().st_size > 10_000
+    assert "best epoch" in (run.output / "training.html").read_text().lower()
     await worker.said.until("is in its place")
     assert list(worker.options.work.iterdir()) == list(worker.options.results.glob("*.zip")) == []

@@ -17,7 +17,7 @@ from protocol.status import Role, Status
 from protocol.wire import encode
 from rtc.common.errors import EXIT_CODES, ExitCode
 from rtc.server import open_server
-from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
+from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
 
 MakePackage = Callable[..., Path]
 SECRET = "a secret of sixteen or more"
@@ -30,42 +30,42 @@ def left_behind(worker: LabWorker) -> list[str]:
 
 async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
-    visit = await lab.visit(worker, package(models=("centroid", "centered_instance")))
-    assert visit.output is not None
-    checkpoints = sorted(path.parent.name for path in visit.output.rglob("best.ckpt"))
+    run = await lab.run_client(worker, package(models=("centroid", "centered_instance")))
+    assert run.output is not None
+    checkpoints = sorted(path.parent.name for path in run.output.rglob("best.ckpt"))
     assert len(checkpoints) == 2
-    assert (visit.output / "job.log").read_text()
+    assert (run.output / "job.log").read_text()
     await worker.said.until("is in its place")
     assert left_behind(worker) == []
-    heard = {type(news) for news in visit.view.news_heard}
+    heard = {type(news) for news in run.view.news_heard}
     assert heard == {JobStarted, ModelStarted, Progress, ModelTrained, LogLines}
 
 
 async def test_a_worker_takes_one_job_after_another(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
     for _ in range(3):
-        assert (await lab.visit(worker, package())).fault is None
+        assert (await lab.run_client(worker, package())).fault is None
     await worker.said.until("Status: available.", times=3)
 
 
 async def test_both_ends_prove_the_room_secret(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker(secret=SECRET)
-    visit = await lab.visit(worker, package(), secret=SECRET)
-    assert visit.fault is None
-    assert any("proven on both sides" in line for line in visit.view.told)
+    run = await lab.run_client(worker, package(), secret=SECRET)
+    assert run.fault is None
+    assert any("proven on both sides" in line for line in run.view.told)
     await worker.said.until("proved the room secret")
 
 
 async def test_without_the_right_secret_nothing_is_sent(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker(secret=SECRET)
-    wrong = await lab.visit(worker, package(), secret="another secret of that length")
-    missing = await lab.visit(worker, package())
+    wrong = await lab.run_client(worker, package(), secret="another secret of that length")
+    missing = await lab.run_client(worker, package())
     assert wrong.fault is not None
     assert missing.fault is not None
     assert (wrong.fault.code, missing.fault.code) == (FaultCode.AUTH_INVALID, FaultCode.AUTH_MISSING)
     assert wrong.view.uploaded == missing.view.uploaded == 0
     await worker.said.until("Status: available.", times=2)
-    assert (await lab.visit(worker, package(), secret=SECRET)).fault is None
+    assert (await lab.run_client(worker, package(), secret=SECRET)).fault is None
 
 
 async def test_a_second_client_is_refused_at_once_while_the_first_trains(
@@ -73,10 +73,10 @@ async def test_a_second_client_is_refused_at_once_while_the_first_trains(
 ) -> None:
     worker = await lab.start_worker()
     first = RecordingView()
-    nursery.start_soon(lambda: lab.visit(worker, package(epochs=30, seconds=0.1), view=first))
+    nursery.start_soon(lambda: lab.run_client(worker, package(epochs=30, seconds=0.1), view=first))
     await first.training.wait()
     with trio.fail_after(3):
-        second = await lab.visit(worker, package("other.zip"))
+        second = await lab.run_client(worker, package("other.zip"))
     assert second.fault is not None
     assert EXIT_CODES[second.fault.code] is ExitCode.NOT_AVAILABLE
     assert "room discovery" in second.fault.text
@@ -88,15 +88,15 @@ async def test_a_second_client_is_refused_at_once_while_the_first_trains(
 async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, package: MakePackage) -> None:
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
-    visits: list[Visit] = []
+    runs: list[ClientRun] = []
 
     async def come() -> None:
-        visits.append(await lab.visit(first, package(f"{len(visits)}.zip", seconds=0.2), choice=BestWorker()))
+        runs.append(await lab.run_client(first, package(f"{len(runs)}.zip", seconds=0.2), choice=BestWorker()))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come)
         nursery.start_soon(come)
-    assert [visit.fault for visit in visits] == [None, None]
+    assert [run.fault for run in runs] == [None, None]
     for worker in (first, second):
         await worker.said.until("Result of")
 
@@ -106,10 +106,10 @@ async def test_those_who_wait_are_served_in_the_order_they_came(lab: Lab, packag
     first, done = RecordingView(), []
 
     async def come(name: str, view: RecordingView) -> None:
-        visit = await lab.visit(
+        run = await lab.run_client(
             worker, package(f"{name}.zip", seconds=0.2), choice=BestWorker(), view=view, wait=math.inf
         )
-        assert visit.fault is None
+        assert run.fault is None
         done.append(name)
 
     async with trio.open_nursery() as nursery:
@@ -126,8 +126,8 @@ async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) ->
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
     view = RecordingView(picks=[second.peer])
-    visit = await lab.visit(first, package(), choice=AskPerson(), view=view)
-    assert visit.fault is None
+    run = await lab.run_client(first, package(), choice=AskPerson(), view=view)
+    assert run.fault is None
     assert {shown.peer for shown in view.offered[0]} == {first.peer, second.peer}
     assert all(shown.facts.status is Status.AVAILABLE for shown in view.offered[0])
     await second.said.until("Result of")
@@ -135,24 +135,24 @@ async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) ->
 
 async def test_an_unknown_worker_is_said(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
-    visit = await lab.visit(worker, package(), choice=NamedWorker(PeerId("worker-nobody")))
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.NO_WORKER
+    run = await lab.run_client(worker, package(), choice=NamedWorker(PeerId("worker-nobody")))
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.NO_WORKER
 
 
 async def test_a_wrong_token_is_said(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
-    visit = await lab.visit(worker, package(), token="not the token")
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.ROOM_DENIED
+    run = await lab.run_client(worker, package(), token="not the token")
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.ROOM_DENIED
 
 
 async def test_a_job_that_fails_says_why_and_brings_its_log(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
-    visit = await lab.visit(worker, package(crash="ValueError: no such skeleton"))
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.JOB_FAILED
-    assert "no such skeleton" in visit.fault.text
+    run = await lab.run_client(worker, package(crash="ValueError: no such skeleton"))
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.JOB_FAILED
+    assert "no such skeleton" in run.fault.text
     logs = list((lab.folder).glob("client-*/out/job.log"))
     assert len(logs) == 1
     await worker.said.until("Status: available.")
@@ -164,7 +164,7 @@ async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept
     worker = await lab.start_worker()
     view = RecordingView()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: lab.visit(worker, package(epochs=10, seconds=0.1), view=view))
+        nursery.start_soon(lambda: lab.run_client(worker, package(epochs=10, seconds=0.1), view=view))
         await view.training.wait()
         nursery.cancel_scope.cancel()
     await worker.said.until(" done: ")
@@ -183,9 +183,9 @@ async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, packa
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(interrupt)
-        visit = await lab.visit(worker, package(epochs=10, seconds=0.1), view=view, drain=drain)
-    assert visit.fault is not None
-    assert EXIT_CODES[visit.fault.code] is ExitCode.DETACHED
+        run = await lab.run_client(worker, package(epochs=10, seconds=0.1), view=view, drain=drain)
+    assert run.fault is not None
+    assert EXIT_CODES[run.fault.code] is ExitCode.DETACHED
     await worker.said.until(" done: ")
 
 
@@ -198,10 +198,10 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
         own = evolve(lab.config, signaling_websocket=server.ws_url)  # the lab's own server stays out of this
         worker = await lab.start_worker(config=own)
         view = RecordingView()
-        visits: list[Visit] = []
+        runs: list[ClientRun] = []
 
         async def come() -> None:
-            visits.append(await lab.visit(worker, package(epochs=20, seconds=0.1), view=view, config=own))
+            runs.append(await lab.run_client(worker, package(epochs=20, seconds=0.1), view=view, config=own))
 
         lab.nursery.start_soon(come)
         await view.training.wait()
@@ -210,7 +210,7 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
     async with open_server(host="127.0.0.1", ws_port=port, http_port=0, data=data):
         again = await worker.said.until("In room", times=2)
         assert worker.peer in again
-    assert [visit.fault for visit in visits] == [None]
+    assert [run.fault for run in runs] == [None]
 
 
 async def test_a_drained_worker_finishes_its_job_first(lab: Lab, package: MakePackage) -> None:
@@ -222,8 +222,8 @@ async def test_a_drained_worker_finishes_its_job_first(lab: Lab, package: MakePa
         worker.drain.set()
 
     lab.nursery.start_soon(drain_it)
-    visit = await lab.visit(worker, package(epochs=5, seconds=0.1), view=view)
-    assert visit.fault is None
+    run = await lab.run_client(worker, package(epochs=5, seconds=0.1), view=view)
+    assert run.fault is None
     await worker.ended.wait()
 
 
@@ -236,9 +236,9 @@ async def test_a_stopped_worker_ends_its_job_and_says_so(lab: Lab, package: Make
         worker.scope.cancel()
 
     lab.nursery.start_soon(stop_it)
-    visit = await lab.visit(worker, package(epochs=600, seconds=0.1, grandchild=True), view=view)
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.CANCELLED
+    run = await lab.run_client(worker, package(epochs=600, seconds=0.1, grandchild=True), view=view)
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.CANCELLED
     await worker.ended.wait()
     assert list(worker.options.work.iterdir()) == []
     assert len(list(worker.options.results.glob("*.zip"))) == 1
@@ -246,17 +246,17 @@ async def test_a_stopped_worker_ends_its_job_and_says_so(lab: Lab, package: Make
 
 async def test_a_package_too_large_is_refused_before_its_first_byte(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker(package_max=100)
-    visit = await lab.visit(worker, package())
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.TOO_LARGE
-    assert visit.view.uploaded == 0
+    run = await lab.run_client(worker, package())
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.TOO_LARGE
+    assert run.view.uploaded == 0
     assert left_behind(worker) == []
     await worker.said.until("Status: available.")
 
 
 async def test_the_server_never_holds_a_token_or_secret_in_the_clear(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker(secret=SECRET)
-    await lab.visit(worker, package(), secret=SECRET)
+    await lab.run_client(worker, package(), secret=SECRET)
     kept = b"".join(path.read_bytes() for path in (lab.folder / "server").iterdir() if path.is_file())
     assert worker.ready.token.encode() not in kept
     assert SECRET.encode() not in kept

@@ -70,10 +70,10 @@ async def test_a_package_and_a_result_cross_although_their_links_break(
 ) -> None:
     worker, view = await lab.start_worker(), ClumsyView(links)
     with trio.fail_after(PATIENCE):
-        visit = await lab.visit(worker, heavy, view=view)
-    assert visit.fault is None
-    assert visit.output is not None
-    assert list(visit.output.rglob("best.ckpt"))
+        run = await lab.run_client(worker, heavy, view=view)
+    assert run.fault is None
+    assert run.output is not None
+    assert list(run.output.rglob("best.ckpt"))
     for seen in (view.uploads, view.downloads):
         assert 0 not in seen[2:], "it does not begin again"
     assert "Back at the worker; sending the rest of the package" in view.told
@@ -88,9 +88,9 @@ async def test_a_package_is_sent_anew_when_its_sender_was_away_for_too_long(
     monkeypatch.setattr("actors.worker.RETURN_TIME", 0.1)
     worker, view, folder = await lab.start_worker(), ClumsyView(links), lab.folder / "tickets"
     with trio.fail_after(PATIENCE):
-        visit = await lab.visit(worker, heavy, view=view, tickets=folder)
-    assert visit.output is not None
-    assert list(visit.output.rglob("best.ckpt"))
+        run = await lab.run_client(worker, heavy, view=view, tickets=folder)
+    assert run.output is not None
+    assert list(run.output.rglob("best.ckpt"))
     assert "The worker has not kept the beginning of the package; all of it is sent again" in view.told
     assert len([line for line in view.told if line.startswith("accepted")]) == 2
     assert tickets.known_jobs(folder) == [], "neither job's ticket is left"

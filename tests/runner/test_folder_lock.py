@@ -45,18 +45,18 @@ def left_behind(work, name="job-old"):
 
 
 def test_what_a_dead_worker_left_is_taken_over_once(work):
-    held = lock_folder(work / "job-new")
+    task = lock_folder(work / "job-new")
     folder = left_behind(work)
     (work / "other").mkdir()
     assert list_folders(work) == (work / "job-new", folder)
-    assert own_folder(held.folder) is None
+    assert own_folder(task.folder) is None
     lock = own_folder(folder)
     assert own_folder(folder) is None
     lock.give_up()
-    held.give_up()
+    task.give_up()
     assert os.listdir(work) == ["other"]
-    held.folder.mkdir()  # by somebody else, without a lock
-    assert own_folder(held.folder) is None
+    task.folder.mkdir()  # by somebody else, without a lock
+    assert own_folder(task.folder) is None
 
 
 def test_a_folder_that_was_taken_over_and_let_go_is_for_the_next(work):

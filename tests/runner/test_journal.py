@@ -11,8 +11,8 @@ import trio
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobStarted, LogLines, ModelStarted, Progress
 from protocol.wire import FRAME_MAX, encode
 from rtc.runner import journal as journal_module
-from rtc.runner.journal import JOURNAL, NOW, WAKE_FIFO, Journal, JournalFeed, is_momentary, open_fifo
-from rtc.runner.journal_reader import JournalReader, read_moment
+from rtc.runner.journal import JOURNAL, NOW, WAKE_FIFO, Journal, JournalWatcher, is_momentary, open_fifo
+from rtc.runner.journal_reader import JournalCursor, read_moment
 
 JOB = "job-1"
 
@@ -37,21 +37,21 @@ def journal(tmp_path):
 
 
 @pytest.fixture
-def feed(tmp_path):
-    return JournalFeed.of(JOB, tmp_path)
+def watcher(tmp_path):
+    return JournalWatcher.of(JOB, tmp_path)
 
 
 def written(folder):
     """Numbers and news of all lasting events."""
-    reader, events = JournalReader(), []
-    while (more := reader.read(folder / JOURNAL)) is not None:
+    cursor, events = JournalCursor(), []
+    while (more := cursor.read(folder / JOURNAL)) is not None:
         events += more
     return [(event.seq, event.news) for event in events]
 
 
-async def heard(feed, seen=0):
+async def heard(watcher, seen=0):
     with trio.fail_after(10):
-        return [event async for event in feed.follow(seen)]
+        return [event async for event in watcher.follow(seen)]
 
 
 def test_what_lasts_is_numbered_without_gaps(journal, tmp_path):
@@ -81,28 +81,28 @@ def test_numbers_go_on_after_a_torn_line(tmp_path):
     assert written(tmp_path) == [(1, line("a")), (2, line("c"))]
 
 
-async def test_late_followers_hear_what_they_have_not_seen(journal, feed):
+async def test_late_followers_hear_what_they_have_not_seen(journal, watcher):
     for number in range(5):
         journal.write(epoch(number))
-    feed.end()
-    assert [event.seq for event in await heard(feed)] == [1, 2, 3, 4, 5]
-    assert [event.news for event in await heard(feed, seen=3)] == [epoch(3), epoch(4)]
-    assert await heard(feed, seen=5) == []
-    assert await heard(feed, seen=2**53) == []
-    assert await feed.last_seq() == 5
+    watcher.end()
+    assert [event.seq for event in await heard(watcher)] == [1, 2, 3, 4, 5]
+    assert [event.news for event in await heard(watcher, seen=3)] == [epoch(3), epoch(4)]
+    assert await heard(watcher, seen=5) == []
+    assert await heard(watcher, seen=2**53) == []
+    assert await watcher.last_seq() == 5
 
 
-async def test_every_follower_is_woken_by_the_bell(journal, feed, nursery):
+async def test_every_follower_is_woken_by_the_bell(journal, watcher, nursery):
     told = {name: [] for name in "ab"}
     both = trio.Event()
 
     async def follow(name):
-        async for event in feed.follow():
+        async for event in watcher.follow():
             told[name].append(event.news)
             if all(len(news) == 3 for news in told.values()):
                 both.set()
 
-    nursery.start_soon(feed.serve)
+    nursery.start_soon(watcher.serve)
     for name in told:
         nursery.start_soon(follow, name)
     await trio.testing.wait_all_tasks_blocked()
@@ -115,11 +115,11 @@ async def test_every_follower_is_woken_by_the_bell(journal, feed, nursery):
     nursery.cancel_scope.cancel()
 
 
-async def test_a_follower_waits_for_the_end(journal, feed, nursery):
+async def test_a_follower_waits_for_the_end(journal, watcher, nursery):
     ended = trio.Event()
 
     async def follow():
-        assert [event.news async for event in feed.follow()] == [line("a"), line("last words")]
+        assert [event.news async for event in watcher.follow()] == [line("a"), line("last words")]
         ended.set()
 
     journal.write(line("a"))
@@ -127,53 +127,53 @@ async def test_a_follower_waits_for_the_end(journal, feed, nursery):
     await trio.testing.wait_all_tasks_blocked(0.01)
     assert not ended.is_set()
     journal.write(line("last words"))
-    feed.end()
+    watcher.end()
     with trio.fail_after(10):
         await ended.wait()
 
 
-async def first(follower):
+async def first(reader):
     with trio.fail_after(10):
-        return await anext(follower)
+        return await anext(reader)
 
 
-async def test_the_newest_of_the_moment_is_told_once_and_of_each_kind(journal, feed):
+async def test_the_newest_of_the_moment_is_told_once_and_of_each_kind(journal, watcher):
     journal.write(JobStarted(JOB, ("m",)))
     for number in range(10):
         journal.write(batch(number))
     journal.write(GpuUse(JOB, 1, 2, 3))
-    follower = feed.follow()
-    told = [await first(follower) for _ in range(3)]
+    reader = watcher.follow()
+    told = [await first(reader) for _ in range(3)]
     assert [(event.seq, event.news) for event in told] == [
         (1, JobStarted(JOB, ("m",))), (None, batch(9)), (None, GpuUse(JOB, 1, 2, 3)),
     ]  # fmt: skip
     journal.write(batch(10))
-    assert (await first(follower)).news == batch(10)
+    assert (await first(reader)).news == batch(10)
 
 
-async def test_a_moment_that_has_passed_is_no_news(journal, feed):
+async def test_a_moment_that_has_passed_is_no_news(journal, watcher):
     journal.write(batch(7))
     journal.write(GpuUse(JOB, 1, 2, 3))
     journal.write(epoch(0))
     journal.write(line("after"))
-    follower = feed.follow()
-    assert [(await first(follower)).news for _ in range(3)] == [epoch(0), line("after"), GpuUse(JOB, 1, 2, 3)]
-    feed.end()
-    assert [event async for event in follower] == []
+    reader = watcher.follow()
+    assert [(await first(reader)).news for _ in range(3)] == [epoch(0), line("after"), GpuUse(JOB, 1, 2, 3)]
+    watcher.end()
+    assert [event async for event in reader] == []
 
 
-async def test_times_never_go_back_when_the_clock_is_set(tmp_path, feed, monkeypatch):
+async def test_times_never_go_back_when_the_clock_is_set(tmp_path, watcher, monkeypatch):
     journal = Journal(tmp_path)
     journal.write(line("a"))
     monkeypatch.setattr(journal_module.time, "time", lambda: 0.0)
     journal.write(line("b"))
     journal.close()
-    feed.end()
-    one, two = await heard(feed)
+    watcher.end()
+    one, two = await heard(watcher)
     assert 0 <= two.at - one.at < 5
 
 
-async def test_what_a_jobs_own_code_writes_there_is_passed_over(journal, feed, tmp_path):
+async def test_what_a_jobs_own_code_writes_there_is_passed_over(journal, watcher, tmp_path):
     foreign = [
         b"no JSON\n",
         b"\xff\x00\n",
@@ -190,81 +190,81 @@ async def test_what_a_jobs_own_code_writes_there_is_passed_over(journal, feed, t
             file.write(block)
     for text in "bcd":
         journal.write(line(text))
-    feed.end()
+    watcher.end()
     # the forged number 2 is believed, being the next; nothing after it is lost
-    assert [event.news for event in await heard(feed)] == [line("a"), line("c"), line("d")]
+    assert [event.news for event in await heard(watcher)] == [line("a"), line("c"), line("d")]
     (tmp_path / NOW).write_bytes(b"\xff" * 10**6)
     assert read_moment(tmp_path / NOW) == []
 
 
-async def test_a_long_journal_is_read_in_blocks(journal, feed):
+async def test_a_long_journal_is_read_in_blocks(journal, watcher):
     texts = [f"{number} " + "é" * 500 for number in range(300)]
     for text in texts:
         journal.write(line(text))
-    feed.end()
-    assert [event.news.lines[0] for event in await heard(feed)] == texts
-    assert [event.seq for event in await heard(feed, seen=290)] == list(range(291, 301))
+    watcher.end()
+    assert [event.news.lines[0] for event in await heard(watcher)] == texts
+    assert [event.seq for event in await heard(watcher, seen=290)] == list(range(291, 301))
 
 
 async def test_a_journal_may_be_moved_while_it_is_followed(tmp_path, nursery):
     work, results = tmp_path / "work", tmp_path / "results" / "job-1.events.jsonl"
     work.mkdir()
     results.parent.mkdir()
-    journal, feed = Journal(work), JournalFeed.of(JOB, work)
+    journal, watcher = Journal(work), JournalWatcher.of(JOB, work)
     for number in range(3):
         journal.write(epoch(number))
     journal.close()
-    follower = feed.follow()
-    assert (await first(follower)).seq == 1
-    feed.end()
-    await feed.move_to(results)
+    reader = watcher.follow()
+    assert (await first(reader)).seq == 1
+    watcher.end()
+    await watcher.move_to(results)
     (work / JOURNAL).unlink()
-    assert [event.seq async for event in follower] == [2, 3]
-    assert [event.seq for event in await heard(feed)] == [1, 2, 3]
+    assert [event.seq async for event in reader] == [2, 3]
+    assert [event.seq for event in await heard(watcher)] == [1, 2, 3]
     assert os.listdir(results.parent) == [results.name]
-    assert [event.seq for event in await heard(JournalFeed(JOB, results, over=True))] == [1, 2, 3]
+    assert [event.seq for event in await heard(JournalWatcher(JOB, results, over=True))] == [1, 2, 3]
 
 
 async def test_a_job_without_a_journal_has_none_to_move(tmp_path):
-    feed = JournalFeed.of(JOB, tmp_path)
-    feed.end()
-    await feed.move_to(tmp_path / "b")
-    assert await heard(feed) == []
+    watcher = JournalWatcher.of(JOB, tmp_path)
+    watcher.end()
+    await watcher.move_to(tmp_path / "b")
+    assert await heard(watcher) == []
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_disk_that_fails_ends_the_following_and_not_the_worker(journal, feed, tmp_path, caplog):
+async def test_a_disk_that_fails_ends_the_following_and_not_the_worker(journal, watcher, tmp_path, caplog):
     journal.write(line("a"))
     (tmp_path / JOURNAL).unlink()
     (tmp_path / JOURNAL).mkdir()
-    assert await heard(feed) == []
+    assert await heard(watcher) == []
     assert "cannot be read on" in caplog.text
-    assert await feed.last_seq() == 0
+    assert await watcher.last_seq() == 0
 
 
-async def test_a_journal_that_cannot_be_moved_stays_where_it_is(journal, feed, tmp_path):
+async def test_a_journal_that_cannot_be_moved_stays_where_it_is(journal, watcher, tmp_path):
     journal.write(line("a"))
-    feed.end()
+    watcher.end()
     with pytest.raises(OSError, match="No such file"):
-        await feed.move_to(tmp_path / "nowhere" / "x")
-    assert [event.news for event in await heard(feed)] == [line("a")]
+        await watcher.move_to(tmp_path / "nowhere" / "x")
+    assert [event.news for event in await heard(watcher)] == [line("a")]
 
 
-async def test_where_a_file_has_one_name_only_the_journal_is_copied(journal, feed, tmp_path, monkeypatch):
+async def test_where_a_file_has_one_name_only_the_journal_is_copied(journal, watcher, tmp_path, monkeypatch):
     def no_links(*_arguments):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(journal_module.Path, "hardlink_to", no_links)
     journal.write(line("a"))
-    await feed.move_to(tmp_path / "b")
+    await watcher.move_to(tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == (tmp_path / JOURNAL).read_bytes()
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o600
 
 
 async def test_no_journal_is_no_event(tmp_path):
-    feed = JournalFeed(JOB, tmp_path / "nothing", over=True)
-    assert await heard(feed) == []
-    assert await feed.last_seq() == 0
+    watcher = JournalWatcher(JOB, tmp_path / "nothing", over=True)
+    assert await heard(watcher) == []
+    assert await watcher.last_seq() == 0
 
 
 def test_log_lines_end_when_the_journal_is_full(tmp_path, monkeypatch):
@@ -350,20 +350,20 @@ def spoil(request):
     return act
 
 
-async def test_something_else_in_the_place_of_the_moment_hides_nothing_that_lasts(journal, feed, tmp_path, spoil):
+async def test_something_else_in_the_place_of_the_moment_hides_nothing_that_lasts(journal, watcher, tmp_path, spoil):
     journal.write(line("a"))
     spoil(tmp_path / NOW)
     told = []
 
     async def follow():
-        told.extend([event.news async for event in feed.follow()])
+        told.extend([event.news async for event in watcher.follow()])
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
             await trio.testing.wait_all_tasks_blocked(0.05)
             journal.write(line("b"))
-            feed.end()
+            watcher.end()
     assert told == [line("a"), line("b")]
 
 
@@ -376,14 +376,14 @@ def test_something_else_in_the_place_of_a_file_to_be_written_keeps_no_keeper(jou
 
 
 async def test_something_else_in_the_place_of_the_journal_ends_who_follows_and_is_not_kept(
-    tmp_path, spoil, feed, caplog
+    tmp_path, spoil, watcher, caplog
 ):
     spoil(tmp_path / JOURNAL)
     (tmp_path / JOURNAL).with_name("results").mkdir()
-    feed.end()
-    assert await heard(feed) == []
-    assert await feed.last_seq() == 0
+    watcher.end()
+    assert await heard(watcher) == []
+    assert await watcher.last_seq() == 0
     assert "cannot be read on" in caplog.text
     with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
-        await feed.move_to(tmp_path / "results" / "j")
+        await watcher.move_to(tmp_path / "results" / "j")
     assert os.listdir(tmp_path / "results") == []

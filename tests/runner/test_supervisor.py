@@ -38,7 +38,7 @@ from rtc.runner.job_files import (
     write_made,
     write_outcome,
 )
-from rtc.runner.journal import WAKE_FIFO, JournalFeed
+from rtc.runner.journal import WAKE_FIFO, JournalWatcher
 from rtc.runner.supervisor_handle import (
     SupervisorHandle,
     adopt_supervisor,
@@ -75,8 +75,8 @@ class SavedMembership:
         await self.prepare(models, **knobs)
         return await start_supervisor(self.folder, self.spec, self.lock.descriptor)
 
-    def feed(self):
-        return JournalFeed.of(JOB, self.folder)
+    def watcher(self):
+        return JournalWatcher.of(JOB, self.folder)
 
     def users(self):
         """Processes that use the folder, other than this one."""
@@ -103,10 +103,10 @@ async def concluded(supervisor):
     return result
 
 
-async def until(follower, kind, **fields):
+async def until(reader, kind, **fields):
     """The first news of this kind, with these fields, that a follower hears."""
     with trio.fail_after(30):
-        async for event in follower:
+        async for event in reader:
             if isinstance(event.news, kind) and all(getattr(event.news, name) == it for name, it in fields.items()):
                 return event.news
     raise AssertionError("the job ended first")
@@ -117,20 +117,20 @@ async def until(follower, kind, **fields):
 
 async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
     supervisor = await place.start(TWO, epochs=3)
-    feed = place.feed()
+    watcher = place.watcher()
     told = {"early": [], "second": []}
 
     async def follow(name):
-        async for event in feed.follow():
+        async for event in watcher.follow():
             told[name].append(event)
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             for name in told:
                 nursery.start_soon(follow, name)
-            await supervisor.attend(feed)
+            await supervisor.attend(watcher)
     assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
-    late = [event async for event in feed.follow(seen=4)]
+    late = [event async for event in watcher.follow(seen=4)]
     for events in told.values():
         lasting = [event for event in events if event.seq is not None]
         assert [event.seq for event in lasting] == list(range(1, len(lasting) + 1))
@@ -201,17 +201,17 @@ async def test_a_program_that_cannot_be_started_leaves_nothing_open(place, monke
 # -------- orders
 
 
-async def serve(nursery, supervisor, feed):
-    nursery.start_soon(supervisor.attend, feed)
-    return feed.follow()
+async def serve(nursery, supervisor, watcher):
+    nursery.start_soon(supervisor.attend, watcher)
+    return watcher.follow()
 
 
 async def test_stop_this_ends_one_model_and_the_next_begins(place, nursery):
     supervisor = await place.start(TWO, epochs=30, seconds=0.1)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress, model=0)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress, model=0)
     supervisor.stop(StopScope.THIS)
-    news = await until(follower, ModelStarted, model=1)
+    news = await until(reader, ModelStarted, model=1)
     assert news.model == 1
     supervisor.stop(StopScope.THIS)
     result = await concluded(supervisor)
@@ -221,8 +221,8 @@ async def test_stop_this_ends_one_model_and_the_next_begins(place, nursery):
 
 async def test_stop_all_keeps_what_was_trained_and_begins_nothing_more(place, nursery):
     supervisor = await place.start(TWO, **LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress, model=0)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress, model=0)
     supervisor.stop(StopScope.ALL)
     assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert len(list(place.folder.rglob("best.ckpt"))) == 1
@@ -237,8 +237,8 @@ async def test_a_stop_is_heeded_that_was_said_before_the_keeper_was_ready(place)
 
 async def test_a_cancelled_job_is_cancelled_whatever_its_trainer_says(place, nursery):
     supervisor = await place.start(**LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
     supervisor.cancel()
     assert await concluded(supervisor) == JobResult(Outcome.CANCELLED, supervisor_module.CANCELLED)
     assert place.users() == []
@@ -261,11 +261,11 @@ async def start_again(place):
 
 async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(place, nursery):
     supervisor = await place.start(**LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
     for number in (signal.SIGINT, signal.SIGHUP):
         supervisor._process.send_signal(number)
-    await until(follower, Progress)
+    await until(reader, Progress)
     supervisor._process.send_signal(signal.SIGTERM)
     assert await concluded(supervisor) == LOST_TEXT
 
@@ -286,8 +286,8 @@ def strays(place):
 
 async def test_a_cancel_ends_what_the_job_has_started_in_a_session_of_its_own(place, nursery, strays):
     supervisor = await place.start(**LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
     assert strays()
     supervisor.cancel()
     assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
@@ -348,8 +348,8 @@ async def test_a_keeper_that_finds_no_room_has_it_for_saying_so(place, monkeypat
 
 async def test_a_killed_keeper_leaves_no_trainer_and_a_sentence(place, nursery):
     supervisor = await place.start(grandchild=True, **LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
     assert len(place.users()) >= 2
     supervisor._process.kill()
     assert await concluded(supervisor) == LOST_TEXT
@@ -362,8 +362,8 @@ async def test_a_killed_keeper_leaves_no_trainer_and_a_sentence(place, nursery):
 async def test_a_trainer_that_ignores_sigterm_is_killed(place, nursery, monkeypatch):
     monkeypatch.setattr(supervisor_handle, "TERM_TIME", 0.3)
     supervisor = await place.start(ignore_sigterm=True, **LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
     supervisor._process.kill()
     assert await concluded(supervisor) == LOST_TEXT
 
@@ -380,8 +380,8 @@ async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nurs
     for name in ("TERM_TIME", "KILL_TIME", "LAST_STEPS"):
         monkeypatch.setattr(supervisor_handle, name, 0.2)
     supervisor = await place.start(**LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
     os.kill(supervisor._process.pid, signal.SIGSTOP)
     with trio.fail_after(20):
         await supervisor.end()
@@ -391,8 +391,8 @@ async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nurs
 
 async def test_ending_a_job_cancels_it_when_the_keeper_is_well(place, nursery):
     supervisor = await place.start(**LONG)
-    follower = await serve(nursery, supervisor, place.feed())
-    await until(follower, Progress)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
     with trio.fail_after(20):
         await supervisor.end()
     assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
@@ -455,16 +455,16 @@ def dead_worker(place):
 async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
     await dead_worker(20)
     lock = own_folder(place.folder)
-    supervisor, feed = adopt_supervisor(place.folder), place.feed()
+    supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
     told = []
 
     async def follow():
-        told.extend([event async for event in feed.follow() if event.seq is not None])
+        told.extend([event async for event in watcher.follow() if event.seq is not None])
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
-            await supervisor.attend(feed)
+            await supervisor.attend(watcher)
     assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
     assert [event.news.epoch for event in told if isinstance(event.news, Progress)] == list(range(20))
     lock.give_up()
@@ -518,18 +518,18 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_t
     place, dead_worker, nursery, caplog
 ):
     await dead_worker(20)
-    begun = place.feed()
+    begun = place.watcher()
     nursery.start_soon(begun.serve)
     await until(begun.follow(), Progress)
     for name in (CONTROL, WAKE_FIFO):
         (place.folder / name).unlink()
         (place.folder / name).write_text("")
-    supervisor, feed = adopt_supervisor(place.folder), place.feed()
+    supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
     supervisor.stop(StopScope.ALL)  # nobody hears it
     with trio.fail_after(30):
-        await supervisor.attend(feed)
+        await supervisor.attend(watcher)
     assert (await concluded(supervisor)).outcome is Outcome.DONE
-    assert [event.news.epoch async for event in feed.follow() if isinstance(event.news, Progress)] == list(range(20))
+    assert [event.news.epoch async for event in watcher.follow() if isinstance(event.news, Progress)] == list(range(20))
     assert "spoilt" in caplog.text
     nursery.cancel_scope.cancel()
 

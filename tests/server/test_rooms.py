@@ -13,8 +13,8 @@ from protocol.signaling import (
     Joined,
     Offer,
     Refuse,
-    WorkerGone,
-    WorkerShown,
+    WorkerLeft,
+    WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
@@ -45,14 +45,14 @@ def book() -> RoomRegistry:
 
 def test_a_client_hears_who_is_there_and_who_comes(book):
     come(book, 1, WIM)
-    assert come(book, 2, ADA) == (SendMessage(2, Joined(ROOM, ADA, "proof", (WorkerShown(WIM, FACTS),))),)
-    assert come(book, 3, ZOE) == (SendMessage(3, Joined(ROOM, ZOE, "proof")), SendMessage(2, WorkerShown(ZOE, FACTS)))
+    assert come(book, 2, ADA) == (SendMessage(2, Joined(ROOM, ADA, "proof", (WorkerPresent(WIM, FACTS),))),)
+    assert come(book, 3, ZOE) == (SendMessage(3, Joined(ROOM, ZOE, "proof")), SendMessage(2, WorkerPresent(ZOE, FACTS)))
 
 
 def test_nobody_sees_clients(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
-    assert come(book, 3, BOB) == (SendMessage(3, Joined(ROOM, BOB, "proof", (WorkerShown(WIM, FACTS),))),)
+    assert come(book, 3, BOB) == (SendMessage(3, Joined(ROOM, BOB, "proof", (WorkerPresent(WIM, FACTS),))),)
     assert book.leave(3) == ()
 
 
@@ -60,33 +60,35 @@ def test_news_reaches_the_clients_of_the_room_once(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
     come(book, 3, BOB, ELSEWHERE)
-    assert book.announce(1, BUSY_FACTS, NOW) == (SendMessage(2, WorkerShown(WIM, BUSY_FACTS)),)
+    assert book.announce(1, BUSY_FACTS, NOW) == (SendMessage(2, WorkerPresent(WIM, BUSY_FACTS)),)
     assert book.announce(1, BUSY_FACTS, NOW) == ()
-    assert book.workers(ROOM, NOW) == (WorkerShown(WIM, BUSY_FACTS),)
+    assert book.workers(ROOM, NOW) == (WorkerPresent(WIM, BUSY_FACTS),)
 
 
 def test_the_time_in_a_status_is_told_and_only_another_status_starts_it_anew(book):
     come(book, 1, WIM, now=10.0)
     less = evolve(FACTS, free_mb=7)
-    assert come(book, 2, ADA, now=14.5) == (SendMessage(2, Joined(ROOM, ADA, "proof", (WorkerShown(WIM, FACTS, 4),))),)
-    assert book.announce(1, less, 15.0) == (SendMessage(2, WorkerShown(WIM, less, 5)),)
-    assert book.announce(1, BUSY_FACTS, 20.0) == (SendMessage(2, WorkerShown(WIM, BUSY_FACTS, 0)),)
-    assert book.workers(ROOM, 3620.9) == (WorkerShown(WIM, BUSY_FACTS, 3600),)
-    assert book.workers(ROOM, 3.0) == (WorkerShown(WIM, BUSY_FACTS, 0),), "a clock that went back is no reason to lie"
+    assert come(book, 2, ADA, now=14.5) == (
+        SendMessage(2, Joined(ROOM, ADA, "proof", (WorkerPresent(WIM, FACTS, 4),))),
+    )
+    assert book.announce(1, less, 15.0) == (SendMessage(2, WorkerPresent(WIM, less, 5)),)
+    assert book.announce(1, BUSY_FACTS, 20.0) == (SendMessage(2, WorkerPresent(WIM, BUSY_FACTS, 0)),)
+    assert book.workers(ROOM, 3620.9) == (WorkerPresent(WIM, BUSY_FACTS, 3600),)
+    assert book.workers(ROOM, 3.0) == (WorkerPresent(WIM, BUSY_FACTS, 0),), "a clock that went back is no reason to lie"
 
 
 def test_who_comes_back_in_the_same_status_keeps_its_time(book):
     come(book, 1, WIM, facts=BUSY_FACTS, now=10.0)
     come(book, 2, WIM, facts=BUSY_FACTS, now=50.0)
-    assert book.workers(ROOM, 70.0) == (WorkerShown(WIM, BUSY_FACTS, 60),)
+    assert book.workers(ROOM, 70.0) == (WorkerPresent(WIM, BUSY_FACTS, 60),)
     come(book, 3, WIM, facts=FACTS, now=80.0)
-    assert book.workers(ROOM, 81.0) == (WorkerShown(WIM, FACTS, 1),)
+    assert book.workers(ROOM, 81.0) == (WorkerPresent(WIM, FACTS, 1),)
 
 
 def test_a_worker_that_leaves_is_gone_for_the_clients(book):
     come(book, 1, WIM)
     come(book, 2, ADA)
-    assert book.leave(1) == (SendMessage(2, WorkerGone(WIM)),)
+    assert book.leave(1) == (SendMessage(2, WorkerLeft(WIM)),)
     assert book.leave(1) == ()
     assert book.workers(ROOM, NOW) == ()
 
@@ -155,7 +157,7 @@ def test_who_comes_back_replaces_the_old_socket_without_a_gap(book):
     assert (fault.socket, close) == (1, CloseSocket(1))
     assert isinstance(fault.message, Fault)
     assert joined == SendMessage(3, Joined(ROOM, WIM, "proof"))
-    assert shown == SendMessage(2, WorkerShown(WIM, BUSY_FACTS))
+    assert shown == SendMessage(2, WorkerPresent(WIM, BUSY_FACTS))
     assert book.leave(1) == ()
     assert book.announce(1, FACTS, NOW) == book.relay(1, Answer(ADA, "late")) == ()
     assert book.relay(2, Offer(WIM, "sdp")) == (SendMessage(3, Offer(ADA, "sdp")),)

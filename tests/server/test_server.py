@@ -24,8 +24,8 @@ from protocol.signaling import (
     Offer,
     Refuse,
     RoomCreated,
-    WorkerGone,
-    WorkerShown,
+    WorkerLeft,
+    WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
@@ -39,11 +39,11 @@ from rtc.server.rate_limits import (
     MESSAGE_RATE,
     ROOMS_PER_MINUTE,
     WAITING_MAX,
-    Bucket,
-    Limits,
+    RateLimits,
+    TokenBucket,
     origin,
 )
-from rtc.server.signaling import Signaling
+from rtc.server.signaling import SignalingServer
 from rtc.server.websocket_connection import SEND_TIME
 from rtc.transport.signaling.websocket import SILENCE_TIME
 
@@ -116,7 +116,7 @@ class Hall:
 
     def __init__(self, nursery) -> None:
         self.room_store = FakeDoors()
-        self.signaling = Signaling(self.room_store, Limits())
+        self.signaling = SignalingServer(self.room_store, RateLimits())
         self._nursery = nursery
 
     def connect(self, address="10.0.0.1", pair=memory_stream_pair):
@@ -149,18 +149,18 @@ async def test_a_worker_and_a_client_meet(server):
         theirs = await client.ask(join(made.room, Role.CLIENT, made.token))
         assert ours.peer.startswith("worker-")
         assert theirs.peer.startswith("client-")
-        assert theirs.workers == (WorkerShown(ours.peer, FACTS),)
+        assert theirs.workers == (WorkerPresent(ours.peer, FACTS),)
         await client.say(Offer(ours.peer, "offer"))
         assert await worker.hear() == Offer(theirs.peer, "offer")
         await worker.say(Answer(theirs.peer, "answer"))
         assert await client.hear() == Answer(ours.peer, "answer")
         busy = evolve(FACTS, status=Status.BUSY)
         await worker.say(Announce(busy))
-        assert await client.hear() == WorkerShown(ours.peer, busy)
+        assert await client.hear() == WorkerPresent(ours.peer, busy)
         await worker.say(Refuse(theirs.peer, Fault(FaultCode.WORKER_BUSY, "Busy.")))
         assert await client.hear() == Refuse(ours.peer, Fault(FaultCode.WORKER_BUSY, "Busy."))
         await worker.say(Leave())
-        assert await client.hear() == WorkerGone(ours.peer)
+        assert await client.hear() == WorkerLeft(ours.peer)
         assert await worker.hear_end() == 1000
         assert (await client.ask(Offer(ours.peer, "late"))).fault.code is FaultCode.NO_WORKER
 
@@ -404,9 +404,9 @@ async def test_a_message_beyond_the_frame_limit_is_closed_as_too_big(autojump_cl
 async def test_nonsense_inside_a_room_takes_the_worker_from_the_list(autojump_clock, hall):
     client, _ = await hall.member(Role.CLIENT)
     worker, joined = await hall.member()
-    assert await client.hear() == WorkerShown(joined.peer, FACTS)
+    assert await client.hear() == WorkerPresent(joined.peer, FACTS)
     assert (await worker.ask(b"\x00")).code is FaultCode.BAD_MESSAGE
-    assert await client.hear() == WorkerGone(joined.peer)
+    assert await client.hear() == WorkerLeft(joined.peer)
 
 
 @pytest.mark.parametrize("message", [CreateRoom(version=7), join("room", version=7)])
@@ -449,7 +449,7 @@ async def test_who_comes_back_takes_the_place_of_a_half_open_line(autojump_clock
     assert again.peer == first.peer
     assert isinstance(await old.hear(), Fault)
     assert await old.hear_end() == 1000
-    assert await client.hear() == WorkerShown(first.peer, FACTS)
+    assert await client.hear() == WorkerPresent(first.peer, FACTS)
     await client.say(Offer(first.peer, "sdp"))
     assert (await new.hear()).sdp == "sdp"
 
@@ -480,7 +480,7 @@ async def test_a_worker_that_answers_no_pings_is_gone_within_twenty_seconds(auto
     await raw.send_all(frame(1, encode(join("room")).encode()))
     shown = await client.hear()
     start = trio.current_time()
-    assert await client.hear() == WorkerGone(shown.peer)
+    assert await client.hear() == WorkerLeft(shown.peer)
     assert trio.current_time() - start <= SILENCE_TIME
 
 
@@ -568,7 +568,7 @@ async def test_a_flood_towards_a_deaf_worker_waits_and_then_the_worker_is_cut(au
     start = trio.current_time()
     for _ in range(1000):
         await client.say(Offer(shown.peer, "x" * 1000))
-    assert await client.hear() == WorkerGone(shown.peer)
+    assert await client.hear() == WorkerLeft(shown.peer)
     assert trio.current_time() - start <= SEND_TIME + SILENCE_TIME
     assert (await client.hear()).fault.code is FaultCode.NO_WORKER
 
@@ -618,7 +618,7 @@ async def test_one_address_cannot_hold_all_places_at_the_door(autojump_clock, ha
 
 
 def test_a_bucket_gives_its_burst_then_its_rate_and_forgets():
-    bucket: Bucket[int] = Bucket(3, 2.0)
+    bucket: TokenBucket[int] = TokenBucket(3, 2.0)
     waits = []
     for _ in range(5):
         waits.append(bucket.wait(0, 100.0))

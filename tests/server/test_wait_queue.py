@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.ids import PeerId
-from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerShown
+from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerPresent
 from protocol.status import Status, WorkerFacts
 from rtc.server.wait_queue import WaitQueue
 
 BIG, SMALL = PeerId("worker-big"), PeerId("worker-small")
 
 
-def shown(peer: PeerId, memory: int, status: Status = Status.AVAILABLE) -> WorkerShown:
-    return WorkerShown(peer, WorkerFacts(status, "bench", "lab", "GPU", memory, "0.3.5", "12.4", "0.1"))
+def shown(peer: PeerId, memory: int, status: Status = Status.AVAILABLE) -> WorkerPresent:
+    return WorkerPresent(peer, WorkerFacts(status, "bench", "lab", "GPU", memory, "0.3.5", "12.4", "0.1"))
 
 
-def served(queue: WaitQueue[str], *workers: WorkerShown) -> list[tuple[str, Any]]:
+def served(queue: WaitQueue[str], *workers: WorkerPresent) -> list[tuple[str, Any]]:
     said: list[tuple[str, Any]] = []
     queue.serve(workers, lambda who, news: said.append((who, news)))
     return said

@@ -26,7 +26,7 @@ from protocol.jobs import (
     Progress,
 )
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
-from rtc.terminal import ClientView, Ending, Losses, Mode, open_view
+from rtc.terminal import ClientView, JobSummary, Losses, Mode, open_view
 
 JOB = JobId("job-1")
 PAGE = Path(__file__).parents[2] / "docs" / "json-events.md"
@@ -84,7 +84,9 @@ def everything(told: Told) -> None:
     for at, news in enumerate(NEWS):
         view.news(news, 100.0 + at)
     view.download(2, 2)
-    view.finished(Ending("Trained.", Path("/here"), ("centroid",), (Losses(0.1, math.inf),), (Path("/here/a.slp"),)))
+    view.finished(
+        JobSummary("Trained.", Path("/here"), ("centroid",), (Losses(0.1, math.inf),), (Path("/here/a.slp"),))
+    )
 
 
 async def test_the_page_and_the_code_know_the_same_events_and_fields(told: Told) -> None:
@@ -163,7 +165,7 @@ async def test_the_start_is_told_once(told: Told) -> None:
 
 @pytest.mark.parametrize("code", list(FaultCode))
 async def test_any_bad_end_says_its_fault_and_exit_code(told: Told, code: FaultCode) -> None:
-    made = Ending("It is over.", Path("/here"), ("centroid",), (Losses(0.1, None),), (Path("/here/training.html"),))
+    made = JobSummary("It is over.", Path("/here"), ("centroid",), (Losses(0.1, None),), (Path("/here/training.html"),))
     told.view.failed(Fault(code, "It is over.\nReally."), made)
     [ended] = told.named("ended")
     outcomes = {FaultCode.CANCELLED: "cancelled", FaultCode.DETACHED: "detached", FaultCode.INTERRUPTED: "interrupted"}
@@ -180,7 +182,7 @@ async def test_a_bad_end_of_which_nothing_is_here_says_so(told: Told) -> None:
 
 
 async def test_a_folder_with_a_name_that_is_no_text_is_told_all_the_same(told: Told) -> None:
-    told.view.finished(Ending("Done.", Path(os.fsdecode(b"/here/\xff"))))
+    told.view.finished(JobSummary("Done.", Path(os.fsdecode(b"/here/\xff"))))
     assert told.named("ended")[0]["folder"] == "/here/?"
     assert told.named("ended")[0]["exit_code"] == ExitCode.DONE
 

@@ -24,13 +24,13 @@ from protocol.jobs import (
     Progress,
 )
 from protocol.session_string import SessionString, read_session_string
-from protocol.signaling import WorkerShown
+from protocol.signaling import WorkerPresent
 from protocol.status import Status, WorkerFacts
 from rtc.common import text
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.load import DEFAULT_SERVERS
 from rtc.terminal import open_view
-from rtc.terminal.interface import ClientView, Ending, Losses, Mode
+from rtc.terminal.interface import ClientView, JobSummary, Losses, Mode
 from rtc.terminal.plain_view import PlainView
 from rtc.terminal.transfer_rate import TransferRate
 from rtc.terminal.worker_prompt import choose, listing
@@ -38,10 +38,10 @@ from rtc.worker.banner import worker_banner
 
 JOB = JobId("job-1")
 MB = 10**6
-H200 = WorkerShown(
+H200 = WorkerPresent(
     PeerId("worker-aa"), WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1")
 )
-CPU = WorkerShown(PeerId("worker-bb"), evolve(H200.facts, gpu="CPU", memory_mb=0, hostname="laptop"))
+CPU = WorkerPresent(PeerId("worker-bb"), evolve(H200.facts, gpu="CPU", memory_mb=0, hostname="laptop"))
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +178,7 @@ async def told(view: ClientView, *, pause: float = 1.0) -> None:
         await trio.sleep(pause)
     losses = (Losses(0.1, 0.2), Losses(0.3, None))
     here = Path("here")
-    view.finished(Ending("Trained 2 models.", here, ("centroid", "instance"), losses, (here / "video.slp",)))
+    view.finished(JobSummary("Trained 2 models.", here, ("centroid", "instance"), losses, (here / "video.slp",)))
 
 
 async def test_plain_is_whole_lines_and_few(autojump_clock: trio.testing.MockClock) -> None:
@@ -239,7 +239,7 @@ async def test_without_given_losses_those_heard_are_summed_up(autojump_clock: tr
     async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
         view.news(JobStarted(JOB, ("centroid",)), 0.0)
         view.news(Progress(JOB, 0, 4, None, None, 0.5, 0.25), 1.0)
-        view.finished(Ending("Two sentences.\nIn lines."))
+        view.finished(JobSummary("Two sentences.\nIn lines."))
     assert out.getvalue().splitlines()[-3:] == [
         "Two sentences.",
         "In lines.",
@@ -272,7 +272,7 @@ async def test_a_failed_job_says_where_what_there_is_of_it_lies_and_leaves_the_s
 ) -> None:
     out = StringIO()
     async with open_view(terminal=terminal, mode=mode, out=out) as view:
-        view.failed(Fault(FaultCode.JOB_FAILED, "It failed."), Ending("It failed.", Path("here")))
+        view.failed(Fault(FaultCode.JOB_FAILED, "It failed."), JobSummary("It failed.", Path("here")))
     assert seen(out.getvalue()).strip() == "What there is of it lies in here"
 
 
@@ -440,7 +440,7 @@ class Asked:
     def __init__(self, keys: Callable[[str], None], fd: int) -> None:
         self.type, self._fd = keys, fd
         self.screen = Screen()
-        self.workers: tuple[WorkerShown, ...] = (H200, CPU)
+        self.workers: tuple[WorkerPresent, ...] = (H200, CPU)
         self.news = trio.Event()
         self.choice: PeerId | None = None
         self.done = trio.Event()

@@ -19,7 +19,7 @@ from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.server import open_server
-from rtc.testing.lab import Lab, LabWorker, Log, RecordingView, Visit
+from rtc.testing.lab import ClientRun, Lab, LabWorker, Log, RecordingView
 from rtc.testing.stand_in import install_stand_in
 from rtc.worker import embedded_server
 from rtc.worker.banner import fleet_banner
@@ -82,7 +82,11 @@ class Fleet:
         with self.scope:
             try:
                 await run_fleet(
-                    self.fleet_options, bridge=self.lab.bridge, drain=self.drain, say=self.said.add, joined=joined
+                    self.fleet_options,
+                    asyncio_loop=self.lab.asyncio_loop,
+                    drain=self.drain,
+                    say=self.said.add,
+                    joined=joined,
                 )
             except RtcError as error:
                 self.failed = error
@@ -150,19 +154,19 @@ async def test_all_are_in_one_room_each_under_its_own_name_and_gpu(fleet: Fleet)
 
 
 async def test_two_jobs_run_beside_each_other_and_each_sees_its_own_gpu(fleet: Fleet, package: MakePackage) -> None:
-    visits: list[Visit] = []
+    runs: list[ClientRun] = []
 
     async def come(name: str) -> None:
-        visits.append(await fleet.lab.visit(fleet.member(0), package(name, seconds=0.3), choice=BestWorker()))
+        runs.append(await fleet.lab.run_client(fleet.member(0), package(name, seconds=0.3), choice=BestWorker()))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come, "one.zip")
         nursery.start_soon(come, "two.zip")
-    assert [visit.fault for visit in visits] == [None, None]
+    assert [run.fault for run in runs] == [None, None]
     lines = [
         line
-        for visit in visits
-        for news in visit.view.news_heard
+        for run in runs
+        for news in run.view.news_heard
         if isinstance(news, LogLines)
         for line in news.lines
         if line.startswith("sees")
@@ -173,27 +177,27 @@ async def test_two_jobs_run_beside_each_other_and_each_sees_its_own_gpu(fleet: F
 
 
 async def test_draining_lets_the_running_job_end_and_then_all_are_gone(fleet: Fleet, package: MakePackage) -> None:
-    visits: list[Visit] = []
+    runs: list[ClientRun] = []
 
     async def come() -> None:
-        visits.append(await fleet.lab.visit(fleet.member(1), package(epochs=5, seconds=0.1)))
+        runs.append(await fleet.lab.run_client(fleet.member(1), package(epochs=5, seconds=0.1)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come)
         await fleet.said.until("[box-1] Status: busy.")
         fleet.drain.set()
     await fleet.ended.wait()
-    assert [visit.fault for visit in visits] == [None]
+    assert [run.fault for run in runs] == [None]
     assert fleet.failed is None
 
 
 async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, package: MakePackage) -> None:
-    visits: list[Visit] = []
+    runs: list[ClientRun] = []
     views = RecordingView(), RecordingView()
 
     async def come(number: int) -> None:
         long = package(f"{number}.zip", epochs=600, seconds=0.1)
-        visits.append(await fleet.lab.visit(fleet.member(number), long, view=views[number]))
+        runs.append(await fleet.lab.run_client(fleet.member(number), long, view=views[number]))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(come, 0)
@@ -202,7 +206,7 @@ async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, packa
             await view.training.wait()
         fleet.scope.cancel()
     await fleet.ended.wait()
-    assert [visit.fault.code for visit in visits if visit.fault is not None] == [FaultCode.CANCELLED] * 2
+    assert [run.fault.code for run in runs if run.fault is not None] == [FaultCode.CANCELLED] * 2
     assert list(fleet.fleet_options[0].work.iterdir()) == []
     assert len(list(fleet.fleet_options[0].results.glob("*.zip"))) == 2
 
@@ -217,7 +221,7 @@ async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab:
     with pytest.raises(RtcError) as caught:
         await run_fleet(
             one_for_each(evolve(options, token="wrong"), (H200, RTX)),
-            bridge=lab.bridge,
+            asyncio_loop=lab.asyncio_loop,
             drain=trio.Event(),
             say=Log().add,
             joined=pytest.fail,
@@ -231,7 +235,7 @@ async def test_a_fleet_drained_before_it_is_in_ends_without_a_word(lab: Lab, tmp
     nowhere = evolve(lab.config, signaling_websocket="ws://127.0.0.1:9")
     fleet_options = one_for_each(order_in(lab, tmp_path, config=nowhere), (H200, RTX))
     with trio.fail_after(5):
-        await run_fleet(fleet_options, bridge=lab.bridge, drain=drain, say=Log().add, joined=pytest.fail)
+        await run_fleet(fleet_options, asyncio_loop=lab.asyncio_loop, drain=drain, say=Log().add, joined=pytest.fail)
 
 
 async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: Fleet) -> None:
@@ -277,7 +281,7 @@ async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
 
 async def test_a_job_makes_the_worker_look_again(fleet: Fleet, nvml: FakeNvml, package: MakePackage) -> None:
     nvml.free["GPU-aaaa"] = 100
-    assert (await fleet.lab.visit(fleet.member(0), package())).fault is None
+    assert (await fleet.lab.run_client(fleet.member(0), package())).fault is None
     with trio.fail_after(5):
         while [one.free_mb for one in await fleet.facts()] != [100, 24000]:
             await trio.testing.wait_all_tasks_blocked(0.01)

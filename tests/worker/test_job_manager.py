@@ -31,7 +31,7 @@ from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
 from rtc.common.errors import RtcError
 from rtc.runner.folder_lock import FolderLock, lock_folder, wait_unlocked
 from rtc.runner.job_files import LIFE
-from rtc.testing.lanes import packages_come
+from rtc.testing.file_channels import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
 from rtc.worker import job_manager as job_manager_module
 from rtc.worker import result_store
@@ -114,9 +114,9 @@ async def begin(job_manager):
 
 async def until_it_trains(job_manager):
     with trio.fail_after(PATIENCE):
-        while job_manager.jobs["job-1"].feed is None:
+        while job_manager.jobs["job-1"].watcher is None:
             await trio.lowlevel.checkpoint()
-        async for event in job_manager.jobs["job-1"].feed.follow():
+        async for event in job_manager.jobs["job-1"].watcher.follow():
             if type(event.news).__name__ == "ModelStarted":
                 return
 

@@ -28,7 +28,7 @@ from rtc.client import tickets
 from rtc.client.job_query import Address, run_job_query
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import RtcError
-from rtc.testing.lab import Lab, LabWorker, RecordingView, Visit
+from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
 from rtc.worker import room_membership
 from rtc.worker.job_database import JobDatabase
 from rtc.worker.job_sessions import JobSessions
@@ -39,7 +39,9 @@ PATIENCE = 60.0
 
 async def start_job(lab: Lab, worker: LabWorker, package: Path, view: RecordingView, **options: object) -> JobTicket:
     """Have a job run, watched by `view`; its ticket."""
-    lab.nursery.start_soon(lambda: lab.visit(worker, package, view=view, tickets=lab.folder / "tickets", **options))
+    lab.nursery.start_soon(
+        lambda: lab.run_client(worker, package, view=view, tickets=lab.folder / "tickets", **options)
+    )
     await view.training.wait()
     return tickets.find(lab.folder / "tickets", None)
 
@@ -47,12 +49,12 @@ async def start_job(lab: Lab, worker: LabWorker, package: Path, view: RecordingV
 async def ask(lab: Lab, worker: LabWorker, *wishes: JobRequest) -> dict[JobId, JobState]:
     where = Address(lab.config, worker.ready.room, worker.ready.token, worker.peer)
     with trio.fail_after(PATIENCE):
-        return await run_job_query(where, wishes, lab.bridge)
+        return await run_job_query(where, wishes, lab.asyncio_loop)
 
 
-async def come_back(lab: Lab, worker: LabWorker, ticket: JobTicket, **options: object) -> Visit:
+async def come_back(lab: Lab, worker: LabWorker, ticket: JobTicket, **options: object) -> ClientRun:
     with trio.fail_after(PATIENCE):
-        return await lab.visit(
+        return await lab.run_client(
             worker, Path(ticket.package), credential=JobCredential(ticket.job, ticket.key), **options
         )
 
@@ -98,9 +100,9 @@ async def test_a_wish_that_comes_before_the_window_has_its_speaker_is_passed_on(
     )  # as in the turn in which the package was here
     worker = await lab.start_worker()
     with trio.fail_after(PATIENCE):
-        visit = await lab.visit(worker, package(epochs=500, seconds=0.1), view=HastyView())
-    assert visit.view.told[-1] == "Trained 1 model: centroid."
-    assert sum(isinstance(news, Progress) for news in visit.view.news_heard) < 400
+        run = await lab.run_client(worker, package(epochs=500, seconds=0.1), view=HastyView())
+    assert run.view.told[-1] == "Trained 1 model: centroid."
+    assert sum(isinstance(news, Progress) for news in run.view.news_heard) < 400
 
 
 async def test_another_worker_of_that_machine_says_that_it_does_not_have_the_job_and_the_ticket_is_kept(
@@ -111,9 +113,9 @@ async def test_another_worker_of_that_machine_says_that_it_does_not_have_the_job
     two = await lab.start_worker(like=one, work=one.options.work, results=one.options.results)
     state = (await ask(lab, two, AskJob(ticket.job, ticket.key)))[ticket.job]
     assert state.stage is JobStage.ELSEWHERE
-    visit = await come_back(lab, two, ticket, tickets=lab.folder / "tickets")
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.NO_WORKER
+    run = await come_back(lab, two, ticket, tickets=lab.folder / "tickets")
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.NO_WORKER
     assert tickets.find(lab.folder / "tickets", None) == ticket
     await ask(lab, one, CancelJob(ticket.job, ticket.key))
     await view.until("The job was cancelled")
@@ -169,9 +171,9 @@ async def test_without_the_key_there_is_no_such_job(lab: Lab, package: MakePacka
     ticket = await start_job(lab, worker, package(epochs=20, seconds=0.1), view)
     for wish in (AskJob(ticket.job, "wrong"), CancelJob(ticket.job, "wrong"), ResultTaken(ticket.job, "wrong")):
         assert (await ask(lab, worker, wish))[ticket.job].stage is JobStage.UNKNOWN
-    visit = await lab.visit(worker, Path("x"), credential=JobCredential(ticket.job, "wrong"))
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.NO_SUCH_JOB
+    run = await lab.run_client(worker, Path("x"), credential=JobCredential(ticket.job, "wrong"))
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.NO_SUCH_JOB
     await view.until("Trained 1 model")
 
 
@@ -189,7 +191,7 @@ async def test_a_result_is_fetched_while_the_worker_is_busy_with_another_job(lab
     drain.set()
     await worker.said.until("Status: available.")
     other = RecordingView()
-    lab.nursery.start_soon(lambda: lab.visit(worker, package("other.zip", epochs=500, seconds=0.1), view=other))
+    lab.nursery.start_soon(lambda: lab.run_client(worker, package("other.zip", epochs=500, seconds=0.1), view=other))
     await other.training.wait()
     back = await come_back(lab, worker, ticket)
     assert back.output is not None
@@ -241,7 +243,7 @@ async def test_the_ticket_of_a_job_that_its_own_worker_does_not_know_is_removed(
     there = worker.ready
     ticket = JobTicket("job-old", "key", worker.peer, there.room, there.token, lab.server.ws_url, "toy.zip")
     tickets.keep(folder, ticket)
-    visit = await come_back(lab, worker, ticket, tickets=folder, moved=moved)
-    assert visit.fault is not None
-    assert visit.fault.code is FaultCode.NO_SUCH_JOB
+    run = await come_back(lab, worker, ticket, tickets=folder, moved=moved)
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.NO_SUCH_JOB
     assert tickets.known_jobs(folder) == (["job-old"] if moved else [])

@@ -24,7 +24,7 @@ from protocol.jobs import JobEnded, JobKind, Outcome, Progress, SubmitJob
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name, sweep
 from rtc.runner.job_files import MADE, PACKAGE
-from rtc.testing.lanes import packages_come
+from rtc.testing.file_channels import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
 from rtc.worker.job import RunnerConfig
 from rtc.worker.job_database import open_job_database
@@ -78,7 +78,7 @@ async def test_who_follows_a_job_whose_package_then_never_comes_is_told(tmp_path
         job = job_manager.jobs["job-1"]
         lost.set()
         with trio.fail_after(10):
-            assert [event async for event in job.feed.follow()] == []
+            assert [event async for event in job.watcher.follow()] == []
             await job.over.wait()
         assert job.ended == JobEnded("job-1", Outcome.FAILED, NEVER_CAME, result=False)
         assert await said(job_manager) == PackageFailed("job-1", SPOILT)
@@ -117,7 +117,7 @@ async def training(folder, monkeypatch):
         assert await said(job_manager) == PackageReceived(TICKET)
         job_manager.start(StartJob("job-1"))
         with trio.fail_after(10):
-            async for event in job_manager.jobs["job-1"].feed.follow():
+            async for event in job_manager.jobs["job-1"].watcher.follow():
                 if isinstance(event.news, Progress):
                     break
         yield job_manager, job_manager.jobs["job-1"].folder

@@ -20,7 +20,7 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobEnded, JobNews, JobStarted, ModelStarted, ModelTrained, Progress
 from rtc.client.lossviewer.zmq_port import Socket, ViewerPort
 from rtc.common.errors import RtcError
-from rtc.common.nurseries import open_beside
+from rtc.common.nurseries import open_background_nursery
 
 MESSAGE_MAX = 4096
 """Bytes of what a viewer says; {"command": "stop"} has 19."""
@@ -187,9 +187,9 @@ async def open_lossviewer(
     into = ViewerPort(controller, partial(_listener, context), commanded, lambda: warn(_unheard(controller)))
     viewer = LossViewer(out.send)
     try:
-        async with open_beside() as beside:
-            beside.start_soon(out.run)
-            beside.start_soon(into.run)
+        async with open_background_nursery() as background:
+            background.start_soon(out.run)
+            background.start_soon(into.run)
             yield viewer
     finally:
         with trio.CancelScope(shield=True):  # bounded by the linger

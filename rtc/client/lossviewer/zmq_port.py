@@ -13,7 +13,7 @@ import zmq
 from attrs import define
 from zmq.utils.monitor import parse_monitor_message
 
-from rtc.common.nurseries import open_beside
+from rtc.common.nurseries import open_background_nursery
 
 LOOK_AGAIN = 1.0
 """Seconds after which a socket is read even if nothing was told of it."""
@@ -53,8 +53,8 @@ class ViewerPort:
         """Hear what comes, from whoever comes, until cancelled."""
         while True:
             with self._connected() as (socket, monitor):
-                async with open_beside() as beside:
-                    beside.start_soon(self._listen, socket)
+                async with open_background_nursery() as background:
+                    background.start_soon(self._listen, socket)
                     await self._meet_stranger(monitor)
             self._failed += 1
             if self._failed == SURE:

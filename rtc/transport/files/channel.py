@@ -10,6 +10,7 @@ from attrs import define, field
 from protocol.faults import Fault, FaultCode
 from protocol.transfer import FileAbort, FileMessage
 from rtc.common.errors import RtcError
+from rtc.common.nurseries import ungrouped
 
 WINDOW = 4 * 1024 * 1024
 """Bytes that may be on their way unacknowledged; the wire's intake holds twice that."""
@@ -32,14 +33,14 @@ class Carrier(Protocol):
     def pieces(self) -> trio.MemoryReceiveChannel[bytes]:
         """Binary frames in the order of their arrival; ends when the link does."""
 
-    def say(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         """Send a message of `protocol.transfer`. Never waits."""
 
     async def send_piece(self, frame: bytes) -> None:
         """Send a binary frame; waits while much is unsent. Raises RtcError when the link is over."""
 
-    def when_lost(self, farewell: Callable[[], None]) -> None:
-        """Call `farewell` when the link ends, or at once if it has."""
+    def when_lost(self, on_lost: Callable[[], None]) -> None:
+        """Call `on_lost` when the link ends, or at once if it has."""
 
     def cut(self, fault: Fault) -> None:
         """End the link for this reason. Never waits."""
@@ -53,24 +54,24 @@ class Aborted(RtcError):
 class FileChannel:
     """Words and pieces of one link; one transfer at a time. Another way for bulk replaces `send_piece` and `pieces`."""
 
-    say: Callable[[FileMessage], None]
+    send: Callable[[FileMessage], None]
     messages: trio.MemoryReceiveChannel[FileMessage]
     """Ends when the link does."""
     send_piece: Callable[[bytes], Awaitable[None]]
     """Raises RtcError when the link is over."""
     pieces: trio.MemoryReceiveChannel[bytes]
     """Ends when the link does."""
-    hear: Callable[[FileMessage], None] = field(default=lambda _word: None)
+    receive: Callable[[FileMessage], None] = field(default=lambda _word: None)
     """For the owner of the link: pass each FileWord on to this. Never waits."""
     latest: int = 0
     """The highest transfer number used so far, by either side; what is lower belongs to a transfer that has ended."""
 
     @classmethod
     def over(cls, link: Carrier) -> "FileChannel":
-        """The lane of a trusted link. Its words must be handed to `hear`; it ends when the link ends."""
+        """The lane of a trusted link. Its words must be handed to `receive`; it ends when the link ends."""
         send, messages = trio.open_memory_channel[FileMessage](MESSAGES_MAX)
 
-        def hear(message: FileMessage) -> None:
+        def receive(message: FileMessage) -> None:
             try:
                 send.send_nowait(message)
             except trio.WouldBlock:
@@ -79,7 +80,7 @@ class FileChannel:
                 return
 
         link.when_lost(send.close)
-        return cls(link.say, messages, link.send_piece, link.pieces, hear)
+        return cls(link.send, messages, link.send_piece, link.pieces, receive)
 
     async def next_message(self, transfer: int) -> FileMessage:
         """What is said next about this transfer.
@@ -136,23 +137,21 @@ def telling(channel: FileChannel, transfer: int) -> Iterator[None]:
         raise
     finally:
         if fault is not None:
-            channel.say(FileAbort(transfer, fault))
+            channel.send(FileAbort(transfer, fault))
 
 
 async def race(*runners: Callable[[], Awaitable[None]]) -> None:
-    """Run all until one of them ends or fails; its RtcError stays itself instead of becoming a group."""
-    failed: RtcError | None = None
+    """Run all until the first of them ends or fails, then cancel the others.
+
+    Raises:
+        RtcError: that of the runner that failed first.
+    """
 
     async def run(runner: Callable[[], Awaitable[None]]) -> None:
-        nonlocal failed
-        try:
-            await runner()
-        except RtcError as error:
-            failed = failed or error
+        await runner()
         nursery.cancel_scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        for runner in runners:
-            nursery.start_soon(run, runner)
-    if failed is not None:
-        raise failed
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            for runner in runners:
+                nursery.start_soon(run, runner)

@@ -114,7 +114,7 @@ class _Receiving:
         """Write what comes; returns when all is here and the hash fits."""
         size = self.part.size
         self.progress(self.done, size)
-        self.channel.say(FileAccept(self.transfer, self.done, self.credit))
+        self.channel.send(FileAccept(self.transfer, self.done, self.credit))
         grace = self.done / HASH_SPEED  # the sender has yet to hash what is here already
         while self.done < size:
             payloads = self._checked(await self._some(grace))
@@ -123,7 +123,7 @@ class _Receiving:
             grace = 0.0
             if self.done + WINDOW >= self.credit + CREDIT_STEP:
                 self.credit = self.done + WINDOW
-                self.channel.say(FileCredit(self.transfer, self.credit))
+                self.channel.send(FileCredit(self.transfer, self.credit))
         with patience(grace):
             await self.ended.wait()
         if self.part.digest.digest() != self.sha256:
@@ -194,7 +194,7 @@ class Incoming:
         try:
             with telling(channel, offer.transfer), _writing_may_fail():
                 path = await self._take(offer, channel, progress)
-                channel.say(FileVerified(offer.transfer))
+                channel.send(FileVerified(offer.transfer))
                 return path
         except RtcError as error:
             if error.fault.code is not FaultCode.LINK_LOST and self.path is None:

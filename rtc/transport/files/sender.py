@@ -80,7 +80,7 @@ class _Sending:
         if _identity(self.source) != (self.size, self.changed):
             raise RtcError(FaultCode.DAMAGED, "The file changed while it was sent. Leave it alone, then try again.")
         self.ended = True
-        self.channel.say(FileEnd(self.transfer, digest.digest()))
+        self.channel.send(FileEnd(self.transfer, digest.digest()))
         with patience():
             await trio.sleep_forever()
 
@@ -121,7 +121,7 @@ async def send_file(
         transfer = channel.latest = channel.latest + 1
         sending = _Sending(channel, transfer, source, size, changed, chunk_size, progress)
         with telling(channel, transfer), _reading_may_fail():
-            channel.say(FileOffer(transfer, safe_name(name), size))
+            channel.send(FileOffer(transfer, safe_name(name), size))
             await race(sending.listen, sending.pump)
 
 

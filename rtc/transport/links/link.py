@@ -16,6 +16,7 @@ from protocol.ids import LinkId
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat
 from protocol.wire import UNPROVEN, Vocabulary, WireError, decode, encode
 from rtc.common.errors import RtcError
+from rtc.common.nurseries import ungrouped
 from rtc.transport.webrtc.byte_queue import ByteQueue
 
 FLUSH_TIME = 2.0
@@ -90,7 +91,7 @@ class Link:
         self._trusted = False
         self._outbox: Mailbox[str] = Mailbox()
         self._goodbye: Goodbye | None = None
-        self._farewells: list[Callable[[], None]] = []
+        self._on_lost: list[Callable[[], None]] = []
         self._pieces, self.pieces = trio.open_memory_channel[bytes](PIECES_MAX)
         self._closed = trio.Event()
 
@@ -112,7 +113,7 @@ class Link:
         self.route = route
         self._trusted = True
 
-    def say(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         """Queue a message for the control lane. Never waits; a link that does not get rid of its words is cut."""
         try:
             self._outbox.put(encode(message))
@@ -133,12 +134,12 @@ class Link:
             raise RtcError.of(self.fault or LINK_LOST)
         await self._connection.send_bulk(frame)
 
-    def when_lost(self, farewell: Callable[[], None]) -> None:
+    def when_lost(self, on_lost: Callable[[], None]) -> None:
         """Call this when the link ends (at once if it has); it must not wait or raise."""
         if self.lost.is_set():
-            farewell()
+            on_lost()
         else:
-            self._farewells.append(farewell)
+            self._on_lost.append(on_lost)
 
     def cut(self, fault: Fault) -> None:
         """End the link for this reason, which the other side is told. Never waits."""
@@ -160,8 +161,8 @@ class Link:
         self.lost.set()
         self._outbox.finish()
         self._pieces.close()
-        for farewell in self._farewells:
-            farewell()
+        for on_lost in self._on_lost:
+            on_lost()
 
     async def run(self) -> None:
         """Live until the end, then close the wire. Shielded: `open_link` sees to it that the end comes."""
@@ -273,18 +274,14 @@ async def open_link(
     heartbeat_time: float = HEARTBEAT_TIME,
     lost_time: float = LOST_TIME,
 ) -> AsyncGenerator[Link, None]:
-    """A living link on an open wire; closed, wire included, at the end of this context.
-
-    The nursery is entered and left by hand, so that an error of the body stays itself instead of becoming a group.
-    """
+    """A living link over an open connection; both are closed at the end of this context."""
     link = Link(connection, name, heartbeat_time, lost_time)
     if route is not None:
         link.route = route
-    manager = trio.open_nursery()
-    nursery = await manager.__aenter__()
-    nursery.start_soon(link.run)
-    try:
-        yield link
-    finally:
-        await link.aclose()
-        await manager.__aexit__(None, None, None)
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            try:
+                yield link
+            finally:
+                await link.aclose()

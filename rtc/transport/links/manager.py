@@ -33,13 +33,13 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.signaling import IceGiven, Joined
+from protocol.signaling import IceServers, Joined
 from protocol.status import Role
 from protocol.transfer import FileMessage
 from protocol.trust import NONCE_BYTES, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.common.errors import RtcError
-from rtc.config.ice_servers import IcePlan, IceServer, adopt
+from rtc.config.ice_servers import IcePlan, IceServer, usable_servers
 from rtc.transport.files import FileChannel
 from rtc.transport.links.link import Link, open_link
 from rtc.transport.webrtc import AsyncioLoop, PeerConnection, open_peer_connection
@@ -52,7 +52,7 @@ ANSWER_TIME = 10.0
 
 
 @define
-class _Held:
+class _LinkTask:
     """One link, from the wish for it to its end."""
 
     name: LinkId
@@ -71,10 +71,10 @@ class _Held:
 
 
 @define
-class Links:
+class LinkManager:
     """Sync methods are the router's doors; everything that waits runs in the nursery of `run`."""
 
-    bridge: AsyncioLoop
+    asyncio_loop: AsyncioLoop
     router: Router
     role: Role
     secret: Secret | None
@@ -89,7 +89,7 @@ class Links:
     """Those that the server hands out; they are asked after our own."""
     _room: RoomId | None = None
     _name: PeerId | None = None
-    _held: dict[LinkId, _Held] = field(factory=dict)
+    _tasks: dict[LinkId, _LinkTask] = field(factory=dict)
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -100,29 +100,29 @@ class Links:
 
     def file_channel(self, name: LinkId) -> FileChannel | None:
         """Where files go over a trusted link; None when it is gone."""
-        held = self._held.get(name)
-        return held.file_channel if held is not None else None
+        task = self._tasks.get(name)
+        return task.file_channel if task is not None else None
 
     def link(self, name: LinkId) -> Link | None:
         """An open link; None when it is gone or not there yet."""
-        held = self._held.get(name)
-        return held.link if held is not None else None
+        task = self._tasks.get(name)
+        return task.link if task is not None else None
 
     def peer(self, name: LinkId) -> PeerId | None:
         """Who is at the other end."""
-        held = self._held.get(name)
-        return held.peer if held is not None else None
+        task = self._tasks.get(name)
+        return task.peer if task is not None else None
 
     def path(self, name: LinkId) -> str:
         """Which way an open link's packets go: "direct" or "relayed"."""
-        held = self._held.get(name)
-        return held.path if held is not None else "none"
+        task = self._tasks.get(name)
+        return task.path if task is not None else "none"
 
     # -------- the router's doors
 
-    def given(self, event: Joined | IceGiven) -> None:
+    def given(self, event: Joined | IceServers) -> None:
         """STUN and TURN servers of the lab, with credentials that will expire: the newest replace those before."""
-        self._given = adopt(event.ice)
+        self._given = usable_servers(event.ice)
 
     def route_plan(self) -> IcePlan:
         """How the next link looks for its path."""
@@ -134,39 +134,39 @@ class Links:
 
     def ask(self, effect: OpenLink) -> None:
         """Ask a worker for a link."""
-        self._start(_Held(effect.link, effect.peer, effect.job), None)
+        self._start(_LinkTask(effect.link, effect.peer, effect.job), None)
 
     def accept(self, effect: AcceptLink) -> None:
         """Answer a client's offer."""
-        self._start(_Held(effect.link, effect.peer), effect.sdp)
+        self._start(_LinkTask(effect.link, effect.peer), effect.sdp)
 
     def answered(self, event: LinkAnswered) -> None:
         """The worker's half came; a second one is nobody's."""
-        for held in self._held.values():
-            if held.peer == event.peer and held.link is None:
+        for task in self._tasks.values():
+            if task.peer == event.peer and task.link is None:
                 try:
-                    held.answer[0].send_nowait(event.sdp)
+                    task.answer[0].send_nowait(event.sdp)
                 except trio.WouldBlock:
                     return
 
     def refused(self, event: LinkRefused) -> None:
         """No link will come of this; one that is open already is not touched by a late refusal."""
-        for held in self._held.values():
-            if held.peer == event.peer and held.link is None:
-                self._close(held, event.fault)
+        for task in self._tasks.values():
+            if task.peer == event.peer and task.link is None:
+                self._close(task, event.fault)
 
     def trusted(self, event: Authenticated) -> None:
         """The one place where a link's way into the program opens."""
-        held = self._held.get(event.link)
-        if held is None or held.link is None:
+        task = self._tasks.get(event.link)
+        if task is None or task.link is None:
             return
-        link = held.link
-        held.file_channel = file_channel = FileChannel.over(link)
+        link = task.link
+        task.file_channel = file_channel = FileChannel.over(link)
         vocabulary: Vocabulary[Any] = TO_WORKER if self.role is Role.WORKER else TO_CLIENT
 
         async def route(message: Any) -> None:
             if isinstance(message, FileMessage):
-                file_channel.hear(message)
+                file_channel.receive(message)
                 await trio.lowlevel.checkpoint()
             else:
                 await self.on_message(event.link, message)
@@ -181,99 +181,99 @@ class Links:
         """Say this to the peer, if the link is still there."""
         link = self.link(effect.link)
         if link is not None:
-            link.say(effect.message)
+            link.send(effect.message)
 
     def close(self, effect: CloseLink) -> None:
         """End it, after what was said has left."""
-        held = self._held.get(effect.link)
-        if held is not None:
-            self._close(held, effect.fault)
+        task = self._tasks.get(effect.link)
+        if task is not None:
+            self._close(task, effect.fault)
 
     def drain(self, event: Drain) -> None:
         """Each Auth hears of it; trusted links are the actors' own to end."""
-        for held in self._held.values():
-            if held.auth is not None:
-                held.auth.inbox.put(event)
+        for task in self._tasks.values():
+            if task.auth is not None:
+                task.auth.inbox.put(event)
 
     # -------- one link's life
 
-    def _start(self, held: _Held, offer: str | None) -> None:
+    def _start(self, task: _LinkTask, offer: str | None) -> None:
         assert self._nursery is not None, "links are asked for while they run"
-        self._held[held.name] = held
-        self._nursery.start_soon(self._live, held, offer)
+        self._tasks[task.name] = task
+        self._nursery.start_soon(self._live, task, offer)
 
-    def _close(self, held: _Held, fault: Fault | None) -> None:
-        held.closing, held.closing_fault = True, fault
-        held.scope.cancel()
+    def _close(self, task: _LinkTask, fault: Fault | None) -> None:
+        task.closing, task.closing_fault = True, fault
+        task.scope.cancel()
 
-    async def _live(self, held: _Held, offer: str | None) -> None:
+    async def _live(self, task: _LinkTask, offer: str | None) -> None:
         """From the wish to `LinkLost`, which is said exactly once, whatever happens in between."""
         fault: Fault | None = self.stopping
         try:
-            with held.scope:
-                async with open_peer_connection(self.bridge, self.route_plan()) as connection:
-                    fault = await self._connect_and_serve(held, connection, offer)
-            if held.scope.cancelled_caught:
-                fault = held.closing_fault
+            with task.scope:
+                async with open_peer_connection(self.asyncio_loop, self.route_plan()) as connection:
+                    fault = await self._connect_and_serve(task, connection, offer)
+            if task.scope.cancelled_caught:
+                fault = task.closing_fault
         except RtcError as error:
             fault = error.fault
         finally:
-            del self._held[held.name]
-            self.router.outbox.put(LinkLost(held.name, fault))
+            del self._tasks[task.name]
+            self.router.outbox.put(LinkLost(task.name, fault))
 
-    async def _connect_and_serve(self, held: _Held, connection: PeerConnection, offer: str | None) -> Fault | None:
+    async def _connect_and_serve(self, task: _LinkTask, connection: PeerConnection, offer: str | None) -> Fault | None:
         if offer is None:
-            self.router.outbox.put(OfferReady(held.peer, await connection.offer(), held.job))
-            await connection.accept(await self._other_half(held))
+            self.router.outbox.put(OfferReady(task.peer, await connection.offer(), task.job))
+            await connection.accept(await self._other_half(task))
         else:
-            self.router.outbox.put(AnswerReady(held.peer, await self._answer(held, connection, offer)))
+            self.router.outbox.put(AnswerReady(task.peer, await self._answer(task, connection, offer)))
         await connection.wait_open(self.patience)
-        held.path = connection.path_kind
-        binding = self._bind(held, connection)
-        async with open_link(connection, name=held.name) as link:
-            held.link = link
+        task.path = connection.path_kind
+        binding = self._bind(task, connection)
+        async with open_link(connection, name=task.name) as link:
+            task.link = link
             try:
-                await self._serve(held, link, binding)
+                await self._serve(task, link, binding)
             finally:
                 # harmless when the link has ended; bounded when not
-                await link.aclose(held.closing_fault if held.closing else self.stopping)
+                await link.aclose(task.closing_fault if task.closing else self.stopping)
         return link.fault
 
-    async def _other_half(self, held: _Held) -> str:
+    async def _other_half(self, task: _LinkTask) -> str:
         with trio.move_on_after(ANSWER_TIME):
-            sdp: str = await held.answer[1].receive()
+            sdp: str = await task.answer[1].receive()
             return sdp
         raise RtcError(
             FaultCode.STALLED,
             f"The worker's half of the link did not come within {ANSWER_TIME:.0f} seconds; it may be gone. Try again.",
         )
 
-    async def _answer(self, held: _Held, connection: PeerConnection, offer: str) -> str:
+    async def _answer(self, task: _LinkTask, connection: PeerConnection, offer: str) -> str:
         """Our half; when there is none, the other side is told, for it waits."""
         try:
             return await connection.answer(offer)
         except RtcError as error:
             fault = Fault(error.fault.code, f"The worker could not link: {error.fault.text}")
-            self.router.outbox.put(RejectLink(held.peer, fault))
+            self.router.outbox.put(RejectLink(task.peer, fault))
             raise
 
-    async def _serve(self, held: _Held, link: Link, binding: Binding) -> None:
+    async def _serve(self, task: _LinkTask, link: Link, binding: Binding) -> None:
         """Auth hears the link until it trusts; then the link's own route carries on until the link ends."""
         table = WORKER_AUTH if self.role is Role.WORKER else CLIENT_AUTH
-        held.auth = auth = Actor(table, AuthData(self.secret), self.router.outbox)
+        task.auth = auth = Actor(table, AuthData(self.secret), self.router.outbox)
         async with trio.open_nursery() as nursery:
             await nursery.start(auth.run)
-            auth.inbox.put(LinkOpened(held.name, held.peer, binding, secrets.token_bytes(NONCE_BYTES)))
+            auth.inbox.put(LinkOpened(task.name, task.peer, binding, secrets.token_bytes(NONCE_BYTES)))
             link.route = auth.inbox.admit
             await link.lost.wait()
-            auth.inbox.put(LinkLost(held.name, link.fault))
+            auth.inbox.put(LinkLost(task.name, link.fault))
             auth.inbox.finish()
 
-    def _bind(self, held: _Held, connection: PeerConnection) -> Binding:
+    def _bind(self, task: _LinkTask, connection: PeerConnection) -> Binding:
         """What both ends must see alike: who they are, and the certificates DTLS really verified."""
         if self._room is None or self._name is None:
             raise RtcError(FaultCode.LINK_FAILED, "The link came before the room. Try again.")
-        ours, theirs = connection.local_print, connection.remote_print
+        ours, theirs = connection.local_fingerprint, connection.remote_fingerprint
         if self.role is Role.WORKER:
-            return Binding(self._room, self._name, held.peer, ours, theirs)
-        return Binding(self._room, held.peer, self._name, theirs, ours)
+            return Binding(self._room, self._name, task.peer, ours, theirs)
+        return Binding(self._room, task.peer, self._name, theirs, ours)

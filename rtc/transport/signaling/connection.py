@@ -17,8 +17,9 @@ from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
 from protocol.signaling import FromServer, ToServer
 from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
+from rtc.common.nurseries import first_error
 from rtc.config.server_url import PORTS
-from rtc.transport.signaling.websocket import ENDINGS, NORMAL, Pulse, close
+from rtc.transport.signaling.websocket import ENDINGS, NORMAL, KeepAlive, close
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries: doubled each time, and shortened by up to half by chance, so that the peers of a server that
@@ -110,12 +111,12 @@ class _SignalingConnection:
                 await self._live(library)
                 library.cancel_scope.cancel()
         except* ConnectionRejected as group:
-            status = getattr(_leaf(group), "status_code", 0)
+            status = getattr(first_error(group), "status_code", 0)
             text = f"{self._shown} is answered with HTTP status {status}. Is it the server's WebSocket address?"
         except* ENDINGS:
             text = f"The line to the server at {self._shown} was lost."
         except* SignalingLost as group:  # comes last, since it knows best
-            text = str(_leaf(group))
+            text = str(first_error(group))
         if text:
             raise SignalingLost(text)
 
@@ -192,11 +193,11 @@ class _SignalingConnection:
         )
 
     async def _talk(self, ws: WebSocketConnection) -> None:
-        pulse = Pulse()
-        with pulse.scope:
+        keep_alive = KeepAlive()
+        with keep_alive.scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pulse.beat, ws)
-                nursery.start_soon(self._listen, ws, pulse)
+                nursery.start_soon(keep_alive.ping, ws)
+                nursery.start_soon(self._listen, ws, keep_alive)
                 await self._write(ws)
                 self.done = True
                 nursery.cancel_scope.cancel()
@@ -211,11 +212,11 @@ class _SignalingConnection:
                 return
             await ws.send_message(encode(message))
 
-    async def _listen(self, ws: WebSocketConnection, pulse: Pulse) -> None:
+    async def _listen(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         while True:
             await self._outgoing.wait_below_threshold()
             frame = await ws.get_message()
-            pulse.felt()
+            keep_alive.note_received()
             try:
                 message = decode(frame, FROM_SERVER)
             except WireError as error:
@@ -227,18 +228,11 @@ class _SignalingConnection:
             await self._heard(message)
 
 
-def _leaf(error: BaseException) -> BaseException:
-    """One of the errors inside nested groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def _reason(error: Exception) -> str:
     """Why, in the system's own words: the innermost cause knows best."""
     inner: BaseException = error
     while inner.__cause__ is not None:
-        inner = _leaf(inner.__cause__)
+        inner = first_error(inner.__cause__)
     text = str(getattr(inner, "verify_message", "") or getattr(inner, "strerror", "") or "unknown reason")
     text = text.rpartition("): ")[2]  # trio says "error connecting to (host, port): " before the system's own words
     return text[:1].lower() + text[1:]

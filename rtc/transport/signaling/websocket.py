@@ -1,6 +1,6 @@
 """What both ends of the signalling line need from trio-websocket, and its traps, in one place.
 
-- It has no heartbeat: a line whose other end vanished stays open for ever. Hence `Pulse`.
+- It has no heartbeat: a line whose other end vanished stays open for ever. Hence `KeepAlive`.
 - Its reader task lets errors of wsproto and of Python's decoders through: one header can raise them. Hence `ENDINGS`.
 - `aclose` waits for the other end, and does nothing at all, not even free the socket, when the other end closed first
   or was cut for a message too long. Hence `close`.
@@ -12,7 +12,7 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from wsproto.utilities import ProtocolError
 
-HEARTBEAT_TIME = 10.0
+PING_TIME = 10.0
 """Seconds between pings."""
 SILENCE_TIME = 20.0
 """Seconds without a sign of life after which the other end counts as gone: a ping, and 10 s for its pong."""
@@ -33,27 +33,27 @@ ENDINGS = (
 """How trio-websocket's tasks end when the other end is gone or talks nonsense."""
 
 
-class Pulse:
+class KeepAlive:
     """Cancels its scope when the other end gives no sign of life. Messages count as well as pongs: a pong may be
     stuck behind messages that we read slowly on purpose."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope(deadline=trio.current_time() + SILENCE_TIME)
 
-    def felt(self) -> None:
+    def note_received(self) -> None:
         """The other end lives."""
         self.scope.deadline = trio.current_time() + SILENCE_TIME
 
-    async def beat(self, ws: WebSocketConnection) -> None:
+    async def ping(self, ws: WebSocketConnection) -> None:
         """Ping for ever.
 
         Raises:
             ConnectionClosed: the line is closed.
         """
         while True:
-            await trio.sleep(HEARTBEAT_TIME)
+            await trio.sleep(PING_TIME)
             await ws.ping()
-            self.felt()
+            self.note_received()
 
 
 async def close(ws: WebSocketConnection | None, stream: trio.abc.Stream, code: int) -> None:

@@ -159,11 +159,11 @@ async def open_asyncio_loop() -> AsyncGenerator[AsyncioLoop, None]:
     """
     aioice.ice.get_host_addresses = host_addresses
     manager = trio_asyncio.open_loop()
-    bridge = AsyncioLoop(await manager.__aenter__())
+    asyncio_loop = AsyncioLoop(await manager.__aenter__())
     try:
-        yield bridge
+        yield asyncio_loop
     finally:
-        await bridge.aclose()
+        await asyncio_loop.aclose()
         await manager.__aexit__(None, None, None)
 
 

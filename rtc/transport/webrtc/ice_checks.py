@@ -87,14 +87,14 @@ class IceChecks:
         if connection._check_list_done:
             return False
         reached = self._reached() if connection.ice_controlling else PairTier.RELAY_TCP
-        held = False
+        task = False
         for state in UNCHECKED:
             for pair in connection._check_list:
                 if pair.state is state and self._tier(pair) <= reached:
                     self._start(pair)
                     return True
-                held = held or pair.state is state
-        return held or bool(connection._remote_candidates_expected())
+                task = task or pair.state is state
+        return task or bool(connection._remote_candidates_expected())
 
     def _tier(self, pair: CandidatePair) -> PairTier:
         return max(tier_of(pair.local_candidate), tier_of(pair.remote_candidate))

@@ -20,8 +20,8 @@ from rtc.transport.webrtc.data_channel import DataChannel
 from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_half, why_no_path
 from rtc.transport.webrtc.ice_checks import IceChecks, order_checks
 from rtc.transport.webrtc.ice_gathering import GatheredCandidates, gather_candidates
-from rtc.transport.webrtc.receive_limit import guard
-from rtc.transport.webrtc.sdp import UNREADABLE, read_print
+from rtc.transport.webrtc.receive_limit import limit_receive
+from rtc.transport.webrtc.sdp import UNREADABLE, read_fingerprint
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ CONTROL_QUEUE_MAX = 1024 * 1024
 BULK_QUEUE_MAX = 16 * 1024 * 1024
 """Bytes of bulk frames likewise: the leftovers of one credit window and a whole other one, with their cost."""
 
+NO_ICE_SERVERS = IcePlan()
+
 UNPREPARED = "This machine's half of the connection could not be prepared. Check its network, then try again."
 SENTENCES = {
     FaultCode.LINK_LOST: "The connection to the other side was lost. Try again.",
@@ -50,13 +52,13 @@ class PeerConnection:
     """One `RTCPeerConnection`, trio-flavoured. `offer` → `accept` on one side, `answer` on the other, then both
     `wait_open`. When the connection is over, however that came, `control` and `bulk` end."""
 
-    def __init__(self, bridge: AsyncioLoop, plan: IcePlan = IcePlan()) -> None:  # noqa: B008 (frozen)
-        self._bridge = bridge
+    def __init__(self, asyncio_loop: AsyncioLoop, plan: IcePlan = NO_ICE_SERVERS) -> None:
+        self._asyncio_loop = asyncio_loop
         self._plan = plan
         self._gathered = GatheredCandidates()
         self._checks: IceChecks | None = None
         self._met = False
-        self._context = bridge.adopt(self)
+        self._context = asyncio_loop.adopt(self)
         self._control = DataChannel(self, str, queue_max=CONTROL_QUEUE_MAX, high=CONTROL_HIGH, low=CONTROL_LOW)
         self._bulk = DataChannel(self, bytes, queue_max=BULK_QUEUE_MAX, high=HIGH, low=LOW)
         self.control = self._control.queue
@@ -69,8 +71,8 @@ class PeerConnection:
         self._settled = trio.Event()
         self._negotiation: trio.CancelScope | None = None
         self._pc: RTCPeerConnection | None = None
-        self._promised_print: bytes | None = None
-        self._seen_print: bytes | None = None
+        self._announced_fingerprint: bytes | None = None
+        self._verified_fingerprint: bytes | None = None
         self._path_kind = "none"
 
     async def offer(self) -> str:
@@ -110,7 +112,7 @@ class PeerConnection:
             raise RtcError.of(self.fault)
         if self.over or not self._settled.is_set():
             raise RtcError(FaultCode.LINK_FAILED, why_no_path(self._diagnostics(trio.current_time() - before)))
-        if self._seen_print != self._promised_print:
+        if self._verified_fingerprint != self._announced_fingerprint:
             raise RtcError(FaultCode.LINK_FAILED, "The other side's certificate is not the one it announced.")
 
     @property
@@ -119,17 +121,17 @@ class PeerConnection:
         return self.ended.is_set()
 
     @property
-    def local_print(self) -> bytes:
+    def local_fingerprint(self) -> bytes:
         """SHA-256 of this side's DTLS certificate."""
         prints = self._dtls().getLocalParameters().fingerprints
         return bytes.fromhex(next(p.value for p in prints if p.algorithm == "sha-256").replace(":", ""))
 
     @property
-    def remote_print(self) -> bytes:
+    def remote_fingerprint(self) -> bytes:
         """SHA-256 of the certificate that the other side really showed in the DTLS handshake."""
-        if self._seen_print is None:
+        if self._verified_fingerprint is None:
             raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
-        return self._seen_print
+        return self._verified_fingerprint
 
     @property
     def path_kind(self) -> str:
@@ -183,14 +185,16 @@ class PeerConnection:
             with trio.CancelScope(shield=True):
                 await self._close_connection()
         finally:
-            self._bridge.release(self._context)
+            self._asyncio_loop.release(self._context)
             self._closed.set()
 
     async def _close_connection(self) -> None:
         if self._pc is None:
             return
         try:
-            await self._bridge.run(self._context, self._pc.close, timeout=CLOSE_TIME, sentence="It did not close.")
+            await self._asyncio_loop.run(
+                self._context, self._pc.close, timeout=CLOSE_TIME, sentence="It did not close."
+            )
         except RtcError:
             for protocol in self._dtls().transport._connection._protocols:
                 protocol.transport.close()  # aioice did not come that far; its sockets would stay open
@@ -199,14 +203,14 @@ class PeerConnection:
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
         """Call something of aiortc soon."""
-        self._bridge.post(self._context, callback, *args)
+        self._asyncio_loop.post(self._context, callback, *args)
 
     def channel_opened(self) -> None:
         """One lane is open; the connection is when both are."""
         if not (self._control.open and self._bulk.open):
             return
         dtls = self._dtls()
-        self._seen_print = dtls._ssl.get_peer_certificate(as_cryptography=True).fingerprint(SHA256())
+        self._verified_fingerprint = dtls._ssl.get_peer_certificate(as_cryptography=True).fingerprint(SHA256())
         pair = dtls.transport._connection._nominated[1]
         relayed = "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
         self._path_kind = "relayed" if relayed else "direct"
@@ -235,7 +239,7 @@ class PeerConnection:
 
     def _hang_up(self) -> None:
         if self._pc is not None:
-            self._bridge.spawn(self._pc.close)
+            self._asyncio_loop.spawn(self._pc.close)
 
     def _build(self) -> RTCPeerConnection:
         policy = RTCIceTransportPolicy.RELAY if self._plan.relay_only else RTCIceTransportPolicy.ALL
@@ -245,7 +249,7 @@ class PeerConnection:
         pc.on("iceconnectionstatechange", self._note_ice)
         self._control.attach(pc.createDataChannel("control", negotiated=True, id=0))
         self._bulk.attach(pc.createDataChannel("bulk", negotiated=True, id=1))
-        guard(pc, lambda: self.fail(FaultCode.BAD_MESSAGE))
+        limit_receive(pc, lambda: self.fail(FaultCode.BAD_MESSAGE))
         connection = self._dtls().transport._connection
         self._gathered = gather_candidates(connection, self._plan)
         self._checks = order_checks(connection)
@@ -279,7 +283,7 @@ class PeerConnection:
         return pc.localDescription.sdp
 
     async def _make_answer(self, offer: str) -> str:
-        self._promised_print = read_print(offer)
+        self._announced_fingerprint = read_fingerprint(offer)
         pc = self._build()
         await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await pc.setLocalDescription(await pc.createAnswer())
@@ -287,7 +291,7 @@ class PeerConnection:
         return pc.localDescription.sdp
 
     async def _take_answer(self, answer: str) -> None:
-        self._promised_print = read_print(answer)
+        self._announced_fingerprint = read_fingerprint(answer)
         if self._pc is None:
             raise RuntimeError("accept before offer")
         await self._pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
@@ -296,7 +300,7 @@ class PeerConnection:
         if self.over:
             raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
         with trio.CancelScope() as self._negotiation:
-            return await self._bridge.run(self._context, make, *args, timeout=GATHER_TIME, sentence=sentence)
+            return await self._asyncio_loop.run(self._context, make, *args, timeout=GATHER_TIME, sentence=sentence)
         raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
 
     def _dtls(self) -> Any:
@@ -306,9 +310,11 @@ class PeerConnection:
 
 
 @asynccontextmanager
-async def open_peer_connection(bridge: AsyncioLoop, plan: IcePlan = IcePlan()) -> AsyncGenerator[PeerConnection, None]:  # noqa: B008 (frozen)
+async def open_peer_connection(
+    asyncio_loop: AsyncioLoop, plan: IcePlan = NO_ICE_SERVERS
+) -> AsyncGenerator[PeerConnection, None]:
     """A peer that is closed at the end of this context."""
-    peer = PeerConnection(bridge, plan)
+    peer = PeerConnection(asyncio_loop, plan)
     try:
         yield peer
     finally:

@@ -14,7 +14,7 @@ EXTRAS_MAX = 16
 """Data channels that the other side may open besides ours; they are ignored, but each costs memory."""
 
 
-def guard(pc: Any, cut: Callable[[], None]) -> None:
+def limit_receive(pc: Any, cut: Callable[[], None]) -> None:
     """asyncio-flavoured: call `cut` once the other side of `pc` asks for more memory than it may have."""
     sctp = pc.sctp
     receive = sctp._receive_data_chunk

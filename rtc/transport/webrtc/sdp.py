@@ -18,11 +18,11 @@ UNREADABLE = (
     "The other side's half of the connection could not be read. "
     "Try again; if that does not help, check that both sides run the same version."
 )
-_PRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){31}")
+_FINGERPRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){31}")
 """SHA-256 as RFC 8122 writes it."""
 
 
-def read_print(sdp: str) -> bytes:
+def read_fingerprint(sdp: str) -> bytes:
     """The SHA-256 certificate fingerprint of a description that asks for data channels and nothing else.
 
     aiortc compares *every* fingerprint of an algorithm it knows with the certificate, so the one returned is verified
@@ -42,6 +42,6 @@ def read_print(sdp: str) -> bytes:
     for candidate in media[0].ice_candidates:
         ipaddress.ip_address(candidate.ip)
     prints = [*{f.value.upper() for f in media[0].dtls.fingerprints if f.algorithm.lower() == "sha-256"}]
-    if len(prints) != 1 or not _PRINT.fullmatch(prints[0]):
+    if len(prints) != 1 or not _FINGERPRINT.fullmatch(prints[0]):
         raise RtcError(FaultCode.LINK_FAILED, UNREADABLE)
     return bytes.fromhex(prints[0].replace(":", ""))

@@ -76,7 +76,7 @@ class _Receiver(asyncio.DatagramProtocol):
         self.gone.set()
 
 
-async def probe_turn(bridge: AsyncioLoop, server: IceServer, address: IceAddress, host: str) -> ProbeResult:
+async def probe_turn(asyncio_loop: AsyncioLoop, server: IceServer, address: IceAddress, host: str) -> ProbeResult:
     """Allocate with the real credentials; takes at most `PROBE_TIME` and `RETURN_TIME`.
 
     Args:
@@ -85,14 +85,14 @@ async def probe_turn(bridge: AsyncioLoop, server: IceServer, address: IceAddress
         address: its address, taken apart.
         host: the same host as a number, so that no name is looked up again; TLS needs the name.
     """
-    context = bridge.adopt(_ProbeOwner())
+    context = asyncio_loop.adopt(_ProbeOwner())
     limit = PROBE_TIME + RETURN_TIME
     try:
-        return await bridge.run(context, _probe, server, address, host, timeout=limit, sentence="No answer came.")
+        return await asyncio_loop.run(context, _probe, server, address, host, timeout=limit, sentence="No answer came.")
     except RtcError:
         return ProbeResult(ProbeAnswer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
     finally:
-        bridge.release(context)
+        asyncio_loop.release(context)
 
 
 async def _probe(server: IceServer, address: IceAddress, host: str) -> ProbeResult:

@@ -21,8 +21,8 @@ from protocol.ids import LinkId
 from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.common.errors import RtcError
-from rtc.testing.lanes import Pieces, file_channel_over, open_file_channels, receive_file
-from rtc.testing.wires import LOST, FakeWire, wire_pair
+from rtc.testing.file_channels import Pieces, file_channel_over, open_file_channels, receive_file
+from rtc.testing.memory_connection import LOST, MemoryConnection, memory_connection_pair
 from rtc.transport.files import FileChannel, Incoming, receiver, send_file
 from rtc.transport.files.channel import WINDOW
 from rtc.transport.files.file_names import FILE_NAME_MAX, safe_name
@@ -101,7 +101,7 @@ def folder(tmp_path: Path) -> Path:
 async def test_files_of_every_length_arrive_whole(tmp_path: Path, folder: Path, size: int) -> None:
     source = tmp_path / "source"
     source.write_bytes(random.Random(size).randbytes(size))
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
         both = await transfer(one, two, source, folder)
         assert (both.sent, both.received) == (None, None)
     assert both.path == folder / "data.zip"
@@ -112,7 +112,7 @@ async def test_files_of_every_length_arrive_whole(tmp_path: Path, folder: Path, 
 
 @pytest.mark.parametrize("chunk_size", [1024, 65536, 256 * 1024 - 12])
 async def test_chunk_size_is_obeyed(source: Path, folder: Path, chunk_size: int) -> None:
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     longest = 0
 
     def look(item: Any) -> Any:
@@ -130,13 +130,13 @@ async def test_chunk_size_is_obeyed(source: Path, folder: Path, chunk_size: int)
 
 @pytest.mark.parametrize("chunk_size", [1023, 256 * 1024])
 async def test_a_chunk_size_out_of_range_is_our_own_mistake(source: Path, chunk_size: int) -> None:
-    async with open_file_channels(*wire_pair()) as (one, _, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, _, _, _):
         with pytest.raises(ValueError, match="chunk_size"):
             await send_file(one, source, name="x", progress=ignore, chunk_size=chunk_size)
 
 
 async def test_files_go_both_ways_one_after_the_other(source: Path, folder: Path) -> None:
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
         for sender, receiver in ((one, two), (two, one), (one, two)):
             assert (await transfer(sender, receiver, source, folder)).path is not None
     assert sorted(os.listdir(folder)) == ["data (2).zip", "data (3).zip", "data.zip"]
@@ -146,7 +146,7 @@ async def test_progress_grows_to_the_whole(source: Path, folder: Path) -> None:
     sent: list[int] = []
     received: list[int] = []
     total = 10_000_019
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
         await Both().run(
             lambda: send_file(one, source, name="x", progress=lambda done, _: sent.append(done)),
             lambda: receive_file(two, folder, max_size=BIG, progress=lambda done, _: received.append(done)),
@@ -169,7 +169,7 @@ async def test_a_file_is_refused_before_the_first_byte(
 ) -> None:
     if code is FaultCode.DISK_FULL:
         monkeypatch.setattr("rtc.transport.files.receiver.RESERVE", 10**17)
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     frames: list[bytes] = []
     ours.spoil = lambda item: frames.append(item) or item if isinstance(item, bytes) else item
     async with open_file_channels(ours, theirs) as (one, two, _, _):
@@ -229,7 +229,7 @@ def _short_offer(item: Any) -> Any:
 async def test_a_spoiled_transfer_is_damaged_on_both_sides(
     source: Path, folder: Path, spoil: Callable[[Any], Any]
 ) -> None:
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     ours.spoil = spoil
     async with open_file_channels(ours, theirs) as (one, two, ada, bob):
         both = await transfer(one, two, source, folder)
@@ -243,7 +243,7 @@ async def test_a_spoiled_transfer_is_damaged_on_both_sides(
 async def test_leftovers_of_a_failed_transfer_do_not_harm_the_next(
     source: Path, folder: Path, spoil: Callable[[Any], Any]
 ) -> None:
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     ours.spoil = spoil
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         assert (await transfer(one, two, source, folder)).path is None
@@ -258,7 +258,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_damaged(source: Path, fol
         if done > 5_000_000:
             os.truncate(source, 5_500_000) if change == "shorter" else os.utime(source, ns=(0, 0))
 
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
         both = await Both().run(
             lambda: send_file(one, source, name="x", progress=meddle),
             lambda: receive_file(two, folder, max_size=BIG, progress=ignore),
@@ -269,7 +269,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_damaged(source: Path, fol
 
 async def test_a_file_that_is_not_there_or_no_file_is_one_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    async with open_file_channels(*wire_pair()) as (one, _, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, _, _, _):
         for name in ("nowhere", "pipe", "."):
             with trio.fail_after(5), pytest.raises(RtcError) as caught:
                 await send_file(one, tmp_path / name, name="x", progress=ignore)
@@ -285,7 +285,7 @@ async def test_cancelling_either_side_tells_the_other(source: Path, folder: Path
         if done > 3_000_000:
             scope.cancel()
 
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
 
         async def send() -> None:
             await send_file(one, source, name="x", progress=stop if side == "sender" else ignore)
@@ -310,7 +310,7 @@ async def test_cancelling_either_side_tells_the_other(source: Path, folder: Path
 
 @pytest.mark.parametrize("end", ["close", "cut", "pull"])
 async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str) -> None:
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     async with (
         open_link(ours, name=LinkId(1), lost_time=1) as ada,
         open_link(theirs, name=LinkId(2), lost_time=1) as bob,
@@ -340,7 +340,7 @@ async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str)
 
 async def over_a_link(source: Path, incoming: Incoming, *, until: int | None = None) -> tuple[Both, Pieces]:
     """Send it over one more link, which breaks when so many bytes have crossed."""
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     pieces = Pieces(ours, until)
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         both = await Both().run(
@@ -387,7 +387,7 @@ async def test_progress_of_a_second_link_begins_with_what_is_there(source: Path,
     incoming = Incoming(folder, BIG)
     await over_a_link(source, incoming, until=5_000_000)
     seen: list[int] = []
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
         await Both().run(
             lambda: send_file(one, source, name="x", progress=lambda done, _: seen.append(done)),
             lambda: incoming.take(two, ignore),
@@ -401,7 +401,7 @@ async def test_a_sender_that_never_heard_that_all_is_there_hears_it_over_the_nex
     source: Path, folder: Path
 ) -> None:
     incoming = Incoming(folder, BIG)
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         theirs.spoil = lambda item: None if isinstance(item, str) and "FileVerified" in item else item
 
@@ -451,11 +451,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_sender_without_credit_gives_up_after_a_while(source: Path) -> None:
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
 
         async def accept_and_sleep() -> None:
             await two.messages.receive()
-            two.say(FileAccept(1, 0, 100_000))
+            two.send(FileAccept(1, 0, 100_000))
             while not isinstance(message := await two.messages.receive(), FileAbort):
                 pass
             assert message.fault.code is FaultCode.STALLED
@@ -467,10 +467,10 @@ async def test_a_sender_without_credit_gives_up_after_a_while(source: Path) -> N
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_receiver_without_pieces_gives_up_after_a_while(folder: Path) -> None:
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
 
         async def offer_and_sleep() -> None:
-            one.say(FileOffer(1, "x", 1000))
+            one.send(FileOffer(1, "x", 1000))
             while not isinstance(message := await one.messages.receive(), FileAbort):
                 pass
             assert message.fault.code is FaultCode.STALLED
@@ -494,12 +494,12 @@ async def test_a_receiver_without_pieces_gives_up_after_a_while(folder: Path) ->
     ],
 )
 async def test_a_sender_believes_no_wrong_words(source: Path, messages: list[Any]) -> None:
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
 
         async def answer() -> None:
             await two.messages.receive()
             for message in messages:
-                two.say(message)
+                two.send(message)
 
         both = await Both().run(lambda: send_file(one, source, name="x", progress=ignore), answer)
         assert both.sent is FaultCode.DAMAGED
@@ -507,10 +507,10 @@ async def test_a_sender_believes_no_wrong_words(source: Path, messages: list[Any
 
 async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtc.transport.files.receiver.CREDIT_STEP", BIG)  # credit is never raised
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
 
         async def rush() -> None:
-            one.say(FileOffer(1, "x", 10 * WINDOW))
+            one.send(FileOffer(1, "x", 10 * WINDOW))
             for offset in range(0, 3 * WINDOW, 200_000):
                 await one.send_piece(pack_piece(1, offset, bytes(200_000)))
 
@@ -520,9 +520,9 @@ async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest
 
 
 async def test_many_words_that_nobody_reads_cut_the_link(autojump_clock: MockClock) -> None:
-    async with open_file_channels(*wire_pair()) as (one, _two, _, bob):
+    async with open_file_channels(*memory_connection_pair()) as (one, _two, _, bob):
         for number in range(1000):
-            one.say(FileVerified(number))
+            one.send(FileVerified(number))
             await trio.lowlevel.checkpoint()
         with trio.fail_after(5):
             await bob.lost.wait()
@@ -540,7 +540,7 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path, folder: Path) 
     source = tmp_path / "source"
     with source.open("wb") as handle:
         handle.truncate(400_000_000)  # holes: nothing on disk, everything to send
-    async with open_file_channels(*wire_pair()) as (one, two, _, _):
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
         before = _peak()
         both = await transfer(one, two, source, folder)
         assert both.path is not None
@@ -551,7 +551,11 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path, folder: Path) 
 async def test_twenty_megabytes_over_real_aiortc(tmp_path: Path, folder: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(random.Random(1).randbytes(20_000_000))
-    async with open_asyncio_loop() as bridge, open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
+    async with (
+        open_asyncio_loop() as asyncio_loop,
+        open_peer_connection(asyncio_loop) as ada,
+        open_peer_connection(asyncio_loop) as bob,
+    ):
         await ada.accept(await bob.answer(await ada.offer()))
         await ada.wait_open(5)
         await bob.wait_open(5)
@@ -563,8 +567,8 @@ async def test_twenty_megabytes_over_real_aiortc(tmp_path: Path, folder: Path) -
 
 
 def test_a_fake_wire_is_a_wire() -> None:
-    one, _two = wire_pair()
-    assert isinstance(one, FakeWire)
+    one, _two = memory_connection_pair()
+    assert isinstance(one, MemoryConnection)
     wire: Connection = one
     assert wire.fault is None
 

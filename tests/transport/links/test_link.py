@@ -15,7 +15,7 @@ from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat
 from protocol.trust import AuthFailure, AuthResponse, Denial
 from protocol.wire import TO_CLIENT, TO_WORKER, encode
 from rtc.common.errors import RtcError
-from rtc.testing.wires import FakeWire, wire_pair
+from rtc.testing.memory_connection import MemoryConnection, memory_connection_pair
 from rtc.transport.links.link import FLUSH_TIME, PIECES_MAX, Link, open_link
 
 HELLO = AuthResponse(bytes(32))
@@ -34,9 +34,9 @@ def keep(heard: list[Any]) -> Callable[[Any], Awaitable[None]]:
 
 
 @asynccontextmanager
-async def linked(heard: list[Any]) -> AsyncGenerator[tuple[Link, FakeWire, FakeWire], None]:
+async def linked(heard: list[Any]) -> AsyncGenerator[tuple[Link, MemoryConnection, MemoryConnection], None]:
     """A link, its wire, and the bare other end."""
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     async with open_link(ours, name=LinkId(1), route=keep(heard)) as link:
         yield link, ours, theirs
 
@@ -44,12 +44,12 @@ async def linked(heard: list[Any]) -> AsyncGenerator[tuple[Link, FakeWire, FakeW
 async def test_words_go_both_ways_in_order(autojump_clock: MockClock) -> None:
     heard: list[Any] = []
     answers: list[Any] = []
-    one, two = wire_pair()
+    one, two = memory_connection_pair()
     async with open_link(one, name=LinkId(1), route=keep(answers)) as ada:
         async with open_link(two, name=LinkId(2), route=keep(heard)) as bob:
             for reason in Denial:
-                ada.say(AuthFailure(reason, "no"))
-            bob.say(HELLO)
+                ada.send(AuthFailure(reason, "no"))
+            bob.send(HELLO)
             await wait_all_tasks_blocked()
         assert [message.reason for message in heard] == list(Denial)
         assert answers == [HELLO]
@@ -57,7 +57,7 @@ async def test_words_go_both_ways_in_order(autojump_clock: MockClock) -> None:
 
 async def test_nothing_is_read_before_there_is_a_route(autojump_clock: MockClock) -> None:
     heard: list[Any] = []
-    one, two = wire_pair()
+    one, two = memory_connection_pair()
     async with open_link(one, name=LinkId(1)) as link:
         await two.send_control(encode(HELLO))
         await wait_all_tasks_blocked()
@@ -83,7 +83,7 @@ async def test_trust_changes_vocabulary_route_and_opens_bulk(autojump_clock: Moc
 
 async def test_beats_keep_a_quiet_link_alive_and_reach_no_route(autojump_clock: MockClock) -> None:
     heard: list[Any] = []
-    one, two = wire_pair()
+    one, two = memory_connection_pair()
     async with (
         open_link(one, name=LinkId(1), route=keep(heard)) as ada,
         open_link(two, name=LinkId(2), route=keep(heard)) as bob,
@@ -120,16 +120,16 @@ async def test_a_slow_route_does_not_make_the_other_side_look_silent(autojump_cl
     async def slow(_message: object) -> None:
         await trio.sleep(5 * LOST_TIME)
 
-    one, two = wire_pair()
+    one, two = memory_connection_pair()
     async with open_link(one, name=LinkId(1), route=slow) as ada, open_link(two, name=LinkId(2), route=slow) as bob:
-        bob.say(HELLO)
+        bob.send(HELLO)
         await trio.sleep(4 * LOST_TIME)
         assert not ada.lost.is_set()
 
 
 async def test_a_good_bye_ends_the_other_side_at_once(autojump_clock: MockClock) -> None:
     for fault in (None, ENOUGH):
-        one, two = wire_pair()
+        one, two = memory_connection_pair()
         async with (
             open_link(one, name=LinkId(1), route=keep([])) as ada,
             open_link(two, name=LinkId(2), route=keep([])) as bob,
@@ -144,7 +144,7 @@ async def test_a_good_bye_ends_the_other_side_at_once(autojump_clock: MockClock)
 async def test_what_was_said_leaves_before_the_good_bye(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, ours, theirs):
         for _ in range(40):
-            link.say(HELLO)
+            link.send(HELLO)
         await link.aclose(ENOUGH)
         assert ours.said == [encode(HELLO)] * 40 + [encode(Goodbye(ENOUGH))]
         assert theirs.ended.is_set()
@@ -168,7 +168,7 @@ async def test_a_wire_that_ends_is_noticed_although_the_route_is_busy(autojump_c
     async def stuck(_message: object) -> None:
         await trio.sleep_forever()
 
-    one, two = wire_pair()
+    one, two = memory_connection_pair()
     async with open_link(one, name=LinkId(1), route=stuck) as link:
         await two.send_control(encode(HELLO))
         await wait_all_tasks_blocked()
@@ -214,7 +214,7 @@ async def test_bulk_before_trust_ends_the_link(autojump_clock: MockClock) -> Non
 
 
 async def test_a_flood_before_trust_is_answered_or_cut_and_never_breaks_us(autojump_clock: MockClock) -> None:
-    one, two = wire_pair()
+    one, two = memory_connection_pair()
     answered = 0
     async with open_link(one, name=LinkId(1)) as link:
 
@@ -222,7 +222,7 @@ async def test_a_flood_before_trust_is_answered_or_cut_and_never_breaks_us(autoj
             nonlocal answered
             await trio.lowlevel.checkpoint()
             answered += 1
-            link.say(AuthFailure(Denial.INVALID, "No."))
+            link.send(AuthFailure(Denial.INVALID, "No."))
 
         link.route = refuse
         for number in range(20_000):
@@ -240,7 +240,7 @@ async def test_a_flood_that_is_not_read_cuts_the_link(autojump_clock: MockClock)
     async def stuck(_message: object) -> None:
         await trio.sleep_forever()
 
-    one, two = wire_pair()
+    one, two = memory_connection_pair()
     async with open_link(one, name=LinkId(1), route=stuck) as link:
 
         async def flood() -> None:
@@ -259,7 +259,7 @@ async def test_a_link_that_cannot_get_rid_of_its_words_is_cut_in_bounded_time(au
     async with linked([]) as (link, ours, _theirs):
         ours.stuck = True
         for _ in range(200):
-            link.say(HELLO)
+            link.send(HELLO)
         assert link.fault is not None
         assert link.fault.code is FaultCode.STALLED
         with trio.fail_after(6):
@@ -270,7 +270,7 @@ async def test_waiting_for_room_ends_with_the_link(autojump_clock: MockClock) ->
     async with linked([]) as (link, ours, _theirs):
         ours.stuck = True
         for _ in range(50):
-            link.say(HELLO)
+            link.send(HELLO)
         with trio.fail_after(FLUSH_TIME + 1):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.wait_below_threshold)
@@ -287,7 +287,7 @@ async def test_closing_with_a_pulled_cable_is_bounded(autojump_clock: MockClock)
 
 
 async def test_unread_pieces_wait_and_then_cut_the_link(autojump_clock: MockClock) -> None:
-    ours, theirs = wire_pair(bulk_room=100_000)
+    ours, theirs = memory_connection_pair(bulk_room=100_000)
     async with open_link(ours, name=LinkId(1), route=keep([])) as link:
         link.trust(TO_WORKER, keep([]))
         for _ in range(PIECES_MAX + 5):
@@ -305,7 +305,7 @@ async def test_unread_pieces_wait_and_then_cut_the_link(autojump_clock: MockCloc
 
 
 async def test_an_error_of_the_body_stays_itself_and_the_other_side_learns_of_it(autojump_clock: MockClock) -> None:
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     with pytest.raises(RtcError, match=r"^mine$"):
         async with open_link(ours, name=LinkId(1)):
             raise RtcError(FaultCode.USAGE, "mine")
@@ -313,10 +313,10 @@ async def test_an_error_of_the_body_stays_itself_and_the_other_side_learns_of_it
 
 
 async def test_cancelling_around_a_link_says_good_bye(autojump_clock: MockClock) -> None:
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     with trio.move_on_after(1) as scope:
         async with open_link(ours, name=LinkId(1)) as link:
-            link.say(HELLO)
+            link.send(HELLO)
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert ours.said == [encode(HELLO), encode(Goodbye())]
@@ -327,7 +327,7 @@ async def test_a_bug_in_a_route_is_loud_and_still_closes_the_wire(autojump_clock
     async def broken(_message: object) -> None:
         raise ZeroDivisionError
 
-    ours, theirs = wire_pair()
+    ours, theirs = memory_connection_pair()
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         async with open_link(ours, name=LinkId(1), route=broken):
             await theirs.send_control(encode(HELLO))
@@ -342,7 +342,7 @@ async def test_farewells_are_said_once_and_also_afterwards(autojump_clock: MockC
         await link.aclose()
         await link.aclose(ENOUGH)
         link.when_lost(lambda: said.append("after"))
-        link.say(JobStarted(JobId("j1"), ()))  # nobody is there to care
+        link.send(JobStarted(JobId("j1"), ()))  # nobody is there to care
         link.trust(TO_CLIENT, keep([]))
     assert said == ["before", "after"]
     assert link.fault is None

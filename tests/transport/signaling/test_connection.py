@@ -10,7 +10,7 @@ from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import CAPACITY, Mailbox
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
-from protocol.signaling import Announce, CreateRoom, Join, Joined, Leave, RoomCreated, WorkerGone
+from protocol.signaling import Announce, CreateRoom, Join, Joined, Leave, RoomCreated, WorkerLeft
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import TO_SERVER, decode, encode
 from rtc.common.errors import RtcError
@@ -153,8 +153,8 @@ async def test_a_server_that_restarts_is_called_again_at_once(autojump_clock, wo
     nursery.start_soon(world.run)
     for turn in range(5):
         ws = await world.pick_up()
-        await ws.send_message(encode(WorkerGone(PeerId("worker-1"))))
-        await world.until(WorkerGone, turn + 1)
+        await ws.send_message(encode(WorkerLeft(PeerId("worker-1"))))
+        await world.until(WorkerLeft, turn + 1)
         await ws.aclose(1001)
         assert "was lost" in (await world.until(ServerDisconnected, turn + 1)).text
     assert world.calls == pytest.approx([0, 0.5, 1, 1.5, 2], abs=0.1)
@@ -215,7 +215,7 @@ async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, 
 
     async def answer(event) -> None:
         await world.hear(event)
-        if isinstance(event, WorkerGone):
+        if isinstance(event, WorkerLeft):
             for _ in range(4):  # more words out than came in
                 world.outgoing.put(Announce(FACTS))
 
@@ -226,7 +226,7 @@ async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, 
 
     async def flood() -> None:
         for _ in range(500):
-            await ws.send_message(encode(WorkerGone(PeerId("worker-1"))))
+            await ws.send_message(encode(WorkerLeft(PeerId("worker-1"))))
 
     nursery.start_soon(flood)
     for _ in range(2000):

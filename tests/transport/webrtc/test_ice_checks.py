@@ -183,9 +183,9 @@ def test_servers_are_asked_in_the_ladders_order() -> None:
 
 
 @pytest.fixture
-async def bridge() -> AsyncGenerator[AsyncioLoop, None]:
-    async with open_asyncio_loop() as bridge:
-        yield bridge
+async def asyncio_loop() -> AsyncGenerator[AsyncioLoop, None]:
+    async with open_asyncio_loop() as asyncio_loop:
+        yield asyncio_loop
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def silent_ports() -> Iterator[tuple[int, int]]:
         yield udp.getsockname()[1], tcp.getsockname()[1]
 
 
-async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: AsyncioLoop) -> None:
+async def test_silent_servers_cost_a_second_and_not_the_direct_path(asyncio_loop: AsyncioLoop) -> None:
     with silent_ports() as (udp, _):
         servers = (
             IceServer(f"stun:127.0.0.1:{udp}"),
@@ -208,7 +208,10 @@ async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: Asyn
             IceServer("turn:127.0.0.1:1?transport=tcp", "name", "word"),
             IceServer("turn:no-such-name.invalid", "name", "word"),
         )
-        async with open_peer_connection(bridge, IcePlan(servers)) as ada, open_peer_connection(bridge) as bob:
+        async with (
+            open_peer_connection(asyncio_loop, IcePlan(servers)) as ada,
+            open_peer_connection(asyncio_loop) as bob,
+        ):
             before = trio.current_time()
             offer = await ada.offer()
             assert trio.current_time() - before < SILENT_TIME + 0.5
@@ -224,10 +227,10 @@ async def test_silent_servers_cost_a_second_and_not_the_direct_path(bridge: Asyn
             assert seen[servers[2].urls] is TurnOutcome.UNREACHED
 
 
-async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(bridge: AsyncioLoop) -> None:
+async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(asyncio_loop: AsyncioLoop) -> None:
     with silent_ports() as (_, tcp):
         plan = IcePlan((IceServer(f"turn:127.0.0.1:{tcp}?transport=tcp", "name", "word"),), relay_only=True)
-        async with open_peer_connection(bridge, plan) as peer:
+        async with open_peer_connection(asyncio_loop, plan) as peer:
             before = trio.current_time()
             with pytest.raises(RtcError, match="The TURN server did not answer") as caught:
                 await peer.offer()
@@ -235,14 +238,14 @@ async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(bridge: Async
             assert caught.value.fault.code is FaultCode.LINK_FAILED
 
 
-async def test_relay_only_without_a_server_fails_at_once(bridge: AsyncioLoop) -> None:
-    async with open_peer_connection(bridge, IcePlan(relay_only=True)) as peer:
+async def test_relay_only_without_a_server_fails_at_once(asyncio_loop: AsyncioLoop) -> None:
+    async with open_peer_connection(asyncio_loop, IcePlan(relay_only=True)) as peer:
         with trio.fail_after(2), pytest.raises(RtcError, match="--relay-only"):
             await peer.offer()
 
 
-async def test_two_peers_without_a_common_route_are_told_so(bridge: AsyncioLoop) -> None:
-    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
+async def test_two_peers_without_a_common_route_are_told_so(asyncio_loop: AsyncioLoop) -> None:
+    async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         offer = await ada.offer()
         answer = await bob.answer(offer)
         for peer in (ada, bob):

@@ -20,10 +20,10 @@ from rtc.transport.webrtc.asyncio_loop import host_addresses
 
 
 @pytest.fixture
-async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
+async def asyncio_loop(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
     """A bridge that must end in time and leave nothing behind to complain about."""
-    async with open_asyncio_loop() as bridge:
-        yield bridge
+    async with open_asyncio_loop() as asyncio_loop:
+        yield asyncio_loop
         before = trio.current_time()
     assert trio.current_time() - before < 3
     gc.collect()
@@ -31,9 +31,9 @@ async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop
 
 
 @asynccontextmanager
-async def joined(bridge: AsyncioLoop) -> AsyncGenerator[tuple[PeerConnection, PeerConnection], None]:
+async def joined(asyncio_loop: AsyncioLoop) -> AsyncGenerator[tuple[PeerConnection, PeerConnection], None]:
     """Two open peers."""
-    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
+    async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         with trio.fail_after(5):
             await ada.accept(await bob.answer(await ada.offer()))
             await ada.wait_open(5)
@@ -41,8 +41,8 @@ async def joined(bridge: AsyncioLoop) -> AsyncGenerator[tuple[PeerConnection, Pe
         yield ada, bob
 
 
-async def test_two_peers_open_and_both_lanes_carry_both_ways(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as (ada, bob):
+async def test_two_peers_open_and_both_lanes_carry_both_ways(asyncio_loop: AsyncioLoop) -> None:
+    async with joined(asyncio_loop) as (ada, bob):
         for one, two in ((ada, bob), (bob, ada)):
             await one.send_control("hello")
             await one.send_bulk(bytes(200_000))
@@ -51,18 +51,18 @@ async def test_two_peers_open_and_both_lanes_carry_both_ways(bridge: AsyncioLoop
                 assert await two.bulk.take() == bytes(200_000)
 
 
-async def test_fingerprints_match_crosswise(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as (ada, bob):
-        assert ada.local_print == bob.remote_print
-        assert bob.local_print == ada.remote_print
-        assert ada.local_print != bob.local_print
-        assert len(ada.local_print) == 32
+async def test_fingerprints_match_crosswise(asyncio_loop: AsyncioLoop) -> None:
+    async with joined(asyncio_loop) as (ada, bob):
+        assert ada.local_fingerprint == bob.remote_fingerprint
+        assert bob.local_fingerprint == ada.remote_fingerprint
+        assert ada.local_fingerprint != bob.local_fingerprint
+        assert len(ada.local_fingerprint) == 32
         assert ada.path_kind == bob.path_kind == "direct"
 
 
 @pytest.mark.parametrize("closer", [0, 1])
-async def test_a_close_is_seen_by_the_other_side(bridge: AsyncioLoop, closer: int) -> None:
-    async with joined(bridge) as peers:
+async def test_a_close_is_seen_by_the_other_side(asyncio_loop: AsyncioLoop, closer: int) -> None:
+    async with joined(asyncio_loop) as peers:
         await peers[closer].aclose()
         with trio.fail_after(2), pytest.raises(trio.EndOfChannel):
             await peers[1 - closer].control.take()
@@ -71,8 +71,8 @@ async def test_a_close_is_seen_by_the_other_side(bridge: AsyncioLoop, closer: in
         assert caught.value.fault.code is FaultCode.LINK_LOST
 
 
-async def test_finish_returns_when_the_other_side_has_all(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as (ada, bob):
+async def test_finish_returns_when_the_other_side_has_all(asyncio_loop: AsyncioLoop) -> None:
+    async with joined(asyncio_loop) as (ada, bob):
         for number in range(20):
             await ada.send_bulk(bytes(100_000))
             await ada.send_control(str(number))
@@ -83,8 +83,11 @@ async def test_finish_returns_when_the_other_side_has_all(bridge: AsyncioLoop) -
         assert [len(await bob.bulk.take()) for _ in range(20)] == [100_000] * 20
 
 
-async def test_a_peer_that_vanishes_is_missed(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as (ada, bob), open_link(ada, name=LinkId(1), heartbeat_time=0.1, lost_time=0.6) as link:
+async def test_a_peer_that_vanishes_is_missed(asyncio_loop: AsyncioLoop) -> None:
+    async with (
+        joined(asyncio_loop) as (ada, bob),
+        open_link(ada, name=LinkId(1), heartbeat_time=0.1, lost_time=0.6) as link,
+    ):
 
         async def route(message: object) -> None:
             raise AssertionError(message)
@@ -102,8 +105,8 @@ async def test_a_peer_that_vanishes_is_missed(bridge: AsyncioLoop) -> None:
             del other
 
 
-async def test_links_end_with_the_good_bye_of_the_other(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as (ada, bob), open_link(ada, name=LinkId(1)) as link:
+async def test_links_end_with_the_good_bye_of_the_other(asyncio_loop: AsyncioLoop) -> None:
+    async with joined(asyncio_loop) as (ada, bob), open_link(ada, name=LinkId(1)) as link:
 
         async def route(_message: object) -> None:
             return
@@ -118,8 +121,8 @@ async def test_links_end_with_the_good_bye_of_the_other(bridge: AsyncioLoop) -> 
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
-async def test_closing_while_connecting_is_prompt(bridge: AsyncioLoop, delay: float) -> None:
-    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
+async def test_closing_while_connecting_is_prompt(asyncio_loop: AsyncioLoop, delay: float) -> None:
+    async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         answer = await bob.answer(await ada.offer())
         await bob.aclose()
         await ada.accept(answer)
@@ -131,11 +134,11 @@ async def test_closing_while_connecting_is_prompt(bridge: AsyncioLoop, delay: fl
             await ada.wait_open(1)
 
 
-async def test_closing_ends_a_negotiation_under_way(bridge: AsyncioLoop) -> None:
+async def test_closing_ends_a_negotiation_under_way(asyncio_loop: AsyncioLoop) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent_stun:
         silent_stun.bind(("127.0.0.1", 0))
         server = IceServer(f"stun:127.0.0.1:{silent_stun.getsockname()[1]}")
-        async with open_peer_connection(bridge, IcePlan((server,))) as peer, trio.open_nursery() as nursery:
+        async with open_peer_connection(asyncio_loop, IcePlan((server,))) as peer, trio.open_nursery() as nursery:
 
             async def ask() -> None:
                 with pytest.raises(RtcError):
@@ -147,8 +150,8 @@ async def test_closing_ends_a_negotiation_under_way(bridge: AsyncioLoop) -> None
                 await peer.aclose()
 
 
-async def test_nobody_answering_ends_in_time(bridge: AsyncioLoop) -> None:
-    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
+async def test_nobody_answering_ends_in_time(asyncio_loop: AsyncioLoop) -> None:
+    async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         await ada.accept(await bob.answer(await ada.offer()))
         await bob.aclose()
         with trio.fail_after(2), pytest.raises(RtcError) as caught:
@@ -179,23 +182,23 @@ def _hostile(sdp: str) -> dict[str, str]:
     }
 
 
-async def test_hostile_descriptions_are_refused_with_one_sentence(bridge: AsyncioLoop) -> None:
-    async with open_peer_connection(bridge) as peer:
+async def test_hostile_descriptions_are_refused_with_one_sentence(asyncio_loop: AsyncioLoop) -> None:
+    async with open_peer_connection(asyncio_loop) as peer:
         good = await peer.offer()
     for name, sdp in _hostile(good).items():
-        async with open_peer_connection(bridge) as other:
+        async with open_peer_connection(asyncio_loop) as other:
             with trio.fail_after(3), pytest.raises(RtcError) as caught:
                 await other.answer(sdp)
             assert caught.value.fault.code is FaultCode.LINK_FAILED, name
-        async with open_peer_connection(bridge) as third:
+        async with open_peer_connection(asyncio_loop) as third:
             await third.offer()
             with trio.fail_after(3), pytest.raises(RtcError) as caught:
                 await third.accept(sdp)
             assert caught.value.fault.code is FaultCode.LINK_FAILED, name
 
 
-async def test_a_changed_fingerprint_never_opens(bridge: AsyncioLoop) -> None:
-    async with open_peer_connection(bridge) as ada, open_peer_connection(bridge) as bob:
+async def test_a_changed_fingerprint_never_opens(asyncio_loop: AsyncioLoop) -> None:
+    async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         answer = await bob.answer(await ada.offer())
         line = next(line for line in answer.splitlines() if line.startswith("a=fingerprint:sha-256"))
         await ada.accept(answer.replace(line, "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)))
@@ -203,8 +206,8 @@ async def test_a_changed_fingerprint_never_opens(bridge: AsyncioLoop) -> None:
             await ada.wait_open(3)
 
 
-async def test_an_unread_flood_cuts_the_connection(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as (ada, bob):
+async def test_an_unread_flood_cuts_the_connection(asyncio_loop: AsyncioLoop) -> None:
+    async with joined(asyncio_loop) as (ada, bob):
 
         async def flood() -> None:
             while True:
@@ -221,7 +224,7 @@ def _rude(peer: PeerConnection, protocol: int, data: bytes) -> None:
     assert peer._pc is not None
     assert peer._pc.sctp is not None
     peer._pc.sctp._data_channel_queue.append((peer._bulk._channel, protocol, data))
-    peer._bridge.spawn(peer._pc.sctp._data_channel_flush)
+    peer._asyncio_loop.spawn(peer._pc.sctp._data_channel_flush)
 
 
 @pytest.mark.parametrize(
@@ -235,9 +238,9 @@ def _rude(peer: PeerConnection, protocol: int, data: bytes) -> None:
     ],
 )
 async def test_hostile_frames_end_at_most_their_own_connection(
-    bridge: AsyncioLoop, caplog: pytest.LogCaptureFixture, protocol: int, data: bytes
+    asyncio_loop: AsyncioLoop, caplog: pytest.LogCaptureFixture, protocol: int, data: bytes
 ) -> None:
-    async with joined(bridge) as (ada, bob), joined(bridge) as (cyd, dan):
+    async with joined(asyncio_loop) as (ada, bob), joined(asyncio_loop) as (cyd, dan):
         bob.post(_rude, bob, protocol, data)
         await trio.sleep(0.3)
         await cyd.send_control("still here")
@@ -249,10 +252,10 @@ async def test_hostile_frames_end_at_most_their_own_connection(
 
 
 async def test_a_message_that_never_ends_cuts_the_connection(
-    bridge: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
+    asyncio_loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtc.transport.webrtc.receive_limit.UNFINISHED_MAX", 0)
-    async with joined(bridge) as (ada, bob):
+    async with joined(asyncio_loop) as (ada, bob):
         bob.post(_rude, bob, 53, bytes(2_000_000))
         with trio.fail_after(10):
             await ada.ended.wait()
@@ -260,8 +263,8 @@ async def test_a_message_that_never_ends_cuts_the_connection(
         assert ada.fault.code is FaultCode.BAD_MESSAGE
 
 
-async def test_extra_channels_are_ignored_until_they_are_many(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as (ada, bob):
+async def test_extra_channels_are_ignored_until_they_are_many(asyncio_loop: AsyncioLoop) -> None:
+    async with joined(asyncio_loop) as (ada, bob):
 
         def more(count: int) -> None:
             assert bob._pc is not None
@@ -277,9 +280,9 @@ async def test_extra_channels_are_ignored_until_they_are_many(bridge: AsyncioLoo
 
 
 async def test_the_bridge_closes_what_was_forgotten() -> None:
-    async with open_asyncio_loop() as bridge:
-        forgotten = PeerConnection(bridge)
-        other = PeerConnection(bridge)
+    async with open_asyncio_loop() as asyncio_loop:
+        forgotten = PeerConnection(asyncio_loop)
+        other = PeerConnection(asyncio_loop)
         await forgotten.accept(await other.answer(await forgotten.offer()))
         before = trio.current_time()
     assert trio.current_time() - before < 3
@@ -288,14 +291,14 @@ async def test_the_bridge_closes_what_was_forgotten() -> None:
 
 
 async def test_a_stray_error_ends_only_the_peer_it_belongs_to(
-    bridge: AsyncioLoop, caplog: pytest.LogCaptureFixture
+    asyncio_loop: AsyncioLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with joined(bridge) as (ada, bob):
+    async with joined(asyncio_loop) as (ada, bob):
 
         async def fails() -> None:
             raise ValueError("hunter2")
 
-        bob.post(lambda: bob._bridge._loop.create_task(fails()))
+        bob.post(lambda: bob._asyncio_loop._loop.create_task(fails()))
         with trio.fail_after(2), pytest.raises(trio.EndOfChannel):
             await bob.control.take()
         assert not ada.over
@@ -306,14 +309,14 @@ async def test_a_stray_error_ends_only_the_peer_it_belongs_to(
 
 async def test_an_error_of_the_body_stays_itself() -> None:
     with pytest.raises(RtcError, match=r"^mine$"):
-        async with open_asyncio_loop() as bridge, open_peer_connection(bridge):
+        async with open_asyncio_loop() as asyncio_loop, open_peer_connection(asyncio_loop):
             raise RtcError(FaultCode.USAGE, "mine")
 
 
 async def test_cancelling_around_a_bridge_is_quick() -> None:
     with trio.fail_after(4):
         with trio.move_on_after(0.3) as scope:
-            async with open_asyncio_loop() as bridge, joined(bridge):
+            async with open_asyncio_loop() as asyncio_loop, joined(asyncio_loop):
                 await trio.sleep_forever()
         assert scope.cancelled_caught
 
@@ -327,13 +330,13 @@ def test_loopback_is_used_when_there_is_no_other_address(monkeypatch: pytest.Mon
     assert host_addresses(True, True) == ["192.0.2.7"]
 
 
-async def test_the_nominated_socket_is_read_in_batches(bridge: AsyncioLoop) -> None:
-    async with joined(bridge) as peers:
+async def test_the_nominated_socket_is_read_in_batches(asyncio_loop: AsyncioLoop) -> None:
+    async with joined(asyncio_loop) as peers:
         for peer in peers:
             protocol = peer._dtls().transport._connection._nominated[1].protocol
             assert protocol.datagram_received.__name__ == "receive_all"
 
 
-async def test_an_open_bridge_gathers_with_our_addresses(bridge: AsyncioLoop) -> None:
-    del bridge
+async def test_an_open_bridge_gathers_with_our_addresses(asyncio_loop: AsyncioLoop) -> None:
+    del asyncio_loop
     assert aioice.ice.get_host_addresses is host_addresses

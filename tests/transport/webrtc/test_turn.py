@@ -20,8 +20,8 @@ from protocol.faults import FaultCode
 from protocol.ids import LinkId, PeerId
 from protocol.link import LOST_TIME
 from rtc.common.errors import ExitCode, RtcError
-from rtc.config.ice_servers import IcePlan, adopt
-from rtc.server.turn_credentials import IceOffer
+from rtc.config.ice_servers import IcePlan, usable_servers
+from rtc.server.turn_credentials import TurnCredentials
 from rtc.testing.lab import open_lab
 from rtc.transport.links.link import open_link
 from rtc.transport.webrtc import AsyncioLoop, PeerConnection, open_asyncio_loop, open_peer_connection
@@ -63,15 +63,15 @@ class Turn:
     port: int
     process: trio.Process
 
-    def ice_offer(self, *transports: str, clock: Callable[[], float] | None = None) -> IceOffer:
+    def turn_credentials(self, *transports: str, clock: Callable[[], float] | None = None) -> TurnCredentials:
         """What a signalling server hands out for it."""
         urls = tuple(f"turn:127.0.0.1:{self.port}?transport={transport}" for transport in transports)
-        ice_offer = IceOffer(turn=urls, secret=SECRET)
-        return evolve(ice_offer, clock=clock) if clock else ice_offer
+        turn_credentials = TurnCredentials(turn=urls, secret=SECRET)
+        return evolve(turn_credentials, clock=clock) if clock else turn_credentials
 
     def plan(self, *transports: str, relay_only: bool = True) -> IcePlan:
         """What a peer makes of it."""
-        return IcePlan(adopt(self.ice_offer(*transports).for_peer(PeerId("peer-1"))), relay_only)
+        return IcePlan(usable_servers(self.turn_credentials(*transports).for_peer(PeerId("peer-1"))), relay_only)
 
 
 def free_port() -> int:
@@ -113,10 +113,10 @@ async def until_answered(port: int) -> None:
 
 
 @pytest.fixture
-async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
+async def asyncio_loop(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
     """A bridge that must end in time and leave nothing behind to complain about."""
-    async with open_asyncio_loop() as bridge:
-        yield bridge
+    async with open_asyncio_loop() as asyncio_loop:
+        yield asyncio_loop
         before = trio.current_time()
     assert trio.current_time() - before < 5
     gc.collect()
@@ -125,10 +125,10 @@ async def bridge(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop
 
 @asynccontextmanager
 async def joined(
-    bridge: AsyncioLoop, one: IcePlan, two: IcePlan
+    asyncio_loop: AsyncioLoop, one: IcePlan, two: IcePlan
 ) -> AsyncGenerator[tuple[PeerConnection, PeerConnection], None]:
     """Two open peers."""
-    async with open_peer_connection(bridge, one) as ada, open_peer_connection(bridge, two) as bob:
+    async with open_peer_connection(asyncio_loop, one) as ada, open_peer_connection(asyncio_loop, two) as bob:
         with trio.fail_after(15):
             await ada.accept(await bob.answer(await ada.offer()))
             await ada.wait_open(10)
@@ -138,53 +138,57 @@ async def joined(
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_whole_job_goes_through_the_relay_with_credentials_from_our_server(
-    bridge: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path], transport: str
+    asyncio_loop: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path], transport: str
 ) -> None:
-    async with open_lab(bridge, tmp_path, ice_offer=turn.ice_offer(transport), relay_only=True) as lab:
+    async with open_lab(
+        asyncio_loop, tmp_path, turn_credentials=turn.turn_credentials(transport), relay_only=True
+    ) as lab:
         worker = await lab.start_worker(secret="a secret of sixteen or more")
         with trio.fail_after(40):
-            visit = await lab.visit(worker, package(), secret="a secret of sixteen or more")
-        assert visit.fault is None
-        assert visit.output is not None
-        assert list(visit.output.rglob("best.ckpt"))
-        assert [line for line in visit.view.told if "(relayed, room secret proven on both sides)" in line]
+            run = await lab.run_client(worker, package(), secret="a secret of sixteen or more")
+        assert run.fault is None
+        assert run.output is not None
+        assert list(run.output.rglob("best.ckpt"))
+        assert [line for line in run.view.told if "(relayed, room secret proven on both sides)" in line]
 
 
 async def test_expired_credentials_give_no_relay_and_the_person_is_told(
-    bridge: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
+    asyncio_loop: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
-    expired = turn.ice_offer("udp", "tcp", clock=lambda: 1_000_000_000)
-    async with open_lab(bridge, tmp_path, ice_offer=expired, relay_only=True) as lab:
+    expired = turn.turn_credentials("udp", "tcp", clock=lambda: 1_000_000_000)
+    async with open_lab(asyncio_loop, tmp_path, turn_credentials=expired, relay_only=True) as lab:
         worker = await lab.start_worker()
         with trio.fail_after(10):
-            visit = await lab.visit(worker, package())
-        assert visit.fault is not None
-        assert visit.fault.code is FaultCode.LINK_FAILED
-        assert "refused the credentials: they are wrong or have expired" in visit.fault.text
-        assert SECRET.decode() not in visit.fault.text
+            run = await lab.run_client(worker, package())
+        assert run.fault is not None
+        assert run.fault.code is FaultCode.LINK_FAILED
+        assert "refused the credentials: they are wrong or have expired" in run.fault.text
+        assert SECRET.decode() not in run.fault.text
 
 
 async def test_a_worker_without_a_relay_tells_the_client_so(
-    bridge: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
+    asyncio_loop: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
-    async with open_lab(bridge, tmp_path, ice_offer=turn.ice_offer("udp")) as lab:
-        stale = IceOffer(turn=turn.ice_offer("udp").turn, secret=SECRET, clock=lambda: 0.0).for_peer(PeerId("worker-x"))
-        own = evolve(lab.config, relay_only=True, ice_servers=adopt(stale))
+    async with open_lab(asyncio_loop, tmp_path, turn_credentials=turn.turn_credentials("udp")) as lab:
+        stale = TurnCredentials(turn=turn.turn_credentials("udp").turn, secret=SECRET, clock=lambda: 0.0).for_peer(
+            PeerId("worker-x")
+        )
+        own = evolve(lab.config, relay_only=True, ice_servers=usable_servers(stale))
         worker = await lab.start_worker(config=own)
         turn.process.send_signal(signal.SIGSTOP)  # now the good credentials are of no use either
         with trio.fail_after(10):
-            visit = await lab.visit(worker, package())
+            run = await lab.run_client(worker, package())
         turn.process.send_signal(signal.SIGCONT)
-        assert visit.fault is not None
-        assert visit.fault.code is FaultCode.LINK_FAILED
-        assert visit.fault.text.startswith("The worker could not link: Only relayed paths may be used")
+        assert run.fault is not None
+        assert run.fault.code is FaultCode.LINK_FAILED
+        assert run.fault.text.startswith("The worker could not link: Only relayed paths may be used")
         await worker.said.until("Status: available")
 
 
 async def test_relay_only_without_any_turn_server_is_a_usage_error(
-    bridge: AsyncioLoop, tmp_path: Path, package: Callable[..., Path]
+    asyncio_loop: AsyncioLoop, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
-    async with open_lab(bridge, tmp_path) as lab:
+    async with open_lab(asyncio_loop, tmp_path) as lab:
         worker = await lab.start_worker()
         options = WorkerOptions(
             evolve(lab.config, relay_only=True),
@@ -193,18 +197,18 @@ async def test_relay_only_without_any_turn_server_is_a_usage_error(
             results=tmp_path / "r",
         )
         with pytest.raises(RtcError, match="needs a TURN server, and none is known") as caught, trio.fail_after(5):
-            await run_worker(options, bridge=bridge, drain=trio.Event(), say=lambda _: None)
+            await run_worker(options, asyncio_loop=asyncio_loop, drain=trio.Event(), say=lambda _: None)
         assert caught.value.exit_code is ExitCode.USAGE
         with trio.fail_after(5):
-            visit = await lab.visit(worker, package(), config=options.config)
-        assert visit.fault == caught.value.fault
+            run = await lab.run_client(worker, package(), config=options.config)
+        assert run.fault == caught.value.fault
 
 
-async def test_a_direct_path_is_taken_whenever_there_is_one(bridge: AsyncioLoop, turn: Turn) -> None:
+async def test_a_direct_path_is_taken_whenever_there_is_one(asyncio_loop: AsyncioLoop, turn: Turn) -> None:
     plan = turn.plan("udp", "tcp", relay_only=False)
     for _ in range(5):
         before = trio.current_time()
-        async with joined(bridge, plan, plan) as (ada, bob):
+        async with joined(asyncio_loop, plan, plan) as (ada, bob):
             assert trio.current_time() - before < 2
             assert (ada.path_kind, bob.path_kind) == ("direct", "direct")
 
@@ -222,10 +226,10 @@ def drop(*_packet: object) -> None:
 
 @pytest.mark.parametrize(("transports", "soonest"), [(("udp",), 2.0), (("tcp",), 3.5), (("udp", "tcp"), 2.0)])
 async def test_a_relay_is_taken_when_nothing_direct_works(
-    bridge: AsyncioLoop, turn: Turn, transports: tuple[str, ...], soonest: float
+    asyncio_loop: AsyncioLoop, turn: Turn, transports: tuple[str, ...], soonest: float
 ) -> None:
     plan = turn.plan(*transports, relay_only=False)
-    async with open_peer_connection(bridge, plan) as ada, open_peer_connection(bridge, plan) as bob:
+    async with open_peer_connection(asyncio_loop, plan) as ada, open_peer_connection(asyncio_loop, plan) as bob:
         offer = await ada.offer()
         block_direct(ada)
         answer = await bob.answer(offer)
@@ -241,10 +245,12 @@ async def test_a_relay_is_taken_when_nothing_direct_works(
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_much_goes_through_a_relay_whole_and_in_order(bridge: AsyncioLoop, turn: Turn, transport: str) -> None:
+async def test_much_goes_through_a_relay_whole_and_in_order(
+    asyncio_loop: AsyncioLoop, turn: Turn, transport: str
+) -> None:
     plan = turn.plan(transport)
     frames = [bytes([number]) * 60_000 for number in range(100)]
-    async with joined(bridge, plan, plan) as (ada, bob), trio.open_nursery() as nursery:
+    async with joined(asyncio_loop, plan, plan) as (ada, bob), trio.open_nursery() as nursery:
 
         async def send() -> None:
             for frame in frames:
@@ -257,13 +263,13 @@ async def test_much_goes_through_a_relay_whole_and_in_order(bridge: AsyncioLoop,
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_when_the_turn_server_dies_both_ends_notice_and_close_in_time(
-    bridge: AsyncioLoop, turn: Turn, transport: str
+    asyncio_loop: AsyncioLoop, turn: Turn, transport: str
 ) -> None:
     async def route(_message: Any) -> None:
         return
 
     plan = turn.plan(transport)
-    async with joined(bridge, plan, plan) as (ada, bob):
+    async with joined(asyncio_loop, plan, plan) as (ada, bob):
         async with (
             open_link(ada, name=LinkId(1), route=route) as one,
             open_link(bob, name=LinkId(2), route=route) as two,

@@ -17,8 +17,8 @@ LOST = Fault(FaultCode.LINK_LOST, "The wire was closed by the other side.")
 STALLED = Fault(FaultCode.STALLED, "More came over the wire than was read.")
 
 
-class FakeWire:
-    """One end, made by `wire_pair`; fits `rtc.transport.links.link.Wire`.
+class MemoryConnection:
+    """One end, made by `memory_connection_pair`; fits `rtc.transport.links.link.Wire`.
 
     Knobs: `silent` lets nothing through any more, in this direction, without telling anybody (a pulled cable);
     `stuck` makes sends wait; `spoil` may change or drop (None) what is sent; `said` keeps every control text.
@@ -28,7 +28,7 @@ class FakeWire:
         self.control: ByteQueue[str] = ByteQueue(control_room)
         self.bulk: ByteQueue[bytes] = ByteQueue(bulk_room)
         self.fault: Fault | None = None
-        self.other: FakeWire
+        self.other: MemoryConnection
         self.silent = False
         self.stuck = False
         self.spoil: Callable[[str | bytes], str | bytes | None] = lambda item: item
@@ -86,9 +86,11 @@ class FakeWire:
             self.fail(LOST)
 
 
-def wire_pair(*, control_room: int = CONTROL_QUEUE_MAX, bulk_room: int = BULK_QUEUE_MAX) -> tuple[FakeWire, FakeWire]:
+def memory_connection_pair(
+    *, control_room: int = CONTROL_QUEUE_MAX, bulk_room: int = BULK_QUEUE_MAX
+) -> tuple[MemoryConnection, MemoryConnection]:
     """Two ends of one wire."""
-    one = FakeWire(control_room=control_room, bulk_room=bulk_room)
-    two = FakeWire(control_room=control_room, bulk_room=bulk_room)
+    one = MemoryConnection(control_room=control_room, bulk_room=bulk_room)
+    two = MemoryConnection(control_room=control_room, bulk_room=bulk_room)
     one.other, two.other = two, one
     return one, two

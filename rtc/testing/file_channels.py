@@ -10,7 +10,7 @@ import pytest
 from protocol.ids import LinkId
 from protocol.transfer import PIECE_HEADER
 from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
-from rtc.testing.wires import LOST, FakeWire
+from rtc.testing.memory_connection import LOST, MemoryConnection
 from rtc.transport.files import FileChannel, Incoming
 from rtc.transport.files.channel import ProgressCallback
 from rtc.transport.links.link import Connection, Link, open_link
@@ -30,7 +30,7 @@ def file_channel_over(link: Link, vocabulary: Any) -> FileChannel:
     channel = FileChannel.over(link)
 
     async def route(message: Any) -> None:
-        channel.hear(message)
+        channel.receive(message)
 
     link.trust(vocabulary, route)
     return channel
@@ -50,7 +50,7 @@ async def receive_file(
 class Pieces:
     """What crosses a wire of a file, in bytes; the wire breaks when that is `until`."""
 
-    def __init__(self, wire: FakeWire, until: int | None = None) -> None:
+    def __init__(self, wire: MemoryConnection, until: int | None = None) -> None:
         self.wire, self.until, self.seen = wire, until, 0
         self.first: int | None = None
         wire.spoil = self.look

@@ -4,7 +4,6 @@ Used for packages on the worker and for results on the client; neither trusts th
 """
 
 import errno
-import re
 import shutil
 import stat
 import struct
@@ -21,6 +20,7 @@ import trio
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
+from rtc.common.windows_names import is_reserved_on_windows
 
 MEMBERS_MAX = 20_000
 TOTAL_MAX = 100 * 10**9
@@ -38,7 +38,6 @@ DISK_SPARE = 1.2
 """Free disk asked for, as a multiple of what will be unpacked."""
 BLOCK = 1024 * 1024
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])( *\..*)?", re.IGNORECASE)
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -151,7 +150,7 @@ def check_name(name: str) -> None:
         raise bad("The archive holds a file whose name is too long.")
     if name.startswith("/") or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
         raise bad(f"The archive holds {name!r}, which could lead out of its folder. Pack it again with plain names.")
-    if any(_RESERVED.fullmatch(part) or part.endswith((" ", ".")) for part in parts):
+    if any(is_reserved_on_windows(part) or part.endswith((" ", ".")) for part in parts):
         raise bad(f"The archive holds {name!r}, a name that Windows keeps for itself. Rename it and pack again.")
 
 

@@ -7,7 +7,6 @@ file; presence is not here at all (`rtc/server/rooms.py`).
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +21,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from rtc.common.errors import RtcError
+from rtc.common.sqlite import open_sqlite
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ BUSY_TIME = 5.0
 """Seconds to wait while another program (a backup) holds the file."""
 _NO_HASH = bytes(hashlib.sha256().digest_size)
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_NEWER = (
+    "The server's database was made by a newer sleap-rtc (format {version}, this one reads {known})."
+    " Update sleap-rtc, or choose another --data folder."
+)
 
 
 @frozen
@@ -113,20 +117,6 @@ def _row(database: sqlite3.Connection, query: str, *values: object) -> tuple[Any
     return row
 
 
-def _migrate(database: sqlite3.Connection) -> None:
-    """Apply the numbered scripts that this file has not seen, each in a transaction of its own."""
-    scripts = sorted(_MIGRATIONS.glob("[0-9]*.sql"))
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > len(scripts):
-        raise RtcError(
-            FaultCode.VERSION,
-            f"The server's database was made by a newer sleap-rtc (format {version}, this one reads {len(scripts)})."
-            " Update sleap-rtc, or choose another --data folder.",
-        )
-    for number, script in enumerate(scripts[version:], version + 1):
-        database.executescript(f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;")
-
-
 def _own_key(database: sqlite3.Connection) -> bytes:
     """The server's random key, made on the first start."""
     database.execute("INSERT OR IGNORE INTO settings VALUES ('key', ?)", (secrets.token_bytes(KEY_BYTES),))
@@ -136,19 +126,10 @@ def _own_key(database: sqlite3.Connection) -> bytes:
 
 def _open(folder: Path) -> tuple[sqlite3.Connection, bytes]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / DATABASE
-    # Made here and not by SQLite, so that it and the files next to it are never readable for others
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    database = sqlite3.connect(path, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False)
+    database = open_sqlite(folder / DATABASE, _MIGRATIONS, busy_time=BUSY_TIME, newer=_NEWER, wal=True)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")  # whoever holds a token must find the room again
-        (health,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        if health != "ok":
-            raise sqlite3.DatabaseError(health)
-        _migrate(database)
         return database, _own_key(database)
-    except (sqlite3.Error, RtcError):
+    except sqlite3.Error:
         database.close()
         raise
 

@@ -1,33 +1,37 @@
-"""Opening the file of records: several workers may do so at once, and no state of it keeps a worker from starting."""
+"""Opens the file of job records: several workers may do so at once, and no state of it keeps a worker from starting."""
 
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from protocol.faults import FaultCode
-from rtc.common.errors import RtcError
+from rtc.common.sqlite import open_sqlite
 
 log = logging.getLogger("rtc.job_database")
 
 BUSY_TIME = 10.0
 """Seconds to wait while another worker writes."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_NEWER = (
+    "The records in the results folder were made by a newer sleap-rtc (format {version}, this one reads {known})."
+    " Update sleap-rtc, or choose another --results-dir."
+)
 
 
 def open_database(path: Path, columns: set[str]) -> sqlite3.Connection:
-    """The records, made if they are not there; a damaged file is put aside.
+    """Open the records, made if they are not there; a damaged file is put aside and new ones are begun.
+
+    Args:
+        path: of the file.
+        columns: the names that the columns of the table `jobs` must have.
 
     Raises:
         OSError: the file cannot be made.
         sqlite3.OperationalError: it cannot be used now.
-        RtcError: it belongs to a newer version.
+        RtcError: VERSION: it belongs to a newer version.
     """
-    # made here and not by SQLite, so that it and the files next to it are never readable for others
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    path.touch(mode=0o600)
     before = path.stat()
     try:
         return _open_sound(path, columns)
@@ -39,20 +43,12 @@ def open_database(path: Path, columns: set[str]) -> sqlite3.Connection:
 
 
 def _open_sound(path: Path, columns: set[str]) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute("PRAGMA synchronous = FULL")
-        (health,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        if health != "ok":
-            raise sqlite3.DatabaseError(health)
-        _migrate(database)
-        database.row_factory = sqlite3.Row
-        there = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
-        if there != columns:
-            raise sqlite3.DatabaseError("not our table")
-    except (sqlite3.Error, RtcError):
+    database = open_sqlite(path, _MIGRATIONS, busy_time=BUSY_TIME, newer=_NEWER)
+    database.row_factory = sqlite3.Row
+    there = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
+    if there != columns:
         database.close()
-        raise
+        raise sqlite3.DatabaseError("not our table")
     return database
 
 
@@ -67,41 +63,3 @@ def _put_aside(path: Path, damaged: os.stat_result) -> None:
             " folder stay there, but nobody can fetch them over a link any more.",
             aside.name,
         )
-
-
-def _migrate(database: sqlite3.Connection) -> None:
-    """Apply the numbered scripts that this file has not seen, in one transaction: another worker may be at it, too."""
-    scripts = sorted(_MIGRATIONS.glob("[0-9]*.sql"))
-    with _transaction(database):
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version > len(scripts):
-            raise RtcError(
-                FaultCode.VERSION,
-                f"The records in the results folder were made by a newer sleap-rtc (format {version}, this one reads"
-                f" {len(scripts)}). Update sleap-rtc, or choose another --results-dir.",
-            )
-        for script in scripts[version:]:
-            for statement in _statements(script.read_text(encoding="utf-8")):
-                database.execute(statement)
-        database.execute(f"PRAGMA user_version = {len(scripts)}")
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except (sqlite3.Error, RtcError):
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-
-
-def _statements(script: str) -> Iterator[str]:
-    # not `executescript`, which commits what is open
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

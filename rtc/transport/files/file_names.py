@@ -3,11 +3,10 @@
 import re
 
 from protocol.fields import is_printable
+from rtc.common.windows_names import is_reserved_on_windows
 
 FILE_NAME_MAX = 150
 """Characters, and bytes of UTF-8, in a safe name; file systems take 255 bytes, and we add suffixes."""
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?")
-"""Device names of Windows, with or without a suffix."""
 _UNSAFE = frozenset('<>:"|?*')
 
 
@@ -21,7 +20,7 @@ def safe_name(name: str, fallback: str = "file") -> str:
         kept = _shortened(kept)
     if not kept:
         return fallback
-    return f"_{kept}" if _RESERVED.fullmatch(kept) else kept
+    return f"_{kept}" if is_reserved_on_windows(kept) else kept
 
 
 def _shortened(name: str) -> str:

@@ -1,11 +1,16 @@
-"""The rules of the house that a program can check."""
+"""The rules of the layout and of names that a program can check: who imports whom, and which words are used."""
 
 import ast
 import importlib.metadata
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,58 +20,299 @@ from rtc.command_line.generated_docs import PAGES
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 
 ROOT = Path(__file__).parents[1]
-STAIRS = ("protocol", "actors", "rtc", "cli")
-OURS = {name: index for index, name in enumerate(STAIRS)}
-ASYNCIO_ROOM = {"asyncio", "aiortc", "aioice", "trio_asyncio"}
+LEVELS = ("protocol", "actors", "rtc", "cli")
+"""From the bottom to the top: each imports only what is below it."""
+ASYNCIO = {"asyncio", "aiortc", "aioice", "trio_asyncio"}
 ACTORS_MAY = {"trio", "attrs", "attr"}
 PROTOCOL_MAY = {"attrs", "cattrs"}
 
 
-def sources() -> list[Path]:
-    return [*(path for name in STAIRS[:3] for path in sorted((ROOT / name).rglob("*.py"))), ROOT / "cli.py"]
+@cache
+def sources() -> tuple[Path, ...]:
+    return (*(path for name in LEVELS[:3] for path in sorted((ROOT / name).rglob("*.py"))), ROOT / "cli.py")
 
 
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {module_of(path): path for path in sources()}
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+
+
+def imports_in(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import that runs, in functions too; not those under `if TYPE_CHECKING`."""
+    for node in nodes:
+        if isinstance(node, ast.If) and is_type_checking(node.test):
+            yield from imports_in(node.orelse)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        else:
+            yield from imports_in(ast.iter_child_nodes(node))
+
+
+def imported(text: str, module: str, *, is_package: bool) -> set[str]:
+    """The modules that this source imports, with relative imports resolved (PEP 328)."""
+    found: set[str] = set()
+    for node in imports_in([ast.parse(text)]):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield (node.module or "").partition(".")[0]
+            found |= {alias.name for alias in node.names}
+            continue
+        base = node.module or ""
+        if node.level:
+            package = module.split(".") if is_package else module.split(".")[:-1]
+            above = package[: len(package) - node.level + 1]
+            base = ".".join([*above, *filter(None, [node.module])])
+        for alias in node.names:
+            full = f"{base}.{alias.name}"
+            found.add(full if full in modules() else base)
+    return found
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    return frozenset(imported(path.read_text(), module_of(path), is_package=path.name == "__init__.py"))
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def folder_of(module: str) -> str:
+    """The folder that a module of ours lies in: `rtc.transport.links` for `rtc.transport.links.link`."""
+    is_folder = modules()[module].name == "__init__.py"
+    return module if is_folder else module.rpartition(".")[0]
+
+
+def folder_arrows() -> dict[str, dict[str, set[str]]]:
+    """Which folder of `rtc/` imports which other, and the modules that do."""
+    arrows: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for module, path in modules().items():
+        if module.startswith("rtc."):
+            for other in imports_of(path):
+                if other.startswith("rtc.") and other in modules() and folder_of(other) != folder_of(module):
+                    arrows[folder_of(module)][folder_of(other)].add(module)
+    return arrows
+
+
+def below(folder: str) -> list[Path]:
+    return [path for module, path in modules().items() if module == folder or module.startswith(f"{folder}.")]
+
+
+def test_imports_are_found_as_python_finds_them() -> None:
+    text = """
+from typing import TYPE_CHECKING
+import typing
+if TYPE_CHECKING:
+    from rtc.worker import job
+else:
+    from rtc.runtime import root
+if typing.TYPE_CHECKING:
+    import aiortc
+from . import manager
+from ..files.channel import FileChannel
+def later():
+    from rtc.config import load
+"""
+    assert imported(text, "rtc.transport.links.link", is_package=False) == {
+        "typing",
+        "rtc.runtime.root",
+        "rtc.transport.links.manager",
+        "rtc.transport.files.channel",
+        "rtc.config.load",
+    }
+    assert imported("from .link import Link", "rtc.transport.links", is_package=True) == {"rtc.transport.links.link"}
+
+
+# -------- who imports whom
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_of)
 def test_nobody_imports_upwards(path: Path) -> None:
-    upwards = {name for name in imported(path) if OURS.get(name, -1) > OURS[room(path)]}
-    allowed = {"cli"} if path == ROOT / "rtc" / "__main__.py" else set()
-    assert upwards <= allowed
+    level = {name: index for index, name in enumerate(LEVELS)}
+    tops = {name.partition(".")[0] for name in imports_of(path)}
+    upwards = {name for name in tops if level.get(name, -1) > level[module_of(path).partition(".")[0]]}
+    assert upwards <= ({"cli"} if module_of(path) == "rtc.__main__" else set())
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_asyncio_stays_in_its_room(path: Path) -> None:
+def test_folders_form_no_circle() -> None:
+    try:
+        TopologicalSorter(folder_arrows()).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+        steps = [folder_arrows()[one].get(two, set()) for two, one in pairwise(circle)]
+        pytest.fail(f"{' <- '.join(circle)}, through {steps}")
+
+
+FORBIDDEN = {
+    "rtc.client": {"rtc.worker", "rtc.server", "rtc.runner"},
+    "rtc.worker": {"rtc.client"},
+    "rtc.server": {"rtc.client", "rtc.worker", "rtc.runner", "rtc.packages", "rtc.sleap_nn", "rtc.transport.webrtc"}
+    | {"rtc.transport.links", "rtc.transport.files"},
+    "rtc.runner": {"rtc.client", "rtc.worker", "rtc.server", "rtc.transport", "rtc.runtime", "rtc.terminal"},
+    "rtc.transport": {"rtc.client", "rtc.worker", "rtc.server", "rtc.runner", "rtc.runtime", "rtc.terminal"},
+    "rtc.packages": {"rtc.transport", "rtc.runner", "rtc.sleap_nn", "rtc.terminal", "rtc.config"},
+    "rtc.terminal": {"rtc.transport", "rtc.runner", "rtc.sleap_nn", "rtc.packages"},
+}
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_some_folders_do_not_know_each_other(folder: str) -> None:
+    for path in below(folder):
+        for name in imports_of(path):
+            assert not any(name == other or name.startswith(f"{other}.") for other in FORBIDDEN[folder]), path
+
+
+@pytest.mark.parametrize("path", below("rtc.common"), ids=module_of)
+def test_common_imports_no_other_folder(path: Path) -> None:
+    assert all(name.startswith("rtc.common") for name in imports_of(path) if name.split(".")[0] == "rtc")
+
+
+def test_at_the_root_of_rtc_are_only_the_names_that_python_m_needs() -> None:
+    assert {path.name for path in (ROOT / "rtc").glob("*.py")} == {"__init__.py", "__main__.py", "demo_data.py"}
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_of)
+def test_asyncio_stays_in_its_folder(path: Path) -> None:
     if path.parent != ROOT / "rtc" / "transport" / "webrtc":
-        assert not ASYNCIO_ROOM & set(imported(path))
+        assert not ASYNCIO & {name.partition(".")[0] for name in imports_of(path)}
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_lower_floors_use_little(path: Path) -> None:
-    foreign = {name for name in imported(path) if name not in sys.stdlib_module_names and name not in OURS}
-    if room(path) == "protocol":
-        assert foreign <= PROTOCOL_MAY
-    if room(path) == "actors":
-        assert foreign <= ACTORS_MAY
+@pytest.mark.parametrize("path", sources(), ids=module_of)
+def test_the_lower_levels_use_few_libraries(path: Path) -> None:
+    tops = {name.partition(".")[0] for name in imports_of(path)}
+    foreign = {name for name in tops if name not in sys.stdlib_module_names and name not in LEVELS}
+    allowed = {"protocol": PROTOCOL_MAY, "actors": ACTORS_MAY}.get(module_of(path).partition(".")[0])
+    assert allowed is None or foreign <= allowed
 
 
 def test_actors_meet_only_in_their_events() -> None:
-    shared = {"events", "table", "actor", "mailbox", "router", "waiting"}
+    shared = {"events", "table", "actor", "mailbox", "router"}
     for path in (ROOT / "actors").glob("*.py"):
+        known = {name.removeprefix("actors.") for name in imports_of(path) if name.startswith("actors.")}
+        assert known <= shared | {f"{path.stem}_events"}, path
+
+
+SERVER = """
+import sys
+import cli
+code = cli.run(sys.argv[1:])
+print("loaded:", *sorted(sys.modules))
+sys.exit(code)
+"""
+
+
+def test_the_server_runs_without_webrtc_client_and_worker(tmp_path: Path) -> None:
+    words = ["server", "--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0", "--data", str(tmp_path)]
+    command = [sys.executable, "-c", SERVER, *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("Signalling at ws://127.0.0.1:")
+        server.send_signal(signal.SIGINT)
+        rest, _ = server.communicate(timeout=60)
+    assert server.returncode == ExitCode.DONE
+    loaded = set(rest.splitlines()[-1].split())
+    assert {"loaded:", "trio", "rtc.server.signaling", "anycorn"} <= loaded
+    assert not loaded & {"aiortc", "aioice", "av", "trio_asyncio", "zmq"}
+    assert not loaded & {"rtc.transport.webrtc", "rtc.transport.links", "rtc.client", "rtc.worker"}
+
+
+# -------- words
+
+OLD_CLASSES = frozenset(
+    """
+    House Door Doors Doorman Front Home Way Narrator Errand Errands Desk Shelf Bench Window Visit Visitor Courier
+    Luggage Recipe Stub Ticket Place Keeper Keeping Claim Feed Follower Tail Bridge Ladder Rung Sight Intake DataLane
+    TransferLane IceGift Tally Board Flow Roster Region Quest Hold Post Seat Gauge Trusted Distrusted Offered TurnAway
+    AtWindow Entered EnterFailed KnockAgain StartOver SendOn Doubtful NeverBegan Unanswered HungUp HomeAlone Thanked
+    Lapsed StatusIs MemoryIs RosterIs Wanted Granted InLine StandDown Wait JobWishes JobWords FileWords LinkWords Heard
+    Say Beat Bye Lines Shown WaitingLine Wire FakeWire Watch Standing
+    """.split()  # noqa: SIM905 (a list to read)
+)
+OLD_WORDS = frozenset(
+    """
+    house houses doorman doormen narrator errand errands courier luggage recipe recipes keeper keeping desk shelf bench
+    quest rung ladder heed heeded knock knocks tire roster tally checkup visitor visitors lane lanes intake gift gifts
+    shelter sheltered stub stubs beside
+    """.split()  # noqa: SIM905 (a list to read)
+)
+"""Parts of names, as in `open_house` and `HouseKeeper`."""
+OLD_NAMES = frozenset(
+    """
+    take_up told most door doors front window visit visits claim claims opening standing launcher feed follower tail
+    bell board flow region sight guard bridge hold seat quest wish wishes wished lap laps way order orders
+    """.split()  # noqa: SIM905 (a list to read)
+)
+"""Whole names; as parts of longer ones, or in prose, they are plain words."""
+ALLOWED = {
+    ("rtc/client/lossviewer/bridge.py", "bridge"),  # LossViewer's bridge is the word of SLEAP's users
+    *(("rtc/testing/plugin.py", name) for name in ("visit", "errand", "guard", "bridge")),  # fixtures keep older names
+}
+
+
+def parts(name: str) -> list[str]:
+    return [part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)]
+
+
+def names_in(path: Path) -> Iterator[tuple[str, str]]:
+    """Names of the module, its classes and their fields, its functions and their parameters."""
+    yield "module", path.parent.name if path.name == "__init__.py" else path.stem
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            yield "class", node.name
+            for field in node.body:
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                    yield "field", field.target.id
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield "function", node.name
+        elif isinstance(node, ast.arg):
+            yield "parameter", node.arg
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_of)
+def test_no_old_word_names_anything(path: Path) -> None:
+    for kind, name in names_in(path):
+        bare = name.strip("_")
+        if (str(path.relative_to(ROOT)), bare) in ALLOWED:
+            continue
+        assert not (kind == "class" and bare in OLD_CLASSES), f"{kind} {name}: see docs/glossary.md"
+        assert bare not in OLD_NAMES, f"{kind} {name}: see docs/glossary.md"
+        assert not OLD_WORDS & set(parts(bare)), f"{kind} {name}: see docs/glossary.md"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("actors."):
-                own = {f"{path.stem}_events"}
-                assert (node.module or "").removeprefix("actors.") in shared | own
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(module_of(path))
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
+def glossary() -> dict[str, str]:
+    """Every word of ours with what docs/glossary.md says of it."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `?([^|`]+?)`? \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    return {word: f"{meaning} {source}" for word, meaning, source in rows if word not in ("word", "---")}
+
+
+def test_the_glossary_names_classes_that_exist() -> None:
+    trees = [ast.parse(path.read_text()) for path in sources()]
+    classes = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    camel = {word for word in glossary() if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", word)}
+    assert camel
+    assert camel <= classes
+
+
+def test_the_glossary_knows_every_folder_of_rtc() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for folder in {module for module, path in modules().items() if path.name == "__init__.py"} - {"rtc"}:
+        if folder.startswith("rtc."):
+            assert f"`{folder.replace('.', '/')}/`" in text, folder
+
+
+# -------- the rest
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -86,7 +332,7 @@ def test_a_fault_survives_being_an_error() -> None:
 
 def test_our_top_level_names_are_ours_alone() -> None:
     owners = importlib.metadata.packages_distributions()
-    for name in STAIRS:
+    for name in LEVELS:
         assert set(owners.get(name, ["sleap-rtc"])) == {"sleap-rtc"}
 
 

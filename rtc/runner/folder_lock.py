@@ -22,12 +22,12 @@ from attrs import frozen
 
 log = logging.getLogger("rtc.lock")
 
-LOCK, OWNER = ".in-use", ".owner"
+USERS_LOCK, OWNER_LOCK = ".in-use", ".owner"
 """No names that a package could have: `safe_name` takes leading dots away."""
-FOLDERS = "job-*"
-GONE = ".gone-"
+FOLDER_GLOB = "job-*"
+REMOVED_PREFIX = ".gone-"
 """What the name of a folder that is being removed begins with."""
-MAKING_TIME = 3600.0
+CREATE_TIME_MAX = 3600.0
 """Seconds after which a folder that is not whole will never be: it takes some milliseconds."""
 
 
@@ -43,10 +43,10 @@ class FolderLock:
 
     def give_up(self) -> None:
         """Remove the folder, and let go of it."""
-        gone = self.folder.with_name(GONE + self.folder.name)
+        removed = self.folder.with_name(REMOVED_PREFIX + self.folder.name)
         try:
-            self.folder.rename(gone)
-            _remove(gone)
+            self.folder.rename(removed)
+            _remove(removed)
         except FileNotFoundError:
             pass  # by hand
         except OSError as error:
@@ -55,7 +55,7 @@ class FolderLock:
 
     def keep(self) -> None:
         """Leave the folder to people: without its lock files no worker will ever take it for a job."""
-        for name in (OWNER, LOCK):
+        for name in (OWNER_LOCK, USERS_LOCK):
             with suppress(OSError):  # where nothing can be removed, that will not be either
                 (self.folder / name).unlink()
         self.release()
@@ -75,48 +75,48 @@ def lock_folder(folder: Path) -> FolderLock:
     """
     hidden = folder.with_name(f".{folder.name}")
     hidden.mkdir(mode=0o700, parents=True)
-    task: list[int | None] = []
+    descriptors: list[int | None] = []
     try:
-        for name in (OWNER, LOCK):
-            task.append(lock_file(hidden / name, os.O_CREAT | os.O_EXCL))
-            if task[-1] is None:  # some clusters' file systems have no locks; such a folder is never taken over
+        for name in (OWNER_LOCK, USERS_LOCK):
+            descriptors.append(lock_file(hidden / name, os.O_CREAT | os.O_EXCL))
+            if descriptors[-1] is None:  # some clusters' file systems have no locks; such a folder is never taken over
                 (hidden / name).unlink()
         hidden.rename(folder)
     except OSError:
         shutil.rmtree(hidden, ignore_errors=True)
-        for descriptor in task:
+        for descriptor in descriptors:
             if descriptor is not None:
                 os.close(descriptor)
         raise
-    owner, descriptor = task
+    owner, descriptor = descriptors
     return FolderLock(folder, owner, descriptor)
 
 
 def list_folders(work: Path) -> tuple[Path, ...]:
     """The folders of all jobs, whoever's they are."""
-    return tuple(sorted(work.glob(FOLDERS)))
+    return tuple(sorted(work.glob(FOLDER_GLOB)))
 
 
 def sweep_leftovers(work: Path) -> None:
     """Remove what is no job's folder any more, or never came to be one: its worker was killed in the midst of it."""
-    half_made = [folder for folder in work.glob(f".{FOLDERS}") if _age(folder) > MAKING_TIME]
-    for folder in (*work.glob(f"{GONE}{FOLDERS}"), *half_made):
+    unfinished = [folder for folder in work.glob(f".{FOLDER_GLOB}") if _age(folder) > CREATE_TIME_MAX]
+    for folder in (*work.glob(f"{REMOVED_PREFIX}{FOLDER_GLOB}"), *unfinished):
         _remove(folder)
 
 
 def own_folder(folder: Path) -> FolderLock | None:
     """Take over what a dead worker left; None when its worker lives, it was left to people, or it is gone."""
     try:
-        owner = lock_file(folder / OWNER, 0)
+        owner = lock_file(folder / OWNER_LOCK, 0)
     except OSError:
         return None
     if owner is None:
         return None
     try:
-        there = os.path.samestat(os.fstat(owner), (folder / OWNER).lstat())
+        same_file = os.path.samestat(os.fstat(owner), (folder / OWNER_LOCK).lstat())
     except OSError:
-        there = False
-    if not there:  # removed by the one who owned it, between our opening and our locking
+        same_file = False
+    if not same_file:  # removed by the one who owned it, between our opening and our locking
         os.close(owner)
         return None
     return FolderLock(folder, owner)
@@ -175,20 +175,20 @@ def _remove(folder: Path) -> None:
     Not by `rmtree`, which cannot empty folders that must not be written, nor a thousand in each other. Here those
     inside are moved up before they are emptied, so that no path grows long.
     """
-    _open_up(folder)
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        for path in _entries(here):
+    _make_writable(folder)
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        for path in _list_entries(current):
             with suppress(OSError):  # it is told below
                 if path.is_dir() and not path.is_symlink():
-                    _open_up(path)
-                    waiting.append(path if here == folder else path.rename(folder / secrets.token_hex(8)))
+                    _make_writable(path)
+                    pending.append(path if current == folder else path.rename(folder / secrets.token_hex(8)))
                 else:
                     path.unlink()
-        if here != folder:
+        if current != folder:
             with suppress(OSError):
-                here.rmdir()
+                current.rmdir()
     try:
         folder.rmdir()
     except FileNotFoundError:
@@ -197,12 +197,12 @@ def _remove(folder: Path) -> None:
         log.warning("%s could not be removed wholly from the work folder: %s", folder.name, error.strerror)
 
 
-def _open_up(folder: Path) -> None:
+def _make_writable(folder: Path) -> None:
     with suppress(OSError):
         folder.chmod(0o700)
 
 
-def _entries(folder: Path) -> list[Path]:
+def _list_entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError:

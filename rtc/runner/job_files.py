@@ -27,21 +27,21 @@ ARRIVED = "arrived"
 PACKAGE = "package"
 """The folder with the unpacked package."""
 SPEC, MADE, OUTCOME = "spec.json", "made.json", "outcome.json"
-CONTROL = "control"
+COMMAND_FIFO = "control"
 """A FIFO for the keeper's orders, a line each."""
 LIFE = ".keeper"
 """A file that is locked as long as the keeper lives, by it alone."""
-SUPERVISOR_LOG = "keeper.log"
-NOTE_MAX = 4 * 2**20
+SUPERVISOR_LOG = "supervisor.log"
+JSON_FILE_MAX = 4 * 2**20
 """Bytes of a note; more is none of ours."""
-RESERVED = 16 * 1024
+OUTCOME_RESERVED = 16 * 1024
 """Bytes that an outcome can have: its sentence as JSON takes six for a character at most."""
-LOST_TEXT = JobResult(
+ENDED_FROM_OUTSIDE = JobResult(
     Outcome.FAILED,
     "The job was ended from outside (the machine restarted, or ran out of memory, or somebody killed it)."
     " What it had made so far is in the result.",
 )
-_SPOILT = "the job has spoilt the list of what it made"
+_INVALID_RESULT_PATHS = "the job has spoilt the list of what it made"
 
 
 @frozen
@@ -62,12 +62,12 @@ def write_spec(folder: Path, spec: Spec) -> None:
     Raises:
         OSError: the disk is full, or worse.
     """
-    _write(folder / SPEC, attrs.asdict(spec) | {"sleap_nn": str(spec.sleap_nn)}, os.O_TRUNC)
+    _write_json(folder / SPEC, attrs.asdict(spec) | {"sleap_nn": str(spec.sleap_nn)}, os.O_TRUNC)
 
 
 def read_spec(folder: Path) -> Spec:
     """What the worker left; only a worker of the same version starts a keeper, so anything wrong with it is a bug."""
-    fields = _read(folder / SPEC)
+    fields = _read_json(folder / SPEC)
     return Spec(**fields | {"sleap_nn": Path(fields["sleap_nn"]), "overrides": tuple(fields["overrides"])})
 
 
@@ -79,9 +79,9 @@ def write_made(folder: Path, plan: Plan) -> None:
     """
     runs = [step.run_path for step in plan.steps]
     outputs = [step.output for step in plan.predictions]
-    note = {"kind": plan.kind.value, "root": plan.root, "runs": runs, "outputs": outputs}
-    _put(_part(folder / MADE), json.dumps(note).encode(), os.O_TRUNC)
-    _part(folder / MADE).replace(folder / MADE)
+    fields = {"kind": plan.kind.value, "root": plan.root, "runs": runs, "outputs": outputs}
+    _write_synced(_part_path(folder / MADE), json.dumps(fields).encode(), os.O_TRUNC)
+    _part_path(folder / MADE).replace(folder / MADE)
 
 
 def read_made(folder: Path) -> Plan:
@@ -91,14 +91,14 @@ def read_made(folder: Path) -> Plan:
         OSError: it cannot be told.
     """
     try:
-        note = _read(folder / MADE)
-        steps = tuple(TrainStep(run, "", run) for run in _paths(note["runs"]))
-        predictions = tuple(PredictStep(output, "", (), output) for output in _paths(note["outputs"]))
-        return Plan(JobKind(note["kind"]), steps, root=_path(note["root"]), predictions=predictions)
+        fields = _read_json(folder / MADE)
+        steps = tuple(TrainStep(run, "", run) for run in _check_paths(fields["runs"]))
+        predictions = tuple(PredictStep(output, "", (), output) for output in _check_paths(fields["outputs"]))
+        return Plan(JobKind(fields["kind"]), steps, root=_check_path(fields["root"]), predictions=predictions)
     except FileNotFoundError:
         return Plan(JobKind.TRAIN, ())
     except (ValueError, KeyError, TypeError):
-        raise OSError(errno.EINVAL, _SPOILT, MADE) from None
+        raise OSError(errno.EINVAL, _INVALID_RESULT_PATHS, MADE) from None
 
 
 def reserve_outcome(folder: Path) -> None:
@@ -107,7 +107,7 @@ def reserve_outcome(folder: Path) -> None:
     Raises:
         OSError: there is none.
     """
-    _put(_part(folder / OUTCOME), b" " * RESERVED, os.O_TRUNC)
+    _write_synced(_part_path(folder / OUTCOME), b" " * OUTCOME_RESERVED, os.O_TRUNC)
 
 
 def write_outcome(folder: Path, result: JobResult) -> None:
@@ -117,19 +117,19 @@ def write_outcome(folder: Path, result: JobResult) -> None:
         OSError: it cannot be written, not even into the room reserved.
     """
     # written over what was reserved, which takes no more room; JSON does not mind the blanks that are left of it
-    _write(folder / OUTCOME, {"outcome": result.outcome.value, "text": result.text[:TEXT_MAX]}, 0)
+    _write_json(folder / OUTCOME, {"outcome": result.outcome.value, "text": result.text[:TEXT_MAX]}, 0)
 
 
 def read_outcome(folder: Path) -> JobResult | None:
     """How the job ended; None when nobody lived to write it."""
     try:
-        note = _read(folder / OUTCOME)
-        return JobResult(Outcome(note["outcome"]), _text(note["text"])[:TEXT_MAX])
+        fields = _read_json(folder / OUTCOME)
+        return JobResult(Outcome(fields["outcome"]), _check_text(fields["text"])[:TEXT_MAX])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _read(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     """What a note says, of whatever types.
 
     Raises:
@@ -137,52 +137,52 @@ def _read(path: Path) -> Any:
         ValueError: it is no JSON, or longer than a note of ours.
     """
     with open_regular(path) as file:
-        content = file.read(NOTE_MAX)
+        content = file.read(JSON_FILE_MAX)
     try:
         return json.loads(content)
     except RecursionError:
         raise ValueError from None
 
 
-def _text(value: object) -> str:
+def _check_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
-def _paths(value: object) -> list[str]:
+def _check_paths(value: object) -> list[str]:
     if not isinstance(value, list):
         raise TypeError
-    return [_path(item) for item in value]
+    return [_check_path(item) for item in value]
 
 
-def _path(value: object) -> str:
+def _check_path(value: object) -> str:
     """A path that can be one, and stays inside the package."""
-    path = _text(value)
+    path = _check_text(value)
     os.fsencode(path)  # a ValueError where there are half surrogate pairs
     if leaves(path) or "\0" in path:
         raise ValueError
     return path
 
 
-def _write(path: Path, note: dict[str, Any], flags: int) -> None:
-    _put(_part(path), json.dumps(note).encode().ljust(RESERVED), flags)
-    _part(path).replace(path)
-    _sync(path.parent)
+def _write_json(path: Path, fields: dict[str, Any], flags: int) -> None:
+    _write_synced(_part_path(path), json.dumps(fields).encode().ljust(OUTCOME_RESERVED), flags)
+    _part_path(path).replace(path)
+    _sync_folder(path.parent)
 
 
-def _part(path: Path) -> Path:
+def _part_path(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def _put(path: Path, content: bytes, flags: int) -> None:
+def _write_synced(path: Path, content: bytes, flags: int) -> None:
     with open_private(path, flags) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """A rename lasts only when its folder is on disk, too."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

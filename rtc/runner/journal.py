@@ -23,16 +23,16 @@ from protocol.ids import JobId
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
 from protocol.wire import encode
 from rtc.common.safe_open import open_private, open_regular
-from rtc.runner.journal_reader import BLOCK, JournalCursor, read_last_seq, read_moment
+from rtc.runner.journal_reader import BLOCK, JournalCursor, read_last_seq, read_momentary
 
 log = logging.getLogger("rtc.journal")
 
-JOURNAL, NOW, WAKE_FIFO = "events.jsonl", "now.json", "bell"
-LOG_ROOM = 200 * 10**6
+JOURNAL, MOMENTARY, WAKE_FIFO = "events.jsonl", "now.json", "wake"
+LOG_LINES_SIZE_MAX = 200 * 10**6
 """Bytes of a journal beyond which it takes no more log lines; job.log is shorter than that, too."""
 JOURNAL_MAX = 250 * 10**6
 """Bytes beyond which it takes nothing more: not even a job that floods us fills the worker's disk."""
-_CUT = "(The list of events is full; more log lines are only in job.log.)"
+_LOG_LINES_OMITTED = "(The list of events is full; more log lines are only in job.log.)"
 
 
 def is_momentary(news: JobNews) -> bool:
@@ -78,9 +78,9 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
-        self._now = folder / NOW
+        self._momentary_path = folder / MOMENTARY
         self._clock = _steady_clock()
-        self._moment: dict[type, str] = {}
+        self._momentary: dict[type, str] = {}
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         cursor = JournalCursor()
         while cursor.read(self._path) is not None:
@@ -88,8 +88,8 @@ class Journal:
         self._seq = cursor.seen
         self._size = os.fstat(self._file).st_size
         self._torn = self._size > cursor.offset
-        self._cut = self._size >= LOG_ROOM
-        self._complained = False
+        self._log_lines_ended = self._size >= LOG_LINES_SIZE_MAX
+        self._error_logged = False
         self._wake_fifo = open_fifo(folder / WAKE_FIFO)
 
     def close(self) -> None:
@@ -101,20 +101,20 @@ class Journal:
         """Take note of it, and wake whoever follows. Waits for nothing but the disk."""
         try:
             if is_momentary(news):
-                self._replace(news)
-            elif not self._full_for(news):
+                self._replace_momentary(news)
+            elif not self._is_full_for(news):
                 self._append(news)
         except OSError as error:
-            self._complain(error)
+            self._log_error(error)
         self._wake()
 
-    def _full_for(self, news: JobNews) -> bool:
+    def _is_full_for(self, news: JobNews) -> bool:
         if not isinstance(news, LogLines):
             return self._size >= JOURNAL_MAX
-        if self._size >= LOG_ROOM and not self._cut:
-            self._cut = True
-            self._append(LogLines(news.job, (_CUT,)))
-        return self._cut
+        if self._size >= LOG_LINES_SIZE_MAX and not self._log_lines_ended:
+            self._log_lines_ended = True
+            self._append(LogLines(news.job, (_LOG_LINES_OMITTED,)))
+        return self._log_lines_ended
 
     def _append(self, news: JobNews) -> None:
         """One line and its number; a number is used up only when its line is whole."""
@@ -129,21 +129,21 @@ class Journal:
         self._torn = False
         self._seq += 1
 
-    def _replace(self, news: JobNews) -> None:
+    def _replace_momentary(self, news: JobNews) -> None:
         """The newest of each kind is kept, a line each."""
-        self._moment[type(news)] = encode(JobEvent(news, self._clock()))
-        part = self._now.with_suffix(".part")
+        self._momentary[type(news)] = encode(JobEvent(news, self._clock()))
+        part = self._momentary_path.with_suffix(".part")
         with open_private(part) as file:
-            file.write("\n".join(self._moment.values()).encode())
-        part.replace(self._now)
+            file.write("\n".join(self._momentary.values()).encode())
+        part.replace(self._momentary_path)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # it is full of rings that nobody has heard yet
             os.write(self._wake_fifo, b"\n")
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            self._complained = True
+    def _log_error(self, error: OSError) -> None:
+        if not self._error_logged:
+            self._error_logged = True
             log.warning("events of the job are lost (%s); the job goes on", error.strerror)
 
 
@@ -156,7 +156,7 @@ class JournalWatcher:
 
     job: JobId
     journal: Path
-    moment: Path | None = None
+    momentary: Path | None = None
     """None for a job that is over: nothing is of the moment there."""
     over: bool = False
     """Nothing more will be written."""
@@ -165,7 +165,7 @@ class JournalWatcher:
     @classmethod
     def of(cls, job: JobId, folder: Path) -> "JournalWatcher":
         """The feed of a job in its folder. `serve` it, and `end` it."""
-        return cls(job, folder / JOURNAL, folder / NOW)
+        return cls(job, folder / JOURNAL, folder / MOMENTARY)
 
     def follow(self, seen: int = 0) -> "JournalReader":
         """The events after number `seen`, as an async iterator that ends with the job. It holds nothing open."""
@@ -236,9 +236,9 @@ class JournalReader:
     _watcher: JournalWatcher
     _cursor: JournalCursor
     _ready: deque[JobEvent] = field(factory=deque, init=False)
-    _told_at: float = field(default=0.0, init=False)
+    _lasting_at: float = field(default=0.0, init=False)
     """When the newest lasting event happened, log lines apart: what is of an older moment is no news."""
-    _moment_at: dict[type, float] = field(factory=dict, init=False)
+    _momentary_at: dict[type, float] = field(factory=dict, init=False)
 
     def __aiter__(self) -> "JournalReader":
         return self
@@ -258,30 +258,30 @@ class JournalReader:
             log.warning("the events of %s cannot be read on (%s)", self._watcher.job, error.strerror)
             raise StopAsyncIteration from None
         if events is not None:
-            self._take(events)
+            self._add_lasting(events)
         elif not over:
-            self._ready.extend(await self._momentary())
+            self._ready.extend(await self._read_momentary())
             if not self._ready:
                 await changed.wait()
         elif path == self._watcher.journal:  # and was not moved meanwhile
             raise StopAsyncIteration
 
-    def _take(self, events: list[JobEvent]) -> None:
+    def _add_lasting(self, events: list[JobEvent]) -> None:
         self._ready.extend(event for event in events if event.news.job == self._watcher.job)
         lasting = [event.at for event in events if not isinstance(event.news, LogLines)]
-        self._told_at = max([self._told_at, *lasting])
+        self._lasting_at = max([self._lasting_at, *lasting])
 
-    async def _momentary(self) -> list[JobEvent]:
-        if self._watcher.moment is None:
+    async def _read_momentary(self) -> list[JobEvent]:
+        if self._watcher.momentary is None:
             return []
-        events = await trio.to_thread.run_sync(read_moment, self._watcher.moment)
-        return [event for event in events if self._is_news(event)]
+        events = await trio.to_thread.run_sync(read_momentary, self._watcher.momentary)
+        return [event for event in events if self._is_newer(event)]
 
-    def _is_news(self, event: JobEvent) -> bool:
+    def _is_newer(self, event: JobEvent) -> bool:
         kind = type(event.news)
         # the GPU's use belongs to no step of the job, so no step makes it old
-        newest = max(self._moment_at.get(kind, 0.0), 0.0 if kind is GpuUse else self._told_at)
+        newest = max(self._momentary_at.get(kind, 0.0), 0.0 if kind is GpuUse else self._lasting_at)
         if event.at <= newest or event.news.job != self._watcher.job:
             return False
-        self._moment_at[kind] = event.at
+        self._momentary_at[kind] = event.at
         return True

@@ -45,20 +45,22 @@ class JournalCursor:
         if not whole:
             return None
         self.offset += whole
-        return [event for line in block[:whole].splitlines(keepends=True) if (event := self._take(line)) is not None]
+        return [
+            event for line in block[:whole].splitlines(keepends=True) if (event := self._next_event(line)) is not None
+        ]
 
-    def _take(self, line: bytes) -> JobEvent | None:
+    def _next_event(self, line: bytes) -> JobEvent | None:
         self._lines += line.endswith(b"\n")
         if self._lines <= self.seen:  # by the rule of numbers
             return None
-        event = _event(line)
+        event = _decode_event(line)
         if event is None or event.seq is None or not self.seen < event.seq <= self._lines:
             return None
         self.seen = event.seq
         return event
 
 
-def _event(line: bytes) -> JobEvent | None:
+def _decode_event(line: bytes) -> JobEvent | None:
     try:
         message = decode(line, TO_CLIENT)
     except WireError:
@@ -66,14 +68,14 @@ def _event(line: bytes) -> JobEvent | None:
     return message if isinstance(message, JobEvent) else None
 
 
-def read_moment(path: Path) -> list[JobEvent]:
+def read_momentary(path: Path) -> list[JobEvent]:
     """The newest momentary events, oldest first; none when they cannot be read."""
     try:
         with open_regular(path) as file:
             lines = file.read(FRAME_MAX).splitlines()
     except OSError:
         return []
-    events = (event for line in lines if (event := _event(line)) is not None and event.seq is None)
+    events = (event for line in lines if (event := _decode_event(line)) is not None and event.seq is None)
     return sorted(events, key=lambda event: event.at)
 
 
@@ -85,4 +87,4 @@ def read_last_seq(path: Path) -> int:
             lines = file.read(BLOCK).splitlines()
     except OSError:
         return 0
-    return next((event.seq for line in reversed(lines) if (event := _event(line)) and event.seq), 0)
+    return next((event.seq for line in reversed(lines) if (event := _decode_event(line)) and event.seq), 0)

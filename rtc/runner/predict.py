@@ -17,19 +17,19 @@ async def predict(context: StepContext, index: int, step: PredictStep) -> int | 
     Raises:
         RtcError: JOB_FAILED: there are no predictions, and why.
     """
-    twice = step.tracking and bool(step.models)
-    context.emit(PredictionStarted(context.job, index, twice))
-    counter = FrameCounter(context.job, index, twice, context.emit)
+    two_passes = step.tracking and bool(step.models)
+    context.emit(PredictionStarted(context.job, index, two_passes))
+    counter = FrameCounter(context.job, index, two_passes, context.emit)
     output = context.folder / step.output
-    what = f"Predicting on {step.name} failed."
+    failure = f"Predicting on {step.name} failed."
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        text = f"{what} The folder for its predictions could not be made ({error.strerror})."
+        text = f"{failure} The folder for its predictions could not be made ({error.strerror})."
         raise RtcError(FaultCode.JOB_FAILED, text) from None
     command = predict_command(context.sleap_nn, step, context.accelerator)
-    status = await context.run(command, lambda line: counter.hear(line, trio.current_time()))
+    status = await context.run(command, lambda line: counter.handle_line(line, trio.current_time()))
     counter.finish()
     if status or not output.is_file() or output.is_symlink():
-        raise context.failed(what, status, "predictions", counter.failure)
+        raise context.step_error(failure, status, "predictions", counter.failure)
     return counter.predicted

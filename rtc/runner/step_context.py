@@ -12,7 +12,7 @@ from protocol.jobs import JobNews
 from rtc.common.errors import RtcError
 from rtc.common.process_group import run_group
 from rtc.sleap_nn.commands import Accelerator, show_command
-from rtc.sleap_nn.output import Hear, JobLog, reason
+from rtc.sleap_nn.output import JobLog, LineHandler, reason
 
 Emit = Callable[[JobNews], None]
 
@@ -31,31 +31,31 @@ class StepContext:
     emit: Emit
     inherit: tuple[int, ...]
 
-    async def run(self, command: list[str], hear: Hear | None = None) -> int:
-        """Run a program to its end; its status. What `hear` takes of its lines is not logged.
+    async def run(self, command: list[str], handle_line: LineHandler | None = None) -> int:
+        """Run a program to its end; its status. What `handle_line` takes of its lines is not logged.
 
         Raises:
             RtcError: JOB_FAILED: it could not be started.
         """
-        self.log.note(f"$ {show_command(command)}")
+        self.log.add_line(f"$ {show_command(command)}")
         run = partial(run_group, folder=self.folder, environment=self.environment, inherit=self.inherit)
         try:
-            return await run(command, read=partial(self.log.follow, hear=hear))
+            return await run(command, read=partial(self.log.read_output, handle_line=handle_line))
         except OSError as error:
             text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
             raise RtcError(FaultCode.JOB_FAILED, text) from None
 
-    def failed(self, what: str, status: int, missing: str, why: str = "") -> RtcError:
+    def step_error(self, failure: str, status: int, missing: str, why: str = "") -> RtcError:
         """The failure of a step: what did not come about, how sleap-nn ended, and the best reason it gave.
 
         `missing`: what it did not leave, although it says that all went well.
         """
-        why = why or reason(list(self.log.tail))
-        said = f": {why}" if why else "."
-        return RtcError(FaultCode.JOB_FAILED, f"{what} {_ended(status, missing)}{said}")
+        why = why or reason(list(self.log.last_lines))
+        ending = f": {why}" if why else "."
+        return RtcError(FaultCode.JOB_FAILED, f"{failure} {_describe_status(status, missing)}{ending}")
 
 
-def _ended(status: int, missing: str) -> str:
+def _describe_status(status: int, missing: str) -> str:
     if status < 0:
         return f"sleap-nn was ended by signal {-status}"
     return f"sleap-nn ended with status {status}" if status else f"sleap-nn ended without leaving {missing}"

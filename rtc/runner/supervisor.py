@@ -22,22 +22,22 @@ from rtc.common.gpu import read_use
 from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
 from rtc.packages.zip_reader import unpack
-from rtc.runner.job_files import ARRIVED, LOST_TEXT, PACKAGE, Spec, read_spec, write_made, write_outcome
+from rtc.runner.job_files import ARRIVED, ENDED_FROM_OUTSIDE, PACKAGE, Spec, read_spec, write_made, write_outcome
 from rtc.runner.journal import Journal
 from rtc.runner.run_plan import StopSwitch, run_job
 
-log = logging.getLogger("rtc.keeper")
+log = logging.getLogger("rtc.supervisor")
 
 GPU_PERIOD = 2.0
 """Seconds from one look at the GPU to the next."""
-ORDER_MAX = 4096
+COMMAND_BYTES_MAX = 4096
 """Bytes of orders read at once."""
-STOPS = {f"stop {scope.value}".encode(): scope for scope in StopScope}
-CANCEL = b"cancel"
-CANCELLED = "The job was cancelled; what the models had learned so far is in the result."
-CANCELLED_TRACK = "The job was cancelled; there are no predictions, as they are written only when they are whole."
-NO_ROOM = "The worker could not make the job's own files ({}). Tell its owner: is its disk full?"
-BROKEN = JobResult(
+STOP_COMMANDS = {f"stop {scope.value}".encode(): scope for scope in StopScope}
+CANCEL_COMMAND = b"cancel"
+TRAINING_CANCELLED = "The job was cancelled; what the models had learned so far is in the result."
+PREDICTION_CANCELLED = "The job was cancelled; there are no predictions, as they are written only when they are whole."
+FILES_NOT_MADE = "The worker could not make the job's own files ({}). Tell its owner: is its disk full?"
+BUG_RESULT = JobResult(
     Outcome.FAILED,
     "The job ended because of a bug in sleap-rtc, not in the package. Details are in the worker's log; tell its owner.",
 )
@@ -53,16 +53,16 @@ class _Supervisor:
     switch: StopSwitch = field(factory=StopSwitch)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     """Cancelled when the job is."""
-    lost: bool = False
+    terminated: bool = False
     """It was ended from outside, by nobody who may cancel it."""
 
     async def run(self) -> JobResult:
         """Run the job, and meanwhile heed orders and signals and look at the GPU."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._handle_signals)
-            nursery.start_soon(self._handle_orders)
+            nursery.start_soon(self._handle_commands)
             if self.spec.gpu is not None:
-                nursery.start_soon(_watch, self.spec, self.spec.gpu, self.journal)
+                nursery.start_soon(_report_gpu_use, self.spec, self.spec.gpu, self.journal)
             result = await self._run()
             nursery.cancel_scope.cancel()
         return result
@@ -77,13 +77,13 @@ class _Supervisor:
             except RtcError as error:
                 return JobResult(Outcome.FAILED, error.fault.text)
             except OSError as error:
-                return JobResult(Outcome.FAILED, NO_ROOM.format(error.strerror))
+                return JobResult(Outcome.FAILED, FILES_NOT_MADE.format(error.strerror))
             kind = plan.kind
             return await self._run_plan(plan)
         # only a cancelled scope is left this way, so whatever sleap-nn's status was, this is what happened
-        if self.lost:
-            return LOST_TEXT
-        return JobResult(Outcome.CANCELLED, CANCELLED if kind is JobKind.TRAIN else CANCELLED_TRACK)
+        if self.terminated:
+            return ENDED_FROM_OUTSIDE
+        return JobResult(Outcome.CANCELLED, TRAINING_CANCELLED if kind is JobKind.TRAIN else PREDICTION_CANCELLED)
 
     async def _run_plan(self, plan: Plan) -> JobResult:
         return await run_job(
@@ -98,22 +98,22 @@ class _Supervisor:
             inherit=self.inherit,
         )
 
-    async def _handle_orders(self) -> None:
-        orders, rest = sys.stdin.fileno(), b""
+    async def _handle_commands(self) -> None:
+        command_fifo, rest = sys.stdin.fileno(), b""
         while True:
-            await trio.lowlevel.wait_readable(orders)
-            *lines, rest = (rest + os.read(orders, ORDER_MAX)).split(b"\n")
+            await trio.lowlevel.wait_readable(command_fifo)
+            *lines, rest = (rest + os.read(command_fifo, COMMAND_BYTES_MAX)).split(b"\n")
             for line in lines:
-                self._obey(line)
-            rest = rest[-ORDER_MAX:]
+                self._handle_command(line)
+            rest = rest[-COMMAND_BYTES_MAX:]
 
-    def _obey(self, order: bytes) -> None:
-        if order == CANCEL:
+    def _handle_command(self, command: bytes) -> None:
+        if command == CANCEL_COMMAND:
             self.scope.cancel()
-        elif order in STOPS:
-            self.switch.ask(STOPS[order])
+        elif command in STOP_COMMANDS:
+            self.switch.request_stop(STOP_COMMANDS[command])
         else:
-            log.warning("an order that is none was passed over")
+            log.warning("ignored an unknown command")
 
     async def _handle_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """SIGTERM is the machine's shutdown, or somebody's kill; a terminal's signals are not meant for us."""
@@ -121,7 +121,7 @@ class _Supervisor:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGTERM:
-                    self.lost = self.lost or not self.scope.cancel_called
+                    self.terminated = self.terminated or not self.scope.cancel_called
                     self.scope.cancel()
 
 
@@ -136,7 +136,7 @@ async def _unpack(arrived: Path, folder: Path) -> None:
         await archive.unlink()
 
 
-async def _watch(spec: Spec, gpu: str, journal: Journal) -> None:
+async def _report_gpu_use(spec: Spec, gpu: str, journal: Journal) -> None:
     """Tell what the job's GPU does, until cancelled."""
     while True:
         use = await trio.to_thread.run_sync(read_use, gpu, abandon_on_cancel=True)
@@ -150,27 +150,27 @@ async def _supervise(folder: Path, inherit: tuple[int, ...]) -> JobResult:
     try:
         journal = Journal(folder)
     except OSError as error:
-        return JobResult(Outcome.FAILED, NO_ROOM.format(error.strerror))
+        return JobResult(Outcome.FAILED, FILES_NOT_MADE.format(error.strerror))
     try:
         return await _Supervisor(spec, folder / PACKAGE, inherit, journal).run()
     finally:
         journal.close()
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """The program. A bug of ours ends it loudly, in its log; the outcome is there all the same."""
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _pass_over)  # not SIG_IGN, which the trainers would inherit
-    folder = Path(words[0])
-    result = BROKEN
+        signal.signal(number, _ignore_signal)  # not SIG_IGN, which the trainers would inherit
+    folder = Path(arguments[0])
+    result = BUG_RESULT
     try:
-        result = trio.run(_supervise, folder, tuple(map(int, words[1:])))
+        result = trio.run(_supervise, folder, tuple(map(int, arguments[1:])))
     finally:
         write_outcome(folder, result)
     return 0
 
 
-def _pass_over(_number: int, _frame: object) -> None:
+def _ignore_signal(_number: int, _frame: object) -> None:
     """A signal that means nothing to us."""
 
 

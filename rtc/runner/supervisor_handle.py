@@ -23,11 +23,11 @@ from protocol.jobs import StopScope
 from rtc.common.job_result import JobResult
 from rtc.common.process_group import KILL_TIME, TERM_TIME
 from rtc.common.safe_open import open_regular
-from rtc.runner.folder_lock import LOCK, is_locked, lock_file, wait_unlocked
+from rtc.runner.folder_lock import USERS_LOCK, is_locked, lock_file, wait_unlocked
 from rtc.runner.job_files import (
-    CONTROL,
+    COMMAND_FIFO,
+    ENDED_FROM_OUTSIDE,
     LIFE,
-    LOST_TEXT,
     SUPERVISOR_LOG,
     Spec,
     read_outcome,
@@ -39,11 +39,11 @@ from rtc.sleap_nn.commands import clean_environment
 
 log = logging.getLogger("rtc.supervisor")
 
-LAST_STEPS = 5.0
+EXIT_TIME = 5.0
 """Seconds a keeper may take after its trainers' end: it has a sentence to write."""
 SUPERVISOR_LOG_MAX = 10_000
 """Bytes of a keeper's last words that are passed on to the worker's log."""
-_at_large: list[trio.Process] = []
+_running_supervisors: list[trio.Process] = []
 """Children that live on: Python warns when such an object goes before its process."""
 
 
@@ -52,18 +52,18 @@ class SupervisorHandle:
     """One job's keeper, from `start_supervisor` or `adopt_supervisor` until `close`. Closing does not end it."""
 
     folder: Path
-    _control: int | None
+    _command_fifo: int | None
     """Where orders go; None when the job's own code has spoilt it."""
     _process: trio.Process | None = None
     """Our own child; None when another worker started it."""
 
     def stop(self, scope: StopScope) -> None:
         """Let it stop early and well. Asking again changes nothing."""
-        self._order(f"stop {scope.value}")
+        self._send_command(f"stop {scope.value}")
 
     def cancel(self) -> None:
         """Let it end the job now; that takes up to TERM_TIME and KILL_TIME."""
-        self._order("cancel")
+        self._send_command("cancel")
 
     async def attend(self, watcher: JournalWatcher) -> None:
         """Wake the feed's followers at every event until the keeper is gone, and then end the feed."""
@@ -89,7 +89,7 @@ class SupervisorHandle:
     async def end(self) -> None:
         """End the job and its keeper, kindly or not. Bounded."""
         self.cancel()
-        with trio.move_on_after(TERM_TIME + KILL_TIME + LAST_STEPS):
+        with trio.move_on_after(TERM_TIME + KILL_TIME + EXIT_TIME):
             await self.wait()
             return
         await self._kill()
@@ -98,9 +98,9 @@ class SupervisorHandle:
     def close(self) -> None:
         """Let go of it; a keeper that lives goes on."""
         if self._process is not None and self._process.returncode is None:
-            _at_large.append(self._process)
-        if self._control is not None:
-            os.close(self._control)
+            _running_supervisors.append(self._process)
+        if self._command_fifo is not None:
+            os.close(self._command_fifo)
 
     async def _kill(self) -> None:
         if self._process is not None:
@@ -110,11 +110,11 @@ class SupervisorHandle:
         with trio.move_on_after(KILL_TIME):
             await self.wait()
 
-    def _order(self, order: str) -> None:
-        if self._control is None:
+    def _send_command(self, command: str) -> None:
+        if self._command_fifo is None:
             return
         with suppress(BlockingIOError):  # it is full of orders that say the same
-            os.write(self._control, f"{order}\n".encode())
+            os.write(self._command_fifo, f"{command}\n".encode())
 
 
 async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> SupervisorHandle:
@@ -130,24 +130,24 @@ async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> Sup
     """
     write_spec(folder, spec)
     reserve_outcome(folder)  # here, where it can still be said that the disk is full
-    control = open_fifo(folder / CONTROL)
+    command_fifo = open_fifo(folder / COMMAND_FIFO)
     try:
-        with _files(folder) as (life, output):
-            task = () if inherit is None else (inherit,)
+        with _open_inherited_files(folder) as (supervisor_lock, output):
+            inherited = () if inherit is None else (inherit,)
             process = await trio.lowlevel.open_process(
-                _command(folder, task),
+                _command(folder, inherited),
                 cwd=folder,
                 env=_environment(folder),
-                stdin=control,
+                stdin=command_fifo,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=task if life is None else (*task, life),
+                pass_fds=inherited if supervisor_lock is None else (*inherited, supervisor_lock),
             )
     except OSError:
-        os.close(control)
+        os.close(command_fifo)
         raise
-    return SupervisorHandle(folder, control, process)
+    return SupervisorHandle(folder, command_fifo, process)
 
 
 def was_started(folder: Path) -> bool:
@@ -160,7 +160,7 @@ def adopt_supervisor(folder: Path) -> SupervisorHandle | None:
     if not is_locked(folder / LIFE):
         return None
     try:
-        return SupervisorHandle(folder, open_fifo(folder / CONTROL))
+        return SupervisorHandle(folder, open_fifo(folder / COMMAND_FIFO))
     except OSError as error:
         log.warning("%s can only be ended, as its way for orders is spoilt (%s)", folder.name, error.strerror)
         return SupervisorHandle(folder, None)
@@ -169,54 +169,54 @@ def adopt_supervisor(folder: Path) -> SupervisorHandle | None:
 async def conclude_job(folder: Path) -> JobResult:
     """How a job ended whose keeper is gone; what it or its job has left running is ended first."""
     await sweep_processes(folder)
-    await trio.to_thread.run_sync(_pass_on_troubles, folder)
-    return await trio.to_thread.run_sync(read_outcome, folder) or LOST_TEXT
+    await trio.to_thread.run_sync(_log_supervisor_output, folder)
+    return await trio.to_thread.run_sync(read_outcome, folder) or ENDED_FROM_OUTSIDE
 
 
 async def sweep_processes(folder: Path) -> None:
     """End every process that holds a job's lock, and its whole group, ourselves excepted."""
-    for number, patience in ((signal.SIGTERM, TERM_TIME), (signal.SIGKILL, KILL_TIME)):
-        if not await _signal_holders(folder / LOCK, number, patience, group=True):
+    for signal_number, timeout in ((signal.SIGTERM, TERM_TIME), (signal.SIGKILL, KILL_TIME)):
+        if not await _signal_holders(folder / USERS_LOCK, signal_number, timeout, group=True):
             return
 
 
 # -------- starting
 
 
-def _command(folder: Path, task: tuple[int, ...]) -> list[str]:
+def _command(folder: Path, inherited: tuple[int, ...]) -> list[str]:
     # -P: whatever lies in the folder where we are started must never be imported
-    return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, task)]
+    return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, inherited)]
 
 
 def _environment(folder: Path) -> dict[str, str]:
     """Nothing secret: the job's own code runs as the same user and could read it."""
     environment = clean_environment(folder, None)
     del environment["PYTHONPATH"]
-    ours = str(Path(rtc.__file__).absolute().parents[1])
-    if ours not in (*site.getsitepackages(), site.getusersitepackages()):  # a checkout, perhaps not even installed
-        environment["PYTHONPATH"] = ours
+    our_root = str(Path(rtc.__file__).absolute().parents[1])
+    if our_root not in (*site.getsitepackages(), site.getusersitepackages()):  # a checkout, perhaps not even installed
+        environment["PYTHONPATH"] = our_root
     return environment
 
 
 @contextmanager
-def _files(folder: Path) -> Iterator[tuple[int | None, int]]:
+def _open_inherited_files(folder: Path) -> Iterator[tuple[int | None, int]]:
     """What the keeper inherits: the lock it lives by, and where it writes what goes wrong."""
-    life = lock_file(folder / LIFE, os.O_CREAT)
+    supervisor_lock = lock_file(folder / LIFE, os.O_CREAT)
     try:
         output = os.open(folder / SUPERVISOR_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            yield life, output
+            yield supervisor_lock, output
         finally:
             os.close(output)
     finally:
-        if life is not None:
-            os.close(life)
+        if supervisor_lock is not None:
+            os.close(supervisor_lock)
 
 
 # -------- ending
 
 
-def _pass_on_troubles(folder: Path) -> None:
+def _log_supervisor_output(folder: Path) -> None:
     with suppress(OSError), open_regular(folder / SUPERVISOR_LOG) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - SUPERVISOR_LOG_MAX))
         text = file.read(SUPERVISOR_LOG_MAX).decode(errors="replace").strip()
@@ -224,14 +224,14 @@ def _pass_on_troubles(folder: Path) -> None:
             log.warning("the keeper of %s said: %s", folder.name, text)
 
 
-async def _signal_holders(path: Path, number: int, patience: float, *, group: bool = False) -> bool:
+async def _signal_holders(path: Path, signal_number: int, timeout: float, *, group: bool = False) -> bool:
     """Signal all who have this file open and wait for their end; whether there was anybody."""
 
     def work() -> bool:
         holders = _holders(path)
         for holder in holders:
-            _signal(holder, number, group=group)
-        psutil.wait_procs(holders, timeout=patience)
+            _signal(holder, signal_number, group=group)
+        psutil.wait_procs(holders, timeout=timeout)
         return bool(holders)
 
     return await trio.to_thread.run_sync(work)
@@ -251,10 +251,10 @@ def _has_open(process: psutil.Process, name: str) -> bool:
     return False
 
 
-def _signal(process: psutil.Process, number: int, *, group: bool) -> None:
+def _signal(process: psutil.Process, signal_number: int, *, group: bool) -> None:
     with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):  # gone meanwhile
-        theirs = os.getpgid(process.pid)
-        if group and theirs != os.getpgrp():
-            os.killpg(theirs, number)
+        group_id = os.getpgid(process.pid)
+        if group and group_id != os.getpgrp():
+            os.killpg(group_id, signal_number)
         else:
-            process.send_signal(number)
+            process.send_signal(signal_number)

@@ -25,11 +25,11 @@ SHIM = Path(__file__).resolve().parent / "shim"
 """Absolute, since jobs run in another folder."""
 CONVERTER = Path(__file__).resolve().parent / "convert_legacy.py"
 
-_PASSED = re.compile(
+_ALLOWED_NAMES = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|CUDA\w*|NVIDIA\w*|NCCL_\w+|PYTORCH_\w+|TORCH_HOME|"
     r"(OMP|MKL|OPENBLAS|NUMEXPR|VECLIB)_\w+|SYSTEMROOT|XDG_CACHE_HOME|SSL_CERT_(FILE|DIR)"
 )
-_SECRET = re.compile(r"SECRET|TOKEN|KEY|PASS|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAMES = re.compile(r"SECRET|TOKEN|KEY|PASS|CREDENTIAL", re.IGNORECASE)
 
 
 @frozen
@@ -40,16 +40,18 @@ class Ports:
     controller: int
 
 
-def find_sleap_nn(given: str | None = None) -> Path:
+def find_sleap_nn(name_or_path: str | None = None) -> Path:
     """The sleap-nn program: the one given, else the one beside our Python, else the one on PATH.
 
     Raises:
         RtcError: USAGE: there is none.
     """
-    if given is not None:
-        found = shutil.which(given)
+    if name_or_path is not None:
+        found = shutil.which(name_or_path)
         if found is None:
-            raise RtcError(FaultCode.USAGE, f"{Path(given).name} is no program that can be run. Check --sleap-nn.")
+            raise RtcError(
+                FaultCode.USAGE, f"{Path(name_or_path).name} is no program that can be run. Check --sleap-nn."
+            )
         return Path(found).absolute()
     # not resolved: a virtual environment's python is a link to one that has no sleap-nn beside it
     found = shutil.which("sleap-nn", path=str(Path(sys.executable).parent)) or shutil.which("sleap-nn")
@@ -82,9 +84,9 @@ def python_of(sleap_nn: Path) -> Path:
         if found is not None and Path(found[1]).is_file():
             return Path(found[1])
     for name in ("python", "python3", "python.exe"):
-        beside = sleap_nn.with_name(name)
-        if beside.is_file():
-            return beside
+        sibling = sleap_nn.with_name(name)
+        if sibling.is_file():
+            return sibling
     raise RtcError(
         FaultCode.USAGE, "The Python of sleap-nn was not found. Run: pip install '.[worker]' in sleap-rtc's folder"
     )
@@ -110,11 +112,11 @@ def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, ac
 
 def predict_command(sleap_nn: Path, step: PredictStep, accelerator: Accelerator) -> list[str]:
     """What predicts on one file when run in the package's root; `--gui` makes it tell its progress on stdout."""
-    words = [str(sleap_nn), "predict", "--gui", "--data_path", step.data]
+    arguments = [str(sleap_nn), "predict", "--gui", "--data_path", step.data]
     for model in step.models:
-        words += ["--model_paths", model]
-    words += ["--output_path", step.output, *(["--device", "cpu"] if accelerator == "cpu" else [])]
-    return words + option_words(step.options)
+        arguments += ["--model_paths", model]
+    arguments += ["--output_path", step.output, *(["--device", "cpu"] if accelerator == "cpu" else [])]
+    return arguments + option_words(step.options)
 
 
 def convert_command(sleap_nn: Path, source: str, target: str) -> list[str]:
@@ -123,13 +125,17 @@ def convert_command(sleap_nn: Path, source: str, target: str) -> list[str]:
     return [str(python_of(sleap_nn)), "-P", str(CONVERTER), source, target]
 
 
-def clean_environment(job_tmp: Path, gpu: str | None, around: Mapping[str, str] | None = None) -> dict[str, str]:
+def clean_environment(job_tmp: Path, gpu: str | None, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a job: what sleap-nn needs, and nothing that could be somebody's secret.
 
     Configurations and models of a package can run code and read the environment; hence an allow-list.
     """
-    around = os.environ if around is None else around
-    clean = {name: value for name, value in around.items() if _PASSED.fullmatch(name) and not _SECRET.search(name)}
+    environment = os.environ if environment is None else environment
+    clean = {
+        name: value
+        for name, value in environment.items()
+        if _ALLOWED_NAMES.fullmatch(name) and not _SECRET_NAMES.search(name)
+    }
     clean |= {
         "TMPDIR": str(job_tmp),
         "PYTHONUNBUFFERED": "1",  # log lines as they come

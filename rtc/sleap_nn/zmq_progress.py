@@ -23,11 +23,11 @@ from rtc.sleap_nn.commands import Ports
 MESSAGE_MAX = 64 * 1024
 """Bytes; real messages have less than 3 kB."""
 BATCHES_PER_SECOND = 4
-AT_ONCE = 1000
+MESSAGES_PER_TURN = 1000
 """Messages read before other tasks get their turn."""
-QUEUE = 100_000
+QUEUE_MAX = 100_000
 """Messages ZeroMQ may hold for us; beyond it drops silently."""
-STOP_AGAIN = 0.5
+STOP_INTERVAL = 0.5
 """Seconds: a stop sent before sleap-nn has connected is lost, so it is repeated."""
 _STOP = b'{"command": "stop"}'
 _WHOLE_MAX = 2**53
@@ -52,20 +52,20 @@ class TrainingProgress:
         message = _parse(raw)
         logs = message.get("logs")
         logs = logs if isinstance(logs, dict) else {}
-        self._epoch = _whole(message.get("epoch"), self._epoch)
+        self._epoch = _whole_number(message.get("epoch"), self._epoch)
         match message.get("event"):
             case "train_end" if not self.ended.is_set():
                 self.ended.set()
                 self.emit(ModelTrained(self.job, self.model))
             case "epoch_end":
-                self._train = _number(logs, "train/loss", "train_loss") if _has(logs, "train") else self._train
+                self._train = _number(logs, "train/loss", "train_loss") if _has_loss(logs, "train") else self._train
                 self._val = _number(logs, "val/loss", "val_loss")
-                self._tell(None, _number(logs, "loss"))
+                self._emit_progress(None, _number(logs, "loss"))
             case "batch_end" if now >= self._next_batch:
                 self._next_batch = now + 1 / BATCHES_PER_SECOND
-                self._tell(_whole(message.get("batch"), 0) + 1, _number(logs, "loss"))
+                self._emit_progress(_whole_number(message.get("batch"), 0) + 1, _number(logs, "loss"))
 
-    def _tell(self, batch: int | None, loss: float | None) -> None:
+    def _emit_progress(self, batch: int | None, loss: float | None) -> None:
         self.emit(Progress(self.job, self.model, self._epoch, batch, loss, self._train, self._val))
 
 
@@ -79,12 +79,12 @@ def _parse(raw: bytes) -> dict[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-def _whole(value: object, otherwise: int) -> int:
+def _whole_number(value: object, otherwise: int) -> int:
     fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _WHOLE_MAX
     return value if fits and isinstance(value, int) else otherwise
 
 
-def _has(logs: dict[str, Any], part: str) -> bool:
+def _has_loss(logs: dict[str, Any], part: str) -> bool:
     return f"{part}/loss" in logs or f"{part}_loss" in logs
 
 
@@ -100,30 +100,30 @@ def _number(logs: dict[str, Any], *names: str) -> float | None:
 
 
 class Monitor:
-    """The two sockets of one job. `follow` says whose messages come next."""
+    """The two sockets of one job. `set_receiver` says whose messages come next."""
 
     def __init__(self, publish: "zmq.Socket[bytes]", controller: "zmq.Socket[bytes]", ports: Ports) -> None:
         self.ports = ports
         self._publish = publish
         self._controller = controller
-        self._follower: TrainingProgress | None = None
+        self._progress: TrainingProgress | None = None
 
-    def follow(self, training_progress: TrainingProgress) -> None:
+    def set_receiver(self, training_progress: TrainingProgress) -> None:
         """From now on messages belong to this model; what is still here belongs to nobody."""
-        self._follower = None
+        self._progress = None
         self._drain()
-        self._follower = training_progress
+        self._progress = training_progress
 
     async def stop(self) -> None:
         """Ask sleap-nn to end after this batch, again and again until it says it does.
 
         It never says so when the process dies: whoever calls this cancels it when the process has ended.
         """
-        training_progress = self._follower
+        training_progress = self._progress
         await trio.lowlevel.checkpoint()
         while training_progress is not None and not training_progress.ended.is_set():
             self._controller.send(_STOP, zmq.NOBLOCK)  # a PUB socket never blocks; without a listener it drops
-            with trio.move_on_after(STOP_AGAIN):
+            with trio.move_on_after(STOP_INTERVAL):
                 await training_progress.ended.wait()
 
     async def serve(self) -> None:
@@ -138,13 +138,13 @@ class Monitor:
 
     def _drain(self) -> bool:
         """Read what is here; True when nothing is left."""
-        for _ in range(AT_ONCE):
+        for _ in range(MESSAGES_PER_TURN):
             try:
                 raw = self._publish.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return True
-            if self._follower is not None:
-                self._follower.hear(raw, trio.current_time())
+            if self._progress is not None:
+                self._progress.hear(raw, trio.current_time())
         return False
 
 
@@ -155,7 +155,7 @@ async def open_monitor() -> AsyncIterator[Monitor]:
     try:
         publish, controller = context.socket(zmq.SUB), context.socket(zmq.PUB)
         publish.setsockopt(zmq.SUBSCRIBE, b"")
-        publish.setsockopt(zmq.RCVHWM, QUEUE)
+        publish.setsockopt(zmq.RCVHWM, QUEUE_MAX)
         publish.setsockopt(zmq.MAXMSGSIZE, 1024 * 1024)
         ports = Ports(publish.bind_to_random_port("tcp://127.0.0.1"), controller.bind_to_random_port("tcp://127.0.0.1"))
         monitor = Monitor(publish, controller, ports)

@@ -16,8 +16,8 @@ import trio
 from rtc.common.process_group import run_group
 from rtc.runner import folder_lock
 from rtc.runner.folder_lock import (
-    LOCK,
-    OWNER,
+    OWNER_LOCK,
+    USERS_LOCK,
     is_locked,
     list_folders,
     lock_file,
@@ -45,18 +45,18 @@ def left_behind(work, name="job-old"):
 
 
 def test_what_a_dead_worker_left_is_taken_over_once(work):
-    task = lock_folder(work / "job-new")
+    other = lock_folder(work / "job-new")
     folder = left_behind(work)
     (work / "other").mkdir()
     assert list_folders(work) == (work / "job-new", folder)
-    assert own_folder(task.folder) is None
+    assert own_folder(other.folder) is None
     lock = own_folder(folder)
     assert own_folder(folder) is None
     lock.give_up()
-    task.give_up()
+    other.give_up()
     assert os.listdir(work) == ["other"]
-    task.folder.mkdir()  # by somebody else, without a lock
-    assert own_folder(task.folder) is None
+    other.folder.mkdir()  # by somebody else, without a lock
+    assert own_folder(other.folder) is None
 
 
 def test_a_folder_that_was_taken_over_and_let_go_is_for_the_next(work):
@@ -86,7 +86,7 @@ def test_a_folder_that_goes_while_we_take_it_over_is_not_ours(work, monkeypatch)
     real = folder_lock.fcntl.flock
 
     def too_late(descriptor, how):
-        (folder / OWNER).unlink()
+        (folder / OWNER_LOCK).unlink()
         real(descriptor, how)
 
     monkeypatch.setattr(folder_lock.fcntl, "flock", too_late)
@@ -135,10 +135,10 @@ async def test_a_folder_is_in_use_as_long_as_its_trainer_lives(work):
         with trio.fail_after(10):
             await reading.wait()
         lock.release()  # as when the worker is killed
-        assert is_locked(lock.folder / LOCK)
+        assert is_locked(lock.folder / USERS_LOCK)
         taken = own_folder(lock.folder)
         nursery.cancel_scope.cancel()
-    assert not is_locked(lock.folder / LOCK)
+    assert not is_locked(lock.folder / USERS_LOCK)
     taken.give_up()
     assert os.listdir(work) == []
 
@@ -204,8 +204,8 @@ def test_a_folder_whose_removal_was_cut_short_is_no_job_and_goes_with_the_next_s
 def test_a_folder_whose_making_was_cut_short_is_swept_when_it_can_no_longer_be_one_that_is_just_made(work):
     for name in (".job-just", ".job-old", ".place", "job-1"):
         (work / name).mkdir()
-        (work / name / OWNER).touch()
-    long_ago = time.time() - 2 * folder_lock.MAKING_TIME
+        (work / name / OWNER_LOCK).touch()
+    long_ago = time.time() - 2 * folder_lock.CREATE_TIME_MAX
     for name in (".job-old", ".place", "job-1"):
         os.utime(work / name, (long_ago, long_ago))
     sweep_leftovers(work)

@@ -11,8 +11,8 @@ import trio
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobStarted, LogLines, ModelStarted, Progress
 from protocol.wire import FRAME_MAX, encode
 from rtc.runner import journal as journal_module
-from rtc.runner.journal import JOURNAL, NOW, WAKE_FIFO, Journal, JournalWatcher, is_momentary, open_fifo
-from rtc.runner.journal_reader import JournalCursor, read_moment
+from rtc.runner.journal import JOURNAL, MOMENTARY, WAKE_FIFO, Journal, JournalWatcher, is_momentary, open_fifo
+from rtc.runner.journal_reader import JournalCursor, read_momentary
 
 JOB = "job-1"
 
@@ -49,7 +49,7 @@ def written(folder):
     return [(event.seq, event.news) for event in events]
 
 
-async def heard(watcher, seen=0):
+async def read_all(watcher, seen=0):
     with trio.fail_after(10):
         return [event async for event in watcher.follow(seen)]
 
@@ -85,25 +85,25 @@ async def test_late_followers_hear_what_they_have_not_seen(journal, watcher):
     for number in range(5):
         journal.write(epoch(number))
     watcher.end()
-    assert [event.seq for event in await heard(watcher)] == [1, 2, 3, 4, 5]
-    assert [event.news for event in await heard(watcher, seen=3)] == [epoch(3), epoch(4)]
-    assert await heard(watcher, seen=5) == []
-    assert await heard(watcher, seen=2**53) == []
+    assert [event.seq for event in await read_all(watcher)] == [1, 2, 3, 4, 5]
+    assert [event.news for event in await read_all(watcher, seen=3)] == [epoch(3), epoch(4)]
+    assert await read_all(watcher, seen=5) == []
+    assert await read_all(watcher, seen=2**53) == []
     assert await watcher.last_seq() == 5
 
 
 async def test_every_follower_is_woken_by_the_bell(journal, watcher, nursery):
-    told = {name: [] for name in "ab"}
+    received = {name: [] for name in "ab"}
     both = trio.Event()
 
     async def follow(name):
         async for event in watcher.follow():
-            told[name].append(event.news)
-            if all(len(news) == 3 for news in told.values()):
+            received[name].append(event.news)
+            if all(len(news) == 3 for news in received.values()):
                 both.set()
 
     nursery.start_soon(watcher.serve)
-    for name in told:
+    for name in received:
         nursery.start_soon(follow, name)
     await trio.testing.wait_all_tasks_blocked()
     for number in range(3):
@@ -111,7 +111,7 @@ async def test_every_follower_is_woken_by_the_bell(journal, watcher, nursery):
         await trio.testing.wait_all_tasks_blocked(0.01)
     with trio.fail_after(10):
         await both.wait()
-    assert told == {name: [epoch(0), epoch(1), epoch(2)] for name in "ab"}
+    assert received == {name: [epoch(0), epoch(1), epoch(2)] for name in "ab"}
     nursery.cancel_scope.cancel()
 
 
@@ -143,8 +143,8 @@ async def test_the_newest_of_the_moment_is_told_once_and_of_each_kind(journal, w
         journal.write(batch(number))
     journal.write(GpuUse(JOB, 1, 2, 3))
     reader = watcher.follow()
-    told = [await first(reader) for _ in range(3)]
-    assert [(event.seq, event.news) for event in told] == [
+    received = [await first(reader) for _ in range(3)]
+    assert [(event.seq, event.news) for event in received] == [
         (1, JobStarted(JOB, ("m",))), (None, batch(9)), (None, GpuUse(JOB, 1, 2, 3)),
     ]  # fmt: skip
     journal.write(batch(10))
@@ -169,7 +169,7 @@ async def test_times_never_go_back_when_the_clock_is_set(tmp_path, watcher, monk
     journal.write(line("b"))
     journal.close()
     watcher.end()
-    one, two = await heard(watcher)
+    one, two = await read_all(watcher)
     assert 0 <= two.at - one.at < 5
 
 
@@ -192,9 +192,9 @@ async def test_what_a_jobs_own_code_writes_there_is_passed_over(journal, watcher
         journal.write(line(text))
     watcher.end()
     # the forged number 2 is believed, being the next; nothing after it is lost
-    assert [event.news for event in await heard(watcher)] == [line("a"), line("c"), line("d")]
-    (tmp_path / NOW).write_bytes(b"\xff" * 10**6)
-    assert read_moment(tmp_path / NOW) == []
+    assert [event.news for event in await read_all(watcher)] == [line("a"), line("c"), line("d")]
+    (tmp_path / MOMENTARY).write_bytes(b"\xff" * 10**6)
+    assert read_momentary(tmp_path / MOMENTARY) == []
 
 
 async def test_a_long_journal_is_read_in_blocks(journal, watcher):
@@ -202,8 +202,8 @@ async def test_a_long_journal_is_read_in_blocks(journal, watcher):
     for text in texts:
         journal.write(line(text))
     watcher.end()
-    assert [event.news.lines[0] for event in await heard(watcher)] == texts
-    assert [event.seq for event in await heard(watcher, seen=290)] == list(range(291, 301))
+    assert [event.news.lines[0] for event in await read_all(watcher)] == texts
+    assert [event.seq for event in await read_all(watcher, seen=290)] == list(range(291, 301))
 
 
 async def test_a_journal_may_be_moved_while_it_is_followed(tmp_path, nursery):
@@ -220,16 +220,16 @@ async def test_a_journal_may_be_moved_while_it_is_followed(tmp_path, nursery):
     await watcher.move_to(results)
     (work / JOURNAL).unlink()
     assert [event.seq async for event in reader] == [2, 3]
-    assert [event.seq for event in await heard(watcher)] == [1, 2, 3]
+    assert [event.seq for event in await read_all(watcher)] == [1, 2, 3]
     assert os.listdir(results.parent) == [results.name]
-    assert [event.seq for event in await heard(JournalWatcher(JOB, results, over=True))] == [1, 2, 3]
+    assert [event.seq for event in await read_all(JournalWatcher(JOB, results, over=True))] == [1, 2, 3]
 
 
 async def test_a_job_without_a_journal_has_none_to_move(tmp_path):
     watcher = JournalWatcher.of(JOB, tmp_path)
     watcher.end()
     await watcher.move_to(tmp_path / "b")
-    assert await heard(watcher) == []
+    assert await read_all(watcher) == []
     assert os.listdir(tmp_path) == []
 
 
@@ -237,7 +237,7 @@ async def test_a_disk_that_fails_ends_the_following_and_not_the_worker(journal, 
     journal.write(line("a"))
     (tmp_path / JOURNAL).unlink()
     (tmp_path / JOURNAL).mkdir()
-    assert await heard(watcher) == []
+    assert await read_all(watcher) == []
     assert "cannot be read on" in caplog.text
     assert await watcher.last_seq() == 0
 
@@ -247,7 +247,7 @@ async def test_a_journal_that_cannot_be_moved_stays_where_it_is(journal, watcher
     watcher.end()
     with pytest.raises(OSError, match="No such file"):
         await watcher.move_to(tmp_path / "nowhere" / "x")
-    assert [event.news for event in await heard(watcher)] == [line("a")]
+    assert [event.news for event in await read_all(watcher)] == [line("a")]
 
 
 async def test_where_a_file_has_one_name_only_the_journal_is_copied(journal, watcher, tmp_path, monkeypatch):
@@ -263,12 +263,12 @@ async def test_where_a_file_has_one_name_only_the_journal_is_copied(journal, wat
 
 async def test_no_journal_is_no_event(tmp_path):
     watcher = JournalWatcher(JOB, tmp_path / "nothing", over=True)
-    assert await heard(watcher) == []
+    assert await read_all(watcher) == []
     assert await watcher.last_seq() == 0
 
 
 def test_log_lines_end_when_the_journal_is_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal_module, "LOG_ROOM", 2000)
+    monkeypatch.setattr(journal_module, "LOG_LINES_SIZE_MAX", 2000)
     monkeypatch.setattr(journal_module, "JOURNAL_MAX", 4000)
     journal = Journal(tmp_path)
     for _ in range(100):
@@ -277,7 +277,7 @@ def test_log_lines_end_when_the_journal_is_full(tmp_path, monkeypatch):
         journal.write(epoch(number))
     journal.close()
     news = [news for _, news in written(tmp_path)]
-    cut = [number for number, one in enumerate(news) if one == line(journal_module._CUT)]
+    cut = [number for number, one in enumerate(news) if one == line(journal_module._LOG_LINES_OMITTED)]
     assert len(cut) == 1
     assert all(isinstance(one, LogLines) for one in news[: cut[0]])
     assert all(isinstance(one, Progress) for one in news[cut[0] + 1 :])
@@ -352,11 +352,11 @@ def spoil(request):
 
 async def test_something_else_in_the_place_of_the_moment_hides_nothing_that_lasts(journal, watcher, tmp_path, spoil):
     journal.write(line("a"))
-    spoil(tmp_path / NOW)
-    told = []
+    spoil(tmp_path / MOMENTARY)
+    received = []
 
     async def follow():
-        told.extend([event.news async for event in watcher.follow()])
+        received.extend([event.news async for event in watcher.follow()])
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -364,11 +364,11 @@ async def test_something_else_in_the_place_of_the_moment_hides_nothing_that_last
             await trio.testing.wait_all_tasks_blocked(0.05)
             journal.write(line("b"))
             watcher.end()
-    assert told == [line("a"), line("b")]
+    assert received == [line("a"), line("b")]
 
 
 def test_something_else_in_the_place_of_a_file_to_be_written_keeps_no_keeper(journal, tmp_path, spoil, caplog):
-    spoil((tmp_path / NOW).with_suffix(".part"))
+    spoil((tmp_path / MOMENTARY).with_suffix(".part"))
     journal.write(batch(1))
     journal.write(line("a"))
     assert written(tmp_path) == [(1, line("a"))]
@@ -381,7 +381,7 @@ async def test_something_else_in_the_place_of_the_journal_ends_who_follows_and_i
     spoil(tmp_path / JOURNAL)
     (tmp_path / JOURNAL).with_name("results").mkdir()
     watcher.end()
-    assert await heard(watcher) == []
+    assert await read_all(watcher) == []
     assert await watcher.last_seq() == 0
     assert "cannot be read on" in caplog.text
     with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)

@@ -66,28 +66,28 @@ class Job:
     def __init__(self, folder, sleap_nn):
         self.folder = folder
         self.sleap_nn = sleap_nn
-        self.said = []
+        self.emitted = []
         self.progressed = trio.Event()
         self.switch = StopSwitch()
-        self.heard = trio.Event()
+        self.changed = trio.Event()
 
-    def emit(self, word):
-        self.said.append(word)
-        if isinstance(word, Progress):
+    def emit(self, news):
+        self.emitted.append(news)
+        if isinstance(news, Progress):
             self.progressed.set()
-        self.heard.set()
+        self.changed.set()
 
     async def until(self, holds):
         """Wait until something that was said fits."""
-        while not any(map(holds, self.said)):
-            self.heard = trio.Event()
-            await self.heard.wait()
+        while not any(map(holds, self.emitted)):
+            self.changed = trio.Event()
+            await self.changed.wait()
 
     def of(self, kind):
-        return [word for word in self.said if isinstance(word, kind)]
+        return [news for news in self.emitted if isinstance(news, kind)]
 
     def lines(self):
-        return [line for word in self.of(LogLines) for line in word.lines]
+        return [line for news in self.of(LogLines) for line in news.lines]
 
     async def run(self, package):
         await unpack(package, self.folder)
@@ -108,11 +108,11 @@ class Job:
         """How the job ends that is asked to stop as soon as something is said."""
         async with trio.open_nursery() as nursery:
 
-            async def ask():
+            async def request_stop():
                 await self.until(when)
-                self.switch.ask(scope)
+                self.switch.request_stop(scope)
 
-            nursery.start_soon(ask)
+            nursery.start_soon(request_stop)
             return await self.run(package)
 
 
@@ -137,7 +137,7 @@ async def test_two_models_are_trained_one_after_the_other(job, tmp_path):
     assert await job.run(package) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
     assert job.of(JobStarted) == [JobStarted("j", ("centroid", "centered_instance"))]
     assert job.of(ModelStarted) == [ModelStarted("j", 0, 3), ModelStarted("j", 1, 3)]
-    assert [(word.model, word.epoch) for word in job.of(Progress) if word.batch is None] == [
+    assert [(news.model, news.epoch) for news in job.of(Progress) if news.batch is None] == [
         (0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2),
     ]  # fmt: skip
     assert job.of(Progress)[-1] == Progress("j", 1, 2, None, 1 / 3, 1 / 2, 1.1 / 3)
@@ -157,7 +157,7 @@ async def test_what_was_trained_is_predicted_with(job, tmp_path):
     assert job.of(ModelTrained) == [ModelTrained("j", 0), ModelTrained("j", 1)]
     assert job.of(PredictionStarted) == [PredictionStarted("j", 0)]
     assert job.of(FramesDone)[-1] == FramesDone("j", 0, 16, 16, 10.0, 0.0)
-    assert job.said.index(ModelTrained("j", 1)) < job.said.index(PredictionStarted("j", 0))
+    assert job.emitted.index(ModelTrained("j", 1)) < job.emitted.index(PredictionStarted("j", 0))
     assert (job.folder / "toy.pkg.slp.predictions.slp").is_file()
     assert not any("n_processed" in line for line in job.lines())
     assert sum("| predicting" in line for line in job.lines()) == 1
@@ -167,14 +167,14 @@ async def test_a_package_of_models_and_data_is_predicted_on(job, tmp_path):
     package = make_inference_package(tmp_path / "p.zip", data=("a.mp4", "b.mp4"), options={"frames": "0-4"})
     assert await job.run(package) == JobResult(Outcome.DONE, "Predicted 10 frames in 2 files: a.mp4, b.mp4.")
     assert job.of(JobStarted) == [JobStarted("j", (), ("a.mp4", "b.mp4"))]
-    assert [word.prediction for word in job.of(FramesDone) if word.done == word.total] == [0, 1]
+    assert [news.prediction for news in job.of(FramesDone) if news.done == news.total] == [0, 1]
 
 
 async def test_tracking_is_told_as_a_second_lap(job, tmp_path):
     result = await job.run(make_inference_package(tmp_path / "p.zip", options={"max_tracks": 2}, frames=7))
     assert result.text == "Predicted 7 frames in toy.mp4."
     assert job.of(PredictionStarted) == [PredictionStarted("j", 0, tracking=True)]
-    assert [word.pass_index for word in job.of(FramesDone) if word.done == 7] == [0, 1]
+    assert [news.pass_index for news in job.of(FramesDone) if news.done == 7] == [0, 1]
 
 
 async def test_tracking_what_was_predicted_before_is_one_lap(job, tmp_path):
@@ -230,7 +230,7 @@ async def test_cancelling_ends_a_prediction(job, tmp_path):
     package = make_inference_package(tmp_path / "p.zip", predicting=3000, grandchild=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(job.run, package)
-        await job.until(lambda word: isinstance(word, LogLines) and any("predicting" in line for line in word.lines))
+        await job.until(lambda news: isinstance(news, LogLines) and any("predicting" in line for line in news.lines))
         nursery.cancel_scope.cancel()
     await until_gone(int((job.folder / "grandchild.pid").read_text()))
     assert not (job.folder / "toy.mp4.predictions.slp").exists()
@@ -245,14 +245,14 @@ SLOW = {"epochs": 5000, "seconds": 0.05}
 
 def first(kind, **fields):
     """True of the first word of this kind with these fields."""
-    return lambda word: isinstance(word, kind) and all(getattr(word, name) == value for name, value in fields.items())
+    return lambda news: isinstance(news, kind) and all(getattr(news, name) == value for name, value in fields.items())
 
 
 async def test_this_stops_one_model_and_the_next_is_trained_whole(job, tmp_path):
     package = make_package(tmp_path / "p.zip", TWO, predict=True, epochs=60, seconds=0.02)
     result = await job.stopped(package, StopScope.THIS, first(Progress, model=0))
     assert result.text.startswith("Trained 2 models: centroid, centered_instance, and predicted 16 frames")
-    epochs = [max(word.epoch for word in job.of(Progress) if word.model == model) for model in (0, 1)]
+    epochs = [max(news.epoch for news in job.of(Progress) if news.model == model) for model in (0, 1)]
     assert epochs[0] < 59
     assert epochs[1] == 59
 
@@ -290,7 +290,7 @@ async def test_this_during_evaluation_does_not_hit_the_next_model(job, tmp_path)
     package = make_package(tmp_path / "p.zip", TWO, epochs=3, evaluation=0.7)
     result = await job.stopped(package, StopScope.THIS, first(ModelTrained, model=0))
     assert result.text == "Trained 2 models: centroid, centered_instance."
-    assert [word.epoch for word in job.of(Progress) if word.batch is None] == [0, 1, 2, 0, 1, 2]
+    assert [news.epoch for news in job.of(Progress) if news.batch is None] == [0, 1, 2, 0, 1, 2]
 
 
 async def test_all_during_evaluation_begins_nothing_more(job, tmp_path):
@@ -313,7 +313,7 @@ async def test_this_during_a_prediction_changes_nothing(job, tmp_path):
 
 
 async def test_all_before_anything_began_leaves_out_everything(job, tmp_path):
-    job.switch.ask(StopScope.ALL)
+    job.switch.request_stop(StopScope.ALL)
     assert await job.run(make_package(tmp_path / "p.zip", TWO, predict=True)) == JobResult(
         Outcome.DONE,
         "Stopped early: nothing was begun; left out: centroid, centered_instance and the prediction.",
@@ -321,20 +321,20 @@ async def test_all_before_anything_began_leaves_out_everything(job, tmp_path):
 
 
 async def test_this_before_anything_began_is_meant_for_nothing(job, tmp_path):
-    job.switch.ask()
+    job.switch.request_stop()
     assert (await job.run(make_package(tmp_path / "p.zip"))).text == "Trained 1 model: centroid."
     assert job.of(Progress)[-1].epoch == 2
 
 
 async def test_this_and_then_all_is_all(job, tmp_path):
     package = make_package(tmp_path / "p.zip", TWO, **SLOW)
-    job.switch.ask(StopScope.THIS)
+    job.switch.request_stop(StopScope.THIS)
     async with trio.open_nursery() as nursery:
 
         async def ask_both():
             await job.until(first(Progress))
-            job.switch.ask(StopScope.ALL)
-            job.switch.ask(StopScope.THIS)
+            job.switch.request_stop(StopScope.ALL)
+            job.switch.request_stop(StopScope.THIS)
 
         nursery.start_soon(ask_both)
         result = await job.run(package)
@@ -410,19 +410,19 @@ async def test_stop_ends_training_early_with_a_model(job, tmp_path):
     package = make_package(tmp_path / "p.zip", epochs=5000, seconds=0.1)
     await unpack(package, job.folder)
     (step,) = (await trio.to_thread.run_sync(read_plan, job.folder)).steps
-    heard = JobLog("j", job.folder / "job.log", job.emit)
+    log = JobLog("j", job.folder / "job.log", job.emit)
     async with open_monitor() as monitor:
         training_progress = TrainingProgress("j", 0, job.emit)
-        monitor.follow(training_progress)
+        monitor.set_receiver(training_progress)
         command = train_command(job.sleap_nn, step, step.config, monitor.ports, "cpu")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(monitor.stop)
             with trio.fail_after(20):
                 status = await run_group(
-                    command, folder=job.folder, environment=clean_environment(tmp_path, None), read=heard.follow
+                    command, folder=job.folder, environment=clean_environment(tmp_path, None), read=log.read_output
                 )
                 await training_progress.ended.wait()
-    heard.close()
+    log.close()
     assert status == 0
     assert (job.folder / step.run_path / "best.ckpt").is_file()
 
@@ -434,40 +434,40 @@ async def test_lines_come_in_small_parcels_without_controls(job, tmp_path):
     assert lines[1:6] == ["red flip", "10%", "50%", "100%", "line 0"]
     assert "line 59" in lines
     assert all(is_printable(line) and len(line) <= LOG_LINE_MAX for line in lines)
-    assert all(0 < len(word.lines) <= LOG_LINES_MAX for word in job.of(LogLines))
+    assert all(0 < len(news.lines) <= LOG_LINES_MAX for news in job.of(LogLines))
     assert "\x1b[31mred" in (job.folder / "job.log").read_text()
 
 
 async def test_a_runaway_loop_is_cut_short_and_kept_in_the_log(tmp_path, monkeypatch):
     monkeypatch.setattr(output, "LOG_MAX", 1000)
-    said = []
-    log = JobLog("j", tmp_path / "job.log", lambda word: said.extend(word.lines))
+    emitted = []
+    log = JobLog("j", tmp_path / "job.log", lambda news: emitted.extend(news.lines))
     sender, receiver = trio.testing.memory_stream_one_way_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(log.follow, receiver)
+        nursery.start_soon(log.read_output, receiver)
         await sender.send_all(b"".join(b"line %d\n" % number for number in range(5000)) + b"x" * 200_000)
         await sender.aclose()
     log.close()
-    assert len(said) < 300
-    assert said[-1].endswith("more lines are in job.log)")
+    assert len(emitted) < 300
+    assert emitted[-1].endswith("more lines are in job.log)")
     assert (tmp_path / "job.log").stat().st_size == 1000
 
 
 async def test_a_line_does_not_wait_for_the_next(tmp_path, autojump_clock):
-    said = []
-    log = JobLog("j", tmp_path / "job.log", lambda word: said.extend(word.lines))
+    emitted = []
+    log = JobLog("j", tmp_path / "job.log", lambda news: emitted.extend(news.lines))
     sender, receiver = trio.testing.memory_stream_one_way_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(log.follow, receiver)
+        nursery.start_soon(log.read_output, receiver)
         await sender.send_all(b"one\ntwo\nthr")
         await trio.sleep(0.2)
-        assert said == []
+        assert emitted == []
         await trio.sleep(0.1)
-        assert said == ["one", "two"]
+        assert emitted == ["one", "two"]
         await sender.send_all(b"ee")
         await sender.aclose()
     log.close()
-    assert said == ["one", "two", "three"]
+    assert emitted == ["one", "two", "three"]
 
 
 def test_a_line_is_cut_and_cleaned():
@@ -476,7 +476,7 @@ def test_a_line_is_cut_and_cleaned():
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "expected"),
     [
         (["FileNotFoundError: No such file: '/srv/jobs/7/x.slp'"], "FileNotFoundError: No such file: 'x.slp'"),
         (["RuntimeError: boom", "  warnings.warn(", "done"], "RuntimeError: boom"),
@@ -491,8 +491,8 @@ def test_a_line_is_cut_and_cleaned():
         ([], ""),
     ],
 )  # fmt: skip
-def test_the_reason_of_a_failure_is_found(lines, said):
-    assert reason(lines) == said
+def test_the_reason_of_a_failure_is_found(lines, expected):
+    assert reason(lines) == expected
 
 
 def test_the_environment_holds_nothing_that_is_nobodys_business(tmp_path):
@@ -595,10 +595,10 @@ async def test_a_full_disk_ends_the_log_and_not_the_job(job, tmp_path, monkeypat
 
 async def test_a_log_that_cannot_even_be_closed_ends_quietly(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", filling_up(Path.open, "job.log", after=0))
-    said = []
-    log = JobLog("j", tmp_path / "job.log", lambda word: said.extend(word.lines))
+    emitted = []
+    log = JobLog("j", tmp_path / "job.log", lambda news: emitted.extend(news.lines))
     log.close()
-    assert said == ["(job.log ends here: No space left on device; the job goes on)"]
+    assert emitted == ["(job.log ends here: No space left on device; the job goes on)"]
 
 
 def filling_up(really_open, name, after):
@@ -628,7 +628,7 @@ def filling_up(really_open, name, after):
     return open_it
 
 
-@pytest.mark.parametrize("name", ["_temporary", "JobLog"])
+@pytest.mark.parametrize("name", ["_make_temp_folder", "JobLog"])
 async def test_a_job_whose_own_files_cannot_be_made_fails_and_nothing_else(name, job, tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -643,21 +643,21 @@ async def test_a_job_whose_own_files_cannot_be_made_fails_and_nothing_else(name,
 async def test_a_log_that_came_too_long_with_the_package_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(output, "LOG_MAX", 10)
     (tmp_path / "job.log").write_bytes(b"x" * 50)
-    log = JobLog("j", tmp_path / "job.log", lambda word: None)
+    log = JobLog("j", tmp_path / "job.log", lambda news: None)
     for _ in range(3):
-        log.note("more" * 20)
+        log.add_line("more" * 20)
     log.close()
     assert (tmp_path / "job.log").stat().st_size == 50
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "語", "😀", '"'])
 def test_lines_in_any_script_fit_into_a_frame(letter, tmp_path):
-    said = []
-    log = JobLog("j" * 100, tmp_path / "job.log", said.append)
+    emitted = []
+    log = JobLog("j" * 100, tmp_path / "job.log", emitted.append)
     for number in range(60):
-        log.note(f"{number} {letter * 3000}")
+        log.add_line(f"{number} {letter * 3000}")
     log.close()
-    assert [line.split()[0] for word in said for line in word.lines] == [str(number) for number in range(60)]
-    events = [JobEvent(word, 1e12 / 3, 2**53) for word in said]
+    assert [line.split()[0] for news in emitted for line in news.lines] == [str(number) for number in range(60)]
+    events = [JobEvent(news, 1e12 / 3, 2**53) for news in emitted]
     assert [decode(encode(event), TO_CLIENT) for event in events] == events
-    assert all(len(line) == LOG_LINE_MAX for word in said for line in word.lines)
+    assert all(len(line) == LOG_LINE_MAX for news in emitted for line in news.lines)

@@ -22,15 +22,15 @@ from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.zip_reader import unpack
 from rtc.runner import supervisor as supervisor_module
 from rtc.runner import supervisor_handle
-from rtc.runner.folder_lock import LOCK, is_locked, lock_folder, own_folder
+from rtc.runner.folder_lock import USERS_LOCK, is_locked, lock_folder, own_folder
 from rtc.runner.job_files import (
-    CONTROL,
+    COMMAND_FIFO,
+    ENDED_FROM_OUTSIDE,
     LIFE,
-    LOST_TEXT,
     MADE,
     OUTCOME,
+    OUTCOME_RESERVED,
     PACKAGE,
-    RESERVED,
     SUPERVISOR_LOG,
     Spec,
     read_made,
@@ -55,7 +55,7 @@ LONG = {"epochs": 3000, "seconds": 0.1}
 """Five minutes: far more than any test waits."""
 
 
-class SavedMembership:
+class JobSetup:
     """A worker's folders, with a stand-in for sleap-nn."""
 
     def __init__(self, tmp_path):
@@ -80,12 +80,12 @@ class SavedMembership:
 
     def users(self):
         """Processes that use the folder, other than this one."""
-        return supervisor_handle._holders(self.folder / LOCK)
+        return supervisor_handle._holders(self.folder / USERS_LOCK)
 
 
 @pytest.fixture
 def place(tmp_path):
-    made = SavedMembership(tmp_path)
+    made = JobSetup(tmp_path)
     yield made
     left = made.users()
     for process in left:
@@ -118,20 +118,20 @@ async def until(reader, kind, **fields):
 async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
     supervisor = await place.start(TWO, epochs=3)
     watcher = place.watcher()
-    told = {"early": [], "second": []}
+    received = {"early": [], "second": []}
 
     async def follow(name):
         async for event in watcher.follow():
-            told[name].append(event)
+            received[name].append(event)
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            for name in told:
+            for name in received:
                 nursery.start_soon(follow, name)
             await supervisor.attend(watcher)
     assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
     late = [event async for event in watcher.follow(seen=4)]
-    for events in told.values():
+    for events in received.values():
         lasting = [event for event in events if event.seq is not None]
         assert [event.seq for event in lasting] == list(range(1, len(lasting) + 1))
         assert isinstance(lasting[0].news, JobStarted)
@@ -240,7 +240,7 @@ async def test_a_cancelled_job_is_cancelled_whatever_its_trainer_says(place, nur
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress)
     supervisor.cancel()
-    assert await concluded(supervisor) == JobResult(Outcome.CANCELLED, supervisor_module.CANCELLED)
+    assert await concluded(supervisor) == JobResult(Outcome.CANCELLED, supervisor_module.TRAINING_CANCELLED)
     assert place.users() == []
 
 
@@ -263,11 +263,11 @@ async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(p
     supervisor = await place.start(**LONG)
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        supervisor._process.send_signal(number)
+    for signal_number in (signal.SIGINT, signal.SIGHUP):
+        supervisor._process.send_signal(signal_number)
     await until(reader, Progress)
     supervisor._process.send_signal(signal.SIGTERM)
-    assert await concluded(supervisor) == LOST_TEXT
+    assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
 @pytest.fixture
@@ -301,9 +301,9 @@ async def test_a_job_that_is_done_leaves_nothing_running_either(place, strays):
 
 async def test_an_order_that_is_none_is_passed_over(place, caplog):
     supervisor = await place.start(epochs=1)
-    os.write(supervisor._control, b"dance\n" + b"x" * 10_000 + b"\n")
+    os.write(supervisor._command_fifo, b"dance\n" + b"x" * 10_000 + b"\n")
     assert (await concluded(supervisor)).outcome is Outcome.DONE
-    assert "an order that is none" in caplog.text
+    assert "unknown command" in caplog.text
 
 
 # -------- the disk is full
@@ -331,7 +331,7 @@ async def test_a_keeper_that_finds_no_room_has_it_for_saying_so(place, monkeypat
     part = place.folder / f"{OUTCOME}.part"
 
     async def see(*arguments, **options):
-        assert part.stat().st_size == RESERVED
+        assert part.stat().st_size == OUTCOME_RESERVED
         return await started(*arguments, **options)
 
     monkeypatch.setattr(trio.lowlevel, "open_process", see)
@@ -339,8 +339,8 @@ async def test_a_keeper_that_finds_no_room_has_it_for_saying_so(place, monkeypat
     supervisor.cancel()
     await concluded(supervisor)
     monkeypatch.setattr(supervisor_module, "Journal", no_room)
-    said = await supervisor_module._supervise(place.folder, ())
-    assert said == JobResult(Outcome.FAILED, supervisor_module.NO_ROOM.format("No space left on device"))
+    result = await supervisor_module._supervise(place.folder, ())
+    assert result == JobResult(Outcome.FAILED, supervisor_module.FILES_NOT_MADE.format("No space left on device"))
 
 
 # -------- the keeper dies
@@ -352,7 +352,7 @@ async def test_a_killed_keeper_leaves_no_trainer_and_a_sentence(place, nursery):
     await until(reader, Progress)
     assert len(place.users()) >= 2
     supervisor._process.kill()
-    assert await concluded(supervisor) == LOST_TEXT
+    assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
     assert place.users() == []
     (grandchild,) = place.folder.rglob("grandchild.pid")
     assert not psutil.pid_exists(int(grandchild.read_text()))
@@ -365,19 +365,19 @@ async def test_a_trainer_that_ignores_sigterm_is_killed(place, nursery, monkeypa
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress)
     supervisor._process.kill()
-    assert await concluded(supervisor) == LOST_TEXT
+    assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
 async def test_a_bug_in_the_keeper_is_a_failure_and_its_traceback_reaches_the_log(place, caplog):
     await place.prepare()
     place.spec = evolve(place.spec, overrides=(3,))
     result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
-    assert result == supervisor_module.BROKEN
+    assert result == supervisor_module.BUG_RESULT
     assert "Traceback" in caplog.text
 
 
 async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nursery, monkeypatch):
-    for name in ("TERM_TIME", "KILL_TIME", "LAST_STEPS"):
+    for name in ("TERM_TIME", "KILL_TIME", "EXIT_TIME"):
         monkeypatch.setattr(supervisor_handle, name, 0.2)
     supervisor = await place.start(**LONG)
     reader = await serve(nursery, supervisor, place.watcher())
@@ -386,7 +386,7 @@ async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nurs
     with trio.fail_after(20):
         await supervisor.end()
     assert place.users() == []
-    assert await concluded(supervisor) == LOST_TEXT
+    assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
 async def test_ending_a_job_cancels_it_when_the_keeper_is_well(place, nursery):
@@ -414,14 +414,14 @@ import sys
 from pathlib import Path
 import trio
 from rtc.packages.zip_reader import unpack
-from rtc.runner.folder_lock import claim_folder
-from rtc.runner.supervisor_handle import start_keeper
+from rtc.runner.folder_lock import lock_folder
+from rtc.runner.supervisor_handle import start_supervisor
 from rtc.runner.job_files import PACKAGE, Spec
 
 async def main(folder, package, sleap_nn):
-    claim = claim_folder(folder)
+    lock = lock_folder(folder)
     await unpack(package, folder / PACKAGE)
-    keeping = await start_keeper(folder, Spec("job-1", sleap_nn, "cpu"), claim.descriptor)
+    supervisor = await start_supervisor(folder, Spec("job-1", sleap_nn, "cpu"), lock.descriptor)
     os.write(1, b"started")
     await trio.sleep_forever()
 
@@ -456,17 +456,17 @@ async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
     await dead_worker(20)
     lock = own_folder(place.folder)
     supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
-    told = []
+    received = []
 
     async def follow():
-        told.extend([event async for event in watcher.follow() if event.seq is not None])
+        received.extend([event async for event in watcher.follow() if event.seq is not None])
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
             await supervisor.attend(watcher)
     assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
-    assert [event.news.epoch for event in told if isinstance(event.news, Progress)] == list(range(20))
+    assert [event.news.epoch for event in received if isinstance(event.news, Progress)] == list(range(20))
     lock.give_up()
     assert os.listdir(place.folder.parent) == []
 
@@ -482,7 +482,7 @@ async def test_an_adopted_job_can_be_cancelled(place, dead_worker):
 
 async def test_an_adopted_keeper_that_does_not_end_is_killed(place, dead_worker, monkeypatch):
     await dead_worker(3000)
-    for name in ("TERM_TIME", "KILL_TIME", "LAST_STEPS"):
+    for name in ("TERM_TIME", "KILL_TIME", "EXIT_TIME"):
         monkeypatch.setattr(supervisor_handle, name, 0.3)
     supervisor = adopt_supervisor(place.folder)
     for process in supervisor_handle._holders(place.folder / LIFE):
@@ -490,7 +490,7 @@ async def test_an_adopted_keeper_that_does_not_end_is_killed(place, dead_worker,
     with trio.fail_after(20):
         await supervisor.end()
     assert place.users() == []
-    assert await concluded(supervisor) == LOST_TEXT
+    assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
 async def test_waiting_for_an_adopted_keeper_can_be_given_up(place, dead_worker):
@@ -521,7 +521,7 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_t
     begun = place.watcher()
     nursery.start_soon(begun.serve)
     await until(begun.follow(), Progress)
-    for name in (CONTROL, WAKE_FIFO):
+    for name in (COMMAND_FIFO, WAKE_FIFO):
         (place.folder / name).unlink()
         (place.folder / name).write_text("")
     supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
@@ -593,13 +593,13 @@ async def test_whatever_a_job_puts_in_the_place_of_our_notes_nobody_waits_for_it
         read_made(tmp_path)
     with trio.fail_after(10):
         await SupervisorHandle(tmp_path, None).wait()
-        assert await conclude_job(tmp_path) == LOST_TEXT
+        assert await conclude_job(tmp_path) == ENDED_FROM_OUTSIDE
 
 
 def test_an_outcome_is_not_written_through_what_a_job_put_in_its_place(tmp_path):
     os.mkfifo(tmp_path / f"{OUTCOME}.part")
     with pytest.raises(OSError, match="No such device"):
-        write_outcome(tmp_path, LOST_TEXT)
+        write_outcome(tmp_path, ENDED_FROM_OUTSIDE)
 
 
 def test_an_outcome_is_read_as_it_was_written_and_nothing_else_is(tmp_path):
@@ -614,12 +614,12 @@ def test_an_outcome_is_read_as_it_was_written_and_nothing_else_is(tmp_path):
 
 async def test_the_gpu_is_looked_at_while_the_job_runs(monkeypatch):
     class Listener:
-        said: ClassVar = []
+        written: ClassVar = []
         enough = trio.Event()
 
         def write(self, news):
-            self.said.append(news)
-            if len(self.said) == 2:
+            self.written.append(news)
+            if len(self.written) == 2:
                 self.enough.set()
 
     loads = iter([GpuLoad(1, 2, 3), None, GpuLoad(4, 5, None)])
@@ -628,10 +628,12 @@ async def test_the_gpu_is_looked_at_while_the_job_runs(monkeypatch):
     listener = Listener()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervisor_module._watch, Spec(JOB, Path("x"), "auto", "GPU-1"), "GPU-1", listener)
+            nursery.start_soon(
+                supervisor_module._report_gpu_use, Spec(JOB, Path("x"), "auto", "GPU-1"), "GPU-1", listener
+            )
             await listener.enough.wait()
             nursery.cancel_scope.cancel()
-    assert listener.said == [GpuUse(JOB, 1, 2, 3), GpuUse(JOB, 4, 5, None)]
+    assert listener.written == [GpuUse(JOB, 1, 2, 3), GpuUse(JOB, 4, 5, None)]
 
 
 def test_the_programs_start_is_light():

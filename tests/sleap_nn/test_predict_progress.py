@@ -31,7 +31,7 @@ def line(done, total=16, **more):
 
 
 def test_tracking_goes_through_the_frames_twice(counter, said):
-    assert all(counter.hear(raw, now) for now, raw in enumerate(REAL))
+    assert all(counter.handle_line(raw, now) for now, raw in enumerate(REAL))
     counter.finish()
     assert said == [
         FramesDone("j", 2, 4, 16, 11.4, 1.1, 0),
@@ -44,42 +44,42 @@ def test_tracking_goes_through_the_frames_twice(counter, said):
 
 def test_many_lines_are_thinned_and_the_last_of_a_lap_is_told(counter, said):
     for done in range(1, 17):
-        counter.hear(line(done), done / 100)
+        counter.handle_line(line(done), done / 100)
     for done in range(1, 12):  # no word of the end
-        counter.hear(line(done), 1 + done / 100)
+        counter.handle_line(line(done), 1 + done / 100)
     counter.finish()
     counter.finish()
-    assert [(word.pass_index, word.done) for word in said] == [(0, 1), (0, 16), (1, 1), (1, 11)]
+    assert [(update.pass_index, update.done) for update in said] == [(0, 1), (0, 16), (1, 1), (1, 11)]
 
 
 def test_a_lap_that_ended_early_is_told_before_the_next(counter, said):
     for now, done in ((0, 1), (0.1, 9), (0.2, 1)):
-        counter.hear(line(done, None), now)
-    assert [(word.pass_index, word.done) for word in said] == [(0, 1), (0, 9), (1, 1)]
+        counter.handle_line(line(done, None), now)
+    assert [(update.pass_index, update.done) for update in said] == [(0, 1), (0, 9), (1, 1)]
     assert counter.predicted == 9
 
 
 def test_a_single_frame_is_gone_through_twice_too(counter, said):
     for now in (0, 1):
-        counter.hear(line(1, 1), now)
-    assert [(word.pass_index, word.done) for word in said] == [(0, 1), (1, 1)]
+        counter.handle_line(line(1, 1), now)
+    assert [(update.pass_index, update.done) for update in said] == [(0, 1), (1, 1)]
 
 
 def test_there_is_no_third_lap_and_without_tracking_no_second(counter, said):
     for now, done in enumerate((9, 1, 9, 1, 9, 1)):
-        counter.hear(line(done), now)
+        counter.handle_line(line(done), now)
     assert said[-1].pass_index == 1
     plain = FrameCounter("j", 0, False, said.append)
     for now, done in enumerate((9, 1)):
-        plain.hear(line(done), now)
+        plain.handle_line(line(done), now)
     assert said[-1].pass_index == 0
 
 
 def test_an_error_is_kept_as_the_reason_without_paths(counter, said):
     raw = json.dumps({"error": True, "type": "FileNotFoundError", "message": "gone:\n/srv/jobs/7/best.ckpt"}).encode()
-    assert counter.hear(raw, 0)
+    assert counter.handle_line(raw, 0)
     assert counter.failure == "FileNotFoundError: gone: best.ckpt"
-    assert counter.hear(b'{"error": true, "type": 3}', 0)
+    assert counter.handle_line(b'{"error": true, "type": 3}', 0)
     assert counter.failure == ""
     assert said == []
 
@@ -94,12 +94,12 @@ def test_an_error_is_kept_as_the_reason_without_paths(counter, said):
     ],
 )  # fmt: skip
 def test_other_lines_are_left_to_the_log(raw, counter, said):
-    assert not counter.hear(raw, 0)
+    assert not counter.handle_line(raw, 0)
     assert said == []
 
 
 def test_estimates_that_are_no_numbers_become_nothing(counter, said):
-    counter.hear(line(1, True, rate=float("inf"), eta=float("nan")), 0)
-    counter.hear(line(2, -3, rate=-1, eta=10**400), 1)
-    counter.hear(line(3, "x", rate="fast", eta=True), 2)
+    counter.handle_line(line(1, True, rate=float("inf"), eta=float("nan")), 0)
+    counter.handle_line(line(2, -3, rate=-1, eta=10**400), 1)
+    counter.handle_line(line(3, "x", rate="fast", eta=True), 2)
     assert said == [FramesDone("j", 2, done) for done in (1, 2, 3)]

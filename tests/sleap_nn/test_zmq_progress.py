@@ -11,7 +11,7 @@ from protocol.jobs import ModelTrained, Progress
 from rtc.sleap_nn.zmq_progress import TrainingProgress, open_monitor
 
 
-class PeerMessage(list):
+class EmittedEvents(list):
     """A follower's emissions, and a way to wait for them."""
 
     def __init__(self):
@@ -25,7 +25,7 @@ class PeerMessage(list):
 
 @pytest.fixture
 def heard():
-    return PeerMessage()
+    return EmittedEvents()
 
 
 @pytest.fixture
@@ -33,34 +33,34 @@ def training_progress(heard):
     return TrainingProgress("j", 1, heard)
 
 
-def say(event, **fields):
+def message(event, **fields):
     return json.dumps({"what": "", "event": event, "logs": None} | fields).encode()
 
 
 def test_infinity_and_nan_become_nothing(training_progress, heard):
     training_progress.hear(
-        say("epoch_end", epoch=0, logs={"loss": math.inf, "val/loss": math.nan, "train/loss": 0.5}), 0
+        message("epoch_end", epoch=0, logs={"loss": math.inf, "val/loss": math.nan, "train/loss": 0.5}), 0
     )
     assert heard == [Progress("j", 1, 0, None, None, 0.5, None)]
 
 
 def test_the_train_loss_of_the_epoch_before_is_kept_until_news(training_progress, heard):
-    training_progress.hear(say("epoch_end", epoch=1, logs={"train/loss": 0.5, "val/loss": 0.4, "loss": 0.3}), 0)
-    training_progress.hear(say("batch_end", epoch=2, batch=0, logs={"loss": 0.2}), 1)
+    training_progress.hear(message("epoch_end", epoch=1, logs={"train/loss": 0.5, "val/loss": 0.4, "loss": 0.3}), 0)
+    training_progress.hear(message("batch_end", epoch=2, batch=0, logs={"loss": 0.2}), 1)
     assert heard[-1] == Progress("j", 1, 2, 1, 0.2, 0.5, 0.4)
 
 
 def test_the_end_of_training_is_told_once(training_progress, heard):
     for _ in range(2):
-        training_progress.hear(say("train_end"), 0)
+        training_progress.hear(message("train_end"), 0)
     assert heard == [ModelTrained("j", 1)]
     assert training_progress.ended.is_set()
 
 
 def test_batches_are_thinned_and_epochs_are_not(training_progress, heard):
     for number in range(100):  # one second of messages
-        training_progress.hear(say("batch_end", epoch=0, batch=number, logs={"loss": 0.1}), number / 100)
-        training_progress.hear(say("epoch_end", epoch=0, logs={}), number / 100)
+        training_progress.hear(message("batch_end", epoch=0, batch=number, logs={"loss": 0.1}), number / 100)
+        training_progress.hear(message("epoch_end", epoch=0, logs={}), number / 100)
     assert sum(progress.batch is not None for progress in heard) == 4
     assert sum(progress.batch is None for progress in heard) == 100
 
@@ -74,7 +74,7 @@ def test_batches_are_thinned_and_epochs_are_not(training_progress, heard):
         b"[]",
         b'"epoch_end"',
         b"1" * 5000,
-        say("epoch_end", epoch=0, logs={"x": "y" * 70_000}),
+        message("epoch_end", epoch=0, logs={"x": "y" * 70_000}),
         b'{"event": ["epoch_end"]}',
         b'{"py/reduce": [{"py/function": "os.getcwd"}, {"py/tuple": []}]}',
     ],
@@ -85,28 +85,28 @@ def test_what_is_not_understood_is_dropped(raw, training_progress, heard):
 
 
 def test_strange_fields_do_no_harm(training_progress, heard):
-    training_progress.hear(say("epoch_end", epoch=-3, logs={"loss": True, "val/loss": "x", "train/loss": [1]}), 0)
+    training_progress.hear(message("epoch_end", epoch=-3, logs={"loss": True, "val/loss": "x", "train/loss": [1]}), 0)
     training_progress.hear(
         b'{"event": "batch_end", "epoch": 1e400, "batch": true, "logs": {"loss": 1' + b"0" * 400 + b"}}", 1
     )
-    training_progress.hear(say("batch_end", epoch=2**70, batch=-1, logs=[]), 2)
+    training_progress.hear(message("batch_end", epoch=2**70, batch=-1, logs=[]), 2)
     assert heard == [Progress("j", 1, 0), Progress("j", 1, 0, 1), Progress("j", 1, 0, 1)]
 
 
 async def test_every_message_arrives_although_the_descriptor_only_tells_of_change(heard):
     with zmq.Context() as context:
         async with open_monitor() as monitor:
-            monitor.follow(TrainingProgress("j", 0, heard))
+            monitor.set_receiver(TrainingProgress("j", 0, heard))
             with context.socket(zmq.PUB) as trainer:
                 trainer.setsockopt(zmq.SNDHWM, 0)
                 trainer.connect(f"tcp://127.0.0.1:{monitor.ports.publish}")
                 with trio.fail_after(10):
                     while not heard:  # until the subscription is known
-                        trainer.send(say("epoch_end", epoch=0, logs={}))
+                        trainer.send(message("epoch_end", epoch=0, logs={}))
                         with trio.move_on_after(0.01):
                             await heard.news.wait()
                     for epoch in range(1, 5001):
-                        trainer.send(say("epoch_end", epoch=epoch, logs={}))
+                        trainer.send(message("epoch_end", epoch=epoch, logs={}))
                     while heard[-1].epoch < 5000:
                         heard.news = trio.Event()
                         await heard.news.wait()
@@ -117,7 +117,7 @@ async def test_stop_is_said_again_until_training_ends(heard):
     with zmq.Context() as context:
         async with open_monitor() as monitor, trio.open_nursery() as nursery:
             training_progress = TrainingProgress("j", 0, heard)
-            monitor.follow(training_progress)
+            monitor.set_receiver(training_progress)
             nursery.start_soon(monitor.stop)
             with context.socket(zmq.SUB) as trainer:  # comes late, as sleap-nn does
                 trainer.setsockopt(zmq.SUBSCRIBE, b"")
@@ -125,6 +125,6 @@ async def test_stop_is_said_again_until_training_ends(heard):
                 for _ in range(2):
                     assert await trio.to_thread.run_sync(trainer.poll, 10_000)
                     assert json.loads(trainer.recv()) == {"command": "stop"}
-            training_progress.hear(say("train_end"), 0)
+            training_progress.hear(message("train_end"), 0)
             with trio.fail_after(5):
                 await training_progress.ended.wait()

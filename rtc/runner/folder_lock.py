@@ -1,12 +1,14 @@
-"""Whose job folder this is, told by two locked files inside it.
+"""Create, take over and remove job folders. Two locked files in each folder say which processes own and use it.
 
-One is held by the worker that owns the job, and by nobody else: of workers that share a work folder, a dead one's jobs
-are taken over by one other. The second is held by everybody who uses the folder (the worker, the job's keeper, its
-trainers, which inherit it), so that whatever a job has left running can be found. The locks are the system's (flock,
-POSIX): they go with the last process that holds them.
+- `OWNER_LOCK` is locked by the worker that owns the job, and by no other process. When several workers share a work
+  folder and one of them dies, exactly one other worker gets this lock and takes over the job.
+- `USERS_LOCK` is held open by every process that uses the folder: the worker, the job's supervisor, and the sleap-nn
+  processes, which inherit the descriptor. It is used to find what a job has left running.
 
-A folder has its name only while it is a job's: until it is whole, and as soon as it is to go, it has another one, so
-that a worker killed in the midst of making or removing one leaves nothing that could be taken for a job.
+Both locks are `flock(2)` locks: the kernel releases them when the last process that holds the descriptor ends.
+
+Rule: a folder is named `job-…` only while it is complete. While it is created, its name is `.job-…`; while it is
+removed, `.gone-job-…`. So a worker that is killed during either leaves nothing that could be mistaken for a job.
 """
 
 import fcntl
@@ -23,55 +25,61 @@ from attrs import frozen
 log = logging.getLogger("rtc.lock")
 
 USERS_LOCK, OWNER_LOCK = ".in-use", ".owner"
-"""No names that a package could have: `safe_name` takes leading dots away."""
+"""File names that no package can use: `safe_name` removes leading dots."""
 FOLDER_GLOB = "job-*"
 REMOVED_PREFIX = ".gone-"
-"""What the name of a folder that is being removed begins with."""
+"""Prefix of the name of a folder that is being removed."""
 CREATE_TIME_MAX = 3600.0
-"""Seconds after which a folder that is not whole will never be: it takes some milliseconds."""
+"""Seconds after which an incomplete folder counts as abandoned. Creating one takes some milliseconds."""
 
 
 @frozen
 class FolderLock:
-    """A folder of ours, from `lock_folder` or `own_folder` until `give_up`, `keep` or `release`."""
+    """The locks that this worker holds on one job folder.
+
+    Made by `lock_folder` or `own_folder`; ended by exactly one of `give_up`, `keep` and `release`.
+    """
 
     folder: Path
     owner: int | None
-    """The worker's own locked file; None where the file system knows no locks."""
+    """Descriptor of the locked `OWNER_LOCK`; None where the file system has no locks."""
     descriptor: int | None = None
-    """The locked file for trainers to inherit; None where there are no locks, or it was taken over from a worker."""
+    """Descriptor of the locked `USERS_LOCK`, which the job's processes inherit.
+
+    None where the file system has no locks, and for a folder that was taken over from another worker.
+    """
 
     def give_up(self) -> None:
-        """Remove the folder, and let go of it."""
+        """Remove the folder and release its locks. What cannot be removed is logged and left for `sweep_leftovers`."""
         removed = self.folder.with_name(REMOVED_PREFIX + self.folder.name)
         try:
             self.folder.rename(removed)
             _remove(removed)
         except FileNotFoundError:
-            pass  # by hand
+            pass  # a person has removed it
         except OSError as error:
             log.warning("%s could not be removed from the work folder: %s", self.folder.name, error.strerror)
         self.release()
 
     def keep(self) -> None:
-        """Leave the folder to people: without its lock files no worker will ever take it for a job."""
+        """Release the locks and delete the lock files, so that no worker takes the folder over; people can read it."""
         for name in (OWNER_LOCK, USERS_LOCK):
-            with suppress(OSError):  # where nothing can be removed, that will not be either
+            with suppress(OSError):  # where a lock file cannot be deleted, no worker can remove the folder either
                 (self.folder / name).unlink()
         self.release()
 
     def release(self) -> None:
-        """Leave everything as it is, for the next worker to own."""
+        """Release the locks and leave the files as they are, so that the next worker can take the job over."""
         for descriptor in (self.owner, self.descriptor):
             if descriptor is not None:
                 os.close(descriptor)
 
 
 def lock_folder(folder: Path) -> FolderLock:
-    """Make a job's folder, locked before anybody can see it under its name.
+    """Create a job's folder with mode 0700 and return its locks. It gets its name only after it is locked.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder or a lock file cannot be created. Nothing is left of it.
     """
     hidden = folder.with_name(f".{folder.name}")
     hidden.mkdir(mode=0o700, parents=True)
@@ -93,19 +101,22 @@ def lock_folder(folder: Path) -> FolderLock:
 
 
 def list_folders(work: Path) -> tuple[Path, ...]:
-    """The folders of all jobs, whoever's they are."""
+    """Return the job folders of all workers in this work folder, sorted by name."""
     return tuple(sorted(work.glob(FOLDER_GLOB)))
 
 
 def sweep_leftovers(work: Path) -> None:
-    """Remove what is no job's folder any more, or never came to be one: its worker was killed in the midst of it."""
+    """Remove folders whose worker was killed while it removed them, or while it created them (`CREATE_TIME_MAX`)."""
     unfinished = [folder for folder in work.glob(f".{FOLDER_GLOB}") if _age(folder) > CREATE_TIME_MAX]
     for folder in (*work.glob(f"{REMOVED_PREFIX}{FOLDER_GLOB}"), *unfinished):
         _remove(folder)
 
 
 def own_folder(folder: Path) -> FolderLock | None:
-    """Take over what a dead worker left; None when its worker lives, it was left to people, or it is gone."""
+    """Take over the folder of a dead worker and return its locks.
+
+    None when its worker is alive, when the folder was left to people (`FolderLock.keep`), or when it was removed.
+    """
     try:
         owner = lock_file(folder / OWNER_LOCK, 0)
     except OSError:
@@ -116,17 +127,17 @@ def own_folder(folder: Path) -> FolderLock | None:
         same_file = os.path.samestat(os.fstat(owner), (folder / OWNER_LOCK).lstat())
     except OSError:
         same_file = False
-    if not same_file:  # removed by the one who owned it, between our opening and our locking
+    if not same_file:  # its owner has removed it between our open and our flock
         os.close(owner)
         return None
     return FolderLock(folder, owner)
 
 
 def wait_unlocked(path: Path) -> None:
-    """Block until whoever holds this file's lock has died.
+    """Block the calling thread until no process holds an exclusive lock on this file.
 
     Raises:
-        OSError: there is no such file.
+        OSError: the file cannot be opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
@@ -136,7 +147,10 @@ def wait_unlocked(path: Path) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody who lives holds this file's lock."""
+    """Whether a living process holds a lock on this file; False when the file cannot be opened.
+
+    Also True where the file system has no locks.
+    """
     try:
         descriptor = lock_file(path, 0)
     except OSError:
@@ -148,10 +162,12 @@ def is_locked(path: Path) -> bool:
 
 
 def lock_file(path: Path, flags: int = 0) -> int | None:
-    """The locked file's descriptor; None when it cannot be locked.
+    """Open a file, lock it exclusively, and return its descriptor; None when it cannot be locked now.
+
+    The descriptor is closed on exec. `flags` are added to those of `os.open`.
 
     Raises:
-        OSError: it cannot be opened or, with those flags, made.
+        OSError: the file cannot be opened or, with `O_CREAT`, created.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     try:
@@ -170,17 +186,17 @@ def _age(folder: Path) -> float:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, whatever a job has left in it; what cannot be removed now is for the next sweep.
+    """Remove a folder, whatever a job has left in it. What cannot be removed is logged and left for the next sweep.
 
-    Not by `rmtree`, which cannot empty folders that must not be written, nor a thousand in each other. Here those
-    inside are moved up before they are emptied, so that no path grows long.
+    `shutil.rmtree` is not enough: it cannot empty read-only folders, nor a thousand folders inside each other. Here
+    each subfolder is made writable and moved up to `folder` before it is emptied, so that no path grows long.
     """
     _make_writable(folder)
     pending = [folder]
     while pending:
         current = pending.pop()
         for path in _list_entries(current):
-            with suppress(OSError):  # it is told below
+            with suppress(OSError):  # the rmdir at the end fails then, which is logged
                 if path.is_dir() and not path.is_symlink():
                     _make_writable(path)
                     pending.append(path if current == folder else path.rename(folder / secrets.token_hex(8)))
@@ -192,7 +208,7 @@ def _remove(folder: Path) -> None:
     try:
         folder.rmdir()
     except FileNotFoundError:
-        pass  # another worker has swept it
+        pass  # another worker has removed it
     except OSError as error:
         log.warning("%s could not be removed wholly from the work folder: %s", folder.name, error.strerror)
 

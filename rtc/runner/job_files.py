@@ -1,6 +1,6 @@
-"""What lies in a job's folder besides its package: names, and small notes between the worker and the keeper.
+"""Names of the files in a job's folder, and the small JSON files that the worker and the supervisor exchange there.
 
-The job's own code could write them as well, so whatever is read is checked.
+The job's own code runs as the same user and could write these files too, so everything that is read is checked.
 """
 
 import errno
@@ -23,59 +23,70 @@ from rtc.runner.summary import TEXT_MAX
 from rtc.sleap_nn.commands import Accelerator
 
 ARRIVED = "arrived"
-"""The folder with the package as it came, until it is unpacked."""
+"""Folder with the package as it was received, until it is unpacked."""
 PACKAGE = "package"
-"""The folder with the unpacked package."""
+"""Folder with the unpacked package."""
 SPEC, MADE, OUTCOME = "spec.json", "made.json", "outcome.json"
+"""What the supervisor is to run; where in the package the results will be; how the job ended."""
 COMMAND_FIFO = "control"
-"""A FIFO for the keeper's orders, a line each."""
+"""FIFO for commands to the supervisor, one per line."""
 LIFE = ".keeper"
-"""A file that is locked as long as the keeper lives, by it alone."""
+"""File that is locked as long as the supervisor lives, by the supervisor only."""
 SUPERVISOR_LOG = "supervisor.log"
+"""The supervisor's stdout and stderr: warnings of its own, and the traceback of a bug. Empty when all went well."""
 JSON_FILE_MAX = 4 * 2**20
-"""Bytes of a note; more is none of ours."""
+"""Bytes read of a JSON file; ours are shorter, so a longer one is invalid."""
 OUTCOME_RESERVED = 16 * 1024
-"""Bytes that an outcome can have: its sentence as JSON takes six for a character at most."""
+"""Bytes that `OUTCOME` can have: its text has at most `TEXT_MAX` characters, each at most six bytes as JSON."""
 ENDED_FROM_OUTSIDE = JobResult(
     Outcome.FAILED,
     "The job was ended from outside (the machine restarted, or ran out of memory, or somebody killed it)."
     " What it had made so far is in the result.",
 )
+"""Result of a job whose supervisor died, or got SIGTERM, before it could say how the job ended."""
 _INVALID_RESULT_PATHS = "the job has spoilt the list of what it made"
 
 
 @frozen
 class Spec:
-    """What a keeper is to do."""
+    """What a supervisor is to run, and with what. Its fields are the keys of `spec.json`."""
 
     job: JobId
     sleap_nn: Path
+    """The sleap-nn program."""
     accelerator: Accelerator
     gpu: str | None = None
-    """UUID of the one that the job may see."""
+    """UUID of the only GPU that the job may see; None to leave CUDA_VISIBLE_DEVICES unchanged."""
     overrides: tuple[str, ...] = ()
+    """Settings changed for this run, in Hydra's notation, for every model of the package."""
 
 
 def write_spec(folder: Path, spec: Spec) -> None:
-    """Leave it for the keeper.
+    """Write `spec.json`, which `read_spec` reads in the supervisor.
 
     Raises:
-        OSError: the disk is full, or worse.
+        OSError: it cannot be written; the disk is full, for example.
     """
     _write_json(folder / SPEC, attrs.asdict(spec) | {"sleap_nn": str(spec.sleap_nn)}, os.O_TRUNC)
 
 
 def read_spec(folder: Path) -> Spec:
-    """What the worker left; only a worker of the same version starts a keeper, so anything wrong with it is a bug."""
+    """Read `spec.json` back as a `Spec`.
+
+    A supervisor is started only by a worker of the same version, so any exception raised here is a bug.
+    """
     fields = _read_json(folder / SPEC)
     return Spec(**fields | {"sleap_nn": Path(fields["sleap_nn"]), "overrides": tuple(fields["overrides"])})
 
 
 def write_made(folder: Path, plan: Plan) -> None:
-    """Note where the job will leave what it makes: read again later, the package would be taken for another one.
+    """Write `made.json`: the paths in the package where the job's models and predictions will be.
+
+    The worker packs the result by these paths. It cannot read the package's plan again at that time: the files that
+    the job has created would change how the package is read.
 
     Raises:
-        OSError: the disk is full, or worse.
+        OSError: it cannot be written; the disk is full, for example.
     """
     runs = [step.run_path for step in plan.steps]
     outputs = [step.output for step in plan.predictions]
@@ -85,10 +96,12 @@ def write_made(folder: Path, plan: Plan) -> None:
 
 
 def read_made(folder: Path) -> Plan:
-    """As much of the plan as packing the result needs; nothing when the job did not come so far.
+    """Read `made.json` back as a plan that has only what packing the result needs.
+
+    The plan is empty when there is no such file: the job ended before the supervisor had read the package.
 
     Raises:
-        OSError: it cannot be told.
+        OSError: the file cannot be read, or holds something that `write_made` would not have written.
     """
     try:
         fields = _read_json(folder / MADE)
@@ -102,26 +115,26 @@ def read_made(folder: Path) -> Plan:
 
 
 def reserve_outcome(folder: Path) -> None:
-    """Take the room on disk that `write_outcome` will need, so that a full disk cannot hide how the job ended.
+    """Allocate the disk space that `write_outcome` will need, so that a full disk cannot hide how the job ended.
 
     Raises:
-        OSError: there is none.
+        OSError: the space cannot be allocated.
     """
     _write_synced(_part_path(folder / OUTCOME), b" " * OUTCOME_RESERVED, os.O_TRUNC)
 
 
 def write_outcome(folder: Path, result: JobResult) -> None:
-    """Say how the job ended; the note is whole or not there, also after a power cut.
+    """Write `outcome.json`: how the job ended. The file is complete or missing, also after a power failure.
 
     Raises:
-        OSError: it cannot be written, not even into the room reserved.
+        OSError: it cannot be written, not even into the reserved space.
     """
-    # written over what was reserved, which takes no more room; JSON does not mind the blanks that are left of it
+    # overwrites the reserved file, which needs no more space; JSON allows the blanks that fill it up
     _write_json(folder / OUTCOME, {"outcome": result.outcome.value, "text": result.text[:TEXT_MAX]}, 0)
 
 
 def read_outcome(folder: Path) -> JobResult | None:
-    """How the job ended; None when nobody lived to write it."""
+    """Read `outcome.json`: how the job ended. None when it is missing or invalid: the supervisor died before."""
     try:
         fields = _read_json(folder / OUTCOME)
         return JobResult(Outcome(fields["outcome"]), _check_text(fields["text"])[:TEXT_MAX])
@@ -130,11 +143,11 @@ def read_outcome(folder: Path) -> JobResult | None:
 
 
 def _read_json(path: Path) -> Any:
-    """What a note says, of whatever types.
+    """Read a JSON file; the types of what is in it are not checked.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or longer than a note of ours.
+        ValueError: it is not JSON, or longer than `JSON_FILE_MAX`.
     """
     with open_regular(path) as file:
         content = file.read(JSON_FILE_MAX)
@@ -145,27 +158,43 @@ def _read_json(path: Path) -> Any:
 
 
 def _check_text(value: object) -> str:
+    """Return a value that is a string.
+
+    Raises:
+        TypeError: it is not a string.
+    """
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
 def _check_paths(value: object) -> list[str]:
+    """Return a list of paths, each checked by `_check_path`.
+
+    Raises:
+        TypeError: it is not a list.
+    """
     if not isinstance(value, list):
         raise TypeError
     return [_check_path(item) for item in value]
 
 
 def _check_path(value: object) -> str:
-    """A path that can be one, and stays inside the package."""
+    """Return a path that the file system can have and that stays inside the package.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it is not such a path.
+    """
     path = _check_text(value)
-    os.fsencode(path)  # a ValueError where there are half surrogate pairs
+    os.fsencode(path)  # raises a ValueError for half surrogate pairs
     if leaves(path) or "\0" in path:
         raise ValueError
     return path
 
 
 def _write_json(path: Path, fields: dict[str, Any], flags: int) -> None:
+    """Write a JSON file of at least `OUTCOME_RESERVED` bytes and rename it to its name, on disk when this returns."""
     _write_synced(_part_path(path), json.dumps(fields).encode().ljust(OUTCOME_RESERVED), flags)
     _part_path(path).replace(path)
     _sync_folder(path.parent)
@@ -183,7 +212,7 @@ def _write_synced(path: Path, content: bytes, flags: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename lasts only when its folder is on disk, too."""
+    """Write a folder to disk: a rename survives a power failure only after that (fsync(2), POSIX)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,14 @@
-"""What happened in a job, on disk: its keeper writes, and any number of followers read, at once or much later.
+"""The journal: the events of one job, on disk. One process writes it; any number of readers read it, at once or later.
 
-Lasting events are numbered from 1 and appended to one file, a line each; what is of the moment only replaces a small
-file beside it. A FIFO is the bell that wakes who follows. The job's own code could write into the file as well, so a
-reader passes over what it cannot decode (`rtc.runner.journal_reader`).
+- `Journal` is the writer, in the job's supervisor.
+- `JournalWatcher` stands for one job's journal in the worker. It makes readers, and wakes them when the supervisor
+  writes to the wake FIFO.
+- `JournalReader` is one async iterator over the events. Its `JournalCursor` (`rtc.runner.journal_reader`) reads blocks
+  of lines from a position in the file.
+
+Lasting events are numbered from 1 and appended to `JOURNAL`, one per line. Momentary events (`is_momentary`) are not
+numbered: the newest of each kind replaces the one before in `MOMENTARY`. The job's own code could write to these files
+too, so a reader skips every line that it cannot decode.
 """
 
 import errno
@@ -28,15 +34,19 @@ from rtc.runner.journal_reader import BLOCK, JournalCursor, read_last_seq, read_
 log = logging.getLogger("rtc.journal")
 
 JOURNAL, MOMENTARY, WAKE_FIFO = "events.jsonl", "now.json", "wake"
+"""File names in the job's folder: lasting events, momentary events, and the FIFO that wakes readers."""
 LOG_LINES_SIZE_MAX = 200 * 10**6
-"""Bytes of a journal beyond which it takes no more log lines; job.log is shorter than that, too."""
+"""Bytes of a journal beyond which log lines are no longer written to it. `job.log` is shorter than that."""
 JOURNAL_MAX = 250 * 10**6
-"""Bytes beyond which it takes nothing more: not even a job that floods us fills the worker's disk."""
+"""Bytes of a journal beyond which nothing is written to it, so that no job can fill the worker's disk with events."""
 _LOG_LINES_OMITTED = "(The list of events is full; more log lines are only in job.log.)"
 
 
 def is_momentary(news: JobNews) -> bool:
-    """Whether nobody needs to hear this who did not hear it at the time."""
+    """Whether an event matters only at the time when it happens, so that a later reader does not need it.
+
+    These are: progress inside an epoch, frame counts inside a pass, and the use of the GPU.
+    """
     match news:
         case Progress():
             return news.batch is not None
@@ -46,10 +56,13 @@ def is_momentary(news: JobNews) -> bool:
 
 
 def open_fifo(path: Path) -> int:
-    """A FIFO's descriptor, made if it is not there. Opened for both directions it never ends, and never waits.
+    """Open a FIFO, creating it if necessary, and return its descriptor.
+
+    It is opened for reading and writing and without blocking. So opening never waits for the other end, reading never
+    meets the end of the file when a writer closes (Linux, fifo(7)), and neither reading nor writing blocks.
 
     Raises:
-        OSError: it cannot be made, or there is something else of that name.
+        OSError: it cannot be created, or something other than a FIFO has that name.
     """
     with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
@@ -60,20 +73,26 @@ def open_fifo(path: Path) -> int:
     return descriptor
 
 
-# -------- the keeper's side
+# -------- in the supervisor
 
 
 def _steady_clock() -> Callable[[], float]:
-    """Seconds since 1970 that never jump: durations are told by their differences, also when the clock is set."""
+    """Return a clock that gives seconds since 1970 and never jumps, even when somebody sets the system's clock.
+
+    So the difference of two events' times is the time between them.
+    """
     start = time.time() - time.monotonic()
     return lambda: start + time.monotonic()
 
 
 class Journal:
-    """The writer. A job does not depend on it: when the disk is full, that is logged once and events are lost.
+    """The writer of a job's journal. It continues a journal that is already in the folder.
+
+    The job does not depend on it: when an event cannot be written (a full disk), that is logged once and the event is
+    lost.
 
     Raises:
-        OSError: there can be no journal at all.
+        OSError: the journal or its wake FIFO cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,12 +112,12 @@ class Journal:
         self._wake_fifo = open_fifo(folder / WAKE_FIFO)
 
     def close(self) -> None:
-        """Nothing more will be written."""
+        """Close the journal and its wake FIFO. Nothing can be written after that."""
         os.close(self._file)
         os.close(self._wake_fifo)
 
     def write(self, news: JobNews) -> None:
-        """Take note of it, and wake whoever follows. Waits for nothing but the disk."""
+        """Write an event and wake all readers. Waits for nothing but the disk; an error of the disk is only logged."""
         try:
             if is_momentary(news):
                 self._replace_momentary(news)
@@ -109,6 +128,7 @@ class Journal:
         self._wake()
 
     def _is_full_for(self, news: JobNews) -> bool:
+        """Whether the journal is too long for such an event. When log lines end, one last log line is written first."""
         if not isinstance(news, LogLines):
             return self._size >= JOURNAL_MAX
         if self._size >= LOG_LINES_SIZE_MAX and not self._log_lines_ended:
@@ -117,9 +137,10 @@ class Journal:
         return self._log_lines_ended
 
     def _append(self, news: JobNews) -> None:
-        """One line and its number; a number is used up only when its line is whole."""
+        """Append a lasting event as one line. Its number is used only when the line was written completely."""
         line = encode(JobEvent(news, self._clock(), self._seq + 1)).encode() + b"\n"
-        # what could not be written to its end before is made what nobody can read, or it could lack just its end
+        # An incomplete line from before is made invalid by the `?`: if only its newline were missing, a newline alone
+        # would complete it, with the number that this line has.
         block = b"?\n" + line if self._torn else line
         self._torn = True
         while block:
@@ -130,7 +151,7 @@ class Journal:
         self._seq += 1
 
     def _replace_momentary(self, news: JobNews) -> None:
-        """The newest of each kind is kept, a line each."""
+        """Replace the newest event of this kind in the file of momentary events, which has one line per kind."""
         self._momentary[type(news)] = encode(JobEvent(news, self._clock()))
         part = self._momentary_path.with_suffix(".part")
         with open_private(part) as file:
@@ -138,7 +159,7 @@ class Journal:
         part.replace(self._momentary_path)
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it is full of rings that nobody has heard yet
+        with suppress(BlockingIOError):  # the FIFO is full of bytes that no reader has read yet
             os.write(self._wake_fifo, b"\n")
 
     def _log_error(self, error: OSError) -> None:
@@ -147,40 +168,56 @@ class Journal:
             log.warning("events of the job are lost (%s); the job goes on", error.strerror)
 
 
-# -------- the worker's side
+# -------- in the worker
 
 
 @define
 class JournalWatcher:
-    """One job's events, for any number of followers, who may come late and be slow."""
+    """The journal of one job, for any number of readers, each at its own position and pace.
+
+    While the job runs, `serve` wakes the readers whenever the supervisor writes to the wake FIFO. `end` lets them
+    finish.
+    """
 
     job: JobId
     journal: Path
+    """The file of lasting events."""
     momentary: Path | None = None
-    """None for a job that is over: nothing is of the moment there."""
+    """The file of momentary events; None for a job that has ended, which has none."""
     over: bool = False
-    """Nothing more will be written."""
+    """The job has ended: nothing more will be written."""
     _changed: trio.Event = field(factory=trio.Event, init=False)
+    """Set, and replaced by a new one, whenever there may be more to read."""
 
     @classmethod
     def of(cls, job: JobId, folder: Path) -> "JournalWatcher":
-        """The feed of a job in its folder. `serve` it, and `end` it."""
+        """Return the watcher of a running job. The caller runs `serve`, and calls `end` when the job has ended."""
         return cls(job, folder / JOURNAL, folder / MOMENTARY)
 
     def follow(self, seen: int = 0) -> "JournalReader":
-        """The events after number `seen`, as an async iterator that ends with the job. It holds nothing open."""
+        """Return an async iterator over the events after number `seen`, which ends when the job has ended.
+
+        It keeps no file open between reads, so it need not be closed.
+        """
         return JournalReader(self, JournalCursor(seen))
 
     async def last_seq(self) -> int:
-        """The newest number there is."""
+        """Return the number of the newest lasting event; 0 when there is none."""
         return await trio.to_thread.run_sync(read_last_seq, self.journal)
 
     async def serve(self) -> None:
-        """Wake the followers whenever the keeper rings, until cancelled. At most one at a time may serve a job."""
+        """Wake the readers whenever the supervisor writes to the wake FIFO, until cancelled.
+
+        Only one task at a time may serve a job: a byte in the FIFO reaches only one of several that read it.
+        """
         try:
             wake_fifo = open_fifo(self.journal.with_name(WAKE_FIFO))
         except OSError as error:
-            log.warning("events of %s are only heard at its end, as its bell is spoilt (%s)", self.job, error.strerror)
+            log.warning(
+                "events of %s are read only at its end, because its wake FIFO cannot be opened (%s)",
+                self.job,
+                error.strerror,
+            )
             await trio.sleep_forever()
         try:
             while True:
@@ -193,20 +230,22 @@ class JournalWatcher:
             os.close(wake_fifo)
 
     def wake(self) -> None:
-        """There may be more to read."""
+        """Wake all readers: there may be more to read."""
         self._changed.set()
         self._changed = trio.Event()
 
     def end(self) -> None:
-        """The job is over; followers end when they have read all."""
+        """Set that the job has ended; each reader ends when it has read all events."""
         self.over = True
         self.wake()
 
     async def move_to(self, target: Path) -> None:
-        """Have the journal of a job that is over, if there is one, at `target`, where followers read on from now.
+        """Link or copy the journal of an ended job, if there is one, to `target`; readers continue there.
+
+        The old file stays. Its owner removes it with the job's folder.
 
         Raises:
-            OSError: the disk is full, or worse; all is as before then.
+            OSError: it can be neither linked nor copied; the disk is full, for example. Nothing has changed then.
         """
         if await trio.Path(self.journal).exists():
             await trio.to_thread.run_sync(_copy, self.journal, target)
@@ -214,13 +253,14 @@ class JournalWatcher:
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, or a copy of it, completely or not at all."""
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     try:
         with open_regular(source) as file:
             try:
                 part.hardlink_to(source)
-            except OSError:  # another disk, or one that knows no second names
+            except OSError:  # another disk, or a file system without hard links
                 with part.open("xb") as sink:
                     part.chmod(0o600)
                     shutil.copyfileobj(file, sink)
@@ -231,14 +271,19 @@ def _copy(source: Path, target: Path) -> None:
 
 @define
 class JournalReader:
-    """One reader of a `JournalWatcher`."""
+    """An async iterator over the events of one job. Made by `JournalWatcher.follow`.
+
+    Lasting events come in the order of their numbers, each once. When all of them have been read, the momentary events
+    that are newer than they come too.
+    """
 
     _watcher: JournalWatcher
     _cursor: JournalCursor
     _ready: deque[JobEvent] = field(factory=deque, init=False)
     _lasting_at: float = field(default=0.0, init=False)
-    """When the newest lasting event happened, log lines apart: what is of an older moment is no news."""
+    """Time of the newest lasting event that is not log lines; a momentary event older than that is outdated."""
     _momentary_at: dict[type, float] = field(factory=dict, init=False)
+    """Time of the newest momentary event of each kind that was returned."""
 
     def __aiter__(self) -> "JournalReader":
         return self
@@ -250,7 +295,7 @@ class JournalReader:
         return self._ready.popleft()
 
     async def _fetch(self) -> None:
-        # what is asked before reading cannot be missed while we read
+        # taken before reading, so that a change during the read is not missed
         changed, over, path = self._watcher._changed, self._watcher.over, self._watcher.journal
         try:
             events = await trio.to_thread.run_sync(self._cursor.read, path)
@@ -263,7 +308,7 @@ class JournalReader:
             self._ready.extend(await self._read_momentary())
             if not self._ready:
                 await changed.wait()
-        elif path == self._watcher.journal:  # and was not moved meanwhile
+        elif path == self._watcher.journal:  # unless it was moved during the read
             raise StopAsyncIteration
 
     def _add_lasting(self, events: list[JobEvent]) -> None:
@@ -279,7 +324,7 @@ class JournalReader:
 
     def _is_newer(self, event: JobEvent) -> bool:
         kind = type(event.news)
-        # the GPU's use belongs to no step of the job, so no step makes it old
+        # the use of the GPU belongs to no step of the job, so no lasting event makes it outdated
         newest = max(self._momentary_at.get(kind, 0.0), 0.0 if kind is GpuUse else self._lasting_at)
         if event.at <= newest or event.news.job != self._watcher.job:
             return False

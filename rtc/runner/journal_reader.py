@@ -1,7 +1,7 @@
-"""Reading a job's journal from disk, in constant memory, trusting none of its lines.
+"""Read a job's journal from disk, in constant memory, trusting none of its lines: the job's code can write to it too.
 
-The rule of numbers: an event's number is at most the number of its line. It holds for all that we write, it lets a
-reader skip what has been seen without decoding it, and a forged number can hide nothing that comes after.
+Rule of numbers: an event's number is at most the number of its line. It holds for every line that we write. It lets a
+reader skip the events that it has already read without decoding them, and a forged number can hide no later event.
 """
 
 import os
@@ -14,24 +14,27 @@ from protocol.wire import FRAME_MAX, TO_CLIENT, WireError, decode
 from rtc.common.safe_open import open_regular
 
 BLOCK = 2 * FRAME_MAX
-"""Bytes read at once; every line of ours is shorter."""
+"""Bytes read at once. Every line that we write is shorter, since it fits into a frame."""
 
 
 @define
 class JournalCursor:
-    """Reads a journal forward in constant memory, from wherever it was last time."""
+    """A position in a journal: reads the next block of lines from there, in constant memory."""
 
     seen: int = 0
-    """The newest number given, or not wanted."""
+    """The highest event number that was returned, or that the reader already has."""
     offset: int = 0
-    """Bytes of whole lines read."""
+    """Bytes of the complete lines read so far."""
     _lines: int = 0
+    """Complete lines read so far."""
 
     def read(self, path: Path) -> list[JobEvent] | None:
-        """The events of the next block that are newer than `seen`, perhaps none; None when nothing more is there now.
+        """Read the next block and return its events with numbers above `seen`, which may be an empty list.
+
+        None when the file has no further complete line at present, or does not exist.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         try:
             with open_regular(path) as file:
@@ -40,7 +43,7 @@ class JournalCursor:
         except FileNotFoundError:
             return None
         whole = block.rfind(b"\n") + 1
-        if not whole and len(block) == BLOCK:  # a line longer than any of ours is passed over
+        if not whole and len(block) == BLOCK:  # skip a line that is longer than any that we write
             whole = len(block)
         if not whole:
             return None
@@ -50,8 +53,9 @@ class JournalCursor:
         ]
 
     def _next_event(self, line: bytes) -> JobEvent | None:
+        """Count a line and return its event; None when it was read before, or is not a valid next event."""
         self._lines += line.endswith(b"\n")
-        if self._lines <= self.seen:  # by the rule of numbers
+        if self._lines <= self.seen:  # by the rule of numbers, its event was read before
             return None
         event = _decode_event(line)
         if event is None or event.seq is None or not self.seen < event.seq <= self._lines:
@@ -69,7 +73,7 @@ def _decode_event(line: bytes) -> JobEvent | None:
 
 
 def read_momentary(path: Path) -> list[JobEvent]:
-    """The newest momentary events, oldest first; none when they cannot be read."""
+    """Read the newest momentary event of each kind, oldest first; an empty list when the file cannot be read."""
     try:
         with open_regular(path) as file:
             lines = file.read(FRAME_MAX).splitlines()
@@ -80,7 +84,7 @@ def read_momentary(path: Path) -> list[JobEvent]:
 
 
 def read_last_seq(path: Path) -> int:
-    """The newest number in a journal, told from its end; 0 when there is nothing that can be read."""
+    """Return the number of the newest event in the last block of a journal; 0 when none can be read there."""
     try:
         with open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - BLOCK))

@@ -1,4 +1,4 @@
-"""Runs one prediction: one sleap-nn process, which writes its file at the very end or not at all."""
+"""Run one prediction: one process of sleap-nn, which writes its output file once, at the very end, or not at all."""
 
 import trio
 
@@ -12,10 +12,15 @@ from rtc.sleap_nn.predict_progress import FrameCounter
 
 
 async def predict(context: StepContext, index: int, step: PredictStep) -> int | None:
-    """Predict on one file; the frames gone through, as far as sleap-nn told.
+    """Predict on one file and return the number of its frames; None when sleap-nn has not reported it.
+
+    With models and tracking, sleap-nn goes through the frames in two passes: it predicts, and then it tracks.
+
+    Args:
+        index: the prediction's position in `JobStarted.predictions`.
 
     Raises:
-        RtcError: JOB_FAILED: there are no predictions, and why.
+        RtcError: JOB_FAILED: no predictions were written. Its text says why.
     """
     two_passes = step.tracking and bool(step.models)
     context.emit(PredictionStarted(context.job, index, two_passes))

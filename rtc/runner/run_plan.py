@@ -1,6 +1,8 @@
-"""Runs a plan: one sleap-nn process per model and per prediction, in order, and tells what happens.
+"""Run a plan: one process of sleap-nn per model and per prediction, one after the other, and report what happens.
 
-A model counts as trained only if sleap-nn ended with status 0 and left a `best.ckpt`: ended by a signal it says 0 too.
+Rule: a model counts as trained only when sleap-nn ended with status 0 and left a `best.ckpt`. Status 0 alone is not
+enough, because sleap-nn also ends with 0 after a SIGTERM during training (Lightning's graceful shutdown, sleap-nn
+0.3.5).
 """
 
 import tempfile
@@ -23,31 +25,36 @@ from rtc.sleap_nn.output import JobLog
 from rtc.sleap_nn.zmq_progress import Monitor, TrainingProgress, open_monitor
 
 DRAIN_TIME = 0.5
-"""Seconds for messages that are still on their way when sleap-nn has ended."""
+"""Seconds to wait for ZMQ messages that are still in transit when sleap-nn has ended."""
 
 
 @define
 class StopSwitch:
-    """Lets somebody outside end a job early and well: the model that trains now, or that and all that would follow."""
+    """Stops a running job early and keeps its results: the model in training, or that model and all later steps."""
 
     stop_all: bool = field(default=False, init=False)
     """No further model or prediction begins."""
     _requested: trio.Event = field(factory=trio.Event, init=False)
+    """Set when the current model is to stop."""
     _model_started: bool = field(default=False, init=False)
+    """Whether a first model has begun."""
 
     def request_stop(self, scope: StopScope = StopScope.THIS) -> None:
-        """End this model; with `ALL`, begin nothing after it either. Asking twice is asking once."""
+        """Stop the current model early; with `ALL`, begin no later step either. A second request changes nothing."""
         self.stop_all = self.stop_all or scope is StopScope.ALL
         self._requested.set()
 
     def start_model(self) -> None:
-        """A model begins; what was asked for the one before does not touch it. What was asked before all does."""
+        """Begin a model: a stop requested during the model before does not apply to it.
+
+        A stop requested before the first model began applies to the first model.
+        """
         if self._model_started:
             self._requested = trio.Event()
         self._model_started = True
 
     async def forward_stop(self, monitor: Monitor) -> None:
-        """Pass it on, for the model that has begun."""
+        """Wait for a stop request for the current model, then send it to sleap-nn until its training has ended."""
         await self._requested.wait()
         await monitor.stop()
 
@@ -64,12 +71,19 @@ async def run_job(
     switch: StopSwitch | None = None,
     inherit: tuple[int, ...] = (),
 ) -> JobResult:
-    """Do all that an unpacked package in `folder` asks for; the next step begins only when the one before is done.
+    """Run all steps of an unpacked package and return how the job ended; a step begins only after the one before.
 
-    `emit` must never wait. On cancellation every process of the job is ended before this returns. A job that fails is
-    a result, not an exception. `inherit`: descriptors that stay open in the job's processes.
+    On cancellation every process of the job is ended before this returns. A job that fails is a result, not an
+    exception.
+
+    Args:
+        folder: the unpacked package, into which the results are written.
+        gpu: UUID of the only GPU that the job may see; None for no restriction.
+        emit: gets each event; it must not block.
+        switch: stops the job early.
+        inherit: descriptors that stay open in the job's processes.
     """
-    if (folder / LOG_NAME).is_dir():  # the package's own doing
+    if (folder / LOG_NAME).is_dir():  # the package holds a folder of that name
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
     try:
         environment = clean_environment(_make_temp_folder(folder), gpu)
@@ -89,7 +103,10 @@ async def run_job(
 
 
 def _make_temp_folder(folder: Path) -> Path:
-    """For the job's temporary files: inside its folder, so that they go with it; no name that a package could take."""
+    """Create a folder for the job's temporary files, inside the job's folder, so that both are removed together.
+
+    Its name begins with a dot, so no file of a package can have it (`safe_name` removes leading dots).
+    """
     return Path(tempfile.mkdtemp(prefix=".tmp", dir=folder))
 
 
@@ -113,19 +130,18 @@ async def _run_steps(context: StepContext, switch: StopSwitch, plan: Plan) -> Jo
 
 
 async def _train(context: StepContext, switch: StopSwitch, monitor: Monitor, index: int, step: TrainStep) -> None:
-    """Train one model.
+    """Train one model, converting its configuration first where that is one of SLEAP ≤ 1.4.
 
     Raises:
-        RtcError: JOB_FAILED: it was not trained, and why.
+        RtcError: JOB_FAILED: it was not trained. Its text says why.
     """
     switch.start_model()
     context.emit(ModelStarted(context.job, index, step.epochs))
     training_progress = TrainingProgress(context.job, index, context.emit)
     monitor.set_receiver(training_progress)
     async with open_background_nursery() as background:
-        background.start_soon(
-            switch.forward_stop, monitor
-        )  # from now on: a stop may come long before sleap-nn can hear it
+        # started before sleap-nn: a stop may be requested long before sleap-nn can receive it
+        background.start_soon(switch.forward_stop, monitor)
         config = await _convert_config(context, step) if step.legacy else step.config
         status = await context.run(train_command(context.sleap_nn, step, config, monitor.ports, context.accelerator))
         if status == 0:
@@ -136,7 +152,11 @@ async def _train(context: StepContext, switch: StopSwitch, monitor: Monitor, ind
 
 
 async def _convert_config(context: StepContext, step: TrainStep) -> str:
-    """The configuration of SLEAP ≤ 1.4, made into sleap-nn's."""
+    """Convert a configuration of SLEAP ≤ 1.4 (JSON) and return the path of sleap-nn's (YAML), relative to the root.
+
+    Raises:
+        RtcError: JOB_FAILED: it could not be converted. Its text says why.
+    """
     config = str(Path(step.config).with_suffix(".converted.yaml"))
     status = await context.run(convert_command(context.sleap_nn, step.config, config))
     if status or not (context.folder / config).is_file():

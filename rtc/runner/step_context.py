@@ -1,4 +1,4 @@
-"""Where a job's programs run: what all its steps share, and the one way a step starts sleap-nn."""
+"""What all steps of a job share, and how a step starts sleap-nn and reports its failure."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,27 +15,32 @@ from rtc.sleap_nn.commands import Accelerator, show_command
 from rtc.sleap_nn.output import JobLog, LineHandler, reason
 
 Emit = Callable[[JobNews], None]
+"""Gets each event of a job. Must not block."""
 
 
 @frozen
 class StepContext:
-    """What all steps of a job share."""
+    """What all steps of one job need to run their programs and to report events."""
 
     job: JobId
     folder: Path
-    """The package's root: where its relative paths begin."""
+    """The package's root, to which its paths are relative; the programs run in it."""
     sleap_nn: Path
     accelerator: Accelerator
     environment: dict[str, str]
     log: JobLog
     emit: Emit
     inherit: tuple[int, ...]
+    """Descriptors that stay open in the programs."""
 
     async def run(self, command: list[str], handle_line: LineHandler | None = None) -> int:
-        """Run a program to its end; its status. What `handle_line` takes of its lines is not logged.
+        """Run a program to its end, log what it prints, and return its status (negative: the signal that ended it).
+
+        Args:
+            handle_line: gets each printed line; a line for which it returns True is not reported as a log line.
 
         Raises:
-            RtcError: JOB_FAILED: it could not be started.
+            RtcError: JOB_FAILED: the program could not be started.
         """
         self.log.add_line(f"$ {show_command(command)}")
         run = partial(run_group, folder=self.folder, environment=self.environment, inherit=self.inherit)
@@ -46,9 +51,12 @@ class StepContext:
             raise RtcError(FaultCode.JOB_FAILED, text) from None
 
     def step_error(self, failure: str, status: int, missing: str, why: str = "") -> RtcError:
-        """The failure of a step: what did not come about, how sleap-nn ended, and the best reason it gave.
+        """Return the error of a failed step: what failed, how sleap-nn ended, and the best reason that it printed.
 
-        `missing`: what it did not leave, although it says that all went well.
+        Args:
+            failure: the sentence that says what failed.
+            missing: what is missing although sleap-nn ended with status 0.
+            why: the reason; when empty, it is looked for in the last printed lines.
         """
         why = why or reason(list(self.log.last_lines))
         ending = f": {why}" if why else "."

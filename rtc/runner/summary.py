@@ -1,27 +1,27 @@
-"""The closing sentence of a job: what was made, and what was left out."""
+"""Build the closing sentence of a job: which models were trained, which files predicted on, and what was left out."""
 
 from attrs import frozen
 
 from rtc.packages.plan import Plan
 
 TEXT_MAX = 2000
-"""Characters of a closing sentence, as `JobEnded` has it."""
+"""Characters that a closing sentence can have: the limit of `JobEnded.text`."""
 
 
 @frozen
 class CompletedSteps:
-    """What a job has made so far."""
+    """The steps that a job has completed so far."""
 
     models: tuple[str, ...] = ()
-    """Names of models, in order."""
+    """Names of the trained models, in order."""
     files: tuple[str, ...] = ()
     """Names of the files predicted on, in order."""
     frames: tuple[int | None, ...] = ()
-    """How many in each, as far as that is known."""
+    """Frames in each of these files; None where sleap-nn has not reported it."""
 
 
 def success_summary(plan: Plan, completed: CompletedSteps) -> str:
-    """How a job ended well; where something is missing, it was stopped early."""
+    """Return the closing sentence of a job that did not fail; steps that are missing were left out by an early stop."""
     left = _left_out(plan, completed)
     done = ", and ".join(_done(plan, completed))
     if left:
@@ -30,7 +30,7 @@ def success_summary(plan: Plan, completed: CompletedSteps) -> str:
 
 
 def failure_summary(completed: CompletedSteps, why: str) -> str:
-    """How a job ended badly: what went wrong, and that what was made is not lost."""
+    """Return the closing sentence of a failed job: what went wrong, and that its results so far are not lost."""
     kept = [f"trained and kept: {', '.join(completed.models)}"] if completed.models else []
     kept += [f"predicted before that: {', '.join(completed.files)}"] if completed.files else []
     if not kept:

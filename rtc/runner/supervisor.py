@@ -1,10 +1,11 @@
-"""The keeper: a program that runs one job to its end, whatever becomes of the worker that started it.
+"""The supervisor: a program that runs one job to its end, also when the worker that started it dies.
 
     python -P -m rtc.runner.supervisor FOLDER [DESCRIPTOR]
 
-FOLDER holds the unpacked package and `spec.json`; DESCRIPTOR is the folder's lock, for trainers to inherit. Standard
-input is the FIFO with orders, `cancel`, `stop this` and `stop all`, a line each. All that happens goes into the
-folder: the journal, and last of all `outcome.json`. Nothing here leads back to the worker, so its death is not felt.
+FOLDER is the job's folder, with the package as it was received and `spec.json`. DESCRIPTOR is the locked file that the
+sleap-nn processes inherit (`USERS_LOCK`). Standard input is the FIFO for commands: `cancel`, `stop this` and
+`stop all`, one per line. The supervisor writes everything into the folder: events into the journal and, last of all,
+`outcome.json`. It has no pipe or socket to the worker, so the worker's death does not affect it.
 """
 
 import logging
@@ -29,9 +30,9 @@ from rtc.runner.run_plan import StopSwitch, run_job
 log = logging.getLogger("rtc.supervisor")
 
 GPU_PERIOD = 2.0
-"""Seconds from one look at the GPU to the next."""
+"""Seconds between two readings of the GPU's use."""
 COMMAND_BYTES_MAX = 4096
-"""Bytes of orders read at once."""
+"""Bytes of commands read at once; an incomplete line is cut to its last bytes, this many."""
 STOP_COMMANDS = {f"stop {scope.value}".encode(): scope for scope in StopScope}
 CANCEL_COMMAND = b"cancel"
 TRAINING_CANCELLED = "The job was cancelled; what the models had learned so far is in the result."
@@ -47,17 +48,18 @@ BUG_RESULT = JobResult(
 class _Supervisor:
     spec: Spec
     folder: Path
-    """With the unpacked package."""
+    """The folder for the unpacked package."""
     inherit: tuple[int, ...]
+    """Descriptors that stay open in the job's processes."""
     journal: Journal
     switch: StopSwitch = field(factory=StopSwitch)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Cancelled when the job is."""
+    """Cancelled by the command `cancel` and by SIGTERM."""
     terminated: bool = False
-    """It was ended from outside, by nobody who may cancel it."""
+    """The job was ended by SIGTERM and not by the command `cancel`."""
 
     async def run(self) -> JobResult:
-        """Run the job, and meanwhile heed orders and signals and look at the GPU."""
+        """Run the job and return how it ended; meanwhile handle commands and signals and report the GPU's use."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._handle_signals)
             nursery.start_soon(self._handle_commands)
@@ -80,7 +82,7 @@ class _Supervisor:
                 return JobResult(Outcome.FAILED, FILES_NOT_MADE.format(error.strerror))
             kind = plan.kind
             return await self._run_plan(plan)
-        # only a cancelled scope is left this way, so whatever sleap-nn's status was, this is what happened
+        # only a cancelled scope gets here, and then the job was cancelled whatever sleap-nn's exit status was
         if self.terminated:
             return ENDED_FROM_OUTSIDE
         return JobResult(Outcome.CANCELLED, TRAINING_CANCELLED if kind is JobKind.TRAIN else PREDICTION_CANCELLED)
@@ -116,7 +118,7 @@ class _Supervisor:
             log.warning("ignored an unknown command")
 
     async def _handle_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """SIGTERM is the machine's shutdown, or somebody's kill; a terminal's signals are not meant for us."""
+        """End the job on SIGTERM (a shutdown of the machine, or `kill`); ignore SIGINT and SIGHUP from a terminal."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
             async for number in signals:
@@ -126,7 +128,7 @@ class _Supervisor:
 
 
 async def _unpack(arrived: Path, folder: Path) -> None:
-    """Unpack the one archive that came, which is removed then.
+    """Unpack the one package in `arrived` into `folder`, and remove the package.
 
     Raises:
         RtcError: BAD_PACKAGE or DISK_FULL.
@@ -137,7 +139,7 @@ async def _unpack(arrived: Path, folder: Path) -> None:
 
 
 async def _report_gpu_use(spec: Spec, gpu: str, journal: Journal) -> None:
-    """Tell what the job's GPU does, until cancelled."""
+    """Write the use of the job's GPU to the journal every `GPU_PERIOD` seconds, until cancelled."""
     while True:
         use = await trio.to_thread.run_sync(read_use, gpu, abandon_on_cancel=True)
         if use is not None:
@@ -146,6 +148,7 @@ async def _report_gpu_use(spec: Spec, gpu: str, journal: Journal) -> None:
 
 
 async def _supervise(folder: Path, inherit: tuple[int, ...]) -> JobResult:
+    """Run the job of a folder and return how it ended."""
     spec = read_spec(folder)
     try:
         journal = Journal(folder)
@@ -158,9 +161,12 @@ async def _supervise(folder: Path, inherit: tuple[int, ...]) -> JobResult:
 
 
 def main(arguments: list[str]) -> int:
-    """The program. A bug of ours ends it loudly, in its log; the outcome is there all the same."""
+    """Run the program and return its exit status.
+
+    A bug in sleap-rtc ends it with a traceback, in `SUPERVISOR_LOG`; `outcome.json` is written all the same.
+    """
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _ignore_signal)  # not SIG_IGN, which the trainers would inherit
+        signal.signal(number, _ignore_signal)  # not SIG_IGN, which sleap-nn would inherit
     folder = Path(arguments[0])
     result = BUG_RESULT
     try:
@@ -171,7 +177,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _ignore_signal(_number: int, _frame: object) -> None:
-    """A signal that means nothing to us."""
+    """Do nothing: the handler of ignored signals."""
 
 
 if __name__ == "__main__":

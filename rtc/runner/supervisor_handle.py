@@ -1,7 +1,7 @@
-"""The worker's hand on a job's keeper: starts it, or finds one that a dead worker started, and follows it to its end.
+"""The worker's handle on a job's supervisor: start it, or find one that a dead worker started, and wait for its end.
 
-What is said to a keeper goes through a FIFO, and whether it lives is told by a lock that dies with it. Process ids are
-never taken from a file: by the time they are read, they could be somebody else's.
+Commands are sent to a supervisor through a FIFO. Whether it lives is shown by a file lock, which the kernel releases
+when it ends. No process id is read from a file: by then it could belong to another process.
 """
 
 import logging
@@ -40,33 +40,41 @@ from rtc.sleap_nn.commands import clean_environment
 log = logging.getLogger("rtc.supervisor")
 
 EXIT_TIME = 5.0
-"""Seconds a keeper may take after its trainers' end: it has a sentence to write."""
+"""Seconds in which a supervisor must end after its sleap-nn processes have ended: it only writes the outcome."""
 SUPERVISOR_LOG_MAX = 10_000
-"""Bytes of a keeper's last words that are passed on to the worker's log."""
+"""Bytes from the end of a supervisor's output that are copied to the worker's log."""
 _running_supervisors: list[trio.Process] = []
-"""Children that live on: Python warns when such an object goes before its process."""
+"""Supervisors that outlive their handles.
+
+Referenced until this program ends: Python gives a ResourceWarning when such an object is deleted before its process
+has ended.
+"""
 
 
 @define
 class SupervisorHandle:
-    """One job's keeper, from `start_supervisor` or `adopt_supervisor` until `close`. Closing does not end it."""
+    """The supervisor of one job, seen from the worker.
+
+    Made by `start_supervisor` or `adopt_supervisor`; ended by `close`, which does not end the supervisor.
+    """
 
     folder: Path
+    """The job's folder."""
     _command_fifo: int | None
-    """Where orders go; None when the job's own code has spoilt it."""
+    """Descriptor of the FIFO for commands; None when the job's own code has replaced it by something else."""
     _process: trio.Process | None = None
-    """Our own child; None when another worker started it."""
+    """The supervisor's process; None when another worker started it."""
 
     def stop(self, scope: StopScope) -> None:
-        """Let it stop early and well. Asking again changes nothing."""
+        """Send the command to stop the job early and keep its results. Sending it again changes nothing."""
         self._send_command(f"stop {scope.value}")
 
     def cancel(self) -> None:
-        """Let it end the job now; that takes up to TERM_TIME and KILL_TIME."""
+        """Send the command to end the job now. Ending it takes at most `TERM_TIME` and `KILL_TIME`."""
         self._send_command("cancel")
 
     async def attend(self, watcher: JournalWatcher) -> None:
-        """Wake the feed's followers at every event until the keeper is gone, and then end the feed."""
+        """Wake the journal's readers at every event until the supervisor has ended, and then let them finish."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watcher.serve)
             await self.wait()
@@ -74,20 +82,24 @@ class SupervisorHandle:
         watcher.end()
 
     async def wait(self) -> None:
-        """Wait until the keeper is gone."""
+        """Wait until the supervisor's process has ended."""
         if self._process is not None:
             await self._process.wait()
         else:
-            with suppress(OSError):  # its folder was removed, by hand, or something else was put there
+            with suppress(OSError):  # a person removed the folder, or something else has the lock file's name
                 await trio.to_thread.run_sync(wait_unlocked, self.folder / LIFE, abandon_on_cancel=True)
 
     async def conclude(self) -> JobResult:
-        """Wait for the end, and say how the job ended. Nothing of it runs any more then."""
+        """Wait for the supervisor's end and return how the job ended. No process of the job runs after that."""
         await self.wait()
         return await conclude_job(self.folder)
 
     async def end(self) -> None:
-        """End the job and its keeper, kindly or not. Bounded."""
+        """End the job and its supervisor: by the command `cancel`, and by SIGKILL if that takes too long.
+
+        Takes at most `TERM_TIME` + `KILL_TIME` + `EXIT_TIME` for the command, and then two times `KILL_TIME` for the
+        supervisor and another `TERM_TIME` + `KILL_TIME` for the rest of its processes.
+        """
         self.cancel()
         with trio.move_on_after(TERM_TIME + KILL_TIME + EXIT_TIME):
             await self.wait()
@@ -96,7 +108,7 @@ class SupervisorHandle:
         await sweep_processes(self.folder)
 
     def close(self) -> None:
-        """Let go of it; a keeper that lives goes on."""
+        """Close the descriptors of this handle. A supervisor that still runs continues to run."""
         if self._process is not None and self._process.returncode is None:
             _running_supervisors.append(self._process)
         if self._command_fifo is not None:
@@ -113,23 +125,24 @@ class SupervisorHandle:
     def _send_command(self, command: str) -> None:
         if self._command_fifo is None:
             return
-        with suppress(BlockingIOError):  # it is full of orders that say the same
+        with suppress(BlockingIOError):  # the FIFO is full of commands that were sent before and are not read yet
             os.write(self._command_fifo, f"{command}\n".encode())
 
 
 async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> SupervisorHandle:
-    """Run the package unpacked in a job's folder.
+    """Start the supervisor of a job whose package is in the job's folder, and return its handle.
 
     Args:
-        folder: the job's, claimed by us.
-        spec: what is to be done.
-        inherit: the claim's descriptor, held by all that the job starts.
+        folder: the job's folder, locked by this worker.
+        spec: what is to be run.
+        inherit: descriptor of the folder's `USERS_LOCK`, which every process of the job inherits; None where the file
+            system has no locks.
 
     Raises:
-        OSError: a file cannot be made, or the program not be started.
+        OSError: a file cannot be created, or the program cannot be started.
     """
     write_spec(folder, spec)
-    reserve_outcome(folder)  # here, where it can still be said that the disk is full
+    reserve_outcome(folder)  # before the start, while a full disk can still be reported
     command_fifo = open_fifo(folder / COMMAND_FIFO)
     try:
         with _open_inherited_files(folder) as (supervisor_lock, output):
@@ -151,30 +164,39 @@ async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> Sup
 
 
 def was_started(folder: Path) -> bool:
-    """Whether a job's folder has had a keeper, dead or alive."""
+    """Whether a supervisor was ever started in this job folder; it may have ended."""
     return (folder / LIFE).exists()
 
 
 def adopt_supervisor(folder: Path) -> SupervisorHandle | None:
-    """The living keeper of a folder that we took over; None when there is none."""
+    """Return the handle of the running supervisor of a folder that this worker took over; None when none runs.
+
+    The FIFO for commands may be unusable. Then the handle can wait for the supervisor and kill it, but not stop or
+    cancel the job.
+    """
     if not is_locked(folder / LIFE):
         return None
     try:
         return SupervisorHandle(folder, open_fifo(folder / COMMAND_FIFO))
     except OSError as error:
-        log.warning("%s can only be ended, as its way for orders is spoilt (%s)", folder.name, error.strerror)
+        log.warning(
+            "%s can only be killed, because its command FIFO cannot be opened (%s)", folder.name, error.strerror
+        )
         return SupervisorHandle(folder, None)
 
 
 async def conclude_job(folder: Path) -> JobResult:
-    """How a job ended whose keeper is gone; what it or its job has left running is ended first."""
+    """End what a job has left running after its supervisor's end, and return how the job ended."""
     await sweep_processes(folder)
     await trio.to_thread.run_sync(_log_supervisor_output, folder)
     return await trio.to_thread.run_sync(read_outcome, folder) or ENDED_FROM_OUTSIDE
 
 
 async def sweep_processes(folder: Path) -> None:
-    """End every process that holds a job's lock, and its whole group, ourselves excepted."""
+    """End every process that holds the job's `USERS_LOCK`, with its process group; this process is left out.
+
+    First by SIGTERM, waiting up to `TERM_TIME`; then by SIGKILL, waiting up to `KILL_TIME`.
+    """
     for signal_number, timeout in ((signal.SIGTERM, TERM_TIME), (signal.SIGKILL, KILL_TIME)):
         if not await _signal_holders(folder / USERS_LOCK, signal_number, timeout, group=True):
             return
@@ -184,23 +206,29 @@ async def sweep_processes(folder: Path) -> None:
 
 
 def _command(folder: Path, inherited: tuple[int, ...]) -> list[str]:
-    # -P: whatever lies in the folder where we are started must never be imported
+    # -P: without it, Python would import modules from the job's folder, in which the supervisor is started
     return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, inherited)]
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Nothing secret: the job's own code runs as the same user and could read it."""
+    """Return the supervisor's environment. It holds no secret: the job's code runs as the same user and can read it."""
     environment = clean_environment(folder, None)
     del environment["PYTHONPATH"]
     our_root = str(Path(rtc.__file__).absolute().parents[1])
-    if our_root not in (*site.getsitepackages(), site.getusersitepackages()):  # a checkout, perhaps not even installed
+    if our_root not in (
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+    ):  # we run from a checkout, which may not be installed
         environment["PYTHONPATH"] = our_root
     return environment
 
 
 @contextmanager
 def _open_inherited_files(folder: Path) -> Iterator[tuple[int | None, int]]:
-    """What the keeper inherits: the lock it lives by, and where it writes what goes wrong."""
+    """Open the files that the supervisor inherits, and close them in this process afterwards.
+
+    These are: the locked file that shows that it lives (None where the file system has no locks), and `SUPERVISOR_LOG`.
+    """
     supervisor_lock = lock_file(folder / LIFE, os.O_CREAT)
     try:
         output = os.open(folder / SUPERVISOR_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -217,15 +245,19 @@ def _open_inherited_files(folder: Path) -> Iterator[tuple[int | None, int]]:
 
 
 def _log_supervisor_output(folder: Path) -> None:
+    """Copy the end of the supervisor's output, if there is any, to the worker's log."""
     with suppress(OSError), open_regular(folder / SUPERVISOR_LOG) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - SUPERVISOR_LOG_MAX))
         text = file.read(SUPERVISOR_LOG_MAX).decode(errors="replace").strip()
         if text:
-            log.warning("the keeper of %s said: %s", folder.name, text)
+            log.warning("the supervisor of %s printed: %s", folder.name, text)
 
 
 async def _signal_holders(path: Path, signal_number: int, timeout: float, *, group: bool = False) -> bool:
-    """Signal all who have this file open and wait for their end; whether there was anybody."""
+    """Signal every process that has this file open, and wait up to `timeout` seconds for their ends.
+
+    Returns whether there was such a process. `group`: signal each one's whole process group.
+    """
 
     def work() -> bool:
         holders = _holders(path)
@@ -238,6 +270,7 @@ async def _signal_holders(path: Path, signal_number: int, timeout: float, *, gro
 
 
 def _holders(path: Path) -> list[psutil.Process]:
+    """Return all processes that have this file open, except this one."""
     try:
         name = str(path.resolve(strict=True))
     except OSError:
@@ -246,13 +279,13 @@ def _holders(path: Path) -> list[psutil.Process]:
 
 
 def _has_open(process: psutil.Process, name: str) -> bool:
-    with suppress(psutil.Error):  # it is gone, or another user's
+    with suppress(psutil.Error):  # the process has ended, or belongs to another user
         return any(file.path == name for file in process.open_files())
     return False
 
 
 def _signal(process: psutil.Process, signal_number: int, *, group: bool) -> None:
-    with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):  # gone meanwhile
+    with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):  # it has ended since
         group_id = os.getpgid(process.pid)
         if group and group_id != os.getpgrp():
             os.killpg(group_id, signal_number)

@@ -1,4 +1,4 @@
-"""Of job folders, the living workers' are told from the dead ones', and what is still used from what is not."""
+"""Job folders of living workers are distinguished from those of dead ones, and used folders from unused ones."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ def work(tmp_path):
 
 
 def left_behind(work, name="job-old"):
-    """A folder as a killed worker leaves it: there, and held by nobody."""
+    """Return a job folder as a killed worker leaves it: it exists, and no process holds its locks."""
     lock = lock_folder(work / name)
     (lock.folder / "package" / "deep").mkdir(parents=True)
     (lock.folder / "package.zip").write_text("")
@@ -59,7 +59,7 @@ def test_what_a_dead_worker_left_is_taken_over_once(work):
     assert own_folder(other.folder) is None
 
 
-def test_a_folder_that_was_taken_over_and_let_go_is_for_the_next(work):
+def test_a_folder_that_was_taken_over_and_released_is_for_the_next(work):
     folder = left_behind(work)
     own_folder(folder).release()
     lock = own_folder(folder)
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_locked_leaves_nothing(work, monkeypatch, good):
 
 
 class Killed(BaseException):
-    """What ends a worker at once."""
+    """Raised where the worker is killed."""
 
 
 @pytest.mark.parametrize("steps", range(8))
@@ -214,7 +214,7 @@ def test_a_folder_whose_making_was_cut_short_is_swept_when_it_can_no_longer_be_o
 
 @pytest.fixture
 def common_user(monkeypatch):
-    """Root may write everywhere; these tests are about somebody who may not."""
+    """Give the tests the rights of an ordinary user: they may run as root, who may write everywhere."""
 
     def with_leave(real):
         def act(path, *arguments):
@@ -262,7 +262,7 @@ def test_links_in_a_folder_are_removed_and_not_what_they_lead_to(work, tmp_path)
     assert os.listdir(tmp_path / "mine") == ["file"]
 
 
-def test_what_cannot_be_removed_now_is_told_and_goes_another_time(work, monkeypatch, caplog):
+def test_what_cannot_be_removed_now_is_logged_and_removed_by_the_next_sweep(work, monkeypatch, caplog):
     folder = left_behind(work)
     (folder / "package" / "stuck").touch()
     real = Path.unlink
@@ -292,7 +292,7 @@ def test_a_folder_that_cannot_even_be_renamed_stays_whole_for_the_next_worker(wo
     work.chmod(0o700)
 
 
-def test_a_folder_that_somebody_else_has_removed_is_nothing_to_say(work, caplog):
+def test_a_folder_that_was_removed_by_somebody_else_is_not_logged(work, caplog):
     lock = lock_folder(work / "job-1")
     shutil.rmtree(lock.folder)
     lock.give_up()

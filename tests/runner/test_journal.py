@@ -1,4 +1,4 @@
-"""What happened in a job is told in order, once, to everybody who asks, early or late."""
+"""Every reader of a journal gets each event once and in order, whether it comes early or late."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def watcher(tmp_path):
 
 
 def written(folder):
-    """Numbers and news of all lasting events."""
+    """Return number and news of each lasting event."""
     cursor, events = JournalCursor(), []
     while (more := cursor.read(folder / JOURNAL)) is not None:
         events += more
@@ -61,7 +61,7 @@ def test_what_lasts_is_numbered_without_gaps(journal, tmp_path):
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (JOURNAL, WAKE_FIFO)} == {0o600}
 
 
-def test_what_is_of_the_moment_is_told_from_what_lasts():
+def test_momentary_events_are_distinguished_from_lasting_ones():
     lasting = (epoch(0), line("a"), JobStarted(JOB, ()), FramesDone(JOB, 0, 16, 16))
     passing = (batch(1), GpuUse(JOB, 1, 2), FramesDone(JOB, 0, 15, 16), FramesDone(JOB, 0, 15))
     assert not any(map(is_momentary, lasting))
@@ -81,7 +81,7 @@ def test_numbers_go_on_after_a_torn_line(tmp_path):
     assert written(tmp_path) == [(1, line("a")), (2, line("c"))]
 
 
-async def test_late_followers_hear_what_they_have_not_seen(journal, watcher):
+async def test_late_readers_get_the_events_that_they_have_not_seen(journal, watcher):
     for number in range(5):
         journal.write(epoch(number))
     watcher.end()
@@ -92,7 +92,7 @@ async def test_late_followers_hear_what_they_have_not_seen(journal, watcher):
     assert await watcher.last_seq() == 5
 
 
-async def test_every_follower_is_woken_by_the_bell(journal, watcher, nursery):
+async def test_every_reader_is_woken_by_the_fifo(journal, watcher, nursery):
     received = {name: [] for name in "ab"}
     both = trio.Event()
 
@@ -115,7 +115,7 @@ async def test_every_follower_is_woken_by_the_bell(journal, watcher, nursery):
     nursery.cancel_scope.cancel()
 
 
-async def test_a_follower_waits_for_the_end(journal, watcher, nursery):
+async def test_a_reader_waits_for_the_end(journal, watcher, nursery):
     ended = trio.Event()
 
     async def follow():
@@ -137,7 +137,7 @@ async def first(reader):
         return await anext(reader)
 
 
-async def test_the_newest_of_the_moment_is_told_once_and_of_each_kind(journal, watcher):
+async def test_the_newest_momentary_event_of_each_kind_is_returned_once(journal, watcher):
     journal.write(JobStarted(JOB, ("m",)))
     for number in range(10):
         journal.write(batch(number))
@@ -151,7 +151,7 @@ async def test_the_newest_of_the_moment_is_told_once_and_of_each_kind(journal, w
     assert (await first(reader)).news == batch(10)
 
 
-async def test_a_moment_that_has_passed_is_no_news(journal, watcher):
+async def test_an_outdated_momentary_event_is_not_returned(journal, watcher):
     journal.write(batch(7))
     journal.write(GpuUse(JOB, 1, 2, 3))
     journal.write(epoch(0))
@@ -173,7 +173,7 @@ async def test_times_never_go_back_when_the_clock_is_set(tmp_path, watcher, monk
     assert 0 <= two.at - one.at < 5
 
 
-async def test_what_a_jobs_own_code_writes_there_is_passed_over(journal, watcher, tmp_path):
+async def test_what_a_jobs_own_code_writes_there_is_skipped(journal, watcher, tmp_path):
     foreign = [
         b"no JSON\n",
         b"\xff\x00\n",
@@ -191,7 +191,7 @@ async def test_what_a_jobs_own_code_writes_there_is_passed_over(journal, watcher
     for text in "bcd":
         journal.write(line(text))
     watcher.end()
-    # the forged number 2 is believed, being the next; nothing after it is lost
+    # the forged number 2 is accepted, since it is the next one; no later event is lost
     assert [event.news for event in await read_all(watcher)] == [line("a"), line("c"), line("d")]
     (tmp_path / MOMENTARY).write_bytes(b"\xff" * 10**6)
     assert read_momentary(tmp_path / MOMENTARY) == []
@@ -206,7 +206,7 @@ async def test_a_long_journal_is_read_in_blocks(journal, watcher):
     assert [event.seq for event in await read_all(watcher, seen=290)] == list(range(291, 301))
 
 
-async def test_a_journal_may_be_moved_while_it_is_followed(tmp_path, nursery):
+async def test_a_journal_may_be_moved_while_it_is_read(tmp_path, nursery):
     work, results = tmp_path / "work", tmp_path / "results" / "job-1.events.jsonl"
     work.mkdir()
     results.parent.mkdir()
@@ -233,7 +233,7 @@ async def test_a_job_without_a_journal_has_none_to_move(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-async def test_a_disk_that_fails_ends_the_following_and_not_the_worker(journal, watcher, tmp_path, caplog):
+async def test_a_disk_that_fails_ends_the_reading_and_not_the_worker(journal, watcher, tmp_path, caplog):
     journal.write(line("a"))
     (tmp_path / JOURNAL).unlink()
     (tmp_path / JOURNAL).mkdir()
@@ -323,19 +323,19 @@ def test_a_line_that_lacks_only_its_end_takes_no_number_from_the_next(journal, t
     assert written(tmp_path) == [(1, line("b"))]
 
 
-def test_something_else_in_the_bells_place_is_refused(tmp_path):
+def test_something_else_in_place_of_the_fifo_is_refused(tmp_path):
     (tmp_path / WAKE_FIFO).write_text("")
     with pytest.raises(OSError, match="something else"):
         open_fifo(tmp_path / WAKE_FIFO)
 
 
-def test_a_bell_that_nobody_hears_stops_nobody(journal):
+def test_a_full_wake_fifo_does_not_block_the_writer(journal):
     for _ in range(70_000):
         journal._wake()
     journal.write(line("a"))
 
 
-# -------- what the job's own code puts in the place of our files
+# -------- the job's own code replaces our files
 
 
 SPOILERS = {"a folder": Path.mkdir, "a FIFO": os.mkfifo, "a link": lambda path: path.symlink_to("/dev/zero")}
@@ -350,7 +350,7 @@ def spoil(request):
     return act
 
 
-async def test_something_else_in_the_place_of_the_moment_hides_nothing_that_lasts(journal, watcher, tmp_path, spoil):
+async def test_something_else_in_place_of_momentary_events_hides_no_lasting_ones(journal, watcher, tmp_path, spoil):
     journal.write(line("a"))
     spoil(tmp_path / MOMENTARY)
     received = []
@@ -367,7 +367,7 @@ async def test_something_else_in_the_place_of_the_moment_hides_nothing_that_last
     assert received == [line("a"), line("b")]
 
 
-def test_something_else_in_the_place_of_a_file_to_be_written_keeps_no_keeper(journal, tmp_path, spoil, caplog):
+def test_something_else_in_place_of_a_file_to_be_written_does_not_stop_the_supervisor(journal, tmp_path, spoil, caplog):
     spoil((tmp_path / MOMENTARY).with_suffix(".part"))
     journal.write(batch(1))
     journal.write(line("a"))
@@ -375,7 +375,7 @@ def test_something_else_in_the_place_of_a_file_to_be_written_keeps_no_keeper(jou
     assert "events of the job are lost" in caplog.text
 
 
-async def test_something_else_in_the_place_of_the_journal_ends_who_follows_and_is_not_kept(
+async def test_something_else_in_place_of_the_journal_ends_its_readers_and_is_not_kept(
     tmp_path, spoil, watcher, caplog
 ):
     spoil(tmp_path / JOURNAL)

@@ -1,4 +1,4 @@
-"""A job runs its models in order, tells what happens, and leaves no process behind."""
+"""A job runs its models in order, emits events, and leaves no process behind."""
 
 import errno
 import io
@@ -61,7 +61,7 @@ LEGACY = {
 
 
 class Job:
-    """One unpacked package and what was said about it."""
+    """One unpacked package and the events that were emitted when it ran."""
 
     def __init__(self, folder, sleap_nn):
         self.folder = folder
@@ -78,7 +78,7 @@ class Job:
         self.changed.set()
 
     async def until(self, holds):
-        """Wait until something that was said fits."""
+        """Wait until an emitted event fits."""
         while not any(map(holds, self.emitted)):
             self.changed = trio.Event()
             await self.changed.wait()
@@ -105,7 +105,7 @@ class Job:
             )
 
     async def stopped(self, package, scope, when):
-        """How the job ends that is asked to stop as soon as something is said."""
+        """Run a package, request a stop as soon as an event fits `when`, and return how the job ends."""
         async with trio.open_nursery() as nursery:
 
             async def request_stop():
@@ -122,7 +122,7 @@ def job(tmp_path):
 
 
 async def until_gone(pid):
-    """Wait until a process has ended, whether or not somebody has collected it (Linux)."""
+    """Wait until a process has ended, whether or not its parent has waited for it (Linux)."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -170,14 +170,14 @@ async def test_a_package_of_models_and_data_is_predicted_on(job, tmp_path):
     assert [news.prediction for news in job.of(FramesDone) if news.done == news.total] == [0, 1]
 
 
-async def test_tracking_is_told_as_a_second_lap(job, tmp_path):
+async def test_tracking_is_reported_as_a_second_pass(job, tmp_path):
     result = await job.run(make_inference_package(tmp_path / "p.zip", options={"max_tracks": 2}, frames=7))
     assert result.text == "Predicted 7 frames in toy.mp4."
     assert job.of(PredictionStarted) == [PredictionStarted("j", 0, tracking=True)]
     assert [news.pass_index for news in job.of(FramesDone) if news.done == 7] == [0, 1]
 
 
-async def test_tracking_what_was_predicted_before_is_one_lap(job, tmp_path):
+async def test_tracking_what_was_predicted_before_is_one_pass(job, tmp_path):
     options = {"tracking": True, "frames": "0-6"}
     result = await job.run(make_inference_package(tmp_path / "p.zip", (), ("a.slp",), options=options))
     assert result.text == "Predicted 7 frames in a.slp."
@@ -202,7 +202,7 @@ async def test_status_0_without_predictions_is_a_failure(job, tmp_path):
 
 
 def changed(package, **changes):
-    """The package, with its one prediction asked for differently."""
+    """Return the package with other fields in its one prediction."""
     with zipfile.ZipFile(package) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     jobs = yaml.safe_load(files["jobs.yaml"])
@@ -244,7 +244,7 @@ SLOW = {"epochs": 5000, "seconds": 0.05}
 
 
 def first(kind, **fields):
-    """True of the first word of this kind with these fields."""
+    """Return a function that is true of an event of this kind with these fields."""
     return lambda news: isinstance(news, kind) and all(getattr(news, name) == value for name, value in fields.items())
 
 
@@ -341,7 +341,7 @@ async def test_this_and_then_all_is_all(job, tmp_path):
     assert result.text == "Stopped early: trained 1 of 2 models: centroid; left out: centered_instance."
 
 
-async def test_a_crash_is_told_and_the_next_model_is_not_begun(job, tmp_path):
+async def test_a_crash_is_reported_and_the_next_model_is_not_begun(job, tmp_path):
     crash = "Traceback\n  File x\nKey 'colour' not in 'TrainerConfig'\n    full_key: trainer_config.colour"
     result = await job.run(make_package(tmp_path / "p.zip", ("centroid", "centered_instance"), crash=crash))
     assert result == JobResult(
@@ -427,7 +427,7 @@ async def test_stop_ends_training_early_with_a_model(job, tmp_path):
     assert (job.folder / step.run_path / "best.ckpt").is_file()
 
 
-async def test_lines_come_in_small_parcels_without_controls(job, tmp_path):
+async def test_lines_come_in_small_messages_without_controls(job, tmp_path):
     say = ["\x1b[31mred\x1b[0m \u202eflip\a", "10%\r50%\r100%", "", *(f"line {number}" for number in range(60))]
     await job.run(make_package(tmp_path / "p.zip", say=say))
     lines = job.lines()
@@ -495,7 +495,7 @@ def test_the_reason_of_a_failure_is_found(lines, expected):
     assert reason(lines) == expected
 
 
-def test_the_environment_holds_nothing_that_is_nobodys_business(tmp_path):
+def test_the_environment_holds_no_secrets(tmp_path):
     around = {
         "PATH": "/bin", "HOME": "/home/me", "LC_ALL": "C", "CUDA_HOME": "/cuda", "NVIDIA_VISIBLE_DEVICES": "0",
         "LD_LIBRARY_PATH": "/cuda/lib", "OMP_NUM_THREADS": "1", "SLEAP_RTC_ROOM_SECRET_A": "s", "WANDB_API_KEY": "k",
@@ -558,7 +558,7 @@ def test_the_command_for_predicting_is_sleap_nns_own():
         assert command == [*words, "--output_path", "o.slp", *device, *options]
 
 
-def test_without_sleap_nn_the_way_to_install_it_is_told(tmp_path, monkeypatch):
+def test_without_sleap_nn_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RtcError, match=r"pip install '\.\[worker\]'"):
@@ -602,7 +602,7 @@ async def test_a_log_that_cannot_even_be_closed_ends_quietly(tmp_path, monkeypat
 
 
 def filling_up(really_open, name, after):
-    """An `open` whose file of this name takes so many writes and flushes, and no more."""
+    """Return an `open` whose file of this name allows `after` writes and flushes, then fails as on a full disk."""
 
     class Full(io.BufferedWriter):
         left = after

@@ -1,4 +1,4 @@
-"""A job runs under a keeper of its own, and neither its worker's death nor the keeper's leaves anything astray."""
+"""Each job has its own supervisor; when the worker or the supervisor dies, no process and no result is lost."""
 
 import errno
 import json
@@ -52,11 +52,11 @@ from rtc.testing.stand_in import install_stand_in, make_package
 JOB = "job-1"
 TWO = ("centroid", "centered_instance")
 LONG = {"epochs": 3000, "seconds": 0.1}
-"""Five minutes: far more than any test waits."""
+"""A job of five minutes, which is far longer than any test waits."""
 
 
 class JobSetup:
-    """A worker's folders, with a stand-in for sleap-nn."""
+    """A job's folder, and the stand-in for sleap-nn."""
 
     def __init__(self, tmp_path):
         self.tmp_path = tmp_path
@@ -65,13 +65,13 @@ class JobSetup:
         self.lock = None
 
     async def prepare(self, models=("centroid",), **knobs):
-        """The folder as it is when a package has been unpacked."""
+        """Create the folder as it is when a package has been unpacked."""
         package = make_package(self.tmp_path / "p.zip", models, **knobs)
         self.lock = lock_folder(self.folder)
         await unpack(package, self.folder / PACKAGE)
 
     async def start(self, models=("centroid",), **knobs):
-        """The keeper of such a package."""
+        """Start the supervisor of such a package."""
         await self.prepare(models, **knobs)
         return await start_supervisor(self.folder, self.spec, self.lock.descriptor)
 
@@ -79,7 +79,7 @@ class JobSetup:
         return JournalWatcher.of(JOB, self.folder)
 
     def users(self):
-        """Processes that use the folder, other than this one."""
+        """Return the processes that use the folder, except this one."""
         return supervisor_handle._holders(self.folder / USERS_LOCK)
 
 
@@ -104,7 +104,7 @@ async def concluded(supervisor):
 
 
 async def until(reader, kind, **fields):
-    """The first news of this kind, with these fields, that a follower hears."""
+    """Return the first news of this kind, with these fields, that a reader gets."""
     with trio.fail_after(30):
         async for event in reader:
             if isinstance(event.news, kind) and all(getattr(event.news, name) == it for name, it in fields.items()):
@@ -115,7 +115,7 @@ async def until(reader, kind, **fields):
 # -------- the ordinary case
 
 
-async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
+async def test_a_job_runs_to_its_end_and_every_reader_gets_all_events(place):
     supervisor = await place.start(TWO, epochs=3)
     watcher = place.watcher()
     received = {"early": [], "second": []}
@@ -147,7 +147,7 @@ async def test_a_job_runs_to_its_end_and_everybody_hears_all_of_it(place):
     assert not is_locked(place.folder / LIFE)
 
 
-async def test_a_failure_is_told_as_the_trainer_told_it(place):
+async def test_a_failure_is_reported_as_the_trainer_reported_it(place):
     result = await concluded(await place.start(crash="ValueError: no such head"))
     assert result.outcome is Outcome.FAILED
     assert "ValueError: no such head" in result.text
@@ -162,7 +162,7 @@ async def test_a_package_that_cannot_be_read_is_a_failure_with_its_sentence(plac
     assert "bug" not in result.text
 
 
-async def test_the_keeper_holds_nothing_secret(place, monkeypatch):
+async def test_the_supervisor_holds_nothing_secret(place, monkeypatch):
     monkeypatch.setenv("SLEAP_RTC_ROOM_SECRET_LAB", "swordfish")
     supervisor = await place.start(**LONG)
     environment = psutil.Process(supervisor._process.pid).environ()
@@ -179,7 +179,7 @@ async def test_a_file_in_the_job_is_never_imported(place):
     assert result.outcome is Outcome.DONE
 
 
-async def test_a_job_was_started_once_there_is_a_keeper(place):
+async def test_a_job_was_started_once_there_is_a_supervisor(place):
     await place.prepare()
     assert not was_started(place.folder)
     supervisor = await start_supervisor(place.folder, place.spec, place.lock.descriptor)
@@ -198,7 +198,7 @@ async def test_a_program_that_cannot_be_started_leaves_nothing_open(place, monke
     assert adopt_supervisor(place.folder) is None
 
 
-# -------- orders
+# -------- commands
 
 
 async def serve(nursery, supervisor, watcher):
@@ -228,7 +228,7 @@ async def test_stop_all_keeps_what_was_trained_and_begins_nothing_more(place, nu
     assert len(list(place.folder.rglob("best.ckpt"))) == 1
 
 
-async def test_a_stop_is_heeded_that_was_said_before_the_keeper_was_ready(place):
+async def test_a_stop_is_not_lost_that_was_sent_before_the_supervisor_was_ready(place):
     supervisor = await place.start(TWO, **LONG)
     supervisor.stop(StopScope.ALL)
     assert (await concluded(supervisor)).outcome is Outcome.DONE
@@ -244,7 +244,7 @@ async def test_a_cancelled_job_is_cancelled_whatever_its_trainer_says(place, nur
     assert place.users() == []
 
 
-async def test_a_cancel_is_heeded_that_was_said_before_the_keeper_was_ready(place):
+async def test_a_cancel_is_not_lost_that_was_sent_before_the_supervisor_was_ready(place):
     supervisor = await place.start(**LONG)
     supervisor.cancel()
     assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
@@ -253,7 +253,7 @@ async def test_a_cancel_is_heeded_that_was_said_before_the_keeper_was_ready(plac
 
 
 async def start_again(place):
-    """Another job in the same folder, of one short model: orders are not left over for it."""
+    """Start another job, of one short model, in the same folder: it must not get old commands."""
     for path in place.folder.rglob("*.yaml"):
         path.write_text(path.read_text().replace("epochs: 3000", "epochs: 1"))
     return await start_supervisor(place.folder, place.spec, place.lock.descriptor)
@@ -272,7 +272,7 @@ async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(p
 
 @pytest.fixture
 def strays(place):
-    """Every trainer leaves a program behind that has a session of its own."""
+    """Let every trainer start a program in a session of its own; return a function that lists those running."""
     pids, real = place.tmp_path / "strays", place.spec.sleap_nn
     trainer = place.tmp_path / "sleap-nn"
     trainer.write_text(
@@ -299,7 +299,7 @@ async def test_a_job_that_is_done_leaves_nothing_running_either(place, strays):
     assert strays() == []
 
 
-async def test_an_order_that_is_none_is_passed_over(place, caplog):
+async def test_an_unknown_command_is_ignored(place, caplog):
     supervisor = await place.start(epochs=1)
     os.write(supervisor._command_fifo, b"dance\n" + b"x" * 10_000 + b"\n")
     assert (await concluded(supervisor)).outcome is Outcome.DONE
@@ -311,7 +311,7 @@ async def test_an_order_that_is_none_is_passed_over(place, caplog):
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-async def test_a_disk_without_room_for_the_outcome_is_told_before_anything_is_started(place, monkeypatch):
+async def test_a_disk_without_space_for_the_outcome_is_reported_before_anything_is_started(place, monkeypatch):
     def full(_folder):
         raise FULL
 
@@ -322,7 +322,7 @@ async def test_a_disk_without_room_for_the_outcome_is_told_before_anything_is_st
     assert not was_started(place.folder)
 
 
-async def test_a_keeper_that_finds_no_room_has_it_for_saying_so(place, monkeypatch):
+async def test_a_supervisor_on_a_full_disk_can_still_write_the_outcome(place, monkeypatch):
     def no_room(_folder):
         raise FULL
 
@@ -343,10 +343,10 @@ async def test_a_keeper_that_finds_no_room_has_it_for_saying_so(place, monkeypat
     assert result == JobResult(Outcome.FAILED, supervisor_module.FILES_NOT_MADE.format("No space left on device"))
 
 
-# -------- the keeper dies
+# -------- the supervisor dies
 
 
-async def test_a_killed_keeper_leaves_no_trainer_and_a_sentence(place, nursery):
+async def test_a_killed_supervisor_leaves_no_trainer_and_a_sentence(place, nursery):
     supervisor = await place.start(grandchild=True, **LONG)
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress)
@@ -368,7 +368,7 @@ async def test_a_trainer_that_ignores_sigterm_is_killed(place, nursery, monkeypa
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
-async def test_a_bug_in_the_keeper_is_a_failure_and_its_traceback_reaches_the_log(place, caplog):
+async def test_a_bug_in_the_supervisor_is_a_failure_and_its_traceback_reaches_the_log(place, caplog):
     await place.prepare()
     place.spec = evolve(place.spec, overrides=(3,))
     result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
@@ -376,7 +376,7 @@ async def test_a_bug_in_the_keeper_is_a_failure_and_its_traceback_reaches_the_lo
     assert "Traceback" in caplog.text
 
 
-async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nursery, monkeypatch):
+async def test_a_supervisor_that_does_not_end_is_killed_with_its_trainer(place, nursery, monkeypatch):
     for name in ("TERM_TIME", "KILL_TIME", "EXIT_TIME"):
         monkeypatch.setattr(supervisor_handle, name, 0.2)
     supervisor = await place.start(**LONG)
@@ -389,7 +389,7 @@ async def test_a_keeper_that_does_not_end_is_killed_with_its_trainer(place, nurs
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
-async def test_ending_a_job_cancels_it_when_the_keeper_is_well(place, nursery):
+async def test_ending_a_job_cancels_it_when_the_supervisor_works(place, nursery):
     supervisor = await place.start(**LONG)
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress)
@@ -398,7 +398,7 @@ async def test_ending_a_job_cancels_it_when_the_keeper_is_well(place, nursery):
     assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
 
 
-async def test_nobody_is_ended_who_does_not_use_the_folder(place):
+async def test_no_process_is_ended_that_does_not_use_the_folder(place):
     await place.prepare()
     with trio.fail_after(5):
         await sweep_processes(place.folder)
@@ -432,7 +432,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def dead_worker(place):
-    """A job whose worker was killed with -9 in the midst of it."""
+    """Start a job whose worker is then killed by SIGKILL while the job runs."""
 
     async def make(epochs):
         package = make_package(place.tmp_path / "p.zip", epochs=epochs, seconds=0.1)
@@ -480,7 +480,7 @@ async def test_an_adopted_job_can_be_cancelled(place, dead_worker):
     lock.release()
 
 
-async def test_an_adopted_keeper_that_does_not_end_is_killed(place, dead_worker, monkeypatch):
+async def test_an_adopted_supervisor_that_does_not_end_is_killed(place, dead_worker, monkeypatch):
     await dead_worker(3000)
     for name in ("TERM_TIME", "KILL_TIME", "EXIT_TIME"):
         monkeypatch.setattr(supervisor_handle, name, 0.3)
@@ -493,7 +493,7 @@ async def test_an_adopted_keeper_that_does_not_end_is_killed(place, dead_worker,
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
-async def test_waiting_for_an_adopted_keeper_can_be_given_up(place, dead_worker):
+async def test_waiting_for_an_adopted_supervisor_can_be_cancelled(place, dead_worker):
     await dead_worker(3000)
     supervisor = adopt_supervisor(place.folder)
     with trio.move_on_after(0.05) as scope:
@@ -514,7 +514,7 @@ async def test_a_job_that_ended_while_no_worker_lived_is_found_with_its_outcome(
     lock.release()
 
 
-async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_the_same(
+async def test_an_adopted_job_that_spoilt_its_fifos_is_read_to_its_end_all_the_same(
     place, dead_worker, nursery, caplog
 ):
     await dead_worker(20)
@@ -525,16 +525,16 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_followed_to_its_end_all_t
         (place.folder / name).unlink()
         (place.folder / name).write_text("")
     supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
-    supervisor.stop(StopScope.ALL)  # nobody hears it
+    supervisor.stop(StopScope.ALL)  # it is lost, and nothing waits for it
     with trio.fail_after(30):
         await supervisor.attend(watcher)
     assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert [event.news.epoch async for event in watcher.follow() if isinstance(event.news, Progress)] == list(range(20))
-    assert "spoilt" in caplog.text
+    assert "cannot be opened" in caplog.text
     nursery.cancel_scope.cancel()
 
 
-# -------- the small notes
+# -------- the small JSON files
 
 
 MADE_PLAN = Plan(
@@ -568,7 +568,7 @@ def test_where_the_results_will_be_is_read_as_it_was_written(tmp_path):
     ],
     ids=str,
 )
-def test_what_no_keeper_would_have_written_is_an_error_of_the_disks(tmp_path, fields):
+def test_what_no_supervisor_would_have_written_raises_an_os_error(tmp_path, fields):
     note = {"kind": "train", "root": "", "runs": [], "outputs": []} | fields
     (tmp_path / MADE).write_text(json.dumps(note))
     with pytest.raises(OSError, match="spoilt"):
@@ -586,7 +586,7 @@ SPOILERS = {
 
 
 @pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
-async def test_whatever_a_job_puts_in_the_place_of_our_notes_nobody_waits_for_it(tmp_path, spoil):
+async def test_whatever_a_job_puts_in_place_of_our_files_we_do_not_wait_for_it(tmp_path, spoil):
     for name in (MADE, OUTCOME, SUPERVISOR_LOG, LIFE):
         spoil(tmp_path / name)
     with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
@@ -612,7 +612,7 @@ def test_an_outcome_is_read_as_it_was_written_and_nothing_else_is(tmp_path):
         assert read_outcome(tmp_path) is None
 
 
-async def test_the_gpu_is_looked_at_while_the_job_runs(monkeypatch):
+async def test_the_use_of_the_gpu_is_reported_while_the_job_runs(monkeypatch):
     class Listener:
         written: ClassVar = []
         enough = trio.Event()

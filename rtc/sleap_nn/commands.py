@@ -1,4 +1,4 @@
-"""How sleap-nn is found and called, and the few environment variables it gets to see."""
+"""Find sleap-nn, build its command lines, and choose the environment variables that it gets."""
 
 import importlib.metadata
 import os
@@ -22,29 +22,36 @@ from rtc.packages.predict_options import option_words
 Accelerator = Literal["cpu", "auto"]
 
 SHIM = Path(__file__).resolve().parent / "shim"
-"""Absolute, since jobs run in another folder."""
+"""Folder with our `sitecustomize.py`, for PYTHONPATH. Absolute, since jobs run in another folder."""
 CONVERTER = Path(__file__).resolve().parent / "convert_legacy.py"
+"""Program that converts a configuration of SLEAP ≤ 1.4; run by sleap-nn's Python."""
 
 _ALLOWED_NAMES = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|CUDA\w*|NVIDIA\w*|NCCL_\w+|PYTORCH_\w+|TORCH_HOME|"
     r"(OMP|MKL|OPENBLAS|NUMEXPR|VECLIB)_\w+|SYSTEMROOT|XDG_CACHE_HOME|SSL_CERT_(FILE|DIR)"
 )
+"""Environment variables that a job gets: the system's basics, and those of CUDA, PyTorch and the maths libraries."""
 _SECRET_NAMES = re.compile(r"SECRET|TOKEN|KEY|PASS|CREDENTIAL", re.IGNORECASE)
+"""Parts of names of environment variables that a job never gets, also when `_ALLOWED_NAMES` fits."""
 
 
 @frozen
 class Ports:
-    """Where the monitor listens on 127.0.0.1; sleap-nn connects to both."""
+    """The two ports on which the monitor listens. sleap-nn connects to both, always on 127.0.0.1."""
 
     publish: int
+    """sleap-nn publishes its progress here (`trainer_config.zmq.publish_port`)."""
     controller: int
+    """sleap-nn receives the command to stop from here (`trainer_config.zmq.controller_port`)."""
 
 
 def find_sleap_nn(name_or_path: str | None = None) -> Path:
-    """The sleap-nn program: the one given, else the one beside our Python, else the one on PATH.
+    """Return the path of the sleap-nn program.
+
+    That is the one given; without one, the `sleap-nn` in the folder of our Python; without that, the one on PATH.
 
     Raises:
-        RtcError: USAGE: there is none.
+        RtcError: USAGE: there is none, or the given one cannot be run.
     """
     if name_or_path is not None:
         found = shutil.which(name_or_path)
@@ -53,7 +60,7 @@ def find_sleap_nn(name_or_path: str | None = None) -> Path:
                 FaultCode.USAGE, f"{Path(name_or_path).name} is no program that can be run. Check --sleap-nn."
             )
         return Path(found).absolute()
-    # not resolved: a virtual environment's python is a link to one that has no sleap-nn beside it
+    # sys.executable is not resolved: in a virtual environment it is a link to a Python that has no sleap-nn beside it
     found = shutil.which("sleap-nn", path=str(Path(sys.executable).parent)) or shutil.which("sleap-nn")
     if found is None:
         raise RtcError(
@@ -63,7 +70,7 @@ def find_sleap_nn(name_or_path: str | None = None) -> Path:
 
 
 def sleap_nn_version() -> str | None:
-    """The version installed beside us, without importing it (that takes ten seconds); None if there is none."""
+    """Return the version of sleap-nn in our environment, or None. Does not import it, which takes ten seconds."""
     try:
         return importlib.metadata.version("sleap-nn")
     except importlib.metadata.PackageNotFoundError:
@@ -71,14 +78,17 @@ def sleap_nn_version() -> str | None:
 
 
 def python_of(sleap_nn: Path) -> Path:
-    """The Python that a sleap-nn program belongs to: named in its first lines by pip and uv, else beside it.
+    """Return the Python that a sleap-nn program belongs to.
+
+    pip and uv write it into the first lines of the program. Without such a line, it is looked for in the program's
+    folder.
 
     Raises:
-        RtcError: USAGE: it cannot be told.
+        RtcError: USAGE: it is found in neither place.
     """
     with sleap_nn.open("rb") as file:
         head = file.read(1024).decode(errors="replace")
-    # pip writes a second form for long paths or paths with spaces: #!/bin/sh, then '''exec' "/the/python" …
+    # for long paths and for paths with spaces, pip writes a second form: #!/bin/sh, then '''exec' "/the/python" …
     for pattern in (r"#!\s*(\S*python[\w.]*)\s*\n", r"'''exec' [\"']?([^\"'\n]*python[\w.]*)"):
         found = re.match(pattern, head) or re.search(r"\n" + pattern, head)
         if found is not None and Path(found[1]).is_file():
@@ -93,7 +103,16 @@ def python_of(sleap_nn: Path) -> Path:
 
 
 def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, accelerator: Accelerator) -> list[str]:
-    """What trains one model when run in the package's root; `config` is the step's own file or its conversion."""
+    """Return the command that trains one model; run it in the package's root.
+
+    sleap-nn trains one model per process, and resolves relative paths against the folder in which it runs. Settings
+    are changed by Hydra overrides. The form `++key=value` adds or replaces a key; plain `key=value` fails when the key
+    is not in the YAML. The package's overrides come first, then the settings that the worker decides itself.
+
+    Args:
+        config: the step's own configuration, or its conversion from SLEAP ≤ 1.4.
+        ports: the ports of the monitor. Both are off by default in sleap-nn.
+    """
     folder, _, run = step.run_path.partition("/")
     settings = [str(override) for override in step.overrides]
     settings += [
@@ -101,7 +120,7 @@ def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, ac
         f"++trainer_config.zmq.controller_port={ports.controller}",
         f"++trainer_config.ckpt_dir={quote(folder)}",
         f"++trainer_config.run_name={quote(run)}",
-        "++trainer_config.save_ckpt=true",  # off by default, and without it there is no model to bring back
+        "++trainer_config.save_ckpt=true",  # off by default in sleap-nn, and then it leaves no best.ckpt
     ]
     if step.labels:
         settings.append(f"++data_config.train_labels_path=[{','.join(map(quote, step.labels))}]")
@@ -111,7 +130,10 @@ def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, ac
 
 
 def predict_command(sleap_nn: Path, step: PredictStep, accelerator: Accelerator) -> list[str]:
-    """What predicts on one file when run in the package's root; `--gui` makes it tell its progress on stdout."""
+    """Return the command that predicts on one file; run it in the package's root.
+
+    `--gui` makes sleap-nn print its progress on stdout as lines of JSON (`rtc.sleap_nn.predict_progress`).
+    """
     arguments = [str(sleap_nn), "predict", "--gui", "--data_path", step.data]
     for model in step.models:
         arguments += ["--model_paths", model]
@@ -120,15 +142,22 @@ def predict_command(sleap_nn: Path, step: PredictStep, accelerator: Accelerator)
 
 
 def convert_command(sleap_nn: Path, source: str, target: str) -> list[str]:
-    """The command that turns SLEAP ≤ 1.4's JSON into sleap-nn's YAML."""
-    # -P: the helper lies beside our own sleap_nn.py, which must not be taken for the real package
+    """Return the command that converts a configuration of SLEAP ≤ 1.4 (JSON) into one of sleap-nn (YAML)."""
+    # -P: without it, Python puts the converter's folder first on its path, and our modules there (output, commands)
+    # could be imported in place of others of the same name
     return [str(python_of(sleap_nn)), "-P", str(CONVERTER), source, target]
 
 
 def clean_environment(job_tmp: Path, gpu: str | None, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a job: what sleap-nn needs, and nothing that could be somebody's secret.
+    """Return the environment of a job: the variables that sleap-nn needs, and none that could hold a secret.
 
-    Configurations and models of a package can run code and read the environment; hence an allow-list.
+    It is an allow-list, because a package can run code and read the environment: models are pickles, and a
+    configuration can name environment variables (OmegaConf's `${oc.env:NAME}`).
+
+    Args:
+        job_tmp: folder for temporary files.
+        gpu: UUID of the only GPU that the job may see; None to leave CUDA_VISIBLE_DEVICES as it is.
+        environment: the variables to choose from; by default those of this process.
     """
     environment = os.environ if environment is None else environment
     clean = {
@@ -138,9 +167,9 @@ def clean_environment(job_tmp: Path, gpu: str | None, environment: Mapping[str, 
     }
     clean |= {
         "TMPDIR": str(job_tmp),
-        "PYTHONUNBUFFERED": "1",  # log lines as they come
+        "PYTHONUNBUFFERED": "1",  # so that sleap-nn's lines come when they are printed, not in blocks
         "PYTHONPATH": str(SHIM),
-        "WANDB_MODE": "offline",
+        "WANDB_MODE": "offline",  # a job uploads nothing to Weights & Biases
     }
     if gpu is not None:
         clean["CUDA_VISIBLE_DEVICES"] = gpu
@@ -148,5 +177,5 @@ def clean_environment(job_tmp: Path, gpu: str | None, environment: Mapping[str, 
 
 
 def show_command(command: list[str]) -> str:
-    """A command as people would type it, with bare program names, for the log."""
+    """Return a command as a person would type it, with the program's name without its folder, for the log."""
     return shlex.join([Path(command[0]).name, *command[1:]])

@@ -1,6 +1,8 @@
-"""Run by sleap-nn's own Python, never imported: `python convert_legacy.py IN.json OUT.yaml`.
+"""Convert a training configuration of SLEAP ≤ 1.4 (JSON) into one of sleap-nn (YAML), by sleap-nn's own function.
 
-Turns a training configuration of SLEAP ≤ 1.4 into sleap-nn's YAML, by sleap-nn's own rules.
+    python convert_legacy.py IN.json OUT.yaml
+
+It is run by the Python of sleap-nn and never imported by ours.
 """
 
 import json
@@ -8,14 +10,14 @@ import sys
 
 
 def main() -> None:
-    """Convert; a configuration sleap-nn cannot map ends in its own traceback and status 1."""
+    """Convert one file. When sleap-nn cannot map the configuration, its exception ends the program with status 1."""
     from omegaconf import OmegaConf
     from sleap_nn.config.training_job_config import TrainingJobConfig
 
     source, target = sys.argv[1:3]
     with open(source, encoding="utf-8-sig") as file:
         legacy = json.load(file)
-    # SLEAP drew pictures of each epoch for a window that nobody here looks at
+    # SLEAP's `save_visualizations` writes images of each epoch for SLEAP's own window, which a worker does not have
     legacy.setdefault("outputs", {})["save_visualizations"] = False
     OmegaConf.save(TrainingJobConfig.load_sleap_config_from_json(legacy), target)
 

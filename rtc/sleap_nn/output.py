@@ -1,4 +1,8 @@
-"""What a trainer prints: cut into lines for people, kept in `job.log`, and searched for the reason of a failure."""
+"""Read what sleap-nn prints: cut it into lines for people, save it in `job.log`, find the reason of a failure in it.
+
+sleap-nn prints its log on stdout (loguru); Lightning, warnings, progress bars (tqdm) and tracebacks go to stderr. Both
+are read here as one stream.
+"""
 
 import re
 import unicodedata
@@ -15,18 +19,20 @@ from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobEvent, LogLines
 from protocol.wire import FRAME_MAX, encode
 
 FLUSH_TIME = 0.25
-"""Seconds a line may wait for company."""
+"""Seconds for which a line may be held back, so that several lines go into one message."""
 LINES_PER_FLUSH = 5 * LOG_LINES_MAX
-"""Lines passed on within FLUSH_TIME; more (a runaway loop) only go to job.log."""
+"""Lines emitted per `FLUSH_TIME`; further lines (of an endless loop, for example) only go to `job.log`."""
 LOG_MAX = 100 * 10**6
-"""Bytes of job.log."""
+"""Bytes of `job.log`; what is printed after that is not saved."""
 LAST_LINES = 200
-"""Last lines remembered, in which the reason of a failure is looked for."""
+"""Number of last lines that are kept in memory; the reason of a failure is looked for in them."""
 BLOCK = 64 * 1024
+"""Bytes read at once; also the length beyond which a line without an end is cut."""
 REASON_MAX = 400
+"""Characters of a reason."""
 
 LineHandler = Callable[[bytes], bool]
-"""Takes a printed line for itself; False leaves it to the log."""
+"""Gets a printed line; True: the line was handled, False: it is reported as a log line."""
 
 _ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
 """Terminal escape sequences (ECMA-48): colours, cursor moves, titles."""
@@ -36,18 +42,28 @@ _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Int
 _USEFUL = re.compile(
     r"Key '[^']*' not in '[^']*'|No model config found!.*|.*\bout of memory\b.*|Could not override '.*'.*"
 )
-"""Lines that tell more than the exception after them, as sleap-nn 0.3.5 and torch word them."""
+"""Lines that say more than the exception that follows them, in the wording of sleap-nn 0.3.5 and PyTorch.
+
+For example, sleap-nn prints `Key 'x' not in 'TrainerConfig'` some lines before the end of the traceback.
+"""
 
 
 def clean_line(raw: bytes) -> str:
-    """One printed line as text that can only be shown: no escapes, no controls, no bidi marks, cut to its limit."""
+    """Return a printed line as text that is safe to show, of at most `LOG_LINE_MAX` characters.
+
+    Terminal escape sequences, control characters and bidirectional marks are removed.
+    """
     text = _ESCAPE.sub("", raw[: LOG_LINE_MAX * 4].decode("utf-8", "replace")).replace("\t", "    ")
     text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
     return text[:LOG_LINE_MAX].rstrip()
 
 
 def reason(lines: list[str]) -> str:
-    """The one line that best tells why a trainer failed, without the worker's paths; empty if it printed nothing."""
+    """Return the line that best says why a program failed, without the worker's paths.
+
+    That is the last line that matches `_USEFUL`, else the last one that names an exception, else the last line; empty
+    when there is no line.
+    """
     nonempty = [line.strip() for line in lines if line.strip()]
     for pattern in (_USEFUL, _EXCEPTION):
         for line in reversed(nonempty):
@@ -57,16 +73,23 @@ def reason(lines: list[str]) -> str:
 
 
 def hide_paths(line: str) -> str:
-    """A line without the worker's paths, and not too long for a sentence."""
+    """Return a line with each path reduced to its last part, cut to `REASON_MAX` characters.
+
+    The client must not see the worker's folders.
+    """
     return _PATH.sub(r"\1", line)[:REASON_MAX]
 
 
 def _split_into_messages(job: JobId, lines: list[str]) -> Iterator[tuple[str, ...]]:
-    """Lines in messages that fit into a frame. A line that is not ASCII takes up to twelve bytes per character."""
+    """Split lines into groups that each fit into one frame as a message.
+
+    A character that is not ASCII takes up to twelve bytes in a message.
+    """
     message: list[str] = []
     bytes_left = FRAME_MAX
     for line in lines:
-        # alone it is longer than as one of several; time and number are the longest they can be
+        # the size of a message with this line only, which is more than the line adds to a message with several lines;
+        # its time and number are the longest that are possible
         size = len(encode(JobEvent(LogLines(job, (line,)), -1 / 3 * 1e12, 2**53)))
         if message and (size > bytes_left or len(message) == LOG_LINES_MAX):
             yield tuple(message)
@@ -78,13 +101,16 @@ def _split_into_messages(job: JobId, lines: list[str]) -> Iterator[tuple[str, ..
 
 
 class JobLog:
-    """Takes what all trainers of a job print, one after the other.
+    """Saves what the programs of a job print in `job.log`, and emits their lines.
 
-    The file is a comfort and no condition: at its first error (a full disk) it ends, which is said once, and the job
-    goes on.
+    The job does not depend on the file: at the first error in writing it (a full disk), the file ends, one log line
+    says so, and the job goes on.
+
+    Attributes:
+        last_lines: the last lines of the program that runs now.
 
     Raises:
-        OSError: there can be no file at all.
+        OSError: the file cannot be opened.
     """
 
     def __init__(self, job: JobId, path: Path, emit: Callable[[LogLines], None]) -> None:
@@ -99,19 +125,23 @@ class JobLog:
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     def close(self) -> None:
-        """Tell what is left, and close the file."""
+        """Emit the lines that were held back, and close the file."""
         self.flush()
         self._with_file(lambda file: file.close())
         self._file = None
-        self.flush()  # that it could not be closed
+        self.flush()  # emits the line that says that the file could not be closed
 
     def add_line(self, text: str) -> None:
-        """A line of our own."""
+        """Save and emit a line of sleap-rtc's own."""
         self._save(text.encode() + b"\n")
         self._add_clean_line(clean_line(text.encode()))
 
     async def read_output(self, output: trio.abc.ReceiveStream, handle_line: LineHandler | None = None) -> None:
-        """Read until the last writer has gone. A line that `handle_line` takes is in the file, and told to nobody."""
+        """Save and emit what a program prints, until the last process that holds its output open has closed it.
+
+        Args:
+            handle_line: gets each line. A line for which it returns True is saved in the file, but not emitted.
+        """
         self._handle_line = handle_line
         self.last_lines.clear()
         rest = b""
@@ -134,7 +164,7 @@ class JobLog:
         self.flush()
 
     def flush(self) -> None:
-        """Pass on what waits."""
+        """Emit the lines that were held back, and flush the file's buffer."""
         self._with_file(lambda file: file.flush())
         if self._lines_omitted:
             where = "are in job.log" if self._file is not None else "are left out"
@@ -149,23 +179,23 @@ class JobLog:
         self._bytes_left -= min(self._bytes_left, len(block))
 
     def _with_file(self, action: Callable[[BinaryIO], object]) -> None:
-        """Do this to the file, as long as there is one."""
+        """Call `action` with the file, if there is one; at an error, end the file."""
         if self._file is None:
             return
         try:
             action(self._file)
         except OSError as error:
-            with suppress(OSError):  # what it still holds cannot be written either; the descriptor is given back
+            with suppress(OSError):  # its buffer cannot be written either, but its descriptor is closed
                 self._file.close()
             self._file = None
             self._lines.append(f"(job.log ends here: {error.strerror}; the job goes on)")
 
     def _add_whole_lines(self, data: bytes) -> bytes:
-        """Add all whole lines; a progress bar's `\\r` ends one too. What follows the last end is given back."""
+        """Add all complete lines and return the rest. A `\\r`, as progress bars print it, ends a line too."""
         *whole, rest = _LINE_END.split(data)
         for raw in whole:
             self._add_raw_line(raw)
-        if len(rest) > BLOCK:  # a line without end: say its beginning, forget the rest
+        if len(rest) > BLOCK:  # a line without an end: emit its beginning, discard the rest
             self._add_clean_line(clean_line(rest))
             return b""
         return rest

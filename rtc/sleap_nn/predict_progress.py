@@ -1,4 +1,13 @@
-"""sleap-nn's `predict --gui` says how far it is in lines of JSON; here they become `FramesDone`, thinned."""
+"""Turn the JSON lines that `sleap-nn predict --gui` prints into `FramesDone` events, at most a few per second.
+
+sleap-nn 0.3.5 (`_gui_progress_callback` and `_emit_gui_error` in its `cli.py`) prints two kinds of lines on stdout:
+
+    {"n_processed": 16, "n_total": 1100, "rate": 15.6, "eta": 69.7}
+    {"error": true, "type": "FileNotFoundError", "message": "…"}
+
+The first is frames done, frames in all (null if unknown), frames per second, and seconds left, at most four times per
+second and always at the end. The second comes before it ends with status 1.
+"""
 
 import json
 import math
@@ -13,31 +22,37 @@ from protocol.jobs import FramesDone
 from rtc.sleap_nn.output import clean_line, hide_paths
 
 EVENTS_PER_SECOND = 4
+"""Most `FramesDone` events per second, not counting the first and the last of each pass."""
 PASS_INDEX_MAX = 1
-"""Predicting is lap 0, tracking lap 1; there is no third."""
+"""With `--tracking`, sleap-nn's counter runs twice: pass 0 predicts, pass 1 tracks. There is no third pass."""
 _WHOLE_MAX = 2**53
+"""Whole numbers from here on are invalid: every JSON reader must keep an event's numbers exact (`protocol.fields`)."""
 _PROGRESS_LINE = re.compile(rb'\{"(?:n_processed|error)".*\}\s*')
+"""The two kinds of lines, recognised by their first key. Any other line is a log line."""
 
 
 @define
 class FrameCounter:
-    """Takes the lines of one prediction."""
+    """Counts the frames of one prediction from the lines that sleap-nn prints, and emits `FramesDone` events."""
 
     job: JobId
     prediction: int
     tracking: bool
-    """The frames are gone through twice, and the counter falls back between."""
+    """sleap-nn goes through the frames in two passes, and its counter starts again for the second."""
     emit: Callable[[FramesDone], None]
     predicted: int | None = None
-    """Frames of the first lap; None until sleap-nn tells."""
+    """Frames done in pass 0; None until sleap-nn has reported it."""
     failure: str = ""
-    """What sleap-nn says went wrong."""
+    """The reason in sleap-nn's error line, without paths; empty when there was none."""
     _last: FramesDone | None = None
+    """The newest count."""
     _held_back: bool = False
+    """Whether the newest count was not emitted."""
     _next_emit: float = -math.inf
+    """Time in seconds from which the next count is emitted."""
 
     def handle_line(self, raw: bytes, now: float) -> bool:
-        """Take one printed line; False when it is none of these and belongs into the log. `now` in seconds."""
+        """Handle one printed line; return False when it is a log line. `now` is a time in seconds."""
         found = _PROGRESS_LINE.fullmatch(raw)
         message = _parse(raw) if found else {}
         if message.get("error") is True:
@@ -50,7 +65,7 @@ class FrameCounter:
         return True
 
     def finish(self) -> None:
-        """Tell what was held back: a lap's last count is never left out."""
+        """Emit the newest count if it was held back, so that the last count of a pass is always emitted."""
         if self._last is not None and self._held_back:
             self._held_back = False
             self.emit(self._last)
@@ -71,7 +86,7 @@ class FrameCounter:
 
 
 def _is_new_pass(previous: FramesDone, now: FramesDone) -> bool:
-    """A new lap: it counts from the start again, which for a single frame looks like standing still."""
+    """Whether a new pass has begun: the counter is lower than before, or, for a single frame, the same as before."""
     return now.done < previous.done or (now.done == previous.done == previous.total)
 
 
@@ -84,7 +99,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
 
 
 def _estimates(message: dict[str, Any]) -> tuple[int | None, float | None, float | None]:
-    """Frames in all, frames a second, seconds left; each None when it is not told."""
+    """Return frames in all, frames per second, and seconds left; None for each that is missing or no valid number."""
     return _whole_number(message.get("n_total")), _number(message.get("rate")), _number(message.get("eta"))
 
 
@@ -97,11 +112,12 @@ def _number(value: object) -> float | None:
         return None
     try:
         return float(value) if math.isfinite(value) and value >= 0 else None
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # a whole number larger than every float
         return None
 
 
 def _failure(message: dict[str, Any]) -> str:
+    """Return an error line's exception type and message as one line without paths."""
     kind, text = message.get("type"), message.get("message")
     text_parts = ": ".join(part for part in (kind, text) if isinstance(part, str) and part)
     return hide_paths(clean_line(" ".join(text_parts.split()).encode()))

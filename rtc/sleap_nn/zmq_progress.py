@@ -1,8 +1,15 @@
-"""Listens to sleap-nn's progress over ZeroMQ, on the worker's own machine, and can ask it to stop early.
+"""Receive sleap-nn's training progress over ZeroMQ, on the worker's machine, and send it the command to stop early.
 
-sleap-nn connects; we bind, from before it starts until the job is over. A SUB socket that binds must be served all the
-time: its subscription only goes out while we call into it. Messages are rebuilt from known fields; sleap-nn's own text
-never travels on, since its usual reader (jsonpickle) would run code it finds there.
+sleap-nn 0.3.5 (`ProgressReporterZMQ` and `TrainingControllerZMQ` in its `training/callbacks.py`) connects a PUB socket
+for progress and a SUB socket for commands, both on 127.0.0.1. We bind the other ends, from before it starts until the
+job has ended. Each message is one JSON object, for example:
+
+    {"what": "", "event": "batch_end", "logs": {"loss": 0.0488}, "epoch": 0, "batch": 0}
+
+A SUB socket that binds must be read all the time: ZeroMQ sends its subscription only while we call into the socket.
+
+Events are built from known fields only. sleap-nn's own text is never forwarded, because its usual reader (jsonpickle,
+in SLEAP's window) would run code that it finds there.
 """
 
 import json
@@ -21,34 +28,44 @@ from rtc.common.nurseries import open_background_nursery
 from rtc.sleap_nn.commands import Ports
 
 MESSAGE_MAX = 64 * 1024
-"""Bytes; real messages have less than 3 kB."""
+"""Bytes of a message; longer ones are dropped. Real messages have less than 3 kB."""
 BATCHES_PER_SECOND = 4
+"""Most events about batches per second; sleap-nn sends two messages per batch. Epochs are not thinned."""
 MESSAGES_PER_TURN = 1000
-"""Messages read before other tasks get their turn."""
+"""Messages read before other trio tasks can run."""
 QUEUE_MAX = 100_000
-"""Messages ZeroMQ may hold for us; beyond it drops silently."""
+"""Messages that ZeroMQ may queue for us (ZMQ_RCVHWM); it drops further ones silently."""
 STOP_INTERVAL = 0.5
-"""Seconds: a stop sent before sleap-nn has connected is lost, so it is repeated."""
+"""Seconds between two commands to stop. A command sent before sleap-nn has connected is lost, so it is repeated."""
 _STOP = b'{"command": "stop"}'
+"""The only command that sleap-nn knows. It checks for one after every training batch."""
 _WHOLE_MAX = 2**53
+"""Whole numbers from here on are invalid: every JSON reader must keep an event's numbers exact (`protocol.fields`)."""
 
 
 @define
 class TrainingProgress:
-    """Turns the messages of one model's training into `Progress`, thinned, and the last one into `ModelTrained`."""
+    """Turns the messages of one model's training into `Progress` events, and its `train_end` into `ModelTrained`.
+
+    `epoch` and `batch` count from 0 in sleap-nn's messages. `logs["loss"]` is the loss of the newest batch.
+    """
 
     job: JobId
     model: int
     emit: Callable[[Progress | ModelTrained], None]
     ended: trio.Event = field(factory=trio.Event)
-    """Set by `train_end`. The process goes on for a while (evaluation); a crash sends nothing."""
+    """Set by `train_end`. The process goes on for a while after it (evaluation). A crash or a signal sends nothing."""
     _epoch: int = 0
+    """The newest epoch; messages without a valid one belong to it."""
     _next_batch: float = -math.inf
+    """Time in seconds from which the next batch is emitted."""
     _train: float | None = None
+    """Newest training loss of a whole epoch. sleap-nn sends it one epoch late, so the first `epoch_end` has none."""
     _val: float | None = None
+    """Validation loss of the newest epoch that has ended."""
 
     def hear(self, raw: bytes, now: float) -> None:
-        """Take one message; whatever is not understood is dropped. `now` in seconds."""
+        """Handle one message; an invalid or unknown one is dropped. `now` is a time in seconds."""
         message = _parse(raw)
         logs = message.get("logs")
         logs = logs if isinstance(logs, dict) else {}
@@ -85,22 +102,26 @@ def _whole_number(value: object, otherwise: int) -> int:
 
 
 def _has_loss(logs: dict[str, Any], part: str) -> bool:
+    """Whether there is a loss under its name of sleap-nn 0.1 and later (`train/loss`) or of 0.0 (`train_loss`)."""
     return f"{part}/loss" in logs or f"{part}_loss" in logs
 
 
 def _number(logs: dict[str, Any], *names: str) -> float | None:
-    """The first of these that is there, when it is a number that JSON can say."""
+    """Return the value of the first of these names that exists, when it is a finite number; otherwise None.
+
+    sleap-nn also sends `Infinity` and `NaN`, which JSON does not have (RFC 8259).
+    """
     value = next((logs[name] for name in names if name in logs), None)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # a whole number larger than every float
         return None
 
 
 class Monitor:
-    """The two sockets of one job. `set_receiver` says whose messages come next."""
+    """The two ZeroMQ sockets of one job, used for all its models, one after the other. Made by `open_monitor`."""
 
     def __init__(self, publish: "zmq.Socket[bytes]", controller: "zmq.Socket[bytes]", ports: Ports) -> None:
         self.ports = ports
@@ -109,25 +130,31 @@ class Monitor:
         self._progress: TrainingProgress | None = None
 
     def set_receiver(self, training_progress: TrainingProgress) -> None:
-        """From now on messages belong to this model; what is still here belongs to nobody."""
+        """Pass all messages from now on to this model's progress. Messages that wait already are dropped."""
         self._progress = None
         self._drain()
         self._progress = training_progress
 
     async def stop(self) -> None:
-        """Ask sleap-nn to end after this batch, again and again until it says it does.
+        """Send sleap-nn the command to stop after its current batch, repeatedly, until it sends `train_end`.
 
-        It never says so when the process dies: whoever calls this cancels it when the process has ended.
+        The caller must cancel this when the process has ended: a process that dies sends no `train_end`.
         """
         training_progress = self._progress
         await trio.lowlevel.checkpoint()
         while training_progress is not None and not training_progress.ended.is_set():
-            self._controller.send(_STOP, zmq.NOBLOCK)  # a PUB socket never blocks; without a listener it drops
+            self._controller.send(
+                _STOP, zmq.NOBLOCK
+            )  # a PUB socket never blocks; it drops messages when no SUB socket is connected
             with trio.move_on_after(STOP_INTERVAL):
                 await training_progress.ended.wait()
 
     async def serve(self) -> None:
-        """Read as long as the job lasts. The descriptor tells of change only: each wake reads all there is."""
+        """Read messages until cancelled.
+
+        ZeroMQ's descriptor (ZMQ_FD) is edge-triggered: it becomes readable only when something changes. So all waiting
+        messages must be read before waiting for it again.
+        """
         descriptor = self._publish.getsockopt(zmq.FD)
         assert isinstance(descriptor, int)
         while True:
@@ -137,7 +164,7 @@ class Monitor:
                 await trio.lowlevel.checkpoint()
 
     def _drain(self) -> bool:
-        """Read what is here; True when nothing is left."""
+        """Read at most `MESSAGES_PER_TURN` waiting messages; return True when none is left."""
         for _ in range(MESSAGES_PER_TURN):
             try:
                 raw = self._publish.recv(zmq.NOBLOCK)
@@ -150,7 +177,7 @@ class Monitor:
 
 @asynccontextmanager
 async def open_monitor() -> AsyncIterator[Monitor]:
-    """Listen on two free ports of 127.0.0.1 for as long as a job lasts."""
+    """Bind both sockets to free ports of 127.0.0.1 and read from them until the context ends."""
     context = zmq.Context()
     try:
         publish, controller = context.socket(zmq.SUB), context.socket(zmq.PUB)

@@ -1,4 +1,4 @@
-"""sleap-nn's own counting becomes FramesDone: known fields, not too many, and never without a lap's end."""
+"""The lines of `sleap-nn predict` become FramesDone: known fields, not too many, always with the end of a pass."""
 
 import json
 
@@ -30,7 +30,7 @@ def line(done, total=16, **more):
     return json.dumps({"n_processed": done, "n_total": total, "rate": 1.0, "eta": 2.0} | more).encode()
 
 
-def test_tracking_goes_through_the_frames_twice(counter, said):
+def test_tracking_goes_through_the_frames_in_two_passes(counter, said):
     assert all(counter.handle_line(raw, now) for now, raw in enumerate(REAL))
     counter.finish()
     assert said == [
@@ -42,30 +42,30 @@ def test_tracking_goes_through_the_frames_twice(counter, said):
     assert counter.predicted == 16
 
 
-def test_many_lines_are_thinned_and_the_last_of_a_lap_is_told(counter, said):
+def test_many_lines_are_thinned_and_the_last_of_a_pass_is_emitted(counter, said):
     for done in range(1, 17):
         counter.handle_line(line(done), done / 100)
-    for done in range(1, 12):  # no word of the end
+    for done in range(1, 12):  # the line of the last frame is missing
         counter.handle_line(line(done), 1 + done / 100)
     counter.finish()
     counter.finish()
     assert [(update.pass_index, update.done) for update in said] == [(0, 1), (0, 16), (1, 1), (1, 11)]
 
 
-def test_a_lap_that_ended_early_is_told_before_the_next(counter, said):
+def test_a_pass_that_ended_early_is_emitted_before_the_next(counter, said):
     for now, done in ((0, 1), (0.1, 9), (0.2, 1)):
         counter.handle_line(line(done, None), now)
     assert [(update.pass_index, update.done) for update in said] == [(0, 1), (0, 9), (1, 1)]
     assert counter.predicted == 9
 
 
-def test_a_single_frame_is_gone_through_twice_too(counter, said):
+def test_a_single_frame_has_two_passes_too(counter, said):
     for now in (0, 1):
         counter.handle_line(line(1, 1), now)
     assert [(update.pass_index, update.done) for update in said] == [(0, 1), (1, 1)]
 
 
-def test_there_is_no_third_lap_and_without_tracking_no_second(counter, said):
+def test_there_is_no_third_pass_and_without_tracking_no_second(counter, said):
     for now, done in enumerate((9, 1, 9, 1, 9, 1)):
         counter.handle_line(line(done), now)
     assert said[-1].pass_index == 1

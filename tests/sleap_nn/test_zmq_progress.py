@@ -1,4 +1,4 @@
-"""sleap-nn's messages become Progress: known fields, real numbers, not too many."""
+"""The ZMQ messages of sleap-nn become Progress: known fields, real numbers, not too many."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from rtc.sleap_nn.zmq_progress import TrainingProgress, open_monitor
 
 
 class EmittedEvents(list):
-    """A follower's emissions, and a way to wait for them."""
+    """A list of the emitted events, which sets `news` when one is added."""
 
     def __init__(self):
         super().__init__()
@@ -44,13 +44,13 @@ def test_infinity_and_nan_become_nothing(training_progress, heard):
     assert heard == [Progress("j", 1, 0, None, None, 0.5, None)]
 
 
-def test_the_train_loss_of_the_epoch_before_is_kept_until_news(training_progress, heard):
+def test_the_train_loss_of_the_epoch_before_is_kept_until_the_next(training_progress, heard):
     training_progress.hear(message("epoch_end", epoch=1, logs={"train/loss": 0.5, "val/loss": 0.4, "loss": 0.3}), 0)
     training_progress.hear(message("batch_end", epoch=2, batch=0, logs={"loss": 0.2}), 1)
     assert heard[-1] == Progress("j", 1, 2, 1, 0.2, 0.5, 0.4)
 
 
-def test_the_end_of_training_is_told_once(training_progress, heard):
+def test_the_end_of_training_is_emitted_once(training_progress, heard):
     for _ in range(2):
         training_progress.hear(message("train_end"), 0)
     assert heard == [ModelTrained("j", 1)]
@@ -93,7 +93,7 @@ def test_strange_fields_do_no_harm(training_progress, heard):
     assert heard == [Progress("j", 1, 0), Progress("j", 1, 0, 1), Progress("j", 1, 0, 1)]
 
 
-async def test_every_message_arrives_although_the_descriptor_only_tells_of_change(heard):
+async def test_every_message_arrives_although_the_descriptor_is_edge_triggered(heard):
     with zmq.Context() as context:
         async with open_monitor() as monitor:
             monitor.set_receiver(TrainingProgress("j", 0, heard))
@@ -101,7 +101,7 @@ async def test_every_message_arrives_although_the_descriptor_only_tells_of_chang
                 trainer.setsockopt(zmq.SNDHWM, 0)
                 trainer.connect(f"tcp://127.0.0.1:{monitor.ports.publish}")
                 with trio.fail_after(10):
-                    while not heard:  # until the subscription is known
+                    while not heard:  # until the subscription has reached the PUB socket
                         trainer.send(message("epoch_end", epoch=0, logs={}))
                         with trio.move_on_after(0.01):
                             await heard.news.wait()
@@ -113,13 +113,13 @@ async def test_every_message_arrives_although_the_descriptor_only_tells_of_chang
     assert [progress.epoch for progress in heard if progress.epoch] == list(range(1, 5001))
 
 
-async def test_stop_is_said_again_until_training_ends(heard):
+async def test_stop_is_sent_again_until_training_ends(heard):
     with zmq.Context() as context:
         async with open_monitor() as monitor, trio.open_nursery() as nursery:
             training_progress = TrainingProgress("j", 0, heard)
             monitor.set_receiver(training_progress)
             nursery.start_soon(monitor.stop)
-            with context.socket(zmq.SUB) as trainer:  # comes late, as sleap-nn does
+            with context.socket(zmq.SUB) as trainer:  # connects late, as sleap-nn does
                 trainer.setsockopt(zmq.SUBSCRIBE, b"")
                 trainer.connect(f"tcp://127.0.0.1:{monitor.ports.controller}")
                 for _ in range(2):

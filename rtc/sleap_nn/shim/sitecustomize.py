@@ -1,8 +1,11 @@
-"""On the path of sleap-nn's process: lets PyPI's torchvision, built for CUDA, be imported next to a CPU-only torch.
+"""Let PyPI's torchvision, which is built for CUDA, be imported next to a CPU-only torch, in sleap-nn's process.
 
-torchvision's compiled part cannot load there. It tolerates that, but then its `_meta_registrations` describes two
-operators that nobody has declared, and the import dies. Declaring them first is enough: pose models use none of them.
-Where the compiled part loads, nothing is done. Until torchvision is imported this costs nothing.
+Python imports this module at its start, because the folder is on sleap-nn's PYTHONPATH.
+
+torchvision's compiled part (`_C.so`) cannot be loaded next to a CPU-only torch. torchvision accepts that, but then its
+module `_meta_registrations` refers to two operators that were never declared, and the import fails (torchvision
+0.28.0). Declaring the two before is enough, since sleap-nn's models use neither. Where the compiled part loads,
+nothing is done. Before torchvision is imported, nothing is done either.
 """
 
 import importlib
@@ -19,20 +22,20 @@ _HERE = Path(__file__).resolve().parent
 
 
 class _BeforeRegistrations(importlib.abc.MetaPathFinder):
-    """Steps in once, just before `torchvision._meta_registrations` is imported."""
+    """Declares the two operators once, just before `torchvision._meta_registrations` is imported."""
 
     def __init__(self) -> None:
         self.done = False
-        self.library: Any = None  # torch forgets the operators when this object goes
+        self.library: Any = None  # torch removes the operators when this object is deleted
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
-        """Never finds anything: the ordinary finders do, after the operators are there."""
+        """Declare the operators when it is time, and find no module: the ordinary finders find it after that."""
         if name == "torchvision._meta_registrations" and not self.done:
             self.done = True
             self.declare()
 
     def declare(self) -> None:
-        """Tell torch the shape of the two operators, unless torchvision's compiled part did."""
+        """Declare the signatures of the two operators to torch, unless torchvision's compiled part has done it."""
         torch: Any = importlib.import_module("torch")
         extension: Any = importlib.import_module("torchvision.extension")
         if not extension._has_ops():
@@ -42,7 +45,7 @@ class _BeforeRegistrations(importlib.abc.MetaPathFinder):
 
 
 def _run_hidden() -> None:
-    """Python runs only the first sitecustomize on its path; the machine may have one of its own."""
+    """Run the next `sitecustomize` on Python's path, if there is one. Python itself runs only the first one, ours."""
     others = [entry for entry in sys.path if Path(entry or ".").resolve() != _HERE]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)
     if spec is not None and spec.loader is not None:

@@ -29,7 +29,7 @@ class _BeforeRegistrations(importlib.abc.MetaPathFinder):
         self.library: Any = None  # torch removes the operators when this object is deleted
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
-        """Declare the operators when it is time, and find no module: the ordinary finders find it after that."""
+        """Declare the operators before that module is imported; return None, so that the ordinary finders find it."""
         if name == "torchvision._meta_registrations" and not self.done:
             self.done = True
             self.declare()

@@ -1,1 +1,1 @@
-"""The worker program: one GPU, offered to a room; its jobs and their results."""
+"""The worker program: it offers one GPU to a room, runs jobs on it, and stores their results."""

@@ -1,6 +1,6 @@
-"""What a worker prints when it has joined: how to reach it, ready to be copied.
+"""The text that a worker prints when it has joined its room: how to reach it, ready to be copied.
 
-Rule of the room: a string that people copy stands on a line of its own or at its end, whole; no box, no wrapping.
+Rule: a string that people copy is unbroken, and stands alone on its line or at the end of it. No boxes, no wrapping.
 """
 
 import shlex
@@ -15,21 +15,21 @@ TRAIN = "sleap-rtc client-train"
 
 
 def worker_banner(facts: WorkerFacts, room: RoomId, token: str, session_string: str, server: str) -> str:
-    """Several lines of plain text, without a final line break.
+    """Return the banner of one worker: several lines of plain text, without a final line break.
 
     Args:
-        facts: what the worker says about itself.
+        facts: the worker's description of itself.
         room: the room it has joined.
-        token: what opens that room to others.
-        session_string: leads one client to this worker; it carries the server's address where that is needed.
-        server: WebSocket address; said in the commands unless it is where everybody looks anyway.
+        token: the room's token, which others need to join it.
+        session_string: connects a client to this worker; it contains the server's address where that is needed.
+        server: the server's WebSocket address. The commands name it, unless it is the default server.
     """
     return "\n".join(
         (
             f"Worker {clean(facts.name)} is ready.",
             "",
             f"  GPU       {_gpu(facts)}",
-            *_place(facts, room, token, server),
+            *_location_lines(facts, room, token, server),
             "",
             "Session string, for a direct connection to this worker:",
             "",
@@ -37,23 +37,27 @@ def worker_banner(facts: WorkerFacts, room: RoomId, token: str, session_string: 
             "",
             f"  {TRAIN} --session-string {shlex.quote(session_string)} --pkg-path package.zip",
             "",
-            *_doors(room, token, server),
+            *_join_lines(room, token, server),
         )
     )
 
 
 def fleet_banner(workers: Sequence[tuple[WorkerFacts, str]], room: RoomId, token: str, server: str) -> str:
-    """The same for several workers of one process; each comes with its own session string."""
+    """Return the banner of several workers of one process, each given as its facts and its session string.
+
+    `room`, `token` and `server` are as in `worker_banner`, and the same for all of the workers.
+    """
     lines = [f"{len(workers)} workers are ready, one for each GPU.", ""]
-    lines += [*_place(workers[0][0], room, token, server), ""]
+    lines += [*_location_lines(workers[0][0], room, token, server), ""]
     lines += ["Session strings, each for a direct connection to one worker:", ""]
     for facts, session_string in workers:
         lines += [f"  {clean(facts.name)}: {_gpu(facts)}", "", session_string, ""]
     lines += [f"  {TRAIN} --pkg-path package.zip --session-string SESSION_STRING", ""]
-    return "\n".join((*lines, *_doors(room, token, server)))
+    return "\n".join((*lines, *_join_lines(room, token, server)))
 
 
-def _place(facts: WorkerFacts, room: RoomId, token: str, server: str) -> tuple[str, ...]:
+def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str) -> tuple[str, ...]:
+    """Return the lines about the machine and the room."""
     return (
         f"  hostname  {clean(facts.hostname)}",
         f"  sleap-nn  {clean(facts.sleap_nn)}",
@@ -63,18 +67,18 @@ def _place(facts: WorkerFacts, room: RoomId, token: str, server: str) -> tuple[s
     )
 
 
-def _doors(room: RoomId, token: str, server: str) -> tuple[str, ...]:
-    """The ways into the room for everybody else."""
-    where = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
+def _join_lines(room: RoomId, token: str, server: str) -> tuple[str, ...]:
+    """Return the lines with the commands for other clients and workers to join the room."""
+    server_option = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
     signaling = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
     return (
         "Room id and token, for clients that take any free worker of this room:",
         "",
-        f"  {TRAIN} {signaling} --auto-select --pkg-path package.zip{where}",
+        f"  {TRAIN} {signaling} --auto-select --pkg-path package.zip{server_option}",
         "",
         "The same, for more workers to join it:",
         "",
-        f"  sleap-rtc worker {signaling}{where}",
+        f"  sleap-rtc worker {signaling}{server_option}",
         "",
         "Whoever has these may send jobs here: hand them out like a password. Press Ctrl-C to stop.",
     )

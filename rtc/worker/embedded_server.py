@@ -1,4 +1,6 @@
-"""A server inside a worker's process, for labs that have none: where it listens, and how others reach it."""
+"""A signalling server inside the worker's process (`--serve`), for labs that have none: where it listens, and how
+others reach it.
+"""
 
 import ipaddress
 import socket
@@ -12,64 +14,66 @@ from attrs import evolve, frozen
 from rtc.config.load import Config
 from rtc.server import WILDCARDS, Server, open_server
 
-ELSEWHERE = "192.0.2.1"
-"""An address that is nobody's (TEST-NET-1, RFC 5737); asking for the way there sends nothing."""
+TEST_NET_ADDRESS = "192.0.2.1"
+"""An address that belongs to no machine (TEST-NET-1, RFC 5737). Connecting a UDP socket to it sends no packet."""
 
 
 @frozen
 class ServerOptions:
-    """What somebody who starts a worker with `--serve` may say."""
+    """The options of the server that a worker starts with `--serve`."""
 
     host: str
     ws_port: int
     http_port: int
     data: Path
+    """The folder of the server's database."""
 
 
 @frozen
-class Embedded:
-    """A server of our own, running."""
+class EmbeddedServer:
+    """A running embedded server."""
 
     config: Config
-    """How we reach it ourselves."""
+    """The configuration with the addresses that this process uses itself."""
     address: str
-    """Its WebSocket address for others."""
+    """The WebSocket address for other machines."""
     http_address: str
-    only_here: bool
-    """Nobody but this machine can reach it."""
+    """The HTTP address for other machines."""
+    loopback_only: bool
+    """True when only this machine can reach these addresses."""
 
 
 @asynccontextmanager
-async def open_embedded(options: ServerOptions, config: Config) -> AsyncGenerator[Embedded, None]:
-    """The server for as long as this context lasts.
+async def open_embedded_server(options: ServerOptions, config: Config) -> AsyncGenerator[EmbeddedServer, None]:
+    """Run the server until the context ends.
 
     Raises:
-        RtcError: USAGE: a port is taken, or the folder cannot be used.
+        RtcError: USAGE: a port is in use, or the data folder cannot be used.
     """
-    everywhere = options.host in WILDCARDS
-    # others need an address that they can reach; a host's bare name seldom means anything to the next laptop
-    outside = (lan_address() or "127.0.0.1") if everywhere else options.host
+    is_wildcard = options.host in WILDCARDS
+    # an IP address and not the hostname: other machines of a lab can seldom resolve a bare hostname
+    outside = (lan_address() or "127.0.0.1") if is_wildcard else options.host
     async with open_server(
         host=options.host, ws_port=options.ws_port, http_port=options.http_port, data=options.data
     ) as server:
-        ours = evolve(server, host="127.0.0.1") if everywhere else server  # a LAN address may change while we run
-        theirs = evolve(server, host=outside)
-        config = evolve(config, signaling_websocket=ours.ws_url, signaling_http=ours.http_url)
-        yield Embedded(config, theirs.ws_url, theirs.http_url, await _is_loopback(outside, server))
+        local = evolve(server, host="127.0.0.1") if is_wildcard else server  # a LAN address may change while we run
+        public = evolve(server, host=outside)
+        config = evolve(config, signaling_websocket=local.ws_url, signaling_http=local.http_url)
+        yield EmbeddedServer(config, public.ws_url, public.http_url, await _is_loopback(outside, server))
 
 
 def lan_address() -> str | None:
-    """This machine's IPv4 address towards the rest of the network; None when there is none."""
+    """Return the IPv4 address of this machine in its network, or None when it has no network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((ELSEWHERE, 9))
+            probe.connect((TEST_NET_ADDRESS, 9))
             found = str(probe.getsockname()[0])
-        except OSError:  # no way out of here
+        except OSError:  # there is no route
             return None
     return None if ipaddress.ip_address(found).is_loopback else found
 
 
 async def _is_loopback(host: str, server: Server) -> bool:
-    """Whether this name, by which the server just listened, means this machine alone."""
+    """Return whether all addresses of this host are loopback addresses, so that only this machine can use them."""
     found = await trio.socket.getaddrinfo(host, server.ws_port, type=socket.SOCK_STREAM)
     return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)

@@ -1,4 +1,4 @@
-"""The worker's own log, told from what passes through its router."""
+"""The worker's own log: one sentence for each event or effect in its router that matters to people."""
 
 import logging
 from collections.abc import Callable
@@ -37,14 +37,17 @@ log = logging.getLogger("rtc.worker")
 
 @define
 class EventLog:
-    """The worker's own log, told from what passes through the router."""
+    """Writes what passes through the router to the log and to the terminal, as sentences."""
 
     say: Callable[[str], None]
+    """Prints one line for the person at the terminal."""
     prefix: str = ""
+    """Written before each sentence; the name of the worker when several share a terminal."""
     status: Status = Status.AVAILABLE
+    """The worker's newest status; it is part of the sentence about a rejected offer."""
 
     def tap(self, effect: Any) -> None:
-        """Say what this means, if it means anything to people."""
+        """Log and print the sentence for this event or effect, if there is one."""
         if isinstance(effect, StatusChanged):
             self.status = effect.status
         text = _sentence(effect, self.status)
@@ -77,9 +80,9 @@ def _sentence(effect: Any, status: Status) -> str | None:
         case ResultSendEnded():
             return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
         case ReleaseResult():
-            return f"Result of {effect.job} is in its place at its owner's; it need not be kept here."
+            return f"Result of {effect.job} was received and unpacked by its owner; it need not be kept here."
         case JobAdopted():
-            return f"Job {effect.job} of an earlier worker still runs here; taken up."
+            return f"Job {effect.job} of an earlier worker still runs here; this worker adopts it."
         case StopEarly():
             return f"Job {effect.job} is asked to stop early."
         case Cancel():

@@ -1,4 +1,4 @@
-"""The worker program: one worker, or one for each GPU; perhaps with a server of its own beside them."""
+"""Runs the workers of one process in a terminal: a single one or one per GPU, with an embedded server if wanted."""
 
 import socket
 import sys
@@ -17,13 +17,14 @@ from rtc.common.line_writer import LineWriter
 from rtc.runtime.root import complain
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.banner import fleet_banner, worker_banner
-from rtc.worker.embedded_server import Embedded, ServerOptions, open_embedded
+from rtc.worker.embedded_server import EmbeddedServer, ServerOptions, open_embedded_server
 from rtc.worker.program import WorkerOptions, run_worker
 from rtc.worker.room_membership import WorkerReady
 
 Ready = tuple[WorkerReady, ...]
+"""The workers of the fleet, all in their room."""
 WORKER_NAME_MAX = 64 - len("-99")
-"""Characters of a fleet's name, so that its workers' names fit into `WorkerFacts.name`."""
+"""Characters of the common name at most, so that the numbered names fit into `WorkerFacts.name` (64)."""
 
 
 async def serve(
@@ -34,35 +35,38 @@ async def serve(
     gpus: Sequence[GpuFacts] | None = None,
     server: ServerOptions | None = None,
 ) -> None:
-    """Run workers in a terminal: a banner once they are in the room, and what happens, line by line.
+    """Run workers in a terminal: print a banner once they have joined the room, then a line for each event.
 
     Args:
-        order: what holds for each of them.
-        bridge: the asyncio room.
-        drain: asks them to end when they are free.
-        gpus: one worker for each of these, or one for the CPU when there is none. Without it, one worker.
-        server: run this server as well, and use it.
+        options: the options of each worker.
+        asyncio_loop: the loop that runs aiortc.
+        drain: setting it asks the workers to end when they are free.
+        gpus: run one worker for each of these, or one for the CPU if it is empty. None: run one worker.
+        server: run an embedded server with these options, and use it.
+
+    Raises:
+        RtcError: a worker or the server could not start, or a worker lost its membership of the room.
     """
     lines = LineWriter(sys.stdout)
     if gpus is not None and not gpus:
         lines.say("No GPU was found here, so one worker offers the CPU.")
     async with AsyncExitStack() as stack:
         if server is not None:
-            embedded = await stack.enter_async_context(open_embedded(server, options.config))
-            _introduce(lines, embedded)
+            embedded = await stack.enter_async_context(open_embedded_server(server, options.config))
+            _say_server_started(lines, embedded)
             options = evolve(options, config=embedded.config, address=embedded.address)
-        fleet_options = (options,) if gpus is None else one_for_each(options, gpus)
+        fleet_options = (options,) if gpus is None else options_per_gpu(options, gpus)
         await run_fleet(
             fleet_options,
             asyncio_loop=asyncio_loop,
             drain=drain,
-            say=partial(_stamped, lines),
+            say=partial(_say_with_time, lines),
             joined=partial(_banner, lines),
         )
 
 
-def one_for_each(options: WorkerOptions, gpus: Sequence[GpuFacts]) -> tuple[WorkerOptions, ...]:
-    """The same order for each of these GPUs, under numbered names; no GPU means one worker without."""
+def options_per_gpu(options: WorkerOptions, gpus: Sequence[GpuFacts]) -> tuple[WorkerOptions, ...]:
+    """Return the options of one worker per GPU, with numbered names; without any GPU those of one CPU worker."""
     if len(gpus) < 2:
         return (evolve(options, gpu=gpus[0] if gpus else NO_GPU),)
     name = (options.name or socket.gethostname())[:WORKER_NAME_MAX]
@@ -77,8 +81,9 @@ class _Member:
     options: WorkerOptions
     ready: WorkerReady | None = None
     fault: Fault | None = None
+    """Why it failed."""
     settled: trio.Event = field(factory=trio.Event)
-    """It is in the room, or it has ended."""
+    """Set when it has joined the room, or has ended."""
 
     def joined(self, ready: WorkerReady) -> None:
         self.ready = ready
@@ -93,22 +98,23 @@ async def run_fleet(
     say: Callable[[str], None],
     joined: Callable[[Ready], None],
 ) -> None:
-    """Serve one room with all of these workers until each is drained. Cancelling ends running jobs as well.
+    """Run all of these workers in one room until each is drained.
 
-    The first makes the room if its order names none; the others join it. `joined` is told once all are in. A worker
-    whose place is lost later ends; the others go on.
+    The first worker creates the room if its options name none, and the others join it. `joined` is called once all have
+    joined. A worker that loses its membership later ends, and the others go on. On cancellation, running jobs are
+    treated as in `run_worker`.
 
     Raises:
-        RtcError: one of them could not begin, or its room was taken from it.
+        RtcError: one of them could not start, or it lost its membership of the room and could not join again.
     """
     members: list[_Member] = []
     async with trio.open_nursery() as nursery:
         for options in fleet_options:
-            member = _Member(_beside(options, members))
+            member = _Member(_with_first_room(options, members))
             members.append(member)
-            nursery.start_soon(_work, member, asyncio_loop, drain, say)
+            nursery.start_soon(_run_member, member, asyncio_loop, drain, say)
             await member.settled.wait()
-            if member.ready is None:  # drained before it was in, or not let in
+            if member.ready is None:  # drained before it had joined, or it could not join
                 if member.fault is not None:
                     nursery.cancel_scope.cancel()
                 break
@@ -119,14 +125,17 @@ async def run_fleet(
             raise RtcError.of(member.fault)
 
 
-def _beside(options: WorkerOptions, members: Sequence[_Member]) -> WorkerOptions:
-    """The order, for the room that the first of us is in."""
+def _with_first_room(options: WorkerOptions, members: Sequence[_Member]) -> WorkerOptions:
+    """Return these options with the room of the first worker, if that one has joined."""
     if not members or members[0].ready is None:
         return options
     return evolve(options, room=members[0].ready.room, token=members[0].ready.token)
 
 
-async def _work(member: _Member, asyncio_loop: AsyncioLoop, drain: trio.Event, say: Callable[[str], None]) -> None:
+async def _run_member(
+    member: _Member, asyncio_loop: AsyncioLoop, drain: trio.Event, say: Callable[[str], None]
+) -> None:
+    """Run one worker, and save its fault if it fails."""
     try:
         await run_worker(member.options, asyncio_loop=asyncio_loop, drain=drain, say=say, joined=member.joined)
     except RtcError as error:
@@ -138,13 +147,13 @@ async def _work(member: _Member, asyncio_loop: AsyncioLoop, drain: trio.Event, s
 # -------- in a terminal
 
 
-def _stamped(lines: LineWriter, text: str) -> None:
+def _say_with_time(lines: LineWriter, text: str) -> None:
     lines.say(f"{time.strftime('%H:%M:%S')}  {text}")
 
 
-def _introduce(lines: LineWriter, embedded: Embedded) -> None:
+def _say_server_started(lines: LineWriter, embedded: EmbeddedServer) -> None:
     lines.say(f"Server started. Others reach it at {embedded.address} (HTTP: {embedded.http_address}).")
-    if embedded.only_here:
+    if embedded.loopback_only:
         complain(
             "Only this machine can reach that address, so clients elsewhere cannot find this worker. "
             "Connect the machine to a network, or name an address of it with --serve-host."

@@ -1,6 +1,6 @@
-"""Watches how much of the GPU's memory is free, and tells the room when that has changed noticeably.
+"""Watches the free memory of the GPU, and reports it to the room when it has changed noticeably.
 
-Other people's programs use the same GPU, so it has to be looked at again and again: the driver has no event for it.
+Programs of other people use the same GPU, and the driver has no event for a change, so the memory is polled.
 """
 
 from collections.abc import Callable
@@ -11,34 +11,34 @@ from attrs import define, field
 from actors.events import FreeMemoryChanged
 
 PERIOD = 15.0
-"""Seconds from one look to the next."""
-NOTICEABLE = 256
-"""MB (2**20 bytes): CUDA's own context takes about as much; less is nobody's news."""
+"""Seconds between two readings."""
+MIN_CHANGE = 256
+"""MB (2**20 bytes): smaller changes are not reported. CUDA's own context takes about this much."""
 
 
 @define
 class GpuMonitor:
-    """One GPU's free memory."""
+    """Polls the free memory of one GPU."""
 
     read: Callable[[], int]
-    """The free memory in MB; may block for as long as the driver likes."""
-    tell: Callable[[FreeMemoryChanged], None]
-    told: int
-    """MB, as last told."""
-    _asked: trio.Event = field(factory=trio.Event, init=False)
+    """Returns the free memory in MB. It runs in a thread, as the driver may block it for any time."""
+    report: Callable[[FreeMemoryChanged], None]
+    last_reported: int
+    """The free memory that was reported last, in MB."""
+    _check_requested: trio.Event = field(factory=trio.Event, init=False)
 
-    def look(self, _effect: object = None) -> None:
-        """Look now: the worker's status has changed, and a job's memory with it."""
-        self._asked.set()
+    def check_now(self, _effect: object = None) -> None:
+        """Read the memory now, because the status of the worker has changed, and a job's memory use with it."""
+        self._check_requested.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look until cancelled."""
+        """Read the memory every `PERIOD` seconds, and after each `check_now`, until cancelled."""
         task_status.started()
         while True:
             with trio.move_on_after(PERIOD):
-                await self._asked.wait()
-            self._asked = trio.Event()
+                await self._check_requested.wait()
+            self._check_requested = trio.Event()
             free = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
-            if abs(free - self.told) >= NOTICEABLE:
-                self.told = free
-                self.tell(FreeMemoryChanged(free))
+            if abs(free - self.last_reported) >= MIN_CHANGE:
+                self.last_reported = free
+                self.report(FreeMemoryChanged(free))

@@ -1,4 +1,4 @@
-"""One job of the worker's, from its first byte until its result is packed, and what jobs are run with."""
+"""One job of the worker, from the first byte of its package to its packed result; and the runner's configuration."""
 
 from pathlib import Path
 
@@ -15,89 +15,97 @@ from rtc.transport.files import Incoming
 from rtc.worker.job_status import JobStatus
 
 CLEAN_TIME = 30.0
-"""Seconds that removing a job's folder may take when the program is being stopped."""
+"""Seconds that removing a job's folder may take while the program is being cancelled."""
 
 
 @frozen
 class RunnerConfig:
-    """Where and with what jobs are run."""
+    """The folders, the program and the limits with which the worker runs jobs."""
 
     work: Path
-    """A job's folder lives here while it runs."""
+    """Holds the folder of each job until the job has ended."""
     results: Path
-    """Results wait here until they are fetched."""
+    """Holds the results until their owners have fetched them."""
     sleap_nn: Path
+    """The sleap-nn program."""
     accelerator: Accelerator
     gpu: str | None
+    """UUID of the GPU that jobs may see; None for the CPU."""
     chunk_size: int
+    """Bytes of one piece of a file on the data channel."""
     package_max: int
-    """Bytes of the largest package that is taken."""
+    """Bytes of the largest package that is accepted."""
     name: str = "worker"
+    """The worker's name, recorded with each of its jobs."""
     keep_time: float = 30 * 86400.0
-    """Seconds for which a result waits for its owner."""
+    """Seconds for which a result is stored for its owner."""
     keep_bytes: int = 100 * 10**9
-    """Bytes that all waiting results may have; beyond it the oldest go."""
+    """Bytes that all stored results together may have; the oldest are removed first."""
 
 
 @define
 class Job:
-    """One job, and its folder."""
+    """One job, its folder, and its state in this process."""
 
     name: JobId
     folder: Path
     lock: FolderLock | None = None
-    """Held as long as the folder is there and ours."""
+    """Held while the folder exists and this worker owns it."""
     submit: SubmitJob | None = None
-    """None for a job that an earlier worker has begun."""
-    begun: bool = False
-    """Its package is here; from then on its own task sees to it."""
+    """The client's request; None for a job that an earlier worker accepted."""
+    package_complete: bool = False
+    """The whole package was received."""
     started: bool = False
-    """It was ordered to run."""
+    """`StartJob` was received, or an earlier worker had started the job."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
+    """Cancelling it ends the reception of the package."""
     incoming: Incoming | None = None
-    """Its package on the way."""
+    """The package while it is being received, and after that."""
     supervisor: SupervisorHandle | None = None
+    """None until the job's supervisor process is started or adopted."""
     watcher: JournalWatcher | None = None
+    """The events of the job, for any number of readers."""
     status_line: JobStatus = field(factory=JobStatus)
     over: trio.Event = field(factory=trio.Event)
+    """Set when the job has ended and its result is stored, or its package was given up."""
     ended: JobEnded | None = None
-    """Set when it is over."""
+    """How the job ended; set together with `over`."""
     _link: LinkId | None = None
-    _linked: trio.Event = field(factory=trio.Event)
+    _new_link: trio.Event = field(factory=trio.Event)
     _stop: StopScope | None = None
     _cancel: bool = False
 
-    def come_over(self, link: LinkId) -> None:
-        """Its package comes, or goes on coming, over this link."""
+    def set_package_link(self, link: LinkId) -> None:
+        """Receive the package, or the rest of it, over this link from now on."""
         self._link = link
-        self._linked.set()
+        self._new_link.set()
 
     @property
-    def expected(self) -> bool:
-        """Whether somebody waits at a link that was not turned to yet."""
-        return self._linked.is_set()
+    def has_new_link(self) -> bool:
+        """Whether there is a link that `next_link` has not returned yet."""
+        return self._new_link.is_set()
 
     async def next_link(self) -> LinkId:
-        """The newest link, once there is one that was not turned to yet."""
-        await self._linked.wait()
-        self._linked = trio.Event()
-        assert self._link is not None, "that is what was waited for"
+        """Wait for a link that was not returned yet, and return the newest one."""
+        await self._new_link.wait()
+        self._new_link = trio.Event()
+        assert self._link is not None, "`set_package_link` sets it before the event"
         return self._link
 
     def stop(self, scope: StopScope) -> None:
-        """Let it stop early; said again to the keeper if there is none yet."""
+        """Stop the job early, keeping what was trained. Before there is a supervisor, the request is saved for it."""
         self._stop = scope
         if self.supervisor is not None:
             self.supervisor.stop(scope)
 
     def cancel(self) -> None:
-        """End it, likewise."""
+        """End the job now. Before there is a supervisor, the request is saved for it."""
         self._cancel = True
         if self.supervisor is not None:
             self.supervisor.cancel()
 
     def set_supervisor(self, supervisor: SupervisorHandle) -> None:
-        """It has a keeper now, who hears what was wanted meanwhile."""
+        """Set the supervisor, and send it a stop or cancel request that came before it was there."""
         self.supervisor = supervisor
         if self._cancel:
             supervisor.cancel()
@@ -105,21 +113,23 @@ class Job:
             supervisor.stop(self._stop)
 
     def end(self, ended: JobEnded) -> None:
-        """It is over, and nobody who follows it waits for more."""
+        """Save how the job ended, set `over`, and end the stream of its events."""
         self.ended = ended
         self.over.set()
         if self.watcher is not None:
             self.watcher.end()
 
     async def discard(self) -> None:
-        """Remove its folder, if that is still ours, also while being cancelled."""
+        """Remove the job's folder, if this worker still owns it. The work is finished even under cancellation, within
+        `CLEAN_TIME`.
+        """
         lock, self.lock = self.lock, None
         if lock is not None:
             with trio.move_on_after(CLEAN_TIME, shield=True):
                 await trio.to_thread.run_sync(lock.give_up, abandon_on_cancel=True)
 
     async def release(self) -> None:
-        """Leave its folder to whoever comes next."""
+        """Release the folder's lock and leave the folder as it is, for the next worker to adopt."""
         lock, self.lock = self.lock, None
         if lock is not None:
             await trio.to_thread.run_sync(lock.release)

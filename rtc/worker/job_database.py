@@ -1,7 +1,8 @@
-"""What a results folder remembers of its jobs: one row for each in SQLite, and beside it archives and journals.
+"""The job database of a results folder: one row per job in SQLite, next to the archives and event journals.
 
-Several workers may share the folder, so no row is kept in memory and every change is one transaction. No key is ever
-stored. The journal mode is SQLite's oldest, since the folder may lie on a network's disk, where WAL does not work.
+Several workers may share the folder, so no row is cached in memory and every change is one transaction. Of a job's key
+only the SHA-256 is stored. SQLite runs in its default (rollback) journal mode, since the folder may be on a network
+disk, where WAL does not work.
 """
 
 import hashlib
@@ -29,37 +30,46 @@ T = TypeVar("T")
 
 DATABASE = "jobs.sqlite3"
 DAY = 86_400.0
+"""Seconds of a day."""
 ROW_DAYS = 180
-"""Days that a job is remembered after its result has gone."""
+"""Days after which the row of an ended job is deleted. They count from when its result was fetched or removed, or, if
+there was none, from the job's end."""
 _NO_KEY = bytes(hashlib.sha256().digest_size)
 
 
 @frozen
 class JobRecord:
-    """One job, as remembered. Times are seconds since 1970."""
+    """The record of one job. Its fields are the columns of the table `jobs`. Times are seconds since 1970."""
 
     job: JobId
     package: str
+    """The package's file name, for people."""
     kind: JobKind
     worker: str
+    """The name of the worker that accepted the job."""
     work: str
-    """The folder in which the job's folder is until it has ended."""
+    """The work folder, which contains the job's folder until the job has ended."""
     gpu: str | None
+    """UUID of the GPU of that worker."""
     stage: JobStage
     outcome: Outcome | None
     text: str
+    """How the job ended, in one sentence; empty before."""
     created: float
     started: float | None
     ended: float | None
     result_bytes: int | None
+    """Bytes of the result's archive; None when there never was one."""
     fetched: float | None
+    """When the owner confirmed that it has the result."""
     removed: float | None
+    """When the result was removed without being fetched."""
     why: str | None
     """Why the result was removed, in a sentence."""
 
     @property
-    def waits(self) -> bool:
-        """Whether its result is here, and wanted."""
+    def is_fetchable(self) -> bool:
+        """Whether the result is stored, and its owner has not fetched it yet."""
         return self.result_bytes is not None and self.fetched is None and self.removed is None
 
 
@@ -78,27 +88,27 @@ def _digest(key: str) -> bytes:
 
 
 class JobDatabase:
-    """The open records. Made by `open_job_database`.
+    """The open database, made by `open_job_database`.
 
-    Every method that waits raises `RtcError` when the database cannot be used now.
+    Every async method raises `RtcError` (DISK_FULL) when the database cannot be used now.
     """
 
     def __init__(self, results: Path, database: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self._results = results
         self._database = database
         self._clock = clock
-        self._one_at_a_time = trio.CapacityLimiter(1)
+        self._limiter = trio.CapacityLimiter(1)
 
-    def archive_of(self, job: JobId) -> Path:
-        """Where a job's result lies."""
+    def archive_path(self, job: JobId) -> Path:
+        """Return the path of the archive with a job's result."""
         return self._results / f"{job}.zip"
 
-    def journal_of(self, job: JobId) -> Path:
-        """Where the events of a job that is over lie."""
+    def journal_path(self, job: JobId) -> Path:
+        """Return the path of the stored journal of a job that has ended."""
         return self._results / f"{job}.events.jsonl"
 
     async def add(self, job: JobId, key: str, submit: SubmitJob, worker: str, work: Path, gpu: str | None) -> None:
-        """A job was taken."""
+        """Add a job that was accepted; its stage is PREPARING."""
         row = (job, _digest(key), submit.name, submit.kind.value, worker, str(work), gpu, JobStage.PREPARING.value)
         await self._change(
             "INSERT INTO jobs (job, key_sha256, package, kind, worker, work, gpu, stage, created)"
@@ -107,79 +117,87 @@ class JobDatabase:
             self._clock(),
         )
 
-    async def drop(self, job: JobId) -> None:
-        """It never began."""
+    async def delete(self, job: JobId) -> None:
+        """Delete the row of a job that never started."""
         await self._change("DELETE FROM jobs WHERE job = ?", job)
 
-    async def started(self, job: JobId) -> None:
-        """It runs."""
+    async def mark_running(self, job: JobId) -> None:
+        """Record that the job runs, and since when."""
         await self._change(
             "UPDATE jobs SET stage = ?, started = ? WHERE job = ?", JobStage.RUNNING.value, self._clock(), job
         )
 
-    async def ended(self, job: JobId, result: JobResult, size: int | None) -> None:
-        """It is over; `size` is its archive's in bytes, None when there is none."""
+    async def mark_ended(self, job: JobId, result: JobResult, size: int | None) -> None:
+        """Record how the job ended. `size` is the size of its archive in bytes, or None when there is none."""
         row = (JobStage.ENDED.value, result.outcome.value, _storable(result.text), self._clock(), size, job)
         await self._change(
             "UPDATE jobs SET stage = ?, outcome = ?, text = ?, ended = ?, result_bytes = ? WHERE job = ?", *row
         )
 
-    async def taken(self, job: JobId) -> None:
-        """Its owner has the result. The journal stays for a while."""
+    async def mark_fetched(self, job: JobId) -> None:
+        """Remove the archive and record that the owner has the result. The journal stays until it expires."""
 
         def work(database: sqlite3.Connection) -> None:
-            self.archive_of(job).unlink(missing_ok=True)
+            self.archive_path(job).unlink(missing_ok=True)
             database.execute("UPDATE jobs SET fetched = ? WHERE job = ?", (self._clock(), job))
 
         await self._run(work)
 
     async def find(self, job: JobId, key: str) -> JobRecord | None:
-        """The job, for its owner. An unknown job costs the same work as a wrong key."""
-
+        """Return the job if this is its key, otherwise None. An unknown job takes as much work as a wrong key."""
         row = await self._row(job)
         known: bytes = _NO_KEY if row is None else row["key_sha256"]
-        ours = hmac.compare_digest(known, _digest(key))
-        return _record(row) if ours and row is not None else None
+        is_owner = hmac.compare_digest(known, _digest(key))
+        return _record(row) if is_owner and row is not None else None
 
     async def get(self, job: JobId) -> JobRecord | None:
-        """The job, for ourselves."""
+        """Return the job, or None if it is unknown. For the worker itself: requests of peers need a key (`find`)."""
         row = await self._row(job)
         return None if row is None else _record(row)
 
     async def unfinished(self) -> tuple[JobRecord, ...]:
-        """Jobs that have not ended, whichever worker's they are; oldest first."""
-        return tuple(record for record in await self._run(_all) if record.stage is not JobStage.ENDED)
+        """Return the jobs of all workers that have not ended, oldest first."""
+        return tuple(record for record in await self._run(_all_records) if record.stage is not JobStage.ENDED)
 
-    async def awaited(self) -> bool:
-        """Whether anybody may still come for a job."""
-        job_database = await self._run(_all)
-        return any(record.waits or record.stage is not JobStage.ENDED for record in job_database)
+    async def has_open_jobs(self) -> bool:
+        """Return whether an owner may still ask for a job: one that has not ended, or whose result is not fetched."""
+        records = await self._run(_all_records)
+        return any(record.is_fetchable or record.stage is not JobStage.ENDED for record in records)
 
     async def all_ids(self) -> frozenset[JobId]:
-        """Every job remembered."""
-        return frozenset(record.job for record in await self._run(_all))
+        """Return the ids of all jobs in the database."""
+        return frozenset(record.job for record in await self._run(_all_records))
 
     async def expire(
         self, now: float, keep_seconds: float, keep_bytes: int, spared: Collection[JobId] = ()
     ) -> tuple[JobId, ...]:
-        """Remove results that nobody fetched in time, then the oldest until the others fit; the jobs' names.
+        """Remove expired results, journals and rows, and return the jobs whose results were removed.
 
-        The newest result stays whatever its size: its owner may be on the way. Those of `spared` are not too late,
-        whatever the clock says. Journals go with their time, and the rows of jobs whose result went long ago with
-        theirs.
+        A result is removed when it is older than `keep_seconds`, and then the oldest ones until the others have at
+        most `keep_bytes`. The newest result always stays, whatever its size, as its owner may be about to fetch it. A
+        journal is removed when it is older than `keep_seconds`, and the row of a job
+        without a stored result after `ROW_DAYS`.
+
+        Args:
+            now: the current time, in seconds since 1970.
+            keep_seconds: the age up to which results are stored.
+            keep_bytes: the bytes that all stored results together may have.
+            spared: jobs whose results are not too old, whatever the clock says; they still count for `keep_bytes`.
         """
-        old = now - keep_seconds
+        cutoff = now - keep_seconds
 
         def work(database: sqlite3.Connection) -> tuple[JobId, ...]:
-            ended = sorted((record for record in _all(database) if record.ended is not None), key=_end)
-            late, too_many = _outdated([record for record in ended if record.waits], old, keep_bytes, spared)
+            ended = sorted((record for record in _all_records(database) if record.ended is not None), key=_ended_at)
+            late, too_many = _select_expired(
+                [record for record in ended if record.is_fetchable], cutoff, keep_bytes, spared
+            )
             self._remove(
                 database, late, now, f"The result was removed, as nobody fetched it within {_days(keep_seconds)}."
             )
             self._remove(database, too_many, now, "The result was removed, as newer ones needed the room.")
             for record in ended:
-                if _end(record) < old and record.job not in spared:
-                    self.journal_of(record.job).unlink(missing_ok=True)
+                if _ended_at(record) < cutoff and record.job not in spared:
+                    self.journal_path(record.job).unlink(missing_ok=True)
             database.execute(
                 "DELETE FROM jobs WHERE stage = ? AND max(ended, ifnull(fetched, 0), ifnull(removed, 0)) < ?"
                 " AND (fetched IS NOT NULL OR removed IS NOT NULL OR result_bytes IS NULL)",
@@ -189,10 +207,11 @@ class JobDatabase:
 
         return await self._run(work)
 
-    def _remove(self, database: sqlite3.Connection, job_database: list[JobRecord], now: float, why: str) -> None:
-        for record in job_database:
-            self.archive_of(record.job).unlink(missing_ok=True)
-            self.journal_of(record.job).unlink(missing_ok=True)
+    def _remove(self, database: sqlite3.Connection, records: list[JobRecord], now: float, why: str) -> None:
+        """Remove the archives and journals of these jobs, and record when and why."""
+        for record in records:
+            self.archive_path(record.job).unlink(missing_ok=True)
+            self.journal_path(record.job).unlink(missing_ok=True)
             database.execute("UPDATE jobs SET removed = ?, why = ? WHERE job = ?", (now, why, record.job))
 
     async def _row(self, job: JobId) -> sqlite3.Row | None:
@@ -206,30 +225,31 @@ class JobDatabase:
         await self._run(lambda database: database.execute(statement, values).close())
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `work` with the connection in a thread, one call at a time."""
         try:
-            return await trio.to_thread.run_sync(work, self._database, limiter=self._one_at_a_time)
+            return await trio.to_thread.run_sync(work, self._database, limiter=self._limiter)
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
-            raise  # ours to mend; the others are the disk's
+            raise  # a bug of this program; the errors below come from the disk
         except (sqlite3.DatabaseError, OSError):
             raise RtcError(
                 FaultCode.DISK_FULL, "The worker cannot use its records of jobs now. Tell its owner: is its disk full?"
             ) from None
 
 
-def _all(database: sqlite3.Connection) -> list[JobRecord]:
-    """Every row, oldest first; half a year's are few enough to look at each."""
+def _all_records(database: sqlite3.Connection) -> list[JobRecord]:
+    """Return all records, oldest first. Half a year of jobs are few enough to read them all each time."""
     return [_record(row) for row in database.execute("SELECT * FROM jobs ORDER BY created, job").fetchall()]
 
 
-def _end(record: JobRecord) -> float:
+def _ended_at(record: JobRecord) -> float:
     return record.ended or 0.0
 
 
-def _outdated(
-    waiting: list[JobRecord], old: float, keep_bytes: int, spared: Collection[JobId]
+def _select_expired(
+    waiting: list[JobRecord], cutoff: float, keep_bytes: int, spared: Collection[JobId]
 ) -> tuple[list[JobRecord], list[JobRecord]]:
-    """Of those that wait: the ones too late, and the ones too many."""
-    late = [record for record in waiting if _end(record) < old and record.job not in spared]
+    """Return, of the stored results, those that are too old, and of the others the oldest beyond `keep_bytes`."""
+    late = [record for record in waiting if _ended_at(record) < cutoff and record.job not in spared]
     rest, too_many = [record for record in waiting if record not in late], []
     while len(rest) > 1 and sum(record.result_bytes or 0 for record in rest) > keep_bytes:
         too_many.append(rest.pop(0))
@@ -242,16 +262,16 @@ def _days(seconds: float) -> str:
 
 
 def _storable(text: str) -> str:
-    """SQLite takes no half surrogate pairs."""
+    """Replace lone surrogates, which SQLite cannot store."""
     return text.encode("utf-8", "replace").decode()
 
 
 @asynccontextmanager
 async def open_job_database(results: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[JobDatabase]:
-    """The records in a results folder, made if they are not there.
+    """Open the job database of a results folder; create it if it does not exist.
 
     Raises:
-        RtcError: the folder cannot be used, or belongs to a newer version.
+        RtcError: USAGE: the database cannot be opened or written. VERSION: a newer version of sleap-rtc wrote it.
     """
     try:
         database = await trio.to_thread.run_sync(open_database, results / DATABASE, {*_COLUMNS, "key_sha256"})
@@ -266,7 +286,10 @@ async def open_job_database(results: Path, clock: Callable[[], float] = time.tim
 
 
 async def attempt(work: Callable[..., Awaitable[None]], *args: object) -> bool:
-    """What can be done without: records that cannot be written now. False when it was not done."""
+    """Call `work`, and log instead of raising when the database cannot be used now; return whether it succeeded.
+
+    For changes that the worker can go on without.
+    """
     try:
         await work(*args)
     except RtcError as error:

@@ -1,4 +1,7 @@
-"""Opens the file of job records: several workers may do so at once, and no state of it keeps a worker from starting."""
+"""Opens the SQLite file of job records.
+
+Several workers may open it at the same time. A damaged file does not keep a worker from starting.
+"""
 
 import logging
 import os
@@ -20,46 +23,49 @@ _NEWER = (
 
 
 def open_database(path: Path, columns: set[str]) -> sqlite3.Connection:
-    """Open the records, made if they are not there; a damaged file is put aside and new ones are begun.
+    """Open the file of job records and return the connection; create the file if it does not exist.
+
+    A damaged file is renamed, and a new one is created in its place.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         columns: the names that the columns of the table `jobs` must have.
 
     Raises:
-        OSError: the file cannot be made.
-        sqlite3.OperationalError: it cannot be used now.
-        RtcError: VERSION: it belongs to a newer version.
+        OSError: the file cannot be created.
+        sqlite3.OperationalError: the file cannot be used now: it is locked, the disk is full, or it is read-only.
+        RtcError: VERSION: a newer version of sleap-rtc wrote the file.
     """
     path.touch(mode=0o600)
     before = path.stat()
     try:
-        return _open_sound(path, columns)
+        return _open_checked(path, columns)
     except sqlite3.OperationalError:
-        raise  # locked, full, not to be written: nothing is wrong with the file itself
+        raise  # locked, disk full, read-only: the file itself is not damaged
     except sqlite3.DatabaseError:
-        _put_aside(path, before)
+        _rename_damaged(path, before)
     return open_database(path, columns)
 
 
-def _open_sound(path: Path, columns: set[str]) -> sqlite3.Connection:
+def _open_checked(path: Path, columns: set[str]) -> sqlite3.Connection:
     database = open_sqlite(path, _MIGRATIONS, busy_time=BUSY_TIME, newer=_NEWER)
     database.row_factory = sqlite3.Row
-    there = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
-    if there != columns:
+    found = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
+    if found != columns:
         database.close()
         raise sqlite3.DatabaseError("not our table")
     return database
 
 
-def _put_aside(path: Path, damaged: os.stat_result) -> None:
-    """Keep a damaged file for people, unless another worker has just done so."""
+def _rename_damaged(path: Path, damaged: os.stat_result) -> None:
+    """Rename a damaged file, so that people can examine it, unless another worker has just done this."""
     if path.exists() and os.path.samestat(path.stat(), damaged):
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}")
-        path.replace(aside)
-        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)  # it would be played back into the new file
+        renamed = path.with_name(f"{path.name}.damaged-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}")
+        path.replace(renamed)
+        # SQLite would apply the rollback journal of the damaged file to the new one
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
         log.warning(
             "The records of jobs were damaged and are kept as %s; new ones are begun. Results that wait in the"
             " folder stay there, but nobody can fetch them over a link any more.",
-            aside.name,
+            renamed.name,
         )

@@ -1,8 +1,8 @@
-"""The worker's job desk: takes a package, has a keeper run it, and puts what it made on the shelf for the owner.
+"""Manages the jobs of a worker: receives a package, starts a supervisor process for it, and stores the results.
 
-Once a package is here whole, its job needs neither the client nor this program: the keeper runs it, and whichever
-worker next opens this desk takes it up where it stands. Every folder it makes is gone when the job is; results wait
-on the shelf, which `rtc.worker.job_sessions` hands them out of.
+Once the whole package was received, its job needs neither the client nor this program: the supervisor process runs it,
+and the next worker that uses this work folder adopts it. A job's folder is removed when the job has ended. Its result
+stays in the result store, from which `rtc.worker.job_sessions` sends it to the owner.
 """
 
 import logging
@@ -45,250 +45,274 @@ from rtc.worker.result_store import ResultStore
 
 log = logging.getLogger("rtc.worker.job_manager")
 
-HOME = ".home"
-"""In a job's folder: a link to the results folder that its result is for."""
-TIDY_PERIOD = 600.0
-"""Seconds from one look around to the next."""
+RESULTS_LINK = ".home"
+"""A symbolic link in a job's folder, to the results folder in which its result is to be stored."""
+CLEANUP_PERIOD = 600.0
+"""Seconds between two checks of the results and of the work folder."""
 FINISH_TIME = 60.0
-"""Seconds that packing what a stopped job has made may take; the next worker goes on with it otherwise."""
-LOST_TEXT = JobResult(
+"""Seconds for ending a job and packing its results when the worker stops; if they do not suffice, the next worker packs
+them."""
+FILES_REMOVED = JobResult(
     Outcome.FAILED, "The job's files were removed from the worker while no worker ran; nothing is left."
 )
-NEVER_CAME = "The job's package never came whole, so nothing was run. Send it again."
+PACKAGE_INCOMPLETE = "The job's package never came whole, so nothing was run. Send it again."
 CANCELLED = Fault(FaultCode.CANCELLED, "The job was cancelled before it began.")
 
 
 @define
 class JobManager:
-    """Sync methods are the router's doors; the work is done in the nursery of `run`."""
+    """The jobs of a worker. The router calls the sync methods; they start their work in the nursery of `run`."""
 
     runner_config: RunnerConfig
     links: LinkManager
     router: Router
     job_database: JobDatabase
     stopping: Callable[[], bool]
-    """Whether our end is somebody's wish: only then do jobs end with us."""
+    """Returns whether running jobs are to end when `run` is cancelled; otherwise they go on without this worker."""
     jobs: dict[JobId, Job] = field(factory=dict)
+    """The jobs that have not ended and belong to this worker."""
     result_store: ResultStore = field(init=False)
     _nursery: trio.Nursery | None = None
 
     @result_store.default
-    def _its_result_store(self) -> ResultStore:
+    def _make_result_store(self) -> ResultStore:
         return ResultStore(self.runner_config, self.job_database)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled. What is prepared then is removed; what runs goes on, unless it is to be stopped too."""
+        """Work until cancelled.
+
+        Jobs that have not started by then are removed. Started jobs go on, or are ended if `stopping` says so.
+        """
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._tidy)
+                self._nursery.start_soon(self._clean_up_periodically)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
             for job in tuple(self.jobs.values()):
                 if not job.started:
-                    await self._drop(job)
+                    await self._remove_job(job)
 
     async def adopt(self) -> bool:
-        """Take up what earlier workers have left; whether any of it runs, so that we are busy from the beginning."""
-        runs = False
+        """Adopt the jobs that earlier workers left in the work folder, and return whether any of them still runs.
+
+        If one does, the worker is busy from its start.
+        """
+        any_running = False
         await trio.to_thread.run_sync(sweep_leftovers, self.runner_config.work)
         for folder in await trio.to_thread.run_sync(list_folders, self.runner_config.work):
             record = await self.job_database.get(JobId(folder.name))
-            if record is None or record.gpu == self.runner_config.gpu:  # others are for the worker of that GPU, for now
-                runs = await self._adopt_one(folder, record) or runs
-        await self._give_up_lost()
-        await self._tell_known()
-        return runs
+            if record is None or record.gpu == self.runner_config.gpu:  # a running job belongs to the worker of its GPU
+                any_running = await self._adopt_one(folder, record) or any_running
+        await self._fail_lost_jobs()
+        await self._report_known_jobs()
+        return any_running
 
-    async def _tell_known(self) -> None:
+    async def _report_known_jobs(self) -> None:
+        """Report the ids of all recorded jobs to the Worker, as their owners may ask for them."""
         self.router.outbox.put(EarlierJobsFound(await self.job_database.all_ids()))
 
-    async def _give_up_lost(self) -> None:
-        """Jobs whose folders somebody has removed from our work folder."""
+    async def _fail_lost_jobs(self) -> None:
+        """Record the end of unfinished jobs whose folders were removed from the work folder by hand."""
         work = str(self.runner_config.work.resolve())
         for record in await self.job_database.unfinished():
-            there = await trio.Path(self.runner_config.work / record.job).exists()
-            if record.work == work and record.job not in self.jobs and not there:
-                await self.job_database.ended(record.job, LOST_TEXT, None)
+            exists = await trio.Path(self.runner_config.work / record.job).exists()
+            if record.work == work and record.job not in self.jobs and not exists:
+                await self.job_database.mark_ended(record.job, FILES_REMOVED, None)
 
-    async def _tidy(self) -> None:
-        """Look now and then for what was kept long enough, and for jobs whose end nobody could see to."""
+    async def _clean_up_periodically(self) -> None:
+        """Every `CLEANUP_PERIOD`, remove expired results and finish jobs whose end could not be recorded before."""
         while True:
             await attempt(self.result_store.expire)
-            await trio.sleep(TIDY_PERIOD)
-            await attempt(self._look_again)
+            await trio.sleep(CLEANUP_PERIOD)
+            await attempt(self._check_folders)
 
-    async def _look_again(self) -> None:
+    async def _check_folders(self) -> None:
+        """Finish the ended jobs that have no living worker, of any GPU; running jobs are left as they are."""
         for folder in await trio.to_thread.run_sync(list_folders, self.runner_config.work):
             await self._adopt_one(folder, await self.job_database.get(JobId(folder.name)), running=False)
-        await self._tell_known()
+        await self._report_known_jobs()
 
-    # -------- the router's doors
+    # -------- called by the router
 
     def prepare(self, effect: ReceivePackage) -> None:
-        """Take this package."""
+        """Receive the package of a new job."""
         job = Job(effect.credential.job, self.runner_config.work / effect.credential.job, submit=effect.submit)
-        job.watcher = JournalWatcher.of(
-            job.name, job.folder
-        )  # its owner may ask from another window while it is on its way
+        # made already here: the owner may ask for the events over another link while the package is being received
+        job.watcher = JournalWatcher.of(job.name, job.folder)
         self.jobs[job.name] = job
-        job.come_over(effect.link)
-        self._begin(self._prepare, job, effect.credential)
+        job.set_package_link(effect.link)
+        self._start_task(self._prepare, job, effect.credential)
 
-    def supply(self, effect: SupplyPackage) -> None:
-        """Go on with it."""
+    def resume_package(self, effect: SupplyPackage) -> None:
+        """Receive the rest of a package over a new link; if it is complete already, only confirm that to the sender."""
         job = self.jobs.get(effect.job)
         if job is not None:
-            if job.begun:
-                self._begin(self._confirm, job, effect.link)
+            if job.package_complete:
+                self._start_task(self._confirm_package, job, effect.link)
             else:
-                job.come_over(effect.link)
+                job.set_package_link(effect.link)
 
     def start(self, effect: StartJob) -> None:
-        """Run it."""
+        """Start the job."""
         job = self.jobs.get(effect.job)
         if job is not None:
             job.started = True
-            self._begin(self._run, job)
+            self._start_task(self._run, job)
 
     def stop_early(self, effect: StopEarly) -> None:
-        """Let it stop, and keep what it has learned."""
+        """Stop the job early, and keep what it has trained."""
         job = self.jobs.get(effect.job)
         if job is not None:
             job.stop(effect.scope)
 
     def cancel(self, effect: Cancel) -> None:
-        """End it; a job that has not begun never will."""
+        """End the job now; a job whose package is not complete fails with `CANCELLED`."""
         job = self.jobs.get(effect.job)
         if job is None:
             return
-        if job.begun:
+        if job.package_complete:
             job.cancel()
         else:
             self.router.outbox.put(PackageFailed(job.name, CANCELLED))
-            self.forget(DiscardJob(job.name))
+            self.discard_job(DiscardJob(job.name))
 
-    def forget(self, effect: DiscardJob) -> None:
-        """It will not be. Its package may be on the way, or have come just when nobody wanted it any more."""
+    def discard_job(self, effect: DiscardJob) -> None:
+        """Remove a job that was not started, while its package is being received or after that. A started job stays."""
         job = self.jobs.get(effect.job)
         if job is None or job.started:
             return
         del self.jobs[job.name]
-        if job.begun:
-            self._begin(self._drop, job)
+        if job.package_complete:
+            self._start_task(self._remove_job, job)
         else:
             job.scope.cancel()
 
-    def taken(self, effect: ReleaseResult) -> None:
-        """Its owner has the result."""
-        self._begin(attempt, self.job_database.taken, effect.job)
+    def release_result(self, effect: ReleaseResult) -> None:
+        """Remove a result that its owner has received."""
+        self._start_task(attempt, self.job_database.mark_fetched, effect.job)
 
-    # -------- a package on its way
+    # -------- receiving a package
 
-    def _begin(self, work: object, *args: object) -> None:
-        assert self._nursery is not None, "the desk is asked while it runs"
+    def _start_task(self, work: object, *args: object) -> None:
+        assert self._nursery is not None, "the router calls this only while `run` runs"
         self._nursery.start_soon(work, *args)  # type: ignore[arg-type]
 
     async def _prepare(self, job: Job, credential: JobCredential) -> None:
-        """From the first byte to the last."""
+        """Receive the package from its first byte to its last, and report the outcome to the Worker."""
         fault: Fault | None = None
         try:
             with job.scope:
-                await self._take_package(job, credential)
-                job.begun = not job.scope.cancel_called  # what runs in a thread does not notice that nobody waits
+                await self._receive_package(job, credential)
+                # the last step runs in a thread and can succeed although the scope was cancelled meanwhile
+                job.package_complete = not job.scope.cancel_called
         except RtcError as error:
             fault = error.fault
         except OSError as error:
             text = f"The worker could not keep the package ({error.strerror}). Tell its owner."
             fault = Fault(FaultCode.DISK_FULL, text)
         finally:
-            if not job.begun:
-                await self._drop(job)
-        if job.begun:
+            if not job.package_complete:
+                await self._remove_job(job)
+        if job.package_complete:
             self.router.outbox.put(PackageReceived(credential))
-            if job.expected:
-                await self._confirm(job, await job.next_link())
+            if job.has_new_link:
+                await self._confirm_package(job, await job.next_link())
         elif fault is not None:
             self.router.outbox.put(PackageFailed(job.name, fault))
 
-    async def _take_package(self, job: Job, credential: JobCredential) -> None:
-        """Over as many links as it takes; that nobody brings one any more is for the Worker to say (`DiscardJob`)."""
-        assert job.submit is not None, "what is taken was submitted"
+    async def _receive_package(self, job: Job, credential: JobCredential) -> None:
+        """Make and record the job, and receive its package over as many links as it takes.
+
+        It waits for the next link without a time limit: the Worker gives a job up with `DiscardJob`.
+        """
+        assert job.submit is not None, "a job whose package is received was submitted"
         job.lock = await trio.to_thread.run_sync(lock_folder, job.folder)
         runner_config = self.runner_config
-        await trio.Path(job.folder / HOME).symlink_to(runner_config.results.resolve())
+        await trio.Path(job.folder / RESULTS_LINK).symlink_to(runner_config.results.resolve())
         await self.job_database.add(
             job.name, credential.key, job.submit, runner_config.name, runner_config.work.resolve(), runner_config.gpu
         )
-        arrived = job.folder / ARRIVED  # apart, so that a package's own name can clash with nothing
+        arrived = job.folder / ARRIVED  # a folder of its own, so that the package's name can clash with no other file
         await trio.Path(arrived).mkdir(mode=0o700)
         job.incoming = Incoming(arrived, runner_config.package_max, expect=job.submit.size)
         while job.incoming.path is None:
-            await self._take_more(job.incoming, await job.next_link())
+            await self._receive_over_link(job.incoming, await job.next_link())
 
-    async def _take_more(self, incoming: Incoming, link: LinkId) -> None:
-        """As much as comes over this link."""
+    async def _receive_over_link(self, incoming: Incoming, link: LinkId) -> None:
+        """Receive as much of the package as arrives over this link."""
         file_channel = self.links.file_channel(link)
         if file_channel is None:
             return
         try:
-            await incoming.take(file_channel, unwatched)
+            await incoming.take(file_channel, ignore_progress)
         except RtcError as error:
             if error.fault.code is not FaultCode.LINK_LOST:
                 raise
-            log.info("the package came as far as byte %d; the rest may come over another link", incoming.written)
+            log.info("the package was received up to byte %d; the rest may come over another link", incoming.written)
 
-    async def _confirm(self, job: Job, link: LinkId) -> None:
-        """All was here when somebody came back to send the rest: tell them."""
-        assert job.incoming is not None, "its package came"
+    async def _confirm_package(self, job: Job, link: LinkId) -> None:
+        """Answer a sender that came back with the rest of a package that is already complete."""
+        assert job.incoming is not None, "its package was received"
         try:
-            await self._take_more(job.incoming, link)
+            await self._receive_over_link(job.incoming, link)
         except RtcError as error:
-            log.warning("nobody could be told that the package of %s is here: %s", job.name, error.fault.text)
+            log.warning(
+                "the sender could not be notified that the package of %s is complete: %s", job.name, error.fault.text
+            )
 
-    async def _drop(self, job: Job) -> None:
+    async def _remove_job(self, job: Job) -> None:
+        """Remove a job that never ran: its record, its folder, and itself from `jobs`."""
         self.jobs.pop(job.name, None)
-        job.end(JobEnded(job.name, Outcome.FAILED, NEVER_CAME, result=False))
+        job.end(JobEnded(job.name, Outcome.FAILED, PACKAGE_INCOMPLETE, result=False))
         with trio.move_on_after(CLEAN_TIME, shield=True):
-            await attempt(self.job_database.drop, job.name)
+            await attempt(self.job_database.delete, job.name)
         await job.discard()
 
     # -------- a running job
 
     async def _run(self, job: Job) -> None:
-        assert job.submit is not None, "what is started was submitted"
+        """Start the job's supervisor process, and watch the job to its end."""
+        assert job.submit is not None, "a job that is started was submitted"
         runner_config = self.runner_config
         spec = Spec(
             job.name, runner_config.sleap_nn, runner_config.accelerator, runner_config.gpu, job.submit.overrides
         )
-        task = job.lock.descriptor if job.lock is not None else None
+        lock_descriptor = job.lock.descriptor if job.lock is not None else None
         try:
-            with trio.CancelScope(shield=True):  # a keeper that nobody knows of could neither be followed nor ended
-                job.set_supervisor(await start_supervisor(job.folder, spec, task))
-                await attempt(self.job_database.started, job.name)
+            with trio.CancelScope(shield=True):  # a supervisor without a handle could neither be watched nor ended
+                job.set_supervisor(await start_supervisor(job.folder, spec, lock_descriptor))
+                await attempt(self.job_database.mark_running, job.name)
         except OSError as error:
             text = f"The worker could not start the job ({error.strerror}). Tell its owner: is its disk full?"
             await self._finish(job, JobResult(Outcome.FAILED, text))
             return
-        await self._follow(job)
+        await self._watch_job(job)
 
     async def _adopt_one(self, folder: Path, record: JobRecord | None, *, running: bool = True) -> bool:
-        """One folder of an earlier worker; whether its job runs, and is ours now.
+        """Adopt the job in a folder of an earlier worker; return whether it runs and now belongs to this worker.
 
-        Without a record (their file was damaged) nobody can claim it any more; its result is for people to find.
+        A job that has ended is finished instead, and one without a complete package is removed. A job without a record
+        (the database was damaged) is adopted too, but its owner cannot prove to be the owner any more; people find its
+        result in the results folder.
+
+        Args:
+            folder: the job's folder.
+            record: the job's record, if there is one.
+            running: whether to adopt a job that still runs; otherwise it is left as it is.
         """
-        if record is None and not await trio.to_thread.run_sync(self._is_home, folder):
+        if record is None and not await trio.to_thread.run_sync(self._has_our_results_folder, folder):
             return False
         lock = await trio.to_thread.run_sync(own_folder, folder)
         if lock is None:
             return False
-        job = Job(JobId(folder.name), folder, lock, begun=True, started=True)
+        job = Job(JobId(folder.name), folder, lock, package_complete=True, started=True)
         if record is not None and record.stage is JobStage.ENDED:
-            await self.result_store.finish(job, record)
+            await self.result_store.clean_up(job, record)
             return False
         if not await trio.to_thread.run_sync(was_started, folder):
-            log.info("removed %s, whose package an earlier worker did not get whole", folder.name)
-            await self._drop(job)
+            log.info("removed %s, whose package was not complete when its worker ended", folder.name)
+            await self._remove_job(job)
             return False
         job.watcher = JournalWatcher.of(job.name, folder)
         supervisor = await trio.to_thread.run_sync(adopt_supervisor, folder)
@@ -298,69 +322,73 @@ class JobManager:
             return False
         self.jobs[job.name] = job
         if supervisor is None:
-            self._begin(self._finish_late, job)
+            self._start_task(self._finish_ended_job, job)
             return False
-        log.info("took up %s, which runs", folder.name)
+        log.info("adopted %s, which is running", folder.name)
         job.set_supervisor(supervisor)
         self.router.outbox.put(JobAdopted(job.name))
-        self._begin(self._follow, job)
+        self._start_task(self._watch_job, job)
         return True
 
-    def _is_home(self, folder: Path) -> bool:
-        """Whether its result belongs into our results folder: another worker's may be another one."""
+    def _has_our_results_folder(self, folder: Path) -> bool:
+        """Return whether the job's result is to be stored in this worker's results folder.
+
+        Workers that share a work folder may have different results folders.
+        """
         try:
-            return (folder / HOME).readlink() == self.runner_config.results.resolve()
+            return (folder / RESULTS_LINK).readlink() == self.runner_config.results.resolve()
         except OSError:
             return True
 
-    async def _finish_late(self, job: Job) -> None:
-        """It ended while no worker was there."""
-        assert job.watcher is not None, "every job has one"
+    async def _finish_ended_job(self, job: Job) -> None:
+        """Store the result of a job that ended while no worker was running."""
+        assert job.watcher is not None, "every started job has one"
         job.status_line = JobStatus(text="It ended while no worker was there; what it made is being packed.")
         job.watcher.end()
         await self._finish(job, await conclude_job(job.folder))
 
-    async def _follow(self, job: Job) -> None:
-        """To the job's end, or to ours."""
-        assert job.supervisor is not None, "only a job with a keeper is followed"
-        assert job.watcher is not None, "every job has one"
+    async def _watch_job(self, job: Job) -> None:
+        """Watch a running job until it ends, or until this worker does."""
+        assert job.supervisor is not None, "only a job with a supervisor is watched"
+        assert job.watcher is not None, "every started job has one"
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_announce_status, job)
+                nursery.start_soon(_update_status, job)
                 await job.supervisor.attend(job.watcher)
             await self._finish(job, await job.supervisor.conclude())
         finally:
             with trio.move_on_after(FINISH_TIME, shield=True):
-                await self._part(job)
+                await self._leave_job(job)
             job.supervisor.close()
 
-    async def _part(self, job: Job) -> None:
-        """Should we end before the job, it goes on without us, or ends too if that is wanted."""
-        assert job.supervisor is not None, "only a job with a keeper is followed"
+    async def _leave_job(self, job: Job) -> None:
+        """Leave a job that has not ended to the next worker; or, if `stopping` says so, end it and store its result."""
+        assert job.supervisor is not None, "only a job with a supervisor is watched"
         if job.over.is_set():
             return
         if self.stopping():
             await job.supervisor.end()
             await self._finish(job, await job.supervisor.conclude())
         else:
-            log.info("%s goes on; the next worker takes it up", job.name)
+            log.info("%s goes on; the next worker adopts it", job.name)
             await job.release()
 
     async def _finish(self, job: Job, result: JobResult) -> None:
-        """Pack what it made, record how it ended, and say so."""
-        over = await self.result_store.put(job, result)
+        """Pack the results, record how the job ended, and report that to the Worker and to the sessions."""
+        finished = await self.result_store.store(job, result)
         await job.discard()
-        self.router.outbox.put(over)
-        job.end(JobEnded(job.name, over.outcome, over.text, over.result))
+        self.router.outbox.put(finished)
+        job.end(JobEnded(job.name, finished.outcome, finished.text, finished.result))
         self.jobs.pop(job.name, None)
         await attempt(self.result_store.expire)
 
 
-def unwatched(_done: int, _total: int) -> None:
-    """The worker has nobody who watches bytes go by."""
+def ignore_progress(_done: int, _total: int) -> None:
+    """Ignore the progress of a transfer, as the worker does not show it."""
 
 
-async def _announce_status(job: Job) -> None:
-    assert job.watcher is not None, "every job has one"
+async def _update_status(job: Job) -> None:
+    """Update the job's status sentence with each of its events."""
+    assert job.watcher is not None, "every started job has one"
     async for event in job.watcher.follow():
-        job.status_line.hear(event.news)
+        job.status_line.update(event.news)

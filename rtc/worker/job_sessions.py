@@ -1,7 +1,7 @@
-"""The worker's window: every link over which somebody asks about a job, with a Visit before each.
+"""Serves the links over which the owners of jobs ask about them, with one JobSession actor for each link.
 
-It looks into the records, tells what happens in a job as its keeper writes it down, and hands results out. It has no
-part in the worker's promise, and is open whatever the worker is.
+It looks up jobs in the database, streams their events as the supervisors write them, and sends results. It is
+independent of the Worker actor: sessions are served whether the worker is available, reserved or busy.
 """
 
 import logging
@@ -38,26 +38,32 @@ from rtc.transport.files import send_file
 from rtc.transport.links.manager import LinkManager
 from rtc.worker.job import Job
 from rtc.worker.job_database import JobDatabase, JobRecord
-from rtc.worker.job_manager import JobManager, unwatched
+from rtc.worker.job_manager import JobManager, ignore_progress
 
 log = logging.getLogger("rtc.worker.job_sessions")
 
-FETCHED = "Its result was fetched, and is not kept any more."
-UNKNOWN = "The worker has no such job of yours."
-ELSEWHERE = "The job is with another worker of that machine, or was left there when its end could not be written down."
-GONE = Fault(FaultCode.LINK_LOST, "The link was gone before the result could be sent; it is kept on the worker.")
-TAKEN = Fault(FaultCode.NO_SUCH_JOB, "The result is not on the worker any more; it was fetched, or kept long enough.")
+FETCHED_TEXT = "Its result was fetched, and is not kept any more."
+UNKNOWN_TEXT = "The worker has no such job of yours."
+ELSEWHERE_TEXT = (
+    "The job is with another worker of that machine, or was left there when its end could not be written down."
+)
+LINK_LOST_FAULT = Fault(
+    FaultCode.LINK_LOST, "The link was gone before the result could be sent; it is kept on the worker."
+)
+RESULT_REMOVED_FAULT = Fault(
+    FaultCode.NO_SUCH_JOB, "The result is not on the worker any more; it was fetched, or kept long enough."
+)
 
 
 @define
 class _Session:
-    """One link, and the nursery of all that is done for it."""
+    """The actor of one link, and the nursery of the work that is done for it."""
 
     actor: Actor[JobSessionData]
     nursery: trio.Nursery | None = None
 
-    async def stay(self) -> None:
-        """Until the link is over."""
+    async def run(self) -> None:
+        """Run the actor until its link is closed, then cancel the work."""
         async with trio.open_nursery() as self.nursery:
             await self.actor.run()
             self.nursery.cancel_scope.cancel()
@@ -65,13 +71,14 @@ class _Session:
 
 @define
 class JobSessions:
-    """Sync methods are the router's doors; the work is done in the nursery of `run`."""
+    """The sessions of a worker. The router calls the sync methods; they start their work in the nursery of `run`."""
 
     job_manager: JobManager
     links: LinkManager
     router: Router
     job_database: JobDatabase
     chunk_size: int
+    """Bytes of one piece of a result on the data channel."""
     _sessions: dict[LinkId, _Session] = field(factory=dict)
     _nursery: trio.Nursery | None = None
 
@@ -81,93 +88,100 @@ class JobSessions:
             task_status.started()
             await trio.sleep_forever()
 
-    def has(self, link: LinkId) -> bool:
-        """Whether what is heard over this link is for us."""
+    def has_session(self, link: LinkId) -> bool:
+        """Return whether the messages of this link belong to a session."""
         return link in self._sessions
 
-    # -------- the router's doors
+    # -------- called by the router
 
     def open_session(self, effect: OpenSession) -> None:
-        """Somebody comes; or has sent a job, and may be gone again."""
-        assert self._nursery is not None, "the window is asked while it is open"
+        """Open a session on this link, for a peer that asks about a job or has just sent one.
+
+        No session is opened if the link of a sender (an effect with a credential) is closed already.
+        """
+        assert self._nursery is not None, "the router calls this only while `run` runs"
         if effect.credential is not None and self.links.link(effect.link) is None:
             return
-        guest = _Session(Actor(JOB_SESSION, JobSessionData(effect.link), self.router.outbox))
-        self._sessions[effect.link] = guest
-        self._nursery.start_soon(guest.stay)
-        guest.actor.inbox.put(effect)
+        session = _Session(Actor(JOB_SESSION, JobSessionData(effect.link), self.router.outbox))
+        self._sessions[effect.link] = session
+        self._nursery.start_soon(session.run)
+        session.actor.inbox.put(effect)
 
     def receive(self, event: Authenticated | PeerMessage | JobLookedUp | StreamEnded | ResultSendEnded) -> None:
-        """What concerns one link goes to its Visit."""
-        guest = self._sessions.get(event.link)
-        if guest is not None:
-            guest.actor.inbox.put(event)
+        """Pass an event of a link to its session; without a session the event is dropped."""
+        session = self._sessions.get(event.link)
+        if session is not None:
+            session.actor.inbox.put(event)
 
-    def forwarded(self, effect: ForwardToSession) -> None:
-        """Said before we had its speaker."""
+    def receive_forwarded(self, effect: ForwardToSession) -> None:
+        """Pass on a message that reached the Worker before this session was open."""
         self.receive(effect.message)
 
-    def lost(self, event: LinkLost) -> None:
-        """Somebody is gone, and with them what was being done for them."""
-        guest = self._sessions.pop(event.link, None)
-        if guest is not None:
-            guest.actor.inbox.put(event)
-            guest.actor.inbox.finish()
+    def close_session(self, event: LinkLost) -> None:
+        """End the session of a link that is closed, and cancel its work."""
+        session = self._sessions.pop(event.link, None)
+        if session is not None:
+            session.actor.inbox.put(event)
+            session.actor.inbox.finish()
 
     def drain(self, event: Drain) -> None:
-        """Each Visit knows what it means."""
-        for guest in self._sessions.values():
-            guest.actor.inbox.put(event)
+        """Pass the event to each session."""
+        for session in self._sessions.values():
+            session.actor.inbox.put(event)
 
     def look_up(self, effect: LookUpJob) -> None:
-        """Whose job is it, and where does it stand?"""
+        """Check the key of a request, and report the state of its job to the session."""
         self._serve(effect.link, self._look_up, effect)
 
-    def follow(self, effect: StreamEvents) -> None:
-        """Tell what happens in it."""
-        self._serve(effect.link, self._follow, effect)
+    def stream_events(self, effect: StreamEvents) -> None:
+        """Send the events of a job over the link, until the job has ended."""
+        self._serve(effect.link, self._stream_events, effect)
 
-    def deliver(self, effect: SendResult) -> None:
-        """Hand out what it made."""
-        self._serve(effect.link, self._deliver, effect)
+    def send_result(self, effect: SendResult) -> None:
+        """Send the result of a job over the link."""
+        self._serve(effect.link, self._send_result, effect)
 
     # -------- the work
 
     def _serve(self, link: LinkId, work: Any, effect: object) -> None:
-        guest = self._sessions.get(link)
-        if guest is not None:
-            assert guest.nursery is not None, "its actor has spoken"
-            guest.nursery.start_soon(work, effect)
+        """Start work in the nursery of a link's session; without a session do nothing."""
+        session = self._sessions.get(link)
+        if session is not None:
+            assert session.nursery is not None, "its actor runs, as this effect is from it"
+            session.nursery.start_soon(work, effect)
 
     async def _look_up(self, effect: LookUpJob) -> None:
         request = effect.request
         try:
             record = await self.job_database.find(request.job, request.key)
-            state = JobState(request.job, JobStage.UNKNOWN, UNKNOWN) if record is None else await self._state(record)
+            state = (
+                JobState(request.job, JobStage.UNKNOWN, UNKNOWN_TEXT) if record is None else await self._state(record)
+            )
         except RtcError as error:
             self.router.outbox.put(CloseLink(effect.link, error.fault))
             return
         self.router.outbox.put(JobLookedUp(effect.link, request, state))
 
     async def _state(self, record: JobRecord) -> JobState:
-        """Where a job stands, by its record and by what its keeper has written."""
+        """Return the state of a job, from its record and from the events that its supervisor has written."""
         job, live = record.job, self.job_manager.jobs.get(record.job)
         events = await self._watcher(job).last_seq()
         if record.stage is JobStage.ENDED:
-            return JobState(job, record.stage, _told(record), events, record.outcome, record.waits)
+            return JobState(job, record.stage, _end_text(record), events, record.outcome, record.is_fetchable)
         if live is None:
-            return JobState(job, JobStage.ELSEWHERE, ELSEWHERE, events)
-        text = live.status_line.text if live.begun else "Its package is on the way."
-        return JobState(job, JobStage.RUNNING if live.begun else JobStage.PREPARING, text, events)
+            return JobState(job, JobStage.ELSEWHERE, ELSEWHERE_TEXT, events)
+        text = live.status_line.text if live.package_complete else "Its package is on the way."
+        return JobState(job, JobStage.RUNNING if live.package_complete else JobStage.PREPARING, text, events)
 
     def _watcher(self, job: JobId) -> JournalWatcher:
+        """Return the events of a job: those of a job of this worker, or the stored journal of one that has ended."""
         live = self.job_manager.jobs.get(job)
         if live is not None and live.watcher is not None:
             return live.watcher
-        return JournalWatcher(job, self.job_database.journal_of(job), over=True)
+        return JournalWatcher(job, self.job_database.journal_path(job), over=True)
 
-    async def _follow(self, effect: StreamEvents) -> None:
-        """All that happens in the job, at the link's own pace; then how it ended."""
+    async def _stream_events(self, effect: StreamEvents) -> None:
+        """Send the events after number `effect.seen`, no faster than the link takes them, then report how it ended."""
         live = self.job_manager.jobs.get(effect.job)
         async for event in self._watcher(effect.job).follow(effect.seen):
             link = self.links.link(effect.link)
@@ -176,42 +190,48 @@ class JobSessions:
             await link.wait_below_threshold()
             link.send(event)
         try:
-            ended = await self._end_of(effect.job, live)
+            ended = await self._wait_end(effect.job, live)
         except RtcError as error:
             self.router.outbox.put(CloseLink(effect.link, error.fault))
             return
         self.router.outbox.put(StreamEnded(effect.link, ended))
 
-    async def _end_of(self, job: JobId, live: Job | None) -> JobEnded:
+    async def _wait_end(self, job: JobId, live: Job | None) -> JobEnded:
+        """Wait until the job has ended, and return how.
+
+        Raises:
+            RtcError: LINK_LOST: another worker may have the job; the owner reconnects and asks again. DISK_FULL: the
+                database cannot be used now.
+        """
         if live is not None:
             await live.over.wait()
-            assert live.ended is not None, "that is what over means"
+            assert live.ended is not None, "it is set together with `over`"
             return live.ended
         record = await self.job_database.get(job)
         if record is None or record.outcome is None:
-            raise RtcError(FaultCode.LINK_LOST, ELSEWHERE)  # its owner comes back, and is told what we know then
-        return JobEnded(job, record.outcome, _told(record), record.waits)
+            raise RtcError(FaultCode.LINK_LOST, ELSEWHERE_TEXT)  # the owner reconnects, and then gets the job's state
+        return JobEnded(job, record.outcome, _end_text(record), record.is_fetchable)
 
-    async def _deliver(self, effect: SendResult) -> None:
-        """Send the result. It is kept until the other side says that it is in its place."""
+    async def _send_result(self, effect: SendResult) -> None:
+        """Send the result. It stays stored until the owner has confirmed that it is unpacked (`ReleaseResult`)."""
         file_channel = self.links.file_channel(effect.link)
-        archive = self.job_database.archive_of(effect.job)
+        archive = self.job_database.archive_path(effect.job)
         fault: Fault | None = None
         try:
             if file_channel is None:
-                raise RtcError.of(GONE)
+                raise RtcError.of(LINK_LOST_FAULT)
             if not await trio.to_thread.run_sync(os.path.exists, archive):
-                raise RtcError.of(TAKEN)
+                raise RtcError.of(RESULT_REMOVED_FAULT)
             await send_file(
-                file_channel, archive, name=f"{effect.job}.zip", progress=unwatched, chunk_size=self.chunk_size
+                file_channel, archive, name=f"{effect.job}.zip", progress=ignore_progress, chunk_size=self.chunk_size
             )
         except RtcError as error:
             fault = error.fault
-            log.warning("the result of %s was not taken (%s); it is kept", effect.job, fault.code.value)
+            log.warning("the result of %s could not be sent (%s); it is kept", effect.job, fault.code.value)
         self.router.outbox.put(ResultSendEnded(effect.job, effect.link, fault))
 
 
-def _told(record: JobRecord) -> str:
-    """How it ended, and why its result is not here any more if it is not."""
-    why = record.why or (FETCHED if record.fetched is not None else "")
-    return f"{record.text} {why}".strip()[:2000]
+def _end_text(record: JobRecord) -> str:
+    """Return how a job ended, and why its result is not stored any more if it was removed or fetched."""
+    reason = record.why or (FETCHED_TEXT if record.fetched is not None else "")
+    return f"{record.text} {reason}".strip()[:2000]

@@ -1,4 +1,4 @@
-"""Where a running job stands, in one sentence: for `sleap-rtc jobs`, which asks now and then and does not listen."""
+"""The status of a running job in one sentence, for `sleap-rtc jobs`, which asks once and does not follow the events."""
 
 from attrs import define
 
@@ -13,11 +13,12 @@ from protocol.jobs import (
 )
 
 TEXT_MAX = 300
+"""Characters of the sentence at most."""
 
 
 @define
 class JobStatus:
-    """Hears everything that happens in one job."""
+    """The status sentence of one job, updated with each of its events."""
 
     _job: JobStarted | None = None
     _model: ModelStarted | None = None
@@ -25,11 +26,11 @@ class JobStatus:
 
     @property
     def text(self) -> str:
-        """The sentence."""
+        """The status in one sentence."""
         return self._text[:TEXT_MAX]
 
-    def hear(self, news: JobNews) -> None:
-        """One more thing has happened."""
+    def update(self, news: JobNews) -> None:
+        """Update the sentence with this event of the job; events that do not change the status are ignored."""
         match news:
             case JobStarted():
                 self._job = news
@@ -44,8 +45,8 @@ class JobStatus:
                 self._text = f"{self._predicting(news.prediction)}: sleap-nn is starting."
             case FramesDone():
                 total = "" if news.total is None else f" of {news.total}"
-                doing = self._predicting(news.prediction) if not news.pass_index else "Tracking"
-                self._text = f"{doing}: {news.done}{total} frames."
+                activity = self._predicting(news.prediction) if not news.pass_index else "Tracking"
+                self._text = f"{activity}: {news.done}{total} frames."
             case _:
                 return
 
@@ -55,8 +56,8 @@ class JobStatus:
         return f"Model {index + 1} of {max(len(names), index + 1)}{name}"
 
     def _epoch(self, news: Progress) -> str:
-        most = self._model.epochs if self._model is not None and self._model.model == news.model else None
-        return f"{news.epoch + 1}" if most is None else f"{news.epoch + 1} of {most}"
+        epochs = self._model.epochs if self._model is not None and self._model.model == news.model else None
+        return f"{news.epoch + 1}" if epochs is None else f"{news.epoch + 1} of {epochs}"
 
     def _predicting(self, index: int) -> str:
         names = self._job.predictions if self._job is not None else ()

@@ -1,4 +1,4 @@
-"""What a job made, packed by the worker into one archive; `rtc/client/unpack_results.py` is the other end."""
+"""Packs the results of a job into one zip archive; `rtc/client/unpack_results.py` unpacks it."""
 
 import errno
 import logging
@@ -18,61 +18,73 @@ from rtc.packages.zip_writer import add_file, open_packing
 
 log = logging.getLogger("rtc.results")
 
-LEFT_OUT = "viz"
-"""Pictures drawn during training: large, and deleted by sleap-nn itself unless asked to stay."""
+SKIPPED_FOLDER = "viz"
+"""The folder of images drawn during training: large, and deleted by sleap-nn itself unless it is told to keep them."""
 DEPTH_MAX = 100
-"""Folders in each other in what a job has made; sleap-nn needs one or two, and Python's walk ends at a thousand."""
+"""Levels of nested folders in a result at most. sleap-nn needs one or two; `os.walk` fails at about a thousand."""
 
 
 async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = "") -> None:
-    """Pack every run folder of a job, its predictions and its log into a zip; `prefix` is a folder around all of it.
+    """Pack every run folder of a job, its predictions and its log into a zip archive.
 
-    Works for a failed job too: then there is the log and what there is. Nothing is compressed, checkpoints do not
-    shrink. The archive appears under its name only when it is whole.
+    This works for a failed job too; the archive then holds the log and the files that exist. Nothing is compressed,
+    as checkpoints do not shrink. The archive appears under its name only when it is complete.
+
+    Args:
+        folder: the folder of the unpacked package.
+        plan: tells which run folders and predictions the job has.
+        archive: the path of the archive.
+        prefix: a folder in the archive that contains everything else.
 
     Raises:
-        OSError: the disk is full, or what the job left cannot be packed.
+        OSError: the disk is full, or the files that the job left cannot be packed.
     """
     await trio.to_thread.run_sync(_pack, folder, plan, archive, prefix, trio.from_thread.check_cancelled)
 
 
 def _pack(folder: Path, plan: Plan, archive: Path, prefix: str, check: Callable[[], None]) -> None:
-    start = f"{prefix.strip('/')}/" if prefix else ""
+    top = f"{prefix.strip('/')}/" if prefix else ""
     with open_packing(archive) as target:
-        for name, path in _spelled([(start + name, path) for name, path in _made(folder, plan)]):
+        for name, path in _with_valid_names([(top + name, path) for name, path in _list_files(folder, plan)]):
             add_file(target, name, path, check)
 
 
-def _made(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
-    """Every file to bring back, by its name in the archive. Links are not followed: they may lead anywhere."""
-    if _is_plain(folder, LOG_NAME):
+def _list_files(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
+    """Yield the name in the archive and the path of each file of the result.
+
+    Symbolic links are not followed, as they may lead anywhere on the machine.
+    """
+    if _is_regular_file(folder, LOG_NAME):
         yield LOG_NAME, folder / LOG_NAME
     base = folder / plan.root
     for step in plan.steps:
         run = base / step.run_path
         if run.is_symlink() or run.parent.is_symlink():
             continue
-        for path in _below(run):
+        for path in _files_below(run):
             yield path.relative_to(base).as_posix(), path
-    for wish in plan.predictions:
-        if _is_plain(base, wish.output):
-            yield wish.output, base / wish.output
+    for prediction in plan.predictions:
+        if _is_regular_file(base, prediction.output):
+            yield prediction.output, base / prediction.output
 
 
-def _spelled(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
-    """The same files, under plain names where they have such that the client would refuse the whole archive."""
-    taken = {name for name, _ in found if _unpacks(name)}
+def _with_valid_names(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+    """Yield the same files, renamed where the client would reject the whole archive because of a name.
+
+    A file whose name is still too long after that is left out.
+    """
+    taken = {name for name, _ in found if _is_valid_name(name)}
     for name, path in found:
-        spelled = name if name in taken else _plain(name, taken)
-        if _unpacks(spelled):
-            taken.add(spelled)
-            yield spelled, path
+        valid = name if name in taken else _make_valid(name, taken)
+        if _is_valid_name(valid):
+            taken.add(valid)
+            yield valid, path
         else:
-            log.warning("a file is left out of a result, as its name is too long: %s", spelled[-NAME_LENGTH:])
+            log.warning("a file is left out of a result, as its name is too long: %s", valid[-NAME_LENGTH:])
 
 
-def _unpacks(name: str) -> bool:
-    """Whether the client would take a file of this name."""
+def _is_valid_name(name: str) -> bool:
+    """Return whether the client accepts a file of this name in an archive."""
     try:
         check_name(name)
     except RtcError:
@@ -80,19 +92,25 @@ def _unpacks(name: str) -> bool:
     return True
 
 
-def _plain(name: str, taken: set[str]) -> str:
-    plain = "/".join(part if _unpacks(part) else _plain_part(part) for part in name.split("/"))
-    return fresh(plain, taken, PurePosixPath(plain).suffix)
+def _make_valid(name: str, taken: set[str]) -> str:
+    """Return the path with each invalid part replaced by a valid one, and numbered if that path is in `taken`."""
+    valid = "/".join(part if _is_valid_name(part) else _make_part_valid(part) for part in name.split("/"))
+    return fresh(valid, taken, PurePosixPath(valid).suffix)
 
 
-def _plain_part(part: str) -> str:
-    plain = plain_file(os.fsencode(part).decode(errors="replace"), "file")
-    return plain if _unpacks(plain) else f"_{plain}"
+def _make_part_valid(part: str) -> str:
+    valid = plain_file(os.fsencode(part).decode(errors="replace"), "file")
+    return valid if _is_valid_name(valid) else f"_{valid}"
 
 
-def _below(run: Path) -> Iterator[Path]:
+def _files_below(run: Path) -> Iterator[Path]:
+    """Yield the regular files of a run folder and its subfolders, without those in `SKIPPED_FOLDER`.
+
+    Raises:
+        OSError: ENAMETOOLONG: folders are nested more than `DEPTH_MAX` deep.
+    """
     for here, inner, files in os.walk(run):
-        inner[:] = sorted(name for name in inner if name != LEFT_OUT)
+        inner[:] = sorted(name for name in inner if name != SKIPPED_FOLDER)
         if len(Path(here).relative_to(run).parts) > DEPTH_MAX:
             raise OSError(errno.ENAMETOOLONG, "the job has made folders in folders without end", run.name)
         for name in sorted(files):
@@ -101,8 +119,8 @@ def _below(run: Path) -> Iterator[Path]:
                 yield path
 
 
-def _is_plain(base: Path, name: str) -> bool:
-    """True for a file that is really there, with no link on the way to it."""
+def _is_regular_file(base: Path, name: str) -> bool:
+    """Return whether `base / name` is an existing file, and neither it nor a folder on its path is a symbolic link."""
     path = base / name
-    way = [path, *(parent for parent in path.parents if parent.is_relative_to(base) and parent != base)]
-    return not any(step.is_symlink() for step in way) and path.is_file()
+    parts = [path, *(parent for parent in path.parents if parent.is_relative_to(base) and parent != base)]
+    return not any(part.is_symlink() for part in parts) and path.is_file()

@@ -1,4 +1,4 @@
-"""The worker program: one GPU, offered to a room."""
+"""Runs one worker, which offers one GPU to a room."""
 
 import logging
 import os
@@ -72,38 +72,44 @@ from rtc.worker.room_membership import RoomMembership, WorkerReady
 log = logging.getLogger("rtc.worker")
 
 PACKAGE_MAX = 100 * 10**9
-"""Bytes of the largest package taken; the same bound as for what it unpacks to."""
+"""Bytes of the largest package that is accepted; its unpacked files have the same limit."""
 DAY = 86400.0
+"""Seconds of a day."""
 KEY_BYTES = 24
-"""Of a job's key: 192 random bits."""
+"""Random bytes in a job's key: 192 bits."""
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it; what it had made is kept there.")
 
 
 @frozen
 class WorkerOptions:
-    """What somebody who starts a worker may say."""
+    """The options of one worker."""
 
     config: Config
     room: RoomId | None = None
+    """The room to join; None to rejoin the earlier one if its jobs need that, or to create one."""
     token: str | None = field(default=None, repr=False)
     secret: Secret | None = None
+    """The room secret that clients must prove; without one they are let in unproven."""
     name: str | None = None
+    """The worker's name in the room; by default the hostname."""
     work: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "work")
     results: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "results")
     sleap_nn: str | None = None
+    """The sleap-nn program that the person named; without one it is looked for."""
     package_max: int = PACKAGE_MAX
+    """Bytes of the largest package that is accepted."""
     gpu: GpuFacts | None = None
-    """The one that jobs get to see; without it, the one that CUDA would use."""
+    """The GPU that jobs may see; without it, the one that CUDA would use."""
     address: str | None = None
-    """The server's WebSocket address for others, where it is not the one that we use ourselves."""
+    """The server's WebSocket address for other machines, if it differs from the one that this worker uses."""
     jobs_end_too: bool = False
-    """Jobs never outlive this worker; otherwise only somebody's wish that it stops ends them."""
+    """End running jobs whenever this worker ends. Otherwise they are ended only if it was asked to drain before."""
     prefix: str = ""
-    """Put before all that this worker says, where several speak in one terminal."""
+    """Written before each line that this worker prints, when several workers share a terminal."""
 
     @property
-    def shown_address(self) -> str:
-        """Where others find the server."""
+    def public_address(self) -> str:
+        """The server's WebSocket address for other machines."""
         return self.address or self.config.signaling_websocket
 
 
@@ -116,12 +122,19 @@ async def run_worker(
     joined: Callable[[WorkerReady], None] | None = None,
     task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve a room until drained. Cancelling ends a running job as well.
+    """Run a worker until it is drained.
 
-    `joined`, or else `task_status`, is told once the worker is in its room.
+    If it is cancelled, a running job goes on without it, unless `options.jobs_end_too` is true or `drain` is set.
+
+    Args:
+        options: the options of the worker.
+        asyncio_loop: the loop that runs aiortc.
+        drain: setting it asks the worker to end when it is free.
+        say: prints a line for the person at the terminal.
+        joined: called once the worker has joined its room; without it `task_status` is used.
 
     Raises:
-        RtcError: the worker could not begin, or its room was taken from it.
+        RtcError: the worker could not start, or it lost its membership of the room and could not join again.
     """
     sleap_nn = find_sleap_nn(options.sleap_nn)
     for folder in (options.work, options.results):
@@ -141,27 +154,31 @@ async def run_worker(
                 drain=drain,
                 say=say,
             )
-            started = joined or task_status.started
+            on_ready = joined or task_status.started
             saved = await _saved_membership(options, job_database, identity)
-            if identity.descriptor is None and await job_database.awaited():
+            if identity.descriptor is None and await job_database.has_open_jobs():
                 say("Another worker of this name is still here, so this one gets a name of its own in the room.")
             try:
-                await start(saved, started)
+                await start(saved, on_ready)
             except RtcError as error:
                 if saved is None or error.fault.code is not FaultCode.ROOM_DENIED:
                     raise
                 say("The room that this worker had is gone from the server; jobs' owners must be told the new one.")
-                await start(None, started)
+                await start(None, on_ready)
 
 
 async def _saved_membership(
     options: WorkerOptions, job_database: JobDatabase, identity: RoomIdentity
 ) -> SavedMembership | None:
-    """The place that an earlier worker of ours had, when there is somebody who may look for us there."""
+    """Return the membership of the earlier worker of this name, if this worker should rejoin its room; otherwise None.
+
+    It rejoins if the server is the same, and the person named that room, or named none while the owners of earlier jobs
+    may still ask for them.
+    """
     saved = identity.read()
     if saved is None or saved.server != options.config.signaling_websocket or options.room not in (None, saved.room):
         return None
-    return saved if options.room is not None or await job_database.awaited() else None
+    return saved if options.room is not None or await job_database.has_open_jobs() else None
 
 
 async def _serve(
@@ -171,19 +188,23 @@ async def _serve(
     job_database: JobDatabase,
     identity: RoomIdentity,
     saved: SavedMembership | None,
-    started: Callable[[WorkerReady], None],
+    on_ready: Callable[[WorkerReady], None],
     *,
     asyncio_loop: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
 ) -> None:
-    """One stay in a room, from the jobs that earlier workers have left to the last good-bye."""
+    """Run the worker's actors and adapters: adopt earlier jobs, join the room, and serve it until drained.
+
+    Raises:
+        RtcError: the fault with which the Worker finished.
+    """
     job_manager: JobManager | None = None
     job_sessions: JobSessions | None = None
 
     async def on_message(runtime: PeerRuntime, link: LinkId, message: Any) -> None:
-        at_window = job_sessions is not None and job_sessions.has(link)
-        await runtime.router.outbox.admit(PeerMessage(link, message) if at_window else _as_request(link, message))
+        in_session = job_sessions is not None and job_sessions.has_session(link)
+        await runtime.router.outbox.admit(PeerMessage(link, message) if in_session else _as_request(link, message))
 
     async with open_peer_runtime(
         asyncio_loop=asyncio_loop,
@@ -205,9 +226,9 @@ async def _serve(
         await runtime.actors.start(worker.run)
         status = Status.BUSY if await job_manager.adopt() else Status.AVAILABLE
         facts = _facts(options, gpu, status)
-        config, address = options.config, options.shown_address
+        config, address = options.config, options.public_address
         membership = RoomMembership(
-            config, address, options.room, options.token, facts, identity, saved, runtime, started, say
+            config, address, options.room, options.token, facts, identity, saved, runtime, on_ready, say
         )
         runtime.route(membership.routes())
         if gpu.uuid is not None:
@@ -221,9 +242,11 @@ async def _serve(
 
 
 def _routes(worker: Route, job_manager: JobManager, job_sessions: JobSessions) -> Routes:
+    """Return which of the three takes each event and effect. `worker` is the inbox of the Worker actor."""
+
     def on_message(event: PeerMessage) -> None:
-        take = job_sessions.receive if job_sessions.has(event.link) else worker
-        take(event)
+        handle = job_sessions.receive if job_sessions.has_session(event.link) else worker
+        handle(event)
 
     to_worker = (
         LinkRequested,
@@ -235,33 +258,33 @@ def _routes(worker: Route, job_manager: JobManager, job_sessions: JobSessions) -
         EarlierJobsFound,
         JoinFailed,
     )
-    to_visit = (JobLookedUp, StreamEnded, ResultSendEnded)
+    to_session = (JobLookedUp, StreamEnded, ResultSendEnded)
     return (
         dict.fromkeys(to_worker, (worker,))
-        | dict.fromkeys(to_visit, (job_sessions.receive,))
+        | dict.fromkeys(to_session, (job_sessions.receive,))
         | {
             PeerMessage: (on_message,),
-            ForwardToSession: (job_sessions.forwarded,),
+            ForwardToSession: (job_sessions.receive_forwarded,),
             Authenticated: (worker, job_sessions.receive),
-            LinkLost: (worker, job_sessions.lost),
+            LinkLost: (worker, job_sessions.close_session),
             Drain: (worker, job_sessions.drain),
             ReceivePackage: (job_manager.prepare,),
             StartJob: (job_manager.start,),
-            SupplyPackage: (worker, job_manager.supply),
+            SupplyPackage: (worker, job_manager.resume_package),
             StopEarly: (job_manager.stop_early,),
             Cancel: (job_manager.cancel,),
-            DiscardJob: (job_manager.forget,),
-            ReleaseResult: (job_manager.taken,),
+            DiscardJob: (job_manager.discard_job,),
+            ReleaseResult: (job_manager.release_result,),
             OpenSession: (job_sessions.open_session,),
             LookUpJob: (job_sessions.look_up,),
-            StreamEvents: (job_sessions.follow,),
-            SendResult: (job_sessions.deliver,),
+            StreamEvents: (job_sessions.stream_events,),
+            SendResult: (job_sessions.send_result,),
         }
     )
 
 
 def _as_request(link: LinkId, message: Any) -> JobSubmitted | PeerMessage:
-    """A wish for a job gets a fresh ticket, to be used if it is granted."""
+    """Return the event for a peer's message; a submitted job gets a new id and key, which count if it is accepted."""
     if not isinstance(message, SubmitJob):
         return PeerMessage(link, message)
     stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime())
@@ -302,12 +325,17 @@ def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> Run
 
 
 async def _watch_memory(runtime: PeerRuntime, gpu: GpuFacts, uuid: str) -> None:
-    gauge = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, gpu.free_mb)
-    runtime.route({StatusChanged: (gauge.look,)})
-    await runtime.adapters.start(gauge.run)
+    monitor = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, gpu.free_mb)
+    runtime.route({StatusChanged: (monitor.check_now,)})
+    await runtime.adapters.start(monitor.run)
 
 
 def _make_private(folder: Path) -> None:
+    """Create a folder that only this user can read, if it does not exist.
+
+    Raises:
+        RtcError: USAGE: it cannot be created or written.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""The worker's shelf: what jobs have made is packed, recorded, and kept for their owners, though not for ever."""
+"""Packs and records the results of jobs, stores them for their owners, and removes them after a time."""
 
 import logging
 import time
@@ -22,47 +22,62 @@ log = logging.getLogger("rtc.worker.result_store")
 
 @define
 class ResultStore:
-    """A results folder, and its records."""
+    """The results folder of a worker, together with its job database."""
 
     runner_config: RunnerConfig
     job_database: JobDatabase
-    _put_at: dict[JobId, float] = field(factory=dict)
-    """When, by a clock that nobody sets; the one on the wall may have been wrong, and be put right."""
+    _stored_at: dict[JobId, float] = field(factory=dict)
+    """When each result was stored, by trio's clock, which nobody sets. The wall clock may have been wrong and corrected
+    since, so a result that is too old by the wall clock alone is not removed for its age.
+    """
 
-    async def put(self, job: Job, result: JobResult) -> JobFinished:
-        """Pack what it made, and record how it ended; what cannot be packed is kept as it is."""
-        name, archive = job.name, self.job_database.archive_of(job.name)
+    async def store(self, job: Job, result: JobResult) -> JobFinished:
+        """Pack the job's results, record how the job ended, and return the event for the Worker.
+
+        Files that cannot be packed are kept unpacked, and the job counts as failed.
+        """
+        name, archive = job.name, self.job_database.archive_path(job.name)
         try:
             if job.watcher is not None:
-                await job.watcher.move_to(self.job_database.journal_of(name))
+                await job.watcher.move_to(self.job_database.journal_path(name))
             await pack_results(job.folder / PACKAGE, read_made(job.folder), archive)
             size = (await trio.Path(archive).stat()).st_size
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
-            return await self._put_unpacked(job, result, archive, error)
+            return await self._store_unpacked(job, result, archive, error)
         await self._record(job, result, size)
-        self._put_at[name] = trio.current_time()
+        self._stored_at[name] = trio.current_time()
         return JobFinished(name, result.outcome, result.text, result=True)
 
-    async def _put_unpacked(self, job: Job, result: JobResult, archive: Path, error: OSError) -> JobFinished:
-        """First it is recorded that there is no result, then its files are given to people; not the other way round."""
+    async def _store_unpacked(self, job: Job, result: JobResult, archive: Path, error: OSError) -> JobFinished:
+        """Record that there is no result, then move the job's files to the results folder; return the event.
+
+        The record comes first: if the worker is killed between the two steps, the next one finishes the second
+        (`clean_up`).
+        """
         with suppress(OSError):
             await trio.Path(archive).unlink(missing_ok=True)
-        over = _unpacked(job, result, error, "")
-        if await self._record(job, JobResult(over.outcome, over.text), None):
-            over = _unpacked(job, result, error, f", {await self.keep(job)}")
-            await attempt(self.job_database.ended, job.name, JobResult(over.outcome, over.text), None)
-        return over
+        event = _unpacked(job, result, error, "")
+        if await self._record(job, JobResult(event.outcome, event.text), None):
+            event = _unpacked(job, result, error, f", {await self.keep_files(job)}")
+            await attempt(self.job_database.mark_ended, job.name, JobResult(event.outcome, event.text), None)
+        return event
 
     async def _record(self, job: Job, result: JobResult, size: int | None) -> bool:
-        """Where that cannot be written now the job's folder is left as it is, for a later look to do it again."""
-        done = await attempt(self.job_database.ended, job.name, result, size)
+        """Record the end of the job; return whether that succeeded.
+
+        If it failed, the job's folder is released unchanged, and the next check of the work folder records it.
+        """
+        done = await attempt(self.job_database.mark_ended, job.name, result, size)
         if not done:
             await job.release()
         return done
 
-    async def keep(self, job: Job) -> str:
-        """Put the job's files where people will look for them; if even that fails, leave them. Says where they are."""
+    async def keep_files(self, job: Job) -> str:
+        """Move the job's folder to the results folder, for people, and return where it is, as part of a sentence.
+
+        If it cannot be moved, it stays in the work folder, without lock files, so that no worker takes it for a job.
+        """
         lock, job.lock = job.lock, None
         if lock is not None:
             await trio.to_thread.run_sync(lock.keep)
@@ -74,24 +89,25 @@ class ResultStore:
             return f"in {job.folder.name} of its work folder"
         return f"in {name} of its results folder"
 
-    async def finish(self, job: Job, record: JobRecord) -> None:
-        """Do what was left of a job whose end is recorded: its files are of no more use, or people's."""
+    async def clean_up(self, job: Job, record: JobRecord) -> None:
+        """Remove the folder of a job whose end is already recorded, or keep its files if there is no packed result."""
         if record.result_bytes is None:
-            await self.keep(job)
+            await self.keep_files(job)
         else:
             await job.discard()
 
     async def expire(self) -> None:
-        """Remove results that were kept long enough, and the oldest where there are too many."""
-        runner_config, old = self.runner_config, trio.current_time() - self.runner_config.keep_time
-        self._put_at = {job: put for job, put in self._put_at.items() if put > old}
+        """Remove results that are older than `keep_time`, and the oldest ones beyond `keep_bytes`."""
+        runner_config, cutoff = self.runner_config, trio.current_time() - self.runner_config.keep_time
+        self._stored_at = {job: stored for job, stored in self._stored_at.items() if stored > cutoff}
         gone = await self.job_database.expire(
-            time.time(), runner_config.keep_time, runner_config.keep_bytes, self._put_at.keys()
+            time.time(), runner_config.keep_time, runner_config.keep_bytes, self._stored_at.keys()
         )
         for job in gone:
             log.info("removed the result of %s, which was kept long enough", job)
 
 
 def _unpacked(job: Job, result: JobResult, error: OSError, where: str) -> JobFinished:
+    """Return the event of a job whose result could not be packed; `where` says where its files are, or is empty."""
     text = f"The result could not be packed ({error.strerror}); its files are kept on the worker{where}. {result.text}"
     return JobFinished(job.name, Outcome.FAILED, text[:2000], result=False)

@@ -1,7 +1,7 @@
-"""The place that a worker had in its room, kept so that one which was killed can be found again by who needs it.
+"""Saves a worker's room membership on disk, so that a restarted worker can be found where the old one was.
 
-One small private file for each worker of a machine, in the results folder, locked as long as its worker lives: two
-workers never claim the same place.
+Each worker of a machine has one small private file in the results folder. The file is locked while its worker runs, so
+two workers never use the same membership.
 """
 
 import json
@@ -17,13 +17,16 @@ from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
 from rtc.runner.folder_lock import lock_file
 
-PLACE_MAX = 16 * 1024
-"""Bytes that are read; ours have a few hundred."""
+FILE_MAX = 16 * 1024
+"""Bytes read from the file at most; a file that we wrote has a few hundred."""
 
 
 @frozen
 class SavedMembership:
-    """Where a worker was, and what lets it in again under its old name."""
+    """The room that a worker was in, and the credentials to rejoin it under the same peer id.
+
+    Its fields are the keys of the JSON file.
+    """
 
     server: str
     room: RoomId
@@ -34,30 +37,30 @@ class SavedMembership:
 
 @frozen
 class RoomIdentity:
-    """One worker's file, ours as long as it is open."""
+    """One worker's membership file, locked while it is open."""
 
     descriptor: int | None
-    """None when another worker of that name lives, or the file system knows no locks: then nothing is kept."""
+    """None when another worker of that name is running, or the file system has no locks: then nothing is saved."""
 
     def read(self) -> SavedMembership | None:
-        """The place we had; None when we had none that can be read."""
+        """Return the saved membership, or None when there is none or it cannot be read."""
         if self.descriptor is None:
             return None
         with suppress(ValueError, TypeError, RecursionError):
-            place = SavedMembership(**json.loads(os.pread(self.descriptor, PLACE_MAX, 0)))
-            texts = asdict(place).values()
-            if all(isinstance(text, str) for text in texts) and _are_ids(place.room, place.peer):
-                return place
+            saved = SavedMembership(**json.loads(os.pread(self.descriptor, FILE_MAX, 0)))
+            texts = asdict(saved).values()
+            if all(isinstance(text, str) for text in texts) and _are_ids(saved.room, saved.peer):
+                return saved
         return None
 
-    def write(self, place: SavedMembership) -> None:
-        """Keep it.
+    def write(self, membership: SavedMembership) -> None:
+        """Save this membership in place of the old one.
 
         Raises:
-            OSError: the disk is full, or worse.
+            OSError: the file cannot be written, for example because the disk is full.
         """
         if self.descriptor is not None:
-            text = json.dumps(asdict(place)).encode()
+            text = json.dumps(asdict(membership)).encode()
             os.pwrite(self.descriptor, text, 0)
             os.ftruncate(self.descriptor, len(text))
 
@@ -68,10 +71,13 @@ def _are_ids(*texts: str) -> bool:
 
 @contextmanager
 def open_identity(results: Path, name: str, gpu: str | None) -> Iterator[RoomIdentity]:
-    """The identity of the worker of this name and GPU, for as long as it lives."""
-    plain = re.sub(r"[^\w.-]", "_", f"{name}-{gpu or 'cpu'}")[:150]
+    """Open and lock the membership file of the worker with this name and GPU, until the context ends.
+
+    If the file cannot be opened, or another worker holds its lock, the identity reads and saves nothing.
+    """
+    safe = re.sub(r"[^\w.-]", "_", f"{name}-{gpu or 'cpu'}")[:150]
     try:
-        descriptor = lock_file(results / f".place-{plain}.json", os.O_CREAT)
+        descriptor = lock_file(results / f".place-{safe}.json", os.O_CREAT)
     except OSError:
         descriptor = None
     try:

@@ -1,4 +1,4 @@
-"""How one worker gets into a room, and into one again: which, under which name, and who is told of it."""
+"""Joins a room for the worker, rejoins it when the membership was lost, and reports which room the worker is in."""
 
 import logging
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from rtc.worker.room_identity import RoomIdentity, SavedMembership
 log = logging.getLogger("rtc.worker")
 
 RETRY_PAUSE, RETRY_PAUSE_MAX = 10.0, 300.0
-"""Seconds before a door that stayed shut is tried again, and twice as many each time up to a most; one try takes up to
-`connection_timeout`."""
+"""Seconds before the first retry of a failed join, and their maximum: they double with each failure. A try
+takes up to `connection_timeout`."""
 
 
 @frozen
 class WorkerReady:
-    """The worker is in its room."""
+    """The worker has joined its first room: how others reach it there."""
 
     room: RoomId
     token: str = field(repr=False)
@@ -36,74 +36,82 @@ class WorkerReady:
 
 @define
 class RoomMembership:
-    """Its sync methods are the router's doors."""
+    """One worker's membership of a room. The router calls its sync methods."""
 
     config: Config
     address: str
-    """The server's, for others."""
+    """The server's WebSocket address for other machines."""
     room: RoomId | None
-    """The one that was asked for; None to have one made."""
+    """The room that the person named; None to create one."""
     token: str | None = field(repr=False)
     facts: WorkerFacts
+    """The worker's description of itself; its status is kept up to date."""
     identity: RoomIdentity
+    """Saves the membership on disk."""
     saved: SavedMembership | None
-    """Where we were last, in this life or an earlier one."""
+    """The newest membership, of this program or of an earlier one; None to join without one."""
     runtime: PeerRuntime
-    started: Callable[[WorkerReady], None]
-    """Told of the first room."""
+    on_ready: Callable[[WorkerReady], None]
+    """Called once, when the worker has joined its first room."""
     say: Callable[[str], None]
-    """Told of any other."""
-    _resume: str = ""
+    """Prints a text for the person at the terminal, when the worker is in another room than before."""
+    _resume_token: str = ""
     _joined_room: RoomId | None = None
-    _attempts: int = 0
-    """In vain, since we were last in."""
+    _failed_attempts: int = 0
+    """Failed joins since the last successful one."""
 
     def routes(self) -> Routes:
-        """What it hears."""
+        """Return the methods to call for each event."""
         return {
-            Joined: (self._joined,),
-            JoinedRoom: (self._enter,),
+            Joined: (self._save_resume_token,),
+            JoinedRoom: (self._handle_joined_room,),
             RetryJoin: (self._retry_join,),
-            StatusChanged: (self._keep_status,),
+            StatusChanged: (self._update_status,),
         }
 
     def join(self) -> None:
-        """Go for the room."""
-        self.runtime.post(JoinRoom(self._pass(), self.config.connection_timeout))
+        """Ask Discovery to join the room."""
+        self.runtime.post(JoinRoom(self._credentials(), self.config.connection_timeout))
 
-    def _pass(self) -> RoomCredentials:
+    def _credentials(self) -> RoomCredentials:
         saved = self.saved
         if saved is None:
             return RoomCredentials(Role.WORKER, self.room, self.token, self.facts)
         return RoomCredentials(Role.WORKER, saved.room, self.token or saved.token, self.facts, saved.peer, saved.resume)
 
-    def _keep_status(self, event: StatusChanged) -> None:
+    def _update_status(self, event: StatusChanged) -> None:
         self.facts = evolve(self.facts, status=event.status)
 
-    def _joined(self, event: Joined) -> None:
-        self._resume = event.resume  # this gives our name back
+    def _save_resume_token(self, event: Joined) -> None:
+        self._resume_token = event.resume  # with it the server gives us the same peer id again
 
-    def _enter(self, event: JoinedRoom) -> None:
-        """Later returns to the same room are the line's own affair."""
-        self.saved = SavedMembership(self.config.signaling_websocket, event.room, event.token, event.peer, self._resume)
+    def _handle_joined_room(self, event: JoinedRoom) -> None:
+        """Save the membership, and report a room that is the first one or a new one.
+
+        Nothing is reported when the signalling connection was lost and the worker rejoined the same room.
+        """
+        self.saved = SavedMembership(
+            self.config.signaling_websocket, event.room, event.token, event.peer, self._resume_token
+        )
         try:
             self.identity.write(self.saved)
         except OSError as error:
-            log.warning("the place in the room cannot be kept: %s", error.strerror)
-        before, self._joined_room = self._joined_room, event.room
-        self._attempts = 0
+            log.warning("the membership of the room cannot be saved: %s", error.strerror)
+        previous_room, self._joined_room = self._joined_room, event.room
+        self._failed_attempts = 0
         session = SessionString(event.room, event.token, event.peer, self.address)
-        if before is None:
-            self.started(WorkerReady(event.room, event.token, session, self.facts))
-        elif before != event.room:
+        if previous_room is None:
+            self.on_ready(WorkerReady(event.room, event.token, session, self.facts))
+        elif previous_room != event.room:
             banner = worker_banner(self.facts, event.room, event.token, session.write(), self.address)
             self.say(f"The room is gone from the server, so this worker is in another one now.\n\n{banner}\n")
 
     def _retry_join(self, effect: RetryJoin) -> None:
+        """Join again after a pause; in a new room if the old one is gone and the person did not name it."""
         if effect.fault.code is FaultCode.ROOM_DENIED and self.room is None:
-            self.saved = None  # it is gone from the server; who needs us must be told the new one
-        pause = min(RETRY_PAUSE * 2**self._attempts, RETRY_PAUSE_MAX)
-        self._attempts += 1
+            self.saved = None  # the room is gone from the server; job owners must be given the new one
+        pause = min(RETRY_PAUSE * 2**self._failed_attempts, RETRY_PAUSE_MAX)
+        self._failed_attempts += 1
         self.runtime.actors.start_soon(self._join_later, pause)
 
     async def _join_later(self, pause: float) -> None:

@@ -1,4 +1,4 @@
-"""One worker for each GPU: names, one room, one banner, jobs that see their own GPU; and the server beside them."""
+"""One worker per GPU: names, one room, one banner, jobs that see only their own GPU; and the embedded server."""
 
 import sys
 from collections.abc import Callable
@@ -23,8 +23,8 @@ from rtc.testing.lab import ClientRun, Lab, LabWorker, Log, RecordingView
 from rtc.testing.stand_in import install_stand_in
 from rtc.worker import embedded_server
 from rtc.worker.banner import fleet_banner
-from rtc.worker.embedded_server import ServerOptions, open_embedded
-from rtc.worker.fleet import Ready, one_for_each, run_fleet
+from rtc.worker.embedded_server import ServerOptions, open_embedded_server
+from rtc.worker.fleet import Ready, options_per_gpu, run_fleet
 from rtc.worker.gpu_monitor import GpuMonitor
 from rtc.worker.program import WorkerOptions
 
@@ -36,7 +36,7 @@ MakePackage = Callable[..., Path]
 
 
 class FakeNvml(ModuleType):
-    """A driver with the same two GPUs, whose free memory the test sets."""
+    """A driver with the two GPUs `H200` and `RTX`; tests set their free memory."""
 
     class NVMLError(Exception):
         pass
@@ -63,7 +63,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
 
 @define
 class Fleet:
-    """A running fleet of the lab."""
+    """A fleet that runs in the lab."""
 
     lab: Lab
     fleet_options: tuple[WorkerOptions, ...]
@@ -93,29 +93,29 @@ class Fleet:
         self.ended.set()
 
     def member(self, number: int) -> LabWorker:
-        """As the lab's clients see one of its workers."""
+        """Return one of the workers, as the lab's clients use it."""
         return LabWorker(
             self.ready[number], self.said, self.drain, self.scope, self.ended, self.fleet_options[number], self.failed
         )
 
     async def facts(self) -> list[WorkerFacts]:
-        """What the room says about it."""
+        """Return the facts of all workers in the room, as a client sees them."""
         shown = await list_workers(self.lab.config, self.ready[0].room, self.ready[0].token)
         return [one.facts for one in shown]
 
 
-def telling(folder: Path) -> Path:
-    """A sleap-nn that says which GPUs it sees, and goes on as the stand-in."""
+def install_reporting_sleap_nn(folder: Path) -> Path:
+    """Install a sleap-nn that prints which GPUs it sees and then acts as the stand-in; return its path."""
     real = install_stand_in(folder)
-    program = folder / "telling-sleap-nn"
+    program = folder / "reporting-sleap-nn"
     program.write_text(f'#!/bin/sh\necho "sees <$CUDA_VISIBLE_DEVICES>"\nexec {real} "$@"\n')
     program.chmod(0o755)
     return program
 
 
-def order_in(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOptions:
+def make_options(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOptions:
     base = tmp_path / "fleet"
-    sleap_nn = str(telling(tmp_path / "bin"))
+    sleap_nn = str(install_reporting_sleap_nn(tmp_path / "bin"))
     return evolve(
         WorkerOptions(
             lab.config, name="box", work=base / "work", results=base / "results", sleap_nn=sleap_nn, jobs_end_too=True
@@ -126,20 +126,20 @@ def order_in(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOptions:
 
 @pytest.fixture
 async def fleet(lab: Lab, tmp_path: Path) -> Fleet:
-    started = Fleet(lab, one_for_each(order_in(lab, tmp_path), (H200, RTX)))
+    started = Fleet(lab, options_per_gpu(make_options(lab, tmp_path), (H200, RTX)))
     await lab.nursery.start(started.run)
     return started
 
 
 def test_names_are_numbered_and_fit_and_one_gpu_needs_none() -> None:
     options = WorkerOptions(config=None, name="n" * 64)  # type: ignore[arg-type]
-    several = one_for_each(options, [evolve(H200, uuid=f"GPU-{number}") for number in range(12)])
+    several = options_per_gpu(options, [evolve(H200, uuid=f"GPU-{number}") for number in range(12)])
     assert [each.name for each in several][::11] == ["n" * 61 + "-0", "n" * 61 + "-11"]
     assert all(len(each.name or "") <= 64 for each in several)
     assert several[3].prefix == f"[{'n' * 61}-3] "
-    [alone] = one_for_each(options, [RTX])
+    [alone] = options_per_gpu(options, [RTX])
     assert (alone.name, alone.gpu, alone.prefix) == (options.name, RTX, "")
-    [cpu] = one_for_each(options, [])
+    [cpu] = options_per_gpu(options, [])
     assert (cpu.name, cpu.gpu) == (options.name, NO_GPU)
 
 
@@ -153,15 +153,15 @@ async def test_all_are_in_one_room_each_under_its_own_name_and_gpu(fleet: Fleet)
     ]
 
 
-async def test_two_jobs_run_beside_each_other_and_each_sees_its_own_gpu(fleet: Fleet, package: MakePackage) -> None:
+async def test_two_jobs_run_at_the_same_time_and_each_sees_its_own_gpu(fleet: Fleet, package: MakePackage) -> None:
     runs: list[ClientRun] = []
 
-    async def come(name: str) -> None:
+    async def run_one(name: str) -> None:
         runs.append(await fleet.lab.run_client(fleet.member(0), package(name, seconds=0.3), choice=BestWorker()))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(come, "one.zip")
-        nursery.start_soon(come, "two.zip")
+        nursery.start_soon(run_one, "one.zip")
+        nursery.start_soon(run_one, "two.zip")
     assert [run.fault for run in runs] == [None, None]
     lines = [
         line
@@ -179,11 +179,11 @@ async def test_two_jobs_run_beside_each_other_and_each_sees_its_own_gpu(fleet: F
 async def test_draining_lets_the_running_job_end_and_then_all_are_gone(fleet: Fleet, package: MakePackage) -> None:
     runs: list[ClientRun] = []
 
-    async def come() -> None:
+    async def run_one() -> None:
         runs.append(await fleet.lab.run_client(fleet.member(1), package(epochs=5, seconds=0.1)))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(come)
+        nursery.start_soon(run_one)
         await fleet.said.until("[box-1] Status: busy.")
         fleet.drain.set()
     await fleet.ended.wait()
@@ -195,13 +195,13 @@ async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, packa
     runs: list[ClientRun] = []
     views = RecordingView(), RecordingView()
 
-    async def come(number: int) -> None:
+    async def run_one(number: int) -> None:
         long = package(f"{number}.zip", epochs=600, seconds=0.1)
         runs.append(await fleet.lab.run_client(fleet.member(number), long, view=views[number]))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(come, 0)
-        nursery.start_soon(come, 1)
+        nursery.start_soon(run_one, 0)
+        nursery.start_soon(run_one, 1)
         for view in views:
             await view.training.wait()
         fleet.scope.cancel()
@@ -213,14 +213,14 @@ async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, packa
 
 async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab: Lab, tmp_path: Path) -> None:
     first = await lab.start_worker(gpu=NO_GPU)
-    options = order_in(lab, tmp_path, room=first.ready.room, token=first.ready.token)
-    joined = Fleet(lab, one_for_each(options, (H200, RTX)))
+    options = make_options(lab, tmp_path, room=first.ready.room, token=first.ready.token)
+    joined = Fleet(lab, options_per_gpu(options, (H200, RTX)))
     await lab.nursery.start(joined.run)
     assert {each.room for each in joined.ready} == {first.ready.room}
     assert len(await joined.facts()) == 3
     with pytest.raises(RtcError) as caught:
         await run_fleet(
-            one_for_each(evolve(options, token="wrong"), (H200, RTX)),
+            options_per_gpu(evolve(options, token="wrong"), (H200, RTX)),
             asyncio_loop=lab.asyncio_loop,
             drain=trio.Event(),
             say=Log().add,
@@ -229,11 +229,11 @@ async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab:
     assert caught.value.fault.code is FaultCode.ROOM_DENIED
 
 
-async def test_a_fleet_drained_before_it_is_in_ends_without_a_word(lab: Lab, tmp_path: Path) -> None:
+async def test_a_fleet_drained_before_it_has_joined_ends_silently(lab: Lab, tmp_path: Path) -> None:
     drain = trio.Event()
     drain.set()
     nowhere = evolve(lab.config, signaling_websocket="ws://127.0.0.1:9")
-    fleet_options = one_for_each(order_in(lab, tmp_path, config=nowhere), (H200, RTX))
+    fleet_options = options_per_gpu(make_options(lab, tmp_path, config=nowhere), (H200, RTX))
     with trio.fail_after(5):
         await run_fleet(fleet_options, asyncio_loop=lab.asyncio_loop, drain=drain, say=Log().add, joined=pytest.fail)
 
@@ -251,35 +251,37 @@ async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: F
 # -------- free memory
 
 
-async def test_a_look_tells_what_changed_and_is_silent_about_little() -> None:
+async def test_noticeable_changes_of_free_memory_are_reported_and_small_ones_are_not() -> None:
     readings = [900, 500, 500, 2000]
-    told: list[FreeMemoryChanged] = []
-    looked, last = trio.Event(), trio.Event()
+    reported: list[FreeMemoryChanged] = []
+    was_read, last = trio.Event(), trio.Event()
 
     def read() -> int:
         free = readings.pop(0)
-        trio.from_thread.run_sync(looked.set)  # only now: the next look must find the next reading
+        trio.from_thread.run_sync(was_read.set)  # the test asks for the next reading only after this one was taken
         return free
 
-    def tell(news: FreeMemoryChanged) -> None:
-        told.append(news)
+    def report(news: FreeMemoryChanged) -> None:
+        reported.append(news)
         if not readings:
             last.set()
 
-    gauge = GpuMonitor(read, tell, 1000)
+    monitor = GpuMonitor(read, report, 1000)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            await nursery.start(gauge.run)
+            await nursery.start(monitor.run)
             for _ in range(len(readings)):
-                looked = trio.Event()
-                gauge.look()
-                await looked.wait()
+                was_read = trio.Event()
+                monitor.check_now()
+                await was_read.wait()
             await last.wait()
             nursery.cancel_scope.cancel()
-    assert told == [FreeMemoryChanged(500), FreeMemoryChanged(2000)]
+    assert reported == [FreeMemoryChanged(500), FreeMemoryChanged(2000)]
 
 
-async def test_a_job_makes_the_worker_look_again(fleet: Fleet, nvml: FakeNvml, package: MakePackage) -> None:
+async def test_a_job_makes_the_worker_read_the_free_memory_again(
+    fleet: Fleet, nvml: FakeNvml, package: MakePackage
+) -> None:
     nvml.free["GPU-aaaa"] = 100
     assert (await fleet.lab.run_client(fleet.member(0), package())).fault is None
     with trio.fail_after(5):
@@ -287,7 +289,7 @@ async def test_a_job_makes_the_worker_look_again(fleet: Fleet, nvml: FakeNvml, p
             await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-# -------- a server of one's own
+# -------- an embedded server
 
 
 @pytest.fixture
@@ -295,17 +297,17 @@ def here(tmp_path: Path) -> ServerOptions:
     return ServerOptions("0.0.0.0", 0, 0, tmp_path / "own-server")
 
 
-async def test_others_are_told_the_lan_address_and_we_use_our_own(
+async def test_others_get_the_lan_address_and_this_process_uses_loopback(
     lab: Lab, here: ServerOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(embedded_server, "lan_address", lambda: "192.0.2.7")
-    async with open_embedded(here, lab.config) as server:
+    async with open_embedded_server(here, lab.config) as server:
         assert server.address.startswith("ws://192.0.2.7:")
         assert server.config.signaling_websocket == server.address.replace("192.0.2.7", "127.0.0.1")
         assert server.config.signaling_http.startswith("http://127.0.0.1:")
-        assert not server.only_here
-        options = order_in(lab, tmp_path, config=server.config, address=server.address)
-        fleet = Fleet(lab, one_for_each(options, (H200, RTX)))
+        assert not server.loopback_only
+        options = make_options(lab, tmp_path, config=server.config, address=server.address)
+        fleet = Fleet(lab, options_per_gpu(options, (H200, RTX)))
         await lab.nursery.start(fleet.run)
         assert {each.session.server for each in fleet.ready} == {server.address}
         fleet.drain.set()
@@ -317,21 +319,21 @@ async def test_a_server_that_only_this_machine_can_reach_is_known_as_such(
     lab: Lab, here: ServerOptions, monkeypatch: pytest.MonkeyPatch, host: str, outside: str | None
 ) -> None:
     monkeypatch.setattr(embedded_server, "lan_address", lambda: outside)
-    async with open_embedded(evolve(here, host=host), lab.config) as server:
-        assert server.only_here
+    async with open_embedded_server(evolve(here, host=host), lab.config) as server:
+        assert server.loopback_only
 
 
 async def test_a_port_that_is_taken_is_the_usual_sentence(lab: Lab, here: ServerOptions, tmp_path: Path) -> None:
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path / "other") as other:
         with pytest.raises(RtcError, match=rf"Port {other.ws_port} is taken .*--ws-port") as caught:
-            async with open_embedded(evolve(here, host="127.0.0.1", ws_port=other.ws_port), lab.config):
+            async with open_embedded_server(evolve(here, host="127.0.0.1", ws_port=other.ws_port), lab.config):
                 pytest.fail("nothing can listen here")
         assert caught.value.exit_code is ExitCode.USAGE
 
 
-async def test_a_failure_beside_the_server_stays_itself(lab: Lab, here: ServerOptions) -> None:
+async def test_an_error_inside_the_context_of_the_server_is_raised_unchanged(lab: Lab, here: ServerOptions) -> None:
     async def fail() -> None:
-        async with open_embedded(here, lab.config):
+        async with open_embedded_server(here, lab.config):
             raise RtcError(FaultCode.USAGE, "No.")
 
     with pytest.raises(RtcError, match=r"No\."):

@@ -1,4 +1,4 @@
-"""The job desk leaves nothing behind, loses no result, touches nobody else's folders, and takes up what was left."""
+"""The job manager leaves no files behind, loses no result, touches no folder of others, and adopts unfinished jobs."""
 
 import errno
 import os
@@ -40,12 +40,12 @@ from rtc.worker.job_database import JobDatabase, open_job_database
 from rtc.worker.job_manager import JobManager
 from rtc.worker.result_store import ResultStore
 
-TICKET = JobCredential("job-1", "key")
+CREDENTIAL = JobCredential("job-1", "key")
 PATIENCE = 30.0
 
 
 class NoLinks:
-    """Links to nobody: the package is on this disk already. What stands for a lane is the link's number."""
+    """A link manager without links, as the package is on this disk. The link's number stands for its channel."""
 
     def file_channel(self, link):
         return link
@@ -62,10 +62,10 @@ def runner_config(tmp_path):
 
 @pytest.fixture
 def sent(tmp_path, monkeypatch):
-    """What a client sends; tests may put another package there."""
+    """The package that a client sends; tests may write another one to this path."""
     package = make_package(tmp_path / "p.zip")
 
-    async def receive(_lane, folder):
+    async def receive(_channel, folder):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
@@ -75,10 +75,10 @@ def sent(tmp_path, monkeypatch):
 
 @pytest.fixture
 def on_the_way(monkeypatch):
-    """A package that begins to come, which is told, and never comes whole."""
+    """A package that starts to arrive, which sets this event, and never becomes complete."""
     there = trio.Event()
 
-    async def receive(_lane, _folder):
+    async def receive(_channel, _folder):
         there.set()
         await trio.sleep_forever()
 
@@ -87,8 +87,8 @@ def on_the_way(monkeypatch):
 
 
 @asynccontextmanager
-async def open_desk(runner_config, *, stopping=True):
-    """A desk with its records; it ends, and its jobs with it, unless they are to go on."""
+async def open_job_manager(runner_config, *, stopping=True):
+    """Run a job manager with its database until the context ends; its jobs end too, unless `stopping` is false."""
     async with open_job_database(runner_config.results) as job_database, trio.open_nursery() as nursery:
         job_manager = JobManager(runner_config, NoLinks(), Router({}), job_database, lambda: stopping)
         await nursery.start(job_manager.run)
@@ -97,22 +97,22 @@ async def open_desk(runner_config, *, stopping=True):
 
 
 def prepare(size=1):
-    return ReceivePackage(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", size))
+    return ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", size))
 
 
-async def said(job_manager):
+async def next_event(job_manager):
     with trio.fail_after(PATIENCE):
         return await job_manager.router.outbox.take()
 
 
-async def begin(job_manager):
-    """From the wish for a job to its keeper."""
+async def start_job(job_manager):
+    """Have the package received, and start the job."""
     job_manager.prepare(prepare())
-    assert await said(job_manager) == PackageReceived(TICKET)
+    assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
     job_manager.start(StartJob("job-1"))
 
 
-async def until_it_trains(job_manager):
+async def wait_training(job_manager):
     with trio.fail_after(PATIENCE):
         while job_manager.jobs["job-1"].watcher is None:
             await trio.lowlevel.checkpoint()
@@ -126,32 +126,34 @@ def names(folder):
 
 
 async def test_a_job_is_run_packed_recorded_and_its_folder_removed(runner_config, sent):
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        assert await said(job_manager) == JobFinished("job-1", Outcome.DONE, "Trained 1 model: centroid.", result=True)
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        assert await next_event(job_manager) == JobFinished(
+            "job-1", Outcome.DONE, "Trained 1 model: centroid.", result=True
+        )
         assert names(runner_config.work) == []
         assert names(runner_config.results) == ["job-1.events.jsonl", "job-1.zip"]
         record = await job_manager.job_database.find("job-1", "key")
-        assert (record.stage, record.outcome, record.waits) == (JobStage.ENDED, Outcome.DONE, True)
+        assert (record.stage, record.outcome, record.is_fetchable) == (JobStage.ENDED, Outcome.DONE, True)
 
 
-async def test_what_its_owner_has_is_not_kept(runner_config, sent):
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        await said(job_manager)
-        job_manager.taken(ReleaseResult("job-1"))
+async def test_a_result_that_its_owner_has_is_removed(runner_config, sent):
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        await next_event(job_manager)
+        job_manager.release_result(ReleaseResult("job-1"))
         with trio.fail_after(PATIENCE):
-            while (await job_manager.job_database.get("job-1")).waits:  # noqa: ASYNC110 (files have no events)
+            while (await job_manager.job_database.get("job-1")).is_fetchable:  # noqa: ASYNC110 (files have no events)
                 await trio.sleep(0.01)
         assert names(runner_config.results) == ["job-1.events.jsonl"]
 
 
-async def test_a_job_forgotten_when_its_package_is_on_the_way_leaves_nothing(runner_config, on_the_way):
-    async with open_desk(runner_config) as job_manager:
+async def test_a_job_discarded_while_its_package_is_received_leaves_nothing(runner_config, on_the_way):
+    async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
         await on_the_way.wait()
         assert names(runner_config.work) == ["job-1"]
-        job_manager.forget(DiscardJob("job-1"))
+        job_manager.discard_job(DiscardJob("job-1"))
         with trio.fail_after(PATIENCE):
             while names(runner_config.work):  # noqa: ASYNC110 (files have no events)
                 await trio.sleep(0.01)
@@ -160,18 +162,18 @@ async def test_a_job_forgotten_when_its_package_is_on_the_way_leaves_nothing(run
             job_manager.router.outbox.take_nowait()
 
 
-async def test_a_job_cancelled_when_its_package_is_on_the_way_is_said_to_be(runner_config, on_the_way):
-    async with open_desk(runner_config) as job_manager:
+async def test_a_job_cancelled_while_its_package_is_received_is_reported_as_cancelled(runner_config, on_the_way):
+    async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
         await on_the_way.wait()
         job_manager.cancel(Cancel("job-1"))
-        failed = await said(job_manager)
+        failed = await next_event(job_manager)
         assert isinstance(failed, PackageFailed)
         assert failed.fault.code is FaultCode.CANCELLED
 
 
-async def test_a_job_that_is_prepared_when_the_program_ends_leaves_no_folder(runner_config, on_the_way):
-    async with open_desk(runner_config) as job_manager:
+async def test_a_job_that_is_being_prepared_when_the_program_ends_leaves_no_folder(runner_config, on_the_way):
+    async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
         await on_the_way.wait()
     assert names(runner_config.work) == []
@@ -179,7 +181,7 @@ async def test_a_job_that_is_prepared_when_the_program_ends_leaves_no_folder(run
 
 @pytest.fixture
 def in_two_parts(tmp_path, monkeypatch):
-    """A package whose link 1 breaks; over any other it comes whole. The links that were turned to, in order."""
+    """A package whose link 1 breaks, and which becomes complete over any other; returns the used links in order."""
     package = make_package(tmp_path / "p.zip")
     links = []
 
@@ -195,34 +197,34 @@ def in_two_parts(tmp_path, monkeypatch):
 
 
 async def test_a_package_whose_link_breaks_goes_on_over_the_next_one(runner_config, in_two_parts):
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
         with trio.move_on_after(0.3):
-            pytest.fail(f"said of a broken link: {await job_manager.router.outbox.take()}")
+            pytest.fail(f"reported for a broken link: {await job_manager.router.outbox.take()}")
         assert (await job_manager.job_database.find("job-1", "key")).stage is JobStage.PREPARING
-        job_manager.supply(SupplyPackage(2, "job-1"))
-        assert await said(job_manager) == PackageReceived(TICKET)
+        job_manager.resume_package(SupplyPackage(2, "job-1"))
+        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
         assert in_two_parts == [1, 2]
 
 
-async def test_who_comes_back_with_a_package_that_is_here_is_told_so(runner_config, in_two_parts):
-    async with open_desk(runner_config) as job_manager:
+async def test_a_sender_that_returns_with_a_package_that_is_complete_is_notified(runner_config, in_two_parts):
+    async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
-        job_manager.supply(SupplyPackage(2, "job-1"))
-        assert await said(job_manager) == PackageReceived(TICKET)
+        job_manager.resume_package(SupplyPackage(2, "job-1"))
+        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
         job_manager.start(StartJob("job-1"))
-        job_manager.supply(SupplyPackage(3, "job-1"))
-        assert (await said(job_manager)).outcome is Outcome.DONE
+        job_manager.resume_package(SupplyPackage(3, "job-1"))
+        assert (await next_event(job_manager)).outcome is Outcome.DONE
         assert in_two_parts[-1] == 3
-        job_manager.supply(SupplyPackage(4, "job-1"))  # it is over, and its Visit says so
+        job_manager.resume_package(SupplyPackage(4, "job-1"))  # the job has ended, and its session reports that
 
 
-async def test_a_package_that_nobody_brings_any_more_leaves_nothing(runner_config, in_two_parts):
-    async with open_desk(runner_config) as job_manager:
+async def test_a_package_that_is_given_up_leaves_nothing(runner_config, in_two_parts):
+    async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
         while not in_two_parts:
             await trio.lowlevel.checkpoint()
-        job_manager.forget(DiscardJob("job-1"))
+        job_manager.discard_job(DiscardJob("job-1"))
         with trio.fail_after(PATIENCE):
             while any(runner_config.work.iterdir()):  # noqa: ASYNC110 (a disk has no event)
                 await trio.sleep(0.01)
@@ -230,138 +232,140 @@ async def test_a_package_that_nobody_brings_any_more_leaves_nothing(runner_confi
 
 
 async def test_a_full_disk_refuses_the_package_and_leaves_nothing(runner_config, sent, monkeypatch):
-    async def full(_lane, folder):
+    async def full(_channel, folder):
         (folder / "half").write_text("")
         await trio.lowlevel.checkpoint()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     packages_come(monkeypatch, full)
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
-        assert isinstance(await said(job_manager), PackageFailed)
+        assert isinstance(await next_event(job_manager), PackageFailed)
         assert names(runner_config.work) == []
 
 
 async def test_a_package_that_cannot_be_understood_is_a_job_that_failed(runner_config, sent):
     sent.write_bytes(b"no zip at all")
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        over = await said(job_manager)
-        assert over.outcome is Outcome.FAILED
-        assert "is not a zip archive" in over.text
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        finished = await next_event(job_manager)
+        assert finished.outcome is Outcome.FAILED
+        assert "is not a zip archive" in finished.text
         assert names(runner_config.work) == []
 
 
-async def test_a_stop_asked_before_there_is_a_keeper_is_not_lost(runner_config, sent):
+async def test_a_stop_requested_before_there_is_a_supervisor_is_not_lost(runner_config, sent):
     make_package(sent, epochs=500, seconds=0.05)
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
         job_manager.stop_early(StopEarly("job-1", StopScope.THIS))
-        assert (await said(job_manager)).outcome is Outcome.DONE
+        assert (await next_event(job_manager)).outcome is Outcome.DONE
 
 
-async def test_a_cancelled_job_ends_and_what_it_made_is_kept(runner_config, sent):
+async def test_a_cancelled_job_ends_and_its_results_are_kept(runner_config, sent):
     make_package(sent, epochs=500, seconds=0.05)
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
         job_manager.cancel(Cancel("job-1"))
-        over = await said(job_manager)
-        assert (over.outcome, over.result) == (Outcome.CANCELLED, True)
+        finished = await next_event(job_manager)
+        assert (finished.outcome, finished.result) == (Outcome.CANCELLED, True)
         assert names(runner_config.work) == []
 
 
-async def test_jobs_end_with_the_desk_when_that_is_wanted(runner_config, sent):
+async def test_jobs_end_with_the_job_manager_when_that_is_requested(runner_config, sent):
     make_package(sent, epochs=500, seconds=0.05)
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
     assert names(runner_config.work) == []
     async with open_job_database(runner_config.results) as job_database:
         assert (await job_database.get("job-1")).outcome is Outcome.CANCELLED
 
 
-async def test_jobs_go_on_without_the_desk_and_the_next_one_takes_them_up(runner_config, sent, recwarn):
+async def test_jobs_go_on_without_the_job_manager_and_the_next_one_adopts_them(runner_config, sent, recwarn):
     make_package(sent, epochs=60, seconds=0.05)
-    async with open_desk(runner_config, stopping=False) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
+    async with open_job_manager(runner_config, stopping=False) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
     assert names(runner_config.work) == ["job-1"]
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         assert await job_manager.adopt()
-        assert await said(job_manager) == JobAdopted("job-1")
-        assert await said(job_manager) == EarlierJobsFound(frozenset({"job-1"}))
-        assert (await said(job_manager)).text == "Trained 1 model: centroid."
+        assert await next_event(job_manager) == JobAdopted("job-1")
+        assert await next_event(job_manager) == EarlierJobsFound(frozenset({"job-1"}))
+        assert (await next_event(job_manager)).text == "Trained 1 model: centroid."
     assert names(runner_config.work) == []
 
 
-async def test_another_gpus_job_is_left_to_its_worker(runner_config, sent):
+async def test_a_job_of_another_gpu_is_left_to_its_worker(runner_config, sent):
     make_package(sent, epochs=500, seconds=0.05)
-    async with open_desk(runner_config, stopping=False) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
+    async with open_job_manager(runner_config, stopping=False) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
         await job_manager.job_database._change("UPDATE jobs SET gpu = ?", "GPU-other")
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         assert not await job_manager.adopt()
         assert job_manager.jobs == {}
         await job_manager.job_database._change("UPDATE jobs SET gpu = NULL")
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         assert await job_manager.adopt()
 
 
-async def test_a_folder_without_a_whole_package_is_removed_and_one_that_lives_is_not(runner_config, sent):
-    async with open_desk(runner_config) as first:
+async def test_a_folder_without_a_complete_package_is_removed_and_one_with_a_living_worker_is_not(runner_config, sent):
+    async with open_job_manager(runner_config) as first:
         first.prepare(prepare())
-        assert await said(first) == PackageReceived(TICKET)
+        assert await next_event(first) == PackageReceived(CREDENTIAL)
         lock_folder(runner_config.work / "job-0").release()
-        async with open_desk(runner_config) as second:
+        async with open_job_manager(runner_config) as second:
             assert not await second.adopt()
             assert names(runner_config.work) == ["job-1"]
 
 
 @pytest.mark.parametrize("results_gone", [False, True])
-async def test_a_result_that_cannot_be_packed_is_kept_where_the_last_word_says(
+async def test_a_result_that_cannot_be_packed_is_kept_where_the_final_sentence_says(
     results_gone, runner_config, sent, monkeypatch
 ):
     async def full(*_arguments):
         await trio.lowlevel.checkpoint()
         if results_gone:
-            monkeypatch.setattr(ResultStore, "keep", _keep_nowhere(ResultStore.keep))
+            monkeypatch.setattr(ResultStore, "keep_files", _keep_nowhere(ResultStore.keep_files))
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(result_store, "pack_results", full)
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        over = await said(job_manager)
-    assert (over.outcome, over.result) == (Outcome.FAILED, False)
-    where, words = ("work/job-1", "job-1 of its work") if results_gone else ("results/job-1.kept", "job-1.kept of its")
-    assert words in over.text
-    assert str(runner_config.work.parent) not in over.text
-    assert len(list((runner_config.work.parent / where).rglob("best.ckpt"))) == 1
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        finished = await next_event(job_manager)
+    assert (finished.outcome, finished.result) == (Outcome.FAILED, False)
+    kept_folder, expected_text = (
+        ("work/job-1", "job-1 of its work") if results_gone else ("results/job-1.kept", "job-1.kept of its")
+    )
+    assert expected_text in finished.text
+    assert str(runner_config.work.parent) not in finished.text
+    assert len(list((runner_config.work.parent / kept_folder).rglob("best.ckpt"))) == 1
+    async with open_job_manager(runner_config) as job_manager:
         assert not await job_manager.adopt()
-    assert os.listdir(runner_config.work.parent / where)
+    assert os.listdir(runner_config.work.parent / kept_folder)
 
 
 def _keep_nowhere(real):
-    async def keep(on, job):
+    async def keep_files(on, job):
         return await real(
             evolve(on, runner_config=evolve(on.runner_config, results=on.runner_config.results / "gone")), job
         )
 
-    return keep
+    return keep_files
 
 
-# -------- what an earlier worker left half done
+# -------- what an earlier worker left unfinished
 
 
-async def left(runner_config, monkeypatch, give_up):
-    """A finished job whose worker died when it had removed this much of the job's folder."""
+async def leave_unfinished(runner_config, monkeypatch, give_up):
+    """Leave a finished job whose worker died while it removed the job's folder; `give_up` does as much as was done."""
     with monkeypatch.context() as patch:
         patch.setattr(FolderLock, "give_up", give_up)
-        async with open_desk(runner_config) as job_manager:
-            await begin(job_manager)
-            await said(job_manager)
+        async with open_job_manager(runner_config) as job_manager:
+            await start_job(job_manager)
+            await next_event(job_manager)
     assert names(runner_config.work) == ["job-1"]
 
 
@@ -372,37 +376,37 @@ async def test_a_worker_killed_while_it_cleans_up_loses_no_result(gone, runner_c
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         lock.release()
 
-    await left(runner_config, monkeypatch, give_up)
+    await leave_unfinished(runner_config, monkeypatch, give_up)
     size = (runner_config.results / "job-1.zip").stat().st_size
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         assert not await job_manager.adopt()
         record = await job_manager.job_database.find("job-1", "key")
-        assert (record.outcome, record.waits) == (Outcome.DONE, True)
+        assert (record.outcome, record.is_fetchable) == (Outcome.DONE, True)
     assert (runner_config.results / "job-1.zip").stat().st_size == size
     assert names(runner_config.work) == []
 
 
-async def test_an_end_that_cannot_be_recorded_is_seen_to_at_the_next_look(runner_config, sent, monkeypatch):
+async def test_an_end_that_cannot_be_recorded_is_recorded_at_the_next_check(runner_config, sent, monkeypatch):
     async def full(*_arguments):
         await trio.lowlevel.checkpoint()
         raise RtcError(FaultCode.DISK_FULL, "The records cannot be written.")
 
-    monkeypatch.setattr(job_manager_module, "TIDY_PERIOD", 0.05)
+    monkeypatch.setattr(job_manager_module, "CLEANUP_PERIOD", 0.05)
     with monkeypatch.context() as patch, trio.fail_after(PATIENCE):
-        patch.setattr(JobDatabase, "ended", full)
-        async with open_desk(runner_config) as job_manager:
-            await begin(job_manager)
-            while not isinstance(over := await said(job_manager), JobFinished):
+        patch.setattr(JobDatabase, "mark_ended", full)
+        async with open_job_manager(runner_config) as job_manager:
+            await start_job(job_manager)
+            while not isinstance(finished := await next_event(job_manager), JobFinished):
                 pass
-            assert over.result
+            assert finished.result
             assert (await job_manager.job_database.get("job-1")).stage is JobStage.RUNNING
             patch.undo()
             while names(runner_config.work):  # noqa: ASYNC110 (a disk has no event)
                 await trio.sleep(0.01)
-            assert (await job_manager.job_database.get("job-1")).waits
+            assert (await job_manager.job_database.get("job-1")).is_fetchable
 
 
-async def test_files_that_were_kept_are_not_said_to_be_gone(runner_config, sent, monkeypatch):
+async def test_files_that_were_kept_are_not_reported_as_lost(runner_config, sent, monkeypatch):
     async def full(*_arguments):
         await trio.lowlevel.checkpoint()
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -412,12 +416,12 @@ async def test_files_that_were_kept_are_not_said_to_be_gone(runner_config, sent,
 
     with monkeypatch.context() as patch:
         patch.setattr(result_store, "pack_results", full)
-        patch.setattr(ResultStore, "keep", killed)
-        async with open_desk(runner_config, stopping=False) as job_manager:
-            await begin(job_manager)
-            while (await job_manager.job_database.get("job-1")).stage is not JobStage.ENDED:  # noqa: ASYNC110 (nor a database)
+        patch.setattr(ResultStore, "keep_files", killed)
+        async with open_job_manager(runner_config, stopping=False) as job_manager:
+            await start_job(job_manager)
+            while (await job_manager.job_database.get("job-1")).stage is not JobStage.ENDED:  # noqa: ASYNC110 (a database has no events)
                 await trio.sleep(0.01)
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         assert not await job_manager.adopt()
         assert "its files are kept on the worker" in (await job_manager.job_database.get("job-1")).text
     assert list((runner_config.results / "job-1.kept").rglob("best.ckpt"))
@@ -427,71 +431,71 @@ async def test_a_job_of_another_work_folder_is_not_given_up(runner_config, sent,
     make_package(sent, epochs=60, seconds=0.05)
     other = evolve(runner_config, work=tmp_path / "work-2")
     other.work.mkdir()
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
-        async with open_desk(other) as second:
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
+        async with open_job_manager(other) as second:
             assert not await second.adopt()
             assert (await second.job_database.get("job-1")).stage is JobStage.RUNNING
         job_manager.cancel(Cancel("job-1"))
-        await said(job_manager)
+        await next_event(job_manager)
 
 
 async def test_a_job_whose_result_is_for_another_folder_is_left_alone(runner_config, sent, tmp_path):
     make_package(sent, epochs=500, seconds=0.05)
     other = evolve(runner_config, results=tmp_path / "results-2")
     other.results.mkdir()
-    async with open_desk(runner_config, stopping=False) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
-    async with open_desk(other) as second:
+    async with open_job_manager(runner_config, stopping=False) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
+    async with open_job_manager(other) as second:
         assert not await second.adopt()
         assert second.jobs == {}
-    async with open_desk(runner_config) as job_manager:
+    async with open_job_manager(runner_config) as job_manager:
         assert await job_manager.adopt()
 
 
 async def test_workers_of_two_gpus_that_start_together_do_not_hide_a_job_from_each_other(runner_config, sent):
     make_package(sent, epochs=500, seconds=0.05)
-    async with open_desk(runner_config, stopping=False) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
-    took = []
+    async with open_job_manager(runner_config, stopping=False) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
+    adopted = []
 
     async def adopt(job_manager):
-        took.append((job_manager.runner_config.gpu, await job_manager.adopt()))
+        adopted.append((job_manager.runner_config.gpu, await job_manager.adopt()))
 
-    async with open_desk(evolve(runner_config, gpu="GPU-other")) as one, open_desk(runner_config) as two:
+    async with open_job_manager(evolve(runner_config, gpu="GPU-other")) as one, open_job_manager(runner_config) as two:
         async with trio.open_nursery() as nursery:
             for job_manager in (one, two, one):
                 nursery.start_soon(adopt, job_manager)
-        assert sorted(took, key=str) == [("GPU-other", False), ("GPU-other", False), (None, True)]
+        assert sorted(adopted, key=str) == [("GPU-other", False), ("GPU-other", False), (None, True)]
 
 
-async def test_a_job_that_ended_alone_is_said_to_have(runner_config, sent, monkeypatch):
+async def test_a_job_that_ended_without_a_worker_is_reported_so(runner_config, sent, monkeypatch):
     make_package(sent, epochs=3, seconds=0.2)
-    async with open_desk(runner_config, stopping=False) as job_manager:
-        await begin(job_manager)
-        await until_it_trains(job_manager)
+    async with open_job_manager(runner_config, stopping=False) as job_manager:
+        await start_job(job_manager)
+        await wait_training(job_manager)
     await trio.to_thread.run_sync(wait_unlocked, runner_config.work / "job-1" / LIFE)
 
     async def slow(*_arguments):
         await trio.sleep_forever()
 
-    monkeypatch.setattr(ResultStore, "put", slow)
-    async with open_desk(runner_config, stopping=False) as job_manager:
+    monkeypatch.setattr(ResultStore, "store", slow)
+    async with open_job_manager(runner_config, stopping=False) as job_manager:
         assert not await job_manager.adopt()
         assert "ended while no worker was there" in job_manager.jobs["job-1"].status_line.text
 
 
-async def test_a_clock_that_is_put_right_removes_no_fresh_result(runner_config, sent, monkeypatch):
-    async with open_desk(runner_config) as job_manager:
-        await begin(job_manager)
-        await said(job_manager)
+async def test_a_corrected_clock_removes_no_new_result(runner_config, sent, monkeypatch):
+    async with open_job_manager(runner_config) as job_manager:
+        await start_job(job_manager)
+        await next_event(job_manager)
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 100 * runner_config.keep_time)
         await job_manager.result_store.expire()
-        assert (await job_manager.job_database.get("job-1")).waits
-    async with open_desk(runner_config) as later:
+        assert (await job_manager.job_database.get("job-1")).is_fetchable
+    async with open_job_manager(runner_config) as later:
         await later.result_store.expire()
-        assert not (await later.job_database.get("job-1")).waits
+        assert not (await later.job_database.get("job-1")).is_fetchable

@@ -1,4 +1,4 @@
-"""The worker's window: who shows a job's key hears of it and may end it, whatever the worker does meanwhile."""
+"""Job sessions: a client with a job's key can follow, stop and cancel the job, whatever else the worker does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ PATIENCE = 60.0
 
 
 async def start_job(lab: Lab, worker: LabWorker, package: Path, view: RecordingView, **options: object) -> JobTicket:
-    """Have a job run, watched by `view`; its ticket."""
+    """Start a client that runs the package and reports to `view`; return the job's ticket once it trains."""
     lab.nursery.start_soon(
         lambda: lab.run_client(worker, package, view=view, tickets=lab.folder / "tickets", **options)
     )
@@ -46,13 +46,13 @@ async def start_job(lab: Lab, worker: LabWorker, package: Path, view: RecordingV
     return tickets.find(lab.folder / "tickets", None)
 
 
-async def ask(lab: Lab, worker: LabWorker, *wishes: JobRequest) -> dict[JobId, JobState]:
-    where = Address(lab.config, worker.ready.room, worker.ready.token, worker.peer)
+async def query(lab: Lab, worker: LabWorker, *requests: JobRequest) -> dict[JobId, JobState]:
+    address = Address(lab.config, worker.ready.room, worker.ready.token, worker.peer)
     with trio.fail_after(PATIENCE):
-        return await run_job_query(where, wishes, lab.asyncio_loop)
+        return await run_job_query(address, requests, lab.asyncio_loop)
 
 
-async def come_back(lab: Lab, worker: LabWorker, ticket: JobTicket, **options: object) -> ClientRun:
+async def reconnect(lab: Lab, worker: LabWorker, ticket: JobTicket, **options: object) -> ClientRun:
     with trio.fail_after(PATIENCE):
         return await lab.run_client(
             worker, Path(ticket.package), credential=JobCredential(ticket.job, ticket.key), **options
@@ -62,7 +62,7 @@ async def come_back(lab: Lab, worker: LabWorker, ticket: JobTicket, **options: o
 async def test_two_watch_one_job_and_both_get_its_result(lab: Lab, package: MakePackage) -> None:
     worker, first = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, worker, package(epochs=30, seconds=0.1), first)
-    second = await come_back(lab, worker, ticket)
+    second = await reconnect(lab, worker, ticket)
     assert second.output is not None
     assert list(second.output.rglob("best.ckpt"))
     await first.until("Trained 1 model")
@@ -74,30 +74,31 @@ async def test_two_watch_one_job_and_both_get_its_result(lab: Lab, package: Make
     assert heard[0] == heard[1]
 
 
-async def test_a_job_is_stopped_from_elsewhere_and_its_watcher_gets_the_model(lab: Lab, package: MakePackage) -> None:
+async def test_a_job_is_stopped_by_another_client_and_the_one_that_follows_it_gets_the_model(
+    lab: Lab, package: MakePackage
+) -> None:
     worker, view = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, worker, package(models=("a", "b"), epochs=500, seconds=0.1), view)
     await view.heard(Progress)
-    state = (await ask(lab, worker, StopJob(ticket.job, ticket.key, StopScope.ALL)))[ticket.job]
+    state = (await query(lab, worker, StopJob(ticket.job, ticket.key, StopScope.ALL)))[ticket.job]
     assert state.stage is JobStage.RUNNING
     assert state.text.startswith("Model 1 of 2 (a)")
     await view.until("Stopped early: trained 1 of 2 models")
 
 
 class HastyView(RecordingView):
-    """Wants every model to stop as soon as it has begun to learn."""
+    """A view whose person stops the training as soon as there is progress."""
 
     async def listen(self, stop: Callable[[], None]) -> None:
         await self.heard(Progress)
         stop()
 
 
-async def test_a_wish_that_comes_before_the_window_has_its_speaker_is_passed_on(
+async def test_a_request_that_comes_before_its_session_is_open_is_forwarded(
     lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        JobSessions, "has", lambda _window, _link: False
-    )  # as in the turn in which the package was here
+    # as in the moment in which the package has just become complete
+    monkeypatch.setattr(JobSessions, "has_session", lambda _sessions, _link: False)
     worker = await lab.start_worker()
     with trio.fail_after(PATIENCE):
         run = await lab.run_client(worker, package(epochs=500, seconds=0.1), view=HastyView())
@@ -111,17 +112,17 @@ async def test_another_worker_of_that_machine_says_that_it_does_not_have_the_job
     one, view = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, one, package(epochs=500, seconds=0.1), view)
     two = await lab.start_worker(like=one, work=one.options.work, results=one.options.results)
-    state = (await ask(lab, two, AskJob(ticket.job, ticket.key)))[ticket.job]
+    state = (await query(lab, two, AskJob(ticket.job, ticket.key)))[ticket.job]
     assert state.stage is JobStage.ELSEWHERE
-    run = await come_back(lab, two, ticket, tickets=lab.folder / "tickets")
+    run = await reconnect(lab, two, ticket, tickets=lab.folder / "tickets")
     assert run.fault is not None
     assert run.fault.code is FaultCode.NO_WORKER
     assert tickets.find(lab.folder / "tickets", None) == ticket
-    await ask(lab, one, CancelJob(ticket.job, ticket.key))
+    await query(lab, one, CancelJob(ticket.job, ticket.key))
     await view.until("The job was cancelled")
 
 
-async def test_records_that_cannot_be_read_end_no_worker(
+async def test_a_database_that_cannot_be_read_ends_no_worker(
     lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unreadable(*_arguments: object) -> None:
@@ -134,9 +135,9 @@ async def test_records_that_cannot_be_read_end_no_worker(
     await worker.said.until("Status: available.")
     with monkeypatch.context() as patch:
         patch.setattr(JobDatabase, "get", unreadable)
-        lab.nursery.start_soon(lambda: come_back(lab, worker, ticket))
+        lab.nursery.start_soon(lambda: reconnect(lab, worker, ticket))
         await worker.said.until("The records cannot be read now.")
-    back = await come_back(lab, worker, ticket)
+    back = await reconnect(lab, worker, ticket)
     assert back.output is not None
 
 
@@ -148,39 +149,39 @@ async def test_a_worker_whose_room_is_gone_gets_another_one_while_its_job_runs(
     ticket = await start_job(lab, first, package(epochs=500, seconds=0.1), view)
     first.scope.cancel()
     await first.ended.wait()
-    [place] = first.options.results.glob(".place-*")
-    place.write_text(place.read_text().replace(first.ready.room, "room-gone"))
+    [saved_file] = first.options.results.glob(".place-*")
+    saved_file.write_text(saved_file.read_text().replace(first.ready.room, "room-gone"))
     again = await lab.start_worker(name=first.options.name, work=first.options.work, results=first.options.results)
     assert again.ready.facts.status is Status.BUSY
-    state = (await ask(lab, again, CancelJob(ticket.job, ticket.key)))[ticket.job]
+    state = (await query(lab, again, CancelJob(ticket.job, ticket.key)))[ticket.job]
     assert state.stage is JobStage.RUNNING
 
 
-async def test_a_job_is_cancelled_from_elsewhere_and_the_worker_is_free(lab: Lab, package: MakePackage) -> None:
+async def test_a_job_is_cancelled_by_another_client_and_the_worker_is_available(lab: Lab, package: MakePackage) -> None:
     worker, view = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, worker, package(epochs=500, seconds=0.1, grandchild=True), view)
-    await ask(lab, worker, CancelJob(ticket.job, ticket.key))
+    await query(lab, worker, CancelJob(ticket.job, ticket.key))
     await view.until("The job was cancelled")
     await worker.said.until("Status: available.")
-    state = (await ask(lab, worker, CancelJob(ticket.job, ticket.key)))[ticket.job]
+    state = (await query(lab, worker, CancelJob(ticket.job, ticket.key)))[ticket.job]
     assert (state.stage, state.outcome) == (JobStage.ENDED, Outcome.CANCELLED)
 
 
 async def test_without_the_key_there_is_no_such_job(lab: Lab, package: MakePackage) -> None:
     worker, view = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, worker, package(epochs=20, seconds=0.1), view)
-    for wish in (AskJob(ticket.job, "wrong"), CancelJob(ticket.job, "wrong"), ResultTaken(ticket.job, "wrong")):
-        assert (await ask(lab, worker, wish))[ticket.job].stage is JobStage.UNKNOWN
+    for request in (AskJob(ticket.job, "wrong"), CancelJob(ticket.job, "wrong"), ResultTaken(ticket.job, "wrong")):
+        assert (await query(lab, worker, request))[ticket.job].stage is JobStage.UNKNOWN
     run = await lab.run_client(worker, Path("x"), credential=JobCredential(ticket.job, "wrong"))
     assert run.fault is not None
     assert run.fault.code is FaultCode.NO_SUCH_JOB
     await view.until("Trained 1 model")
 
 
-async def test_a_job_that_nobody_knows_is_refused_before_any_link(lab: Lab) -> None:
+async def test_an_unknown_job_is_refused_before_any_link(lab: Lab) -> None:
     worker = await lab.start_worker()
     with pytest.raises(RtcError) as caught:
-        await ask(lab, worker, AskJob(JobId("job-none"), "key"))
+        await query(lab, worker, AskJob(JobId("job-none"), "key"))
     assert caught.value.fault.code is FaultCode.NO_SUCH_JOB
     assert not any("reserved" in line for line in worker.said.lines)
 
@@ -193,14 +194,14 @@ async def test_a_result_is_fetched_while_the_worker_is_busy_with_another_job(lab
     other = RecordingView()
     lab.nursery.start_soon(lambda: lab.run_client(worker, package("other.zip", epochs=500, seconds=0.1), view=other))
     await other.training.wait()
-    back = await come_back(lab, worker, ticket)
+    back = await reconnect(lab, worker, ticket)
     assert back.output is not None
     assert list(back.output.rglob("best.ckpt"))
-    state = (await ask(lab, worker, AskJob(ticket.job, ticket.key)))[ticket.job]
+    state = (await query(lab, worker, AskJob(ticket.job, ticket.key)))[ticket.job]
     assert not state.result
 
 
-async def test_a_draining_worker_hands_over_the_result_before_it_ends(lab: Lab, package: MakePackage) -> None:
+async def test_a_draining_worker_sends_the_result_before_it_ends(lab: Lab, package: MakePackage) -> None:
     worker, view = await lab.start_worker(), RecordingView()
     await start_job(lab, worker, package(epochs=10, seconds=0.1, megabytes=20), view)
     worker.drain.set()
@@ -214,13 +215,13 @@ async def test_the_log_of_a_running_job_is_read_without_fetching_anything(lab: L
     worker, view = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, worker, package(epochs=500, seconds=0.1, say=["a first line"]), view)
     await view.heard(LogLines, 2)
-    seen = await come_back(lab, worker, ticket, fetch=False, follow=False)
+    seen = await reconnect(lab, worker, ticket, fetch=False, follow=False)
     assert seen.fault is None
     assert any("a first line" in news.lines for news in seen.view.news_heard if isinstance(news, LogLines))
     assert not seen.view.downloaded
 
 
-async def test_a_result_that_was_kept_long_enough_is_said_to_be_gone(lab: Lab, package: MakePackage) -> None:
+async def test_a_result_that_expired_is_reported_as_removed(lab: Lab, package: MakePackage) -> None:
     worker, view, drain = await lab.start_worker(), RecordingView(), trio.Event()
     ticket = await start_job(lab, worker, package(), view, drain=drain)
     drain.set()
@@ -232,7 +233,7 @@ async def test_a_result_that_was_kept_long_enough_is_said_to_be_gone(lab: Lab, p
     with trio.fail_after(PATIENCE):
         while list(again.options.results.glob("*.zip")):  # noqa: ASYNC110 (files have no events)
             await trio.sleep(0.01)
-    state = (await ask(lab, again, AskJob(ticket.job, ticket.key)))[ticket.job]
+    state = (await query(lab, again, AskJob(ticket.job, ticket.key)))[ticket.job]
     assert not state.result
     assert "nobody fetched it" in state.text
 
@@ -243,7 +244,7 @@ async def test_the_ticket_of_a_job_that_its_own_worker_does_not_know_is_removed(
     there = worker.ready
     ticket = JobTicket("job-old", "key", worker.peer, there.room, there.token, lab.server.ws_url, "toy.zip")
     tickets.keep(folder, ticket)
-    run = await come_back(lab, worker, ticket, tickets=folder, moved=moved)
+    run = await reconnect(lab, worker, ticket, tickets=folder, moved=moved)
     assert run.fault is not None
     assert run.fault.code is FaultCode.NO_SUCH_JOB
     assert tickets.known_jobs(folder) == (["job-old"] if moved else [])

@@ -1,4 +1,4 @@
-"""What nobody waits for any more is removed, and whoever still waits for it is told."""
+"""What no client needs any more is removed, and clients that still wait for it are notified."""
 
 import os
 import shutil
@@ -28,21 +28,21 @@ from rtc.testing.file_channels import packages_come
 from rtc.testing.stand_in import install_stand_in, make_package
 from rtc.worker.job import RunnerConfig
 from rtc.worker.job_database import open_job_database
-from rtc.worker.job_manager import NEVER_CAME, JobManager
+from rtc.worker.job_manager import PACKAGE_INCOMPLETE, JobManager
 
-TICKET = JobCredential("job-1", "key")
+CREDENTIAL = JobCredential("job-1", "key")
 SPOILT = Fault(FaultCode.DAMAGED, "The package arrived damaged.")
 
 
 class NoLinks:
-    """Links to nobody."""
+    """A link manager without links."""
 
     def file_channel(self, _link):
         return object()
 
 
 @asynccontextmanager
-async def open_desk(folder):
+async def open_job_manager(folder):
     for name in ("work", "results"):
         (folder / name).mkdir()
     sleap_nn = install_stand_in(folder / "bin")
@@ -54,7 +54,7 @@ async def open_desk(folder):
         nursery.cancel_scope.cancel()
 
 
-async def said(job_manager):
+async def next_event(job_manager):
     with trio.fail_after(10):
         return await job_manager.router.outbox.take()
 
@@ -65,38 +65,38 @@ async def empty(folder):
             await trio.sleep(0.01)
 
 
-async def test_who_follows_a_job_whose_package_then_never_comes_is_told(tmp_path, monkeypatch):
+async def test_a_client_that_follows_a_job_whose_package_never_becomes_complete_is_notified(tmp_path, monkeypatch):
     lost = trio.Event()
 
-    async def receive(_lane, _folder):
+    async def receive(_channel, _folder):
         await lost.wait()
         raise RtcError.of(SPOILT)
 
     packages_come(monkeypatch, receive)
-    async with open_desk(tmp_path) as job_manager:
-        job_manager.prepare(ReceivePackage(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+    async with open_job_manager(tmp_path) as job_manager:
+        job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         job = job_manager.jobs["job-1"]
         lost.set()
         with trio.fail_after(10):
             assert [event async for event in job.watcher.follow()] == []
             await job.over.wait()
-        assert job.ended == JobEnded("job-1", Outcome.FAILED, NEVER_CAME, result=False)
-        assert await said(job_manager) == PackageFailed("job-1", SPOILT)
+        assert job.ended == JobEnded("job-1", Outcome.FAILED, PACKAGE_INCOMPLETE, result=False)
+        assert await next_event(job_manager) == PackageFailed("job-1", SPOILT)
         await empty(job_manager.runner_config.work)
 
 
-async def test_a_package_that_comes_just_when_nobody_wants_it_any_more_is_removed(tmp_path, monkeypatch):
+async def test_a_package_that_becomes_complete_just_as_its_job_is_discarded_is_removed(tmp_path, monkeypatch):
     package = make_package(tmp_path / "p.zip")
 
-    async def receive(_lane, folder):
+    async def receive(_channel, folder):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
     packages_come(monkeypatch, receive)
-    async with open_desk(tmp_path) as job_manager:
-        job_manager.prepare(ReceivePackage(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
-        assert await said(job_manager) == PackageReceived(TICKET)
-        job_manager.forget(DiscardJob("job-1"))
+    async with open_job_manager(tmp_path) as job_manager:
+        job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
+        job_manager.discard_job(DiscardJob("job-1"))
         await empty(job_manager.runner_config.work)
         assert await job_manager.job_database.find("job-1", "key") is None
         assert job_manager.jobs == {}
@@ -104,17 +104,17 @@ async def test_a_package_that_comes_just_when_nobody_wants_it_any_more_is_remove
 
 @asynccontextmanager
 async def training(folder, monkeypatch):
-    """A desk, and the folder of a job that trains."""
+    """Open a job manager with a job that trains; yield it and the job's folder."""
     package = make_package(folder / "p.zip", epochs=10, seconds=0.1)
 
-    async def receive(_lane, folder):
+    async def receive(_channel, folder):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
     packages_come(monkeypatch, receive)
-    async with open_desk(folder) as job_manager:
-        job_manager.prepare(ReceivePackage(1, TICKET, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
-        assert await said(job_manager) == PackageReceived(TICKET)
+    async with open_job_manager(folder) as job_manager:
+        job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
         job_manager.start(StartJob("job-1"))
         with trio.fail_after(10):
             async for event in job_manager.jobs["job-1"].watcher.follow():
@@ -137,10 +137,10 @@ def spoil_folders(folder):
 async def test_a_result_that_its_job_has_spoilt_is_kept_for_people_and_the_worker_goes_on(tmp_path, monkeypatch, spoil):
     async with training(tmp_path, monkeypatch) as (job_manager, folder):
         spoil(folder)
-        over = await said(job_manager)
-        assert isinstance(over, JobFinished)
-        assert (over.outcome, over.result) == (Outcome.FAILED, False)
-        assert "could not be packed" in over.text
+        finished = await next_event(job_manager)
+        assert isinstance(finished, JobFinished)
+        assert (finished.outcome, finished.result) == (Outcome.FAILED, False)
+        assert "could not be packed" in finished.text
         assert (tmp_path / "results" / "job-1.kept" / PACKAGE / "job.log").is_file()
         await empty(job_manager.runner_config.work)
 
@@ -149,19 +149,19 @@ async def test_a_file_whose_name_is_no_text_ends_no_worker(tmp_path, monkeypatch
     async with training(tmp_path, monkeypatch) as (job_manager, folder):
         (run,) = (folder / PACKAGE / "models").iterdir()
         (run / os.fsdecode(b"caf\xe9.png")).touch()
-        assert (await said(job_manager)).outcome is Outcome.DONE
+        assert (await next_event(job_manager)).outcome is Outcome.DONE
         await empty(job_manager.runner_config.work)
 
 
 @pytest.fixture
 def dead():
-    """The id of a program that lives no more."""
+    """The process id of a program that has ended."""
     program = subprocess.Popen([sys.executable, "-c", ""])
     program.wait()
     return str(program.pid)
 
 
-def test_only_what_dead_programs_of_this_machine_have_left_is_swept_away(tmp_path, dead):
+def test_only_what_dead_programs_of_this_machine_have_left_is_removed(tmp_path, dead):
     mine = aside_name()
     stale = mine.replace(f"-{os.getpid()}-", f"-{dead}-")
     foreign = f".sleap-rtc-othermachine-{dead}-abcd"

@@ -1,4 +1,4 @@
-"""The doorman: which room a worker knocks at, again and again, and who is told which one it got into."""
+"""Room membership: which room a worker joins and how often it tries, and who is notified of the room it joined."""
 
 from types import SimpleNamespace
 
@@ -19,70 +19,72 @@ from rtc.worker.room_membership import RETRY_PAUSE, RETRY_PAUSE_MAX, RoomMembers
 OLD, NEW = RoomId("room-old"), RoomId("room-new")
 ME = PeerId("worker-me")
 FACTS = WorkerFacts(Status.BUSY, "lab", "host", "CPU", 0, "0.3.5", None, "0.1")
-PLACE = SavedMembership("ws://server", OLD, "token-old", ME, "resume-old")
+SAVED = SavedMembership("ws://server", OLD, "token-old", ME, "resume-old")
 GONE = Fault(FaultCode.ROOM_DENIED, "No such room.")
 AWAY = Fault(FaultCode.SERVER_LOST, "No server.")
 
 
 @define
-class Hall:
-    """A doorman, and what it does."""
+class Harness:
+    """A room membership, and what it posts, saves, reports and prints."""
 
     membership: RoomMembership
     posted: list[JoinRoom] = field(factory=list)
-    kept: list[SavedMembership] = field(factory=list)
+    saved: list[SavedMembership] = field(factory=list)
     ready: list[WorkerReady] = field(factory=list)
     said: list[str] = field(factory=list)
 
-    def hear(self, *events: object) -> None:
+    def receive(self, *events: object) -> None:
         for event in events:
-            for take in self.membership.routes()[type(event)]:
-                take(event)
+            for handle in self.membership.routes()[type(event)]:
+                handle(event)
 
-    async def knocks(self) -> RoomCredentials:
-        """How it knocks next."""
+    async def next_credentials(self) -> RoomCredentials:
+        """Wait for the next attempt to join, and return its credentials."""
         before = len(self.posted)
         await trio.sleep(RETRY_PAUSE_MAX + 1)
-        [enter] = self.posted[before:]
-        return enter.room_credentials
+        [join_room] = self.posted[before:]
+        return join_room.room_credentials
 
 
 @pytest.fixture
-async def hall(nursery: trio.Nursery, tmp_path: object) -> Hall:
+async def hall(nursery: trio.Nursery, tmp_path: object) -> Harness:
     config = load_config(server="ws://server", environ={}, cwd=tmp_path, home=tmp_path)
-    hall = Hall(membership=None)
+    hall = Harness(membership=None)
     hall.membership = RoomMembership(
         config=config,
         address="ws://server",
         room=None,
         token=None,
         facts=FACTS,
-        identity=SimpleNamespace(write=hall.kept.append),
-        saved=PLACE,
+        identity=SimpleNamespace(write=hall.saved.append),
+        saved=SAVED,
         runtime=SimpleNamespace(post=hall.posted.append, actors=nursery),
-        started=hall.ready.append,
+        on_ready=hall.ready.append,
         say=hall.said.append,
     )
     return hall
 
 
-def entered(room: RoomId) -> tuple[Joined, JoinedRoom]:
+def joined_events(room: RoomId) -> tuple[Joined, JoinedRoom]:
     joined = Joined(room=room, peer=ME, resume=f"resume-{room}", workers=())
     return joined, JoinedRoom(room, f"token-{room}", ME)
 
 
-async def test_a_worker_goes_back_to_its_place_while_the_server_is_away(hall: Hall, autojump_clock: MockClock) -> None:
+async def test_a_worker_tries_to_rejoin_its_room_while_the_server_is_away(
+    hall: Harness, autojump_clock: MockClock
+) -> None:
     back = RoomCredentials(Role.WORKER, OLD, "token-old", FACTS, ME, "resume-old")
     hall.membership.join()
-    assert [enter.room_credentials for enter in hall.posted] == [back]
+    assert [join_room.room_credentials for join_room in hall.posted] == [back]
     for _ in range(3):
-        hall.hear(RetryJoin(AWAY))
-        assert await hall.knocks() == back
+        hall.receive(RetryJoin(AWAY))
+        assert await hall.next_credentials() == back
 
 
-async def test_it_knocks_less_and_less_often_until_it_was_in(hall: Hall, autojump_clock: MockClock) -> None:
+async def test_it_retries_less_and_less_often_until_it_has_joined(hall: Harness, autojump_clock: MockClock) -> None:
     async def pause() -> float:
-        hall.hear(RetryJoin(AWAY))
+        hall.receive(RetryJoin(AWAY))
         start, before = trio.current_time(), len(hall.posted)
         while len(hall.posted) == before:  # noqa: ASYNC110 (a list has no event)
             await trio.sleep(1)
@@ -90,33 +92,35 @@ async def test_it_knocks_less_and_less_often_until_it_was_in(hall: Hall, autojum
 
     pauses = [await pause() for _ in range(7)]
     assert pauses == pytest.approx([10, 20, 40, 80, 160, 300, 300], abs=1)
-    hall.hear(*entered(OLD))
+    hall.receive(*joined_events(OLD))
     assert await pause() == pytest.approx(RETRY_PAUSE, abs=1)
 
 
-async def test_a_room_that_is_gone_is_not_asked_for_again(hall: Hall, autojump_clock: MockClock) -> None:
-    hall.hear(RetryJoin(GONE))
-    assert await hall.knocks() == RoomCredentials(Role.WORKER, None, None, FACTS)
+async def test_a_room_that_is_gone_is_not_requested_again(hall: Harness, autojump_clock: MockClock) -> None:
+    hall.receive(RetryJoin(GONE))
+    assert await hall.next_credentials() == RoomCredentials(Role.WORKER, None, None, FACTS)
 
 
-async def test_a_room_that_was_asked_for_by_name_is(hall: Hall, autojump_clock: MockClock) -> None:
+async def test_a_room_that_is_gone_is_requested_again_if_the_person_named_it(
+    hall: Harness, autojump_clock: MockClock
+) -> None:
     hall.membership.room, hall.membership.token, hall.membership.saved = OLD, "token-old", None
-    hall.hear(RetryJoin(GONE))
-    assert await hall.knocks() == RoomCredentials(Role.WORKER, OLD, "token-old", FACTS)
+    hall.receive(RetryJoin(GONE))
+    assert await hall.next_credentials() == RoomCredentials(Role.WORKER, OLD, "token-old", FACTS)
 
 
-async def test_it_knocks_as_what_the_worker_is_by_then(hall: Hall, autojump_clock: MockClock) -> None:
-    hall.hear(RetryJoin(AWAY), StatusChanged(Status.AVAILABLE))
-    assert (await hall.knocks()).facts == evolve(FACTS, status=Status.AVAILABLE)
+async def test_a_retry_uses_the_status_that_the_worker_has_by_then(hall: Harness, autojump_clock: MockClock) -> None:
+    hall.receive(RetryJoin(AWAY), StatusChanged(Status.AVAILABLE))
+    assert (await hall.next_credentials()).facts == evolve(FACTS, status=Status.AVAILABLE)
 
 
-async def test_the_first_room_is_told_to_the_program_and_another_one_to_the_person(hall: Hall) -> None:
-    hall.hear(*entered(OLD), *entered(OLD))
+async def test_the_first_room_is_reported_to_the_program_and_another_one_to_the_person(hall: Harness) -> None:
+    hall.receive(*joined_events(OLD), *joined_events(OLD))
     assert [ready.room for ready in hall.ready] == [OLD]
     assert hall.said == []
-    hall.hear(*entered(NEW))
+    hall.receive(*joined_events(NEW))
     [text] = hall.said
     assert "another one now" in text
     assert "token-room-new" in text
     assert len(hall.ready) == 1
-    assert hall.kept[-1] == SavedMembership("ws://server", NEW, "token-room-new", ME, "resume-room-new")
+    assert hall.saved[-1] == SavedMembership("ws://server", NEW, "token-room-new", ME, "resume-room-new")

@@ -1,7 +1,7 @@
-"""What can be said: messages, ids, faults, and the one converter that reads and writes them.
+"""The protocol: messages, ids, faults, limits, and the one converter between messages and text.
 
-Rule of the room: no trio, no I/O, no clock. Whoever imports this learns the whole vocabulary and nothing else.
+Rule: no trio, no I/O, no clock. This package imports nothing else of sleap-rtc, so any program can use it alone.
 """
 
 PROTOCOL_VERSION = 3
-"""Raised whenever a message changes shape; peers with different versions refuse each other (exit code 8)."""
+"""Raised by one whenever a message changes shape. Peers with different versions refuse each other (exit code 8)."""

@@ -1,4 +1,4 @@
-"""What can go wrong that the other side should know: a code for programs and a sentence for people."""
+"""Faults: errors that are sent to the other side, each with a code for programs and a sentence for people."""
 
 from enum import Enum
 
@@ -8,39 +8,54 @@ from protocol.fields import FreeText
 
 
 class FaultCode(Enum):
-    """Why something was refused or ended. `rtc/common/errors.py` maps each to an exit code, in one table."""
+    """Why something was refused or ended. `EXIT_CODES` in `rtc/common/errors.py` maps each code to an exit code."""
 
     BAD_MESSAGE = "bad_message"
     VERSION = "version"
+    """The two peers have different protocol versions."""
     ROOM_DENIED = "room_denied"
+    """The server does not let the peer in: unknown room, wrong token, or too many attempts from its address."""
     ROOM_FULL = "room_full"
     NO_WORKER = "no_worker"
     WORKER_BUSY = "worker_busy"
     WORKER_LEAVING = "worker_leaving"
+    """The worker is stopping, or has no free place for one more session about a job."""
     AUTH_INVALID = "auth_invalid"
+    """The client's proof of the room secret is wrong."""
     AUTH_MISSING = "auth_missing"
+    """The worker requires the room secret, and the client has none."""
     AUTH_TIMEOUT = "auth_timeout"
     AUTH_UNPROVEN_WORKER = "auth_unproven_worker"
+    """The client has the room secret, and the worker did not prove that it knows the secret too."""
     LINK_FAILED = "link_failed"
+    """No link could be opened."""
     LINK_LOST = "link_lost"
+    """An open link broke."""
     SERVER_LOST = "server_lost"
+    """The signalling server cannot be reached, or has closed the connection."""
     BAD_PACKAGE = "bad_package"
     TOO_LARGE = "too_large"
     DISK_FULL = "disk_full"
     DAMAGED = "damaged"
+    """A file could not be read, changed during its transfer, or does not have the hash that was sent with it."""
     STALLED = "stalled"
+    """The other side did not send the expected message or data in time."""
     NO_SUCH_JOB = "no_such_job"
+    """The worker has no such job or result, or the key does not belong to the job."""
     JOB_FAILED = "job_failed"
     CANCELLED = "cancelled"
     DETACHED = "detached"
+    """The client left; the job continues without it."""
     INTERRUPTED = "interrupted"
+    """The client was stopped before a job began."""
     USAGE = "usage"
+    """The command, its options or its configuration cannot be used."""
 
 
 @frozen
 class Fault:
-    """Either side: this cannot be done, and why."""
+    """Any side to any other: this cannot be done, for this reason."""
 
     code: FaultCode
     text: str = field(validator=FreeText(2000))
-    """What happened and what to try; never a secret, a token or a full path."""
+    """What happened and what to try, for people. Never contains a secret, a token or a full path."""

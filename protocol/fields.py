@@ -1,6 +1,6 @@
-"""The limits a message's fields may have: attrs validators that also say their limit for `docs/messages.md`.
+"""The limits of the fields of messages: attrs validators, whose `str` is the limit as `docs/messages.md` shows it.
 
-Each raises `ValueError` with the field's name and never its value, so that no error text can hold a secret.
+Each validator raises `ValueError` with the field's name and never its value, so that no error text can hold a secret.
 """
 
 import re
@@ -11,19 +11,20 @@ from typing import Any
 from attrs import Attribute, frozen
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-"""Ids are safe in paths, URLs and logs."""
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-"""Unicode categories that a terminal or a page would obey instead of show (controls, bidi marks, surrogates)."""
+"""Every id matches this, so it is safe in paths, URLs and logs."""
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""Unicode categories that a terminal or a web page would interpret instead of show (controls, bidi marks, surrogates,
+private use, line and paragraph separators)."""
 
 
 def is_printable(text: str) -> bool:
-    """True when showing `text` on one line can do nothing but show it (no ANSI escapes, no bidi overrides)."""
-    return not any(unicodedata.category(char) in _UNSEEN for char in text)
+    """Return whether `text` can be shown on one line without side effects (no ANSI escapes, no bidi overrides)."""
+    return not any(unicodedata.category(char) in _INVISIBLE for char in text)
 
 
 @frozen
 class SingleLine:
-    """A short text that people see, all of it printable."""
+    """A validator for a short text that people see: at most `max_length` characters, all printable; None passes."""
 
     max_length: int = 200
 
@@ -37,7 +38,7 @@ class SingleLine:
 
 @frozen
 class FreeText:
-    """A longer text, line breaks allowed."""
+    """A validator for a longer text: at most `max_length` characters of any kind, line breaks included."""
 
     max_length: int
 
@@ -51,7 +52,10 @@ class FreeText:
 
 @frozen
 class Id:
-    """Letters, digits, `-`, `_` and `.`."""
+    """A validator for ids: 1 to 100 of the ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or digit.
+
+    None passes.
+    """
 
     def __call__(self, _message: object, field: "Attribute[Any]", value: str | None) -> None:
         if value is not None and not ID_PATTERN.fullmatch(value):
@@ -63,7 +67,10 @@ class Id:
 
 @frozen
 class Integer:
-    """A whole number; 2**53 is the largest that every JSON reader keeps exact."""
+    """A validator for whole numbers from `low` to `high`, both included; None passes.
+
+    2**53 is the largest integer up to which every JSON reader keeps integers exact (RFC 8259, section 6).
+    """
 
     low: int = 0
     high: int = 2**53
@@ -78,7 +85,7 @@ class Integer:
 
 @frozen
 class ExactBytes:
-    """Exactly so many bytes; base64 (RFC 4648) on the wire."""
+    """A validator for binary fields of exactly `length` bytes, base64 (RFC 4648) on the wire; None passes."""
 
     length: int
 
@@ -92,7 +99,7 @@ class ExactBytes:
 
 @frozen
 class MaxItems:
-    """A list of at most so many items."""
+    """A validator for lists of at most `max_length` items."""
 
     max_length: int
 

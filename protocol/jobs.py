@@ -1,4 +1,8 @@
-"""What a client and a worker say about a job, over a trusted link's control lane."""
+"""The messages about jobs between a client and a worker, on the control channel of an authenticated link.
+
+The *owner* of a job is a client that sends the job's key with a request. The worker gives the key to the client whose
+job it accepts (`JobAccepted`).
+"""
 
 from enum import Enum
 
@@ -8,148 +12,162 @@ from protocol.fields import FreeText, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId
 
 MODELS_MAX = 100
-"""Models in one package, and likewise predictions."""
+"""Largest number of models in one package, and of predictions in one package."""
 OVERRIDES_MAX = 100
+"""Largest number of Hydra overrides for one job."""
 LOG_LINE_MAX = 2000
+"""Characters of one log line; longer lines are cut."""
 LOG_LINES_MAX = 20
-"""Log lines in one message; fewer when they are long, so that the frame limit holds."""
+"""Log lines in one message. Fewer are sent when they are long, so that the message stays within the frame limit."""
 
 
 class JobKind(Enum):
-    """What sleap-nn is asked to do."""
+    """What a job runs with sleap-nn."""
 
     TRAIN = "train"
+    """Trains models, and then predicts if the package says so."""
     TRACK = "track"
+    """Predicts with trained models, with or without tracking."""
 
 
 class Outcome(Enum):
-    """How a job ended; every job ends in exactly one of these."""
+    """How a job ended. Every job that ends has exactly one outcome."""
 
     DONE = "done"
+    """All steps succeeded, or a model was stopped early and kept."""
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 class JobStage(Enum):
-    """How far a job has come."""
+    """How far a job has come, as a worker reports it."""
 
     PREPARING = "preparing"
-    """Its package is on the way, or being unpacked."""
+    """The job's package is not complete on the worker yet."""
     RUNNING = "running"
+    """The worker has the whole package; it unpacks the package and runs the job's steps."""
     ENDED = "ended"
+    """The job has an outcome, and its result is packed if there is one."""
     ELSEWHERE = "elsewhere"
-    """The worker knows it, but cannot say or do anything about it: another worker of that machine may have it."""
+    """The worker knows the job but can neither report on it nor control it; another worker of the same machine may run
+    it."""
     UNKNOWN = "unknown"
-    """The worker has no such job, or not under this key."""
+    """The worker has no such job, or the key does not belong to the job."""
 
 
 class StopScope(Enum):
-    """What a stop ends, early and well."""
+    """What `StopJob` ends early. The model that trains now ends after its current epoch, is evaluated and kept."""
 
     THIS = "this"
-    """The model that trains now; the next of the sequence begins."""
+    """The model that trains now; the next model of the sequence begins."""
     ALL = "all"
-    """The whole job, after the model that trains now; what was trained is kept."""
+    """The model that trains now and the whole job after it; all models trained so far are kept."""
 
 
-# -------- said by the client
+# -------- sent by the client
 
 
 @frozen
 class SubmitJob:
-    """Client to worker: run this package, which I will send next."""
+    """Client to worker: run this package, which I send next, as a new job. Answered by `JobAccepted` or a `Fault`."""
 
     kind: JobKind
     name: str = field(validator=SingleLine())
-    """The package's name without folders, for people."""
+    """The package's file name without folders, for people."""
     size: int = field(validator=Integer())
     """Bytes of the package."""
     overrides: tuple[str, ...] = field(default=(), validator=MaxItems(OVERRIDES_MAX))
-    """Settings changed for this run, in Hydra's writing (`trainer_config.max_epochs=5`); for every model of it."""
+    """Settings changed for this job, in Hydra's syntax (`trainer_config.max_epochs=5`), for every model of it."""
 
 
 @frozen
 class AttachJob:
-    """Client to worker: I own this job; tell me what happens and has happened. Answered by `JobState`."""
+    """Client to worker: I own this job; send me its past and future events. Answered by `JobState`, then events."""
 
     job: JobId = field(validator=Id())
     key: str = field(validator=SingleLine(), repr=False)
+    """The job's key, from `JobAccepted`."""
     seen: int = field(default=0, validator=Integer())
-    """The newest `JobEvent.seq` that I have; those after it follow."""
+    """The highest `JobEvent.seq` that the client has; the worker sends the events after it. 0: send all."""
     result: bool = True
-    """Send what it made, too, once it has ended."""
+    """Send the result, too, once the job has ended."""
     supply: bool = False
-    """I have its package: should it not be there whole, I send the rest over this link, if you say PREPARING."""
+    """The client has the job's package. If the answer says PREPARING, the client sends the rest over this link."""
 
 
 @frozen
 class AskJob:
-    """Client to worker: I own this job; where does it stand? Answered by `JobState`."""
+    """Client to worker: I own this job; send me its state. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
     key: str = field(validator=SingleLine(), repr=False)
+    """The job's key, from `JobAccepted`."""
 
 
 @frozen
 class StopJob:
-    """Client to worker: I own this job; let it stop early and keep what it has learned. Answered by `JobState`."""
+    """Client to worker: I own this job; stop training early and keep the models. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
     key: str = field(validator=SingleLine(), repr=False)
+    """The job's key, from `JobAccepted`."""
     scope: StopScope = StopScope.THIS
 
 
 @frozen
 class CancelJob:
-    """Client to worker: I own this job; end it now. Answered by `JobState`."""
+    """Client to worker: I own this job; cancel it now. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
     key: str = field(validator=SingleLine(), repr=False)
+    """The job's key, from `JobAccepted`."""
 
 
 @frozen
 class ResultTaken:
-    """Client to worker: the result is here, whole and in its place; you need not keep it. Answered by `JobState`."""
+    """Client to worker: I have the whole result, unpacked in its folder; you may delete it. Answered by `JobState`."""
 
     job: JobId = field(validator=Id())
     key: str = field(validator=SingleLine(), repr=False)
+    """The job's key, from `JobAccepted`."""
 
 
 JobRequest = AttachJob | AskJob | StopJob | CancelJob | ResultTaken
-"""What the owner of a job may want; each shows the job's key."""
+"""What the owner of a job may request; each request carries the job's key."""
 
 
-# -------- what happens in a job
+# -------- the events of a job
 
 
 @frozen
 class JobStarted:
-    """Worker to client: the package is here, whole and unpacked; sleap-nn starts."""
+    """Worker to client: the package is complete and unpacked, and the first step of the job starts."""
 
     job: JobId = field(validator=Id())
     models: tuple[str, ...] = field(validator=MaxItems(MODELS_MAX))
-    """Names of the models that will be trained, in order."""
+    """Names of the models that the job trains, in this order."""
     predictions: tuple[str, ...] = field(default=(), validator=MaxItems(MODELS_MAX))
-    """Names of the files that will be predicted on, after that, in order."""
+    """Names of the files that the job predicts on after the training, in this order."""
 
 
 @frozen
 class ModelStarted:
-    """Worker to client: training of one model of the sequence begins."""
+    """Worker to client: the training of one model begins."""
 
     job: JobId = field(validator=Id())
     model: int = field(validator=Integer(0, MODELS_MAX))
     """Index into `JobStarted.models`."""
     epochs: int | None = field(default=None, validator=Integer())
-    """The most epochs this model may take, when the package says so."""
+    """Maximum number of epochs of this model; null when the package does not set it."""
 
 
 @frozen
 class Progress:
-    """Worker to client: where training stands. Losses that are not numbers (Infinity, NaN) are null."""
+    """Worker to client: the progress of training one model. Losses that are Infinity or NaN are sent as null."""
 
     job: JobId = field(validator=Id())
     model: int = field(validator=Integer(0, MODELS_MAX))
+    """Index into `JobStarted.models`."""
     epoch: int = field(validator=Integer())
     """Counted from 0, as sleap-nn does."""
     batch: int | None = field(default=None, validator=Integer())
@@ -157,68 +175,75 @@ class Progress:
     loss: float | None = None
     """Loss of the newest batch."""
     train_loss: float | None = None
-    """Newest epoch-wide training loss sleap-nn has told; it is always that of the epoch before."""
+    """Newest epoch-wide training loss that sleap-nn has reported; it is always that of the epoch before."""
     val_loss: float | None = None
+    """Newest epoch-wide validation loss that sleap-nn has reported."""
 
 
 @frozen
 class ModelTrained:
-    """Worker to client: the model's last epoch is over; sleap-nn evaluates it, which may take a while."""
+    """Worker to client: the last epoch of one model has ended; sleap-nn now evaluates it, which may take a while."""
 
     job: JobId = field(validator=Id())
     model: int = field(validator=Integer(0, MODELS_MAX))
+    """Index into `JobStarted.models`."""
 
 
 @frozen
 class PredictionStarted:
-    """Worker to client: sleap-nn begins to predict on one file of the sequence."""
+    """Worker to client: sleap-nn begins to predict on one file."""
 
     job: JobId = field(validator=Id())
     prediction: int = field(validator=Integer(0, MODELS_MAX))
     """Index into `JobStarted.predictions`."""
     tracking: bool = False
-    """The frames are gone through twice: once to predict, once to track."""
+    """Whether sleap-nn goes through the frames twice: once to predict, once to track."""
 
 
 @frozen
 class FramesDone:
-    """Worker to client: where a prediction stands, as sleap-nn tells it."""
+    """Worker to client: the progress of one prediction, as sleap-nn reports it."""
 
     job: JobId = field(validator=Id())
     prediction: int = field(validator=Integer(0, MODELS_MAX))
+    """Index into `JobStarted.predictions`."""
     done: int = field(validator=Integer())
-    """Frames of this pass."""
+    """Frames done in this pass."""
     total: int | None = field(default=None, validator=Integer())
+    """All frames of this pass; null when sleap-nn has not reported it."""
     rate: float | None = None
     """Frames per second."""
     left: float | None = None
-    """Seconds that this pass will still take."""
+    """Seconds until the end of this pass, as sleap-nn estimates."""
     pass_index: int = field(default=0, validator=Integer(0, 9))
     """0 while predicting, 1 while tracking."""
 
 
 @frozen
 class GpuUse:
-    """Worker to client: what the job's GPU does now."""
+    """Worker to client: the current use of the job's GPU."""
 
     job: JobId = field(validator=Id())
     used_mb: int = field(validator=Integer(0, 10**9))
-    """Memory in MB (2**20 bytes) in use, by whomever."""
+    """GPU memory in MB (2**20 bytes) in use by all programs together."""
     total_mb: int = field(validator=Integer(0, 10**9))
+    """Total GPU memory in MB (2**20 bytes)."""
     percent: int | None = field(default=None, validator=Integer(0, 100))
-    """Share of the last moments in which the GPU computed (NVML's utilization)."""
+    """Share of NVML's last sample period in which the GPU computed (NVML's utilization); null when NVML does not report
+    it, as for a MIG slice."""
 
 
 @frozen
 class LogLines:
-    """Worker to client: what sleap-nn printed, as it came."""
+    """Worker to client: lines that sleap-nn printed, in their order."""
 
     job: JobId = field(validator=Id())
     lines: tuple[str, ...] = field(validator=MaxItems(LOG_LINES_MAX))
+    """Each of at most 2000 characters."""
 
 
 JobNews = JobStarted | ModelStarted | Progress | ModelTrained | PredictionStarted | FramesDone | GpuUse | LogLines
-"""What can happen in a job, until it ends."""
+"""What can happen in a job before it ends."""
 
 
 @frozen
@@ -226,48 +251,53 @@ class JobEvent:
     """Worker to client: this happened in your job."""
 
     news: JobNews
+    """What happened."""
     at: float
-    """When, by the worker's clock: seconds since 1970 (POSIX)."""
+    """When it happened, by the worker's clock: seconds since 1970-01-01 UTC (POSIX time)."""
     seq: int | None = field(default=None, validator=Integer(1))
-    """Its number in the job, without gaps from 1 on; null for what is of the moment only and is not told again."""
+    """The event's number in the job, counted from 1 without gaps; null for an event that matters only at its moment and
+    is not sent again to a client that attaches later."""
 
 
-# -------- said by the worker of a job as a whole
+# -------- sent by the worker, about a whole job
 
 
 @frozen
 class JobAccepted:
-    """Worker to client: the job is yours under this id; whoever shows the key later owns it."""
+    """Worker to client: your job is accepted under this id; send its package. Later requests about it need the key."""
 
     job: JobId = field(validator=Id())
     key: str = field(validator=SingleLine(), repr=False)
+    """A random text. A client that has it is an owner of the job."""
 
 
 @frozen
 class JobState:
-    """Worker to client: this is where your job stands."""
+    """Worker to client: the state of your job."""
 
     job: JobId = field(validator=Id())
     stage: JobStage
     text: str = field(validator=FreeText(2000))
-    """One sentence for people; how it ended, once it has."""
+    """One sentence for people: what the job does now, or how it ended."""
     events: int = field(default=0, validator=Integer())
-    """The newest `JobEvent.seq` there is."""
+    """The highest `JobEvent.seq` of the job so far; 0 when there is none."""
     outcome: Outcome | None = None
+    """How the job ended; null unless `stage` is ENDED."""
     result: bool = False
-    """What it made waits on the worker."""
+    """Whether the worker keeps a result of the job."""
 
 
 @frozen
 class JobEnded:
-    """Worker to client: the job is over. When `result` is true, its archive follows at once."""
+    """Worker to client: the job has ended. If `result` is true and the client wants it, a `FileOffer` of it follows."""
 
     job: JobId = field(validator=Id())
     outcome: Outcome
     text: str = field(validator=FreeText(2000))
-    """One sentence for people: what was made, or what went wrong."""
+    """One sentence for people: what the job produced, or what went wrong."""
     result: bool
+    """Whether the worker keeps a result of the job."""
 
 
 JobReply = JobAccepted | JobState | JobEvent | JobEnded
-"""What a worker says about a job."""
+"""What a worker sends about a job."""

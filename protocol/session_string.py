@@ -1,4 +1,4 @@
-"""The one line that leads a client to a worker: base64 (RFC 4648, URL-safe, padded) of a small JSON object."""
+"""The session string, which leads a client to a worker: base64 (RFC 4648, URL-safe, padded) of a small JSON object."""
 
 import base64
 import binascii
@@ -11,24 +11,28 @@ from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
 
 PREFIX = "sleap-session:"
+"""Accepted before a session string; not written by this program."""
 LENGTH_MAX = 4096
+"""Characters of the longest session string that is read."""
 
 
 class SessionStringError(ValueError):
-    """The text is no session string; the message is one sentence for people."""
+    """The text is no session string. The exception's message is one sentence for people."""
 
 
 @frozen
 class SessionString:
-    """Room, token and worker, and perhaps the server's WebSocket address."""
+    """What a session string contains: room, token and worker, and optionally the server's WebSocket address."""
 
     room: RoomId
     token: str = field(repr=False)
     peer: PeerId
+    """The worker."""
     server: str | None = None
+    """The server's WebSocket address; None when the client is to use the server of its own configuration."""
 
     def write(self) -> str:
-        """As printed in the worker's banner."""
+        """Return the session string as the worker's banner shows it."""
         parts = {"r": self.room, "t": self.token, "p": self.peer}
         if self.server is not None:
             parts["s"] = self.server
@@ -36,10 +40,12 @@ class SessionString:
 
 
 def read_session_string(text: str) -> SessionString:
-    """Read a session string as people paste it: prefix, alphabet, padding and white space are forgiven.
+    """Return the content of a session string, read leniently from pasted text.
+
+    White space, the prefix `sleap-session:`, missing padding and the alphabet of plain base64 are accepted.
 
     Raises:
-        SessionStringError: anything else is wrong with it.
+        SessionStringError: the text is too long, not base64, not JSON, or lacks room, token or worker.
     """
     bare = "".join(text.split()).removeprefix(PREFIX).rstrip("=").replace("+", "-").replace("/", "_")
     if not bare or len(bare) > LENGTH_MAX or not re.fullmatch(r"[A-Za-z0-9_-]+", bare):

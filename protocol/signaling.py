@@ -1,7 +1,7 @@
-"""What a peer and the server say over the signalling WebSocket.
+"""The messages between a peer and the server, over the signalling WebSocket.
 
-In `Offer`, `Answer` and `Refuse`, `peer` is always *the other one*: the addressee on the way to the server, the sender
-on the way from it. The server writes the sender itself, from the socket it came in on.
+In `Offer`, `Answer` and `Refuse`, `peer` is always *the other peer*: the addressee in a message to the server, the
+sender in a message from it. The server sets the sender itself, from the socket that the message came in on.
 """
 
 from attrs import field, frozen
@@ -13,78 +13,89 @@ from protocol.ids import JobId, PeerId, RoomId
 from protocol.status import Role, WorkerFacts
 
 SDP_MAX = 32 * 1024
-"""Characters in a session description; aiortc's own, with a dozen candidates, has about 1 500."""
+"""Characters of the longest session description (SDP); one from aiortc, with a dozen candidates, has about 1 500."""
 WORKERS_MAX = 64
-"""Workers in one room."""
+"""Largest number of workers in one room."""
 ICE_MAX = 8
-"""STUN and TURN servers handed out; with their credentials they must fit into a frame beside the workers."""
+"""Largest number of STUN and TURN servers in one message; with their credentials they must fit into one frame together
+with the list of workers."""
 
 
 @frozen
 class CreateRoom:
-    """Peer to server: make a room for me. Answered by `RoomCreated`."""
+    """Peer to server: create a room. Answered by `RoomCreated` or a `Fault`."""
 
     name: str = field(default="", validator=SingleLine(64))
+    """A name for people; may be empty."""
     version: int = field(default=PROTOCOL_VERSION, validator=Integer())
+    """The peer's protocol version."""
 
 
 @frozen
 class Join:
-    """Peer to server: let me into this room. Answered by `Joined` or a `Fault`."""
+    """Peer to server: let me join this room. Answered by `Joined` or a `Fault`."""
 
     room: RoomId = field(validator=Id())
     token: str = field(validator=SingleLine(), repr=False)
+    """The room's token, from `RoomCreated`."""
     role: Role
     facts: WorkerFacts | None = None
-    """A worker's own description; a client has none."""
+    """A worker's description of itself; null for a client."""
     peer: PeerId | None = field(default=None, validator=Id())
-    """Given together with `resume` by a peer that was here before and wants its old name back."""
+    """The id that this peer had in the room before, to get it again; sent together with `resume`."""
     resume: str | None = field(default=None, validator=SingleLine(), repr=False)
+    """The `Joined.resume` that belongs to `peer`."""
     version: int = field(default=PROTOCOL_VERSION, validator=Integer())
+    """The peer's protocol version."""
 
 
 @frozen
 class Announce:
-    """Worker to server: this is what I am now. Passed on to every client of the room."""
+    """Worker to server: this is my new description. The server sends it to the room's clients as `WorkerPresent`."""
 
     facts: WorkerFacts
 
 
 @frozen
 class JoinQueue:
-    """Client to server: put me in the room's line. Said again, when a promise came to nothing, it keeps my place."""
+    """Client to server: put me into the room's queue for a worker. Answered by `QueuePosition` or `WorkerAssigned`.
+
+    Sent again when no link to the assigned worker could be opened; the client then keeps its position.
+    """
 
     min_memory_mb: int = field(default=0, validator=Integer())
+    """Least total GPU memory of the worker, in MB (2**20 bytes)."""
     worker: PeerId | None = field(default=None, validator=Id())
-    """This worker and no other; null: any that is large enough."""
+    """Wait for this worker only; null: for any with enough memory."""
 
 
 @frozen
 class LeaveQueue:
-    """Client to server: I have what I waited for; the next, please."""
+    """Client to server: remove me from the queue; the assigned worker has accepted my link."""
 
 
 @frozen
 class Leave:
-    """Peer to server: good-bye; forget my name."""
+    """Peer to server: I leave the room."""
 
 
 @frozen
 class RoomCreated:
-    """Server to peer: your room, and the token that opens it."""
+    """Server to peer: your room exists, with this id and token. The peer still has to join it."""
 
     room: RoomId = field(validator=Id())
     token: str = field(validator=SingleLine(), repr=False)
+    """Every peer needs it to join the room."""
 
 
 @frozen
 class WorkerPresent:
-    """Server to client: this worker is in the room, newly or with news."""
+    """Server to client: this worker is in the room. Sent when it joins and whenever its facts change."""
 
     peer: PeerId = field(validator=Id())
     facts: WorkerFacts
     seconds: int = field(default=0, validator=Integer())
-    """How long the server has seen the worker in this status, when this was sent."""
+    """For how many seconds the worker has had this status, as the server saw it when it sent the message."""
 
 
 @frozen
@@ -96,74 +107,92 @@ class WorkerLeft:
 
 @frozen
 class QueuePosition:
-    """Server to client: your place in the room's line, counted from 1."""
+    """Server to client: your position in the room's queue."""
 
     place: int = field(validator=Integer(1))
+    """The position, counted from 1."""
     of: int = field(validator=Integer(1))
+    """Number of clients in the queue."""
 
 
 @frozen
 class WorkerAssigned:
-    """Server to client: this worker is free and promised to you; ask it now. Others are refused meanwhile."""
+    """Server to client: this worker is available and reserved for you; send it an offer now.
+
+    The server refuses the offers of other clients to this worker meanwhile.
+    """
 
     peer: PeerId = field(validator=Id())
 
 
 @frozen
 class IceServerEntry:
-    """A STUN or TURN server, with credentials of the peer's own that expire."""
+    """A STUN or TURN server; a TURN server with credentials that are made for this peer and expire."""
 
     urls: str = field(validator=SingleLine(200))
-    """One address, such as `turn:host:3478?transport=tcp`."""
+    """One URI (RFC 7064, RFC 7065), such as `turn:host:3478?transport=tcp`."""
     username: str | None = field(default=None, validator=SingleLine(150))
+    """Null for a STUN server."""
     credential: str | None = field(default=None, validator=SingleLine(100), repr=False)
+    """Null for a STUN server."""
 
 
 @frozen
 class IceServers:
-    """Server to peer: use these from now on; the credentials given before expire soon."""
+    """Server to peer: use these STUN and TURN servers from now on; the credentials sent before expire soon."""
 
     ice: tuple[IceServerEntry, ...] = field(validator=MaxItems(ICE_MAX))
 
 
 @frozen
 class Joined:
-    """Server to peer: you are in. `workers` is what a client may choose from now."""
+    """Server to peer: you have joined the room."""
 
     room: RoomId = field(validator=Id())
     peer: PeerId = field(validator=Id())
+    """The id of the peer that joined."""
     resume: str = field(validator=SingleLine(), repr=False)
-    """Shown again in `Join` after a lost line, it gives back the same `peer`; nobody else can claim it."""
+    """A secret of this peer: sent in `Join` after a lost connection, it gives the peer the same id again. Without it no
+    other peer can get this id."""
     workers: tuple[WorkerPresent, ...] = field(default=(), validator=MaxItems(WORKERS_MAX))
+    """For a client: the workers of the room now. Those that do not fit into this frame follow as `WorkerPresent`."""
     ice: tuple[IceServerEntry, ...] = field(default=(), validator=MaxItems(ICE_MAX))
-    """Servers that help to reach the other peers through NATs and firewalls."""
+    """STUN and TURN servers, for links through NATs and firewalls."""
 
 
 @frozen
 class Offer:
-    """Client to worker, through the server: please open a link (an SDP offer, RFC 8866)."""
+    """Client to worker, through the server: open a link (SDP offer, RFC 3264). Answered by `Answer` or `Refuse`."""
 
     peer: PeerId = field(validator=Id())
+    """To the server: the worker. From the server: the client."""
     sdp: str = field(validator=FreeText(SDP_MAX))
+    """The session description (RFC 8866), with all ICE candidates."""
     job: JobId | None = field(default=None, validator=Id())
-    """The job this client says it owns, when it returns to one; proven later, on the link, by the job's key."""
+    """The job that the client says it owns, if the link is about an existing job; the client proves it later, on the
+    link, with the job's key."""
     version: int = field(default=PROTOCOL_VERSION, validator=Integer())
+    """The client's protocol version."""
 
 
 @frozen
 class Answer:
-    """Worker to client, through the server: here is my half of the link (an SDP answer)."""
+    """Worker to client, through the server: I accept the link (SDP answer, RFC 3264)."""
 
     peer: PeerId = field(validator=Id())
+    """To the server: the client. From the server: the worker."""
     sdp: str = field(validator=FreeText(SDP_MAX))
+    """The session description (RFC 8866), with all ICE candidates."""
 
 
 @frozen
 class Refuse:
-    """Worker to client, through the server, or the server itself: no link, and why."""
+    """Worker to client, through the server, or server to client: the offer is refused, for this reason."""
 
     peer: PeerId = field(validator=Id())
+    """To the server: the client. From the server: the worker."""
     fault: Fault
+    """Why it is refused."""
 
 
 ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer | Answer | Refuse

@@ -1,4 +1,4 @@
-"""The three words every actor uses, and what a worker tells about itself."""
+"""The three states of every actor, the roles of peers, and a worker's description of itself."""
 
 from enum import Enum
 
@@ -8,15 +8,18 @@ from protocol.fields import Integer, SingleLine
 
 
 class Status(Enum):
-    """A promise about the next stranger: taken at once, not now, or not until the job has ended."""
+    """The three states of every actor; of a worker, also what it says to clients with a new job."""
 
     AVAILABLE = "available"
+    """A worker in this state accepts the next client."""
     RESERVED = "reserved"
+    """A worker in this state serves one client whose job has not begun yet, and refuses other clients' new jobs."""
     BUSY = "busy"
+    """A worker in this state runs a job, and refuses new jobs until the job has ended."""
 
 
 class Role(Enum):
-    """What a peer is in its room. Clients see workers; nobody sees clients."""
+    """What a peer is in its room. The server reports workers to clients, and clients to nobody."""
 
     WORKER = "worker"
     CLIENT = "client"
@@ -24,20 +27,21 @@ class Role(Enum):
 
 @frozen
 class WorkerFacts:
-    """What a worker last said about itself; the only source of anything shown about it."""
+    """A worker's description of itself. Everything that is shown about a worker comes from the newest one it sent."""
 
     status: Status
     name: str = field(validator=SingleLine(64))
+    """The name that its operator gave it; by default the host name."""
     hostname: str = field(validator=SingleLine())
     gpu: str = field(validator=SingleLine())
-    """GPU model as NVML names it, or "CPU"."""
+    """GPU model as NVML names it, or "CPU" without a GPU."""
     memory_mb: int = field(validator=Integer(0, 10**9))
     """Total GPU memory in MB (2**20 bytes), 0 without a GPU."""
     sleap_nn: str = field(validator=SingleLine(64))
-    """Version of sleap-nn on the worker, or "none"."""
+    """Version of sleap-nn on the worker, or "unknown"."""
     cuda: str = field(validator=SingleLine(64))
-    """CUDA version of the driver, or "none"."""
+    """Newest CUDA version that the driver supports, such as "12.4", or "none"."""
     version: str = field(validator=SingleLine(64))
     """Version of sleap-rtc on the worker."""
     free_mb: int = field(default=0, validator=Integer(0, 10**9))
-    """GPU memory in MB (2**20 bytes) that nobody used when the worker said this; 0 without a GPU."""
+    """GPU memory in MB (2**20 bytes) that no program used when the worker sent this; 0 without a GPU."""

@@ -1,9 +1,9 @@
-"""How two ends of a fresh link prove that they know the room secret, and that nobody sits between them.
+"""How the two ends of a new link prove that they know the room secret, and that no third party is between them.
 
 Both proofs are HMAC-SHA256 (RFC 2104) keyed by the secret, over a transcript that holds both nonces and the SHA-256
-fingerprints of both DTLS certificates (RFC 8122) as each side sees them. A server that swaps fingerprints to sit in the
-middle makes the two transcripts differ, and neither proof fits. The speaker's name in the transcript keeps one side's
-proof from serving as the other's.
+fingerprints of both DTLS certificates (RFC 8122) as each side sees them. If a server replaces fingerprints to become a
+man in the middle, the two transcripts differ, and neither proof is valid. The transcript names the side that gives the
+proof, so one side's proof cannot be reflected as the other's.
 """
 
 import hashlib
@@ -17,55 +17,67 @@ from protocol.fields import ExactBytes, FreeText
 from protocol.ids import PeerId, RoomId
 
 NONCE_BYTES = 32
+"""Length of each side's nonce, in bytes."""
 PROOF_BYTES = hashlib.sha256().digest_size
+"""Length of a proof, in bytes: one SHA-256 digest."""
 PROOF_TIME = 10
-"""Seconds between challenge and proof (the contract's figure)."""
+"""Seconds: at the worker from its challenge to the client's proof, at the client from the open link to the end of the
+authentication."""
 
 
 class Denial(Enum):
-    """Why a proof was not accepted."""
+    """Why a worker does not accept a client."""
 
     INVALID = "invalid"
+    """The proof is wrong."""
     MISSING = "missing"
+    """The client has no secret, so it gave no proof."""
     TIMEOUT = "timeout"
+    """No proof came within `PROOF_TIME`."""
 
 
 @frozen
 class AuthChallenge:
-    """Worker to client: prove that you know the secret, using this nonce once."""
+    """Worker to client: prove that you know the secret. Answered by `AuthResponse`."""
 
     nonce: bytes = field(validator=ExactBytes(NONCE_BYTES), repr=False)
+    """Random bytes that the worker uses for this link only."""
 
 
 @frozen
 class AuthResponse:
-    """Client to worker: my proof, and a nonce for yours. Without a secret there is no proof to give."""
+    """Client to worker: this is my proof, and a nonce for yours. Answered by `AuthSuccess` or `AuthFailure`."""
 
     nonce: bytes = field(validator=ExactBytes(NONCE_BYTES), repr=False)
+    """Random bytes that the client uses for this link only."""
     proof: bytes | None = field(default=None, validator=ExactBytes(PROOF_BYTES), repr=False)
+    """What `prove` returns for the client; null when the client has no secret."""
 
 
 @frozen
 class AuthSuccess:
-    """Worker to client: you are trusted; here is my own proof. A worker without a secret has none to give."""
+    """Worker to client: you are authenticated, and this is my own proof."""
 
     proof: bytes | None = field(default=None, validator=ExactBytes(PROOF_BYTES), repr=False)
+    """What `prove` returns for the worker; null when the worker has no secret and sent no challenge."""
 
 
 @frozen
 class AuthFailure:
-    """Worker to client: you are not trusted, and this link ends."""
+    """Worker to client: you are not authenticated, and I close this link."""
 
     reason: Denial
     text: str = field(validator=FreeText(400))
+    """One or two sentences for people."""
 
 
-Trust = AuthChallenge | AuthResponse | AuthSuccess | AuthFailure
+AuthMessage = AuthChallenge | AuthResponse | AuthSuccess | AuthFailure
+"""The messages of the authentication."""
 
 
 @frozen
 class Binding:
-    """What both ends of one link must see alike for a proof to fit: who they are and which certificates they hold."""
+    """What must be equal at both ends of one link for a proof to be valid: room, peers and DTLS certificates."""
 
     room: RoomId
     worker: PeerId
@@ -78,13 +90,21 @@ class Binding:
 
 @frozen
 class Secret:
-    """A room secret; wrapped so that no `repr`, log or error text can show it."""
+    """A room secret, wrapped so that no `repr`, log or error text can show it."""
 
     key: bytes = field(repr=False)
 
 
 def prove(secret: Secret, speaker: str, binding: Binding, worker_nonce: bytes, client_nonce: bytes) -> bytes:
-    """The proof of `speaker` ("worker" or "client"): 32 bytes over a transcript of length-prefixed parts."""
+    """Return the proof of one side of a link: 32 bytes, an HMAC over a transcript of length-prefixed parts.
+
+    Args:
+        secret: the room secret, which is the HMAC's key.
+        speaker: the side whose proof it is, "worker" or "client".
+        binding: room, peers and certificates of the link.
+        worker_nonce: the nonce of the worker's `AuthChallenge`.
+        client_nonce: the nonce of the client's `AuthResponse`.
+    """
     parts = (
         b"sleap-rtc",
         str(PROTOCOL_VERSION).encode(),
@@ -102,5 +122,5 @@ def prove(secret: Secret, speaker: str, binding: Binding, worker_nonce: bytes, c
 
 
 def same_proof(ours: bytes, theirs: bytes) -> bool:
-    """Compare in constant time."""
+    """Return whether two proofs are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(ours, theirs)

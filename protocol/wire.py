@@ -1,7 +1,7 @@
-"""The one place where text becomes messages and messages become text.
+"""Encoding and decoding: the only place where messages become JSON text and JSON text becomes messages.
 
-`decode` checks the size first, then gives a message of the vocabulary it was asked for or raises `WireError`, and
-nothing else. cattrs alone is no validator (it coerces numbers to text and raises five kinds of exception), hence the
+`decode` checks the size first; then it returns a message of the given vocabulary or raises `WireError`, and no other
+exception. cattrs alone is no validator (it coerces numbers to text and raises five kinds of exception), hence the
 strict hooks.
 """
 
@@ -22,23 +22,24 @@ from protocol.jobs import JobNews, JobReply, JobRequest, SubmitJob
 from protocol.link import LinkMessage
 from protocol.signaling import FromServer, ToServer
 from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileMessage
-from protocol.trust import Trust
+from protocol.trust import AuthMessage
 
 M = TypeVar("M")
 
 TAG = "type"
+"""The JSON key that holds a message's tag."""
 
 
 class WireError(Exception):
-    """What came from outside is no message of the vocabulary; the text says why, in one sentence."""
+    """A received text or frame is no message of the vocabulary; the exception's text says why, in one sentence."""
 
 
 def tag_of(message: type) -> str:
-    """`AuthChallenge` is `AUTH_CHALLENGE` on the wire, and likewise for every message."""
+    """Return a message class's tag on the wire: its name in upper snake case (`AuthChallenge`: `AUTH_CHALLENGE`)."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", message.__name__).upper()
 
 
-def _strictly(kind: type, value: Any, _target: object = None) -> Any:
+def _of_exact_type(kind: type, value: Any, _target: object = None) -> Any:
     if type(value) is not kind:
         raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
@@ -50,36 +51,39 @@ def _finite(value: Any, _target: object = None) -> float:
     return float(value)
 
 
-def _bytes_in(value: Any, _target: object = None) -> bytes:
-    return base64.b64decode(_strictly(str, value), validate=True)
+def _bytes_from_base64(value: Any, _target: object = None) -> bytes:
+    return base64.b64decode(_of_exact_type(str, value), validate=True)
 
 
 _converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
 for _kind in (str, int, bool):
-    _converter.register_structure_hook(_kind, partial(_strictly, _kind))
+    _converter.register_structure_hook(_kind, partial(_of_exact_type, _kind))
 _converter.register_structure_hook(float, _finite)
-_converter.register_structure_hook(bytes, _bytes_in)
+_converter.register_structure_hook(bytes, _bytes_from_base64)
 _converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
 
 
-def _tag(union: Any) -> None:
+def _register_union(union: Any) -> None:
+    """Let the converter choose among the classes of `union` by their tags."""
     configure_tagged_union(union, _converter, tag_generator=tag_of, tag_name=TAG)
 
 
-_tag(JobNews)  # before the messages that hold one
+_register_union(JobNews)  # must come before the unions whose messages have a field of type JobNews
 
 
 @attrs.frozen
 class Vocabulary(Generic[M]):
-    """The messages one listener may hear, who says them, and how long a frame may be."""
+    """The messages that one receiver accepts."""
 
     speaker: str
+    """Who sends these messages to whom, for `docs/messages.md`."""
     union: Any
+    """The union of the message classes."""
     limit: int
-    """Bytes of UTF-8 in one frame."""
+    """Bytes of UTF-8 in the longest frame."""
 
     def __attrs_post_init__(self) -> None:
-        _tag(self.union)
+        _register_union(self.union)
 
     @property
     def messages(self) -> dict[str, type]:
@@ -89,21 +93,26 @@ class Vocabulary(Generic[M]):
 
 ToWorker = SubmitJob | JobRequest | FileMessage | LinkMessage | Fault
 ToClient = JobReply | FileMessage | LinkMessage | Fault
-Unproven = Trust | LinkMessage
+Unproven = AuthMessage | LinkMessage
 
 FRAME_MAX = 64 * 1024
+"""Bytes of the longest frame with a message; pieces of files may be longer."""
 TO_SERVER: Vocabulary[ToServer] = Vocabulary("peer to server", ToServer, FRAME_MAX)
 FROM_SERVER: Vocabulary[FromServer] = Vocabulary("server to peer", FromServer, FRAME_MAX)
-UNPROVEN: Vocabulary[Unproven] = Vocabulary("peer to peer, before trust", Unproven, 1024)
+UNPROVEN: Vocabulary[Unproven] = Vocabulary("peer to peer, before authentication", Unproven, 1024)
+"""All that is accepted on a link whose peer is not authenticated yet."""
 TO_WORKER: Vocabulary[ToWorker] = Vocabulary("client to worker", ToWorker, FRAME_MAX)
 TO_CLIENT: Vocabulary[ToClient] = Vocabulary("worker to client", ToClient, FRAME_MAX)
 VOCABULARIES: tuple[Vocabulary[Any], ...] = (TO_SERVER, FROM_SERVER, UNPROVEN, TO_WORKER, TO_CLIENT)
 
 
 def encode(message: Any) -> str:
-    """One message as JSON text, with its tag.
+    """Return a message as JSON text, with its tag.
 
-    ASCII alone, so that its length is its size in bytes, and text with half a surrogate pair can still be passed on.
+    The text is ASCII only: so its length is its size in bytes, and strings with half a surrogate pair can be sent.
+
+    Raises:
+        ValueError: a float field is Infinity or NaN.
     """
     return json.dumps(
         {TAG: tag_of(type(message)), **_converter.unstructure(message)}, separators=(",", ":"), allow_nan=False
@@ -111,10 +120,10 @@ def encode(message: Any) -> str:
 
 
 def decode(text: str | bytes, vocabulary: Vocabulary[M]) -> M:
-    """The message in `text`.
+    """Return the message that `text` encodes.
 
     Raises:
-        WireError: too long, not JSON, not of this vocabulary, or with fields that do not fit.
+        WireError: the text is too long, not JSON, not of this vocabulary, or has missing, unknown or invalid fields.
     """
     size = len(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
     if size > vocabulary.limit:
@@ -140,15 +149,15 @@ def decode(text: str | bytes, vocabulary: Vocabulary[M]) -> M:
 
 
 def pack_piece(transfer: int, offset: int, payload: bytes | memoryview) -> bytes:
-    """One bulk frame: where this piece of the file belongs, and the piece."""
+    """Return one binary frame: the header with transfer number and offset, then the payload."""
     return b"".join((PIECE_HEADER.pack(transfer, offset), payload))
 
 
 def unpack_piece(frame: bytes) -> tuple[int, int, memoryview]:
-    """Transfer number, offset and payload of a bulk frame.
+    """Return transfer number, offset in the file, and payload of a binary frame.
 
     Raises:
-        WireError: shorter than its header, empty, or longer than aiortc could have carried.
+        WireError: the frame is shorter than its header, has no payload, or is longer than aiortc could have sent.
     """
     if not PIECE_HEADER.size < len(frame) <= PIECE_HEADER.size + PIECE_MAX:
         raise WireError(f"a piece of {len(frame)} bytes came")

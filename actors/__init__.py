@@ -1,4 +1,4 @@
-"""What is decided: state tables and one run loop.
+"""The decisions of worker and client: state tables, and the one loop that runs them.
 
-Rule of the room: trio channels and attrs only; no sockets, files, processes, clocks or asyncio.
+Rule: trio channels and attrs only; no sockets, files, processes or asyncio, and no clock but that of state time-outs.
 """

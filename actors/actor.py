@@ -1,4 +1,4 @@
-"""The one run loop: hear an event, take one step of the table, say the effects."""
+"""The loop of every actor: take an event from the inbox, do one step of the table, put the effects into the outbox."""
 
 import math
 from collections.abc import Callable
@@ -17,38 +17,41 @@ D = TypeVar("D")
 
 @define
 class Actor(Generic[D]):
-    """A table, its data, an inbox and an outbox. It awaits only its inbox."""
+    """A state table with its data, an inbox of events and an outbox of effects. It waits for its inbox only."""
 
     table: Table[D]
     data: D
     outbox: Mailbox[Any]
     inbox: Mailbox[Any] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD))
     watch: Callable[[Status], None] | None = None
-    """Told of each change of state; for logs and tests, never for decisions."""
+    """Called with the new state at each change of state; for logs and tests, never for decisions."""
     state: Status = field(init=False)
     _due: float = field(init=False, default=math.inf)
+    """When the state times out, by trio's clock, in seconds."""
     _timeout_event: TimedOut = field(init=False, factory=TimedOut)
+    """The event that the table gets then."""
 
     def __attrs_post_init__(self) -> None:
         self.state = self.table.start
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Live until the inbox is finished."""
+        """Handle events until the inbox is finished and empty."""
         task_status.started()
         while True:
             event: Any = self._timeout_event
-            # A state time-out bounds the wait itself: a timer task could queue a stale one behind a change of state.
-            with trio.move_on_at(self._due) as nap:
+            # The state time-out limits the wait itself: a separate timer task could put an outdated time-out into the
+            # inbox, behind an event that changes the state.
+            with trio.move_on_at(self._due) as timeout:
                 try:
                     event = await self.inbox.take()
                 except trio.EndOfChannel:
                     return
-            if nap.cancelled_caught:
+            if timeout.cancelled_caught:
                 self._due = math.inf
             self.turn(event)
 
     def turn(self, event: Any) -> None:
-        """One whole step; sync, so that no cancellation can split it."""
+        """Handle one event completely: step, new state, effects. Synchronous, so no cancellation can interrupt it."""
         state, step = self.table.step(self.state, self.data, event)
         if state is not self.state:
             self._due = math.inf

@@ -1,6 +1,7 @@
-"""What the Client remembers, and what it makes of what it hears: which worker, which link, how far it has come.
+"""The Client's data, its narrower events, and `classify`, which chooses the narrower event for each event.
 
-Asked here, once, so that each answer can be a row of the table.
+Whether an event is about our worker, our link or our job is decided here, once, so that each case can have a row in the
+table.
 """
 
 from attrs import evolve, field, frozen
@@ -36,195 +37,204 @@ from protocol.signaling import WorkerAssigned, WorkerPresent
 from protocol.status import Status
 
 TRY_OTHERS = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
-"""Refusals after which another worker of the room may still say yes."""
-
-
+"""Codes of refusals after which another worker of the room may still accept the client."""
 OFFERS_MAX = 5
-"""How hard a worker is asked whose answers go astray, before we give up."""
+"""Limit of `ClientData.offers`, after which the client gives up on a worker that answers no offer."""
 RECONNECTS_MAX = 24
-"""Tries to get back to a job; a worker that has left the room counts for two (it has more than a minute to be back)."""
-
-
+"""Limit of `ClientData.reconnects`. While the worker is not in the room each try counts as two, so the worker has a
+little more than a minute to return to it."""
 RESUBMITS_MAX = 3
-"""Times that a package is sent anew, of which the worker has not kept the beginning."""
+"""How often a package is sent again from its beginning, because the worker has not kept the part that was sent."""
 
 
 @frozen
 class ClientData:
-    """The wish, and how far it has come."""
+    """The Client's data: the job that is wanted, and how far it has come."""
 
     wanted: JobWanted | None = None
+    """None in the state available."""
     workers: tuple[WorkerPresent, ...] = ()
+    """The workers of the room, in Discovery's order."""
     refused: frozenset[PeerId] = frozenset()
-    """Workers that have refused us, so that the next best is asked instead."""
+    """Workers that have refused our offer, so that others are asked instead."""
     peer: PeerId | None = None
+    """The worker that was chosen."""
     link: LinkId | None = None
+    """The newest link to that worker, open or not."""
     offers: int = 0
-    """How often this worker was asked and neither took us nor refused."""
+    """Offers to this worker that were neither accepted nor refused. One that the worker has probably received counts as
+    two."""
     last_link: int = 0
+    """The id of the newest link; ids count up from 1."""
     job: JobId | None = None
     key: str = field(default="", repr=False)
-    """The running job's key: shown again on a new link, it makes us its owner there."""
+    """The job's key: sent on a new link, it proves that we own the job."""
     attaching: bool = False
-    """We come back to a job that an earlier client started."""
+    """The job is an existing one, and the worker has not yet confirmed that it knows the job."""
     reconnects: int = 0
-    """How hard we have tried to get back to the job since its link broke."""
+    """Tries to reconnect since the job's link broke; one while the worker is not in the room counts as two. 0 when
+    connected."""
     resubmits: int = 0
-    """How often its package was sent anew."""
+    """How often the package was sent again from its beginning."""
     delivered: bool = False
-    """Its package is on the worker, whole: from here on it runs without us."""
+    """The worker has the whole package, so the job runs without us."""
     request: StopJob | CancelJob | None = None
-    """What the person wants of the job while it runs; said again after a return."""
+    """What the person requested of the running job; sent again after each reconnection."""
     queued: bool = False
-    """We stand in the room's line, or were just promised a worker from it."""
+    """We are in the room's queue, or a worker was assigned to us from it and has not accepted the link yet."""
     ended: JobEnded | None = None
+    """How the job ended, once its result is being downloaded."""
     downloaded: bool = False
-    """The result's archive is on this machine, whole; the link no longer matters."""
+    """The archive with the result is completely on this machine, so the link is no longer needed for it."""
     unpacked: bool = False
-    """The result is in its place; the worker is told, and that is all there is left to do."""
+    """The result is unpacked; the worker has been notified, and only its acknowledgement is awaited."""
 
 
 # -------- narrower events
 
 
 @frozen
-class WorkersNoted:
-    """News of the room while a worker is being asked; it decides who is asked next."""
+class WorkersUpdated:
+    """The list of workers has changed while no choice is to be made from it now."""
 
     workers: tuple[WorkerPresent, ...]
 
 
 @frozen
 class WorkerChosen:
-    """It is settled which worker to ask."""
+    """The worker to which the next offer goes is chosen."""
 
     peer: PeerId
     data: ClientData
+    """The data to continue with."""
 
 
 @frozen
 class NoWorkerFits:
-    """No worker of the room is free and large enough."""
+    """No worker of the room is available and has enough memory."""
 
     data: ClientData
+    """The data to continue with."""
     fault: Fault
 
 
 @frozen
 class ChoiceNeeded:
-    """The person is to choose among these."""
+    """The person has to choose one of these workers."""
 
     data: ClientData
+    """The data to continue with."""
     fitting: tuple[WorkerPresent, ...]
 
 
 @frozen
 class QueueNeeded:
-    """Every fitting worker is taken, and the person would rather wait than go."""
+    """Every fitting worker is reserved or busy, and the client is to wait in the queue (`--wait`)."""
 
     data: ClientData
+    """The data to continue with."""
 
 
 @frozen
 class RejoinedWhileQueued:
-    """The line to the server was lost and is back, while we waited in the room's line."""
+    """The client has joined the room again, after a lost connection to the server, while it was in the queue."""
 
 
 @frozen
 class ChoiceCancelled:
-    """The person left the list without choosing."""
+    """The person has left the list without choosing a worker."""
 
 
 @frozen
 class EndedWithoutResult:
-    """The job is over and there is nothing to fetch."""
+    """The job has ended, and there is no result to download, or none is wanted."""
 
     ended: JobEnded
 
 
 @frozen
 class LinkClosedAfterDownload:
-    """The link is over when the result is here already."""
+    """The link has ended after the result was downloaded."""
 
 
 @frozen
 class ResultWithoutLink:
-    """The result is in its place, and there is no link to say so over."""
+    """The result is unpacked, and there is no link over which to notify the worker."""
 
 
 @frozen
 class ReceiptAcknowledged:
-    """The worker knows that the result is home, or cannot be told."""
+    """The worker has acknowledged `ResultTaken`, or its acknowledgement is not awaited any longer."""
 
 
 @frozen
 class TooLateToStop:
-    """An interruption when the result is here already and only has to be unpacked."""
+    """The person interrupts the client when the result is already downloaded and is only being unpacked."""
 
 
 @frozen
 class AuthenticatedForJob:
-    """The link to a job that was started before is open."""
+    """The link about an existing job is open and authenticated."""
 
     link: LinkId
 
 
 @frozen
 class JobAttached:
-    """The worker knows the job, and us as its owner."""
+    """The worker knows the existing job, and has accepted its key."""
 
 
 @frozen
 class JobReattached:
-    """Likewise, after the link was lost: the job has what it needs."""
+    """After a reconnection, the worker knows the job, has accepted its key, and needs nothing more of its package."""
 
 
 @frozen
 class ResumeUpload:
-    """Likewise, and its package is not there whole."""
+    """After a reconnection, the worker knows the job, has accepted its key, and needs the rest of its package."""
 
 
 @frozen
 class UploadUncertain:
-    """The link broke when the package may just have been over: only the worker knows whether the job runs."""
+    """The link broke during the upload. Only the worker knows whether the package was complete and the job runs."""
 
     lost: LinkLost
 
 
 @frozen
 class ResubmitJob:
-    """The worker knows of no such job: we were away for too long while its package was on the way."""
+    """The worker does not know the job: the client was away too long during the upload, so it submits the job again."""
 
 
 @frozen
 class JobNotStarted:
-    """The worker knows of no such job, and we do not know that it ever began."""
+    """The worker does not know the job, the package may never have been complete, and it is not submitted again."""
 
 
 @frozen
 class JobGone:
-    """The worker has no such job any more."""
+    """The worker does not have the job, or not its result, any more, or cannot report on it."""
 
     fault: Fault
 
 
 @frozen
 class OfferTimedOut:
-    """The offer, or its answer, got lost on the way, perhaps with the server: nothing is known against the worker."""
+    """No answer to the offer came. The server may have lost either of them, so the worker can be asked again."""
 
     silent: bool
-    """The server was there, so it may be the worker that does not answer."""
+    """Whether the connection to the server was open, so that it is probably the worker that does not answer."""
 
 
 @frozen
 class ReconnectsExhausted:
-    """The link broke, and we have tried long enough to get back to the job."""
+    """The link broke, and the client has tried to reconnect often enough."""
 
     fault: Fault | None
 
 
 def classify(data: ClientData, event: object) -> object:
-    """Which worker, which link, which phase: asked here once, so that each answer can be a row."""
+    """Return the event, or the narrower event that says what it means for our worker, link or job."""
     if data.unpacked:
         return _classify_unpacked(data, event)
     if isinstance(event, ResultUnpacked):
@@ -239,51 +249,56 @@ def classify(data: ClientData, event: object) -> object:
         and data.peer is not None
         and (data.job is None or data.attaching)
     ):
-        return WorkerChosen(data.peer, data)  # the moment before asking again is over
+        return WorkerChosen(data.peer, data)  # the pause before the next offer is over
     if isinstance(event, DownloadFailed):
-        return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # the lost link itself is what counts
+        return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # `LinkLost` comes too and decides
     if isinstance(event, Drain | CancelWanted | StopWanted):
-        return _classify_person(data, event)
+        return _classify_interruption(data, event)
     if isinstance(event, PackageSent):
         return Stale() if data.job is None or data.attaching else event
     if isinstance(event, UploadFailed):
-        return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # likewise
+        return Stale() if event.fault.code is FaultCode.LINK_LOST else event  # `LinkLost` comes too and decides
     if isinstance(event, WorkerPicked):
         if data.peer is not None:
             return Stale()
         return ChoiceCancelled() if event.peer is None else WorkerChosen(event.peer, data)
     if isinstance(event, LinkRefused):
-        return _classify_refusal(data, event)
+        return _classify_link_refused(data, event)
     if isinstance(event, Authenticated):
         ours = AuthenticatedForJob(event.link) if data.attaching else event
         return ours if event.link == data.link else Stale()
     if isinstance(event, LinkLost):
-        return _classify_loss(data, event)
+        return _classify_link_lost(data, event)
     if isinstance(event, PeerMessage):
         return _classify_message(data, event)
     return event
 
 
 def fitting(data: ClientData) -> tuple[WorkerPresent, ...]:
-    """Available workers with memory enough that have not refused us, best first (Discovery keeps that order)."""
-    least = data.wanted.min_memory_mb if data.wanted else 0
+    """Return the available workers with enough memory that have not refused us, best first (Discovery's order)."""
+    min_memory_mb = data.wanted.min_memory_mb if data.wanted else 0
     return tuple(
-        shown
-        for shown in data.workers
-        if shown.facts.status is Status.AVAILABLE and shown.facts.memory_mb >= least and shown.peer not in data.refused
+        worker
+        for worker in data.workers
+        if worker.facts.status is Status.AVAILABLE
+        and worker.facts.memory_mb >= min_memory_mb
+        and worker.peer not in data.refused
     )
 
 
 def _classify_unpacked(data: ClientData, event: object) -> object:
-    """Nothing matters any more but that the worker need not keep the result."""
+    """Return the narrower event once the result is unpacked: only the worker's acknowledgement is awaited then."""
     if isinstance(event, PeerMessage) and not isinstance(event.message, JobState):
         return Stale()
     ours = isinstance(event, PeerMessage | LinkLost) and event.link == data.link
     return ReceiptAcknowledged() if ours or isinstance(event, TimedOut | Drain) else Stale()
 
 
-def _classify_person(data: ClientData, event: Drain | CancelWanted | StopWanted) -> object:
-    """A job that has ended can be neither stopped nor cancelled; what it made can be left where it is."""
+def _classify_interruption(data: ClientData, event: Drain | CancelWanted | StopWanted) -> object:
+    """Return the narrower event for an interruption by the person.
+
+    A job that has ended can be neither stopped nor cancelled, so to cancel it means to leave its result on the worker.
+    """
     if data.downloaded:
         return TooLateToStop()
     if data.ended is None or isinstance(event, Drain):
@@ -296,28 +311,28 @@ def _classify_workers(data: ClientData, event: WorkersChanged) -> object:
     if data.wanted is None:
         return Stale()
     if data.peer is not None or data.queued:
-        return WorkersNoted(event.workers)
+        return WorkersUpdated(event.workers)
     if isinstance(data.wanted.choice, NamedWorker):
         return WorkerChosen(data.wanted.choice.peer, data)
     if isinstance(data.wanted.choice, AskPerson):
         return ChoiceNeeded(data, fitting(data))
-    return _best(data, _no_worker_fault(data))
+    return _best_worker(data, _no_worker_fault(data))
 
 
-def _best(data: ClientData, otherwise: Fault) -> WorkerChosen | NoWorkerFits | QueueNeeded:
+def _best_worker(data: ClientData, otherwise: Fault) -> WorkerChosen | NoWorkerFits | QueueNeeded:
     found = fitting(data)
     if found:
         return WorkerChosen(found[0].peer, data)
-    taken = otherwise.code is FaultCode.WORKER_BUSY
-    return QueueNeeded(data) if taken and _would_queue(data) else NoWorkerFits(data, otherwise)
+    busy = otherwise.code is FaultCode.WORKER_BUSY
+    return QueueNeeded(data) if busy and _may_queue(data) else NoWorkerFits(data, otherwise)
 
 
-def _would_queue(data: ClientData) -> bool:
+def _may_queue(data: ClientData) -> bool:
     return data.wanted is not None and data.wanted.wait
 
 
 def _classify_queue(data: ClientData, event: WorkerAssigned | WaitExpired | JoinedRoom) -> object:
-    """What is said about the line matters only to those who stand in it and have not been promised anybody."""
+    """Return the narrower event about the queue, which matters only while we are in it without an assigned worker."""
     if not data.queued or data.peer is not None:
         return Stale()
     if isinstance(event, WorkerAssigned):
@@ -329,18 +344,23 @@ def _no_worker_fault(data: ClientData) -> Fault:
     if not data.workers:
         text = "No worker is in this room. Start one there: sleap-rtc worker --room-id … --token …"
         return Fault(FaultCode.NO_WORKER, text)
-    least = data.wanted.min_memory_mb if data.wanted else 0
-    large = [shown for shown in data.workers if shown.facts.memory_mb >= least]
-    if not large:
-        most = max(shown.facts.memory_mb for shown in data.workers)
-        text = f"No worker of this room has GPU memory enough; the largest has {most} MB (--min-gpu-memory)."
+    min_memory_mb = data.wanted.min_memory_mb if data.wanted else 0
+    large_enough = [worker for worker in data.workers if worker.facts.memory_mb >= min_memory_mb]
+    if not large_enough:
+        max_memory_mb = max(worker.facts.memory_mb for worker in data.workers)
+        text = f"No worker of this room has GPU memory enough; the largest has {max_memory_mb} MB (--min-gpu-memory)."
         return Fault(FaultCode.NO_WORKER, text)
-    taken = "The only worker that fits is taken" if len(large) == 1 else f"All {len(large)} workers that fit are taken"
-    return Fault(FaultCode.WORKER_BUSY, f"{taken}. Try again later, or stand in line with --wait.")
+    count = len(large_enough)
+    text = "The only worker that fits is taken" if count == 1 else f"All {count} workers that fit are taken"
+    return Fault(FaultCode.WORKER_BUSY, f"{text}. Try again later, or stand in line with --wait.")
 
 
-def _classify_refusal(data: ClientData, event: LinkRefused) -> object:
-    """Who asked for the best gets the next best, who chose from the list chooses again, who named one hears why."""
+def _classify_link_refused(data: ClientData, event: LinkRefused) -> object:
+    """Return the narrower event for a refused offer.
+
+    With `BestWorker` the next best is chosen, with `AskPerson` the person chooses again, and with `NamedWorker` the
+    refusal is reported; or the client joins the queue (`--wait`).
+    """
     if event.peer != data.peer or data.wanted is None:
         return Stale()
     if data.reconnects and event.fault.code is FaultCode.NO_SUCH_JOB:
@@ -349,72 +369,74 @@ def _classify_refusal(data: ClientData, event: LinkRefused) -> object:
         return Stale()
     choice = data.wanted.choice
     if event.fault.code is FaultCode.SERVER_LOST:
-        return Stale()  # nobody refused; the link that comes to nothing says the same
+        return Stale()  # no worker has refused; the link that is not answered ends by itself (`LinkLost`)
     if event.fault.code not in TRY_OTHERS:
         return event
     if data.queued:
         return QueueNeeded(evolve(data, peer=None))
     if isinstance(choice, NamedWorker):
         busy = event.fault.code is FaultCode.WORKER_BUSY
-        return QueueNeeded(evolve(data, peer=None)) if busy and _would_queue(data) else event
+        return QueueNeeded(evolve(data, peer=None)) if busy and _may_queue(data) else event
     data = evolve(data, refused=data.refused | {event.peer}, peer=None, offers=0)
-    return _best(data, event.fault) if isinstance(choice, BestWorker) else ChoiceNeeded(data, fitting(data))
+    return _best_worker(data, event.fault) if isinstance(choice, BestWorker) else ChoiceNeeded(data, fitting(data))
 
 
 def _job_unknown(data: ClientData, fault: Fault) -> ResubmitJob | JobNotStarted | JobGone:
     if data.delivered:
         return JobGone(fault)
     return (
-        ResubmitJob() if data.reconnects and _would_send(data) and data.resubmits < RESUBMITS_MAX else JobNotStarted()
+        ResubmitJob()
+        if data.reconnects and _may_send_package(data) and data.resubmits < RESUBMITS_MAX
+        else JobNotStarted()
     )
 
 
-def _would_send(data: ClientData) -> bool:
-    """The worker may not have the package, and the person wants the job still."""
+def _may_send_package(data: ClientData) -> bool:
+    """Return whether the package is to be sent: the worker may not have it, and the job was not cancelled."""
     return not data.delivered and not isinstance(data.request, CancelJob)
 
 
-def _classify_loss(data: ClientData, event: LinkLost) -> object:
+def _classify_link_lost(data: ClientData, event: LinkLost) -> object:
     if event.link != data.link:
         return Stale()
     if data.downloaded:
         return LinkClosedAfterDownload()
     if event.fault is not None and event.fault.code is FaultCode.CANCELLED:
         return PeerFault(event.fault)
-    if (data.job is None or data.attaching) and data.offers < OFFERS_MAX and _got_lost(event.fault):
+    if (data.job is None or data.attaching) and data.offers < OFFERS_MAX and _is_unanswered(event.fault):
         return OfferTimedOut(silent=event.fault is not None and event.fault.code is FaultCode.STALLED)
     if data.job is not None and not data.attaching and not data.delivered and not data.reconnects:
         return UploadUncertain(event)
     return ReconnectsExhausted(event.fault) if data.reconnects >= RECONNECTS_MAX else event
 
 
-def _got_lost(fault: Fault | None) -> bool:
+def _is_unanswered(fault: Fault | None) -> bool:
     return fault is not None and fault.code in (FaultCode.STALLED, FaultCode.SERVER_LOST)
 
 
-def _classify_message(data: ClientData, said: PeerMessage) -> object:
-    message = said.message
-    if said.link != data.link or isinstance(message, JobEvent):
+def _classify_message(data: ClientData, event: PeerMessage) -> object:
+    message = event.message
+    if event.link != data.link or isinstance(message, JobEvent):
         return Stale()
     if isinstance(message, Fault):
         return PeerFault(message)
     if isinstance(message, JobState):
-        return _classify_state(data, message)
+        return _classify_job_state(data, message)
     if isinstance(message, JobEnded):
-        return _classify_end(data, message)
+        return _classify_job_ended(data, message)
     return message
 
 
-def _classify_end(data: ClientData, ended: JobEnded) -> object:
-    """Good work that is gone is no good end for who came to fetch it."""
-    if not _fetches(data):
+def _classify_job_ended(data: ClientData, ended: JobEnded) -> object:
+    """Return the narrower event for the end of a job. If its result is wanted but gone, the download has failed."""
+    if not _wants_result(data):
         return EndedWithoutResult(ended)
     if ended.outcome is Outcome.DONE and not ended.result:
         return JobGone(Fault(FaultCode.NO_SUCH_JOB, ended.text))
     return ended if ended.result else EndedWithoutResult(ended)
 
 
-def _classify_state(data: ClientData, state: JobState) -> object:
+def _classify_job_state(data: ClientData, state: JobState) -> object:
     if state.stage is JobStage.UNKNOWN:
         return _job_unknown(data, Fault(FaultCode.NO_SUCH_JOB, state.text))
     if state.stage is JobStage.ELSEWHERE:
@@ -423,8 +445,8 @@ def _classify_state(data: ClientData, state: JobState) -> object:
         return JobAttached()
     if not data.reconnects:
         return Stale()
-    return ResumeUpload() if state.stage is JobStage.PREPARING and _would_send(data) else JobReattached()
+    return ResumeUpload() if state.stage is JobStage.PREPARING and _may_send_package(data) else JobReattached()
 
 
-def _fetches(data: ClientData) -> bool:
+def _wants_result(data: ClientData) -> bool:
     return data.wanted is None or data.wanted.fetch

@@ -1,12 +1,14 @@
-"""Discovery: being in a room. It keeps our name there, tells who else is there, and carries offers and answers.
+"""Discovery: this peer's membership of a room. It joins, reports the room's workers, and passes offers and answers on.
 
-available: in no room · reserved: joining, or rejoining after a lost line · busy: in the room.
+- available: this peer is in no room and does not try to join one.
+- reserved: it is joining the room, or joining it again after the connection to the server was lost.
+- busy: it is in the room.
 """
 
 from attrs import evolve, field, frozen
 
 from actors.events import (
-    NO_TIMEOUT,
+    CANCEL_TIMEOUT,
     AnswerReady,
     Drain,
     FreeMemoryChanged,
@@ -46,54 +48,61 @@ from protocol.signaling import (
 from protocol.status import Role
 
 RETRY_TIME = 5.0
-"""Seconds to go on knocking once the server could not be reached: it may be starting in the next window."""
+"""Seconds to keep trying after the first connection to the server has failed; somebody may just be starting it."""
 
 
 @frozen
 class DiscoveryData:
-    """Our place in the room, or on the way to it."""
+    """Discovery's data: what is needed to join the room, and what the server has reported since."""
 
     room_credentials: RoomCredentials = field(default=RoomCredentials(Role.CLIENT))
     connected: bool = False
-    """Whether the line is open."""
+    """Whether the connection to the server is open."""
     retrying: bool = False
-    """The server could not be reached so far, and patience is running out."""
+    """No connection to the server could be opened so far, and `RETRY_TIME` is running."""
     peer: PeerId | None = None
+    """Our peer id; None before the first join."""
     resume: str | None = None
+    """The secret that gives us the same peer id again (`Joined.resume`)."""
     workers: tuple[WorkerPresent, ...] = ()
+    """The workers of the room, sorted by `sort_workers`."""
+
+
+# -------- narrower events
 
 
 @frozen
 class FirstConnectFailed:
-    """The line fell before we were ever in the room."""
+    """The connection to the server closed, or could not be opened, before the first join."""
 
     text: str
+    """Why, in one sentence for people."""
 
 
 @frozen
 class RejoinLater:
-    """The server cannot have us back just now; it closes the line, and we knock again when it is back."""
+    """The server cannot accept us again just now. It closes the connection, and after the next one we join again."""
 
 
 @frozen
 class JoinDenied:
-    """The server does not let us in."""
+    """The server has refused the join."""
 
     fault: Fault
 
 
 def classify(data: DiscoveryData, event: object) -> object:
-    """A lost line means patience to those who were in, and a reason to give up to those who never were."""
+    """Return the narrower event: a lost connection or a fault means less after the first join than before it."""
     if isinstance(event, ServerDisconnected) and data.peer is None:
         return FirstConnectFailed(event.text)
     if isinstance(event, Fault):
-        passing = data.peer is not None and event.code in (FaultCode.SERVER_LOST, FaultCode.ROOM_FULL)
-        return RejoinLater() if passing else JoinDenied(event)
+        temporary = data.peer is not None and event.code in (FaultCode.SERVER_LOST, FaultCode.ROOM_FULL)
+        return RejoinLater() if temporary else JoinDenied(event)
     return event
 
 
 def join_effects(data: DiscoveryData) -> tuple[SendToServer, ...]:
-    """Ask to be let in, by our old name if we had one; or first for a room of our own."""
+    """Return the message that joins the room, with our former peer id if there is one; or that creates a room first."""
     room_credentials = data.room_credentials
     if room_credentials.room is None or room_credentials.token is None:
         return (SendToServer(CreateRoom()),)
@@ -109,207 +118,208 @@ def join_effects(data: DiscoveryData) -> tuple[SendToServer, ...]:
 
 
 def start_joining(data: DiscoveryData, event: JoinRoom) -> Step[DiscoveryData]:
-    """Go for the room; knock at once if the line is open already."""
-    fresh = DiscoveryData(event.room_credentials, connected=data.connected)
-    late = Fault(
+    """Start joining a room, and if the connection to the server is open, send the request at once."""
+    data = DiscoveryData(event.room_credentials, connected=data.connected)
+    fault = Fault(
         FaultCode.SERVER_LOST, "The server did not answer in time. Is it the right address, and is it running?"
     )
-    effects = (StateTimeout(event.patience, TimedOut(late)),)
-    return Step(fresh, (*effects, *join_effects(fresh)) if data.connected else effects)
+    effects = (StateTimeout(event.patience, TimedOut(fault)),)
+    return Step(data, (*effects, *join_effects(data)) if data.connected else effects)
 
 
 def note_connected(data: DiscoveryData, _event: ServerConnected) -> Step[DiscoveryData]:
-    """Remember that the line is open."""
+    """Record that the connection to the server is open."""
     return Step(evolve(data, connected=True))
 
 
 def note_disconnected(data: DiscoveryData, _event: object) -> Step[DiscoveryData]:
-    """Remember that the line is gone."""
+    """Record that the connection to the server is closed."""
     return Step(evolve(data, connected=False))
 
 
 def request_join(data: DiscoveryData, _event: ServerConnected) -> Step[DiscoveryData]:
-    """The line is open: knock."""
+    """Send the request to join, now that the connection to the server is open."""
     data = evolve(data, connected=True)
     return Step(data, join_effects(data))
 
 
-def keep_trying(data: DiscoveryData, event: FirstConnectFailed) -> Step[DiscoveryData]:
-    """The server cannot be reached; go on a little from the first time on, then say what the line said."""
+def retry_first_connect(data: DiscoveryData, event: FirstConnectFailed) -> Step[DiscoveryData]:
+    """Keep trying for `RETRY_TIME` after the first failed connection; then fail with its reason."""
     fault = Fault(FaultCode.SERVER_LOST, event.text)
     effects = () if data.retrying else (StateTimeout(RETRY_TIME, TimedOut(fault)),)
     return Step(evolve(data, connected=False, retrying=True), effects)
 
 
 def enter_created_room(data: DiscoveryData, event: RoomCreated) -> Step[DiscoveryData]:
-    """A room of our own: join it."""
+    """Join the room that the server has created for us."""
     data = evolve(data, room_credentials=evolve(data.room_credentials, room=event.room, token=event.token))
     return Step(data, join_effects(data))
 
 
 def enter_room(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
-    """We are in: tell everyone in the house, under which name and with whom."""
+    """Report to the program that we have joined, with our peer id and the workers of the room."""
     token = data.room_credentials.token or ""
-    data = evolve(data, peer=event.peer, resume=event.resume, workers=in_order(event.workers))
-    # a worker may have had news since it knocked; a server that knows them already passes nothing on
+    data = evolve(data, peer=event.peer, resume=event.resume, workers=sort_workers(event.workers))
+    # a worker's facts may have changed since its request to join; the server passes on only facts that are new to it
     facts = data.room_credentials.facts
-    news = (SendToServer(Announce(facts)),) if facts is not None else ()
-    return Step(data, (NO_TIMEOUT, JoinedRoom(event.room, token, event.peer), WorkersChanged(data.workers), *news))
+    announce = (SendToServer(Announce(facts)),) if facts is not None else ()
+    joined = JoinedRoom(event.room, token, event.peer)
+    return Step(data, (CANCEL_TIMEOUT, joined, WorkersChanged(data.workers), *announce))
 
 
 def give_up(data: DiscoveryData, event: JoinDenied | TimedOut) -> Step[DiscoveryData]:
-    """The room stays shut."""
+    """Fail because the server refused the join or did not answer in time."""
     fault = event.fault or Fault(FaultCode.SERVER_LOST, "The server did not answer.")
     return Step(DiscoveryData(connected=data.connected), (JoinFailed(fault),))
 
 
-def wait_for_line(data: DiscoveryData, _event: ServerDisconnected) -> Step[DiscoveryData]:
-    """The line fell; it mends itself, and we knock again by our old name. Jobs know nothing of this."""
+def await_server(data: DiscoveryData, _event: ServerDisconnected) -> Step[DiscoveryData]:
+    """Wait for the next connection, then join again with the same peer id. Links and jobs are not affected."""
     return Step(evolve(data, connected=False))
 
 
-def in_order(workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
-    """Most GPU memory first, then by name: the same list for everyone who looks."""
-    return tuple(sorted(workers, key=lambda shown: (-shown.facts.memory_mb, shown.peer)))
+def sort_workers(workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
+    """Return the workers with most GPU memory first, then by peer id, so that every client sees the same order."""
+    return tuple(sorted(workers, key=lambda worker: (-worker.facts.memory_mb, worker.peer)))
 
 
-def show_worker(data: DiscoveryData, event: WorkerPresent) -> Step[DiscoveryData]:
-    """A worker came, or has news."""
-    others = tuple(shown for shown in data.workers if shown.peer != event.peer)
-    data = evolve(data, workers=in_order((*others, event)))
+def update_worker(data: DiscoveryData, event: WorkerPresent) -> Step[DiscoveryData]:
+    """Add the worker to the list, or replace its facts there, and report the list."""
+    others = tuple(worker for worker in data.workers if worker.peer != event.peer)
+    data = evolve(data, workers=sort_workers((*others, event)))
     return Step(data, (WorkersChanged(data.workers),))
 
 
-def drop_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]:
-    """A worker left."""
-    data = evolve(data, workers=tuple(shown for shown in data.workers if shown.peer != event.peer))
+def remove_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]:
+    """Remove the worker from the list, and report the list."""
+    data = evolve(data, workers=tuple(worker for worker in data.workers if worker.peer != event.peer))
     return Step(data, (WorkersChanged(data.workers),))
 
 
-def pass_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
-    """Somebody would like a link."""
+def forward_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
+    """Report a client's offer to the program."""
     return Step(data, (LinkRequested(event.peer, event.sdp, event.job, event.version),))
 
 
-def pass_answer(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
-    """The worker takes our link."""
+def forward_answer(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
+    """Report the worker's answer to the program."""
     return Step(data, (LinkAnswered(event.peer, event.sdp),))
 
 
-def pass_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
-    """The worker, or the server, does not take our link."""
+def forward_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
+    """Report to the program that the worker, or the server, has refused our offer."""
     return Step(data, (LinkRefused(event.peer, event.fault),))
 
 
 def send_offer(data: DiscoveryData, event: OfferReady) -> Step[DiscoveryData]:
-    """Ask for a link."""
+    """Send our offer to the worker, through the server."""
     return Step(data, (SendToServer(Offer(event.peer, event.sdp, event.job)),))
 
 
 def send_answer(data: DiscoveryData, event: AnswerReady) -> Step[DiscoveryData]:
-    """Take a link."""
+    """Send our answer to the client, through the server."""
     return Step(data, (SendToServer(Answer(event.peer, event.sdp)),))
 
 
 def send_refusal(data: DiscoveryData, event: RejectLink) -> Step[DiscoveryData]:
-    """Refuse a link."""
+    """Send our refusal to the client, through the server."""
     return Step(data, (SendToServer(Refuse(event.peer, event.fault)),))
 
 
-def refuse_ourselves(data: DiscoveryData, event: OfferReady) -> Step[DiscoveryData]:
-    """There is no room to ask in: say so at once, in the worker's place."""
+def refuse_while_disconnected(data: DiscoveryData, event: OfferReady) -> Step[DiscoveryData]:
+    """Refuse our own offer at once, because without a connection to the server it cannot be sent."""
     fault = Fault(FaultCode.SERVER_LOST, "The line to the server is down, so the worker cannot be asked. Try again.")
     return Step(data, (LinkRefused(event.peer, fault),))
 
 
-def with_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> DiscoveryData:
-    """Remember the worker's newest word about itself; it goes along when we rejoin."""
+def update_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> DiscoveryData:
+    """Return the data with the worker's new status or free memory, which is also sent at the next join."""
     facts = data.room_credentials.facts
     if facts is None:
         return data
-    news = {"status": event.status} if isinstance(event, StatusChanged) else {"free_mb": event.free_mb}
-    return evolve(data, room_credentials=evolve(data.room_credentials, facts=evolve(facts, **news)))
+    changes = {"status": event.status} if isinstance(event, StatusChanged) else {"free_mb": event.free_mb}
+    return evolve(data, room_credentials=evolve(data.room_credentials, facts=evolve(facts, **changes)))
 
 
-def note_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:
-    """Nobody to tell now; it is told when we are in."""
-    return Step(with_facts(data, event))
+def store_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:
+    """Store the worker's new status or free memory; it is announced after the next join."""
+    return Step(update_facts(data, event))
 
 
 def announce_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:
-    """Tell the room."""
-    data = with_facts(data, event)
+    """Store the worker's new status or free memory, and announce it to the room."""
+    data = update_facts(data, event)
     facts = data.room_credentials.facts
     return Step(data, (SendToServer(Announce(facts)),) if facts is not None else ())
 
 
 def leave(data: DiscoveryData, _event: Drain) -> Step[DiscoveryData]:
-    """Say good-bye, so that nobody waits for a time-out to notice."""
+    """Send `Leave`, so that the server need not wait for a time-out to notice that this peer is gone."""
     return Step(DiscoveryData(connected=data.connected), (SendToServer(Leave()),))
 
 
-def stop_trying(data: DiscoveryData, _event: Drain) -> Step[DiscoveryData]:
-    """Leave the door."""
+def stop_joining(data: DiscoveryData, _event: Drain) -> Step[DiscoveryData]:
+    """Stop trying to join the room."""
     return Step(DiscoveryData(connected=data.connected))
 
 
 DISCOVERY: Table[DiscoveryData] = Table("discovery", AVAILABLE, (
-    #   in         event        next       action
-    row(AVAILABLE, JoinRoom,       RESERVED,  start_joining),
+    #   in         event               next       action
+    row(AVAILABLE, JoinRoom,           RESERVED,  start_joining),
     ignore(JoinRoom, RESERVED, BUSY),
 
-    # the line
-    row(AVAILABLE, ServerConnected,      AVAILABLE, note_connected),
-    row(RESERVED,  ServerConnected,      RESERVED,  request_join),
+    # the connection to the server
+    row(AVAILABLE, ServerConnected,    AVAILABLE, note_connected),
+    row(RESERVED,  ServerConnected,    RESERVED,  request_join),
     ignore(ServerConnected, BUSY),
-    row(AVAILABLE, FirstConnectFailed,   AVAILABLE, note_disconnected),
-    row(RESERVED,  FirstConnectFailed,   RESERVED,  keep_trying),
+    row(AVAILABLE, FirstConnectFailed, AVAILABLE, note_disconnected),
+    row(RESERVED,  FirstConnectFailed, RESERVED,  retry_first_connect),
     ignore(FirstConnectFailed, BUSY),
     ignore(ServerDisconnected, AVAILABLE),
-    row(RESERVED,  ServerDisconnected,    RESERVED,  wait_for_line),
-    row(BUSY,      ServerDisconnected,    RESERVED,  wait_for_line),
+    row(RESERVED,  ServerDisconnected, RESERVED,  await_server),
+    row(BUSY,      ServerDisconnected, RESERVED,  await_server),
 
-    # the door
-    row(RESERVED,  RoomCreated, RESERVED,  enter_created_room),
+    # joining
+    row(RESERVED,  RoomCreated,        RESERVED,  enter_created_room),
     ignore(RoomCreated, AVAILABLE, BUSY),
-    row(RESERVED,  Joined,      BUSY,      enter_room),
+    row(RESERVED,  Joined,             BUSY,      enter_room),
     ignore(Joined, AVAILABLE, BUSY),
     ignore(RejoinLater, AVAILABLE, RESERVED, BUSY),
-    row(RESERVED,  JoinDenied,      AVAILABLE, give_up),
+    row(RESERVED,  JoinDenied,         AVAILABLE, give_up),
     ignore(JoinDenied, AVAILABLE, BUSY),
-    row(RESERVED,  TimedOut,      AVAILABLE, give_up),
+    row(RESERVED,  TimedOut,           AVAILABLE, give_up),
     ignore(TimedOut, AVAILABLE, BUSY),
 
-    # who is there
-    row(BUSY,      WorkerPresent, BUSY,      show_worker),
+    # the workers of the room
+    row(BUSY,      WorkerPresent,      BUSY,      update_worker),
     ignore(WorkerPresent, AVAILABLE, RESERVED),
-    row(BUSY,      WorkerLeft,  BUSY,      drop_worker),
+    row(BUSY,      WorkerLeft,         BUSY,      remove_worker),
     ignore(WorkerLeft, AVAILABLE, RESERVED),
 
-    # heard for others
-    row(BUSY,      Offer,       BUSY,      pass_offer),
+    # messages from the server to other parts of the program
+    row(BUSY,      Offer,              BUSY,      forward_offer),
     ignore(Offer, AVAILABLE, RESERVED),
-    row(BUSY,      Answer,      BUSY,      pass_answer),
+    row(BUSY,      Answer,             BUSY,      forward_answer),
     ignore(Answer, AVAILABLE, RESERVED),
-    row(BUSY,      Refuse,      BUSY,      pass_refusal),
+    row(BUSY,      Refuse,             BUSY,      forward_refusal),
     ignore(Refuse, AVAILABLE, RESERVED),
 
-    # said for others
-    row(AVAILABLE, OfferReady,  AVAILABLE, refuse_ourselves),
-    row(RESERVED,  OfferReady,  RESERVED,  refuse_ourselves),
-    row(BUSY,      OfferReady,  BUSY,      send_offer),
-    row(BUSY,      AnswerReady, BUSY,      send_answer),
+    # messages to the server from other parts of the program
+    row(AVAILABLE, OfferReady,         AVAILABLE, refuse_while_disconnected),
+    row(RESERVED,  OfferReady,         RESERVED,  refuse_while_disconnected),
+    row(BUSY,      OfferReady,         BUSY,      send_offer),
+    row(BUSY,      AnswerReady,        BUSY,      send_answer),
     ignore(AnswerReady, AVAILABLE, RESERVED),
-    row(BUSY,      RejectLink,    BUSY,      send_refusal),
+    row(BUSY,      RejectLink,         BUSY,      send_refusal),
     ignore(RejectLink, AVAILABLE, RESERVED),
-    row(AVAILABLE, StatusChanged,    AVAILABLE, note_facts),
-    row(RESERVED,  StatusChanged,    RESERVED,  note_facts),
-    row(BUSY,      StatusChanged,    BUSY,      announce_facts),
-    row(AVAILABLE, FreeMemoryChanged,    AVAILABLE, note_facts),
-    row(RESERVED,  FreeMemoryChanged,    RESERVED,  note_facts),
-    row(BUSY,      FreeMemoryChanged,    BUSY,      announce_facts),
+    row(AVAILABLE, StatusChanged,      AVAILABLE, store_facts),
+    row(RESERVED,  StatusChanged,      RESERVED,  store_facts),
+    row(BUSY,      StatusChanged,      BUSY,      announce_facts),
+    row(AVAILABLE, FreeMemoryChanged,  AVAILABLE, store_facts),
+    row(RESERVED,  FreeMemoryChanged,  RESERVED,  store_facts),
+    row(BUSY,      FreeMemoryChanged,  BUSY,      announce_facts),
 
-    row(RESERVED,  Drain,       AVAILABLE, stop_trying),
-    row(BUSY,      Drain,       AVAILABLE, leave),
+    row(RESERVED,  Drain,              AVAILABLE, stop_joining),
+    row(BUSY,      Drain,              AVAILABLE, leave),
     ignore(Drain, AVAILABLE),
 ), classify)  # fmt: skip

@@ -1,8 +1,8 @@
-"""Everything an actor hears (events) and orders (effects), grouped by who says it.
+"""All events (what actors receive) and effects (what actors send), grouped by their sender.
 
-One actor's effect is often the next one's event, so both live here, and actors meet nowhere else. Messages of
-`protocol` that came over the signalling line are events as they are; those that came over a link are wrapped in
-`PeerMessage`, with the link.
+The effect of one actor is often the event of another one, so both are here, and actors import nothing else of each
+other. A docstring that begins with "To …:" names the receiver of an effect. Messages of `protocol` that come over the
+signalling connection are events as they are; those that come over a link are wrapped in `PeerMessage`, with the link.
 """
 
 import math
@@ -17,29 +17,31 @@ from protocol.signaling import WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Binding
 
-# -------- said by the person, or by the program around the actors
+# -------- sent by the person, or by the program around the actors
 
 
 @frozen
 class RoomCredentials:
-    """How to enter: a room and its token, or neither to have one made; and as what."""
+    """What is needed to join a room: its id and token, or neither to have a room created; and the role there."""
 
     role: Role
     room: RoomId | None = None
     token: str | None = field(default=None, repr=False)
     facts: WorkerFacts | None = None
+    """A worker's description of itself; None for a client."""
     peer: PeerId | None = None
-    """The name that an earlier program of ours had there, and wants back with `resume`."""
+    """The peer id that an earlier process had in this room, to get it again with `resume`."""
     resume: str | None = field(default=None, repr=False)
+    """The `Joined.resume` that belongs to `peer`."""
 
 
 @frozen
 class JoinRoom:
-    """To Discovery: get into this room and stay there."""
+    """To Discovery: join this room and stay in it."""
 
     room_credentials: RoomCredentials
     patience: float
-    """Seconds to reach the server and be let in the first time."""
+    """Seconds until the first join must have succeeded, the connection to the server included."""
 
 
 @frozen
@@ -56,93 +58,100 @@ class BestWorker:
 
 @frozen
 class AskPerson:
-    """Let the person choose from the list."""
+    """Let the person choose a worker from the list of available ones."""
 
 
 @frozen
 class JobWanted:
-    """To the Client: run this job on a worker chosen so."""
+    """To the Client: run a new job, or attach to an existing one, on a worker of this room."""
 
     room_credentials: RoomCredentials
     choice: NamedWorker | BestWorker | AskPerson
+    """How the worker is chosen."""
     job: SubmitJob | None = None
-    """What is to be run; None to come back to a job that was started before."""
+    """The new job; None to attach to the job of `credential`."""
     min_memory_mb: int = 0
+    """Least total GPU memory of the worker, in MB (2**20 bytes)."""
     patience: float = 30.0
-    """Seconds for each step on the way to a link (`connection_timeout`)."""
+    """Seconds for each step until the job is accepted or attached to (`connection_timeout`)."""
     wait: bool = False
-    """Stand in line when every fitting worker is taken."""
+    """Join the room's queue when every fitting worker is reserved or busy."""
     credential: "JobCredential | None" = None
-    """The job that was started before, and its key."""
+    """The existing job and its key; None for a new job."""
     fetch: bool = True
-    """Bring home what it made; otherwise only its news are wanted."""
+    """Download the result; False to receive only the job's events."""
 
 
 @frozen
 class WorkerPicked:
-    """To the Client: the person's choice from the list; None when they would rather leave."""
+    """To the Client: the worker that the person chose from the list; None when the person left the list."""
 
     peer: PeerId | None
 
 
 @frozen
 class QueryWanted:
-    """To the Errand: ask this worker these things about jobs of ours."""
+    """To the JobQuery: send this worker these requests about jobs of ours."""
 
     room_credentials: RoomCredentials
     peer: PeerId
+    """The worker."""
     requests: tuple[JobRequest, ...]
+    """At least one."""
     patience: float = 30.0
-    """Seconds for each step (`connection_timeout`)."""
+    """Seconds to join the room, and seconds for each link to open and authenticate (`connection_timeout`)."""
 
 
 @frozen
 class StopWanted:
-    """To the Client: the person wants training to stop early, and to keep what was learned."""
+    """To the Client: the person wants training to stop early and the models to be kept."""
 
     scope: StopScope = StopScope.THIS
 
 
 @frozen
 class CancelWanted:
-    """To the Client: the person wants the job to end now."""
+    """To the Client: the person wants the job to be cancelled now."""
 
 
 @frozen
 class WaitExpired:
-    """To the Client: the person does not want to wait in line any longer."""
+    """To the Client: the time for waiting in the queue, given with `--wait`, is over."""
 
 
 @frozen
 class Drain:
-    """To every actor: finish what is promised, promise nothing new, then end (first SIGINT or SIGTERM)."""
+    """To every actor: accept nothing new, finish what is accepted, then end (first SIGINT or SIGTERM)."""
 
 
-# -------- said by time
+# -------- sent by the actor's own loop
 
 
 @frozen
 class TimedOut:
-    """A state lasted longer than it may; the fault says what was waited for."""
+    """The current state has lasted as long as its `StateTimeout` allows."""
 
     fault: Fault | None = None
+    """What did not happen in time, if that is to be reported."""
 
 
 @frozen
 class StateTimeout:
-    """To the actor's own loop: hear `event` when this state has lasted `after` seconds. It dies with the state.
+    """To the actor's own loop: send `event` in `after` seconds, unless the state changes before.
 
-    A second one in the same state replaces the first; `math.inf` calls it off.
+    A second `StateTimeout` in the same state replaces the first; `CANCEL_TIMEOUT` cancels it.
     """
 
     after: float
+    """Seconds."""
     event: TimedOut = TimedOut()
 
 
-NO_TIMEOUT = StateTimeout(math.inf)
+CANCEL_TIMEOUT = StateTimeout(math.inf)
+"""Cancels the time-out of the current state."""
 
 
-# -------- said by the signalling line
+# -------- sent by the signalling connection
 
 
 @frozen
@@ -152,57 +161,62 @@ class ServerConnected:
 
 @frozen
 class ServerDisconnected:
-    """The WebSocket to the server is gone or never opened; the line goes on trying by itself."""
+    """The WebSocket to the server closed, or could not be opened. The signalling connection keeps trying by itself."""
 
     text: str
+    """Why, in one sentence for people."""
 
 
-# -------- said by Discovery
+# -------- sent by Discovery
 
 
 @frozen
 class SendToServer:
-    """To the line: send this to the server."""
+    """To the signalling connection: send this message to the server."""
 
     message: Any
 
 
 @frozen
 class JoinedRoom:
-    """We are in the room, under this name; said again, with the same name, after every return."""
+    """We have joined the room. Sent again after each reconnection, normally with the same peer id."""
 
     room: RoomId
     token: str = field(repr=False)
     peer: PeerId
+    """Our own peer id."""
 
 
 @frozen
 class JoinFailed:
-    """The room stays shut."""
+    """The room cannot be joined, and Discovery has given up."""
 
     fault: Fault
 
 
 @frozen
 class WorkersChanged:
-    """The workers of the room, as they last described themselves, in a stable order."""
+    """The workers of the room as they last described themselves: most GPU memory first, then by peer id."""
 
     workers: tuple[WorkerPresent, ...]
 
 
 @frozen
 class LinkRequested:
-    """A client would like a link."""
+    """A client has sent an offer for a link."""
 
     peer: PeerId
+    """The client."""
     sdp: str = field(repr=False)
     job: JobId | None = None
+    """The job that the client says it owns; None when it wants to submit a new job."""
     version: int = 0
+    """The client's protocol version."""
 
 
 @frozen
 class LinkAnswered:
-    """The worker takes the link."""
+    """The worker has accepted our offer, with this SDP answer."""
 
     peer: PeerId
     sdp: str = field(repr=False)
@@ -210,18 +224,18 @@ class LinkAnswered:
 
 @frozen
 class LinkRefused:
-    """The worker, or the server in its place, does not take the link."""
+    """The worker, or the server, or Discovery without a connection to the server, has refused our offer."""
 
     peer: PeerId
     fault: Fault
 
 
-# -------- said by the links
+# -------- sent by the link manager
 
 
 @frozen
 class OfferReady:
-    """To Discovery: our half of a link that we ask for, perhaps to return to a job."""
+    """To Discovery: send this SDP offer to a worker; with `job`, the link is about an existing job."""
 
     peer: PeerId
     sdp: str = field(repr=False)
@@ -230,7 +244,7 @@ class OfferReady:
 
 @frozen
 class AnswerReady:
-    """To Discovery: our half of a link that was asked of us."""
+    """To Discovery: send this SDP answer to a client."""
 
     peer: PeerId
     sdp: str = field(repr=False)
@@ -238,26 +252,28 @@ class AnswerReady:
 
 @frozen
 class LinkOpened:
-    """To Auth: a link is open; nobody has proven anything."""
+    """To Auth: a link is open, and its peer is not authenticated."""
 
     link: LinkId
     peer: PeerId
+    """The other side."""
     binding: Binding
     nonce: bytes = field(repr=False)
-    """Fresh random bytes, for our half of the proof."""
+    """Our own nonce: random bytes for this link only."""
 
 
 @frozen
 class LinkLost:
-    """A link is over, or never came to be. Every link ends in exactly one of these."""
+    """A link has ended, or could not be opened. Every link ends with exactly one of these."""
 
     link: LinkId
     fault: Fault | None = None
+    """Why; None when we, or the peer, closed it with its work done."""
 
 
 @frozen
 class PeerMessage:
-    """A trusted peer said this over its link."""
+    """An authenticated peer has sent this message over its link."""
 
     link: LinkId
     message: Any
@@ -265,7 +281,7 @@ class PeerMessage:
 
 @frozen
 class JobCredential:
-    """A job's name, and the key that makes its bearer the owner."""
+    """A job's id, and its key. A client that has the key owns the job."""
 
     job: JobId
     key: str = field(repr=False)
@@ -273,49 +289,50 @@ class JobCredential:
 
 @frozen
 class JobSubmitted:
-    """To the Worker: a trusted peer asks for a job; the ticket is fresh, to be used if it is accepted."""
+    """To the Worker: an authenticated peer submits a job; `credential` is new, for use if the job is accepted."""
 
     link: LinkId
     submit: SubmitJob
     credential: JobCredential
 
 
-# -------- said by Auth
+# -------- sent by Auth
 
 
 @frozen
 class Authenticated:
-    """This link may be heard: to the links, which re-route it, and to the actor that waits for it."""
+    """The peer of this link is authenticated: the link manager routes its messages, and actors may use the link."""
 
     link: LinkId
     peer: PeerId
     proven: bool
-    """False when the worker has no secret (the legacy mode)."""
+    """Whether both sides have proven that they know the secret; False when the worker has none (the legacy mode)."""
 
 
 @frozen
 class AuthenticationFailed:
-    """To the links: end this one; it could not prove itself in time."""
+    """To the link manager: close this link, whose authentication has failed."""
 
     link: LinkId
     fault: Fault
 
 
-# -------- said by the Worker
+# -------- sent by the Worker
 
 
 @frozen
 class AcceptLink:
-    """To the links: answer this offer."""
+    """To the link manager: answer this offer."""
 
     link: LinkId
+    """The id of the new link."""
     peer: PeerId
     sdp: str = field(repr=False)
 
 
 @frozen
 class RejectLink:
-    """To Discovery: refuse this peer's offer, and say why."""
+    """To Discovery: refuse this peer's offer, for this reason."""
 
     peer: PeerId
     fault: Fault
@@ -323,28 +340,30 @@ class RejectLink:
 
 @frozen
 class RetryJoin:
-    """To the program around the Worker: the room stayed shut, or was taken from us, but a job runs: try again."""
+    """To the program around the Worker: joining the room failed while a job runs; try to join again later."""
 
     fault: Fault
+    """Why it failed."""
 
 
 @frozen
 class StatusChanged:
-    """To Discovery: tell the room what I am now."""
+    """To Discovery: announce this status to the room."""
 
     status: Status
 
 
 @frozen
 class FreeMemoryChanged:
-    """The gauge: so many MB of the GPU's memory are free now."""
+    """From the GPU monitor to Discovery: announce that so much GPU memory is free now."""
 
     free_mb: int
+    """In MB (2**20 bytes)."""
 
 
 @frozen
 class ReceivePackage:
-    """To the job desk: take this package over this link, and unpack it."""
+    """To the job manager: receive this job's package over this link."""
 
     link: LinkId
     credential: JobCredential
@@ -353,14 +372,17 @@ class ReceivePackage:
 
 @frozen
 class StartJob:
-    """To the job desk: run it."""
+    """To the job manager: unpack this job's package, which is complete, and run the job."""
 
     job: JobId
 
 
 @frozen
 class OpenSession:
-    """To the window: see to this link, whose peer asks about a job. With a ticket the key has been shown already."""
+    """To the job sessions: open a session for this link, over which a client asks about a job.
+
+    With `credential`, the client is the sender of that job's package, and need not send the job's key.
+    """
 
     link: LinkId
     credential: JobCredential | None = None
@@ -368,24 +390,24 @@ class OpenSession:
 
 @frozen
 class ForwardToSession:
-    """To the window: this was meant for you."""
+    """To the job sessions: handle this message, which the Worker received but which belongs to a session."""
 
     message: PeerMessage
 
 
 @frozen
 class DiscardJob:
-    """To the job desk: this job will not be; remove what is here of it."""
+    """To the job manager: this job will not run; remove it and what was received of its package."""
 
     job: JobId
 
 
-# -------- said by a Visit, which sees to one link at the worker's window
+# -------- sent by a JobSession, which serves one link
 
 
 @frozen
 class LookUpJob:
-    """To the window: is this job here, is this its key, and where does it stand?"""
+    """To the job sessions: find the job of this request, compare the key, and report the job's state."""
 
     link: LinkId
     request: JobRequest
@@ -393,7 +415,7 @@ class LookUpJob:
 
 @frozen
 class StreamEvents:
-    """To the window: tell this link what happens in the job, from the event after `seen` on, to its end."""
+    """To the job sessions: send the job's events over this link, from number `seen` + 1 until the job ends."""
 
     link: LinkId
     job: JobId
@@ -402,7 +424,7 @@ class StreamEvents:
 
 @frozen
 class SupplyPackage:
-    """To the Worker and the job desk: the job's owner is back with the package, and sends the rest over this link."""
+    """To the Worker and the job manager: the job's owner sends the rest of the package over this new link."""
 
     link: LinkId
     job: JobId
@@ -410,7 +432,7 @@ class SupplyPackage:
 
 @frozen
 class StopEarly:
-    """To the job desk: let it stop early, and keep what it has learned."""
+    """To the job manager: stop the job's training early, and keep the models."""
 
     job: JobId
     scope: StopScope
@@ -418,14 +440,14 @@ class StopEarly:
 
 @frozen
 class Cancel:
-    """To the job desk: end it now."""
+    """To the job manager: cancel this job now."""
 
     job: JobId
 
 
 @frozen
 class SendResult:
-    """To the window: send the result over this link."""
+    """To the job sessions: send the job's result over this link."""
 
     job: JobId
     link: LinkId
@@ -433,38 +455,38 @@ class SendResult:
 
 @frozen
 class ReleaseResult:
-    """To the job desk: its owner has the result; it need not be kept."""
+    """To the job manager: the owner has the result of this job, so it need not be kept."""
 
     job: JobId
 
 
-# -------- said by the job desk
+# -------- sent by the job manager
 
 
 @frozen
 class EarlierJobsFound:
-    """Jobs that earlier workers have left records of: their owners may come for them."""
+    """Earlier workers have left records of these jobs, so their owners may ask about them."""
 
     jobs: frozenset[JobId]
 
 
 @frozen
 class JobAdopted:
-    """A job that an earlier worker has begun still runs, and is ours now."""
+    """A job that an earlier worker started still runs, and this worker has adopted it."""
 
     job: JobId
 
 
 @frozen
 class PackageReceived:
-    """The package is here, whole: from now on the job needs nobody."""
+    """The package of this job is complete on the worker; from now on the job needs no link."""
 
     credential: JobCredential
 
 
 @frozen
 class PackageFailed:
-    """The package did not come."""
+    """The package of this job could not be received, or its owner cancelled the job before the package was complete."""
 
     job: JobId
     fault: Fault
@@ -472,21 +494,22 @@ class PackageFailed:
 
 @frozen
 class JobFinished:
-    """The job has ended, one way or another, and the result is packed."""
+    """The job has ended with this outcome, and its result is packed if there is one."""
 
     job: JobId
     outcome: Outcome
     text: str
+    """One sentence for people: what the job produced, or what went wrong."""
     result: bool
-    """Whether there is anything to deliver."""
+    """Whether there is a result to send."""
 
 
-# -------- said by the window
+# -------- sent by the job sessions
 
 
 @frozen
 class JobLookedUp:
-    """The wish comes from the job's owner, and this is where the job stands; UNKNOWN: it does not, or there is none."""
+    """The state of the job of this request; its stage is UNKNOWN if there is no such job or the key is wrong."""
 
     link: LinkId
     request: JobRequest
@@ -495,7 +518,7 @@ class JobLookedUp:
 
 @frozen
 class StreamEnded:
-    """All that happened in the job was told over this link, and this is how it ended."""
+    """All events of the job are sent over this link, and the job has ended like this."""
 
     link: LinkId
     ended: JobEnded
@@ -503,46 +526,48 @@ class StreamEnded:
 
 @frozen
 class ResultSendEnded:
-    """The result was taken over this link, or could not be, and the fault says why; it is kept all the same."""
+    """Sending the result over this link has succeeded, or failed with a fault. The result is kept in both cases."""
 
     job: JobId
     link: LinkId
     fault: Fault | None = None
 
 
-# -------- said by the Client
+# -------- sent by the Client
 
 
 @frozen
 class OpenLink:
-    """To the links: ask this worker for a link, perhaps to return to a job."""
+    """To the link manager: open a link to this worker; with `job`, about an existing job."""
 
     link: LinkId
+    """The id of the new link."""
     peer: PeerId
     job: JobId | None = None
 
 
 @frozen
 class ShowWorkers:
-    """To the view: let the person choose among these."""
+    """To the presenter: let the person choose one of these workers."""
 
     workers: tuple[WorkerPresent, ...]
 
 
 @frozen
 class ShowJobKey:
-    """To the front: show the worker this job's key, and say what we know already of the job."""
+    """To the presenter: send `AttachJob` with this key, and with the number of the newest event that it has."""
 
     link: LinkId
     credential: JobCredential
     fetch: bool = True
+    """Ask for the result, too."""
     supply: bool = False
-    """The job may still want its package, which we have."""
+    """Offer to send the rest of the job's package."""
 
 
 @frozen
 class SendPackage:
-    """To the courier: send the package over this link."""
+    """To the file transfers: send the package over this link."""
 
     link: LinkId
     job: JobId
@@ -550,59 +575,59 @@ class SendPackage:
 
 @frozen
 class FetchResult:
-    """To the courier: the result comes over this link now; take it."""
+    """To the file transfers: receive the result, which the worker now sends over this link."""
 
     link: LinkId
 
 
-# -------- said by an Errand
+# -------- sent by a JobQuery
 
 
 @frozen
 class JobReported:
-    """To the program: this is what the worker says of one of our jobs."""
+    """To the program: the worker's answer about one of our jobs."""
 
     state: JobState
 
 
-# -------- said by the courier
+# -------- sent by the file transfers of a client
 
 
 @frozen
 class PackageSent:
-    """The package is on the worker, whole: from now on the job needs nobody."""
+    """The worker has the whole package; from now on the job needs no link."""
 
 
 @frozen
 class UploadFailed:
-    """The package did not get there."""
+    """The package could not be sent."""
 
     fault: Fault
 
 
 @frozen
 class ResultDownloaded:
-    """The result's archive is on this machine, whole."""
+    """The archive with the result is completely on this machine."""
 
 
 @frozen
 class ResultUnpacked:
-    """The result is unpacked on this machine."""
+    """The result is unpacked into its folder."""
 
 
 @frozen
 class DownloadFailed:
-    """The result did not get here; it waits on the worker."""
+    """The result could not be downloaded or unpacked; the worker keeps it."""
 
     fault: Fault
 
 
-# -------- said by more than one
+# -------- sent by several actors
 
 
 @frozen
 class TellPeer:
-    """To the links: say this to the peer."""
+    """To the link manager: send this message over this link."""
 
     link: LinkId
     message: Any
@@ -610,38 +635,40 @@ class TellPeer:
 
 @frozen
 class CloseLink:
-    """To the links: end this one, after what was said has left."""
+    """To the link manager: close this link after all messages already sent to it have left."""
 
     link: LinkId
     fault: Fault | None = None
+    """Why, for the peer; None when all its work is done."""
 
 
 @frozen
 class Finished:
-    """To the program: nothing is left to do. The fault is None when all went well."""
+    """To the program: the actor has nothing left to do."""
 
     fault: Fault | None = None
+    """Why it did not succeed; None when it did."""
     ended: JobEnded | None = None
-    """What the worker said last, when the job came to its end."""
+    """The end of the job, as the worker reported it; None when no end was reported."""
 
 
-# -------- named by several actors' `classify`
+# -------- events that several actors' `classify` returns
 
 
 @frozen
 class PeerFault:
-    """The peer ends the conversation over this link, for this reason."""
+    """The peer has sent a fault over our link: it ends the conversation for this reason."""
 
     fault: Fault
 
 
 @frozen
 class UnexpectedMessage:
-    """The peer sent a message that does not belong here in the protocol."""
+    """The peer has sent a message that the protocol does not allow at this point."""
 
     link: LinkId
 
 
 @frozen
 class Stale:
-    """Something about a link, a job or a room that is no longer ours, or that needs no decision."""
+    """An event that needs no decision, or that is about a link, a job or a room that the actor no longer has."""

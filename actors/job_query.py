@@ -1,13 +1,16 @@
-"""An Errand: short questions and orders to one worker about jobs that are ours, and its answers.
+"""The JobQuery: sends one worker some requests about our jobs (state, stop, cancel, receipt) and reports its answers.
 
-available: nothing to do · reserved: the worker is asked for a link · busy: it was asked, and its answers are awaited.
-It ends in exactly one `Finished`.
+- available: there are no requests.
+- reserved: the program joins the room and opens a link to the worker.
+- busy: all requests are sent, and their answers are awaited.
+
+Each `QueryWanted` ends with exactly one `Finished`.
 """
 
 from attrs import evolve, frozen
 
 from actors.events import (
-    NO_TIMEOUT,
+    CANCEL_TIMEOUT,
     Authenticated,
     CloseLink,
     Drain,
@@ -33,18 +36,21 @@ from protocol.ids import LinkId
 from protocol.jobs import JobRequest, JobStage, JobState
 
 ANSWER_TIME = 20.0
-"""Seconds for each answer; the worker looks into its records, no more."""
+"""Seconds for all answers; for each the worker only has to read its job database."""
 
 
 @frozen
 class QueryData:
-    """What is to be asked, and what is still unanswered."""
+    """The JobQuery's data: the requests, and which of them are unanswered."""
 
     query: QueryWanted | None = None
+    """None in the state available."""
     unanswered: tuple[JobRequest, ...] = ()
-    """Not answered yet; the first one's job is the one that opens the worker's window."""
+    """Requests without an answer. The offer names the job of the first one, because the worker accepts a link about a
+    job that it knows in any state."""
     link: LinkId | None = None
     last_link: int = 0
+    """The id of the newest link; ids count up from 1."""
 
 
 # -------- narrower events
@@ -52,32 +58,32 @@ class QueryData:
 
 @frozen
 class RoomReady:
-    """We are in the room, and may ask."""
+    """We are in the room, and there is no link yet."""
 
 
 @frozen
 class JobUnknown:
-    """The worker knows nothing of the job that was to open its window, but there are others to try."""
+    """The worker has refused the link because it does not know the job, and there are requests about other jobs."""
 
     fault: Fault
 
 
 @frozen
 class AnswerReceived:
-    """One of several answers."""
+    """The worker has answered a request, and others are unanswered."""
 
     state: JobState
 
 
 @frozen
 class LastAnswerReceived:
-    """The last one."""
+    """The worker has answered the last unanswered request."""
 
     state: JobState
 
 
 def classify(data: QueryData, event: object) -> object:
-    """Which answer, which link: asked here once, so that each answer can be a row."""
+    """Return the event, or the narrower event that says whether it is about our link or is the last answer."""
     if isinstance(event, WorkersChanged):
         return RoomReady() if data.link is None else Stale()
     if isinstance(event, LinkRefused):
@@ -99,9 +105,9 @@ def _classify_refusal(data: QueryData, event: LinkRefused) -> object:
     return event
 
 
-def _classify_message(data: QueryData, said: PeerMessage) -> object:
-    message = said.message
-    if said.link != data.link:
+def _classify_message(data: QueryData, event: PeerMessage) -> object:
+    message = event.message
+    if event.link != data.link:
         return Stale()
     if isinstance(message, Fault):
         return PeerFault(message)
@@ -114,103 +120,103 @@ def _classify_message(data: QueryData, said: PeerMessage) -> object:
 
 
 def join_room(_data: QueryData, query: QueryWanted) -> Step[QueryData]:
-    """First the room, where the worker is."""
+    """Join the room of the worker."""
     return Step(QueryData(query, query.requests), (JoinRoom(query.room_credentials, query.patience),))
 
 
 def open_link(data: QueryData, _event: RoomReady) -> Step[QueryData]:
-    """Ask the worker for a link, naming a job: that is what opens its window, whatever else it does."""
-    assert data.query is not None, "only who was sent knocks"
+    """Open a link to the worker about one of the jobs; the worker accepts such links in any state."""
+    assert data.query is not None, "in the state reserved there is a query"
     link = LinkId(data.last_link + 1)
-    late = TimedOut(Fault(FaultCode.LINK_FAILED, "The worker did not answer in time. Try again."))
+    timeout = TimedOut(Fault(FaultCode.LINK_FAILED, "The worker did not answer in time. Try again."))
     effects = (
         OpenLink(link, data.query.peer, data.unanswered[0].job),
-        StateTimeout(data.query.patience, late),
+        StateTimeout(data.query.patience, timeout),
     )
     return Step(evolve(data, link=link, last_link=link), effects)
 
 
 def try_next_job(data: QueryData, event: JobUnknown) -> Step[QueryData]:
-    """That one is answered by this; the next one may open the window."""
+    """Report the job as unknown, and open a link about the job of the next request."""
     request, *unanswered = data.unanswered
     unknown = JobReported(JobState(request.job, JobStage.UNKNOWN, event.fault.text))
     step = open_link(evolve(data, unanswered=tuple(unanswered)), RoomReady())
     return Step(step.data, (unknown, *step.effects))
 
 
-def ask(data: QueryData, event: Authenticated) -> Step[QueryData]:
-    """All at once; each is answered by itself."""
-    late = TimedOut(Fault(FaultCode.STALLED, "The worker did not answer in time. Try again."))
-    told = (TellPeer(event.link, request) for request in data.unanswered)
-    return Step(data, (*told, StateTimeout(ANSWER_TIME, late)))
+def send_requests(data: QueryData, event: Authenticated) -> Step[QueryData]:
+    """Send all requests at once, and wait for their answers for at most `ANSWER_TIME`."""
+    timeout = TimedOut(Fault(FaultCode.STALLED, "The worker did not answer in time. Try again."))
+    requests = (TellPeer(event.link, request) for request in data.unanswered)
+    return Step(data, (*requests, StateTimeout(ANSWER_TIME, timeout)))
 
 
-def note_answer(data: QueryData, event: AnswerReceived) -> Step[QueryData]:
-    """One less to wait for."""
+def report_answer(data: QueryData, event: AnswerReceived) -> Step[QueryData]:
+    """Report the worker's answer, and wait for the others."""
     answered = next(request for request in data.unanswered if request.job == event.state.job)
     unanswered = tuple(request for request in data.unanswered if request is not answered)
     return Step(evolve(data, unanswered=unanswered), (JobReported(event.state),))
 
 
 def _end(data: QueryData, fault: Fault | None, *before: object) -> Step[QueryData]:
-    last_link = () if data.link is None else (CloseLink(data.link),)
-    return Step(QueryData(last_link=data.last_link), (NO_TIMEOUT, *before, *last_link, Finished(fault)))
+    close = () if data.link is None else (CloseLink(data.link),)
+    return Step(QueryData(last_link=data.last_link), (CANCEL_TIMEOUT, *before, *close, Finished(fault)))
 
 
 def finish(data: QueryData, event: LastAnswerReceived) -> Step[QueryData]:
-    """That was all."""
+    """Report the last answer, and finish."""
     return _end(data, None, JobReported(event.state))
 
 
 def fail(data: QueryData, event: JoinFailed | LinkRefused | PeerFault) -> Step[QueryData]:
-    """The other side says why not."""
+    """Fail with the reason that the server or the worker gives."""
     return _end(data, event.fault)
 
 
-def fail_late(data: QueryData, event: TimedOut) -> Step[QueryData]:
-    """It kept us waiting."""
+def fail_timeout(data: QueryData, event: TimedOut) -> Step[QueryData]:
+    """Fail because the worker did not answer in time."""
     return _end(data, event.fault)
 
 
-def fail_lost(data: QueryData, event: LinkLost) -> Step[QueryData]:
-    """The link broke."""
+def fail_link_lost(data: QueryData, event: LinkLost) -> Step[QueryData]:
+    """Fail because the link ended before all answers came."""
     return _end(data, event.fault or Fault(FaultCode.LINK_LOST, "The link to the worker broke. Try again."))
 
 
 def give_up(data: QueryData, _event: Drain) -> Step[QueryData]:
-    """Interrupted; what was asked already may have been done."""
+    """Finish because the person stopped the program; the worker may have carried out requests already."""
     return _end(data, Fault(FaultCode.INTERRUPTED, "Stopped before the worker had answered."))
 
 
 JOB_QUERY: Table[QueryData] = Table("job query", AVAILABLE, (
-    #   in         event         next       action
-    row(AVAILABLE, QueryWanted,         RESERVED,  join_room),
+    #   in         event               next       action
+    row(AVAILABLE, QueryWanted,        RESERVED,  join_room),
     ignore(QueryWanted, RESERVED, BUSY),
-    row(RESERVED,  RoomReady,       RESERVED,  open_link),
+    row(RESERVED,  RoomReady,          RESERVED,  open_link),
     ignore(RoomReady, AVAILABLE, BUSY),
-    row(RESERVED,  JoinFailed,  AVAILABLE, fail),
+    row(RESERVED,  JoinFailed,         AVAILABLE, fail),
     ignore(JoinFailed, AVAILABLE, BUSY),
-    row(RESERVED,  LinkRefused,      AVAILABLE, fail),
+    row(RESERVED,  LinkRefused,        AVAILABLE, fail),
     ignore(LinkRefused, AVAILABLE, BUSY),
-    row(RESERVED,  JobUnknown,      RESERVED,  try_next_job),
+    row(RESERVED,  JobUnknown,         RESERVED,  try_next_job),
     ignore(JobUnknown, AVAILABLE, BUSY),
-    row(RESERVED,  Authenticated,      BUSY,      ask),
+    row(RESERVED,  Authenticated,      BUSY,      send_requests),
     ignore(Authenticated, AVAILABLE, BUSY),
-    row(BUSY,      AnswerReceived,     BUSY,      note_answer),
+    row(BUSY,      AnswerReceived,     BUSY,      report_answer),
     ignore(AnswerReceived, AVAILABLE, RESERVED),
     row(BUSY,      LastAnswerReceived, AVAILABLE, finish),
     ignore(LastAnswerReceived, AVAILABLE, RESERVED),
-    row(RESERVED,  PeerFault,      AVAILABLE, fail),
-    row(BUSY,      PeerFault,      AVAILABLE, fail),
+    row(RESERVED,  PeerFault,          AVAILABLE, fail),
+    row(BUSY,      PeerFault,          AVAILABLE, fail),
     ignore(PeerFault, AVAILABLE),
-    row(RESERVED,  TimedOut,       AVAILABLE, fail_late),
-    row(BUSY,      TimedOut,       AVAILABLE, fail_late),
+    row(RESERVED,  TimedOut,           AVAILABLE, fail_timeout),
+    row(BUSY,      TimedOut,           AVAILABLE, fail_timeout),
     ignore(TimedOut, AVAILABLE),
-    row(RESERVED,  LinkLost,     AVAILABLE, fail_lost),
-    row(BUSY,      LinkLost,     AVAILABLE, fail_lost),
+    row(RESERVED,  LinkLost,           AVAILABLE, fail_link_lost),
+    row(BUSY,      LinkLost,           AVAILABLE, fail_link_lost),
     ignore(LinkLost, AVAILABLE),
-    row(RESERVED,  Drain,        AVAILABLE, give_up),
-    row(BUSY,      Drain,        AVAILABLE, give_up),
+    row(RESERVED,  Drain,              AVAILABLE, give_up),
+    row(BUSY,      Drain,              AVAILABLE, give_up),
     ignore(Drain, AVAILABLE),
     ignore(Stale, AVAILABLE, RESERVED, BUSY),
 ), classify)  # fmt: skip

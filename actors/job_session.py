@@ -1,14 +1,16 @@
-"""A Visit: one link at the worker's window, where the owners of jobs ask about them. One actor for each such link.
+"""The JobSession: serves one link over which a client asks about an existing job. Each such link has its own actor.
 
-available: nobody we know · reserved: a trusted peer, who has to say what it wants, and show its job's key with that ·
-busy: it is told what happens in its job, and then gets the result. It has nothing to do with the worker's promise: the
-window is open whatever the worker is meanwhile.
+- available: the client is not authenticated yet, or the session has ended.
+- reserved: the client is authenticated and may send requests, each with its job's key.
+- busy: the client follows a job: it receives the job's events, and then its result.
+
+Sessions are independent of the Worker's state: a worker serves them also while it is reserved or busy.
 """
 
 from attrs import evolve, frozen
 
 from actors.events import (
-    NO_TIMEOUT,
+    CANCEL_TIMEOUT,
     Authenticated,
     Cancel,
     CloseLink,
@@ -43,23 +45,25 @@ from protocol.jobs import (
 )
 
 LINK_TIME = 45.0
-"""Seconds a visitor may take to link and prove itself, as for any other link."""
-ASK_TIME = 30.0
-"""Seconds in which a visitor says what it wants, or what else it wants."""
+"""Seconds that a client has from its offer to the authenticated link, as for the link of a new job."""
+REQUEST_TIME = 30.0
+"""Seconds that a client has for its first request, and for each further one; does not apply while it follows a job."""
 RECEIPT_TIME = 600.0
-"""Seconds to unpack a result and say that it is in its place; it is kept if nothing is said."""
+"""Seconds that a client has to unpack a result and send `ResultTaken`; without that message the result is kept."""
 
-OUT_OF_TURN_FAULT = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn and closed the link.")
+UNEXPECTED_MESSAGE_FAULT = Fault(
+    FaultCode.BAD_MESSAGE, "The worker received a message that it did not expect, and closed the link."
+)
 LEAVING_FAULT = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. What has been made is kept.")
 
 
 @frozen
 class JobSessionData:
-    """Who is at this link, and what for."""
+    """The data of one session."""
 
     link: LinkId
     fetch: bool = False
-    """It wants the result, too, once the job has ended."""
+    """The client wants the result, too, once the job has ended."""
 
 
 # -------- narrower events
@@ -67,81 +71,81 @@ class JobSessionData:
 
 @frozen
 class SenderSessionOpened:
-    """The one who sent the job: no key need be shown."""
+    """A session opens for the client that has sent the job's package; it need not send the job's key."""
 
-    receive: OpenSession
+    open_session: OpenSession
 
 
 @frozen
-class RequestHeard:
-    """The visitor wants something of a job."""
+class RequestReceived:
+    """The client has sent a request about a job."""
 
     request: JobRequest
 
 
 @frozen
 class AttachAllowed:
-    """It may hear all of its job."""
+    """The client owns the job and may follow it."""
 
-    found: JobLookedUp
+    lookup: JobLookedUp
 
 
 @frozen
 class SupplyAllowed:
-    """Likewise, and it brings the rest of the package, which has not come whole."""
+    """The client owns the job, may follow it, and is to send the rest of its package, which is not complete."""
 
-    found: JobLookedUp
+    lookup: JobLookedUp
 
 
 @frozen
-class StateAsked:
-    """It is told where its job stands, or that it has none here."""
+class StateRequested:
+    """The request changes nothing, so it is answered with the job's state: which may be that there is no such job."""
 
-    found: JobLookedUp
+    lookup: JobLookedUp
 
 
 @frozen
 class StopAllowed:
-    """Its running job is to stop early."""
+    """The client owns the job, which runs, and wants it to stop early."""
 
-    found: JobLookedUp
+    lookup: JobLookedUp
     request: StopJob
 
 
 @frozen
 class CancelAllowed:
-    """Its job, which has not ended, is to end."""
+    """The client owns the job, which has not ended, and wants it to be cancelled."""
 
-    found: JobLookedUp
+    lookup: JobLookedUp
 
 
 @frozen
 class ReceiptAllowed:
-    """It has the result of its job."""
+    """The client owns the job, which has ended, and has its result."""
 
-    found: JobLookedUp
+    lookup: JobLookedUp
 
 
 @frozen
 class EndedWithoutDelivery:
-    """The job has ended, and nothing is to be delivered."""
+    """The job has ended, and there is no result to send, or the client does not want it."""
 
     stream: StreamEnded
 
 
 @frozen
 class ResultNotSent:
-    """The result did not get there."""
+    """The result could not be sent."""
 
     fault: Fault
 
 
 def classify(data: JobSessionData, event: object) -> object:
-    """What is wanted, and of which job: asked here once, so that each answer can be a row."""
+    """Return the event, or the narrower event that says what the client wants and whether it may have it."""
     if isinstance(event, OpenSession):
         return event if event.credential is None else SenderSessionOpened(event)
     if isinstance(event, PeerMessage):
-        return RequestHeard(event.message) if isinstance(event.message, JobRequest) else UnexpectedMessage(data.link)
+        return RequestReceived(event.message) if isinstance(event.message, JobRequest) else UnexpectedMessage(data.link)
     if isinstance(event, JobLookedUp):
         return _classify_looked_up(event)
     if isinstance(event, StreamEnded):
@@ -151,189 +155,190 @@ def classify(data: JobSessionData, event: object) -> object:
     return event
 
 
-def _classify_looked_up(found: JobLookedUp) -> object:
-    stage, request = found.state.stage, found.request
+def _classify_looked_up(lookup: JobLookedUp) -> object:
+    stage, request = lookup.state.stage, lookup.request
     if stage in (JobStage.UNKNOWN, JobStage.ELSEWHERE):
-        return StateAsked(found)
+        return StateRequested(lookup)
     if isinstance(request, AttachJob):
-        return SupplyAllowed(found) if request.supply and stage is JobStage.PREPARING else AttachAllowed(found)
+        return SupplyAllowed(lookup) if request.supply and stage is JobStage.PREPARING else AttachAllowed(lookup)
     if isinstance(request, StopJob) and stage is JobStage.RUNNING:
-        return StopAllowed(found, request)
+        return StopAllowed(lookup, request)
     if isinstance(request, CancelJob) and stage is not JobStage.ENDED:
-        return CancelAllowed(found)
+        return CancelAllowed(lookup)
     if isinstance(request, ResultTaken) and stage is JobStage.ENDED:
-        return ReceiptAllowed(found)
-    return StateAsked(found)
+        return ReceiptAllowed(lookup)
+    return StateRequested(lookup)
 
 
-# -------- who comes
+# -------- requests
 
 
 def _timeout(seconds: float) -> StateTimeout:
-    text = "The worker heard nothing more and closed the link."
+    text = "The worker received nothing more and closed the link."
     return StateTimeout(seconds, TimedOut(Fault(FaultCode.STALLED, text)))
 
 
 def await_link(data: JobSessionData, event: OpenSession) -> Step[JobSessionData]:
-    """A link is being made; it must not take for ever."""
+    """Wait until the link is open and authenticated, for at most `LINK_TIME`."""
     return Step(evolve(data, link=event.link), (_timeout(LINK_TIME),))
 
 
 def serve_sender(data: JobSessionData, event: SenderSessionOpened) -> Step[JobSessionData]:
-    """The job's beginning has just been ordered: it hears all of it."""
-    receive = event.receive
-    assert receive.credential is not None, "that is what makes it the sender"
-    data = evolve(data, link=receive.link, fetch=True)
-    return Step(data, (StreamEvents(receive.link, receive.credential.job),))
+    """Send all events of the job, which is just starting, to the client that sent its package."""
+    open_session = event.open_session
+    assert open_session.credential is not None, "classify returns this event only with a credential"
+    data = evolve(data, link=open_session.link, fetch=True)
+    return Step(data, (StreamEvents(open_session.link, open_session.credential.job),))
 
 
 def await_request(data: JobSessionData, _event: Authenticated) -> Step[JobSessionData]:
-    """It may speak."""
-    return Step(data, (_timeout(ASK_TIME),))
+    """Wait for the authenticated client's first request, for at most `REQUEST_TIME`."""
+    return Step(data, (_timeout(REQUEST_TIME),))
 
 
-def look_up(data: JobSessionData, event: RequestHeard) -> Step[JobSessionData]:
-    """First see whether the job is its own; there may be more to ask."""
-    return Step(data, (LookUpJob(data.link, event.request), _timeout(ASK_TIME)))
+def look_up(data: JobSessionData, event: RequestReceived) -> Step[JobSessionData]:
+    """Look up the job and compare the key, and give the client `REQUEST_TIME` for its next request."""
+    return Step(data, (LookUpJob(data.link, event.request), _timeout(REQUEST_TIME)))
 
 
-def look_up_untimed(data: JobSessionData, event: RequestHeard) -> Step[JobSessionData]:
-    """The same for one who listens, or is taking a result, whose patience is its own."""
+def look_up_without_timeout(data: JobSessionData, event: RequestReceived) -> Step[JobSessionData]:
+    """Look up the job and compare the key, without a time-out, while the client follows a job or takes its result."""
     return Step(data, (LookUpJob(data.link, event.request),))
 
 
-# -------- what it gets
+# -------- answers
 
 
 def stream_events(data: JobSessionData, event: AttachAllowed | SupplyAllowed) -> Step[JobSessionData]:
-    """From the event after the last one that it has."""
-    request, state = event.found.request, event.found.state
-    assert isinstance(request, AttachJob), "that is what makes it this event"
-    told = TellPeer(data.link, state)
+    """Send the job's state, and then its events after the last one that the client has."""
+    request, state = event.lookup.request, event.lookup.state
+    assert isinstance(request, AttachJob), "classify returns these events only for this request"
+    state_message = TellPeer(data.link, state)
     return Step(
-        evolve(data, fetch=request.result), (NO_TIMEOUT, told, StreamEvents(data.link, request.job, request.seen))
+        evolve(data, fetch=request.result),
+        (CANCEL_TIMEOUT, state_message, StreamEvents(data.link, request.job, request.seen)),
     )
 
 
 def resume_upload(data: JobSessionData, event: SupplyAllowed) -> Step[JobSessionData]:
-    """It goes on sending, and hears all of its job."""
+    """Send the job's state and events, and receive the rest of its package over this link."""
     step = stream_events(data, event)
-    return Step(step.data, (*step.effects, SupplyPackage(data.link, event.found.state.job)))
+    return Step(step.data, (*step.effects, SupplyPackage(data.link, event.lookup.state.job)))
 
 
-def tell_state(data: JobSessionData, event: StateAsked | AttachAllowed | SupplyAllowed) -> Step[JobSessionData]:
-    """Where it stands."""
-    return Step(data, (TellPeer(data.link, event.found.state),))
+def send_state(data: JobSessionData, event: StateRequested | AttachAllowed | SupplyAllowed) -> Step[JobSessionData]:
+    """Send the job's state."""
+    return Step(data, (TellPeer(data.link, event.lookup.state),))
 
 
-def stop(data: JobSessionData, event: StopAllowed) -> Step[JobSessionData]:
-    """What it has learned is kept."""
-    state = event.found.state
+def stop_job(data: JobSessionData, event: StopAllowed) -> Step[JobSessionData]:
+    """Stop the job's training early, and send the job's state from before the stop."""
+    state = event.lookup.state
     return Step(data, (StopEarly(state.job, event.request.scope), TellPeer(data.link, state)))
 
 
-def cancel(data: JobSessionData, event: CancelAllowed) -> Step[JobSessionData]:
-    """The job's end is told like any other end."""
-    state = event.found.state
+def cancel_job(data: JobSessionData, event: CancelAllowed) -> Step[JobSessionData]:
+    """Cancel the job, and send its state from before that; its end is then reported like any other end."""
+    state = event.lookup.state
     return Step(data, (Cancel(state.job), TellPeer(data.link, state)))
 
 
 def send_result(data: JobSessionData, event: StreamEnded) -> Step[JobSessionData]:
-    """Tell how it ended, and send what it made."""
+    """Send how the job ended, and then its result."""
     ended = event.ended
     return Step(data, (TellPeer(data.link, ended), SendResult(ended.job, data.link)))
 
 
-def tell_end(data: JobSessionData, event: EndedWithoutDelivery) -> Step[JobSessionData]:
-    """How it ended is all there is to say; whoever heard that hangs up."""
-    return Step(data, (TellPeer(data.link, event.stream.ended), _timeout(ASK_TIME)))
+def send_end(data: JobSessionData, event: EndedWithoutDelivery) -> Step[JobSessionData]:
+    """Send how the job ended, without a result; the client then has `REQUEST_TIME` to close the link."""
+    return Step(data, (TellPeer(data.link, event.stream.ended), _timeout(REQUEST_TIME)))
 
 
 def await_receipt(data: JobSessionData, _event: ResultSendEnded) -> Step[JobSessionData]:
-    """The result is there; it is kept until it is in its place."""
+    """Wait for the client to acknowledge the result, for at most `RECEIPT_TIME`; it is kept until then."""
     return Step(data, (_timeout(RECEIPT_TIME),))
 
 
 def release_result(data: JobSessionData, event: ReceiptAllowed) -> Step[JobSessionData]:
-    """Nothing of it need be kept here; the answer says that it is known."""
-    state = event.found.state
-    return Step(data, (ReleaseResult(state.job), TellPeer(data.link, state), _timeout(ASK_TIME)))
+    """Release the result, which the client has unpacked, and acknowledge that with the job's state."""
+    state = event.lookup.state
+    return Step(data, (ReleaseResult(state.job), TellPeer(data.link, state), _timeout(REQUEST_TIME)))
 
 
-# -------- how it goes
+# -------- the end of a session
 
 
 def close_link(data: JobSessionData, event: TimedOut | ResultNotSent) -> Step[JobSessionData]:
-    """It took too long, or did not take what it wanted; that is kept."""
+    """Close the link because the client took too long or the result could not be sent; a result is kept."""
     return Step(data, (CloseLink(data.link, event.fault),))
 
 
-def close_out_of_turn(data: JobSessionData, _event: UnexpectedMessage) -> Step[JobSessionData]:
-    """We do not understand each other."""
-    return Step(data, (CloseLink(data.link, OUT_OF_TURN_FAULT),))
+def close_unexpected_message(data: JobSessionData, _event: UnexpectedMessage) -> Step[JobSessionData]:
+    """Close the link because the client sent an unexpected message."""
+    return Step(data, (CloseLink(data.link, UNEXPECTED_MESSAGE_FAULT),))
 
 
-def close_leaving(data: JobSessionData, _event: Drain) -> Step[JobSessionData]:
-    """Nothing has been promised yet."""
+def close_on_drain(data: JobSessionData, _event: Drain) -> Step[JobSessionData]:
+    """Close the link because the worker is stopping and the client does not follow a job."""
     return Step(data, (CloseLink(data.link, LEAVING_FAULT),))
 
 
 def note_link_lost(data: JobSessionData, _event: LinkLost) -> Step[JobSessionData]:
-    """It is gone; the job is not."""
+    """End the session because its link has ended; the job continues."""
     return Step(evolve(data, fetch=False))
 
 
 JOB_SESSION: Table[JobSessionData] = Table("job session", AVAILABLE, (
-    #   in         event          next       action
-    row(AVAILABLE, OpenSession,       AVAILABLE, await_link),
+    #   in         event                 next       action
+    row(AVAILABLE, OpenSession,          AVAILABLE, await_link),
     ignore(OpenSession, RESERVED, BUSY),
-    row(AVAILABLE, SenderSessionOpened, BUSY,      serve_sender),
+    row(AVAILABLE, SenderSessionOpened,  BUSY,      serve_sender),
     ignore(SenderSessionOpened, RESERVED, BUSY),
-    row(AVAILABLE, Authenticated,       RESERVED,  await_request),
+    row(AVAILABLE, Authenticated,        RESERVED,  await_request),
     ignore(Authenticated, RESERVED, BUSY),
-    row(RESERVED,  RequestHeard,        RESERVED,  look_up),
-    row(BUSY,      RequestHeard,        BUSY,      look_up_untimed),
-    ignore(RequestHeard, AVAILABLE),
+    row(RESERVED,  RequestReceived,      RESERVED,  look_up),
+    row(BUSY,      RequestReceived,      BUSY,      look_up_without_timeout),
+    ignore(RequestReceived, AVAILABLE),
 
-    # what it gets
-    row(RESERVED,  AttachAllowed,   BUSY,      stream_events),
-    row(BUSY,      AttachAllowed,   BUSY,      tell_state),
+    # answers
+    row(RESERVED,  AttachAllowed,        BUSY,      stream_events),
+    row(BUSY,      AttachAllowed,        BUSY,      send_state),
     ignore(AttachAllowed, AVAILABLE),
-    row(RESERVED,  SupplyAllowed,   BUSY,      resume_upload),
-    row(BUSY,      SupplyAllowed,   BUSY,      tell_state),
+    row(RESERVED,  SupplyAllowed,        BUSY,      resume_upload),
+    row(BUSY,      SupplyAllowed,        BUSY,      send_state),
     ignore(SupplyAllowed, AVAILABLE),
-    row(RESERVED,  StateAsked,      RESERVED,  tell_state),
-    row(BUSY,      StateAsked,      BUSY,      tell_state),
-    ignore(StateAsked, AVAILABLE),
-    row(RESERVED,  StopAllowed,     RESERVED,  stop),
-    row(BUSY,      StopAllowed,     BUSY,      stop),
+    row(RESERVED,  StateRequested,       RESERVED,  send_state),
+    row(BUSY,      StateRequested,       BUSY,      send_state),
+    ignore(StateRequested, AVAILABLE),
+    row(RESERVED,  StopAllowed,          RESERVED,  stop_job),
+    row(BUSY,      StopAllowed,          BUSY,      stop_job),
     ignore(StopAllowed, AVAILABLE),
-    row(RESERVED,  CancelAllowed,   RESERVED,  cancel),
-    row(BUSY,      CancelAllowed,   BUSY,      cancel),
+    row(RESERVED,  CancelAllowed,        RESERVED,  cancel_job),
+    row(BUSY,      CancelAllowed,        BUSY,      cancel_job),
     ignore(CancelAllowed, AVAILABLE),
-    row(BUSY,      StreamEnded,   BUSY,      send_result),
+    row(BUSY,      StreamEnded,          BUSY,      send_result),
     ignore(StreamEnded, AVAILABLE, RESERVED),
-    row(BUSY,      EndedWithoutDelivery,     BUSY,      tell_end),
+    row(BUSY,      EndedWithoutDelivery, BUSY,      send_end),
     ignore(EndedWithoutDelivery, AVAILABLE, RESERVED),
-    row(BUSY,      ResultSendEnded,    BUSY,      await_receipt),
+    row(BUSY,      ResultSendEnded,      BUSY,      await_receipt),
     ignore(ResultSendEnded, AVAILABLE, RESERVED),
-    row(BUSY,      ResultNotSent,      AVAILABLE, close_link),
+    row(BUSY,      ResultNotSent,        AVAILABLE, close_link),
     ignore(ResultNotSent, AVAILABLE, RESERVED),
-    row(RESERVED,  ReceiptAllowed,    RESERVED,  release_result),
-    row(BUSY,      ReceiptAllowed,    BUSY,      release_result),
+    row(RESERVED,  ReceiptAllowed,       RESERVED,  release_result),
+    row(BUSY,      ReceiptAllowed,       BUSY,      release_result),
     ignore(ReceiptAllowed, AVAILABLE),
 
-    # how it goes
-    row(AVAILABLE, TimedOut,        AVAILABLE, close_link),
-    row(RESERVED,  TimedOut,        AVAILABLE, close_link),
-    row(BUSY,      TimedOut,        AVAILABLE, close_link),
-    row(RESERVED,  UnexpectedMessage,     AVAILABLE, close_out_of_turn),
-    row(BUSY,      UnexpectedMessage,     AVAILABLE, close_out_of_turn),
+    # the end of a session
+    row(AVAILABLE, TimedOut,             AVAILABLE, close_link),
+    row(RESERVED,  TimedOut,             AVAILABLE, close_link),
+    row(BUSY,      TimedOut,             AVAILABLE, close_link),
+    row(RESERVED,  UnexpectedMessage,    AVAILABLE, close_unexpected_message),
+    row(BUSY,      UnexpectedMessage,    AVAILABLE, close_unexpected_message),
     ignore(UnexpectedMessage, AVAILABLE),
-    row(AVAILABLE, Drain,         AVAILABLE, close_leaving),
-    row(RESERVED,  Drain,         AVAILABLE, close_leaving),
+    row(AVAILABLE, Drain,                AVAILABLE, close_on_drain),
+    row(RESERVED,  Drain,                AVAILABLE, close_on_drain),
     ignore(Drain, BUSY),
     ignore(LinkLost, AVAILABLE),
-    row(RESERVED,  LinkLost,      AVAILABLE, note_link_lost),
-    row(BUSY,      LinkLost,      AVAILABLE, note_link_lost),
+    row(RESERVED,  LinkLost,             AVAILABLE, note_link_lost),
+    row(BUSY,      LinkLost,             AVAILABLE, note_link_lost),
 ), classify)  # fmt: skip

@@ -1,8 +1,9 @@
-"""A bounded queue with two doors, so that nobody outside can make the house overflow.
+"""A bounded queue with two ways to put items, so that other machines cannot make it overflow.
 
-The house puts without waiting, and an overflow is its own bug, loud. Outsiders' messages are admitted only while little
-is used; the rest belongs to the house, since one message from outside may make several inside. So an outsider is
-slowed, never able to break us.
+Our own program uses `put`, which never waits; an overflow is then a bug of ours and raises `QueueFull`. Messages from
+other machines go through `admit`, which waits until fewer items than a threshold are queued. The space above the
+threshold is for our own program, because one message from outside may cause several items inside. So another machine
+can be slowed down, but cannot make the queue overflow.
 """
 
 from typing import Generic, TypeVar
@@ -12,19 +13,20 @@ import trio
 T = TypeVar("T")
 
 CAPACITY = 64
+"""Default capacity, in items."""
 PROGRAM_CAPACITY = 4096
-"""Capacity where everything of a program passes. One offer makes about ten items on its way, so what
-`PROGRAM_THRESHOLD` admits cannot fill it."""
+"""Capacity of the mailboxes through which all events of a program pass, in items. One offer causes about ten items, so
+the messages that `PROGRAM_THRESHOLD` admits cannot fill them."""
 PROGRAM_THRESHOLD = 32
-"""Items up to which outsiders are admitted there."""
+"""The threshold of those mailboxes: messages from outside wait while this many items or more are queued."""
 
 
 class QueueFull(Exception):
-    """A mailbox was full: inside the house a bug, on a wire that cannot be slowed the end of that wire."""
+    """A bounded queue was full: a bug if our own program filled it; a reason to close a connection that filled it."""
 
 
 class Mailbox(Generic[T]):
-    """A trio memory channel with a threshold."""
+    """A trio memory channel with a threshold for items from outside (default: half of the capacity, at least 1)."""
 
     def __init__(self, capacity: int = CAPACITY, threshold: int | None = None) -> None:
         self._threshold = max(1, capacity // 2) if threshold is None else threshold
@@ -32,10 +34,10 @@ class Mailbox(Generic[T]):
         self._waiters = trio.lowlevel.ParkingLot()
 
     def put(self, item: T) -> None:
-        """From inside the house; never waits. After `close`, the item is dropped: nobody is there to care.
+        """Add an item from our own program, without waiting. After `finish` or `close` the item is dropped.
 
         Raises:
-            Overrun: the mailbox is full.
+            QueueFull: the mailbox is full.
         """
         try:
             self._send.send_nowait(item)
@@ -45,7 +47,7 @@ class Mailbox(Generic[T]):
             pass
 
     async def wait_below_threshold(self) -> None:
-        """Wait until little is used (less than half, unless said otherwise); before each message read from outside."""
+        """Wait until fewer items than the threshold are queued. Call it before reading a message from outside."""
         await trio.lowlevel.checkpoint()
         while (
             self._send.statistics().current_buffer_used >= self._threshold
@@ -54,38 +56,40 @@ class Mailbox(Generic[T]):
             await self._waiters.park()
 
     async def admit(self, item: T) -> None:
-        """From outside the house: wait for room, then put."""
+        """Add an item from outside: wait until fewer items than the threshold are queued, then put it."""
         await self.wait_below_threshold()
         self.put(item)
 
     async def take(self) -> T:
-        """The next item.
+        """Wait for the next item and return it.
 
         Raises:
-            trio.EndOfChannel: closed, and nothing is left.
+            trio.EndOfChannel: `finish` was called and all items are taken.
+            trio.ClosedResourceError: `close` was called.
         """
         item = await self._receive.receive()
         self._wake()
         return item
 
     def take_nowait(self) -> T:
-        """The next item if there is one.
+        """Return the next item, without waiting.
 
         Raises:
-            trio.WouldBlock: nothing is here now.
-            trio.EndOfChannel: closed, and nothing is left.
+            trio.WouldBlock: the mailbox is empty.
+            trio.EndOfChannel: `finish` was called and all items are taken.
+            trio.ClosedResourceError: `close` was called.
         """
         item = self._receive.receive_nowait()
         self._wake()
         return item
 
     def finish(self) -> None:
-        """No more is put; what is here may still be taken."""
+        """Accept no more items; those that are queued can still be taken."""
         self._send.close()
         self._waiters.unpark_all()
 
     def close(self) -> None:
-        """Drop what is here and all that comes."""
+        """Accept no more items, and drop those that are queued."""
         self._send.close()
         self._receive.close()
         self._waiters.unpark_all()

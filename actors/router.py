@@ -1,4 +1,4 @@
-"""Carries each effect, by its type, to inboxes and adapters. The one place where everything passes."""
+"""The router: passes each effect, by its type, to inboxes and adapters. All effects of a program go through it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,27 +9,29 @@ from attrs import define, field
 from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 
 Route = Callable[[Any], None]
-"""Takes an effect without waiting: an inbox's `put`, or an adapter's sync method."""
+"""A receiver of effects that never waits: the `put` of an inbox, or a synchronous method of an adapter."""
 
 
 class NoRoute(Exception):
-    """An effect that nobody takes: a wiring bug."""
+    """An effect has a type without routes: a bug in how the program connects its parts."""
 
 
 @define
 class Router:
-    """All actors of a program share its outbox."""
+    """Passes effects from one outbox, which all actors of a program share, to their receivers."""
 
     routes: Mapping[type, tuple[Route, ...]]
+    """For each type of effect, its receivers, in the order of the calls."""
     outbox: Mailbox[Any] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD))
     tap: Callable[[Any], None] | None = None
-    """Sees everything, in order: the log, the trace, the tests."""
+    """Called with every effect, in order, before its receivers; for logs, traces and tests."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry until the outbox is finished, or until cancelled: then nothing new is begun.
+        """Pass effects on until the outbox is finished or this task is cancelled; after a cancellation, none.
 
-        An effect may come in the very turn that cancels us. The adapters are cancelled by the same hand, and their
-        nurseries may be closed before it is our turn.
+        An effect may be put in the same scheduler pass of trio in which this task is cancelled. The adapters are
+        cancelled together with this task, and their nurseries may be closed before this task runs again; so the effect
+        must not reach them.
         """
         task_status.started()
         while True:
@@ -41,16 +43,16 @@ class Router:
             self.carry(effect)
 
     def carry(self, effect: Any) -> None:
-        """Hand one effect to everyone it is for.
+        """Pass one effect to all its receivers.
 
         Raises:
-            Unrouted: nobody takes it.
+            NoRoute: its type has no routes.
         """
         if self.tap is not None:
             self.tap(effect)
         try:
-            takers = self.routes[type(effect)]
+            receivers = self.routes[type(effect)]
         except KeyError:
-            raise NoRoute(f"nobody takes {type(effect).__name__}") from None
-        for take in takers:
-            take(effect)
+            raise NoRoute(f"no route for {type(effect).__name__}") from None
+        for receive in receivers:
+            receive(effect)

@@ -1,7 +1,7 @@
-"""State tables: every state × every event is answered, and the table refuses to exist otherwise.
+"""State tables: for each state and each event, one row with the next state and an action; a gap raises at import.
 
-The next state stands in the row, never inside an action, so the drawing cannot lie. Where a choice needs memory, the
-table's `classify` first names a narrower event.
+The next state is in the row, never inside an action, so the diagram always shows what runs. Where the reaction depends
+on the actor's data, the table's `classify` first replaces the event by a narrower one.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,10 +19,11 @@ E = TypeVar("E")
 
 @frozen
 class Step(Generic[D]):
-    """What one event led to: what to remember, and what to do, in order."""
+    """The result of an action: the actor's new data, and the effects."""
 
     data: D
     effects: tuple[Any, ...] = ()
+    """In the order in which they are to happen."""
 
 
 Action = Callable[[D, E], Step[D]]
@@ -30,7 +31,7 @@ Action = Callable[[D, E], Step[D]]
 
 @frozen
 class Row(Generic[D]):
-    """In this state, on this event, go to that state and do this."""
+    """One row of a table: in `state`, on `event`, run `action` and go to `next`."""
 
     state: Status
     event: type
@@ -39,27 +40,27 @@ class Row(Generic[D]):
 
 
 def row(state: Status, event: type[E], next_state: Status, action: Action[D, E]) -> Row[D]:
-    """One row; its action must take the row's event, or the type checker objects."""
+    """Return one row. The type checker verifies that the action takes the row's event."""
     return Row(state, event, next_state, action)
 
 
 def do_nothing(data: D, _event: object) -> Step[D]:
-    """Do nothing, on purpose."""
+    """Return the data unchanged and no effects; the action of ignored events."""
     return Step(data)
 
 
 def ignore(event: type, *states: Status) -> tuple[Row[Any], ...]:
-    """Rows in which this event means nothing: silence, written down."""
+    """Return rows that ignore `event` in each of `states`: no effects, same state."""
     return tuple(Row(state, event, state, do_nothing) for state in states)
 
 
 def unchanged(_data: D, event: Any) -> Any:
-    """The `classify` of a table whose events need no narrowing."""
+    """Return the event itself: the `classify` of a table that needs no narrower events."""
     return event
 
 
 class TableError(Exception):
-    """A table has a gap or answers something twice; raised at import."""
+    """A table has no row, or more than one, for a pair of state and event; raised when the table is created."""
 
 
 def _flat(rows: tuple[Any, ...]) -> tuple[Row[Any], ...]:
@@ -68,13 +69,18 @@ def _flat(rows: tuple[Any, ...]) -> tuple[Row[Any], ...]:
 
 @frozen
 class Table(Generic[D]):
-    """A name, a first state, and rows that answer everything."""
+    """A state table: a name, a first state, and one row for each pair of a state and an event.
+
+    Raises:
+        TableError: a pair has no row, or more than one.
+    """
 
     name: str
     start: Status
+    """The state in which an actor begins."""
     rows: tuple[Row[D], ...] = field(converter=_flat)
     classify: Callable[[D, Any], Any] = unchanged
-    """Pure: names a narrower event where what is remembered decides."""
+    """A pure function from data and event to the event, or to a narrower event that has rows of its own."""
     _by_pair: dict[tuple[Status, type], Row[D]] = field(init=False, repr=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -88,25 +94,25 @@ class Table(Generic[D]):
 
     @property
     def events(self) -> tuple[type, ...]:
-        """Every event of the table, in the order of its rows."""
+        """Every type of event in the table, in the order of its rows."""
         return tuple(dict.fromkeys(one.event for one in self.rows))
 
     def pairs(self) -> Iterator[tuple[Status, type]]:
-        """Every state with every event."""
+        """Return every pair of a state and a type of event."""
         return ((state, event) for state in Status for event in self.events)
 
     def step(self, state: Status, data: D, event: Any) -> tuple[Status, Step[D]]:
-        """One turn: the next state, and what the action says.
+        """Return the next state, and the result of the action, for one event.
 
         Raises:
-            KeyError: the event is none of this table's; a wiring bug.
+            KeyError: the table has no such event; a bug in how the program connects its parts.
         """
-        narrow = self.classify(data, event)
-        found = self._by_pair[state, type(narrow)]
-        return found.next, found.action(data, narrow)
+        narrowed = self.classify(data, event)
+        match = self._by_pair[state, type(narrowed)]
+        return match.next, match.action(data, narrowed)
 
     def mermaid(self) -> str:
-        """The table as a Mermaid state diagram; rows that only ignore are left out of the picture."""
+        """Return the table as a Mermaid state diagram, without the rows that ignore an event."""
         lines = ["stateDiagram-v2", f"    [*] --> {self.start.value}"]
         lines += [
             f"    {one.state.value} --> {one.next.value}: {one.event.__name__} / {one.action.__name__}"

@@ -1,6 +1,6 @@
-"""What the Worker remembers, and what it makes of what it hears: whose link, whose job, which phase.
+"""The Worker's data, its narrower events, and `classify`, which chooses the narrower event for each event.
 
-Asked here, once, so that each answer can be a row of the table.
+Whether an event is about our link or our job is decided here, once, so that each case can have a row in the table.
 """
 
 from attrs import frozen
@@ -24,28 +24,31 @@ from protocol import PROTOCOL_VERSION
 from protocol.ids import JobId, LinkId, PeerId
 
 SESSIONS_MAX = 8
-"""Links at the window at a time; a job seldom has more than one owner's eyes on it."""
+"""Largest number of open sessions (links about existing jobs); seldom does more than one client watch the same job."""
 
 
 @frozen
 class WorkerData:
-    """What the worker remembers of who holds it, what runs, and who is at its window."""
+    """The Worker's data: the client that has reserved it, the running jobs, and the open sessions."""
 
     peer: PeerId | None = None
-    """Who holds us: linking, proving or uploading."""
+    """The client that has reserved the worker: it connects, authenticates or uploads its package."""
     link: LinkId | None = None
+    """The link of that client; None also while the client is away during an upload."""
     authenticated: bool = False
+    """Whether that link is authenticated."""
     job: JobId | None = None
-    """The job whose package is on its way."""
+    """The job whose package that client uploads."""
     running: frozenset[JobId] = frozenset()
-    """Jobs that run; more than one only when an earlier worker has left several."""
+    """Jobs that run; more than one only if earlier workers left several running jobs."""
     known_jobs: frozenset[JobId] = frozenset()
-    """Jobs whose owners may come to the window."""
+    """Jobs about which clients may open sessions."""
     sessions: frozenset[LinkId] = frozenset()
+    """The links of the open sessions."""
     last_link: int = 0
-    """Links ever taken; the newest one's id."""
+    """The id of the newest link; ids count up from 1."""
     leaving: Finished | None = None
-    """Set once the worker is to end as soon as it is free, and its window empty."""
+    """What to end with, once no job runs and no session is open; None while the worker is not to end."""
 
 
 # -------- narrower events
@@ -53,83 +56,86 @@ class WorkerData:
 
 @frozen
 class LinkRequestedAgain:
-    """The peer that holds us asks for a fresh link."""
+    """The client that has reserved this worker sends another offer."""
 
     offer: LinkRequested
 
 
 @frozen
 class OwnerLinkRequested:
-    """Somebody asks for a link about a job that we know; that it is theirs is shown later, at the window."""
+    """A client sends an offer for a link about a known job. Its session checks the job's key later."""
 
     offer: LinkRequested
 
 
 @frozen
 class TooManySessions:
-    """Likewise, but there are people enough at the window."""
+    """A client sends an offer for a link about a known job, but `SESSIONS_MAX` sessions are open."""
 
     offer: LinkRequested
 
 
 @frozen
 class UnknownJobRequested:
-    """Somebody asks for a link about a job that we know nothing of."""
+    """A client sends an offer for a link about a job that this worker does not know."""
 
     offer: LinkRequested
 
 
 @frozen
 class LinkRequestedWhileLeaving:
-    """An offer when we only wait for the last at the window to have what they came for."""
+    """A client sends an offer while this worker only waits for its last sessions to end."""
 
     offer: LinkRequested
 
 
 @frozen
 class OtherVersionRequested:
-    """An offer from another protocol version."""
+    """A client with another protocol version sends an offer."""
 
     offer: LinkRequested
 
 
 @frozen
 class OneOfSeveralJobsFinished:
-    """A job has ended, and another one that was left to us still runs."""
+    """A job has ended while another job, adopted from an earlier worker, still runs."""
 
     job: JobId
 
 
 @frozen
 class SenderLost:
-    """The link is gone that a package was coming over."""
+    """The link over which a package was being uploaded has ended."""
 
     link: LinkId
 
 
 @frozen
 class EarlySessionMessage:
-    """Somebody at the window spoke before the window had them: who sent a job, the moment that it was here."""
+    """A message of a session came to the Worker, because it was received before the session was open.
 
-    said: PeerMessage
+    That happens to a client that sends a message just when its package is complete.
+    """
+
+    message: PeerMessage
 
 
 @frozen
 class SessionClosed:
-    """A link at the window is over."""
+    """The link of a session has ended."""
 
     link: LinkId
 
 
 @frozen
 class LastSessionClosed:
-    """Likewise, and it was the last thing that we waited for before we end."""
+    """The link of the last session has ended, and the worker was only waiting for that before it ends."""
 
     link: LinkId
 
 
 def classify(data: WorkerData, event: object) -> object:
-    """Whose link, whose job, which phase: asked here once, so that each answer can be a row."""
+    """Return the event, or the narrower event that says which link or job it is about."""
     if isinstance(event, LinkRequested):
         return _classify_offer(data, event)
     if isinstance(event, PeerMessage):
@@ -139,7 +145,7 @@ def classify(data: WorkerData, event: object) -> object:
             return Stale()
         return event if data.job is None else UnexpectedMessage(event.link)
     if isinstance(event, LinkLost):
-        return _classify_loss(data, event)
+        return _classify_link_lost(data, event)
     if isinstance(event, Authenticated):
         return event if event.link == data.link else Stale()
     if isinstance(event, PackageReceived):
@@ -167,13 +173,13 @@ def _classify_offer(data: WorkerData, offer: LinkRequested) -> object:
     return OwnerLinkRequested(offer) if len(data.sessions) < SESSIONS_MAX else TooManySessions(offer)
 
 
-def _classify_message(data: WorkerData, said: PeerMessage) -> object:
-    if said.link in data.sessions:
-        return EarlySessionMessage(said)
-    return UnexpectedMessage(said.link) if said.link == data.link else Stale()
+def _classify_message(data: WorkerData, message: PeerMessage) -> object:
+    if message.link in data.sessions:
+        return EarlySessionMessage(message)
+    return UnexpectedMessage(message.link) if message.link == data.link else Stale()
 
 
-def _classify_loss(data: WorkerData, event: LinkLost) -> object:
+def _classify_link_lost(data: WorkerData, event: LinkLost) -> object:
     if event.link == data.link and data.job is not None:
         return SenderLost(event.link)
     if event.link in data.sessions:

@@ -23,7 +23,14 @@ from actors.events import (
     StreamEvents,
     TellPeer,
 )
-from actors.job_session import ASK_TIME, LEAVING_FAULT, LINK_TIME, OUT_OF_TURN_FAULT, RECEIPT_TIME, JobSessionData
+from actors.job_session import (
+    LEAVING_FAULT,
+    LINK_TIME,
+    RECEIPT_TIME,
+    REQUEST_TIME,
+    UNEXPECTED_MESSAGE_FAULT,
+    JobSessionData,
+)
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import (
@@ -98,7 +105,7 @@ async def test_who_is_trusted_and_wants_nothing_is_not_waited_for(
     job_session: JobSession, autojump_clock: MockClock
 ) -> None:
     await trusted(job_session)
-    autojump_clock.jump(ASK_TIME - 1)
+    autojump_clock.jump(REQUEST_TIME - 1)
     assert await job_session.after() == []
     autojump_clock.jump(2)
     [close] = await job_session.after()
@@ -153,7 +160,7 @@ async def test_a_listener_gets_nothing_with_a_key_that_does_not_fit(job_session:
 @pytest.mark.parametrize("come", [trusted, following], ids=["no wish yet", "listening"])
 async def test_what_is_no_wish_about_a_job_ends_the_visit(job_session: JobSession, come: object, rude: object) -> None:
     await come(job_session)
-    assert await job_session.after(PeerMessage(ONE, rude)) == [CloseLink(ONE, OUT_OF_TURN_FAULT)]
+    assert await job_session.after(PeerMessage(ONE, rude)) == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT)]
     assert job_session.state is Status.AVAILABLE
 
 
@@ -206,7 +213,7 @@ async def test_who_has_heard_the_end_and_does_not_hang_up_is_hung_up_on(
 ) -> None:
     await following(job_session)
     await job_session.after(StreamEnded(ONE, EMPTY))
-    autojump_clock.jump(ASK_TIME - 1)
+    autojump_clock.jump(REQUEST_TIME - 1)
     assert await job_session.after() == []
     autojump_clock.jump(2)
     [close] = await job_session.after()
@@ -223,7 +230,7 @@ async def test_who_wants_something_is_told_and_may_want_more(
         said = await job_session.after(PeerMessage(ONE, wish), found(wish))
         assert (said[0], said[-1]) == (LookUpJob(ONE, wish), TellPeer(ONE, RUNNING))
         assert job_session.state is Status.RESERVED
-        autojump_clock.jump(ASK_TIME - 1)
+        autojump_clock.jump(REQUEST_TIME - 1)
     assert await job_session.after() == []
     autojump_clock.jump(2)
     assert [type(said) for said in await job_session.after()] == [CloseLink]
@@ -289,9 +296,9 @@ class TestOrders:
         self, job_session: JobSession, come: object, autojump_clock: MockClock
     ) -> None:
         await come(job_session)
-        autojump_clock.jump(ASK_TIME - 1)
+        autojump_clock.jump(REQUEST_TIME - 1)
         await job_session.after(found(TAKEN, ENDED))
-        autojump_clock.jump(ASK_TIME - 1)
+        autojump_clock.jump(REQUEST_TIME - 1)
         assert await job_session.after() == []
         autojump_clock.jump(2)
         assert [type(said) for said in await job_session.after()] == [CloseLink]

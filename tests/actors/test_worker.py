@@ -4,7 +4,7 @@ import pytest
 from trio.testing import MockClock
 
 from actors.events import (
-    NO_TIMEOUT,
+    CANCEL_TIMEOUT,
     AcceptLink,
     Authenticated,
     CloseLink,
@@ -33,13 +33,13 @@ from actors.events import (
     TellPeer,
 )
 from actors.worker import (
-    ASK_TIME,
     BUSY_FAULT,
     LEAVING_FAULT,
     LINK_TIME,
-    OUT_OF_TURN_FAULT,
+    REQUEST_TIME,
     RETURN_TIME,
     TOO_MANY_SESSIONS_FAULT,
+    UNEXPECTED_MESSAGE_FAULT,
     UNKNOWN_FAULT,
 )
 from actors.worker_events import SESSIONS_MAX, WorkerData
@@ -185,7 +185,7 @@ async def test_a_trusted_peer_that_says_nothing_lets_the_promise_lapse(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
     await task(worker)
-    autojump_clock.jump(ASK_TIME + 1)
+    autojump_clock.jump(REQUEST_TIME + 1)
     [close, free] = await worker.after()
     assert (close.link, close.fault.code) == (ONE, FaultCode.STALLED)
     assert free == StatusChanged(Status.AVAILABLE)
@@ -345,13 +345,13 @@ async def test_the_end_of_a_job_that_is_not_ours_does_not_free_the_worker(worker
 async def test_a_second_wish_over_the_same_link_ends_the_promise(worker: Worker) -> None:
     await uploading(worker)
     said = await worker.after(JobSubmitted(ONE, SUBMIT, JobCredential(JobId("job-2"), "k")))
-    assert said == [CloseLink(ONE, OUT_OF_TURN_FAULT), DiscardJob(JOB), StatusChanged(Status.AVAILABLE)]
+    assert said == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT), DiscardJob(JOB), StatusChanged(Status.AVAILABLE)]
 
 
 async def test_who_holds_the_worker_and_asks_about_a_job_is_out_of_turn(worker: Worker) -> None:
     await task(worker)
     said = await worker.after(PeerMessage(ONE, AskJob(OLD, KEY)))
-    assert said == [CloseLink(ONE, OUT_OF_TURN_FAULT), StatusChanged(Status.AVAILABLE)]
+    assert said == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT), StatusChanged(Status.AVAILABLE)]
 
 
 async def test_what_visitors_say_is_none_of_the_promises_business(worker: Worker) -> None:
@@ -557,4 +557,4 @@ async def test_owners_of_a_running_job_are_let_in_while_a_drained_worker_waits_f
 
 
 def test_no_time_out_is_a_time_out_that_never_comes() -> None:
-    assert NO_TIMEOUT.after == float("inf")
+    assert CANCEL_TIMEOUT.after == float("inf")

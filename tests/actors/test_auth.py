@@ -1,4 +1,4 @@
-"""Auth: both ends prove themselves, and nobody in between can."""
+"""Tests of Auth: both ends prove that they know the secret, and a man in the middle cannot."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -38,46 +38,46 @@ AT_WORKER = LinkOpened(LINK, CLIENT, BINDING, b"w" * 32)
 AT_CLIENT = LinkOpened(LINK, WORKER, BINDING, b"c" * 32)
 
 
-def told(said: list[Any]) -> list[Any]:
-    return [effect.message for effect in said if isinstance(effect, TellPeer)]
+def messages_of(effects: list[Any]) -> list[Any]:
+    return [effect.message for effect in effects if isinstance(effect, TellPeer)]
 
 
-async def converse(
+async def exchange(
     worker_auth: Auth, client_auth: Auth, at_worker: LinkOpened = AT_WORKER, at_client: LinkOpened = AT_CLIENT
 ) -> list[Any]:
-    """Carry what both say to the other until nobody says anything; returns the effects that are not words."""
-    rest: list[Any] = []
-    from_guard, from_prover = await worker_auth.after(at_worker), await client_auth.after(at_client)
-    while from_guard or from_prover:
-        rest += [effect for effect in (*from_guard, *from_prover) if not isinstance(effect, TellPeer)]
-        from_guard, from_prover = (
-            await worker_auth.after(*told(from_prover)),
-            await client_auth.after(*told(from_guard)),
+    """Pass the messages between both ends until there are no more; return all other effects."""
+    others: list[Any] = []
+    from_worker, from_client = await worker_auth.after(at_worker), await client_auth.after(at_client)
+    while from_worker or from_client:
+        others += [effect for effect in (*from_worker, *from_client) if not isinstance(effect, TellPeer)]
+        from_worker, from_client = (
+            await worker_auth.after(*messages_of(from_client)),
+            await client_auth.after(*messages_of(from_worker)),
         )
-    return rest
+    return others
 
 
 async def test_two_ends_that_know_the_secret_trust_each_other(worker_auth: Auth, client_auth: Auth) -> None:
-    verdicts = await converse(worker_auth, client_auth)
+    verdicts = await exchange(worker_auth, client_auth)
     assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=True), Authenticated(LINK, WORKER, proven=True)}
 
 
 async def test_a_client_with_another_secret_is_denied(worker_auth: Auth, embedded: Embed) -> None:
     stranger = await embedded(CLIENT_AUTH, AuthData(Secret(b"something else entirely")))
-    verdicts = await converse(worker_auth, stranger)
+    verdicts = await exchange(worker_auth, stranger)
     assert [type(verdict) for verdict in verdicts] == [AuthenticationFailed, AuthenticationFailed]
     assert {verdict.fault.code for verdict in verdicts} == {FaultCode.AUTH_INVALID}
 
 
-async def test_a_client_without_a_secret_is_told_that_one_is_wanted(worker_auth: Auth, embedded: Embed) -> None:
+async def test_a_client_without_a_secret_is_denied_with_that_reason(worker_auth: Auth, embedded: Embed) -> None:
     bare = await embedded(CLIENT_AUTH, AuthData(None))
-    verdicts = await converse(worker_auth, bare)
+    verdicts = await exchange(worker_auth, bare)
     assert {verdict.fault.code for verdict in verdicts} == {FaultCode.AUTH_MISSING}
 
 
-async def test_a_worker_without_a_secret_lets_clients_in_at_once(embedded: Embed) -> None:
+async def test_a_worker_without_a_secret_authenticates_clients_at_once(embedded: Embed) -> None:
     worker_auth, client_auth = await embedded(WORKER_AUTH, AuthData(None)), await embedded(CLIENT_AUTH, AuthData(None))
-    verdicts = await converse(worker_auth, client_auth)
+    verdicts = await exchange(worker_auth, client_auth)
     assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=False), Authenticated(LINK, WORKER, proven=False)}
 
 
@@ -85,25 +85,25 @@ async def test_a_client_with_a_secret_does_not_trust_a_worker_that_asks_for_none
     client_auth: Auth, embedded: Embed
 ) -> None:
     worker_auth = await embedded(WORKER_AUTH, AuthData(None))
-    verdicts = await converse(worker_auth, client_auth)
+    verdicts = await exchange(worker_auth, client_auth)
     [ours] = [verdict for verdict in verdicts if isinstance(verdict, AuthenticationFailed)]
     assert ours.fault.code is FaultCode.AUTH_UNPROVEN_WORKER
 
 
 @pytest.mark.parametrize("swapped", ["worker_fingerprint", "client_fingerprint"])
-async def test_a_server_that_swaps_a_certificate_is_found_out(
+async def test_a_server_that_swaps_a_certificate_is_detected(
     worker_auth: Auth, client_auth: Auth, swapped: str
 ) -> None:
     in_between = evolve(AT_CLIENT, binding=evolve(BINDING, **{swapped: b"X" * 32}))
-    verdicts = await converse(worker_auth, client_auth, at_client=in_between)
+    verdicts = await exchange(worker_auth, client_auth, at_client=in_between)
     assert not any(isinstance(verdict, Authenticated) for verdict in verdicts)
 
 
 @pytest.mark.parametrize("field", ["room", "worker", "client"])
-async def test_a_proof_for_another_room_or_peer_does_not_fit(worker_auth: Auth, client_auth: Auth, field: str) -> None:
+async def test_a_proof_for_another_room_or_peer_is_invalid(worker_auth: Auth, client_auth: Auth, field: str) -> None:
     elsewhere = evolve(AT_CLIENT, binding=evolve(BINDING, **{field: "other"}))
     assert not any(
-        isinstance(verdict, Authenticated) for verdict in await converse(worker_auth, client_auth, at_client=elsewhere)
+        isinstance(verdict, Authenticated) for verdict in await exchange(worker_auth, client_auth, at_client=elsewhere)
     )
 
 
@@ -113,13 +113,13 @@ async def test_a_proof_cannot_be_replayed_on_another_link(worker_auth: Auth, emb
     assert Authenticated(LINK, CLIENT, proven=True) in await worker_auth.after(AuthResponse(b"c" * 32, proof))
     second = await embedded(WORKER_AUTH, AuthData(THE_SECRET))
     await second.after(evolve(AT_WORKER, nonce=b"fresh nonce of thirty-two bytes."))
-    said = await second.after(AuthResponse(b"c" * 32, proof))
-    assert told(said) == [AuthFailure(Denial.INVALID, told(said)[0].text)]
+    effects = await second.after(AuthResponse(b"c" * 32, proof))
+    assert messages_of(effects) == [AuthFailure(Denial.INVALID, messages_of(effects)[0].text)]
 
 
 async def test_the_workers_own_proof_cannot_be_made_by_reflecting_the_clients(client_auth: Auth) -> None:
     await client_auth.after(AT_CLIENT)
-    [response] = told(await client_auth.after(AuthChallenge(b"w" * 32)))
+    [response] = messages_of(await client_auth.after(AuthChallenge(b"w" * 32)))
     [verdict] = await client_auth.after(AuthSuccess(response.proof))
     assert isinstance(verdict, AuthenticationFailed)
     assert verdict.fault.code is FaultCode.AUTH_UNPROVEN_WORKER
@@ -147,9 +147,9 @@ async def test_one_challenge_is_answered_and_no_second_one(client_auth: Auth) ->
 async def test_a_client_that_stays_silent_is_timed_out(worker_auth: Auth, autojump_clock: MockClock) -> None:
     await worker_auth.after(AT_WORKER)
     autojump_clock.jump(PROOF_TIME + 0.1)
-    said = await worker_auth.after()
-    assert told(said)[0].reason is Denial.TIMEOUT
-    assert said[-1].fault.code is FaultCode.AUTH_TIMEOUT
+    effects = await worker_auth.after()
+    assert messages_of(effects)[0].reason is Denial.TIMEOUT
+    assert effects[-1].fault.code is FaultCode.AUTH_TIMEOUT
 
 
 async def test_a_worker_that_stays_silent_is_timed_out_too(client_auth: Auth, autojump_clock: MockClock) -> None:
@@ -160,12 +160,12 @@ async def test_a_worker_that_stays_silent_is_timed_out_too(client_auth: Auth, au
 
 
 async def test_trust_ends_with_the_link(worker_auth: Auth, client_auth: Auth) -> None:
-    await converse(worker_auth, client_auth)
+    await exchange(worker_auth, client_auth)
     await worker_auth.after(LinkLost(LINK))
     assert (worker_auth.state, worker_auth.data) == (Status.AVAILABLE, AuthData(THE_SECRET))
 
 
-async def test_an_unproven_peer_is_told_when_the_worker_stops(worker_auth: Auth) -> None:
+async def test_an_unauthenticated_peer_is_notified_when_the_worker_stops(worker_auth: Auth) -> None:
     await worker_auth.after(AT_WORKER)
     [verdict] = await worker_auth.after(Drain())
     assert verdict.fault.code is FaultCode.WORKER_LEAVING

@@ -1,4 +1,4 @@
-"""The Client from the link on: its package, its job, the way back to it, and the result, in its own words."""
+"""Tests of the Client from the link on: package, job, reconnection and result, by events and effects."""
 
 import pytest
 from trio.testing import MockClock
@@ -57,12 +57,12 @@ Client = Embedded[ClientData]
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-PASS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
+CREDENTIALS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
 WORKER, OTHER = PeerId("worker-1"), PeerId("worker-2")
 ONE, TWO, THREE = LinkId(1), LinkId(2), LinkId(3)
 JOB, KEY = JobId("job-1"), "key"
-TICKET = JobCredential(JOB, KEY)
+CREDENTIAL = JobCredential(JOB, KEY)
 PATIENCE = 30.0
 A_NIGHT = 12 * 3600
 STOP, STOP_ALL = StopJob(JOB, KEY), StopJob(JOB, KEY, StopScope.ALL)
@@ -82,7 +82,9 @@ def trusted(link: LinkId) -> Authenticated:
 
 
 async def submitted(client: Client) -> None:
-    await client.after(JobWanted(PASS, NamedWorker(WORKER), SUBMIT, 0, PATIENCE), WorkersChanged(()), trusted(ONE))
+    await client.after(
+        JobWanted(CREDENTIALS, NamedWorker(WORKER), SUBMIT, 0, PATIENCE), WorkersChanged(()), trusted(ONE)
+    )
 
 
 async def uploading(client: Client) -> None:
@@ -98,7 +100,9 @@ async def running(client: Client) -> None:
 
 
 async def attaching(client: Client, *, fetch: bool = True) -> list[object]:
-    await client.after(JobWanted(PASS, NamedWorker(WORKER), patience=PATIENCE, credential=TICKET, fetch=fetch))
+    await client.after(
+        JobWanted(CREDENTIALS, NamedWorker(WORKER), patience=PATIENCE, credential=CREDENTIAL, fetch=fetch)
+    )
     return await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-2")), WorkersChanged(()))
 
 
@@ -108,22 +112,22 @@ async def ended(client: Client) -> None:
 
 
 async def away(client: Client, clock: MockClock, *, begun: bool = True) -> None:
-    """The link is lost, and another one asked for."""
+    """Lose the link, and let the Client send an offer for a new one."""
     await (running(client) if begun else uploading(client))
     await client.after(LinkLost(ONE))
     clock.jump(FIRST_PAUSE)
     assert await client.after() == [CloseLink(ONE), OpenLink(TWO, WORKER, JOB)]
 
 
-def fault_of(said: list[object]) -> Fault:
-    finished = said[-1]
+def fault_of(effects: list[object]) -> Fault:
+    finished = effects[-1]
     assert isinstance(finished, Finished)
     assert finished.fault is not None
     return finished.fault
 
 
 async def end_of(client: Client, *events: object) -> Fault:
-    """Tell it these, and nothing is wanted any more; why that is a failure."""
+    """Send these events, after which the Client must have failed; return the fault."""
     fault = fault_of(await client.after(*events))
     assert client.state is Status.AVAILABLE
     return fault
@@ -132,8 +136,8 @@ async def end_of(client: Client, *events: object) -> Fault:
 # -------- the package
 
 
-async def test_trust_is_followed_by_the_wish_and_the_package(client: Client) -> None:
-    await client.after(JobWanted(PASS, NamedWorker(WORKER), SUBMIT, 0, PATIENCE), WorkersChanged(()))
+async def test_after_the_authentication_the_job_and_its_package_are_sent(client: Client) -> None:
+    await client.after(JobWanted(CREDENTIALS, NamedWorker(WORKER), SUBMIT, 0, PATIENCE), WorkersChanged(()))
     assert await client.after(trusted(ONE)) == [TellPeer(ONE, SUBMIT)]
     assert await client.after(PeerMessage(ONE, JobAccepted(JOB, KEY))) == [SendPackage(ONE, JOB)]
     assert client.state is Status.RESERVED
@@ -144,15 +148,15 @@ async def test_trust_is_followed_by_the_wish_and_the_package(client: Client) -> 
 async def test_a_worker_that_does_not_say_whether_it_takes_the_job_is_given_up(
     client: Client, autojump_clock: MockClock
 ) -> None:
-    await client.after(JobWanted(PASS, NamedWorker(WORKER), SUBMIT, 0, PATIENCE), WorkersChanged(()))
+    await client.after(JobWanted(CREDENTIALS, NamedWorker(WORKER), SUBMIT, 0, PATIENCE), WorkersChanged(()))
     autojump_clock.jump(PATIENCE - 1)
     await client.after(trusted(ONE))
     autojump_clock.jump(PATIENCE - 1)
     assert await client.after() == []
     autojump_clock.jump(2)
-    said = await client.after()
-    assert fault_of(said).code is FaultCode.LINK_FAILED
-    assert said[0] == CloseLink(ONE)
+    effects = await client.after()
+    assert fault_of(effects).code is FaultCode.LINK_FAILED
+    assert effects[0] == CloseLink(ONE)
 
 
 async def test_an_upload_may_take_all_night(client: Client, autojump_clock: MockClock) -> None:
@@ -161,40 +165,40 @@ async def test_an_upload_may_take_all_night(client: Client, autojump_clock: Mock
     assert await client.after() == []
 
 
-async def test_a_link_lost_before_the_job_was_accepted_ends_the_wish(client: Client) -> None:
+async def test_a_link_lost_before_the_job_was_accepted_ends_the_client(client: Client) -> None:
     await submitted(client)
     assert (await end_of(client, LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
-@pytest.mark.parametrize("come", [submitted, uploading, running])
-async def test_a_worker_that_ends_the_conversation_is_quoted(client: Client, come: object) -> None:
-    await come(client)
+@pytest.mark.parametrize("prepare", [submitted, uploading, running])
+async def test_a_worker_that_ends_the_conversation_is_quoted(client: Client, prepare: object) -> None:
+    await prepare(client)
     fault = Fault(FaultCode.BAD_PACKAGE, "No jobs in it.")
     assert await client.after(PeerMessage(ONE, fault)) == [CloseLink(ONE), Finished(fault)]
     assert client.state is Status.AVAILABLE
 
 
-async def test_a_package_that_cannot_be_sent_ends_the_wish_with_the_couriers_reason(client: Client) -> None:
+async def test_a_package_that_cannot_be_sent_ends_the_client_with_the_reason(client: Client) -> None:
     await uploading(client)
     fault = Fault(FaultCode.DISK_FULL, "No room.")
     assert await client.after(UploadFailed(fault)) == [CloseLink(ONE), Finished(fault)]
     assert client.state is Status.AVAILABLE
 
 
-async def test_a_package_that_turns_out_to_be_none_ends_the_wish_with_its_reason(client: Client) -> None:
+async def test_a_package_that_the_worker_rejects_ends_the_client_with_its_reason(client: Client) -> None:
     await uploading(client)
     bad = JobEnded(JOB, Outcome.FAILED, "No jobs in it.", result=False)
-    said = await client.after(PeerMessage(ONE, bad))
-    assert said == [CloseLink(ONE), Finished(Fault(FaultCode.JOB_FAILED, bad.text), bad)]
+    effects = await client.after(PeerMessage(ONE, bad))
+    assert effects == [CloseLink(ONE), Finished(Fault(FaultCode.JOB_FAILED, bad.text), bad)]
     assert client.state is Status.AVAILABLE
 
 
 @pytest.mark.parametrize("leave", [Drain(), CancelWanted()])
 async def test_an_interruption_before_the_job_was_accepted_leaves_nothing(client: Client, leave: object) -> None:
     await submitted(client)
-    said = await client.after(leave)
-    assert said[:-1] == [CloseLink(ONE)]
-    assert fault_of(said).code is FaultCode.INTERRUPTED
+    effects = await client.after(leave)
+    assert effects[:-1] == [CloseLink(ONE)]
+    assert fault_of(effects).code is FaultCode.INTERRUPTED
 
 
 @pytest.mark.parametrize("leave", [Drain(), CancelWanted()])
@@ -202,9 +206,9 @@ async def test_an_interruption_of_the_upload_cancels_a_job_that_may_just_have_be
     client: Client, leave: object
 ) -> None:
     await uploading(client)
-    said = await client.after(leave)
-    assert said[:-1] == [TellPeer(ONE, CANCEL), CloseLink(ONE)]
-    assert fault_of(said).code is FaultCode.INTERRUPTED
+    effects = await client.after(leave)
+    assert effects[:-1] == [TellPeer(ONE, CANCEL), CloseLink(ONE)]
+    assert fault_of(effects).code is FaultCode.INTERRUPTED
 
 
 async def test_there_is_nothing_to_stop_before_the_job_runs(client: Client) -> None:
@@ -213,7 +217,7 @@ async def test_there_is_nothing_to_stop_before_the_job_runs(client: Client) -> N
     assert client.state is Status.RESERVED
 
 
-# -------- a link lost in mid-upload
+# -------- a link lost during the upload
 
 
 async def test_whether_a_job_began_whose_upload_was_cut_is_asked_of_the_worker(
@@ -225,18 +229,18 @@ async def test_whether_a_job_began_whose_upload_was_cut_is_asked_of_the_worker(
     assert client.state is Status.BUSY
     autojump_clock.jump(FIRST_PAUSE)
     assert await client.after() == [CloseLink(ONE), OpenLink(TWO, WORKER, JOB)]
-    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, TICKET, supply=True)]
+    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, CREDENTIAL, supply=True)]
 
 
 async def test_a_job_that_began_though_its_upload_was_cut_goes_on_like_any_other(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    assert await client.after(trusted(TWO), PeerMessage(TWO, RUNS)) == [ShowJobKey(TWO, TICKET, supply=True)]
+    assert await client.after(trusted(TWO), PeerMessage(TWO, RUNS)) == [ShowJobKey(TWO, CREDENTIAL, supply=True)]
     assert await client.after(PeerMessage(TWO, DONE)) == [FetchResult(TWO)]
 
 
-async def test_a_package_whose_beginning_was_not_kept_is_sent_anew_when_the_worker_refuses_its_job(
+async def test_a_package_whose_beginning_was_not_kept_is_sent_again_when_the_worker_refuses_its_job(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
@@ -247,12 +251,12 @@ async def test_a_package_whose_beginning_was_not_kept_is_sent_anew_when_the_work
     assert await client.after(PeerMessage(THREE, JobAccepted(again, "key-2"))) == [SendPackage(THREE, again)]
 
 
-async def test_a_package_whose_beginning_was_not_kept_is_sent_anew_when_the_window_does_not_know_its_job(
+async def test_a_package_whose_beginning_was_not_kept_is_sent_again_when_the_session_does_not_know_its_job(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    said = await client.after(trusted(TWO), PeerMessage(TWO, GONE))
-    assert said == [ShowJobKey(TWO, TICKET, supply=True), CloseLink(TWO), OpenLink(THREE, WORKER)]
+    effects = await client.after(trusted(TWO), PeerMessage(TWO, GONE))
+    assert effects == [ShowJobKey(TWO, CREDENTIAL, supply=True), CloseLink(TWO), OpenLink(THREE, WORKER)]
 
 
 async def test_a_package_that_never_gets_there_is_not_sent_for_ever(client: Client, autojump_clock: MockClock) -> None:
@@ -267,13 +271,13 @@ async def test_a_package_that_never_gets_there_is_not_sent_for_ever(client: Clie
     assert "nothing runs there" in fault.text
 
 
-async def test_a_job_that_was_to_be_cancelled_is_not_sent_anew(client: Client, autojump_clock: MockClock) -> None:
+async def test_a_job_that_was_to_be_cancelled_is_not_sent_again(client: Client, autojump_clock: MockClock) -> None:
     await away(client, autojump_clock, begun=False)
     await client.after(CancelWanted())
     assert "nothing runs there" in (await end_of(client, LinkRefused(WORKER, UNKNOWN_FAULT))).text
 
 
-async def test_who_leaves_while_it_is_in_doubt_whether_the_job_runs_is_told_so(
+async def test_a_person_that_leaves_while_the_upload_is_uncertain_is_told_so(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
@@ -286,8 +290,8 @@ async def test_a_worker_that_has_only_a_part_of_the_package_is_sent_the_rest(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    said = await client.after(trusted(TWO), PeerMessage(TWO, PREPARING))
-    assert said == [ShowJobKey(TWO, TICKET, supply=True), SendPackage(TWO, JOB)]
+    effects = await client.after(trusted(TWO), PeerMessage(TWO, PREPARING))
+    assert effects == [ShowJobKey(TWO, CREDENTIAL, supply=True), SendPackage(TWO, JOB)]
     assert client.state is Status.RESERVED
     autojump_clock.jump(A_NIGHT)
     assert await client.after() == [], "it may take all night again"
@@ -303,42 +307,42 @@ async def test_a_worker_that_gives_up_on_the_rest_is_quoted(client: Client, auto
     assert await end_of(client, PeerMessage(TWO, never)) == Fault(FaultCode.JOB_FAILED, never.text)
 
 
-async def test_who_has_the_job_cancelled_while_its_package_is_in_doubt_does_not_send_the_rest(
+async def test_after_a_cancel_while_the_upload_is_uncertain_the_rest_is_not_sent(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    said = await client.after(CancelWanted(), trusted(TWO), PeerMessage(TWO, PREPARING))
-    assert said == [ShowJobKey(TWO, TICKET, supply=True), TellPeer(TWO, CANCEL)]
+    effects = await client.after(CancelWanted(), trusted(TWO), PeerMessage(TWO, PREPARING))
+    assert effects == [ShowJobKey(TWO, CREDENTIAL, supply=True), TellPeer(TWO, CANCEL)]
     assert client.state is Status.BUSY
 
 
-async def test_who_never_gets_back_to_a_job_in_doubt_is_not_promised_its_result(
+async def test_a_client_that_never_reconnects_to_an_uncertain_job_is_not_promised_its_result(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    said: list[object] = []
+    effects: list[object] = []
     for link in range(2, 2 + RECONNECTS_MAX):
-        said = await client.after(LinkLost(LinkId(link)))
+        effects = await client.after(LinkLost(LinkId(link)))
         autojump_clock.jump(RECONNECT_PAUSE)
         await client.after()
-    assert "its result is kept" not in fault_of(said).text
+    assert "its result is kept" not in fault_of(effects).text
 
 
-async def test_a_package_that_was_over_when_its_link_broke_is_known_to_have_begun(client: Client) -> None:
+async def test_a_job_whose_package_was_complete_when_its_link_broke_is_known_to_have_begun(client: Client) -> None:
     await uploading(client)
     assert await client.after(LinkLost(ONE), PackageSent()) == []
     assert "the job runs on" in (await end_of(client, Drain())).text
 
 
-async def test_a_worker_that_does_not_know_the_job_it_has_just_taken_runs_nothing(client: Client) -> None:
+async def test_a_worker_that_does_not_know_the_job_it_has_just_accepted_runs_nothing(client: Client) -> None:
     await uploading(client)
-    said = await client.after(PeerMessage(ONE, GONE))
-    assert said[:-1] == [CloseLink(ONE)]
-    assert "nothing runs there" in fault_of(said).text
+    effects = await client.after(PeerMessage(ONE, GONE))
+    assert effects[:-1] == [CloseLink(ONE)]
+    assert "nothing runs there" in fault_of(effects).text
     assert client.state is Status.AVAILABLE
 
 
-async def test_a_link_that_breaks_again_while_the_package_is_in_doubt_is_made_again(
+async def test_a_link_that_breaks_again_while_the_upload_is_uncertain_is_opened_again(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
@@ -364,20 +368,20 @@ async def test_a_job_is_stopped_as_far_as_the_person_wants(client: Client) -> No
     assert client.state is Status.BUSY
 
 
-async def test_a_cancelled_jobs_end_is_waited_for_and_told(client: Client) -> None:
+async def test_a_cancelled_jobs_end_is_awaited_and_reported(client: Client) -> None:
     await running(client)
     assert await client.after(CancelWanted()) == [TellPeer(ONE, CANCEL)]
     assert client.state is Status.BUSY
-    said = await client.after(PeerMessage(ONE, CANCELLED))
-    assert said == [CloseLink(ONE), Finished(Fault(FaultCode.CANCELLED, "Cancelled."), CANCELLED)]
+    effects = await client.after(PeerMessage(ONE, CANCELLED))
+    assert effects == [CloseLink(ONE), Finished(Fault(FaultCode.CANCELLED, "Cancelled."), CANCELLED)]
 
 
 async def test_an_interruption_while_the_job_runs_detaches(client: Client) -> None:
     await running(client)
-    said = await client.after(Drain())
-    assert said[:-1] == [CloseLink(ONE)]
-    assert fault_of(said).code is FaultCode.DETACHED
-    assert "the job runs on" in fault_of(said).text
+    effects = await client.after(Drain())
+    assert effects[:-1] == [CloseLink(ONE)]
+    assert fault_of(effects).code is FaultCode.DETACHED
+    assert "the job runs on" in fault_of(effects).text
 
 
 async def test_a_worker_that_was_stopped_does_not_run_on(client: Client) -> None:
@@ -392,17 +396,17 @@ async def test_a_late_refusal_changes_nothing_for_a_running_job(client: Client) 
     assert client.state is Status.BUSY
 
 
-# -------- the way back
+# -------- reconnection
 
 
-async def test_a_link_lost_while_the_job_runs_is_made_again_and_the_job_taken_up_with_its_key(
+async def test_a_link_lost_while_the_job_runs_is_opened_again_and_the_job_reattached_with_its_key(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await running(client)
     assert await client.after(LinkLost(ONE)) == []
     autojump_clock.jump(FIRST_PAUSE)
     assert await client.after() == [CloseLink(ONE), OpenLink(TWO, WORKER, JOB)]
-    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, TICKET)]
+    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, CREDENTIAL)]
     assert await client.after(PeerMessage(TWO, RUNS)) == []
     autojump_clock.jump(A_NIGHT)
     assert await client.after() == []
@@ -418,7 +422,7 @@ async def test_further_tries_come_after_a_longer_pause(client: Client, autojump_
     assert await client.after() == [CloseLink(TWO), OpenLink(THREE, WORKER, JOB)]
 
 
-async def test_after_a_return_the_count_of_tries_begins_again(client: Client, autojump_clock: MockClock) -> None:
+async def test_after_a_reconnection_the_count_of_tries_begins_again(client: Client, autojump_clock: MockClock) -> None:
     for link in range(1, RECONNECTS_MAX + 3):
         if link == 1:
             await running(client)
@@ -430,75 +434,74 @@ async def test_after_a_return_the_count_of_tries_begins_again(client: Client, au
     assert client.state is Status.BUSY
 
 
-async def test_tries_to_get_back_come_to_an_end_and_say_what_is_known(
-    client: Client, autojump_clock: MockClock
-) -> None:
+async def test_tries_to_reconnect_end_and_report_what_is_known(client: Client, autojump_clock: MockClock) -> None:
     await running(client)
-    said: list[object] = []
+    effects: list[object] = []
     for link in range(1, 2 + RECONNECTS_MAX):
         assert client.state is Status.BUSY
-        said = await client.after(LinkLost(LinkId(link)))
+        effects = await client.after(LinkLost(LinkId(link)))
         autojump_clock.jump(RECONNECT_PAUSE)
         await client.after()
-    assert fault_of(said).code is FaultCode.LINK_LOST
-    assert "its result is kept on the worker" in fault_of(said).text
+    assert fault_of(effects).code is FaultCode.LINK_LOST
+    assert "its result is kept on the worker" in fault_of(effects).text
     assert client.state is Status.AVAILABLE
 
 
-async def test_a_worker_that_has_left_its_room_is_not_waited_for_as_long(
+async def test_a_worker_that_has_left_its_room_is_awaited_for_a_shorter_time(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await running(client)
-    said: list[object] = []
+    effects: list[object] = []
     for link in range(1, 2 + RECONNECTS_MAX // 2):
         assert client.state is Status.BUSY
-        said = await client.after(LinkLost(LinkId(link), NO_WORKER))
+        effects = await client.after(LinkLost(LinkId(link), NO_WORKER))
         autojump_clock.jump(RECONNECT_PAUSE)
         await client.after()
-    assert NO_WORKER.text in fault_of(said).text
+    assert NO_WORKER.text in fault_of(effects).text
 
 
-async def test_a_job_that_the_worker_does_not_know_any_more_is_said_in_its_words(
+async def test_a_job_that_the_worker_does_not_know_any_more_ends_with_its_reason(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock)
     assert await end_of(client, LinkRefused(WORKER, UNKNOWN_FAULT)) == UNKNOWN_FAULT
 
 
-async def test_a_job_that_the_window_does_not_know_any_more_is_said_in_its_words(
+async def test_a_job_that_the_session_does_not_know_any_more_ends_with_its_reason(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock)
-    said = await client.after(trusted(TWO), PeerMessage(TWO, GONE))
-    assert fault_of(said) == Fault(FaultCode.NO_SUCH_JOB, GONE.text)
+    effects = await client.after(trusted(TWO), PeerMessage(TWO, GONE))
+    assert fault_of(effects) == Fault(FaultCode.NO_SUCH_JOB, GONE.text)
 
 
-async def test_what_the_person_wants_while_we_are_away_is_said_after_the_return(
+async def test_a_request_without_a_link_is_sent_after_the_reconnection(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock)
     assert await client.after(StopWanted(StopScope.ALL)) == []
-    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, TICKET)]
+    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, CREDENTIAL)]
     assert await client.after(PeerMessage(TWO, RUNS)) == [TellPeer(TWO, STOP_ALL)]
 
 
-async def test_what_was_wanted_just_before_the_link_broke_is_said_again(
-    client: Client, autojump_clock: MockClock
-) -> None:
+async def test_a_request_just_before_the_link_broke_is_sent_again(client: Client, autojump_clock: MockClock) -> None:
     await running(client)
     await client.after(CancelWanted(), LinkLost(ONE))
     autojump_clock.jump(FIRST_PAUSE)
     await client.after()
-    assert await client.after(trusted(TWO), PeerMessage(TWO, RUNS)) == [ShowJobKey(TWO, TICKET), TellPeer(TWO, CANCEL)]
+    assert await client.after(trusted(TWO), PeerMessage(TWO, RUNS)) == [
+        ShowJobKey(TWO, CREDENTIAL),
+        TellPeer(TWO, CANCEL),
+    ]
 
 
-async def test_a_stop_does_not_take_back_a_cancel(client: Client, autojump_clock: MockClock) -> None:
+async def test_a_stop_does_not_replace_a_cancel(client: Client, autojump_clock: MockClock) -> None:
     await away(client, autojump_clock)
     await client.after(CancelWanted(), StopWanted())
     assert TellPeer(TWO, CANCEL) in await client.after(trusted(TWO), PeerMessage(TWO, RUNS))
 
 
-async def test_who_leaves_while_away_from_a_job_that_runs_is_told_that_it_does(
+async def test_a_person_that_leaves_without_a_link_to_a_running_job_is_told_that_it_runs(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock)
@@ -508,9 +511,9 @@ async def test_who_leaves_while_away_from_a_job_that_runs_is_told_that_it_does(
 # -------- a job of an earlier client
 
 
-async def test_a_job_of_an_earlier_client_is_come_back_to(client: Client, autojump_clock: MockClock) -> None:
+async def test_a_client_attaches_to_a_job_of_an_earlier_client(client: Client, autojump_clock: MockClock) -> None:
     assert await attaching(client) == [OpenLink(ONE, WORKER, JOB)]
-    assert await client.after(trusted(ONE)) == [ShowJobKey(ONE, TICKET)]
+    assert await client.after(trusted(ONE)) == [ShowJobKey(ONE, CREDENTIAL)]
     assert client.state is Status.RESERVED
     assert await client.after(PeerMessage(ONE, RUNS)) == []
     assert client.state is Status.BUSY
@@ -519,7 +522,7 @@ async def test_a_job_of_an_earlier_client_is_come_back_to(client: Client, autoju
     assert await client.after(PeerMessage(ONE, DONE)) == [FetchResult(ONE)]
 
 
-async def test_a_job_that_was_come_back_to_is_like_any_other(client: Client, autojump_clock: MockClock) -> None:
+async def test_a_job_that_was_attached_to_is_like_any_other(client: Client, autojump_clock: MockClock) -> None:
     await attaching(client)
     await client.after(trusted(ONE), PeerMessage(ONE, RUNS))
     assert await client.after(StopWanted()) == [TellPeer(ONE, STOP)]
@@ -528,29 +531,27 @@ async def test_a_job_that_was_come_back_to_is_like_any_other(client: Client, aut
     assert await client.after() == [CloseLink(ONE), OpenLink(TWO, WORKER, JOB)]
 
 
-async def test_who_wants_only_the_news_is_told_how_the_job_ended_and_fetches_nothing(client: Client) -> None:
+async def test_a_client_that_wants_only_the_events_ends_with_the_job_and_fetches_nothing(client: Client) -> None:
     await attaching(client, fetch=False)
-    assert await client.after(trusted(ONE), PeerMessage(ONE, ENDED)) == [ShowJobKey(ONE, TICKET, fetch=False)]
+    assert await client.after(trusted(ONE), PeerMessage(ONE, ENDED)) == [ShowJobKey(ONE, CREDENTIAL, fetch=False)]
     assert await client.after(PeerMessage(ONE, DONE)) == [CloseLink(ONE), Finished(None, DONE)]
 
 
 @pytest.mark.parametrize("leave", [Drain(), CancelWanted()])
-async def test_who_leaves_before_an_earlier_job_was_reached_has_changed_nothing_for_it(
-    client: Client, leave: object
-) -> None:
+async def test_leaving_before_an_earlier_job_was_reached_changes_nothing_for_it(client: Client, leave: object) -> None:
     await attaching(client)
-    said = await client.after(trusted(ONE), leave)
-    assert said[1:-1] == [CloseLink(ONE)], "it is not told to cancel"
-    assert fault_of(said).code is FaultCode.DETACHED
-    assert "nothing has changed" in fault_of(said).text
+    effects = await client.after(trusted(ONE), leave)
+    assert effects[1:-1] == [CloseLink(ONE)], "the worker is not asked to cancel"
+    assert fault_of(effects).code is FaultCode.DETACHED
+    assert "nothing has changed" in fault_of(effects).text
 
 
-async def test_an_earlier_job_that_the_worker_does_not_know_is_said(client: Client) -> None:
+async def test_an_earlier_job_that_the_worker_does_not_know_is_reported(client: Client) -> None:
     await attaching(client)
     assert await end_of(client, LinkRefused(WORKER, UNKNOWN_FAULT)) == UNKNOWN_FAULT
 
 
-async def test_an_earlier_job_under_another_key_is_said_to_be_unknown(client: Client) -> None:
+async def test_an_earlier_job_under_another_key_is_reported_as_unknown(client: Client) -> None:
     await attaching(client)
     await client.after(trusted(ONE))
     assert await end_of(client, PeerMessage(ONE, GONE)) == Fault(FaultCode.NO_SUCH_JOB, GONE.text)
@@ -568,9 +569,7 @@ async def test_a_worker_that_does_not_say_whether_it_knows_the_job_is_given_up(
     assert (await end_of(client)).code is FaultCode.LINK_FAILED
 
 
-async def test_an_offer_for_an_earlier_job_that_went_astray_is_made_again(
-    client: Client, autojump_clock: MockClock
-) -> None:
+async def test_an_unanswered_offer_for_an_earlier_job_is_sent_again(client: Client, autojump_clock: MockClock) -> None:
     await attaching(client)
     assert await client.after(LinkLost(ONE, Fault(FaultCode.STALLED, "The worker's half did not come."))) == []
     autojump_clock.jump(FIRST_PAUSE)
@@ -580,7 +579,7 @@ async def test_an_offer_for_an_earlier_job_that_went_astray_is_made_again(
 # -------- the result
 
 
-async def test_a_result_is_fetched_put_in_its_place_and_the_worker_thanked(client: Client) -> None:
+async def test_a_result_is_fetched_and_unpacked_and_the_worker_notified(client: Client) -> None:
     await ended(client)
     assert await client.after(ResultDownloaded()) == []
     assert await client.after(ResultUnpacked()) == [TellPeer(ONE, TAKEN)]
@@ -589,21 +588,21 @@ async def test_a_result_is_fetched_put_in_its_place_and_the_worker_thanked(clien
     assert client.state is Status.AVAILABLE
 
 
-async def test_a_failed_job_is_fetched_too_and_ends_in_its_reason(client: Client) -> None:
+async def test_a_failed_job_is_fetched_too_and_ends_with_its_reason(client: Client) -> None:
     await running(client)
     assert await client.after(PeerMessage(ONE, FAILED)) == [FetchResult(ONE)]
-    said = await client.after(ResultDownloaded(), ResultUnpacked(), PeerMessage(ONE, ENDED))
-    assert said[-1] == Finished(Fault(FaultCode.JOB_FAILED, FAILED.text), FAILED)
+    effects = await client.after(ResultDownloaded(), ResultUnpacked(), PeerMessage(ONE, ENDED))
+    assert effects[-1] == Finished(Fault(FaultCode.JOB_FAILED, FAILED.text), FAILED)
 
 
-async def test_a_job_that_made_nothing_ends_at_once_in_its_reason(client: Client) -> None:
+async def test_a_job_without_a_result_ends_at_once_with_its_reason(client: Client) -> None:
     await running(client)
     nothing = JobEnded(JOB, Outcome.FAILED, "No frames.", result=False)
-    said = await client.after(PeerMessage(ONE, nothing))
-    assert said == [CloseLink(ONE), Finished(Fault(FaultCode.JOB_FAILED, "No frames."), nothing)]
+    effects = await client.after(PeerMessage(ONE, nothing))
+    assert effects == [CloseLink(ONE), Finished(Fault(FaultCode.JOB_FAILED, "No frames."), nothing)]
 
 
-async def test_a_worker_that_does_not_answer_our_thanks_is_not_waited_for_long(
+async def test_a_worker_that_does_not_acknowledge_the_receipt_is_not_awaited_for_long(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await ended(client)
@@ -615,13 +614,13 @@ async def test_a_worker_that_does_not_answer_our_thanks_is_not_waited_for_long(
 
 
 @pytest.mark.parametrize("over", [LinkLost(ONE), Drain(), LinkLost(ONE, NO_WORKER)])
-async def test_once_the_result_is_home_nothing_can_spoil_it(client: Client, over: object) -> None:
+async def test_once_the_result_is_unpacked_no_event_makes_it_a_failure(client: Client, over: object) -> None:
     await ended(client)
     await client.after(ResultDownloaded(), ResultUnpacked())
     assert await client.after(over) == [CloseLink(ONE), Finished(None, DONE)]
 
 
-async def test_once_the_result_is_home_other_news_is_of_no_interest(client: Client) -> None:
+async def test_once_the_result_is_unpacked_other_events_are_ignored(client: Client) -> None:
     await ended(client)
     await client.after(ResultDownloaded(), ResultUnpacked())
     late = (
@@ -638,14 +637,14 @@ async def test_once_the_result_is_home_other_news_is_of_no_interest(client: Clie
     assert client.state is Status.BUSY
 
 
-async def test_a_link_lost_while_the_result_is_unpacked_is_not_missed(
+async def test_a_link_lost_while_the_result_is_unpacked_is_not_needed(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await ended(client)
     assert await client.after(ResultDownloaded(), LinkLost(ONE)) == []
     autojump_clock.jump(A_NIGHT)
-    assert await client.after() == [], "there is nothing to go back for"
-    assert await client.after(ResultUnpacked()) == [Finished(None, DONE)], "and nobody to thank"
+    assert await client.after() == [], "there is no reason to reconnect"
+    assert await client.after(ResultUnpacked()) == [Finished(None, DONE)], "and no link to notify the worker"
     assert client.state is Status.AVAILABLE
 
 
@@ -657,20 +656,20 @@ async def test_an_interruption_while_the_result_is_unpacked_does_not_lose_it(cli
 
 async def test_an_interruption_while_the_result_comes_leaves_it_on_the_worker(client: Client) -> None:
     await ended(client)
-    said = await client.after(Drain())
-    assert fault_of(said).code is FaultCode.DETACHED
-    assert "has ended" in fault_of(said).text
+    effects = await client.after(Drain())
+    assert fault_of(effects).code is FaultCode.DETACHED
+    assert "has ended" in fault_of(effects).text
 
 
 async def test_a_job_that_has_ended_can_be_left_but_neither_stopped_nor_cancelled(client: Client) -> None:
     await ended(client)
     assert await client.after(StopWanted()) == []
-    said = await client.after(CancelWanted())
-    assert said[:-1] == [CloseLink(ONE)]
-    assert fault_of(said).code is FaultCode.DETACHED
+    effects = await client.after(CancelWanted())
+    assert effects[:-1] == [CloseLink(ONE)]
+    assert fault_of(effects).code is FaultCode.DETACHED
 
 
-async def test_a_link_lost_before_the_result_is_safe_is_made_again_and_the_result_fetched(
+async def test_a_link_lost_before_the_result_is_downloaded_is_opened_again_and_the_result_fetched(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await ended(client)
@@ -678,17 +677,17 @@ async def test_a_link_lost_before_the_result_is_safe_is_made_again_and_the_resul
     assert await client.after(lost, LinkLost(ONE)) == []
     autojump_clock.jump(FIRST_PAUSE)
     await client.after()
-    assert await client.after(trusted(TWO), PeerMessage(TWO, ENDED)) == [ShowJobKey(TWO, TICKET)]
+    assert await client.after(trusted(TWO), PeerMessage(TWO, ENDED)) == [ShowJobKey(TWO, CREDENTIAL)]
     assert await client.after(PeerMessage(TWO, DONE)) == [FetchResult(TWO)]
 
 
-async def test_a_result_that_finds_no_room_here_ends_the_wish_with_the_couriers_reason(client: Client) -> None:
+async def test_a_result_that_finds_no_disk_space_ends_the_client_with_the_reason(client: Client) -> None:
     await ended(client)
     fault = Fault(FaultCode.DISK_FULL, "No room.")
     assert await client.after(DownloadFailed(fault)) == [CloseLink(ONE), Finished(fault)]
 
 
-async def test_a_result_that_is_safe_just_after_the_link_broke_is_not_fetched_again(
+async def test_a_result_that_is_downloaded_just_after_the_link_broke_is_not_fetched_again(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await ended(client)

@@ -1,4 +1,4 @@
-"""Discovery, in its own words."""
+"""Tests of Discovery, by events and effects."""
 
 import pytest
 from attrs import evolve
@@ -62,34 +62,34 @@ async def inside(discovery: Discovery, room_credentials: RoomCredentials = CLIEN
     assert discovery.state is Status.BUSY
 
 
-async def test_it_knocks_when_the_line_is_up(discovery: Discovery) -> None:
+async def test_it_joins_when_the_connection_opens(discovery: Discovery) -> None:
     assert await discovery.after(JoinRoom(CLIENT_PASS, 30)) == []
     assert await discovery.after(ServerConnected()) == [SendToServer(Join(ROOM, "token", Role.CLIENT))]
 
 
-async def test_it_knocks_at_once_when_the_line_was_up_already(discovery: Discovery) -> None:
+async def test_it_joins_at_once_when_the_connection_was_open_already(discovery: Discovery) -> None:
     await discovery.after(ServerConnected())
     assert await discovery.after(JoinRoom(WORKER_PASS, 30)) == [SendToServer(Join(ROOM, "token", Role.WORKER, FACTS))]
 
 
-async def test_without_a_room_it_has_one_made_first(discovery: Discovery) -> None:
+async def test_without_a_room_it_has_one_created_first(discovery: Discovery) -> None:
     await discovery.after(JoinRoom(RoomCredentials(Role.WORKER, facts=FACTS), 30))
     assert await discovery.after(ServerConnected()) == [SendToServer(CreateRoom())]
     assert await discovery.after(RoomCreated(ROOM, "new")) == [SendToServer(Join(ROOM, "new", Role.WORKER, FACTS))]
     assert (await discovery.after(JOINED))[0] == JoinedRoom(ROOM, "new", ME)
 
 
-async def test_inside_it_tells_who_is_there_most_memory_first(discovery: Discovery) -> None:
+async def test_after_the_join_it_reports_the_workers_with_most_memory_first(discovery: Discovery) -> None:
     await discovery.after(JoinRoom(CLIENT_PASS, 30), ServerConnected())
     joined = evolve(JOINED, workers=(SMALL, BIG))
     assert await discovery.after(joined) == [JoinedRoom(ROOM, "token", ME), WorkersChanged((BIG, SMALL))]
 
 
-async def test_the_list_follows_who_comes_changes_and_goes(discovery: Discovery) -> None:
+async def test_the_list_follows_workers_that_join_change_and_leave(discovery: Discovery) -> None:
     await inside(discovery)
     busy = evolve(BIG, facts=evolve(FACTS, status=Status.BUSY))
-    said = await discovery.after(SMALL, BIG, busy, WorkerLeft(SMALL.peer))
-    assert said == [
+    effects = await discovery.after(SMALL, BIG, busy, WorkerLeft(SMALL.peer))
+    assert effects == [
         WorkersChanged((SMALL,)),
         WorkersChanged((BIG, SMALL)),
         WorkersChanged((busy, SMALL)),
@@ -97,13 +97,13 @@ async def test_the_list_follows_who_comes_changes_and_goes(discovery: Discovery)
     ]
 
 
-async def test_a_wrong_token_is_told_and_not_tried_again(discovery: Discovery) -> None:
+async def test_a_wrong_token_is_reported_and_not_tried_again(discovery: Discovery) -> None:
     await discovery.after(JoinRoom(CLIENT_PASS, 30), ServerConnected())
     assert await discovery.after(FAULT) == [JoinFailed(FAULT)]
     assert await discovery.after(ServerDisconnected("gone"), ServerConnected()) == []
 
 
-async def test_a_server_that_cannot_be_reached_is_told_soon_with_the_lines_own_words(
+async def test_a_server_that_cannot_be_reached_is_reported_soon_with_the_connections_reason(
     discovery: Discovery, autojump_clock: MockClock
 ) -> None:
     await discovery.after(JoinRoom(CLIENT_PASS, 30), ServerDisconnected("connection refused"))
@@ -120,24 +120,26 @@ async def test_a_server_that_starts_a_moment_later_is_found(discovery: Discovery
     assert discovery.state is Status.BUSY
 
 
-async def test_a_server_that_says_nothing_is_given_up(discovery: Discovery, autojump_clock: MockClock) -> None:
+async def test_a_server_that_does_not_answer_is_given_up(discovery: Discovery, autojump_clock: MockClock) -> None:
     await discovery.after(JoinRoom(CLIENT_PASS, 30), ServerConnected())
     autojump_clock.jump(31)
-    [said] = await discovery.after()
-    assert isinstance(said, JoinFailed)
-    assert said.fault.code is FaultCode.SERVER_LOST
+    [effect] = await discovery.after()
+    assert isinstance(effect, JoinFailed)
+    assert effect.fault.code is FaultCode.SERVER_LOST
 
 
-async def test_after_a_lost_line_it_returns_by_the_same_name_with_the_newest_status(discovery: Discovery) -> None:
+async def test_after_a_lost_connection_it_joins_with_the_same_peer_id_and_the_newest_status(
+    discovery: Discovery,
+) -> None:
     await inside(discovery, WORKER_PASS)
     await discovery.after(ServerDisconnected("gone"), StatusChanged(Status.BUSY))
-    [said] = await discovery.after(ServerConnected())
-    assert said == SendToServer(
+    [effect] = await discovery.after(ServerConnected())
+    assert effect == SendToServer(
         Join(ROOM, "token", Role.WORKER, evolve(FACTS, status=Status.BUSY), peer=ME, resume="resume")
     )
 
 
-async def test_a_lost_line_is_waited_for_however_long_it_takes(discovery: Discovery, autojump_clock: MockClock) -> None:
+async def test_a_lost_connection_is_awaited_without_a_limit(discovery: Discovery, autojump_clock: MockClock) -> None:
     await inside(discovery)
     await discovery.after(ServerDisconnected("gone"))
     autojump_clock.jump(24 * 3600)
@@ -145,7 +147,7 @@ async def test_a_lost_line_is_waited_for_however_long_it_takes(discovery: Discov
     assert discovery.state is Status.RESERVED
 
 
-async def test_a_server_that_is_unwell_when_we_return_is_knocked_at_again(discovery: Discovery) -> None:
+async def test_a_server_that_fails_at_our_return_is_asked_again_after_the_next_connection(discovery: Discovery) -> None:
     await inside(discovery, WORKER_PASS)
     await discovery.after(ServerDisconnected("gone"), ServerConnected())
     assert await discovery.after(Fault(FaultCode.SERVER_LOST, "The database is ill.")) == []
@@ -154,43 +156,47 @@ async def test_a_server_that_is_unwell_when_we_return_is_knocked_at_again(discov
     assert discovery.state is Status.BUSY
 
 
-async def test_a_status_is_told_to_the_room(discovery: Discovery) -> None:
+async def test_a_status_is_announced_to_the_room(discovery: Discovery) -> None:
     await inside(discovery, WORKER_PASS)
-    said = await discovery.after(StatusChanged(Status.RESERVED))
-    assert said == [SendToServer(Announce(evolve(FACTS, status=Status.RESERVED)))]
+    effects = await discovery.after(StatusChanged(Status.RESERVED))
+    assert effects == [SendToServer(Announce(evolve(FACTS, status=Status.RESERVED)))]
 
 
-async def test_news_between_knock_and_welcome_are_told_after_it(discovery: Discovery) -> None:
+async def test_a_status_that_changes_during_the_join_is_announced_after_it(discovery: Discovery) -> None:
     await discovery.after(JoinRoom(WORKER_PASS, 30), ServerConnected(), StatusChanged(Status.RESERVED))
     assert (await discovery.after(JOINED))[-1] == SendToServer(Announce(evolve(FACTS, status=Status.RESERVED)))
 
 
-async def test_free_memory_is_told_with_everything_else(discovery: Discovery) -> None:
+async def test_free_memory_is_announced_with_all_other_facts(discovery: Discovery) -> None:
     await inside(discovery, WORKER_PASS)
-    said = await discovery.after(FreeMemoryChanged(23000), StatusChanged(Status.BUSY))
+    effects = await discovery.after(FreeMemoryChanged(23000), StatusChanged(Status.BUSY))
     first = evolve(FACTS, free_mb=23000)
-    assert said == [SendToServer(Announce(first)), SendToServer(Announce(evolve(first, status=Status.BUSY)))]
+    assert effects == [SendToServer(Announce(first)), SendToServer(Announce(evolve(first, status=Status.BUSY)))]
 
 
 async def test_offers_answers_and_refusals_pass_through_both_ways(discovery: Discovery) -> None:
     await inside(discovery)
-    heard = await discovery.after(Offer(ADA, "sdp", JobId("job-1")), Answer(ADA, "sdp"), Refuse(ADA, FAULT))
-    assert heard == [
+    received = await discovery.after(Offer(ADA, "sdp", JobId("job-1")), Answer(ADA, "sdp"), Refuse(ADA, FAULT))
+    assert received == [
         LinkRequested(ADA, "sdp", JobId("job-1"), PROTOCOL_VERSION),
         LinkAnswered(ADA, "sdp"),
         LinkRefused(ADA, FAULT),
     ]
-    said = await discovery.after(OfferReady(ADA, "sdp"), AnswerReady(ADA, "sdp"), RejectLink(ADA, FAULT))
-    assert said == [SendToServer(Offer(ADA, "sdp")), SendToServer(Answer(ADA, "sdp")), SendToServer(Refuse(ADA, FAULT))]
+    effects = await discovery.after(OfferReady(ADA, "sdp"), AnswerReady(ADA, "sdp"), RejectLink(ADA, FAULT))
+    assert effects == [
+        SendToServer(Offer(ADA, "sdp")),
+        SendToServer(Answer(ADA, "sdp")),
+        SendToServer(Refuse(ADA, FAULT)),
+    ]
 
 
-async def test_an_offer_while_the_line_is_down_is_refused_at_once(discovery: Discovery) -> None:
+async def test_an_offer_without_a_connection_is_refused_at_once(discovery: Discovery) -> None:
     await inside(discovery)
     await discovery.after(ServerDisconnected("gone"))
-    [said] = await discovery.after(OfferReady(BIG.peer, "sdp"))
-    assert isinstance(said, LinkRefused)
+    [effect] = await discovery.after(OfferReady(BIG.peer, "sdp"))
+    assert isinstance(effect, LinkRefused)
 
 
-async def test_it_says_good_bye(discovery: Discovery) -> None:
+async def test_it_leaves_the_room_when_it_is_drained(discovery: Discovery) -> None:
     await inside(discovery)
     assert await discovery.after(Drain()) == [SendToServer(Leave())]

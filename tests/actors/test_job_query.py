@@ -1,4 +1,4 @@
-"""An Errand, in its own words: some questions to one worker, their answers, and home."""
+"""Tests of the JobQuery, by events and effects: some requests to one worker, their answers, and the end."""
 
 import pytest
 from trio.testing import MockClock
@@ -27,11 +27,11 @@ from protocol.jobs import AskJob, JobStage, JobState, Outcome, StopJob
 from protocol.status import Role, Status
 from rtc.testing.embedding import Embedded
 
-Errand = Embedded[QueryData]
+Query = Embedded[QueryData]
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-PASS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
+CREDENTIALS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
 WORKER, OTHER = PeerId("worker-1"), PeerId("worker-2")
 ONE, TWO = LinkId(1), LinkId(2)
 FIRST, SECOND = JobId("job-1"), JobId("job-2")
@@ -42,91 +42,93 @@ NO_JOB = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job.")
 PATIENCE = 30.0
 
 
-async def knocking(job_query: Errand, *wishes: AskJob | StopJob) -> None:
-    await job_query.after(QueryWanted(PASS, WORKER, wishes or (ASK, STOP), PATIENCE), WorkersChanged(()))
+async def linking(job_query: Query, *requests: AskJob | StopJob) -> None:
+    await job_query.after(QueryWanted(CREDENTIALS, WORKER, requests or (ASK, STOP), PATIENCE), WorkersChanged(()))
     assert job_query.state is Status.RESERVED
 
 
-async def asked(job_query: Errand, *wishes: AskJob | StopJob) -> None:
-    await knocking(job_query, *wishes)
+async def asked(job_query: Query, *requests: AskJob | StopJob) -> None:
+    await linking(job_query, *requests)
     await job_query.after(Authenticated(ONE, WORKER, proven=True))
     assert job_query.state is Status.BUSY
 
 
-def fault_of(said: list[object]) -> Fault:
-    finished = said[-1]
+def fault_of(effects: list[object]) -> Fault:
+    finished = effects[-1]
     assert isinstance(finished, Finished)
     assert finished.fault is not None
     return finished.fault
 
 
-async def end_of(job_query: Errand, *events: object) -> Fault:
-    """Tell it these, and nothing is wanted any more; why that is a failure."""
+async def end_of(job_query: Query, *events: object) -> Fault:
+    """Send these events, after which the JobQuery must have failed; return the fault."""
     fault = fault_of(await job_query.after(*events))
     assert job_query.state is Status.AVAILABLE
     return fault
 
 
-# -------- on the way
+# -------- before the link is open
 
 
-async def test_first_the_room_then_the_worker(job_query: Errand) -> None:
-    assert await job_query.after(QueryWanted(PASS, WORKER, (ASK, STOP), PATIENCE)) == [JoinRoom(PASS, PATIENCE)]
+async def test_first_the_room_then_the_worker(job_query: Query) -> None:
+    assert await job_query.after(QueryWanted(CREDENTIALS, WORKER, (ASK, STOP), PATIENCE)) == [
+        JoinRoom(CREDENTIALS, PATIENCE)
+    ]
     assert await job_query.after(WorkersChanged(())) == [OpenLink(ONE, WORKER, FIRST)]
 
 
-async def test_a_change_in_the_room_does_not_make_it_ask_twice(job_query: Errand) -> None:
-    await knocking(job_query)
+async def test_a_change_in_the_room_does_not_make_it_ask_twice(job_query: Query) -> None:
+    await linking(job_query)
     assert await job_query.after(WorkersChanged(()), WorkersChanged(())) == []
 
 
-async def test_a_shut_room_ends_it(job_query: Errand) -> None:
-    await job_query.after(QueryWanted(PASS, WORKER, (ASK,), PATIENCE))
+async def test_a_failed_join_ends_it(job_query: Query) -> None:
+    await job_query.after(QueryWanted(CREDENTIALS, WORKER, (ASK,), PATIENCE))
     fault = Fault(FaultCode.ROOM_DENIED, "No.")
     assert await job_query.after(JoinFailed(fault)) == [Finished(fault)]
 
 
-async def test_a_worker_that_does_not_answer_is_given_up(job_query: Errand, autojump_clock: MockClock) -> None:
-    await knocking(job_query)
+async def test_a_worker_that_does_not_answer_is_given_up(job_query: Query, autojump_clock: MockClock) -> None:
+    await linking(job_query)
     autojump_clock.jump(PATIENCE - 1)
     assert await job_query.after() == []
     autojump_clock.jump(2)
-    said = await job_query.after()
-    assert fault_of(said).code is FaultCode.LINK_FAILED
-    assert said[0] == CloseLink(ONE)
+    effects = await job_query.after()
+    assert fault_of(effects).code is FaultCode.LINK_FAILED
+    assert effects[0] == CloseLink(ONE)
 
 
-async def test_a_worker_that_refuses_is_quoted(job_query: Errand) -> None:
-    await knocking(job_query)
+async def test_a_worker_that_refuses_is_quoted(job_query: Query) -> None:
+    await linking(job_query)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
     assert await end_of(job_query, LinkRefused(WORKER, leaving)) == leaving
     assert job_query.state is Status.AVAILABLE
 
 
-async def test_what_other_workers_refuse_is_not_meant_for_it(job_query: Errand) -> None:
-    await knocking(job_query)
+async def test_refusals_of_other_workers_are_ignored(job_query: Query) -> None:
+    await linking(job_query)
     assert await job_query.after(LinkRefused(OTHER, NO_JOB)) == []
     assert job_query.state is Status.RESERVED
 
 
-async def test_a_link_that_breaks_before_anything_was_asked_ends_it(job_query: Errand) -> None:
-    await knocking(job_query)
+async def test_a_link_that_breaks_before_anything_was_asked_ends_it(job_query: Query) -> None:
+    await linking(job_query)
     no_way = Fault(FaultCode.LINK_FAILED, "No common route.")
     assert await end_of(job_query, LinkLost(ONE, no_way)) == no_way
 
 
-async def test_a_worker_that_knows_nothing_of_one_job_is_asked_about_the_others(job_query: Errand) -> None:
-    await knocking(job_query)
+async def test_a_worker_that_does_not_know_one_job_is_asked_about_the_others(job_query: Query) -> None:
+    await linking(job_query)
     unknown = JobReported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
     assert await job_query.after(LinkRefused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
-    assert await job_query.after(LinkLost(ONE, NO_JOB)) == [], "the refused link is of no more interest"
+    assert await job_query.after(LinkLost(ONE, NO_JOB)) == [], "the end of the refused link is ignored"
     assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == []
     assert await job_query.after(Authenticated(TWO, WORKER, proven=True)) == [TellPeer(TWO, STOP)]
     assert await job_query.after(PeerMessage(TWO, OVER)) == [JobReported(OVER), CloseLink(TWO), Finished()]
 
 
-async def test_the_time_for_a_link_begins_again_with_each_one(job_query: Errand, autojump_clock: MockClock) -> None:
-    await knocking(job_query)
+async def test_the_time_for_a_link_begins_again_with_each_one(job_query: Query, autojump_clock: MockClock) -> None:
+    await linking(job_query)
     autojump_clock.jump(PATIENCE - 1)
     await job_query.after(LinkRefused(WORKER, NO_JOB))
     autojump_clock.jump(PATIENCE - 1)
@@ -135,16 +137,16 @@ async def test_the_time_for_a_link_begins_again_with_each_one(job_query: Errand,
     assert (await end_of(job_query)).code is FaultCode.LINK_FAILED
 
 
-async def test_a_worker_that_knows_nothing_of_the_only_job_says_so(job_query: Errand) -> None:
-    await knocking(job_query, ASK)
+async def test_a_worker_that_does_not_know_the_only_job_is_quoted(job_query: Query) -> None:
+    await linking(job_query, ASK)
     assert await end_of(job_query, LinkRefused(WORKER, NO_JOB)) == NO_JOB
 
 
-# -------- asking
+# -------- requests and answers
 
 
-async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(job_query: Errand) -> None:
-    await knocking(job_query)
+async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(job_query: Query) -> None:
+    await linking(job_query)
     assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == [TellPeer(ONE, ASK), TellPeer(ONE, STOP)]
     assert await job_query.after(PeerMessage(ONE, OVER)) == [JobReported(OVER)]
     assert job_query.state is Status.BUSY
@@ -152,65 +154,65 @@ async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(jo
     assert job_query.state is Status.AVAILABLE
 
 
-async def test_an_answer_counts_once(job_query: Errand) -> None:
+async def test_an_answer_counts_once(job_query: Query) -> None:
     await asked(job_query)
     await job_query.after(PeerMessage(ONE, RUNS))
     assert await job_query.after(PeerMessage(ONE, RUNS)) == []
 
 
-async def test_of_two_wishes_about_one_job_each_is_answered(job_query: Errand) -> None:
+async def test_of_two_requests_about_one_job_each_is_answered(job_query: Query) -> None:
     await asked(job_query, ASK, StopJob(FIRST, "key-1"))
     assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS)]
     assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
 
 
-async def test_what_was_not_asked_is_not_heard(job_query: Errand) -> None:
+async def test_answers_that_were_not_requested_are_ignored(job_query: Query) -> None:
     await asked(job_query)
-    stranger = JobState(JobId("job-9"), JobStage.RUNNING, "Epoch 1 of 2.")
-    assert await job_query.after(PeerMessage(ONE, stranger), PeerMessage(TWO, RUNS), PeerMessage(ONE, ASK)) == []
+    other_job = JobState(JobId("job-9"), JobStage.RUNNING, "Epoch 1 of 2.")
+    assert await job_query.after(PeerMessage(ONE, other_job), PeerMessage(TWO, RUNS), PeerMessage(ONE, ASK)) == []
     assert job_query.state is Status.BUSY
 
 
-async def test_answers_are_not_waited_for_long(job_query: Errand, autojump_clock: MockClock) -> None:
+async def test_answers_are_not_waited_for_long(job_query: Query, autojump_clock: MockClock) -> None:
     await asked(job_query)
     autojump_clock.jump(ANSWER_TIME - 1)
     assert await job_query.after() == []
     autojump_clock.jump(2)
-    said = await job_query.after()
-    assert said[0] == CloseLink(ONE)
-    assert fault_of(said).code is FaultCode.STALLED
+    effects = await job_query.after()
+    assert effects[0] == CloseLink(ONE)
+    assert fault_of(effects).code is FaultCode.STALLED
 
 
-async def test_a_link_that_breaks_ends_it_with_the_reason_if_there_is_one(job_query: Errand) -> None:
+async def test_a_link_that_breaks_ends_it_with_the_reason_if_there_is_one(job_query: Query) -> None:
     await asked(job_query)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
     assert await job_query.after(LinkLost(TWO)) == []
     assert await end_of(job_query, LinkLost(ONE, leaving)) == leaving
 
 
-async def test_a_link_that_breaks_without_a_reason_is_called_so(job_query: Errand) -> None:
+async def test_a_link_that_breaks_without_a_reason_is_reported_as_lost(job_query: Query) -> None:
     await asked(job_query)
     assert (await end_of(job_query, LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
-@pytest.mark.parametrize("come", [knocking, asked])
-async def test_a_worker_that_ends_the_conversation_is_quoted(job_query: Errand, come: object) -> None:
-    await come(job_query)
-    rude = Fault(FaultCode.BAD_MESSAGE, "The worker heard something out of turn.")
-    assert await job_query.after(PeerMessage(ONE, rude)) == [CloseLink(ONE), Finished(rude)]
+@pytest.mark.parametrize("prepare", [linking, asked])
+async def test_a_worker_that_ends_the_conversation_is_quoted(job_query: Query, prepare: object) -> None:
+    await prepare(job_query)
+    unexpected = Fault(FaultCode.BAD_MESSAGE, "The worker received a message that it did not expect.")
+    assert await job_query.after(PeerMessage(ONE, unexpected)) == [CloseLink(ONE), Finished(unexpected)]
     assert job_query.state is Status.AVAILABLE
 
 
-@pytest.mark.parametrize("come", [knocking, asked])
-async def test_an_interruption_ends_it(job_query: Errand, come: object) -> None:
-    await come(job_query)
-    said = await job_query.after(Drain())
-    assert said[0] == CloseLink(ONE)
-    assert fault_of(said).code is FaultCode.INTERRUPTED
+@pytest.mark.parametrize("prepare", [linking, asked])
+async def test_an_interruption_ends_it(job_query: Query, prepare: object) -> None:
+    await prepare(job_query)
+    effects = await job_query.after(Drain())
+    assert effects[0] == CloseLink(ONE)
+    assert fault_of(effects).code is FaultCode.INTERRUPTED
     assert job_query.state is Status.AVAILABLE
 
 
-async def test_after_the_end_nothing_is_said(job_query: Errand, autojump_clock: MockClock) -> None:
+async def test_after_the_end_nothing_is_sent(job_query: Query, autojump_clock: MockClock) -> None:
     await asked(job_query, ASK)
     await job_query.after(PeerMessage(ONE, RUNS))
     assert (

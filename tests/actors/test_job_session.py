@@ -1,4 +1,4 @@
-"""A Visit, in its own words: what a job's owner may hear and do at the worker's window, and nobody else."""
+"""Tests of the JobSession, by events and effects: what a job's owner may receive and request, and no other client."""
 
 import pytest
 from attrs import evolve
@@ -60,7 +60,7 @@ JOB, KEY = JobId("job-1"), "key-1"
 TRUSTED = Authenticated(ONE, ADA, proven=True)
 ATTACH, ASK = AttachJob(JOB, KEY, seen=17), AskJob(JOB, KEY)
 STOP, CANCEL, TAKEN = StopJob(JOB, KEY, StopScope.ALL), CancelJob(JOB, KEY), ResultTaken(JOB, KEY)
-WISHES = [ATTACH, ASK, STOP, CANCEL, TAKEN]
+REQUESTS = [ATTACH, ASK, STOP, CANCEL, TAKEN]
 RUNNING = JobState(JOB, JobStage.RUNNING, "Epoch 3 of 20.", events=40)
 PREPARING = JobState(JOB, JobStage.PREPARING, "Its package is on the way.")
 ENDED = JobState(JOB, JobStage.ENDED, "Trained.", 52, Outcome.DONE, result=True)
@@ -69,11 +69,11 @@ OVER = JobEnded(JOB, Outcome.DONE, "Trained.", result=True)
 EMPTY = JobEnded(JOB, Outcome.CANCELLED, "Cancelled.", result=False)
 A_NIGHT = 12 * 3600
 
-each_wish = pytest.mark.parametrize("wish", WISHES, ids=lambda wish: type(wish).__name__)
+each_request = pytest.mark.parametrize("job_request", REQUESTS, ids=lambda job_request: type(job_request).__name__)
 
 
-def found(wish: JobRequest, state: JobState = RUNNING) -> JobLookedUp:
-    return JobLookedUp(ONE, wish, state)
+def looked_up(job_request: JobRequest, state: JobState = RUNNING) -> JobLookedUp:
+    return JobLookedUp(ONE, job_request, state)
 
 
 async def trusted(job_session: JobSession) -> None:
@@ -83,15 +83,17 @@ async def trusted(job_session: JobSession) -> None:
 
 async def following(job_session: JobSession, *, result: bool = True) -> None:
     await trusted(job_session)
-    wish = evolve(ATTACH, result=result)
-    await job_session.after(PeerMessage(ONE, wish), found(wish))
+    job_request = evolve(ATTACH, result=result)
+    await job_session.after(PeerMessage(ONE, job_request), looked_up(job_request))
     assert job_session.state is Status.BUSY
 
 
-# -------- who comes
+# -------- keys and requests
 
 
-async def test_who_does_not_link_in_time_is_not_waited_for(job_session: JobSession, autojump_clock: MockClock) -> None:
+async def test_a_client_that_does_not_connect_in_time_is_timed_out(
+    job_session: JobSession, autojump_clock: MockClock
+) -> None:
     await job_session.after(OpenSession(ONE))
     autojump_clock.jump(LINK_TIME - 1)
     assert await job_session.after() == []
@@ -101,7 +103,7 @@ async def test_who_does_not_link_in_time_is_not_waited_for(job_session: JobSessi
     assert job_session.state is Status.AVAILABLE
 
 
-async def test_who_is_trusted_and_wants_nothing_is_not_waited_for(
+async def test_an_authenticated_client_without_a_request_is_timed_out(
     job_session: JobSession, autojump_clock: MockClock
 ) -> None:
     await trusted(job_session)
@@ -113,102 +115,110 @@ async def test_who_is_trusted_and_wants_nothing_is_not_waited_for(
     assert job_session.state is Status.AVAILABLE
 
 
-async def test_the_one_who_sent_a_job_hears_all_of_it_and_need_show_no_key(job_session: JobSession) -> None:
+async def test_the_sender_of_a_job_receives_all_its_events_without_sending_a_key(job_session: JobSession) -> None:
     assert await job_session.after(OpenSession(ONE, JobCredential(JOB, KEY))) == [StreamEvents(ONE, JOB)]
     assert job_session.state is Status.BUSY
     assert await job_session.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER), SendResult(JOB, ONE)]
 
 
-async def test_the_one_who_sent_a_job_may_listen_all_night(job_session: JobSession, autojump_clock: MockClock) -> None:
+async def test_the_sender_of_a_job_may_follow_it_all_night(job_session: JobSession, autojump_clock: MockClock) -> None:
     await job_session.after(OpenSession(ONE, JobCredential(JOB, KEY)))
     autojump_clock.jump(A_NIGHT)
     assert await job_session.after() == []
 
 
-@each_wish
-async def test_of_every_wish_it_is_first_seen_whose_the_job_is(job_session: JobSession, wish: JobRequest) -> None:
+@each_request
+async def test_the_key_of_every_request_is_checked_first(job_session: JobSession, job_request: JobRequest) -> None:
     await trusted(job_session)
-    assert await job_session.after(PeerMessage(ONE, wish)) == [LookUpJob(ONE, wish)]
+    assert await job_session.after(PeerMessage(ONE, job_request)) == [LookUpJob(ONE, job_request)]
     assert job_session.state is Status.RESERVED
 
 
-@each_wish
-async def test_a_listener_shows_its_key_again_with_every_wish(job_session: JobSession, wish: JobRequest) -> None:
+@each_request
+async def test_a_client_that_follows_a_job_sends_its_key_with_every_request(
+    job_session: JobSession, job_request: JobRequest
+) -> None:
     await following(job_session)
-    assert await job_session.after(PeerMessage(ONE, wish)) == [LookUpJob(ONE, wish)]
+    assert await job_session.after(PeerMessage(ONE, job_request)) == [LookUpJob(ONE, job_request)]
     assert job_session.state is Status.BUSY
 
 
-@each_wish
-async def test_a_key_that_does_not_fit_opens_nothing(job_session: JobSession, wish: JobRequest) -> None:
+@each_request
+async def test_a_wrong_key_gives_access_to_nothing(job_session: JobSession, job_request: JobRequest) -> None:
     await trusted(job_session)
-    assert await job_session.after(PeerMessage(ONE, wish), found(wish, UNKNOWN)) == [
-        LookUpJob(ONE, wish),
+    assert await job_session.after(PeerMessage(ONE, job_request), looked_up(job_request, UNKNOWN)) == [
+        LookUpJob(ONE, job_request),
         TellPeer(ONE, UNKNOWN),
     ]
     assert job_session.state is Status.RESERVED
 
 
-@each_wish
-async def test_a_listener_gets_nothing_with_a_key_that_does_not_fit(job_session: JobSession, wish: JobRequest) -> None:
+@each_request
+async def test_a_client_that_follows_a_job_gets_nothing_with_a_wrong_key(
+    job_session: JobSession, job_request: JobRequest
+) -> None:
     await following(job_session)
-    assert await job_session.after(found(wish, UNKNOWN)) == [TellPeer(ONE, UNKNOWN)]
+    assert await job_session.after(looked_up(job_request, UNKNOWN)) == [TellPeer(ONE, UNKNOWN)]
     assert job_session.state is Status.BUSY
 
 
-@pytest.mark.parametrize("rude", [SubmitJob(JobKind.TRAIN, "flies.zip", 10), Fault(FaultCode.STALLED, "Hm?")])
-@pytest.mark.parametrize("come", [trusted, following], ids=["no wish yet", "listening"])
-async def test_what_is_no_wish_about_a_job_ends_the_visit(job_session: JobSession, come: object, rude: object) -> None:
-    await come(job_session)
-    assert await job_session.after(PeerMessage(ONE, rude)) == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT)]
+@pytest.mark.parametrize("unexpected", [SubmitJob(JobKind.TRAIN, "flies.zip", 10), Fault(FaultCode.STALLED, "Hm?")])
+@pytest.mark.parametrize("prepare", [trusted, following], ids=["no request yet", "following"])
+async def test_a_message_that_is_no_request_about_a_job_ends_the_session(
+    job_session: JobSession, prepare: object, unexpected: object
+) -> None:
+    await prepare(job_session)
+    assert await job_session.after(PeerMessage(ONE, unexpected)) == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT)]
     assert job_session.state is Status.AVAILABLE
 
 
-# -------- what it gets
+# -------- answers and events
 
 
-async def test_who_attaches_hears_where_the_job_stands_and_what_it_has_missed(job_session: JobSession) -> None:
+async def test_a_client_that_attaches_receives_the_state_and_the_missed_events(job_session: JobSession) -> None:
     await trusted(job_session)
-    said = await job_session.after(PeerMessage(ONE, ATTACH), found(ATTACH))
-    assert said == [LookUpJob(ONE, ATTACH), TellPeer(ONE, RUNNING), StreamEvents(ONE, JOB, 17)]
+    effects = await job_session.after(PeerMessage(ONE, ATTACH), looked_up(ATTACH))
+    assert effects == [LookUpJob(ONE, ATTACH), TellPeer(ONE, RUNNING), StreamEvents(ONE, JOB, 17)]
     assert job_session.state is Status.BUSY
 
 
-async def test_who_attaches_may_listen_all_night(job_session: JobSession, autojump_clock: MockClock) -> None:
+async def test_a_client_that_attaches_may_follow_the_job_all_night(
+    job_session: JobSession, autojump_clock: MockClock
+) -> None:
     await following(job_session)
     autojump_clock.jump(A_NIGHT)
     assert await job_session.after() == []
     assert job_session.state is Status.BUSY
 
 
-async def test_who_attaches_twice_does_not_hear_everything_twice(job_session: JobSession) -> None:
+async def test_a_client_that_attaches_twice_does_not_receive_the_events_twice(job_session: JobSession) -> None:
     await following(job_session)
-    assert await job_session.after(PeerMessage(ONE, ATTACH), found(ATTACH)) == [
+    assert await job_session.after(PeerMessage(ONE, ATTACH), looked_up(ATTACH)) == [
         LookUpJob(ONE, ATTACH),
         TellPeer(ONE, RUNNING),
     ]
 
 
-async def test_who_attaches_to_a_job_that_has_ended_hears_its_story_and_gets_what_it_made(
+async def test_a_client_that_attaches_to_an_ended_job_receives_its_events_and_its_result(
     job_session: JobSession,
 ) -> None:
     await trusted(job_session)
-    assert await job_session.after(found(ATTACH, ENDED)) == [TellPeer(ONE, ENDED), StreamEvents(ONE, JOB, 17)]
+    assert await job_session.after(looked_up(ATTACH, ENDED)) == [TellPeer(ONE, ENDED), StreamEvents(ONE, JOB, 17)]
     assert await job_session.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER), SendResult(JOB, ONE)]
 
 
-async def test_who_only_listens_gets_no_result(job_session: JobSession) -> None:
+async def test_a_client_that_wants_only_the_events_gets_no_result(job_session: JobSession) -> None:
     await following(job_session, result=False)
     assert await job_session.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER)]
 
 
-async def test_a_job_that_made_nothing_has_its_end_told_and_no_more(job_session: JobSession) -> None:
+async def test_of_a_job_without_a_result_only_the_end_is_sent(job_session: JobSession) -> None:
     await following(job_session)
     assert await job_session.after(StreamEnded(ONE, EMPTY)) == [TellPeer(ONE, EMPTY)]
     assert job_session.state is Status.BUSY
 
 
-async def test_who_has_heard_the_end_and_does_not_hang_up_is_hung_up_on(
+async def test_the_link_of_a_client_that_stays_after_the_end_is_closed(
     job_session: JobSession, autojump_clock: MockClock
 ) -> None:
     await following(job_session)
@@ -221,87 +231,89 @@ async def test_who_has_heard_the_end_and_does_not_hang_up_is_hung_up_on(
     assert job_session.state is Status.AVAILABLE
 
 
-@pytest.mark.parametrize("wish", [ASK, STOP, CANCEL], ids=lambda wish: type(wish).__name__)
-async def test_who_wants_something_is_told_and_may_want_more(
-    job_session: JobSession, wish: JobRequest, autojump_clock: MockClock
+@pytest.mark.parametrize("job_request", [ASK, STOP, CANCEL], ids=lambda job_request: type(job_request).__name__)
+async def test_a_client_is_answered_and_may_send_more_requests(
+    job_session: JobSession, job_request: JobRequest, autojump_clock: MockClock
 ) -> None:
     await trusted(job_session)
     for _ in range(3):
-        said = await job_session.after(PeerMessage(ONE, wish), found(wish))
-        assert (said[0], said[-1]) == (LookUpJob(ONE, wish), TellPeer(ONE, RUNNING))
+        effects = await job_session.after(PeerMessage(ONE, job_request), looked_up(job_request))
+        assert (effects[0], effects[-1]) == (LookUpJob(ONE, job_request), TellPeer(ONE, RUNNING))
         assert job_session.state is Status.RESERVED
         autojump_clock.jump(REQUEST_TIME - 1)
     assert await job_session.after() == []
     autojump_clock.jump(2)
-    assert [type(said) for said in await job_session.after()] == [CloseLink]
+    assert [type(effect) for effect in await job_session.after()] == [CloseLink]
 
 
-async def test_a_listener_who_asks_goes_on_listening_all_night(
+async def test_a_client_that_sends_a_request_continues_to_follow_the_job(
     job_session: JobSession, autojump_clock: MockClock
 ) -> None:
     await following(job_session)
-    assert await job_session.after(found(ASK)) == [TellPeer(ONE, RUNNING)]
+    assert await job_session.after(looked_up(ASK)) == [TellPeer(ONE, RUNNING)]
     autojump_clock.jump(A_NIGHT)
     assert await job_session.after() == []
     assert job_session.state is Status.BUSY
 
 
-@pytest.mark.parametrize("come", [trusted, following], ids=["no wish yet", "listening"])
-class TestOrders:
-    """What an owner may have done, whether it listens or not."""
+@pytest.mark.parametrize("prepare", [trusted, following], ids=["no request yet", "following"])
+class TestRequests:
+    """What an owner may request, whether it follows the job or not."""
 
-    async def test_a_running_job_is_stopped_as_far_as_was_asked(self, job_session: JobSession, come: object) -> None:
-        await come(job_session)
+    async def test_a_running_job_is_stopped_as_far_as_was_asked(self, job_session: JobSession, prepare: object) -> None:
+        await prepare(job_session)
         was = job_session.state
-        assert await job_session.after(found(STOP)) == [StopEarly(JOB, StopScope.ALL), TellPeer(ONE, RUNNING)]
+        assert await job_session.after(looked_up(STOP)) == [StopEarly(JOB, StopScope.ALL), TellPeer(ONE, RUNNING)]
         this = evolve(STOP, scope=StopScope.THIS)
-        assert await job_session.after(found(this)) == [StopEarly(JOB, StopScope.THIS), TellPeer(ONE, RUNNING)]
+        assert await job_session.after(looked_up(this)) == [StopEarly(JOB, StopScope.THIS), TellPeer(ONE, RUNNING)]
         assert job_session.state is was
 
     @pytest.mark.parametrize("state", [PREPARING, ENDED], ids=lambda state: state.stage.value)
-    async def test_a_job_that_does_not_run_is_not_stopped_and_its_state_told(
-        self, job_session: JobSession, come: object, state: JobState
+    async def test_a_job_that_does_not_run_is_not_stopped_and_its_state_sent(
+        self, job_session: JobSession, prepare: object, state: JobState
     ) -> None:
-        await come(job_session)
-        assert await job_session.after(found(STOP, state)) == [TellPeer(ONE, state)]
+        await prepare(job_session)
+        assert await job_session.after(looked_up(STOP, state)) == [TellPeer(ONE, state)]
 
     @pytest.mark.parametrize("state", [PREPARING, RUNNING], ids=lambda state: state.stage.value)
     async def test_a_job_is_cancelled_before_it_runs_or_while_it_does(
-        self, job_session: JobSession, come: object, state: JobState
+        self, job_session: JobSession, prepare: object, state: JobState
     ) -> None:
-        await come(job_session)
+        await prepare(job_session)
         was = job_session.state
-        assert await job_session.after(found(CANCEL, state)) == [Cancel(JOB), TellPeer(ONE, state)]
+        assert await job_session.after(looked_up(CANCEL, state)) == [Cancel(JOB), TellPeer(ONE, state)]
         assert job_session.state is was
 
-    async def test_a_job_that_has_ended_is_not_cancelled_and_its_state_told(
-        self, job_session: JobSession, come: object
+    async def test_a_job_that_has_ended_is_not_cancelled_and_its_state_sent(
+        self, job_session: JobSession, prepare: object
     ) -> None:
-        await come(job_session)
-        assert await job_session.after(found(CANCEL, ENDED)) == [TellPeer(ONE, ENDED)]
+        await prepare(job_session)
+        assert await job_session.after(looked_up(CANCEL, ENDED)) == [TellPeer(ONE, ENDED)]
 
-    async def test_a_result_that_is_in_its_place_is_not_kept(self, job_session: JobSession, come: object) -> None:
-        await come(job_session)
+    async def test_a_result_that_the_client_has_unpacked_is_released(
+        self, job_session: JobSession, prepare: object
+    ) -> None:
+        await prepare(job_session)
         was = job_session.state
-        assert await job_session.after(found(TAKEN, ENDED)) == [ReleaseResult(JOB), TellPeer(ONE, ENDED)]
+        assert await job_session.after(looked_up(TAKEN, ENDED)) == [ReleaseResult(JOB), TellPeer(ONE, ENDED)]
         assert job_session.state is was
 
-    async def test_a_result_that_does_not_exist_yet_cannot_have_been_taken(
-        self, job_session: JobSession, come: object
+    async def test_a_result_that_does_not_exist_yet_is_not_released(
+        self, job_session: JobSession, prepare: object
     ) -> None:
-        await come(job_session)
-        assert await job_session.after(found(TAKEN, RUNNING)) == [TellPeer(ONE, RUNNING)]
+        await prepare(job_session)
+        assert await job_session.after(looked_up(TAKEN, RUNNING)) == [TellPeer(ONE, RUNNING)]
 
-    async def test_after_its_thanks_it_is_not_waited_for_long(
-        self, job_session: JobSession, come: object, autojump_clock: MockClock
+    async def test_after_its_receipt_the_client_has_a_limited_time(
+        self, job_session: JobSession, prepare: object, autojump_clock: MockClock
     ) -> None:
-        await come(job_session)
+        await prepare(job_session)
         autojump_clock.jump(REQUEST_TIME - 1)
-        await job_session.after(found(TAKEN, ENDED))
+        await job_session.after(looked_up(TAKEN, ENDED))
         autojump_clock.jump(REQUEST_TIME - 1)
         assert await job_session.after() == []
         autojump_clock.jump(2)
-        assert [type(said) for said in await job_session.after()] == [CloseLink]
+        assert [type(effect) for effect in await job_session.after()] == [CloseLink]
 
 
 # -------- the result
@@ -314,7 +326,7 @@ async def test_a_result_is_given_all_the_time_it_needs(job_session: JobSession, 
     assert await job_session.after() == []
 
 
-async def test_a_result_that_was_sent_is_kept_until_its_owner_says_that_it_is_in_its_place(
+async def test_a_result_that_was_sent_is_kept_until_its_owner_has_unpacked_it(
     job_session: JobSession, autojump_clock: MockClock
 ) -> None:
     await following(job_session)
@@ -322,13 +334,11 @@ async def test_a_result_that_was_sent_is_kept_until_its_owner_says_that_it_is_in
     assert await job_session.after(ResultSendEnded(JOB, ONE)) == []
     autojump_clock.jump(RECEIPT_TIME - 1)
     assert await job_session.after() == [], "unpacking takes its time"
-    said = await job_session.after(PeerMessage(ONE, TAKEN), found(TAKEN, ENDED))
-    assert said == [LookUpJob(ONE, TAKEN), ReleaseResult(JOB), TellPeer(ONE, ENDED)]
+    effects = await job_session.after(PeerMessage(ONE, TAKEN), looked_up(TAKEN, ENDED))
+    assert effects == [LookUpJob(ONE, TAKEN), ReleaseResult(JOB), TellPeer(ONE, ENDED)]
 
 
-async def test_an_owner_who_never_says_that_the_result_is_in_its_place_has_it_kept(
-    job_session: JobSession, autojump_clock: MockClock
-) -> None:
+async def test_a_result_that_is_never_acknowledged_is_kept(job_session: JobSession, autojump_clock: MockClock) -> None:
     await following(job_session)
     await job_session.after(StreamEnded(ONE, OVER), ResultSendEnded(JOB, ONE))
     autojump_clock.jump(RECEIPT_TIME + 1)
@@ -337,7 +347,7 @@ async def test_an_owner_who_never_says_that_the_result_is_in_its_place_has_it_ke
     assert job_session.state is Status.AVAILABLE
 
 
-async def test_a_result_that_could_not_be_taken_ends_the_visit_with_its_reason(job_session: JobSession) -> None:
+async def test_a_result_that_could_not_be_sent_ends_the_session_with_the_reason(job_session: JobSession) -> None:
     await following(job_session)
     await job_session.after(StreamEnded(ONE, OVER))
     fault = Fault(FaultCode.DISK_FULL, "No room.")
@@ -345,37 +355,41 @@ async def test_a_result_that_could_not_be_taken_ends_the_visit_with_its_reason(j
     assert job_session.state is Status.AVAILABLE
 
 
-# -------- how it goes
+# -------- the end of a session
 
 
-async def test_a_draining_worker_sends_away_who_is_not_linked_yet(job_session: JobSession) -> None:
+async def test_a_draining_worker_closes_a_session_that_is_not_authenticated(job_session: JobSession) -> None:
     await job_session.after(OpenSession(ONE))
     assert await job_session.after(Drain()) == [CloseLink(ONE, LEAVING_FAULT)]
     assert job_session.state is Status.AVAILABLE
 
 
-async def test_a_draining_worker_sends_away_who_has_been_promised_nothing(job_session: JobSession) -> None:
+async def test_a_draining_worker_closes_a_session_that_follows_no_job(job_session: JobSession) -> None:
     await trusted(job_session)
     assert await job_session.after(Drain()) == [CloseLink(ONE, LEAVING_FAULT)]
     assert job_session.state is Status.AVAILABLE
 
 
-async def test_a_draining_worker_serves_its_listeners_to_the_end(job_session: JobSession) -> None:
+async def test_a_draining_worker_serves_clients_that_follow_a_job_to_the_end(job_session: JobSession) -> None:
     await following(job_session)
     assert await job_session.after(Drain()) == []
     assert await job_session.after(StreamEnded(ONE, OVER)) == [TellPeer(ONE, OVER), SendResult(JOB, ONE)]
 
 
-@pytest.mark.parametrize("come", [trusted, following], ids=["no wish yet", "listening"])
-async def test_who_is_gone_is_told_nothing_more(
-    job_session: JobSession, come: object, autojump_clock: MockClock
+@pytest.mark.parametrize("prepare", [trusted, following], ids=["no request yet", "following"])
+async def test_after_its_link_is_lost_nothing_more_is_sent(
+    job_session: JobSession, prepare: object, autojump_clock: MockClock
 ) -> None:
-    await come(job_session)
+    await prepare(job_session)
     assert await job_session.after(LinkLost(ONE)) == []
     assert job_session.state is Status.AVAILABLE
-    late = [PeerMessage(ONE, CANCEL), *(found(wish) for wish in WISHES), found(TAKEN, ENDED)]
-    late += [StreamEnded(ONE, OVER), StreamEnded(ONE, EMPTY), ResultSendEnded(JOB, ONE)]
-    late += [ResultSendEnded(JOB, ONE, Fault(FaultCode.LINK_LOST, "Gone."))]
-    assert await job_session.after(*late) == []
+    late_events = [
+        PeerMessage(ONE, CANCEL),
+        *(looked_up(job_request) for job_request in REQUESTS),
+        looked_up(TAKEN, ENDED),
+    ]
+    late_events += [StreamEnded(ONE, OVER), StreamEnded(ONE, EMPTY), ResultSendEnded(JOB, ONE)]
+    late_events += [ResultSendEnded(JOB, ONE, Fault(FaultCode.LINK_LOST, "Gone."))]
+    assert await job_session.after(*late_events) == []
     autojump_clock.jump(A_NIGHT)
     assert await job_session.after() == []

@@ -1,4 +1,4 @@
-"""Every table, walked: all pairs answer, random walks keep the invariants, and each state has a way home."""
+"""Tests of every table: all pairs have rows, random walks keep the invariants, and every state leads to available."""
 
 from collections.abc import Callable
 from typing import Any
@@ -124,11 +124,11 @@ def test_a_table_that_answers_twice_cannot_exist() -> None:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_from_every_state_some_rows_lead_home_to_available(table: Table[Any]) -> None:
-    home = {AVAILABLE}
+def test_from_every_state_some_rows_lead_back_to_available(table: Table[Any]) -> None:
+    returning = {AVAILABLE}
     for _ in Status:
-        home |= {one.state for one in table.rows if one.next in home}
-    assert home == set(Status)
+        returning |= {one.state for one in table.rows if one.next in returning}
+    assert returning == set(Status)
 
 
 def test_the_drawing_shows_what_is_done_and_leaves_out_what_is_ignored() -> None:
@@ -149,7 +149,7 @@ faults = st.sampled_from([None, FAULT, Fault(FaultCode.CANCELLED, "Stopped.")])
 outcomes = st.sampled_from(list(Outcome))
 
 states = st.builds(JobState, jobs, st.sampled_from(list(JobStage)), st.just("so"), st.just(3), st.none() | outcomes)
-wishes = st.one_of(
+requests = st.one_of(
     st.builds(AttachJob, jobs, keys, st.integers(0, 5), st.booleans()),
     st.builds(AskJob, jobs, keys),
     st.builds(StopJob, jobs, keys),
@@ -162,7 +162,7 @@ WORKER_EVENTS = st.one_of(
     st.builds(LinkRequested, peers, st.just("sdp"), st.none() | jobs, st.sampled_from([PROTOCOL_VERSION, 0])),
     st.builds(Authenticated, links, peers, st.booleans()),
     st.builds(JobSubmitted, links, st.just(SUBMIT), st.builds(JobCredential, jobs, keys)),
-    st.builds(PeerMessage, links, wishes | st.just(SUBMIT)),
+    st.builds(PeerMessage, links, requests | st.just(SUBMIT)),
     st.builds(EarlierJobsFound, st.sets(jobs).map(frozenset)),
     st.builds(JobAdopted, jobs),
     st.builds(PackageReceived, st.builds(JobCredential, jobs, keys)),
@@ -184,7 +184,7 @@ def walk(table: Table[Any], data: Any, events: list[Any], check: Callable[[Statu
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
-def test_a_worker_is_what_it_says(events: list[Any]) -> None:
+def test_the_state_of_a_worker_agrees_with_its_data(events: list[Any]) -> None:
     def check(
         _state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
     ) -> None:
@@ -197,7 +197,7 @@ def test_a_worker_is_what_it_says(events: list[Any]) -> None:
 
 
 @given(st.lists(st.builds(LinkRequested, peers, st.just("sdp"), jobs, st.just(PROTOCOL_VERSION)), min_size=12))
-def test_there_is_an_end_to_how_many_are_let_in_to_the_window(offers: list[Any]) -> None:
+def test_the_number_of_sessions_is_limited(offers: list[Any]) -> None:
     state, data = worker.WORKER.start, worker_events.WorkerData(known_jobs=frozenset({JobId("job-1"), JobId("job-2")}))
     for offer in offers:
         state, step = worker.WORKER.step(state, data, offer)
@@ -206,22 +206,22 @@ def test_there_is_an_end_to_how_many_are_let_in_to_the_window(offers: list[Any])
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
-def test_a_worker_announces_every_change_of_status_and_is_available_to_nobody_when_it_leaves(events: list[Any]) -> None:
+def test_a_worker_announces_every_change_of_status_and_is_never_available_while_it_leaves(events: list[Any]) -> None:
     def check(
         state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
     ) -> None:
-        said = [effect.status for effect in step.effects if isinstance(effect, StatusChanged)]
+        statuses = [effect.status for effect in step.effects if isinstance(effect, StatusChanged)]
         leaving = step.data.leaving is not None
         if after is not state and not leaving:
-            assert said[-1:] == [after]
-        assert all(status is after for status in said[-1:])
-        assert not (leaving and Status.AVAILABLE in said)
+            assert statuses[-1:] == [after]
+        assert all(status is after for status in statuses[-1:])
+        assert not (leaving and Status.AVAILABLE in statuses)
 
     walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
-def test_a_worker_ends_only_when_nothing_runs_and_nobody_is_at_its_window(events: list[Any]) -> None:
+def test_a_worker_ends_only_when_no_job_runs_and_no_session_is_open(events: list[Any]) -> None:
     def check(
         _state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
     ) -> None:
@@ -234,7 +234,7 @@ def test_a_worker_ends_only_when_nothing_runs_and_nobody_is_at_its_window(events
 
 
 @given(st.lists(WORKER_EVENTS, max_size=40))
-def test_every_link_a_worker_takes_is_held_or_at_the_window_until_it_is_closed_or_lost(events: list[Any]) -> None:
+def test_every_link_a_worker_accepts_is_reserved_or_a_session_until_it_is_closed_or_lost(events: list[Any]) -> None:
     state, data = worker.WORKER.start, worker_events.WorkerData()
     open_links: set[LinkId] = set()
     received: list[LinkId] = []
@@ -266,10 +266,10 @@ def test_every_offer_is_answered_at_once(events: list[Any]) -> None:
 
 
 ONE = LinkId(1)
-VISIT_EVENTS = st.one_of(
+SESSION_EVENTS = st.one_of(
     st.just(Authenticated(ONE, ADA, proven=True)),
-    st.builds(PeerMessage, st.just(ONE), wishes | st.just(SUBMIT)),
-    st.builds(JobLookedUp, st.just(ONE), wishes, states),
+    st.builds(PeerMessage, st.just(ONE), requests | st.just(SUBMIT)),
+    st.builds(JobLookedUp, st.just(ONE), requests, states),
     st.builds(StreamEnded, st.just(ONE), endings),
     st.builds(ResultSendEnded, jobs, st.just(ONE), faults),
     st.just(LinkLost(ONE)),
@@ -278,41 +278,41 @@ VISIT_EVENTS = st.one_of(
 )
 
 
-@given(st.lists(VISIT_EVENTS, max_size=40))
-def test_a_visitor_gets_nothing_of_a_job_before_its_key_has_fitted(events: list[Any]) -> None:
-    fitted: set[JobId] = set()
+@given(st.lists(SESSION_EVENTS, max_size=40))
+def test_a_session_gives_nothing_of_a_job_before_its_key_was_right(events: list[Any]) -> None:
+    unlocked: set[JobId] = set()
     state, data = job_session.JOB_SESSION.start, job_session.JobSessionData(ONE)
     for event in [OpenSession(ONE), *events]:
         if isinstance(event, JobLookedUp) and event.state.stage is not JobStage.UNKNOWN:
-            fitted.add(event.state.job)
-        was = state
+            unlocked.add(event.state.job)
+        before = state
         state, step = job_session.JOB_SESSION.step(state, data, event)
         data = step.data
         for effect in step.effects:
             if isinstance(effect, StopEarly | Cancel | ReleaseResult):
-                assert effect.job in fitted
+                assert effect.job in unlocked
             if isinstance(effect, StreamEvents):
-                assert was is RESERVED
+                assert before is RESERVED
                 assert isinstance(event, JobLookedUp)
             if isinstance(effect, SendResult):
                 assert isinstance(event, StreamEnded)
 
 
-@given(st.lists(VISIT_EVENTS, max_size=40))
-def test_a_visit_follows_one_job_at_a_time(events: list[Any]) -> None:
+@given(st.lists(SESSION_EVENTS, max_size=40))
+def test_a_session_follows_one_job_at_a_time(events: list[Any]) -> None:
     state, data = job_session.JOB_SESSION.start, job_session.JobSessionData(ONE)
     for event in [OpenSession(ONE), *events]:
-        was = state
+        before = state
         state, step = job_session.JOB_SESSION.step(state, data, event)
         data = step.data
-        follows = sum(isinstance(effect, StreamEvents) for effect in step.effects)
-        assert follows == (state is BUSY and was is not BUSY)
+        streams = sum(isinstance(effect, StreamEvents) for effect in step.effects)
+        assert streams == (state is BUSY and before is not BUSY)
 
 
 WORKERS = (WorkerPresent(PeerId("worker-a"), facts(24000)), WorkerPresent(PeerId("worker-b"), facts(8000)))
 CHOICES = st.sampled_from([NamedWorker(PeerId("worker-a")), BestWorker(), AskPerson()])
 worker_ids = st.sampled_from([PeerId("worker-a"), PeerId("worker-b")])
-heard_by_client = st.one_of(st.builds(JobAccepted, jobs, keys), states, endings, st.just(FAULT))
+messages_to_client = st.one_of(st.builds(JobAccepted, jobs, keys), states, endings, st.just(FAULT))
 CLIENT_EVENTS = st.one_of(
     st.builds(
         JobWanted,
@@ -328,7 +328,7 @@ CLIENT_EVENTS = st.one_of(
     st.builds(WorkerPicked, st.none() | worker_ids),
     st.builds(LinkRefused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
     st.builds(Authenticated, links, worker_ids, st.booleans()),
-    st.builds(PeerMessage, links, heard_by_client),
+    st.builds(PeerMessage, links, messages_to_client),
     st.builds(LinkLost, links, faults),
     st.builds(UploadFailed, st.just(FAULT)),
     st.just(PackageSent()),
@@ -343,20 +343,20 @@ CLIENT_EVENTS = st.one_of(
 
 
 @given(st.lists(CLIENT_EVENTS, max_size=40))
-def test_a_wish_ends_in_exactly_one_verdict(events: list[Any]) -> None:
-    wishes = verdicts = 0
+def test_a_wanted_job_ends_with_exactly_one_finished(events: list[Any]) -> None:
+    requests = endings_seen = 0
     state, data = client.CLIENT.start, client_events.ClientData()
     for event in events:
-        was = state
+        before = state
         state, step = client.CLIENT.step(state, data, event)
         data = step.data
-        wishes += was is AVAILABLE and state is RESERVED
-        verdicts += sum(isinstance(effect, Finished) for effect in step.effects)
-        assert wishes - verdicts == (state is not AVAILABLE)
+        requests += before is AVAILABLE and state is RESERVED
+        endings_seen += sum(isinstance(effect, Finished) for effect in step.effects)
+        assert requests - endings_seen == (state is not AVAILABLE)
 
 
 @given(st.lists(CLIENT_EVENTS, max_size=40))
-def test_a_client_holds_one_link_at_most(events: list[Any]) -> None:
+def test_a_client_has_at_most_one_link(events: list[Any]) -> None:
     state, data = client.CLIENT.start, client_events.ClientData()
     open_links: set[LinkId] = set()
     for event in events:
@@ -373,23 +373,23 @@ def test_a_client_holds_one_link_at_most(events: list[Any]) -> None:
 
 
 @given(st.lists(CLIENT_EVENTS, max_size=40))
-def test_a_client_says_that_the_result_is_home_only_when_it_is_and_only_over_the_link_it_holds(
+def test_a_client_acknowledges_a_result_only_when_it_is_unpacked_and_only_over_its_own_link(
     events: list[Any],
 ) -> None:
     state, data = client.CLIENT.start, client_events.ClientData()
     for event in events:
-        task = data.link
+        link = data.link
         state, step = client.CLIENT.step(state, data, event)
         data = step.data
         for effect in step.effects:
             if isinstance(effect, TellPeer | ShowJobKey):
-                assert effect.link == task
+                assert effect.link == link
             if isinstance(effect, TellPeer) and isinstance(effect.message, ResultTaken):
                 assert isinstance(event, ResultUnpacked)
 
 
 ASKED = (AskJob(JobId("job-1"), "key-1"), CancelJob(JobId("job-2"), "key-2"))
-ERRAND_EVENTS = st.one_of(
+QUERY_EVENTS = st.one_of(
     st.just(QueryWanted(RoomCredentials(Role.CLIENT, RoomId("r"), "t"), PeerId("worker-a"), ASKED)),
     st.builds(JoinFailed, st.just(FAULT)),
     st.just(WorkersChanged(WORKERS)),
@@ -402,16 +402,16 @@ ERRAND_EVENTS = st.one_of(
 )
 
 
-@given(st.lists(ERRAND_EVENTS, max_size=40))
-def test_an_errand_ends_once_and_reports_each_job_once_at_most(events: list[Any]) -> None:
+@given(st.lists(QUERY_EVENTS, max_size=40))
+def test_a_query_ends_once_and_reports_each_job_at_most_once(events: list[Any]) -> None:
     state, data = job_query.JOB_QUERY.start, job_query.QueryData()
     reported: list[JobId] = []
     sent = ended = 0
     for event in events:
-        was = state
+        before = state
         state, step = job_query.JOB_QUERY.step(state, data, event)
         data = step.data
-        if was is AVAILABLE and state is RESERVED:
+        if before is AVAILABLE and state is RESERVED:
             sent += 1
             reported.clear()
         reported += [effect.state.job for effect in step.effects if isinstance(effect, JobReported)]
@@ -420,7 +420,7 @@ def test_an_errand_ends_once_and_reports_each_job_once_at_most(events: list[Any]
         assert sent - ended == (state is not AVAILABLE)
         assert len(reported) == len(set(reported))
         if done and done[0].fault is None:
-            assert set(reported) == {wish.job for wish in ASKED}
+            assert set(reported) == {request_.job for request_ in ASKED}
 
 
 DISCOVERY_EVENTS = st.one_of(
@@ -450,7 +450,7 @@ DISCOVERY_EVENTS = st.one_of(
 
 
 @given(st.lists(DISCOVERY_EVENTS, max_size=40))
-def test_discovery_is_in_the_room_exactly_when_it_has_a_name_and_a_line(events: list[Any]) -> None:
+def test_discovery_has_a_peer_id_in_the_room_and_none_outside(events: list[Any]) -> None:
     def check(_state: Status, _before: Any, after: Status, step: Step[discovery.DiscoveryData]) -> None:
         if after is BUSY:
             assert step.data.peer is not None
@@ -474,7 +474,7 @@ AUTH_EVENTS = st.one_of(
 
 
 @given(st.lists(AUTH_EVENTS, max_size=20), st.sampled_from([auth.WORKER_AUTH, auth.CLIENT_AUTH]))
-def test_without_the_secret_no_walk_leads_to_trust(events: list[Any], table: Table[auth.AuthData]) -> None:
+def test_without_the_secret_no_walk_leads_to_authentication(events: list[Any], table: Table[auth.AuthData]) -> None:
     def check(_state: Status, _before: Any, after: Status, step: Step[auth.AuthData]) -> None:
         assert after is not BUSY
         assert not any(isinstance(effect, Authenticated) for effect in step.effects)

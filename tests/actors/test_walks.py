@@ -1,8 +1,8 @@
-"""Whole lives of the actors that deal with jobs: random, but nothing happens in them that could not happen.
+"""Simulations of the actors that deal with jobs: random sequences of events, but only of events that can happen.
 
-Links are lost once, packages arrive only where one was sent, a time-out comes only where one is set. The walks of
-`test_tables.py` hear anything at any time, and so seldom get far; these get everywhere, and know when somebody waits
-for nothing.
+Links are lost once, a package arrives only if one was sent, and a time-out comes only if one is set. The walks of
+`test_tables.py` give any event at any time, so they seldom get far. These reach all parts of the tables, and
+they detect an actor that waits for an event that cannot come.
 """
 
 from collections.abc import Callable
@@ -102,8 +102,8 @@ from protocol.signaling import WorkerAssigned, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 
 STEPS = 40
-ONWARD = 4
-"""How much more often something happens that leads on than anything else."""
+LIKELY = 4
+"""How many times more often an event is drawn from the likely ones than from all possible ones."""
 ADA, BOB = PeerId("client-ada"), PeerId("client-bob")
 FIRST, SECOND = PeerId("worker-1"), PeerId("worker-2")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
@@ -114,37 +114,37 @@ NO_ROOM = Fault(FaultCode.DISK_FULL, "No room.")
 STALLED = Fault(FaultCode.STALLED, "The worker's half did not come.")
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped.")
 NO_WORKER = Fault(FaultCode.NO_WORKER, "No such worker.")
-PASS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
+CREDENTIALS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
 
 
 @define
-class Life:
-    """One actor, and the part of the world that its orders change."""
+class SimulatedActor:
+    """One actor, and the state of its links and its time-out, which its effects change."""
 
     table: Table[Any]
     data: Any
     state: Status = AVAILABLE
     due: TimedOut | None = None
-    """What it will hear if nothing else happens."""
+    """The event of the running time-out, if one is running."""
     links: set[LinkId] = field(factory=set)
-    """Not lost yet, though perhaps told to close."""
+    """Links that are not lost yet; the actor may have closed them."""
     closed: set[LinkId] = field(factory=set)
-    """Told to close."""
+    """Links that the actor has closed."""
     trusted: set[LinkId] = field(factory=set)
     ended: list[Finished] = field(factory=list)
 
-    def hear(self, event: Any) -> list[Any]:
-        """One turn; what was said in it."""
+    def step(self, event: Any) -> list[Any]:
+        """Let the actor handle one event; return its effects without time-outs."""
         if isinstance(event, TimedOut):
             self.due = None
         if isinstance(event, LinkLost):
             self.links.discard(event.link)
         if isinstance(event, Authenticated):
             self.trusted.add(event.link)
-        was = self.state
-        self.state, step = self.table.step(was, self.data, event)
+        before = self.state
+        self.state, step = self.table.step(before, self.data, event)
         self.data = step.data
-        if self.state is not was:
+        if self.state is not before:
             self.due = None
         for effect in step.effects:
             if isinstance(effect, StateTimeout):
@@ -157,73 +157,73 @@ class Life:
 
     @property
     def open(self) -> set[LinkId]:
-        """Links that will still say how they end, and are not ours to forget."""
+        """Links that are neither lost nor closed."""
         return self.links - self.closed
 
     def common(self) -> list[Any]:
-        """What may happen to anybody: time passes, links break and are trusted."""
+        """Return the events that every actor may get: time-outs, lost links and authenticated links."""
         lost = [LinkLost(link, fault) for link in sorted(self.links) for fault in (None, BROKEN)]
         proofs = [Authenticated(link, ADA, proven=True) for link in sorted(self.open - self.trusted)]
         return [*([] if self.due is None else [self.due]), *lost, *proofs]
 
     @property
-    def heard_over(self) -> list[LinkId]:
-        """Links that what is said comes over."""
+    def usable(self) -> list[LinkId]:
+        """Links over which messages may come."""
         return sorted(self.links & self.trusted)
 
 
-def live(
+def simulate(
     data: st.DataObject,
     events: Callable[[], tuple[list[Any], list[Any]]],
     turn: Callable[[Any], None],
     over: Callable[[], bool],
 ) -> None:
-    """Let things happen, most of them such as lead on."""
+    """Draw up to `STEPS` events, most of them from the likely ones, and let `turn` handle each."""
     for _ in range(data.draw(st.integers(1, STEPS))):
-        onward, anything = events()
-        lots = [st.sampled_from(one) for one in (*[onward] * ONWARD, anything) if one]
-        if over() or not lots:
+        likely, possible = events()
+        choices = [st.sampled_from(one) for one in (*[likely] * LIKELY, possible) if one]
+        if over() or not choices:
             return
-        turn(data.draw(st.one_of(lots)))
+        turn(data.draw(st.one_of(choices)))
 
 
 # -------- the Worker
 
 
 @define
-class WorkersLife:
-    """What the links, the desk and the window make of a worker's orders."""
+class WorkerWorld:
+    """A simulation of the link manager, the job manager and the job sessions around a Worker."""
 
-    life: Life = field(factory=lambda: Life(WORKER, WorkerData()))
+    actor: SimulatedActor = field(factory=lambda: SimulatedActor(WORKER, WorkerData()))
     preparing: dict[JobId, JobCredential] = field(factory=dict)
     running: set[JobId] = field(factory=set)
     sessions: set[LinkId] = field(factory=set)
-    received: list[LinkId] = field(factory=list)
+    served: list[LinkId] = field(factory=list)
     suppliers: set[LinkId] = field(factory=set)
-    """Links at the window that brought the rest of a package."""
+    """Links of sessions over which the rest of a package came."""
     leaving: bool = False
     submitted: int = 0
 
     def events(self) -> tuple[list[Any], list[Any]]:
-        life = self.life
+        actor = self.actor
         fresh = JobCredential(JobId(f"job-{self.submitted + 1}"), KEY)
-        task = [link for link in life.heard_over if link not in self.sessions]
+        unsubmitted = [link for link in actor.usable if link not in self.sessions]
         offers = [LinkRequested(ADA, "sdp", None, PROTOCOL_VERSION)]
-        offers += [LinkRequested(BOB, "sdp", job, PROTOCOL_VERSION) for job in sorted(life.data.known_jobs)[:2]]
-        onward: list[Any] = [*offers, *(JobSubmitted(link, SUBMIT, fresh) for link in task)]
-        onward += [Authenticated(link, ADA, proven=True) for link in sorted(life.open - life.trusted)]
-        onward += [PackageReceived(credential) for credential in self.preparing.values()] * 3
-        onward += [SupplyPackage(link, job) for link in sorted(self.sessions & life.trusted) for job in self.preparing]
+        offers += [LinkRequested(BOB, "sdp", job, PROTOCOL_VERSION) for job in sorted(actor.data.known_jobs)[:2]]
+        likely: list[Any] = [*offers, *(JobSubmitted(link, SUBMIT, fresh) for link in unsubmitted)]
+        likely += [Authenticated(link, ADA, proven=True) for link in sorted(actor.open - actor.trusted)]
+        likely += [PackageReceived(credential) for credential in self.preparing.values()] * 3
+        likely += [SupplyPackage(link, job) for link in sorted(self.sessions & actor.trusted) for job in self.preparing]
         over = [JobFinished(job, Outcome.DONE, "Trained.", result=True) for job in sorted(self.running)]
-        anything = [*onward, *over, *life.common(), Drain(), JoinFailed(BROKEN), EarlierJobsFound(frozenset({OTHER}))]
-        anything += [LinkRequested(BOB, "sdp", None, PROTOCOL_VERSION), LinkRequested(BOB, "sdp", None, 0)]
-        anything += [LinkRequested(BOB, "sdp", JobId("job-of-no-one"), PROTOCOL_VERSION)]
-        anything += [PackageFailed(job, NO_ROOM) for job in self.preparing]
-        anything += [PeerMessage(link, AskJob(JOB, KEY)) for link in life.heard_over]
-        return onward, anything
+        possible = [*likely, *over, *actor.common(), Drain(), JoinFailed(BROKEN), EarlierJobsFound(frozenset({OTHER}))]
+        possible += [LinkRequested(BOB, "sdp", None, PROTOCOL_VERSION), LinkRequested(BOB, "sdp", None, 0)]
+        possible += [LinkRequested(BOB, "sdp", JobId("job-of-no-one"), PROTOCOL_VERSION)]
+        possible += [PackageFailed(job, NO_ROOM) for job in self.preparing]
+        possible += [PeerMessage(link, AskJob(JOB, KEY)) for link in actor.usable]
+        return likely, possible
 
     def turn(self, event: Any) -> None:
-        life, was = self.life, self.life.state
+        actor, before = self.actor, self.actor.state
         if isinstance(event, PackageReceived | PackageFailed):
             del self.preparing[event.credential.job if isinstance(event, PackageReceived) else event.job]
         if isinstance(event, JobFinished):
@@ -237,16 +237,16 @@ class WorkersLife:
         if isinstance(event, SupplyPackage):
             self.suppliers.add(event.link)
         self.submitted += isinstance(event, JobSubmitted)
-        said = life.hear(event)
-        for effect in said:
-            self.happens(effect)
-        self.check(event, was, said)
+        effects = actor.step(event)
+        for effect in effects:
+            self.handle_effect(effect)
+        self.check(event, before, effects)
 
-    def happens(self, effect: Any) -> None:
+    def handle_effect(self, effect: Any) -> None:
         match effect:
             case AcceptLink():
-                assert not self.leaving or self.running, "nobody new is let in by a worker that only waits to end"
-                self.life.links.add(effect.link)
+                assert not self.leaving or self.running, "a worker that only waits to end accepts no new client"
+                self.actor.links.add(effect.link)
             case ReceivePackage():
                 self.preparing[effect.credential.job] = effect.credential
             case DiscardJob():
@@ -255,32 +255,36 @@ class WorkersLife:
                 assert effect.job not in self.running
                 self.running.add(effect.job)
             case OpenSession():
-                assert effect.link in self.life.open
+                assert effect.link in self.actor.open
                 self.sessions.add(effect.link)
-                self.received.append(effect.link)
+                self.served.append(effect.link)
             case CloseLink():
-                assert effect.link not in self.sessions - self.suppliers, "the window closes its own links"
+                assert effect.link not in self.sessions - self.suppliers, "sessions close their own links"
 
-    def check(self, event: Any, was: Status, said: list[Any]) -> None:
-        data, state = self.life.data, self.life.state
-        kinds = [type(effect) for effect in said]
-        promised = self.life.open - self.sessions
-        holding = {data.link} - self.sessions - {None} if state is RESERVED else set()
-        assert promised == holding, "one link holds us, and only while reserved"
+    def check(self, event: Any, before: Status, effects: list[Any]) -> None:
+        data, state = self.actor.data, self.actor.state
+        kinds = [type(effect) for effect in effects]
+        without_session = self.actor.open - self.sessions
+        reserving = {data.link} - self.sessions - {None} if state is RESERVED else set()
+        assert without_session == reserving, "one link reserves the worker, and only while it is reserved"
         assert data.link is None or state is RESERVED
-        assert state is not RESERVED or data.link is not None or self.life.due, "who is away is not waited for for ever"
+        assert state is not RESERVED or data.link is not None or self.actor.due, (
+            "a client that is away is not awaited for ever"
+        )
         assert bool(self.running) == (state is BUSY), "the GPU is busy while something runs"
         assert data.sessions == self.sessions
-        assert len(self.received) == len(set(self.received)), "each visitor is received once"
+        assert len(self.served) == len(set(self.served)), "each link gets one session"
         if AcceptLink in kinds:
-            assert (OpenSession in kinds) != (StatusChanged(RESERVED) in said), "to the promise, or to the window"
+            assert (OpenSession in kinds) != (StatusChanged(RESERVED) in effects), (
+                "a link is for the reservation or for a session"
+            )
         if isinstance(event, LinkRequested):
             assert kinds.count(AcceptLink) + kinds.count(RejectLink) == 1
             assert OpenSession not in kinds or len(self.sessions) <= SESSIONS_MAX
-        announced = [effect.status for effect in said if isinstance(effect, StatusChanged)]
-        assert announced[-1:] == [state] or (state is was and not announced) or self.leaving
+        announced = [effect.status for effect in effects if isinstance(effect, StatusChanged)]
+        assert announced[-1:] == [state] or (state is before and not announced) or self.leaving
         assert AVAILABLE not in announced or not (self.running or self.leaving)
-        assert state is not RESERVED or self.life.due or self.preparing, "a promise does not last for ever"
+        assert state is not RESERVED or self.actor.due or self.preparing, "a reservation does not last for ever"
         if Finished in kinds:
             assert self.leaving
             assert not self.running
@@ -288,306 +292,307 @@ class WorkersLife:
 
 
 @given(st.data(), st.integers(0, 2))
-def test_a_worker_lives_as_it_should_and_ends_once(data: st.DataObject, left: int) -> None:
-    world = WorkersLife()
+def test_a_worker_keeps_its_invariants_and_ends_once(data: st.DataObject, left: int) -> None:
+    world = WorkerWorld()
     for job in (JOB, OTHER)[:left]:
         world.submitted += 1
         world.turn(JobAdopted(job))
-    live(data, world.events, world.turn, lambda: bool(world.life.ended))
-    if not world.life.ended:
+    simulate(data, world.events, world.turn, lambda: bool(world.actor.ended))
+    if not world.actor.ended:
         world.turn(Drain())
     for job in sorted(world.running):
         world.turn(JobFinished(job, Outcome.DONE, "Trained.", result=True))
-    for link in sorted(world.life.links):
+    for link in sorted(world.actor.links):
         world.turn(LinkLost(link))
-    assert len(world.life.ended) == 1
+    assert len(world.actor.ended) == 1
 
 
-# -------- a Visit
+# -------- the JobSession
 
-WISHES = [AttachJob(JOB, KEY), AttachJob(JOB, KEY, 3, result=False), AskJob(JOB, KEY), StopJob(JOB, KEY)]
-WISHES += [CancelJob(JOB, KEY), ResultTaken(JOB, KEY), AttachJob(JOB, KEY, supply=True)]
+REQUESTS = [AttachJob(JOB, KEY), AttachJob(JOB, KEY, 3, result=False), AskJob(JOB, KEY), StopJob(JOB, KEY)]
+REQUESTS += [CancelJob(JOB, KEY), ResultTaken(JOB, KEY), AttachJob(JOB, KEY, supply=True)]
 STATES = [JobState(JOB, stage, "So it stands.") for stage in JobStage]
 ENDINGS = [JobEnded(JOB, outcome, "Over.", result) for outcome in Outcome for result in (True, False)]
 
 
 @define
-class VisitsLife:
-    """What the window makes of a Visit's orders."""
+class SessionWorld:
+    """A simulation of the job sessions around one JobSession."""
 
-    life: Life = field(factory=lambda: Life(JOB_SESSION, JobSessionData(ONE)))
-    fits: bool = False
-    asked: list[JobRequest] = field(factory=list)
-    following: bool = False
-    delivering: bool = False
-    follows: int = 0
-    delivers: int = 0
+    actor: SimulatedActor = field(factory=lambda: SimulatedActor(JOB_SESSION, JobSessionData(ONE)))
+    key_shown: bool = False
+    looking_up: list[JobRequest] = field(factory=list)
+    streaming_events: bool = False
+    sending_result: bool = False
+    streams: int = 0
+    results: int = 0
 
     def events(self) -> tuple[list[Any], list[Any]]:
-        onward: list[Any] = [JobLookedUp(ONE, request, state) for request in self.asked for state in STATES]
-        onward += [StreamEnded(ONE, ended) for ended in ENDINGS if self.following]
-        onward += [ResultSendEnded(JOB, ONE, fault) for fault in (None, BROKEN) if self.delivering]
-        onward += [Authenticated(link, ADA, proven=True) for link in sorted(self.life.open - self.life.trusted)]
-        wishes = [PeerMessage(ONE, request) for request in WISHES if self.life.heard_over]
-        anything = [*onward, *self.life.common(), Drain(), *(PeerMessage(ONE, SUBMIT) for _ in self.life.heard_over)]
-        return onward + wishes, anything
+        likely: list[Any] = [JobLookedUp(ONE, request, state) for request in self.looking_up for state in STATES]
+        likely += [StreamEnded(ONE, ended) for ended in ENDINGS if self.streaming_events]
+        likely += [ResultSendEnded(JOB, ONE, fault) for fault in (None, BROKEN) if self.sending_result]
+        likely += [Authenticated(link, ADA, proven=True) for link in sorted(self.actor.open - self.actor.trusted)]
+        requests = [PeerMessage(ONE, request) for request in REQUESTS if self.actor.usable]
+        possible = [*likely, *self.actor.common(), Drain(), *(PeerMessage(ONE, SUBMIT) for _ in self.actor.usable)]
+        return likely + requests, possible
 
     def turn(self, event: Any) -> None:
         if isinstance(event, JobLookedUp):
-            self.asked.remove(event.request)
-            self.fits = self.fits or event.state.stage is not JobStage.UNKNOWN
+            self.looking_up.remove(event.request)
+            self.key_shown = self.key_shown or event.state.stage is not JobStage.UNKNOWN
         if isinstance(event, StreamEnded):
-            self.following = False
+            self.streaming_events = False
         if isinstance(event, ResultSendEnded):
-            self.delivering = False
-        gone = not self.life.links
-        for effect in self.life.hear(event):
-            assert not gone
-            self.happens(event, effect)
-        away = ONE not in self.life.open
-        assert away or self.life.due or self.following or self.delivering, "nobody is waited for without end"
+            self.sending_result = False
+        lost = not self.actor.links
+        for effect in self.actor.step(event):
+            assert not lost
+            self.handle_effect(event, effect)
+        closed = ONE not in self.actor.open
+        assert closed or self.actor.due or self.streaming_events or self.sending_result, (
+            "the client is not awaited for ever"
+        )
 
-    def happens(self, event: Any, effect: Any) -> None:
+    def handle_effect(self, event: Any, effect: Any) -> None:
         found = isinstance(event, JobLookedUp) and event.state.stage is not JobStage.UNKNOWN
         match effect:
             case LookUpJob():
-                self.asked.append(effect.request)
+                self.looking_up.append(effect.request)
             case StreamEvents():
                 assert found
-                self.following = True
-                self.follows += 1
-                assert self.follows == 1, "a job is told once"
+                self.streaming_events = True
+                self.streams += 1
+                assert self.streams == 1, "the events of a job are streamed once"
             case StopEarly() | Cancel() | ReleaseResult():
-                assert found, "who does not show the key has nothing done"
+                assert found, "without the key no request is carried out"
                 assert effect.job == event.state.job
             case SendResult():
                 assert isinstance(event, StreamEnded)
                 assert event.ended.result
-                self.delivering = True
-                self.delivers += 1
-                assert self.delivers == 1
-            case TellPeer(message=JobState() as told):
+                self.sending_result = True
+                self.results += 1
+                assert self.results == 1
+            case TellPeer(message=JobState() as sent):
                 assert isinstance(event, JobLookedUp)
-                assert self.fits or told.stage is JobStage.UNKNOWN
+                assert self.key_shown or sent.stage is JobStage.UNKNOWN
             case TellPeer(message=JobEnded()):
-                assert self.fits
+                assert self.key_shown
                 assert isinstance(event, StreamEnded)
 
 
 @given(st.data(), st.booleans())
-def test_a_visitor_gets_what_is_its_own_once_and_nothing_before_its_key_has_fitted(
-    data: st.DataObject, sender: bool
-) -> None:
-    world = VisitsLife()
-    world.life.links.add(ONE)
+def test_a_client_gets_its_own_job_once_and_nothing_before_its_key_was_right(data: st.DataObject, sender: bool) -> None:
+    world = SessionWorld()
+    world.actor.links.add(ONE)
     if sender:
-        world.life.trusted.add(ONE)
-        assert world.life.hear(OpenSession(ONE, JobCredential(JOB, KEY))) == [StreamEvents(ONE, JOB)]
-        world.following = world.fits = True
-        world.follows = 1
+        world.actor.trusted.add(ONE)
+        assert world.actor.step(OpenSession(ONE, JobCredential(JOB, KEY))) == [StreamEvents(ONE, JOB)]
+        world.streaming_events = world.key_shown = True
+        world.streams = 1
     else:
         world.turn(OpenSession(ONE))
-    live(data, world.events, world.turn, lambda: not world.life.links)
+    simulate(data, world.events, world.turn, lambda: not world.actor.links)
 
 
 # -------- the Client
 
 
-def shown(peer: PeerId, status: Status) -> WorkerPresent:
+def present(peer: PeerId, status: Status) -> WorkerPresent:
     return WorkerPresent(peer, WorkerFacts(status, "bench", "lab", "GPU", 8000, "0.3.5", "12.4", "0.1"))
 
 
-FREE, TAKEN = (shown(FIRST, AVAILABLE), shown(SECOND, AVAILABLE)), (shown(FIRST, BUSY),)
+FREE, TAKEN = (present(FIRST, AVAILABLE), present(SECOND, AVAILABLE)), (present(FIRST, BUSY),)
 WANTED = [
-    JobWanted(PASS, choice, SUBMIT, wait=wait)  # each way to a worker
+    JobWanted(CREDENTIALS, choice, SUBMIT, wait=wait)  # each way to choose a worker
     for choice in (NamedWorker(FIRST), BestWorker(), AskPerson())
     for wait in (False, True)
 ]
 WANTED += [
-    JobWanted(PASS, NamedWorker(FIRST), credential=JobCredential(JOB, KEY), fetch=fetch) for fetch in (True, False)
+    JobWanted(CREDENTIALS, NamedWorker(FIRST), credential=JobCredential(JOB, KEY), fetch=fetch)
+    for fetch in (True, False)
 ]
 
 
 @define
-class ClientsLife:
-    """What the links, the courier and the person make of a client's orders."""
+class ClientWorld:
+    """A simulation of the link manager, the file transfers and the person around a Client."""
 
-    life: Life = field(factory=lambda: Life(CLIENT, ClientData()))
+    actor: SimulatedActor = field(factory=lambda: SimulatedActor(CLIENT, ClientData()))
     waiting: bool = False
-    """For the room, the person, or in line: things that keep their own time."""
+    """The Client waits for the room, the person or the queue, none of which has a time limit here."""
     sending: bool = False
-    coming: LinkId | None = None
-    """The link that a result comes over."""
+    downloading: LinkId | None = None
+    """The link over which the result is being downloaded."""
     unpacking: bool = False
     sent: list[LinkId] = field(factory=list)
-    urged: bool = False
-    home: bool = False
-    telling: set[LinkId] = field(factory=set)
-    """Links over which the job is told."""
-    told: set[LinkId] = field(factory=set)
-    """Links that have told its end, once and for all."""
+    interrupted: bool = False
+    unpacked: bool = False
+    streaming: set[LinkId] = field(factory=set)
+    """Links over which the job's events come."""
+    ended_over: set[LinkId] = field(factory=set)
+    """Links over which the job's end has come."""
 
     def events(self) -> tuple[list[Any], list[Any]]:
-        life, data = self.life, self.life.data
-        words = STATES[:3] if data.job else [JobAccepted(JOB, KEY)]
-        tellers = sorted(life.links & self.telling - self.told) if life.state is BUSY else []
-        onward: list[Any] = [PeerMessage(link, word) for link in life.heard_over for word in words]
-        onward += [PeerMessage(link, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)) for link in tellers]
-        onward += (
+        actor, data = self.actor, self.actor.data
+        messages = STATES[:3] if data.job else [JobAccepted(JOB, KEY)]
+        streaming_links = sorted(actor.links & self.streaming - self.ended_over) if actor.state is BUSY else []
+        likely: list[Any] = [PeerMessage(link, message) for link in actor.usable for message in messages]
+        likely += [PeerMessage(link, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)) for link in streaming_links]
+        likely += (
             [WorkersChanged(FREE), WorkersChanged(TAKEN), WorkerAssigned(FIRST), WorkerPicked(FIRST)]
             if self.waiting
             else []
         )
-        onward += [life.due] if life.due and life.state is BUSY else []
-        onward += [Authenticated(link, FIRST, proven=True) for link in sorted(life.open - life.trusted)]
-        onward += [PackageSent()] if self.sending else []
-        onward += [ResultDownloaded()] if self.coming in life.links else []
-        onward += [ResultUnpacked()] if self.unpacking else []
-        onward += [LinkLost(link) for link in sorted(life.links) if life.state is BUSY or self.sending]
-        anything = [
-            *onward,
-            *life.common(),
+        likely += [actor.due] if actor.due and actor.state is BUSY else []
+        likely += [Authenticated(link, FIRST, proven=True) for link in sorted(actor.open - actor.trusted)]
+        likely += [PackageSent()] if self.sending else []
+        likely += [ResultDownloaded()] if self.downloading in actor.links else []
+        likely += [ResultUnpacked()] if self.unpacking else []
+        likely += [LinkLost(link) for link in sorted(actor.links) if actor.state is BUSY or self.sending]
+        possible = [
+            *likely,
+            *actor.common(),
             Drain(),
             StopWanted(),
             CancelWanted(),
             WaitExpired(),
             WorkersChanged(TAKEN),
         ]
-        anything += [WorkersChanged(()), JoinedRoom(RoomId("room-1"), "token", ADA)]
-        anything += [JoinFailed(BROKEN), WorkerPicked(None)] if self.waiting else []
-        anything += [LinkLost(link, fault) for link in sorted(life.links) for fault in (STALLED, STOPPED, NO_WORKER)]
-        anything += [UploadFailed(fault) for fault in (BROKEN, NO_ROOM) if self.sending]
-        anything += [DownloadFailed(NO_ROOM)] if self.coming or self.unpacking else []
-        anything += [DownloadFailed(BROKEN)] if self.coming else []
-        anything += [PeerMessage(link, word) for link in life.heard_over for word in (NO_ROOM, STATES[3])]
-        anything += [PeerMessage(link, ended) for link in tellers for ended in ENDINGS]
-        unlinked = sorted(life.open - life.trusted)
-        anything += [LinkRefused(FIRST, fault) for fault in (BUSY_FAULT, UNKNOWN_FAULT, NO_ROOM) if unlinked]
-        return onward, anything
+        possible += [WorkersChanged(()), JoinedRoom(RoomId("room-1"), "token", ADA)]
+        possible += [JoinFailed(BROKEN), WorkerPicked(None)] if self.waiting else []
+        possible += [LinkLost(link, fault) for link in sorted(actor.links) for fault in (STALLED, STOPPED, NO_WORKER)]
+        possible += [UploadFailed(fault) for fault in (BROKEN, NO_ROOM) if self.sending]
+        possible += [DownloadFailed(NO_ROOM)] if self.downloading or self.unpacking else []
+        possible += [DownloadFailed(BROKEN)] if self.downloading else []
+        possible += [PeerMessage(link, message) for link in actor.usable for message in (NO_ROOM, STATES[3])]
+        possible += [PeerMessage(link, ended) for link in streaming_links for ended in ENDINGS]
+        unlinked = sorted(actor.open - actor.trusted)
+        possible += [LinkRefused(FIRST, fault) for fault in (BUSY_FAULT, UNKNOWN_FAULT, NO_ROOM) if unlinked]
+        return likely, possible
 
     def turn(self, event: Any) -> None:
-        self.comes(event)
-        task, was = self.life.data.link, self.life.state
-        gone = set(self.life.closed)
-        said = self.life.hear(event)
-        for effect in said:
+        self.handle_event(event)
+        link, before = self.actor.data.link, self.actor.state
+        closed = set(self.actor.closed)
+        effects = self.actor.step(event)
+        for effect in effects:
             if isinstance(effect, TellPeer | ShowJobKey):
-                assert effect.link == task
-                assert effect.link not in gone, "nothing is told over a link that was dropped"
-            self.happens(event, effect)
-        self.check(was, said)
+                assert effect.link == link
+                assert effect.link not in closed, "nothing is sent over a closed link"
+            self.handle_effect(event, effect)
+        self.check(before, effects)
 
-    def comes(self, event: Any) -> None:
-        """What the world is like when this has happened."""
-        self.urged = self.urged or isinstance(event, Drain | CancelWanted)
+    def handle_event(self, event: Any) -> None:
+        """Update the simulation when this event has happened."""
+        self.interrupted = self.interrupted or isinstance(event, Drain | CancelWanted)
         match event:
             case PackageSent() | UploadFailed():
                 self.sending = False
             case ResultDownloaded():
-                self.coming, self.unpacking = None, True
+                self.downloading, self.unpacking = None, True
             case ResultUnpacked():
-                self.unpacking, self.home = False, True
+                self.unpacking, self.unpacked = False, True
             case DownloadFailed():
-                self.coming, self.unpacking = None, False
+                self.downloading, self.unpacking = None, False
             case PeerMessage(message=JobAccepted() | JobState()):
-                self.telling.add(event.link)
+                self.streaming.add(event.link)
             case PeerMessage(message=JobEnded()):
-                self.told.add(event.link)
+                self.ended_over.add(event.link)
 
-    def happens(self, event: Any, effect: Any) -> None:
+    def handle_effect(self, event: Any, effect: Any) -> None:
         match effect:
             case OpenLink():
-                self.life.links.add(effect.link)
+                self.actor.links.add(effect.link)
                 self.waiting = False
             case SendPackage():
                 self.sending = True
-                assert effect.link in self.life.open
-                assert not self.life.data.delivered, "what is there is not sent again"
+                assert effect.link in self.actor.open
+                assert not self.actor.data.delivered, "a delivered package is not sent again"
                 self.sent.append(effect.link)
             case FetchResult():
-                assert not self.unpacking, "what is here is not fetched again"
-                assert not self.home
-                self.coming = effect.link
+                assert not self.unpacking, "a downloaded result is not fetched again"
+                assert not self.unpacked
+                self.downloading = effect.link
             case TellPeer(message=ResultTaken()):
                 assert isinstance(event, ResultUnpacked)
             case TellPeer(message=CancelJob()):
-                assert self.urged, "nobody's job is cancelled unasked"
-            case Finished() if self.home:
+                assert self.interrupted, "no job is cancelled without a request"
+            case Finished() if self.unpacked:
                 assert effect.ended is not None
-                assert (effect.fault is None) == (effect.ended.outcome is Outcome.DONE), "what is home is not spoilt"
+                assert (effect.fault is None) == (effect.ended.outcome is Outcome.DONE), "the outcome decides"
 
-    def check(self, was: Status, said: list[Any]) -> None:
-        life = self.life
-        self.waiting = self.waiting or was is AVAILABLE or any(not isinstance(one, OpenLink) for one in said[-1:])
-        self.waiting = self.waiting and life.state is RESERVED and not life.data.peer
-        assert len(life.ended) == (life.state is AVAILABLE), "one wish, one verdict"
-        assert life.open <= {life.data.link}, "one link at a time"
+    def check(self, before: Status, effects: list[Any]) -> None:
+        actor = self.actor
+        self.waiting = self.waiting or before is AVAILABLE or any(not isinstance(one, OpenLink) for one in effects[-1:])
+        self.waiting = self.waiting and actor.state is RESERVED and not actor.data.peer
+        assert len(actor.ended) == (actor.state is AVAILABLE), "one Finished for one JobWanted"
+        assert actor.open <= {actor.data.link}, "one link at a time"
         assert len(self.sent) == len(set(self.sent)), "over one link a package is sent once"
-        some = life.due or life.open or self.waiting or self.unpacking
-        assert some or life.state is AVAILABLE, "nobody waits for nothing"
-        asks = any(isinstance(one, SendToServer) for one in said)
-        assert not asks or life.state is RESERVED
+        waits_for_something = actor.due or actor.open or self.waiting or self.unpacking
+        assert waits_for_something or actor.state is AVAILABLE, "the Client never waits for nothing"
+        sends_to_server = any(isinstance(one, SendToServer) for one in effects)
+        assert not sends_to_server or actor.state is RESERVED
 
 
 @given(st.data())
-def test_a_wish_comes_to_exactly_one_end_and_its_client_never_waits_for_nothing(data: st.DataObject) -> None:
-    world = ClientsLife()
-    world.life.hear(data.draw(st.sampled_from(WANTED)))
+def test_a_wanted_job_ends_exactly_once_and_its_client_never_waits_for_nothing(data: st.DataObject) -> None:
+    world = ClientWorld()
+    world.actor.step(data.draw(st.sampled_from(WANTED)))
     world.waiting = True
-    live(data, world.events, world.turn, lambda: bool(world.life.ended))
+    simulate(data, world.events, world.turn, lambda: bool(world.actor.ended))
 
 
-# -------- an Errand
+# -------- the JobQuery
 
 ASKED = (AskJob(JOB, KEY), StopJob(OTHER, KEY))
 
 
 @define
-class ErrandsLife:
-    """What the links make of an Errand's orders."""
+class QueryWorld:
+    """A simulation of the link manager around a JobQuery."""
 
-    life: Life = field(factory=lambda: Life(JOB_QUERY, QueryData()))
+    actor: SimulatedActor = field(factory=lambda: SimulatedActor(JOB_QUERY, QueryData()))
     reported: list[JobId] = field(factory=list)
 
     def events(self) -> tuple[list[Any], list[Any]]:
-        life = self.life
+        actor = self.actor
         states = [evolve(state, job=job) for state in STATES for job in (JOB, OTHER)]
-        onward: list[Any] = [
+        likely: list[Any] = [
             WorkersChanged(FREE),
-            *(PeerMessage(link, state) for link in life.heard_over for state in states),
+            *(PeerMessage(link, state) for link in actor.usable for state in states),
         ]
-        onward += [Authenticated(link, FIRST, proven=True) for link in sorted(life.open - life.trusted)]
-        anything = [*onward, *life.common(), Drain(), JoinFailed(BROKEN)]
-        anything += [PeerMessage(link, word) for link in life.heard_over for word in (NO_ROOM, STATES[0])]
-        refused = life.open - life.trusted
+        likely += [Authenticated(link, FIRST, proven=True) for link in sorted(actor.open - actor.trusted)]
+        possible = [*likely, *actor.common(), Drain(), JoinFailed(BROKEN)]
+        possible += [PeerMessage(link, message) for link in actor.usable for message in (NO_ROOM, STATES[0])]
+        refused = actor.open - actor.trusted
         faults = (UNKNOWN_FAULT, UNKNOWN_FAULT, BUSY_FAULT)
-        anything += [LinkRefused(peer, fault) for peer in (FIRST, SECOND) for fault in faults if refused]
-        return onward, anything
+        possible += [LinkRefused(peer, fault) for peer in (FIRST, SECOND) for fault in faults if refused]
+        return likely, possible
 
     def turn(self, event: Any) -> None:
-        life = self.life
+        actor = self.actor
         if isinstance(event, LinkRefused) and event.peer == FIRST:
-            life.closed |= life.open - life.trusted  # a refusal is that link's end
-        for effect in life.hear(event):
+            actor.closed |= actor.open - actor.trusted  # a refusal is that link's end
+        for effect in actor.step(event):
             match effect:
                 case OpenLink():
-                    life.links.add(effect.link)
+                    actor.links.add(effect.link)
                 case TellPeer():
-                    assert effect.link in life.open
+                    assert effect.link in actor.open
                     assert effect.message in ASKED
                     assert effect.message.job not in self.reported
                 case JobReported():
                     self.reported.append(effect.state.job)
-        assert len(self.reported) == len(set(self.reported)), "each wish has one answer"
-        assert len(life.ended) == (life.state is AVAILABLE)
-        assert life.due or life.state is AVAILABLE or not life.data.links, "the worker is not waited for without end"
-        if life.ended and life.ended[0].fault is None:
+        assert len(self.reported) == len(set(self.reported)), "each request has one answer"
+        assert len(actor.ended) == (actor.state is AVAILABLE)
+        assert actor.due or actor.state is AVAILABLE or not actor.data.links, "the worker is not awaited for ever"
+        if actor.ended and actor.ended[0].fault is None:
             assert set(self.reported) == {JOB, OTHER}
-        assert not life.ended or not life.open
+        assert not actor.ended or not actor.open
 
 
 @given(st.data())
-def test_an_errand_comes_to_one_end_and_brings_each_answer_once(data: st.DataObject) -> None:
-    world = ErrandsLife()
-    world.life.hear(QueryWanted(PASS, FIRST, ASKED))
-    live(data, world.events, world.turn, lambda: bool(world.life.ended))
+def test_a_query_ends_once_and_reports_each_answer_once(data: st.DataObject) -> None:
+    world = QueryWorld()
+    world.actor.step(QueryWanted(CREDENTIALS, FIRST, ASKED))
+    simulate(data, world.events, world.turn, lambda: bool(world.actor.ended))

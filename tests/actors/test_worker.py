@@ -1,4 +1,4 @@
-"""The Worker, in its own words. What its visitors are told is the Visit's affair (`test_job_session.py`)."""
+"""Tests of the Worker, by events and effects. What its sessions send is tested in `test_job_session.py`."""
 
 import pytest
 from trio.testing import MockClock
@@ -53,9 +53,9 @@ from rtc.testing.embedding import Embedded
 ADA, BOB = PeerId("client-ada"), PeerId("client-bob")
 ONE, TWO, THREE = LinkId(1), LinkId(2), LinkId(3)
 JOB, KEY, OLD = JobId("job-1"), "key-1", JobId("job-of-yesterday")
-TICKET = JobCredential(JOB, KEY)
+CREDENTIAL = JobCredential(JOB, KEY)
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
-SUBMITTED = JobSubmitted(ONE, SUBMIT, TICKET)
+SUBMITTED = JobSubmitted(ONE, SUBMIT, CREDENTIAL)
 SHUT = Fault(FaultCode.ROOM_DENIED, "No such room.")
 A_NIGHT = 12 * 3600
 
@@ -73,33 +73,33 @@ def over(job: JobId) -> JobFinished:
     return JobFinished(job, Outcome.DONE, "Trained.", result=True)
 
 
-async def task(worker: Worker) -> None:
+async def authenticated(worker: Worker) -> None:
     await worker.after(offer(ADA), Authenticated(ONE, ADA, proven=True))
 
 
 async def uploading(worker: Worker) -> None:
-    await task(worker)
+    await authenticated(worker)
     await worker.after(SUBMITTED)
 
 
 async def running(worker: Worker) -> None:
     await uploading(worker)
-    await worker.after(PackageReceived(TICKET))
+    await worker.after(PackageReceived(CREDENTIAL))
     assert worker.state is Status.BUSY
 
 
 async def become(worker: Worker, status: Status) -> LinkId:
-    """Bring it into this state, with one known job of yesterday; returns the link that it would take next."""
+    """Bring the Worker into this state, with one known job of yesterday; return the id of its next link."""
     await worker.after(EarlierJobsFound(frozenset({OLD})))
     if status is Status.RESERVED:
-        await task(worker)
+        await authenticated(worker)
     if status is Status.BUSY:
         await running(worker)
     assert worker.state is status
     return LinkId(worker.data.last_link + 1)
 
 
-# -------- the promise
+# -------- the reservation
 
 
 async def test_an_offer_reserves_the_worker(worker: Worker) -> None:
@@ -107,19 +107,19 @@ async def test_an_offer_reserves_the_worker(worker: Worker) -> None:
     assert worker.state is Status.RESERVED
 
 
-async def test_a_stranger_is_refused_while_another_is_held(worker: Worker) -> None:
+async def test_another_client_is_refused_while_the_worker_is_reserved(worker: Worker) -> None:
     await worker.after(offer(ADA))
     assert await worker.after(offer(BOB)) == [RejectLink(BOB, BUSY_FAULT)]
     assert (worker.state, worker.data.peer) == (Status.RESERVED, ADA)
 
 
-async def test_a_stranger_is_refused_while_a_job_runs(worker: Worker) -> None:
+async def test_another_client_is_refused_while_a_job_runs(worker: Worker) -> None:
     await running(worker)
     assert await worker.after(offer(BOB)) == [RejectLink(BOB, BUSY_FAULT)]
     assert worker.state is Status.BUSY
 
 
-async def test_the_one_who_sent_the_running_job_is_refused_a_second_one(worker: Worker) -> None:
+async def test_the_sender_of_the_running_job_is_refused_a_second_one(worker: Worker) -> None:
     await running(worker)
     assert await worker.after(offer(ADA)) == [RejectLink(ADA, BUSY_FAULT)]
     assert worker.state is Status.BUSY
@@ -128,33 +128,33 @@ async def test_the_one_who_sent_the_running_job_is_refused_a_second_one(worker: 
 @in_every_state
 async def test_another_version_is_refused_with_both_versions(worker: Worker, status: Status) -> None:
     await become(worker, status)
-    [said] = await worker.after(offer(BOB, version=99))
-    assert isinstance(said, RejectLink)
-    assert said.fault.code is FaultCode.VERSION
-    assert "99" in said.fault.text
-    assert str(PROTOCOL_VERSION) in said.fault.text
+    [effect] = await worker.after(offer(BOB, version=99))
+    assert isinstance(effect, RejectLink)
+    assert effect.fault.code is FaultCode.VERSION
+    assert "99" in effect.fault.text
+    assert str(PROTOCOL_VERSION) in effect.fault.text
     assert worker.state is status
 
 
 async def test_the_same_peer_may_start_over(worker: Worker) -> None:
     await worker.after(offer(ADA))
-    said = await worker.after(offer(ADA))
-    assert said == [CloseLink(ONE), StatusChanged(Status.RESERVED), AcceptLink(TWO, ADA, "sdp")]
+    effects = await worker.after(offer(ADA))
+    assert effects == [CloseLink(ONE), StatusChanged(Status.RESERVED), AcceptLink(TWO, ADA, "sdp")]
     assert await worker.after(LinkLost(ONE)) == []
     assert worker.state is Status.RESERVED
 
 
-async def test_who_starts_over_after_an_upload_began_leaves_nothing_of_it(worker: Worker) -> None:
+async def test_a_client_that_starts_over_after_an_upload_began_leaves_nothing_of_it(worker: Worker) -> None:
     await uploading(worker)
-    said = await worker.after(offer(ADA))
-    assert said == [CloseLink(ONE), DiscardJob(JOB), StatusChanged(Status.RESERVED), AcceptLink(TWO, ADA, "sdp")]
+    effects = await worker.after(offer(ADA))
+    assert effects == [CloseLink(ONE), DiscardJob(JOB), StatusChanged(Status.RESERVED), AcceptLink(TWO, ADA, "sdp")]
     assert await worker.after(offer(BOB, JOB)) == [RejectLink(BOB, UNKNOWN_FAULT)]
 
 
-async def test_who_was_trusted_and_starts_over_has_the_whole_time_again(
+async def test_an_authenticated_client_that_starts_over_has_the_whole_time_again(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
-    await task(worker)
+    await authenticated(worker)
     await worker.after(offer(ADA))
     autojump_clock.jump(LINK_TIME - 1)
     assert await worker.after() == []
@@ -162,7 +162,7 @@ async def test_who_was_trusted_and_starts_over_has_the_whole_time_again(
     assert (await worker.after())[-1] == StatusChanged(Status.AVAILABLE)
 
 
-async def test_starting_over_again_and_again_without_a_proof_does_not_hold_the_worker(
+async def test_starting_over_repeatedly_without_a_proof_does_not_keep_the_worker_reserved(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
     await worker.after(offer(ADA))
@@ -173,7 +173,7 @@ async def test_starting_over_again_and_again_without_a_proof_does_not_hold_the_w
     assert worker.state is Status.AVAILABLE
 
 
-async def test_a_peer_that_does_not_link_lets_the_promise_lapse(worker: Worker, autojump_clock: MockClock) -> None:
+async def test_a_client_that_does_not_connect_loses_the_reservation(worker: Worker, autojump_clock: MockClock) -> None:
     await worker.after(offer(ADA))
     autojump_clock.jump(LINK_TIME + 1)
     [close, free] = await worker.after()
@@ -181,19 +181,17 @@ async def test_a_peer_that_does_not_link_lets_the_promise_lapse(worker: Worker, 
     assert free == StatusChanged(Status.AVAILABLE)
 
 
-async def test_a_trusted_peer_that_says_nothing_lets_the_promise_lapse(
+async def test_an_authenticated_client_that_submits_nothing_loses_the_reservation(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
-    await task(worker)
+    await authenticated(worker)
     autojump_clock.jump(REQUEST_TIME + 1)
     [close, free] = await worker.after()
     assert (close.link, close.fault.code) == (ONE, FaultCode.STALLED)
     assert free == StatusChanged(Status.AVAILABLE)
 
 
-async def test_trust_in_another_link_than_the_held_one_gives_no_more_time(
-    worker: Worker, autojump_clock: MockClock
-) -> None:
+async def test_the_authentication_of_another_link_gives_no_more_time(worker: Worker, autojump_clock: MockClock) -> None:
     await worker.after(EarlierJobsFound(frozenset({OLD})), offer(ADA), offer(BOB, OLD))
     autojump_clock.jump(LINK_TIME - 1)
     assert await worker.after(Authenticated(TWO, BOB, proven=True)) == []
@@ -201,21 +199,24 @@ async def test_trust_in_another_link_than_the_held_one_gives_no_more_time(
     assert (await worker.after())[-1] == StatusChanged(Status.AVAILABLE)
 
 
-# -------- the way to a job
+# -------- from the reservation to the job
 
 
-async def test_a_job_is_accepted_fetched_and_run_and_its_sender_goes_to_the_window(worker: Worker) -> None:
-    await task(worker)
-    assert await worker.after(SUBMITTED) == [TellPeer(ONE, JobAccepted(JOB, KEY)), ReceivePackage(ONE, TICKET, SUBMIT)]
-    assert await worker.after(PackageReceived(TICKET)) == [
+async def test_a_job_is_accepted_received_and_run_and_its_sender_gets_a_session(worker: Worker) -> None:
+    await authenticated(worker)
+    assert await worker.after(SUBMITTED) == [
+        TellPeer(ONE, JobAccepted(JOB, KEY)),
+        ReceivePackage(ONE, CREDENTIAL, SUBMIT),
+    ]
+    assert await worker.after(PackageReceived(CREDENTIAL)) == [
         StatusChanged(Status.BUSY),
         StartJob(JOB),
-        OpenSession(ONE, TICKET),
+        OpenSession(ONE, CREDENTIAL),
     ]
     assert worker.state is Status.BUSY
 
 
-async def test_a_job_that_ends_frees_the_worker_whoever_is_at_the_window(worker: Worker) -> None:
+async def test_a_job_that_ends_frees_the_worker_while_sessions_are_open(worker: Worker) -> None:
     await running(worker)
     assert await worker.after(over(JOB)) == [StatusChanged(Status.AVAILABLE)]
     assert worker.data.sessions == {ONE}
@@ -229,41 +230,41 @@ async def test_an_upload_may_take_all_night(worker: Worker, autojump_clock: Mock
     assert worker.state is Status.RESERVED
 
 
-async def test_a_package_that_is_none_is_given_back_with_its_reason(worker: Worker) -> None:
+async def test_a_package_that_fails_is_reported_with_its_reason(worker: Worker) -> None:
     await uploading(worker)
     fault = Fault(FaultCode.BAD_PACKAGE, "No jobs in it.")
-    said = await worker.after(PackageFailed(JOB, fault))
-    assert said == [TellPeer(ONE, fault), CloseLink(ONE, fault), StatusChanged(Status.AVAILABLE)]
+    effects = await worker.after(PackageFailed(JOB, fault))
+    assert effects == [TellPeer(ONE, fault), CloseLink(ONE, fault), StatusChanged(Status.AVAILABLE)]
     assert worker.state is Status.AVAILABLE
     assert await worker.after(offer(ADA, JOB)) == [RejectLink(ADA, UNKNOWN_FAULT)]
 
 
-async def test_a_peer_lost_before_it_had_a_job_leaves_nothing_behind(worker: Worker) -> None:
-    await task(worker)
+async def test_a_client_lost_before_it_submitted_a_job_leaves_nothing_behind(worker: Worker) -> None:
+    await authenticated(worker)
     assert await worker.after(LinkLost(ONE)) == [CloseLink(ONE), StatusChanged(Status.AVAILABLE)]
 
 
-# -------- a link lost in mid upload
+# -------- a link lost during the upload
 
 
-async def cut(worker: Worker) -> None:
-    """The link over which the package was coming breaks."""
+async def lose_sender(worker: Worker) -> None:
+    """Break the link over which the package is being uploaded."""
     await uploading(worker)
     assert await worker.after(LinkLost(ONE)) == []
     assert worker.state is Status.RESERVED
 
 
-async def back(worker: Worker, link: LinkId = TWO) -> None:
-    """Its sender is at the window with the rest."""
+async def return_sender(worker: Worker, link: LinkId = TWO) -> None:
+    """Let the sender open a session and supply the rest of the package."""
     assert await worker.after(offer(ADA, JOB)) == [AcceptLink(link, ADA, "sdp"), OpenSession(link)]
     await worker.after(Authenticated(link, ADA, proven=True), SupplyPackage(link, JOB))
     assert worker.state is Status.RESERVED
 
 
-async def test_a_promise_is_kept_for_a_sender_whose_link_breaks_but_not_for_long(
+async def test_the_worker_stays_reserved_for_a_sender_whose_link_breaks_but_not_for_long(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
-    await cut(worker)
+    await lose_sender(worker)
     assert await worker.after(offer(BOB)) == [RejectLink(BOB, BUSY_FAULT)]
     autojump_clock.jump(RETURN_TIME - 1)
     assert await worker.after() == []
@@ -272,28 +273,28 @@ async def test_a_promise_is_kept_for_a_sender_whose_link_breaks_but_not_for_long
     assert await worker.after(offer(ADA, JOB)) == [RejectLink(ADA, UNKNOWN_FAULT)]
 
 
-async def test_a_sender_that_is_back_takes_the_time_it_needs_and_its_job_begins(
+async def test_a_sender_that_has_reconnected_takes_the_time_it_needs_and_its_job_begins(
     worker: Worker, autojump_clock: MockClock
 ) -> None:
-    await cut(worker)
-    await back(worker)
+    await lose_sender(worker)
+    await return_sender(worker)
     autojump_clock.jump(3 * RETURN_TIME)
     assert await worker.after() == []
-    said = await worker.after(PackageReceived(TICKET))
-    assert said == [StatusChanged(Status.BUSY), StartJob(JOB)], "its sender is at the window already"
+    effects = await worker.after(PackageReceived(CREDENTIAL))
+    assert effects == [StatusChanged(Status.BUSY), StartJob(JOB)], "its sender has a session already"
 
 
-async def test_a_sender_may_come_back_more_than_once(worker: Worker, autojump_clock: MockClock) -> None:
-    await cut(worker)
-    await back(worker)
+async def test_a_sender_may_reconnect_more_than_once(worker: Worker, autojump_clock: MockClock) -> None:
+    await lose_sender(worker)
+    await return_sender(worker)
     assert await worker.after(LinkLost(TWO)) == []
-    await back(worker, LinkId(3))
+    await return_sender(worker, LinkId(3))
     assert await worker.after(LinkLost(LinkId(3))) == []
     autojump_clock.jump(RETURN_TIME + 1)
     assert await worker.after() == [DiscardJob(JOB), StatusChanged(Status.AVAILABLE)]
 
 
-async def test_a_sender_that_is_back_before_its_old_link_is_known_to_be_dead_goes_on_over_the_new_one(
+async def test_a_sender_that_reconnects_before_its_old_link_is_known_to_be_dead_continues_over_the_new_one(
     worker: Worker,
 ) -> None:
     await uploading(worker)
@@ -301,30 +302,30 @@ async def test_a_sender_that_is_back_before_its_old_link_is_known_to_be_dead_goe
     assert await worker.after(SupplyPackage(TWO, JOB)) == [CloseLink(ONE)]
     assert await worker.after(LinkLost(ONE)) == []
     assert worker.state is Status.RESERVED
-    assert await worker.after(PackageReceived(TICKET)) == [StatusChanged(Status.BUSY), StartJob(JOB)]
+    assert await worker.after(PackageReceived(CREDENTIAL)) == [StatusChanged(Status.BUSY), StartJob(JOB)]
 
 
-async def test_a_package_that_is_whole_just_when_its_link_breaks_is_run(worker: Worker) -> None:
-    await cut(worker)
-    assert await worker.after(PackageReceived(TICKET)) == [StatusChanged(Status.BUSY), StartJob(JOB)]
+async def test_a_package_that_is_complete_just_when_its_link_breaks_is_run(worker: Worker) -> None:
+    await lose_sender(worker)
+    assert await worker.after(PackageReceived(CREDENTIAL)) == [StatusChanged(Status.BUSY), StartJob(JOB)]
     assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), OpenSession(TWO)]
 
 
 async def test_a_worker_that_is_stopped_does_not_wait_for_a_sender_that_is_away(worker: Worker) -> None:
-    await cut(worker)
+    await lose_sender(worker)
     assert await worker.after(Drain()) == [DiscardJob(JOB), Finished()]
 
 
-async def test_who_supplies_another_job_than_the_one_that_is_waited_for_changes_nothing(worker: Worker) -> None:
-    await cut(worker)
+async def test_the_package_of_another_job_than_the_awaited_one_changes_nothing(worker: Worker) -> None:
+    await lose_sender(worker)
     assert await worker.after(SupplyPackage(TWO, OLD)) == []
     assert worker.data.link is None
 
 
-async def test_news_of_an_older_link_or_job_changes_nothing(worker: Worker) -> None:
+async def test_events_about_an_older_link_or_job_change_nothing(worker: Worker) -> None:
     await uploading(worker)
     refused = PackageFailed(OLD, Fault(FaultCode.BAD_PACKAGE, "No."))
-    said = await worker.after(
+    effects = await worker.after(
         LinkLost(LinkId(7)),
         PackageReceived(JobCredential(OLD, KEY)),
         refused,
@@ -332,7 +333,7 @@ async def test_news_of_an_older_link_or_job_changes_nothing(worker: Worker) -> N
         PeerMessage(TWO, SUBMIT),
         JobSubmitted(TWO, SUBMIT, JobCredential(OLD, KEY)),
     )
-    assert said == []
+    assert effects == []
     assert (worker.state, worker.data.job) == (Status.RESERVED, JOB)
 
 
@@ -342,22 +343,25 @@ async def test_the_end_of_a_job_that_is_not_ours_does_not_free_the_worker(worker
     assert worker.state is Status.BUSY
 
 
-async def test_a_second_wish_over_the_same_link_ends_the_promise(worker: Worker) -> None:
+async def test_a_second_job_over_the_same_link_ends_the_reservation(worker: Worker) -> None:
     await uploading(worker)
-    said = await worker.after(JobSubmitted(ONE, SUBMIT, JobCredential(JobId("job-2"), "k")))
-    assert said == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT), DiscardJob(JOB), StatusChanged(Status.AVAILABLE)]
+    effects = await worker.after(JobSubmitted(ONE, SUBMIT, JobCredential(JobId("job-2"), "k")))
+    assert effects == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT), DiscardJob(JOB), StatusChanged(Status.AVAILABLE)]
 
 
-async def test_who_holds_the_worker_and_asks_about_a_job_is_out_of_turn(worker: Worker) -> None:
-    await task(worker)
-    said = await worker.after(PeerMessage(ONE, AskJob(OLD, KEY)))
-    assert said == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT), StatusChanged(Status.AVAILABLE)]
+async def test_a_request_about_a_job_over_the_reserved_link_is_unexpected(worker: Worker) -> None:
+    await authenticated(worker)
+    effects = await worker.after(PeerMessage(ONE, AskJob(OLD, KEY)))
+    assert effects == [CloseLink(ONE, UNEXPECTED_MESSAGE_FAULT), StatusChanged(Status.AVAILABLE)]
 
 
-async def test_what_visitors_say_is_none_of_the_promises_business(worker: Worker) -> None:
+async def test_messages_of_a_session_are_forwarded_to_it(worker: Worker) -> None:
     await running(worker)
-    heard = PeerMessage(ONE, CancelJob(JOB, KEY))  # said in the turn in which the package was here, so it came to us
-    assert await worker.after(heard, JobSubmitted(ONE, SUBMIT, JobCredential(OLD, KEY))) == [ForwardToSession(heard)]
+    # a message that was received just when the package was complete, and so came to the Worker
+    received = PeerMessage(ONE, CancelJob(JOB, KEY))
+    assert await worker.after(received, JobSubmitted(ONE, SUBMIT, JobCredential(OLD, KEY))) == [
+        ForwardToSession(received)
+    ]
     assert worker.state is Status.BUSY
 
 
@@ -377,7 +381,7 @@ async def test_a_job_of_an_earlier_worker_keeps_the_gpu_until_it_ends(worker: Wo
     assert await worker.after(over(OLD)) == [StatusChanged(Status.AVAILABLE)]
 
 
-async def test_the_owner_of_a_job_that_was_taken_up_is_let_in(worker: Worker) -> None:
+async def test_the_owner_of_an_adopted_job_gets_a_session(worker: Worker) -> None:
     await worker.after(JobAdopted(OLD))
     assert await worker.after(offer(ADA, OLD)) == [AcceptLink(ONE, ADA, "sdp"), OpenSession(ONE)]
 
@@ -394,11 +398,13 @@ async def test_the_gpu_is_free_when_the_last_of_several_old_jobs_has_ended(worke
     assert await worker.after(over(older)) == [StatusChanged(Status.AVAILABLE)]
 
 
-# -------- the window
+# -------- the sessions
 
 
 @in_every_state
-async def test_who_asks_about_a_known_job_is_let_in_whatever_the_worker_is(worker: Worker, status: Status) -> None:
+async def test_a_client_that_asks_about_a_known_job_gets_a_session_in_every_state(
+    worker: Worker, status: Status
+) -> None:
     link = await become(worker, status)
     before = worker.data
     assert await worker.after(offer(BOB, OLD)) == [AcceptLink(link, BOB, "sdp"), OpenSession(link)]
@@ -408,14 +414,14 @@ async def test_who_asks_about_a_known_job_is_let_in_whatever_the_worker_is(worke
 
 
 @in_every_state
-async def test_who_asks_about_a_job_that_is_not_known_is_told_at_once(worker: Worker, status: Status) -> None:
+async def test_a_client_that_asks_about_an_unknown_job_is_refused_at_once(worker: Worker, status: Status) -> None:
     await become(worker, status)
     assert await worker.after(offer(BOB, JobId("job-of-no-one"))) == [RejectLink(BOB, UNKNOWN_FAULT)]
     assert worker.state is status
 
 
 @in_every_state
-async def test_jobs_that_become_known_have_their_owners_let_in(worker: Worker, status: Status) -> None:
+async def test_owners_of_jobs_that_become_known_get_sessions(worker: Worker, status: Status) -> None:
     link = await become(worker, status)
     older = JobId("job-of-last-week")
     assert await worker.after(EarlierJobsFound(frozenset({older}))) == []
@@ -425,7 +431,7 @@ async def test_jobs_that_become_known_have_their_owners_let_in(worker: Worker, s
 
 
 @in_every_state
-async def test_a_crowd_at_the_window_is_kept_small_and_the_rest_told_to_come_later(
+async def test_the_number_of_sessions_is_limited_and_further_clients_are_refused(
     worker: Worker, status: Status
 ) -> None:
     await become(worker, status)
@@ -436,44 +442,44 @@ async def test_a_crowd_at_the_window_is_kept_small_and_the_rest_told_to_come_lat
 
 
 @in_every_state
-async def test_who_leaves_the_window_makes_room_for_another(worker: Worker, status: Status) -> None:
+async def test_a_session_that_ends_makes_room_for_another(worker: Worker, status: Status) -> None:
     await become(worker, status)
     await worker.after(*[offer(BOB, OLD)] * SESSIONS_MAX)
-    leaver = max(worker.data.sessions)
-    assert await worker.after(LinkLost(leaver)) == []
+    closed = max(worker.data.sessions)
+    assert await worker.after(LinkLost(closed)) == []
     assert worker.state is status
-    assert leaver not in worker.data.sessions
+    assert closed not in worker.data.sessions
     link = LinkId(worker.data.last_link + 1)
     assert await worker.after(offer(ADA, OLD)) == [AcceptLink(link, ADA, "sdp"), OpenSession(link)]
 
 
-async def test_the_owner_may_come_while_the_package_is_on_its_way_and_the_upload_goes_on(worker: Worker) -> None:
+async def test_the_owner_may_open_a_session_during_the_upload_which_continues(worker: Worker) -> None:
     await uploading(worker)
     assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), OpenSession(TWO)]
     assert (worker.data.link, worker.data.job) == (ONE, JOB)
 
 
-async def test_the_owner_may_return_while_the_old_link_is_still_dying(worker: Worker) -> None:
+async def test_the_owner_may_reconnect_while_the_old_link_is_not_yet_lost(worker: Worker) -> None:
     await running(worker)
     assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), OpenSession(TWO)]
     assert await worker.after(LinkLost(ONE)) == []
     assert worker.data.sessions == {TWO}
 
 
-async def test_the_owner_may_come_after_the_job_and_the_worker_stays_free_for_others(worker: Worker) -> None:
+async def test_the_owner_may_open_a_session_after_the_job_and_the_worker_stays_available(worker: Worker) -> None:
     await running(worker)
     await worker.after(LinkLost(ONE), over(JOB))
     assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), OpenSession(TWO)]
     assert await worker.after(offer(BOB)) == [StatusChanged(Status.RESERVED), AcceptLink(THREE, BOB, "sdp")]
 
 
-async def test_the_sender_of_a_job_hears_it_however_crowded_the_window_is(worker: Worker) -> None:
+async def test_the_sender_of_a_job_gets_a_session_above_the_limit(worker: Worker) -> None:
     await uploading(worker)
     await worker.after(*[offer(BOB, JOB)] * SESSIONS_MAX)
-    assert await worker.after(PackageReceived(TICKET)) == [
+    assert await worker.after(PackageReceived(CREDENTIAL)) == [
         StatusChanged(Status.BUSY),
         StartJob(JOB),
-        OpenSession(ONE, TICKET),
+        OpenSession(ONE, CREDENTIAL),
     ]
 
 
@@ -482,22 +488,22 @@ async def test_the_sender_of_a_job_hears_it_however_crowded_the_window_is(worker
 
 @pytest.mark.parametrize(("leave", "end"), [(Drain(), Finished()), (JoinFailed(SHUT), Finished(SHUT))])
 class TestLeaving:
-    """Drained by its person, or turned out by the room: it leaves alike, and the program hears which it was."""
+    """A worker that is drained and one that has lost its room end in the same way, with different faults."""
 
     async def test_a_free_worker_ends(self, worker: Worker, leave: object, end: Finished) -> None:
         assert await worker.after(leave) == [end]
 
-    async def test_a_promise_is_broken_off_with_advice(self, worker: Worker, leave: object, end: Finished) -> None:
+    async def test_a_reservation_is_ended_with_advice(self, worker: Worker, leave: object, end: Finished) -> None:
         await worker.after(offer(ADA))
         assert await worker.after(leave) == [CloseLink(ONE, LEAVING_FAULT), end]
 
-    async def test_an_upload_is_broken_off_and_nothing_left_of_it(
+    async def test_an_upload_is_ended_and_nothing_left_of_it(
         self, worker: Worker, leave: object, end: Finished
     ) -> None:
         await uploading(worker)
         assert await worker.after(leave) == [CloseLink(ONE, LEAVING_FAULT), DiscardJob(JOB), end]
 
-    async def test_a_free_worker_waits_for_those_at_its_window_and_takes_nobody_new(
+    async def test_a_free_worker_waits_for_its_sessions_and_accepts_no_new_client(
         self, worker: Worker, leave: object, end: Finished
     ) -> None:
         await worker.after(EarlierJobsFound(frozenset({OLD})), offer(ADA, OLD))
@@ -505,7 +511,7 @@ class TestLeaving:
         assert await worker.after(offer(BOB), offer(BOB, OLD)) == [RejectLink(BOB, LEAVING_FAULT)] * 2
         assert await worker.after(LinkLost(ONE)) == [end]
 
-    async def test_a_broken_promise_does_not_end_it_before_the_window_is_empty(
+    async def test_an_ended_reservation_does_not_end_it_before_its_sessions_have_ended(
         self, worker: Worker, leave: object, end: Finished
     ) -> None:
         await worker.after(EarlierJobsFound(frozenset({OLD})), offer(ADA, OLD), offer(BOB))
@@ -523,19 +529,19 @@ async def test_a_job_is_finished_first(worker: Worker) -> None:
     assert await worker.after(LinkLost(ONE), over(JOB)) == [Finished()]
 
 
-async def test_why_it_ends_is_what_came_first(worker: Worker) -> None:
+async def test_the_first_reason_to_end_counts(worker: Worker) -> None:
     await running(worker)
     await worker.after(Drain(), JoinFailed(SHUT), LinkLost(ONE))
     assert await worker.after(over(JOB)) == [Finished()]
 
 
-async def test_of_several_jobs_the_last_is_waited_for(worker: Worker) -> None:
+async def test_of_several_jobs_the_last_is_awaited(worker: Worker) -> None:
     await worker.after(JobAdopted(OLD), JobAdopted(JOB), Drain())
     assert await worker.after(over(JOB)) == []
     assert await worker.after(over(OLD)) == [Finished()]
 
 
-async def test_those_at_the_window_have_what_they_came_for_first(worker: Worker) -> None:
+async def test_open_sessions_end_first(worker: Worker) -> None:
     await running(worker)
     await worker.after(Drain(), offer(ADA, JOB))
     assert await worker.after(over(JOB)) == [], "it is not announced as free, and has not ended"
@@ -543,18 +549,18 @@ async def test_those_at_the_window_have_what_they_came_for_first(worker: Worker)
     assert await worker.after(LinkLost(ONE)) == [Finished()]
 
 
-async def test_a_worker_whose_room_is_shut_knocks_again_while_a_job_runs(worker: Worker) -> None:
+async def test_a_worker_that_cannot_join_its_room_retries_while_a_job_runs(worker: Worker) -> None:
     await running(worker)
     assert await worker.after(JoinFailed(SHUT)) == [RetryJoin(SHUT)]
     assert await worker.after(LinkLost(ONE), over(JOB)) == [StatusChanged(Status.AVAILABLE)]
     assert await worker.after(JoinFailed(SHUT)) == [Finished(SHUT)]
 
 
-async def test_owners_of_a_running_job_are_let_in_while_a_drained_worker_waits_for_it(worker: Worker) -> None:
+async def test_owners_of_a_running_job_get_sessions_while_a_drained_worker_waits_for_it(worker: Worker) -> None:
     await running(worker)
     await worker.after(Drain())
     assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), OpenSession(TWO)]
 
 
-def test_no_time_out_is_a_time_out_that_never_comes() -> None:
+def test_a_cancelled_time_out_never_comes() -> None:
     assert CANCEL_TIMEOUT.after == float("inf")

@@ -1,4 +1,4 @@
-"""Session strings are read as people paste them."""
+"""Tests of session strings, which are read as people paste them."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def test_what_is_written_is_the_contracts_own_form() -> None:
     assert MEANT.write() == FROM_THE_CONTRACT
 
 
-def test_the_servers_address_goes_along() -> None:
+def test_the_servers_address_is_part_of_it() -> None:
     there = SessionString("r", "t", "p", "ws://lab:8080")  # type: ignore[arg-type]
     assert read_session_string(there.write()) == there
 

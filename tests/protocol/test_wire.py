@@ -1,4 +1,4 @@
-"""What comes from outside becomes a message or a `WireError`, and nothing else."""
+"""Tests of decoding: any text from outside becomes a message or raises `WireError`, and nothing else."""
 
 import json
 from typing import Any, get_args
@@ -39,7 +39,7 @@ json_values = st.recursive(
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES, ids=lambda vocabulary: vocabulary.speaker)
 @given(data=st.data())
-def test_whatever_comes_is_a_message_or_a_wire_error(vocabulary: Vocabulary[Any], data: st.DataObject) -> None:
+def test_any_text_is_a_message_or_a_wire_error(vocabulary: Vocabulary[Any], data: st.DataObject) -> None:
     tag, kind = data.draw(st.sampled_from(sorted(vocabulary.messages.items())))
     names = [field.name for field in kind.__attrs_attrs__]  # type: ignore[attr-defined]
     fields = st.dictionaries(st.sampled_from(names), json_values) if names else st.just({})
@@ -94,7 +94,7 @@ def test_noise_is_refused(noise: bytes | str) -> None:
         "null",
     ],
 )
-def test_what_does_not_fit_is_refused(text: str) -> None:
+def test_invalid_messages_are_refused(text: str) -> None:
     with pytest.raises(WireError):
         decode(text, TO_SERVER)
 
@@ -112,13 +112,13 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
 
 
 @given(st.text(max_size=50))
-def test_what_is_said_is_as_many_bytes_as_characters(text: str) -> None:
-    said = encode(Fault(FaultCode.USAGE, text))
-    assert said.isascii()
-    assert decode(said, TO_CLIENT) == Fault(FaultCode.USAGE, text)
+def test_an_encoded_message_has_as_many_bytes_as_characters(text: str) -> None:
+    encoded = encode(Fault(FaultCode.USAGE, text))
+    assert encoded.isascii()
+    assert decode(encoded, TO_CLIENT) == Fault(FaultCode.USAGE, text)
 
 
-def test_before_trust_nothing_but_trust_can_be_said() -> None:
+def test_before_authentication_only_its_messages_and_those_of_the_link_are_read() -> None:
     assert set(UNPROVEN.messages) == {
         "AUTH_CHALLENGE",
         "AUTH_RESPONSE",
@@ -139,7 +139,7 @@ def test_secrets_are_not_in_a_repr() -> None:
     assert "n" * 32 not in repr(AuthResponse(b"n" * 32, b"p" * 32))
 
 
-def test_both_directions_share_what_both_may_say() -> None:
+def test_both_directions_share_the_messages_of_both() -> None:
     offer = Offer(peer="p", sdp="s")  # type: ignore[arg-type]
     assert decode(encode(offer), TO_SERVER) == decode(encode(offer), FROM_SERVER) == offer
     fault = Fault(FaultCode.STALLED, "x")

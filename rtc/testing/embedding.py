@@ -26,12 +26,12 @@ class Embedded(Generic[D]):
         for event in events:
             self.actor.inbox.put(event)
         await trio.testing.wait_all_tasks_blocked()
-        said = []
+        sent = []
         while True:
             try:
-                said.append(self.outbox.take_nowait())
+                sent.append(self.outbox.take_nowait())
             except trio.WouldBlock:
-                return said
+                return sent
 
     @property
     def state(self) -> Status:

@@ -50,19 +50,19 @@ async def receive_file(
 class Pieces:
     """What crosses a wire of a file, in bytes; the wire breaks when that is `until`."""
 
-    def __init__(self, wire: MemoryConnection, until: int | None = None) -> None:
-        self.wire, self.until, self.seen = wire, until, 0
+    def __init__(self, connection: MemoryConnection, until: int | None = None) -> None:
+        self.connection, self.until, self.seen = connection, until, 0
         self.first: int | None = None
-        wire.spoil = self.look
+        connection.tamper = self.inspect
 
-    def look(self, item: str | bytes) -> str | bytes | None:
+    def inspect(self, item: str | bytes) -> str | bytes | None:
         """At one message, which is passed on as it is."""
         if isinstance(item, bytes):
             self.first = unpack_piece(item)[1] if self.first is None else self.first
             self.seen += len(item) - PIECE_HEADER.size
             if self.until is not None and self.seen >= self.until:
-                self.wire.fail(LOST)
-                self.wire.other.fail(LOST)
+                self.connection.fail(LOST)
+                self.connection.other.fail(LOST)
         return item
 
 

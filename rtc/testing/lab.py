@@ -40,18 +40,18 @@ class RecordingView:
     offered: list[tuple[WorkerPresent, ...]] = field(factory=list)
     picks: list[PeerId | None] = field(factory=list)
     training: trio.Event = field(factory=trio.Event)
-    _more: trio.Event = field(factory=trio.Event)
+    _changed: trio.Event = field(factory=trio.Event)
 
     async def until(self, part: str) -> None:
         """Wait until it was told something with this in it."""
         while not any(part in line for line in self.told):
-            await self._more.wait()
+            await self._changed.wait()
 
     def step(self, text: str) -> None:
         """Remember."""
         self.told.append(text)
-        self._more.set()
-        self._more = trio.Event()
+        self._changed.set()
+        self._changed = trio.Event()
 
     def warn(self, text: str) -> None:
         """Remember."""
@@ -75,13 +75,13 @@ class RecordingView:
         if isinstance(news, JobStarted):
             self.step(f"training {', '.join(news.models)}")
             self.training.set()
-        self._more.set()
-        self._more = trio.Event()
+        self._changed.set()
+        self._changed = trio.Event()
 
     async def heard(self, kind: type, times: int = 1) -> None:
         """Wait until so many news of this kind have come."""
         while sum(isinstance(news, kind) for news in self.news_heard) < times:
-            await self._more.wait()
+            await self._changed.wait()
 
     def finished(self, ending: JobSummary) -> None:
         """Remember."""
@@ -134,13 +134,13 @@ class Log:
     """Lines that can be waited for."""
 
     lines: list[str] = field(factory=list)
-    _more: trio.Event = field(factory=trio.Event)
+    _changed: trio.Event = field(factory=trio.Event)
 
     def add(self, line: str) -> None:
         """One more."""
         self.lines.append(line)
-        self._more.set()
-        self._more = trio.Event()
+        self._changed.set()
+        self._changed = trio.Event()
 
     async def until(self, part: str, times: int = 1) -> str:
         """Wait until so many lines have this in them; the newest of them."""
@@ -148,7 +148,7 @@ class Log:
             found = [line for line in self.lines if part in line]
             if len(found) >= times:
                 return found[-1]
-            await self._more.wait()
+            await self._changed.wait()
 
 
 @define
@@ -177,7 +177,7 @@ class Lab:
         """One more worker: in a room of its own, or in that of the worker it is to be `like`."""
         self._count += 1
         base = self.folder / f"worker-{self._count}"
-        words: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "config": self.config,
             "name": f"bench-{self._count}",
             "work": base / "work",
@@ -188,22 +188,22 @@ class Lab:
             "secret": Secret(secret.encode()) if secret else None,
             "jobs_end_too": True,
         } | options
-        worker: LabWorker = await self.nursery.start(self._work, WorkerOptions(**words))
+        worker: LabWorker = await self.nursery.start(self._work, WorkerOptions(**defaults))
         return worker
 
     async def _work(self, options: WorkerOptions, *, task_status: trio.TaskStatus[LabWorker]) -> None:
-        said = Log()
+        log = Log()
         drain, scope, ended = trio.Event(), trio.CancelScope(), trio.Event()
         worker: LabWorker | None = None
 
         def joined(ready: WorkerReady) -> None:
             nonlocal worker
-            worker = LabWorker(ready, said, drain, scope, ended, options)
+            worker = LabWorker(ready, log, drain, scope, ended, options)
             task_status.started(worker)
 
         with scope:
             try:
-                await run_worker(options, asyncio_loop=self.asyncio_loop, drain=drain, say=said.add, joined=joined)
+                await run_worker(options, asyncio_loop=self.asyncio_loop, drain=drain, say=log.add, joined=joined)
             except RtcError as error:
                 if worker is None:
                     raise
@@ -224,7 +224,7 @@ class Lab:
         """Send a package to this worker, or to any of its room, and wait for the end."""
         self._count += 1
         view = view or RecordingView()
-        wish = ClientOptions(
+        client_options = ClientOptions(
             config=self.config,
             package=package,
             room=worker.ready.room,
@@ -234,15 +234,15 @@ class Lab:
             output=self.folder / f"client-{self._count}" / "out",
         )
         try:
-            made = await run_client(
-                evolve(wish, **options),
+            output = await run_client(
+                evolve(client_options, **options),
                 asyncio_loop=self.asyncio_loop,
                 view=view,
                 drain=drain if drain is not None else trio.Event(),
             )
         except RtcError as error:
             return ClientRun(view, fault=error.fault)
-        return ClientRun(view, output=made)
+        return ClientRun(view, output=output)
 
 
 @asynccontextmanager

@@ -21,28 +21,28 @@ class MemoryConnection:
     """One end, made by `memory_connection_pair`; fits `rtc.transport.links.link.Wire`.
 
     Knobs: `silent` lets nothing through any more, in this direction, without telling anybody (a pulled cable);
-    `stuck` makes sends wait; `spoil` may change or drop (None) what is sent; `said` keeps every control text.
+    `stuck` makes sends wait; `tamper` may change or drop (None) what is sent; `sent_texts` keeps every control text.
     """
 
-    def __init__(self, *, control_room: int = CONTROL_QUEUE_MAX, bulk_room: int = BULK_QUEUE_MAX) -> None:
-        self.control: ByteQueue[str] = ByteQueue(control_room)
-        self.bulk: ByteQueue[bytes] = ByteQueue(bulk_room)
+    def __init__(self, *, control_queue_max: int = CONTROL_QUEUE_MAX, bulk_queue_max: int = BULK_QUEUE_MAX) -> None:
+        self.control: ByteQueue[str] = ByteQueue(control_queue_max)
+        self.bulk: ByteQueue[bytes] = ByteQueue(bulk_queue_max)
         self.fault: Fault | None = None
         self.other: MemoryConnection
         self.silent = False
         self.stuck = False
-        self.spoil: Callable[[str | bytes], str | bytes | None] = lambda item: item
-        self.said: list[str] = []
+        self.tamper: Callable[[str | bytes], str | bytes | None] = lambda item: item
+        self.sent_texts: list[str] = []
         self.ended = trio.Event()
 
     @property
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When anything last came."""
-        return max(self.control.heard_at, self.bulk.heard_at)
+        return max(self.control.last_received_at, self.bulk.last_received_at)
 
     async def send_control(self, text: str) -> None:
         """Put it into the other end's intake, if nothing is in the way."""
-        self.said.append(text)
+        self.sent_texts.append(text)
         await self._send(text)
 
     async def send_bulk(self, frame: bytes) -> None:
@@ -75,7 +75,7 @@ class MemoryConnection:
             await self.ended.wait()
         if self.fault is not None:
             raise RtcError.of(self.fault)
-        passed = None if self.silent else self.spoil(item)
+        passed = None if self.silent else self.tamper(item)
         try:
             if isinstance(passed, str):
                 self.other.control.put(passed)
@@ -87,10 +87,10 @@ class MemoryConnection:
 
 
 def memory_connection_pair(
-    *, control_room: int = CONTROL_QUEUE_MAX, bulk_room: int = BULK_QUEUE_MAX
+    *, control_queue_max: int = CONTROL_QUEUE_MAX, bulk_queue_max: int = BULK_QUEUE_MAX
 ) -> tuple[MemoryConnection, MemoryConnection]:
     """Two ends of one wire."""
-    one = MemoryConnection(control_room=control_room, bulk_room=bulk_room)
-    two = MemoryConnection(control_room=control_room, bulk_room=bulk_room)
+    one = MemoryConnection(control_queue_max=control_queue_max, bulk_queue_max=bulk_queue_max)
+    two = MemoryConnection(control_queue_max=control_queue_max, bulk_queue_max=bulk_queue_max)
     one.other, two.other = two, one
     return one, two

@@ -9,11 +9,11 @@ from typing import Any
 from attrs import frozen
 
 from rtc.testing.stand_in import make_package
-from rtc.testing.terminals import MANY, Scene, Terminal
+from rtc.testing.terminals import FILE_COUNT_NAME, Scene, Terminal
 
 MEGABYTES = 24
 """Of what takes a while to be sent."""
-FILES = 10_000
+FILE_COUNT = 10_000
 """Of what takes a while to be unpacked."""
 
 
@@ -41,34 +41,34 @@ def _slow(path: Path, slower: float) -> Path:
     return make_package(path, models=models, predict=True, megabytes=1, epochs=4, **timing)
 
 
-def _heavy_in(path: Path, _slower: float) -> Path:
+def _large_package(path: Path, _slower: float) -> Path:
     """Large, and of many files."""
     make_package(path, epochs=2)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("video.bin", os.urandom(MEGABYTES * 2**20))
-        for number in range(FILES):
+        for number in range(FILE_COUNT):
             archive.writestr(f"more/{number}.txt", b"one of many")
     return path
 
 
-def _heavy_out(path: Path, _slower: float) -> Path:
+def _large_result(path: Path, _slower: float) -> Path:
     """What it makes is large."""
     return make_package(path, epochs=1, megabytes=MEGABYTES)
 
 
-def _many_out(path: Path, _slower: float) -> Path:
+def _many_result_files(path: Path, _slower: float) -> Path:
     """What it makes is many files; a scene's sleap-nn makes them when it sees this."""
     make_package(path, epochs=1)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(MANY, str(FILES))
+        archive.writestr(FILE_COUNT_NAME, str(FILE_COUNT))
     return path
 
 
 # -------- looking
 
 
-def _told(name: str, **fields: Any) -> Callable[[Scene, Terminal], object]:
-    return lambda _scene, client: client.until_told(name, **fields)
+def _event_printed(name: str, **fields: Any) -> Callable[[Scene, Terminal], object]:
+    return lambda _scene, client: client.until_event(name, **fields)
 
 
 def _mid_upload(scene: Scene, client: Terminal) -> None:
@@ -91,13 +91,13 @@ def _mid_download(scene: Scene, client: Terminal) -> None:
     client.until("some of the result", lambda: _largest(scene.job_manager, ".sleap-rtc-*/*.part") > MEGABYTES * 2**18)
 
 
-def _unpacking_home(scene: Scene, client: Terminal) -> None:
+def _unpacking_result(scene: Scene, client: Terminal) -> None:
     client.until("the result being unpacked", lambda: any(scene.job_manager.glob(".sleap-rtc-*/models/*/more")))
 
 
-def _largest(folder: Path, below: str) -> int:
+def _largest(folder: Path, pattern: str) -> int:
     sizes = [0]
-    for path in folder.glob(below):
+    for path in folder.glob(pattern):
         try:
             sizes.append(path.stat().st_size)
         except FileNotFoundError:  # renamed meanwhile
@@ -106,16 +106,18 @@ def _largest(folder: Path, below: str) -> int:
 
 
 MOMENTS = {
-    "before the upload": Moment(lambda _, client: client.until_said("Asking"), _heavy_in, certain=False, kept=False),
-    "in mid upload": Moment(_mid_upload, _heavy_in, certain=False, kept=False),
-    "after the last byte": Moment(_last_byte, _heavy_in, certain=False, kept=False),
-    "while the package is unpacked": Moment(_unpacking, _heavy_in),
-    "at start-up": Moment(_told("model_started", model=0), _slow),
-    "in the first epoch": Moment(_told("epoch", model=0, epoch=1), _slow),
-    "between two models": Moment(_told("model_started", model=1), _slow),
-    "in the evaluation": Moment(_told("model_trained", model=1), _slow),
-    "in the prediction": Moment(_told("prediction_started"), _slow),
-    "at the job's end": Moment(lambda scene, _: scene.worker.until_said(" done: "), _heavy_out, kept=False),
-    "in mid download": Moment(_mid_download, _heavy_out, kept=False),
-    "while the result is unpacked": Moment(_unpacking_home, _many_out, kept=False),
+    "before the upload": Moment(
+        lambda _, client: client.until_said("Asking"), _large_package, certain=False, kept=False
+    ),
+    "in mid upload": Moment(_mid_upload, _large_package, certain=False, kept=False),
+    "after the last byte": Moment(_last_byte, _large_package, certain=False, kept=False),
+    "while the package is unpacked": Moment(_unpacking, _large_package),
+    "at start-up": Moment(_event_printed("model_started", model=0), _slow),
+    "in the first epoch": Moment(_event_printed("epoch", model=0, epoch=1), _slow),
+    "between two models": Moment(_event_printed("model_started", model=1), _slow),
+    "in the evaluation": Moment(_event_printed("model_trained", model=1), _slow),
+    "in the prediction": Moment(_event_printed("prediction_started"), _slow),
+    "at the job's end": Moment(lambda scene, _: scene.worker.until_said(" done: "), _large_result, kept=False),
+    "in mid download": Moment(_mid_download, _large_result, kept=False),
+    "while the result is unpacked": Moment(_unpacking_result, _many_result_files, kept=False),
 }

@@ -54,24 +54,24 @@ class _Run:
     def _connect(self, kind: int, port: int | None) -> "zmq.Socket[bytes] | None":
         if port is None:
             return None
-        made = self.context.socket(kind)
+        socket = self.context.socket(kind)
         if kind == zmq.SUB:
-            made.setsockopt(zmq.SUBSCRIBE, b"")
-            made.connect(f"tcp://127.0.0.1:{port}")
-            return made
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+            socket.connect(f"tcp://127.0.0.1:{port}")
+            return socket
         # what a PUB says before its listener is known is lost; the real program imports for seconds meanwhile
-        monitor = made.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        made.connect(f"tcp://127.0.0.1:{port}")
+        monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        socket.connect(f"tcp://127.0.0.1:{port}")
         monitor.poll(5000)
-        made.disable_monitor()
+        socket.disable_monitor()
         time.sleep(0.05)  # the subscription follows the handshake
-        return made
+        return socket
 
-    def say(self, event: str, **fields: Any) -> None:
+    def send_event(self, event: str, **fields: Any) -> None:
         if self.publish is not None:
             self.publish.send_string(json.dumps({"what": "", "event": event, "logs": None} | fields))
 
-    def told_to_stop(self) -> bool:
+    def stop_requested(self) -> bool:
         if self.control is None or not self.control.poll(10):
             return False
         return bool(json.loads(self.control.recv()).get("command") == "stop")
@@ -82,13 +82,13 @@ class _Run:
             (self.folder / name).write_text(yaml.safe_dump(self.tree))
         (self.folder / "viz").mkdir(exist_ok=True)
         (self.folder / "viz" / "train.0000.png").write_bytes(b"picture")
-        self.say("train_begin", wandb_url=None)
+        self.send_event("train_begin", wandb_url=None)
         with (self.folder / "training_log.csv").open("w") as log:
             log.write("epoch,train/loss,val/loss,learning_rate\n")
             for epoch in range(self.knobs["epochs"]):
                 if self.epoch(epoch, log):
                     break
-        self.say("train_end")
+        self.send_event("train_end")
         self.context.destroy(linger=1000)
         time.sleep(self.knobs["evaluation"])
         for part in ("train", "val"):
@@ -97,19 +97,21 @@ class _Run:
 
     def epoch(self, epoch: int, log: io.TextIOBase) -> bool:
         """One epoch; true when told to stop. As in the real one, `train/loss` is that of the epoch before."""
-        self.say("epoch_begin", epoch=epoch)
-        loss, before = 1 / (epoch + 1), 1 / epoch if epoch else None
+        self.send_event("epoch_begin", epoch=epoch)
+        loss, previous_loss = 1 / (epoch + 1), 1 / epoch if epoch else None
         stopped = False
         for batch in range(self.knobs["batches"]):
-            self.say("batch_start", batch=batch)
+            self.send_event("batch_start", batch=batch)
             time.sleep(self.knobs["seconds"] / self.knobs["batches"])
-            self.say("batch_end", epoch=epoch, batch=batch, logs={"loss": loss, "eval/val/dist_avg": math.inf})
-            stopped = self.told_to_stop()
+            self.send_event("batch_end", epoch=epoch, batch=batch, logs={"loss": loss, "eval/val/dist_avg": math.inf})
+            stopped = self.stop_requested()
             if stopped:
                 break
         logs = {"loss": loss, "val/loss": loss * 1.1, "eval/val/dist_avg": math.inf, "epoch": float(epoch)}
-        self.say("epoch_end", epoch=epoch, logs=logs if before is None else logs | {"train/loss": before})
-        log.write(f"{epoch},{'' if before is None else before},{loss * 1.1},0.001\n")
+        self.send_event(
+            "epoch_end", epoch=epoch, logs=logs if previous_loss is None else logs | {"train/loss": previous_loss}
+        )
+        log.write(f"{epoch},{'' if previous_loss is None else previous_loss},{loss * 1.1},0.001\n")
         log.flush()
         print(f"2026-01-01 12:00:00 | epoch {epoch} done", flush=True)
         if not self.knobs["no_model"]:
@@ -123,37 +125,37 @@ class _Run:
                 file.write(os.urandom(2**20))
 
 
-def _read(words: list[str]) -> dict[str, Any]:
+def _read_config(arguments: list[str]) -> dict[str, Any]:
     """The configuration with its overrides put in; Hydra's quotes are YAML's for all that we write."""
-    tree: dict[str, Any] = yaml.safe_load(Path(words[words.index("--config") + 1]).read_text())
-    for word in words:
-        if not word.startswith("++"):
+    tree: dict[str, Any] = yaml.safe_load(Path(arguments[arguments.index("--config") + 1]).read_text())
+    for argument in arguments:
+        if not argument.startswith("++"):
             continue
-        key, _, value = word.removeprefix("++").partition("=")
-        here = tree
+        key, _, value = argument.removeprefix("++").partition("=")
+        node = tree
         *outer, last = key.split(".")
         for part in outer:
-            if not isinstance(here.get(part), dict):
-                here[part] = {}
-            here = here[part]
-        here[last] = yaml.safe_load(value)
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
+        node[last] = yaml.safe_load(value)
     return tree
 
 
-def _behave(knobs: dict[str, Any]) -> None:
+def _apply_knobs(knobs: dict[str, Any]) -> None:
     if knobs.get("ignore_sigterm"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if knobs.get("grandchild"):
         command = [sys.executable, "-c", "import time; time.sleep(3600)"]
-        child = subprocess.Popen(command)
-        Path("grandchild.pid").write_text(str(child.pid))
+        process = subprocess.Popen(command)
+        Path("grandchild.pid").write_text(str(process.pid))
     for line in knobs.get("say", ()):
         print(line, flush=True)
 
 
-def convert(words: list[str]) -> int:
+def convert(arguments: list[str]) -> int:
     """In place of sleap-nn's Python running our converter: just what the stand-in needs of an old configuration."""
-    source, target = words[-2:]  # before them: Python's own options and the helper
+    source, target = arguments[-2:]  # before them: Python's own options and the helper
     old = json.loads(Path(source).read_text())
     heads: dict[str, Any] = {name: {} for name, head in old["model"]["heads"].items() if head}
     knobs = old.get("stand_in") or {}
@@ -168,20 +170,20 @@ def convert(words: list[str]) -> int:
     return 0
 
 
-def predict(words: list[str]) -> int:
+def predict(arguments: list[str]) -> int:
     """`predict --gui …`: counts frames, once or with tracking twice, and writes a file at the very end."""
-    given = [(word, words[at + 1]) for at, word in enumerate(words[:-1]) if word.startswith("--")]
-    options = dict(given)
-    models = [Path(value) for word, value in given if word == "--model_paths"]
+    pairs = [(argument, arguments[at + 1]) for at, argument in enumerate(arguments[:-1]) if argument.startswith("--")]
+    options = dict(pairs)
+    models = [Path(value) for argument, value in pairs if argument == "--model_paths"]
     knobs = KNOBS | (_knobs_of(models[0]) if models else {})
-    _behave(knobs)
+    _apply_knobs(knobs)
     time.sleep(knobs["startup"])
     print("2026-01-01 12:00:00 | predicting", file=sys.stderr, flush=True)
     for path in (Path(options["--data_path"]), *models):
         if not path.exists():
             return _predict_error("FileNotFoundError", f"No such file: {path.absolute()}")
     frames = _frame_count(options.get("--frames", "")) or knobs["frames"]
-    passes = 2 if "--tracking" in words and models else 1
+    passes = 2 if "--tracking" in arguments and models else 1
     for pass_index in range(passes):
         for done in range(1, frames + 1):
             time.sleep(knobs["predicting"] / frames)
@@ -210,18 +212,18 @@ def _predict_error(kind: str, text: str) -> int:
     return 1
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """The program: `train --config X [++overrides]` or `predict --gui …`, and nothing else."""
-    if words[:1] == ["convert"]:
-        return convert(words[1:])
-    if words[:2] == ["predict", "--gui"]:
-        return predict(words[2:])
-    if words[:1] != ["train"] or "--config" not in words:
+    if arguments[:1] == ["convert"]:
+        return convert(arguments[1:])
+    if arguments[:2] == ["predict", "--gui"]:
+        return predict(arguments[2:])
+    if arguments[:1] != ["train"] or "--config" not in arguments:
         print("Usage: sleap-nn train --config FILE", file=sys.stderr)
         return 2
-    tree = _read(words)
+    tree = _read_config(arguments)
     knobs = tree.get("stand_in") or {}
-    _behave(knobs)
+    _apply_knobs(knobs)
     for label in tree["data_config"]["train_labels_path"]:
         if not Path(label).is_file():
             print(f"FileNotFoundError: {label}", file=sys.stderr)

@@ -28,31 +28,31 @@ T = TypeVar("T")
 
 DEADLINE = 90.0
 """Seconds that anything may take on a busy machine."""
-LOOK_PERIOD = 0.01
-WITNESS = """#!/bin/sh
+POLL_PERIOD = 0.01
+WRAPPER = """#!/bin/sh
 {real} "$@"
 status=$?
 for model in models/*/best.ckpt; do
   test "$1" = train && test -f "$model" || continue
-  sha256sum "$model" >> {witness}
+  sha256sum "$model" >> {record}
   more=${{model%/*}}/more
-  test ! -e {many} || (mkdir -p "$more" && seq "$(cat {many})" | (cd "$more" && xargs touch))
+  test ! -e {file_count} || (mkdir -p "$more" && seq "$(cat {file_count})" | (cd "$more" && xargs touch))
 done
 exit $status
 """
 """A sleap-nn that notes what it has made where no job's end removes it, and can be told to make many files more."""
-MANY = "how-many.txt"
+FILE_COUNT_NAME = "how-many.txt"
 """The package's file that says how many."""
 
 
-def eventually(what: str, look: Callable[[], T | None], seconds: float = DEADLINE) -> T:
-    """Wait until `look` finds something; other processes have no event to wait for, so it looks again and again."""
+def eventually(what: str, check: Callable[[], T | None], seconds: float = DEADLINE) -> T:
+    """Wait until `check` finds something; other processes have no event to wait for, so it looks again and again."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = look()
+        found = check()
         if found:
             return found
-        time.sleep(LOOK_PERIOD)
+        time.sleep(POLL_PERIOD)
     raise AssertionError(f"it never came: {what}")
 
 
@@ -93,23 +93,23 @@ class Terminal:
                 return event
         return None
 
-    def until(self, what: str, look: Callable[[], T | None], seconds: float = DEADLINE) -> T:
+    def until(self, what: str, check: Callable[[], T | None], seconds: float = DEADLINE) -> T:
         """As `eventually`; a program that ends meanwhile will not do it any more."""
 
-        def look_or_end() -> T | None:
+        def check_or_fail() -> T | None:
             over = self.process.poll() is not None
-            found = look()
+            found = check()
             assert found or not over, f"{what} never came, it ended with {self.process.returncode}:\n{self.text}"
             return found
 
-        return eventually(f"{what}\n{self.text}", look_or_end, seconds)
+        return eventually(f"{what}\n{self.text}", check_or_fail, seconds)
 
     def until_said(self, pattern: str) -> str:
         """Wait for these words; its first group, or all of it."""
         found = self.until(pattern, lambda: re.search(pattern, self.text, re.MULTILINE))
         return found[found.re.groups and 1]
 
-    def until_told(self, name: str, **fields: Any) -> dict[str, Any]:
+    def until_event(self, name: str, **fields: Any) -> dict[str, Any]:
         """Wait for an event."""
         return self.until(f"{name} {fields}", lambda: self.event(name, **fields))
 
@@ -146,7 +146,7 @@ class Scene:
     @property
     def job_manager(self) -> Path:
         """Where the person is."""
-        return self._made("desk")
+        return self._make_folder("desk")
 
     @property
     def work(self) -> Path:
@@ -166,21 +166,21 @@ class Scene:
     @property
     def trained(self) -> set[str]:
         """SHA-256 of every model that was trained to its end here."""
-        witness = self.folder / "witness"
-        return {line.split()[0] for line in witness.read_text().splitlines()} if witness.exists() else set()
+        record = self.folder / "trained-models"
+        return {line.split()[0] for line in record.read_text().splitlines()} if record.exists() else set()
 
-    def start(self, home: str, *words: str, where: Path | None = None, terminal: int | None = None) -> Terminal:
+    def start(self, home: str, *arguments: str, where: Path | None = None, terminal: int | None = None) -> Terminal:
         """Start `sleap-rtc` with these words, for somebody with this home; at a terminal, or without one."""
-        name = self._made("told") / f"{len(self._started)}-{words[0]}"
+        name = self._make_folder("output") / f"{len(self._started)}-{arguments[0]}"
         out, err = name.with_suffix(".out"), name.with_suffix(".err")
-        with out.open("wb") as told, err.open("wb") as complained:
+        with out.open("wb") as stdout_file, err.open("wb") as stderr_file:
             process = subprocess.Popen(
-                [*self.inside.get(home, ()), sys.executable, "-m", "rtc", *words],
+                [*self.inside.get(home, ()), sys.executable, "-m", "rtc", *arguments],
                 env=self._environment(home),
                 cwd=where or self.job_manager,
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
-                stdout=told if terminal is None else terminal,
-                stderr=complained if terminal is None else terminal,
+                stdout=stdout_file if terminal is None else terminal,
+                stderr=stderr_file if terminal is None else terminal,
                 start_new_session=terminal is not None,
             )
         self._started.append(Terminal(process, out, err))
@@ -188,41 +188,41 @@ class Scene:
 
     def start_worker(self) -> None:
         """Start the worker, or start it again: the words are the same, and while jobs wait, so is its place."""
-        real = install_stand_in(self._made("bin"))
-        witness = self.folder / "bin" / "witness"
-        witness.write_text(WITNESS.format(real=real, many=MANY, witness=self.folder / "witness"))
-        witness.chmod(0o755)
-        words = ("worker", "--server", self.server, "--sleap-nn", str(witness))
-        self.worker = self.start("bench", *words, where=self._made("bench"))
+        real = install_stand_in(self._make_folder("bin"))
+        wrapper = self.folder / "bin" / "wrapper"
+        wrapper.write_text(WRAPPER.format(real=real, file_count=FILE_COUNT_NAME, record=self.folder / "trained-models"))
+        wrapper.chmod(0o755)
+        arguments = ("worker", "--server", self.server, "--sleap-nn", str(wrapper))
+        self.worker = self.start("bench", *arguments, where=self._make_folder("bench"))
         session = self.worker.until_said(r"^(eyJ\S+)$")
         assert self.session == session or not self.tickets, "it came back under another name"
         self.session = session
 
-    def client(self, package: Path, *words: str) -> Terminal:
+    def client(self, package: Path, *arguments: str) -> Terminal:
         """Send a package to the worker."""
         command = "track" if package.name.startswith("track") else "train"
         signaling = ("--session-string", self.session, "--json")
-        return self.start("person", command, str(package), *signaling, *words)
+        return self.start("person", command, str(package), *signaling, *arguments)
 
-    def at_terminal(self, package: Path, *words: str) -> tuple[Terminal, int]:
+    def at_terminal(self, package: Path, *arguments: str) -> tuple[Terminal, int]:
         """Send a package, sitting at a terminal; also the descriptor by which to type there."""
         typing, terminal = os.openpty()
         client = self.start(
-            "person", "train", str(package), "--session-string", self.session, *words, terminal=terminal
+            "person", "train", str(package), "--session-string", self.session, *arguments, terminal=terminal
         )
         os.close(terminal)
         threading.Thread(target=_copy, args=(typing, client.out), daemon=True).start()
         return client, typing
 
-    def person(self, *words: str) -> Terminal:
+    def person(self, *arguments: str) -> Terminal:
         """Any other command of theirs."""
-        return self.start("person", *words)
+        return self.start("person", *arguments)
 
     def status(self) -> str | None:
         """The worker's, as everybody is told; None when it is in no room."""
-        look = self.start("person", "workers", "--session-string", self.session, "--json")
-        assert look.ended() == 0, look.text
-        return next((one["status"] for one in json.loads(look.out.read_text())), None)
+        listing = self.start("person", "workers", "--session-string", self.session, "--json")
+        assert listing.ended() == 0, listing.text
+        return next((one["status"] for one in json.loads(listing.out.read_text())), None)
 
     def processes(self) -> list[psutil.Process]:
         """All that run here or for this scene, however they came to be."""
@@ -252,14 +252,14 @@ class Scene:
         for process in self.processes():
             process.kill()
 
-    def _made(self, name: str) -> Path:
+    def _make_folder(self, name: str) -> Path:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _environment(self, home: str) -> Mapping[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
-        ours = {"HOME": str(self._made(home)), "TMPDIR": str(self._made("tmp")), "PYTHONUNBUFFERED": "1"}
+        ours = {"HOME": str(self._make_folder(home)), "TMPDIR": str(self._make_folder("tmp")), "PYTHONUNBUFFERED": "1"}
         return inherited | ours | {"PYTHONPATH": str(Path(sys.modules["rtc"].__path__[0]).parent)}
 
 
@@ -287,7 +287,7 @@ def play_all(
     """Begin all of these, some at a time, each in a scene of its own, on one server; how each went is in its future."""
     server, address = start_server(folder / "server")
 
-    def one(name: str) -> T:
+    def run_scene(name: str) -> T:
         scene = Scene(folder / name.replace(" ", "-").replace("'", ""), address)
         try:
             return plays[name](scene)
@@ -296,7 +296,7 @@ def play_all(
 
     try:
         with ThreadPoolExecutor(at_once) as pool:
-            yield {name: pool.submit(one, name) for name in plays}
+            yield {name: pool.submit(run_scene, name) for name in plays}
             pool.shutdown(cancel_futures=True)
     finally:
         server.kill()

@@ -12,7 +12,7 @@ from protocol.transfer import FileAbort, FileMessage
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import ungrouped
 
-WINDOW = 4 * 1024 * 1024
+CREDIT_WINDOW = 4 * 1024 * 1024
 """Bytes that may be on their way unacknowledged; the wire's intake holds twice that."""
 STALL_TIME = 60.0
 """Seconds without a piece, a credit or an answer after which a transfer is given up."""
@@ -26,7 +26,7 @@ ProgressCallback = Callable[[int, int], None]
 """Bytes done and bytes in all; called from trio, must not wait."""
 
 
-class Carrier(Protocol):
+class BulkLink(Protocol):
     """What files need of a link; `rtc.transport.links.link.Link` is one."""
 
     @property
@@ -61,13 +61,13 @@ class FileChannel:
     """Raises RtcError when the link is over."""
     pieces: trio.MemoryReceiveChannel[bytes]
     """Ends when the link does."""
-    receive: Callable[[FileMessage], None] = field(default=lambda _word: None)
+    receive: Callable[[FileMessage], None] = field(default=lambda _message: None)
     """For the owner of the link: pass each FileWord on to this. Never waits."""
     latest: int = 0
     """The highest transfer number used so far, by either side; what is lower belongs to a transfer that has ended."""
 
     @classmethod
-    def over(cls, link: Carrier) -> "FileChannel":
+    def over(cls, link: BulkLink) -> "FileChannel":
         """The lane of a trusted link. Its words must be handed to `receive`; it ends when the link ends."""
         send, messages = trio.open_memory_channel[FileMessage](MESSAGES_MAX)
 
@@ -114,16 +114,16 @@ def stalled() -> RtcError:
 
 
 @contextmanager
-def patience(more: float = 0.0) -> Iterator[None]:
-    """Raises STALLED when the body takes longer than `STALL_TIME`, and `more` seconds where there is a reason."""
-    with trio.move_on_after(STALL_TIME + more) as scope:
+def stall_timeout(extra_time: float = 0.0) -> Iterator[None]:
+    """Raises STALLED when the body takes longer than `STALL_TIME`, and `extra_time` seconds where there is a reason."""
+    with trio.move_on_after(STALL_TIME + extra_time) as scope:
         yield
     if scope.cancelled_caught:
         raise stalled()
 
 
 @contextmanager
-def telling(channel: FileChannel, transfer: int) -> Iterator[None]:
+def abort_on_error(channel: FileChannel, transfer: int) -> Iterator[None]:
     """However the body fails, the other side is told, unless it knows."""
     fault: Fault | None = CANCELLED
     try:

@@ -17,16 +17,16 @@ def safe_name(name: str, fallback: str = "file") -> str:
     kept = "".join(char for char in last if is_printable(char) and char not in _UNSAFE)
     kept = kept.strip(" .")
     if len(kept.encode()) > FILE_NAME_MAX:
-        kept = _shortened(kept)
+        kept = _shorten(kept)
     if not kept:
         return fallback
     return f"_{kept}" if is_reserved_on_windows(kept) else kept
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     """At most `FILE_NAME_MAX` bytes, the (short) suffix kept, no character cut in two."""
     stem, dot, suffix = name.rpartition(".")
     if not dot or len(suffix.encode()) > 20:
         stem, dot, suffix = name, "", ""
-    room = FILE_NAME_MAX - len((dot + suffix).encode())
-    return (stem.encode()[:room].decode(errors="ignore") + dot + suffix).strip(" .")
+    max_stem_bytes = FILE_NAME_MAX - len((dot + suffix).encode())
+    return (stem.encode()[:max_stem_bytes].decode(errors="ignore") + dot + suffix).strip(" .")

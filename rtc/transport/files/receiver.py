@@ -21,14 +21,14 @@ from protocol.transfer import FileAccept, FileCredit, FileEnd, FileOffer, FileVe
 from protocol.wire import WireError, unpack_piece
 from rtc.common.errors import RtcError
 from rtc.transport.files.channel import (
+    CREDIT_WINDOW,
     TRANSFER_LOST,
-    WINDOW,
     FileChannel,
     ProgressCallback,
+    abort_on_error,
     damaged,
-    patience,
     race,
-    telling,
+    stall_timeout,
 )
 from rtc.transport.files.file_names import safe_name
 
@@ -36,7 +36,7 @@ RESERVE = 200 * 1000 * 1000
 """Bytes of disk that stay free besides the file, so that the machine goes on working."""
 SYNC_SIZE = 64 * 1024 * 1024
 """After so many bytes the disk must have them: the last fsync then stays short, and dirty pages few."""
-CREDIT_STEP = WINDOW // 8
+CREDIT_STEP = CREDIT_WINDOW // 8
 WRITE_SIZE = 1024 * 1024
 """Bytes gathered before each write."""
 BATCH = 16
@@ -99,7 +99,7 @@ class _Receiving:
     """Bytes that have come, over this link or earlier ones."""
     credit: int
     sha256: bytes | None = None
-    ended: trio.Event = field(factory=trio.Event)
+    end_received: trio.Event = field(factory=trio.Event)
 
     async def listen(self) -> None:
         """Hear the sender; never returns by itself."""
@@ -108,31 +108,31 @@ class _Receiving:
             if not isinstance(message, FileEnd) or self.sha256 is not None:
                 raise damaged()
             self.sha256 = message.sha256
-            self.ended.set()
+            self.end_received.set()
 
-    async def fill(self) -> None:
+    async def write_pieces(self) -> None:
         """Write what comes; returns when all is here and the hash fits."""
         size = self.part.size
         self.progress(self.done, size)
         self.channel.send(FileAccept(self.transfer, self.done, self.credit))
-        grace = self.done / HASH_SPEED  # the sender has yet to hash what is here already
+        extra_time = self.done / HASH_SPEED  # the sender has yet to hash what is here already
         while self.done < size:
-            payloads = self._checked(await self._some(grace))
+            payloads = self._check_frames(await self._next_frames(extra_time))
             await trio.to_thread.run_sync(self.part.write, payloads)
             self.progress(self.done, size)
-            grace = 0.0
-            if self.done + WINDOW >= self.credit + CREDIT_STEP:
-                self.credit = self.done + WINDOW
+            extra_time = 0.0
+            if self.done + CREDIT_WINDOW >= self.credit + CREDIT_STEP:
+                self.credit = self.done + CREDIT_WINDOW
                 self.channel.send(FileCredit(self.transfer, self.credit))
-        with patience(grace):
-            await self.ended.wait()
+        with stall_timeout(extra_time):
+            await self.end_received.wait()
         if self.part.digest.digest() != self.sha256:
             raise RtcError(FaultCode.DAMAGED, "The file arrived damaged (its SHA-256 differs). Try again.")
 
-    async def _some(self, grace: float) -> list[bytes]:
+    async def _next_frames(self, extra_time: float) -> list[bytes]:
         """At least one frame, and whatever else is here."""
         try:
-            with patience(grace):
+            with stall_timeout(extra_time):
                 frames = [await self.channel.pieces.receive()]
             while len(frames) < BATCH:
                 frames.append(self.channel.pieces.receive_nowait())
@@ -142,7 +142,7 @@ class _Receiving:
             raise RtcError(FaultCode.LINK_LOST, TRANSFER_LOST) from None
         return frames
 
-    def _checked(self, frames: list[bytes]) -> list[memoryview]:
+    def _check_frames(self, frames: list[bytes]) -> list[memoryview]:
         """The payloads, each just where the one before ended. Leftovers of an earlier transfer are dropped."""
         payloads = []
         for frame in frames:
@@ -190,9 +190,9 @@ class Incoming:
             RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; the other side's
                 reason.
         """
-        offer = await _offered(channel)
+        offer = await _next_offer(channel)
         try:
-            with telling(channel, offer.transfer), _writing_may_fail():
+            with abort_on_error(channel, offer.transfer), _translate_write_errors():
                 path = await self._take(offer, channel, progress)
                 channel.send(FileVerified(offer.transfer))
                 return path
@@ -202,23 +202,23 @@ class Incoming:
             raise
 
     async def _take(self, offer: FileOffer, channel: FileChannel, progress: ProgressCallback) -> Path:
-        part = await self._begin(offer)
-        receiving = _Receiving(channel, offer.transfer, part, progress, part.written, part.written + WINDOW)
+        part = await self._prepare_part(offer)
+        receiving = _Receiving(channel, offer.transfer, part, progress, part.written, part.written + CREDIT_WINDOW)
         if self.path is not None:
-            await race(receiving.listen, receiving.fill)
+            await race(receiving.listen, receiving.write_pieces)
             return self.path
         with await trio.to_thread.run_sync(part.open):
-            await race(receiving.listen, receiving.fill)
+            await race(receiving.listen, receiving.write_pieces)
             await trio.to_thread.run_sync(part.sync)
-        self.path = await trio.to_thread.run_sync(_publish, part.path, self.folder, safe_name(offer.name))
+        self.path = await trio.to_thread.run_sync(_move_to_final_name, part.path, self.folder, safe_name(offer.name))
         return self.path
 
-    async def _begin(self, offer: FileOffer) -> _Part:
+    async def _prepare_part(self, offer: FileOffer) -> _Part:
         """What is here of it already."""
         if offer.size != (self._part.size if self._part is not None else self.expect or offer.size):
             raise damaged("The file is not as long as was announced.")
         if self._part is None:
-            await _check_room(self.folder, offer.size, self.max_size)
+            await _check_disk_space(self.folder, offer.size, self.max_size)
             self._part = _Part(self.folder / f"{secrets.token_hex(8)}.part", offer.size)
         return self._part
 
@@ -230,11 +230,11 @@ class Incoming:
                 await trio.to_thread.run_sync(lambda: part.path.unlink(missing_ok=True), abandon_on_cancel=True)
 
 
-async def _offered(channel: FileChannel) -> FileOffer:
+async def _next_offer(channel: FileChannel) -> FileOffer:
     """The next offer; words of transfers that have ended are skipped."""
     while True:
         try:
-            with patience():
+            with stall_timeout():
                 message = await channel.messages.receive()
         except trio.EndOfChannel:
             raise RtcError(FaultCode.LINK_LOST, TRANSFER_LOST) from None
@@ -245,7 +245,7 @@ async def _offered(channel: FileChannel) -> FileOffer:
             return message
 
 
-async def _check_room(folder: Path, size: int, max_size: int) -> None:
+async def _check_disk_space(folder: Path, size: int, max_size: int) -> None:
     if size > max_size:
         raise RtcError(
             FaultCode.TOO_LARGE,
@@ -262,7 +262,7 @@ async def _check_room(folder: Path, size: int, max_size: int) -> None:
 
 
 @contextmanager
-def _writing_may_fail() -> Iterator[None]:
+def _translate_write_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -273,7 +273,7 @@ def _writing_may_fail() -> Iterator[None]:
         raise RtcError(FaultCode.DAMAGED, f"The file could not be written: {error.strerror}.") from None
 
 
-def _publish(part: Path, folder: Path, name: str) -> Path:
+def _move_to_final_name(part: Path, folder: Path, name: str) -> Path:
     """Give the whole file its name; with a number when that is taken. A hard link cannot replace, a rename would."""
     stem, suffix = Path(name).stem, Path(name).suffix
     for number in range(1, 1000):

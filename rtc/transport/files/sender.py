@@ -15,7 +15,7 @@ from protocol.faults import FaultCode
 from protocol.transfer import PIECE_MAX, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import pack_piece
 from rtc.common.errors import RtcError
-from rtc.transport.files.channel import FileChannel, ProgressCallback, damaged, patience, race, telling
+from rtc.transport.files.channel import FileChannel, ProgressCallback, abort_on_error, damaged, race, stall_timeout
 from rtc.transport.files.file_names import safe_name
 
 CHUNK_MIN = 1024
@@ -33,7 +33,7 @@ class _Sending:
     transfer: int
     source: BinaryIO
     size: int
-    changed: int
+    mtime_ns: int
     """Time of the last change when we opened it (ns)."""
     chunk_size: int
     progress: ProgressCallback
@@ -41,14 +41,14 @@ class _Sending:
     """Bytes in all that may have been sent; None until the receiver accepts."""
     offset: int = 0
     """Bytes that the receiver has from an earlier link."""
-    ended: bool = False
-    raised: trio.Event = field(factory=trio.Event)
+    end_sent: bool = False
+    credit_raised: trio.Event = field(factory=trio.Event)
 
     async def listen(self) -> None:
         """Hear the receiver; returns when it has verified the file."""
         while True:
             message = await self.channel.next_message(self.transfer)
-            if isinstance(message, FileVerified) and self.ended:
+            if isinstance(message, FileVerified) and self.end_sent:
                 return
             if isinstance(message, FileAccept):
                 fits = self.credit is None and message.offset <= min(message.credit, self.size)
@@ -58,48 +58,48 @@ class _Sending:
             if not fits or not isinstance(message, FileAccept | FileCredit):
                 raise damaged()
             self.credit = message.credit
-            self.raised.set()
-            self.raised = trio.Event()
+            self.credit_raised.set()
+            self.credit_raised = trio.Event()
 
-    async def pump(self) -> None:
+    async def send_pieces(self) -> None:
         """Send everything and its hash; then wait for `listen` to end."""
         digest = hashlib.sha256()
-        await self._allowed(0)
+        await self._wait_for_credit(0)
         done = self.offset
-        await self._read_over(digest)
+        await self._hash_skipped(digest)
         self.progress(done, self.size)
         while done < self.size:
             block = await self._read(digest, self.size - done)
             for start in range(0, len(block), self.chunk_size):
                 piece = memoryview(block)[start : start + self.chunk_size]
-                await self._allowed(done + len(piece))
-                with patience():
+                await self._wait_for_credit(done + len(piece))
+                with stall_timeout():
                     await self.channel.send_piece(pack_piece(self.transfer, done, piece))
                 done += len(piece)
                 self.progress(done, self.size)
-        if _identity(self.source) != (self.size, self.changed):
+        if _size_and_mtime(self.source) != (self.size, self.mtime_ns):
             raise RtcError(FaultCode.DAMAGED, "The file changed while it was sent. Leave it alone, then try again.")
-        self.ended = True
+        self.end_sent = True
         self.channel.send(FileEnd(self.transfer, digest.digest()))
-        with patience():
+        with stall_timeout():
             await trio.sleep_forever()
 
-    async def _read_over(self, digest: "hashlib._Hash") -> None:
+    async def _hash_skipped(self, digest: "hashlib._Hash") -> None:
         """What the receiver has already need only be hashed."""
-        left = self.offset
-        while left:
-            left -= len(await self._read(digest, left))
+        remaining = self.offset
+        while remaining:
+            remaining -= len(await self._read(digest, remaining))
 
-    async def _read(self, digest: "hashlib._Hash", left: int) -> bytes:
-        block = await trio.to_thread.run_sync(_read, self.source, digest, min(READ_SIZE, left))
+    async def _read(self, digest: "hashlib._Hash", remaining: int) -> bytes:
+        block = await trio.to_thread.run_sync(_read, self.source, digest, min(READ_SIZE, remaining))
         if not block:
             raise RtcError(FaultCode.DAMAGED, "The file became shorter while it was sent. Leave it alone, try again.")
         return block
 
-    async def _allowed(self, upto: int) -> None:
-        while self.credit is None or self.credit < upto:
-            with patience():
-                await self.raised.wait()
+    async def _wait_for_credit(self, end_offset: int) -> None:
+        while self.credit is None or self.credit < end_offset:
+            with stall_timeout():
+                await self.credit_raised.wait()
 
 
 async def send_file(
@@ -114,19 +114,19 @@ async def send_file(
     """
     if not CHUNK_MIN <= chunk_size <= PIECE_MAX:
         raise ValueError(f"chunk_size must be between {CHUNK_MIN} and {PIECE_MAX} bytes")
-    with _reading_may_fail():
+    with _translate_read_errors():
         source = await trio.to_thread.run_sync(_open, path)
     with source:
-        size, changed = _identity(source)
+        size, mtime_ns = _size_and_mtime(source)
         transfer = channel.latest = channel.latest + 1
-        sending = _Sending(channel, transfer, source, size, changed, chunk_size, progress)
-        with telling(channel, transfer), _reading_may_fail():
+        sending = _Sending(channel, transfer, source, size, mtime_ns, chunk_size, progress)
+        with abort_on_error(channel, transfer), _translate_read_errors():
             channel.send(FileOffer(transfer, safe_name(name), size))
-            await race(sending.listen, sending.pump)
+            await race(sending.listen, sending.send_pieces)
 
 
 @contextmanager
-def _reading_may_fail() -> Iterator[None]:
+def _translate_read_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -142,12 +142,12 @@ def _open(path: Path) -> BinaryIO:
     return source
 
 
-def _identity(source: BinaryIO) -> tuple[int, int]:
-    facts = os.fstat(source.fileno())
-    return facts.st_size, facts.st_mtime_ns
+def _size_and_mtime(source: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(source.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
-def _read(source: BinaryIO, digest: "hashlib._Hash", most: int) -> bytes:
-    block = source.read(most)
+def _read(source: BinaryIO, digest: "hashlib._Hash", max_bytes: int) -> bytes:
+    block = source.read(max_bytes)
     digest.update(block)
     return block

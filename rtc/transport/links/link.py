@@ -51,7 +51,7 @@ class Connection(Protocol):
         """Frames that came, in order; ends when the wire is over."""
 
     @property
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When anything last came (trio's clock)."""
 
     @property
@@ -87,7 +87,7 @@ class Link:
         self._heartbeat_time = heartbeat_time
         self._lost_time = lost_time
         self._route: Route | None = None
-        self._routed = trio.Event()
+        self._route_set = trio.Event()
         self._trusted = False
         self._outbox: Mailbox[str] = Mailbox()
         self._goodbye: Goodbye | None = None
@@ -105,7 +105,7 @@ class Link:
     @route.setter
     def route(self, route: Route) -> None:
         self._route = route
-        self._routed.set()
+        self._route_set.set()
 
     def trust(self, vocabulary: Vocabulary[Any], route: Route) -> None:
         """From the next message on: this vocabulary, this route, and bulk."""
@@ -169,10 +169,10 @@ class Link:
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
-                    ears = await nursery.start(self._hear)
-                    nursery.start_soon(self._speak)
+                    receive_scope = await nursery.start(self._receive)
+                    nursery.start_soon(self._send_control)
                     await self.lost.wait()
-                    ears.cancel()
+                    receive_scope.cancel()
                     nursery.cancel_scope.deadline = trio.current_time() + (FLUSH_TIME if self._goodbye else 0)
         finally:
             self._outbox.close()  # whoever waits for room must not wait for a link that is over
@@ -181,17 +181,17 @@ class Link:
             self._end(LINK_LOST, None)
             self._closed.set()
 
-    async def _hear(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    async def _receive(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read)
-            nursery.start_soon(self._pump)
-            nursery.start_soon(self._watch)
-            nursery.start_soon(self._outlive)
+            nursery.start_soon(self._receive_control)
+            nursery.start_soon(self._receive_bulk)
+            nursery.start_soon(self._time_out_silence)
+            nursery.start_soon(self._end_after_connection)
             task_status.started(nursery.cancel_scope)
 
-    async def _read(self) -> None:
+    async def _receive_control(self) -> None:
         """Control lane in. The next message is read only when this one was taken and our answers are nearly written."""
-        await self._routed.wait()
+        await self._route_set.wait()
         while True:
             try:
                 text = await self._connection.control.take()
@@ -211,7 +211,7 @@ class Link:
             await self._route(message)
             await self._outbox.wait_below_threshold()
 
-    async def _pump(self) -> None:
+    async def _receive_bulk(self) -> None:
         """Bulk lane in."""
         while True:
             try:
@@ -226,23 +226,23 @@ class Link:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # nobody reads pieces any more, or the link has just ended
 
-    async def _watch(self) -> None:
+    async def _time_out_silence(self) -> None:
         """End the link after a silence; anything that came counts, read or not."""
         start = trio.current_time()
         while True:
-            due = max(start, self._connection.heard_at) + self._lost_time
+            due = max(start, self._connection.last_received_at) + self._lost_time
             if trio.current_time() >= due:
                 self._end(PEER_SILENT, None)
                 return
             await trio.sleep_until(due)
 
-    async def _outlive(self) -> None:
+    async def _end_after_connection(self) -> None:
         """When the wire is over, the reader may still find a good-bye; but it may be held up by its route."""
         await self._connection.ended.wait()
         await trio.sleep(FLUSH_TIME)
         self._end(self._connection.fault or LINK_LOST, None)
 
-    async def _speak(self) -> None:
+    async def _send_control(self) -> None:
         """Control lane out; a sign of life whenever there was nothing to say for a while; at the end the good-bye."""
         try:
             while True:

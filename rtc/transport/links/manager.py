@@ -82,10 +82,10 @@ class LinkManager:
     """Takes what a trusted peer said; file words excepted, which go to the link's transfer lane."""
     plan: IcePlan = field(factory=IcePlan)
     """Our own STUN and TURN servers, and how they are to be used."""
-    patience: float = CONNECT_TIME
+    connect_timeout: float = CONNECT_TIME
     stopping: Fault | None = None
     """What peers are told when the whole program is cancelled."""
-    _given: tuple[IceServer, ...] = ()
+    _server_ice_servers: tuple[IceServer, ...] = ()
     """Those that the server hands out; they are asked after our own."""
     _room: RoomId | None = None
     _name: PeerId | None = None
@@ -122,11 +122,11 @@ class LinkManager:
 
     def given(self, event: Joined | IceServers) -> None:
         """STUN and TURN servers of the lab, with credentials that will expire: the newest replace those before."""
-        self._given = usable_servers(event.ice)
+        self._server_ice_servers = usable_servers(event.ice)
 
     def route_plan(self) -> IcePlan:
         """How the next link looks for its path."""
-        return evolve(self.plan, servers=(*self.plan.servers, *self._given))
+        return evolve(self.plan, servers=(*self.plan.servers, *self._server_ice_servers))
 
     def entered(self, event: JoinedRoom) -> None:
         """Our own name is part of every proof."""
@@ -200,13 +200,13 @@ class LinkManager:
     def _start(self, task: _LinkTask, offer: str | None) -> None:
         assert self._nursery is not None, "links are asked for while they run"
         self._tasks[task.name] = task
-        self._nursery.start_soon(self._live, task, offer)
+        self._nursery.start_soon(self._run_link, task, offer)
 
     def _close(self, task: _LinkTask, fault: Fault | None) -> None:
         task.closing, task.closing_fault = True, fault
         task.scope.cancel()
 
-    async def _live(self, task: _LinkTask, offer: str | None) -> None:
+    async def _run_link(self, task: _LinkTask, offer: str | None) -> None:
         """From the wish to `LinkLost`, which is said exactly once, whatever happens in between."""
         fault: Fault | None = self.stopping
         try:
@@ -224,12 +224,12 @@ class LinkManager:
     async def _connect_and_serve(self, task: _LinkTask, connection: PeerConnection, offer: str | None) -> Fault | None:
         if offer is None:
             self.router.outbox.put(OfferReady(task.peer, await connection.offer(), task.job))
-            await connection.accept(await self._other_half(task))
+            await connection.accept(await self._wait_for_answer(task))
         else:
             self.router.outbox.put(AnswerReady(task.peer, await self._answer(task, connection, offer)))
-        await connection.wait_open(self.patience)
+        await connection.wait_open(self.connect_timeout)
         task.path = connection.path_kind
-        binding = self._bind(task, connection)
+        binding = self._make_binding(task, connection)
         async with open_link(connection, name=task.name) as link:
             task.link = link
             try:
@@ -239,7 +239,7 @@ class LinkManager:
                 await link.aclose(task.closing_fault if task.closing else self.stopping)
         return link.fault
 
-    async def _other_half(self, task: _LinkTask) -> str:
+    async def _wait_for_answer(self, task: _LinkTask) -> str:
         with trio.move_on_after(ANSWER_TIME):
             sdp: str = await task.answer[1].receive()
             return sdp
@@ -269,7 +269,7 @@ class LinkManager:
             auth.inbox.put(LinkLost(task.name, link.fault))
             auth.inbox.finish()
 
-    def _bind(self, task: _LinkTask, connection: PeerConnection) -> Binding:
+    def _make_binding(self, task: _LinkTask, connection: PeerConnection) -> Binding:
         """What both ends must see alike: who they are, and the certificates DTLS really verified."""
         if self._room is None or self._name is None:
             raise RtcError(FaultCode.LINK_FAILED, "The link came before the room. Try again.")

@@ -42,7 +42,7 @@ async def run_signaling(
     on_event: OnEvent,
     outgoing: Mailbox[ToServer],
     timeout: float,
-    chance: Callable[[], float] = random.random,
+    jitter: Callable[[], float] = random.random,
     dial: Dial = trio.open_tcp_stream,
 ) -> None:
     """Keep a line to `url` until `outgoing` is finished and what it held is sent.
@@ -55,17 +55,17 @@ async def run_signaling(
         chance: gives numbers from 0 to 1, for the pauses.
         dial: how a stream to a host and port is opened.
     """
-    line = _SignalingConnection(url, on_event, outgoing, timeout, dial)
+    connection = _SignalingConnection(url, on_event, outgoing, timeout, dial)
     pause = FIRST_PAUSE
-    while not line.done:
+    while not connection.done:
         try:
-            await line.once()
+            await connection.connect_once()
         except SignalingLost as error:
             await on_event(ServerDisconnected(str(error)))
-            if line.was_heard:
+            if connection.message_received:
                 pause = FIRST_PAUSE
-            with trio.move_on_after(pause * (1 - chance() / 2)):
-                await line.drop_all()
+            with trio.move_on_after(pause * (1 - jitter() / 2)):
+                await connection.discard_outgoing()
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
@@ -80,17 +80,17 @@ class _SignalingConnection:
         self._tls = parts.scheme == "wss"
         netloc = f"[{self._host}]" if ":" in self._host else self._host
         self._netloc = f"{netloc}:{self._port}"
-        self._shown = f"{parts.scheme}://{self._netloc}"
-        self._heard = on_event
+        self._url = f"{parts.scheme}://{self._netloc}"
+        self._on_event = on_event
         self._outgoing = outgoing
         self._timeout = timeout
         self._dial = dial
         self.done = False
         """Whether `outgoing` is finished and empty."""
-        self.was_heard = False
+        self.message_received = False
         """Whether the server said anything over the latest connection; only then is the next try a first one."""
 
-    async def drop_all(self) -> None:
+    async def discard_outgoing(self) -> None:
         """Take and forget what is put while the line is down; returns when there will never be more."""
         try:
             while True:
@@ -98,49 +98,49 @@ class _SignalingConnection:
         except trio.EndOfChannel:
             self.done = True
 
-    async def once(self) -> None:
+    async def connect_once(self) -> None:
         """One connection, from dialling to its end.
 
         Raises:
             SignalingLost: it could not be made, or it ended though we did not want it to.
         """
-        self.was_heard = False
+        self.message_received = False
         text = ""
         try:
-            async with trio.open_nursery() as library:
-                await self._live(library)
-                library.cancel_scope.cancel()
+            async with trio.open_nursery() as websocket_nursery:
+                await self._run_connection(websocket_nursery)
+                websocket_nursery.cancel_scope.cancel()
         except* ConnectionRejected as group:
             status = getattr(first_error(group), "status_code", 0)
-            text = f"{self._shown} is answered with HTTP status {status}. Is it the server's WebSocket address?"
+            text = f"{self._url} is answered with HTTP status {status}. Is it the server's WebSocket address?"
         except* ENDINGS:
-            text = f"The line to the server at {self._shown} was lost."
+            text = f"The line to the server at {self._url} was lost."
         except* SignalingLost as group:  # comes last, since it knows best
             text = str(first_error(group))
         if text:
             raise SignalingLost(text)
 
-    async def _live(self, library: trio.Nursery) -> None:
+    async def _run_connection(self, websocket_nursery: trio.Nursery) -> None:
         stream: trio.abc.Stream | None = None
         ws: WebSocketConnection | None = None
         try:
-            async with trio.open_nursery() as dropping:
-                dropping.start_soon(self._drop_and_hang_up, dropping.cancel_scope)
-                stream = await self._reach()
-                ws = await self._upgrade(library, stream)
-                dropping.cancel_scope.cancel()
-            if ws is not None and not self._is_over():
-                await self._heard(ServerConnected())
-                await self._talk(ws)
+            async with trio.open_nursery() as discarding:
+                discarding.start_soon(self._discard_then_cancel, discarding.cancel_scope)
+                stream = await self._open_stream()
+                ws = await self._upgrade(websocket_nursery, stream)
+                discarding.cancel_scope.cancel()
+            if ws is not None and not self._discard_stale():
+                await self._on_event(ServerConnected())
+                await self._exchange_messages(ws)
         finally:
             if stream is not None:
                 await close(ws, stream, NORMAL)
 
-    async def _drop_and_hang_up(self, dialling: trio.CancelScope) -> None:
-        await self.drop_all()
-        dialling.cancel()
+    async def _discard_then_cancel(self, connecting: trio.CancelScope) -> None:
+        await self.discard_outgoing()
+        connecting.cancel()
 
-    def _is_over(self) -> bool:
+    def _discard_stale(self) -> bool:
         """Drop what is stale; true when nothing will ever be said again."""
         try:
             while not self.done:
@@ -151,24 +151,24 @@ class _SignalingConnection:
             self.done = True
         return self.done
 
-    async def _reach(self) -> trio.abc.Stream:
+    async def _open_stream(self) -> trio.abc.Stream:
         try:
             with trio.fail_after(self._timeout):
                 tcp = await self._dial(self._host, self._port)
-                return await self._secure(tcp) if self._tls else tcp
+                return await self._start_tls(tcp) if self._tls else tcp
         except trio.TooSlowError:
             raise SignalingLost(
-                f"The server at {self._shown} did not answer within {self._timeout:g} seconds. Check that no firewall"
+                f"The server at {self._url} did not answer within {self._timeout:g} seconds. Check that no firewall"
                 " is between; point elsewhere with --server or SLEAP_RTC_SIGNALING_WS; or start one of your own:"
                 " sleap-rtc server"
             ) from None
         except OSError as error:
             raise SignalingLost(
-                f"The server at {self._shown} cannot be reached ({_reason(error)}). Check that it runs; point elsewhere"
+                f"The server at {self._url} cannot be reached ({_reason(error)}). Check that it runs; point elsewhere"
                 " with --server or SLEAP_RTC_SIGNALING_WS; or start one of your own: sleap-rtc server"
             ) from None
 
-    async def _secure(self, tcp: trio.abc.Stream) -> trio.abc.Stream:
+    async def _start_tls(self, tcp: trio.abc.Stream) -> trio.abc.Stream:
         context = ssl.create_default_context()
         stream = trio.SSLStream(tcp, context, server_hostname=self._host, https_compatible=True)
         try:
@@ -176,7 +176,7 @@ class _SignalingConnection:
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(stream)
             raise SignalingLost(
-                f"No secure line to {self._shown} could be made ({_reason(error)})."
+                f"No secure line to {self._url} could be made ({_reason(error)})."
                 " Check its certificate, and whether it is a wss:// server at all."
             ) from None
         except trio.Cancelled:
@@ -184,15 +184,17 @@ class _SignalingConnection:
             raise
         return stream
 
-    async def _upgrade(self, library: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
+    async def _upgrade(self, websocket_nursery: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
         with trio.move_on_after(min(self._timeout, UPGRADE_TIME)):
             socket = cast("trio.SocketStream", stream)  # it takes any stream, and its types say less
-            return await wrap_client_stream(library, socket, self._netloc, self._path, max_message_size=FRAME_MAX)
+            return await wrap_client_stream(
+                websocket_nursery, socket, self._netloc, self._path, max_message_size=FRAME_MAX
+            )
         raise SignalingLost(
-            f"What answers at {self._shown} opens no line. Is it the server's WebSocket address, and is it up to date?"
+            f"What answers at {self._url} opens no line. Is it the server's WebSocket address, and is it up to date?"
         )
 
-    async def _talk(self, ws: WebSocketConnection) -> None:
+    async def _exchange_messages(self, ws: WebSocketConnection) -> None:
         keep_alive = KeepAlive()
         with keep_alive.scope:
             async with trio.open_nursery() as nursery:
@@ -202,7 +204,7 @@ class _SignalingConnection:
                 self.done = True
                 nursery.cancel_scope.cancel()
         if not self.done:
-            raise SignalingLost(f"The server at {self._shown} gives no sign of life any more.")
+            raise SignalingLost(f"The server at {self._url} gives no sign of life any more.")
 
     async def _write(self, ws: WebSocketConnection) -> None:
         while True:
@@ -221,11 +223,11 @@ class _SignalingConnection:
                 message = decode(frame, FROM_SERVER)
             except WireError as error:
                 raise SignalingLost(
-                    f"The server at {self._shown} says what this sleap-rtc does not understand ({error})."
+                    f"The server at {self._url} says what this sleap-rtc does not understand ({error})."
                     " Update the older of the two."
                 ) from None
-            self.was_heard = True
-            await self._heard(message)
+            self.message_received = True
+            await self._on_event(message)
 
 
 def _reason(error: Exception) -> str:

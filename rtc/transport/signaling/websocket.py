@@ -18,7 +18,7 @@ SILENCE_TIME = 20.0
 """Seconds without a sign of life after which the other end counts as gone: a ping, and 10 s for its pong."""
 CLOSE_TIME = 2.0
 """Seconds for the closing handshake."""
-PARTING_TIME = 0.2
+CANCELLED_CLOSE_TIME = 0.2
 """Seconds to send a last word that is not answered."""
 NORMAL, GOING_AWAY = 1000, 1001
 """Close codes (RFC 6455, 7.4.1)."""
@@ -64,7 +64,7 @@ async def close(ws: WebSocketConnection | None, stream: trio.abc.Stream, code: i
     """
     cancelled = trio.current_effective_deadline() == -math.inf
     try:
-        with trio.move_on_after(PARTING_TIME if cancelled else CLOSE_TIME, shield=True):
+        with trio.move_on_after(CANCELLED_CLOSE_TIME if cancelled else CLOSE_TIME, shield=True):
             if ws is not None:
                 await ws.aclose(code)
     finally:

@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 log = logging.getLogger("rtc.transport.webrtc")
 
-QUIET_TIME = 1.0
+CANCEL_TIME = 1.0
 """Seconds that tasks left over at the end have to obey their cancellation."""
 
-_OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("rtc_bridge_owner", default="bridge")
+_OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("rtc_loop_owner", default="loop")
 
-_other_addresses = aioice.ice.get_host_addresses
+_aioice_host_addresses = aioice.ice.get_host_addresses
 
 
 def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
@@ -38,7 +38,7 @@ def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
 
     So a demo works on a machine without any network.
     """
-    return _other_addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
+    return _aioice_host_addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
 
 
 class LoopOwner(Protocol):
@@ -63,7 +63,7 @@ class AsyncioLoop:
         self._context = contextvars.copy_context()
         self._owners: dict[str, LoopOwner] = {}
         self._numbers = itertools.count(1)
-        loop.set_exception_handler(self._stray)
+        loop.set_exception_handler(self._handle_exception)
         loop.set_task_factory(_named_task)
 
     def adopt(self, owner: LoopOwner) -> contextvars.Context:
@@ -88,7 +88,7 @@ class AsyncioLoop:
 
     def spawn(self, make: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """asyncio-flavoured: start a coroutine that nobody waits for; its error, if any, is nobody's."""
-        self._loop.create_task(make()).add_done_callback(_look_at)
+        self._loop.create_task(make()).add_done_callback(_mark_error_seen)
 
     async def run(
         self,
@@ -113,7 +113,7 @@ class AsyncioLoop:
                 await done.wait()
         finally:
             if not task.done():
-                task.add_done_callback(_look_at)
+                task.add_done_callback(_mark_error_seen)
                 task.cancel()
         if not task.done() or task.cancelled():
             raise RtcError(FaultCode.LINK_FAILED, sentence)
@@ -121,18 +121,23 @@ class AsyncioLoop:
         if isinstance(error, RtcError):
             raise error
         if error is not None:
-            log.debug("aiortc said %s", _where(error))
+            log.debug("aiortc said %s", _describe_error(error))
             raise RtcError(FaultCode.LINK_FAILED, sentence)
         return task.result()
 
-    def _stray(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _handle_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """asyncio's exception handler. Messages and reprs may hold what was sent, so only names are logged."""
         error = context.get("exception")
         name = _owner_of(context)
         owner = self._owners.get(name)
-        expected = owner.over if owner is not None else name != "bridge"
+        expected = owner.over if owner is not None else name != "loop"
         level = logging.DEBUG if expected else logging.WARNING
-        log.log(level, "stray asyncio error of %s: %s", name, _where(error) if error else "a task was left unfinished")
+        log.log(
+            level,
+            "stray asyncio error of %s: %s",
+            name,
+            _describe_error(error) if error else "a task was left unfinished",
+        )
         if owner is not None and error is not None:
             owner.fail()
 
@@ -142,9 +147,9 @@ class AsyncioLoop:
             async with trio.open_nursery() as nursery:
                 for owner in tuple(self._owners.values()):
                     nursery.start_soon(owner.aclose)
-            with trio.move_on_after(QUIET_TIME):
+            with trio.move_on_after(CANCEL_TIME):
                 while tasks := asyncio.all_tasks(self._loop):
-                    await _cancelled(tasks)
+                    await _cancel_and_wait(tasks)
         for task in asyncio.all_tasks(self._loop):
             # It does not obey. trio-asyncio would wait for it for ever (documented hook for such cases).
             asyncio.tasks._unregister_task(task)
@@ -178,35 +183,35 @@ def _owner_of(context: dict[str, Any]) -> str:
     task = context.get("task") or context.get("future")
     if isinstance(task, asyncio.Task):
         return task.get_name()
-    held: contextvars.Context | None = getattr(context.get("handle"), "_context", None)
-    return held.get(_OWNER, "bridge") if held is not None else "bridge"
+    handle_context: contextvars.Context | None = getattr(context.get("handle"), "_context", None)
+    return handle_context.get(_OWNER, "loop") if handle_context is not None else "loop"
 
 
-def _where(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """The kind of an error and the function it came from; nothing of its text."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} in {frames[-1].name}, line {frames[-1].lineno}" if frames else type(error).__name__
 
 
-def _look_at(task: "asyncio.Task[Any]") -> None:
+def _mark_error_seen(task: "asyncio.Task[Any]") -> None:
     """Mark a task's error as seen, or asyncio would complain that nobody did."""
     if not task.cancelled():
         task.exception()
 
 
-async def _cancelled(tasks: "set[asyncio.Task[Any]]") -> None:
+async def _cancel_and_wait(tasks: "set[asyncio.Task[Any]]") -> None:
     """Cancel these tasks and wait until they have ended."""
     done = trio.Event()
-    left = len(tasks)
+    remaining = len(tasks)
 
-    def one_less(task: "asyncio.Task[Any]") -> None:
-        nonlocal left
-        _look_at(task)
-        left -= 1
-        if not left:
+    def on_done(task: "asyncio.Task[Any]") -> None:
+        nonlocal remaining
+        _mark_error_seen(task)
+        remaining -= 1
+        if not remaining:
             done.set()
 
     for task in tasks:
-        task.add_done_callback(one_less)
+        task.add_done_callback(on_done)
         task.cancel()
     await done.wait()

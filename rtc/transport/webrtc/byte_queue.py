@@ -20,12 +20,12 @@ that many tiny items cannot fill the memory either."""
 class ByteQueue(Generic[T]):
     """A queue bounded by bytes. `put` belongs to one callback, `take` to one reader."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._used = 0
         self._ended = False
         self._send, self._receive = trio.open_memory_channel[T](math.inf)
-        self.heard_at = -math.inf
+        self.last_received_at = -math.inf
         """When something last came (trio's clock); a slow reader does not make the other side look silent."""
 
     def put(self, item: T) -> None:
@@ -36,9 +36,9 @@ class ByteQueue(Generic[T]):
         """
         if self._ended:
             return
-        self.heard_at = trio.current_time()
+        self.last_received_at = trio.current_time()
         cost = len(item) + ITEM_COST
-        if self._used + cost > self._most:
+        if self._used + cost > self._max_bytes:
             raise QueueFull("more came over a wire than was read")
         self._send.send_nowait(item)
         self._used += cost

@@ -40,15 +40,15 @@ class ChannelOwner(Protocol):
 class DataChannel(Generic[T]):
     """Made and fed by its peer; `kind` is what may come on it, anything else ends the peer."""
 
-    def __init__(self, peer: ChannelOwner, kind: type[T], *, queue_max: int, high: int, low: int) -> None:
+    def __init__(self, owner: ChannelOwner, kind: type[T], *, queue_max: int, high: int, low: int) -> None:
         self.queue: ByteQueue[T] = ByteQueue(queue_max)
         self.open = False
         self.closed = trio.Event()
-        self._peer = peer
+        self._owner = owner
         self._kind = kind
         self._high = high
         self._low = low
-        self._posted = 0
+        self._posted_bytes = 0
         self._senders = trio.lowlevel.ParkingLot()
         self._channel: RTCDataChannel | None = None
 
@@ -68,14 +68,14 @@ class DataChannel(Generic[T]):
             RtcError: LINK_LOST.
         """
         await trio.lowlevel.checkpoint()
-        while self._waiting() > self._high and not self._peer.over:
+        while self._unsent_bytes() > self._high and not self._owner.over:
             await self._senders.park()
-        if self._peer.over or not self.open:
+        if self._owner.over or not self.open:
             raise RtcError(FaultCode.LINK_LOST, "The connection to the other side is gone.")
-        self._posted += len(data)
-        self._peer.post(self._pass_on, data)
+        self._posted_bytes += len(data)
+        self._owner.post(self._send_now, data)
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """asyncio-flavoured: close after what was sent; `closed` is set when the other side has it all."""
         if self._channel is not None:
             self._channel.close()
@@ -84,33 +84,33 @@ class DataChannel(Generic[T]):
         """The peer is over: senders must not wait any longer."""
         self._senders.unpark_all()
 
-    def _waiting(self) -> int:
-        return self._posted + (self._channel.bufferedAmount if self._channel is not None else 0)
+    def _unsent_bytes(self) -> int:
+        return self._posted_bytes + (self._channel.bufferedAmount if self._channel is not None else 0)
 
-    def _pass_on(self, data: T) -> None:
-        self._posted -= len(data)
-        if self._channel is None or self._peer.over:
+    def _send_now(self, data: T) -> None:
+        self._posted_bytes -= len(data)
+        if self._channel is None or self._owner.over:
             return
         try:
             self._channel.send(data)
         except (InvalidStateError, ValueError):  # closed meanwhile, or longer than the other side reads
-            self._peer.fail()
+            self._owner.fail()
         if self._channel.bufferedAmount <= self._low:
             self._senders.unpark_all()  # it left at once, so the mark was never crossed and no event comes
 
     def _on_open(self) -> None:
         self.open = True
-        self._peer.channel_opened()
+        self._owner.channel_opened()
 
     def _on_close(self) -> None:
         self.closed.set()
-        self._peer.channel_closed()
+        self._owner.channel_closed()
 
     def _on_message(self, data: object) -> None:
         if not isinstance(data, self._kind):
-            self._peer.fail(FaultCode.BAD_MESSAGE)
+            self._owner.fail(FaultCode.BAD_MESSAGE)
             return
         try:
             self.queue.put(data)
         except QueueFull:
-            self._peer.fail(FaultCode.STALLED)
+            self._owner.fail(FaultCode.STALLED)

@@ -16,20 +16,20 @@ class IceDiagnostics:
 
     gathered: GatheredCandidates
     relay_only: bool = False
-    candidates: int = 0
+    local_candidates: int = 0
     """Own candidates of any kind."""
-    theirs: int = 0
+    remote_candidates: int = 0
     """The other side's candidates that could be tried."""
-    heard: bool = False
+    check_received: bool = False
     """A check of the other side arrived here."""
     nominated: bool = False
     """ICE had found a path; what came after it failed."""
     seconds: float = 0.0
 
 
-def why_no_half(diagnostics: IceDiagnostics) -> str | None:
+def why_no_candidates(diagnostics: IceDiagnostics) -> str | None:
     """Why this side has nothing to offer; None when it has something."""
-    if diagnostics.candidates:
+    if diagnostics.local_candidates:
         return None
     if diagnostics.relay_only:
         return (
@@ -45,7 +45,7 @@ def why_no_path(diagnostics: IceDiagnostics) -> str:
         return (
             f"A path to the other side was found, but the secure handshake on it did not complete.{gave_up} Try again."
         )
-    if not diagnostics.theirs:
+    if not diagnostics.remote_candidates:
         return "The other side told no address that it can be reached at. It may have no network, or no relay to use."
     if (
         not diagnostics.relay_only
@@ -53,12 +53,12 @@ def why_no_path(diagnostics: IceDiagnostics) -> str:
         and all(_is_loopback(host) for host in diagnostics.gathered.hosts)
     ):
         return f"This machine has no network but its own loopback.{gave_up} Connect it to a network, then try again."
-    if diagnostics.heard:
+    if diagnostics.check_received:
         return (
             "The other side's packets arrive here, but nothing of ours gets through to it: a firewall lets UDP pass in "
-            f"one direction only.{gave_up} {_what_of_turn(diagnostics.gathered)}"
+            f"one direction only.{gave_up} {_turn_advice(diagnostics.gathered)}"
         )
-    return f"{_why_nothing_answered(diagnostics)}{gave_up} {_what_of_turn(diagnostics.gathered)}"
+    return f"{_why_nothing_answered(diagnostics)}{gave_up} {_turn_advice(diagnostics.gathered)}"
 
 
 def _why_nothing_answered(diagnostics: IceDiagnostics) -> str:
@@ -72,7 +72,7 @@ def _why_nothing_answered(diagnostics: IceDiagnostics) -> str:
     return "Nothing of the other side answered: there is no common route to it, or UDP is blocked on the way."
 
 
-def _what_of_turn(gathered: GatheredCandidates) -> str:
+def _turn_advice(gathered: GatheredCandidates) -> str:
     if not gathered.turn:
         return TRY_TURN
     if any(allocation.outcome is TurnOutcome.FOUND for allocation in gathered.turn):

@@ -46,8 +46,8 @@ class GatheredCandidates:
 def stun_servers(plan: IcePlan) -> list[IceServer]:
     """The STUN servers to ask. A TURN server over UDP is one as well (RFC 8656, 3), so it serves when none is named."""
     named = [server for server in plan.servers if server.urls.startswith("stun:")]
-    spare = [server for server in plan.servers if server.relays and _is_udp(server)]
-    return (named or spare)[:STUN_MAX]
+    turn_over_udp = [server for server in plan.servers if server.relays and _is_udp(server)]
+    return (named or turn_over_udp)[:STUN_MAX]
 
 
 def turn_servers(plan: IcePlan) -> list[IceServer]:
@@ -71,43 +71,43 @@ async def _gather(
     connection: Any, plan: IcePlan, gathered: GatheredCandidates, component: int, addresses: list[str]
 ) -> Any:
     candidates: list[Candidate] = []
-    hosts = [await _open_host(connection, component, address) for address in addresses]
-    found = [protocol for protocol in hosts if protocol is not None]
-    candidates += [protocol.local_candidate for protocol in found]
+    hosts = [await _open_host_socket(connection, component, address) for address in addresses]
+    opened = [protocol for protocol in hosts if protocol is not None]
+    candidates += [protocol.local_candidate for protocol in opened]
     gathered.hosts = tuple(candidate.host for candidate in candidates)
-    v4 = [protocol for protocol in found if ipaddress.ip_address(protocol.local_candidate.host).version == 4]
-    gathered.stun = [TurnAllocation(server) for server in stun_servers(plan)] if v4 else []
+    ipv4 = [protocol for protocol in opened if ipaddress.ip_address(protocol.local_candidate.host).version == 4]
+    gathered.stun = [TurnAllocation(server) for server in stun_servers(plan)] if ipv4 else []
     gathered.turn = [TurnAllocation(server) for server in turn_servers(plan)]
-    work = {
-        asyncio.create_task(_reflect(protocol, allocation, candidates)): allocation
+    tasks = {
+        asyncio.create_task(_add_reflexive(protocol, allocation, candidates)): allocation
         for allocation in gathered.stun
-        for protocol in v4
+        for protocol in ipv4
     } | {
-        asyncio.create_task(_relay(connection, component, allocation, rank, candidates)): allocation
+        asyncio.create_task(_add_relayed(connection, component, allocation, rank, candidates)): allocation
         for rank, allocation in enumerate(gathered.turn)
     }
-    await _wait_within_reason(work)
+    await _wait_bounded(tasks)
     return candidates
 
 
-async def _wait_within_reason(work: dict["asyncio.Task[None]", TurnAllocation]) -> None:
-    if not work:
+async def _wait_bounded(tasks: dict["asyncio.Task[None]", TurnAllocation]) -> None:
+    if not tasks:
         return
     try:
-        await asyncio.wait(work, timeout=SILENT_TIME)
-        slow = [task for task, allocation in work.items() if not task.done() and allocation.alive]
+        await asyncio.wait(tasks, timeout=SILENT_TIME)
+        slow = [task for task, allocation in tasks.items() if not task.done() and allocation.has_answered]
         if slow:
             await asyncio.wait(slow, timeout=SLOW_TIME - SILENT_TIME)
     finally:
-        for task in work:
+        for task in tasks:
             task.cancel()
-    ended, _ = await asyncio.wait(work, timeout=STOP_TIME)
+    ended, _ = await asyncio.wait(tasks, timeout=STOP_TIME)
     for task in ended:
         if not task.cancelled():
             task.result()  # a bug of ours must not pass in silence
 
 
-async def _open_host(connection: Any, component: int, address: str) -> StunProtocol | None:
+async def _open_host_socket(connection: Any, component: int, address: str) -> StunProtocol | None:
     loop = asyncio.get_running_loop()
     try:
         transport, protocol = await loop.create_datagram_endpoint(
@@ -124,11 +124,11 @@ async def _open_host(connection: Any, component: int, address: str) -> StunProto
     return protocol
 
 
-async def _reflect(protocol: StunProtocol, allocation: TurnAllocation, candidates: list[Candidate]) -> None:
+async def _add_reflexive(protocol: StunProtocol, allocation: TurnAllocation, candidates: list[Candidate]) -> None:
     address = read_ice_url(allocation.server.urls)
     try:
-        where = await resolve(address.host, address.port, socket.SOCK_DGRAM, socket.AF_INET)
-        candidate, _ = await server_reflexive_candidate(protocol, where)
+        server_address = await resolve(address.host, address.port, socket.SOCK_DGRAM, socket.AF_INET)
+        candidate, _ = await server_reflexive_candidate(protocol, server_address)
     except OSError:
         allocation.outcome = TurnOutcome.UNREACHED
         return
@@ -139,7 +139,7 @@ async def _reflect(protocol: StunProtocol, allocation: TurnAllocation, candidate
         candidates.append(candidate)  # without a NAT it is the host candidate again
 
 
-async def _relay(
+async def _add_relayed(
     connection: Any, component: int, allocation: TurnAllocation, rank: int, candidates: list[Candidate]
 ) -> None:
     protocol = await allocate(allocation, lambda: StunProtocol(connection))

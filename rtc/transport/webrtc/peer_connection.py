@@ -17,7 +17,7 @@ from rtc.config.ice_servers import IcePlan
 from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
 from rtc.transport.webrtc.batched_reads import read_in_batches
 from rtc.transport.webrtc.data_channel import DataChannel
-from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_half, why_no_path
+from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_candidates, why_no_path
 from rtc.transport.webrtc.ice_checks import IceChecks, order_checks
 from rtc.transport.webrtc.ice_gathering import GatheredCandidates, gather_candidates
 from rtc.transport.webrtc.receive_limit import limit_receive
@@ -29,7 +29,7 @@ GATHER_TIME = 8.0
 """Seconds to prepare our half. Gathering takes 3 of them at most; the rest is for a machine with much else to do."""
 CLOSE_TIME = 2.0
 """Seconds a connection may take to close; with a silent TURN server aiortc alone would take more than 10."""
-HIGH, LOW = 1024 * 1024, 256 * 1024
+BULK_HIGH, BULK_LOW = 1024 * 1024, 256 * 1024
 """Bulk: senders wait above HIGH bytes and go on below LOW; measured, more only costs memory."""
 CONTROL_HIGH, CONTROL_LOW = 256 * 1024, 64 * 1024
 CONTROL_QUEUE_MAX = 1024 * 1024
@@ -57,10 +57,10 @@ class PeerConnection:
         self._plan = plan
         self._gathered = GatheredCandidates()
         self._checks: IceChecks | None = None
-        self._met = False
+        self._ice_completed = False
         self._context = asyncio_loop.adopt(self)
         self._control = DataChannel(self, str, queue_max=CONTROL_QUEUE_MAX, high=CONTROL_HIGH, low=CONTROL_LOW)
-        self._bulk = DataChannel(self, bytes, queue_max=BULK_QUEUE_MAX, high=HIGH, low=LOW)
+        self._bulk = DataChannel(self, bytes, queue_max=BULK_QUEUE_MAX, high=BULK_HIGH, low=BULK_LOW)
         self.control = self._control.queue
         self.bulk = self._bulk.queue
         self.fault: Fault | None = None
@@ -97,7 +97,7 @@ class PeerConnection:
         Raises:
             RtcError: LINK_FAILED.
         """
-        await self._negotiate(self._take_answer, UNREADABLE, answer)
+        await self._negotiate(self._accept_answer, UNREADABLE, answer)
 
     async def wait_open(self, timeout: float) -> None:
         """Wait until both lanes are open, at most `timeout` seconds.
@@ -105,13 +105,13 @@ class PeerConnection:
         Raises:
             RtcError: LINK_FAILED.
         """
-        before = trio.current_time()
+        started_at = trio.current_time()
         with trio.move_on_after(timeout):
             await self._settled.wait()
         if self.fault is not None and self.fault.code is not FaultCode.LINK_LOST:
             raise RtcError.of(self.fault)
         if self.over or not self._settled.is_set():
-            raise RtcError(FaultCode.LINK_FAILED, why_no_path(self._diagnostics(trio.current_time() - before)))
+            raise RtcError(FaultCode.LINK_FAILED, why_no_path(self._diagnostics(trio.current_time() - started_at)))
         if self._verified_fingerprint != self._announced_fingerprint:
             raise RtcError(FaultCode.LINK_FAILED, "The other side's certificate is not the one it announced.")
 
@@ -123,8 +123,8 @@ class PeerConnection:
     @property
     def local_fingerprint(self) -> bytes:
         """SHA-256 of this side's DTLS certificate."""
-        prints = self._dtls().getLocalParameters().fingerprints
-        return bytes.fromhex(next(p.value for p in prints if p.algorithm == "sha-256").replace(":", ""))
+        fingerprints = self._dtls().getLocalParameters().fingerprints
+        return bytes.fromhex(next(p.value for p in fingerprints if p.algorithm == "sha-256").replace(":", ""))
 
     @property
     def remote_fingerprint(self) -> bytes:
@@ -139,9 +139,9 @@ class PeerConnection:
         return self._path_kind
 
     @property
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When anything last came (trio's clock)."""
-        return max(self.control.heard_at, self.bulk.heard_at)
+        return max(self.control.last_received_at, self.bulk.last_received_at)
 
     async def send_control(self, text: str) -> None:
         """Send on the control lane; waits while much is unsent.
@@ -168,7 +168,7 @@ class PeerConnection:
         if not self._control.open or not self._bulk.open:
             return
         for channel in (self._control, self._bulk):
-            self.post(channel.shut)
+            self.post(channel.close)
         await self._control.closed.wait()
         await self._bulk.closed.wait()
 
@@ -233,20 +233,20 @@ class PeerConnection:
             channel.queue.end()
             channel.wake()
         if self._pc is not None:
-            self.post(self._hang_up)  # at once, so that the other side learns it before our owner comes round
+            self.post(self._close_soon)  # at once, so that the other side learns it before our owner comes round
 
     # asyncio-flavoured
 
-    def _hang_up(self) -> None:
+    def _close_soon(self) -> None:
         if self._pc is not None:
             self._asyncio_loop.spawn(self._pc.close)
 
-    def _build(self) -> RTCPeerConnection:
+    def _create_connection(self) -> RTCPeerConnection:
         policy = RTCIceTransportPolicy.RELAY if self._plan.relay_only else RTCIceTransportPolicy.ALL
         # no servers here: aiortc would know only the first ones, and ask one of its own choice if the list were missing
         pc = self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[], iceTransportPolicy=policy))
         pc.on("connectionstatechange", lambda: self.fail() if pc.connectionState in ("failed", "closed") else None)
-        pc.on("iceconnectionstatechange", self._note_ice)
+        pc.on("iceconnectionstatechange", self._on_ice_state)
         self._control.attach(pc.createDataChannel("control", negotiated=True, id=0))
         self._bulk.attach(pc.createDataChannel("bulk", negotiated=True, id=1))
         limit_receive(pc, lambda: self.fail(FaultCode.BAD_MESSAGE))
@@ -255,8 +255,10 @@ class PeerConnection:
         self._checks = order_checks(connection)
         return pc
 
-    def _note_ice(self) -> None:
-        self._met = self._met or (self._pc is not None and self._pc.iceConnectionState == "completed")
+    def _on_ice_state(self) -> None:
+        self._ice_completed = self._ice_completed or (
+            self._pc is not None and self._pc.iceConnectionState == "completed"
+        )
 
     def _diagnostics(self, seconds: float = 0.0) -> IceDiagnostics:
         """What ICE has seen so far."""
@@ -264,33 +266,33 @@ class PeerConnection:
         return IceDiagnostics(
             gathered=self._gathered,
             relay_only=self._plan.relay_only,
-            candidates=len(connection.local_candidates),
-            theirs=len(connection.remote_candidates),
-            heard=self._checks is not None and self._checks.heard,
-            nominated=self._met,
+            local_candidates=len(connection.local_candidates),
+            remote_candidates=len(connection.remote_candidates),
+            check_received=self._checks is not None and self._checks.check_received,
+            nominated=self._ice_completed,
             seconds=seconds,
         )
 
-    def _check_half(self) -> None:
-        reason = why_no_half(self._diagnostics())
+    def _check_has_candidates(self) -> None:
+        reason = why_no_candidates(self._diagnostics())
         if reason is not None:
             raise RtcError(FaultCode.LINK_FAILED, reason)
 
     async def _make_offer(self) -> str:
-        pc = self._build()
+        pc = self._create_connection()
         await pc.setLocalDescription(await pc.createOffer())
-        self._check_half()
+        self._check_has_candidates()
         return pc.localDescription.sdp
 
     async def _make_answer(self, offer: str) -> str:
         self._announced_fingerprint = read_fingerprint(offer)
-        pc = self._build()
+        pc = self._create_connection()
         await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await pc.setLocalDescription(await pc.createAnswer())
-        self._check_half()
+        self._check_has_candidates()
         return pc.localDescription.sdp
 
-    async def _take_answer(self, answer: str) -> None:
+    async def _accept_answer(self, answer: str) -> None:
         self._announced_fingerprint = read_fingerprint(answer)
         if self._pc is None:
             raise RuntimeError("accept before offer")

@@ -10,7 +10,7 @@ from typing import Any
 
 UNFINISHED_MAX = 16 * 1024 * 1024
 """Bytes beyond the announced window. Honest senders need about one round trip's worth while a packet is missing."""
-EXTRAS_MAX = 16
+EXTRA_CHANNELS_MAX = 16
 """Data channels that the other side may open besides ours; they are ignored, but each costs memory."""
 
 
@@ -18,7 +18,7 @@ def limit_receive(pc: Any, cut: Callable[[], None]) -> None:
     """asyncio-flavoured: call `cut` once the other side of `pc` asks for more memory than it may have."""
     sctp = pc.sctp
     receive = sctp._receive_data_chunk
-    extras = 0
+    extra_channels = 0
 
     async def receive_within_bounds(chunk: Any) -> None:
         if sctp._advertised_rwnd < -UNFINISHED_MAX:
@@ -26,11 +26,11 @@ def limit_receive(pc: Any, cut: Callable[[], None]) -> None:
             return
         await receive(chunk)
 
-    def count(_channel: object) -> None:
-        nonlocal extras
-        extras += 1
-        if extras > EXTRAS_MAX:
+    def count_channel(_channel: object) -> None:
+        nonlocal extra_channels
+        extra_channels += 1
+        if extra_channels > EXTRA_CHANNELS_MAX:
             cut()
 
     sctp._receive_data_chunk = receive_within_bounds
-    pc.on("datachannel", count)
+    pc.on("datachannel", count_channel)

@@ -41,7 +41,7 @@ def read_fingerprint(sdp: str) -> bytes:
         raise RtcError(FaultCode.LINK_FAILED, UNREADABLE)
     for candidate in media[0].ice_candidates:
         ipaddress.ip_address(candidate.ip)
-    prints = [*{f.value.upper() for f in media[0].dtls.fingerprints if f.algorithm.lower() == "sha-256"}]
-    if len(prints) != 1 or not _FINGERPRINT.fullmatch(prints[0]):
+    fingerprints = [*{f.value.upper() for f in media[0].dtls.fingerprints if f.algorithm.lower() == "sha-256"}]
+    if len(fingerprints) != 1 or not _FINGERPRINT.fullmatch(fingerprints[0]):
         raise RtcError(FaultCode.LINK_FAILED, UNREADABLE)
-    return bytes.fromhex(prints[0].replace(":", ""))
+    return bytes.fromhex(fingerprints[0].replace(":", ""))

@@ -23,7 +23,7 @@ LIFETIME = 600
 """Seconds that an allocation lives unless refreshed, which aioice does."""
 UNAUTHORIZED = (401, 403, 438, 441)
 """Error codes (RFC 8656, 19) that mean: not with these credentials."""
-MISMATCH = 437
+ALLOCATION_MISMATCH = 437
 """The port we come from was another client's a moment ago; another one will do (RFC 8656, 7.4)."""
 
 
@@ -47,13 +47,15 @@ class TurnAllocation:
 
     server: IceServer
     outcome: TurnOutcome = TurnOutcome.SILENT
-    _inner: Any = None
+    _client: Any = None
 
     @property
-    def alive(self) -> bool:
+    def has_answered(self) -> bool:
         """It has answered something, so it may have a little longer: over TCP by being there, over UDP by its nonce."""
-        inner = self._inner
-        return inner is not None and (isinstance(inner, aioice.turn.TurnClientTcpProtocol) or inner.nonce is not None)
+        client = self._client
+        return client is not None and (
+            isinstance(client, aioice.turn.TurnClientTcpProtocol) or client.nonce is not None
+        )
 
 
 async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = socket.AF_UNSPEC) -> tuple[str, int]:
@@ -70,47 +72,47 @@ async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = s
     return str(found[0][4][0]), port
 
 
-async def allocate(allocation: TurnAllocation, make: Any) -> Any:
-    """An allocation on the server, as the transport of the protocol that `make` makes; None when there is none.
+async def allocate(allocation: TurnAllocation, make_protocol: Any) -> Any:
+    """Allocate on the server; return the protocol from `make_protocol`, or None.
 
     Its end is aioice's to see to, once the protocol is one of a connection's.
     """
     try:
-        protocol, code = await _allocate(allocation, make)
-        if code == MISMATCH:
-            protocol, _ = await _allocate(allocation, make)
+        protocol, code = await _allocate(allocation, make_protocol)
+        if code == ALLOCATION_MISMATCH:
+            protocol, _ = await _allocate(allocation, make_protocol)
     except (OSError, ssl.SSLError):
         allocation.outcome = TurnOutcome.UNREACHED
         return None
     return protocol
 
 
-async def _reach(server: IceServer, address: IceAddress) -> Any:
+async def _connect_to_server(server: IceServer, address: IceAddress) -> Any:
     loop = asyncio.get_running_loop()
     kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
-    where = await resolve(address.host, address.port, kind)
-    told = (where, server.username, server.credential, LIFETIME, REFRESH_TIME)
+    server_address = await resolve(address.host, address.port, kind)
+    arguments = (server_address, server.username, server.credential, LIFETIME, REFRESH_TIME)
     if address.transport == "udp":
-        _, inner = await loop.create_datagram_endpoint(
-            lambda: aioice.turn.TurnClientUdpProtocol(*told), remote_addr=where
+        _, client = await loop.create_datagram_endpoint(
+            lambda: aioice.turn.TurnClientUdpProtocol(*arguments), remote_addr=server_address
         )
-        return inner
+        return client
     secure = ssl.create_default_context() if address.scheme == "turns" else None
-    _, stream = await loop.create_connection(
-        lambda: aioice.turn.TurnClientTcpProtocol(*told),
-        *where,
+    _, tcp_client = await loop.create_connection(
+        lambda: aioice.turn.TurnClientTcpProtocol(*arguments),
+        *server_address,
         ssl=secure,
         server_hostname=address.host if secure else None,
     )
-    return stream
+    return tcp_client
 
 
-async def _allocate(allocation: TurnAllocation, make: Any) -> tuple[Any, int | None]:
+async def _allocate(allocation: TurnAllocation, make_protocol: Any) -> tuple[Any, int | None]:
     """One try: the protocol, or else the error code if there is one."""
-    inner = allocation._inner = await _reach(allocation.server, read_ice_url(allocation.server.urls))
-    protocol, code = make(), None
+    client = allocation._client = await _connect_to_server(allocation.server, read_ice_url(allocation.server.urls))
+    protocol, code = make_protocol(), None
     try:
-        await aioice.turn.TurnTransport(inner)._connect(protocol)
+        await aioice.turn.TurnTransport(client)._connect(protocol)
         allocation.outcome = TurnOutcome.FOUND
     except TransactionError as error:
         code = error.response.error_code if error.response is not None else None
@@ -119,7 +121,7 @@ async def _allocate(allocation: TurnAllocation, make: Any) -> tuple[Any, int | N
         allocation.outcome = TurnOutcome.UNHELPFUL
     finally:
         if allocation.outcome is not TurnOutcome.FOUND:
-            inner.transport.close()
+            client.transport.close()
     return (protocol if allocation.outcome is TurnOutcome.FOUND else None), code
 
 

@@ -14,7 +14,7 @@ from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
 
 PROBE_TIME = 5.0
 """Seconds for an allocation; an open way takes a tenth of one."""
-RETURN_TIME = 1.0
+RELEASE_TIME = 1.0
 """Seconds for the server to take it back; otherwise it forgets it after some minutes."""
 LIFETIME = 60
 """Seconds the allocation is asked for; servers may give more."""
@@ -70,14 +70,14 @@ class _Receiver(asyncio.DatagramProtocol):
     """Nothing is ever relayed to it; it learns when the allocation is gone."""
 
     def __init__(self) -> None:
-        self.gone = asyncio.Event()
+        self.closed = asyncio.Event()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self.gone.set()
+        self.closed.set()
 
 
 async def probe_turn(asyncio_loop: AsyncioLoop, server: IceServer, address: IceAddress, host: str) -> ProbeResult:
-    """Allocate with the real credentials; takes at most `PROBE_TIME` and `RETURN_TIME`.
+    """Allocate with the real credentials; takes at most `PROBE_TIME` and `RELEASE_TIME`.
 
     Args:
         bridge: the asyncio room.
@@ -86,7 +86,7 @@ async def probe_turn(asyncio_loop: AsyncioLoop, server: IceServer, address: IceA
         host: the same host as a number, so that no name is looked up again; TLS needs the name.
     """
     context = asyncio_loop.adopt(_ProbeOwner())
-    limit = PROBE_TIME + RETURN_TIME
+    limit = PROBE_TIME + RELEASE_TIME
     try:
         return await asyncio_loop.run(context, _probe, server, address, host, timeout=limit, sentence="No answer came.")
     except RtcError:
@@ -117,21 +117,21 @@ async def _probe(server: IceServer, address: IceAddress, host: str) -> ProbeResu
 
 
 async def _allocate(server: IceServer, address: IceAddress, host: str) -> ProbeResult:
-    secure = address.scheme == "turns"
+    tls = address.scheme == "turns"
     transport, receiver = await create_turn_endpoint(
         _Receiver,
-        (address.host if secure else host, address.port),
+        (address.host if tls else host, address.port),
         server.username,
         server.credential,
         lifetime=LIFETIME,
-        ssl=secure or None,
+        ssl=tls or None,
         transport=address.transport,
     )
     relayed = transport.get_extra_info("sockname")[0]
     transport.close()
     try:
-        async with asyncio.timeout(RETURN_TIME):
-            await receiver.gone.wait()
+        async with asyncio.timeout(RELEASE_TIME):
+            await receiver.closed.wait()
     except TimeoutError:
         pass  # its lifetime ends it
     return ProbeResult(ProbeAnswer.GRANTED, str(relayed))

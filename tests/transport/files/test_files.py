@@ -24,7 +24,7 @@ from rtc.common.errors import RtcError
 from rtc.testing.file_channels import Pieces, file_channel_over, open_file_channels, receive_file
 from rtc.testing.memory_connection import LOST, MemoryConnection, memory_connection_pair
 from rtc.transport.files import FileChannel, Incoming, receiver, send_file
-from rtc.transport.files.channel import WINDOW
+from rtc.transport.files.channel import CREDIT_WINDOW
 from rtc.transport.files.file_names import FILE_NAME_MAX, safe_name
 from rtc.transport.links.link import Connection, open_link
 from rtc.transport.webrtc import open_asyncio_loop, open_peer_connection
@@ -97,7 +97,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("size", [0, 1, 65536, 65537, WINDOW, WINDOW + 1, 3 * WINDOW + 5])
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, CREDIT_WINDOW, CREDIT_WINDOW + 1, 3 * CREDIT_WINDOW + 5])
 async def test_files_of_every_length_arrive_whole(tmp_path: Path, folder: Path, size: int) -> None:
     source = tmp_path / "source"
     source.write_bytes(random.Random(size).randbytes(size))
@@ -121,7 +121,7 @@ async def test_chunk_size_is_obeyed(source: Path, folder: Path, chunk_size: int)
             longest = max(longest, len(item) - 12)
         return item
 
-    ours.spoil = look
+    ours.tamper = look
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         both = await transfer(one, two, source, folder, chunk_size=chunk_size)
     assert both.path is not None
@@ -171,7 +171,7 @@ async def test_a_file_is_refused_before_the_first_byte(
         monkeypatch.setattr("rtc.transport.files.receiver.RESERVE", 10**17)
     ours, theirs = memory_connection_pair()
     frames: list[bytes] = []
-    ours.spoil = lambda item: frames.append(item) or item if isinstance(item, bytes) else item
+    ours.tamper = lambda item: frames.append(item) or item if isinstance(item, bytes) else item
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         both = await transfer(one, two, source, folder, **limits)
     assert (both.sent, both.received) == (code, code)
@@ -183,7 +183,7 @@ def _flip(number: int) -> Callable[[Any], Any]:
     """Change one byte of the payload of one frame."""
     count = 0
 
-    def spoil(item: Any) -> Any:
+    def tamper(item: Any) -> Any:
         nonlocal count
         if isinstance(item, bytes):
             count += 1
@@ -191,7 +191,7 @@ def _flip(number: int) -> Callable[[Any], Any]:
                 return item[:-1] + bytes([item[-1] ^ 1])
         return item
 
-    return spoil
+    return tamper
 
 
 def _readdress(transfer: int, offset: int) -> Callable[[Any], Any]:
@@ -212,7 +212,7 @@ def _short_offer(item: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "tamper",
     [
         _flip(1),
         _flip(100),
@@ -227,10 +227,10 @@ def _short_offer(item: Any) -> Any:
     ],
 )
 async def test_a_spoiled_transfer_is_damaged_on_both_sides(
-    source: Path, folder: Path, spoil: Callable[[Any], Any]
+    source: Path, folder: Path, tamper: Callable[[Any], Any]
 ) -> None:
     ours, theirs = memory_connection_pair()
-    ours.spoil = spoil
+    ours.tamper = tamper
     async with open_file_channels(ours, theirs) as (one, two, ada, bob):
         both = await transfer(one, two, source, folder)
         assert (both.sent, both.received) == (FaultCode.DAMAGED, FaultCode.DAMAGED)
@@ -239,15 +239,15 @@ async def test_a_spoiled_transfer_is_damaged_on_both_sides(
     assert os.listdir(folder) == []
 
 
-@pytest.mark.parametrize("spoil", [_flip(1), _flip(100), _readdress(0, 5), _other_hash, _short_offer])
+@pytest.mark.parametrize("tamper", [_flip(1), _flip(100), _readdress(0, 5), _other_hash, _short_offer])
 async def test_leftovers_of_a_failed_transfer_do_not_harm_the_next(
-    source: Path, folder: Path, spoil: Callable[[Any], Any]
+    source: Path, folder: Path, tamper: Callable[[Any], Any]
 ) -> None:
     ours, theirs = memory_connection_pair()
-    ours.spoil = spoil
+    ours.tamper = tamper
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         assert (await transfer(one, two, source, folder)).path is None
-        ours.spoil = lambda item: item
+        ours.tamper = lambda item: item
         assert (await transfer(one, two, source, folder)).path == folder / "data.zip"
     assert os.listdir(folder) == ["data.zip"]
 
@@ -403,7 +403,7 @@ async def test_a_sender_that_never_heard_that_all_is_there_hears_it_over_the_nex
     incoming = Incoming(folder, BIG)
     ours, theirs = memory_connection_pair()
     async with open_file_channels(ours, theirs) as (one, two, _, _):
-        theirs.spoil = lambda item: None if isinstance(item, str) and "FileVerified" in item else item
+        theirs.tamper = lambda item: None if isinstance(item, str) and "FileVerified" in item else item
 
         async def take() -> Path:
             path = await incoming.take(two, ignore)
@@ -510,8 +510,8 @@ async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest
     async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
 
         async def rush() -> None:
-            one.send(FileOffer(1, "x", 10 * WINDOW))
-            for offset in range(0, 3 * WINDOW, 200_000):
+            one.send(FileOffer(1, "x", 10 * CREDIT_WINDOW))
+            for offset in range(0, 3 * CREDIT_WINDOW, 200_000):
                 await one.send_piece(pack_piece(1, offset, bytes(200_000)))
 
         both = await Both().run(rush, lambda: receive_file(two, folder, max_size=BIG, progress=ignore))

@@ -23,47 +23,47 @@ JOB = AttachJob(JobId("j1"), "key")
 ENOUGH = Fault(FaultCode.CANCELLED, "Enough.")
 
 
-def keep(heard: list[Any]) -> Callable[[Any], Awaitable[None]]:
+def append_to(received: list[Any]) -> Callable[[Any], Awaitable[None]]:
     """A route that remembers."""
 
     async def route(message: Any) -> None:
         await trio.lowlevel.checkpoint()
-        heard.append(message)
+        received.append(message)
 
     return route
 
 
 @asynccontextmanager
-async def linked(heard: list[Any]) -> AsyncGenerator[tuple[Link, MemoryConnection, MemoryConnection], None]:
+async def linked(received: list[Any]) -> AsyncGenerator[tuple[Link, MemoryConnection, MemoryConnection], None]:
     """A link, its wire, and the bare other end."""
     ours, theirs = memory_connection_pair()
-    async with open_link(ours, name=LinkId(1), route=keep(heard)) as link:
+    async with open_link(ours, name=LinkId(1), route=append_to(received)) as link:
         yield link, ours, theirs
 
 
 async def test_words_go_both_ways_in_order(autojump_clock: MockClock) -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
     answers: list[Any] = []
     one, two = memory_connection_pair()
-    async with open_link(one, name=LinkId(1), route=keep(answers)) as ada:
-        async with open_link(two, name=LinkId(2), route=keep(heard)) as bob:
+    async with open_link(one, name=LinkId(1), route=append_to(answers)) as ada:
+        async with open_link(two, name=LinkId(2), route=append_to(received)) as bob:
             for reason in Denial:
                 ada.send(AuthFailure(reason, "no"))
             bob.send(HELLO)
             await wait_all_tasks_blocked()
-        assert [message.reason for message in heard] == list(Denial)
+        assert [message.reason for message in received] == list(Denial)
         assert answers == [HELLO]
 
 
 async def test_nothing_is_read_before_there_is_a_route(autojump_clock: MockClock) -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
     one, two = memory_connection_pair()
     async with open_link(one, name=LinkId(1)) as link:
         await two.send_control(encode(HELLO))
         await wait_all_tasks_blocked()
-        link.route = keep(heard)
+        link.route = append_to(received)
         await wait_all_tasks_blocked()
-        assert heard == [HELLO]
+        assert received == [HELLO]
 
 
 async def test_trust_changes_vocabulary_route_and_opens_bulk(autojump_clock: MockClock) -> None:
@@ -72,7 +72,7 @@ async def test_trust_changes_vocabulary_route_and_opens_bulk(autojump_clock: Moc
     async with linked(before) as (link, _ours, theirs):
         await theirs.send_control(encode(HELLO))
         await wait_all_tasks_blocked()
-        link.trust(TO_WORKER, keep(after))
+        link.trust(TO_WORKER, append_to(after))
         await theirs.send_control(encode(JOB))
         await theirs.send_bulk(b"piece")
         with trio.fail_after(1):
@@ -82,18 +82,18 @@ async def test_trust_changes_vocabulary_route_and_opens_bulk(autojump_clock: Moc
 
 
 async def test_beats_keep_a_quiet_link_alive_and_reach_no_route(autojump_clock: MockClock) -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
     one, two = memory_connection_pair()
     async with (
-        open_link(one, name=LinkId(1), route=keep(heard)) as ada,
-        open_link(two, name=LinkId(2), route=keep(heard)) as bob,
+        open_link(one, name=LinkId(1), route=append_to(received)) as ada,
+        open_link(two, name=LinkId(2), route=append_to(received)) as bob,
     ):
         await trio.sleep(10 * LOST_TIME)
         assert not ada.lost.is_set()
         assert not bob.lost.is_set()
-    assert heard == []
-    assert set(one.said[:-1]) == {encode(Heartbeat())}
-    assert len(one.said) == pytest.approx(10 * LOST_TIME / HEARTBEAT_TIME, abs=2)
+    assert received == []
+    assert set(one.sent_texts[:-1]) == {encode(Heartbeat())}
+    assert len(one.sent_texts) == pytest.approx(10 * LOST_TIME / HEARTBEAT_TIME, abs=2)
 
 
 async def test_a_silent_other_side_is_lost_after_a_while(autojump_clock: MockClock) -> None:
@@ -109,7 +109,7 @@ async def test_a_silent_other_side_is_lost_after_a_while(autojump_clock: MockClo
 
 async def test_bulk_is_a_sign_of_life(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, _ours, theirs):
-        link.trust(TO_WORKER, keep([]))
+        link.trust(TO_WORKER, append_to([]))
         for _ in range(5):
             await trio.sleep(LOST_TIME - 1)
             await theirs.send_bulk(b"piece")
@@ -131,8 +131,8 @@ async def test_a_good_bye_ends_the_other_side_at_once(autojump_clock: MockClock)
     for fault in (None, ENOUGH):
         one, two = memory_connection_pair()
         async with (
-            open_link(one, name=LinkId(1), route=keep([])) as ada,
-            open_link(two, name=LinkId(2), route=keep([])) as bob,
+            open_link(one, name=LinkId(1), route=append_to([])) as ada,
+            open_link(two, name=LinkId(2), route=append_to([])) as bob,
         ):
             started = trio.current_time()
             await bob.aclose(fault)
@@ -146,7 +146,7 @@ async def test_what_was_said_leaves_before_the_good_bye(autojump_clock: MockCloc
         for _ in range(40):
             link.send(HELLO)
         await link.aclose(ENOUGH)
-        assert ours.said == [encode(HELLO)] * 40 + [encode(Goodbye(ENOUGH))]
+        assert ours.sent_texts == [encode(HELLO)] * 40 + [encode(Goodbye(ENOUGH))]
         assert theirs.ended.is_set()
 
 
@@ -192,16 +192,16 @@ async def test_a_wire_that_ends_is_noticed_although_the_route_is_busy(autojump_c
     ],
 )
 async def test_a_hostile_frame_ends_the_link_with_a_fault_that_is_told(autojump_clock: MockClock, frame: str) -> None:
-    heard: list[Any] = []
-    async with linked(heard) as (link, ours, theirs):
+    received: list[Any] = []
+    async with linked(received) as (link, ours, theirs):
         await theirs.send_control(frame)
         with trio.fail_after(1):
             await link.lost.wait()
         await link.aclose()
         assert link.fault is not None
         assert link.fault.code is FaultCode.BAD_MESSAGE
-        assert ours.said == [encode(Goodbye(link.fault))]
-    assert heard == []
+        assert ours.sent_texts == [encode(Goodbye(link.fault))]
+    assert received == []
 
 
 async def test_bulk_before_trust_ends_the_link(autojump_clock: MockClock) -> None:
@@ -287,9 +287,9 @@ async def test_closing_with_a_pulled_cable_is_bounded(autojump_clock: MockClock)
 
 
 async def test_unread_pieces_wait_and_then_cut_the_link(autojump_clock: MockClock) -> None:
-    ours, theirs = memory_connection_pair(bulk_room=100_000)
-    async with open_link(ours, name=LinkId(1), route=keep([])) as link:
-        link.trust(TO_WORKER, keep([]))
+    ours, theirs = memory_connection_pair(bulk_queue_max=100_000)
+    async with open_link(ours, name=LinkId(1), route=append_to([])) as link:
+        link.trust(TO_WORKER, append_to([]))
         for _ in range(PIECES_MAX + 5):
             await theirs.send_bulk(bytes(10_000))
             await wait_all_tasks_blocked()
@@ -319,7 +319,7 @@ async def test_cancelling_around_a_link_says_good_bye(autojump_clock: MockClock)
             link.send(HELLO)
             await trio.sleep_forever()
     assert scope.cancelled_caught
-    assert ours.said == [encode(HELLO), encode(Goodbye())]
+    assert ours.sent_texts == [encode(HELLO), encode(Goodbye())]
     assert theirs.ended.is_set()
 
 
@@ -336,13 +336,13 @@ async def test_a_bug_in_a_route_is_loud_and_still_closes_the_wire(autojump_clock
 
 
 async def test_farewells_are_said_once_and_also_afterwards(autojump_clock: MockClock) -> None:
-    said: list[str] = []
+    calls: list[str] = []
     async with linked([]) as (link, _ours, _theirs):
-        link.when_lost(lambda: said.append("before"))
+        link.when_lost(lambda: calls.append("before"))
         await link.aclose()
         await link.aclose(ENOUGH)
-        link.when_lost(lambda: said.append("after"))
+        link.when_lost(lambda: calls.append("after"))
         link.send(JobStarted(JobId("j1"), ()))  # nobody is there to care
-        link.trust(TO_CLIENT, keep([]))
-    assert said == ["before", "after"]
+        link.trust(TO_CLIENT, append_to([]))
+    assert calls == ["before", "after"]
     assert link.fault is None

@@ -29,52 +29,52 @@ class World:
 
     nursery: trio.Nursery
     outgoing: Mailbox = field(factory=Mailbox)
-    on_event: list = field(factory=list)
-    news: trio.Event = field(factory=trio.Event)
-    calls: list[float] = field(factory=list)
+    events: list = field(factory=list)
+    changed: trio.Event = field(factory=trio.Event)
+    dial_times: list[float] = field(factory=list)
     refuse: bool = False
     ended: bool = False
-    wires: list = field(factory=list)
+    server_streams: list = field(factory=list)
 
     async def dial(self, host, port):
-        self.calls.append(trio.current_time())
+        self.dial_times.append(trio.current_time())
         assert (host, port) == ("server.test", 8080)
         await trio.lowlevel.checkpoint()
         if self.refuse:
             raise OSError("all attempts to connect failed") from ConnectionRefusedError(111, "Connection refused")
         ours, theirs = memory_stream_pair()
-        self.wires.append(theirs)
-        self.news.set()
+        self.server_streams.append(theirs)
+        self.changed.set()
         return ours
 
-    async def hear(self, event):
+    async def receive(self, event):
         await trio.lowlevel.checkpoint()
-        self.on_event.append(event)
-        self.news.set()
+        self.events.append(event)
+        self.changed.set()
 
-    async def run(self, chance=0.0):
+    async def run(self, jitter=0.0):
         await run_signaling(
-            URL, on_event=self.hear, outgoing=self.outgoing, timeout=10, chance=lambda: chance, dial=self.dial
+            URL, on_event=self.receive, outgoing=self.outgoing, timeout=10, jitter=lambda: jitter, dial=self.dial
         )
         self.ended = True
 
-    async def ring(self):
+    async def next_stream(self):
         """The server's end of the next call."""
-        while not self.wires:
-            self.news = trio.Event()
-            await self.news.wait()
-        return self.wires.pop(0)
+        while not self.server_streams:
+            self.changed = trio.Event()
+            await self.changed.wait()
+        return self.server_streams.pop(0)
 
-    async def pick_up(self, nursery=None):
+    async def accept(self, nursery=None):
         """Answer the next call as a server that opens the line."""
-        request = await wrap_server_stream(nursery or self.nursery, await self.ring())
+        request = await wrap_server_stream(nursery or self.nursery, await self.next_stream())
         return await request.accept()
 
     async def until(self, kind, count=1):
         """Wait until so many events of a kind were heard; the last of them."""
-        while len(found := [event for event in self.on_event if isinstance(event, kind)]) < count:
-            self.news = trio.Event()
-            await self.news.wait()
+        while len(found := [event for event in self.events if isinstance(event, kind)]) < count:
+            self.changed = trio.Event()
+            await self.changed.wait()
         return found[-1]
 
 
@@ -85,7 +85,7 @@ async def world(nursery):
 
 async def test_words_go_both_ways_and_a_finished_line_closes_after_the_last(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
-    ws = await world.pick_up()
+    ws = await world.accept()
     await world.until(ServerConnected)
     world.outgoing.put(CreateRoom("Lab"))
     assert decode(await ws.get_message(), TO_SERVER) == CreateRoom("Lab")
@@ -99,15 +99,15 @@ async def test_words_go_both_ways_and_a_finished_line_closes_after_the_last(auto
     assert caught.value.reason.code == 1000
     await wait_all_tasks_blocked()
     assert world.ended
-    assert world.on_event == [ServerConnected(), RoomCreated(RoomId("room"), "token")]
+    assert world.events == [ServerConnected(), RoomCreated(RoomId("room"), "token")]
 
 
-@pytest.mark.parametrize(("chance", "share"), [(0.0, 1.0), (0.5, 0.75), (1.0, 0.5)])
-async def test_pauses_double_up_to_a_limit_and_chance_shortens_them(autojump_clock, world, nursery, chance, share):
+@pytest.mark.parametrize(("jitter", "share"), [(0.0, 1.0), (0.5, 0.75), (1.0, 0.5)])
+async def test_pauses_double_up_to_a_limit_and_chance_shortens_them(autojump_clock, world, nursery, jitter, share):
     world.refuse = True
-    nursery.start_soon(world.run, chance)
+    nursery.start_soon(world.run, jitter)
     await world.until(ServerDisconnected, 9)
-    pauses = [later - sooner for sooner, later in zip(world.calls, world.calls[1:], strict=False)]
+    pauses = [later - sooner for sooner, later in zip(world.dial_times, world.dial_times[1:], strict=False)]
     assert pauses == pytest.approx([share * pause for pause in (0.5, 1, 2, 4, 8, 16, LONGEST_PAUSE, LONGEST_PAUSE)])
 
 
@@ -125,7 +125,7 @@ async def test_what_is_said_while_the_line_is_down_is_dropped(autojump_clock, wo
         world.outgoing.put(Announce(FACTS))
         await trio.sleep(0.1)
     world.refuse = False
-    ws = await world.pick_up()
+    ws = await world.accept()
     await world.until(ServerConnected)
     world.outgoing.put(CreateRoom("fresh"))
     assert decode(await ws.get_message(), TO_SERVER) == CreateRoom("fresh")
@@ -146,40 +146,40 @@ async def test_a_line_that_is_being_opened_can_be_finished(autojump_clock, world
     world.outgoing.finish()
     await trio.sleep(1)
     assert world.ended
-    assert world.on_event == []
+    assert world.events == []
 
 
 async def test_a_server_that_restarts_is_called_again_at_once(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     for turn in range(5):
-        ws = await world.pick_up()
+        ws = await world.accept()
         await ws.send_message(encode(WorkerLeft(PeerId("worker-1"))))
         await world.until(WorkerLeft, turn + 1)
         await ws.aclose(1001)
         assert "was lost" in (await world.until(ServerDisconnected, turn + 1)).text
-    assert world.calls == pytest.approx([0, 0.5, 1, 1.5, 2], abs=0.1)
+    assert world.dial_times == pytest.approx([0, 0.5, 1, 1.5, 2], abs=0.1)
 
 
 async def test_a_server_that_opens_and_closes_without_a_word_is_called_less_and_less(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     for turn in range(4):
-        ws = await world.pick_up()
+        ws = await world.accept()
         await world.until(ServerConnected, turn + 1)
         await ws.aclose()
-    assert world.calls == pytest.approx([0, 0.5, 1.5, 3.5], abs=0.1)
+    assert world.dial_times == pytest.approx([0, 0.5, 1.5, 3.5], abs=0.1)
 
 
 async def test_a_quiet_line_stays_up(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
-    await world.pick_up()
+    await world.accept()
     await trio.sleep(3600)
-    assert world.on_event == [ServerConnected()]  # pongs are life enough
+    assert world.events == [ServerConnected()]  # pongs are life enough
 
 
 async def test_a_dead_wire_is_noticed_in_twenty_seconds(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     async with trio.open_nursery() as machine:
-        await world.pick_up(machine)
+        await world.accept(machine)
         await world.until(ServerConnected)
         start = trio.current_time()
         machine.cancel_scope.cancel()  # nobody reads on that side any more
@@ -196,7 +196,7 @@ async def test_who_answers_but_opens_no_line_is_named(autojump_clock, world, nur
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", b"SSH-2.0-OpenSSH\r\n"])
 async def test_another_service_on_that_port_is_named(autojump_clock, world, nursery, answer):
     nursery.start_soon(world.run)
-    await (await world.ring()).send_all(answer)
+    await (await world.next_stream()).send_all(answer)
     text = (await world.until(ServerDisconnected)).text
     assert "WebSocket address" in text
     assert ("404" in text) == (b"404" in answer)
@@ -205,7 +205,7 @@ async def test_another_service_on_that_port_is_named(autojump_clock, world, nurs
 @pytest.mark.parametrize("nonsense", ["hello", '{"type":"FUTURE"}', b"\xff\xfe", '{"type":"JOIN"}'])
 async def test_a_server_of_another_time_is_told_as_such(autojump_clock, world, nursery, nonsense):
     nursery.start_soon(world.run)
-    ws = await world.pick_up()
+    ws = await world.accept()
     await ws.send_message(nonsense)
     assert "Update the older" in (await world.until(ServerDisconnected)).text
 
@@ -214,7 +214,7 @@ async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, 
     """No outside message is let in while the outbox is half full, so nobody outside can make it overflow."""
 
     async def answer(event) -> None:
-        await world.hear(event)
+        await world.receive(event)
         if isinstance(event, WorkerLeft):
             for _ in range(4):  # more words out than came in
                 world.outgoing.put(Announce(FACTS))
@@ -222,7 +222,7 @@ async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, 
     nursery.start_soon(
         lambda: run_signaling(URL, on_event=answer, outgoing=world.outgoing, timeout=10, dial=world.dial)
     )
-    ws = await world.pick_up()
+    ws = await world.accept()
 
     async def flood() -> None:
         for _ in range(500):
@@ -235,39 +235,39 @@ async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, 
 
 async def test_a_line_finds_its_server_again_after_a_restart(tmp_path, nursery):
     outgoing: Mailbox = Mailbox()
-    tell, told = trio.open_memory_channel(100)
+    event_sender, events = trio.open_memory_channel(100)
     ws_port = 0
     joined = None
     for turn in range(2):
         async with open_server(host="127.0.0.1", ws_port=ws_port, http_port=0, data=tmp_path) as server:
             if turn == 0:
                 ws_port = server.ws_port
-                line = lambda: run_signaling(server.ws_url, on_event=tell.send, outgoing=outgoing, timeout=5)  # noqa: E731
-                nursery.start_soon(line)
-                assert await told.receive() == ServerConnected()
+                run = lambda: run_signaling(server.ws_url, on_event=event_sender.send, outgoing=outgoing, timeout=5)  # noqa: E731
+                nursery.start_soon(run)
+                assert await events.receive() == ServerConnected()
                 outgoing.put(CreateRoom())
-                room = await told.receive()
+                room = await events.receive()
                 outgoing.put(Join(room.room, room.token, Role.WORKER, FACTS))
             else:
-                assert await told.receive() == ServerConnected()
+                assert await events.receive() == ServerConnected()
                 outgoing.put(Join(room.room, room.token, Role.WORKER, FACTS, joined.peer, joined.resume))
-            back = await told.receive()
-            assert isinstance(back, Joined)
-            assert joined is None or back == joined
-            joined = back
-        down = await told.receive()
-        assert isinstance(down, ServerDisconnected)
+            rejoined = await events.receive()
+            assert isinstance(rejoined, Joined)
+            assert joined is None or rejoined == joined
+            joined = rejoined
+        disconnected = await events.receive()
+        assert isinstance(disconnected, ServerDisconnected)
     outgoing.finish()
 
 
 async def test_a_secure_line_to_a_plain_server_is_one_sentence(tmp_path, nursery):
-    tell, told = trio.open_memory_channel(100)
+    event_sender, events = trio.open_memory_channel(100)
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
         url = f"wss://127.0.0.1:{server.ws_port}"
-        nursery.start_soon(lambda: run_signaling(url, on_event=tell.send, outgoing=Mailbox(), timeout=5))
+        nursery.start_soon(lambda: run_signaling(url, on_event=event_sender.send, outgoing=Mailbox(), timeout=5))
         with trio.fail_after(10):
-            down = await told.receive()
-        assert down.text.startswith(f"No secure line to {url} could be made (")
+            disconnected = await events.receive()
+        assert disconnected.text.startswith(f"No secure line to {url} could be made (")
         nursery.cancel_scope.cancel()
 
 

@@ -15,7 +15,7 @@ from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer
 from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop, open_peer_connection
-from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_half, why_no_path
+from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_candidates, why_no_path
 from rtc.transport.webrtc.ice_checks import DIRECT_TIME, UDP_TIME, IceChecks, PairTier, order_checks, tier_of
 from rtc.transport.webrtc.ice_gathering import (
     SILENT_TIME,
@@ -156,7 +156,7 @@ def test_a_check_in_progress_starts_afresh_when_the_other_sides_arrives_but_only
         race.connection.check_incoming(message, pair.remote_addr, pair.protocol)
         assert task.cancelled == 1
     assert race.started == [("host", "srflx")] * 2
-    assert race.checks.heard
+    assert race.checks.check_received
 
 
 def test_the_names_we_lean_on_are_there() -> None:
@@ -273,23 +273,29 @@ def seen(*, hosts: str = "192.0.2.1", stun: str = "", turn: str = "") -> Gathere
 @pytest.mark.parametrize(
     ("diagnostics", "says"),
     [
-        (IceDiagnostics(seen(), theirs=0), "The other side told no address"),
-        (IceDiagnostics(seen(hosts="127.0.0.1"), theirs=1), "no network but its own loopback"),
-        (IceDiagnostics(seen(), theirs=1), "no common route to it, or UDP is blocked on the way. Gave up after 0"),
-        (IceDiagnostics(seen(), theirs=1), "Configure a TURN server on both sides"),
-        (IceDiagnostics(seen(stun="silent"), theirs=1), "UDP is probably blocked here"),
-        (IceDiagnostics(seen(stun="found silent"), theirs=1), "though UDP leaves this network"),
-        (IceDiagnostics(seen(turn="found"), theirs=1), "neither directly nor through the relay"),
-        (IceDiagnostics(seen(turn="refused"), theirs=1), "refused the credentials: they are wrong or have expired"),
-        (IceDiagnostics(seen(turn="unhelpful"), theirs=1), "answered but gave no relay"),
-        (IceDiagnostics(seen(turn="silent"), theirs=1), "did not answer. Check its address"),
-        (IceDiagnostics(seen(turn="unreached"), theirs=1), "its name, port or certificate"),
-        (IceDiagnostics(seen(), theirs=1, heard=True), "in one direction only"),
+        (IceDiagnostics(seen(), remote_candidates=0), "The other side told no address"),
+        (IceDiagnostics(seen(hosts="127.0.0.1"), remote_candidates=1), "no network but its own loopback"),
         (
-            IceDiagnostics(seen(), theirs=1, heard=True, nominated=True, seconds=13.2),
+            IceDiagnostics(seen(), remote_candidates=1),
+            "no common route to it, or UDP is blocked on the way. Gave up after 0",
+        ),
+        (IceDiagnostics(seen(), remote_candidates=1), "Configure a TURN server on both sides"),
+        (IceDiagnostics(seen(stun="silent"), remote_candidates=1), "UDP is probably blocked here"),
+        (IceDiagnostics(seen(stun="found silent"), remote_candidates=1), "though UDP leaves this network"),
+        (IceDiagnostics(seen(turn="found"), remote_candidates=1), "neither directly nor through the relay"),
+        (
+            IceDiagnostics(seen(turn="refused"), remote_candidates=1),
+            "refused the credentials: they are wrong or have expired",
+        ),
+        (IceDiagnostics(seen(turn="unhelpful"), remote_candidates=1), "answered but gave no relay"),
+        (IceDiagnostics(seen(turn="silent"), remote_candidates=1), "did not answer. Check its address"),
+        (IceDiagnostics(seen(turn="unreached"), remote_candidates=1), "its name, port or certificate"),
+        (IceDiagnostics(seen(), remote_candidates=1, check_received=True), "in one direction only"),
+        (
+            IceDiagnostics(seen(), remote_candidates=1, check_received=True, nominated=True, seconds=13.2),
             "secure handshake on it did not complete",
         ),
-        (IceDiagnostics(seen(), theirs=1, seconds=13.2), "Gave up after 13 seconds"),
+        (IceDiagnostics(seen(), remote_candidates=1, seconds=13.2), "Gave up after 13 seconds"),
     ],
 )
 def test_a_failure_is_told_by_what_was_seen(diagnostics: IceDiagnostics, says: str) -> None:
@@ -297,8 +303,8 @@ def test_a_failure_is_told_by_what_was_seen(diagnostics: IceDiagnostics, says: s
 
 
 def test_a_half_without_addresses_is_told_at_once() -> None:
-    assert why_no_half(IceDiagnostics(seen(), candidates=1)) is None
-    assert "no network address" in (why_no_half(IceDiagnostics(seen(hosts=""))) or "")
-    only_relays = why_no_half(IceDiagnostics(seen(hosts="", turn="refused silent"), relay_only=True)) or ""
-    assert "--relay-only" in only_relays
-    assert "refused the credentials" in only_relays
+    assert why_no_candidates(IceDiagnostics(seen(), local_candidates=1)) is None
+    assert "no network address" in (why_no_candidates(IceDiagnostics(seen(hosts=""))) or "")
+    relay_only_text = why_no_candidates(IceDiagnostics(seen(hosts="", turn="refused silent"), relay_only=True)) or ""
+    assert "--relay-only" in relay_only_text
+    assert "refused the credentials" in relay_only_text

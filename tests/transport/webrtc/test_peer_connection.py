@@ -323,10 +323,10 @@ async def test_cancelling_around_a_bridge_is_quick() -> None:
 
 def test_loopback_is_used_when_there_is_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert callable(aioice.ice.get_host_addresses)
-    monkeypatch.setattr("rtc.transport.webrtc.asyncio_loop._other_addresses", lambda _4, _6: [])
+    monkeypatch.setattr("rtc.transport.webrtc.asyncio_loop._aioice_host_addresses", lambda _4, _6: [])
     assert host_addresses(True, True) == ["127.0.0.1"]
     assert host_addresses(False, True) == []
-    monkeypatch.setattr("rtc.transport.webrtc.asyncio_loop._other_addresses", lambda _4, _6: ["192.0.2.7"])
+    monkeypatch.setattr("rtc.transport.webrtc.asyncio_loop._aioice_host_addresses", lambda _4, _6: ["192.0.2.7"])
     assert host_addresses(True, True) == ["192.0.2.7"]
 
 

@@ -1,1 +1,1 @@
-"""How messages and files travel: the signalling line, WebRTC, links, and files over links."""
+"""How messages and files travel: the signalling connection, WebRTC, links, and file transfers over links."""

@@ -1,7 +1,7 @@
-"""Files over a link: streamed from and to disk, constant memory, verified before anybody may use them.
+"""File transfers over a link: streamed from and to disk, in constant memory, and verified by SHA-256 before use.
 
-Rule of the room: nothing is believed that the other side says about names, sizes or offsets; a file that has its final
-name is whole.
+Rule: names, sizes and offsets that the other side sends are checked, never trusted; a file that has its final name is
+complete.
 """
 
 from rtc.transport.files.channel import FileChannel

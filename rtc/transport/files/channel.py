@@ -1,4 +1,4 @@
-"""What a transfer needs from below, and the few things that both of its ends do alike."""
+"""The file channel of a link, and the helpers that the sender and the receiver of a file share."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -13,69 +13,81 @@ from rtc.common.errors import RtcError
 from rtc.common.nurseries import ungrouped
 
 CREDIT_WINDOW = 4 * 1024 * 1024
-"""Bytes that may be on their way unacknowledged; the wire's intake holds twice that."""
+"""Bytes that may be in flight without new credit. The peer connection's receive queue for bulk frames
+(`BULK_QUEUE_MAX`) holds more than twice as much."""
 STALL_TIME = 60.0
-"""Seconds without a piece, a credit or an answer after which a transfer is given up."""
+"""Seconds without a piece, a credit or an answer, after which a transfer fails with STALLED."""
 MESSAGES_MAX = 64
-"""Unread words of transfers. An honest other side has at most a dozen on their way."""
+"""File messages that may wait unread; then the link is cut. An honest other side has at most a dozen in flight."""
 
 TRANSFER_LOST = "The connection to the other side was lost during the transfer. Try again."
 CANCELLED = Fault(FaultCode.CANCELLED, "The other side has cancelled the transfer.")
 
 ProgressCallback = Callable[[int, int], None]
-"""Bytes done and bytes in all; called from trio, must not wait."""
+"""Called with the bytes done and the total bytes of the file; called from trio, must not wait."""
 
 
-class BulkLink(Protocol):
-    """What files need of a link; `rtc.transport.links.link.Link` is one."""
+class FileLink(Protocol):
+    """The part of a link that a file channel uses; `rtc.transport.links.link.Link` implements it."""
 
     @property
     def pieces(self) -> trio.MemoryReceiveChannel[bytes]:
-        """Binary frames in the order of their arrival; ends when the link does."""
+        """Binary frames in the order of their arrival; the channel ends when the link ends."""
 
     def send(self, message: Any) -> None:
         """Send a message of `protocol.transfer`. Never waits."""
 
     async def send_piece(self, frame: bytes) -> None:
-        """Send a binary frame; waits while much is unsent. Raises RtcError when the link is over."""
+        """Send a binary frame; wait while the send buffer is above its high mark.
+
+        Raises:
+            RtcError: the link has ended.
+        """
 
     def when_lost(self, on_lost: Callable[[], None]) -> None:
-        """Call `on_lost` when the link ends, or at once if it has."""
+        """Call `on_lost` when the link ends, or at once if it has ended already."""
 
     def cut(self, fault: Fault) -> None:
-        """End the link for this reason. Never waits."""
+        """End the link and report `fault` as the reason. Never waits."""
 
 
 class Aborted(RtcError):
-    """The other side has ended the transfer and knows why; there is nothing to tell it."""
+    """The other side has aborted the transfer; it knows the reason, so no FileAbort is sent back."""
 
 
 @define(eq=False)
 class FileChannel:
-    """Words and pieces of one link; one transfer at a time. Another way for bulk replaces `send_piece` and `pieces`."""
+    """File messages and file pieces of one link; one transfer at a time.
+
+    To carry pieces over another transport, replace `send_piece` and `pieces`.
+    """
 
     send: Callable[[FileMessage], None]
+    """Sends a message on the control channel. Never waits."""
     messages: trio.MemoryReceiveChannel[FileMessage]
-    """Ends when the link does."""
+    """Received file messages; ends when the link ends."""
     send_piece: Callable[[bytes], Awaitable[None]]
-    """Raises RtcError when the link is over."""
+    """Sends a binary frame. Raises RtcError when the link has ended."""
     pieces: trio.MemoryReceiveChannel[bytes]
-    """Ends when the link does."""
+    """Received binary frames; ends when the link ends."""
     receive: Callable[[FileMessage], None] = field(default=lambda _message: None)
-    """For the owner of the link: pass each FileWord on to this. Never waits."""
+    """The owner of the link passes every received `FileMessage` to this function. Never waits."""
     latest: int = 0
-    """The highest transfer number used so far, by either side; what is lower belongs to a transfer that has ended."""
+    """The highest transfer number that either side has used; messages with a lower number belong to ended transfers."""
 
     @classmethod
-    def over(cls, link: BulkLink) -> "FileChannel":
-        """The lane of a trusted link. Its words must be handed to `receive`; it ends when the link ends."""
+    def over(cls, link: FileLink) -> "FileChannel":
+        """Return the file channel of an authenticated link.
+
+        The owner of the link must pass each received `FileMessage` to `receive`. The channel ends when the link ends.
+        """
         send, messages = trio.open_memory_channel[FileMessage](MESSAGES_MAX)
 
         def receive(message: FileMessage) -> None:
             try:
                 send.send_nowait(message)
             except trio.WouldBlock:
-                link.cut(Fault(FaultCode.STALLED, "More was said about files than was read."))
+                link.cut(Fault(FaultCode.STALLED, "The other side sent more messages about files than were read."))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
 
@@ -83,11 +95,11 @@ class FileChannel:
         return cls(link.send, messages, link.send_piece, link.pieces, receive)
 
     async def next_message(self, transfer: int) -> FileMessage:
-        """What is said next about this transfer.
+        """Return the next message about this transfer; messages of earlier transfers are dropped.
 
         Raises:
-            Aborted: the other side has ended it.
-            RtcError: LINK_LOST, or DAMAGED for words of a transfer that nobody began.
+            Aborted: the other side has aborted the transfer.
+            RtcError: LINK_LOST; or DAMAGED, for a message with a transfer number that has not been used yet.
         """
         while True:
             try:
@@ -104,18 +116,22 @@ class FileChannel:
 
 
 def damaged(text: str = "The other side broke the rules of the transfer.") -> RtcError:
-    """For everything that honest sides that fit each other never send."""
+    """Return a DAMAGED error, for input that a peer which follows the protocol never sends."""
     return RtcError(FaultCode.DAMAGED, f"{text} Try again; if that does not help, check both sides' versions.")
 
 
 def stalled() -> RtcError:
-    """Nothing moved for `STALL_TIME`."""
+    """Return the STALLED error of a transfer that made no progress for `STALL_TIME`."""
     return RtcError(FaultCode.STALLED, f"The transfer did not move for {STALL_TIME:.0f} seconds. Try again.")
 
 
 @contextmanager
 def stall_timeout(extra_time: float = 0.0) -> Iterator[None]:
-    """Raises STALLED when the body takes longer than `STALL_TIME`, and `extra_time` seconds where there is a reason."""
+    """Limit the body to `STALL_TIME` plus `extra_time` seconds.
+
+    Raises:
+        RtcError: STALLED, when the body takes longer.
+    """
     with trio.move_on_after(STALL_TIME + extra_time) as scope:
         yield
     if scope.cancelled_caught:
@@ -124,7 +140,7 @@ def stall_timeout(extra_time: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def abort_on_error(channel: FileChannel, transfer: int) -> Iterator[None]:
-    """However the body fails, the other side is told, unless it knows."""
+    """Send a FileAbort when the body fails or is cancelled, unless the other side itself aborted the transfer."""
     fault: Fault | None = CANCELLED
     try:
         yield
@@ -141,10 +157,10 @@ def abort_on_error(channel: FileChannel, transfer: int) -> Iterator[None]:
 
 
 async def race(*runners: Callable[[], Awaitable[None]]) -> None:
-    """Run all until the first of them ends or fails, then cancel the others.
+    """Run all `runners` until the first of them returns or fails, then cancel the others.
 
     Raises:
-        RtcError: that of the runner that failed first.
+        RtcError: the error of the runner that failed first.
     """
 
     async def run(runner: Callable[[], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""Names of files that came from another machine: made safe here, once, for every system we run on."""
+"""File names received from another machine: made safe here, in one place, for every operating system we run on."""
 
 import re
 
@@ -11,7 +11,11 @@ _UNSAFE = frozenset('<>:"|?*')
 
 
 def safe_name(name: str, fallback: str = "file") -> str:
-    """The last part of `name`, such that it can only ever name an ordinary file in the folder it is put into."""
+    """Return the last path component of `name`, changed so that it can only name an ordinary file in its folder.
+
+    Removed are folders, drive letters, characters that are not printable or that Windows forbids, and spaces and dots
+    at the ends. Names that Windows reserves get a leading underscore. `fallback` is returned when nothing is left.
+    """
     last = re.split(r"[/\\]", name.strip())[-1]
     last = re.sub(r"^[A-Za-z]:", "", last)
     kept = "".join(char for char in last if is_printable(char) and char not in _UNSAFE)
@@ -24,7 +28,7 @@ def safe_name(name: str, fallback: str = "file") -> str:
 
 
 def _shorten(name: str) -> str:
-    """At most `FILE_NAME_MAX` bytes, the (short) suffix kept, no character cut in two."""
+    """Shorten `name` to `FILE_NAME_MAX` bytes; keep a suffix of at most 20 bytes, and split no UTF-8 character."""
     stem, dot, suffix = name.rpartition(".")
     if not dot or len(suffix.encode()) > 20:
         stem, dot, suffix = name, "", ""

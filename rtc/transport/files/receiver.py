@@ -1,6 +1,6 @@
-"""The receiving side: check before the first byte, write under a temporary name, verify, then rename.
+"""The receiving side of a file transfer: check the offer, write under a temporary name, verify, then rename.
 
-What a lost link has brought is kept as long as somebody may bring the rest.
+When a link is lost, the partial file is kept, so that the transfer can be resumed over another link.
 """
 
 import errno
@@ -33,35 +33,39 @@ from rtc.transport.files.channel import (
 from rtc.transport.files.file_names import safe_name
 
 RESERVE = 200 * 1000 * 1000
-"""Bytes of disk that stay free besides the file, so that the machine goes on working."""
+"""Bytes of disk space that must stay free besides the file, so that the machine goes on working."""
 SYNC_SIZE = 64 * 1024 * 1024
-"""After so many bytes the disk must have them: the last fsync then stays short, and dirty pages few."""
+"""Bytes written between two calls of fsync: this keeps the last fsync short and the number of dirty pages small."""
 CREDIT_STEP = CREDIT_WINDOW // 8
+"""Bytes by which the credit grows at least, before a new FileCredit is sent."""
 WRITE_SIZE = 1024 * 1024
-"""Bytes gathered before each write."""
+"""Bytes buffered before each write."""
 BATCH = 16
-"""Most pieces written in one visit to a thread."""
+"""Maximum number of pieces written in one call in a worker thread."""
 HASH_SPEED = 20e6
-"""Bytes per second at which the slowest disk is read; a sender that goes on hashes what is over already once more."""
+"""Bytes per second that the slowest disk reads. A sender that resumes must first hash the bytes that the receiver has
+already; the receiver waits that much longer for the first piece."""
 REMOVE_TIME = 10.0
-"""Seconds that removing a part of a file may hold up a cancellation."""
+"""Seconds for which removing a partial file may delay a cancellation."""
 
 
 @define
 class _Part:
-    """What is on disk of a file that is not whole yet."""
+    """A partial file on disk."""
 
     path: Path
     size: int
-    """Bytes of the whole file."""
+    """Bytes of the complete file."""
     written: int = 0
+    """Bytes written so far."""
     synced: int = 0
+    """Bytes that the last fsync covered."""
     digest: "hashlib._Hash" = field(factory=hashlib.sha256)
-    """Of the bytes written."""
+    """SHA-256 of the bytes written so far."""
     _handle: BinaryIO | None = None
 
     def open(self) -> BinaryIO:
-        """Go on where the last byte was written. Like the next two, in a thread."""
+        """Open the file, positioned after the last byte written; create it when it does not exist. Run in a thread."""
         flags = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         new = 0 if self.path.exists() else os.O_CREAT | os.O_EXCL
         self._handle = os.fdopen(os.open(self.path, flags | new, 0o600), "wb", buffering=WRITE_SIZE)
@@ -70,7 +74,7 @@ class _Part:
         return self._handle
 
     def write(self, payloads: list[memoryview]) -> None:
-        """What comes next."""
+        """Append `payloads` and add them to the hash. Run in a thread."""
         assert self._handle is not None, "it was opened"
         for payload in payloads:
             self._handle.write(payload)
@@ -80,7 +84,7 @@ class _Part:
             self.sync()
 
     def sync(self) -> None:
-        """The disk has it."""
+        """Flush and fsync the file. Run in a thread."""
         assert self._handle is not None, "it was opened"
         self._handle.flush()
         os.fsync(self._handle.fileno())
@@ -89,20 +93,26 @@ class _Part:
 
 @define
 class _Receiving:
-    """The rest of a file on its way in over one link."""
+    """The receipt of a file, or of the rest of a file, over one link."""
 
     channel: FileChannel
     transfer: int
     part: _Part
     progress: ProgressCallback
     done: int
-    """Bytes that have come, over this link or earlier ones."""
+    """Bytes received over this link and earlier ones."""
     credit: int
+    """Offset up to which the sender may send."""
     sha256: bytes | None = None
     end_received: trio.Event = field(factory=trio.Event)
 
     async def listen(self) -> None:
-        """Hear the sender; never returns by itself."""
+        """Receive the sender's messages; runs until cancelled.
+
+        Raises:
+            Aborted: the sender has aborted the transfer.
+            RtcError: LINK_LOST; DAMAGED for a message that does not belong here.
+        """
         while True:
             message = await self.channel.next_message(self.transfer)
             if not isinstance(message, FileEnd) or self.sha256 is not None:
@@ -111,11 +121,15 @@ class _Receiving:
             self.end_received.set()
 
     async def write_pieces(self) -> None:
-        """Write what comes; returns when all is here and the hash fits."""
+        """Accept the offer and write the pieces; returns when the file is complete and its SHA-256 matches.
+
+        Raises:
+            RtcError: STALLED, LINK_LOST; DAMAGED for wrong offsets or a different hash.
+        """
         size = self.part.size
         self.progress(self.done, size)
         self.channel.send(FileAccept(self.transfer, self.done, self.credit))
-        extra_time = self.done / HASH_SPEED  # the sender has yet to hash what is here already
+        extra_time = self.done / HASH_SPEED  # the sender must first hash the bytes that are here already
         while self.done < size:
             payloads = self._check_frames(await self._next_frames(extra_time))
             await trio.to_thread.run_sync(self.part.write, payloads)
@@ -130,7 +144,7 @@ class _Receiving:
             raise RtcError(FaultCode.DAMAGED, "The file arrived damaged (its SHA-256 differs). Try again.")
 
     async def _next_frames(self, extra_time: float) -> list[bytes]:
-        """At least one frame, and whatever else is here."""
+        """Wait for a frame; return it with up to `BATCH` - 1 more that have arrived already."""
         try:
             with stall_timeout(extra_time):
                 frames = [await self.channel.pieces.receive()]
@@ -143,7 +157,11 @@ class _Receiving:
         return frames
 
     def _check_frames(self, frames: list[bytes]) -> list[memoryview]:
-        """The payloads, each just where the one before ended. Leftovers of an earlier transfer are dropped."""
+        """Return the payloads; each must begin where the previous one ended. Frames of earlier transfers are dropped.
+
+        Raises:
+            RtcError: DAMAGED, for a frame that is malformed, at another offset, or beyond the credit or the file.
+        """
         payloads = []
         for frame in frames:
             try:
@@ -162,33 +180,36 @@ class _Receiving:
 
 @define
 class Incoming:
-    """One file on its way into `folder`, over as many links as it takes: a new one goes on where the last one broke.
+    """One file to be received into `folder`, over one or more links: each new link resumes where the last one broke.
 
-    It appears whole or not at all, under a safe form of the name that the sender gave; it is readable by us alone, and
-    never replaces another. `expect` is the size in bytes that was announced before, if any.
+    The file appears in `folder` only when it is complete, under a safe form of the name that the sender gave. It has
+    mode 0600 and never replaces another file.
     """
 
     folder: Path
     max_size: int
+    """Bytes that are accepted at most."""
     expect: int | None = None
+    """The size in bytes that was announced before, if any; an offer of another size is refused."""
     path: Path | None = None
-    """Where it is, once it is whole."""
+    """The path of the complete file; None until then."""
     _part: _Part | None = None
 
     @property
     def written(self) -> int:
-        """Bytes of it that are here."""
+        """Bytes of the file that are on disk."""
         return self._part.written if self._part is not None else 0
 
     async def take(self, channel: FileChannel, progress: ProgressCallback) -> Path:
-        """Receive it, or the rest of it, and return its path.
+        """Receive the file, or the rest of it, and return its path.
 
-        After LINK_LOST this may be called again, with the lane of another link. A sender that was not told that all is
-        here is told then.
+        After LINK_LOST this may be called again, with the file channel of another link. If the file is complete
+        but the FileVerified message was lost with the link, the next call only compares the SHA-256 of the sender's
+        file and sends FileVerified again.
 
         Raises:
-            RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; the other side's
-                reason.
+            RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; or the reason that the
+                other side gave.
         """
         offer = await _next_offer(channel)
         try:
@@ -214,7 +235,7 @@ class Incoming:
         return self.path
 
     async def _prepare_part(self, offer: FileOffer) -> _Part:
-        """What is here of it already."""
+        """Return the partial file to continue; at the first offer check size and disk space, and begin a new one."""
         if offer.size != (self._part.size if self._part is not None else self.expect or offer.size):
             raise damaged("The file is not as long as was announced.")
         if self._part is None:
@@ -223,7 +244,7 @@ class Incoming:
         return self._part
 
     async def discard(self) -> None:
-        """Remove what is here of a file that is not whole, also while being cancelled."""
+        """Remove the partial file, if there is one; also works while the task is being cancelled."""
         part, self._part = self._part, None
         if part is not None:
             with trio.move_on_after(REMOVE_TIME, shield=True):
@@ -231,7 +252,11 @@ class Incoming:
 
 
 async def _next_offer(channel: FileChannel) -> FileOffer:
-    """The next offer; words of transfers that have ended are skipped."""
+    """Return the next offer; messages of transfers that have ended are skipped.
+
+    Raises:
+        RtcError: LINK_LOST, STALLED.
+    """
     while True:
         try:
             with stall_timeout():
@@ -246,6 +271,11 @@ async def _next_offer(channel: FileChannel) -> FileOffer:
 
 
 async def _check_disk_space(folder: Path, size: int, max_size: int) -> None:
+    """Check that a file of `size` bytes is allowed and fits on the disk.
+
+    Raises:
+        RtcError: TOO_LARGE, DISK_FULL.
+    """
     if size > max_size:
         raise RtcError(
             FaultCode.TOO_LARGE,
@@ -263,6 +293,7 @@ async def _check_disk_space(folder: Path, size: int, max_size: int) -> None:
 
 @contextmanager
 def _translate_write_errors() -> Iterator[None]:
+    """Turn an OSError of the body into an RtcError: DISK_FULL when there is no space, otherwise DAMAGED."""
     try:
         yield
     except OSError as error:
@@ -274,7 +305,13 @@ def _translate_write_errors() -> Iterator[None]:
 
 
 def _move_to_final_name(part: Path, folder: Path, name: str) -> Path:
-    """Give the whole file its name; with a number when that is taken. A hard link cannot replace, a rename would."""
+    """Give the complete file its final name, and return the path; a number is added when the name is taken.
+
+    A hard link fails when the name exists; a rename would replace the existing file.
+
+    Raises:
+        RtcError: DAMAGED, when 999 names are taken.
+    """
     stem, suffix = Path(name).stem, Path(name).suffix
     for number in range(1, 1000):
         path = folder / (name if number == 1 else f"{stem} ({number}){suffix}")
@@ -294,7 +331,7 @@ def _move_to_final_name(part: Path, folder: Path, name: str) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself last; only POSIX can open a folder for that."""
+    """Fsync the folder, so that the new name survives a power loss; only POSIX can open a folder for this."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,4 +1,4 @@
-"""The sending side: offer, send as far as credit reaches, say the hash, wait until it is verified."""
+"""The sending side of a file transfer: offer, send within the credit, send the SHA-256, wait for FileVerified."""
 
 import hashlib
 import os
@@ -20,32 +20,39 @@ from rtc.transport.files.file_names import safe_name
 
 CHUNK_MIN = 1024
 CHUNK_SIZE = 65536
-"""Default payload of one piece; measured, anything from here to 256 KiB is as fast."""
+"""Default payload of one piece in bytes. Measured: every size from this one to 256 KiB is equally fast."""
 READ_SIZE = 1024 * 1024
-"""Bytes read and hashed in one visit to a thread."""
+"""Bytes read and hashed in one call in a worker thread."""
 
 
 @define
 class _Sending:
-    """One file on its way out."""
+    """The sending of one file over one link."""
 
     channel: FileChannel
     transfer: int
     source: BinaryIO
     size: int
     mtime_ns: int
-    """Time of the last change when we opened it (ns)."""
+    """Modification time of the file when it was opened (nanoseconds)."""
     chunk_size: int
     progress: ProgressCallback
     credit: int | None = None
-    """Bytes in all that may have been sent; None until the receiver accepts."""
+    """Offset up to which we may send; None until the receiver accepts."""
     offset: int = 0
     """Bytes that the receiver has from an earlier link."""
     end_sent: bool = False
+    """Whether FileEnd is sent; FileVerified is valid only after it."""
     credit_raised: trio.Event = field(factory=trio.Event)
+    """Set, and replaced by a new event, each time the credit changes."""
 
     async def listen(self) -> None:
-        """Hear the receiver; returns when it has verified the file."""
+        """Receive the receiver's messages; returns when it has verified the file.
+
+        Raises:
+            Aborted: the receiver has aborted the transfer.
+            RtcError: LINK_LOST; DAMAGED for a message that does not belong here.
+        """
         while True:
             message = await self.channel.next_message(self.transfer)
             if isinstance(message, FileVerified) and self.end_sent:
@@ -62,7 +69,11 @@ class _Sending:
             self.credit_raised = trio.Event()
 
     async def send_pieces(self) -> None:
-        """Send everything and its hash; then wait for `listen` to end."""
+        """Send the pieces and the SHA-256; then wait to be cancelled when `listen` returns.
+
+        Raises:
+            RtcError: STALLED, LINK_LOST; DAMAGED when the file has changed while it was sent.
+        """
         digest = hashlib.sha256()
         await self._wait_for_credit(0)
         done = self.offset
@@ -85,7 +96,7 @@ class _Sending:
             await trio.sleep_forever()
 
     async def _hash_skipped(self, digest: "hashlib._Hash") -> None:
-        """What the receiver has already need only be hashed."""
+        """Read and hash the bytes that the receiver has already, without sending them."""
         remaining = self.offset
         while remaining:
             remaining -= len(await self._read(digest, remaining))
@@ -105,11 +116,18 @@ class _Sending:
 async def send_file(
     channel: FileChannel, path: Path, *, name: str, progress: ProgressCallback, chunk_size: int = CHUNK_SIZE
 ) -> None:
-    """Send the file at `path` as `name`; returns when the other side has it whole under its final name.
+    """Send the file at `path` as `name`; returns when the other side has verified it and given it its final name.
+
+    Args:
+        channel: the file channel of an authenticated link.
+        path: an ordinary file.
+        name: the file name to offer; it is made safe first.
+        progress: called with the bytes done and the total bytes.
+        chunk_size: payload of one piece in bytes.
 
     Raises:
-        RtcError: the other side's reason for refusing or ending it; LINK_LOST, STALLED; DAMAGED when the file cannot
-            be read or changes under way.
+        RtcError: the other side's reason for refusing or aborting; LINK_LOST, STALLED; DAMAGED when the file cannot be
+            read or changes during the transfer.
         ValueError: a chunk size outside 1 KiB … `PIECE_MAX`.
     """
     if not CHUNK_MIN <= chunk_size <= PIECE_MAX:
@@ -127,6 +145,7 @@ async def send_file(
 
 @contextmanager
 def _translate_read_errors() -> Iterator[None]:
+    """Turn an OSError of the body into an RtcError with the code DAMAGED."""
     try:
         yield
     except OSError as error:
@@ -134,7 +153,12 @@ def _translate_read_errors() -> Iterator[None]:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open an ordinary file; never wait at a pipe or a device."""
+    """Open an ordinary file for reading; O_NONBLOCK avoids waiting on a named pipe or a device.
+
+    Raises:
+        OSError: the file cannot be opened.
+        RtcError: DAMAGED, for anything but an ordinary file.
+    """
     source = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb", 0)
     if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
         source.close()

@@ -1,1 +1,1 @@
-"""Links: one worker and one client, joined by a peer connection, proven by the room secret."""
+"""Links: one worker and one client, connected by a WebRTC peer connection, authenticated with the room secret."""

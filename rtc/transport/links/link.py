@@ -1,7 +1,7 @@
-"""One link to one peer: words on a control lane, frames on a bulk lane, signs of life, and one end that both sides see.
+"""One link to one peer: messages on the control channel, frames on the bulk channel, heartbeats, and an orderly end.
 
-Rule of the room: a link routes and knows nothing of trust. Until somebody calls `trust`, it has the vocabulary of the
-unproven and one route; a bulk frame, or a word of any other vocabulary, ends it.
+Rule: a link routes messages and does not authenticate. Until `trust` is called, it decodes only the vocabulary of
+unauthenticated peers and has one route; a bulk frame, or a message of another vocabulary, ends the link.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -20,11 +20,12 @@ from rtc.common.nurseries import ungrouped
 from rtc.transport.webrtc.byte_queue import ByteQueue
 
 FLUSH_TIME = 2.0
-"""Seconds that what was said last may take to leave."""
+"""Seconds that the queued messages may take to be sent when the link ends."""
 CLOSE_TIME = 3.0
-"""Seconds the wire may take to close after that."""
+"""Seconds that the connection may take to close after that."""
 PIECES_MAX = 16
-"""Frames taken from the wire ahead of their reader; the wire's own intake holds the rest of a credit window."""
+"""Frames taken from the connection ahead of their reader; the connection's own queue holds the rest of a credit
+window."""
 
 LINK_LOST = Fault(FaultCode.LINK_LOST, "The connection to the other side was lost. Try again.")
 PEER_SILENT = Fault(
@@ -36,47 +37,58 @@ SENT_BEFORE_PROOF = Fault(
 )
 
 Route = Callable[[Any], Awaitable[None]]
-"""Where a message goes; when it returns, the link may read the next one."""
+"""Handles one message; the link reads the next message only when this has returned."""
 
 
 class Connection(Protocol):
-    """What a link needs from below; `rtc.transport.webrtc.PeerConnection` is one, and tests have one made of memory."""
+    """The connection below a link: `rtc.transport.webrtc.PeerConnection`, or in tests a `MemoryConnection`."""
 
     @property
     def control(self) -> ByteQueue[str]:
-        """Texts that came, in order; ends when the wire is over."""
+        """Received texts, in order; the queue ends when the connection ends."""
 
     @property
     def bulk(self) -> ByteQueue[bytes]:
-        """Frames that came, in order; ends when the wire is over."""
+        """Received frames, in order; the queue ends when the connection ends."""
 
     @property
     def last_received_at(self) -> float:
-        """When anything last came (trio's clock)."""
+        """Time of the last message on either channel (trio's clock)."""
 
     @property
     def fault(self) -> Fault | None:
-        """Why the wire is over."""
+        """The reason why the connection has ended, if it is known."""
 
     @property
     def ended(self) -> trio.Event:
-        """Set when the wire is over."""
+        """Set when the connection has ended."""
 
     async def send_control(self, text: str) -> None:
-        """Waits while much is unsent; raises RtcError when the wire is over."""
+        """Send on the control channel; wait while the send buffer is above its high mark.
+
+        Raises:
+            RtcError: the connection has ended.
+        """
 
     async def send_bulk(self, frame: bytes) -> None:
-        """Likewise."""
+        """Send on the bulk channel; wait while the send buffer is above its high mark.
+
+        Raises:
+            RtcError: the connection has ended.
+        """
 
     async def finish(self) -> None:
-        """Nothing more will be sent; returns when the other side has it all or the wire is over."""
+        """Close both channels; return when the other side has received everything, or the connection has ended."""
 
     async def aclose(self) -> None:
-        """End it; bounded, harmless when repeated."""
+        """Close the connection; takes bounded time and may be called again."""
 
 
 class Link:
-    """Made by `open_link`. `lost` is set when it has ended, `fault` then says why (None: a plain good-bye)."""
+    """A link over one connection, made by `open_link`.
+
+    `lost` is set when the link has ended; then `fault` is the reason, or None after a Goodbye without a fault.
+    """
 
     def __init__(self, connection: Connection, name: LinkId, heartbeat_time: float, lost_time: float) -> None:
         self.name = name
@@ -95,11 +107,11 @@ class Link:
         self._pieces, self.pieces = trio.open_memory_channel[bytes](PIECES_MAX)
         self._closed = trio.Event()
 
-    # what the owner does
+    # -------- called by the owner
 
     @property
     def route(self) -> Route | None:
-        """Where messages go. Nothing is read before there is a route."""
+        """The handler of received messages. No message is read before a route is set."""
         return self._route
 
     @route.setter
@@ -108,53 +120,59 @@ class Link:
         self._route_set.set()
 
     def trust(self, vocabulary: Vocabulary[Any], route: Route) -> None:
-        """From the next message on: this vocabulary, this route, and bulk."""
+        """Treat the peer as authenticated: from the next message on, use this vocabulary and route, and accept bulk."""
         self.vocabulary = vocabulary
         self.route = route
         self._trusted = True
 
     def send(self, message: Any) -> None:
-        """Queue a message for the control lane. Never waits; a link that does not get rid of its words is cut."""
+        """Queue a message for the control channel. Never waits; when the queue is full, the link is cut (STALLED)."""
         try:
             self._outbox.put(encode(message))
         except QueueFull:
             self.cut(PEER_STALLED)
 
     async def wait_below_threshold(self) -> None:
-        """Wait until most of what was said has left, or the link has ended: for news that may come in floods."""
+        """Wait until the queue of `send` is below its threshold, or the link has ended.
+
+        Call this before each message when there may be many, so that the queue does not overflow.
+        """
         await self._outbox.wait_below_threshold()
 
     async def send_piece(self, frame: bytes) -> None:
-        """Send a bulk frame; waits while much is unsent.
+        """Send a frame on the bulk channel; wait while the send buffer is above its high mark.
 
         Raises:
-            RtcError: the link's own fault, or LINK_LOST.
+            RtcError: the link has ended; with the link's fault, or LINK_LOST when it has none.
         """
         if self.lost.is_set():
             raise RtcError.of(self.fault or LINK_LOST)
         await self._connection.send_bulk(frame)
 
     def when_lost(self, on_lost: Callable[[], None]) -> None:
-        """Call this when the link ends (at once if it has); it must not wait or raise."""
+        """Call `on_lost` when the link ends, or at once if it has ended already; `on_lost` must not wait or raise."""
         if self.lost.is_set():
             on_lost()
         else:
             self._on_lost.append(on_lost)
 
     def cut(self, fault: Fault) -> None:
-        """End the link for this reason, which the other side is told. Never waits."""
+        """End the link, and send `fault` to the other side as the reason. Never waits."""
         self._end(fault, Goodbye(fault))
 
     async def aclose(self, fault: Fault | None = None) -> None:
-        """Flush what was said, say good-bye, close; at most `FLUSH_TIME + CLOSE_TIME`. Harmless when repeated."""
+        """Send the queued messages and a Goodbye, then close; takes at most `FLUSH_TIME + CLOSE_TIME` seconds.
+
+        May be called again.
+        """
         self._end(fault, Goodbye(fault))
         with trio.CancelScope(shield=True):
             await self._closed.wait()
 
-    # how it lives
+    # -------- tasks of the link
 
     def _end(self, fault: Fault | None, goodbye: Goodbye | None) -> None:
-        """The one end; the first reason counts. With a `goodbye` the words still queued leave before it."""
+        """End the link; only the first call counts. With a `goodbye`, the queued messages are sent before it."""
         if self.lost.is_set():
             return
         self.fault, self._goodbye = fault, goodbye
@@ -165,7 +183,10 @@ class Link:
             on_lost()
 
     async def run(self) -> None:
-        """Live until the end, then close the wire. Shielded: `open_link` sees to it that the end comes."""
+        """Run the tasks of the link until it ends, then close the connection.
+
+        Shielded from cancellation, so that a Goodbye can be sent; `open_link` always ends the link.
+        """
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
@@ -175,7 +196,7 @@ class Link:
                     receive_scope.cancel()
                     nursery.cancel_scope.deadline = trio.current_time() + (FLUSH_TIME if self._goodbye else 0)
         finally:
-            self._outbox.close()  # whoever waits for room must not wait for a link that is over
+            self._outbox.close()  # wakes tasks in `wait_below_threshold`, since the link has ended
             with trio.move_on_after(CLOSE_TIME, shield=True):
                 await self._connection.aclose()
             self._end(LINK_LOST, None)
@@ -190,7 +211,10 @@ class Link:
             task_status.started(nursery.cancel_scope)
 
     async def _receive_control(self) -> None:
-        """Control lane in. The next message is read only when this one was taken and our answers are nearly written."""
+        """Receive from the control channel.
+
+        The next message is read only when the route has handled this one and our send queue is below its threshold.
+        """
         await self._route_set.wait()
         while True:
             try:
@@ -212,7 +236,7 @@ class Link:
             await self._outbox.wait_below_threshold()
 
     async def _receive_bulk(self) -> None:
-        """Bulk lane in."""
+        """Receive from the bulk channel."""
         while True:
             try:
                 frame = await self._connection.bulk.take()
@@ -224,10 +248,10 @@ class Link:
             try:
                 await self._pieces.send(frame)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # nobody reads pieces any more, or the link has just ended
+                return  # the reader has closed `pieces`, or the link has just ended
 
     async def _time_out_silence(self) -> None:
-        """End the link after a silence; anything that came counts, read or not."""
+        """End the link when nothing is received for `lost_time` seconds; unread messages count as received."""
         start = trio.current_time()
         while True:
             due = max(start, self._connection.last_received_at) + self._lost_time
@@ -237,13 +261,16 @@ class Link:
             await trio.sleep_until(due)
 
     async def _end_after_connection(self) -> None:
-        """When the wire is over, the reader may still find a good-bye; but it may be held up by its route."""
+        """End the link `FLUSH_TIME` after the connection has ended.
+
+        The control queue may still hold a Goodbye, which `_receive_control` reads first; but its route may block.
+        """
         await self._connection.ended.wait()
         await trio.sleep(FLUSH_TIME)
         self._end(self._connection.fault or LINK_LOST, None)
 
     async def _send_control(self) -> None:
-        """Control lane out; a sign of life whenever there was nothing to say for a while; at the end the good-bye."""
+        """Send the queued messages on the control channel; a Heartbeat when idle for `heartbeat_time`; then Goodbye."""
         try:
             while True:
                 text = encode(Heartbeat())
@@ -261,7 +288,7 @@ class Link:
         try:
             await self._connection.send_control(encode(self._goodbye))
         except RtcError:
-            return  # it is over already; the good-bye was a courtesy
+            return  # the connection has ended already, and the other side notices that
         await self._connection.finish()
 
 
@@ -274,7 +301,15 @@ async def open_link(
     heartbeat_time: float = HEARTBEAT_TIME,
     lost_time: float = LOST_TIME,
 ) -> AsyncGenerator[Link, None]:
-    """A living link over an open connection; both are closed at the end of this context."""
+    """Run a link over an open connection; both are closed at the end of this context.
+
+    Args:
+        connection: an open connection, used by nothing else.
+        name: the link's identifier within this program.
+        route: handles received messages; may be set later as `Link.route`.
+        heartbeat_time: seconds without a message to send, after which a Heartbeat is sent.
+        lost_time: seconds without any received message, after which the link ends with LINK_LOST.
+    """
     link = Link(connection, name, heartbeat_time, lost_time)
     if route is not None:
         link.route = route

@@ -1,7 +1,7 @@
-"""All links of one program: asks for them, answers for them, sets an Auth before each, and routes what is heard.
+"""All links of one program: makes offers and answers, runs an Auth actor on each link, and routes received messages.
 
-Its one rule: an unproven link knows only its Auth. `Authenticated` alone opens the way to anything else, for text and
-binary messages alike.
+Rule: a link that is not authenticated can reach only its Auth actor. Only the event `Authenticated` changes this, for
+text and binary messages alike.
 """
 
 import secrets
@@ -45,103 +45,111 @@ from rtc.transport.links.link import Link, open_link
 from rtc.transport.webrtc import AsyncioLoop, PeerConnection, open_peer_connection
 
 CONNECT_TIME = 13.0
-"""Seconds from answer to open link: twice what the slowest rung of the ladder takes to begin and to be answered. aiortc
-alone would try for more than a minute before it says there is no way."""
+"""Seconds from the answer to an open link: twice the time that the slowest tier of candidate pairs needs to be started
+and answered. aiortc alone would try for more than a minute before it reports a failure."""
 ANSWER_TIME = 10.0
-"""Seconds for the other side's half, which takes 3 to prepare at most."""
+"""Seconds to wait for the worker's SDP answer, which takes at most 3 to prepare."""
 
 
 @define
 class _LinkTask:
-    """One link, from the wish for it to its end."""
+    """The state of one link, from the request for it to its end."""
 
     name: LinkId
     peer: PeerId
     job: JobId | None = None
-    """The job that is returned to."""
+    """The job that the client reconnects to, if any; sent with the offer."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     answer: Any = field(factory=lambda: trio.open_memory_channel[str](1))
+    """Send and receive end of a channel for the SDP answer."""
     auth: Actor[AuthData] | None = None
     link: Link | None = None
     path: str = "none"
+    """ "direct", "relayed", or "none" before the connection is open."""
     file_channel: FileChannel | None = None
     closing: bool = False
+    """Whether we are closing the link ourselves."""
     closing_fault: Fault | None = None
-    """Why, once it is parted; a plain good-bye has no reason."""
+    """The reason for closing; None sends a Goodbye without a fault."""
 
 
 @define
 class LinkManager:
-    """Sync methods are the router's doors; everything that waits runs in the nursery of `run`."""
+    """The links of one worker or client.
+
+    The synchronous methods handle events and effects for the router and never wait; everything that waits runs in the
+    nursery of `run`.
+    """
 
     asyncio_loop: AsyncioLoop
     router: Router
     role: Role
     secret: Secret | None
     on_message: Callable[[LinkId, Any], Awaitable[None]]
-    """Takes what a trusted peer said; file words excepted, which go to the link's transfer lane."""
+    """Handles the messages of authenticated peers, except file messages, which go to the link's file channel."""
     plan: IcePlan = field(factory=IcePlan)
-    """Our own STUN and TURN servers, and how they are to be used."""
+    """The STUN and TURN servers of our own configuration, and whether only relayed paths may be used."""
     connect_timeout: float = CONNECT_TIME
+    """Seconds that a connection may take to open after the answer."""
     stopping: Fault | None = None
-    """What peers are told when the whole program is cancelled."""
+    """The reason sent to peers when the whole program is cancelled."""
     _server_ice_servers: tuple[IceServer, ...] = ()
-    """Those that the server hands out; they are asked after our own."""
+    """STUN and TURN servers from the signalling server; they are used after our own."""
     _room: RoomId | None = None
     _name: PeerId | None = None
     _tasks: dict[LinkId, _LinkTask] = field(factory=dict)
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold links until cancelled; then say good-bye on each, which is bounded."""
+        """Run the links until cancelled; then send a Goodbye on each, which takes bounded time."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
 
     def file_channel(self, name: LinkId) -> FileChannel | None:
-        """Where files go over a trusted link; None when it is gone."""
+        """Return the file channel of an authenticated link; None when the link has ended or is not authenticated."""
         task = self._tasks.get(name)
         return task.file_channel if task is not None else None
 
     def link(self, name: LinkId) -> Link | None:
-        """An open link; None when it is gone or not there yet."""
+        """Return an open link; None when it has ended or is not open yet."""
         task = self._tasks.get(name)
         return task.link if task is not None else None
 
     def peer(self, name: LinkId) -> PeerId | None:
-        """Who is at the other end."""
+        """Return the peer at the other end of a link; None when the link has ended."""
         task = self._tasks.get(name)
         return task.peer if task is not None else None
 
     def path(self, name: LinkId) -> str:
-        """Which way an open link's packets go: "direct" or "relayed"."""
+        """Return the kind of path of a link: "direct", "relayed", or "none" before it is open and after its end."""
         task = self._tasks.get(name)
         return task.path if task is not None else "none"
 
-    # -------- the router's doors
+    # -------- handlers of events and effects, called by the router
 
     def given(self, event: Joined | IceServers) -> None:
-        """STUN and TURN servers of the lab, with credentials that will expire: the newest replace those before."""
+        """Replace the STUN and TURN servers from the signalling server; their credentials expire, so use the newest."""
         self._server_ice_servers = usable_servers(event.ice)
 
     def route_plan(self) -> IcePlan:
-        """How the next link looks for its path."""
+        """Return the ICE plan of the next link: our own servers first, then those from the signalling server."""
         return evolve(self.plan, servers=(*self.plan.servers, *self._server_ice_servers))
 
     def entered(self, event: JoinedRoom) -> None:
-        """Our own name is part of every proof."""
+        """Save the room and our own peer name, which are part of every authentication (see `Binding`)."""
         self._room, self._name = event.room, event.peer
 
     def ask(self, effect: OpenLink) -> None:
-        """Ask a worker for a link."""
+        """Start a link to a worker: make an SDP offer."""
         self._start(_LinkTask(effect.link, effect.peer, effect.job), None)
 
     def accept(self, effect: AcceptLink) -> None:
-        """Answer a client's offer."""
+        """Start a link from a client: answer its SDP offer."""
         self._start(_LinkTask(effect.link, effect.peer), effect.sdp)
 
     def answered(self, event: LinkAnswered) -> None:
-        """The worker's half came; a second one is nobody's."""
+        """Pass the worker's SDP answer to the link that waits for it; a second answer is dropped."""
         for task in self._tasks.values():
             if task.peer == event.peer and task.link is None:
                 try:
@@ -150,13 +158,13 @@ class LinkManager:
                     return
 
     def refused(self, event: LinkRefused) -> None:
-        """No link will come of this; one that is open already is not touched by a late refusal."""
+        """End the links to this peer that are not open yet; a late refusal does not end an open link."""
         for task in self._tasks.values():
             if task.peer == event.peer and task.link is None:
                 self._close(task, event.fault)
 
     def trusted(self, event: Authenticated) -> None:
-        """The one place where a link's way into the program opens."""
+        """Let an authenticated link reach the rest of the program; this is the only place that does so."""
         task = self._tasks.get(event.link)
         if task is None or task.link is None:
             return
@@ -174,31 +182,31 @@ class LinkManager:
         link.trust(vocabulary, route)
 
     def distrusted(self, effect: AuthenticationFailed) -> None:
-        """End it."""
+        """End a link whose authentication failed."""
         self.close(CloseLink(effect.link, effect.fault))
 
     def tell(self, effect: TellPeer) -> None:
-        """Say this to the peer, if the link is still there."""
+        """Send a message to the peer, if the link is still open."""
         link = self.link(effect.link)
         if link is not None:
             link.send(effect.message)
 
     def close(self, effect: CloseLink) -> None:
-        """End it, after what was said has left."""
+        """End a link, after its queued messages are sent."""
         task = self._tasks.get(effect.link)
         if task is not None:
             self._close(task, effect.fault)
 
     def drain(self, event: Drain) -> None:
-        """Each Auth hears of it; trusted links are the actors' own to end."""
+        """Pass the event to the Auth actor of each link; the other actors end their authenticated links themselves."""
         for task in self._tasks.values():
             if task.auth is not None:
                 task.auth.inbox.put(event)
 
-    # -------- one link's life
+    # -------- the task of one link
 
     def _start(self, task: _LinkTask, offer: str | None) -> None:
-        assert self._nursery is not None, "links are asked for while they run"
+        assert self._nursery is not None, "links are requested while `run` is running"
         self._tasks[task.name] = task
         self._nursery.start_soon(self._run_link, task, offer)
 
@@ -207,7 +215,7 @@ class LinkManager:
         task.scope.cancel()
 
     async def _run_link(self, task: _LinkTask, offer: str | None) -> None:
-        """From the wish to `LinkLost`, which is said exactly once, whatever happens in between."""
+        """Connect, authenticate and serve one link; sends `LinkLost` exactly once, however the link ends."""
         fault: Fault | None = self.stopping
         try:
             with task.scope:
@@ -235,7 +243,7 @@ class LinkManager:
             try:
                 await self._serve(task, link, binding)
             finally:
-                # harmless when the link has ended; bounded when not
+                # does nothing when the link has ended; takes bounded time when not
                 await link.aclose(task.closing_fault if task.closing else self.stopping)
         return link.fault
 
@@ -249,7 +257,7 @@ class LinkManager:
         )
 
     async def _answer(self, task: _LinkTask, connection: PeerConnection, offer: str) -> str:
-        """Our half; when there is none, the other side is told, for it waits."""
+        """Return our SDP answer; on failure also reject the link, because the client waits for an answer."""
         try:
             return await connection.answer(offer)
         except RtcError as error:
@@ -258,7 +266,7 @@ class LinkManager:
             raise
 
     async def _serve(self, task: _LinkTask, link: Link, binding: Binding) -> None:
-        """Auth hears the link until it trusts; then the link's own route carries on until the link ends."""
+        """Route messages to a new Auth actor until `trusted` sets another route; return when the link has ended."""
         table = WORKER_AUTH if self.role is Role.WORKER else CLIENT_AUTH
         task.auth = auth = Actor(table, AuthData(self.secret), self.router.outbox)
         async with trio.open_nursery() as nursery:
@@ -270,7 +278,11 @@ class LinkManager:
             auth.inbox.finish()
 
     def _make_binding(self, task: _LinkTask, connection: PeerConnection) -> Binding:
-        """What both ends must see alike: who they are, and the certificates DTLS really verified."""
+        """Return what both ends must agree on: room, peer names, and the certificates that DTLS verified.
+
+        Raises:
+            RtcError: LINK_FAILED, when we have joined no room yet.
+        """
         if self._room is None or self._name is None:
             raise RtcError(FaultCode.LINK_FAILED, "The link came before the room. Try again.")
         ours, theirs = connection.local_fingerprint, connection.remote_fingerprint

@@ -1,1 +1,1 @@
-"""The WebSocket to the signalling server."""
+"""The WebSocket connection to the signalling server."""

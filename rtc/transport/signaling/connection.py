@@ -1,7 +1,7 @@
-"""The peer's line to the server: one WebSocket that mends itself for ever, and says when it is up and when it is down.
+"""The peer's signalling connection: one WebSocket that reconnects for ever, and reports when it is up and down.
 
-It knows no rooms: who rejoins under which name is Discovery's. What is put into `outgoing` while the line is down is
-dropped, because Discovery says again what matters when the line is up.
+It knows nothing of rooms: the Discovery actor rejoins them. Messages put into `outgoing` while the connection is down
+are dropped, because Discovery sends everything important again when the connection is up.
 """
 
 import random
@@ -22,18 +22,21 @@ from rtc.config.server_url import PORTS
 from rtc.transport.signaling.websocket import ENDINGS, NORMAL, KeepAlive, close
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds between tries: doubled each time, and shortened by up to half by chance, so that the peers of a server that
-restarts do not all come at once."""
+"""Seconds between attempts to connect: doubled each time, and shortened by a random part of up to half, so that the
+peers do not all connect at the same moment after a restart of the server."""
 UPGRADE_TIME = 5.0
-"""Seconds for the server to answer once it is reached; trio-websocket does not notice a line that closes before."""
+"""Seconds for the WebSocket handshake once the server is reached; trio-websocket does not notice when the connection
+closes during the handshake."""
 
 SignalingEvent = ServerConnected | ServerDisconnected | FromServer
 OnEvent = Callable[[SignalingEvent], Awaitable[None]]
+"""What `on_event` receives: the state of the connection, and the server's messages."""
 Dial = Callable[[str, int], Awaitable[trio.abc.Stream]]
+"""Opens a byte stream to a host and port, as `trio.open_tcp_stream` does."""
 
 
 class SignalingLost(Exception):
-    """The line is gone or never came to be; the text is one sentence for people."""
+    """The connection was lost or could not be made; the text is one sentence for people."""
 
 
 async def run_signaling(
@@ -45,15 +48,16 @@ async def run_signaling(
     jitter: Callable[[], float] = random.random,
     dial: Dial = trio.open_tcp_stream,
 ) -> None:
-    """Keep a line to `url` until `outgoing` is finished and what it held is sent.
+    """Keep a connection to `url` until `outgoing` is finished and its messages are sent.
 
     Args:
-        url: as `server_url` gives it.
-        on_event: gets `ServerConnected`, `ServerDisconnected` and every message; while it waits, the server waits.
-        outgoing: what to send. No message of the server is read while it is half full.
-        timeout: seconds for one try to connect.
-        chance: gives numbers from 0 to 1, for the pauses.
-        dial: how a stream to a host and port is opened.
+        url: the server's WebSocket address, as `server_url` returns it.
+        on_event: receives `ServerConnected`, `ServerDisconnected` and every message; while it waits, no further
+            message is read.
+        outgoing: the messages to send. While it is half full, no message of the server is read.
+        timeout: seconds for one attempt to connect.
+        jitter: returns random numbers from 0 to 1, which shorten the pauses between attempts.
+        dial: opens a stream to a host and port.
     """
     connection = _SignalingConnection(url, on_event, outgoing, timeout, dial)
     pause = FIRST_PAUSE
@@ -70,7 +74,7 @@ async def run_signaling(
 
 
 class _SignalingConnection:
-    """One line over all its connections."""
+    """The signalling connection over all its WebSockets, one at a time."""
 
     def __init__(self, url: str, on_event: OnEvent, outgoing: Mailbox[ToServer], timeout: float, dial: Dial) -> None:
         parts = urlsplit(url)
@@ -88,10 +92,10 @@ class _SignalingConnection:
         self.done = False
         """Whether `outgoing` is finished and empty."""
         self.message_received = False
-        """Whether the server said anything over the latest connection; only then is the next try a first one."""
+        """Whether the latest WebSocket has received a message; only then do the pauses begin again at FIRST_PAUSE."""
 
     async def discard_outgoing(self) -> None:
-        """Take and forget what is put while the line is down; returns when there will never be more."""
+        """Drop the messages put into `outgoing` while the connection is down; returns when `outgoing` is finished."""
         try:
             while True:
                 await self._outgoing.take()
@@ -99,10 +103,10 @@ class _SignalingConnection:
             self.done = True
 
     async def connect_once(self) -> None:
-        """One connection, from dialling to its end.
+        """Open one WebSocket and use it until it ends.
 
         Raises:
-            SignalingLost: it could not be made, or it ended though we did not want it to.
+            SignalingLost: it could not be opened, or it ended before `outgoing` was finished.
         """
         self.message_received = False
         text = ""
@@ -115,7 +119,7 @@ class _SignalingConnection:
             text = f"{self._url} is answered with HTTP status {status}. Is it the server's WebSocket address?"
         except* ENDINGS:
             text = f"The line to the server at {self._url} was lost."
-        except* SignalingLost as group:  # comes last, since it knows best
+        except* SignalingLost as group:  # comes last, since its text is the most exact
             text = str(first_error(group))
         if text:
             raise SignalingLost(text)
@@ -141,7 +145,7 @@ class _SignalingConnection:
         connecting.cancel()
 
     def _discard_stale(self) -> bool:
-        """Drop what is stale; true when nothing will ever be said again."""
+        """Drop the messages put before the connection was up; return true when `outgoing` is finished."""
         try:
             while not self.done:
                 self._outgoing.take_nowait()
@@ -186,12 +190,13 @@ class _SignalingConnection:
 
     async def _upgrade(self, websocket_nursery: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
         with trio.move_on_after(min(self._timeout, UPGRADE_TIME)):
-            socket = cast("trio.SocketStream", stream)  # it takes any stream, and its types say less
+            socket = cast("trio.SocketStream", stream)  # the function takes any stream, its type annotation is narrower
             return await wrap_client_stream(
                 websocket_nursery, socket, self._netloc, self._path, max_message_size=FRAME_MAX
             )
         raise SignalingLost(
-            f"What answers at {self._url} opens no line. Is it the server's WebSocket address, and is it up to date?"
+            f"What answers at {self._url} opens no WebSocket connection."
+            " Is it the server's WebSocket address, and is it up to date?"
         )
 
     async def _exchange_messages(self, ws: WebSocketConnection) -> None:
@@ -231,10 +236,10 @@ class _SignalingConnection:
 
 
 def _reason(error: Exception) -> str:
-    """Why, in the system's own words: the innermost cause knows best."""
+    """Return the operating system's text of an error, in lower case at the start; the innermost cause is most exact."""
     inner: BaseException = error
     while inner.__cause__ is not None:
         inner = first_error(inner.__cause__)
     text = str(getattr(inner, "verify_message", "") or getattr(inner, "strerror", "") or "unknown reason")
-    text = text.rpartition("): ")[2]  # trio says "error connecting to (host, port): " before the system's own words
+    text = text.rpartition("): ")[2]  # trio puts "error connecting to (host, port): " before the system's text
     return text[:1].lower() + text[1:]

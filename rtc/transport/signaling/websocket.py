@@ -1,9 +1,10 @@
-"""What both ends of the signalling line need from trio-websocket, and its traps, in one place.
+"""What both ends of the signalling connection need from trio-websocket, and its traps, in one place.
 
-- It has no heartbeat: a line whose other end vanished stays open for ever. Hence `KeepAlive`.
-- Its reader task lets errors of wsproto and of Python's decoders through: one header can raise them. Hence `ENDINGS`.
-- `aclose` waits for the other end, and does nothing at all, not even free the socket, when the other end closed first
-  or was cut for a message too long. Hence `close`.
+- It has no heartbeat: a connection whose other end has vanished stays open for ever. `KeepAlive` closes it.
+- Its reader task does not catch errors of wsproto and of Python's decoders, and one HTTP header can raise them.
+  `ENDINGS` lists them.
+- `aclose` waits for the other end. When the other end closed first, or was cut because its message was too long,
+  `aclose` does nothing and does not even free the socket. `close` always frees it.
 """
 
 import math
@@ -15,11 +16,11 @@ from wsproto.utilities import ProtocolError
 PING_TIME = 10.0
 """Seconds between pings."""
 SILENCE_TIME = 20.0
-"""Seconds without a sign of life after which the other end counts as gone: a ping, and 10 s for its pong."""
+"""Seconds without a message or pong after which the other end counts as lost: `PING_TIME`, and 10 s for the pong."""
 CLOSE_TIME = 2.0
-"""Seconds for the closing handshake."""
+"""Seconds for the closing handshake (RFC 6455, 7.1.2)."""
 CANCELLED_CLOSE_TIME = 0.2
-"""Seconds to send a last word that is not answered."""
+"""Seconds to send a Close frame while being cancelled; the answer is not awaited."""
 NORMAL, GOING_AWAY = 1000, 1001
 """Close codes (RFC 6455, 7.4.1)."""
 ENDINGS = (
@@ -30,25 +31,27 @@ ENDINGS = (
     trio.BrokenResourceError,
     trio.ClosedResourceError,
 )
-"""How trio-websocket's tasks end when the other end is gone or talks nonsense."""
+"""The exceptions with which trio-websocket's tasks end when the other end has vanished or breaks the protocol."""
 
 
 class KeepAlive:
-    """Cancels its scope when the other end gives no sign of life. Messages count as well as pongs: a pong may be
-    stuck behind messages that we read slowly on purpose."""
+    """Cancels its scope when nothing is received from the other end for `SILENCE_TIME`.
+
+    Messages count as well as pongs: a pong may be stuck behind messages that we read slowly on purpose.
+    """
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope(deadline=trio.current_time() + SILENCE_TIME)
 
     def note_received(self) -> None:
-        """The other end lives."""
+        """Record that something was received: the deadline moves to `SILENCE_TIME` from now."""
         self.scope.deadline = trio.current_time() + SILENCE_TIME
 
     async def ping(self, ws: WebSocketConnection) -> None:
-        """Ping for ever.
+        """Send a ping every `PING_TIME` and wait for its pong; never returns.
 
         Raises:
-            ConnectionClosed: the line is closed.
+            ConnectionClosed: the connection is closed.
         """
         while True:
             await trio.sleep(PING_TIME)
@@ -57,10 +60,10 @@ class KeepAlive:
 
 
 async def close(ws: WebSocketConnection | None, stream: trio.abc.Stream, code: int) -> None:
-    """Say good-bye if there is still somebody to say it to, and free the socket in any case.
+    """Send a Close frame with `code` if the WebSocket is open, and free the socket in any case.
 
-    Takes at most `CLOSE_TIME`. When we are being cancelled, so is the task that would read the other end's answer;
-    then the word is sent and its answer is not waited for.
+    Takes at most `CLOSE_TIME`. When we are being cancelled, the task that would read the other end's answer is
+    cancelled too; then the Close frame is sent and its answer is not awaited.
     """
     cancelled = trio.current_effective_deadline() == -math.inf
     try:

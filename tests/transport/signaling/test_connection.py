@@ -189,7 +189,7 @@ async def test_a_dead_wire_is_noticed_in_twenty_seconds(autojump_clock, world, n
 
 async def test_who_answers_but_opens_no_line_is_named(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
-    assert "opens no line" in (await world.until(ServerDisconnected)).text
+    assert "opens no WebSocket connection" in (await world.until(ServerDisconnected)).text
     assert trio.current_time() <= UPGRADE_TIME + 1
 
 

@@ -1,1 +1,1 @@
-"""What other projects' tests may import: stand-ins for the programs and machines that a test has no time for."""
+"""Helpers for tests, also those of other projects: fixtures, and stand-ins for slow programs and for networks."""

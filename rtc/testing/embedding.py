@@ -1,4 +1,4 @@
-"""One actor in the test's own nursery: tell it what happened, and look at what it said."""
+"""One actor in the test's own nursery: send events to it, and check the effects that it returns."""
 
 from typing import Any, Generic, TypeVar
 
@@ -16,13 +16,13 @@ D = TypeVar("D")
 
 @frozen
 class Embedded(Generic[D]):
-    """A living actor and its outbox."""
+    """A running actor and its outbox."""
 
     actor: Actor[D]
     outbox: Mailbox[Any]
 
     async def after(self, *events: Any) -> list[Any]:
-        """Tell it these, wait until it has nothing more to do, and return all it has said since the last look."""
+        """Send `events` to the actor, wait until all tasks are blocked, and return the outbox since the last call."""
         for event in events:
             self.actor.inbox.put(event)
         await trio.testing.wait_all_tasks_blocked()
@@ -35,17 +35,17 @@ class Embedded(Generic[D]):
 
     @property
     def state(self) -> Status:
-        """What it is now."""
+        """The actor's phase: available, reserved or busy."""
         return self.actor.state
 
     @property
     def data(self) -> D:
-        """What it remembers now."""
+        """The actor's data."""
         return self.actor.data
 
 
 async def embed(nursery: trio.Nursery, table: Table[D], data: D) -> Embedded[D]:
-    """Start an actor; it lives until the nursery ends."""
+    """Start an actor with this table and data; it runs until the nursery ends."""
     outbox: Mailbox[Any] = Mailbox()
     actor = Actor(table, data, outbox)
     await nursery.start(actor.run)

@@ -1,4 +1,4 @@
-"""Lanes for files over links made of memory, for tests."""
+"""File channels over in-memory links, for tests."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,13 +20,13 @@ from rtc.transport.links.link import Connection, Link, open_link
 async def open_file_channels(
     one: Connection, two: Connection
 ) -> AsyncGenerator[tuple[FileChannel, FileChannel, Link, Link], None]:
-    """Two trusted links on one wire, and their transfer lanes."""
+    """Open two links over one connection, both treated as authenticated, and return them with their file channels."""
     async with open_link(one, name=LinkId(1)) as ada, open_link(two, name=LinkId(2)) as bob:
         yield file_channel_over(ada, TO_CLIENT), file_channel_over(bob, TO_WORKER), ada, bob
 
 
 def file_channel_over(link: Link, vocabulary: Any) -> FileChannel:
-    """A trusted link's."""
+    """Treat `link` as authenticated and return its file channel."""
     channel = FileChannel.over(link)
 
     async def route(message: Any) -> None:
@@ -39,7 +39,10 @@ def file_channel_over(link: Link, vocabulary: Any) -> FileChannel:
 async def receive_file(
     channel: FileChannel, folder: Path, *, max_size: int, progress: ProgressCallback, expect: int | None = None
 ) -> Path:
-    """Receive the next file over this link alone, as a job's desk and a client's courier do over several."""
+    """Receive the next file over one link, without resuming over another link.
+
+    (The worker's JobManager and the client's FileTransfers resume over several links.)
+    """
     incoming = Incoming(folder, max_size, expect)
     try:
         return await incoming.take(channel, progress)
@@ -48,7 +51,10 @@ async def receive_file(
 
 
 class Pieces:
-    """What crosses a wire of a file, in bytes; the wire breaks when that is `until`."""
+    """Count the file bytes that are sent over `connection`; break the connection when `until` bytes are sent.
+
+    `seen` is the number of bytes, `first` the file offset of the first piece.
+    """
 
     def __init__(self, connection: MemoryConnection, until: int | None = None) -> None:
         self.connection, self.until, self.seen = connection, until, 0
@@ -56,7 +62,7 @@ class Pieces:
         connection.tamper = self.inspect
 
     def inspect(self, item: str | bytes) -> str | bytes | None:
-        """At one message, which is passed on as it is."""
+        """Count one item and return it unchanged."""
         if isinstance(item, bytes):
             self.first = unpack_piece(item)[1] if self.first is None else self.first
             self.seen += len(item) - PIECE_HEADER.size
@@ -67,7 +73,7 @@ class Pieces:
 
 
 def packages_come(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Any, Path], Awaitable[Path]]) -> None:
-    """In a test of who takes files, they come like this: over the lane that is given, into the folder that is given."""
+    """Replace `Incoming.take` by `receive`, which gets the file channel and the folder and returns the file's path."""
 
     async def take(incoming: Incoming, channel: Any, _progress: object) -> Path:
         incoming.path = await receive(channel, incoming.folder)

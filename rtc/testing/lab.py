@@ -1,4 +1,4 @@
-"""A whole lab in one test: a real server, real workers and clients on loopback, and a stand-in for sleap-nn."""
+"""A complete system in one test: a real server, workers and clients on loopback, and a stand-in for sleap-nn."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -28,22 +28,29 @@ from rtc.worker.room_membership import WorkerReady
 
 @define
 class RecordingView:
-    """A view that remembers what it was told, and picks as it was told to."""
+    """A view (`rtc.terminal.interface`) that records what is shown, and answers questions from prepared lists."""
 
     told: list[str] = field(factory=list)
+    """The texts shown."""
     news_heard: list[JobNews] = field(factory=list)
+    """The job events shown."""
     answers: list[Interrupt] = field(factory=list)
-    """To the questions after Ctrl-C; then to detach."""
+    """Answers to the question after Ctrl-C, in order; after the last one, the answer is to detach."""
     ending: JobSummary | None = None
     uploaded: int = 0
+    """Bytes uploaded, as last shown."""
     downloaded: int = 0
+    """Bytes downloaded, as last shown."""
     offered: list[tuple[WorkerPresent, ...]] = field(factory=list)
+    """The workers offered at each choice."""
     picks: list[PeerId | None] = field(factory=list)
+    """The workers to choose, in order; after the last one, the first worker offered is chosen."""
     training: trio.Event = field(factory=trio.Event)
+    """Set when the job has started."""
     _changed: trio.Event = field(factory=trio.Event)
 
     async def until(self, part: str) -> None:
-        """Wait until it was told something with this in it."""
+        """Wait until a text that contains `part` has been shown."""
         while not any(part in line for line in self.told):
             await self._changed.wait()
 
@@ -79,7 +86,7 @@ class RecordingView:
         self._changed = trio.Event()
 
     async def heard(self, kind: type, times: int = 1) -> None:
-        """Wait until so many news of this kind have come."""
+        """Wait until `times` job events of this type have been shown."""
         while sum(isinstance(news, kind) for news in self.news_heard) < times:
             await self._changed.wait()
 
@@ -94,16 +101,16 @@ class RecordingView:
         self.step(fault.text)
 
     async def listen(self, stop: Callable[[], None]) -> None:
-        """No keys here."""
+        """Wait for ever: there is no keyboard."""
         await trio.sleep_forever()
 
     async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
-        """The next of `answers`."""
+        """Return the next of `answers`."""
         await trio.lowlevel.checkpoint()
         return self.answers.pop(0) if self.answers else Interrupt.DETACH
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
-        """The next of `picks`; the first worker of the list when there is none."""
+        """Return the next of `picks`; when there is none, wait for a worker and return the first."""
         while not workers() and not self.picks and changed is not None:
             await changed()
         self.offered.append(tuple(workers()))
@@ -113,37 +120,43 @@ class RecordingView:
 
 @define
 class LabWorker:
-    """A worker of the lab."""
+    """A running worker of the lab."""
 
     ready: WorkerReady
+    """The room that the worker has joined, its token, and the session string."""
     said: "Log"
+    """The lines that the worker prints."""
     drain: trio.Event
+    """Setting it is the worker's first Ctrl-C."""
     scope: trio.CancelScope
+    """Cancelling it is the worker's second Ctrl-C."""
     ended: trio.Event
+    """Set when the worker has ended."""
     options: WorkerOptions
     failed: Fault | None = None
+    """The error with which the worker has ended, if any."""
 
     @property
     def peer(self) -> PeerId:
-        """Its name in the room."""
+        """The worker's name in the room."""
         return self.ready.session.peer
 
 
 @define
 class Log:
-    """Lines that can be waited for."""
+    """A list of lines; a test can wait for a line."""
 
     lines: list[str] = field(factory=list)
     _changed: trio.Event = field(factory=trio.Event)
 
     def add(self, line: str) -> None:
-        """One more."""
+        """Append a line and wake the waiting tests."""
         self.lines.append(line)
         self._changed.set()
         self._changed = trio.Event()
 
     async def until(self, part: str, times: int = 1) -> str:
-        """Wait until so many lines have this in them; the newest of them."""
+        """Wait until `times` lines contain `part`; return the newest of them."""
         while True:
             found = [line for line in self.lines if part in line]
             if len(found) >= times:
@@ -153,16 +166,18 @@ class Log:
 
 @define
 class ClientRun:
-    """What came of one client."""
+    """The outcome of one run of the client."""
 
     view: RecordingView
     output: Path | None = None
+    """The result folder, or the file; None after an error."""
     fault: Fault | None = None
+    """The error, if the run has failed."""
 
 
 @define
 class Lab:
-    """Made by `open_lab`."""
+    """A running server, on which a test can start workers and clients; made by `open_lab`."""
 
     asyncio_loop: AsyncioLoop
     nursery: trio.Nursery
@@ -174,7 +189,13 @@ class Lab:
     async def start_worker(
         self, *, like: LabWorker | None = None, secret: str | None = None, **options: Any
     ) -> LabWorker:
-        """One more worker: in a room of its own, or in that of the worker it is to be `like`."""
+        """Start a worker and wait until it has joined its room: a new room, or the room of the worker `like`.
+
+        Args:
+            like: a worker whose room to join.
+            secret: the room secret.
+            options: other fields of `WorkerOptions`, by name.
+        """
         self._count += 1
         base = self.folder / f"worker-{self._count}"
         defaults: dict[str, Any] = {
@@ -221,7 +242,17 @@ class Lab:
         view: RecordingView | None = None,
         **options: Any,
     ) -> ClientRun:
-        """Send a package to this worker, or to any of its room, and wait for the end."""
+        """Run a client that sends a package to the room of `worker`, and wait until it ends.
+
+        Args:
+            worker: the worker to use, unless `choice` names another way to choose one.
+            package: the package file.
+            choice: how to choose the worker.
+            secret: the room secret.
+            drain: an event; setting it is the client's Ctrl-C.
+            view: records what is shown.
+            options: other fields of `ClientOptions`, by name.
+        """
         self._count += 1
         view = view or RecordingView()
         client_options = ClientOptions(
@@ -249,7 +280,10 @@ class Lab:
 async def open_lab(
     asyncio_loop: AsyncioLoop, folder: Path, *, turn_credentials: TurnCredentials = NO_TURN, **settings: Any
 ) -> AsyncGenerator[Lab, None]:
-    """A server on free ports, and a nursery for workers; all of it ends with this context."""
+    """Run a signalling server on free ports and a nursery for workers; both end with this context.
+
+    `settings` are fields of `Config` to change.
+    """
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, home=folder)
     async with (
         open_server(

@@ -1,4 +1,4 @@
-"""Two ends of a link made of memory, for tests: with delay, with loss of everything, and with a look at what passed."""
+"""An in-memory connection for links in tests, which can block, lose or change messages, and records the texts sent."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,18 @@ from rtc.transport.webrtc.byte_queue import ByteQueue
 
 CONTROL_QUEUE_MAX = 1024 * 1024
 BULK_QUEUE_MAX = 16 * 1024 * 1024
-"""As much as a real peer keeps unread; see `rtc.transport.webrtc.peer_connection`."""
+"""The same limits as a real connection; see `rtc.transport.webrtc.peer_connection`."""
 
-LOST = Fault(FaultCode.LINK_LOST, "The wire was closed by the other side.")
-STALLED = Fault(FaultCode.STALLED, "More came over the wire than was read.")
+LOST = Fault(FaultCode.LINK_LOST, "The connection was closed by the other side.")
+STALLED = Fault(FaultCode.STALLED, "A receive queue is full.")
 
 
 class MemoryConnection:
-    """One end, made by `memory_connection_pair`; fits `rtc.transport.links.link.Wire`.
+    """One end of a connection, made by `memory_connection_pair`; implements `rtc.transport.links.link.Connection`.
 
-    Knobs: `silent` lets nothing through any more, in this direction, without telling anybody (a pulled cable);
-    `stuck` makes sends wait; `tamper` may change or drop (None) what is sent; `sent_texts` keeps every control text.
+    A test may set: `silent`, which drops everything sent from this end without any error, like a pulled cable;
+    `stuck`, which makes sends wait; `tamper`, which may change or drop (None) each item sent. `sent_texts` holds every
+    control text sent from this end.
     """
 
     def __init__(self, *, control_queue_max: int = CONTROL_QUEUE_MAX, bulk_queue_max: int = BULK_QUEUE_MAX) -> None:
@@ -37,33 +38,33 @@ class MemoryConnection:
 
     @property
     def last_received_at(self) -> float:
-        """When anything last came."""
+        """Time of the last item received (trio's clock)."""
         return max(self.control.last_received_at, self.bulk.last_received_at)
 
     async def send_control(self, text: str) -> None:
-        """Put it into the other end's intake, if nothing is in the way."""
+        """Put `text` into the other end's control queue, unless `silent`, `stuck` or `tamper` prevents it."""
         self.sent_texts.append(text)
         await self._send(text)
 
     async def send_bulk(self, frame: bytes) -> None:
-        """Likewise."""
+        """Put `frame` into the other end's bulk queue, unless `silent`, `stuck` or `tamper` prevents it."""
         await self._send(frame)
 
     async def finish(self) -> None:
-        """Memory is quick: all has arrived, unless the cable is pulled."""
+        """Return at once, since everything sent has arrived; with `silent`, wait until this end has ended."""
         await trio.lowlevel.checkpoint()
         if self.silent:
             await self.ended.wait()
 
     async def aclose(self) -> None:
-        """Close both ends, unless the cable is pulled, when the other end hears nothing of it."""
+        """Close both ends; with `silent`, only this one."""
         await trio.lowlevel.checkpoint()
         self.fail(LOST)
         if not self.silent:
             self.other.fail(LOST)
 
     def fail(self, fault: Fault) -> None:
-        """This end is over."""
+        """End this end for the reason `fault`; only the first reason counts."""
         self.fault = self.fault or fault
         self.control.end()
         self.bulk.end()
@@ -89,7 +90,7 @@ class MemoryConnection:
 def memory_connection_pair(
     *, control_queue_max: int = CONTROL_QUEUE_MAX, bulk_queue_max: int = BULK_QUEUE_MAX
 ) -> tuple[MemoryConnection, MemoryConnection]:
-    """Two ends of one wire."""
+    """Return the two ends of one connection; the limits are in bytes."""
     one = MemoryConnection(control_queue_max=control_queue_max, bulk_queue_max=bulk_queue_max)
     two = MemoryConnection(control_queue_max=control_queue_max, bulk_queue_max=bulk_queue_max)
     one.other, two.other = two, one

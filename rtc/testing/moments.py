@@ -1,4 +1,4 @@
-"""Moments of a job that a test can wait for, each with a package that makes it long enough to be hit."""
+"""Moments of a job that a test can wait for, each with a package for which the moment lasts long enough."""
 
 import os
 import zipfile
@@ -12,29 +12,31 @@ from rtc.testing.stand_in import make_package
 from rtc.testing.terminals import FILE_COUNT_NAME, Scene, Terminal
 
 MEGABYTES = 24
-"""Of what takes a while to be sent."""
+"""Size of a package or result whose transfer takes long enough."""
 FILE_COUNT = 10_000
-"""Of what takes a while to be unpacked."""
+"""Number of files of a package or result whose unpacking takes long enough."""
 
 
 @frozen
 class Moment:
-    """When, and in which job."""
+    """A moment of a job, and the package that the job needs."""
 
     wait: Callable[[Scene, Terminal], object]
+    """Waits until the moment has come."""
     package: Callable[[Path, float], Path]
-    """Makes it; the number is how many times slower it should be, where it is the work that takes time."""
+    """Writes the package to a path; the number is a factor by which the training becomes slower, if it is the training
+    that takes time."""
     certain: bool = True
-    """The package is on the worker, whole: the job cannot be lost any more."""
+    """Whether the complete package is on the worker, so that the job cannot be lost any more."""
     kept: bool = True
-    """There is a keeper."""
+    """Whether the job's supervisor process is running."""
 
 
-# -------- jobs
+# -------- packages
 
 
 def _slow(path: Path, slower: float) -> Path:
-    """Long enough in every phase of the work."""
+    """Write a package whose job takes long enough in every phase."""
     seconds = {"startup": 1.5, "seconds": 0.4, "evaluation": 1.5, "predicting": 3.0}
     timing: dict[str, Any] = {name: each * slower for name, each in seconds.items()}
     models = ("centroid", "centered_instance")
@@ -42,7 +44,7 @@ def _slow(path: Path, slower: float) -> Path:
 
 
 def _large_package(path: Path, _slower: float) -> Path:
-    """Large, and of many files."""
+    """Write a large package with many files."""
     make_package(path, epochs=2)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("video.bin", os.urandom(MEGABYTES * 2**20))
@@ -52,19 +54,19 @@ def _large_package(path: Path, _slower: float) -> Path:
 
 
 def _large_result(path: Path, _slower: float) -> Path:
-    """What it makes is large."""
+    """Write a package whose result is large."""
     return make_package(path, epochs=1, megabytes=MEGABYTES)
 
 
 def _many_result_files(path: Path, _slower: float) -> Path:
-    """What it makes is many files; a scene's sleap-nn makes them when it sees this."""
+    """Write a package whose result has many files; `rtc.testing.terminals.WRAPPER` writes them."""
     make_package(path, epochs=1)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FILE_COUNT_NAME, str(FILE_COUNT))
     return path
 
 
-# -------- looking
+# -------- conditions to wait for
 
 
 def _event_printed(name: str, **fields: Any) -> Callable[[Scene, Terminal], object]:

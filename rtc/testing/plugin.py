@@ -1,7 +1,7 @@
-"""Fixtures for pytest-trio: `pytest_plugins = ["rtc.testing.plugin"]` in a conftest.py makes them yours.
+"""Fixtures for pytest-trio; a conftest.py enables them with `pytest_plugins = ["rtc.testing.plugin"]`.
 
-`worker`, `job_session`, `client`, `job_query`, `discovery`, `worker_auth` and `client_auth` are actors in the test's
-own nursery, made for `autojump_clock`.
+`worker`, `job_session`, `client`, `job_query`, `discovery`, `worker_auth` and `client_auth` are actors that run in the
+test's own nursery; they can be used with `autojump_clock`.
 `asyncio_loop` and `lab` do real I/O on loopback and need the real clock.
 """
 
@@ -34,49 +34,49 @@ THE_SECRET = Secret(b"a secret that both ends know of")
 
 @trio_fixture
 async def worker(nursery: trio.Nursery) -> Embedded[WorkerData]:
-    """A worker that nobody holds."""
+    """A Worker actor that is available."""
     return await embed(nursery, WORKER, WorkerData())
 
 
 @trio_fixture
 async def job_session(nursery: trio.Nursery) -> Embedded[JobSessionData]:
-    """A worker's session on link 1, which no link has opened yet."""
+    """A worker's JobSession actor for link 1, which is not open yet."""
     return await embed(nursery, JOB_SESSION, JobSessionData(LinkId(1)))
 
 
 @trio_fixture
 async def client(nursery: trio.Nursery) -> Embedded[ClientData]:
-    """A client that wants nothing yet."""
+    """A Client actor that has no job yet."""
     return await embed(nursery, CLIENT, ClientData())
 
 
 @trio_fixture
 async def job_query(nursery: trio.Nursery) -> Embedded[QueryData]:
-    """A job query that has nothing to ask yet."""
+    """A JobQuery actor that has no query yet."""
     return await embed(nursery, JOB_QUERY, QueryData())
 
 
 @trio_fixture
 async def discovery(nursery: trio.Nursery) -> Embedded[DiscoveryData]:
-    """A Discovery in no room."""
+    """A Discovery actor that is in no room."""
     return await embed(nursery, DISCOVERY, DiscoveryData())
 
 
 @trio_fixture
 async def worker_auth(nursery: trio.Nursery) -> Embedded[AuthData]:
-    """The worker's side of Auth, with a secret."""
+    """The worker's side of the Auth actor, with a room secret."""
     return await embed(nursery, WORKER_AUTH, AuthData(THE_SECRET))
 
 
 @trio_fixture
 async def client_auth(nursery: trio.Nursery) -> Embedded[AuthData]:
-    """The client's side of Auth, with the same secret."""
+    """The client's side of the Auth actor, with the same room secret."""
     return await embed(nursery, CLIENT_AUTH, AuthData(THE_SECRET))
 
 
 @trio_fixture
 async def embedded(nursery: trio.Nursery) -> Callable[..., Awaitable[Embedded[Any]]]:
-    """Any other table: `await embedded(TABLE, data)`."""
+    """A function that starts an actor of any other table: `await embedded(TABLE, data)`."""
     return partial(embed, nursery)
 
 
@@ -89,14 +89,14 @@ async def asyncio_loop() -> AsyncIterator[AsyncioLoop]:
 
 @trio_fixture
 async def lab(asyncio_loop: AsyncioLoop, tmp_path: Path) -> AsyncIterator[Lab]:
-    """A server, and whatever workers and clients the test starts."""
+    """A running signalling server, on which the test can start workers and clients."""
     async with open_lab(asyncio_loop, tmp_path) as lab:
         yield lab
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a training package for the stand-in: `package("name.zip", models=(…), **knobs)`."""
+    """A function that makes a training package for the stand-in: `package("name.zip", models=(…), **knobs)`."""
 
     def make(name: str = "toy.zip", **knobs: Any) -> Path:
         return make_package(tmp_path / name, **knobs)
@@ -104,34 +104,34 @@ def package(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-# -------- older names of the same fixtures; tests that were written with them go on working
+# -------- older names of the same fixtures, kept for tests that use them
 
 
 @trio_fixture
 def visit(job_session: Embedded[JobSessionData]) -> Embedded[JobSessionData]:
-    """`job_session`."""
+    """Older name of `job_session`."""
     return job_session
 
 
 @trio_fixture
 def errand(job_query: Embedded[QueryData]) -> Embedded[QueryData]:
-    """`job_query`."""
+    """Older name of `job_query`."""
     return job_query
 
 
 @trio_fixture
 def guard(worker_auth: Embedded[AuthData]) -> Embedded[AuthData]:
-    """`worker_auth`."""
+    """Older name of `worker_auth`."""
     return worker_auth
 
 
 @trio_fixture
 def prover(client_auth: Embedded[AuthData]) -> Embedded[AuthData]:
-    """`client_auth`."""
+    """Older name of `client_auth`."""
     return client_auth
 
 
 @trio_fixture
 def bridge(asyncio_loop: AsyncioLoop) -> AsyncioLoop:
-    """`asyncio_loop`."""
+    """Older name of `asyncio_loop`."""
     return asyncio_loop

@@ -1,6 +1,6 @@
-"""The stand-in itself: sleap-nn's commands, its words in their order, its files, and no learning at all.
+"""The stand-in program: sleap-nn's commands, its messages in the same order, and its files, without any training.
 
-It runs as a program of its own, so it imports nothing of ours.
+It runs as a separate program, so it imports no other module of sleap-rtc.
 """
 
 import io
@@ -18,7 +18,7 @@ import yaml
 import zmq
 
 KNOBS: dict[str, Any] = {
-    "epochs": 3,  # else trainer_config.max_epochs
+    "epochs": 3,  # unless trainer_config.max_epochs is set
     "batches": 2,  # per epoch
     "seconds": 0.02,  # per epoch
     "status": 0,  # exit status, after training
@@ -28,18 +28,18 @@ KNOBS: dict[str, Any] = {
     "grandchild": False,  # start a process that would live for an hour; its id goes to `grandchild.pid`
     "megabytes": 0,  # size of best.ckpt, besides a few bytes
     "no_model": False,  # leave no best.ckpt
-    "startup": 0,  # seconds before it can hear or say anything, as the real one imports
+    "startup": 0,  # seconds before it can receive or print anything, as the real program needs for its imports
     "evaluation": 0,  # seconds between the last epoch and the end
-    "frames": 16,  # to predict on, unless --frames says which
+    "frames": 16,  # number of frames to predict on, unless --frames is given
     "predicting": 0.1,  # seconds for all frames, and again for tracking
     "predict_crash": "",  # a reason for failing in the middle of predicting
-    "no_predictions": False,  # leave no file
+    "no_predictions": False,  # write no predictions file
 }
 TOY_LABELS = b"no real labels\n"
 
 
 class _Run:
-    """One training that does not happen."""
+    """One simulated training."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
         trainer = tree.get("trainer_config") or {}
@@ -59,7 +59,7 @@ class _Run:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
             socket.connect(f"tcp://127.0.0.1:{port}")
             return socket
-        # what a PUB says before its listener is known is lost; the real program imports for seconds meanwhile
+        # messages of a PUB socket before its subscriber is known are lost; the real program imports for seconds first
         monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         socket.connect(f"tcp://127.0.0.1:{port}")
         monitor.poll(5000)
@@ -96,7 +96,10 @@ class _Run:
         return int(self.knobs["status"])
 
     def epoch(self, epoch: int, log: io.TextIOBase) -> bool:
-        """One epoch; true when told to stop. As in the real one, `train/loss` is that of the epoch before."""
+        """Simulate one epoch; return true when a stop was requested.
+
+        As in the real program, `train/loss` is the loss of the previous epoch.
+        """
         self.send_event("epoch_begin", epoch=epoch)
         loss, previous_loss = 1 / (epoch + 1), 1 / epoch if epoch else None
         stopped = False
@@ -126,7 +129,7 @@ class _Run:
 
 
 def _read_config(arguments: list[str]) -> dict[str, Any]:
-    """The configuration with its overrides put in; Hydra's quotes are YAML's for all that we write."""
+    """Return the configuration with the `++` overrides applied; the values we write mean the same in Hydra and YAML."""
     tree: dict[str, Any] = yaml.safe_load(Path(arguments[arguments.index("--config") + 1]).read_text())
     for argument in arguments:
         if not argument.startswith("++"):
@@ -154,8 +157,8 @@ def _apply_knobs(knobs: dict[str, Any]) -> None:
 
 
 def convert(arguments: list[str]) -> int:
-    """In place of sleap-nn's Python running our converter: just what the stand-in needs of an old configuration."""
-    source, target = arguments[-2:]  # before them: Python's own options and the helper
+    """Imitate sleap-nn's Python running our converter: convert the parts of a legacy configuration that we need."""
+    source, target = arguments[-2:]  # before them: Python's own options and the converter's path
     old = json.loads(Path(source).read_text())
     heads: dict[str, Any] = {name: {} for name, head in old["model"]["heads"].items() if head}
     knobs = old.get("stand_in") or {}
@@ -171,7 +174,7 @@ def convert(arguments: list[str]) -> int:
 
 
 def predict(arguments: list[str]) -> int:
-    """`predict --gui …`: counts frames, once or with tracking twice, and writes a file at the very end."""
+    """Run `predict --gui …`: report progress over the frames (twice with tracking), then write the output file."""
     pairs = [(argument, arguments[at + 1]) for at, argument in enumerate(arguments[:-1]) if argument.startswith("--")]
     options = dict(pairs)
     models = [Path(value) for argument, value in pairs if argument == "--model_paths"]
@@ -213,7 +216,7 @@ def _predict_error(kind: str, text: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The program: `train --config X [++overrides]` or `predict --gui …`, and nothing else."""
+    """Run `train --config X [++overrides]`, `predict --gui …` or `convert`; return the exit status."""
     if arguments[:1] == ["convert"]:
         return convert(arguments[1:])
     if arguments[:2] == ["predict", "--gui"]:

@@ -1,7 +1,7 @@
-"""A stand-in for sleap-nn, and packages for it; `sleap_nn_stand_in` says what it does and how it can be told to behave.
+"""A stand-in for sleap-nn, and packages for it; `sleap_nn_stand_in` is the program, its `KNOBS` set its behaviour.
 
-`install_stand_in` puts it into a folder under the name `sleap-nn`; `make_package` and `make_inference_package` make
-packages, whose configurations may hold a section `stand_in` with its knobs.
+`install_stand_in` puts it into a folder under the name `sleap-nn`; `make_package` and `make_inference_package` write
+packages whose configurations have a section `stand_in` with the knobs.
 """
 
 import shlex
@@ -26,9 +26,14 @@ def make_package(
     options: dict[str, Any] | None = None,
     **knobs: Any,
 ) -> Path:
-    """Write a training package, laid out as SLEAP 1.6 does, for the stand-in; `knobs` hold for all its models.
+    """Write a training package with the layout of SLEAP 1.6, for the stand-in; return `path`.
 
-    With `predict`, its models then predict on its labels, with these options of prediction.
+    Args:
+        path: the zip file to write.
+        models: the head of each model.
+        predict: whether the trained models then predict on the package's labels.
+        options: options of the prediction.
+        knobs: values of `KNOBS`, for all models.
 
     Raises:
         TypeError: a knob does not exist.
@@ -59,7 +64,11 @@ def make_inference_package(
     options: dict[str, Any] | None = None,
     **knobs: Any,
 ) -> Path:
-    """Write a package that only predicts: models, and files to predict on. Raises as `make_package` does."""
+    """Write a package with trained models and files to predict on, for the stand-in; return `path`.
+
+    Raises:
+        TypeError: a knob does not exist.
+    """
     runs = _runs(models, knobs)
     jobs = {"training": [], "inference": [_prediction(name, runs, options) for name in data]}
     with zipfile.ZipFile(path, "w") as archive:
@@ -73,7 +82,7 @@ def make_inference_package(
 
 
 def _runs(models: tuple[str, ...], knobs: dict[str, Any]) -> dict[str, str]:
-    """The run's name for each model; the knobs are checked."""
+    """Return the run name of each model; check that the knobs exist."""
     unknown = set(knobs) - set(KNOBS)
     if unknown:
         raise TypeError(f"no such knob: {', '.join(sorted(unknown))}")
@@ -106,7 +115,10 @@ def _script_line(model: str, run: str) -> str:
 
 
 def install_stand_in(folder: Path) -> Path:
-    """Put the stand-in into a folder as `sleap-nn`, with a `python` beside it that converts old configurations."""
+    """Write the stand-in into `folder` as `sleap-nn`, and return its path.
+
+    Beside it is a `python` which imitates sleap-nn's Python when it runs our converter of legacy configurations.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     start = (
         f"#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(Path(sleap_nn_stand_in.__file__).resolve()))}"

@@ -1,7 +1,7 @@
-"""Programs in terminals of their own: server, worker and clients as people start them, for tests that kill them.
+"""Server, worker and clients as separate processes, as people start them in terminals, for tests that kill them.
 
-Each `Scene` has one worker and one person, with a home folder each, in a folder that no other scene shares: what runs
-or lies there afterwards was left by that scene.
+Each `Scene` has one worker and one person with a home folder each, in a folder of its own: every process and file that
+is found there afterwards was left behind by that scene.
 """
 
 import hashlib
@@ -27,8 +27,9 @@ from rtc.testing.stand_in import install_stand_in
 T = TypeVar("T")
 
 DEADLINE = 90.0
-"""Seconds that anything may take on a busy machine."""
+"""Seconds to wait for any one event on a busy machine."""
 POLL_PERIOD = 0.01
+"""Seconds between two checks of a condition."""
 WRAPPER = """#!/bin/sh
 {real} "$@"
 status=$?
@@ -40,13 +41,18 @@ for model in models/*/best.ckpt; do
 done
 exit $status
 """
-"""A sleap-nn that notes what it has made where no job's end removes it, and can be told to make many files more."""
+"""A sleap-nn that runs the stand-in, then appends the SHA-256 of each trained model to `record`, a file that no end of
+a job removes. If the package contains `FILE_COUNT_NAME`, it adds that many empty files to the result."""
 FILE_COUNT_NAME = "how-many.txt"
-"""The package's file that says how many."""
+"""A file in the package that contains the number of files to add."""
 
 
 def eventually(what: str, check: Callable[[], T | None], seconds: float = DEADLINE) -> T:
-    """Wait until `check` finds something; other processes have no event to wait for, so it looks again and again."""
+    """Poll until `check` returns a true value, and return the value; other processes offer no event to wait for.
+
+    Raises:
+        AssertionError: `what`, after `seconds`.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = check()
@@ -58,7 +64,7 @@ def eventually(what: str, check: Callable[[], T | None], seconds: float = DEADLI
 
 @define
 class Terminal:
-    """One started program, and all that it has printed."""
+    """One started program and its output."""
 
     process: "subprocess.Popen[bytes]"
     out: Path
@@ -66,35 +72,35 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What it told."""
+        """The standard output and standard error so far."""
         return self.out.read_text(errors="replace") + self.err.read_text(errors="replace")
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What it told programs; only whole lines."""
+        """The `--json` events printed so far; an incomplete last line is left out."""
         whole, _, _ = self.out.read_text().rpartition("\n")
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     @property
     def code(self) -> int:
-        """Its exit code, once it has ended."""
+        """The exit code, once the program has ended."""
         return int(self.process.returncode)
 
     @property
     def sentence(self) -> str:
-        """How it ended, in its own words."""
+        """The sentence with which the program has ended: from its event `ended`, otherwise from standard error."""
         ended = self.event("ended")
         return str(ended["text"]) if ended else self.err.read_text().strip()
 
     def event(self, name: str, **fields: Any) -> dict[str, Any] | None:
-        """The first event of this name with these fields."""
+        """Return the first event of this name with these fields; None when there is none."""
         for event in self.events:
             if event["event"] == name and fields.items() <= event.items():
                 return event
         return None
 
     def until(self, what: str, check: Callable[[], T | None], seconds: float = DEADLINE) -> T:
-        """As `eventually`; a program that ends meanwhile will not do it any more."""
+        """Poll as `eventually` does, but fail at once when the program ends and `check` returns nothing."""
 
         def check_or_fail() -> T | None:
             over = self.process.poll() is not None
@@ -105,25 +111,25 @@ class Terminal:
         return eventually(f"{what}\n{self.text}", check_or_fail, seconds)
 
     def until_said(self, pattern: str) -> str:
-        """Wait for these words; its first group, or all of it."""
+        """Wait until the output matches `pattern`; return the first group, or the whole match without a group."""
         found = self.until(pattern, lambda: re.search(pattern, self.text, re.MULTILINE))
         return found[found.re.groups and 1]
 
     def until_event(self, name: str, **fields: Any) -> dict[str, Any]:
-        """Wait for an event."""
+        """Wait until an event of this name with these fields is printed, and return it."""
         return self.until(f"{name} {fields}", lambda: self.event(name, **fields))
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the signal `number` to the program."""
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it without a word, also when it is stopped."""
+        """Kill the program with SIGKILL, which also works while it is stopped, and wait for its end."""
         self.process.kill()
         self.process.wait()
 
     def ended(self, seconds: float = DEADLINE) -> int:
-        """Wait for its end; its exit code."""
+        """Wait until the program ends; return its exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -132,45 +138,54 @@ class Terminal:
 
 @define
 class Scene:
-    """One worker, one person, and the folder that both are in."""
+    """One worker and one person, and the folder that contains both home folders."""
 
     folder: Path
     server: str
-    """Its WebSocket address."""
+    """The WebSocket address of the signalling server."""
     inside: Mapping[str, tuple[str, ...]] = field(factory=dict)
-    """Words before the commands of somebody with this home, such as those that enter a network namespace."""
+    """For each home folder, a command that wraps the programs started there, such as one that enters a network
+    namespace."""
     session: str = ""
+    """The session string that the worker prints."""
     worker: Terminal = field(init=False)
     _started: list[Terminal] = field(factory=list, init=False)
 
     @property
     def job_manager(self) -> Path:
-        """Where the person is."""
+        """The person's working folder, in which results are saved."""
         return self._make_folder("desk")
 
     @property
     def work(self) -> Path:
-        """Where the worker's jobs run."""
+        """The folder in which the worker's jobs run."""
         return self.folder / "bench" / ".sleap-rtc" / "work"
 
     @property
     def results(self) -> Path:
-        """Where the worker's results wait."""
+        """The folder in which the worker saves results."""
         return self.folder / "bench" / ".sleap-rtc" / "results"
 
     @property
     def tickets(self) -> list[Path]:
-        """What the person has kept of jobs."""
+        """The person's job tickets."""
         return sorted((self.folder / "person" / ".sleap-rtc" / "jobs").glob("*.json"))
 
     @property
     def trained(self) -> set[str]:
-        """SHA-256 of every model that was trained to its end here."""
+        """SHA-256 of every model that was completely trained here."""
         record = self.folder / "trained-models"
         return {line.split()[0] for line in record.read_text().splitlines()} if record.exists() else set()
 
     def start(self, home: str, *arguments: str, where: Path | None = None, terminal: int | None = None) -> Terminal:
-        """Start `sleap-rtc` with these words, for somebody with this home; at a terminal, or without one."""
+        """Start `sleap-rtc` with these arguments.
+
+        Args:
+            home: name of the home folder, "bench" for the worker or "person".
+            arguments: the command and its arguments.
+            where: the working folder; by default the person's.
+            terminal: descriptor of a terminal for the three standard streams; by default the output goes to files.
+        """
         name = self._make_folder("output") / f"{len(self._started)}-{arguments[0]}"
         out, err = name.with_suffix(".out"), name.with_suffix(".err")
         with out.open("wb") as stdout_file, err.open("wb") as stderr_file:
@@ -187,7 +202,10 @@ class Scene:
         return self._started[-1]
 
     def start_worker(self) -> None:
-        """Start the worker, or start it again: the words are the same, and while jobs wait, so is its place."""
+        """Start or restart the worker, with the same arguments.
+
+        While the person has job tickets, a restarted worker must print the same session string.
+        """
         real = install_stand_in(self._make_folder("bin"))
         wrapper = self.folder / "bin" / "wrapper"
         wrapper.write_text(WRAPPER.format(real=real, file_count=FILE_COUNT_NAME, record=self.folder / "trained-models"))
@@ -195,17 +213,17 @@ class Scene:
         arguments = ("worker", "--server", self.server, "--sleap-nn", str(wrapper))
         self.worker = self.start("bench", *arguments, where=self._make_folder("bench"))
         session = self.worker.until_said(r"^(eyJ\S+)$")
-        assert self.session == session or not self.tickets, "it came back under another name"
+        assert self.session == session or not self.tickets, "the worker rejoined under another name"
         self.session = session
 
     def client(self, package: Path, *arguments: str) -> Terminal:
-        """Send a package to the worker."""
+        """Start a client that sends a package to the worker and prints `--json` events."""
         command = "track" if package.name.startswith("track") else "train"
         signaling = ("--session-string", self.session, "--json")
         return self.start("person", command, str(package), *signaling, *arguments)
 
     def at_terminal(self, package: Path, *arguments: str) -> tuple[Terminal, int]:
-        """Send a package, sitting at a terminal; also the descriptor by which to type there."""
+        """Start a client at a pseudo-terminal; return it with the descriptor for typing into the terminal."""
         typing, terminal = os.openpty()
         client = self.start(
             "person", "train", str(package), "--session-string", self.session, *arguments, terminal=terminal
@@ -215,25 +233,25 @@ class Scene:
         return client, typing
 
     def person(self, *arguments: str) -> Terminal:
-        """Any other command of theirs."""
+        """Start any other command of the person."""
         return self.start("person", *arguments)
 
     def status(self) -> str | None:
-        """The worker's, as everybody is told; None when it is in no room."""
+        """Return the worker's status as `sleap-rtc workers` lists it; None when it is in no room."""
         listing = self.start("person", "workers", "--session-string", self.session, "--json")
         assert listing.ended() == 0, listing.text
         return next((one["status"] for one in json.loads(listing.out.read_text())), None)
 
     def processes(self) -> list[psutil.Process]:
-        """All that run here or for this scene, however they came to be."""
+        """Return all processes that belong to this scene, by working folder, command line or environment."""
         return [process for process in psutil.process_iter() if _belongs(process, str(self.folder))]
 
     def models(self) -> set[str]:
-        """SHA-256 of every model that the person has."""
+        """Return the SHA-256 of every model in the person's working folder."""
         return {hashlib.sha256(path.read_bytes()).hexdigest() for path in self.job_manager.rglob("best.ckpt")}
 
     def check_nothing_is_left(self) -> None:
-        """No process, no folder of a job, nothing half done on the person's disk; and the worker is free."""
+        """Check that no process, no job folder and no temporary file is left, and that the worker is available."""
         eventually("an empty work folder", lambda: not any(self.work.iterdir()))
         eventually("an available worker", lambda: self.status() == "available")
         eventually("no process left", lambda: {one.pid for one in self.processes()} <= {self.worker.process.pid}, 20)
@@ -245,7 +263,7 @@ class Scene:
             assert str(self.folder / "bench") not in terminal.text, f"a full path of the worker: {terminal.text}"
 
     def close(self) -> None:
-        """End everything."""
+        """Kill all processes of this scene."""
         for terminal in self._started:
             if terminal.process.poll() is None:
                 terminal.kill()
@@ -268,13 +286,13 @@ def _belongs(process: psutil.Process, folder: str) -> bool:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
         words = (process.cwd(), *process.cmdline(), *process.environ().values())
-    except psutil.Error:  # it is gone, or another user's
+    except psutil.Error:  # the process has ended, or belongs to another user
         return False
     return any(f"{word}/".startswith(f"{folder}/") for word in words)
 
 
 def _copy(terminal: int, out: Path) -> None:
-    """What a program shows, to a file, until its terminal is closed."""
+    """Copy a program's terminal output to a file until the terminal is closed."""
     with out.open("ab", buffering=0) as file, suppress(OSError):
         while shown := os.read(terminal, 65536):
             file.write(shown)
@@ -284,7 +302,7 @@ def _copy(terminal: int, out: Path) -> None:
 def play_all(
     folder: Path, plays: Mapping[str, Callable[[Scene], T]], at_once: int
 ) -> Iterator[Mapping[str, "Future[T]"]]:
-    """Begin all of these, some at a time, each in a scene of its own, on one server; how each went is in its future."""
+    """Run all `plays`, `at_once` of them at a time, each in its own scene on one server; return a future for each."""
     server, address = start_server(folder / "server")
 
     def run_scene(name: str) -> T:
@@ -303,7 +321,7 @@ def play_all(
 
 
 def start_server(folder: Path) -> tuple[Terminal, str]:
-    """A signalling server on a free port of loopback, and its address."""
+    """Start a signalling server on a free port of loopback; return it and its WebSocket address."""
     scene = Scene(folder, "")
     ports = ("--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0")
     server = scene.start("server", "server", *ports, "--data", str(folder / "data"))
@@ -311,7 +329,7 @@ def start_server(folder: Path) -> tuple[Terminal, str]:
 
 
 def freeze(*terminals: Terminal, seconds: float) -> None:
-    """Stop programs for this long: to those who wait for them it is as if their link were cut."""
+    """Stop programs with SIGSTOP for `seconds`; for their peers this looks like a cut link."""
     for terminal in terminals:
         terminal.signal(signal.SIGSTOP)
     time.sleep(seconds)

@@ -65,7 +65,7 @@ class _LinkTask:
     auth: Actor[AuthData] | None = None
     link: Link | None = None
     path: str = "none"
-    """ "direct", "relayed", or "none" before the connection is open."""
+    """Kind of path: "direct", "relayed", or "none" before the connection is open."""
     file_channel: FileChannel | None = None
     closing: bool = False
     """Whether we are closing the link ourselves."""

@@ -1,7 +1,7 @@
-"""The asyncio room: the only place that knows asyncio, aiortc, aioice and trio-asyncio.
+"""WebRTC peer connections: the only package that uses asyncio, aiortc, aioice and trio-asyncio.
 
-Rule of the room: everything it offers is trio-flavoured. No future, no `CancelledError` and no exception class of
-asyncio or aiortc leaves it; what goes wrong leaves as `RtcError` or as the end of a peer's intakes.
+Rule: its interface is trio-flavoured. No future, no asyncio `CancelledError` and no exception class of asyncio or
+aiortc leaves it; failures leave it as `RtcError`, or as the end of a connection's receive queues.
 """
 
 from rtc.transport.webrtc.asyncio_loop import AsyncioLoop, open_asyncio_loop

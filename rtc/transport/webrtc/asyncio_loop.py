@@ -1,8 +1,8 @@
-"""The asyncio loop inside trio: opened once per process, quiet when it ends, and never the reason a program dies.
+"""The asyncio loop inside trio: opened once per process; an error in one of its tasks never ends the whole program.
 
-aiortc starts many tasks that nobody awaits. trio-asyncio's own handler would end the whole program when one of them
-fails; ours turns the failure into the loss of the one connection it belongs to. To know whose it is, each owner has a
-`contextvars` context of its own: asyncio copies it into every task and timer, and tasks carry the owner in their name.
+aiortc starts many tasks that nobody awaits. trio-asyncio's own exception handler would end the whole program when one
+of them fails; ours ends only the connection that the task belongs to. To find that connection, each owner has its own
+`contextvars` context: asyncio copies the context into every task and timer, and each task has its owner's name.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ T = TypeVar("T")
 log = logging.getLogger("rtc.transport.webrtc")
 
 CANCEL_TIME = 1.0
-"""Seconds that tasks left over at the end have to obey their cancellation."""
+"""Seconds that the remaining tasks have to end after their cancellation, when the loop is closed."""
 
 _OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("rtc_loop_owner", default="loop")
 
@@ -34,29 +34,29 @@ _aioice_host_addresses = aioice.ice.get_host_addresses
 
 
 def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
-    """aioice's list of own addresses; loopback when there is none, which aioice alone would leave out.
+    """Return this machine's addresses as aioice lists them; or loopback when there is none.
 
-    So a demo works on a machine without any network.
+    aioice leaves loopback out. With it, the demo works on a machine without any network.
     """
     return _aioice_host_addresses(use_ipv4, use_ipv6) or (["127.0.0.1"] if use_ipv4 else [])
 
 
 class LoopOwner(Protocol):
-    """Something whose tasks run on the loop: a peer connection."""
+    """An object whose tasks run on the loop: a peer connection, or a TURN probe."""
 
     @property
     def over(self) -> bool:
-        """True once it has ended, when errors of its tasks are no news."""
+        """Whether it has ended; then errors of its tasks are expected, and logged with level DEBUG only."""
 
     def fail(self) -> None:
-        """One of its tasks has failed; it cannot be relied on any more. Never waits."""
+        """Handle the failure of one of its tasks: it must end. Never waits."""
 
     async def aclose(self) -> None:
-        """End it; bounded, and harmless when repeated."""
+        """Close it; takes bounded time and may be called again."""
 
 
 class AsyncioLoop:
-    """The running loop, seen from trio. Made by `open_asyncio_loop`."""
+    """The running asyncio loop, for use from trio; made by `open_asyncio_loop`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -67,7 +67,7 @@ class AsyncioLoop:
         loop.set_task_factory(_named_task)
 
     def adopt(self, owner: LoopOwner) -> contextvars.Context:
-        """Take `owner` into the house: its tasks are known by the context returned, and it is closed at the end."""
+        """Register `owner` and return its context, in which its tasks must run; it is closed when the loop ends."""
         name = f"peer-{next(self._numbers)}"
         context = self._context.copy()
         context.run(_OWNER.set, name)
@@ -75,7 +75,7 @@ class AsyncioLoop:
         return context
 
     def release(self, context: contextvars.Context) -> None:
-        """The owner of this context is closed; whatever its tasks still do is cancelled."""
+        """Remove the owner of this context, which is closed, and cancel its remaining tasks."""
         name = context[_OWNER]
         self._owners.pop(name, None)
         for task in asyncio.all_tasks(self._loop):
@@ -83,11 +83,11 @@ class AsyncioLoop:
                 task.cancel()
 
     def post(self, context: contextvars.Context, callback: Callable[..., object], *args: Any) -> None:
-        """Call something of aiortc soon, from within the loop, in the order posted. Never waits."""
+        """Schedule an asyncio-flavoured function on the loop; functions run in the order posted. Never waits."""
         self._loop.call_soon(callback, *args, context=context)
 
     def spawn(self, make: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """asyncio-flavoured: start a coroutine that nobody waits for; its error, if any, is nobody's."""
+        """asyncio-flavoured: start a coroutine that nobody awaits; its error, if any, is ignored."""
         self._loop.create_task(make()).add_done_callback(_mark_error_seen)
 
     async def run(
@@ -98,12 +98,14 @@ class AsyncioLoop:
         timeout: float,
         sentence: str,
     ) -> T:
-        """Run an asyncio coroutine as a task of its own and wait for it at most `timeout` seconds.
+        """Run the asyncio coroutine `make(*args)` as a task and wait for it at most `timeout` seconds.
 
-        aiortc does not stop promptly when told to; so the task is told, and left to the loop.
+        aiortc does not stop promptly when cancelled; so on a time-out or cancellation the task is cancelled, but not
+        awaited.
 
         Raises:
-            RtcError: LINK_FAILED with `sentence`, whatever went wrong inside; an RtcError from inside as it is.
+            RtcError: LINK_FAILED with the text `sentence`, for a time-out and for any other exception of the coroutine;
+                an RtcError of the coroutine is raised as it is.
         """
         task = context.run(self._loop.create_task, make(*args))
         done = trio.Event()
@@ -121,12 +123,15 @@ class AsyncioLoop:
         if isinstance(error, RtcError):
             raise error
         if error is not None:
-            log.debug("aiortc said %s", _describe_error(error))
+            log.debug("aiortc raised %s", _describe_error(error))
             raise RtcError(FaultCode.LINK_FAILED, sentence)
         return task.result()
 
     def _handle_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """asyncio's exception handler. Messages and reprs may hold what was sent, so only names are logged."""
+        """Log an unhandled exception of an asyncio task, and end its owner; this is the loop's exception handler.
+
+        Texts and reprs of exceptions may contain data that was sent, so only names are logged.
+        """
         error = context.get("exception")
         name = _owner_of(context)
         owner = self._owners.get(name)
@@ -134,7 +139,7 @@ class AsyncioLoop:
         level = logging.DEBUG if expected else logging.WARNING
         log.log(
             level,
-            "stray asyncio error of %s: %s",
+            "unhandled asyncio error of %s: %s",
             name,
             _describe_error(error) if error else "a task was left unfinished",
         )
@@ -142,7 +147,7 @@ class AsyncioLoop:
             owner.fail()
 
     async def aclose(self) -> None:
-        """Close whatever was left open, then cancel what still runs; both bounded."""
+        """Close the remaining owners, then cancel the remaining tasks; both take bounded time."""
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 for owner in tuple(self._owners.values()):
@@ -151,16 +156,16 @@ class AsyncioLoop:
                 while tasks := asyncio.all_tasks(self._loop):
                     await _cancel_and_wait(tasks)
         for task in asyncio.all_tasks(self._loop):
-            # It does not obey. trio-asyncio would wait for it for ever (documented hook for such cases).
+            # The task ignores its cancellation, and trio-asyncio would wait for it for ever (documented hook for this).
             asyncio.tasks._unregister_task(task)
 
 
 @asynccontextmanager
 async def open_asyncio_loop() -> AsyncGenerator[AsyncioLoop, None]:
-    """The asyncio loop for as long as this context lasts; once per process, around everything that uses peers.
+    """Run the asyncio loop for the length of this context; once per process, around everything that uses WebRTC.
 
-    The loop's own nurseries would wrap an error of the body into groups of groups; hence they are left by hand,
-    after the body's error is out of their reach.
+    The nurseries of `trio_asyncio.open_loop` would wrap an error of the body into nested exception groups; therefore
+    they are entered and left by hand, and never see that error.
     """
     aioice.ice.get_host_addresses = host_addresses
     manager = trio_asyncio.open_loop()
@@ -188,19 +193,19 @@ def _owner_of(context: dict[str, Any]) -> str:
 
 
 def _describe_error(error: BaseException) -> str:
-    """The kind of an error and the function it came from; nothing of its text."""
+    """Return the type of an error and the function and line that raised it, without the error's text."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} in {frames[-1].name}, line {frames[-1].lineno}" if frames else type(error).__name__
 
 
 def _mark_error_seen(task: "asyncio.Task[Any]") -> None:
-    """Mark a task's error as seen, or asyncio would complain that nobody did."""
+    """Mark a task's error as retrieved; otherwise asyncio would report it to the exception handler."""
     if not task.cancelled():
         task.exception()
 
 
 async def _cancel_and_wait(tasks: "set[asyncio.Task[Any]]") -> None:
-    """Cancel these tasks and wait until they have ended."""
+    """Cancel `tasks` and wait until all of them have ended."""
     done = trio.Event()
     remaining = len(tasks)
 

@@ -1,6 +1,6 @@
-"""What has come over a wire and was not read yet: bounded, and never waited for by the one who puts.
+"""The queue of received messages that are not read yet: bounded in bytes, and `put` never waits.
 
-aiortc cannot slow the other side, so a full intake is the end of that wire (`QueueFull`), not a reason to wait.
+aiortc cannot slow down the other side, so a full queue ends that connection (`QueueFull`); it is no reason to wait.
 """
 
 import math
@@ -13,12 +13,12 @@ from actors.mailbox import QueueFull
 T = TypeVar("T", bound="str | bytes")
 
 ITEM_COST = 512
-"""Bytes counted for each item besides its length: what a small Python object and its place in a queue really cost, so
+"""Bytes counted for each item besides its length: the real cost of a small Python object and its entry in a queue, so
 that many tiny items cannot fill the memory either."""
 
 
 class ByteQueue(Generic[T]):
-    """A queue bounded by bytes. `put` belongs to one callback, `take` to one reader."""
+    """A FIFO queue bounded by bytes, for one producer (a callback that calls `put`) and one consumer (`take`)."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -26,34 +26,34 @@ class ByteQueue(Generic[T]):
         self._ended = False
         self._send, self._receive = trio.open_memory_channel[T](math.inf)
         self.last_received_at = -math.inf
-        """When something last came (trio's clock); a slow reader does not make the other side look silent."""
+        """Time of the last `put` (trio's clock), so that a slow reader does not make the other side look silent."""
 
     def put(self, item: T) -> None:
-        """Keep `item`; never waits. After `end` it is dropped.
+        """Append `item`; never waits. After `end`, the item is dropped.
 
         Raises:
-            Overrun: more is here than may be.
+            QueueFull: the queue would hold more than `max_bytes`.
         """
         if self._ended:
             return
         self.last_received_at = trio.current_time()
         cost = len(item) + ITEM_COST
         if self._used + cost > self._max_bytes:
-            raise QueueFull("more came over a wire than was read")
+            raise QueueFull("a receive queue is full")
         self._send.send_nowait(item)
         self._used += cost
 
     async def take(self) -> T:
-        """The next item.
+        """Wait for the next item and return it.
 
         Raises:
-            trio.EndOfChannel: the wire is over, and nothing is left.
+            trio.EndOfChannel: the connection has ended, and the queue is empty.
         """
         item = await self._receive.receive()
         self._used -= len(item) + ITEM_COST
         return item
 
     def end(self) -> None:
-        """Nothing more comes; what is here may still be taken."""
+        """Accept no more items; the items in the queue can still be taken."""
         self._ended = True
         self._send.close()

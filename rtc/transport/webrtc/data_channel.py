@@ -1,4 +1,4 @@
-"""One data channel, seen from trio: sends that wait for room, and an intake for what comes."""
+"""One WebRTC data channel for trio: sends that wait for buffer space, and a bounded queue of received messages."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -18,27 +18,35 @@ T = TypeVar("T", bound="str | bytes")
 
 
 class ChannelOwner(Protocol):
-    """The connection that a data channel belongs to."""
+    """The peer connection that a data channel belongs to."""
 
     @property
     def over(self) -> bool:
         """Whether the connection has ended."""
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
-        """Call an asyncio-flavoured function soon, on the asyncio loop."""
+        """Schedule an asyncio-flavoured function on the asyncio loop. Never waits."""
 
     def fail(self, code: FaultCode = FaultCode.LINK_LOST) -> None:
-        """End the connection for this reason."""
+        """End the connection for the reason `code`."""
 
     def channel_opened(self) -> None:
-        """The data channel is open."""
+        """Handle the event that the data channel has opened."""
 
     def channel_closed(self) -> None:
-        """The data channel is closed."""
+        """Handle the event that the data channel has closed."""
 
 
 class DataChannel(Generic[T]):
-    """Made and fed by its peer; `kind` is what may come on it, anything else ends the peer."""
+    """One data channel of the connection `owner`.
+
+    Args:
+        owner: the connection.
+        kind: `str` or `bytes`; a received message of another type ends the connection.
+        queue_max: bytes of received messages that may wait unread; more ends the connection.
+        high: bytes in the send buffer above which `send` waits.
+        low: bytes in the send buffer at which `send` goes on.
+    """
 
     def __init__(self, owner: ChannelOwner, kind: type[T], *, queue_max: int, high: int, low: int) -> None:
         self.queue: ByteQueue[T] = ByteQueue(queue_max)
@@ -53,7 +61,7 @@ class DataChannel(Generic[T]):
         self._channel: RTCDataChannel | None = None
 
     def attach(self, channel: "RTCDataChannel") -> None:
-        """asyncio-flavoured: connect to aiortc's channel. Callbacks must not raise: pyee would end the transport."""
+        """asyncio-flavoured: use aiortc's `channel`. Callbacks must not raise: pyee would end the SCTP transport."""
         self._channel = channel
         channel.bufferedAmountLowThreshold = self._low
         channel.on("open", self._on_open)
@@ -62,10 +70,10 @@ class DataChannel(Generic[T]):
         channel.on("close", self._on_close)
 
     async def send(self, data: T) -> None:
-        """Hand `data` over, once less than the high mark is waiting.
+        """Send `data`, once the send buffer is not above its high mark.
 
         Raises:
-            RtcError: LINK_LOST.
+            RtcError: LINK_LOST, when the connection has ended or is not open.
         """
         await trio.lowlevel.checkpoint()
         while self._unsent_bytes() > self._high and not self._owner.over:
@@ -76,12 +84,12 @@ class DataChannel(Generic[T]):
         self._owner.post(self._send_now, data)
 
     def close(self) -> None:
-        """asyncio-flavoured: close after what was sent; `closed` is set when the other side has it all."""
+        """asyncio-flavoured: close after the sent messages; `closed` is set when the other side has received them."""
         if self._channel is not None:
             self._channel.close()
 
     def wake(self) -> None:
-        """The peer is over: senders must not wait any longer."""
+        """Wake the tasks that wait in `send`, because the connection has ended."""
         self._senders.unpark_all()
 
     def _unsent_bytes(self) -> int:
@@ -96,7 +104,7 @@ class DataChannel(Generic[T]):
         except (InvalidStateError, ValueError):  # closed meanwhile, or longer than the other side reads
             self._owner.fail()
         if self._channel.bufferedAmount <= self._low:
-            self._senders.unpark_all()  # it left at once, so the mark was never crossed and no event comes
+            self._senders.unpark_all()  # sent at once: the buffer never crossed the low mark, so there is no event
 
     def _on_open(self) -> None:
         self.open = True

@@ -1,4 +1,4 @@
-"""Why no path was found, in a sentence for people, by what ICE really saw. Pure."""
+"""Explain to people why no path was found, from what ICE has observed. Pure functions."""
 
 import ipaddress
 
@@ -12,23 +12,24 @@ TRY_TURN = "Configure a TURN server on both sides (docs/turn.md), or have the la
 
 @frozen
 class IceDiagnostics:
-    """What one side of a connection saw."""
+    """What ICE on one side of a connection has observed."""
 
     gathered: GatheredCandidates
     relay_only: bool = False
     local_candidates: int = 0
-    """Own candidates of any kind."""
+    """Number of our own candidates, of any type."""
     remote_candidates: int = 0
-    """The other side's candidates that could be tried."""
+    """Number of the other side's candidates that could be paired."""
     check_received: bool = False
-    """A check of the other side arrived here."""
+    """Whether a connectivity check of the other side has arrived here."""
     nominated: bool = False
-    """ICE had found a path; what came after it failed."""
+    """Whether ICE has nominated a pair; then a later step (DTLS or SCTP) has failed."""
     seconds: float = 0.0
+    """Seconds waited for a path."""
 
 
 def why_no_candidates(diagnostics: IceDiagnostics) -> str | None:
-    """Why this side has nothing to offer; None when it has something."""
+    """Return why this side has no candidate; None when it has one."""
     if diagnostics.local_candidates:
         return None
     if diagnostics.relay_only:
@@ -39,7 +40,7 @@ def why_no_candidates(diagnostics: IceDiagnostics) -> str | None:
 
 
 def why_no_path(diagnostics: IceDiagnostics) -> str:
-    """Why the two sides did not meet."""
+    """Return why the two sides did not connect, and what to try."""
     gave_up = f" Gave up after {diagnostics.seconds:.0f} seconds."
     if diagnostics.nominated:
         return (
@@ -81,7 +82,7 @@ def _turn_advice(gathered: GatheredCandidates) -> str:
 
 
 def _why_no_relay(gathered: GatheredCandidates) -> str:
-    """What the TURN servers said; the most telling answer of several."""
+    """Return why no TURN server gave a relayed address; of several outcomes, the most informative."""
     outcomes = [allocation.outcome for allocation in gathered.turn]
     if not outcomes:
         return f"no TURN server is known. {TRY_TURN}"

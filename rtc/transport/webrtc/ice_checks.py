@@ -1,10 +1,10 @@
-"""Paths are tried in order: direct, through TURN over UDP, through TURN over TCP or TLS.
+"""Order the ICE checks: direct candidate pairs first, then TURN over UDP, then TURN over TCP or TLS.
 
-ICE as aioice does it takes the first path that answers, and near a relay that is often the relay. So the side that
-decides (the offerer) holds the checks of each rung back until those below have had their time. The relays themselves
-are allocated from the start, and the other side's checks through them have opened their doors, so a rung that is
-climbed to answers within a round trip. All of it is asyncio-flavoured; the private names that it leans on are tested
-for.
+aioice nominates the first pair that answers, and near a relay that is often a relayed pair. Therefore the controlling
+side (the offerer) delays the checks of each tier until the tiers before it have had their time. The TURN allocations
+exist from the start, and the other side's checks through them have installed the permissions already, so a later tier
+answers within one round trip. Everything here is asyncio-flavoured; a test checks that the private names of aioice that
+are used here exist.
 """
 
 import time
@@ -18,15 +18,15 @@ from aioice.ice import CandidatePair
 from rtc.transport.webrtc.ice_gathering import TCP_PREFERENCE
 
 DIRECT_TIME = 2.0
-"""Seconds for direct paths alone: the first check and two repetitions (RFC 8489, 6.2.1)."""
+"""Seconds for direct pairs alone: the first check and two retransmissions (RFC 8489, 6.2.1)."""
 UDP_TIME = 1.5
-"""Seconds for relays over UDP after that."""
+"""Seconds for relays over UDP after that, before relays over TCP are tried."""
 IN_PROGRESS = CandidatePair.State.IN_PROGRESS
 UNCHECKED = (CandidatePair.State.WAITING, CandidatePair.State.FROZEN)
 
 
 class PairTier(IntEnum):
-    """How far from the other side we have to go."""
+    """The tier of a candidate pair, by the worse of its two candidates; lower tiers are checked first."""
 
     DIRECT = 0
     RELAY_UDP = 1
@@ -34,14 +34,14 @@ class PairTier(IntEnum):
 
 
 def tier_of(candidate: Candidate) -> PairTier:
-    """The rung of one end of a path."""
+    """Return the tier of one candidate, from its type and local preference (see `TCP_PREFERENCE`)."""
     if candidate.type != "relay":
         return PairTier.DIRECT
     return PairTier.RELAY_UDP if candidate.priority >> 8 & 0xFFFF > TCP_PREFERENCE else PairTier.RELAY_TCP
 
 
 class IceChecks:
-    """Holds one aioice connection's checks back; made by `order_checks`."""
+    """The ordered checks of one aioice connection; made by `order_checks`."""
 
     def __init__(self, connection: Any, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -50,7 +50,7 @@ class IceChecks:
         self._check_incoming = connection.check_incoming
         self._started_at: float | None = None
         self._restarted: set[int] = set()
-        """Pairs (by `id`, they live as long as the connection) whose check was begun afresh."""
+        """The `id` of each pair whose check was restarted; the pairs exist as long as the connection."""
         self.check_received = False
         """Whether a check of the other side has arrived."""
         connection.check_incoming = self.receive_check
@@ -58,16 +58,17 @@ class IceChecks:
         connection._check_periodic = self.start_next
 
     def start_if_due(self, pair: CandidatePair) -> None:
-        """Start a pair's check, unless its rung's time has not come: then it stays in the list."""
+        """Start the check of a pair if its tier is allowed now; otherwise the pair stays in the check list."""
         if not self._connection.ice_controlling or self._tier(pair) <= self._allowed_tier():
             self._start_check(pair)
 
     def receive_check(self, message: Any, source: tuple[str, int], protocol: Any) -> None:
-        """A check of the other side, its password proven.
+        """Handle a check of the other side, whose message integrity is verified.
 
-        Our own check of that path may be pausing before its next repetition, for seconds: it was lost while the other
-        side's door was shut, and now it is open. So it starts afresh (RFC 8445, 7.3.1.4), which aioice leaves out; but
-        only once, lest two sides keep each other from ever hearing an answer.
+        Our own check of the same pair may be waiting, for seconds, before its next retransmission: its first packets
+        were lost while the other side's NAT or firewall was closed for them, and now it is open. So our check is
+        restarted (triggered check, RFC 8445, 7.3.1.4), which aioice does not do; but only once for each pair, because
+        otherwise two sides could keep restarting and never receive an answer.
         """
         self.check_received = True
         for pair in self._connection._check_list:
@@ -82,7 +83,10 @@ class IceChecks:
         return pair.state is IN_PROGRESS and pair.task is not None and id(pair) not in self._restarted
 
     def start_next(self) -> bool:
-        """Start the best check that is due; false when there will be none any more. Called every 20 ms."""
+        """Start the first check in the list whose tier is allowed; return false when no more checks can follow.
+
+        aioice calls this every 20 ms.
+        """
         connection = self._connection
         if connection._check_list_done:
             return False
@@ -100,7 +104,10 @@ class IceChecks:
         return max(tier_of(pair.local_candidate), tier_of(pair.remote_candidate))
 
     def _allowed_tier(self) -> PairTier:
-        """The rung that may be tried now: by time, or at once when there is nothing below it (left) to wait for."""
+        """Return the highest tier that may be checked now.
+
+        It rises with time, and at once when no pair of a lower tier exists or all of them have failed.
+        """
         now = self._clock()
         if self._started_at is None:
             self._started_at = now
@@ -112,5 +119,5 @@ class IceChecks:
 
 
 def order_checks(connection: Any, clock: Callable[[], float] = time.monotonic) -> IceChecks:
-    """Let aioice's `connection` try its paths in order."""
+    """Make aioice's `connection` check its candidate pairs in the order of their tiers."""
     return IceChecks(connection, clock)

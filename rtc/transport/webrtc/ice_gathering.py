@@ -1,8 +1,8 @@
-"""Own addresses, for one connection: host, server-reflexive (STUN) and relayed (TURN) ones.
+"""Gather the local ICE candidates of one connection: host, server-reflexive (STUN) and relayed (TURN) ones.
 
-In place of aioice's own gathering, which knows one STUN and one TURN server, waits five seconds for a silent one, and
-says nothing of what went wrong. Here a server that gives no sign of life costs one second. All of it is
-asyncio-flavoured; the private names that it leans on are tested for.
+This replaces aioice's own gathering, which uses one STUN and one TURN server, waits five seconds for a silent one, and
+does not report what went wrong. Here a server that does not answer costs one second. Everything here is
+asyncio-flavoured; a test checks that the private names of aioice that are used here exist.
 """
 
 import asyncio
@@ -21,37 +21,42 @@ from rtc.config.ice_servers import IcePlan, IceServer, read_ice_url
 from rtc.transport.webrtc.turn_allocate import TurnAllocation, TurnOutcome, allocate, resolve
 
 SILENT_TIME = 1.0
-"""Seconds for a server's first sign of life; over UDP that is the request and one repetition."""
+"""Seconds for a server's first answer; over UDP this covers the request and one retransmission."""
 SLOW_TIME = 2.5
-"""Seconds in all for a server that has given one: five round trips over TLS, from the far side of the earth."""
+"""Seconds in total for a server that has answered: five round trips over TLS to the other side of the earth."""
 STOP_TIME = 0.2
-"""Seconds for what was given up to end; what does not is ended with its connection."""
+"""Seconds for cancelled requests to end; a request that does not end is closed with its connection."""
 STUN_MAX, TURN_MAX = 2, 4
-"""Servers asked; more only cost sockets."""
+"""Maximum number of servers used; more only cost sockets."""
 TCP_PREFERENCE = 32767
-"""Relays reached over TCP or TLS have local preferences (RFC 8445, 5.1.2.1) up to this one, those over UDP above; so
-the other side can tell them apart."""
+"""Highest local preference (RFC 8445, 5.1.2.1) of relays over TCP or TLS; relays over UDP have higher ones. The other
+side distinguishes them by this."""
 
 
 @define
 class GatheredCandidates:
-    """What one connection's gathering has found, and what it has not."""
+    """The results of gathering for one connection, failures included."""
 
     hosts: tuple[str, ...] = ()
-    """Own addresses in use."""
+    """Addresses of the host candidates."""
     stun: list[TurnAllocation] = field(factory=list)
+    """Outcomes of the STUN servers."""
     turn: list[TurnAllocation] = field(factory=list)
+    """Outcomes of the TURN servers."""
 
 
 def stun_servers(plan: IcePlan) -> list[IceServer]:
-    """The STUN servers to ask. A TURN server over UDP is one as well (RFC 8656, 3), so it serves when none is named."""
+    """Return the STUN servers to use; when none is configured, the TURN servers over UDP.
+
+    A TURN server over UDP is a STUN server as well (RFC 8656, 3).
+    """
     named = [server for server in plan.servers if server.urls.startswith("stun:")]
     turn_over_udp = [server for server in plan.servers if server.relays and _is_udp(server)]
     return (named or turn_over_udp)[:STUN_MAX]
 
 
 def turn_servers(plan: IcePlan) -> list[IceServer]:
-    """The TURN servers to ask: UDP first, each kind in the order given."""
+    """Return the TURN servers to use: those over UDP first, otherwise in the order given."""
     relays = [server for server in plan.servers if server.relays]
     return sorted(relays, key=lambda server: not _is_udp(server))[:TURN_MAX]
 
@@ -61,7 +66,7 @@ def _is_udp(server: IceServer) -> bool:
 
 
 def gather_candidates(connection: Any, plan: IcePlan) -> GatheredCandidates:
-    """Let aioice's `connection` gather our way; what came of it is in the result once it has."""
+    """Make aioice's `connection` gather with this module; the returned object is filled while it gathers."""
     gathered = GatheredCandidates()
     connection.get_component_candidates = partial(_gather, connection, plan, gathered)
     return gathered
@@ -91,6 +96,7 @@ async def _gather(
 
 
 async def _wait_bounded(tasks: dict["asyncio.Task[None]", TurnAllocation]) -> None:
+    """Wait `SILENT_TIME` for all servers and `SLOW_TIME` for those that have answered; then cancel the rest."""
     if not tasks:
         return
     try:
@@ -104,7 +110,7 @@ async def _wait_bounded(tasks: dict["asyncio.Task[None]", TurnAllocation]) -> No
     ended, _ = await asyncio.wait(tasks, timeout=STOP_TIME)
     for task in ended:
         if not task.cancelled():
-            task.result()  # a bug of ours must not pass in silence
+            task.result()  # raises an unexpected error: a bug of ours must not be ignored
 
 
 async def _open_host_socket(connection: Any, component: int, address: str) -> StunProtocol | None:
@@ -113,7 +119,7 @@ async def _open_host_socket(connection: Any, component: int, address: str) -> St
         transport, protocol = await loop.create_datagram_endpoint(
             lambda: StunProtocol(connection), local_addr=(address, 0)
         )
-    except OSError:  # an address that is on its way out, or not in use yet (IPv6 duplicate detection)
+    except OSError:  # an address that is being removed, or not usable yet (IPv6 duplicate address detection)
         return None
     connection._protocols.append(protocol)
     sock = transport.get_extra_info("socket")
@@ -136,7 +142,7 @@ async def _add_reflexive(protocol: StunProtocol, allocation: TurnAllocation, can
         return
     allocation.outcome = TurnOutcome.FOUND
     if all((candidate.host, candidate.port) != (other.host, other.port) for other in candidates):
-        candidates.append(candidate)  # without a NAT it is the host candidate again
+        candidates.append(candidate)  # without a NAT it equals the host candidate
 
 
 async def _add_relayed(

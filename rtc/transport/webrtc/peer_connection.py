@@ -1,6 +1,6 @@
-"""One peer connection: two data channels that both sides know beforehand, and nothing else.
+"""One WebRTC peer connection with two pre-negotiated data channels, "control" and "bulk", and nothing else.
 
-Both sides create the same pre-negotiated channels (RFC 8832 section 4), so offerer and answerer are the same code.
+Both sides create the same pre-negotiated channels (RFC 8832, section 4), so offerer and answerer run the same code.
 """
 
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -26,16 +26,19 @@ from rtc.transport.webrtc.sdp import UNREADABLE, read_fingerprint
 T = TypeVar("T")
 
 GATHER_TIME = 8.0
-"""Seconds to prepare our half. Gathering takes 3 of them at most; the rest is for a machine with much else to do."""
+"""Seconds to prepare our description. ICE gathering takes at most 3 of them; the rest is reserve for a busy machine."""
 CLOSE_TIME = 2.0
 """Seconds a connection may take to close; with a silent TURN server aiortc alone would take more than 10."""
 BULK_HIGH, BULK_LOW = 1024 * 1024, 256 * 1024
-"""Bulk: senders wait above HIGH bytes and go on below LOW; measured, more only costs memory."""
+"""Bytes in the send buffer of the bulk channel: senders wait above the first and go on at the second. Measured: larger
+values only cost memory."""
 CONTROL_HIGH, CONTROL_LOW = 256 * 1024, 64 * 1024
+"""The same two marks for the control channel."""
 CONTROL_QUEUE_MAX = 1024 * 1024
-"""Bytes of control messages that may be here unread; then the connection is cut."""
+"""Bytes of received control messages that may wait unread; more cuts the connection."""
 BULK_QUEUE_MAX = 16 * 1024 * 1024
-"""Bytes of bulk frames likewise: the leftovers of one credit window and a whole other one, with their cost."""
+"""Bytes of received bulk frames that may wait unread; more cuts the connection. Enough for the rest of one credit
+window and a whole second one, with the cost of each item."""
 
 NO_ICE_SERVERS = IcePlan()
 
@@ -49,8 +52,11 @@ SENTENCES = {
 
 
 class PeerConnection:
-    """One `RTCPeerConnection`, trio-flavoured. `offer` → `accept` on one side, `answer` on the other, then both
-    `wait_open`. When the connection is over, however that came, `control` and `bulk` end."""
+    """One `RTCPeerConnection`, trio-flavoured.
+
+    One side calls `offer` and `accept`, the other `answer`; then both call `wait_open`. When the connection ends, for
+    whatever reason, the receive queues `control` and `bulk` end.
+    """
 
     def __init__(self, asyncio_loop: AsyncioLoop, plan: IcePlan = NO_ICE_SERVERS) -> None:
         self._asyncio_loop = asyncio_loop
@@ -64,7 +70,7 @@ class PeerConnection:
         self.control = self._control.queue
         self.bulk = self._bulk.queue
         self.fault: Fault | None = None
-        """Why the connection is over, when more is known than that it is."""
+        """The reason why the connection has ended; LINK_LOST when no other is known."""
         self.ended = trio.Event()
         self._closing = False
         self._closed = trio.Event()
@@ -76,34 +82,35 @@ class PeerConnection:
         self._path_kind = "none"
 
     async def offer(self) -> str:
-        """This side's half (SDP); carry it to the other side, and its answer to `accept`.
+        """Gather ICE candidates and return the SDP offer; the other side's answer must be passed to `accept`.
 
         Raises:
-            RtcError: LINK_FAILED.
+            RtcError: LINK_FAILED, when the offer cannot be made or has no candidate.
         """
         return await self._negotiate(self._make_offer, UNPREPARED)
 
     async def answer(self, offer: str) -> str:
-        """The answer to another side's offer. What came from outside may be anything.
+        """Gather ICE candidates and return the SDP answer to the other side's `offer`, which may be any text.
 
         Raises:
-            RtcError: LINK_FAILED.
+            RtcError: LINK_FAILED, when the offer is not acceptable, or the answer cannot be made or has no candidate.
         """
         return await self._negotiate(self._make_answer, UNREADABLE, offer)
 
     async def accept(self, answer: str) -> None:
-        """Take the answer to our offer.
+        """Apply the SDP answer to our offer; it may be any text.
 
         Raises:
-            RtcError: LINK_FAILED.
+            RtcError: LINK_FAILED, when the answer is not acceptable.
         """
         await self._negotiate(self._accept_answer, UNREADABLE, answer)
 
     async def wait_open(self, timeout: float) -> None:
-        """Wait until both lanes are open, at most `timeout` seconds.
+        """Wait until both data channels are open, at most `timeout` seconds.
 
         Raises:
-            RtcError: LINK_FAILED.
+            RtcError: LINK_FAILED, when they do not open, or when the certificate verified by DTLS is not the announced
+                one; STALLED or BAD_MESSAGE, when the other side's messages have ended the connection already.
         """
         started_at = trio.current_time()
         with trio.move_on_after(timeout):
@@ -117,7 +124,7 @@ class PeerConnection:
 
     @property
     def over(self) -> bool:
-        """True once the connection has ended, however that came."""
+        """Whether the connection has ended, for whatever reason."""
         return self.ended.is_set()
 
     @property
@@ -128,42 +135,46 @@ class PeerConnection:
 
     @property
     def remote_fingerprint(self) -> bytes:
-        """SHA-256 of the certificate that the other side really showed in the DTLS handshake."""
+        """SHA-256 of the certificate that the other side presented in the DTLS handshake.
+
+        Raises:
+            RtcError: LINK_FAILED, before the connection is open.
+        """
         if self._verified_fingerprint is None:
             raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
         return self._verified_fingerprint
 
     @property
     def path_kind(self) -> str:
-        """Whether packets go "direct" or "relayed" (through a TURN server); "none" before the connection is open."""
+        """Kind of path: "direct", or "relayed" when the nominated pair uses a TURN server; "none" before it is open."""
         return self._path_kind
 
     @property
     def last_received_at(self) -> float:
-        """When anything last came (trio's clock)."""
+        """Time of the last message on either channel (trio's clock)."""
         return max(self.control.last_received_at, self.bulk.last_received_at)
 
     async def send_control(self, text: str) -> None:
-        """Send on the control lane; waits while much is unsent.
+        """Send on the control channel; wait while more than `CONTROL_HIGH` bytes are unsent.
 
         Raises:
-            RtcError: LINK_LOST.
+            RtcError: LINK_LOST, when the connection has ended or is not open.
         """
         await self._control.send(text)
 
     async def send_bulk(self, frame: bytes) -> None:
-        """Send on the bulk lane; waits while more than 1 MiB is unsent.
+        """Send on the bulk channel; wait while more than `BULK_HIGH` bytes are unsent.
 
         Raises:
-            RtcError: LINK_LOST.
+            RtcError: LINK_LOST, when the connection has ended or is not open.
         """
         await self._bulk.send(frame)
 
     async def finish(self) -> None:
-        """Nothing more will be sent on either lane: wait until the other side has it all, or the connection is over.
+        """Close both channels; return when the other side has received everything, or the connection has ended.
 
-        As long as the other side is silent this waits; bound it. A stream reset (RFC 6525) follows the last message,
-        so its answer says that everything before has arrived.
+        This waits as long as the other side is silent; the caller must set a time-out. A stream reset (RFC 6525)
+        follows the last message, so the answer to the reset confirms that all earlier messages have arrived.
         """
         if not self._control.open or not self._bulk.open:
             return
@@ -173,7 +184,7 @@ class PeerConnection:
         await self._bulk.closed.wait()
 
     async def aclose(self) -> None:
-        """End the connection; at most `CLOSE_TIME` seconds, also while connecting, and harmless when repeated."""
+        """Close the connection; takes at most `CLOSE_TIME` seconds, also while connecting. May be called again."""
         if self._closing:
             await self._closed.wait()
             return
@@ -197,16 +208,16 @@ class PeerConnection:
             )
         except RtcError:
             for protocol in self._dtls().transport._connection._protocols:
-                protocol.transport.close()  # aioice did not come that far; its sockets would stay open
+                protocol.transport.close()  # aioice did not close them in time, and they would stay open
 
-    # called by the lanes and the bridge, from within the loop
+    # -------- called by the data channels and the asyncio loop, on the loop
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
-        """Call something of aiortc soon."""
+        """Schedule an asyncio-flavoured function on the asyncio loop. Never waits."""
         self._asyncio_loop.post(self._context, callback, *args)
 
     def channel_opened(self) -> None:
-        """One lane is open; the connection is when both are."""
+        """Handle the opening of a data channel; the connection is open when both channels are."""
         if not (self._control.open and self._bulk.open):
             return
         dtls = self._dtls()
@@ -218,12 +229,15 @@ class PeerConnection:
         self._settled.set()
 
     def channel_closed(self) -> None:
-        """One lane is closed; what is still on its way on the other must arrive first."""
+        """Handle the closing of a data channel; the connection ends only when both are closed.
+
+        Messages in flight on the other channel must arrive first.
+        """
         if self._control.closed.is_set() and self._bulk.closed.is_set():
             self.fail()
 
     def fail(self, code: FaultCode = FaultCode.LINK_LOST) -> None:
-        """The connection is over; the first reason counts. Never waits."""
+        """End the connection for the reason `code`; only the first call counts. Never waits."""
         if self.over:
             return
         self.fault = Fault(code, SENTENCES[code])
@@ -233,9 +247,9 @@ class PeerConnection:
             channel.queue.end()
             channel.wake()
         if self._pc is not None:
-            self.post(self._close_soon)  # at once, so that the other side learns it before our owner comes round
+            self.post(self._close_soon)  # at once, so that the other side notices before our owner calls `aclose`
 
-    # asyncio-flavoured
+    # -------- asyncio-flavoured
 
     def _close_soon(self) -> None:
         if self._pc is not None:
@@ -243,7 +257,8 @@ class PeerConnection:
 
     def _create_connection(self) -> RTCPeerConnection:
         policy = RTCIceTransportPolicy.RELAY if self._plan.relay_only else RTCIceTransportPolicy.ALL
-        # no servers here: aiortc would know only the first ones, and ask one of its own choice if the list were missing
+        # No servers here: aiortc uses only the first ones, and a server of its own choice when the list is missing.
+        # `gather_candidates` uses those of the plan.
         pc = self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[], iceTransportPolicy=policy))
         pc.on("connectionstatechange", lambda: self.fail() if pc.connectionState in ("failed", "closed") else None)
         pc.on("iceconnectionstatechange", self._on_ice_state)
@@ -261,7 +276,7 @@ class PeerConnection:
         )
 
     def _diagnostics(self, seconds: float = 0.0) -> IceDiagnostics:
-        """What ICE has seen so far."""
+        """Return what ICE has observed so far; `seconds` is the time waited."""
         connection = self._dtls().transport._connection
         return IceDiagnostics(
             gathered=self._gathered,
@@ -315,7 +330,7 @@ class PeerConnection:
 async def open_peer_connection(
     asyncio_loop: AsyncioLoop, plan: IcePlan = NO_ICE_SERVERS
 ) -> AsyncGenerator[PeerConnection, None]:
-    """A peer that is closed at the end of this context."""
+    """Make a peer connection that is closed at the end of this context."""
     peer = PeerConnection(asyncio_loop, plan)
     try:
         yield peer

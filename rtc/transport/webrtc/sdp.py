@@ -1,6 +1,7 @@
-"""What is believed of a session description from outside (SDP, RFC 8866), before aiortc acts on it.
+"""Check a session description (SDP, RFC 8866) from the other side, before aiortc acts on it.
 
-aiortc would open media, resolve names by multicast and probe any number of addresses for a hostile one.
+For a hostile description aiortc would open media, resolve names by multicast DNS, and send checks to any number of
+addresses.
 """
 
 import ipaddress
@@ -13,24 +14,24 @@ from protocol.signaling import SDP_MAX
 from rtc.common.errors import RtcError
 
 CANDIDATES_MAX = 64
-"""Addresses to try; a machine with many networks has a dozen."""
+"""Maximum number of ICE candidates in a description; a machine with many networks has a dozen."""
 UNREADABLE = (
     "The other side's half of the connection could not be read. "
     "Try again; if that does not help, check that both sides run the same version."
 )
 _FINGERPRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){31}")
-"""SHA-256 as RFC 8122 writes it."""
+"""A SHA-256 fingerprint in the form of RFC 8122, section 5."""
 
 
 def read_fingerprint(sdp: str) -> bytes:
-    """The SHA-256 certificate fingerprint of a description that asks for data channels and nothing else.
+    """Return the SHA-256 certificate fingerprint (32 bytes) of a description that has data channels and nothing else.
 
-    aiortc compares *every* fingerprint of an algorithm it knows with the certificate, so the one returned is verified
-    once the link is open.
+    aiortc compares *every* fingerprint of an algorithm it knows with the certificate, so the returned fingerprint is
+    verified once the connection is open.
 
     Raises:
-        RtcError: LINK_FAILED; it is anything else.
-        Exception: whatever aiortc's parser raises at garbage (ValueError, AssertionError, KeyError and others).
+        RtcError: LINK_FAILED, for any other description.
+        Exception: any error of aiortc's parser at malformed text (ValueError, AssertionError, KeyError and others).
     """
     if len(sdp) > SDP_MAX:
         raise RtcError(FaultCode.LINK_FAILED, UNREADABLE)

@@ -1,6 +1,6 @@
-"""One allocation on one TURN server, with what came of it: aioice alone fails in silence.
+"""Make an allocation on one TURN server and record its outcome; aioice alone does not report why it fails.
 
-All of it is asyncio-flavoured.
+Everything here is asyncio-flavoured.
 """
 
 import asyncio
@@ -18,40 +18,45 @@ from attrs import define
 from rtc.config.ice_servers import IceAddress, IceServer, read_ice_url
 
 REFRESH_TIME = 500
-"""Seconds after which a channel is bound anew; it lives 600 (RFC 8656, 12)."""
+"""Seconds after which a TURN channel binding is refreshed; it expires after 600 (RFC 8656, 12)."""
 LIFETIME = 600
-"""Seconds that an allocation lives unless refreshed, which aioice does."""
+"""Requested lifetime of an allocation in seconds; aioice refreshes it."""
 UNAUTHORIZED = (401, 403, 438, 441)
-"""Error codes (RFC 8656, 19) that mean: not with these credentials."""
+"""Error codes (RFC 8656, 19) that mean that these credentials are not accepted."""
 ALLOCATION_MISMATCH = 437
-"""The port we come from was another client's a moment ago; another one will do (RFC 8656, 7.4)."""
+"""Error code: our source port was used by another client a moment ago; a new socket helps (RFC 8656, 7.4)."""
 
 
 class TurnOutcome(Enum):
-    """What came of asking one server."""
+    """The outcome of the request to one STUN or TURN server."""
 
     SILENT = "silent"
-    """Nothing came back in time."""
+    """No answer came in time."""
     UNREACHED = "unreached"
-    """It cannot be spoken to: its name is not known, its port is shut, or its certificate is not trusted."""
+    """No connection: the name is unknown, the port is closed, or the certificate is not trusted."""
     REFUSED = "refused"
-    """It does not know the credentials, or they have expired."""
+    """The server does not accept the credentials, or they have expired."""
     UNHELPFUL = "unhelpful"
-    """It answered, and would not do it."""
+    """The server answered with another error, or with an incomplete answer."""
     FOUND = "found"
+    """The server gave an address: server-reflexive from STUN, relayed from TURN."""
 
 
 @define
 class TurnAllocation:
-    """One server that was asked."""
+    """The request to one STUN or TURN server, and its outcome."""
 
     server: IceServer
     outcome: TurnOutcome = TurnOutcome.SILENT
     _client: Any = None
+    """aioice's protocol for the connection to a TURN server."""
 
     @property
     def has_answered(self) -> bool:
-        """It has answered something, so it may have a little longer: over TCP by being there, over UDP by its nonce."""
+        """Whether the server has answered at all, so that it is worth waiting longer.
+
+        Over TCP, the open connection shows it; over UDP, the nonce from its first answer.
+        """
         client = self._client
         return client is not None and (
             isinstance(client, aioice.turn.TurnClientTcpProtocol) or client.nonce is not None
@@ -59,10 +64,12 @@ class TurnAllocation:
 
 
 async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = socket.AF_UNSPEC) -> tuple[str, int]:
-    """The address of a name. Through trio, whose look-ups may be abandoned: a silent name server must not hold us up.
+    """Return the address and port of a host name.
+
+    Uses trio's look-up, which can be abandoned when it is cancelled, so that a silent name server does not block us.
 
     Raises:
-        OSError: there is none.
+        OSError: the name has no address.
     """
     look_up = trio_asyncio.trio_as_aio(trio.socket.getaddrinfo)
     try:
@@ -73,9 +80,10 @@ async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = s
 
 
 async def allocate(allocation: TurnAllocation, make_protocol: Any) -> Any:
-    """Allocate on the server; return the protocol from `make_protocol`, or None.
+    """Allocate a relayed address and return the protocol made by `make_protocol` that uses it; None on failure.
 
-    Its end is aioice's to see to, once the protocol is one of a connection's.
+    The outcome is saved in `allocation`. aioice releases the TURN allocation when it closes the protocol, once the
+    protocol is in the list of an aioice connection.
     """
     try:
         protocol, code = await _allocate(allocation, make_protocol)
@@ -108,7 +116,7 @@ async def _connect_to_server(server: IceServer, address: IceAddress) -> Any:
 
 
 async def _allocate(allocation: TurnAllocation, make_protocol: Any) -> tuple[Any, int | None]:
-    """One try: the protocol, or else the error code if there is one."""
+    """Try once; return the protocol or None, and the server's error code or None."""
     client = allocation._client = await _connect_to_server(allocation.server, read_ice_url(allocation.server.urls))
     protocol, code = make_protocol(), None
     try:
@@ -117,7 +125,7 @@ async def _allocate(allocation: TurnAllocation, make_protocol: Any) -> tuple[Any
     except TransactionError as error:
         code = error.response.error_code if error.response is not None else None
         allocation.outcome = _outcome_of(code)
-    except ConnectionError:  # an answer that lacks what it must say
+    except ConnectionError:  # an answer without a required attribute
         allocation.outcome = TurnOutcome.UNHELPFUL
     finally:
         if allocation.outcome is not TurnOutcome.FOUND:

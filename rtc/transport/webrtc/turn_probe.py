@@ -1,4 +1,4 @@
-"""One TURN allocation (RFC 8656), made to see whether it can be, and given back at once."""
+"""Test a TURN server: make one allocation (RFC 8656) with the real credentials, and release it at once."""
 
 import asyncio
 import ssl
@@ -13,14 +13,14 @@ from rtc.config.ice_servers import IceAddress, IceServer
 from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
 
 PROBE_TIME = 5.0
-"""Seconds for an allocation; an open way takes a tenth of one."""
+"""Seconds for an allocation; without a firewall in between it takes a tenth of a second."""
 RELEASE_TIME = 1.0
-"""Seconds for the server to take it back; otherwise it forgets it after some minutes."""
+"""Seconds for the release of the allocation; without a release it expires after some minutes."""
 LIFETIME = 60
-"""Seconds the allocation is asked for; servers may give more."""
+"""Requested lifetime of the allocation in seconds; servers may grant more."""
 WRONG_CREDENTIALS = (401, 438, 441)
-"""RFC 8656, 19 and RFC 8489, 14.8: not known, out of date, or those of another user."""
-CODES = {
+"""Error codes (RFC 8656, 19; RFC 8489, 14.8): unauthenticated, stale nonce, or credentials of another user."""
+CODES = {  # other error codes (RFC 8656, 19) as the end of a sentence about the server
     300: "it sends us to another server",
     400: "it does not understand the request",
     403: "it forbids it",
@@ -32,7 +32,7 @@ CODES = {
 
 
 class ProbeAnswer(Enum):
-    """What a TURN server made of it."""
+    """The outcome of a probe."""
 
     GRANTED = "granted"
     SILENT = "silent"
@@ -45,29 +45,29 @@ class ProbeAnswer(Enum):
 
 @frozen
 class ProbeResult:
-    """The answer; `detail` is the relay's address when it was granted, and else what happened, in words."""
+    """The outcome of a probe; `detail` is the relayed address when it was granted, otherwise a text for people."""
 
     answer: ProbeAnswer
     detail: str
 
 
 class _ProbeOwner:
-    """What the bridge needs to know about somebody whose tasks run on its loop."""
+    """The `LoopOwner` of a probe's tasks."""
 
     def __init__(self) -> None:
         self.over = False
 
     def fail(self) -> None:
-        """A task of aioice has failed; the probe itself says how it went."""
+        """Handle the failure of a task of aioice; the probe reports its outcome itself."""
         self.over = True
 
     async def aclose(self) -> None:
-        """Nothing is left once `probe_turn` has returned."""
+        """Mark it as ended; nothing needs closing after `probe_turn` has returned."""
         self.over = True
 
 
 class _Receiver(asyncio.DatagramProtocol):
-    """Nothing is ever relayed to it; it learns when the allocation is gone."""
+    """The receiver of relayed datagrams; it gets none, and only records when the allocation is released."""
 
     def __init__(self) -> None:
         self.closed = asyncio.Event()
@@ -77,13 +77,13 @@ class _Receiver(asyncio.DatagramProtocol):
 
 
 async def probe_turn(asyncio_loop: AsyncioLoop, server: IceServer, address: IceAddress, host: str) -> ProbeResult:
-    """Allocate with the real credentials; takes at most `PROBE_TIME` and `RELEASE_TIME`.
+    """Make and release an allocation with the real credentials; takes at most `PROBE_TIME` + `RELEASE_TIME` seconds.
 
     Args:
-        bridge: the asyncio room.
-        server: whose name and password are used.
-        address: its address, taken apart.
-        host: the same host as a number, so that no name is looked up again; TLS needs the name.
+        asyncio_loop: the loop that aioice runs on.
+        server: its user name and password are used.
+        address: the parsed address of the server.
+        host: the server's IP address, so that the name is not looked up again; TLS uses the name in `address`.
     """
     context = asyncio_loop.adopt(_ProbeOwner())
     limit = PROBE_TIME + RELEASE_TIME
@@ -96,7 +96,10 @@ async def probe_turn(asyncio_loop: AsyncioLoop, server: IceServer, address: IceA
 
 
 async def _probe(server: IceServer, address: IceAddress, host: str) -> ProbeResult:
-    """asyncio-flavoured. The order matters: a certificate's error is an SSLError, which is an OSError."""
+    """asyncio-flavoured: allocate, and turn each exception into a result.
+
+    The order of the handlers matters: SSLCertVerificationError is an SSLError, and SSLError is an OSError.
+    """
     try:
         async with asyncio.timeout(PROBE_TIME):
             return await _allocate(server, address, host)
@@ -133,7 +136,7 @@ async def _allocate(server: IceServer, address: IceAddress, host: str) -> ProbeR
         async with asyncio.timeout(RELEASE_TIME):
             await receiver.closed.wait()
     except TimeoutError:
-        pass  # its lifetime ends it
+        pass  # it expires after its lifetime
     return ProbeResult(ProbeAnswer.GRANTED, str(relayed))
 
 

@@ -55,29 +55,29 @@ class RecordingView:
             await self._changed.wait()
 
     def step(self, text: str) -> None:
-        """Remember."""
+        """Record a text."""
         self.told.append(text)
         self._changed.set()
         self._changed = trio.Event()
 
     def warn(self, text: str) -> None:
-        """Remember."""
+        """Record a warning, as a text."""
         self.step(f"warning: {text}")
 
     def upload(self, done: int, total: int) -> None:
-        """Remember."""
+        """Record the bytes uploaded."""
         self.uploaded = done
 
     def download(self, done: int, total: int) -> None:
-        """Remember."""
+        """Record the bytes downloaded."""
         self.downloaded = done
 
     def accepted(self, job: JobId, worker: PeerId) -> None:
-        """Remember."""
+        """Record that the job was accepted, as a text."""
         self.step(f"accepted {job} by {worker}")
 
     def news(self, news: JobNews, at: float) -> None:
-        """Remember."""
+        """Record a job event; the start of the job also as a text."""
         self.news_heard.append(news)
         if isinstance(news, JobStarted):
             self.step(f"training {', '.join(news.models)}")
@@ -91,12 +91,12 @@ class RecordingView:
             await self._changed.wait()
 
     def finished(self, ending: JobSummary) -> None:
-        """Remember."""
+        """Record the summary of the job and its text."""
         self.ending = ending
         self.step(ending.text)
 
     def failed(self, fault: Fault, made: JobSummary | None) -> None:
-        """Remember."""
+        """Record the error's text, and the summary of the job if there is one."""
         self.ending = made
         self.step(fault.text)
 

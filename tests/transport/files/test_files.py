@@ -1,4 +1,4 @@
-"""Files over a link: whole or not at all, and both sides know which."""
+"""Files over a link: a file arrives complete or not at all, and both sides know which."""
 
 import filecmp
 import hashlib
@@ -33,11 +33,11 @@ BIG = 10**12
 
 
 def ignore(_done: int, _total: int) -> None:
-    """Progress that nobody looks at."""
+    """A progress callback that does nothing."""
 
 
 class Both:
-    """Send and receive at once, and keep how each side ended."""
+    """Run a sender and a receiver at the same time, and save how each of them ended."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -84,7 +84,7 @@ async def transfer(
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Ten megabytes and a bit, of no pattern."""
+    """A file of ten megabytes and 19 bytes, with random content."""
     path = tmp_path / "source"
     path.write_bytes(random.Random(7).randbytes(10_000_019))
     return path
@@ -195,7 +195,7 @@ def _flip(number: int) -> Callable[[Any], Any]:
 
 
 def _readdress(transfer: int, offset: int) -> Callable[[Any], Any]:
-    """Let every frame claim to be elsewhere."""
+    """Replace the transfer number and the offset of every frame."""
     return lambda item: pack_piece(1 + transfer, offset, item[12:]) if isinstance(item, bytes) else item
 
 
@@ -339,7 +339,7 @@ async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str)
 
 
 async def over_a_link(source: Path, incoming: Incoming, *, until: int | None = None) -> tuple[Both, Pieces]:
-    """Send it over one more link, which breaks when so many bytes have crossed."""
+    """Send the file over a new link, which breaks when `until` bytes have crossed it."""
     ours, theirs = memory_connection_pair()
     pieces = Pieces(ours, until)
     async with open_file_channels(ours, theirs) as (one, two, _, _):
@@ -360,7 +360,7 @@ async def test_a_new_link_goes_on_where_the_last_one_broke(source: Path, folder:
         assert there > before
     both, pieces = await over_a_link(source, incoming)
     assert (both.sent, both.received) == (None, None)
-    assert (pieces.first, pieces.seen) == (there, 10_000_019 - there), "what was here was not sent again"
+    assert (pieces.first, pieces.seen) == (there, 10_000_019 - there), "bytes that had arrived were not sent again"
     assert both.path == incoming.path == folder / "data.zip"
     assert filecmp.cmp(folder / "data.zip", source, shallow=False)
     assert os.listdir(folder) == ["data.zip"]
@@ -397,9 +397,7 @@ async def test_progress_of_a_second_link_begins_with_what_is_there(source: Path,
     assert seen[-1] == 10_000_019
 
 
-async def test_a_sender_that_never_heard_that_all_is_there_hears_it_over_the_next_link(
-    source: Path, folder: Path
-) -> None:
+async def test_a_sender_that_missed_the_verification_gets_it_over_the_next_link(source: Path, folder: Path) -> None:
     incoming = Incoming(folder, BIG)
     ours, theirs = memory_connection_pair()
     async with open_file_channels(ours, theirs) as (one, two, _, _):
@@ -418,7 +416,7 @@ async def test_a_sender_that_never_heard_that_all_is_there_hears_it_over_the_nex
     assert os.listdir(folder) == ["data.zip"]
 
 
-async def test_who_comes_back_with_another_file_than_the_one_that_is_here_harms_nothing(
+async def test_a_sender_that_resumes_with_another_file_than_the_received_one_harms_nothing(
     source: Path, folder: Path
 ) -> None:
     incoming = Incoming(folder, BIG)
@@ -445,7 +443,7 @@ async def test_another_file_over_the_next_link_is_damaged_and_nothing_of_it_kept
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stalls are noticed soon. (A mock clock would jump while a thread reads or writes.)"""
+    """Shorten the stall time-out. (A mock clock would jump while a thread reads or writes.)"""
     monkeypatch.setattr("rtc.transport.files.channel.STALL_TIME", 0.4)
 
 
@@ -493,7 +491,7 @@ async def test_a_receiver_without_pieces_gives_up_after_a_while(folder: Path) ->
         [FileVerified(9)],
     ],
 )
-async def test_a_sender_believes_no_wrong_words(source: Path, messages: list[Any]) -> None:
+async def test_a_sender_accepts_no_wrong_messages(source: Path, messages: list[Any]) -> None:
     async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
 
         async def answer() -> None:
@@ -519,7 +517,7 @@ async def test_more_than_the_credit_is_damaged(folder: Path, monkeypatch: pytest
     assert os.listdir(folder) == []
 
 
-async def test_many_words_that_nobody_reads_cut_the_link(autojump_clock: MockClock) -> None:
+async def test_many_unread_messages_cut_the_link(autojump_clock: MockClock) -> None:
     async with open_file_channels(*memory_connection_pair()) as (one, _two, _, bob):
         for number in range(1000):
             one.send(FileVerified(number))
@@ -531,7 +529,7 @@ async def test_many_words_that_nobody_reads_cut_the_link(autojump_clock: MockClo
 
 
 def _peak() -> int:
-    """Highest memory of this process so far, in bytes."""
+    """Return the highest memory use of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -566,11 +564,11 @@ async def test_twenty_megabytes_over_real_aiortc(tmp_path: Path, folder: Path) -
     assert hashlib.sha256(both.path.read_bytes()).digest() == hashlib.sha256(source.read_bytes()).digest()
 
 
-def test_a_fake_wire_is_a_wire() -> None:
+def test_a_memory_connection_is_a_connection() -> None:
     one, _two = memory_connection_pair()
     assert isinstance(one, MemoryConnection)
-    wire: Connection = one
-    assert wire.fault is None
+    connection: Connection = one
+    assert connection.fault is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A link over a wire of memory: every way it can end, and nothing an outsider does can break us."""
+"""A link over an in-memory connection: every way it can end, and hostile peers, which cannot break our program."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ ENOUGH = Fault(FaultCode.CANCELLED, "Enough.")
 
 
 def append_to(received: list[Any]) -> Callable[[Any], Awaitable[None]]:
-    """A route that remembers."""
+    """Return a route that appends each message to `received`."""
 
     async def route(message: Any) -> None:
         await trio.lowlevel.checkpoint()
@@ -35,13 +35,13 @@ def append_to(received: list[Any]) -> Callable[[Any], Awaitable[None]]:
 
 @asynccontextmanager
 async def linked(received: list[Any]) -> AsyncGenerator[tuple[Link, MemoryConnection, MemoryConnection], None]:
-    """A link, its wire, and the bare other end."""
+    """Open a link; yield it with its own end of the connection and the other end, which has no link."""
     ours, theirs = memory_connection_pair()
     async with open_link(ours, name=LinkId(1), route=append_to(received)) as link:
         yield link, ours, theirs
 
 
-async def test_words_go_both_ways_in_order(autojump_clock: MockClock) -> None:
+async def test_messages_go_both_ways_in_order(autojump_clock: MockClock) -> None:
     received: list[Any] = []
     answers: list[Any] = []
     one, two = memory_connection_pair()
@@ -81,7 +81,7 @@ async def test_trust_changes_vocabulary_route_and_opens_bulk(autojump_clock: Moc
         assert (before, after) == ([HELLO], [JOB])
 
 
-async def test_beats_keep_a_quiet_link_alive_and_reach_no_route(autojump_clock: MockClock) -> None:
+async def test_heartbeats_keep_a_quiet_link_alive_and_reach_no_route(autojump_clock: MockClock) -> None:
     received: list[Any] = []
     one, two = memory_connection_pair()
     async with (
@@ -141,7 +141,7 @@ async def test_a_good_bye_ends_the_other_side_at_once(autojump_clock: MockClock)
             assert ada.fault == bob.fault == fault
 
 
-async def test_what_was_said_leaves_before_the_good_bye(autojump_clock: MockClock) -> None:
+async def test_queued_messages_are_sent_before_the_good_bye(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, ours, theirs):
         for _ in range(40):
             link.send(HELLO)
@@ -150,7 +150,7 @@ async def test_what_was_said_leaves_before_the_good_bye(autojump_clock: MockCloc
         assert theirs.ended.is_set()
 
 
-async def test_a_wire_that_ends_ends_the_link(autojump_clock: MockClock) -> None:
+async def test_a_connection_that_ends_ends_the_link(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, _ours, theirs):
         started = trio.current_time()
         await theirs.aclose()
@@ -164,7 +164,7 @@ async def test_a_wire_that_ends_ends_the_link(autojump_clock: MockClock) -> None
             await link.pieces.receive()
 
 
-async def test_a_wire_that_ends_is_noticed_although_the_route_is_busy(autojump_clock: MockClock) -> None:
+async def test_a_connection_that_ends_is_noticed_although_the_route_is_busy(autojump_clock: MockClock) -> None:
     async def stuck(_message: object) -> None:
         await trio.sleep_forever()
 
@@ -191,7 +191,7 @@ async def test_a_wire_that_ends_is_noticed_although_the_route_is_busy(autojump_c
         "9" * 5000,
     ],
 )
-async def test_a_hostile_frame_ends_the_link_with_a_fault_that_is_told(autojump_clock: MockClock, frame: str) -> None:
+async def test_a_hostile_frame_ends_the_link_with_a_fault_that_is_sent(autojump_clock: MockClock, frame: str) -> None:
     received: list[Any] = []
     async with linked(received) as (link, ours, theirs):
         await theirs.send_control(frame)
@@ -255,7 +255,7 @@ async def test_a_flood_that_is_not_read_cuts_the_link(autojump_clock: MockClock)
         assert link.fault.code is FaultCode.STALLED
 
 
-async def test_a_link_that_cannot_get_rid_of_its_words_is_cut_in_bounded_time(autojump_clock: MockClock) -> None:
+async def test_a_link_that_cannot_send_its_messages_is_cut_in_bounded_time(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, ours, _theirs):
         ours.stuck = True
         for _ in range(200):
@@ -266,7 +266,7 @@ async def test_a_link_that_cannot_get_rid_of_its_words_is_cut_in_bounded_time(au
             await link.aclose()
 
 
-async def test_waiting_for_room_ends_with_the_link(autojump_clock: MockClock) -> None:
+async def test_waiting_for_queue_space_ends_with_the_link(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, ours, _theirs):
         ours.stuck = True
         for _ in range(50):
@@ -304,7 +304,7 @@ async def test_unread_pieces_wait_and_then_cut_the_link(autojump_clock: MockCloc
         assert link.fault.code is FaultCode.STALLED
 
 
-async def test_an_error_of_the_body_stays_itself_and_the_other_side_learns_of_it(autojump_clock: MockClock) -> None:
+async def test_an_error_of_the_body_is_raised_unchanged_and_the_other_side_is_closed(autojump_clock: MockClock) -> None:
     ours, theirs = memory_connection_pair()
     with pytest.raises(RtcError, match=r"^mine$"):
         async with open_link(ours, name=LinkId(1)):
@@ -312,7 +312,7 @@ async def test_an_error_of_the_body_stays_itself_and_the_other_side_learns_of_it
     assert theirs.ended.is_set()
 
 
-async def test_cancelling_around_a_link_says_good_bye(autojump_clock: MockClock) -> None:
+async def test_cancelling_around_a_link_sends_a_good_bye(autojump_clock: MockClock) -> None:
     ours, theirs = memory_connection_pair()
     with trio.move_on_after(1) as scope:
         async with open_link(ours, name=LinkId(1)) as link:
@@ -323,7 +323,7 @@ async def test_cancelling_around_a_link_says_good_bye(autojump_clock: MockClock)
     assert theirs.ended.is_set()
 
 
-async def test_a_bug_in_a_route_is_loud_and_still_closes_the_wire(autojump_clock: MockClock) -> None:
+async def test_a_bug_in_a_route_is_raised_and_still_closes_the_connection(autojump_clock: MockClock) -> None:
     async def broken(_message: object) -> None:
         raise ZeroDivisionError
 
@@ -335,14 +335,14 @@ async def test_a_bug_in_a_route_is_loud_and_still_closes_the_wire(autojump_clock
     assert theirs.ended.is_set()
 
 
-async def test_farewells_are_said_once_and_also_afterwards(autojump_clock: MockClock) -> None:
+async def test_lost_callbacks_are_called_once_and_also_when_added_afterwards(autojump_clock: MockClock) -> None:
     calls: list[str] = []
     async with linked([]) as (link, _ours, _theirs):
         link.when_lost(lambda: calls.append("before"))
         await link.aclose()
         await link.aclose(ENOUGH)
         link.when_lost(lambda: calls.append("after"))
-        link.send(JobStarted(JobId("j1"), ()))  # nobody is there to care
+        link.send(JobStarted(JobId("j1"), ()))  # dropped: the link has ended
         link.trust(TO_CLIENT, append_to([]))
     assert calls == ["before", "after"]
     assert link.fault is None

@@ -1,4 +1,4 @@
-"""The peer's line to the server: how it mends itself, and what it says meanwhile."""
+"""The peer's signalling connection: how it reconnects, and which events it reports meanwhile."""
 
 import pytest
 import trio
@@ -25,7 +25,7 @@ URL = "ws://server.test:8080"
 
 @define(eq=False)
 class World:
-    """A network of one server, which answers calls as the test says; and one line to it."""
+    """A network with one server, which accepts or refuses connections as the test decides, and one client of it."""
 
     nursery: trio.Nursery
     outgoing: Mailbox = field(factory=Mailbox)
@@ -59,19 +59,19 @@ class World:
         self.ended = True
 
     async def next_stream(self):
-        """The server's end of the next call."""
+        """Return the server's end of the next connection attempt."""
         while not self.server_streams:
             self.changed = trio.Event()
             await self.changed.wait()
         return self.server_streams.pop(0)
 
     async def accept(self, nursery=None):
-        """Answer the next call as a server that opens the line."""
+        """Accept the next connection attempt and its WebSocket handshake, as a server does."""
         request = await wrap_server_stream(nursery or self.nursery, await self.next_stream())
         return await request.accept()
 
     async def until(self, kind, count=1):
-        """Wait until so many events of a kind were heard; the last of them."""
+        """Wait until `count` events of the type `kind` were reported; return the last of them."""
         while len(found := [event for event in self.events if isinstance(event, kind)]) < count:
             self.changed = trio.Event()
             await self.changed.wait()
@@ -83,7 +83,7 @@ async def world(nursery):
     return World(nursery)
 
 
-async def test_words_go_both_ways_and_a_finished_line_closes_after_the_last(autojump_clock, world, nursery):
+async def test_messages_go_both_ways_and_a_finished_connection_closes_after_the_last(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     ws = await world.accept()
     await world.until(ServerConnected)
@@ -103,7 +103,7 @@ async def test_words_go_both_ways_and_a_finished_line_closes_after_the_last(auto
 
 
 @pytest.mark.parametrize(("jitter", "share"), [(0.0, 1.0), (0.5, 0.75), (1.0, 0.5)])
-async def test_pauses_double_up_to_a_limit_and_chance_shortens_them(autojump_clock, world, nursery, jitter, share):
+async def test_pauses_double_up_to_a_limit_and_jitter_shortens_them(autojump_clock, world, nursery, jitter, share):
     world.refuse = True
     nursery.start_soon(world.run, jitter)
     await world.until(ServerDisconnected, 9)
@@ -118,7 +118,7 @@ async def test_a_server_out_of_reach_is_one_sentence(autojump_clock, world, nurs
     assert text.startswith("The server at ws://server.test:8080 cannot be reached (connection refused).")
 
 
-async def test_what_is_said_while_the_line_is_down_is_dropped(autojump_clock, world, nursery):
+async def test_messages_put_while_the_connection_is_down_are_dropped(autojump_clock, world, nursery):
     world.refuse = True
     nursery.start_soon(world.run)
     for _ in range(10 * CAPACITY):
@@ -131,7 +131,7 @@ async def test_what_is_said_while_the_line_is_down_is_dropped(autojump_clock, wo
     assert decode(await ws.get_message(), TO_SERVER) == CreateRoom("fresh")
 
 
-async def test_a_line_that_is_down_can_be_finished(autojump_clock, world, nursery):
+async def test_a_connection_that_is_down_can_be_finished(autojump_clock, world, nursery):
     world.refuse = True
     nursery.start_soon(world.run)
     await world.until(ServerDisconnected, 8)
@@ -140,7 +140,7 @@ async def test_a_line_that_is_down_can_be_finished(autojump_clock, world, nurser
     assert world.ended
 
 
-async def test_a_line_that_is_being_opened_can_be_finished(autojump_clock, world, nursery):
+async def test_a_connection_that_is_being_opened_can_be_finished(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     await trio.sleep(1)
     world.outgoing.finish()
@@ -149,7 +149,7 @@ async def test_a_line_that_is_being_opened_can_be_finished(autojump_clock, world
     assert world.events == []
 
 
-async def test_a_server_that_restarts_is_called_again_at_once(autojump_clock, world, nursery):
+async def test_a_server_that_restarts_is_dialled_again_at_once(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     for turn in range(5):
         ws = await world.accept()
@@ -160,7 +160,7 @@ async def test_a_server_that_restarts_is_called_again_at_once(autojump_clock, wo
     assert world.dial_times == pytest.approx([0, 0.5, 1, 1.5, 2], abs=0.1)
 
 
-async def test_a_server_that_opens_and_closes_without_a_word_is_called_less_and_less(autojump_clock, world, nursery):
+async def test_a_server_that_closes_without_a_message_is_dialled_less_and_less(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     for turn in range(4):
         ws = await world.accept()
@@ -169,25 +169,25 @@ async def test_a_server_that_opens_and_closes_without_a_word_is_called_less_and_
     assert world.dial_times == pytest.approx([0, 0.5, 1.5, 3.5], abs=0.1)
 
 
-async def test_a_quiet_line_stays_up(autojump_clock, world, nursery):
+async def test_a_quiet_connection_stays_up(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     await world.accept()
     await trio.sleep(3600)
-    assert world.events == [ServerConnected()]  # pongs are life enough
+    assert world.events == [ServerConnected()]  # pongs are enough to keep it up
 
 
-async def test_a_dead_wire_is_noticed_in_twenty_seconds(autojump_clock, world, nursery):
+async def test_a_dead_connection_is_noticed_in_twenty_seconds(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     async with trio.open_nursery() as machine:
         await world.accept(machine)
         await world.until(ServerConnected)
         start = trio.current_time()
-        machine.cancel_scope.cancel()  # nobody reads on that side any more
+        machine.cancel_scope.cancel()  # the server's side reads no more
     assert "no sign of life" in (await world.until(ServerDisconnected)).text
     assert trio.current_time() - start <= SILENCE_TIME + CLOSE_TIME
 
 
-async def test_who_answers_but_opens_no_line_is_named(autojump_clock, world, nursery):
+async def test_a_server_that_accepts_tcp_but_opens_no_websocket_is_named(autojump_clock, world, nursery):
     nursery.start_soon(world.run)
     assert "opens no WebSocket connection" in (await world.until(ServerDisconnected)).text
     assert trio.current_time() <= UPGRADE_TIME + 1
@@ -203,7 +203,7 @@ async def test_another_service_on_that_port_is_named(autojump_clock, world, nurs
 
 
 @pytest.mark.parametrize("nonsense", ["hello", '{"type":"FUTURE"}', b"\xff\xfe", '{"type":"JOIN"}'])
-async def test_a_server_of_another_time_is_told_as_such(autojump_clock, world, nursery, nonsense):
+async def test_a_server_of_another_version_is_reported_as_such(autojump_clock, world, nursery, nonsense):
     nursery.start_soon(world.run)
     ws = await world.accept()
     await ws.send_message(nonsense)
@@ -211,12 +211,12 @@ async def test_a_server_of_another_time_is_told_as_such(autojump_clock, world, n
 
 
 async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, nursery):
-    """No outside message is let in while the outbox is half full, so nobody outside can make it overflow."""
+    """No message of the server is read while the outbox is half full, so that no server can make it overflow."""
 
     async def answer(event) -> None:
         await world.receive(event)
         if isinstance(event, WorkerLeft):
-            for _ in range(4):  # more words out than came in
+            for _ in range(4):  # more messages out than came in
                 world.outgoing.put(Announce(FACTS))
 
     nursery.start_soon(
@@ -233,7 +233,7 @@ async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, 
         assert isinstance(decode(await ws.get_message(), TO_SERVER), Announce)
 
 
-async def test_a_line_finds_its_server_again_after_a_restart(tmp_path, nursery):
+async def test_a_connection_finds_its_server_again_after_a_restart(tmp_path, nursery):
     outgoing: Mailbox = Mailbox()
     event_sender, events = trio.open_memory_channel(100)
     ws_port = 0
@@ -260,7 +260,7 @@ async def test_a_line_finds_its_server_again_after_a_restart(tmp_path, nursery):
     outgoing.finish()
 
 
-async def test_a_secure_line_to_a_plain_server_is_one_sentence(tmp_path, nursery):
+async def test_a_tls_connection_to_a_plain_server_is_one_sentence(tmp_path, nursery):
     event_sender, events = trio.open_memory_channel(100)
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
         url = f"wss://127.0.0.1:{server.ws_port}"
@@ -324,7 +324,7 @@ def test_addresses_are_read_as_people_type_them(typed, meant):
         "//lab",
     ],
 )
-def test_what_is_no_address_is_one_sentence_without_it(typed):
+def test_an_invalid_address_is_one_sentence_without_the_address(typed):
     with pytest.raises(RtcError) as caught:
         server_url(typed)
     assert caught.value.fault.code is FaultCode.USAGE

@@ -1,4 +1,4 @@
-"""The order in which paths are tried, how long silent servers may hold us up, and what is said when nothing works."""
+"""The order of the ICE checks, the delay that silent servers may cause, and the sentences when no path is found."""
 
 import socket
 from collections.abc import AsyncGenerator, Iterator
@@ -33,7 +33,7 @@ TLS = IceServer("turns:c", "name", "word")
 
 
 def candidate(kind: str, port: int, preference: int = 65535) -> Candidate:
-    """One end of a path."""
+    """Make an ICE candidate."""
     priority = candidate_priority(1, kind, preference)
     return Candidate(f"{kind}{port}", 1, "udp", priority, "192.0.2.1", port, kind)
 
@@ -43,7 +43,7 @@ RELAY_UDP, RELAY_TCP = candidate("relay", 3), candidate("relay", 4, TCP_PREFEREN
 
 
 class Race:
-    """An aioice connection that is asked, by hand, for the next check; starting one is all it does."""
+    """An aioice connection whose next check is requested by the test; a check is only recorded, not sent."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -58,7 +58,7 @@ class Race:
         self.started.append((pair.local_candidate.type, pair.remote_candidate.type))
 
     def add(self, local: Candidate, remote: Candidate) -> CandidatePair:
-        """One more path."""
+        """Add a candidate pair to the check list."""
         protocol = StunProtocol(self.connection)
         protocol.local_candidate = local
         pair = CandidatePair(protocol, remote)
@@ -67,7 +67,7 @@ class Race:
         return pair
 
     def run(self, *, until: float) -> list[tuple[str, str]]:
-        """What is started until then."""
+        """Advance the time to `until`; return the checks started meanwhile."""
         self.started.clear()
         while self.now < until:
             self.connection._check_periodic()
@@ -75,7 +75,7 @@ class Race:
         return list(self.started)
 
 
-def test_the_rung_of_an_end_is_told_by_its_kind_and_preference() -> None:
+def test_the_tier_of_a_candidate_follows_from_its_type_and_preference() -> None:
     assert [tier_of(end) for end in (HOST, SRFLX, RELAY_UDP, RELAY_TCP)] == [
         PairTier.DIRECT,
         PairTier.DIRECT,
@@ -84,7 +84,7 @@ def test_the_rung_of_an_end_is_told_by_its_kind_and_preference() -> None:
     ]
 
 
-def test_each_rung_has_its_time_before_the_next_is_tried() -> None:
+def test_each_tier_has_its_time_before_the_next_is_tried() -> None:
     race = Race()
     for local in (RELAY_TCP, RELAY_UDP, HOST):
         for remote in (RELAY_TCP, RELAY_UDP, SRFLX):
@@ -95,13 +95,13 @@ def test_each_rung_has_its_time_before_the_next_is_tried() -> None:
     assert race.connection._check_periodic() is False
 
 
-def test_nothing_is_waited_for_when_there_is_nothing_below() -> None:
+def test_a_tier_starts_at_once_when_there_is_no_lower_tier() -> None:
     race = Race()
     race.add(RELAY_TCP, RELAY_UDP)
     assert race.run(until=0.1) == [("relay", "relay")]
 
 
-def test_a_rung_whose_paths_have_all_failed_is_left_at_once() -> None:
+def test_a_tier_whose_pairs_have_all_failed_is_left_at_once() -> None:
     race = Race()
     direct = race.add(HOST, SRFLX)
     race.add(RELAY_UDP, SRFLX)
@@ -129,7 +129,7 @@ def test_the_other_sides_check_of_a_relayed_path_does_not_start_ours_early() -> 
     assert race.started[1:] == [("host", "relay")]
 
 
-def test_the_side_that_does_not_decide_tries_everything_at_once() -> None:
+def test_the_controlled_side_checks_everything_at_once() -> None:
     race = Race()
     race.connection.ice_controlling = False
     for local in (RELAY_TCP, RELAY_UDP, HOST):
@@ -137,7 +137,7 @@ def test_the_side_that_does_not_decide_tries_everything_at_once() -> None:
     assert len(race.run(until=0.1)) == 3
 
 
-def test_a_check_in_progress_starts_afresh_when_the_other_sides_arrives_but_only_once() -> None:
+def test_a_check_in_progress_restarts_when_the_other_sides_arrives_but_only_once() -> None:
     class Task:
         cancelled = 0
 
@@ -159,7 +159,7 @@ def test_a_check_in_progress_starts_afresh_when_the_other_sides_arrives_but_only
     assert race.checks.check_received
 
 
-def test_the_names_we_lean_on_are_there() -> None:
+def test_the_private_names_of_aioice_that_we_use_exist() -> None:
     connection = Connection(ice_controlling=True)
     for name in ("check_start_task", "check_incoming", "check_state", "get_component_candidates", "sort_check_list"):
         assert callable(getattr(connection, name))
@@ -171,7 +171,7 @@ def test_the_names_we_lean_on_are_there() -> None:
     assert callable(aioice.turn.TurnTransport._connect)
 
 
-def test_servers_are_asked_in_the_ladders_order() -> None:
+def test_servers_are_used_in_the_order_of_the_tiers() -> None:
     plan = IcePlan((TLS, TCP, STUN, UDP))
     assert stun_servers(plan) == [STUN]
     assert turn_servers(plan) == [UDP, TLS, TCP]
@@ -190,7 +190,7 @@ async def asyncio_loop() -> AsyncGenerator[AsyncioLoop, None]:
 
 @contextmanager
 def silent_ports() -> Iterator[tuple[int, int]]:
-    """A UDP and a TCP port where somebody listens and never answers."""
+    """Open a UDP and a TCP port that never answer."""
     with ExitStack() as stack:
         udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         tcp = stack.enter_context(socket.socket())
@@ -244,7 +244,7 @@ async def test_relay_only_without_a_server_fails_at_once(asyncio_loop: AsyncioLo
             await peer.offer()
 
 
-async def test_two_peers_without_a_common_route_are_told_so(asyncio_loop: AsyncioLoop) -> None:
+async def test_two_peers_without_a_common_route_get_that_reason(asyncio_loop: AsyncioLoop) -> None:
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         offer = await ada.offer()
         answer = await bob.answer(offer)
@@ -262,7 +262,7 @@ async def test_two_peers_without_a_common_route_are_told_so(asyncio_loop: Asynci
 
 
 def seen(*, hosts: str = "192.0.2.1", stun: str = "", turn: str = "") -> GatheredCandidates:
-    """What gathering found: outcomes by name."""
+    """Make the results of gathering from the values of `TurnOutcome`, separated by spaces."""
 
     def allocation(names: str) -> list[TurnAllocation]:
         return [TurnAllocation(UDP, TurnOutcome(name)) for name in names.split()]
@@ -298,11 +298,11 @@ def seen(*, hosts: str = "192.0.2.1", stun: str = "", turn: str = "") -> Gathere
         (IceDiagnostics(seen(), remote_candidates=1, seconds=13.2), "Gave up after 13 seconds"),
     ],
 )
-def test_a_failure_is_told_by_what_was_seen(diagnostics: IceDiagnostics, says: str) -> None:
+def test_a_failure_is_explained_by_what_ice_observed(diagnostics: IceDiagnostics, says: str) -> None:
     assert says in why_no_path(diagnostics)
 
 
-def test_a_half_without_addresses_is_told_at_once() -> None:
+def test_a_description_without_candidates_is_reported_at_once() -> None:
     assert why_no_candidates(IceDiagnostics(seen(), local_candidates=1)) is None
     assert "no network address" in (why_no_candidates(IceDiagnostics(seen(hosts=""))) or "")
     relay_only_text = why_no_candidates(IceDiagnostics(seen(hosts="", turn="refused silent"), relay_only=True)) or ""

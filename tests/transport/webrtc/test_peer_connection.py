@@ -1,4 +1,4 @@
-"""The asyncio room with real aiortc on this machine; the real clock, since mock clocks would jump aiortc's timers."""
+"""Peer connections with real aiortc on this machine; the real clock, since mock clocks would jump aiortc's timers."""
 
 import gc
 import logging
@@ -21,7 +21,7 @@ from rtc.transport.webrtc.asyncio_loop import host_addresses
 
 @pytest.fixture
 async def asyncio_loop(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
-    """A bridge that must end in time and leave nothing behind to complain about."""
+    """An asyncio loop that must close in time and log no warning."""
     async with open_asyncio_loop() as asyncio_loop:
         yield asyncio_loop
         before = trio.current_time()
@@ -32,7 +32,7 @@ async def asyncio_loop(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Async
 
 @asynccontextmanager
 async def joined(asyncio_loop: AsyncioLoop) -> AsyncGenerator[tuple[PeerConnection, PeerConnection], None]:
-    """Two open peers."""
+    """Two open peer connections, connected to each other."""
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         with trio.fail_after(5):
             await ada.accept(await bob.answer(await ada.offer()))
@@ -41,7 +41,7 @@ async def joined(asyncio_loop: AsyncioLoop) -> AsyncGenerator[tuple[PeerConnecti
         yield ada, bob
 
 
-async def test_two_peers_open_and_both_lanes_carry_both_ways(asyncio_loop: AsyncioLoop) -> None:
+async def test_two_peers_open_and_both_channels_carry_both_ways(asyncio_loop: AsyncioLoop) -> None:
     async with joined(asyncio_loop) as (ada, bob):
         for one, two in ((ada, bob), (bob, ada)):
             await one.send_control("hello")
@@ -83,7 +83,7 @@ async def test_finish_returns_when_the_other_side_has_all(asyncio_loop: AsyncioL
         assert [len(await bob.bulk.take()) for _ in range(20)] == [100_000] * 20
 
 
-async def test_a_peer_that_vanishes_is_missed(asyncio_loop: AsyncioLoop) -> None:
+async def test_a_peer_that_vanishes_is_lost(asyncio_loop: AsyncioLoop) -> None:
     async with (
         joined(asyncio_loop) as (ada, bob),
         open_link(ada, name=LinkId(1), heartbeat_time=0.1, lost_time=0.6) as link,
@@ -94,10 +94,10 @@ async def test_a_peer_that_vanishes_is_missed(asyncio_loop: AsyncioLoop) -> None
 
         link.route = route
         async with open_link(bob, name=LinkId(2), heartbeat_time=0.1, lost_time=60) as other:
-            await trio.sleep(1)  # beats keep it alive
+            await trio.sleep(1)  # heartbeats keep it alive
             assert not link.lost.is_set()
             for protocol in bob._dtls().transport._connection._protocols:
-                protocol.transport.close()  # from now on bob neither sends nor hears
+                protocol.transport.close()  # from now on bob neither sends nor receives
             with trio.fail_after(2):
                 await link.lost.wait()
             assert link.fault is not None
@@ -150,7 +150,7 @@ async def test_closing_ends_a_negotiation_under_way(asyncio_loop: AsyncioLoop) -
                 await peer.aclose()
 
 
-async def test_nobody_answering_ends_in_time(asyncio_loop: AsyncioLoop) -> None:
+async def test_no_answer_ends_in_time(asyncio_loop: AsyncioLoop) -> None:
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         await ada.accept(await bob.answer(await ada.offer()))
         await bob.aclose()
@@ -170,9 +170,9 @@ def _hostile(sdp: str) -> dict[str, str]:
         "words": "m=application",
         "number": sdp.replace("sctp-port:5000", "sctp-port:" + "9" * 5000),
         "no port": sdp.replace("a=sctp-port:5000\r\n", ""),
-        "no print": sdp.replace(prints[0] + "\r\n", ""),
-        "odd print": sdp.replace(prints[0], "a=fingerprint:sha-256 AA:BB"),
-        "two prints": sdp.replace(prints[0], prints[0] + "\r\na=fingerprint:sha-256 " + ":".join(["AB"] * 32)),
+        "no fingerprint": sdp.replace(prints[0] + "\r\n", ""),
+        "odd fingerprint": sdp.replace(prints[0], "a=fingerprint:sha-256 AA:BB"),
+        "two fingerprints": sdp.replace(prints[0], prints[0] + "\r\na=fingerprint:sha-256 " + ":".join(["AB"] * 32)),
         "two media": sdp + media,
         "audio": sdp.replace("m=application", "m=audio"),
         "no role": sdp.replace("a=setup:actpass\r\n", ""),
@@ -220,7 +220,7 @@ async def test_an_unread_flood_cuts_the_connection(asyncio_loop: AsyncioLoop) ->
 
 
 def _rude(peer: PeerConnection, protocol: int, data: bytes) -> None:
-    """Let `peer` send what its own aiortc would never send."""
+    """Make `peer` send a message that its own aiortc would never send."""
     assert peer._pc is not None
     assert peer._pc.sctp is not None
     peer._pc.sctp._data_channel_queue.append((peer._bulk._channel, protocol, data))
@@ -232,8 +232,8 @@ def _rude(peer: PeerConnection, protocol: int, data: bytes) -> None:
     [
         (50, bytes([3]) + bytes(11)),  # opens a channel that is open already
         (50, b"\x03"),
-        (51, b"\xff\xfe"),  # text that is none
-        (51, b"text on the bulk lane"),
+        (51, b"\xff\xfe"),  # text that is not UTF-8
+        (51, b"text on the bulk channel"),
         (99, b"of no known kind"),
     ],
 )
@@ -248,7 +248,7 @@ async def test_hostile_frames_end_at_most_their_own_connection(
             assert await dan.control.take() == "still here"
         assert ada.over == (protocol in (50, 51) and data != b"\x03")
     gc.collect()
-    caplog.clear()  # aiortc itself warns of these
+    caplog.clear()  # aiortc itself logs warnings about these
 
 
 async def test_a_message_that_never_ends_cuts_the_connection(
@@ -279,7 +279,7 @@ async def test_extra_channels_are_ignored_until_they_are_many(asyncio_loop: Asyn
             await ada.ended.wait()
 
 
-async def test_the_bridge_closes_what_was_forgotten() -> None:
+async def test_the_loop_closes_connections_that_were_not_closed() -> None:
     async with open_asyncio_loop() as asyncio_loop:
         forgotten = PeerConnection(asyncio_loop)
         other = PeerConnection(asyncio_loop)
@@ -290,7 +290,7 @@ async def test_the_bridge_closes_what_was_forgotten() -> None:
     assert other.over
 
 
-async def test_a_stray_error_ends_only_the_peer_it_belongs_to(
+async def test_an_unhandled_error_ends_only_the_connection_it_belongs_to(
     asyncio_loop: AsyncioLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with joined(asyncio_loop) as (ada, bob):
@@ -307,13 +307,13 @@ async def test_a_stray_error_ends_only_the_peer_it_belongs_to(
     caplog.clear()
 
 
-async def test_an_error_of_the_body_stays_itself() -> None:
+async def test_an_error_of_the_body_is_raised_unchanged() -> None:
     with pytest.raises(RtcError, match=r"^mine$"):
         async with open_asyncio_loop() as asyncio_loop, open_peer_connection(asyncio_loop):
             raise RtcError(FaultCode.USAGE, "mine")
 
 
-async def test_cancelling_around_a_bridge_is_quick() -> None:
+async def test_cancelling_around_a_loop_is_quick() -> None:
     with trio.fail_after(4):
         with trio.move_on_after(0.3) as scope:
             async with open_asyncio_loop() as asyncio_loop, joined(asyncio_loop):
@@ -337,6 +337,6 @@ async def test_the_nominated_socket_is_read_in_batches(asyncio_loop: AsyncioLoop
             assert protocol.datagram_received.__name__ == "receive_all"
 
 
-async def test_an_open_bridge_gathers_with_our_addresses(asyncio_loop: AsyncioLoop) -> None:
+async def test_an_open_loop_gathers_with_our_addresses(asyncio_loop: AsyncioLoop) -> None:
     del asyncio_loop
     assert aioice.ice.get_host_addresses is host_addresses

@@ -1,4 +1,4 @@
-"""Through a real TURN server on loopback (coturn), with the credentials that our own server hands out."""
+"""Connections through a real TURN server on loopback (coturn), with credentials from our own signalling server."""
 
 import gc
 import logging
@@ -64,18 +64,18 @@ class Turn:
     process: trio.Process
 
     def turn_credentials(self, *transports: str, clock: Callable[[], float] | None = None) -> TurnCredentials:
-        """What a signalling server hands out for it."""
+        """Return the TURN credentials that a signalling server gives to peers for this server."""
         urls = tuple(f"turn:127.0.0.1:{self.port}?transport={transport}" for transport in transports)
         turn_credentials = TurnCredentials(turn=urls, secret=SECRET)
         return evolve(turn_credentials, clock=clock) if clock else turn_credentials
 
     def plan(self, *transports: str, relay_only: bool = True) -> IcePlan:
-        """What a peer makes of it."""
+        """Return the ICE plan of a peer with these credentials."""
         return IcePlan(usable_servers(self.turn_credentials(*transports).for_peer(PeerId("peer-1"))), relay_only)
 
 
 def free_port() -> int:
-    """A port that is free for TCP and UDP now."""
+    """Return a port that is free for TCP and UDP now."""
     with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         tcp.bind(("127.0.0.1", 0))
         port: int = tcp.getsockname()[1]
@@ -85,7 +85,7 @@ def free_port() -> int:
 
 @pytest.fixture
 async def turn(tmp_path: Path) -> AsyncGenerator[Turn, None]:
-    """coturn as an ordinary user, ready when this yields."""
+    """Run coturn as an ordinary user; it accepts connections when this yields."""
     port = free_port()
     folder = tmp_path / "turn"
     folder.mkdir()
@@ -102,7 +102,7 @@ async def turn(tmp_path: Path) -> AsyncGenerator[Turn, None]:
 
 
 async def until_answered(port: int) -> None:
-    """Wait until somebody listens; coturn tells nobody when it does."""
+    """Poll until the port accepts TCP connections; coturn does not report when it is ready."""
     while True:
         try:
             await trio.aclose_forcefully(await trio.open_tcp_stream("127.0.0.1", port))
@@ -114,7 +114,7 @@ async def until_answered(port: int) -> None:
 
 @pytest.fixture
 async def asyncio_loop(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[AsyncioLoop, None]:
-    """A bridge that must end in time and leave nothing behind to complain about."""
+    """An asyncio loop that must close in time and log no warning."""
     async with open_asyncio_loop() as asyncio_loop:
         yield asyncio_loop
         before = trio.current_time()
@@ -127,7 +127,7 @@ async def asyncio_loop(caplog: pytest.LogCaptureFixture) -> AsyncGenerator[Async
 async def joined(
     asyncio_loop: AsyncioLoop, one: IcePlan, two: IcePlan
 ) -> AsyncGenerator[tuple[PeerConnection, PeerConnection], None]:
-    """Two open peers."""
+    """Two open peer connections, connected to each other."""
     async with open_peer_connection(asyncio_loop, one) as ada, open_peer_connection(asyncio_loop, two) as bob:
         with trio.fail_after(15):
             await ada.accept(await bob.answer(await ada.offer()))
@@ -152,7 +152,7 @@ async def test_a_whole_job_goes_through_the_relay_with_credentials_from_our_serv
         assert [line for line in run.view.told if "(relayed, room secret proven on both sides)" in line]
 
 
-async def test_expired_credentials_give_no_relay_and_the_person_is_told(
+async def test_expired_credentials_give_no_relay_and_the_person_reads_why(
     asyncio_loop: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
     expired = turn.turn_credentials("udp", "tcp", clock=lambda: 1_000_000_000)
@@ -166,7 +166,7 @@ async def test_expired_credentials_give_no_relay_and_the_person_is_told(
         assert SECRET.decode() not in run.fault.text
 
 
-async def test_a_worker_without_a_relay_tells_the_client_so(
+async def test_a_worker_without_a_relay_sends_the_client_the_reason(
     asyncio_loop: AsyncioLoop, turn: Turn, tmp_path: Path, package: Callable[..., Path]
 ) -> None:
     async with open_lab(asyncio_loop, tmp_path, turn_credentials=turn.turn_credentials("udp")) as lab:
@@ -175,7 +175,7 @@ async def test_a_worker_without_a_relay_tells_the_client_so(
         )
         own = evolve(lab.config, relay_only=True, ice_servers=usable_servers(stale))
         worker = await lab.start_worker(config=own)
-        turn.process.send_signal(signal.SIGSTOP)  # now the good credentials are of no use either
+        turn.process.send_signal(signal.SIGSTOP)  # now the valid credentials do not help either
         with trio.fail_after(10):
             run = await lab.run_client(worker, package())
         turn.process.send_signal(signal.SIGCONT)
@@ -214,14 +214,14 @@ async def test_a_direct_path_is_taken_whenever_there_is_one(asyncio_loop: Asynci
 
 
 def block_direct(peer: PeerConnection) -> None:
-    """As a firewall would: nothing passes the peer's own sockets but what goes to and from the TURN server."""
+    """Drop all packets on the peer's own sockets, as a firewall does, except those to and from the TURN server."""
     for protocol in peer._dtls().transport._connection._protocols:
         if protocol.local_candidate.type != "relay":
             protocol.send_stun = protocol.datagram_received = drop
 
 
 def drop(*_packet: object) -> None:
-    """Gone."""
+    """Drop a packet."""
 
 
 @pytest.mark.parametrize(("transports", "soonest"), [(("udp",), 2.0), (("tcp",), 3.5), (("udp", "tcp"), 2.0)])

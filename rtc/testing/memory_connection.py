@@ -64,7 +64,7 @@ class MemoryConnection:
             self.other.fail(LOST)
 
     def fail(self, fault: Fault) -> None:
-        """End this end for the reason `fault`; only the first reason counts."""
+        """Close this end for the reason `fault`; only the first reason counts."""
         self.fault = self.fault or fault
         self.control.end()
         self.bulk.end()

@@ -284,7 +284,7 @@ class LinkManager:
             RtcError: LINK_FAILED, when we have joined no room yet.
         """
         if self._room is None or self._name is None:
-            raise RtcError(FaultCode.LINK_FAILED, "The link came before the room. Try again.")
+            raise RtcError(FaultCode.LINK_FAILED, "The link was requested before the room was joined. Try again.")
         ours, theirs = connection.local_fingerprint, connection.remote_fingerprint
         if self.role is Role.WORKER:
             return Binding(self._room, self._name, task.peer, ours, theirs)

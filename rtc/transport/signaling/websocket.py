@@ -35,7 +35,7 @@ ENDINGS = (
 
 
 class KeepAlive:
-    """Cancels its scope when nothing is received from the other end for `SILENCE_TIME`.
+    """A time-out on silence: cancels `scope` when nothing is received from the other end for `SILENCE_TIME`.
 
     Messages count as well as pongs: a pong may be stuck behind messages that we read slowly on purpose.
     """

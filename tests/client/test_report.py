@@ -1,4 +1,4 @@
-"""training.html: true curves from sleap-nn's log, others' words bounded and harmless, nothing loaded from anywhere."""
+"""training.html: its curves match sleap-nn's log, foreign texts are bounded and escaped, and it loads nothing."""
 
 import json
 import re
@@ -10,27 +10,27 @@ from pathlib import Path
 import pytest
 
 from rtc.client.report import PAGE, write_report
-from rtc.client.report.chart import Axis, chart, ticks
+from rtc.client.report.chart import Axis, render_chart, ticks
 from rtc.client.report.history import LOG_MAX, History, read_histories
-from rtc.client.report.measures import measured
+from rtc.client.report.measures import select_measures
 
 HEAD = "epoch,train/loss,val/loss,learning_rate,train/time\n"
-SEEN = HEAD + "0,,0.045,,\n1,0.048,0.040,0.001,5.1\n2,0.043,0.038,0.001,0.7\n"
-"""As sleap-nn 0.3.5 writes it: no training loss in the first row, and in each other row that of the epoch before."""
+LOG = HEAD + "0,,0.045,,\n1,0.048,0.040,0.001,5.1\n2,0.043,0.038,0.001,0.7\n"
+"""A log as sleap-nn 0.3.5 writes it: the first row has no training loss, each other row that of the epoch before."""
 
 
-def trained(output: Path, name: str = "centroid", log: str = SEEN, **metrics: object) -> Path:
-    """A folder as a trained model's."""
+def trained(output: Path, name: str = "centroid", log: str = LOG, **metrics: object) -> Path:
+    """Create the folder of a trained model below a folder of results, with its log and its metrics by split."""
     run = output / "models" / name
     run.mkdir(parents=True)
     (run / "training_log.csv").write_text(log)
-    for split, told in metrics.items():
-        (run / f"metrics.{split}.0.json").write_text(told if isinstance(told, str) else json.dumps(told))
+    for split, content in metrics.items():
+        (run / f"metrics.{split}.0.json").write_text(content if isinstance(content, str) else json.dumps(content))
     return run
 
 
 class Elements(HTMLParser):
-    """What a browser would see: the tags, and the texts between them."""
+    """The tags of a page, the texts between them, and the attributes that would load something."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -52,27 +52,27 @@ def read(path: Path | None) -> str:
     return path.read_text()
 
 
-# -------- what is read
+# -------- reading logs and metrics
 
 
 def test_each_training_loss_stands_at_its_own_epoch(tmp_path: Path) -> None:
     trained(tmp_path)
     [history] = read_histories(tmp_path, 9)
-    assert history.trains == {1: 0.048, 2: 0.043}
-    assert history.vals == {1: 0.045, 2: 0.040, 3: 0.038}
-    assert (history.name, history.epochs, history.best, history.rate) == ("centroid", 3, 3, 0.001)
+    assert history.train_losses == {1: 0.048, 2: 0.043}
+    assert history.val_losses == {1: 0.045, 2: 0.040, 3: 0.038}
+    assert (history.name, history.epochs, history.best, history.learning_rate) == ("centroid", 3, 3, 0.001)
 
 
 def test_a_log_that_is_not_late_is_believed(tmp_path: Path) -> None:
     trained(tmp_path, log="epoch,train_loss,val_loss\n0,0.5,0.6\n1,0.4,0.5\n")
-    assert read_histories(tmp_path, 9)[0].trains == {1: 0.5, 2: 0.4}
+    assert read_histories(tmp_path, 9)[0].train_losses == {1: 0.5, 2: 0.4}
 
 
 @pytest.mark.parametrize("odd", ["inf", "-inf", "nan", "", "1e999", "1e300", "<b>", "0x10"])
 def test_cells_that_are_no_numbers_are_left_out(tmp_path: Path, odd: str) -> None:
     trained(tmp_path, log=f"{HEAD}0,,{odd},{odd},\n1,{odd},0.5,0.1,\n2,0.4,0.4,{odd},\n")
     [history] = read_histories(tmp_path, 9)
-    assert (dict(history.trains), dict(history.vals)) == ({2: 0.4}, {2: 0.5, 3: 0.4})
+    assert (dict(history.train_losses), dict(history.val_losses)) == ({2: 0.4}, {2: 0.5, 3: 0.4})
     assert history.epochs == 3
 
 
@@ -100,7 +100,7 @@ def test_a_huge_log_is_left_alone(tmp_path: Path) -> None:
     assert write_report(tmp_path, "title") is None
 
 
-# -------- what is written
+# -------- writing the page
 
 
 def test_without_a_training_there_is_no_page(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_without_a_training_there_is_no_page(tmp_path: Path) -> None:
 
 def test_the_page_shows_each_model_and_stands_alone(tmp_path: Path) -> None:
     trained(tmp_path, "centroid")
-    trained(tmp_path, "centered_instance", SEEN.replace("0.038", "0.041"))
+    trained(tmp_path, "centered_instance", LOG.replace("0.038", "0.041"))
     path = write_report(tmp_path, "tiny.slp")
     assert path == tmp_path / PAGE
     assert [each.name for each in tmp_path.iterdir() if each.is_file()] == [PAGE]
@@ -139,7 +139,7 @@ def test_a_second_page_takes_the_place_of_the_first(tmp_path: Path) -> None:
     assert "two" in read(tmp_path / PAGE)
 
 
-def test_words_of_others_are_only_words(tmp_path: Path) -> None:
+def test_foreign_texts_are_only_texts(tmp_path: Path) -> None:
     evil = "<script>alert(1)<&script>\"'\x1b[31m"
     trained(tmp_path, evil)
     page = Elements(read(write_report(tmp_path, evil * 50)))
@@ -159,15 +159,15 @@ METRICS = {
 def test_what_sleap_nn_measured_is_a_table_in_words(tmp_path: Path) -> None:
     trained(tmp_path, val=METRICS, train={"detection_metrics": {"precision": 0.5}})
     texts = Elements(read(write_report(tmp_path, "title"))).texts
-    place = texts.index("Mean distance, px")
-    assert texts[place : place + 4] == ["Mean distance, px", "–", "2.15", "how far a point is from where you put it"]
+    start = texts.index("Mean distance, px")
+    assert texts[start : start + 4] == ["Mean distance, px", "–", "2.15", "how far a point is from where you put it"]
     assert "92.6 %" in texts
     assert "50.0 %" in texts
     assert "95th percentile, px" not in texts
 
 
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         "[]",
         "{",
@@ -181,10 +181,10 @@ def test_what_sleap_nn_measured_is_a_table_in_words(tmp_path: Path) -> None:
         "\udcff",
     ],
 )
-def test_odd_measures_are_not_shown(tmp_path: Path, told: str) -> None:
+def test_odd_measures_are_not_shown(tmp_path: Path, content: str) -> None:
     run = trained(tmp_path)
-    (run / "metrics.val.0.json").write_bytes(told.encode("utf-8", "surrogateescape"))
-    assert measured(read_histories(tmp_path, 9)[0].metrics) == []
+    (run / "metrics.val.0.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert select_measures(read_histories(tmp_path, 9)[0].metrics) == []
     assert "as sleap-nn measured it" not in read(write_report(tmp_path, "title"))
 
 
@@ -192,7 +192,7 @@ def test_odd_measures_are_not_shown(tmp_path: Path, told: str) -> None:
 
 
 def points(svg: str, name: str) -> list[tuple[float, float]]:
-    """Those of one curve."""
+    """Return the points of one curve, in pixels."""
     for line in ET.fromstring(svg).iter("polyline"):
         if line.get("class") == name:
             return [
@@ -202,7 +202,7 @@ def points(svg: str, name: str) -> list[tuple[float, float]]:
 
 
 def test_a_point_for_each_epoch_and_the_lower_the_loss_the_lower_the_point() -> None:
-    svg = chart(History("m", 4, {1: 0.4, 2: 0.3, 3: 0.2}, {1: 0.5, 2: 0.4, 3: 0.3, 4: 0.35}))
+    svg = render_chart(History("m", 4, {1: 0.4, 2: 0.3, 3: 0.2}, {1: 0.5, 2: 0.4, 3: 0.3, 4: 0.35}))
     train, val = points(svg, "train"), points(svg, "val")
     assert [x for x, _ in train] == [x for x, _ in val][:3]
     assert [y for _, y in train] == sorted(y for _, y in train)
@@ -211,17 +211,17 @@ def test_a_point_for_each_epoch_and_the_lower_the_loss_the_lower_the_point() -> 
 
 
 def test_ten_thousand_epochs_make_no_more_points_than_there_are_pixels() -> None:
-    svg = chart(History("m", 10_000, {}, {epoch: 1 / epoch for epoch in range(1, 10_001)}))
+    svg = render_chart(History("m", 10_000, {}, {epoch: 1 / epoch for epoch in range(1, 10_001)}))
     assert len(points(svg, "val")) <= 760
     assert "loss (log scale)" in svg
     assert len(svg) < 20_000
 
 
 @pytest.mark.parametrize(
-    "vals", [{1: 0.0}, {7: 3.0}, {1: -1.0, 2: 1.0}, {1: 0.5, 2: 0.5}, {1: 1e-300, 2: 1e300}, {1: 5e-324, 2: 1.0}]
+    "losses", [{1: 0.0}, {7: 3.0}, {1: -1.0, 2: 1.0}, {1: 0.5, 2: 0.5}, {1: 1e-300, 2: 1e300}, {1: 5e-324, 2: 1.0}]
 )
-def test_odd_losses_are_drawn_all_the_same(vals: dict[int, float]) -> None:
-    svg = chart(History("m", max(vals), {}, vals))
+def test_odd_losses_are_drawn_all_the_same(losses: dict[int, float]) -> None:
+    svg = render_chart(History("m", max(losses), {}, losses))
     assert ET.fromstring(svg).tag == "svg"
     assert "nan" not in svg
     assert "inf" not in svg

@@ -1,4 +1,7 @@
-"""`training.html`: what came of a training, as a page beside the models. Its one rule: it shows, and never judges."""
+"""`training.html`: a page beside the trained models with their loss curves and metrics.
+
+Rule: the page shows numbers; it never judges them.
+"""
 
 import os
 import secrets
@@ -6,7 +9,7 @@ from pathlib import Path
 
 from protocol.jobs import MODELS_MAX
 from rtc.client.report.history import read_histories
-from rtc.client.report.page import page
+from rtc.client.report.page import render_page
 
 __all__ = ["PAGE", "write_report"]
 
@@ -14,9 +17,13 @@ PAGE = "training.html"
 
 
 def write_report(output: Path, title: str) -> Path | None:
-    """Write the page into a folder of unpacked results; None when nothing was trained there.
+    """Write the page into a folder of unpacked results; return its path, or None when no model was trained there.
 
-    It may block for a while. The page appears whole or not at all.
+    This call may block for a while. The page appears complete or not at all.
+
+    Args:
+        output: the folder of unpacked results.
+        title: the heading of the page.
 
     Raises:
         OSError: the folder cannot be read or written.
@@ -24,10 +31,10 @@ def write_report(output: Path, title: str) -> Path | None:
     histories = read_histories(output, MODELS_MAX)
     if not histories:
         return None
-    path, part = output / PAGE, output / f".{PAGE}.{secrets.token_hex(4)}"
+    path, partial = output / PAGE, output / f".{PAGE}.{secrets.token_hex(4)}"
     try:
-        part.write_text(page(title, histories), encoding="utf-8")
-        os.replace(part, path)
+        partial.write_text(render_page(title, histories), encoding="utf-8")
+        os.replace(partial, path)
     finally:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     return path

@@ -1,6 +1,6 @@
-"""How a training went, read from what sleap-nn wrote beside the model.
+"""The course of a training: losses and metrics, read from the files that sleap-nn writes beside a model.
 
-All of it is foreign: sizes are bounded, and only numbers and names leave this room.
+These files come from the worker and are not trusted: sizes are limited, and only numbers and names are returned.
 """
 
 import csv
@@ -15,12 +15,13 @@ from attrs import field, frozen
 from rtc.client.unpack_results import LOG_MAX
 
 EPOCHS_MAX = 100_000
-"""Rows that are read of one log."""
+"""Maximum number of rows that are read from one log."""
 METRICS_MAX = 16 * 2**20
-"""Bytes of a metrics file that are read; real ones have some ten thousand."""
+"""Maximum size of a metrics file in bytes; real ones have some ten thousand bytes."""
 LOSS_MAX = 1e100
-"""Beyond it no number is one that anybody could draw."""
+"""Numbers with a greater absolute value are ignored, because they cannot be drawn."""
 TRAIN = ("train/loss", "train_loss")
+"""Names of the column in training_log.csv; the first one that has a number counts."""
 VAL = ("val/loss", "val_loss")
 RATE = ("learning_rate", "train/lr")
 SPLITS = ("train", "val")
@@ -30,58 +31,61 @@ Metrics = dict[str, Any]
 
 @frozen
 class History:
-    """One model's training. Epochs are counted from 1."""
+    """The training of one model. Epochs are counted from 1."""
 
     name: str
-    """Its folder's name."""
+    """The name of the model's folder."""
     epochs: int
-    trains: Mapping[int, float]
-    """Training loss by epoch, each at the epoch that it is of."""
-    vals: Mapping[int, float]
-    rate: float | None = None
-    """The learning rate at the end."""
+    """Number of rows in the log."""
+    train_losses: Mapping[int, float]
+    """Training loss by the epoch that it belongs to; sleap-nn's log has it one row late."""
+    val_losses: Mapping[int, float]
+    """Validation loss by epoch."""
+    learning_rate: float | None = None
+    """The last learning rate in the log."""
     metrics: Mapping[str, Metrics] = field(factory=dict)
-    """What sleap-nn measured with the finished model, by split (train, val)."""
+    """Metrics that sleap-nn computed with the finished model, by split (train, val)."""
 
     @property
     def best(self) -> int | None:
-        """The epoch with the lowest validation loss, whose weights sleap-nn keeps."""
-        return min(self.vals, key=lambda epoch: self.vals[epoch]) if self.vals else None
+        """Return the epoch with the lowest validation loss, whose weights sleap-nn keeps, or None."""
+        return min(self.val_losses, key=lambda epoch: self.val_losses[epoch]) if self.val_losses else None
 
 
-def read_histories(output: Path, most: int) -> tuple[History, ...]:
-    """Every model below a folder of results, `most` at most."""
+def read_histories(output: Path, max_models: int) -> tuple[History, ...]:
+    """Return the training of every model below a folder of results, at most `max_models` of them."""
     logs = (path for path in sorted(output.rglob("training_log.csv")) if path.is_file())
     small = [path for path in logs if path.stat().st_size <= LOG_MAX]
-    return tuple(_history(path) for path in small[:most])
+    return tuple(_history(path) for path in small[:max_models])
 
 
 def _history(log: Path) -> History:
     rows = list(_rows(log))
-    # sleap-nn writes an epoch's training loss a row late, and none in the first row; another writer may do better
+    # sleap-nn writes the training loss of an epoch one row late, and none in the first row; if the first row has one,
+    # the log is from a writer that does it right
     late = 1 if rows and _number(rows[0], TRAIN) is None else 0
-    trains = {row - late: value for row, value in _column(rows, TRAIN) if row > late}
+    train_losses = {row - late: value for row, value in _column(rows, TRAIN) if row > late}
     rates = [value for _, value in _column(rows, RATE)]
-    rate = rates[-1] if rates else None
+    learning_rate = rates[-1] if rates else None
     metrics = {split: _metrics(log.with_name(f"metrics.{split}.0.json")) for split in SPLITS}
-    return History(log.parent.name, len(rows), trains, dict(_column(rows, VAL)), rate, metrics)
+    return History(log.parent.name, len(rows), train_losses, dict(_column(rows, VAL)), learning_rate, metrics)
 
 
 def _rows(log: Path) -> Iterator[dict[str, str]]:
-    # a cell longer than any number ends what can be read; what came before it holds
+    # csv raises an error at a cell of more than 131 072 characters; the rows before it are used
     with log.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
         for _, row in zip(range(EPOCHS_MAX), csv.DictReader(file), strict=False):
             yield row
 
 
 def _column(rows: list[dict[str, str]], names: tuple[str, ...]) -> list[tuple[int, float]]:
-    """The numbers of one column with their rows, counted from 1."""
+    """Return the numbers in one column, each with its row, counted from 1."""
     cells = ((number, _number(row, names)) for number, row in enumerate(rows, 1))
     return [(number, value) for number, value in cells if value is not None]
 
 
 def _number(row: dict[str, str], names: tuple[str, ...]) -> float | None:
-    """A cell as a number; None for empty ones, `inf`, `nan` and whatever else stands there."""
+    """Return a cell as a number; None for an empty cell, `inf`, `nan` and anything that is not a number."""
     for name in names:
         with suppress(ValueError):
             value = float(row.get(name) or "nan")
@@ -91,7 +95,7 @@ def _number(row: dict[str, str], names: tuple[str, ...]) -> float | None:
 
 
 def _metrics(path: Path) -> Metrics:
-    """What stands in a metrics file (sleap-nn 0.3.2 and later); nothing when it is missing or not what we know."""
+    """Return the content of a metrics file (sleap-nn 0.3.2 and later); empty if it is missing, too large or invalid."""
     if not path.is_file() or path.stat().st_size > METRICS_MAX:
         return {}
     try:

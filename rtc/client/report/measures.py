@@ -1,4 +1,4 @@
-"""Which of sleap-nn's many measures a biologist is shown, and in which words."""
+"""The metrics of sleap-nn that the page shows, with labels and explanations for biologists."""
 
 import math
 from collections.abc import Mapping
@@ -10,13 +10,14 @@ from rtc.client.report.history import Metrics
 
 @frozen
 class Measure:
-    """One number of a metrics file."""
+    """One number of a metrics file, and how the page shows it."""
 
     section: str
     key: str
     label: str
     meaning: str
     percent: bool = False
+    """The number is a share from 0 to 1, shown in percent."""
 
 
 MEASURES = (
@@ -45,14 +46,14 @@ MEASURES = (
 )
 
 
-def measured(metrics: Mapping[str, Metrics]) -> list[tuple[Measure, dict[str, float]]]:
-    """Each measure that is known, with its number by split."""
+def select_measures(metrics: Mapping[str, Metrics]) -> list[tuple[Measure, dict[str, float]]]:
+    """Return each measure of MEASURES that the metrics contain, with its number by split."""
     rows = ((measure, _values(measure, metrics)) for measure in MEASURES)
     return [(measure, values) for measure, values in rows if values]
 
 
 def _values(measure: Measure, metrics: Mapping[str, Metrics]) -> dict[str, float]:
-    found = {split: _value(measure, told) for split, told in metrics.items()}
+    found = {split: _value(measure, of_split) for split, of_split in metrics.items()}
     return {split: value for split, value in found.items() if value is not None}
 
 

@@ -1,17 +1,17 @@
-"""The page `training.html`: one file that opens everywhere, without a network, a script, or us."""
+"""The HTML of `training.html`: one file that opens in any browser, without a network, a script or sleap-rtc."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from rtc.client.report.chart import chart
+from rtc.client.report.chart import render_chart
 from rtc.client.report.history import SPLITS, History
-from rtc.client.report.measures import Measure, measured
+from rtc.client.report.measures import Measure, select_measures
 from rtc.common.text import clean, count, loss
 
 MODEL_NAME_MAX = 200
-"""Characters shown of a name."""
+"""Maximum number of characters that are shown of a name."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""What the page may load: nothing. Names in it are others' words."""
+"""Content-Security-Policy of the page: it may load nothing, because names in it come from other people."""
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2329; --soft: #5c6770; --line: #dfe4e8; --card: #f6f8f9;
   --train: #1f77b4; --val: #d9480f; }
@@ -50,8 +50,8 @@ MEANING = (
 )
 
 
-def page(title: str, histories: Sequence[History]) -> str:
-    """The whole page."""
+def render_page(title: str, histories: Sequence[History]) -> str:
+    """Return the complete page as HTML; it shows the models in the given order."""
     shown = _text(title)
     trained = count(len(histories), "model")
     parts = [
@@ -77,9 +77,9 @@ def _overview(histories: Sequence[History]) -> str:
             history.name,
             str(history.epochs),
             _best(history),
-            _last(history.vals),
-            _last(history.trains),
-            _rate(history.rate),
+            _last(history.val_losses),
+            _last(history.train_losses),
+            _learning_rate(history.learning_rate),
         )
         for history in histories
     ]
@@ -87,41 +87,41 @@ def _overview(histories: Sequence[History]) -> str:
 
 
 def _best(history: History) -> str:
-    return "–" if history.best is None else f"{loss(history.vals[history.best])} (epoch {history.best})"
+    return "–" if history.best is None else f"{loss(history.val_losses[history.best])} (epoch {history.best})"
 
 
-def _last(line: Mapping[int, float]) -> str:
-    return loss(line[max(line)]) if line else "–"
+def _last(losses: Mapping[int, float]) -> str:
+    return loss(losses[max(losses)]) if losses else "–"
 
 
-def _rate(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.2g}"
+def _learning_rate(learning_rate: float | None) -> str:
+    return "–" if learning_rate is None else f"{learning_rate:.2g}"
 
 
 def _model(history: History) -> str:
     parts = [f"<h2>{_text(history.name)}</h2>"]
-    if picture := chart(history):
-        parts.append(f"<figure>{picture}<figcaption>{_key(history)}</figcaption></figure>")
+    if picture := render_chart(history):
+        parts.append(f"<figure>{picture}<figcaption>{_legend(history)}</figcaption></figure>")
     else:
         parts.append('<p class="soft">Its log holds no losses, so there is nothing to draw.</p>')
-    if rows := measured(history.metrics):
+    if rows := select_measures(history.metrics):
         parts.append("<p>What the finished model does on labelled frames, as sleap-nn measured it:</p>")
         parts.append(_measures(rows))
     return "\n".join(parts)
 
 
-def _key(history: History) -> str:
-    keys = (("train", "training", history.trains), ("val", "validation", history.vals))
-    return "".join(f'<i class="key {name}"></i><span>{word}</span>' for name, word, line in keys if line)
+def _legend(history: History) -> str:
+    keys = (("train", "training", history.train_losses), ("val", "validation", history.val_losses))
+    return "".join(f'<i class="key {name}"></i><span>{label}</span>' for name, label, losses in keys if losses)
 
 
 def _measures(rows: Sequence[tuple[Measure, dict[str, float]]]) -> str:
     head = ("", "Training frames", "Validation frames", "")
-    told = [
+    cells = [
         (measure.label, *(_value(measure, values.get(split)) for split in SPLITS), measure.meaning)
         for measure, values in rows
     ]
-    return _table(head, told, numbers=(1, 2))
+    return _table(head, cells, numbers=(1, 2))
 
 
 def _value(measure: Measure, value: float | None) -> str:
@@ -131,15 +131,15 @@ def _value(measure: Measure, value: float | None) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int]) -> str:
-    kinds = {0: ' class="name"'} | dict.fromkeys(numbers, ' class="number"')
-    top = "".join(f"<th{kinds.get(column, '')}>{_text(cell)}</th>" for column, cell in enumerate(head))
+    classes = {0: ' class="name"'} | dict.fromkeys(numbers, ' class="number"')
+    top = "".join(f"<th{classes.get(column, '')}>{_text(cell)}</th>" for column, cell in enumerate(head))
     body = (
-        "".join(f"<td{kinds.get(column, '')}>{_text(cell)}</td>" for column, cell in enumerate(row)) for row in rows
+        "".join(f"<td{classes.get(column, '')}>{_text(cell)}</td>" for column, cell in enumerate(row)) for row in rows
     )
     lines = "\n".join(f"<tr>{line}</tr>" for line in body)
     return f'<div class="sheet"><table><thead><tr>{top}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
 
 
 def _text(text: str) -> str:
-    """Others' words, as words: nothing of them is obeyed by a browser."""
+    """Return a foreign text, shortened and escaped so that a browser shows it and interprets nothing in it."""
     return escape(clean(text)[:MODEL_NAME_MAX])

@@ -1,5 +1,5 @@
-"""Jobs: what lies in a package, running sleap-nn on it, and bringing back what it made.
+"""Job packages: reading and checking a zip or folder, the plan of runs in it, and writing zip archives.
 
-Rule of the room: files and child processes only. It knows `protocol.jobs` and nothing of actors, links or peers; what a
-job has to say goes through one plain function, `emit`, which never waits.
+Rule: files only. This folder knows `protocol` and `rtc.common`, and nothing of actors, links, peers or processes.
+Nothing that a package contains is ever executed here.
 """

@@ -1,4 +1,4 @@
-"""Says in words what a package will do, for somebody who looks before sending it."""
+"""Text that describes what a package will train and predict: the output of `sleap-rtc package inspect`."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -13,10 +13,10 @@ _KINDS = {JobKind.TRAIN: "a training package", JobKind.TRACK: "an inference pack
 
 
 def describe(path: Path) -> str:
-    """What a package will do, in lines for people.
+    """Return a text of several lines for people: what the package at `path` will train and predict.
 
     Raises:
-        RtcError: as `inspect_package` does.
+        RtcError: USAGE or BAD_PACKAGE, under the conditions of `inspect_package`.
     """
     plan = inspect_package(path)
     return "\n".join([f"{clean(path.name)}: {_KINDS[plan.kind]}, {_size(path.stat().st_size)}", *_lines(plan)])
@@ -31,8 +31,8 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"       {override.key} = {override.value}"
     if plan.predictions:
         yield "Then predicts:" if plan.steps else "Predicts:"
-    for number, wish in enumerate(plan.predictions, 1):
-        yield from _prediction(number, wish)
+    for number, prediction in enumerate(plan.predictions, 1):
+        yield from _prediction(number, prediction)
     if plan.notes:
         yield "Note:"
     for note in plan.notes:
@@ -42,19 +42,19 @@ def _lines(plan: Plan) -> Iterator[str]:
 def _model(step: TrainStep) -> str:
     head = f" ({step.head})" if step.head not in ("", step.name) else ""
     epochs = f", at most {step.epochs} epochs" if step.epochs is not None else ""
-    old = ", converted from SLEAP 1.4" if step.legacy else ""
-    return f"{step.name}{head} on {', '.join(step.learns_from)}{epochs}{old}"
+    converted = ", converted from SLEAP 1.4" if step.legacy else ""
+    return f"{step.name}{head} on {', '.join(step.effective_labels)}{epochs}{converted}"
 
 
-def _prediction(number: int, wish: PredictStep) -> Iterator[str]:
-    yield f"  {number}. on {wish.data}, into {wish.output}"
-    names = [PurePosixPath(model).name for model in wish.models]
+def _prediction(number: int, step: PredictStep) -> Iterator[str]:
+    yield f"  {number}. on {step.data}, into {step.output}"
+    names = [PurePosixPath(model).name for model in step.models]
     yield (
         f"       with {' and '.join(names)}"
         if names
         else "       tracking only: it takes the predictions that are there"
     )
-    options = [_option(name, value) for name, value in wish.options.items()]
+    options = [_option(name, value) for name, value in step.options.items()]
     if options:
         yield f"       {', '.join(options)}"
 

@@ -1,6 +1,7 @@
-"""What a package wants predicted: the entries under `inference` in its jobs.yaml, checked against its files.
+"""The predictions that a package asks for: entries under `inference` in its jobs.yaml, checked against its files.
 
-SLEAP names models and videos that it does not put into the package; what cannot work is told, never guessed at.
+SLEAP names models and videos that it does not put into the package. A prediction that cannot work is reported in a
+note or an error; nothing is guessed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,70 +13,76 @@ from attrs import field, frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import fresh, plain_name, short_name, slashed
+from rtc.packages.file_names import base_name, fresh, plain_name, posix_path
 from rtc.packages.hydra_overrides import leaves
 from rtc.packages.inference_script import PredictLine
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
-from rtc.packages.sources import Inside
+from rtc.packages.sources import PackageFiles
 from rtc.packages.tracking_settings import tracking_options
-from rtc.packages.zip_reader import bad
+from rtc.packages.zip_reader import bad_package
 
 LABELS_ENDING = ".slp"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mj2", ".mkv", ".h5", ".hdf5", ".seq", ".tif", ".tiff")
-"""What sleap-nn 0.3.5 reads as a video, through sleap-io."""
-_MODEL_FILES = ("best.ckpt", "best_model.h5")
-_MODEL_CONFIGS = ("training_config.yaml", "training_config.json")
-_MODEL_PARTS = frozenset({*_MODEL_FILES, *_MODEL_CONFIGS, "training_config.yml", "initial_config.yaml"})
-MODELS = "models/"
+"""Suffixes of files that sleap-nn 0.3.5 reads as a video, through sleap-io."""
+_WEIGHTS_FILES = ("best.ckpt", "best_model.h5")
+_CONFIG_FILES = ("training_config.yaml", "training_config.json")
+_MODEL_FILE_NAMES = frozenset({*_WEIGHTS_FILES, *_CONFIG_FILES, "training_config.yml", "initial_config.yaml"})
+MODELS_FOLDER = "models/"
+"""The folder of the package in which trained models are returned."""
 
 
 @frozen
 class PredictStep:
-    """One file to predict on; one run of sleap-nn."""
+    """One file to predict on, with one run of `sleap-nn predict`."""
 
     name: str
-    """For people: the data's file name."""
+    """The file name of the data, for display."""
     data: str
-    """Relative to the plan's root, as all paths here."""
+    """The file to predict on. All paths in this class are relative to the plan's root."""
     models: tuple[str, ...]
-    """Folders of models, in the package or trained by the plan; none when it only tracks what was predicted before."""
+    """Folders of models, in the package or trained by the plan; empty when existing predictions are only tracked."""
     output: str
-    """Not there yet, and different for each step."""
+    """The file to write; it does not exist in the package, and every step has another one."""
     options: Mapping[str, Value] = field(factory=dict)
     tracking: bool = False
 
 
 @frozen
 class RequestedPrediction:
-    """A prediction as written, before it is checked against the files."""
+    """A prediction as jobs.yaml and the script request it, before it is checked against the package's files."""
 
     data: str
     models: tuple[str, ...]
     output: str
     options: Mapping[str, object]
-    of_video: bool = False
-    """SLEAP wants a video gone through, even where it names the project that knows the video."""
+    is_video: bool = False
+    """True when SLEAP asks for a prediction on a whole video; `data` may still name the project that refers to it."""
     notes: tuple[str, ...] = ()
+    """Sentences for people about settings that are ignored."""
 
 
 @frozen
 class PackageContext:
-    """What predictions of a package may use."""
+    """The files and the future models that predictions of a package may use."""
 
-    inside: Inside
-    runs: Mapping[str, str]
-    """Where the plan's own training puts its models, by the path and by the name that the package gives them."""
+    package: PackageFiles
+    run_paths: Mapping[str, str]
+    """Run folder of each model that the plan trains, by the path and by the name that the package gives the model."""
 
 
 def read_predictions(
     tree: Any, lines: tuple[PredictLine, ...], context: PackageContext, *, strict: bool
 ) -> tuple[tuple[PredictStep, ...], tuple[str, ...]]:
-    """The predictions that can be made, and a sentence for each thing that is left out.
+    """Return the predictions that are possible, and a sentence for people about each thing that is left out.
 
-    `tree` is the package's jobs.yaml, or None when there is only a script. `strict`: all must be possible.
+    Args:
+        tree: the parsed jobs.yaml of the package, or None when the package has only scripts.
+        lines: the predicting lines of inference-script.sh.
+        context: what the predictions may refer to.
+        strict: raise an error for a prediction that is not possible, instead of leaving it out.
 
     Raises:
-        RtcError: BAD_PACKAGE: `strict`, and one is not.
+        RtcError: BAD_PACKAGE: `strict` is set, and a prediction is not possible.
     """
     entries = _entries(tree, lines)
     steps: list[PredictStep] = []
@@ -83,13 +90,13 @@ def read_predictions(
     for entry, line in entries:
         try:
             if len(steps) == MODELS_MAX:
-                raise bad(f"The package asks for more than {MODELS_MAX} predictions, which are not taken.")
-            wanted = _wanted(entry, line)
-            steps.append(_step(wanted, context, [step.output for step in steps]))
-            notes += wanted.notes
+                raise bad_package(f"The package asks for more than {MODELS_MAX} predictions, which are not taken.")
+            requested = _requested(entry, line)
+            steps.append(_step(requested, context, [step.output for step in steps]))
+            notes += requested.notes
         except RtcError as error:
             if strict:
-                raise bad(error.fault.text) from None
+                raise bad_package(error.fault.text) from None
             notes.append(f"A prediction is left out. {error.fault.text}")
             if len(steps) == MODELS_MAX:
                 break
@@ -97,25 +104,29 @@ def read_predictions(
 
 
 def _entries(tree: Any, lines: tuple[PredictLine, ...]) -> Iterator[tuple[Any, PredictLine]]:
-    """Entries of jobs.yaml, each with its line of the script; the script alone when there is no jobs.yaml."""
+    """Yield each `inference` entry of jobs.yaml with its line of the script, or with an empty line.
+
+    Entries and lines belong together only when there are as many of one as of the other. Without jobs.yaml, an entry is
+    made for each line.
+    """
     if tree is None:
         yield from (({"data_path": line.data, "models": list(line.models)}, line) for line in lines)
         return
     entries = tree.get("inference") if isinstance(tree, dict) else None
     if not isinstance(entries, list):
-        entries = [entries] if entries else []  # no list: told as an entry that is none
+        entries = [entries] if entries else []  # not a list: reported as one invalid entry
     matched = lines if len(lines) == len(entries) else (PredictLine(),) * len(entries)
     yield from zip(entries, matched, strict=True)
 
 
-def _wanted(entry: Any, line: PredictLine) -> RequestedPrediction:
+def _requested(entry: Any, line: PredictLine) -> RequestedPrediction:
     data = entry.get("data_path") if isinstance(entry, dict) else None
     if not isinstance(data, str) or not data:
-        raise bad("An entry of the package's jobs.yaml names no data to predict on.")
+        raise bad_package("An entry of the package's jobs.yaml names no data to predict on.")
     models = entry.get("models")
     models = [models] if isinstance(models, str) else models or []
     if not isinstance(models, list) or not all(isinstance(model, str) and model for model in models):
-        raise bad(f"The models to predict on {short_name(data)} with are not named in a way that is understood.")
+        raise bad_package(f"The models to predict on {base_name(data)} with are not named in a way that is understood.")
     output = entry.get("output_path")
     options, notes = _options(entry, line)
     output = output if isinstance(output, str) else line.output
@@ -123,103 +134,124 @@ def _wanted(entry: Any, line: PredictLine) -> RequestedPrediction:
 
 
 def _options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, object], tuple[str, ...]]:
-    """All that is asked for; what our own packages say outweighs the script, which outweighs SLEAP's jobs.yaml."""
-    tracking, own = _part(entry, "tracking"), _part(entry, "options")
-    tracked, strange = tracking_options(tracking)
-    old, strange_too = tracking_options(line.tracking)
+    """Return the requested options, unchecked, and notes about settings that are ignored.
+
+    Where several places set one option, the order of precedence is: `options` in jobs.yaml (only our own packages have
+    it), then the script, then SLEAP's own keys in jobs.yaml.
+    """
+    own_options = _section(entry, "options")
+    entry_tracking, unknown_in_entry = tracking_options(_section(entry, "tracking"))
+    script_tracking, unknown_in_script = tracking_options(line.tracking)
     flags = {name: True for name in NEED_LABELS if entry.get(name) is True}
-    notes = [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in strange]
-    notes += [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in strange_too]
-    said: dict[str, object] = tracked | flags | old
+    notes = [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_entry]
+    notes += [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_script]
+    requested: dict[str, object] = entry_tracking | flags | script_tracking
     for name, value in line.options.items():
         try:
-            said[name] = BY_NAME[name].read(value)
+            requested[name] = BY_NAME[name].read(value)
         except RtcError:
             notes.append(f"inference-script.sh sets {name} in a way that is not understood; it is left out.")
-    return said | own, tuple(dict.fromkeys(notes))
+    return requested | own_options, tuple(dict.fromkeys(notes))
 
 
-def _part(entry: dict[str, Any], key: str) -> dict[str, object]:
-    part = entry.get(key)
-    return {str(name): value for name, value in part.items()} if isinstance(part, dict) else {}
+def _section(entry: dict[str, Any], key: str) -> dict[str, object]:
+    section = entry.get(key)
+    return {str(name): value for name, value in section.items()} if isinstance(section, dict) else {}
 
 
-def _step(wanted: RequestedPrediction, context: PackageContext, outputs: list[str]) -> PredictStep:
-    data = _data(wanted, context.inside.files)
+def _step(requested: RequestedPrediction, context: PackageContext, outputs: list[str]) -> PredictStep:
+    data = _data(requested, context.package.files)
     is_labels = data.casefold().endswith(LABELS_ENDING)
     options = read_options(
-        wanted.options if is_labels else {key: value for key, value in wanted.options.items() if key not in NEED_LABELS}
+        requested.options
+        if is_labels
+        else {key: value for key, value in requested.options.items() if key not in NEED_LABELS}
     )
     tracking = bool(options.get("tracking"))
-    models = tuple(dict.fromkeys(_model(model, context) for model in wanted.models))
+    models = tuple(dict.fromkeys(_model(model, context) for model in requested.models))
     if not models and not (tracking and is_labels):
-        raise bad(f"No model is named to predict on {short_name(data)} with.")
+        raise bad_package(f"No model is named to predict on {base_name(data)} with.")
     name = plain_name(PurePosixPath(data).name, "data")
-    output = _output(wanted.output or f"{name}.predictions.slp", context.inside.files, outputs)
+    output = _output(requested.output or f"{name}.predictions.slp", context.package.files, outputs)
     return PredictStep(name, data, models, output, options, tracking)
 
 
-def _data(wanted: RequestedPrediction, files: frozenset[str]) -> str:
-    """The data's place in the package. SLEAP's scripts name the exporter's own folders; then the name alone counts."""
-    path = wanted.data
-    plain = slashed(path)
-    places = [PurePosixPath(plain).name] if leaves(path) else [plain]
-    if plain.endswith(".slp") and not plain.endswith(".pkg.slp") and not wanted.of_video:
-        places += [place.removesuffix(".slp") + ".pkg.slp" for place in places]  # the project itself stayed at home
-    if ".." in plain.split("/"):
-        raise bad("The package names data to predict on outside itself.")
-    for place in places:
-        if place in files:
-            if not place.casefold().endswith((LABELS_ENDING, *VIDEO_ENDINGS)):
-                raise bad(f"{short_name(place)} is neither a video nor labels that sleap-nn can predict on.")
-            return place
+def _data(requested: RequestedPrediction, files: frozenset[str]) -> str:
+    """Return the path in the package of the data to predict on.
+
+    SLEAP's scripts contain absolute paths of the computer that exported them; only the file name of these is used. When
+    a project (`.slp`) is named, its `.pkg.slp` is accepted too, because SLEAP puts only that into the package. This
+    does not apply to a prediction on a video.
+
+    Raises:
+        RtcError: BAD_PACKAGE: the file is missing, outside the package, or neither a video nor labels.
+    """
+    path = requested.data
+    path_in_package = posix_path(path)
+    candidates = [PurePosixPath(path_in_package).name] if leaves(path) else [path_in_package]
+    if path_in_package.endswith(".slp") and not path_in_package.endswith(".pkg.slp") and not requested.is_video:
+        candidates += [candidate.removesuffix(".slp") + ".pkg.slp" for candidate in candidates]
+    if ".." in path_in_package.split("/"):
+        raise bad_package("The package names data to predict on outside itself.")
+    for candidate in candidates:
+        if candidate in files:
+            if not candidate.casefold().endswith((LABELS_ENDING, *VIDEO_ENDINGS)):
+                raise bad_package(f"{base_name(candidate)} is neither a video nor labels that sleap-nn can predict on.")
+            return candidate
     raise RtcError(
         FaultCode.BAD_PACKAGE,
-        f"The data {short_name(path)!r} to predict on is missing from the package. "
+        f"The data {base_name(path)!r} to predict on is missing from the package. "
         "Put it in, or let `sleap-rtc track` build the package.",
     )
 
 
 def _model(path: str, context: PackageContext) -> str:
-    """A model's folder: one that the plan trains, or one that lies in the package."""
-    folder = PurePosixPath(slashed(path))
-    if folder.name in _MODEL_PARTS:
+    """Return the folder of a model that the plan trains, or of one that is in the package.
+
+    `path` may name the folder or one of its files; a path of another computer is matched by the folder's name.
+
+    Raises:
+        RtcError: BAD_PACKAGE: there is no such model, several have its name, or the path leads outside the package.
+    """
+    folder = PurePosixPath(posix_path(path))
+    if folder.name in _MODEL_FILE_NAMES:
         folder = folder.parent
     if ".." in folder.parts:
-        raise bad("The package names a model outside itself.")
+        raise bad_package("The package names a model outside itself.")
     for known in (folder.as_posix(), folder.name):
-        if known in context.runs:
-            return context.runs[known]
-    here = _model_folders(context.inside.files)
-    if not leaves(path) and folder.as_posix() in here:
+        if known in context.run_paths:
+            return context.run_paths[known]
+    folders = _model_folders(context.package.files)
+    if not leaves(path) and folder.as_posix() in folders:
         return folder.as_posix()
-    same = [model for model in here if PurePosixPath(model).name == folder.name]
-    if len(same) == 1:
-        return same[0]
-    raise bad(
-        f"The model {short_name(folder.as_posix())!r} is missing from the package: "
+    same_name = [model for model in folders if PurePosixPath(model).name == folder.name]
+    if len(same_name) == 1:
+        return same_name[0]
+    raise bad_package(
+        f"The model {base_name(folder.as_posix())!r} is missing from the package: "
         "its folder with best.ckpt and training_config.yaml. Put it in, or let `sleap-rtc track` build the package."
     )
 
 
 def _model_folders(files: frozenset[str]) -> list[str]:
-    """Every folder that holds a whole model."""
-    folders = {name.rpartition("/")[0] for name in files if name.rpartition("/")[2] in _MODEL_FILES}
+    """Return every folder that holds both the weights and the configuration of a model."""
+    folders = {name.rpartition("/")[0] for name in files if name.rpartition("/")[2] in _WEIGHTS_FILES}
     return sorted(
-        folder for folder in folders if folder and any(f"{folder}/{config}" in files for config in _MODEL_CONFIGS)
+        folder for folder in folders if folder and any(f"{folder}/{config}" in files for config in _CONFIG_FILES)
     )
 
 
-def _output(wished: str, files: frozenset[str], outputs: list[str]) -> str:
-    """A fresh file: sleap-nn would write over another, and results must not fall together on anybody's disk.
+def _output(requested: str, files: frozenset[str], outputs: list[str]) -> str:
+    """Return an output path that collides with no file of the package and no other output.
 
-    It keeps its folder, unless that is where models come back.
+    sleap-nn would overwrite an existing file, and the names of results must also differ on a disk that ignores case.
+    The requested folder is kept, unless it is outside the package, below the folder of models, or a file.
     """
-    parts = [plain_name(part, "predictions") for part in slashed(wished).split("/")]
-    if leaves(wished) or f"{parts[0]}/".casefold() == MODELS:
+    parts = [plain_name(part, "predictions") for part in posix_path(requested).split("/")]
+    if leaves(requested) or f"{parts[0]}/".casefold() == MODELS_FOLDER:
         parts = parts[-1:]
     if any("/".join(parts[:depth]) in files for depth in range(1, len(parts))):
-        parts = parts[-1:]  # what it names as its folder is a file
+        parts = parts[-1:]  # one of its folders is a file in the package
     name = "/".join(parts)
     ending = ".predictions.slp" if name.endswith(".predictions.slp") else LABELS_ENDING
     return fresh(name, [*files, *outputs], ending)

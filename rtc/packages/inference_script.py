@@ -1,6 +1,7 @@
-"""Reads `inference-script.sh` without ever running it: jobs.yaml loses what only stands there.
+"""Parser of `inference-script.sh`, which is never executed. SLEAP writes some options only there, not in jobs.yaml.
 
-SLEAP writes its lines without any quotes, so a path with spaces is in pieces: whatever is not an option is passed over.
+SLEAP writes the lines without quotes, so a path with spaces becomes several words. A word that belongs to no option is
+taken as the data; only the first such word counts.
 """
 
 import shlex
@@ -19,25 +20,25 @@ _LINES_MAX = 1000
 
 @frozen
 class PredictLine:
-    """One line that predicts."""
+    """One line of the script that runs a prediction."""
 
     data: str = ""
     models: tuple[str, ...] = ()
     output: str = ""
     options: dict[str, object] = field(factory=dict)
-    """By sleap-nn's names, unchecked."""
+    """Values as written, by sleap-nn's option names; not checked."""
     tracking: dict[str, object] = field(factory=dict)
-    """SLEAP ≤ 1.4's `--tracking.…`, by its own names."""
+    """The `--tracking.…` options of SLEAP 1.4 and older, by SLEAP's names."""
 
 
-def read_predict_script(text: str) -> tuple[PredictLine, ...]:
-    """Its predicting lines, in order; whatever else stands there is of no account."""
+def read_inference_script(text: str) -> tuple[PredictLine, ...]:
+    """Return the predicting lines of a script, in order; all other lines are ignored."""
     joined = text.replace("\r\n", "\n").replace("\\\n", " ")
-    commands = (_words(line) for line in joined.split("\n")[:_LINES_MAX])
+    commands = (_split_words(line) for line in joined.split("\n")[:_LINES_MAX])
     return tuple(_line(words) for command in commands if (words := _arguments(command)) is not None)
 
 
-def _words(line: str) -> list[str]:
+def _split_words(line: str) -> list[str]:
     try:
         return shlex.split(line, comments=line.lstrip().startswith("#"))
     except ValueError:  # a lone quote, as in `it's.mp4`
@@ -45,7 +46,7 @@ def _words(line: str) -> list[str]:
 
 
 def _arguments(words: list[str]) -> list[str] | None:
-    """The words after a program that predicts; None for another one."""
+    """Return the arguments of a command that runs a prediction; None for any other command."""
     while words and ("=" in words[0] or words[0] in ("uv", "run", "-m") or words[0].startswith("python")):
         words = words[1:]
     if not words:
@@ -76,7 +77,7 @@ def _line(words: list[str]) -> PredictLine:
 
 
 def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
-    """Each option and its value; a word that belongs to none is the data, as `sleap-track` takes it."""
+    """Yield each option with its value. A word that belongs to no option is the data, as in `sleap-track DATA`."""
     queue = list(words)
     while queue:
         word = queue.pop(0)
@@ -106,7 +107,7 @@ def _name(given: str) -> str:
 
 
 def _number(text: str) -> object:
-    """SLEAP ≤ 1.4 writes its settings as Python shows them."""
+    """Return a value of SLEAP 1.4 and older, which writes settings as Python's `repr` does."""
     if text in ("None", "True", "False"):
         return {"None": None, "True": True, "False": False}[text]
     try:

@@ -1,6 +1,7 @@
-"""What a package wants done: read from `jobs.yaml`, else from SLEAP's scripts, which are never run.
+"""The plan of a package: the runs of sleap-nn that it asks for, read from `jobs.yaml` or from SLEAP's scripts.
 
-The client reads the zip before it connects anywhere; the worker reads the unpacked folder again, trusting nobody.
+The scripts are never executed. The client reads the plan from the zip before it connects anywhere. The worker reads it
+again from the unpacked folder, because it does not trust the client.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,63 +13,73 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import fresh, plain_name, short_name, slashed
-from rtc.packages.hydra_overrides import EPOCHS_KEY, JOBS, LABELS_KEY, TYPED, Override, leaves, newest, read_overrides
+from rtc.packages.file_names import base_name, fresh, plain_name, posix_path
+from rtc.packages.hydra_overrides import (
+    EPOCHS_KEY,
+    FROM_COMMAND_LINE,
+    FROM_JOBS_YAML,
+    LABELS_KEY,
+    Override,
+    last_of_each_key,
+    leaves,
+    read_overrides,
+)
 from rtc.packages.inference import PackageContext, PredictStep, read_predictions
-from rtc.packages.inference_script import PredictLine, read_predict_script
+from rtc.packages.inference_script import PredictLine, read_inference_script
 from rtc.packages.model_config import ModelConfig, read_config
 from rtc.packages.safe_yaml import safe_yaml
-from rtc.packages.sources import FolderSource, Inside, Source, ZipSource
-from rtc.packages.train_script import read_script
-from rtc.packages.zip_reader import bad, open_zip
+from rtc.packages.sources import FolderSource, PackageFiles, Source, ZipSource
+from rtc.packages.train_script import read_train_script
+from rtc.packages.zip_reader import bad_package, open_zip
 
-JOBS_FILE, SCRIPT_FILE, PREDICT_FILE = "jobs.yaml", "train-script.sh", "inference-script.sh"
-_FILE_KEYS = frozenset(
+JOBS_FILE, TRAIN_SCRIPT_FILE, INFERENCE_SCRIPT_FILE = "jobs.yaml", "train-script.sh", "inference-script.sh"
+_FILE_SETTINGS = frozenset(
     {"data_config.val_labels_path", "data_config.test_file_path", "trainer_config.resume_ckpt_path"}
     | {"model_config.pretrained_backbone_weights", "model_config.pretrained_head_weights"}
 )
-"""Settings that name files which must be in the package."""
+"""Settings whose values are files; an override of one must name a file in the package."""
 
 
 @frozen
 class TrainStep:
-    """One model to train; one run of sleap-nn."""
+    """One model to train, with one run of `sleap-nn train`."""
 
     name: str
-    """For people: the configuration's name without its ending, as SLEAP names the head."""
+    """The configuration's file name without its suffix, for display; SLEAP names the file after the head."""
     config: str
-    """Relative to the plan's root, as all paths here."""
+    """Path of the training configuration. All paths in this class are relative to the plan's root."""
     run_path: str
-    """`models/<run>`, not there yet, different for each step."""
+    """The run folder, `models/<run>`; it does not exist in the package, and every step has another one."""
     labels: tuple[str, ...] = ()
-    """Labels to train on instead of those the configuration names; empty when it is right."""
+    """Labels to train on instead of those in the configuration; empty when the configuration names the right ones."""
     overrides: tuple[Override, ...] = ()
     epochs: int | None = None
+    """Maximum number of epochs, if known."""
     legacy: bool = False
-    """The configuration is SLEAP ≤ 1.4's JSON."""
+    """The configuration is the JSON of SLEAP 1.4 or older."""
     head: str = ""
-    """What the model finds (`centroid`, `bottomup`), as its configuration says."""
-    learns_from: tuple[str, ...] = ()
-    """The labels, whoever names them; for people."""
+    """The model's head (`centroid`, `bottomup`), from its configuration; empty when unknown."""
+    effective_labels: tuple[str, ...] = ()
+    """The labels that the model is trained on, wherever they are named; for display."""
 
 
 @frozen
 class Plan:
-    """All that a package asks for, checked."""
+    """Everything that a package asks for, checked against its files."""
 
     kind: JobKind
     steps: tuple[TrainStep, ...]
     root: str = ""
-    """The folder inside the package in which everything lies; empty when nothing is wrapped."""
+    """The folder in the package that contains all files, with a final slash; empty when there is no such folder."""
     predictions: tuple[PredictStep, ...] = ()
-    """What is predicted on, after all training."""
+    """Predictions, made after all training."""
     notes: tuple[str, ...] = ()
-    """Sentences for people: what the package asks for that will not be done, and why."""
+    """Sentences for people: each says what the package asks for that will not be done, and why."""
 
 
 @frozen
-class _Wish:
-    """A training entry as written, before it is checked against the files."""
+class _RequestedTraining:
+    """A training entry as jobs.yaml or the script contains it, before it is checked against the package's files."""
 
     config: str
     run: str | None = None
@@ -77,34 +88,43 @@ class _Wish:
 
 
 def inspect_package(path: Path, overrides: Sequence[str] = ()) -> Plan:
-    """What a zip asks for, without unpacking it; `overrides` as a person typed them, for every model.
+    """Return the plan of a zip without unpacking it.
+
+    Args:
+        path: the zip.
+        overrides: Hydra overrides as a person typed them; they apply to every model.
 
     Raises:
-        RtcError: USAGE: no such file, or a wrong override. BAD_PACKAGE: it is no package that can be run, and why.
+        RtcError: USAGE: there is no such file, or an override is wrong. BAD_PACKAGE: the package cannot be run; the
+            sentence says why.
     """
     with open_zip(path) as archive:
         return _plan(ZipSource(archive), overrides)
 
 
 def read_plan(folder: Path, overrides: Sequence[str] = ()) -> Plan:
-    """What an unpacked package asks for. Raises as `inspect_package` does."""
+    """Return the plan of an unpacked package.
+
+    Raises:
+        RtcError: under the conditions of `inspect_package`.
+    """
     return _plan(FolderSource(folder), overrides)
 
 
-def _plan(source: Source, typed: Sequence[str]) -> Plan:
+def _plan(source: Source, overrides: Sequence[str]) -> Plan:
     names = source.names()
     root = _root(names)
-    inside = Inside(source, root, frozenset(name.removeprefix(root) for name in names if name.startswith(root)))
-    jobs = safe_yaml("The package's jobs.yaml", inside.text(JOBS_FILE)) if JOBS_FILE in inside.files else None
-    wishes = _from_jobs(jobs) if JOBS_FILE in inside.files else _from_script(inside)
-    if len(wishes) > MODELS_MAX:
-        raise bad(f"The package asks for {len(wishes)} models; more than {MODELS_MAX} are not taken.")
-    steps, runs = _steps(wishes, inside, _typed(typed, wishes))
-    lines = _predict_lines(inside)
-    tree = (jobs or {}) if JOBS_FILE in inside.files else None
-    predictions, notes = read_predictions(tree, lines, PackageContext(inside, runs), strict=not steps)
+    package = PackageFiles(source, root, frozenset(name.removeprefix(root) for name in names if name.startswith(root)))
+    jobs = safe_yaml("The package's jobs.yaml", package.text(JOBS_FILE)) if JOBS_FILE in package.files else None
+    requests = _from_jobs(jobs) if JOBS_FILE in package.files else _from_script(package)
+    if len(requests) > MODELS_MAX:
+        raise bad_package(f"The package asks for {len(requests)} models; more than {MODELS_MAX} are not taken.")
+    steps, run_paths = _steps(requests, package, _typed_overrides(overrides, requests))
+    lines = _predict_lines(package)
+    tree = (jobs or {}) if JOBS_FILE in package.files else None
+    predictions, notes = read_predictions(tree, lines, PackageContext(package, run_paths), strict=not steps)
     if not steps and not predictions:
-        raise bad(
+        raise bad_package(
             "The package holds nothing to train and nothing to predict on. Export it with SLEAP's 'Export training "
             "job package', or let `sleap-rtc track` build one."
         )
@@ -112,133 +132,154 @@ def _plan(source: Source, typed: Sequence[str]) -> Plan:
 
 
 def _root(names: frozenset[str]) -> str:
-    marks = {JOBS_FILE, SCRIPT_FILE, PREDICT_FILE}
-    if names & marks:
+    markers = {JOBS_FILE, TRAIN_SCRIPT_FILE, INFERENCE_SCRIPT_FILE}
+    if names & markers:
         return ""
-    tops = {f"{name.split('/')[0]}/" for name in names}
-    for top in sorted(tops):
-        if len(tops) == 1 and any(top + mark in names for mark in marks):
-            return top
-    raise bad("This is no job package: it has neither jobs.yaml nor train-script.sh. Export one with SLEAP.")
+    top_folders = {f"{name.split('/')[0]}/" for name in names}
+    for top_folder in sorted(top_folders):
+        if len(top_folders) == 1 and any(top_folder + marker in names for marker in markers):
+            return top_folder
+    raise bad_package("This is no job package: it has neither jobs.yaml nor train-script.sh. Export one with SLEAP.")
 
 
-def _typed(words: Sequence[str], wishes: Sequence[_Wish]) -> tuple[Override, ...]:
-    if len(words) > OVERRIDES_MAX:
+def _typed_overrides(texts: Sequence[str], requests: Sequence[_RequestedTraining]) -> tuple[Override, ...]:
+    if len(texts) > OVERRIDES_MAX:
         raise RtcError(FaultCode.USAGE, f"More than {OVERRIDES_MAX} overrides are not taken.")
-    if words and not wishes:
+    if texts and not requests:
         raise RtcError(FaultCode.USAGE, "The package trains nothing, so there is nothing to override. Leave it out.")
-    return read_overrides(words, TYPED)
+    return read_overrides(texts, FROM_COMMAND_LINE)
 
 
-def _from_jobs(tree: Any) -> tuple[_Wish, ...]:
+def _from_jobs(tree: Any) -> tuple[_RequestedTraining, ...]:
     entries = tree.get("training") if isinstance(tree, dict) else None
     if entries is None:
         entries = []
     if not isinstance(entries, list):
-        raise bad("The package's jobs.yaml has no list of models to train. Export it again.")
-    return tuple(_wish(entry) for entry in entries)
+        raise bad_package("The package's jobs.yaml has no list of models to train. Export it again.")
+    return tuple(_requested_training(entry) for entry in entries)
 
 
-def _wish(entry: Any) -> _Wish:
+def _requested_training(entry: Any) -> _RequestedTraining:
     config = entry.get("cfg") if isinstance(entry, dict) else None
     if not isinstance(config, str) or not config:
-        raise bad("An entry of the package's jobs.yaml names no configuration. Export it again.")
-    run, labels, words = entry.get("run_path"), entry.get("train_labels"), entry.get("overrides") or []
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or len(words) > OVERRIDES_MAX:
-        raise bad("The package's jobs.yaml lists overrides in a way that is not understood. Build it again.")
-    return _Wish(
+        raise bad_package("An entry of the package's jobs.yaml names no configuration. Export it again.")
+    run, labels, overrides = entry.get("run_path"), entry.get("train_labels"), entry.get("overrides") or []
+    is_texts = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
+    if not is_texts or len(overrides) > OVERRIDES_MAX:
+        raise bad_package("The package's jobs.yaml lists overrides in a way that is not understood. Build it again.")
+    return _RequestedTraining(
         config,
         run if isinstance(run, str) else None,
         (labels,) if isinstance(labels, str) else (),
-        read_overrides(words, JOBS),
+        read_overrides(overrides, FROM_JOBS_YAML),
     )
 
 
-def _from_script(inside: Inside) -> tuple[_Wish, ...]:
-    if SCRIPT_FILE not in inside.files:
+def _from_script(package: PackageFiles) -> tuple[_RequestedTraining, ...]:
+    if TRAIN_SCRIPT_FILE not in package.files:
         return ()
-    lines = read_script(inside.text(SCRIPT_FILE))
-    return tuple(_Wish(line.config, None, line.labels, line.overrides) for line in lines)
+    lines = read_train_script(package.text(TRAIN_SCRIPT_FILE))
+    return tuple(_RequestedTraining(line.config, None, line.labels, line.overrides) for line in lines)
 
 
-def _predict_lines(inside: Inside) -> tuple[PredictLine, ...]:
-    return read_predict_script(inside.text(PREDICT_FILE)) if PREDICT_FILE in inside.files else ()
+def _predict_lines(package: PackageFiles) -> tuple[PredictLine, ...]:
+    return read_inference_script(package.text(INFERENCE_SCRIPT_FILE)) if INFERENCE_SCRIPT_FILE in package.files else ()
 
 
 def _steps(
-    wishes: Iterable[_Wish], inside: Inside, typed: tuple[Override, ...]
+    requests: Iterable[_RequestedTraining], package: PackageFiles, typed_overrides: tuple[Override, ...]
 ) -> tuple[tuple[TrainStep, ...], dict[str, str]]:
-    """The steps, and where their models will be by the paths and names that the package gives them."""
+    """Return the training steps, and each model's run folder by the path and by the name that the package gives it."""
     steps: list[TrainStep] = []
-    runs: dict[str, str] = {}
-    for wish in wishes:
-        config = _found(wish.config, inside.files, "configuration")
-        read = read_config(config, inside.text(config))
-        wished = slashed(wish.run or read.run or PurePosixPath(config).stem)
-        run_path = _run_path(wished, inside.files, [step.run_path for step in steps])
-        steps.append(_step(wish, config, read, run_path, inside.files, typed))
-        for name in (wished, PurePosixPath(wished).name):
-            runs.setdefault(name, run_path)
-    return tuple(steps), runs
+    run_paths: dict[str, str] = {}
+    for request in requests:
+        config = _path_in_package(request.config, package.files, "configuration")
+        model_config = read_config(config, package.text(config))
+        requested_run = posix_path(request.run or model_config.run_name or PurePosixPath(config).stem)
+        run_path = _run_path(requested_run, package.files, [step.run_path for step in steps])
+        steps.append(_step(request, config, model_config, run_path, package.files, typed_overrides))
+        for name in (requested_run, PurePosixPath(requested_run).name):
+            run_paths.setdefault(name, run_path)
+    return tuple(steps), run_paths
 
 
 def _step(
-    wish: _Wish, config: str, read: ModelConfig, run_path: str, files: frozenset[str], typed: tuple[Override, ...]
+    request: _RequestedTraining,
+    config: str,
+    model_config: ModelConfig,
+    run_path: str,
+    files: frozenset[str],
+    typed_overrides: tuple[Override, ...],
 ) -> TrainStep:
-    changed = newest([*wish.overrides, *typed])
-    _check_files(changed, files)
-    named = next((item.texts() for item in changed if item.key == LABELS_KEY), ()) or wish.labels
-    labels = _labels(named, read, config, files)
+    overrides = last_of_each_key([*request.overrides, *typed_overrides])
+    _check_files(overrides, files)
+    named = next((item.paths() for item in overrides if item.key == LABELS_KEY), ()) or request.labels
+    labels = _train_labels(named, model_config, config, files)
     return TrainStep(
         plain_name(PurePosixPath(config).stem, "model"),
         config,
         run_path,
-        labels if read.legacy or labels != read.labels else (),
-        tuple(item for item in changed if item.key != LABELS_KEY),
-        _epochs(changed, read.epochs),
-        read.legacy,
-        read.head,
+        labels if model_config.legacy or labels != model_config.labels else (),
+        tuple(item for item in overrides if item.key != LABELS_KEY),
+        _epochs(overrides, model_config.epochs),
+        model_config.legacy,
+        model_config.head,
         labels,
     )
 
 
 def _check_files(overrides: Iterable[Override], files: frozenset[str]) -> None:
     for override in overrides:
-        if override.key in _FILE_KEYS:
-            for path in override.texts():
-                if leaves(path) or slashed(path) not in files:
-                    raise bad(f"{override.key} names {short_name(path)!r}, which is not in the package. Put it in.")
+        if override.key in _FILE_SETTINGS:
+            for path in override.paths():
+                if leaves(path) or posix_path(path) not in files:
+                    raise bad_package(
+                        f"{override.key} names {base_name(path)!r}, which is not in the package. Put it in."
+                    )
 
 
-def _epochs(overrides: Iterable[Override], otherwise: int | None) -> int | None:
-    """The most epochs, as an override says it where one does."""
-    said = [item.value for item in overrides if item.key == EPOCHS_KEY]
-    return int(said[0]) if said and said[0].isdecimal() and 0 < len(said[0]) < 10 else otherwise
+def _epochs(overrides: Iterable[Override], default: int | None) -> int | None:
+    """Return the maximum number of epochs: that of an override, otherwise `default`."""
+    values = [item.value for item in overrides if item.key == EPOCHS_KEY]
+    return int(values[0]) if values and values[0].isdecimal() and 0 < len(values[0]) < 10 else default
 
 
-def _labels(named: tuple[str, ...], read: ModelConfig, config: str, files: frozenset[str]) -> tuple[str, ...]:
-    """The labels to train on; all that the configuration needs must be here."""
-    labels = named or read.labels
+def _train_labels(
+    named: tuple[str, ...], model_config: ModelConfig, config: str, files: frozenset[str]
+) -> tuple[str, ...]:
+    """Return the paths of the labels to train on: `named`, otherwise those of the configuration.
+
+    Raises:
+        RtcError: BAD_PACKAGE: there are none, or labels for training, validation or test are not in the package.
+    """
+    labels = named or model_config.labels
     if not labels:
-        raise bad(f"{config} names no labels to train on. Export the package again.")
-    for other in read.others:
-        _found(other, files, "labels file")
-    return tuple(_found(path, files, "labels file") for path in labels)
+        raise bad_package(f"{config} names no labels to train on. Export the package again.")
+    for other in model_config.other_labels:
+        _path_in_package(other, files, "labels file")
+    return tuple(_path_in_package(path, files, "labels file") for path in labels)
 
 
-def _found(path: str, files: frozenset[str], what: str) -> str:
-    """A path of the package, written plainly."""
+def _path_in_package(path: str, files: frozenset[str], what: str) -> str:
+    """Return `path` with forward slashes; `what` names the kind of file in the error.
+
+    Raises:
+        RtcError: BAD_PACKAGE: the path leads outside the package, or there is no such file.
+    """
     if leaves(path):
-        raise bad(f"The package names a {what} outside itself. Export it again, with everything inside.")
-    plain = slashed(path)
+        raise bad_package(f"The package names a {what} outside itself. Export it again, with everything inside.")
+    plain = posix_path(path)
     if plain not in files:
-        raise bad(f"The {what} {short_name(plain)!r} is missing from the package. Export it again.")
+        raise bad_package(f"The {what} {base_name(plain)!r} is missing from the package. Export it again.")
     return plain
 
 
-def _run_path(wished: str, files: frozenset[str], taken: list[str]) -> str:
-    """A fresh folder below `models/`: sleap-nn silently picks another where one exists, and its model would be lost."""
-    if leaves(wished):
-        raise bad("The package would write its models outside itself. Export it again.")
-    base = "models/" + plain_name(PurePosixPath(wished).name, "run")
+def _run_path(requested_run: str, files: frozenset[str], taken: list[str]) -> str:
+    """Return a folder below `models/` that does not exist yet.
+
+    Where the folder exists, sleap-nn silently chooses another name, and its model would not be found.
+    """
+    if leaves(requested_run):
+        raise bad_package("The package would write its models outside itself. Export it again.")
+    base = "models/" + plain_name(PurePosixPath(requested_run).name, "run")
     return fresh(base, [*taken, *("/".join(name.split("/")[:2]) for name in files)])

@@ -1,12 +1,12 @@
-"""The one way YAML from elsewhere is read: what it holds, or a refusal, and nothing else."""
+"""The only reader of YAML from packages: it returns the parsed content or raises an RtcError, nothing else."""
 
 from typing import Any
 
 import yaml
 
-from rtc.packages.zip_reader import bad
+from rtc.packages.zip_reader import bad_package
 
-_FOREIGN = (
+_PYYAML_ERRORS = (
     yaml.YAMLError,
     ValueError,
     KeyError,
@@ -16,27 +16,30 @@ _FOREIGN = (
     RecursionError,
     OverflowError,
 )
-"""What PyYAML raises on hostile texts: its constructors trust a tag, so `!!bool maybe` is a KeyError, `!!int ''` an
-IndexError, `!!timestamp foo` an AttributeError."""
+"""What PyYAML raises on hostile texts. Its constructors trust a tag, so `!!bool maybe` is a KeyError, `!!int ''` an
+IndexError, and `!!timestamp foo` an AttributeError."""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
-    """Without merge keys (`<<`): twelve lines of them, each ten times the one before, unfold to a full memory."""
+    """A SafeLoader without merge keys (`<<`).
+
+    Twelve lines of merge keys, each of which merges the one before ten times, expand until the memory is full.
+    """
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge keys would be unfolded here; no package of SLEAP holds one."""
+        """Refuse merge keys, which the base class would expand here; no package of SLEAP has one."""
         if any(key.tag == _MERGE for key, _ in node.value):
             raise yaml.constructor.ConstructorError(problem="merge keys are not taken", problem_mark=node.start_mark)
 
 
 def safe_yaml(name: str, text: str) -> Any:
-    """What a YAML text of a package holds; `name` is how people know it.
+    """Parse a YAML text of a package; `name` names the text in the error.
 
     Raises:
-        RtcError: BAD_PACKAGE: it cannot be read.
+        RtcError: BAD_PACKAGE: the text is no valid YAML, or uses merge keys.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, and one that does less
-    except _FOREIGN:
-        raise bad(f"{name} cannot be read: it is no valid YAML. Export it again.") from None
+        return yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader that does less
+    except _PYYAML_ERRORS:
+        raise bad_package(f"{name} cannot be read: it is no valid YAML. Export it again.") from None

@@ -1,4 +1,4 @@
-"""A package's files, packed or unpacked, behind one small interface."""
+"""Read access to the files of a package, in a zip or in a folder, through one interface."""
 
 import stat
 import zipfile
@@ -7,82 +7,88 @@ from typing import Protocol
 
 from attrs import frozen
 
-from rtc.packages.zip_reader import bad, members
+from rtc.packages.zip_reader import bad_package, members
 
 TEXT_MAX = 2**20
-"""Bytes of a configuration or script; real ones have 5 kB."""
+"""Maximum size of a configuration or script, in bytes; real ones have 5 kB."""
 
 
 class Source(Protocol):
-    """A package's files."""
+    """The files of a package, in a zip or in a folder."""
 
     def names(self) -> frozenset[str]:
-        """Every file, relative and with slashes."""
+        """Return the path of every file, relative and with forward slashes."""
 
     def read(self, name: str) -> bytes:
-        """The first TEXT_MAX + 1 bytes of a file."""
+        """Return the first TEXT_MAX + 1 bytes of a file."""
 
 
 @frozen
 class ZipSource:
-    """A package as it is sent."""
+    """The files of a package in a zip."""
 
     archive: zipfile.ZipFile
 
     def names(self) -> frozenset[str]:
-        """Every file, after the checks that need no unpacking."""
+        """Return the path of every file, after all checks that need no unpacking.
+
+        Raises:
+            RtcError: BAD_PACKAGE: a file must not be unpacked.
+        """
         return frozenset(info.filename for info in members(self.archive))
 
     def read(self, name: str) -> bytes:
-        """The beginning of a file."""
+        """Return the first TEXT_MAX + 1 bytes of a file."""
         with self.archive.open(name) as file:
             return file.read(TEXT_MAX + 1)
 
 
 @frozen
 class FolderSource:
-    """A package as it runs."""
+    """The files of an unpacked package."""
 
     path: Path
 
     def names(self) -> frozenset[str]:
-        """Every plain file; links are none."""
+        """Return the path of every regular file; symbolic links are left out."""
         files = (path for path in self.path.rglob("*") if stat.S_ISREG(path.lstat().st_mode))
         return frozenset(path.relative_to(self.path).as_posix() for path in files)
 
     def read(self, name: str) -> bytes:
-        """The beginning of a file."""
+        """Return the first TEXT_MAX + 1 bytes of a file."""
         with (self.path / name).open("rb") as file:
             return file.read(TEXT_MAX + 1)
 
 
 @frozen
-class Inside:
-    """The files below a package's root: what a package may name."""
+class PackageFiles:
+    """The files below a package's root, which are all that a package may refer to."""
 
     source: Source
     root: str
+    """The folder in the package that contains all files, with a final slash, or empty."""
     files: frozenset[str]
+    """Paths relative to `root`."""
 
     def text(self, name: str) -> str:
-        """A file as text.
+        """Return the content of a file as text; `name` is its path relative to `root`.
 
         Raises:
-            RtcError: BAD_PACKAGE: it is too large, or no text.
+            RtcError: BAD_PACKAGE: it is larger than TEXT_MAX bytes, or not UTF-8.
         """
         data = self.source.read(self.root + name)
         if len(data) > TEXT_MAX:
-            raise bad(f"{name} is too large to be a configuration or script.")
+            raise bad_package(f"{name} is too large to be a configuration or script.")
         return decode_text(name, data)
 
 
 def decode_text(name: str, data: bytes) -> str:
-    """Bytes from elsewhere as text; `name` is how people know them.
+    """Decode UTF-8, with or without a byte order mark; `name` names the file in the error.
 
     Raises:
-        RtcError: BAD_PACKAGE: they are none.
+        RtcError: BAD_PACKAGE: the bytes are not UTF-8.
     """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise bad(f"{name} is not plain text. Export the package again.") from None
+        raise bad_package(f"{name} is not plain text. Export the package again.") from None

@@ -1,12 +1,12 @@
-"""SLEAP's tracking settings, as its window names them, in sleap-nn's words.
+"""Translation of the tracking settings of SLEAP's GUI into options of `sleap-nn predict`.
 
-The rules are SLEAP 1.6's own; the names of SLEAP ≤ 1.4 are understood too.
+The rules are those of SLEAP 1.6; the names of SLEAP 1.4 and older are understood too.
 """
 
 from collections.abc import Mapping
 
 _PREFIX = "tracking."
-_DIRECT = {
+_RENAMED = {
     "match": "track_matching_method",
     "track_window": "tracking_window_size",
     "max_tracks": "max_tracks",
@@ -30,29 +30,29 @@ _SIMILARITIES = {
     "centroid": {"features": "centroids", "scoring_method": "euclidean_dist"},
     "centroids": {"features": "centroids", "scoring_method": "euclidean_dist"},
     "iou": {"features": "bboxes", "scoring_method": "iou"},
-    # the rest is OKS, sleap-nn's own choice; unsaid, it changes with the skeleton, as it must
+    # the others mean OKS, sleap-nn's default; without a setting, sleap-nn adapts it to the skeleton, as it must
     "oks": {},
     "instance": {},
     "normalized_instance": {},
     "object_keypoint": {},
 }
 _TRACKERS = {"simple": False, "simplemaxtracks": False, "flow": True, "flowmaxtracks": True}
-"""By name: whether it uses optical flow."""
+"""SLEAP's trackers by name: whether the tracker uses optical flow."""
 
 
 def tracking_options(given: Mapping[str, object]) -> tuple[dict[str, object], tuple[str, ...]]:
-    """Options of prediction, unchecked, and the names of settings that have no counterpart.
+    """Return unchecked options of `sleap-nn predict`, and the names of settings that sleap-nn does not have.
 
-    Nothing when no tracker is chosen.
+    Both are empty when no tracker is chosen.
     """
-    said = {str(key).removeprefix(_PREFIX): value for key, value in given.items()}
-    tracker = str(said.get("tracker") or "none")
+    settings = {str(key).removeprefix(_PREFIX): value for key, value in given.items()}
+    tracker = str(settings.get("tracker") or "none")
     if tracker == "none":
         return {}, ()
     if tracker not in _TRACKERS:
         return {}, (f"tracker {tracker[:40]}",)
-    chosen = _of_tracker(said, "flow" if _TRACKERS[tracker] else "simple")
-    options: dict[str, object] = {_DIRECT[name]: value for name, value in chosen.items() if name in _DIRECT}
+    chosen = _settings_of_tracker(settings, "flow" if _TRACKERS[tracker] else "simple")
+    options: dict[str, object] = {_RENAMED[name]: value for name, value in chosen.items() if name in _RENAMED}
     if "tracking_pre_cull_to_target" in options:
         options["tracking_pre_cull_to_target"] = int(bool(options["tracking_pre_cull_to_target"]))
     if chosen.get("post_connect_single_breaks") and "max_tracks" in chosen:
@@ -62,15 +62,19 @@ def tracking_options(given: Mapping[str, object]) -> tuple[dict[str, object], tu
     options |= {"tracking": True, "use_flow": _TRACKERS[tracker]} | (known or {}) | _robust(chosen) | _kalman(chosen)
     if "max_tracks" in chosen:
         options["candidates_method"] = "local_queues"
-    strange = sorted(name for name, value in chosen.items() if value and name not in _DIRECT.keys() | _DERIVED)
-    return options, (*strange, *(("similarity",) if known is None else ()))
+    unknown = sorted(name for name, value in chosen.items() if value and name not in _RENAMED.keys() | _DERIVED)
+    return options, (*unknown, *(("similarity",) if known is None else ()))
 
 
-def _of_tracker(said: Mapping[str, object], kind: str) -> dict[str, object]:
-    """What counts for this tracker: SLEAP 1.6 also keeps each tracker's own, as `match.flow`."""
-    own = {name.removesuffix(f".{kind}"): value for name, value in said.items() if name.endswith(f".{kind}")}
-    plain = {name: value for name, value in said.items() if "." not in name}
-    chosen = own | plain
+def _settings_of_tracker(settings: Mapping[str, object], kind: str) -> dict[str, object]:
+    """Return the settings that apply to a tracker of this kind, `simple` or `flow`.
+
+    SLEAP 1.6 also saves settings of each tracker, with the kind as a suffix: `match.flow`. A setting without a suffix
+    has precedence.
+    """
+    of_tracker = {name.removesuffix(f".{kind}"): value for name, value in settings.items() if name.endswith(f".{kind}")}
+    general = {name: value for name, value in settings.items() if "." not in name}
+    chosen = of_tracker | general
     for name in ("max_tracks", "robust"):
         if chosen.get(f"{name}_disabled"):
             chosen[name] = None if name == "max_tracks" else 1.0
@@ -87,7 +91,10 @@ def _robust(chosen: Mapping[str, object]) -> dict[str, object]:
 
 
 def _kalman(chosen: Mapping[str, object]) -> dict[str, object]:
-    """SLEAP ≤ 1.4 asks for its Kalman filter by saying after how many frames it begins."""
+    """Return the options of the Kalman filter.
+
+    SLEAP 1.4 and older switch the filter on with the number of frames after which it begins.
+    """
     count = chosen.get("kf_init_frame_count")
     if not count:
         return {}

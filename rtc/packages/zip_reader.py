@@ -1,6 +1,7 @@
-"""The one way a zip from elsewhere becomes files: every member is checked first, and one bad member refuses the whole.
+"""The only reader of zip archives that a peer sent: one bad member refuses the whole archive, before it is unpacked.
 
-Used for packages on the worker and for results on the client; neither trusts the other's. Memory stays constant.
+The worker unpacks packages with it, and the client unpacks results; neither trusts the other's archive. Files are
+copied in blocks, so memory use does not depend on their size.
 """
 
 import errno
@@ -24,21 +25,23 @@ from rtc.common.windows_names import is_reserved_on_windows
 
 MEMBERS_MAX = 20_000
 TOTAL_MAX = 100 * 10**9
-"""Bytes, unpacked."""
+"""Maximum total size of the unpacked files, in bytes."""
 RATIO_MAX = 200
-"""Unpacked over packed size; real labels and checkpoints stay far below."""
+"""Maximum ratio of unpacked to packed size; real labels and checkpoints stay far below."""
 RATIO_FREE_BELOW = 10 * 2**20
-"""Bytes up to which a member may be packed tighter: a small file of zeros harms nobody."""
+"""Unpacked size in bytes up to which the ratio is not checked: a small file of zeros does no harm."""
 DIRECTORY_MAX = 16 * 2**20
-"""Bytes of the zip's own table of contents, which `zipfile` reads into memory as a whole."""
+"""Maximum size of the zip's central directory in bytes; `zipfile` reads all of it into memory."""
 MEMBER_NAME_MAX = 1000
-PART_MAX = 200
-"""Characters of one path component; file systems end at 255 bytes."""
+"""Maximum length of a path, in characters."""
+COMPONENT_MAX = 200
+"""Maximum length of one path component in bytes of UTF-8; file systems allow 255."""
 DISK_SPARE = 1.2
-"""Free disk asked for, as a multiple of what will be unpacked."""
+"""Required free disk space, as a multiple of the unpacked size."""
 BLOCK = 1024 * 1024
+"""Maximum number of bytes that are copied at once."""
 
-_DAMAGE = (
+_DAMAGE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -48,20 +51,20 @@ _DAMAGE = (
     ValueError,
     OverflowError,
 )
-"""What `zipfile` raises on damaged, cut or foreign archives; the last two are offsets that no file can have."""
+"""What `zipfile` raises on damaged, truncated or foreign archives; the last two mean offsets that no file can have."""
 _ZIP64 = 0xFFFFFFFF
 
 
-def bad(text: str) -> RtcError:
-    """The refusal of an archive, with its sentence."""
+def bad_package(text: str) -> RtcError:
+    """Return the error BAD_PACKAGE with this sentence."""
     return RtcError(FaultCode.BAD_PACKAGE, text)
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open a person's file for reading.
+def open_user_file(path: Path) -> BinaryIO:
+    """Open a file that a person named, for reading.
 
     Raises:
-        RtcError: USAGE: it is no ordinary file (a pipe would make us wait for ever), or cannot be read.
+        RtcError: USAGE: it is not a regular file (to open a pipe could block for ever), or it cannot be opened.
     """
     name = path.name or path  # `.` has no name
     try:
@@ -76,33 +79,39 @@ def open_file(path: Path) -> BinaryIO:
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file for reading; damage found while it is open is told in one sentence.
+    """Open a zip file for reading; damage that is found while it is open becomes an RtcError.
 
     Raises:
-        RtcError: USAGE when there is no such file; BAD_PACKAGE when it is no zip, or a damaged one.
+        RtcError: USAGE: there is no such file. BAD_PACKAGE: it is not a zip, it is damaged, or it has too many files.
     """
-    with open_file(path) as file:
+    with open_user_file(path) as file:
         try:
             if _directory_size(file) > DIRECTORY_MAX:
-                raise bad(f"{path.name} holds too many files.")
+                raise bad_package(f"{path.name} holds too many files.")
             with zipfile.ZipFile(file) as archive:
                 yield archive
-        except _DAMAGE:
+        except _DAMAGE_ERRORS:
             raise _damaged(path) from None
         except OSError as error:
-            if error.errno == errno.EINVAL:  # the system's own word for an offset that no file can have
+            if error.errno == errno.EINVAL:  # the system's error for an offset that no file can have
                 raise _damaged(path) from None
             raise
 
 
 def _damaged(path: Path) -> RtcError:
-    return bad(f"{path.name} is not a zip archive, or is damaged. Export or send it again.")
+    return bad_package(f"{path.name} is not a zip archive, or is damaged. Export or send it again.")
 
 
 def _directory_size(file: BinaryIO) -> int:
-    """Bytes of the table of contents as the file's end declares it (APPNOTE.TXT 4.3.14 and 4.3.16)."""
+    """Return the size of the central directory in bytes, as the end record declares it.
+
+    Source: APPNOTE.TXT, sections 4.3.14 (ZIP64 end record) and 4.3.16 (end record).
+
+    Raises:
+        zipfile.BadZipFile: there is no end record.
+    """
     end = file.seek(0, 2)
-    file.seek(max(0, end - 65_557))  # the end record, and the longest comment behind it
+    file.seek(max(0, end - 65_557))  # the end record (22 bytes), and the longest comment after it (65 535)
     tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) < at + 22:
@@ -118,14 +127,16 @@ def _directory_size(file: BinaryIO) -> int:
 
 
 def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
-    """The files of an archive, without folders and macOS's hidden extras, after every check that needs no unpacking.
+    """Return the files of an archive, after every check that needs no unpacking.
+
+    Folders and the hidden files that macOS adds (`__MACOSX/`, `.DS_Store`) are left out.
 
     Raises:
-        RtcError: BAD_PACKAGE: one of them must not be unpacked, hence none is.
+        RtcError: BAD_PACKAGE: a member must not be unpacked, so the whole archive is refused.
     """
     infos = archive.infolist()
     if len(infos) > MEMBERS_MAX:
-        raise bad(f"The archive holds {len(infos)} files; more than {MEMBERS_MAX} are not taken.")
+        raise bad_package(f"The archive holds {len(infos)} files; more than {MEMBERS_MAX} are not taken.")
     for info in infos:
         check_name(info.orig_filename)
         _check_kind(info)
@@ -133,60 +144,68 @@ def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
     _check_clashes(files)
     _check_overlaps(infos)
     if sum(info.file_size for info in files) > TOTAL_MAX:
-        raise bad("The archive says it unpacks to more than 100 GB, which is not taken.")
+        raise bad_package("The archive says it unpacks to more than 100 GB, which is not taken.")
     return files
 
 
 def check_name(name: str) -> None:
-    """Whether a member of an archive may have this name.
+    """Check that a member of an archive may have this name.
 
     Raises:
-        RtcError: BAD_PACKAGE: it may not, and why.
+        RtcError: BAD_PACKAGE: it may not; the sentence says why.
     """
     parts = name.removesuffix("/").split("/")
     if not is_printable(name):
-        raise bad("The archive holds a file whose name has characters that cannot be shown.")
-    if len(name) > MEMBER_NAME_MAX or any(len(part.encode()) > PART_MAX for part in parts):
-        raise bad("The archive holds a file whose name is too long.")
+        raise bad_package("The archive holds a file whose name has characters that cannot be shown.")
+    if len(name) > MEMBER_NAME_MAX or any(len(part.encode()) > COMPONENT_MAX for part in parts):
+        raise bad_package("The archive holds a file whose name is too long.")
     if name.startswith("/") or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
-        raise bad(f"The archive holds {name!r}, which could lead out of its folder. Pack it again with plain names.")
+        raise bad_package(
+            f"The archive holds {name!r}, which could lead out of its folder. Pack it again with plain names."
+        )
     if any(is_reserved_on_windows(part) or part.endswith((" ", ".")) for part in parts):
-        raise bad(f"The archive holds {name!r}, a name that Windows keeps for itself. Rename it and pack again.")
+        raise bad_package(
+            f"The archive holds {name!r}, a name that Windows keeps for itself. Rename it and pack again."
+        )
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise bad(f"The archive holds {info.filename!r}, which is a link or a device. Only plain files are taken.")
+        raise bad_package(
+            f"The archive holds {info.filename!r}, which is a link or a device. Only plain files are taken."
+        )
     if info.flag_bits & 0x1:
-        raise bad("The archive is encrypted. Pack it again without a password.")
+        raise bad_package("The archive is encrypted. Pack it again without a password.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise bad("The archive is packed in an unusual way. Pack it again as an ordinary zip (deflate).")
+        raise bad_package("The archive is packed in an unusual way. Pack it again as an ordinary zip (deflate).")
     if info.file_size > RATIO_FREE_BELOW and info.file_size > RATIO_MAX * info.compress_size:
-        raise bad(f"The archive holds {info.filename!r}, which unpacks to a suspiciously large size.")
+        raise bad_package(f"The archive holds {info.filename!r}, which unpacks to a suspiciously large size.")
 
 
 def _check_clashes(files: tuple[zipfile.ZipInfo, ...]) -> None:
-    """No two names may fall together on a disk that ignores case or Unicode form, nor a file be another's folder."""
+    """Check that names differ even on a disk that ignores case or Unicode form, and that no file is also a folder."""
     taken: set[str] = set()
     folders: set[str] = set()
     for info in files:
         key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", info.filename).casefold())
         if key in taken:
-            raise bad(f"The archive holds {info.filename!r} twice, or names that differ only in upper and lower case.")
+            raise bad_package(
+                f"The archive holds {info.filename!r} twice, or names that differ only in upper and lower case."
+            )
         taken.add(key)
         parts = key.split("/")
         folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
     if taken & folders:
-        raise bad("The archive holds a file and a folder of the same name.")
+        raise bad_package("The archive holds a file and a folder of the same name.")
 
 
 def _check_overlaps(infos: list[zipfile.ZipInfo]) -> None:
-    """Members that share bytes are how a small zip unpacks to a huge tree."""
+    """Check that no two members share bytes of the archive: with shared bytes a small zip unpacks to a huge tree."""
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset < end:
-            raise bad("The archive is damaged: its files overlap.")
+            raise bad_package("The archive is damaged: its files overlap.")
         end = info.header_offset + 30 + info.compress_size  # 30: the fixed part of a local header
 
 
@@ -195,12 +214,13 @@ def _is_junk(name: str) -> bool:
 
 
 async def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip into a folder, which is made if need be and should be empty.
+    """Unpack a zip into a folder, which is created if necessary and should be empty.
 
-    On failure or cancellation the folder may hold some whole files, never a half one; the caller removes it.
+    After failure or cancellation the folder may contain some complete files, but no partial one; the caller removes it.
 
     Raises:
-        RtcError: USAGE, BAD_PACKAGE or DISK_FULL, before anything is written where that can be known.
+        RtcError: USAGE: there is no such file. BAD_PACKAGE: the archive is refused or damaged. DISK_FULL. Where
+            possible, these are raised before anything is written.
     """
     await trio.to_thread.run_sync(_unpack, archive, folder, trio.from_thread.check_cancelled)
 
@@ -229,17 +249,17 @@ def _disk_full(total: int) -> RtcError:
 def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, check: Callable[[], None]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    left = info.file_size
+    remaining = info.file_size
     try:
         with archive.open(info) as source, part.open("xb") as sink:
-            while block := source.read(min(BLOCK, left + 1)):
+            while block := source.read(min(BLOCK, remaining + 1)):
                 check()
-                left -= len(block)
-                if left < 0:
+                remaining -= len(block)
+                if remaining < 0:
                     break
                 sink.write(block)
-        if left:
-            raise bad(f"The archive is damaged: {info.filename!r} has another size than it says.")
+        if remaining:
+            raise bad_package(f"The archive is damaged: {info.filename!r} has another size than it says.")
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""The one way our own archives are written: whole or not at all, nothing compressed, at constant memory."""
+"""The only writer of our own zip archives: an archive appears complete or not at all, and is not compressed.
+
+Files are copied in blocks, so memory use does not depend on their size.
+"""
 
 import os
 import stat
@@ -14,39 +17,45 @@ from rtc.packages.zip_reader import BLOCK
 
 @contextmanager
 def open_packing(
-    target: Path, mode: int = 0o600, see: Callable[[Path], object] | None = None
+    target: Path, mode: int = 0o600, check_archive: Callable[[Path], object] | None = None
 ) -> Iterator[zipfile.ZipFile]:
-    """Write an archive that appears under its name only when the block ends well; `mode` says who may read it.
-
-    `see` gets to see it whole, and may still refuse it by raising.
+    """Open an archive for writing; it appears under its name only when the `with` block ends without an exception.
 
     Checkpoints, videos and embedded images do not shrink, so nothing is compressed.
 
+    Args:
+        target: the path of the archive.
+        mode: its permission bits, before the umask.
+        check_archive: called with the path of the complete archive before it appears; it may refuse it by raising.
+
     Raises:
-        OSError: the disk is full, or worse.
+        OSError: the archive cannot be written, for example because the disk is full.
     """
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
+    partial = target.with_name(target.name + ".part")
+    partial.unlink(missing_ok=True)
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             yield archive
-        if see is not None:
-            see(part)
-        part.replace(target)
+        if check_archive is not None:
+            check_archive(partial)
+        partial.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-def give_way() -> None:
-    """Between blocks: in a thread of trio's, end when the task that waits for it was cancelled."""
-    with suppress(RuntimeError):  # no thread of trio's
+def check_cancelled() -> None:
+    """Raise `trio.Cancelled` in a thread that trio started, if the task that waits for the thread was cancelled.
+
+    In any other thread this does nothing. Call it between blocks of work.
+    """
+    with suppress(RuntimeError):  # trio raises it in a thread that trio did not start
         trio.from_thread.check_cancelled()
 
 
-def add_file(archive: zipfile.ZipFile, name: str, path: Path, check: Callable[[], None] = give_way) -> None:
-    """Add a file, of any size; `check` is called between blocks and may raise to end it."""
-    # not `from_file`: it refuses files dated before 1980, and the date matters to nobody
+def add_file(archive: zipfile.ZipFile, name: str, path: Path, check: Callable[[], None] = check_cancelled) -> None:
+    """Copy a file of any size into the archive; `check` is called before each block and may raise to stop the copy."""
+    # not `ZipInfo.from_file`: it refuses files dated before 1980, and the date is not needed
     with path.open("rb") as source, archive.open(_info(name), "w", force_zip64=True) as sink:
         while block := source.read(BLOCK):
             check()
@@ -54,7 +63,7 @@ def add_file(archive: zipfile.ZipFile, name: str, path: Path, check: Callable[[]
 
 
 def add_text(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    """Add a small file."""
+    """Write a text into the archive as a file."""
     archive.writestr(_info(name), text)
 
 

@@ -1,4 +1,4 @@
-"""What a package wants predicted: SLEAP's spellings of every version, and what cannot be done is told."""
+"""Predictions of a package: every SLEAP version's way of writing them, and notes about those that are left out."""
 
 import zipfile
 
@@ -10,7 +10,7 @@ from protocol.jobs import MODELS_MAX, JobEvent, JobKind, JobStarted
 from protocol.wire import TO_CLIENT, decode, encode
 from rtc.common.errors import RtcError
 from rtc.packages.inference import PredictStep
-from rtc.packages.inference_script import PredictLine, read_predict_script
+from rtc.packages.inference_script import PredictLine, read_inference_script
 from rtc.packages.plan import inspect_package
 from rtc.packages.tracking_settings import tracking_options
 from rtc.testing.stand_in import make_inference_package, make_package
@@ -28,7 +28,7 @@ MODEL = {"m/run/best.ckpt": "", "m/run/training_config.yaml": "", "v.mp4": ""}
 
 @pytest.fixture
 def plan_of(tmp_path):
-    """The plan of a package with these inference entries."""
+    """Return the plan of a package with these inference entries."""
 
     def plan_of(inference, files=MODEL, training=(), overrides=(), script="", root=""):
         content = {"jobs.yaml": {"training": list(training), "inference": inference}, "inference-script.sh": script}
@@ -97,7 +97,7 @@ def test_models_of_sleap_1_4_are_models_too(plan_of):
 
 
 @pytest.mark.parametrize(
-    ("inference", "said"),
+    ("inference", "expected"),
     [
         ([], "nothing to predict on"),
         ("all", "names no data"),
@@ -116,12 +116,12 @@ def test_models_of_sleap_1_4_are_models_too(plan_of):
         ([entry(output_path=f"{n}.slp") for n in range(MODELS_MAX + 1)], "more than 100"),
     ],
 )
-def test_predictions_that_cannot_be_made_are_refused_or_noted(inference, said, plan_of):
-    assert said in refusal(plan_of, inference)
+def test_predictions_that_cannot_be_made_are_refused_or_noted(inference, expected, plan_of):
+    assert expected in refusal(plan_of, inference)
     if inference:
         plan = plan_of(inference, FILES | MODEL, TRAINING)
         assert plan.kind is JobKind.TRAIN
-        assert said in plan.notes[0]
+        assert expected in plan.notes[0]
 
 
 def test_a_model_that_is_not_whole_is_missing(plan_of):
@@ -138,7 +138,7 @@ def test_a_training_package_makes_the_predictions_it_can(plan_of):
 
 
 @pytest.mark.parametrize(
-    ("wished", "output"),
+    ("requested", "output"),
     [
         ("out.slp", "out.slp"), ("out", "out.slp"), ("preds/out.slp", "preds/out.slp"),
         ("preds\\out.slp", "preds/out.slp"),
@@ -148,8 +148,8 @@ def test_a_training_package_makes_the_predictions_it_can(plan_of):
         ("", "v.mp4.predictions.slp"),
     ],
 )  # fmt: skip
-def test_predictions_are_written_beside_what_is_there(wished, output, plan_of):
-    assert plan_of([entry(output_path=wished)], FILES | MODEL).predictions[0].output == output
+def test_predictions_are_written_beside_what_is_there(requested, output, plan_of):
+    assert plan_of([entry(output_path=requested)], FILES | MODEL).predictions[0].output == output
 
 
 def test_two_predictions_never_fall_together(plan_of):
@@ -232,11 +232,11 @@ def test_scripts_alone_will_do(tmp_path):
 )  # fmt: skip
 def test_the_lines_of_every_sleap_are_read(line, read):
     text = line if "\\" not in line else f"'{line.split()[0]}' {' '.join(line.split()[1:])}"
-    assert read_predict_script(f"#!/bin/bash\n{text}\n") == (read,)
+    assert read_inference_script(f"#!/bin/bash\n{text}\n") == (read,)
 
 
-def test_other_lines_are_of_no_account():
-    assert read_predict_script(
+def test_other_lines_are_ignored():
+    assert read_inference_script(
         "#!/bin/bash\n# sleap track x\nrm -rf /\nsleap train a\n\necho sleap track\nsleap-track"
     ) == (PredictLine(),)
 
@@ -317,7 +317,7 @@ def test_labels_may_be_overridden_when_they_are_there(plan_of):
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "expected"),
     [
         ("max_epochs=5", "trainer_config.max_epochs=5"),
         ("trainer_config.max_epochs", "is not understood"),
@@ -327,11 +327,11 @@ def test_labels_may_be_overridden_when_they_are_there(plan_of):
         ("hydra.run.dir=/secret", "is not understood"),
     ],
 )
-def test_a_wrong_override_is_the_typists_mistake(word, said, plan_of):
+def test_a_wrong_override_is_the_typists_mistake(word, expected, plan_of):
     with pytest.raises(RtcError) as caught:
         plan_of([], FILES, TRAINING, overrides=(word,))
     assert caught.value.fault.code is FaultCode.USAGE
-    assert said in caught.value.fault.text
+    assert expected in caught.value.fault.text
     assert not any(hidden in caught.value.fault.text for hidden in ("script", "TOKEN", "passwd", "secret"))
 
 

@@ -1,4 +1,4 @@
-"""Packages are read without being trusted: what they ask for, and every way to refuse them."""
+"""Packages are read without trust: their plans, and every reason to refuse a package or an archive."""
 
 import json
 import os
@@ -37,7 +37,7 @@ LEGACY = {
 }
 JOBS = {"training": [{"cfg": "a.yaml", "run_path": "models/run", "train_labels": "x.pkg.slp"}]}
 WINDOWS = {"training": [{"cfg": "a.yaml", "run_path": "models\\run.n=1", "train_labels": "x.pkg.slp"}]}
-STEP = TrainStep("a", "a.yaml", "models/run", epochs=7, learns_from=("x.pkg.slp",))
+STEP = TrainStep("a", "a.yaml", "models/run", epochs=7, effective_labels=("x.pkg.slp",))
 
 
 def entry(**changes):
@@ -50,7 +50,7 @@ def config(section=None, **changes):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a zip of named texts (dicts become YAML or JSON)."""
+    """Write a zip of named texts (dicts become YAML or JSON) and return its path."""
 
     def write(files):
         path = tmp_path / "package.zip"
@@ -70,8 +70,8 @@ def refusal(read, *arguments):
     return caught.value.fault
 
 
-def came_of(read, *arguments):
-    """None when it was read, else the code of its refusal."""
+def fault_code(read, *arguments):
+    """Return the code of the error that `read` raises, or None when it raises none."""
     try:
         read(*arguments)
     except RtcError as error:
@@ -149,7 +149,7 @@ def test_labels_that_differ_from_the_configuration_are_named(write):
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "expected"),
     [
         ({"readme.txt": ""}, "neither jobs.yaml"),
         ({"a/jobs.yaml": JOBS, "b/x": ""}, "neither jobs.yaml"),
@@ -176,10 +176,10 @@ def test_labels_that_differ_from_the_configuration_are_named(write):
         ({"jobs.yaml": entry(cfg="o.json"), "o.json": {"model": {"backbone": {"leap": {}}}}}, "no longer has"),
     ],
 )  # fmt: skip
-def test_a_package_that_cannot_be_trained_is_refused_with_its_reason(files, said, write):
+def test_a_package_that_cannot_be_trained_is_refused_with_its_reason(files, expected, write):
     fault = refusal(inspect_package, write(files))
     assert fault.code is FaultCode.BAD_PACKAGE
-    assert said in fault.text
+    assert expected in fault.text
 
 
 @pytest.mark.parametrize(
@@ -215,10 +215,10 @@ def test_a_missing_file_is_a_matter_of_usage(tmp_path):
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.zip")
     (tmp_path / "folder.zip").mkdir()
-    for name, said in (("pipe.zip", "pipe.zip is no ordinary file"), ("folder.zip", "folder.zip is a folder")):
+    for name, expected in (("pipe.zip", "pipe.zip is no ordinary file"), ("folder.zip", "folder.zip is a folder")):
         fault = refusal(inspect_package, tmp_path / name)
         assert fault.code is FaultCode.USAGE
-        assert said in fault.text
+        assert expected in fault.text
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path):
@@ -274,11 +274,11 @@ async def test_a_bomb_is_refused_before_it_unpacks(tmp_path):
 async def test_encrypted_and_unusual_archives_are_refused(tmp_path):
     plain = make_package(tmp_path / "p.zip").read_bytes()
     at = plain.index(b"PK\1\2")
-    for offset, value, said in ((8, 1, "encrypted"), (10, 12, "unusual")):
+    for offset, value, expected in ((8, 1, "encrypted"), (10, 12, "unusual")):
         changed = bytearray(plain)
         struct.pack_into("<H", changed, at + offset, value)
         (tmp_path / "q.zip").write_bytes(changed)
-        with pytest.raises(RtcError, match=said):
+        with pytest.raises(RtcError, match=expected):
             await unpack(tmp_path / "q.zip", tmp_path / "out")
 
 
@@ -322,7 +322,7 @@ async def test_a_table_of_contents_that_would_fill_memory_is_refused(write, tmp_
         await unpack(write(dict.fromkeys("abcd", "")), tmp_path / "out")
 
 
-async def test_a_full_disk_is_told_before_anything_is_written(write, tmp_path, monkeypatch):
+async def test_a_full_disk_is_reported_before_anything_is_written(write, tmp_path, monkeypatch):
     monkeypatch.setattr(zip_reader, "DISK_SPARE", 1e18)
     with pytest.raises(RtcError) as caught:
         await unpack(write({"a": "text"}), tmp_path / "out")
@@ -380,7 +380,7 @@ yaml_noise = st.lists(yaml_tags | yaml_bits | st.text(max_size=5), max_size=30).
 )
 def test_whatever_a_package_says_is_read_or_refused(text):
     for read in (lambda: safe_yaml("jobs.yaml", text), lambda: read_config("a.yaml", text)):
-        assert came_of(read) in (None, FaultCode.BAD_PACKAGE)
+        assert fault_code(read) in (None, FaultCode.BAD_PACKAGE)
 
 
 @pytest.mark.parametrize("offset", [2**64 - 1, 2**63, 2**63 - 1, 2**62])
@@ -393,7 +393,7 @@ def test_a_zip_whose_table_lies_beyond_all_files_is_refused(offset, tmp_path):
 
 @pytest.fixture(scope="module")
 def mutant(tmp_path_factory):
-    """A sound package's bytes, and where a mutation of them is written."""
+    """Return the bytes of a valid package, and a folder for changed copies of it."""
     folder = tmp_path_factory.mktemp("mutants")
     return make_package(folder / "p.zip").read_bytes(), folder
 
@@ -417,7 +417,7 @@ def test_a_zip_changed_anywhere_is_read_or_refused(mutant, changes, cut):
         data[at : at + count] = byte * count
     (folder / "q.zip").write_bytes(data[: len(data) - cut] if cut > 50 else data)
     for read in (inspect_package, lambda path: zip_reader._unpack(path, folder / "out", lambda: None)):
-        assert came_of(read, folder / "q.zip") in (None, FaultCode.BAD_PACKAGE)
+        assert fault_code(read, folder / "q.zip") in (None, FaultCode.BAD_PACKAGE)
     shutil.rmtree(folder / "out", ignore_errors=True)
 
 

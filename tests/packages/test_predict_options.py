@@ -1,4 +1,4 @@
-"""One table for the options of prediction: flags, YAML and sleap-nn's own words say the same."""
+"""One table of prediction options: flags, YAML and sleap-nn's command line agree."""
 
 import subprocess
 import sys
@@ -33,8 +33,8 @@ def refusal(read, *arguments):
     [
         ("0,3,5", "0,3,5"),
         ("0-49", "0-49"),
-        ("0,-49", "0-49"),  # SLEAP's own way to write a range
-        ("0,3-5", "0,3,4,5"),  # on which sleap-nn crashes
+        ("0,-49", "0-49"),  # how SLEAP writes a range
+        ("0,3-5", "0,3,4,5"),  # sleap-nn crashes on this
         (" 7 ", "7"),
         ("7-7", "7"),
         (7, "7"),
@@ -60,7 +60,7 @@ def test_too_many_frames_for_a_command_line_are_refused(given):
     assert len(read_frames("0-9,20-9000")) < FRAMES_TEXT_MAX
 
 
-def test_options_are_checked_and_put_into_sleap_nns_words():
+def test_options_are_checked_and_become_sleap_nns_arguments():
     options = read_options({"max_instances": "2", "peak_threshold": 0.5, "only_labeled_frames": True, "frames": "0,2"})
     assert options == {"frames": "0,2", "only_labeled_frames": True, "peak_threshold": 0.5, "max_instances": 2}
     assert option_words(options) == [
@@ -112,18 +112,18 @@ def track(**given):
 
 def test_flags_become_options():
     words = ["--peak-threshold", "0.3", "--frames", "0,-9", "--tracking", "--no-ensure-rgb", "--features", "bboxes"]
-    said = CliRunner().invoke(track, words)
-    assert said.exception is None
-    assert said.output.strip() == repr(
+    result = CliRunner().invoke(track, words)
+    assert result.exception is None
+    assert result.output.strip() == repr(
         {"frames": "0-9", "peak_threshold": 0.3, "ensure_rgb": False, "tracking": True, "features": "bboxes"}
     )
     assert CliRunner().invoke(track, []).output.strip() == "{}"
 
 
 def test_a_wrong_flag_is_refused_in_the_tables_words():
-    said = CliRunner().invoke(track, ["--batch-size", "none"])
-    assert isinstance(said.exception, RtcError)
-    assert said.exception.fault.text == "--batch-size takes a whole number of 1 or more."
+    result = CliRunner().invoke(track, ["--batch-size", "none"])
+    assert isinstance(result.exception, RtcError)
+    assert result.exception.fault.text == "--batch-size takes a whole number of 1 or more."
 
 
 def test_the_options_are_light_to_import():
@@ -134,7 +134,7 @@ def test_the_options_are_light_to_import():
 
 
 def test_sleap_nn_knows_every_option():
-    """Its own command is asked, where it is installed; importing the command line takes seconds, not its models."""
+    """Compare the table with sleap-nn's own command, if sleap-nn is installed; the import takes some seconds."""
     commands = pytest.importorskip("sleap_nn.cli")
     known = {word: option for option in commands.predict.params for word in [*option.opts, *option.secondary_opts]}
     for option in OPTIONS:

@@ -1,10 +1,10 @@
-"""Every spelling of a training line that SLEAP ever exported, and the lines that must not pass."""
+"""Every form of a training line that SLEAP has exported, and lines that must be refused."""
 
 import pytest
 
 from rtc.common.errors import RtcError
-from rtc.packages.hydra_overrides import JOBS, SCRIPT, Override, newest, quote, read_override
-from rtc.packages.train_script import TrainLine, read_script
+from rtc.packages.hydra_overrides import FROM_JOBS_YAML, FROM_SCRIPT, Override, last_of_each_key, quote, read_override
+from rtc.packages.train_script import TrainLine, read_train_script
 
 RUN = "250101_120000.centroid.n=12"
 
@@ -19,7 +19,7 @@ RUN = "250101_120000.centroid.n=12"
     ],
 )
 def test_the_lines_of_sleap_1_3_and_1_4_are_read(line):
-    assert read_script(line) == (TrainLine("centroid.json", ("x.pkg.slp",)),)
+    assert read_train_script(line) == (TrainLine("centroid.json", ("x.pkg.slp",)),)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_the_lines_of_sleap_1_3_and_1_4_are_read(line):
     ],
 )
 def test_the_lines_of_sleap_1_5_and_1_6_are_read(line):
-    assert read_script("#!/bin/bash\n" + line) == (TrainLine("centroid.yaml"),)
+    assert read_train_script("#!/bin/bash\n" + line) == (TrainLine("centroid.yaml"),)
 
 
 def test_two_models_stay_in_order_and_prediction_is_left_out():
@@ -53,12 +53,12 @@ def test_two_models_stay_in_order_and_prediction_is_left_out():
         "sleap train --config-name centered_instance.yaml --config-dir .; echo done > log\r\n"
         "sleap-track x.slp -m models/a -o out.slp\r\nsleap predict --gui -i x.slp\r\nsleap-nn track -i x\r\n"
     )
-    assert [line.config for line in read_script(text)] == ["centroid.yaml", "centered_instance.yaml"]
+    assert [line.config for line in read_train_script(text)] == ["centroid.yaml", "centered_instance.yaml"]
 
 
 def test_overrides_run_together_are_parted():
     line = "sleap-nn train --config-name a.yaml --config-dir  trainer_config.max_epochs=10trainer_config.seed=3"
-    assert read_script(line)[0].overrides == (
+    assert read_train_script(line)[0].overrides == (
         Override("trainer_config.max_epochs", "10"),
         Override("trainer_config.seed", "3"),
     )
@@ -69,7 +69,7 @@ def test_only_settings_that_are_not_ours_are_kept():
         "sleap-nn train --config a.yaml ++trainer_config.max_epochs=5 +trainer_config.zmq.publish_port=1 "
         "trainer_config.ckpt_dir=/etc trainer_config.wandb.name=a=b data_config.train_labels_path=[a.slp,b.slp]"
     )
-    (found,) = read_script(line)
+    (found,) = read_train_script(line)
     assert [str(override) for override in found.overrides] == [
         "++trainer_config.max_epochs=5",
         '++trainer_config.wandb.name="a=b"',
@@ -106,7 +106,7 @@ def test_only_settings_that_are_not_ours_are_kept():
 )
 def test_other_lines_refuse_the_script(line):
     with pytest.raises(RtcError) as caught:
-        read_script(line)
+        read_train_script(line)
     assert caught.value.fault.code.value == "bad_package"
     assert "TOKEN" not in caught.value.fault.text
 
@@ -123,16 +123,16 @@ def test_hydra_reads_our_quotes_as_they_were_meant(text):
 
 
 def test_each_setting_is_changed_once_as_said_last():
-    said = [Override("a", "1"), Override("b", "2"), Override("a", "3")]
-    assert newest(said) == (Override("b", "2"), Override("a", "3"))
+    overrides = [Override("a", "1"), Override("b", "2"), Override("a", "3")]
+    assert last_of_each_key(overrides) == (Override("b", "2"), Override("a", "3"))
 
 
-@pytest.mark.parametrize(("origin", "who"), [(SCRIPT, "train-script.sh"), (JOBS, "jobs.yaml")])
-def test_a_refusal_says_who_asked(origin, who):
+@pytest.mark.parametrize(("origin", "subject"), [(FROM_SCRIPT, "train-script.sh"), (FROM_JOBS_YAML, "jobs.yaml")])
+def test_a_refusal_says_who_asked(origin, subject):
     for word in ("nonsense", "trainer_config.a=/etc/x", "trainer_config.a=${x}", "trainer_config.a=\x07"):
         with pytest.raises(RtcError) as caught:
             read_override(word, origin)
-        assert who in caught.value.fault.text
+        assert subject in caught.value.fault.text
 
 
 def test_an_override_that_is_kept_reaches_hydra_unchanged():

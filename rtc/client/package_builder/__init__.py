@@ -1,1 +1,1 @@
-"""Makes job packages from labels, videos, trained models and training configurations."""
+"""Builds job packages on the client from labels, videos, trained models and training configurations."""

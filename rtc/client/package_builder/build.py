@@ -1,7 +1,8 @@
-"""Makes packages of what lies on a person's disk: labels and configurations, or data and models.
+"""Builds packages from files of the client's disk: labels and training configurations, or data and trained models.
 
-A package is laid out as SLEAP lays out its own, and is read again before it appears: what is built here can be run.
-All of it is synchronous, for a thread; in a thread of trio's, it ends when the task that waits is cancelled.
+A package has the same layout as one exported by SLEAP. It is read back before it appears under its name, so every
+package that is built here can be run. The functions are synchronous and meant for a thread; in a thread that trio
+started, they end when the task that waits for the thread is cancelled.
 """
 
 import errno
@@ -17,65 +18,78 @@ from typing import Any
 import yaml
 
 from protocol.faults import FaultCode
-from rtc.client.package_builder.contents import Labels, PackageContents, look_data, look_training
+from rtc.client.package_builder.contents import (
+    InspectedLabels,
+    PackageContents,
+    inspect_data_labels,
+    inspect_training_labels,
+)
 from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import fresh, plain_name
-from rtc.packages.hydra_overrides import TYPED, read_overrides
+from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
 from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
 from rtc.packages.plan import inspect_package
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_words, read_options
 from rtc.packages.zip_writer import add_file, add_text, open_packing
 
 Say = Callable[[str], None]
-_SCRIPT = "#!/bin/bash\n"
+"""Shows a person one line about the progress of the build."""
+_SCRIPT_HEAD = "#!/bin/bash\n"
 
 
-def build_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], target: Path, say: Say) -> None:
+def build_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], target: Path, report: Say) -> None:
     """Write a training package: labels with their images, and a configuration for each model.
 
-    `overrides` hold for every model; `say` is told what takes a while.
+    Args:
+        labels: a `.slp` or `.pkg.slp` file.
+        configs: one training configuration for each model.
+        overrides: Hydra overrides, which apply to every model.
+        target: the path of the package.
+        report: called with a line of text before each step that takes a while.
 
     Raises:
-        RtcError: USAGE, BAD_PACKAGE or DISK_FULL: something named is not there or wrong; nothing is left behind.
+        RtcError: USAGE or BAD_PACKAGE: a file is missing or wrong. DISK_FULL. No file is left behind.
     """
-    read_overrides(overrides, TYPED)
+    read_overrides(overrides, FROM_COMMAND_LINE)
     if labels.suffix.lower() != LABELS_ENDING:
         raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
     check_labels(labels)
     training_configs = read_training_configs(tuple(configs))
-    others = dict.fromkeys(path for training_config in training_configs for path in training_config.others())
-    for other in others:
+    other_labels = dict.fromkeys(
+        path for training_config in training_configs for path in training_config.other_labels()
+    )
+    for other in other_labels:
         check_labels(other)
-    say(f"Reading {labels.name}")
-    looked = {path: look_training(path) for path in (labels, *others)}
-    with _making(target) as scratch:
+    report(f"Reading {labels.name}")
+    inspected = {path: inspect_training_labels(path) for path in (labels, *other_labels)}
+    with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
-        say(f"Packing {labels.name}")
-        texts = _training_texts(labels, training_configs, looked, contents, list(overrides))
-        _write(target, contents, texts)
+        report(f"Packing {labels.name}")
+        texts = _training_texts(labels, training_configs, inspected, contents, list(overrides))
+        _write_package(target, contents, texts)
 
 
 def _training_texts(
     labels: Path,
     training_configs: Sequence[TrainingConfig],
-    looked: Mapping[Path, Labels],
+    inspected: Mapping[Path, InspectedLabels],
     contents: PackageContents,
     overrides: list[str],
 ) -> dict[str, str]:
-    """The package's own files; what the configurations name is taken along."""
-    packed = contents.bring_training(looked[labels])
-    project = looked[labels].project
+    """Return the text files of the package by name, and add the files that the configurations name to `contents`."""
+    packed_labels = contents.add_training_labels(inspected[labels])
+    project = inspected[labels].project
     count = f".n={project.frames}" if project is not None else ""
     stamp = datetime.now().strftime("%y%m%d_%H%M%S")
 
-    def bring(path: Path, folder: str) -> str:
-        return contents.bring_training(looked[path]) if path in looked else contents.bring(path, folder)
+    def add(path: Path, folder: str) -> str:
+        return contents.add_training_labels(inspected[path]) if path in inspected else contents.add(path, folder)
 
     texts: dict[str, str] = {}
-    entries, script = [], _SCRIPT
+    entries, script = [], _SCRIPT_HEAD
     for training_config in training_configs:
         config = fresh(
             f"{plain_name(training_config.head, 'model')}{training_config.ending}",
@@ -83,45 +97,56 @@ def _training_texts(
             training_config.ending,
         )
         run = f"{stamp}.{config.removesuffix(training_config.ending)}{count}"
-        texts[config] = training_config.packed(packed, run, bring)
-        entry: dict[str, Any] = {"cfg": config, "run_path": f"models/{run}", "train_labels": packed}
+        texts[config] = training_config.package_text(packed_labels, run, add)
+        entry: dict[str, Any] = {"cfg": config, "run_path": f"models/{run}", "train_labels": packed_labels}
         entries.append(entry | ({"overrides": overrides} if overrides else {}))
         script += _training_line(config, run, overrides)
     jobs = yaml.safe_dump({"training": entries, "inference": []}, sort_keys=False)
-    return texts | {"jobs.yaml": jobs, "train-script.sh": script, "inference-script.sh": _SCRIPT}
+    return texts | {"jobs.yaml": jobs, "train-script.sh": script, "inference-script.sh": _SCRIPT_HEAD}
 
 
 def _training_line(config: str, run: str, overrides: Sequence[str]) -> str:
-    words = ['trainer_config.ckpt_dir="models"', f'trainer_config.run_name="{run}"', *overrides]
-    return f"sleap train --config-name {config} --config-dir . {shlex.join(words)}\n"
+    arguments = ['trainer_config.ckpt_dir="models"', f'trainer_config.run_name="{run}"', *overrides]
+    return f"sleap train --config-name {config} --config-dir . {shlex.join(arguments)}\n"
 
 
-def build_tracking(data: Path, models: Sequence[Path], options: Mapping[str, Any], target: Path, say: Say) -> None:
-    """Write an inference package: a video or labels with their videos, and what each model needs to predict.
+def build_tracking(data: Path, models: Sequence[Path], options: Mapping[str, Any], target: Path, report: Say) -> None:
+    """Write an inference package: a video, or labels with their videos, and two files of each model.
 
-    `options` by sleap-nn's names. Without models, what labels hold of predictions is tracked. Raises as
-    `build_training` does.
+    Args:
+        data: a video, or labels (`.slp`, `.pkg.slp`).
+        models: folders of trained models, or files in them; without models, the predictions in the labels are tracked.
+        options: options of `sleap-nn predict` by sleap-nn's names.
+        target: the path of the package.
+        report: called with a line of text before each step that takes a while.
+
+    Raises:
+        RtcError: under the conditions of `build_training`.
     """
     chosen = read_options(options)
     found = find_models(models)
     if not found and not (chosen.get("tracking") and data.suffix.lower() == LABELS_ENDING):
         text = "Say which models: --model FOLDER, once for each; the folder as it came back from training."
         raise RtcError(FaultCode.USAGE, text)
-    labels = _look_at(data, chosen, say)
-    with _making(target) as scratch:
+    labels = _inspect_data(data, chosen, report)
+    with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
-        say(f"Packing {data.name}")
+        report(f"Packing {data.name}")
         index = chosen.get("video_index")
         if labels is None:
-            name = contents.bring(data)
+            name = contents.add(data)
         else:
-            name = contents.bring_data(labels, int(index) if index is not None else None)
-        folders = [_bring_model(contents, model) for model in found]
-        _write(target, contents, _tracking_texts(name, folders, chosen))
+            name = contents.add_data_labels(labels, int(index) if index is not None else None)
+        folders = [_add_model(contents, model) for model in found]
+        _write_package(target, contents, _tracking_texts(name, folders, chosen))
 
 
-def _look_at(data: Path, chosen: Mapping[str, Value], say: Say) -> Labels | None:
-    """The labels to predict on; None for a video."""
+def _inspect_data(data: Path, chosen: Mapping[str, Value], report: Say) -> InspectedLabels | None:
+    """Check the data to predict on; return the inspected labels, or None for a video.
+
+    Raises:
+        RtcError: USAGE: it cannot be predicted on, or an option does not apply to a video.
+    """
     ending = data.suffix.lower()
     if ending == ".zip":
         text = f"{data.name} is a package already. Give it as it is, without models and options."
@@ -129,9 +154,9 @@ def _look_at(data: Path, chosen: Mapping[str, Value], say: Say) -> Labels | None
     check_file(data)
     if ending == LABELS_ENDING:
         check_labels(data)
-        say(f"Reading {data.name}")
+        report(f"Reading {data.name}")
         index = chosen.get("video_index")
-        return look_data(data, int(index) if index is not None else None)
+        return inspect_data_labels(data, int(index) if index is not None else None)
     if ending not in VIDEO_ENDINGS:
         known = ", ".join(VIDEO_ENDINGS)
         raise RtcError(
@@ -144,11 +169,11 @@ def _look_at(data: Path, chosen: Mapping[str, Value], say: Say) -> Labels | None
     return None
 
 
-def _bring_model(contents: PackageContents, model: ModelFiles) -> str:
+def _add_model(contents: PackageContents, model: ModelFiles) -> str:
     taken = {"/".join(name.split("/")[:2]) for name in contents.files}
     folder = fresh(f"models/{plain_name(model.name, 'model')}", taken)
     for path in model.files:
-        contents.bring(path, folder)
+        contents.add(path, folder)
     return folder
 
 
@@ -163,18 +188,23 @@ def _tracking_texts(data: str, models: Sequence[str], options: Mapping[str, Valu
         "tracking": {},
         "options": dict(options),
     }
-    words = ["--data_path", data, *(word for model in models for word in ("--model_paths", model)), "-o", output]
-    line = shlex.join(["sleap", "predict", "--gui", *words, *option_words(options)])
+    model_arguments = [argument for model in models for argument in ("--model_paths", model)]
+    arguments = ["--data_path", data, *model_arguments, "-o", output, *option_words(options)]
+    line = shlex.join(["sleap", "predict", "--gui", *arguments])
     return {
         "jobs.yaml": yaml.safe_dump({"training": [], "inference": [entry]}, sort_keys=False),
-        "train-script.sh": _SCRIPT,
-        "inference-script.sh": f"{_SCRIPT}{line}\n",
+        "train-script.sh": _SCRIPT_HEAD,
+        "inference-script.sh": f"{_SCRIPT_HEAD}{line}\n",
     }
 
 
 @contextmanager
-def _making(target: Path) -> Iterator[Path]:
-    """A folder beside the target for what has to be made first; what the system refuses becomes a sentence."""
+def _open_scratch_folder(target: Path) -> Iterator[Path]:
+    """Create a temporary folder beside the target and remove it at the end; turn an OSError into an RtcError.
+
+    Raises:
+        RtcError: DISK_FULL or USAGE: a file could not be written.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix=".sleap-rtc-", dir=target.parent, ignore_cleanup_errors=True) as name:
             yield Path(name)
@@ -188,7 +218,7 @@ def _making(target: Path) -> Iterator[Path]:
         raise RtcError(FaultCode.USAGE, text) from None
 
 
-def _write(target: Path, contents: PackageContents, texts: Mapping[str, str]) -> None:
+def _write_package(target: Path, contents: PackageContents, texts: Mapping[str, str]) -> None:
     if shutil.disk_usage(target.parent).free < sum(path.stat().st_size for path in contents.files.values()):
         raise _disk_full(target)
     with open_packing(target, 0o666, inspect_package) as archive:

@@ -1,4 +1,4 @@
-"""What goes into a package that is built here: files of a person's disk, and their names in the package."""
+"""The files that go into a package: their paths on the client's disk, and their names in the package."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,125 +9,144 @@ from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import (
     Project,
     Video,
-    can_look,
     embed_images,
+    has_sleap_io,
     is_package,
-    look_into,
+    read_project,
     relink_videos,
 )
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import fresh, plain_file
 
 _RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models")
+"""Names at the top of a package that a file of the person must not have."""
 _NAMED_MAX = 5
-"""Missing files named in one sentence."""
+"""Maximum number of missing files that one error text names."""
 
 
 @frozen
-class Labels:
-    """Labels that have been looked into."""
+class InspectedLabels:
+    """Labels whose contents are known."""
 
     path: Path
     project: Project | None
-    """None when nothing here can open it; it is a package then, which needs no opening."""
+    """None when no sleap-io is installed here; then the labels are a `.pkg.slp`, which need not be opened."""
 
 
 @define
 class PackageContents:
-    """The files of a package in the making. What has to be made for it first lies in `scratch`."""
+    """The files of a package that is being built.
+
+    Copies of labels that have to be written first go into the folder `scratch`.
+    """
 
     scratch: Path
     files: dict[str, Path] = field(factory=dict)
-    """By name in the package."""
-    _made: dict[Path, int] = field(factory=dict, init=False)
+    """Paths on disk by name in the package."""
+    _scratch_numbers: dict[Path, int] = field(factory=dict, init=False)
 
-    def bring(self, path: Path, folder: str = "", name: str | None = None) -> str:
-        """Take a file along once; its name in the package."""
-        for known, taken in self.files.items():
-            if taken == path and known.rpartition("/")[0] == folder:
-                return known
+    def add(self, path: Path, folder: str = "", name: str | None = None) -> str:
+        """Add a file, unless it is already in this folder of the package; return its name in the package.
+
+        Args:
+            path: the file on disk.
+            folder: the folder in the package; empty for the top.
+            name: the preferred file name, if it differs from that of `path`.
+        """
+        for known_name, known_path in self.files.items():
+            if known_path == path and known_name.rpartition("/")[0] == folder:
+                return known_name
         plain = plain_file(name or path.name, "file")
         suffix = Path(plain).suffix
         chosen = fresh(f"{folder}/{plain}" if folder else plain, [*_RESERVED, *self.files], suffix)
         self.files[chosen] = path
         return chosen
 
-    def bring_training(self, labels: Labels) -> str:
-        """Take labels along with the images of their labelled frames."""
-        if labels.project is None or not _needed(labels.project):
-            return self.bring(labels.path)
+    def add_training_labels(self, labels: InspectedLabels) -> str:
+        """Add labels with the images of their labelled frames inside; return their name in the package."""
+        if labels.project is None or not _videos_to_embed(labels.project):
+            return self.add(labels.path)
         name = labels.path.name if is_package(labels.path) else f"{labels.path.stem}.pkg.slp"
-        made = self._make(labels.path)
-        if not made.exists():
-            embed_images(labels.path, made)
-        return self.bring(made, name=name)
+        copy = self._scratch_path(labels.path)
+        if not copy.exists():
+            embed_images(labels.path, copy)
+        return self.add(copy, name=name)
 
-    def bring_data(self, labels: Labels, video_index: int | None) -> str:
-        """Take labels along with their videos, which they then look for beside themselves."""
+    def add_data_labels(self, labels: InspectedLabels, video_index: int | None) -> str:
+        """Add labels and their videos; return the name of the labels in the package.
+
+        The labels are copied, and the copy refers to the videos by their names in the package.
+
+        Args:
+            video_index: add only this video, counted from 0; None adds all.
+        """
         videos = labels.project.videos if labels.project is not None else ()
         wanted = [video_index is None or index == video_index for index in range(len(videos))]
-        if not any(video.paths and take for video, take in zip(videos, wanted, strict=True)):
-            return self.bring(labels.path)
-        made = self._make(labels.path)
-        name = self.bring(made, name=labels.path.name)  # before its videos, so that it keeps its name
-        places = [self._bring_video(video) if take else None for video, take in zip(videos, wanted, strict=True)]
-        relink_videos(labels.path, made, places)
+        if not any(video.paths and want for video, want in zip(videos, wanted, strict=True)):
+            return self.add(labels.path)
+        copy = self._scratch_path(labels.path)
+        name = self.add(copy, name=labels.path.name)  # before the videos, so that the labels keep their name
+        paths = [self._add_video(video) if want else None for video, want in zip(videos, wanted, strict=True)]
+        relink_videos(labels.path, copy, paths)
         return name
 
-    def _bring_video(self, video: Video) -> str | list[str] | None:
+    def _add_video(self, video: Video) -> str | list[str] | None:
         if not video.paths:
             return None
-        if not video.listed:
-            return self.bring(video.paths[0])
+        if not video.is_sequence:
+            return self.add(video.paths[0])
         folder = fresh(plain_file(video.paths[0].parent.name, "images"), {name.split("/")[0] for name in self.files})
-        return [self.bring(path, folder) for path in video.paths]
+        return [self.add(path, folder) for path in video.paths]
 
-    def _make(self, path: Path) -> Path:
-        """Where something made of this file goes, always the same place."""
-        return self.scratch / f"{self._made.setdefault(path, len(self._made))}.slp"
+    def _scratch_path(self, path: Path) -> Path:
+        """Return the path in the scratch folder for a copy of this file; it is the same at every call."""
+        return self.scratch / f"{self._scratch_numbers.setdefault(path, len(self._scratch_numbers))}.slp"
 
 
-def look_training(path: Path) -> Labels:
-    """Look into labels to train on.
+def inspect_training_labels(path: Path) -> InspectedLabels:
+    """Read labels to train on, and check that they can be packed.
 
     Raises:
-        RtcError: USAGE: nothing in it is labelled, or a video that is needed is not there.
+        RtcError: USAGE: they have no labelled frames, a video that is needed is missing, or they cannot be read.
     """
-    labels = _look(path)
+    labels = _inspect(path)
     if labels.project is not None:
         if not labels.project.frames:
             raise RtcError(FaultCode.USAGE, f"{path.name} has no labelled frames, so there is nothing to learn from.")
-        _check_there(path, _needed(labels.project))
+        _check_videos_exist(path, _videos_to_embed(labels.project))
     return labels
 
 
-def look_data(path: Path, video_index: int | None) -> Labels:
-    """Look into labels to predict on.
+def inspect_data_labels(path: Path, video_index: int | None) -> InspectedLabels:
+    """Read labels to predict on, and check that they can be packed.
+
+    Args:
+        video_index: the only video that is needed, counted from 0; None for all.
 
     Raises:
-        RtcError: USAGE: a video that is needed is not there, or there is no such video.
+        RtcError: USAGE: a video that is needed is missing, there is no video with this index, or they cannot be read.
     """
-    labels = _look(path)
+    labels = _inspect(path)
     if labels.project is not None:
         videos = labels.project.videos
         if video_index is not None and video_index >= len(videos):
-            text = f"--video-index {video_index}: {path.name} has {_videos(len(videos))}, counted from 0."
+            text = f"--video-index {video_index}: {path.name} has {_count_videos(len(videos))}, counted from 0."
             raise RtcError(FaultCode.USAGE, text)
-        _check_there(path, videos if video_index is None else videos[video_index : video_index + 1])
+        _check_videos_exist(path, videos if video_index is None else videos[video_index : video_index + 1])
     return labels
 
 
-def _look(path: Path) -> Labels:
-    return Labels(path, None if is_package(path) and not can_look() else look_into(path))
+def _inspect(path: Path) -> InspectedLabels:
+    return InspectedLabels(path, None if is_package(path) and not has_sleap_io() else read_project(path))
 
 
-def _needed(project: Project) -> tuple[Video, ...]:
-    """The videos whose images have to be put into the labels."""
+def _videos_to_embed(project: Project) -> tuple[Video, ...]:
+    """Return the videos whose images have to be embedded into the labels."""
     return tuple(video for video in project.videos if video.labelled and video.paths)
 
 
-def _check_there(path: Path, videos: Sequence[Video]) -> None:
-    missing = list(_missing(videos))
+def _check_videos_exist(path: Path, videos: Sequence[Video]) -> None:
+    missing = list(_missing_names(videos))
     if missing:
         more = f" and {len(missing) - _NAMED_MAX} more" if len(missing) > _NAMED_MAX else ""
         shown = ", ".join(missing[:_NAMED_MAX]) + more
@@ -135,10 +154,10 @@ def _check_there(path: Path, videos: Sequence[Video]) -> None:
         raise RtcError(FaultCode.USAGE, text)
 
 
-def _videos(number: int) -> str:
+def _count_videos(number: int) -> str:
     return f"{number} video{'' if number == 1 else 's'}"
 
 
-def _missing(videos: Sequence[Video]) -> Iterator[str]:
+def _missing_names(videos: Sequence[Video]) -> Iterator[str]:
     for video in videos:
         yield from (file.name for file in video.missing)

@@ -1,4 +1,4 @@
-"""SLEAP projects (`.slp`) from outside: what they hold and where their videos are; a child with sleap-io looks."""
+"""SLEAP projects (`.slp`): their labelled frames and videos, read by a subprocess that has sleap-io."""
 
 import importlib.util
 import json
@@ -12,15 +12,16 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.packages.zip_reader import open_file
-from rtc.packages.zip_writer import give_way
+from rtc.packages.zip_reader import open_user_file
+from rtc.packages.zip_writer import check_cancelled
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.sleap_nn.output import clean_line, reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-PATIENCE = 0.2
-"""Seconds between two looks at whether anybody still waits for the child."""
-_CHILD = Path(__file__).resolve().parent / "slp_subprocess.py"
+"""The first bytes of every HDF5 file, which a `.slp` file is."""
+CANCEL_CHECK_TIME = 0.2
+"""Seconds between two checks whether the task that waits for the subprocess was cancelled."""
+_SUBPROCESS = Path(__file__).resolve().parent / "slp_subprocess.py"
 
 
 @frozen
@@ -28,39 +29,39 @@ class Video:
     """One video of a project."""
 
     paths: tuple[Path, ...]
-    """Its files: one, or the images of a sequence; none when the images lie in the project itself."""
-    listed: bool
-    """It is a sequence of images."""
+    """The files of the video: one, or the images of a sequence; none when the images are embedded in the project."""
+    is_sequence: bool
+    """The video is a sequence of image files."""
     labelled: int
-    """Frames that a person has labelled."""
+    """Number of frames that a person has labelled."""
 
     @property
     def missing(self) -> tuple[Path, ...]:
-        """Those of its files that are not there."""
+        """Return the files of the video that do not exist."""
         return tuple(path for path in self.paths if not path.is_file())
 
 
 @frozen
 class Project:
-    """What a `.slp` or `.pkg.slp` holds."""
+    """The contents of a `.slp` or `.pkg.slp` file."""
 
     frames: int
-    """Frames that a person has labelled."""
+    """Number of frames that a person has labelled."""
     videos: tuple[Video, ...]
 
 
 def is_package(labels: Path) -> bool:
-    """True for labels that say by their name that their images lie in them."""
+    """Return True when the name of the labels says that they contain their images (`.pkg.slp`)."""
     return labels.name.casefold().endswith(".pkg.slp")
 
 
 def check_labels(labels: Path) -> None:
-    """See that this can be a SLEAP project, without opening it.
+    """Check that a file begins as an HDF5 file, as every SLEAP project does.
 
     Raises:
-        RtcError: USAGE: it cannot.
+        RtcError: USAGE: it does not, or it cannot be opened.
     """
-    with open_file(labels) as file:
+    with open_user_file(labels) as file:
         if file.read(len(HDF5)) != HDF5:
             raise RtcError(
                 FaultCode.USAGE, f"{labels.name} is no SLEAP project, or is damaged. Save it again in SLEAP."
@@ -68,69 +69,90 @@ def check_labels(labels: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """See that there is a file. Raises as `open_file` does."""
-    open_file(path).close()
-
-
-def look_into(labels: Path) -> Project:
-    """What a project holds.
+    """Check that a file can be opened.
 
     Raises:
-        RtcError: USAGE: nothing here can open it, or it cannot be read.
+        RtcError: under the conditions of `open_user_file`.
     """
-    said = json.loads(_child(labels, ["look", str(labels)]))
-    videos = [Video(tuple(map(Path, item["paths"])), item["listed"], item["labelled"]) for item in said["videos"]]
-    return Project(said["frames"], tuple(videos))
+    open_user_file(path).close()
+
+
+def read_project(labels: Path) -> Project:
+    """Return the contents of a project.
+
+    Raises:
+        RtcError: USAGE: no sleap-io is installed here, or sleap-io cannot read the file.
+    """
+    contents = json.loads(_run_subprocess(labels, ["inspect", str(labels)]))
+    videos = [
+        Video(tuple(map(Path, item["paths"])), item["is_sequence"], item["labelled"]) for item in contents["videos"]
+    ]
+    return Project(contents["frames"], tuple(videos))
 
 
 def embed_images(labels: Path, out: Path) -> None:
-    """Write a copy that needs no video. Raises as `look_into` does."""
-    _child(labels, ["embed", str(labels), str(out)])
+    """Write a copy with the images of all labelled frames inside, which needs no video.
+
+    Raises:
+        RtcError: under the conditions of `read_project`.
+    """
+    _run_subprocess(labels, ["embed", str(labels), str(out)])
 
 
 def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | None]) -> None:
-    """Write a copy that looks for its videos elsewhere; None leaves one as it is. Raises as `look_into` does."""
-    _child(labels, ["relink", str(labels), str(out)], json.dumps(paths))
+    """Write a copy that refers to its videos by other paths.
+
+    Args:
+        paths: for each video, its new path, the list of its images, or None to leave it unchanged.
+
+    Raises:
+        RtcError: under the conditions of `read_project`.
+    """
+    _run_subprocess(labels, ["relink", str(labels), str(out)], json.dumps(paths))
 
 
-def _child(labels: Path, words: list[str], told: str = "") -> str:
-    """Run the child to its end; what it printed. It is ended with the task that waits."""
-    python = _python()
+def _run_subprocess(labels: Path, arguments: list[str], stdin_text: str = "") -> str:
+    """Run the subprocess to its end and return its stdout; kill it when the task that waits is cancelled.
+
+    Raises:
+        RtcError: under the conditions of `read_project`.
+    """
+    python = _python_with_sleap_io()
     if python is None:
         raise RtcError(
             FaultCode.USAGE,
             f"{labels.name} cannot be opened without sleap-io. Run: pip install '.[labels]' in sleap-rtc's folder, "
             "or export a package in SLEAP ('Export training job package').",
         )
-    # -P: our own folder must not come first on its path, where our rooms would hide packages of their name
-    command = [python, "-P", str(_CHILD), *words]
+    # -P: without it our own folder would come first on sys.path, and our modules would hide packages of the same name
+    command = [python, "-P", str(_SUBPROCESS), *arguments]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, **pipes) as child:
-        pending: bytes | None = told.encode()
+    with subprocess.Popen(command, **pipes) as process:
+        pending: bytes | None = stdin_text.encode()
         try:
             while True:
                 try:
-                    said, errors = child.communicate(pending, PATIENCE)
+                    output, errors = process.communicate(pending, CANCEL_CHECK_TIME)
                     break
                 except subprocess.TimeoutExpired:
                     pending = None
-                    give_way()
+                    check_cancelled()
         except BaseException:
-            child.kill()
+            process.kill()
             raise
-    if child.returncode:
-        why = reason([clean_line(line) for line in errors.splitlines()]) or f"status {child.returncode}"
+    if process.returncode:
+        why = reason([clean_line(line) for line in errors.splitlines()]) or f"status {process.returncode}"
         raise RtcError(FaultCode.USAGE, f"{labels.name} could not be read. sleap-io says: {why}")
-    return bytes(said).decode()
+    return bytes(output).decode()
 
 
-def can_look() -> bool:
-    """True when something here can open a project."""
-    return _python() is not None
+def has_sleap_io() -> bool:
+    """Return True when a Python with sleap-io is installed here, which can open a project."""
+    return _python_with_sleap_io() is not None
 
 
-def _python() -> str | None:
-    """A Python that has sleap-io: ours, or that of a sleap-nn."""
+def _python_with_sleap_io() -> str | None:
+    """Return the path of a Python that has sleap-io: our own, or that of sleap-nn; None when there is none."""
     if importlib.util.find_spec("sleap_io") is not None:
         return sys.executable
     try:

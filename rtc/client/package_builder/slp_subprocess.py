@@ -1,10 +1,12 @@
-"""Run by a Python that has sleap-io, never imported: opens a SLEAP project, which nobody else here does.
+"""A program that opens SLEAP projects. It is run by a Python that has sleap-io, and never imported.
 
-    slp_subprocess.py look FILE             what it holds, as one line of JSON
-    slp_subprocess.py embed FILE OUT        a copy with the images of all labelled frames inside
-    slp_subprocess.py relink FILE OUT       a copy whose videos have other paths: JSON on stdin, a path or list for each
+    slp_subprocess.py inspect FILE          print the contents as one line of JSON
+    slp_subprocess.py embed FILE OUT        write a copy with the images of all labelled frames inside
+    slp_subprocess.py relink FILE OUT       write a copy whose videos have other paths; stdin is a JSON list with a
+                                            path, a list of paths or null for each video
 
-A program of its own: sleap-io, h5py and video decoders stay out of the client, and can be ended at any time.
+It is a separate program so that the client does not load sleap-io, h5py and video decoders, and can kill them at any
+time.
 """
 
 import json
@@ -14,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 
-def look(file: Path) -> dict[str, Any]:
-    """Its videos, and how many labelled frames each has."""
+def inspect(file: Path) -> dict[str, Any]:
+    """Return the number of labelled frames, and for each video its files and its number of labelled frames."""
     import sleap_io
 
     labels = sleap_io.load_slp(str(file), open_videos=False)
@@ -25,7 +27,7 @@ def look(file: Path) -> dict[str, Any]:
         "videos": [
             {
                 "paths": _paths(video, file),
-                "listed": isinstance(video.filename, list),
+                "is_sequence": isinstance(video.filename, list),
                 "labelled": labelled.count(index),
             }
             for index, video in enumerate(labels.videos)
@@ -34,21 +36,21 @@ def look(file: Path) -> dict[str, Any]:
 
 
 def _paths(video: Any, file: Path) -> list[str]:
-    """The video's files, where they are now; none when its images lie in the project itself."""
+    """Return the current paths of the video's files; none when its images are embedded in the project."""
     if video.backend_metadata.get("filename") == ".":
         return []
     recorded = video.filename if isinstance(video.filename, list) else [video.filename]
-    return [str(_found(name.replace("\\", "/"), file)) for name in recorded]
+    return [str(_current_path(name.replace("\\", "/"), file)) for name in recorded]
 
 
-def _found(name: str, file: Path) -> Path:
-    """As sleap-io looks: where it was, else beside the project."""
-    recorded, beside = Path(name), file.parent / Path(name).name
-    return beside if not recorded.is_file() and beside.is_file() else recorded
+def _current_path(name: str, file: Path) -> Path:
+    """Return where sleap-io would find a file: at its recorded path, otherwise beside the project."""
+    recorded, neighbour = Path(name), file.parent / Path(name).name
+    return neighbour if not recorded.is_file() and neighbour.is_file() else recorded
 
 
 def embed(file: Path, out: Path) -> None:
-    """Like SLEAP's export of a training package."""
+    """Write a copy with the images of user-labelled frames inside, as SLEAP's export of a training package does."""
     import sleap_io
 
     labels = sleap_io.load_slp(str(file))
@@ -56,7 +58,7 @@ def embed(file: Path, out: Path) -> None:
 
 
 def relink(file: Path, out: Path, paths: list[str | list[str] | None]) -> None:
-    """Only the list of videos is written anew: whatever else the project holds stays as it is."""
+    """Write a copy in which only the list of videos is replaced; everything else in the project is unchanged."""
     import h5py  # type: ignore[import-untyped]
 
     shutil.copyfile(file, out)
@@ -69,8 +71,8 @@ def relink(file: Path, out: Path, paths: list[str | list[str] | None]) -> None:
         del tree["videos_json"]
         texts = [json.dumps(video, separators=(",", ":")) for video in videos]
         kind = h5py.special_dtype(vlen=bytes)
-        made = tree.create_dataset("videos_json", data=texts, maxshape=(None,), dtype=kind)
-        made.attrs.update(attributes)
+        dataset = tree.create_dataset("videos_json", data=texts, maxshape=(None,), dtype=kind)
+        dataset.attrs.update(attributes)
 
 
 def _set_path(video: dict[str, Any], path: str | list[str]) -> None:
@@ -84,8 +86,8 @@ def _set_path(video: dict[str, Any], path: str | list[str]) -> None:
 
 if __name__ == "__main__":
     command, source, *rest = sys.argv[1:]
-    if command == "look":
-        print(json.dumps(look(Path(source))))
+    if command == "inspect":
+        print(json.dumps(inspect(Path(source))))
     elif command == "embed":
         embed(Path(source), Path(rest[0]))
     elif command == "relink":

@@ -1,4 +1,4 @@
-"""Trained models on a person's disk: the two files of each that predicting needs."""
+"""Trained models on the client's disk: finds the two files of each that prediction needs, weights and configuration."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 
 WEIGHTS = ("best.ckpt", "best_model.h5")
-"""The second is SLEAP ≤ 1.4's, which sleap-nn reads too."""
+"""The second is that of SLEAP 1.4 and older, which sleap-nn reads too."""
 CONFIGS = ("training_config.yaml", "training_config.json")
 
 
@@ -18,38 +18,44 @@ class ModelFiles:
     """One trained model."""
 
     name: str
-    """Its folder's."""
+    """The name of its folder."""
     files: tuple[Path, ...]
+    """The weights and the configuration."""
 
 
-def find_models(given: Sequence[Path]) -> tuple[ModelFiles, ...]:
-    """Models named by their folder, their `best.ckpt` or their `training_config.yaml`; each once.
+def find_models(paths: Sequence[Path]) -> tuple[ModelFiles, ...]:
+    """Return the models at these paths, each once.
+
+    A path may be the model's folder, its weights (`best.ckpt`) or its configuration (`training_config.yaml`).
 
     Raises:
-        RtcError: USAGE: one is not there, or not whole.
+        RtcError: USAGE: a model does not exist, or lacks one of its two files.
     """
-    return tuple({model.files[0]: model for model in map(_find, given)}.values())
+    return tuple({model.files[0]: model for model in map(_find, paths)}.values())
 
 
-def _find(given: Path) -> ModelFiles:
-    folder = given.parent if given.name in WEIGHTS + CONFIGS else given
+def _find(path: Path) -> ModelFiles:
+    folder = path.parent if path.name in WEIGHTS + CONFIGS else path
     folder = folder.resolve()
     if not folder.is_dir():
         what = "is no model; name its folder" if folder.exists() else "is not there"
-        raise RtcError(FaultCode.USAGE, f"The model {given.name or given} {what}.")
-    weights, config = (_first(folder, names) for names in (WEIGHTS, CONFIGS))
+        raise RtcError(FaultCode.USAGE, f"The model {path.name or path} {what}.")
+    weights, config = (_first_existing(folder, names) for names in (WEIGHTS, CONFIGS))
     if weights is None or config is None:
         missing = WEIGHTS[0] if weights is None else CONFIGS[0]
-        raise RtcError(FaultCode.USAGE, f"The model {folder.name} lacks its {missing}.{_instead(folder)}")
+        raise RtcError(FaultCode.USAGE, f"The model {folder.name} lacks its {missing}.{_suggest_models(folder)}")
     return ModelFiles(folder.name, (weights, config))
 
 
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
+def _first_existing(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _instead(folder: Path) -> str:
-    """Models come in folders of models, and those in folders of results; somebody may have named one of these."""
-    found = (path for pattern in ("*", "models/*") for path in folder.glob(pattern) if _first(path, WEIGHTS))
+def _suggest_models(folder: Path) -> str:
+    """Return a sentence that names models below this folder, or an empty text.
+
+    Models are in a folder of models, and that is in a folder of results; a person may have named one of these instead.
+    """
+    found = (path for pattern in ("*", "models/*") for path in folder.glob(pattern) if _first_existing(path, WEIGHTS))
     below = sorted(path.relative_to(folder).as_posix() for path in found)
     return f" Name a model in it: {', '.join(below[:5])}." if below else ""

@@ -1,6 +1,7 @@
-"""Training configurations from a person's own disk, made fit for a package: every file they name comes along.
+"""Training configurations on the client's disk, and their text for a package, to which every file they name is added.
 
-A configuration may come from SLEAP, from a config folder, or from an earlier training, whose paths lead anywhere.
+A configuration may come from SLEAP, from a folder of configurations, or from an earlier training; the paths in it may
+be outdated or belong to another computer.
 """
 
 import json
@@ -19,57 +20,65 @@ from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.sources import TEXT_MAX, decode_text
 
 _LABELS = (("data_config", "val_labels_path"), ("data_config", "test_file_path"))
-_OLD_LABELS = (("data", "labels", "validation_labels"), ("data", "labels", "test_labels"))
+_LEGACY_LABELS = (("data", "labels", "validation_labels"), ("data", "labels", "test_labels"))
 _WEIGHTS = (
     ("trainer_config", "resume_ckpt_path"),
     ("model_config", "pretrained_backbone_weights"),
     ("model_config", "pretrained_head_weights"),
 )
-_NOWHERE = (("data_config", "cache_img_path"),)
-"""Folders of the person's own machine, which mean nothing elsewhere."""
-_FIRST = "centroid"
-"""Trained before what is centered on it, as SLEAP does."""
+_LOCAL_FOLDERS = (("data_config", "cache_img_path"),)
+"""Settings that name a folder of the client's own computer; they are removed, because it does not exist elsewhere."""
+_TRAINED_FIRST = "centroid"
+"""The head that is trained before all others (such as centered_instance), as in SLEAP."""
 
-Bring = Callable[[Path, str], str]
-"""Takes a file along, in a folder of the package; its name there."""
+AddFile = Callable[[Path, str], str]
+"""Adds a file to a folder of the package, and returns its name in the package."""
 
 
 @frozen
 class TrainingConfig:
-    """One model's configuration, as it was found."""
+    """The training configuration of one model, as it is on disk."""
 
     path: Path
     head: str
+    """The one head that is filled in, such as `centroid`."""
     tree: dict[str, Any]
+    """The parsed content."""
     legacy: bool
+    """True for the JSON of SLEAP 1.4 and older."""
 
     @property
     def ending(self) -> str:
-        """Of its name in the package."""
+        """The suffix of its name in the package."""
         return ".json" if self.legacy else ".yaml"
 
-    def others(self) -> tuple[Path, ...]:
-        """The further labels that it names.
+    def other_labels(self) -> tuple[Path, ...]:
+        """Return the paths of the labels for validation and test that it names.
 
         Raises:
-            RtcError: USAGE: one is not there.
+            RtcError: USAGE: a file does not exist.
         """
-        keys = _OLD_LABELS if self.legacy else _LABELS
-        return tuple(self._find(path) for key in keys for path in _texts(_get(self.tree, key)))
+        keys = _LEGACY_LABELS if self.legacy else _LABELS
+        return tuple(self._find_file(path) for key in keys for path in _texts(_get(self.tree, key)))
 
-    def packed(self, labels: str, run: str, bring: Bring) -> str:
-        """Its text for the package: these labels, this run, and whatever else it names brought along.
+    def package_text(self, labels: str, run: str, add: AddFile) -> str:
+        """Return the text of the configuration for the package, after adding every other file that it names.
+
+        Args:
+            labels: the name in the package of the labels to train on.
+            run: the name of the run.
+            add: adds a file to the package.
 
         Raises:
-            RtcError: a file it names is not there, or it asks for what is not allowed.
+            RtcError: USAGE: a file does not exist. BAD_PACKAGE: the configuration contains something not allowed.
         """
         tree: dict[str, Any] = json.loads(json.dumps(self.tree, default=str))
         for keys, folder in (
-            (_OLD_LABELS if self.legacy else _LABELS, ""),
+            (_LEGACY_LABELS if self.legacy else _LABELS, ""),
             (() if self.legacy else _WEIGHTS, "weights"),
         ):
             for key in keys:
-                self._bring(tree, key, folder, bring)
+                self._add_files(tree, key, folder, add)
         if self.legacy:
             _set(tree, ("data", "labels", "training_labels"), labels)
             _set(tree, ("outputs", "run_name"), run)
@@ -77,25 +86,29 @@ class TrainingConfig:
             _set(tree, ("data_config", "train_labels_path"), [labels])
             _set(tree, ("trainer_config", "ckpt_dir"), "models")
             _set(tree, ("trainer_config", "run_name"), run)
-            for key in _NOWHERE:
+            for key in _LOCAL_FOLDERS:
                 if _get(tree, key) is not None:
                     _set(tree, key, None)
         text = json.dumps(tree, indent=1) if self.legacy else yaml.safe_dump(tree, sort_keys=False)
         read_config(f"{self.path.stem}{self.ending}", text)
         return text
 
-    def _bring(self, tree: dict[str, Any], key: tuple[str, ...], folder: str, bring: Bring) -> None:
+    def _add_files(self, tree: dict[str, Any], key: tuple[str, ...], folder: str, add: AddFile) -> None:
         value = _get(tree, key)
-        names = [bring(self._find(path), folder) for path in _texts(value)]
+        names = [add(self._find_file(path), folder) for path in _texts(value)]
         if names:
             _set(tree, key, names if isinstance(value, list) else names[0])
 
-    def _find(self, named: str) -> Path:
-        """A file that the configuration names: where it says, or next to it."""
-        name = PureWindowsPath(named).name  # understands both kinds of slashes
-        for place in (self.path.parent / named, self.path.parent / name, Path(named)):
-            if place.is_file():
-                return place
+    def _find_file(self, named: str) -> Path:
+        """Return the path of a file that the configuration names: at the path it gives, or next to the configuration.
+
+        Raises:
+            RtcError: USAGE: there is no such file.
+        """
+        name = PureWindowsPath(named).name  # accepts both `/` and `\` as separators
+        for candidate in (self.path.parent / named, self.path.parent / name, Path(named)):
+            if candidate.is_file():
+                return candidate
         raise RtcError(
             FaultCode.USAGE,
             f"{self.path.name} names {name!r}, which is not there. Put it next to {self.path.name}, or take it out.",
@@ -103,14 +116,14 @@ class TrainingConfig:
 
 
 def read_training_configs(paths: tuple[Path, ...]) -> tuple[TrainingConfig, ...]:
-    """All configurations, in the order in which their models are trained.
+    """Read training configurations; return them in the order in which the models are trained, centroid first.
 
     Raises:
-        RtcError: USAGE or BAD_PACKAGE: one is none.
+        RtcError: USAGE or BAD_PACKAGE: there are none, or a file is not a training configuration of one model.
     """
     if not paths:
         raise RtcError(FaultCode.USAGE, "Name a training configuration, one for each model.")
-    return tuple(sorted(map(_read, paths), key=lambda training_config: training_config.head != _FIRST))
+    return tuple(sorted(map(_read, paths), key=lambda training_config: training_config.head != _TRAINED_FIRST))
 
 
 def _read(path: Path) -> TrainingConfig:
@@ -143,19 +156,19 @@ def _parse(name: str, text: str, legacy: bool) -> dict[str, Any]:
 
 
 def _get(tree: dict[str, Any], key: tuple[str, ...]) -> Any:
-    here: Any = tree
+    node: Any = tree
     for part in key:
-        here = here.get(part) if isinstance(here, dict) else None
-    return here
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _set(tree: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
-    here = tree
+    node = tree
     for part in key[:-1]:
-        if not isinstance(here.get(part), dict):
-            here[part] = {}
-        here = here[part]
-    here[key[-1]] = value
+        if not isinstance(node.get(part), dict):
+            node[part] = {}
+        node = node[part]
+    node[key[-1]] = value
 
 
 def _texts(value: Any) -> list[str]:

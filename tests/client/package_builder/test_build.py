@@ -1,4 +1,4 @@
-"""Packages built of what lies on a disk can be run as they are; what is missing is named before anything is written."""
+"""Packages that are built from files on disk can be run; missing files are reported before anything is written."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import yaml
 from protocol.faults import FaultCode
 from rtc.client.package_builder import build, contents, slp_files
 from rtc.client.package_builder.build import build_tracking, build_training
-from rtc.client.package_builder.contents import look_data
+from rtc.client.package_builder.contents import inspect_data_labels
 from rtc.client.package_builder.slp_files import HDF5, Project, Video
 from rtc.common.errors import RtcError
 from rtc.packages.describe import describe
@@ -33,13 +33,13 @@ CONFIG = {
 
 @pytest.fixture
 def blind(monkeypatch):
-    """Nothing here can open a project: no sleap-io, and no sleap-nn."""
-    monkeypatch.setattr(slp_files, "_python", lambda: None)
+    """Simulate a computer without sleap-io and sleap-nn, which cannot open a project."""
+    monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: None)
 
 
 @pytest.fixture
 def place(tmp_path, blind):
-    """A disk with labels, configurations, models and a video."""
+    """Return a folder with labels, training configurations, models and a video."""
     (tmp_path / "flies.pkg.slp").write_bytes(HDF5 + b"labels")
     (tmp_path / "fly.mp4").write_bytes(b"video")
     for head in ("centroid", "centered_instance"):
@@ -83,7 +83,7 @@ def leftovers(place):
 
 def test_a_training_package_is_laid_out_as_sleap_does(place):
     plan = train(place, configs=("my centered_instance.yaml", "my centroid.yaml"))
-    assert [step.head for step in plan.steps] == ["centroid", "centered_instance"]  # whichever came first
+    assert [step.head for step in plan.steps] == ["centroid", "centered_instance"]  # in whichever order they are given
     files = inside(place)
     assert list(files) == [
         "centroid.yaml", "centered_instance.yaml", "jobs.yaml", "train-script.sh", "inference-script.sh",
@@ -148,11 +148,11 @@ def test_a_configuration_of_sleap_1_4_is_taken(place):
     (place / "old.json").write_text(json.dumps(old))
     (step,) = train(place, configs=("old.json",)).steps
     assert (step.config, step.head, step.legacy, step.epochs) == ("centroid.json", "centroid", True, 9)
-    assert step.learns_from == ("flies.pkg.slp",)
+    assert step.effective_labels == ("flies.pkg.slp",)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"labels": "fly.mp4"}, "Name a .slp"),
         ({"labels": "gone.slp"}, "gone.slp cannot be opened"),
@@ -175,7 +175,7 @@ def test_a_configuration_of_sleap_1_4_is_taken(place):
         ({"configs": ("pipe.slp",)}, "pipe.slp is no ordinary file"),
     ],
 )
-def test_what_cannot_be_packed_is_refused_and_nothing_is_left_behind(changes, said, place):
+def test_what_cannot_be_packed_is_refused_and_nothing_is_left_behind(changes, expected, place):
     (place / "bad.slp").write_bytes(b"no labels")
     (place / "flies.slp").write_bytes(HDF5)
     (place / "folder.slp").mkdir()
@@ -187,7 +187,7 @@ def test_what_cannot_be_packed_is_refused_and_nothing_is_left_behind(changes, sa
     (place / "env.yaml").write_text("model_config: {head_configs: {centroid: {a: '${oc.env:HOME}'}}}")
     (place / "large.yaml").write_text("#" * 2**21)
     fault = refusal(train, place, **changes)
-    assert said in fault.text
+    assert expected in fault.text
     assert fault.code in (FaultCode.USAGE, FaultCode.BAD_PACKAGE)
     assert str(place) not in fault.text
     assert leftovers(place) == []
@@ -227,7 +227,7 @@ def test_files_of_any_name_find_their_place(place):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"data": "runs"}, "is a folder"),
         ({"data": "gone.mp4"}, "gone.mp4 cannot be opened"),
@@ -246,7 +246,7 @@ def test_files_of_any_name_find_their_place(place):
         ({"batch_size": 0}, "--batch-size"),
     ],
 )
-def test_what_cannot_be_predicted_on_is_refused(changes, said, place):
+def test_what_cannot_be_predicted_on_is_refused(changes, expected, place):
     (place / "bad.slp").write_bytes(b"no labels")
     (place / "half").mkdir()
     (place / "half/best.ckpt").write_bytes(b"")
@@ -256,7 +256,7 @@ def test_what_cannot_be_predicted_on_is_refused(changes, said, place):
     os.mkfifo(place / "pipe.mp4")
     fault = refusal(track, place, **changes)
     assert fault.code is FaultCode.USAGE
-    assert said in fault.text
+    assert expected in fault.text
     assert str(place) not in fault.text
     assert leftovers(place) == []
 
@@ -266,7 +266,7 @@ def test_tracking_needs_no_model_when_labels_hold_predictions(place):
     assert (step.models, step.tracking) == ((), True)
 
 
-def test_a_full_disk_is_told_before_anything_is_written(place, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(place, monkeypatch):
     monkeypatch.setattr(build.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1}))
     assert refusal(track, place).code is FaultCode.DISK_FULL
     assert leftovers(place) == []
@@ -319,7 +319,7 @@ def test_what_is_left_out_is_described(place):
     assert note.startswith("  - A prediction is left out. The data 'gone.mp4' to predict on is missing")
 
 
-# -------- with sleap-io, where it is installed
+# -------- with sleap-io, if it is installed
 
 
 DRAW = """
@@ -356,7 +356,7 @@ print(json.dumps({
 
 
 def python(code, *words, cwd):
-    """In a process of its own: what it warns of, and where it looks for files, is its own business."""
+    """Run code in a subprocess, where its warnings and its folder do not affect the tests; return its stdout."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
     )
@@ -366,7 +366,7 @@ def python(code, *words, cwd):
 
 @pytest.fixture(params=["videos", "images"])
 def project(tmp_path, request):
-    """A project with two videos, of which one has labelled frames; a configuration and a model."""
+    """Return a folder with a project of two videos, of which one has labelled frames, a configuration and a model."""
     pytest.importorskip("sleap_io")
     place = tmp_path / "home"
     place.mkdir()
@@ -379,7 +379,7 @@ def project(tmp_path, request):
 
 
 def opened(place, name):
-    """The packed labels, as sleap-io sees them where they are unpacked and the first videos are no more."""
+    """Return what sleap-io reads from the packed labels after unpacking, when the original videos are gone."""
     away = place.parent / "away"
     with zipfile.ZipFile(place / "out.zip") as archive:
         archive.extractall(away)
@@ -389,9 +389,9 @@ def opened(place, name):
 
 def test_labels_that_point_at_videos_take_their_images_along(project):
     for path in (project / "videos").glob("b*"):
-        path.rename(project / path.name)  # nothing on it is labelled, so nobody needs it
+        path.rename(project / path.name)  # it has no labelled frames, so it is not needed
     (step,) = train(project, "flies.slp", ("c.yaml",)).steps
-    assert step.learns_from == ("flies.pkg.slp",)
+    assert step.effective_labels == ("flies.pkg.slp",)
     assert step.run_path.endswith(".centroid.n=2")
     assert opened(project, "flies.pkg.slp")["labelled"] == [32, 32]
 
@@ -412,9 +412,9 @@ def test_only_the_video_that_is_asked_for_comes_along(project):
 
 
 def test_one_video_is_not_called_several(tmp_path, monkeypatch):
-    project = Project(1, (Video((tmp_path / "a.mp4",), listed=False, labelled=1),))
-    monkeypatch.setattr(contents, "look_into", lambda _path: project)
-    assert "has 1 video, counted from 0" in refusal(look_data, tmp_path / "flies.slp", 5).text
+    project = Project(1, (Video((tmp_path / "a.mp4",), is_sequence=False, labelled=1),))
+    monkeypatch.setattr(contents, "read_project", lambda _path: project)
+    assert "has 1 video, counted from 0" in refusal(inspect_data_labels, tmp_path / "flies.slp", 5).text
 
 
 def test_missing_videos_are_named_before_anything_is_written(project):

@@ -1,4 +1,4 @@
-"""The client's courier: carries the package there, and brings home what was made of it."""
+"""Uploads the client's package to the worker, and downloads and unpacks the result."""
 
 import shutil
 from pathlib import Path
@@ -24,93 +24,97 @@ from rtc.transport.files import Incoming, send_file
 from rtc.transport.links.manager import LinkManager
 
 RESULT_MAX = 2**50
+"""Bytes of a result: no limit in practice."""
 
 
 class Destination(Protocol):
-    """Where the result goes; `rtc.client.result_folder.ResultFolder` is one."""
+    """Unpacks the result and knows where to; `rtc.client.result_folder.ResultFolder` is one."""
 
     @property
     def parent(self) -> Path:
-        """The folder that it goes into, which may have to be made."""
+        """The folder in which the result's folder or file will lie; it may not exist yet."""
 
     @property
-    def kept(self) -> Path:
-        """Where an archive is put that could not be unpacked."""
+    def fallback_archive(self) -> Path:
+        """The path to which an archive is moved that could not be unpacked."""
 
-    def choose_again(self) -> None:
-        """The result is here: see that the place is free still, or choose another."""
+    def choose_path_again(self) -> None:
+        """Choose the path of the result once more, as it may be taken meanwhile; called in a thread, as it blocks."""
 
-    async def take_in(self, archive: Path) -> None:
-        """Unpack it."""
+    async def unpack(self, archive: Path) -> None:
+        """Unpack the result."""
 
 
-class TransferMeter(Protocol):
-    """Sees bytes go by; a view is one."""
+class TransferProgress(Protocol):
+    """Shows the progress of both transfers; a view is one."""
 
     def upload(self, done: int, total: int) -> None:
-        """So many of the package's bytes are there."""
+        """Show that `done` of the package's `total` bytes are on the worker."""
 
     def download(self, done: int, total: int) -> None:
-        """So many of the result's bytes are here."""
+        """Show that `done` of the result's `total` bytes are here."""
 
 
 @define
 class FileTransfers:
-    """One package there, one result back."""
+    """The upload of one package, and the download of its result, over as many links as they need."""
 
     package: Path
     destination: Destination
     chunk_size: int
     links: LinkManager
     router: Router
-    meter: TransferMeter
-    _sending: bool = False
-    """Some of the package may be over."""
+    progress: TransferProgress
+    _upload_begun: bool = False
+    """An earlier link may have carried a part of the package."""
     _incoming: Incoming | None = None
-    """What is here of the result: a lost link's part is gone on from over the next one."""
+    """The part of the result that is here: the download over the next link continues it."""
     _archive: Path | None = None
-    """The result, whole, as long as it is not unpacked."""
-    _turn: trio.Lock = field(factory=trio.Lock)
+    """The complete archive of the result, until it is unpacked."""
+    _download_lock: trio.Lock = field(factory=trio.Lock)
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry until cancelled."""
+        """Run uploads and downloads until cancelled; then remove the partial download."""
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            await self._clear()
+            await self._remove_folder()
 
-    # -------- the router's doors
+    # -------- called by the router
 
     def send(self, effect: SendPackage) -> None:
-        """Carry the package there."""
-        assert self._nursery is not None, "the courier is sent while it runs"
-        self._nursery.start_soon(self._carry, effect)
+        """Start to upload the package over a link. Puts `PackageSent` or `UploadFailed` into the outbox."""
+        assert self._nursery is not None, "transfers start only while `run` runs"
+        self._nursery.start_soon(self._upload, effect)
 
     def fetch(self, effect: FetchResult) -> None:
-        """Bring the result home."""
-        assert self._nursery is not None, "the courier is sent while it runs"
-        self._nursery.start_soon(self._bring_home, effect)
+        """Start to download and unpack the result.
 
-    # -------- the ways
+        Puts `ResultDownloaded` and `ResultUnpacked` into the outbox, or `DownloadFailed`.
+        """
+        assert self._nursery is not None, "transfers start only while `run` runs"
+        self._nursery.start_soon(self._download, effect)
 
-    async def _carry(self, effect: SendPackage) -> None:
+    # -------- the transfers
+
+    async def _upload(self, effect: SendPackage) -> None:
         file_channel = self.links.file_channel(effect.link)
         if file_channel is None:
-            return  # the link is gone, and its loss is told already
+            return  # the link is gone, and its `LinkLost` is out already
         try:
             size = (await trio.Path(self.package).stat()).st_size
-            if not self._sending:  # a second link goes on where the first one broke
-                self.meter.upload(0, size)
-            self._sending = True
+            if not self._upload_begun:  # a second link continues where the first one broke
+                self.progress.upload(0, size)
+            self._upload_begun = True
             await send_file(
                 file_channel,
                 self.package,
                 name=self.package.name,
                 chunk_size=self.chunk_size,
-                progress=self.meter.upload,
+                progress=self.progress.upload,
             )
             self.router.outbox.put(PackageSent())
         except RtcError as error:
@@ -119,59 +123,65 @@ class FileTransfers:
             text = f"The package cannot be read any more ({error.strerror}). Leave it where it is, and try again."
             self.router.outbox.put(UploadFailed(Fault(FaultCode.USAGE, text)))
 
-    async def _bring_home(self, effect: FetchResult) -> None:
-        """Take the result and unpack it. Once its archive is here it is never removed before it is unpacked."""
+    async def _download(self, effect: FetchResult) -> None:
+        """Receive the result and unpack it. A complete archive is never removed before it is unpacked."""
         file_channel = self.links.file_channel(effect.link)
         if file_channel is None:
-            return  # likewise
-        async with self._turn:  # the try over a lost link may not have ended yet
+            return  # the link is gone, and its `LinkLost` is out already
+        async with self._download_lock:  # the download over the lost link may not have ended yet
             try:
                 if self._incoming is None:
-                    self._incoming = await trio.to_thread.run_sync(self._make_room)
-                self._archive = await self._incoming.take(file_channel, self.meter.download)
+                    self._incoming = await trio.to_thread.run_sync(self._make_folder)
+                self._archive = await self._incoming.take(file_channel, self.progress.download)
                 self.router.outbox.put(ResultDownloaded())
-                await trio.to_thread.run_sync(self.destination.choose_again)
-                await self.destination.take_in(self._archive)
+                await trio.to_thread.run_sync(self.destination.choose_path_again)
+                await self.destination.unpack(self._archive)
                 self._archive = None
                 self.router.outbox.put(ResultUnpacked())
             except (RtcError, OSError) as error:
-                lost = _lost(error, self._archive, self.destination.kept)
-                self.router.outbox.put(DownloadFailed(lost))
-                if lost.code is FaultCode.LINK_LOST:
+                fault = _download_fault(error, self._archive, self.destination.fallback_archive)
+                self.router.outbox.put(DownloadFailed(fault))
+                if fault.code is FaultCode.LINK_LOST:
                     return
-            await self._clear()
+            await self._remove_folder()
 
-    def _make_room(self) -> Incoming:
-        """In a folder of our own beside the output, so that nothing has to be copied between disks."""
+    def _make_folder(self) -> Incoming:
+        """Make a temporary folder for the download beside the output, so that nothing is copied between disks."""
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         sweep(self.destination.parent)
         folder = self.destination.parent / aside_name()
         folder.mkdir(mode=0o700)
         return Incoming(folder, RESULT_MAX)
 
-    async def _clear(self) -> None:
-        """Remove our folder; an archive in it that was not unpacked is put beside the output first."""
+    async def _remove_folder(self) -> None:
+        """Remove the temporary folder; an archive in it that was not unpacked is moved beside the output first."""
         incoming, self._incoming = self._incoming, None
         archive, self._archive = self._archive, None
         if incoming is not None:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._clean, incoming.folder, archive)
+                await trio.to_thread.run_sync(self._remove_folder_sync, incoming.folder, archive)
 
-    def _clean(self, folder: Path, archive: Path | None) -> None:
+    def _remove_folder_sync(self, folder: Path, archive: Path | None) -> None:
         if archive is not None:
-            kept, number = self.destination.kept, 2
-            while kept.exists():
-                kept, number = self.destination.kept.with_suffix(f".{number}.zip"), number + 1
-            archive.rename(kept)
+            target, number = self.destination.fallback_archive, 2
+            while target.exists():
+                target, number = self.destination.fallback_archive.with_suffix(f".{number}.zip"), number + 1
+            archive.rename(target)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lost(error: RtcError | OSError, archive: Path | None, kept: Path) -> Fault:
-    """Why the result is not there as it should be, and where it is."""
+def _download_fault(error: RtcError | OSError, archive: Path | None, fallback: Path) -> Fault:
+    """Return why the result is not unpacked here, and where it is now.
+
+    Args:
+        error: what went wrong.
+        archive: the complete archive, if it is here.
+        fallback: the path to which the archive will be moved.
+    """
     fault = error.fault if isinstance(error, RtcError) else None
     reason = fault.text if fault is not None else f"Its folder cannot be used ({getattr(error, 'strerror', error)})."
     if archive is not None:
-        return Fault(FaultCode.DISK_FULL, f"The result is here as {kept.name}, but not unpacked. {reason}")
+        return Fault(FaultCode.DISK_FULL, f"The result is here as {fallback.name}, but not unpacked. {reason}")
     if fault is not None:
         return fault
     return Fault(FaultCode.DISK_FULL, f"The result could not be taken; it is kept on the worker. {reason}")

@@ -1,4 +1,4 @@
-"""Asks one worker about jobs of ours, over a link of its own, and leaves: the program around an Errand."""
+"""Links to one worker, sends requests about earlier jobs, and leaves: the program around the job query actor."""
 
 from attrs import field, frozen
 
@@ -22,7 +22,7 @@ from protocol.jobs import JobEvent, JobRequest, JobState
 from protocol.signaling import QueuePosition, WorkerAssigned
 from protocol.status import Role
 from protocol.trust import Secret
-from rtc.client.options import of_a_job
+from rtc.client.options import explain_for_job
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
@@ -31,7 +31,7 @@ from rtc.transport.webrtc import AsyncioLoop
 
 @frozen
 class Address:
-    """Where a worker is, and how to be let in."""
+    """A worker in its room, with the token for the room and the secret for the worker."""
 
     config: Config
     room: RoomId
@@ -41,38 +41,37 @@ class Address:
 
 
 async def run_job_query(
-    where: Address, wishes: tuple[JobRequest, ...], asyncio_loop: AsyncioLoop
+    address: Address, requests: tuple[JobRequest, ...], asyncio_loop: AsyncioLoop
 ) -> dict[JobId, JobState]:
-    """Ask a worker these things; its answers by job. Cancelling leaves at once.
+    """Send a worker these requests, and return its answers by job. It can be cancelled at any time.
 
     Raises:
-        RtcError: it cannot be reached, or refuses; what it answered before is lost.
+        RtcError: the worker cannot be reached, or refuses; answers that came before are lost.
     """
     states: dict[JobId, JobState] = {}
 
-    def note(event: JobReported) -> None:
+    def add_state(event: JobReported) -> None:
         states[event.state.job] = event.state
 
     async with open_peer_runtime(
-        asyncio_loop=asyncio_loop, config=where.config, role=Role.CLIENT, secret=where.secret, on_message=_heard
+        asyncio_loop=asyncio_loop, config=address.config, role=Role.CLIENT, secret=address.secret, on_message=_receive
     ) as runtime:
-        errand = Actor(JOB_QUERY, QueryData(), runtime.router.outbox)
-        hear = errand.inbox.put
-        on_message = (QueryWanted, WorkersChanged, LinkRefused, Authenticated, LinkLost, PeerMessage, JoinFailed, Drain)
+        query = Actor(JOB_QUERY, QueryData(), runtime.router.outbox)
+        for_query = (QueryWanted, WorkersChanged, LinkRefused, Authenticated, LinkLost, PeerMessage, JoinFailed, Drain)
         runtime.route(
-            dict.fromkeys(on_message, (hear,))
-            | {JobReported: (note,), JoinedRoom: (), WorkerAssigned: (), QueuePosition: ()}
+            dict.fromkeys(for_query, (query.inbox.put,))
+            | {JobReported: (add_state,), JoinedRoom: (), WorkerAssigned: (), QueuePosition: ()}
         )
-        await runtime.actors.start(errand.run)
-        room_credentials = RoomCredentials(Role.CLIENT, where.room, where.token)
-        runtime.post(QueryWanted(room_credentials, where.worker, wishes, where.config.connection_timeout))
+        await runtime.actors.start(query.run)
+        room_credentials = RoomCredentials(Role.CLIENT, address.room, address.token)
+        runtime.post(QueryWanted(room_credentials, address.worker, requests, address.config.connection_timeout))
         await runtime.finished.wait()
         fault = runtime.last.fault
     if fault is not None:
-        raise of_a_job(RtcError.of(fault))
+        raise explain_for_job(RtcError.of(fault))
     return states
 
 
-async def _heard(runtime: PeerRuntime, link: LinkId, message: object) -> None:
-    if not isinstance(message, JobEvent):  # nobody here follows a job
+async def _receive(runtime: PeerRuntime, link: LinkId, message: object) -> None:
+    if not isinstance(message, JobEvent):  # this program shows no events of a job
         await runtime.router.outbox.admit(PeerMessage(link, message))

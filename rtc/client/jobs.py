@@ -1,6 +1,7 @@
-"""The commands about jobs that were started from here: where they stand, and what else is wanted of them.
+"""The commands about earlier jobs that have a ticket here: list, stop, cancel, fetch, and their logs.
 
-Each opens a link of its own to the job's worker, so it disturbs nobody who watches the job in another window.
+Each command opens its own link to the job's worker, so it does not disturb a client that watches the job in another
+terminal.
 """
 
 import sys
@@ -32,61 +33,66 @@ from rtc.terminal.log_view import LogView
 from rtc.terminal.worker_table import table_width
 from rtc.transport.webrtc import AsyncioLoop
 
-AT_ONCE = 4
-"""Workers asked at a time."""
+QUERIES_MAX = 4
+"""Workers that are asked at the same time."""
 INTERRUPTED = Fault(FaultCode.INTERRUPTED, "Stopped before the worker had answered.")
 
 
 @frozen
 class JobsOptions:
-    """Whose jobs, and how their workers are reached."""
+    """Where the tickets are, and how the workers of the jobs are reached."""
 
     config: Callable[[str | None], Config]
-    """The configuration for a server's address."""
+    """Returns the configuration for a signalling server's address; for the configured server if the address is None."""
     tickets: Path
     secret: Secret | None = None
     target: Target | None = field(default=None, repr=False)
-    """Where the worker is now, should it have moved since."""
+    """Where the job's worker is now, if the person named it; None: where the ticket says."""
 
     def ticket(self, job: str | None) -> JobTicket:
-        """A job that was started from here.
+        """Return the ticket of one job.
+
+        Args:
+            job: its id, or a part of it; None for the newest.
 
         Raises:
-            RtcError: USAGE: there is none of that name.
+            RtcError: USAGE: no ticket fits, several do, or `target` names no single worker.
         """
-        return moved(tickets.find(self.tickets, job), self.target)
+        return at_target(tickets.find(self.tickets, job), self.target)
 
     def job_tickets(self) -> tuple[list[JobTicket], list[str]]:
-        """All jobs that were started from here and are not home; and what is wrong with tickets that cannot be read."""
+        """Return all tickets, oldest first, and one sentence for each ticket that cannot be read."""
         found: list[JobTicket] = []
-        troubles: list[str] = []
+        errors: list[str] = []
         for name in tickets.known_jobs(self.tickets):
             try:
-                found.append(moved(tickets.read(self.tickets, name), self.target))
+                found.append(at_target(tickets.read(self.tickets, name), self.target))
             except RtcError as error:
-                troubles.append(error.fault.text)
-        return found, troubles
+                errors.append(error.fault.text)
+        return found, errors
 
     def address(self, ticket: JobTicket) -> Address:
-        """Its worker's."""
+        """Return the address of the job's worker."""
         return Address(self.config(ticket.server), ticket.room, ticket.token, ticket.worker, self.secret)
 
 
-def moved(ticket: JobTicket, target: Target | None) -> JobTicket:
-    """The same job, where its worker is now.
+def at_target(ticket: JobTicket, target: Target | None) -> JobTicket:
+    """Return a copy of the ticket that names the target's worker and room; without a target the ticket itself.
 
     Raises:
-        RtcError: USAGE: no single worker is named.
+        RtcError: USAGE: the target names no single worker.
     """
     if target is None:
         return ticket
     if not isinstance(target.choice, NamedWorker):
         raise RtcError(FaultCode.USAGE, "Name the worker: --session-string S, or --room-id, --token and --worker-id.")
-    return tickets.at(ticket, worker=target.choice.peer, room=target.room, token=target.token, server=target.server)
+    return tickets.with_worker(
+        ticket, worker=target.choice.peer, room=target.room, token=target.token, server=target.server
+    )
 
 
 def coming_back(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientOptions:
-    """The order of a client that comes back to a job."""
+    """Return the options of a client that attaches to the ticket's job; `more` are further fields of the options."""
     output = more.pop("output", None) or (Path(ticket.output) if ticket.output else None)
     return ClientOptions(
         config=options.config(ticket.server),
@@ -104,8 +110,12 @@ def coming_back(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientO
     )
 
 
-async def _unless(drain: trio.Event, work: Callable[[], Any]) -> Any:
-    """Do it, unless asked to stop."""
+async def _run_until(drain: trio.Event, work: Callable[[], Any]) -> Any:
+    """Await `work()` and return its result; cancel it when `drain` is set.
+
+    Raises:
+        RtcError: INTERRUPTED: `drain` was set first.
+    """
     scope = trio.CancelScope()
     async with open_background_nursery() as background:
         background.start_soon(stop_when, drain, scope)
@@ -114,7 +124,7 @@ async def _unless(drain: trio.Event, work: Callable[[], Any]) -> Any:
     raise RtcError.of(INTERRUPTED)
 
 
-# -------- all of them
+# -------- all jobs
 
 
 async def list_jobs(
@@ -125,13 +135,14 @@ async def list_jobs(
     *,
     json_wanted: bool,
 ) -> None:
-    """Print where each of these jobs stands, as its worker says; of one that cannot be asked, why."""
-    rows = await _unless(drain, lambda: _ask_all(options, job_tickets, asyncio_loop))
+    """Print the state of each job as its worker reports it, or why the worker cannot be asked."""
+    rows = await _run_until(drain, lambda: _query_all(options, job_tickets, asyncio_loop))
     LineWriter(sys.stdout).write(as_json(rows) if json_wanted else as_table(rows, table_width(sys.stdout)))
 
 
-async def _ask_all(options: JobsOptions, job_tickets: Sequence[JobTicket], asyncio_loop: AsyncioLoop) -> list[JobRow]:
-    limit = trio.CapacityLimiter(AT_ONCE)
+async def _query_all(options: JobsOptions, job_tickets: Sequence[JobTicket], asyncio_loop: AsyncioLoop) -> list[JobRow]:
+    """Ask each worker once about all its jobs; return a row for each ticket, in the same order."""
+    limit = trio.CapacityLimiter(QUERIES_MAX)
     found: dict[str, JobRow] = {}
     groups: dict[tuple[str, str, str], list[JobTicket]] = {}
     for ticket in job_tickets:
@@ -139,12 +150,12 @@ async def _ask_all(options: JobsOptions, job_tickets: Sequence[JobTicket], async
 
     async def ask(group: list[JobTicket]) -> None:
         async with limit:
-            wishes = tuple(AskJob(JobId(ticket.job), ticket.key) for ticket in group)
+            requests = tuple(AskJob(JobId(ticket.job), ticket.key) for ticket in group)
             try:
-                states = await run_job_query(options.address(group[0]), wishes, asyncio_loop)
+                states = await run_job_query(options.address(group[0]), requests, asyncio_loop)
                 found.update({ticket.job: JobRow(ticket, states[JobId(ticket.job)]) for ticket in group})
             except RtcError as error:
-                found.update({ticket.job: JobRow(ticket, trouble=error.fault.text) for ticket in group})
+                found.update({ticket.job: JobRow(ticket, error=error.fault.text) for ticket in group})
 
     async with trio.open_nursery() as nursery:
         for group in groups.values():
@@ -152,15 +163,20 @@ async def _ask_all(options: JobsOptions, job_tickets: Sequence[JobTicket], async
     return [found[ticket.job] for ticket in job_tickets]
 
 
-# -------- one of them
+# -------- one job
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     LineWriter(sys.stdout).say(text)
 
 
-async def _ask(options: JobsOptions, wish: JobRequest, ticket: JobTicket, asyncio_loop: AsyncioLoop) -> JobState:
-    states: dict[JobId, JobState] = await run_job_query(options.address(ticket), (wish,), asyncio_loop)
+async def _query(options: JobsOptions, request: JobRequest, ticket: JobTicket, asyncio_loop: AsyncioLoop) -> JobState:
+    """Send one request to the job's worker, and return the state that it answers.
+
+    Raises:
+        RtcError: NO_SUCH_JOB or NO_WORKER: the worker does not have the job; others: it cannot be reached.
+    """
+    states: dict[JobId, JobState] = await run_job_query(options.address(ticket), (request,), asyncio_loop)
     state = states[JobId(ticket.job)]
     if state.stage is JobStage.UNKNOWN:
         raise RtcError(FaultCode.NO_SUCH_JOB, state.text)
@@ -172,40 +188,48 @@ async def _ask(options: JobsOptions, wish: JobRequest, ticket: JobTicket, asynci
 async def stop_job(
     options: JobsOptions, ticket: JobTicket, scope: StopScope, asyncio_loop: AsyncioLoop, drain: trio.Event
 ) -> None:
-    """Let it stop early, and keep what it has learned."""
-    wish = StopJob(JobId(ticket.job), ticket.key, scope)
-    state = await _unless(drain, lambda: _ask(options, wish, ticket, asyncio_loop))
+    """Ask the worker to stop the job early and keep what was learned; print the answer.
+
+    Raises:
+        RtcError: WORKER_BUSY: the job has not begun; others: as for `_query`.
+    """
+    request = StopJob(JobId(ticket.job), ticket.key, scope)
+    state = await _run_until(drain, lambda: _query(options, request, ticket, asyncio_loop))
     match state.stage:
         case JobStage.RUNNING:
-            _say(f"{ticket.job}: {state.text}")
-            _say("It is asked to stop early: what a model has learned is kept, a prediction that runs is finished.")
-            _say(f"Come back to it: sleap-rtc attach {ticket.job}")
+            _print(f"{ticket.job}: {state.text}")
+            _print("It is asked to stop early: what a model has learned is kept, a prediction that runs is finished.")
+            _print(f"Come back to it: sleap-rtc attach {ticket.job}")
         case JobStage.PREPARING:
             raise RtcError(FaultCode.WORKER_BUSY, f"{ticket.job} has not begun, so there is nothing to stop yet.")
         case _:
-            _say(f"{ticket.job} has ended already: {state.text}")
+            _print(f"{ticket.job} has ended already: {state.text}")
 
 
 async def cancel_job(options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
-    """End it now."""
-    wish = CancelJob(JobId(ticket.job), ticket.key)
-    state = await _unless(drain, lambda: _ask(options, wish, ticket, asyncio_loop))
+    """Ask the worker to end the job now; print the answer.
+
+    Raises:
+        RtcError: as for `_query`.
+    """
+    request = CancelJob(JobId(ticket.job), ticket.key)
+    state = await _run_until(drain, lambda: _query(options, request, ticket, asyncio_loop))
     if state.stage is JobStage.ENDED:
-        _say(f"{ticket.job} has ended already: {state.text}")
+        _print(f"{ticket.job} has ended already: {state.text}")
     else:
-        _say(f"{ticket.job} is being cancelled.")
+        _print(f"{ticket.job} is being cancelled.")
 
 
 async def check_fetchable(
     options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event
 ) -> None:
-    """See whether the job has ended and left something to bring home.
+    """Check that the job has ended and that its worker has a result to fetch.
 
     Raises:
-        RtcError: WORKER_BUSY or NO_SUCH_JOB: it has not.
+        RtcError: WORKER_BUSY: the job has not ended; NO_SUCH_JOB: there is no result; others: as for `_query`.
     """
-    wish = AskJob(JobId(ticket.job), ticket.key)
-    state = await _unless(drain, lambda: _ask(options, wish, ticket, asyncio_loop))
+    request = AskJob(JobId(ticket.job), ticket.key)
+    state = await _run_until(drain, lambda: _query(options, request, ticket, asyncio_loop))
     if state.stage is not JobStage.ENDED:
         text = f"{ticket.job} has not ended: {state.text} Wait for it with: sleap-rtc attach {ticket.job}"
         raise RtcError(FaultCode.WORKER_BUSY, text)
@@ -216,6 +240,6 @@ async def check_fetchable(
 async def show_logs(
     options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event, *, follow: bool
 ) -> None:
-    """Print what sleap-nn has printed so far, or until the job ends."""
-    wish = coming_back(options, ticket, fetch=False, follow=follow)
-    await run_client(wish, asyncio_loop=asyncio_loop, view=LogView(sys.stdout), drain=drain)
+    """Print what sleap-nn has printed so far; with `follow` go on until the job ends."""
+    client_options = coming_back(options, ticket, fetch=False, follow=follow)
+    await run_client(client_options, asyncio_loop=asyncio_loop, view=LogView(sys.stdout), drain=drain)

@@ -1,4 +1,4 @@
-"""Jobs that were started from here, as rows of a table, and as JSON for scripts."""
+"""Shows jobs that were started from here as a table, and as JSON for scripts."""
 
 import json
 from collections.abc import Sequence
@@ -12,22 +12,24 @@ from rtc.common.text import clean
 from rtc.terminal.worker_table import columns
 
 NO_JOBS = "No job that was started from here is running or waits to be fetched.\n"
-HEAD = ("job", "package", "state", "what is known of it")
-NARROW = {"what is known of it": 20, "package": 12}
+HEADINGS = ("job", "package", "state", "what is known of it")
+MIN_WIDTHS = {"what is known of it": 20, "package": 12}
+"""Columns that are cut in a narrow terminal, in this order, and the cells that they keep."""
 HINT = "Come back to one: sleap-rtc attach JOB. End one: sleap-rtc jobs stop JOB, sleap-rtc jobs cancel JOB."
 
 
 @frozen
 class JobRow:
-    """One job: its ticket, and what its worker says, or why that cannot be asked."""
+    """One job: its ticket, and the state that its worker reported, or why the worker cannot be asked."""
 
     ticket: JobTicket
     state: JobState | None = None
-    trouble: str = ""
+    error: str = ""
+    """Why there is no state."""
 
     @property
-    def word(self) -> str:
-        """Its state in one word; how it ended, once it has."""
+    def state_name(self) -> str:
+        """The state in one word: a stage, an outcome once the job has ended, or `unreachable`."""
         if self.state is None:
             return "unreachable"
         if self.state.stage is JobStage.ENDED and self.state.outcome is not None:
@@ -36,24 +38,29 @@ class JobRow:
 
     @property
     def text(self) -> str:
-        """One sentence."""
+        """The state in a sentence or two."""
         if self.state is None:
-            return self.trouble
-        waits = " Its result waits to be fetched." if self.state.result else ""
-        return self.state.text + waits
+            return self.error
+        waiting = " Its result waits to be fetched." if self.state.result else ""
+        return self.state.text + waiting
 
 
 def as_table(rows: Sequence[JobRow], width: int | None) -> str:
-    """One job a line, in `width` cells where that is possible. Job ids are never cut."""
+    """Return a table with one line for each job. Job ids are never cut.
+
+    Args:
+        rows: the jobs.
+        width: cells of the terminal, which the lines fit into where possible; None for no limit.
+    """
     if not rows:
         return NO_JOBS
-    cells = [(row.ticket.job, clean(row.ticket.package), row.word, clean(row.text)) for row in rows]
-    lines = columns([HEAD, *cells], width, NARROW)
+    cells = [(row.ticket.job, clean(row.ticket.package), row.state_name, clean(row.text)) for row in rows]
+    lines = columns([HEADINGS, *cells], width, MIN_WIDTHS)
     return "".join(f"{line}\n" for line in (*lines, "", HINT))
 
 
 def as_json(rows: Sequence[JobRow]) -> str:
-    """One array, one object for each job; the names of its fields are documented and stay."""
+    """Return a JSON array with one object for each job; the names of the fields are documented and must not change."""
     return json.dumps([_fields(row) for row in rows], indent=2) + "\n"
 
 
@@ -64,7 +71,7 @@ def _fields(row: JobRow) -> dict[str, Any]:
         "package": clean(row.ticket.package),
         "kind": row.ticket.kind,
         "worker": row.ticket.worker,
-        "state": row.word,
+        "state": row.state_name,
         "text": clean(row.text),
         "result": state is not None and state.result,
     }

@@ -1,4 +1,4 @@
-"""Looks once who works in a room, as a client would, and leaves."""
+"""Lists the workers of a room once: joins the room as a client, reads the list, and leaves."""
 
 import sys
 from functools import partial
@@ -35,7 +35,7 @@ from rtc.terminal.worker_table import as_table, json_text, table_width
 
 @frozen
 class ListOptions:
-    """What somebody who looks into a room may say."""
+    """The options of `sleap-rtc workers`."""
 
     config: Config
     room: RoomId
@@ -44,12 +44,17 @@ class ListOptions:
 
 
 def look(options: ListOptions, *, secrets: tuple[str | None, ...] = ()) -> int:
-    """Print the room's workers; returns the exit code."""
+    """Print the room's workers, and return the exit code.
+
+    Args:
+        options: the room, and how to print.
+        secrets: further texts that must never appear in the log.
+    """
     return run_root("client", partial(_supervise, options), secrets=(options.token, *secrets))
 
 
 async def _supervise(options: ListOptions) -> int:
-    """The program, and signals beside it: any one ends it."""
+    """Run the program; any signal cancels it. Returns the exit code."""
     interrupted = trio.Event()
     code = ExitCode.INTERRUPTED
     scope = trio.CancelScope()
@@ -68,61 +73,70 @@ def _show(workers: tuple[WorkerPresent, ...], *, as_json: bool) -> None:
 
 
 @define
-class _Look:
-    """What was seen so far."""
+class _Listing:
+    """The state of one listing, and its routes."""
 
     signaling: SignalingRuntime
     workers: tuple[WorkerPresent, ...] = ()
     fault: Fault | None = None
-    inside: bool = False
+    in_room: bool = False
     done: trio.Event = field(factory=trio.Event)
 
-    def entered(self, _event: JoinedRoom) -> None:
-        """Ask to leave at once: a long list comes in parts, and the server closes the line after the last of them."""
-        self.inside = True
-        self.signaling.say(SendToServer(Leave()))
+    def leave(self, _event: JoinedRoom) -> None:
+        """Ask to leave as soon as we are in the room.
 
-    def shut_out(self, event: JoinFailed) -> None:
-        """The room stays shut."""
+        A long list comes in several messages; the server sends all of them before it closes the connection.
+        """
+        self.in_room = True
+        self.signaling.send(SendToServer(Leave()))
+
+    def fail(self, event: JoinFailed) -> None:
+        """End the listing: the room cannot be joined."""
         self.fault = event.fault
         self.done.set()
 
-    def roster(self, event: WorkersChanged) -> None:
-        """More of the list."""
+    def update(self, event: WorkersChanged) -> None:
+        """Save the workers known so far; the list grows with each message."""
         self.workers = event.workers
 
-    def line_down(self, _event: ServerDisconnected) -> None:
-        """All has been said; before we were in, it is Discovery that decides how long to try."""
-        if self.inside:
+    def finish(self, _event: ServerDisconnected) -> None:
+        """End the listing: the server has sent the whole list and closed the connection.
+
+        A connection that is lost before we are in the room changes nothing: Discovery decides how long to try again.
+        """
+        if self.in_room:
             self.done.set()
 
 
 async def list_workers(config: Config, room: RoomId, token: str) -> tuple[WorkerPresent, ...]:
-    """The workers of a room, most GPU memory first.
+    """Return the workers of a room, most GPU memory first.
 
     Raises:
         RtcError: ROOM_DENIED, ROOM_FULL, VERSION or SERVER_LOST.
     """
     router = Router({})
-    seen = _Look(SignalingRuntime(config, router))
+    listing = _Listing(SignalingRuntime(config, router))
     async with trio.open_nursery() as nursery:
-        router.routes = _routes(seen)
+        router.routes = _routes(listing)
         await nursery.start(router.run)
-        await seen.signaling.open(nursery, nursery)
+        await listing.signaling.open(nursery, nursery)
         router.outbox.put(JoinRoom(RoomCredentials(Role.CLIENT, room, token), config.connection_timeout))
-        with trio.move_on_after(2 * config.connection_timeout):  # to get in, and to hear the list to its end
-            await seen.done.wait()
+        with trio.move_on_after(2 * config.connection_timeout):  # to join the room, and to receive the whole list
+            await listing.done.wait()
         nursery.cancel_scope.cancel()
-    if seen.fault is not None:
-        raise RtcError.of(seen.fault)
-    if not seen.done.is_set():
-        raise RtcError(FaultCode.SERVER_LOST, "The server did not tell the room's list to its end. Try again.")
-    return seen.workers
+    if listing.fault is not None:
+        raise RtcError.of(listing.fault)
+    if not listing.done.is_set():
+        raise RtcError(
+            FaultCode.SERVER_LOST, "The server did not send the whole list of the room's workers. Try again."
+        )
+    return listing.workers
 
 
-def _routes(seen: _Look) -> dict[type, Any]:
-    """Nothing that comes from outside may find no taker, whatever we asked for."""
-    unasked: tuple[type, ...] = (LinkRequested, LinkAnswered, LinkRefused, WorkerAssigned, QueuePosition, IceServers)
-    routes = dict.fromkeys(unasked, ()) | seen.signaling.routes()
-    routes[ServerDisconnected] = (*routes[ServerDisconnected], seen.line_down)
-    return routes | {JoinedRoom: (seen.entered,), JoinFailed: (seen.shut_out,), WorkersChanged: (seen.roster,)}
+def _routes(listing: _Listing) -> dict[type, Any]:
+    """Return the routes of a listing. Events that it does not need are ignored: an event without a route is an error,
+    and a hostile server may cause any of them."""
+    ignored: tuple[type, ...] = (LinkRequested, LinkAnswered, LinkRefused, WorkerAssigned, QueuePosition, IceServers)
+    routes = dict.fromkeys(ignored, ()) | listing.signaling.routes()
+    routes[ServerDisconnected] = (*routes[ServerDisconnected], listing.finish)
+    return routes | {JoinedRoom: (listing.leave,), JoinFailed: (listing.fail,), WorkersChanged: (listing.update,)}

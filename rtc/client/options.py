@@ -1,4 +1,4 @@
-"""What somebody who starts a client may say."""
+"""The options of one client."""
 
 from pathlib import Path
 
@@ -13,49 +13,54 @@ from rtc.common.errors import RtcError
 from rtc.config.load import Config
 from rtc.terminal.interface import Interrupt
 
-AWAY = (
+WORKER_ABSENT = (
     "The job's worker is not in its room. Start it again where it was, if nobody has: it finds the job, which runs on "
     "without it, or its result. If it is in another room now, say so with --session-string."
 )
 
 
-def of_a_job(error: RtcError) -> RtcError:
-    """The same for somebody who asks about a job, and has no choice of workers."""
-    return RtcError(FaultCode.NO_WORKER, AWAY) if error.fault.code is FaultCode.NO_WORKER else error
+def explain_for_job(error: RtcError) -> RtcError:
+    """Return the error to report about an earlier job: NO_WORKER gets a text about the job's own worker.
+
+    The usual texts of NO_WORKER are for a person who can choose a worker; an earlier job is on one worker only.
+    """
+    return RtcError(FaultCode.NO_WORKER, WORKER_ABSENT) if error.fault.code is FaultCode.NO_WORKER else error
 
 
 @frozen
 class ClientOptions:
-    """A job to be run, or one to come back to."""
+    """One client: a package to run, or an earlier job to attach to."""
 
     config: Config
     package: Path
-    """The package, or for a job to come back to just its name."""
+    """The package's file; for an earlier job only the name that the package had."""
     room: RoomId
     token: str = field(repr=False)
     choice: NamedWorker | BestWorker | AskPerson
     secret: Secret | None = None
     min_memory_mb: int = 0
     wait: float | None = None
-    """Seconds to stand in line when every fitting worker is taken; `math.inf` for however long it takes."""
+    """Seconds to wait in the queue when every fitting worker is taken (`--wait`); `math.inf`: without limit; None: do
+    not wait."""
     output: Path | None = None
-    """The folder for what a training makes, or the file for predictions; one named after the package otherwise."""
+    """The folder for the result of a training, or the file for predictions; None: a name made from the package's."""
     kind: JobKind = JobKind.TRAIN
     overrides: tuple[str, ...] = ()
-    """Settings changed for this run, in Hydra's writing."""
+    """Settings changed for this run, in Hydra's syntax (`trainer_config.max_epochs=5`)."""
     credential: JobCredential | None = None
-    """A job that was started before, to come back to instead of running a package."""
+    """An earlier job and its key: attach to this job instead of running a package."""
     moved: bool = False
-    """The person says where that job's worker is now, and may be wrong."""
+    """The person named the worker of the earlier job, which may differ from the ticket's. The person may be wrong."""
     fetch: bool = True
-    """Bring home what the job makes; otherwise it is only watched."""
+    """Fetch the result; False: only watch the job."""
     follow: bool = True
-    """To the job's end; otherwise only what has happened until now is wanted."""
+    """Watch the job until it ends; False: show only what has happened until now."""
     tickets: Path | None = None
-    """Where tickets of running jobs are kept; None: nowhere."""
+    """The folder for the job's ticket; None: save none."""
     viewer_ports: tuple[int, int] | None = None
-    """Where SLEAP's LossViewer publishes its commands and listens for progress (controller, publish); None: nowhere."""
+    """Ports of SLEAP's LossViewer on this machine (controller, publish): it sends its commands from the first and
+    receives progress on the second. None: no LossViewer."""
     on_interrupt: Interrupt | None = None
-    """What Ctrl-C means for a running job; None: ask."""
+    """What Ctrl-C does to a running job; None: ask the person."""
     stop: StopScope = StopScope.THIS
-    """What a wish to stop early ends."""
+    """What an early stop ends: the model that trains now, or the whole job."""

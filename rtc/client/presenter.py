@@ -1,4 +1,8 @@
-"""Between the client's house and the person: what happens becomes lines of the view, and the person's wishes events."""
+"""Shows a client's job to the person, and turns what the person wants into events for the client's actors.
+
+Events and messages of the running client become calls of the view. Ctrl-C, the stop key and LossViewer's Stop button
+become `StopWanted`, `CancelWanted` and `Drain`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -53,118 +57,138 @@ from rtc.terminal.interface import ClientView, Interrupt, JobSummary
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
 NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"
-OFFER = "; Ctrl-C offers to cancel"
-LEFT = Fault(FaultCode.DETACHED, "Left at once: the job, or its result, stays on the worker.")
-UNBEGUN = Fault(FaultCode.INTERRUPTED, "Stopped at once, before the job began.")
+CANCEL_HINT = "; Ctrl-C offers to cancel"
+ATTACH_HINT = "To come back to it: sleap-rtc attach {}"
+CANCELLED_WITH_JOB = Fault(FaultCode.DETACHED, "Left at once: the job, or its result, stays on the worker.")
+CANCELLED_BEFORE_JOB = Fault(FaultCode.INTERRUPTED, "Stopped at once, before the job began.")
+NO_RESULT_FAULTS = (FaultCode.NO_SUCH_JOB, FaultCode.INTERRUPTED)
+"""A client that ended with one of these left no result anywhere."""
+UNCERTAIN_FAULTS = (FaultCode.LINK_LOST, FaultCode.DETACHED)
+"""A client that ended with one of these while it uploaded does not know whether the job runs: the last bytes of the
+package may have arrived."""
 
 
 @define
 class Presenter:
-    """One client's face. `runtime` is set once there is one."""
+    """Connects one running client with its view; holds what the person has seen and asked for so far.
+
+    `runtime` is set by the program once the client's runtime is open.
+    """
 
     view: ClientView
     options: ClientOptions
-    decided: trio.CancelScope = field(factory=trio.CancelScope)
-    """Shielded as soon as it is decided how all ends: whoever is in a hurry then is told that, and nothing else."""
+    outcome_scope: trio.CancelScope = field(factory=trio.CancelScope)
+    """The cancel scope around the whole client. It is shielded once the outcome is decided: a person who presses
+    Ctrl-C again after that still sees this outcome."""
     runtime: PeerRuntime | None = None
-    viewer: LossViewer | None = None
+    lossviewer: LossViewer | None = None
     job: JobId | None = None
-    begun: bool = False
-    """The job is the worker's now: from here on leaving means to detach."""
-    made: JobSummary | None = None
-    """What is here of a job that has come to no good end."""
-    _seen: int = 0
-    """The newest event of the job that was shown."""
-    _until: int | None = None
-    """The newest event that is wanted."""
-    _sent: bool = False
-    """The worker has the package, as far as we know."""
-    _sending: bool = False
-    """Some of the package may be over; whether all of it is, we have not heard."""
-    _none_there: bool = False
-    """The worker says that it has no such job."""
+    job_on_worker: bool = False
+    """The worker has the whole package and we do not have the result yet, so leaving now means to detach."""
+    partial_result: JobSummary | None = None
+    """What was unpacked here of a job that failed or was cancelled."""
+    _last_shown_seq: int = 0
+    """The newest `JobEvent.seq` that was shown; 0 before the first one."""
+    _last_wanted_seq: int | None = None
+    """The newest `JobEvent.seq` to show before the client ends; None to follow the job to its end."""
+    _package_sent: bool = False
+    """The worker has the whole package, as far as we know."""
+    _upload_unconfirmed: bool = False
+    """The upload has begun, and the worker has not confirmed yet that the package is complete."""
+    _job_unknown: bool = False
+    """The worker said that it has no such job."""
     _stoppable: bool = field(init=False)
     """A model trains, or the first one is still to come."""
-    _stop_early: bool = False
-    """To be said as soon as the job starts: before that the worker has nothing to stop."""
-    _over: bool = False
-    _asking: bool = False
-    """A question after Ctrl-C is open."""
-    _urged: bool = False
-    _listening: bool = False
-    _choosing: bool = False
+    _stop_when_started: bool = False
+    """Send the stop as soon as the job starts: before that the worker has nothing to stop."""
+    _job_ended: bool = False
+    _asking_interrupt: bool = False
+    """The question after a Ctrl-C waits for its answer."""
+    _interrupt_applied: bool = False
+    """A first Ctrl-C was already turned into a stop, a cancel or a detach."""
+    _keyboard_started: bool = False
+    _choosing_worker: bool = False
+    """The list of workers is shown and waits for a choice."""
     _workers: tuple[WorkerPresent, ...] = ()
-    _changed: trio.Event = field(factory=trio.Event)
+    _workers_changed: trio.Event = field(factory=trio.Event)
+    """Set, and replaced by a new event, when `_workers` changes."""
 
     @_stoppable.default
-    def _trains(self) -> bool:
+    def _stoppable_at_start(self) -> bool:
         return self.options.kind is JobKind.TRAIN
 
-    # -------- what the worker says
+    # -------- messages from the worker
 
     async def receive(self, runtime: PeerRuntime, link: LinkId, message: Any) -> None:
-        """What happens in the job goes straight to the view; the rest is for the Client to decide on."""
+        """Show a message from the worker, and pass it on to the Client actor.
+
+        A `JobEvent` is only shown: the Client has nothing to decide about it.
+        """
         if isinstance(message, JobEvent):
-            self._happened(message)
+            self._handle_job_event(message)
             await trio.lowlevel.checkpoint()
             return
         if isinstance(message, JobAccepted):
-            self._keep_ticket(link, message)
+            self._handle_accepted(link, message)
         if isinstance(message, JobState) and message.stage is JobStage.UNKNOWN:
-            self._none_there = True
+            self._job_unknown = True
         elif isinstance(message, JobState) and message.stage is not JobStage.ELSEWHERE:
-            self._known(link, message)
+            self._handle_job_state(link, message)
         if isinstance(message, JobEnded):
-            self._over = True
-            if self.viewer is not None:
-                self.viewer.hear(message)
+            self._job_ended = True
+            if self.lossviewer is not None:
+                self.lossviewer.handle(message)
         await runtime.router.outbox.admit(PeerMessage(link, message))
 
-    def _happened(self, event: JobEvent) -> None:
-        """Each numbered event is shown once, however often links break and are made again."""
+    def _handle_job_event(self, event: JobEvent) -> None:
+        """Show a job event. An event with a number is shown once, although a worker repeats events on a new link."""
         if event.seq is not None:
-            if event.seq <= self._seen:
+            if event.seq <= self._last_shown_seq:
                 return
-            self._seen = event.seq
+            self._last_shown_seq = event.seq
         news = event.news
-        if isinstance(news, JobStarted) and self._stop_early:
+        if isinstance(news, JobStarted) and self._stop_when_started:
             self._post(StopWanted(self.options.stop))
         elif isinstance(news, ModelStarted):
             self._stoppable = True
         elif isinstance(news, ModelTrained | PredictionStarted):
             self._stoppable = False
-        if self.viewer is not None:
-            self.viewer.hear(news)
-        self._listen()
+        if self.lossviewer is not None:
+            self.lossviewer.handle(news)
+        self._start_keyboard()
         self.view.news(news, event.at)
-        self._end_when_caught_up()
+        self._finish_when_caught_up()
 
-    def _end_when_caught_up(self) -> None:
-        """Who does not want to follow has seen all there was."""
-        if self._until is not None and self._seen >= self._until and self.runtime is not None:
+    def _finish_when_caught_up(self) -> None:
+        """End the client when it was not to follow the job, and has shown every event that there was at its start."""
+        if (
+            self._last_wanted_seq is not None
+            and self._last_shown_seq >= self._last_wanted_seq
+            and self.runtime is not None
+        ):
             self.runtime.finish(Finished())
 
-    def _known(self, link: LinkId, state: JobState) -> None:
-        """We have come back to a job, or it answers a wish of ours."""
+    def _handle_job_state(self, link: LinkId, state: JobState) -> None:
+        """Note that the worker knows the job: it answers our return to the job, or a request about it."""
         peer = self.runtime.links.peer(link) if self.runtime is not None else None
-        if self._sending and state.stage is JobStage.RUNNING:  # the last byte was over when the link broke
-            self._begins()
+        if self._upload_unconfirmed and state.stage is JobStage.RUNNING:
+            self._note_package_complete()  # the last byte had arrived when the link broke
         if self.job is None and peer is not None:
             self.job = state.job
-            self._begins()
+            self._note_package_complete()
             self.view.accepted(state.job, peer)
-            self._until = None if self.options.follow else state.events
-            self._end_when_caught_up()
+            self._last_wanted_seq = None if self.options.follow else state.events
+            self._finish_when_caught_up()
 
-    def _begins(self) -> None:
-        """The worker has all it needs."""
-        self.begun = self._sent = True
-        self._sending = False
+    def _note_package_complete(self) -> None:
+        """The worker has the whole package, so the job no longer needs this client."""
+        self.job_on_worker = self._package_sent = True
+        self._upload_unconfirmed = False
 
-    def _keep_ticket(self, link: LinkId, message: JobAccepted) -> None:
-        """From now on the job can be come back to, whatever happens to this program."""
+    def _handle_accepted(self, link: LinkId, message: JobAccepted) -> None:
+        """Show that the worker accepted the job, and save its ticket, so that a later client can attach to the job."""
         if self.job is not None:
-            self._start_over(self.job)
+            self._note_resubmitted(self.job)
         self.job = message.job
         worker = self.runtime.links.peer(link) if self.runtime is not None else None
         if worker is None:
@@ -187,19 +211,26 @@ class Presenter:
         try:
             tickets.keep(self.options.tickets, ticket)
         except OSError as error:
-            self.view.warn(f"The job's ticket cannot be kept ({error.strerror}): it cannot be come back to later.")
+            text = (
+                f"The job's ticket cannot be saved ({error.strerror}): sleap-rtc attach will not find this job later."
+            )
+            self.view.warn(text)
 
-    def _start_over(self, job: JobId) -> None:
-        """The worker did not keep what had come of the package."""
+    def _note_resubmitted(self, job: JobId) -> None:
+        """The worker had deleted the part of the package that it had, and accepted it again as a new job.
+
+        Args:
+            job: the earlier job, whose ticket is deleted.
+        """
         self.view.step("The worker has not kept the beginning of the package; all of it is sent again")
-        self._sending = self._none_there = False
+        self._upload_unconfirmed = self._job_unknown = False
         if self.options.tickets is not None:
-            self._forget(self.options.tickets, job)
+            self._delete_ticket(self.options.tickets, job)
 
-    # -------- the steps on the way
+    # -------- the steps towards the job
 
-    def tap(self, effect: Any) -> None:
-        """Tell them."""
+    def show_step(self, effect: Any) -> None:
+        """Show what one event or effect means to the person; the router's tap, so it gets all of them, in order."""
         match effect:
             case JoinedRoom():
                 self.view.step(f"In room {effect.room} as {effect.peer}")
@@ -208,178 +239,192 @@ class Presenter:
             case OpenLink():
                 self.view.step(f"Asking {effect.peer} for a link")
             case PackageSent():
-                self._begins()
-            case LinkLost() if self._sending:
+                self._note_package_complete()
+            case LinkLost() if self._upload_unconfirmed:
                 self.view.warn("The link to the worker is lost in mid upload. Trying to get back, to send the rest.")
-            case LinkLost() if self.begun and not self._over:
+            case LinkLost() if self.job_on_worker and not self._job_ended:
                 self.view.warn("The link to the worker is lost; its job goes on. Trying to get back to it.")
-            case LinkLost() if self._over:
+            case LinkLost() if self._job_ended:
                 self.view.warn("The link to the worker is lost; the result is kept there. Trying to get back to it.")
             case ResultDownloaded() | Finished():
-                self.begun, self._over = False, False
+                self.job_on_worker, self._job_ended = False, False
             case LinkRefused() if effect.fault.code is FaultCode.NO_SUCH_JOB:
-                self._none_there = True
+                self._job_unknown = True
             case LinkRefused() if isinstance(self.options.choice, AskPerson):
-                self._choosing = False  # the person may choose again
+                self._choosing_worker = False  # the person may choose again
                 self.view.warn(f"{effect.peer}: {effect.fault.text}")
             case Authenticated() if self.runtime is not None:
                 path = self.runtime.links.path(effect.link)
                 proof = "room secret proven on both sides" if effect.proven else "no room secret asked for"
                 self.view.step(f"Linked to {effect.peer} ({path}, {proof})")
-            case SendPackage() if self._sending:
+            case SendPackage() if self._upload_unconfirmed:
                 self.view.step("Back at the worker; sending the rest of the package")
             case SendPackage():
-                self._sending = True
+                self._upload_unconfirmed = True
                 self.view.step(f"The worker takes the job, as {effect.job}")
             case _:
                 return
 
     def show_key(self, effect: ShowJobKey) -> None:
-        """Show the job's key, and say how much of its story we know."""
+        """Send the worker the job's key and the number of the newest job event shown here; it sends those after it."""
         credential = effect.credential
-        self._post(
-            TellPeer(effect.link, AttachJob(credential.job, credential.key, self._seen, effect.fetch, effect.supply))
-        )
+        attach = AttachJob(credential.job, credential.key, self._last_shown_seq, effect.fetch, effect.supply)
+        self._post(TellPeer(effect.link, attach))
 
     def _post(self, event: Any) -> None:
-        assert self.runtime is not None, "only a house is told anything"
+        assert self.runtime is not None, "events are posted only while a runtime is open"
         self.runtime.post(event)
 
     # -------- what the person wants
 
-    def interrupted(self) -> bool:
-        """Somebody pressed Ctrl-C. True when that is taken care of; otherwise it is a wish to leave."""
+    def handle_interrupt(self) -> bool:
+        """Handle a Ctrl-C: ask what it means, or do what `--on-interrupt` says.
+
+        Returns:
+            Whether it was handled. False means that the client should leave: there is no running job, the question is
+            already open, this is the second Ctrl-C, or `--on-interrupt` says to detach.
+        """
         policy = self.options.on_interrupt
-        if not self.begun or self._over or self._asking or policy is Interrupt.DETACH:
+        if not self.job_on_worker or self._job_ended or self._asking_interrupt or policy is Interrupt.DETACH:
             return False
-        assert self.runtime is not None, "a job runs, so there is a house"
+        assert self.runtime is not None, "a running job implies an open runtime"
         if policy is None:
-            self._asking = True
+            self._asking_interrupt = True
             self.runtime.actors.start_soon(self._ask_interrupt)
             return True
-        if self._urged:  # the second one leaves
+        if self._interrupt_applied:  # the second Ctrl-C leaves
             return False
-        self._urge(policy)
+        self._apply_interrupt(policy)
         return True
 
     async def _ask_interrupt(self) -> None:
         answer = await self.view.ask_interrupt(stoppable=self._stoppable)
-        self._asking = False
-        self._urge(answer)
+        self._asking_interrupt = False
+        self._apply_interrupt(answer)
 
-    def _urge(self, wish: Interrupt) -> None:
-        self._urged = True
-        match wish:
+    def _apply_interrupt(self, choice: Interrupt) -> None:
+        self._interrupt_applied = True
+        match choice:
             case Interrupt.STOP:
-                self.stop()
+                self.request_stop()
             case Interrupt.CANCEL:
                 self.view.step("The worker is asked to cancel the job")
                 self._post(CancelWanted())
             case Interrupt.DETACH:
                 self._post(Drain())
 
-    def stop(self) -> None:
-        """The person, or SLEAP's LossViewer, has seen enough of this model."""
-        if not self.begun or self._over:
+    def request_stop(self) -> None:
+        """Ask the worker to stop early and keep what was learned; called by Ctrl-C, the stop key or SLEAP's LossViewer.
+
+        Does nothing without a running job. A stop before the first job event is sent when the job starts.
+        """
+        if not self.job_on_worker or self._job_ended:
             return
         scope = self.options.stop
         if not self._stoppable and scope is StopScope.THIS:
-            self.view.step(NOTHING_TO_STOP + (OFFER if self.options.on_interrupt is None else ""))
+            self.view.step(NOTHING_TO_STOP + (CANCEL_HINT if self.options.on_interrupt is None else ""))
             return
         self.view.step(STOP_ASKED)
-        if self._seen:
+        if self._last_shown_seq:
             self._post(StopWanted(scope))
         else:
-            self._stop_early = True
+            self._stop_when_started = True
 
-    def _listen(self) -> None:
-        """Heed the keys from when the job runs."""
-        if not self._listening and self.runtime is not None:
-            self._listening = True
-            self.runtime.actors.start_soon(self.view.listen, self.stop)
+    def _start_keyboard(self) -> None:
+        """Start to read the person's keys, once, with the first job event."""
+        if not self._keyboard_started and self.runtime is not None:
+            self._keyboard_started = True
+            self.runtime.actors.start_soon(self.view.listen, self.request_stop)
 
-    async def feed_viewer(self, ports: tuple[int, int] | None) -> None:
-        """Keep a bridge to SLEAP's LossViewer, whose Stop is heard like any other wish."""
+    async def run_lossviewer(self, ports: tuple[int, int] | None) -> None:
+        """Serve SLEAP's LossViewer until cancelled; its Stop button calls `request_stop`.
+
+        Args:
+            ports: LossViewer's ports on this machine (controller, publish); None for no LossViewer.
+        """
         if ports is None:
             return
         async with open_lossviewer(
-            controller=ports[0], publish=ports[1], stop=self.stop, warn=self.view.warn
-        ) as self.viewer:
+            controller=ports[0], publish=ports[1], stop=self.request_stop, warn=self.view.warn
+        ) as self.lossviewer:
             await trio.sleep_forever()
 
     def show_workers(self, effect: ShowWorkers) -> None:
-        """Let the person choose; a list that changes meanwhile is shown as it is now."""
-        assert self.runtime is not None, "the roster comes from a house"
+        """Let the person choose a worker; a list that is already shown is updated."""
+        assert self.runtime is not None, "the list of workers comes from an open runtime"
         self._workers = effect.workers
-        self._changed.set()
-        self._changed = trio.Event()
-        if not self._choosing:
-            self._choosing = True
-            self.runtime.actors.start_soon(self._choose)
+        self._workers_changed.set()
+        self._workers_changed = trio.Event()
+        if not self._choosing_worker:
+            self._choosing_worker = True
+            self.runtime.actors.start_soon(self._choose_worker)
 
-    async def _choose(self) -> None:
-        assert self.runtime is not None, "asked from within a house"
+    async def _choose_worker(self) -> None:
+        assert self.runtime is not None, "the choice runs inside an open runtime"
         try:
-            peer = await self.view.choose(lambda: self._workers, self._news)
+            peer = await self.view.choose(lambda: self._workers, self._wait_workers_changed)
         except RtcError as error:
             self.runtime.finish(Finished(error.fault))
             return
         self.runtime.post(WorkerPicked(peer))
 
-    async def _news(self) -> None:
-        await self._changed.wait()
+    async def _wait_workers_changed(self) -> None:
+        await self._workers_changed.wait()
 
     # -------- the end
 
-    def settle(self, last: Finished, *, unpacked: bool) -> None:
-        """The ticket of a job whose result is here is of no use; any other is said how to use."""
+    def settle_ticket(self, last: Finished, *, unpacked: bool) -> None:
+        """Delete the job's ticket if no result is left to fetch with it; otherwise show how to attach to the job.
+
+        Args:
+            last: how the client ended.
+            unpacked: whether the result was unpacked here.
+        """
         folder, job = self.options.tickets, self.job
-        if self._was_long_ago(last):
-            assert self.options.credential is not None, "that is what makes it long ago"
+        if self._is_unknown_to_its_worker(last):
+            assert self.options.credential is not None, "only a client with a credential attaches to an earlier job"
             job = self.options.credential.job
             self.view.step("Nothing of the job is left, so its ticket is removed")
         if job is None or folder is None or not self.options.fetch:
             return
-        if unpacked or self._is_gone(last) or (last.ended is not None and not last.ended.result):
-            self._forget(folder, job)
+        if unpacked or self._no_result_left(last) or (last.ended is not None and not last.ended.result):
+            self._delete_ticket(folder, job)
         else:
-            self.view.step(WAY_BACK.format(job))
+            self.view.step(ATTACH_HINT.format(job))
 
-    def _was_long_ago(self, last: Finished) -> bool:
-        """The job's own worker knows nothing of it; one that somebody else names may just be the wrong one."""
+    def _is_unknown_to_its_worker(self, last: Finished) -> bool:
+        """Whether we attached to an earlier job and its worker has no such job.
+
+        A worker that the person named (`ClientOptions.moved`) does not count: it may just be the wrong one.
+        """
         unknown = last.fault is not None and last.fault.code is FaultCode.NO_SUCH_JOB
         return unknown and self.options.credential is not None and not self.options.moved
 
-    def _is_gone(self, last: Finished) -> bool:
-        """No result is left anywhere, nor will there be one."""
+    def _no_result_left(self, last: Finished) -> bool:
+        """Whether no worker holds a result of the job, now or later."""
         if last.fault is None:
             return False
-        never = not self._sent and last.fault.code not in IN_DOUBT
-        return never or self._none_there or last.fault.code in NOTHING_WAITS
+        never_started = not self._package_sent and last.fault.code not in UNCERTAIN_FAULTS
+        return never_started or self._job_unknown or last.fault.code in NO_RESULT_FAULTS
 
-    def _forget(self, folder: Path, job: JobId) -> None:
+    def _delete_ticket(self, folder: Path, job: JobId) -> None:
         try:
-            tickets.forget(folder, job)
+            tickets.delete(folder, job)
         except OSError as error:
             self.view.warn(
                 f"The job's ticket cannot be removed ({error.strerror}): sleap-rtc jobs goes on listing the job."
             )
 
     @property
-    def left(self) -> Fault:
-        """What it means to be torn away now: whether a job of ours is the worker's."""
-        return LEFT if self._sent or self.options.credential is not None else UNBEGUN
+    def cancelled_fault(self) -> Fault:
+        """What it means if the client is cancelled now: whether a job or its result stays on a worker."""
+        on_worker = self._package_sent or self.options.credential is not None
+        return CANCELLED_WITH_JOB if on_worker else CANCELLED_BEFORE_JOB
 
-    def leave(self) -> None:
-        """The last words of who is torn away."""
+    def show_cancelled(self) -> None:
+        """Show the outcome of a client that is cancelled, and how to attach to its job if it has one."""
         job = self.job if self.options.credential is None else self.options.credential.job
-        if self.left is LEFT and self.options.tickets is not None and self.options.fetch:
-            self.view.step(WAY_BACK.format(job))
-        self.view.failed(self.left, None)
-
-
-WAY_BACK = "To come back to it: sleap-rtc attach {}"
-NOTHING_WAITS = (FaultCode.NO_SUCH_JOB, FaultCode.INTERRUPTED)
-"""Ends after which no result is left anywhere."""
-IN_DOUBT = (FaultCode.LINK_LOST, FaultCode.DETACHED)
-"""Ends that leave open whether a package whose last byte was on its way has come to run."""
+        left_job = self.cancelled_fault is CANCELLED_WITH_JOB
+        if left_job and self.options.tickets is not None and self.options.fetch:
+            self.view.step(ATTACH_HINT.format(job))
+        self.view.failed(self.cancelled_fault, None)

@@ -1,4 +1,4 @@
-"""The client program: one wish, carried to one worker and back."""
+"""The client program: has one package run by a worker, or attaches to an earlier job, and fetches the result."""
 
 import math
 import signal
@@ -44,8 +44,8 @@ from protocol.jobs import JobKind, SubmitJob
 from protocol.signaling import QueuePosition, WorkerAssigned
 from protocol.status import Role
 from rtc.client.file_transfers import FileTransfers
-from rtc.client.options import ClientOptions, of_a_job
-from rtc.client.presenter import UNBEGUN, Presenter
+from rtc.client.options import ClientOptions, explain_for_job
+from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter
 from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.packages.plan import inspect_package
@@ -61,33 +61,44 @@ __all__ = ["ClientOptions", "ClientProgram", "run_client"]
 
 @define
 class ClientProgram:
-    """A client in a terminal, or on a pipe."""
+    """One client with a view on standard output, which is a terminal or a pipe."""
 
     options: ClientOptions
     mode: Mode = Mode.NORMAL
     _presenter: Presenter | None = None
 
     async def run(self, asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
-        """Have the package run, and show what happens."""
+        """Run the client, and show what happens; setting `drain` asks it to leave.
+
+        Raises:
+            RtcError: as for `run_client`.
+        """
         asks = self.options.on_interrupt is None
-        with trio.CancelScope() as decided:
+        with trio.CancelScope() as outcome_scope:
             async with open_view(terminal=sys.stdout.isatty(), mode=self.mode, out=sys.stdout, asks=asks) as view:
-                self._presenter = Presenter(view, self.options, decided)
+                self._presenter = Presenter(view, self.options, outcome_scope)
                 await run_client(
                     self.options, asyncio_loop=asyncio_loop, view=view, drain=drain, presenter=self._presenter
                 )
 
     def handle(self, number: int) -> bool:
-        """Whether this signal is no wish to leave, but the beginning of a question or an order to the worker.
+        """Handle a signal while a job runs: ask the person what it means, or do what `--on-interrupt` says.
 
-        SIGTERM asks nobody: it leaves, unless `--on-interrupt` says otherwise. So does a closed terminal.
+        SIGTERM asks nobody: the client leaves, unless `--on-interrupt` says otherwise. A closed terminal (SIGHUP)
+        makes it leave, too.
+
+        Args:
+            number: the signal.
+
+        Returns:
+            Whether the signal was handled. False means that the client should leave.
         """
-        asks = number == signal.SIGINT or (number == signal.SIGTERM and self.options.on_interrupt is not None)
-        return asks and self._presenter is not None and self._presenter.interrupted()
+        handles = number == signal.SIGINT or (number == signal.SIGTERM and self.options.on_interrupt is not None)
+        return handles and self._presenter is not None and self._presenter.handle_interrupt()
 
     def stopped(self) -> ExitCode:
-        """What leaving at once means: whether a job is left behind that runs on."""
-        fault = UNBEGUN if self._presenter is None else self._presenter.left
+        """Print what it means that the client was cancelled (whether a job runs on), and return the exit code."""
+        fault = CANCELLED_BEFORE_JOB if self._presenter is None else self._presenter.cancelled_fault
         complain(fault.text)
         return EXIT_CODES[fault.code]
 
@@ -100,53 +111,60 @@ async def run_client(
     drain: trio.Event,
     presenter: Presenter | None = None,
 ) -> Path:
-    """Have a package run by a worker, or come back to a job; returns where what it made lies.
+    """Have a package run by a worker, or attach to an earlier job; return the path of the result.
+
+    The view has shown the outcome when this returns or raises.
 
     Raises:
-        RtcError: anything but a finished job with its result here; its exit code tells which.
+        RtcError: every outcome but a finished job whose result is here; its exit code says which.
     """
     presenter = presenter or Presenter(view, options)
     try:
         return await _run(options, asyncio_loop, view, drain, presenter)
     except RtcError as error:
-        presenter.decided.shield = True
-        told = error if options.credential is None else of_a_job(error)
-        view.failed(told.fault, presenter.made)
-        raise told from None
+        presenter.outcome_scope.shield = True
+        reported = error if options.credential is None else explain_for_job(error)
+        view.failed(reported.fault, presenter.partial_result)
+        raise reported from None
 
 
 async def _run(
     options: ClientOptions, asyncio_loop: AsyncioLoop, view: ClientView, drain: trio.Event, presenter: Presenter
 ) -> Path:
     result_folder = await trio.to_thread.run_sync(choose_result_folder, options)
-    submit = await _submission(options, view) if options.credential is None else None
+    submit = await _prepare_submit(options, view) if options.credential is None else None
     async with open_peer_runtime(
         asyncio_loop=asyncio_loop,
         config=options.config,
         role=Role.CLIENT,
         secret=options.secret,
         on_message=presenter.receive,
-        tap=presenter.tap,
+        tap=presenter.show_step,
     ) as runtime:
         presenter.runtime = runtime
         try:
             file_transfers = FileTransfers(
                 options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
             )
-            last = await _follow(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
+            last = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
         except trio.Cancelled:
-            presenter.leave()
+            presenter.show_cancelled()
             raise
-        presenter.decided.shield = True
-    presenter.settle(last, unpacked=result_folder.filled)
+        presenter.outcome_scope.shield = True
+    presenter.settle_ticket(last, unpacked=result_folder.unpacked)
     return await _conclude(last, result_folder, presenter)
 
 
-async def _follow(
+async def _run_job(
     runtime: PeerRuntime, file_transfers: FileTransfers, presenter: Presenter, wanted: JobWanted, drain: trio.Event
 ) -> Finished:
-    """From the wish to its end."""
-    runtime.adapters.start_soon(presenter.feed_viewer, presenter.options.viewer_ports)
+    """Start the Client actor, post `wanted` to it, and wait until it ends; return its last event.
+
+    Args:
+        wanted: the job to run or to attach to.
+        drain: makes the Client leave when set.
+    """
+    runtime.adapters.start_soon(presenter.run_lossviewer, presenter.options.viewer_ports)
     client = Actor(CLIENT, ClientData(), runtime.router.outbox)
     runtime.route(_routes(client.inbox.put, file_transfers, presenter))
     await runtime.adapters.start(file_transfers.run)
@@ -159,28 +177,33 @@ async def _follow(
 
 
 async def _conclude(last: Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
-    """The last words: what is here, and why there is no more."""
-    options, view = presenter.options, presenter.view
-    text = last.ended.text if last.ended is not None else "Done."
-    ending = await trio.to_thread.run_sync(result_folder.ending, text, options.package.name)
-    if result_folder.trouble:
-        view.warn(result_folder.trouble)
-    seen = not options.fetch and last.ended is not None  # however it ended, it was watched to its end
-    if last.fault is not None and not seen:
-        presenter.made = evolve(ending, folder=result_folder.place) if result_folder.filled else None
-        raise RtcError.of(last.fault)
-    view.finished(ending)
-    return result_folder.place
-
-
-async def _submission(options: ClientOptions, view: ClientView) -> SubmitJob:
-    """What is to be run, looked at before anything is sent.
+    """Show the summary of an ended client, and return the path of the result.
 
     Raises:
-        RtcError: USAGE or BAD_PACKAGE: it cannot be run so.
+        RtcError: the job failed, or its result is not here.
     """
-    look = partial(inspect_package, overrides=options.overrides)
-    plan = await trio.to_thread.run_sync(look, options.package)
+    options, view = presenter.options, presenter.view
+    text = last.ended.text if last.ended is not None else "Done."
+    summary = await trio.to_thread.run_sync(result_folder.summarize, text, options.package.name)
+    if result_folder.warning:
+        view.warn(result_folder.warning)
+    # a client that only watches has done its task when the job ends, also when the job failed
+    watched_to_end = not options.fetch and last.ended is not None
+    if last.fault is not None and not watched_to_end:
+        presenter.partial_result = evolve(summary, folder=result_folder.path) if result_folder.unpacked else None
+        raise RtcError.of(last.fault)
+    view.finished(summary)
+    return result_folder.path
+
+
+async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob:
+    """Inspect the package before anything is sent, and return the message that submits it.
+
+    Raises:
+        RtcError: USAGE or BAD_PACKAGE: the package cannot be run with these options.
+    """
+    inspect = partial(inspect_package, overrides=options.overrides)
+    plan = await trio.to_thread.run_sync(inspect, options.package)
     if plan.kind is not options.kind:
         does, command = ("trains", "train") if plan.kind is JobKind.TRAIN else ("predicts", "track")
         name = options.package.name
@@ -205,13 +228,13 @@ def _job_wanted(options: ClientOptions, submit: SubmitJob | None) -> JobWanted:
 
 
 async def _expire_wait(runtime: PeerRuntime, wait: float | None) -> None:
-    """Tell the Client when the person has waited in line long enough."""
+    """Post `WaitExpired` after `wait` seconds, the longest time in the queue (`--wait`); None posts nothing."""
     await trio.sleep(math.inf if wait is None else wait)
     runtime.post(WaitExpired())
 
 
 def _routes(client: Route, file_transfers: FileTransfers, presenter: Presenter) -> Routes:
-    said = (JobWanted, WorkerPicked, WaitExpired, StopWanted, CancelWanted, Drain)
+    from_program = (JobWanted, WorkerPicked, WaitExpired, StopWanted, CancelWanted, Drain)
     from_links = (
         WorkersChanged,
         WorkerAssigned,
@@ -222,8 +245,8 @@ def _routes(client: Route, file_transfers: FileTransfers, presenter: Presenter) 
         JoinedRoom,
         JoinFailed,
     )
-    from_courier = (UploadFailed, PackageSent, ResultDownloaded, ResultUnpacked, DownloadFailed)
-    return dict.fromkeys((*said, *from_links, *from_courier), (client,)) | {
+    from_transfers = (UploadFailed, PackageSent, ResultDownloaded, ResultUnpacked, DownloadFailed)
+    return dict.fromkeys((*from_program, *from_links, *from_transfers), (client,)) | {
         QueuePosition: (),
         ShowJobKey: (presenter.show_key,),
         SendPackage: (file_transfers.send,),

@@ -1,6 +1,6 @@
-"""Where the result of a job goes on the client, and what is made of it there.
+"""Chooses the path of a job's result on the client, unpacks the result there, and summarizes it.
 
-A training fills a folder; predictions are files that the person names. Nothing that is there already is overwritten.
+The result of a training is a folder; predictions are files that the person names. No existing file is overwritten.
 """
 
 import os
@@ -29,92 +29,104 @@ PREDICTIONS = ".predictions.slp"
 
 @define
 class ResultFolder:
-    """Where one result goes."""
+    """The path of one result, and what was unpacked there."""
 
     options: ClientOptions
-    place: Path
-    """The folder, or for predictions the file; as chosen before anything was sent."""
-    filled: bool = False
-    """Something has come."""
+    path: Path
+    """The folder of a training, or the file for predictions; first chosen before anything is sent."""
+    unpacked: bool = False
+    """The result, or the log of a job that failed, was unpacked."""
     models: tuple[Path, ...] = ()
-    """Folders of models, relative to `place`."""
+    """Folders of models, relative to `path`."""
     files: list[Path] = field(factory=list)
-    """Predictions."""
-    trouble: str = ""
-    """What went wrong beside the result itself."""
+    """Files of predictions."""
+    warning: str = ""
+    """What went wrong although the result itself is complete; empty for nothing."""
 
     @property
     def parent(self) -> Path:
-        """A folder beside the place, for what is on its way."""
-        return self.place.parent
+        """The folder that contains `path`; temporary folders go there."""
+        return self.path.parent
 
     @property
-    def kept(self) -> Path:
-        """Where an archive is put that cannot be unpacked."""
-        return self.place.with_name(f"{self.place.name}.results.zip")
+    def fallback_archive(self) -> Path:
+        """The path to which an archive is moved that cannot be unpacked."""
+        return self.path.with_name(f"{self.path.name}.results.zip")
 
-    def choose_again(self) -> None:
-        """The result is here; somebody may have taken the place meanwhile."""
-        self.place = _choose(self.options)
+    def choose_path_again(self) -> None:
+        """Choose `path` once more when the result is here, as another program may have used the path meanwhile."""
+        self.path = _choose(self.options)
 
-    async def take_in(self, archive: Path) -> None:
-        """Unpack the result into its place, whole or not at all.
+    async def unpack(self, archive: Path) -> None:
+        """Unpack the result to `path`, whole or not at all.
 
         Raises:
-            RtcError: BAD_PACKAGE, DISK_FULL, or USAGE when the place was taken meanwhile.
-            OSError: the disk is full, or worse.
+            RtcError: BAD_PACKAGE, DISK_FULL, or USAGE when `path` was taken meanwhile.
+            OSError: a file cannot be written; the disk may be full.
         """
         if self.options.kind is JobKind.TRAIN:
-            self.models = await unpack_results(archive, self.place)
-            self.files = _predictions(self.place)
+            self.models = await unpack_results(archive, self.path)
+            self.files = _predictions(self.path)
         else:
             folder = self.parent / aside_name()
             try:
                 await unpack_results(archive, folder)
-                self._place_predictions(folder)
+                self._move_predictions(folder)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-        self.filled = True
+        self.unpacked = True
 
-    def _place_predictions(self, folder: Path) -> None:
-        """Give predictions the person's name, and the log one beside it, which is all there is of a job that failed."""
-        made = _predictions(folder)
-        names = _apart([path.relative_to(folder).parts for path in made])
-        place = next(place for place in _numbered(self.place) if not any(map(_taken, _targets(place, names))))
-        targets = _targets(place, names)
-        moves = dict(zip(made, targets, strict=True))
+    def _move_predictions(self, folder: Path) -> None:
+        """Move predictions and the log out of a temporary folder to names that start with that of `path`.
+
+        The result of a job that failed has only the log; `path` is the log's path then.
+        """
+        predictions = _predictions(folder)
+        names = _distinct_names([path.relative_to(folder).parts for path in predictions])
+        base = next(path for path in _numbered_paths(self.path) if not any(map(_exists, _target_paths(path, names))))
+        targets = _target_paths(base, names)
+        moves = dict(zip(predictions, targets, strict=True))
         log = folder / LOG_NAME
         if log.is_file():
-            moves[log] = _free(place.with_suffix(".log"))
-            place = place if made else moves[log]
+            moves[log] = _free_path(base.with_suffix(".log"))
+            base = base if predictions else moves[log]
         _move(moves)
-        self.place = place
+        self.path = base
         self.files += targets
 
-    def ending(self, text: str, title: str) -> JobSummary:
-        """What is here, for the person; a training gets its page with the loss curves."""
+    def summarize(self, text: str, title: str) -> JobSummary:
+        """Return a summary of the result for the person; for a training it also writes the page with the loss curves.
+
+        Args:
+            text: how the job ended, in one sentence.
+            title: of the page with the loss curves.
+        """
         if self.options.kind is JobKind.TRACK:
-            return JobSummary(text, self.place.parent if self.filled else None, files=tuple(self.files))
-        if not self.filled:
+            return JobSummary(text, self.path.parent if self.unpacked else None, files=tuple(self.files))
+        if not self.unpacked:
             return JobSummary(text)
-        report = self._report(title)
+        report = self._write_report(title)
         files = (*self.files, report) if report is not None else tuple(self.files)
-        found = {one.model: Losses(one.train, one.val) for one in final_losses(self.place)}
+        found = {one.model: Losses(one.train, one.val) for one in final_losses(self.path)}
         names = tuple(folder.name for folder in self.models)
         losses = tuple(found.get(name, Losses(None, None)) for name in names)
-        return JobSummary(text, self.place, names, losses, files)
+        return JobSummary(text, self.path, names, losses, files)
 
-    def _report(self, title: str) -> Path | None:
-        """The page with the loss curves; the result is as good without it."""
+    def _write_report(self, title: str) -> Path | None:
+        """Write the page with the loss curves; a failure only sets `warning`, as the result is complete without it."""
         try:
-            return write_report(self.place, title)
+            return write_report(self.path, title)
         except OSError as error:
-            self.trouble = f"The page with the loss curves could not be written ({error.strerror})."
+            self.warning = f"The page with the loss curves could not be written ({error.strerror})."
         return None
 
 
-def _apart(files: Sequence[tuple[str, ...]]) -> list[str]:
-    """A name for each of these files: its own, or with its folder's where others have the same."""
+def _distinct_names(files: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a name for each file: its own name, or its joined path (`a-pred.slp`) where several have the same name.
+
+    Args:
+        files: relative paths, as parts.
+    """
     shared = Counter(parts[-1].casefold() for parts in files)
     names: list[str] = []
     for parts in files:
@@ -123,30 +135,35 @@ def _apart(files: Sequence[tuple[str, ...]]) -> list[str]:
     return names
 
 
-def _targets(place: Path, names: Sequence[str]) -> list[Path]:
-    """Where these files go: one to the place, several beside it."""
-    return [place] if len(names) == 1 else [place.with_name(f"{place.stem}.{name}") for name in names]
+def _target_paths(base: Path, names: Sequence[str]) -> list[Path]:
+    """Return the path for each file: `base` for a single file; several get names beside it that start with its stem."""
+    return [base] if len(names) == 1 else [base.with_name(f"{base.stem}.{name}") for name in names]
 
 
-def _free(path: Path) -> Path:
-    """This name, or the next one that is not taken."""
-    return next(candidate for candidate in _numbered(path) if not _taken(candidate))
+def _free_path(path: Path) -> Path:
+    """Return the path, or the first one with a number that does not exist yet."""
+    return next(candidate for candidate in _numbered_paths(path) if not _exists(candidate))
 
 
-def _numbered(path: Path) -> Iterator[Path]:
-    """This name, and without end the same with a number before its ending."""
+def _numbered_paths(path: Path) -> Iterator[Path]:
+    """Yield the path, and then endlessly the path with a number before its ending, from 2 on."""
     yield path
     ending = PREDICTIONS if path.name.endswith(PREDICTIONS) else path.suffix
     for number in count(2):
         yield path.with_name(f"{path.name.removesuffix(ending)}-{number}{ending}")
 
 
-def _taken(path: Path) -> bool:
+def _exists(path: Path) -> bool:
+    """Whether anything has this path, a broken symbolic link included."""
     return path.exists() or path.is_symlink()
 
 
 def _move(moves: Mapping[Path, Path]) -> None:
-    """Move all of them, or none."""
+    """Rename each key to its value.
+
+    Raises:
+        OSError: one could not be renamed; the targets of those before it are deleted again.
+    """
     moved: list[Path] = []
     try:
         for source, target in moves.items():
@@ -158,16 +175,16 @@ def _move(moves: Mapping[Path, Path]) -> None:
 
 
 def _predictions(folder: Path) -> list[Path]:
-    """Files of predictions; those that sleap-nn writes beside each model are not meant."""
+    """Return the files of predictions, without those that sleap-nn writes beside each model (below `models`)."""
     found = (path for path in folder.rglob("*.slp") if path.relative_to(folder).parts[0] != "models")
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def choose_result_folder(options: ClientOptions) -> ResultFolder:
-    """Where the result will go.
+    """Choose the path of the result; a client that fetches no result gets the current folder.
 
     Raises:
-        RtcError: USAGE: it is taken, or cannot be written.
+        RtcError: USAGE: the path that `--output` names exists already, or cannot be written.
     """
     return ResultFolder(options, _choose(options) if options.fetch else Path.cwd())
 
@@ -179,24 +196,28 @@ def _choose(options: ClientOptions) -> Path:
 
 
 def _choose_file(options: ClientOptions) -> Path:
-    """The file for predictions."""
+    """Choose the file for predictions: `--output`, or one in the current folder, named after the package."""
     name = f"{options.package.name.removesuffix('.zip').removesuffix(PREDICTIONS) or 'result'}{PREDICTIONS}"
     try:
-        place = _free(Path.cwd() / name) if options.output is None else _asked_for(options.output.absolute(), name)
+        path = _free_path(Path.cwd() / name) if options.output is None else _requested(options.output.absolute(), name)
     except OSError as error:  # a name too long
         text = f"The predictions cannot be written there: {error.strerror}. Name another file with --output."
         raise RtcError(FaultCode.USAGE, text) from None
-    if not place.parent.is_dir() or not os.access(place.parent, os.W_OK | os.X_OK):
-        raise RtcError(FaultCode.USAGE, f"{place.name} cannot be written there. Name another place with --output.")
-    return place
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise RtcError(FaultCode.USAGE, f"{path.name} cannot be written there. Name another place with --output.")
+    return path
 
 
-def _asked_for(output: Path, name: str) -> Path:
-    """The file that the person names, or one of this name in a folder of theirs."""
-    place = output / name if output.is_dir() else output
-    if place.suffix.lower() != LABELS_ENDING:
-        text = f"A file for predictions ends in .slp, and {place.name} does not. Name one, or a folder, with --output."
+def _requested(output: Path, name: str) -> Path:
+    """Return and check the file that `--output` names; in a folder it is called `name`.
+
+    Raises:
+        RtcError: USAGE: it does not end in .slp, or exists already.
+    """
+    path = output / name if output.is_dir() else output
+    if path.suffix.lower() != LABELS_ENDING:
+        text = f"A file for predictions ends in .slp, and {path.name} does not. Name one, or a folder, with --output."
         raise RtcError(FaultCode.USAGE, text)
-    if _taken(place):
-        raise RtcError(FaultCode.USAGE, f"{place.name} is there already. Name another file with --output.")
-    return place
+    if _exists(path):
+        raise RtcError(FaultCode.USAGE, f"{path.name} is there already. Name another file with --output.")
+    return path

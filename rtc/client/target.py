@@ -1,4 +1,4 @@
-"""Where a client goes, and whom it asks, from what people type."""
+"""Reads from the command line which room a client joins and which worker it asks."""
 
 from attrs import field, frozen
 
@@ -13,28 +13,38 @@ from rtc.config.credentials import check_room
 
 @frozen
 class Target:
-    """Where to go, and whom to ask."""
+    """A room with its token, and the worker to ask there."""
 
     room: RoomId
     token: str = field(repr=False)
     choice: NamedWorker | BestWorker | AskPerson
     server: str | None = None
+    """The signalling server's address from the session string; None: the configured one."""
 
 
 def choose_target(
     session: str | None, room: str | None, token: str | None, worker: str | None, *, auto_select: bool
 ) -> Target:
-    """One of the four ways to connect.
+    """Return the target that these options name.
+
+    There are four ways: a session string; or room and token, and then a worker's id, `--auto-select` (the available
+    worker with most GPU memory), or the person's choice from a list.
+
+    Args:
+        session: the session string, which a worker prints at its start.
+        room, token: needed without a session string; the command line asks for them.
+        worker: the id of one worker.
+        auto_select: take the best worker instead of asking the person.
 
     Raises:
-        RtcError: USAGE: the session string or an id is none.
+        RtcError: USAGE: the session string or an id is malformed.
     """
     if session is not None:
         try:
-            there = read_session_string(session)
+            parsed = read_session_string(session)
         except SessionStringError as error:
             raise RtcError(FaultCode.USAGE, str(error)) from None
-        return Target(there.room, there.token, NamedWorker(there.peer), there.server)
+        return Target(parsed.room, parsed.token, NamedWorker(parsed.peer), parsed.server)
     assert room is not None, "the command line asks for it"
     assert token is not None, "the command line asks for it"
     if worker is not None and not ID_PATTERN.fullmatch(worker):

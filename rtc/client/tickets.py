@@ -1,6 +1,7 @@
-"""What a client keeps of the jobs it has started, so that it can come back to them: one small private file each.
+"""Tickets: one small private file for each job that was started from here, with which a later client attaches to it.
 
-Whoever has a ticket owns the job; hence 0600 in a 0700 folder. The room secret is not in it.
+A program that can read a ticket can act as the job's owner, as the job's key is in it: so the file has mode 0600, in a
+folder of mode 0700. The room secret is not in it.
 """
 
 import json
@@ -16,12 +17,12 @@ from protocol.jobs import JobKind
 from rtc.common.errors import RtcError
 
 TICKET_MAX = 64 * 1024
-"""Bytes of a ticket that are read; ours have a few hundred."""
+"""Bytes of a ticket that are read at most; tickets written here have a few hundred."""
 
 
 @frozen
 class JobTicket:
-    """How to find one job again."""
+    """What a client needs to attach to one job; the fields are the keys of a ticket's JSON file."""
 
     job: JobId
     key: str = field(repr=False)
@@ -30,17 +31,17 @@ class JobTicket:
     token: str = field(repr=False)
     server: str
     package: str
-    """The package's name, after which the results are named."""
+    """The package's name; the results are named after it."""
     kind: str = JobKind.TRAIN.value
     output: str = ""
-    """Where the results were wanted (absolute); empty for where they go by themselves."""
+    """The absolute path that was given with `--output`; empty without one."""
 
 
 def keep(folder: Path, ticket: JobTicket) -> None:
-    """Write it, before the job can be lost sight of.
+    """Save a ticket; it appears whole or not at all, as its file is renamed into place. Makes the folder if needed.
 
     Raises:
-        OSError: the disk is full, or worse.
+        OSError: it cannot be written; the disk may be full.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = folder / f"{ticket.job}.part"
@@ -51,40 +52,44 @@ def keep(folder: Path, ticket: JobTicket) -> None:
 
 
 def find(folder: Path, job: str | None) -> JobTicket:
-    """The ticket of this job, for which a part of its name will do, or of the newest one.
+    """Return the ticket of one job.
+
+    Args:
+        folder: with the tickets.
+        job: the job's id, or a part that only one id contains; None for the newest ticket that can be read.
 
     Raises:
-        RtcError: USAGE: there is none, or it cannot be read.
+        RtcError: USAGE: no ticket fits, several do, or the ticket cannot be read.
     """
     if job is not None and not job.strip():
         raise RtcError(FaultCode.USAGE, "Say which job: its id, or a part of it. sleap-rtc jobs lists them.")
     known = known_jobs(folder)
     if not known:
-        raise RtcError(FaultCode.USAGE, "No job that was started from here is unfetched.")
+        raise RtcError(FaultCode.USAGE, "No job that was started from here is running or waits to be fetched.")
     if job is None:
         return _newest(folder, known)
     found = [job] if job in known else [name for name in known if job in name]
     if not found:
-        raise RtcError(FaultCode.USAGE, f"No such job was started from here. {_those(known)}")
+        raise RtcError(FaultCode.USAGE, f"No such job was started from here. {_list_jobs(known)}")
     if len(found) > 1:
-        raise RtcError(FaultCode.USAGE, f"Several jobs are called so. {_those(found)}")
+        raise RtcError(FaultCode.USAGE, f"Several jobs match. {_list_jobs(found)}")
     return read(folder, found[0])
 
 
 def _newest(folder: Path, known: list[str]) -> JobTicket:
-    """The newest ticket that can be read; a damaged one must not hide the others."""
-    trouble: RtcError | None = None
+    """Return the newest ticket that can be read; a damaged one must not hide the others."""
+    first_error: RtcError | None = None
     for name in reversed(known):
         try:
             return read(folder, name)
         except RtcError as error:
-            trouble = trouble or error
-    assert trouble is not None, "there is a ticket"
-    raise trouble
+            first_error = first_error or error
+    assert first_error is not None, "there is at least one ticket"
+    raise first_error
 
 
 def read(folder: Path, name: str) -> JobTicket:
-    """One ticket, whole.
+    """Read and check the ticket of the job `name`; fields that this version does not know are ignored.
 
     Raises:
         RtcError: USAGE: it cannot be read, or is damaged.
@@ -108,21 +113,21 @@ def read(folder: Path, name: str) -> JobTicket:
 
 
 def known_jobs(folder: Path) -> list[str]:
-    """Jobs that were started from here and whose results have not come home; oldest first."""
+    """Return the ids of all jobs that have a ticket, oldest first: their results are not here yet."""
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
-def _those(known: list[str]) -> str:
-    return f"Unfetched: {', '.join(known)}."
+def _list_jobs(known: list[str]) -> str:
+    return f"Not fetched yet: {', '.join(known)}."
 
 
-def at(ticket: JobTicket, *, worker: PeerId, room: RoomId, token: str, server: str | None) -> JobTicket:
-    """The same job, on a worker that has moved."""
+def with_worker(ticket: JobTicket, *, worker: PeerId, room: RoomId, token: str, server: str | None) -> JobTicket:
+    """Return a copy of the ticket that names another worker; without `server` the signalling server stays the same."""
     return evolve(ticket, worker=worker, room=room, token=token, server=server or ticket.server)
 
 
-def forget(folder: Path, job: JobId) -> None:
-    """Its result is here, or there will be none.
+def delete(folder: Path, job: JobId) -> None:
+    """Delete the ticket of a job whose result is here, or that will have none; no ticket is no error.
 
     Raises:
         OSError: it cannot be removed.

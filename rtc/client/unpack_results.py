@@ -1,4 +1,4 @@
-"""A result archive becomes a folder of the client's own: whole, or not at all."""
+"""Chooses the output folder of a training, and unpacks the result archive there, whole or not at all."""
 
 import csv
 import math
@@ -17,35 +17,38 @@ from rtc.common.scratch_dirs import aside_name
 from rtc.packages.zip_reader import unpack
 
 LOG_MAX = 64 * 2**20
-"""Bytes of a training_log.csv that are read; 10 000 epochs have 3 MB."""
-
-
+"""Bytes of the largest training_log.csv that is read; 10 000 epochs have 3 MB."""
 CLEAN_TIME = 60.0
-"""Seconds to remove what was half unpacked."""
+"""Seconds for removing the temporary folder after unpacking."""
 
 
 @frozen
 class ModelLosses:
-    """Where a model's training ended."""
+    """The newest losses of one model; None for a loss that was never a finite number."""
 
     model: str
-    """Its folder's name."""
+    """The name of the model's folder."""
     epochs: int
+    """Rows of training_log.csv."""
     train: float | None
-    """The newest training loss sleap-nn wrote: that of the epoch before the last."""
+    """The newest training loss that sleap-nn wrote: it is that of the epoch before the last."""
     val: float | None
 
 
 def choose_output(package: Path, output: Path | None) -> Path:
-    """The folder for a package's results: the one asked for, else one named after the package in the current folder.
+    """Return the absolute path of the folder for a package's results, and check that it can be written.
 
-    Its path is absolute, and it can be written as far as can be told now: an error would come only after the training.
+    The check is done before anything is sent, because an error after the training would come too late.
+
+    Args:
+        package: gives the folder its name when `output` is None; it is in the current folder then.
+        output: the folder that the person named; it must be empty or not exist.
 
     Raises:
-        RtcError: USAGE: the one asked for already holds something, or it cannot be made.
+        RtcError: USAGE: `output` is not empty, or the folder cannot be made.
     """
     try:
-        chosen = _beside_cwd(package) if output is None else _asked_for(output)
+        chosen = _default_output(package) if output is None else _requested(output)
         _check_writable(chosen)
     except (OSError, RuntimeError):  # a name too long; links in a circle are a RuntimeError before Python 3.13
         shown = output.name if output is not None else "for the results"
@@ -53,7 +56,7 @@ def choose_output(package: Path, output: Path | None) -> Path:
     return chosen
 
 
-def _asked_for(output: Path) -> Path:
+def _requested(output: Path) -> Path:
     dangling = output.is_symlink() and not output.exists()
     chosen = output.resolve()  # absolute, so that `.` has a name and a parent
     if dangling or (chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir()))):
@@ -62,16 +65,24 @@ def _asked_for(output: Path) -> Path:
 
 
 def _check_writable(chosen: Path) -> None:
-    """The folder, or where it will be made; and its parent, where the archive lies until it is unpacked."""
-    there = next(folder for folder in chosen.parents if folder.exists())
-    if not there.is_dir():
-        raise RtcError(FaultCode.USAGE, f"{there.name} is a file, so {chosen.name} cannot be made in it. Name another.")
-    for folder in (chosen, there):
+    """Check that the folder, and the nearest parent that exists, can be written: the archive is stored in the parent
+    until it is unpacked.
+
+    Raises:
+        RtcError: USAGE.
+    """
+    parent = next(folder for folder in chosen.parents if folder.exists())
+    if not parent.is_dir():
+        raise RtcError(
+            FaultCode.USAGE, f"{parent.name} is a file, so {chosen.name} cannot be made in it. Name another."
+        )
+    for folder in (chosen, parent):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             raise RtcError(FaultCode.USAGE, f"The folder {folder.name} cannot be written. Name another with --output.")
 
 
-def _beside_cwd(package: Path) -> Path:
+def _default_output(package: Path) -> Path:
+    """Return a path in the current folder that does not exist yet, named after the package without its endings."""
     name = re.sub(r"(\.(zip|training_job|slp|pkg))+$", "", package.name, flags=re.IGNORECASE).strip(". ") or "results"
     candidate, count = Path.cwd() / name, 2
     while candidate.exists() or candidate.is_symlink():
@@ -80,30 +91,38 @@ def _beside_cwd(package: Path) -> Path:
 
 
 async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
-    """Unpack a result archive so that `output` appears whole or not at all; the models' folders, relative to it.
+    """Unpack a result archive so that `output` appears whole or not at all.
+
+    Returns:
+        The folders of the models, relative to `output`.
 
     Raises:
         RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` was filled meanwhile.
     """
-    temporary = _place_for(output) / aside_name()  # not mkdtemp: nobody else could read it
+    temporary = (
+        _unpack_parent(output) / aside_name()
+    )  # not mkdtemp: its mode 0700 would let nobody else read the result
     try:
         await unpack(archive, temporary)
-        return await trio.to_thread.run_sync(_put_in_place, temporary, output)
+        return await trio.to_thread.run_sync(_move_to_output, temporary, output)
     finally:
         with trio.move_on_after(CLEAN_TIME, shield=True):
             await trio.to_thread.run_sync(lambda: shutil.rmtree(temporary, ignore_errors=True))
 
 
-def _place_for(output: Path) -> Path:
-    """Where to unpack, so that the last step is a rename. An output that is there already stays what it is: it may be
-    somebody's current folder, or a mounted disk."""
+def _unpack_parent(output: Path) -> Path:
+    """Return the folder in which to unpack, so that the last step is a rename on one disk.
+
+    An output folder that exists is not replaced, because it may be the current folder of a shell, or a mounted disk:
+    the archive is unpacked inside it.
+    """
     return output if output.is_dir() else output.parent
 
 
-def _put_in_place(temporary: Path, output: Path) -> tuple[Path, ...]:
+def _move_to_output(temporary: Path, output: Path) -> tuple[Path, ...]:
     try:
         if temporary.parent == output:
-            _fill(output, temporary)
+            _move_up(temporary, output)
         else:
             temporary.rename(output)
     except OSError:
@@ -114,8 +133,12 @@ def _put_in_place(temporary: Path, output: Path) -> tuple[Path, ...]:
     return tuple(path.parent.relative_to(output) for path in found)
 
 
-def _fill(output: Path, temporary: Path) -> None:
-    """Move everything up into the output, or nothing."""
+def _move_up(temporary: Path, output: Path) -> None:
+    """Move everything from `temporary`, a folder inside `output`, up into `output`; everything or nothing.
+
+    Raises:
+        OSError: `output` holds something else, or a rename failed.
+    """
     if any(path != temporary for path in output.iterdir()):
         raise FileExistsError
     moved: list[Path] = []
@@ -129,24 +152,27 @@ def _fill(output: Path, temporary: Path) -> None:
 
 
 def final_losses(output: Path) -> tuple[ModelLosses, ...]:
-    """Where each model's training ended, read from the training_log.csv files below a folder."""
+    """Return the final losses of each model, read from the training_log.csv files below a folder.
+
+    A file larger than LOG_MAX is skipped.
+    """
     logs = sorted(output.rglob("training_log.csv"))
     return tuple(_losses(path) for path in logs if path.is_file() and path.stat().st_size <= LOG_MAX)
 
 
 def _losses(path: Path) -> ModelLosses:
     epochs, train, val = 0, None, None
-    # a cell longer than any number ends what can be read; what came before it holds
+    # the csv module refuses a cell of more than 131072 characters; the rows before it count
     with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
         for row in csv.DictReader(file):
             epochs += 1
-            train = _number(row, "train/loss", "train_loss", otherwise=train)
-            val = _number(row, "val/loss", "val_loss", otherwise=val)
+            train = _number(row, "train/loss", "train_loss", default=train)
+            val = _number(row, "val/loss", "val_loss", default=val)
     return ModelLosses(path.parent.name, epochs, train, val)
 
 
-def _number(row: dict[str, str], *names: str, otherwise: float | None) -> float | None:
-    """A cell as a number; empty ones, `inf` and `nan` leave what was known."""
+def _number(row: dict[str, str], *names: str, default: float | None) -> float | None:
+    """Return the first finite number in the named columns; `default` where all are empty, `inf`, `nan` or no number."""
     for name in names:
         try:
             value = float(row.get(name) or "nan")
@@ -154,4 +180,4 @@ def _number(row: dict[str, str], *names: str, otherwise: float | None) -> float 
             continue
         if math.isfinite(value):
             return value
-    return otherwise
+    return default

@@ -1,1 +1,1 @@
-"""Composition: which actors, adapters and routes make up each program. Nothing is decided here."""
+"""Starts and stops programs: the root of a process, signals, and what every peer needs. Nothing is decided here."""

@@ -1,7 +1,10 @@
-"""What worker and client have in common: a router, Discovery, the line to the server, and links.
+"""The runtime that worker and client share: a router, Discovery, the signalling connection, and links.
 
-adapters                the line, the links, and what the program adds; closed last, links with a good-bye
-  actors                router and actors
+Its nurseries, from the outermost to the innermost:
+
+adapters                the signalling connection, the links, and what the program adds; cancelled last, and each link
+                        says goodbye to its peer then
+  actors                the router and the actors
     body                waits for `Finished`
 """
 
@@ -52,44 +55,47 @@ NO_RELAY = (
 
 @define
 class PeerRuntime:
-    """One program's inside."""
+    """The parts of one running program that talks to peers."""
 
     router: Router
     links: LinkManager
     adapters: trio.Nursery
     actors: trio.Nursery
     finished: trio.Event = field(factory=trio.Event)
+    """Set by the first `Finished`."""
     last: Finished = field(factory=Finished)
-    entered: bool = False
-    """Whether the server has ever let us in."""
+    """The first `Finished`: how the main actor ended."""
+    was_in_room: bool = False
+    """Whether the program has been in its room before."""
 
     def post(self, event: Any) -> None:
-        """Say something inside the house, as the program around it."""
+        """Put an event into the router's outbox, from the program around the actors."""
         self.router.outbox.put(event)
 
     def route(self, more: Routes) -> None:
-        """Add takers; those of the house come first."""
+        """Add routes; for an event that has routes already, the new ones are called after those."""
         routes = dict(self.router.routes)
-        for kind, takers in more.items():
-            routes[kind] = (*routes.get(kind, ()), *takers)
+        for kind, added in more.items():
+            routes[kind] = (*routes.get(kind, ()), *added)
         self.router.routes = routes
 
     async def drain_when(self, asked: trio.Event) -> None:
-        """Turn the wish to stop into an event like any other."""
+        """Post `Drain` when `asked` is set."""
         await asked.wait()
         self.post(Drain())
 
     def check_relay(self) -> None:
-        """We are in, and know every TURN server there is: without one, `--relay-only` could never come to anything.
+        """End the program when `--relay-only` is set and no TURN server is known; call this after joining the room.
 
-        Said only before the first return: a server that has lost its TURN servers must not end a running job.
+        At that time every TURN server is known: those of the configuration, and those of the signalling server. Only
+        the first join is checked: a signalling server that lost its TURN servers later must not end a running job.
         """
-        if self.links.plan.relay_only and not self.entered and not self.links.route_plan().can_relay:
+        if self.links.plan.relay_only and not self.was_in_room and not self.links.route_plan().can_relay:
             self.finish(Finished(Fault(FaultCode.USAGE, NO_RELAY)))
-        self.entered = True
+        self.was_in_room = True
 
     def finish(self, finished: Finished) -> None:
-        """The main actor has nothing left to do; its first word counts."""
+        """End the program; only the first call counts."""
         if not self.finished.is_set():
             self.last = finished
             self.finished.set()
@@ -106,11 +112,22 @@ async def open_peer_runtime(
     stopping: Fault | None = None,
     tap: Callable[[Any], None] | None = None,
 ) -> AsyncGenerator[PeerRuntime, None]:
-    """A house with the line up (or trying) and Discovery at the door; everything ends with this context."""
+    """Open a runtime whose tasks all end with this context; the signalling connection may still be tried.
+
+    Args:
+        asyncio_loop: runs the WebRTC connections.
+        config: the server's address, the ICE servers, and the time-outs.
+        role: worker or client.
+        secret: the room secret, if there is one.
+        on_message: gets each message of an authenticated peer, with the runtime and the link; the next message of that
+            link waits until it returns.
+        stopping: the fault that is sent to every peer when the program is cancelled.
+        tap: sees every event and effect before its routes do.
+    """
     router = Router({}, tap=tap)
     signaling = SignalingRuntime(config, router)
     plan = IcePlan(config.ice_servers, config.relay_only)
-    links = LinkManager(asyncio_loop, router, role, secret, _unheard, plan, stopping=stopping)
+    links = LinkManager(asyncio_loop, router, role, secret, _not_ready, plan, stopping=stopping)
     async with trio.open_nursery() as adapters, trio.open_nursery() as actors:
         runtime = PeerRuntime(router, links, adapters, actors)
         links.on_message = partial(on_message, runtime)
@@ -122,8 +139,8 @@ async def open_peer_runtime(
         adapters.cancel_scope.cancel()
 
 
-async def _unheard(_link: LinkId, _message: Any) -> None:
-    raise AssertionError("links are heard only once the house stands")
+async def _not_ready(_link: LinkId, _message: Any) -> None:
+    raise AssertionError("no link can have a message before the runtime is complete")
 
 
 def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tuple[Route, ...]]:
@@ -133,9 +150,9 @@ def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tup
         links.given(event)
         runtime.check_relay()
 
-    at_the_door = signaling.routes()
-    return at_the_door | {
-        Joined: (joined, *at_the_door[Joined]),
+    signaling_routes = signaling.routes()
+    return signaling_routes | {
+        Joined: (joined, *signaling_routes[Joined]),
         IceServers: (links.given,),
         JoinedRoom: (links.entered,),
         JoinFailed: (),

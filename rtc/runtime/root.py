@@ -1,4 +1,7 @@
-"""The root of a process: the log file around trio, signals, and the last word on errors. It needs no asyncio loop."""
+"""The root of a process: opens the log file, runs trio, handles signals, and reports errors that nobody caught.
+
+It needs no asyncio loop.
+"""
 
 import logging
 import signal
@@ -21,7 +24,13 @@ SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if 
 
 
 def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tuple[str | None, ...] = ()) -> int:
-    """Run `supervise` under trio with a log; returns the exit code. `secrets` never appear in the log."""
+    """Run `supervise` under trio with a log file, and return the exit code.
+
+    Args:
+        name: of the log file.
+        supervise: the program; returns its exit code.
+        secrets: texts that must never appear in the log.
+    """
     with open_log(name, Path.home() / ".sleap-rtc" / "logs") as journal:
         for value in secrets:
             if value:
@@ -37,23 +46,24 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
         except KeyboardInterrupt:
             return ExitCode.INTERRUPTED
         except (Exception, BaseExceptionGroup):  # noqa: BLE001 (the root of the process: where every bug ends)
-            return _confess(journal)
+            return _report_bug(journal)
 
 
 def complain(text: str) -> None:
-    """One sentence on standard error, cleaned: it may be somebody else's."""
+    """Print one sentence to standard error; control characters are removed, as the text may come from a peer."""
     LineWriter(sys.stderr).say(f"sleap-rtc: {clean(text)}")
 
 
-def _confess(journal: Log) -> int:
-    log.exception("a bug of ours")
+def _report_bug(journal: Log) -> int:
+    """Log the current exception and tell the person where to find it; return the exit code."""
+    log.exception("a bug in sleap-rtc")
     where = f" Its details are in {journal.file}." if journal.file else ""
     complain(f"This is a bug in sleap-rtc, not your mistake.{where} Please report it.")
     return ExitCode.BUG
 
 
-def handle_none(_number: int) -> bool:
-    """No signal means anything but to leave."""
+def handle_no_signal(_number: int) -> bool:
+    """Handle no signal, so that every signal makes the program leave."""
     return False
 
 
@@ -61,16 +71,16 @@ async def supervise(
     main: Callable[[trio.Event], Awaitable[None]],
     *,
     stopped: Callable[[], ExitCode],
-    handle: Callable[[int], bool] = handle_none,
+    handle: Callable[[int], bool] = handle_no_signal,
 ) -> int:
     """Run a program with signals beside it, and return its exit code.
 
-    The first SIGINT or SIGTERM sets the event that `main` gets, and so asks it to drain. A second one cancels it.
+    The first SIGINT or SIGTERM sets the event that `main` gets, which asks it to drain. A second one cancels `main`.
 
     Args:
         main: the program.
-        stopped: gives the exit code of a program that was cancelled.
-        handle: is asked first about each signal; where it returns True, the signal neither drains nor cancels.
+        stopped: returns the exit code of a program that was cancelled.
+        handle: is called first with each signal; where it returns True, the signal neither drains nor cancels.
     """
     drain = trio.Event()
     done = False
@@ -84,7 +94,7 @@ async def supervise(
 
 
 async def stop_when(asked: trio.Event, scope: trio.CancelScope) -> None:
-    """For programs that have nothing to drain: the first signal ends them at once."""
+    """Cancel `scope` when `asked` is set; for programs that have nothing to drain and end with the first signal."""
     await asked.wait()
     scope.cancel()
 
@@ -92,14 +102,15 @@ async def stop_when(asked: trio.Event, scope: trio.CancelScope) -> None:
 async def handle_signals(
     drain: trio.Event,
     scope: trio.CancelScope,
-    handle: Callable[[int], bool] = handle_none,
+    handle: Callable[[int], bool] = handle_no_signal,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """First drains, second cancels, later ones change nothing: what is being cleaned up must be.
+    """Receive signals until cancelled: the first one sets `drain`, the second one cancels `scope`.
 
-    A closed terminal (SIGHUP) drains as well. A signal for which `handle` is true does neither: it has been handled.
-    Taking the signals also keeps KeyboardInterrupt out of asyncio code.
+    Further signals change nothing, so that the cleanup is not disturbed. A closed terminal (SIGHUP) sets `drain`, too,
+    but never cancels. A signal for which `handle` returns True does neither. Receiving the signals here also keeps
+    KeyboardInterrupt out of asyncio code.
     """
     with trio.open_signal_receiver(*SIGNALS) as signals:
         task_status.started()

@@ -1,6 +1,7 @@
-"""The door to a room: Discovery, and the line to the server that it speaks over. Enough for a program that looks in.
+"""The signalling part of a program: the Discovery actor, and the connection to the server that it uses.
 
-Rule of the file: no links, hence no asyncio room, which is slow to import.
+It is enough for a program that only reads a room's list of workers. Rule: no links, and hence no import of
+`rtc/transport/webrtc`, which is slow.
 """
 
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ from rtc.config.load import Config
 from rtc.transport.signaling.connection import run_signaling
 
 Routes = Mapping[type, tuple[Route, ...]]
+"""For each type of event or effect, what is called with it."""
 
 FOR_DISCOVERY = (
     *(
@@ -59,11 +61,12 @@ FOR_DISCOVERY = (
     ),
     *(OfferReady, AnswerReady, RejectLink, StatusChanged, FreeMemoryChanged),
 )
+"""What goes to the Discovery actor: from the program and the server, and (second group) from links and worker."""
 
 
 @define
 class SignalingRuntime:
-    """Its two tasks end with the nurseries that they are started in."""
+    """The Discovery actor and the connection to the signalling server; they end with the nurseries that they run in."""
 
     config: Config
     router: Router
@@ -74,24 +77,24 @@ class SignalingRuntime:
         self.discovery = Actor(DISCOVERY, DiscoveryData(), self.router.outbox)
 
     def routes(self) -> dict[type, tuple[Route, ...]]:
-        """Who takes what is said at the door."""
+        """Return the routes for everything that comes from the server, or goes to Discovery or to the server."""
         routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (self.discovery.inbox.put,))
-        # who opens links, or waits in line, takes these; from a hostile server they may come to anybody
-        elsewhere: dict[type, tuple[Route, ...]] = dict.fromkeys((IceServers, QueuePosition, WorkerAssigned), ())
-        return routes | elsewhere | {SendToServer: (self.say,)}
+        # a program with links, or in the queue, routes these itself; a hostile server may send them to any program
+        ignored: dict[type, tuple[Route, ...]] = dict.fromkeys((IceServers, QueuePosition, WorkerAssigned), ())
+        return routes | ignored | {SendToServer: (self.send,)}
 
-    def say(self, effect: SendToServer) -> None:
-        """Tell the server."""
+    def send(self, effect: SendToServer) -> None:
+        """Queue a message to the server."""
         self.outgoing.put(effect.message)
 
     async def open(self, actors: trio.Nursery, adapters: trio.Nursery) -> None:
-        """Start Discovery, then the line."""
+        """Start Discovery in `actors`, then the connection to the server in `adapters`."""
         await actors.start(self.discovery.run)
-        line = partial(
+        connection = partial(
             run_signaling,
             self.config.signaling_websocket,
             on_event=self.router.outbox.admit,
             outgoing=self.outgoing,
             timeout=self.config.connection_timeout,
         )
-        adapters.start_soon(line)
+        adapters.start_soon(connection)

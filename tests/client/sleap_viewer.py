@@ -2,9 +2,9 @@
 
     QT_QPA_PLATFORM=offscreen python sleap_viewer.py CONTROLLER_PORT PUBLISH_PORT      (0: any free one)
 
-It says its ports when it is open. Then it does what it reads, a line each, and answers each with what it shows:
-`look`, `stop` (its button "Stop Early"), `reset HEAD` (as SLEAP's dialog does before each model). It ends with its
-input.
+When the viewer is open, this program prints its ports. Then it reads commands, one per line, and answers each with what
+the viewer shows, as JSON: `look`, `stop` (its button "Stop Early"), `reset HEAD` (as SLEAP's dialog does before each
+model). It ends at the end of its input.
 """
 
 import json
@@ -23,7 +23,7 @@ os.dup2(2, 1)  # SLEAP's log goes to stdout
 
 
 def shown(viewer):
-    """What a person would see, read from the plot itself."""
+    """Return what a person would see, read from the plot itself."""
     lines = {name: viewer.mp_series[name].get_xydata().tolist() for name in ("train_loss", "val_loss")}
     dots = {name: viewer.mp_series[name].get_offsets().tolist() for name in ("batch", "val_loss_best")}
     axes = viewer.canvas.axes
@@ -38,13 +38,13 @@ def shown(viewer):
     }
 
 
-def say(answer):
+def reply(answer):
     print(json.dumps(answer, default=float), file=ANSWERS, flush=True)
 
 
-def obey(viewer, words, app):
-    while not words.empty():
-        match words.get().split():
+def run_commands(viewer, commands, app):
+    while not commands.empty():
+        match commands.get().split():
             case []:
                 app.quit()
                 return
@@ -52,13 +52,13 @@ def obey(viewer, words, app):
                 viewer.stop_button.click()
             case ["reset", head]:
                 viewer.reset(what=head)
-        say(shown(viewer))
+        reply(shown(viewer))
 
 
-def read(words):
+def read_commands(commands):
     for line in sys.stdin:
-        words.put(line)
-    words.put("")
+        commands.put(line)
+    commands.put("")
 
 
 def main(controller, publish):
@@ -70,12 +70,12 @@ def main(controller, publish):
     }
     viewer = LossViewer(zmq_ports=ports)
     viewer.show()
-    words = queue.Queue()
-    threading.Thread(target=read, args=(words,), daemon=True).start()
+    commands = queue.Queue()
+    threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
     timer = QtCore.QTimer()
-    timer.timeout.connect(lambda: obey(viewer, words, app))
+    timer.timeout.connect(lambda: run_commands(viewer, commands, app))
     timer.start(20)
-    say(viewer.zmq_ports)
+    reply(viewer.zmq_ports)
     app.exec()
     viewer.close()
 

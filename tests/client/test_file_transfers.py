@@ -1,4 +1,4 @@
-"""The courier: a result comes home whole, over as many links as that takes, and no trouble here loses it."""
+"""File transfers: a result is downloaded whole, over as many links as that takes, and no error here loses it."""
 
 import filecmp
 import os
@@ -27,10 +27,10 @@ SIZE = 10_000_019
 
 @define
 class Destination:
-    """Takes the archive as it is; or finds that it cannot."""
+    """Copies the archive instead of unpacking it; or raises `error`."""
 
     folder: Path
-    trouble: OSError | None = None
+    error: OSError | None = None
     taken: trio.Event = field(factory=trio.Event)
 
     @property
@@ -38,40 +38,40 @@ class Destination:
         return self.folder
 
     @property
-    def kept(self) -> Path:
+    def fallback_archive(self) -> Path:
         return self.folder / "flies.results.zip"
 
-    def choose_again(self) -> None:
+    def choose_path_again(self) -> None:
         pass
 
-    async def take_in(self, archive: Path) -> None:
-        if self.trouble is not None:
-            raise self.trouble
+    async def unpack(self, archive: Path) -> None:
+        if self.error is not None:
+            raise self.error
         await trio.Path(self.folder / "flies.models").write_bytes(await trio.Path(archive).read_bytes())
 
 
 @define
-class Trip:
-    """A courier, and links that the test makes and breaks."""
+class Transfers:
+    """A client's transfers, and links that the test makes and breaks."""
 
     file_transfers: FileTransfers
     destination: Destination
     source: Path
-    lanes: dict[LinkId, Any]
-    said: list[object]
+    channels: dict[LinkId, Any]
+    events: list[object]
 
     async def fetch(self, link: int, *, until: int | None = None) -> Pieces:
-        """Send the result over one more link, which breaks when so many bytes have crossed."""
+        """Send the result over one more link, which breaks when `until` bytes have crossed; None: never."""
         ours, theirs = memory_connection_pair()
         pieces = Pieces(ours, until)
         async with open_file_channels(ours, theirs) as (one, two, _, _):
-            self.lanes[LinkId(link)] = two
+            self.channels[LinkId(link)] = two
             self.file_transfers.fetch(FetchResult(LinkId(link)))
-            with suppress(RtcError):  # what became of it is what the courier says
+            with suppress(RtcError):  # the outcome is read from the events of the transfers
                 await send_file(one, self.source, name="job-1.zip", progress=lambda _done, _all: None)
-            self.said.append(await self.file_transfers.router.outbox.take())
-            if isinstance(self.said[-1], ResultDownloaded):
-                self.said.append(await self.file_transfers.router.outbox.take())
+            self.events.append(await self.file_transfers.router.outbox.take())
+            if isinstance(self.events[-1], ResultDownloaded):
+                self.events.append(await self.file_transfers.router.outbox.take())
         return pieces
 
 
@@ -82,50 +82,50 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def trip_for(source: Path, trouble: OSError | None = None) -> Trip:
-    destination = Destination(source.parent / "home", trouble)
-    lanes: dict[LinkId, Any] = {}
-    meter = SimpleNamespace(download=lambda _done, _all: None)
+def transfers_for(source: Path, error: OSError | None = None) -> Transfers:
+    destination = Destination(source.parent / "home", error)
+    channels: dict[LinkId, Any] = {}
+    progress = SimpleNamespace(download=lambda _done, _all: None)
     file_transfers = FileTransfers(
-        source, destination, 65536, SimpleNamespace(file_channel=lanes.get), Router({}), meter
+        source, destination, 65536, SimpleNamespace(file_channel=channels.get), Router({}), progress
     )
-    return Trip(file_transfers, destination, source, lanes, [])
+    return Transfers(file_transfers, destination, source, channels, [])
 
 
-async def test_a_result_comes_home_over_as_many_links_as_it_takes(source: Path) -> None:
-    trip = trip_for(source)
+async def test_a_result_is_downloaded_over_as_many_links_as_it_takes(source: Path) -> None:
+    transfers = transfers_for(source)
     async with trio.open_nursery() as nursery:
-        await nursery.start(trip.file_transfers.run)
-        first = await trip.fetch(1, until=5_000_000)
-        [lost] = trip.said
-        assert isinstance(lost, DownloadFailed)
-        assert lost.fault.code is FaultCode.LINK_LOST
-        second = await trip.fetch(2)
-        assert trip.said[1:] == [ResultDownloaded(), ResultUnpacked()]
+        await nursery.start(transfers.file_transfers.run)
+        first = await transfers.fetch(1, until=5_000_000)
+        [failed] = transfers.events
+        assert isinstance(failed, DownloadFailed)
+        assert failed.fault.code is FaultCode.LINK_LOST
+        second = await transfers.fetch(2)
+        assert transfers.events[1:] == [ResultDownloaded(), ResultUnpacked()]
         nursery.cancel_scope.cancel()
-    assert first.seen + second.seen < SIZE + 5_000_000, "what was here was not sent again"
-    assert filecmp.cmp(trip.destination.folder / "flies.models", source, shallow=False)
-    assert os.listdir(trip.destination.folder) == ["flies.models"]
+    assert first.seen + second.seen < SIZE + 5_000_000, "bytes that were here were sent again"
+    assert filecmp.cmp(transfers.destination.folder / "flies.models", source, shallow=False)
+    assert os.listdir(transfers.destination.folder) == ["flies.models"]
 
 
 async def test_a_part_of_a_result_does_not_outlive_the_client(source: Path) -> None:
-    trip = trip_for(source)
+    transfers = transfers_for(source)
     async with trio.open_nursery() as nursery:
-        await nursery.start(trip.file_transfers.run)
-        await trip.fetch(1, until=5_000_000)
-        assert len(os.listdir(trip.destination.folder)) == 1
+        await nursery.start(transfers.file_transfers.run)
+        await transfers.fetch(1, until=5_000_000)
+        assert len(os.listdir(transfers.destination.folder)) == 1
         nursery.cancel_scope.cancel()
-    assert os.listdir(trip.destination.folder) == []
+    assert os.listdir(transfers.destination.folder) == []
 
 
-async def test_a_result_that_cannot_be_unpacked_is_kept_beside_its_place(source: Path) -> None:
-    trip = trip_for(source, OSError(28, "No space left on device"))
+async def test_the_archive_of_a_result_that_cannot_be_unpacked_is_kept_beside_it(source: Path) -> None:
+    transfers = transfers_for(source, OSError(28, "No space left on device"))
     async with trio.open_nursery() as nursery:
-        await nursery.start(trip.file_transfers.run)
-        await trip.fetch(1)
-        [_, lost] = trip.said
-        assert isinstance(lost, DownloadFailed)
-        assert "flies.results.zip" in lost.fault.text
+        await nursery.start(transfers.file_transfers.run)
+        await transfers.fetch(1)
+        [_, failed] = transfers.events
+        assert isinstance(failed, DownloadFailed)
+        assert "flies.results.zip" in failed.fault.text
         nursery.cancel_scope.cancel()
-    assert filecmp.cmp(trip.destination.kept, source, shallow=False)
-    assert os.listdir(trip.destination.folder) == ["flies.results.zip"]
+    assert filecmp.cmp(transfers.destination.fallback_archive, source, shallow=False)
+    assert os.listdir(transfers.destination.folder) == ["flies.results.zip"]

@@ -1,6 +1,7 @@
-"""The relay to SLEAP's LossViewer, with a viewer that does what SLEAP's own does: it binds, hears and says stop.
+"""The bridge to SLEAP's LossViewer, with a viewer that does what SLEAP's own does: it binds its ports, receives
+messages and sends the stop command.
 
-`tests/data` holds what sleap-nn 0.3.5 said in real trainings, each line with the seconds since its start.
+`tests/data` contains the messages of sleap-nn 0.3.5 in real trainings, each with the seconds since the start.
 """
 
 import json
@@ -48,10 +49,10 @@ class Plot:
     best: tuple[int, float] | None = None
 
     def reset(self, what: str) -> None:
-        """SLEAP's dialog does so before each model."""
+        """Empty the plot for the next model, as SLEAP's dialog does before each model."""
         self.__init__(what)
 
-    def hear(self, raw: bytes) -> None:
+    def receive(self, raw: bytes) -> None:
         message = json.loads(raw)
         if message["event"] == "train_begin":
             self.what = message["what"]
@@ -83,18 +84,18 @@ def captured(name: str) -> list[tuple[float, bytes]]:
 
 
 def replay(relay: LossViewer, model: int, name: str) -> None:
-    """One model from sleap-nn's mouth through the worker's follower to the relay."""
-    relay.hear(ModelStarted(JOB, model, 2))
-    training_progress = TrainingProgress(JOB, model, relay.hear)
+    """Send the recorded messages of one model through the worker's `TrainingProgress` to the bridge."""
+    relay.handle(ModelStarted(JOB, model, 2))
+    training_progress = TrainingProgress(JOB, model, relay.handle)
     for seconds, raw in captured(name):
         training_progress.hear(raw, seconds)
     assert training_progress.ended.is_set()
 
 
-def natively(plot: Plot, what: str, name: str) -> Plot:
-    """What a viewer would have drawn beside sleap-nn itself, had sleap-nn known the model's name."""
+def drawn_directly(plot: Plot, what: str, name: str) -> Plot:
+    """Return what a viewer connected to sleap-nn itself would draw, if sleap-nn sent the model's name."""
     for _, raw in captured(name):
-        plot.hear(json.dumps(json.loads(raw) | {"what": what}).encode())
+        plot.receive(json.dumps(json.loads(raw) | {"what": what}).encode())
     return plot
 
 
@@ -102,80 +103,80 @@ def losses(line: list[tuple[int, float]]) -> list[float]:
     return [loss for _, loss in line]
 
 
-def places(line: list[tuple[int, float]]) -> list[int]:
+def positions(line: list[tuple[int, float]]) -> list[int]:
     return [x for x, _ in line]
 
 
 @define
-class Audience:
-    """Whoever listens to the relay, without sockets."""
+class Recorder:
+    """Records what the bridge sends, and passes it on to plots, without sockets."""
 
     raws: list[bytes] = field(factory=list)
     plots: list[Plot] = field(factory=list)
 
-    def hear(self, raw: bytes) -> None:
+    def receive(self, raw: bytes) -> None:
         self.raws.append(raw)
         for plot in self.plots:
-            plot.hear(raw)
+            plot.receive(raw)
 
     def events(self) -> list[tuple[str, str]]:
         return [(message["what"], message["event"]) for message in map(json.loads, self.raws)]
 
 
 @pytest.fixture
-def audience() -> Audience:
-    return Audience()
+def audience() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
-def relay(audience: Audience) -> LossViewer:
-    relay = LossViewer(audience.hear)
-    relay.hear(JobStarted(JOB, HEADS))
+def relay(audience: Recorder) -> LossViewer:
+    relay = LossViewer(audience.receive)
+    relay.handle(JobStarted(JOB, HEADS))
     return relay
 
 
 def epoch(model: int, number: int, batches: int = 3) -> Iterator[Progress]:
-    """One epoch as a worker tells of it."""
+    """Yield one epoch's messages as a worker sends them."""
     for batch in range(1, batches + 1):
         yield Progress(JOB, model, number, batch, loss=0.5)
     yield Progress(JOB, model, number, None, 0.5, 0.4 if number else None, 0.3)
 
 
-# -------- what sleap-nn said, and what a viewer makes of it
+# -------- what sleap-nn sent, and what a viewer draws from it
 
 
-def test_a_real_training_is_drawn_as_if_it_ran_beside_the_viewer(audience: Audience, relay: LossViewer) -> None:
+def test_a_real_training_is_drawn_as_if_it_ran_beside_the_viewer(audience: Recorder, relay: LossViewer) -> None:
     audience.plots = [Plot()]
     replay(relay, 0, "single_3epochs")
-    native = natively(Plot(), "centroid", "single_3epochs")
+    direct = drawn_directly(Plot(), "centroid", "single_3epochs")
     [plot] = audience.plots
-    assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
+    assert (plot.train, plot.val, plot.best) == (direct.train, direct.val, direct.best)
     assert plot.val == [(3, 0.04498838260769844), (6, 0.03995779529213905), (9, 0.033355917781591415)]
-    assert set(plot.batch) <= set(native.batch), "thinned, but at the same places"
-    assert {0, 2, 5, 8} <= set(places(plot.batch)), "the last batch of each epoch is there"
+    assert set(plot.batch) <= set(direct.batch), "thinned, but at the same positions"
+    assert {0, 2, 5, 8} <= set(positions(plot.batch)), "the last batch of each epoch is there"
     assert (plot.what, plot.running) == ("centroid", False)
 
 
-def test_a_training_too_fast_to_tell_each_batch_has_all_its_epochs(audience: Audience, relay: LossViewer) -> None:
+def test_a_training_too_fast_to_report_each_batch_has_all_its_epochs(audience: Recorder, relay: LossViewer) -> None:
     audience.plots = [Plot()]
     replay(relay, 0, "centroid_with_infinity")
-    native = natively(Plot(), "centroid", "centroid_with_infinity")
+    direct = drawn_directly(Plot(), "centroid", "centroid_with_infinity")
     [plot] = audience.plots
-    assert losses(plot.val) == losses(native.val)
-    assert losses(plot.train) == losses(native.train)
-    assert places(plot.val) == sorted(set(places(plot.val)))
+    assert losses(plot.val) == losses(direct.val)
+    assert losses(plot.train) == losses(direct.train)
+    assert positions(plot.val) == sorted(set(positions(plot.val)))
 
 
-def test_nothing_that_is_not_json_leaves_while_a_model_trains(audience: Audience, relay: LossViewer) -> None:
+def test_only_valid_json_is_sent_while_a_model_trains(audience: Recorder, relay: LossViewer) -> None:
     replay(relay, 0, "centroid_with_infinity")
     assert b"Infinity" in b"".join(raw for _, raw in captured("centroid_with_infinity"))
     assert not any(b"Infinity" in raw or b"NaN" in raw for raw in audience.raws)
 
 
-def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Audience, relay: LossViewer) -> None:
+def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Recorder, relay: LossViewer) -> None:
     audience.plots = [Plot()]
-    training_progress = TrainingProgress(JOB, 0, relay.hear)
-    relay.hear(ModelStarted(JOB, 0))
+    training_progress = TrainingProgress(JOB, 0, relay.handle)
+    relay.handle(ModelStarted(JOB, 0))
     for number, loss in enumerate(("Infinity", "0.25", "NaN", "0.125")):
         raw = f'{{"what": "", "event": "epoch_end", "epoch": {number}, "logs": {{"loss": {loss}, "val/loss": {loss}}}}}'
         training_progress.hear(raw.encode(), number)
@@ -183,24 +184,24 @@ def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Audience, 
     assert audience.plots[0].best == (4, 0.125)
 
 
-def test_a_viewer_that_dialogs_reset_between_models_shows_each_alone(audience: Audience, relay: LossViewer) -> None:
+def test_a_viewer_that_dialogs_reset_between_models_shows_each_alone(audience: Recorder, relay: LossViewer) -> None:
     [plot] = audience.plots = [Plot("centroid")]
     replay(relay, 0, "centroid_with_infinity")
     plot.reset("centered_instance")
     replay(relay, 1, "single_3epochs")
     assert plot.what == "centered_instance"
-    native = natively(Plot(), "centered_instance", "single_3epochs")
-    assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
+    direct = drawn_directly(Plot(), "centered_instance", "single_3epochs")
+    assert (plot.train, plot.val, plot.best) == (direct.train, direct.val, direct.best)
 
 
 def test_a_viewer_opened_for_the_first_head_alone_shows_both_with_a_gap_between(
-    audience: Audience, relay: LossViewer
+    audience: Recorder, relay: LossViewer
 ) -> None:
     [plot] = audience.plots = [Plot("centroid")]
     replay(relay, 0, "centroid_with_infinity")
     replay(relay, 1, "single_3epochs")
-    first = losses(natively(Plot(), "", "centroid_with_infinity").val)
-    second = losses(natively(Plot(), "", "single_3epochs").val)
+    first = losses(drawn_directly(Plot(), "", "centroid_with_infinity").val)
+    second = losses(drawn_directly(Plot(), "", "single_3epochs").val)
     gap = [index for index, loss in enumerate(losses(plot.val)) if math.isnan(loss)]
     assert gap == [len(first)]
     assert losses(plot.val)[: len(first)] + losses(plot.val)[len(first) + 1 :] == first + second
@@ -208,43 +209,43 @@ def test_a_viewer_opened_for_the_first_head_alone_shows_both_with_a_gap_between(
     assert plot.best[1] == min(first + second)
 
 
-def test_there_is_no_gap_where_there_was_no_line(audience: Audience, relay: LossViewer) -> None:
-    relay.hear(ModelStarted(JOB, 0))
-    relay.hear(Progress(JOB, 0, 0, loss=0.5))  # no epoch-wide loss that is a number
-    relay.hear(ModelTrained(JOB, 0))
-    relay.hear(ModelStarted(JOB, 1))
+def test_there_is_no_gap_where_there_was_no_line(audience: Recorder, relay: LossViewer) -> None:
+    relay.handle(ModelStarted(JOB, 0))
+    relay.handle(Progress(JOB, 0, 0, loss=0.5))  # no epoch-wide loss
+    relay.handle(ModelTrained(JOB, 0))
+    relay.handle(ModelStarted(JOB, 1))
     assert not any(b"NaN" in raw for raw in audience.raws)
 
 
-def test_a_viewer_that_came_between_two_models_hears_of_no_gap(audience: Audience, relay: LossViewer) -> None:
+def test_a_viewer_that_connected_between_two_models_gets_no_gap(audience: Recorder, relay: LossViewer) -> None:
     replay(relay, 0, "single_3epochs")
     audience.raws.clear()
     [plot] = audience.plots = [Plot("centroid")]
-    relay.greet()
+    relay.send_history()
     replay(relay, 1, "single_3epochs")
-    native = natively(Plot(), "centered_instance", "single_3epochs")
-    assert (plot.train, plot.val, plot.best) == (native.train, native.val, native.best)
+    direct = drawn_directly(Plot(), "centered_instance", "single_3epochs")
+    assert (plot.train, plot.val, plot.best) == (direct.train, direct.val, direct.best)
 
 
 # -------- the course of a job
 
 
-def test_a_model_ends_when_it_is_trained_and_not_twice(audience: Audience, relay: LossViewer) -> None:
+def test_a_model_ends_when_it_is_trained_and_not_twice(audience: Recorder, relay: LossViewer) -> None:
     for news in (ModelStarted(JOB, 0), *epoch(0, 0, 1), ModelTrained(JOB, 0), ModelTrained(JOB, 0)):
-        relay.hear(news)
-    said = ["train_begin", "epoch_begin", "batch_end", "epoch_end", "train_end"]
-    assert audience.events() == [("centroid", event) for event in said]
-    relay.hear(FramesDone(JOB, 0, 1))
-    relay.hear(Progress(JOB, 0, 1, loss=0.5))  # too late
-    relay.hear(DONE)
-    assert len(audience.raws) == len(said)
+        relay.handle(news)
+    sent = ["train_begin", "epoch_begin", "batch_end", "epoch_end", "train_end"]
+    assert audience.events() == [("centroid", event) for event in sent]
+    relay.handle(FramesDone(JOB, 0, 1))
+    relay.handle(Progress(JOB, 0, 1, loss=0.5))  # too late
+    relay.handle(DONE)
+    assert len(audience.raws) == len(sent)
 
 
-def test_a_model_whose_end_was_not_heard_ends_before_the_next_begins(audience: Audience, relay: LossViewer) -> None:
-    relay.hear(ModelStarted(JOB, 0))
-    relay.hear(ModelStarted(JOB, 1))
-    relay.hear(ModelTrained(JOB, 0))  # of one that is over
-    relay.hear(DONE)
+def test_a_model_whose_end_was_not_received_ends_before_the_next_begins(audience: Recorder, relay: LossViewer) -> None:
+    relay.handle(ModelStarted(JOB, 0))
+    relay.handle(ModelStarted(JOB, 1))
+    relay.handle(ModelTrained(JOB, 0))  # for a model that has ended already
+    relay.handle(DONE)
     assert audience.events() == [
         ("centroid", "train_begin"),
         ("centroid", "train_end"),
@@ -253,71 +254,71 @@ def test_a_model_whose_end_was_not_heard_ends_before_the_next_begins(audience: A
     ]
 
 
-def test_news_told_again_after_a_lost_link_do_not_begin_anew(audience: Audience, relay: LossViewer) -> None:
-    relay.hear(ModelStarted(JOB, 0))
-    relay.hear(Progress(JOB, 0, 0, 1, 0.5))
-    relay.hear(JobStarted(JOB, HEADS))
-    relay.hear(ModelStarted(JOB, 0))
-    relay.hear(Progress(JOB, 0, 0, 2, 0.5))
+def test_news_repeated_after_a_lost_link_do_not_begin_the_model_again(audience: Recorder, relay: LossViewer) -> None:
+    relay.handle(ModelStarted(JOB, 0))
+    relay.handle(Progress(JOB, 0, 0, 1, 0.5))
+    relay.handle(JobStarted(JOB, HEADS))
+    relay.handle(ModelStarted(JOB, 0))
+    relay.handle(Progress(JOB, 0, 0, 2, 0.5))
     events = [event for _, event in audience.events()]
     assert events == ["train_begin", "epoch_begin", "batch_end", "batch_end"]
 
 
-def test_batches_are_counted_from_0_as_sleap_nn_does(audience: Audience, relay: LossViewer) -> None:
-    relay.hear(ModelStarted(JOB, 0))
+def test_batches_are_counted_from_0_as_sleap_nn_does(audience: Recorder, relay: LossViewer) -> None:
+    relay.handle(ModelStarted(JOB, 0))
     for news in epoch(0, 0):
-        relay.hear(news)
+        relay.handle(news)
     messages = map(json.loads, audience.raws)
     assert [message["batch"] for message in messages if message["event"] == "batch_end"] == [0, 1, 2]
 
 
-def test_a_model_that_was_never_named_is_told_without_a_name(audience: Audience) -> None:
-    relay = LossViewer(audience.hear)
-    relay.hear(ModelStarted(JOB, 7))
+def test_a_model_that_was_never_named_is_sent_without_a_name(audience: Recorder) -> None:
+    relay = LossViewer(audience.receive)
+    relay.handle(ModelStarted(JOB, 7))
     assert audience.events() == [("", "train_begin")]
 
 
-# -------- a viewer that comes late
+# -------- a viewer that connects late
 
 
-def test_a_late_viewer_gets_the_model_from_its_beginning(audience: Audience, relay: LossViewer) -> None:
+def test_a_late_viewer_gets_the_model_from_its_beginning(audience: Recorder, relay: LossViewer) -> None:
     early, late = Plot(), Plot("something else")
     audience.plots = [early]
-    relay.hear(ModelStarted(JOB, 0))
+    relay.handle(ModelStarted(JOB, 0))
     for number in range(5):
         for news in epoch(0, number):
-            relay.hear(news)
-    relay.hear(Progress(JOB, 0, 5, 1, 0.5))
+            relay.handle(news)
+    relay.handle(Progress(JOB, 0, 5, 1, 0.5))
     audience.plots = [late]
-    relay.greet()
+    relay.send_history()
     assert (late.what, late.epoch) == ("centroid", 5)
     assert (late.train, late.val, late.best) == (early.train, early.val, early.best)
-    assert places(late.batch) == [2, 5, 8, 11, 14], "it draws only as far as batches reach"
+    assert positions(late.batch) == [2, 5, 8, 11, 14], "it draws only as far as batches reach"
     audience.plots = [early, late]
     for news in epoch(0, 5):
-        relay.hear(news)
+        relay.handle(news)
     assert late.val == early.val
     assert late.val[-1] == (18, 0.3)
 
 
-def test_a_long_past_is_told_thinned_from_its_first_epoch_to_its_last(audience: Audience, relay: LossViewer) -> None:
-    relay.hear(ModelStarted(JOB, 0))
+def test_a_long_history_is_sent_thinned_from_its_first_epoch_to_its_last(audience: Recorder, relay: LossViewer) -> None:
+    relay.handle(ModelStarted(JOB, 0))
     for number in range(5000):
-        relay.hear(Progress(JOB, 0, number, loss=0.5, val_loss=1 / (number + 1)))
+        relay.handle(Progress(JOB, 0, number, loss=0.5, val_loss=1 / (number + 1)))
     audience.raws.clear()
     [late] = audience.plots = [Plot()]
-    relay.greet()
+    relay.send_history()
     assert EPOCHS_MAX / 2 < len(late.val) <= EPOCHS_MAX
     assert (late.val[0], late.val[-1], late.epoch) == ((1, 1.0), (5000, 1 / 5000), 4999)
-    assert places(late.val) == sorted(places(late.val))
+    assert positions(late.val) == sorted(positions(late.val))
     assert len(audience.raws) < QUEUE_MAX
 
 
-def test_a_viewer_that_comes_when_nothing_trains_hears_nothing(audience: Audience, relay: LossViewer) -> None:
-    relay.greet()
+def test_a_viewer_that_connects_when_nothing_trains_receives_nothing(audience: Recorder, relay: LossViewer) -> None:
+    relay.send_history()
     replay(relay, 0, "single_3epochs")
     audience.raws.clear()
-    relay.greet()
+    relay.send_history()
     assert audience.raws == []
 
 
@@ -332,13 +333,13 @@ class Viewer:
     pub: "zmq.Socket[bytes]"
     ports: tuple[int, int]
 
-    async def hears(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(await trio.to_thread.run_sync(self.sub.recv))
         return message
 
     async def until(self, event: str) -> dict[str, Any]:
         while True:
-            message = await self.hears()
+            message = await self.receive()
             if message["event"] == event:
                 return message
 
@@ -371,20 +372,20 @@ def never(_text: str = "") -> None:
     raise AssertionError("this should not have been called")
 
 
-async def test_a_viewer_hears_what_sleap_nn_would_have_told_it_with_the_models_name() -> None:
+async def test_a_viewer_receives_what_sleap_nn_would_send_it_with_the_models_name() -> None:
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
         async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
-            relay.hear(JobStarted(JOB, HEADS))
-            relay.hear(ModelStarted(JOB, 0, 2))
+            relay.handle(JobStarted(JOB, HEADS))
+            relay.handle(ModelStarted(JOB, 0, 2))
             with trio.fail_after(20):
-                heard = [await viewer.hears()]
-                relay.hear(Progress(JOB, 0, 0, batch=1, loss=0.5))
-                relay.hear(Progress(JOB, 0, 0, loss=0.5, val_loss=0.25))
-                relay.hear(ModelTrained(JOB, 0))
-                relay.hear(DONE)
-        heard += [await viewer.hears() for _ in range(4)]
-    assert heard == [
+                received = [await viewer.receive()]
+                relay.handle(Progress(JOB, 0, 0, batch=1, loss=0.5))
+                relay.handle(Progress(JOB, 0, 0, loss=0.5, val_loss=0.25))
+                relay.handle(ModelTrained(JOB, 0))
+                relay.handle(DONE)
+        received += [await viewer.receive() for _ in range(4)]
+    assert received == [
         {"what": "centroid", "event": "train_begin", "logs": None, "wandb_url": None},
         {"what": "centroid", "event": "epoch_begin", "logs": None, "epoch": 0},
         {"what": "centroid", "event": "batch_end", "logs": {"loss": 0.5}, "epoch": 0, "batch": 0},
@@ -396,19 +397,19 @@ async def test_a_viewer_hears_what_sleap_nn_would_have_told_it_with_the_models_n
 async def test_a_second_viewer_on_the_same_ports_gets_the_model_from_its_beginning() -> None:
     controller, publish = free_port(), free_port()
     async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
-        relay.hear(JobStarted(JOB, HEADS))
-        relay.hear(ModelStarted(JOB, 1))
+        relay.handle(JobStarted(JOB, HEADS))
+        relay.handle(ModelStarted(JOB, 1))
         for number in range(50):
             for news in epoch(1, number):
-                relay.hear(news)
+                relay.handle(news)
         for _ in range(2):
             plot = Plot()
             async with open_viewer(controller, publish) as viewer:
                 with trio.fail_after(20):
                     while len(plot.val) < 50:
-                        plot.hear(json.dumps(await viewer.hears()).encode())
+                        plot.receive(json.dumps(await viewer.receive()).encode())
             assert plot.what == "centered_instance"
-            assert places(plot.val) == [3 * (number + 1) for number in range(50)]
+            assert positions(plot.val) == [3 * (number + 1) for number in range(50)]
 
 
 async def test_only_a_plain_stop_is_a_stop() -> None:
@@ -428,13 +429,13 @@ async def test_only_a_plain_stop_is_a_stop() -> None:
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
         async with open_lossviewer(publish=publish, controller=controller, stop=stop, warn=never) as relay:
-            relay.hear(JobStarted(JOB, ("centroid",)))
-            relay.hear(ModelStarted(JOB, 0, 2))
+            relay.handle(JobStarted(JOB, ("centroid",)))
+            relay.handle(ModelStarted(JOB, 0, 2))
             with trio.fail_after(20):
-                await viewer.hears()
+                await viewer.receive()
                 while not came.is_set():
-                    for word in hostile:
-                        viewer.pub.send(word)
+                    for command in hostile:
+                        viewer.pub.send(command)
                     viewer.pub.send(b'{"command": "stop"}')
                     with trio.move_on_after(0.1):
                         await came.wait()
@@ -449,12 +450,12 @@ async def test_the_viewers_stop_reaches_the_trainer_and_the_model_is_kept(
     async with open_viewer() as viewer:
         runs = []
 
-        async def come() -> None:
+        async def run_client() -> None:
             long = package(epochs=10_000, seconds=0.05)
             runs.append(await lab.run_client(worker, long, view=view, viewer_ports=viewer.ports))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(come)
+            nursery.start_soon(run_client)
             with trio.fail_after(60):
                 await viewer.until("epoch_end")
                 while not runs:
@@ -466,7 +467,7 @@ async def test_the_viewers_stop_reaches_the_trainer_and_the_model_is_kept(
     assert len(list(run.output.rglob("best.ckpt"))) == 1
 
 
-# -------- ports that others hold
+# -------- ports that other programs use
 
 
 @contextmanager
@@ -480,8 +481,8 @@ def http_server() -> Iterator[int]:
 
 
 @contextmanager
-def one_that_says(greeting: bytes) -> Iterator[int]:
-    """A server that takes connections, perhaps speaks first, and waits (SSH, SMTP, a database)."""
+def greeting_server(greeting: bytes) -> Iterator[int]:
+    """A server that accepts connections, sends a greeting (or nothing) and waits, as SSH, SMTP or a database do."""
     taken: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -503,94 +504,94 @@ def one_that_says(greeting: bytes) -> Iterator[int]:
 
 @contextmanager
 def zeromq(kind: int) -> Iterator[int]:
-    with zmq.Context() as context, context.socket(kind) as stranger:
-        yield bind(stranger)
+    with zmq.Context() as context, context.socket(kind) as other:
+        yield bind(other)
 
 
-STRANGERS = {
+OTHER_PROGRAMS = {
     "a web server": http_server,
-    "a silent server": lambda: one_that_says(b""),
-    "an SSH server": lambda: one_that_says(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "a silent server": lambda: greeting_server(b""),
+    "an SSH server": lambda: greeting_server(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "a ZeroMQ socket of another type": lambda: zeromq(zmq.REP),
 }
 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("SHAKE_TIME", 0.5), ("SOON", 0.05), ("LATER", 0.05)):
+    for name, seconds in (("HANDSHAKE_TIME", 0.5), ("FIRST_PAUSE", 0.05), ("LATER_PAUSE", 0.05)):
         monkeypatch.setattr(zmq_port, name, seconds)
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
-async def test_a_port_that_another_program_holds_is_said_once_and_the_rest_goes_on(stranger: str, hasty: None) -> None:
-    said, stopped = [], trio.Event()
+@pytest.mark.parametrize("other", OTHER_PROGRAMS)
+async def test_a_port_that_another_program_uses_is_reported_once_and_the_rest_goes_on(other: str, hasty: None) -> None:
+    warnings, stopped = [], trio.Event()
     async with open_viewer() as viewer:
-        with STRANGERS[stranger]() as taken:
+        with OTHER_PROGRAMS[other]() as taken:
             async with open_lossviewer(
-                publish=taken, controller=viewer.ports[0], stop=stopped.set, warn=said.append
+                publish=taken, controller=viewer.ports[0], stop=stopped.set, warn=warnings.append
             ) as relay:
-                relay.hear(JobStarted(JOB, HEADS))
-                relay.hear(ModelStarted(JOB, 0))
+                relay.handle(JobStarted(JOB, HEADS))
+                relay.handle(ModelStarted(JOB, 0))
                 with trio.fail_after(20):
-                    while not (said and stopped.is_set()):
+                    while not (warnings and stopped.is_set()):
                         viewer.pub.send(b'{"command": "stop"}')
                         await trio.sleep(0.05)
-                relay.hear(DONE)
-                await trio.sleep(1)  # it has been met again by then
-    assert said == [
+                relay.handle(DONE)
+                await trio.sleep(1)  # by then the bridge has met it again
+    assert warnings == [
         f"Port {taken} is used by another program than SLEAP's LossViewer, so it shows no progress; the job goes on. "
         "Open LossViewer on another port and name it with --publish-port."
     ]
 
 
-async def test_ports_given_the_wrong_way_round_are_both_said(hasty: None) -> None:
-    said: list[str] = []
+async def test_ports_given_the_wrong_way_round_are_both_reported(hasty: None) -> None:
+    warnings: list[str] = []
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
-        async with open_lossviewer(publish=controller, controller=publish, stop=never, warn=said.append):
+        async with open_lossviewer(publish=controller, controller=publish, stop=never, warn=warnings.append):
             await trio.sleep(1)
-    assert sorted(sentence.rpartition(" ")[2] for sentence in said) == ["--controller-port.", "--publish-port."]
+    assert sorted(sentence.rpartition(" ")[2] for sentence in warnings) == ["--controller-port.", "--publish-port."]
 
 
-async def test_nobody_there_is_no_news(hasty: None) -> None:
+async def test_a_port_without_a_program_gives_no_warning(hasty: None) -> None:
     async with open_lossviewer(publish=free_port(), controller=free_port(), stop=never, warn=never) as relay:
-        relay.hear(JobStarted(JOB, HEADS))
-        relay.hear(ModelStarted(JOB, 0))
+        relay.handle(JobStarted(JOB, HEADS))
+        relay.handle(ModelStarted(JOB, 0))
         await trio.sleep(1)
 
 
-async def test_a_viewer_that_leaves_is_no_stranger(hasty: None) -> None:
+async def test_a_viewer_that_leaves_is_not_taken_for_another_program(hasty: None) -> None:
     controller, publish = free_port(), free_port()
     async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
-        relay.hear(JobStarted(JOB, HEADS))
-        relay.hear(ModelStarted(JOB, 0))
+        relay.handle(JobStarted(JOB, HEADS))
+        relay.handle(ModelStarted(JOB, 0))
         for _ in range(3):
             async with open_viewer(controller, publish) as viewer:
                 with trio.fail_after(20):
-                    assert (await viewer.hears())["event"] == "train_begin"
+                    assert (await viewer.receive())["event"] == "train_begin"
 
 
-async def test_a_viewer_that_comes_after_a_stranger_hears_each_word_once(hasty: None) -> None:
+async def test_a_viewer_that_connects_after_another_program_receives_each_message_once(hasty: None) -> None:
     warned, controller = trio.Event(), free_port()
 
     def warn(_text: str) -> None:
         warned.set()
 
-    with ExitStack() as stranger:
-        publish = stranger.enter_context(zeromq(zmq.PULL))
+    with ExitStack() as other:
+        publish = other.enter_context(zeromq(zmq.PULL))
         async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=warn) as relay:
-            relay.hear(JobStarted(JOB, HEADS))
-            relay.hear(ModelStarted(JOB, 0))
+            relay.handle(JobStarted(JOB, HEADS))
+            relay.handle(ModelStarted(JOB, 0))
             with trio.fail_after(20):
                 await warned.wait()
-            stranger.close()
+            other.close()
             async with open_viewer(controller, publish) as viewer:
                 with trio.fail_after(20):
-                    heard = [await viewer.hears()]
-                    relay.hear(ModelTrained(JOB, 0))
-                    relay.hear(ModelStarted(JOB, 1))
-                    heard += [await viewer.hears() for _ in range(2)]
-    assert [message["event"] for message in heard] == ["train_begin", "train_end", "train_begin"]
+                    received = [await viewer.receive()]
+                    relay.handle(ModelTrained(JOB, 0))
+                    relay.handle(ModelStarted(JOB, 1))
+                    received += [await viewer.receive() for _ in range(2)]
+    assert [message["event"] for message in received] == ["train_begin", "train_end", "train_begin"]
 
 
 def test_one_port_for_both_directions_is_refused() -> None:

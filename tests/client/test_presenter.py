@@ -1,4 +1,4 @@
-"""The client's face: what leaving means in any hurry, what becomes of wishes that come early, and the last words."""
+"""The presenter: what leaving means at any moment, what becomes of an early stop, and how the outcome is shown."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ PATIENCE = 60.0
 JOB = JobId("job-1")
 
 
-def order_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> ClientOptions:
+def options_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> ClientOptions:
     there, folder = worker.ready, lab.folder
     where = {"output": folder / "out", "tickets": folder / "tickets", "choice": NamedWorker(worker.peer)}
     return ClientOptions(lab.config, package, there.room, there.token, **(where | more))
@@ -39,10 +39,10 @@ def order_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> Cli
 
 
 @define
-class Hasty:
-    """A client in a terminal whose person does not wait."""
+class ImpatientClient:
+    """A client whose person does not wait: it can be asked to drain, and cancelled at any moment."""
 
-    watch: ClientProgram
+    program: ClientProgram
     drain: trio.Event = field(factory=trio.Event)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     over: trio.Event = field(factory=trio.Event)
@@ -51,20 +51,20 @@ class Hasty:
     async def run(self, lab: Lab) -> None:
         with self.scope:
             try:
-                await self.watch.run(lab.asyncio_loop, self.drain)
+                await self.program.run(lab.asyncio_loop, self.drain)
                 self.code = ExitCode.DONE
             except RtcError as error:
                 self.code = error.exit_code
         if self.code is None:
-            self.code = self.watch.stopped()
+            self.code = self.program.stopped()
         self.over.set()
 
     async def presenter(self, ready: Callable[[Presenter], bool]) -> Presenter:
-        """Its front, as soon as that is so."""
+        """Wait until `ready` is true of the client's presenter; return the presenter."""
         with trio.fail_after(PATIENCE):
-            while self.watch._presenter is None or not ready(self.watch._presenter):  # noqa: ASYNC110 (fields have no events)
+            while self.program._presenter is None or not ready(self.program._presenter):  # noqa: ASYNC110 (fields have no events)
                 await trio.sleep(0.01)
-        return self.watch._presenter
+        return self.program._presenter
 
     async def ended(self) -> ExitCode | None:
         with trio.fail_after(PATIENCE):
@@ -72,79 +72,79 @@ class Hasty:
         return self.code
 
 
-def begin(lab: Lab, options: ClientOptions, mode: Mode = Mode.NORMAL) -> Hasty:
-    hasty = Hasty(ClientProgram(options, mode))
-    lab.nursery.start_soon(hasty.run, lab)
-    return hasty
+def begin(lab: Lab, options: ClientOptions, mode: Mode = Mode.NORMAL) -> ImpatientClient:
+    impatient = ImpatientClient(ClientProgram(options, mode))
+    lab.nursery.start_soon(impatient.run, lab)
+    return impatient
 
 
 def trains(presenter: Presenter) -> bool:
-    return presenter._seen > 0
+    return presenter._last_shown_seq > 0
 
 
-async def test_a_second_wish_to_leave_while_the_link_is_closed_changes_nothing(
+async def test_a_second_signal_while_the_link_is_closed_changes_nothing(
     lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = await lab.start_worker()
-    hasty = begin(lab, order_for(lab, worker, package(epochs=500, seconds=0.1)))
-    presenter = await hasty.presenter(trains)
+    impatient = begin(lab, options_for(lab, worker, package(epochs=500, seconds=0.1)))
+    presenter = await impatient.presenter(trains)
     assert presenter.runtime is not None
-    hasty.drain.set()
+    impatient.drain.set()
     await presenter.runtime.finished.wait()
-    hasty.scope.cancel()
-    assert await hasty.ended() is ExitCode.DETACHED
+    impatient.scope.cancel()
+    assert await impatient.ended() is ExitCode.DETACHED
     assert f"sleap-rtc attach {presenter.job}" in capsys.readouterr().out
 
 
-async def test_two_wishes_to_leave_in_one_moment_detach_with_the_same_words(
+async def test_two_signals_in_one_moment_detach_with_the_same_text(
     lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = await lab.start_worker()
-    hasty = begin(lab, order_for(lab, worker, package(epochs=500, seconds=0.1)), Mode.JSON)
-    presenter = await hasty.presenter(trains)
-    hasty.drain.set()
-    hasty.scope.cancel()
-    assert await hasty.ended() is ExitCode.DETACHED
-    told = capsys.readouterr()
-    assert f"sleap-rtc attach {presenter.job}" in told.out
-    assert '"outcome": "detached"' in told.out.splitlines()[-1]
-    assert "stays on the worker" in told.err
+    impatient = begin(lab, options_for(lab, worker, package(epochs=500, seconds=0.1)), Mode.JSON)
+    presenter = await impatient.presenter(trains)
+    impatient.drain.set()
+    impatient.scope.cancel()
+    assert await impatient.ended() is ExitCode.DETACHED
+    printed = capsys.readouterr()
+    assert f"sleap-rtc attach {presenter.job}" in printed.out
+    assert '"outcome": "detached"' in printed.out.splitlines()[-1]
+    assert "stays on the worker" in printed.err
 
 
-async def test_who_leaves_in_one_moment_before_anything_began_is_told_so(
+async def test_two_signals_before_the_job_began_end_the_client_as_interrupted(
     lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = await lab.start_worker()
-    hasty = begin(lab, order_for(lab, worker, package()), Mode.JSON)
-    await hasty.presenter(lambda presenter: presenter.runtime is not None)
-    hasty.drain.set()
-    hasty.scope.cancel()
-    assert await hasty.ended() is ExitCode.INTERRUPTED
-    told = capsys.readouterr()
-    assert '"outcome": "interrupted"' in told.out.splitlines()[-1]
-    assert "before the job began" in told.err
+    impatient = begin(lab, options_for(lab, worker, package()), Mode.JSON)
+    await impatient.presenter(lambda presenter: presenter.runtime is not None)
+    impatient.drain.set()
+    impatient.scope.cancel()
+    assert await impatient.ended() is ExitCode.INTERRUPTED
+    printed = capsys.readouterr()
+    assert '"outcome": "interrupted"' in printed.out.splitlines()[-1]
+    assert "before the job began" in printed.err
 
 
-async def test_a_result_that_came_home_is_told_however_much_of_a_hurry_there_is(
+async def test_a_result_that_is_here_is_shown_although_the_client_is_cancelled(
     lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = await lab.start_worker()
-    hasty = begin(lab, order_for(lab, worker, package()))
-    presenter = await hasty.presenter(trains)
+    impatient = begin(lab, options_for(lab, worker, package()))
+    presenter = await impatient.presenter(trains)
     assert presenter.runtime is not None
     await presenter.runtime.finished.wait()
-    hasty.scope.cancel()
-    assert await hasty.ended() is ExitCode.DONE
+    impatient.scope.cancel()
+    assert await impatient.ended() is ExitCode.DONE
     assert "Results are in" in capsys.readouterr().out
     assert tickets.known_jobs(lab.folder / "tickets") == []
 
 
 @pytest.fixture
 def face(tmp_path: Path) -> Callable[..., Presenter]:
-    """Makes a front without a house."""
+    """Makes a presenter without a runtime."""
 
     def make(**more: object) -> Presenter:
-        # nothing is reached, so the configuration is of no weight
+        # no server is reached, so the configuration does not matter
         options = ClientOptions(
             None, Path("toy.zip"), "room-1", "token", NamedWorker("worker-1"), tickets=tmp_path, **more
         )  # type: ignore[arg-type]
@@ -153,41 +153,41 @@ def face(tmp_path: Path) -> Callable[..., Presenter]:
     return make
 
 
-def test_a_job_stays_the_workers_until_the_end_and_is_so_at_once_for_who_comes_back(
+def test_a_cancelled_client_detaches_once_its_package_is_sent_and_at_once_when_it_attaches(
     face: Callable[..., Presenter],
 ) -> None:
     presenter = face()
-    for effect, left in (
+    for effect, code in (
         (SendPackage(LinkId(1), JOB), FaultCode.INTERRUPTED),
         (PackageSent(), FaultCode.DETACHED),
         (ResultDownloaded(), FaultCode.DETACHED),
         (Finished(), FaultCode.DETACHED),
     ):
-        presenter.tap(effect)
-        assert presenter.left.code is left, effect
-    assert face(credential=JobCredential(JOB, "key")).left.code is FaultCode.DETACHED
+        presenter.show_step(effect)
+        assert presenter.cancelled_fault.code is code, effect
+    assert face(credential=JobCredential(JOB, "key")).cancelled_fault.code is FaultCode.DETACHED
 
 
-async def test_a_package_whose_last_byte_was_over_when_its_link_broke_is_known_to_run(
+async def test_a_package_whose_last_byte_had_arrived_when_its_link_broke_is_known_to_run(
     face: Callable[..., Presenter],
 ) -> None:
     presenter = face()
     presenter.job = JOB
     presenter.runtime = runtime = SimpleNamespace(links=SimpleNamespace(peer=lambda _link: None), router=Router({}))
-    presenter.tap(SendPackage(LinkId(1), JOB))
-    presenter.tap(LinkLost(LinkId(1)))
+    presenter.show_step(SendPackage(LinkId(1), JOB))
+    presenter.show_step(LinkLost(LinkId(1)))
     await presenter.receive(runtime, LinkId(2), JobState(JOB, JobStage.RUNNING, "Epoch 1 of 20."))
-    presenter.tap(LinkLost(LinkId(2)))
+    presenter.show_step(LinkLost(LinkId(2)))
     _, first, second = presenter.view.told
     assert "in mid upload" in first
     assert "its job goes on" in second
-    assert presenter.begun
+    assert presenter.job_on_worker
 
 
 # -------- tickets
 
 
-def test_a_ticket_that_cannot_be_removed_spoils_no_good_end(
+def test_a_ticket_that_cannot_be_removed_is_only_a_warning(
     face: Callable[..., Presenter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickets.keep(tmp_path, JobTicket(JOB, "key", "worker-1", "room-1", "token", "ws://x", "toy.zip"))
@@ -198,57 +198,59 @@ def test_a_ticket_that_cannot_be_removed_spoils_no_good_end(
     monkeypatch.setattr(Path, "unlink", refuse)
     presenter = face()
     presenter.job = JOB
-    presenter.settle(Finished(), unpacked=True)
+    presenter.settle_ticket(Finished(), unpacked=True)
     [warning] = presenter.view.told
     assert warning.startswith("warning: The job's ticket cannot be removed (Read-only file system)")
 
 
-# -------- a wish to stop that comes early
+# -------- an early stop
 
 
-async def test_a_wish_to_stop_that_comes_before_the_job_starts_stops_its_first_model(
+async def test_a_stop_before_the_job_starts_stops_its_first_model(
     lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tap = Presenter.tap
+    show_step = Presenter.show_step
 
     def stop_at_once(presenter: Presenter, effect: object) -> None:
-        tap(presenter, effect)
+        show_step(presenter, effect)
         if isinstance(effect, PackageSent):
-            assert presenter.interrupted(), "it is taken care of"
+            assert presenter.handle_interrupt(), "it is handled"
 
-    monkeypatch.setattr(Presenter, "tap", stop_at_once)
+    monkeypatch.setattr(Presenter, "show_step", stop_at_once)
     worker = await lab.start_worker()
     made = package(models=("a", "b"), epochs=60, seconds=0.02)
     with trio.fail_after(PATIENCE):
         run = await lab.run_client(worker, made, on_interrupt=Interrupt.STOP)
     assert run.fault is None
     assert STOP_ASKED in run.view.told
-    receive = [news.model for news in run.view.news_heard if isinstance(news, Progress)]
-    assert receive.count(0) < receive.count(1)
+    models = [news.model for news in run.view.news_heard if isinstance(news, Progress)]
+    assert models.count(0) < models.count(1)
 
 
 def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Presenter]) -> None:
     presenter = face(kind=JobKind.TRACK, on_interrupt=Interrupt.DETACH)
-    presenter.begun = True
-    presenter.stop()
+    presenter.job_on_worker = True
+    presenter.request_stop()
     assert presenter.view.told == [NOTHING_TO_STOP]
 
 
 # -------- what is here of a job that was cancelled
 
 
-async def test_what_there_is_of_a_cancelled_training_is_told_with_its_page(lab: Lab, package: MakePackage) -> None:
+async def test_the_partial_result_of_a_cancelled_training_is_summarized_with_its_page(
+    lab: Lab, package: MakePackage
+) -> None:
     cancelled: list[bool] = []
-    happened = Presenter._happened
+    handle_job_event = Presenter._handle_job_event
 
     def cancel_in_the_second(presenter: Presenter, event: object) -> None:
-        happened(presenter, event)
+        handle_job_event(presenter, event)
         news = event.news
         if isinstance(news, Progress) and news.model == 1 and not cancelled:
-            cancelled.append(presenter.interrupted())
+            cancelled.append(presenter.handle_interrupt())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Presenter, "_happened", cancel_in_the_second)
+        patch.setattr(Presenter, "_handle_job_event", cancel_in_the_second)
         worker = await lab.start_worker()
         made = package(models=("a", "b"), epochs=30, seconds=0.05)
         with trio.fail_after(PATIENCE):
@@ -263,12 +265,12 @@ async def test_what_there_is_of_a_cancelled_training_is_told_with_its_page(lab: 
     assert all(isinstance(each, Losses) for each in ending.losses)
 
 
-# -------- refused before anything is reached
+# -------- refused before any server is reached
 
 
 @pytest.fixture
 def credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Puts a ticket where this person's are."""
+    """Saves a ticket in this person's folder of tickets."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
@@ -289,15 +291,15 @@ def credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         ["jobs", "fetch", "nojob"],
     ],
 )
-def test_programs_are_told_of_every_end(
+def test_json_reports_every_end(
     credential: Callable[..., None], capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     credential()
     assert run([*words, "--json"]) == ExitCode.USAGE
-    told = capsys.readouterr()
-    ended = json.loads(told.out)
+    printed = capsys.readouterr()
+    ended = json.loads(printed.out)
     assert (ended["event"], ended["fault"], ended["exit_code"]) == ("ended", "usage", 2)
-    assert ended["text"] in told.err
+    assert ended["text"] in printed.err
 
 
 def test_a_prediction_is_not_promised_an_early_stop(
@@ -306,6 +308,6 @@ def test_a_prediction_is_not_promised_an_early_stop(
     credential(kind=JobKind.TRACK.value)
     assert run(["attach", "--on-interrupt", "stop"]) == ExitCode.USAGE
     assert run(["track", "toy.mp4", "--on-interrupt", "stop"]) == ExitCode.USAGE
-    told = capsys.readouterr().err
-    assert "A prediction cannot be stopped early" in told
-    assert "'stop' is not one of 'cancel', 'detach'" in told
+    printed = capsys.readouterr().err
+    assert "A prediction cannot be stopped early" in printed
+    assert "'stop' is not one of 'cancel', 'detach'" in printed

@@ -1,4 +1,4 @@
-"""Predictions come home under the person's name, all of them or none, and overwrite nothing."""
+"""Predictions are saved under the name that the person chose, all of them or none, and overwrite nothing."""
 
 import zipfile
 from pathlib import Path
@@ -25,7 +25,7 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def home_of(output: Path | None = None, package: str = "inf.zip") -> ResultFolder:
+def folder_for(output: Path | None = None, package: str = "inf.zip") -> ResultFolder:
     options = ClientOptions(
         Config("test", "ws://s", "http://s"),
         Path(package),
@@ -39,7 +39,7 @@ def home_of(output: Path | None = None, package: str = "inf.zip") -> ResultFolde
 
 
 def result(folder: Path, *names: str) -> Path:
-    """What a worker has packed: each file holds its own name."""
+    """Make the archive of a result, in which each file contains its own name."""
     path = folder.parent / "result.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
@@ -47,15 +47,15 @@ def result(folder: Path, *names: str) -> Path:
     return path
 
 
-def shown(folder: Path) -> dict[str, str]:
-    """What lies in the folder, hidden or not."""
+def contents(folder: Path) -> dict[str, str]:
+    """Return the text of each file in the folder by its name, hidden files included."""
     return {path.name: path.read_text() for path in sorted(folder.iterdir())}
 
 
 async def test_a_second_result_of_several_predictions_gets_names_of_its_own(cwd: Path) -> None:
     for _ in range(2):
-        await home_of().take_in(result(cwd, *TWO))
-    assert list(shown(cwd)) == [
+        await folder_for().unpack(result(cwd, *TWO))
+    assert list(contents(cwd)) == [
         "inf-2.predictions.a.mp4.predictions.slp",
         "inf-2.predictions.b.mp4.predictions.slp",
         "inf-2.predictions.log",
@@ -66,23 +66,23 @@ async def test_a_second_result_of_several_predictions_gets_names_of_its_own(cwd:
 
 
 async def test_predictions_of_one_name_keep_that_of_their_folder(cwd: Path) -> None:
-    result_folder = home_of(Path("mine.slp"))
-    await result_folder.take_in(result(cwd, "a/pred.slp", "b/Pred.slp", "other.slp"))
-    assert shown(cwd) == {
+    result_folder = folder_for(Path("mine.slp"))
+    await result_folder.unpack(result(cwd, "a/pred.slp", "b/Pred.slp", "other.slp"))
+    assert contents(cwd) == {
         "mine.a-pred.slp": "a/pred.slp",
         "mine.b-Pred.slp": "b/Pred.slp",
         "mine.other.slp": "other.slp",
     }
-    assert sorted(path.name for path in result_folder.files) == sorted(shown(cwd))
+    assert sorted(path.name for path in result_folder.files) == sorted(contents(cwd))
 
 
-async def test_names_that_fall_together_even_with_their_folders_are_counted(cwd: Path) -> None:
+async def test_names_that_are_equal_even_with_their_folders_are_numbered(cwd: Path) -> None:
     names = ("a/b/p.slp", "a-b/p.slp", "a/p.slp")
-    await home_of(Path("mine.slp")).take_in(result(cwd, *names))
-    assert sorted(shown(cwd).values()) == sorted(names)
+    await folder_for(Path("mine.slp")).unpack(result(cwd, *names))
+    assert sorted(contents(cwd).values()) == sorted(names)
 
 
-async def test_predictions_that_cannot_all_be_placed_are_not_placed_at_all(
+async def test_predictions_that_cannot_all_be_saved_are_not_saved_at_all(
     cwd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = Path.rename
@@ -93,33 +93,33 @@ async def test_predictions_that_cannot_all_be_placed_are_not_placed_at_all(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    result_folder = home_of()
+    result_folder = folder_for()
     with pytest.raises(PermissionError):
-        await result_folder.take_in(result(cwd, *TWO))
-    assert (shown(cwd), result_folder.files, result_folder.filled) == ({}, [], False)
+        await result_folder.unpack(result(cwd, *TWO))
+    assert (contents(cwd), result_folder.files, result_folder.unpacked) == ({}, [], False)
 
 
 async def test_the_log_of_a_job_that_failed_is_all_there_is(cwd: Path) -> None:
-    result_folder = home_of()
-    await result_folder.take_in(result(cwd, "job.log"))
-    assert (list(shown(cwd)), result_folder.place.name) == (["inf.predictions.log"], "inf.predictions.log")
+    result_folder = folder_for()
+    await result_folder.unpack(result(cwd, "job.log"))
+    assert (list(contents(cwd)), result_folder.path.name) == (["inf.predictions.log"], "inf.predictions.log")
 
 
 @pytest.mark.parametrize("name", ["res", "out/", "res.csv", "n" * 252 + ".slp"])
 def test_a_file_for_predictions_is_called_slp(cwd: Path, name: str) -> None:
     with pytest.raises(RtcError) as caught:
-        home_of(Path(name))
+        folder_for(Path(name))
     assert caught.value.fault.code is FaultCode.USAGE
     assert "--output" in caught.value.fault.text
 
 
 def test_predictions_go_into_a_folder_that_is_there(cwd: Path) -> None:
-    assert home_of(Path(".")).place == cwd / "inf.predictions.slp"
+    assert folder_for(Path(".")).path == cwd / "inf.predictions.slp"
 
 
 def test_a_package_whose_name_is_too_long_for_predictions_asks_for_another(cwd: Path) -> None:
     with pytest.raises(RtcError) as caught:
-        home_of(package="n" * 249 + ".zip")
+        folder_for(package="n" * 249 + ".zip")
     assert caught.value.fault.code is FaultCode.USAGE
     assert "--output" in caught.value.fault.text
-    assert home_of(Path("short.slp"), "n" * 249 + ".zip").place == cwd / "short.slp"
+    assert folder_for(Path("short.slp"), "n" * 249 + ".zip").path == cwd / "short.slp"

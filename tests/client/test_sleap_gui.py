@@ -1,6 +1,6 @@
-"""The bridge against SLEAP's own LossViewer: `make test-sleap-gui` installs SLEAP 1.6.6 beside us and runs this.
+"""The bridge with SLEAP's own LossViewer: `make test-sleap-gui` installs SLEAP 1.6.6 into `.venv-sleap` and runs this.
 
-It is skipped where there is no SLEAP: neither in `.venv-sleap` nor in the Python that SLEAP_RTC_TEST_SLEAP names.
+It is skipped without SLEAP: neither in `.venv-sleap` nor in the Python that SLEAP_RTC_TEST_SLEAP names.
 """
 
 import json
@@ -38,39 +38,39 @@ PATIENCE = 60
 
 @pytest.fixture(scope="module", autouse=True)
 def sleap() -> None:
-    """SLEAP with its windows; whoever names a Python means it, and is told why it does not work."""
-    unfit = pytest.fail if NAMED else pytest.skip
+    """Check that SLEAP's LossViewer can be imported: skip without SLEAP, fail if the Python that was named has none."""
+    give_up = pytest.fail if NAMED else pytest.skip
     if not PYTHON.exists():
-        unfit(f"there is no {NAMED or 'SLEAP in .venv-sleap'}; `make test-sleap-gui` installs it")
-    words = [PYTHON, "-c", "import sleap.gui.widgets.monitor"]
-    tried = subprocess.run(words, env=OFFSCREEN, capture_output=True, text=True, check=False, timeout=300)
+        give_up(f"there is no {NAMED or 'SLEAP in .venv-sleap'}; `make test-sleap-gui` installs it")
+    command = [PYTHON, "-c", "import sleap.gui.widgets.monitor"]
+    tried = subprocess.run(command, env=OFFSCREEN, capture_output=True, text=True, check=False, timeout=300)
     if tried.returncode:
-        unfit(f"SLEAP's LossViewer cannot be imported: {tried.stderr.strip().rpartition(chr(10))[2]}")
+        give_up(f"SLEAP's LossViewer cannot be imported: {tried.stderr.strip().rpartition(chr(10))[2]}")
 
 
 @define
 class RealViewer:
-    """A window of SLEAP's, in a process of its own."""
+    """SLEAP's LossViewer in its own process, `sleap_viewer.py`."""
 
     process: trio.Process
     ports: dict[str, int] = field(factory=dict)
     _unread: bytearray = field(factory=bytearray)
 
-    async def do(self, words: str) -> dict[str, Any]:
-        """Have it do something; gives what it shows then."""
+    async def do(self, command: str) -> dict[str, Any]:
+        """Send a command, and return what the viewer shows after it."""
         assert self.process.stdin is not None
-        await self.process.stdin.send_all(words.encode() + b"\n")
+        await self.process.stdin.send_all(command.encode() + b"\n")
         return await self.answer()
 
-    async def shows(self, wished: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Wait until it shows what is wished for."""
+    async def shows(self, expected: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait until `expected` is true of what the viewer shows; return what it shows."""
         with trio.fail_after(PATIENCE):
-            while not wished(seen := await self.do("look")):  # noqa: ASYNC110 - another process tells of no event
+            while not expected(seen := await self.do("look")):  # noqa: ASYNC110 - another process has no event
                 await trio.sleep(0.1)
         return seen
 
     async def draws(self, epochs: int) -> dict[str, Any]:
-        """Wait until its line of validation losses has so many points."""
+        """Wait until the line of validation losses has a point for each of `epochs`; return what the viewer shows."""
         return await self.shows(lambda seen: len(seen["val_loss"]) >= epochs)
 
     async def answer(self) -> dict[str, Any]:
@@ -114,17 +114,17 @@ def free_port() -> int:
 
 
 def replay(bridge: LossViewer, model: int, name: str) -> None:
-    """One model of which sleap-nn told, by way of the worker's follower."""
-    bridge.hear(ModelStarted(JOB, model))
-    training_progress = TrainingProgress(JOB, model, bridge.hear)
+    """Send the recorded messages of one model through the worker's `TrainingProgress` to the bridge."""
+    bridge.handle(ModelStarted(JOB, model))
+    training_progress = TrainingProgress(JOB, model, bridge.handle)
     for line in map(json.loads, (HERE / "data" / f"zmq_{name}.jsonl").read_text().splitlines()):
         training_progress.hear(line["raw"].encode(), line["t"])
 
 
-async def wait_until_heard(bridge: LossViewer, viewer: RealViewer) -> None:
-    """A first model, without an epoch: the viewer runs once both ends have found each other."""
-    bridge.hear(JobStarted(JOB, HEADS))
-    bridge.hear(ModelStarted(JOB, 0))
+async def wait_until_connected(bridge: LossViewer, viewer: RealViewer) -> None:
+    """Begin a first model without an epoch; when the viewer shows that it runs, both ends are connected."""
+    bridge.handle(JobStarted(JOB, HEADS))
+    bridge.handle(ModelStarted(JOB, 0))
     await viewer.shows(lambda seen: seen["running"])
 
 
@@ -143,14 +143,14 @@ async def test_the_dialogs_viewer_shows_two_models_each_in_a_plot_of_its_own() -
         ) as bridge,
     ):
         await viewer.do("reset centroid")
-        await wait_until_heard(bridge, viewer)
+        await wait_until_connected(bridge, viewer)
         replay(bridge, 0, "centroid_with_infinity")
         seen = await viewer.draws(2)
         assert losses(seen["val_loss"]) == CENTROID_VAL
         await viewer.do("reset centered_instance")
         replay(bridge, 1, "single_3epochs")
         seen = await viewer.draws(3)
-        bridge.hear(JobEnded(JOB, Outcome.DONE, "Done.", result=True))
+        bridge.handle(JobEnded(JOB, Outcome.DONE, "Done.", result=True))
         assert seen["val_loss"] == [[3 * (epoch + 1), loss] for epoch, loss in enumerate(SINGLE_VAL)]
         assert seen["train_loss"] == [[3 * (epoch + 2), loss] for epoch, loss in enumerate(SINGLE_TRAIN)]
         assert seen["val_loss_best"] == [[9, SINGLE_VAL[-1]]]
@@ -169,7 +169,7 @@ async def test_a_viewer_opened_for_the_first_head_shows_both_models_one_after_th
         ) as bridge,
     ):
         await viewer.do("reset centroid")
-        await wait_until_heard(bridge, viewer)
+        await wait_until_connected(bridge, viewer)
         replay(bridge, 0, "centroid_with_infinity")
         replay(bridge, 1, "single_3epochs")
         seen = await viewer.draws(6)
@@ -183,28 +183,28 @@ async def test_a_viewer_opened_for_the_first_head_shows_both_models_one_after_th
 async def test_a_viewer_that_comes_late_shows_the_model_from_its_beginning() -> None:
     ports = {"controller": free_port(), "publish": free_port()}
     async with open_lossviewer(**ports, stop=never, warn=never) as bridge:
-        bridge.hear(JobStarted(JOB, HEADS))
-        bridge.hear(ModelStarted(JOB, 0))
+        bridge.handle(JobStarted(JOB, HEADS))
+        bridge.handle(ModelStarted(JOB, 0))
         for epoch in range(200):
-            bridge.hear(Progress(JOB, 0, epoch, 10, loss=0.5))
-            bridge.hear(Progress(JOB, 0, epoch, None, 0.5, 1 / epoch if epoch else None, 1 / (epoch + 1)))
-        bridge.hear(Progress(JOB, 0, 200, 1, loss=0.5))
+            bridge.handle(Progress(JOB, 0, epoch, 10, loss=0.5))
+            bridge.handle(Progress(JOB, 0, epoch, None, 0.5, 1 / epoch if epoch else None, 1 / (epoch + 1)))
+        bridge.handle(Progress(JOB, 0, 200, 1, loss=0.5))
         async with open_real_viewer(**ports) as viewer:
             seen = await viewer.draws(200)
             assert seen["val_loss"] == [[10 * (epoch + 1), 1 / (epoch + 1)] for epoch in range(200)]
             assert seen["train_loss"] == [[10 * (epoch + 1), 1 / epoch] for epoch in range(1, 200)]
-            bridge.hear(Progress(JOB, 0, 200, 10, loss=0.5))
-            bridge.hear(Progress(JOB, 0, 200, None, 0.5, 1 / 200, 1 / 201))
+            bridge.handle(Progress(JOB, 0, 200, 10, loss=0.5))
+            bridge.handle(Progress(JOB, 0, 200, None, 0.5, 1 / 200, 1 / 201))
             await viewer.draws(201)
-            await trio.sleep(0.6)  # it draws batches at most every half second
-            bridge.hear(Progress(JOB, 0, 201, 1, loss=0.5))
+            await trio.sleep(0.6)  # the viewer draws batches at most every half second
+            bridge.handle(Progress(JOB, 0, 201, 1, loss=0.5))
             seen = await viewer.shows(lambda seen: "{202}" in seen["title"])
             assert seen["val_loss"][-1] == [2010, 1 / 201]
-            assert seen["axis"][0] < 10, "all of it is in sight"
+            assert seen["axis"][0] < 10, "the whole line is visible"
             assert seen["axis"][1] >= 2010
 
 
-async def test_its_stop_button_is_heard() -> None:
+async def test_its_stop_button_stops() -> None:
     stopped = trio.Event()
     async with (
         open_real_viewer() as viewer,
@@ -215,7 +215,7 @@ async def test_its_stop_button_is_heard() -> None:
             warn=never,
         ) as bridge,
     ):
-        await wait_until_heard(bridge, viewer)
+        await wait_until_connected(bridge, viewer)
         assert (await viewer.do("stop"))["stop"] == "Stopping..."
         with trio.fail_after(PATIENCE):
             await stopped.wait()

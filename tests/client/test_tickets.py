@@ -1,4 +1,4 @@
-"""Tickets of jobs that were started from here: found by a part of their name, and read without trust."""
+"""Tickets of jobs that were started from here: found by a part of the job's id, and checked when they are read."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,13 @@ from rtc.client import tickets
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import ExitCode, RtcError
 
-STUB = JobTicket("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.1:1", "toy.zip")
+TICKET = JobTicket("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.1:1", "toy.zip")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for job in ("job-1", "job-2"):
-        tickets.keep(tmp_path, evolve(STUB, job=job))
+        tickets.keep(tmp_path, evolve(TICKET, job=job))
     return tmp_path
 
 
@@ -36,7 +36,7 @@ def test_a_job_is_found_by_a_part_of_its_name_and_the_newest_by_none(folder: Pat
 
 @pytest.mark.parametrize("nothing", ["", " "])
 def test_no_name_at_all_is_no_part_of_the_only_jobs_name(tmp_path: Path, nothing: str) -> None:
-    tickets.keep(tmp_path, STUB)
+    tickets.keep(tmp_path, TICKET)
     assert "which job" in refused(tmp_path, nothing)
 
 
@@ -48,8 +48,8 @@ def test_no_name_at_all_is_no_part_of_the_only_jobs_name(tmp_path: Path, nothing
         "[" * 30_000,
         "7",
         "{}",
-        json.dumps(asdict(STUB) | {"key": 7}),
-        json.dumps(asdict(STUB) | {"job": "../x"}),
+        json.dumps(asdict(TICKET) | {"key": 7}),
+        json.dumps(asdict(TICKET) | {"job": "../x"}),
     ],
     ids=["empty", "cut off", "deep", "no ticket", "nothing in it", "wrong type", "wrong name"],
 )

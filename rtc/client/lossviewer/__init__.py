@@ -1,1 +1,1 @@
-"""The bridge to SLEAP's LossViewer: progress published over ZMQ, stop commands taken from it."""
+"""The bridge to SLEAP's LossViewer: publishes progress over ZeroMQ, and receives stop commands."""

@@ -1,8 +1,9 @@
-"""A bridge to SLEAP's own LossViewer: training messages to it, its Stop to us, over ZeroMQ on this machine.
+"""A bridge to SLEAP's own LossViewer: sends it training messages and receives its Stop, over ZeroMQ on this machine.
 
-The viewer binds both ports and we connect (`sleap.gui.widgets.monitor`). Each message is made anew from known fields,
-and read field by field: both ends of SLEAP's own conversation would run code from a message. `what` names the model, as
-sleap-nn leaves it empty and a viewer that missed `train_begin` would ignore everything then.
+The viewer binds both ports and we connect (`sleap.gui.widgets.monitor`). Each message to the viewer is built from known
+fields, and each message from it is read field by field: SLEAP's own code decodes messages in a way that can run code
+from them. We set the field `what` to the model's name. sleap-nn leaves it empty, and a viewer that missed `train_begin`
+ignores every message with an empty name.
 """
 
 import json
@@ -23,130 +24,153 @@ from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_background_nursery
 
 MESSAGE_MAX = 4096
-"""Bytes of what a viewer says; {"command": "stop"} has 19."""
+"""Bytes of the largest message that is accepted from a viewer; {"command": "stop"} has 19."""
 EPOCHS_MAX = 300
-"""Ended epochs that are told again to a viewer that comes late; when a model has had more, every second of them."""
+"""Ended epochs that are kept to be sent to a viewer that connects late. When there are more, every second one is
+dropped."""
 QUEUE_MAX = 4000
-"""Messages that may wait for a slow viewer, all told again among them; ZeroMQ drops what is beyond."""
+"""Messages that may wait for a slow viewer, those for a late viewer included; ZeroMQ drops further ones."""
 LINGER = 1000
-"""Milliseconds that the last messages have to leave."""
+"""Milliseconds for sending the last messages when the sockets are closed (ZMQ_LINGER)."""
 
 
 @define
-class _Run:
-    """The training of one model, as far as it was heard of."""
+class _ModelTraining:
+    """The training of one model, as far as the worker has reported it."""
 
     model: int
     what: str
+    """The model's name."""
     epoch: int | None = None
     batch: int | None = None
-    """Batches done in this epoch, as last told."""
-    width: int = 1
-    """The most batches seen in one epoch: a viewer's axis counts batches, and finds its scale from them."""
-    ends: list[Progress] = field(factory=list)
-    over: bool = False
+    """Batches done in this epoch, as last reported; None before the first one."""
+    max_batches: int = 1
+    """The largest number of batches in one epoch so far: a viewer's x axis counts batches, and takes its scale from
+    them."""
+    epoch_ends: list[Progress] = field(factory=list)
+    """The last message of each ended epoch, thinned out to EPOCHS_MAX."""
+    ended: bool = False
 
 
 class LossViewer:
-    """What a viewer is told. Nobody has to be there."""
+    """Turns news of a job into LossViewer's messages; works the same without any viewer.
+
+    Args:
+        send: sends one message to the viewer, if there is one; never waits.
+    """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
-        self._names: tuple[str, ...] = ()
-        self._run: _Run | None = None
+        self._model_names: tuple[str, ...] = ()
+        self._training: _ModelTraining | None = None
 
-    def hear(self, news: JobNews | JobEnded) -> None:
-        """Pass on what the worker says of the job; never waits."""
+    def handle(self, news: JobNews | JobEnded) -> None:
+        """Send the viewer what the worker reports about the job; never waits."""
         match news:
             case JobStarted():
-                self._names = news.models
+                self._model_names = news.models
             case ModelStarted():
-                self._follow(news.model)
+                self._begin_model(news.model)
             case Progress():
-                self._follow(news.model)
-                self._progress(news)
-            case ModelTrained() if self._run is not None and self._run.model == news.model:
-                self._end()
+                self._begin_model(news.model)
+                self._send_progress(news)
+            case ModelTrained() if self._training is not None and self._training.model == news.model:
+                self._end_model()
             case JobEnded():
-                self._end()
+                self._end_model()
 
-    def greet(self) -> None:
-        """A viewer has come: tell it of the model that trains now from its beginning, or its plot would have none.
+    def send_history(self) -> None:
+        """Send a viewer that has just connected the current model from its beginning, so that its plot is complete.
 
-        It draws only as far as batches reach, hence one for each epoch; its own count of epochs is that of the last
-        `epoch_begin`.
+        A viewer draws only as far as batches reach, so each epoch gets one `batch_end`. The viewer's own count of
+        epochs is that of the last `epoch_begin`.
         """
-        run = self._run
-        if run is None:
+        training = self._training
+        if training is None:
             return
-        if run.over:
-            run.ends.clear()  # this one has no line of it
+        if training.ended:
+            training.epoch_ends.clear()  # this viewer has no line of the ended model, so it needs no gap after one
             return
-        self._say("train_begin", wandb_url=None)
-        for news in run.ends:
-            self._say("epoch_begin", epoch=news.epoch)
-            self._tell_end(news, run.width)
-        if run.epoch is not None and (not run.ends or run.epoch != run.ends[-1].epoch):
-            self._say("epoch_begin", epoch=run.epoch)
+        self._send_event("train_begin", wandb_url=None)
+        for news in training.epoch_ends:
+            self._send_event("epoch_begin", epoch=news.epoch)
+            self._send_epoch_end(news, training.max_batches)
+        if training.epoch is not None and (not training.epoch_ends or training.epoch != training.epoch_ends[-1].epoch):
+            self._send_event("epoch_begin", epoch=training.epoch)
 
-    def _follow(self, model: int) -> None:
-        """A model begins; told again of the same one (its news come again after a lost link), it goes on."""
-        if self._run is not None and self._run.model == model:
+    def _begin_model(self, model: int) -> None:
+        """Begin a model, unless it has begun already (a worker repeats its news after a lost link)."""
+        if self._training is not None and self._training.model == model:
             return
-        self._end()
-        self._part()
-        self._run = _Run(model, self._names[model] if model < len(self._names) else "")
-        self._say("train_begin", wandb_url=None)
+        self._end_model()
+        self._send_gap()
+        self._training = _ModelTraining(model, self._model_names[model] if model < len(self._model_names) else "")
+        self._send_event("train_begin", wandb_url=None)
 
-    def _part(self) -> None:
-        """End the lines of the model before, or a viewer would draw them on, back to the first epoch of the next.
+    def _send_gap(self) -> None:
+        """End the lines of the model before, or a viewer would draw them on, back to the first epoch of the next model.
 
-        SLEAP's own dialog empties its viewer between models, and such a viewer does not hear this: it waits for the
-        next model's name already. A gap (NaN) goes only where there is a line, as nothing is better than a first NaN.
+        SLEAP's own dialog resets its viewer between models. Such a viewer ignores this message, as it waits for the
+        next model's name already. A gap (NaN) is sent only where there is a line: NaN as the first value is worse than
+        nothing.
         """
-        if self._run is None:
+        if self._training is None:
             return
-        ends = self._run.ends
+        ends = self._training.epoch_ends
         train = any(news.train_loss is not None for news in ends)
         val = any(news.val_loss is not None for news in ends)
         if train or val:
             gap = {"train/loss": math.nan if train else None, "val/loss": math.nan if val else None}
-            self._say("epoch_end", epoch=ends[-1].epoch, logs=_logs(gap))
+            self._send_event("epoch_end", epoch=ends[-1].epoch, logs=_logs(gap))
 
-    def _progress(self, news: Progress) -> None:
-        run = self._run
-        if run is None or run.over:
+    def _send_progress(self, news: Progress) -> None:
+        training = self._training
+        if training is None or training.ended:
             return
-        if news.epoch != run.epoch:
-            run.epoch, run.batch = news.epoch, None
-            self._say("epoch_begin", epoch=news.epoch)
+        if news.epoch != training.epoch:
+            training.epoch, training.batch = news.epoch, None
+            self._send_event("epoch_begin", epoch=news.epoch)
         if news.batch is not None:
-            run.batch, run.width = news.batch, max(news.batch, run.width)
-            self._tell_batch(news, news.batch)
+            training.batch, training.max_batches = news.batch, max(news.batch, training.max_batches)
+            self._send_batch_end(news, news.batch)
         else:
-            self._tell_end(news, run.width, batch_told=run.batch == run.width)
-            run.ends.append(news)
-            if len(run.ends) > EPOCHS_MAX:
-                del run.ends[1::2]
+            last_batch_sent = training.batch == training.max_batches
+            self._send_epoch_end(news, training.max_batches, last_batch_sent=last_batch_sent)
+            training.epoch_ends.append(news)
+            if len(training.epoch_ends) > EPOCHS_MAX:
+                del training.epoch_ends[1::2]
 
-    def _tell_end(self, news: Progress, width: int, *, batch_told: bool = False) -> None:
-        """An epoch's end; its last batch comes first, as most batches are not told one by one."""
-        if not batch_told:
-            self._tell_batch(news, width)
+    def _send_epoch_end(self, news: Progress, batches: int, *, last_batch_sent: bool = False) -> None:
+        """Send the end of an epoch, and before it the epoch's last batch unless that was sent already.
+
+        A worker does not report every batch, so the last one is usually missing.
+
+        Args:
+            news: the last message of the epoch.
+            batches: in one epoch.
+            last_batch_sent: whether the last batch was sent.
+        """
+        if not last_batch_sent:
+            self._send_batch_end(news, batches)
         logs = _logs({"loss": news.loss, "train/loss": news.train_loss, "val/loss": news.val_loss})
-        self._say("epoch_end", epoch=news.epoch, logs=logs)
+        self._send_event("epoch_end", epoch=news.epoch, logs=logs)
 
-    def _tell_batch(self, news: Progress, done: int) -> None:
-        """sleap-nn counts batches from 0."""
-        self._say("batch_end", epoch=news.epoch, batch=max(done - 1, 0), logs=_logs({"loss": news.loss}))
+    def _send_batch_end(self, news: Progress, done: int) -> None:
+        """Send the end of a batch.
 
-    def _end(self) -> None:
-        if self._run is not None and not self._run.over:
-            self._say("train_end")
-            self._run.over = True
+        Args:
+            news: with its loss.
+            done: batches done in this epoch. The message has one less, as sleap-nn counts batches from 0.
+        """
+        self._send_event("batch_end", epoch=news.epoch, batch=max(done - 1, 0), logs=_logs({"loss": news.loss}))
 
-    def _say(self, event: str, *, logs: dict[str, float] | None = None, **fields: Any) -> None:
-        what = "" if self._run is None else self._run.what
+    def _end_model(self) -> None:
+        if self._training is not None and not self._training.ended:
+            self._send_event("train_end")
+            self._training.ended = True
+
+    def _send_event(self, event: str, *, logs: dict[str, float] | None = None, **fields: Any) -> None:
+        what = "" if self._training is None else self._training.what
         self._send(json.dumps({"what": what, "event": event, "logs": logs, **fields}).encode())
 
 
@@ -155,10 +179,10 @@ def _logs(values: dict[str, float | None]) -> dict[str, float]:
 
 
 def check_ports(controller: int, publish: int) -> None:
-    """Both directions need a port of their own.
+    """Check that the two directions use different ports.
 
     Raises:
-        RtcError: they have one between them.
+        RtcError: USAGE: both ports are the same.
     """
     if controller == publish:
         text = f"--controller-port and --publish-port are both {publish}; SLEAP's LossViewer uses two different ports."
@@ -169,35 +193,42 @@ def check_ports(controller: int, publish: int) -> None:
 async def open_lossviewer(
     *, publish: int, controller: int, stop: Callable[[], None], warn: Callable[[str], None]
 ) -> AsyncIterator[LossViewer]:
-    """Talk to a viewer on these ports of 127.0.0.1 for as long as this lasts.
+    """Connect to a viewer on two ports of 127.0.0.1 while this context lasts; the viewer may come later, or never.
 
-    `stop` is called for each of its stops, and `warn` once for a port that another program holds.
+    Args:
+        publish: the port on which the viewer receives progress.
+        controller: the port on which the viewer sends its commands.
+        stop: called for each stop command.
+        warn: called with a sentence, once for each port that another program uses.
     """
     context = zmq.Context()
 
-    def subscribed(raw: bytes) -> None:
+    def on_subscription(raw: bytes) -> None:
         if raw[:1] == b"\x01":
-            viewer.greet()
+            viewer.send_history()
 
-    def commanded(raw: bytes) -> None:
+    def on_command(raw: bytes) -> None:
         if _is_stop(raw):
             stop()
 
-    out = ViewerPort(publish, partial(_talker, context), subscribed, lambda: warn(_unseen(publish)), LINGER)
-    into = ViewerPort(controller, partial(_listener, context), commanded, lambda: warn(_unheard(controller)))
-    viewer = LossViewer(out.send)
+    publisher = ViewerPort(
+        publish, partial(_publish_socket, context), on_subscription, lambda: warn(_no_progress(publish)), LINGER
+    )
+    commands = ViewerPort(controller, partial(_command_socket, context), on_command, lambda: warn(_no_stop(controller)))
+    viewer = LossViewer(publisher.send)
     try:
         async with open_background_nursery() as background:
-            background.start_soon(out.run)
-            background.start_soon(into.run)
+            background.start_soon(publisher.run)
+            background.start_soon(commands.run)
             yield viewer
     finally:
-        with trio.CancelScope(shield=True):  # bounded by the linger
+        with trio.CancelScope(shield=True):  # takes at most LINGER
             await trio.to_thread.run_sync(context.destroy)
 
 
-def _talker(context: "zmq.Context[Socket]") -> Socket:
-    """XPUB is a PUB that hears of subscriptions: a viewer that comes late is told at once how things stand."""
+def _publish_socket(context: "zmq.Context[Socket]") -> Socket:
+    """Make the socket for progress. XPUB is a PUB that also receives subscriptions: so we notice each viewer that
+    connects, and send it the history at once. The first byte of a subscription is 1."""
     socket = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
     socket.setsockopt(zmq.SNDHWM, QUEUE_MAX)
@@ -205,22 +236,22 @@ def _talker(context: "zmq.Context[Socket]") -> Socket:
     return socket
 
 
-def _listener(context: "zmq.Context[Socket]") -> Socket:
+def _command_socket(context: "zmq.Context[Socket]") -> Socket:
     socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.SUBSCRIBE, b"")
     socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_MAX)
     return socket
 
 
-_CHOOSE = "Open LossViewer on another port and name it with"
+_CHOOSE_PORT = "Open LossViewer on another port and name it with"
 
 
-def _unseen(port: int) -> str:
-    return f"{_taken(port)}, so it shows no progress; the job goes on. {_CHOOSE} --publish-port."
+def _no_progress(port: int) -> str:
+    return f"{_taken(port)}, so it shows no progress; the job goes on. {_CHOOSE_PORT} --publish-port."
 
 
-def _unheard(port: int) -> str:
-    return f"{_taken(port)}, so its Stop is not heard; the job goes on. {_CHOOSE} --controller-port."
+def _no_stop(port: int) -> str:
+    return f"{_taken(port)}, so its Stop is not heard; the job goes on. {_CHOOSE_PORT} --controller-port."
 
 
 def _taken(port: int) -> str:

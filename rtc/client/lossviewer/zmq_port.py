@@ -1,8 +1,9 @@
-"""A ZeroMQ socket connected to a port of this machine, where nobody may be yet, or somebody else.
+"""A ZeroMQ socket connected to a port of this machine, on which LossViewer listens, another program, or none yet.
 
-ZeroMQ connects by itself whenever somebody comes and says nothing of it. That is right while nobody is there, and wrong
-when another program holds the port: then it tries ten times a second, or, after meeting a socket of an unfit type,
-never again. So its monitor is watched, and a socket that has met a stranger is replaced by a fresh one, after a while.
+ZeroMQ connects in the background as soon as a program listens on the port, and does not report it. That is right while
+no program listens, and wrong when another program does: then ZeroMQ tries ten times a second, or, after it met a ZeroMQ
+socket of an unfit type, never again. So we watch the socket's monitor, and replace a socket whose handshake failed by a
+new one after a pause.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +16,14 @@ from zmq.utils.monitor import parse_monitor_message
 
 from rtc.common.nurseries import open_background_nursery
 
-LOOK_AGAIN = 1.0
-"""Seconds after which a socket is read even if nothing was told of it."""
-SHAKE_TIME = 5.0
-"""Seconds for the other side to show that it speaks ZeroMQ; its I/O thread answers at once, however busy the rest."""
-SURE = 2
-"""Failed handshakes in a row that make a stranger: one may be a viewer that was closed at that moment."""
-SOON, LATER = 1.0, 10.0
-"""Seconds until the next try, before we are sure and afterwards."""
+POLL_TIME = 1.0
+"""Seconds after which a socket is read although its descriptor reported nothing."""
+HANDSHAKE_TIME = 5.0
+"""Seconds for the handshake; the I/O thread of a ZeroMQ program answers at once, however busy the program is."""
+FAILURES_TO_WARN = 2
+"""Failed handshakes in a row that show another program; a single one may be a viewer that was just closed."""
+FIRST_PAUSE, LATER_PAUSE = 1.0, 10.0
+"""Seconds until the next try: before and after FAILURES_TO_WARN failed handshakes."""
 _EVENTS = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 Socket = zmq.Socket[bytes]
@@ -30,75 +31,85 @@ Socket = zmq.Socket[bytes]
 
 @define
 class ViewerPort:
-    """One port; `run` keeps to it."""
+    """One port of the viewer, and the socket that is connected to it while `run` runs."""
 
     port: int
-    make: Callable[[], Socket]
-    """A fresh socket, not yet connected."""
-    heard: Callable[[bytes], None]
-    strange: Callable[[], None]
-    """Called once, when another program than the one looked for holds the port."""
+    make_socket: Callable[[], Socket]
+    """Returns a new socket that is not connected."""
+    on_message: Callable[[bytes], None]
+    """Called with the first frame of each message."""
+    on_other_program: Callable[[], None]
+    """Called once, when another program than LossViewer listens on the port."""
     linger: int = 0
-    """Milliseconds that the last messages have to leave, when there is somebody to take them."""
+    """Milliseconds for sending the last messages when a connected socket is closed."""
     _socket: Socket | None = None
-    _failed: int = 0
-    _met: bool = False
+    _failures: int = 0
+    """Failed handshakes in a row; no longer reset to 0 once FAILURES_TO_WARN is reached."""
+    _connected: bool = False
+    """Whether the handshake of the current socket succeeded."""
 
     def send(self, raw: bytes) -> None:
-        """Send if somebody listens; never waits."""
+        """Send a message if there is a socket; never waits. ZeroMQ drops it when no program listens."""
         if self._socket is not None:
             self._socket.send(raw, zmq.NOBLOCK)
 
     async def run(self) -> None:
-        """Hear what comes, from whoever comes, until cancelled."""
+        """Connect, and call `on_message` for each message, until cancelled; reconnects after failed handshakes."""
         while True:
-            with self._connected() as (socket, monitor):
+            with self._open_socket() as (socket, monitor):
                 async with open_background_nursery() as background:
-                    background.start_soon(self._listen, socket)
-                    await self._meet_stranger(monitor)
-            self._failed += 1
-            if self._failed == SURE:
-                self.strange()
-            await trio.sleep(SOON if self._failed < SURE else LATER)
+                    background.start_soon(self._receive_messages, socket)
+                    await self._wait_handshake_failed(monitor)
+            self._failures += 1
+            if self._failures == FAILURES_TO_WARN:
+                self.on_other_program()
+            await trio.sleep(FIRST_PAUSE if self._failures < FAILURES_TO_WARN else LATER_PAUSE)
 
     @contextmanager
-    def _connected(self) -> Iterator[tuple[Socket, Socket]]:
-        socket = self.make()
+    def _open_socket(self) -> Iterator[tuple[Socket, Socket]]:
+        socket = self.make_socket()
         monitor = socket.get_monitor_socket(_EVENTS)
         try:
             socket.connect(f"tcp://127.0.0.1:{self.port}")
-            self._socket, self._met = socket, False
+            self._socket, self._connected = socket, False
             yield socket, monitor
         finally:
             self._socket = None
             socket.disable_monitor()
             monitor.close(0)
-            socket.close(self.linger if self._met else 0)
+            socket.close(self.linger if self._connected else 0)
 
-    async def _listen(self, socket: Socket) -> None:
+    async def _receive_messages(self, socket: Socket) -> None:
         while True:
-            self.heard((await _receive(socket))[0])
+            self.on_message((await _receive(socket))[0])
 
-    async def _meet_stranger(self, monitor: Socket) -> None:
-        """Wait for a connection that comes to nothing. There is one at a time, so events need not be told apart."""
+    async def _wait_handshake_failed(self, monitor: Socket) -> None:
+        """Return after a connection whose handshake failed or took too long.
+
+        A socket has one connection at a time here, so each event of the monitor belongs to the current one.
+        """
         while True:
-            if await _event(monitor) != zmq.EVENT_CONNECTED:
-                continue  # a viewer left; ZeroMQ waits for the next by itself
-            met = None
-            with trio.move_on_after(SHAKE_TIME):
-                met = await _event(monitor)
-            if met != zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            if await _next_event(monitor) != zmq.EVENT_CONNECTED:
+                continue  # a viewer disconnected; ZeroMQ waits for the next one in the background
+            event = None
+            with trio.move_on_after(HANDSHAKE_TIME):
+                event = await _next_event(monitor)
+            if event != zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 return
-            self._met = True
-            self._failed = 0 if self._failed < SURE else self._failed
+            self._connected = True
+            self._failures = 0 if self._failures < FAILURES_TO_WARN else self._failures
 
 
-async def _event(monitor: Socket) -> int:
+async def _next_event(monitor: Socket) -> int:
     return int(parse_monitor_message(await _receive(monitor))["event"])
 
 
 async def _receive(socket: Socket) -> list[bytes]:
-    """The descriptor tells of change only, and a send may eat one: so a read is tried first, and now and then."""
+    """Wait for the next message of a socket, and return its frames.
+
+    The descriptor (ZMQ_FD) reports only changes, and a send may consume such a report. So a read is tried first, and
+    again every POLL_TIME.
+    """
     descriptor = socket.getsockopt(zmq.FD)
     assert isinstance(descriptor, int)
     await trio.lowlevel.checkpoint()
@@ -106,5 +117,5 @@ async def _receive(socket: Socket) -> list[bytes]:
         try:
             return socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
-            with trio.move_on_after(LOOK_AGAIN):
+            with trio.move_on_after(POLL_TIME):
                 await trio.lowlevel.wait_readable(descriptor)

@@ -1,4 +1,4 @@
-"""What a job made comes back whole, into a folder that holds nothing else."""
+"""The result of a job is unpacked whole, into a folder that contains nothing else."""
 
 import errno
 import os
@@ -55,14 +55,14 @@ async def test_models_and_log_come_back_and_nothing_else(job, tmp_path):
 
 async def test_predictions_come_back_and_what_they_were_made_of_does_not(job, tmp_path):
     names = ("x.slp", "deep/y.slp", "gone.slp", "bad.slp", "l/z.slp")
-    wishes = tuple(PredictStep("x", "x.pkg.slp", (), name) for name in names)
+    steps = tuple(PredictStep("x", "x.pkg.slp", (), name) for name in names)
     (job / "x.slp").write_text("predictions")
     (job / "deep").mkdir()
     (job / "deep/y.slp").write_text("more of them")
     (job / "bad.slp").symlink_to("/etc/passwd")
     (job / "l").symlink_to("deep")
     (job / "deep/z.slp").write_text("behind a link")
-    await pack_results(job, Plan(JobKind.TRACK, (), predictions=wishes), tmp_path / "r.zip")
+    await pack_results(job, Plan(JobKind.TRACK, (), predictions=steps), tmp_path / "r.zip")
     with zipfile.ZipFile(tmp_path / "r.zip") as archive:
         assert archive.namelist() == ["job.log", "x.slp", "deep/y.slp"]
     await unpack_results(tmp_path / "r.zip", tmp_path / "out")
@@ -219,7 +219,7 @@ def test_an_output_that_could_never_be_written_is_found_before_anything_is_sent(
     assert "cannot be written" in refusal(tmp_path, None)
 
 
-def test_a_log_with_a_cell_beyond_all_sizes_says_what_came_before_it(tmp_path):
+def test_a_log_with_a_cell_too_long_for_csv_counts_up_to_the_row_before_it(tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "training_log.csv").write_text('epoch,train/loss\n0,0.5\n"' + "1" * 200_000 + '",2\n')
     (tmp_path / "n" / "training_log.csv").mkdir(parents=True)
@@ -227,12 +227,12 @@ def test_a_log_with_a_cell_beyond_all_sizes_says_what_came_before_it(tmp_path):
 
 
 def run_files(tmp_path):
-    """What comes home of a job's only model."""
+    """Return the files of the job's only model that were unpacked, with their texts."""
     run = tmp_path / "out" / "models" / "a.n=1"
     return {path.relative_to(run).as_posix(): path.read_text() for path in run.rglob("*") if path.is_file()}
 
 
-async def test_files_whose_names_are_no_text_or_that_a_client_would_refuse_come_home_under_plain_ones(job, tmp_path):
+async def test_files_whose_names_are_no_text_or_that_a_client_would_refuse_get_plain_names(job, tmp_path):
     run = job / "models" / "a.n=1"
     odd = (b"caf\xe9.png", b"caf\xe8.png", b"caf_.png", b"a:b.txt", b"two\nlines", b"nul", b"\xff/x", b"long" * 60)
     for name in odd:
@@ -247,7 +247,7 @@ async def test_files_whose_names_are_no_text_or_that_a_client_would_refuse_come_
     assert set(map(ascii, odd)) <= set(files.values())
 
 
-async def test_a_file_that_no_name_could_bring_home_is_left_out_and_told(job, tmp_path, caplog):
+async def test_a_file_whose_path_is_too_long_is_left_out_and_logged(job, tmp_path, caplog):
     deep = job / "models" / "a.n=1" / "/".join(["d" * 100] * 11)
     deep.mkdir(parents=True)
     (deep / "file").touch()

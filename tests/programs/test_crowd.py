@@ -1,6 +1,6 @@
-"""A crowded room under fire: real processes, killed at random, and every job still ends in one truthful outcome.
+"""Many clients and workers in one room: processes are killed at random, and each job ends with one true outcome.
 
-Small by default. A lab's worth of it:
+Small by default. As large as a lab:
 
     CROWD_WORKERS=10 CROWD_CLIENTS=10 CROWD_JOBS=200 pytest tests/programs/test_crowd.py
 """
@@ -28,15 +28,17 @@ WORKERS = int(os.environ.get("CROWD_WORKERS", "3"))
 CLIENTS = int(os.environ.get("CROWD_CLIENTS", "3"))
 JOBS = int(os.environ.get("CROWD_JOBS", "12"))
 SEED = int(os.environ.get("CROWD_SEED", "7"))
-SETTLE = 90.0
+SETTLE_TIME = 90.0
+"""Seconds that one step may take on a busy machine."""
 
-TRUTHFUL = {
+OUTCOMES = {
     0: "done",
     3: "no worker free",
     5: "link or server lost",
     6: "worker stopped",
     -signal.SIGKILL: "client killed",
 }
+"""The exit codes that a client may have here, and what each means."""
 
 
 def free_port() -> str:
@@ -47,10 +49,10 @@ def free_port() -> str:
 
 @define
 class Crowd:
-    """The programs of one room, and the dice."""
+    """The programs of one room, and the random numbers that decide which are killed."""
 
     folder: Path
-    dice: random.Random
+    rng: random.Random
     ws_port: str = field(factory=free_port)
     http_port: str = field(factory=free_port)
     room: str = ""
@@ -64,11 +66,11 @@ class Crowd:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.ws_port}"
 
-    def start(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
+    def start(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
         with (self.folder / f"{name}.log").open("ab") as sink:
             return subprocess.Popen(
-                [sys.executable, "-m", "rtc", *words],
+                [sys.executable, "-m", "rtc", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -81,14 +83,14 @@ class Crowd:
         self.server = self.start("server", "server", "--host", "127.0.0.1", *ports, "--data", "server")
 
     def start_worker(self, number: int) -> "subprocess.Popen[bytes]":
-        signaling = ("--room-id", self.room, "--token", self.token) if self.room else ()
+        room = ("--room-id", self.room, "--token", self.token) if self.room else ()
         folders = ("--work-dir", f"work-{number}", "--results-dir", f"results-{number}")
         stand_in = ("--sleap-nn", str(self.folder / "bin" / "sleap-nn"))
-        words = ("worker", "--server", self.url, "--name", f"bench-{number}", *signaling, *folders, *stand_in)
-        return self.start(f"worker-{number}", *words)
+        arguments = ("worker", "--server", self.url, "--name", f"gpu-{number}", *room, *folders, *stand_in)
+        return self.start(f"worker-{number}", *arguments)
 
-    def until(self, log: str, pattern: str) -> "re.Match[str]":
-        end = time.monotonic() + SETTLE
+    def wait_logged(self, log: str, pattern: str) -> "re.Match[str]":
+        end = time.monotonic() + SETTLE_TIME
         while time.monotonic() < end:
             found = re.search(pattern, (self.folder / log).read_text(), re.MULTILINE)
             if found:
@@ -96,10 +98,11 @@ class Crowd:
             time.sleep(0.05)
         raise AssertionError(f"{pattern} never came in {log}:\n{(self.folder / log).read_text()}")
 
-    def one_job(self, number: int) -> None:
+    def run_job(self, number: int) -> None:
+        """Run one client to its end, or kill it by chance, and record its exit code and output."""
         output = self.folder / f"out-{number}"
         name = f"client-{number}"
-        signaling = (
+        room = (
             "--server",
             self.url,
             "--room-id",
@@ -110,35 +113,37 @@ class Crowd:
             "--wait",
             "60s",
         )
-        client = self.start(name, "client-train", *signaling, "--pkg-path", "toy.zip", "--output", output.name)
-        if self.dice.random() < 0.15:
-            time.sleep(self.dice.uniform(0.5, 4))
+        client = self.start(name, "client-train", *room, "--pkg-path", "toy.zip", "--output", output.name)
+        if self.rng.random() < 0.15:
+            time.sleep(self.rng.uniform(0.5, 4))
             client.kill()
-        code = client.wait(SETTLE * 2)
-        made = len(list(output.rglob("best.ckpt"))) if output.exists() else 0
+        code = client.wait(SETTLE_TIME * 2)
+        models = len(list(output.rglob("best.ckpt"))) if output.exists() else 0
         with self.lock:
-            told = (self.folder / f"{name}.log").read_text()
-            self.outcomes.append((code, told))
-            assert code != 0 or made == 1, f"success without a model: {told}"
+            printed = (self.folder / f"{name}.log").read_text()
+            self.outcomes.append((code, printed))
+            assert code != 0 or models == 1, f"success without a model: {printed}"
 
-    def strike(self) -> None:
-        """Kill a worker or the server, without warning, and start it again."""
-        if self.dice.random() < 0.25 and self.server is not None:
+    def kill_one(self) -> None:
+        """Kill a worker or the server with SIGKILL, and start it again."""
+        if self.rng.random() < 0.25 and self.server is not None:
             self.server.kill()
             self.server.wait()
-            time.sleep(self.dice.uniform(0, 1))
+            time.sleep(self.rng.uniform(0, 1))
             self.start_server()
-            self.eventually("the server is back", self.server_listens)  # who starts meanwhile gives up within seconds
+            self.eventually(
+                "the server is back", self.server_listens
+            )  # a client that starts without a server gives up within seconds
         else:
-            number = self.dice.randrange(WORKERS)
+            number = self.rng.randrange(WORKERS)
             self.workers[number].kill()
             self.workers[number].wait()
             self.workers[number] = self.start_worker(number)
 
-    def listed(self) -> list[dict[str, object]]:
-        words = ("workers", "--server", self.url, "--room-id", self.room, "--token", self.token, "--json")
+    def list_workers(self) -> list[dict[str, object]]:
+        arguments = ("workers", "--server", self.url, "--room-id", self.room, "--token", self.token, "--json")
         done = subprocess.run(
-            [sys.executable, "-m", "rtc", *words],
+            [sys.executable, "-m", "rtc", *arguments],
             capture_output=True,
             check=False,
             cwd=self.folder,
@@ -154,20 +159,20 @@ class Crowd:
         return False
 
     def trainers(self) -> list[int]:
-        """Processes of the stand-in trainer that still run in this crowd's folders."""
+        """Return the ids of the stand-in trainer's processes that still run in this test's folders."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                words = (entry / "cmdline").read_bytes()
-                here = (entry / "cwd").resolve().is_relative_to(self.folder)
+                command = (entry / "cmdline").read_bytes()
+                ours = (entry / "cwd").resolve().is_relative_to(self.folder)
             except OSError:
                 continue
-            if b"stand_in.py" in words and here:
+            if b"stand_in.py" in command and ours:
                 found.append(int(entry.name))
         return found
 
     def eventually(self, what: str, holds: "object") -> None:
-        end = time.monotonic() + SETTLE
+        end = time.monotonic() + SETTLE_TIME
         while time.monotonic() < end:
             if holds():  # type: ignore[operator]
                 return
@@ -188,52 +193,53 @@ def crowd(tmp_path: Path):  # type: ignore[no-untyped-def]
             program.wait()
 
 
-def test_every_job_ends_in_one_truthful_outcome_whoever_is_killed(crowd: Crowd) -> None:
+def test_every_job_ends_with_one_true_outcome_whichever_program_is_killed(crowd: Crowd) -> None:
     crowd.start_server()
-    crowd.until("server.log", "Signalling at")
+    crowd.wait_logged("server.log", "Signalling at")
     crowd.workers.append(crowd.start_worker(0))
-    crowd.room = crowd.until("worker-0.log", r"room +(room-\S+)")[1]
-    crowd.token = crowd.until("worker-0.log", r"token +(\S+)")[1]
+    crowd.room = crowd.wait_logged("worker-0.log", r"room +(room-\S+)")[1]
+    crowd.token = crowd.wait_logged("worker-0.log", r"token +(\S+)")[1]
     crowd.workers += [crowd.start_worker(number) for number in range(1, WORKERS)]
     for number in range(1, WORKERS):
-        crowd.until(f"worker-{number}.log", "is ready")
+        crowd.wait_logged(f"worker-{number}.log", "is ready")
 
     numbers, over, failures = iter(range(JOBS)), threading.Event(), []
 
     def client() -> None:
         try:
             while (number := next(numbers, None)) is not None:
-                crowd.one_job(number)
-        except Exception as error:  # noqa: BLE001 (told to the test, which fails with it)
+                crowd.run_job(number)
+        except Exception as error:  # noqa: BLE001 (passed on to the test, which fails with it)
             failures.append(error)
 
-    def fate() -> None:
-        while not over.wait(crowd.dice.uniform(2, 5)):
-            crowd.strike()
+    def kill_at_random() -> None:
+        while not over.wait(crowd.rng.uniform(2, 5)):
+            crowd.kill_one()
 
     threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    striking = threading.Thread(target=fate)
-    for thread in (*threads, striking):
+    killing = threading.Thread(target=kill_at_random)
+    for thread in (*threads, killing):
         thread.start()
     for thread in threads:
         thread.join()
     over.set()
-    striking.join()
+    killing.join()
 
     assert not failures, failures
     assert len(crowd.outcomes) == JOBS
-    for code, told in crowd.outcomes:
-        assert code in TRUTHFUL, f"{code}: {told}"
-        assert "Traceback" not in told
-    print(Counter(TRUTHFUL[code] for code, _ in crowd.outcomes))
+    for code, printed in crowd.outcomes:
+        assert code in OUTCOMES, f"{code}: {printed}"
+        assert "Traceback" not in printed
+    print(Counter(OUTCOMES[code] for code, _ in crowd.outcomes))
     assert any(code == 0 for code, _ in crowd.outcomes)
-    free = {f"bench-{number}" for number in range(WORKERS)}
+    names = {f"gpu-{number}" for number in range(WORKERS)}
 
     def all_free() -> bool:
-        now = crowd.listed()
-        return len(now) == WORKERS and {one["name"] for one in now if one["status"] == "available"} == free
+        workers = crowd.list_workers()
+        available = {worker["name"] for worker in workers if worker["status"] == "available"}
+        return len(workers) == WORKERS and available == names
 
-    crowd.eventually(f"all workers available again: {crowd.listed()}", all_free)
+    crowd.eventually(f"all workers available again: {crowd.list_workers()}", all_free)
     crowd.eventually("no trainer left", lambda: not crowd.trainers())
     for number in range(WORKERS):
         log = (crowd.folder / f"worker-{number}.log").read_text()

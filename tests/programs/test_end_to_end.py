@@ -1,4 +1,4 @@
-"""The real thing: real sleap-nn trains the demo's own package, from client to worker and back."""
+"""With the real sleap-nn: it trains the demo's package on a worker, and the client gets the model."""
 
 import subprocess
 import sys
@@ -18,8 +18,8 @@ SECRET = "a secret of sixteen or more"
 
 async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp_path: Path) -> None:
     package = tmp_path / "bugs.zip"
-    draw = [sys.executable, "-P", str(Path(sys.modules["rtc"].__path__[0]) / "demo" / "data.py"), str(package)]
-    await trio.to_thread.run_sync(lambda: subprocess.run(draw, check=True, capture_output=True))
+    make_data = [sys.executable, "-P", str(Path(sys.modules["rtc"].__path__[0]) / "demo" / "data.py"), str(package)]
+    await trio.to_thread.run_sync(lambda: subprocess.run(make_data, check=True, capture_output=True))
     worker = await lab.start_worker(secret=SECRET, sleap_nn=str(find_sleap_nn()))
     run = await lab.run_client(worker, package, secret=SECRET)
     assert run.fault is None
@@ -29,7 +29,7 @@ async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp
     assert (checkpoint.parent / "training_config.yaml").exists()
     [losses] = final_losses(run.output)
     assert losses.val is not None
-    assert losses.val < 0.01  # it starts at 0.011 and a model that learned nothing stays there
+    assert losses.val < 0.01  # the loss starts at 0.011, and stays there for a model that learns nothing
     assert worker.options.work.is_dir()
     assert (run.output / "demo.predictions.slp").stat().st_size > 10_000
     assert "best epoch" in (run.output / "training.html").read_text().lower()

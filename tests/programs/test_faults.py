@@ -1,8 +1,9 @@
-"""Whoever is killed, and whenever: the models come home, or one truthful sentence does, and nothing is left behind.
+"""A program is killed or frozen at some moment of a job: the client gets the models, or one true sentence, and nothing
+is left behind.
 
 A selection by default; every fault at every moment with
-`SLEAP_RTC_TEST_FAULTS=all pytest tests/programs/test_faults.py`. The scenes of
-this file play at the same time, as most of each is waiting; a test asks how its own went.
+`SLEAP_RTC_TEST_FAULTS=all pytest tests/programs/test_faults.py`. The scenes of this file run at the same time, because
+each mostly waits; each test reads the outcome of its own scene.
 """
 
 import os
@@ -20,10 +21,10 @@ from rtc.testing.terminals import Scene, Terminal, eventually, freeze, play_all
 ALL = os.environ.get("SLEAP_RTC_TEST_FAULTS") == "all"
 AT_ONCE = int(os.environ.get("SLEAP_RTC_TEST_FAULTS_AT_ONCE", "4"))
 OUTAGE = LOST_TIME + HEARTBEAT_TIME + 1
-"""Seconds after which a link that is silent is given up by both sides."""
+"""Seconds after which both sides have given up a silent link."""
 
 
-# -------- what happens
+# -------- the faults
 
 
 def kill_client(_scene: Scene, client: Terminal) -> None:
@@ -48,9 +49,9 @@ def freeze_worker(scene: Scene, _client: Terminal) -> None:
     freeze(scene.worker, seconds=OUTAGE)
 
 
-def kill_keeper(scene: Scene, _client: Terminal) -> None:
-    [keeper] = [process for process in scene.processes() if "rtc.runner.supervisor" in process.cmdline()]
-    keeper.kill()
+def kill_supervisor(scene: Scene, _client: Terminal) -> None:
+    [supervisor] = [process for process in scene.processes() if "rtc.runner.supervisor" in process.cmdline()]
+    supervisor.kill()
 
 
 FAULTS = {
@@ -59,10 +60,10 @@ FAULTS = {
     "both are killed": kill_both,
     "the client is out of reach": freeze_client,
     "the worker is out of reach": freeze_worker,
-    "the keeper is killed": kill_keeper,
+    "the supervisor is killed": kill_supervisor,
 }
 ATTACHED = ("the client is killed", "both are killed")
-"""Faults after which the person has to come back."""
+"""Faults after which the person has to attach to the job again."""
 PASSING = ("the client is out of reach", "the worker is out of reach")
 """Faults that are over after a while."""
 CHOSEN = {
@@ -72,23 +73,23 @@ CHOSEN = {
     "both are killed in the evaluation",
     "the client is out of reach while the package is unpacked",
     "the worker is out of reach in the prediction",
-    "the keeper is killed at start-up",
+    "the supervisor is killed at start-up",
 }
 
 
-# -------- how it goes
+# -------- one scene
 
 
 @frozen
 class Played:
-    """How a scene went."""
+    """The outcome of a scene: the client's exit code and last sentence."""
 
     code: int
     sentence: str
 
 
 def play(scene: Scene, *, moment: Moment, fault: str) -> Played:
-    """One job with one fault, and all that must hold afterwards."""
+    """Run one job with one fault, and check everything that must hold afterwards."""
     package = moment.package(scene.job_manager / "toy.zip", 1)
     scene.start_worker()
     client = scene.client(package)
@@ -103,31 +104,32 @@ def play(scene: Scene, *, moment: Moment, fault: str) -> Played:
 
 
 def judge(scene: Scene, moment: Moment, fault: str, client: Terminal) -> None:
-    """Models that are here are those that were trained; a failure is one where it must be, and true."""
-    if fault == "the keeper is killed":
+    """Check that the client has exactly the trained models, and fails only where it must, with a true text."""
+    if fault == "the supervisor is killed":
         assert (client.code, "ended from outside" in client.sentence) == (1, True), client.text
-    elif moment.certain or goes_on(moment, fault) or client.code == 0:
+    elif moment.certain or continues(moment, fault) or client.code == 0:
         assert client.code == 0, client.text
         assert scene.models() == scene.trained != set(), client.text
     else:
         assert client.code in (2, 3, 5) or "never came whole" in client.sentence, client.text
-        assert scene.trained == scene.models() == set(), "a job ran although its client was told that it does not"
-    if client.code not in (0, 1) or not thanks_get_lost(moment, fault):
-        eventually("nothing waits for its owner", lambda: not list(scene.results.glob("*.zip")), 20)
-    assert scene.tickets == [] or client.code == 3, "a ticket of a job that is over, or never was"
+        assert scene.trained == scene.models() == set(), "a job ran although its client reported that it does not"
+    if client.code not in (0, 1) or not receipt_gets_lost(moment, fault):
+        eventually("no result waits on the worker", lambda: not list(scene.results.glob("*.zip")), 20)
+    assert scene.tickets == [] or client.code == 3, "a ticket of a job that has ended, or never began"
     assert "sleap-rtc attach" not in client.text, client.text
     ends = [event["exit_code"] for event in client.events if event["event"] == "ended"]
     assert ends in ([client.code], []), client.text
     assert len(client.err.read_text().strip().splitlines()) <= 1, client.text
 
 
-def goes_on(moment: Moment, fault: str) -> bool:
-    """Some of the package is on the worker, and the rest follows."""
+def continues(moment: Moment, fault: str) -> bool:
+    """Whether the upload continues after the fault, as a part of the package is on the worker already."""
     return fault in PASSING and moment is not MOMENTS["before the upload"]
 
 
-def thanks_get_lost(moment: Moment, fault: str) -> bool:
-    """The result is here already when the link is lost, so the worker never hears of it, and keeps it for its time."""
+def receipt_gets_lost(moment: Moment, fault: str) -> bool:
+    """Whether the link is lost when the result is here already: then the worker gets no `ResultTaken`, and keeps the
+    result for its usual time."""
     return moment is MOMENTS["while the result is unpacked"] and fault not in ATTACHED
 
 
@@ -135,7 +137,7 @@ MATRIX = {
     f"{fault} {when}": (fault, when)
     for fault in FAULTS
     for when, moment in MOMENTS.items()
-    if moment.kept or fault != "the keeper is killed"
+    if moment.kept or fault != "the supervisor is killed"
 }
 
 
@@ -143,7 +145,7 @@ MATRIX = {
 def plays(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, "Future[Played]"]]:
-    """Begins every scene that was asked for."""
+    """Starts the scene of every selected test; the outcome of each is in its future."""
     items = [item for item in request.session.items if "plays" in item.fixturenames and item.module is request.module]
     wanted = {item.callspec.params["scene"]: MATRIX[item.callspec.params["scene"]] for item in items}
     every = {name: partial(play, moment=MOMENTS[when], fault=fault) for name, (fault, when) in wanted.items()}
@@ -152,6 +154,6 @@ def plays(
 
 
 @pytest.mark.parametrize("scene", [name for name in MATRIX if ALL or name in CHOSEN])
-def test_the_models_come_home_or_the_truth_does_when(plays: Mapping[str, "Future[Played]"], scene: str) -> None:
+def test_the_client_gets_the_models_or_a_true_sentence_when(plays: Mapping[str, "Future[Played]"], scene: str) -> None:
     played = plays[scene].result()
     print(f"{scene}: {played.code} {played.sentence}")

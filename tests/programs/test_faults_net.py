@@ -1,7 +1,7 @@
-"""A link that is really cut: all UDP between worker and client is dropped for a while, and the job does not mind.
+"""A real outage: all UDP between worker and client is dropped for a while, and the job is not affected.
 
-Two namespaces of this machine with a router between them; changes nothing outside them. Needs root and iproute2, and is
-asked for by name: `SLEAP_RTC_TEST_NET=1 pytest tests/programs/test_faults_net.py`.
+Uses two network namespaces of this machine with a router between them, and changes nothing outside them. Needs root and
+iproute2, and runs only on request: `SLEAP_RTC_TEST_NET=1 pytest tests/programs/test_faults_net.py`.
 """
 
 import os
@@ -20,11 +20,12 @@ from rtc.testing.moments import MOMENTS
 from rtc.testing.terminals import Scene
 
 OUTAGE = LOST_TIME + HEARTBEAT_TIME + 1
+"""Seconds after which both sides have given up a silent link."""
 WORKER_SIDE = "10.213.2.2"
 
 
 def why_not() -> str | None:
-    """What keeps these tests from running."""
+    """Return why these tests cannot run here; None when they can."""
     if os.environ.get("SLEAP_RTC_TEST_NET") != "1":
         return "changes network namespaces; set SLEAP_RTC_TEST_NET=1 to run it"
     if os.geteuid() != 0 or shutil.which("ip") is None:
@@ -43,7 +44,7 @@ def sh(*command: str) -> None:
 
 @frozen
 class Net:
-    """Namespaces person – router – bench."""
+    """Three namespaces: person – router – bench, where the worker and the server run."""
 
     prefix: str
 
@@ -54,7 +55,7 @@ class Net:
         sh("ip", "-n", f"{self.prefix}-{name}", *words)
 
     def drop_udp(self, seconds: float) -> None:
-        """The router forgets every datagram, and says nothing."""
+        """Make the router drop every UDP packet for so many seconds, without any ICMP message."""
         self.ip("router", "rule", "add", "ipproto", "udp", "blackhole", "pref", "1")
         time.sleep(seconds)
         self.ip("router", "rule", "del", "pref", "1")
@@ -62,7 +63,7 @@ class Net:
 
 @pytest.fixture
 def net() -> Iterator[Net]:
-    """The namespaces; gone afterwards."""
+    """Makes the namespaces, and deletes them afterwards."""
     net = Net(f"rtcf{os.getpid()}")
     with ExitStack() as stack:
         for name in ("person", "router", "bench"):
@@ -82,7 +83,7 @@ def net() -> Iterator[Net]:
 
 @pytest.fixture
 def scene(net: Net, tmp_path: Path) -> Iterator[Scene]:
-    """Server and worker on one side, the person on the other."""
+    """Starts a server; server and worker run on one side of the router, the person on the other."""
     inside = {name: net.enter("person" if name == "person" else "bench") for name in ("person", "bench", "server")}
     scene = Scene(tmp_path, "", inside)
     ports = ("--host", WORKER_SIDE, "--ws-port", "0", "--http-port", "0")
@@ -96,7 +97,7 @@ def scene(net: Net, tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("when", list(MOMENTS))
-def test_a_job_and_its_client_get_over_an_outage(net: Net, scene: Scene, when: str) -> None:
+def test_a_job_and_its_client_survive_an_outage(net: Net, scene: Scene, when: str) -> None:
     moment = MOMENTS[when]
     package = moment.package(scene.job_manager / "toy.zip", 1)
     scene.start_worker()
@@ -105,12 +106,12 @@ def test_a_job_and_its_client_get_over_an_outage(net: Net, scene: Scene, when: s
     net.drop_udp(OUTAGE)
     code = client.ended()
     print(f"UDP is dropped {when}: {code} {client.sentence}")
-    if when != "before the upload" or code == 0:  # from then on there is something to go on with
+    if when != "before the upload" or code == 0:  # once the upload has begun, it can continue
         assert code == 0, client.text
         assert scene.models() == scene.trained != set(), client.text
     else:
         assert code in (3, 5), client.text
-        assert scene.trained == scene.models() == set(), "a job ran although its client was told that it does not"
+        assert scene.trained == scene.models() == set(), "a job ran although its client reported that it does not"
     assert scene.tickets == []
     assert scene.status() == "available"
     assert list(scene.work.iterdir()) == []

@@ -1,6 +1,6 @@
-"""Through NATs and firewalls, in network namespaces of this machine: worker – NAT – internet – NAT – client.
+"""Links through NATs and firewalls, in network namespaces of this machine: worker – NAT – internet – NAT – client.
 
-Changes nothing outside its namespaces. Needs root, iproute2, nftables and coturn, and is asked for by name:
+Changes nothing outside its namespaces. Needs root, iproute2, nftables and coturn, and runs only on request:
 `SLEAP_RTC_TEST_NET=1 pytest tests/programs/test_nat.py`.
 """
 
@@ -23,7 +23,7 @@ TOOLS = ("ip", "nft", "turnserver")
 
 
 def why_not() -> str | None:
-    """What keeps these tests from running."""
+    """Return why these tests cannot run here; None when they can."""
     if os.environ.get("SLEAP_RTC_TEST_NET") != "1":
         return "changes network namespaces; set SLEAP_RTC_TEST_NET=1 to run it"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -82,7 +82,8 @@ table ip fw {{
 
 
 class Net:
-    """Namespaces a – na – x – nb – b, with x for the internet: the server and coturn run there."""
+    """Namespaces a – na – x – nb – b: worker in a, client in b, their routers (NAT) in na and nb; server and coturn in
+    x, which stands for the internet."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self.folder = folder
@@ -101,15 +102,15 @@ class Net:
             self.run(f"n{side}", "ip", "route", "add", "default", "via", f"10.211.{net}.1")
 
     def name(self, short: str) -> str:
-        """A namespace's full name."""
+        """Return a namespace's full name."""
         return f"{self._prefix}-{short}"
 
     def run(self, where: str, *command: str, text: str | None = None) -> None:
-        """Run something short in a namespace."""
+        """Run a command in a namespace, and wait for its end."""
         sh("ip", "netns", "exec", self.name(where), *command, text=text)
 
     def start(self, where: str, name: str, *command: str) -> Path:
-        """Start something that runs until the test ends; what it prints goes to the file returned."""
+        """Start a program that runs until the test ends; return the file with its output."""
         out = self.folder / f"{name}.out"
         with out.open("w") as file:
             full = ["ip", "netns", "exec", self.name(where), *command]
@@ -119,13 +120,19 @@ class Net:
         return out
 
     def env(self, name: str) -> dict[str, str]:
-        """An own home for each program."""
+        """Return the environment of a program, with its own home folder."""
         home = self.folder / f"home-{name}"
         home.mkdir(exist_ok=True)
         return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONUNBUFFERED": "1"}
 
     def nat(self, side: str, *, symmetric: bool = False, udp: bool = True) -> None:
-        """What the router of one side does."""
+        """Set up the NAT of one side's router.
+
+        Args:
+            side: "a" or "b".
+            symmetric: use a new random port for each destination, so that STUN alone cannot work.
+            udp: whether UDP passes at all.
+        """
         mode, block = "random,fully-random" if symmetric else "", "" if udp else "meta l4proto udp drop"
         self.run(f"n{side}", "nft", "-f", "-", text=NAT.format(mode=mode, block=block))
 
@@ -141,13 +148,13 @@ class Net:
 
 
 def sh(*command: str, text: str | None = None) -> None:
-    """Run it, and show what it said when it fails."""
+    """Run a command; fail with its standard error when it fails."""
     done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
 
 
 def until_said(out: Path, pattern: str, seconds: float = 30) -> str:
-    """Wait until a program has printed this."""
+    """Wait until a program has printed a text that matches; return the match."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = re.search(pattern, out.read_text())
@@ -159,7 +166,7 @@ def until_said(out: Path, pattern: str, seconds: float = 30) -> str:
 
 @contextmanager
 def open_net(folder: Path) -> Iterator[Net]:
-    """The namespaces, and coturn in the middle; all of it gone afterwards."""
+    """Make the namespaces, and start coturn in x; everything is removed afterwards."""
     with ExitStack() as stack:
         net = Net(stack, folder)
         (folder / "turn.conf").write_text(TURN.format(secret=SECRET, folder=folder))
@@ -170,16 +177,19 @@ def open_net(folder: Path) -> Iterator[Net]:
 
 @pytest.fixture
 def net(tmp_path: Path) -> Iterator[Net]:
-    """As `open_net`."""
+    """Yields the namespaces of `open_net`."""
     with open_net(tmp_path) as net:
         yield net
 
 
 @pytest.fixture
 def train(net: Net, tmp_path: Path) -> Callable[..., tuple[int, str, float]]:
-    """Server, worker at a, client at b: exit code, what the client said, and how long it took."""
+    """Starts a server in x and a worker in a, and runs a client in b.
 
-    def go(*server: str) -> tuple[int, str, float]:
+    Returns the client's exit code, its output, and the seconds that it took.
+    """
+
+    def run(*server: str) -> tuple[int, str, float]:
         rtc = (sys.executable, "-m", "rtc")
         until_said(net.start("x", "server", *rtc, "server", "--data", str(tmp_path / "data"), *server), "Signalling at")
         stand_in = str(install_stand_in(tmp_path / "bin"))
@@ -195,7 +205,7 @@ def train(net: Net, tmp_path: Path) -> Callable[..., tuple[int, str, float]]:
         )
         return done.returncode, " ".join((done.stdout + done.stderr).split()), time.monotonic() - before
 
-    return go
+    return run
 
 
 STUN = ("--stun-url", "stun:10.211.1.1")
@@ -215,24 +225,24 @@ RELAYS = (
     ],
     ids=["cone, STUN", "cone, STUN and TURN", "symmetric", "no UDP"],
 )
-def test_a_job_finds_its_way(
+def test_a_job_runs_through_nats(
     net: Net, train: Callable[..., tuple[int, str, float]], symmetric: bool, udp: bool, relays: bool, path: str
 ) -> None:
     net.nat("a", symmetric=symmetric, udp=udp)
     net.nat("b", symmetric=symmetric)
-    servers = [*STUN, *(word.format(secret=net.folder / "secret") for word in RELAYS)] if relays else STUN
-    code, said, _ = train(*servers)
-    assert code == 0, said
-    assert f"({path}, " in said
+    servers = [*STUN, *(option.format(secret=net.folder / "secret") for option in RELAYS)] if relays else STUN
+    code, output, _ = train(*servers)
+    assert code == 0, output
+    assert f"({path}, " in output
 
 
-def test_symmetric_nats_without_a_relay_are_told_within_twenty_seconds(
+def test_symmetric_nats_without_a_relay_are_reported_within_twenty_seconds(
     net: Net, train: Callable[..., tuple[int, str, float]]
 ) -> None:
     net.nat("a", symmetric=True)
     net.nat("b", symmetric=True)
-    code, said, seconds = train(*STUN)
-    assert code == 5, said
-    assert "there is no common route to it" in said
-    assert "TURN server" in said
-    assert seconds < 20 + 5  # imports included
+    code, output, seconds = train(*STUN)
+    assert code == 5, output
+    assert "there is no common route to it" in output
+    assert "TURN server" in output
+    assert seconds < 20 + 5  # 5 for the imports

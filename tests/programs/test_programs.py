@@ -1,4 +1,4 @@
-"""The three programs together: real server, real sockets, real aiortc, and a stand-in for sleap-nn."""
+"""Server, worker and client together: real sockets and real aiortc, with a stand-in for sleap-nn."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ SECRET = "a secret of sixteen or more"
 
 
 def left_behind(worker: LabWorker) -> list[str]:
-    """Jobs' folders and results that wait; records and journals stay for a while."""
+    """Return the names of job folders and results on the worker. Its database and journals stay for a while anyway."""
     return [path.name for path in (*worker.options.work.iterdir(), *worker.options.results.glob("*.zip"))]
 
 
@@ -37,8 +37,8 @@ async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: 
     assert (run.output / "job.log").read_text()
     await worker.said.until("is in its place")
     assert left_behind(worker) == []
-    heard = {type(news) for news in run.view.news_heard}
-    assert heard == {JobStarted, ModelStarted, Progress, ModelTrained, LogLines}
+    kinds = {type(news) for news in run.view.news_heard}
+    assert kinds == {JobStarted, ModelStarted, Progress, ModelTrained, LogLines}
 
 
 async def test_a_worker_takes_one_job_after_another(lab: Lab, package: MakePackage) -> None:
@@ -90,22 +90,22 @@ async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, pack
     second = await lab.start_worker(like=first)
     runs: list[ClientRun] = []
 
-    async def come() -> None:
+    async def run_client() -> None:
         runs.append(await lab.run_client(first, package(f"{len(runs)}.zip", seconds=0.2), choice=BestWorker()))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(come)
-        nursery.start_soon(come)
+        nursery.start_soon(run_client)
+        nursery.start_soon(run_client)
     assert [run.fault for run in runs] == [None, None]
     for worker in (first, second):
         await worker.said.until("Result of")
 
 
-async def test_those_who_wait_are_served_in_the_order_they_came(lab: Lab, package: MakePackage) -> None:
+async def test_waiting_clients_are_served_in_the_order_they_came(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
     first, done = RecordingView(), []
 
-    async def come(name: str, view: RecordingView) -> None:
+    async def run_client(name: str, view: RecordingView) -> None:
         run = await lab.run_client(
             worker, package(f"{name}.zip", seconds=0.2), choice=BestWorker(), view=view, wait=math.inf
         )
@@ -113,12 +113,12 @@ async def test_those_who_wait_are_served_in_the_order_they_came(lab: Lab, packag
         done.append(name)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(come, "ada", first)
+        nursery.start_soon(run_client, "ada", first)
         await first.training.wait()
-        for place, name in enumerate(("bob", "cyd", "dee"), start=1):
+        for position, name in enumerate(("bob", "cyd", "dee"), start=1):
             view = RecordingView()
-            nursery.start_soon(come, name, view)
-            await view.until(f"place {place} of {place}")
+            nursery.start_soon(run_client, name, view)
+            await view.until(f"place {position} of {position}")
     assert done == ["ada", "bob", "cyd", "dee"]
 
 
@@ -133,14 +133,14 @@ async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) ->
     await second.said.until("Result of")
 
 
-async def test_an_unknown_worker_is_said(lab: Lab, package: MakePackage) -> None:
+async def test_an_unknown_worker_is_reported(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
     run = await lab.run_client(worker, package(), choice=NamedWorker(PeerId("worker-nobody")))
     assert run.fault is not None
     assert run.fault.code is FaultCode.NO_WORKER
 
 
-async def test_a_wrong_token_is_said(lab: Lab, package: MakePackage) -> None:
+async def test_a_wrong_token_is_reported(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
     run = await lab.run_client(worker, package(), token="not the token")
     assert run.fault is not None
@@ -195,15 +195,15 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
     data, port = tmp_path / "own-server", 0
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=data) as server:
         port = server.ws_port
-        own = evolve(lab.config, signaling_websocket=server.ws_url)  # the lab's own server stays out of this
-        worker = await lab.start_worker(config=own)
+        own_config = evolve(lab.config, signaling_websocket=server.ws_url)  # not the lab's server, which goes on
+        worker = await lab.start_worker(config=own_config)
         view = RecordingView()
         runs: list[ClientRun] = []
 
-        async def come() -> None:
-            runs.append(await lab.run_client(worker, package(epochs=20, seconds=0.1), view=view, config=own))
+        async def run_client() -> None:
+            runs.append(await lab.run_client(worker, package(epochs=20, seconds=0.1), view=view, config=own_config))
 
-        lab.nursery.start_soon(come)
+        lab.nursery.start_soon(run_client)
         await view.training.wait()
     await worker.said.until("Result of", times=1)
     await worker.said.until("Status: available.")
@@ -217,11 +217,11 @@ async def test_a_drained_worker_finishes_its_job_first(lab: Lab, package: MakePa
     worker = await lab.start_worker()
     view = RecordingView()
 
-    async def drain_it() -> None:
+    async def drain_worker() -> None:
         await view.training.wait()
         worker.drain.set()
 
-    lab.nursery.start_soon(drain_it)
+    lab.nursery.start_soon(drain_worker)
     run = await lab.run_client(worker, package(epochs=5, seconds=0.1), view=view)
     assert run.fault is None
     await worker.ended.wait()
@@ -231,11 +231,11 @@ async def test_a_stopped_worker_ends_its_job_and_says_so(lab: Lab, package: Make
     worker = await lab.start_worker()
     view = RecordingView()
 
-    async def stop_it() -> None:
+    async def stop_worker() -> None:
         await view.training.wait()
         worker.scope.cancel()
 
-    lab.nursery.start_soon(stop_it)
+    lab.nursery.start_soon(stop_worker)
     run = await lab.run_client(worker, package(epochs=600, seconds=0.1, grandchild=True), view=view)
     assert run.fault is not None
     assert run.fault.code is FaultCode.CANCELLED
@@ -257,9 +257,9 @@ async def test_a_package_too_large_is_refused_before_its_first_byte(lab: Lab, pa
 async def test_the_server_never_holds_a_token_or_secret_in_the_clear(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker(secret=SECRET)
     await lab.run_client(worker, package(), secret=SECRET)
-    kept = b"".join(path.read_bytes() for path in (lab.folder / "server").iterdir() if path.is_file())
-    assert worker.ready.token.encode() not in kept
-    assert SECRET.encode() not in kept
+    stored = b"".join(path.read_bytes() for path in (lab.folder / "server").iterdir() if path.is_file())
+    assert worker.ready.token.encode() not in stored
+    assert SECRET.encode() not in stored
 
 
 async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab) -> None:
@@ -267,11 +267,11 @@ async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab) -> None:
     join = Join(worker.ready.room, worker.ready.token, Role.CLIENT)
 
     async def flood() -> None:
-        async with open_websocket_url(lab.server.ws_url) as line:
-            await line.send_message(encode(join))
-            await line.get_message()
+        async with open_websocket_url(lab.server.ws_url) as websocket:
+            await websocket.send_message(encode(join))
+            await websocket.get_message()
             for _ in range(90):
-                await line.send_message(encode(Offer(worker.peer, "no sdp at all")))
+                await websocket.send_message(encode(Offer(worker.peer, "no sdp at all")))
             await worker.said.until("Rejection sent", times=400)
 
     with trio.fail_after(60):

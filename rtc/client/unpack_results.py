@@ -12,12 +12,11 @@ import trio
 from attrs import frozen
 
 from protocol.faults import FaultCode
+from rtc.client.report.history import TRAINING_LOG_MAX
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import aside_name
 from rtc.packages.zip_reader import unpack
 
-LOG_MAX = 64 * 2**20
-"""Bytes of the largest training_log.csv that is read; 10 000 epochs have 3 MB."""
 CLEAN_TIME = 60.0
 """Seconds for removing the temporary folder after unpacking."""
 
@@ -154,10 +153,10 @@ def _move_up(temporary: Path, output: Path) -> None:
 def final_losses(output: Path) -> tuple[ModelLosses, ...]:
     """Return the final losses of each model, read from the training_log.csv files below a folder.
 
-    A file larger than LOG_MAX is skipped.
+    A file larger than TRAINING_LOG_MAX is skipped.
     """
     logs = sorted(output.rglob("training_log.csv"))
-    return tuple(_losses(path) for path in logs if path.is_file() and path.stat().st_size <= LOG_MAX)
+    return tuple(_losses(path) for path in logs if path.is_file() and path.stat().st_size <= TRAINING_LOG_MAX)
 
 
 def _losses(path: Path) -> ModelLosses:

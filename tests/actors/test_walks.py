@@ -585,7 +585,7 @@ class QueryWorld:
                     self.reported.append(effect.state.job)
         assert len(self.reported) == len(set(self.reported)), "each request has one answer"
         assert len(actor.ended) == (actor.state is AVAILABLE)
-        assert actor.due or actor.state is AVAILABLE or not actor.data.links, "the worker is not awaited for ever"
+        assert actor.due or actor.state is AVAILABLE or not actor.data.last_link, "the worker is not awaited for ever"
         if actor.ended and actor.ended[0].fault is None:
             assert set(self.reported) == {JOB, OTHER}
         assert not actor.ended or not actor.open

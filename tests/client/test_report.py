@@ -11,7 +11,7 @@ import pytest
 
 from rtc.client.report import PAGE, write_report
 from rtc.client.report.chart import Axis, render_chart, ticks
-from rtc.client.report.history import LOG_MAX, History, read_histories
+from rtc.client.report.history import TRAINING_LOG_MAX, History, read_histories
 from rtc.client.report.measures import select_measures
 
 HEAD = "epoch,train/loss,val/loss,learning_rate,train/time\n"
@@ -96,7 +96,7 @@ def test_an_odd_log_makes_a_page_all_the_same(tmp_path: Path, log: str) -> None:
 def test_a_huge_log_is_left_alone(tmp_path: Path) -> None:
     run = trained(tmp_path)
     with (run / "training_log.csv").open("ab") as file:
-        file.truncate(LOG_MAX + 1)
+        file.truncate(TRAINING_LOG_MAX + 1)
     assert write_report(tmp_path, "title") is None
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.sleap_gui
 
 HERE = Path(__file__).parent
 NAMED = os.environ.get("SLEAP_RTC_TEST_SLEAP")
-PYTHON = Path(NAMED) if NAMED else HERE.parent / ".venv-sleap" / "bin" / "python"
+PYTHON = Path(NAMED) if NAMED else HERE.parents[1] / ".venv-sleap" / "bin" / "python"
 OFFSCREEN = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
 JOB = JobId("job-1")
 HEADS = ("centroid", "centered_instance")
@@ -117,7 +117,7 @@ def replay(bridge: LossViewer, model: int, name: str) -> None:
     """Send the recorded messages of one model through the worker's `TrainingProgress` to the bridge."""
     bridge.handle(ModelStarted(JOB, model))
     training_progress = TrainingProgress(JOB, model, bridge.handle)
-    for line in map(json.loads, (HERE / "data" / f"zmq_{name}.jsonl").read_text().splitlines()):
+    for line in map(json.loads, (HERE.parent / "data" / f"zmq_{name}.jsonl").read_text().splitlines()):
         training_progress.hear(line["raw"].encode(), line["t"])
 
 

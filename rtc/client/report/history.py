@@ -12,8 +12,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from rtc.client.unpack_results import LOG_MAX
-
+TRAINING_LOG_MAX = 64 * 2**20
+"""Bytes of the largest training_log.csv that is read; 10 000 epochs have 3 MB."""
 EPOCHS_MAX = 100_000
 """Maximum number of rows that are read from one log."""
 METRICS_MAX = 16 * 2**20
@@ -55,7 +55,7 @@ class History:
 def read_histories(output: Path, max_models: int) -> tuple[History, ...]:
     """Return the training of every model below a folder of results, at most `max_models` of them."""
     logs = (path for path in sorted(output.rglob("training_log.csv")) if path.is_file())
-    small = [path for path in logs if path.stat().st_size <= LOG_MAX]
+    small = [path for path in logs if path.stat().st_size <= TRAINING_LOG_MAX]
     return tuple(_history(path) for path in small[:max_models])
 
 

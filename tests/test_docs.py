@@ -117,6 +117,46 @@ def our_calls(page: Path) -> Iterator[str]:
         yield from re.findall(r"(?:^|[/ ])(?:sleap-rtc|python -m rtc) +([a-z][^#\n|]*)", piece, re.MULTILINE)
 
 
+# -------- installation
+
+
+INSTALLS = re.compile(r"\b(?:pip[3x]?|uv tool)\s+install\s+((?:-\S+\s+)*)(\S+)")
+"""pip's options, then what it is told to install."""
+OWN_FOLDER = re.compile(r"'?\.(\[[a-z,]+\]')?[`).,;]*")
+"""`.` or `'.[worker]'`, and the punctuation of the sentence around it."""
+
+
+@pages
+def test_a_page_installs_sleap_rtc_from_its_own_folder_and_never_by_name(page: Path) -> None:
+    assert installed_otherwise(page.read_text()) == []
+
+
+def test_no_advice_installs_sleap_rtc_by_name() -> None:
+    """The project that is called sleap-rtc on PyPI is somebody else's."""
+    advice = [text for text in sentences() if INSTALLS.search(text)]
+    assert len(advice) > 3
+    assert [text for text in advice if installed_otherwise(text)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install sleap-rtc",
+        "`pip install 'sleap-rtc[worker]'`",
+        "pip\ninstall --force-reinstall sleap-rtc",
+        "pipx install sleap-rtc",
+        "pip install …",
+    ],
+)
+def test_an_installation_by_name_would_be_found(text: str) -> None:
+    assert installed_otherwise(text)
+
+
+def installed_otherwise(text: str) -> list[str]:
+    """What the text tells people to install with pip, other than the folder they are in."""
+    return [name for _, name in INSTALLS.findall(text) if not OWN_FOLDER.fullmatch(name)]
+
+
 # -------- tables
 
 

@@ -24,7 +24,10 @@ LOAD_TIME = 30.0
 FREE_SHARE = 0.25
 """Of a GPU's memory: with less than this free, somebody else is using it."""
 GPU_LATE = "The driver hangs, and nvidia-smi will too. Restart this machine."
-REINSTALL = "Install it again: pip install --force-reinstall sleap-rtc"
+REINSTALL = "Install it again: pip install --force-reinstall . in sleap-rtc's folder"
+"""Never by the bare name: the project of that name on PyPI is somebody else's."""
+INSTALL_CLIENT = "Install the versions that are asked for: pip install . in sleap-rtc's folder"
+INSTALL_WORKER = "Install the versions that are asked for: pip install '.[worker]' in sleap-rtc's folder"
 
 
 async def check_python() -> Finding:
@@ -50,12 +53,10 @@ async def check_packages(*, worker: bool) -> Finding:
     try:
         asked = requires(OURS) or []
     except PackageNotFoundError:
-        return warn("sleap-rtc runs from a folder and is not installed", "Install it: pip install .")
+        return warn("sleap-rtc runs from a folder and is not installed", "Install it: pip install . in that folder")
     misfits = list(find_misfits(asked, {"worker"} if worker else set()))
     if misfits:
-        return fail(
-            "; ".join(misfits), f"Install what is asked for: pip install '{OURS}{'[worker]' if worker else ''}'"
-        )
+        return fail("; ".join(misfits), INSTALL_WORKER if worker else INSTALL_CLIENT)
     # in a child, since a broken compiled part may end the process that loads it
     child = await run_child([sys.executable, "-P", "-c", f"import {', '.join(NATIVE)}"])
     if child.status:

@@ -15,6 +15,7 @@ IMPORT_TIME = 60.0
 """Seconds to import torch and sleap-nn: four on a warm disk, most of a minute from a network drive."""
 LATE = "Importing PyTorch should take seconds: is it on a slow network drive? Jobs will start as slowly."
 INSTALL = "pip install '.[worker]' in sleap-rtc's folder"
+REINSTALL = "pip install --force-reinstall '.[worker]' in sleap-rtc's folder"
 NOT_HERE = "sleap-nn is not installed, so this machine cannot be a worker"
 _IMPORTS = (
     "import torch, torchvision, sleap_nn; "
@@ -47,7 +48,7 @@ async def check_program(*, wanted: bool) -> Finding:
 def program_finding(child: Child) -> Finding:
     """What `sleap-nn --version` came to."""
     if child.status:
-        return fail(f"sleap-nn does not start: {child.last_line}", f"Install it again: {INSTALL}")
+        return fail(f"sleap-nn does not start: {child.last_line}", f"Install it again: {REINSTALL}")
     return ok(child.last_line)
 
 
@@ -58,7 +59,7 @@ async def check_imports(*, wanted: bool) -> Finding:
     try:
         python = python_of(find_sleap_nn())
     except RtcError as error:
-        return fail(error.fault.text, f"Install it again: {INSTALL}")
+        return fail(error.fault.text, f"Install it again: {REINSTALL}")
     child = await _run([str(python), "-P", "-c", _IMPORTS])
     gpus = await trio.to_thread.run_sync(list_gpus, abandon_on_cancel=True)  # a broken driver may hang
     return imports_finding(child, has_gpu=bool(gpus))
@@ -68,7 +69,7 @@ def imports_finding(child: Child, *, has_gpu: bool) -> Finding:
     """What the imports came to, and whether PyTorch can use the GPU that the driver tells of."""
     words = child.last_line.split()
     if child.status or len(words) != 4:
-        return fail(f"importing it fails: {child.last_line}", f"Install sleap-nn and PyTorch again: {INSTALL}")
+        return fail(f"importing it fails: {child.last_line}", f"Install sleap-nn and PyTorch again: {REINSTALL}")
     torch, torchvision, sleap_nn, cuda = words
     told = f"sleap-nn {sleap_nn}, torch {torch}, torchvision {torchvision}"
     if has_gpu and cuda == "0":

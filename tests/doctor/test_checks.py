@@ -97,6 +97,16 @@ async def test_a_package_that_does_not_load_is_told_with_python_s_own_word(monke
     assert "No module named 'no_such_module_at_all'" in finding.detail
 
 
+@pytest.mark.parametrize(("worker", "command"), [(True, "pip install '.[worker]' in"), (False, "pip install . in")])
+async def test_missing_packages_are_installed_from_our_own_folder(
+    monkeypatch: pytest.MonkeyPatch, worker: bool, command: str
+) -> None:
+    monkeypatch.setattr(machine, "requires", lambda _name: ["no-such-thing-at-all"])
+    finding = await machine.check_packages(worker=worker)
+    assert finding.level is Level.FAIL
+    assert command in (finding.advice or "")
+
+
 def test_a_gpu_is_ok_a_full_one_and_none_are_warnings() -> None:
     gpu = GpuFacts("NVIDIA H200", 143771, 140000, "12.8", "GPU-1")
     assert machine.gpu_finding([gpu], can_ask=True) == ok(

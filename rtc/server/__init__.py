@@ -1,6 +1,7 @@
-"""The server: rooms, tokens, who is present; signalling on one port, HTTP on another. It sees no package and no secret.
+"""The signalling server: rooms, their tokens and the peers in them; signalling on one port, HTTP on another.
 
-Everything lives between `open_server`'s two ends, so a test or the demo can hold one like a file.
+Job packages and room secrets never pass through it. `open_server` is a context manager that starts a whole server and
+stops it, so tests, the demo and a worker with `--serve` can run one in their own process.
 """
 
 import errno
@@ -21,27 +22,29 @@ from rtc.server.rate_limits import RateLimits
 from rtc.server.signaling import SignalingServer
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
 
-WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - these are names of it, not a choice
+WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - hosts that are compared with, not listened on
+"""Hosts that mean "all addresses of this machine"."""
 BACKLOG = 128
+"""Connections that may wait to be accepted, per port."""
 
 
 @frozen
 class Server:
-    """Where a running server is reached; with port 0, these are the ports that were found free."""
+    """The addresses of a running server. Where port 0 was requested, the ports are those that the system chose."""
 
     host: str
-    """A name that others can use: for a server on all addresses, this machine's own name."""
+    """A host under which others can reach it: for a server on all addresses, this machine's host name."""
     ws_port: int
     http_port: int
 
     @property
     def ws_url(self) -> str:
-        """What peers connect to."""
+        """The address that workers and clients connect to."""
         return f"ws://{self._netloc}:{self.ws_port}"
 
     @property
     def http_url(self) -> str:
-        """What browsers and scripts connect to."""
+        """The address that browsers and scripts connect to."""
         return f"http://{self._netloc}:{self.http_port}"
 
     @property
@@ -50,16 +53,19 @@ class Server:
 
 
 async def _bind(host: str, port: int, option: str) -> socket.socket:
-    """One listening socket.
+    """Return a listening TCP socket.
+
+    Args:
+        option: the command-line option that chooses the port, for the error text.
 
     Raises:
-        RtcError: the port is taken or forbidden, or the host is not ours.
+        RtcError: the port is taken or forbidden, or the host is no address of this machine.
     """
     try:
-        found = await trio.socket.getaddrinfo(
+        addresses = await trio.socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
-        family, kind, protocol, _, address = found[0]
+        family, kind, protocol, _, address = addresses[0]
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,11 +75,11 @@ async def _bind(host: str, port: int, option: str) -> socket.socket:
             sock.close()
             raise
     except (OSError, OverflowError, UnicodeError) as error:
-        raise RtcError(FaultCode.USAGE, _why_not(error, host, port, option)) from None
+        raise RtcError(FaultCode.USAGE, _explain_bind_error(error, host, port, option)) from None
     return sock
 
 
-def _why_not(error: Exception, host: str, port: int, option: str) -> str:
+def _explain_bind_error(error: Exception, host: str, port: int, option: str) -> str:
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
         return f"Port {port} is taken by another program. Stop that one, or choose another with {option}."
@@ -86,9 +92,11 @@ def _why_not(error: Exception, host: str, port: int, option: str) -> str:
 async def open_server(
     *, host: str, ws_port: int, http_port: int, data: Path, turn_credentials: TurnCredentials = NO_TURN
 ) -> AsyncIterator[Server]:
-    """A whole server, listening when this yields and stopped politely when the block ends.
+    """Run a whole server: it listens when this yields, and its connections are closed in order when the block ends.
 
-    `turn_credentials`: the STUN and TURN servers that every peer is told of.
+    Args:
+        data: the folder of the database; created if it does not exist.
+        turn_credentials: the STUN and TURN servers, with credentials, that every peer gets.
 
     Raises:
         RtcError: a port or the data folder cannot be used.
@@ -98,15 +106,15 @@ async def open_server(
         closing(await _bind(host, ws_port, "--ws-port")) as ws,
         closing(await _bind(host, http_port, "--http-port")) as http,
     ):
-        shown = socket.gethostname() if host in WILDCARDS else host
-        server = Server(shown, ws.getsockname()[1], http.getsockname()[1])
-        async with open_room_database(data) as store, trio.open_nursery() as nursery:
+        reachable_host = socket.gethostname() if host in WILDCARDS else host
+        server = Server(reachable_host, ws.getsockname()[1], http.getsockname()[1])
+        async with open_room_database(data) as database, trio.open_nursery() as nursery:
             limits = RateLimits()
-            signaling = SignalingServer(store, limits, turn_credentials)
+            signaling = SignalingServer(database, limits, turn_credentials)
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(ws))
             await nursery.start(signaling.run, [listener])
             stopping = trio.Event()
-            app = HttpApi(store, limits, signaling.book.workers).app()
+            app = HttpApi(database, limits, signaling.registry.workers).app()
             await nursery.start(serve_api, app, http.detach(), stopping.wait)
             try:
                 yield server

@@ -1,7 +1,10 @@
-"""What anycorn lacks for an open port: one connection's failure stays its own, and HTTP/1.1 stays HTTP/1.1.
+"""Two patches that anycorn needs on a public port.
 
-Both are done at names that anycorn does not promise to keep (0.20); `tests/server/test_http_api.py` fails when they
-are gone.
+1. An exception in one connection ends that connection alone, not the whole server.
+2. Connections stay HTTP/1.1; requests to upgrade to HTTP/2 are ignored.
+
+Both replace private names of anycorn 0.20. `tests/server/test_http_api.py` fails when a later version no longer uses
+these names.
 """
 
 import logging
@@ -23,34 +26,37 @@ _make_handler: Callable[..., Handler] = _RUN.tcp_server_handler
 
 
 def patch_anycorn() -> None:
-    """Use both from now on, in this process; harmless when repeated."""
-    _HTTP11._check_protocol = _stay
-    _RUN.tcp_server_handler = _make_sheltered
+    """Apply both patches in this process; calling this again changes nothing."""
+    _HTTP11._check_protocol = _stay_http11
+    _RUN.tcp_server_handler = _make_isolated_handler
 
 
-async def _stay(_protocol: H11Protocol, _request: object) -> None:
-    """In place of upgrades to HTTP/2. Nobody needs them here, and a header that is no base64 ended the whole server."""
+async def _stay_http11(_protocol: H11Protocol, _request: object) -> None:
+    """Replace anycorn's upgrade to HTTP/2 by doing nothing.
+
+    Nothing here needs HTTP/2, and an `HTTP2-Settings` header that is not base64 ended the whole server.
+    """
     await trio.lowlevel.checkpoint()
 
 
 @wraps(_make_handler)
-def _make_sheltered(*arguments: Any) -> Handler:
+def _make_isolated_handler(*arguments: Any) -> Handler:
     handle = _make_handler(*arguments)
 
-    async def sheltered(stream: Any) -> None:
+    async def isolated(stream: Any) -> None:
         try:
             await handle(stream)
-        except* Exception as group:  # noqa: BLE001 - the edge of all that strangers reach; cancellation passes
-            log.warning("a connection failed: %s", "; ".join(_where(group)))
+        except* Exception as group:  # noqa: BLE001 - any request may come in here; Cancelled passes through
+            log.warning("a connection failed: %s", "; ".join(_error_locations(group)))
 
-    return sheltered
+    return isolated
 
 
-def _where(error: BaseException) -> Iterator[str]:
-    """Kinds and places of what went wrong; never the texts, which may quote a request and its token."""
+def _error_locations(error: BaseException) -> Iterator[str]:
+    """Yield the type and the function of each error; never its text, which may quote a request and its token."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _where(inner)
+            yield from _error_locations(inner)
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         yield f"{type(error).__name__} in {frame.name}"

@@ -1,7 +1,7 @@
-"""What the server remembers across restarts: rooms, the hashes of their tokens, and its own key.
+"""The server's database: the rooms, the hashes of their tokens, and the server's own key, which survive a restart.
 
-One SQLite file. Every call runs in a thread, one at a time. No token is ever stored, and none can be told from the
-file; presence is not here at all (`rtc/server/rooms.py`).
+One SQLite file. Every call runs in a thread, one at a time. Tokens are never stored, only their SHA-256 hashes, from
+which a random token cannot be computed. Which peers are present is not stored at all (`rtc/server/rooms.py`).
 """
 
 import base64
@@ -28,7 +28,7 @@ T = TypeVar("T")
 DATABASE = "server.sqlite3"
 KEY_BYTES = 32
 ROOM_BYTES = 16
-"""128 bits: a room's id cannot be guessed, though it is no secret between those who use it."""
+"""128 random bits: a room id cannot be guessed, although it is not secret among the people who use the room."""
 TOKEN_BYTES = 24
 BUSY_TIME = 5.0
 """Seconds to wait while another program (a backup) holds the file."""
@@ -42,7 +42,7 @@ _NEWER = (
 
 @frozen
 class RoomInfo:
-    """What is known about a room, without its token."""
+    """What the database contains about a room, without its token."""
 
     room: RoomId
     name: str
@@ -55,7 +55,7 @@ def _hash(token: str) -> bytes:
 
 
 class RoomDatabase:
-    """The open database. Made by `open_room_database`."""
+    """The open database. Created by `open_room_database`."""
 
     def __init__(self, database: sqlite3.Connection, key: bytes) -> None:
         self._database = database
@@ -63,7 +63,7 @@ class RoomDatabase:
         self._one_at_a_time = trio.CapacityLimiter(1)
 
     async def create_room(self, name: str) -> tuple[RoomId, str]:
-        """A new room; its id, and the token that opens it. The token cannot be asked for again.
+        """Create a room; return its id and its token. The token is returned only here, since only its hash is stored.
 
         Raises:
             RtcError: the database cannot be written.
@@ -72,63 +72,72 @@ class RoomDatabase:
         token = secrets.token_urlsafe(TOKEN_BYTES)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         row = (room, name, created, _hash(token))
-        await self._run(lambda database: database.execute("INSERT INTO rooms VALUES (?, ?, ?, ?)", row).close())
+        await self._run_in_thread(
+            lambda database: database.execute("INSERT INTO rooms VALUES (?, ?, ?, ?)", row).close()
+        )
         return room, token
 
     async def opens(self, room: RoomId, token: str) -> bool:
-        """Whether this token opens this room. An unknown room costs the same work as a wrong token.
+        """Return whether this is the token of this room.
+
+        An unknown room takes as long as a wrong token, so that the time does not show whether a room exists.
 
         Raises:
             RtcError: the database cannot be read.
         """
-        row = await self._run(lambda database: _row(database, "SELECT token_hash FROM rooms WHERE id = ?", room))
+        row = await self._run_in_thread(
+            lambda database: _fetch_row(database, "SELECT token_hash FROM rooms WHERE id = ?", room)
+        )
         known: bytes = _NO_HASH if row is None else row[0]
         return hmac.compare_digest(known, _hash(token))
 
     async def room_info(self, room: RoomId) -> RoomInfo | None:
-        """The room, if there is one. Only for those whose token opens it.
+        """Return the room, or None if there is none. The caller has to check the token first.
 
         Raises:
             RtcError: the database cannot be read.
         """
-        row = await self._run(lambda database: _row(database, "SELECT name, created FROM rooms WHERE id = ?", room))
+        row = await self._run_in_thread(
+            lambda database: _fetch_row(database, "SELECT name, created FROM rooms WHERE id = ?", room)
+        )
         return None if row is None else RoomInfo(room, row[0], row[1])
 
     def resume(self, room: RoomId, peer: PeerId) -> str:
-        """What gives this name back to its owner, also after a restart: HMAC-SHA256 (RFC 2104) with our own key.
+        """Return the proof with which a peer gets its id back, also after a restart of the server.
 
-        Ids never hold a `|`, so no two pairs share a text.
+        It is an HMAC-SHA256 (RFC 2104) of room and peer under the server's own key. Ids never contain a `|`, so two
+        different pairs are never the same text.
         """
         return hmac.new(self._key, f"{room}|{peer}".encode(), hashlib.sha256).hexdigest()
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run_in_thread(self, query_function: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return await trio.to_thread.run_sync(work, self._database, limiter=self._one_at_a_time)
+            return await trio.to_thread.run_sync(query_function, self._database, limiter=self._one_at_a_time)
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
-            raise  # ours to mend; the others are the disk's
+            raise  # a bug in our SQL; the other errors come from the file or the disk
         except sqlite3.DatabaseError:
             raise RtcError(
                 FaultCode.SERVER_LOST, "The server cannot use its database now. Tell whoever runs it; is its disk full?"
             ) from None
 
 
-def _row(database: sqlite3.Connection, query: str, *values: object) -> tuple[Any, ...] | None:
+def _fetch_row(database: sqlite3.Connection, query: str, *values: object) -> tuple[Any, ...] | None:
     row: tuple[Any, ...] | None = database.execute(query, values).fetchone()
     return row
 
 
-def _own_key(database: sqlite3.Connection) -> bytes:
-    """The server's random key, made on the first start."""
+def _get_or_create_key(database: sqlite3.Connection) -> bytes:
+    """Return the server's random key, which is created on the first start."""
     database.execute("INSERT OR IGNORE INTO settings VALUES ('key', ?)", (secrets.token_bytes(KEY_BYTES),))
     (key,) = database.execute("SELECT value FROM settings WHERE name = 'key'").fetchone()
     return bytes(key)
 
 
-def _open(folder: Path) -> tuple[sqlite3.Connection, bytes]:
+def _open_files(folder: Path) -> tuple[sqlite3.Connection, bytes]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = open_sqlite(folder / DATABASE, _MIGRATIONS, busy_time=BUSY_TIME, newer=_NEWER, wal=True)
     try:
-        return database, _own_key(database)
+        return database, _get_or_create_key(database)
     except sqlite3.Error:
         database.close()
         raise
@@ -136,16 +145,16 @@ def _open(folder: Path) -> tuple[sqlite3.Connection, bytes]:
 
 @asynccontextmanager
 async def open_room_database(folder: Path) -> AsyncIterator[RoomDatabase]:
-    """The database in this folder, made if it is not there.
+    """Open the database in this folder; create both if they do not exist.
 
-    A folder that we make is for its owner alone (0700); the modes of one that was there are left as they are. The
-    database itself is always made 0600.
+    A folder that is created gets mode 0700; the mode of an existing one is not changed. The database file is always
+    created with mode 0600.
 
     Raises:
-        RtcError: the folder or the file cannot be used, is damaged, or belongs to a newer version.
+        RtcError: the folder or the file cannot be used, is damaged, or was written by a newer version.
     """
     try:
-        database, key = await trio.to_thread.run_sync(_open, folder)
+        database, key = await trio.to_thread.run_sync(_open_files, folder)
     except OSError as error:
         reason = error.strerror or "unknown reason"
         raise RtcError(

@@ -1,6 +1,7 @@
-"""The server's HTTP side: is it alive, make a room, look into a room. JSON in, JSON out, one sentence per error.
+"""The server's HTTP API: a health check, creating a room, and the workers of a room. Bodies are JSON.
 
-Whoever has no right token learns nothing: an unknown room, a wrong token and a missing one get the same answer.
+An error is answered by one sentence. An unknown room, a wrong token and a missing token get the same answer, so that
+nobody without the token can find out whether a room exists.
 """
 
 import json
@@ -28,16 +29,18 @@ from protocol.signaling import CreateRoom, WorkerPresent
 from rtc.common.errors import RtcError
 from rtc.server.anycorn_patches import patch_anycorn
 from rtc.server.database import RoomDatabase, RoomInfo
-from rtc.server.rate_limits import RateLimits, origin
+from rtc.server.rate_limits import RateLimits, source_network
 
 BODY_MAX = 64 * 1024
-HEAD_MAX = 16 * 1024
+"""Bytes of a request's body."""
+HEADERS_MAX = 16 * 1024
 """Bytes of a request's first line and headers."""
 READ_TIME = 10
 """Seconds to wait for the next bytes of a request."""
 STOP_TIME = 2.0
-"""Seconds for requests under way when the server stops."""
+"""Seconds in which the requests that are being answered may end when the server stops."""
 TOKEN_MAX = 200
+"""Characters of a token that are read; the rest is cut off."""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -45,18 +48,18 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 NO_ROOM = "The server knows no room of this id that this token opens. Send the token as: Authorization: Bearer TOKEN."
-SENTENCES = {
+ERROR_TEXTS = {
     404: "There is nothing here. The API has /health, /api/rooms and /api/rooms/ROOM.",
     405: "This address does not take that method.",
     413: f"The request is too long; at most {BODY_MAX} bytes are read.",
 }
 
-Workers = Callable[[RoomId, float], tuple[WorkerPresent, ...]]
-"""Who is in a room at this time of trio's clock."""
+GetWorkers = Callable[[RoomId, float], tuple[WorkerPresent, ...]]
+"""Returns the workers of a room, at a time of trio's clock."""
 
 
 def our_version() -> str:
-    """The version of sleap-rtc that runs, or "unknown" when it was never installed."""
+    """Return the version of sleap-rtc that runs, or "unknown" if it is not installed as a package."""
     try:
         return version("sleap-rtc")
     except PackageNotFoundError:
@@ -64,85 +67,100 @@ def our_version() -> str:
 
 
 class HttpApi:
-    """The three answers."""
+    """The handlers of the three addresses."""
 
-    def __init__(self, store: RoomDatabase, limits: RateLimits, workers: Workers) -> None:
-        self._store = store
+    def __init__(self, database: RoomDatabase, limits: RateLimits, workers: GetWorkers) -> None:
+        self._database = database
         self._limits = limits
-        self._workers = workers
+        self._get_workers = workers
 
     def app(self) -> ASGIApp:
-        """The ASGI application."""
+        """Return the ASGI application."""
         routes = [
             Route("/health", self.health, methods=["GET"]),
             Route("/api/rooms", self.create_room, methods=["POST"]),
-            Route("/api/rooms/{room}", self.room, methods=["GET"]),
+            Route("/api/rooms/{room}", self.get_room, methods=["GET"]),
         ]
-        handlers: dict[Any, Any] = {HTTPException: _http_error, RtcError: _store_error, ClientDisconnect: _gone}
-        return _SafeHeaders(Starlette(routes=routes, exception_handlers=handlers))
+        handlers: dict[Any, Any] = {
+            HTTPException: _http_error,
+            RtcError: _database_error,
+            ClientDisconnect: _client_disconnected,
+        }
+        return _SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
 
     async def health(self, _request: Request) -> Response:
-        """Alive; says nothing about rooms."""
+        """Answer that the server runs, with its versions; contains nothing about rooms."""
         return JSONResponse({"status": "ok", "version": our_version(), "protocol": PROTOCOL_VERSION})
 
     async def create_room(self, request: Request) -> Response:
-        """A new room and its token, which is told this once."""
-        name = _name_in(await _body(request))
-        who, now = _origin(request), trio.current_time()
-        if self._limits.rooms.wait(who, now) > 0:
+        """Create a room; answer with its id and its token, which is sent only this once."""
+        name = _read_room_name(await _body(request))
+        network, now = _source_network(request), trio.current_time()
+        if self._limits.rooms.delay(network, now) > 0:
             raise HTTPException(429, "Too many rooms were made from your address. Try again in a minute.")
-        self._limits.rooms.take(who, now)
-        room, token = await self._store.create_room(name)
+        self._limits.rooms.take(network, now)
+        room, token = await self._database.create_room(name)
         return JSONResponse({"room_id": room, "token": token, "name": name}, 201)
 
-    async def room(self, request: Request) -> Response:
-        """A room and the workers in it, for those who have its token."""
-        who = _origin(request)
-        if self._limits.guesses.wait(who, trio.current_time()) > 0:
+    async def get_room(self, request: Request) -> Response:
+        """Answer with a room and the workers in it, if the request has the room's token."""
+        network = _source_network(request)
+        if self._limits.guesses.delay(network, trio.current_time()) > 0:
             raise HTTPException(429, "Too many wrong tokens came from your address. Wait a minute.")
         room = RoomId(request.path_params["room"])
-        info = await self._opened(room, _token(request))
+        info = await self._authorized_room(room, _token(request))
         if info is None:
-            self._limits.guesses.take(who, trio.current_time())
+            self._limits.guesses.take(network, trio.current_time())
             raise HTTPException(404, NO_ROOM)
-        present = self._workers(room, trio.current_time())
-        workers = [{"peer": shown.peer, "seconds": shown.seconds, **_plain(shown.facts)} for shown in present]
+        present = self._get_workers(room, trio.current_time())
+        workers = [{"peer": one.peer, "seconds": one.seconds, **_facts_to_json(one.facts)} for one in present]
         return JSONResponse({"room_id": info.room, "name": info.name, "created": info.created, "workers": workers})
 
-    async def _opened(self, room: RoomId, token: str) -> RoomInfo | None:
-        if not ID_PATTERN.fullmatch(room) or not await self._store.opens(room, token):
+    async def _authorized_room(self, room: RoomId, token: str) -> RoomInfo | None:
+        """Return the room if it exists and this is its token, otherwise None."""
+        if not ID_PATTERN.fullmatch(room) or not await self._database.opens(room, token):
             return None
-        return await self._store.room_info(room)
+        return await self._database.room_info(room)
 
 
-def _origin(request: Request) -> str:
-    return origin(request.client.host) if request.client is not None else ""
+def _source_network(request: Request) -> str:
+    return source_network(request.client.host) if request.client is not None else ""
 
 
 def _token(request: Request) -> str:
+    """Return the bearer token of the request (RFC 6750, 2.1), "" if there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip()[:TOKEN_MAX] if scheme.lower() == "bearer" else ""
 
 
-def _plain(facts: object) -> dict[str, Any]:
-    def write(_owner: object, _field: object, value: object) -> object:
+def _facts_to_json(facts: object) -> dict[str, Any]:
+    def serialize(_owner: object, _field: object, value: object) -> object:
         return value.value if isinstance(value, Enum) else value
 
-    return attrs.asdict(facts, value_serializer=write)  # type: ignore[arg-type]
+    return attrs.asdict(facts, value_serializer=serialize)  # type: ignore[arg-type]
 
 
 async def _body(request: Request) -> bytes:
+    """Read the request's body.
+
+    Raises:
+        HTTPException: 413: it is longer than `BODY_MAX`.
+    """
     body = bytearray()
-    async with aclosing(request.stream()) as pieces:
-        async for piece in pieces:
-            body += piece
+    async with aclosing(request.stream()) as chunks:
+        async for chunk in chunks:
+            body += chunk
             if len(body) > BODY_MAX:
                 raise HTTPException(413)
     return bytes(body)
 
 
-def _name_in(body: bytes) -> str:
-    """The room's name, under the limits that `CreateRoom` has; an empty body names nothing."""
+def _read_room_name(body: bytes) -> str:
+    """Return the room's name, "" for an empty body. The limits are those of `CreateRoom`.
+
+    Raises:
+        HTTPException: 400: the body is not such an object, or the name is too long.
+    """
     try:
         value = json.loads(body or b"{}")
         name = value.get("name", "") if isinstance(value, dict) and value.keys() <= {"name"} else None
@@ -154,25 +172,26 @@ def _name_in(body: bytes) -> str:
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:
-    text = SENTENCES.get(error.status_code, error.detail) if error.detail in _DEFAULTS else error.detail
+    text = ERROR_TEXTS.get(error.status_code, error.detail) if error.detail in _DEFAULTS else error.detail
     return JSONResponse({"error": text}, error.status_code, headers=error.headers)
 
 
-_DEFAULTS = tuple(HTTPException(status).detail for status in SENTENCES)
+_DEFAULTS = tuple(HTTPException(status).detail for status in ERROR_TEXTS)
 
 
-async def _store_error(_request: Request, error: RtcError) -> Response:
+async def _database_error(_request: Request, error: RtcError) -> Response:
     return JSONResponse({"error": error.fault.text}, 503)
 
 
-async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
-    return Response(status_code=400)  # nobody reads it
+async def _client_disconnected(_request: Request, _error: ClientDisconnect) -> Response:
+    return Response(status_code=400)  # the client is gone and does not read this
 
 
-class _SafeHeaders:
-    """Adds the security headers to every answer, those of errors included.
+class _SecurityHeaders:
+    """ASGI middleware that adds the security headers to every answer, also to those of errors.
 
-    It answers ASGI's lifespan itself: there is nothing to start, and Starlette would take a cancellation for a failure.
+    It answers ASGI's lifespan messages itself: nothing has to be started, and Starlette would treat a cancellation as a
+    failure.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -195,24 +214,27 @@ class _SafeHeaders:
 
 async def serve_api(
     app: ASGIApp,
-    listening: int,
-    until: Callable[[], Awaitable[None]],
+    listening_fd: int,
+    wait_stop: Callable[[], Awaitable[None]],
     *,
     task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve on a bound socket, given by its file descriptor, which anycorn takes over; `until` returns to stop.
+    """Serve `app` on a listening socket until `wait_stop` returns.
 
-    There is no access log: request lines are nobody's business, and headers hold tokens.
+    There is no access log: request lines contain room ids, and headers contain tokens.
+
+    Args:
+        listening_fd: file descriptor of the socket; anycorn takes it over and closes it.
     """
     patch_anycorn()
     config = Config()
-    config.bind = [f"fd://{listening}"]
+    config.bind = [f"fd://{listening_fd}"]
     config.accesslog = None
     config.errorlog = logging.getLogger("rtc.server.http")
     config.loglevel = "WARNING"
-    config.h11_max_incomplete_size = HEAD_MAX
-    config.websocket_permessage_deflate = False  # a small deflated frame may fill the memory
+    config.h11_max_incomplete_size = HEADERS_MAX
+    config.websocket_permessage_deflate = False  # a small compressed frame may expand until the memory is full
     config.include_server_header = False
     config.read_timeout = READ_TIME
     config.graceful_timeout = STOP_TIME
-    await serve(app, config, shutdown_trigger=until, task_status=task_status, mode="asgi")  # type: ignore[arg-type]
+    await serve(app, config, shutdown_trigger=wait_stop, task_status=task_status, mode="asgi")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The server program."""
+"""`sleap-rtc server`: run the signalling server until the program is asked to stop."""
 
 import sys
 from pathlib import Path
@@ -18,10 +18,13 @@ async def serve(
     turn_credentials: TurnCredentials,
     drain: trio.Event,
 ) -> None:
-    """Serve until asked to stop.
+    """Run a server until `drain` is set, and print its addresses.
+
+    Args:
+        data: the folder of the database.
 
     Raises:
-        RtcError: USAGE: a port is taken, or the folder cannot be used.
+        RtcError: USAGE: a port is taken, or the data folder cannot be used.
     """
     lines = LineWriter(sys.stdout)
     async with open_server(

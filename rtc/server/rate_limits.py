@@ -1,7 +1,7 @@
-"""How much one address or one socket may ask of the server: leaky buckets, with the time handed in.
+"""Limits on what one address or one WebSocket may request from the server: leaky buckets; callers pass in the time.
 
-Each bucket keeps one number per key: the time at which its debt would be paid (the generic cell rate algorithm of
-ATM, ITU-T I.371). What nobody has used lately is forgotten, so strangers cannot make it grow.
+Each bucket saves one number per key: the theoretical arrival time of the generic cell rate algorithm (ATM, ITU-T
+I.371). Keys that were not used recently are discarded, so requests from many addresses cannot fill the memory.
 """
 
 from collections.abc import Hashable
@@ -10,52 +10,57 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-SOCKETS_MAX = 1000
-"""Open connections in all."""
-WAITING_MAX = 50
-"""Connections of one address that are in no room yet."""
+CONNECTIONS_MAX = 1000
+"""Open connections, of all addresses together."""
+NOT_JOINED_MAX = 50
+"""Connections of one address that have not joined a room yet."""
 JOIN_TIME = 10.0
-"""Seconds until a new connection, or one that just made a room, has said what it wants."""
+"""Seconds in which a new connection, or one that just created a room, has to send its next request."""
 MESSAGE_BURST, MESSAGE_RATE = 100, 20.0
-"""Messages of one socket: at once, and per second after that. The reader slows down; nothing is dropped."""
+"""Messages of one WebSocket: at once, and per second after that. The server reads more slowly; nothing is dropped."""
 ROOMS_PER_MINUTE = 30
-"""Rooms that one address may make."""
+"""Rooms that one address may create."""
 GUESSES_PER_MINUTE = 10
-"""Wrong tokens from one address; after that, none is looked at until the minute's share is back."""
+"""Wrong tokens from one address; after that, no token from it is checked until the bucket allows one again."""
 GUESS_DELAY = 1.0
-"""Seconds before an address with no guesses left is told so."""
+"""Seconds before an address that has used up its guesses gets its refusal."""
 KEYS_MAX = 10_000
-"""Addresses remembered by one bucket."""
+"""Keys (addresses, WebSockets) that one bucket saves."""
 
 
 class TokenBucket(Generic[K]):
-    """`burst` at once for each key, `rate` a second after that."""
+    """A rate limit: for each key `burst` requests at once, and `rate` per second after that."""
 
     def __init__(self, burst: int, rate: float) -> None:
-        self._step = 1 / rate
-        self._slack = (burst - 1) * self._step
-        self._paid: dict[K, float] = {}
+        self._interval = 1 / rate
+        self._tolerance = (burst - 1) * self._interval
+        self._arrival_times: dict[K, float] = {}
 
-    def wait(self, key: K, now: float) -> float:
-        """Seconds until one more would be allowed; 0 when it is. Takes nothing."""
-        return max(0.0, self._paid.get(key, now) - self._slack - now)
+    def delay(self, key: K, now: float) -> float:
+        """Return the seconds until one more request of `key` is allowed, 0 if it is allowed now. Counts nothing."""
+        return max(0.0, self._arrival_times.get(key, now) - self._tolerance - now)
 
     def take(self, key: K, now: float) -> None:
-        """Count one, allowed or not."""
-        paid = max(self._paid.pop(key, now), now) + self._step
-        if len(self._paid) >= KEYS_MAX:
-            self._forget(now)
-        self._paid[key] = paid
+        """Count one request of `key`, whether it is allowed or not."""
+        arrival_time = max(self._arrival_times.pop(key, now), now) + self._interval
+        if len(self._arrival_times) >= KEYS_MAX:
+            self._discard_old(now)
+        self._arrival_times[key] = arrival_time
 
-    def _forget(self, now: float) -> None:
-        """Down to half, so that a crowd of strangers does not make this a job of every call."""
-        self._paid = {key: paid for key, paid in self._paid.items() if paid > now}
-        for key in list(self._paid)[: len(self._paid) - KEYS_MAX // 2]:  # all in use: those that asked longest ago
-            del self._paid[key]
+    def _discard_old(self, now: float) -> None:
+        """Discard keys until half of `KEYS_MAX` is left, so that with many addresses not every call has to do this."""
+        self._arrival_times = {key: time for key, time in self._arrival_times.items() if time > now}
+        # if all keys are in use: those whose last request is the oldest
+        for key in list(self._arrival_times)[: len(self._arrival_times) - KEYS_MAX // 2]:
+            del self._arrival_times[key]
 
 
-def origin(address: str) -> str:
-    """Whom to count: an IPv4 address, or the /64 of an IPv6 address, since one host owns that many."""
+def source_network(address: str) -> str:
+    """Return the key under which requests from `address` are counted.
+
+    This is an IPv4 address, or the /64 network of an IPv6 address, since a single host has a whole /64. Text that is
+    no IP address is returned as it is.
+    """
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
@@ -66,7 +71,8 @@ def origin(address: str) -> str:
 
 
 class RateLimits:
-    """The server's buckets, shared by its WebSocket and HTTP sides so that nobody has two shares."""
+    """The server's buckets. The WebSocket and the HTTP side share them, so that an address does not get each limit
+    twice."""
 
     def __init__(self) -> None:
         self.rooms: TokenBucket[str] = TokenBucket(ROOMS_PER_MINUTE, ROOMS_PER_MINUTE / 60)

@@ -1,8 +1,9 @@
-"""The server's room book: who is present, and which words that makes the server say.
+"""The server's room registry: which peers are present in which room, and which messages the server sends about it.
 
-Pure: no sockets, no clock, no chance; whoever asks says what time it is (`now`, in seconds of any one clock). Each
-method changes the book and returns the orders that follow. A socket stands for one connection; the name of a sender is
-always taken from the socket's own seat, never from a message.
+Pure: no sockets, no clock, no random numbers; the caller passes in the time (`now`, in seconds of any one clock). Each
+method changes the registry and returns the effects that the caller has to carry out. A `WebSocketId` stands for one
+peer's WebSocket. The sender of a message is always the member that joined over this WebSocket, and is never read from
+the message itself.
 """
 
 from typing import NewType
@@ -26,27 +27,27 @@ from protocol.status import Role, WorkerFacts
 from protocol.wire import FRAME_MAX, encode
 from rtc.server.wait_queue import WaitQueue
 
-SocketId = NewType("SocketId", int)
-"""One connection to the server; never used twice in the life of a server."""
+WebSocketId = NewType("WebSocketId", int)
+"""One WebSocket that a peer opened to the server; an id is never used twice while the server runs."""
 CLIENTS_MAX = 200
 """Clients in one room."""
 LIST_MAX = FRAME_MAX - 4096
-"""Bytes of workers in one `Joined`; the rest of the frame is for everything around them."""
+"""Bytes of all workers in one `Joined` message; the rest of the frame is for its other fields."""
 
 
 @frozen
 class SendMessage:
-    """Send this message on this socket."""
+    """Effect: send this message over this WebSocket."""
 
-    socket: SocketId
+    websocket: WebSocketId
     message: FromServer
 
 
 @frozen
 class CloseSocket:
-    """Close this socket, after what was posted to it has left."""
+    """Effect: close this WebSocket, after the messages that were queued for it have been sent."""
 
-    socket: SocketId
+    websocket: WebSocketId
 
 
 RoomEffect = SendMessage | CloseSocket
@@ -55,69 +56,74 @@ RoomEffects = tuple[RoomEffect, ...]
 
 @frozen
 class RoomMember:
-    """One present peer."""
+    """A peer that is present in a room, and the WebSocket over which it joined."""
 
-    socket: SocketId
+    websocket: WebSocketId
     room: RoomId
     peer: PeerId
     role: Role
     facts: WorkerFacts | None = None
-    since: float = 0.0
-    """When a worker took its present status."""
+    """What a worker announced last; None for a client."""
+    status_since: float = 0.0
+    """When a worker entered its present status, by the clock of `now`."""
 
     def with_facts(self, facts: WorkerFacts, now: float) -> "RoomMember":
-        """The same worker with news; only another status starts its time anew."""
+        """Return this worker with new facts; `status_since` becomes `now` only if the status is another one."""
         same = self.facts is not None and self.facts.status is facts.status
-        return evolve(self, facts=facts, since=self.since if same else now)
+        return evolve(self, facts=facts, status_since=self.status_since if same else now)
 
-    def shown(self, now: float) -> WorkerPresent:
-        """What clients are told of the worker who sits here."""
+    def as_present(self, now: float) -> WorkerPresent:
+        """Return the message that describes this worker to clients. The member must be a worker."""
         assert self.facts is not None, "only workers are shown"
-        return WorkerPresent(self.peer, self.facts, max(0, int(now - self.since)))
+        return WorkerPresent(self.peer, self.facts, max(0, int(now - self.status_since)))
 
 
-def reject(socket: SocketId, code: FaultCode, text: str) -> RoomEffects:
-    """Say why, then close."""
-    return (SendMessage(socket, Fault(code, text)), CloseSocket(socket))
+def reject(websocket: WebSocketId, code: FaultCode, text: str) -> RoomEffects:
+    """Return the effects that send a fault over the WebSocket and then close it."""
+    return (SendMessage(websocket, Fault(code, text)), CloseSocket(websocket))
 
 
 def _joined(member: RoomMember, resume: str, workers: tuple[WorkerPresent, ...]) -> RoomEffects:
-    """The welcome. Workers that would make its frame too long follow one by one: facts may hold any script, and a
-    hostile worker must not be able to shut the door on clients."""
+    """Return the effects that tell a peer that it has joined, with the room's workers.
+
+    Workers that would make the frame of `Joined` too long follow in a message each. Facts may contain any characters,
+    and JSON writes some of them as six bytes or more, so without this a hostile worker with long facts could keep
+    clients from joining.
+    """
     size, fit = 0, 0
-    for shown in workers:
-        size += len(encode(shown))
+    for worker in workers:
+        size += len(encode(worker))
         if size > LIST_MAX:
             break
         fit += 1
-    welcome = SendMessage(member.socket, Joined(member.room, member.peer, resume, workers[:fit]))
-    return (welcome, *(SendMessage(member.socket, shown) for shown in workers[fit:]))
+    joined = SendMessage(member.websocket, Joined(member.room, member.peer, resume, workers[:fit]))
+    return (joined, *(SendMessage(member.websocket, worker) for worker in workers[fit:]))
 
 
 @define
 class RoomRegistry:
-    """Presence in all rooms. A room exists here only while somebody is in it."""
+    """The members and wait queues of all rooms. A room has an entry only while a peer is in it."""
 
-    _members: dict[SocketId, RoomMember] = field(factory=dict)
+    _members: dict[WebSocketId, RoomMember] = field(factory=dict)
     _rooms: dict[RoomId, dict[PeerId, RoomMember]] = field(factory=dict)
-    _queues: dict[RoomId, WaitQueue[SocketId]] = field(factory=dict)
+    _queues: dict[RoomId, WaitQueue[WebSocketId]] = field(factory=dict)
 
-    def member_of(self, socket: SocketId) -> RoomMember | None:
-        """Where this socket sits, if it does."""
-        return self._members.get(socket)
+    def member_of(self, websocket: WebSocketId) -> RoomMember | None:
+        """Return the member that joined over this WebSocket, or None if none did."""
+        return self._members.get(websocket)
 
-    def is_here(self, room: RoomId, peer: PeerId) -> bool:
-        """Whether this name is taken in this room now."""
+    def has_peer(self, room: RoomId, peer: PeerId) -> bool:
+        """Return whether a peer with this id is in the room now."""
         return peer in self._rooms.get(room, {})
 
     def workers(self, room: RoomId, now: float) -> tuple[WorkerPresent, ...]:
-        """The workers of a room as they last described themselves, by name."""
-        seats = sorted(self._rooms.get(room, {}).values(), key=lambda member: member.peer)
-        return tuple(member.shown(now) for member in seats if member.facts is not None)
+        """Return the workers of a room with the facts they announced last, sorted by peer id."""
+        members = sorted(self._rooms.get(room, {}).values(), key=lambda member: member.peer)
+        return tuple(member.as_present(now) for member in members if member.facts is not None)
 
-    def enter(
+    def join(
         self,
-        socket: SocketId,
+        websocket: WebSocketId,
         room: RoomId,
         peer: PeerId,
         role: Role,
@@ -125,87 +131,98 @@ class RoomRegistry:
         resume: str,
         now: float,
     ) -> RoomEffects:
-        """Seat a peer whose token opened the room, under a name that is new or that it has proven to own.
+        """Add a peer to a room, and return the effects: `Joined` for it, and for clients the new worker.
 
-        If that name still has a socket, its line is dead or doubled: the old socket is told so and closed, and the
-        room sees no gap.
+        The caller has checked the room's token. `peer` is either a new id or one that the peer has proven to be its
+        own. If that id still has a WebSocket, the old one is dead or a duplicate: it gets a fault and is closed, and
+        the other peers of the room do not notice.
+
+        Args:
+            resume: the proof with which the peer can get the same id back later.
         """
-        if socket in self._members:
-            return reject(socket, FaultCode.BAD_MESSAGE, "You are in a room already; open another line to join.")
+        if websocket in self._members:
+            return reject(
+                websocket, FaultCode.BAD_MESSAGE, "You are in a room already; open another connection to join."
+            )
         if role is Role.WORKER and facts is None:
-            return reject(socket, FaultCode.BAD_MESSAGE, "A worker joins with its facts, and none came.")
+            return reject(websocket, FaultCode.BAD_MESSAGE, "A worker joins with its facts, and none came.")
         old = self._rooms.get(room, {}).get(peer)
         if old is None and self._is_full(room, role):
             kind = "workers" if role is Role.WORKER else "clients"
-            return reject(socket, FaultCode.ROOM_FULL, f"The room has as many {kind} as it can take. Try later.")
-        member = RoomMember(socket, room, peer, role)
+            return reject(websocket, FaultCode.ROOM_FULL, f"The room has as many {kind} as it can take. Try later.")
+        member = RoomMember(websocket, room, peer, role)
         if role is Role.WORKER and facts is not None:
-            member = evolve(old or member, socket=socket).with_facts(facts, now)
-        effects = self._remove(old) if old is not None else ()
-        self._members[socket] = member
+            member = evolve(old or member, websocket=websocket).with_facts(facts, now)
+        effects = self._replace_connection(old) if old is not None else ()
+        self._members[websocket] = member
         self._rooms.setdefault(room, {})[peer] = member
         if old is not None and room in self._queues:
-            self._queues[room].rename(old.socket, socket)
-        known = self.workers(room, now) if role is Role.CLIENT else ()
-        return (*effects, *_joined(member, resume, known), *self._show(member, now), *self._serve(room))
+            self._queues[room].rename(old.websocket, websocket)
+        workers = self.workers(room, now) if role is Role.CLIENT else ()
+        return (*effects, *_joined(member, resume, workers), *self._broadcast(member, now), *self._assign_workers(room))
 
-    def announce(self, socket: SocketId, facts: WorkerFacts, now: float) -> RoomEffects:
-        """A worker has news about itself; the clients of its room hear it. The same words twice are no news."""
-        member = self._members.get(socket)
+    def announce(self, websocket: WebSocketId, facts: WorkerFacts, now: float) -> RoomEffects:
+        """Save a worker's new facts, and send them to the clients of its room.
+
+        Facts that are equal to the last ones have no effect.
+        """
+        member = self._members.get(websocket)
         if member is None:
             return ()
         if member.role is not Role.WORKER:
-            return reject(socket, FaultCode.BAD_MESSAGE, "Only a worker can announce itself.")
+            return reject(websocket, FaultCode.BAD_MESSAGE, "Only a worker can announce itself.")
         if member.facts == facts:
             return ()
         member = member.with_facts(facts, now)
-        self._members[socket] = self._rooms[member.room][member.peer] = member
+        self._members[websocket] = self._rooms[member.room][member.peer] = member
         if member.room in self._queues:
-            self._queues[member.room].heard(member.peer)
-        return (*self._show(member, now), *self._serve(member.room))
+            self._queues[member.room].confirm(member.peer)
+        return (*self._broadcast(member, now), *self._assign_workers(member.room))
 
-    def join_queue(self, socket: SocketId, wish: JoinQueue) -> RoomEffects:
-        """A client stands in its room's line, or says that a promise came to nothing."""
-        member = self._members.get(socket)
+    def join_queue(self, websocket: WebSocketId, request: JoinQueue) -> RoomEffects:
+        """Add a client to its room's queue; if it is in the queue already, its last assignment has failed."""
+        member = self._members.get(websocket)
         if member is None:
             return ()
         if member.role is not Role.CLIENT:
-            return reject(socket, FaultCode.BAD_MESSAGE, "Only a client can wait for a worker.")
-        self._queues.setdefault(member.room, WaitQueue()).join(socket, wish)
-        return self._serve(member.room)
+            return reject(websocket, FaultCode.BAD_MESSAGE, "Only a client can wait for a worker.")
+        self._queues.setdefault(member.room, WaitQueue()).join(websocket, request)
+        return self._assign_workers(member.room)
 
-    def leave_queue(self, socket: SocketId) -> RoomEffects:
-        """A client has what it waited for."""
-        member = self._members.get(socket)
+    def leave_queue(self, websocket: WebSocketId) -> RoomEffects:
+        """Remove a client from its room's queue, because it is connected to a worker or no longer waits."""
+        member = self._members.get(websocket)
         return self._leave_queue(member) if member is not None else ()
 
-    def relay(self, socket: SocketId, message: Offer | Answer | Refuse) -> RoomEffects:
-        """Carry a word to the peer it names, with the sender's name in its place.
+    def relay(self, websocket: WebSocketId, message: Offer | Answer | Refuse) -> RoomEffects:
+        """Return the effect that sends a message on to the peer it names; its `peer` becomes the sender.
 
-        Offers go from clients to workers, the others back. An offer that reaches nobody is answered; an answer that
-        reaches nobody has lost its asker, so there is nobody to tell.
+        Offers go from clients to workers, answers and refusals from workers to clients. If the worker of an offer is
+        absent or assigned to another client, the sender gets a `Refuse`. An answer or refusal whose client is gone is
+        dropped, since nobody waits for it.
         """
-        member = self._members.get(socket)
+        member = self._members.get(websocket)
         if member is None:
             return ()
-        asks = isinstance(message, Offer)
-        if asks is (member.role is Role.WORKER):
-            return reject(socket, FaultCode.BAD_MESSAGE, "Clients make offers, and workers answer them.")
+        is_offer = isinstance(message, Offer)
+        if is_offer is (member.role is Role.WORKER):
+            return reject(websocket, FaultCode.BAD_MESSAGE, "Clients make offers, and workers answer them.")
         target = self._rooms[member.room].get(message.peer)
         if target is None or target.role is member.role:
             gone = Fault(FaultCode.NO_WORKER, "No such worker is in the room now. Look at the room's list again.")
-            return (SendMessage(socket, Refuse(message.peer, gone)),) if asks else ()
-        if asks and member.room in self._queues and self._queues[member.room].withholds_from(socket, message.peer):
+            return (SendMessage(websocket, Refuse(message.peer, gone)),) if is_offer else ()
+        queue = self._queues.get(member.room)
+        if is_offer and queue is not None and queue.is_assigned_to_another(websocket, message.peer):
             taken = Fault(FaultCode.WORKER_BUSY, "The worker is promised to somebody who waited for it. Try --wait.")
-            return (SendMessage(socket, Refuse(message.peer, taken)),)
-        carried = evolve(message, peer=member.peer)
-        if len(encode(carried)) > FRAME_MAX:  # raw UTF-8 grows when it is written as ASCII again
-            return reject(socket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
-        return (SendMessage(target.socket, carried),)
+            return (SendMessage(websocket, Refuse(message.peer, taken)),)
+        relayed = evolve(message, peer=member.peer)
+        if len(encode(relayed)) > FRAME_MAX:  # JSON in ASCII is longer than the raw UTF-8 that the peer may have sent
+            return reject(websocket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
+        return (SendMessage(target.websocket, relayed),)
 
-    def leave(self, socket: SocketId) -> RoomEffects:
-        """The socket is gone; if a worker sat there, the clients of its room hear it."""
-        member = self._members.pop(socket, None)
+    def leave(self, websocket: WebSocketId) -> RoomEffects:
+        """Remove the member of a WebSocket that is closed; the clients of the room are told if it was a worker."""
+        member = self._members.pop(websocket, None)
         if member is None:
             return ()
         peers = self._rooms[member.room]
@@ -219,34 +236,37 @@ class RoomRegistry:
     def _leave_queue(self, member: RoomMember) -> RoomEffects:
         if member.room not in self._queues:
             return ()
-        self._queues[member.room].leave(member.socket)
-        effects = self._serve(member.room)
+        self._queues[member.room].leave(member.websocket)
+        effects = self._assign_workers(member.room)
         if not self._queues[member.room]:
             del self._queues[member.room]
         return effects
 
-    def _serve(self, room: RoomId) -> RoomEffects:
-        """Promise what is free to those who wait, and tell them where they stand."""
+    def _assign_workers(self, room: RoomId) -> RoomEffects:
+        """Assign free workers to the clients in the room's queue; return the messages about it and about positions."""
         effects: list[RoomEffect] = []
         if room in self._queues:
-            seats = self._rooms.get(room, {}).values()
-            workers = [member.shown(member.since) for member in seats if member.facts is not None]
-            self._queues[room].serve(workers, lambda who, news: effects.append(SendMessage(who, news)))
+            members = self._rooms.get(room, {}).values()
+            workers = [member.as_present(member.status_since) for member in members if member.facts is not None]
+            self._queues[room].assign(workers, lambda client, message: effects.append(SendMessage(client, message)))
         return tuple(effects)
 
-    def _remove(self, member: RoomMember) -> RoomEffects:
-        del self._members[member.socket]
-        return reject(member.socket, FaultCode.SERVER_LOST, "The same peer has joined again over another line.")
+    def _replace_connection(self, member: RoomMember) -> RoomEffects:
+        """Remove the entry of a member's old WebSocket, and return the effects that close it."""
+        del self._members[member.websocket]
+        text = "The same peer has joined again over another connection."
+        return reject(member.websocket, FaultCode.SERVER_LOST, text)
 
     def _is_full(self, room: RoomId, role: Role) -> bool:
-        most = WORKERS_MAX if role is Role.WORKER else CLIENTS_MAX
-        return sum(member.role is role for member in self._rooms.get(room, {}).values()) >= most
+        limit = WORKERS_MAX if role is Role.WORKER else CLIENTS_MAX
+        return sum(member.role is role for member in self._rooms.get(room, {}).values()) >= limit
 
-    def _clients(self, room: RoomId) -> tuple[SocketId, ...]:
-        return tuple(member.socket for member in self._rooms.get(room, {}).values() if member.role is Role.CLIENT)
+    def _clients(self, room: RoomId) -> tuple[WebSocketId, ...]:
+        return tuple(member.websocket for member in self._rooms.get(room, {}).values() if member.role is Role.CLIENT)
 
-    def _show(self, member: RoomMember, now: float) -> RoomEffects:
+    def _broadcast(self, member: RoomMember, now: float) -> RoomEffects:
+        """Return the messages that describe a worker to all clients of its room; none if the member is a client."""
         if member.facts is None:
             return ()
-        news = member.shown(now)
-        return tuple(SendMessage(client, news) for client in self._clients(member.room))
+        worker = member.as_present(now)
+        return tuple(SendMessage(client, worker) for client in self._clients(member.room))

@@ -1,7 +1,8 @@
-"""The server's WebSocket side: every socket's reader, writer and heartbeat around one room book.
+"""The server's signalling side: the reader, writer and heartbeat of each WebSocket, around one room registry.
 
-Who speaks is known from the socket and from nothing else. A socket that talks nonsense is told so and closed; one that
-talks much is read slowly; one that does not listen is closed; and none of them can touch another.
+The sender of a message is known from the WebSocket alone, never from the message. A WebSocket that sends invalid
+messages gets a fault and is closed. One that sends many messages is read more slowly. One that does not read its own
+messages is closed. None of this affects other WebSockets.
 """
 
 import hmac
@@ -35,23 +36,24 @@ from protocol.signaling import (
 )
 from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
 from rtc.common.errors import RtcError
-from rtc.server.rate_limits import GUESS_DELAY, JOIN_TIME, SOCKETS_MAX, WAITING_MAX, RateLimits, origin
-from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, SocketId, reject
+from rtc.server.rate_limits import CONNECTIONS_MAX, GUESS_DELAY, JOIN_TIME, NOT_JOINED_MAX, RateLimits, source_network
+from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, WebSocketId, reject
 from rtc.server.turn_credentials import LIFE_TIME, NO_TURN, TurnCredentials
-from rtc.server.websocket_connection import PeerSocket
+from rtc.server.websocket_connection import PeerWebSocket
 from rtc.transport.signaling.websocket import ENDINGS, GOING_AWAY, NORMAL, KeepAlive, close
 
 log = logging.getLogger(__name__)
 
 STOP_TIME = 4.0
-"""Seconds for all sockets to be closed politely when the server stops."""
-NAME_BYTES = 5
+"""Seconds for the closing handshakes of all WebSockets when the server stops."""
+PEER_ID_BYTES = 5
+"""Random bytes in a peer id, written as hexadecimal digits."""
 VERSIONS_MAX = 10_000
-"""A number beyond this is no version, and not worth repeating in a sentence."""
+"""A larger number is not taken for a version, and is not repeated in an error text."""
 
 
 class RoomStore(Protocol):
-    """What signalling needs of the store."""
+    """The part of the room database that signalling uses; `RoomDatabase` explains the methods."""
 
     async def create_room(self, name: str) -> tuple[RoomId, str]: ...
     async def opens(self, room: RoomId, token: str) -> bool: ...
@@ -59,19 +61,19 @@ class RoomStore(Protocol):
 
 
 class SignalingServer:
-    """All sockets of one server."""
+    """The signalling server: all its WebSockets and their rooms."""
 
     def __init__(self, room_store: RoomStore, limits: RateLimits, turn_credentials: TurnCredentials = NO_TURN) -> None:
-        self.book = RoomRegistry()
+        self.registry = RoomRegistry()
         self._room_store = room_store
         self._limits = limits
         self._turn_credentials = turn_credentials
-        self._sockets: dict[SocketId, PeerSocket] = {}
-        self._numbers = map(SocketId, itertools.count(1))
+        self._websockets: dict[WebSocketId, PeerWebSocket] = {}
+        self._ids = map(WebSocketId, itertools.count(1))
         self._stopping = trio.Event()
 
     def stop(self) -> None:
-        """Take nobody new, and close every socket with code 1001; `run` returns when that is done."""
+        """Accept no new connection, and close every WebSocket with code 1001; `run` returns when that is done."""
         self._stopping.set()
 
     async def run(
@@ -80,7 +82,7 @@ class SignalingServer:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop`."""
+        """Accept connections on `listeners` and serve them until `stop` is called."""
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 serve = partial(trio.serve_listeners, self._accept, list(listeners), handler_nursery=connections)
@@ -90,206 +92,242 @@ class SignalingServer:
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
             connections.cancel_scope.deadline = trio.current_time() + STOP_TIME
-            for socket in self._sockets.values():
-                socket.finish()
+            for websocket in self._websockets.values():
+                websocket.finish()
 
     async def _accept(self, stream: trio.SocketStream) -> None:
         try:
             address = str(stream.socket.getpeername()[0])
-        except OSError:  # gone before we looked
+        except OSError:  # the peer has already closed the connection
             await trio.aclose_forcefully(stream)
             return
         await self.serve(stream, address)
 
     async def serve(self, stream: trio.abc.Stream, address: str) -> None:
-        """One connection, until it ends; nothing it does raises anything here."""
-        socket = PeerSocket(next(self._numbers), origin(address))
-        full = len(self._sockets) >= SOCKETS_MAX or self._waiting(socket.origin) >= WAITING_MAX
+        """Serve one connection until it ends. An error of the peer or the network ends this connection; none is raised.
+
+        Args:
+            address: the peer's IP address, for the rate limits.
+        """
+        websocket = PeerWebSocket(next(self._ids), source_network(address))
+        full = (
+            len(self._websockets) >= CONNECTIONS_MAX
+            or self._count_not_joined(websocket.source_network) >= NOT_JOINED_MAX
+        )
         if full or self._stopping.is_set():
             await trio.aclose_forcefully(stream)
             return
-        self._sockets[socket.id] = socket
+        self._websockets[websocket.id] = websocket
         try:
-            async with trio.open_nursery() as library:
-                await self._meet(library, stream, socket)
-                library.cancel_scope.cancel()
+            async with trio.open_nursery() as library_tasks:
+                await self._run_connection(library_tasks, stream, websocket)
+                library_tasks.cancel_scope.cancel()
         except* ENDINGS as endings:
-            log.debug("socket %d ended: %r", socket.id, endings.exceptions)
+            log.debug("WebSocket %d ended: %r", websocket.id, endings.exceptions)
         finally:
-            socket.outbox.close()  # whoever waits to put something in there goes on
-            del self._sockets[socket.id]
+            websocket.outbox.close()  # tasks that wait to relay a message into it go on
+            del self._websockets[websocket.id]
 
     async def _renew_credentials(self) -> None:
-        """Nobody's TURN credentials get old, however long the line holds; the first come with the welcome."""
+        """Send each joined peer new TURN credentials before the old ones expire; the first ones are in `Joined`."""
         while self._turn_credentials.turn:
             await trio.sleep(LIFE_TIME / 2)
-            for socket in tuple(self._sockets.values()):
-                member = self.book.member_of(socket.id)
+            for websocket in tuple(self._websockets.values()):
+                member = self.registry.member_of(websocket.id)
                 if member is not None:
-                    self._obey((SendMessage(socket.id, IceServers(self._turn_credentials.for_peer(member.peer))),))
+                    self._apply((SendMessage(websocket.id, IceServers(self._turn_credentials.for_peer(member.peer))),))
 
     def _with_credentials(self, effect: RoomEffect) -> RoomEffect:
-        """The welcome, with the servers that help its peer to reach others."""
+        """Return `effect`; if it sends `Joined`, with the STUN and TURN servers and the peer's credentials in it."""
         if isinstance(effect, SendMessage) and isinstance(effect.message, Joined):
             return evolve(
                 effect, message=evolve(effect.message, ice=self._turn_credentials.for_peer(effect.message.peer))
             )
         return effect
 
-    def _waiting(self, who: str) -> int:
-        return sum(s.origin == who and self.book.member_of(s.id) is None for s in self._sockets.values())
+    def _count_not_joined(self, source_network: str) -> int:
+        """Return how many connections from this address (or /64 network) have not joined a room yet."""
+        return sum(
+            one.source_network == source_network and self.registry.member_of(one.id) is None
+            for one in self._websockets.values()
+        )
 
-    async def _meet(self, library: trio.Nursery, stream: trio.abc.Stream, socket: PeerSocket) -> None:
+    async def _run_connection(
+        self, library_tasks: trio.Nursery, stream: trio.abc.Stream, websocket: PeerWebSocket
+    ) -> None:
+        """Do the WebSocket handshake, serve the peer, and close the WebSocket with the right code.
+
+        Args:
+            library_tasks: the nursery for trio-websocket's own reader task.
+        """
         ws: WebSocketConnection | None = None
         code = GOING_AWAY
         try:
-            socket.scope.deadline = trio.current_time() + JOIN_TIME
-            with socket.scope:
-                request = await wrap_server_stream(library, stream, max_message_size=FRAME_MAX)
+            websocket.scope.deadline = trio.current_time() + JOIN_TIME
+            with websocket.scope:
+                request = await wrap_server_stream(library_tasks, stream, max_message_size=FRAME_MAX)
                 ws = await request.accept()
             if ws is not None and not self._stopping.is_set():
-                await self._converse(socket, ws)
+                await self._exchange_messages(websocket, ws)
                 code = GOING_AWAY if self._stopping.is_set() else NORMAL
         finally:
             await close(ws, stream, code)
 
-    async def _converse(self, socket: PeerSocket, ws: WebSocketConnection) -> None:
+    async def _exchange_messages(self, websocket: PeerWebSocket, ws: WebSocketConnection) -> None:
+        """Run the reader, the writer and the heartbeat until the writer has sent everything or one of them fails."""
         keep_alive = KeepAlive()
-        socket.scope = keep_alive.scope
-        socket.open = True
+        websocket.scope = keep_alive.scope
+        websocket.is_open = True
         with keep_alive.scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(keep_alive.ping, ws)
-                nursery.start_soon(self._listen, socket, ws, keep_alive)
-                await socket.write(ws)
+                nursery.start_soon(self._read_messages, websocket, ws, keep_alive)
+                await websocket.write(ws)
                 nursery.cancel_scope.cancel()
 
-    async def _listen(self, socket: PeerSocket, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
-        """Hear one message after the other; the one place where a socket's failures are told to it."""
+    async def _read_messages(self, websocket: PeerWebSocket, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
+        """Read and handle the peer's messages, one after the other.
+
+        An `RtcError` is caught only here: its fault is sent to the peer, and the WebSocket is closed.
+        """
         try:
             while True:
-                await socket.outbox.wait_below_threshold()
-                frame = await self._next_frame(socket, ws)
+                await websocket.outbox.wait_below_threshold()
+                frame = await self._next_frame(websocket, ws)
                 keep_alive.note_received()
-                await self._hear(socket, frame)
+                await self._handle(websocket, frame)
         except RtcError as error:
-            log.info("socket %d is turned away: %s", socket.id, error)
-            self._obey(reject(socket.id, error.fault.code, error.fault.text))
+            log.info("WebSocket %d is rejected: %s", websocket.id, error)
+            self._apply(reject(websocket.id, error.fault.code, error.fault.text))
         finally:
-            self._obey(self.book.leave(socket.id))
+            self._apply(self.registry.leave(websocket.id))
 
-    async def _next_frame(self, socket: PeerSocket, ws: WebSocketConnection) -> str | bytes:
-        with trio.move_on_after(JOIN_TIME) as patience:
-            if self.book.member_of(socket.id) is not None:
-                patience.deadline = float("inf")
+    async def _next_frame(self, websocket: PeerWebSocket, ws: WebSocketConnection) -> str | bytes:
+        """Wait for the next message, at the rate that one WebSocket may send.
+
+        Raises:
+            RtcError: the peer has not joined a room within `JOIN_TIME`.
+        """
+        with trio.move_on_after(JOIN_TIME) as time_limit:
+            if self.registry.member_of(websocket.id) is not None:
+                time_limit.deadline = float("inf")
             frame: str | bytes = await ws.get_message()
-        if patience.cancelled_caught:
+        if time_limit.cancelled_caught:
             raise RtcError(FaultCode.BAD_MESSAGE, f"No request to join came within {JOIN_TIME:.0f} seconds.")
-        pace = self._limits.messages
-        await trio.sleep(pace.wait(socket.id, trio.current_time()))
-        pace.take(socket.id, trio.current_time())
+        limit = self._limits.messages
+        await trio.sleep(limit.delay(websocket.id, trio.current_time()))
+        limit.take(websocket.id, trio.current_time())
         return frame
 
-    async def _hear(self, socket: PeerSocket, frame: str | bytes) -> None:
-        message = _read(frame)
-        seated = self.book.member_of(socket.id) is not None
-        if isinstance(message, CreateRoom | Join) == seated:
-            text = "You are in a room already." if seated else "Join a room first."
+    async def _handle(self, websocket: PeerWebSocket, frame: str | bytes) -> None:
+        """Decode one message and act on it.
+
+        Raises:
+            RtcError: the message is invalid, or it may not be sent now.
+        """
+        message = _decode(frame)
+        has_joined = self.registry.member_of(websocket.id) is not None
+        if isinstance(message, CreateRoom | Join) == has_joined:
+            text = "You are in a room already." if has_joined else "Join a room first."
             raise RtcError(FaultCode.BAD_MESSAGE, text)
         match message:
             case CreateRoom():
-                await self._create(socket, message)
+                await self._create_room(websocket, message)
             case Join():
-                await self._join(socket, message)
+                await self._join(websocket, message)
             case Leave():
-                socket.finish()
-                self._obey(self.book.leave(socket.id))
+                websocket.finish()
+                self._apply(self.registry.leave(websocket.id))
             case Announce():
-                self._obey(self.book.announce(socket.id, message.facts, trio.current_time()))
+                self._apply(self.registry.announce(websocket.id, message.facts, trio.current_time()))
             case JoinQueue():
-                self._obey(self.book.join_queue(socket.id, message))
+                self._apply(self.registry.join_queue(websocket.id, message))
             case LeaveQueue():
-                self._obey(self.book.leave_queue(socket.id))
+                self._apply(self.registry.leave_queue(websocket.id))
             case _:
-                for effect in self.book.relay(socket.id, message):
-                    await self._carry(effect, socket)
+                for effect in self.registry.relay(websocket.id, message):
+                    await self._relay(effect, websocket)
 
-    async def _create(self, socket: PeerSocket, message: CreateRoom) -> None:
+    async def _create_room(self, websocket: PeerWebSocket, message: CreateRoom) -> None:
         now = trio.current_time()
-        if self._limits.rooms.wait(socket.origin, now) > 0:
+        if self._limits.rooms.delay(websocket.source_network, now) > 0:
             raise RtcError(FaultCode.ROOM_DENIED, "Too many rooms were made from your address. Try again in a minute.")
-        self._limits.rooms.take(socket.origin, now)
+        self._limits.rooms.take(websocket.source_network, now)
         room, token = await self._room_store.create_room(message.name)
-        self._obey((SendMessage(socket.id, RoomCreated(room, token)),))
+        self._apply((SendMessage(websocket.id, RoomCreated(room, token)),))
 
-    async def _join(self, socket: PeerSocket, message: Join) -> None:
-        known = self._is_known(message)
-        # Who proves to have been here before is no guesser, however many of them share its address
-        if not known and self._limits.guesses.wait(socket.origin, trio.current_time()) > 0:
+    async def _join(self, websocket: PeerWebSocket, message: Join) -> None:
+        owns_peer_id = self._owns_peer_id(message)
+        # a peer that proves its id does not guess tokens, even if others at the same address do
+        if not owns_peer_id and self._limits.guesses.delay(websocket.source_network, trio.current_time()) > 0:
             await trio.sleep(GUESS_DELAY)
             raise RtcError(FaultCode.ROOM_DENIED, "Too many wrong tokens came from your address. Wait a minute.")
         if not await self._room_store.opens(message.room, message.token):
-            self._limits.guesses.take(socket.origin, trio.current_time())
+            self._limits.guesses.take(websocket.source_network, trio.current_time())
             raise RtcError(
                 FaultCode.ROOM_DENIED,
-                "The server knows no room of this id that this token opens. Check both; tokens and ids are told in the"
+                "The server knows no room of this id that this token opens. Check both; tokens and ids are shown in the"
                 " worker's banner.",
             )
-        peer = message.peer if known and message.peer is not None else self._new_name(message)
+        peer = message.peer if owns_peer_id and message.peer is not None else self._new_peer_id(message)
         resume = self._room_store.resume(message.room, peer)
         now = trio.current_time()
-        effects = self.book.enter(socket.id, message.room, peer, message.role, message.facts, resume, now)
-        self._obey(tuple(map(self._with_credentials, effects)))
-        log.info("socket %d joins %s as %s", socket.id, message.room, peer)
+        effects = self.registry.join(websocket.id, message.room, peer, message.role, message.facts, resume, now)
+        self._apply(tuple(map(self._with_credentials, effects)))
+        log.info("WebSocket %d joins %s as %s", websocket.id, message.room, peer)
 
-    def _is_known(self, message: Join) -> bool:
-        """Whether the peer proves that the name it wants back is its own."""
+    def _owns_peer_id(self, message: Join) -> bool:
+        """Return whether the peer requests an earlier id of its own, and proves with `resume` that it is its own."""
         if message.peer is None or message.resume is None or not message.peer.startswith(f"{message.role.value}-"):
             return False
         proof = self._room_store.resume(message.room, message.peer)
         return hmac.compare_digest(proof.encode(), message.resume.encode("utf-8", "surrogatepass"))
 
-    def _new_name(self, message: Join) -> PeerId:
+    def _new_peer_id(self, message: Join) -> PeerId:
         while True:
-            peer = PeerId(f"{message.role.value}-{secrets.token_hex(NAME_BYTES)}")
-            if not self.book.is_here(message.room, peer):
+            peer = PeerId(f"{message.role.value}-{secrets.token_hex(PEER_ID_BYTES)}")
+            if not self.registry.has_peer(message.room, peer):
                 return peer
 
-    def _obey(self, effects: RoomEffects) -> None:
+    def _apply(self, effects: RoomEffects) -> None:
+        """Carry out the effects. Never waits: a WebSocket whose outbox is full is ended."""
         for effect in effects:
-            socket = self._sockets.get(effect.socket)
-            if socket is None:
+            websocket = self._websockets.get(effect.websocket)
+            if websocket is None:
                 continue
             if not isinstance(effect, SendMessage):
-                socket.finish()
+                websocket.finish()
                 continue
             try:
-                socket.outbox.put(effect.message)
+                websocket.outbox.put(effect.message)
             except QueueFull:
-                log.info("socket %d does not take its messages and is cut", socket.id)
-                socket.scope.cancel()
+                log.info("WebSocket %d does not accept its messages and is ended", websocket.id)
+                websocket.scope.cancel()
 
-    async def _carry(self, effect: RoomEffect, speaker: PeerSocket) -> None:
-        """Put a word into another's outbox when there is room, so that a flood holds up nobody but its speaker."""
-        target = self._sockets.get(effect.socket)
-        if isinstance(effect, SendMessage) and target is not None and target is not speaker:
+    async def _relay(self, effect: RoomEffect, sender: PeerWebSocket) -> None:
+        """Carry out an effect of `sender`'s message; if it sends to another peer, wait for space in that outbox.
+
+        So a peer that sends very many messages is slowed down itself, and nobody else is.
+        """
+        target = self._websockets.get(effect.websocket)
+        if isinstance(effect, SendMessage) and target is not None and target is not sender:
             await target.outbox.admit(effect.message)
         else:
-            self._obey((effect,))
+            self._apply((effect,))
 
 
-def _read(frame: str | bytes) -> ToServer:
-    """The message in a frame.
+def _decode(frame: str | bytes) -> ToServer:
+    """Return the message in a frame.
 
     Raises:
-        RtcError: it is none, or one of another version.
+        RtcError: the frame contains no valid message, or one of another protocol version.
     """
     if not isinstance(frame, str):
         raise RtcError(FaultCode.BAD_MESSAGE, "Only text is read here, and bytes came.")
     try:
         message = decode(frame, TO_SERVER)
     except WireError as error:
-        _check_version(_version_in(frame))  # a stranger's fields are best explained by its version
+        _check_version(_version_in(frame))  # unknown fields usually mean another version, so that is reported first
         raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
     if isinstance(message, CreateRoom | Join):
         _check_version(min(message.version, VERSIONS_MAX))
@@ -297,6 +335,7 @@ def _read(frame: str | bytes) -> ToServer:
 
 
 def _version_in(frame: str) -> int:
+    """Return the protocol version that an undecodable frame names, or our own if it names none."""
     try:
         value = json.loads(frame)
     except (ValueError, RecursionError):
@@ -306,6 +345,7 @@ def _version_in(frame: str) -> int:
 
 
 def _check_version(version: int) -> None:
+    """Raise an RtcError if the peer's protocol version is not ours."""
     if version != PROTOCOL_VERSION:
         raise RtcError(
             FaultCode.VERSION,

@@ -1,7 +1,7 @@
-"""STUN and TURN servers for every peer that joins, with TURN credentials of its own that expire.
+"""The STUN and TURN servers that every peer gets when it joins, with TURN credentials for this peer that expire.
 
-The secret is shared with the TURN server alone (coturn's `use-auth-secret`); peers see only what is made from it, so
-nobody can use the relay for long after leaving the lab.
+The secret is shared with the TURN server alone (coturn's `use-auth-secret`). Peers get only credentials that are
+computed from it, so a person who has left the lab cannot use the TURN server for long.
 """
 
 import base64
@@ -19,53 +19,60 @@ from rtc.common.errors import RtcError
 from rtc.config.ice_servers import read_ice_url
 
 LIFE_TIME = 8 * 3600
-"""Seconds that credentials are good for: a working day. Peers get new ones at half time; an open relay goes on."""
+"""Seconds for which credentials are valid: a working day. Peers get new ones after half of this time; a TURN allocation
+that exists already is not ended."""
 SECRET_MIN = 16
-"""Characters. Every peer holds a proof made with the secret, and could try short ones at leisure."""
+"""Bytes of the secret. Every peer gets an HMAC made with the secret, and could find a short secret by trying all."""
 SECRET_FILE_MAX = 4096
+"""Bytes of the secret file."""
 URL_MAX = 200
+"""Characters of a STUN or TURN address, as in `IceServerEntry`."""
 
 
 @frozen
 class TurnCredentials:
-    """What the server hands out."""
+    """The STUN and TURN servers that the server sends to peers, and the secret for the TURN credentials."""
 
     stun: tuple[str, ...] = ()
     turn: tuple[str, ...] = ()
     secret: bytes = field(default=b"", repr=False)
     clock: Callable[[], float] = time.time
-    """Wall-clock seconds; the TURN server's clock has to agree with it."""
+    """Returns Unix time in seconds; the TURN server's clock has to agree with it."""
 
     def for_peer(self, peer: PeerId) -> tuple[IceServerEntry, ...]:
-        """The servers, with this peer's credentials, as TURN's REST API makes them (draft-uberti-rtcweb-turn-rest)."""
-        plain = tuple(IceServerEntry(url) for url in self.stun)
+        """Return the servers with credentials for this peer.
+
+        The credentials are those of TURN's REST API (draft-uberti-rtcweb-turn-rest): the user name contains the time at
+        which they expire, and the password is its HMAC.
+        """
+        stun_entries = tuple(IceServerEntry(url) for url in self.stun)
         if not self.turn:
-            return plain
+            return stun_entries
         username = f"{int(self.clock()) + LIFE_TIME}:{peer}"
-        # SHA-1 is what TURN servers compute here; as an HMAC it is sound
+        # TURN servers compute HMAC-SHA-1 here; as an HMAC, SHA-1 is still secure
         credential = base64.b64encode(hmac.digest(self.secret, username.encode(), "sha1")).decode()
-        return plain + tuple(IceServerEntry(url, username, credential) for url in self.turn)
+        return stun_entries + tuple(IceServerEntry(url, username, credential) for url in self.turn)
 
 
 NO_TURN = TurnCredentials()
-"""Neither STUN nor TURN servers are handed out."""
+"""Sends no STUN and no TURN servers to peers."""
 
 
 def read_turn_credentials(stun: tuple[str, ...], turn: tuple[str, ...], secret_file: Path | None) -> TurnCredentials:
-    """What the command line asks to be handed out.
+    """Return the servers and the secret that the command line names.
 
     Raises:
-        RtcError: USAGE: an address is none, or the secret cannot be read or is too short.
+        RtcError: USAGE: an address is not a STUN or TURN address, or the secret cannot be read or is too short.
     """
     if len(stun) + len(turn) > ICE_MAX:
         raise RtcError(FaultCode.USAGE, f"At most {ICE_MAX} STUN and TURN servers can be handed out. Leave some out.")
     for option, urls in (("--stun-url", stun), ("--turn-url", turn)):
         for url in urls:
-            _check(option, url)
+            _check_url(option, url)
     return TurnCredentials(stun, turn, _read_secret(secret_file) if secret_file is not None else b"")
 
 
-def _check(option: str, url: str) -> None:
+def _check_url(option: str, url: str) -> None:
     try:
         address = read_ice_url(url)
     except ValueError:
@@ -77,8 +84,8 @@ def _check(option: str, url: str) -> None:
 
 def _read_secret(file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
-            secret = opened.read(SECRET_FILE_MAX + 1).strip()
+        with file.open("rb") as handle:
+            secret = handle.read(SECRET_FILE_MAX + 1).strip()
     except OSError as error:
         text = f"The file of --turn-secret-file cannot be read ({error.strerror}). Check its path and permissions."
         raise RtcError(FaultCode.USAGE, text) from None

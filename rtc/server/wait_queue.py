@@ -1,7 +1,8 @@
-"""A room's line of waiting clients: first come, first served. Pure, like the room book that keeps it.
+"""The queue of a room's waiting clients: first come, first served. Pure, like the registry in `rooms.py` that uses it.
 
-A free worker is promised to the first in line whom it fits, and to nobody else until that client has taken it, says
-that nothing came of it (`JoinQueue` again, which keeps its place), or is gone.
+A free worker is assigned to the first client in the queue whose request it fits. Until that client has connected to
+the worker, reports that the assignment failed (`JoinQueue` again, with which it keeps its position), or is gone, the
+worker is assigned to no other client.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,77 +14,90 @@ from protocol.ids import PeerId
 from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerPresent
 from protocol.status import Status
 
-S = TypeVar("S")
-"""How the keeper of the line names its clients."""
+C = TypeVar("C")
+"""What identifies a client in the queue; chosen by the queue's user."""
 
 
 @frozen
-class Waiter(Generic[S]):
-    """One client in line."""
+class WaitingClient(Generic[C]):
+    """One client in the queue."""
 
-    who: S
-    wish: JoinQueue
+    client: C
+    request: JoinQueue
     assigned: PeerId | None = None
-    told: int = 0
-    """The place it was last told."""
+    reported_position: int = 0
+    """The position that was last sent to it, from 1; 0 if none was sent yet."""
 
-    def fits(self, shown: WorkerPresent) -> bool:
-        """Whether this worker would do, were it free."""
-        named = self.wish.worker is None or self.wish.worker == shown.peer
-        return named and shown.facts.memory_mb >= self.wish.min_memory_mb
+    def accepts(self, worker: WorkerPresent) -> bool:
+        """Return whether this worker fits the client's request; its status does not matter here."""
+        named = self.request.worker is None or self.request.worker == worker.peer
+        return named and worker.facts.memory_mb >= self.request.min_memory_mb
 
 
 @define
-class WaitQueue(Generic[S]):
-    """Who waits, in order, and what is promised to whom."""
+class WaitQueue(Generic[C]):
+    """The waiting clients of one room, in order, and the worker that is assigned to each."""
 
-    _waiters: list[Waiter[S]] = field(factory=list)
+    _waiting: list[WaitingClient[C]] = field(factory=list)
     _unconfirmed: set[PeerId] = field(factory=set)
-    """Workers whose promise came to nothing though they called themselves free; believed again at their next word."""
+    """Workers whose assignment failed although their status was available. They are not assigned again until they
+    announce themselves."""
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self._waiting)
 
-    def join(self, who: S, wish: JoinQueue) -> None:
-        """Stand at the end; or, if in line already, keep the place: the promise, if any, came to nothing."""
-        for index, waiter in enumerate(self._waiters):
-            if waiter.who == who:
-                if waiter.assigned is not None:
-                    self._unconfirmed.add(waiter.assigned)
-                self._waiters[index] = evolve(waiter, wish=wish, assigned=None)
+    def join(self, client: C, request: JoinQueue) -> None:
+        """Add a client at the end of the queue, or replace the request of one that is in it already.
+
+        A client that sends `JoinQueue` again keeps its position. If a worker was assigned to it, that assignment has
+        failed, and it is withdrawn.
+        """
+        for index, waiting in enumerate(self._waiting):
+            if waiting.client == client:
+                if waiting.assigned is not None:
+                    self._unconfirmed.add(waiting.assigned)
+                self._waiting[index] = evolve(waiting, request=request, assigned=None)
                 return
-        self._waiters.append(Waiter(who, wish))
+        self._waiting.append(WaitingClient(client, request))
 
-    def leave(self, who: S) -> None:
-        """Served, or gone."""
-        self._waiters = [waiter for waiter in self._waiters if waiter.who != who]
+    def leave(self, client: C) -> None:
+        """Remove a client: it is connected to a worker, or it is gone."""
+        self._waiting = [waiting for waiting in self._waiting if waiting.client != client]
 
-    def rename(self, old: S, new: S) -> None:
-        """The same client over another line keeps its place."""
-        self._waiters = [evolve(one, who=new, told=0) if one.who == old else one for one in self._waiters]
+    def rename(self, old: C, new: C) -> None:
+        """Let a client that has reconnected keep its position; it gets its position reported again."""
+        self._waiting = [
+            evolve(waiting, client=new, reported_position=0) if waiting.client == old else waiting
+            for waiting in self._waiting
+        ]
 
-    def heard(self, worker: PeerId) -> None:
-        """The worker has spoken; what it says of itself is believed again."""
+    def confirm(self, worker: PeerId) -> None:
+        """Note that the worker has announced itself, so that its status is trusted again."""
         self._unconfirmed.discard(worker)
 
-    def withholds_from(self, who: S, worker: PeerId) -> bool:
-        """Whether this worker is promised to somebody else."""
-        return any(waiter.assigned == worker and waiter.who != who for waiter in self._waiters)
+    def is_assigned_to_another(self, client: C, worker: PeerId) -> bool:
+        """Return whether this worker is assigned to a client other than `client`."""
+        return any(waiting.assigned == worker and waiting.client != client for waiting in self._waiting)
 
-    def serve(
-        self, workers: Iterable[WorkerPresent], tell: Callable[[S, WorkerAssigned | QueuePosition], None]
+    def assign(
+        self, workers: Iterable[WorkerPresent], send: Callable[[C, WorkerAssigned | QueuePosition], None]
     ) -> None:
-        """Promise what is free, in order; then tell everyone whose place has changed."""
-        taken = self._unconfirmed | {waiter.assigned for waiter in self._waiters}
-        free = [shown for shown in workers if shown.facts.status is Status.AVAILABLE and shown.peer not in taken]
-        free.sort(key=lambda shown: (-shown.facts.memory_mb, shown.peer))
-        for index, waiter in enumerate(self._waiters):
-            found = next((shown for shown in free if waiter.assigned is None and waiter.fits(shown)), None)
+        """Assign the available workers to clients in the order of the queue, then report changed positions.
+
+        Args:
+            workers: all workers of the room.
+            send: sends one message to one client.
+        """
+        taken = self._unconfirmed | {waiting.assigned for waiting in self._waiting}
+        free = [worker for worker in workers if worker.facts.status is Status.AVAILABLE and worker.peer not in taken]
+        free.sort(key=lambda worker: (-worker.facts.memory_mb, worker.peer))
+        for index, waiting in enumerate(self._waiting):
+            found = next((worker for worker in free if waiting.assigned is None and waiting.accepts(worker)), None)
             if found is not None:
                 free.remove(found)
-                self._waiters[index] = evolve(waiter, assigned=found.peer)
-                tell(waiter.who, WorkerAssigned(found.peer))
-        for index, waiter in enumerate(self._waiters):
-            if waiter.assigned is None and waiter.told != index + 1:
-                self._waiters[index] = evolve(waiter, told=index + 1)
-                tell(waiter.who, QueuePosition(index + 1, len(self._waiters)))
+                self._waiting[index] = evolve(waiting, assigned=found.peer)
+                send(waiting.client, WorkerAssigned(found.peer))
+        for index, waiting in enumerate(self._waiting):
+            if waiting.assigned is None and waiting.reported_position != index + 1:
+                self._waiting[index] = evolve(waiting, reported_position=index + 1)
+                send(waiting.client, QueuePosition(index + 1, len(self._waiting)))

@@ -1,4 +1,4 @@
-"""One connection to the server, and the messages that wait for it."""
+"""The WebSocket of one peer, and the messages that wait to be sent over it."""
 
 import trio
 from attrs import define, field
@@ -7,46 +7,48 @@ from trio_websocket import WebSocketConnection
 from actors.mailbox import Mailbox
 from protocol.signaling import FromServer
 from protocol.wire import encode
-from rtc.server.rooms import SocketId
+from rtc.server.rooms import WebSocketId
 
 OUTBOX = 256
-"""Messages that may wait for one socket. Half is for what others ask to be carried, and that half is never exceeded;
-the other half takes a whole room's news at once (64 workers that return together after a restart)."""
+"""Messages that may wait for one WebSocket. Half is for messages that other peers have relayed, and they never use more
+than that half. The other half is large enough for one message about each worker of a room at once (64 workers that all
+reconnect after a restart)."""
 SEND_TIME = 10.0
-"""Seconds a socket may take to accept one message."""
+"""Seconds in which a peer has to accept one message."""
 
 
 @define(eq=False)
-class PeerSocket:
-    """One connection, from its first byte to its last."""
+class PeerWebSocket:
+    """The connection of one peer, from the TCP connection before the upgrade to the end of the WebSocket."""
 
-    id: SocketId
-    origin: str
+    id: WebSocketId
+    source_network: str
+    """The key under which its requests are counted (`rate_limits.source_network`)."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Cut it, and the connection ends at once."""
+    """Cancelling this scope ends the connection at once."""
     outbox: Mailbox[FromServer] = field(factory=lambda: Mailbox(OUTBOX))
-    open: bool = False
-    """Whether the upgrade to WebSocket is done, so that there is somebody to say good-bye to."""
+    is_open: bool = False
+    """Whether the upgrade to WebSocket is done, so that a last message and a close frame can be sent."""
 
     async def write(self, ws: WebSocketConnection) -> None:
-        """Send what is put into the outbox until that is finished.
+        """Send the messages of the outbox until `finish` is called and all of them are sent.
 
         Raises:
-            ConnectionClosed: the other end is gone.
+            ConnectionClosed: the peer has closed the WebSocket, or it is lost.
         """
         while True:
             try:
                 message = await self.outbox.take()
             except trio.EndOfChannel:
                 return
-            with trio.move_on_after(SEND_TIME) as patience:
+            with trio.move_on_after(SEND_TIME) as time_limit:
                 await ws.send_message(encode(message))
-            if patience.cancelled_caught:  # half a frame may have left: nothing more can follow
+            if time_limit.cancelled_caught:  # part of a frame may have been sent, so no other frame can follow
                 self.scope.cancel()
 
     def finish(self) -> None:
-        """Close it, after what it was told has left."""
-        if self.open:
+        """Close the WebSocket after the messages in the outbox have been sent; does not wait for it."""
+        if self.is_open:
             self.outbox.finish()
         else:
             self.scope.cancel()

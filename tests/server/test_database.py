@@ -1,4 +1,4 @@
-"""The server's memory: what it keeps, what it never keeps, and what it says when it cannot."""
+"""The server's database: what it stores, what it never stores, and the errors when it cannot be used."""
 
 import os
 import sqlite3
@@ -31,7 +31,7 @@ async def test_a_token_opens_its_own_room_and_no_other(store):
     assert not await store.opens(RoomId("room-that-is-not"), token)
 
 
-async def test_a_room_is_told_without_its_token(store):
+async def test_a_room_is_described_without_its_token(store):
     room, token = await store.create_room("Mice · β")
     info = await store.room_info(room)
     assert (info.room, info.name) == (room, "Mice · β")
@@ -93,7 +93,7 @@ async def test_many_rooms_at_once_are_all_there(store):
     assert all([await store.opens(room, token) for room, token in made])
 
 
-async def trouble(folder) -> RtcError:
+async def error_of_opening(folder) -> RtcError:
     with pytest.raises(RtcError) as caught:
         async with open_room_database(folder):
             pass
@@ -107,7 +107,7 @@ async def test_a_newer_database_is_left_alone(tmp_path):
     database = sqlite3.connect(tmp_path / DATABASE)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    error = await trouble(tmp_path)
+    error = await error_of_opening(tmp_path)
     assert error.fault.code is FaultCode.VERSION
     assert "99" in str(error)
 
@@ -115,7 +115,7 @@ async def test_a_newer_database_is_left_alone(tmp_path):
 @pytest.mark.parametrize("content", [b"this is no database at all, but a letter" * 100, b"\xff" * 5000])
 async def test_a_file_that_is_no_database_is_said_to_be_damaged(tmp_path, content):
     (tmp_path / DATABASE).write_bytes(content)
-    error = await trouble(tmp_path)
+    error = await error_of_opening(tmp_path)
     assert error.fault.code is FaultCode.USAGE
     assert "damaged" in str(error)
     assert (tmp_path / DATABASE).read_bytes() == content
@@ -129,12 +129,12 @@ async def test_a_database_with_a_torn_page_is_said_to_be_damaged(tmp_path):
     content = bytearray(file.read_bytes())
     content[4096 : 4096 * 5] = b"\x55" * 4096 * 4
     file.write_bytes(content)
-    assert "damaged" in str(await trouble(tmp_path))
+    assert "damaged" in str(await error_of_opening(tmp_path))
 
 
-async def test_a_folder_that_cannot_be_is_one_sentence(tmp_path):
+async def test_a_folder_that_cannot_be_created_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    error = await trouble(tmp_path / "file")
+    error = await error_of_opening(tmp_path / "file")
     assert error.fault.code is FaultCode.USAGE
     assert "--data" in str(error)
 

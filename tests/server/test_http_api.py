@@ -1,4 +1,4 @@
-"""The HTTP side, asked over real HTTP by the standard library's client."""
+"""The HTTP API, requested over real HTTP by the standard library's client."""
 
 import http.client
 import inspect
@@ -34,16 +34,16 @@ async def server(tmp_path):
 
 @pytest.fixture
 def ask(server):
-    """Ask the API; gives status, headers and what the JSON says."""
+    """Send a request to the API; returns status, headers and the decoded JSON."""
 
     def ask_now(method, path, body=None, **headers):
-        queue = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
         try:
-            queue.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-            answer = queue.getresponse()
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = connection.getresponse()
             return answer.status, answer.headers, json.loads(answer.read() or b"null")
         finally:
-            queue.close()
+            connection.close()
 
     async def ask(method, path, body=None, **headers):
         return await trio.to_thread.run_sync(lambda: ask_now(method, path, body, **headers))
@@ -51,11 +51,11 @@ def ask(server):
     return ask
 
 
-async def test_health_says_that_it_lives_and_nothing_about_rooms(ask):
-    status, headers, said = await ask("GET", "/health")
+async def test_health_says_that_the_server_runs_and_nothing_about_rooms(ask):
+    status, headers, content = await ask("GET", "/health")
     assert status == 200
-    assert said.keys() == {"status", "version", "protocol"}
-    assert (said["status"], said["protocol"]) == ("ok", PROTOCOL_VERSION)
+    assert content.keys() == {"status", "version", "protocol"}
+    assert (content["status"], content["protocol"]) == ("ok", PROTOCOL_VERSION)
     assert headers["content-type"] == "application/json"
 
 
@@ -68,7 +68,7 @@ async def test_every_answer_has_the_security_headers(ask, path):
     assert headers["server"] is None
 
 
-async def test_a_room_is_made_and_looked_into(ask, server):
+async def test_a_room_is_created_and_its_workers_are_read(ask, server):
     status, _, made = await ask("POST", "/api/rooms", json.dumps({"name": "Lab β"}))
     assert status == 201
     assert made.keys() == {"room_id", "token", "name"}
@@ -112,19 +112,19 @@ async def test_a_room_needs_no_name(ask):
     ],
 )
 async def test_a_body_that_is_no_room_is_one_sentence(ask, body):
-    status, _, said = await ask("POST", "/api/rooms", body)
+    status, _, content = await ask("POST", "/api/rooms", body)
     assert status == 400
-    assert said.keys() == {"error"}
-    assert said["error"].endswith(".")
+    assert content.keys() == {"error"}
+    assert content["error"].endswith(".")
 
 
 async def test_a_body_too_long_is_not_read(ask):
-    status, _, said = await ask("POST", "/api/rooms", b" " * (BODY_MAX + 1))
+    status, _, content = await ask("POST", "/api/rooms", b" " * (BODY_MAX + 1))
     assert status == 413
-    assert str(BODY_MAX) in said["error"]
+    assert str(BODY_MAX) in content["error"]
 
 
-async def test_absent_forbidden_and_unasked_look_the_same(ask):
+async def test_an_unknown_room_a_wrong_token_and_no_token_look_the_same(ask):
     _, _, made = await ask("POST", "/api/rooms")
     path, right = f"/api/rooms/{made['room_id']}", f"Bearer {made['token']}"
     answers = [
@@ -135,7 +135,7 @@ async def test_absent_forbidden_and_unasked_look_the_same(ask):
         await ask("GET", "/api/rooms/%20%00", Authorization=right),
     ]
     assert {status for status, _, _ in answers} == {404}
-    assert {said["error"] for _, _, said in answers} == {answers[0][2]["error"]}
+    assert {content["error"] for _, _, content in answers} == {answers[0][2]["error"]}
     assert {headers["content-length"] for _, headers, _ in answers} == {answers[0][1]["content-length"]}
 
 
@@ -147,12 +147,12 @@ async def test_what_is_not_there_is_one_sentence(ask):
         ("GET", "/api/rooms/x/y", 404),
         ("GET", "/../../etc/passwd", 404),
     ):
-        status, _, said = await ask(method, path)
+        status, _, content = await ask(method, path)
         assert status == expected
-        assert said["error"].endswith(".")
+        assert content["error"].endswith(".")
 
 
-async def test_guesses_and_rooms_of_one_address_have_an_end(ask):
+async def test_guesses_and_new_rooms_of_one_address_are_limited(ask):
     statuses = [(await ask("GET", "/api/rooms/room-x"))[0] for _ in range(GUESSES_PER_MINUTE + 2)]
     assert statuses == [404] * GUESSES_PER_MINUTE + [429] * 2
     statuses = [(await ask("POST", "/api/rooms"))[0] for _ in range(ROOMS_PER_MINUTE + 5)]
@@ -191,7 +191,7 @@ def probe(port: int, data: bytes, *, reset: bool) -> None:
             while not reset and sock.recv(65536):
                 pass
         except OSError:
-            pass  # the server hung up first, as it may
+            pass  # the server may close the connection first
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -221,19 +221,19 @@ async def first_bytes(port: int, data: bytes) -> bytes:
             return bytes(await stream.receive_some(4096))
 
 
-async def test_a_wish_for_http2_with_settings_that_are_no_base64_does_not_end_the_server(ask, server):
+async def test_an_upgrade_to_http2_with_settings_that_are_no_base64_does_not_end_the_server(ask, server):
     assert (await first_bytes(server.http_port, H2C)).startswith(b"HTTP/1.1 200")
     assert (await ask("GET", "/health"))[0] == 200
 
 
 async def test_http2_without_asking_is_answered_in_http1(ask, server):
-    said = await first_bytes(server.http_port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    assert said.startswith(b"HTTP/1.1 4")
+    content = await first_bytes(server.http_port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert content.startswith(b"HTTP/1.1 4")
     assert (await ask("GET", "/health"))[0] == 200
 
 
-def test_what_the_shelter_replaces_is_what_anycorn_uses():
-    """When anycorn renames these, nothing would fail but the server, some day."""
+def test_the_names_that_we_patch_are_the_ones_that_anycorn_uses():
+    """If anycorn renamed these, the patches would do nothing, and no other test would fail."""
     source = inspect.getsource(H11Protocol._handle_events)
     assert "await self._check_protocol(event)" in source
     assert "tcp_server_handler(" in inspect.getsource(anycorn.run.worker_serve)

@@ -1,4 +1,4 @@
-"""The server as its peers meet it: real sockets where it matters, memory and a jumping clock where time does."""
+"""The server as its peers see it: over real sockets, or over memory streams and a jumping clock where time matters."""
 
 import json
 import socket
@@ -37,11 +37,11 @@ from rtc.server.rate_limits import (
     KEYS_MAX,
     MESSAGE_BURST,
     MESSAGE_RATE,
+    NOT_JOINED_MAX,
     ROOMS_PER_MINUTE,
-    WAITING_MAX,
     RateLimits,
     TokenBucket,
-    origin,
+    source_network,
 )
 from rtc.server.signaling import SignalingServer
 from rtc.server.websocket_connection import SEND_TIME
@@ -52,23 +52,23 @@ TOKEN = "right"
 
 
 class PeerConnection:
-    """One end of the signalling line, in the hands of a test."""
+    """The peer's end of a signalling connection, driven by a test."""
 
     def __init__(self, ws) -> None:
         self.ws = ws
 
-    async def say(self, message) -> None:
+    async def send(self, message) -> None:
         await self.ws.send_message(message if isinstance(message, str | bytes) else encode(message))
 
-    async def hear(self):
+    async def receive(self):
         return decode(await self.ws.get_message(), FROM_SERVER)
 
     async def ask(self, message):
-        await self.say(message)
-        return await self.hear()
+        await self.send(message)
+        return await self.receive()
 
-    async def hear_end(self) -> int:
-        """Nothing more comes; the close code."""
+    async def receive_close(self) -> int:
+        """Check that the server closes without another message; returns the close code."""
         with pytest.raises(ConnectionClosed) as caught:
             await self.ws.get_message()
         return caught.value.reason.code
@@ -79,8 +79,8 @@ def join(room, role=Role.WORKER, token=TOKEN, **more) -> Join:
 
 
 @asynccontextmanager
-async def dial(server):
-    """A peer over a real socket; trio-websocket's own `open_websocket` leaks it when the server hangs up first."""
+async def connect_peer(server):
+    """Connect a peer over a real socket; trio-websocket's `open_websocket` leaks it when the server closes first."""
     with trio.fail_after(20):
         async with await trio.open_tcp_stream("127.0.0.1", server.ws_port) as stream, trio.open_nursery() as nursery:
             ws = await wrap_client_stream(nursery, stream, "127.0.0.1", "/", message_queue_size=100)
@@ -94,8 +94,8 @@ async def server(tmp_path):
         yield server
 
 
-class FakeDoors:
-    """Rooms without a file: threads and a jumping clock do not go together."""
+class FakeRoomStore:
+    """Stands in for `RoomDatabase`, without a file: its threads do not work with a clock that jumps."""
 
     def __init__(self) -> None:
         self.made = Counter()
@@ -111,22 +111,22 @@ class FakeDoors:
         return f"proof-{room}-{peer}"
 
 
-class Hall:
-    """A Signaling in memory, and ways into it."""
+class ServerInMemory:
+    """A `SignalingServer` without sockets, and functions that connect peers to it over memory streams."""
 
     def __init__(self, nursery) -> None:
-        self.room_store = FakeDoors()
+        self.room_store = FakeRoomStore()
         self.signaling = SignalingServer(self.room_store, RateLimits())
         self._nursery = nursery
 
     def connect(self, address="10.0.0.1", pair=memory_stream_pair):
-        """A raw stream into the hall."""
+        """Return the peer's end of a raw stream to the server."""
         ours, theirs = pair()
         self._nursery.start_soon(self.signaling.serve, theirs, address)
         return ours
 
     async def peer(self, address="10.0.0.1", pair=memory_stream_pair) -> PeerConnection:
-        return PeerConnection(await wrap_client_stream(self._nursery, self.connect(address, pair), "hall", "/"))
+        return PeerConnection(await wrap_client_stream(self._nursery, self.connect(address, pair), "server", "/"))
 
     async def member(self, role=Role.WORKER, room="room", **more) -> tuple[PeerConnection, Joined]:
         peer = await self.peer()
@@ -135,14 +135,14 @@ class Hall:
 
 @pytest.fixture
 async def hall(nursery):
-    return Hall(nursery)
+    return ServerInMemory(nursery)
 
 
-# -------- rooms, names and words, over real sockets
+# -------- rooms, ids and messages, over real sockets
 
 
 async def test_a_worker_and_a_client_meet(server):
-    async with dial(server) as worker, dial(server) as client:
+    async with connect_peer(server) as worker, connect_peer(server) as client:
         made = await worker.ask(CreateRoom("Lab"))
         assert isinstance(made, RoomCreated)
         ours = await worker.ask(join(made.room, token=made.token))
@@ -150,30 +150,33 @@ async def test_a_worker_and_a_client_meet(server):
         assert ours.peer.startswith("worker-")
         assert theirs.peer.startswith("client-")
         assert theirs.workers == (WorkerPresent(ours.peer, FACTS),)
-        await client.say(Offer(ours.peer, "offer"))
-        assert await worker.hear() == Offer(theirs.peer, "offer")
-        await worker.say(Answer(theirs.peer, "answer"))
-        assert await client.hear() == Answer(ours.peer, "answer")
+        await client.send(Offer(ours.peer, "offer"))
+        assert await worker.receive() == Offer(theirs.peer, "offer")
+        await worker.send(Answer(theirs.peer, "answer"))
+        assert await client.receive() == Answer(ours.peer, "answer")
         busy = evolve(FACTS, status=Status.BUSY)
-        await worker.say(Announce(busy))
-        assert await client.hear() == WorkerPresent(ours.peer, busy)
-        await worker.say(Refuse(theirs.peer, Fault(FaultCode.WORKER_BUSY, "Busy.")))
-        assert await client.hear() == Refuse(ours.peer, Fault(FaultCode.WORKER_BUSY, "Busy."))
-        await worker.say(Leave())
-        assert await client.hear() == WorkerLeft(ours.peer)
-        assert await worker.hear_end() == 1000
+        await worker.send(Announce(busy))
+        assert await client.receive() == WorkerPresent(ours.peer, busy)
+        await worker.send(Refuse(theirs.peer, Fault(FaultCode.WORKER_BUSY, "Busy.")))
+        assert await client.receive() == Refuse(ours.peer, Fault(FaultCode.WORKER_BUSY, "Busy."))
+        await worker.send(Leave())
+        assert await client.receive() == WorkerLeft(ours.peer)
+        assert await worker.receive_close() == 1000
         assert (await client.ask(Offer(ours.peer, "late"))).fault.code is FaultCode.NO_WORKER
 
 
 async def test_names_survive_a_restart_of_the_server(tmp_path):
-    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server, dial(server) as worker:
+    async with (
+        open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server,
+        connect_peer(server) as worker,
+    ):
         made = await worker.ask(CreateRoom())
         old = await worker.ask(join(made.room, token=made.token))
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
-        async with dial(server) as worker:
+        async with connect_peer(server) as worker:
             back = await worker.ask(join(made.room, token=made.token, peer=old.peer, resume=old.resume))
             assert back == old
-        async with dial(server) as thief:
+        async with connect_peer(server) as thief:
             other = await thief.ask(join(made.room, token=made.token, peer=old.peer, resume="0" * 64))
             assert other.peer != old.peer
 
@@ -192,15 +195,18 @@ async def test_a_stopping_server_says_that_it_goes_away(tmp_path):
 
 
 async def stay_until_the_end(server, codes, task_status) -> None:
-    async with dial(server) as peer:
+    async with connect_peer(server) as peer:
         await peer.ask(CreateRoom())
         task_status.started()
-        codes.append(await peer.hear_end())
+        codes.append(await peer.receive_close())
 
 
 async def test_a_cancelled_server_leaves_promptly_too(tmp_path):
     with trio.CancelScope() as scope:
-        async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server, dial(server) as peer:
+        async with (
+            open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server,
+            connect_peer(server) as peer,
+        ):
             await peer.ask(CreateRoom())
             start = trio.current_time()
             scope.cancel()
@@ -228,7 +234,10 @@ async def test_a_host_that_is_not_ours_is_one_sentence(tmp_path):
 
 async def test_both_sides_can_share_a_data_folder_with_the_next_server(tmp_path):
     for _ in range(3):
-        async with open_server(host="localhost", ws_port=0, http_port=0, data=tmp_path) as server, dial(server) as peer:
+        async with (
+            open_server(host="localhost", ws_port=0, http_port=0, data=tmp_path) as server,
+            connect_peer(server) as peer,
+        ):
             assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
 
 
@@ -300,17 +309,17 @@ PROBES = {
 
 
 AT_ONCE = {f"{name}, at once": data for name, data in PROBES.items() if data.startswith(TALK)}
-"""The same, with the upgrade and what follows in one packet, as no well-behaved client does."""
+"""The same probes, with the upgrade and the data after it in one packet, which no correct client does."""
 
 
 def parts(name: str) -> list[bytes]:
-    """What to send; between two parts, an answer is waited for."""
+    """Return the parts of a probe; before each further part, the test waits for an answer."""
     data = {**PROBES, **AT_ONCE}[name]
     return [TALK, data[len(TALK) :]] if name in PROBES and data.startswith(TALK) else [data]
 
 
 def probe(port: int, name: str, *, reset: bool) -> None:
-    """Send it and go, politely or with a reset."""
+    """Send a probe and close the connection, in order or with a reset."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
         if reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
@@ -326,14 +335,14 @@ def probe(port: int, name: str, *, reset: bool) -> None:
                 while sock.recv(65536):
                     pass
         except OSError:
-            pass  # the server hung up first, as it may
+            pass  # the server may close the connection first
 
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_no_probe_brings_the_server_down(server, reset):
     for name in (*PROBES, *AT_ONCE):
         await trio.to_thread.run_sync(lambda name=name: probe(server.ws_port, name, reset=reset))
-    async with dial(server) as peer:
+    async with connect_peer(server) as peer:
         assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
 
 
@@ -346,21 +355,21 @@ async def test_a_probe_ends_and_leaves_nothing_behind(autojump_clock, hall, name
         assert b"101" in await stream.receive_some()
         await stream.send_all(part)
     await trio.sleep(JOIN_TIME + SILENCE_TIME)
-    assert hall.signaling._sockets == {}
+    assert hall.signaling._websockets == {}
     assert isinstance((await hall.member())[1], Joined)
 
 
-# -------- who is turned away
+# -------- peers that are rejected
 
 
-async def test_an_unknown_room_and_a_wrong_token_are_told_alike(server):
-    async with dial(server) as peer:
+async def test_an_unknown_room_and_a_wrong_token_get_the_same_answer(server):
+    async with connect_peer(server) as peer:
         made = await peer.ask(CreateRoom())
     answers = []
     for room, token in ((made.room, "wrong"), ("room-that-is-not", made.token), (made.room, made.token + "x")):
-        async with dial(server) as peer:
+        async with connect_peer(server) as peer:
             answers.append(await peer.ask(join(room, token=token)))
-            assert await peer.hear_end() == 1000
+            assert await peer.receive_close() == 1000
     assert answers[0].code is FaultCode.ROOM_DENIED
     assert answers == [answers[0]] * 3
     assert made.token not in answers[0].text
@@ -388,80 +397,80 @@ async def test_an_unknown_room_and_a_wrong_token_are_told_alike(server):
         Join(RoomId("room"), TOKEN, Role.WORKER),
     ],
 )
-async def test_who_talks_nonsense_is_told_and_closed(autojump_clock, hall, said):
+async def test_a_peer_that_sends_an_invalid_message_gets_a_fault_and_is_closed(autojump_clock, hall, said):
     peer = await hall.peer()
     fault = await peer.ask(said)
     assert fault.code is FaultCode.BAD_MESSAGE
-    assert await peer.hear_end() == 1000
+    assert await peer.receive_close() == 1000
 
 
 async def test_a_message_beyond_the_frame_limit_is_closed_as_too_big(autojump_clock, hall):
     peer, _ = await hall.member()
-    await peer.say("x" * (FRAME_MAX + 1))
-    assert await peer.hear_end() == 1009
+    await peer.send("x" * (FRAME_MAX + 1))
+    assert await peer.receive_close() == 1009
 
 
-async def test_nonsense_inside_a_room_takes_the_worker_from_the_list(autojump_clock, hall):
+async def test_an_invalid_message_inside_a_room_takes_the_worker_from_the_list(autojump_clock, hall):
     client, _ = await hall.member(Role.CLIENT)
     worker, joined = await hall.member()
-    assert await client.hear() == WorkerPresent(joined.peer, FACTS)
+    assert await client.receive() == WorkerPresent(joined.peer, FACTS)
     assert (await worker.ask(b"\x00")).code is FaultCode.BAD_MESSAGE
-    assert await client.hear() == WorkerLeft(joined.peer)
+    assert await client.receive() == WorkerLeft(joined.peer)
 
 
 @pytest.mark.parametrize("message", [CreateRoom(version=7), join("room", version=7)])
 @pytest.mark.parametrize("more", [{}, {"colour": "blue"}])
-async def test_another_version_is_told_both_numbers(autojump_clock, hall, message, more):
+async def test_a_peer_of_another_version_gets_both_numbers(autojump_clock, hall, message, more):
     peer = await hall.peer()
     fault = await peer.ask(json.dumps({**json.loads(encode(message)), **more}))
     assert fault.code is FaultCode.VERSION
     assert "version 7" in fault.text
     assert f"version {PROTOCOL_VERSION}" in fault.text
-    assert await peer.hear_end() == 1000
+    assert await peer.receive_close() == 1000
 
 
-async def test_joining_twice_is_nonsense(autojump_clock, hall):
+async def test_joining_twice_is_rejected(autojump_clock, hall):
     peer, _ = await hall.member()
     assert (await peer.ask(join("room"))).code is FaultCode.BAD_MESSAGE
 
 
-async def test_nobody_speaks_in_anothers_name(autojump_clock, hall):
-    """An offer names only its addressee; there is no field for a sender that a peer could fill in."""
+async def test_no_peer_can_send_under_the_id_of_another(autojump_clock, hall):
+    """An offer names only its addressee; it has no field for the sender that a peer could set."""
     worker, ours = await hall.member()
     ada, ada_joined = await hall.member(Role.CLIENT)
     bob, _ = await hall.member(Role.CLIENT)
-    await ada.say(Offer(ours.peer, "sdp"))
-    assert (await worker.hear()).peer == ada_joined.peer
+    await ada.send(Offer(ours.peer, "sdp"))
+    assert (await worker.receive()).peer == ada_joined.peer
     for field in ("sender", "from", "peer_id"):
         forged = json.loads(encode(Offer(ours.peer, "forged"))) | {field: ada_joined.peer}
         assert (await bob.ask(json.dumps(forged))).code is FaultCode.BAD_MESSAGE
         bob, _ = await hall.member(Role.CLIENT)
 
 
-# -------- coming back
+# -------- reconnecting
 
 
-async def test_who_comes_back_takes_the_place_of_a_half_open_line(autojump_clock, hall):
+async def test_a_peer_that_reconnects_replaces_its_half_open_connection(autojump_clock, hall):
     client, _ = await hall.member(Role.CLIENT)
     old, first = await hall.member()
-    assert (await client.hear()).peer == first.peer
+    assert (await client.receive()).peer == first.peer
     new, again = await hall.member(peer=first.peer, resume=first.resume)
     assert again.peer == first.peer
-    assert isinstance(await old.hear(), Fault)
-    assert await old.hear_end() == 1000
-    assert await client.hear() == WorkerPresent(first.peer, FACTS)
-    await client.say(Offer(first.peer, "sdp"))
-    assert (await new.hear()).sdp == "sdp"
+    assert isinstance(await old.receive(), Fault)
+    assert await old.receive_close() == 1000
+    assert await client.receive() == WorkerPresent(first.peer, FACTS)
+    await client.send(Offer(first.peer, "sdp"))
+    assert (await new.receive()).sdp == "sdp"
 
 
 @pytest.mark.parametrize("resume", [None, "", "proof", "ümlaut"])
-async def test_a_name_without_its_proof_is_not_given(autojump_clock, hall, resume):
+async def test_a_peer_id_without_its_proof_is_not_given(autojump_clock, hall, resume):
     _, first = await hall.member()
     _, second = await hall.member(peer=first.peer, resume=resume)
     assert second.peer != first.peer
 
 
-async def test_a_name_of_the_other_role_or_room_is_not_given(autojump_clock, hall):
+async def test_a_peer_id_of_the_other_role_or_room_is_not_given(autojump_clock, hall):
     _, first = await hall.member()
     _, second = await hall.member(Role.CLIENT, peer=first.peer, resume=first.resume)
     assert second.peer.startswith("client-")
@@ -478,24 +487,24 @@ async def test_a_worker_that_answers_no_pings_is_gone_within_twenty_seconds(auto
     await raw.send_all(TALK)
     assert b"101" in await raw.receive_some()
     await raw.send_all(frame(1, encode(join("room")).encode()))
-    shown = await client.hear()
+    shown = await client.receive()
     start = trio.current_time()
-    assert await client.hear() == WorkerLeft(shown.peer)
+    assert await client.receive() == WorkerLeft(shown.peer)
     assert trio.current_time() - start <= SILENCE_TIME
 
 
 async def test_quiet_peers_that_answer_pings_stay(autojump_clock, hall):
     client, _ = await hall.member(Role.CLIENT)
     _, worker = await hall.member()
-    assert (await client.hear()).peer == worker.peer
+    assert (await client.receive()).peer == worker.peer
     await trio.sleep(3600)
-    assert [shown.peer for shown in hall.signaling.book.workers("room", trio.current_time())] == [worker.peer]
+    assert [shown.peer for shown in hall.signaling.registry.workers("room", trio.current_time())] == [worker.peer]
 
 
-async def test_who_says_nothing_is_told_and_closed(autojump_clock, hall):
+async def test_a_peer_that_sends_nothing_gets_a_fault_and_is_closed(autojump_clock, hall):
     peer = await hall.peer()
     start = trio.current_time()
-    assert (await peer.hear()).code is FaultCode.BAD_MESSAGE
+    assert (await peer.receive()).code is FaultCode.BAD_MESSAGE
     assert trio.current_time() - start == pytest.approx(JOIN_TIME)
 
 
@@ -504,43 +513,45 @@ async def test_a_burst_is_read_at_once_and_then_slowly(autojump_clock, hall):
     client, _ = await hall.member(Role.CLIENT)
     start = trio.current_time()
     for n in range(MESSAGE_BURST + 200):
-        await client.say(Offer(ours.peer, str(n)))
-    heard = [(await worker.hear()).sdp for _ in range(MESSAGE_BURST + 200)]
-    assert heard == [str(n) for n in range(MESSAGE_BURST + 200)]
+        await client.send(Offer(ours.peer, str(n)))
+    received = [(await worker.receive()).sdp for _ in range(MESSAGE_BURST + 200)]
+    assert received == [str(n) for n in range(MESSAGE_BURST + 200)]
     assert trio.current_time() - start == pytest.approx(200 / MESSAGE_RATE, abs=1)
 
 
-async def test_a_flood_of_offers_stops_nobody_and_fills_nothing(autojump_clock, hall):
+async def test_a_flood_of_offers_delays_no_other_peer_and_fills_no_outbox(autojump_clock, hall):
     worker, ours = await hall.member()
     flooder, _ = await hall.member(Role.CLIENT)
     for _ in range(20_000):
-        await flooder.say(Offer(ours.peer, "x" * 50))
+        await flooder.send(Offer(ours.peer, "x" * 50))
     start = trio.current_time()
-    heard = 0
+    received = 0
     for _ in range(5):
         bystander, _ = await hall.member(Role.CLIENT)
-        await bystander.say(Offer(ours.peer, "mine"))
-        while (await worker.hear()).sdp != "mine":
-            heard += 1
-        waiting = [socket.outbox._send.statistics().current_buffer_used for socket in hall.signaling._sockets.values()]
+        await bystander.send(Offer(ours.peer, "mine"))
+        while (await worker.receive()).sdp != "mine":
+            received += 1
+        waiting = [
+            websocket.outbox._send.statistics().current_buffer_used for websocket in hall.signaling._websockets.values()
+        ]
         assert max(waiting) <= MESSAGE_BURST
         await trio.sleep(1)
     assert trio.current_time() - start < 6
-    assert heard <= MESSAGE_BURST + 6 * MESSAGE_RATE
+    assert received <= MESSAGE_BURST + 6 * MESSAGE_RATE
 
 
-class Connection(trio.abc.Stream):
-    """The server's end of a wire that can be filled up."""
+class ServerEnd(trio.abc.Stream):
+    """The server's end of a memory stream, which the test can block as if its buffers were full."""
 
     def __init__(self, end: trio.abc.Stream) -> None:
         self._end = end
         self.full = False
 
     @classmethod
-    def pair(cls, wires: "list[Connection]") -> "tuple[trio.abc.Stream, Connection]":
+    def pair(cls, connections: "list[ServerEnd]") -> "tuple[trio.abc.Stream, ServerEnd]":
         ours, theirs = memory_stream_pair()
-        wires.append(cls(theirs))
-        return ours, wires[-1]
+        connections.append(cls(theirs))
+        return ours, connections[-1]
 
     async def send_all(self, data):
         if self.full:
@@ -557,30 +568,32 @@ class Connection(trio.abc.Stream):
         await self._end.aclose()
 
 
-async def test_a_flood_towards_a_deaf_worker_waits_and_then_the_worker_is_cut(autojump_clock, hall):
-    """The worker's wire takes nothing any more; who floods it is slowed, and is refused once it is gone."""
+async def test_a_flood_towards_a_worker_that_does_not_read_waits_and_then_the_worker_is_disconnected(
+    autojump_clock, hall
+):
+    """The worker's connection accepts no more data. The client that floods it is slowed, and then refused."""
     client, _ = await hall.member(Role.CLIENT)
-    wires: list[Connection] = []
-    deaf = await hall.peer(pair=lambda: Connection.pair(wires))
-    await deaf.ask(join("room"))
-    shown = await client.hear()
-    wires[0].full = True
+    connections: list[ServerEnd] = []
+    silent = await hall.peer(pair=lambda: ServerEnd.pair(connections))
+    await silent.ask(join("room"))
+    shown = await client.receive()
+    connections[0].full = True
     start = trio.current_time()
     for _ in range(1000):
-        await client.say(Offer(shown.peer, "x" * 1000))
-    assert await client.hear() == WorkerLeft(shown.peer)
+        await client.send(Offer(shown.peer, "x" * 1000))
+    assert await client.receive() == WorkerLeft(shown.peer)
     assert trio.current_time() - start <= SEND_TIME + SILENCE_TIME
-    assert (await client.hear()).fault.code is FaultCode.NO_WORKER
+    assert (await client.receive()).fault.code is FaultCode.NO_WORKER
 
 
-async def test_wrong_tokens_are_soon_not_even_looked_at(autojump_clock, hall):
-    looked_at = 0
+async def test_after_some_wrong_tokens_no_more_are_checked(autojump_clock, hall):
+    checked = 0
     for _ in range(GUESSES_PER_MINUTE + 20):
         peer = await hall.peer()
         fault = await peer.ask(join("room", token="guess"))
         assert fault.code is FaultCode.ROOM_DENIED
-        looked_at += "Too many" not in fault.text
-    assert looked_at <= GUESSES_PER_MINUTE + 20 / 6 + 1
+        checked += "Too many" not in fault.text
+    assert checked <= GUESSES_PER_MINUTE + 20 / 6 + 1
     for _ in range(3):
         hall.signaling._limits.guesses.take("10.0.0.1", trio.current_time())
     peer = await hall.peer()
@@ -591,7 +604,7 @@ async def test_wrong_tokens_are_soon_not_even_looked_at(autojump_clock, hall):
     assert isinstance((await hall.member())[1], Joined)
 
 
-async def test_who_was_here_before_is_not_kept_out_by_a_neighbours_guesses(autojump_clock, hall):
+async def test_a_peer_that_reconnects_is_not_blocked_by_the_guesses_of_others_at_its_address(autojump_clock, hall):
     _, first = await hall.member()
     for _ in range(GUESSES_PER_MINUTE):
         await (await hall.peer()).ask(join("room", token="guess"))
@@ -599,7 +612,7 @@ async def test_who_was_here_before_is_not_kept_out_by_a_neighbours_guesses(autoj
     assert again.peer == first.peer
 
 
-async def test_rooms_are_not_made_without_end(autojump_clock, hall):
+async def test_the_number_of_new_rooms_is_limited(autojump_clock, hall):
     peer = await hall.peer()
     for _ in range(ROOMS_PER_MINUTE):
         assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
@@ -609,28 +622,28 @@ async def test_rooms_are_not_made_without_end(autojump_clock, hall):
     assert isinstance(await (await hall.peer()).ask(CreateRoom()), RoomCreated)
 
 
-async def test_one_address_cannot_hold_all_places_at_the_door(autojump_clock, hall):
-    for _ in range(WAITING_MAX):
+async def test_one_address_cannot_use_up_all_connections_before_joining(autojump_clock, hall):
+    for _ in range(NOT_JOINED_MAX):
         hall.connect("10.6.6.6")
     await trio.testing.wait_all_tasks_blocked()
     assert await hall.connect("10.6.6.6").receive_some(1) == b""
     assert isinstance((await hall.member())[1], Joined)
 
 
-def test_a_bucket_gives_its_burst_then_its_rate_and_forgets():
+def test_a_bucket_allows_its_burst_then_its_rate_and_discards_old_keys():
     bucket: TokenBucket[int] = TokenBucket(3, 2.0)
-    waits = []
+    delays = []
     for _ in range(5):
-        waits.append(bucket.wait(0, 100.0))
+        delays.append(bucket.delay(0, 100.0))
         bucket.take(0, 100.0)
-    assert waits == pytest.approx([0, 0, 0, 0.5, 1.0])
-    assert bucket.wait(0, 200.0) == 0
+    assert delays == pytest.approx([0, 0, 0, 0.5, 1.0])
+    assert bucket.delay(0, 200.0) == 0
     for key in range(3 * KEYS_MAX):
         bucket.take(key, 200.0)
-    assert len(bucket._paid) <= KEYS_MAX
+    assert len(bucket._arrival_times) <= KEYS_MAX
 
 
 def test_one_host_counts_once_whatever_its_address():
-    assert origin("::ffff:10.0.0.1") == origin("10.0.0.1") == "10.0.0.1"
-    assert origin("2001:db8::1") == origin("2001:db8::ffff:2%eth0") != origin("2001:db8:0:1::1")
-    assert origin("a memory stream") == "a memory stream"
+    assert source_network("::ffff:10.0.0.1") == source_network("10.0.0.1") == "10.0.0.1"
+    assert source_network("2001:db8::1") == source_network("2001:db8::ffff:2%eth0") != source_network("2001:db8:0:1::1")
+    assert source_network("a memory stream") == "a memory stream"

@@ -490,12 +490,12 @@ def doctor(as_json: bool, server: str | None, role: str | None) -> int:
     """
 
     def work() -> int:
-        from rtc.doctor.plan import AIMS
-        from rtc.doctor.program import DoctorOptions, examine, read_config
+        from rtc.doctor.plan import ROLES
+        from rtc.doctor.program import DoctorOptions, read_config, run
 
         cwd, home = Path.cwd(), Path.home()
         config = read_config(server, os.environ, cwd, home)
-        return examine(DoctorOptions(config, AIMS[role], cwd, home, as_json))
+        return run(DoctorOptions(config, ROLES[role], cwd, home, as_json))
 
     return _obey(work)
 

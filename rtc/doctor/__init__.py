@@ -1,7 +1,7 @@
-"""The doctor: what would stop this machine from being a worker or a client, and what to do about it.
+"""`sleap-rtc doctor`: what would stop this machine from being a worker or a client, and what to do about it.
 
-Rule of the room: a check looks and changes nothing, tells what it saw in one line, and never shows a secret. It is
-given a limit in seconds, and whatever it lacks is its finding, not its failure.
+Rule: a check changes nothing on the machine, reports what it found in one line, and never shows a secret. It has a
+time limit. If something that a check needs is missing, the check returns this as a finding and does not raise.
 """
 
 from rtc.doctor.finding import Check, Finding, Level, Report, run_checks

@@ -1,4 +1,4 @@
-"""What a check is, what it finds, and how many of them are run side by side."""
+"""What a check is, what it returns, and how several checks run at the same time."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
@@ -6,12 +6,15 @@ from enum import Enum
 import trio
 from attrs import frozen
 
-LIMIT = 10.0
-"""Seconds for one check, unless it says otherwise."""
+CHECK_TIME = 10.0
+"""Seconds for one check, if it has no time limit of its own."""
 
 
 class Level(Enum):
-    """How bad it is: `fail` stops work, `warn` makes it worse, `skip` was not looked at."""
+    """How severe a finding is.
+
+    `fail`: something does not work. `warn`: it works, but worse than it could. `skip`: it was not checked.
+    """
 
     OK = "ok"
     WARN = "warn"
@@ -21,7 +24,7 @@ class Level(Enum):
 
 @frozen
 class Finding:
-    """What one check saw, and what to do about it."""
+    """What one check found, and what to do about it."""
 
     level: Level
     detail: str
@@ -29,66 +32,71 @@ class Finding:
 
 
 def ok(detail: str) -> Finding:
-    """All is well."""
+    """Return a finding that nothing is wrong."""
     return Finding(Level.OK, detail)
 
 
 def warn(detail: str, advice: str) -> Finding:
-    """It works, worse than it could."""
+    """Return a finding that something works, but worse than it could."""
     return Finding(Level.WARN, detail, advice)
 
 
 def fail(detail: str, advice: str) -> Finding:
-    """Something will not work."""
+    """Return a finding that something does not work."""
     return Finding(Level.FAIL, detail, advice)
 
 
 def skip(detail: str, advice: str | None = None) -> Finding:
-    """There was nothing to look at."""
+    """Return a finding that there was nothing to check."""
     return Finding(Level.SKIP, detail, advice)
 
 
 @frozen
 class Check:
-    """One thing to look at."""
+    """One check: its name, and the function that runs it."""
 
     name: str
-    """Stable: scripts read it."""
+    """Scripts read it from `--json`, so it must not change."""
     run: Callable[[], Awaitable[Finding]]
     subject: str | None = None
-    """Which one, where there may be several of this name: a server's address."""
-    limit: float = LIMIT
-    late: str = "Try again; when it stays so, restart this machine or ask who looks after its network."
-    """What to do when the limit is reached."""
+    """What is checked, such as the address of a server, where several checks may have the same name."""
+    timeout: float = CHECK_TIME
+    """Seconds after which the check is cancelled and has failed."""
+    timeout_advice: str = "Try again; when it stays so, restart this machine or ask who looks after its network."
+    """The advice of the finding when the check has timed out."""
 
 
 @frozen
 class Report:
-    """One line of the doctor's."""
+    """The result of one check: one line of the doctor's output."""
 
     name: str
     subject: str | None
     finding: Finding
 
 
-async def run_checks(checks: Sequence[Check], told: Callable[[Report], None]) -> None:
-    """Run all of them side by side; `told` gets the reports in the order of the checks, each as soon as it can."""
-    found: dict[int, Finding] = {}
-    next_up = 0
+async def run_checks(checks: Sequence[Check], on_report: Callable[[Report], None]) -> None:
+    """Run all checks at the same time.
+
+    Args:
+        on_report: called with each report, in the order of `checks`, as soon as this check and all before it are done.
+    """
+    findings: dict[int, Finding] = {}
+    next_index = 0
 
     async def run(index: int) -> None:
-        nonlocal next_up
-        found[index] = await _limited(checks[index])
-        while next_up in found:
-            told(Report(checks[next_up].name, checks[next_up].subject, found[next_up]))
-            next_up += 1
+        nonlocal next_index
+        findings[index] = await _run_within_timeout(checks[index])
+        while next_index in findings:
+            on_report(Report(checks[next_index].name, checks[next_index].subject, findings[next_index]))
+            next_index += 1
 
     async with trio.open_nursery() as nursery:
         for index in range(len(checks)):
             nursery.start_soon(run, index)
 
 
-async def _limited(check: Check) -> Finding:
-    with trio.move_on_after(check.limit):
+async def _run_within_timeout(check: Check) -> Finding:
+    with trio.move_on_after(check.timeout):
         return await check.run()
-    return fail(f"gave no answer within {check.limit:g} seconds", check.late)
+    return fail(f"gave no answer within {check.timeout:g} seconds", check.timeout_advice)

@@ -1,4 +1,4 @@
-"""The folders we write to: who may, who else may look, and how much room is left."""
+"""Checks of the folders that sleap-rtc writes to: are they writable and private, and how much space is free."""
 
 import os
 import shutil
@@ -15,56 +15,66 @@ GB = 10**9
 
 
 @frozen
-class Need:
-    """What one folder is for."""
+class FolderPurpose:
+    """What one folder must be able to store, and who may read it."""
 
     option: str
-    """How to choose another, in words."""
-    least: int
-    """Bytes below which it cannot do its work."""
-    good: int
-    """Bytes below which larger jobs will not fit."""
+    """How a person chooses another folder; the end of a sentence that begins with "choose"."""
+    min_bytes: int
+    """Free bytes; with less, the folder cannot be used."""
+    large_job_bytes: int
+    """Free bytes; with less, large jobs may not fit."""
     private: bool = True
-    """Whether others on this machine should be kept out."""
+    """Whether other users of this machine should not be able to read it."""
 
 
-WORK = Need("another with: sleap-rtc worker --work-dir FOLDER", 1 * GB, 20 * GB)
-RESULTS = Need("another with: sleap-rtc worker --results-dir FOLDER", 1 * GB, 10 * GB)
-LOGS = Need("a home folder with room (HOME)", 10**7, 10**8)
-OUTPUT = Need("another with: sleap-rtc client-train --output FOLDER", 10**8, 5 * GB, private=False)
+WORK = FolderPurpose("another with: sleap-rtc worker --work-dir FOLDER", 1 * GB, 20 * GB)
+RESULTS = FolderPurpose("another with: sleap-rtc worker --results-dir FOLDER", 1 * GB, 10 * GB)
+LOGS = FolderPurpose("a home folder with room (HOME)", 10**7, 10**8)
+OUTPUT = FolderPurpose("another with: sleap-rtc client-train --output FOLDER", 10**8, 5 * GB, private=False)
 
 
-async def check_folder(folder: Path, need: Need) -> Finding:
-    """Look at a folder that may not be there yet; in a thread, since a network drive may hang."""
-    return await trio.to_thread.run_sync(look_at, folder, need, abandon_on_cancel=True)
+async def check_folder(folder: Path, purpose: FolderPurpose) -> Finding:
+    """Check a folder, which may not exist yet. Runs in a thread, since a network drive may hang."""
+    return await trio.to_thread.run_sync(inspect_folder, folder, purpose, abandon_on_cancel=True)
 
 
-def look_at(folder: Path, need: Need) -> Finding:
-    """Whether `folder` is, or can be made, and holds what it has to."""
-    shown = show_path(folder)
+def inspect_folder(folder: Path, purpose: FolderPurpose) -> Finding:
+    """Return whether `folder` exists or can be created, can be written, and has enough free space."""
+    shown_path = show_path(folder)
     try:
-        there = folder.exists()
-        real = folder if there else next(parent for parent in folder.absolute().parents if parent.exists())
-        if not real.is_dir():
-            return fail(f"{show_path(real)} is a file", f"Move it away, or choose {need.option}")
-        _try_to_write(real, leave_no_trace=not there)
-        free = shutil.disk_usage(real).free
-        mode = real.stat().st_mode
+        exists = folder.exists()
+        existing = folder if exists else next(parent for parent in folder.absolute().parents if parent.exists())
+        if not existing.is_dir():
+            return fail(f"{show_path(existing)} is a file", f"Move it away, or choose {purpose.option}")
+        _try_to_write(existing, leave_no_trace=not exists)
+        free = shutil.disk_usage(existing).free
+        mode = existing.stat().st_mode
     except OSError as error:
-        return fail(f"{shown} cannot be used ({error.strerror})", f"Check its permissions, or choose {need.option}")
-    told = f"{shown}, {free / GB:.1f} GB free{'' if there else ', to be made'}"
-    if free < need.least:
-        return fail(told, f"Make room there, or choose {need.option}")
-    if there and need.private and stat.S_IMODE(mode) & 0o077:
-        return warn(f"{told}, open to others on this machine", f"Close it: chmod 700 {shown}")
-    if free < need.good:
-        return warn(told, f"Large jobs may not fit. Make room there, or choose {need.option}")
-    return ok(told)
+        return fail(
+            f"{shown_path} cannot be used ({error.strerror})", f"Check its permissions, or choose {purpose.option}"
+        )
+    detail = f"{shown_path}, {free / GB:.1f} GB free{'' if exists else ', to be made'}"
+    if free < purpose.min_bytes:
+        return fail(detail, f"Make room there, or choose {purpose.option}")
+    if exists and purpose.private and stat.S_IMODE(mode) & 0o077:
+        return warn(f"{detail}, open to others on this machine", f"Close it: chmod 700 {shown_path}")
+    if free < purpose.large_job_bytes:
+        return warn(detail, f"Large jobs may not fit. Make room there, or choose {purpose.option}")
+    return ok(detail)
 
 
 def _try_to_write(folder: Path, *, leave_no_trace: bool) -> None:
-    """Raises OSError. Permission bits do not tell of read-only disks and full quotas, so a file is really written;
-    but not into a folder that is none of ours, above one that is to be made."""
+    """Check that `folder` can be written.
+
+    Permission bits do not show read-only disks and full quotas, so a temporary file is really written.
+
+    Args:
+        leave_no_trace: check only the permission bits, because the folder is not ours: ours is to be created in it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     if leave_no_trace:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied")
@@ -76,7 +86,7 @@ def _try_to_write(folder: Path, *, leave_no_trace: bool) -> None:
 
 
 def show_path(path: Path) -> str:
-    """A path as people say it: `~/…` below the home folder, and otherwise its last part alone."""
+    """Return a path as it is shown: `~/…` inside the home folder, otherwise only its last part."""
     home = Path.home()
     if path.is_relative_to(home):
         return str(Path("~") / path.relative_to(home))

@@ -1,4 +1,4 @@
-"""What this machine brings: Python, our packages, a GPU."""
+"""Checks of this machine: Python, the installed packages, and the GPU."""
 
 import importlib.util
 import platform
@@ -11,19 +11,19 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from rtc.common.gpu import GpuFacts, list_gpus
-from rtc.doctor.child import run_child
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
+from rtc.doctor.run_subprocess import run_subprocess
 
-OURS = "sleap-rtc"
+DISTRIBUTION = "sleap-rtc"
 PYTHONS = ">=3.11,<3.14"
-"""As pyproject.toml says it; a test compares the two."""
-NATIVE = ("aiortc", "aioice", "cryptography", "trio_asyncio", "zmq", "yaml", "cattrs")
-"""What has compiled parts, or brings some, and so may be installed and yet not load."""
+"""The same as `requires-python` in pyproject.toml; a test compares the two."""
+LOADED_MODULES = ("aiortc", "aioice", "cryptography", "trio_asyncio", "zmq", "yaml", "cattrs")
+"""Modules with compiled parts, or whose requirements have some: they may be installed and still fail to import."""
 LOAD_TIME = 30.0
-"""Seconds to load them from a slow network drive; a second elsewhere."""
+"""Seconds to import `LOADED_MODULES` from a slow network drive; from a local disk it takes one second."""
 FREE_SHARE = 0.25
-"""Of a GPU's memory: with less than this free, somebody else is using it."""
-GPU_LATE = "The driver hangs, and nvidia-smi will too. Restart this machine."
+"""Free part of a GPU's memory; with less, another program is using it."""
+GPU_TIMEOUT_ADVICE = "The driver hangs, and nvidia-smi will too. Restart this machine."
 REINSTALL = "Install it again: pip install --force-reinstall . in sleap-rtc's folder"
 """Never by the bare name: the project of that name on PyPI is somebody else's."""
 INSTALL_CLIENT = "Install the versions that are asked for: pip install . in sleap-rtc's folder"
@@ -31,12 +31,12 @@ INSTALL_WORKER = "Install the versions that are asked for: pip install '.[worker
 
 
 async def check_python() -> Finding:
-    """The Python that runs us."""
+    """Check the version of the Python that runs sleap-rtc."""
     return python_finding(platform.python_version())
 
 
 def python_finding(running: str) -> Finding:
-    """Whether this version of Python is one that sleap-nn and we are made for."""
+    """Return whether sleap-nn and sleap-rtc support this version of Python."""
     if SpecifierSet(PYTHONS).contains(running, prereleases=True):
         return ok(running)
     return fail(
@@ -45,55 +45,63 @@ def python_finding(running: str) -> Finding:
 
 
 async def check_packages(*, worker: bool) -> Finding:
-    """Our packages: the versions we ask for, and whether they really load.
+    """Check that the required packages are installed in the required versions, and that they can be imported.
 
     Args:
-        worker: look at what only workers need as well.
+        worker: also check the packages that only workers need.
     """
     try:
-        asked = requires(OURS) or []
+        requirements = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         return warn("sleap-rtc runs from a folder and is not installed", "Install it: pip install . in that folder")
-    misfits = list(find_misfits(asked, {"worker"} if worker else set()))
-    if misfits:
-        return fail("; ".join(misfits), INSTALL_WORKER if worker else INSTALL_CLIENT)
-    # in a child, since a broken compiled part may end the process that loads it
-    child = await run_child([sys.executable, "-P", "-c", f"import {', '.join(NATIVE)}"])
-    if child.status:
-        return fail(f"they do not load: {child.last_line}", REINSTALL)
-    return ok(
-        f"{OURS} {version(OURS)}, {len(asked_here(asked, {'worker'} if worker else set()))} packages as asked for"
-    )
+    extras = {"worker"} if worker else set()
+    unmet = list(find_unmet(requirements, extras))
+    if unmet:
+        return fail("; ".join(unmet), INSTALL_WORKER if worker else INSTALL_CLIENT)
+    # in a subprocess, since a broken compiled part may crash the process that imports it
+    result = await run_subprocess([sys.executable, "-P", "-c", f"import {', '.join(LOADED_MODULES)}"])
+    if result.status:
+        return fail(f"they do not load: {result.last_line}", REINSTALL)
+    total = len(applicable_requirements(requirements, extras))
+    return ok(f"{DISTRIBUTION} {version(DISTRIBUTION)}, {total} packages as asked for")
 
 
-def asked_here(requirements: Iterable[str], extras: set[str]) -> list[Requirement]:
-    """The requirements that hold on this machine, with these extras."""
+def applicable_requirements(requirements: Iterable[str], extras: set[str]) -> list[Requirement]:
+    """Return the requirements that apply on this machine with these extras (PEP 508 markers)."""
     parsed = [Requirement(text) for text in requirements]
     chosen = [{"extra": extra} for extra in ("", *sorted(extras))]
-    return [one for one in parsed if one.marker is None or any(one.marker.evaluate(extra) for extra in chosen)]
+    return [
+        requirement
+        for requirement in parsed
+        if requirement.marker is None or any(requirement.marker.evaluate(extra) for extra in chosen)
+    ]
 
 
-def find_misfits(requirements: Iterable[str], extras: set[str]) -> Iterable[str]:
-    """In words, each requirement that what is installed here does not meet."""
-    for one in asked_here(requirements, extras):
+def find_unmet(requirements: Iterable[str], extras: set[str]) -> Iterable[str]:
+    """Yield one text for each requirement that the installed packages do not meet."""
+    for requirement in applicable_requirements(requirements, extras):
         try:
-            here = version(one.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            yield f"{one.name} is missing"
+            yield f"{requirement.name} is missing"
             continue
-        if not one.specifier.contains(here, prereleases=True):
-            yield f"{one.name} is {here}, and {one.specifier} is needed"
+        if not requirement.specifier.contains(installed, prereleases=True):
+            yield f"{requirement.name} is {installed}, and {requirement.specifier} is needed"
 
 
 async def check_gpu() -> Finding:
-    """The GPUs that a worker started here could offer; in a thread, since a broken driver may hang."""
+    """Check the GPUs that a worker could use here. Runs in a thread, since a broken driver may hang."""
     gpus = await trio.to_thread.run_sync(list_gpus, abandon_on_cancel=True)
-    return gpu_finding(gpus, can_ask=importlib.util.find_spec("pynvml") is not None)
+    return gpu_finding(gpus, has_nvml=importlib.util.find_spec("pynvml") is not None)
 
 
-def gpu_finding(gpus: Sequence[GpuFacts], *, can_ask: bool) -> Finding:
-    """What to say of these GPUs. `can_ask`: the module that asks the driver is here."""
-    if not can_ask:
+def gpu_finding(gpus: Sequence[GpuFacts], *, has_nvml: bool) -> Finding:
+    """Return the finding about these GPUs.
+
+    Args:
+        has_nvml: whether the module that queries the driver (pynvml) is installed.
+    """
+    if not has_nvml:
         return skip(
             "nvidia-ml-py is not installed, so the driver cannot be asked",
             "pip install '.[worker]' in sleap-rtc's folder",
@@ -103,8 +111,8 @@ def gpu_finding(gpus: Sequence[GpuFacts], *, can_ask: bool) -> Finding:
             "no NVIDIA GPU or no driver is seen; jobs run on the CPU, slowly",
             "If there is one: check that nvidia-smi lists it, and that CUDA_VISIBLE_DEVICES does not hide it.",
         )
-    each = "; ".join(f"{gpu.name}, {gpu.memory_mb} MB, {gpu.free_mb} MB of it free" for gpu in gpus)
-    told = f"{each}; driver for CUDA {gpus[0].cuda}"
+    gpus_text = "; ".join(f"{gpu.name}, {gpu.memory_mb} MB, {gpu.free_mb} MB of it free" for gpu in gpus)
+    detail = f"{gpus_text}; driver for CUDA {gpus[0].cuda}"
     if any(gpu.free_mb < gpu.memory_mb * FREE_SHARE for gpu in gpus):
-        return warn(told, "Another program uses most of the memory: nvidia-smi tells which. Large jobs may fail.")
-    return ok(told)
+        return warn(detail, "Another program uses most of the memory: nvidia-smi tells which. Large jobs may fail.")
+    return ok(detail)

@@ -1,4 +1,4 @@
-"""Which checks there are, in the order in which people read them: this machine, then the way out of it."""
+"""The list of checks, in the order in which they are shown: first this machine, then the network."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,102 +11,122 @@ from protocol.faults import Fault
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config
 from rtc.config.show import masked_url
-from rtc.doctor import folders, machine, server, settings, trainer, udp
+from rtc.doctor import folders, machine, server, settings, sleap_nn, udp
 from rtc.doctor.finding import Check, Finding, skip
 
-CheckTurn = Callable[[IceServer], Check]
+MakeTurnCheck = Callable[[IceServer], Check]
 
 
 @frozen
-class Aim:
-    """What this machine is asked to be."""
+class Roles:
+    """The roles for which this machine is checked."""
 
     worker: bool
     client: bool
-    worker_wanted: bool
-    """The person asked for it: then a missing sleap-nn is a failure, and otherwise no news."""
+    worker_required: bool
+    """Whether the person requested the role worker. Then a missing sleap-nn is a failure; otherwise it is skipped."""
 
 
-AIMS = {
-    None: Aim(worker=True, client=True, worker_wanted=False),
-    "worker": Aim(worker=True, client=False, worker_wanted=True),
-    "client": Aim(worker=False, client=True, worker_wanted=False),
+ROLES = {
+    None: Roles(worker=True, client=True, worker_required=False),
+    "worker": Roles(worker=True, client=False, worker_required=True),
+    "client": Roles(worker=False, client=True, worker_required=False),
 }
-"""By what `--as` says."""
+"""The roles for each value of `--as`."""
 
 
-def plan(config: Config | Fault, aim: Aim, *, cwd: Path, home: Path, turn: CheckTurn) -> list[Check]:
-    """All checks for this aim; `turn` makes the one for a TURN server, which needs the asyncio room."""
+def plan(config: Config | Fault, roles: Roles, *, cwd: Path, home: Path, make_turn_check: MakeTurnCheck) -> list[Check]:
+    """Return all checks for these roles.
+
+    Args:
+        config: the configuration, or the reason why it cannot be read.
+        make_turn_check: returns the check of one TURN server, which needs the asyncio loop and so comes from outside.
+    """
     return [
-        *_of_machine(config, aim),
-        *_of_folders(aim, cwd, home / ".sleap-rtc"),
-        *(_of_network(config, turn) if isinstance(config, Config) else _without_config()),
-        *_of_trainer(aim),
+        *_machine_checks(config, roles),
+        *_folder_checks(roles, cwd, home / ".sleap-rtc"),
+        *(_network_checks(config, make_turn_check) if isinstance(config, Config) else _network_checks_without_config()),
+        *_sleap_nn_checks(roles),
     ]
 
 
-def _of_machine(config: Config | Fault, aim: Aim) -> list[Check]:
-    as_worker = aim.worker and (aim.worker_wanted or trainer.is_installed())
+def _machine_checks(config: Config | Fault, roles: Roles) -> list[Check]:
+    as_worker = roles.worker and (roles.worker_required or sleap_nn.is_installed())
     checks = [
         Check("python", machine.check_python),
-        Check("packages", partial(machine.check_packages, worker=as_worker), limit=machine.LOAD_TIME),
+        Check("packages", partial(machine.check_packages, worker=as_worker), timeout=machine.LOAD_TIME),
         Check("config", partial(settings.check_config, config)),
     ]
-    if aim.worker:
-        look = machine.check_gpu if as_worker else partial(_skipped, trainer.NOT_HERE)
-        checks.append(Check("gpu", look, late=machine.GPU_LATE))
+    if roles.worker:
+        check_gpu = machine.check_gpu if as_worker else partial(_skipped, sleap_nn.NOT_INSTALLED)
+        checks.append(Check("gpu", check_gpu, timeout_advice=machine.GPU_TIMEOUT_ADVICE))
     return checks
 
 
-def _of_folders(aim: Aim, cwd: Path, base: Path) -> list[Check]:
-    needs: dict[str, tuple[Path, folders.Need]] = {"folder-logs": (base / "logs", folders.LOGS)}
-    if aim.worker:
-        needs["folder-work"] = (base / "work", folders.WORK)
-        needs["folder-results"] = (base / "results", folders.RESULTS)
-    if aim.client:
-        needs["folder-output"] = (cwd, folders.OUTPUT)
-    return [Check(name, partial(folders.check_folder, *need)) for name, need in needs.items()]
+def _folder_checks(roles: Roles, cwd: Path, base: Path) -> list[Check]:
+    purposes: dict[str, tuple[Path, folders.FolderPurpose]] = {"folder-logs": (base / "logs", folders.LOGS)}
+    if roles.worker:
+        purposes["folder-work"] = (base / "work", folders.WORK)
+        purposes["folder-results"] = (base / "results", folders.RESULTS)
+    if roles.client:
+        purposes["folder-output"] = (cwd, folders.OUTPUT)
+    return [Check(name, partial(folders.check_folder, *purpose)) for name, purpose in purposes.items()]
 
 
-def _of_network(config: Config, turn: CheckTurn) -> list[Check]:
+def _network_checks(config: Config, make_turn_check: MakeTurnCheck) -> list[Check]:
     host = urlsplit(config.signaling_websocket).hostname or ""
     websocket, http = config.signaling_websocket, config.signaling_http
     stun_servers = [server for server in config.ice_servers if not server.relays]
     turn_servers = [server for server in config.ice_servers if server.relays]
     return [
-        Check("server-websocket", partial(server.check_websocket, websocket), websocket, late=server.START_ONE),
+        Check(
+            "server-websocket",
+            partial(server.check_websocket, websocket),
+            websocket,
+            timeout_advice=server.START_SERVER,
+        ),
         Check("server-http", partial(server.check_http, http), http),
         Check("clock", partial(server.check_clock, http)),
         Check("udp", partial(udp.check_udp, host)),
         *(Check("stun", partial(udp.check_stun, one), masked_url(one.urls)) for one in stun_servers),
-        *([] if stun_servers else [_unset("stun", "from behind different NATs")]),
-        *map(turn, turn_servers),
-        *([] if turn_servers else [_unset("turn", "where UDP is blocked, or a NAT is strict")]),
+        *([] if stun_servers else [_not_configured("stun", "from behind different NATs")]),
+        *map(make_turn_check, turn_servers),
+        *([] if turn_servers else [_not_configured("turn", "where UDP is blocked, or a NAT is strict")]),
     ]
 
 
-def _unset(kind: str, when: str) -> Check:
+def _not_configured(kind: str, where: str) -> Check:
     detail = f"no {kind.upper()} server is configured"
-    return Check(kind, partial(_skipped, detail, f"Name one in ice_servers if workers and clients meet {when}."))
+    return Check(kind, partial(_skipped, detail, f"Name one in ice_servers if workers and clients meet {where}."))
 
 
-def _of_trainer(aim: Aim) -> list[Check]:
-    if not aim.worker:
+def _sleap_nn_checks(roles: Roles) -> list[Check]:
+    if not roles.worker:
         return []
-    wanted = aim.worker_wanted
-    limit, late = trainer.IMPORT_TIME, trainer.LATE
+    required = roles.worker_required
+    timeout, timeout_advice = sleap_nn.IMPORT_TIME, sleap_nn.TIMEOUT_ADVICE
     return [
-        Check("sleap-nn", partial(trainer.check_program, wanted=wanted), limit=limit, late=late),
-        Check("sleap-nn-import", partial(trainer.check_imports, wanted=wanted), limit=limit, late=late),
+        Check(
+            "sleap-nn",
+            partial(sleap_nn.check_program, required=required),
+            timeout=timeout,
+            timeout_advice=timeout_advice,
+        ),
+        Check(
+            "sleap-nn-import",
+            partial(sleap_nn.check_imports, required=required),
+            timeout=timeout,
+            timeout_advice=timeout_advice,
+        ),
     ]
 
 
-def _without_config() -> list[Check]:
+def _network_checks_without_config() -> list[Check]:
     def unknown(name: str, advice: str | None = None) -> Check:
         return Check(name, partial(_skipped, "the configuration cannot be read", advice))
 
-    nothing_there = [unknown("server-websocket", server.START_ONE), unknown("server-http"), unknown("clock")]
-    return [*nothing_there, Check("udp", partial(udp.check_udp, udp.LOOPBACK)), unknown("stun"), unknown("turn")]
+    server_checks = [unknown("server-websocket", server.START_SERVER), unknown("server-http"), unknown("clock")]
+    return [*server_checks, Check("udp", partial(udp.check_udp, udp.LOOPBACK)), unknown("stun"), unknown("turn")]
 
 
 async def _skipped(detail: str, advice: str | None = None) -> Finding:

@@ -1,6 +1,7 @@
-"""The doctor program: looks at this machine and at the way to the server, and says what to do.
+"""`sleap-rtc doctor`: run the checks of this machine and its connection to the server, and print the reports.
 
-It does without the asyncio room unless a TURN server is to be tried: aiortc may be the very thing that is broken.
+The asyncio loop is started, and aiortc imported, only if a TURN server is to be checked: aiortc itself may be what is
+broken.
 """
 
 import sys
@@ -21,28 +22,33 @@ from rtc.config.server_url import server_url
 from rtc.config.show import masked_url
 from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
-from rtc.doctor.plan import Aim, CheckTurn, plan
-from rtc.doctor.show import report_line, reports_json, summary, widest
+from rtc.doctor.plan import MakeTurnCheck, Roles, plan
+from rtc.doctor.show import name_width, report_line, reports_json, summary
 from rtc.runtime.root import handle_signals, run_root, stop_when
 
 
 @frozen
 class DoctorOptions:
-    """What somebody who asks the doctor may say."""
+    """The options of one run of `sleap-rtc doctor`."""
 
     config: Config | Fault
-    """The settings, or why they cannot be read."""
-    aim: Aim
+    """The configuration, or the reason why it cannot be read."""
+    roles: Roles
     cwd: Path
+    """The working folder."""
     home: Path
+    """The home folder."""
     as_json: bool = False
 
 
 def read_config(server: str | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Config | Fault:
-    """The settings; a mistake in them is a finding here, and the other checks go on.
+    """Return the configuration, or the fault if it cannot be read: this is a finding, and the other checks go on.
+
+    Args:
+        server: the value of `--server`.
 
     Raises:
-        RtcError: USAGE: `server`, as typed for `--server`, is no address.
+        RtcError: USAGE: `server` is not an address.
     """
     address = server_url(server) if server else None
     try:
@@ -51,8 +57,8 @@ def read_config(server: str | None, environ: Mapping[str, str], cwd: Path, home:
         return error.fault
 
 
-def examine(options: DoctorOptions) -> int:
-    """Run all checks and print what they found; 0 when none failed, 1 otherwise."""
+def run(options: DoctorOptions) -> int:
+    """Run all checks and print the reports; return the exit code: 0 if no check failed, 1 otherwise."""
     secrets = options.config.credentials if isinstance(options.config, Config) else ()
     return run_root("doctor", partial(_supervise, options), secrets=secrets)
 
@@ -63,7 +69,7 @@ async def _supervise(options: DoctorOptions) -> int:
     async with trio.open_nursery() as nursery:
         await nursery.start(handle_signals, drain, nursery.cancel_scope)
         nursery.start_soon(stop_when, drain, nursery.cancel_scope)
-        reports = await run_doctor(options)
+        reports = await _check_and_print(options)
         nursery.cancel_scope.cancel()
     if reports is None:
         return ExitCode.INTERRUPTED
@@ -71,43 +77,45 @@ async def _supervise(options: DoctorOptions) -> int:
     return ExitCode.JOB_FAILED if failed else ExitCode.DONE
 
 
-async def run_doctor(options: DoctorOptions) -> list[Report]:
-    """Check, and print: line by line for people, all at the end for scripts."""
+async def _check_and_print(options: DoctorOptions) -> list[Report]:
+    """Run the checks and print each report when it is there, or one JSON array at the end."""
     reports: list[Report] = []
     lines = LineWriter(sys.stdout)
-    async with _turn_checks(options.config) as turn:
-        checks = plan(options.config, options.aim, cwd=options.cwd, home=options.home, turn=turn)
-        width = widest(checks)
+    async with _open_turn_checks(options.config) as make_turn_check:
+        checks = plan(
+            options.config, options.roles, cwd=options.cwd, home=options.home, make_turn_check=make_turn_check
+        )
+        width = name_width(checks)
 
-        def told(report: Report) -> None:
+        def on_report(report: Report) -> None:
             reports.append(report)
             if not options.as_json:
                 lines.say(report_line(report, width))
 
-        await run_checks(checks, told)
+        await run_checks(checks, on_report)
     lines.say(reports_json(reports) if options.as_json else summary(reports))
     return reports
 
 
 @asynccontextmanager
-async def _turn_checks(config: Config | Fault) -> AsyncIterator[CheckTurn]:
-    """Makes the checks of TURN servers, with the asyncio room open when there are any."""
+async def _open_turn_checks(config: Config | Fault) -> AsyncIterator[MakeTurnCheck]:
+    """Yield the function that returns the check of a TURN server; the asyncio loop runs meanwhile if there is one."""
     if isinstance(config, Fault) or not any(server.relays for server in config.ice_servers):
-        yield _unloadable
+        yield _check_without_aiortc
         return
     try:
-        from rtc.doctor.relay import check_turn
+        from rtc.doctor.turn import check_turn
         from rtc.transport.webrtc import open_asyncio_loop
     except ImportError:
-        yield _unloadable
+        yield _check_without_aiortc
         return
     async with open_asyncio_loop() as asyncio_loop:
         yield lambda server: Check("turn", partial(check_turn, server, asyncio_loop), masked_url(server.urls))
 
 
-def _unloadable(server: IceServer) -> Check:
-    return Check("turn", _cannot_load, masked_url(server.urls))
+def _check_without_aiortc(server: IceServer) -> Check:
+    return Check("turn", _report_no_aiortc, masked_url(server.urls))
 
 
-async def _cannot_load() -> Finding:
+async def _report_no_aiortc() -> Finding:
     return fail("aiortc does not load here, so it cannot be tried", REINSTALL)

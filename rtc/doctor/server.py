@@ -1,4 +1,4 @@
-"""Whether the server is there, is ours, speaks our version, and has the same time."""
+"""Checks of the signalling server: is it reached, is it a sleap-rtc server of our version, and does its clock agree."""
 
 import email.utils
 import http.client
@@ -22,21 +22,22 @@ from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.transport.signaling.connection import SignalingEvent, run_signaling
 
 REACH_TIME = 8.0
-"""Seconds for one answer, below a check's own limit so that it can say more than "late"."""
+"""Seconds for one answer; less than `CHECK_TIME`, so that the finding says more than that the check timed out."""
 ANSWER_MAX = 64 * 1024
+"""Bytes of an HTTP answer that are read."""
 SKEW_MAX = 30.0
-"""Seconds; short-lived TURN passwords and certificates go by the clock."""
-START_ONE = "Point elsewhere with --server or SLEAP_RTC_SIGNALING_WS, or start one of your own: sleap-rtc server"
+"""Seconds between two clocks that are accepted; TURN credentials and certificates expire by the clock."""
+START_SERVER = "Point elsewhere with --server or SLEAP_RTC_SIGNALING_WS, or start one of your own: sleap-rtc server"
 SAME_VERSION = "Install the same version of sleap-rtc on both sides."
-OTHER = "Give the address of its HTTP side with SLEAP_RTC_SIGNALING_HTTP, or as signaling_http in the file."
+SET_HTTP_ADDRESS = "Give the address of its HTTP side with SLEAP_RTC_SIGNALING_HTTP, or as signaling_http in the file."
 
 
 async def check_websocket(url: str) -> Finding:
-    """Really connect and speak: ask for a room that cannot be, and be told so as only our server does."""
-    event = await _ask(url)
+    """Check the signalling server: connect and join a room that cannot exist. Only our server answers `ROOM_DENIED`."""
+    event = await _first_event(url)
     match event:
         case ServerDisconnected():
-            return fail(*_parted(event.text))
+            return fail(*_split_sentences(event.text))
         case Fault(code=FaultCode.ROOM_DENIED):
             return ok(f"answers, and speaks version {PROTOCOL_VERSION} of the protocol")
         case Fault(code=FaultCode.VERSION):
@@ -45,20 +46,20 @@ async def check_websocket(url: str) -> Finding:
             return fail("it answers otherwise than this sleap-rtc expects", SAME_VERSION)
 
 
-def _parted(sentences: str) -> tuple[str, str]:
-    """What happened, and what to try: the line says both, in that order."""
+def _split_sentences(sentences: str) -> tuple[str, str]:
+    """Split the text of a connection error into what happened (its first sentence) and what to try (the rest)."""
     text = clean(sentences)
-    at = text.find(". ")
-    return (text, START_ONE) if at < 0 else (text[:at], text[at + 2 :])
+    end = text.find(". ")
+    return (text, START_SERVER) if end < 0 else (text[:end], text[end + 2 :])
 
 
-async def _ask(url: str) -> SignalingEvent:
-    """The first thing of note that is heard: an answer, or that the line is down."""
+async def _first_event(url: str) -> SignalingEvent:
+    """Connect and send `Join`; return the first answer, or the event that the connection has failed."""
     outgoing: Mailbox[ToServer] = Mailbox()
     on_event: list[SignalingEvent] = []
     with trio.CancelScope() as scope:
 
-        async def hear(event: SignalingEvent) -> None:
+        async def handle(event: SignalingEvent) -> None:
             if isinstance(event, ServerConnected):
                 room = RoomId(f"doctor-{secrets.token_hex(8)}")
                 outgoing.put(Join(room, secrets.token_urlsafe(16), Role.CLIENT))
@@ -66,41 +67,43 @@ async def _ask(url: str) -> SignalingEvent:
             on_event.append(event)
             scope.cancel()
 
-        await run_signaling(url, on_event=hear, outgoing=outgoing, timeout=REACH_TIME)
+        await run_signaling(url, on_event=handle, outgoing=outgoing, timeout=REACH_TIME)
     return on_event[0]
 
 
 @frozen
 class Reply:
-    """What the HTTP side answered."""
+    """An answer of the server's HTTP API, and when it came."""
 
     status: int
     body: bytes
     date: str | None
-    asked: float
-    answered: float
-    """Seconds since 1970, by this machine's clock."""
+    """The `Date` header, None if there is none."""
+    sent_at: float
+    """When the request was sent, in seconds since 1970 by this machine's clock."""
+    received_at: float
+    """When the answer came, by the same clock."""
 
 
 async def check_http(url: str) -> Finding:
-    """The HTTP side lives, and speaks the same version of the protocol. Jobs do without it; the dashboard does not."""
+    """Check that the HTTP API answers, with the same protocol version. Jobs do not need it, but the dashboard does."""
     try:
         reply = await fetch_health(url)
     except (OSError, http.client.HTTPException) as error:
-        return warn(f"it cannot be reached ({_reason(error)})", f"Jobs run without it. {START_ONE}")
+        return warn(f"it cannot be reached ({_reason(error)})", f"Jobs run without it. {START_SERVER}")
     try:
-        told = json.loads(reply.body)
-        version, theirs = told["protocol"], told["version"]
+        health = json.loads(reply.body)
+        version, server_version = health["protocol"], health["version"]
     except (ValueError, RecursionError, TypeError, KeyError):
-        return warn(f"what answers there is no sleap-rtc server (HTTP status {reply.status})", OTHER)
+        return warn(f"what answers there is no sleap-rtc server (HTTP status {reply.status})", SET_HTTP_ADDRESS)
     if version != PROTOCOL_VERSION:
         shown = clean(str(version))[:20]
         return fail(f"the server speaks protocol version {shown}, this sleap-rtc {PROTOCOL_VERSION}", SAME_VERSION)
-    return ok(f"sleap-rtc {clean(str(theirs))[:40]}, protocol version {version}")
+    return ok(f"sleap-rtc {clean(str(server_version))[:40]}, protocol version {version}")
 
 
 async def check_clock(url: str) -> Finding:
-    """This machine's clock against the server's."""
+    """Compare this machine's clock with the server's."""
     try:
         reply = await fetch_health(url)
     except (OSError, http.client.HTTPException):
@@ -109,12 +112,16 @@ async def check_clock(url: str) -> Finding:
 
 
 def clock_finding(reply: Reply) -> Finding:
-    """How far the two clocks are apart, seen from the middle of the question; HTTP tells whole seconds."""
+    """Return how far the two clocks are apart.
+
+    The server's time is compared with the middle between request and answer. HTTP's `Date` is in whole seconds, so half
+    a second is added to it.
+    """
     try:
-        theirs = email.utils.parsedate_to_datetime(reply.date or "").timestamp()
+        server_time = email.utils.parsedate_to_datetime(reply.date or "").timestamp()
     except (ValueError, OverflowError):
         return skip("the server does not tell its time")
-    ahead = (reply.asked + reply.answered) / 2 - (theirs + 0.5)
+    ahead = (reply.sent_at + reply.received_at) / 2 - (server_time + 0.5)
     if abs(ahead) <= SKEW_MAX:
         return ok(f"within {max(1.0, abs(ahead)):.0f} s of the server's")
     direction = "ahead of" if ahead > 0 else "behind"
@@ -125,11 +132,11 @@ def clock_finding(reply: Reply) -> Finding:
 
 
 async def fetch_health(url: str) -> Reply:
-    """GET `/health` below an HTTP address, without proxies, as our WebSocket goes without them.
+    """Send `GET /health` to the HTTP API at `url`. Uses no proxy, because our WebSocket uses none either.
 
     Raises:
         OSError: the server cannot be reached.
-        http.client.HTTPException: what it says is not HTTP.
+        http.client.HTTPException: the answer is not HTTP.
     """
     return await trio.to_thread.run_sync(_get, url, abandon_on_cancel=True)
 
@@ -138,12 +145,12 @@ def _get(url: str) -> Reply:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=REACH_TIME)
-    asked = time.time()
+    sent_at = time.time()
     try:
         connection.request("GET", f"{parts.path.rstrip('/')}/health", headers={"Connection": "close"})
         with connection.getresponse() as response:
-            answered = time.time()
-            return Reply(response.status, response.read(ANSWER_MAX), response.getheader("Date"), asked, answered)
+            received_at = time.time()
+            return Reply(response.status, response.read(ANSWER_MAX), response.getheader("Date"), sent_at, received_at)
     except UnicodeError:
         raise OSError("it is no name") from None
     finally:

@@ -1,4 +1,4 @@
-"""What the settings say, and from where."""
+"""Check of the configuration: what was read, and from where."""
 
 import stat
 
@@ -11,27 +11,30 @@ FIX = "Correct it there. docs/configuration.md and config.example.toml tell how 
 
 
 async def check_config(config: Config | Fault) -> Finding:
-    """The configuration as it was read, or why it could not be."""
+    """Report the configuration that was read, or why it could not be read."""
     return config_finding(config)
 
 
 def config_finding(config: Config | Fault) -> Finding:
-    """Which environment and server it comes to, and what the person may not know about it."""
+    """Return which environment and server are configured.
+
+    It is a warning if others can read a file with passwords, or a file in the working folder has set the server.
+    """
     if isinstance(config, Fault):
         return fail(config.text, FIX)
     server = config.signaling_websocket
     source = spoken(config.sources.get("signaling_websocket", "default"))
-    told = f"environment {config.environment}; the server is {server} ({source})"
+    detail = f"environment {config.environment}; the server is {server} ({source})"
     if config.file is not None and any(s.credential for s in config.ice_servers):
         try:
             open_to_others = stat.S_IMODE(config.file.stat().st_mode) & 0o077
         except OSError:
-            open_to_others = 0  # gone meanwhile, and its secrets with it
+            open_to_others = 0  # the file was deleted in the meantime, and its passwords with it
         if open_to_others:
             return warn(
-                f"{told}; {config.file.name} holds a password and others on this machine may read it",
+                f"{detail}; {config.file.name} holds a password and others on this machine may read it",
                 f"chmod 600 {config.file.name} in its folder",
             )
     if config.notice:
-        return warn(f"{told}, a file in this folder", "Fine if that file is yours. If not, work in another folder.")
-    return ok(told)
+        return warn(f"{detail}, a file in this folder", "Fine if that file is yours. If not, work in another folder.")
+    return ok(detail)

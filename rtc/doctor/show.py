@@ -1,4 +1,4 @@
-"""The doctor's reports, for people and for scripts."""
+"""Writes the doctor's reports as lines for people and as JSON for scripts."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,22 +7,25 @@ from rtc.common.text import clean, count
 from rtc.doctor.finding import Check, Level, Report
 
 
-def widest(checks: Iterable[Check]) -> int:
-    """Characters that the names of these checks need."""
+def name_width(checks: Iterable[Check]) -> int:
+    """Return the number of characters of the longest name of these checks."""
     return max(len(check.name) for check in checks)
 
 
 def report_line(report: Report, width: int) -> str:
-    """`ok    python  3.11.7`, and behind an arrow what to do. One line, so that it can be searched for."""
+    """Return a report as one line, such as `ok    python  3.11.7`, with the advice after an arrow.
+
+    It is a single line so that people can search the output with grep.
+    """
     finding = report.finding
     detail, subject = clean(finding.detail), clean(report.subject or "")
-    told = detail if subject in detail else f"{subject}: {detail}"
+    text = detail if subject in detail else f"{subject}: {detail}"
     advice = f"  → {clean(finding.advice)}" if finding.advice else ""
-    return f"{finding.level.value:4}  {report.name:{width}}  {told}{advice}"
+    return f"{finding.level.value:4}  {report.name:{width}}  {text}{advice}"
 
 
 def reports_json(reports: Sequence[Report]) -> str:
-    """One array; `name` and `level` are stable."""
+    """Return all reports as one JSON array. Scripts read `name` and `level`, so these must not change."""
     return json.dumps(
         [
             {
@@ -40,7 +43,7 @@ def reports_json(reports: Sequence[Report]) -> str:
 
 
 def summary(reports: Sequence[Report]) -> str:
-    """The last line: how it stands."""
+    """Return the last line of the output: how many checks failed and how many warned."""
     failed = sum(report.finding.level is Level.FAIL for report in reports)
     warned = sum(report.finding.level is Level.WARN for report in reports)
     warnings = f", {count(warned, 'warning')}" if warned else ""

@@ -1,4 +1,4 @@
-"""STUN's binding request and its answer (RFC 8489), as bytes: "from which address do you see me?"."""
+"""Encodes STUN's binding request and decodes its answer (RFC 8489), which contains the address that the server sees."""
 
 import ipaddress
 import struct
@@ -6,11 +6,11 @@ import struct
 from attrs import frozen
 
 COOKIE = 0x2112A442
-"""RFC 8489, 5: the same in every message since 2008."""
+"""The magic cookie, the same in every message (RFC 8489, 5)."""
 REQUEST, SUCCESS, ERROR = 0x0001, 0x0101, 0x0111
-"""Binding, with the class in bits 4 and 8 (RFC 8489, 5)."""
+"""Message types of the method Binding, with the class in bits 4 and 8 (RFC 8489, 5)."""
 MAPPED_ADDRESS, ERROR_CODE, XOR_MAPPED_ADDRESS = 0x0001, 0x0009, 0x0020
-"""RFC 8489, 18.3.1."""
+"""Attribute types (RFC 8489, 18.3.1)."""
 TRANSACTION_BYTES = 12
 _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
@@ -18,21 +18,21 @@ _ATTRIBUTE = struct.Struct("!HH")
 
 @frozen
 class StunAnswer:
-    """What a STUN server said."""
+    """The answer of a STUN server."""
 
     address: str | None
-    """Where the server sees us, as `host:port`."""
+    """The address from which the server received the request, as `host:port`; None if the answer contains none."""
     error: int | None = None
-    """Its error code, when it refused."""
+    """The error code, if the server has refused the request."""
 
 
 def binding_request(transaction: bytes) -> bytes:
-    """The request; `transaction` is 12 random bytes that the answer repeats."""
+    """Return a binding request; `transaction` is 12 random bytes, which the answer repeats."""
     return _HEADER.pack(REQUEST, 0, COOKIE, transaction)
 
 
 def read_answer(data: bytes, transaction: bytes) -> StunAnswer | None:
-    """The answer to that request; None for anything else, since anybody may send us a datagram."""
+    """Return the answer to the request with this transaction id; None for other data, which anybody may send."""
     if len(data) < _HEADER.size:
         return None
     kind, length, cookie, echoed = _HEADER.unpack_from(data)
@@ -49,7 +49,7 @@ def read_answer(data: bytes, transaction: bytes) -> StunAnswer | None:
 
 
 def _attributes(body: bytes) -> dict[int, bytes]:
-    """Type and value of each, padded to four bytes on the wire; the first of a type counts (RFC 8489, 14)."""
+    """Return the attributes by type. Values are padded to four bytes; the first of a type counts (RFC 8489, 14)."""
     found: dict[int, bytes] = {}
     at = 0
     while at + _ATTRIBUTE.size <= len(body):
@@ -61,7 +61,7 @@ def _attributes(body: bytes) -> dict[int, bytes]:
 
 
 def _address(value: bytes, mask: bytes) -> str | None:
-    """An address attribute, with its bits turned by `mask` (RFC 8489, 14.1 and 14.2)."""
+    """Decode an address attribute whose bits are XORed with `mask` (RFC 8489, 14.1 and 14.2); None if it is invalid."""
     family = {4: 1, 16: 2}.get(len(value) - 4)
     if family is None or value[1] != family:
         return None

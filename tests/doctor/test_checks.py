@@ -1,4 +1,4 @@
-"""The doctor's checks: each finding that it can come to, on real sockets, folders and programs."""
+"""The doctor's checks and their possible findings, on real sockets, folders and programs."""
 
 import socket
 import sys
@@ -20,10 +20,10 @@ from protocol.signaling import Join
 from rtc.common.gpu import GpuFacts
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import load_config
-from rtc.doctor import folders, machine, trainer, udp
-from rtc.doctor.child import Child, run_child
-from rtc.doctor.finding import LIMIT, Check, Finding, Level, Report, ok, run_checks
-from rtc.doctor.plan import AIMS, plan
+from rtc.doctor import folders, machine, sleap_nn, udp
+from rtc.doctor.finding import CHECK_TIME, Check, Finding, Level, Report, ok, run_checks
+from rtc.doctor.plan import ROLES, plan
+from rtc.doctor.run_subprocess import SubprocessResult, run_subprocess
 from rtc.doctor.server import Reply, check_clock, check_http, check_websocket, clock_finding, fetch_health
 from rtc.doctor.settings import config_finding
 from rtc.doctor.show import report_line, reports_json, summary
@@ -32,29 +32,29 @@ from rtc.server import Server, open_server
 
 ROOT = Path(__file__).parents[2]
 CLOSED = "127.0.0.1:9"  # the discard port: nobody listens
-WANTED = AIMS["worker"]
+WORKER = ROLES["worker"]
 
 
-# -------- the running of checks
+# -------- running checks
 
 
-async def test_checks_run_side_by_side_and_report_in_order(autojump_clock: trio.testing.MockClock) -> None:
+async def test_checks_run_at_the_same_time_and_report_in_order(autojump_clock: trio.testing.MockClock) -> None:
     async def after(seconds: float) -> Finding:
         await trio.sleep(seconds)
         return ok(f"{seconds:g}")
 
-    told: list[tuple[str, float]] = []
+    reported: list[tuple[str, float]] = []
     checks = [Check(name, partial(after, seconds)) for name, seconds in (("a", 3), ("b", 1), ("c", 5))]
-    await run_checks(checks, lambda report: told.append((report.name, trio.current_time())))
-    begun = told[0][1] - 3
-    assert told == [("a", begun + 3), ("b", begun + 3), ("c", begun + 5)]
+    await run_checks(checks, lambda report: reported.append((report.name, trio.current_time())))
+    begun = reported[0][1] - 3
+    assert reported == [("a", begun + 3), ("b", begun + 3), ("c", begun + 5)]
 
 
 async def test_a_check_that_hangs_is_a_failure_within_its_limit(autojump_clock: trio.testing.MockClock) -> None:
     reports: list[Report] = []
     begun = trio.current_time()
-    await run_checks([Check("hang", trio.sleep_forever, late="Kick it.")], reports.append)  # type: ignore[arg-type]
-    assert trio.current_time() - begun == LIMIT
+    await run_checks([Check("hang", trio.sleep_forever, timeout_advice="Kick it.")], reports.append)  # type: ignore[arg-type]
+    assert trio.current_time() - begun == CHECK_TIME
     assert [(r.finding.level, r.finding.advice) for r in reports] == [(Level.FAIL, "Kick it.")]
 
 
@@ -79,19 +79,21 @@ def test_python_s_bounds_are_those_of_pyproject() -> None:
 def test_every_requirement_of_ours_is_compared() -> None:
     trio_here = version("trio")
     asked = ["trio>=0.1", "trio<0.1", "no-such-thing-at-all", "missing-too; extra == 'worker'", "x; extra == 'dev'"]
-    assert list(machine.find_misfits(asked, set())) == [
+    assert list(machine.find_unmet(asked, set())) == [
         f"trio is {trio_here}, and <0.1 is needed",
         "no-such-thing-at-all is missing",
     ]
-    assert "missing-too is missing" in list(machine.find_misfits(asked, {"worker"}))
+    assert "missing-too is missing" in list(machine.find_unmet(asked, {"worker"}))
 
 
 async def test_our_own_packages_are_in_order() -> None:
     assert (await machine.check_packages(worker=False)).level is Level.OK
 
 
-async def test_a_package_that_does_not_load_is_told_with_python_s_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "NATIVE", ("no_such_module_at_all",))
+async def test_a_package_that_does_not_load_is_reported_with_python_s_own_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "LOADED_MODULES", ("no_such_module_at_all",))
     finding = await machine.check_packages(worker=False)
     assert finding.level is Level.FAIL
     assert "No module named 'no_such_module_at_all'" in finding.detail
@@ -109,12 +111,12 @@ async def test_missing_packages_are_installed_from_our_own_folder(
 
 def test_a_gpu_is_ok_a_full_one_and_none_are_warnings() -> None:
     gpu = GpuFacts("NVIDIA H200", 143771, 140000, "12.8", "GPU-1")
-    assert machine.gpu_finding([gpu], can_ask=True) == ok(
+    assert machine.gpu_finding([gpu], has_nvml=True) == ok(
         "NVIDIA H200, 143771 MB, 140000 MB of it free; driver for CUDA 12.8"
     )
-    assert machine.gpu_finding([gpu, evolve(gpu, free_mb=1000)], can_ask=True).level is Level.WARN
-    assert machine.gpu_finding([], can_ask=True).level is Level.WARN
-    assert machine.gpu_finding([], can_ask=False).level is Level.SKIP
+    assert machine.gpu_finding([gpu, evolve(gpu, free_mb=1000)], has_nvml=True).level is Level.WARN
+    assert machine.gpu_finding([], has_nvml=True).level is Level.WARN
+    assert machine.gpu_finding([], has_nvml=False).level is Level.SKIP
 
 
 # -------- folders
@@ -122,30 +124,32 @@ def test_a_gpu_is_ok_a_full_one_and_none_are_warnings() -> None:
 
 def test_a_private_folder_with_room_is_fine_and_left_as_it_was(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    need = folders.Need("another", 1, 1)
-    assert folders.look_at(tmp_path, need).level is Level.OK
-    assert folders.look_at(tmp_path / "to" / "come", need).detail.endswith("to be made")
+    need = folders.FolderPurpose("another", 1, 1)
+    assert folders.inspect_folder(tmp_path, need).level is Level.OK
+    assert folders.inspect_folder(tmp_path / "to" / "come", need).detail.endswith("to be made")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_others_may_read_is_a_warning_where_it_matters(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    finding = folders.look_at(tmp_path, folders.Need("another", 1, 1))
+    finding = folders.inspect_folder(tmp_path, folders.FolderPurpose("another", 1, 1))
     assert finding.level is Level.WARN
     assert "chmod 700" in (finding.advice or "")
-    assert folders.look_at(tmp_path, folders.Need("another", 1, 1, private=False)).level is Level.OK
+    assert folders.inspect_folder(tmp_path, folders.FolderPurpose("another", 1, 1, private=False)).level is Level.OK
 
 
-@pytest.mark.parametrize(("least", "good", "level"), [(10**18, 10**18, Level.FAIL), (1, 10**18, Level.WARN)])
-def test_little_room_is_told(tmp_path: Path, least: int, good: int, level: Level) -> None:
+@pytest.mark.parametrize(
+    ("min_bytes", "large_job_bytes", "level"), [(10**18, 10**18, Level.FAIL), (1, 10**18, Level.WARN)]
+)
+def test_little_free_space_is_reported(tmp_path: Path, min_bytes: int, large_job_bytes: int, level: Level) -> None:
     tmp_path.chmod(0o700)
-    assert folders.look_at(tmp_path, folders.Need("another", least, good)).level is level
+    assert folders.inspect_folder(tmp_path, folders.FolderPurpose("another", min_bytes, large_job_bytes)).level is level
 
 
 def test_a_file_in_a_folder_s_place_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("")
-    assert folders.look_at(tmp_path / "work", folders.WORK).level is Level.FAIL
-    assert folders.look_at(tmp_path / "work" / "deeper", folders.WORK).level is Level.FAIL
+    assert folders.inspect_folder(tmp_path / "work", folders.WORK).level is Level.FAIL
+    assert folders.inspect_folder(tmp_path / "work" / "deeper", folders.WORK).level is Level.FAIL
 
 
 def test_a_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +157,7 @@ def test_a_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatc
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # file modes do not stop root
-    finding = folders.look_at(tmp_path, folders.WORK)
+    finding = folders.inspect_folder(tmp_path, folders.WORK)
     assert finding.level is Level.FAIL
     assert "Read-only file system" in finding.detail
     assert str(tmp_path) not in finding.detail
@@ -162,37 +166,45 @@ def test_a_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatc
 # -------- sleap-nn
 
 
-async def test_a_child_s_last_word_is_kept_and_its_home_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_subprocess_s_last_line_is_shown_without_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    child = await run_child([sys.executable, "-c", f"print('a' * 99999); print(); raise SystemExit('{tmp_path}/lib')"])
-    assert (child.status, child.last_line) == (1, "~/lib")
-    assert (await run_child([sys.executable, "-c", "raise SystemExit(3)"])).last_line.endswith("3 and said nothing")
-    assert (await run_child(["/no/such/program"])).last_line == "program cannot be started (No such file or directory)"
+    result = await run_subprocess(
+        [sys.executable, "-c", f"print('a' * 99999); print(); raise SystemExit('{tmp_path}/lib')"]
+    )
+    assert (result.status, result.last_line) == (1, "~/lib")
+    assert (await run_subprocess([sys.executable, "-c", "raise SystemExit(3)"])).last_line.endswith(
+        "3 and said nothing"
+    )
+    assert (
+        await run_subprocess(["/no/such/program"])
+    ).last_line == "program cannot be started (No such file or directory)"
 
 
-def test_what_the_imports_come_to() -> None:
-    fine = Child(0, "some noise\n2.13.0 0.28.0 0.3.5 1\n")
-    assert trainer.imports_finding(fine, has_gpu=True).level is Level.OK
-    no_cuda = trainer.imports_finding(Child(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=True)
+def test_the_findings_about_the_imports() -> None:
+    fine = SubprocessResult(0, "some noise\n2.13.0 0.28.0 0.3.5 1\n")
+    assert sleap_nn.imports_finding(fine, has_gpu=True).level is Level.OK
+    no_cuda = sleap_nn.imports_finding(SubprocessResult(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=True)
     assert no_cuda.level is Level.WARN
     assert "cannot use the GPU" in no_cuda.detail
-    assert trainer.imports_finding(Child(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=False).level is Level.OK
-    broken = trainer.imports_finding(Child(1, "Traceback\nImportError: libcudnn.so.9\n"), has_gpu=False)
+    assert sleap_nn.imports_finding(SubprocessResult(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=False).level is Level.OK
+    broken = sleap_nn.imports_finding(SubprocessResult(1, "Traceback\nImportError: libcudnn.so.9\n"), has_gpu=False)
     assert broken.level is Level.FAIL
     assert "libcudnn.so.9" in broken.detail
-    assert trainer.program_finding(Child(1, "boom")).level is Level.FAIL
+    assert sleap_nn.program_finding(SubprocessResult(1, "boom")).level is Level.FAIL
 
 
-async def test_without_sleap_nn_it_matters_only_to_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_sleap_nn_fails_only_if_the_role_worker_was_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_args, **_kwargs: None)
-    assert (await trainer.check_program(wanted=False)).level is Level.SKIP
-    assert (await trainer.check_imports(wanted=True)).level is Level.FAIL
+    assert (await sleap_nn.check_program(required=False)).level is Level.SKIP
+    assert (await sleap_nn.check_imports(required=True)).level is Level.FAIL
 
 
 @pytest.mark.real_sleap_nn
 async def test_the_real_sleap_nn_is_run_and_imported_as_jobs_would() -> None:
-    for check in (trainer.check_program, trainer.check_imports):
-        finding = await check(wanted=True)
+    for check in (sleap_nn.check_program, sleap_nn.check_imports):
+        finding = await check(required=True)
         assert finding.level is not Level.FAIL
         assert version("sleap-nn") in finding.detail
 
@@ -200,20 +212,22 @@ async def test_the_real_sleap_nn_is_run_and_imported_as_jobs_would() -> None:
 # -------- settings and the plan
 
 
-def test_settings_that_cannot_be_read_are_a_finding_and_the_network_waits(tmp_path: Path) -> None:
+def test_settings_that_cannot_be_read_are_a_finding_and_the_network_is_skipped(tmp_path: Path) -> None:
     fault = Fault(FaultCode.USAGE, "chunk_size is not what it should be.")
     assert config_finding(fault).level is Level.FAIL
-    checks = plan(fault, AIMS[None], cwd=tmp_path, home=tmp_path, turn=lambda _server: pytest.fail("not asked for"))
+    checks = plan(
+        fault, ROLES[None], cwd=tmp_path, home=tmp_path, make_turn_check=lambda _server: pytest.fail("not asked for")
+    )
     assert {"python", "server-websocket", "turn", "sleap-nn-import"} <= {check.name for check in checks}
 
 
-def test_each_aim_has_its_own_checks(tmp_path: Path) -> None:
+def test_each_role_has_its_own_checks(tmp_path: Path) -> None:
     config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
     config = evolve(config, ice_servers=(IceServer("turn:a", "u", "p"), IceServer("turns:b", "u", "p")))
 
-    def names(aim: str | None) -> list[str]:
+    def names(role: str | None) -> list[str]:
         turn = lambda server: Check("turn", trio.sleep_forever, server.urls)  # type: ignore[arg-type] # noqa: E731
-        return [check.name for check in plan(config, AIMS[aim], cwd=tmp_path, home=tmp_path, turn=turn)]
+        return [check.name for check in plan(config, ROLES[role], cwd=tmp_path, home=tmp_path, make_turn_check=turn)]
 
     assert "gpu" in names("worker")
     assert "folder-output" not in names("worker")
@@ -284,7 +298,7 @@ async def test_no_server_says_how_to_start_one() -> None:
 
 @asynccontextmanager
 async def answering(reply: bytes) -> AsyncIterator[str]:
-    """Something that says these bytes to whoever sends anything; yields its host and port."""
+    """Run a server that answers any data with these bytes; yields its host and port."""
 
     async def answer(stream: trio.SocketStream) -> None:
         await stream.receive_some(4096)
@@ -308,7 +322,7 @@ async def answering(reply: bytes) -> AsyncIterator[str]:
         b"",
     ],
 )
-async def test_something_else_than_our_server_is_told(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_program_than_our_server_is_reported(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtc.transport.signaling.connection.UPGRADE_TIME", 0.3)
     async with answering(reply) as where:
         assert (await check_http(f"http://{where}")).level is Level.WARN
@@ -317,7 +331,7 @@ async def test_something_else_than_our_server_is_told(reply: bytes, monkeypatch:
         assert (await check_websocket(f"ws://{where}")).level is Level.FAIL
 
 
-async def test_a_clock_that_is_off_is_told_with_its_direction() -> None:
+async def test_a_wrong_clock_is_reported_with_its_direction() -> None:
     head = f"HTTP/1.1 200 OK\r\nDate: {formatdate(1000, usegmt=True)}\r\nContent-Length: 0\r\n\r\n".encode()
     async with answering(head) as where:
         reply = await fetch_health(f"http://{where}")
@@ -333,21 +347,24 @@ async def test_a_clock_that_is_off_is_told_with_its_direction() -> None:
 # -------- datagrams
 
 
-@pytest.mark.parametrize("towards", ["127.0.0.1", "no-such-host.invalid"])
-async def test_datagrams_pass_on_this_machine(towards: str) -> None:
-    assert (await udp.check_udp(towards)).level in (Level.OK, Level.WARN)  # a warning where there is no network at all
+@pytest.mark.parametrize("destination", ["127.0.0.1", "no-such-host.invalid"])
+async def test_datagrams_pass_on_this_machine(destination: str) -> None:
+    assert (await udp.check_udp(destination)).level in (
+        Level.OK,
+        Level.WARN,
+    )  # a warning where there is no network at all
 
 
 async def test_udp_that_does_not_pass_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def elsewhere(_towards: str) -> str:
+    async def elsewhere(_destination: str) -> str:
         return "192.0.2.1"  # no address of this machine, so it cannot be used
 
-    monkeypatch.setattr(udp, "own_address", elsewhere)
+    monkeypatch.setattr(udp, "source_address", elsewhere)
     assert (await udp.check_udp("lab")).level is Level.FAIL
 
 
 def stun_success(request: bytes) -> bytes:
-    """What a server that sees us as 192.0.2.7:1234 says."""
+    """Return the answer of a STUN server that sees this machine as 192.0.2.7:1234."""
     port, host = 1234 ^ (COOKIE >> 16), int.from_bytes(socket.inet_aton("192.0.2.7"), "big") ^ COOKIE
     attribute = b"\x00\x20\x00\x08\x00\x01" + port.to_bytes(2, "big") + host.to_bytes(4, "big")
     return b"\x01\x01" + len(attribute).to_bytes(2, "big") + request[4:20] + attribute
@@ -355,7 +372,7 @@ def stun_success(request: bytes) -> bytes:
 
 @asynccontextmanager
 async def stun_server(answer: Callable[[int, bytes], bytes | None]) -> AsyncIterator[IceServer]:
-    """A UDP socket that answers its n-th request with this."""
+    """Run a UDP server that answers its n-th request with the bytes that `answer` returns."""
     with trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
         await sock.bind(("127.0.0.1", 0))
 
@@ -373,19 +390,19 @@ async def stun_server(answer: Callable[[int, bytes], bytes | None]) -> AsyncIter
             nursery.cancel_scope.cancel()
 
 
-async def test_a_stun_server_is_asked_for_real() -> None:
+async def test_a_stun_server_gets_a_real_request() -> None:
     async with stun_server(lambda _number, request: stun_success(request)) as server:
         finding = await udp.check_stun(server)
     assert (finding.level, finding.detail) == (Level.OK, "sees this machine as 192.0.2.7:1234")
 
 
-async def test_a_lost_stun_datagram_is_asked_again_and_noise_is_passed_over() -> None:
+async def test_a_stun_request_is_repeated_and_other_datagrams_are_ignored() -> None:
     async with stun_server(lambda number, request: b"noise" if number == 1 else stun_success(request)) as server:
         assert (await udp.check_stun(server)).level is Level.OK
 
 
 async def test_a_silent_stun_server_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp, "PAUSES", (0.05, 0.05))
+    monkeypatch.setattr(udp, "RETRY_TIMES", (0.05, 0.05))
     async with stun_server(lambda _number, _request: None) as server:
         finding = await udp.check_stun(server)
     assert finding.level is Level.FAIL
@@ -400,7 +417,7 @@ async def test_a_silent_stun_server_is_a_failure(monkeypatch: pytest.MonkeyPatch
         ("stuns:lab:5349", "cannot be used"),
     ],
 )
-async def test_each_way_to_miss_a_stun_server_is_told_apart(urls: str, told: str) -> None:
+async def test_each_reason_why_a_stun_server_is_not_reached_is_reported(urls: str, told: str) -> None:
     finding = await udp.check_stun(IceServer(urls))
     assert finding.level is Level.FAIL
     assert told in finding.detail

@@ -1,4 +1,4 @@
-"""STUN's bytes, against the RFC's own test vectors, and against noise."""
+"""STUN messages, compared with the test vectors of RFC 5769, and random bytes."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The doctor against a real TURN server, coturn, on loopback; each kind of mistake is told apart."""
+"""The doctor's TURN check with a real TURN server, coturn, on loopback: each kind of mistake has its own finding."""
 
 import datetime
 import ipaddress
@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.doctor.finding import Level
-from rtc.doctor.relay import check_turn
+from rtc.doctor.turn import check_turn
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.transport.webrtc.turn_probe import ProbeAnswer, probe_turn
 
@@ -42,7 +42,7 @@ class Turn:
 
 
 def free_port() -> int:
-    """A port that nobody uses now, neither over TCP nor over UDP."""
+    """Return a port that no program uses now, neither over TCP nor over UDP."""
     with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         tcp.bind(("127.0.0.1", 0))
         port = int(tcp.getsockname()[1])
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody trusts yet, and its key."""
+    """Write a self-signed certificate for 127.0.0.1 and its key; returns both files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "turn.test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -75,7 +75,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @asynccontextmanager
 async def open_coturn(folder: Path) -> AsyncIterator[Turn]:
-    """coturn with one user, on loopback alone, as an ordinary user would run it."""
+    """Run coturn on loopback, with one user, without root rights."""
     certificate, private = make_certificate(folder)
     turn = Turn(free_port(), free_port(), certificate)
     (folder / "turn.conf").write_text(
@@ -101,13 +101,13 @@ async def open_coturn(folder: Path) -> AsyncIterator[Turn]:
 async def _read_until(
     stream: trio.abc.ReceiveStream, mark: bytes, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Started once the mark has come; reads on, or the program would block on a full pipe."""
+    """Report the task as started when `mark` was read; read on, since the program would block on a full pipe."""
     seen = b""
-    with trio.fail_after(20) as patience:
+    with trio.fail_after(20) as time_limit:
         async for piece in stream:
             seen += piece
-            if mark in seen and patience.deadline < float("inf"):
-                patience.deadline = float("inf")
+            if mark in seen and time_limit.deadline < float("inf"):
+                time_limit.deadline = float("inf")
                 task_status.started()
 
 
@@ -153,17 +153,17 @@ async def test_a_closed_port_is_told(asyncio_loop: AsyncioLoop, form: str) -> No
 @pytest.mark.parametrize(
     ("urls", "told"), [("turn:no-such-host.invalid", "cannot be reached"), ("turn:a b", "cannot be used")]
 )
-async def test_an_address_that_leads_nowhere_is_told(asyncio_loop: AsyncioLoop, urls: str, told: str) -> None:
+async def test_an_address_that_does_not_exist_is_reported(asyncio_loop: AsyncioLoop, urls: str, told: str) -> None:
     finding = await check_turn(IceServer(urls, "lab", PASSWORD), asyncio_loop)
     assert finding.level is Level.FAIL
     assert told in finding.detail
 
 
-async def test_a_server_that_says_nothing_is_told_in_time(
+async def test_a_server_that_does_not_answer_is_reported_in_time(
     asyncio_loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtc.transport.webrtc.turn_probe.PROBE_TIME", 0.3)
-    monkeypatch.setattr("rtc.doctor.relay.CONNECT_TIME", 0.2)
+    monkeypatch.setattr("rtc.doctor.turn.CONNECT_TIME", 0.2)
     with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.create_server(("127.0.0.1", 0)) as tcp:
         udp.bind(("127.0.0.1", 0))
         for urls in (
@@ -179,14 +179,14 @@ async def test_a_server_that_says_nothing_is_told_in_time(
 
 
 async def test_a_port_without_tls_is_told(asyncio_loop: AsyncioLoop) -> None:
-    async def babble(stream: trio.SocketStream) -> None:
+    async def answer_in_plain_http(stream: trio.SocketStream) -> None:
         await stream.receive_some(4096)
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await stream.aclose()
 
     async with trio.open_nursery() as nursery:
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, babble, [listener])
+        nursery.start_soon(trio.serve_listeners, answer_in_plain_http, [listener])
         urls = f"turns:127.0.0.1:{listener.socket.getsockname()[1]}"
         server = IceServer(urls, "lab", PASSWORD)
         probed = await probe_turn(asyncio_loop, server, read_ice_url(urls), "127.0.0.1")

@@ -1,11 +1,11 @@
-"""Whether each configured TURN server really relays for us: mistakes there are silent otherwise."""
+"""Check of a configured TURN server: does it really relay? Without it, a wrong configuration gives no error."""
 
 import trio
 
 from rtc.common.nurseries import first_error
 from rtc.config.ice_servers import IceAddress, IceServer, read_ice_url
 from rtc.doctor.finding import Finding, fail, ok
-from rtc.doctor.udp import ADDRESS_WRONG, ask_stun, resolve, why
+from rtc.doctor.udp import ADDRESS_WRONG, ask_stun, error_text, resolve
 from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
 from rtc.transport.webrtc.turn_probe import ProbeAnswer, probe_turn
 
@@ -24,33 +24,33 @@ ADVICE = {
 
 
 async def check_turn(server: IceServer, asyncio_loop: AsyncioLoop) -> Finding:
-    """A real allocation with the real credentials, given back at once."""
+    """Check a TURN server: make an allocation (RFC 8656) with the configured credentials, and release it at once."""
     try:
         address = read_ice_url(server.urls)
     except ValueError:
         return fail("its address cannot be used", ADDRESS_WRONG)
     try:
-        where = await _connect(address)
+        host = await _connect(address)
     except ConnectionRefusedError:
         return fail("the port is closed", ADVICE[ProbeAnswer.UNREACHED])
     except trio.TooSlowError:
         return fail(f"no answer within {CONNECT_TIME:g} seconds", ADVICE[ProbeAnswer.SILENT])
     except OSError as error:
-        return fail(f"it cannot be reached ({why(error)})", ADVICE[ProbeAnswer.UNREACHED])
-    probed = await probe_turn(asyncio_loop, server, address, where)
+        return fail(f"it cannot be reached ({error_text(error)})", ADVICE[ProbeAnswer.UNREACHED])
+    probed = await probe_turn(asyncio_loop, server, address, host)
     if probed.answer is ProbeAnswer.GRANTED:
         return ok(f"relays from {probed.detail}")
-    if probed.answer is ProbeAnswer.SILENT and address.transport == "tcp":  # but the port was open a moment ago
+    if probed.answer is ProbeAnswer.SILENT and address.transport == "tcp":  # and yet the port has accepted a connection
         wrong_port = ADVICE[ProbeAnswer.NO_TLS] if address.scheme == "turns" else "Is it a TURN server? Check the port."
         return fail(f"the port is open, but {probed.detail}", wrong_port)
     return fail(probed.detail, ADVICE[probed.answer])
 
 
 async def _connect(address: IceAddress) -> str:
-    """See whether anybody is there, and return the numeric address.
+    """Try to reach the server, and return its numeric address.
 
     Raises:
-        trio.TooSlowError: nobody answers over TCP. Over UDP that says nothing: a TURN server need not answer STUN.
+        trio.TooSlowError: TCP does not connect. Over UDP no answer is no error: a TURN server need not answer STUN.
         OSError: the name is unknown, or the port is closed (`ConnectionRefusedError`).
     """
     _, (host, port) = await resolve(address.host, address.port)
@@ -59,7 +59,7 @@ async def _connect(address: IceAddress) -> str:
             try:
                 stream = await trio.open_tcp_stream(host, port)
             except OSError as error:
-                raise _innermost(error) from None
+                raise _innermost_cause(error) from None
         await stream.aclose()
         return host
     with trio.move_on_after(CONNECT_TIME / 2):
@@ -67,8 +67,8 @@ async def _connect(address: IceAddress) -> str:
     return host
 
 
-def _innermost(error: BaseException) -> OSError:
-    """trio wraps the system's error, which knows best."""
+def _innermost_cause(error: BaseException) -> OSError:
+    """Return the system's own error, which trio has wrapped; its text is the most precise."""
     while True:
         error = first_error(error)
         inner = error.__cause__

@@ -1,6 +1,6 @@
-"""The command line: words in, exit code out. It parses, hands over to `rtc`, and decides nothing else.
+"""The command line: parses the arguments, calls the function in `rtc` that does the work, and returns the exit code.
 
-Whatever is slow to import is imported inside the commands: `--help` must feel instant.
+Modules that are slow to import are imported inside the commands, so that `--help` appears at once.
 """
 
 import os
@@ -15,17 +15,17 @@ import click
 from rtc.command_line.options import (
     SERVER_HELP,
     attach_options,
-    check_client_mix,
-    check_showing,
-    check_where,
-    check_worker_mix,
+    check_client_options,
+    check_display_options,
+    check_location_options,
+    check_worker_options,
     config_option,
     job_track_options,
     model_option,
     package_option,
     server_options,
     train_options,
-    where_options,
+    worker_location_options,
     worker_options,
 )
 from rtc.command_line.predict_options import chosen_options, track_options
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 
 def run(arguments: list[str]) -> int:
-    """Parse and obey; returns the exit code. Expected failures are one sentence on standard error."""
+    """Parse the arguments and run the command; return the exit code.
+
+    An expected failure is one sentence on standard error.
+    """
     try:
         result = main.main(arguments, prog_name="sleap-rtc", standalone_mode=False)
     except click.exceptions.Abort:
@@ -53,37 +56,43 @@ def run(arguments: list[str]) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sleap-rtc", prog_name="sleap-rtc")
 def main() -> None:
-    """Train SLEAP models, and predict with them, on a GPU elsewhere; get back what was made.
+    """Train SLEAP models, and predict with them, on the GPU of another machine; the results come back to this one.
 
     \b
     On the GPU machine:   sleap-rtc worker
     On your laptop:       sleap-rtc train package.zip --session-string …
                           sleap-rtc track video.mp4 --model FOLDER --session-string …
-    All of it, here:      sleap-rtc demo
+    All on this machine:  sleap-rtc demo
     """
 
 
 @main.group()
 def client() -> None:
-    """Have a job run by a worker."""
+    """Run a job on a worker."""
 
 
 def _config(server: str | None, *, relay_only: bool = False) -> "Config":
-    """The configuration for this call."""
+    """Return the configuration for this call."""
     from rtc.command_line.read_config import read_config
 
     return read_config(server, relay_only=relay_only)
 
 
-def _obey(work: Callable[[], int], *, events: bool = False) -> int:
-    """Do it; an expected failure before anything runs becomes its sentence and exit code, and with `events` its end."""
+def _run_work(work: Callable[[], int], *, as_json_events: bool = False) -> int:
+    """Call `work` and return its exit code.
+
+    An `RtcError` is caught here, since it was raised before a program ran: its text is written to standard error.
+
+    Args:
+        as_json_events: also write the event with which `--json` ends.
+    """
     from rtc.common.errors import RtcError
     from rtc.runtime.root import complain
 
     try:
         return work()
     except RtcError as error:
-        if events:
+        if as_json_events:
             from rtc.terminal.json_view import tell_end
 
             tell_end(error.fault)
@@ -91,8 +100,8 @@ def _obey(work: Callable[[], int], *, events: bool = False) -> int:
         return error.exit_code
 
 
-def _say(text: str) -> int:
-    """Print it, to whomever still reads; done."""
+def _print(text: str) -> int:
+    """Print a text; it is no failure if the reader of standard output is gone. Returns exit code 0."""
     from rtc.common.line_writer import LineWriter
 
     LineWriter(sys.stdout).say(text)
@@ -107,12 +116,12 @@ def _say(text: str) -> int:
 def worker(room_id: str | None, token: str | None, **options: Any) -> int:
     """Offer this machine's GPU to a room.
 
-    Without options it makes a room of its own and prints how clients and other workers join it.
+    Without options it creates a room, and prints how clients and other workers join it.
     """
     if (room_id is None) != (token is None):
         raise click.UsageError("--room-id and --token go together: give both, or neither to make a new room.")
-    check_worker_mix(**options)
-    return _obey(lambda: _worker(room_id, token, **options))
+    check_worker_options(**options)
+    return _run_work(lambda: _worker(room_id, token, **options))
 
 
 def _worker(
@@ -150,19 +159,19 @@ def _worker(
         gpu=choose_gpu(gpu) if gpu is not None else None,
     )
     gpus = list_gpus() if all_gpus else None
-    own = _own_server(base / "server", **serving)
+    own_server = _server_options(base / "server", **serving)
     return run_program(
         "worker",
-        lambda *inner: serve(options, *inner, gpus=gpus, server=own),
+        lambda *inner: serve(options, *inner, gpus=gpus, server=own_server),
         secrets=(token, room_secret, *options.config.credentials),
         stopped=lambda: ExitCode.CANCELLED,
     )
 
 
-def _own_server(
+def _server_options(
     data: Path, *, serve: bool, serve_host: str | None, ws_port: int | None, http_port: int | None
 ) -> "ServerOptions | None":
-    """The server beside the worker, if one is wanted."""
+    """Return the options of the server that `--serve` starts together with the worker, or None without `--serve`."""
     from rtc.config.server_url import HTTP_PORT, WS_PORT
     from rtc.worker.embedded_server import ServerOptions
 
@@ -175,10 +184,10 @@ def _own_server(
 # -------- client
 
 
-def _read(options: dict[str, Any]) -> dict[str, Any]:
-    """A client's words, checked for what goes together."""
-    check_client_mix(**options)
-    check_showing(**options)
+def _check_client(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a client's options, after checking that they can be combined."""
+    check_client_options(**options)
+    check_display_options(**options)
     return options
 
 
@@ -194,7 +203,7 @@ def client_train(pkg_path: Path, overrides: tuple[str, ...], **options: Any) -> 
         raise click.UsageError(
             "--pkg-path takes a package (.zip). For labels: sleap-rtc train LABELS.slp --config CONFIG.yaml …"
         )
-    return _train(pkg_path, (), overrides, _read(options))
+    return _train(pkg_path, (), overrides, _check_client(options))
 
 
 @main.command()
@@ -206,7 +215,7 @@ def train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], **o
 
     Settings of sleap-nn may be changed for this run after "--": -- trainer_config.max_epochs=50
     """
-    return _train(path, configs, overrides, _read(options))
+    return _train(path, configs, overrides, _check_client(options))
 
 
 def _train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], options: dict[str, Any]) -> int:
@@ -215,7 +224,7 @@ def _train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], op
 
         return start_training(path, configs, overrides, **options)
 
-    return _obey(work, events=options["as_json"])
+    return _run_work(work, as_json_events=options["as_json"])
 
 
 @client.command("track")
@@ -227,7 +236,7 @@ def client_track(pkg_path: Path, **options: Any) -> int:
         raise click.UsageError(
             "--pkg-path takes a package (.zip). For a video or labels: sleap-rtc track DATA --model FOLDER …"
         )
-    return _track(pkg_path, (), _read(options))
+    return _track(pkg_path, (), _check_client(options))
 
 
 @main.command()
@@ -237,7 +246,7 @@ def client_track(pkg_path: Path, **options: Any) -> int:
 @track_options
 def track(data: Path, models: tuple[Path, ...], **options: Any) -> int:
     """Predict on DATA on a worker: a video, a .slp or a .pkg.slp with --model, or an inference package (.zip)."""
-    return _track(data, models, _read(options))
+    return _track(data, models, _check_client(options))
 
 
 def _track(data: Path, models: tuple[Path, ...], options: dict[str, Any]) -> int:
@@ -245,11 +254,11 @@ def _track(data: Path, models: tuple[Path, ...], options: dict[str, Any]) -> int
         from rtc.command_line.client_commands import start_tracking
 
         predict = chosen_options(options)
-        asked = {option.name for option in OPTIONS}
-        rest = {name: value for name, value in options.items() if name not in asked}
+        predict_names = {option.name for option in OPTIONS}
+        rest = {name: value for name, value in options.items() if name not in predict_names}
         return start_tracking(data, models, predict, **rest)
 
-    return _obey(work, events=options["as_json"])
+    return _run_work(work, as_json_events=options["as_json"])
 
 
 main.add_command(client_train, "client-train")
@@ -260,83 +269,88 @@ main.add_command(client_track, "client-track")
 @click.argument("job", required=False)
 @attach_options
 def attach(job: str | None, **options: Any) -> int:
-    """Come back to a job that was started from here, the newest if none is named: watch it, and fetch its result."""
-    check_showing(**options)
-    check_where(**options)
+    """Reconnect to a job that was started here (the newest if none is named): watch it, and fetch its result."""
+    check_display_options(**options)
+    check_location_options(**options)
 
     def work() -> int:
         from rtc.command_line import client_commands as commands
 
         return commands.attach(job, **options)
 
-    return _obey(work, events=options["as_json"])
+    return _run_work(work, as_json_events=options["as_json"])
 
 
 @main.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
-@where_options
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
+@worker_location_options
 @click.pass_context
-def jobs(context: click.Context, /, as_json: bool, **where: Any) -> int:
-    """List the jobs that were started from here and whose results are not home; or see to one of them."""
+def jobs(context: click.Context, /, as_json: bool, **location: Any) -> int:
+    """List the jobs that were started here and whose results are not fetched yet; or act on one of them."""
     command = context.invoked_subcommand
     if command is not None:
-        early = [option.opts[0] for option in context.command.params if context.params[str(option.name)]]
-        if early:
-            raise click.UsageError(f"Options come after the command: sleap-rtc jobs {command} … {' '.join(early)}")
+        misplaced = [option.opts[0] for option in context.command.params if context.params[str(option.name)]]
+        if misplaced:
+            raise click.UsageError(f"Options come after the command: sleap-rtc jobs {command} … {' '.join(misplaced)}")
         return 0
-    return _job(where, lambda commands: int(commands.jobs_list(as_json=as_json, **where)))
+    return _job(location, lambda commands: int(commands.jobs_list(as_json=as_json, **location)))
 
 
-def _job(where: dict[str, Any], see_to_it: Callable[[Any], int], *, events: bool = False) -> int:
-    """One of the commands about a job; they are imported when the words are found right."""
-    check_where(**where)
+def _job(location: dict[str, Any], run_command: Callable[[Any], int], *, as_json_events: bool = False) -> int:
+    """Run one of the commands about a job; the module with them is imported only after the options were checked."""
+    check_location_options(**location)
 
     def work() -> int:
         from rtc.command_line import client_commands as commands
 
-        return see_to_it(commands)
+        return run_command(commands)
 
-    return _obey(work, events=events)
+    return _run_work(work, as_json_events=as_json_events)
 
 
 @jobs.command("stop")
 @click.argument("job")
 @click.option("--all", "everything", is_flag=True, help="Stop the whole sequence, not only the model that trains now.")
-@where_options
-def jobs_stop(job: str, everything: bool, **where: Any) -> int:
-    """Let JOB stop early; what it has learned is kept."""
+@worker_location_options
+def jobs_stop(job: str, everything: bool, **location: Any) -> int:
+    """Stop JOB early; what it has learned is kept."""
     scope = "all" if everything else "this"
-    return _job(where, lambda commands: int(commands.jobs_stop(job, scope=scope, **where)))
+    return _job(location, lambda commands: int(commands.jobs_stop(job, scope=scope, **location)))
 
 
 @jobs.command("cancel")
 @click.argument("job")
-@where_options
-def jobs_cancel(job: str, **where: Any) -> int:
-    """End JOB now."""
-    return _job(where, lambda commands: int(commands.jobs_cancel(job, **where)))
+@worker_location_options
+def jobs_cancel(job: str, **location: Any) -> int:
+    """End JOB at once."""
+    return _job(location, lambda commands: int(commands.jobs_cancel(job, **location)))
 
 
 @jobs.command("logs")
 @click.argument("job")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
-@where_options
-def jobs_logs(job: str, follow: bool, **where: Any) -> int:
+@click.option("--follow", "-f", is_flag=True, help="Print new lines until the job ends.")
+@worker_location_options
+def jobs_logs(job: str, follow: bool, **location: Any) -> int:
     """Print what sleap-nn has printed in JOB."""
-    return _job(where, lambda commands: int(commands.jobs_logs(job, follow=follow, **where)))
+    return _job(location, lambda commands: int(commands.jobs_logs(job, follow=follow, **location)))
 
 
 @jobs.command("fetch")
 @click.argument("job")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Where the result goes; as was said before else.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings, and what has come of it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-@where_options
-def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **where: Any) -> int:
-    """Bring home the result of JOB, which has ended."""
-    check_showing(quiet=quiet, as_json=as_json)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Where the result goes; by default as given when the job was started.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Show only warnings and the result.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
+@worker_location_options
+def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **location: Any) -> int:
+    """Fetch the result of JOB, which has ended."""
+    check_display_options(quiet=quiet, as_json=as_json)
     more = {"output": output, "quiet": quiet, "as_json": as_json}
-    return _job(where, lambda commands: int(commands.jobs_fetch(job, **more, **where)), events=as_json)
+    return _job(location, lambda commands: int(commands.jobs_fetch(job, **more, **location)), as_json_events=as_json)
 
 
 # -------- packages
@@ -344,16 +358,18 @@ def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **wher
 
 @main.group()
 def package() -> None:
-    """Make job packages, and look into them."""
+    """Create job packages, and show what they will do."""
 
 
 @package.command("train")
 @click.argument("labels", type=click.Path(path_type=Path))
 @config_option
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="The package; named after the labels otherwise.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="The package file; by default named after the labels."
+)
 @click.argument("overrides", nargs=-1, metavar="[-- KEY=VALUE ...]")
 def package_train(labels: Path, configs: tuple[Path, ...], output: Path | None, overrides: tuple[str, ...]) -> int:
-    """Make a training package of LABELS (.slp, .pkg.slp), and send it nowhere."""
+    """Create a training package of LABELS (.slp, .pkg.slp), without sending it."""
     if not configs:
         raise click.UsageError("Say how to train: --config CONFIG.yaml, once for each model.")
 
@@ -362,51 +378,53 @@ def package_train(labels: Path, configs: tuple[Path, ...], output: Path | None, 
 
         return write_training(labels, configs, overrides, output)
 
-    return _obey(work)
+    return _run_work(work)
 
 
 @package.command("track")
 @click.argument("data", type=click.Path(path_type=Path))
 @model_option
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="The package; named after the data otherwise.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="The package file; by default named after the data."
+)
 @track_options
 def package_track(data: Path, models: tuple[Path, ...], output: Path | None, **options: Any) -> int:
-    """Make an inference package of DATA (a video, .slp or .pkg.slp) and models, and send it nowhere."""
+    """Create an inference package of DATA (a video, .slp or .pkg.slp) and models, without sending it."""
 
     def work() -> int:
         from rtc.command_line.client_commands import write_tracking
 
         return write_tracking(data, models, chosen_options(options), output)
 
-    return _obey(work)
+    return _run_work(work)
 
 
 @package.command("inspect")
 @click.argument("file", type=click.Path(path_type=Path))
 def package_inspect(file: Path) -> int:
-    """Say what the package FILE will do."""
+    """Show what the job package FILE will do."""
 
     def work() -> int:
         from rtc.command_line.client_commands import inspect
 
         return inspect(file)
 
-    return _obey(work)
+    return _run_work(work)
 
 
-# -------- looking into a room
+# -------- the workers of a room
 
 
 @main.command()
-@click.option("--room-id", help="The room to look into.")
+@click.option("--room-id", help="The room whose workers are listed.")
 @click.option("--token", help="The room's token.")
-@click.option("--session-string", help="A worker's own line, instead of both.")
+@click.option("--session-string", help="The text that a worker prints, instead of room and token.")
 @click.option("--server", help=SERVER_HELP)
-@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
 def workers(
     room_id: str | None, token: str | None, session_string: str | None, server: str | None, as_json: bool
 ) -> int:
-    """List a room's workers: their GPUs, what they do, and since when."""
+    """List a room's workers: their GPUs, their status, and since when."""
     if session_string is not None and (room_id or token):
         raise click.UsageError("--session-string already names the room; leave out --room-id and --token.")
     if session_string is None and (room_id is None or token is None):
@@ -420,7 +438,7 @@ def workers(
         options = ListOptions(_config(server or room.server), room.room, room.token, as_json)
         return look(options, secrets=(session_string,))
 
-    return _obey(work)
+    return _run_work(work)
 
 
 # -------- server and demo
@@ -437,7 +455,7 @@ def server(
     turn_url: tuple[str, ...],
     turn_secret_file: Path | None,
 ) -> int:
-    """Run the signalling server: rooms, who is in them, and their offers and answers. It never sees a package."""
+    """Run the signalling server: rooms, the peers in them, and their offers and answers. It never sees a package."""
     if bool(turn_url) != (turn_secret_file is not None):
         raise click.UsageError(
             "--turn-url and --turn-secret-file go together: peers get credentials made from that secret."
@@ -455,36 +473,38 @@ def server(
         main = partial(serve, host, ws_port, http_port, folder, turn_credentials)
         return run_root("server", partial(supervise, main, stopped=lambda: ExitCode.DONE), secrets=secrets)
 
-    return _obey(work)
+    return _run_work(work)
 
 
 @main.command()
-@click.option("--output", type=click.Path(path_type=Path), help="Where the model goes; ./demo otherwise.")
+@click.option("--output", type=click.Path(path_type=Path), help="The folder for the model; by default ./demo.")
 @click.option("--verbose", is_flag=True, help="Show what sleap-nn prints.")
 def demo(output: Path | None, verbose: bool) -> int:
-    """Everything on this machine: server, worker, client and real sleap-nn, from nothing to a trained model."""
+    """Run everything on this machine: server, worker, client and real sleap-nn, until a model is trained."""
 
     def work() -> int:
         from rtc.common.errors import ExitCode
-        from rtc.demo.program import show
+        from rtc.demo.program import run_in_terminal
         from rtc.runtime.run_program import run_program
 
         return run_program(
-            "demo", lambda *inner: show(output, *inner, verbose=verbose), stopped=lambda: ExitCode.CANCELLED
+            "demo", lambda *inner: run_in_terminal(output, *inner, verbose=verbose), stopped=lambda: ExitCode.CANCELLED
         )
 
-    return _obey(work)
+    return _run_work(work)
 
 
 # -------- this machine
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
 @click.option("--server", help=SERVER_HELP)
-@click.option("--as", "role", type=click.Choice(["worker", "client"]), help="Look at what this needs; both otherwise.")
+@click.option(
+    "--as", "role", type=click.Choice(["worker", "client"]), help="Check only what this role needs; by default both."
+)
 def doctor(as_json: bool, server: str | None, role: str | None) -> int:
-    """Say what would stop this machine from being a worker or a client, and what to do.
+    """Show what would stop this machine from being a worker or a client, and what to do.
 
     Each line is ok, warn, fail or skip. The exit code is 1 when any of them is fail, and 0 otherwise.
     """
@@ -497,44 +517,44 @@ def doctor(as_json: bool, server: str | None, role: str | None) -> int:
         config = read_config(server, os.environ, cwd, home)
         return run(DoctorOptions(config, ROLES[role], cwd, home, as_json))
 
-    return _obey(work)
+    return _run_work(work)
 
 
 @main.group("config")
 def settings() -> None:
-    """The settings, and where they come from."""
+    """Show the settings and where they come from, or write a file for them."""
 
 
 @settings.command("show")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object, for scripts.")
 @click.option("--server", help=SERVER_HELP)
 def config_show(as_json: bool, server: str | None) -> int:
-    """Print every setting with the place that decided it. Passwords are masked."""
+    """Print every setting and where its value comes from. Passwords are masked."""
 
     def work() -> int:
         from rtc.config.show import settings_json, settings_text
 
         config = _config(server)
         cwd, home = Path.cwd(), Path.home()
-        return _say(settings_json(config, os.environ, cwd, home) if as_json else settings_text(config, os.environ))
+        return _print(settings_json(config, os.environ, cwd, home) if as_json else settings_text(config, os.environ))
 
-    return _obey(work)
+    return _run_work(work)
 
 
 @settings.command("path")
 def config_path() -> int:
-    """Print which configuration file is used, or where one is looked for."""
+    """Print which configuration file is used, or where one would be read from."""
 
     def work() -> int:
         from rtc.config.show import places_text
 
-        return _say(places_text(Path.cwd(), Path.home()))
+        return _print(places_text(Path.cwd(), Path.home()))
 
-    return _obey(work)
+    return _run_work(work)
 
 
 @settings.command("init")
-@click.option("--force", is_flag=True, help="Replace the file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--here", is_flag=True, help="Write sleap-rtc.toml into this folder, not ~/.sleap-rtc/config.toml.")
 def config_init(force: bool, here: bool) -> int:
     """Write a commented configuration file with all settings and their defaults."""
@@ -543,6 +563,6 @@ def config_init(force: bool, here: bool) -> int:
         from rtc.config.example import write_example
 
         path = write_example(cwd=Path.cwd(), home=Path.home(), here=here, force=force)
-        return _say(f"Written: {path}")
+        return _print(f"Written: {path}")
 
-    return _obey(work)
+    return _run_work(work)

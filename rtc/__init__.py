@@ -1,4 +1,5 @@
-"""What is done: every outside library, each in one room, and the composition of each program.
+"""Everything that has effects outside the process, and the programs that are built of it.
 
-Rule of the room: whatever touches a socket, a file, a process or asyncio lives here; what is decided lives in `actors`.
+Rule: code that uses a socket, a file, a process or asyncio is in this package; decisions are made in `actors`. Each
+outside library is used in one folder, as far as possible (docs/architecture.md).
 """

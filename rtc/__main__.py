@@ -1,4 +1,7 @@
-"""`python -m rtc` and the console script: finds our own `cli`, whatever folder it is started from."""
+"""The start of the program, for `python -m rtc` and the console script `sleap-rtc`.
+
+It imports our own `cli` module, no matter from which folder it is started.
+"""
 
 import os
 import signal
@@ -6,52 +9,55 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-LEAVE = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that mean what Ctrl-C means, until a program of ours sees to them itself."""
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that do the same as Ctrl-C, until one of our programs installs its own handlers."""
 
 
 def main() -> None:
-    """Run the command line; the process ends with its exit code."""
+    """Run the command line, and end the process with its exit code."""
     if not sys.flags.safe_path and __name__ == "__main__" and Path(sys.path[0]).resolve() != Path(__file__).parents[1]:
-        # `python -m` puts the caller's folder first, and a `cli.py` of theirs would be taken for ours
+        # `python -m` puts the working folder first on the path, and a `cli.py` there would be imported instead of ours
         del sys.path[0]
-    _open_missing()
+    _open_closed_streams()
     try:
-        for number in LEAVE:
-            if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has it ignored
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL:  # under `nohup`, SIGHUP is ignored and stays so
                 signal.signal(number, _interrupt)
         from cli import run
     except KeyboardInterrupt:
         sys.exit(130)
     code = run(sys.argv[1:])
-    for number in (signal.SIGINT, *LEAVE):
-        signal.signal(number, signal.SIG_IGN)  # all is done; one that comes now must not change how it ended
+    for number in (signal.SIGINT, *STOP_SIGNALS):
+        signal.signal(number, signal.SIG_IGN)  # the work is done; a signal that comes now must not change the exit code
     _flush()
     sys.exit(code)
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
-    """As Ctrl-C, whoever sees to that now: trio, at moments that suit it, or Python, so that cleanup runs."""
+    """Do what SIGINT does at this moment: its handler is trio's, or Python's, which raises so that cleanup runs."""
     handler = signal.getsignal(signal.SIGINT)
     (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
 
 
-def _open_missing() -> None:
-    """A program may be started with its standard streams closed; nobody should have to think of that further in."""
+def _open_closed_streams() -> None:
+    """Open standard streams that were closed when the program was started, so that other code need not expect None."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open as long as the process)
 
 
 def _flush() -> None:
-    """Before Python does: where the reader has left, that would end with another exit code."""
+    """Flush standard output and error here, before Python does.
+
+    If the reader of a pipe is gone, Python's own flush would fail and end the process with another exit code.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, stream.fileno())
+            os.close(devnull)
 
 
 if __name__ == "__main__":

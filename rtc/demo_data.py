@@ -1,4 +1,4 @@
-"""`python -m rtc.demo_data OUT.zip` writes the demo's package; the drawing is `rtc/demo/data.py`."""
+"""`python -m rtc.demo_data OUT.zip` writes the demo's job package. The code is in `rtc/demo/data.py`."""
 
 from rtc.demo.data import main
 

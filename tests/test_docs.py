@@ -1,4 +1,4 @@
-"""What README and docs say is there: links, options, files, names, and the sentences that people search for."""
+"""README and docs: links, options, files and names exist, and the sentences that people search for are in the code."""
 
 import ast
 import re
@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 GENERATED = {"states.md", "messages.md"}
-STRANGERS = ("curl", "openssl", "python3", "systemctl", "useradd")
-"""Programs of others, whose options are theirs to keep."""
+OTHER_PROGRAMS = ("curl", "openssl", "python3", "systemctl", "useradd")
+"""Programs that are not ours, whose options are not checked."""
 QUOTES = ("it says", "you read", "`turn` says")
-"""Heads of the columns that quote us."""
-UNSET = {"environment", "sources", "file", "notice", "relay_only"}
-"""What no file sets: where the others came from, and an option of the command line."""
+"""Headings of the table columns that quote our texts."""
+NOT_IN_FILES = {"environment", "sources", "file", "notice", "relay_only"}
+"""Fields of `Config` that no file sets: where the settings came from, and an option of the command line."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -39,9 +39,9 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         if re.match(r"[a-z]+:", target):
             continue
         name, _, anchor = target.partition("#")
-        there = (page.parent / name).resolve() if name else page
-        assert there.exists(), target
-        assert not anchor or anchor in anchors(there), target
+        target_page = (page.parent / name).resolve() if name else page
+        assert target_page.exists(), target
+        assert not anchor or anchor in anchors(target_page), target
 
 
 @pages
@@ -52,7 +52,7 @@ def test_every_page_can_be_found_from_the_index(page: Path) -> None:
 
 @cache
 def anchors(page: Path) -> frozenset[str]:
-    """The names that GitHub gives to a page's headings."""
+    """Return the anchors that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
 
@@ -62,55 +62,57 @@ def anchors(page: Path) -> frozenset[str]:
 
 @pages
 def test_every_option_is_one_of_ours(page: Path) -> None:
-    ours = {option for words in commands() for option in commands()[words]}
-    said = {option for text in prose_and_code(page) for option in OPTION.findall(text)}
-    assert said <= ours
+    ours = {option for arguments in commands() for option in commands()[arguments]}
+    mentioned = {option for text in prose_and_code(page) for option in OPTION.findall(text)}
+    assert mentioned <= ours
 
 
 @pages
 def test_every_command_is_written_with_options_that_it_takes(page: Path) -> None:
     for line in our_calls(page):
-        words = tuple(line.split())
-        name = max((name for name in commands() if words[: len(name)] == name), key=len)
+        arguments = tuple(line.split())
+        name = max((name for name in commands() if arguments[: len(name)] == name), key=len)
         assert name, f"no such command: {line}"
         assert set(OPTION.findall(line)) <= commands()[name], line
 
 
-def test_every_command_is_told_of_somewhere() -> None:
-    told = {tuple(line.split()) for page in PAGES for line in our_calls(page)}
+def test_every_command_is_described_somewhere() -> None:
+    described = {tuple(line.split()) for page in PAGES for line in our_calls(page)}
     leaves = {
         name
         for name in commands()
         if not any(len(other) > len(name) and other[: len(name)] == name for other in commands())
     }
-    assert {" ".join(name) for name in leaves if not any(words[: len(name)] == name for words in told)} == set()
+    assert {
+        " ".join(name) for name in leaves if not any(arguments[: len(name)] == name for arguments in described)
+    } == set()
 
 
 @cache
 def commands() -> dict[tuple[str, ...], frozenset[str]]:
-    """Each command by its words, with the options it takes."""
+    """Return the options of each command, by the words of the command."""
     found: dict[tuple[str, ...], frozenset[str]] = {}
 
-    def walk(command: click.Command, words: tuple[str, ...]) -> None:
+    def walk(command: click.Command, arguments: tuple[str, ...]) -> None:
         options = (name for param in command.params for name in param.opts)
-        found[words] = frozenset(options) | {"--help"}
+        found[arguments] = frozenset(options) | {"--help"}
         if isinstance(command, click.Group):
             for name, inner in command.commands.items():
-                walk(inner, (*words, name))
+                walk(inner, (*arguments, name))
 
     walk(cli.main, ())
     return found
 
 
 def prose_and_code(page: Path) -> Iterator[str]:
-    """A page's lines and spans, without those that call somebody else's program."""
+    """Yield a page's lines, without those and without code spans that call other programs."""
     for line in page.read_text().replace("\\\n", " ").splitlines():
-        if not line.strip().startswith(STRANGERS):
-            yield SPAN.sub(lambda span: "" if span[1].startswith(STRANGERS) else span[0], line)
+        if not line.strip().startswith(OTHER_PROGRAMS):
+            yield SPAN.sub(lambda span: "" if span[1].startswith(OTHER_PROGRAMS) else span[0], line)
 
 
 def our_calls(page: Path) -> Iterator[str]:
-    """What stands behind `sleap-rtc` in code, up to the comment or the closing mark."""
+    """Yield the arguments after `sleap-rtc` in code, up to a comment or the end of the code."""
     text = page.read_text().replace("\\\n", " ")
     code = [*FENCE.findall(text), *SPAN.findall(FENCE.sub("", text))]
     for piece in code:
@@ -121,7 +123,7 @@ def our_calls(page: Path) -> Iterator[str]:
 
 
 INSTALLS = re.compile(r"\b(?:pip[3x]?|uv tool)\s+install\s+((?:-\S+\s+)*)(\S+)")
-"""pip's options, then what it is told to install."""
+"""pip's options, then what it installs."""
 OWN_FOLDER = re.compile(r"'?\.(\[[a-z,]+\]')?[`).,;]*")
 """`.` or `'.[worker]'`, and the punctuation of the sentence around it."""
 
@@ -132,7 +134,7 @@ def test_a_page_installs_sleap_rtc_from_its_own_folder_and_never_by_name(page: P
 
 
 def test_no_advice_installs_sleap_rtc_by_name() -> None:
-    """The project that is called sleap-rtc on PyPI is somebody else's."""
+    """The project with the name sleap-rtc on PyPI belongs to other people."""
     advice = [text for text in sentences() if INSTALLS.search(text)]
     assert len(advice) > 3
     assert [text for text in advice if installed_otherwise(text)] == []
@@ -153,26 +155,26 @@ def test_an_installation_by_name_would_be_found(text: str) -> None:
 
 
 def installed_otherwise(text: str) -> list[str]:
-    """What the text tells people to install with pip, other than the folder they are in."""
+    """Return what the text tells people to install with pip, except the folder they are in."""
     return [name for _, name in INSTALLS.findall(text) if not OWN_FOLDER.fullmatch(name)]
 
 
 # -------- tables
 
 
-def test_the_table_of_exit_codes_is_whole() -> None:
+def test_the_table_of_exit_codes_is_complete() -> None:
     section = (ROOT / "README.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
     assert [int(cells[0]) for cells in rows(section) if cells[0].isdecimal()] == [code.value for code in ExitCode]
 
 
-def test_the_table_of_settings_is_whole() -> None:
+def test_the_table_of_settings_is_complete() -> None:
     section = (ROOT / "docs" / "configuration.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
-    told = {span for cells in rows(section) for span in SPAN.findall(cells[0])}
-    assert told == {field.name for field in Config.__attrs_attrs__} - UNSET
+    described = {span for cells in rows(section) for span in SPAN.findall(cells[0])}
+    assert described == {field.name for field in Config.__attrs_attrs__} - NOT_IN_FILES
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """The cells of all rows of all tables."""
+    """Yield the cells of each row of all tables."""
     for line in text.splitlines():
         if line.startswith("|"):
             yield [cell.strip() for cell in line.strip("|").split("|")]
@@ -212,15 +214,15 @@ def sources() -> list[Path]:
 
 
 @pytest.mark.parametrize("name", ["troubleshooting.md", "turn.md"])
-def test_every_sentence_to_search_for_is_said_somewhere(name: str) -> None:
+def test_every_sentence_to_search_for_is_in_the_code(name: str) -> None:
     quoted = list(quotations((ROOT / "docs" / name).read_text()))
     assert len(quoted) > 5
-    unsaid = [sentence for sentence in quoted if not any(says(text, sentence) for text in sentences())]
-    assert unsaid == []
+    missing = [sentence for sentence in quoted if not any(contains(text, sentence) for text in sentences())]
+    assert missing == []
 
 
 def quotations(text: str) -> Iterator[str]:
-    """The first cells of the tables that quote us; several sentences in one cell are parted by semicolons."""
+    """Yield the sentences in the columns that quote our texts; semicolons separate several sentences in one cell."""
     quoting = False
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
@@ -232,10 +234,11 @@ def quotations(text: str) -> Iterator[str]:
             yield from (part.strip(" *") for part in cells[0].split(";"))
 
 
-def says(text: str, sentence: str) -> bool:
-    """Whether this text has the sentence's fixed words in their order; `…` is anything, and a number may be put in.
+def contains(text: str, sentence: str) -> bool:
+    """Return whether this text contains the fixed words of the sentence, in their order.
 
-    Reasons of the system, and remarks of ours, come in brackets at the end or behind a colon; they are not looked for.
+    `…` matches anything, and a number also matches a value that the code inserts. A reason of the system in brackets at
+    the end, and our remarks after a colon, are not compared.
     """
     fixed = re.sub(r" \([^)]*\)$|: [A-Z].*$", "", sentence)
     pattern = ".*".join(re.escape(part.strip()) for part in fixed.split("…"))
@@ -244,11 +247,12 @@ def says(text: str, sentence: str) -> bool:
 
 @cache
 def sentences() -> tuple[str, ...]:
-    """All texts in the source, with `…` where a value is put in."""
+    """Return all strings in the source, with `…` where a value is inserted."""
     return tuple(text for path in sources() for text in texts(ast.parse(path.read_text())))
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
+    """Yield all strings in a module, with `…` where a value is inserted."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value

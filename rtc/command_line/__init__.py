@@ -1,1 +1,1 @@
-"""What stands between the words of a command line and the programs: options, configuration, generated pages."""
+"""From the command line to the programs: options, configuration, and what the commands run; also the generated docs."""

@@ -1,4 +1,4 @@
-"""What the client's commands do with the words they were given: orders made of them, and programs run."""
+"""What the client's commands do: they turn their arguments into `ClientOptions` or `JobsOptions`, and run a program."""
 
 import os
 import sys
@@ -40,37 +40,40 @@ from rtc.transport.webrtc import AsyncioLoop
 
 
 def ticket_folder() -> Path:
-    """Where this person's tickets are."""
+    """Return the folder with this person's job tickets."""
     return Path.home() / ".sleap-rtc" / "jobs"
 
 
 def choose_mode(*, quiet: bool, verbose: bool, as_json: bool) -> Mode:
-    """How much is shown; the command line has seen to it that at most one is asked for."""
+    """Return how much is shown; `check_display_options` has checked that at most one of them is set."""
     return Mode.QUIET if quiet else Mode.VERBOSE if verbose else Mode.JSON if as_json else Mode.NORMAL
 
 
-def _say(mode: Mode) -> Say:
-    """For what is told before there is a view; standard output stays the view's own."""
+def _progress_writer(mode: Mode) -> Say:
+    """Return the function that prints progress while there is no view yet: to standard error, or nowhere.
+
+    Standard output is used by the view alone.
+    """
     return (lambda _text: None) if mode in (Mode.QUIET, Mode.JSON) else complain
 
 
-# -------- jobs that are started
+# -------- starting jobs
 
 
 def start_training(path: Path, configs: Sequence[Path], overrides: Sequence[str], **options: Any) -> int:
-    """Train a package, or one made here of labels and configurations."""
+    """Run a training: of a package, or of labels and configurations, of which a package is built here."""
     if path.suffix.lower() == ".slp":
         if not configs:
             raise RtcError(FaultCode.USAGE, "To train labels, say how: --config CONFIG.yaml, once for each model.")
         build = partial(build_training, path, configs, overrides)
-        return _start_built(JobKind.TRAIN, f"{_bare(path)}.zip", build, **options)
+        return _start_built(JobKind.TRAIN, f"{_base_name(path)}.zip", build, **options)
     if configs:
         raise RtcError(FaultCode.USAGE, "A package brings its own configurations; --config is for labels (.slp).")
     return _start(JobKind.TRAIN, path, tuple(overrides), **options)
 
 
 def start_tracking(path: Path, models: Sequence[Path], predict: Mapping[str, Any], **options: Any) -> int:
-    """Predict with a package, or one made here of data and models."""
+    """Run a prediction: of a package, or of data and models, of which a package is built here."""
     if path.suffix.lower() != ".zip":
         build = partial(build_tracking, path, models, predict)
         return _start_built(JobKind.TRACK, f"{path.name}.zip", build, **options)
@@ -81,18 +84,25 @@ def start_tracking(path: Path, models: Sequence[Path], predict: Mapping[str, Any
 
 
 def _start_built(kind: JobKind, name: str, build: Callable[[Path, Say], None], **options: Any) -> int:
-    """Start with a package that lives as long as its client, and is built after all that is cheap to check."""
+    """Build a package and run it as a job.
+
+    The package is deleted when the client ends. It is built only after everything that can be checked quickly.
+
+    Args:
+        name: the file name of the package.
+        build: writes the package to a path; the second argument prints its progress.
+    """
     with tempfile.TemporaryDirectory(prefix="sleap-rtc-", ignore_cleanup_errors=True) as folder:
         package = Path(folder) / name
 
-        def ready(client_options: ClientOptions) -> None:
+        def prepare(client_options: ClientOptions) -> None:
             choose_result_folder(client_options)
-            build(package, _say(_mode_of(options)))
+            build(package, _progress_writer(_mode_of(options)))
 
-        return _start(kind, package, (), ready, **options)
+        return _start(kind, package, (), prepare, **options)
 
 
-def _bare(path: Path) -> str:
+def _base_name(path: Path) -> str:
     return path.name.removesuffix(".slp").removesuffix(".pkg")
 
 
@@ -104,7 +114,7 @@ def _start(
     kind: JobKind,
     package: Path,
     overrides: tuple[str, ...],
-    ready: Callable[[ClientOptions], None] = lambda _order: None,
+    prepare: Callable[[ClientOptions], None] = lambda _options: None,
     *,
     session_string: str | None,
     room_id: str | None,
@@ -141,7 +151,7 @@ def _start(
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
     )
-    ready(client_options)
+    prepare(client_options)
     secrets = (session_string, target.token, room_secret, *client_options.config.credentials)
     return run_client_program(client_options, choose_mode(**showing), secrets)
 
@@ -154,15 +164,19 @@ def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int
 
 
 def run_client_program(client_options: ClientOptions, mode: Mode, secrets: tuple[str | None, ...]) -> int:
-    """Run one client to its exit code."""
-    watch = ClientProgram(client_options, mode)
-    return run_program("client", watch.run, stopped=watch.stopped, handle=watch.handle, secrets=secrets)
+    """Run one client, and return its exit code.
+
+    Args:
+        secrets: texts that must not appear in the log.
+    """
+    program = ClientProgram(client_options, mode)
+    return run_program("client", program.run, stopped=program.stopped, handle=program.handle, secrets=secrets)
 
 
-# -------- jobs that were started before
+# -------- jobs that were started earlier
 
 
-def _jobs_order(
+def _jobs_options(
     *,
     room_secret: str | None = None,
     session_string: str | None = None,
@@ -172,7 +186,7 @@ def _jobs_order(
     server: str | None = None,
     relay_only: bool = False,
 ) -> JobsOptions:
-    """How the workers of earlier jobs are reached: as their tickets say, or where the person says they are now."""
+    """Return how the workers of earlier jobs are reached: as their tickets say, or as the options say."""
     target = None
     if session_string is not None or room_id is not None:
         target = choose_target(session_string, room_id, token, worker_id, auto_select=worker_id is None)
@@ -197,10 +211,10 @@ def attach(
     quiet: bool,
     verbose: bool,
     as_json: bool,
-    **where: Any,
+    **location: Any,
 ) -> int:
-    """Come back to a job: watch it on, and bring home its result."""
-    jobs = _jobs_order(**where)
+    """Reconnect to a job, show its progress, and fetch its result."""
+    jobs = _jobs_options(**location)
     ticket = jobs.ticket(job)
     if ticket.kind == JobKind.TRACK.value and on_interrupt == Interrupt.STOP.value:
         raise RtcError(FaultCode.USAGE, "A prediction cannot be stopped early: --on-interrupt cancel, or detach.")
@@ -213,46 +227,50 @@ def attach(
         viewer_ports=_viewer_ports(controller_port, publish_port) if ticket.kind == JobKind.TRAIN.value else None,
     )
     mode = choose_mode(quiet=quiet, verbose=verbose, as_json=as_json)
-    return run_client_program(client_options, mode, _secrets(jobs, ticket.token, ticket.key, where))
+    return run_client_program(client_options, mode, _secrets(jobs, ticket.token, ticket.key, location))
 
 
-def jobs_list(*, as_json: bool, **where: Any) -> int:
-    """Print all of them."""
-    jobs = _jobs_order(**where)
-    job_tickets, troubles = jobs.job_tickets()
-    for trouble in troubles:
-        complain(trouble)
+def jobs_list(*, as_json: bool, **location: Any) -> int:
+    """Print all jobs of which there is a ticket."""
+    jobs = _jobs_options(**location)
+    job_tickets, error_texts = jobs.job_tickets()
+    for error_text in error_texts:
+        complain(error_text)
     work = partial(list_jobs, jobs, job_tickets, json_wanted=as_json)
-    shown = tuple(word for ticket in job_tickets for word in (ticket.token, ticket.key))
-    return _run(work, (*shown, where.get("room_secret"), where.get("session_string")))
+    job_secrets = tuple(secret for ticket in job_tickets for secret in (ticket.token, ticket.key))
+    return _run(work, (*job_secrets, location.get("room_secret"), location.get("session_string")))
 
 
-def jobs_stop(job: str, *, scope: str, **where: Any) -> int:
-    """Stop one early."""
-    jobs = _jobs_order(**where)
+def jobs_stop(job: str, *, scope: str, **location: Any) -> int:
+    """Stop a job early."""
+    jobs = _jobs_options(**location)
     ticket = jobs.ticket(job)
-    return _run(partial(stop_job, jobs, ticket, StopScope(scope)), _secrets(jobs, ticket.token, ticket.key, where))
+    return _run(partial(stop_job, jobs, ticket, StopScope(scope)), _secrets(jobs, ticket.token, ticket.key, location))
 
 
-def jobs_cancel(job: str, **where: Any) -> int:
-    """End one now."""
-    jobs = _jobs_order(**where)
+def jobs_cancel(job: str, **location: Any) -> int:
+    """Cancel a job."""
+    jobs = _jobs_options(**location)
     ticket = jobs.ticket(job)
-    return _run(partial(cancel_job, jobs, ticket), _secrets(jobs, ticket.token, ticket.key, where))
+    return _run(partial(cancel_job, jobs, ticket), _secrets(jobs, ticket.token, ticket.key, location))
 
 
-def jobs_logs(job: str, *, follow: bool, **where: Any) -> int:
-    """Print what sleap-nn printed in one."""
-    jobs = _jobs_order(**where)
+def jobs_logs(job: str, *, follow: bool, **location: Any) -> int:
+    """Print what sleap-nn has printed in a job.
+
+    Args:
+        follow: go on until the job ends.
+    """
+    jobs = _jobs_options(**location)
     ticket = jobs.ticket(job)
-    return _run(partial(show_logs, jobs, ticket, follow=follow), _secrets(jobs, ticket.token, ticket.key, where))
+    return _run(partial(show_logs, jobs, ticket, follow=follow), _secrets(jobs, ticket.token, ticket.key, location))
 
 
-def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **where: Any) -> int:
-    """Bring home the result of one that has ended."""
-    jobs = _jobs_order(**where)
+def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **location: Any) -> int:
+    """Fetch the result of a job that has ended."""
+    jobs = _jobs_options(**location)
     ticket = jobs.ticket(job)
-    watch = ClientProgram(
+    program = ClientProgram(
         coming_back(jobs, ticket, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json)
     )
 
@@ -263,14 +281,23 @@ def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **w
             if as_json:
                 tell_end(error.fault)
             raise
-        await watch.run(asyncio_loop, drain)
+        await program.run(asyncio_loop, drain)
 
-    return run_program("client", work, stopped=watch.stopped, secrets=_secrets(jobs, ticket.token, ticket.key, where))
+    return run_program(
+        "client", work, stopped=program.stopped, secrets=_secrets(jobs, ticket.token, ticket.key, location)
+    )
 
 
-def _secrets(jobs: JobsOptions, token: str, key: str, where: Mapping[str, Any]) -> tuple[str | None, ...]:
+def _secrets(jobs: JobsOptions, token: str, key: str, location: Mapping[str, Any]) -> tuple[str | None, ...]:
     config = jobs.config(None)
-    return (token, key, where.get("room_secret"), where.get("session_string"), where.get("token"), *config.credentials)
+    return (
+        token,
+        key,
+        location.get("room_secret"),
+        location.get("session_string"),
+        location.get("token"),
+        *config.credentials,
+    )
 
 
 def _run(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
@@ -281,28 +308,28 @@ def _run(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | No
 
 
 def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], output: Path | None) -> int:
-    """Make a training package, and send it nowhere."""
-    target = output or Path.cwd() / f"{_bare(labels)}.training_job.zip"
-    build_training(labels, configs, overrides, _free(target), complain)
+    """Create a training package, without sending it."""
+    target = output or Path.cwd() / f"{_base_name(labels)}.training_job.zip"
+    build_training(labels, configs, overrides, _require_absent(target), complain)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 
 
 def write_tracking(data: Path, models: Sequence[Path], predict: Mapping[str, Any], output: Path | None) -> int:
-    """Make an inference package, and send it nowhere."""
+    """Create an inference package, without sending it."""
     target = output or Path.cwd() / f"{data.name}.inference.zip"
-    build_tracking(data, models, predict, _free(target), complain)
+    build_tracking(data, models, predict, _require_absent(target), complain)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 
 
-def _free(target: Path) -> Path:
-    if os.path.exists(target):  # unlike Path's it says no of a place that cannot be; what is wrong is told in writing
+def _require_absent(target: Path) -> Path:
+    if os.path.exists(target):  # unlike Path.exists this does not raise for an impossible path; writing will
         raise RtcError(FaultCode.USAGE, f"{target.name} is there already. Name another file with --output.")
     return target
 
 
 def inspect(path: Path) -> int:
-    """Print what a package will do."""
+    """Print what a job package will do."""
     LineWriter(sys.stdout).say(describe(path))
     return 0

@@ -1,4 +1,7 @@
-"""The words that commands may take, and which of them go together. `--help` imports it, so it imports nothing heavy."""
+"""The options and arguments of the commands, and which of them may be combined.
+
+`--help` imports this module, so it imports nothing that takes long.
+"""
 
 import math
 import re
@@ -10,29 +13,29 @@ from typing import Any
 import click
 
 SERVER_HELP = "Address of the signalling server, such as ws://lab.example.org:8080."
-RELAY_HELP = "Reach the other side through a TURN server or not at all."
+RELAY_HELP = "Connect only through a TURN server, never directly."
 PORT = click.IntRange(0, 65535)
-PROOF_HELP = "The room secret that worker and client prove to each other; the server never sees it."
+PROOF_HELP = "The room secret. Worker and client prove to each other that they know it; the server never sees it."
 
 Command = Callable[..., int]
 Decorator = Callable[[Command], Command]
 
 
 class Duration(click.ParamType[float]):
-    """`90s`, `30m`, `2h` or plain seconds; in seconds."""
+    """A click type for durations: `90s`, `30m`, `2h`, `1d`, plain seconds, or `inf`. The value is in seconds."""
 
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it, or say how it is written."""
+        """Return the duration in seconds, or fail with a text that shows how it is written."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)|inf", str(value).strip().lower())
         if not found:
-            self.fail(f"{value!r} is no time; write 90s, 30m or 2h.", param, ctx)
+            self.fail(f"{value!r} is not a duration; write 90s, 30m or 2h.", param, ctx)
         return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found[1] else math.inf
 
 
-def _together(*options: Decorator) -> Decorator:
-    """Several options as one decorator, in the order in which help shows them."""
+def _combine(*options: Decorator) -> Decorator:
+    """Return one decorator for several options. `--help` shows them in the order of the arguments."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -42,36 +45,40 @@ def _together(*options: Decorator) -> Decorator:
     return decorate
 
 
-worker_options = _together(
-    click.option("--room-id", help="Join this room instead of making one."),
+worker_options = _combine(
+    click.option("--room-id", help="Join this room instead of creating one."),
     click.option("--token", help="The room's token."),
     click.option("--room-secret", help=PROOF_HELP),
     click.option("--server", help=SERVER_HELP),
-    click.option("--name", help="What people see this worker called; the host's name otherwise."),
-    click.option("--gpu", metavar="INDEX|UUID", help="Offer this GPU, named as nvidia-smi does; the first otherwise."),
-    click.option("--all-gpus", is_flag=True, help="One worker for each GPU, all in one room."),
-    click.option("--serve", is_flag=True, help="Run a server here too, and use it: for labs that have none."),
-    click.option("--serve-host", help="The address that server listens on; all of this machine's otherwise."),
-    click.option("--ws-port", type=PORT, help="That server's signalling port (WebSocket); 8080 otherwise."),
-    click.option("--http-port", type=PORT, help="That server's HTTP port; 8001 otherwise."),
-    click.option("--work-dir", type=click.Path(path_type=Path, file_okay=False), help="Where jobs run."),
+    click.option("--name", help="The name under which people see this worker; by default the host's name."),
+    click.option("--gpu", metavar="INDEX|UUID", help="Use this GPU, named as in nvidia-smi; by default the first."),
+    click.option("--all-gpus", is_flag=True, help="Start one worker for each GPU, all in one room."),
+    click.option("--serve", is_flag=True, help="Run a signalling server here too, and use it: for labs without one."),
+    click.option("--serve-host", help="With --serve: the address to listen on; by default all of this machine."),
+    click.option("--ws-port", type=PORT, help="With --serve: the signalling port (WebSocket); by default 8080."),
+    click.option("--http-port", type=PORT, help="With --serve: the HTTP port; by default 8001."),
+    click.option("--work-dir", type=click.Path(path_type=Path, file_okay=False), help="The folder in which jobs run."),
     click.option(
-        "--results-dir", type=click.Path(path_type=Path, file_okay=False), help="Where unfetched results wait."
+        "--results-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The folder for results until they are fetched.",
     ),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
-    click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use, if not the one installed here."),
+    click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
 )
 
-_showing_options = (
-    click.option("--quiet", "-q", is_flag=True, help="Warnings, and what has come of it."),
+_display_options = (
+    click.option("--quiet", "-q", is_flag=True, help="Show only warnings and the result."),
     click.option("--verbose", "-v", is_flag=True, help="Show what sleap-nn prints."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs."),
+    click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs."),
 )
 
 
 def _interrupt_option(*choices: str) -> Decorator:
     return click.option(
-        "--on-interrupt", type=click.Choice(choices), help="What Ctrl-C means for a running job; it asks otherwise."
+        "--on-interrupt",
+        type=click.Choice(choices),
+        help="What Ctrl-C does to a running job; by default you are asked.",
     )
 
 
@@ -91,80 +98,82 @@ _viewer_options = (
         default=9000,
         show_default=True,
         type=click.IntRange(1, 65535),
-        help="Where SLEAP's LossViewer sends its Stop.",
+        help="The port to which SLEAP's LossViewer sends its Stop.",
     ),
     click.option(
         "--publish-port",
         default=9001,
         show_default=True,
         type=click.IntRange(1, 65535),
-        help="Where SLEAP's LossViewer listens for progress.",
+        help="The port on which SLEAP's LossViewer listens for progress.",
     ),
 )
 _package_option = click.option(
     "--pkg-path", required=True, type=click.Path(path_type=Path), help="The job package (.zip)."
 )
-_way_options = (
-    click.option("--session-string", help="A worker's own line: room, token and worker in one."),
+_target_options = (
+    click.option("--session-string", help="Room, token and worker in one text, which the worker prints."),
     click.option("--room-id", help="The room to look for workers in."),
     click.option("--token", help="The room's token."),
-    click.option("--worker-id", help="Take this worker of the room."),
+    click.option("--worker-id", help="Use this worker of the room."),
 )
-_reach_options = (
+_connection_options = (
     click.option("--room-secret", help=PROOF_HELP),
     click.option("--server", help=SERVER_HELP),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
 )
 _job_options = (
-    *_way_options,
-    click.option("--auto-select", is_flag=True, help="Take the available worker with most GPU memory."),
-    click.option("--min-gpu-memory", type=click.IntRange(0), help="Least GPU memory, in MB."),
+    *_target_options,
+    click.option("--auto-select", is_flag=True, help="Use the available worker with the most GPU memory."),
+    click.option(
+        "--min-gpu-memory", type=click.IntRange(0), help="The GPU memory that the worker must have at least, in MB."
+    ),
     click.option(
         "--wait",
         is_flag=False,
         flag_value="inf",
         type=Duration(),
-        help="Stand in line when every fitting worker is taken: for TIME (90s, 30m, 2h) or for ever.",
+        help="Wait in the queue while every suitable worker is busy: for TIME (90s, 30m, 2h), or without a limit.",
     ),
-    *_reach_options,
+    *_connection_options,
 )
 
-train_options = _together(
+train_options = _combine(
     *_job_options,
     *_viewer_options,
     click.option(
         "--output",
         "-o",
         type=click.Path(path_type=Path),
-        help="The folder for the models; named after the package else.",
+        help="The folder for the models; by default named after the package.",
     ),
     _train_interrupt_option,
     _stop_option,
-    *_showing_options,
+    *_display_options,
     click.argument("overrides", nargs=-1, metavar="[-- KEY=VALUE ...]"),
 )
-job_track_options = _together(
+job_track_options = _combine(
     *_job_options,
     click.option(
         "--output",
         "-o",
         type=click.Path(path_type=Path),
-        help="The file for the predictions, which ends in .slp, or a folder for it; named after the data else.",
+        help="The file for the predictions, which ends in .slp, or a folder for it; by default named after the data.",
     ),
     _track_interrupt_option,
-    *_showing_options,
+    *_display_options,
 )
-package_option = _together(_package_option)
-config_option = _together(
+package_option = _combine(_package_option)
+config_option = _combine(
     click.option(
         "--config",
         "configs",
         multiple=True,
         type=click.Path(path_type=Path),
-        help="How to train labels: a configuration of sleap-nn (.yaml), once for each model, in order.",
+        help="A training configuration of sleap-nn (.yaml) for the labels; once for each model, in order.",
     ),
 )
-model_option = _together(
+model_option = _combine(
     click.option(
         "--model",
         "-m",
@@ -174,44 +183,57 @@ model_option = _together(
         help="A trained model's folder; twice for top-down.",
     ),
 )
-where_options = _together(
-    *_way_options,
-    *_reach_options,
+worker_location_options = _combine(
+    *_target_options,
+    *_connection_options,
 )
-"""Where the worker of an earlier job is, should it have moved since."""
+"""Where the worker of an earlier job is now, if it is not where it was when the job was started."""
 
-attach_options = _together(
-    *_way_options,
-    *_reach_options,
+attach_options = _combine(
+    *_target_options,
+    *_connection_options,
     *_viewer_options,
     click.option(
-        "--output", "-o", type=click.Path(path_type=Path), help="Where the result goes; as was said before else."
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        help="Where the result goes; by default as given when the job was started.",
     ),
     _train_interrupt_option,
     _stop_option,
-    *_showing_options,
+    *_display_options,
 )
 
-server_options = _together(
+server_options = _combine(
     click.option("--host", default="0.0.0.0", show_default=True, help="The address to listen on."),  # noqa: S104 (a server)
     click.option(
-        "--ws-port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Signalling (WebSocket)."
+        "--ws-port",
+        default=8080,
+        show_default=True,
+        type=click.IntRange(0, 65535),
+        help="The signalling port (WebSocket).",
     ),
     click.option(
-        "--http-port", default=8001, show_default=True, type=click.IntRange(0, 65535), help="Health and rooms (HTTP)."
+        "--http-port",
+        default=8001,
+        show_default=True,
+        type=click.IntRange(0, 65535),
+        help="The HTTP port: health and rooms.",
     ),
-    click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where rooms are kept."),
+    click.option(
+        "--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server's database."
+    ),
     click.option("--stun-url", multiple=True, help="A STUN server for all peers, such as stun:host:3478; repeatable."),
     click.option("--turn-url", multiple=True, help="A TURN server for all peers, such as turn:host:3478; repeatable."),
     click.option(
         "--turn-secret-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Holds the secret shared with the TURN server (coturn's static-auth-secret).",
+        help="A file with the secret that is shared with the TURN server (coturn's static-auth-secret).",
     ),
 )
 
 
-def check_worker_mix(
+def check_worker_options(
     *,
     server: str | None,
     gpu: str | None,
@@ -222,6 +244,7 @@ def check_worker_mix(
     http_port: int | None,
     **_others: Any,
 ) -> None:
+    """Raise a `UsageError` if the options of `sleap-rtc worker` contradict each other."""
     if gpu is not None and all_gpus:
         raise click.UsageError("--gpu takes one GPU and --all-gpus takes all: give one of them.")
     if serve and server is not None:
@@ -232,7 +255,7 @@ def check_worker_mix(
         raise click.UsageError(f"{', '.join(given)}: these are for the server that --serve starts; add --serve.")
 
 
-def check_client_mix(
+def check_client_options(
     *,
     session_string: str | None,
     room_id: str | None,
@@ -243,7 +266,7 @@ def check_client_mix(
     wait: float | None,
     **_others: Any,
 ) -> None:
-    """Each wrong mix of ways to connect is answered with the right one."""
+    """Raise a `UsageError` if the options that choose a worker contradict each other; its text names the right ones."""
     room_options = {
         "--room-id": room_id,
         "--token": token,
@@ -279,13 +302,13 @@ def check_client_mix(
         )
 
 
-def check_showing(*, quiet: bool, verbose: bool = False, as_json: bool, **_others: Any) -> None:
-    """One way of showing at a time."""
+def check_display_options(*, quiet: bool, verbose: bool = False, as_json: bool, **_others: Any) -> None:
+    """Raise a `UsageError` if more than one of `--quiet`, `--verbose` and `--json` is given."""
     if quiet + verbose + as_json > 1:
-        raise click.UsageError("--quiet, --verbose and --json are different ways of showing: give one of them.")
+        raise click.UsageError("--quiet, --verbose and --json exclude each other: give one of them.")
 
 
-def check_where(
+def check_location_options(
     *,
     session_string: str | None,
     room_id: str | None,
@@ -293,7 +316,10 @@ def check_where(
     worker_id: str | None,
     **_others: Any,
 ) -> None:
-    """An earlier job's worker is where its ticket says, or where all of these say."""
+    """Raise a `UsageError` if the options say only in part where the worker of an earlier job is.
+
+    Without any of them, the worker is where the job's ticket says.
+    """
     given = [value for value in (room_id, token, worker_id) if value]
     if session_string is not None and given:
         raise click.UsageError("--session-string already names the room and the worker; leave out the others.")

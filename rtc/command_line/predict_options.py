@@ -1,4 +1,7 @@
-"""The words for predicting and tracking that commands take, made from the one table of them. Imports nothing heavy."""
+"""The command-line options for prediction and tracking, made from the table `rtc.packages.predict_options.OPTIONS`.
+
+`--help` imports this module, so it imports nothing that takes long.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,14 +14,14 @@ Command = Callable[..., int]
 
 
 def track_options(command: Command) -> Command:
-    """Give a command all options of prediction; what was given is read with `chosen_options`."""
+    """Add all options of prediction to a command; `chosen_options` reads their values."""
     for option in reversed(OPTIONS):
         command = _option(option)(command)
     return command
 
 
 def _option(option: PredictOption) -> Callable[[Command], Command]:
-    """Values are checked by the table alone, so that flags, YAML and scripts hear the same sentences."""
+    """Return the click option. Only the table checks values, so options, YAML and scripts get the same error texts."""
     if option.kind is OptionKind.FLAG:
         return click.option(option.flag, option.name, is_flag=True, help=option.help)
     if option.kind is OptionKind.SWITCH:
@@ -33,9 +36,9 @@ def _metavar(option: PredictOption) -> str:
 
 
 def chosen_options(given: Mapping[str, Any]) -> dict[str, Value]:
-    """The options among a command's arguments that somebody gave, checked.
+    """Return the prediction options that were given among a command's arguments, with checked values.
 
     Raises:
-        RtcError: USAGE: a value is wrong; the sentence names the option.
+        RtcError: USAGE: a value is wrong; the text names the option.
     """
     return read_options({option.name: given[option.name] for option in OPTIONS if given.get(option.name) is not None})

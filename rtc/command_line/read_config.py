@@ -1,4 +1,4 @@
-"""The configuration of one call of the command line."""
+"""Reads the configuration for one call of the command line."""
 
 import os
 from pathlib import Path
@@ -11,10 +11,16 @@ from rtc.runtime.root import complain
 
 
 def read_config(server: str | None, *, relay_only: bool = False) -> Config:
-    """What holds for this call; a file in the working folder that changes the server is mentioned once.
+    """Return the configuration for this call.
+
+    If a file in the working folder changes the server, this is written to standard error once.
+
+    Args:
+        server: the value of `--server`.
+        relay_only: the value of `--relay-only`.
 
     Raises:
-        RtcError: USAGE: an address or a setting is wrong.
+        RtcError: USAGE: the address or a setting is wrong.
     """
     address = server_url(server) if server else None
     config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), home=Path.home())

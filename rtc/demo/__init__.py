@@ -1,1 +1,1 @@
-"""`sleap-rtc demo`: server, worker and client on this machine, with data of their own."""
+"""`sleap-rtc demo`: server, worker and client on this machine, with a small data set that the demo draws."""

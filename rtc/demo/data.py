@@ -1,7 +1,7 @@
-"""Draws a small data set and writes a package that trains on it and predicts: `python -m rtc.demo_data OUT.zip`.
+"""Draws a small data set, and writes a job package that trains and predicts on it: `python -m rtc.demo_data OUT.zip`.
 
-A program of its own, so that nobody else has to import numpy and sleap-io. One bug with three body parts crawls around
-on each frame; sleap-nn learns to find them within seconds on a CPU, with losses that visibly fall.
+It runs in a process of its own, so that no other part of sleap-rtc has to import numpy and sleap-io. Each frame shows
+one bug with three body parts; sleap-nn learns to find them within seconds on a CPU, with losses that visibly fall.
 """
 
 import sys
@@ -15,7 +15,7 @@ import yaml
 SEED = 7
 FRAMES = 16
 SIZE = 96
-"""Pixels, both ways."""
+"""Width and height of a frame, in pixels."""
 EPOCHS = 16
 HEAD = "single_instance"
 RUN = f"demo.{HEAD}.n={FRAMES}"
@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
                 "middle_block": True,
                 "up_interpolate": True,
                 "stacks": 1,
-                "convs_per_block": 2,  # 1 crashes sleap-nn 0.3.5
+                "convs_per_block": 2,  # with 1, sleap-nn 0.3.5 crashes
                 "output_stride": 2,
             }
         },
@@ -88,12 +88,19 @@ PREDICT_SCRIPT = f"#!/bin/bash\nsleap predict --gui --data_path {LABELS} --model
 
 
 def draw(random: Any) -> tuple[Any, Any]:
-    """One frame, and where head, thorax and tail are on it (x, y)."""
+    """Draw one frame.
+
+    Args:
+        random: a numpy random generator.
+
+    Returns:
+        The frame (uint8, SIZE x SIZE), and the points of head, thorax and tail (shape 3 x 2: x and y in pixels).
+    """
     import numpy as np
 
     center, angle = random.uniform(SIZE * 0.3, SIZE * 0.7, 2), random.uniform(0, 2 * np.pi)
-    along = 14 * np.array([np.cos(angle), np.sin(angle)])
-    points = np.stack([center + along, center, center - along])
+    half_length = 14 * np.array([np.cos(angle), np.sin(angle)])
+    points = np.stack([center + half_length, center, center - half_length])
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     frame = random.normal(30, 4, (SIZE, SIZE))
     for (px, py), radius, brightness in zip(points, (4, 7, 3), (225, 150, 90), strict=True):
@@ -102,7 +109,7 @@ def draw(random: Any) -> tuple[Any, Any]:
 
 
 def write_labels(path: Path) -> None:
-    """Draw all frames and write them, with their labels, into one file that needs no video."""
+    """Draw all frames, and write them with their labels into one `.pkg.slp` file, which contains its images."""
     import imageio.v3 as images
     import numpy as np
     import sleap_io
@@ -123,9 +130,9 @@ def write_labels(path: Path) -> None:
 
 
 def write_package(target: Path) -> None:
-    """Write the package; it appears under its name only when it is whole."""
-    part = target.with_name(target.name + ".part")
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    """Write the job package. It gets its name `target` only when it is complete."""
+    partial_file = target.with_name(target.name + ".part")
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(partial_file, "w", zipfile.ZIP_DEFLATED) as archive:
         labels = Path(folder, LABELS)
         write_labels(labels)
         archive.write(labels, LABELS)
@@ -133,11 +140,11 @@ def write_package(target: Path) -> None:
         archive.writestr("jobs.yaml", yaml.safe_dump(JOBS, sort_keys=False))
         archive.writestr("train-script.sh", SCRIPT)
         archive.writestr("inference-script.sh", PREDICT_SCRIPT)
-    part.replace(target)
+    partial_file.replace(target)
 
 
 def main() -> None:
-    """Write the package that the command line names."""
+    """Write the job package to the path on the command line."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m rtc.demo_data OUT.zip")
     write_package(Path(sys.argv[1]))

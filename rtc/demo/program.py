@@ -1,4 +1,4 @@
-"""The demo: server, worker and client in one process, real sleap-nn, on a data set that it draws itself."""
+"""The demo: server, worker and client in one process, with real sleap-nn, on a data set that the demo draws."""
 
 import sys
 import tempfile
@@ -23,11 +23,16 @@ from rtc.worker.program import WorkerOptions, run_worker
 from rtc.worker.room_membership import WorkerReady
 
 
-async def show(output: Path | None, asyncio_loop: AsyncioLoop, drain: trio.Event, *, verbose: bool) -> None:
-    """Run the demo in a terminal, or to a pipe. Asked to stop, it stops at once: nothing of it outlives it.
+async def run_in_terminal(output: Path | None, asyncio_loop: AsyncioLoop, drain: trio.Event, *, verbose: bool) -> None:
+    """Run the demo, and show its progress in the terminal, or as lines if standard output is none.
+
+    When `drain` is set, the demo stops at once, and its job, worker and server with it.
+
+    Args:
+        output: the folder for the model; None: `demo` in the working folder.
 
     Raises:
-        RtcError: CANCELLED, or whatever a client may hear.
+        RtcError: CANCELLED: the demo was stopped; or any failure that a client may have.
     """
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=Path("/"), home=Path("/"))
     scope = trio.CancelScope()
@@ -44,10 +49,10 @@ async def show(output: Path | None, asyncio_loop: AsyncioLoop, drain: trio.Event
 
 
 async def run_demo(config: Config, output: Path | None, *, asyncio_loop: AsyncioLoop, view: ClientView) -> Path:
-    """From nothing to a trained model and its predictions; returns their folder.
+    """Draw the data, start a server and a worker, and train and predict there; return the folder with the results.
 
     Raises:
-        RtcError: sleap-nn is missing, or whatever a client may hear.
+        RtcError: sleap-nn is missing; or any failure that a client may have.
     """
     sleap_nn = find_sleap_nn(None)
     with tempfile.TemporaryDirectory(prefix="sleap-rtc-demo-", ignore_cleanup_errors=True) as name:
@@ -66,9 +71,11 @@ async def run_demo(config: Config, output: Path | None, *, asyncio_loop: Asyncio
             )
             ready: WorkerReady = await background.start(_worker, options, asyncio_loop)
             view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")
-            there = ready.session
-            wish = ClientOptions(config, package, there.room, there.token, NamedWorker(there.peer), output=output)
-            return await run_client(wish, asyncio_loop=asyncio_loop, view=view, drain=trio.Event())
+            session = ready.session
+            client_options = ClientOptions(
+                config, package, session.room, session.token, NamedWorker(session.peer), output=output
+            )
+            return await run_client(client_options, asyncio_loop=asyncio_loop, view=view, drain=trio.Event())
 
 
 async def _worker(
@@ -77,24 +84,30 @@ async def _worker(
     *,
     task_status: trio.TaskStatus[WorkerReady] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    await run_worker(options, asyncio_loop=asyncio_loop, drain=trio.Event(), say=_unsaid, task_status=task_status)
+    await run_worker(options, asyncio_loop=asyncio_loop, drain=trio.Event(), say=_discard_text, task_status=task_status)
 
 
-def _unsaid(_text: str) -> None:
-    """The demo shows the client's side; what the worker says is in the log."""
+def _discard_text(_text: str) -> None:
+    """Discard a text of the worker: the demo shows only the client's output, and the worker's is in the log."""
 
 
 async def _draw(python: Path, package: Path) -> None:
-    """In a process of its own: drawing needs sleap-io, which is slow to import and belongs to the worker's side."""
+    """Write the demo's package with the Python of sleap-nn.
+
+    It runs in a process of its own: it needs sleap-io, which is slow to import and belongs to sleap-nn's environment.
+
+    Raises:
+        RtcError: JOB_FAILED: the process failed; the text contains its last line.
+    """
     script = Path(__file__).with_name("data.py")
-    done = await trio.run_process(
-        # -P: the script's own folder must not come first on the path, where our rooms would hide packages of their name
+    process = await trio.run_process(
+        # -P: the script's folder must not come first on the path: our modules could hide packages of the same name
         [str(python), "-P", str(script), str(package)],
         check=False,
         capture_stdout=True,
         capture_stderr=True,
     )
-    if done.returncode or not await trio.Path(package).exists():
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        text = f"The demo's data set could not be drawn: {''.join(last) or 'no reason given'}"
+    if process.returncode or not await trio.Path(package).exists():
+        last_line = process.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        text = f"The demo's data set could not be drawn: {''.join(last_line) or 'no reason given'}"
         raise RtcError(FaultCode.JOB_FAILED, text[:400])

@@ -1,4 +1,4 @@
-"""The command line as people and scripts meet it: one clear sentence, the right exit code, no traceback."""
+"""The command line as people and scripts use it: one clear sentence, the right exit code, no traceback."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Program:
         return self.output.read_text()
 
     def until(self, pattern: str) -> "re.Match[str]":
-        """Wait for a line; another process's pipe has no event to wait for, so this looks again and again."""
+        """Wait until the output matches. A file of another process gives no event, so it is read repeatedly."""
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
             found = re.search(pattern, self.text(), re.MULTILINE)
@@ -58,7 +58,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path, home: Path) -> Iterator[Start]:
-    """Start `sleap-rtc` with these words; whatever still runs at the end is killed, and the test then has failed."""
+    """Start `sleap-rtc` with these arguments; a program that still runs at the end of the test is killed."""
     programs: list[Program] = []
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
 
@@ -112,12 +112,12 @@ def stage(start: Start, tmp_path: Path) -> Stage:
 
 
 def waiting(stage: Stage) -> list[str]:
-    """Results that wait for their owners; records and journals stay for a while."""
+    """Return the names of results that are not fetched yet; records and journals are kept for a while."""
     return [path.name for path in stage.results.glob("*.zip")]
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs; one that has ended and only waits to be collected does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def ended(program: Program, code: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--session-string", SESSION, "--room-id", "r", "--token", "t"], "leave out --room-id, --token"),
         (["--session-string", SESSION, "--auto-select"], "leave out --auto-select"),
@@ -147,9 +147,11 @@ def ended(program: Program, code: int) -> str:
         (["--session-string", SESSION, "--server", "gopher://lab"], "ws://HOST:8080"),
     ],
 )
-def test_a_wrong_mix_names_the_right_one(start: Start, tmp_path: Path, words: list[str], told: str) -> None:
+def test_options_that_contradict_each_other_are_answered_with_the_right_ones(
+    start: Start, tmp_path: Path, words: list[str], expected: str
+) -> None:
     package = make_package(tmp_path / "toy.zip")
-    assert told in ended(start("client-train", *words, "--pkg-path", str(package)), 2).replace("\n", " ")
+    assert expected in ended(start("client-train", *words, "--pkg-path", str(package)), 2).replace("\n", " ")
 
 
 @pytest.mark.parametrize("spelling", [["client-train"], ["client", "train"]])
@@ -162,15 +164,15 @@ def test_a_room_without_its_token_is_a_usage_error_for_workers_too(start: Start)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"not a zip", "zip"), (None, "toy.zip"), (b"PK\x05\x06" + b"\0" * 18, "jobs.yaml")]
+    ("content", "expected"), [(b"not a zip", "zip"), (None, "toy.zip"), (b"PK\x05\x06" + b"\0" * 18, "jobs.yaml")]
 )
 def test_a_zip_that_is_no_package_is_said_before_anything_is_sent(
-    start: Start, tmp_path: Path, content: bytes | None, told: str
+    start: Start, tmp_path: Path, content: bytes | None, expected: str
 ) -> None:
     if content is not None:
         (tmp_path / "toy.zip").write_bytes(content)
     text = ended(start("client-train", "--session-string", SESSION, "--server", NOWHERE, "--pkg-path", "toy.zip"), 2)
-    assert told in text
+    assert expected in text
     assert len(text.strip().splitlines()) == 1
 
 
@@ -256,7 +258,7 @@ def test_interrupting_a_running_client_detaches_and_the_worker_finishes(
 
 
 @pytest.mark.parametrize("when", ["while it runs", "when it is over"])
-def test_a_job_is_come_back_to_after_its_client_has_ended(
+def test_a_client_reconnects_to_a_job_after_its_first_client_has_ended(
     start: Start, stage: Stage, tmp_path: Path, home: Path, when: str
 ) -> None:
     package = make_package(tmp_path / "toy.zip", epochs=15, seconds=0.3)
@@ -377,11 +379,11 @@ def test_no_log_and_no_output_holds_a_token_or_secret(start: Start, stage: Stage
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-# -------- several workers, and looking at them
+# -------- several workers, and listing them
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--gpu", "0", "--all-gpus"], "give one of them"),
         (["--serve", "--server", "ws://lab:8080"], "give one of them"),
@@ -390,12 +392,14 @@ def test_no_log_and_no_output_holds_a_token_or_secret(start: Start, stage: Stage
         (["--gpu", "GPU-that-is-nowhere", "--server", NOWHERE], "GPU"),
     ],
 )
-def test_a_wrong_mix_for_a_worker_names_the_right_one(start: Start, words: list[str], told: str) -> None:
-    assert told in ended(start("worker", *words), 2).replace("\n", " ")
+def test_worker_options_that_contradict_each_other_are_answered_with_the_right_ones(
+    start: Start, words: list[str], expected: str
+) -> None:
+    assert expected in ended(start("worker", *words), 2).replace("\n", " ")
 
 
 @pytest.mark.parametrize("words", [[], ["--room-id", "r"], ["--session-string", SESSION, "--token", "t"]])
-def test_looking_needs_one_room(start: Start, words: list[str]) -> None:
+def test_listing_workers_needs_one_room(start: Start, words: list[str]) -> None:
     assert "--room-id" in ended(start("workers", *words), 2)
 
 
@@ -412,7 +416,7 @@ def test_the_workers_of_a_room_are_listed_for_people_and_for_scripts(start: Star
     assert json.loads(ended(start("workers", *signaling, "--json"), 0)) == []
 
 
-def test_looking_ends_with_the_usual_codes(start: Start, stage: Stage) -> None:
+def test_listing_workers_ends_with_the_usual_codes(start: Start, stage: Stage) -> None:
     url = stage.server.until(r"Signalling at (ws://[\d.:]+),")[1]
     ended(start("workers", "--server", url, "--room-id", stage.room, "--token", "wrong"), 4)
     assert "127.0.0.1:9" in ended(start("workers", "--server", NOWHERE, "--room-id", "r", "--token", "t"), 5)

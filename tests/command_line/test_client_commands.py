@@ -1,4 +1,4 @@
-"""Commands without a worker: what they say, to whomever reads it, and what they look at before they pack anything."""
+"""Commands without a worker: what they print, also without a reader, and their checks before a package is built."""
 
 import os
 import signal
@@ -41,25 +41,25 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def make_model(place: Path) -> Path:
-    """The folder of a trained model, as far as packing cares."""
-    model = place / "model"
+def make_model(folder: Path) -> Path:
+    """Create the folder of a trained model, with only the files that packing needs."""
+    model = folder / "model"
     model.mkdir()
     for name in ("best.ckpt", "training_config.yaml"):
         (model / name).write_text("{}")
     return model
 
 
-def run(place: Path, *words: str, out: int = subprocess.PIPE, **more: str) -> "subprocess.CompletedProcess[str]":
-    """`sleap-rtc` with these words, in a home of its own."""
+def run(folder: Path, *words: str, out: int = subprocess.PIPE, **more: str) -> "subprocess.CompletedProcess[str]":
+    """Run `sleap-rtc` with these arguments, with `folder` as home and working folder."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLEAP_RTC", "PYTHON"))}
     return subprocess.run(
         [sys.executable, "-m", "rtc", *words],
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=subprocess.PIPE,
-        env=environment | {"HOME": str(place), "PYTHONPATH": str(ROOT)} | more,
-        cwd=place,
+        env=environment | {"HOME": str(folder), "PYTHONPATH": str(ROOT)} | more,
+        cwd=folder,
         encoding="utf-8",
         errors="surrogateescape",
         timeout=DEADLINE,
@@ -68,8 +68,8 @@ def run(place: Path, *words: str, out: int = subprocess.PIPE, **more: str) -> "s
 
 
 @contextmanager
-def nobody() -> Iterator[int]:
-    """An output whose reader has left."""
+def closed_reader() -> Iterator[int]:
+    """Yield a pipe's writing end whose reader is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -78,14 +78,14 @@ def nobody() -> Iterator[int]:
         os.close(writer)
 
 
-# -------- what is said
+# -------- what is printed
 
 
 @pytest.mark.parametrize("unbuffered", ["1", ""])
 @pytest.mark.parametrize("words", [["package", "inspect", "toy.zip"], ["jobs"], ["config", "path"]])
 def test_a_reader_that_leaves_is_no_failure(tmp_path: Path, words: list[str], unbuffered: str) -> None:
     make_package(tmp_path / "toy.zip")
-    with nobody() as out:
+    with closed_reader() as out:
         done = run(tmp_path, *words, out=out, PYTHONUNBUFFERED=unbuffered)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -98,8 +98,8 @@ def test_a_full_output_is_no_bug_of_ours(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_complaints_that_nobody_reads_do_not_change_how_it_ended(tmp_path: Path) -> None:
-    with nobody() as out:
+def test_errors_that_nobody_reads_do_not_change_the_exit_code(tmp_path: Path) -> None:
+    with closed_reader() as out:
         done = subprocess.run(
             [sys.executable, "-m", "rtc", "package", "inspect", "gone.zip"],
             stderr=out,
@@ -111,8 +111,8 @@ def test_complaints_that_nobody_reads_do_not_change_how_it_ended(tmp_path: Path)
     assert done.returncode == 2
 
 
-def test_a_room_is_listed_for_somebody_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    with nobody() as out, open(os.dup(out), "w") as writer:
+def test_a_room_can_be_listed_for_a_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closed_reader() as out, open(os.dup(out), "w") as writer:
         monkeypatch.setattr(sys, "stdout", writer)
         show((), as_json=False)
 
@@ -131,11 +131,11 @@ def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[1] == "Trains, in this order:"
 
 
-# -------- what is asked for
+# -------- wrong arguments
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["jobs", "--room-secret", "S", "cancel", "J"], "sleap-rtc jobs cancel … --room-secret"),
         (
@@ -152,15 +152,15 @@ def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path) -> None:
         (["package", "track", "--model", ".", "v.mp4"], "lacks its best.ckpt"),
     ],
 )
-def test_what_does_not_work_is_answered_with_what_does(tmp_path: Path, words: list[str], told: str) -> None:
+def test_what_does_not_work_is_answered_with_what_does(tmp_path: Path, words: list[str], expected: str) -> None:
     (tmp_path / "v.mp4").write_bytes(b"video")
     (tmp_path / "l.slp").write_bytes(HDF5)
     done = run(tmp_path, *words)
     assert done.returncode == 2
-    assert told in " ".join(done.stderr.split())
+    assert expected in " ".join(done.stderr.split())
 
 
-# -------- before anything is packed
+# -------- what is checked before a package is built
 
 
 PORTS = {"controller_port": 9000, "publish_port": 9001}
@@ -171,7 +171,7 @@ def never(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"session_string": "gibberish!"}, "session string"),
         ({"room_secret": "short"}, "at least 16 characters"),
@@ -192,7 +192,7 @@ def test_what_is_cheap_to_check_is_checked_before_packing(
     monkeypatch: pytest.MonkeyPatch,
     start: Callable[[dict[str, Any]], int],
     changes: dict[str, Any],
-    said: str,
+    expected: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -202,7 +202,7 @@ def test_what_is_cheap_to_check_is_checked_before_packing(
     with pytest.raises(RtcError) as caught:
         start(OPTIONS | changes)
     assert caught.value.fault.code is FaultCode.USAGE
-    assert said in caught.value.fault.text
+    assert expected in caught.value.fault.text
 
 
 def test_ports_of_the_viewer_are_checked_before_packing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_ports_of_the_viewer_are_checked_before_packing(monkeypatch: pytest.Monk
         client_commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **OPTIONS | ports)
 
 
-def test_a_name_that_is_too_long_for_a_package_is_told(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_for_a_package_is_reported(tmp_path: Path) -> None:
     name = "n" * 245 + ".mp4"
     model = make_model(tmp_path)
     (tmp_path / name).write_bytes(b"video")
@@ -221,7 +221,7 @@ def test_a_name_that_is_too_long_for_a_package_is_told(tmp_path: Path) -> None:
         assert (done.returncode, "too long" in done.stderr) == (2, True), done.stderr
 
 
-# -------- packing that is interrupted
+# -------- interrupts while a package is built
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -231,7 +231,7 @@ def test_a_signal_while_a_package_is_packed_leaves_nothing(
 ) -> None:
     model = make_model(tmp_path)
     with (tmp_path / "v.mp4").open("wb") as video:
-        video.truncate(4 * 2**30)  # takes no room itself, and seconds to be packed
+        video.truncate(4 * 2**30)  # a sparse file: it takes no disk space, and seconds to be packed
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     before = sorted(tmp_path.rglob("*"))

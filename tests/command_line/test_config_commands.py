@@ -1,4 +1,4 @@
-"""`config` and `doctor` as people and scripts meet them: through the command line, in a process of their own."""
+"""`config` and `doctor` as people and scripts use them: on the command line, in a process of their own."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run(work: Path, environment: dict[str, str]) -> Run:
-    """Run `sleap-rtc` with these words to its end, in the folder `work`."""
+    """Run `sleap-rtc` with these arguments to its end, in the folder `work`."""
 
     def begin(*words: str, **more: str) -> Done:
         command = [sys.executable, "-m", "rtc", *words]
@@ -66,7 +66,7 @@ def run(work: Path, environment: dict[str, str]) -> Run:
 # -------- config show
 
 
-def test_each_setting_is_shown_with_the_place_that_decided_it(run: Run, work: Path) -> None:
+def test_each_setting_is_shown_with_the_source_of_its_value(run: Run, work: Path) -> None:
     (work / "sleap-rtc.toml").write_text(
         f"[default]\nchunk_size = 2048\n{TURN}\n[environments.development]\nconnection_timeout = 7"
     )
@@ -105,7 +105,7 @@ def test_every_setting_has_its_row_and_no_secret_is_in_any(tmp_path: Path) -> No
     assert shown_value("turn_secret", "canary") == MASK
 
 
-def test_a_broken_file_is_said_like_everywhere(run: Run, work: Path) -> None:
+def test_a_broken_file_is_reported_as_by_all_commands(run: Run, work: Path) -> None:
     (work / "sleap-rtc.toml").write_text("[default]\nchunksize = 1")
     done = run("config", "show")
     assert (done.returncode, done.stdout) == (2, "")
@@ -115,11 +115,11 @@ def test_a_broken_file_is_said_like_everywhere(run: Run, work: Path) -> None:
 # -------- config path
 
 
-def test_the_file_in_use_is_told_and_else_where_one_would_be(run: Run, work: Path, home: Path) -> None:
+def test_the_file_in_use_is_printed_or_else_where_one_would_be_read(run: Run, work: Path, home: Path) -> None:
     nothing = run("config", "path")
     assert nothing.returncode == 0
-    for place in (work / "sleap-rtc.toml", home / ".sleap-rtc" / "config.toml"):
-        assert str(place) in nothing.stdout
+    for file in (work / "sleap-rtc.toml", home / ".sleap-rtc" / "config.toml"):
+        assert str(file) in nothing.stdout
     assert run("config", "init").returncode == 0
     assert run("config", "path").stdout == f"{home / '.sleap-rtc' / 'config.toml'}\n"
     (work / "sleap-rtc.toml").write_text("this is broken, and still the one that is read")
@@ -151,7 +151,7 @@ def test_init_here_writes_into_the_working_folder(run: Run, work: Path, home: Pa
     assert run("config", "show").returncode == 0
 
 
-def test_a_file_in_the_folder_s_place_is_said_and_left(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_reported_and_kept(tmp_path: Path) -> None:
     (tmp_path / ".sleap-rtc").write_text("mine")
     for force in (False, True):
         with pytest.raises(RtcError, match=r"config\.toml cannot be written \(Not a directory\)"):
@@ -178,7 +178,7 @@ def test_the_example_ships_in_the_wheel_from_its_one_source() -> None:
     assert example_text() == (ROOT / "config.example.toml").read_text(encoding="utf-8")
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["force-include"] == {"config.example.toml": "rtc/config.example.toml"}
-    assert not (ROOT / "rtc" / "config.example.toml").exists()  # a second source would go stale
+    assert not (ROOT / "rtc" / "config.example.toml").exists()  # a second copy would become outdated
 
 
 # -------- a file in the working folder that changes the server
@@ -238,7 +238,7 @@ def test_the_doctor_goes_on_when_the_settings_are_broken(run: Run, work: Path) -
     assert (found["config"], found["python"], found["server-websocket"]) == ("fail", "ok", "skip")
 
 
-def test_a_wrong_word_to_the_doctor_is_a_usage_error(run: Run) -> None:
+def test_a_wrong_argument_of_the_doctor_is_a_usage_error(run: Run) -> None:
     assert run("doctor", "--server", "gopher://lab").returncode == 2
     assert run("doctor", "--as", "patient").returncode == 2
 
@@ -253,7 +253,7 @@ def test_the_doctor_can_be_interrupted(work: Path, environment: dict[str, str]) 
         text=True,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("ok    python")  # so signals are heeded by now
+        assert process.stdout.readline().startswith("ok    python")  # so its signal handlers are installed by now
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)

@@ -1,4 +1,4 @@
-"""`sleap-rtc workers`: what the room's server tells, as a table and as JSON."""
+"""`sleap-rtc workers`: the list that the server sends, as a table and as JSON."""
 
 import json
 import subprocess
@@ -29,10 +29,10 @@ BUSY = WorkerPresent(
 )
 
 
-# -------- the room's word
+# -------- the list from the server
 
 
-async def test_the_list_says_what_each_worker_last_said(
+async def test_the_list_contains_what_each_worker_announced_last(
     lab: Lab, package: Callable[..., Path], nursery: trio.Nursery
 ) -> None:
     first = await lab.start_worker()
@@ -58,7 +58,7 @@ async def test_an_empty_room_has_an_empty_list(lab: Lab) -> None:
     assert await list_workers(lab.config, worker.ready.room, worker.ready.token) == ()
 
 
-async def test_a_wrong_token_and_an_absent_server_are_told_apart(lab: Lab) -> None:
+async def test_a_wrong_token_and_an_absent_server_have_different_exit_codes(lab: Lab) -> None:
     worker = await lab.start_worker()
     with pytest.raises(RtcError) as denied:
         await list_workers(lab.config, worker.ready.room, "not the token")
@@ -69,7 +69,7 @@ async def test_a_wrong_token_and_an_absent_server_are_told_apart(lab: Lab) -> No
     assert away.value.exit_code is ExitCode.NETWORK
 
 
-async def test_a_server_that_says_nothing_is_given_up(lab: Lab) -> None:
+async def test_a_server_that_does_not_answer_times_out(lab: Lab) -> None:
     listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         silent = evolve(
@@ -82,12 +82,12 @@ async def test_a_server_that_says_nothing_is_given_up(lab: Lab) -> None:
     assert caught.value.fault.code is FaultCode.SERVER_LOST
 
 
-async def sit(lab: Lab, room: RoomId, token: str, facts: WorkerFacts, nursery: trio.Nursery) -> None:
-    """A worker that is nothing but its facts."""
-    router, inside = Router({}), trio.Event()
+async def join_as_worker(lab: Lab, room: RoomId, token: str, facts: WorkerFacts, nursery: trio.Nursery) -> None:
+    """Join the room with these facts as a worker that does nothing else."""
+    router, joined = Router({}), trio.Event()
     signaling = SignalingRuntime(lab.config, router)
     router.routes = signaling.routes() | {
-        JoinedRoom: (lambda _: inside.set(),),
+        JoinedRoom: (lambda _: joined.set(),),
         JoinFailed: (lambda event: pytest.fail(event.fault.text),),
         WorkersChanged: (),
         IceServers: (),
@@ -95,20 +95,20 @@ async def sit(lab: Lab, room: RoomId, token: str, facts: WorkerFacts, nursery: t
     await nursery.start(router.run)
     await signaling.open(nursery, nursery)
     router.outbox.put(JoinRoom(RoomCredentials(Role.WORKER, room, token, facts), 10))
-    await inside.wait()
+    await joined.wait()
 
 
-async def test_a_list_longer_than_a_frame_is_heard_to_its_end(lab: Lab, nursery: trio.Nursery) -> None:
+async def test_a_list_longer_than_a_frame_is_read_completely(lab: Lab, nursery: trio.Nursery) -> None:
     first = await lab.start_worker()
     wide = evolve(FACTS, name="\U00020000" * 64, hostname="\U00020000" * 200, gpu="\U00020000" * 200)
     for _ in range(20):
-        await sit(lab, first.ready.room, first.ready.token, wide, nursery)
+        await join_as_worker(lab, first.ready.room, first.ready.token, wide, nursery)
     listed = await list_workers(lab.config, first.ready.room, first.ready.token)
     assert len(listed) == 21
     nursery.cancel_scope.cancel()
 
 
-def test_looking_needs_no_asyncio_room() -> None:
+def test_listing_workers_imports_no_asyncio_library() -> None:
     program = (
         "import sys, rtc.client.list_workers; sys.exit(bool({'aiortc', 'trio_asyncio', 'torch'} & set(sys.modules)))"
     )
@@ -118,7 +118,7 @@ def test_looking_needs_no_asyncio_room() -> None:
 # -------- the table
 
 
-def test_the_table_has_all_there_is_to_say() -> None:
+def test_the_table_has_all_columns() -> None:
     head, first, second, empty, total = as_table((H200, BUSY), None).splitlines()
     assert head.split() == [
         *("status", "for", "GPU", "memory", "free", "hostname", "name", "sleap-nn", "CUDA", "sleap-rtc", "worker"),
@@ -141,7 +141,7 @@ def test_the_table_fits_a_terminal_and_never_cuts_what_is_copied(width: int) -> 
     assert "NVIDIA GeForce RT" in text
 
 
-def test_an_empty_room_is_said_with_what_to_do() -> None:
+def test_an_empty_room_is_reported_with_what_to_do() -> None:
     assert "sleap-rtc worker" in as_table((), 80)
     assert json_text(()) == "[]\n"
 
@@ -150,7 +150,7 @@ def test_what_others_call_themselves_cannot_move_the_cursor() -> None:
     facts = evolve(FACTS)
     object.__setattr__(
         facts, "name", "\x1b[2Jada\u202eevil\n"
-    )  # no message may say this; the table shows it all the same
+    )  # no message may contain this, and yet the table must be safe
     hostile = evolve(H200)
     object.__setattr__(hostile, "facts", facts)
     for text in (as_table((hostile,), None), json_text((hostile,))):

@@ -269,7 +269,10 @@ main.add_command(client_track, "client-track")
 @click.argument("job", required=False)
 @attach_options
 def attach(job: str | None, **options: Any) -> int:
-    """Reconnect to a job that was started here (the newest if none is named): watch it, and fetch its result."""
+    """Reconnect to JOB: watch it, and fetch its result.
+
+    JOB was started on this machine; if none is named, it is the newest one.
+    """
     check_display_options(**options)
     check_location_options(**options)
 
@@ -286,7 +289,10 @@ def attach(job: str | None, **options: Any) -> int:
 @worker_location_options
 @click.pass_context
 def jobs(context: click.Context, /, as_json: bool, **location: Any) -> int:
-    """List the jobs that were started here and whose results are not fetched yet; or act on one of them."""
+    """List the jobs that were started here, or act on one of them.
+
+    The list has the jobs whose results are not fetched yet.
+    """
     command = context.invoked_subcommand
     if command is not None:
         misplaced = [option.opts[0] for option in context.command.params if context.params[str(option.name)]]
@@ -480,7 +486,10 @@ def server(
 @click.option("--output", type=click.Path(path_type=Path), help="The folder for the model; by default ./demo.")
 @click.option("--verbose", is_flag=True, help="Show what sleap-nn prints.")
 def demo(output: Path | None, verbose: bool) -> int:
-    """Run everything on this machine: server, worker, client and real sleap-nn, until a model is trained."""
+    """Train a small model with everything on this machine.
+
+    It runs server, worker, client and the real sleap-nn, on data that it draws itself.
+    """
 
     def work() -> int:
         from rtc.common.errors import ExitCode

@@ -25,7 +25,7 @@ FREE_SHARE = 0.25
 """Free part of a GPU's memory; with less, another program is using it."""
 GPU_TIMEOUT_ADVICE = "The driver hangs, and nvidia-smi will too. Restart this machine."
 REINSTALL = "Install it again: pip install --force-reinstall . in sleap-rtc's folder"
-"""Never by the bare name: the project of that name on PyPI is somebody else's."""
+"""It must not install `sleap-rtc` by name: the project with this name on PyPI belongs to other people."""
 INSTALL_CLIENT = "Install the versions that are asked for: pip install . in sleap-rtc's folder"
 INSTALL_WORKER = "Install the versions that are asked for: pip install '.[worker]' in sleap-rtc's folder"
 

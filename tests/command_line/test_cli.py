@@ -276,7 +276,7 @@ def test_a_client_reconnects_to_a_job_after_its_first_client_has_ended(
     ended(back, 0)
     assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
     assert list(credential.parent.iterdir()) == []
-    assert "unfetched" in ended(start("attach"), 2)
+    assert "waits to be fetched" in ended(start("attach"), 2)
 
 
 def test_killing_a_running_client_harms_nothing(start: Start, stage: Stage, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_client_that_sleeps_through_the_loss_of_its_link_gets_back_to_its_job(
     client.process.send_signal(signal.SIGCONT)
     ended(client, 0)
     assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
-    stage.worker.until("is in its place")
+    stage.worker.until("was received and unpacked by its owner")
     assert waiting(stage) == []
 
 

@@ -33,7 +33,7 @@ async def open_view(
         out.reconfigure(errors="replace")  # a terminal that cannot show "✓" is no reason to fail
     verbose = mode is Mode.VERBOSE
     if not terminal and mode is not Mode.QUIET:
-        yield PlainView(out, verbose)
+        yield PlainView(out, verbose=verbose)
         return
     from rich.console import Console  # only where something is drawn
 
@@ -43,10 +43,10 @@ async def open_view(
     console = Console(file=out, force_terminal=True, markup=False, highlight=False, emoji=False)
     dumb = console.is_dumb_terminal
     if mode is Mode.QUIET:
-        yield QuietView(out, console if terminal and not dumb else None, stdin)
+        yield QuietView(out, stdin if terminal and not dumb else None, console=console)
         return
     if dumb:
-        yield PlainView(out, verbose, stdin)
+        yield PlainView(out, stdin, verbose=verbose)
         return
     async with open_background_nursery() as background:
         view = LiveView(console, verbose, stdin, asks)

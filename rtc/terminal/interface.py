@@ -92,11 +92,18 @@ class ClientView(Protocol):
         A client that comes late is told everything from the beginning, quickly.
         """
 
-    def finished(self, ending: JobSummary) -> None:
+    def finished(self, summary: JobSummary) -> None:
         """The job is done and its result is here."""
 
-    def failed(self, fault: Fault, made: JobSummary | None) -> None:
-        """There is no good end, and why; `made` is what is here all the same. The sentence goes to standard error."""
+    def failed(self, fault: Fault, partial: JobSummary | None) -> None:
+        """Show that the job has not ended well.
+
+        The view does not write the fault's sentence: the program writes it to standard error.
+
+        Args:
+            fault: why.
+            partial: the files of the job that are on this machine all the same; None when there are none.
+        """
 
     async def listen(self, stop: Callable[[], None]) -> None:
         """Heed the person's keys while the job runs, until cancelled; `stop` is called for each wish to stop early."""

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,7 +27,8 @@ from protocol.jobs import (
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean, clean_lines
-from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
+from rtc.terminal.base_view import BaseView
+from rtc.terminal.interface import Changed, JobSummary, Workers
 from rtc.terminal.job_progress import PASSES, JobProgress
 
 PERIOD = 1.0
@@ -37,7 +38,7 @@ OUTCOMES = {FaultCode.CANCELLED: "cancelled", FaultCode.DETACHED: "detached", Fa
 
 
 @define
-class JsonView:
+class JsonView(BaseView):
     """Writes events."""
 
     _out: TextIO
@@ -90,19 +91,12 @@ class JsonView:
             case LogLines():
                 self._write("log", at=at, lines=[clean(line) for line in news.lines])
 
-    def finished(self, ending: JobSummary) -> None:
-        self._end("done", ending.text, None, ExitCode.DONE, ending)
+    def finished(self, summary: JobSummary) -> None:
+        self._end("done", summary.text, None, ExitCode.DONE, summary)
 
-    def failed(self, fault: Fault, made: JobSummary | None) -> None:
+    def failed(self, fault: Fault, partial: JobSummary | None) -> None:
         outcome = OUTCOMES.get(fault.code, "failed")
-        self._end(outcome, fault.text, fault.code.value, EXIT_CODES[fault.code], made or JobSummary(fault.text))
-
-    async def listen(self, stop: Callable[[], None]) -> None:
-        await trio.sleep_forever()
-
-    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
-        await trio.lowlevel.checkpoint()
-        return Interrupt.DETACH
+        self._end(outcome, fault.text, fault.code.value, EXIT_CODES[fault.code], partial or JobSummary(fault.text))
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
         raise RtcError(

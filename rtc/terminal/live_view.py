@@ -14,6 +14,7 @@ from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
 from rtc.common.text import clean, clean_lines, percent
+from rtc.terminal.base_view import BaseView
 from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.job_progress import JobProgress, ModelProgress
@@ -33,7 +34,7 @@ STOP, LOG = "s", "l"
 
 
 @define
-class LiveView:
+class LiveView(BaseView):
     """Draws on a terminal. `run` must run meanwhile, and `close` end it; `open_view` sees to both."""
 
     _console: Console
@@ -86,15 +87,15 @@ class LiveView:
             self._unsaid.append("\n".join(map(clean, news.lines)))
         self._touch()
 
-    def finished(self, ending: JobSummary) -> None:
+    def finished(self, summary: JobSummary) -> None:
         self._end()
-        for line in closing_lines(ending, self._job_progress):
+        for line in closing_lines(summary, self._job_progress):
             self._say("", "", line)
 
-    def failed(self, fault: Fault, made: JobSummary | None) -> None:
+    def failed(self, fault: Fault, partial: JobSummary | None) -> None:
         self._leave()
-        if made is not None:
-            self._say("", "", f"{WHAT_THERE_IS} {made.folder}")
+        if partial is not None:
+            self._say("", "", f"{WHAT_THERE_IS} {partial.folder}")
 
     # -------- what the person does
 

@@ -1,13 +1,8 @@
 """The view for files, pipes and batch systems: whole lines, few of them, nothing that moves."""
 
-from collections.abc import Callable
-from typing import TextIO
-
 import trio
 from attrs import define, field
 
-from protocol.faults import Fault
-from protocol.ids import JobId, PeerId
 from protocol.jobs import (
     FramesDone,
     JobNews,
@@ -18,15 +13,12 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean, count, duration, percent
-from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
-from rtc.terminal.interrupt_prompt import Question, ask
+from rtc.terminal.interface import JobSummary
 from rtc.terminal.job_progress import JobProgress, PredictionProgress
-from rtc.terminal.keyboard import Keyboard
-from rtc.terminal.summary import WHAT_THERE_IS, closing_lines
+from rtc.terminal.line_view import LineView
+from rtc.terminal.summary import closing_lines
 from rtc.terminal.transfer_rate import TransferRate, moved_text, transfer_text
-from rtc.terminal.worker_prompt import choose, no_terminal
 
 STEP = 10
 """Percents of a transfer or a prediction from one line to the next."""
@@ -35,38 +27,25 @@ WAIT = 30.0
 
 
 @define
-class PlainView:
-    """One line per step, per tenth of a transfer and per epoch."""
+class PlainView(LineView):
+    """One line per step, per tenth of a transfer and per epoch. It asks only on a terminal that cannot draw."""
 
-    _out: TextIO
     _verbose: bool = False
-    _stdin: int | None = None
-    """Where a person may answer, for a terminal that cannot draw; None when there is nobody to ask."""
     _transfers: dict[str, TransferRate] = field(factory=dict, init=False)
     _job_progress: JobProgress = field(factory=JobProgress, init=False)
-    _lines: LineWriter = field(init=False)
     _epoch: tuple[int, int] = field(default=(-1, -1), init=False)
     """Model and epoch last told."""
     _frames: tuple[int, int, int] = field(default=(-1, 0, 0), init=False)
     """Prediction, lap and part of it last told."""
 
-    def __attrs_post_init__(self) -> None:
-        self._lines = LineWriter(self._out)
-
     def step(self, text: str) -> None:
         self._lines.say(text)
-
-    def warn(self, text: str) -> None:
-        self._lines.say(f"Warning: {text}")
 
     def upload(self, done: int, total: int) -> None:
         self._moved("Upload", done, total)
 
     def download(self, done: int, total: int) -> None:
         self._moved("Download", done, total)
-
-    def accepted(self, job: JobId, worker: PeerId) -> None:
-        """Nothing to add to the steps."""
 
     def news(self, news: JobNews, at: float) -> None:
         before = [item.title for item in self._job_progress.items]
@@ -92,34 +71,9 @@ class PlainView:
                 for line in news.lines:
                     self._lines.say(f"| {clean(line)}")
 
-    def finished(self, ending: JobSummary) -> None:
-        for line in closing_lines(ending, self._job_progress):
+    def finished(self, summary: JobSummary) -> None:
+        for line in closing_lines(summary, self._job_progress):
             self._lines.say(line)
-
-    def failed(self, fault: Fault, made: JobSummary | None) -> None:
-        if made is not None:
-            self._lines.say(f"{WHAT_THERE_IS} {made.folder}")
-
-    async def listen(self, stop: Callable[[], None]) -> None:
-        await trio.sleep_forever()
-
-    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
-        if self._stdin is None:
-            await trio.lowlevel.checkpoint()
-            return Interrupt.DETACH
-        asked: list[Question] = []
-
-        def show(question: Question) -> None:  # once: a countdown would need a line each second
-            if not asked:
-                self._lines.say("\n".join(question.lines(trio.current_time())))
-            asked.append(question)
-
-        return await ask(Keyboard(self._stdin), stoppable, show)
-
-    async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
-        if self._stdin is None:
-            raise no_terminal()
-        return await choose(workers, changed, out=self._out, stdin=self._stdin, width=80)
 
     def _moved(self, verb: str, done: int, total: int) -> None:
         now, part = trio.current_time(), percent(done, total)

@@ -1,6 +1,6 @@
 """A complete system in one test: a real server, workers and clients on loopback, and a stand-in for sleap-nn."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rtc.common.errors import RtcError
 from rtc.config.load import Config, load_config
 from rtc.server import Server, open_server
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
+from rtc.terminal.base_view import BaseView
 from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.testing.stand_in import install_stand_in
 from rtc.transport.webrtc import AsyncioLoop
@@ -27,7 +28,7 @@ from rtc.worker.room_membership import WorkerReady
 
 
 @define
-class RecordingView:
+class RecordingView(BaseView):
     """A view (`rtc.terminal.interface`) that records what is shown, and answers questions from prepared lists."""
 
     told: list[str] = field(factory=list)
@@ -90,19 +91,15 @@ class RecordingView:
         while sum(isinstance(news, kind) for news in self.news_heard) < times:
             await self._changed.wait()
 
-    def finished(self, ending: JobSummary) -> None:
+    def finished(self, summary: JobSummary) -> None:
         """Record the summary of the job and its text."""
-        self.ending = ending
-        self.step(ending.text)
+        self.ending = summary
+        self.step(summary.text)
 
-    def failed(self, fault: Fault, made: JobSummary | None) -> None:
+    def failed(self, fault: Fault, partial: JobSummary | None) -> None:
         """Record the error's text, and the summary of the job if there is one."""
-        self.ending = made
+        self.ending = partial
         self.step(fault.text)
-
-    async def listen(self, stop: Callable[[], None]) -> None:
-        """Wait for ever: there is no keyboard."""
-        await trio.sleep_forever()
 
     async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
         """Return the next of `answers`."""

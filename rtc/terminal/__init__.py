@@ -1,4 +1,4 @@
-"""What people see: `open_view` gives the view that suits the place it is shown in."""
+"""What people see: `open_view` gives the view that suits the output and the chosen mode."""
 
 import io
 from collections.abc import AsyncIterator
@@ -17,14 +17,14 @@ __all__ = ["ClientView", "Interrupt", "JobSummary", "Losses", "Mode", "open_view
 async def open_view(
     *, terminal: bool, mode: Mode, out: TextIO, stdin: int = 0, asks: bool = True
 ) -> AsyncIterator[ClientView]:
-    """A view for as long as the block lasts; the terminal is given back whatever ends the block.
+    """Give a view for the duration of the block; the terminal's settings are restored however the block ends.
 
     Args:
-        terminal: `out` is one.
-        mode: how much to show, and to whom.
-        out: where to show it.
+        terminal: whether `out` is a terminal.
+        mode: how much to show, and for which reader.
+        out: where to write.
         stdin: file descriptor on which the person answers.
-        asks: a Ctrl-C is followed by `ask_interrupt`, so it may be called safe.
+        asks: a Ctrl-C is followed by `ask_interrupt`, so the view may say that Ctrl-C is safe.
     """
     if mode is Mode.JSON:
         yield JsonView(out)
@@ -35,7 +35,7 @@ async def open_view(
     if not terminal and mode is not Mode.QUIET:
         yield PlainView(out, verbose=verbose)
         return
-    from rich.console import Console  # only where something is drawn
+    from rich.console import Console  # imported only for the views that draw
 
     from rtc.terminal.live_view import LiveView
     from rtc.terminal.quiet_view import QuietView

@@ -1,4 +1,4 @@
-"""What a person sees of a client, as an interface: the client tells it what happens, and it asks a few questions."""
+"""The interface between a client and what a person sees: the client notifies the view, and the view asks questions."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
@@ -13,40 +13,40 @@ from protocol.jobs import JobNews
 from protocol.signaling import WorkerPresent
 
 Workers = Callable[[], Sequence[WorkerPresent]]
-"""Who may be chosen now, filters applied."""
+"""Returns the workers that can be chosen now; the client's filters are already applied."""
 Changed = Callable[[], Awaitable[object]]
-"""Waits until `Workers` may answer differently."""
+"""Waits until `Workers` may return something different."""
 
 ANSWER_TIME = 10.0
-"""Seconds in which the question after a Ctrl-C wants its answer; then the job is left to run."""
+"""Seconds to answer the question after a Ctrl-C; without an answer the job keeps running."""
 
 
 class Mode(Enum):
-    """How much is shown, and to whom."""
+    """How much is shown, and for which reader."""
 
     NORMAL = "normal"
     QUIET = "quiet"
-    """Warnings, and one line at the end."""
+    """Only warnings, and one line at the end."""
     VERBOSE = "verbose"
-    """What sleap-nn prints, too."""
+    """NORMAL, and in addition what sleap-nn prints."""
     JSON = "json"
-    """One JSON object a line, for programs."""
+    """One JSON object per line, for programs."""
 
 
 class Interrupt(Enum):
-    """What becomes of a running job when its client is interrupted; the values are those of `--on-interrupt`."""
+    """What happens to a running job when its client is interrupted; the values are those of `--on-interrupt`."""
 
     STOP = "stop"
-    """It stops early, and what it has learned is kept; we wait for that."""
+    """The job stops early and keeps its trained model; the client waits for the result."""
     CANCEL = "cancel"
-    """It is ended at once."""
+    """The job is ended at once."""
     DETACH = "detach"
-    """It runs on without us."""
+    """The job keeps running on the worker, and the client exits."""
 
 
 @frozen
 class Losses:
-    """The final losses of one model; None for what is not known."""
+    """The final losses of one model; None for a loss that is not known."""
 
     train: float | None
     val: float | None
@@ -54,46 +54,53 @@ class Losses:
 
 @frozen
 class JobSummary:
-    """A job that has ended, and what is here of it."""
+    """A job that has ended, and its results on this machine."""
 
     text: str
-    """How it went, in one sentence."""
+    """How the job ended, in one sentence."""
     folder: Path | None = None
-    """Where everything lies."""
+    """The folder with all results."""
     models: tuple[str, ...] = ()
     """Names of the trained models' folders."""
     losses: tuple[Losses, ...] = ()
-    """One for each of `models`."""
+    """One entry for each of `models`."""
     files: tuple[Path, ...] = ()
     """Predictions, and the page with the loss curves."""
 
 
 class ClientView(Protocol):
-    """A view. Methods that are not async may be called in any order, and refuse nothing that they are told."""
+    """Shows a job to a person or a program.
+
+    The methods that are not async may be called in any order, and accept whatever they are given.
+    """
 
     def step(self, text: str) -> None:
-        """Something on the way to the job is done: "Joined room …", "Linked to … (direct)"."""
+        """Show that a step on the way to the job is done: "Joined room …", "Linked to … (direct)"."""
 
     def warn(self, text: str) -> None:
-        """Something the person should know though it goes on."""
+        """Show a problem that the person should know about, although the client goes on."""
 
     def upload(self, done: int, total: int) -> None:
-        """So many bytes of the package are over."""
+        """Show that `done` of the package's `total` bytes are uploaded."""
 
     def download(self, done: int, total: int) -> None:
-        """So many bytes of the result are here."""
+        """Show that `done` of the result's `total` bytes are downloaded."""
 
     def accepted(self, job: JobId, worker: PeerId) -> None:
-        """The job has a name now, and a worker."""
+        """Show that a worker has accepted the job and given it an id."""
 
     def news(self, news: JobNews, at: float) -> None:
-        """What happened in the job; `at` is when, in seconds of the worker's clock, of which only differences count.
+        """Show what happened in the job.
 
-        A client that comes late is told everything from the beginning, quickly.
+        A client that attaches to a running job receives all events from its beginning, in quick succession.
+
+        Args:
+            news: the event.
+            at: when it happened, in seconds of the worker's clock; only differences of such times mean anything.
         """
 
     def finished(self, summary: JobSummary) -> None:
-        """The job is done and its result is here."""
+        """Show that the job has ended well and its result is on this machine."""
 
     def failed(self, fault: Fault, partial: JobSummary | None) -> None:
         """Show that the job has not ended well.
@@ -102,21 +109,31 @@ class ClientView(Protocol):
 
         Args:
             fault: why.
-            partial: the files of the job that are on this machine all the same; None when there are none.
+            partial: the results that are on this machine all the same; None when there are none.
         """
 
     async def listen(self, stop: Callable[[], None]) -> None:
-        """Heed the person's keys while the job runs, until cancelled; `stop` is called for each wish to stop early."""
-
-    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
-        """Somebody pressed Ctrl-C: what is meant? DETACH without an answer in ANSWER_TIME, or with nobody to ask.
+        """Handle the person's keys while the job runs, until cancelled.
 
         Args:
-            stoppable: a model trains, so STOP is a choice.
+            stop: called each time the person asks to stop training early.
+        """
+
+    async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
+        """Ask after a Ctrl-C what to do with the job.
+
+        Returns DETACH when there is no answer within ANSWER_TIME, and at once when there is no terminal to ask on.
+
+        Args:
+            stoppable: a model is training, so STOP can be chosen.
         """
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
-        """Ask which worker to take; None when the person leaves.
+        """Ask which worker to use and return its id; None when the person quits.
+
+        Args:
+            workers: returns the workers to choose from.
+            changed: waits until that list may be different, so that it is shown again; None to show it only once.
 
         Raises:
             RtcError: USAGE, when there is no terminal to ask on.

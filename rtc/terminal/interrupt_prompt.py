@@ -1,4 +1,4 @@
-"""The question after a Ctrl-C: what becomes of the job that runs far away?"""
+"""The question after a Ctrl-C: what happens to the job that runs on the worker?"""
 
 from collections.abc import Callable
 
@@ -14,51 +14,59 @@ CHOICES = {
     Interrupt.CANCEL: ("c", "cancel the job"),
     Interrupt.DETACH: ("d", "detach and let it run"),
 }
-"""The key of each answer, and what it means."""
+"""For each answer its key and its text."""
 ENTER = "\r\n"
-"""What Enter sends, whichever way the terminal is set: it means to detach."""
+"""The two characters that Enter may send, depending on the terminal's settings; it means DETACH."""
 
 
 @define
 class Question:
-    """One question in the air."""
+    """One question that is being asked, and its answer."""
 
     stoppable: bool
-    until: float
-    """When it answers itself (trio's clock)."""
+    """A model is training, so STOP can be chosen."""
+    deadline: float
+    """When the question ends without an answer, by trio's clock."""
     answer: Interrupt = Interrupt.DETACH
     answered: trio.Event = field(factory=trio.Event)
 
     @property
     def choices(self) -> dict[str, Interrupt]:
-        """By key; a job in which nothing trains has nothing to keep."""
+        """The possible answers by key; STOP is one of them only while a model is training."""
         return {key: each for each, (key, _) in CHOICES.items() if self.stoppable or each is not Interrupt.STOP}
 
-    def key(self, key: str) -> None:
-        """Take the answer, if it is one; other keys mean nothing."""
+    def handle_key(self, key: str) -> None:
+        """Set the answer that belongs to the key; ignore other keys, and every key after the first answer."""
         choices = self.choices | dict.fromkeys(ENTER, Interrupt.DETACH)
         if key in choices and not self.answered.is_set():
             self.answer = choices[key]
             self.answered.set()
 
     def lines(self, now: float) -> list[str]:
-        """What is safe, and one line for each choice; the last one counts down."""
+        """Return the question as lines: that the job is safe, then one line per choice; the last one counts down.
+
+        Args:
+            now: the time by trio's clock.
+        """
         shown = [f"  {key}  {CHOICES[each][1]}" for key, each in self.choices.items()]
-        left = max(0, round(self.until - now))
+        left = max(0, round(self.deadline - now))
         return [SAFE, *shown[:-1], f"{shown[-1]} (or Enter; by itself in {left} s)"]
 
 
 async def ask(keyboard: Keyboard, stoppable: bool, show: Callable[[Question], None]) -> Interrupt:
-    """Ask, and wait for a key; `show` is called at once and then every second, for the countdown.
+    """Ask, wait for a key and return the answer; DETACH without a usable keyboard, or without an answer in time.
 
-    Without a keyboard, or an answer in time, the job is left to run.
+    Args:
+        keyboard: where the person answers.
+        stoppable: a model is training, so STOP can be chosen.
+        show: shows the question; called at once and then every second, for the countdown.
     """
     question = Question(stoppable, trio.current_time() + ANSWER_TIME)
     if not keyboard.usable:
         await trio.lowlevel.checkpoint()
         return question.answer
-    async with keyboard.hear(question.key):
-        while not question.answered.is_set() and trio.current_time() < question.until:
+    async with keyboard.listen(question.handle_key):
+        while not question.answered.is_set() and trio.current_time() < question.deadline:
             show(question)
             with trio.move_on_after(1):
                 await question.answered.wait()

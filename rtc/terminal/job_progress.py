@@ -1,6 +1,7 @@
-"""What a view remembers of a job in order to show it: its models and predictions, and how each of them goes.
+"""What a view knows of a job in order to show it: its models and predictions, and the progress of each.
 
-Times are the worker's: a client that comes days later shows what is true there, not how fast it was told.
+All times are those of the worker's clock: a client that attaches days later shows how long things took on the worker,
+not how fast the events reached it.
 """
 
 from collections import deque
@@ -21,45 +22,48 @@ from protocol.jobs import (
 from rtc.common.text import clean, count, duration, epoch, loss, losses, pace, rate
 
 PACE_EPOCHS = 20
-"""Epochs over which the speed is taken: later ones may be slower, when another program wants the GPU too."""
-CURVE_MAX = 20_000
-"""Epochs remembered of one model; a worker that counts beyond is not believed."""
-LOG_KEPT = 200
-"""Log lines remembered, to be looked at when somebody asks."""
-GPU_FRESH = 60.0
-"""Seconds after which what was said of the GPU is no longer shown as how it is."""
+"""The speed is that of so many last epochs: epochs may become slower, when another program uses the GPU too."""
+CURVE_EPOCHS_MAX = 20_000
+"""Epochs whose losses are kept for one model; higher epoch numbers from a worker are ignored in the curves."""
+LOG_LINES_KEPT = 200
+"""Log lines kept for the moment when the person asks to see them."""
+GPU_USE_TIME = 60.0
+"""Seconds after which a report about the GPU is too old to be shown as its current state."""
 NUMBER_MAX = 1e100
-"""Beyond it no number of the worker's is one that anybody could draw."""
+"""A number from the worker beyond this is ignored: it cannot be drawn."""
 PASSES = ("predicting", "tracking")
+"""Names of the passes over the frames, by `FramesDone.pass_index`."""
 
 
 @define
 class ModelProgress:
-    """How far the training of one model is, and how good it is."""
+    """The training of one model: how far it is, and its losses."""
 
     name: str
     number: int
-    """Counted from 1."""
+    """Position among the job's models, counted from 1."""
     of: int
-    begun: float | None = None
+    """How many models the job trains."""
+    started_at: float | None = None
     """When its training started."""
-    over: float | None = None
-    """When its last epoch had ended."""
-    epochs: int | None = None
+    trained_at: float | None = None
+    """When its last epoch ended."""
+    max_epochs: int | None = None
     epoch: int = 0
-    """The epoch it is in, counted from 1; 0 before the first."""
-    ended: int = 0
-    """Epochs that have ended."""
-    train: float | None = None
-    val: float | None = None
-    best: float | None = None
-    """The lowest validation loss, and the epoch that had it."""
+    """The current epoch, counted from 1; 0 before the first."""
+    epochs_ended: int = 0
+    train_loss: float | None = None
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    """The lowest validation loss."""
     best_epoch: int = 0
-    trains: dict[int, float] = field(factory=dict)
-    """Training loss of each epoch where it is known; epochs counted from 1."""
-    vals: dict[int, float] = field(factory=dict)
-    _paces: deque[tuple[float, int]] = field(factory=lambda: deque(maxlen=PACE_EPOCHS + 1), init=False)
-    """When so many epochs had ended."""
+    """The epoch that had `best_val_loss`, counted from 1."""
+    train_losses: dict[int, float] = field(factory=dict)
+    """Training loss by epoch, where it is known; epochs are counted from 1."""
+    val_losses: dict[int, float] = field(factory=dict)
+    """Validation loss by epoch, where it is known; epochs are counted from 1."""
+    _epoch_ends: deque[tuple[float, int]] = field(factory=lambda: deque(maxlen=PACE_EPOCHS + 1), init=False)
+    """Pairs of a time and the number of epochs that had ended by then."""
 
     @property
     def title(self) -> str:
@@ -69,89 +73,110 @@ class ModelProgress:
     @property
     def status_line(self) -> str:
         """`epoch 12/100  train 0.001234  val 0.002345`"""
-        return f"{epoch(self.epoch, self.epochs)}  {losses(self.train, self.val)}"
+        return f"{epoch(self.epoch, self.max_epochs)}  {losses(self.train_loss, self.val_loss)}"
 
     @property
     def result(self) -> str:
         """`12 epochs in 0:51  train 0.001234  val 0.002345`, and the best epoch if another was better than the last."""
-        took = "" if self.begun is None or self.over is None else f" in {duration(self.over - self.begun)}"
-        best = "" if self.best in (None, self.val) else f"  best val {loss(self.best)} (epoch {self.best_epoch})"
-        return f"{count(self.ended, 'epoch')}{took}  {losses(self.train, self.val)}{best}"
+        start, end, lowest = self.started_at, self.trained_at, self.best_val_loss
+        took = "" if start is None or end is None else f" in {duration(end - start)}"
+        best = "" if lowest in (None, self.val_loss) else f"  best val {loss(lowest)} (epoch {self.best_epoch})"
+        return f"{count(self.epochs_ended, 'epoch')}{took}  {losses(self.train_loss, self.val_loss)}{best}"
 
     @property
     def brief(self) -> str:
-        """`12 epochs  best val 0.002345`: the best is what sleap-nn keeps."""
-        return f"{count(self.ended, 'epoch')}  best val {loss(self.best)}"
+        """`12 epochs  best val 0.002345`: sleap-nn keeps the model of the best epoch."""
+        return f"{count(self.epochs_ended, 'epoch')}  best val {loss(self.best_val_loss)}"
 
     @property
-    def heard(self) -> bool:
-        """There is something to tell of it."""
+    def has_progress(self) -> bool:
+        """Whether any epoch of it was reported."""
         return self.epoch > 0
 
-    def hear(self, progress: Progress, at: float) -> None:
-        """Take in one message; a loss it does not know is no news, and an epoch that is over is only remembered."""
-        whole, number = progress.batch is None, progress.epoch + 1
-        if whole:
-            self._remember(progress)
-        if number < self.epoch or (number == self.ended and not whole):
-            return
-        self.begun = at if self.begun is None else self.begun
-        self.epoch, self.ended = number, number if whole else progress.epoch
-        if not self._paces or (whole and number > self._paces[-1][1]):
-            self._paces.append((at, self.ended))
-        self.train = _finite(progress.train_loss) if _finite(progress.train_loss) is not None else self.train
-        if whole or progress.val_loss is not None:
-            self.val = _finite(progress.val_loss)
+    def update(self, progress: Progress, at: float) -> None:
+        """Apply one progress event.
 
-    def _remember(self, progress: Progress) -> None:
-        number = progress.epoch + 1
-        if number > CURVE_MAX:
+        A loss that is None does not replace the known one, but for the validation loss at the end of an epoch. An event
+        about an epoch before the current one only adds its losses to the curves.
+
+        Args:
+            progress: the event.
+            at: when it happened, by the worker's clock.
+        """
+        epoch_ended, number = progress.batch is None, progress.epoch + 1
+        if epoch_ended:
+            self._record_losses(progress)
+        if number < self.epoch or (number == self.epochs_ended and not epoch_ended):
             return
-        if (train := _finite(progress.train_loss)) is not None and progress.epoch:
-            self.trains[progress.epoch] = train  # sleap-nn tells it an epoch late
-        if (val := _finite(progress.val_loss)) is not None:
-            self.vals[number] = val
-            if self.best is None or val < self.best:
-                self.best, self.best_epoch = val, number
+        self.started_at = at if self.started_at is None else self.started_at
+        self.epoch, self.epochs_ended = number, number if epoch_ended else progress.epoch
+        if not self._epoch_ends or (epoch_ended and number > self._epoch_ends[-1][1]):
+            self._epoch_ends.append((at, self.epochs_ended))
+        self.train_loss = _finite(progress.train_loss) if _finite(progress.train_loss) is not None else self.train_loss
+        if epoch_ended or progress.val_loss is not None:
+            self.val_loss = _finite(progress.val_loss)
+
+    def _record_losses(self, progress: Progress) -> None:
+        number = progress.epoch + 1
+        if number > CURVE_EPOCHS_MAX:
+            return
+        if (train_loss := _finite(progress.train_loss)) is not None and progress.epoch:
+            self.train_losses[progress.epoch] = train_loss  # sleap-nn reports it one epoch late
+        if (val_loss := _finite(progress.val_loss)) is not None:
+            self.val_losses[number] = val_loss
+            if self.best_val_loss is None or val_loss < self.best_val_loss:
+                self.best_val_loss, self.best_epoch = val_loss, number
 
     @property
-    def seconds(self) -> float | None:
-        """What one epoch takes of late."""
-        if len(self._paces) < 2:
+    def seconds_per_epoch(self) -> float | None:
+        """The mean of the last PACE_EPOCHS epochs; None before an epoch has ended."""
+        if len(self._epoch_ends) < 2:
             return None
-        (since, before), (until, now) = self._paces[0], self._paces[-1]
-        return max(0.0, until - since) / (now - before)
+        (first_at, first_ended), (last_at, last_ended) = self._epoch_ends[0], self._epoch_ends[-1]
+        return max(0.0, last_at - first_at) / (last_ended - first_ended)
 
     @property
     def speed(self) -> str:
-        """`4.2 s/epoch` or `12 epochs/s`; nothing while it is too early to tell."""
-        return "" if self.seconds is None else pace(self.seconds)
+        """`4.2 s/epoch` or `12 epochs/s`; empty before an epoch has ended."""
+        return "" if self.seconds_per_epoch is None else pace(self.seconds_per_epoch)
 
-    def left(self, now: float) -> float | None:
-        """Seconds that the remaining epochs would take; training may stop earlier."""
-        if not self.epochs or self.seconds is None or self.over is not None:
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds that the remaining epochs would take, or None when that is not known.
+
+        Training may stop earlier (early stopping).
+
+        Args:
+            now: the time by the worker's clock.
+        """
+        if not self.max_epochs or self.seconds_per_epoch is None or self.trained_at is not None:
             return None
-        return max(0.0, (self.epochs - self.ended) * self.seconds - max(0.0, now - self._paces[-1][0]))
+        since_last_end = max(0.0, now - self._epoch_ends[-1][0])
+        return max(0.0, (self.max_epochs - self.epochs_ended) * self.seconds_per_epoch - since_last_end)
 
 
 @define
 class PredictionProgress:
-    """How far the prediction on one file is."""
+    """The prediction on one file: how far it is."""
 
     name: str
     number: int
+    """Position among the job's predictions, counted from 1."""
     of: int
-    begun: float | None = None
-    told: float | None = None
-    """When it was last heard of."""
+    """On how many files the job predicts."""
+    started_at: float | None = None
+    updated_at: float | None = None
+    """When the newest `FramesDone` was sent."""
     tracking: bool = False
+    """The frames are read twice: once to predict, once to track."""
     done: int = 0
+    """Frames of the current pass."""
     total: int | None = None
-    frames: float | None = None
+    frame_rate: float | None = None
     """Frames per second."""
-    rest: float | None = None
-    """Seconds this lap would still take when it was last heard of."""
+    reported_left: float | None = None
+    """Seconds that the current pass would still take at `updated_at`."""
     pass_index: int = 0
+    """0 while predicting, 1 while tracking."""
 
     @property
     def title(self) -> str:
@@ -162,43 +187,54 @@ class PredictionProgress:
     def status_line(self) -> str:
         """`tracking  412/1100 frames  53.1 frames/s`"""
         whole = "" if self.total is None else f"/{self.total}"
-        parts = [self.pass_name, f"{self.done}{whole} frames", "" if self.frames is None else rate(self.frames)]
+        speed = "" if self.frame_rate is None else rate(self.frame_rate)
+        parts = [self.pass_name, f"{self.done}{whole} frames", speed]
         return "  ".join(part for part in parts if part)
 
     @property
     def pass_name(self) -> str:
-        """`predicting` or `tracking`, where there is a difference."""
+        """`predicting` or `tracking`; empty when there is only one pass."""
         return PASSES[min(self.pass_index, 1)] if self.tracking or self.pass_index else ""
 
     @property
     def result(self) -> str:
         """`1100 frames in 0:21`"""
-        took = "" if self.begun is None or self.told is None else f" in {duration(self.told - self.begun)}"
+        start, end = self.started_at, self.updated_at
+        took = "" if start is None or end is None else f" in {duration(end - start)}"
         return f"{count(self.done, 'frame')}{took}"
 
     @property
     def brief(self) -> str:
-        """The same, since it is short."""
+        """The same text as `result`, which is short enough for one row."""
         return self.result
 
     @property
-    def heard(self) -> bool:
-        """There is something to tell of it."""
-        return self.told is not None
+    def has_progress(self) -> bool:
+        """Whether any frame of it was reported."""
+        return self.updated_at is not None
 
-    def hear(self, news: FramesDone, at: float) -> None:
-        """Take in one message. The count may fall: a second lap begins, or sleap-nn began anew."""
-        self.begun = at if self.begun is None else self.begun
-        self.told = at
+    def update(self, news: FramesDone, at: float) -> None:
+        """Apply one event. The count of frames may fall: when the second pass begins, or when sleap-nn starts again.
+
+        Args:
+            news: the event.
+            at: when it happened, by the worker's clock.
+        """
+        self.started_at = at if self.started_at is None else self.started_at
+        self.updated_at = at
         self.done, self.total, self.pass_index = news.done, news.total, news.pass_index
-        self.frames, self.rest = _finite(news.rate), _finite(news.left)
+        self.frame_rate, self.reported_left = _finite(news.rate), _finite(news.left)
 
-    def left(self, now: float) -> float | None:
-        """Seconds that this lap would still take."""
-        rest = self.rest
-        if rest is None and self.frames and self.total is not None:
-            rest = (self.total - self.done) / self.frames
-        return None if rest is None or self.told is None else max(0.0, rest - max(0.0, now - self.told))
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds that the current pass would still take, or None when that is not known.
+
+        Args:
+            now: the time by the worker's clock.
+        """
+        left = self.reported_left
+        if left is None and self.frame_rate and self.total is not None:
+            left = (self.total - self.done) / self.frame_rate
+        return None if left is None or self.updated_at is None else max(0.0, left - max(0.0, now - self.updated_at))
 
 
 Item = ModelProgress | PredictionProgress
@@ -207,61 +243,85 @@ Item = ModelProgress | PredictionProgress
 
 @define
 class JobProgress:
-    """One job: its sequence, where it is in it, and what its GPU and its log say."""
+    """One job: its sequence of models and predictions, the current one of them, its GPU and its log."""
 
     models: list[ModelProgress] = field(factory=list)
     predictions: list[PredictionProgress] = field(factory=list)
     current: Item | None = None
+    """The item that the newest event was about."""
     ended: bool = False
-    """The job is over, well or not: nothing of it moves any more."""
+    """The job has ended, well or not: no further events come."""
     gpu: GpuUse | None = None
-    log: deque[str] = field(factory=lambda: deque(maxlen=LOG_KEPT))
-    _at: float = field(default=0.0, init=False)
-    _local: float | None = field(default=None, init=False)
-    """When `_at` was heard, by our own clock."""
-    _gpu_at: float = field(default=0.0, init=False)
+    """The newest report about the GPU."""
+    log: deque[str] = field(factory=lambda: deque(maxlen=LOG_LINES_KEPT))
+    """The last lines that sleap-nn printed."""
+    _worker_time: float = field(default=0.0, init=False)
+    """When the newest event happened, by the worker's clock."""
+    _local_time: float | None = field(default=None, init=False)
+    """When that event arrived, by trio's clock."""
+    _gpu_time: float = field(default=0.0, init=False)
+    """When `gpu` was measured, by the worker's clock."""
 
     @property
     def items(self) -> list[Item]:
-        """The whole sequence, in order."""
+        """The whole sequence, in order: first the models, then the predictions."""
         return [*self.models, *self.predictions]
 
-    def now(self, local: float) -> float:
-        """The worker's clock, as far as can be told from here."""
-        return self._at if self._local is None else self._at + max(0.0, local - self._local)
+    def worker_now(self, local_now: float) -> float:
+        """Estimate the time by the worker's clock: that of the newest event, and what has passed here since.
 
-    def gpu_use(self, local: float) -> GpuUse | None:
-        """What the GPU does, unless that was said too long ago."""
-        return self.gpu if self.now(local) - self._gpu_at <= GPU_FRESH else None
+        Args:
+            local_now: the time by trio's clock.
+        """
+        if self._local_time is None:
+            return self._worker_time
+        return self._worker_time + max(0.0, local_now - self._local_time)
 
-    def hear(self, news: JobNews, at: float, local: float) -> None:
-        """Take in what happened at `at` (the worker's clock) and is heard at `local` (ours)."""
-        self._at, self._local = at if abs(at) <= NUMBER_MAX else self._at, local
-        at = self._at
+    def gpu_use(self, local_now: float) -> GpuUse | None:
+        """Return what the GPU does, or None when the newest report is older than GPU_USE_TIME.
+
+        Args:
+            local_now: the time by trio's clock.
+        """
+        return self.gpu if self.worker_now(local_now) - self._gpu_time <= GPU_USE_TIME else None
+
+    def update(self, news: JobNews, at: float, local_now: float) -> None:
+        """Apply one event.
+
+        Args:
+            news: the event.
+            at: when it happened, by the worker's clock; a value that is not a usable number is ignored.
+            local_now: when it arrived, by trio's clock.
+        """
+        self._worker_time, self._local_time = at if abs(at) <= NUMBER_MAX else self._worker_time, local_now
+        at = self._worker_time
         match news:
             case JobStarted():
-                self._begin(news)
+                self._set_sequence(news)
             case ModelStarted():
                 self.current = model = self.model(news.model)
-                model.begun, model.epochs = at, news.epochs
+                model.started_at, model.max_epochs = at, news.epochs
             case Progress():
                 self.current = model = self.model(news.model)
-                model.hear(news, at)
+                model.update(news, at)
             case ModelTrained():
-                self.model(news.model).over = at
+                self.model(news.model).trained_at = at
             case PredictionStarted():
                 self.current = prediction = self.prediction(news.prediction)
-                prediction.begun, prediction.tracking = at, news.tracking
+                prediction.started_at, prediction.tracking = at, news.tracking
             case FramesDone():
                 self.current = prediction = self.prediction(news.prediction)
-                prediction.hear(news, at)
+                prediction.update(news, at)
             case GpuUse():
-                self.gpu, self._gpu_at = news, at
+                self.gpu, self._gpu_time = news, at
             case LogLines():
                 self.log.extend(clean(line) for line in news.lines)
 
-    def _begin(self, news: JobStarted) -> None:
-        """These are the steps. Told once more to a client that comes back, it changes nothing of what is known."""
+    def _set_sequence(self, news: JobStarted) -> None:
+        """Set the models and predictions of the job.
+
+        A client that reconnects receives `JobStarted` again; when the names are the same, all progress is kept.
+        """
         models, predictions = [clean(name) for name in news.models], [clean(name) for name in news.predictions]
         if [each.name for each in self.models] != models:
             self.models = [ModelProgress(name, number, len(models)) for number, name in enumerate(models, 1)]
@@ -273,18 +333,22 @@ class JobProgress:
             self.current = None
 
     def model(self, index: int) -> ModelProgress:
-        """The model with this index; a worker that counts wrongly is no reason to show nothing."""
+        """Return the model with this index, counted from 0.
+
+        An index beyond the announced models is a mistake of the worker; models without a name are added for it, so that
+        its progress is shown all the same.
+        """
         for number in range(len(self.models) + 1, index + 2):
             self.models.append(ModelProgress(f"{number}", number, number))
         return self.models[index]
 
     def prediction(self, index: int) -> PredictionProgress:
-        """The prediction with this index, likewise."""
+        """Return the prediction with this index, counted from 0; missing ones are added, as in `model`."""
         for number in range(len(self.predictions) + 1, index + 2):
             self.predictions.append(PredictionProgress(f"{number}", number, number))
         return self.predictions[index]
 
 
 def _finite(value: float | None) -> float | None:
-    # never true of nan
+    # the comparison is false for NaN
     return value if value is not None and abs(value) <= NUMBER_MAX else None

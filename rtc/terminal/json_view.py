@@ -1,4 +1,4 @@
-"""The view for programs: one JSON object a line, and nothing else. docs/json-events.md promises what stands here."""
+"""The view for programs: one JSON object per line, and nothing else. docs/json-events.md documents every event."""
 
 import json
 import math
@@ -32,21 +32,23 @@ from rtc.terminal.interface import Changed, JobSummary, Workers
 from rtc.terminal.job_progress import PASSES, JobProgress
 
 PERIOD = 1.0
-"""Seconds between two events of a kind that only tell how far something is; its last one is always told."""
+"""Seconds between two events of a kind that only reports progress; the last one of a kind is always written."""
 OUTCOMES = {FaultCode.CANCELLED: "cancelled", FaultCode.DETACHED: "detached", FaultCode.INTERRUPTED: "interrupted"}
-"""Any other fault is a failure."""
+"""`outcome` of the `ended` event by fault; for any other fault it is "failed"."""
 
 
 @define
 class JsonView(BaseView):
-    """Writes events."""
+    """Writes events to `out`."""
 
     _out: TextIO
     _lines: LineWriter = field(init=False)
     _job_progress: JobProgress = field(factory=JobProgress, init=False)
-    """Knows the names of models and predictions, and how many epochs a model may take."""
-    _told: dict[Hashable, float] = field(factory=dict, init=False)
+    """Knows the names of models and predictions, and the maximal number of epochs of a model."""
+    _written_at: dict[Hashable, float] = field(factory=dict, init=False)
+    """When the newest event of a kind that only reports progress was written, by trio's clock."""
     _started: JobStarted | None = field(default=None, init=False)
+    """The newest event of this type."""
 
     def __attrs_post_init__(self) -> None:
         self._lines = LineWriter(self._out)
@@ -58,18 +60,18 @@ class JsonView(BaseView):
         self._write("warning", text=clean_lines(text))
 
     def upload(self, done: int, total: int) -> None:
-        self._moved("upload", done, total)
+        self._write_transfer("upload", done, total)
 
     def download(self, done: int, total: int) -> None:
-        self._moved("download", done, total)
+        self._write_transfer("download", done, total)
 
     def accepted(self, job: JobId, worker: PeerId) -> None:
         self._write("accepted", job=job, worker=worker)
 
     def news(self, news: JobNews, at: float) -> None:
-        self._job_progress.hear(news, at, trio.current_time())
+        self._job_progress.update(news, at, trio.current_time())
         match news:
-            case JobStarted() if news != self._started:  # told once more to a client that has come back
+            case JobStarted() if news != self._started:  # a client that reconnects receives it again
                 self._started = news
                 self._write(
                     "started", at=at, job=news.job, models=_names(news.models), predictions=_names(news.predictions)
@@ -77,15 +79,18 @@ class JsonView(BaseView):
             case ModelStarted():
                 self._write("model_started", at=at, **self._model(news), epochs=news.epochs)
             case Progress():
-                self._progress(news, at)
+                self._write_progress(news, at)
             case ModelTrained():
                 self._write(
-                    "model_trained", at=at, **self._model(news), epochs=self._job_progress.model(news.model).ended
+                    "model_trained",
+                    at=at,
+                    **self._model(news),
+                    epochs=self._job_progress.model(news.model).epochs_ended,
                 )
             case PredictionStarted():
                 self._write("prediction_started", at=at, **self._prediction(news), tracking=news.tracking)
             case FramesDone():
-                self._frames(news, at)
+                self._write_frames(news, at)
             case GpuUse():
                 self._write("gpu", at=at, used_mb=news.used_mb, total_mb=news.total_mb, percent=news.percent)
             case LogLines():
@@ -105,31 +110,37 @@ class JsonView(BaseView):
             "or --worker-id to name one.",
         )
 
-    # -------- one by one
+    # -------- events
 
-    def _moved(self, event: str, done: int, total: int) -> None:
+    def _write_transfer(self, event: str, done: int, total: int) -> None:
         if self._is_due(event, last=done >= total):
             self._write(event, done=done, total=total)
 
-    def _progress(self, news: Progress, at: float) -> None:
+    def _write_progress(self, news: Progress, at: float) -> None:
         model = self._job_progress.model(news.model)
         if news.batch is None:
             losses = {"train_loss": news.train_loss, "val_loss": news.val_loss}
-            self._write("epoch", at=at, **self._model(news), epoch=news.epoch + 1, of=model.epochs, **losses)
+            self._write("epoch", at=at, **self._model(news), epoch=news.epoch + 1, of=model.max_epochs, **losses)
         elif self._is_due("batch"):
             self._write("batch", at=at, **self._model(news), epoch=news.epoch + 1, batch=news.batch, loss=news.loss)
 
-    def _frames(self, news: FramesDone, at: float) -> None:
+    def _write_frames(self, news: FramesDone, at: float) -> None:
         if not self._is_due(("frames", news.prediction, news.pass_index), last=news.done == news.total):
             return
-        seen = {"done": news.done, "total": news.total, "rate": news.rate, "left": news.left}
-        self._write("frames", at=at, **self._prediction(news), lap=PASSES[min(news.pass_index, 1)], **seen)
+        counts = {"done": news.done, "total": news.total, "rate": news.rate, "left": news.left}
+        self._write("frames", at=at, **self._prediction(news), lap=PASSES[min(news.pass_index, 1)], **counts)
 
     def _is_due(self, what: Hashable, *, last: bool = False) -> bool:
+        """Return whether an event of the kind `what` may be written now, and record it as written if so.
+
+        Args:
+            what: the kind of event.
+            last: it is the last one of its kind, which is always written.
+        """
         now = trio.current_time()
-        if not last and now - self._told.get(what, -math.inf) < PERIOD:
+        if not last and now - self._written_at.get(what, -math.inf) < PERIOD:
             return False
-        self._told[what] = now
+        self._written_at[what] = now
         return True
 
     def _model(self, news: ModelStarted | Progress | ModelTrained) -> dict[str, Any]:
@@ -138,25 +149,25 @@ class JsonView(BaseView):
     def _prediction(self, news: PredictionStarted | FramesDone) -> dict[str, Any]:
         return {"prediction": news.prediction, "name": self._job_progress.prediction(news.prediction).name}
 
-    def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, made: JobSummary) -> None:
+    def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, summary: JobSummary) -> None:
         self._write(
             "ended",
             outcome=outcome,
             text=clean_lines(text),
             fault=fault,
             exit_code=int(code),
-            folder=None if made.folder is None else _path(made.folder),
-            models=_models(made),
-            files=[_path(file) for file in made.files],
+            folder=None if summary.folder is None else _path(summary.folder),
+            models=_models(summary),
+            files=[_path(file) for file in summary.files],
         )
 
     def _write(self, event: str, **fields: Any) -> None:
-        told = {"event": event, "time": round(time.time(), 3)} | fields
-        self._lines.write(json.dumps(_sayable(told), allow_nan=False) + "\n")
+        whole = {"event": event, "time": round(time.time(), 3)} | fields
+        self._lines.write(json.dumps(_json_value(whole), allow_nan=False) + "\n")
 
 
 def tell_end(fault: Fault) -> None:
-    """The last word to programs where nothing else was said: it failed before there was a view."""
+    """Write the `ended` event of a program that failed before it had a view."""
     JsonView(sys.stdout).failed(fault, None)
 
 
@@ -164,23 +175,23 @@ def _names(names: tuple[str, ...]) -> list[str]:
     return [clean(name) for name in names]
 
 
-def _models(made: JobSummary) -> list[dict[str, Any]]:
-    losses = [*made.losses, *[None] * len(made.models)]
+def _models(summary: JobSummary) -> list[dict[str, Any]]:
+    losses = [*summary.losses, *[None] * len(summary.models)]
     return [
         {"name": clean(name), "train_loss": each and each.train, "val_loss": each and each.val}
-        for name, each in zip(made.models, losses, strict=False)
+        for name, each in zip(summary.models, losses, strict=False)
     ]
 
 
 def _path(path: Path) -> str:
-    """A path whose bytes are no text is still written as something that every reader of JSON takes."""
+    """Return the path as text that every reader of JSON accepts, even if its bytes are not valid UTF-8."""
     return str(path).encode("utf-8", "replace").decode()
 
 
-def _sayable(value: Any) -> Any:
-    """JSON has no word for Infinity and NaN."""
+def _json_value(value: Any) -> Any:
+    """Replace Infinity and NaN, which JSON cannot express (RFC 8259, 6), by None."""
     if isinstance(value, dict):
-        return {key: _sayable(each) for key, each in value.items()}
+        return {key: _json_value(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_sayable(each) for each in value]
+        return [_json_value(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,7 @@
-"""Single keys from a terminal: without Enter, without echo, and the terminal is given back whatever happens.
+"""Single keys from a terminal, without Enter and without echo; its settings are restored whatever happens.
 
-Only one task reads at a time. Who began to listen last hears the keys; when it stops, the one before hears them again.
-Ctrl-C stays a signal.
+Only one task reads at a time. The handler that was registered last receives the keys; when it is removed, the one
+registered before it receives them again. Ctrl-C remains a signal (SIGINT).
 """
 
 import os
@@ -17,18 +17,23 @@ if sys.platform != "win32":
     import termios
     import tty
 
-Hearer = Callable[[str], None]
+KeyHandler = Callable[[str], None]
 
 READ_MAX = 1024
-AWAY_TIME = 0.5
-"""Seconds until we look again whether the shell has given us the terminal back."""
-# an arrow key is "ESC [ C", and must not count as the letter; what is cut off at the end waits for its rest
+"""Bytes read at once."""
+BACKGROUND_POLL_TIME = 0.5
+"""Seconds between two checks whether the shell has moved this process back to the foreground."""
+# an arrow key sends "ESC [ C", which must not count as the letter c; a sequence that is cut off at the end of a read is
+# kept until its rest arrives
 _SEQUENCE = re.compile(r"\x1b(?:[\[O][0-?]*[ -/]*[@-~])?")
 _UNFINISHED = re.compile(r"\x1b[\[O][0-?]*[ -/]*\Z")
 
 
 def split_keys(typed: str) -> tuple[str, str]:
-    """The keys in what was typed, in lower case, but for those that send a sequence; and what is begun of one."""
+    """Return the keys in `typed`, in lower case, and the unfinished escape sequence at its end.
+
+    Keys that send an escape sequence (arrows, function keys) are left out.
+    """
     unfinished = _UNFINISHED.search(typed)
     rest = unfinished.group() if unfinished else ""
     return _SEQUENCE.sub("", typed.removesuffix(rest)).lower(), rest
@@ -36,46 +41,46 @@ def split_keys(typed: str) -> tuple[str, str]:
 
 @define
 class Keyboard:
-    """The keys of the terminal behind a file descriptor, if there is one."""
+    """The keys of the terminal behind a file descriptor, if it is a terminal."""
 
     _fd: int
-    _hearers: list[Hearer] = field(factory=list, init=False)
-    _reading: trio.Lock = field(factory=trio.Lock, init=False)
+    _handlers: list[KeyHandler] = field(factory=list, init=False)
+    _read_lock: trio.Lock = field(factory=trio.Lock, init=False)
 
     @property
     def usable(self) -> bool:
-        """There is a terminal, somebody may type there, and what is typed is for us."""
-        return sys.platform != "win32" and os.isatty(self._fd) and _in_front(self._fd)
+        """Whether there is a terminal and this process is in its foreground, so that typed keys are for us."""
+        return sys.platform != "win32" and os.isatty(self._fd) and _in_foreground(self._fd)
 
     @asynccontextmanager
-    async def hear(self, hearer: Hearer) -> AsyncIterator[None]:
-        """Call `hearer` with each key while the block lasts; where there is no keyboard it is never called."""
+    async def listen(self, handler: KeyHandler) -> AsyncIterator[None]:
+        """Call `handler` with each key for the duration of the block; without a usable keyboard it is never called."""
         if not self.usable:
             yield
             return
         async with trio.open_nursery() as nursery:
-            self._hearers.append(hearer)
+            self._handlers.append(handler)
             nursery.start_soon(self._read)
             try:
                 yield
             finally:
-                self._hearers.remove(hearer)
+                self._handlers.remove(handler)
                 nursery.cancel_scope.cancel()
 
     async def _read(self) -> None:
-        async with self._reading:  # when its owner stops to listen, the next one reads on
+        async with self._read_lock:  # when the task that holds it is cancelled, the next one continues to read
             with _single_keys(self._fd):
                 rest = ""
-                while (typed := await self._typed()) is not None:
+                while (typed := await self._read_typed()) is not None:
                     keys, rest = split_keys(rest + typed)
                     for key in keys:
-                        self._hearers[-1](key)
+                        self._handlers[-1](key)
 
-    async def _typed(self) -> str | None:
-        """What was typed; None when no more will come."""
+    async def _read_typed(self) -> str | None:
+        """Wait for typed text and return it; None when the terminal was closed."""
         await trio.lowlevel.wait_readable(self._fd)
-        if not _in_front(self._fd):  # suspended and sent to the background: reading would stop the whole process
-            await trio.sleep(AWAY_TIME)
+        if not _in_foreground(self._fd):  # moved to the background: reading would stop the process (SIGTTIN)
+            await trio.sleep(BACKGROUND_POLL_TIME)
             return ""
         try:
             return os.read(self._fd, READ_MAX).decode("utf-8", "replace") or None
@@ -83,8 +88,11 @@ class Keyboard:
             return None
 
 
-def _in_front(fd: int) -> bool:
-    """The shell lets us use the terminal. One that is not our session's own knows no front, and may be used."""
+def _in_foreground(fd: int) -> bool:
+    """Return whether the shell lets this process use the terminal.
+
+    A terminal that is not the controlling terminal of our session has no foreground group and may always be used.
+    """
     try:
         return os.tcgetpgrp(fd) == os.getpgrp()
     except OSError:
@@ -93,19 +101,22 @@ def _in_front(fd: int) -> bool:
 
 @contextmanager
 def _single_keys(fd: int) -> Iterator[None]:
-    """Neither wait for Enter nor echo; what was typed before is forgotten, it was meant for something else."""
+    """Turn off line mode and echo for the duration of the block.
+
+    What was typed before is discarded: it was meant for another program or question.
+    """
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     try:
         yield
     finally:
-        if _in_front(fd):  # otherwise the shell has put the terminal in order, and touching it would stop us
-            _give_back(fd, before)
+        if _in_foreground(fd):  # otherwise the shell has restored the terminal, and changing it would stop us (SIGTTOU)
+            _restore(fd, before)
 
 
-def _give_back(fd: int, before: "list[int | list[bytes | int]]") -> None:
+def _restore(fd: int, before: "list[int | list[bytes | int]]") -> None:
     try:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
     except termios.error:
-        if os.isatty(fd):  # a terminal that was closed needs nothing
+        if os.isatty(fd):  # a terminal that was closed has no settings to restore
             raise

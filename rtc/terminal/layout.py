@@ -1,7 +1,7 @@
-"""What a live view shows of a job, as rows for a region: pure functions from what is known to what is seen.
+"""The rows that a live view shows of a job: pure functions from what is known to what is drawn.
 
-Rows are given away by their worth: how the current step goes first, then the keys, the GPU, the sequence, the log that
-somebody asked for, and the curves with what is left.
+When the terminal is too small for everything, rows are given out in this order: the current step, the keys, the GPU,
+the other steps of the job, the log (if the person asked for it); the curves get what is left.
 """
 
 import textwrap
@@ -15,72 +15,74 @@ from rich.text import Text
 
 from protocol.jobs import GpuUse
 from rtc.common.text import clean, duration, fit, gigabytes, loss, losses, percent
-from rtc.terminal.braille_plot import HEIGHT_LEAST, curves
+from rtc.terminal.braille_plot import HEIGHT_MIN, curves
 from rtc.terminal.job_progress import Item, JobProgress, ModelProgress, PredictionProgress
 from rtc.terminal.transfer_rate import TransferRate, transfer_text
 
-PLOT_MOST = 12
-"""Rows of the curves, though there may be more room."""
-LOG_MOST = 8
-LOG_LEAST = 3
-NOW, DONE, TO_COME = "▸ ", "✓ ", "· "
+PLOT_ROWS_MAX = 12
+"""Rows of the curves, even if more are free."""
+LOG_ROWS_MIN, LOG_ROWS_MAX = 3, 8
+"""Rows of the log; with fewer rows free it is not shown."""
+CURRENT, DONE, PENDING = "▸ ", "✓ ", "· "
+"""Marks in front of the current step, those before it and those after it."""
 Rows = list[RenderableType]
 
 
 @frozen
 class LayoutInput:
-    """Everything that a board is made of."""
+    """Everything that `lay_out` shows."""
 
     job_progress: JobProgress
-    local: float
-    """Our own clock."""
-    head: str = ""
-    """Which job, and on which worker."""
+    local_now: float
+    """The time by trio's clock."""
+    heading: str = ""
+    """The job and its worker."""
     transfer: tuple[str, TransferRate] | None = None
-    """What is transferred now, and which way."""
+    """The current transfer, with "Upload" or "Download"."""
     keys: tuple[str, ...] = ()
-    """Which keys there are, in many words and in few."""
+    """The row that names the keys, in several forms, the longest first."""
     question: tuple[str, ...] = ()
-    """Asked now; it takes the place of the keys."""
+    """The lines of the question that is asked now; they replace the keys."""
     log: bool = False
-    """Somebody wants to see what sleap-nn prints."""
+    """Show the last lines that sleap-nn printed."""
     curves: bool = True
-    """The terminal has the letters that curves are drawn with."""
+    """Show loss curves: the terminal can display braille characters."""
 
 
-def lay_out(shown: LayoutInput, width: int, height: int) -> Rows:
-    """At most `height` rows, each of them made for `width` cells."""
-    job_progress, now = shown.job_progress, shown.job_progress.now(shown.local)
-    top: Rows = [_head(shown.head, width)] if shown.head else []
-    block = [] if job_progress.ended else _current(job_progress.current, now)
-    bottom: Rows = [] if (use := job_progress.gpu_use(shown.local)) is None else [_gpu(use)]
-    bottom += [] if shown.transfer is None else [transfer_row(*shown.transfer, shown.local)]
-    # while somebody is asked, what is shown besides is of no weight
-    bottom += question_rows(shown.question, width) if shown.question else _keys(shown.keys, width)
-    if len(block) + len(bottom) + len(top) > height:
+def lay_out(content: LayoutInput, width: int, height: int) -> Rows:
+    """Return at most `height` rows, each made for `width` cells."""
+    job_progress, now = content.job_progress, content.job_progress.worker_now(content.local_now)
+    top: Rows = [_heading(content.heading, width)] if content.heading else []
+    current = [] if job_progress.ended else _current(job_progress.current, now)
+    bottom: Rows = [] if (use := job_progress.gpu_use(content.local_now)) is None else [_gpu(use)]
+    bottom += [] if content.transfer is None else [transfer_row(*content.transfer, content.local_now)]
+    # the rows of a question are always kept; other rows make place for them
+    bottom += question_rows(content.question, width) if content.question else _keys(content.keys, width)
+    if len(current) + len(bottom) + len(top) > height:
         top = []
-    room = height - len(top) - len(block) - len(bottom)
-    before, after = _sequence(job_progress, room)
-    room -= len(before) + len(after)
-    log = _log(job_progress, min(room, LOG_MOST)) if shown.log else []
-    room -= len(log)
-    plot = _plot(job_progress.current, width, min(room, PLOT_MOST)) if shown.curves and not job_progress.ended else []
-    return [*top, *before, *block, *plot, *after, *log, *bottom][-height:]
+    free = height - len(top) - len(current) - len(bottom)
+    before, after = _sequence(job_progress, free)
+    free -= len(before) + len(after)
+    log = _log(job_progress, min(free, LOG_ROWS_MAX)) if content.log else []
+    free -= len(log)
+    draws_curves = content.curves and not job_progress.ended
+    plot = _plot(job_progress.current, width, min(free, PLOT_ROWS_MAX)) if draws_curves else []
+    return [*top, *before, *current, *plot, *after, *log, *bottom][-height:]
 
 
-def _head(text: str, width: int) -> Text:
+def _heading(text: str, width: int) -> Text:
     title = f"── {fit(clean(text), min(len(text), max(1, width - 8)))} "
     return Text(title + "─" * (width - len(title)), "dim")
 
 
 def _keys(texts: Sequence[str], width: int) -> Rows:
-    """The longest that has room, or the last of them."""
+    """Return the first text that fits into the width, or the last one when none fits."""
     fitting = [text for text in texts if len(text) <= width] or texts[-1:]
     return [Text(text, "dim") for text in fitting[:1] if text]
 
 
 def question_rows(lines: Sequence[str], width: int) -> Rows:
-    """A question whole, also in a narrow terminal: its first line is bold."""
+    """Return the lines of a question, wrapped in a narrow terminal so that nothing is cut; the first one is bold."""
     rows: Rows = []
     for number, line in enumerate(lines):
         parts = textwrap.wrap(line, max(width, 10), subsequent_indent=" " * 5 if number else "")
@@ -91,27 +93,35 @@ def question_rows(lines: Sequence[str], width: int) -> Rows:
 # -------- the sequence
 
 
-def _sequence(job_progress: JobProgress, room: int) -> tuple[Rows, Rows]:
-    """What is done and what is to come, around the current step: those nearest to it, where not all have room."""
+def _sequence(job_progress: JobProgress, height: int) -> tuple[Rows, Rows]:
+    """Return the rows for the steps before and after the current one; where not all fit, those nearest to it."""
     items = job_progress.items
-    place = next((place for place, item in enumerate(items) if item is job_progress.current), None)
-    before, after = (items[:place], items[place + 1 :]) if place is not None else ([], items)
-    if job_progress.ended and place is not None:
-        before = items[: place + 1]
-    ahead = min(len(after), max(0, room - 1) if before else max(0, room))  # of what is done, the newest at least
-    behind = min(len(before), max(0, room - ahead))
-    done = _cut([_done(item) for item in before], behind, "before", last=True)
-    return done, _cut([Text(f"{TO_COME}{item.title}", "dim") for item in after], ahead, "more")
+    position = next((index for index, item in enumerate(items) if item is job_progress.current), None)
+    before, after = (items[:position], items[position + 1 :]) if position is not None else ([], items)
+    if job_progress.ended and position is not None:
+        before = items[: position + 1]
+    # one row is kept for the newest of the steps that are done
+    after_height = min(len(after), max(0, height - 1) if before else max(0, height))
+    before_height = min(len(before), max(0, height - after_height))
+    done = _shorten([_done(item) for item in before], before_height, "before", keep_last=True)
+    return done, _shorten([Text(f"{PENDING}{item.title}", "dim") for item in after], after_height, "more")
 
 
-def _cut(rows: Sequence[RenderableType], room: int, word: str, *, last: bool = False) -> Rows:
-    """So many of them, with the number of the others in place of one."""
-    if len(rows) <= room:
+def _shorten(rows: Sequence[RenderableType], height: int, label: str, *, keep_last: bool = False) -> Rows:
+    """Return at most `height` of the rows; one of them says how many were left out: `… 8 more`.
+
+    Args:
+        rows: all rows.
+        height: how many fit.
+        label: the word after the number of rows that were left out.
+        keep_last: keep the last rows and not the first ones.
+    """
+    if len(rows) <= height:
         return list(rows)
-    if room < 2:
-        return [*(rows[-1:] if last else rows[:1])][:room]
-    note = Text(f"  … {len(rows) - room + 1} {word}", "dim")
-    return [note, *rows[len(rows) - room + 1 :]] if last else [*rows[: room - 1], note]
+    if height < 2:
+        return [*(rows[-1:] if keep_last else rows[:1])][:height]
+    note = Text(f"  … {len(rows) - height + 1} {label}", "dim")
+    return [note, *rows[len(rows) - height + 1 :]] if keep_last else [*rows[: height - 1], note]
 
 
 def _done(item: Item) -> RenderableType:
@@ -133,13 +143,13 @@ def _current(item: Item | None, now: float) -> Rows:
 
 def _title(item: Item, now: float) -> RenderableType:
     parts = []
-    if isinstance(item, ModelProgress) and item.over is not None:
+    if isinstance(item, ModelProgress) and item.trained_at is not None:
         parts.append("evaluating")
-    if item.begun is not None:
-        parts.append(duration(now - item.begun))
-    if (left := item.left(now)) is not None:
+    if item.started_at is not None:
+        parts.append(duration(now - item.started_at))
+    if (left := item.seconds_left(now)) is not None:
         parts.append(f"{'≤ ' if isinstance(item, ModelProgress) else ''}{duration(left)} left")
-    return _row(Text.assemble((NOW, "bold green"), (item.title, "bold")), Text("  ".join(parts)), spread=0)
+    return _row(Text.assemble((CURRENT, "bold green"), (item.title, "bold")), Text("  ".join(parts)), spread=0)
 
 
 def _model(model: ModelProgress) -> Rows:
@@ -147,28 +157,29 @@ def _model(model: ModelProgress) -> Rows:
         return [Text("  sleap-nn is starting", "dim")]
     parts = [f"epoch {model.epoch}", model.speed]
     bar: RenderableType = Text("  " + "  ".join(filter(None, parts)))
-    if model.epochs:  # a bar without an end would say nothing
-        parts[0] += f"/{model.epochs}"
-        bar = _row(Text(""), _bar(model.ended, model.epochs), Text("  ".join(filter(None, parts))), spread=1)
-    best = "" if model.best is None else f"  best val {loss(model.best)} (epoch {model.best_epoch})"
-    return [bar, Text.assemble(f"  {losses(model.train, model.val)}", (best, "dim"))]
+    if model.max_epochs:  # without a known end there is no bar to draw
+        parts[0] += f"/{model.max_epochs}"
+        bar = _row(Text(""), _bar(model.epochs_ended, model.max_epochs), Text("  ".join(filter(None, parts))), spread=1)
+    lowest = model.best_val_loss
+    best = "" if lowest is None else f"  best val {loss(lowest)} (epoch {model.best_epoch})"
+    return [bar, Text.assemble(f"  {losses(model.train_loss, model.val_loss)}", (best, "dim"))]
 
 
 def _prediction(prediction: PredictionProgress) -> Rows:
-    if not prediction.heard:
+    if not prediction.has_progress:
         return [Text("  sleap-nn is starting", "dim")]
     if not prediction.total:
         return [Text(f"  {prediction.status_line}")]
     return [_row(Text(""), _bar(prediction.done, prediction.total), Text(prediction.status_line), spread=1)]
 
 
-def _plot(item: Item | None, width: int, room: int) -> Rows:
-    if not isinstance(item, ModelProgress) or room < HEIGHT_LEAST:
+def _plot(item: Item | None, width: int, height: int) -> Rows:
+    if not isinstance(item, ModelProgress) or height < HEIGHT_MIN:
         return []
-    return [*curves(item.trains, item.vals, width, room)]
+    return [*curves(item.train_losses, item.val_losses, width, height)]
 
 
-# -------- the rest
+# -------- GPU, log and transfer
 
 
 def _gpu(use: GpuUse) -> RenderableType:
@@ -177,21 +188,27 @@ def _gpu(use: GpuUse) -> RenderableType:
     return _row(Text("GPU memory"), _bar(use.used_mb, use.total_mb, "magenta"), text, spread=1)
 
 
-def _log(job_progress: JobProgress, room: int) -> Rows:
-    if room < LOG_LEAST:
+def _log(job_progress: JobProgress, height: int) -> Rows:
+    if height < LOG_ROWS_MIN:
         return []
-    lines = [line for line in job_progress.log if line.strip()][-room:] or ["sleap-nn has printed nothing yet"]
+    lines = [line for line in job_progress.log if line.strip()][-height:] or ["sleap-nn has printed nothing yet"]
     return [Text(f"│ {line}", "dim") for line in lines]
 
 
 def transfer_row(verb: str, transfer: TransferRate, now: float) -> RenderableType:
-    """One file on its way."""
-    part = Text(f"{percent(transfer.done, transfer.total):3} %")
-    return _row(Text(verb), _bar(transfer.done, transfer.total), part, Text(transfer_text(transfer, now)), spread=1)
+    """Return the row for a file that is being transferred: verb, bar, percents, bytes, speed and time left.
+
+    Args:
+        verb: "Upload" or "Download".
+        transfer: its progress.
+        now: the time by the clock of `transfer`.
+    """
+    percents = Text(f"{percent(transfer.done, transfer.total):3} %")
+    return _row(Text(verb), _bar(transfer.done, transfer.total), percents, Text(transfer_text(transfer, now)), spread=1)
 
 
 def _row(*cells: RenderableType, spread: int) -> Table:
-    """One line; the column numbered `spread` takes the room that is left."""
+    """Return one line of cells; the column numbered `spread` (from 0) takes the width that the others leave."""
     row = Table.grid(padding=(0, 2, 0, 0), expand=True)
     for column in range(len(cells)):
         row.add_column(no_wrap=True, overflow="ellipsis", ratio=1 if column == spread else None)

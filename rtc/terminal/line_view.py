@@ -14,7 +14,7 @@ from rtc.terminal.base_view import BaseView
 from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.keyboard import Keyboard
-from rtc.terminal.summary import WHAT_THERE_IS
+from rtc.terminal.summary import PARTIAL_RESULT
 from rtc.terminal.worker_prompt import choose
 
 
@@ -56,7 +56,7 @@ class LineView(BaseView):
 
     def failed(self, fault: Fault, partial: JobSummary | None) -> None:
         if partial is not None:
-            self._lines.say(f"{WHAT_THERE_IS} {partial.folder}")
+            self._lines.say(f"{PARTIAL_RESULT} {partial.folder}")
 
     async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
         if self._stdin is None:

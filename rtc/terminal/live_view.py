@@ -1,6 +1,6 @@
-"""The view for a terminal: steps scroll by, and below them a few lines show what moves.
+"""The view for a terminal: steps scroll by, and a few lines below them show the progress and are redrawn in place.
 
-rich makes the lines, and one trio task draws them when something changed.
+rich renders the lines; one trio task draws them when something has changed.
 """
 
 from collections.abc import Callable
@@ -21,107 +21,113 @@ from rtc.terminal.job_progress import JobProgress, ModelProgress
 from rtc.terminal.keyboard import Keyboard
 from rtc.terminal.layout import LayoutInput, lay_out
 from rtc.terminal.live_region import LiveRegion
-from rtc.terminal.summary import WHAT_THERE_IS, closing_lines, item_lines
+from rtc.terminal.summary import PARTIAL_RESULT, closing_lines, item_lines
 from rtc.terminal.transfer_rate import TransferRate, moved_text
 from rtc.terminal.worker_prompt import choose
 
-REFRESH_LEAST = 0.1
+REDRAW_TIME_MIN = 0.1
 """Seconds between two drawings at least."""
 TICK_TIME = 1.0
-"""Seconds after which clocks are redrawn though nothing happened."""
-STOP, LOG = "s", "l"
-"""Keys."""
+"""Seconds after which the times on the screen are redrawn although no event came."""
+STOP_KEY, LOG_KEY = "s", "l"
 
 
 @define
 class LiveView(BaseView):
-    """Draws on a terminal. `run` must run meanwhile, and `close` end it; `open_view` sees to both."""
+    """Draws on a terminal. While it is used, a task must run `run`; `close` ends the drawing. `open_view` does both."""
 
     _console: Console
     _verbose: bool = False
+    """Show everything that sleap-nn prints."""
     _stdin: int = 0
+    """File descriptor on which the person types."""
     _asks: bool = True
-    """A Ctrl-C is followed by a question."""
+    """A Ctrl-C is followed by a question, so the view may say that it is safe."""
     _region: LiveRegion = field(init=False)
     _keyboard: Keyboard = field(init=False)
     _job_progress: JobProgress = field(factory=JobProgress, init=False)
-    _head: str = field(default="", init=False)
+    _heading: str = field(default="", init=False)
+    """The job and its worker."""
     _transfer: tuple[str, TransferRate] | None = field(default=None, init=False)
-    """What is transferred now, and which way."""
+    """The current transfer, with "Upload" or "Download"; None while the job runs."""
     _listening: bool = field(default=False, init=False)
-    _log: bool = field(default=False, init=False)
+    """Keys are handled now."""
+    _log_shown: bool = field(default=False, init=False)
+    """The person has asked to see the log."""
     _question: Question | None = field(default=None, init=False)
-    _over: bool = field(default=False, init=False)
-    """The last word is said, and nothing moves any more."""
-    _unsaid: list[str] = field(factory=list, init=False)
-    """What sleap-nn printed since the last drawing: a client that comes late hears thousands of lines at once."""
-    _dirty: trio.Event = field(factory=trio.Event, init=False)
+    """The question after a Ctrl-C, while it is asked."""
+    _ended: bool = field(default=False, init=False)
+    """The last line is printed; the region is not drawn any more."""
+    _pending_log: list[str] = field(factory=list, init=False)
+    """What sleap-nn printed since the last drawing: a client that attaches late receives thousands of lines at once."""
+    _changed: trio.Event = field(factory=trio.Event, init=False)
+    """Set when the region must be drawn again."""
 
     def __attrs_post_init__(self) -> None:
         self._region = LiveRegion(self._console)
         self._keyboard = Keyboard(self._stdin)
 
-    # -------- what happens
+    # -------- notifications
 
     def step(self, text: str) -> None:
-        self._say("✓ ", "green", text)
+        self._print("✓ ", "green", text)
 
     def warn(self, text: str) -> None:
-        self._say("! ", "yellow", text)
+        self._print("! ", "yellow", text)
 
     def upload(self, done: int, total: int) -> None:
-        self._moved("Upload", done, total)
+        self._show_transfer("Upload", done, total)
 
     def download(self, done: int, total: int) -> None:
         self._job_progress.ended = True
-        self._moved("Download", done, total)
+        self._show_transfer("Download", done, total)
 
     def accepted(self, job: JobId, worker: PeerId) -> None:
-        self._head = f"{job} on {worker}"
-        self._touch()
+        self._heading = f"{job} on {worker}"
+        self._changed.set()
 
     def news(self, news: JobNews, at: float) -> None:
         self._transfer = None
-        self._job_progress.hear(news, at, trio.current_time())
+        self._job_progress.update(news, at, trio.current_time())
         if isinstance(news, LogLines) and self._verbose and news.lines:
-            self._unsaid.append("\n".join(map(clean, news.lines)))
-        self._touch()
+            self._pending_log.append("\n".join(map(clean, news.lines)))
+        self._changed.set()
 
     def finished(self, summary: JobSummary) -> None:
         self._end()
         for line in closing_lines(summary, self._job_progress):
-            self._say("", "", line)
+            self._print("", "", line)
 
     def failed(self, fault: Fault, partial: JobSummary | None) -> None:
-        self._leave()
+        self._end_unfinished()
         if partial is not None:
-            self._say("", "", f"{WHAT_THERE_IS} {partial.folder}")
+            self._print("", "", f"{PARTIAL_RESULT} {partial.folder}")
 
-    # -------- what the person does
+    # -------- keys and questions
 
     async def listen(self, stop: Callable[[], None]) -> None:
-        def key(key: str) -> None:
-            if key == STOP and self._stoppable:
+        def handle_key(key: str) -> None:
+            if key == STOP_KEY and self._stoppable:
                 stop()
-            elif key == LOG:
-                self._log = not self._log
-                self._touch()
+            elif key == LOG_KEY:
+                self._log_shown = not self._log_shown
+                self._changed.set()
 
-        async with self._keyboard.hear(key):
+        async with self._keyboard.listen(handle_key):
             self._listening = self._keyboard.usable
-            self._touch()
+            self._changed.set()
             try:
                 await trio.sleep_forever()
             finally:
                 self._listening = False
-                self._touch()
+                self._changed.set()
 
     async def ask_interrupt(self, *, stoppable: bool) -> Interrupt:
         try:
             return await ask(self._keyboard, stoppable, self._show_question)
         finally:
             self._question = None
-            self._touch()
+            self._changed.set()
 
     async def choose(self, workers: Workers, changed: Changed | None = None) -> PeerId | None:
         self._transfer = None
@@ -132,49 +138,46 @@ class LiveView(BaseView):
     # -------- drawing
 
     async def run(self) -> None:
-        """Redraw when something changed, and every second for the clocks, until cancelled."""
+        """Redraw when something has changed, and every TICK_TIME while the region is shown, until cancelled."""
         while True:
             if not self._region.shown:
-                await self._dirty.wait()
+                await self._changed.wait()
             with trio.move_on_after(TICK_TIME):
-                await self._dirty.wait()
-            self._dirty = trio.Event()
+                await self._changed.wait()
+            self._changed = trio.Event()
             self._draw()
-            await trio.sleep(REFRESH_LEAST)
+            await trio.sleep(REDRAW_TIME_MIN)
 
     def close(self) -> None:
-        """Give the terminal back as it was; where the job stood stays there to be read."""
-        if not self._over:
-            self._leave()
+        """Remove the region and show the cursor again; lines about the job's progress stay on the screen."""
+        if not self._ended:
+            self._end_unfinished()
 
-    def _leave(self) -> None:
-        """The end of watching, but not a good end of the job: say how far each step has come."""
+    def _end_unfinished(self) -> None:
+        """End the drawing although the job has not ended well: print how far each model and prediction has come."""
         items, current = self._job_progress.items, self._job_progress.current
         self._end()
         for item in items:
             for line in item_lines([item]):
-                self._say("✓ " if item is not current else "… ", "green" if item is not current else "", line)
+                self._print("✓ " if item is not current else "… ", "green" if item is not current else "", line)
 
     def _end(self) -> None:
-        self._over = True
+        self._ended = True
         self._draw()
 
     def _draw(self) -> None:
-        rows, lines = self._rows(), self._unsaid
+        rows, lines = self._rows(), self._pending_log
         if lines:
-            self._unsaid = []
-            self._region.say(Text("\n".join(lines), "dim"), rows)
+            self._pending_log = []
+            self._region.print_above(Text("\n".join(lines), "dim"), rows)
         else:
             self._region.draw(rows)
 
-    def _touch(self) -> None:
-        self._dirty.set()
-
     def _show_question(self, question: Question) -> None:
         self._question = question
-        self._touch()
+        self._changed.set()
 
-    def _moved(self, verb: str, done: int, total: int) -> None:
+    def _show_transfer(self, verb: str, done: int, total: int) -> None:
         now = trio.current_time()
         if (
             self._transfer is None
@@ -186,48 +189,52 @@ class LiveView(BaseView):
             if 0 < done < total:
                 self.step(f"{verb} resumed at {percent(done, total)} %")
         transfer = self._transfer[1]
-        transfer.moved(now, done)
-        if done >= total and transfer.told < 100:
-            transfer.told = 100
+        transfer.update(now, done)
+        if done >= total and transfer.reported_percent < 100:
+            transfer.reported_percent = 100
             self.step(f"{verb}ed {moved_text(transfer, now)}")
-        self._touch()
+        self._changed.set()
 
-    def _say(self, mark: str, style: str, text: str) -> None:
-        if self._unsaid:
+    def _print(self, mark: str, style: str, text: str) -> None:
+        """Print a line above the region, after the log lines that came before it."""
+        if self._pending_log:
             self._draw()
-        # Text, not markup: what others say can neither colour nor link anything
-        self._region.say(Text.assemble((mark, style), clean_lines(text)), self._rows())
+        # a Text, not markup: text from other machines must not be able to set colours or links
+        self._region.print_above(Text.assemble((mark, style), clean_lines(text)), self._rows())
 
     @property
     def _stoppable(self) -> bool:
-        """A model trains, which can end early and be kept."""
+        """Whether a model is training that can stop early and be kept."""
         current = self._job_progress.current
-        return isinstance(current, ModelProgress) and current.over is None and not self._job_progress.ended
+        return isinstance(current, ModelProgress) and current.trained_at is None and not self._job_progress.ended
 
     @property
     def _keys(self) -> tuple[str, ...]:
-        """The last line: which keys there are, and that Ctrl-C is safe."""
+        """The last row, in a long and a short form: the keys that can be pressed, and that Ctrl-C is safe."""
         if not self._job_progress.items or self._job_progress.ended:
             return ()
-        stop = (f"{STOP} stop early and keep the model", f"{STOP} stop early") if self._stoppable else ("", "")
-        log = "" if self._verbose else f"{LOG} {'hide' if self._log else 'show'} log"
+        stop = ("", "")
+        if self._stoppable:
+            stop = (f"{STOP_KEY} stop early and keep the model", f"{STOP_KEY} stop early")
+        log = "" if self._verbose else f"{LOG_KEY} {'hide' if self._log_shown else 'show'} log"
         keys = zip(stop, (log, log), strict=True) if self._listening else [(), ()]
         safe = ("Ctrl-C is safe: it asks first", "Ctrl-C is safe") if self._asks else ("", "")
-        return tuple("  ".join(filter(None, (*words, end))) for words, end in zip(keys, safe, strict=True))
+        return tuple("  ".join(filter(None, (*parts, end))) for parts, end in zip(keys, safe, strict=True))
 
     def _rows(self) -> list[RenderableType]:
-        if self._over:
+        """Return the rows of the region as they are now; none after the end."""
+        if self._ended:
             return []
-        moving = self._transfer is not None and self._transfer[1].done < self._transfer[1].total
+        transferring = self._transfer is not None and self._transfer[1].done < self._transfer[1].total
         now = trio.current_time()
-        shown = LayoutInput(
+        content = LayoutInput(
             self._job_progress,
             now,
-            head=self._head if self._job_progress.items else "",
-            transfer=self._transfer if moving else None,
+            heading=self._heading if self._job_progress.items else "",
+            transfer=self._transfer if transferring else None,
             keys=self._keys,
             question=() if self._question is None else tuple(self._question.lines(now)),
-            log=self._log,
+            log=self._log_shown,
             curves=self._console.encoding.startswith("utf"),
         )
-        return lay_out(shown, self._region.width, self._region.height)
+        return lay_out(content, self._region.width, self._region.height)

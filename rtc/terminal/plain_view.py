@@ -1,4 +1,4 @@
-"""The view for files, pipes and batch systems: whole lines, few of them, nothing that moves."""
+"""The view for files, pipes and batch systems: few lines, each whole, and nothing that is redrawn."""
 
 import trio
 from attrs import define, field
@@ -20,44 +20,46 @@ from rtc.terminal.line_view import LineView
 from rtc.terminal.summary import closing_lines
 from rtc.terminal.transfer_rate import TransferRate, moved_text, transfer_text
 
-STEP = 10
-"""Percents of a transfer or a prediction from one line to the next."""
-WAIT = 30.0
-"""Seconds of the worker's from one line to the next, when nobody knows how many frames there are."""
+PERCENT_STEP = 10
+"""Percents of a transfer or a prediction between two lines."""
+FRAMES_PERIOD = 30.0
+"""Seconds of the worker's clock between two lines, when the number of frames is not known."""
 
 
 @define
 class PlainView(LineView):
-    """One line per step, per tenth of a transfer and per epoch. It asks only on a terminal that cannot draw."""
+    """Writes one line per step, per tenth of a transfer and per epoch. It asks only on a terminal that cannot draw."""
 
     _verbose: bool = False
+    """Write also what sleap-nn prints."""
     _transfers: dict[str, TransferRate] = field(factory=dict, init=False)
+    """By verb: "Upload" and "Download"."""
     _job_progress: JobProgress = field(factory=JobProgress, init=False)
-    _epoch: tuple[int, int] = field(default=(-1, -1), init=False)
-    """Model and epoch last told."""
-    _frames: tuple[int, int, int] = field(default=(-1, 0, 0), init=False)
-    """Prediction, lap and part of it last told."""
+    _last_epoch: tuple[int, int] = field(default=(-1, -1), init=False)
+    """Model and epoch of the newest line about an epoch."""
+    _last_frames: tuple[int, int, int] = field(default=(-1, 0, 0), init=False)
+    """Prediction, pass and number of the newest line about frames."""
 
     def step(self, text: str) -> None:
         self._lines.say(text)
 
     def upload(self, done: int, total: int) -> None:
-        self._moved("Upload", done, total)
+        self._show_transfer("Upload", done, total)
 
     def download(self, done: int, total: int) -> None:
-        self._moved("Download", done, total)
+        self._show_transfer("Download", done, total)
 
     def news(self, news: JobNews, at: float) -> None:
         before = [item.title for item in self._job_progress.items]
-        self._job_progress.hear(news, at, trio.current_time())
+        self._job_progress.update(news, at, trio.current_time())
         match news:
             case JobStarted() if before != [item.title for item in self._job_progress.items]:
                 self._lines.say(_sequence(news))
             case ModelStarted():
-                most = f", at most {count(news.epochs, 'epoch')}" if news.epochs else ""
-                self._lines.say(f"{self._job_progress.model(news.model).title}: started{most}")
-            case Progress(batch=None) if (news.model, news.epoch) > self._epoch:
-                self._epoch = news.model, news.epoch
+                limit = f", at most {count(news.epochs, 'epoch')}" if news.epochs else ""
+                self._lines.say(f"{self._job_progress.model(news.model).title}: started{limit}")
+            case Progress(batch=None) if (news.model, news.epoch) > self._last_epoch:
+                self._last_epoch = news.model, news.epoch
                 model = self._job_progress.model(news.model)
                 self._lines.say(f"{model.title}: {model.status_line}")
             case ModelTrained():
@@ -66,7 +68,7 @@ class PlainView(LineView):
             case PredictionStarted():
                 self._lines.say(f"{self._job_progress.prediction(news.prediction).title}: started")
             case FramesDone():
-                self._predicted(news, self._job_progress.now(trio.current_time()))
+                self._show_frames(news, self._job_progress.worker_now(trio.current_time()))
             case LogLines() if self._verbose:
                 for line in news.lines:
                     self._lines.say(f"| {clean(line)}")
@@ -75,42 +77,49 @@ class PlainView(LineView):
         for line in closing_lines(summary, self._job_progress):
             self._lines.say(line)
 
-    def _moved(self, verb: str, done: int, total: int) -> None:
-        now, part = trio.current_time(), percent(done, total)
+    def _show_transfer(self, verb: str, done: int, total: int) -> None:
+        now, percents = trio.current_time(), percent(done, total)
         transfer = self._transfers.get(verb)
         if transfer is None or done < transfer.done or total != transfer.total:  # another file, or from the start again
             transfer = self._transfers[verb] = TransferRate(now, done, total)
-            transfer.told = part - part % STEP if part < 100 else 0
+            transfer.reported_percent = percents - percents % PERCENT_STEP if percents < 100 else 0
             if 0 < done < total:
-                self._lines.say(f"{verb}: resumed at {part} %")
-        transfer.moved(now, done)
-        if part < transfer.told + STEP:
+                self._lines.say(f"{verb}: resumed at {percents} %")
+        transfer.update(now, done)
+        if percents < transfer.reported_percent + PERCENT_STEP:
             return
-        transfer.told = part - part % STEP
-        self._lines.say(
-            f"{verb}: {moved_text(transfer, now) if part == 100 else f'{part} %  {transfer_text(transfer, now)}'}"
-        )
+        transfer.reported_percent = percents - percents % PERCENT_STEP
+        if percents == 100:
+            self._lines.say(f"{verb}: {moved_text(transfer, now)}")
+        else:
+            self._lines.say(f"{verb}: {percents} %  {transfer_text(transfer, now)}")
 
-    def _predicted(self, news: FramesDone, at: float) -> None:
+    def _show_frames(self, news: FramesDone, now: float) -> None:
+        """Write a line for each tenth of a pass, or every FRAMES_PERIOD when the number of frames is not known.
+
+        Args:
+            news: the event, which `_job_progress` has already received.
+            now: the time by the worker's clock.
+        """
         prediction = self._job_progress.prediction(news.prediction)
-        pass_index = news.prediction, news.pass_index
-        told = self._frames[2] if self._frames[:2] == pass_index else 0
-        part = percent(news.done, news.total) // STEP if news.total else _waited(prediction, at)
-        if part > told:
-            self._frames = (*pass_index, part)
-            shown = f"{part * STEP} %  " if news.total else ""
-            left = prediction.left(at)
+        current = news.prediction, news.pass_index
+        last = self._last_frames[2] if self._last_frames[:2] == current else 0
+        number = percent(news.done, news.total) // PERCENT_STEP if news.total else _periods(prediction, now)
+        if number > last:
+            self._last_frames = (*current, number)
+            shown = f"{number * PERCENT_STEP} %  " if news.total else ""
+            left = prediction.seconds_left(now)
             rest = f"  {duration(left)} left" if left else ""
             self._lines.say(f"{prediction.title}: {shown}{prediction.status_line}{rest}")
 
 
-def _waited(prediction: PredictionProgress, at: float) -> int:
-    """Which of the moments to say something this is."""
-    return int((at - (at if prediction.begun is None else prediction.begun)) // WAIT)
+def _periods(prediction: PredictionProgress, now: float) -> int:
+    """Return how many times FRAMES_PERIOD has passed since the prediction started."""
+    return int((now - (now if prediction.started_at is None else prediction.started_at)) // FRAMES_PERIOD)
 
 
 def _sequence(news: JobStarted) -> str:
-    """`Training 2 models: centroid, instance; then predicting on 1 file: video.mp4`"""
+    """Return `Training 2 models: centroid, instance; then predicting on 1 file: video.mp4`."""
     models = f"Training {count(len(news.models), 'model')}: {', '.join(map(clean, news.models))}"
     files = f"redicting on {count(len(news.predictions), 'file')}: {', '.join(map(clean, news.predictions))}"
     if not news.predictions:

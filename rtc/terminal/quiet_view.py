@@ -1,4 +1,4 @@
-"""The view for somebody who wants to be left alone: warnings, and one line at the end. Questions are still asked."""
+"""The view for `--quiet`: warnings, and one line at the end. Questions are still asked."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

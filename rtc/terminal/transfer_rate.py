@@ -1,4 +1,4 @@
-"""How one file's transfer goes: what a view remembers of it, and how it is said."""
+"""The progress of one file's transfer: what a view knows of it, and the text that shows it."""
 
 from collections import deque
 
@@ -7,38 +7,42 @@ from attrs import define, field
 from rtc.common.text import duration, size, size_of, speed
 
 PACE_TIME = 5.0
-"""Seconds over which a speed is taken; shorter ones jump about, longer ones lag."""
-PACE_LEAST = 0.5
-"""Seconds of evidence before a speed is told."""
+"""Seconds over which a speed is measured; over a shorter time it jumps about, over a longer time it lags."""
+PACE_TIME_MIN = 0.5
+"""Seconds that must be measured before a speed is shown."""
 STALL_TIME = 5.0
-"""Seconds without a new byte after which a transfer is said to wait."""
+"""Seconds without a new byte after which a transfer is shown as stalled."""
 _SAMPLE_TIME = 0.1
+"""Seconds between two samples at least."""
 
 
 @define
 class TransferRate:
-    """One file on its way. Times are seconds of any steady clock."""
+    """The transfer of one file. Times are seconds of any monotonic clock."""
 
-    begun: float
+    started_at: float
     offset: int
-    """Bytes that were there already when we began (a resumed transfer)."""
+    """Bytes that had been transferred before `started_at` (a resumed transfer)."""
     total: int
-    told: int = field(default=0, init=False)
-    """Percents last told in words."""
+    """Bytes of the whole file."""
+    reported_percent: int = field(default=0, init=False)
+    """Percents in the newest line that a view has written; set by the view."""
     done: int = field(init=False)
-    heard: float = field(init=False)
-    """When the last new byte came."""
+    """Bytes transferred so far, `offset` included."""
+    moved_at: float = field(init=False)
+    """When the newest byte was transferred."""
     _samples: deque[tuple[float, int]] = field(init=False)
+    """Pairs of a time and the bytes done by then, for the last PACE_TIME seconds."""
 
     def __attrs_post_init__(self) -> None:
         self.done = self.offset
-        self.heard = self.begun
-        self._samples = deque([(self.begun, self.offset)])
+        self.moved_at = self.started_at
+        self._samples = deque([(self.started_at, self.offset)])
 
-    def moved(self, now: float, done: int) -> None:
-        """So many bytes are over."""
+    def update(self, now: float, done: int) -> None:
+        """Record that `done` bytes are transferred at `now`."""
         if done != self.done:
-            self.heard = now
+            self.moved_at = now
         self.done = done
         if now - self._samples[-1][0] >= _SAMPLE_TIME:
             self._samples.append((now, done))
@@ -46,31 +50,31 @@ class TransferRate:
             self._samples.popleft()
 
     def rate(self, now: float) -> float | None:
-        """Bytes per second of late, or None while it is too early to tell."""
-        since, before = self._samples[0]
-        return (self.done - before) / (now - since) if now - since >= PACE_LEAST else None
+        """Return the bytes per second of about the last PACE_TIME seconds; None before PACE_TIME_MIN has passed."""
+        first_at, first_done = self._samples[0]
+        return (self.done - first_done) / (now - first_at) if now - first_at >= PACE_TIME_MIN else None
 
     def stalled(self, now: float) -> bool:
-        """Nothing has come for a while."""
-        return now - self.heard >= STALL_TIME
+        """Return whether no byte was transferred for STALL_TIME."""
+        return now - self.moved_at >= STALL_TIME
 
     def average(self, now: float) -> float | None:
-        """Bytes per second from beginning to end."""
-        return (self.done - self.offset) / (now - self.begun) if now > self.begun else None
+        """Return the bytes per second since `started_at`."""
+        return (self.done - self.offset) / (now - self.started_at) if now > self.started_at else None
 
 
 def transfer_text(transfer: TransferRate, now: float) -> str:
-    """`412/1980 MB  4.1 MB/s  6:22 left`, or that it waits."""
+    """Return `412/1980 MB  4.1 MB/s  6:22 left`, or `412/1980 MB  nothing for 0:07` for a stalled transfer."""
     parts = [size_of(transfer.done, transfer.total)]
     rate = transfer.rate(now)
     if transfer.stalled(now):
-        parts.append(f"nothing for {duration(now - transfer.heard)}")
+        parts.append(f"nothing for {duration(now - transfer.moved_at)}")
     elif rate:
         parts += [speed(rate), f"{duration((transfer.total - transfer.done) / rate)} left"]
     return "  ".join(parts)
 
 
 def moved_text(transfer: TransferRate, now: float) -> str:
-    """`1980 MB in 6:22 (5.2 MB/s)`"""
+    """Return the text for a completed transfer: `1980 MB in 6:22 (5.2 MB/s)`."""
     rate = transfer.average(now)
-    return f"{size(transfer.total)} in {duration(now - transfer.begun)}" + (f" ({speed(rate)})" if rate else "")
+    return f"{size(transfer.total)} in {duration(now - transfer.started_at)}" + (f" ({speed(rate)})" if rate else "")

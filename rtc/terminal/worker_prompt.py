@@ -1,4 +1,4 @@
-"""The one question a client asks: which worker? Standard input is read without holding up anything else."""
+"""The question which worker to use. Standard input is read without blocking any other task."""
 
 import itertools
 import os
@@ -18,23 +18,31 @@ from rtc.terminal.worker_table import NARROW, columns, memory
 
 PROMPT = "Number, r to refresh, q to leave: "
 LINE_MAX = 4096
-"""Bytes of one answer; also what a terminal gives at most in its line mode."""
-HEAD = ("", "worker", "GPU", "memory", "status", "name", "hostname")
+"""Bytes of one answer; it is also the longest line that Linux' terminals give in line mode (termios(3))."""
+HEADER = ("", "worker", "GPU", "memory", "status", "name", "hostname")
 
 
 def listing(workers: Mapping[int, WorkerPresent], width: int) -> str:
-    """The numbered list, one worker a line, in `width` cells where that is possible. Worker ids are never cut."""
+    """Return the numbered list, one worker per line, in `width` cells where possible; worker ids are never cut."""
     if not workers:
         return "No worker is available in this room now. It is listed as soon as one is.\n"
-    lines = columns([HEAD, *(_row(number, worker) for number, worker in workers.items())], width - 2, NARROW)
+    lines = columns([HEADER, *(_row(number, worker) for number, worker in workers.items())], width - 2, NARROW)
     return "".join(f"  {line}\n" for line in lines)
 
 
 def renumber(before: Mapping[int, WorkerPresent], workers: Sequence[WorkerPresent]) -> dict[int, WorkerPresent]:
-    """Who is there now. Who was there before keeps its number, since somebody may be typing it at this moment."""
+    """Return the workers by number, in the order of the numbers.
+
+    A worker that was listed before keeps its number, since the person may be typing it at this moment; new workers get
+    numbers after the highest one.
+
+    Args:
+        before: the numbered list that is shown now.
+        workers: the workers to list.
+    """
     known = {worker.peer: number for number, worker in before.items()}
-    fresh = itertools.count(max(before, default=0) + 1)
-    numbered = {known[worker.peer] if worker.peer in known else next(fresh): worker for worker in workers}
+    new_numbers = itertools.count(max(before, default=0) + 1)
+    numbered = {known[worker.peer] if worker.peer in known else next(new_numbers): worker for worker in workers}
     return dict(sorted(numbered.items()))
 
 
@@ -45,14 +53,14 @@ def _row(number: int, worker: WorkerPresent) -> tuple[str, ...]:
 
 
 @define
-class _Typed:
-    """Lines from a terminal or pipe."""
+class _LineReader:
+    """Reads lines from a terminal or pipe."""
 
     _fd: int
     _buffer: bytes = field(default=b"", init=False)
 
-    async def line(self) -> str | None:
-        """The next line, or None when no more will come. Cancelled, it loses nothing."""
+    async def read_line(self) -> str | None:
+        """Return the next line, or None at the end of input. When cancelled, it loses nothing it has read."""
         while b"\n" not in self._buffer:
             more = await self._read()
             if not more:
@@ -73,76 +81,92 @@ class _Typed:
             return b""
 
 
-CHANGED = "\n"
-"""The answer that nobody types: the list is not what it was."""
+LIST_CHANGED = "\n"
+"""Stands for an answer when the list has changed before one was typed; no typed line can equal it."""
 
 
-def _who(workers: Iterable[WorkerPresent]) -> set[tuple[PeerId, str]]:
+def _ids_and_status(workers: Iterable[WorkerPresent]) -> set[tuple[PeerId, str]]:
     return {(worker.peer, worker.facts.status.value) for worker in workers}
 
 
-async def _answer(
-    typed: _Typed, shown: Mapping[int, WorkerPresent], workers: Workers, changed: Changed | None
+async def _read_answer(
+    reader: _LineReader, listed: Mapping[int, WorkerPresent], workers: Workers, changed: Changed | None
 ) -> str | None:
-    """What was typed, None for the end of input; `CHANGED` when somebody has come, gone or changed status meanwhile."""
-    answer: str | None = CHANGED
-    before = _who(shown.values())
+    """Return the typed line, or None at the end of input.
 
-    async def watch(waits: Changed) -> None:
-        while _who(workers()) == before:
-            await waits()
+    Returns LIST_CHANGED as soon as a worker has joined, left or changed its status.
+
+    Args:
+        reader: reads what the person types.
+        listed: the numbered list that is shown now.
+        workers: returns the workers that can be chosen now.
+        changed: waits until `workers` may return something different; None to wait only for a typed line.
+    """
+    answer: str | None = LIST_CHANGED
+    before = _ids_and_status(listed.values())
+
+    async def watch(wait_changed: Changed) -> None:
+        while _ids_and_status(workers()) == before:
+            await wait_changed()
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         if changed is not None:
             nursery.start_soon(watch, changed)
-        answer = await typed.line()
+        answer = await reader.read_line()
         nursery.cancel_scope.cancel()
     return answer
 
 
 async def choose(workers: Workers, changed: Changed | None, *, out: IO[str], stdin: int, width: int) -> PeerId | None:
-    """List the workers and ask until one is chosen (its id) or the person leaves (None).
+    """List the workers and ask until one is chosen; return its id, or None when the person quits.
+
+    Args:
+        workers: returns the workers that can be chosen now.
+        changed: waits until `workers` may return something different, so that the list is shown again.
+        out: where to write.
+        stdin: file descriptor on which the person types.
+        width: cells of the terminal.
 
     Raises:
-        RtcError: USAGE, when `stdin` is no terminal.
+        RtcError: USAGE, when `stdin` is not a terminal.
     """
     if not os.isatty(stdin):
         raise no_terminal()
-    typed = _Typed(stdin)
-    say = ""
-    shown: dict[int, WorkerPresent] = {}
+    reader = _LineReader(stdin)
+    notice = ""
+    listed: dict[int, WorkerPresent] = {}
     while True:
-        shown = renumber(shown, workers())
-        out.write(f"\n{listing(shown, width)}\n{say}{PROMPT}")
+        listed = renumber(listed, workers())
+        out.write(f"\n{listing(listed, width)}\n{notice}{PROMPT}")
         out.flush()
-        say, answer = "", await _answer(typed, shown, workers, changed)
-        while answer is not None and (fault := _fault(answer, shown)):
-            out.write(f"{fault}\n{PROMPT}")
+        notice, answer = "", await _read_answer(reader, listed, workers, changed)
+        while answer is not None and (problem := _problem(answer, listed)):
+            out.write(f"{problem}\n{PROMPT}")
             out.flush()
-            answer = await _answer(typed, shown, workers, changed)
+            answer = await _read_answer(reader, listed, workers, changed)
         if answer is None or answer.lower() in ("q", "quit"):
             return None
         if answer.isdecimal():
-            peer = shown[int(answer)].peer
+            peer = listed[int(answer)].peer
             if any(worker.peer == peer for worker in workers()):
                 return peer
-            say = f"{clean(peer)} is no longer available.\n"
-        elif answer != CHANGED:
-            shown = {}  # asked for: count from 1 again
+            notice = f"{clean(peer)} is no longer available.\n"
+        elif answer != LIST_CHANGED:
+            listed = {}  # the person has typed r: number the workers from 1 again
 
 
-def _fault(answer: str, shown: Mapping[int, WorkerPresent]) -> str | None:
-    """What is wrong with an answer, if anything."""
-    if answer == CHANGED or answer.lower() in ("r", "refresh", "q", "quit"):
+def _problem(answer: str, listed: Mapping[int, WorkerPresent]) -> str | None:
+    """Return a sentence about what is wrong with the answer, or None for a valid one."""
+    if answer == LIST_CHANGED or answer.lower() in ("r", "refresh", "q", "quit"):
         return None
-    if answer.isascii() and answer.isdecimal() and len(answer) < 10 and int(answer) in shown:
+    if answer.isascii() and answer.isdecimal() and len(answer) < 10 and int(answer) in listed:
         return None
-    return "Please type a number of the list, r or q." if shown else "Please type r or q."
+    return "Please type a number of the list, r or q." if listed else "Please type r or q."
 
 
 def no_terminal() -> RtcError:
-    """Nobody can be asked."""
+    """Return the error for a list that cannot be shown because there is no terminal to ask on."""
     return RtcError(
         FaultCode.USAGE,
         "Choosing a worker from a list needs a terminal. Use --auto-select for the one with most GPU memory, "

@@ -1,4 +1,4 @@
-"""What programs are told: one object a line, as docs/json-events.md promises."""
+"""The output for programs: one JSON object per line, as docs/json-events.md documents."""
 
 import json
 import math
@@ -46,14 +46,14 @@ NEWS: tuple[JobNews, ...] = (
 
 
 def strict(line: str) -> dict[str, Any]:
-    """As readers other than Python's read it: no NaN, no Infinity."""
+    """Parse a line as other JSON readers than Python's do: NaN and Infinity are errors."""
     found = json.loads(line, parse_constant=pytest.fail)
     assert isinstance(found, dict)
     return found
 
 
-class Told:
-    """A JSON view and what it wrote."""
+class JsonOutput:
+    """A JSON view and the events that it has written."""
 
     def __init__(self, view: ClientView, out: StringIO) -> None:
         self.view, self._out = view, out
@@ -72,10 +72,10 @@ class Told:
 async def told():
     out = StringIO()
     async with open_view(terminal=True, mode=Mode.JSON, out=out) as view:
-        yield Told(view, out)
+        yield JsonOutput(view, out)
 
 
-def everything(told: Told) -> None:
+def everything(told: JsonOutput) -> None:
     view = told.view
     view.step("Joined room room-1")
     view.warn("The other worker was busy")
@@ -89,7 +89,7 @@ def everything(told: Told) -> None:
     )
 
 
-async def test_the_page_and_the_code_know_the_same_events_and_fields(told: Told) -> None:
+async def test_the_page_and_the_code_know_the_same_events_and_fields(told: JsonOutput) -> None:
     everything(told)
     written = {each["event"]: {name: kind(value) for name, value in each.items()} for each in told.events}
     promised = dict(sections(PAGE.read_text()))
@@ -102,13 +102,13 @@ async def test_the_page_and_the_code_know_the_same_events_and_fields(told: Told)
 
 
 def sections(page: str) -> list[tuple[str, dict[str, str]]]:
-    """Every event of the page, with its fields and their types."""
+    """Return every event of the page, with its fields and their types."""
     parts = re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
     return [(event, dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", body, re.MULTILINE))) for event, body in parts]
 
 
 def kind(value: object) -> str:
-    """The page's word for the type of a value."""
+    """Return the page's name for the type of a value."""
     kinds = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", list: "array"}
     return kinds[type(value)]
 
@@ -121,7 +121,7 @@ def test_the_session_on_the_page_is_one_that_could_have_been_written() -> None:
         assert event.keys() == promised[event["event"]].keys() | {"event", "time"}, event["event"]
 
 
-async def test_numbers_that_are_none_are_null_and_words_of_others_are_clean(told: Told) -> None:
+async def test_numbers_that_are_none_are_null_and_text_of_others_is_clean(told: JsonOutput) -> None:
     everything(told)
     assert [(each["epoch"], each["of"], each["train_loss"], each["val_loss"]) for each in told.named("epoch")] == [
         (1, 2, None, 0.25),
@@ -132,8 +132,8 @@ async def test_numbers_that_are_none_are_null_and_words_of_others_are_clean(told
     assert told.named("ended")[0]["models"] == [{"name": "centroid", "train_loss": 0.1, "val_loss": None}]
 
 
-async def test_what_only_tells_how_far_it_is_comes_once_a_second_and_at_the_end(
-    told: Told, autojump_clock: trio.testing.MockClock
+async def test_events_that_only_report_progress_come_once_a_second_and_at_the_end(
+    told: JsonOutput, autojump_clock: trio.testing.MockClock
 ) -> None:
     for done in range(101):
         told.view.upload(done, 100)
@@ -150,21 +150,21 @@ async def test_what_only_tells_how_far_it_is_comes_once_a_second_and_at_the_end(
     assert len(told.named("frames")) == 8
 
 
-async def test_every_epoch_is_told_also_all_at_once(told: Told) -> None:
+async def test_every_epoch_is_written_also_when_all_come_at_once(told: JsonOutput) -> None:
     for epoch in range(500):
         told.view.news(Progress(JOB, 0, epoch, None, 0.5, 0.5, 0.5), 7.0)
     assert [each["epoch"] for each in told.named("epoch")] == list(range(1, 501))
     assert {each["at"] for each in told.named("epoch")} == {7.0}
 
 
-async def test_the_start_is_told_once(told: Told) -> None:
+async def test_the_start_is_written_once(told: JsonOutput) -> None:
     told.view.news(NEWS[0], 1.0)
     told.view.news(NEWS[0], 2.0)
     assert len(told.named("started")) == 1
 
 
 @pytest.mark.parametrize("code", list(FaultCode))
-async def test_any_bad_end_says_its_fault_and_exit_code(told: Told, code: FaultCode) -> None:
+async def test_any_bad_end_says_its_fault_and_exit_code(told: JsonOutput, code: FaultCode) -> None:
     made = JobSummary("It is over.", Path("/here"), ("centroid",), (Losses(0.1, None),), (Path("/here/training.html"),))
     told.view.failed(Fault(code, "It is over.\nReally."), made)
     [ended] = told.named("ended")
@@ -175,19 +175,19 @@ async def test_any_bad_end_says_its_fault_and_exit_code(told: Told, code: FaultC
     assert ended["models"] == [{"name": "centroid", "train_loss": 0.1, "val_loss": None}]
 
 
-async def test_a_bad_end_of_which_nothing_is_here_says_so(told: Told) -> None:
+async def test_a_bad_end_of_which_nothing_is_here_says_so(told: JsonOutput) -> None:
     told.view.failed(Fault(FaultCode.NO_WORKER, "Nobody is there."), None)
     [ended] = told.named("ended")
     assert (ended["folder"], ended["models"], ended["files"]) == (None, [], [])
 
 
-async def test_a_folder_with_a_name_that_is_no_text_is_told_all_the_same(told: Told) -> None:
+async def test_a_folder_with_a_name_that_is_no_text_is_written_all_the_same(told: JsonOutput) -> None:
     told.view.finished(JobSummary("Done.", Path(os.fsdecode(b"/here/\xff"))))
     assert told.named("ended")[0]["folder"] == "/here/?"
     assert told.named("ended")[0]["exit_code"] == ExitCode.DONE
 
 
-async def test_nobody_is_asked(told: Told) -> None:
+async def test_nobody_is_asked(told: JsonOutput) -> None:
     with pytest.raises(RtcError, match=r"--auto-select.*--worker-id") as caught:
         await told.view.choose(tuple)
     assert caught.value.exit_code == ExitCode.USAGE

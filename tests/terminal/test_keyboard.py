@@ -1,4 +1,4 @@
-"""Single keys, and the question after a Ctrl-C: who hears what, and a terminal that is always given back."""
+"""Single keys, and the question after a Ctrl-C: which handler gets a key, and that the terminal is always restored."""
 
 import os
 import re
@@ -32,8 +32,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-class Board:
-    """A terminal: what is typed on it, and how it is set."""
+class FakeTerminal:
+    """A pseudo-terminal: a test types on it and reads its settings."""
 
     def __init__(self) -> None:
         self._master, self.fd = os.openpty()
@@ -42,13 +42,13 @@ class Board:
         os.write(self._master, keys.encode())
 
     @property
-    def is_by_line(self) -> bool:
-        """As a shell wants it: whole lines, and an echo."""
+    def in_line_mode(self) -> bool:
+        """Whether it is set as a shell needs it: whole lines, with echo."""
         flags = termios.tcgetattr(self.fd)[3]
         return bool(flags & termios.ICANON) and bool(flags & termios.ECHO)
 
     @property
-    def heeds_ctrl_c(self) -> bool:
+    def sends_ctrl_c_as_signal(self) -> bool:
         return bool(termios.tcgetattr(self.fd)[3] & termios.ISIG)
 
     def close(self) -> None:
@@ -57,10 +57,10 @@ class Board:
 
 
 @pytest.fixture
-def keys() -> Iterator[Board]:
-    lay_out = Board()
-    yield lay_out
-    lay_out.close()
+def keys() -> Iterator[FakeTerminal]:
+    terminal = FakeTerminal()
+    yield terminal
+    terminal.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -88,21 +88,21 @@ def test_arrow_keys_are_no_letters(typed: str, keys: str, rest: str) -> None:
 # -------- the keyboard
 
 
-async def test_keys_are_heard_at_once_and_the_terminal_is_given_back(keys: Board) -> None:
-    heard: list[str] = []
-    async with Keyboard(keys.fd).hear(heard.append):
-        await until(lambda: not keys.is_by_line)
-        assert keys.heeds_ctrl_c
+async def test_keys_are_received_at_once_and_the_terminal_is_restored(keys: FakeTerminal) -> None:
+    received: list[str] = []
+    async with Keyboard(keys.fd).listen(received.append):
+        await until(lambda: not keys.in_line_mode)
+        assert keys.sends_ctrl_c_as_signal
         keys.type("sx")
-        await until(lambda: heard == ["s", "x"])
-    assert keys.is_by_line
+        await until(lambda: received == ["s", "x"])
+    assert keys.in_line_mode
 
 
-async def test_who_listens_last_hears_and_then_the_one_before_again(keys: Board) -> None:
+async def test_the_last_handler_gets_the_keys_and_then_the_one_before_again(keys: FakeTerminal) -> None:
     keyboard, first, second = Keyboard(keys.fd), [], []
-    async with keyboard.hear(first.append):
-        await until(lambda: not keys.is_by_line)
-        async with keyboard.hear(second.append):
+    async with keyboard.listen(first.append):
+        await until(lambda: not keys.in_line_mode)
+        async with keyboard.listen(second.append):
             keys.type("a")
             await until(lambda: second == ["a"])
         keys.type("b")
@@ -110,31 +110,31 @@ async def test_who_listens_last_hears_and_then_the_one_before_again(keys: Board)
     assert second == ["a"]
 
 
-async def test_when_the_first_stops_to_listen_the_second_reads_on(keys: Board) -> None:
-    keyboard, heard = Keyboard(keys.fd), []
+async def test_when_the_first_handler_is_removed_the_second_one_gets_the_keys(keys: FakeTerminal) -> None:
+    keyboard, received = Keyboard(keys.fd), []
     scope = trio.CancelScope()
 
     async def first() -> None:
         with scope:
-            async with keyboard.hear(lambda _key: None):
+            async with keyboard.listen(lambda _key: None):
                 await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first)
-        await until(lambda: not keys.is_by_line)
-        async with keyboard.hear(heard.append):
+        await until(lambda: not keys.in_line_mode)
+        async with keyboard.listen(received.append):
             scope.cancel()
             await trio.testing.wait_all_tasks_blocked(0.01)
             keys.type("a")
-            await until(lambda: heard == ["a"])
-    assert keys.is_by_line
+            await until(lambda: received == ["a"])
+    assert keys.in_line_mode
 
 
 @pytest.mark.parametrize("end", ["cancel", "crash"])
-async def test_whatever_ends_the_listening_the_terminal_is_given_back(keys: Board, end: str) -> None:
+async def test_whatever_ends_the_listening_the_terminal_is_restored(keys: FakeTerminal, end: str) -> None:
     async def listen() -> None:
-        async with Keyboard(keys.fd).hear(lambda _key: None):
-            await until(lambda: not keys.is_by_line)
+        async with Keyboard(keys.fd).listen(lambda _key: None):
+            await until(lambda: not keys.in_line_mode)
             if end == "crash":
                 raise RuntimeError
             await trio.sleep_forever()
@@ -145,16 +145,16 @@ async def test_whatever_ends_the_listening_the_terminal_is_given_back(keys: Boar
                 await listen()
         else:
             await listen()
-    assert keys.is_by_line
+    assert keys.in_line_mode
 
 
-async def test_without_a_terminal_nothing_is_ever_heard() -> None:
+async def test_without_a_terminal_nothing_is_ever_received() -> None:
     read, write = os.pipe()
     os.write(write, b"s")
     keyboard = Keyboard(read)
     assert not keyboard.usable
     with trio.move_on_after(0.05):
-        async with keyboard.hear(lambda key: pytest.fail(key)):
+        async with keyboard.listen(lambda key: pytest.fail(key)):
             await trio.sleep_forever()
     os.close(read)
     os.close(write)
@@ -162,7 +162,7 @@ async def test_without_a_terminal_nothing_is_ever_heard() -> None:
 
 async def test_a_terminal_that_is_closed_ends_the_reading_and_nothing_else() -> None:
     master, slave = os.openpty()
-    async with Keyboard(slave).hear(lambda key: pytest.fail(key)):
+    async with Keyboard(slave).listen(lambda key: pytest.fail(key)):
         await trio.testing.wait_all_tasks_blocked(0.01)
         os.close(master)
         await trio.testing.wait_all_tasks_blocked(0.01)
@@ -198,19 +198,21 @@ def test_in_a_real_session_ctrl_c_is_a_signal_and_sigterm_leaves_the_terminal_in
         """)
     )
     terminal, inner = os.openpty()
-    child = subprocess.Popen([sys.executable, script], stdin=inner, stdout=inner, stderr=inner, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, script], stdin=inner, stdout=inner, stderr=inner, start_new_session=True
+    )
     os.close(inner)
     try:
         read_until(terminal, b"ready")
         assert not termios.tcgetattr(terminal)[3] & termios.ICANON
         os.write(terminal, b"\x03")
         read_until(terminal, b"signal 2")
-        child.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         read_until(terminal, b"signal 15")
-        assert child.wait(10) == 0
+        assert process.wait(10) == 0
         assert termios.tcgetattr(terminal)[3] & termios.ICANON
     finally:
-        child.kill()
+        process.kill()
         os.close(terminal)
 
 
@@ -220,7 +222,7 @@ def read_until(fd: int, wanted: bytes) -> None:
         seen += os.read(fd, 1024)
 
 
-# -------- keys of a live view
+# -------- keys of the live view
 
 
 def running(view: ClientView) -> None:
@@ -228,14 +230,14 @@ def running(view: ClientView) -> None:
     view.news(ModelStarted(JOB, 0, 10), 0.0)
 
 
-async def test_s_asks_to_stop_early_while_a_model_trains_and_l_shows_the_log(keys: Board) -> None:
+async def test_s_asks_to_stop_early_while_a_model_trains_and_l_shows_the_log(keys: FakeTerminal) -> None:
     out, stops = StringIO(), []
     async with (
         open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(view.listen, lambda: stops.append(1))
-        await until(lambda: not keys.is_by_line)
+        await until(lambda: not keys.in_line_mode)
         keys.type("s")
         await trio.testing.wait_all_tasks_blocked(0.05)
         running(view)
@@ -250,7 +252,7 @@ async def test_s_asks_to_stop_early_while_a_model_trains_and_l_shows_the_log(key
         await until(lambda: out.getvalue().endswith("l show log  Ctrl-C is safe: it asks first\x1b[0m\x1b[K\x1b[J"))
         assert len(stops) == 2
         nursery.cancel_scope.cancel()
-    assert keys.is_by_line
+    assert keys.in_line_mode
 
 
 @pytest.mark.parametrize("mode", [Mode.NORMAL, Mode.QUIET, Mode.JSON, Mode.VERBOSE])
@@ -261,7 +263,7 @@ async def test_without_a_terminal_listening_waits_for_ever(mode: Mode, autojump_
     assert scope.cancelled_caught
 
 
-async def test_where_ctrl_c_asks_nothing_it_is_not_called_safe(keys: Board) -> None:
+async def test_where_ctrl_c_asks_nothing_it_is_not_called_safe(keys: FakeTerminal) -> None:
     out = StringIO()
     async with (
         open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd, asks=False) as view,
@@ -278,7 +280,7 @@ async def test_where_ctrl_c_asks_nothing_it_is_not_called_safe(keys: Board) -> N
 
 
 @pytest.fixture(params=MODES, ids=lambda mode: mode.value)
-async def asked(request: pytest.FixtureRequest, keys: Board) -> AsyncIterator["Asked"]:
+async def asked(request: pytest.FixtureRequest, keys: FakeTerminal) -> AsyncIterator["Asked"]:
     out = StringIO()
     async with open_view(terminal=True, mode=request.param, out=out, stdin=keys.fd) as view:
         running(view)
@@ -286,16 +288,16 @@ async def asked(request: pytest.FixtureRequest, keys: Board) -> AsyncIterator["A
 
 
 class Asked:
-    """A view that may be asked, and the terminal it asks on."""
+    """A view that can ask, and the terminal on which it asks."""
 
-    def __init__(self, view: ClientView, out: StringIO, keys: Board) -> None:
+    def __init__(self, view: ClientView, out: StringIO, keys: FakeTerminal) -> None:
         self.view, self.out, self._keys = view, out, keys
 
     async def answer(self, typed: str, *, stoppable: bool = True) -> Interrupt:
-        """What comes of this being typed as soon as it asks."""
+        """Return the answer when this is typed as soon as the question is shown."""
 
         async def person() -> None:
-            await until(lambda: not self._keys.is_by_line and "Ctrl-C again" in self.out.getvalue())
+            await until(lambda: not self._keys.in_line_mode and "Ctrl-C again" in self.out.getvalue())
             self._keys.type(typed)
 
         with trio.fail_after(5):
@@ -316,10 +318,10 @@ class Asked:
     ],
 )
 async def test_one_key_is_an_answer_and_others_are_none(
-    asked: Asked, keys: Board, typed: str, expected: Interrupt
+    asked: Asked, keys: FakeTerminal, typed: str, expected: Interrupt
 ) -> None:
     assert await asked.answer(typed) is expected
-    assert keys.is_by_line
+    assert keys.in_line_mode
     for part in ("The job runs on the worker.", "s  stop early", "c  cancel", "d  detach", "by itself in 10 s"):
         assert part in asked.out.getvalue()
 
@@ -329,7 +331,7 @@ async def test_where_nothing_trains_nothing_can_stop_early(asked: Asked) -> None
     assert "s  stop early" not in asked.out.getvalue()
 
 
-async def test_while_it_asks_the_other_keys_mean_nothing_and_then_everything_is_back(keys: Board) -> None:
+async def test_while_it_asks_the_other_keys_mean_nothing_and_then_everything_is_back(keys: FakeTerminal) -> None:
     out, stops = StringIO(), []
     async with (
         open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view,
@@ -337,7 +339,7 @@ async def test_while_it_asks_the_other_keys_mean_nothing_and_then_everything_is_
     ):
         running(view)
         nursery.start_soon(view.listen, lambda: stops.append(1))
-        await until(lambda: not keys.is_by_line)
+        await until(lambda: not keys.in_line_mode)
         assert await Asked(view, out, keys).answer("ls") is Interrupt.STOP
         assert not stops
         asked_at = len(out.getvalue())
@@ -349,7 +351,7 @@ async def test_while_it_asks_the_other_keys_mean_nothing_and_then_everything_is_
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_no_answer_leaves_the_job_to_run_and_the_time_is_seen_to_pass(
-    keys: Board, mode: Mode, mock_clock: trio.testing.MockClock
+    keys: FakeTerminal, mode: Mode, mock_clock: trio.testing.MockClock
 ) -> None:
     mock_clock.rate = 50
     out = StringIO()
@@ -362,7 +364,7 @@ async def test_no_answer_leaves_the_job_to_run_and_the_time_is_seen_to_pass(
     assert re.search(r"by itself in [1-8] s", out.getvalue())
 
 
-async def test_a_terminal_that_cannot_draw_asks_once(keys: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_terminal_that_cannot_draw_asks_once(keys: FakeTerminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     out = StringIO()
     async with open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view:
@@ -383,6 +385,6 @@ async def test_with_nobody_to_ask_the_job_is_left_to_run_at_once(mode: Mode, ter
 
 def test_the_first_answer_holds() -> None:
     question = Question(True, 10.0, answered=trio.Event())
-    question.key("c")
-    question.key("d")
+    question.handle_key("c")
+    question.handle_key("d")
     assert question.answer is Interrupt.CANCEL

@@ -1,4 +1,4 @@
-"""What a view knows of a job and how that is laid out: the worker's time, curves in few rows, small terminals."""
+"""What a view knows of a job, and its layout: the worker's clock, curves in few rows, small terminals."""
 
 import math
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from protocol.jobs import (
     Progress,
 )
 from rtc.common import text
-from rtc.terminal.braille_plot import curves, thin
-from rtc.terminal.job_progress import CURVE_MAX, JobProgress
+from rtc.terminal.braille_plot import curves, resample
+from rtc.terminal.job_progress import CURVE_EPOCHS_MAX, JobProgress
 from rtc.terminal.layout import LayoutInput, lay_out
 from rtc.terminal.live_region import LiveRegion
 from rtc.terminal.transfer_rate import TransferRate
@@ -29,16 +29,16 @@ from rtc.terminal.transfer_rate import TransferRate
 JOB = JobId("job-1")
 
 
-def told(*news: tuple[float, JobNews], local: float = 0.0) -> JobProgress:
-    """A tally that was told all this at one moment of our own clock."""
+def progress_after(*news: tuple[float, JobNews], local_now: float = 0.0) -> JobProgress:
+    """Return the progress after these events, which all arrive at one moment of the local clock."""
     job_progress = JobProgress()
     for at, each in news:
-        job_progress.hear(each, at, local)
+        job_progress.update(each, at, local_now)
     return job_progress
 
 
 def epochs(count: int, *, seconds: float = 10.0, model: int = 0) -> list[tuple[float, JobNews]]:
-    """A training whose validation loss falls, and the training loss told an epoch late, as sleap-nn does."""
+    """Return the events of a training with a falling loss; the training loss comes one epoch late, as from sleap-nn."""
     return [
         (
             1000 + seconds * (epoch + 1),
@@ -48,89 +48,93 @@ def epochs(count: int, *, seconds: float = 10.0, model: int = 0) -> list[tuple[f
     ]
 
 
-# -------- the tally
+# -------- the progress
 
 
 def test_a_training_remembers_its_best_epoch_and_guesses_the_time_by_the_workers_clock() -> None:
     vals = (0.3, 0.1, 0.2, None)
     news = [(1100.0 + epoch, Progress(JOB, 0, epoch, None, None, 0.5, val)) for epoch, val in enumerate(vals)]
-    job_progress = told((900, JobStarted(JOB, ("centroid", "b"))), (1000, ModelStarted(JOB, 0, 10)), *news, local=7.0)
+    job_progress = progress_after(
+        (900, JobStarted(JOB, ("centroid", "b"))), (1000, ModelStarted(JOB, 0, 10)), *news, local_now=7.0
+    )
     model = job_progress.models[0]
-    assert (model.best, model.best_epoch, model.ended, model.val) == (0.1, 2, 4, None)
+    assert (model.best_val_loss, model.best_epoch, model.epochs_ended, model.val_loss) == (0.1, 2, 4, None)
     assert model.status_line == "epoch 4/10  train 0.5000  val –"
     assert model.result == "4 epochs  train 0.5000  val –  best val 0.1000 (epoch 2)"
     assert model.title == "model 1/2 centroid"
     assert model.speed == "1.0 s/epoch"
-    assert model.left(job_progress.now(7.0)) == pytest.approx(6.0)
-    assert model.left(job_progress.now(9.0)) == pytest.approx(4.0)
-    assert job_progress.now(9.0) == pytest.approx(1105.0)
+    assert model.seconds_left(job_progress.worker_now(7.0)) == pytest.approx(6.0)
+    assert model.seconds_left(job_progress.worker_now(9.0)) == pytest.approx(4.0)
+    assert job_progress.worker_now(9.0) == pytest.approx(1105.0)
 
 
-def test_who_comes_days_later_sees_what_took_how_long() -> None:
-    job_progress = told((0, JobStarted(JOB, ("centroid",))), (5, ModelStarted(JOB, 0, 100)), *epochs(50, seconds=60))
+def test_a_client_that_attaches_days_later_sees_what_took_how_long() -> None:
+    job_progress = progress_after(
+        (0, JobStarted(JOB, ("centroid",))), (5, ModelStarted(JOB, 0, 100)), *epochs(50, seconds=60)
+    )
     model = job_progress.models[0]
-    assert model.seconds == pytest.approx(60)
-    assert model.left(job_progress.now(0.0)) == pytest.approx(50 * 60)
+    assert model.seconds_per_epoch == pytest.approx(60)
+    assert model.seconds_left(job_progress.worker_now(0.0)) == pytest.approx(50 * 60)
 
 
 def test_a_model_that_has_trained_takes_no_more_time() -> None:
-    job_progress = told((1000, ModelStarted(JOB, 0, 100)), *epochs(12), (1121, ModelTrained(JOB, 0)))
-    assert job_progress.models[0].left(1121) is None
+    job_progress = progress_after((1000, ModelStarted(JOB, 0, 100)), *epochs(12), (1121, ModelTrained(JOB, 0)))
+    assert job_progress.models[0].seconds_left(1121) is None
     assert job_progress.models[0].result.startswith("12 epochs in 2:01  train ")
 
 
 def test_the_training_loss_stands_at_the_epoch_it_is_of() -> None:
-    model = told(*epochs(4)).models[0]
-    assert model.trains == {1: 1.0, 2: 0.5, 3: 1 / 3}
-    assert model.vals == {1: 2.0, 2: 1.0, 3: 2 / 3, 4: 0.5}
+    model = progress_after(*epochs(4)).models[0]
+    assert model.train_losses == {1: 1.0, 2: 0.5, 3: 1 / 3}
+    assert model.val_losses == {1: 2.0, 2: 1.0, 3: 2 / 3, 4: 0.5}
 
 
-def test_the_beginning_told_again_loses_nothing() -> None:
+def test_a_second_job_started_keeps_the_progress() -> None:
     started = JobStarted(JOB, ("centroid", "b"), ("a.mp4",))
-    job_progress = told((0, started), *epochs(5))
-    job_progress.hear(started, 0.0, 1.0)
+    job_progress = progress_after((0, started), *epochs(5))
+    job_progress.update(started, 0.0, 1.0)
     assert job_progress.current is job_progress.models[0]
-    assert job_progress.models[0].ended == 5
-    job_progress.hear(Progress(JOB, 0, 1, None, 0.5, 1.0, 1.0), 1020.0, 1.0)
-    assert job_progress.models[0].ended == 5
+    assert job_progress.models[0].epochs_ended == 5
+    job_progress.update(Progress(JOB, 0, 1, None, 0.5, 1.0, 1.0), 1020.0, 1.0)
+    assert job_progress.models[0].epochs_ended == 5
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.7e308, None])
 def test_what_is_no_number_is_no_loss(wrong: float | None) -> None:
-    job_progress = told(
+    job_progress = progress_after(
         (0, Progress(JOB, 0, 0, None, wrong, wrong, wrong)), (1, Progress(JOB, 0, 1, None, wrong, wrong, 0.5))
     )
-    assert job_progress.models[0].vals == {2: 0.5}
+    assert job_progress.models[0].val_losses == {2: 0.5}
     assert job_progress.models[0].status_line == "epoch 2  train –  val 0.5000"
-    job_progress.hear(FramesDone(JOB, 0, 1, 2, wrong, wrong), math.nan, 2.0)
+    job_progress.update(FramesDone(JOB, 0, 1, 2, wrong, wrong), math.nan, 2.0)
     assert job_progress.predictions[0].status_line == "1/2 frames"
-    assert job_progress.predictions[0].left(5.0) is None
+    assert job_progress.predictions[0].seconds_left(5.0) is None
 
 
 def test_an_epoch_beyond_belief_takes_no_room() -> None:
-    job_progress = told((0, Progress(JOB, 0, 2**53, None, 0.5, 0.5, 0.5)))
-    assert job_progress.models[0].vals == {}
-    assert CURVE_MAX >= 10_000
+    job_progress = progress_after((0, Progress(JOB, 0, 2**53, None, 0.5, 0.5, 0.5)))
+    assert job_progress.models[0].val_losses == {}
+    assert CURVE_EPOCHS_MAX >= 10_000
 
 
-def test_news_of_an_unheard_model_are_shown_all_the_same() -> None:
-    assert told((0, Progress(JOB, 2, 0))).current.title == "model 3/3 3"
-    assert told((0, FramesDone(JOB, 1, 5))).current.title == "prediction 2/2 2"
+def test_events_of_a_model_that_was_not_announced_are_shown_all_the_same() -> None:
+    assert progress_after((0, Progress(JOB, 2, 0))).current.title == "model 3/3 3"
+    assert progress_after((0, FramesDone(JOB, 1, 5))).current.title == "prediction 2/2 2"
 
 
-def test_a_prediction_may_begin_anew_and_go_twice_through_its_frames() -> None:
-    job_progress = told((0, JobStarted(JOB, (), ("a.mp4",))), (10, PredictionStarted(JOB, 0, tracking=True)))
+def test_a_prediction_may_start_again_and_go_twice_through_its_frames() -> None:
+    job_progress = progress_after((0, JobStarted(JOB, (), ("a.mp4",))), (10, PredictionStarted(JOB, 0, tracking=True)))
     prediction = job_progress.predictions[0]
-    assert not prediction.heard
-    job_progress.hear(FramesDone(JOB, 0, 100, 100, 50.0, 0.0), 12.0, 0.0)
-    job_progress.hear(FramesDone(JOB, 0, 1, 100, 2.5, None, 1), 13.0, 0.0)
+    assert not prediction.has_progress
+    job_progress.update(FramesDone(JOB, 0, 100, 100, 50.0, 0.0), 12.0, 0.0)
+    job_progress.update(FramesDone(JOB, 0, 1, 100, 2.5, None, 1), 13.0, 0.0)
     assert prediction.status_line == "tracking  1/100 frames  2.5 frames/s"
-    assert prediction.left(job_progress.now(1.0)) == pytest.approx(99 / 2.5 - 1)
+    assert prediction.seconds_left(job_progress.worker_now(1.0)) == pytest.approx(99 / 2.5 - 1)
     assert prediction.result == "1 frame in 0:03"
 
 
 def test_what_the_gpu_did_long_ago_is_not_shown_as_what_it_does() -> None:
-    job_progress = told((100, GpuUse(JOB, 1, 2, 3)), local=0.0)
+    job_progress = progress_after((100, GpuUse(JOB, 1, 2, 3)), local_now=0.0)
     assert job_progress.gpu_use(10.0) == GpuUse(JOB, 1, 2, 3)
     assert job_progress.gpu_use(61.0) is None
 
@@ -147,7 +151,7 @@ def test_a_pace_is_written_as_people_read_it(seconds: float, shown: str) -> None
 
 
 def plain(rows: Sequence[object]) -> list[str]:
-    """Rows as a terminal of 200 cells shows them."""
+    """Return the rows as lines of text, without colours and trailing spaces."""
     console = Console(width=200, color_system=None)
     with console.capture() as captured:
         for row in rows:
@@ -169,7 +173,7 @@ def test_curves_have_the_size_that_is_asked_for(count: int, width: int, height: 
 def test_a_falling_loss_goes_down_from_left_to_right() -> None:
     val = {epoch: 1.0 - epoch / 200 for epoch in range(1, 101)}
     rows = [row.plain[9:] for row in curves({}, val, 60, 9)]
-    first = [next(place for place, dot in enumerate(row) if dot not in " ─└") for row in rows[:-1]]
+    first = [next(column for column, dot in enumerate(row) if dot not in " ─└") for row in rows[:-1]]
     assert first == sorted(first)
     assert first[0] == 0
 
@@ -203,9 +207,9 @@ def test_odd_losses_are_drawn_all_the_same(val: dict[int, float]) -> None:
 
 
 def test_between_known_epochs_a_curve_goes_straight_and_outside_of_them_not_at_all() -> None:
-    assert thin({2: 1.0, 4: 3.0}, 5, 5) == [None, 1.0, 2.0, 3.0, None]
-    assert thin({1: 1.0, 2: 3.0, 3: 5.0, 4: 7.0}, 4, 2) == [3.0, 7.0]
-    assert thin({}, 5, 3) == [None, None, None]
+    assert resample({2: 1.0, 4: 3.0}, 5, 5) == [None, 1.0, 2.0, 3.0, None]
+    assert resample({1: 1.0, 2: 3.0, 3: 5.0, 4: 7.0}, 4, 2) == [3.0, 7.0]
+    assert resample({}, 5, 3) == [None, None, None]
 
 
 def test_without_colours_the_curves_can_be_told_apart() -> None:
@@ -215,15 +219,15 @@ def test_without_colours_the_curves_can_be_told_apart() -> None:
     assert dots[0] > 2 * dots[1] > 0
 
 
-# -------- the board
+# -------- the layout
 
 SEQUENCE = JobStarted(JOB, ("centroid", "instance"), ("a.mp4", "b.mp4"))
 LOG = LogLines(JOB, tuple(f"line {number} " + "x" * 200 for number in range(20)))
 
 
 def training() -> JobProgress:
-    """The second of two models trains."""
-    return told(
+    """Return the progress of a job whose second model is training."""
+    return progress_after(
         *((0, SEQUENCE), (1, ModelStarted(JOB, 0, 9)), *epochs(9), (1100, ModelTrained(JOB, 0))),
         *((1100, ModelStarted(JOB, 1, 50)), *epochs(30, model=1)),
         *((1300, LOG), (1300, GpuUse(JOB, 20480, 81920, 97))),
@@ -234,13 +238,13 @@ def training() -> JobProgress:
 @pytest.mark.parametrize("width", [20, 49, 79, 100])
 @pytest.mark.parametrize("log", [True, False])
 @pytest.mark.parametrize("question", [(), ("May I ask something long that needs a second line?", "  s  stop early")])
-def test_the_board_never_needs_more_rows_than_there_are(
+def test_the_layout_never_needs_more_rows_than_there_are(
     width: int, height: int, log: bool, question: tuple[str, ...]
 ) -> None:
-    shown = LayoutInput(
+    content = LayoutInput(
         training(), 0.0, "job-1 on worker-aa", ("Download", TransferRate(0.0, 0, 9)), ("keys",), question, log
     )
-    rows = lay_out(shown, width, height)
+    rows = lay_out(content, width, height)
     assert len(rows) <= height
     assert len(plain(rows)) <= height
 
@@ -273,7 +277,7 @@ def test_a_large_terminal_shows_everything() -> None:
 
 def test_of_a_long_sequence_the_nearest_steps_are_shown() -> None:
     names = tuple(f"m{number}" for number in range(30))
-    job_progress = told((0, JobStarted(JOB, names)), *((0, ModelStarted(JOB, model)) for model in range(16)))
+    job_progress = progress_after((0, JobStarted(JOB, names)), *((0, ModelStarted(JOB, model)) for model in range(16)))
     lines = plain(lay_out(LayoutInput(job_progress, 0.0), 80, 10))
     assert [line.split("  ")[0] for line in lines] == [
         "✓ model 15/30 m14",
@@ -294,7 +298,7 @@ def test_the_longest_line_of_keys_that_has_room_is_taken() -> None:
 
 
 class Terminal:
-    """As much of a terminal as a region needs."""
+    """The part of a terminal that a region needs: a size, and a record of each write."""
 
     def __init__(self, width: int, height: int) -> None:
         self.console = Console(width=width, height=height, force_terminal=True, color_system=None, file=self)
@@ -313,7 +317,7 @@ def test_each_drawing_is_one_write_that_goes_back_over_the_last() -> None:
     live_region = LiveRegion(terminal.console)
     live_region.draw(["one", "two"])
     live_region.draw(["three"])
-    live_region.say("scrolls", ["four"])
+    live_region.print_above("scrolls", ["four"])
     live_region.draw([])
     live_region.draw([])
     assert terminal.written == [
@@ -343,5 +347,5 @@ def test_more_rows_than_the_terminal_has_are_not_drawn() -> None:
 def test_what_scrolls_by_is_never_cut_so_that_it_can_be_copied(width: int) -> None:
     terminal = Terminal(width, 9)
     long = f"Results are in /home/ada/{'a_long_folder' * 9}"
-    LiveRegion(terminal.console).say(Text(f"{long}\n| {'x' * 200}"), ["below"])
+    LiveRegion(terminal.console).print_above(Text(f"{long}\n| {'x' * 200}"), ["below"])
     assert f"{long}\n| {'x' * 200}\n" in terminal.written[-1]

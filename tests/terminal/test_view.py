@@ -1,4 +1,4 @@
-"""What a person sees: numbers, lines, the moving region, the question, and a terminal that is always given back."""
+"""What a person sees: numbers, lines, the live region, the question, and a terminal that is always restored."""
 
 import os
 import re
@@ -46,7 +46,7 @@ CPU = WorkerPresent(PeerId("worker-bb"), evolve(H200.facts, gpu="CPU", memory_mb
 
 @pytest.fixture(autouse=True)
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal of 80 × 24 that can draw, whatever the tests run in."""
+    """Set up a terminal of 80 × 24 cells that can draw, wherever the tests run."""
     for name, value in (("TERM", "xterm-256color"), ("COLUMNS", "80"), ("LINES", "24")):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -54,7 +54,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def keyboard() -> Iterator[tuple[Callable[[str], None], int]]:
-    """A function that types, and the file descriptor of a terminal on which it arrives."""
+    """Give a function that types, and the file descriptor of the pseudo-terminal on which the text arrives."""
     master, slave = os.openpty()
     yield lambda keys: (os.write(master, keys.encode()), None)[1], slave
     for fd in (master, slave):
@@ -62,7 +62,7 @@ def keyboard() -> Iterator[tuple[Callable[[str], None], int]]:
 
 
 class Screen(StringIO):
-    """Remembers what is written, and lets a test wait for a certain text."""
+    """Records what is written, and lets a test wait until it contains a certain text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,26 +125,26 @@ def test_values_are_written_as_people_read_them(shown: object, expected: object)
         ("[red]tag[/red] :smile:", "[red]tag[/red] :smile:"),
     ],
 )
-def test_nothing_that_others_say_can_do_more_than_be_read(raw: str, shown: str) -> None:
+def test_text_of_others_can_do_nothing_but_be_read(raw: str, shown: str) -> None:
     assert text.clean(raw) == shown
 
 
 def test_a_speed_is_that_of_the_last_seconds() -> None:
-    transfer = TransferRate(begun=0.0, offset=100, total=1000)
+    transfer = TransferRate(started_at=0.0, offset=100, total=1000)
     assert transfer.rate(0.1) is None
     for now in range(1, 11):
-        transfer.moved(float(now), 100 + 10 * now)
+        transfer.update(float(now), 100 + 10 * now)
     assert transfer.rate(10.0) == pytest.approx(10)
     for now in range(11, 21):
-        transfer.moved(float(now), 200 + 50 * (now - 10))
+        transfer.update(float(now), 200 + 50 * (now - 10))
     assert transfer.rate(20.0) == pytest.approx(50)
     assert transfer.average(20.0) == pytest.approx(30)
     assert not transfer.stalled(24.0)
     assert transfer.stalled(25.0)
 
 
-async def told(view: ClientView, *, pause: float = 1.0) -> None:
-    """One whole job, as a client tells it; the worker's clock is another than ours."""
+async def notify_of_a_job(view: ClientView, *, pause: float = 1.0) -> None:
+    """Notify a view of one whole job, as a client does; the worker's clock differs from the local one."""
 
     def at() -> float:
         return trio.current_time() + 1e9
@@ -184,7 +184,7 @@ async def told(view: ClientView, *, pause: float = 1.0) -> None:
 async def test_plain_is_whole_lines_and_few(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
     async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
-        await told(view)
+        await notify_of_a_job(view)
     lines = out.getvalue().splitlines()
     assert lines[:2] == ["Joined room room-1", "Warning: The other [red]worker[/red] was busy"]
     assert lines[2:4] == ["Upload: 10 %  10/100 MB", "Upload: 20 %  20/100 MB"]
@@ -215,10 +215,10 @@ async def test_plain_is_whole_lines_and_few(autojump_clock: trio.testing.MockClo
     ]
 
 
-async def test_sleap_nns_own_lines_are_for_those_who_ask(autojump_clock: trio.testing.MockClock) -> None:
+async def test_sleap_nns_own_lines_are_shown_only_in_verbose_mode(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
     async with open_view(terminal=False, mode=Mode.VERBOSE, out=out) as view:
-        await told(view)
+        await notify_of_a_job(view)
     assert [line for line in out.getvalue().splitlines() if line.startswith("|")][:2] == ["| line 001", "| line 00None"]
 
 
@@ -234,7 +234,7 @@ async def test_a_resumed_upload_says_so_and_does_not_count_what_was_there(
     assert out.getvalue().splitlines() == ["Upload: resumed at 38 %", "Upload: 100 MB in 0:02 (31.0 MB/s)"]
 
 
-async def test_without_given_losses_those_heard_are_summed_up(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_summary_without_losses_shows_the_last_reported_ones(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
     async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
         view.news(JobStarted(JOB, ("centroid",)), 0.0)
@@ -247,7 +247,7 @@ async def test_without_given_losses_those_heard_are_summed_up(autojump_clock: tr
     ]
 
 
-async def test_a_client_that_comes_back_is_not_told_the_beginning_twice() -> None:
+async def test_a_client_that_reconnects_does_not_show_the_start_twice() -> None:
     out = StringIO()
     async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
         for _ in range(2):
@@ -255,7 +255,7 @@ async def test_a_client_that_comes_back_is_not_told_the_beginning_twice() -> Non
     assert out.getvalue() == "Predicting on 2 files: a.mp4, b.mp4\n"
 
 
-async def test_frames_without_an_end_are_told_now_and_then() -> None:
+async def test_frames_without_a_known_number_are_shown_now_and_then() -> None:
     out = StringIO()
     async with open_view(terminal=False, mode=Mode.NORMAL, out=out) as view:
         view.news(PredictionStarted(JOB, 0), 0.0)
@@ -280,7 +280,7 @@ async def test_a_failed_job_says_where_what_there_is_of_it_lies_and_leaves_the_s
 async def test_quiet_says_warnings_and_one_line(autojump_clock: trio.testing.MockClock, terminal: bool) -> None:
     out = StringIO()
     async with open_view(terminal=terminal, mode=Mode.QUIET, out=out) as view:
-        await told(view)
+        await notify_of_a_job(view)
     assert out.getvalue().splitlines() == [
         "Warning: The other [red]worker[/red] was busy",
         "Trained 2 models. Results are in here",
@@ -300,14 +300,14 @@ def test_a_reader_that_leaves_does_not_stop_the_job() -> None:
 
 
 def seen(raw: str) -> str:
-    """What was written, without colours and cursor moves."""
+    """Return what was written, without colours and cursor moves."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw).replace("\r", "\n")
 
 
 async def test_live_shows_steps_bars_and_losses_within_the_width(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
     async with open_view(terminal=True, mode=Mode.VERBOSE, out=out) as view:
-        await told(view)
+        await notify_of_a_job(view)
     lines = [line.rstrip() for line in seen(out.getvalue()).split("\n")]
     for expected in (
         "✓ Joined room room-1",
@@ -373,7 +373,7 @@ async def test_no_color_is_obeyed(autojump_clock: trio.testing.MockClock, monkey
     async def colours() -> bool:
         out = StringIO()
         async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
-            await told(view)
+            await notify_of_a_job(view)
         return re.search(r"\x1b\[[0-9;]*3[0-9]", out.getvalue()) is not None
 
     assert await colours()
@@ -387,12 +387,12 @@ async def test_a_terminal_that_cannot_draw_gets_lines(
     monkeypatch.setenv("TERM", "dumb")
     out = StringIO()
     async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
-        await told(view)
+        await notify_of_a_job(view)
     assert "\x1b" not in out.getvalue()
 
 
 @pytest.mark.parametrize("end", ["cancel", "crash"])
-async def test_whatever_ends_it_the_terminal_is_given_back(autojump_clock: trio.testing.MockClock, end: str) -> None:
+async def test_whatever_ends_it_the_terminal_is_restored(autojump_clock: trio.testing.MockClock, end: str) -> None:
     out = StringIO()
 
     async def show() -> None:
@@ -435,7 +435,7 @@ def test_the_list_numbers_the_workers_and_fits(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Asked:
-    """A question in the air: type, wait for what the screen shows, read the choice."""
+    """The open prompt for a worker: a test types, waits for what the screen shows, and reads the choice."""
 
     def __init__(self, keys: Callable[[str], None], fd: int) -> None:
         self.type, self._fd = keys, fd
@@ -499,9 +499,9 @@ async def test_a_worker_that_went_meanwhile_is_not_chosen(asked: Asked) -> None:
     assert asked.choice is None
 
 
-async def test_the_list_follows_who_comes_changes_and_goes_and_numbers_stay(asked: Asked) -> None:
+async def test_the_list_follows_workers_that_join_change_and_leave_and_numbers_stay(asked: Asked) -> None:
     third = evolve(CPU, peer=PeerId("worker-cc"))
-    asked.workers = (CPU, third)  # the first has gone, and another has come
+    asked.workers = (CPU, third)  # the first has left, and another has joined
     asked.news.set()
     await asked.screen.shows("worker-cc")
     newest = asked.screen.getvalue().rpartition("status")[2]
@@ -527,7 +527,7 @@ async def test_an_empty_list_fills_by_itself(asked: Asked) -> None:
     await asked.screen.shows("No worker is available")
     asked.type("1\n")
     await asked.screen.shows("Please type r or q.")
-    asked.news.set()  # somebody came, but not anybody for us
+    asked.news.set()  # a worker has joined, but not one that can be chosen
     await trio.testing.wait_all_tasks_blocked()
     asked.workers = (CPU,)
     asked.news.set()
@@ -554,7 +554,7 @@ async def test_asking_can_be_cancelled(keyboard: tuple[Callable[[str], None], in
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-async def test_with_nobody_to_ask_the_other_ways_are_named(terminal: bool) -> None:
+async def test_with_nobody_to_ask_the_other_options_are_named(terminal: bool) -> None:
     read, write = os.pipe()
     async with open_view(terminal=terminal, mode=Mode.NORMAL, out=StringIO(), stdin=read) as view:
         with pytest.raises(RtcError, match=r"--auto-select.*--worker-id") as caught:
@@ -579,7 +579,7 @@ def banner(server: str) -> str:
     return worker_banner(H200.facts, RoomId("room-1"), "-tok'en", session, server)
 
 
-def test_the_banner_can_be_copied_by_word_and_by_command() -> None:
+def test_the_session_string_and_the_commands_of_the_banner_can_be_copied() -> None:
     lines = banner("ws://localhost:8080").splitlines()
     sessions = [line for line in lines if line.startswith("ey")]
     assert read_session_string(sessions[0]).token == "-tok'en"
@@ -594,5 +594,5 @@ def test_the_banner_can_be_copied_by_word_and_by_command() -> None:
     assert "  GPU       NVIDIA H200, 143771 MB, CUDA 12.4" in lines
 
 
-def test_the_server_everybody_knows_needs_no_option() -> None:
+def test_the_default_server_needs_no_option() -> None:
     assert "--server" not in banner(DEFAULT_SERVERS["production"][0])

@@ -1,1 +1,1 @@
-"""What every other folder of `rtc/` may use; it imports none of them."""
+"""Code that every other folder of `rtc/` may import; it imports none of them."""

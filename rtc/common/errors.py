@@ -6,7 +6,7 @@ from protocol.faults import Fault, FaultCode
 
 
 class ExitCode(IntEnum):
-    """What the process tells the shell."""
+    """The exit status of our programs."""
 
     DONE = 0
     JOB_FAILED = 1
@@ -48,11 +48,11 @@ EXIT_CODES: dict[FaultCode, ExitCode] = {
     FaultCode.INTERRUPTED: ExitCode.INTERRUPTED,
     FaultCode.USAGE: ExitCode.USAGE,
 }
-"""The contract's section 10, in one table; a test checks that no code is missing."""
+"""The exit status for each fault; a test checks that no code is missing."""
 
 
 class RtcError(Exception):
-    """An expected failure. Raised by an adapter, caught once at that adapter's edge, told to people as `fault.text`."""
+    """An expected failure: raised by an adapter, caught once at that adapter's edge, and shown as `fault.text`."""
 
     def __init__(self, code: FaultCode, text: str) -> None:
         super().__init__(text)
@@ -60,10 +60,10 @@ class RtcError(Exception):
 
     @classmethod
     def of(cls, fault: Fault) -> "RtcError":
-        """The exception for a fault that came from elsewhere; `RtcError.of(fault).fault == fault`."""
+        """Return the exception that carries this fault: `RtcError.of(fault).fault == fault`."""
         return cls(fault.code, fault.text)
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the process should end with."""
+        """The exit status with which the process should end."""
         return EXIT_CODES[self.fault.code]

@@ -1,6 +1,6 @@
-"""What is known about this machine's GPUs, asked of NVIDIA's driver through pynvml.
+"""The GPUs of this machine, as NVIDIA's driver reports them through pynvml.
 
-Rule of the room: having no GPU, no driver or no pynvml is an answer ("CPU", 0 MB), never a failure.
+Rule: a missing GPU, driver or pynvml gives an answer ("CPU", 0 MB), never an error.
 """
 
 import os
@@ -16,64 +16,68 @@ from protocol.fields import is_printable
 from rtc.common.errors import RtcError
 
 GPU_NAME_MAX = 200
-"""Characters of `WorkerFacts.gpu`."""
+"""Characters that `WorkerFacts.gpu` may have."""
 
 
 @frozen
 class GpuFacts:
-    """One GPU, or its absence."""
+    """One GPU; or NO_GPU for a machine without a usable one."""
 
     name: str
     memory_mb: int
     """Total memory in MB (2**20 bytes)."""
     free_mb: int
+    """Free memory in MB (2**20 bytes)."""
     cuda: str
     """The newest CUDA version that the driver supports, such as "12.4", or "none"."""
     uuid: str | None
-    """The driver's own name for the device; fit for CUDA_VISIBLE_DEVICES."""
+    """The driver's id of the device, as CUDA_VISIBLE_DEVICES accepts it; None for NO_GPU, or where it is not known."""
 
 
 @frozen
 class GpuLoad:
-    """What one GPU does at a moment."""
+    """The load of one GPU at a moment."""
 
     used_mb: int
-    """Memory in MB (2**20 bytes), by whomever."""
+    """Memory in use by all programs, in MB (2**20 bytes)."""
     total_mb: int
+    """Total memory in MB (2**20 bytes)."""
     percent: int | None
-    """Share of the last moments in which it computed; None when the driver does not say (as of a MIG slice)."""
+    """NVML's utilization: percent of the last sample period in which it computed; None when the driver does not report
+    it, as for a MIG slice."""
 
 
 NO_GPU = GpuFacts("CPU", 0, 0, "none", None)
 
 
 def read_gpu(which: int | str | None = None, environ: Mapping[str, str] = os.environ) -> GpuFacts:
-    """The facts of one GPU.
+    """Return what the driver reports about one GPU; NO_GPU when there is none.
 
     Args:
-        which: its number in the driver's order, or its UUID. Without one, the GPU that a program started from here
-            would use: the first of CUDA_VISIBLE_DEVICES (batch systems set it), else number 0.
+        which: its number in the driver's order, or its UUID. None for the GPU that a program started by this process
+            would use: the first of CUDA_VISIBLE_DEVICES (batch systems set it), or number 0 if that is not set.
         environ: environment variables.
     """
     visible = ("0",) if (listed := _visible(environ)) is None else listed
-    asked = str(which) if which is not None else next(iter(visible), None)
-    if asked is None:
+    name = str(which) if which is not None else next(iter(visible), None)
+    if name is None:
         return NO_GPU
     with _driver() as nvml:
-        found = _facts(nvml, asked) if nvml is not None else None
+        found = _facts(nvml, name) if nvml is not None else None
     return found or NO_GPU
 
 
 def read_use(uuid: str) -> GpuLoad | None:
-    """What a GPU does now; None when the driver cannot tell. May block for as long as the driver likes."""
+    """Return the load of the GPU with this UUID; None when the driver does not report it. The driver may block."""
     with _driver() as nvml:
         return _load(nvml, uuid) if nvml is not None else None
 
 
 def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
-    """Every GPU that a program started from here would see, each once; those that cannot be told apart left out.
+    """Return every GPU that a program started by this process would see, each once.
 
-    That is CUDA_VISIBLE_DEVICES in its own order if it is set, else all in the driver's order.
+    The order is that of CUDA_VISIBLE_DEVICES if it is set, and otherwise that of the driver. A GPU without a UUID is
+    left out, since it cannot be distinguished from others.
     """
     with _driver() as nvml:
         if nvml is None:
@@ -85,24 +89,28 @@ def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
 
 
 def choose_gpu(which: str, environ: Mapping[str, str] = os.environ) -> GpuFacts:
-    """The GPU that a person means: by its number as `nvidia-smi` shows it, its UUID, or the beginning of that.
+    """Return the GPU that a person has named on the command line.
+
+    Args:
+        which: its number as `nvidia-smi` shows it, its UUID, or the beginning of its UUID.
+        environ: environment variables.
 
     Raises:
-        RtcError: USAGE: there is none such; the text lists those there are.
+        RtcError: USAGE: there is no such GPU; the text lists the existing ones.
     """
     which = which.strip()
     with _driver() as nvml:
         numbered = [_facts(nvml, str(number)) for number in range(_count(nvml))] if nvml is not None else []
         by_uuid = _facts(nvml, which) if nvml is not None and which.startswith(("GPU-", "MIG-")) else None
     known = {str(number): facts for number, facts in enumerate(numbered) if facts is not None}
-    begun = [facts for facts in known.values() if (facts.uuid or "").lower().startswith(which.lower())]
-    found = by_uuid or known.get(which) or (begun[0] if len(which) > len("GPU-") and len(begun) == 1 else None)
+    matching = [facts for facts in known.values() if (facts.uuid or "").lower().startswith(which.lower())]
+    found = by_uuid or known.get(which) or (matching[0] if len(which) > len("GPU-") and len(matching) == 1 else None)
     if found is None or found.uuid is None:
-        raise _no_such(known)
+        raise _unknown_gpu(known)
     return found
 
 
-def _no_such(known: Mapping[str, GpuFacts]) -> RtcError:
+def _unknown_gpu(known: Mapping[str, GpuFacts]) -> RtcError:
     if not known:
         text = "This machine shows no GPU (NVIDIA's driver, or pynvml, found none). Leave --gpu out to use the CPU."
     else:
@@ -116,7 +124,7 @@ def _no_such(known: Mapping[str, GpuFacts]) -> RtcError:
 
 @contextmanager
 def _driver() -> Iterator[Any]:
-    """pynvml with the driver open, or None when there is either missing."""
+    """Give pynvml with the driver initialised; None when either is missing."""
     try:
         import pynvml  # the distribution is nvidia-ml-py; only workers have it
     except ImportError:
@@ -134,11 +142,11 @@ def _driver() -> Iterator[Any]:
 
 
 def _visible(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Numbers or UUIDs of the GPUs that CUDA shows to programs, or None when it shows all of them."""
+    """Return the numbers or UUIDs of the GPUs that CUDA shows to programs; None when it shows all of them."""
     listed = environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         return None
-    # CUDA stops at the first entry that names nothing
+    # CUDA ignores everything from the first invalid entry on
     return tuple(takewhile(lambda name: name not in ("", "-1", "NoDevFiles"), map(str.strip, listed.split(","))))
 
 
@@ -150,9 +158,9 @@ def _count(nvml: Any) -> int:
 
 
 def _facts(nvml: Any, which: str) -> GpuFacts | None:
-    """One GPU, by number or UUID; None when the driver cannot tell about it."""
+    """Return one GPU by number or UUID; None when the driver reports an error for it."""
     try:
-        # the driver's `by UUID` also knows MIG slices
+        # the function for UUIDs also accepts those of MIG slices
         by_number = which.isdecimal()
         handle = nvml.nvmlDeviceGetHandleByIndex(int(which)) if by_number else nvml.nvmlDeviceGetHandleByUUID(which)
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -182,7 +190,7 @@ def _load(nvml: Any, uuid: str) -> GpuLoad | None:
 
 
 def _text(value: str | bytes) -> str:
-    """Older versions of pynvml give bytes; whatever comes must be fit to be shown to others."""
+    """Return a name from pynvml as printable text, cut to GPU_NAME_MAX; older versions of pynvml return bytes."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return "".join(char for char in text if is_printable(char)).strip()[:GPU_NAME_MAX]
 
@@ -191,4 +199,4 @@ def _shut_down(nvml: Any) -> None:
     try:
         nvml.nvmlShutdown()
     except nvml.NVMLError:
-        return  # the driver went away meanwhile; nothing is left to give back
+        return  # the driver was unloaded in the meantime: there is nothing to release

@@ -1,11 +1,11 @@
-"""How a job ended; what the runner writes, the worker packs and the client reads."""
+"""The result of a job: the runner writes it, the worker packs it and the client reads it."""
 
 from attrs import frozen
 
 from protocol.jobs import Outcome
 
 LOG_NAME = "job.log"
-"""What sleap-nn printed while the job ran, in the job's folder and in its result."""
+"""The file with what sleap-nn printed while the job ran, in the job's folder and in its result."""
 
 
 @frozen

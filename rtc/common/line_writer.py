@@ -1,4 +1,4 @@
-"""Plain lines to somebody who may stop reading: a closed pipe or terminal is no reason to end what is going on."""
+"""Writing lines to a pipe or terminal that may be closed at any time; that must not end the program."""
 
 import io
 import os
@@ -8,7 +8,10 @@ from rtc.common.text import clean_lines
 
 
 class LineWriter:
-    """Writes cleaned lines, each at once. What the output cannot show is replaced; what nobody reads goes nowhere."""
+    """Writes lines and flushes each at once.
+
+    Characters that the output's encoding lacks are replaced. After the reader has closed its end, output is discarded.
+    """
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -16,19 +19,19 @@ class LineWriter:
             out.reconfigure(errors="replace")
 
     def say(self, text: str) -> None:
-        """One line, or several."""
+        """Write one or several lines, without control characters and escape codes."""
         self.write(f"{clean_lines(text)}\n")
 
     def write(self, text: str) -> None:
-        """The text as it is, which has to be our own."""
+        """Write the text as it is; it must not contain text from other machines."""
         try:
             self._out.write(text)
             self._out.flush()
-        except OSError:  # `… | head` has left, or the terminal was closed
-            self._nobody_reads()
+        except OSError:  # `… | head` has ended, or the terminal was closed
+            self._discard_output()
 
-    def _nobody_reads(self) -> None:
-        """Python's last flush must find something to write to as well."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._out.fileno())
-        os.close(nowhere)
+    def _discard_output(self) -> None:
+        """Redirect the file descriptor to /dev/null, so that Python's flush at exit does not fail either."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._out.fileno())
+        os.close(null)

@@ -1,6 +1,6 @@
-"""The log file: everything a person was not shown, one line per record, and no secrets in it.
+"""The log file: everything that is not shown on the terminal, one line per record, without secrets.
 
-Rule of the room: a log never stops a program. Where it cannot be written, it is not written.
+Rule: logging never stops a program. Where the log cannot be written, there is none.
 """
 
 import json
@@ -19,33 +19,35 @@ from attrs import define, field, frozen
 from protocol.fields import is_printable
 
 FILE_BYTES = 1_000_000
-FILES = 3
+"""Size at which a new file is begun."""
+FILE_COUNT = 3
 """The current file and two older ones."""
 HIDDEN = "[hidden]"
+"""Replaces a secret."""
 NOISY = ("aiortc", "aioice", "trio-websocket", "anycorn", "asyncio", "trio_asyncio", "zmq")
-"""Libraries whose everyday talk helps nobody; only their warnings are kept."""
+"""Libraries whose records below WARNING are not logged: they are many and do not help to find errors."""
 
 
 @define
 class Redactor:
-    """Knows the secrets of this process and takes them out of any text."""
+    """Knows the secrets of this process and replaces them in any text."""
 
     _forms: set[str] = field(factory=set, init=False, repr=False)
 
     def hide(self, value: str) -> None:
-        """From now on, `value` is never logged, nor as JSON, `repr` or part of a URL would spell it."""
+        """Hide `value` from now on, also as it is spelled in JSON, in a `repr` and in a URL."""
         for plain in {value, value.strip()} - {""}:
             self._forms |= {plain, repr(plain)[1:-1], json.dumps(plain)[1:-1], quote(plain, safe="")}
 
     def clean(self, text: str) -> str:
-        """The text without any secret. The longest go first, since one may contain another."""
+        """Return the text without secrets. The longest are replaced first, since one may contain another."""
         for form in sorted(self._forms, key=len, reverse=True):
             text = text.replace(form, HIDDEN)
         return text
 
 
 class _OneLine(logging.Formatter):
-    """UTC time, process, level, logger, and everything else on the same line; whoever logs cannot forge a line."""
+    """Formats a record as one line: UTC time, process, level, logger, text. No text can look like a second record."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -58,35 +60,35 @@ class _OneLine(logging.Formatter):
         if record.stack_info:
             parts.append(record.stack_info)
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        text = _visible(self._redactor.clean("\n".join(parts)))
+        text = _escape(self._redactor.clean("\n".join(parts)))
         return f"{when} {record.process} {record.levelname} {record.name}: {text}"
 
 
-def _visible(text: str) -> str:
-    """Line breaks and control characters as escapes."""
+def _escape(text: str) -> str:
+    """Return the text with line breaks and control characters as escape sequences."""
     return "".join(
         char if is_printable(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text
     )
 
 
 class _LogFile(RotatingFileHandler):
-    """Readable by its owner alone; failures (a full disk, a bad format string) must not print on the terminal."""
+    """A log file that only its owner can read. Errors (a full disk, a bad format string) print nothing."""
 
     def _open(self) -> TextIOWrapper:
         raw = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return open(raw, "a", encoding="utf-8", errors="backslashreplace")
 
     def close(self) -> None:
-        """Give up the file, also when its last bytes cannot be written."""
+        """Close the file; ignore an error when its last bytes cannot be written."""
         with suppress(OSError):
             super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
-        """Drop the record: logging's own answer is a traceback on standard error, record included."""
+        """Drop the record: the default prints a traceback on standard error, which contains the record."""
 
 
 def _make_private(folder: Path) -> None:
-    """Create the folder and its missing parents for the owner alone; those that exist stay as they are."""
+    """Create the folder and its missing parents with mode 0700; existing ones keep their mode."""
     for each in (*reversed(folder.parents), folder):
         if not each.exists():
             each.mkdir(mode=0o700, exist_ok=True)
@@ -98,16 +100,16 @@ class Log:
 
     redactor: Redactor
     file: Path | None
-    """Where it is written, or None when it is written nowhere."""
+    """The log file; None when there is none."""
     warning: str | None = None
-    """One sentence for people when there is no file."""
+    """When there is no file, one sentence that says why, to be shown to the person."""
 
 
 def _handler(program: str, folder: Path, redactor: Redactor) -> tuple[logging.Handler, Log]:
     file = folder / f"{program}.log"
     try:
         _make_private(folder)
-        handler = _LogFile(file, maxBytes=FILE_BYTES, backupCount=FILES - 1)
+        handler = _LogFile(file, maxBytes=FILE_BYTES, backupCount=FILE_COUNT - 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         warning = f"No log is written, because its folder cannot be used ({reason}). Check its permissions."
@@ -118,14 +120,14 @@ def _handler(program: str, folder: Path, redactor: Redactor) -> tuple[logging.Ha
 
 @contextmanager
 def open_log(program: str, folder: Path, *, level: int = logging.INFO) -> Iterator[Log]:
-    """Log to `<folder>/<program>.log` for as long as the block lasts.
+    """Log to `<folder>/<program>.log` for the duration of the block.
 
-    It waits for nothing and is a plain context manager, so that it can be around `trio.run` and hear of its end.
+    This is a synchronous context manager, so that it can enclose `trio.run` and also log how that ends.
 
     Args:
         program: "worker", "client" or "server".
         folder: created when missing, mode 0700; the file has mode 0600.
-        level: the lowest level of our own records that is kept.
+        level: the lowest level of our own records that is logged.
     """
     handler, log = _handler(program, folder, Redactor())
     levels = {"": level} | dict.fromkeys(NOISY, logging.WARNING)

@@ -1,4 +1,4 @@
-"""One child program and everything it starts, as one process group that never outlives its caller (POSIX)."""
+"""Runs a program and all processes that it starts as one process group, which never outlives the caller (POSIX)."""
 
 import os
 import signal
@@ -9,13 +9,14 @@ from pathlib import Path
 import trio
 
 TERM_TIME = 10.0
-"""Seconds sleap-nn gets to end in order after SIGTERM; on a CPU it takes three."""
+"""Seconds that a program has to exit after SIGTERM, before SIGKILL; sleap-nn on a CPU was measured to take three."""
 KILL_TIME = 5.0
-"""Seconds to wait for a killed process to be gone; only a stuck disk or driver needs any."""
+"""Seconds to wait for a process after SIGKILL; it exits at once unless a disk or driver hangs."""
 DRAIN_TIME = 2.0
-"""Seconds to read last words, when something that left the group holds the pipe open."""
+"""Seconds to read the last output, when a process that has left the group keeps the pipe open."""
 
 Reader = Callable[[trio.abc.ReceiveStream], Awaitable[None]]
+"""Reads a program's output until its end."""
 
 
 async def run_group(
@@ -26,10 +27,17 @@ async def run_group(
     read: Reader,
     inherit: tuple[int, ...] = (),
 ) -> int:
-    """Run a program to its end and return its status (negative: the signal that ended it).
+    """Run a program until it exits and return its exit status; a negative one is the signal that ended it.
 
-    `read` gets stdout and stderr as one stream. On cancellation the whole group is ended, first kindly; when this
-    returns or raises, nothing of it runs any more. `inherit`: descriptors that stay open in it.
+    On cancellation the whole group gets SIGTERM, and SIGKILL after TERM_TIME. When this function returns or raises, no
+    process of the group runs any more.
+
+    Args:
+        command: the program and its arguments.
+        folder: its working folder.
+        environment: all of its environment variables.
+        read: reads stdout and stderr, as one stream.
+        inherit: file descriptors that stay open in the program.
 
     Raises:
         OSError: the program could not be started.
@@ -47,13 +55,15 @@ async def run_group(
     output = process.stdout
     assert output is not None
     async with output, trio.open_nursery() as nursery:
-        reading = trio.CancelScope(shield=True)  # goes on while the program is ended, or it could block on a full pipe
-        told = trio.Event()
+        reading = trio.CancelScope(
+            shield=True
+        )  # reads on while the program is ended, which could otherwise block on a full pipe
+        read_done = trio.Event()
 
         async def read_all() -> None:
             with reading:
                 await read(output)
-            told.set()
+            read_done.set()
 
         nursery.start_soon(read_all)
         try:
@@ -61,12 +71,12 @@ async def run_group(
         finally:
             await _end(process)
             with trio.move_on_after(DRAIN_TIME, shield=True):
-                await told.wait()
+                await read_done.wait()
             reading.cancel()
 
 
 async def _end(process: trio.Process) -> None:
-    """End the group; after the leader's own end this only sweeps up what it left behind."""
+    """End the group; when its leader has already exited, this only kills the processes that it left behind."""
     if process.poll() is None:
         _signal(process, signal.SIGTERM)
         with trio.move_on_after(TERM_TIME, shield=True):
@@ -80,6 +90,6 @@ def _signal(process: trio.Process, number: int) -> None:
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:
-        pass  # nobody is left
+        pass  # no process of the group is left
     except PermissionError:
-        pass  # macOS says so of a group of zombies
+        pass  # macOS raises this for a group of zombies

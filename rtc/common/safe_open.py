@@ -1,4 +1,4 @@
-"""Opening what lies in a job's folder: its own code can write there, so a name may lead elsewhere, or to no file."""
+"""Opens files in a job's folder, where the job's code can write: a name may be a symbolic link, a FIFO or a device."""
 
 import errno
 import os
@@ -6,17 +6,17 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-_WARY = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-"""A FIFO, which would make us wait for ever, is not waited for, and a link not followed."""
+_SAFE_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Do not wait for the other end of a FIFO, which may never come, and do not follow a symbolic link."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """A file to read.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | _WARY)
+    descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "something else is in a file's place", path.name)
@@ -24,9 +24,13 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def open_private(path: Path, flags: int = os.O_TRUNC) -> BinaryIO:
-    """A file to write, for nobody else to read, made if it is not there.
+    """Open a file for writing; if it does not exist it is created with mode 0600.
+
+    Args:
+        path: the file.
+        flags: further flags for `os.open`; by default the file is emptied.
 
     Raises:
         OSError: it cannot be written.
     """
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | _WARY | flags, 0o600), "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | _SAFE_FLAGS | flags, 0o600), "wb")

@@ -1,7 +1,7 @@
-"""Folders beside a person's own files, for what is on its way: gone with their program, or with the next one.
+"""Temporary folders next to a person's own files, for files that are not complete yet.
 
-A program that was killed cannot remove its folder. So the name says whose it is, and whoever makes one removes those of
-this machine whose program lives no more.
+The program that creates such a folder removes it. A program that was killed cannot do that, so the name contains the
+host and the process id: each program that creates a folder also removes those of this host whose process is gone.
 """
 
 import re
@@ -15,18 +15,18 @@ import psutil
 
 
 def aside_name() -> str:
-    """The name of a new folder of this program."""
-    return f"{_ours()}{getpid()}-{secrets.token_hex(4)}"
+    """Return a name for a new temporary folder of this process."""
+    return f"{_host_prefix()}{getpid()}-{secrets.token_hex(4)}"
 
 
 def sweep(parent: Path) -> None:
-    """Remove what dead programs have left here. Folders of other machines, which may share the disk, stay."""
-    for folder in parent.glob(f"{_ours()}*-*"):
-        pid = folder.name.removeprefix(_ours()).partition("-")[0]
+    """Remove the folders in `parent` whose process is gone; keep those of other hosts, which may share the disk."""
+    for folder in parent.glob(f"{_host_prefix()}*-*"):
+        pid = folder.name.removeprefix(_host_prefix()).partition("-")[0]
         if re.fullmatch(r"[0-9]{1,9}", pid) and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ours() -> str:
+def _host_prefix() -> str:
     host = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32]
     return f".sleap-rtc-{host}-"

@@ -11,23 +11,23 @@ from rtc.common.errors import RtcError
 
 
 def open_sqlite(path: Path, migrations: Path, *, busy_time: float, newer: str, wal: bool = False) -> sqlite3.Connection:
-    """Open a database for use from any one thread at a time; the file is made, with mode 0600, if there is none.
+    """Open a database; it may be used from any thread, by one at a time. A missing file is created with mode 0600.
 
     Args:
-        path: of the file.
+        path: the database file.
         migrations: the folder of the scripts `0001_….sql`, `0002_….sql` and so on. `PRAGMA user_version` in the file
-            says how many of them it has seen.
-        busy_time: seconds to wait while another program writes.
-        newer: the sentence for a file whose format is too new, with `{version}` (the file's) and `{known}` (ours).
-        wal: use a write-ahead log; it needs a disk that is no network share (sqlite.org/wal.html).
+            is the number of scripts that were applied to it.
+        busy_time: seconds to wait for the lock while another program writes.
+        newer: the error text for a file with a newer format, with `{version}` (the file's) and `{known}` (ours).
+        wal: use a write-ahead log; it does not work on a network file system (sqlite.org/wal.html).
 
     Raises:
-        OSError: the file cannot be made.
-        sqlite3.OperationalError: it is locked, full or cannot be written; nothing is wrong with the file itself.
-        sqlite3.DatabaseError: it is damaged, or no database.
-        RtcError: VERSION: it was made by a newer sleap-rtc.
+        OSError: the file cannot be created.
+        sqlite3.OperationalError: it is locked, the disk is full, or it cannot be written; the file itself is intact.
+        sqlite3.DatabaseError: it is damaged, or is not a database.
+        RtcError: VERSION: it was written by a newer sleap-rtc.
     """
-    # made here and not by SQLite, so that it and the files next to it are never readable for others
+    # created here and not by SQLite, so that it and SQLite's files next to it are never readable by others
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
     database = sqlite3.connect(path, timeout=busy_time, isolation_level=None, check_same_thread=False)
     try:
@@ -45,7 +45,7 @@ def open_sqlite(path: Path, migrations: Path, *, busy_time: float, newer: str, w
 
 
 def _migrate(database: sqlite3.Connection, scripts: list[Path], newer: str) -> None:
-    """Apply the scripts that this file has not seen, in one transaction: another program may be at it too."""
+    """Apply the missing scripts in one transaction, since another program may do the same at this moment."""
     with _transaction(database):
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > len(scripts):
@@ -68,7 +68,7 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def _statements(script: str) -> Iterator[str]:
-    # not `executescript`, which commits what is open
+    # not `executescript`, which commits the open transaction
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

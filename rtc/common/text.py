@@ -1,4 +1,4 @@
-"""Numbers and names as people read them: pure functions from values to short texts."""
+"""Formats numbers and names for people: pure functions from values to short texts."""
 
 import re
 
@@ -6,89 +6,89 @@ from rich.cells import cell_len, set_cell_size
 
 from protocol.fields import is_printable
 
-NOTHING = "–"
-"""Stands for a number that is not known (yet)."""
+UNKNOWN = "–"
+"""Shown for a number that is not known (yet)."""
 # ECMA-48: "ESC [ … letter" (colours, cursor) and "ESC ] … BEL" (window titles); the rest of a broken one is harmless
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _MB = 10**6
 _UNITS = ((10**10, 10**9, "GB", 2), (10**7, _MB, "MB", 0), (10**5, _MB, "MB", 1), (0, 10**3, "kB", 1))
-"""From how many bytes on, which unit with how many decimals. MB are 10**6 bytes here, as file managers show them."""
+"""Rows of: from how many bytes on, bytes per unit, its name, decimals. An MB is 10**6 bytes, as in file managers."""
 
 
 def clean(text: str) -> str:
-    """One line that a terminal can only show: no colours, cursor moves, bidi marks or line breaks of others.
+    """Return one line without colours, cursor moves, bidi marks and line breaks, so that a terminal can only show it.
 
-    Of a line that was overwritten in place (a progress bar of sleap-nn's) what was there last is kept.
+    Of a line that overwrites itself with carriage returns (a progress bar of sleap-nn), the last version is kept.
     """
     last = _ESCAPES.sub("", text).rstrip("\r\n").rpartition("\r")[2].replace("\t", "    ")
     return "".join(char if is_printable(char) else "\N{REPLACEMENT CHARACTER}" for char in last)
 
 
 def clean_lines(text: str) -> str:
-    """The same for a text of several lines, as a fault may have."""
+    """Apply `clean` to each line of a text of several lines, as a fault may have."""
     return "\n".join(clean(line) for line in text.strip("\r\n").split("\n"))
 
 
 def fit(text: str, width: int) -> str:
-    """`text` in exactly `width` terminal cells: padded, or cut with an ellipsis."""
+    """Return `text` in exactly `width` terminal cells: padded, or cut with an ellipsis."""
     return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def size(amount: int, whole: int | None = None) -> str:
-    """Bytes in the unit that suits `whole` (by default the amount itself): `1980 MB`."""
+    """Return bytes in the unit that suits `whole` (by default the amount itself): `1980 MB`."""
     unit, name, decimals = _unit(amount if whole is None else whole)
     return f"{amount / unit:.{decimals}f} {name}"
 
 
 def size_of(done: int, total: int) -> str:
-    """`412/1980 MB`"""
+    """Return bytes done and bytes in total: `412/1980 MB`."""
     unit, _, decimals = _unit(total)
     return f"{done / unit:.{decimals}f}/{size(total)}"
 
 
 def _unit(amount: int) -> tuple[int, str, int]:
-    return next((unit, name, decimals) for least, unit, name, decimals in _UNITS if amount >= least)
+    return next((unit, name, decimals) for minimum, unit, name, decimals in _UNITS if amount >= minimum)
 
 
 def speed(rate: float) -> str:
-    """Bytes per second as `4.1 MB/s`."""
+    """Return bytes per second as `4.1 MB/s`."""
     return f"{rate / _MB:.1f} MB/s" if rate >= _MB / 10 else f"{rate / 1000:.1f} kB/s"
 
 
 def duration(seconds: float) -> str:
-    """`6:22`, or `1:06:22` from an hour on."""
+    """Return seconds as `6:22`, or `1:06:22` from an hour on."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def loss(value: float | None) -> str:
-    """Four significant digits; `–` for a loss that is not known or was no number."""
-    return NOTHING if value is None else f"{value:#.4g}"
+    """Return a loss with four significant digits; `–` for None."""
+    return UNKNOWN if value is None else f"{value:#.4g}"
 
 
 def percent(done: int, total: int) -> int:
-    """Whole percents, rounded down: 100 only when all is there. An empty file is all there."""
+    """Return whole percents, rounded down: 100 only when everything is done. An empty file counts as done."""
     return 100 if done >= total else max(0, done * 100 // total)
 
 
 def count(number: int, thing: str) -> str:
-    """`1 model`, `2 models`"""
+    """Return a number with its noun: `1 model`, `2 models`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def losses(train: float | None, val: float | None) -> str:
-    """`train 0.001234  val 0.002345`"""
+    """Return both losses: `train 0.001234  val 0.002345`."""
     return f"train {loss(train)}  val {loss(val)}"
 
 
-def epoch(number: int, most: int | None) -> str:
-    """`epoch 12/100`; the number is counted from 1, and the most may be unknown."""
-    return f"epoch {number}" if most is None else f"epoch {number}/{most}"
+def epoch(number: int, max_epochs: int | None) -> str:
+    """Return `epoch 12/100`, or `epoch 12` when the maximum is not known; the number is counted from 1."""
+    return f"epoch {number}" if max_epochs is None else f"epoch {number}/{max_epochs}"
 
 
 def pace(seconds: float) -> str:
-    """What an epoch takes, as `4.2 s/epoch`, `12 epochs/s` or `3:20 per epoch`."""
+    """Return the seconds of one epoch as `4.2 s/epoch`, `12 epochs/s` or `3:20 per epoch`."""
     if seconds >= 100:
         return f"{duration(seconds)} per epoch"
     if seconds >= 0.5:
@@ -97,10 +97,10 @@ def pace(seconds: float) -> str:
 
 
 def rate(frames: float) -> str:
-    """`53.1 frames/s`"""
+    """Return frames per second: `53.1 frames/s`."""
     return f"{frames:.1f} frames/s"
 
 
 def gigabytes(used_mb: int, total_mb: int) -> str:
-    """GPU memory in GB as NVIDIA counts it (2**30 bytes): `12.3/79.6 GB`."""
+    """Return GPU memory in GB of 2**30 bytes, as NVIDIA counts: `12.3/79.6 GB`. The arguments are MB of 2**20 bytes."""
     return f"{used_mb / 1024:.1f}/{total_mb / 1024:.1f} GB"

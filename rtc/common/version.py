@@ -1,4 +1,4 @@
-"""Our own version, read from the installed distribution."""
+"""The version of sleap-rtc, read from the installed distribution."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -7,7 +7,7 @@ def _read() -> str:
     try:
         return version("sleap-rtc")
     except PackageNotFoundError:
-        return "unknown"  # run from a bare checkout
+        return "unknown"  # run from a checkout that is not installed
 
 
 VERSION = _read()

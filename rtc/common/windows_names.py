@@ -1,4 +1,4 @@
-"""File names that Windows keeps for devices: no file that we make or take from others may have one."""
+"""File names that Windows reserves for devices: no file that we create or receive may have one."""
 
 import re
 
@@ -6,7 +6,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-
 
 
 def is_reserved_on_windows(name: str) -> bool:
-    """Whether `name`, without folders, names a device there, with or without a suffix.
+    """Return whether `name` (a file name without folders) is a device on Windows, with or without a suffix.
 
     Source: "Naming Files, Paths, and Namespaces" in Microsoft's documentation of Win32.
     """

@@ -133,7 +133,8 @@ class ClientView(Protocol):
 
         Args:
             workers: returns the workers to choose from.
-            changed: waits until that list may be different, so that it is shown again; None to show it only once.
+            changed: waits until that list may be different, so that it is shown again; None to show it again
+                only when the person asks for it.
 
         Raises:
             RtcError: USAGE, when there is no terminal to ask on.

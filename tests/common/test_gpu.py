@@ -1,4 +1,4 @@
-"""GPU facts, from a pynvml made of plain functions; no test needs a GPU."""
+"""What we report about GPUs, with a fake pynvml; no test needs a GPU."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ MB = 2**20
 
 
 class NVMLError(Exception):
-    """Stands for pynvml's base class; its real errors are subclasses of it."""
+    """Replaces pynvml's base class of errors; its real errors are subclasses of it."""
 
 
 class NoDriver(NVMLError):
@@ -22,7 +22,7 @@ class NoDriver(NVMLError):
 
 
 class FakeNvml(ModuleType):
-    """Two GPUs. `broken` names the function that fails."""
+    """A pynvml with two GPUs. `broken` is the name of the function that fails."""
 
     NVMLError = NVMLError
 

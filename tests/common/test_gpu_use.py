@@ -1,4 +1,4 @@
-"""What a job's GPU does, from a pynvml made of plain functions; no test needs a GPU."""
+"""The load of a job's GPU, with a fake pynvml; no test needs a GPU."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -11,11 +11,11 @@ MB = 2**20
 
 
 class NVMLError(Exception):
-    """Stands for pynvml's base class."""
+    """Replaces pynvml's base class of errors."""
 
 
 class FakeNvml(ModuleType):
-    """One GPU. `broken` names the function that fails."""
+    """A pynvml with one GPU. `broken` is the name of the function that fails."""
 
     NVMLError = NVMLError
 
@@ -49,13 +49,13 @@ def nvml(monkeypatch):
     return install
 
 
-def test_memory_and_share_of_time_are_told(nvml):
+def test_memory_and_utilization_are_reported(nvml):
     fake = nvml()
     assert read_use("GPU-aaaa") == GpuLoad(3, 80, 97)
     assert fake.closed == 1
 
 
-def test_a_driver_that_counts_no_time_still_tells_the_memory(nvml):
+def test_a_driver_that_reports_no_utilization_still_reports_the_memory(nvml):
     nvml("nvmlDeviceGetUtilizationRates")
     assert read_use("MIG-aaaa") == GpuLoad(3, 80, None)
 

@@ -1,4 +1,4 @@
-"""The log file: one line per record, private, without secrets, and never a reason to stop."""
+"""The log file: one line per record, private, without secrets, and it never stops a program."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rtc.common.logs import FILES, Log, Redactor, open_log
+from rtc.common.logs import FILE_COUNT, Log, Redactor, open_log
 
 SECRET = 'hush "hush" \\ hush/é'
 
@@ -31,7 +31,7 @@ def test_a_record_is_one_line_with_utc_time(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \d+ INFO rtc\.x: joined room-1", line)
 
 
-def test_nobody_can_forge_a_line_or_an_escape(tmp_path: Path) -> None:
+def test_no_text_can_forge_a_line_or_an_escape(tmp_path: Path) -> None:
     with logged(tmp_path):
         logging.getLogger("rtc").warning("a\n2026-01-01 INFO rtc: all is well\x1b[2J\u202e")
     (line,) = lines(tmp_path)
@@ -83,7 +83,7 @@ def test_the_longest_secret_goes_first() -> None:
     assert "abc" not in repr(redactor)
 
 
-def test_libraries_are_heard_only_when_they_warn(tmp_path: Path) -> None:
+def test_libraries_are_logged_only_when_they_warn(tmp_path: Path) -> None:
     with logged(tmp_path, level=logging.DEBUG):
         logging.getLogger("aiortc.rtcpeerconnection").info("chatter")
         logging.getLogger("trio-websocket").debug("chatter")
@@ -100,12 +100,12 @@ def test_it_leaves_logging_as_it_was(tmp_path: Path) -> None:
     assert (list(root.handlers), root.level, aiortc.level) == before
 
 
-def test_it_turns_over_and_keeps_three(tmp_path: Path) -> None:
+def test_it_rotates_and_keeps_three_files(tmp_path: Path) -> None:
     with logged(tmp_path):
         for _ in range(45):
             logging.getLogger("rtc").info("x" * 100_000)
     files = sorted(tmp_path.iterdir())
-    assert len(files) == FILES
+    assert len(files) == FILE_COUNT
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 and file.stat().st_size <= 1_000_000 for file in files)
 
 
@@ -116,7 +116,7 @@ def test_without_a_folder_there_is_a_sentence_and_no_log(tmp_path: Path, capsys:
         assert log.warning is not None
         assert "No log is written" in log.warning
         assert str(tmp_path) not in log.warning
-        logging.getLogger("rtc").error("unheard")
+        logging.getLogger("rtc").error("not written")
     assert capsys.readouterr().err == ""
 
 
@@ -124,7 +124,7 @@ def test_without_a_folder_there_is_a_sentence_and_no_log(tmp_path: Path, capsys:
 def test_a_full_disk_stops_nothing_and_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "worker.log").symlink_to("/dev/full")
     with logged(tmp_path):
-        logging.getLogger("rtc").info("unheard")
+        logging.getLogger("rtc").info("not written")
     assert capsys.readouterr() == ("", "")
 
 

@@ -1,1 +1,1 @@
-"""Settings: where they come from, how they are read, and how they are shown."""
+"""Settings: reading them from the command line, the environment and a file, checking them, and showing them."""

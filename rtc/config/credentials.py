@@ -1,4 +1,4 @@
-"""What people hand us to be recognised by: room secrets, ids and names, checked where they come in."""
+"""Room secrets, room ids and worker names as people give them: checked as soon as they are read."""
 
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN, is_printable
@@ -7,15 +7,16 @@ from protocol.trust import Secret
 from rtc.common.errors import RtcError
 
 SECRET_MIN = 16
-"""Characters: with fewer, whoever records one proof could try them all."""
+"""Characters; with fewer, an attacker who records one proof could find the secret by trying all of them."""
 WORKER_NAME_MAX = 64
+"""Characters."""
 
 
 def read_secret(given: str | None) -> Secret | None:
-    """The room secret, white space around it forgiven; None when none was given.
+    """Return the room secret without white space around it; None when none was given.
 
     Raises:
-        RtcError: USAGE: empty or too short to protect anything.
+        RtcError: USAGE: it is shorter than SECRET_MIN.
     """
     if given is None:
         return None
@@ -27,10 +28,10 @@ def read_secret(given: str | None) -> Secret | None:
 
 
 def check_room(room: str) -> RoomId:
-    """A room id as typed.
+    """Return a typed room id if it can be one.
 
     Raises:
-        RtcError: USAGE: it cannot be one.
+        RtcError: USAGE: it does not match `ID_PATTERN`.
     """
     if not ID_PATTERN.fullmatch(room):
         raise RtcError(FaultCode.USAGE, "That is not a room id. Copy it from the worker's banner.")
@@ -38,10 +39,10 @@ def check_room(room: str) -> RoomId:
 
 
 def check_name(name: str | None) -> str | None:
-    """A worker's name as typed.
+    """Return a typed worker name if it can be one; None when none was given.
 
     Raises:
-        RtcError: USAGE: too long, or it cannot be shown.
+        RtcError: USAGE: it is empty, too long, or not printable.
     """
     if name is not None and (not name.strip() or len(name) > WORKER_NAME_MAX or not is_printable(name)):
         raise RtcError(FaultCode.USAGE, f"A worker's name is one line of at most {WORKER_NAME_MAX} characters.")

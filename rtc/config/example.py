@@ -1,4 +1,4 @@
-"""The commented example of a configuration file, and writing it where it will be read."""
+"""The commented example of a configuration file, and writing it to a place where it is read."""
 
 import errno
 import os
@@ -7,30 +7,36 @@ from pathlib import Path
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.config.load import file_places
+from rtc.config.load import config_files
 
-NAME = "config.example.toml"
+EXAMPLE_NAME = "config.example.toml"
 
 
 def example_text() -> str:
-    """The example that ships: in the wheel it lies beside us, in a checkout at its root. There is one source of it."""
-    beside = Path(__file__).parents[1] / NAME
-    source = beside if beside.is_file() else Path(__file__).parents[2] / NAME
+    """Return the text of the example: in a wheel the file is inside `rtc/`, in a checkout at the root."""
+    packaged = Path(__file__).parents[1] / EXAMPLE_NAME
+    source = packaged if packaged.is_file() else Path(__file__).parents[2] / EXAMPLE_NAME
     return source.read_text(encoding="utf-8")
 
 
 def write_example(*, cwd: Path, home: Path, here: bool, force: bool) -> Path:
-    """Write the example to the home folder's place, or with `here` into the working folder; returns where.
+    """Write the example as a configuration file and return its path.
 
-    It is readable by its owner alone, since passwords of TURN servers may stand in it.
+    The file has mode 0600, since it may later contain passwords of TURN servers.
+
+    Args:
+        cwd: the working folder.
+        home: the home folder.
+        here: write it to the working folder, and not to the home folder.
+        force: replace an existing file.
 
     Raises:
-        RtcError: USAGE: there is one already and `force` is not given, or it cannot be written.
+        RtcError: USAGE: the file exists and `force` is false, or it cannot be written.
     """
-    path, name = file_places(cwd, home)[0 if here else 1]
+    path, name = config_files(cwd, home)[0 if here else 1]
     try:
         _make_folder(path.parent)
-        _place(example_text(), path, replace=force)
+        _write_whole(example_text(), path, replace=force)
     except FileExistsError:
         raise RtcError(
             FaultCode.USAGE, f"{name} exists already and was left as it is. To replace it, add --force."
@@ -45,14 +51,14 @@ def write_example(*, cwd: Path, home: Path, here: bool, force: bool) -> Path:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError:  # so that it is not taken for the file's own
+    except FileExistsError:  # a file has the folder's name; the caller must not mistake this for an existing example
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
 
 
-def _place(text: str, path: Path, *, replace: bool) -> None:
-    """Whole or not at all: the file appears, or is replaced, when all of it is on the disk."""
+def _write_whole(text: str, path: Path, *, replace: bool) -> None:
+    """Write the file completely or not at all: it is renamed to `path` when all of it is on the disk."""
     if not replace:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # the name is ours from here on
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # fails if the file exists
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".sleap-rtc-", suffix=".toml")  # mode 0600
@@ -62,7 +68,7 @@ def _place(text: str, path: Path, *, replace: bool) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        for ours in (temporary, "" if replace else path):
-            if ours:
-                Path(ours).unlink(missing_ok=True)
+        for created in (temporary, "" if replace else path):
+            if created:
+                Path(created).unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""What a person, or our server, may tell us about reaching peers through NATs: STUN and TURN servers."""
+"""STUN and TURN servers, as a person configures them or our signaling server hands them out."""
 
 import re
 
@@ -10,28 +10,28 @@ _URL = re.compile(
     r"(?P<scheme>stun|turns?):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?"
     r"(\?transport=(?P<transport>udp|tcp))?"
 )
-"""RFC 7064 and RFC 7065, as far as we can use them: TLS runs over TCP, and nobody offers STUN over anything but UDP."""
+"""The addresses of RFC 7064 and RFC 7065 that we can use: TLS only over TCP, and STUN only over UDP."""
 PORT, TLS_PORT = 3478, 5349
-"""Where STUN and TURN servers listen unless their address says otherwise (RFC 8656, 19)."""
+"""Default ports of STUN and TURN servers, without and with TLS (RFC 8656, 19)."""
 
 
 @frozen
 class IceAddress:
-    """An ICE server's address, taken apart."""
+    """The parts of an ICE server's address."""
 
     scheme: str
     """`stun`, `turn` or `turns`."""
     host: str
     port: int
     transport: str
-    """`udp` or `tcp`: how we talk to the server; what it relays is UDP in any case."""
+    """`udp` or `tcp`: the transport between us and the server; what it relays to the peer is UDP in any case."""
 
 
 def read_ice_url(url: str) -> IceAddress:
-    """Take an address such as `turn:host:3478?transport=tcp` apart.
+    """Parse an address such as `turn:host:3478?transport=tcp`.
 
     Raises:
-        ValueError: it is none, or of a kind that nothing here can use.
+        ValueError: it is not such an address, or of a kind that we do not support.
     """
     found = _URL.fullmatch(url)
     if found is None:
@@ -47,7 +47,7 @@ def read_ice_url(url: str) -> IceAddress:
 
 @frozen
 class IceServer:
-    """A server that helps two peers to meet (RFC 8489 STUN, RFC 8656 TURN). None is used unless somebody names it."""
+    """A STUN (RFC 8489) or TURN (RFC 8656) server. There is no default one: only configured servers are used."""
 
     urls: str
     """One address, such as `stun:host:3478` or `turn:host:3478?transport=tcp`."""
@@ -62,28 +62,31 @@ class IceServer:
 
 @frozen
 class IcePlan:
-    """How to look for a path to another peer."""
+    """The ICE servers and the restriction with which a path to another peer is looked for."""
 
     servers: tuple[IceServer, ...] = ()
-    """The first ones are preferred."""
+    """In order of preference."""
     relay_only: bool = False
-    """Use no path but one through a TURN server (`--relay-only`)."""
+    """Use only paths through a TURN server (`--relay-only`)."""
 
     @property
     def can_relay(self) -> bool:
-        """Whether any TURN server is known."""
+        """Whether `servers` contains a TURN server."""
         return any(server.relays for server in self.servers)
 
 
-def usable_servers(given: tuple[IceServerEntry, ...]) -> tuple[IceServer, ...]:
-    """The servers that our server handed out, without those that are not to be used from here."""
+def usable_servers(entries: tuple[IceServerEntry, ...]) -> tuple[IceServer, ...]:
+    """Return the ICE servers from the signaling server that can be used.
+
+    Left out are addresses of an unknown kind, and TURN servers without credentials.
+    """
     servers = []
-    for one in given:
-        server = IceServer(one.urls, one.username, one.credential)
+    for entry in entries:
+        server = IceServer(entry.urls, entry.username, entry.credential)
         try:
             read_ice_url(server.urls)
         except ValueError:
-            continue  # a newer server may know kinds that we do not
+            continue  # a newer signaling server may send kinds that we do not know
         if not server.relays or (server.username and server.credential):
             servers.append(server)
     return tuple(servers)

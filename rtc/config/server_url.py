@@ -1,4 +1,4 @@
-"""The server's WebSocket address, read from what people type for `--server`."""
+"""The signaling server's WebSocket address, parsed from what people type for `--server`."""
 
 import re
 from urllib.parse import SplitResult, urlsplit
@@ -7,47 +7,47 @@ from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 
 WS_PORT, HTTP_PORT = 8080, 8001
-"""Where our own server listens unless told otherwise."""
+"""Default ports of our signaling server: WebSocket and HTTP."""
 PORTS = {"ws": 80, "wss": 443}
-"""What a ws:// or wss:// address without a port means (RFC 6455, 3)."""
+"""Default ports of ws:// and wss:// addresses (RFC 6455, 3)."""
 
 
 def server_url(text: str) -> str:
-    """The WebSocket address people mean by what they type for `--server`.
+    """Return the WebSocket address for what a person has typed for `--server`.
 
     `ws://` and `wss://` addresses are taken as they are. From an `http://` or `https://` address the port of the HTTP
     side becomes that of the WebSocket side; other ports are kept. A bare host or host:port is a `ws://` address.
 
     Raises:
-        RtcError: it is no address of a server.
+        RtcError: USAGE: it is not an address of a server.
     """
     text = text.strip()
-    if not text.isprintable() or " " in text:  # urlsplit would forget some of them
-        raise _no_address()
+    if not text.isprintable() or " " in text:  # urlsplit drops some of them silently
+        raise _not_understood()
     try:
         parts = urlsplit(text if "://" in text else f"ws://{text}")
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise _no_address() from None
+        raise _not_understood() from None
     scheme = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}.get(parts.scheme)
     if scheme is None or not _is_plain(parts, host) or port == 0:
-        raise _no_address()
-    bare = f"[{host}]" if ":" in host else host
+        raise _not_understood()
+    netloc = f"[{host}]" if ":" in host else host
     if parts.scheme in PORTS and "://" in text:
-        return f"{scheme}://{bare}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+        return f"{scheme}://{netloc}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
     if port is None or (port == HTTP_PORT and "://" in text):
         port = WS_PORT
-    return f"{scheme}://{bare}:{port}"
+    return f"{scheme}://{netloc}:{port}"
 
 
 def _is_plain(parts: SplitResult, host: str) -> bool:
-    """Nothing in it that could be a secret, or that no server of ours has."""
+    """Return whether the address has no part that could be a secret, and none that our server does not use."""
     extras = parts.username is not None or parts.password is not None or parts.query or parts.fragment
-    a_host = re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?", host)
-    return bool(not extras and a_host and re.fullmatch(r"[\w./~-]*", parts.path))
+    host_ok = re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+(%\w+)?", host)
+    return bool(not extras and host_ok and re.fullmatch(r"[\w./~-]*", parts.path))
 
 
-def _no_address() -> RtcError:
+def _not_understood() -> RtcError:
     return RtcError(
         FaultCode.USAGE,
         "The server's address is not understood. Give it as ws://HOST:8080, wss://HOST, or just HOST.",

@@ -1,4 +1,4 @@
-"""What each setting may be: one row per name, used alike for files, the environment and the command line."""
+"""The allowed values of each setting: one row per name, used for files, environment variables and the command line."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,12 +12,16 @@ from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.config.server_url import HTTP_PORT, WS_PORT
 
 TIMEOUT_MAX = 600.0
+"""Seconds."""
 CHUNK_MIN = 1024
+"""Bytes."""
 DAYS_MAX, GIGABYTES_MAX = 3650.0, 1e6
 ICE_SERVERS_MAX = 16
 
 
 def _address(*schemes: str) -> Callable[[object], str]:
+    """Return a reader of URLs with one of these schemes."""
+
     def read(value: object) -> str:
         if not isinstance(value, str) or not is_printable(value) or " " in value:
             raise ValueError
@@ -31,15 +35,17 @@ def _address(*schemes: str) -> Callable[[object], str]:
 
 
 def _seconds(value: object) -> float:
-    # no comparison with NaN is true
+    # a comparison with NaN is false
     if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= TIMEOUT_MAX:
         raise ValueError
     return float(value)
 
 
-def _amount(most: float) -> Callable[[object], float]:
+def _amount(maximum: float) -> Callable[[object], float]:
+    """Return a reader of numbers from 0 to `maximum`."""
+
     def read(value: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= maximum:
             raise ValueError
         return float(value)
 
@@ -59,7 +65,7 @@ def _ice_server(value: object) -> IceServer:
         raise ValueError
     server = IceServer(**value)
     read_ice_url(server.urls)
-    # a TURN server without its credentials fails in silence much later
+    # a TURN server without credentials would fail much later and without an error message
     if server.relays and (server.username is None or server.credential is None):
         raise ValueError
     return server
@@ -73,13 +79,14 @@ def _ice_servers(value: object) -> tuple[IceServer, ...]:
 
 @frozen
 class Setting:
-    """What one setting may be, and how to say so."""
+    """The allowed values of one setting."""
 
     read: Callable[[object], Any]
-    """The value in its final form, or `ValueError`."""
+    """Converts a value from a file, a variable or an option to its final form; raises `ValueError` for a wrong one."""
     expected: str
+    """What is allowed, for error messages: "a number of seconds from 1 to 600"."""
     variable: str | None = None
-    """The environment variable that sets it."""
+    """The environment variable that sets it, if there is one."""
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -100,4 +107,4 @@ SETTINGS: Mapping[str, Setting] = {
         'a list such as [{urls = "stun:host:3478"}, {urls = "turn:host:3478", username = "…", credential = "…"}]',
     ),
 }
-"""All that may stand in a file, in `[default]` as well as in an environment."""
+"""Every setting that may be in a file, in `[default]` and in `[environments.<name>]`."""

@@ -1,4 +1,4 @@
-"""Settings as people and scripts see them: each with where it came from, and no secret in any of them."""
+"""Settings as people and scripts see them: each with its source, and without secrets."""
 
 import json
 import re
@@ -8,28 +8,29 @@ from typing import Any
 
 from rtc.common.text import clean
 from rtc.config.ice_servers import IceServer
-from rtc.config.load import Config, file_places
+from rtc.config.load import Config, config_files
 from rtc.config.settings import SETTINGS
 
 MASK = "********"
+"""Shown in place of a secret."""
 _SECRET = re.compile(r"secret|token|password|credential", re.IGNORECASE)
-_SPOKEN = {"command line": "--server"}
-"""Sources that are better said otherwise: no other option sets anything that may stand in a file."""
+_SOURCE_NAMES = {"command line": "--server"}
+"""Clearer names for sources: `--server` is the only option that sets anything that may also be in a file."""
 
 
 def masked_url(url: str) -> str:
-    """An address without the name and password that somebody may have put in front of its host."""
+    """Return the address with MASK in place of the user name and password in front of its host."""
     scheme, _, rest = clean(url).partition(":")
     return f"{scheme}:{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}:{rest}"
 
 
 def shown_value(name: str, value: object) -> Any:
-    """A value that may be shown and written as JSON."""
+    """Return the value of the setting `name` without secrets, as it is shown and written as JSON."""
     if isinstance(value, tuple | list):
         return [shown_value(name, one) for one in value]
     if isinstance(value, IceServer):
-        told = {"urls": masked_url(value.urls), "username": value.username}
-        return {key: text for key, text in told.items() if text is not None} | (
+        fields = {"urls": masked_url(value.urls), "username": value.username}
+        return {key: text for key, text in fields.items() if text is not None} | (
             {"credential": MASK} if value.credential else {}
         )
     if _SECRET.search(name) and value:
@@ -38,25 +39,27 @@ def shown_value(name: str, value: object) -> Any:
 
 
 def spoken(source: str) -> str:
-    """Where a setting came from, in the words that a person would use to change it."""
-    return _SPOKEN.get(source, source)
+    """Return the source of a setting as a person would name it to change the setting."""
+    return _SOURCE_NAMES.get(source, source)
 
 
 def settings_rows(config: Config, environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    """Every setting by its name, with its value as it may be shown, and its source in words."""
-    picked = "SLEAP_RTC_ENV" if environ.get("SLEAP_RTC_ENV") else "default"
-    rows: dict[str, tuple[Any, str]] = {"environment": (config.environment, picked)}
+    """Return for every setting its value without secrets, and its source in words."""
+    source = "SLEAP_RTC_ENV" if environ.get("SLEAP_RTC_ENV") else "default"
+    rows: dict[str, tuple[Any, str]] = {"environment": (config.environment, source)}
     for name in SETTINGS:
         rows[name] = (shown_value(name, getattr(config, name)), spoken(config.sources.get(name, "default")))
     return rows
 
 
 def settings_text(config: Config, environ: Mapping[str, str]) -> str:
-    """One line for each setting: name, value, source."""
-    told = {name: (_brief(value), source) for name, (value, source) in settings_rows(config, environ).items()}
-    names = max(map(len, told))
-    values = min(60, max(len(value) for value, _ in told.values()))
-    return "\n".join(f"{name:{names}}  {value:{values}}  ({source})" for name, (value, source) in told.items())
+    """Return one line for each setting: name, value, source."""
+    rows = {name: (_brief(value), source) for name, (value, source) in settings_rows(config, environ).items()}
+    name_width = max(map(len, rows))
+    value_width = min(60, max(len(value) for value, _ in rows.values()))
+    return "\n".join(
+        f"{name:{name_width}}  {value:{value_width}}  ({source})" for name, (value, source) in rows.items()
+    )
 
 
 def _brief(value: object) -> str:
@@ -68,19 +71,19 @@ def _brief(value: object) -> str:
 
 
 def settings_json(config: Config, environ: Mapping[str, str], cwd: Path, home: Path) -> str:
-    """The same for scripts: `file` and `settings`, each of them with `value` and `source`."""
+    """Return a JSON object with `file`, and `settings`: for each setting its `value` and `source`."""
     rows = settings_rows(config, environ)
-    file = next((name for path, name in file_places(cwd, home) if path == config.file), None)
+    file = next((name for path, name in config_files(cwd, home) if path == config.file), None)
     settings = {name: {"value": value, "source": source} for name, (value, source) in rows.items()}
     return json.dumps({"file": file, "settings": settings}, indent=2, ensure_ascii=False)
 
 
 def places_text(cwd: Path, home: Path) -> str:
-    """The file that is used, alone on its line, or where one is looked for."""
-    places = file_places(cwd, home)
-    used = next((path for path, _ in places if path.exists()), None)
+    """Return the path of the file that is used, alone on its line, or the paths where one is looked for."""
+    files = config_files(cwd, home)
+    used = next((path for path, _ in files if path.exists()), None)
     if used is not None:
         return str(used)
-    looked = "\n".join(f"  {path}" for path, _ in places)
+    paths = "\n".join(f"  {path}" for path, _ in files)
     first = "No configuration file is used. These are looked for, in this order:"
-    return f"{first}\n{looked}\nMake one: sleap-rtc config init"
+    return f"{first}\n{paths}\nMake one: sleap-rtc config init"

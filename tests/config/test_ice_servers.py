@@ -1,4 +1,4 @@
-"""STUN and TURN servers: their addresses, what our server hands out, and that no credential gets old."""
+"""STUN and TURN servers: their addresses, what our server hands out, and that credentials are renewed in time."""
 
 import base64
 import hashlib
@@ -82,11 +82,11 @@ def test_a_server_without_any_gives_none() -> None:
     assert TurnCredentials().for_peer(PeerId("worker-1")) == ()
 
 
-def test_the_longest_gift_fits_into_the_welcome_beside_a_full_room() -> None:
+def test_the_longest_list_of_ice_servers_fits_into_joined_together_with_a_full_room() -> None:
     urls = tuple(f"turn:{'h' * 170}:{port}?transport=tcp" for port in range(3478, 3478 + ICE_MAX))
     turn_credentials = TurnCredentials(turn=urls, secret=SECRET).for_peer(PeerId("p" * 100))
-    welcome = Joined(RoomId("r" * 100), PeerId("p" * 100), "x" * 64, (), turn_credentials)
-    assert len(encode(welcome)) <= FRAME_MAX - LIST_MAX
+    joined = Joined(RoomId("r" * 100), PeerId("p" * 100), "x" * 64, (), turn_credentials)
+    assert len(encode(joined)) <= FRAME_MAX - LIST_MAX
 
 
 def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
         ((), ("turn:a",), None, "cannot be read"),
     ],
 )
-def test_a_wrong_gift_is_a_usage_error(
+def test_wrong_ice_servers_are_a_usage_error(
     tmp_path: Path, stun: tuple[str, ...], turn: tuple[str, ...], secret: bytes | None, says: str
 ) -> None:
     file = tmp_path / "secret"
@@ -128,7 +128,7 @@ def test_turn_servers_and_their_secret_go_together(words: tuple[str, ...], capsy
 
 
 class RoomStore:
-    """A store that lets everybody in."""
+    """A store with one room, whose token is "token"."""
 
     async def create_room(self, name: str) -> tuple[RoomId, str]:
         raise AssertionError(name)
@@ -146,26 +146,26 @@ async def test_a_peer_that_stays_gets_new_credentials_before_the_old_ones_expire
 ) -> None:
     turn_credentials = TurnCredentials(("stun:a",), ("turn:b",), SECRET, trio.current_time)
     signaling = SignalingServer(RoomStore(), RateLimits(), turn_credentials)
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")  # nobody comes by it
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")  # no peer connects to it
     await nursery.start(signaling.run, listeners)
     ours, theirs = memory_stream_pair()
     nursery.start_soon(signaling.serve, theirs, "10.0.0.1")
-    ws = await wrap_client_stream(nursery, ours, "hall", "/")
+    ws = await wrap_client_stream(nursery, ours, "host", "/")
     await ws.send_message(encode(Join(RoomId("room"), "token", Role.CLIENT)))
-    welcome = decode(await ws.get_message(), FROM_SERVER)
-    assert isinstance(welcome, Joined)
-    assert welcome.ice == turn_credentials.for_peer(welcome.peer)
-    good_until = [expiry(welcome.ice)]
+    joined = decode(await ws.get_message(), FROM_SERVER)
+    assert isinstance(joined, Joined)
+    assert joined.ice == turn_credentials.for_peer(joined.peer)
+    good_until = [expiry(joined.ice)]
     for _ in range(3):
-        news = decode(await ws.get_message(), FROM_SERVER)
-        assert isinstance(news, IceServers)
+        message = decode(await ws.get_message(), FROM_SERVER)
+        assert isinstance(message, IceServers)
         assert trio.current_time() < good_until[-1] - LIFE_TIME / 4
-        good_until.append(expiry(news.ice))
+        good_until.append(expiry(message.ice))
     assert good_until == sorted(set(good_until))
     signaling.stop()
     nursery.cancel_scope.cancel()
 
 
 def expiry(ice: tuple[IceServerEntry, ...]) -> int:
-    """When the credentials stop being good."""
+    """Return the time in seconds at which the credentials expire."""
     return int((ice[1].username or "").partition(":")[0])

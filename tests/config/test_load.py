@@ -1,4 +1,4 @@
-"""Configuration: who wins, and that each mistake is said with its place and without its value."""
+"""Configuration: which source has priority, and that each error names the place and never the value."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ Load = Callable[..., Config]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Load with a file's text in the working folder (`here`) or in the home folder (`at_home`)."""
+    """Give a function that loads the settings with a file in the working folder (`here`) or home folder (`at_home`)."""
 
     def run(
         here: str | bytes | None = None,
@@ -45,7 +45,7 @@ def refusal(load: Load, *args: object, **kwargs: object) -> str:
     return caught.value.fault.text
 
 
-def test_with_nothing_said_it_is_production(load: Load) -> None:
+def test_by_default_it_is_production(load: Load) -> None:
     config = load()
     assert config.environment == "production"
     assert config.signaling_websocket == f"ws://{EC2}:8080"
@@ -67,7 +67,7 @@ def test_staging_needs_a_server_and_says_how_to_name_one(load: Load) -> None:
     assert "[environments.staging]" in text
 
 
-def test_staging_with_only_a_websocket_finds_http_beside_it(load: Load) -> None:
+def test_staging_with_only_a_websocket_finds_http_on_the_same_host(load: Load) -> None:
     here = '[environments.staging]\nsignaling_websocket = "wss://lab.example.org/signal"'
     assert load(here, environ={"SLEAP_RTC_ENV": "staging"}).signaling_http == "https://lab.example.org"
 
@@ -79,7 +79,7 @@ def test_another_environment_is_an_error_that_lists_the_three(load: Load, name: 
     assert "\x1b" not in text
 
 
-def test_each_place_wins_over_the_next(load: Load) -> None:
+def test_each_source_has_priority_over_the_next(load: Load) -> None:
     file = '[default]\nsignaling_websocket = "ws://file:1"\nsignaling_http = "http://file:2"\nchunk_size = 2048'
     variable = {"SLEAP_RTC_SIGNALING_WS": "ws://variable:1"}
     assert load(file).signaling_websocket == "ws://file:1"

@@ -28,7 +28,7 @@ from rtc.command_line.options import (
     worker_location_options,
     worker_options,
 )
-from rtc.command_line.predict_options import chosen_options, track_options
+from rtc.command_line.predict_options import add_predict_options, chosen_options
 from rtc.packages.predict_options import OPTIONS
 
 if TYPE_CHECKING:
@@ -87,16 +87,16 @@ def _run_work(work: Callable[[], int], *, as_json_events: bool = False) -> int:
         as_json_events: also write the event with which `--json` ends.
     """
     from rtc.common.errors import RtcError
-    from rtc.runtime.root import complain
+    from rtc.runtime.root import print_error
 
     try:
         return work()
     except RtcError as error:
         if as_json_events:
-            from rtc.terminal.json_view import tell_end
+            from rtc.terminal.json_view import write_end
 
-            tell_end(error.fault)
-        complain(error.fault.text)
+            write_end(error.fault)
+        print_error(error.fault.text)
         return error.exit_code
 
 
@@ -164,7 +164,7 @@ def _worker(
         "worker",
         lambda *inner: serve(options, *inner, gpus=gpus, server=own_server),
         secrets=(token, room_secret, *options.config.credentials),
-        stopped=lambda: ExitCode.CANCELLED,
+        cancelled_exit_code=lambda: ExitCode.CANCELLED,
     )
 
 
@@ -243,7 +243,7 @@ def client_track(pkg_path: Path, **options: Any) -> int:
 @click.argument("data", type=click.Path(path_type=Path))
 @model_option
 @job_track_options
-@track_options
+@add_predict_options
 def track(data: Path, models: tuple[Path, ...], **options: Any) -> int:
     """Predict on DATA on a worker: a video, a .slp or a .pkg.slp with --model, or an inference package (.zip)."""
     return _track(data, models, _check_client(options))
@@ -393,7 +393,7 @@ def package_train(labels: Path, configs: tuple[Path, ...], output: Path | None, 
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="The package file; by default named after the data."
 )
-@track_options
+@add_predict_options
 def package_track(data: Path, models: tuple[Path, ...], output: Path | None, **options: Any) -> int:
     """Create an inference package of DATA (a video, .slp or .pkg.slp) and models, without sending it."""
 
@@ -437,12 +437,12 @@ def workers(
         raise click.UsageError("Say which room: --room-id R --token T, or --session-string S.")
 
     def work() -> int:
-        from rtc.client.list_workers import ListOptions, look
+        from rtc.client.list_workers import ListOptions, run_list_workers
         from rtc.client.target import choose_target
 
         room = choose_target(session_string, room_id, token, None, auto_select=True)
         options = ListOptions(_config(server or room.server), room.room, room.token, as_json)
-        return look(options, secrets=(session_string,))
+        return run_list_workers(options, secrets=(session_string,))
 
     return _run_work(work)
 
@@ -477,7 +477,7 @@ def server(
         turn_credentials = read_turn_credentials(stun_url, turn_url, turn_secret_file)
         secrets = (turn_credentials.secret.decode(errors="replace"),)
         main = partial(serve, host, ws_port, http_port, folder, turn_credentials)
-        return run_root("server", partial(supervise, main, stopped=lambda: ExitCode.DONE), secrets=secrets)
+        return run_root("server", partial(supervise, main, cancelled_exit_code=lambda: ExitCode.DONE), secrets=secrets)
 
     return _run_work(work)
 
@@ -497,7 +497,9 @@ def demo(output: Path | None, verbose: bool) -> int:
         from rtc.runtime.run_program import run_program
 
         return run_program(
-            "demo", lambda *inner: run_in_terminal(output, *inner, verbose=verbose), stopped=lambda: ExitCode.CANCELLED
+            "demo",
+            lambda *inner: run_in_terminal(output, *inner, verbose=verbose),
+            cancelled_exit_code=lambda: ExitCode.CANCELLED,
         )
 
     return _run_work(work)

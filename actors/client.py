@@ -90,8 +90,8 @@ some time, which does no harm."""
 
 def _timeout(data: ClientData, text: str) -> StateTimeout:
     """Return the time-out of the next step, after `connection_timeout`, with this sentence for people."""
-    patience = data.wanted.patience if data.wanted else 0.0
-    return StateTimeout(patience, TimedOut(Fault(FaultCode.LINK_FAILED, text)))
+    step_timeout = data.wanted.step_timeout if data.wanted else 0.0
+    return StateTimeout(step_timeout, TimedOut(Fault(FaultCode.LINK_FAILED, text)))
 
 
 def join_room(_data: ClientData, wanted: JobWanted) -> Step[ClientData]:
@@ -99,7 +99,7 @@ def join_room(_data: ClientData, wanted: JobWanted) -> Step[ClientData]:
     data = ClientData(wanted)
     if wanted.credential is not None:
         data = evolve(data, attaching=True, job=wanted.credential.job, key=wanted.credential.key, delivered=True)
-    return Step(data, (JoinRoom(wanted.room_credentials, wanted.patience),))
+    return Step(data, (JoinRoom(wanted.room_credentials, wanted.step_timeout),))
 
 
 def show_choice(_data: ClientData, event: ChoiceNeeded) -> Step[ClientData]:

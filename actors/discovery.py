@@ -123,7 +123,7 @@ def start_joining(data: DiscoveryData, event: JoinRoom) -> Step[DiscoveryData]:
     fault = Fault(
         FaultCode.SERVER_LOST, "The server did not answer in time. Is it the right address, and is it running?"
     )
-    effects = (StateTimeout(event.patience, TimedOut(fault)),)
+    effects = (StateTimeout(event.step_timeout, TimedOut(fault)),)
     return Step(data, (*effects, *join_effects(data)) if data.connected else effects)
 
 

@@ -40,7 +40,7 @@ class JoinRoom:
     """To Discovery: join this room and stay in it."""
 
     room_credentials: RoomCredentials
-    patience: float
+    step_timeout: float
     """Seconds until the first join must have succeeded, the connection to the server included."""
 
 
@@ -72,7 +72,7 @@ class JobWanted:
     """The new job; None to attach to the job of `credential`."""
     min_memory_mb: int = 0
     """Least total GPU memory of the worker, in MB (2**20 bytes)."""
-    patience: float = 30.0
+    step_timeout: float = 30.0
     """Seconds for each step until the job is accepted or attached to (`connection_timeout`)."""
     wait: bool = False
     """Join the room's queue when every fitting worker is reserved or busy."""
@@ -98,7 +98,7 @@ class QueryWanted:
     """The worker."""
     requests: tuple[JobRequest, ...]
     """At least one."""
-    patience: float = 30.0
+    step_timeout: float = 30.0
     """Seconds to join the room, and seconds for each link to open and authenticate (`connection_timeout`)."""
 
 
@@ -584,7 +584,7 @@ class FetchResult:
 
 
 @frozen
-class JobReported:
+class JobStateReported:
     """To the program: the worker's answer about one of our jobs."""
 
     state: JobState

@@ -15,7 +15,7 @@ from actors.events import (
     CloseLink,
     Drain,
     Finished,
-    JobReported,
+    JobStateReported,
     JoinFailed,
     JoinRoom,
     LinkLost,
@@ -121,7 +121,7 @@ def _classify_message(data: QueryData, event: PeerMessage) -> object:
 
 def join_room(_data: QueryData, query: QueryWanted) -> Step[QueryData]:
     """Join the room of the worker."""
-    return Step(QueryData(query, query.requests), (JoinRoom(query.room_credentials, query.patience),))
+    return Step(QueryData(query, query.requests), (JoinRoom(query.room_credentials, query.step_timeout),))
 
 
 def open_link(data: QueryData, _event: RoomReady) -> Step[QueryData]:
@@ -131,7 +131,7 @@ def open_link(data: QueryData, _event: RoomReady) -> Step[QueryData]:
     timeout = TimedOut(Fault(FaultCode.LINK_FAILED, "The worker did not answer in time. Try again."))
     effects = (
         OpenLink(link, data.query.peer, data.unanswered[0].job),
-        StateTimeout(data.query.patience, timeout),
+        StateTimeout(data.query.step_timeout, timeout),
     )
     return Step(evolve(data, link=link, last_link=link), effects)
 
@@ -139,7 +139,7 @@ def open_link(data: QueryData, _event: RoomReady) -> Step[QueryData]:
 def try_next_job(data: QueryData, event: JobUnknown) -> Step[QueryData]:
     """Report the job as unknown, and open a link about the job of the next request."""
     request, *unanswered = data.unanswered
-    unknown = JobReported(JobState(request.job, JobStage.UNKNOWN, event.fault.text))
+    unknown = JobStateReported(JobState(request.job, JobStage.UNKNOWN, event.fault.text))
     step = open_link(evolve(data, unanswered=tuple(unanswered)), RoomReady())
     return Step(step.data, (unknown, *step.effects))
 
@@ -155,7 +155,7 @@ def report_answer(data: QueryData, event: AnswerReceived) -> Step[QueryData]:
     """Report the worker's answer, and wait for the others."""
     answered = next(request for request in data.unanswered if request.job == event.state.job)
     unanswered = tuple(request for request in data.unanswered if request is not answered)
-    return Step(evolve(data, unanswered=unanswered), (JobReported(event.state),))
+    return Step(evolve(data, unanswered=unanswered), (JobStateReported(event.state),))
 
 
 def _end(data: QueryData, fault: Fault | None, *before: object) -> Step[QueryData]:
@@ -165,7 +165,7 @@ def _end(data: QueryData, fault: Fault | None, *before: object) -> Step[QueryDat
 
 def finish(data: QueryData, event: LastAnswerReceived) -> Step[QueryData]:
     """Report the last answer, and finish."""
-    return _end(data, None, JobReported(event.state))
+    return _end(data, None, JobStateReported(event.state))
 
 
 def fail(data: QueryData, event: JoinFailed | LinkRefused | PeerFault) -> Step[QueryData]:

@@ -19,7 +19,7 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
-from rtc.common.scratch_dirs import aside_name, sweep
+from rtc.common.scratch_dirs import scratch_name, sweep
 from rtc.transport.files import Incoming, send_file
 from rtc.transport.links.manager import LinkManager
 
@@ -149,7 +149,7 @@ class FileTransfers:
         """Make a temporary folder for the download beside the output, so that nothing is copied between disks."""
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         sweep(self.destination.parent)
-        folder = self.destination.parent / aside_name()
+        folder = self.destination.parent / scratch_name()
         folder.mkdir(mode=0o700)
         return Incoming(folder, RESULT_MAX)
 

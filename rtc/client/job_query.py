@@ -6,7 +6,7 @@ from actors.actor import Actor
 from actors.events import (
     Authenticated,
     Drain,
-    JobReported,
+    JobStateReported,
     JoinedRoom,
     JoinFailed,
     LinkLost,
@@ -30,7 +30,7 @@ from rtc.transport.webrtc import AsyncioLoop
 
 
 @frozen
-class Address:
+class WorkerAddress:
     """A worker in its room, with the token for the room and the secret for the worker."""
 
     config: Config
@@ -41,7 +41,7 @@ class Address:
 
 
 async def run_job_query(
-    address: Address, requests: tuple[JobRequest, ...], asyncio_loop: AsyncioLoop
+    address: WorkerAddress, requests: tuple[JobRequest, ...], asyncio_loop: AsyncioLoop
 ) -> dict[JobId, JobState]:
     """Send a worker these requests, and return its answers by job. It can be cancelled at any time.
 
@@ -50,7 +50,7 @@ async def run_job_query(
     """
     states: dict[JobId, JobState] = {}
 
-    def add_state(event: JobReported) -> None:
+    def add_state(event: JobStateReported) -> None:
         states[event.state.job] = event.state
 
     async with open_peer_runtime(
@@ -58,15 +58,15 @@ async def run_job_query(
     ) as runtime:
         query = Actor(JOB_QUERY, QueryData(), runtime.router.outbox)
         for_query = (QueryWanted, WorkersChanged, LinkRefused, Authenticated, LinkLost, PeerMessage, JoinFailed, Drain)
-        runtime.route(
+        runtime.add_routes(
             dict.fromkeys(for_query, (query.inbox.put,))
-            | {JobReported: (add_state,), JoinedRoom: (), WorkerAssigned: (), QueuePosition: ()}
+            | {JobStateReported: (add_state,), JoinedRoom: (), WorkerAssigned: (), QueuePosition: ()}
         )
         await runtime.actors.start(query.run)
         room_credentials = RoomCredentials(Role.CLIENT, address.room, address.token)
         runtime.post(QueryWanted(room_credentials, address.worker, requests, address.config.connection_timeout))
         await runtime.finished.wait()
-        fault = runtime.last.fault
+        fault = runtime.outcome.fault
     if fault is not None:
         raise explain_for_job(RtcError.of(fault))
     return states

@@ -18,7 +18,7 @@ from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import AskJob, CancelJob, JobKind, JobRequest, JobStage, JobState, StopJob, StopScope
 from protocol.trust import Secret
 from rtc.client import tickets
-from rtc.client.job_query import Address, run_job_query
+from rtc.client.job_query import WorkerAddress, run_job_query
 from rtc.client.jobs_table import JobRow, as_json, as_table
 from rtc.client.options import ClientOptions
 from rtc.client.program import run_client
@@ -28,7 +28,7 @@ from rtc.common.errors import RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config
-from rtc.runtime.root import stop_when
+from rtc.runtime.root import cancel_when
 from rtc.terminal.log_view import LogView
 from rtc.terminal.worker_table import table_width
 from rtc.transport.webrtc import AsyncioLoop
@@ -71,9 +71,9 @@ class JobsOptions:
                 errors.append(error.fault.text)
         return found, errors
 
-    def address(self, ticket: JobTicket) -> Address:
+    def address(self, ticket: JobTicket) -> WorkerAddress:
         """Return the address of the job's worker."""
-        return Address(self.config(ticket.server), ticket.room, ticket.token, ticket.worker, self.secret)
+        return WorkerAddress(self.config(ticket.server), ticket.room, ticket.token, ticket.worker, self.secret)
 
 
 def at_target(ticket: JobTicket, target: Target | None) -> JobTicket:
@@ -91,7 +91,7 @@ def at_target(ticket: JobTicket, target: Target | None) -> JobTicket:
     )
 
 
-def coming_back(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientOptions:
+def attach_options(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientOptions:
     """Return the options of a client that attaches to the ticket's job; `more` are further fields of the options."""
     output = more.pop("output", None) or (Path(ticket.output) if ticket.output else None)
     return ClientOptions(
@@ -105,7 +105,7 @@ def coming_back(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientO
         credential=JobCredential(JobId(ticket.job), ticket.key),
         tickets=options.tickets,
         output=output,
-        moved=options.target is not None,
+        worker_named=options.target is not None,
         **more,
     )
 
@@ -118,7 +118,7 @@ async def _run_until(drain: trio.Event, work: Callable[[], Any]) -> Any:
     """
     scope = trio.CancelScope()
     async with open_background_nursery() as background:
-        background.start_soon(stop_when, drain, scope)
+        background.start_soon(cancel_when, drain, scope)
         with scope:
             return await work()
     raise RtcError.of(INTERRUPTED)
@@ -241,5 +241,5 @@ async def show_logs(
     options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event, *, follow: bool
 ) -> None:
     """Print what sleap-nn has printed so far; with `follow` go on until the job ends."""
-    client_options = coming_back(options, ticket, fetch=False, follow=follow)
+    client_options = attach_options(options, ticket, fetch=False, follow=follow)
     await run_client(client_options, asyncio_loop=asyncio_loop, view=LogView(sys.stdout), drain=drain)

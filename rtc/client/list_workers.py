@@ -28,7 +28,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config
-from rtc.runtime.root import handle_signals, run_root, stop_when
+from rtc.runtime.root import cancel_when, handle_signals, run_root
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import as_table, json_text, table_width
 
@@ -43,7 +43,7 @@ class ListOptions:
     json: bool = False
 
 
-def look(options: ListOptions, *, secrets: tuple[str | None, ...] = ()) -> int:
+def run_list_workers(options: ListOptions, *, secrets: tuple[str | None, ...] = ()) -> int:
     """Print the room's workers, and return the exit code.
 
     Args:
@@ -60,15 +60,15 @@ async def _supervise(options: ListOptions) -> int:
     scope = trio.CancelScope()
     async with open_background_nursery() as background:
         await background.start(handle_signals, interrupted, scope)
-        background.start_soon(stop_when, interrupted, scope)
+        background.start_soon(cancel_when, interrupted, scope)
         with scope:
             workers = await list_workers(options.config, options.room, options.token)
-            _show(workers, as_json=options.json)
+            print_workers(workers, as_json=options.json)
             code = ExitCode.DONE
     return code
 
 
-def _show(workers: tuple[WorkerPresent, ...], *, as_json: bool) -> None:
+def print_workers(workers: tuple[WorkerPresent, ...], *, as_json: bool) -> None:
     LineWriter(sys.stdout).write(json_text(workers) if as_json else as_table(workers, table_width(sys.stdout)))
 
 

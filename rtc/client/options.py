@@ -49,7 +49,7 @@ class ClientOptions:
     """Settings changed for this run, in Hydra's syntax (`trainer_config.max_epochs=5`)."""
     credential: JobCredential | None = None
     """An earlier job and its key: attach to this job instead of running a package."""
-    moved: bool = False
+    worker_named: bool = False
     """The person named the worker of the earlier job, which may differ from the ticket's. The person may be wrong."""
     fetch: bool = True
     """Fetch the result; False: only watch the job."""

@@ -209,7 +209,7 @@ class Presenter:
             output="" if options.output is None else str(options.output.absolute()),
         )
         try:
-            tickets.keep(self.options.tickets, ticket)
+            tickets.save(self.options.tickets, ticket)
         except OSError as error:
             text = (
                 f"The job's ticket cannot be saved ({error.strerror}): sleap-rtc attach will not find this job later."
@@ -334,7 +334,7 @@ class Presenter:
         """Start to read the person's keys, once, with the first job event."""
         if not self._keyboard_started and self.runtime is not None:
             self._keyboard_started = True
-            self.runtime.actors.start_soon(self.view.listen, self.request_stop)
+            self.runtime.actors.start_soon(self.view.read_keys, self.request_stop)
 
     async def run_lossviewer(self, ports: tuple[int, int] | None) -> None:
         """Serve SLEAP's LossViewer until cancelled; its Stop button calls `request_stop`.
@@ -395,10 +395,10 @@ class Presenter:
     def _is_unknown_to_its_worker(self, last: Finished) -> bool:
         """Whether we attached to an earlier job and its worker has no such job.
 
-        A worker that the person named (`ClientOptions.moved`) does not count: it may just be the wrong one.
+        A worker that the person named (`ClientOptions.worker_named`) does not count: it may just be the wrong one.
         """
         unknown = last.fault is not None and last.fault.code is FaultCode.NO_SUCH_JOB
-        return unknown and self.options.credential is not None and not self.options.moved
+        return unknown and self.options.credential is not None and not self.options.worker_named
 
     def _no_result_left(self, last: Finished) -> bool:
         """Whether no worker holds a result of the job, now or later."""

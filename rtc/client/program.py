@@ -50,7 +50,7 @@ from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
-from rtc.runtime.root import complain
+from rtc.runtime.root import print_error
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
 from rtc.transport.files.file_names import safe_name
@@ -96,10 +96,10 @@ class ClientProgram:
         handles = number == signal.SIGINT or (number == signal.SIGTERM and self.options.on_interrupt is not None)
         return handles and self._presenter is not None and self._presenter.handle_interrupt()
 
-    def stopped(self) -> ExitCode:
+    def cancelled_exit_code(self) -> ExitCode:
         """Print what it means that the client was cancelled (whether a job runs on), and return the exit code."""
         fault = CANCELLED_BEFORE_JOB if self._presenter is None else self._presenter.cancelled_fault
-        complain(fault.text)
+        print_error(fault.text)
         return EXIT_CODES[fault.code]
 
 
@@ -166,14 +166,14 @@ async def _run_job(
     """
     runtime.adapters.start_soon(presenter.run_lossviewer, presenter.options.viewer_ports)
     client = Actor(CLIENT, ClientData(), runtime.router.outbox)
-    runtime.route(_routes(client.inbox.put, file_transfers, presenter))
+    runtime.add_routes(_routes(client.inbox.put, file_transfers, presenter))
     await runtime.adapters.start(file_transfers.run)
     await runtime.actors.start(client.run)
     runtime.actors.start_soon(runtime.drain_when, drain)
     runtime.post(wanted)
     runtime.actors.start_soon(_expire_wait, runtime, presenter.options.wait)
     await runtime.finished.wait()
-    return runtime.last
+    return runtime.outcome
 
 
 async def _conclude(last: Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
@@ -208,7 +208,7 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
         does, command = ("trains", "train") if plan.kind is JobKind.TRAIN else ("predicts", "track")
         name = options.package.name
         raise RtcError(FaultCode.USAGE, f"{name} is a package that {does}. Use: sleap-rtc client {command}")
-    for note in plan.notes:
+    for note in plan.warnings:
         view.warn(note)
     size = (await trio.Path(options.package).stat()).st_size
     return SubmitJob(options.kind, safe_name(options.package.name), size, options.overrides)
@@ -222,7 +222,7 @@ def _job_wanted(options: ClientOptions, submit: SubmitJob | None) -> JobWanted:
         credential=options.credential,
         fetch=options.fetch,
         min_memory_mb=options.min_memory_mb,
-        patience=options.config.connection_timeout,
+        step_timeout=options.config.connection_timeout,
         wait=options.wait is not None,
     )
 

@@ -19,8 +19,8 @@ from rtc.client.report import write_report
 from rtc.client.unpack_results import choose_output, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME
-from rtc.common.scratch_dirs import aside_name
-from rtc.packages.file_names import fresh
+from rtc.common.scratch_dirs import scratch_name
+from rtc.packages.file_names import unused_path
 from rtc.packages.inference import LABELS_ENDING
 from rtc.terminal.interface import JobSummary, Losses
 
@@ -68,7 +68,7 @@ class ResultFolder:
             self.models = await unpack_results(archive, self.path)
             self.files = _predictions(self.path)
         else:
-            folder = self.parent / aside_name()
+            folder = self.parent / scratch_name()
             try:
                 await unpack_results(archive, folder)
                 self._move_predictions(folder)
@@ -131,7 +131,7 @@ def _distinct_names(files: Sequence[tuple[str, ...]]) -> list[str]:
     names: list[str] = []
     for parts in files:
         name = parts[-1] if shared[parts[-1].casefold()] == 1 else "-".join(parts)
-        names.append(fresh(name, names, PREDICTIONS if name.endswith(PREDICTIONS) else LABELS_ENDING))
+        names.append(unused_path(name, names, PREDICTIONS if name.endswith(PREDICTIONS) else LABELS_ENDING))
     return names
 
 

@@ -37,7 +37,7 @@ class JobTicket:
     """The absolute path that was given with `--output`; empty without one."""
 
 
-def keep(folder: Path, ticket: JobTicket) -> None:
+def save(folder: Path, ticket: JobTicket) -> None:
     """Save a ticket; it appears whole or not at all, as its file is renamed into place. Makes the folder if needed.
 
     Raises:

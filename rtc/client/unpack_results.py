@@ -14,7 +14,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.client.report.history import TRAINING_LOG_MAX
 from rtc.common.errors import RtcError
-from rtc.common.scratch_dirs import aside_name
+from rtc.common.scratch_dirs import scratch_name
 from rtc.packages.zip_reader import unpack
 
 CLEAN_TIME = 60.0
@@ -99,7 +99,7 @@ async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
         RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` was filled meanwhile.
     """
     temporary = (
-        _unpack_parent(output) / aside_name()
+        _unpack_parent(output) / scratch_name()
     )  # not mkdtemp: its mode 0700 would let nobody else read the result
     try:
         await unpack(archive, temporary)

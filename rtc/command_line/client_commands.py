@@ -14,15 +14,15 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
 from rtc.client.jobs import (
     JobsOptions,
+    attach_options,
     cancel_job,
     check_fetchable,
-    coming_back,
     list_jobs,
     show_logs,
     stop_job,
 )
 from rtc.client.lossviewer.bridge import check_ports
-from rtc.client.package_builder.build import Say, build_tracking, build_training
+from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training
 from rtc.client.program import ClientOptions, ClientProgram
 from rtc.client.result_folder import choose_result_folder
 from rtc.client.target import choose_target
@@ -32,10 +32,10 @@ from rtc.common.line_writer import LineWriter
 from rtc.config.credentials import read_secret
 from rtc.config.load import Config
 from rtc.packages.describe import describe
-from rtc.runtime.root import complain
+from rtc.runtime.root import print_error
 from rtc.runtime.run_program import run_program
 from rtc.terminal.interface import Interrupt, Mode
-from rtc.terminal.json_view import tell_end
+from rtc.terminal.json_view import write_end
 from rtc.transport.webrtc import AsyncioLoop
 
 
@@ -49,12 +49,12 @@ def choose_mode(*, quiet: bool, verbose: bool, as_json: bool) -> Mode:
     return Mode.QUIET if quiet else Mode.VERBOSE if verbose else Mode.JSON if as_json else Mode.NORMAL
 
 
-def _progress_writer(mode: Mode) -> Say:
+def _progress_writer(mode: Mode) -> ReportProgress:
     """Return the function that prints progress while there is no view yet: to standard error, or nowhere.
 
     Standard output is used by the view alone.
     """
-    return (lambda _text: None) if mode in (Mode.QUIET, Mode.JSON) else complain
+    return (lambda _text: None) if mode in (Mode.QUIET, Mode.JSON) else print_error
 
 
 # -------- starting jobs
@@ -83,7 +83,7 @@ def start_tracking(path: Path, models: Sequence[Path], predict: Mapping[str, Any
     return _start(JobKind.TRACK, path, (), **options)
 
 
-def _start_built(kind: JobKind, name: str, build: Callable[[Path, Say], None], **options: Any) -> int:
+def _start_built(kind: JobKind, name: str, build: Callable[[Path, ReportProgress], None], **options: Any) -> int:
     """Build a package and run it as a job.
 
     The package is deleted when the client ends. It is built only after everything that can be checked quickly.
@@ -170,7 +170,9 @@ def run_client_program(client_options: ClientOptions, mode: Mode, secrets: tuple
         secrets: texts that must not appear in the log.
     """
     program = ClientProgram(client_options, mode)
-    return run_program("client", program.run, stopped=program.stopped, handle=program.handle, secrets=secrets)
+    return run_program(
+        "client", program.run, cancelled_exit_code=program.cancelled_exit_code, handle=program.handle, secrets=secrets
+    )
 
 
 # -------- jobs that were started earlier
@@ -218,7 +220,7 @@ def attach(
     ticket = jobs.ticket(job)
     if ticket.kind == JobKind.TRACK.value and on_interrupt == Interrupt.STOP.value:
         raise RtcError(FaultCode.USAGE, "A prediction cannot be stopped early: --on-interrupt cancel, or detach.")
-    client_options = coming_back(
+    client_options = attach_options(
         jobs,
         ticket,
         output=output,
@@ -235,7 +237,7 @@ def jobs_list(*, as_json: bool, **location: Any) -> int:
     jobs = _jobs_options(**location)
     job_tickets, error_texts = jobs.job_tickets()
     for error_text in error_texts:
-        complain(error_text)
+        print_error(error_text)
     work = partial(list_jobs, jobs, job_tickets, json_wanted=as_json)
     job_secrets = tuple(secret for ticket in job_tickets for secret in (ticket.token, ticket.key))
     return _run(work, (*job_secrets, location.get("room_secret"), location.get("session_string")))
@@ -271,7 +273,7 @@ def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **l
     jobs = _jobs_options(**location)
     ticket = jobs.ticket(job)
     program = ClientProgram(
-        coming_back(jobs, ticket, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json)
+        attach_options(jobs, ticket, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json)
     )
 
     async def work(asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
@@ -279,12 +281,15 @@ def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **l
             await check_fetchable(jobs, ticket, asyncio_loop, drain)
         except RtcError as error:
             if as_json:
-                tell_end(error.fault)
+                write_end(error.fault)
             raise
         await program.run(asyncio_loop, drain)
 
     return run_program(
-        "client", work, stopped=program.stopped, secrets=_secrets(jobs, ticket.token, ticket.key, location)
+        "client",
+        work,
+        cancelled_exit_code=program.cancelled_exit_code,
+        secrets=_secrets(jobs, ticket.token, ticket.key, location),
     )
 
 
@@ -301,7 +306,7 @@ def _secrets(jobs: JobsOptions, token: str, key: str, location: Mapping[str, Any
 
 
 def _run(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
-    return run_program("client", work, stopped=lambda: ExitCode.INTERRUPTED, secrets=secrets)
+    return run_program("client", work, cancelled_exit_code=lambda: ExitCode.INTERRUPTED, secrets=secrets)
 
 
 # -------- packages
@@ -310,7 +315,7 @@ def _run(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | No
 def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], output: Path | None) -> int:
     """Create a training package, without sending it."""
     target = output or Path.cwd() / f"{_base_name(labels)}.training_job.zip"
-    build_training(labels, configs, overrides, _require_absent(target), complain)
+    build_training(labels, configs, overrides, _require_absent(target), print_error)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 
@@ -318,7 +323,7 @@ def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[st
 def write_tracking(data: Path, models: Sequence[Path], predict: Mapping[str, Any], output: Path | None) -> int:
     """Create an inference package, without sending it."""
     target = output or Path.cwd() / f"{data.name}.inference.zip"
-    build_tracking(data, models, predict, _require_absent(target), complain)
+    build_tracking(data, models, predict, _require_absent(target), print_error)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 

@@ -13,7 +13,7 @@ from rtc.packages.predict_options import OPTIONS, OptionKind, PredictOption, Val
 Command = Callable[..., int]
 
 
-def track_options(command: Command) -> Command:
+def add_predict_options(command: Command) -> Command:
     """Add all options of prediction to a command; `chosen_options` reads their values."""
     for option in reversed(OPTIONS):
         command = _option(option)(command)
@@ -31,7 +31,7 @@ def _option(option: PredictOption) -> Callable[[Command], Command]:
 
 
 def _metavar(option: PredictOption) -> str:
-    names = {OptionKind.WHOLE: "N", OptionKind.REAL: "X", OptionKind.TEXT: "TEXT", OptionKind.FRAMES: "FRAMES"}
+    names = {OptionKind.INTEGER: "N", OptionKind.FLOAT: "X", OptionKind.TEXT: "TEXT", OptionKind.FRAMES: "FRAMES"}
     return names.get(option.kind) or "|".join(option.choices)
 
 

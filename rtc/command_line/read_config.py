@@ -7,7 +7,7 @@ from attrs import evolve
 
 from rtc.config.load import Config, load_config
 from rtc.config.server_url import server_url
-from rtc.runtime.root import complain
+from rtc.runtime.root import print_error
 
 
 def read_config(server: str | None, *, relay_only: bool = False) -> Config:
@@ -25,5 +25,5 @@ def read_config(server: str | None, *, relay_only: bool = False) -> Config:
     address = server_url(server) if server else None
     config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), home=Path.home())
     if config.notice:
-        complain(config.notice)
+        print_error(config.notice)
     return evolve(config, relay_only=relay_only)

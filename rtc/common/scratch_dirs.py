@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 
-def aside_name() -> str:
+def scratch_name() -> str:
     """Return a name for a new temporary folder of this process."""
     return f"{_host_prefix()}{getpid()}-{secrets.token_hex(4)}"
 

@@ -38,7 +38,7 @@ def shown_value(name: str, value: object) -> Any:
     return value if isinstance(value, int | float) or value is None else clean(str(value))
 
 
-def spoken(source: str) -> str:
+def describe_source(source: str) -> str:
     """Return the source of a setting as a person would name it to change the setting."""
     return _SOURCE_NAMES.get(source, source)
 
@@ -48,7 +48,7 @@ def settings_rows(config: Config, environ: Mapping[str, str]) -> dict[str, tuple
     source = "SLEAP_RTC_ENV" if environ.get("SLEAP_RTC_ENV") else "default"
     rows: dict[str, tuple[Any, str]] = {"environment": (config.environment, source)}
     for name in SETTINGS:
-        rows[name] = (shown_value(name, getattr(config, name)), spoken(config.sources.get(name, "default")))
+        rows[name] = (shown_value(name, getattr(config, name)), describe_source(config.sources.get(name, "default")))
     return rows
 
 

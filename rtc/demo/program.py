@@ -13,7 +13,7 @@ from rtc.client.program import ClientOptions, run_client
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config, load_config
-from rtc.runtime.root import stop_when
+from rtc.runtime.root import cancel_when
 from rtc.server import open_server
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.terminal import open_view
@@ -41,7 +41,7 @@ async def run_in_terminal(output: Path | None, asyncio_loop: AsyncioLoop, drain:
         open_view(terminal=sys.stdout.isatty(), mode=mode, out=sys.stdout, asks=False) as view,
         open_background_nursery() as background,
     ):
-        background.start_soon(stop_when, drain, scope)
+        background.start_soon(cancel_when, drain, scope)
         with scope:
             await run_demo(config, output, asyncio_loop=asyncio_loop, view=view)
     if scope.cancelled_caught:
@@ -67,7 +67,7 @@ async def run_demo(config: Config, output: Path | None, *, asyncio_loop: Asyncio
             view.step(f"Server at {server.ws_url}")
             config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url)
             options = WorkerOptions(
-                config, name="demo-worker", work=folder / "work", results=folder / "results", jobs_end_too=True
+                config, name="demo-worker", work=folder / "work", results=folder / "results", stop_jobs_on_exit=True
             )
             ready: WorkerReady = await background.start(_worker, options, asyncio_loop)
             view.step(f"Worker {ready.session.peer} ({ready.facts.gpu})")

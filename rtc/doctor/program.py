@@ -24,7 +24,7 @@ from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
 from rtc.doctor.plan import MakeTurnCheck, Roles, plan
 from rtc.doctor.show import name_width, report_line, reports_json, summary
-from rtc.runtime.root import handle_signals, run_root, stop_when
+from rtc.runtime.root import cancel_when, handle_signals, run_root
 
 
 @frozen
@@ -68,7 +68,7 @@ async def _supervise(options: DoctorOptions) -> int:
     reports: list[Report] | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(handle_signals, drain, nursery.cancel_scope)
-        nursery.start_soon(stop_when, drain, nursery.cancel_scope)
+        nursery.start_soon(cancel_when, drain, nursery.cancel_scope)
         reports = await _check_and_print(options)
         nursery.cancel_scope.cancel()
     if reports is None:

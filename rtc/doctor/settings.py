@@ -4,7 +4,7 @@ import stat
 
 from protocol.faults import Fault
 from rtc.config.load import Config
-from rtc.config.show import spoken
+from rtc.config.show import describe_source
 from rtc.doctor.finding import Finding, fail, ok, warn
 
 FIX = "Correct it there. docs/configuration.md and config.example.toml tell how each setting is written."
@@ -23,7 +23,7 @@ def config_finding(config: Config | Fault) -> Finding:
     if isinstance(config, Fault):
         return fail(config.text, FIX)
     server = config.signaling_websocket
-    source = spoken(config.sources.get("signaling_websocket", "default"))
+    source = describe_source(config.sources.get("signaling_websocket", "default"))
     detail = f"environment {config.environment}; the server is {server} ({source})"
     if config.file is not None and any(s.credential for s in config.ice_servers):
         try:

@@ -33,9 +33,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield "Then predicts:" if plan.steps else "Predicts:"
     for number, prediction in enumerate(plan.predictions, 1):
         yield from _prediction(number, prediction)
-    if plan.notes:
+    if plan.warnings:
         yield "Note:"
-    for note in plan.notes:
+    for note in plan.warnings:
         yield f"  - {note}"
 
 

@@ -33,7 +33,7 @@ def base_name(path: str) -> str:
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1][:NAME_LENGTH]
 
 
-def fresh(path: str, taken: Iterable[str], ending: str = "") -> str:
+def unused_path(path: str, taken: Iterable[str], ending: str = "") -> str:
     """Return `path` if it collides with no name in `taken`, otherwise `path` with `-2`, `-3`, … before its `ending`.
 
     Two names collide when a disk that ignores case or Unicode form would store them as one file.

@@ -90,11 +90,11 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
             return None
         raise origin.refusal(f"{key} is chosen by the worker. Leave it out.")
     bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
-    if any(leaves(part) for part in re.split(r"[\s,'\"\[\]{}=]+", bare)):
+    if any(leaves_folder(part) for part in re.split(r"[\s,'\"\[\]{}=]+", bare)):
         raise origin.refusal(f"{origin.subject} sets {key} to a place outside the package. Use relative paths.")
     if _LIST_VALUE.fullmatch(value) or (_PLAIN_VALUE.fullmatch(value) and bare == value):
         return Override(key, value)
-    return Override(key, quote(bare, origin))
+    return Override(key, quote_for_hydra(bare, origin))
 
 
 def _not_understood(text: str, origin: OverrideOrigin) -> str:
@@ -126,7 +126,7 @@ def last_of_each_key(overrides: Iterable[Override]) -> tuple[Override, ...]:
     return tuple(by_key.values())
 
 
-def quote(text: str, origin: OverrideOrigin = FROM_PACKAGE) -> str:
+def quote_for_hydra(text: str, origin: OverrideOrigin = FROM_PACKAGE) -> str:
     """Return a text in Hydra's double quotes, inside which `=`, `,` and spaces have no special meaning.
 
     Only backslashes directly before a quote are doubled (Hydra's override grammar, "Quoted values").
@@ -142,7 +142,7 @@ def quote(text: str, origin: OverrideOrigin = FROM_PACKAGE) -> str:
     return '"' + re.sub(r"(\\+)$", r"\1\1", safe) + '"'
 
 
-def leaves(path: str) -> bool:
+def leaves_folder(path: str) -> bool:
     """Return True when a path could lead out of the folder that it is relative to, on Linux, macOS or Windows.
 
     That is an absolute path, a drive letter, `~`, or any `..`.

@@ -13,8 +13,8 @@ from attrs import field, frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import base_name, fresh, plain_name, posix_path
-from rtc.packages.hydra_overrides import leaves
+from rtc.packages.file_names import base_name, plain_name, posix_path, unused_path
+from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.inference_script import PredictLine
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
 from rtc.packages.sources import PackageFiles
@@ -57,7 +57,7 @@ class RequestedPrediction:
     options: Mapping[str, object]
     is_video: bool = False
     """True when SLEAP asks for a prediction on a whole video; `data` may still name the project that refers to it."""
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """Sentences for people about settings that are ignored."""
 
 
@@ -86,21 +86,21 @@ def read_predictions(
     """
     entries = _entries(tree, lines)
     steps: list[PredictStep] = []
-    notes: list[str] = []
+    warnings: list[str] = []
     for entry, line in entries:
         try:
             if len(steps) == MODELS_MAX:
                 raise bad_package(f"The package asks for more than {MODELS_MAX} predictions, which are not taken.")
             requested = _requested(entry, line)
             steps.append(_step(requested, context, [step.output for step in steps]))
-            notes += requested.notes
+            warnings += requested.warnings
         except RtcError as error:
             if strict:
                 raise bad_package(error.fault.text) from None
-            notes.append(f"A prediction is left out. {error.fault.text}")
+            warnings.append(f"A prediction is left out. {error.fault.text}")
             if len(steps) == MODELS_MAX:
                 break
-    return tuple(steps), tuple(dict.fromkeys(notes))
+    return tuple(steps), tuple(dict.fromkeys(warnings))
 
 
 def _entries(tree: Any, lines: tuple[PredictLine, ...]) -> Iterator[tuple[Any, PredictLine]]:
@@ -128,9 +128,9 @@ def _requested(entry: Any, line: PredictLine) -> RequestedPrediction:
     if not isinstance(models, list) or not all(isinstance(model, str) and model for model in models):
         raise bad_package(f"The models to predict on {base_name(data)} with are not named in a way that is understood.")
     output = entry.get("output_path")
-    options, notes = _options(entry, line)
+    options, warnings = _options(entry, line)
     output = output if isinstance(output, str) else line.output
-    return RequestedPrediction(data, tuple(models), output, options, entry.get("type") == "video", notes)
+    return RequestedPrediction(data, tuple(models), output, options, entry.get("type") == "video", warnings)
 
 
 def _options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -143,15 +143,17 @@ def _options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, object
     entry_tracking, unknown_in_entry = tracking_options(_section(entry, "tracking"))
     script_tracking, unknown_in_script = tracking_options(line.tracking)
     flags = {name: True for name in NEED_LABELS if entry.get(name) is True}
-    notes = [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_entry]
-    notes += [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_script]
+    warnings = [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_entry]
+    warnings += [
+        f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_script
+    ]
     requested: dict[str, object] = entry_tracking | flags | script_tracking
     for name, value in line.options.items():
         try:
             requested[name] = BY_NAME[name].read(value)
         except RtcError:
-            notes.append(f"inference-script.sh sets {name} in a way that is not understood; it is left out.")
-    return requested | own_options, tuple(dict.fromkeys(notes))
+            warnings.append(f"inference-script.sh sets {name} in a way that is not understood; it is left out.")
+    return requested | own_options, tuple(dict.fromkeys(warnings))
 
 
 def _section(entry: dict[str, Any], key: str) -> dict[str, object]:
@@ -188,7 +190,7 @@ def _data(requested: RequestedPrediction, files: frozenset[str]) -> str:
     """
     path = requested.data
     path_in_package = posix_path(path)
-    candidates = [PurePosixPath(path_in_package).name] if leaves(path) else [path_in_package]
+    candidates = [PurePosixPath(path_in_package).name] if leaves_folder(path) else [path_in_package]
     if path_in_package.endswith(".slp") and not path_in_package.endswith(".pkg.slp") and not requested.is_video:
         candidates += [candidate.removesuffix(".slp") + ".pkg.slp" for candidate in candidates]
     if ".." in path_in_package.split("/"):
@@ -222,7 +224,7 @@ def _model(path: str, context: PackageContext) -> str:
         if known in context.run_paths:
             return context.run_paths[known]
     folders = _model_folders(context.package.files)
-    if not leaves(path) and folder.as_posix() in folders:
+    if not leaves_folder(path) and folder.as_posix() in folders:
         return folder.as_posix()
     same_name = [model for model in folders if PurePosixPath(model).name == folder.name]
     if len(same_name) == 1:
@@ -248,10 +250,10 @@ def _output(requested: str, files: frozenset[str], outputs: list[str]) -> str:
     The requested folder is kept, unless it is outside the package, below the folder of models, or a file.
     """
     parts = [plain_name(part, "predictions") for part in posix_path(requested).split("/")]
-    if leaves(requested) or f"{parts[0]}/".casefold() == MODELS_FOLDER:
+    if leaves_folder(requested) or f"{parts[0]}/".casefold() == MODELS_FOLDER:
         parts = parts[-1:]
     if any("/".join(parts[:depth]) in files for depth in range(1, len(parts))):
         parts = parts[-1:]  # one of its folders is a file in the package
     name = "/".join(parts)
     ending = ".predictions.slp" if name.endswith(".predictions.slp") else LABELS_ENDING
-    return fresh(name, [*files, *outputs], ending)
+    return unused_path(name, [*files, *outputs], ending)

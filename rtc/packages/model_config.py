@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from protocol.fields import is_printable
-from rtc.packages.hydra_overrides import leaves
+from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.zip_reader import bad_package
 
@@ -80,7 +80,7 @@ def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:
     if not _section(tree, "model_config"):
         raise bad_package(f"{name} describes no model (it has no model_config). Export the package again.")
     for section, key in _PATH_SETTINGS:
-        if any(leaves(path) for path in _paths(_section(tree, section).get(key))):
+        if any(leaves_folder(path) for path in _paths(_section(tree, section).get(key))):
             raise bad_package(f"{name} sets {key} to a place outside the package. Use paths relative to the package.")
     data, trainer = _section(tree, "data_config"), _section(tree, "trainer_config")
     run_name = trainer.get("run_name")
@@ -107,9 +107,9 @@ def _read_legacy(name: str, tree: dict[str, Any]) -> ModelConfig:
         raise bad_package(f"{name} uses a backbone that today's SLEAP no longer has. Choose a U-Net and export again.")
     labels, outputs = _section(_section(tree, "data"), "labels"), _section(tree, "outputs")
     other_labels = _paths(labels.get("validation_labels")) + _paths(labels.get("test_labels"))
-    if any(leaves(path) for path in other_labels):
+    if any(leaves_folder(path) for path in other_labels):
         raise bad_package(f"{name} names validation or test labels outside the package. Remove them and export again.")
-    train_labels = tuple(path for path in _paths(labels.get("training_labels")) if not leaves(path))
+    train_labels = tuple(path for path in _paths(labels.get("training_labels")) if not leaves_folder(path))
     run_name = outputs.get("run_name")
     epochs = _count(_section(tree, "optimization").get("epochs"))
     head = _head(_section(_section(tree, "model"), "heads"))

@@ -13,7 +13,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import base_name, fresh, plain_name, posix_path
+from rtc.packages.file_names import base_name, plain_name, posix_path, unused_path
 from rtc.packages.hydra_overrides import (
     EPOCHS_KEY,
     FROM_COMMAND_LINE,
@@ -21,7 +21,7 @@ from rtc.packages.hydra_overrides import (
     LABELS_KEY,
     Override,
     last_of_each_key,
-    leaves,
+    leaves_folder,
     read_overrides,
 )
 from rtc.packages.inference import PackageContext, PredictStep, read_predictions
@@ -73,7 +73,7 @@ class Plan:
     """The folder in the package that contains all files, with a final slash; empty when there is no such folder."""
     predictions: tuple[PredictStep, ...] = ()
     """Predictions, made after all training."""
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """Sentences for people: each says what the package asks for that will not be done, and why."""
 
 
@@ -122,13 +122,13 @@ def _plan(source: Source, overrides: Sequence[str]) -> Plan:
     steps, run_paths = _steps(requests, package, _typed_overrides(overrides, requests))
     lines = _predict_lines(package)
     tree = (jobs or {}) if JOBS_FILE in package.files else None
-    predictions, notes = read_predictions(tree, lines, PackageContext(package, run_paths), strict=not steps)
+    predictions, warnings = read_predictions(tree, lines, PackageContext(package, run_paths), strict=not steps)
     if not steps and not predictions:
         raise bad_package(
             "The package holds nothing to train and nothing to predict on. Export it with SLEAP's 'Export training "
             "job package', or let `sleap-rtc track` build one."
         )
-    return Plan(JobKind.TRAIN if steps else JobKind.TRACK, steps, root, predictions, notes)
+    return Plan(JobKind.TRAIN if steps else JobKind.TRACK, steps, root, predictions, warnings)
 
 
 def _root(names: frozenset[str]) -> str:
@@ -232,7 +232,7 @@ def _check_files(overrides: Iterable[Override], files: frozenset[str]) -> None:
     for override in overrides:
         if override.key in _FILE_SETTINGS:
             for path in override.paths():
-                if leaves(path) or posix_path(path) not in files:
+                if leaves_folder(path) or posix_path(path) not in files:
                     raise bad_package(
                         f"{override.key} names {base_name(path)!r}, which is not in the package. Put it in."
                     )
@@ -266,7 +266,7 @@ def _path_in_package(path: str, files: frozenset[str], what: str) -> str:
     Raises:
         RtcError: BAD_PACKAGE: the path leads outside the package, or there is no such file.
     """
-    if leaves(path):
+    if leaves_folder(path):
         raise bad_package(f"The package names a {what} outside itself. Export it again, with everything inside.")
     plain = posix_path(path)
     if plain not in files:
@@ -279,7 +279,7 @@ def _run_path(requested_run: str, files: frozenset[str], taken: list[str]) -> st
 
     Where the folder exists, sleap-nn silently chooses another name, and its model would not be found.
     """
-    if leaves(requested_run):
+    if leaves_folder(requested_run):
         raise bad_package("The package would write its models outside itself. Export it again.")
     base = "models/" + plain_name(PurePosixPath(requested_run).name, "run")
-    return fresh(base, [*taken, *("/".join(name.split("/")[:2]) for name in files)])
+    return unused_path(base, [*taken, *("/".join(name.split("/")[:2]) for name in files)])

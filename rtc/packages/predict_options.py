@@ -33,8 +33,8 @@ class OptionKind(Enum):
     """On or off: `--x`."""
     SWITCH = "switch"
     """On, off, or not given: `--x` and `--no-x`."""
-    WHOLE = "whole"
-    REAL = "real"
+    INTEGER = "whole"
+    FLOAT = "real"
     TEXT = "text"
     CHOICE = "choice"
     FRAMES = "frames"
@@ -77,9 +77,9 @@ class PredictOption:
         match self.kind:
             case OptionKind.FLAG | OptionKind.SWITCH:
                 return _truth(self, given)
-            case OptionKind.WHOLE:
+            case OptionKind.INTEGER:
                 return int(_number(self, given))
-            case OptionKind.REAL:
+            case OptionKind.FLOAT:
                 return _number(self, given)
             case OptionKind.FRAMES:
                 return read_frames(given)
@@ -108,7 +108,7 @@ def _truth(option: PredictOption, given: object) -> bool:
 
 
 def _number(option: PredictOption, given: object) -> float:
-    whole = option.kind is OptionKind.WHOLE
+    whole = option.kind is OptionKind.INTEGER
     try:
         found = float(given) if isinstance(given, int | float | str) and not isinstance(given, bool) else math.nan
     except (ValueError, OverflowError):
@@ -185,11 +185,11 @@ def _flag(name: str, group: OptionGroup, text: str) -> PredictOption:
 
 
 def _integer(name: str, group: OptionGroup, text: str, low: int = 0) -> PredictOption:
-    return PredictOption(name, OptionKind.WHOLE, group, text, low=low)
+    return PredictOption(name, OptionKind.INTEGER, group, text, low=low)
 
 
 def _float(name: str, group: OptionGroup, text: str, low: float = 0, high: float = math.inf) -> PredictOption:
-    return PredictOption(name, OptionKind.REAL, group, text, low=low, high=high)
+    return PredictOption(name, OptionKind.FLOAT, group, text, low=low, high=high)
 
 
 def _choice(name: str, group: OptionGroup, text: str, *choices: str) -> PredictOption:
@@ -307,6 +307,6 @@ def read_options(given: Mapping[str, object]) -> dict[str, Value]:
     return {name: chosen[name] for name in BY_NAME if name in chosen}
 
 
-def option_words(options: Mapping[str, Value]) -> list[str]:
+def option_arguments(options: Mapping[str, Value]) -> list[str]:
     """Return the arguments of sleap-nn's command line for checked options."""
     return [argument for name, value in options.items() for argument in BY_NAME[name].arguments(value)]

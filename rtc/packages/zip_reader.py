@@ -138,7 +138,7 @@ def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
     if len(infos) > MEMBERS_MAX:
         raise bad_package(f"The archive holds {len(infos)} files; more than {MEMBERS_MAX} are not taken.")
     for info in infos:
-        check_name(info.orig_filename)
+        check_member_name(info.orig_filename)
         _check_kind(info)
     files = tuple(info for info in infos if not info.is_dir() and not _is_junk(info.filename))
     _check_clashes(files)
@@ -148,7 +148,7 @@ def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
     return files
 
 
-def check_name(name: str) -> None:
+def check_member_name(name: str) -> None:
     """Check that a member of an archive may have this name.
 
     Raises:

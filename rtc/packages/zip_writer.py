@@ -16,7 +16,7 @@ from rtc.packages.zip_reader import BLOCK
 
 
 @contextmanager
-def open_packing(
+def open_zip_writer(
     target: Path, mode: int = 0o600, check_archive: Callable[[Path], object] | None = None
 ) -> Iterator[zipfile.ZipFile]:
     """Open an archive for writing; it appears under its name only when the `with` block ends without an exception.

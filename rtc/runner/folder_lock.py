@@ -37,7 +37,7 @@ CREATE_TIME_MAX = 3600.0
 class FolderLock:
     """The locks that this worker holds on one job folder.
 
-    Made by `lock_folder` or `own_folder`; ended by exactly one of `give_up`, `keep` and `release`.
+    Made by `lock_folder` or `take_over_folder`; ended by exactly one of `remove`, `leave_to_people` and `release`.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class FolderLock:
     None where the file system has no locks, and for a folder that was taken over from another worker.
     """
 
-    def give_up(self) -> None:
+    def remove(self) -> None:
         """Remove the folder and release its locks. What cannot be removed is logged and left for `sweep_leftovers`."""
         removed = self.folder.with_name(REMOVED_PREFIX + self.folder.name)
         try:
@@ -61,7 +61,7 @@ class FolderLock:
             log.warning("%s could not be removed from the work folder: %s", self.folder.name, error.strerror)
         self.release()
 
-    def keep(self) -> None:
+    def leave_to_people(self) -> None:
         """Release the locks and delete the lock files, so that no worker takes the folder over; people can read it."""
         for name in (OWNER_LOCK, USERS_LOCK):
             with suppress(OSError):  # where a lock file cannot be deleted, no worker can remove the folder either
@@ -112,10 +112,11 @@ def sweep_leftovers(work: Path) -> None:
         _remove(folder)
 
 
-def own_folder(folder: Path) -> FolderLock | None:
+def take_over_folder(folder: Path) -> FolderLock | None:
     """Take over the folder of a dead worker and return its locks.
 
-    None when its worker is alive, when the folder was left to people (`FolderLock.keep`), or when it was removed.
+    None when its worker is alive, when the folder was left to people (`FolderLock.leave_to_people`), or when it was
+    removed.
     """
     try:
         owner = lock_file(folder / OWNER_LOCK, 0)

@@ -16,7 +16,7 @@ from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
 from rtc.common.job_result import JobResult
 from rtc.common.safe_open import open_private, open_regular
-from rtc.packages.hydra_overrides import leaves
+from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.summary import TEXT_MAX
@@ -26,11 +26,11 @@ ARRIVED = "arrived"
 """Folder with the package as it was received, until it is unpacked."""
 PACKAGE = "package"
 """Folder with the unpacked package."""
-SPEC, MADE, OUTCOME = "spec.json", "made.json", "outcome.json"
+SPEC, RESULT_PATHS, OUTCOME = "spec.json", "made.json", "outcome.json"
 """What the supervisor is to run; where in the package the results will be; how the job ended."""
 COMMAND_FIFO = "control"
 """FIFO for commands to the supervisor, one per line."""
-LIFE = ".keeper"
+SUPERVISOR_LOCK = ".supervisor"
 """File that is locked as long as the supervisor lives, by the supervisor only."""
 SUPERVISOR_LOG = "supervisor.log"
 """The supervisor's stdout and stderr: warnings of its own, and the traceback of a bug. Empty when all went well."""
@@ -79,7 +79,7 @@ def read_spec(folder: Path) -> Spec:
     return Spec(**fields | {"sleap_nn": Path(fields["sleap_nn"]), "overrides": tuple(fields["overrides"])})
 
 
-def write_made(folder: Path, plan: Plan) -> None:
+def write_result_paths(folder: Path, plan: Plan) -> None:
     """Write `made.json`: the paths in the package where the job's models and predictions will be.
 
     The worker packs the result by these paths. It cannot read the package's plan again at that time: the files that
@@ -91,27 +91,27 @@ def write_made(folder: Path, plan: Plan) -> None:
     runs = [step.run_path for step in plan.steps]
     outputs = [step.output for step in plan.predictions]
     fields = {"kind": plan.kind.value, "root": plan.root, "runs": runs, "outputs": outputs}
-    _write_synced(_part_path(folder / MADE), json.dumps(fields).encode(), os.O_TRUNC)
-    _part_path(folder / MADE).replace(folder / MADE)
+    _write_synced(_part_path(folder / RESULT_PATHS), json.dumps(fields).encode(), os.O_TRUNC)
+    _part_path(folder / RESULT_PATHS).replace(folder / RESULT_PATHS)
 
 
-def read_made(folder: Path) -> Plan:
+def read_result_paths(folder: Path) -> Plan:
     """Read `made.json` back as a plan that has only what packing the result needs.
 
     The plan is empty when there is no such file: the job ended before the supervisor had read the package.
 
     Raises:
-        OSError: the file cannot be read, or holds something that `write_made` would not have written.
+        OSError: the file cannot be read, or holds something that `write_result_paths` would not have written.
     """
     try:
-        fields = _read_json(folder / MADE)
+        fields = _read_json(folder / RESULT_PATHS)
         steps = tuple(TrainStep(run, "", run) for run in _check_paths(fields["runs"]))
         predictions = tuple(PredictStep(output, "", (), output) for output in _check_paths(fields["outputs"]))
         return Plan(JobKind(fields["kind"]), steps, root=_check_path(fields["root"]), predictions=predictions)
     except FileNotFoundError:
         return Plan(JobKind.TRAIN, ())
     except (ValueError, KeyError, TypeError):
-        raise OSError(errno.EINVAL, _INVALID_RESULT_PATHS, MADE) from None
+        raise OSError(errno.EINVAL, _INVALID_RESULT_PATHS, RESULT_PATHS) from None
 
 
 def reserve_outcome(folder: Path) -> None:
@@ -188,7 +188,7 @@ def _check_path(value: object) -> str:
     """
     path = _check_text(value)
     os.fsencode(path)  # raises a ValueError for half surrogate pairs
-    if leaves(path) or "\0" in path:
+    if leaves_folder(path) or "\0" in path:
         raise ValueError
     return path
 

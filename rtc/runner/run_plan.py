@@ -95,7 +95,7 @@ async def run_job(
         context = StepContext(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit)
         models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
         emit(JobStarted(job, models, files))
-        for note in plan.notes:
+        for note in plan.warnings:
             log.add_line(note)
         return await _run_steps(context, switch or StopSwitch(), plan)
     finally:

@@ -23,7 +23,15 @@ from rtc.common.gpu import read_use
 from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
 from rtc.packages.zip_reader import unpack
-from rtc.runner.job_files import ARRIVED, ENDED_FROM_OUTSIDE, PACKAGE, Spec, read_spec, write_made, write_outcome
+from rtc.runner.job_files import (
+    ARRIVED,
+    ENDED_FROM_OUTSIDE,
+    PACKAGE,
+    Spec,
+    read_spec,
+    write_outcome,
+    write_result_paths,
+)
 from rtc.runner.journal import Journal
 from rtc.runner.run_plan import StopSwitch, run_job
 
@@ -75,7 +83,7 @@ class _Supervisor:
             try:
                 await _unpack(self.folder.with_name(ARRIVED), self.folder)
                 plan = await trio.to_thread.run_sync(read_plan, self.folder, self.spec.overrides)
-                write_made(self.folder.parent, plan)
+                write_result_paths(self.folder.parent, plan)
             except RtcError as error:
                 return JobResult(Outcome.FAILED, error.fault.text)
             except OSError as error:

@@ -27,7 +27,7 @@ from rtc.runner.folder_lock import USERS_LOCK, is_locked, lock_file, wait_unlock
 from rtc.runner.job_files import (
     COMMAND_FIFO,
     ENDED_FROM_OUTSIDE,
-    LIFE,
+    SUPERVISOR_LOCK,
     SUPERVISOR_LOG,
     Spec,
     read_outcome,
@@ -73,7 +73,7 @@ class SupervisorHandle:
         """Send the command to end the job now. Ending it takes at most `TERM_TIME` and `KILL_TIME`."""
         self._send_command("cancel")
 
-    async def attend(self, watcher: JournalWatcher) -> None:
+    async def wake_readers_until_exit(self, watcher: JournalWatcher) -> None:
         """Wake the journal's readers at every event until the supervisor has ended, and then let them finish."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watcher.serve)
@@ -87,12 +87,12 @@ class SupervisorHandle:
             await self._process.wait()
         else:
             with suppress(OSError):  # a person removed the folder, or something else has the lock file's name
-                await trio.to_thread.run_sync(wait_unlocked, self.folder / LIFE, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(wait_unlocked, self.folder / SUPERVISOR_LOCK, abandon_on_cancel=True)
 
-    async def conclude(self) -> JobResult:
+    async def wait_result(self) -> JobResult:
         """Wait for the supervisor's end and return how the job ended. No process of the job runs after that."""
         await self.wait()
-        return await conclude_job(self.folder)
+        return await collect_result(self.folder)
 
     async def end(self) -> None:
         """End the job and its supervisor: by the command `cancel`, and by SIGKILL if that takes too long.
@@ -118,7 +118,7 @@ class SupervisorHandle:
         if self._process is not None:
             self._process.kill()
         else:
-            await _signal_holders(self.folder / LIFE, signal.SIGKILL, KILL_TIME)
+            await _signal_holders(self.folder / SUPERVISOR_LOCK, signal.SIGKILL, KILL_TIME)
         with trio.move_on_after(KILL_TIME):
             await self.wait()
 
@@ -165,7 +165,7 @@ async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> Sup
 
 def was_started(folder: Path) -> bool:
     """Whether a supervisor was ever started in this job folder; it may have ended."""
-    return (folder / LIFE).exists()
+    return (folder / SUPERVISOR_LOCK).exists()
 
 
 def adopt_supervisor(folder: Path) -> SupervisorHandle | None:
@@ -174,7 +174,7 @@ def adopt_supervisor(folder: Path) -> SupervisorHandle | None:
     The FIFO for commands may be unusable. Then the handle can wait for the supervisor and kill it, but not stop or
     cancel the job.
     """
-    if not is_locked(folder / LIFE):
+    if not is_locked(folder / SUPERVISOR_LOCK):
         return None
     try:
         return SupervisorHandle(folder, open_fifo(folder / COMMAND_FIFO))
@@ -185,7 +185,7 @@ def adopt_supervisor(folder: Path) -> SupervisorHandle | None:
         return SupervisorHandle(folder, None)
 
 
-async def conclude_job(folder: Path) -> JobResult:
+async def collect_result(folder: Path) -> JobResult:
     """End what a job has left running after its supervisor's end, and return how the job ended."""
     await sweep_processes(folder)
     await trio.to_thread.run_sync(_log_supervisor_output, folder)
@@ -229,7 +229,7 @@ def _open_inherited_files(folder: Path) -> Iterator[tuple[int | None, int]]:
 
     These are: the locked file that shows that it lives (None where the file system has no locks), and `SUPERVISOR_LOG`.
     """
-    supervisor_lock = lock_file(folder / LIFE, os.O_CREAT)
+    supervisor_lock = lock_file(folder / SUPERVISOR_LOCK, os.O_CREAT)
     try:
         output = os.open(folder / SUPERVISOR_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:

@@ -63,7 +63,7 @@ class PeerRuntime:
     actors: trio.Nursery
     finished: trio.Event = field(factory=trio.Event)
     """Set by the first `Finished`."""
-    last: Finished = field(factory=Finished)
+    outcome: Finished = field(factory=Finished)
     """The first `Finished`: how the main actor ended."""
     was_in_room: bool = False
     """Whether the program has been in its room before."""
@@ -72,7 +72,7 @@ class PeerRuntime:
         """Put an event into the router's outbox, from the program around the actors."""
         self.router.outbox.put(event)
 
-    def route(self, more: Routes) -> None:
+    def add_routes(self, more: Routes) -> None:
         """Add routes; for an event that has routes already, the new ones are called after those."""
         routes = dict(self.router.routes)
         for kind, added in more.items():
@@ -90,14 +90,14 @@ class PeerRuntime:
         At that time every TURN server is known: those of the configuration, and those of the signalling server. Only
         the first join is checked: a signalling server that lost its TURN servers later must not end a running job.
         """
-        if self.links.plan.relay_only and not self.was_in_room and not self.links.route_plan().can_relay:
+        if self.links.plan.relay_only and not self.was_in_room and not self.links.current_ice_plan().can_relay:
             self.finish(Finished(Fault(FaultCode.USAGE, NO_RELAY)))
         self.was_in_room = True
 
     def finish(self, finished: Finished) -> None:
         """End the program; only the first call counts."""
         if not self.finished.is_set():
-            self.last = finished
+            self.outcome = finished
             self.finished.set()
 
 
@@ -109,7 +109,7 @@ async def open_peer_runtime(
     role: Role,
     secret: Secret | None,
     on_message: Callable[[PeerRuntime, LinkId, Any], Awaitable[None]],
-    stopping: Fault | None = None,
+    goodbye_fault: Fault | None = None,
     tap: Callable[[Any], None] | None = None,
 ) -> AsyncGenerator[PeerRuntime, None]:
     """Open a runtime whose tasks all end with this context; the signalling connection may still be tried.
@@ -121,13 +121,13 @@ async def open_peer_runtime(
         secret: the room secret, if there is one.
         on_message: gets each message of an authenticated peer, with the runtime and the link; the next message of that
             link waits until it returns.
-        stopping: the fault that is sent to every peer when the program is cancelled.
+        goodbye_fault: the fault that is sent to every peer when the program is cancelled.
         tap: sees every event and effect before its routes do.
     """
     router = Router({}, tap=tap)
     signaling = SignalingRuntime(config, router)
     plan = IcePlan(config.ice_servers, config.relay_only)
-    links = LinkManager(asyncio_loop, router, role, secret, _not_ready, plan, stopping=stopping)
+    links = LinkManager(asyncio_loop, router, role, secret, _not_ready, plan, goodbye_fault=goodbye_fault)
     async with trio.open_nursery() as adapters, trio.open_nursery() as actors:
         runtime = PeerRuntime(router, links, adapters, actors)
         links.on_message = partial(on_message, runtime)
@@ -147,25 +147,25 @@ def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tup
     links = runtime.links
 
     def joined(event: Joined) -> None:
-        links.given(event)
+        links.update_ice_servers(event)
         runtime.check_relay()
 
     signaling_routes = signaling.routes()
     return signaling_routes | {
         Joined: (joined, *signaling_routes[Joined]),
-        IceServers: (links.given,),
-        JoinedRoom: (links.entered,),
+        IceServers: (links.update_ice_servers,),
+        JoinedRoom: (links.set_room,),
         JoinFailed: (),
         WorkersChanged: (),
         LinkRequested: (),
-        LinkAnswered: (links.answered,),
-        LinkRefused: (links.refused,),
-        OpenLink: (links.ask,),
+        LinkAnswered: (links.handle_answer,),
+        LinkRefused: (links.handle_refusal,),
+        OpenLink: (links.request_link,),
         AcceptLink: (links.accept,),
-        TellPeer: (links.tell,),
+        TellPeer: (links.send,),
         CloseLink: (links.close,),
-        Authenticated: (links.trusted,),
-        AuthenticationFailed: (links.distrusted,),
+        Authenticated: (links.handle_authenticated,),
+        AuthenticationFailed: (links.handle_authentication_failed,),
         LinkLost: (),
         Drain: (links.drain,),
         Finished: (runtime.finish,),

@@ -36,12 +36,12 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
             if value:
                 journal.redactor.hide(value)
         if journal.warning:
-            complain(journal.warning)
+            print_error(journal.warning)
         try:
             return trio.run(supervise)
         except RtcError as error:
             log.info("ended: %s", error.fault.text)
-            complain(error.fault.text)
+            print_error(error.fault.text)
             return error.exit_code
         except KeyboardInterrupt:
             return ExitCode.INTERRUPTED
@@ -49,7 +49,7 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
             return _report_bug(journal)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print one sentence to standard error; control characters are removed, as the text may come from a peer."""
     LineWriter(sys.stderr).say(f"sleap-rtc: {clean(text)}")
 
@@ -58,7 +58,7 @@ def _report_bug(journal: Log) -> int:
     """Log the current exception and tell the person where to find it; return the exit code."""
     log.exception("a bug in sleap-rtc")
     where = f" Its details are in {journal.file}." if journal.file else ""
-    complain(f"This is a bug in sleap-rtc, not your mistake.{where} Please report it.")
+    print_error(f"This is a bug in sleap-rtc, not your mistake.{where} Please report it.")
     return ExitCode.BUG
 
 
@@ -70,7 +70,7 @@ def handle_no_signal(_number: int) -> bool:
 async def supervise(
     main: Callable[[trio.Event], Awaitable[None]],
     *,
-    stopped: Callable[[], ExitCode],
+    cancelled_exit_code: Callable[[], ExitCode],
     handle: Callable[[int], bool] = handle_no_signal,
 ) -> int:
     """Run a program with signals beside it, and return its exit code.
@@ -90,10 +90,10 @@ async def supervise(
         with scope:
             await main(drain)
             done = True
-    return ExitCode.DONE if done else stopped()
+    return ExitCode.DONE if done else cancelled_exit_code()
 
 
-async def stop_when(asked: trio.Event, scope: trio.CancelScope) -> None:
+async def cancel_when(asked: trio.Event, scope: trio.CancelScope) -> None:
     """Cancel `scope` when `asked` is set; for programs that have nothing to drain and end with the first signal."""
     await asked.wait()
     scope.cancel()

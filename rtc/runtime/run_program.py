@@ -6,10 +6,10 @@ from functools import partial
 import trio
 
 from rtc.common.errors import ExitCode
-from rtc.runtime.root import complain, handle_no_signal, run_root, supervise
+from rtc.runtime.root import handle_no_signal, print_error, run_root, supervise
 from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop
 
-__all__ = ["Main", "complain", "run_program"]
+__all__ = ["Main", "print_error", "run_program"]
 
 Main = Callable[[AsyncioLoop, trio.Event], Awaitable[None]]
 """A program: gets the asyncio loop, and the event that asks it to drain; raises `RtcError` for expected errors."""
@@ -19,7 +19,7 @@ def run_program(
     name: str,
     main: Main,
     *,
-    stopped: Callable[[], ExitCode],
+    cancelled_exit_code: Callable[[], ExitCode],
     handle: Callable[[int], bool] = handle_no_signal,
     secrets: tuple[str | None, ...] = (),
 ) -> int:
@@ -31,9 +31,9 @@ def run_program(
         stopped, handle: as for `rtc.runtime.root.supervise`.
         secrets: texts that must never appear in the log.
     """
-    return run_root(name, partial(_with_loop, main, stopped, handle), secrets=secrets)
+    return run_root(name, partial(_with_loop, main, cancelled_exit_code, handle), secrets=secrets)
 
 
-async def _with_loop(main: Main, stopped: Callable[[], ExitCode], handle: Callable[[int], bool]) -> int:
+async def _with_loop(main: Main, cancelled_exit_code: Callable[[], ExitCode], handle: Callable[[int], bool]) -> int:
     async with open_asyncio_loop() as loop:
-        return await supervise(partial(main, loop), stopped=stopped, handle=handle)
+        return await supervise(partial(main, loop), cancelled_exit_code=cancelled_exit_code, handle=handle)

@@ -22,7 +22,7 @@ from rtc.server.rate_limits import RateLimits
 from rtc.server.signaling import SignalingServer
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
 
-WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - hosts that are compared with, not listened on
+ALL_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104 - hosts that are compared with, not listened on
 """Hosts that mean "all addresses of this machine"."""
 BACKLOG = 128
 """Connections that may wait to be accepted, per port."""
@@ -106,7 +106,7 @@ async def open_server(
         closing(await _bind(host, ws_port, "--ws-port")) as ws,
         closing(await _bind(host, http_port, "--http-port")) as http,
     ):
-        reachable_host = socket.gethostname() if host in WILDCARDS else host
+        reachable_host = socket.gethostname() if host in ALL_ADDRESSES else host
         server = Server(reachable_host, ws.getsockname()[1], http.getsockname()[1])
         async with open_room_database(data) as database, trio.open_nursery() as nursery:
             limits = RateLimits()

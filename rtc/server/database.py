@@ -77,7 +77,7 @@ class RoomDatabase:
         )
         return room, token
 
-    async def opens(self, room: RoomId, token: str) -> bool:
+    async def is_token_of(self, room: RoomId, token: str) -> bool:
         """Return whether this is the token of this room.
 
         An unknown room takes as long as a wrong token, so that the time does not show whether a room exists.

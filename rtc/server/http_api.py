@@ -118,7 +118,7 @@ class HttpApi:
 
     async def _authorized_room(self, room: RoomId, token: str) -> RoomInfo | None:
         """Return the room if it exists and this is its token, otherwise None."""
-        if not ID_PATTERN.fullmatch(room) or not await self._database.opens(room, token):
+        if not ID_PATTERN.fullmatch(room) or not await self._database.is_token_of(room, token):
             return None
         return await self._database.room_info(room)
 

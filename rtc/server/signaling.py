@@ -40,7 +40,7 @@ from rtc.server.rate_limits import CONNECTIONS_MAX, GUESS_DELAY, JOIN_TIME, NOT_
 from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, WebSocketId, reject
 from rtc.server.turn_credentials import LIFE_TIME, NO_TURN, TurnCredentials
 from rtc.server.websocket_connection import PeerWebSocket
-from rtc.transport.signaling.websocket import ENDINGS, GOING_AWAY, NORMAL, KeepAlive, close
+from rtc.transport.signaling.websocket import CONNECTION_ERRORS, GOING_AWAY, NORMAL, KeepAlive, close
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class RoomStore(Protocol):
     """The part of the room database that signalling uses; `RoomDatabase` explains the methods."""
 
     async def create_room(self, name: str) -> tuple[RoomId, str]: ...
-    async def opens(self, room: RoomId, token: str) -> bool: ...
+    async def is_token_of(self, room: RoomId, token: str) -> bool: ...
     def resume(self, room: RoomId, peer: PeerId) -> str: ...
 
 
@@ -122,7 +122,7 @@ class SignalingServer:
             async with trio.open_nursery() as library_tasks:
                 await self._run_connection(library_tasks, stream, websocket)
                 library_tasks.cancel_scope.cancel()
-        except* ENDINGS as endings:
+        except* CONNECTION_ERRORS as endings:
             log.debug("WebSocket %d ended: %r", websocket.id, endings.exceptions)
         finally:
             websocket.outbox.close()  # tasks that wait to relay a message into it go on
@@ -262,7 +262,7 @@ class SignalingServer:
         if not owns_peer_id and self._limits.guesses.delay(websocket.source_network, trio.current_time()) > 0:
             await trio.sleep(GUESS_DELAY)
             raise RtcError(FaultCode.ROOM_DENIED, "Too many wrong tokens came from your address. Wait a minute.")
-        if not await self._room_store.opens(message.room, message.token):
+        if not await self._room_store.is_token_of(message.room, message.token):
             self._limits.guesses.take(websocket.source_network, trio.current_time())
             raise RtcError(
                 FaultCode.ROOM_DENIED,

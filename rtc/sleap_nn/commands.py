@@ -14,10 +14,10 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.packages.hydra_overrides import quote
+from rtc.packages.hydra_overrides import quote_for_hydra
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import TrainStep
-from rtc.packages.predict_options import option_words
+from rtc.packages.predict_options import option_arguments
 
 Accelerator = Literal["cpu", "auto"]
 
@@ -118,12 +118,12 @@ def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, ac
     settings += [
         f"++trainer_config.zmq.publish_port={ports.publish}",
         f"++trainer_config.zmq.controller_port={ports.controller}",
-        f"++trainer_config.ckpt_dir={quote(folder)}",
-        f"++trainer_config.run_name={quote(run)}",
+        f"++trainer_config.ckpt_dir={quote_for_hydra(folder)}",
+        f"++trainer_config.run_name={quote_for_hydra(run)}",
         "++trainer_config.save_ckpt=true",  # off by default in sleap-nn, and then it leaves no best.ckpt
     ]
     if step.labels:
-        settings.append(f"++data_config.train_labels_path=[{','.join(map(quote, step.labels))}]")
+        settings.append(f"++data_config.train_labels_path=[{','.join(map(quote_for_hydra, step.labels))}]")
     if accelerator == "cpu":
         settings += ["++trainer_config.trainer_accelerator=cpu", "++trainer_config.trainer_devices=1"]
     return [str(sleap_nn), "train", "--config", config, *settings]
@@ -138,7 +138,7 @@ def predict_command(sleap_nn: Path, step: PredictStep, accelerator: Accelerator)
     for model in step.models:
         arguments += ["--model_paths", model]
     arguments += ["--output_path", step.output, *(["--device", "cpu"] if accelerator == "cpu" else [])]
-    return arguments + option_words(step.options)
+    return arguments + option_arguments(step.options)
 
 
 def convert_command(sleap_nn: Path, source: str, target: str) -> list[str]:

@@ -64,7 +64,7 @@ class TrainingProgress:
     _val: float | None = None
     """Validation loss of the newest epoch that has ended."""
 
-    def hear(self, raw: bytes, now: float) -> None:
+    def handle_message(self, raw: bytes, now: float) -> None:
         """Handle one message; an invalid or unknown one is dropped. `now` is a time in seconds."""
         message = _parse(raw)
         logs = message.get("logs")
@@ -171,7 +171,7 @@ class Monitor:
             except zmq.Again:
                 return True
             if self._progress is not None:
-                self._progress.hear(raw, trio.current_time())
+                self._progress.handle_message(raw, trio.current_time())
         return False
 
 

@@ -43,7 +43,7 @@ class BaseView:
     def failed(self, fault: Fault, partial: JobSummary | None) -> None:
         """Do nothing; the program writes the fault's sentence to standard error."""
 
-    async def listen(self, stop: Callable[[], None]) -> None:
+    async def read_keys(self, stop: Callable[[], None]) -> None:
         """Sleep until cancelled: there is no keyboard to read."""
         await trio.sleep_forever()
 

@@ -112,7 +112,7 @@ class ClientView(Protocol):
             partial: the results that are on this machine all the same; None when there are none.
         """
 
-    async def listen(self, stop: Callable[[], None]) -> None:
+    async def read_keys(self, stop: Callable[[], None]) -> None:
         """Handle the person's keys while the job runs, until cancelled.
 
         Args:

@@ -65,7 +65,7 @@ async def ask(keyboard: Keyboard, stoppable: bool, show: Callable[[Question], No
     if not keyboard.usable:
         await trio.lowlevel.checkpoint()
         return question.answer
-    async with keyboard.listen(question.handle_key):
+    async with keyboard.read_keys(question.handle_key):
         while not question.answered.is_set() and trio.current_time() < question.deadline:
             show(question)
             with trio.move_on_after(1):

@@ -166,7 +166,7 @@ class JsonView(BaseView):
         self._lines.write(json.dumps(_json_value(whole), allow_nan=False) + "\n")
 
 
-def tell_end(fault: Fault) -> None:
+def write_end(fault: Fault) -> None:
     """Write the `ended` event of a program that failed before it had a view."""
     JsonView(sys.stdout).failed(fault, None)
 

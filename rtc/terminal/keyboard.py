@@ -53,7 +53,7 @@ class Keyboard:
         return sys.platform != "win32" and os.isatty(self._fd) and _in_foreground(self._fd)
 
     @asynccontextmanager
-    async def listen(self, handler: KeyHandler) -> AsyncIterator[None]:
+    async def read_keys(self, handler: KeyHandler) -> AsyncIterator[None]:
         """Call `handler` with each key for the duration of the block; without a usable keyboard it is never called."""
         if not self.usable:
             yield

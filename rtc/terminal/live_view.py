@@ -43,7 +43,7 @@ class LiveView(BaseView):
     """File descriptor on which the person types."""
     _asks: bool = True
     """A Ctrl-C is followed by a question, so the view may say that it is safe."""
-    _region: LiveRegion = field(init=False)
+    _live_region: LiveRegion = field(init=False)
     _keyboard: Keyboard = field(init=False)
     _job_progress: JobProgress = field(factory=JobProgress, init=False)
     _heading: str = field(default="", init=False)
@@ -64,7 +64,7 @@ class LiveView(BaseView):
     """Set when the region must be drawn again."""
 
     def __attrs_post_init__(self) -> None:
-        self._region = LiveRegion(self._console)
+        self._live_region = LiveRegion(self._console)
         self._keyboard = Keyboard(self._stdin)
 
     # -------- notifications
@@ -105,7 +105,7 @@ class LiveView(BaseView):
 
     # -------- keys and questions
 
-    async def listen(self, stop: Callable[[], None]) -> None:
+    async def read_keys(self, stop: Callable[[], None]) -> None:
         def handle_key(key: str) -> None:
             if key == STOP_KEY and self._stoppable:
                 stop()
@@ -113,7 +113,7 @@ class LiveView(BaseView):
                 self._log_shown = not self._log_shown
                 self._changed.set()
 
-        async with self._keyboard.listen(handle_key):
+        async with self._keyboard.read_keys(handle_key):
             self._listening = self._keyboard.usable
             self._changed.set()
             try:
@@ -140,7 +140,7 @@ class LiveView(BaseView):
     async def run(self) -> None:
         """Redraw when something has changed, and every TICK_TIME while the region is shown, until cancelled."""
         while True:
-            if not self._region.shown:
+            if not self._live_region.shown:
                 await self._changed.wait()
             with trio.move_on_after(TICK_TIME):
                 await self._changed.wait()
@@ -169,9 +169,9 @@ class LiveView(BaseView):
         rows, lines = self._rows(), self._pending_log
         if lines:
             self._pending_log = []
-            self._region.print_above(Text("\n".join(lines), "dim"), rows)
+            self._live_region.print_above(Text("\n".join(lines), "dim"), rows)
         else:
-            self._region.draw(rows)
+            self._live_region.draw(rows)
 
     def _show_question(self, question: Question) -> None:
         self._question = question
@@ -200,7 +200,7 @@ class LiveView(BaseView):
         if self._pending_log:
             self._draw()
         # a Text, not markup: text from other machines must not be able to set colours or links
-        self._region.print_above(Text.assemble((mark, style), clean_lines(text)), self._rows())
+        self._live_region.print_above(Text.assemble((mark, style), clean_lines(text)), self._rows())
 
     @property
     def _stoppable(self) -> bool:
@@ -237,4 +237,4 @@ class LiveView(BaseView):
             log=self._log_shown,
             curves=self._console.encoding.startswith("utf"),
         )
-        return lay_out(content, self._region.width, self._region.height)
+        return lay_out(content, self._live_region.width, self._live_region.height)

@@ -50,7 +50,7 @@ async def receive_file(
         await incoming.discard()
 
 
-class Pieces:
+class PieceCounter:
     """Count the file bytes that are sent over `connection`; break the connection when `until` bytes are sent.
 
     `seen` is the number of bytes, `first` the file offset of the first piece.
@@ -72,7 +72,7 @@ class Pieces:
         return item
 
 
-def packages_come(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Any, Path], Awaitable[Path]]) -> None:
+def replace_receiving(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Any, Path], Awaitable[Path]]) -> None:
     """Replace `Incoming.take` by `receive`, which gets the file channel and the folder and returns the file's path."""
 
     async def take(incoming: Incoming, channel: Any, _progress: object) -> Path:

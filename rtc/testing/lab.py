@@ -31,9 +31,9 @@ from rtc.worker.room_membership import WorkerReady
 class RecordingView(BaseView):
     """A view (`rtc.terminal.interface`) that records what is shown, and answers questions from prepared lists."""
 
-    told: list[str] = field(factory=list)
+    texts: list[str] = field(factory=list)
     """The texts shown."""
-    news_heard: list[JobNews] = field(factory=list)
+    job_events: list[JobNews] = field(factory=list)
     """The job events shown."""
     answers: list[Interrupt] = field(factory=list)
     """Answers to the question after Ctrl-C, in order; after the last one, the answer is to detach."""
@@ -52,12 +52,12 @@ class RecordingView(BaseView):
 
     async def until(self, part: str) -> None:
         """Wait until a text that contains `part` has been shown."""
-        while not any(part in line for line in self.told):
+        while not any(part in line for line in self.texts):
             await self._changed.wait()
 
     def step(self, text: str) -> None:
         """Record a text."""
-        self.told.append(text)
+        self.texts.append(text)
         self._changed.set()
         self._changed = trio.Event()
 
@@ -79,16 +79,16 @@ class RecordingView(BaseView):
 
     def news(self, news: JobNews, at: float) -> None:
         """Record a job event; the start of the job also as a text."""
-        self.news_heard.append(news)
+        self.job_events.append(news)
         if isinstance(news, JobStarted):
             self.step(f"training {', '.join(news.models)}")
             self.training.set()
         self._changed.set()
         self._changed = trio.Event()
 
-    async def heard(self, kind: type, times: int = 1) -> None:
+    async def wait_for_event(self, kind: type, times: int = 1) -> None:
         """Wait until `times` job events of this type have been shown."""
-        while sum(isinstance(news, kind) for news in self.news_heard) < times:
+        while sum(isinstance(news, kind) for news in self.job_events) < times:
             await self._changed.wait()
 
     def finished(self, summary: JobSummary) -> None:
@@ -121,7 +121,7 @@ class LabWorker:
 
     ready: WorkerReady
     """The room that the worker has joined, its token, and the session string."""
-    said: "Log"
+    log: "RecordedLog"
     """The lines that the worker prints."""
     drain: trio.Event
     """Setting it is the worker's first Ctrl-C."""
@@ -140,7 +140,7 @@ class LabWorker:
 
 
 @define
-class Log:
+class RecordedLog:
     """A list of lines; a test can wait for a line."""
 
     lines: list[str] = field(factory=list)
@@ -204,13 +204,13 @@ class Lab:
             "room": like.ready.room if like else None,
             "token": like.ready.token if like else None,
             "secret": Secret(secret.encode()) if secret else None,
-            "jobs_end_too": True,
+            "stop_jobs_on_exit": True,
         } | options
         worker: LabWorker = await self.nursery.start(self._work, WorkerOptions(**defaults))
         return worker
 
     async def _work(self, options: WorkerOptions, *, task_status: trio.TaskStatus[LabWorker]) -> None:
-        log = Log()
+        log = RecordedLog()
         drain, scope, ended = trio.Event(), trio.CancelScope(), trio.Event()
         worker: LabWorker | None = None
 

@@ -26,9 +26,9 @@ class Moment:
     package: Callable[[Path, float], Path]
     """Writes the package to a path; the number is a factor by which the training becomes slower, if it is the training
     that takes time."""
-    certain: bool = True
+    package_complete: bool = True
     """Whether the complete package is on the worker, so that the job cannot be lost any more."""
-    kept: bool = True
+    has_supervisor: bool = True
     """Whether the job's supervisor process is running."""
 
 
@@ -109,17 +109,19 @@ def _largest(folder: Path, pattern: str) -> int:
 
 MOMENTS = {
     "before the upload": Moment(
-        lambda _, client: client.until_said("Asking"), _large_package, certain=False, kept=False
+        lambda _, client: client.until_printed("Asking"), _large_package, package_complete=False, has_supervisor=False
     ),
-    "in mid upload": Moment(_mid_upload, _large_package, certain=False, kept=False),
-    "after the last byte": Moment(_last_byte, _large_package, certain=False, kept=False),
+    "in mid upload": Moment(_mid_upload, _large_package, package_complete=False, has_supervisor=False),
+    "after the last byte": Moment(_last_byte, _large_package, package_complete=False, has_supervisor=False),
     "while the package is unpacked": Moment(_unpacking, _large_package),
     "at start-up": Moment(_event_printed("model_started", model=0), _slow),
     "in the first epoch": Moment(_event_printed("epoch", model=0, epoch=1), _slow),
     "between two models": Moment(_event_printed("model_started", model=1), _slow),
     "in the evaluation": Moment(_event_printed("model_trained", model=1), _slow),
     "in the prediction": Moment(_event_printed("prediction_started"), _slow),
-    "at the job's end": Moment(lambda scene, _: scene.worker.until_said(" done: "), _large_result, kept=False),
-    "in mid download": Moment(_mid_download, _large_result, kept=False),
-    "while the result is unpacked": Moment(_unpacking_result, _many_result_files, kept=False),
+    "at the job's end": Moment(
+        lambda scene, _: scene.worker.until_printed(" done: "), _large_result, has_supervisor=False
+    ),
+    "in mid download": Moment(_mid_download, _large_result, has_supervisor=False),
+    "while the result is unpacked": Moment(_unpacking_result, _many_result_files, has_supervisor=False),
 }

@@ -110,7 +110,7 @@ class Terminal:
 
         return eventually(f"{what}\n{self.text}", check_or_fail, seconds)
 
-    def until_said(self, pattern: str) -> str:
+    def until_printed(self, pattern: str) -> str:
         """Wait until the output matches `pattern`; return the first group, or the whole match without a group."""
         found = self.until(pattern, lambda: re.search(pattern, self.text, re.MULTILINE))
         return found[found.re.groups and 1]
@@ -143,7 +143,7 @@ class Scene:
     folder: Path
     server: str
     """The WebSocket address of the signalling server."""
-    inside: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    wrappers: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """For each home folder, a command that wraps the programs started there, such as one that enters a network
     namespace."""
     session: str = ""
@@ -190,7 +190,7 @@ class Scene:
         out, err = name.with_suffix(".out"), name.with_suffix(".err")
         with out.open("wb") as stdout_file, err.open("wb") as stderr_file:
             process = subprocess.Popen(
-                [*self.inside.get(home, ()), sys.executable, "-m", "rtc", *arguments],
+                [*self.wrappers.get(home, ()), sys.executable, "-m", "rtc", *arguments],
                 env=self._environment(home),
                 cwd=where or self.job_manager,
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
@@ -212,7 +212,7 @@ class Scene:
         wrapper.chmod(0o755)
         arguments = ("worker", "--server", self.server, "--sleap-nn", str(wrapper))
         self.worker = self.start("bench", *arguments, where=self._make_folder("bench"))
-        session = self.worker.until_said(r"^(eyJ\S+)$")
+        session = self.worker.until_printed(r"^(eyJ\S+)$")
         assert self.session == session or not self.tickets, "the worker rejoined under another name"
         self.session = session
 
@@ -325,7 +325,7 @@ def start_server(folder: Path) -> tuple[Terminal, str]:
     scene = Scene(folder, "")
     ports = ("--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0")
     server = scene.start("server", "server", *ports, "--data", str(folder / "data"))
-    return server, server.until_said(r"Signalling at (ws://[\d.:]+),")
+    return server, server.until_printed(r"Signalling at (ws://[\d.:]+),")
 
 
 def freeze(*terminals: Terminal, seconds: float) -> None:

@@ -12,7 +12,7 @@ import trio
 from attrs import evolve, frozen
 
 from rtc.config.load import Config
-from rtc.server import WILDCARDS, Server, open_server
+from rtc.server import ALL_ADDRESSES, Server, open_server
 
 TEST_NET_ADDRESS = "192.0.2.1"
 """An address that belongs to no machine (TEST-NET-1, RFC 5737). Connecting a UDP socket to it sends no packet."""
@@ -50,7 +50,7 @@ async def open_embedded_server(options: ServerOptions, config: Config) -> AsyncG
     Raises:
         RtcError: USAGE: a port is in use, or the data folder cannot be used.
     """
-    is_wildcard = options.host in WILDCARDS
+    is_wildcard = options.host in ALL_ADDRESSES
     # an IP address and not the hostname: other machines of a lab can seldom resolve a bare hostname
     outside = (lan_address() or "127.0.0.1") if is_wildcard else options.host
     async with open_server(

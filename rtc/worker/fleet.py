@@ -14,7 +14,7 @@ from protocol.faults import Fault
 from rtc.common.errors import RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.common.line_writer import LineWriter
-from rtc.runtime.root import complain
+from rtc.runtime.root import print_error
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.banner import fleet_banner, worker_banner
 from rtc.worker.embedded_server import EmbeddedServer, ServerOptions, open_embedded_server
@@ -154,7 +154,7 @@ def _say_with_time(lines: LineWriter, text: str) -> None:
 def _say_server_started(lines: LineWriter, embedded: EmbeddedServer) -> None:
     lines.say(f"Server started. Others reach it at {embedded.address} (HTTP: {embedded.http_address}).")
     if embedded.loopback_only:
-        complain(
+        print_error(
             "Only this machine can reach that address, so clients elsewhere cannot find this worker. "
             "Connect the machine to a network, or name an address of it with --serve-host."
         )

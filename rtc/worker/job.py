@@ -126,7 +126,7 @@ class Job:
         lock, self.lock = self.lock, None
         if lock is not None:
             with trio.move_on_after(CLEAN_TIME, shield=True):
-                await trio.to_thread.run_sync(lock.give_up, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(lock.remove, abandon_on_cancel=True)
 
     async def release(self) -> None:
         """Release the folder's lock and leave the folder as it is, for the next worker to adopt."""

@@ -32,10 +32,10 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, Outcome
 from rtc.common.errors import RtcError
 from rtc.common.job_result import JobResult
-from rtc.runner.folder_lock import list_folders, lock_folder, own_folder, sweep_leftovers
+from rtc.runner.folder_lock import list_folders, lock_folder, sweep_leftovers, take_over_folder
 from rtc.runner.job_files import ARRIVED, Spec
 from rtc.runner.journal import JournalWatcher
-from rtc.runner.supervisor_handle import adopt_supervisor, conclude_job, start_supervisor, was_started
+from rtc.runner.supervisor_handle import adopt_supervisor, collect_result, start_supervisor, was_started
 from rtc.transport.files import Incoming
 from rtc.transport.links.manager import LinkManager
 from rtc.worker.job import CLEAN_TIME, Job, RunnerConfig
@@ -303,7 +303,7 @@ class JobManager:
         """
         if record is None and not await trio.to_thread.run_sync(self._has_our_results_folder, folder):
             return False
-        lock = await trio.to_thread.run_sync(own_folder, folder)
+        lock = await trio.to_thread.run_sync(take_over_folder, folder)
         if lock is None:
             return False
         job = Job(JobId(folder.name), folder, lock, package_complete=True, started=True)
@@ -345,7 +345,7 @@ class JobManager:
         assert job.watcher is not None, "every started job has one"
         job.status_line = JobStatus(text="It ended while no worker was there; what it made is being packed.")
         job.watcher.end()
-        await self._finish(job, await conclude_job(job.folder))
+        await self._finish(job, await collect_result(job.folder))
 
     async def _watch_job(self, job: Job) -> None:
         """Watch a running job until it ends, or until this worker does."""
@@ -354,8 +354,8 @@ class JobManager:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_update_status, job)
-                await job.supervisor.attend(job.watcher)
-            await self._finish(job, await job.supervisor.conclude())
+                await job.supervisor.wake_readers_until_exit(job.watcher)
+            await self._finish(job, await job.supervisor.wait_result())
         finally:
             with trio.move_on_after(FINISH_TIME, shield=True):
                 await self._leave_job(job)
@@ -368,7 +368,7 @@ class JobManager:
             return
         if self.stopping():
             await job.supervisor.end()
-            await self._finish(job, await job.supervisor.conclude())
+            await self._finish(job, await job.supervisor.wait_result())
         else:
             log.info("%s goes on; the next worker adopts it", job.name)
             await job.release()

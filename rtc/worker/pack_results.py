@@ -11,10 +11,10 @@ import trio
 
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME
-from rtc.packages.file_names import NAME_LENGTH, fresh, plain_file
+from rtc.packages.file_names import NAME_LENGTH, plain_file, unused_path
 from rtc.packages.plan import Plan
-from rtc.packages.zip_reader import check_name
-from rtc.packages.zip_writer import add_file, open_packing
+from rtc.packages.zip_reader import check_member_name
+from rtc.packages.zip_writer import add_file, open_zip_writer
 
 log = logging.getLogger("rtc.results")
 
@@ -44,7 +44,7 @@ async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = ""
 
 def _pack(folder: Path, plan: Plan, archive: Path, prefix: str, check: Callable[[], None]) -> None:
     top = f"{prefix.strip('/')}/" if prefix else ""
-    with open_packing(archive) as target:
+    with open_zip_writer(archive) as target:
         for name, path in _with_valid_names([(top + name, path) for name, path in _list_files(folder, plan)]):
             add_file(target, name, path, check)
 
@@ -86,7 +86,7 @@ def _with_valid_names(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path
 def _is_valid_name(name: str) -> bool:
     """Return whether the client accepts a file of this name in an archive."""
     try:
-        check_name(name)
+        check_member_name(name)
     except RtcError:
         return False
     return True
@@ -95,7 +95,7 @@ def _is_valid_name(name: str) -> bool:
 def _make_valid(name: str, taken: set[str]) -> str:
     """Return the path with each invalid part replaced by a valid one, and numbered if that path is in `taken`."""
     valid = "/".join(part if _is_valid_name(part) else _make_part_valid(part) for part in name.split("/"))
-    return fresh(valid, taken, PurePosixPath(valid).suffix)
+    return unused_path(valid, taken, PurePosixPath(valid).suffix)
 
 
 def _make_part_valid(part: str) -> str:

@@ -63,7 +63,7 @@ from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.event_log import EventLog
 from rtc.worker.gpu_monitor import GpuMonitor
 from rtc.worker.job import RunnerConfig
-from rtc.worker.job_database import JobDatabase, open_job_database
+from rtc.worker.job_database import DAY, JobDatabase, open_job_database
 from rtc.worker.job_manager import JobManager
 from rtc.worker.job_sessions import JobSessions
 from rtc.worker.room_identity import RoomIdentity, SavedMembership, open_identity
@@ -73,8 +73,6 @@ log = logging.getLogger("rtc.worker")
 
 PACKAGE_MAX = 100 * 10**9
 """Bytes of the largest package that is accepted; its unpacked files have the same limit."""
-DAY = 86400.0
-"""Seconds of a day."""
 KEY_BYTES = 24
 """Random bytes in a job's key: 192 bits."""
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it; what it had made is kept there.")
@@ -102,7 +100,7 @@ class WorkerOptions:
     """The GPU that jobs may see; without it, the one that CUDA would use."""
     address: str | None = None
     """The server's WebSocket address for other machines, if it differs from the one that this worker uses."""
-    jobs_end_too: bool = False
+    stop_jobs_on_exit: bool = False
     """End running jobs whenever this worker ends. Otherwise they are ended only if it was asked to drain before."""
     prefix: str = ""
     """Written before each line that this worker prints, when several workers share a terminal."""
@@ -124,7 +122,7 @@ async def run_worker(
 ) -> None:
     """Run a worker until it is drained.
 
-    If it is cancelled, a running job goes on without it, unless `options.jobs_end_too` is true or `drain` is set.
+    If it is cancelled, a running job goes on without it, unless `options.stop_jobs_on_exit` is true or `drain` is set.
 
     Args:
         options: the options of the worker.
@@ -212,15 +210,19 @@ async def _serve(
         role=Role.WORKER,
         secret=options.secret,
         on_message=on_message,
-        stopping=STOPPED,
+        goodbye_fault=STOPPED,
         tap=EventLog(say, options.prefix).tap,
     ) as runtime:
         worker = Actor(WORKER, WorkerData(), runtime.router.outbox)
         job_manager = JobManager(
-            runner_config, runtime.links, runtime.router, job_database, lambda: options.jobs_end_too or drain.is_set()
+            runner_config,
+            runtime.links,
+            runtime.router,
+            job_database,
+            lambda: options.stop_jobs_on_exit or drain.is_set(),
         )
         job_sessions = JobSessions(job_manager, runtime.links, runtime.router, job_database, options.config.chunk_size)
-        runtime.route(_routes(worker.inbox.put, job_manager, job_sessions))
+        runtime.add_routes(_routes(worker.inbox.put, job_manager, job_sessions))
         await runtime.adapters.start(job_manager.run)
         await runtime.adapters.start(job_sessions.run)
         await runtime.actors.start(worker.run)
@@ -230,13 +232,13 @@ async def _serve(
         membership = RoomMembership(
             config, address, options.room, options.token, facts, identity, saved, runtime, on_ready, say
         )
-        runtime.route(membership.routes())
+        runtime.add_routes(membership.routes())
         if gpu.uuid is not None:
             await _watch_memory(runtime, gpu, gpu.uuid)
         runtime.actors.start_soon(runtime.drain_when, drain)
         membership.join()
         await runtime.finished.wait()
-        fault = runtime.last.fault
+        fault = runtime.outcome.fault
     if fault is not None:
         raise RtcError.of(fault)
 
@@ -326,7 +328,7 @@ def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> Run
 
 async def _watch_memory(runtime: PeerRuntime, gpu: GpuFacts, uuid: str) -> None:
     monitor = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, gpu.free_mb)
-    runtime.route({StatusChanged: (monitor.check_now,)})
+    runtime.add_routes({StatusChanged: (monitor.check_now,)})
     await runtime.adapters.start(monitor.run)
 
 

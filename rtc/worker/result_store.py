@@ -12,7 +12,7 @@ from actors.events import JobFinished
 from protocol.ids import JobId
 from protocol.jobs import Outcome
 from rtc.common.job_result import JobResult
-from rtc.runner.job_files import PACKAGE, read_made
+from rtc.runner.job_files import PACKAGE, read_result_paths
 from rtc.worker.job import Job, RunnerConfig
 from rtc.worker.job_database import JobDatabase, JobRecord, attempt
 from rtc.worker.pack_results import pack_results
@@ -40,7 +40,7 @@ class ResultStore:
         try:
             if job.watcher is not None:
                 await job.watcher.move_to(self.job_database.journal_path(name))
-            await pack_results(job.folder / PACKAGE, read_made(job.folder), archive)
+            await pack_results(job.folder / PACKAGE, read_result_paths(job.folder), archive)
             size = (await trio.Path(archive).stat()).st_size
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
@@ -80,7 +80,7 @@ class ResultStore:
         """
         lock, job.lock = job.lock, None
         if lock is not None:
-            await trio.to_thread.run_sync(lock.keep)
+            await trio.to_thread.run_sync(lock.leave_to_people)
         name = f"{job.name}.kept"
         try:
             await trio.Path(job.folder).rename(self.runner_config.results / name)

@@ -101,7 +101,7 @@ async def running(client: Client) -> None:
 
 async def attaching(client: Client, *, fetch: bool = True) -> list[object]:
     await client.after(
-        JobWanted(CREDENTIALS, NamedWorker(WORKER), patience=PATIENCE, credential=CREDENTIAL, fetch=fetch)
+        JobWanted(CREDENTIALS, NamedWorker(WORKER), step_timeout=PATIENCE, credential=CREDENTIAL, fetch=fetch)
     )
     return await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-2")), WorkersChanged(()))
 

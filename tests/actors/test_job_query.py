@@ -8,7 +8,7 @@ from actors.events import (
     CloseLink,
     Drain,
     Finished,
-    JobReported,
+    JobStateReported,
     JoinFailed,
     JoinRoom,
     LinkLost,
@@ -119,12 +119,12 @@ async def test_a_link_that_breaks_before_anything_was_asked_ends_it(job_query: Q
 
 async def test_a_worker_that_does_not_know_one_job_is_asked_about_the_others(job_query: Query) -> None:
     await linking(job_query)
-    unknown = JobReported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
+    unknown = JobStateReported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
     assert await job_query.after(LinkRefused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
     assert await job_query.after(LinkLost(ONE, NO_JOB)) == [], "the end of the refused link is ignored"
     assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == []
     assert await job_query.after(Authenticated(TWO, WORKER, proven=True)) == [TellPeer(TWO, STOP)]
-    assert await job_query.after(PeerMessage(TWO, OVER)) == [JobReported(OVER), CloseLink(TWO), Finished()]
+    assert await job_query.after(PeerMessage(TWO, OVER)) == [JobStateReported(OVER), CloseLink(TWO), Finished()]
 
 
 async def test_the_time_for_a_link_begins_again_with_each_one(job_query: Query, autojump_clock: MockClock) -> None:
@@ -148,9 +148,9 @@ async def test_a_worker_that_does_not_know_the_only_job_is_quoted(job_query: Que
 async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(job_query: Query) -> None:
     await linking(job_query)
     assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == [TellPeer(ONE, ASK), TellPeer(ONE, STOP)]
-    assert await job_query.after(PeerMessage(ONE, OVER)) == [JobReported(OVER)]
+    assert await job_query.after(PeerMessage(ONE, OVER)) == [JobStateReported(OVER)]
     assert job_query.state is Status.BUSY
-    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
+    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobStateReported(RUNS), CloseLink(ONE), Finished()]
     assert job_query.state is Status.AVAILABLE
 
 
@@ -162,8 +162,8 @@ async def test_an_answer_counts_once(job_query: Query) -> None:
 
 async def test_of_two_requests_about_one_job_each_is_answered(job_query: Query) -> None:
     await asked(job_query, ASK, StopJob(FIRST, "key-1"))
-    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS)]
-    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobReported(RUNS), CloseLink(ONE), Finished()]
+    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobStateReported(RUNS)]
+    assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobStateReported(RUNS), CloseLink(ONE), Finished()]
 
 
 async def test_answers_that_were_not_requested_are_ignored(job_query: Query) -> None:

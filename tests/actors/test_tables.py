@@ -26,7 +26,7 @@ from actors.events import (
     JobCredential,
     JobFinished,
     JobLookedUp,
-    JobReported,
+    JobStateReported,
     JobSubmitted,
     JobWanted,
     JoinedRoom,
@@ -414,7 +414,7 @@ def test_a_query_ends_once_and_reports_each_job_at_most_once(events: list[Any]) 
         if before is AVAILABLE and state is RESERVED:
             sent += 1
             reported.clear()
-        reported += [effect.state.job for effect in step.effects if isinstance(effect, JobReported)]
+        reported += [effect.state.job for effect in step.effects if isinstance(effect, JobStateReported)]
         done = [effect for effect in step.effects if isinstance(effect, Finished)]
         ended += len(done)
         assert sent - ended == (state is not AVAILABLE)

@@ -32,7 +32,7 @@ from actors.events import (
     JobCredential,
     JobFinished,
     JobLookedUp,
-    JobReported,
+    JobStateReported,
     JobSubmitted,
     JobWanted,
     JoinedRoom,
@@ -581,7 +581,7 @@ class QueryWorld:
                     assert effect.link in actor.open
                     assert effect.message in ASKED
                     assert effect.message.job not in self.reported
-                case JobReported():
+                case JobStateReported():
                     self.reported.append(effect.state.job)
         assert len(self.reported) == len(set(self.reported)), "each request has one answer"
         assert len(actor.ended) == (actor.state is AVAILABLE)

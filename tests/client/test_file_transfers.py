@@ -18,7 +18,7 @@ from protocol.faults import FaultCode
 from protocol.ids import LinkId
 from rtc.client.file_transfers import FileTransfers
 from rtc.common.errors import RtcError
-from rtc.testing.file_channels import Pieces, open_file_channels
+from rtc.testing.file_channels import PieceCounter, open_file_channels
 from rtc.testing.memory_connection import memory_connection_pair
 from rtc.transport.files import send_file
 
@@ -60,10 +60,10 @@ class Transfers:
     channels: dict[LinkId, Any]
     events: list[object]
 
-    async def fetch(self, link: int, *, until: int | None = None) -> Pieces:
+    async def fetch(self, link: int, *, until: int | None = None) -> PieceCounter:
         """Send the result over one more link, which breaks when `until` bytes have crossed; None: never."""
         ours, theirs = memory_connection_pair()
-        pieces = Pieces(ours, until)
+        pieces = PieceCounter(ours, until)
         async with open_file_channels(ours, theirs) as (one, two, _, _):
             self.channels[LinkId(link)] = two
             self.file_transfers.fetch(FetchResult(LinkId(link)))

@@ -88,7 +88,7 @@ def replay(relay: LossViewer, model: int, name: str) -> None:
     relay.handle(ModelStarted(JOB, model, 2))
     training_progress = TrainingProgress(JOB, model, relay.handle)
     for seconds, raw in captured(name):
-        training_progress.hear(raw, seconds)
+        training_progress.handle_message(raw, seconds)
     assert training_progress.ended.is_set()
 
 
@@ -179,7 +179,7 @@ def test_an_epoch_without_a_number_for_its_loss_is_left_out(audience: Recorder, 
     relay.handle(ModelStarted(JOB, 0))
     for number, loss in enumerate(("Infinity", "0.25", "NaN", "0.125")):
         raw = f'{{"what": "", "event": "epoch_end", "epoch": {number}, "logs": {{"loss": {loss}, "val/loss": {loss}}}}}'
-        training_progress.hear(raw.encode(), number)
+        training_progress.handle_message(raw.encode(), number)
     assert audience.plots[0].val == [(2, 0.25), (4, 0.125)]
     assert audience.plots[0].best == (4, 0.125)
 

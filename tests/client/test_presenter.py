@@ -56,7 +56,7 @@ class ImpatientClient:
             except RtcError as error:
                 self.code = error.exit_code
         if self.code is None:
-            self.code = self.program.stopped()
+            self.code = self.program.cancelled_exit_code()
         self.over.set()
 
     async def presenter(self, ready: Callable[[Presenter], bool]) -> Presenter:
@@ -178,7 +178,7 @@ async def test_a_package_whose_last_byte_had_arrived_when_its_link_broke_is_know
     presenter.show_step(LinkLost(LinkId(1)))
     await presenter.receive(runtime, LinkId(2), JobState(JOB, JobStage.RUNNING, "Epoch 1 of 20."))
     presenter.show_step(LinkLost(LinkId(2)))
-    _, first, second = presenter.view.told
+    _, first, second = presenter.view.texts
     assert "in mid upload" in first
     assert "its job goes on" in second
     assert presenter.job_on_worker
@@ -190,7 +190,7 @@ async def test_a_package_whose_last_byte_had_arrived_when_its_link_broke_is_know
 def test_a_ticket_that_cannot_be_removed_is_only_a_warning(
     face: Callable[..., Presenter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tickets.keep(tmp_path, JobTicket(JOB, "key", "worker-1", "room-1", "token", "ws://x", "toy.zip"))
+    tickets.save(tmp_path, JobTicket(JOB, "key", "worker-1", "room-1", "token", "ws://x", "toy.zip"))
 
     def refuse(_path: Path, missing_ok: bool = False) -> None:
         raise OSError(30, "Read-only file system")
@@ -199,7 +199,7 @@ def test_a_ticket_that_cannot_be_removed_is_only_a_warning(
     presenter = face()
     presenter.job = JOB
     presenter.settle_ticket(Finished(), unpacked=True)
-    [warning] = presenter.view.told
+    [warning] = presenter.view.texts
     assert warning.startswith("warning: The job's ticket cannot be removed (Read-only file system)")
 
 
@@ -222,8 +222,8 @@ async def test_a_stop_before_the_job_starts_stops_its_first_model(
     with trio.fail_after(PATIENCE):
         run = await lab.run_client(worker, made, on_interrupt=Interrupt.STOP)
     assert run.fault is None
-    assert STOP_ASKED in run.view.told
-    models = [news.model for news in run.view.news_heard if isinstance(news, Progress)]
+    assert STOP_ASKED in run.view.texts
+    models = [news.model for news in run.view.job_events if isinstance(news, Progress)]
     assert models.count(0) < models.count(1)
 
 
@@ -231,7 +231,7 @@ def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Pres
     presenter = face(kind=JobKind.TRACK, on_interrupt=Interrupt.DETACH)
     presenter.job_on_worker = True
     presenter.request_stop()
-    assert presenter.view.told == [NOTHING_TO_STOP]
+    assert presenter.view.texts == [NOTHING_TO_STOP]
 
 
 # -------- what is here of a job that was cancelled
@@ -276,7 +276,7 @@ def credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def put(**more: str) -> None:
         ticket = JobTicket(JOB, "key", "worker-1", "room-1", "token", "ws://127.0.0.1:9", "toy.zip", **more)
-        tickets.keep(tmp_path / ".sleap-rtc" / "jobs", ticket)
+        tickets.save(tmp_path / ".sleap-rtc" / "jobs", ticket)
 
     return put
 

@@ -118,7 +118,7 @@ def replay(bridge: LossViewer, model: int, name: str) -> None:
     bridge.handle(ModelStarted(JOB, model))
     training_progress = TrainingProgress(JOB, model, bridge.handle)
     for line in map(json.loads, (HERE.parent / "data" / f"zmq_{name}.jsonl").read_text().splitlines()):
-        training_progress.hear(line["raw"].encode(), line["t"])
+        training_progress.handle_message(line["raw"].encode(), line["t"])
 
 
 async def wait_until_connected(bridge: LossViewer, viewer: RealViewer) -> None:

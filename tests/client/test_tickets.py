@@ -16,7 +16,7 @@ TICKET = JobTicket("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for job in ("job-1", "job-2"):
-        tickets.keep(tmp_path, evolve(TICKET, job=job))
+        tickets.save(tmp_path, evolve(TICKET, job=job))
     return tmp_path
 
 
@@ -36,7 +36,7 @@ def test_a_job_is_found_by_a_part_of_its_name_and_the_newest_by_none(folder: Pat
 
 @pytest.mark.parametrize("nothing", ["", " "])
 def test_no_name_at_all_is_no_part_of_the_only_jobs_name(tmp_path: Path, nothing: str) -> None:
-    tickets.keep(tmp_path, TICKET)
+    tickets.save(tmp_path, TICKET)
     assert "which job" in refused(tmp_path, nothing)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from protocol.faults import FaultCode
-from rtc.client.list_workers import _show as show
+from rtc.client.list_workers import print_workers as show
 from rtc.client.package_builder.slp_files import HDF5
 from rtc.command_line import client_commands
 from rtc.common.errors import RtcError

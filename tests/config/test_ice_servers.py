@@ -133,7 +133,7 @@ class RoomStore:
     async def create_room(self, name: str) -> tuple[RoomId, str]:
         raise AssertionError(name)
 
-    async def opens(self, room: RoomId, token: str) -> bool:
+    async def is_token_of(self, room: RoomId, token: str) -> bool:
         await trio.lowlevel.checkpoint()
         return (room, token) == ("room", "token")
 

@@ -53,7 +53,7 @@ def refusal(plan_of, *arguments, **options):
 
 def test_an_inference_package_predicts_and_trains_nothing(plan_of):
     plan = plan_of([entry()])
-    assert (plan.kind, plan.steps, plan.notes) == (JobKind.TRACK, (), ())
+    assert (plan.kind, plan.steps, plan.warnings) == (JobKind.TRACK, (), ())
     assert plan.predictions == (PredictStep("v.mp4", "v.mp4", ("m/run",), "v.predictions.slp"),)
 
 
@@ -121,7 +121,7 @@ def test_predictions_that_cannot_be_made_are_refused_or_noted(inference, expecte
     if inference:
         plan = plan_of(inference, FILES | MODEL, TRAINING)
         assert plan.kind is JobKind.TRAIN
-        assert expected in plan.notes[0]
+        assert expected in plan.warnings[0]
 
 
 def test_a_model_that_is_not_whole_is_missing(plan_of):
@@ -132,9 +132,9 @@ def test_a_training_package_makes_the_predictions_it_can(plan_of):
     inference = [entry(models=["/not/here/old"]), entry(data_path="x.pkg.slp", models=[RUN])]
     plan = plan_of(inference, FILES | MODEL, TRAINING)
     assert [step.data for step in plan.predictions] == ["x.pkg.slp"]
-    assert len(plan.notes) == 1
-    assert "'old' is missing" in plan.notes[0]
-    assert "/not/here" not in plan.notes[0]
+    assert len(plan.warnings) == 1
+    assert "'old' is missing" in plan.warnings[0]
+    assert "/not/here" not in plan.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_projects_package_stands_in_for_the_project_but_not_for_its_video(plan
     assert plan_of([labels], FILES, TRAINING).predictions[0].data == "x.pkg.slp"
     plan = plan_of([labels | {"type": "video"}], FILES, TRAINING)
     assert plan.predictions == ()
-    assert "'x.slp' to predict on is missing" in plan.notes[0]
+    assert "'x.slp' to predict on is missing" in plan.warnings[0]
 
 
 def test_what_jobs_yaml_loses_is_taken_from_the_script(plan_of):
@@ -193,7 +193,7 @@ def test_a_script_that_is_not_understood_is_noted_and_no_obstacle(plan_of):
     inference = [entry(data_path="x.pkg.slp", models=[RUN])]
     plan = plan_of(inference, FILES, TRAINING, script="sleap predict --batch_size -i x 'oh\n")
     assert plan.predictions[0].options == {}
-    assert plan.notes == ("inference-script.sh sets batch_size in a way that is not understood; it is left out.",)
+    assert plan.warnings == ("inference-script.sh sets batch_size in a way that is not understood; it is left out.",)
 
 
 def test_scripts_alone_will_do(tmp_path):
@@ -295,7 +295,7 @@ def test_tracking_settings_reach_the_plan_with_a_note_for_the_rest(plan_of):
     (step,) = plan.predictions
     assert step.tracking
     assert step.options["scoring_method"] == "euclidean_dist"
-    assert "oks_errors" in plan.notes[0]
+    assert "oks_errors" in plan.warnings[0]
 
 
 def test_overrides_are_for_every_model(plan_of):
@@ -352,7 +352,7 @@ def test_the_stand_ins_packages_are_packages(tmp_path):
     assert [(step.name, step.tracking) for step in plan.predictions] == [("a.mp4", True), ("b.slp", True)]
     plan = inspect_package(make_package(tmp_path / "t.zip", ("centroid", "centered_instance"), predict=True))
     assert plan.predictions[0].models == tuple(step.run_path for step in plan.steps)
-    assert plan.notes == ()
+    assert plan.warnings == ()
 
 
 def test_the_longest_names_fit_into_one_message():

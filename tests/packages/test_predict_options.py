@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from protocol.faults import FaultCode
-from rtc.command_line.predict_options import chosen_options, track_options
+from rtc.command_line.predict_options import add_predict_options, chosen_options
 from rtc.common.errors import RtcError
 from rtc.packages.predict_options import (
     BY_NAME,
     FRAMES_TEXT_MAX,
     OPTIONS,
     OptionKind,
-    option_words,
+    option_arguments,
     read_frames,
     read_options,
 )
@@ -63,14 +63,14 @@ def test_too_many_frames_for_a_command_line_are_refused(given):
 def test_options_are_checked_and_become_sleap_nns_arguments():
     options = read_options({"max_instances": "2", "peak_threshold": 0.5, "only_labeled_frames": True, "frames": "0,2"})
     assert options == {"frames": "0,2", "only_labeled_frames": True, "peak_threshold": 0.5, "max_instances": 2}
-    assert option_words(options) == [
+    assert option_arguments(options) == [
         "--frames", "0,2", "--only_labeled_frames", "--peak_threshold", "0.5", "--max_instances", "2",
     ]  # fmt: skip
 
 
 def test_a_switch_has_two_sides_and_a_flag_has_one():
-    assert option_words(read_options({"ensure_rgb": False, "use_flow": False})) == ["--no-ensure_rgb"]
-    assert option_words(read_options({"ensure_grayscale": "yes"})) == ["--ensure_grayscale"]
+    assert option_arguments(read_options({"ensure_rgb": False, "use_flow": False})) == ["--no-ensure_rgb"]
+    assert option_arguments(read_options({"ensure_grayscale": "yes"})) == ["--ensure_grayscale"]
 
 
 def test_any_option_of_tracking_switches_it_on():
@@ -104,7 +104,7 @@ def test_what_the_worker_decides_cannot_be_asked_for(name):
 
 
 @click.command()
-@track_options
+@add_predict_options
 def track(**given):
     options = chosen_options(given)
     click.echo(repr(options))

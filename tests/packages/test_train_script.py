@@ -3,7 +3,14 @@
 import pytest
 
 from rtc.common.errors import RtcError
-from rtc.packages.hydra_overrides import FROM_JOBS_YAML, FROM_SCRIPT, Override, last_of_each_key, quote, read_override
+from rtc.packages.hydra_overrides import (
+    FROM_JOBS_YAML,
+    FROM_SCRIPT,
+    Override,
+    last_of_each_key,
+    quote_for_hydra,
+    read_override,
+)
 from rtc.packages.train_script import TrainLine, read_train_script
 
 RUN = "250101_120000.centroid.n=12"
@@ -116,9 +123,9 @@ def test_other_lines_refuse_the_script(line):
 )
 def test_hydra_reads_our_quotes_as_they_were_meant(text):
     parser = pytest.importorskip("hydra.core.override_parser.overrides_parser").OverridesParser.create()
-    (found,) = parser.parse_overrides([f"++trainer_config.run_name={quote(text)}"])
+    (found,) = parser.parse_overrides([f"++trainer_config.run_name={quote_for_hydra(text)}"])
     assert (found.key_or_group, found.value()) == ("trainer_config.run_name", text)
-    (listed,) = parser.parse_overrides([f"++a.b=[{quote(text)},{quote(text)}]"])
+    (listed,) = parser.parse_overrides([f"++a.b=[{quote_for_hydra(text)},{quote_for_hydra(text)}]"])
     assert listed.value() == [text, text]
 
 

@@ -33,5 +33,5 @@ async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp
     assert worker.options.work.is_dir()
     assert (run.output / "demo.predictions.slp").stat().st_size > 10_000
     assert "best epoch" in (run.output / "training.html").read_text().lower()
-    await worker.said.until("is in its place")
+    await worker.log.until("was received and unpacked by its owner")
     assert list(worker.options.work.iterdir()) == list(worker.options.results.glob("*.zip")) == []

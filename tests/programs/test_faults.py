@@ -107,7 +107,7 @@ def judge(scene: Scene, moment: Moment, fault: str, client: Terminal) -> None:
     """Check that the client has exactly the trained models, and fails only where it must, with a true text."""
     if fault == "the supervisor is killed":
         assert (client.code, "ended from outside" in client.sentence) == (1, True), client.text
-    elif moment.certain or continues(moment, fault) or client.code == 0:
+    elif moment.package_complete or continues(moment, fault) or client.code == 0:
         assert client.code == 0, client.text
         assert scene.models() == scene.trained != set(), client.text
     else:
@@ -137,7 +137,7 @@ MATRIX = {
     f"{fault} {when}": (fault, when)
     for fault in FAULTS
     for when, moment in MOMENTS.items()
-    if moment.kept or fault != "the supervisor is killed"
+    if moment.has_supervisor or fault != "the supervisor is killed"
 }
 
 

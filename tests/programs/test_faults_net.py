@@ -84,12 +84,12 @@ def net() -> Iterator[Net]:
 @pytest.fixture
 def scene(net: Net, tmp_path: Path) -> Iterator[Scene]:
     """Starts a server; server and worker run on one side of the router, the person on the other."""
-    inside = {name: net.enter("person" if name == "person" else "bench") for name in ("person", "bench", "server")}
-    scene = Scene(tmp_path, "", inside)
+    wrappers = {name: net.enter("person" if name == "person" else "bench") for name in ("person", "bench", "server")}
+    scene = Scene(tmp_path, "", wrappers)
     ports = ("--host", WORKER_SIDE, "--ws-port", "0", "--http-port", "0")
     try:
         server = scene.start("server", "server", *ports, "--data", str(tmp_path / "data"))
-        scene.server = server.until_said(r"Signalling at (ws://[\d.:]+),")
+        scene.server = server.until_printed(r"Signalling at (ws://[\d.:]+),")
         yield scene
         server.kill()
     finally:

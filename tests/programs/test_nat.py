@@ -153,7 +153,7 @@ def sh(*command: str, text: str | None = None) -> None:
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
 
 
-def until_said(out: Path, pattern: str, seconds: float = 30) -> str:
+def until_printed(out: Path, pattern: str, seconds: float = 30) -> str:
     """Wait until a program has printed a text that matches; return the match."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -171,7 +171,7 @@ def open_net(folder: Path) -> Iterator[Net]:
         net = Net(stack, folder)
         (folder / "turn.conf").write_text(TURN.format(secret=SECRET, folder=folder))
         (folder / "secret").write_text(SECRET)
-        until_said(net.start("x", "turn", "turnserver", "-c", str(folder / "turn.conf")), "Total General servers")
+        until_printed(net.start("x", "turn", "turnserver", "-c", str(folder / "turn.conf")), "Total General servers")
         yield net
 
 
@@ -191,11 +191,13 @@ def train(net: Net, tmp_path: Path) -> Callable[..., tuple[int, str, float]]:
 
     def run(*server: str) -> tuple[int, str, float]:
         rtc = (sys.executable, "-m", "rtc")
-        until_said(net.start("x", "server", *rtc, "server", "--data", str(tmp_path / "data"), *server), "Signalling at")
+        until_printed(
+            net.start("x", "server", *rtc, "server", "--data", str(tmp_path / "data"), *server), "Signalling at"
+        )
         stand_in = str(install_stand_in(tmp_path / "bin"))
         folders = ("--work-dir", str(tmp_path / "work"), "--results-dir", str(tmp_path / "results"))
         worker = ("worker", "--server", "ws://10.211.1.1:8080", "--sleap-nn", stand_in, *folders)
-        session = until_said(net.start("a", "worker", *rtc, *worker), r"eyJ[\w=-]+")
+        session = until_printed(net.start("a", "worker", *rtc, *worker), r"eyJ[\w=-]+")
         package = make_package(tmp_path / "toy.zip")
         client = ("client-train", "--session-string", session, "--pkg-path", str(package), "--output")
         command = ["ip", "netns", "exec", net.name("b"), *rtc, *client, str(tmp_path / "out")]

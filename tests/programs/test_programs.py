@@ -35,9 +35,9 @@ async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: 
     checkpoints = sorted(path.parent.name for path in run.output.rglob("best.ckpt"))
     assert len(checkpoints) == 2
     assert (run.output / "job.log").read_text()
-    await worker.said.until("is in its place")
+    await worker.log.until("was received and unpacked by its owner")
     assert left_behind(worker) == []
-    kinds = {type(news) for news in run.view.news_heard}
+    kinds = {type(news) for news in run.view.job_events}
     assert kinds == {JobStarted, ModelStarted, Progress, ModelTrained, LogLines}
 
 
@@ -45,15 +45,15 @@ async def test_a_worker_takes_one_job_after_another(lab: Lab, package: MakePacka
     worker = await lab.start_worker()
     for _ in range(3):
         assert (await lab.run_client(worker, package())).fault is None
-    await worker.said.until("Status: available.", times=3)
+    await worker.log.until("Status: available.", times=3)
 
 
 async def test_both_ends_prove_the_room_secret(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker(secret=SECRET)
     run = await lab.run_client(worker, package(), secret=SECRET)
     assert run.fault is None
-    assert any("proven on both sides" in line for line in run.view.told)
-    await worker.said.until("proved the room secret")
+    assert any("proven on both sides" in line for line in run.view.texts)
+    await worker.log.until("proved the room secret")
 
 
 async def test_without_the_right_secret_nothing_is_sent(lab: Lab, package: MakePackage) -> None:
@@ -64,7 +64,7 @@ async def test_without_the_right_secret_nothing_is_sent(lab: Lab, package: MakeP
     assert missing.fault is not None
     assert (wrong.fault.code, missing.fault.code) == (FaultCode.AUTH_INVALID, FaultCode.AUTH_MISSING)
     assert wrong.view.uploaded == missing.view.uploaded == 0
-    await worker.said.until("Status: available.", times=2)
+    await worker.log.until("Status: available.", times=2)
     assert (await lab.run_client(worker, package(), secret=SECRET)).fault is None
 
 
@@ -80,8 +80,8 @@ async def test_a_second_client_is_refused_at_once_while_the_first_trains(
     assert second.fault is not None
     assert EXIT_CODES[second.fault.code] is ExitCode.NOT_AVAILABLE
     assert "room discovery" in second.fault.text
-    await worker.said.until("rejected (worker_busy); this worker is busy")
-    await worker.said.until("Rejection sent to client-")
+    await worker.log.until("rejected (worker_busy); this worker is busy")
+    await worker.log.until("Rejection sent to client-")
     nursery.cancel_scope.cancel()
 
 
@@ -98,7 +98,7 @@ async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, pack
         nursery.start_soon(run_client)
     assert [run.fault for run in runs] == [None, None]
     for worker in (first, second):
-        await worker.said.until("Result of")
+        await worker.log.until("Result of")
 
 
 async def test_waiting_clients_are_served_in_the_order_they_came(lab: Lab, package: MakePackage) -> None:
@@ -130,7 +130,7 @@ async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) ->
     assert run.fault is None
     assert {shown.peer for shown in view.offered[0]} == {first.peer, second.peer}
     assert all(shown.facts.status is Status.AVAILABLE for shown in view.offered[0])
-    await second.said.until("Result of")
+    await second.log.until("Result of")
 
 
 async def test_an_unknown_worker_is_reported(lab: Lab, package: MakePackage) -> None:
@@ -155,7 +155,7 @@ async def test_a_job_that_fails_says_why_and_brings_its_log(lab: Lab, package: M
     assert "no such skeleton" in run.fault.text
     logs = list((lab.folder).glob("client-*/out/job.log"))
     assert len(logs) == 1
-    await worker.said.until("Status: available.")
+    await worker.log.until("Status: available.")
 
 
 async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept(
@@ -167,8 +167,8 @@ async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept
         nursery.start_soon(lambda: lab.run_client(worker, package(epochs=10, seconds=0.1), view=view))
         await view.training.wait()
         nursery.cancel_scope.cancel()
-    await worker.said.until(" done: ")
-    await worker.said.until("Status: available.")
+    await worker.log.until(" done: ")
+    await worker.log.until("Status: available.")
     assert len(list(worker.options.results.glob("*.zip"))) == 1
     assert list(worker.options.work.iterdir()) == []
 
@@ -186,7 +186,7 @@ async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, packa
         run = await lab.run_client(worker, package(epochs=10, seconds=0.1), view=view, drain=drain)
     assert run.fault is not None
     assert EXIT_CODES[run.fault.code] is ExitCode.DETACHED
-    await worker.said.until(" done: ")
+    await worker.log.until(" done: ")
 
 
 async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
@@ -205,10 +205,10 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
 
         lab.nursery.start_soon(run_client)
         await view.training.wait()
-    await worker.said.until("Result of", times=1)
-    await worker.said.until("Status: available.")
+    await worker.log.until("Result of", times=1)
+    await worker.log.until("Status: available.")
     async with open_server(host="127.0.0.1", ws_port=port, http_port=0, data=data):
-        again = await worker.said.until("In room", times=2)
+        again = await worker.log.until("In room", times=2)
         assert worker.peer in again
     assert [run.fault for run in runs] == [None]
 
@@ -251,7 +251,7 @@ async def test_a_package_too_large_is_refused_before_its_first_byte(lab: Lab, pa
     assert run.fault.code is FaultCode.TOO_LARGE
     assert run.view.uploaded == 0
     assert left_behind(worker) == []
-    await worker.said.until("Status: available.")
+    await worker.log.until("Status: available.")
 
 
 async def test_the_server_never_holds_a_token_or_secret_in_the_clear(lab: Lab, package: MakePackage) -> None:
@@ -272,7 +272,7 @@ async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab) -> None:
             await websocket.get_message()
             for _ in range(90):
                 await websocket.send_message(encode(Offer(worker.peer, "no sdp at all")))
-            await worker.said.until("Rejection sent", times=400)
+            await worker.log.until("Rejection sent", times=400)
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:

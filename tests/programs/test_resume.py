@@ -76,9 +76,9 @@ async def test_a_package_and_a_result_arrive_although_their_links_break(
     assert list(run.output.rglob("best.ckpt"))
     for seen in (view.uploads, view.downloads):
         assert 0 not in seen[2:], "the transfer begins again"
-    assert "Back at the worker; sending the rest of the package" in view.told
-    assert len([line for line in view.told if line.startswith("warning: The link to the worker is lost")]) == 2
-    await worker.said.until("its sender is back with the rest of the package")
+    assert "Back at the worker; sending the rest of the package" in view.texts
+    assert len([line for line in view.texts if line.startswith("warning: The link to the worker is lost")]) == 2
+    await worker.log.until("its sender is back with the rest of the package")
     assert list(worker.options.work.iterdir()) == []
 
 
@@ -91,6 +91,6 @@ async def test_a_package_is_sent_again_when_its_sender_was_away_for_too_long(
         run = await lab.run_client(worker, heavy, view=view, tickets=folder)
     assert run.output is not None
     assert list(run.output.rglob("best.ckpt"))
-    assert "The worker has not kept the beginning of the package; all of it is sent again" in view.told
-    assert len([line for line in view.told if line.startswith("accepted")]) == 2
+    assert "The worker has not kept the beginning of the package; all of it is sent again" in view.texts
+    assert len([line for line in view.texts if line.startswith("accepted")]) == 2
     assert tickets.known_jobs(folder) == [], "neither job's ticket is left"

@@ -145,7 +145,7 @@ def judge(scene: Scene, method: Method, phase: str, client: Terminal) -> None:
 
 
 def _wait_training(scene: Scene, client: Terminal) -> None:
-    client.until_said("epoch")
+    client.until_printed("epoch")
 
 
 def ask(scene: Scene, *, keys: tuple[str, ...]) -> str:
@@ -157,7 +157,7 @@ def ask(scene: Scene, *, keys: tuple[str, ...]) -> str:
     for key in keys:
         if key == "Ctrl-C":
             client.signal(signal.SIGINT)
-            client.until_said("Ctrl-C again leaves it running")
+            client.until_printed("Ctrl-C again leaves it running")
         else:
             os.write(typing, key.encode())
     client.ended()

@@ -22,8 +22,8 @@ from rtc.runner.folder_lock import (
     list_folders,
     lock_file,
     lock_folder,
-    own_folder,
     sweep_leftovers,
+    take_over_folder,
     wait_unlocked,
 )
 
@@ -49,20 +49,20 @@ def test_what_a_dead_worker_left_is_taken_over_once(work):
     folder = left_behind(work)
     (work / "other").mkdir()
     assert list_folders(work) == (work / "job-new", folder)
-    assert own_folder(other.folder) is None
-    lock = own_folder(folder)
-    assert own_folder(folder) is None
-    lock.give_up()
-    other.give_up()
+    assert take_over_folder(other.folder) is None
+    lock = take_over_folder(folder)
+    assert take_over_folder(folder) is None
+    lock.remove()
+    other.remove()
     assert os.listdir(work) == ["other"]
     other.folder.mkdir()  # by somebody else, without a lock
-    assert own_folder(other.folder) is None
+    assert take_over_folder(other.folder) is None
 
 
 def test_a_folder_that_was_taken_over_and_released_is_for_the_next(work):
     folder = left_behind(work)
-    own_folder(folder).release()
-    lock = own_folder(folder)
+    take_over_folder(folder).release()
+    lock = take_over_folder(folder)
     assert lock.folder == folder
     lock.release()
 
@@ -70,15 +70,15 @@ def test_a_folder_that_was_taken_over_and_released_is_for_the_next(work):
 def test_what_is_kept_for_people_is_never_taken_over(work):
     lock = lock_folder(work / "job-1")
     (lock.folder / "model").write_text("")
-    lock.keep()
-    assert own_folder(lock.folder) is None
+    lock.leave_to_people()
+    assert take_over_folder(lock.folder) is None
     assert os.listdir(lock.folder) == ["model"]
 
 
 def test_no_leftovers_and_no_folder_are_nothing_to_do(work):
     assert list_folders(work) == ()
     assert list_folders(work / "nowhere") == ()
-    assert own_folder(work / "nowhere") is None
+    assert take_over_folder(work / "nowhere") is None
 
 
 def test_a_folder_that_goes_while_we_take_it_over_is_not_ours(work, monkeypatch):
@@ -91,7 +91,7 @@ def test_a_folder_that_goes_while_we_take_it_over_is_not_ours(work, monkeypatch)
 
     monkeypatch.setattr(folder_lock.fcntl, "flock", too_late)
     before = len(os.listdir("/proc/self/fd"))
-    assert own_folder(folder) is None
+    assert take_over_folder(folder) is None
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -136,10 +136,10 @@ async def test_a_folder_is_in_use_as_long_as_its_trainer_lives(work):
             await reading.wait()
         lock.release()  # as when the worker is killed
         assert is_locked(lock.folder / USERS_LOCK)
-        taken = own_folder(lock.folder)
+        taken = take_over_folder(lock.folder)
         nursery.cancel_scope.cancel()
     assert not is_locked(lock.folder / USERS_LOCK)
-    taken.give_up()
+    taken.remove()
     assert os.listdir(work) == []
 
 
@@ -150,8 +150,8 @@ def test_where_there_are_no_locks_a_job_runs_and_nothing_is_taken_over(work, mon
     monkeypatch.setattr(folder_lock.fcntl, "flock", no_locks)
     lock = lock_folder(work / "job-1")
     assert lock.owner is lock.descriptor is None
-    assert own_folder(lock.folder) is None
-    lock.give_up()
+    assert take_over_folder(lock.folder) is None
+    lock.remove()
     assert os.listdir(work) == []
 
 
@@ -179,7 +179,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("steps", range(8))
 def test_a_folder_whose_removal_was_cut_short_is_no_job_and_goes_with_the_next_sweep(work, monkeypatch, steps):
     folder = left_behind(work)
-    lock = own_folder(folder)
+    lock = take_over_folder(folder)
     left = iter(range(steps))
 
     def until_killed(real):
@@ -194,7 +194,7 @@ def test_a_folder_whose_removal_was_cut_short_is_no_job_and_goes_with_the_next_s
         for name in ("rename", "unlink", "rmdir"):
             cut.setattr(Path, name, until_killed(getattr(Path, name)))
         with pytest.raises(Killed):
-            lock.give_up()
+            lock.remove()
     lock.release()
     assert list_folders(work) == (() if steps else (folder,))
     sweep_leftovers(work)
@@ -233,7 +233,7 @@ def test_a_folder_is_removed_though_the_job_made_some_of_it_read_only(work, comm
     (folder / "package/deep/file").touch()
     for path in ("package/deep", "package", "."):
         (folder / path).chmod(0o500)
-    own_folder(folder).give_up()
+    take_over_folder(folder).remove()
     assert os.listdir(work) == []
 
 
@@ -247,7 +247,7 @@ def test_a_folder_is_removed_however_deep_it_is(work):
         here = inner
     os.close(os.open("file", os.O_CREAT, dir_fd=here))
     os.close(here)
-    own_folder(folder).give_up()
+    take_over_folder(folder).remove()
     assert os.listdir(work) == []
 
 
@@ -257,7 +257,7 @@ def test_links_in_a_folder_are_removed_and_not_what_they_lead_to(work, tmp_path)
     (tmp_path / "mine" / "file").touch()
     (folder / "package" / "link").symlink_to(tmp_path / "mine")
     (folder / "link").symlink_to(tmp_path / "mine")
-    own_folder(folder).give_up()
+    take_over_folder(folder).remove()
     assert os.listdir(work) == []
     assert os.listdir(tmp_path / "mine") == ["file"]
 
@@ -274,7 +274,7 @@ def test_what_cannot_be_removed_now_is_logged_and_removed_by_the_next_sweep(work
 
     with monkeypatch.context() as cut:
         cut.setattr(Path, "unlink", unlink)
-        own_folder(folder).give_up()
+        take_over_folder(folder).remove()
     assert list_folders(work) == ()
     assert [path.name for path in work.rglob("*") if path.is_file()] == ["stuck"]
     assert "could not be removed wholly" in caplog.text
@@ -285,15 +285,15 @@ def test_what_cannot_be_removed_now_is_logged_and_removed_by_the_next_sweep(work
 def test_a_folder_that_cannot_even_be_renamed_stays_whole_for_the_next_worker(work, common_user, caplog):
     folder = left_behind(work)
     work.chmod(0o500)
-    own_folder(folder).give_up()
+    take_over_folder(folder).remove()
     assert "could not be removed" in caplog.text
     assert (folder / "package.zip").is_file()
-    own_folder(folder).release()
+    take_over_folder(folder).release()
     work.chmod(0o700)
 
 
 def test_a_folder_that_was_removed_by_somebody_else_is_not_logged(work, caplog):
     lock = lock_folder(work / "job-1")
     shutil.rmtree(lock.folder)
-    lock.give_up()
+    lock.remove()
     assert caplog.text == ""

@@ -22,27 +22,27 @@ from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.zip_reader import unpack
 from rtc.runner import supervisor as supervisor_module
 from rtc.runner import supervisor_handle
-from rtc.runner.folder_lock import USERS_LOCK, is_locked, lock_folder, own_folder
+from rtc.runner.folder_lock import USERS_LOCK, is_locked, lock_folder, take_over_folder
 from rtc.runner.job_files import (
     COMMAND_FIFO,
     ENDED_FROM_OUTSIDE,
-    LIFE,
-    MADE,
     OUTCOME,
     OUTCOME_RESERVED,
     PACKAGE,
+    RESULT_PATHS,
+    SUPERVISOR_LOCK,
     SUPERVISOR_LOG,
     Spec,
-    read_made,
     read_outcome,
-    write_made,
+    read_result_paths,
     write_outcome,
+    write_result_paths,
 )
 from rtc.runner.journal import WAKE_FIFO, JournalWatcher
 from rtc.runner.supervisor_handle import (
     SupervisorHandle,
     adopt_supervisor,
-    conclude_job,
+    collect_result,
     start_supervisor,
     sweep_processes,
     was_started,
@@ -98,7 +98,7 @@ def place(tmp_path):
 
 async def concluded(supervisor):
     with trio.fail_after(30):
-        result = await supervisor.conclude()
+        result = await supervisor.wait_result()
     supervisor.close()
     return result
 
@@ -128,7 +128,7 @@ async def test_a_job_runs_to_its_end_and_every_reader_gets_all_events(place):
         async with trio.open_nursery() as nursery:
             for name in received:
                 nursery.start_soon(follow, name)
-            await supervisor.attend(watcher)
+            await supervisor.wake_readers_until_exit(watcher)
     assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
     late = [event async for event in watcher.follow(seen=4)]
     for events in received.values():
@@ -144,7 +144,7 @@ async def test_a_job_runs_to_its_end_and_every_reader_gets_all_events(place):
     assert place.users() == []
     assert (place.folder / SUPERVISOR_LOG).read_text() == ""
     assert (place.folder / PACKAGE / "job.log").is_file()
-    assert not is_locked(place.folder / LIFE)
+    assert not is_locked(place.folder / SUPERVISOR_LOCK)
 
 
 async def test_a_failure_is_reported_as_the_trainer_reported_it(place):
@@ -202,7 +202,7 @@ async def test_a_program_that_cannot_be_started_leaves_nothing_open(place, monke
 
 
 async def serve(nursery, supervisor, watcher):
-    nursery.start_soon(supervisor.attend, watcher)
+    nursery.start_soon(supervisor.wake_readers_until_exit, watcher)
     return watcher.follow()
 
 
@@ -445,7 +445,7 @@ def dead_worker(place):
         async with worker.stdout:
             with trio.fail_after(30):
                 assert await worker.stdout.receive_some() == b"started"
-            assert own_folder(place.folder) is None, "its worker lives"
+            assert take_over_folder(place.folder) is None, "its worker lives"
             worker.kill()
             await worker.wait()
 
@@ -454,7 +454,7 @@ def dead_worker(place):
 
 async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
     await dead_worker(20)
-    lock = own_folder(place.folder)
+    lock = take_over_folder(place.folder)
     supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
     received = []
 
@@ -464,16 +464,16 @@ async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
-            await supervisor.attend(watcher)
+            await supervisor.wake_readers_until_exit(watcher)
     assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
     assert [event.news.epoch for event in received if isinstance(event.news, Progress)] == list(range(20))
-    lock.give_up()
+    lock.remove()
     assert os.listdir(place.folder.parent) == []
 
 
 async def test_an_adopted_job_can_be_cancelled(place, dead_worker):
     await dead_worker(3000)
-    lock = own_folder(place.folder)
+    lock = take_over_folder(place.folder)
     supervisor = adopt_supervisor(place.folder)
     supervisor.cancel()
     assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
@@ -485,7 +485,7 @@ async def test_an_adopted_supervisor_that_does_not_end_is_killed(place, dead_wor
     for name in ("TERM_TIME", "KILL_TIME", "EXIT_TIME"):
         monkeypatch.setattr(supervisor_handle, name, 0.3)
     supervisor = adopt_supervisor(place.folder)
-    for process in supervisor_handle._holders(place.folder / LIFE):
+    for process in supervisor_handle._holders(place.folder / SUPERVISOR_LOCK):
         process.suspend()
     with trio.fail_after(20):
         await supervisor.end()
@@ -505,12 +505,12 @@ async def test_waiting_for_an_adopted_supervisor_can_be_cancelled(place, dead_wo
 
 async def test_a_job_that_ended_while_no_worker_lived_is_found_with_its_outcome(place, dead_worker):
     await dead_worker(1)
-    lock = own_folder(place.folder)
+    lock = take_over_folder(place.folder)
     supervisor = adopt_supervisor(place.folder)
     if supervisor is not None:
         await concluded(supervisor)
     assert adopt_supervisor(place.folder) is None
-    assert (await conclude_job(place.folder)).outcome is Outcome.DONE
+    assert (await collect_result(place.folder)).outcome is Outcome.DONE
     lock.release()
 
 
@@ -527,7 +527,7 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_read_to_its_end_all_the_s
     supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
     supervisor.stop(StopScope.ALL)  # it is lost, and nothing waits for it
     with trio.fail_after(30):
-        await supervisor.attend(watcher)
+        await supervisor.wake_readers_until_exit(watcher)
     assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert [event.news.epoch async for event in watcher.follow() if isinstance(event.news, Progress)] == list(range(20))
     assert "cannot be opened" in caplog.text
@@ -546,9 +546,9 @@ MADE_PLAN = Plan(
 
 
 def test_where_the_results_will_be_is_read_as_it_was_written(tmp_path):
-    assert read_made(tmp_path) == Plan(JobKind.TRAIN, ())
-    write_made(tmp_path, MADE_PLAN)
-    assert read_made(tmp_path) == MADE_PLAN
+    assert read_result_paths(tmp_path) == Plan(JobKind.TRAIN, ())
+    write_result_paths(tmp_path, MADE_PLAN)
+    assert read_result_paths(tmp_path) == MADE_PLAN
 
 
 @pytest.mark.parametrize(
@@ -570,9 +570,9 @@ def test_where_the_results_will_be_is_read_as_it_was_written(tmp_path):
 )
 def test_what_no_supervisor_would_have_written_raises_an_os_error(tmp_path, fields):
     note = {"kind": "train", "root": "", "runs": [], "outputs": []} | fields
-    (tmp_path / MADE).write_text(json.dumps(note))
+    (tmp_path / RESULT_PATHS).write_text(json.dumps(note))
     with pytest.raises(OSError, match="spoilt"):
-        read_made(tmp_path)
+        read_result_paths(tmp_path)
 
 
 SPOILERS = {
@@ -587,13 +587,13 @@ SPOILERS = {
 
 @pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
 async def test_whatever_a_job_puts_in_place_of_our_files_we_do_not_wait_for_it(tmp_path, spoil):
-    for name in (MADE, OUTCOME, SUPERVISOR_LOG, LIFE):
+    for name in (RESULT_PATHS, OUTCOME, SUPERVISOR_LOG, SUPERVISOR_LOCK):
         spoil(tmp_path / name)
     with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
-        read_made(tmp_path)
+        read_result_paths(tmp_path)
     with trio.fail_after(10):
         await SupervisorHandle(tmp_path, None).wait()
-        assert await conclude_job(tmp_path) == ENDED_FROM_OUTSIDE
+        assert await collect_result(tmp_path) == ENDED_FROM_OUTSIDE
 
 
 def test_an_outcome_is_not_written_through_what_a_job_put_in_its_place(tmp_path):

@@ -23,12 +23,12 @@ async def store(tmp_path):
 async def test_a_token_opens_its_own_room_and_no_other(store):
     room, token = await store.create_room("Lab")
     other, other_token = await store.create_room("")
-    assert await store.opens(room, token)
-    assert await store.opens(other, other_token)
-    assert not await store.opens(room, other_token)
-    assert not await store.opens(room, "")
-    assert not await store.opens(room, "\ud800")
-    assert not await store.opens(RoomId("room-that-is-not"), token)
+    assert await store.is_token_of(room, token)
+    assert await store.is_token_of(other, other_token)
+    assert not await store.is_token_of(room, other_token)
+    assert not await store.is_token_of(room, "")
+    assert not await store.is_token_of(room, "\ud800")
+    assert not await store.is_token_of(RoomId("room-that-is-not"), token)
 
 
 async def test_a_room_is_described_without_its_token(store):
@@ -54,7 +54,7 @@ async def test_rooms_and_names_survive_a_restart(tmp_path):
         room, token = await store.create_room("Lab")
         resume = store.resume(room, PeerId("worker-1"))
     async with open_room_database(tmp_path) as store:
-        assert await store.opens(room, token)
+        assert await store.is_token_of(room, token)
         assert store.resume(room, PeerId("worker-1")) == resume
         assert store.resume(room, PeerId("worker-2")) != resume
         assert store.resume(RoomId("room-x"), PeerId("worker-1")) != resume
@@ -90,7 +90,7 @@ async def test_many_rooms_at_once_are_all_there(store):
     async with trio.open_nursery() as nursery:
         for _ in range(50):
             nursery.start_soon(make)
-    assert all([await store.opens(room, token) for room, token in made])
+    assert all([await store.is_token_of(room, token) for room, token in made])
 
 
 async def error_of_opening(folder) -> RtcError:
@@ -145,4 +145,4 @@ async def test_a_database_that_fails_later_is_an_expected_failure(tmp_path):
         database.execute("DROP TABLE rooms")
         database.close()
         with pytest.raises(RtcError, match="database"):
-            await store.opens(RoomId("room-x"), "token")
+            await store.is_token_of(RoomId("room-x"), "token")

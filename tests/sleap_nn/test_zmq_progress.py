@@ -38,29 +38,31 @@ def message(event, **fields):
 
 
 def test_infinity_and_nan_become_nothing(training_progress, heard):
-    training_progress.hear(
+    training_progress.handle_message(
         message("epoch_end", epoch=0, logs={"loss": math.inf, "val/loss": math.nan, "train/loss": 0.5}), 0
     )
     assert heard == [Progress("j", 1, 0, None, None, 0.5, None)]
 
 
 def test_the_train_loss_of_the_epoch_before_is_kept_until_the_next(training_progress, heard):
-    training_progress.hear(message("epoch_end", epoch=1, logs={"train/loss": 0.5, "val/loss": 0.4, "loss": 0.3}), 0)
-    training_progress.hear(message("batch_end", epoch=2, batch=0, logs={"loss": 0.2}), 1)
+    training_progress.handle_message(
+        message("epoch_end", epoch=1, logs={"train/loss": 0.5, "val/loss": 0.4, "loss": 0.3}), 0
+    )
+    training_progress.handle_message(message("batch_end", epoch=2, batch=0, logs={"loss": 0.2}), 1)
     assert heard[-1] == Progress("j", 1, 2, 1, 0.2, 0.5, 0.4)
 
 
 def test_the_end_of_training_is_emitted_once(training_progress, heard):
     for _ in range(2):
-        training_progress.hear(message("train_end"), 0)
+        training_progress.handle_message(message("train_end"), 0)
     assert heard == [ModelTrained("j", 1)]
     assert training_progress.ended.is_set()
 
 
 def test_batches_are_thinned_and_epochs_are_not(training_progress, heard):
     for number in range(100):  # one second of messages
-        training_progress.hear(message("batch_end", epoch=0, batch=number, logs={"loss": 0.1}), number / 100)
-        training_progress.hear(message("epoch_end", epoch=0, logs={}), number / 100)
+        training_progress.handle_message(message("batch_end", epoch=0, batch=number, logs={"loss": 0.1}), number / 100)
+        training_progress.handle_message(message("epoch_end", epoch=0, logs={}), number / 100)
     assert sum(progress.batch is not None for progress in heard) == 4
     assert sum(progress.batch is None for progress in heard) == 100
 
@@ -80,16 +82,18 @@ def test_batches_are_thinned_and_epochs_are_not(training_progress, heard):
     ],
 )
 def test_what_is_not_understood_is_dropped(raw, training_progress, heard):
-    training_progress.hear(raw, 0)
+    training_progress.handle_message(raw, 0)
     assert heard == []
 
 
 def test_strange_fields_do_no_harm(training_progress, heard):
-    training_progress.hear(message("epoch_end", epoch=-3, logs={"loss": True, "val/loss": "x", "train/loss": [1]}), 0)
-    training_progress.hear(
+    training_progress.handle_message(
+        message("epoch_end", epoch=-3, logs={"loss": True, "val/loss": "x", "train/loss": [1]}), 0
+    )
+    training_progress.handle_message(
         b'{"event": "batch_end", "epoch": 1e400, "batch": true, "logs": {"loss": 1' + b"0" * 400 + b"}}", 1
     )
-    training_progress.hear(message("batch_end", epoch=2**70, batch=-1, logs=[]), 2)
+    training_progress.handle_message(message("batch_end", epoch=2**70, batch=-1, logs=[]), 2)
     assert heard == [Progress("j", 1, 0), Progress("j", 1, 0, 1), Progress("j", 1, 0, 1)]
 
 
@@ -125,6 +129,6 @@ async def test_stop_is_sent_again_until_training_ends(heard):
                 for _ in range(2):
                     assert await trio.to_thread.run_sync(trainer.poll, 10_000)
                     assert json.loads(trainer.recv()) == {"command": "stop"}
-            training_progress.hear(message("train_end"), 0)
+            training_progress.handle_message(message("train_end"), 0)
             with trio.fail_after(5):
                 await training_progress.ended.wait()

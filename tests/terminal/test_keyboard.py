@@ -90,7 +90,7 @@ def test_arrow_keys_are_no_letters(typed: str, keys: str, rest: str) -> None:
 
 async def test_keys_are_received_at_once_and_the_terminal_is_restored(keys: FakeTerminal) -> None:
     received: list[str] = []
-    async with Keyboard(keys.fd).listen(received.append):
+    async with Keyboard(keys.fd).read_keys(received.append):
         await until(lambda: not keys.in_line_mode)
         assert keys.sends_ctrl_c_as_signal
         keys.type("sx")
@@ -100,9 +100,9 @@ async def test_keys_are_received_at_once_and_the_terminal_is_restored(keys: Fake
 
 async def test_the_last_handler_gets_the_keys_and_then_the_one_before_again(keys: FakeTerminal) -> None:
     keyboard, first, second = Keyboard(keys.fd), [], []
-    async with keyboard.listen(first.append):
+    async with keyboard.read_keys(first.append):
         await until(lambda: not keys.in_line_mode)
-        async with keyboard.listen(second.append):
+        async with keyboard.read_keys(second.append):
             keys.type("a")
             await until(lambda: second == ["a"])
         keys.type("b")
@@ -116,13 +116,13 @@ async def test_when_the_first_handler_is_removed_the_second_one_gets_the_keys(ke
 
     async def first() -> None:
         with scope:
-            async with keyboard.listen(lambda _key: None):
+            async with keyboard.read_keys(lambda _key: None):
                 await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first)
         await until(lambda: not keys.in_line_mode)
-        async with keyboard.listen(received.append):
+        async with keyboard.read_keys(received.append):
             scope.cancel()
             await trio.testing.wait_all_tasks_blocked(0.01)
             keys.type("a")
@@ -132,8 +132,8 @@ async def test_when_the_first_handler_is_removed_the_second_one_gets_the_keys(ke
 
 @pytest.mark.parametrize("end", ["cancel", "crash"])
 async def test_whatever_ends_the_listening_the_terminal_is_restored(keys: FakeTerminal, end: str) -> None:
-    async def listen() -> None:
-        async with Keyboard(keys.fd).listen(lambda _key: None):
+    async def read_keys() -> None:
+        async with Keyboard(keys.fd).read_keys(lambda _key: None):
             await until(lambda: not keys.in_line_mode)
             if end == "crash":
                 raise RuntimeError
@@ -142,9 +142,9 @@ async def test_whatever_ends_the_listening_the_terminal_is_restored(keys: FakeTe
     with trio.move_on_after(0.1):
         if end == "crash":
             with pytest.RaisesGroup(RuntimeError):
-                await listen()
+                await read_keys()
         else:
-            await listen()
+            await read_keys()
     assert keys.in_line_mode
 
 
@@ -154,7 +154,7 @@ async def test_without_a_terminal_nothing_is_ever_received() -> None:
     keyboard = Keyboard(read)
     assert not keyboard.usable
     with trio.move_on_after(0.05):
-        async with keyboard.listen(lambda key: pytest.fail(key)):
+        async with keyboard.read_keys(lambda key: pytest.fail(key)):
             await trio.sleep_forever()
     os.close(read)
     os.close(write)
@@ -162,7 +162,7 @@ async def test_without_a_terminal_nothing_is_ever_received() -> None:
 
 async def test_a_terminal_that_is_closed_ends_the_reading_and_nothing_else() -> None:
     master, slave = os.openpty()
-    async with Keyboard(slave).listen(lambda key: pytest.fail(key)):
+    async with Keyboard(slave).read_keys(lambda key: pytest.fail(key)):
         await trio.testing.wait_all_tasks_blocked(0.01)
         os.close(master)
         await trio.testing.wait_all_tasks_blocked(0.01)
@@ -236,7 +236,7 @@ async def test_s_asks_to_stop_early_while_a_model_trains_and_l_shows_the_log(key
         open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(view.listen, lambda: stops.append(1))
+        nursery.start_soon(view.read_keys, lambda: stops.append(1))
         await until(lambda: not keys.in_line_mode)
         keys.type("s")
         await trio.testing.wait_all_tasks_blocked(0.05)
@@ -259,7 +259,7 @@ async def test_s_asks_to_stop_early_while_a_model_trains_and_l_shows_the_log(key
 async def test_without_a_terminal_listening_waits_for_ever(mode: Mode, autojump_clock: trio.testing.MockClock) -> None:
     async with open_view(terminal=False, mode=mode, out=StringIO()) as view:
         with trio.move_on_after(1e6) as scope:
-            await view.listen(lambda: pytest.fail("nobody asked"))
+            await view.read_keys(lambda: pytest.fail("nobody asked"))
     assert scope.cancelled_caught
 
 
@@ -269,7 +269,7 @@ async def test_where_ctrl_c_asks_nothing_it_is_not_called_safe(keys: FakeTermina
         open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd, asks=False) as view,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(view.listen, lambda: None)
+        nursery.start_soon(view.read_keys, lambda: None)
         running(view)
         await until(lambda: "l show log" in out.getvalue())
         nursery.cancel_scope.cancel()
@@ -338,7 +338,7 @@ async def test_while_it_asks_the_other_keys_mean_nothing_and_then_everything_is_
         trio.open_nursery() as nursery,
     ):
         running(view)
-        nursery.start_soon(view.listen, lambda: stops.append(1))
+        nursery.start_soon(view.read_keys, lambda: stops.append(1))
         await until(lambda: not keys.in_line_mode)
         assert await Asked(view, out, keys).answer("ls") is Interrupt.STOP
         assert not stops

@@ -19,7 +19,7 @@ from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.server import open_server
-from rtc.testing.lab import ClientRun, Lab, LabWorker, Log, RecordingView
+from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordedLog, RecordingView
 from rtc.testing.stand_in import install_stand_in
 from rtc.worker import embedded_server
 from rtc.worker.banner import fleet_banner
@@ -67,7 +67,7 @@ class Fleet:
 
     lab: Lab
     fleet_options: tuple[WorkerOptions, ...]
-    said: Log = field(factory=Log)
+    log: RecordedLog = field(factory=RecordedLog)
     drain: trio.Event = field(factory=trio.Event)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
@@ -85,7 +85,7 @@ class Fleet:
                     self.fleet_options,
                     asyncio_loop=self.lab.asyncio_loop,
                     drain=self.drain,
-                    say=self.said.add,
+                    say=self.log.add,
                     joined=joined,
                 )
             except RtcError as error:
@@ -95,7 +95,7 @@ class Fleet:
     def member(self, number: int) -> LabWorker:
         """Return one of the workers, as the lab's clients use it."""
         return LabWorker(
-            self.ready[number], self.said, self.drain, self.scope, self.ended, self.fleet_options[number], self.failed
+            self.ready[number], self.log, self.drain, self.scope, self.ended, self.fleet_options[number], self.failed
         )
 
     async def facts(self) -> list[WorkerFacts]:
@@ -118,7 +118,12 @@ def make_options(lab: Lab, tmp_path: Path, **more: Any) -> WorkerOptions:
     sleap_nn = str(install_reporting_sleap_nn(tmp_path / "bin"))
     return evolve(
         WorkerOptions(
-            lab.config, name="box", work=base / "work", results=base / "results", sleap_nn=sleap_nn, jobs_end_too=True
+            lab.config,
+            name="box",
+            work=base / "work",
+            results=base / "results",
+            sleap_nn=sleap_nn,
+            stop_jobs_on_exit=True,
         ),
         **more,
     )
@@ -166,14 +171,14 @@ async def test_two_jobs_run_at_the_same_time_and_each_sees_its_own_gpu(fleet: Fl
     lines = [
         line
         for run in runs
-        for news in run.view.news_heard
+        for news in run.view.job_events
         if isinstance(news, LogLines)
         for line in news.lines
         if line.startswith("sees")
     ]
     assert sorted(lines) == ["sees <GPU-aaaa>", "sees <GPU-bbbb>"]
     for name in ("box-0", "box-1"):
-        await fleet.said.until(f"[{name}] Result of")
+        await fleet.log.until(f"[{name}] Result of")
 
 
 async def test_draining_lets_the_running_job_end_and_then_all_are_gone(fleet: Fleet, package: MakePackage) -> None:
@@ -184,7 +189,7 @@ async def test_draining_lets_the_running_job_end_and_then_all_are_gone(fleet: Fl
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_one)
-        await fleet.said.until("[box-1] Status: busy.")
+        await fleet.log.until("[box-1] Status: busy.")
         fleet.drain.set()
     await fleet.ended.wait()
     assert [run.fault for run in runs] == [None]
@@ -223,7 +228,7 @@ async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab:
             options_per_gpu(evolve(options, token="wrong"), (H200, RTX)),
             asyncio_loop=lab.asyncio_loop,
             drain=trio.Event(),
-            say=Log().add,
+            say=RecordedLog().add,
             joined=pytest.fail,
         )
     assert caught.value.fault.code is FaultCode.ROOM_DENIED
@@ -235,7 +240,9 @@ async def test_a_fleet_drained_before_it_has_joined_ends_silently(lab: Lab, tmp_
     nowhere = evolve(lab.config, signaling_websocket="ws://127.0.0.1:9")
     fleet_options = options_per_gpu(make_options(lab, tmp_path, config=nowhere), (H200, RTX))
     with trio.fail_after(5):
-        await run_fleet(fleet_options, asyncio_loop=lab.asyncio_loop, drain=drain, say=Log().add, joined=pytest.fail)
+        await run_fleet(
+            fleet_options, asyncio_loop=lab.asyncio_loop, drain=drain, say=RecordedLog().add, joined=pytest.fail
+        )
 
 
 async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: Fleet) -> None:

@@ -30,8 +30,8 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
 from rtc.common.errors import RtcError
 from rtc.runner.folder_lock import FolderLock, lock_folder, wait_unlocked
-from rtc.runner.job_files import LIFE
-from rtc.testing.file_channels import packages_come
+from rtc.runner.job_files import SUPERVISOR_LOCK
+from rtc.testing.file_channels import replace_receiving
 from rtc.testing.stand_in import install_stand_in, make_package
 from rtc.worker import job_manager as job_manager_module
 from rtc.worker import result_store
@@ -69,7 +69,7 @@ def sent(tmp_path, monkeypatch):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
-    packages_come(monkeypatch, receive)
+    replace_receiving(monkeypatch, receive)
     return package
 
 
@@ -82,7 +82,7 @@ def on_the_way(monkeypatch):
         there.set()
         await trio.sleep_forever()
 
-    packages_come(monkeypatch, receive)
+    replace_receiving(monkeypatch, receive)
     return there
 
 
@@ -192,7 +192,7 @@ def in_two_parts(tmp_path, monkeypatch):
             raise RtcError(FaultCode.LINK_LOST, "The link broke.")
         return shutil.copy(package, folder / "p.zip")
 
-    packages_come(monkeypatch, receive)
+    replace_receiving(monkeypatch, receive)
     return links
 
 
@@ -237,7 +237,7 @@ async def test_a_full_disk_refuses_the_package_and_leaves_nothing(runner_config,
         await trio.lowlevel.checkpoint()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    packages_come(monkeypatch, full)
+    replace_receiving(monkeypatch, full)
     async with open_job_manager(runner_config) as job_manager:
         job_manager.prepare(prepare())
         assert isinstance(await next_event(job_manager), PackageFailed)
@@ -359,24 +359,24 @@ def _keep_nowhere(real):
 # -------- what an earlier worker left unfinished
 
 
-async def leave_unfinished(runner_config, monkeypatch, give_up):
-    """Leave a finished job whose worker died while it removed the job's folder; `give_up` does as much as was done."""
+async def leave_unfinished(runner_config, monkeypatch, remove):
+    """Leave a finished job whose worker died while it removed the job's folder; `remove` does as much as was done."""
     with monkeypatch.context() as patch:
-        patch.setattr(FolderLock, "give_up", give_up)
+        patch.setattr(FolderLock, "remove", remove)
         async with open_job_manager(runner_config) as job_manager:
             await start_job(job_manager)
             await next_event(job_manager)
     assert names(runner_config.work) == ["job-1"]
 
 
-@pytest.mark.parametrize("gone", [".keeper", "package"])
+@pytest.mark.parametrize("gone", [".supervisor", "package"])
 async def test_a_worker_killed_while_it_cleans_up_loses_no_result(gone, runner_config, sent, monkeypatch):
-    def give_up(lock):
+    def remove(lock):
         path = lock.folder / gone
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         lock.release()
 
-    await leave_unfinished(runner_config, monkeypatch, give_up)
+    await leave_unfinished(runner_config, monkeypatch, remove)
     size = (runner_config.results / "job-1.zip").stat().st_size
     async with open_job_manager(runner_config) as job_manager:
         assert not await job_manager.adopt()
@@ -477,7 +477,7 @@ async def test_a_job_that_ended_without_a_worker_is_reported_so(runner_config, s
     async with open_job_manager(runner_config, stopping=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)
-    await trio.to_thread.run_sync(wait_unlocked, runner_config.work / "job-1" / LIFE)
+    await trio.to_thread.run_sync(wait_unlocked, runner_config.work / "job-1" / SUPERVISOR_LOCK)
 
     async def slow(*_arguments):
         await trio.sleep_forever()

@@ -25,7 +25,7 @@ from protocol.jobs import (
 )
 from protocol.status import Status
 from rtc.client import tickets
-from rtc.client.job_query import Address, run_job_query
+from rtc.client.job_query import WorkerAddress, run_job_query
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import RtcError
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
@@ -47,7 +47,7 @@ async def start_job(lab: Lab, worker: LabWorker, package: Path, view: RecordingV
 
 
 async def query(lab: Lab, worker: LabWorker, *requests: JobRequest) -> dict[JobId, JobState]:
-    address = Address(lab.config, worker.ready.room, worker.ready.token, worker.peer)
+    address = WorkerAddress(lab.config, worker.ready.room, worker.ready.token, worker.peer)
     with trio.fail_after(PATIENCE):
         return await run_job_query(address, requests, lab.asyncio_loop)
 
@@ -66,12 +66,12 @@ async def test_two_watch_one_job_and_both_get_its_result(lab: Lab, package: Make
     assert second.output is not None
     assert list(second.output.rglob("best.ckpt"))
     await first.until("Trained 1 model")
-    heard = [
-        [news for news in view.news_heard if isinstance(news, Progress) and news.batch is None]
+    wait_for_event = [
+        [news for news in view.job_events if isinstance(news, Progress) and news.batch is None]
         for view in (first, second.view)
     ]
-    assert len(heard[0]) == 30
-    assert heard[0] == heard[1]
+    assert len(wait_for_event[0]) == 30
+    assert wait_for_event[0] == wait_for_event[1]
 
 
 async def test_a_job_is_stopped_by_another_client_and_the_one_that_follows_it_gets_the_model(
@@ -79,7 +79,7 @@ async def test_a_job_is_stopped_by_another_client_and_the_one_that_follows_it_ge
 ) -> None:
     worker, view = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, worker, package(models=("a", "b"), epochs=500, seconds=0.1), view)
-    await view.heard(Progress)
+    await view.wait_for_event(Progress)
     state = (await query(lab, worker, StopJob(ticket.job, ticket.key, StopScope.ALL)))[ticket.job]
     assert state.stage is JobStage.RUNNING
     assert state.text.startswith("Model 1 of 2 (a)")
@@ -89,8 +89,8 @@ async def test_a_job_is_stopped_by_another_client_and_the_one_that_follows_it_ge
 class HastyView(RecordingView):
     """A view whose person stops the training as soon as there is progress."""
 
-    async def listen(self, stop: Callable[[], None]) -> None:
-        await self.heard(Progress)
+    async def read_keys(self, stop: Callable[[], None]) -> None:
+        await self.wait_for_event(Progress)
         stop()
 
 
@@ -102,8 +102,8 @@ async def test_a_request_that_comes_before_its_session_is_open_is_forwarded(
     worker = await lab.start_worker()
     with trio.fail_after(PATIENCE):
         run = await lab.run_client(worker, package(epochs=500, seconds=0.1), view=HastyView())
-    assert run.view.told[-1] == "Trained 1 model: centroid."
-    assert sum(isinstance(news, Progress) for news in run.view.news_heard) < 400
+    assert run.view.texts[-1] == "Trained 1 model: centroid."
+    assert sum(isinstance(news, Progress) for news in run.view.job_events) < 400
 
 
 async def test_another_worker_of_that_machine_says_that_it_does_not_have_the_job_and_the_ticket_is_kept(
@@ -132,11 +132,11 @@ async def test_a_database_that_cannot_be_read_ends_no_worker(
     worker, view, drain = await lab.start_worker(), RecordingView(), trio.Event()
     ticket = await start_job(lab, worker, package(epochs=5, seconds=0.1), view, drain=drain)
     drain.set()
-    await worker.said.until("Status: available.")
+    await worker.log.until("Status: available.")
     with monkeypatch.context() as patch:
         patch.setattr(JobDatabase, "get", unreadable)
         lab.nursery.start_soon(lambda: reconnect(lab, worker, ticket))
-        await worker.said.until("The records cannot be read now.")
+        await worker.log.until("The records cannot be read now.")
     back = await reconnect(lab, worker, ticket)
     assert back.output is not None
 
@@ -145,7 +145,7 @@ async def test_a_worker_whose_room_is_gone_gets_another_one_while_its_job_runs(
     lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room_membership, "RETRY_PAUSE", 0.1)
-    first, view = await lab.start_worker(jobs_end_too=False), RecordingView()
+    first, view = await lab.start_worker(stop_jobs_on_exit=False), RecordingView()
     ticket = await start_job(lab, first, package(epochs=500, seconds=0.1), view)
     first.scope.cancel()
     await first.ended.wait()
@@ -162,7 +162,7 @@ async def test_a_job_is_cancelled_by_another_client_and_the_worker_is_available(
     ticket = await start_job(lab, worker, package(epochs=500, seconds=0.1, grandchild=True), view)
     await query(lab, worker, CancelJob(ticket.job, ticket.key))
     await view.until("The job was cancelled")
-    await worker.said.until("Status: available.")
+    await worker.log.until("Status: available.")
     state = (await query(lab, worker, CancelJob(ticket.job, ticket.key)))[ticket.job]
     assert (state.stage, state.outcome) == (JobStage.ENDED, Outcome.CANCELLED)
 
@@ -183,14 +183,14 @@ async def test_an_unknown_job_is_refused_before_any_link(lab: Lab) -> None:
     with pytest.raises(RtcError) as caught:
         await query(lab, worker, AskJob(JobId("job-none"), "key"))
     assert caught.value.fault.code is FaultCode.NO_SUCH_JOB
-    assert not any("reserved" in line for line in worker.said.lines)
+    assert not any("reserved" in line for line in worker.log.lines)
 
 
 async def test_a_result_is_fetched_while_the_worker_is_busy_with_another_job(lab: Lab, package: MakePackage) -> None:
     worker, view, drain = await lab.start_worker(), RecordingView(), trio.Event()
     ticket = await start_job(lab, worker, package(epochs=5, seconds=0.1), view, drain=drain)
     drain.set()
-    await worker.said.until("Status: available.")
+    await worker.log.until("Status: available.")
     other = RecordingView()
     lab.nursery.start_soon(lambda: lab.run_client(worker, package("other.zip", epochs=500, seconds=0.1), view=other))
     await other.training.wait()
@@ -214,10 +214,10 @@ async def test_a_draining_worker_sends_the_result_before_it_ends(lab: Lab, packa
 async def test_the_log_of_a_running_job_is_read_without_fetching_anything(lab: Lab, package: MakePackage) -> None:
     worker, view = await lab.start_worker(), RecordingView()
     ticket = await start_job(lab, worker, package(epochs=500, seconds=0.1, say=["a first line"]), view)
-    await view.heard(LogLines, 2)
+    await view.wait_for_event(LogLines, 2)
     seen = await reconnect(lab, worker, ticket, fetch=False, follow=False)
     assert seen.fault is None
-    assert any("a first line" in news.lines for news in seen.view.news_heard if isinstance(news, LogLines))
+    assert any("a first line" in news.lines for news in seen.view.job_events if isinstance(news, LogLines))
     assert not seen.view.downloaded
 
 
@@ -225,7 +225,7 @@ async def test_a_result_that_expired_is_reported_as_removed(lab: Lab, package: M
     worker, view, drain = await lab.start_worker(), RecordingView(), trio.Event()
     ticket = await start_job(lab, worker, package(), view, drain=drain)
     drain.set()
-    await worker.said.until("Status: available.")
+    await worker.log.until("Status: available.")
     worker.drain.set()
     await worker.ended.wait()
     folders = {"work": worker.options.work, "results": worker.options.results}
@@ -238,13 +238,13 @@ async def test_a_result_that_expired_is_reported_as_removed(lab: Lab, package: M
     assert "nobody fetched it" in state.text
 
 
-@pytest.mark.parametrize("moved", [False, True])
-async def test_the_ticket_of_a_job_that_its_own_worker_does_not_know_is_removed(lab: Lab, moved: bool) -> None:
+@pytest.mark.parametrize("worker_named", [False, True])
+async def test_the_ticket_of_a_job_that_its_own_worker_does_not_know_is_removed(lab: Lab, worker_named: bool) -> None:
     worker, folder = await lab.start_worker(), lab.folder / "tickets"
     there = worker.ready
     ticket = JobTicket("job-old", "key", worker.peer, there.room, there.token, lab.server.ws_url, "toy.zip")
-    tickets.keep(folder, ticket)
-    run = await reconnect(lab, worker, ticket, tickets=folder, moved=moved)
+    tickets.save(folder, ticket)
+    run = await reconnect(lab, worker, ticket, tickets=folder, worker_named=worker_named)
     assert run.fault is not None
     assert run.fault.code is FaultCode.NO_SUCH_JOB
-    assert tickets.known_jobs(folder) == (["job-old"] if moved else [])
+    assert tickets.known_jobs(folder) == (["job-old"] if worker_named else [])

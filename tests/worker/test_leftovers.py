@@ -22,9 +22,9 @@ from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, Progress, SubmitJob
 from rtc.common.errors import RtcError
-from rtc.common.scratch_dirs import aside_name, sweep
-from rtc.runner.job_files import MADE, PACKAGE
-from rtc.testing.file_channels import packages_come
+from rtc.common.scratch_dirs import scratch_name, sweep
+from rtc.runner.job_files import PACKAGE, RESULT_PATHS
+from rtc.testing.file_channels import replace_receiving
 from rtc.testing.stand_in import install_stand_in, make_package
 from rtc.worker.job import RunnerConfig
 from rtc.worker.job_database import open_job_database
@@ -72,7 +72,7 @@ async def test_a_client_that_follows_a_job_whose_package_never_becomes_complete_
         await lost.wait()
         raise RtcError.of(SPOILT)
 
-    packages_come(monkeypatch, receive)
+    replace_receiving(monkeypatch, receive)
     async with open_job_manager(tmp_path) as job_manager:
         job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         job = job_manager.jobs["job-1"]
@@ -92,7 +92,7 @@ async def test_a_package_that_becomes_complete_just_as_its_job_is_discarded_is_r
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
-    packages_come(monkeypatch, receive)
+    replace_receiving(monkeypatch, receive)
     async with open_job_manager(tmp_path) as job_manager:
         job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
@@ -111,7 +111,7 @@ async def training(folder, monkeypatch):
         await trio.lowlevel.checkpoint()
         return shutil.copy(package, folder / "p.zip")
 
-    packages_come(monkeypatch, receive)
+    replace_receiving(monkeypatch, receive)
     async with open_job_manager(folder) as job_manager:
         job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
@@ -124,8 +124,8 @@ async def training(folder, monkeypatch):
 
 
 def spoil_list(folder):
-    (folder / MADE).unlink()
-    os.mkfifo(folder / MADE)
+    (folder / RESULT_PATHS).unlink()
+    os.mkfifo(folder / RESULT_PATHS)
 
 
 def spoil_folders(folder):
@@ -162,7 +162,7 @@ def dead():
 
 
 def test_only_what_dead_programs_of_this_machine_have_left_is_removed(tmp_path, dead):
-    mine = aside_name()
+    mine = scratch_name()
     stale = mine.replace(f"-{os.getpid()}-", f"-{dead}-")
     foreign = f".sleap-rtc-othermachine-{dead}-abcd"
     for name in (mine, stale, foreign, ".sleap-rtc-abcd", "models"):

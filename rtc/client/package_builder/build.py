@@ -28,19 +28,21 @@ from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import fresh, plain_name
+from rtc.packages.file_names import plain_name, unused_path
 from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
 from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
 from rtc.packages.plan import inspect_package
-from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_words, read_options
-from rtc.packages.zip_writer import add_file, add_text, open_packing
+from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_arguments, read_options
+from rtc.packages.zip_writer import add_file, add_text, open_zip_writer
 
-Say = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 """Shows a person one line about the progress of the build."""
 _SCRIPT_HEAD = "#!/bin/bash\n"
 
 
-def build_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], target: Path, report: Say) -> None:
+def build_training(
+    labels: Path, configs: Sequence[Path], overrides: Sequence[str], target: Path, report: ReportProgress
+) -> None:
     """Write a training package: labels with their images, and a configuration for each model.
 
     Args:
@@ -91,7 +93,7 @@ def _training_texts(
     texts: dict[str, str] = {}
     entries, script = [], _SCRIPT_HEAD
     for training_config in training_configs:
-        config = fresh(
+        config = unused_path(
             f"{plain_name(training_config.head, 'model')}{training_config.ending}",
             [*texts, *contents.files],
             training_config.ending,
@@ -110,7 +112,9 @@ def _training_line(config: str, run: str, overrides: Sequence[str]) -> str:
     return f"sleap train --config-name {config} --config-dir . {shlex.join(arguments)}\n"
 
 
-def build_tracking(data: Path, models: Sequence[Path], options: Mapping[str, Any], target: Path, report: Say) -> None:
+def build_tracking(
+    data: Path, models: Sequence[Path], options: Mapping[str, Any], target: Path, report: ReportProgress
+) -> None:
     """Write an inference package: a video, or labels with their videos, and two files of each model.
 
     Args:
@@ -141,7 +145,7 @@ def build_tracking(data: Path, models: Sequence[Path], options: Mapping[str, Any
         _write_package(target, contents, _tracking_texts(name, folders, chosen))
 
 
-def _inspect_data(data: Path, chosen: Mapping[str, Value], report: Say) -> InspectedLabels | None:
+def _inspect_data(data: Path, chosen: Mapping[str, Value], report: ReportProgress) -> InspectedLabels | None:
     """Check the data to predict on; return the inspected labels, or None for a video.
 
     Raises:
@@ -171,7 +175,7 @@ def _inspect_data(data: Path, chosen: Mapping[str, Value], report: Say) -> Inspe
 
 def _add_model(contents: PackageContents, model: ModelFiles) -> str:
     taken = {"/".join(name.split("/")[:2]) for name in contents.files}
-    folder = fresh(f"models/{plain_name(model.name, 'model')}", taken)
+    folder = unused_path(f"models/{plain_name(model.name, 'model')}", taken)
     for path in model.files:
         contents.add(path, folder)
     return folder
@@ -189,7 +193,7 @@ def _tracking_texts(data: str, models: Sequence[str], options: Mapping[str, Valu
         "options": dict(options),
     }
     model_arguments = [argument for model in models for argument in ("--model_paths", model)]
-    arguments = ["--data_path", data, *model_arguments, "-o", output, *option_words(options)]
+    arguments = ["--data_path", data, *model_arguments, "-o", output, *option_arguments(options)]
     line = shlex.join(["sleap", "predict", "--gui", *arguments])
     return {
         "jobs.yaml": yaml.safe_dump({"training": [], "inference": [entry]}, sort_keys=False),
@@ -221,7 +225,7 @@ def _open_scratch_folder(target: Path) -> Iterator[Path]:
 def _write_package(target: Path, contents: PackageContents, texts: Mapping[str, str]) -> None:
     if shutil.disk_usage(target.parent).free < sum(path.stat().st_size for path in contents.files.values()):
         raise _disk_full(target)
-    with open_packing(target, 0o666, inspect_package) as archive:
+    with open_zip_writer(target, 0o666, inspect_package) as archive:
         for name, text in texts.items():
             add_text(archive, name, text)
         for name, path in contents.files.items():

@@ -16,7 +16,7 @@ from rtc.client.package_builder.slp_files import (
     relink_videos,
 )
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import fresh, plain_file
+from rtc.packages.file_names import plain_file, unused_path
 
 _RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models")
 """Names at the top of a package that a file of the person must not have."""
@@ -58,7 +58,7 @@ class PackageContents:
                 return known_name
         plain = plain_file(name or path.name, "file")
         suffix = Path(plain).suffix
-        chosen = fresh(f"{folder}/{plain}" if folder else plain, [*_RESERVED, *self.files], suffix)
+        chosen = unused_path(f"{folder}/{plain}" if folder else plain, [*_RESERVED, *self.files], suffix)
         self.files[chosen] = path
         return chosen
 
@@ -95,7 +95,9 @@ class PackageContents:
             return None
         if not video.is_sequence:
             return self.add(video.paths[0])
-        folder = fresh(plain_file(video.paths[0].parent.name, "images"), {name.split("/")[0] for name in self.files})
+        folder = unused_path(
+            plain_file(video.paths[0].parent.name, "images"), {name.split("/")[0] for name in self.files}
+        )
         return [self.add(path, folder) for path in video.paths]
 
     def _scratch_path(self, path: Path) -> Path:

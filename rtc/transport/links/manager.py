@@ -91,7 +91,7 @@ class LinkManager:
     """The STUN and TURN servers of our own configuration, and whether only relayed paths may be used."""
     connect_timeout: float = CONNECT_TIME
     """Seconds that a connection may take to open after the answer."""
-    stopping: Fault | None = None
+    goodbye_fault: Fault | None = None
     """The reason sent to peers when the whole program is cancelled."""
     _server_ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers from the signalling server; they are used after our own."""
@@ -128,19 +128,19 @@ class LinkManager:
 
     # -------- handlers of events and effects, called by the router
 
-    def given(self, event: Joined | IceServers) -> None:
+    def update_ice_servers(self, event: Joined | IceServers) -> None:
         """Replace the STUN and TURN servers from the signalling server; their credentials expire, so use the newest."""
         self._server_ice_servers = usable_servers(event.ice)
 
-    def route_plan(self) -> IcePlan:
+    def current_ice_plan(self) -> IcePlan:
         """Return the ICE plan of the next link: our own servers first, then those from the signalling server."""
         return evolve(self.plan, servers=(*self.plan.servers, *self._server_ice_servers))
 
-    def entered(self, event: JoinedRoom) -> None:
+    def set_room(self, event: JoinedRoom) -> None:
         """Save the room and our own peer name, which are part of every authentication (see `Binding`)."""
         self._room, self._name = event.room, event.peer
 
-    def ask(self, effect: OpenLink) -> None:
+    def request_link(self, effect: OpenLink) -> None:
         """Start a link to a worker: make an SDP offer."""
         self._start(_LinkTask(effect.link, effect.peer, effect.job), None)
 
@@ -148,7 +148,7 @@ class LinkManager:
         """Start a link from a client: answer its SDP offer."""
         self._start(_LinkTask(effect.link, effect.peer), effect.sdp)
 
-    def answered(self, event: LinkAnswered) -> None:
+    def handle_answer(self, event: LinkAnswered) -> None:
         """Pass the worker's SDP answer to the link that waits for it; a second answer is dropped."""
         for task in self._tasks.values():
             if task.peer == event.peer and task.link is None:
@@ -157,13 +157,13 @@ class LinkManager:
                 except trio.WouldBlock:
                     return
 
-    def refused(self, event: LinkRefused) -> None:
+    def handle_refusal(self, event: LinkRefused) -> None:
         """End the links to this peer that are not open yet; a late refusal does not end an open link."""
         for task in self._tasks.values():
             if task.peer == event.peer and task.link is None:
                 self._close(task, event.fault)
 
-    def trusted(self, event: Authenticated) -> None:
+    def handle_authenticated(self, event: Authenticated) -> None:
         """Let an authenticated link reach the rest of the program; this is the only place that does so."""
         task = self._tasks.get(event.link)
         if task is None or task.link is None:
@@ -181,11 +181,11 @@ class LinkManager:
 
         link.trust(vocabulary, route)
 
-    def distrusted(self, effect: AuthenticationFailed) -> None:
+    def handle_authentication_failed(self, effect: AuthenticationFailed) -> None:
         """End a link whose authentication failed."""
         self.close(CloseLink(effect.link, effect.fault))
 
-    def tell(self, effect: TellPeer) -> None:
+    def send(self, effect: TellPeer) -> None:
         """Send a message to the peer, if the link is still open."""
         link = self.link(effect.link)
         if link is not None:
@@ -216,10 +216,10 @@ class LinkManager:
 
     async def _run_link(self, task: _LinkTask, offer: str | None) -> None:
         """Connect, authenticate and serve one link; sends `LinkLost` exactly once, however the link ends."""
-        fault: Fault | None = self.stopping
+        fault: Fault | None = self.goodbye_fault
         try:
             with task.scope:
-                async with open_peer_connection(self.asyncio_loop, self.route_plan()) as connection:
+                async with open_peer_connection(self.asyncio_loop, self.current_ice_plan()) as connection:
                     fault = await self._connect_and_serve(task, connection, offer)
             if task.scope.cancelled_caught:
                 fault = task.closing_fault
@@ -244,7 +244,7 @@ class LinkManager:
                 await self._serve(task, link, binding)
             finally:
                 # does nothing when the link has ended; takes bounded time when not
-                await link.aclose(task.closing_fault if task.closing else self.stopping)
+                await link.aclose(task.closing_fault if task.closing else self.goodbye_fault)
         return link.fault
 
     async def _wait_for_answer(self, task: _LinkTask) -> str:
@@ -266,7 +266,10 @@ class LinkManager:
             raise
 
     async def _serve(self, task: _LinkTask, link: Link, binding: Binding) -> None:
-        """Route messages to a new Auth actor until `trusted` sets another route; return when the link has ended."""
+        """Route messages to a new Auth actor until `handle_authenticated` sets another route.
+
+        Return when the link has ended.
+        """
         table = WORKER_AUTH if self.role is Role.WORKER else CLIENT_AUTH
         task.auth = auth = Actor(table, AuthData(self.secret), self.router.outbox)
         async with trio.open_nursery() as nursery:

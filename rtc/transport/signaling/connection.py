@@ -19,7 +19,7 @@ from protocol.signaling import FromServer, ToServer
 from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
 from rtc.common.nurseries import first_error
 from rtc.config.server_url import PORTS
-from rtc.transport.signaling.websocket import ENDINGS, NORMAL, KeepAlive, close
+from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, KeepAlive, close
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between attempts to connect: doubled each time, and shortened by a random part of up to half, so that the
@@ -117,7 +117,7 @@ class _SignalingConnection:
         except* ConnectionRejected as group:
             status = getattr(first_error(group), "status_code", 0)
             text = f"{self._url} is answered with HTTP status {status}. Is it the server's WebSocket address?"
-        except* ENDINGS:
+        except* CONNECTION_ERRORS:
             text = f"The line to the server at {self._url} was lost."
         except* SignalingLost as group:  # comes last, since its text is the most exact
             text = str(first_error(group))

@@ -2,7 +2,7 @@
 
 - It has no heartbeat: a connection whose other end has vanished stays open for ever. `KeepAlive` closes it.
 - Its reader task does not catch errors of wsproto and of Python's decoders, and one HTTP header can raise them.
-  `ENDINGS` lists them.
+  `CONNECTION_ERRORS` lists them.
 - `aclose` waits for the other end. When the other end closed first, or was cut because its message was too long,
   `aclose` does nothing and does not even free the socket. `close` always frees it.
 """
@@ -23,7 +23,7 @@ CANCELLED_CLOSE_TIME = 0.2
 """Seconds to send a Close frame while being cancelled; the answer is not awaited."""
 NORMAL, GOING_AWAY = 1000, 1001
 """Close codes (RFC 6455, 7.4.1)."""
-ENDINGS = (
+CONNECTION_ERRORS = (
     ConnectionClosed,
     HandshakeError,
     ProtocolError,

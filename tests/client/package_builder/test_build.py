@@ -18,7 +18,7 @@ from rtc.client.package_builder.slp_files import HDF5, Project, Video
 from rtc.common.errors import RtcError
 from rtc.packages.describe import describe
 from rtc.packages.plan import inspect_package
-from rtc.packages.zip_writer import add_file, open_packing
+from rtc.packages.zip_writer import add_file, open_zip_writer
 
 CONFIG = {
     "data_config": {
@@ -283,7 +283,7 @@ def test_a_large_file_is_stored_as_it_is(tmp_path):
     with (tmp_path / "large").open("wb") as file:
         file.truncate(20 * 2**20)
     seen = []
-    with open_packing(tmp_path / "p.zip", 0o644, seen.append) as archive:
+    with open_zip_writer(tmp_path / "p.zip", 0o644, seen.append) as archive:
         add_file(archive, "large", tmp_path / "large")
     assert seen == [tmp_path / "p.zip.part"]
     (info,) = zipfile.ZipFile(tmp_path / "p.zip").infolist()

@@ -21,7 +21,7 @@ from protocol.ids import LinkId
 from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.common.errors import RtcError
-from rtc.testing.file_channels import Pieces, file_channel_over, open_file_channels, receive_file
+from rtc.testing.file_channels import PieceCounter, file_channel_over, open_file_channels, receive_file
 from rtc.testing.memory_connection import LOST, MemoryConnection, memory_connection_pair
 from rtc.transport.files import FileChannel, Incoming, receiver, send_file
 from rtc.transport.files.channel import CREDIT_WINDOW
@@ -338,10 +338,10 @@ async def test_a_lost_link_ends_both_sides(source: Path, folder: Path, end: str)
     assert os.listdir(folder) == []
 
 
-async def over_a_link(source: Path, incoming: Incoming, *, until: int | None = None) -> tuple[Both, Pieces]:
+async def over_a_link(source: Path, incoming: Incoming, *, until: int | None = None) -> tuple[Both, PieceCounter]:
     """Send the file over a new link, which breaks when `until` bytes have crossed it."""
     ours, theirs = memory_connection_pair()
-    pieces = Pieces(ours, until)
+    pieces = PieceCounter(ours, until)
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         both = await Both().run(
             lambda: send_file(one, source, name="data.zip", progress=ignore), lambda: incoming.take(two, ignore)

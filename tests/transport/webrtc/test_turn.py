@@ -149,7 +149,7 @@ async def test_a_whole_job_goes_through_the_relay_with_credentials_from_our_serv
         assert run.fault is None
         assert run.output is not None
         assert list(run.output.rglob("best.ckpt"))
-        assert [line for line in run.view.told if "(relayed, room secret proven on both sides)" in line]
+        assert [line for line in run.view.texts if "(relayed, room secret proven on both sides)" in line]
 
 
 async def test_expired_credentials_give_no_relay_and_the_person_reads_why(
@@ -182,7 +182,7 @@ async def test_a_worker_without_a_relay_sends_the_client_the_reason(
         assert run.fault is not None
         assert run.fault.code is FaultCode.LINK_FAILED
         assert run.fault.text.startswith("The worker could not link: Only relayed paths may be used")
-        await worker.said.until("Status: available")
+        await worker.log.until("Status: available")
 
 
 async def test_relay_only_without_any_turn_server_is_a_usage_error(

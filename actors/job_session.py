@@ -33,6 +33,7 @@ from actors.events import (
     UnexpectedMessage,
 )
 from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
+from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.jobs import (
@@ -44,16 +45,9 @@ from protocol.jobs import (
     StopJob,
 )
 
-LINK_TIME = 45.0
-"""Seconds that a client has from its offer to the authenticated link, as for the link of a new job."""
-REQUEST_TIME = 30.0
-"""Seconds that a client has for its first request, and for each further one; does not apply while it follows a job."""
 RECEIPT_TIME = 600.0
 """Seconds that a client has to unpack a result and send `ResultTaken`; without that message the result is kept."""
 
-UNEXPECTED_MESSAGE_FAULT = Fault(
-    FaultCode.BAD_MESSAGE, "The worker received a message that it did not expect, and closed the link."
-)
 LEAVING_FAULT = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. What has been made is kept.")
 
 

@@ -60,16 +60,13 @@ from actors.worker_events import (
     WorkerData,
     classify,
 )
+from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobAccepted
 from protocol.status import Status
 
-LINK_TIME = 45.0
-"""Seconds that a client has from its offer to the authenticated link; an honest one needs, or fails within, 20."""
-REQUEST_TIME = 30.0
-"""Seconds that an authenticated client has to submit its job."""
 RETURN_TIME = 60.0
 """Seconds that a client has to come back when its link breaks during the upload: enough to notice the loss and for two
 tries to connect, of 23 seconds each."""
@@ -84,9 +81,6 @@ TOO_MANY_SESSIONS_FAULT = Fault(
     FaultCode.WORKER_LEAVING, "Too many ask this worker about their jobs at this moment. Try again in a minute."
 )
 UNKNOWN_FAULT = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job; it never began, or was long ago.")
-UNEXPECTED_MESSAGE_FAULT = Fault(
-    FaultCode.BAD_MESSAGE, "The worker received a message that it did not expect, and closed the link."
-)
 
 
 # -------- the reservation

@@ -21,6 +21,8 @@ PIECE_HEADER = struct.Struct(">IQ")
 """Header of each piece: transfer number (32 bit) and offset of the first byte in the file (64 bit), big-endian."""
 PIECE_MAX = 256 * 1024 - PIECE_HEADER.size
 """Payload bytes of the largest piece: aiortc passes no message above 256 KiB."""
+PIECE_MIN = 1024
+"""Payload bytes of the smallest piece that we send, the last one of a file excepted."""
 FILE_MAX = 2**50
 """Bytes of the largest file."""
 TRANSFER_MAX = 2**32 - 1

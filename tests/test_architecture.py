@@ -188,7 +188,7 @@ def test_the_lower_levels_use_few_libraries(path: Path) -> None:
 
 
 def test_actors_meet_only_in_their_events() -> None:
-    shared = {"events", "table", "actor", "mailbox", "router"}
+    shared = {"events", "table", "actor", "mailbox", "router", "worker_limits"}
     for path in (ROOT / "actors").glob("*.py"):
         known = {name.removeprefix("actors.") for name in imports_of(path) if name.startswith("actors.")}
         assert known <= shared | {f"{path.stem}_events"}, path

@@ -7,14 +7,12 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from protocol.fields import is_printable
-from protocol.transfer import PIECE_MAX
+from protocol.transfer import PIECE_MAX, PIECE_MIN
 from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.config.server_url import HTTP_PORT, WS_PORT
 
 TIMEOUT_MAX = 600.0
 """Seconds."""
-CHUNK_MIN = 1024
-"""Bytes."""
 DAYS_MAX, GIGABYTES_MAX = 3650.0, 1e6
 ICE_SERVERS_MAX = 16
 
@@ -53,7 +51,7 @@ def _amount(maximum: float) -> Callable[[object], float]:
 
 
 def _chunk(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not CHUNK_MIN <= value <= PIECE_MAX:
+    if not isinstance(value, int) or isinstance(value, bool) or not PIECE_MIN <= value <= PIECE_MAX:
         raise ValueError
     return value
 
@@ -99,7 +97,7 @@ SETTINGS: Mapping[str, Setting] = {
         "SLEAP_RTC_SIGNALING_HTTP",
     ),
     "connection_timeout": Setting(_seconds, f"a number of seconds from 1 to {TIMEOUT_MAX:g}"),
-    "chunk_size": Setting(_chunk, f"a whole number of bytes from {CHUNK_MIN} to {PIECE_MAX}"),
+    "chunk_size": Setting(_chunk, f"a whole number of bytes from {PIECE_MIN} to {PIECE_MAX}"),
     "keep_days": Setting(_amount(DAYS_MAX), f"a number of days from 0 to {DAYS_MAX:g}"),
     "keep_gigabytes": Setting(_amount(GIGABYTES_MAX), f"a number of gigabytes from 0 to {GIGABYTES_MAX:g}"),
     "ice_servers": Setting(

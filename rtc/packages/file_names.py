@@ -38,15 +38,15 @@ def unused_path(path: str, taken: Iterable[str], ending: str = "") -> str:
 
     Two names collide when a disk that ignores case or Unicode form would store them as one file.
     """
-    used = {_collision_key(name) for name in taken}
+    used = {collision_key(name) for name in taken}
     base = path.removesuffix(ending)
     candidate, count = base + ending, 2
-    while _collision_key(candidate) in used:
+    while collision_key(candidate) in used:
         candidate, count = f"{base}-{count}{ending}", count + 1
     return candidate
 
 
-def _collision_key(path: str) -> str:
+def collision_key(path: str) -> str:
     """Return the form of a path in which a disk compares names if it ignores case and Unicode form (macOS, Windows)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 

@@ -24,9 +24,10 @@ from rtc.packages.zip_reader import bad_package
 LABELS_ENDING = ".slp"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mj2", ".mkv", ".h5", ".hdf5", ".seq", ".tif", ".tiff")
 """Suffixes of files that sleap-nn 0.3.5 reads as a video, through sleap-io."""
-_WEIGHTS_FILES = ("best.ckpt", "best_model.h5")
-_CONFIG_FILES = ("training_config.yaml", "training_config.json")
-_MODEL_FILE_NAMES = frozenset({*_WEIGHTS_FILES, *_CONFIG_FILES, "training_config.yml", "initial_config.yaml"})
+WEIGHTS_FILES = ("best.ckpt", "best_model.h5")
+"""The second is that of SLEAP 1.4 and older, which sleap-nn reads too."""
+CONFIG_FILES = ("training_config.yaml", "training_config.json")
+_MODEL_FILE_NAMES = frozenset({*WEIGHTS_FILES, *CONFIG_FILES, "training_config.yml", "initial_config.yaml"})
 MODELS_FOLDER = "models/"
 """The folder of the package in which trained models are returned."""
 
@@ -237,9 +238,9 @@ def _model(path: str, context: PackageContext) -> str:
 
 def _model_folders(files: frozenset[str]) -> list[str]:
     """Return every folder that holds both the weights and the configuration of a model."""
-    folders = {name.rpartition("/")[0] for name in files if name.rpartition("/")[2] in _WEIGHTS_FILES}
+    folders = {name.rpartition("/")[0] for name in files if name.rpartition("/")[2] in WEIGHTS_FILES}
     return sorted(
-        folder for folder in folders if folder and any(f"{folder}/{config}" in files for config in _CONFIG_FILES)
+        folder for folder in folders if folder and any(f"{folder}/{config}" in files for config in CONFIG_FILES)
     )
 
 

@@ -8,7 +8,6 @@ import errno
 import shutil
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
 from rtc.common.windows_names import is_reserved_on_windows
+from rtc.packages.file_names import collision_key
 
 MEMBERS_MAX = 20_000
 TOTAL_MAX = 100 * 10**9
@@ -188,7 +188,7 @@ def _check_clashes(files: tuple[zipfile.ZipInfo, ...]) -> None:
     taken: set[str] = set()
     folders: set[str] = set()
     for info in files:
-        key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", info.filename).casefold())
+        key = collision_key(info.filename)
         if key in taken:
             raise bad_package(
                 f"The archive holds {info.filename!r} twice, or names that differ only in upper and lower case."

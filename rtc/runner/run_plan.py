@@ -24,6 +24,7 @@ from rtc.sleap_nn.commands import Accelerator, clean_environment, convert_comman
 from rtc.sleap_nn.output import JobLog
 from rtc.sleap_nn.zmq_progress import Monitor, TrainingProgress, open_monitor
 
+FILES_NOT_MADE = "The worker could not make the job's own files ({}). Tell its owner: is its disk full?"
 DRAIN_TIME = 0.5
 """Seconds to wait for ZMQ messages that are still in transit when sleap-nn has ended."""
 
@@ -89,7 +90,7 @@ async def run_job(
         environment = clean_environment(_make_temp_folder(folder), gpu)
         log = JobLog(job, folder / LOG_NAME, emit)
     except OSError as error:
-        text = f"The worker could not make the job's own files ({error.strerror}). Tell its owner: is its disk full?"
+        text = FILES_NOT_MADE.format(error.strerror)
         return JobResult(Outcome.FAILED, text)
     try:
         context = StepContext(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit)

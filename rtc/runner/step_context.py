@@ -12,7 +12,7 @@ from protocol.jobs import JobNews
 from rtc.common.errors import RtcError
 from rtc.common.process_group import run_group
 from rtc.sleap_nn.commands import Accelerator, show_command
-from rtc.sleap_nn.output import JobLog, LineHandler, reason
+from rtc.sleap_nn.output import JobLog, LineHandler, failure_reason
 
 Emit = Callable[[JobNews], None]
 """Gets each event of a job. Must not block."""
@@ -58,7 +58,7 @@ class StepContext:
             missing: what is missing although sleap-nn ended with status 0.
             why: the reason; when empty, it is looked for in the last printed lines.
         """
-        why = why or reason(list(self.log.last_lines))
+        why = why or failure_reason(list(self.log.last_lines))
         ending = f": {why}" if why else "."
         return RtcError(FaultCode.JOB_FAILED, f"{failure} {_describe_status(status, missing)}{ending}")
 

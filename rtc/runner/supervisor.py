@@ -33,7 +33,7 @@ from rtc.runner.job_files import (
     write_result_paths,
 )
 from rtc.runner.journal import Journal
-from rtc.runner.run_plan import StopSwitch, run_job
+from rtc.runner.run_plan import FILES_NOT_MADE, StopSwitch, run_job
 
 log = logging.getLogger("rtc.supervisor")
 
@@ -45,7 +45,6 @@ STOP_COMMANDS = {f"stop {scope.value}".encode(): scope for scope in StopScope}
 CANCEL_COMMAND = b"cancel"
 TRAINING_CANCELLED = "The job was cancelled; what the models had learned so far is in the result."
 PREDICTION_CANCELLED = "The job was cancelled; there are no predictions, as they are written only when they are whole."
-FILES_NOT_MADE = "The worker could not make the job's own files ({}). Tell its owner: is its disk full?"
 BUG_RESULT = JobResult(
     Outcome.FAILED,
     "The job ended because of a bug in sleap-rtc, not in the package. Details are in the worker's log; tell its owner.",

@@ -5,7 +5,6 @@ are read here as one stream.
 """
 
 import re
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import BinaryIO
 
 import trio
 
+from protocol.fields import is_printable
 from protocol.ids import JobId
 from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobEvent, LogLines
 from protocol.wire import FRAME_MAX, encode
@@ -54,11 +54,11 @@ def clean_line(raw: bytes) -> str:
     Terminal escape sequences, control characters and bidirectional marks are removed.
     """
     text = _ESCAPE.sub("", raw[: LOG_LINE_MAX * 4].decode("utf-8", "replace")).replace("\t", "    ")
-    text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
+    text = "".join(char for char in text if is_printable(char))
     return text[:LOG_LINE_MAX].rstrip()
 
 
-def reason(lines: list[str]) -> str:
+def failure_reason(lines: list[str]) -> str:
     """Return the line that best says why a program failed, without the worker's paths.
 
     That is the last line that matches `_USEFUL`, else the last one that names an exception, else the last line; empty

@@ -9,7 +9,6 @@ The first is frames done, frames in all (null if unknown), frames per second, an
 second and always at the end. The second comes before it ends with status 1.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -19,14 +18,13 @@ from attrs import define, evolve
 
 from protocol.ids import JobId
 from protocol.jobs import FramesDone
+from rtc.sleap_nn.json_values import finite_number, parse_object, whole_number
 from rtc.sleap_nn.output import clean_line, hide_paths
 
 EVENTS_PER_SECOND = 4
 """Most `FramesDone` events per second, not counting the first and the last of each pass."""
 PASS_INDEX_MAX = 1
 """With `--tracking`, sleap-nn's counter runs twice: pass 0 predicts, pass 1 tracks. There is no third pass."""
-_WHOLE_MAX = 2**53
-"""Whole numbers from here on are invalid: every JSON reader must keep an event's numbers exact (`protocol.fields`)."""
 _PROGRESS_LINE = re.compile(rb'\{"(?:n_processed|error)".*\}\s*')
 """The two kinds of lines, recognised by their first key. Any other line is a log line."""
 
@@ -54,11 +52,11 @@ class FrameCounter:
     def handle_line(self, raw: bytes, now: float) -> bool:
         """Handle one printed line; return False when it is a log line. `now` is a time in seconds."""
         found = _PROGRESS_LINE.fullmatch(raw)
-        message = _parse(raw) if found else {}
+        message = parse_object(raw) if found else {}
         if message.get("error") is True:
             self.failure = _failure(message)
             return True
-        done = _whole_number(message.get("n_processed"))
+        done = whole_number(message.get("n_processed"))
         if done is None:
             return False
         self._add(FramesDone(self.job, self.prediction, done, *_estimates(message)), now)
@@ -90,30 +88,14 @@ def _is_new_pass(previous: FramesDone, now: FramesDone) -> bool:
     return now.done < previous.done or (now.done == previous.done == previous.total)
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        message = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
 def _estimates(message: dict[str, Any]) -> tuple[int | None, float | None, float | None]:
     """Return frames in all, frames per second, and seconds left; None for each that is missing or no valid number."""
-    return _whole_number(message.get("n_total")), _number(message.get("rate")), _number(message.get("eta"))
+    return whole_number(message.get("n_total")), _not_negative(message.get("rate")), _not_negative(message.get("eta"))
 
 
-def _whole_number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _WHOLE_MAX else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) and value >= 0 else None
-    except OverflowError:  # a whole number larger than every float
-        return None
+def _not_negative(value: object) -> float | None:
+    number = finite_number(value)
+    return number if number is not None and number >= 0 else None
 
 
 def _failure(message: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ Events are built from known fields only. sleap-nn's own text is never forwarded,
 in SLEAP's window) would run code that it finds there.
 """
 
-import json
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from protocol.ids import JobId
 from protocol.jobs import ModelTrained, Progress
 from rtc.common.nurseries import open_background_nursery
 from rtc.sleap_nn.commands import Ports
+from rtc.sleap_nn.json_values import finite_number, parse_object, whole_number
 
 MESSAGE_MAX = 64 * 1024
 """Bytes of a message; longer ones are dropped. Real messages have less than 3 kB."""
@@ -39,8 +39,6 @@ STOP_INTERVAL = 0.5
 """Seconds between two commands to stop. A command sent before sleap-nn has connected is lost, so it is repeated."""
 _STOP = b'{"command": "stop"}'
 """The only command that sleap-nn knows. It checks for one after every training batch."""
-_WHOLE_MAX = 2**53
-"""Whole numbers from here on are invalid: every JSON reader must keep an event's numbers exact (`protocol.fields`)."""
 
 
 @define
@@ -66,10 +64,11 @@ class TrainingProgress:
 
     def handle_message(self, raw: bytes, now: float) -> None:
         """Handle one message; an invalid or unknown one is dropped. `now` is a time in seconds."""
-        message = _parse(raw)
+        message = parse_object(raw) if len(raw) <= MESSAGE_MAX else {}
         logs = message.get("logs")
         logs = logs if isinstance(logs, dict) else {}
-        self._epoch = _whole_number(message.get("epoch"), self._epoch)
+        epoch = whole_number(message.get("epoch"))
+        self._epoch = self._epoch if epoch is None else epoch
         match message.get("event"):
             case "train_end" if not self.ended.is_set():
                 self.ended.set()
@@ -80,25 +79,10 @@ class TrainingProgress:
                 self._emit_progress(None, _number(logs, "loss"))
             case "batch_end" if now >= self._next_batch:
                 self._next_batch = now + 1 / BATCHES_PER_SECOND
-                self._emit_progress(_whole_number(message.get("batch"), 0) + 1, _number(logs, "loss"))
+                self._emit_progress((whole_number(message.get("batch")) or 0) + 1, _number(logs, "loss"))
 
     def _emit_progress(self, batch: int | None, loss: float | None) -> None:
         self.emit(Progress(self.job, self.model, self._epoch, batch, loss, self._train, self._val))
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
-    if len(raw) > MESSAGE_MAX:
-        return {}
-    try:
-        message = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-def _whole_number(value: object, otherwise: int) -> int:
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _WHOLE_MAX
-    return value if fits and isinstance(value, int) else otherwise
 
 
 def _has_loss(logs: dict[str, Any], part: str) -> bool:
@@ -107,17 +91,8 @@ def _has_loss(logs: dict[str, Any], part: str) -> bool:
 
 
 def _number(logs: dict[str, Any], *names: str) -> float | None:
-    """Return the value of the first of these names that exists, when it is a finite number; otherwise None.
-
-    sleap-nn also sends `Infinity` and `NaN`, which JSON does not have (RFC 8259).
-    """
-    value = next((logs[name] for name in names if name in logs), None)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number larger than every float
-        return None
+    """Return the value of the first of these names that exists, when it is a finite number; otherwise None."""
+    return finite_number(next((logs[name] for name in names if name in logs), None))
 
 
 class Monitor:

@@ -14,6 +14,7 @@ from protocol.faults import Fault
 from rtc.common.errors import RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.common.line_writer import LineWriter
+from rtc.config.credentials import WORKER_NAME_MAX
 from rtc.runtime.root import print_error
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.banner import fleet_banner, worker_banner
@@ -23,7 +24,7 @@ from rtc.worker.room_membership import WorkerReady
 
 Ready = tuple[WorkerReady, ...]
 """The workers of the fleet, all in their room."""
-WORKER_NAME_MAX = 64 - len("-99")
+BASE_NAME_MAX = WORKER_NAME_MAX - len("-99")
 """Characters of the common name at most, so that the numbered names fit into `WorkerFacts.name` (64)."""
 
 
@@ -69,7 +70,7 @@ def options_per_gpu(options: WorkerOptions, gpus: Sequence[GpuFacts]) -> tuple[W
     """Return the options of one worker per GPU, with numbered names; without any GPU those of one CPU worker."""
     if len(gpus) < 2:
         return (evolve(options, gpu=gpus[0] if gpus else NO_GPU),)
-    name = (options.name or socket.gethostname())[:WORKER_NAME_MAX]
+    name = (options.name or socket.gethostname())[:BASE_NAME_MAX]
     named = ((f"{name}-{number}", gpu) for number, gpu in enumerate(gpus))
     return tuple(evolve(options, gpu=gpu, name=each, prefix=f"[{each}] ") for each, gpu in named)
 

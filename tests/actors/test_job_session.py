@@ -25,12 +25,10 @@ from actors.events import (
 )
 from actors.job_session import (
     LEAVING_FAULT,
-    LINK_TIME,
     RECEIPT_TIME,
-    REQUEST_TIME,
-    UNEXPECTED_MESSAGE_FAULT,
     JobSessionData,
 )
+from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import (

@@ -35,14 +35,12 @@ from actors.events import (
 from actors.worker import (
     BUSY_FAULT,
     LEAVING_FAULT,
-    LINK_TIME,
-    REQUEST_TIME,
     RETURN_TIME,
     TOO_MANY_SESSIONS_FAULT,
-    UNEXPECTED_MESSAGE_FAULT,
     UNKNOWN_FAULT,
 )
 from actors.worker_events import SESSIONS_MAX, WorkerData
+from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId

@@ -48,7 +48,7 @@ from rtc.sleap_nn.commands import (
     python_of,
     train_command,
 )
-from rtc.sleap_nn.output import JobLog, clean_line, reason
+from rtc.sleap_nn.output import JobLog, clean_line, failure_reason
 from rtc.sleap_nn.zmq_progress import TrainingProgress, open_monitor
 from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
 
@@ -492,7 +492,7 @@ def test_a_line_is_cut_and_cleaned():
     ],
 )  # fmt: skip
 def test_the_reason_of_a_failure_is_found(lines, expected):
-    assert reason(lines) == expected
+    assert failure_reason(lines) == expected
 
 
 def test_the_environment_holds_no_secrets(tmp_path):

@@ -15,7 +15,7 @@ from rtc.common.errors import RtcError
 from rtc.packages.zip_reader import open_user_file
 from rtc.packages.zip_writer import check_cancelled
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
-from rtc.sleap_nn.output import clean_line, reason
+from rtc.sleap_nn.output import clean_line, failure_reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """The first bytes of every HDF5 file, which a `.slp` file is."""
@@ -141,7 +141,7 @@ def _run_subprocess(labels: Path, arguments: list[str], stdin_text: str = "") ->
             process.kill()
             raise
     if process.returncode:
-        why = reason([clean_line(line) for line in errors.splitlines()]) or f"status {process.returncode}"
+        why = failure_reason([clean_line(line) for line in errors.splitlines()]) or f"status {process.returncode}"
         raise RtcError(FaultCode.USAGE, f"{labels.name} could not be read. sleap-io says: {why}")
     return bytes(output).decode()
 

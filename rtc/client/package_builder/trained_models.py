@@ -7,10 +7,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-
-WEIGHTS = ("best.ckpt", "best_model.h5")
-"""The second is that of SLEAP 1.4 and older, which sleap-nn reads too."""
-CONFIGS = ("training_config.yaml", "training_config.json")
+from rtc.packages.inference import CONFIG_FILES, WEIGHTS_FILES
 
 
 @frozen
@@ -35,14 +32,14 @@ def find_models(paths: Sequence[Path]) -> tuple[ModelFiles, ...]:
 
 
 def _find(path: Path) -> ModelFiles:
-    folder = path.parent if path.name in WEIGHTS + CONFIGS else path
+    folder = path.parent if path.name in WEIGHTS_FILES + CONFIG_FILES else path
     folder = folder.resolve()
     if not folder.is_dir():
         what = "is no model; name its folder" if folder.exists() else "is not there"
         raise RtcError(FaultCode.USAGE, f"The model {path.name or path} {what}.")
-    weights, config = (_first_existing(folder, names) for names in (WEIGHTS, CONFIGS))
+    weights, config = (_first_existing(folder, names) for names in (WEIGHTS_FILES, CONFIG_FILES))
     if weights is None or config is None:
-        missing = WEIGHTS[0] if weights is None else CONFIGS[0]
+        missing = WEIGHTS_FILES[0] if weights is None else CONFIG_FILES[0]
         raise RtcError(FaultCode.USAGE, f"The model {folder.name} lacks its {missing}.{_suggest_models(folder)}")
     return ModelFiles(folder.name, (weights, config))
 
@@ -56,6 +53,8 @@ def _suggest_models(folder: Path) -> str:
 
     Models are in a folder of models, and that is in a folder of results; a person may have named one of these instead.
     """
-    found = (path for pattern in ("*", "models/*") for path in folder.glob(pattern) if _first_existing(path, WEIGHTS))
+    found = (
+        path for pattern in ("*", "models/*") for path in folder.glob(pattern) if _first_existing(path, WEIGHTS_FILES)
+    )
     below = sorted(path.relative_to(folder).as_posix() for path in found)
     return f" Name a model in it: {', '.join(below[:5])}." if below else ""

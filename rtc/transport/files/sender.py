@@ -12,13 +12,12 @@ import trio
 from attrs import define, field
 
 from protocol.faults import FaultCode
-from protocol.transfer import PIECE_MAX, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
+from protocol.transfer import PIECE_MAX, PIECE_MIN, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import pack_piece
 from rtc.common.errors import RtcError
 from rtc.transport.files.channel import FileChannel, ProgressCallback, abort_on_error, damaged, race, stall_timeout
 from rtc.transport.files.file_names import safe_name
 
-CHUNK_MIN = 1024
 CHUNK_SIZE = 65536
 """Default payload of one piece in bytes. Measured: every size from this one to 256 KiB is equally fast."""
 READ_SIZE = 1024 * 1024
@@ -130,8 +129,8 @@ async def send_file(
             read or changes during the transfer.
         ValueError: a chunk size outside 1 KiB … `PIECE_MAX`.
     """
-    if not CHUNK_MIN <= chunk_size <= PIECE_MAX:
-        raise ValueError(f"chunk_size must be between {CHUNK_MIN} and {PIECE_MAX} bytes")
+    if not PIECE_MIN <= chunk_size <= PIECE_MAX:
+        raise ValueError(f"chunk_size must be between {PIECE_MIN} and {PIECE_MAX} bytes")
     with _translate_read_errors():
         source = await trio.to_thread.run_sync(_open, path)
     with source:

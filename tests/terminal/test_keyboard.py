@@ -184,7 +184,7 @@ def test_in_a_real_session_ctrl_c_is_a_signal_and_sigterm_leaves_the_terminal_in
             out = sys.stdout
             async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view, trio.open_nursery() as nursery:
                 with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                    nursery.start_soon(view.listen, lambda: None)
+                    nursery.start_soon(view.read_keys, lambda: None)
                     await trio.testing.wait_all_tasks_blocked(0.05)
                     print("ready", flush=True)
                     async for number in signals:

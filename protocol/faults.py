@@ -1,4 +1,4 @@
-"""Faults: errors that are sent to the other side, each with a code for programs and a sentence for people."""
+"""Faults: errors that one program sends to another, each with a code for programs and a sentence for people."""
 
 from enum import Enum
 
@@ -39,7 +39,7 @@ class FaultCode(Enum):
     DAMAGED = "damaged"
     """A file could not be read, changed during its transfer, or does not have the hash that was sent with it."""
     STALLED = "stalled"
-    """The other side did not send the expected message or data in time."""
+    """The peer or the server did not send the expected message or data in time."""
     NO_SUCH_JOB = "no_such_job"
     """The worker has no such job or result, or the key does not belong to the job."""
     JOB_FAILED = "job_failed"
@@ -54,7 +54,7 @@ class FaultCode(Enum):
 
 @frozen
 class Fault:
-    """Any side to any other: this cannot be done, for this reason."""
+    """A peer or the server to another: this cannot be done, for this reason."""
 
     code: FaultCode
     text: str = field(validator=FreeText(2000))

@@ -56,7 +56,8 @@ class JobStage(Enum):
 
 
 class StopScope(Enum):
-    """What `StopJob` ends early. The model that trains now ends after its current epoch, is evaluated and kept."""
+    """What `StopJob` ends early. The model that trains now stops after its current batch, and then sleap-nn validates
+    and evaluates it; it is kept."""
 
     THIS = "this"
     """The model that trains now; the next model of the sequence begins."""

@@ -5,20 +5,20 @@ from attrs import frozen
 from protocol.faults import Fault
 
 HEARTBEAT_TIME = 3.0
-"""Seconds between heartbeats. aiortc never reports the state "disconnected", so each side must detect by itself that
-the other is gone."""
+"""Seconds without a message on the control channel after which a heartbeat is sent. aiortc never reports the state
+"disconnected", so each peer must detect by itself that the other one is gone."""
 LOST_TIME = 12.0
-"""Seconds without any message or data from the other side after which a link counts as lost."""
+"""Seconds without any message or data from the other peer after which a link counts as lost."""
 
 
 @frozen
 class Heartbeat:
-    """Either side to the other: I am still here. Sent every `HEARTBEAT_TIME` seconds."""
+    """Either peer to the other: I am still here. Sent when the control channel was idle for `HEARTBEAT_TIME`."""
 
 
 @frozen
 class Goodbye:
-    """Either side to the other: I close this link now; no message follows."""
+    """Either peer to the other: I close this link now; no message follows."""
 
     fault: Fault | None = None
     """Why the link is closed; null when all its work is done."""

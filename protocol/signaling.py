@@ -42,7 +42,7 @@ class Join:
     facts: WorkerFacts | None = None
     """A worker's description of itself; null for a client."""
     peer: PeerId | None = field(default=None, validator=Id())
-    """The id that this peer had in the room before, to get it again; sent together with `resume`."""
+    """The id that this peer had in the room before and wants to get again; sent together with `resume`."""
     resume: str | None = field(default=None, validator=SingleLine(), repr=False)
     """The `Joined.resume` that belongs to `peer`."""
     version: int = field(default=PROTOCOL_VERSION, validator=Integer())

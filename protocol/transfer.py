@@ -79,7 +79,7 @@ class FileVerified:
 
 @frozen
 class FileAbort:
-    """Either side to the other: this transfer ends without success (refused, failed or cancelled)."""
+    """Sender or receiver to the other: this transfer ends without success (refused, failed or cancelled)."""
 
     transfer: int = field(validator=Integer(0, TRANSFER_MAX))
     fault: Fault

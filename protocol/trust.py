@@ -21,8 +21,8 @@ NONCE_BYTES = 32
 PROOF_BYTES = hashlib.sha256().digest_size
 """Length of a proof, in bytes: one SHA-256 digest."""
 PROOF_TIME = 10
-"""Seconds: at the worker from its challenge to the client's proof, at the client from the open link to the end of the
-authentication."""
+"""Seconds that the authentication may take. The worker measures from its challenge to the client's proof, the client
+from the open link to the end of the authentication."""
 
 
 class Denial(Enum):

@@ -46,7 +46,8 @@ def _of_exact_type(kind: type, value: Any, _target: object = None) -> Any:
 
 
 def _finite(value: Any, _target: object = None) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):  # an OverflowError for an int beyond all floats
+    # `math.isfinite` raises OverflowError for an int that is larger than every float; `decode` catches it
+    if type(value) not in (int, float) or not math.isfinite(value):
         raise TypeError("expected a finite number")
     return float(value)
 
@@ -92,8 +93,11 @@ class Vocabulary(Generic[M]):
 
 
 ToWorker = SubmitJob | JobRequest | FileMessage | LinkMessage | Fault
+"""What a worker accepts from an authenticated client."""
 ToClient = JobReply | FileMessage | LinkMessage | Fault
+"""What a client accepts from an authenticated worker."""
 Unproven = AuthMessage | LinkMessage
+"""What either peer accepts before the authentication."""
 
 FRAME_MAX = 64 * 1024
 """Bytes of the longest frame with a message; pieces of files may be longer."""
@@ -109,7 +113,8 @@ VOCABULARIES: tuple[Vocabulary[Any], ...] = (TO_SERVER, FROM_SERVER, UNPROVEN, T
 def encode(message: Any) -> str:
     """Return a message as JSON text, with its tag.
 
-    The text is ASCII only: so its length is its size in bytes, and strings with half a surrogate pair can be sent.
+    The text is ASCII only. Therefore its length is its size in bytes, and a string with half a surrogate pair can be
+    sent.
 
     Raises:
         ValueError: a float field is Infinity or NaN.
@@ -149,7 +154,7 @@ def decode(text: str | bytes, vocabulary: Vocabulary[M]) -> M:
 
 
 def pack_piece(transfer: int, offset: int, payload: bytes | memoryview) -> bytes:
-    """Return one binary frame: the header with transfer number and offset, then the payload."""
+    """Return one binary frame: the header with transfer number and offset (`PIECE_HEADER`), then the payload."""
     return b"".join((PIECE_HEADER.pack(transfer, offset), payload))
 
 

@@ -52,7 +52,8 @@ EXIT_CODES: dict[FaultCode, ExitCode] = {
 
 
 class RtcError(Exception):
-    """An expected failure: raised by an adapter, caught once at that adapter's edge, and shown as `fault.text`."""
+    """An expected failure, with a `Fault`. The adapter that calls the failing code catches it once and sends an event;
+    without such an adapter it ends the program, which prints `fault.text`."""
 
     def __init__(self, code: FaultCode, text: str) -> None:
         super().__init__(text)

@@ -58,19 +58,19 @@ def read_gpu(which: int | str | None = None, environ: Mapping[str, str] = os.env
             would use: the first of CUDA_VISIBLE_DEVICES (batch systems set it), or number 0 if that is not set.
         environ: environment variables.
     """
-    visible = ("0",) if (listed := _visible(environ)) is None else listed
+    visible = ("0",) if (listed := _visible_gpus(environ)) is None else listed
     name = str(which) if which is not None else next(iter(visible), None)
     if name is None:
         return NO_GPU
-    with _driver() as nvml:
-        found = _facts(nvml, name) if nvml is not None else None
+    with _open_driver() as nvml:
+        found = _read_facts(nvml, name) if nvml is not None else None
     return found or NO_GPU
 
 
 def read_use(uuid: str) -> GpuLoad | None:
     """Return the load of the GPU with this UUID; None when the driver does not report it. The driver may block."""
-    with _driver() as nvml:
-        return _load(nvml, uuid) if nvml is not None else None
+    with _open_driver() as nvml:
+        return _read_load(nvml, uuid) if nvml is not None else None
 
 
 def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
@@ -79,12 +79,12 @@ def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
     The order is that of CUDA_VISIBLE_DEVICES if it is set, and otherwise that of the driver. A GPU without a UUID is
     left out, since it cannot be distinguished from others.
     """
-    with _driver() as nvml:
+    with _open_driver() as nvml:
         if nvml is None:
             return ()
-        listed = _visible(environ)
-        names = tuple(str(number) for number in range(_count(nvml))) if listed is None else listed
-        found = [facts for name in names if (facts := _facts(nvml, name)) is not None and facts.uuid is not None]
+        listed = _visible_gpus(environ)
+        names = tuple(str(number) for number in range(_count_gpus(nvml))) if listed is None else listed
+        found = [facts for name in names if (facts := _read_facts(nvml, name)) is not None and facts.uuid is not None]
     return tuple({facts.uuid: facts for facts in found}.values())
 
 
@@ -99,9 +99,9 @@ def choose_gpu(which: str, environ: Mapping[str, str] = os.environ) -> GpuFacts:
         RtcError: USAGE: there is no such GPU; the text lists the existing ones.
     """
     which = which.strip()
-    with _driver() as nvml:
-        numbered = [_facts(nvml, str(number)) for number in range(_count(nvml))] if nvml is not None else []
-        by_uuid = _facts(nvml, which) if nvml is not None and which.startswith(("GPU-", "MIG-")) else None
+    with _open_driver() as nvml:
+        numbered = [_read_facts(nvml, str(number)) for number in range(_count_gpus(nvml))] if nvml is not None else []
+        by_uuid = _read_facts(nvml, which) if nvml is not None and which.startswith(("GPU-", "MIG-")) else None
     known = {str(number): facts for number, facts in enumerate(numbered) if facts is not None}
     matching = [facts for facts in known.values() if (facts.uuid or "").lower().startswith(which.lower())]
     found = by_uuid or known.get(which) or (matching[0] if len(which) > len("GPU-") and len(matching) == 1 else None)
@@ -123,7 +123,7 @@ def _unknown_gpu(known: Mapping[str, GpuFacts]) -> RtcError:
 
 
 @contextmanager
-def _driver() -> Iterator[Any]:
+def _open_driver() -> Iterator[Any]:
     """Give pynvml with the driver initialised; None when either is missing."""
     try:
         import pynvml  # the distribution is nvidia-ml-py; only workers have it
@@ -141,7 +141,7 @@ def _driver() -> Iterator[Any]:
         _shut_down(pynvml)
 
 
-def _visible(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+def _visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return the numbers or UUIDs of the GPUs that CUDA shows to programs; None when it shows all of them."""
     listed = environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
@@ -150,14 +150,14 @@ def _visible(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     return tuple(takewhile(lambda name: name not in ("", "-1", "NoDevFiles"), map(str.strip, listed.split(","))))
 
 
-def _count(nvml: Any) -> int:
+def _count_gpus(nvml: Any) -> int:
     try:
         return int(nvml.nvmlDeviceGetCount())
     except nvml.NVMLError:
         return 0
 
 
-def _facts(nvml: Any, which: str) -> GpuFacts | None:
+def _read_facts(nvml: Any, which: str) -> GpuFacts | None:
     """Return one GPU by number or UUID; None when the driver reports an error for it."""
     try:
         # the function for UUIDs also accepts those of MIG slices
@@ -166,17 +166,18 @@ def _facts(nvml: Any, which: str) -> GpuFacts | None:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()  # 12040 is 12.4
         return GpuFacts(
-            name=_text(nvml.nvmlDeviceGetName(handle)) or "GPU",
+            name=_printable_text(nvml.nvmlDeviceGetName(handle)) or "GPU",
             memory_mb=memory.total // 2**20,
             free_mb=memory.free // 2**20,
             cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
-            uuid=_text(nvml.nvmlDeviceGetUUID(handle)) or None,
+            uuid=_printable_text(nvml.nvmlDeviceGetUUID(handle)) or None,
         )
     except nvml.NVMLError:
         return None
 
 
-def _load(nvml: Any, uuid: str) -> GpuLoad | None:
+def _read_load(nvml: Any, uuid: str) -> GpuLoad | None:
+    """Return the load of the GPU with this UUID; None when the driver reports an error for it."""
     try:
         handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -189,7 +190,7 @@ def _load(nvml: Any, uuid: str) -> GpuLoad | None:
     return GpuLoad(memory.used // 2**20, memory.total // 2**20, percent)
 
 
-def _text(value: str | bytes) -> str:
+def _printable_text(value: str | bytes) -> str:
     """Return a name from pynvml as printable text, cut to GPU_NAME_MAX; older versions of pynvml return bytes."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return "".join(char for char in text if is_printable(char)).strip()[:GPU_NAME_MAX]

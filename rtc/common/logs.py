@@ -105,7 +105,7 @@ class Log:
     """When there is no file, one sentence that says why, to be shown to the person."""
 
 
-def _handler(program: str, folder: Path, redactor: Redactor) -> tuple[logging.Handler, Log]:
+def _open_handler(program: str, folder: Path, redactor: Redactor) -> tuple[logging.Handler, Log]:
     file = folder / f"{program}.log"
     try:
         _make_private(folder)
@@ -129,7 +129,7 @@ def open_log(program: str, folder: Path, *, level: int = logging.INFO) -> Iterat
         folder: created when missing, mode 0700; the file has mode 0600.
         level: the lowest level of our own records that is logged.
     """
-    handler, log = _handler(program, folder, Redactor())
+    handler, log = _open_handler(program, folder, Redactor())
     levels = {"": level} | dict.fromkeys(NOISY, logging.WARNING)
     before = {name: logging.getLogger(name).level for name in levels}
     logging.getLogger().addHandler(handler)

@@ -7,14 +7,17 @@ DECADES = 2.0
 """Losses that span more powers of ten than this are drawn on a logarithmic scale."""
 
 
-def wants_log(losses: Iterable[float]) -> bool:
-    """Return whether to use a logarithmic scale, because the end of training would be a flat line on a linear one."""
+def needs_log_scale(losses: Iterable[float]) -> bool:
+    """Return whether to draw these losses on a logarithmic scale: all are positive and they span more than DECADES.
+
+    On a linear scale the end of such a training would be a flat line. There must be at least one loss.
+    """
     known = list(losses)
     low, high = min(known), max(known)
     return low > 0 and math.log10(high) - math.log10(low) > DECADES
 
 
-def in_columns(losses: Mapping[int, float], last: int, columns: int) -> dict[int, float]:
+def mean_by_column(losses: Mapping[int, float], last: int, columns: int) -> dict[int, float]:
     """Return the mean loss of each column that has any epochs, by the column's number, from left to right.
 
     Args:

@@ -9,7 +9,7 @@ from rtc.common.errors import RtcError
 
 
 def first_error(error: BaseException) -> BaseException:
-    """The first exception inside nested groups; an exception that is no group is returned unchanged."""
+    """Return the first exception inside nested groups; an exception that is no group is returned unchanged."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -17,11 +17,11 @@ def first_error(error: BaseException) -> BaseException:
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Put this around a nursery: an `RtcError` that left it in an exception group is raised as itself.
+    """Raise an `RtcError` that left a nursery in an exception group as itself; put this context around the nursery.
 
-    trio wraps whatever leaves a nursery in a group. Where the group holds `RtcError`s and nothing else, the one that
-    was raised first is for people, and is raised bare. A group with any other exception is a bug of ours and leaves
-    unchanged.
+    trio wraps every exception that leaves a nursery in a group. From a group that contains only `RtcError`s, the first
+    one is raised without the group, since it has the sentence for people. A group with any other exception is a bug of
+    ours and is raised unchanged.
 
     Raises:
         RtcError: the first one of the group.
@@ -37,7 +37,7 @@ def ungrouped() -> Iterator[None]:
 
 @asynccontextmanager
 async def open_background_nursery() -> AsyncGenerator[trio.Nursery, None]:
-    """A nursery for tasks that serve the body of this context; they are cancelled when the body ends.
+    """Open a nursery for tasks that serve the body of this context; they are cancelled when the body ends.
 
     Raises:
         RtcError: raised by the body or by a task; see `ungrouped`.

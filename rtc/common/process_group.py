@@ -55,9 +55,8 @@ async def run_group(
     output = process.stdout
     assert output is not None
     async with output, trio.open_nursery() as nursery:
-        reading = trio.CancelScope(
-            shield=True
-        )  # reads on while the program is ended, which could otherwise block on a full pipe
+        # shielded: output is read also while the program is being ended, since it could block on a full pipe
+        reading = trio.CancelScope(shield=True)
         read_done = trio.Event()
 
         async def read_all() -> None:

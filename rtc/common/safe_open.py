@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _SAFE_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Do not wait for the other end of a FIFO, which may never come, and do not follow a symbolic link."""
+"""Do not wait until another process opens a FIFO, which may never happen, and do not follow a symbolic link."""
 
 
 def open_regular(path: Path) -> BinaryIO:

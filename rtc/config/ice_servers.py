@@ -1,4 +1,4 @@
-"""STUN and TURN servers, as a person configures them or our signaling server hands them out."""
+"""STUN and TURN servers: as a person configures them, or as our signalling server sends them."""
 
 import re
 
@@ -12,7 +12,7 @@ _URL = re.compile(
 )
 """The addresses of RFC 7064 and RFC 7065 that we can use: TLS only over TCP, and STUN only over UDP."""
 PORT, TLS_PORT = 3478, 5349
-"""Default ports of STUN and TURN servers, without and with TLS (RFC 8656, 19)."""
+"""Default ports of STUN and TURN servers, without and with TLS (RFC 7065, 3.2)."""
 
 
 @frozen
@@ -62,7 +62,7 @@ class IceServer:
 
 @frozen
 class IcePlan:
-    """The ICE servers and the restriction with which a path to another peer is looked for."""
+    """How a path to another peer is looked for: through which ICE servers, and whether only through TURN servers."""
 
     servers: tuple[IceServer, ...] = ()
     """In order of preference."""
@@ -76,7 +76,7 @@ class IcePlan:
 
 
 def usable_servers(entries: tuple[IceServerEntry, ...]) -> tuple[IceServer, ...]:
-    """Return the ICE servers from the signaling server that can be used.
+    """Return the ICE servers from the signalling server that can be used.
 
     Left out are addresses of an unknown kind, and TURN servers without credentials.
     """
@@ -86,7 +86,7 @@ def usable_servers(entries: tuple[IceServerEntry, ...]) -> tuple[IceServer, ...]
         try:
             read_ice_url(server.urls)
         except ValueError:
-            continue  # a newer signaling server may send kinds that we do not know
+            continue  # a newer signalling server may send kinds that we do not know
         if not server.relays or (server.username and server.credential):
             servers.append(server)
     return tuple(servers)

@@ -27,6 +27,7 @@ LOCAL_FILE = "sleap-rtc.toml"
 ENVIRONMENTS = ("development", "staging", "production")
 """Values of SLEAP_RTC_ENV."""
 KEEP_DEFAULTS: Mapping[str, float] = {"keep_days": 30.0, "keep_gigabytes": 100.0}
+"""Default values of `Config.keep_days` and `Config.keep_gigabytes`."""
 _PRODUCTION = "ec2-54-176-92-10.us-west-1.compute.amazonaws.com"
 DEFAULT_SERVERS: Mapping[str, tuple[str, str]] = {
     "development": (f"ws://localhost:{WS_PORT}", f"http://localhost:{HTTP_PORT}"),
@@ -79,8 +80,8 @@ def _printable(key: str) -> str:
     return key if len(key) <= 60 and is_printable(key) else ascii(key[:60])
 
 
-def _check(setting: str, value: object, where: str) -> Any:
-    """Return the value in its final form.
+def _read_value(setting: str, value: object, where: str) -> Any:
+    """Return a given value of a setting in its final form.
 
     Args:
         setting: a name in SETTINGS.
@@ -159,7 +160,7 @@ def _settings_in(table: object, header: str, name: str) -> _Sourced:
                 FaultCode.USAGE,
                 f"{name} has an unknown key {_printable(key)} in {header}. Known: {', '.join(SETTINGS)}.",
             )
-        found[key] = (_check(key, value, f"{key} in {header} of {name}"), f"{name} {header}")
+        found[key] = (_read_value(key, value, f"{key} in {header} of {name}"), f"{name} {header}")
     return found
 
 
@@ -197,7 +198,7 @@ def _settings_of_environ(environ: Mapping[str, str]) -> _Sourced:
     found: _Sourced = {}
     for key, setting in SETTINGS.items():
         if setting.variable is not None and (value := environ.get(setting.variable)):
-            found[key] = (_check(key, value, setting.variable), setting.variable)
+            found[key] = (_read_value(key, value, setting.variable), setting.variable)
     return found
 
 
@@ -217,7 +218,9 @@ def _with_server(found: _Sourced, server: str) -> _Sourced:
 
     An HTTP address that was set elsewhere is kept only when it has the same host.
     """
-    overrides: _Sourced = {"signaling_websocket": (_check("signaling_websocket", server, "--server"), "command line")}
+    overrides: _Sourced = {
+        "signaling_websocket": (_read_value("signaling_websocket", server, "--server"), "command line")
+    }
     http = found.get("signaling_http")
     if http is None or urlsplit(http[0]).hostname != urlsplit(server).hostname:
         overrides["signaling_http"] = (_http_url_for(server), "command line")

@@ -1,4 +1,4 @@
-"""The signaling server's WebSocket address, parsed from what people type for `--server`."""
+"""The signalling server's WebSocket address, parsed from what people type for `--server`."""
 
 import re
 from urllib.parse import SplitResult, urlsplit
@@ -7,7 +7,7 @@ from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 
 WS_PORT, HTTP_PORT = 8080, 8001
-"""Default ports of our signaling server: WebSocket and HTTP."""
+"""Default ports of our signalling server: WebSocket and HTTP."""
 PORTS = {"ws": 80, "wss": 443}
 """Default ports of ws:// and wss:// addresses (RFC 6455, 3)."""
 
@@ -15,14 +15,15 @@ PORTS = {"ws": 80, "wss": 443}
 def server_url(text: str) -> str:
     """Return the WebSocket address for what a person has typed for `--server`.
 
-    `ws://` and `wss://` addresses are taken as they are. From an `http://` or `https://` address the port of the HTTP
-    side becomes that of the WebSocket side; other ports are kept. A bare host or host:port is a `ws://` address.
+    A `ws://` or `wss://` address is returned as it is, without a slash at its end. `http://` and a bare host or
+    host:port become `ws://`, and `https://` becomes `wss://`; in these cases a path is dropped. WS_PORT is then used
+    where no port is given, and in place of HTTP_PORT in an HTTP address; any other port is kept.
 
     Raises:
         RtcError: USAGE: it is not an address of a server.
     """
     text = text.strip()
-    if not text.isprintable() or " " in text:  # urlsplit drops some of them silently
+    if not text.isprintable() or " " in text:  # urlsplit silently drops tabs and line breaks
         raise _not_understood()
     try:
         parts = urlsplit(text if "://" in text else f"ws://{text}")

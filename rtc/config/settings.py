@@ -17,7 +17,7 @@ DAYS_MAX, GIGABYTES_MAX = 3650.0, 1e6
 ICE_SERVERS_MAX = 16
 
 
-def _address(*schemes: str) -> Callable[[object], str]:
+def _url_reader(*schemes: str) -> Callable[[object], str]:
     """Return a reader of URLs with one of these schemes."""
 
     def read(value: object) -> str:
@@ -32,14 +32,14 @@ def _address(*schemes: str) -> Callable[[object], str]:
     return read
 
 
-def _seconds(value: object) -> float:
+def _read_seconds(value: object) -> float:
     # a comparison with NaN is false
     if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= TIMEOUT_MAX:
         raise ValueError
     return float(value)
 
 
-def _amount(maximum: float) -> Callable[[object], float]:
+def _number_reader(maximum: float) -> Callable[[object], float]:
     """Return a reader of numbers from 0 to `maximum`."""
 
     def read(value: object) -> float:
@@ -50,13 +50,13 @@ def _amount(maximum: float) -> Callable[[object], float]:
     return read
 
 
-def _chunk(value: object) -> int:
+def _read_chunk_size(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not PIECE_MIN <= value <= PIECE_MAX:
         raise ValueError
     return value
 
 
-def _ice_server(value: object) -> IceServer:
+def _read_ice_server(value: object) -> IceServer:
     if not isinstance(value, dict) or not {"urls"} <= value.keys() <= {"urls", "username", "credential"}:
         raise ValueError
     if not all(isinstance(part, str) and part for part in value.values()):
@@ -69,10 +69,10 @@ def _ice_server(value: object) -> IceServer:
     return server
 
 
-def _ice_servers(value: object) -> tuple[IceServer, ...]:
+def _read_ice_servers(value: object) -> tuple[IceServer, ...]:
     if not isinstance(value, list) or len(value) > ICE_SERVERS_MAX:
         raise ValueError
-    return tuple(_ice_server(item) for item in value)
+    return tuple(_read_ice_server(item) for item in value)
 
 
 @frozen
@@ -89,19 +89,19 @@ class Setting:
 
 SETTINGS: Mapping[str, Setting] = {
     "signaling_websocket": Setting(
-        _address("ws", "wss"), f"an address such as ws://host:{WS_PORT} or wss://host", "SLEAP_RTC_SIGNALING_WS"
+        _url_reader("ws", "wss"), f"an address such as ws://host:{WS_PORT} or wss://host", "SLEAP_RTC_SIGNALING_WS"
     ),
     "signaling_http": Setting(
-        _address("http", "https"),
+        _url_reader("http", "https"),
         f"an address such as http://host:{HTTP_PORT} or https://host",
         "SLEAP_RTC_SIGNALING_HTTP",
     ),
-    "connection_timeout": Setting(_seconds, f"a number of seconds from 1 to {TIMEOUT_MAX:g}"),
-    "chunk_size": Setting(_chunk, f"a whole number of bytes from {PIECE_MIN} to {PIECE_MAX}"),
-    "keep_days": Setting(_amount(DAYS_MAX), f"a number of days from 0 to {DAYS_MAX:g}"),
-    "keep_gigabytes": Setting(_amount(GIGABYTES_MAX), f"a number of gigabytes from 0 to {GIGABYTES_MAX:g}"),
+    "connection_timeout": Setting(_read_seconds, f"a number of seconds from 1 to {TIMEOUT_MAX:g}"),
+    "chunk_size": Setting(_read_chunk_size, f"a whole number of bytes from {PIECE_MIN} to {PIECE_MAX}"),
+    "keep_days": Setting(_number_reader(DAYS_MAX), f"a number of days from 0 to {DAYS_MAX:g}"),
+    "keep_gigabytes": Setting(_number_reader(GIGABYTES_MAX), f"a number of gigabytes from 0 to {GIGABYTES_MAX:g}"),
     "ice_servers": Setting(
-        _ice_servers,
+        _read_ice_servers,
         'a list such as [{urls = "stun:host:3478"}, {urls = "turn:host:3478", username = "…", credential = "…"}]',
     ),
 }

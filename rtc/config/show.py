@@ -79,7 +79,8 @@ def settings_json(config: Config, environ: Mapping[str, str], cwd: Path, home: P
 
 
 def places_text(cwd: Path, home: Path) -> str:
-    """Return the path of the file that is used, alone on its line, or the paths where one is looked for."""
+    """Return the path of the configuration file that is used, and nothing else; or, without one, a text with the paths
+    where one is looked for."""
     files = config_files(cwd, home)
     used = next((path for path, _ in files if path.exists()), None)
     if used is not None:

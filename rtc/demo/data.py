@@ -1,7 +1,8 @@
 """Draws a small data set, and writes a job package that trains and predicts on it: `python -m rtc.demo_data OUT.zip`.
 
 It runs in a process of its own, so that no other part of sleap-rtc has to import numpy and sleap-io. Each frame shows
-one bug with three body parts; sleap-nn learns to find them within seconds on a CPU, with losses that visibly fall.
+one bug with three body parts; sleap-nn learns to find these parts within seconds on a CPU, with losses that visibly
+fall.
 """
 
 import sys
@@ -130,7 +131,7 @@ def write_labels(path: Path) -> None:
 
 
 def write_package(target: Path) -> None:
-    """Write the job package. It gets its name `target` only when it is complete."""
+    """Write the job package to `target`, which exists only when the package is complete."""
     partial_file = target.with_name(target.name + ".part")
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(partial_file, "w", zipfile.ZIP_DEFLATED) as archive:
         labels = Path(folder, LABELS)

@@ -70,7 +70,8 @@ def _try_to_write(folder: Path, *, leave_no_trace: bool) -> None:
     Permission bits do not show read-only disks and full quotas, so a temporary file is really written.
 
     Args:
-        leave_no_trace: check only the permission bits, because the folder is not ours: ours is to be created in it.
+        leave_no_trace: check only the permission bits and write nothing, because `folder` is not a folder of sleap-rtc
+            but the one in which such a folder would be created.
 
     Raises:
         OSError: it cannot be written.

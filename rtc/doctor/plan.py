@@ -35,7 +35,9 @@ ROLES = {
 """The roles for each value of `--as`."""
 
 
-def plan(config: Config | Fault, roles: Roles, *, cwd: Path, home: Path, make_turn_check: MakeTurnCheck) -> list[Check]:
+def all_checks(
+    config: Config | Fault, roles: Roles, *, cwd: Path, home: Path, make_turn_check: MakeTurnCheck
+) -> list[Check]:
     """Return all checks for these roles.
 
     Args:

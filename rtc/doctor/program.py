@@ -22,7 +22,7 @@ from rtc.config.server_url import server_url
 from rtc.config.show import masked_url
 from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
-from rtc.doctor.plan import MakeTurnCheck, Roles, plan
+from rtc.doctor.plan import MakeTurnCheck, Roles, all_checks
 from rtc.doctor.show import name_width, report_line, reports_json, summary
 from rtc.runtime.root import cancel_when, handle_signals, run_root
 
@@ -60,10 +60,11 @@ def read_config(server: str | None, environ: Mapping[str, str], cwd: Path, home:
 def run(options: DoctorOptions) -> int:
     """Run all checks and print the reports; return the exit code: 0 if no check failed, 1 otherwise."""
     secrets = options.config.credentials if isinstance(options.config, Config) else ()
-    return run_root("doctor", partial(_supervise, options), secrets=secrets)
+    return run_root("doctor", partial(_run_until_signal, options), secrets=secrets)
 
 
-async def _supervise(options: DoctorOptions) -> int:
+async def _run_until_signal(options: DoctorOptions) -> int:
+    """Run the checks and return the exit code; the first signal cancels them, and the code is then INTERRUPTED."""
     drain = trio.Event()
     reports: list[Report] | None = None
     async with trio.open_nursery() as nursery:
@@ -82,7 +83,7 @@ async def _check_and_print(options: DoctorOptions) -> list[Report]:
     reports: list[Report] = []
     lines = LineWriter(sys.stdout)
     async with _open_turn_checks(options.config) as make_turn_check:
-        checks = plan(
+        checks = all_checks(
             options.config, options.roles, cwd=options.cwd, home=options.home, make_turn_check=make_turn_check
         )
         width = name_width(checks)

@@ -1,4 +1,4 @@
-"""Checks of the signalling server: is it reached, is it a sleap-rtc server of our version, and does its clock agree."""
+"""Checks of the signalling server: can it be reached, is it a sleap-rtc server of our version, is its clock right."""
 
 import email.utils
 import http.client
@@ -56,7 +56,7 @@ def _split_sentences(sentences: str) -> tuple[str, str]:
 async def _first_event(url: str) -> SignalingEvent:
     """Connect and send `Join`; return the first answer, or the event that the connection has failed."""
     outgoing: Mailbox[ToServer] = Mailbox()
-    on_event: list[SignalingEvent] = []
+    received: list[SignalingEvent] = []
     with trio.CancelScope() as scope:
 
         async def handle(event: SignalingEvent) -> None:
@@ -64,11 +64,11 @@ async def _first_event(url: str) -> SignalingEvent:
                 room = RoomId(f"doctor-{secrets.token_hex(8)}")
                 outgoing.put(Join(room, secrets.token_urlsafe(16), Role.CLIENT))
                 return
-            on_event.append(event)
+            received.append(event)
             scope.cancel()
 
         await run_signaling(url, on_event=handle, outgoing=outgoing, timeout=REACH_TIME)
-    return on_event[0]
+    return received[0]
 
 
 @frozen
@@ -138,10 +138,10 @@ async def fetch_health(url: str) -> Reply:
         OSError: the server cannot be reached.
         http.client.HTTPException: the answer is not HTTP.
     """
-    return await trio.to_thread.run_sync(_get, url, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(_get_health, url, abandon_on_cancel=True)
 
 
-def _get(url: str) -> Reply:
+def _get_health(url: str) -> Reply:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=REACH_TIME)

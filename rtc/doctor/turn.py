@@ -1,4 +1,4 @@
-"""Check of a configured TURN server: does it really relay? Without it, a wrong configuration gives no error."""
+"""Check that a configured TURN server really relays. Without this check, a wrong configuration gives no error."""
 
 import trio
 

@@ -1,4 +1,4 @@
-"""Checks of UDP: do datagrams arrive, on this machine and from the configured STUN servers."""
+"""Checks of UDP: do datagrams from this machine to itself arrive, and do the configured STUN servers answer."""
 
 import ipaddress
 import secrets
@@ -66,6 +66,12 @@ async def _source_address_for(host: str) -> str | None:
 
 
 async def _round_trip(host: str) -> None:
+    """Send a datagram between two sockets at this address of the machine, in both directions.
+
+    Raises:
+        OSError: one cannot be sent.
+        trio.TooSlowError: one does not arrive within ROUND_TRIP_TIME.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with trio.socket.socket(family, socket.SOCK_DGRAM) as here, trio.socket.socket(family, socket.SOCK_DGRAM) as there:
         await here.bind((host, 0))

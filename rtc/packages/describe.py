@@ -19,34 +19,36 @@ def describe(path: Path) -> str:
         RtcError: USAGE or BAD_PACKAGE, under the conditions of `inspect_package`.
     """
     plan = inspect_package(path)
-    return "\n".join([f"{clean(path.name)}: {_KINDS[plan.kind]}, {_size(path.stat().st_size)}", *_lines(plan)])
+    return "\n".join(
+        [f"{clean(path.name)}: {_KINDS[plan.kind]}, {_size_text(path.stat().st_size)}", *_plan_lines(plan)]
+    )
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _plan_lines(plan: Plan) -> Iterator[str]:
     if plan.steps:
         yield "Trains, in this order:"
     for number, step in enumerate(plan.steps, 1):
-        yield f"  {number}. {_model(step)}"
+        yield f"  {number}. {_model_line(step)}"
         for override in step.overrides:
             yield f"       {override.key} = {override.value}"
     if plan.predictions:
         yield "Then predicts:" if plan.steps else "Predicts:"
     for number, prediction in enumerate(plan.predictions, 1):
-        yield from _prediction(number, prediction)
+        yield from _prediction_lines(number, prediction)
     if plan.warnings:
         yield "Note:"
     for note in plan.warnings:
         yield f"  - {note}"
 
 
-def _model(step: TrainStep) -> str:
+def _model_line(step: TrainStep) -> str:
     head = f" ({step.head})" if step.head not in ("", step.name) else ""
     epochs = f", at most {step.epochs} epochs" if step.epochs is not None else ""
     converted = ", converted from SLEAP 1.4" if step.legacy else ""
     return f"{step.name}{head} on {', '.join(step.effective_labels)}{epochs}{converted}"
 
 
-def _prediction(number: int, step: PredictStep) -> Iterator[str]:
+def _prediction_lines(number: int, step: PredictStep) -> Iterator[str]:
     yield f"  {number}. on {step.data}, into {step.output}"
     names = [PurePosixPath(model).name for model in step.models]
     yield (
@@ -54,16 +56,17 @@ def _prediction(number: int, step: PredictStep) -> Iterator[str]:
         if names
         else "       tracking only: it takes the predictions that are there"
     )
-    options = [_option(name, value) for name, value in step.options.items()]
+    options = [_option_text(name, value) for name, value in step.options.items()]
     if options:
         yield f"       {', '.join(options)}"
 
 
-def _option(name: str, value: Value) -> str:
+def _option_text(name: str, value: Value) -> str:
+    """Return `name = value`, or the name alone for a flag that is on."""
     return name if value is True else f"{name} = {value}"
 
 
-def _size(size: int) -> str:
+def _size_text(size: int) -> str:
     for unit, bytes_each in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= bytes_each:
             return f"{size / bytes_each:.3g} {unit}"

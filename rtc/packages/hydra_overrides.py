@@ -17,6 +17,7 @@ _CHOSEN_BY_WORKER = re.compile(
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.+/-]*")
 """Values that Hydra reads without quotes: numbers, plain words, null."""
 _LIST_VALUE = re.compile(r"\[[A-Za-z0-9_.,+/ '\"=-]*\]")
+"""Lists that are passed to Hydra as they are written."""
 LABELS_KEY = "data_config.train_labels_path"
 EPOCHS_KEY = "trainer_config.max_epochs"
 
@@ -84,7 +85,7 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
         raise origin.refusal(_not_understood(text, origin))
     key, value = found[1], found[2]
     if "${" in value:
-        raise origin.refusal(f"{origin.subject} fills in {key} from the worker's surroundings, which is not allowed.")
+        raise origin.refusal(f"{origin.subject} fills in {key} from the worker's environment, which is not allowed.")
     if _CHOSEN_BY_WORKER.fullmatch(key):
         if origin.lenient:
             return None

@@ -1,7 +1,7 @@
 """The predictions that a package asks for: entries under `inference` in its jobs.yaml, checked against its files.
 
-SLEAP names models and videos that it does not put into the package. A prediction that cannot work is reported in a
-note or an error; nothing is guessed.
+SLEAP names models and videos that it does not put into the package. A prediction that cannot work is left out with a
+warning, or is an error; nothing is guessed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ class PredictStep:
     models: tuple[str, ...]
     """Folders of models, in the package or trained by the plan; empty when existing predictions are only tracked."""
     output: str
-    """The file to write; it does not exist in the package, and every step has another one."""
+    """The file to write; it does not exist in the package, and no two steps have the same one."""
     options: Mapping[str, Value] = field(factory=dict)
     tracking: bool = False
 
@@ -85,15 +85,15 @@ def read_predictions(
     Raises:
         RtcError: BAD_PACKAGE: `strict` is set, and a prediction is not possible.
     """
-    entries = _entries(tree, lines)
+    entries = _entries_with_lines(tree, lines)
     steps: list[PredictStep] = []
     warnings: list[str] = []
     for entry, line in entries:
         try:
             if len(steps) == MODELS_MAX:
                 raise bad_package(f"The package asks for more than {MODELS_MAX} predictions, which are not taken.")
-            requested = _requested(entry, line)
-            steps.append(_step(requested, context, [step.output for step in steps]))
+            requested = _read_entry(entry, line)
+            steps.append(_check_request(requested, context, [step.output for step in steps]))
             warnings += requested.warnings
         except RtcError as error:
             if strict:
@@ -104,11 +104,11 @@ def read_predictions(
     return tuple(steps), tuple(dict.fromkeys(warnings))
 
 
-def _entries(tree: Any, lines: tuple[PredictLine, ...]) -> Iterator[tuple[Any, PredictLine]]:
-    """Yield each `inference` entry of jobs.yaml with its line of the script, or with an empty line.
+def _entries_with_lines(tree: Any, lines: tuple[PredictLine, ...]) -> Iterator[tuple[Any, PredictLine]]:
+    """Yield each `inference` entry of jobs.yaml with its line of inference-script.sh, or with an empty line.
 
-    Entries and lines belong together only when there are as many of one as of the other. Without jobs.yaml, an entry is
-    made for each line.
+    Entries and lines belong together only when there are as many entries as lines. Without jobs.yaml, an entry is made
+    from each line.
     """
     if tree is None:
         yield from (({"data_path": line.data, "models": list(line.models)}, line) for line in lines)
@@ -120,7 +120,12 @@ def _entries(tree: Any, lines: tuple[PredictLine, ...]) -> Iterator[tuple[Any, P
     yield from zip(entries, matched, strict=True)
 
 
-def _requested(entry: Any, line: PredictLine) -> RequestedPrediction:
+def _read_entry(entry: Any, line: PredictLine) -> RequestedPrediction:
+    """Parse one entry of jobs.yaml, together with its line of inference-script.sh.
+
+    Raises:
+        RtcError: BAD_PACKAGE: the entry names no data, or its models are not a list of names.
+    """
     data = entry.get("data_path") if isinstance(entry, dict) else None
     if not isinstance(data, str) or not data:
         raise bad_package("An entry of the package's jobs.yaml names no data to predict on.")
@@ -129,13 +134,13 @@ def _requested(entry: Any, line: PredictLine) -> RequestedPrediction:
     if not isinstance(models, list) or not all(isinstance(model, str) and model for model in models):
         raise bad_package(f"The models to predict on {base_name(data)} with are not named in a way that is understood.")
     output = entry.get("output_path")
-    options, warnings = _options(entry, line)
+    options, warnings = _merge_options(entry, line)
     output = output if isinstance(output, str) else line.output
     return RequestedPrediction(data, tuple(models), output, options, entry.get("type") == "video", warnings)
 
 
-def _options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, object], tuple[str, ...]]:
-    """Return the requested options, unchecked, and notes about settings that are ignored.
+def _merge_options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return the requested options, unchecked, and warnings about settings that are ignored.
 
     Where several places set one option, the order of precedence is: `options` in jobs.yaml (only our own packages have
     it), then the script, then SLEAP's own keys in jobs.yaml.
@@ -162,8 +167,18 @@ def _section(entry: dict[str, Any], key: str) -> dict[str, object]:
     return {str(name): value for name, value in section.items()} if isinstance(section, dict) else {}
 
 
-def _step(requested: RequestedPrediction, context: PackageContext, outputs: list[str]) -> PredictStep:
-    data = _data(requested, context.package.files)
+def _check_request(requested: RequestedPrediction, context: PackageContext, earlier_outputs: list[str]) -> PredictStep:
+    """Return the step for a requested prediction, after checking it against the files of the package.
+
+    Args:
+        requested: the prediction.
+        context: what it may refer to.
+        earlier_outputs: the output files of the steps before it.
+
+    Raises:
+        RtcError: BAD_PACKAGE: data or a model is missing. USAGE: an option is unknown or invalid.
+    """
+    data = _find_data(requested, context.package.files)
     is_labels = data.casefold().endswith(LABELS_ENDING)
     options = read_options(
         requested.options
@@ -171,15 +186,15 @@ def _step(requested: RequestedPrediction, context: PackageContext, outputs: list
         else {key: value for key, value in requested.options.items() if key not in NEED_LABELS}
     )
     tracking = bool(options.get("tracking"))
-    models = tuple(dict.fromkeys(_model(model, context) for model in requested.models))
+    models = tuple(dict.fromkeys(_find_model(model, context) for model in requested.models))
     if not models and not (tracking and is_labels):
         raise bad_package(f"No model is named to predict on {base_name(data)} with.")
     name = plain_name(PurePosixPath(data).name, "data")
-    output = _output(requested.output or f"{name}.predictions.slp", context.package.files, outputs)
+    output = _unused_output(requested.output or f"{name}.predictions.slp", context.package.files, earlier_outputs)
     return PredictStep(name, data, models, output, options, tracking)
 
 
-def _data(requested: RequestedPrediction, files: frozenset[str]) -> str:
+def _find_data(requested: RequestedPrediction, files: frozenset[str]) -> str:
     """Return the path in the package of the data to predict on.
 
     SLEAP's scripts contain absolute paths of the computer that exported them; only the file name of these is used. When
@@ -208,7 +223,7 @@ def _data(requested: RequestedPrediction, files: frozenset[str]) -> str:
     )
 
 
-def _model(path: str, context: PackageContext) -> str:
+def _find_model(path: str, context: PackageContext) -> str:
     """Return the folder of a model that the plan trains, or of one that is in the package.
 
     `path` may name the folder or one of its files; a path of another computer is matched by the folder's name.
@@ -244,7 +259,7 @@ def _model_folders(files: frozenset[str]) -> list[str]:
     )
 
 
-def _output(requested: str, files: frozenset[str], outputs: list[str]) -> str:
+def _unused_output(requested: str, files: frozenset[str], earlier_outputs: list[str]) -> str:
     """Return an output path that collides with no file of the package and no other output.
 
     sleap-nn would overwrite an existing file, and the names of results must also differ on a disk that ignores case.
@@ -257,4 +272,4 @@ def _output(requested: str, files: frozenset[str], outputs: list[str]) -> str:
         parts = parts[-1:]  # one of its folders is a file in the package
     name = "/".join(parts)
     ending = ".predictions.slp" if name.endswith(".predictions.slp") else LABELS_ENDING
-    return unused_path(name, [*files, *outputs], ending)
+    return unused_path(name, [*files, *earlier_outputs], ending)

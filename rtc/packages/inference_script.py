@@ -12,9 +12,15 @@ from attrs import field, frozen
 from rtc.packages.predict_options import BY_NAME, OptionKind
 
 _PROGRAMS = frozenset({"sleap-track", "sleap-nn-track", "sleap-nn-predict", "sleap-inference"})
-_VERBS = frozenset({"track", "predict", "infer"})
-_SHORT = {"-i": "data_path", "-m": "model_paths", "-o": "output_path", "-b": "batch_size", "-n": "max_instances"}
-_LONG = {"model": "model_paths", "models": "model_paths", "output": "output_path"}
+_SUBCOMMANDS = frozenset({"track", "predict", "infer"})
+_SHORT_OPTIONS = {
+    "-i": "data_path",
+    "-m": "model_paths",
+    "-o": "output_path",
+    "-b": "batch_size",
+    "-n": "max_instances",
+}
+_LONG_ALIASES = {"model": "model_paths", "models": "model_paths", "output": "output_path"}
 _LINES_MAX = 1000
 
 
@@ -32,10 +38,10 @@ class PredictLine:
 
 
 def read_inference_script(text: str) -> tuple[PredictLine, ...]:
-    """Return the predicting lines of a script, in order; all other lines are ignored."""
+    """Return the lines of a script that run a prediction, in order; all other lines are ignored."""
     joined = text.replace("\r\n", "\n").replace("\\\n", " ")
     commands = (_split_words(line) for line in joined.split("\n")[:_LINES_MAX])
-    return tuple(_line(words) for command in commands if (words := _arguments(command)) is not None)
+    return tuple(_parse_arguments(words) for command in commands if (words := _predict_arguments(command)) is not None)
 
 
 def _split_words(line: str) -> list[str]:
@@ -45,7 +51,7 @@ def _split_words(line: str) -> list[str]:
         return line.split()
 
 
-def _arguments(words: list[str]) -> list[str] | None:
+def _predict_arguments(words: list[str]) -> list[str] | None:
     """Return the arguments of a command that runs a prediction; None for any other command."""
     while words and ("=" in words[0] or words[0] in ("uv", "run", "-m") or words[0].startswith("python")):
         words = words[1:]
@@ -54,29 +60,30 @@ def _arguments(words: list[str]) -> list[str] | None:
     program = words[0].replace("\\", "/").split("/")[-1].removesuffix(".exe")
     if program in _PROGRAMS or program == "sleap.nn.inference":
         return words[1:]
-    if program in ("sleap", "sleap-nn", "sleap.cli", "sleap_nn.cli") and words[1:2] and words[1] in _VERBS:
+    if program in ("sleap", "sleap-nn", "sleap.cli", "sleap_nn.cli") and words[1:2] and words[1] in _SUBCOMMANDS:
         return words[2:]
     return None
 
 
-def _line(words: list[str]) -> PredictLine:
+def _parse_arguments(words: list[str]) -> PredictLine:
+    """Parse the arguments of a command that runs a prediction; unknown options are ignored."""
     models: list[str] = []
     paths: dict[str, str] = {}
     options: dict[str, object] = {}
     tracking: dict[str, object] = {}
-    for name, value in _pairs(words):
+    for name, value in _split_options(words):
         if name == "model_paths":
             models.append(value)
         elif name in ("data_path", "output_path"):
             paths.setdefault(name, value)
         elif name.startswith("tracking."):
-            tracking[name] = _number(value)
+            tracking[name] = _parse_repr(value)
         elif name in BY_NAME:
             options[name] = value
     return PredictLine(paths.get("data_path", ""), tuple(models), paths.get("output_path", ""), options, tracking)
 
 
-def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
+def _split_options(words: list[str]) -> Iterator[tuple[str, str]]:
     """Yield each option with its value. A word that belongs to no option is the data, as in `sleap-track DATA`."""
     queue = list(words)
     while queue:
@@ -85,7 +92,7 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
             yield "data_path", word
             continue
         given, equals, value = word.partition("=")
-        name = _name(given)
+        name = _option_name(given)
         option = BY_NAME.get(name)
         if option is not None and option.kind in (OptionKind.FLAG, OptionKind.SWITCH):
             yield name, "true"
@@ -96,18 +103,19 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
             yield name, value if equals else queue.pop(0) if follows else ""
 
 
-def _name(given: str) -> str:
+def _option_name(given: str) -> str:
+    """Return sleap-nn's name, with underscores, of an option as it is written: `--max-tracks`, `-o`."""
     if given == "-t":
         return "tracking"
-    if given in _SHORT:
-        return _SHORT[given]
+    if given in _SHORT_OPTIONS:
+        return _SHORT_OPTIONS[given]
     name = given.lstrip("-").replace("-", "_")
     name = name if name.startswith("tracking.") else name.replace(".", "_")
-    return _LONG.get(name, name)
+    return _LONG_ALIASES.get(name, name)
 
 
-def _number(text: str) -> object:
-    """Return a value of SLEAP 1.4 and older, which writes settings as Python's `repr` does."""
+def _parse_repr(text: str) -> object:
+    """Return the value of a tracking setting: SLEAP 1.4 and older writes them as Python's `repr` does."""
     if text in ("None", "True", "False"):
         return {"None": None, "True": True, "False": False}[text]
     try:

@@ -55,7 +55,7 @@ def read_config(name: str, text: str) -> ModelConfig:
     """
     if "${" in text:  # OmegaConf would fill in the worker's environment
         raise bad_package(
-            f"{name} fills in values from the worker's surroundings (it holds '${{'), which is not allowed."
+            f"{name} fills in values from the worker's environment (it holds '${{'), which is not allowed."
         )
     legacy = name.endswith(".json")
     tree = _parse(name, text, legacy)
@@ -88,9 +88,9 @@ def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:
         labels=_paths(data.get("train_labels_path")),
         other_labels=_paths(data.get("val_labels_path")) + _paths(data.get("test_file_path")),
         run_name=run_name if isinstance(run_name, str) else "",
-        epochs=_count(trainer.get("max_epochs")),
+        epochs=_positive_integer(trainer.get("max_epochs")),
         legacy=False,
-        head=_head(_section(_section(tree, "model_config"), "head_configs")),
+        head=_single_head(_section(_section(tree, "model_config"), "head_configs")),
     )
 
 
@@ -111,14 +111,14 @@ def _read_legacy(name: str, tree: dict[str, Any]) -> ModelConfig:
         raise bad_package(f"{name} names validation or test labels outside the package. Remove them and export again.")
     train_labels = tuple(path for path in _paths(labels.get("training_labels")) if not leaves_folder(path))
     run_name = outputs.get("run_name")
-    epochs = _count(_section(tree, "optimization").get("epochs"))
-    head = _head(_section(_section(tree, "model"), "heads"))
+    epochs = _positive_integer(_section(tree, "optimization").get("epochs"))
+    head = _single_head(_section(_section(tree, "model"), "heads"))
     return ModelConfig(
         train_labels, other_labels, run_name if isinstance(run_name, str) else "", epochs, legacy=True, head=head
     )
 
 
-def _head(heads: dict[str, Any]) -> str:
+def _single_head(heads: dict[str, Any]) -> str:
     """Return the name of the one head that is not null; empty when there is not exactly one."""
     found = [str(name) for name, value in heads.items() if value is not None]
     return found[0] if len(found) == 1 and is_printable(found[0]) else ""
@@ -135,5 +135,6 @@ def _paths(value: object) -> tuple[str, ...]:
     return tuple(item for item in items if isinstance(item, str) and item)
 
 
-def _count(value: object) -> int | None:
+def _positive_integer(value: object) -> int | None:
+    """Return a whole number from 1 to 2**53 - 1, or None if `value` is anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else None

@@ -49,7 +49,7 @@ class TrainStep:
     config: str
     """Path of the training configuration. All paths in this class are relative to the plan's root."""
     run_path: str
-    """The run folder, `models/<run>`; it does not exist in the package, and every step has another one."""
+    """The run folder, `models/<run>`; it does not exist in the package, and no two steps have the same one."""
     labels: tuple[str, ...] = ()
     """Labels to train on instead of those in the configuration; empty when the configuration names the right ones."""
     overrides: tuple[Override, ...] = ()
@@ -99,7 +99,7 @@ def inspect_package(path: Path, overrides: Sequence[str] = ()) -> Plan:
             sentence says why.
     """
     with open_zip(path) as archive:
-        return _plan(ZipSource(archive), overrides)
+        return _read_package(ZipSource(archive), overrides)
 
 
 def read_plan(folder: Path, overrides: Sequence[str] = ()) -> Plan:
@@ -108,19 +108,19 @@ def read_plan(folder: Path, overrides: Sequence[str] = ()) -> Plan:
     Raises:
         RtcError: under the conditions of `inspect_package`.
     """
-    return _plan(FolderSource(folder), overrides)
+    return _read_package(FolderSource(folder), overrides)
 
 
-def _plan(source: Source, overrides: Sequence[str]) -> Plan:
+def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
     names = source.names()
-    root = _root(names)
+    root = _find_root(names)
     package = PackageFiles(source, root, frozenset(name.removeprefix(root) for name in names if name.startswith(root)))
     jobs = safe_yaml("The package's jobs.yaml", package.text(JOBS_FILE)) if JOBS_FILE in package.files else None
-    requests = _from_jobs(jobs) if JOBS_FILE in package.files else _from_script(package)
+    requests = _requests_from_jobs_yaml(jobs) if JOBS_FILE in package.files else _requests_from_script(package)
     if len(requests) > MODELS_MAX:
         raise bad_package(f"The package asks for {len(requests)} models; more than {MODELS_MAX} are not taken.")
-    steps, run_paths = _steps(requests, package, _typed_overrides(overrides, requests))
-    lines = _predict_lines(package)
+    steps, run_paths = _train_steps(requests, package, _typed_overrides(overrides, requests))
+    lines = _script_predictions(package)
     tree = (jobs or {}) if JOBS_FILE in package.files else None
     predictions, warnings = read_predictions(tree, lines, PackageContext(package, run_paths), strict=not steps)
     if not steps and not predictions:
@@ -131,7 +131,12 @@ def _plan(source: Source, overrides: Sequence[str]) -> Plan:
     return Plan(JobKind.TRAIN if steps else JobKind.TRACK, steps, root, predictions, warnings)
 
 
-def _root(names: frozenset[str]) -> str:
+def _find_root(names: frozenset[str]) -> str:
+    """Return the package's root (`Plan.root`): the folder that holds jobs.yaml or a script of SLEAP.
+
+    Raises:
+        RtcError: BAD_PACKAGE: these files are neither at the top nor in the only top folder.
+    """
     markers = {JOBS_FILE, TRAIN_SCRIPT_FILE, INFERENCE_SCRIPT_FILE}
     if names & markers:
         return ""
@@ -150,16 +155,16 @@ def _typed_overrides(texts: Sequence[str], requests: Sequence[_RequestedTraining
     return read_overrides(texts, FROM_COMMAND_LINE)
 
 
-def _from_jobs(tree: Any) -> tuple[_RequestedTraining, ...]:
+def _requests_from_jobs_yaml(tree: Any) -> tuple[_RequestedTraining, ...]:
     entries = tree.get("training") if isinstance(tree, dict) else None
     if entries is None:
         entries = []
     if not isinstance(entries, list):
         raise bad_package("The package's jobs.yaml has no list of models to train. Export it again.")
-    return tuple(_requested_training(entry) for entry in entries)
+    return tuple(_read_training_entry(entry) for entry in entries)
 
 
-def _requested_training(entry: Any) -> _RequestedTraining:
+def _read_training_entry(entry: Any) -> _RequestedTraining:
     config = entry.get("cfg") if isinstance(entry, dict) else None
     if not isinstance(config, str) or not config:
         raise bad_package("An entry of the package's jobs.yaml names no configuration. Export it again.")
@@ -175,18 +180,18 @@ def _requested_training(entry: Any) -> _RequestedTraining:
     )
 
 
-def _from_script(package: PackageFiles) -> tuple[_RequestedTraining, ...]:
+def _requests_from_script(package: PackageFiles) -> tuple[_RequestedTraining, ...]:
     if TRAIN_SCRIPT_FILE not in package.files:
         return ()
     lines = read_train_script(package.text(TRAIN_SCRIPT_FILE))
     return tuple(_RequestedTraining(line.config, None, line.labels, line.overrides) for line in lines)
 
 
-def _predict_lines(package: PackageFiles) -> tuple[PredictLine, ...]:
+def _script_predictions(package: PackageFiles) -> tuple[PredictLine, ...]:
     return read_inference_script(package.text(INFERENCE_SCRIPT_FILE)) if INFERENCE_SCRIPT_FILE in package.files else ()
 
 
-def _steps(
+def _train_steps(
     requests: Iterable[_RequestedTraining], package: PackageFiles, typed_overrides: tuple[Override, ...]
 ) -> tuple[tuple[TrainStep, ...], dict[str, str]]:
     """Return the training steps, and each model's run folder by the path and by the name that the package gives it."""
@@ -196,14 +201,14 @@ def _steps(
         config = _path_in_package(request.config, package.files, "configuration")
         model_config = read_config(config, package.text(config))
         requested_run = posix_path(request.run or model_config.run_name or PurePosixPath(config).stem)
-        run_path = _run_path(requested_run, package.files, [step.run_path for step in steps])
-        steps.append(_step(request, config, model_config, run_path, package.files, typed_overrides))
+        run_path = _unused_run_folder(requested_run, package.files, [step.run_path for step in steps])
+        steps.append(_train_step(request, config, model_config, run_path, package.files, typed_overrides))
         for name in (requested_run, PurePosixPath(requested_run).name):
             run_paths.setdefault(name, run_path)
     return tuple(steps), run_paths
 
 
-def _step(
+def _train_step(
     request: _RequestedTraining,
     config: str,
     model_config: ModelConfig,
@@ -211,24 +216,42 @@ def _step(
     files: frozenset[str],
     typed_overrides: tuple[Override, ...],
 ) -> TrainStep:
+    """Return the step for a requested training, after checking its labels and overrides against the package's files.
+
+    Args:
+        request: the training entry.
+        config: path of its training configuration.
+        model_config: the content of that configuration.
+        run_path: the run folder.
+        files: all files of the package.
+        typed_overrides: overrides that a person typed; they replace those of the package.
+
+    Raises:
+        RtcError: BAD_PACKAGE: a file that the training needs is not in the package.
+    """
     overrides = last_of_each_key([*request.overrides, *typed_overrides])
-    _check_files(overrides, files)
-    named = next((item.paths() for item in overrides if item.key == LABELS_KEY), ()) or request.labels
-    labels = _train_labels(named, model_config, config, files)
+    _check_file_overrides(overrides, files)
+    requested_labels = next((item.paths() for item in overrides if item.key == LABELS_KEY), ()) or request.labels
+    labels = _train_labels(requested_labels, model_config, config, files)
     return TrainStep(
         plain_name(PurePosixPath(config).stem, "model"),
         config,
         run_path,
         labels if model_config.legacy or labels != model_config.labels else (),
         tuple(item for item in overrides if item.key != LABELS_KEY),
-        _epochs(overrides, model_config.epochs),
+        _max_epochs(overrides, model_config.epochs),
         model_config.legacy,
         model_config.head,
         labels,
     )
 
 
-def _check_files(overrides: Iterable[Override], files: frozenset[str]) -> None:
+def _check_file_overrides(overrides: Iterable[Override], files: frozenset[str]) -> None:
+    """Check that every file that an override names (see `_FILE_SETTINGS`) is in the package.
+
+    Raises:
+        RtcError: BAD_PACKAGE: a file is not.
+    """
     for override in overrides:
         if override.key in _FILE_SETTINGS:
             for path in override.paths():
@@ -238,21 +261,21 @@ def _check_files(overrides: Iterable[Override], files: frozenset[str]) -> None:
                     )
 
 
-def _epochs(overrides: Iterable[Override], default: int | None) -> int | None:
+def _max_epochs(overrides: Iterable[Override], default: int | None) -> int | None:
     """Return the maximum number of epochs: that of an override, otherwise `default`."""
     values = [item.value for item in overrides if item.key == EPOCHS_KEY]
     return int(values[0]) if values and values[0].isdecimal() and 0 < len(values[0]) < 10 else default
 
 
 def _train_labels(
-    named: tuple[str, ...], model_config: ModelConfig, config: str, files: frozenset[str]
+    requested_labels: tuple[str, ...], model_config: ModelConfig, config: str, files: frozenset[str]
 ) -> tuple[str, ...]:
-    """Return the paths of the labels to train on: `named`, otherwise those of the configuration.
+    """Return the paths of the labels to train on: `requested_labels`, otherwise those of the configuration.
 
     Raises:
         RtcError: BAD_PACKAGE: there are none, or labels for training, validation or test are not in the package.
     """
-    labels = named or model_config.labels
+    labels = requested_labels or model_config.labels
     if not labels:
         raise bad_package(f"{config} names no labels to train on. Export the package again.")
     for other in model_config.other_labels:
@@ -274,7 +297,7 @@ def _path_in_package(path: str, files: frozenset[str], what: str) -> str:
     return plain
 
 
-def _run_path(requested_run: str, files: frozenset[str], taken: list[str]) -> str:
+def _unused_run_folder(requested_run: str, files: frozenset[str], taken: list[str]) -> str:
     """Return a folder below `models/` that does not exist yet.
 
     Where the folder exists, sleap-nn silently chooses another name, and its model would not be found.

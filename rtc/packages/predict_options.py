@@ -24,6 +24,7 @@ FRAMES_TEXT_MAX = 100_000
 TEXT_MAX = 200
 """Maximum length of a value that is a text, in characters."""
 INTEGER_MAX = 2**31 - 1
+"""Largest absolute value of a number, whole or not."""
 
 
 class OptionKind(Enum):
@@ -76,15 +77,15 @@ class PredictOption:
         """
         match self.kind:
             case OptionKind.FLAG | OptionKind.SWITCH:
-                return _truth(self, given)
+                return _read_flag(self, given)
             case OptionKind.INTEGER:
-                return int(_number(self, given))
+                return int(_read_number(self, given))
             case OptionKind.FLOAT:
-                return _number(self, given)
+                return _read_number(self, given)
             case OptionKind.FRAMES:
                 return read_frames(given)
             case OptionKind.CHOICE | OptionKind.TEXT:
-                return _text(self, given)
+                return _read_text(self, given)
 
     def arguments(self, value: Value) -> tuple[str, ...]:
         """Return the arguments that set this value on sleap-nn's command line."""
@@ -99,7 +100,8 @@ class PredictOption:
         return RtcError(FaultCode.USAGE, f"{self.flag} {expected}.")
 
 
-def _truth(option: PredictOption, given: object) -> bool:
+def _read_flag(option: PredictOption, given: object) -> bool:
+    """Return a bool from a bool, or from one of the words true, yes, 1, false, no and 0."""
     truth = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     found = given if isinstance(given, bool) else truth.get(str(given).strip().lower())
     if found is None:
@@ -107,7 +109,8 @@ def _truth(option: PredictOption, given: object) -> bool:
     return found
 
 
-def _number(option: PredictOption, given: object) -> float:
+def _read_number(option: PredictOption, given: object) -> float:
+    """Return a number within the option's limits, from a number or a text; whole for an INTEGER option."""
     whole = option.kind is OptionKind.INTEGER
     try:
         found = float(given) if isinstance(given, int | float | str) and not isinstance(given, bool) else math.nan
@@ -115,20 +118,20 @@ def _number(option: PredictOption, given: object) -> float:
         found = math.nan
     low, high = max(option.low, -INTEGER_MAX), min(option.high, INTEGER_MAX)
     if not low <= found <= high or (whole and found != int(found)):
-        raise option.refusal(f"takes a {'whole ' * whole}number{_limits(option)}")
+        raise option.refusal(f"takes a {'whole ' * whole}number{_limits_text(option)}")
     return found
 
 
-def _limits(option: PredictOption) -> str:
+def _limits_text(option: PredictOption) -> str:
     if math.isfinite(option.low) and math.isfinite(option.high):
         return f" between {option.low:g} and {option.high:g}"
     return f" of {option.low:g} or more" if math.isfinite(option.low) else ""
 
 
-def _text(option: PredictOption, given: object) -> str:
-    text = (
-        "none" if given is None and "none" in option.choices else given
-    )  # YAML reads an empty value or `null` as None
+def _read_text(option: PredictOption, given: object) -> str:
+    """Return one of the option's choices; without choices, a printable text that is not mistaken for an option."""
+    # YAML reads an empty value or `null` as None
+    text = "none" if given is None and "none" in option.choices else given
     if option.choices and text not in option.choices:
         raise option.refusal(f"is one of {', '.join(option.choices)}")
     if not isinstance(text, str) or not 0 < len(text) <= TEXT_MAX or not text.isprintable() or text.startswith("-"):

@@ -22,15 +22,17 @@ _RENAMED = {
     "of_window_size": "of_window_size",
     "of_max_levels": "of_max_levels",
 }
+"""sleap-nn's option for each setting of SLEAP that is passed on unchanged."""
 _DERIVED = frozenset(
     {"tracker", "similarity", "robust", "max_tracks_disabled", "robust_disabled", "max_tracking"}
     | {"kf_init_frame_count", "kf_node_indices"}
 )
+"""Other known settings: options are computed from them, or they are ignored without a warning (`max_tracking`)."""
 _SIMILARITIES = {
     "centroid": {"features": "centroids", "scoring_method": "euclidean_dist"},
     "centroids": {"features": "centroids", "scoring_method": "euclidean_dist"},
     "iou": {"features": "bboxes", "scoring_method": "iou"},
-    # the others mean OKS, sleap-nn's default; without a setting, sleap-nn adapts it to the skeleton, as it must
+    # these mean OKS, sleap-nn's default. No option is set for them: only then does sleap-nn adapt OKS to the skeleton
     "oks": {},
     "instance": {},
     "normalized_instance": {},
@@ -59,7 +61,12 @@ def tracking_options(given: Mapping[str, object]) -> tuple[dict[str, object], tu
         options.setdefault("tracking_target_instance_count", chosen["max_tracks"])
     similarity = str(chosen.get("similarity") or "oks").replace(" ", "_")
     known = _SIMILARITIES.get(similarity)
-    options |= {"tracking": True, "use_flow": _TRACKERS[tracker]} | (known or {}) | _robust(chosen) | _kalman(chosen)
+    options |= (
+        {"tracking": True, "use_flow": _TRACKERS[tracker]}
+        | (known or {})
+        | _robust_options(chosen)
+        | _kalman_options(chosen)
+    )
     if "max_tracks" in chosen:
         options["candidates_method"] = "local_queues"
     unknown = sorted(name for name, value in chosen.items() if value and name not in _RENAMED.keys() | _DERIVED)
@@ -81,7 +88,8 @@ def _settings_of_tracker(settings: Mapping[str, object], kind: str) -> dict[str,
     return {name: value for name, value in chosen.items() if value is not None or name == "robust"}
 
 
-def _robust(chosen: Mapping[str, object]) -> dict[str, object]:
+def _robust_options(chosen: Mapping[str, object]) -> dict[str, object]:
+    """Return the options for SLEAP's setting `robust`, a quantile of the scores; 1 or None means their maximum."""
     if "robust" not in chosen:
         return {}
     quantile = chosen["robust"]
@@ -90,7 +98,7 @@ def _robust(chosen: Mapping[str, object]) -> dict[str, object]:
     return {"scoring_reduction": "robust_quantile", "robust_best_instance": quantile}
 
 
-def _kalman(chosen: Mapping[str, object]) -> dict[str, object]:
+def _kalman_options(chosen: Mapping[str, object]) -> dict[str, object]:
     """Return the options of the Kalman filter.
 
     SLEAP 1.4 and older switch the filter on with the number of frames after which it begins.

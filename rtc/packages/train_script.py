@@ -62,14 +62,14 @@ def read_train_script(text: str) -> tuple[TrainLine, ...]:
     joined = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\\\n", " ")
     lines = []
     for line in joined.split("\n"):
-        for command in _commands(line):
+        for command in _split_commands(line):
             found = _read_command(command)
             if found is not None:
                 lines.append(found)
     return tuple(lines)
 
 
-def _commands(line: str) -> list[list[str]]:
+def _split_commands(line: str) -> list[list[str]]:
     """Return the shell words of each command in a line; `;` and `&&` separate commands."""
     if not line.strip() or line.lstrip().startswith("#") or _enters_script_folder(line):
         return []
@@ -116,7 +116,7 @@ def _read_command(words: list[str]) -> TrainLine | None:
         words = words[1:]  # VAR=value before a command
     if not words:
         return None
-    program, rest = _program(words)
+    program, rest = _split_program(words)
     if program in _HARMLESS or program in ("sleap-track", "sleap-nn-track", "sleap-nn-predict", "sleap-inference"):
         return None
     if program in ("sleap", "sleap-nn") and rest[:1] and rest[0] in _PREDICT_COMMANDS:
@@ -124,28 +124,28 @@ def _read_command(words: list[str]) -> TrainLine | None:
     if any(set(word) <= _OPERATORS for word in rest) or any("$" in word or "`" in word for word in rest):
         raise _refusal(whole)
     if program == "sleap-train":
-        return _legacy_line(rest)
+        return _parse_legacy_arguments(rest)
     if program == "sleap-nn-train":
-        return _hydra_line(rest)
+        return _parse_train_arguments(rest)
     if program in ("sleap", "sleap-nn") and rest[:1] == ["train"]:
-        return _hydra_line(rest[1:])
+        return _parse_train_arguments(rest[1:])
     raise _refusal(whole)
 
 
-def _program(words: list[str]) -> tuple[str, list[str]]:
+def _split_program(words: list[str]) -> tuple[str, list[str]]:
     """Return the program that a command starts, without its folder, and the words after it.
 
     `uv run` is skipped, and `python -m MODULE` is replaced by the program of that module.
     """
     name = re.split(r"[/\\]", words[0])[-1].removesuffix(".exe")
     if name == "uv" and words[1:2] == ["run"]:
-        return _program(words[2:]) if words[2:] else (name, [])
+        return _split_program(words[2:]) if words[2:] else (name, [])
     if re.fullmatch(r"python[\d.]*", name) and words[1:2] == ["-m"] and words[2:3]:
         return _MODULES.get(words[2], words[2]), words[3:]
     return name, words[1:]
 
 
-def _legacy_line(words: list[str]) -> TrainLine:
+def _parse_legacy_arguments(words: list[str]) -> TrainLine:
     """Parse the arguments of `sleap-train config.json labels.pkg.slp [options]` (SLEAP 1.4 and older)."""
     positional: list[str] = []
     queue = list(words)
@@ -163,11 +163,11 @@ def _legacy_line(words: list[str]) -> TrainLine:
     return TrainLine(positional[0], tuple(positional[1:]))
 
 
-def _hydra_line(words: list[str]) -> TrainLine:
+def _parse_train_arguments(words: list[str]) -> TrainLine:
     """Parse the arguments of `train --config-name X --config-dir D [overrides]`, `train --config X` or `train X`."""
     config: str | None = None
     folder = "."
-    raw: list[str] = []
+    override_words: list[str] = []
     queue = list(words)
     while queue:
         word = queue.pop(0)
@@ -176,21 +176,23 @@ def _hydra_line(words: list[str]) -> TrainLine:
             value = value if equals else queue.pop(0) if queue else ""
             if name in ("--config-dir", "-d"):
                 if is_override(value):
-                    raw.append(value)  # SLEAP 1.5.0 left the folder empty, so the next word is taken as its value
+                    override_words.append(
+                        value
+                    )  # SLEAP 1.5.0 left the folder empty, so the next word is taken as its value
                 else:
                     folder = value or "."
             else:
                 config = value
         elif is_override(word):
-            raw.append(word)
+            override_words.append(word)
         elif config is None and not word.startswith("-"):
             config = word
         else:
             raise _refusal(f"train {' '.join(words)}")
     if not config:
         raise bad_package("A training line of train-script.sh names no configuration.")
-    whole = config if folder == "." else f"{folder.rstrip('/')}/{config}"
-    pieces = [piece for word in raw for piece in split_joined_overrides(word)]
-    kept = read_overrides(pieces, FROM_SCRIPT)
-    labels = tuple(path for override in kept if override.key == LABELS_KEY for path in override.paths())
-    return TrainLine(whole, labels, kept)
+    config_path = config if folder == "." else f"{folder.rstrip('/')}/{config}"
+    separate_overrides = [piece for word in override_words for piece in split_joined_overrides(word)]
+    overrides = read_overrides(separate_overrides, FROM_SCRIPT)
+    labels = tuple(path for override in overrides if override.key == LABELS_KEY for path in override.paths())
+    return TrainLine(config_path, labels, overrides)

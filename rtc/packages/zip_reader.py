@@ -1,4 +1,4 @@
-"""The only reader of zip archives that a peer sent: one bad member refuses the whole archive, before it is unpacked.
+"""The only reader of zip archives that a peer sent: an archive with one bad member is refused before it is unpacked.
 
 The worker unpacks packages with it, and the client unpacks results; neither trusts the other's archive. Files are
 copied in blocks, so memory use does not depend on their size.
@@ -24,6 +24,7 @@ from rtc.common.windows_names import is_reserved_on_windows
 from rtc.packages.file_names import collision_key
 
 MEMBERS_MAX = 20_000
+"""Maximum number of files and folders in an archive."""
 TOTAL_MAX = 100 * 10**9
 """Maximum total size of the unpacked files, in bytes."""
 RATIO_MAX = 200
@@ -53,6 +54,7 @@ _DAMAGE_ERRORS = (
 )
 """What `zipfile` raises on damaged, truncated or foreign archives; the last two mean offsets that no file can have."""
 _ZIP64 = 0xFFFFFFFF
+"""Value of a 32-bit field whose real value is in the ZIP64 end record (APPNOTE.TXT, section 4.4.1.4)."""
 
 
 def bad_package(text: str) -> RtcError:
@@ -226,6 +228,7 @@ async def unpack(archive: Path, folder: Path) -> None:
 
 
 def _unpack(path: Path, folder: Path, check: Callable[[], None]) -> None:
+    """Do the work of `unpack`; `check` is called before each block and may raise to stop the work."""
     with open_zip(path) as archive:
         files = members(archive)
         folder.mkdir(parents=True, exist_ok=True)
@@ -247,6 +250,7 @@ def _disk_full(total: int) -> RtcError:
 
 
 def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, check: Callable[[], None]) -> None:
+    """Unpack one file, first under a temporary name; refuse it when its size is not the declared one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     remaining = info.file_size

@@ -56,7 +56,7 @@ def check_cancelled() -> None:
 def add_file(archive: zipfile.ZipFile, name: str, path: Path, check: Callable[[], None] = check_cancelled) -> None:
     """Copy a file of any size into the archive; `check` is called before each block and may raise to stop the copy."""
     # not `ZipInfo.from_file`: it refuses files dated before 1980, and the date is not needed
-    with path.open("rb") as source, archive.open(_info(name), "w", force_zip64=True) as sink:
+    with path.open("rb") as source, archive.open(_file_info(name), "w", force_zip64=True) as sink:
         while block := source.read(BLOCK):
             check()
             sink.write(block)
@@ -64,10 +64,11 @@ def add_file(archive: zipfile.ZipFile, name: str, path: Path, check: Callable[[]
 
 def add_text(archive: zipfile.ZipFile, name: str, text: str) -> None:
     """Write a text into the archive as a file."""
-    archive.writestr(_info(name), text)
+    archive.writestr(_file_info(name), text)
 
 
-def _info(name: str) -> zipfile.ZipInfo:
+def _file_info(name: str) -> zipfile.ZipInfo:
+    """Return the header of a regular file with mode 0644; its date is 1980-01-01, the default of `ZipInfo`."""
     info = zipfile.ZipInfo(name)
     info.external_attr = (stat.S_IFREG | 0o644) << 16
     return info

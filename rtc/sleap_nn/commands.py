@@ -37,7 +37,8 @@ _SECRET_NAMES = re.compile(r"SECRET|TOKEN|KEY|PASS|CREDENTIAL", re.IGNORECASE)
 
 @frozen
 class Ports:
-    """The two ports on which the monitor listens. sleap-nn connects to both, always on 127.0.0.1."""
+    """The two ports on which a `Monitor` listens (`rtc.sleap_nn.zmq_progress`). sleap-nn connects to both, always on
+    127.0.0.1."""
 
     publish: int
     """sleap-nn publishes its progress here (`trainer_config.zmq.publish_port`)."""
@@ -78,13 +79,13 @@ def sleap_nn_version() -> str | None:
 
 
 def python_of(sleap_nn: Path) -> Path:
-    """Return the Python that a sleap-nn program belongs to.
+    """Return the path of the Python that a sleap-nn program belongs to.
 
-    pip and uv write it into the first lines of the program. Without such a line, it is looked for in the program's
-    folder.
+    pip and uv write this path into the first lines of the program. Without such a line, Python is looked for in the
+    program's folder.
 
     Raises:
-        RtcError: USAGE: it is found in neither place.
+        RtcError: USAGE: Python is found in neither place.
     """
     with sleap_nn.open("rb") as file:
         head = file.read(1024).decode(errors="replace")
@@ -111,7 +112,7 @@ def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, ac
 
     Args:
         config: the step's own configuration, or its conversion from SLEAP ≤ 1.4.
-        ports: the ports of the monitor. Both are off by default in sleap-nn.
+        ports: the ports of the `Monitor`. Both are off by default in sleap-nn.
     """
     folder, _, run = step.run_path.partition("/")
     settings = [str(override) for override in step.overrides]

@@ -32,7 +32,7 @@ REASON_MAX = 400
 """Characters of a reason."""
 
 LineHandler = Callable[[bytes], bool]
-"""Gets a printed line; True: the line was handled, False: it is reported as a log line."""
+"""Gets a printed line. Returns True if it has handled the line, False if the line is to be reported as a log line."""
 
 _ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
 """Terminal escape sequences (ECMA-48): colours, cursor moves, titles."""

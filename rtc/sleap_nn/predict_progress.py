@@ -5,8 +5,8 @@ sleap-nn 0.3.5 (`_gui_progress_callback` and `_emit_gui_error` in its `cli.py`) 
     {"n_processed": 16, "n_total": 1100, "rate": 15.6, "eta": 69.7}
     {"error": true, "type": "FileNotFoundError", "message": "…"}
 
-The first is frames done, frames in all (null if unknown), frames per second, and seconds left, at most four times per
-second and always at the end. The second comes before it ends with status 1.
+The first contains frames done, frames in all (null if unknown), frames per second, and seconds left; sleap-nn prints it
+at most four times per second, and always at the end. It prints the second before it exits with status 1.
 """
 
 import math
@@ -22,7 +22,7 @@ from rtc.sleap_nn.json_values import finite_number, parse_object, whole_number
 from rtc.sleap_nn.output import clean_line, hide_paths
 
 EVENTS_PER_SECOND = 4
-"""Most `FramesDone` events per second, not counting the first and the last of each pass."""
+"""Maximum number of `FramesDone` events per second, not counting the first and the last of each pass."""
 PASS_INDEX_MAX = 1
 """With `--tracking`, sleap-nn's counter runs twice: pass 0 predicts, pass 1 tracks. There is no third pass."""
 _PROGRESS_LINE = re.compile(rb'\{"(?:n_processed|error)".*\}\s*')
@@ -54,12 +54,12 @@ class FrameCounter:
         found = _PROGRESS_LINE.fullmatch(raw)
         message = parse_object(raw) if found else {}
         if message.get("error") is True:
-            self.failure = _failure(message)
+            self.failure = _failure_text(message)
             return True
         done = whole_number(message.get("n_processed"))
         if done is None:
             return False
-        self._add(FramesDone(self.job, self.prediction, done, *_estimates(message)), now)
+        self._record(FramesDone(self.job, self.prediction, done, *_estimates(message)), now)
         return True
 
     def finish(self) -> None:
@@ -68,7 +68,8 @@ class FrameCounter:
             self._held_back = False
             self.emit(self._last)
 
-    def _add(self, update: FramesDone, now: float) -> None:
+    def _record(self, update: FramesDone, now: float) -> None:
+        """Set the index of the pass in a new count, and emit the count or hold it back."""
         previous = self._last
         pass_index = previous.pass_index if previous is not None else 0
         if self.tracking and previous is not None and _is_new_pass(previous, update):
@@ -84,7 +85,10 @@ class FrameCounter:
 
 
 def _is_new_pass(previous: FramesDone, now: FramesDone) -> bool:
-    """Whether a new pass has begun: the counter is lower than before, or, for a single frame, the same as before."""
+    """Return whether a new pass has begun: the counter fell, or it has reported the end of the pass twice.
+
+    The second condition is for a file with a single frame.
+    """
     return now.done < previous.done or (now.done == previous.done == previous.total)
 
 
@@ -98,7 +102,7 @@ def _not_negative(value: object) -> float | None:
     return number if number is not None and number >= 0 else None
 
 
-def _failure(message: dict[str, Any]) -> str:
+def _failure_text(message: dict[str, Any]) -> str:
     """Return an error line's exception type and message as one line without paths."""
     kind, text = message.get("type"), message.get("message")
     text_parts = ": ".join(part for part in (kind, text) if isinstance(part, str) and part)

@@ -1,8 +1,8 @@
 """Receive sleap-nn's training progress over ZeroMQ, on the worker's machine, and send it the command to stop early.
 
 sleap-nn 0.3.5 (`ProgressReporterZMQ` and `TrainingControllerZMQ` in its `training/callbacks.py`) connects a PUB socket
-for progress and a SUB socket for commands, both on 127.0.0.1. We bind the other ends, from before it starts until the
-job has ended. Each message is one JSON object, for example:
+for progress and a SUB socket for commands, both on 127.0.0.1. We bind a SUB and a PUB socket for it, before sleap-nn
+starts and until the job has ended. Each message is one JSON object, for example:
 
     {"what": "", "event": "batch_end", "logs": {"loss": 0.0488}, "epoch": 0, "batch": 0}
 
@@ -30,7 +30,7 @@ from rtc.sleap_nn.json_values import finite_number, parse_object, whole_number
 MESSAGE_MAX = 64 * 1024
 """Bytes of a message; longer ones are dropped. Real messages have less than 3 kB."""
 BATCHES_PER_SECOND = 4
-"""Most events about batches per second; sleap-nn sends two messages per batch. Epochs are not thinned."""
+"""Maximum number of events about batches per second; sleap-nn sends two messages per batch. No epoch is left out."""
 MESSAGES_PER_TURN = 1000
 """Messages read before other trio tasks can run."""
 QUEUE_MAX = 100_000
@@ -86,7 +86,7 @@ class TrainingProgress:
 
 
 def _has_loss(logs: dict[str, Any], part: str) -> bool:
-    """Whether there is a loss under its name of sleap-nn 0.1 and later (`train/loss`) or of 0.0 (`train_loss`)."""
+    """Return whether `logs` has a loss, as named by sleap-nn 0.1 and later (`train/loss`) or by 0.0 (`train_loss`)."""
     return f"{part}/loss" in logs or f"{part}_loss" in logs
 
 
@@ -118,9 +118,8 @@ class Monitor:
         training_progress = self._progress
         await trio.lowlevel.checkpoint()
         while training_progress is not None and not training_progress.ended.is_set():
-            self._controller.send(
-                _STOP, zmq.NOBLOCK
-            )  # a PUB socket never blocks; it drops messages when no SUB socket is connected
+            # a PUB socket never blocks; it drops messages when no SUB socket is connected
+            self._controller.send(_STOP, zmq.NOBLOCK)
             with trio.move_on_after(STOP_INTERVAL):
                 await training_progress.ended.wait()
 
@@ -152,7 +151,7 @@ class Monitor:
 
 @asynccontextmanager
 async def open_monitor() -> AsyncIterator[Monitor]:
-    """Bind both sockets to free ports of 127.0.0.1 and read from them until the context ends."""
+    """Open a `Monitor`: bind its sockets to free ports of 127.0.0.1, and read progress until the context ends."""
     context = zmq.Context()
     try:
         publish, controller = context.socket(zmq.SUB), context.socket(zmq.PUB)

@@ -1,4 +1,4 @@
-"""A view that shows nothing and asks nothing. The views derive from it and define only what they do differently."""
+"""A view that shows nothing and asks nothing. All views derive from it and define only what they do differently."""
 
 from collections.abc import Callable
 

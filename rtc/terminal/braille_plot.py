@@ -10,7 +10,7 @@ from itertools import pairwise
 from attrs import frozen
 from rich.text import Text
 
-from rtc.common.loss_curves import in_columns, wants_log
+from rtc.common.loss_curves import mean_by_column, needs_log_scale
 from rtc.common.text import count
 
 EPOCHS_MIN = 3
@@ -61,7 +61,7 @@ def curves(train: Mapping[int, float], val: Mapping[int, float], width: int, hei
     values = [*train.values(), *val.values()]
     if max(len(train), len(val)) < EPOCHS_MIN or width < WIDTH_MIN or height < HEIGHT_MIN:
         return []
-    scale, last = _Scale(min(values), max(values), wants_log(values)), max((*train, *val))
+    scale, last = _Scale(min(values), max(values), needs_log_scale(values)), max((*train, *val))
     rows, columns = height - 1, width - LABEL_WIDTH
     dotted, solid = (_draw(losses, last, rows, columns, scale, gap) for losses, gap in ((train, DASH), (val, 1)))
     labels = {0: scale.high, rows - 1: scale.low} if scale.low < scale.high else {rows // 2: scale.low}
@@ -80,7 +80,7 @@ def resample(losses: Mapping[int, float], last: int, columns: int) -> list[float
         last: the epoch of the last column.
         columns: how many values to return.
     """
-    known = in_columns(losses, last, columns)
+    known = mean_by_column(losses, last, columns)
     result: list[float | None] = [None] * columns
     for (here, left), (there, right) in pairwise(known.items()):
         for column in range(here, there):

@@ -350,5 +350,6 @@ class JobProgress:
 
 
 def _finite(value: float | None) -> float | None:
+    """Return a number from the worker; None if it is unknown, NaN, or beyond NUMBER_MAX."""
     # the comparison is false for NaN
     return value if value is not None and abs(value) <= NUMBER_MAX else None

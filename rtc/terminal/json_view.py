@@ -77,18 +77,18 @@ class JsonView(BaseView):
                     "started", at=at, job=news.job, models=_names(news.models), predictions=_names(news.predictions)
                 )
             case ModelStarted():
-                self._write("model_started", at=at, **self._model(news), epochs=news.epochs)
+                self._write("model_started", at=at, **self._model_fields(news), epochs=news.epochs)
             case Progress():
                 self._write_progress(news, at)
             case ModelTrained():
                 self._write(
                     "model_trained",
                     at=at,
-                    **self._model(news),
+                    **self._model_fields(news),
                     epochs=self._job_progress.model(news.model).epochs_ended,
                 )
             case PredictionStarted():
-                self._write("prediction_started", at=at, **self._prediction(news), tracking=news.tracking)
+                self._write("prediction_started", at=at, **self._prediction_fields(news), tracking=news.tracking)
             case FramesDone():
                 self._write_frames(news, at)
             case GpuUse():
@@ -120,15 +120,17 @@ class JsonView(BaseView):
         model = self._job_progress.model(news.model)
         if news.batch is None:
             losses = {"train_loss": news.train_loss, "val_loss": news.val_loss}
-            self._write("epoch", at=at, **self._model(news), epoch=news.epoch + 1, of=model.max_epochs, **losses)
+            self._write("epoch", at=at, **self._model_fields(news), epoch=news.epoch + 1, of=model.max_epochs, **losses)
         elif self._is_due("batch"):
-            self._write("batch", at=at, **self._model(news), epoch=news.epoch + 1, batch=news.batch, loss=news.loss)
+            self._write(
+                "batch", at=at, **self._model_fields(news), epoch=news.epoch + 1, batch=news.batch, loss=news.loss
+            )
 
     def _write_frames(self, news: FramesDone, at: float) -> None:
         if not self._is_due(("frames", news.prediction, news.pass_index), last=news.done == news.total):
             return
         counts = {"done": news.done, "total": news.total, "rate": news.rate, "left": news.left}
-        self._write("frames", at=at, **self._prediction(news), lap=PASSES[min(news.pass_index, 1)], **counts)
+        self._write("frames", at=at, **self._prediction_fields(news), lap=PASSES[min(news.pass_index, 1)], **counts)
 
     def _is_due(self, what: Hashable, *, last: bool = False) -> bool:
         """Return whether an event of the kind `what` may be written now, and record it as written if so.
@@ -143,22 +145,23 @@ class JsonView(BaseView):
         self._written_at[what] = now
         return True
 
-    def _model(self, news: ModelStarted | Progress | ModelTrained) -> dict[str, Any]:
+    def _model_fields(self, news: ModelStarted | Progress | ModelTrained) -> dict[str, Any]:
         return {"model": news.model, "name": self._job_progress.model(news.model).name}
 
-    def _prediction(self, news: PredictionStarted | FramesDone) -> dict[str, Any]:
+    def _prediction_fields(self, news: PredictionStarted | FramesDone) -> dict[str, Any]:
         return {"prediction": news.prediction, "name": self._job_progress.prediction(news.prediction).name}
 
     def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, summary: JobSummary) -> None:
+        """Write the `ended` event, which is the last one."""
         self._write(
             "ended",
             outcome=outcome,
             text=clean_lines(text),
             fault=fault,
             exit_code=int(code),
-            folder=None if summary.folder is None else _path(summary.folder),
-            models=_models(summary),
-            files=[_path(file) for file in summary.files],
+            folder=None if summary.folder is None else _path_text(summary.folder),
+            models=_model_results(summary),
+            files=[_path_text(file) for file in summary.files],
         )
 
     def _write(self, event: str, **fields: Any) -> None:
@@ -175,7 +178,7 @@ def _names(names: tuple[str, ...]) -> list[str]:
     return [clean(name) for name in names]
 
 
-def _models(summary: JobSummary) -> list[dict[str, Any]]:
+def _model_results(summary: JobSummary) -> list[dict[str, Any]]:
     losses = [*summary.losses, *[None] * len(summary.models)]
     return [
         {"name": clean(name), "train_loss": each and each.train, "val_loss": each and each.val}
@@ -183,7 +186,7 @@ def _models(summary: JobSummary) -> list[dict[str, Any]]:
     ]
 
 
-def _path(path: Path) -> str:
+def _path_text(path: Path) -> str:
     """Return the path as text that every reader of JSON accepts, even if its bytes are not valid UTF-8."""
     return str(path).encode("utf-8", "replace").decode()
 

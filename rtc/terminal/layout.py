@@ -52,30 +52,30 @@ class LayoutInput:
 def lay_out(content: LayoutInput, width: int, height: int) -> Rows:
     """Return at most `height` rows, each made for `width` cells."""
     job_progress, now = content.job_progress, content.job_progress.worker_now(content.local_now)
-    top: Rows = [_heading(content.heading, width)] if content.heading else []
-    current = [] if job_progress.ended else _current(job_progress.current, now)
-    bottom: Rows = [] if (use := job_progress.gpu_use(content.local_now)) is None else [_gpu(use)]
+    top: Rows = [_heading_row(content.heading, width)] if content.heading else []
+    current = [] if job_progress.ended else _current_rows(job_progress.current, now)
+    bottom: Rows = [] if (use := job_progress.gpu_use(content.local_now)) is None else [_gpu_row(use)]
     bottom += [] if content.transfer is None else [transfer_row(*content.transfer, content.local_now)]
-    # the rows of a question are always kept; other rows make place for them
-    bottom += question_rows(content.question, width) if content.question else _keys(content.keys, width)
+    # the rows of a question are always kept; other rows are left out for them
+    bottom += question_rows(content.question, width) if content.question else _keys_row(content.keys, width)
     if len(current) + len(bottom) + len(top) > height:
         top = []
     free = height - len(top) - len(current) - len(bottom)
-    before, after = _sequence(job_progress, free)
+    before, after = _sequence_rows(job_progress, free)
     free -= len(before) + len(after)
-    log = _log(job_progress, min(free, LOG_ROWS_MAX)) if content.log else []
+    log = _log_rows(job_progress, min(free, LOG_ROWS_MAX)) if content.log else []
     free -= len(log)
     draws_curves = content.curves and not job_progress.ended
-    plot = _plot(job_progress.current, width, min(free, PLOT_ROWS_MAX)) if draws_curves else []
+    plot = _plot_rows(job_progress.current, width, min(free, PLOT_ROWS_MAX)) if draws_curves else []
     return [*top, *before, *current, *plot, *after, *log, *bottom][-height:]
 
 
-def _heading(text: str, width: int) -> Text:
+def _heading_row(text: str, width: int) -> Text:
     title = f"── {fit(clean(text), min(len(text), max(1, width - 8)))} "
     return Text(title + "─" * (width - len(title)), "dim")
 
 
-def _keys(texts: Sequence[str], width: int) -> Rows:
+def _keys_row(texts: Sequence[str], width: int) -> Rows:
     """Return the first text that fits into the width, or the last one when none fits."""
     fitting = [text for text in texts if len(text) <= width] or texts[-1:]
     return [Text(text, "dim") for text in fitting[:1] if text]
@@ -93,7 +93,7 @@ def question_rows(lines: Sequence[str], width: int) -> Rows:
 # -------- the sequence
 
 
-def _sequence(job_progress: JobProgress, height: int) -> tuple[Rows, Rows]:
+def _sequence_rows(job_progress: JobProgress, height: int) -> tuple[Rows, Rows]:
     """Return the rows for the steps before and after the current one; where not all fit, those nearest to it."""
     items = job_progress.items
     position = next((index for index, item in enumerate(items) if item is job_progress.current), None)
@@ -103,7 +103,7 @@ def _sequence(job_progress: JobProgress, height: int) -> tuple[Rows, Rows]:
     # one row is kept for the newest of the steps that are done
     after_height = min(len(after), max(0, height - 1) if before else max(0, height))
     before_height = min(len(before), max(0, height - after_height))
-    done = _shorten([_done(item) for item in before], before_height, "before", keep_last=True)
+    done = _shorten([_done_row(item) for item in before], before_height, "before", keep_last=True)
     return done, _shorten([Text(f"{PENDING}{item.title}", "dim") for item in after], after_height, "more")
 
 
@@ -124,24 +124,26 @@ def _shorten(rows: Sequence[RenderableType], height: int, label: str, *, keep_la
     return [note, *rows[len(rows) - height + 1 :]] if keep_last else [*rows[: height - 1], note]
 
 
-def _done(item: Item) -> RenderableType:
+def _done_row(item: Item) -> RenderableType:
+    """Return the row for a step that is done: its title and its result in brief."""
     return _row(Text.assemble((DONE, "green"), item.title), Text(item.brief, "dim"), spread=0)
 
 
 # -------- the current step
 
 
-def _current(item: Item | None, now: float) -> Rows:
+def _current_rows(item: Item | None, now: float) -> Rows:
+    """Return the title and the progress of the current step; `now` is the time by the worker's clock."""
     match item:
         case ModelProgress():
-            return [_title(item, now), *_model(item)]
+            return [_title_row(item, now), *_model_rows(item)]
         case PredictionProgress():
-            return [_title(item, now), *_prediction(item)]
+            return [_title_row(item, now), *_prediction_rows(item)]
         case _:
             return []
 
 
-def _title(item: Item, now: float) -> RenderableType:
+def _title_row(item: Item, now: float) -> RenderableType:
     parts = []
     if isinstance(item, ModelProgress) and item.trained_at is not None:
         parts.append("evaluating")
@@ -152,7 +154,7 @@ def _title(item: Item, now: float) -> RenderableType:
     return _row(Text.assemble((CURRENT, "bold green"), (item.title, "bold")), Text("  ".join(parts)), spread=0)
 
 
-def _model(model: ModelProgress) -> Rows:
+def _model_rows(model: ModelProgress) -> Rows:
     if not model.epoch:
         return [Text("  sleap-nn is starting", "dim")]
     parts = [f"epoch {model.epoch}", model.speed]
@@ -165,7 +167,7 @@ def _model(model: ModelProgress) -> Rows:
     return [bar, Text.assemble(f"  {losses(model.train_loss, model.val_loss)}", (best, "dim"))]
 
 
-def _prediction(prediction: PredictionProgress) -> Rows:
+def _prediction_rows(prediction: PredictionProgress) -> Rows:
     if not prediction.has_progress:
         return [Text("  sleap-nn is starting", "dim")]
     if not prediction.total:
@@ -173,7 +175,7 @@ def _prediction(prediction: PredictionProgress) -> Rows:
     return [_row(Text(""), _bar(prediction.done, prediction.total), Text(prediction.status_line), spread=1)]
 
 
-def _plot(item: Item | None, width: int, height: int) -> Rows:
+def _plot_rows(item: Item | None, width: int, height: int) -> Rows:
     if not isinstance(item, ModelProgress) or height < HEIGHT_MIN:
         return []
     return [*curves(item.train_losses, item.val_losses, width, height)]
@@ -182,13 +184,13 @@ def _plot(item: Item | None, width: int, height: int) -> Rows:
 # -------- GPU, log and transfer
 
 
-def _gpu(use: GpuUse) -> RenderableType:
+def _gpu_row(use: GpuUse) -> RenderableType:
     busy = "" if use.percent is None else f"  {use.percent} % busy"
     text = Text(f"{gigabytes(use.used_mb, use.total_mb)}{busy}")
     return _row(Text("GPU memory"), _bar(use.used_mb, use.total_mb, "magenta"), text, spread=1)
 
 
-def _log(job_progress: JobProgress, height: int) -> Rows:
+def _log_rows(job_progress: JobProgress, height: int) -> Rows:
     if height < LOG_ROWS_MIN:
         return []
     lines = [line for line in job_progress.log if line.strip()][-height:] or ["sleap-nn has printed nothing yet"]

@@ -54,7 +54,7 @@ class PlainView(LineView):
         self._job_progress.update(news, at, trio.current_time())
         match news:
             case JobStarted() if before != [item.title for item in self._job_progress.items]:
-                self._lines.say(_sequence(news))
+                self._lines.say(_sequence_text(news))
             case ModelStarted():
                 limit = f", at most {count(news.epochs, 'epoch')}" if news.epochs else ""
                 self._lines.say(f"{self._job_progress.model(news.model).title}: started{limit}")
@@ -104,7 +104,7 @@ class PlainView(LineView):
         prediction = self._job_progress.prediction(news.prediction)
         current = news.prediction, news.pass_index
         last = self._last_frames[2] if self._last_frames[:2] == current else 0
-        number = percent(news.done, news.total) // PERCENT_STEP if news.total else _periods(prediction, now)
+        number = percent(news.done, news.total) // PERCENT_STEP if news.total else _periods_passed(prediction, now)
         if number > last:
             self._last_frames = (*current, number)
             shown = f"{number * PERCENT_STEP} %  " if news.total else ""
@@ -113,12 +113,12 @@ class PlainView(LineView):
             self._lines.say(f"{prediction.title}: {shown}{prediction.status_line}{rest}")
 
 
-def _periods(prediction: PredictionProgress, now: float) -> int:
+def _periods_passed(prediction: PredictionProgress, now: float) -> int:
     """Return how many times FRAMES_PERIOD has passed since the prediction started."""
     return int((now - (now if prediction.started_at is None else prediction.started_at)) // FRAMES_PERIOD)
 
 
-def _sequence(news: JobStarted) -> str:
+def _sequence_text(news: JobStarted) -> str:
     """Return `Training 2 models: centroid, instance; then predicting on 1 file: video.mp4`."""
     models = f"Training {count(len(news.models), 'model')}: {', '.join(map(clean, news.models))}"
     files = f"redicting on {count(len(news.predictions), 'file')}: {', '.join(map(clean, news.predictions))}"

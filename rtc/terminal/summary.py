@@ -7,7 +7,8 @@ from rtc.common.text import clean, losses
 from rtc.terminal.interface import JobSummary
 from rtc.terminal.job_progress import Item, JobProgress
 
-PARTIAL_RESULT = "What there is of it lies in"
+PARTIAL_RESULT = "What the job has produced is in"
+"""The folder with a partial result follows."""
 
 
 def closing_lines(summary: JobSummary, job_progress: JobProgress) -> list[str]:

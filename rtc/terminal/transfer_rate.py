@@ -7,7 +7,7 @@ from attrs import define, field
 from rtc.common.text import duration, size, size_of, speed
 
 PACE_TIME = 5.0
-"""Seconds over which a speed is measured; over a shorter time it jumps about, over a longer time it lags."""
+"""Seconds over which a speed is measured; over a shorter time it fluctuates, over a longer time it is outdated."""
 PACE_TIME_MIN = 0.5
 """Seconds that must be measured before a speed is shown."""
 STALL_TIME = 5.0

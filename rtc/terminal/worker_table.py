@@ -18,6 +18,7 @@ NARROW = {"hostname": 6, "name": 6, "GPU": 18}
 OPTIONAL_COLUMNS = ("sleap-rtc", "CUDA", "sleap-nn", "name", "hostname")
 """Columns that are left out, in this order, where cutting is not enough."""
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+"""Units of time and their seconds, the largest first."""
 
 
 def table_width(out: TextIO) -> int | None:
@@ -48,7 +49,7 @@ def as_table(workers: Sequence[WorkerPresent], width: int | None) -> str:
 
 def json_text(workers: Sequence[WorkerPresent]) -> str:
     """Return a JSON array with one object per worker; the names of its fields are documented and must not change."""
-    return json.dumps([_fields(worker) for worker in workers], indent=2) + "\n"
+    return json.dumps([_json_fields(worker) for worker in workers], indent=2) + "\n"
 
 
 def columns(rows: Sequence[Sequence[str]], width: int | None, narrow: Mapping[str, int]) -> list[str]:
@@ -90,7 +91,7 @@ def _row(worker: WorkerPresent) -> tuple[str, ...]:
     )
 
 
-def _fields(worker: WorkerPresent) -> dict[str, Any]:
+def _json_fields(worker: WorkerPresent) -> dict[str, Any]:
     facts = worker.facts
     return {
         "worker_id": worker.peer,

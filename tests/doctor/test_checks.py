@@ -22,7 +22,7 @@ from rtc.config.ice_servers import IceServer
 from rtc.config.load import load_config
 from rtc.doctor import folders, machine, sleap_nn, udp
 from rtc.doctor.finding import CHECK_TIME, Check, Finding, Level, Report, ok, run_checks
-from rtc.doctor.plan import ROLES, plan
+from rtc.doctor.plan import ROLES, all_checks
 from rtc.doctor.run_subprocess import SubprocessResult, run_subprocess
 from rtc.doctor.server import Reply, check_clock, check_http, check_websocket, clock_finding, fetch_health
 from rtc.doctor.settings import config_finding
@@ -215,7 +215,7 @@ async def test_the_real_sleap_nn_is_run_and_imported_as_jobs_would() -> None:
 def test_settings_that_cannot_be_read_are_a_finding_and_the_network_is_skipped(tmp_path: Path) -> None:
     fault = Fault(FaultCode.USAGE, "chunk_size is not what it should be.")
     assert config_finding(fault).level is Level.FAIL
-    checks = plan(
+    checks = all_checks(
         fault, ROLES[None], cwd=tmp_path, home=tmp_path, make_turn_check=lambda _server: pytest.fail("not asked for")
     )
     assert {"python", "server-websocket", "turn", "sleap-nn-import"} <= {check.name for check in checks}
@@ -227,7 +227,9 @@ def test_each_role_has_its_own_checks(tmp_path: Path) -> None:
 
     def names(role: str | None) -> list[str]:
         turn = lambda server: Check("turn", trio.sleep_forever, server.urls)  # type: ignore[arg-type] # noqa: E731
-        return [check.name for check in plan(config, ROLES[role], cwd=tmp_path, home=tmp_path, make_turn_check=turn)]
+        return [
+            check.name for check in all_checks(config, ROLES[role], cwd=tmp_path, home=tmp_path, make_turn_check=turn)
+        ]
 
     assert "gpu" in names("worker")
     assert "folder-output" not in names("worker")
@@ -410,15 +412,15 @@ async def test_a_silent_stun_server_is_a_failure(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("urls", "told"),
+    ("urls", "expected_detail"),
     [
         (f"stun:{CLOSED}", "closed"),
         ("stun:no-such-host.invalid", "cannot be reached"),
         ("stuns:lab:5349", "cannot be used"),
     ],
 )
-async def test_each_reason_why_a_stun_server_is_not_reached_is_reported(urls: str, told: str) -> None:
+async def test_each_reason_why_a_stun_server_is_not_reached_is_reported(urls: str, expected_detail: str) -> None:
     finding = await udp.check_stun(IceServer(urls))
     assert finding.level is Level.FAIL
-    assert told in finding.detail
+    assert expected_detail in finding.detail
     assert finding.advice

@@ -151,12 +151,14 @@ async def test_a_closed_port_is_told(asyncio_loop: AsyncioLoop, form: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("urls", "told"), [("turn:no-such-host.invalid", "cannot be reached"), ("turn:a b", "cannot be used")]
+    ("urls", "expected_detail"), [("turn:no-such-host.invalid", "cannot be reached"), ("turn:a b", "cannot be used")]
 )
-async def test_an_address_that_does_not_exist_is_reported(asyncio_loop: AsyncioLoop, urls: str, told: str) -> None:
+async def test_an_address_that_does_not_exist_is_reported(
+    asyncio_loop: AsyncioLoop, urls: str, expected_detail: str
+) -> None:
     finding = await check_turn(IceServer(urls, "lab", PASSWORD), asyncio_loop)
     assert finding.level is Level.FAIL
-    assert told in finding.detail
+    assert expected_detail in finding.detail
 
 
 async def test_a_server_that_does_not_answer_is_reported_in_time(

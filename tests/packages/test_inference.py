@@ -322,7 +322,7 @@ def test_labels_may_be_overridden_when_they_are_there(plan_of):
         ("max_epochs=5", "trainer_config.max_epochs=5"),
         ("trainer_config.max_epochs", "is not understood"),
         ("trainer_config.run_name=x", "chosen by the worker"),
-        ("trainer_config.x=${oc.env:TOKEN}", "surroundings"),
+        ("trainer_config.x=${oc.env:TOKEN}", "worker's environment"),
         ("trainer_config.x=/etc/passwd", "outside the package"),
         ("hydra.run.dir=/secret", "is not understood"),
     ],

@@ -273,7 +273,7 @@ async def test_a_failed_job_says_where_what_there_is_of_it_lies_and_leaves_the_s
     out = StringIO()
     async with open_view(terminal=terminal, mode=mode, out=out) as view:
         view.failed(Fault(FaultCode.JOB_FAILED, "It failed."), JobSummary("It failed.", Path("here")))
-    assert seen(out.getvalue()).strip() == "What there is of it lies in here"
+    assert seen(out.getvalue()).strip() == "What the job has produced is in here"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

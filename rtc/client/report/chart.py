@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from rtc.client.report.history import History
-from rtc.common.loss_curves import in_columns, wants_log
+from rtc.common.loss_curves import mean_by_column, needs_log_scale
 
 WIDTH, HEIGHT = 760, 320
 """Size of the chart in SVG user units, called pixels here."""
@@ -43,7 +43,7 @@ def render_chart(history: History) -> str:
         return ""
     last = max(2, *history.train_losses, *history.val_losses)
     x = Axis(1, last, LEFT, WIDTH - RIGHT)
-    y = _loss_axis(min(losses), max(losses), log=wants_log(losses))
+    y = _loss_axis(min(losses), max(losses), log=needs_log_scale(losses))
     parts = [
         *(_y_tick(y(tick), _short(tick)) for tick in ticks(y)),
         *(_x_tick(x(tick), f"{tick:.0f}") for tick in (1.0, *ticks(x)) if tick == round(tick)),
@@ -107,7 +107,7 @@ def _curve(name: str, losses: Mapping[int, float], last: int, x: Axis, y: Axis) 
     spread = max(1, columns - 1)
     points = [
         (x.start + (x.end - x.start) * column / spread, y(value))
-        for column, value in in_columns(losses, last, columns).items()
+        for column, value in mean_by_column(losses, last, columns).items()
     ]
     if len(points) == 1:
         return f'<circle class="dot {name}" cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="3"/>'

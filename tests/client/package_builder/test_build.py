@@ -166,7 +166,7 @@ def test_a_configuration_of_sleap_1_4_is_taken(place):
         ({"configs": ("list.yaml",)}, "no training configuration"),
         ({"configs": ("broken.yaml",)}, "no valid YAML"),
         ({"configs": ("broken.json",)}, "no valid JSON"),
-        ({"configs": ("env.yaml",)}, "surroundings"),
+        ({"configs": ("env.yaml",)}, "worker's environment"),
         ({"configs": ("large.yaml",)}, "too large"),
         ({"overrides": ["seed=1"]}, "is not understood"),
         ({"target": "nowhere/out.zip"}, "could not be written"),

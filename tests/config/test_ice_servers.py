@@ -53,7 +53,7 @@ def test_other_addresses_are_refused(url: str) -> None:
         read_ice_url(url)
 
 
-def test_what_cannot_be_used_is_left_out() -> None:
+def test_ice_servers_that_cannot_be_used_are_left_out() -> None:
     given = (
         IceServerEntry("stun:a"),
         IceServerEntry("quic:b"),
@@ -78,7 +78,7 @@ def test_credentials_are_the_peers_own_and_hidden() -> None:
         assert SECRET.decode() not in text
 
 
-def test_a_server_without_any_gives_none() -> None:
+def test_a_server_without_ice_servers_sends_none() -> None:
     assert TurnCredentials().for_peer(PeerId("worker-1")) == ()
 
 

@@ -45,12 +45,12 @@ def test_anything_else_is_not_an_answer(data: bytes) -> None:
     assert read_answer(data, TRANSACTION) is None
 
 
-def test_an_answer_to_somebody_else_is_not_ours() -> None:
+def test_an_answer_to_another_transaction_is_ignored() -> None:
     assert read_answer(IPV4, bytes(12)) is None
 
 
 @given(st.binary(max_size=200))
-def test_no_body_makes_it_fail(body: bytes) -> None:
+def test_no_attributes_raise_an_exception(body: bytes) -> None:
     for kind in ("0101", "0111"):
         head = bytes.fromhex(kind) + len(body).to_bytes(2, "big") + bytes.fromhex("2112a442") + TRANSACTION
         assert isinstance(read_answer(head + body, TRANSACTION), StunAnswer)

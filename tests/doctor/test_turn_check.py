@@ -120,7 +120,7 @@ async def test_a_real_allocation_is_made_over_udp_and_tcp(asyncio_loop: AsyncioL
 
 
 @coturn
-async def test_a_wrong_password_is_told_and_not_shown(asyncio_loop: AsyncioLoop, tmp_path: Path) -> None:
+async def test_a_wrong_password_is_reported_and_not_shown(asyncio_loop: AsyncioLoop, tmp_path: Path) -> None:
     async with open_coturn(tmp_path) as turn:
         for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp"):
             finding = await check_turn(turn.server(form, "another-canary"), asyncio_loop)
@@ -145,7 +145,7 @@ async def test_tls_is_tried_with_its_certificate(
 
 
 @pytest.mark.parametrize("form", ["turn:127.0.0.1:9", "turn:127.0.0.1:9?transport=tcp", "turns:127.0.0.1:9"])
-async def test_a_closed_port_is_told(asyncio_loop: AsyncioLoop, form: str) -> None:
+async def test_a_closed_port_is_reported(asyncio_loop: AsyncioLoop, form: str) -> None:
     finding = await check_turn(IceServer(form, "lab", PASSWORD), asyncio_loop)
     assert (finding.level, finding.detail) == (Level.FAIL, "the port is closed")
 
@@ -180,7 +180,7 @@ async def test_a_server_that_does_not_answer_is_reported_in_time(
             assert ("the port is open" in finding.detail) is ("udp" not in read_ice_url(urls).transport)
 
 
-async def test_a_port_without_tls_is_told(asyncio_loop: AsyncioLoop) -> None:
+async def test_a_port_without_tls_is_reported(asyncio_loop: AsyncioLoop) -> None:
     async def answer_in_plain_http(stream: trio.SocketStream) -> None:
         await stream.receive_some(4096)
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")

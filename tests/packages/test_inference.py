@@ -124,7 +124,7 @@ def test_predictions_that_cannot_be_made_are_refused_or_noted(inference, expecte
         assert expected in plan.warnings[0]
 
 
-def test_a_model_that_is_not_whole_is_missing(plan_of):
+def test_a_model_without_weights_or_configuration_counts_as_missing(plan_of):
     assert "'run' is missing" in refusal(plan_of, [entry()], {"m/run/best.ckpt": "", "v.mp4": ""})
 
 
@@ -148,11 +148,11 @@ def test_a_training_package_makes_the_predictions_it_can(plan_of):
         ("", "v.mp4.predictions.slp"),
     ],
 )  # fmt: skip
-def test_predictions_are_written_beside_what_is_there(requested, output, plan_of):
+def test_predictions_do_not_overwrite_files_of_the_package(requested, output, plan_of):
     assert plan_of([entry(output_path=requested)], FILES | MODEL).predictions[0].output == output
 
 
-def test_two_predictions_never_fall_together(plan_of):
+def test_two_predictions_are_never_written_to_one_file(plan_of):
     plan = plan_of([entry(), entry(output_path="V.predictions.slp")])
     assert [step.output for step in plan.predictions] == ["v.predictions.slp", "V-2.predictions.slp"]
 
@@ -164,7 +164,7 @@ def test_tracking_alone_needs_labels_and_no_model(plan_of):
     assert "No model" in refusal(plan_of, [entry(models=[], options={"tracking": True})], files)
 
 
-def test_what_only_labels_have_is_not_asked_of_a_video(plan_of):
+def test_options_that_need_labels_are_left_out_for_a_video(plan_of):
     step = plan_of([entry(options={"only_labeled_frames": True, "video_index": 0, "frames": "0-3"})]).predictions[0]
     assert step.options == {"frames": "0-3"}
 
@@ -327,7 +327,7 @@ def test_labels_may_be_overridden_when_they_are_there(plan_of):
         ("hydra.run.dir=/secret", "is not understood"),
     ],
 )
-def test_a_wrong_override_is_the_typists_mistake(word, expected, plan_of):
+def test_a_wrong_override_on_the_command_line_is_a_usage_error(word, expected, plan_of):
     with pytest.raises(RtcError) as caught:
         plan_of([], FILES, TRAINING, overrides=(word,))
     assert caught.value.fault.code is FaultCode.USAGE

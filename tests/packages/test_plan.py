@@ -108,7 +108,7 @@ def test_paths_written_by_windows_are_understood(write):
     assert step.run_path == "models/run.n=1"
 
 
-def test_a_script_alone_will_do(write):
+def test_a_package_with_only_a_script_is_read(write):
     script = "#!/bin/bash\r\nsleap train --config-name a.yaml --config-dir . trainer_config.seed=3\r\n"
     (step,) = inspect_package(write({"train-script.sh": script, "a.yaml": CONFIG, "x.pkg.slp": ""})).steps
     assert (step.run_path, step.labels, [str(item) for item in step.overrides]) == (
@@ -212,7 +212,7 @@ def test_a_missing_file_is_a_matter_of_usage(tmp_path):
     assert str(tmp_path) not in fault.text
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path):
+def test_a_pipe_or_folder_in_place_of_the_zip_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.zip")
     (tmp_path / "folder.zip").mkdir()
     for name, expected in (("pipe.zip", "pipe.zip is no ordinary file"), ("folder.zip", "folder.zip is a folder")):
@@ -248,7 +248,7 @@ async def test_one_bad_name_refuses_the_whole_archive(name, write, tmp_path):
 @pytest.mark.parametrize(
     "pair", [("a.txt", "A.TXT"), ("é.txt", "e\u0301.txt"), ("straße", "STRASSE"), ("a", "a/b"), ("x/Y/z", "x/y")]
 )
-async def test_names_that_would_fall_together_are_refused(pair, write, tmp_path):
+async def test_names_that_some_disks_store_as_one_file_are_refused(pair, write, tmp_path):
     with pytest.raises(RtcError, match=r"same name|twice"):
         await unpack(write(dict.fromkeys(pair, "")), tmp_path / "out")
 

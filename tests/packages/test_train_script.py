@@ -129,13 +129,13 @@ def test_hydra_reads_our_quotes_as_they_were_meant(text):
     assert listed.value() == [text, text]
 
 
-def test_each_setting_is_changed_once_as_said_last():
+def test_of_several_overrides_of_one_setting_the_last_counts():
     overrides = [Override("a", "1"), Override("b", "2"), Override("a", "3")]
     assert last_of_each_key(overrides) == (Override("b", "2"), Override("a", "3"))
 
 
 @pytest.mark.parametrize(("origin", "subject"), [(FROM_SCRIPT, "train-script.sh"), (FROM_JOBS_YAML, "jobs.yaml")])
-def test_a_refusal_says_who_asked(origin, subject):
+def test_the_error_for_an_override_names_its_origin(origin, subject):
     for word in ("nonsense", "trainer_config.a=/etc/x", "trainer_config.a=${x}", "trainer_config.a=\x07"):
         with pytest.raises(RtcError) as caught:
             read_override(word, origin)

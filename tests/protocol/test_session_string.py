@@ -32,12 +32,12 @@ def test_what_is_written_is_the_contracts_own_form() -> None:
     assert MEANT.write() == FROM_THE_CONTRACT
 
 
-def test_the_servers_address_is_part_of_it() -> None:
+def test_the_servers_address_is_part_of_the_session_string() -> None:
     there = SessionString("r", "t", "p", "ws://lab:8080")  # type: ignore[arg-type]
     assert read_session_string(there.write()) == there
 
 
-def test_both_alphabets_are_read() -> None:
+def test_both_base64_alphabets_are_read() -> None:
     parts = {"r": "r", "t": "t\u00ff\u00fe?>~", "p": "p"}
     raw = json.dumps(parts, ensure_ascii=False).encode()
     for encoded in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
@@ -55,13 +55,13 @@ def test_both_alphabets_are_read() -> None:
         {"r": "../r", "t": "t", "p": "p"},
     ],
 )
-def test_what_names_no_worker_is_refused(parts: object) -> None:
+def test_a_session_string_without_room_token_and_worker_is_refused(parts: object) -> None:
     with pytest.raises(SessionStringError):
         read_session_string(base64.b64encode(json.dumps(parts).encode()).decode())
 
 
 @given(st.text(max_size=200).filter(lambda text: "ey" not in text))
-def test_anything_else_is_refused_in_a_sentence(text: str) -> None:
+def test_any_other_text_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(SessionStringError, match=r"^[A-Z].*\.$"):
         read_session_string(text)
 

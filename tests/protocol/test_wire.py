@@ -139,7 +139,7 @@ def test_secrets_are_not_in_a_repr() -> None:
     assert "n" * 32 not in repr(AuthResponse(b"n" * 32, b"p" * 32))
 
 
-def test_both_directions_share_the_messages_of_both() -> None:
+def test_a_message_for_both_directions_is_decoded_in_both() -> None:
     offer = Offer(peer="p", sdp="s")  # type: ignore[arg-type]
     assert decode(encode(offer), TO_SERVER) == decode(encode(offer), FROM_SERVER) == offer
     fault = Fault(FaultCode.STALLED, "x")

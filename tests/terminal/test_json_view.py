@@ -164,7 +164,7 @@ async def test_the_start_is_written_once(told: JsonOutput) -> None:
 
 
 @pytest.mark.parametrize("code", list(FaultCode))
-async def test_any_bad_end_says_its_fault_and_exit_code(told: JsonOutput, code: FaultCode) -> None:
+async def test_the_end_of_a_failed_job_has_its_fault_and_exit_code(told: JsonOutput, code: FaultCode) -> None:
     made = JobSummary("It is over.", Path("/here"), ("centroid",), (Losses(0.1, None),), (Path("/here/training.html"),))
     told.view.failed(Fault(code, "It is over.\nReally."), made)
     [ended] = told.named("ended")
@@ -175,7 +175,7 @@ async def test_any_bad_end_says_its_fault_and_exit_code(told: JsonOutput, code: 
     assert ended["models"] == [{"name": "centroid", "train_loss": 0.1, "val_loss": None}]
 
 
-async def test_a_bad_end_of_which_nothing_is_here_says_so(told: JsonOutput) -> None:
+async def test_a_failed_job_without_any_result_has_no_folder(told: JsonOutput) -> None:
     told.view.failed(Fault(FaultCode.NO_WORKER, "Nobody is there."), None)
     [ended] = told.named("ended")
     assert (ended["folder"], ended["models"], ended["files"]) == (None, [], [])

@@ -331,7 +331,7 @@ async def test_where_nothing_trains_nothing_can_stop_early(asked: Asked) -> None
     assert "s  stop early" not in asked.out.getvalue()
 
 
-async def test_while_it_asks_the_other_keys_mean_nothing_and_then_everything_is_back(keys: FakeTerminal) -> None:
+async def test_during_the_question_other_keys_do_nothing_and_afterwards_they_work_again(keys: FakeTerminal) -> None:
     out, stops = StringIO(), []
     async with (
         open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=keys.fd) as view,

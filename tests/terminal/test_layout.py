@@ -83,7 +83,7 @@ def test_a_model_that_has_trained_takes_no_more_time() -> None:
     assert job_progress.models[0].result.startswith("12 epochs in 2:01  train ")
 
 
-def test_the_training_loss_stands_at_the_epoch_it_is_of() -> None:
+def test_the_training_loss_is_recorded_for_the_epoch_before() -> None:
     model = progress_after(*epochs(4)).models[0]
     assert model.train_losses == {1: 1.0, 2: 0.5, 3: 1 / 3}
     assert model.val_losses == {1: 2.0, 2: 1.0, 3: 2 / 3, 4: 0.5}
@@ -100,7 +100,7 @@ def test_a_second_job_started_keeps_the_progress() -> None:
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.7e308, None])
-def test_what_is_no_number_is_no_loss(wrong: float | None) -> None:
+def test_a_loss_that_is_no_finite_number_is_unknown(wrong: float | None) -> None:
     job_progress = progress_after(
         (0, Progress(JOB, 0, 0, None, wrong, wrong, wrong)), (1, Progress(JOB, 0, 1, None, wrong, wrong, 0.5))
     )
@@ -111,7 +111,7 @@ def test_what_is_no_number_is_no_loss(wrong: float | None) -> None:
     assert job_progress.predictions[0].seconds_left(5.0) is None
 
 
-def test_an_epoch_beyond_belief_takes_no_room() -> None:
+def test_losses_of_an_impossible_epoch_are_not_kept() -> None:
     job_progress = progress_after((0, Progress(JOB, 0, 2**53, None, 0.5, 0.5, 0.5)))
     assert job_progress.models[0].val_losses == {}
     assert CURVE_EPOCHS_MAX >= 10_000
@@ -133,7 +133,7 @@ def test_a_prediction_may_start_again_and_go_twice_through_its_frames() -> None:
     assert prediction.result == "1 frame in 0:03"
 
 
-def test_what_the_gpu_did_long_ago_is_not_shown_as_what_it_does() -> None:
+def test_an_old_report_about_the_gpu_is_not_shown() -> None:
     job_progress = progress_after((100, GpuUse(JOB, 1, 2, 3)), local_now=0.0)
     assert job_progress.gpu_use(10.0) == GpuUse(JOB, 1, 2, 3)
     assert job_progress.gpu_use(61.0) is None

@@ -267,7 +267,7 @@ async def test_frames_without_a_known_number_are_shown_now_and_then() -> None:
 
 @pytest.mark.parametrize("mode", [Mode.NORMAL, Mode.QUIET])
 @pytest.mark.parametrize("terminal", [True, False])
-async def test_a_failed_job_says_where_what_there_is_of_it_lies_and_leaves_the_sentence_to_others(
+async def test_a_failed_job_shows_the_folder_of_its_partial_result_and_not_the_faults_sentence(
     terminal: bool, mode: Mode
 ) -> None:
     out = StringIO()
@@ -338,7 +338,7 @@ async def test_live_shows_steps_bars_and_losses_within_the_width(autojump_clock:
     assert "\x1b[2J" not in out.getvalue()
 
 
-async def test_live_says_when_nothing_moves(autojump_clock: trio.testing.MockClock) -> None:
+async def test_live_shows_that_a_transfer_has_stalled(autojump_clock: trio.testing.MockClock) -> None:
     out = StringIO()
     async with open_view(terminal=True, mode=Mode.NORMAL, out=out) as view:
         view.upload(10 * MB, 100 * MB)

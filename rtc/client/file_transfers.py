@@ -132,7 +132,7 @@ class FileTransfers:
             try:
                 if self._incoming is None:
                     self._incoming = await trio.to_thread.run_sync(self._make_folder)
-                self._archive = await self._incoming.take(file_channel, self.progress.download)
+                self._archive = await self._incoming.receive(file_channel, self.progress.download)
                 self.router.outbox.put(ResultDownloaded())
                 await trio.to_thread.run_sync(self.destination.choose_path_again)
                 await self.destination.unpack(self._archive)

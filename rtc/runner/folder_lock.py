@@ -37,13 +37,14 @@ CREATE_TIME_MAX = 3600.0
 class FolderLock:
     """The locks that this worker holds on one job folder.
 
-    Made by `lock_folder` or `take_over_folder`; ended by exactly one of `remove`, `leave_to_people` and `release`.
+    Made by `create_locked_folder` or `take_over_folder`; ended by exactly one of `remove`, `leave_to_people` and
+    `release`.
     """
 
     folder: Path
-    owner: int | None
+    owner_descriptor: int | None
     """Descriptor of the locked `OWNER_LOCK`; None where the file system has no locks."""
-    descriptor: int | None = None
+    users_descriptor: int | None = None
     """Descriptor of the locked `USERS_LOCK`, which the job's processes inherit.
 
     None where the file system has no locks, and for a folder that was taken over from another worker.
@@ -70,16 +71,16 @@ class FolderLock:
 
     def release(self) -> None:
         """Release the locks and leave the files as they are, so that the next worker can take the job over."""
-        for descriptor in (self.owner, self.descriptor):
+        for descriptor in (self.owner_descriptor, self.users_descriptor):
             if descriptor is not None:
                 os.close(descriptor)
 
 
-def lock_folder(folder: Path) -> FolderLock:
-    """Create a job's folder with mode 0700 and return its locks. It gets its name only after it is locked.
+def create_locked_folder(folder: Path) -> FolderLock:
+    """Create a job's folder with mode 0700 and return its locks. The folder gets its name only after it is locked.
 
     Raises:
-        OSError: the folder or a lock file cannot be created. Nothing is left of it.
+        OSError: the folder or a lock file cannot be created. Nothing is left on the disk then.
     """
     hidden = folder.with_name(f".{folder.name}")
     hidden.mkdir(mode=0o700, parents=True)
@@ -106,7 +107,10 @@ def list_folders(work: Path) -> tuple[Path, ...]:
 
 
 def sweep_leftovers(work: Path) -> None:
-    """Remove folders whose worker was killed while it removed them, or while it created them (`CREATE_TIME_MAX`)."""
+    """Remove the folders whose worker was killed while it removed them, or while it created them.
+
+    The second kind is removed only `CREATE_TIME_MAX` seconds later, since another worker may be creating it now.
+    """
     unfinished = [folder for folder in work.glob(f".{FOLDER_GLOB}") if _age(folder) > CREATE_TIME_MAX]
     for folder in (*work.glob(f"{REMOVED_PREFIX}{FOLDER_GLOB}"), *unfinished):
         _remove(folder)
@@ -148,7 +152,7 @@ def wait_unlocked(path: Path) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds a lock on this file; False when the file cannot be opened.
+    """Return whether a living process holds a lock on this file; False when the file cannot be opened.
 
     Also True where the file system has no locks.
     """
@@ -180,6 +184,7 @@ def lock_file(path: Path, flags: int = 0) -> int | None:
 
 
 def _age(folder: Path) -> float:
+    """Return the seconds since the folder was changed last; 0 when it does not exist any more."""
     try:
         return time.time() - folder.lstat().st_mtime
     except OSError:

@@ -27,7 +27,7 @@ ARRIVED = "arrived"
 PACKAGE = "package"
 """Folder with the unpacked package."""
 SPEC, RESULT_PATHS, OUTCOME = "spec.json", "made.json", "outcome.json"
-"""What the supervisor is to run; where in the package the results will be; how the job ended."""
+"""JSON files: the job that the supervisor runs; the paths of the results in the package; how the job ended."""
 COMMAND_FIFO = "control"
 """FIFO for commands to the supervisor, one per line."""
 SUPERVISOR_LOCK = ".supervisor"
@@ -49,7 +49,7 @@ _INVALID_RESULT_PATHS = "the job has spoilt the list of what it made"
 
 @frozen
 class Spec:
-    """What a supervisor is to run, and with what. Its fields are the keys of `spec.json`."""
+    """The job that a supervisor runs, the program and the GPU for it. Its fields are the keys of `spec.json`."""
 
     job: JobId
     sleap_nn: Path
@@ -187,14 +187,17 @@ def _check_path(value: object) -> str:
         ValueError: it is not such a path.
     """
     path = _check_text(value)
-    os.fsencode(path)  # raises a ValueError for half surrogate pairs
+    os.fsencode(path)  # raises a ValueError for lone surrogates
     if leaves_folder(path) or "\0" in path:
         raise ValueError
     return path
 
 
 def _write_json(path: Path, fields: dict[str, Any], flags: int) -> None:
-    """Write a JSON file of at least `OUTCOME_RESERVED` bytes and rename it to its name, on disk when this returns."""
+    """Write a JSON file, padded with blanks to at least `OUTCOME_RESERVED` bytes; it is on disk when this returns.
+
+    It is written under a temporary name (`_part_path`) first, then renamed.
+    """
     _write_synced(_part_path(path), json.dumps(fields).encode().ljust(OUTCOME_RESERVED), flags)
     _part_path(path).replace(path)
     _sync_folder(path.parent)

@@ -43,7 +43,7 @@ _LOG_LINES_OMITTED = "(The list of events is full; more log lines are only in jo
 
 
 def is_momentary(news: JobNews) -> bool:
-    """Whether an event matters only at the time when it happens, so that a later reader does not need it.
+    """Return whether an event matters only at the time when it happens, so that a later reader does not need it.
 
     These are: progress inside an epoch, frame counts inside a pass, and the use of the GPU.
     """
@@ -106,7 +106,8 @@ class Journal:
             pass
         self._seq = cursor.seen
         self._size = os.fstat(self._file).st_size
-        self._torn = self._size > cursor.offset
+        self._ends_incomplete = self._size > cursor.offset
+        """Whether the file ends with an incomplete line."""
         self._log_lines_ended = self._size >= LOG_LINES_SIZE_MAX
         self._error_logged = False
         self._wake_fifo = open_fifo(folder / WAKE_FIFO)
@@ -128,7 +129,10 @@ class Journal:
         self._wake()
 
     def _is_full_for(self, news: JobNews) -> bool:
-        """Whether the journal is too long for such an event. When log lines end, one last log line is written first."""
+        """Return whether the journal is too long for an event of this kind.
+
+        When it becomes too long for log lines, one last log line is written that says so.
+        """
         if not isinstance(news, LogLines):
             return self._size >= JOURNAL_MAX
         if self._size >= LOG_LINES_SIZE_MAX and not self._log_lines_ended:
@@ -141,13 +145,13 @@ class Journal:
         line = encode(JobEvent(news, self._clock(), self._seq + 1)).encode() + b"\n"
         # An incomplete line from before is made invalid by the `?`: if only its newline were missing, a newline alone
         # would complete it, with the number that this line has.
-        block = b"?\n" + line if self._torn else line
-        self._torn = True
+        block = b"?\n" + line if self._ends_incomplete else line
+        self._ends_incomplete = True
         while block:
             written = os.write(self._file, block)
             self._size += written
             block = block[written:]
-        self._torn = False
+        self._ends_incomplete = False
         self._seq += 1
 
     def _replace_momentary(self, news: JobNews) -> None:
@@ -235,7 +239,7 @@ class JournalWatcher:
         self._changed = trio.Event()
 
     def end(self) -> None:
-        """Set that the job has ended; each reader ends when it has read all events."""
+        """Record that the job has ended; each reader ends when it has read all events."""
         self.over = True
         self.wake()
 
@@ -289,12 +293,18 @@ class JournalReader:
         return self
 
     async def __anext__(self) -> JobEvent:
+        """Wait for the next event and return it."""
         await trio.lowlevel.checkpoint()
         while not self._ready:
             await self._fetch()
         return self._ready.popleft()
 
     async def _fetch(self) -> None:
+        """Read the next events into `_ready`, or wait until the journal has changed.
+
+        Raises:
+            StopAsyncIteration: the job has ended and all events were read, or the journal cannot be read.
+        """
         # taken before reading, so that a change during the read is not missed
         changed, over, path = self._watcher._changed, self._watcher.over, self._watcher.journal
         try:
@@ -323,6 +333,7 @@ class JournalReader:
         return [event for event in events if self._is_newer(event)]
 
     def _is_newer(self, event: JobEvent) -> bool:
+        """Return whether a momentary event is newer than those already returned, and note it as returned if so."""
         kind = type(event.news)
         # the use of the GPU belongs to no step of the job, so no lasting event makes it outdated
         newest = max(self._momentary_at.get(kind, 0.0), 0.0 if kind is GpuUse else self._lasting_at)

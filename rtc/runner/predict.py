@@ -12,7 +12,7 @@ from rtc.sleap_nn.predict_progress import FrameCounter
 
 
 async def predict(context: StepContext, index: int, step: PredictStep) -> int | None:
-    """Predict on one file and return the number of its frames; None when sleap-nn has not reported it.
+    """Predict on one file and return the number of its frames; None when sleap-nn did not report that.
 
     With models and tracking, sleap-nn goes through the frames in two passes: it predicts, and then it tracks.
 
@@ -20,7 +20,7 @@ async def predict(context: StepContext, index: int, step: PredictStep) -> int | 
         index: the prediction's position in `JobStarted.predictions`.
 
     Raises:
-        RtcError: JOB_FAILED: no predictions were written. Its text says why.
+        RtcError: JOB_FAILED, with the reason as its text: no predictions were written.
     """
     two_passes = step.tracking and bool(step.models)
     context.emit(PredictionStarted(context.job, index, two_passes))

@@ -1,4 +1,4 @@
-"""Run a plan: one process of sleap-nn per model and per prediction, one after the other, and report what happens.
+"""Run a plan: one process of sleap-nn per model and per prediction, one after the other, and report each event.
 
 Rule: a model counts as trained only when sleap-nn ended with status 0 and left a `best.ckpt`. Status 0 alone is not
 enough, because sleap-nn also ends with 0 after a SIGTERM during training (Lightning's graceful shutdown, sleap-nn
@@ -46,7 +46,7 @@ class StopSwitch:
         self._requested.set()
 
     def start_model(self) -> None:
-        """Begin a model: a stop requested during the model before does not apply to it.
+        """Begin a model: a stop that was requested during the previous model does not apply to this one.
 
         A stop requested before the first model began applies to the first model.
         """
@@ -72,7 +72,7 @@ async def run_job(
     switch: StopSwitch | None = None,
     inherit: tuple[int, ...] = (),
 ) -> JobResult:
-    """Run all steps of an unpacked package and return how the job ended; a step begins only after the one before.
+    """Run all steps of an unpacked package and return how the job ended; the steps run one after the other.
 
     On cancellation every process of the job is ended before this returns. A job that fails is a result, not an
     exception.
@@ -112,6 +112,7 @@ def _make_temp_folder(folder: Path) -> Path:
 
 
 async def _run_steps(context: StepContext, switch: StopSwitch, plan: Plan) -> JobResult:
+    """Train the models, then run the predictions, until a step fails or the switch stops all; return the result."""
     completed = CompletedSteps()
     try:
         async with open_monitor() as monitor:
@@ -134,7 +135,7 @@ async def _train(context: StepContext, switch: StopSwitch, monitor: Monitor, ind
     """Train one model, converting its configuration first where that is one of SLEAP ≤ 1.4.
 
     Raises:
-        RtcError: JOB_FAILED: it was not trained. Its text says why.
+        RtcError: JOB_FAILED, with the reason as its text: the model was not trained.
     """
     switch.start_model()
     context.emit(ModelStarted(context.job, index, step.epochs))
@@ -156,7 +157,7 @@ async def _convert_config(context: StepContext, step: TrainStep) -> str:
     """Convert a configuration of SLEAP ≤ 1.4 (JSON) and return the path of sleap-nn's (YAML), relative to the root.
 
     Raises:
-        RtcError: JOB_FAILED: it could not be converted. Its text says why.
+        RtcError: JOB_FAILED, with the reason as its text: the configuration could not be converted.
     """
     config = str(Path(step.config).with_suffix(".converted.yaml"))
     status = await context.run(convert_command(context.sleap_nn, step.config, config))

@@ -1,4 +1,4 @@
-"""What all steps of a job share, and how a step starts sleap-nn and reports its failure."""
+"""The settings that all steps of a job share, with the functions that start a program and describe its failure."""
 
 from collections.abc import Callable
 from functools import partial

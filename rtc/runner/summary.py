@@ -39,6 +39,7 @@ def failure_summary(completed: CompletedSteps, why: str) -> str:
 
 
 def _done(plan: Plan, completed: CompletedSteps) -> list[str]:
+    """Return up to two parts of a sentence: the trained models, and the files predicted on."""
     parts = []
     if completed.models:
         of = f" of {len(plan.steps)}" if len(completed.models) < len(plan.steps) else ""
@@ -51,6 +52,7 @@ def _done(plan: Plan, completed: CompletedSteps) -> list[str]:
 
 
 def _predicted(completed: CompletedSteps) -> str:
+    """Return the part of a sentence about the predictions, with the number of frames if all of them are known."""
     known = [count for count in completed.frames if count is not None]
     where = (
         completed.files[0]
@@ -63,6 +65,7 @@ def _predicted(completed: CompletedSteps) -> str:
 
 
 def _left_out(plan: Plan, completed: CompletedSteps) -> str:
+    """Return the names of the steps that were not completed, as a list in a sentence; "" when there are none."""
     models = [step.name for step in plan.steps[len(completed.models) :]]
     files = [step.name for step in plan.predictions[len(completed.files) :]]
     if files and not completed.files and plan.steps:

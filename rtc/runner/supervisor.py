@@ -40,7 +40,7 @@ log = logging.getLogger("rtc.supervisor")
 GPU_PERIOD = 2.0
 """Seconds between two readings of the GPU's use."""
 COMMAND_BYTES_MAX = 4096
-"""Bytes of commands read at once; an incomplete line is cut to its last bytes, this many."""
+"""Bytes of commands read at once; of an incomplete line, only the last bytes are stored, at most this many."""
 STOP_COMMANDS = {f"stop {scope.value}".encode(): scope for scope in StopScope}
 CANCEL_COMMAND = b"cancel"
 TRAINING_CANCELLED = "The job was cancelled; what the models had learned so far is in the result."
@@ -53,6 +53,8 @@ BUG_RESULT = JobResult(
 
 @define
 class _Supervisor:
+    """The run of one job: the job itself, the commands and signals that may end it, and the report of the GPU's use."""
+
     spec: Spec
     folder: Path
     """The folder for the unpacked package."""
@@ -77,6 +79,7 @@ class _Supervisor:
         return result
 
     async def _run(self) -> JobResult:
+        """Unpack the package, read its plan and run it; return how the job ended, also when `scope` is cancelled."""
         kind = JobKind.TRAIN
         with self.scope:
             try:
@@ -108,6 +111,7 @@ class _Supervisor:
         )
 
     async def _handle_commands(self) -> None:
+        """Read commands from the FIFO and handle them, until cancelled."""
         command_fifo, rest = sys.stdin.fileno(), b""
         while True:
             await trio.lowlevel.wait_readable(command_fifo)

@@ -40,7 +40,7 @@ from rtc.sleap_nn.commands import clean_environment
 log = logging.getLogger("rtc.supervisor")
 
 EXIT_TIME = 5.0
-"""Seconds in which a supervisor must end after its sleap-nn processes have ended: it only writes the outcome."""
+"""Seconds in which a supervisor must end after its sleap-nn processes have ended: it then only writes the outcome."""
 SUPERVISOR_LOG_MAX = 10_000
 """Bytes from the end of a supervisor's output that are copied to the worker's log."""
 _running_supervisors: list[trio.Process] = []
@@ -74,7 +74,7 @@ class SupervisorHandle:
         self._send_command("cancel")
 
     async def wake_readers_until_exit(self, watcher: JournalWatcher) -> None:
-        """Wake the journal's readers at every event until the supervisor has ended, and then let them finish."""
+        """Wake the journal's readers at every event until the supervisor has ended; then end the watcher."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watcher.serve)
             await self.wait()
@@ -164,7 +164,7 @@ async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> Sup
 
 
 def was_started(folder: Path) -> bool:
-    """Whether a supervisor was ever started in this job folder; it may have ended."""
+    """Return whether a supervisor was ever started in this job folder; it may have ended."""
     return (folder / SUPERVISOR_LOCK).exists()
 
 
@@ -206,6 +206,7 @@ async def sweep_processes(folder: Path) -> None:
 
 
 def _command(folder: Path, inherited: tuple[int, ...]) -> list[str]:
+    """Return the command that starts the supervisor."""
     # -P: without it, Python would import modules from the job's folder, in which the supervisor is started
     return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, inherited)]
 
@@ -227,7 +228,8 @@ def _environment(folder: Path) -> dict[str, str]:
 def _open_inherited_files(folder: Path) -> Iterator[tuple[int | None, int]]:
     """Open the files that the supervisor inherits, and close them in this process afterwards.
 
-    These are: the locked file that shows that it lives (None where the file system has no locks), and `SUPERVISOR_LOG`.
+    Yields two descriptors: of the locked `SUPERVISOR_LOCK`, which shows that the supervisor lives (None where the file
+    system has no locks), and of `SUPERVISOR_LOG`.
     """
     supervisor_lock = lock_file(folder / SUPERVISOR_LOCK, os.O_CREAT)
     try:
@@ -256,7 +258,10 @@ def _log_supervisor_output(folder: Path) -> None:
 async def _signal_holders(path: Path, signal_number: int, timeout: float, *, group: bool = False) -> bool:
     """Signal every process that has this file open, and wait up to `timeout` seconds for their ends.
 
-    Returns whether there was such a process. `group`: signal each one's whole process group.
+    Returns whether there was such a process.
+
+    Args:
+        group: signal the whole process group of each process, not the process alone.
     """
 
     def work() -> bool:
@@ -285,7 +290,7 @@ def _has_open(process: psutil.Process, name: str) -> bool:
 
 
 def _signal(process: psutil.Process, signal_number: int, *, group: bool) -> None:
-    with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):  # it has ended since
+    with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):  # it has ended meanwhile
         group_id = os.getpgid(process.pid)
         if group and group_id != os.getpgrp():
             os.killpg(group_id, signal_number)

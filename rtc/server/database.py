@@ -31,7 +31,7 @@ ROOM_BYTES = 16
 """128 random bits: a room id cannot be guessed, although it is not secret among the people who use the room."""
 TOKEN_BYTES = 24
 BUSY_TIME = 5.0
-"""Seconds to wait while another program (a backup) holds the file."""
+"""Seconds to wait while another program (a backup, for example) locks the file."""
 _NO_HASH = bytes(hashlib.sha256().digest_size)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _NEWER = (
@@ -102,7 +102,7 @@ class RoomDatabase:
         )
         return None if row is None else RoomInfo(room, row[0], row[1])
 
-    def resume(self, room: RoomId, peer: PeerId) -> str:
+    def resume_proof(self, room: RoomId, peer: PeerId) -> str:
         """Return the proof with which a peer gets its id back, also after a restart of the server.
 
         It is an HMAC-SHA256 (RFC 2104) of room and peer under the server's own key. Ids never contain a `|`, so two
@@ -133,7 +133,8 @@ def _get_or_create_key(database: sqlite3.Connection) -> bytes:
     return bytes(key)
 
 
-def _open_files(folder: Path) -> tuple[sqlite3.Connection, bytes]:
+def _open_folder(folder: Path) -> tuple[sqlite3.Connection, bytes]:
+    """Open the database in a folder, creating both if necessary; return it with the server's own key."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = open_sqlite(folder / DATABASE, _MIGRATIONS, busy_time=BUSY_TIME, newer=_NEWER, wal=True)
     try:
@@ -154,7 +155,7 @@ async def open_room_database(folder: Path) -> AsyncIterator[RoomDatabase]:
         RtcError: the folder or the file cannot be used, is damaged, or was written by a newer version.
     """
     try:
-        database, key = await trio.to_thread.run_sync(_open_files, folder)
+        database, key = await trio.to_thread.run_sync(_open_folder, folder)
     except OSError as error:
         reason = error.strerror or "unknown reason"
         raise RtcError(

@@ -1,7 +1,7 @@
 """The server's HTTP API: a health check, creating a room, and the workers of a room. Bodies are JSON.
 
-An error is answered by one sentence. An unknown room, a wrong token and a missing token get the same answer, so that
-nobody without the token can find out whether a room exists.
+The answer to a failed request contains one sentence for people. An unknown room, a wrong token and a missing token get
+the same answer, so that nobody without the token can find out whether a room exists.
 """
 
 import json
@@ -89,7 +89,7 @@ class HttpApi:
         return _SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
 
     async def health(self, _request: Request) -> Response:
-        """Answer that the server runs, with its versions; contains nothing about rooms."""
+        """Answer that the server runs, with its version and protocol version; the answer says nothing about rooms."""
         return JSONResponse({"status": "ok", "version": our_version(), "protocol": PROTOCOL_VERSION})
 
     async def create_room(self, request: Request) -> Response:
@@ -98,7 +98,7 @@ class HttpApi:
         network, now = _source_network(request), trio.current_time()
         if self._limits.rooms.delay(network, now) > 0:
             raise HTTPException(429, "Too many rooms were made from your address. Try again in a minute.")
-        self._limits.rooms.take(network, now)
+        self._limits.rooms.count(network, now)
         room, token = await self._database.create_room(name)
         return JSONResponse({"room_id": room, "token": token, "name": name}, 201)
 
@@ -110,7 +110,7 @@ class HttpApi:
         room = RoomId(request.path_params["room"])
         info = await self._authorized_room(room, _token(request))
         if info is None:
-            self._limits.guesses.take(network, trio.current_time())
+            self._limits.guesses.count(network, trio.current_time())
             raise HTTPException(404, NO_ROOM)
         present = self._get_workers(room, trio.current_time())
         workers = [{"peer": one.peer, "seconds": one.seconds, **_facts_to_json(one.facts)} for one in present]
@@ -128,7 +128,7 @@ def _source_network(request: Request) -> str:
 
 
 def _token(request: Request) -> str:
-    """Return the bearer token of the request (RFC 6750, 2.1), "" if there is none."""
+    """Return the bearer token of the request (RFC 6750, 2.1); "" if there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip()[:TOKEN_MAX] if scheme.lower() == "bearer" else ""
 
@@ -156,10 +156,10 @@ async def _body(request: Request) -> bytes:
 
 
 def _read_room_name(body: bytes) -> str:
-    """Return the room's name, "" for an empty body. The limits are those of `CreateRoom`.
+    """Return the room's name from the request's body; "" for an empty body. The limits are those of `CreateRoom`.
 
     Raises:
-        HTTPException: 400: the body is not such an object, or the name is too long.
+        HTTPException: 400: the body is not `{}` or `{"name": "…"}`, or the name is too long.
     """
     try:
         value = json.loads(body or b"{}")
@@ -172,11 +172,12 @@ def _read_room_name(body: bytes) -> str:
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:
-    text = ERROR_TEXTS.get(error.status_code, error.detail) if error.detail in _DEFAULTS else error.detail
+    """Answer an HTTP error with its own sentence; Starlette's default text is replaced by one of `ERROR_TEXTS`."""
+    text = ERROR_TEXTS.get(error.status_code, error.detail) if error.detail in _DEFAULT_DETAILS else error.detail
     return JSONResponse({"error": text}, error.status_code, headers=error.headers)
 
 
-_DEFAULTS = tuple(HTTPException(status).detail for status in ERROR_TEXTS)
+_DEFAULT_DETAILS = tuple(HTTPException(status).detail for status in ERROR_TEXTS)
 
 
 async def _database_error(_request: Request, error: RtcError) -> Response:

@@ -1,7 +1,7 @@
-"""Limits on what one address or one WebSocket may request from the server: leaky buckets; callers pass in the time.
+"""Limits on what one address or one WebSocket may request from the server: token buckets; callers pass in the time.
 
-Each bucket saves one number per key: the theoretical arrival time of the generic cell rate algorithm (ATM, ITU-T
-I.371). Keys that were not used recently are discarded, so requests from many addresses cannot fill the memory.
+Each `TokenBucket` stores one number per key: the theoretical arrival time of the generic cell rate algorithm (ATM,
+ITU-T I.371). Keys that were not used recently are discarded, so requests from many addresses cannot fill the memory.
 """
 
 from collections.abc import Hashable
@@ -21,11 +21,11 @@ MESSAGE_BURST, MESSAGE_RATE = 100, 20.0
 ROOMS_PER_MINUTE = 30
 """Rooms that one address may create."""
 GUESSES_PER_MINUTE = 10
-"""Wrong tokens from one address; after that, no token from it is checked until the bucket allows one again."""
+"""Wrong tokens from one address; after that, none of its tokens is checked until the bucket allows one more."""
 GUESS_DELAY = 1.0
 """Seconds before an address that has used up its guesses gets its refusal."""
 KEYS_MAX = 10_000
-"""Keys (addresses, WebSockets) that one bucket saves."""
+"""Keys (addresses, WebSockets) that one `TokenBucket` stores."""
 
 
 class TokenBucket(Generic[K]):
@@ -40,7 +40,7 @@ class TokenBucket(Generic[K]):
         """Return the seconds until one more request of `key` is allowed, 0 if it is allowed now. Counts nothing."""
         return max(0.0, self._arrival_times.get(key, now) - self._tolerance - now)
 
-    def take(self, key: K, now: float) -> None:
+    def count(self, key: K, now: float) -> None:
         """Count one request of `key`, whether it is allowed or not."""
         arrival_time = max(self._arrival_times.pop(key, now), now) + self._interval
         if len(self._arrival_times) >= KEYS_MAX:
@@ -71,7 +71,7 @@ def source_network(address: str) -> str:
 
 
 class RateLimits:
-    """The server's buckets. The WebSocket and the HTTP side share them, so that an address does not get each limit
+    """The server's rate limits. The WebSocket and the HTTP side share them, so that an address does not get each limit
     twice."""
 
     def __init__(self) -> None:

@@ -30,9 +30,9 @@ from rtc.server.wait_queue import WaitQueue
 WebSocketId = NewType("WebSocketId", int)
 """One WebSocket that a peer opened to the server; an id is never used twice while the server runs."""
 CLIENTS_MAX = 200
-"""Clients in one room."""
+"""Maximum number of clients in one room."""
 LIST_MAX = FRAME_MAX - 4096
-"""Bytes of all workers in one `Joined` message; the rest of the frame is for its other fields."""
+"""Maximum number of bytes of all workers in one `Joined` message; the rest of the frame is for its other fields."""
 
 
 @frozen
@@ -63,12 +63,12 @@ class RoomMember:
     peer: PeerId
     role: Role
     facts: WorkerFacts | None = None
-    """What a worker announced last; None for a client."""
+    """The facts that a worker announced last; None for a client."""
     status_since: float = 0.0
     """When a worker entered its present status, by the clock of `now`."""
 
     def with_facts(self, facts: WorkerFacts, now: float) -> "RoomMember":
-        """Return this worker with new facts; `status_since` becomes `now` only if the status is another one."""
+        """Return this worker with new facts; `status_since` becomes `now` only if the status has changed."""
         same = self.facts is not None and self.facts.status is facts.status
         return evolve(self, facts=facts, status_since=self.status_since if same else now)
 
@@ -84,7 +84,7 @@ def reject(websocket: WebSocketId, code: FaultCode, text: str) -> RoomEffects:
 
 
 def _joined(member: RoomMember, resume: str, workers: tuple[WorkerPresent, ...]) -> RoomEffects:
-    """Return the effects that tell a peer that it has joined, with the room's workers.
+    """Return the effects that send `Joined`, with the room's workers, to a peer.
 
     Workers that would make the frame of `Joined` too long follow in a message each. Facts may contain any characters,
     and JSON writes some of them as six bytes or more, so without this a hostile worker with long facts could keep
@@ -221,7 +221,7 @@ class RoomRegistry:
         return (SendMessage(target.websocket, relayed),)
 
     def leave(self, websocket: WebSocketId) -> RoomEffects:
-        """Remove the member of a WebSocket that is closed; the clients of the room are told if it was a worker."""
+        """Remove the member of a closed WebSocket; the effects send `WorkerLeft` to the clients if it was a worker."""
         member = self._members.pop(websocket, None)
         if member is None:
             return ()

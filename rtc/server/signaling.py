@@ -57,7 +57,7 @@ class RoomStore(Protocol):
 
     async def create_room(self, name: str) -> tuple[RoomId, str]: ...
     async def is_token_of(self, room: RoomId, token: str) -> bool: ...
-    def resume(self, room: RoomId, peer: PeerId) -> str: ...
+    def resume_proof(self, room: RoomId, peer: PeerId) -> str: ...
 
 
 class SignalingServer:
@@ -125,7 +125,7 @@ class SignalingServer:
         except* CONNECTION_ERRORS as endings:
             log.debug("WebSocket %d ended: %r", websocket.id, endings.exceptions)
         finally:
-            websocket.outbox.close()  # tasks that wait to relay a message into it go on
+            websocket.outbox.close()  # wakes tasks that wait to relay a message to this peer
             del self._websockets[websocket.id]
 
     async def _renew_credentials(self) -> None:
@@ -216,7 +216,7 @@ class SignalingServer:
             raise RtcError(FaultCode.BAD_MESSAGE, f"No request to join came within {JOIN_TIME:.0f} seconds.")
         limit = self._limits.messages
         await trio.sleep(limit.delay(websocket.id, trio.current_time()))
-        limit.take(websocket.id, trio.current_time())
+        limit.count(websocket.id, trio.current_time())
         return frame
 
     async def _handle(self, websocket: PeerWebSocket, frame: str | bytes) -> None:
@@ -252,7 +252,7 @@ class SignalingServer:
         now = trio.current_time()
         if self._limits.rooms.delay(websocket.source_network, now) > 0:
             raise RtcError(FaultCode.ROOM_DENIED, "Too many rooms were made from your address. Try again in a minute.")
-        self._limits.rooms.take(websocket.source_network, now)
+        self._limits.rooms.count(websocket.source_network, now)
         room, token = await self._room_store.create_room(message.name)
         self._apply((SendMessage(websocket.id, RoomCreated(room, token)),))
 
@@ -263,14 +263,14 @@ class SignalingServer:
             await trio.sleep(GUESS_DELAY)
             raise RtcError(FaultCode.ROOM_DENIED, "Too many wrong tokens came from your address. Wait a minute.")
         if not await self._room_store.is_token_of(message.room, message.token):
-            self._limits.guesses.take(websocket.source_network, trio.current_time())
+            self._limits.guesses.count(websocket.source_network, trio.current_time())
             raise RtcError(
                 FaultCode.ROOM_DENIED,
                 "The server knows no room of this id that this token opens. Check both; tokens and ids are shown in the"
                 " worker's banner.",
             )
         peer = message.peer if owns_peer_id and message.peer is not None else self._new_peer_id(message)
-        resume = self._room_store.resume(message.room, peer)
+        resume = self._room_store.resume_proof(message.room, peer)
         now = trio.current_time()
         effects = self.registry.join(websocket.id, message.room, peer, message.role, message.facts, resume, now)
         self._apply(tuple(map(self._with_credentials, effects)))
@@ -280,7 +280,7 @@ class SignalingServer:
         """Return whether the peer requests an earlier id of its own, and proves with `resume` that it is its own."""
         if message.peer is None or message.resume is None or not message.peer.startswith(f"{message.role.value}-"):
             return False
-        proof = self._room_store.resume(message.room, message.peer)
+        proof = self._room_store.resume_proof(message.room, message.peer)
         return hmac.compare_digest(proof.encode(), message.resume.encode("utf-8", "surrogatepass"))
 
     def _new_peer_id(self, message: Join) -> PeerId:
@@ -307,7 +307,7 @@ class SignalingServer:
     async def _relay(self, effect: RoomEffect, sender: PeerWebSocket) -> None:
         """Carry out an effect of `sender`'s message; if it sends to another peer, wait for space in that outbox.
 
-        So a peer that sends very many messages is slowed down itself, and nobody else is.
+        In this way a peer that sends very many messages slows down only itself.
         """
         target = self._websockets.get(effect.websocket)
         if isinstance(effect, SendMessage) and target is not None and target is not sender:

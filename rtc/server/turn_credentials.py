@@ -22,7 +22,8 @@ LIFE_TIME = 8 * 3600
 """Seconds for which credentials are valid: a working day. Peers get new ones after half of this time; a TURN allocation
 that exists already is not ended."""
 SECRET_MIN = 16
-"""Bytes of the secret. Every peer gets an HMAC made with the secret, and could find a short secret by trying all."""
+"""Minimum number of bytes of the secret. Every peer gets an HMAC made with the secret, and could find a short secret by
+trying all possible ones."""
 SECRET_FILE_MAX = 4096
 """Bytes of the secret file."""
 URL_MAX = 200
@@ -77,6 +78,7 @@ def _check_url(option: str, url: str) -> None:
         address = read_ice_url(url)
     except ValueError:
         address = None
+    # `--stun-url` takes only `stun:`, `--turn-url` takes `turn:` and `turns:`
     if address is None or len(url) > URL_MAX or option[2:6] != address.scheme[:4]:
         example = "stun:host:3478" if option == "--stun-url" else "turn:host:3478, or turn:host:3478?transport=tcp"
         raise RtcError(FaultCode.USAGE, f"{option} is not what it should be: expected an address such as {example}.")

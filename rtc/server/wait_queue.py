@@ -1,7 +1,7 @@
 """The queue of a room's waiting clients: first come, first served. Pure, like the registry in `rooms.py` that uses it.
 
 A free worker is assigned to the first client in the queue whose request it fits. Until that client has connected to
-the worker, reports that the assignment failed (`JoinQueue` again, with which it keeps its position), or is gone, the
+the worker, reports that the assignment failed (it sends `JoinQueue` again and keeps its position), or is gone, the
 worker is assigned to no other client.
 """
 
@@ -15,7 +15,7 @@ from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerP
 from protocol.status import Status
 
 C = TypeVar("C")
-"""What identifies a client in the queue; chosen by the queue's user."""
+"""The type that identifies a client in the queue; the room registry uses `WebSocketId`."""
 
 
 @frozen

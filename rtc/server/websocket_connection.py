@@ -10,8 +10,8 @@ from protocol.wire import encode
 from rtc.server.rooms import WebSocketId
 
 OUTBOX = 256
-"""Messages that may wait for one WebSocket. Half is for messages that other peers have relayed, and they never use more
-than that half. The other half is large enough for one message about each worker of a room at once (64 workers that all
+"""Messages that may wait for one WebSocket. At most half of them are messages that were relayed from other peers. The
+other half is large enough for one message about each worker of a room at once (64 workers that all
 reconnect after a restart)."""
 SEND_TIME = 10.0
 """Seconds in which a peer has to accept one message."""

@@ -20,7 +20,7 @@ from rtc.transport.links.link import Connection, Link, open_link
 async def open_file_channels(
     one: Connection, two: Connection
 ) -> AsyncGenerator[tuple[FileChannel, FileChannel, Link, Link], None]:
-    """Open two links over one connection, both treated as authenticated, and return them with their file channels."""
+    """Open a link on each end of a connection, both treated as authenticated; yield their file channels and links."""
     async with open_link(one, name=LinkId(1)) as ada, open_link(two, name=LinkId(2)) as bob:
         yield file_channel_over(ada, TO_CLIENT), file_channel_over(bob, TO_WORKER), ada, bob
 
@@ -30,22 +30,22 @@ def file_channel_over(link: Link, vocabulary: Any) -> FileChannel:
     channel = FileChannel.over(link)
 
     async def route(message: Any) -> None:
-        channel.receive(message)
+        channel.put_message(message)
 
     link.trust(vocabulary, route)
     return channel
 
 
 async def receive_file(
-    channel: FileChannel, folder: Path, *, max_size: int, progress: ProgressCallback, expect: int | None = None
+    channel: FileChannel, folder: Path, *, max_size: int, progress: ProgressCallback, expected_size: int | None = None
 ) -> Path:
     """Receive the next file over one link, without resuming over another link.
 
-    (The worker's JobManager and the client's FileTransfers resume over several links.)
+    The worker's JobManager and the client's FileTransfers do resume, with the same `Incoming`.
     """
-    incoming = Incoming(folder, max_size, expect)
+    incoming = Incoming(folder, max_size, expected_size)
     try:
-        return await incoming.take(channel, progress)
+        return await incoming.receive(channel, progress)
     finally:
         await incoming.discard()
 
@@ -73,10 +73,10 @@ class PieceCounter:
 
 
 def replace_receiving(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Any, Path], Awaitable[Path]]) -> None:
-    """Replace `Incoming.take` by `receive`, which gets the file channel and the folder and returns the file's path."""
+    """Replace `Incoming.receive` by `receive`, which gets the file channel and the folder, and returns a path."""
 
-    async def take(incoming: Incoming, channel: Any, _progress: object) -> Path:
+    async def receive_instead(incoming: Incoming, channel: Any, _progress: object) -> Path:
         incoming.path = await receive(channel, incoming.folder)
         return incoming.path
 
-    monkeypatch.setattr(Incoming, "take", take)
+    monkeypatch.setattr(Incoming, "receive", receive_instead)

@@ -90,11 +90,11 @@ def _unpacking(scene: Scene, client: Terminal) -> None:
 
 
 def _mid_download(scene: Scene, client: Terminal) -> None:
-    client.until("some of the result", lambda: _largest(scene.job_manager, ".sleap-rtc-*/*.part") > MEGABYTES * 2**18)
+    client.until("some of the result", lambda: _largest(scene.person_folder, ".sleap-rtc-*/*.part") > MEGABYTES * 2**18)
 
 
 def _unpacking_result(scene: Scene, client: Terminal) -> None:
-    client.until("the result being unpacked", lambda: any(scene.job_manager.glob(".sleap-rtc-*/models/*/more")))
+    client.until("the result being unpacked", lambda: any(scene.person_folder.glob(".sleap-rtc-*/models/*/more")))
 
 
 def _largest(folder: Path, pattern: str) -> int:

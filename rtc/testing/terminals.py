@@ -41,8 +41,8 @@ for model in models/*/best.ckpt; do
 done
 exit $status
 """
-"""A sleap-nn that runs the stand-in, then appends the SHA-256 of each trained model to `record`, a file that no end of
-a job removes. If the package contains `FILE_COUNT_NAME`, it adds that many empty files to the result."""
+"""A sleap-nn program that runs the stand-in, then appends the SHA-256 of each trained model to `record`, a file outside
+of the jobs' folders. If the package contains `FILE_COUNT_NAME`, it adds that many empty files to the result."""
 FILE_COUNT_NAME = "how-many.txt"
 """A file in the package that contains the number of files to add."""
 
@@ -152,9 +152,9 @@ class Scene:
     _started: list[Terminal] = field(factory=list, init=False)
 
     @property
-    def job_manager(self) -> Path:
+    def person_folder(self) -> Path:
         """The person's working folder, in which results are saved."""
-        return self._make_folder("desk")
+        return self._make_folder("person-folder")
 
     @property
     def work(self) -> Path:
@@ -173,7 +173,7 @@ class Scene:
 
     @property
     def trained(self) -> set[str]:
-        """SHA-256 of every model that was completely trained here."""
+        """SHA-256 of every model that was completely trained on the scene's worker."""
         record = self.folder / "trained-models"
         return {line.split()[0] for line in record.read_text().splitlines()} if record.exists() else set()
 
@@ -192,7 +192,7 @@ class Scene:
             process = subprocess.Popen(
                 [*self.wrappers.get(home, ()), sys.executable, "-m", "rtc", *arguments],
                 env=self._environment(home),
-                cwd=where or self.job_manager,
+                cwd=where or self.person_folder,
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=stdout_file if terminal is None else terminal,
                 stderr=stderr_file if terminal is None else terminal,
@@ -248,14 +248,14 @@ class Scene:
 
     def models(self) -> set[str]:
         """Return the SHA-256 of every model in the person's working folder."""
-        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in self.job_manager.rglob("best.ckpt")}
+        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in self.person_folder.rglob("best.ckpt")}
 
     def check_nothing_is_left(self) -> None:
         """Check that no process, no job folder and no temporary file is left, and that the worker is available."""
         eventually("an empty work folder", lambda: not any(self.work.iterdir()))
         eventually("an available worker", lambda: self.status() == "available")
         eventually("no process left", lambda: {one.pid for one in self.processes()} <= {self.worker.process.pid}, 20)
-        assert sorted(self.job_manager.rglob(".sleap-rtc-*")) == []
+        assert sorted(self.person_folder.rglob(".sleap-rtc-*")) == []
         assert list((self.folder / "tmp").iterdir()) == []
         for terminal in self._started:
             assert "Traceback" not in terminal.text, terminal.text
@@ -300,9 +300,12 @@ def _copy(terminal: int, out: Path) -> None:
 
 @contextmanager
 def play_all(
-    folder: Path, plays: Mapping[str, Callable[[Scene], T]], at_once: int
+    folder: Path, plays: Mapping[str, Callable[[Scene], T]], max_parallel: int
 ) -> Iterator[Mapping[str, "Future[T]"]]:
-    """Run all `plays`, `at_once` of them at a time, each in its own scene on one server; return a future for each."""
+    """Run the functions `plays`, at most `max_parallel` at a time, each with its own scene; yield a future for each.
+
+    All scenes use one server.
+    """
     server, address = start_server(folder / "server")
 
     def run_scene(name: str) -> T:
@@ -313,7 +316,7 @@ def play_all(
             scene.close()
 
     try:
-        with ThreadPoolExecutor(at_once) as pool:
+        with ThreadPoolExecutor(max_parallel) as pool:
             yield {name: pool.submit(run_scene, name) for name in plays}
             pool.shutdown(cancel_futures=True)
     finally:

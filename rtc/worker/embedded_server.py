@@ -1,6 +1,4 @@
-"""A signalling server inside the worker's process (`--serve`), for labs that have none: where it listens, and how
-others reach it.
-"""
+"""Runs a signalling server inside the worker's process (`--serve`), for labs without one, and finds its addresses."""
 
 import ipaddress
 import socket
@@ -52,14 +50,14 @@ async def open_embedded_server(options: ServerOptions, config: Config) -> AsyncG
     """
     is_wildcard = options.host in ALL_ADDRESSES
     # an IP address and not the hostname: other machines of a lab can seldom resolve a bare hostname
-    outside = (lan_address() or "127.0.0.1") if is_wildcard else options.host
+    public_host = (lan_address() or "127.0.0.1") if is_wildcard else options.host
     async with open_server(
         host=options.host, ws_port=options.ws_port, http_port=options.http_port, data=options.data
     ) as server:
         local = evolve(server, host="127.0.0.1") if is_wildcard else server  # a LAN address may change while we run
-        public = evolve(server, host=outside)
+        public = evolve(server, host=public_host)
         config = evolve(config, signaling_websocket=local.ws_url, signaling_http=local.http_url)
-        yield EmbeddedServer(config, public.ws_url, public.http_url, await _is_loopback(outside, server))
+        yield EmbeddedServer(config, public.ws_url, public.http_url, await _is_loopback(public_host, server))
 
 
 def lan_address() -> str | None:

@@ -37,7 +37,7 @@ log = logging.getLogger("rtc.worker")
 
 @define
 class EventLog:
-    """Writes what passes through the router to the log and to the terminal, as sentences."""
+    """Writes a sentence for each event or effect that matters to people, to the log and to the terminal."""
 
     say: Callable[[str], None]
     """Prints one line for the person at the terminal."""

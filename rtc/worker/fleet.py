@@ -1,4 +1,4 @@
-"""Runs the workers of one process in a terminal: a single one or one per GPU, with an embedded server if wanted."""
+"""Runs the workers of one process in a terminal: a single one or one per GPU, and the embedded server of `--serve`."""
 
 import socket
 import sys
@@ -22,10 +22,10 @@ from rtc.worker.embedded_server import EmbeddedServer, ServerOptions, open_embed
 from rtc.worker.program import WorkerOptions, run_worker
 from rtc.worker.room_membership import WorkerReady
 
-Ready = tuple[WorkerReady, ...]
-"""The workers of the fleet, all in their room."""
+FleetReady = tuple[WorkerReady, ...]
+"""All workers of the fleet, after each of them has joined the room."""
 BASE_NAME_MAX = WORKER_NAME_MAX - len("-99")
-"""Characters of the common name at most, so that the numbered names fit into `WorkerFacts.name` (64)."""
+"""Maximum number of characters of the common name, so that the numbered names fit into `WorkerFacts.name` (64)."""
 
 
 async def serve(
@@ -97,7 +97,7 @@ async def run_fleet(
     asyncio_loop: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
-    joined: Callable[[Ready], None],
+    joined: Callable[[FleetReady], None],
 ) -> None:
     """Run all of these workers in one room until each is drained.
 
@@ -161,7 +161,7 @@ def _say_server_started(lines: LineWriter, embedded: EmbeddedServer) -> None:
         )
 
 
-def _banner(lines: LineWriter, ready: Ready) -> None:
+def _banner(lines: LineWriter, ready: FleetReady) -> None:
     first = ready[0]
     server = first.session.server or ""
     if len(ready) == 1:

@@ -28,7 +28,7 @@ class GpuMonitor:
     _check_requested: trio.Event = field(factory=trio.Event, init=False)
 
     def check_now(self, _effect: object = None) -> None:
-        """Read the memory now, because the status of the worker has changed, and a job's memory use with it."""
+        """Read the memory now; called when the worker's status changes, since a job then begins or frees its memory."""
         self._check_requested.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

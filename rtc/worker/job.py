@@ -40,7 +40,7 @@ class RunnerConfig:
     keep_time: float = 30 * 86400.0
     """Seconds for which a result is stored for its owner."""
     keep_bytes: int = 100 * 10**9
-    """Bytes that all stored results together may have; the oldest are removed first."""
+    """Maximum size of all stored results together, in bytes; the oldest are removed first."""
 
 
 @define
@@ -60,7 +60,7 @@ class Job:
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     """Cancelling it ends the reception of the package."""
     incoming: Incoming | None = None
-    """The package while it is being received, and after that."""
+    """The reception of the package; None until it begins. It stays after the package is complete."""
     supervisor: SupervisorHandle | None = None
     """None until the job's supervisor process is started or adopted."""
     watcher: JournalWatcher | None = None
@@ -73,7 +73,9 @@ class Job:
     _link: LinkId | None = None
     _new_link: trio.Event = field(factory=trio.Event)
     _stop: StopScope | None = None
+    """The stop request, if there was one."""
     _cancel: bool = False
+    """Whether the job is to be cancelled."""
 
     def set_package_link(self, link: LinkId) -> None:
         """Receive the package, or the rest of it, over this link from now on."""
@@ -120,9 +122,7 @@ class Job:
             self.watcher.end()
 
     async def discard(self) -> None:
-        """Remove the job's folder, if this worker still owns it. The work is finished even under cancellation, within
-        `CLEAN_TIME`.
-        """
+        """Remove the job's folder, if this worker still owns it. Takes up to `CLEAN_TIME`, also under cancellation."""
         lock, self.lock = self.lock, None
         if lock is not None:
             with trio.move_on_after(CLEAN_TIME, shield=True):

@@ -137,11 +137,11 @@ class JobDatabase:
     async def mark_fetched(self, job: JobId) -> None:
         """Remove the archive and record that the owner has the result. The journal stays until it expires."""
 
-        def work(database: sqlite3.Connection) -> None:
+        def query(database: sqlite3.Connection) -> None:
             self.archive_path(job).unlink(missing_ok=True)
             database.execute("UPDATE jobs SET fetched = ? WHERE job = ?", (self._clock(), job))
 
-        await self._run(work)
+        await self._run_in_thread(query)
 
     async def find(self, job: JobId, key: str) -> JobRecord | None:
         """Return the job if this is its key, otherwise None. An unknown job takes as much work as a wrong key."""
@@ -157,16 +157,16 @@ class JobDatabase:
 
     async def unfinished(self) -> tuple[JobRecord, ...]:
         """Return the jobs of all workers that have not ended, oldest first."""
-        return tuple(record for record in await self._run(_all_records) if record.stage is not JobStage.ENDED)
+        return tuple(record for record in await self._run_in_thread(_all_records) if record.stage is not JobStage.ENDED)
 
     async def has_open_jobs(self) -> bool:
         """Return whether an owner may still ask for a job: one that has not ended, or whose result is not fetched."""
-        records = await self._run(_all_records)
+        records = await self._run_in_thread(_all_records)
         return any(record.is_fetchable or record.stage is not JobStage.ENDED for record in records)
 
     async def all_ids(self) -> frozenset[JobId]:
         """Return the ids of all jobs in the database."""
-        return frozenset(record.job for record in await self._run(_all_records))
+        return frozenset(record.job for record in await self._run_in_thread(_all_records))
 
     async def expire(
         self, now: float, keep_seconds: float, keep_bytes: int, spared: Collection[JobId] = ()
@@ -174,19 +174,20 @@ class JobDatabase:
         """Remove expired results, journals and rows, and return the jobs whose results were removed.
 
         A result is removed when it is older than `keep_seconds`, and then the oldest ones until the others have at
-        most `keep_bytes`. The newest result always stays, whatever its size, as its owner may be about to fetch it. A
-        journal is removed when it is older than `keep_seconds`, and the row of a job
-        without a stored result after `ROW_DAYS`.
+        most `keep_bytes`. The newest result always stays, whatever its size, as its owner may be about to fetch it.
+
+        A journal is removed when its job ended more than `keep_seconds` ago, and the row of a job without a stored
+        result after `ROW_DAYS`.
 
         Args:
             now: the current time, in seconds since 1970.
             keep_seconds: the age up to which results are stored.
-            keep_bytes: the bytes that all stored results together may have.
+            keep_bytes: the maximum size of all stored results together.
             spared: jobs whose results are not too old, whatever the clock says; they still count for `keep_bytes`.
         """
         cutoff = now - keep_seconds
 
-        def work(database: sqlite3.Connection) -> tuple[JobId, ...]:
+        def query(database: sqlite3.Connection) -> tuple[JobId, ...]:
             ended = sorted((record for record in _all_records(database) if record.ended is not None), key=_ended_at)
             late, too_many = _select_expired(
                 [record for record in ended if record.is_fetchable], cutoff, keep_bytes, spared
@@ -205,7 +206,7 @@ class JobDatabase:
             )
             return tuple(record.job for record in (*late, *too_many))
 
-        return await self._run(work)
+        return await self._run_in_thread(query)
 
     def _remove(self, database: sqlite3.Connection, records: list[JobRecord], now: float, why: str) -> None:
         """Remove the archives and journals of these jobs, and record when and why."""
@@ -215,19 +216,23 @@ class JobDatabase:
             database.execute("UPDATE jobs SET removed = ?, why = ? WHERE job = ?", (now, why, record.job))
 
     async def _row(self, job: JobId) -> sqlite3.Row | None:
-        def work(database: sqlite3.Connection) -> sqlite3.Row | None:
+        def query(database: sqlite3.Connection) -> sqlite3.Row | None:
             row: sqlite3.Row | None = database.execute("SELECT * FROM jobs WHERE job = ?", (job,)).fetchone()
             return row
 
-        return await self._run(work)
+        return await self._run_in_thread(query)
 
     async def _change(self, statement: str, *values: object) -> None:
-        await self._run(lambda database: database.execute(statement, values).close())
+        await self._run_in_thread(lambda database: database.execute(statement, values).close())
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Call `work` with the connection in a thread, one call at a time."""
+    async def _run_in_thread(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `query` with the connection in a thread, one call at a time, and return its result.
+
+        Raises:
+            RtcError: DISK_FULL: the database cannot be used now.
+        """
         try:
-            return await trio.to_thread.run_sync(work, self._database, limiter=self._limiter)
+            return await trio.to_thread.run_sync(query, self._database, limiter=self._limiter)
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise  # a bug of this program; the errors below come from the disk
         except (sqlite3.DatabaseError, OSError):
@@ -248,7 +253,7 @@ def _ended_at(record: JobRecord) -> float:
 def _select_expired(
     waiting: list[JobRecord], cutoff: float, keep_bytes: int, spared: Collection[JobId]
 ) -> tuple[list[JobRecord], list[JobRecord]]:
-    """Return, of the stored results, those that are too old, and of the others the oldest beyond `keep_bytes`."""
+    """Return the stored results that are too old, and, of the others, the oldest ones beyond `keep_bytes`."""
     late = [record for record in waiting if _ended_at(record) < cutoff and record.job not in spared]
     rest, too_many = [record for record in waiting if record not in late], []
     while len(rest) > 1 and sum(record.result_bytes or 0 for record in rest) > keep_bytes:
@@ -285,13 +290,13 @@ async def open_job_database(results: Path, clock: Callable[[], float] = time.tim
         yield JobDatabase(results, database, clock)
 
 
-async def attempt(work: Callable[..., Awaitable[None]], *args: object) -> bool:
-    """Call `work`, and log instead of raising when the database cannot be used now; return whether it succeeded.
+async def try_or_log(function: Callable[..., Awaitable[None]], *args: object) -> bool:
+    """Call `function(*args)` and return whether it succeeded; its RtcError is logged instead of raised.
 
-    For changes that the worker can go on without.
+    For changes of the database without which the worker can go on.
     """
     try:
-        await work(*args)
+        await function(*args)
     except RtcError as error:
         log.warning("%s", error.fault.text)
         return False

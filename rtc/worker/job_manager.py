@@ -32,26 +32,26 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobStage, Outcome
 from rtc.common.errors import RtcError
 from rtc.common.job_result import JobResult
-from rtc.runner.folder_lock import list_folders, lock_folder, sweep_leftovers, take_over_folder
+from rtc.runner.folder_lock import create_locked_folder, list_folders, sweep_leftovers, take_over_folder
 from rtc.runner.job_files import ARRIVED, Spec
 from rtc.runner.journal import JournalWatcher
 from rtc.runner.supervisor_handle import adopt_supervisor, collect_result, start_supervisor, was_started
 from rtc.transport.files import Incoming
 from rtc.transport.links.manager import LinkManager
 from rtc.worker.job import CLEAN_TIME, Job, RunnerConfig
-from rtc.worker.job_database import JobDatabase, JobRecord, attempt
+from rtc.worker.job_database import JobDatabase, JobRecord, try_or_log
 from rtc.worker.job_status import JobStatus
 from rtc.worker.result_store import ResultStore
 
 log = logging.getLogger("rtc.worker.job_manager")
 
 RESULTS_LINK = ".home"
-"""A symbolic link in a job's folder, to the results folder in which its result is to be stored."""
+"""Name of a symbolic link in a job's folder; it leads to the results folder in which its result is to be stored."""
 CLEANUP_PERIOD = 600.0
 """Seconds between two checks of the results and of the work folder."""
 FINISH_TIME = 60.0
-"""Seconds for ending a job and packing its results when the worker stops; if they do not suffice, the next worker packs
-them."""
+"""Seconds for ending a job and packing its results when the worker stops; if this is too short, the next worker packs
+the results."""
 FILES_REMOVED = JobResult(
     Outcome.FAILED, "The job's files were removed from the worker while no worker ran; nothing is left."
 )
@@ -67,8 +67,8 @@ class JobManager:
     links: LinkManager
     router: Router
     job_database: JobDatabase
-    stopping: Callable[[], bool]
-    """Returns whether running jobs are to end when `run` is cancelled; otherwise they go on without this worker."""
+    stop_jobs_on_exit: Callable[[], bool]
+    """Returns whether running jobs are ended when `run` is cancelled; otherwise they go on without this worker."""
     jobs: dict[JobId, Job] = field(factory=dict)
     """The jobs that have not ended and belong to this worker."""
     result_store: ResultStore = field(init=False)
@@ -79,9 +79,9 @@ class JobManager:
         return ResultStore(self.runner_config, self.job_database)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled.
+        """Run the tasks of the jobs until cancelled.
 
-        Jobs that have not started by then are removed. Started jobs go on, or are ended if `stopping` says so.
+        Jobs that have not started by then are removed. Started jobs go on, or are ended (`stop_jobs_on_exit`).
         """
         try:
             async with trio.open_nursery() as self._nursery:
@@ -103,13 +103,13 @@ class JobManager:
         for folder in await trio.to_thread.run_sync(list_folders, self.runner_config.work):
             record = await self.job_database.get(JobId(folder.name))
             if record is None or record.gpu == self.runner_config.gpu:  # a running job belongs to the worker of its GPU
-                any_running = await self._adopt_one(folder, record) or any_running
+                any_running = await self._adopt_folder(folder, record) or any_running
         await self._fail_lost_jobs()
         await self._report_known_jobs()
         return any_running
 
     async def _report_known_jobs(self) -> None:
-        """Report the ids of all recorded jobs to the Worker, as their owners may ask for them."""
+        """Report the ids of all recorded jobs to the Worker, because their owners may ask for them."""
         self.router.outbox.put(EarlierJobsFound(await self.job_database.all_ids()))
 
     async def _fail_lost_jobs(self) -> None:
@@ -123,26 +123,26 @@ class JobManager:
     async def _clean_up_periodically(self) -> None:
         """Every `CLEANUP_PERIOD`, remove expired results and finish jobs whose end could not be recorded before."""
         while True:
-            await attempt(self.result_store.expire)
+            await try_or_log(self.result_store.expire)
             await trio.sleep(CLEANUP_PERIOD)
-            await attempt(self._check_folders)
+            await try_or_log(self._finish_orphaned_jobs)
 
-    async def _check_folders(self) -> None:
-        """Finish the ended jobs that have no living worker, of any GPU; running jobs are left as they are."""
+    async def _finish_orphaned_jobs(self) -> None:
+        """Finish the ended jobs whose workers no longer run, whatever their GPU; running jobs are left as they are."""
         for folder in await trio.to_thread.run_sync(list_folders, self.runner_config.work):
-            await self._adopt_one(folder, await self.job_database.get(JobId(folder.name)), running=False)
+            await self._adopt_folder(folder, await self.job_database.get(JobId(folder.name)), adopt_running=False)
         await self._report_known_jobs()
 
     # -------- called by the router
 
-    def prepare(self, effect: ReceivePackage) -> None:
+    def receive_package(self, effect: ReceivePackage) -> None:
         """Receive the package of a new job."""
         job = Job(effect.credential.job, self.runner_config.work / effect.credential.job, submit=effect.submit)
         # made already here: the owner may ask for the events over another link while the package is being received
         job.watcher = JournalWatcher.of(job.name, job.folder)
         self.jobs[job.name] = job
         job.set_package_link(effect.link)
-        self._start_task(self._prepare, job, effect.credential)
+        self._start_task(self._receive_and_report, job, effect.credential)
 
     def resume_package(self, effect: SupplyPackage) -> None:
         """Receive the rest of a package over a new link; if it is complete already, only confirm that to the sender."""
@@ -178,7 +178,7 @@ class JobManager:
             self.discard_job(DiscardJob(job.name))
 
     def discard_job(self, effect: DiscardJob) -> None:
-        """Remove a job that was not started, while its package is being received or after that. A started job stays."""
+        """Remove a job that was not started, whether its package is complete or not. A started job is left as it is."""
         job = self.jobs.get(effect.job)
         if job is None or job.started:
             return
@@ -190,7 +190,7 @@ class JobManager:
 
     def release_result(self, effect: ReleaseResult) -> None:
         """Remove a result that its owner has received."""
-        self._start_task(attempt, self.job_database.mark_fetched, effect.job)
+        self._start_task(try_or_log, self.job_database.mark_fetched, effect.job)
 
     # -------- receiving a package
 
@@ -198,7 +198,7 @@ class JobManager:
         assert self._nursery is not None, "the router calls this only while `run` runs"
         self._nursery.start_soon(work, *args)  # type: ignore[arg-type]
 
-    async def _prepare(self, job: Job, credential: JobCredential) -> None:
+    async def _receive_and_report(self, job: Job, credential: JobCredential) -> None:
         """Receive the package from its first byte to its last, and report the outcome to the Worker."""
         fault: Fault | None = None
         try:
@@ -222,12 +222,12 @@ class JobManager:
             self.router.outbox.put(PackageFailed(job.name, fault))
 
     async def _receive_package(self, job: Job, credential: JobCredential) -> None:
-        """Make and record the job, and receive its package over as many links as it takes.
+        """Create the job's folder and record, and receive its package over as many links as necessary.
 
-        It waits for the next link without a time limit: the Worker gives a job up with `DiscardJob`.
+        This waits for the next link without a time limit: the Worker ends the wait with `DiscardJob`.
         """
         assert job.submit is not None, "a job whose package is received was submitted"
-        job.lock = await trio.to_thread.run_sync(lock_folder, job.folder)
+        job.lock = await trio.to_thread.run_sync(create_locked_folder, job.folder)
         runner_config = self.runner_config
         await trio.Path(job.folder / RESULTS_LINK).symlink_to(runner_config.results.resolve())
         await self.job_database.add(
@@ -235,24 +235,24 @@ class JobManager:
         )
         arrived = job.folder / ARRIVED  # a folder of its own, so that the package's name can clash with no other file
         await trio.Path(arrived).mkdir(mode=0o700)
-        job.incoming = Incoming(arrived, runner_config.package_max, expect=job.submit.size)
+        job.incoming = Incoming(arrived, runner_config.package_max, expected_size=job.submit.size)
         while job.incoming.path is None:
             await self._receive_over_link(job.incoming, await job.next_link())
 
     async def _receive_over_link(self, incoming: Incoming, link: LinkId) -> None:
-        """Receive as much of the package as arrives over this link."""
+        """Receive as much of the package as arrives over this link; LINK_LOST is only logged."""
         file_channel = self.links.file_channel(link)
         if file_channel is None:
             return
         try:
-            await incoming.take(file_channel, ignore_progress)
+            await incoming.receive(file_channel, ignore_progress)
         except RtcError as error:
             if error.fault.code is not FaultCode.LINK_LOST:
                 raise
             log.info("the package was received up to byte %d; the rest may come over another link", incoming.written)
 
     async def _confirm_package(self, job: Job, link: LinkId) -> None:
-        """Answer a sender that came back with the rest of a package that is already complete."""
+        """Confirm to a sender, which reconnected to send the rest, that its package is already complete."""
         assert job.incoming is not None, "its package was received"
         try:
             await self._receive_over_link(job.incoming, link)
@@ -266,7 +266,7 @@ class JobManager:
         self.jobs.pop(job.name, None)
         job.end(JobEnded(job.name, Outcome.FAILED, PACKAGE_INCOMPLETE, result=False))
         with trio.move_on_after(CLEAN_TIME, shield=True):
-            await attempt(self.job_database.delete, job.name)
+            await try_or_log(self.job_database.delete, job.name)
         await job.discard()
 
     # -------- a running job
@@ -278,18 +278,18 @@ class JobManager:
         spec = Spec(
             job.name, runner_config.sleap_nn, runner_config.accelerator, runner_config.gpu, job.submit.overrides
         )
-        lock_descriptor = job.lock.descriptor if job.lock is not None else None
+        lock_descriptor = job.lock.users_descriptor if job.lock is not None else None
         try:
             with trio.CancelScope(shield=True):  # a supervisor without a handle could neither be watched nor ended
                 job.set_supervisor(await start_supervisor(job.folder, spec, lock_descriptor))
-                await attempt(self.job_database.mark_running, job.name)
+                await try_or_log(self.job_database.mark_running, job.name)
         except OSError as error:
             text = f"The worker could not start the job ({error.strerror}). Tell its owner: is its disk full?"
             await self._finish(job, JobResult(Outcome.FAILED, text))
             return
         await self._watch_job(job)
 
-    async def _adopt_one(self, folder: Path, record: JobRecord | None, *, running: bool = True) -> bool:
+    async def _adopt_folder(self, folder: Path, record: JobRecord | None, *, adopt_running: bool = True) -> bool:
         """Adopt the job in a folder of an earlier worker; return whether it runs and now belongs to this worker.
 
         A job that has ended is finished instead, and one without a complete package is removed. A job without a record
@@ -299,7 +299,7 @@ class JobManager:
         Args:
             folder: the job's folder.
             record: the job's record, if there is one.
-            running: whether to adopt a job that still runs; otherwise it is left as it is.
+            adopt_running: whether to adopt a job that still runs; otherwise it is left as it is.
         """
         if record is None and not await trio.to_thread.run_sync(self._has_our_results_folder, folder):
             return False
@@ -316,7 +316,7 @@ class JobManager:
             return False
         job.watcher = JournalWatcher.of(job.name, folder)
         supervisor = await trio.to_thread.run_sync(adopt_supervisor, folder)
-        if supervisor is not None and not running:
+        if supervisor is not None and not adopt_running:
             supervisor.close()
             await job.release()
             return False
@@ -362,11 +362,13 @@ class JobManager:
             job.supervisor.close()
 
     async def _leave_job(self, job: Job) -> None:
-        """Leave a job that has not ended to the next worker; or, if `stopping` says so, end it and store its result."""
+        """Leave a job that has not ended to the next worker; or end it and store its result
+        (`stop_jobs_on_exit`).
+        """
         assert job.supervisor is not None, "only a job with a supervisor is watched"
         if job.over.is_set():
             return
-        if self.stopping():
+        if self.stop_jobs_on_exit():
             await job.supervisor.end()
             await self._finish(job, await job.supervisor.wait_result())
         else:
@@ -380,7 +382,7 @@ class JobManager:
         self.router.outbox.put(finished)
         job.end(JobEnded(job.name, finished.outcome, finished.text, finished.result))
         self.jobs.pop(job.name, None)
-        await attempt(self.result_store.expire)
+        await try_or_log(self.result_store.expire)
 
 
 def ignore_progress(_done: int, _total: int) -> None:

@@ -83,7 +83,7 @@ class JobSessions:
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
+        """Run the tasks of the sessions until cancelled."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
@@ -144,7 +144,7 @@ class JobSessions:
     # -------- the work
 
     def _serve(self, link: LinkId, work: Any, effect: object) -> None:
-        """Start work in the nursery of a link's session; without a session do nothing."""
+        """Start `work(effect)` in the nursery of the link's session; without a session do nothing."""
         session = self._sessions.get(link)
         if session is not None:
             assert session.nursery is not None, "its actor runs, as this effect is from it"
@@ -174,14 +174,16 @@ class JobSessions:
         return JobState(job, JobStage.RUNNING if live.package_complete else JobStage.PREPARING, text, events)
 
     def _watcher(self, job: JobId) -> JournalWatcher:
-        """Return the events of a job: those of a job of this worker, or the stored journal of one that has ended."""
+        """Return the watcher of a job's journal: of this worker's job, or of the stored journal of an ended job."""
         live = self.job_manager.jobs.get(job)
         if live is not None and live.watcher is not None:
             return live.watcher
         return JournalWatcher(job, self.job_database.journal_path(job), over=True)
 
     async def _stream_events(self, effect: StreamEvents) -> None:
-        """Send the events after number `effect.seen`, no faster than the link takes them, then report how it ended."""
+        """Send the events after number `effect.seen`, no faster than the link accepts them, then report how the job
+        ended.
+        """
         live = self.job_manager.jobs.get(effect.job)
         async for event in self._watcher(effect.job).follow(effect.seen):
             link = self.links.link(effect.link)
@@ -200,8 +202,8 @@ class JobSessions:
         """Wait until the job has ended, and return how.
 
         Raises:
-            RtcError: LINK_LOST: another worker may have the job; the owner reconnects and asks again. DISK_FULL: the
-                database cannot be used now.
+            RtcError: LINK_LOST: another worker may have the job; the owner reconnects and asks for it again. DISK_FULL:
+                the database cannot be used now.
         """
         if live is not None:
             await live.over.wait()

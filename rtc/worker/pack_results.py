@@ -19,7 +19,8 @@ from rtc.packages.zip_writer import add_file, open_zip_writer
 log = logging.getLogger("rtc.results")
 
 SKIPPED_FOLDER = "viz"
-"""The folder of images drawn during training: large, and deleted by sleap-nn itself unless it is told to keep them."""
+"""The folder of images drawn during training: large, and deleted by sleap-nn itself unless its configuration says
+otherwise."""
 DEPTH_MAX = 100
 """Levels of nested folders in a result at most. sleap-nn needs one or two; `os.walk` fails at about a thousand."""
 
@@ -32,7 +33,7 @@ async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = ""
 
     Args:
         folder: the folder of the unpacked package.
-        plan: tells which run folders and predictions the job has.
+        plan: contains the run folders and predictions of the job.
         archive: the path of the archive.
         prefix: a folder in the archive that contains everything else.
 
@@ -69,7 +70,7 @@ def _list_files(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
 
 
 def _with_valid_names(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
-    """Yield the same files, renamed where the client would reject the whole archive because of a name.
+    """Yield the same files, with new names where the client would reject the whole archive because of a name.
 
     A file whose name is still too long after that is left out.
     """

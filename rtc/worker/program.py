@@ -1,4 +1,4 @@
-"""Runs one worker, which offers one GPU to a room."""
+"""Runs one worker, which offers one GPU to the clients of a room."""
 
 import logging
 import os
@@ -66,7 +66,7 @@ from rtc.worker.job import RunnerConfig
 from rtc.worker.job_database import DAY, JobDatabase, open_job_database
 from rtc.worker.job_manager import JobManager
 from rtc.worker.job_sessions import JobSessions
-from rtc.worker.room_identity import RoomIdentity, SavedMembership, open_identity
+from rtc.worker.membership_file import MembershipFile, SavedMembership, open_membership_file
 from rtc.worker.room_membership import RoomMembership, WorkerReady
 
 log = logging.getLogger("rtc.worker")
@@ -87,21 +87,22 @@ class WorkerOptions:
     """The room to join; None to rejoin the earlier one if its jobs need that, or to create one."""
     token: str | None = field(default=None, repr=False)
     secret: Secret | None = None
-    """The room secret that clients must prove; without one they are let in unproven."""
+    """The room secret that clients must prove; None to accept clients without a proof."""
     name: str | None = None
     """The worker's name in the room; by default the hostname."""
     work: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "work")
     results: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "results")
     sleap_nn: str | None = None
-    """The sleap-nn program that the person named; without one it is looked for."""
+    """The sleap-nn program that the person named; None to search for it."""
     package_max: int = PACKAGE_MAX
     """Bytes of the largest package that is accepted."""
     gpu: GpuFacts | None = None
-    """The GPU that jobs may see; without it, the one that CUDA would use."""
+    """The GPU that jobs may see; None for the one that CUDA would use."""
     address: str | None = None
     """The server's WebSocket address for other machines, if it differs from the one that this worker uses."""
     stop_jobs_on_exit: bool = False
-    """End running jobs whenever this worker ends. Otherwise they are ended only if it was asked to drain before."""
+    """End running jobs whenever this worker ends. Otherwise they are ended only if it was asked to drain
+    before."""
     prefix: str = ""
     """Written before each line that this worker prints, when several workers share a terminal."""
 
@@ -140,21 +141,21 @@ async def run_worker(
     gpu = options.gpu or read_gpu()
     runner_config = _runner_config(options, gpu, sleap_nn)
     async with open_job_database(options.results) as job_database:
-        with open_identity(options.results, runner_config.name, runner_config.gpu) as identity:
+        with open_membership_file(options.results, runner_config.name, runner_config.gpu) as membership_file:
             start = partial(
                 _serve,
                 options,
                 gpu,
                 runner_config,
                 job_database,
-                identity,
+                membership_file,
                 asyncio_loop=asyncio_loop,
                 drain=drain,
                 say=say,
             )
             on_ready = joined or task_status.started
-            saved = await _saved_membership(options, job_database, identity)
-            if identity.descriptor is None and await job_database.has_open_jobs():
+            saved = await _saved_membership(options, job_database, membership_file)
+            if membership_file.descriptor is None and await job_database.has_open_jobs():
                 say("Another worker of this name is still here, so this one gets a name of its own in the room.")
             try:
                 await start(saved, on_ready)
@@ -166,14 +167,14 @@ async def run_worker(
 
 
 async def _saved_membership(
-    options: WorkerOptions, job_database: JobDatabase, identity: RoomIdentity
+    options: WorkerOptions, job_database: JobDatabase, membership_file: MembershipFile
 ) -> SavedMembership | None:
     """Return the membership of the earlier worker of this name, if this worker should rejoin its room; otherwise None.
 
     It rejoins if the server is the same, and the person named that room, or named none while the owners of earlier jobs
     may still ask for them.
     """
-    saved = identity.read()
+    saved = membership_file.read()
     if saved is None or saved.server != options.config.signaling_websocket or options.room not in (None, saved.room):
         return None
     return saved if options.room is not None or await job_database.has_open_jobs() else None
@@ -184,7 +185,7 @@ async def _serve(
     gpu: GpuFacts,
     runner_config: RunnerConfig,
     job_database: JobDatabase,
-    identity: RoomIdentity,
+    membership_file: MembershipFile,
     saved: SavedMembership | None,
     on_ready: Callable[[WorkerReady], None],
     *,
@@ -230,7 +231,7 @@ async def _serve(
         facts = _facts(options, gpu, status)
         config, address = options.config, options.public_address
         membership = RoomMembership(
-            config, address, options.room, options.token, facts, identity, saved, runtime, on_ready, say
+            config, address, options.room, options.token, facts, membership_file, saved, runtime, on_ready, say
         )
         runtime.add_routes(membership.routes())
         if gpu.uuid is not None:
@@ -244,7 +245,7 @@ async def _serve(
 
 
 def _routes(worker: Route, job_manager: JobManager, job_sessions: JobSessions) -> Routes:
-    """Return which of the three takes each event and effect. `worker` is the inbox of the Worker actor."""
+    """Return the handlers of each event and effect. `worker` puts an event into the Worker actor's inbox."""
 
     def on_message(event: PeerMessage) -> None:
         handle = job_sessions.receive if job_sessions.has_session(event.link) else worker
@@ -270,7 +271,7 @@ def _routes(worker: Route, job_manager: JobManager, job_sessions: JobSessions) -
             Authenticated: (worker, job_sessions.receive),
             LinkLost: (worker, job_sessions.close_session),
             Drain: (worker, job_sessions.drain),
-            ReceivePackage: (job_manager.prepare,),
+            ReceivePackage: (job_manager.receive_package,),
             StartJob: (job_manager.start,),
             SupplyPackage: (worker, job_manager.resume_package),
             StopEarly: (job_manager.stop_early,),
@@ -327,6 +328,7 @@ def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> Run
 
 
 async def _watch_memory(runtime: PeerRuntime, gpu: GpuFacts, uuid: str) -> None:
+    """Start a `GpuMonitor` for this GPU, which also checks the memory at each change of the worker's status."""
     monitor = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, gpu.free_mb)
     runtime.add_routes({StatusChanged: (monitor.check_now,)})
     await runtime.adapters.start(monitor.run)

@@ -14,7 +14,7 @@ from protocol.jobs import Outcome
 from rtc.common.job_result import JobResult
 from rtc.runner.job_files import PACKAGE, read_result_paths
 from rtc.worker.job import Job, RunnerConfig
-from rtc.worker.job_database import JobDatabase, JobRecord, attempt
+from rtc.worker.job_database import JobDatabase, JobRecord, try_or_log
 from rtc.worker.pack_results import pack_results
 
 log = logging.getLogger("rtc.worker.result_store")
@@ -27,9 +27,8 @@ class ResultStore:
     runner_config: RunnerConfig
     job_database: JobDatabase
     _stored_at: dict[JobId, float] = field(factory=dict)
-    """When each result was stored, by trio's clock, which nobody sets. The wall clock may have been wrong and corrected
-    since, so a result that is too old by the wall clock alone is not removed for its age.
-    """
+    """When each result was stored, by trio's clock, which nobody can set. The wall clock may have been wrong and
+    corrected since, so a result that is too old by the wall clock alone is not removed because of its age."""
 
     async def store(self, job: Job, result: JobResult) -> JobFinished:
         """Pack the job's results, record how the job ended, and return the event for the Worker.
@@ -52,15 +51,15 @@ class ResultStore:
     async def _store_unpacked(self, job: Job, result: JobResult, archive: Path, error: OSError) -> JobFinished:
         """Record that there is no result, then move the job's files to the results folder; return the event.
 
-        The record comes first: if the worker is killed between the two steps, the next one finishes the second
-        (`clean_up`).
+        The record comes first: if the worker is killed between the two steps, the next worker finishes the second
+        step (`clean_up`).
         """
         with suppress(OSError):
             await trio.Path(archive).unlink(missing_ok=True)
         event = _unpacked(job, result, error, "")
         if await self._record(job, JobResult(event.outcome, event.text), None):
             event = _unpacked(job, result, error, f", {await self.keep_files(job)}")
-            await attempt(self.job_database.mark_ended, job.name, JobResult(event.outcome, event.text), None)
+            await try_or_log(self.job_database.mark_ended, job.name, JobResult(event.outcome, event.text), None)
         return event
 
     async def _record(self, job: Job, result: JobResult, size: int | None) -> bool:
@@ -68,13 +67,13 @@ class ResultStore:
 
         If it failed, the job's folder is released unchanged, and the next check of the work folder records it.
         """
-        done = await attempt(self.job_database.mark_ended, job.name, result, size)
+        done = await try_or_log(self.job_database.mark_ended, job.name, result, size)
         if not done:
             await job.release()
         return done
 
     async def keep_files(self, job: Job) -> str:
-        """Move the job's folder to the results folder, for people, and return where it is, as part of a sentence.
+        """Move the job's folder to the results folder, for people to read, and return its location for a sentence.
 
         If it cannot be moved, it stays in the work folder, without lock files, so that no worker takes it for a job.
         """
@@ -108,6 +107,6 @@ class ResultStore:
 
 
 def _unpacked(job: Job, result: JobResult, error: OSError, where: str) -> JobFinished:
-    """Return the event of a job whose result could not be packed; `where` says where its files are, or is empty."""
+    """Return the event of a job whose result could not be packed; `where` is the location of its files, or empty."""
     text = f"The result could not be packed ({error.strerror}); its files are kept on the worker{where}. {result.text}"
     return JobFinished(job.name, Outcome.FAILED, text[:2000], result=False)

@@ -15,7 +15,7 @@ from protocol.status import Role, WorkerFacts
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, Routes
 from rtc.worker.banner import worker_banner
-from rtc.worker.room_identity import RoomIdentity, SavedMembership
+from rtc.worker.membership_file import MembershipFile, SavedMembership
 
 log = logging.getLogger("rtc.worker")
 
@@ -46,7 +46,7 @@ class RoomMembership:
     token: str | None = field(repr=False)
     facts: WorkerFacts
     """The worker's description of itself; its status is kept up to date."""
-    identity: RoomIdentity
+    membership_file: MembershipFile
     """Saves the membership on disk."""
     saved: SavedMembership | None
     """The newest membership, of this program or of an earlier one; None to join without one."""
@@ -94,7 +94,7 @@ class RoomMembership:
             self.config.signaling_websocket, event.room, event.token, event.peer, self._resume_token
         )
         try:
-            self.identity.write(self.saved)
+            self.membership_file.write(self.saved)
         except OSError as error:
             log.warning("the membership of the room cannot be saved: %s", error.strerror)
         previous_room, self._joined_room = self._joined_room, event.room

@@ -137,7 +137,7 @@ class RoomStore:
         await trio.lowlevel.checkpoint()
         return (room, token) == ("room", "token")
 
-    def resume(self, room: RoomId, peer: PeerId) -> str:
+    def resume_proof(self, room: RoomId, peer: PeerId) -> str:
         return f"{room}-{peer}"
 
 

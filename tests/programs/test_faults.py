@@ -90,7 +90,7 @@ class Played:
 
 def play(scene: Scene, *, moment: Moment, fault: str) -> Played:
     """Run one job with one fault, and check everything that must hold afterwards."""
-    package = moment.package(scene.job_manager / "toy.zip", 1)
+    package = moment.package(scene.person_folder / "toy.zip", 1)
     scene.start_worker()
     client = scene.client(package)
     moment.wait(scene, client)

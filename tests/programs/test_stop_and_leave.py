@@ -78,7 +78,7 @@ MATRIX = {f"{name} in {phase}": (name, phase) for name in METHODS for phase in P
 def play(scene: Scene, *, method: Method, phase: str) -> str:
     """Run one job with one request, and check everything that must hold afterwards."""
     moment = MOMENTS[PHASES[phase]]
-    package = moment.package(scene.job_manager / "toy.zip", 3 if method.command else 1)
+    package = moment.package(scene.person_folder / "toy.zip", 3 if method.command else 1)
     scene.start_worker()
     client = scene.client(package, *method.options)
     moment.wait(scene, client)
@@ -127,15 +127,15 @@ def judge(scene: Scene, method: Method, phase: str, client: Terminal) -> None:
         assert scene.person("attach").ended() == 0
     if phase == "upload" and client.code:
         assert scene.trained == scene.models() == set()
-        assert list(scene.job_manager.iterdir()) == [scene.job_manager / "toy.zip"]
+        assert list(scene.person_folder.iterdir()) == [scene.person_folder / "toy.zip"]
     elif client.code == 6:
-        assert len(list(scene.job_manager.rglob("job.log"))) == 1, "the partial result was not fetched"
+        assert len(list(scene.person_folder.rglob("job.log"))) == 1, "the partial result was not fetched"
     else:
         assert scene.models() == scene.trained != set()
         if phase not in ("upload", "download"):
             only_one = method.request == "stop all" and phase in ("start-up", "training")
             assert len(scene.models()) == (1 if only_one else 2)
-            predicted = list(scene.job_manager.rglob("*.predictions.slp"))
+            predicted = list(scene.person_folder.rglob("*.predictions.slp"))
             assert len(predicted) == (0 if method.request == "stop all" and phase != "prediction" else 1)
     eventually("no result waits on the worker", lambda: not list(scene.results.glob("*.zip")), 20)
     assert scene.tickets == []
@@ -150,7 +150,7 @@ def _wait_training(scene: Scene, client: Terminal) -> None:
 
 def ask(scene: Scene, *, keys: tuple[str, ...]) -> str:
     """Run a client at a terminal, send it Ctrl-C and keys, check the outcome, and return the exit code."""
-    package = MOMENTS["in the first epoch"].package(scene.job_manager / "toy.zip", 1)
+    package = MOMENTS["in the first epoch"].package(scene.person_folder / "toy.zip", 1)
     scene.start_worker()
     client, typing = scene.at_terminal(package)
     _wait_training(scene, client)

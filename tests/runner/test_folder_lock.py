@@ -18,10 +18,10 @@ from rtc.runner import folder_lock
 from rtc.runner.folder_lock import (
     OWNER_LOCK,
     USERS_LOCK,
+    create_locked_folder,
     is_locked,
     list_folders,
     lock_file,
-    lock_folder,
     sweep_leftovers,
     take_over_folder,
     wait_unlocked,
@@ -37,7 +37,7 @@ def work(tmp_path):
 
 def left_behind(work, name="job-old"):
     """Return a job folder as a killed worker leaves it: it exists, and no process holds its locks."""
-    lock = lock_folder(work / name)
+    lock = create_locked_folder(work / name)
     (lock.folder / "package" / "deep").mkdir(parents=True)
     (lock.folder / "package.zip").write_text("")
     lock.release()
@@ -45,7 +45,7 @@ def left_behind(work, name="job-old"):
 
 
 def test_what_a_dead_worker_left_is_taken_over_once(work):
-    other = lock_folder(work / "job-new")
+    other = create_locked_folder(work / "job-new")
     folder = left_behind(work)
     (work / "other").mkdir()
     assert list_folders(work) == (work / "job-new", folder)
@@ -68,7 +68,7 @@ def test_a_folder_that_was_taken_over_and_released_is_for_the_next(work):
 
 
 def test_what_is_kept_for_people_is_never_taken_over(work):
-    lock = lock_folder(work / "job-1")
+    lock = create_locked_folder(work / "job-1")
     (lock.folder / "model").write_text("")
     lock.leave_to_people()
     assert take_over_folder(lock.folder) is None
@@ -113,7 +113,7 @@ def test_a_lock_goes_with_its_process(work):
 
 
 async def test_a_folder_is_in_use_as_long_as_its_trainer_lives(work):
-    lock = lock_folder(work / "job-1")
+    lock = create_locked_folder(work / "job-1")
     reading = trio.Event()
 
     async def read(output):
@@ -129,7 +129,7 @@ async def test_a_folder_is_in_use_as_long_as_its_trainer_lives(work):
                 folder=work,
                 environment=os.environ,
                 read=read,
-                inherit=(lock.descriptor,),
+                inherit=(lock.users_descriptor,),
             )
         )
         with trio.fail_after(10):
@@ -148,8 +148,8 @@ def test_where_there_are_no_locks_a_job_runs_and_nothing_is_taken_over(work, mon
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(folder_lock.fcntl, "flock", no_locks)
-    lock = lock_folder(work / "job-1")
-    assert lock.owner is lock.descriptor is None
+    lock = create_locked_folder(work / "job-1")
+    assert lock.owner_descriptor is lock.users_descriptor is None
     assert take_over_folder(lock.folder) is None
     lock.remove()
     assert os.listdir(work) == []
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_locked_leaves_nothing(work, monkeypatch, good):
     before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(folder_lock, "lock_file", full_disk)
     with pytest.raises(OSError, match="No space"):
-        lock_folder(work / "job-1")
+        create_locked_folder(work / "job-1")
     assert os.listdir(work) == []
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -293,7 +293,7 @@ def test_a_folder_that_cannot_even_be_renamed_stays_whole_for_the_next_worker(wo
 
 
 def test_a_folder_that_was_removed_by_somebody_else_is_not_logged(work, caplog):
-    lock = lock_folder(work / "job-1")
+    lock = create_locked_folder(work / "job-1")
     shutil.rmtree(lock.folder)
     lock.remove()
     assert caplog.text == ""

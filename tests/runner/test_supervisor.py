@@ -22,7 +22,7 @@ from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.zip_reader import unpack
 from rtc.runner import supervisor as supervisor_module
 from rtc.runner import supervisor_handle
-from rtc.runner.folder_lock import USERS_LOCK, is_locked, lock_folder, take_over_folder
+from rtc.runner.folder_lock import USERS_LOCK, create_locked_folder, is_locked, take_over_folder
 from rtc.runner.job_files import (
     COMMAND_FIFO,
     ENDED_FROM_OUTSIDE,
@@ -56,7 +56,7 @@ LONG = {"epochs": 3000, "seconds": 0.1}
 
 
 class JobSetup:
-    """A job's folder, and the stand-in for sleap-nn."""
+    """A job's folder, its locks, and a spec that runs the stand-in for sleap-nn."""
 
     def __init__(self, tmp_path):
         self.tmp_path = tmp_path
@@ -67,13 +67,13 @@ class JobSetup:
     async def prepare(self, models=("centroid",), **knobs):
         """Create the folder as it is when a package has been unpacked."""
         package = make_package(self.tmp_path / "p.zip", models, **knobs)
-        self.lock = lock_folder(self.folder)
+        self.lock = create_locked_folder(self.folder)
         await unpack(package, self.folder / PACKAGE)
 
     async def start(self, models=("centroid",), **knobs):
-        """Start the supervisor of such a package."""
+        """Create the folder (`prepare`) and start the supervisor; return its handle."""
         await self.prepare(models, **knobs)
-        return await start_supervisor(self.folder, self.spec, self.lock.descriptor)
+        return await start_supervisor(self.folder, self.spec, self.lock.users_descriptor)
 
     def watcher(self):
         return JournalWatcher.of(JOB, self.folder)
@@ -104,7 +104,7 @@ async def concluded(supervisor):
 
 
 async def until(reader, kind, **fields):
-    """Return the first news of this kind, with these fields, that a reader gets."""
+    """Return the first event of the type `kind`, with these fields, that `reader` returns."""
     with trio.fail_after(30):
         async for event in reader:
             if isinstance(event.news, kind) and all(getattr(event.news, name) == it for name, it in fields.items()):
@@ -157,7 +157,7 @@ async def test_a_package_that_cannot_be_read_is_a_failure_with_its_sentence(plac
     await place.prepare()
     (place.folder / PACKAGE / "jobs.yaml").write_text("training: 3")
     (place.folder / PACKAGE / "train-script.sh").unlink()
-    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
+    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.users_descriptor))
     assert result.outcome is Outcome.FAILED
     assert "bug" not in result.text
 
@@ -175,14 +175,14 @@ async def test_a_file_in_the_job_is_never_imported(place):
     await place.prepare()
     for folder in (place.folder, place.folder / PACKAGE):
         (folder / "trio.py").write_text("raise SystemExit(9)")
-    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
+    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.users_descriptor))
     assert result.outcome is Outcome.DONE
 
 
 async def test_a_job_was_started_once_there_is_a_supervisor(place):
     await place.prepare()
     assert not was_started(place.folder)
-    supervisor = await start_supervisor(place.folder, place.spec, place.lock.descriptor)
+    supervisor = await start_supervisor(place.folder, place.spec, place.lock.users_descriptor)
     assert was_started(place.folder)
     await concluded(supervisor)
     assert was_started(place.folder)
@@ -193,7 +193,7 @@ async def test_a_program_that_cannot_be_started_leaves_nothing_open(place, monke
     monkeypatch.setattr(supervisor_handle.sys, "executable", str(place.folder / "nothing"))
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="No such file"):
-        await start_supervisor(place.folder, place.spec, place.lock.descriptor)
+        await start_supervisor(place.folder, place.spec, place.lock.users_descriptor)
     assert len(os.listdir("/proc/self/fd")) == before
     assert adopt_supervisor(place.folder) is None
 
@@ -256,7 +256,7 @@ async def start_again(place):
     """Start another job, of one short model, in the same folder: it must not get old commands."""
     for path in place.folder.rglob("*.yaml"):
         path.write_text(path.read_text().replace("epochs: 3000", "epochs: 1"))
-    return await start_supervisor(place.folder, place.spec, place.lock.descriptor)
+    return await start_supervisor(place.folder, place.spec, place.lock.users_descriptor)
 
 
 async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(place, nursery):
@@ -318,7 +318,7 @@ async def test_a_disk_without_space_for_the_outcome_is_reported_before_anything_
     await place.prepare()
     monkeypatch.setattr(supervisor_handle, "reserve_outcome", full)
     with pytest.raises(OSError, match="No space"):
-        await start_supervisor(place.folder, place.spec, place.lock.descriptor)
+        await start_supervisor(place.folder, place.spec, place.lock.users_descriptor)
     assert not was_started(place.folder)
 
 
@@ -335,7 +335,7 @@ async def test_a_supervisor_on_a_full_disk_can_still_write_the_outcome(place, mo
         return await started(*arguments, **options)
 
     monkeypatch.setattr(trio.lowlevel, "open_process", see)
-    supervisor = await start_supervisor(place.folder, place.spec, place.lock.descriptor)
+    supervisor = await start_supervisor(place.folder, place.spec, place.lock.users_descriptor)
     supervisor.cancel()
     await concluded(supervisor)
     monkeypatch.setattr(supervisor_module, "Journal", no_room)
@@ -371,7 +371,7 @@ async def test_a_trainer_that_ignores_sigterm_is_killed(place, nursery, monkeypa
 async def test_a_bug_in_the_supervisor_is_a_failure_and_its_traceback_reaches_the_log(place, caplog):
     await place.prepare()
     place.spec = evolve(place.spec, overrides=(3,))
-    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.descriptor))
+    result = await concluded(await start_supervisor(place.folder, place.spec, place.lock.users_descriptor))
     assert result == supervisor_module.BUG_RESULT
     assert "Traceback" in caplog.text
 
@@ -414,14 +414,14 @@ import sys
 from pathlib import Path
 import trio
 from rtc.packages.zip_reader import unpack
-from rtc.runner.folder_lock import lock_folder
+from rtc.runner.folder_lock import create_locked_folder
 from rtc.runner.supervisor_handle import start_supervisor
 from rtc.runner.job_files import PACKAGE, Spec
 
 async def main(folder, package, sleap_nn):
-    lock = lock_folder(folder)
+    lock = create_locked_folder(folder)
     await unpack(package, folder / PACKAGE)
-    supervisor = await start_supervisor(folder, Spec("job-1", sleap_nn, "cpu"), lock.descriptor)
+    supervisor = await start_supervisor(folder, Spec("job-1", sleap_nn, "cpu"), lock.users_descriptor)
     os.write(1, b"started")
     await trio.sleep_forever()
 

@@ -52,17 +52,17 @@ async def test_ids_and_tokens_cannot_be_guessed(store):
 async def test_rooms_and_names_survive_a_restart(tmp_path):
     async with open_room_database(tmp_path) as store:
         room, token = await store.create_room("Lab")
-        resume = store.resume(room, PeerId("worker-1"))
+        resume = store.resume_proof(room, PeerId("worker-1"))
     async with open_room_database(tmp_path) as store:
         assert await store.is_token_of(room, token)
-        assert store.resume(room, PeerId("worker-1")) == resume
-        assert store.resume(room, PeerId("worker-2")) != resume
-        assert store.resume(RoomId("room-x"), PeerId("worker-1")) != resume
+        assert store.resume_proof(room, PeerId("worker-1")) == resume
+        assert store.resume_proof(room, PeerId("worker-2")) != resume
+        assert store.resume_proof(RoomId("room-x"), PeerId("worker-1")) != resume
 
 
 async def test_two_servers_do_not_share_a_key(tmp_path):
     async with open_room_database(tmp_path / "a") as one, open_room_database(tmp_path / "b") as two:
-        assert one.resume(RoomId("r"), PeerId("p")) != two.resume(RoomId("r"), PeerId("p"))
+        assert one.resume_proof(RoomId("r"), PeerId("p")) != two.resume_proof(RoomId("r"), PeerId("p"))
 
 
 async def test_no_token_is_in_the_files_and_no_file_is_for_others(tmp_path):

@@ -107,7 +107,7 @@ class FakeRoomStore:
     async def opens(self, room, token):
         return token == TOKEN
 
-    def resume(self, room, peer):
+    def resume_proof(self, room, peer):
         return f"proof-{room}-{peer}"
 
 
@@ -595,7 +595,7 @@ async def test_after_some_wrong_tokens_no_more_are_checked(autojump_clock, hall)
         checked += "Too many" not in fault.text
     assert checked <= GUESSES_PER_MINUTE + 20 / 6 + 1
     for _ in range(3):
-        hall.signaling._limits.guesses.take("10.0.0.1", trio.current_time())
+        hall.signaling._limits.guesses.count("10.0.0.1", trio.current_time())
     peer = await hall.peer()
     assert "Too many" in (await peer.ask(join("room"))).text
     elsewhere = await hall.peer("10.0.0.2")
@@ -635,11 +635,11 @@ def test_a_bucket_allows_its_burst_then_its_rate_and_discards_old_keys():
     delays = []
     for _ in range(5):
         delays.append(bucket.delay(0, 100.0))
-        bucket.take(0, 100.0)
+        bucket.count(0, 100.0)
     assert delays == pytest.approx([0, 0, 0, 0.5, 1.0])
     assert bucket.delay(0, 200.0) == 0
     for key in range(3 * KEYS_MAX):
-        bucket.take(key, 200.0)
+        bucket.count(key, 200.0)
     assert len(bucket._arrival_times) <= KEYS_MAX
 
 

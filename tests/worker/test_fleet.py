@@ -24,7 +24,7 @@ from rtc.testing.stand_in import install_stand_in
 from rtc.worker import embedded_server
 from rtc.worker.banner import fleet_banner
 from rtc.worker.embedded_server import ServerOptions, open_embedded_server
-from rtc.worker.fleet import Ready, options_per_gpu, run_fleet
+from rtc.worker.fleet import FleetReady, options_per_gpu, run_fleet
 from rtc.worker.gpu_monitor import GpuMonitor
 from rtc.worker.program import WorkerOptions
 
@@ -71,11 +71,11 @@ class Fleet:
     drain: trio.Event = field(factory=trio.Event)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     ended: trio.Event = field(factory=trio.Event)
-    ready: Ready = ()
+    ready: FleetReady = ()
     failed: RtcError | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        def joined(ready: Ready) -> None:
+        def joined(ready: FleetReady) -> None:
             self.ready = ready
             task_status.started()
 

@@ -29,7 +29,7 @@ from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, JobStage, Outcome, StopScope, SubmitJob
 from rtc.common.errors import RtcError
-from rtc.runner.folder_lock import FolderLock, lock_folder, wait_unlocked
+from rtc.runner.folder_lock import FolderLock, create_locked_folder, wait_unlocked
 from rtc.runner.job_files import SUPERVISOR_LOCK
 from rtc.testing.file_channels import replace_receiving
 from rtc.testing.stand_in import install_stand_in, make_package
@@ -41,11 +41,11 @@ from rtc.worker.job_manager import JobManager
 from rtc.worker.result_store import ResultStore
 
 CREDENTIAL = JobCredential("job-1", "key")
-PATIENCE = 30.0
+EVENT_TIMEOUT = 30.0
 
 
 class NoLinks:
-    """A link manager without links, as the package is on this disk. The link's number stands for its channel."""
+    """A stand-in for the link manager: its file channels are only the numbers of the links."""
 
     def file_channel(self, link):
         return link
@@ -75,7 +75,7 @@ def sent(tmp_path, monkeypatch):
 
 @pytest.fixture
 def on_the_way(monkeypatch):
-    """A package that starts to arrive, which sets this event, and never becomes complete."""
+    """A package that never becomes complete; the event is set when its reception begins."""
     there = trio.Event()
 
     async def receive(_channel, _folder):
@@ -87,33 +87,33 @@ def on_the_way(monkeypatch):
 
 
 @asynccontextmanager
-async def open_job_manager(runner_config, *, stopping=True):
-    """Run a job manager with its database until the context ends; its jobs end too, unless `stopping` is false."""
+async def open_job_manager(runner_config, *, stop_jobs_on_exit=True):
+    """Run a job manager with its database until the context ends; with `stop_jobs_on_exit`, its jobs end too."""
     async with open_job_database(runner_config.results) as job_database, trio.open_nursery() as nursery:
-        job_manager = JobManager(runner_config, NoLinks(), Router({}), job_database, lambda: stopping)
+        job_manager = JobManager(runner_config, NoLinks(), Router({}), job_database, lambda: stop_jobs_on_exit)
         await nursery.start(job_manager.run)
         yield job_manager
         nursery.cancel_scope.cancel()
 
 
-def prepare(size=1):
+def package_effect(size=1):
     return ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", size))
 
 
 async def next_event(job_manager):
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(EVENT_TIMEOUT):
         return await job_manager.router.outbox.take()
 
 
 async def start_job(job_manager):
-    """Have the package received, and start the job."""
-    job_manager.prepare(prepare())
+    """Receive the package, and start the job."""
+    job_manager.receive_package(package_effect())
     assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
     job_manager.start(StartJob("job-1"))
 
 
 async def wait_training(job_manager):
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(EVENT_TIMEOUT):
         while job_manager.jobs["job-1"].watcher is None:
             await trio.lowlevel.checkpoint()
         async for event in job_manager.jobs["job-1"].watcher.follow():
@@ -142,7 +142,7 @@ async def test_a_result_that_its_owner_has_is_removed(runner_config, sent):
         await start_job(job_manager)
         await next_event(job_manager)
         job_manager.release_result(ReleaseResult("job-1"))
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(EVENT_TIMEOUT):
             while (await job_manager.job_database.get("job-1")).is_fetchable:  # noqa: ASYNC110 (files have no events)
                 await trio.sleep(0.01)
         assert names(runner_config.results) == ["job-1.events.jsonl"]
@@ -150,11 +150,11 @@ async def test_a_result_that_its_owner_has_is_removed(runner_config, sent):
 
 async def test_a_job_discarded_while_its_package_is_received_leaves_nothing(runner_config, on_the_way):
     async with open_job_manager(runner_config) as job_manager:
-        job_manager.prepare(prepare())
+        job_manager.receive_package(package_effect())
         await on_the_way.wait()
         assert names(runner_config.work) == ["job-1"]
         job_manager.discard_job(DiscardJob("job-1"))
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(EVENT_TIMEOUT):
             while names(runner_config.work):  # noqa: ASYNC110 (files have no events)
                 await trio.sleep(0.01)
         assert await job_manager.job_database.all_ids() == frozenset()
@@ -164,7 +164,7 @@ async def test_a_job_discarded_while_its_package_is_received_leaves_nothing(runn
 
 async def test_a_job_cancelled_while_its_package_is_received_is_reported_as_cancelled(runner_config, on_the_way):
     async with open_job_manager(runner_config) as job_manager:
-        job_manager.prepare(prepare())
+        job_manager.receive_package(package_effect())
         await on_the_way.wait()
         job_manager.cancel(Cancel("job-1"))
         failed = await next_event(job_manager)
@@ -174,7 +174,7 @@ async def test_a_job_cancelled_while_its_package_is_received_is_reported_as_canc
 
 async def test_a_job_that_is_being_prepared_when_the_program_ends_leaves_no_folder(runner_config, on_the_way):
     async with open_job_manager(runner_config) as job_manager:
-        job_manager.prepare(prepare())
+        job_manager.receive_package(package_effect())
         await on_the_way.wait()
     assert names(runner_config.work) == []
 
@@ -198,7 +198,7 @@ def in_two_parts(tmp_path, monkeypatch):
 
 async def test_a_package_whose_link_breaks_goes_on_over_the_next_one(runner_config, in_two_parts):
     async with open_job_manager(runner_config) as job_manager:
-        job_manager.prepare(prepare())
+        job_manager.receive_package(package_effect())
         with trio.move_on_after(0.3):
             pytest.fail(f"reported for a broken link: {await job_manager.router.outbox.take()}")
         assert (await job_manager.job_database.find("job-1", "key")).stage is JobStage.PREPARING
@@ -209,7 +209,7 @@ async def test_a_package_whose_link_breaks_goes_on_over_the_next_one(runner_conf
 
 async def test_a_sender_that_returns_with_a_package_that_is_complete_is_notified(runner_config, in_two_parts):
     async with open_job_manager(runner_config) as job_manager:
-        job_manager.prepare(prepare())
+        job_manager.receive_package(package_effect())
         job_manager.resume_package(SupplyPackage(2, "job-1"))
         assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
         job_manager.start(StartJob("job-1"))
@@ -221,11 +221,11 @@ async def test_a_sender_that_returns_with_a_package_that_is_complete_is_notified
 
 async def test_a_package_that_is_given_up_leaves_nothing(runner_config, in_two_parts):
     async with open_job_manager(runner_config) as job_manager:
-        job_manager.prepare(prepare())
+        job_manager.receive_package(package_effect())
         while not in_two_parts:
             await trio.lowlevel.checkpoint()
         job_manager.discard_job(DiscardJob("job-1"))
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(EVENT_TIMEOUT):
             while any(runner_config.work.iterdir()):  # noqa: ASYNC110 (a disk has no event)
                 await trio.sleep(0.01)
         assert await job_manager.job_database.find("job-1", "key") is None
@@ -239,7 +239,7 @@ async def test_a_full_disk_refuses_the_package_and_leaves_nothing(runner_config,
 
     replace_receiving(monkeypatch, full)
     async with open_job_manager(runner_config) as job_manager:
-        job_manager.prepare(prepare())
+        job_manager.receive_package(package_effect())
         assert isinstance(await next_event(job_manager), PackageFailed)
         assert names(runner_config.work) == []
 
@@ -285,7 +285,7 @@ async def test_jobs_end_with_the_job_manager_when_that_is_requested(runner_confi
 
 async def test_jobs_go_on_without_the_job_manager_and_the_next_one_adopts_them(runner_config, sent, recwarn):
     make_package(sent, epochs=60, seconds=0.05)
-    async with open_job_manager(runner_config, stopping=False) as job_manager:
+    async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)
     assert names(runner_config.work) == ["job-1"]
@@ -299,7 +299,7 @@ async def test_jobs_go_on_without_the_job_manager_and_the_next_one_adopts_them(r
 
 async def test_a_job_of_another_gpu_is_left_to_its_worker(runner_config, sent):
     make_package(sent, epochs=500, seconds=0.05)
-    async with open_job_manager(runner_config, stopping=False) as job_manager:
+    async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)
         await job_manager.job_database._change("UPDATE jobs SET gpu = ?", "GPU-other")
@@ -313,9 +313,9 @@ async def test_a_job_of_another_gpu_is_left_to_its_worker(runner_config, sent):
 
 async def test_a_folder_without_a_complete_package_is_removed_and_one_with_a_living_worker_is_not(runner_config, sent):
     async with open_job_manager(runner_config) as first:
-        first.prepare(prepare())
+        first.receive_package(package_effect())
         assert await next_event(first) == PackageReceived(CREDENTIAL)
-        lock_folder(runner_config.work / "job-0").release()
+        create_locked_folder(runner_config.work / "job-0").release()
         async with open_job_manager(runner_config) as second:
             assert not await second.adopt()
             assert names(runner_config.work) == ["job-1"]
@@ -392,7 +392,7 @@ async def test_an_end_that_cannot_be_recorded_is_recorded_at_the_next_check(runn
         raise RtcError(FaultCode.DISK_FULL, "The records cannot be written.")
 
     monkeypatch.setattr(job_manager_module, "CLEANUP_PERIOD", 0.05)
-    with monkeypatch.context() as patch, trio.fail_after(PATIENCE):
+    with monkeypatch.context() as patch, trio.fail_after(EVENT_TIMEOUT):
         patch.setattr(JobDatabase, "mark_ended", full)
         async with open_job_manager(runner_config) as job_manager:
             await start_job(job_manager)
@@ -417,7 +417,7 @@ async def test_files_that_were_kept_are_not_reported_as_lost(runner_config, sent
     with monkeypatch.context() as patch:
         patch.setattr(result_store, "pack_results", full)
         patch.setattr(ResultStore, "keep_files", killed)
-        async with open_job_manager(runner_config, stopping=False) as job_manager:
+        async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
             await start_job(job_manager)
             while (await job_manager.job_database.get("job-1")).stage is not JobStage.ENDED:  # noqa: ASYNC110 (a database has no events)
                 await trio.sleep(0.01)
@@ -445,7 +445,7 @@ async def test_a_job_whose_result_is_for_another_folder_is_left_alone(runner_con
     make_package(sent, epochs=500, seconds=0.05)
     other = evolve(runner_config, results=tmp_path / "results-2")
     other.results.mkdir()
-    async with open_job_manager(runner_config, stopping=False) as job_manager:
+    async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)
     async with open_job_manager(other) as second:
@@ -457,7 +457,7 @@ async def test_a_job_whose_result_is_for_another_folder_is_left_alone(runner_con
 
 async def test_workers_of_two_gpus_that_start_together_do_not_hide_a_job_from_each_other(runner_config, sent):
     make_package(sent, epochs=500, seconds=0.05)
-    async with open_job_manager(runner_config, stopping=False) as job_manager:
+    async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)
     adopted = []
@@ -474,7 +474,7 @@ async def test_workers_of_two_gpus_that_start_together_do_not_hide_a_job_from_ea
 
 async def test_a_job_that_ended_without_a_worker_is_reported_so(runner_config, sent, monkeypatch):
     make_package(sent, epochs=3, seconds=0.2)
-    async with open_job_manager(runner_config, stopping=False) as job_manager:
+    async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)
     await trio.to_thread.run_sync(wait_unlocked, runner_config.work / "job-1" / SUPERVISOR_LOCK)
@@ -483,7 +483,7 @@ async def test_a_job_that_ended_without_a_worker_is_reported_so(runner_config, s
         await trio.sleep_forever()
 
     monkeypatch.setattr(ResultStore, "store", slow)
-    async with open_job_manager(runner_config, stopping=False) as job_manager:
+    async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         assert not await job_manager.adopt()
         assert "ended while no worker was there" in job_manager.jobs["job-1"].status_line.text
 

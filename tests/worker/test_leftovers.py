@@ -74,7 +74,7 @@ async def test_a_client_that_follows_a_job_whose_package_never_becomes_complete_
 
     replace_receiving(monkeypatch, receive)
     async with open_job_manager(tmp_path) as job_manager:
-        job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        job_manager.receive_package(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         job = job_manager.jobs["job-1"]
         lost.set()
         with trio.fail_after(10):
@@ -94,7 +94,7 @@ async def test_a_package_that_becomes_complete_just_as_its_job_is_discarded_is_r
 
     replace_receiving(monkeypatch, receive)
     async with open_job_manager(tmp_path) as job_manager:
-        job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        job_manager.receive_package(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
         job_manager.discard_job(DiscardJob("job-1"))
         await empty(job_manager.runner_config.work)
@@ -113,7 +113,7 @@ async def training(folder, monkeypatch):
 
     replace_receiving(monkeypatch, receive)
     async with open_job_manager(folder) as job_manager:
-        job_manager.prepare(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
+        job_manager.receive_package(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
         job_manager.start(StartJob("job-1"))
         with trio.fail_after(10):

@@ -13,7 +13,7 @@ from protocol.ids import PeerId, RoomId
 from protocol.signaling import Joined
 from protocol.status import Role, Status, WorkerFacts
 from rtc.config.load import load_config
-from rtc.worker.room_identity import SavedMembership
+from rtc.worker.membership_file import SavedMembership
 from rtc.worker.room_membership import RETRY_PAUSE, RETRY_PAUSE_MAX, RoomMembership, WorkerReady
 
 OLD, NEW = RoomId("room-old"), RoomId("room-new")
@@ -57,7 +57,7 @@ async def hall(nursery: trio.Nursery, tmp_path: object) -> Harness:
         room=None,
         token=None,
         facts=FACTS,
-        identity=SimpleNamespace(write=hall.saved.append),
+        membership_file=SimpleNamespace(write=hall.saved.append),
         saved=SAVED,
         runtime=SimpleNamespace(post=hall.posted.append, actors=nursery),
         on_ready=hall.ready.append,

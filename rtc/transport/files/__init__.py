@@ -1,6 +1,6 @@
 """File transfers over a link: streamed from and to disk, in constant memory, and verified by SHA-256 before use.
 
-Rule: names, sizes and offsets that the other side sends are checked, never trusted; a file that has its final name is
+Rule: names, sizes and offsets that the peer sends are checked, never trusted; a file that has its final name is
 complete.
 """
 

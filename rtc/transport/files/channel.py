@@ -18,7 +18,8 @@ CREDIT_WINDOW = 4 * 1024 * 1024
 STALL_TIME = 60.0
 """Seconds without a piece, a credit or an answer, after which a transfer fails with STALLED."""
 MESSAGES_MAX = 64
-"""File messages that may wait unread; then the link is cut. An honest other side has at most a dozen in flight."""
+"""Maximum number of received file messages that are not read yet; one more ends the link with STALLED. A peer that
+follows the protocol has at most a dozen in flight."""
 
 TRANSFER_LOST = "The connection to the other side was lost during the transfer. Try again."
 CANCELLED = Fault(FaultCode.CANCELLED, "The other side has cancelled the transfer.")
@@ -32,7 +33,7 @@ class FileLink(Protocol):
 
     @property
     def pieces(self) -> trio.MemoryReceiveChannel[bytes]:
-        """Binary frames in the order of their arrival; the channel ends when the link ends."""
+        """Received binary frames, in order; the channel ends when the link ends."""
 
     def send(self, message: Any) -> None:
         """Send a message of `protocol.transfer`. Never waits."""
@@ -52,7 +53,7 @@ class FileLink(Protocol):
 
 
 class Aborted(RtcError):
-    """The other side has aborted the transfer; it knows the reason, so no FileAbort is sent back."""
+    """The peer has aborted the transfer; it knows the reason, so no FileAbort is sent back."""
 
 
 @define(eq=False)
@@ -70,20 +71,20 @@ class FileChannel:
     """Sends a binary frame. Raises RtcError when the link has ended."""
     pieces: trio.MemoryReceiveChannel[bytes]
     """Received binary frames; ends when the link ends."""
-    receive: Callable[[FileMessage], None] = field(default=lambda _message: None)
-    """The owner of the link passes every received `FileMessage` to this function. Never waits."""
-    latest: int = 0
+    put_message: Callable[[FileMessage], None] = field(default=lambda _message: None)
+    """Adds a received message to `messages`; the owner of the link calls it with every `FileMessage`. Never waits."""
+    last_transfer: int = 0
     """The highest transfer number that either side has used; messages with a lower number belong to ended transfers."""
 
     @classmethod
     def over(cls, link: FileLink) -> "FileChannel":
         """Return the file channel of an authenticated link.
 
-        The owner of the link must pass each received `FileMessage` to `receive`. The channel ends when the link ends.
+        The owner of the link must pass each received `FileMessage` to `put_message`. The channel ends with the link.
         """
         send, messages = trio.open_memory_channel[FileMessage](MESSAGES_MAX)
 
-        def receive(message: FileMessage) -> None:
+        def put_message(message: FileMessage) -> None:
             try:
                 send.send_nowait(message)
             except trio.WouldBlock:
@@ -92,13 +93,13 @@ class FileChannel:
                 return
 
         link.when_lost(send.close)
-        return cls(link.send, messages, link.send_piece, link.pieces, receive)
+        return cls(link.send, messages, link.send_piece, link.pieces, put_message)
 
     async def next_message(self, transfer: int) -> FileMessage:
         """Return the next message about this transfer; messages of earlier transfers are dropped.
 
         Raises:
-            Aborted: the other side has aborted the transfer.
+            Aborted: the peer has aborted the transfer.
             RtcError: LINK_LOST; or DAMAGED, for a message with a transfer number that has not been used yet.
         """
         while True:
@@ -140,7 +141,7 @@ def stall_timeout(extra_time: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def abort_on_error(channel: FileChannel, transfer: int) -> Iterator[None]:
-    """Send a FileAbort when the body fails or is cancelled, unless the other side itself aborted the transfer."""
+    """Send a FileAbort when the body fails or is cancelled, unless the peer itself has aborted the transfer."""
     fault: Fault | None = CANCELLED
     try:
         yield

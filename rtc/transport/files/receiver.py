@@ -37,7 +37,7 @@ RESERVE = 200 * 1000 * 1000
 SYNC_SIZE = 64 * 1024 * 1024
 """Bytes written between two calls of fsync: this keeps the last fsync short and the number of dirty pages small."""
 CREDIT_STEP = CREDIT_WINDOW // 8
-"""Bytes by which the credit grows at least, before a new FileCredit is sent."""
+"""Minimum number of bytes by which a new FileCredit raises the credit, so that few are sent."""
 WRITE_SIZE = 1024 * 1024
 """Bytes buffered before each write."""
 BATCH = 16
@@ -50,7 +50,7 @@ REMOVE_TIME = 10.0
 
 
 @define
-class _Part:
+class _PartialFile:
     """A partial file on disk."""
 
     path: Path
@@ -93,17 +93,18 @@ class _Part:
 
 @define
 class _Receiving:
-    """The receipt of a file, or of the rest of a file, over one link."""
+    """The state of receiving a file, or the rest of a file, over one link."""
 
     channel: FileChannel
     transfer: int
-    part: _Part
+    part: _PartialFile
     progress: ProgressCallback
     done: int
     """Bytes received over this link and earlier ones."""
     credit: int
     """Offset up to which the sender may send."""
     sha256: bytes | None = None
+    """The SHA-256 that the sender announced in FileEnd; None until FileEnd is received."""
     end_received: trio.Event = field(factory=trio.Event)
 
     async def listen(self) -> None:
@@ -111,7 +112,7 @@ class _Receiving:
 
         Raises:
             Aborted: the sender has aborted the transfer.
-            RtcError: LINK_LOST; DAMAGED for a message that does not belong here.
+            RtcError: LINK_LOST; DAMAGED for a message that a sender may not send now.
         """
         while True:
             message = await self.channel.next_message(self.transfer)
@@ -189,18 +190,19 @@ class Incoming:
     folder: Path
     max_size: int
     """Bytes that are accepted at most."""
-    expect: int | None = None
-    """The size in bytes that was announced before, if any; an offer of another size is refused."""
+    expected_size: int | None = None
+    """The size in bytes that was announced before the transfer (in `SubmitJob`), if any; an offer of another size is
+    refused."""
     path: Path | None = None
     """The path of the complete file; None until then."""
-    _part: _Part | None = None
+    _part: _PartialFile | None = None
 
     @property
     def written(self) -> int:
         """Bytes of the file that are on disk."""
         return self._part.written if self._part is not None else 0
 
-    async def take(self, channel: FileChannel, progress: ProgressCallback) -> Path:
+    async def receive(self, channel: FileChannel, progress: ProgressCallback) -> Path:
         """Receive the file, or the rest of it, and return its path.
 
         After LINK_LOST this may be called again, with the file channel of another link. If the file is complete
@@ -208,13 +210,13 @@ class Incoming:
         file and sends FileVerified again.
 
         Raises:
-            RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; or the reason that the
-                other side gave.
+            RtcError: TOO_LARGE or DISK_FULL before the first byte; DAMAGED, STALLED, LINK_LOST; or the reason with
+                which the sender aborted the transfer.
         """
         offer = await _next_offer(channel)
         try:
             with abort_on_error(channel, offer.transfer), _translate_write_errors():
-                path = await self._take(offer, channel, progress)
+                path = await self._receive(offer, channel, progress)
                 channel.send(FileVerified(offer.transfer))
                 return path
         except RtcError as error:
@@ -222,7 +224,7 @@ class Incoming:
                 await self.discard()
             raise
 
-    async def _take(self, offer: FileOffer, channel: FileChannel, progress: ProgressCallback) -> Path:
+    async def _receive(self, offer: FileOffer, channel: FileChannel, progress: ProgressCallback) -> Path:
         part = await self._prepare_part(offer)
         receiving = _Receiving(channel, offer.transfer, part, progress, part.written, part.written + CREDIT_WINDOW)
         if self.path is not None:
@@ -234,13 +236,13 @@ class Incoming:
         self.path = await trio.to_thread.run_sync(_move_to_final_name, part.path, self.folder, safe_name(offer.name))
         return self.path
 
-    async def _prepare_part(self, offer: FileOffer) -> _Part:
+    async def _prepare_part(self, offer: FileOffer) -> _PartialFile:
         """Return the partial file to continue; at the first offer check size and disk space, and begin a new one."""
-        if offer.size != (self._part.size if self._part is not None else self.expect or offer.size):
+        if offer.size != (self._part.size if self._part is not None else self.expected_size or offer.size):
             raise damaged("The file is not as long as was announced.")
         if self._part is None:
             await _check_disk_space(self.folder, offer.size, self.max_size)
-            self._part = _Part(self.folder / f"{secrets.token_hex(8)}.part", offer.size)
+            self._part = _PartialFile(self.folder / f"{secrets.token_hex(8)}.part", offer.size)
         return self._part
 
     async def discard(self) -> None:
@@ -263,9 +265,9 @@ async def _next_offer(channel: FileChannel) -> FileOffer:
                 message = await channel.messages.receive()
         except trio.EndOfChannel:
             raise RtcError(FaultCode.LINK_LOST, TRANSFER_LOST) from None
-        if message.transfer <= channel.latest:
+        if message.transfer <= channel.last_transfer:
             continue
-        channel.latest = message.transfer
+        channel.last_transfer = message.transfer
         if isinstance(message, FileOffer):
             return message
 

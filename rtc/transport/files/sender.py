@@ -26,7 +26,7 @@ READ_SIZE = 1024 * 1024
 
 @define
 class _Sending:
-    """The sending of one file over one link."""
+    """The state of sending one file over one link."""
 
     channel: FileChannel
     transfer: int
@@ -38,8 +38,8 @@ class _Sending:
     progress: ProgressCallback
     credit: int | None = None
     """Offset up to which we may send; None until the receiver accepts."""
-    offset: int = 0
-    """Bytes that the receiver has from an earlier link."""
+    resume_offset: int = 0
+    """Offset at which sending begins: the bytes that the receiver has from an earlier link."""
     end_sent: bool = False
     """Whether FileEnd is sent; FileVerified is valid only after it."""
     credit_raised: trio.Event = field(factory=trio.Event)
@@ -50,7 +50,7 @@ class _Sending:
 
         Raises:
             Aborted: the receiver has aborted the transfer.
-            RtcError: LINK_LOST; DAMAGED for a message that does not belong here.
+            RtcError: LINK_LOST; DAMAGED for a message that a receiver may not send now.
         """
         while True:
             message = await self.channel.next_message(self.transfer)
@@ -58,7 +58,7 @@ class _Sending:
                 return
             if isinstance(message, FileAccept):
                 fits = self.credit is None and message.offset <= min(message.credit, self.size)
-                self.offset = message.offset
+                self.resume_offset = message.offset
             else:
                 fits = isinstance(message, FileCredit) and self.credit is not None and message.credit >= self.credit
             if not fits or not isinstance(message, FileAccept | FileCredit):
@@ -75,7 +75,7 @@ class _Sending:
         """
         digest = hashlib.sha256()
         await self._wait_for_credit(0)
-        done = self.offset
+        done = self.resume_offset
         await self._hash_skipped(digest)
         self.progress(done, self.size)
         while done < self.size:
@@ -96,17 +96,27 @@ class _Sending:
 
     async def _hash_skipped(self, digest: "hashlib._Hash") -> None:
         """Read and hash the bytes that the receiver has already, without sending them."""
-        remaining = self.offset
+        remaining = self.resume_offset
         while remaining:
             remaining -= len(await self._read(digest, remaining))
 
     async def _read(self, digest: "hashlib._Hash", remaining: int) -> bytes:
+        """Read and hash the next block of the file, of at most `READ_SIZE` and `remaining` bytes, and return it.
+
+        Raises:
+            RtcError: DAMAGED, when the file has become shorter.
+        """
         block = await trio.to_thread.run_sync(_read, self.source, digest, min(READ_SIZE, remaining))
         if not block:
             raise RtcError(FaultCode.DAMAGED, "The file became shorter while it was sent. Leave it alone, try again.")
         return block
 
     async def _wait_for_credit(self, end_offset: int) -> None:
+        """Wait until the receiver has accepted the offer and its credit reaches `end_offset`.
+
+        Raises:
+            RtcError: STALLED.
+        """
         while self.credit is None or self.credit < end_offset:
             with stall_timeout():
                 await self.credit_raised.wait()
@@ -115,7 +125,8 @@ class _Sending:
 async def send_file(
     channel: FileChannel, path: Path, *, name: str, progress: ProgressCallback, chunk_size: int = CHUNK_SIZE
 ) -> None:
-    """Send the file at `path` as `name`; returns when the other side has verified it and given it its final name.
+    """Send the file at `path` as `name`; returns when the receiver has verified it and given it its final
+    name.
 
     Args:
         channel: the file channel of an authenticated link.
@@ -125,7 +136,7 @@ async def send_file(
         chunk_size: payload of one piece in bytes.
 
     Raises:
-        RtcError: the other side's reason for refusing or aborting; LINK_LOST, STALLED; DAMAGED when the file cannot be
+        RtcError: the receiver's reason for refusing or aborting; LINK_LOST, STALLED; DAMAGED when the file cannot be
             read or changes during the transfer.
         ValueError: a chunk size outside 1 KiB … `PIECE_MAX`.
     """
@@ -135,7 +146,7 @@ async def send_file(
         source = await trio.to_thread.run_sync(_open, path)
     with source:
         size, mtime_ns = _size_and_mtime(source)
-        transfer = channel.latest = channel.latest + 1
+        transfer = channel.last_transfer = channel.last_transfer + 1
         sending = _Sending(channel, transfer, source, size, mtime_ns, chunk_size, progress)
         with abort_on_error(channel, transfer), _translate_read_errors():
             channel.send(FileOffer(transfer, safe_name(name), size))

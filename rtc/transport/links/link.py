@@ -22,10 +22,10 @@ from rtc.transport.webrtc.byte_queue import ByteQueue
 FLUSH_TIME = 2.0
 """Seconds that the queued messages may take to be sent when the link ends."""
 CLOSE_TIME = 3.0
-"""Seconds that the connection may take to close after that."""
+"""Seconds that the connection may take to close after the queued messages are sent."""
 PIECES_MAX = 16
-"""Frames taken from the connection ahead of their reader; the connection's own queue holds the rest of a credit
-window."""
+"""Frames of the bulk channel that are taken from the connection before anybody reads them; the connection's own queue
+holds the rest of a credit window."""
 
 LINK_LOST = Fault(FaultCode.LINK_LOST, "The connection to the other side was lost. Try again.")
 PEER_SILENT = Fault(
@@ -78,7 +78,7 @@ class Connection(Protocol):
         """
 
     async def finish(self) -> None:
-        """Close both channels; return when the other side has received everything, or the connection has ended."""
+        """Close both channels; return when the peer has received everything, or the connection has ended."""
 
     async def aclose(self) -> None:
         """Close the connection; takes bounded time and may be called again."""
@@ -104,7 +104,7 @@ class Link:
         self._outbox: Mailbox[str] = Mailbox()
         self._goodbye: Goodbye | None = None
         self._on_lost: list[Callable[[], None]] = []
-        self._pieces, self.pieces = trio.open_memory_channel[bytes](PIECES_MAX)
+        self._pieces_sender, self.pieces = trio.open_memory_channel[bytes](PIECES_MAX)
         self._closed = trio.Event()
 
     # -------- called by the owner
@@ -120,7 +120,10 @@ class Link:
         self._route_set.set()
 
     def trust(self, vocabulary: Vocabulary[Any], route: Route) -> None:
-        """Treat the peer as authenticated: from the next message on, use this vocabulary and route, and accept bulk."""
+        """Treat the peer as authenticated: from the next message on, use this vocabulary and route.
+
+        Frames of the bulk channel are accepted from then on.
+        """
         self.vocabulary = vocabulary
         self.route = route
         self._trusted = True
@@ -157,7 +160,7 @@ class Link:
             self._on_lost.append(on_lost)
 
     def cut(self, fault: Fault) -> None:
-        """End the link, and send `fault` to the other side as the reason. Never waits."""
+        """End the link, and send `fault` to the peer as the reason. Never waits."""
         self._end(fault, Goodbye(fault))
 
     async def aclose(self, fault: Fault | None = None) -> None:
@@ -178,7 +181,7 @@ class Link:
         self.fault, self._goodbye = fault, goodbye
         self.lost.set()
         self._outbox.finish()
-        self._pieces.close()
+        self._pieces_sender.close()
         for on_lost in self._on_lost:
             on_lost()
 
@@ -211,7 +214,7 @@ class Link:
             task_status.started(nursery.cancel_scope)
 
     async def _receive_control(self) -> None:
-        """Receive from the control channel.
+        """Decode the messages of the control channel and pass them to the route.
 
         The next message is read only when the route has handled this one and our send queue is below its threshold.
         """
@@ -236,7 +239,7 @@ class Link:
             await self._outbox.wait_below_threshold()
 
     async def _receive_bulk(self) -> None:
-        """Receive from the bulk channel."""
+        """Pass the frames of the bulk channel to `pieces`; a frame of an unauthenticated peer ends the link."""
         while True:
             try:
                 frame = await self._connection.bulk.take()
@@ -246,7 +249,7 @@ class Link:
                 self.cut(SENT_BEFORE_PROOF)
                 return
             try:
-                await self._pieces.send(frame)
+                await self._pieces_sender.send(frame)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # the reader has closed `pieces`, or the link has just ended
 
@@ -283,12 +286,13 @@ class Link:
             self._end(self._connection.fault or LINK_LOST, None)
 
     async def _send_goodbye(self) -> None:
+        """Send the Goodbye, if there is one, and wait until the peer has received everything or the connection ends."""
         if self._goodbye is None:
             return
         try:
             await self._connection.send_control(encode(self._goodbye))
         except RtcError:
-            return  # the connection has ended already, and the other side notices that
+            return  # the connection has ended already, and the peer notices that
         await self._connection.finish()
 
 

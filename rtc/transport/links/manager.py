@@ -48,7 +48,7 @@ CONNECT_TIME = 13.0
 """Seconds from the answer to an open link: twice the time that the slowest tier of candidate pairs needs to be started
 and answered. aiortc alone would try for more than a minute before it reports a failure."""
 ANSWER_TIME = 10.0
-"""Seconds to wait for the worker's SDP answer, which takes at most 3 to prepare."""
+"""Seconds to wait for the worker's SDP answer. The worker needs at most 3 seconds to prepare it."""
 
 
 @define
@@ -101,7 +101,7 @@ class LinkManager:
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the links until cancelled; then send a Goodbye on each, which takes bounded time."""
+        """Run the links until cancelled; then send a Goodbye on each link, which takes bounded time."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
@@ -144,7 +144,7 @@ class LinkManager:
         """Start a link to a worker: make an SDP offer."""
         self._start(_LinkTask(effect.link, effect.peer, effect.job), None)
 
-    def accept(self, effect: AcceptLink) -> None:
+    def accept_link(self, effect: AcceptLink) -> None:
         """Start a link from a client: answer its SDP offer."""
         self._start(_LinkTask(effect.link, effect.peer), effect.sdp)
 
@@ -174,7 +174,7 @@ class LinkManager:
 
         async def route(message: Any) -> None:
             if isinstance(message, FileMessage):
-                file_channel.receive(message)
+                file_channel.put_message(message)
                 await trio.lowlevel.checkpoint()
             else:
                 await self.on_message(event.link, message)
@@ -183,7 +183,7 @@ class LinkManager:
 
     def handle_authentication_failed(self, effect: AuthenticationFailed) -> None:
         """End a link whose authentication failed."""
-        self.close(CloseLink(effect.link, effect.fault))
+        self.close_link(CloseLink(effect.link, effect.fault))
 
     def send(self, effect: TellPeer) -> None:
         """Send a message to the peer, if the link is still open."""
@@ -191,7 +191,7 @@ class LinkManager:
         if link is not None:
             link.send(effect.message)
 
-    def close(self, effect: CloseLink) -> None:
+    def close_link(self, effect: CloseLink) -> None:
         """End a link, after its queued messages are sent."""
         task = self._tasks.get(effect.link)
         if task is not None:
@@ -230,9 +230,17 @@ class LinkManager:
             self.router.outbox.put(LinkLost(task.name, fault))
 
     async def _connect_and_serve(self, task: _LinkTask, connection: PeerConnection, offer: str | None) -> Fault | None:
+        """Exchange offer and answer, then serve the link until it ends; return the reason of its end.
+
+        Args:
+            offer: the client's SDP offer; None when we make the offer.
+
+        Raises:
+            RtcError: the connection did not open.
+        """
         if offer is None:
             self.router.outbox.put(OfferReady(task.peer, await connection.offer(), task.job))
-            await connection.accept(await self._wait_for_answer(task))
+            await connection.accept_answer(await self._wait_for_answer(task))
         else:
             self.router.outbox.put(AnswerReady(task.peer, await self._answer(task, connection, offer)))
         await connection.wait_open(self.connect_timeout)
@@ -248,6 +256,11 @@ class LinkManager:
         return link.fault
 
     async def _wait_for_answer(self, task: _LinkTask) -> str:
+        """Return the worker's SDP answer.
+
+        Raises:
+            RtcError: STALLED, when it does not come within `ANSWER_TIME`.
+        """
         with trio.move_on_after(ANSWER_TIME):
             sdp: str = await task.answer[1].receive()
             return sdp
@@ -281,7 +294,7 @@ class LinkManager:
             auth.inbox.finish()
 
     def _make_binding(self, task: _LinkTask, connection: PeerConnection) -> Binding:
-        """Return what both ends must agree on: room, peer names, and the certificates that DTLS verified.
+        """Return what both ends must agree on: room, peer ids, and the certificates that DTLS verified.
 
         Raises:
             RtcError: LINK_FAILED, when we have joined no room yet.

@@ -1,7 +1,7 @@
-"""The peer's signalling connection: one WebSocket that reconnects for ever, and reports when it is up and down.
+"""The peer's signalling connection: it reconnects its WebSocket for ever, and reports each time it is up or down.
 
-It knows nothing of rooms: the Discovery actor rejoins them. Messages put into `outgoing` while the connection is down
-are dropped, because Discovery sends everything important again when the connection is up.
+It knows nothing about rooms: the Discovery actor rejoins the room. Messages put into `outgoing` while the connection
+is down are dropped, because Discovery sends everything important again when the connection is up.
 """
 
 import random
@@ -30,7 +30,7 @@ closes during the handshake."""
 
 SignalingEvent = ServerConnected | ServerDisconnected | FromServer
 OnEvent = Callable[[SignalingEvent], Awaitable[None]]
-"""What `on_event` receives: the state of the connection, and the server's messages."""
+"""Receives each change of the connection's state and each message of the server."""
 Dial = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a byte stream to a host and port, as `trio.open_tcp_stream` does."""
 
@@ -74,7 +74,7 @@ async def run_signaling(
 
 
 class _SignalingConnection:
-    """The signalling connection over all its WebSockets, one at a time."""
+    """The signalling connection over time: it uses one WebSocket after another."""
 
     def __init__(self, url: str, on_event: OnEvent, outgoing: Mailbox[ToServer], timeout: float, dial: Dial) -> None:
         parts = urlsplit(url)
@@ -125,6 +125,11 @@ class _SignalingConnection:
             raise SignalingLost(text)
 
     async def _run_connection(self, websocket_nursery: trio.Nursery) -> None:
+        """Open a WebSocket, dropping the messages that are put into `outgoing` meanwhile, and use it until it ends.
+
+        Args:
+            websocket_nursery: the nursery for trio-websocket's own reader task.
+        """
         stream: trio.abc.Stream | None = None
         ws: WebSocketConnection | None = None
         try:
@@ -141,6 +146,7 @@ class _SignalingConnection:
                 await close(ws, stream, NORMAL)
 
     async def _discard_then_cancel(self, connecting: trio.CancelScope) -> None:
+        """Drop messages while connecting; when `outgoing` is finished, no connection is needed: cancel `connecting`."""
         await self.discard_outgoing()
         connecting.cancel()
 
@@ -204,14 +210,14 @@ class _SignalingConnection:
         with keep_alive.scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(keep_alive.ping, ws)
-                nursery.start_soon(self._listen, ws, keep_alive)
-                await self._write(ws)
+                nursery.start_soon(self._receive_messages, ws, keep_alive)
+                await self._send_messages(ws)
                 self.done = True
                 nursery.cancel_scope.cancel()
         if not self.done:
             raise SignalingLost(f"The server at {self._url} gives no sign of life any more.")
 
-    async def _write(self, ws: WebSocketConnection) -> None:
+    async def _send_messages(self, ws: WebSocketConnection) -> None:
         while True:
             try:
                 message = await self._outgoing.take()
@@ -219,7 +225,7 @@ class _SignalingConnection:
                 return
             await ws.send_message(encode(message))
 
-    async def _listen(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
+    async def _receive_messages(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         while True:
             await self._outgoing.wait_below_threshold()
             frame = await ws.get_message()

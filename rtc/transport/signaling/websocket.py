@@ -1,7 +1,7 @@
-"""What both ends of the signalling connection need from trio-websocket, and its traps, in one place.
+"""Heartbeat, closing and errors of a WebSocket, for peer and server: here are the workarounds for trio-websocket.
 
-- It has no heartbeat: a connection whose other end has vanished stays open for ever. `KeepAlive` closes it.
-- Its reader task does not catch errors of wsproto and of Python's decoders, and one HTTP header can raise them.
+- trio-websocket has no heartbeat: a connection whose other end has vanished stays open for ever. `KeepAlive` closes it.
+- Its reader task does not catch errors of wsproto and of Python's decoders, and a single HTTP header can cause one.
   `CONNECTION_ERRORS` lists them.
 - `aclose` waits for the other end. When the other end closed first, or was cut because its message was too long,
   `aclose` does nothing and does not even free the socket. `close` always frees it.

@@ -49,10 +49,10 @@ class LoopOwner(Protocol):
         """Whether it has ended; then errors of its tasks are expected, and logged with level DEBUG only."""
 
     def fail(self) -> None:
-        """Handle the failure of one of its tasks: it must end. Never waits."""
+        """End the owner, because one of its tasks has failed. Never waits."""
 
     async def aclose(self) -> None:
-        """Close it; takes bounded time and may be called again."""
+        """Close the owner; takes bounded time and may be called again."""
 
 
 class AsyncioLoop:
@@ -66,16 +66,16 @@ class AsyncioLoop:
         loop.set_exception_handler(self._handle_exception)
         loop.set_task_factory(_named_task)
 
-    def adopt(self, owner: LoopOwner) -> contextvars.Context:
-        """Register `owner` and return its context, in which its tasks must run; it is closed when the loop ends."""
+    def register(self, owner: LoopOwner) -> contextvars.Context:
+        """Register `owner` and return the context in which its tasks must run. The loop closes the owner at its end."""
         name = f"peer-{next(self._numbers)}"
         context = self._context.copy()
         context.run(_OWNER.set, name)
         self._owners[name] = owner
         return context
 
-    def release(self, context: contextvars.Context) -> None:
-        """Remove the owner of this context, which is closed, and cancel its remaining tasks."""
+    def unregister(self, context: contextvars.Context) -> None:
+        """Remove the owner of this context, after the owner was closed, and cancel its remaining tasks."""
         name = context[_OWNER]
         self._owners.pop(name, None)
         for task in asyncio.all_tasks(self._loop):
@@ -86,17 +86,17 @@ class AsyncioLoop:
         """Schedule an asyncio-flavoured function on the loop; functions run in the order posted. Never waits."""
         self._loop.call_soon(callback, *args, context=context)
 
-    def spawn(self, make: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    def spawn(self, make_coroutine: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """asyncio-flavoured: start a coroutine that nobody awaits; its error, if any, is ignored."""
-        self._loop.create_task(make()).add_done_callback(_mark_error_seen)
+        self._loop.create_task(make_coroutine()).add_done_callback(_mark_error_seen)
 
     async def run(
         self,
         context: contextvars.Context,
-        make: Callable[..., Coroutine[Any, Any, T]],
+        make_coroutine: Callable[..., Coroutine[Any, Any, T]],
         *args: Any,
         timeout: float,
-        sentence: str,
+        error_text: str,
     ) -> T:
         """Run the asyncio coroutine `make(*args)` as a task and wait for it at most `timeout` seconds.
 
@@ -104,10 +104,10 @@ class AsyncioLoop:
         awaited.
 
         Raises:
-            RtcError: LINK_FAILED with the text `sentence`, for a time-out and for any other exception of the coroutine;
-                an RtcError of the coroutine is raised as it is.
+            RtcError: LINK_FAILED with the text `error_text`, for a time-out and for any exception of the coroutine
+                except an RtcError, which is raised as it is.
         """
-        task = context.run(self._loop.create_task, make(*args))
+        task = context.run(self._loop.create_task, make_coroutine(*args))
         done = trio.Event()
         task.add_done_callback(lambda _: done.set())
         try:
@@ -118,13 +118,13 @@ class AsyncioLoop:
                 task.add_done_callback(_mark_error_seen)
                 task.cancel()
         if not task.done() or task.cancelled():
-            raise RtcError(FaultCode.LINK_FAILED, sentence)
+            raise RtcError(FaultCode.LINK_FAILED, error_text)
         error = task.exception()
         if isinstance(error, RtcError):
             raise error
         if error is not None:
             log.debug("aiortc raised %s", _describe_error(error))
-            raise RtcError(FaultCode.LINK_FAILED, sentence)
+            raise RtcError(FaultCode.LINK_FAILED, error_text)
         return task.result()
 
     def _handle_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -180,11 +180,13 @@ async def open_asyncio_loop() -> AsyncGenerator[AsyncioLoop, None]:
 def _named_task(
     loop: asyncio.AbstractEventLoop, coro: Any, context: contextvars.Context | None = None
 ) -> "asyncio.Task[Any]":
+    """Create a task that has its owner's name; this is the loop's task factory."""
     owner = context[_OWNER] if context is not None and _OWNER in context else _OWNER.get()
     return asyncio.Task(coro, loop=loop, name=owner, context=context)
 
 
 def _owner_of(context: dict[str, Any]) -> str:
+    """Return the name of the owner whose task or callback failed; `context` is that of asyncio's exception handler."""
     task = context.get("task") or context.get("future")
     if isinstance(task, asyncio.Task):
         return task.get_name()

@@ -1,6 +1,6 @@
 """The queue of received messages that are not read yet: bounded in bytes, and `put` never waits.
 
-aiortc cannot slow down the other side, so a full queue ends that connection (`QueueFull`); it is no reason to wait.
+aiortc cannot slow down the peer. So `put` does not wait for space: it raises `QueueFull`, and the connection is ended.
 """
 
 import math
@@ -26,7 +26,7 @@ class ByteQueue(Generic[T]):
         self._ended = False
         self._send, self._receive = trio.open_memory_channel[T](math.inf)
         self.last_received_at = -math.inf
-        """Time of the last `put` (trio's clock), so that a slow reader does not make the other side look silent."""
+        """Time of the last `put` (trio's clock), so that a slow reader does not make the peer look silent."""
 
     def put(self, item: T) -> None:
         """Append `item`; never waits. After `end`, the item is dropped.
@@ -47,7 +47,7 @@ class ByteQueue(Generic[T]):
         """Wait for the next item and return it.
 
         Raises:
-            trio.EndOfChannel: the connection has ended, and the queue is empty.
+            trio.EndOfChannel: `end` was called, and the queue is empty.
         """
         item = await self._receive.receive()
         self._used -= len(item) + ITEM_COST

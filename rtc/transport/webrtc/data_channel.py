@@ -57,6 +57,7 @@ class DataChannel(Generic[T]):
         self._high = high
         self._low = low
         self._posted_bytes = 0
+        """Bytes passed to the asyncio loop that aiortc has not received yet."""
         self._senders = trio.lowlevel.ParkingLot()
         self._channel: RTCDataChannel | None = None
 
@@ -84,7 +85,7 @@ class DataChannel(Generic[T]):
         self._owner.post(self._send_now, data)
 
     def close(self) -> None:
-        """asyncio-flavoured: close after the sent messages; `closed` is set when the other side has received them."""
+        """asyncio-flavoured: close after the sent messages; `closed` is set when the peer has received them."""
         if self._channel is not None:
             self._channel.close()
 
@@ -101,7 +102,7 @@ class DataChannel(Generic[T]):
             return
         try:
             self._channel.send(data)
-        except (InvalidStateError, ValueError):  # closed meanwhile, or longer than the other side reads
+        except (InvalidStateError, ValueError):  # closed meanwhile, or longer than the peer accepts
             self._owner.fail()
         if self._channel.bufferedAmount <= self._low:
             self._senders.unpark_all()  # sent at once: the buffer never crossed the low mark, so there is no event

@@ -1,11 +1,11 @@
-"""Explain to people why no path was found, from what ICE has observed. Pure functions."""
+"""Explain to people why ICE found no path between the peers, from what ICE has observed. Pure functions."""
 
 import ipaddress
 
 from attrs import frozen
 
 from rtc.transport.webrtc.ice_gathering import GatheredCandidates
-from rtc.transport.webrtc.turn_allocate import TurnOutcome
+from rtc.transport.webrtc.turn_allocate import IceServerOutcome
 
 TRY_TURN = "Configure a TURN server on both sides (docs/turn.md), or have the lab's server hand one out."
 
@@ -19,9 +19,9 @@ class IceDiagnostics:
     local_candidates: int = 0
     """Number of our own candidates, of any type."""
     remote_candidates: int = 0
-    """Number of the other side's candidates that could be paired."""
+    """Number of the peer's candidates that could be paired."""
     check_received: bool = False
-    """Whether a connectivity check of the other side has arrived here."""
+    """Whether a connectivity check of the peer has arrived here."""
     nominated: bool = False
     """Whether ICE has nominated a pair; then a later step (DTLS or SCTP) has failed."""
     seconds: float = 0.0
@@ -40,7 +40,7 @@ def why_no_candidates(diagnostics: IceDiagnostics) -> str | None:
 
 
 def why_no_path(diagnostics: IceDiagnostics) -> str:
-    """Return why the two sides did not connect, and what to try."""
+    """Return why the two peers did not connect, and what a person can try."""
     gave_up = f" Gave up after {diagnostics.seconds:.0f} seconds."
     if diagnostics.nominated:
         return (
@@ -64,9 +64,9 @@ def why_no_path(diagnostics: IceDiagnostics) -> str:
 
 def _why_nothing_answered(diagnostics: IceDiagnostics) -> str:
     stun, turn = diagnostics.gathered.stun, diagnostics.gathered.turn
-    if any(allocation.outcome is TurnOutcome.FOUND for allocation in turn):
+    if any(request.outcome is IceServerOutcome.FOUND for request in turn):
         return "Nothing of the other side answered, neither directly nor through the relay."
-    if stun and all(allocation.outcome is TurnOutcome.SILENT for allocation in stun):
+    if stun and all(request.outcome is IceServerOutcome.SILENT for request in stun):
         return "Nothing answered, and the STUN server did not either: UDP is probably blocked here."
     if stun:
         return "Nothing of the other side answered, though UDP leaves this network: there is no common route to it."
@@ -76,24 +76,24 @@ def _why_nothing_answered(diagnostics: IceDiagnostics) -> str:
 def _turn_advice(gathered: GatheredCandidates) -> str:
     if not gathered.turn:
         return TRY_TURN
-    if any(allocation.outcome is TurnOutcome.FOUND for allocation in gathered.turn):
+    if any(request.outcome is IceServerOutcome.FOUND for request in gathered.turn):
         return "Check the other side's network, and that the TURN server may reach it."
     return _why_no_relay(gathered)
 
 
 def _why_no_relay(gathered: GatheredCandidates) -> str:
     """Return why no TURN server gave a relayed address; of several outcomes, the most informative."""
-    outcomes = [allocation.outcome for allocation in gathered.turn]
+    outcomes = [request.outcome for request in gathered.turn]
     if not outcomes:
         return f"no TURN server is known. {TRY_TURN}"
-    if TurnOutcome.REFUSED in outcomes:
+    if IceServerOutcome.REFUSED in outcomes:
         return (
             "The TURN server refused the credentials: they are wrong or have expired. Check them, and both machines' "
             "clocks; those of the lab's server are new after every rejoin."
         )
-    if TurnOutcome.UNHELPFUL in outcomes:
+    if IceServerOutcome.UNHELPFUL in outcomes:
         return "The TURN server answered but gave no relay; it may be full, or not allow it. Ask who runs it."
-    if TurnOutcome.SILENT in outcomes:
+    if IceServerOutcome.SILENT in outcomes:
         return "The TURN server did not answer. Check its address, and that UDP may leave, or add ?transport=tcp to it."
     return "The TURN server cannot be reached: its name, port or certificate is not right. Check its address."
 

@@ -2,7 +2,7 @@
 
 aioice nominates the first pair that answers, and near a relay that is often a relayed pair. Therefore the controlling
 side (the offerer) delays the checks of each tier until the tiers before it have had their time. The TURN allocations
-exist from the start, and the other side's checks through them have installed the permissions already, so a later tier
+exist from the start, and the peer's checks through them have installed the permissions already, so a later tier
 answers within one round trip. Everything here is asyncio-flavoured; a test checks that the private names of aioice that
 are used here exist.
 """
@@ -52,7 +52,7 @@ class IceChecks:
         self._restarted: set[int] = set()
         """The `id` of each pair whose check was restarted; the pairs exist as long as the connection."""
         self.check_received = False
-        """Whether a check of the other side has arrived."""
+        """Whether a check of the peer has arrived."""
         connection.check_incoming = self.receive_check
         connection.check_start_task = self.start_if_due
         connection._check_periodic = self.start_next
@@ -63,10 +63,10 @@ class IceChecks:
             self._start_check(pair)
 
     def receive_check(self, message: Any, source: tuple[str, int], protocol: Any) -> None:
-        """Handle a check of the other side, whose message integrity is verified.
+        """Handle a check of the peer, whose message integrity is verified.
 
         Our own check of the same pair may be waiting, for seconds, before its next retransmission: its first packets
-        were lost while the other side's NAT or firewall was closed for them, and now it is open. So our check is
+        were lost while the peer's NAT or firewall was closed for them, and now it is open. So our check is
         restarted (triggered check, RFC 8445, 7.3.1.4), which aioice does not do; but only once for each pair, because
         otherwise two sides could keep restarting and never receive an answer.
         """
@@ -101,6 +101,7 @@ class IceChecks:
         return work_left or bool(connection._remote_candidates_expected())
 
     def _tier(self, pair: CandidatePair) -> PairTier:
+        """Return the worse tier of the two candidates of a pair."""
         return max(tier_of(pair.local_candidate), tier_of(pair.remote_candidate))
 
     def _allowed_tier(self) -> PairTier:

@@ -18,7 +18,7 @@ from aioice.turn import UDP_SOCKET_BUFFER_SIZE
 from attrs import define, field
 
 from rtc.config.ice_servers import IcePlan, IceServer, read_ice_url
-from rtc.transport.webrtc.turn_allocate import TurnAllocation, TurnOutcome, allocate, resolve
+from rtc.transport.webrtc.turn_allocate import IceServerOutcome, IceServerRequest, allocate, resolve
 
 SILENT_TIME = 1.0
 """Seconds for a server's first answer; over UDP this covers the request and one retransmission."""
@@ -29,8 +29,8 @@ STOP_TIME = 0.2
 STUN_MAX, TURN_MAX = 2, 4
 """Maximum number of servers used; more only cost sockets."""
 TCP_PREFERENCE = 32767
-"""Highest local preference (RFC 8445, 5.1.2.1) of relays over TCP or TLS; relays over UDP have higher ones. The other
-side distinguishes them by this."""
+"""Highest local preference (RFC 8445, 5.1.2.1) of relays over TCP or TLS; relays over UDP have higher ones. The peer
+distinguishes them by this."""
 
 
 @define
@@ -39,10 +39,10 @@ class GatheredCandidates:
 
     hosts: tuple[str, ...] = ()
     """Addresses of the host candidates."""
-    stun: list[TurnAllocation] = field(factory=list)
-    """Outcomes of the STUN servers."""
-    turn: list[TurnAllocation] = field(factory=list)
-    """Outcomes of the TURN servers."""
+    stun: list[IceServerRequest] = field(factory=list)
+    """The requests to the STUN servers, with their outcomes."""
+    turn: list[IceServerRequest] = field(factory=list)
+    """The requests to the TURN servers, with their outcomes."""
 
 
 def stun_servers(plan: IcePlan) -> list[IceServer]:
@@ -66,7 +66,7 @@ def _is_udp(server: IceServer) -> bool:
 
 
 def gather_candidates(connection: Any, plan: IcePlan) -> GatheredCandidates:
-    """Make aioice's `connection` gather with this module; the returned object is filled while it gathers."""
+    """Make aioice's `connection` gather with the servers of `plan`; the returned object is filled while it gathers."""
     gathered = GatheredCandidates()
     connection.get_component_candidates = partial(_gather, connection, plan, gathered)
     return gathered
@@ -81,27 +81,27 @@ async def _gather(
     candidates += [protocol.local_candidate for protocol in opened]
     gathered.hosts = tuple(candidate.host for candidate in candidates)
     ipv4 = [protocol for protocol in opened if ipaddress.ip_address(protocol.local_candidate.host).version == 4]
-    gathered.stun = [TurnAllocation(server) for server in stun_servers(plan)] if ipv4 else []
-    gathered.turn = [TurnAllocation(server) for server in turn_servers(plan)]
+    gathered.stun = [IceServerRequest(server) for server in stun_servers(plan)] if ipv4 else []
+    gathered.turn = [IceServerRequest(server) for server in turn_servers(plan)]
     tasks = {
-        asyncio.create_task(_add_reflexive(protocol, allocation, candidates)): allocation
-        for allocation in gathered.stun
+        asyncio.create_task(_add_reflexive(protocol, request, candidates)): request
+        for request in gathered.stun
         for protocol in ipv4
     } | {
-        asyncio.create_task(_add_relayed(connection, component, allocation, rank, candidates)): allocation
-        for rank, allocation in enumerate(gathered.turn)
+        asyncio.create_task(_add_relayed(connection, component, request, rank, candidates)): request
+        for rank, request in enumerate(gathered.turn)
     }
     await _wait_bounded(tasks)
     return candidates
 
 
-async def _wait_bounded(tasks: dict["asyncio.Task[None]", TurnAllocation]) -> None:
+async def _wait_bounded(tasks: dict["asyncio.Task[None]", IceServerRequest]) -> None:
     """Wait `SILENT_TIME` for all servers and `SLOW_TIME` for those that have answered; then cancel the rest."""
     if not tasks:
         return
     try:
         await asyncio.wait(tasks, timeout=SILENT_TIME)
-        slow = [task for task, allocation in tasks.items() if not task.done() and allocation.has_answered]
+        slow = [task for task, request in tasks.items() if not task.done() and request.has_answered]
         if slow:
             await asyncio.wait(slow, timeout=SLOW_TIME - SILENT_TIME)
     finally:
@@ -130,25 +130,25 @@ async def _open_host_socket(connection: Any, component: int, address: str) -> St
     return protocol
 
 
-async def _add_reflexive(protocol: StunProtocol, allocation: TurnAllocation, candidates: list[Candidate]) -> None:
-    address = read_ice_url(allocation.server.urls)
+async def _add_reflexive(protocol: StunProtocol, request: IceServerRequest, candidates: list[Candidate]) -> None:
+    address = read_ice_url(request.server.urls)
     try:
         server_address = await resolve(address.host, address.port, socket.SOCK_DGRAM, socket.AF_INET)
         candidate, _ = await server_reflexive_candidate(protocol, server_address)
     except OSError:
-        allocation.outcome = TurnOutcome.UNREACHED
+        request.outcome = IceServerOutcome.UNREACHED
         return
     except (TransactionError, KeyError):  # no answer, or one without an address
         return
-    allocation.outcome = TurnOutcome.FOUND
+    request.outcome = IceServerOutcome.FOUND
     if all((candidate.host, candidate.port) != (other.host, other.port) for other in candidates):
         candidates.append(candidate)  # without a NAT it equals the host candidate
 
 
 async def _add_relayed(
-    connection: Any, component: int, allocation: TurnAllocation, rank: int, candidates: list[Candidate]
+    connection: Any, component: int, request: IceServerRequest, rank: int, candidates: list[Candidate]
 ) -> None:
-    protocol = await allocate(allocation, lambda: StunProtocol(connection))
+    protocol = await allocate(request, lambda: StunProtocol(connection))
     if protocol is None:
         return
     connection._protocols.append(protocol)
@@ -156,7 +156,7 @@ async def _add_relayed(
     related = protocol.transport.get_extra_info("related_address")
     if connection._transport_policy is TransportPolicy.RELAY:
         related = ("0.0.0.0", 9)  # noqa: S104 (RFC 9429, 3.5.3: hide our own address, as RFC 8839, 5.1 writes it)
-    preference = (65535 if _is_udp(allocation.server) else TCP_PREFERENCE) - rank
+    preference = (65535 if _is_udp(request.server) else TCP_PREFERENCE) - rank
     priority = candidate_priority(component, "relay", preference)
     protocol.local_candidate = _candidate(component, "relay", address, priority, related)
     candidates.append(protocol.local_candidate)

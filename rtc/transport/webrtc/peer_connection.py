@@ -33,7 +33,7 @@ BULK_HIGH, BULK_LOW = 1024 * 1024, 256 * 1024
 """Bytes in the send buffer of the bulk channel: senders wait above the first and go on at the second. Measured: larger
 values only cost memory."""
 CONTROL_HIGH, CONTROL_LOW = 256 * 1024, 64 * 1024
-"""The same two marks for the control channel."""
+"""The same two limits for the control channel."""
 CONTROL_QUEUE_MAX = 1024 * 1024
 """Bytes of received control messages that may wait unread; more cuts the connection."""
 BULK_QUEUE_MAX = 16 * 1024 * 1024
@@ -54,8 +54,8 @@ SENTENCES = {
 class PeerConnection:
     """One `RTCPeerConnection`, trio-flavoured.
 
-    One side calls `offer` and `accept`, the other `answer`; then both call `wait_open`. When the connection ends, for
-    whatever reason, the receive queues `control` and `bulk` end.
+    The offerer calls `offer` and `accept_answer`, the answerer calls `answer`; then both call `wait_open`. When the
+    connection ends, for whatever reason, the receive queues `control` and `bulk` end.
     """
 
     def __init__(self, asyncio_loop: AsyncioLoop, plan: IcePlan = NO_ICE_SERVERS) -> None:
@@ -64,7 +64,7 @@ class PeerConnection:
         self._gathered = GatheredCandidates()
         self._checks: IceChecks | None = None
         self._ice_completed = False
-        self._context = asyncio_loop.adopt(self)
+        self._context = asyncio_loop.register(self)
         self._control = DataChannel(self, str, queue_max=CONTROL_QUEUE_MAX, high=CONTROL_HIGH, low=CONTROL_LOW)
         self._bulk = DataChannel(self, bytes, queue_max=BULK_QUEUE_MAX, high=BULK_HIGH, low=BULK_LOW)
         self.control = self._control.queue
@@ -75,6 +75,7 @@ class PeerConnection:
         self._closing = False
         self._closed = trio.Event()
         self._settled = trio.Event()
+        """Set when both data channels are open, or the connection has ended."""
         self._negotiation: trio.CancelScope | None = None
         self._pc: RTCPeerConnection | None = None
         self._announced_fingerprint: bytes | None = None
@@ -82,7 +83,7 @@ class PeerConnection:
         self._path_kind = "none"
 
     async def offer(self) -> str:
-        """Gather ICE candidates and return the SDP offer; the other side's answer must be passed to `accept`.
+        """Gather ICE candidates and return the SDP offer; the peer's answer must be passed to `accept_answer`.
 
         Raises:
             RtcError: LINK_FAILED, when the offer cannot be made or has no candidate.
@@ -90,27 +91,27 @@ class PeerConnection:
         return await self._negotiate(self._make_offer, UNPREPARED)
 
     async def answer(self, offer: str) -> str:
-        """Gather ICE candidates and return the SDP answer to the other side's `offer`, which may be any text.
+        """Gather ICE candidates and return the SDP answer to the peer's `offer`, which may be any text.
 
         Raises:
             RtcError: LINK_FAILED, when the offer is not acceptable, or the answer cannot be made or has no candidate.
         """
         return await self._negotiate(self._make_answer, UNREADABLE, offer)
 
-    async def accept(self, answer: str) -> None:
-        """Apply the SDP answer to our offer; it may be any text.
+    async def accept_answer(self, answer: str) -> None:
+        """Apply the peer's SDP answer to our offer; it may be any text.
 
         Raises:
             RtcError: LINK_FAILED, when the answer is not acceptable.
         """
-        await self._negotiate(self._accept_answer, UNREADABLE, answer)
+        await self._negotiate(self._apply_answer, UNREADABLE, answer)
 
     async def wait_open(self, timeout: float) -> None:
         """Wait until both data channels are open, at most `timeout` seconds.
 
         Raises:
             RtcError: LINK_FAILED, when they do not open, or when the certificate verified by DTLS is not the announced
-                one; STALLED or BAD_MESSAGE, when the other side's messages have ended the connection already.
+                one; STALLED or BAD_MESSAGE, when the peer's messages have ended the connection already.
         """
         started_at = trio.current_time()
         with trio.move_on_after(timeout):
@@ -135,7 +136,7 @@ class PeerConnection:
 
     @property
     def remote_fingerprint(self) -> bytes:
-        """SHA-256 of the certificate that the other side presented in the DTLS handshake.
+        """SHA-256 of the certificate that the peer presented in the DTLS handshake.
 
         Raises:
             RtcError: LINK_FAILED, before the connection is open.
@@ -171,9 +172,9 @@ class PeerConnection:
         await self._bulk.send(frame)
 
     async def finish(self) -> None:
-        """Close both channels; return when the other side has received everything, or the connection has ended.
+        """Close both channels; return when the peer has received everything, or the connection has ended.
 
-        This waits as long as the other side is silent; the caller must set a time-out. A stream reset (RFC 6525)
+        This waits as long as the peer is silent; the caller must set a time-out. A stream reset (RFC 6525)
         follows the last message, so the answer to the reset confirms that all earlier messages have arrived.
         """
         if not self._control.open or not self._bulk.open:
@@ -196,7 +197,7 @@ class PeerConnection:
             with trio.CancelScope(shield=True):
                 await self._close_connection()
         finally:
-            self._asyncio_loop.release(self._context)
+            self._asyncio_loop.unregister(self._context)
             self._closed.set()
 
     async def _close_connection(self) -> None:
@@ -204,7 +205,7 @@ class PeerConnection:
             return
         try:
             await self._asyncio_loop.run(
-                self._context, self._pc.close, timeout=CLOSE_TIME, sentence="It did not close."
+                self._context, self._pc.close, timeout=CLOSE_TIME, error_text="It did not close."
             )
         except RtcError:
             for protocol in self._dtls().transport._connection._protocols:
@@ -247,7 +248,7 @@ class PeerConnection:
             channel.queue.end()
             channel.wake()
         if self._pc is not None:
-            self.post(self._close_soon)  # at once, so that the other side notices before our owner calls `aclose`
+            self.post(self._close_soon)  # at once, so that the peer notices before our owner calls `aclose`
 
     # -------- asyncio-flavoured
 
@@ -256,6 +257,7 @@ class PeerConnection:
             self._asyncio_loop.spawn(self._pc.close)
 
     def _create_connection(self) -> RTCPeerConnection:
+        """Create the `RTCPeerConnection` with its data channels, and install our changes to aiortc and aioice in it."""
         policy = RTCIceTransportPolicy.RELAY if self._plan.relay_only else RTCIceTransportPolicy.ALL
         # No servers here: aiortc uses only the first ones, and a server of its own choice when the list is missing.
         # `gather_candidates` uses those of the plan.
@@ -307,17 +309,24 @@ class PeerConnection:
         self._check_has_candidates()
         return pc.localDescription.sdp
 
-    async def _accept_answer(self, answer: str) -> None:
+    async def _apply_answer(self, answer: str) -> None:
         self._announced_fingerprint = read_fingerprint(answer)
         if self._pc is None:
-            raise RuntimeError("accept before offer")
+            raise RuntimeError("accept_answer before offer")
         await self._pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
-    async def _negotiate(self, make: Callable[..., Coroutine[Any, Any, T]], sentence: str, *args: str) -> T:
+    async def _negotiate(self, make_coroutine: Callable[..., Coroutine[Any, Any, T]], error_text: str, *args: str) -> T:
+        """Run one step of the negotiation on the asyncio loop; `aclose` cancels it.
+
+        Raises:
+            RtcError: LINK_FAILED with `error_text`, after `GATHER_TIME`, or when the connection has ended.
+        """
         if self.over:
             raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
         with trio.CancelScope() as self._negotiation:
-            return await self._asyncio_loop.run(self._context, make, *args, timeout=GATHER_TIME, sentence=sentence)
+            return await self._asyncio_loop.run(
+                self._context, make_coroutine, *args, timeout=GATHER_TIME, error_text=error_text
+            )
         raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
 
     def _dtls(self) -> Any:

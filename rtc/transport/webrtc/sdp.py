@@ -1,4 +1,4 @@
-"""Check a session description (SDP, RFC 8866) from the other side, before aiortc acts on it.
+"""Check a session description (SDP, RFC 8866) from the peer, before aiortc acts on it.
 
 For a hostile description aiortc would open media, resolve names by multicast DNS, and send checks to any number of
 addresses.
@@ -31,7 +31,7 @@ def read_fingerprint(sdp: str) -> bytes:
 
     Raises:
         RtcError: LINK_FAILED, for any other description.
-        Exception: any error of aiortc's parser at malformed text (ValueError, AssertionError, KeyError and others).
+        Exception: malformed text: any error of aiortc's parser (ValueError, AssertionError, KeyError and others).
     """
     if len(sdp) > SDP_MAX:
         raise RtcError(FaultCode.LINK_FAILED, UNREADABLE)

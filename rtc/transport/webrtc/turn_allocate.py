@@ -27,7 +27,7 @@ ALLOCATION_MISMATCH = 437
 """Error code: our source port was used by another client a moment ago; a new socket helps (RFC 8656, 7.4)."""
 
 
-class TurnOutcome(Enum):
+class IceServerOutcome(Enum):
     """The outcome of the request to one STUN or TURN server."""
 
     SILENT = "silent"
@@ -39,15 +39,15 @@ class TurnOutcome(Enum):
     UNHELPFUL = "unhelpful"
     """The server answered with another error, or with an incomplete answer."""
     FOUND = "found"
-    """The server gave an address: server-reflexive from STUN, relayed from TURN."""
+    """The server returned an address: server-reflexive from STUN, relayed from TURN."""
 
 
 @define
-class TurnAllocation:
+class IceServerRequest:
     """The request to one STUN or TURN server, and its outcome."""
 
     server: IceServer
-    outcome: TurnOutcome = TurnOutcome.SILENT
+    outcome: IceServerOutcome = IceServerOutcome.SILENT
     _client: Any = None
     """aioice's protocol for the connection to a TURN server."""
 
@@ -64,7 +64,7 @@ class TurnAllocation:
 
 
 async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = socket.AF_UNSPEC) -> tuple[str, int]:
-    """Return the address and port of a host name.
+    """Return the IP address of a host name, with `port`.
 
     Uses trio's look-up, which can be abandoned when it is cancelled, so that a silent name server does not block us.
 
@@ -79,23 +79,28 @@ async def resolve(host: str, port: int, kind: socket.SocketKind, family: int = s
     return str(found[0][4][0]), port
 
 
-async def allocate(allocation: TurnAllocation, make_protocol: Any) -> Any:
+async def allocate(request: IceServerRequest, make_protocol: Any) -> Any:
     """Allocate a relayed address and return the protocol made by `make_protocol` that uses it; None on failure.
 
-    The outcome is saved in `allocation`. aioice releases the TURN allocation when it closes the protocol, once the
+    The outcome is saved in `request`. aioice releases the TURN allocation when it closes the protocol, once the
     protocol is in the list of an aioice connection.
     """
     try:
-        protocol, code = await _allocate(allocation, make_protocol)
+        protocol, code = await _allocate(request, make_protocol)
         if code == ALLOCATION_MISMATCH:
-            protocol, _ = await _allocate(allocation, make_protocol)
+            protocol, _ = await _allocate(request, make_protocol)
     except (OSError, ssl.SSLError):
-        allocation.outcome = TurnOutcome.UNREACHED
+        request.outcome = IceServerOutcome.UNREACHED
         return None
     return protocol
 
 
 async def _connect_to_server(server: IceServer, address: IceAddress) -> Any:
+    """Open a socket to the TURN server and return aioice's client protocol for it.
+
+    Raises:
+        OSError: the name is unknown, the server cannot be reached, or its certificate is not trusted.
+    """
     loop = asyncio.get_running_loop()
     kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
     server_address = await resolve(address.host, address.port, kind)
@@ -115,25 +120,25 @@ async def _connect_to_server(server: IceServer, address: IceAddress) -> Any:
     return tcp_client
 
 
-async def _allocate(allocation: TurnAllocation, make_protocol: Any) -> tuple[Any, int | None]:
-    """Try once; return the protocol or None, and the server's error code or None."""
-    client = allocation._client = await _connect_to_server(allocation.server, read_ice_url(allocation.server.urls))
+async def _allocate(request: IceServerRequest, make_protocol: Any) -> tuple[Any, int | None]:
+    """Send one Allocate request; return the protocol or None, and the server's error code or None."""
+    client = request._client = await _connect_to_server(request.server, read_ice_url(request.server.urls))
     protocol, code = make_protocol(), None
     try:
         await aioice.turn.TurnTransport(client)._connect(protocol)
-        allocation.outcome = TurnOutcome.FOUND
+        request.outcome = IceServerOutcome.FOUND
     except TransactionError as error:
         code = error.response.error_code if error.response is not None else None
-        allocation.outcome = _outcome_of(code)
+        request.outcome = _outcome_of(code)
     except ConnectionError:  # an answer without a required attribute
-        allocation.outcome = TurnOutcome.UNHELPFUL
+        request.outcome = IceServerOutcome.UNHELPFUL
     finally:
-        if allocation.outcome is not TurnOutcome.FOUND:
+        if request.outcome is not IceServerOutcome.FOUND:
             client.transport.close()
-    return (protocol if allocation.outcome is TurnOutcome.FOUND else None), code
+    return (protocol if request.outcome is IceServerOutcome.FOUND else None), code
 
 
-def _outcome_of(code: int | None) -> TurnOutcome:
+def _outcome_of(code: int | None) -> IceServerOutcome:
     if code is None:
-        return TurnOutcome.SILENT
-    return TurnOutcome.REFUSED if code in UNAUTHORIZED else TurnOutcome.UNHELPFUL
+        return IceServerOutcome.SILENT
+    return IceServerOutcome.REFUSED if code in UNAUTHORIZED else IceServerOutcome.UNHELPFUL

@@ -32,20 +32,23 @@ CODES = {  # other error codes (RFC 8656, 19) as the end of a sentence about the
 
 
 class ProbeAnswer(Enum):
-    """The outcome of a probe."""
+    """How a TURN server answered the request for an allocation."""
 
     GRANTED = "granted"
     SILENT = "silent"
+    """No answer came in time."""
     UNREACHED = "unreached"
+    """The connection could not be made, or it broke."""
     BAD_CERTIFICATE = "bad_certificate"
     NO_TLS = "no_tls"
     WRONG_CREDENTIALS = "wrong_credentials"
     REFUSED = "refused"
+    """The server answered with another error code."""
 
 
 @frozen
 class ProbeResult:
-    """The outcome of a probe; `detail` is the relayed address when it was granted, otherwise a text for people."""
+    """The result of a probe; `detail` is the relayed address if one was granted, otherwise a text for people."""
 
     answer: ProbeAnswer
     detail: str
@@ -62,7 +65,7 @@ class _ProbeOwner:
         self.over = True
 
     async def aclose(self) -> None:
-        """Mark it as ended; nothing needs closing after `probe_turn` has returned."""
+        """Mark the probe as ended; nothing needs closing after `probe_turn` has returned."""
         self.over = True
 
 
@@ -85,14 +88,16 @@ async def probe_turn(asyncio_loop: AsyncioLoop, server: IceServer, address: IceA
         address: the parsed address of the server.
         host: the server's IP address, so that the name is not looked up again; TLS uses the name in `address`.
     """
-    context = asyncio_loop.adopt(_ProbeOwner())
+    context = asyncio_loop.register(_ProbeOwner())
     limit = PROBE_TIME + RELEASE_TIME
     try:
-        return await asyncio_loop.run(context, _probe, server, address, host, timeout=limit, sentence="No answer came.")
+        return await asyncio_loop.run(
+            context, _probe, server, address, host, timeout=limit, error_text="No answer came."
+        )
     except RtcError:
         return ProbeResult(ProbeAnswer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
     finally:
-        asyncio_loop.release(context)
+        asyncio_loop.unregister(context)
 
 
 async def _probe(server: IceServer, address: IceAddress, host: str) -> ProbeResult:
@@ -141,6 +146,7 @@ async def _allocate(server: IceServer, address: IceAddress, host: str) -> ProbeR
 
 
 def _refusal(error: TransactionError) -> ProbeResult:
+    """Return the result for a request that failed with an error code, or without an answer."""
     code = error.response.error_code if error.response is not None else None
     if code is None:
         return ProbeResult(ProbeAnswer.SILENT, f"no answer within {PROBE_TIME:g} seconds")

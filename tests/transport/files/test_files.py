@@ -160,7 +160,7 @@ async def test_progress_grows_to_the_whole(source: Path, folder: Path) -> None:
     ("limits", "code"),
     [
         ({"max_size": 10_000_018}, FaultCode.TOO_LARGE),
-        ({"expect": 5}, FaultCode.DAMAGED),
+        ({"expected_size": 5}, FaultCode.DAMAGED),
         ({}, FaultCode.DISK_FULL),
     ],
 )
@@ -344,7 +344,7 @@ async def over_a_link(source: Path, incoming: Incoming, *, until: int | None = N
     pieces = PieceCounter(ours, until)
     async with open_file_channels(ours, theirs) as (one, two, _, _):
         both = await Both().run(
-            lambda: send_file(one, source, name="data.zip", progress=ignore), lambda: incoming.take(two, ignore)
+            lambda: send_file(one, source, name="data.zip", progress=ignore), lambda: incoming.receive(two, ignore)
         )
     return both, pieces
 
@@ -369,13 +369,13 @@ async def test_a_new_link_goes_on_where_the_last_one_broke(source: Path, folder:
 async def test_bytes_that_came_but_were_not_written_are_sent_again(
     source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = receiver._Part.write
+    real = receiver._PartialFile.write
 
-    def slow(part: receiver._Part, payloads: list[memoryview]) -> None:
+    def slow(part: receiver._PartialFile, payloads: list[memoryview]) -> None:
         real(part, payloads)
         time.sleep(0.02)  # in its thread: the link breaks while more is waiting
 
-    monkeypatch.setattr(receiver._Part, "write", slow)
+    monkeypatch.setattr(receiver._PartialFile, "write", slow)
     incoming = Incoming(folder, BIG)
     await over_a_link(source, incoming, until=5_000_000)
     both, _ = await over_a_link(source, incoming)
@@ -390,7 +390,7 @@ async def test_progress_of_a_second_link_begins_with_what_is_there(source: Path,
     async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
         await Both().run(
             lambda: send_file(one, source, name="x", progress=lambda done, _: seen.append(done)),
-            lambda: incoming.take(two, ignore),
+            lambda: incoming.receive(two, ignore),
         )
     assert seen[0] > 1_000_000
     assert seen == sorted(seen)
@@ -404,7 +404,7 @@ async def test_a_sender_that_missed_the_verification_gets_it_over_the_next_link(
         theirs.tamper = lambda item: None if isinstance(item, str) and "FileVerified" in item else item
 
         async def take() -> Path:
-            path = await incoming.take(two, ignore)
+            path = await incoming.receive(two, ignore)
             ours.fail(LOST)
             theirs.fail(LOST)
             return path
@@ -554,7 +554,7 @@ async def test_twenty_megabytes_over_real_aiortc(tmp_path: Path, folder: Path) -
         open_peer_connection(asyncio_loop) as ada,
         open_peer_connection(asyncio_loop) as bob,
     ):
-        await ada.accept(await bob.answer(await ada.offer()))
+        await ada.accept_answer(await bob.answer(await ada.offer()))
         await ada.wait_open(5)
         await bob.wait_open(5)
         async with open_file_channels(ada, bob) as (one, two, _, _):

@@ -24,7 +24,7 @@ from rtc.transport.webrtc.ice_gathering import (
     stun_servers,
     turn_servers,
 )
-from rtc.transport.webrtc.turn_allocate import TurnAllocation, TurnOutcome
+from rtc.transport.webrtc.turn_allocate import IceServerOutcome, IceServerRequest
 
 STUN = IceServer("stun:127.0.0.1")
 UDP = IceServer("turn:a", "name", "word")
@@ -215,16 +215,16 @@ async def test_silent_servers_cost_a_second_and_not_the_direct_path(asyncio_loop
             before = trio.current_time()
             offer = await ada.offer()
             assert trio.current_time() - before < SILENT_TIME + 0.5
-            await ada.accept(await bob.answer(offer))
+            await ada.accept_answer(await bob.answer(offer))
             with trio.fail_after(2):
                 await ada.wait_open(2)
             assert ada.path_kind == "direct"
             seen = {
                 allocation.server.urls: allocation.outcome for allocation in (*ada._gathered.stun, *ada._gathered.turn)
             }
-            assert seen[servers[0].urls] is TurnOutcome.SILENT
-            assert seen[servers[1].urls] is TurnOutcome.SILENT
-            assert seen[servers[2].urls] is TurnOutcome.UNREACHED
+            assert seen[servers[0].urls] is IceServerOutcome.SILENT
+            assert seen[servers[1].urls] is IceServerOutcome.SILENT
+            assert seen[servers[2].urls] is IceServerOutcome.UNREACHED
 
 
 async def test_a_server_that_only_accepts_tcp_costs_two_and_a_half(asyncio_loop: AsyncioLoop) -> None:
@@ -251,7 +251,7 @@ async def test_two_peers_without_a_common_route_get_that_reason(asyncio_loop: As
         for peer in (ada, bob):
             for protocol in peer._dtls().transport._connection._protocols:
                 protocol.send_stun = lambda *_: None
-        await ada.accept(answer)
+        await ada.accept_answer(answer)
         before = trio.current_time()
         with pytest.raises(RtcError, match=r"no common route to it.*Gave up after 1 seconds.*TURN"):
             await ada.wait_open(1)
@@ -262,10 +262,10 @@ async def test_two_peers_without_a_common_route_get_that_reason(asyncio_loop: As
 
 
 def seen(*, hosts: str = "192.0.2.1", stun: str = "", turn: str = "") -> GatheredCandidates:
-    """Make the results of gathering from the values of `TurnOutcome`, separated by spaces."""
+    """Make the results of gathering from the values of `IceServerOutcome`, separated by spaces."""
 
-    def allocation(names: str) -> list[TurnAllocation]:
-        return [TurnAllocation(UDP, TurnOutcome(name)) for name in names.split()]
+    def allocation(names: str) -> list[IceServerRequest]:
+        return [IceServerRequest(UDP, IceServerOutcome(name)) for name in names.split()]
 
     return GatheredCandidates(tuple(hosts.split()), allocation(stun), allocation(turn))
 

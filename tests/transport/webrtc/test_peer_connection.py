@@ -35,7 +35,7 @@ async def joined(asyncio_loop: AsyncioLoop) -> AsyncGenerator[tuple[PeerConnecti
     """Two open peer connections, connected to each other."""
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         with trio.fail_after(5):
-            await ada.accept(await bob.answer(await ada.offer()))
+            await ada.accept_answer(await bob.answer(await ada.offer()))
             await ada.wait_open(5)
             await bob.wait_open(5)
         yield ada, bob
@@ -125,7 +125,7 @@ async def test_closing_while_connecting_is_prompt(asyncio_loop: AsyncioLoop, del
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         answer = await bob.answer(await ada.offer())
         await bob.aclose()
-        await ada.accept(answer)
+        await ada.accept_answer(answer)
         with trio.move_on_after(delay):
             await ada.wait_open(60)
         with trio.fail_after(2):
@@ -152,7 +152,7 @@ async def test_closing_ends_a_negotiation_under_way(asyncio_loop: AsyncioLoop) -
 
 async def test_no_answer_ends_in_time(asyncio_loop: AsyncioLoop) -> None:
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
-        await ada.accept(await bob.answer(await ada.offer()))
+        await ada.accept_answer(await bob.answer(await ada.offer()))
         await bob.aclose()
         with trio.fail_after(2), pytest.raises(RtcError) as caught:
             await ada.wait_open(0.5)
@@ -193,7 +193,7 @@ async def test_hostile_descriptions_are_refused_with_one_sentence(asyncio_loop: 
         async with open_peer_connection(asyncio_loop) as third:
             await third.offer()
             with trio.fail_after(3), pytest.raises(RtcError) as caught:
-                await third.accept(sdp)
+                await third.accept_answer(sdp)
             assert caught.value.fault.code is FaultCode.LINK_FAILED, name
 
 
@@ -201,7 +201,7 @@ async def test_a_changed_fingerprint_never_opens(asyncio_loop: AsyncioLoop) -> N
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         answer = await bob.answer(await ada.offer())
         line = next(line for line in answer.splitlines() if line.startswith("a=fingerprint:sha-256"))
-        await ada.accept(answer.replace(line, "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)))
+        await ada.accept_answer(answer.replace(line, "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)))
         with trio.fail_after(5), pytest.raises(RtcError):
             await ada.wait_open(3)
 
@@ -283,7 +283,7 @@ async def test_the_loop_closes_connections_that_were_not_closed() -> None:
     async with open_asyncio_loop() as asyncio_loop:
         forgotten = PeerConnection(asyncio_loop)
         other = PeerConnection(asyncio_loop)
-        await forgotten.accept(await other.answer(await forgotten.offer()))
+        await forgotten.accept_answer(await other.answer(await forgotten.offer()))
         before = trio.current_time()
     assert trio.current_time() - before < 3
     assert forgotten.over

@@ -130,7 +130,7 @@ async def joined(
     """Two open peer connections, connected to each other."""
     async with open_peer_connection(asyncio_loop, one) as ada, open_peer_connection(asyncio_loop, two) as bob:
         with trio.fail_after(15):
-            await ada.accept(await bob.answer(await ada.offer()))
+            await ada.accept_answer(await bob.answer(await ada.offer()))
             await ada.wait_open(10)
             await bob.wait_open(10)
         yield ada, bob
@@ -235,7 +235,7 @@ async def test_a_relay_is_taken_when_nothing_direct_works(
         answer = await bob.answer(offer)
         block_direct(bob)
         before = trio.current_time()
-        await ada.accept(answer)
+        await ada.accept_answer(answer)
         await ada.wait_open(10)
         await bob.wait_open(10)
         assert soonest - 0.1 < trio.current_time() - before < soonest + 1

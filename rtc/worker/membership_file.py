@@ -1,4 +1,4 @@
-"""Saves a worker's room membership on disk, so that a restarted worker can be found where the old one was.
+"""Saves a worker's room membership on disk, so that a restarted worker rejoins its room under the same peer id.
 
 Each worker of a machine has one small private file in the results folder. The file is locked while its worker runs, so
 two workers never use the same membership.
@@ -18,7 +18,7 @@ from protocol.ids import PeerId, RoomId
 from rtc.runner.folder_lock import lock_file
 
 FILE_MAX = 16 * 1024
-"""Bytes read from the file at most; a file that we wrote has a few hundred."""
+"""Maximum number of bytes read from the file; a file that we wrote has a few hundred."""
 
 
 @frozen
@@ -36,7 +36,7 @@ class SavedMembership:
 
 
 @frozen
-class RoomIdentity:
+class MembershipFile:
     """One worker's membership file, locked while it is open."""
 
     descriptor: int | None
@@ -70,10 +70,10 @@ def _are_ids(*texts: str) -> bool:
 
 
 @contextmanager
-def open_identity(results: Path, name: str, gpu: str | None) -> Iterator[RoomIdentity]:
+def open_membership_file(results: Path, name: str, gpu: str | None) -> Iterator[MembershipFile]:
     """Open and lock the membership file of the worker with this name and GPU, until the context ends.
 
-    If the file cannot be opened, or another worker holds its lock, the identity reads and saves nothing.
+    If the file cannot be opened, or another worker holds its lock, the returned object reads and saves nothing.
     """
     safe = re.sub(r"[^\w.-]", "_", f"{name}-{gpu or 'cpu'}")[:150]
     try:
@@ -81,7 +81,7 @@ def open_identity(results: Path, name: str, gpu: str | None) -> Iterator[RoomIde
     except OSError:
         descriptor = None
     try:
-        yield RoomIdentity(descriptor)
+        yield MembershipFile(descriptor)
     finally:
         if descriptor is not None:
             os.close(descriptor)

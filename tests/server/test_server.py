@@ -104,7 +104,7 @@ class FakeRoomStore:
         self.made[name] += 1
         return RoomId(f"room-{self.made.total()}"), TOKEN
 
-    async def opens(self, room, token):
+    async def is_token_of(self, room, token):
         return token == TOKEN
 
     def resume_proof(self, room, peer):

@@ -84,7 +84,7 @@ def _run_work(work: Callable[[], int], *, as_json_events: bool = False) -> int:
     An `RtcError` is caught here, since it was raised before a program ran: its text is written to standard error.
 
     Args:
-        as_json_events: also write the event with which `--json` ends.
+        as_json_events: after an error, also write the JSON event that ends the output of `--json`.
     """
     from rtc.common.errors import RtcError
     from rtc.runtime.root import print_error
@@ -101,7 +101,7 @@ def _run_work(work: Callable[[], int], *, as_json_events: bool = False) -> int:
 
 
 def _print(text: str) -> int:
-    """Print a text; it is no failure if the reader of standard output is gone. Returns exit code 0."""
+    """Print a text, and return exit code 0, even if nothing reads standard output any more."""
     from rtc.common.line_writer import LineWriter
 
     LineWriter(sys.stdout).say(text)
@@ -137,7 +137,7 @@ def _worker(
     sleap_nn: str | None,
     gpu: str | None,
     all_gpus: bool,
-    **serving: Any,
+    **serve_options: Any,
 ) -> int:
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
@@ -148,7 +148,7 @@ def _worker(
 
     base = Path.home() / ".sleap-rtc"
     options = WorkerOptions(
-        config=_config("localhost" if serving["serve"] else server, relay_only=relay_only),
+        config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
         token=token,
         secret=read_secret(room_secret),
@@ -159,7 +159,7 @@ def _worker(
         gpu=choose_gpu(gpu) if gpu is not None else None,
     )
     gpus = list_gpus() if all_gpus else None
-    own_server = _server_options(base / "server", **serving)
+    own_server = _server_options(base / "server", **serve_options)
     return run_program(
         "worker",
         lambda *inner: serve(options, *inner, gpus=gpus, server=own_server),
@@ -288,7 +288,7 @@ def attach(job: str | None, **options: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
 @worker_location_options
 @click.pass_context
-def jobs(context: click.Context, /, as_json: bool, **location: Any) -> int:
+def jobs(context: click.Context, /, as_json: bool, **worker_location: Any) -> int:
     """List the jobs that were started here, or act on one of them.
 
     The list has the jobs whose results are not fetched yet.
@@ -299,12 +299,21 @@ def jobs(context: click.Context, /, as_json: bool, **location: Any) -> int:
         if misplaced:
             raise click.UsageError(f"Options come after the command: sleap-rtc jobs {command} … {' '.join(misplaced)}")
         return 0
-    return _job(location, lambda commands: int(commands.jobs_list(as_json=as_json, **location)))
+    return _run_job_command(
+        worker_location, lambda commands: int(commands.jobs_list(as_json=as_json, **worker_location))
+    )
 
 
-def _job(location: dict[str, Any], run_command: Callable[[Any], int], *, as_json_events: bool = False) -> int:
-    """Run one of the commands about a job; the module with them is imported only after the options were checked."""
-    check_location_options(**location)
+def _run_job_command(
+    worker_location: dict[str, Any], run_command: Callable[[Any], int], *, as_json_events: bool = False
+) -> int:
+    """Run one of the commands about earlier jobs, and return its exit code.
+
+    Args:
+        worker_location: the options that say where the worker is; they are checked first.
+        run_command: called with the module `client_commands`, which is imported only after that check.
+    """
+    check_location_options(**worker_location)
 
     def work() -> int:
         from rtc.command_line import client_commands as commands
@@ -318,27 +327,31 @@ def _job(location: dict[str, Any], run_command: Callable[[Any], int], *, as_json
 @click.argument("job")
 @click.option("--all", "everything", is_flag=True, help="Stop the whole sequence, not only the model that trains now.")
 @worker_location_options
-def jobs_stop(job: str, everything: bool, **location: Any) -> int:
+def jobs_stop(job: str, everything: bool, **worker_location: Any) -> int:
     """Stop JOB early; what it has learned is kept."""
     scope = "all" if everything else "this"
-    return _job(location, lambda commands: int(commands.jobs_stop(job, scope=scope, **location)))
+    return _run_job_command(
+        worker_location, lambda commands: int(commands.jobs_stop(job, scope=scope, **worker_location))
+    )
 
 
 @jobs.command("cancel")
 @click.argument("job")
 @worker_location_options
-def jobs_cancel(job: str, **location: Any) -> int:
+def jobs_cancel(job: str, **worker_location: Any) -> int:
     """End JOB at once."""
-    return _job(location, lambda commands: int(commands.jobs_cancel(job, **location)))
+    return _run_job_command(worker_location, lambda commands: int(commands.jobs_cancel(job, **worker_location)))
 
 
 @jobs.command("logs")
 @click.argument("job")
 @click.option("--follow", "-f", is_flag=True, help="Print new lines until the job ends.")
 @worker_location_options
-def jobs_logs(job: str, follow: bool, **location: Any) -> int:
+def jobs_logs(job: str, follow: bool, **worker_location: Any) -> int:
     """Print what sleap-nn has printed in JOB."""
-    return _job(location, lambda commands: int(commands.jobs_logs(job, follow=follow, **location)))
+    return _run_job_command(
+        worker_location, lambda commands: int(commands.jobs_logs(job, follow=follow, **worker_location))
+    )
 
 
 @jobs.command("fetch")
@@ -352,11 +365,15 @@ def jobs_logs(job: str, follow: bool, **location: Any) -> int:
 @click.option("--quiet", "-q", is_flag=True, help="Show only warnings and the result.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
 @worker_location_options
-def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **location: Any) -> int:
+def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **worker_location: Any) -> int:
     """Fetch the result of JOB, which has ended."""
     check_display_options(quiet=quiet, as_json=as_json)
     more = {"output": output, "quiet": quiet, "as_json": as_json}
-    return _job(location, lambda commands: int(commands.jobs_fetch(job, **more, **location)), as_json_events=as_json)
+    return _run_job_command(
+        worker_location,
+        lambda commands: int(commands.jobs_fetch(job, **more, **worker_location)),
+        as_json_events=as_json,
+    )
 
 
 # -------- packages
@@ -440,8 +457,8 @@ def workers(
         from rtc.client.list_workers import ListOptions, run_list_workers
         from rtc.client.target import choose_target
 
-        room = choose_target(session_string, room_id, token, None, auto_select=True)
-        options = ListOptions(_config(server or room.server), room.room, room.token, as_json)
+        target = choose_target(session_string, room_id, token, None, auto_select=True)
+        options = ListOptions(_config(server or target.server), target.room, target.token, as_json)
         return run_list_workers(options, secrets=(session_string,))
 
     return _run_work(work)

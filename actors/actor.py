@@ -1,4 +1,4 @@
-"""The loop of every actor: take an event from the inbox, do one step of the table, put the effects into the outbox."""
+"""The loop of every actor: takes an event from the inbox, does one step of the table, fills the outbox with effects."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Actor(Generic[D]):
     _due: float = field(init=False, default=math.inf)
     """When the state times out, by trio's clock, in seconds."""
     _timeout_event: TimedOut = field(init=False, factory=TimedOut)
-    """The event that the table gets then."""
+    """The event that the table gets at that time."""
 
     def __attrs_post_init__(self) -> None:
         self.state = self.table.start
@@ -48,9 +48,9 @@ class Actor(Generic[D]):
                     return
             if timeout.cancelled_caught:
                 self._due = math.inf
-            self.turn(event)
+            self.handle(event)
 
-    def turn(self, event: Any) -> None:
+    def handle(self, event: Any) -> None:
         """Handle one event completely: step, new state, effects. Synchronous, so no cancellation can interrupt it."""
         state, step = self.table.step(self.state, self.data, event)
         if state is not self.state:

@@ -48,7 +48,7 @@ class AuthData:
     opened: LinkOpened | None = None
     """The link; None in the state available."""
     their_nonce: bytes = b""
-    """At the client's end, the nonce of the worker's challenge; empty before it comes."""
+    """At the client's end, the nonce of the worker's challenge; empty before the challenge comes."""
 
 
 # -------- narrower events: `classify_…` checks the proofs, so that each result can have a row of its own
@@ -129,9 +129,9 @@ def classify_client_end(data: AuthData, event: object) -> object:
 
 
 def _proof(data: AuthData, speaker: str, their_nonce: bytes) -> bytes:
-    """Return the valid proof of `speaker` ("worker" or "client") for this link, given the other side's nonce.
+    """Return the valid proof of `speaker` ("worker" or "client") for this link, given the peer's nonce.
 
-    Which of the two sides we are follows from the binding. The result is empty without a secret or a link.
+    The binding shows at which end this program is. The result is empty without a secret or a link.
     """
     if data.secret is None or data.opened is None:
         return b""
@@ -197,13 +197,13 @@ def deny_timeout(data: AuthData, _event: TimedOut) -> Step[AuthData]:
 
 
 def refuse_on_drain(data: AuthData, _event: Drain) -> Step[AuthData]:
-    """End the authentication because the worker is stopping, and report that to the client."""
+    """End the authentication because the worker is stopping, and close the link with that reason."""
     fault = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. Pick another one from the room.")
     return Step(AuthData(data.secret), (AuthenticationFailed(_opened_link(data).link, fault),))
 
 
 def reset(data: AuthData, _event: object) -> Step[AuthData]:
-    """Forget the link and its authentication because the link has ended."""
+    """Discard the data of the link and its authentication because the link has ended."""
     return Step(AuthData(data.secret))
 
 
@@ -239,12 +239,12 @@ WORKER_AUTH: Table[AuthData] = Table("auth, worker's side", AVAILABLE, (
 
 
 def await_challenge(data: AuthData, event: LinkOpened) -> Step[AuthData]:
-    """Wait for the worker's first message, a challenge or `AuthSuccess`; allow `PROOF_TIME` for the whole exchange."""
+    """Wait for the worker's first message, a challenge or `AuthSuccess`; the authentication may last `PROOF_TIME`."""
     return Step(evolve(data, opened=event), (StateTimeout(PROOF_TIME),))
 
 
 def send_proof(data: AuthData, event: AuthChallenge) -> Step[AuthData]:
-    """Send the client's proof and nonce; a second challenge on the same link is not answered."""
+    """Send the client's proof and nonce; ignore a second challenge on the same link."""
     opened = _opened_link(data)
     if data.their_nonce:
         return Step(data)
@@ -259,19 +259,19 @@ def respond_without_secret(data: AuthData, _event: ChallengedWithoutSecret) -> S
 
 
 def trust_worker(data: AuthData, _event: WorkerProofValid) -> Step[AuthData]:
-    """Authenticate the worker: both sides have proven that they know the secret."""
+    """Authenticate the worker, because both peers have proven that they know the secret."""
     opened = _opened_link(data)
     return Step(data, (Authenticated(opened.link, opened.peer, proven=True),))
 
 
 def trust_worker_without_secret(data: AuthData, _event: WorkerWithoutSecret) -> Step[AuthData]:
-    """Authenticate the worker without a proof, because neither side has a secret (the documented legacy mode)."""
+    """Authenticate the worker without a proof, because neither peer has a secret (the documented legacy mode)."""
     opened = _opened_link(data)
     return Step(data, (Authenticated(opened.link, opened.peer, proven=False),))
 
 
 def reject_worker(data: AuthData, _event: WorkerProofInvalid) -> Step[AuthData]:
-    """Close the link because the other side has not proven that it knows the secret; nothing was sent to it."""
+    """Close the link because the worker has not proven that it knows the secret; it has received no job and no file."""
     text = "The worker could not prove that it knows the room secret, so nothing was sent. Somebody may be in between."
     return Step(
         AuthData(data.secret),

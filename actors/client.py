@@ -58,9 +58,9 @@ from actors.events import (
     PeerFault,
     ResultDownloaded,
     ResultUnpacked,
+    SendJobKey,
     SendPackage,
     SendToServer,
-    ShowJobKey,
     ShowWorkers,
     Stale,
     StateTimeout,
@@ -95,7 +95,7 @@ def _timeout(data: ClientData, text: str) -> StateTimeout:
 
 
 def join_room(_data: ClientData, wanted: JobWanted) -> Step[ClientData]:
-    """Join the room."""
+    """Join the room of the wanted job; for an existing job, store its id and key."""
     data = ClientData(wanted)
     if wanted.credential is not None:
         data = evolve(data, attaching=True, job=wanted.credential.job, key=wanted.credential.key, delivered=True)
@@ -104,11 +104,13 @@ def join_room(_data: ClientData, wanted: JobWanted) -> Step[ClientData]:
 
 def show_choice(_data: ClientData, event: ChoiceNeeded) -> Step[ClientData]:
     """Show the available workers to the person, without a time limit."""
-    return Step(evolve(event.data, link=None), (CANCEL_TIMEOUT, *_close_link(event.data), ShowWorkers(event.fitting)))
+    return Step(
+        evolve(event.data, link=None), (CANCEL_TIMEOUT, *_close_link(event.data), ShowWorkers(event.fitting_workers))
+    )
 
 
 def join_queue(_data: ClientData, event: QueueNeeded) -> Step[ClientData]:
-    """Join the room's queue; a client that is already in it keeps its position, without the assigned worker."""
+    """Join the room's queue; a client that is already in it keeps its position but not the assigned worker."""
     data = event.data
     effects = (CANCEL_TIMEOUT, *_close_link(data), SendToServer(_queue_request(data)))
     return Step(evolve(data, link=None, queued=True, refused=frozenset()), effects)
@@ -165,13 +167,13 @@ def submit_job(data: ClientData, event: Authenticated) -> Step[ClientData]:
 def request_attach(data: ClientData, event: AuthenticatedForJob) -> Step[ClientData]:
     """Send the key of the existing job over the authenticated link."""
     timeout = _timeout(data, "The worker did not say whether it knows the job. Try again.")
-    return Step(data, (_show_key(data, event.link), timeout))
+    return Step(data, (_send_key(data, event.link), timeout))
 
 
-def _show_key(data: ClientData, link: LinkId) -> ShowJobKey:
+def _send_key(data: ClientData, link: LinkId) -> SendJobKey:
     assert data.job is not None, "a client that attaches or reconnects has a job"
     fetch = data.wanted is None or data.wanted.fetch
-    return ShowJobKey(link, JobCredential(data.job, data.key), fetch, supply=not data.delivered)
+    return SendJobKey(link, JobCredential(data.job, data.key), fetch, supply=not data.delivered)
 
 
 def note_attached(data: ClientData, _event: JobAttached) -> Step[ClientData]:
@@ -186,7 +188,7 @@ def send_package(data: ClientData, event: JobAccepted) -> Step[ClientData]:
 
 
 def note_package_sent(data: ClientData, _event: PackageSent) -> Step[ClientData]:
-    """Record that the worker has the whole package; the job's events go from the presenter to the view."""
+    """Record that the worker has the whole package; the presenter, not this actor, gets the job's events."""
     return Step(evolve(data, delivered=True))
 
 
@@ -198,7 +200,7 @@ def resume_upload(data: ClientData, _event: ResumeUpload) -> Step[ClientData]:
 
 
 def resubmit(data: ClientData, _event: ResubmitJob) -> Step[ClientData]:
-    """Submit the job to the same worker again, as a new job."""
+    """Open a link to the same worker, to submit the job again as a new job."""
     assert data.peer is not None, "a client that reconnects has a worker"
     restarted = ClientData(
         data.wanted, data.workers, link=data.link, last_link=data.last_link, resubmits=data.resubmits + 1
@@ -219,7 +221,9 @@ def request_cancel(data: ClientData, _event: CancelWanted) -> Step[ClientData]:
 
 
 def _send_request(data: ClientData, request: StopJob | CancelJob) -> Step[ClientData]:
-    """Send a request, or without a link save it for after the reconnection. A stop never replaces a cancel."""
+    """Save a request, and send it at once if the client is connected; `resume_job` sends it after each reconnection.
+
+    A saved stop never replaces a saved cancel."""
     saved = data.request if isinstance(data.request, CancelJob) else request
     effects = (TellPeer(data.link, request),) if data.link is not None and not data.reconnects else ()
     return Step(evolve(data, request=saved), effects)
@@ -242,7 +246,7 @@ def wait_to_reconnect(data: ClientData, event: LinkLost) -> Step[ClientData]:
 
 
 def reconnect_to_check_upload(data: ClientData, event: UploadUncertain) -> Step[ClientData]:
-    """Wait to reconnect, as after any lost link; the worker then reports whether it has the whole package."""
+    """Wait to reconnect, as after any lost link; then the worker reports whether it has the whole package."""
     return wait_to_reconnect(data, event.lost)
 
 
@@ -256,7 +260,7 @@ def reconnect(data: ClientData, _event: TimedOut) -> Step[ClientData]:
 
 def request_reattach(data: ClientData, event: Authenticated) -> Step[ClientData]:
     """Send the job's key over the new link, after it is authenticated."""
-    return Step(data, (_show_key(data, event.link),))
+    return Step(data, (_send_key(data, event.link),))
 
 
 def resume_job(data: ClientData, _event: JobReattached) -> Step[ClientData]:
@@ -274,10 +278,12 @@ def note_downloaded(data: ClientData, _event: ResultDownloaded) -> Step[ClientDa
 
 
 def _end(data: ClientData, fault: Fault | None, ended: JobEnded | None = None) -> Step[ClientData]:
+    """Close the link and send `Finished`; the actor is then as at its start, but link ids count on."""
     return Step(ClientData(last_link=data.last_link), (*_close_link(data), Finished(fault, ended)))
 
 
 def _fault_of(ended: JobEnded | None) -> Fault | None:
+    """Return the fault of a job that failed or was cancelled; None for a job that succeeded."""
     if ended is None or ended.outcome is Outcome.DONE:
         return None
     code = FaultCode.CANCELLED if ended.outcome is Outcome.CANCELLED else FaultCode.JOB_FAILED
@@ -310,7 +316,7 @@ def finish_without_result(data: ClientData, event: EndedWithoutResult) -> Step[C
 def fail(
     data: ClientData, event: JoinFailed | PeerFault | UploadFailed | DownloadFailed | LinkRefused
 ) -> Step[ClientData]:
-    """Fail with the reason that the worker, the server or our own file transfer gives."""
+    """Fail with the reason that the worker, the server or this client's file transfer gives."""
     return _end(data, event.fault)
 
 
@@ -325,7 +331,7 @@ def fail_timeout(data: ClientData, event: TimedOut) -> Step[ClientData]:
 
 
 def fail_link_lost(data: ClientData, event: LinkLost) -> Step[ClientData]:
-    """Fail because the link ended before the job began; nothing is kept on the worker."""
+    """Fail because the link ended before the worker accepted the new job, or the key of an existing one."""
     text = "The link to the worker broke before the job began. Try again."
     return _end(data, event.fault or Fault(FaultCode.LINK_LOST, text))
 

@@ -49,7 +49,7 @@ RESUBMITS_MAX = 3
 
 @frozen
 class ClientData:
-    """The Client's data: the job that is wanted, and how far it has come."""
+    """The Client's data: the job that is wanted, and what has been done for it so far."""
 
     wanted: JobWanted | None = None
     """None in the state available."""
@@ -62,8 +62,8 @@ class ClientData:
     link: LinkId | None = None
     """The newest link to that worker, open or not."""
     offers: int = 0
-    """Offers to this worker that were neither accepted nor refused. One that the worker has probably received counts as
-    two."""
+    """Offers to this worker that were neither accepted nor refused. An offer that the worker has probably received
+    counts as two."""
     last_link: int = 0
     """The id of the newest link; ids count up from 1."""
     job: JobId | None = None
@@ -72,7 +72,7 @@ class ClientData:
     attaching: bool = False
     """The job is an existing one, and the worker has not yet confirmed that it knows the job."""
     reconnects: int = 0
-    """Tries to reconnect since the job's link broke; one while the worker is not in the room counts as two. 0 when
+    """Tries to reconnect since the job's link broke; a try while the worker is not in the room counts as two. 0 when
     connected."""
     resubmits: int = 0
     """How often the package was sent again from its beginning."""
@@ -95,7 +95,7 @@ class ClientData:
 
 @frozen
 class WorkersUpdated:
-    """The list of workers has changed while no choice is to be made from it now."""
+    """The list of workers has changed, and at this moment no worker is to be chosen from it."""
 
     workers: tuple[WorkerPresent, ...]
 
@@ -124,7 +124,7 @@ class ChoiceNeeded:
 
     data: ClientData
     """The data to continue with."""
-    fitting: tuple[WorkerPresent, ...]
+    fitting_workers: tuple[WorkerPresent, ...]
 
 
 @frozen
@@ -213,14 +213,14 @@ class JobNotStarted:
 
 @frozen
 class JobGone:
-    """The worker does not have the job, or not its result, any more, or cannot report on it."""
+    """The worker no longer has the job or its result, or it cannot report on the job."""
 
     fault: Fault
 
 
 @frozen
 class OfferTimedOut:
-    """No answer to the offer came. The server may have lost either of them, so the worker can be asked again."""
+    """The offer was not answered. The server may have lost the offer or the answer, so a new offer can help."""
 
     silent: bool
     """Whether the connection to the server was open, so that it is probably the worker that does not answer."""
@@ -228,7 +228,7 @@ class OfferTimedOut:
 
 @frozen
 class ReconnectsExhausted:
-    """The link broke, and the client has tried to reconnect often enough."""
+    """The link broke, and the client has tried to reconnect `RECONNECTS_MAX` times."""
 
     fault: Fault | None
 
@@ -274,7 +274,7 @@ def classify(data: ClientData, event: object) -> object:
     return event
 
 
-def fitting(data: ClientData) -> tuple[WorkerPresent, ...]:
+def fitting_workers(data: ClientData) -> tuple[WorkerPresent, ...]:
     """Return the available workers with enough memory that have not refused us, best first (Discovery's order)."""
     min_memory_mb = data.wanted.min_memory_mb if data.wanted else 0
     return tuple(
@@ -287,7 +287,9 @@ def fitting(data: ClientData) -> tuple[WorkerPresent, ...]:
 
 
 def _classify_unpacked(data: ClientData, event: object) -> object:
-    """Return the narrower event once the result is unpacked: only the worker's acknowledgement is awaited then."""
+    """Return the narrower event once the result is unpacked, when only the worker's acknowledgement is awaited.
+
+    A lost link, a time-out or `Drain` ends that wait like an acknowledgement: the result is here in any case."""
     if isinstance(event, PeerMessage) and not isinstance(event.message, JobState):
         return Stale()
     ours = isinstance(event, PeerMessage | LinkLost) and event.link == data.link
@@ -315,16 +317,17 @@ def _classify_workers(data: ClientData, event: WorkersChanged) -> object:
     if isinstance(data.wanted.choice, NamedWorker):
         return WorkerChosen(data.wanted.choice.peer, data)
     if isinstance(data.wanted.choice, AskPerson):
-        return ChoiceNeeded(data, fitting(data))
-    return _best_worker(data, _no_worker_fault(data))
+        return ChoiceNeeded(data, fitting_workers(data))
+    return _choose_best_worker(data, _no_worker_fault(data))
 
 
-def _best_worker(data: ClientData, otherwise: Fault) -> WorkerChosen | NoWorkerFits | QueueNeeded:
-    found = fitting(data)
+def _choose_best_worker(data: ClientData, no_worker_fault: Fault) -> WorkerChosen | NoWorkerFits | QueueNeeded:
+    """Choose the best fitting worker; if there is none, the queue where that is wanted, or else `no_worker_fault`."""
+    found = fitting_workers(data)
     if found:
         return WorkerChosen(found[0].peer, data)
-    busy = otherwise.code is FaultCode.WORKER_BUSY
-    return QueueNeeded(data) if busy and _may_queue(data) else NoWorkerFits(data, otherwise)
+    busy = no_worker_fault.code is FaultCode.WORKER_BUSY
+    return QueueNeeded(data) if busy and _may_queue(data) else NoWorkerFits(data, no_worker_fault)
 
 
 def _may_queue(data: ClientData) -> bool:
@@ -341,6 +344,7 @@ def _classify_queue(data: ClientData, event: WorkerAssigned | WaitExpired | Join
 
 
 def _no_worker_fault(data: ClientData) -> Fault:
+    """Return why no worker can be chosen: the room has none, none has enough memory, or all that fit are taken."""
     if not data.workers:
         text = "No worker is in this room. Start one there: sleap-rtc worker --room-id … --token …"
         return Fault(FaultCode.NO_WORKER, text)
@@ -358,13 +362,14 @@ def _no_worker_fault(data: ClientData) -> Fault:
 def _classify_link_refused(data: ClientData, event: LinkRefused) -> object:
     """Return the narrower event for a refused offer.
 
-    With `BestWorker` the next best is chosen, with `AskPerson` the person chooses again, and with `NamedWorker` the
-    refusal is reported; or the client joins the queue (`--wait`).
+    Before the job is accepted: with `BestWorker` the next best worker is chosen, with `AskPerson` the person chooses
+    again, and with `NamedWorker` the refusal is reported; with `--wait` the client joins the queue if all are busy. On
+    a reconnection only a refusal with NO_SUCH_JOB matters; `LinkLost` reports the others.
     """
     if event.peer != data.peer or data.wanted is None:
         return Stale()
     if data.reconnects and event.fault.code is FaultCode.NO_SUCH_JOB:
-        return _job_unknown(data, event.fault)
+        return _classify_job_unknown(data, event.fault)
     if data.job is not None and not data.attaching:
         return Stale()
     choice = data.wanted.choice
@@ -378,10 +383,15 @@ def _classify_link_refused(data: ClientData, event: LinkRefused) -> object:
         busy = event.fault.code is FaultCode.WORKER_BUSY
         return QueueNeeded(evolve(data, peer=None)) if busy and _may_queue(data) else event
     data = evolve(data, refused=data.refused | {event.peer}, peer=None, offers=0)
-    return _best_worker(data, event.fault) if isinstance(choice, BestWorker) else ChoiceNeeded(data, fitting(data))
+    return (
+        _choose_best_worker(data, event.fault)
+        if isinstance(choice, BestWorker)
+        else ChoiceNeeded(data, fitting_workers(data))
+    )
 
 
-def _job_unknown(data: ClientData, fault: Fault) -> ResubmitJob | JobNotStarted | JobGone:
+def _classify_job_unknown(data: ClientData, fault: Fault) -> ResubmitJob | JobNotStarted | JobGone:
+    """Return the narrower event for a worker that does not know the job; `fault` is what the worker reported."""
     if data.delivered:
         return JobGone(fault)
     return (
@@ -397,6 +407,7 @@ def _may_send_package(data: ClientData) -> bool:
 
 
 def _classify_link_lost(data: ClientData, event: LinkLost) -> object:
+    """Return the narrower event for a link that ended or could not be opened; what it means depends on the job."""
     if event.link != data.link:
         return Stale()
     if data.downloaded:
@@ -411,6 +422,7 @@ def _classify_link_lost(data: ClientData, event: LinkLost) -> object:
 
 
 def _is_unanswered(fault: Fault | None) -> bool:
+    """Return whether the link failed because its offer was not answered, not because it was refused or broke."""
     return fault is not None and fault.code in (FaultCode.STALLED, FaultCode.SERVER_LOST)
 
 
@@ -437,8 +449,9 @@ def _classify_job_ended(data: ClientData, ended: JobEnded) -> object:
 
 
 def _classify_job_state(data: ClientData, state: JobState) -> object:
+    """Return the narrower event for the worker's answer to `AttachJob`, `StopJob` or `CancelJob`."""
     if state.stage is JobStage.UNKNOWN:
-        return _job_unknown(data, Fault(FaultCode.NO_SUCH_JOB, state.text))
+        return _classify_job_unknown(data, Fault(FaultCode.NO_SUCH_JOB, state.text))
     if state.stage is JobStage.ELSEWHERE:
         return JobGone(Fault(FaultCode.NO_WORKER, state.text))
     if data.attaching:

@@ -48,7 +48,7 @@ from protocol.signaling import (
 from protocol.status import Role
 
 RETRY_TIME = 5.0
-"""Seconds to keep trying after the first connection to the server has failed; somebody may just be starting it."""
+"""Seconds to keep trying after the first connection to the server has failed; the server may just be starting."""
 
 
 @frozen
@@ -59,7 +59,7 @@ class DiscoveryData:
     connected: bool = False
     """Whether the connection to the server is open."""
     retrying: bool = False
-    """No connection to the server could be opened so far, and `RETRY_TIME` is running."""
+    """The first connection to the server could not be opened, and `RETRY_TIME` is running."""
     peer: PeerId | None = None
     """Our peer id; None before the first join."""
     resume: str | None = None
@@ -81,7 +81,7 @@ class FirstConnectFailed:
 
 @frozen
 class RejoinLater:
-    """The server cannot accept us again just now. It closes the connection, and after the next one we join again."""
+    """The server cannot let us join again at this moment. It closes the connection; after the next one we ask again."""
 
 
 @frozen
@@ -92,7 +92,10 @@ class JoinDenied:
 
 
 def classify(data: DiscoveryData, event: object) -> object:
-    """Return the narrower event: a lost connection or a fault means less after the first join than before it."""
+    """Return the event, or the narrower event for a lost connection or a fault.
+
+    Before the first join these may end the program; afterwards most of them only delay the next join.
+    """
     if isinstance(event, ServerDisconnected) and data.peer is None:
         return FirstConnectFailed(event.text)
     if isinstance(event, Fault):
@@ -102,7 +105,7 @@ def classify(data: DiscoveryData, event: object) -> object:
 
 
 def join_effects(data: DiscoveryData) -> tuple[SendToServer, ...]:
-    """Return the message that joins the room, with our former peer id if there is one; or that creates a room first."""
+    """Return the effect that sends `Join`, with our former peer id if there is one; or `CreateRoom` without a room."""
     room_credentials = data.room_credentials
     if room_credentials.room is None or room_credentials.token is None:
         return (SendToServer(CreateRoom()),)
@@ -150,14 +153,14 @@ def retry_first_connect(data: DiscoveryData, event: FirstConnectFailed) -> Step[
     return Step(evolve(data, connected=False, retrying=True), effects)
 
 
-def enter_created_room(data: DiscoveryData, event: RoomCreated) -> Step[DiscoveryData]:
+def join_created_room(data: DiscoveryData, event: RoomCreated) -> Step[DiscoveryData]:
     """Join the room that the server has created for us."""
     data = evolve(data, room_credentials=evolve(data.room_credentials, room=event.room, token=event.token))
     return Step(data, join_effects(data))
 
 
-def enter_room(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
-    """Report to the program that we have joined, with our peer id and the workers of the room."""
+def report_joined(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
+    """Report that we have joined, with our peer id and the workers of the room; a worker announces its facts."""
     token = data.room_credentials.token or ""
     data = evolve(data, peer=event.peer, resume=event.resume, workers=sort_workers(event.workers))
     # a worker's facts may have changed since its request to join; the server passes on only facts that are new to it
@@ -167,14 +170,14 @@ def enter_room(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
     return Step(data, (CANCEL_TIMEOUT, joined, WorkersChanged(data.workers), *announce))
 
 
-def give_up(data: DiscoveryData, event: JoinDenied | TimedOut) -> Step[DiscoveryData]:
+def fail(data: DiscoveryData, event: JoinDenied | TimedOut) -> Step[DiscoveryData]:
     """Fail because the server refused the join or did not answer in time."""
     fault = event.fault or Fault(FaultCode.SERVER_LOST, "The server did not answer.")
     return Step(DiscoveryData(connected=data.connected), (JoinFailed(fault),))
 
 
 def await_server(data: DiscoveryData, _event: ServerDisconnected) -> Step[DiscoveryData]:
-    """Wait for the next connection, then join again with the same peer id. Links and jobs are not affected."""
+    """Wait until the server is connected again, to join with the same peer id. Links and jobs are not affected."""
     return Step(evolve(data, connected=False))
 
 
@@ -184,7 +187,7 @@ def sort_workers(workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...
 
 
 def update_worker(data: DiscoveryData, event: WorkerPresent) -> Step[DiscoveryData]:
-    """Add the worker to the list, or replace its facts there, and report the list."""
+    """Add the worker to the list, or replace its facts in the list, and report the list."""
     others = tuple(worker for worker in data.workers if worker.peer != event.peer)
     data = evolve(data, workers=sort_workers((*others, event)))
     return Step(data, (WorkersChanged(data.workers),))
@@ -280,14 +283,14 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", AVAILABLE, (
     row(BUSY,      ServerDisconnected, RESERVED,  await_server),
 
     # joining
-    row(RESERVED,  RoomCreated,        RESERVED,  enter_created_room),
+    row(RESERVED,  RoomCreated,        RESERVED,  join_created_room),
     ignore(RoomCreated, AVAILABLE, BUSY),
-    row(RESERVED,  Joined,             BUSY,      enter_room),
+    row(RESERVED,  Joined,             BUSY,      report_joined),
     ignore(Joined, AVAILABLE, BUSY),
     ignore(RejoinLater, AVAILABLE, RESERVED, BUSY),
-    row(RESERVED,  JoinDenied,         AVAILABLE, give_up),
+    row(RESERVED,  JoinDenied,         AVAILABLE, fail),
     ignore(JoinDenied, AVAILABLE, BUSY),
-    row(RESERVED,  TimedOut,           AVAILABLE, give_up),
+    row(RESERVED,  TimedOut,           AVAILABLE, fail),
     ignore(TimedOut, AVAILABLE, BUSY),
 
     # the workers of the room

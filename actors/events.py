@@ -41,7 +41,7 @@ class JoinRoom:
 
     room_credentials: RoomCredentials
     step_timeout: float
-    """Seconds until the first join must have succeeded, the connection to the server included."""
+    """Seconds in which the first join must succeed; they include the time to connect to the server."""
 
 
 @frozen
@@ -84,7 +84,7 @@ class JobWanted:
 
 @frozen
 class WorkerPicked:
-    """To the Client: the worker that the person chose from the list; None when the person left the list."""
+    """To the Client: the person chose this worker from the list, or left the list without choosing (None)."""
 
     peer: PeerId | None
 
@@ -256,7 +256,7 @@ class LinkOpened:
 
     link: LinkId
     peer: PeerId
-    """The other side."""
+    """The peer at the other end of the link."""
     binding: Binding
     nonce: bytes = field(repr=False)
     """Our own nonce: random bytes for this link only."""
@@ -306,7 +306,7 @@ class Authenticated:
     link: LinkId
     peer: PeerId
     proven: bool
-    """Whether both sides have proven that they know the secret; False when the worker has none (the legacy mode)."""
+    """Whether both peers have proven that they know the secret; False when the worker has none (the legacy mode)."""
 
 
 @frozen
@@ -355,7 +355,7 @@ class StatusChanged:
 
 @frozen
 class FreeMemoryChanged:
-    """From the GPU monitor to Discovery: announce that so much GPU memory is free now."""
+    """From the GPU monitor to Discovery: announce this amount of free GPU memory to the room."""
 
     free_mb: int
     """In MB (2**20 bytes)."""
@@ -518,7 +518,7 @@ class JobLookedUp:
 
 @frozen
 class StreamEnded:
-    """All events of the job are sent over this link, and the job has ended like this."""
+    """All events of the job are sent over this link, and the job has ended as `ended` says."""
 
     link: LinkId
     ended: JobEnded
@@ -554,8 +554,8 @@ class ShowWorkers:
 
 
 @frozen
-class ShowJobKey:
-    """To the presenter: send `AttachJob` with this key, and with the number of the newest event that it has."""
+class SendJobKey:
+    """To the presenter: send `AttachJob` with this key, and with the number of the newest job event that was shown."""
 
     link: LinkId
     credential: JobCredential
@@ -657,7 +657,7 @@ class Finished:
 
 @frozen
 class PeerFault:
-    """The peer has sent a fault over our link: it ends the conversation for this reason."""
+    """The peer has sent a fault over our link: it cannot go on with our job or request, for this reason."""
 
     fault: Fault
 

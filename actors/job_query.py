@@ -46,8 +46,8 @@ class QueryData:
     query: QueryWanted | None = None
     """None in the state available."""
     unanswered: tuple[JobRequest, ...] = ()
-    """Requests without an answer. The offer names the job of the first one, because the worker accepts a link about a
-    job that it knows in any state."""
+    """Requests without an answer. The offer names the job of the first one: in each of its states a worker accepts a
+    link about a job that it knows."""
     link: LinkId | None = None
     last_link: int = 0
     """The id of the newest link; ids count up from 1."""
@@ -125,7 +125,7 @@ def join_room(_data: QueryData, query: QueryWanted) -> Step[QueryData]:
 
 
 def open_link(data: QueryData, _event: RoomReady) -> Step[QueryData]:
-    """Open a link to the worker about one of the jobs; the worker accepts such links in any state."""
+    """Open a link to the worker about one of the jobs; a reserved or busy worker accepts such a link, too."""
     assert data.query is not None, "in the state reserved there is a query"
     link = LinkId(data.last_link + 1)
     timeout = TimedOut(Fault(FaultCode.LINK_FAILED, "The worker did not answer in time. Try again."))
@@ -152,13 +152,14 @@ def send_requests(data: QueryData, event: Authenticated) -> Step[QueryData]:
 
 
 def report_answer(data: QueryData, event: AnswerReceived) -> Step[QueryData]:
-    """Report the worker's answer, and wait for the others."""
+    """Report the worker's answer, and wait for the other answers."""
     answered = next(request for request in data.unanswered if request.job == event.state.job)
     unanswered = tuple(request for request in data.unanswered if request is not answered)
     return Step(evolve(data, unanswered=unanswered), (JobStateReported(event.state),))
 
 
 def _end(data: QueryData, fault: Fault | None, *before: object) -> Step[QueryData]:
+    """Send the effects `before`, close the link and send `Finished`; the actor is then available."""
     close = () if data.link is None else (CloseLink(data.link),)
     return Step(QueryData(last_link=data.last_link), (CANCEL_TIMEOUT, *before, *close, Finished(fault)))
 

@@ -86,21 +86,21 @@ class AttachAllowed:
 
 @frozen
 class SupplyAllowed:
-    """The client owns the job, may follow it, and is to send the rest of its package, which is not complete."""
+    """The client owns the job and may follow it; it is to send the rest of the job's package, which is not complete."""
 
     lookup: JobLookedUp
 
 
 @frozen
 class StateRequested:
-    """The request changes nothing, so it is answered with the job's state: which may be that there is no such job."""
+    """The request changes nothing and is answered with the job's state, which is UNKNOWN if there is no such job."""
 
     lookup: JobLookedUp
 
 
 @frozen
 class StopAllowed:
-    """The client owns the job, which runs, and wants it to stop early."""
+    """The client owns the job, which runs, and wants the job to stop early."""
 
     lookup: JobLookedUp
     request: StopJob
@@ -108,14 +108,14 @@ class StopAllowed:
 
 @frozen
 class CancelAllowed:
-    """The client owns the job, which has not ended, and wants it to be cancelled."""
+    """The client owns the job, which has not ended, and wants the job to be cancelled."""
 
     lookup: JobLookedUp
 
 
 @frozen
 class ReceiptAllowed:
-    """The client owns the job, which has ended, and has its result."""
+    """The client owns the job, which has ended, and has unpacked the job's result."""
 
     lookup: JobLookedUp
 
@@ -232,7 +232,7 @@ def stop_job(data: JobSessionData, event: StopAllowed) -> Step[JobSessionData]:
 
 
 def cancel_job(data: JobSessionData, event: CancelAllowed) -> Step[JobSessionData]:
-    """Cancel the job, and send its state from before that; its end is then reported like any other end."""
+    """Cancel the job, and send the job's state from before that; the job's end is reported like any other end."""
     state = event.lookup.state
     return Step(data, (Cancel(state.job), TellPeer(data.link, state)))
 
@@ -249,7 +249,7 @@ def send_end(data: JobSessionData, event: EndedWithoutDelivery) -> Step[JobSessi
 
 
 def await_receipt(data: JobSessionData, _event: ResultSendEnded) -> Step[JobSessionData]:
-    """Wait for the client to acknowledge the result, for at most `RECEIPT_TIME`; it is kept until then."""
+    """Wait until the client acknowledges the result, for at most `RECEIPT_TIME`; the result is kept meanwhile."""
     return Step(data, (_timeout(RECEIPT_TIME),))
 
 
@@ -263,7 +263,7 @@ def release_result(data: JobSessionData, event: ReceiptAllowed) -> Step[JobSessi
 
 
 def close_link(data: JobSessionData, event: TimedOut | ResultNotSent) -> Step[JobSessionData]:
-    """Close the link because the client took too long or the result could not be sent; a result is kept."""
+    """Close the link because the client took too long or the result could not be sent; the result, if any, is kept."""
     return Step(data, (CloseLink(data.link, event.fault),))
 
 

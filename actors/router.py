@@ -27,11 +27,11 @@ class Router:
     """Called with every effect, in order, before its receivers; for logs, traces and tests."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Pass effects on until the outbox is finished or this task is cancelled; after a cancellation, none.
+        """Pass effects on until the outbox is finished or this task is cancelled. After a cancellation pass on none.
 
         An effect may be put in the same scheduler pass of trio in which this task is cancelled. The adapters are
         cancelled together with this task, and their nurseries may be closed before this task runs again; so the effect
-        must not reach them.
+        must not reach the adapters.
         """
         task_status.started()
         while True:

@@ -23,7 +23,7 @@ class Step(Generic[D]):
 
     data: D
     effects: tuple[Any, ...] = ()
-    """In the order in which they are to happen."""
+    """The effects, in the order in which they are to happen."""
 
 
 Action = Callable[[D, E], Step[D]]
@@ -64,6 +64,7 @@ class TableError(Exception):
 
 
 def _flat(rows: tuple[Any, ...]) -> tuple[Row[Any], ...]:
+    """Return the rows in one flat tuple; an item of `rows` is one row, or a tuple of rows as `ignore` returns it."""
     return tuple(one for item in rows for one in (item if isinstance(item, tuple) else (item,)))
 
 
@@ -98,7 +99,7 @@ class Table(Generic[D]):
         return tuple(dict.fromkeys(one.event for one in self.rows))
 
     def pairs(self) -> Iterator[tuple[Status, type]]:
-        """Return every pair of a state and a type of event."""
+        """Return an iterator over every pair of a state and a type of event."""
         return ((state, event) for state in Status for event in self.events)
 
     def step(self, state: Status, data: D, event: Any) -> tuple[Status, Step[D]]:

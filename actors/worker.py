@@ -2,7 +2,7 @@
 
 - available: no client has reserved the worker and no job runs. The next offer for a new job is accepted.
 - reserved: one client connects, authenticates, or uploads the package of its job; or its link broke during the upload,
-  and it has `RETURN_TIME` to come back. Offers of other clients for new jobs are refused.
+  and it has `RETURN_TIME` to reconnect. Offers of other clients for new jobs are refused.
 - busy: at least one job runs. Offers for new jobs are refused.
 
 A job outlives links, and even this process: once its package is complete, it needs no client. A client that asks about
@@ -68,7 +68,7 @@ from protocol.jobs import JobAccepted
 from protocol.status import Status
 
 RETURN_TIME = 60.0
-"""Seconds that a client has to come back when its link breaks during the upload: enough to notice the loss and for two
+"""Seconds that a client has to reconnect when its link breaks during the upload: enough to notice the loss and for two
 tries to connect, of 23 seconds each."""
 
 BUSY_FAULT = Fault(
@@ -151,7 +151,7 @@ def start_job(data: WorkerData, event: PackageReceived) -> Step[WorkerData]:
     """Start the job, whose package is complete, and open a session for the client that sent it."""
     job, sessions = event.credential.job, data.sessions
     effects: tuple[Any, ...] = (StatusChanged(Status.BUSY), StartJob(job))
-    # a client that came back with the rest of the package has a session already
+    # a client that reconnected to send the rest of the package has a session already
     if data.link is not None and data.link not in sessions:
         effects, sessions = (*effects, OpenSession(data.link, event.credential)), sessions | {data.link}
     after = evolve(
@@ -191,7 +191,7 @@ def _drop_reservation(data: WorkerData, fault: Fault | None = None) -> tuple[Any
 
 
 def _release(data: WorkerData, *before: Any) -> Step[WorkerData]:
-    """Become available, after the effects `before`; if the worker is leaving, end as soon as no session is open."""
+    """Become available, after the effects `before`. A leaving worker instead ends, now or after its last session."""
     after: tuple[Any, ...] = (StatusChanged(Status.AVAILABLE),)
     if data.leaving is not None:
         after = () if data.sessions else (data.leaving,)
@@ -246,7 +246,7 @@ def _without_job(data: WorkerData, job: JobId) -> WorkerData:
 
 
 def note_earlier_jobs(data: WorkerData, event: EarlierJobsFound) -> Step[WorkerData]:
-    """Add jobs of earlier workers to the known jobs, so that clients may open sessions about them."""
+    """Add jobs of earlier worker processes to the known jobs, so that clients may open sessions about these jobs."""
     return Step(evolve(data, known_jobs=data.known_jobs | event.jobs))
 
 
@@ -286,20 +286,20 @@ def finish_after_last_session(data: WorkerData, event: LastSessionClosed) -> Ste
 # -------- ending
 
 
-def _leaving(data: WorkerData, event: Drain | JoinFailed) -> WorkerData:
-    """Return the data of a worker that is to end; if it was to end already, with the first reason."""
+def _mark_leaving(data: WorkerData, event: Drain | JoinFailed) -> WorkerData:
+    """Return the data of a worker that is to end; if it is already to end, the first reason stays."""
     leaving = data.leaving or Finished(event.fault if isinstance(event, JoinFailed) else None)
     return evolve(data, leaving=leaving)
 
 
 def leave(data: WorkerData, event: Drain | JoinFailed) -> Step[WorkerData]:
     """End the worker as soon as no session is open; no job runs."""
-    return _release(_leaving(data, event))
+    return _release(_mark_leaving(data, event))
 
 
 def leave_reserved(data: WorkerData, event: Drain | JoinFailed) -> Step[WorkerData]:
     """End the reservation, and end the worker as soon as no session is open."""
-    return _release(_leaving(data, event), *_drop_reservation(data, LEAVING_FAULT))
+    return _release(_mark_leaving(data, event), *_drop_reservation(data, LEAVING_FAULT))
 
 
 def retry_join(data: WorkerData, event: JoinFailed) -> Step[WorkerData]:
@@ -309,7 +309,7 @@ def retry_join(data: WorkerData, event: JoinFailed) -> Step[WorkerData]:
 
 def leave_after_jobs(data: WorkerData, event: Drain) -> Step[WorkerData]:
     """Let the running jobs finish, and then end."""
-    return Step(_leaving(data, event))
+    return Step(_mark_leaving(data, event))
 
 
 WORKER: Table[WorkerData] = Table("worker", AVAILABLE, (

@@ -5,8 +5,8 @@ from protocol.faults import Fault, FaultCode
 LINK_TIME = 45.0
 """Seconds that a client has from its offer to the authenticated link; an honest one needs, or fails within, 20."""
 REQUEST_TIME = 30.0
-"""Seconds that an authenticated client has to submit its job, or to send a request about one; for each further request
-as well, but not while it follows a job."""
+"""Seconds that an authenticated client has to submit its job, or to send a request about one; the same time
+for each further request, but no limit while the client follows a job."""
 
 UNEXPECTED_MESSAGE_FAULT = Fault(
     FaultCode.BAD_MESSAGE, "The worker received a message that it did not expect, and closed the link."

@@ -28,7 +28,7 @@ RESULT_MAX = 2**50
 
 
 class Destination(Protocol):
-    """Unpacks the result and knows where to; `rtc.client.result_folder.ResultFolder` is one."""
+    """Chooses the path of the result and unpacks it there; implemented by `rtc.client.result_folder.ResultFolder`."""
 
     @property
     def parent(self) -> Path:
@@ -39,14 +39,16 @@ class Destination(Protocol):
         """The path to which an archive is moved that could not be unpacked."""
 
     def choose_path_again(self) -> None:
-        """Choose the path of the result once more, as it may be taken meanwhile; called in a thread, as it blocks."""
+        """Choose the path of the result once more, because another program may have created a file there meanwhile.
+
+        Called in a thread, because it blocks."""
 
     async def unpack(self, archive: Path) -> None:
-        """Unpack the result."""
+        """Unpack the archive of the result to the chosen path."""
 
 
 class TransferProgress(Protocol):
-    """Shows the progress of both transfers; a view is one."""
+    """Shows the progress of upload and download; implemented by the views (`rtc.terminal`)."""
 
     def upload(self, done: int, total: int) -> None:
         """Show that `done` of the package's `total` bytes are on the worker."""
@@ -68,7 +70,7 @@ class FileTransfers:
     _upload_begun: bool = False
     """An earlier link may have carried a part of the package."""
     _incoming: Incoming | None = None
-    """The part of the result that is here: the download over the next link continues it."""
+    """The download, with the part of the result that is here; a download over the next link continues it."""
     _archive: Path | None = None
     """The complete archive of the result, until it is unpacked."""
     _download_lock: trio.Lock = field(factory=trio.Lock)
@@ -103,7 +105,7 @@ class FileTransfers:
     async def _upload(self, effect: SendPackage) -> None:
         file_channel = self.links.file_channel(effect.link)
         if file_channel is None:
-            return  # the link is gone, and its `LinkLost` is out already
+            return  # the link is gone, and its `LinkLost` has been sent already
         try:
             size = (await trio.Path(self.package).stat()).st_size
             if not self._upload_begun:  # a second link continues where the first one broke
@@ -127,11 +129,11 @@ class FileTransfers:
         """Receive the result and unpack it. A complete archive is never removed before it is unpacked."""
         file_channel = self.links.file_channel(effect.link)
         if file_channel is None:
-            return  # the link is gone, and its `LinkLost` is out already
+            return  # the link is gone, and its `LinkLost` has been sent already
         async with self._download_lock:  # the download over the lost link may not have ended yet
             try:
                 if self._incoming is None:
-                    self._incoming = await trio.to_thread.run_sync(self._make_folder)
+                    self._incoming = await trio.to_thread.run_sync(self._make_incoming)
                 self._archive = await self._incoming.receive(file_channel, self.progress.download)
                 self.router.outbox.put(ResultDownloaded())
                 await trio.to_thread.run_sync(self.destination.choose_path_again)
@@ -145,8 +147,8 @@ class FileTransfers:
                     return
             await self._remove_folder()
 
-    def _make_folder(self) -> Incoming:
-        """Make a temporary folder for the download beside the output, so that nothing is copied between disks."""
+    def _make_incoming(self) -> Incoming:
+        """Return a new download, into a temporary folder beside the output, so that no file is copied between disks."""
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         sweep(self.destination.parent)
         folder = self.destination.parent / scratch_name()
@@ -171,11 +173,11 @@ class FileTransfers:
 
 
 def _download_fault(error: RtcError | OSError, archive: Path | None, fallback: Path) -> Fault:
-    """Return why the result is not unpacked here, and where it is now.
+    """Return the fault to report: why the result is not unpacked here, and where the result is now.
 
     Args:
         error: what went wrong.
-        archive: the complete archive, if it is here.
+        archive: the complete archive, if it is on this machine.
         fallback: the path to which the archive will be moved.
     """
     fault = error.fault if isinstance(error, RtcError) else None

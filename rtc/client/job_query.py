@@ -1,4 +1,4 @@
-"""Links to one worker, sends requests about earlier jobs, and leaves: the program around the job query actor."""
+"""The program around the JobQuery actor: connects to one worker, sends requests about earlier jobs, and leaves."""
 
 from attrs import field, frozen
 
@@ -46,7 +46,7 @@ async def run_job_query(
     """Send a worker these requests, and return its answers by job. It can be cancelled at any time.
 
     Raises:
-        RtcError: the worker cannot be reached, or refuses; answers that came before are lost.
+        RtcError: the worker cannot be reached, or refuses; answers received before that are lost.
     """
     states: dict[JobId, JobState] = {}
 

@@ -34,20 +34,20 @@ from rtc.terminal.worker_table import table_width
 from rtc.transport.webrtc import AsyncioLoop
 
 QUERIES_MAX = 4
-"""Workers that are asked at the same time."""
+"""Maximum number of workers that are asked at the same time."""
 INTERRUPTED = Fault(FaultCode.INTERRUPTED, "Stopped before the worker had answered.")
 
 
 @frozen
 class JobsOptions:
-    """Where the tickets are, and how the workers of the jobs are reached."""
+    """The folder with the tickets, and how the workers of the jobs are reached."""
 
-    config: Callable[[str | None], Config]
+    config_for: Callable[[str | None], Config]
     """Returns the configuration for a signalling server's address; for the configured server if the address is None."""
-    tickets: Path
+    tickets_folder: Path
     secret: Secret | None = None
     target: Target | None = field(default=None, repr=False)
-    """Where the job's worker is now, if the person named it; None: where the ticket says."""
+    """The job's worker and its room, if the person named them; None: those in the ticket."""
 
     def ticket(self, job: str | None) -> JobTicket:
         """Return the ticket of one job.
@@ -58,25 +58,25 @@ class JobsOptions:
         Raises:
             RtcError: USAGE: no ticket fits, several do, or `target` names no single worker.
         """
-        return at_target(tickets.find(self.tickets, job), self.target)
+        return with_target(tickets.find(self.tickets_folder, job), self.target)
 
-    def job_tickets(self) -> tuple[list[JobTicket], list[str]]:
+    def read_tickets(self) -> tuple[list[JobTicket], list[str]]:
         """Return all tickets, oldest first, and one sentence for each ticket that cannot be read."""
         found: list[JobTicket] = []
         errors: list[str] = []
-        for name in tickets.known_jobs(self.tickets):
+        for name in tickets.jobs_with_tickets(self.tickets_folder):
             try:
-                found.append(at_target(tickets.read(self.tickets, name), self.target))
+                found.append(with_target(tickets.read(self.tickets_folder, name), self.target))
             except RtcError as error:
                 errors.append(error.fault.text)
         return found, errors
 
     def address(self, ticket: JobTicket) -> WorkerAddress:
-        """Return the address of the job's worker."""
-        return WorkerAddress(self.config(ticket.server), ticket.room, ticket.token, ticket.worker, self.secret)
+        """Return how to reach the job's worker: configuration, room, token, worker id and secret."""
+        return WorkerAddress(self.config_for(ticket.server), ticket.room, ticket.token, ticket.worker, self.secret)
 
 
-def at_target(ticket: JobTicket, target: Target | None) -> JobTicket:
+def with_target(ticket: JobTicket, target: Target | None) -> JobTicket:
     """Return a copy of the ticket that names the target's worker and room; without a target the ticket itself.
 
     Raises:
@@ -91,11 +91,11 @@ def at_target(ticket: JobTicket, target: Target | None) -> JobTicket:
     )
 
 
-def attach_options(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientOptions:
+def client_options_to_attach(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientOptions:
     """Return the options of a client that attaches to the ticket's job; `more` are further fields of the options."""
     output = more.pop("output", None) or (Path(ticket.output) if ticket.output else None)
     return ClientOptions(
-        config=options.config(ticket.server),
+        config=options.config_for(ticket.server),
         package=Path(ticket.package),
         room=RoomId(ticket.room),
         token=ticket.token,
@@ -103,7 +103,7 @@ def attach_options(options: JobsOptions, ticket: JobTicket, **more: Any) -> Clie
         secret=options.secret,
         kind=JobKind(ticket.kind),
         credential=JobCredential(JobId(ticket.job), ticket.key),
-        tickets=options.tickets,
+        tickets_folder=options.tickets_folder,
         output=output,
         worker_named=options.target is not None,
         **more,
@@ -135,7 +135,11 @@ async def list_jobs(
     *,
     json_wanted: bool,
 ) -> None:
-    """Print the state of each job as its worker reports it, or why the worker cannot be asked."""
+    """Print the state of each job as its worker reports it, or why the worker cannot be asked.
+
+    Raises:
+        RtcError: INTERRUPTED: `drain` was set first.
+    """
     rows = await _run_until(drain, lambda: _query_all(options, job_tickets, asyncio_loop))
     LineWriter(sys.stdout).write(as_json(rows) if json_wanted else as_table(rows, table_width(sys.stdout)))
 
@@ -240,6 +244,10 @@ async def check_fetchable(
 async def show_logs(
     options: JobsOptions, ticket: JobTicket, asyncio_loop: AsyncioLoop, drain: trio.Event, *, follow: bool
 ) -> None:
-    """Print what sleap-nn has printed so far; with `follow` go on until the job ends."""
-    client_options = attach_options(options, ticket, fetch=False, follow=follow)
+    """Print what sleap-nn has printed so far; with `follow` go on until the job ends.
+
+    Raises:
+        RtcError: as for `run_client`.
+    """
+    client_options = client_options_to_attach(options, ticket, fetch=False, follow=follow)
     await run_client(client_options, asyncio_loop=asyncio_loop, view=LogView(sys.stdout), drain=drain)

@@ -50,11 +50,11 @@ def run_list_workers(options: ListOptions, *, secrets: tuple[str | None, ...] = 
         options: the room, and how to print.
         secrets: further texts that must never appear in the log.
     """
-    return run_root("client", partial(_supervise, options), secrets=(options.token, *secrets))
+    return run_root("client", partial(_list_until_signal, options), secrets=(options.token, *secrets))
 
 
-async def _supervise(options: ListOptions) -> int:
-    """Run the program; any signal cancels it. Returns the exit code."""
+async def _list_until_signal(options: ListOptions) -> int:
+    """List the workers and print them, unless a signal comes first; return the exit code."""
     interrupted = trio.Event()
     code = ExitCode.INTERRUPTED
     scope = trio.CancelScope()
@@ -69,6 +69,7 @@ async def _supervise(options: ListOptions) -> int:
 
 
 def print_workers(workers: tuple[WorkerPresent, ...], *, as_json: bool) -> None:
+    """Print the workers to standard output, as a table or as JSON."""
     LineWriter(sys.stdout).write(json_text(workers) if as_json else as_table(workers, table_width(sys.stdout)))
 
 
@@ -83,7 +84,7 @@ class _Listing:
     done: trio.Event = field(factory=trio.Event)
 
     def leave(self, _event: JoinedRoom) -> None:
-        """Ask to leave as soon as we are in the room.
+        """Ask the server to remove us from the room, as soon as we are in it.
 
         A long list comes in several messages; the server sends all of them before it closes the connection.
         """
@@ -91,7 +92,7 @@ class _Listing:
         self.signaling.send(SendToServer(Leave()))
 
     def fail(self, event: JoinFailed) -> None:
-        """End the listing: the room cannot be joined."""
+        """End the listing with a fault, because the room cannot be joined."""
         self.fault = event.fault
         self.done.set()
 
@@ -100,7 +101,7 @@ class _Listing:
         self.workers = event.workers
 
     def finish(self, _event: ServerDisconnected) -> None:
-        """End the listing: the server has sent the whole list and closed the connection.
+        """End the listing once the server has sent the whole list and closed the connection.
 
         A connection that is lost before we are in the room changes nothing: Discovery decides how long to try again.
         """

@@ -29,7 +29,7 @@ def explain_for_job(error: RtcError) -> RtcError:
 
 @frozen
 class ClientOptions:
-    """One client: a package to run, or an earlier job to attach to."""
+    """What one client is to do: run a package, or attach to an earlier job; and how."""
 
     config: Config
     package: Path
@@ -50,13 +50,13 @@ class ClientOptions:
     credential: JobCredential | None = None
     """An earlier job and its key: attach to this job instead of running a package."""
     worker_named: bool = False
-    """The person named the worker of the earlier job, which may differ from the ticket's. The person may be wrong."""
+    """The person named the worker of the earlier job. It may differ from the ticket's, and be the wrong one."""
     fetch: bool = True
     """Fetch the result; False: only watch the job."""
     follow: bool = True
     """Watch the job until it ends; False: show only what has happened until now."""
-    tickets: Path | None = None
-    """The folder for the job's ticket; None: save none."""
+    tickets_folder: Path | None = None
+    """The folder with the tickets, for the job's own one; None: save no ticket."""
     viewer_ports: tuple[int, int] | None = None
     """Ports of SLEAP's LossViewer on this machine (controller, publish): it sends its commands from the first and
     receives progress on the second. None: no LossViewer."""

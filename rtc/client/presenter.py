@@ -23,8 +23,8 @@ from actors.events import (
     PackageSent,
     PeerMessage,
     ResultDownloaded,
+    SendJobKey,
     SendPackage,
-    ShowJobKey,
     ShowWorkers,
     StopWanted,
     TellPeer,
@@ -70,7 +70,7 @@ package may have arrived."""
 
 @define
 class Presenter:
-    """Connects one running client with its view; holds what the person has seen and asked for so far.
+    """Connects one running client with its view; holds what has been shown and what the person has requested so far.
 
     `runtime` is set by the program once the client's runtime is open.
     """
@@ -86,7 +86,7 @@ class Presenter:
     job_on_worker: bool = False
     """The worker has the whole package and we do not have the result yet, so leaving now means to detach."""
     partial_result: JobSummary | None = None
-    """What was unpacked here of a job that failed or was cancelled."""
+    """The summary of what was unpacked here of a job that failed or was cancelled."""
     _last_shown_seq: int = 0
     """The newest `JobEvent.seq` that was shown; 0 before the first one."""
     _last_wanted_seq: int | None = None
@@ -96,9 +96,9 @@ class Presenter:
     _upload_unconfirmed: bool = False
     """The upload has begun, and the worker has not confirmed yet that the package is complete."""
     _job_unknown: bool = False
-    """The worker said that it has no such job."""
+    """The worker has reported that it has no such job."""
     _stoppable: bool = field(init=False)
-    """A model trains, or the first one is still to come."""
+    """A stop would end a model's training: one trains now, or the first one has not begun yet."""
     _stop_when_started: bool = False
     """Send the stop as soon as the job starts: before that the worker has nothing to stop."""
     _job_ended: bool = False
@@ -160,7 +160,7 @@ class Presenter:
         self._finish_when_caught_up()
 
     def _finish_when_caught_up(self) -> None:
-        """End the client when it was not to follow the job, and has shown every event that there was at its start."""
+        """End a client that is not to follow the job, once all events are shown that the job had when it attached."""
         if (
             self._last_wanted_seq is not None
             and self._last_shown_seq >= self._last_wanted_seq
@@ -169,7 +169,7 @@ class Presenter:
             self.runtime.finish(Finished())
 
     def _handle_job_state(self, link: LinkId, state: JobState) -> None:
-        """Note that the worker knows the job: it answers our return to the job, or a request about it."""
+        """Record that the worker knows the job. It sends the state in answer to `AttachJob`, or to a stop or cancel."""
         peer = self.runtime.links.peer(link) if self.runtime is not None else None
         if self._upload_unconfirmed and state.stage is JobStage.RUNNING:
             self._note_package_complete()  # the last byte had arrived when the link broke
@@ -181,7 +181,7 @@ class Presenter:
             self._finish_when_caught_up()
 
     def _note_package_complete(self) -> None:
-        """The worker has the whole package, so the job no longer needs this client."""
+        """Record that the worker has the whole package, so the job no longer needs this client."""
         self.job_on_worker = self._package_sent = True
         self._upload_unconfirmed = False
 
@@ -194,7 +194,7 @@ class Presenter:
         if worker is None:
             return
         self.view.accepted(message.job, worker)
-        if self.options.tickets is None:
+        if self.options.tickets_folder is None:
             return
         options = self.options
         ticket = JobTicket(
@@ -209,7 +209,7 @@ class Presenter:
             output="" if options.output is None else str(options.output.absolute()),
         )
         try:
-            tickets.save(self.options.tickets, ticket)
+            tickets.save(self.options.tickets_folder, ticket)
         except OSError as error:
             text = (
                 f"The job's ticket cannot be saved ({error.strerror}): sleap-rtc attach will not find this job later."
@@ -217,20 +217,20 @@ class Presenter:
             self.view.warn(text)
 
     def _note_resubmitted(self, job: JobId) -> None:
-        """The worker had deleted the part of the package that it had, and accepted it again as a new job.
+        """Show that the whole package is sent again, as a new job, because the worker had deleted the part that it had.
 
         Args:
             job: the earlier job, whose ticket is deleted.
         """
         self.view.step("The worker has not kept the beginning of the package; all of it is sent again")
         self._upload_unconfirmed = self._job_unknown = False
-        if self.options.tickets is not None:
-            self._delete_ticket(self.options.tickets, job)
+        if self.options.tickets_folder is not None:
+            self._delete_ticket(self.options.tickets_folder, job)
 
     # -------- the steps towards the job
 
     def show_step(self, effect: Any) -> None:
-        """Show what one event or effect means to the person; the router's tap, so it gets all of them, in order."""
+        """Show what one event or effect means to the person. This is the router's tap: it gets all in order."""
         match effect:
             case JoinedRoom():
                 self.view.step(f"In room {effect.room} as {effect.peer}")
@@ -265,8 +265,8 @@ class Presenter:
             case _:
                 return
 
-    def show_key(self, effect: ShowJobKey) -> None:
-        """Send the worker the job's key and the number of the newest job event shown here; it sends those after it."""
+    def send_key(self, effect: SendJobKey) -> None:
+        """Send the worker the job's key and the number of the newest event shown; it sends the later events."""
         credential = effect.credential
         attach = AttachJob(credential.job, credential.key, self._last_shown_seq, effect.fetch, effect.supply)
         self._post(TellPeer(effect.link, attach))
@@ -275,10 +275,10 @@ class Presenter:
         assert self.runtime is not None, "events are posted only while a runtime is open"
         self.runtime.post(event)
 
-    # -------- what the person wants
+    # -------- requests of the person
 
     def handle_interrupt(self) -> bool:
-        """Handle a Ctrl-C: ask what it means, or do what `--on-interrupt` says.
+        """Handle a Ctrl-C: ask the person what to do with the job, or do what `--on-interrupt` says.
 
         Returns:
             Whether it was handled. False means that the client should leave: there is no running job, the question is
@@ -298,11 +298,13 @@ class Presenter:
         return True
 
     async def _ask_interrupt(self) -> None:
+        """Ask the person what a Ctrl-C means for the job, and do that."""
         answer = await self.view.ask_interrupt(stoppable=self._stoppable)
         self._asking_interrupt = False
         self._apply_interrupt(answer)
 
     def _apply_interrupt(self, choice: Interrupt) -> None:
+        """Stop the job early, cancel it, or leave it, as chosen."""
         self._interrupt_applied = True
         match choice:
             case Interrupt.STOP:
@@ -350,7 +352,7 @@ class Presenter:
             await trio.sleep_forever()
 
     def show_workers(self, effect: ShowWorkers) -> None:
-        """Let the person choose a worker; a list that is already shown is updated."""
+        """Show the list from which the person chooses a worker, or update the list if it is shown already."""
         assert self.runtime is not None, "the list of workers comes from an open runtime"
         self._workers = effect.workers
         self._workers_changed.set()
@@ -360,6 +362,7 @@ class Presenter:
             self.runtime.actors.start_soon(self._choose_worker)
 
     async def _choose_worker(self) -> None:
+        """Let the person choose from the list, and post the choice; end the client if there can be no choice."""
         assert self.runtime is not None, "the choice runs inside an open runtime"
         try:
             peer = await self.view.choose(lambda: self._workers, self._wait_workers_changed)
@@ -373,39 +376,39 @@ class Presenter:
 
     # -------- the end
 
-    def settle_ticket(self, last: Finished, *, unpacked: bool) -> None:
+    def settle_ticket(self, finished: Finished, *, unpacked: bool) -> None:
         """Delete the job's ticket if no result is left to fetch with it; otherwise show how to attach to the job.
 
         Args:
             last: how the client ended.
             unpacked: whether the result was unpacked here.
         """
-        folder, job = self.options.tickets, self.job
-        if self._is_unknown_to_its_worker(last):
+        folder, job = self.options.tickets_folder, self.job
+        if self._is_unknown_to_its_worker(finished):
             assert self.options.credential is not None, "only a client with a credential attaches to an earlier job"
             job = self.options.credential.job
             self.view.step("Nothing of the job is left, so its ticket is removed")
         if job is None or folder is None or not self.options.fetch:
             return
-        if unpacked or self._no_result_left(last) or (last.ended is not None and not last.ended.result):
+        if unpacked or self._no_result_left(finished) or (finished.ended is not None and not finished.ended.result):
             self._delete_ticket(folder, job)
         else:
             self.view.step(ATTACH_HINT.format(job))
 
-    def _is_unknown_to_its_worker(self, last: Finished) -> bool:
-        """Whether we attached to an earlier job and its worker has no such job.
+    def _is_unknown_to_its_worker(self, finished: Finished) -> bool:
+        """Return whether we attached to an earlier job and its worker has no such job.
 
         A worker that the person named (`ClientOptions.worker_named`) does not count: it may just be the wrong one.
         """
-        unknown = last.fault is not None and last.fault.code is FaultCode.NO_SUCH_JOB
+        unknown = finished.fault is not None and finished.fault.code is FaultCode.NO_SUCH_JOB
         return unknown and self.options.credential is not None and not self.options.worker_named
 
-    def _no_result_left(self, last: Finished) -> bool:
-        """Whether no worker holds a result of the job, now or later."""
-        if last.fault is None:
+    def _no_result_left(self, finished: Finished) -> bool:
+        """Return whether there is no result of the job on any worker, and never will be."""
+        if finished.fault is None:
             return False
-        never_started = not self._package_sent and last.fault.code not in UNCERTAIN_FAULTS
-        return never_started or self._job_unknown or last.fault.code in NO_RESULT_FAULTS
+        never_started = not self._package_sent and finished.fault.code not in UNCERTAIN_FAULTS
+        return never_started or self._job_unknown or finished.fault.code in NO_RESULT_FAULTS
 
     def _delete_ticket(self, folder: Path, job: JobId) -> None:
         try:
@@ -417,7 +420,7 @@ class Presenter:
 
     @property
     def cancelled_fault(self) -> Fault:
-        """What it means if the client is cancelled now: whether a job or its result stays on a worker."""
+        """The fault to report if the client is cancelled now; it says whether a job or its result stays on a worker."""
         on_worker = self._package_sent or self.options.credential is not None
         return CANCELLED_WITH_JOB if on_worker else CANCELLED_BEFORE_JOB
 
@@ -425,6 +428,6 @@ class Presenter:
         """Show the outcome of a client that is cancelled, and how to attach to its job if it has one."""
         job = self.job if self.options.credential is None else self.options.credential.job
         left_job = self.cancelled_fault is CANCELLED_WITH_JOB
-        if left_job and self.options.tickets is not None and self.options.fetch:
+        if left_job and self.options.tickets_folder is not None and self.options.fetch:
             self.view.step(ATTACH_HINT.format(job))
         self.view.failed(self.cancelled_fault, None)

@@ -29,8 +29,8 @@ from actors.events import (
     ResultDownloaded,
     ResultUnpacked,
     RoomCredentials,
+    SendJobKey,
     SendPackage,
-    ShowJobKey,
     ShowWorkers,
     StopWanted,
     UploadFailed,
@@ -68,7 +68,7 @@ class ClientProgram:
     _presenter: Presenter | None = None
 
     async def run(self, asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
-        """Run the client, and show what happens; setting `drain` asks it to leave.
+        """Run the client, and show what happens. When `drain` is set, the client leaves its job and ends.
 
         Raises:
             RtcError: as for `run_client`.
@@ -81,11 +81,11 @@ class ClientProgram:
                     self.options, asyncio_loop=asyncio_loop, view=view, drain=drain, presenter=self._presenter
                 )
 
-    def handle(self, number: int) -> bool:
+    def handle_signal(self, number: int) -> bool:
         """Handle a signal while a job runs: ask the person what it means, or do what `--on-interrupt` says.
 
-        SIGTERM asks nobody: the client leaves, unless `--on-interrupt` says otherwise. A closed terminal (SIGHUP)
-        makes it leave, too.
+        After SIGTERM the person is not asked: the client leaves, unless `--on-interrupt` says otherwise. A closed
+        terminal (SIGHUP) makes the client leave, too.
 
         Args:
             number: the signal.
@@ -97,7 +97,7 @@ class ClientProgram:
         return handles and self._presenter is not None and self._presenter.handle_interrupt()
 
     def cancelled_exit_code(self) -> ExitCode:
-        """Print what it means that the client was cancelled (whether a job runs on), and return the exit code."""
+        """Print whether a job stays on a worker after the client was cancelled, and return the exit code."""
         fault = CANCELLED_BEFORE_JOB if self._presenter is None else self._presenter.cancelled_fault
         print_error(fault.text)
         return EXIT_CODES[fault.code]
@@ -116,7 +116,7 @@ async def run_client(
     The view has shown the outcome when this returns or raises.
 
     Raises:
-        RtcError: every outcome but a finished job whose result is here; its exit code says which.
+        RtcError: in every case except a finished job whose result is here; its exit code tells the cases apart.
     """
     presenter = presenter or Presenter(view, options)
     try:
@@ -146,23 +146,23 @@ async def _run(
             file_transfers = FileTransfers(
                 options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
             )
-            last = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
+            finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
         except trio.Cancelled:
             presenter.show_cancelled()
             raise
         presenter.outcome_scope.shield = True
-    presenter.settle_ticket(last, unpacked=result_folder.unpacked)
-    return await _conclude(last, result_folder, presenter)
+    presenter.settle_ticket(finished, unpacked=result_folder.unpacked)
+    return await _conclude(finished, result_folder, presenter)
 
 
 async def _run_job(
     runtime: PeerRuntime, file_transfers: FileTransfers, presenter: Presenter, wanted: JobWanted, drain: trio.Event
 ) -> Finished:
-    """Start the Client actor, post `wanted` to it, and wait until it ends; return its last event.
+    """Start the Client actor, post `wanted` to it, and wait until it ends; return its `Finished`.
 
     Args:
         wanted: the job to run or to attach to.
-        drain: makes the Client leave when set.
+        drain: when it is set, the Client leaves its job and ends.
     """
     runtime.adapters.start_soon(presenter.run_lossviewer, presenter.options.viewer_ports)
     client = Actor(CLIENT, ClientData(), runtime.router.outbox)
@@ -176,22 +176,22 @@ async def _run_job(
     return runtime.outcome
 
 
-async def _conclude(last: Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
-    """Show the summary of an ended client, and return the path of the result.
+async def _conclude(finished: Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
+    """Summarize and show the outcome of an ended client, and return the path of the result.
 
     Raises:
         RtcError: the job failed, or its result is not here.
     """
     options, view = presenter.options, presenter.view
-    text = last.ended.text if last.ended is not None else "Done."
+    text = finished.ended.text if finished.ended is not None else "Done."
     summary = await trio.to_thread.run_sync(result_folder.summarize, text, options.package.name)
     if result_folder.warning:
         view.warn(result_folder.warning)
     # a client that only watches has done its task when the job ends, also when the job failed
-    watched_to_end = not options.fetch and last.ended is not None
-    if last.fault is not None and not watched_to_end:
+    watched_to_end = not options.fetch and finished.ended is not None
+    if finished.fault is not None and not watched_to_end:
         presenter.partial_result = evolve(summary, folder=result_folder.path) if result_folder.unpacked else None
-        raise RtcError.of(last.fault)
+        raise RtcError.of(finished.fault)
     view.finished(summary)
     return result_folder.path
 
@@ -248,7 +248,7 @@ def _routes(client: Route, file_transfers: FileTransfers, presenter: Presenter) 
     from_transfers = (UploadFailed, PackageSent, ResultDownloaded, ResultUnpacked, DownloadFailed)
     return dict.fromkeys((*from_program, *from_links, *from_transfers), (client,)) | {
         QueuePosition: (),
-        ShowJobKey: (presenter.show_key,),
+        SendJobKey: (presenter.send_key,),
         SendPackage: (file_transfers.send,),
         FetchResult: (file_transfers.fetch,),
         ShowWorkers: (presenter.show_workers,),

@@ -16,7 +16,7 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.client.options import ClientOptions
 from rtc.client.report import write_report
-from rtc.client.unpack_results import choose_output, final_losses, unpack_results
+from rtc.client.unpack_results import choose_output_folder, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME
 from rtc.common.scratch_dirs import scratch_name
@@ -29,7 +29,7 @@ PREDICTIONS = ".predictions.slp"
 
 @define
 class ResultFolder:
-    """The path of one result, and what was unpacked there."""
+    """The path of one result, which is a folder or a file, and what was unpacked there."""
 
     options: ClientOptions
     path: Path
@@ -41,7 +41,7 @@ class ResultFolder:
     files: list[Path] = field(factory=list)
     """Files of predictions."""
     warning: str = ""
-    """What went wrong although the result itself is complete; empty for nothing."""
+    """What failed although the result itself is complete (the page with the loss curves); empty if nothing failed."""
 
     @property
     def parent(self) -> Path:
@@ -55,18 +55,18 @@ class ResultFolder:
 
     def choose_path_again(self) -> None:
         """Choose `path` once more when the result is here, as another program may have used the path meanwhile."""
-        self.path = _choose(self.options)
+        self.path = _choose_path(self.options)
 
     async def unpack(self, archive: Path) -> None:
         """Unpack the result to `path`, whole or not at all.
 
         Raises:
-            RtcError: BAD_PACKAGE, DISK_FULL, or USAGE when `path` was taken meanwhile.
+            RtcError: BAD_PACKAGE, DISK_FULL, or USAGE when another program has created `path` meanwhile.
             OSError: a file cannot be written; the disk may be full.
         """
         if self.options.kind is JobKind.TRAIN:
             self.models = await unpack_results(archive, self.path)
-            self.files = _predictions(self.path)
+            self.files = _find_predictions(self.path)
         else:
             folder = self.parent / scratch_name()
             try:
@@ -77,11 +77,11 @@ class ResultFolder:
         self.unpacked = True
 
     def _move_predictions(self, folder: Path) -> None:
-        """Move predictions and the log out of a temporary folder to names that start with that of `path`.
+        """Move predictions and the log out of a temporary folder, to `path` or to files beside it with its stem.
 
         The result of a job that failed has only the log; `path` is the log's path then.
         """
-        predictions = _predictions(folder)
+        predictions = _find_predictions(folder)
         names = _distinct_names([path.relative_to(folder).parts for path in predictions])
         base = next(path for path in _numbered_paths(self.path) if not any(map(_exists, _target_paths(path, names))))
         targets = _target_paths(base, names)
@@ -90,7 +90,7 @@ class ResultFolder:
         if log.is_file():
             moves[log] = _free_path(base.with_suffix(".log"))
             base = base if predictions else moves[log]
-        _move(moves)
+        _rename_all(moves)
         self.path = base
         self.files += targets
 
@@ -99,7 +99,7 @@ class ResultFolder:
 
         Args:
             text: how the job ended, in one sentence.
-            title: of the page with the loss curves.
+            title: the title of the page with the loss curves.
         """
         if self.options.kind is JobKind.TRACK:
             return JobSummary(text, self.path.parent if self.unpacked else None, files=tuple(self.files))
@@ -136,7 +136,7 @@ def _distinct_names(files: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _target_paths(base: Path, names: Sequence[str]) -> list[Path]:
-    """Return the path for each file: `base` for a single file; several get names beside it that start with its stem."""
+    """Return a path for each file: `base` for a single file; otherwise files beside `base` that start with its stem."""
     return [base] if len(names) == 1 else [base.with_name(f"{base.stem}.{name}") for name in names]
 
 
@@ -154,15 +154,15 @@ def _numbered_paths(path: Path) -> Iterator[Path]:
 
 
 def _exists(path: Path) -> bool:
-    """Whether anything has this path, a broken symbolic link included."""
+    """Return whether anything has this path, a broken symbolic link included."""
     return path.exists() or path.is_symlink()
 
 
-def _move(moves: Mapping[Path, Path]) -> None:
-    """Rename each key to its value.
+def _rename_all(moves: Mapping[Path, Path]) -> None:
+    """Rename each file from its key to its value in `moves`; all of them or none.
 
     Raises:
-        OSError: one could not be renamed; the targets of those before it are deleted again.
+        OSError: a file could not be renamed; the files renamed before it are deleted.
     """
     moved: list[Path] = []
     try:
@@ -174,7 +174,7 @@ def _move(moves: Mapping[Path, Path]) -> None:
         raise
 
 
-def _predictions(folder: Path) -> list[Path]:
+def _find_predictions(folder: Path) -> list[Path]:
     """Return the files of predictions, without those that sleap-nn writes beside each model (below `models`)."""
     found = (path for path in folder.rglob("*.slp") if path.relative_to(folder).parts[0] != "models")
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
@@ -186,20 +186,29 @@ def choose_result_folder(options: ClientOptions) -> ResultFolder:
     Raises:
         RtcError: USAGE: the path that `--output` names exists already, or cannot be written.
     """
-    return ResultFolder(options, _choose(options) if options.fetch else Path.cwd())
+    return ResultFolder(options, _choose_path(options) if options.fetch else Path.cwd())
 
 
-def _choose(options: ClientOptions) -> Path:
+def _choose_path(options: ClientOptions) -> Path:
+    """Return the path for the result: of a folder for a training, of a file for predictions."""
     if options.kind is JobKind.TRAIN:
-        return choose_output(options.package, options.output)
-    return _choose_file(options)
+        return choose_output_folder(options.package, options.output)
+    return _choose_predictions_file(options)
 
 
-def _choose_file(options: ClientOptions) -> Path:
-    """Choose the file for predictions: `--output`, or one in the current folder, named after the package."""
+def _choose_predictions_file(options: ClientOptions) -> Path:
+    """Return the path for predictions: that of `--output`, or one in the current folder, named after the package.
+
+    Raises:
+        RtcError: USAGE: the file exists already, or cannot be written.
+    """
     name = f"{options.package.name.removesuffix('.zip').removesuffix(PREDICTIONS) or 'result'}{PREDICTIONS}"
     try:
-        path = _free_path(Path.cwd() / name) if options.output is None else _requested(options.output.absolute(), name)
+        path = (
+            _free_path(Path.cwd() / name)
+            if options.output is None
+            else _requested_file(options.output.absolute(), name)
+        )
     except OSError as error:  # a name too long
         text = f"The predictions cannot be written there: {error.strerror}. Name another file with --output."
         raise RtcError(FaultCode.USAGE, text) from None
@@ -208,7 +217,7 @@ def _choose_file(options: ClientOptions) -> Path:
     return path
 
 
-def _requested(output: Path, name: str) -> Path:
+def _requested_file(output: Path, name: str) -> Path:
     """Return and check the file that `--output` names; in a folder it is called `name`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reads from the command line which room a client joins and which worker it asks."""
+"""Turns options of the command line into the room that a client joins and the worker that it asks."""
 
 from attrs import field, frozen
 
@@ -13,7 +13,7 @@ from rtc.config.credentials import check_room
 
 @frozen
 class Target:
-    """A room with its token, and the worker to ask there."""
+    """A room with its token, and how the worker in it is chosen."""
 
     room: RoomId
     token: str = field(repr=False)
@@ -32,7 +32,7 @@ def choose_target(
 
     Args:
         session: the session string, which a worker prints at its start.
-        room, token: needed without a session string; the command line asks for them.
+        room, token: needed without a session string; the command line then requires them.
         worker: the id of one worker.
         auto_select: take the best worker instead of asking the person.
 
@@ -45,8 +45,8 @@ def choose_target(
         except SessionStringError as error:
             raise RtcError(FaultCode.USAGE, str(error)) from None
         return Target(parsed.room, parsed.token, NamedWorker(parsed.peer), parsed.server)
-    assert room is not None, "the command line asks for it"
-    assert token is not None, "the command line asks for it"
+    assert room is not None, "the command line requires it"
+    assert token is not None, "the command line requires it"
     if worker is not None and not ID_PATTERN.fullmatch(worker):
         raise RtcError(FaultCode.USAGE, "That is not a worker id. Copy it from the worker's banner or the room's list.")
     choice = NamedWorker(PeerId(worker)) if worker is not None else BestWorker() if auto_select else AskPerson()

@@ -17,7 +17,7 @@ from protocol.jobs import JobKind
 from rtc.common.errors import RtcError
 
 TICKET_MAX = 64 * 1024
-"""Bytes of a ticket that are read at most; tickets written here have a few hundred."""
+"""Maximum number of bytes that are read of a ticket; a ticket that `save` wrote has a few hundred."""
 
 
 @frozen
@@ -38,7 +38,7 @@ class JobTicket:
 
 
 def save(folder: Path, ticket: JobTicket) -> None:
-    """Save a ticket; it appears whole or not at all, as its file is renamed into place. Makes the folder if needed.
+    """Save a ticket, and make the folder if needed. The file is renamed into place, so it appears whole or not at all.
 
     Raises:
         OSError: it cannot be written; the disk may be full.
@@ -55,7 +55,7 @@ def find(folder: Path, job: str | None) -> JobTicket:
     """Return the ticket of one job.
 
     Args:
-        folder: with the tickets.
+        folder: the folder with the tickets.
         job: the job's id, or a part that only one id contains; None for the newest ticket that can be read.
 
     Raises:
@@ -63,7 +63,7 @@ def find(folder: Path, job: str | None) -> JobTicket:
     """
     if job is not None and not job.strip():
         raise RtcError(FaultCode.USAGE, "Say which job: its id, or a part of it. sleap-rtc jobs lists them.")
-    known = known_jobs(folder)
+    known = jobs_with_tickets(folder)
     if not known:
         raise RtcError(FaultCode.USAGE, "No job that was started from here is running or waits to be fetched.")
     if job is None:
@@ -112,22 +112,26 @@ def read(folder: Path, name: str) -> JobTicket:
     return ticket
 
 
-def known_jobs(folder: Path) -> list[str]:
-    """Return the ids of all jobs that have a ticket, oldest first: their results are not here yet."""
+def jobs_with_tickets(folder: Path) -> list[str]:
+    """Return the ids of all jobs that have a ticket, oldest first.
+
+    A ticket is deleted as soon as no result of its job is left to fetch.
+    """
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
 def _list_jobs(known: list[str]) -> str:
+    """Return a sentence for error texts that lists these job ids."""
     return f"Not fetched yet: {', '.join(known)}."
 
 
 def with_worker(ticket: JobTicket, *, worker: PeerId, room: RoomId, token: str, server: str | None) -> JobTicket:
-    """Return a copy of the ticket that names another worker; without `server` the signalling server stays the same."""
+    """Return a copy of the ticket that names this worker and room; without `server` it keeps its signalling server."""
     return evolve(ticket, worker=worker, room=room, token=token, server=server or ticket.server)
 
 
 def delete(folder: Path, job: JobId) -> None:
-    """Delete the ticket of a job whose result is here, or that will have none; no ticket is no error.
+    """Delete the ticket of a job whose result is here, or that will have no result. A missing ticket is no error.
 
     Raises:
         OSError: it cannot be removed.

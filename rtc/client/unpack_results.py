@@ -34,20 +34,20 @@ class ModelLosses:
     val: float | None
 
 
-def choose_output(package: Path, output: Path | None) -> Path:
+def choose_output_folder(package: Path, output: Path | None) -> Path:
     """Return the absolute path of the folder for a package's results, and check that it can be written.
 
     The check is done before anything is sent, because an error after the training would come too late.
 
     Args:
-        package: gives the folder its name when `output` is None; it is in the current folder then.
+        package: when `output` is None, the folder is in the current folder and named after this package.
         output: the folder that the person named; it must be empty or not exist.
 
     Raises:
         RtcError: USAGE: `output` is not empty, or the folder cannot be made.
     """
     try:
-        chosen = _default_output(package) if output is None else _requested(output)
+        chosen = _default_folder(package) if output is None else _requested_folder(output)
         _check_writable(chosen)
     except (OSError, RuntimeError):  # a name too long; links in a circle are a RuntimeError before Python 3.13
         shown = output.name if output is not None else "for the results"
@@ -55,7 +55,12 @@ def choose_output(package: Path, output: Path | None) -> Path:
     return chosen
 
 
-def _requested(output: Path) -> Path:
+def _requested_folder(output: Path) -> Path:
+    """Return the absolute path of the folder that the person named.
+
+    Raises:
+        RtcError: USAGE: it is neither an empty folder nor free to be made.
+    """
     dangling = output.is_symlink() and not output.exists()
     chosen = output.resolve()  # absolute, so that `.` has a name and a parent
     if dangling or (chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir()))):
@@ -64,11 +69,12 @@ def _requested(output: Path) -> Path:
 
 
 def _check_writable(chosen: Path) -> None:
-    """Check that the folder, and the nearest parent that exists, can be written: the archive is stored in the parent
-    until it is unpacked.
+    """Check that the folder, and its nearest parent that exists, can be written.
+
+    The parent is checked because the archive is stored there until it is unpacked.
 
     Raises:
-        RtcError: USAGE.
+        RtcError: USAGE: one of them cannot be written, or the parent is a file.
     """
     parent = next(folder for folder in chosen.parents if folder.exists())
     if not parent.is_dir():
@@ -80,7 +86,7 @@ def _check_writable(chosen: Path) -> None:
             raise RtcError(FaultCode.USAGE, f"The folder {folder.name} cannot be written. Name another with --output.")
 
 
-def _default_output(package: Path) -> Path:
+def _default_folder(package: Path) -> Path:
     """Return a path in the current folder that does not exist yet, named after the package without its endings."""
     name = re.sub(r"(\.(zip|training_job|slp|pkg))+$", "", package.name, flags=re.IGNORECASE).strip(". ") or "results"
     candidate, count = Path.cwd() / name, 2
@@ -96,7 +102,7 @@ async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
         The folders of the models, relative to `output`.
 
     Raises:
-        RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` was filled meanwhile.
+        RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` is not empty any more.
     """
     temporary = (
         _unpack_parent(output) / scratch_name()
@@ -119,6 +125,11 @@ def _unpack_parent(output: Path) -> Path:
 
 
 def _move_to_output(temporary: Path, output: Path) -> tuple[Path, ...]:
+    """Move the unpacked files to `output`; return the folders of the models, relative to `output`.
+
+    Raises:
+        RtcError: USAGE: they could not be moved; `output` is then as before.
+    """
     try:
         if temporary.parent == output:
             _move_up(temporary, output)
@@ -136,7 +147,7 @@ def _move_up(temporary: Path, output: Path) -> None:
     """Move everything from `temporary`, a folder inside `output`, up into `output`; everything or nothing.
 
     Raises:
-        OSError: `output` holds something else, or a rename failed.
+        OSError: `output` contains other files, or a rename failed.
     """
     if any(path != temporary for path in output.iterdir()):
         raise FileExistsError
@@ -156,10 +167,11 @@ def final_losses(output: Path) -> tuple[ModelLosses, ...]:
     A file larger than TRAINING_LOG_MAX is skipped.
     """
     logs = sorted(output.rglob("training_log.csv"))
-    return tuple(_losses(path) for path in logs if path.is_file() and path.stat().st_size <= TRAINING_LOG_MAX)
+    return tuple(_read_losses(path) for path in logs if path.is_file() and path.stat().st_size <= TRAINING_LOG_MAX)
 
 
-def _losses(path: Path) -> ModelLosses:
+def _read_losses(path: Path) -> ModelLosses:
+    """Return the final losses in one training_log.csv."""
     epochs, train, val = 0, None, None
     # the csv module refuses a cell of more than 131072 characters; the rows before it count
     with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):

@@ -14,9 +14,9 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
 from rtc.client.jobs import (
     JobsOptions,
-    attach_options,
     cancel_job,
     check_fetchable,
+    client_options_to_attach,
     list_jobs,
     show_logs,
     stop_job,
@@ -61,7 +61,12 @@ def _progress_writer(mode: Mode) -> ReportProgress:
 
 
 def start_training(path: Path, configs: Sequence[Path], overrides: Sequence[str], **options: Any) -> int:
-    """Run a training: of a package, or of labels and configurations, of which a package is built here."""
+    """Have a training run by a worker, and return the exit code.
+
+    Args:
+        path: a package, or labels; a package is built from labels and `configs`.
+        options: as for `_start_client`.
+    """
     if path.suffix.lower() == ".slp":
         if not configs:
             raise RtcError(FaultCode.USAGE, "To train labels, say how: --config CONFIG.yaml, once for each model.")
@@ -69,24 +74,29 @@ def start_training(path: Path, configs: Sequence[Path], overrides: Sequence[str]
         return _start_built(JobKind.TRAIN, f"{_base_name(path)}.zip", build, **options)
     if configs:
         raise RtcError(FaultCode.USAGE, "A package brings its own configurations; --config is for labels (.slp).")
-    return _start(JobKind.TRAIN, path, tuple(overrides), **options)
+    return _start_client(JobKind.TRAIN, path, tuple(overrides), **options)
 
 
-def start_tracking(path: Path, models: Sequence[Path], predict: Mapping[str, Any], **options: Any) -> int:
-    """Run a prediction: of a package, or of data and models, of which a package is built here."""
+def start_tracking(path: Path, models: Sequence[Path], predict_options: Mapping[str, Any], **options: Any) -> int:
+    """Have a prediction run by a worker, and return the exit code.
+
+    Args:
+        path: a package, or data; a package is built from data, `models` and `predict_options`.
+        options: as for `_start_client`.
+    """
     if path.suffix.lower() != ".zip":
-        build = partial(build_tracking, path, models, predict)
+        build = partial(build_tracking, path, models, predict_options)
         return _start_built(JobKind.TRACK, f"{path.name}.zip", build, **options)
-    if models or predict:
+    if models or predict_options:
         text = "A package brings its own models and options; leave out --model and the options."
         raise RtcError(FaultCode.USAGE, text)
-    return _start(JobKind.TRACK, path, (), **options)
+    return _start_client(JobKind.TRACK, path, (), **options)
 
 
 def _start_built(kind: JobKind, name: str, build: Callable[[Path, ReportProgress], None], **options: Any) -> int:
-    """Build a package and run it as a job.
+    """Build a package, have it run by a worker, and return the exit code.
 
-    The package is deleted when the client ends. It is built only after everything that can be checked quickly.
+    The package is deleted when the client ends. It is built only after all checks that are quick.
 
     Args:
         name: the file name of the package.
@@ -99,10 +109,11 @@ def _start_built(kind: JobKind, name: str, build: Callable[[Path, ReportProgress
             choose_result_folder(client_options)
             build(package, _progress_writer(_mode_of(options)))
 
-        return _start(kind, package, (), prepare, **options)
+        return _start_client(kind, package, (), prepare, **options)
 
 
 def _base_name(path: Path) -> str:
+    """Return the file name of labels without `.slp` or `.pkg.slp`."""
     return path.name.removesuffix(".slp").removesuffix(".pkg")
 
 
@@ -110,7 +121,7 @@ def _mode_of(options: Mapping[str, Any]) -> Mode:
     return choose_mode(quiet=options["quiet"], verbose=options["verbose"], as_json=options["as_json"])
 
 
-def _start(
+def _start_client(
     kind: JobKind,
     package: Path,
     overrides: tuple[str, ...],
@@ -131,8 +142,13 @@ def _start(
     stop: str = StopScope.THIS.value,
     controller_port: int | None = None,
     publish_port: int | None = None,
-    **showing: bool,
+    **display_options: bool,
 ) -> int:
+    """Run a client that starts a new job with these options of the command line, and return the exit code.
+
+    Args:
+        prepare: called after the options are checked and before the client runs.
+    """
     target = choose_target(session_string, room_id, token, worker_id, auto_select=auto_select)
     client_options = ClientOptions(
         config=read_config(server or target.server, relay_only=relay_only),
@@ -147,16 +163,17 @@ def _start(
         kind=kind,
         overrides=overrides,
         viewer_ports=_viewer_ports(controller_port, publish_port),
-        tickets=ticket_folder(),
+        tickets_folder=ticket_folder(),
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
     )
     prepare(client_options)
     secrets = (session_string, target.token, room_secret, *client_options.config.credentials)
-    return run_client_program(client_options, choose_mode(**showing), secrets)
+    return run_client_program(client_options, choose_mode(**display_options), secrets)
 
 
 def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int] | None:
+    """Return LossViewer's ports (controller, publish) after checking them; None if one of them is None."""
     if controller is None or publish is None:
         return None
     check_ports(controller, publish)
@@ -171,7 +188,11 @@ def run_client_program(client_options: ClientOptions, mode: Mode, secrets: tuple
     """
     program = ClientProgram(client_options, mode)
     return run_program(
-        "client", program.run, cancelled_exit_code=program.cancelled_exit_code, handle=program.handle, secrets=secrets
+        "client",
+        program.run,
+        cancelled_exit_code=program.cancelled_exit_code,
+        handle_signal=program.handle_signal,
+        secrets=secrets,
     )
 
 
@@ -188,18 +209,19 @@ def _jobs_options(
     server: str | None = None,
     relay_only: bool = False,
 ) -> JobsOptions:
-    """Return how the workers of earlier jobs are reached: as their tickets say, or as the options say."""
+    """Return where the tickets are and how the workers of earlier jobs are reached: as the options say, or else as each
+    ticket says."""
     target = None
     if session_string is not None or room_id is not None:
         target = choose_target(session_string, room_id, token, worker_id, auto_select=worker_id is None)
     configs: dict[str | None, Config] = {}
 
-    def config(address: str | None) -> Config:
+    def config_for(address: str | None) -> Config:
         if address not in configs:
             configs[address] = read_config(server or address, relay_only=relay_only)
         return configs[address]
 
-    return JobsOptions(config, ticket_folder(), read_secret(room_secret), target)
+    return JobsOptions(config_for, ticket_folder(), read_secret(room_secret), target)
 
 
 def attach(
@@ -213,15 +235,15 @@ def attach(
     quiet: bool,
     verbose: bool,
     as_json: bool,
-    **location: Any,
+    **worker_location: Any,
 ) -> int:
-    """Reconnect to a job, show its progress, and fetch its result."""
-    jobs = _jobs_options(**location)
-    ticket = jobs.ticket(job)
+    """Reconnect to a job, show its progress, fetch its result, and return the exit code; None is the newest job."""
+    jobs_options = _jobs_options(**worker_location)
+    ticket = jobs_options.ticket(job)
     if ticket.kind == JobKind.TRACK.value and on_interrupt == Interrupt.STOP.value:
         raise RtcError(FaultCode.USAGE, "A prediction cannot be stopped early: --on-interrupt cancel, or detach.")
-    client_options = attach_options(
-        jobs,
+    client_options = client_options_to_attach(
+        jobs_options,
         ticket,
         output=output,
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
@@ -229,56 +251,67 @@ def attach(
         viewer_ports=_viewer_ports(controller_port, publish_port) if ticket.kind == JobKind.TRAIN.value else None,
     )
     mode = choose_mode(quiet=quiet, verbose=verbose, as_json=as_json)
-    return run_client_program(client_options, mode, _secrets(jobs, ticket.token, ticket.key, location))
+    return run_client_program(client_options, mode, _secrets(jobs_options, ticket.token, ticket.key, worker_location))
 
 
-def jobs_list(*, as_json: bool, **location: Any) -> int:
-    """Print all jobs of which there is a ticket."""
-    jobs = _jobs_options(**location)
-    job_tickets, error_texts = jobs.job_tickets()
+def jobs_list(*, as_json: bool, **worker_location: Any) -> int:
+    """Print the state of every job that has a ticket here, and return the exit code."""
+    jobs_options = _jobs_options(**worker_location)
+    job_tickets, error_texts = jobs_options.read_tickets()
     for error_text in error_texts:
         print_error(error_text)
-    work = partial(list_jobs, jobs, job_tickets, json_wanted=as_json)
+    work = partial(list_jobs, jobs_options, job_tickets, json_wanted=as_json)
     job_secrets = tuple(secret for ticket in job_tickets for secret in (ticket.token, ticket.key))
-    return _run(work, (*job_secrets, location.get("room_secret"), location.get("session_string")))
+    return _run_job_work(
+        work, (*job_secrets, worker_location.get("room_secret"), worker_location.get("session_string"))
+    )
 
 
-def jobs_stop(job: str, *, scope: str, **location: Any) -> int:
-    """Stop a job early."""
-    jobs = _jobs_options(**location)
-    ticket = jobs.ticket(job)
-    return _run(partial(stop_job, jobs, ticket, StopScope(scope)), _secrets(jobs, ticket.token, ticket.key, location))
+def jobs_stop(job: str, *, scope: str, **worker_location: Any) -> int:
+    """Stop a job early, and return the exit code."""
+    jobs_options = _jobs_options(**worker_location)
+    ticket = jobs_options.ticket(job)
+    return _run_job_work(
+        partial(stop_job, jobs_options, ticket, StopScope(scope)),
+        _secrets(jobs_options, ticket.token, ticket.key, worker_location),
+    )
 
 
-def jobs_cancel(job: str, **location: Any) -> int:
-    """Cancel a job."""
-    jobs = _jobs_options(**location)
-    ticket = jobs.ticket(job)
-    return _run(partial(cancel_job, jobs, ticket), _secrets(jobs, ticket.token, ticket.key, location))
+def jobs_cancel(job: str, **worker_location: Any) -> int:
+    """Cancel a job, and return the exit code."""
+    jobs_options = _jobs_options(**worker_location)
+    ticket = jobs_options.ticket(job)
+    return _run_job_work(
+        partial(cancel_job, jobs_options, ticket), _secrets(jobs_options, ticket.token, ticket.key, worker_location)
+    )
 
 
-def jobs_logs(job: str, *, follow: bool, **location: Any) -> int:
-    """Print what sleap-nn has printed in a job.
+def jobs_logs(job: str, *, follow: bool, **worker_location: Any) -> int:
+    """Print what sleap-nn has printed in a job, and return the exit code.
 
     Args:
-        follow: go on until the job ends.
+        follow: continue until the job ends.
     """
-    jobs = _jobs_options(**location)
-    ticket = jobs.ticket(job)
-    return _run(partial(show_logs, jobs, ticket, follow=follow), _secrets(jobs, ticket.token, ticket.key, location))
+    jobs_options = _jobs_options(**worker_location)
+    ticket = jobs_options.ticket(job)
+    return _run_job_work(
+        partial(show_logs, jobs_options, ticket, follow=follow),
+        _secrets(jobs_options, ticket.token, ticket.key, worker_location),
+    )
 
 
-def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **location: Any) -> int:
-    """Fetch the result of a job that has ended."""
-    jobs = _jobs_options(**location)
-    ticket = jobs.ticket(job)
+def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **worker_location: Any) -> int:
+    """Fetch the result of a job that has ended, and return the exit code."""
+    jobs_options = _jobs_options(**worker_location)
+    ticket = jobs_options.ticket(job)
     program = ClientProgram(
-        attach_options(jobs, ticket, output=output), choose_mode(quiet=quiet, verbose=False, as_json=as_json)
+        client_options_to_attach(jobs_options, ticket, output=output),
+        choose_mode(quiet=quiet, verbose=False, as_json=as_json),
     )
 
     async def work(asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
         try:
-            await check_fetchable(jobs, ticket, asyncio_loop, drain)
+            await check_fetchable(jobs_options, ticket, asyncio_loop, drain)
         except RtcError as error:
             if as_json:
                 write_end(error.fault)
@@ -289,23 +322,27 @@ def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **l
         "client",
         work,
         cancelled_exit_code=program.cancelled_exit_code,
-        secrets=_secrets(jobs, ticket.token, ticket.key, location),
+        secrets=_secrets(jobs_options, ticket.token, ticket.key, worker_location),
     )
 
 
-def _secrets(jobs: JobsOptions, token: str, key: str, location: Mapping[str, Any]) -> tuple[str | None, ...]:
-    config = jobs.config(None)
+def _secrets(
+    jobs_options: JobsOptions, token: str, key: str, worker_location: Mapping[str, Any]
+) -> tuple[str | None, ...]:
+    """Return the texts that must not appear in the log of a command about one job."""
+    config = jobs_options.config_for(None)
     return (
         token,
         key,
-        location.get("room_secret"),
-        location.get("session_string"),
-        location.get("token"),
+        worker_location.get("room_secret"),
+        worker_location.get("session_string"),
+        worker_location.get("token"),
         *config.credentials,
     )
 
 
-def _run(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
+def _run_job_work(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
+    """Run `work` as the program of one command, and return the exit code."""
     return run_program("client", work, cancelled_exit_code=lambda: ExitCode.INTERRUPTED, secrets=secrets)
 
 
@@ -313,28 +350,33 @@ def _run(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | No
 
 
 def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], output: Path | None) -> int:
-    """Create a training package, without sending it."""
+    """Create a training package, without sending it; print its path, and return the exit code."""
     target = output or Path.cwd() / f"{_base_name(labels)}.training_job.zip"
     build_training(labels, configs, overrides, _require_absent(target), print_error)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 
 
-def write_tracking(data: Path, models: Sequence[Path], predict: Mapping[str, Any], output: Path | None) -> int:
-    """Create an inference package, without sending it."""
+def write_tracking(data: Path, models: Sequence[Path], predict_options: Mapping[str, Any], output: Path | None) -> int:
+    """Create an inference package, without sending it; print its path, and return the exit code."""
     target = output or Path.cwd() / f"{data.name}.inference.zip"
-    build_tracking(data, models, predict, _require_absent(target), print_error)
+    build_tracking(data, models, predict_options, _require_absent(target), print_error)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 
 
 def _require_absent(target: Path) -> Path:
+    """Return the path after checking that it does not exist.
+
+    Raises:
+        RtcError: USAGE: it exists.
+    """
     if os.path.exists(target):  # unlike Path.exists this does not raise for an impossible path; writing will
         raise RtcError(FaultCode.USAGE, f"{target.name} is there already. Name another file with --output.")
     return target
 
 
 def inspect(path: Path) -> int:
-    """Print what a job package will do."""
+    """Print what a job package will do, and return the exit code."""
     LineWriter(sys.stdout).say(describe(path))
     return 0

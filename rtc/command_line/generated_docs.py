@@ -41,12 +41,13 @@ def states_page() -> str:
         parts += [
             f"## {table.name.capitalize()}",
             f"```mermaid\n{table.mermaid()}\n```",
-            "| in | event | next | action |\n|---|---|---|---|\n" + "\n".join(_rows(table)),
+            "| in | event | next | action |\n|---|---|---|---|\n" + "\n".join(_table_rows(table)),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(table: Table[Any]) -> list[str]:
+def _table_rows(table: Table[Any]) -> list[str]:
+    """Return the rows of a table in Markdown; for each event, one row names all states that ignore it."""
     with_action = [row for row in table.rows if row.action is not do_nothing]
     rows = [
         f"| {row.state.value} | {row.event.__name__} | {row.next.value} "
@@ -81,39 +82,41 @@ def messages_page() -> str:
         f"File contents travel as binary frames on the bulk data channel: {PIECE_HEADER.size} bytes of header "
         f"(transfer number, offset), then at most {PIECE_MAX} bytes.",
     ]
-    parts += [_message(message, speakers) for message, speakers in speakers_of.items()]
+    parts += [_message_section(message, speakers) for message, speakers in speakers_of.items()]
     parts += ["# What happens in a job", "Each of these is sent as the `news` of a `JOB_EVENT`."]
-    parts += [_message(news, ["worker to client, in JOB_EVENT"]) for news in get_args(JobNews)]
-    parts += ["# Parts of messages", _message(WorkerFacts, []), _message(IceServerEntry, [])]
+    parts += [_message_section(news, ["worker to client, in JOB_EVENT"]) for news in get_args(JobNews)]
+    parts += ["# Parts of messages", _message_section(WorkerFacts, []), _message_section(IceServerEntry, [])]
     return "\n\n".join(parts) + "\n"
 
 
-def _message(message: type, speakers: list[str]) -> str:
+def _message_section(message: type, speakers: list[str]) -> str:
+    """Return the section about one message, or about a part of messages if it has no speakers."""
     title = f"## `{tag_of(message)}`" if speakers else f"## {message.__name__}"
     speakers_text = f"*{', '.join(speakers)}.* " if speakers else ""
     lines = [title, speakers_text + " ".join((inspect.getdoc(message) or "").split())]
     fields = attrs.fields(message)
     if fields:
         hints = get_type_hints(message)
-        rows = [f"| `{field.name}` | {_type(hints[field.name])} | {_limit(field)} |" for field in fields]
+        rows = [f"| `{field.name}` | {_type_text(hints[field.name])} | {_limit_text(field)} |" for field in fields]
         lines.append("| field | type | limit |\n|---|---|---|\n" + "\n".join(rows))
     return "\n\n".join(lines)
 
 
-def _type(type_hint: Any) -> str:
+def _type_text(type_hint: Any) -> str:
+    """Return the type of a message field as the page shows it."""
     arguments = get_args(type_hint)
     if type_hint == JobNews:
         return "one of those below"
     if type(None) in arguments:
-        return f"{_type(next(one for one in arguments if one is not type(None)))}, or null"
+        return f"{_type_text(next(one for one in arguments if one is not type(None)))}, or null"
     if arguments:
-        return f"list of {_type(arguments[0])}"
+        return f"list of {_type_text(arguments[0])}"
     if isinstance(type_hint, EnumMeta):
         return " · ".join(f"`{member.value}`" for member in type_hint)  # type: ignore[var-annotated]
     return str(getattr(type_hint, "__name__", type_hint))
 
 
-def _limit(field: "attrs.Attribute[Any]") -> str:
+def _limit_text(field: "attrs.Attribute[Any]") -> str:
     return str(field.validator) if field.validator is not None else ""
 
 

@@ -13,7 +13,7 @@ from rtc.runtime.root import print_error
 def read_config(server: str | None, *, relay_only: bool = False) -> Config:
     """Return the configuration for this call.
 
-    If a file in the working folder changes the server, this is written to standard error once.
+    If a file in the working folder changes the server, a notice about it is printed to standard error.
 
     Args:
         server: the value of `--server`.

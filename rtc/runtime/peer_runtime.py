@@ -2,8 +2,8 @@
 
 Its nurseries, from the outermost to the innermost:
 
-adapters                the signalling connection, the links, and what the program adds; cancelled last, and each link
-                        says goodbye to its peer then
+adapters                the signalling connection, the links, and what the program adds; cancelled last; each link
+                        then sends a goodbye to its peer
   actors                the router and the actors
     body                waits for `Finished`
 """
@@ -66,7 +66,7 @@ class PeerRuntime:
     outcome: Finished = field(factory=Finished)
     """The first `Finished`: how the main actor ended."""
     was_in_room: bool = False
-    """Whether the program has been in its room before."""
+    """Whether the program has joined its room at least once."""
 
     def post(self, event: Any) -> None:
         """Put an event into the router's outbox, from the program around the actors."""
@@ -112,7 +112,7 @@ async def open_peer_runtime(
     goodbye_fault: Fault | None = None,
     tap: Callable[[Any], None] | None = None,
 ) -> AsyncGenerator[PeerRuntime, None]:
-    """Open a runtime whose tasks all end with this context; the signalling connection may still be tried.
+    """Open a runtime whose tasks all end with this context. The connection to the server may not be open yet.
 
     Args:
         asyncio_loop: runs the WebRTC connections.
@@ -140,6 +140,7 @@ async def open_peer_runtime(
 
 
 async def _not_ready(_link: LinkId, _message: Any) -> None:
+    """Stand in for the links' `on_message` until the runtime, which it needs, exists."""
     raise AssertionError("no link can have a message before the runtime is complete")
 
 

@@ -1,4 +1,4 @@
-"""The root of a process: opens the log file, runs trio, handles signals, and reports errors that nobody caught.
+"""The root of a process: opens the log file, runs trio, handles signals, and reports errors that nothing else caught.
 
 It needs no asyncio loop.
 """
@@ -27,16 +27,16 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
     """Run `supervise` under trio with a log file, and return the exit code.
 
     Args:
-        name: of the log file.
+        name: the name of the log file.
         supervise: the program; returns its exit code.
         secrets: texts that must never appear in the log.
     """
-    with open_log(name, Path.home() / ".sleap-rtc" / "logs") as journal:
+    with open_log(name, Path.home() / ".sleap-rtc" / "logs") as opened_log:
         for value in secrets:
             if value:
-                journal.redactor.hide(value)
-        if journal.warning:
-            print_error(journal.warning)
+                opened_log.redactor.hide(value)
+        if opened_log.warning:
+            print_error(opened_log.warning)
         try:
             return trio.run(supervise)
         except RtcError as error:
@@ -46,7 +46,7 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
         except KeyboardInterrupt:
             return ExitCode.INTERRUPTED
         except (Exception, BaseExceptionGroup):  # noqa: BLE001 (the root of the process: where every bug ends)
-            return _report_bug(journal)
+            return _report_bug(opened_log)
 
 
 def print_error(text: str) -> None:
@@ -54,16 +54,16 @@ def print_error(text: str) -> None:
     LineWriter(sys.stderr).say(f"sleap-rtc: {clean(text)}")
 
 
-def _report_bug(journal: Log) -> int:
-    """Log the current exception and tell the person where to find it; return the exit code."""
+def _report_bug(opened_log: Log) -> int:
+    """Log the current exception, and print where its details are; return the exit code."""
     log.exception("a bug in sleap-rtc")
-    where = f" Its details are in {journal.file}." if journal.file else ""
+    where = f" Its details are in {opened_log.file}." if opened_log.file else ""
     print_error(f"This is a bug in sleap-rtc, not your mistake.{where} Please report it.")
     return ExitCode.BUG
 
 
 def handle_no_signal(_number: int) -> bool:
-    """Handle no signal, so that every signal makes the program leave."""
+    """Return False for every signal: the default `handle_signal`, with which the first signal sets `drain`."""
     return False
 
 
@@ -71,22 +71,23 @@ async def supervise(
     main: Callable[[trio.Event], Awaitable[None]],
     *,
     cancelled_exit_code: Callable[[], ExitCode],
-    handle: Callable[[int], bool] = handle_no_signal,
+    handle_signal: Callable[[int], bool] = handle_no_signal,
 ) -> int:
-    """Run a program with signals beside it, and return its exit code.
+    """Run a program while another task receives signals, and return its exit code.
 
     The first SIGINT or SIGTERM sets the event that `main` gets, which asks it to drain. A second one cancels `main`.
 
     Args:
         main: the program.
-        stopped: returns the exit code of a program that was cancelled.
-        handle: is called first with each signal; where it returns True, the signal neither drains nor cancels.
+        cancelled_exit_code: returns the exit code of a program that was cancelled.
+        handle_signal: is called with each signal until the program drains; where it returns True, the signal neither
+            drains nor cancels.
     """
     drain = trio.Event()
     done = False
     async with open_background_nursery() as background:
         scope = trio.CancelScope()
-        await background.start(handle_signals, drain, scope, handle)
+        await background.start(handle_signals, drain, scope, handle_signal)
         with scope:
             await main(drain)
             done = True
@@ -102,20 +103,20 @@ async def cancel_when(asked: trio.Event, scope: trio.CancelScope) -> None:
 async def handle_signals(
     drain: trio.Event,
     scope: trio.CancelScope,
-    handle: Callable[[int], bool] = handle_no_signal,
+    handle_signal: Callable[[int], bool] = handle_no_signal,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Receive signals until cancelled: the first one sets `drain`, the second one cancels `scope`.
 
     Further signals change nothing, so that the cleanup is not disturbed. A closed terminal (SIGHUP) sets `drain`, too,
-    but never cancels. A signal for which `handle` returns True does neither. Receiving the signals here also keeps
-    KeyboardInterrupt out of asyncio code.
+    but never cancels. A signal for which `handle_signal` returns True does neither. Receiving the signals here also
+    keeps KeyboardInterrupt out of asyncio code.
     """
     with trio.open_signal_receiver(*SIGNALS) as signals:
         task_status.started()
         async for number in signals:
-            if not drain.is_set() and handle(number):
+            if not drain.is_set() and handle_signal(number):
                 continue
             if drain.is_set() and number != HANGUP:
                 scope.cancel()

@@ -20,20 +20,24 @@ def run_program(
     main: Main,
     *,
     cancelled_exit_code: Callable[[], ExitCode],
-    handle: Callable[[int], bool] = handle_no_signal,
+    handle_signal: Callable[[int], bool] = handle_no_signal,
     secrets: tuple[str | None, ...] = (),
 ) -> int:
     """Run `main` under trio, with an asyncio loop around it, and return its exit code.
 
     Args:
-        name: of the log file.
+        name: the name of the log file.
         main: the program.
-        stopped, handle: as for `rtc.runtime.root.supervise`.
+        cancelled_exit_code, handle_signal: as for `rtc.runtime.root.supervise`.
         secrets: texts that must never appear in the log.
     """
-    return run_root(name, partial(_with_loop, main, cancelled_exit_code, handle), secrets=secrets)
+    return run_root(name, partial(_with_loop, main, cancelled_exit_code, handle_signal), secrets=secrets)
 
 
-async def _with_loop(main: Main, cancelled_exit_code: Callable[[], ExitCode], handle: Callable[[int], bool]) -> int:
+async def _with_loop(
+    main: Main, cancelled_exit_code: Callable[[], ExitCode], handle_signal: Callable[[int], bool]
+) -> int:
     async with open_asyncio_loop() as loop:
-        return await supervise(partial(main, loop), cancelled_exit_code=cancelled_exit_code, handle=handle)
+        return await supervise(
+            partial(main, loop), cancelled_exit_code=cancelled_exit_code, handle_signal=handle_signal
+        )

@@ -1,6 +1,6 @@
 """The signalling part of a program: the Discovery actor, and the connection to the server that it uses.
 
-It is enough for a program that only reads a room's list of workers. Rule: no links, and hence no import of
+A program that only reads a room's list of workers needs nothing more. Rule: no links, and hence no import of
 `rtc/transport/webrtc`, which is slow.
 """
 
@@ -61,7 +61,8 @@ FOR_DISCOVERY = (
     ),
     *(OfferReady, AnswerReady, RejectLink, StatusChanged, FreeMemoryChanged),
 )
-"""What goes to the Discovery actor: from the program and the server, and (second group) from links and worker."""
+"""The types of events for the Discovery actor: from the program and the server; in the second group, from the links and
+the Worker."""
 
 
 @define
@@ -88,7 +89,7 @@ class SignalingRuntime:
         self.outgoing.put(effect.message)
 
     async def open(self, actors: trio.Nursery, adapters: trio.Nursery) -> None:
-        """Start Discovery in `actors`, then the connection to the server in `adapters`."""
+        """Start Discovery in the nursery `actors`, then the connection to the server in the nursery `adapters`."""
         await actors.start(self.discovery.run)
         connection = partial(
             run_signaling,

@@ -25,8 +25,8 @@ from actors.events import (
     ResultDownloaded,
     ResultUnpacked,
     RoomCredentials,
+    SendJobKey,
     SendPackage,
-    ShowJobKey,
     StopWanted,
     TellPeer,
     UploadFailed,
@@ -112,7 +112,7 @@ async def ended(client: Client) -> None:
 
 
 async def away(client: Client, clock: MockClock, *, begun: bool = True) -> None:
-    """Lose the link, and let the Client send an offer for a new one."""
+    """Break the link, and let the Client send an offer for a new link."""
     await (running(client) if begun else uploading(client))
     await client.after(LinkLost(ONE))
     clock.jump(FIRST_PAUSE)
@@ -229,14 +229,14 @@ async def test_whether_a_job_began_whose_upload_was_cut_is_asked_of_the_worker(
     assert client.state is Status.BUSY
     autojump_clock.jump(FIRST_PAUSE)
     assert await client.after() == [CloseLink(ONE), OpenLink(TWO, WORKER, JOB)]
-    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, CREDENTIAL, supply=True)]
+    assert await client.after(trusted(TWO)) == [SendJobKey(TWO, CREDENTIAL, supply=True)]
 
 
 async def test_a_job_that_began_though_its_upload_was_cut_goes_on_like_any_other(
     client: Client, autojump_clock: MockClock
 ) -> None:
     await away(client, autojump_clock, begun=False)
-    assert await client.after(trusted(TWO), PeerMessage(TWO, RUNS)) == [ShowJobKey(TWO, CREDENTIAL, supply=True)]
+    assert await client.after(trusted(TWO), PeerMessage(TWO, RUNS)) == [SendJobKey(TWO, CREDENTIAL, supply=True)]
     assert await client.after(PeerMessage(TWO, DONE)) == [FetchResult(TWO)]
 
 
@@ -256,7 +256,7 @@ async def test_a_package_whose_beginning_was_not_kept_is_sent_again_when_the_ses
 ) -> None:
     await away(client, autojump_clock, begun=False)
     effects = await client.after(trusted(TWO), PeerMessage(TWO, GONE))
-    assert effects == [ShowJobKey(TWO, CREDENTIAL, supply=True), CloseLink(TWO), OpenLink(THREE, WORKER)]
+    assert effects == [SendJobKey(TWO, CREDENTIAL, supply=True), CloseLink(TWO), OpenLink(THREE, WORKER)]
 
 
 async def test_a_package_that_never_gets_there_is_not_sent_for_ever(client: Client, autojump_clock: MockClock) -> None:
@@ -291,7 +291,7 @@ async def test_a_worker_that_has_only_a_part_of_the_package_is_sent_the_rest(
 ) -> None:
     await away(client, autojump_clock, begun=False)
     effects = await client.after(trusted(TWO), PeerMessage(TWO, PREPARING))
-    assert effects == [ShowJobKey(TWO, CREDENTIAL, supply=True), SendPackage(TWO, JOB)]
+    assert effects == [SendJobKey(TWO, CREDENTIAL, supply=True), SendPackage(TWO, JOB)]
     assert client.state is Status.RESERVED
     autojump_clock.jump(A_NIGHT)
     assert await client.after() == [], "it may take all night again"
@@ -312,7 +312,7 @@ async def test_after_a_cancel_while_the_upload_is_uncertain_the_rest_is_not_sent
 ) -> None:
     await away(client, autojump_clock, begun=False)
     effects = await client.after(CancelWanted(), trusted(TWO), PeerMessage(TWO, PREPARING))
-    assert effects == [ShowJobKey(TWO, CREDENTIAL, supply=True), TellPeer(TWO, CANCEL)]
+    assert effects == [SendJobKey(TWO, CREDENTIAL, supply=True), TellPeer(TWO, CANCEL)]
     assert client.state is Status.BUSY
 
 
@@ -406,7 +406,7 @@ async def test_a_link_lost_while_the_job_runs_is_opened_again_and_the_job_reatta
     assert await client.after(LinkLost(ONE)) == []
     autojump_clock.jump(FIRST_PAUSE)
     assert await client.after() == [CloseLink(ONE), OpenLink(TWO, WORKER, JOB)]
-    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, CREDENTIAL)]
+    assert await client.after(trusted(TWO)) == [SendJobKey(TWO, CREDENTIAL)]
     assert await client.after(PeerMessage(TWO, RUNS)) == []
     autojump_clock.jump(A_NIGHT)
     assert await client.after() == []
@@ -480,7 +480,7 @@ async def test_a_request_without_a_link_is_sent_after_the_reconnection(
 ) -> None:
     await away(client, autojump_clock)
     assert await client.after(StopWanted(StopScope.ALL)) == []
-    assert await client.after(trusted(TWO)) == [ShowJobKey(TWO, CREDENTIAL)]
+    assert await client.after(trusted(TWO)) == [SendJobKey(TWO, CREDENTIAL)]
     assert await client.after(PeerMessage(TWO, RUNS)) == [TellPeer(TWO, STOP_ALL)]
 
 
@@ -490,7 +490,7 @@ async def test_a_request_just_before_the_link_broke_is_sent_again(client: Client
     autojump_clock.jump(FIRST_PAUSE)
     await client.after()
     assert await client.after(trusted(TWO), PeerMessage(TWO, RUNS)) == [
-        ShowJobKey(TWO, CREDENTIAL),
+        SendJobKey(TWO, CREDENTIAL),
         TellPeer(TWO, CANCEL),
     ]
 
@@ -513,7 +513,7 @@ async def test_a_person_that_leaves_without_a_link_to_a_running_job_is_told_that
 
 async def test_a_client_attaches_to_a_job_of_an_earlier_client(client: Client, autojump_clock: MockClock) -> None:
     assert await attaching(client) == [OpenLink(ONE, WORKER, JOB)]
-    assert await client.after(trusted(ONE)) == [ShowJobKey(ONE, CREDENTIAL)]
+    assert await client.after(trusted(ONE)) == [SendJobKey(ONE, CREDENTIAL)]
     assert client.state is Status.RESERVED
     assert await client.after(PeerMessage(ONE, RUNS)) == []
     assert client.state is Status.BUSY
@@ -533,7 +533,7 @@ async def test_a_job_that_was_attached_to_is_like_any_other(client: Client, auto
 
 async def test_a_client_that_wants_only_the_events_ends_with_the_job_and_fetches_nothing(client: Client) -> None:
     await attaching(client, fetch=False)
-    assert await client.after(trusted(ONE), PeerMessage(ONE, ENDED)) == [ShowJobKey(ONE, CREDENTIAL, fetch=False)]
+    assert await client.after(trusted(ONE), PeerMessage(ONE, ENDED)) == [SendJobKey(ONE, CREDENTIAL, fetch=False)]
     assert await client.after(PeerMessage(ONE, DONE)) == [CloseLink(ONE), Finished(None, DONE)]
 
 
@@ -677,7 +677,7 @@ async def test_a_link_lost_before_the_result_is_downloaded_is_opened_again_and_t
     assert await client.after(lost, LinkLost(ONE)) == []
     autojump_clock.jump(FIRST_PAUSE)
     await client.after()
-    assert await client.after(trusted(TWO), PeerMessage(TWO, ENDED)) == [ShowJobKey(TWO, CREDENTIAL)]
+    assert await client.after(trusted(TWO), PeerMessage(TWO, ENDED)) == [SendJobKey(TWO, CREDENTIAL)]
     assert await client.after(PeerMessage(TWO, DONE)) == [FetchResult(TWO)]
 
 

@@ -51,10 +51,10 @@ from actors.events import (
     ResultSendEnded,
     ResultUnpacked,
     RoomCredentials,
+    SendJobKey,
     SendResult,
     ServerConnected,
     ServerDisconnected,
-    ShowJobKey,
     StatusChanged,
     StopEarly,
     StopWanted,
@@ -382,7 +382,7 @@ def test_a_client_acknowledges_a_result_only_when_it_is_unpacked_and_only_over_i
         state, step = client.CLIENT.step(state, data, event)
         data = step.data
         for effect in step.effects:
-            if isinstance(effect, TellPeer | ShowJobKey):
+            if isinstance(effect, TellPeer | SendJobKey):
                 assert effect.link == link
             if isinstance(effect, TellPeer) and isinstance(effect.message, ResultTaken):
                 assert isinstance(event, ResultUnpacked)

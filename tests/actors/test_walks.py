@@ -56,10 +56,10 @@ from actors.events import (
     ResultSendEnded,
     ResultUnpacked,
     RoomCredentials,
+    SendJobKey,
     SendPackage,
     SendResult,
     SendToServer,
-    ShowJobKey,
     StartJob,
     StateTimeout,
     StatusChanged,
@@ -476,7 +476,7 @@ class ClientWorld:
         closed = set(self.actor.closed)
         effects = self.actor.step(event)
         for effect in effects:
-            if isinstance(effect, TellPeer | ShowJobKey):
+            if isinstance(effect, TellPeer | SendJobKey):
                 assert effect.link == link
                 assert effect.link not in closed, "nothing is sent over a closed link"
             self.handle_effect(event, effect)

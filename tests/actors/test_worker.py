@@ -86,8 +86,8 @@ async def running(worker: Worker) -> None:
     assert worker.state is Status.BUSY
 
 
-async def become(worker: Worker, status: Status) -> LinkId:
-    """Bring the Worker into this state, with one known job of yesterday; return the id of its next link."""
+async def bring_to_state(worker: Worker, status: Status) -> LinkId:
+    """Bring the Worker into this state, with one known job of an earlier worker; return the id of its next link."""
     await worker.after(EarlierJobsFound(frozenset({OLD})))
     if status is Status.RESERVED:
         await authenticated(worker)
@@ -125,7 +125,7 @@ async def test_the_sender_of_the_running_job_is_refused_a_second_one(worker: Wor
 
 @in_every_state
 async def test_another_version_is_refused_with_both_versions(worker: Worker, status: Status) -> None:
-    await become(worker, status)
+    await bring_to_state(worker, status)
     [effect] = await worker.after(offer(BOB, version=99))
     assert isinstance(effect, RejectLink)
     assert effect.fault.code is FaultCode.VERSION
@@ -403,7 +403,7 @@ async def test_the_gpu_is_free_when_the_last_of_several_old_jobs_has_ended(worke
 async def test_a_client_that_asks_about_a_known_job_gets_a_session_in_every_state(
     worker: Worker, status: Status
 ) -> None:
-    link = await become(worker, status)
+    link = await bring_to_state(worker, status)
     before = worker.data
     assert await worker.after(offer(BOB, OLD)) == [AcceptLink(link, BOB, "sdp"), OpenSession(link)]
     assert worker.state is status
@@ -413,14 +413,14 @@ async def test_a_client_that_asks_about_a_known_job_gets_a_session_in_every_stat
 
 @in_every_state
 async def test_a_client_that_asks_about_an_unknown_job_is_refused_at_once(worker: Worker, status: Status) -> None:
-    await become(worker, status)
+    await bring_to_state(worker, status)
     assert await worker.after(offer(BOB, JobId("job-of-no-one"))) == [RejectLink(BOB, UNKNOWN_FAULT)]
     assert worker.state is status
 
 
 @in_every_state
 async def test_owners_of_jobs_that_become_known_get_sessions(worker: Worker, status: Status) -> None:
-    link = await become(worker, status)
+    link = await bring_to_state(worker, status)
     older = JobId("job-of-last-week")
     assert await worker.after(EarlierJobsFound(frozenset({older}))) == []
     assert worker.state is status
@@ -432,7 +432,7 @@ async def test_owners_of_jobs_that_become_known_get_sessions(worker: Worker, sta
 async def test_the_number_of_sessions_is_limited_and_further_clients_are_refused(
     worker: Worker, status: Status
 ) -> None:
-    await become(worker, status)
+    await bring_to_state(worker, status)
     room = SESSIONS_MAX - len(worker.data.sessions)
     await worker.after(*[offer(BOB, OLD)] * room)
     assert await worker.after(offer(ADA, OLD)) == [RejectLink(ADA, TOO_MANY_SESSIONS_FAULT)]
@@ -441,7 +441,7 @@ async def test_the_number_of_sessions_is_limited_and_further_clients_are_refused
 
 @in_every_state
 async def test_a_session_that_ends_makes_room_for_another(worker: Worker, status: Status) -> None:
-    await become(worker, status)
+    await bring_to_state(worker, status)
     await worker.after(*[offer(BOB, OLD)] * SESSIONS_MAX)
     closed = max(worker.data.sessions)
     assert await worker.after(LinkLost(closed)) == []

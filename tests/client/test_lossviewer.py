@@ -109,7 +109,7 @@ def positions(line: list[tuple[int, float]]) -> list[int]:
 
 @define
 class Recorder:
-    """Records what the bridge sends, and passes it on to plots, without sockets."""
+    """Records the messages that the bridge sends, and passes them on to plots, without sockets."""
 
     raws: list[bytes] = field(factory=list)
     plots: list[Plot] = field(factory=list)
@@ -537,7 +537,7 @@ async def test_a_port_that_another_program_uses_is_reported_once_and_the_rest_go
                         viewer.pub.send(b'{"command": "stop"}')
                         await trio.sleep(0.05)
                 relay.handle(DONE)
-                await trio.sleep(1)  # by then the bridge has met it again
+                await trio.sleep(1)  # by then the bridge has connected to that program again
     assert warnings == [
         f"Port {taken} is used by another program than SLEAP's LossViewer, so it shows no progress; the job goes on. "
         "Open LossViewer on another port and name it with --publish-port."

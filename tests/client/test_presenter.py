@@ -1,4 +1,4 @@
-"""The presenter: what leaving means at any moment, what becomes of an early stop, and how the outcome is shown."""
+"""The presenter: the effect of leaving at any moment, the effect of an early stop, and how the outcome is shown."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ JOB = JobId("job-1")
 
 def options_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> ClientOptions:
     there, folder = worker.ready, lab.folder
-    where = {"output": folder / "out", "tickets": folder / "tickets", "choice": NamedWorker(worker.peer)}
+    where = {"output": folder / "out", "tickets_folder": folder / "tickets", "choice": NamedWorker(worker.peer)}
     return ClientOptions(lab.config, package, there.room, there.token, **(where | more))
 
 
@@ -40,7 +40,7 @@ def options_for(lab: Lab, worker: LabWorker, package: Path, **more: object) -> C
 
 @define
 class ImpatientClient:
-    """A client whose person does not wait: it can be asked to drain, and cancelled at any moment."""
+    """A client whose person does not wait: the test can ask it to drain, or cancel it, at any moment."""
 
     program: ClientProgram
     drain: trio.Event = field(factory=trio.Event)
@@ -136,7 +136,7 @@ async def test_a_result_that_is_here_is_shown_although_the_client_is_cancelled(
     impatient.scope.cancel()
     assert await impatient.ended() is ExitCode.DONE
     assert "Results are in" in capsys.readouterr().out
-    assert tickets.known_jobs(lab.folder / "tickets") == []
+    assert tickets.jobs_with_tickets(lab.folder / "tickets") == []
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def face(tmp_path: Path) -> Callable[..., Presenter]:
     def make(**more: object) -> Presenter:
         # no server is reached, so the configuration does not matter
         options = ClientOptions(
-            None, Path("toy.zip"), "room-1", "token", NamedWorker("worker-1"), tickets=tmp_path, **more
+            None, Path("toy.zip"), "room-1", "token", NamedWorker("worker-1"), tickets_folder=tmp_path, **more
         )  # type: ignore[arg-type]
         return Presenter(RecordingView(), options)
 
@@ -234,7 +234,7 @@ def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Pres
     assert presenter.view.texts == [NOTHING_TO_STOP]
 
 
-# -------- what is here of a job that was cancelled
+# -------- the partial result of a job that was cancelled
 
 
 async def test_the_partial_result_of_a_cancelled_training_is_summarized_with_its_page(

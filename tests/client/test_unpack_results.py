@@ -10,7 +10,7 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
-from rtc.client.unpack_results import ModelLosses, choose_output, final_losses, unpack_results
+from rtc.client.unpack_results import ModelLosses, choose_output_folder, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
@@ -104,7 +104,9 @@ async def test_a_bad_result_leaves_no_folder(tmp_path):
 async def test_an_empty_output_folder_is_filled(job, tmp_path):
     (tmp_path / "out").mkdir()
     await pack_results(job, PLAN, tmp_path / "r.zip")
-    assert len(await unpack_results(tmp_path / "r.zip", choose_output(tmp_path / "p.zip", tmp_path / "out"))) == 1
+    assert (
+        len(await unpack_results(tmp_path / "r.zip", choose_output_folder(tmp_path / "p.zip", tmp_path / "out"))) == 1
+    )
 
 
 async def test_an_output_that_was_filled_meanwhile_is_not_touched(job, tmp_path):
@@ -129,19 +131,19 @@ async def test_an_output_that_was_filled_meanwhile_is_not_touched(job, tmp_path)
 )
 def test_the_output_is_named_after_the_package(package, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert choose_output(tmp_path / "elsewhere" / package, None) == tmp_path / folder
+    assert choose_output_folder(tmp_path / "elsewhere" / package, None) == tmp_path / folder
     (tmp_path / folder).mkdir()
     (tmp_path / f"{folder}-2").write_text("")
-    assert choose_output(tmp_path / package, None) == tmp_path / f"{folder}-3"
+    assert choose_output_folder(tmp_path / package, None) == tmp_path / f"{folder}-3"
 
 
 def test_an_output_that_holds_something_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
-    assert choose_output(tmp_path / "p.zip", tmp_path / "out") == tmp_path / "out"
+    assert choose_output_folder(tmp_path / "p.zip", tmp_path / "out") == tmp_path / "out"
     (tmp_path / "out" / "mine").write_text("")
     for taken in (tmp_path / "out", tmp_path / "out" / "mine"):
         with pytest.raises(RtcError) as caught:
-            choose_output(tmp_path / "p.zip", taken)
+            choose_output_folder(tmp_path / "p.zip", taken)
         assert caught.value.fault.code is FaultCode.USAGE
         assert str(tmp_path) not in caught.value.fault.text
 
@@ -166,7 +168,7 @@ async def test_the_current_folder_can_be_the_output(job, tmp_path, monkeypatch):
     await pack_results(job, PLAN, tmp_path / "r.zip")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    output = choose_output(tmp_path / "p.zip", Path("."))
+    output = choose_output_folder(tmp_path / "p.zip", Path("."))
     assert output == tmp_path / "here"
     assert len(await unpack_results(tmp_path / "r.zip", output)) == 1
     assert sorted(os.listdir(".")) == ["job.log", "models"]  # still the same folder, for the shell that is in it
@@ -192,12 +194,12 @@ async def test_an_output_folder_that_cannot_be_filled_stays_empty(job, tmp_path,
 def test_an_output_that_is_a_link_to_an_empty_folder_is_that_folder(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "link").symlink_to("out")
-    assert choose_output(tmp_path / "p.zip", tmp_path / "link") == tmp_path / "out"
+    assert choose_output_folder(tmp_path / "p.zip", tmp_path / "link") == tmp_path / "out"
 
 
 def refusal(tmp_path, output):
     with pytest.raises(RtcError) as caught:
-        choose_output(tmp_path / "p.zip", output)
+        choose_output_folder(tmp_path / "p.zip", output)
     assert str(tmp_path) not in caught.value.fault.text
     assert caught.value.fault.code is FaultCode.USAGE
     return caught.value.fault.text

@@ -1,4 +1,5 @@
-"""Commands without a worker: what they print, also without a reader, and their checks before a package is built."""
+"""Commands without a worker: what they print, also when nothing reads the output, and the checks before a package is
+built."""
 
 import os
 import signal

@@ -123,13 +123,15 @@ def judge(scene: Scene, moment: Moment, fault: str, client: Terminal) -> None:
 
 
 def continues(moment: Moment, fault: str) -> bool:
-    """Whether the upload continues after the fault, as a part of the package is on the worker already."""
+    """Return whether the upload continues after the fault, because a part of the package is on the worker already."""
     return fault in PASSING and moment is not MOMENTS["before the upload"]
 
 
 def receipt_gets_lost(moment: Moment, fault: str) -> bool:
-    """Whether the link is lost when the result is here already: then the worker gets no `ResultTaken`, and keeps the
-    result for its usual time."""
+    """Return whether the link is lost after the result was downloaded.
+
+    Then the worker gets no `ResultTaken`, and keeps the result for its usual time.
+    """
     return moment is MOMENTS["while the result is unpacked"] and fault not in ATTACHED
 
 

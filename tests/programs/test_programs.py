@@ -24,7 +24,7 @@ SECRET = "a secret of sixteen or more"
 
 
 def left_behind(worker: LabWorker) -> list[str]:
-    """Return the names of job folders and results on the worker. Its database and journals stay for a while anyway."""
+    """Return the names of job folders and results on the worker; its database and journals do not count, they stay."""
     return [path.name for path in (*worker.options.work.iterdir(), *worker.options.results.glob("*.zip"))]
 
 

@@ -44,7 +44,7 @@ class CuttingView(RecordingView):
 
 @pytest.fixture
 def links(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
-    """Both ends of every authenticated link that is not cut yet."""
+    """Return a list that gets both ends of every link when the link is authenticated; `CuttingView` empties it."""
     links: list[Link] = []
     real = Link.trust
 
@@ -58,7 +58,7 @@ def links(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
 
 @pytest.fixture
 def heavy(package: MakePackage) -> Path:
-    """A large package with a large result, so that both transfers take a while."""
+    """Return a large package with a large result, so that both transfers take a while."""
     path = package(epochs=1, megabytes=MEGABYTES)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("video.bin", os.urandom(MEGABYTES * 2**20))
@@ -88,9 +88,9 @@ async def test_a_package_is_sent_again_when_its_sender_was_away_for_too_long(
     monkeypatch.setattr("actors.worker.RETURN_TIME", 0.1)
     worker, view, folder = await lab.start_worker(), CuttingView(links), lab.folder / "tickets"
     with trio.fail_after(PATIENCE):
-        run = await lab.run_client(worker, heavy, view=view, tickets=folder)
+        run = await lab.run_client(worker, heavy, view=view, tickets_folder=folder)
     assert run.output is not None
     assert list(run.output.rglob("best.ckpt"))
     assert "The worker has not kept the beginning of the package; all of it is sent again" in view.texts
     assert len([line for line in view.texts if line.startswith("accepted")]) == 2
-    assert tickets.known_jobs(folder) == [], "neither job's ticket is left"
+    assert tickets.jobs_with_tickets(folder) == [], "neither job's ticket is left"

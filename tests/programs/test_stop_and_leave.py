@@ -1,5 +1,5 @@
 """A job is stopped, cancelled or left, by every command and in every phase: the request is carried out, and the exit
-code says so.
+code shows it.
 
 A selection by default; everything with `SLEAP_RTC_TEST_FAULTS=all pytest tests/programs/test_stop_and_leave.py`. As in
 `test_faults.py` the scenes run at the same time.

@@ -40,7 +40,7 @@ PATIENCE = 60.0
 async def start_job(lab: Lab, worker: LabWorker, package: Path, view: RecordingView, **options: object) -> JobTicket:
     """Start a client that runs the package and reports to `view`; return the job's ticket once it trains."""
     lab.nursery.start_soon(
-        lambda: lab.run_client(worker, package, view=view, tickets=lab.folder / "tickets", **options)
+        lambda: lab.run_client(worker, package, view=view, tickets_folder=lab.folder / "tickets", **options)
     )
     await view.training.wait()
     return tickets.find(lab.folder / "tickets", None)
@@ -114,7 +114,7 @@ async def test_another_worker_of_that_machine_says_that_it_does_not_have_the_job
     two = await lab.start_worker(like=one, work=one.options.work, results=one.options.results)
     state = (await query(lab, two, AskJob(ticket.job, ticket.key)))[ticket.job]
     assert state.stage is JobStage.ELSEWHERE
-    run = await reconnect(lab, two, ticket, tickets=lab.folder / "tickets")
+    run = await reconnect(lab, two, ticket, tickets_folder=lab.folder / "tickets")
     assert run.fault is not None
     assert run.fault.code is FaultCode.NO_WORKER
     assert tickets.find(lab.folder / "tickets", None) == ticket
@@ -244,7 +244,7 @@ async def test_the_ticket_of_a_job_that_its_own_worker_does_not_know_is_removed(
     there = worker.ready
     ticket = JobTicket("job-old", "key", worker.peer, there.room, there.token, lab.server.ws_url, "toy.zip")
     tickets.save(folder, ticket)
-    run = await reconnect(lab, worker, ticket, tickets=folder, worker_named=worker_named)
+    run = await reconnect(lab, worker, ticket, tickets_folder=folder, worker_named=worker_named)
     assert run.fault is not None
     assert run.fault.code is FaultCode.NO_SUCH_JOB
-    assert tickets.known_jobs(folder) == (["job-old"] if worker_named else [])
+    assert tickets.jobs_with_tickets(folder) == (["job-old"] if worker_named else [])

@@ -1,4 +1,4 @@
-"""A bridge to SLEAP's own LossViewer: sends it training messages and receives its Stop, over ZeroMQ on this machine.
+"""A bridge to SLEAP's own LossViewer, over ZeroMQ on this machine: sends training messages, receives stop commands.
 
 The viewer binds both ports and we connect (`sleap.gui.widgets.monitor`). Each message to the viewer is built from known
 fields, and each message from it is read field by field: SLEAP's own code decodes messages in a way that can run code
@@ -53,7 +53,7 @@ class _ModelTraining:
 
 
 class LossViewer:
-    """Turns news of a job into LossViewer's messages; works the same without any viewer.
+    """Turns the news of a job into messages for LossViewer. It may be used while no viewer is connected.
 
     Args:
         send: sends one message to the viewer, if there is one; never waits.
@@ -82,14 +82,14 @@ class LossViewer:
     def send_history(self) -> None:
         """Send a viewer that has just connected the current model from its beginning, so that its plot is complete.
 
-        A viewer draws only as far as batches reach, so each epoch gets one `batch_end`. The viewer's own count of
-        epochs is that of the last `epoch_begin`.
+        A viewer draws only as far as the x axis of its batches, so each epoch gets one `batch_end`. The viewer takes
+        the current epoch from the last `epoch_begin`.
         """
         training = self._training
         if training is None:
             return
         if training.ended:
-            training.epoch_ends.clear()  # this viewer has no line of the ended model, so it needs no gap after one
+            training.epoch_ends.clear()  # this viewer has no curve of the ended model, so `_send_gap` ends none
             return
         self._send_event("train_begin", wandb_url=None)
         for news in training.epoch_ends:
@@ -99,7 +99,7 @@ class LossViewer:
             self._send_event("epoch_begin", epoch=training.epoch)
 
     def _begin_model(self, model: int) -> None:
-        """Begin a model, unless it has begun already (a worker repeats its news after a lost link)."""
+        """Begin the training of a model, unless it has begun already (a worker repeats news after a lost link)."""
         if self._training is not None and self._training.model == model:
             return
         self._end_model()
@@ -108,11 +108,11 @@ class LossViewer:
         self._send_event("train_begin", wandb_url=None)
 
     def _send_gap(self) -> None:
-        """End the lines of the model before, or a viewer would draw them on, back to the first epoch of the next model.
+        """End the curves of the previous model with a gap (NaN), or a viewer would continue them with the next model.
 
-        SLEAP's own dialog resets its viewer between models. Such a viewer ignores this message, as it waits for the
-        next model's name already. A gap (NaN) is sent only where there is a line: NaN as the first value is worse than
-        nothing.
+        SLEAP's own dialog resets its viewer between models; such a viewer ignores this message, because it accepts
+        only the next model's name by then. The gap is sent only for a curve that has points: a viewer whose first
+        validation loss is NaN keeps NaN as the best loss, because no loss is less than NaN.
         """
         if self._training is None:
             return
@@ -147,7 +147,7 @@ class LossViewer:
 
         Args:
             news: the last message of the epoch.
-            batches: in one epoch.
+            batches: the number of batches in one epoch.
             last_batch_sent: whether the last batch was sent.
         """
         if not last_batch_sent:
@@ -159,12 +159,13 @@ class LossViewer:
         """Send the end of a batch.
 
         Args:
-            news: with its loss.
+            news: the progress that contains the batch's loss.
             done: batches done in this epoch. The message has one less, as sleap-nn counts batches from 0.
         """
         self._send_event("batch_end", epoch=news.epoch, batch=max(done - 1, 0), logs=_logs({"loss": news.loss}))
 
     def _end_model(self) -> None:
+        """End the training of the current model, if there is one that has not ended."""
         if self._training is not None and not self._training.ended:
             self._send_event("train_end")
             self._training.ended = True
@@ -175,6 +176,7 @@ class LossViewer:
 
 
 def _logs(values: dict[str, float | None]) -> dict[str, float]:
+    """Return the losses that are known, by the viewer's names."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -193,7 +195,7 @@ def check_ports(controller: int, publish: int) -> None:
 async def open_lossviewer(
     *, publish: int, controller: int, stop: Callable[[], None], warn: Callable[[str], None]
 ) -> AsyncIterator[LossViewer]:
-    """Connect to a viewer on two ports of 127.0.0.1 while this context lasts; the viewer may come later, or never.
+    """Connect to a viewer on two ports of 127.0.0.1 while this context lasts; the viewer may start later, or never.
 
     Args:
         publish: the port on which the viewer receives progress.
@@ -212,9 +214,11 @@ async def open_lossviewer(
             stop()
 
     publisher = ViewerPort(
-        publish, partial(_publish_socket, context), on_subscription, lambda: warn(_no_progress(publish)), LINGER
+        publish, partial(_publish_socket, context), on_subscription, lambda: warn(_no_progress_text(publish)), LINGER
     )
-    commands = ViewerPort(controller, partial(_command_socket, context), on_command, lambda: warn(_no_stop(controller)))
+    commands = ViewerPort(
+        controller, partial(_command_socket, context), on_command, lambda: warn(_no_stop_text(controller))
+    )
     viewer = LossViewer(publisher.send)
     try:
         async with open_background_nursery() as background:
@@ -227,8 +231,11 @@ async def open_lossviewer(
 
 
 def _publish_socket(context: "zmq.Context[Socket]") -> Socket:
-    """Make the socket for progress. XPUB is a PUB that also receives subscriptions: so we notice each viewer that
-    connects, and send it the history at once. The first byte of a subscription is 1."""
+    """Return a new socket for progress.
+
+    XPUB is a PUB that also receives subscriptions. They show when a viewer connects, so that it gets the history at
+    once. The first byte of a subscription is 1.
+    """
     socket = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
     socket.setsockopt(zmq.SNDHWM, QUEUE_MAX)
@@ -237,6 +244,7 @@ def _publish_socket(context: "zmq.Context[Socket]") -> Socket:
 
 
 def _command_socket(context: "zmq.Context[Socket]") -> Socket:
+    """Return a new socket for the viewer's commands."""
     socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.SUBSCRIBE, b"")
     socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_MAX)
@@ -246,19 +254,20 @@ def _command_socket(context: "zmq.Context[Socket]") -> Socket:
 _CHOOSE_PORT = "Open LossViewer on another port and name it with"
 
 
-def _no_progress(port: int) -> str:
-    return f"{_taken(port)}, so it shows no progress; the job goes on. {_CHOOSE_PORT} --publish-port."
+def _no_progress_text(port: int) -> str:
+    return f"{_port_taken_text(port)}, so it shows no progress; the job goes on. {_CHOOSE_PORT} --publish-port."
 
 
-def _no_stop(port: int) -> str:
-    return f"{_taken(port)}, so its Stop is not heard; the job goes on. {_CHOOSE_PORT} --controller-port."
+def _no_stop_text(port: int) -> str:
+    return f"{_port_taken_text(port)}, so its Stop is not heard; the job goes on. {_CHOOSE_PORT} --controller-port."
 
 
-def _taken(port: int) -> str:
+def _port_taken_text(port: int) -> str:
     return f"Port {port} is used by another program than SLEAP's LossViewer"
 
 
 def _is_stop(raw: bytes) -> bool:
+    """Return whether a message of the viewer is its stop command; False for anything malformed."""
     try:
         command = json.loads(raw)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""A ZeroMQ socket connected to a port of this machine, on which LossViewer listens, another program, or none yet.
+"""A ZeroMQ socket connected to a port of this machine. LossViewer may listen there, another program, or no program yet.
 
-ZeroMQ connects in the background as soon as a program listens on the port, and does not report it. That is right while
-no program listens, and wrong when another program does: then ZeroMQ tries ten times a second, or, after it met a ZeroMQ
-socket of an unfit type, never again. So we watch the socket's monitor, and replace a socket whose handshake failed by a
-new one after a pause.
+ZeroMQ connects in the background as soon as a program listens on the port, and does not report it. That is right for
+LossViewer. With another program, ZeroMQ tries again ten times a second; or never again, if that program has a ZeroMQ
+socket of an incompatible type. So we watch the socket's monitor, and replace a socket whose handshake failed by a new
+one after a pause.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ HANDSHAKE_TIME = 5.0
 FAILURES_TO_WARN = 2
 """Failed handshakes in a row that show another program; a single one may be a viewer that was just closed."""
 FIRST_PAUSE, LATER_PAUSE = 1.0, 10.0
-"""Seconds until the next try: before and after FAILURES_TO_WARN failed handshakes."""
+"""Seconds until the next try: the first until FAILURES_TO_WARN handshakes have failed, the second from then on."""
 _EVENTS = zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 Socket = zmq.Socket[bytes]
@@ -67,6 +67,7 @@ class ViewerPort:
 
     @contextmanager
     def _open_socket(self) -> Iterator[tuple[Socket, Socket]]:
+        """Connect a new socket to the port while this context lasts; yield the socket and its monitor."""
         socket = self.make_socket()
         monitor = socket.get_monitor_socket(_EVENTS)
         try:
@@ -80,6 +81,7 @@ class ViewerPort:
             socket.close(self.linger if self._connected else 0)
 
     async def _receive_messages(self, socket: Socket) -> None:
+        """Call `on_message` for each message, until cancelled."""
         while True:
             self.on_message((await _receive(socket))[0])
 
@@ -101,6 +103,7 @@ class ViewerPort:
 
 
 async def _next_event(monitor: Socket) -> int:
+    """Wait for the next event of a socket's monitor, and return it (one of `_EVENTS`)."""
     return int(parse_monitor_message(await _receive(monitor))["event"])
 
 

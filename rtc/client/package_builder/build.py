@@ -1,4 +1,4 @@
-"""Builds packages from files of the client's disk: labels and training configurations, or data and trained models.
+"""Builds packages from files on the client's disk: labels and training configurations, or data and trained models.
 
 A package has the same layout as one exported by SLEAP. It is read back before it appears under its name, so every
 package that is built here can be run. The functions are synchronous and meant for a thread; in a thread that trio
@@ -53,7 +53,7 @@ def build_training(
         report: called with a line of text before each step that takes a while.
 
     Raises:
-        RtcError: USAGE or BAD_PACKAGE: a file is missing or wrong. DISK_FULL. No file is left behind.
+        RtcError: USAGE or BAD_PACKAGE: a file is missing or wrong; DISK_FULL. Then no file is left behind.
     """
     read_overrides(overrides, FROM_COMMAND_LINE)
     if labels.suffix.lower() != LABELS_ENDING:
@@ -81,7 +81,10 @@ def _training_texts(
     contents: PackageContents,
     overrides: list[str],
 ) -> dict[str, str]:
-    """Return the text files of the package by name, and add the files that the configurations name to `contents`."""
+    """Return the text files of a training package by name.
+
+    The labels, and each file that a configuration names, are added to `contents`.
+    """
     packed_labels = contents.add_training_labels(inspected[labels])
     project = inspected[labels].project
     count = f".n={project.frames}" if project is not None else ""
@@ -108,6 +111,7 @@ def _training_texts(
 
 
 def _training_line(config: str, run: str, overrides: Sequence[str]) -> str:
+    """Return the line of `train-script.sh` that trains one model."""
     arguments = ['trainer_config.ckpt_dir="models"', f'trainer_config.run_name="{run}"', *overrides]
     return f"sleap train --config-name {config} --config-dir . {shlex.join(arguments)}\n"
 
@@ -174,6 +178,7 @@ def _inspect_data(data: Path, chosen: Mapping[str, Value], report: ReportProgres
 
 
 def _add_model(contents: PackageContents, model: ModelFiles) -> str:
+    """Add the files of a model to a folder of their own; return the folder's name in the package."""
     taken = {"/".join(name.split("/")[:2]) for name in contents.files}
     folder = unused_path(f"models/{plain_name(model.name, 'model')}", taken)
     for path in model.files:
@@ -182,6 +187,7 @@ def _add_model(contents: PackageContents, model: ModelFiles) -> str:
 
 
 def _tracking_texts(data: str, models: Sequence[str], options: Mapping[str, Value]) -> dict[str, str]:
+    """Return the text files of an inference package by name; `data` and `models` are names in the package."""
     output = f"{data}.predictions.slp"
     entry = {
         "data_path": data,
@@ -223,6 +229,11 @@ def _open_scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def _write_package(target: Path, contents: PackageContents, texts: Mapping[str, str]) -> None:
+    """Write the package, check that it can be run, and rename it into place.
+
+    Raises:
+        RtcError: DISK_FULL; or BAD_PACKAGE or USAGE: it cannot be run.
+    """
     if shutil.disk_usage(target.parent).free < sum(path.stat().st_size for path in contents.files.values()):
         raise _disk_full(target)
     with open_zip_writer(target, 0o666, inspect_package) as archive:

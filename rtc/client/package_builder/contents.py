@@ -19,7 +19,7 @@ from rtc.common.errors import RtcError
 from rtc.packages.file_names import plain_file, unused_path
 
 _RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models")
-"""Names at the top of a package that a file of the person must not have."""
+"""Names at the top of a package that sleap-rtc uses itself; a file of the person with such a name is renamed."""
 _NAMED_MAX = 5
 """Maximum number of missing files that one error text names."""
 
@@ -37,7 +37,7 @@ class InspectedLabels:
 class PackageContents:
     """The files of a package that is being built.
 
-    Copies of labels that have to be written first go into the folder `scratch`.
+    Labels that have to be changed are first copied into the folder `scratch`, and the copy is packed.
     """
 
     scratch: Path
@@ -91,6 +91,7 @@ class PackageContents:
         return name
 
     def _add_video(self, video: Video) -> str | list[str] | None:
+        """Add a video; return its name in the package, the names of its images, or None if the labels contain it."""
         if not video.paths:
             return None
         if not video.is_sequence:
@@ -139,6 +140,7 @@ def inspect_data_labels(path: Path, video_index: int | None) -> InspectedLabels:
 
 
 def _inspect(path: Path) -> InspectedLabels:
+    """Read labels; a `.pkg.slp` is not opened when no sleap-io is installed here."""
     return InspectedLabels(path, None if is_package(path) and not has_sleap_io() else read_project(path))
 
 
@@ -148,6 +150,11 @@ def _videos_to_embed(project: Project) -> tuple[Video, ...]:
 
 
 def _check_videos_exist(path: Path, videos: Sequence[Video]) -> None:
+    """Check that every file of these videos of the labels `path` exists.
+
+    Raises:
+        RtcError: USAGE: a file is missing.
+    """
     missing = list(_missing_names(videos))
     if missing:
         more = f" and {len(missing) - _NAMED_MAX} more" if len(missing) > _NAMED_MAX else ""

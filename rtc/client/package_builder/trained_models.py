@@ -1,4 +1,4 @@
-"""Trained models on the client's disk: finds the two files of each that prediction needs, weights and configuration."""
+"""Finds trained models on the client's disk: of each the two files that prediction needs, weights and configuration."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +28,15 @@ def find_models(paths: Sequence[Path]) -> tuple[ModelFiles, ...]:
     Raises:
         RtcError: USAGE: a model does not exist, or lacks one of its two files.
     """
-    return tuple({model.files[0]: model for model in map(_find, paths)}.values())
+    return tuple({model.files[0]: model for model in map(_find_model, paths)}.values())
 
 
-def _find(path: Path) -> ModelFiles:
+def _find_model(path: Path) -> ModelFiles:
+    """Return the model at this path.
+
+    Raises:
+        RtcError: USAGE: it does not exist, or lacks one of its two files.
+    """
     folder = path.parent if path.name in WEIGHTS_FILES + CONFIG_FILES else path
     folder = folder.resolve()
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Training configurations on the client's disk, and their text for a package, to which every file they name is added.
+"""Reads training configurations on the client's disk, and writes their text for a package, with the files they name.
 
 A configuration may come from SLEAP, from a folder of configurations, or from an earlier training; the paths in it may
 be outdated or belong to another computer.
@@ -29,7 +29,7 @@ _WEIGHTS = (
 _LOCAL_FOLDERS = (("data_config", "cache_img_path"),)
 """Settings that name a folder of the client's own computer; they are removed, because it does not exist elsewhere."""
 _TRAINED_FIRST = "centroid"
-"""The head that is trained before all others (such as centered_instance), as in SLEAP."""
+"""The head that is trained before all other heads (such as centered_instance), as in SLEAP."""
 
 AddFile = Callable[[Path, str], str]
 """Adds a file to a folder of the package, and returns its name in the package."""
@@ -59,7 +59,7 @@ class TrainingConfig:
             RtcError: USAGE: a file does not exist.
         """
         keys = _LEGACY_LABELS if self.legacy else _LABELS
-        return tuple(self._find_file(path) for key in keys for path in _texts(_get(self.tree, key)))
+        return tuple(self._find_file(path) for key in keys for path in _strings(_get_setting(self.tree, key)))
 
     def package_text(self, labels: str, run: str, add: AddFile) -> str:
         """Return the text of the configuration for the package, after adding every other file that it names.
@@ -80,24 +80,29 @@ class TrainingConfig:
             for key in keys:
                 self._add_files(tree, key, folder, add)
         if self.legacy:
-            _set(tree, ("data", "labels", "training_labels"), labels)
-            _set(tree, ("outputs", "run_name"), run)
+            _set_setting(tree, ("data", "labels", "training_labels"), labels)
+            _set_setting(tree, ("outputs", "run_name"), run)
         else:
-            _set(tree, ("data_config", "train_labels_path"), [labels])
-            _set(tree, ("trainer_config", "ckpt_dir"), "models")
-            _set(tree, ("trainer_config", "run_name"), run)
+            _set_setting(tree, ("data_config", "train_labels_path"), [labels])
+            _set_setting(tree, ("trainer_config", "ckpt_dir"), "models")
+            _set_setting(tree, ("trainer_config", "run_name"), run)
             for key in _LOCAL_FOLDERS:
-                if _get(tree, key) is not None:
-                    _set(tree, key, None)
+                if _get_setting(tree, key) is not None:
+                    _set_setting(tree, key, None)
         text = json.dumps(tree, indent=1) if self.legacy else yaml.safe_dump(tree, sort_keys=False)
         read_config(f"{self.path.stem}{self.ending}", text)
         return text
 
     def _add_files(self, tree: dict[str, Any], key: tuple[str, ...], folder: str, add: AddFile) -> None:
-        value = _get(tree, key)
-        names = [add(self._find_file(path), folder) for path in _texts(value)]
+        """Add the files that one setting names to a folder of the package; replace them in `tree` by their new names.
+
+        Raises:
+            RtcError: USAGE: a file does not exist.
+        """
+        value = _get_setting(tree, key)
+        names = [add(self._find_file(path), folder) for path in _strings(value)]
         if names:
-            _set(tree, key, names if isinstance(value, list) else names[0])
+            _set_setting(tree, key, names if isinstance(value, list) else names[0])
 
     def _find_file(self, named: str) -> Path:
         """Return the path of a file that the configuration names: at the path it gives, or next to the configuration.
@@ -155,14 +160,16 @@ def _parse(name: str, text: str, legacy: bool) -> dict[str, Any]:
     return tree
 
 
-def _get(tree: dict[str, Any], key: tuple[str, ...]) -> Any:
+def _get_setting(tree: dict[str, Any], key: tuple[str, ...]) -> Any:
+    """Return the value at a path of keys in nested dictionaries; None where there is none."""
     node: Any = tree
     for part in key:
         node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
-def _set(tree: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
+def _set_setting(tree: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
+    """Set the value at a path of keys in nested dictionaries, which are made where they are missing."""
     node = tree
     for part in key[:-1]:
         if not isinstance(node.get(part), dict):
@@ -171,6 +178,7 @@ def _set(tree: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
     node[key[-1]] = value
 
 
-def _texts(value: Any) -> list[str]:
+def _strings(value: Any) -> list[str]:
+    """Return the non-empty strings of a list, or the value itself in a list if it is a non-empty string."""
     items = value if isinstance(value, list) else [value]
     return [item for item in items if isinstance(item, str) and item]

@@ -21,9 +21,11 @@ METRICS_MAX = 16 * 2**20
 LOSS_MAX = 1e100
 """Numbers with a greater absolute value are ignored, because they cannot be drawn."""
 TRAIN = ("train/loss", "train_loss")
-"""Names of the column in training_log.csv; the first one that has a number counts."""
+"""Names of the column with the training loss in training_log.csv; the first one that has a number counts."""
 VAL = ("val/loss", "val_loss")
+"""Names of the column with the validation loss."""
 RATE = ("learning_rate", "train/lr")
+"""Names of the column with the learning rate."""
 SPLITS = ("train", "val")
 
 Metrics = dict[str, Any]
@@ -56,36 +58,41 @@ def read_histories(output: Path, max_models: int) -> tuple[History, ...]:
     """Return the training of every model below a folder of results, at most `max_models` of them."""
     logs = (path for path in sorted(output.rglob("training_log.csv")) if path.is_file())
     small = [path for path in logs if path.stat().st_size <= TRAINING_LOG_MAX]
-    return tuple(_history(path) for path in small[:max_models])
+    return tuple(_read_history(path) for path in small[:max_models])
 
 
-def _history(log: Path) -> History:
-    rows = list(_rows(log))
+def _read_history(log: Path) -> History:
+    """Return the training of the model whose training_log.csv this is."""
+    rows = list(_read_rows(log))
     # sleap-nn writes the training loss of an epoch one row late, and none in the first row; if the first row has one,
-    # the log is from a writer that does it right
-    late = 1 if rows and _number(rows[0], TRAIN) is None else 0
-    train_losses = {row - late: value for row, value in _column(rows, TRAIN) if row > late}
-    rates = [value for _, value in _column(rows, RATE)]
+    # the log is from a program that writes it in the right row
+    late = 1 if rows and _parse_number(rows[0], TRAIN) is None else 0
+    train_losses = {row - late: value for row, value in _column_numbers(rows, TRAIN) if row > late}
+    rates = [value for _, value in _column_numbers(rows, RATE)]
     learning_rate = rates[-1] if rates else None
-    metrics = {split: _metrics(log.with_name(f"metrics.{split}.0.json")) for split in SPLITS}
-    return History(log.parent.name, len(rows), train_losses, dict(_column(rows, VAL)), learning_rate, metrics)
+    metrics = {split: _read_metrics(log.with_name(f"metrics.{split}.0.json")) for split in SPLITS}
+    return History(log.parent.name, len(rows), train_losses, dict(_column_numbers(rows, VAL)), learning_rate, metrics)
 
 
-def _rows(log: Path) -> Iterator[dict[str, str]]:
+def _read_rows(log: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a training_log.csv, at most EPOCHS_MAX of them."""
     # csv raises an error at a cell of more than 131 072 characters; the rows before it are used
     with log.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
         for _, row in zip(range(EPOCHS_MAX), csv.DictReader(file), strict=False):
             yield row
 
 
-def _column(rows: list[dict[str, str]], names: tuple[str, ...]) -> list[tuple[int, float]]:
+def _column_numbers(rows: list[dict[str, str]], names: tuple[str, ...]) -> list[tuple[int, float]]:
     """Return the numbers in one column, each with its row, counted from 1."""
-    cells = ((number, _number(row, names)) for number, row in enumerate(rows, 1))
+    cells = ((number, _parse_number(row, names)) for number, row in enumerate(rows, 1))
     return [(number, value) for number, value in cells if value is not None]
 
 
-def _number(row: dict[str, str], names: tuple[str, ...]) -> float | None:
-    """Return a cell as a number; None for an empty cell, `inf`, `nan` and anything that is not a number."""
+def _parse_number(row: dict[str, str], names: tuple[str, ...]) -> float | None:
+    """Return the first number in the named columns of a row, or None.
+
+    Empty cells, `inf`, `nan`, numbers beyond LOSS_MAX and cells that are no numbers are skipped.
+    """
     for name in names:
         with suppress(ValueError):
             value = float(row.get(name) or "nan")
@@ -94,7 +101,7 @@ def _number(row: dict[str, str], names: tuple[str, ...]) -> float | None:
     return None
 
 
-def _metrics(path: Path) -> Metrics:
+def _read_metrics(path: Path) -> Metrics:
     """Return the content of a metrics file (sleap-nn 0.3.2 and later); empty if it is missing, too large or invalid."""
     if not path.is_file() or path.stat().st_size > METRICS_MAX:
         return {}

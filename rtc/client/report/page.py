@@ -9,7 +9,7 @@ from rtc.client.report.measures import Measure, select_measures
 from rtc.common.text import clean, count, loss
 
 MODEL_NAME_MAX = 200
-"""Maximum number of characters that are shown of a name."""
+"""Maximum number of characters that are shown of a name or another text from elsewhere."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Content-Security-Policy of the page: it may load nothing, because names in it come from other people."""
 STYLE = """
@@ -52,7 +52,7 @@ MEANING = (
 
 def render_page(title: str, histories: Sequence[History]) -> str:
     """Return the complete page as HTML; it shows the models in the given order."""
-    shown = _text(title)
+    shown = _safe_text(title)
     trained = count(len(histories), "model")
     parts = [
         "<!DOCTYPE html>",
@@ -61,36 +61,36 @@ def render_page(title: str, histories: Sequence[History]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{shown}: training</title><style>{STYLE}</style></head><body>",
         f'<h1>{shown}</h1><p class="soft">How the training of {trained} went.</p>',
-        _overview(histories),
+        _overview_table(histories),
         f"<p>{MEANING}</p>",
-        *(_model(history) for history in histories),
+        *(_model_section(history) for history in histories),
         "<footer>Written by sleap-rtc from sleap-nn's training_log.csv and metrics beside the models.</footer>",
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _overview(histories: Sequence[History]) -> str:
+def _overview_table(histories: Sequence[History]) -> str:
     head = ("Model", "Epochs", "Best validation loss", "Last validation loss", "Last training loss", "Learning rate")
     rows = [
         (
             history.name,
             str(history.epochs),
-            _best(history),
-            _last(history.val_losses),
-            _last(history.train_losses),
+            _best_loss(history),
+            _last_loss(history.val_losses),
+            _last_loss(history.train_losses),
             _learning_rate(history.learning_rate),
         )
         for history in histories
     ]
-    return _table(head, rows, numbers=range(1, 6))
+    return _html_table(head, rows, numbers=range(1, 6))
 
 
-def _best(history: History) -> str:
+def _best_loss(history: History) -> str:
     return "–" if history.best is None else f"{loss(history.val_losses[history.best])} (epoch {history.best})"
 
 
-def _last(losses: Mapping[int, float]) -> str:
+def _last_loss(losses: Mapping[int, float]) -> str:
     return loss(losses[max(losses)]) if losses else "–"
 
 
@@ -98,15 +98,15 @@ def _learning_rate(learning_rate: float | None) -> str:
     return "–" if learning_rate is None else f"{learning_rate:.2g}"
 
 
-def _model(history: History) -> str:
-    parts = [f"<h2>{_text(history.name)}</h2>"]
+def _model_section(history: History) -> str:
+    parts = [f"<h2>{_safe_text(history.name)}</h2>"]
     if picture := render_chart(history):
         parts.append(f"<figure>{picture}<figcaption>{_legend(history)}</figcaption></figure>")
     else:
         parts.append('<p class="soft">Its log holds no losses, so there is nothing to draw.</p>')
     if rows := select_measures(history.metrics):
         parts.append("<p>What the finished model does on labelled frames, as sleap-nn measured it:</p>")
-        parts.append(_measures(rows))
+        parts.append(_measures_table(rows))
     return "\n".join(parts)
 
 
@@ -115,31 +115,32 @@ def _legend(history: History) -> str:
     return "".join(f'<i class="key {name}"></i><span>{label}</span>' for name, label, losses in keys if losses)
 
 
-def _measures(rows: Sequence[tuple[Measure, dict[str, float]]]) -> str:
+def _measures_table(rows: Sequence[tuple[Measure, dict[str, float]]]) -> str:
     head = ("", "Training frames", "Validation frames", "")
     cells = [
-        (measure.label, *(_value(measure, values.get(split)) for split in SPLITS), measure.meaning)
+        (measure.label, *(_format_value(measure, values.get(split)) for split in SPLITS), measure.meaning)
         for measure, values in rows
     ]
-    return _table(head, cells, numbers=(1, 2))
+    return _html_table(head, cells, numbers=(1, 2))
 
 
-def _value(measure: Measure, value: float | None) -> str:
+def _format_value(measure: Measure, value: float | None) -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f} %" if measure.percent else f"{value:.3g}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int]) -> str:
+def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int]) -> str:
     classes = {0: ' class="name"'} | dict.fromkeys(numbers, ' class="number"')
-    top = "".join(f"<th{classes.get(column, '')}>{_text(cell)}</th>" for column, cell in enumerate(head))
+    top = "".join(f"<th{classes.get(column, '')}>{_safe_text(cell)}</th>" for column, cell in enumerate(head))
     body = (
-        "".join(f"<td{classes.get(column, '')}>{_text(cell)}</td>" for column, cell in enumerate(row)) for row in rows
+        "".join(f"<td{classes.get(column, '')}>{_safe_text(cell)}</td>" for column, cell in enumerate(row))
+        for row in rows
     )
     lines = "\n".join(f"<tr>{line}</tr>" for line in body)
     return f'<div class="sheet"><table><thead><tr>{top}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
 
 
-def _text(text: str) -> str:
-    """Return a foreign text, shortened and escaped so that a browser shows it and interprets nothing in it."""
+def _safe_text(text: str) -> str:
+    """Return a text from elsewhere, shortened and escaped, so that a browser shows it and finds no HTML in it."""
     return escape(clean(text)[:MODEL_NAME_MAX])

@@ -17,11 +17,13 @@ def first_error(error: BaseException) -> BaseException:
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Raise an `RtcError` that left a nursery in an exception group as itself; put this context around the nursery.
+    """Put this around a nursery: an `RtcError` that left it in an exception group is raised as itself.
 
-    trio wraps every exception that leaves a nursery in a group. From a group that contains only `RtcError`s, the first
-    one is raised without the group, since it has the sentence for people. A group with any other exception is a bug of
-    ours and is raised unchanged.
+    trio wraps everything that leaves a nursery in a group. What is raised instead depends on what the group holds:
+
+    - only `RtcError`s: the first of them, because it is meant for people;
+    - `RtcError`s and `trio.Cancelled`: the cancellation alone, because nobody waits for the error any more;
+    - any other exception: the group unchanged, because it is a bug of ours.
 
     Raises:
         RtcError: the first one of the group.
@@ -30,9 +32,13 @@ def ungrouped() -> Iterator[None]:
         yield
     except BaseExceptionGroup as group:
         expected, others = group.split(RtcError)
-        if expected is None or others is not None:
+        if expected is None:
             raise
-        raise first_error(expected) from None
+        if others is None:
+            raise first_error(expected) from None
+        if others.split(trio.Cancelled)[1] is None:
+            raise others from None
+        raise
 
 
 @asynccontextmanager

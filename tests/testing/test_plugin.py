@@ -1,0 +1,43 @@
+"""What other projects' tests get: fixtures, also by their older names, and examples that work as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = re.compile(r"^```\w+\n# ([\w./]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+async def test_the_older_names_of_actors_give_the_same_actors(
+    visit, job_session, errand, job_query, guard, worker_auth, prover, client_auth
+):
+    assert visit is job_session
+    assert errand is job_query
+    assert guard is worker_auth
+    assert prover is client_auth
+
+
+async def test_bridge_is_the_older_name_of_asyncio_loop(bridge, asyncio_loop):
+    assert bridge is asyncio_loop
+
+
+def test_the_examples_of_the_page_about_testing_work(tmp_path):
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    examples = dict(EXAMPLE.findall(page))
+    assert set(examples) == {"pytest.ini", "tests/conftest.py", "tests/test_reservation.py", "tests/test_lab.py"}
+    for name, text in examples.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout

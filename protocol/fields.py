@@ -19,6 +19,10 @@ private use, line and paragraph separators)."""
 
 def is_printable(text: str) -> bool:
     """Return whether `text` can be shown on one line without side effects (no ANSI escapes, no bidi overrides)."""
+    if (
+        text.isascii() and text.isprintable()
+    ):  # most texts, and much faster: cleaning a log line asks for each character
+        return True
     return not any(unicodedata.category(char) in _INVISIBLE for char in text)
 
 

@@ -12,6 +12,7 @@ from rtc.runner.journal import JournalWatcher
 from rtc.runner.supervisor_handle import SupervisorHandle
 from rtc.sleap_nn.commands import Accelerator
 from rtc.transport.files import Incoming
+from rtc.worker.job_database import DAY
 from rtc.worker.job_status import JobStatus
 
 CLEAN_TIME = 30.0
@@ -37,7 +38,7 @@ class RunnerConfig:
     """Bytes of the largest package that is accepted."""
     name: str = "worker"
     """The worker's name, recorded with each of its jobs."""
-    keep_time: float = 30 * 86400.0
+    keep_time: float = 30 * DAY
     """Seconds for which a result is stored for its owner."""
     keep_bytes: int = 100 * 10**9
     """Maximum size of all stored results together, in bytes; the oldest are removed first."""

@@ -539,10 +539,10 @@ def doctor(as_json: bool, server: str | None, role: str | None) -> int:
 
     def work() -> int:
         from rtc.doctor.plan import ROLES
-        from rtc.doctor.program import DoctorOptions, read_config, run
+        from rtc.doctor.program import DoctorOptions, read_config_or_fault, run
 
         cwd, home = Path.cwd(), Path.home()
-        config = read_config(server, os.environ, cwd, home)
+        config = read_config_or_fault(server, os.environ, cwd, home)
         return run(DoctorOptions(config, ROLES[role], cwd, home, as_json))
 
     return _run_work(work)

@@ -26,9 +26,8 @@ from protocol.signaling import IceServers, Leave, QueuePosition, WorkerAssigned,
 from protocol.status import Role
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
-from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config
-from rtc.runtime.root import cancel_when, handle_signals, run_root
+from rtc.runtime.root import run_root, run_until_signal
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import as_table, json_text, table_width
 
@@ -50,22 +49,16 @@ def run_list_workers(options: ListOptions, *, secrets: tuple[str | None, ...] = 
         options: the room, and how to print.
         secrets: further texts that must never appear in the log.
     """
-    return run_root("client", partial(_list_until_signal, options), secrets=(options.token, *secrets))
+    return run_root(
+        "client", partial(run_until_signal, partial(_list_and_print, options)), secrets=(options.token, *secrets)
+    )
 
 
-async def _list_until_signal(options: ListOptions) -> int:
-    """List the workers and print them, unless a signal comes first; return the exit code."""
-    interrupted = trio.Event()
-    code = ExitCode.INTERRUPTED
-    scope = trio.CancelScope()
-    async with open_background_nursery() as background:
-        await background.start(handle_signals, interrupted, scope)
-        background.start_soon(cancel_when, interrupted, scope)
-        with scope:
-            workers = await list_workers(options.config, options.room, options.token)
-            print_workers(workers, as_json=options.json)
-            code = ExitCode.DONE
-    return code
+async def _list_and_print(options: ListOptions) -> int:
+    """List the workers and print them; return the exit code."""
+    workers = await list_workers(options.config, options.room, options.token)
+    print_workers(workers, as_json=options.json)
+    return ExitCode.DONE
 
 
 def print_workers(workers: tuple[WorkerPresent, ...], *, as_json: bool) -> None:

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import trio
 from attrs import frozen
 
 from protocol.faults import Fault
@@ -24,7 +23,7 @@ from rtc.doctor.finding import Check, Finding, Level, Report, fail, run_checks
 from rtc.doctor.machine import REINSTALL
 from rtc.doctor.plan import MakeTurnCheck, Roles, all_checks
 from rtc.doctor.show import name_width, report_line, reports_json, summary
-from rtc.runtime.root import cancel_when, handle_signals, run_root
+from rtc.runtime.root import run_root, run_until_signal
 
 
 @frozen
@@ -41,7 +40,7 @@ class DoctorOptions:
     as_json: bool = False
 
 
-def read_config(server: str | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Config | Fault:
+def read_config_or_fault(server: str | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Config | Fault:
     """Return the configuration, or the fault if it cannot be read: this is a finding, and the other checks go on.
 
     Args:
@@ -60,20 +59,12 @@ def read_config(server: str | None, environ: Mapping[str, str], cwd: Path, home:
 def run(options: DoctorOptions) -> int:
     """Run all checks and print the reports; return the exit code: 0 if no check failed, 1 otherwise."""
     secrets = options.config.credentials if isinstance(options.config, Config) else ()
-    return run_root("doctor", partial(_run_until_signal, options), secrets=secrets)
+    return run_root("doctor", partial(run_until_signal, partial(_run_checks, options)), secrets=secrets)
 
 
-async def _run_until_signal(options: DoctorOptions) -> int:
-    """Run the checks and return the exit code; the first signal cancels them, and the code is then INTERRUPTED."""
-    drain = trio.Event()
-    reports: list[Report] | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(handle_signals, drain, nursery.cancel_scope)
-        nursery.start_soon(cancel_when, drain, nursery.cancel_scope)
-        reports = await _check_and_print(options)
-        nursery.cancel_scope.cancel()
-    if reports is None:
-        return ExitCode.INTERRUPTED
+async def _run_checks(options: DoctorOptions) -> int:
+    """Run the checks and return the exit code."""
+    reports = await _check_and_print(options)
     failed = any(report.finding.level is Level.FAIL for report in reports)
     return ExitCode.JOB_FAILED if failed else ExitCode.DONE
 

@@ -46,7 +46,7 @@ class ModelConfig:
     """The model's head, such as `centroid` or `centered_instance`; empty when it is not exactly one."""
 
 
-def read_config(name: str, text: str) -> ModelConfig:
+def read_model_config(name: str, text: str) -> ModelConfig:
     """Parse and check the text of a configuration; `name` is its path in the package.
 
     Raises:

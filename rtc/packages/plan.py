@@ -26,7 +26,7 @@ from rtc.packages.hydra_overrides import (
 )
 from rtc.packages.inference import PackageContext, PredictStep, read_predictions
 from rtc.packages.inference_script import PredictLine, read_inference_script
-from rtc.packages.model_config import ModelConfig, read_config
+from rtc.packages.model_config import ModelConfig, read_model_config
 from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.sources import FolderSource, PackageFiles, Source, ZipSource
 from rtc.packages.train_script import read_train_script
@@ -199,7 +199,7 @@ def _train_steps(
     run_paths: dict[str, str] = {}
     for request in requests:
         config = _path_in_package(request.config, package.files, "configuration")
-        model_config = read_config(config, package.text(config))
+        model_config = read_model_config(config, package.text(config))
         requested_run = posix_path(request.run or model_config.run_name or PurePosixPath(config).stem)
         run_path = _unused_run_folder(requested_run, package.files, [step.run_path for step in steps])
         steps.append(_train_step(request, config, model_config, run_path, package.files, typed_overrides))

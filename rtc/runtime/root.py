@@ -94,6 +94,21 @@ async def supervise(
     return ExitCode.DONE if done else cancelled_exit_code()
 
 
+async def run_until_signal(main: Callable[[], Awaitable[int]]) -> int:
+    """Run a program that has nothing to drain, and return its exit code.
+
+    The first SIGINT, SIGTERM or SIGHUP cancels it; the exit code is then INTERRUPTED.
+    """
+    interrupted, scope = trio.Event(), trio.CancelScope()
+    code: int = ExitCode.INTERRUPTED
+    async with open_background_nursery() as background:
+        await background.start(handle_signals, interrupted, scope)
+        background.start_soon(cancel_when, interrupted, scope)
+        with scope:
+            code = await main()
+    return code
+
+
 async def cancel_when(asked: trio.Event, scope: trio.CancelScope) -> None:
     """Cancel `scope` when `asked` is set; for programs that have nothing to drain and end with the first signal."""
     await asked.wait()

@@ -6,10 +6,8 @@ from functools import partial
 import trio
 
 from rtc.common.errors import ExitCode
-from rtc.runtime.root import handle_no_signal, print_error, run_root, supervise
+from rtc.runtime.root import handle_no_signal, run_root, supervise
 from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop
-
-__all__ = ["Main", "print_error", "run_program"]
 
 Main = Callable[[AsyncioLoop, trio.Event], Awaitable[None]]
 """A program: gets the asyncio loop, and the event that asks it to drain; raises `RtcError` for expected errors."""

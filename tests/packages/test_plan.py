@@ -18,7 +18,7 @@ from protocol.jobs import JobKind
 from rtc.common.errors import RtcError
 from rtc.packages import zip_reader
 from rtc.packages.file_names import NAME_LENGTH
-from rtc.packages.model_config import read_config
+from rtc.packages.model_config import read_model_config
 from rtc.packages.plan import Plan, TrainStep, inspect_package, read_plan
 from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.zip_reader import unpack
@@ -379,7 +379,7 @@ yaml_noise = st.lists(yaml_tags | yaml_bits | st.text(max_size=5), max_size=30).
     yaml_noise | yaml_noise.map("training: ".__add__) | yaml_noise.map("model_config: {a: 1}\ndata_config: ".__add__)
 )
 def test_whatever_a_package_says_is_read_or_refused(text):
-    for read in (lambda: safe_yaml("jobs.yaml", text), lambda: read_config("a.yaml", text)):
+    for read in (lambda: safe_yaml("jobs.yaml", text), lambda: read_model_config("a.yaml", text)):
         assert fault_code(read) in (None, FaultCode.BAD_PACKAGE)
 
 

@@ -15,7 +15,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import check_file
 from rtc.common.errors import RtcError
-from rtc.packages.model_config import read_config
+from rtc.packages.model_config import read_model_config
 from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.sources import TEXT_MAX, decode_text
 
@@ -90,7 +90,7 @@ class TrainingConfig:
                 if _get_setting(tree, key) is not None:
                     _set_setting(tree, key, None)
         text = json.dumps(tree, indent=1) if self.legacy else yaml.safe_dump(tree, sort_keys=False)
-        read_config(f"{self.path.stem}{self.ending}", text)
+        read_model_config(f"{self.path.stem}{self.ending}", text)
         return text
 
     def _add_files(self, tree: dict[str, Any], key: tuple[str, ...], folder: str, add: AddFile) -> None:

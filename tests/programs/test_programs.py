@@ -199,9 +199,11 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
         worker = await lab.start_worker(config=own_config)
         view = RecordingView()
         runs: list[ClientRun] = []
+        client_ended = trio.Event()
 
         async def run_client() -> None:
             runs.append(await lab.run_client(worker, package(epochs=20, seconds=0.1), view=view, config=own_config))
+            client_ended.set()
 
         lab.nursery.start_soon(run_client)
         await view.training.wait()
@@ -210,6 +212,7 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
     async with open_server(host="127.0.0.1", ws_port=port, http_port=0, data=data):
         again = await worker.log.until("In room", times=2)
         assert worker.peer in again
+    await client_ended.wait()  # it unpacks its result while the worker is already back in its room
     assert [run.fault for run in runs] == [None]
 
 

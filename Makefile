@@ -1,48 +1,66 @@
-# Two commands do everything, on a machine with Python 3.11 to 3.13 and make:
-#   make demo   the whole system on this machine, from nothing to a trained model
-#   make test   the whole suite, one training with the real sleap-nn included
+# On a machine with Python 3.11 to 3.13 and make:
+#   make demo        the whole system on this machine, from nothing to a trained model
+#   make check       format, lint, types and the fast tests: within 90 seconds, without PyTorch
+#   make test        the whole suite, one training with the real sleap-nn included: about 5 minutes
+#   make test-long   what takes long or changes networks: the fault matrix, the large crowd, NATs, SLEAP's own window
+# The tests through TURN servers and NATs are skipped without: apt-get install coturn nftables iproute2
 
 PYTHON ?= python3
 BIN := .venv/bin
+# So many tests at a time: most of them wait for other programs.
+TESTS ?= 6
+PYTEST := $(BIN)/pytest -q --numprocesses $(TESTS) --maxschedchunk 1
 
-.PHONY: demo test test-sleap-gui lint docs install clean
+.PHONY: demo check test test-long test-sleap-gui lint docs install clean
 
 demo: install
 	$(BIN)/sleap-rtc demo
 
+check: lint
+	$(PYTEST) -m "not slow and not long"
+
 test: install
-	$(BIN)/pytest -q
+	$(PYTEST)
 
-# SLEAP itself, for its own LossViewer, in an environment beside ours (2 GB, once).
+test-long: install .venv-sleap/installed
+	$(PYTEST) -m long
+
 test-sleap-gui: install .venv-sleap/installed
-	SLEAP_RTC_TEST_SLEAP=.venv-sleap/bin/python $(BIN)/pytest -q -m sleap_gui tests/client/test_sleap_gui.py
+	$(BIN)/pytest -q -m sleap_gui tests/client/test_sleap_gui.py
 
-lint: install
+lint: .venv/base
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: install
+docs: .venv/base
 	$(BIN)/python -m rtc.command_line.generated_docs docs
 
-install: .venv/installed
+install: .venv/worker
 
 # uv installs in seconds what pip takes minutes for; it does not read pip's own setting for local wheels, so it is told.
-.venv/installed: pyproject.toml
+UV := UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv
+
+.venv/base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is another: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) lacks its venv module; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
-	@echo "Installing sleap-rtc with sleap-nn and PyTorch into .venv (a few GB, once) ..."
+	@echo "Installing sleap-rtc and its development tools into .venv (once) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --editable '.[dev,worker]'
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --editable '.[dev]'
 	touch $@
 
-.venv-sleap/installed:
+.venv/worker: .venv/base
+	@echo "Installing sleap-nn and PyTorch into .venv (a few GB, once) ..."
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --editable '.[dev,worker]'
+	touch $@
+
+.venv-sleap/installed: .venv/base
 	@echo "Installing SLEAP into .venv-sleap (2 GB, once) ..."
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-sleap
-	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" VIRTUAL_ENV=.venv-sleap $(BIN)/uv pip install --quiet sleap==1.6.6
+	VIRTUAL_ENV=.venv-sleap $(UV) pip install --quiet sleap==1.6.6
 	touch $@
 
 clean:

@@ -1,3 +1,18 @@
-"""The fixtures are those that other projects get."""
+"""The fixtures that other projects get, the order of the tests, and one Hypothesis profile."""
+
+import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["rtc.testing.plugin"]
+
+# The same examples in each run, and no clock: how fast an example is depends on what else the machine does.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# `make test-long` looks for new ones.
+settings.register_profile("search", settings.get_profile("same"), derandomize=False, max_examples=1000)
+settings.load_profile("same")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the slow tests when several tests run at a time, so that none of them is left alone at the end."""
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -22,7 +22,7 @@ from protocol.jobs import JobEnded, JobStarted, ModelStarted, Outcome, Progress
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
 from rtc.sleap_nn.zmq_progress import TrainingProgress
 
-pytestmark = pytest.mark.sleap_gui
+pytestmark = [pytest.mark.long, pytest.mark.sleap_gui]
 
 HERE = Path(__file__).parent
 NAMED = os.environ.get("SLEAP_RTC_TEST_SLEAP")

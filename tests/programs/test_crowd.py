@@ -24,6 +24,8 @@ from attrs import define, field
 
 from rtc.testing.stand_in import install_stand_in, make_package
 
+pytestmark = pytest.mark.slow
+
 WORKERS = int(os.environ.get("CROWD_WORKERS", "3"))
 CLIENTS = int(os.environ.get("CROWD_CLIENTS", "3"))
 JOBS = int(os.environ.get("CROWD_JOBS", "12"))

@@ -11,7 +11,7 @@ from rtc.client.unpack_results import final_losses
 from rtc.sleap_nn.commands import find_sleap_nn
 from rtc.testing.lab import Lab
 
-pytestmark = pytest.mark.real_sleap_nn
+pytestmark = [pytest.mark.slow, pytest.mark.real_sleap_nn]
 
 SECRET = "a secret of sixteen or more"
 

@@ -18,6 +18,8 @@ from protocol.link import HEARTBEAT_TIME, LOST_TIME
 from rtc.testing.moments import MOMENTS, Moment
 from rtc.testing.terminals import Scene, Terminal, eventually, freeze, play_all
 
+pytestmark = pytest.mark.slow
+
 ALL = os.environ.get("SLEAP_RTC_TEST_FAULTS") == "all"
 AT_ONCE = int(os.environ.get("SLEAP_RTC_TEST_FAULTS_AT_ONCE", "4"))
 OUTAGE = LOST_TIME + HEARTBEAT_TIME + 1

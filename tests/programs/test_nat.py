@@ -1,7 +1,7 @@
 """Links through NATs and firewalls, in network namespaces of this machine: worker – NAT – internet – NAT – client.
 
 Changes nothing outside its namespaces. Needs root, iproute2, nftables and coturn, and runs only on request:
-`SLEAP_RTC_TEST_NET=1 pytest tests/programs/test_nat.py`.
+`make test-long`, or `pytest -m root_net tests/programs/test_nat.py`.
 """
 
 import os
@@ -24,8 +24,6 @@ TOOLS = ("ip", "nft", "turnserver")
 
 def why_not() -> str | None:
     """Return why these tests cannot run here; None when they can."""
-    if os.environ.get("SLEAP_RTC_TEST_NET") != "1":
-        return "changes network namespaces; set SLEAP_RTC_TEST_NET=1 to run it"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
         return f"needs root and {', '.join(missing or TOOLS)}"
@@ -34,7 +32,7 @@ def why_not() -> str | None:
 
 
 REASON = why_not()
-pytestmark = [pytest.mark.root_net, pytest.mark.skipif(REASON is not None, reason=REASON or "")]
+pytestmark = [pytest.mark.long, pytest.mark.root_net, pytest.mark.skipif(REASON is not None, reason=REASON or "")]
 
 SECRET = "only for this test, and long"
 TURN = """

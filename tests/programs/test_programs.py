@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import trio
 from attrs import evolve
 from trio_websocket import open_websocket_url
@@ -18,6 +19,8 @@ from protocol.wire import encode
 from rtc.common.errors import EXIT_CODES, ExitCode
 from rtc.server import open_server
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
+
+pytestmark = pytest.mark.slow
 
 MakePackage = Callable[..., Path]
 SECRET = "a secret of sixteen or more"

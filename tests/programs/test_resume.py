@@ -13,6 +13,8 @@ from rtc.client import tickets
 from rtc.testing.lab import Lab, RecordingView
 from rtc.transport.links.link import Link
 
+pytestmark = pytest.mark.slow
+
 MakePackage = Callable[..., Path]
 CUT = Fault(FaultCode.LINK_LOST, "The cable was pulled.")
 PATIENCE = 60.0

@@ -19,6 +19,8 @@ from attrs import frozen
 from rtc.testing.moments import MOMENTS
 from rtc.testing.terminals import Scene, Terminal, eventually, play_all
 
+pytestmark = pytest.mark.slow
+
 ALL = os.environ.get("SLEAP_RTC_TEST_FAULTS") == "all"
 AT_ONCE = int(os.environ.get("SLEAP_RTC_TEST_FAULTS_AT_ONCE", "4"))
 CANCEL_TIME = 15.0

@@ -13,21 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 from attrs import define, field
 
+from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in
 
 T = TypeVar("T")
 
-DEADLINE = 90.0
-"""Seconds to wait for any one event on a busy machine."""
 POLL_PERIOD = 0.01
 """Seconds between two checks of a condition."""
 WRAPPER = """#!/bin/sh
@@ -47,7 +45,7 @@ FILE_COUNT_NAME = "how-many.txt"
 """A file in the package that contains the number of files to add."""
 
 
-def eventually(what: str, check: Callable[[], T | None], seconds: float = DEADLINE) -> T:
+def eventually(what: str, check: Callable[[], T | None], seconds: float = HANG_TIME) -> T:
     """Poll until `check` returns a true value, and return the value; other processes offer no event to wait for.
 
     Raises:
@@ -99,7 +97,7 @@ class Terminal:
                 return event
         return None
 
-    def until(self, what: str, check: Callable[[], T | None], seconds: float = DEADLINE) -> T:
+    def until(self, what: str, check: Callable[[], T | None], seconds: float = HANG_TIME) -> T:
         """Poll as `eventually` does, but fail at once when the program ends and `check` returns nothing."""
 
         def check_or_fail() -> T | None:
@@ -128,7 +126,7 @@ class Terminal:
         self.process.kill()
         self.process.wait()
 
-    def ended(self, seconds: float = DEADLINE) -> int:
+    def ended(self, seconds: float = HANG_TIME) -> int:
         """Wait until the program ends; return its exit code."""
         try:
             return self.process.wait(seconds)
@@ -254,7 +252,7 @@ class Scene:
         """Check that no process, no job folder and no temporary file is left, and that the worker is available."""
         eventually("an empty work folder", lambda: not any(self.work.iterdir()))
         eventually("an available worker", lambda: self.status() == "available")
-        eventually("no process left", lambda: {one.pid for one in self.processes()} <= {self.worker.process.pid}, 20)
+        eventually("no process left", lambda: {one.pid for one in self.processes()} <= {self.worker.process.pid})
         assert sorted(self.person_folder.rglob(".sleap-rtc-*")) == []
         assert list((self.folder / "tmp").iterdir()) == []
         for terminal in self._started:
@@ -296,31 +294,6 @@ def _copy(terminal: int, out: Path) -> None:
     with out.open("ab", buffering=0) as file, suppress(OSError):
         while shown := os.read(terminal, 65536):
             file.write(shown)
-
-
-@contextmanager
-def play_all(
-    folder: Path, plays: Mapping[str, Callable[[Scene], T]], max_parallel: int
-) -> Iterator[Mapping[str, "Future[T]"]]:
-    """Run the functions `plays`, at most `max_parallel` at a time, each with its own scene; yield a future for each.
-
-    All scenes use one server.
-    """
-    server, address = start_server(folder / "server")
-
-    def run_scene(name: str) -> T:
-        scene = Scene(folder / name.replace(" ", "-").replace("'", ""), address)
-        try:
-            return plays[name](scene)
-        finally:
-            scene.close()
-
-    try:
-        with ThreadPoolExecutor(max_parallel) as pool:
-            yield {name: pool.submit(run_scene, name) for name in plays}
-            pool.shutdown(cancel_futures=True)
-    finally:
-        server.kill()
 
 
 def start_server(folder: Path) -> tuple[Terminal, str]:

@@ -1,27 +1,17 @@
 """A program is killed or frozen at some moment of a job: the client gets the models, or one true sentence, and nothing
 is left behind.
 
-A selection by default; every fault at every moment with
-`SLEAP_RTC_TEST_FAULTS=all pytest tests/programs/test_faults.py`. The scenes of this file run at the same time, because
-each mostly waits; each test reads the outcome of its own scene.
+A selection by default; every fault at every moment with `pytest -m "slow or long" tests/programs/test_faults.py`.
 """
 
-import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
-from functools import partial
-
 import pytest
-from attrs import frozen
 
 from protocol.link import HEARTBEAT_TIME, LOST_TIME
 from rtc.testing.moments import MOMENTS, Moment
-from rtc.testing.terminals import Scene, Terminal, eventually, freeze, play_all
+from rtc.testing.terminals import Scene, Terminal, eventually, freeze
 
 pytestmark = pytest.mark.slow
 
-ALL = os.environ.get("SLEAP_RTC_TEST_FAULTS") == "all"
-AT_ONCE = int(os.environ.get("SLEAP_RTC_TEST_FAULTS_AT_ONCE", "4"))
 OUTAGE = LOST_TIME + HEARTBEAT_TIME + 1
 """Seconds after which both sides have given up a silent link."""
 
@@ -79,30 +69,7 @@ CHOSEN = {
 }
 
 
-# -------- one scene
-
-
-@frozen
-class Played:
-    """The outcome of a scene: the client's exit code and last sentence."""
-
-    code: int
-    sentence: str
-
-
-def play(scene: Scene, *, moment: Moment, fault: str) -> Played:
-    """Run one job with one fault, and check everything that must hold afterwards."""
-    package = moment.package(scene.person_folder / "toy.zip", 1)
-    scene.start_worker()
-    client = scene.client(package)
-    moment.wait(scene, client)
-    FAULTS[fault](scene, client)
-    if client.ended() < 0:
-        client = scene.person("attach", "--json")
-        client.ended()
-    judge(scene, moment, fault, client)
-    scene.check_nothing_is_left()
-    return Played(client.code, client.sentence)
+# -------- what must hold afterwards
 
 
 def judge(scene: Scene, moment: Moment, fault: str, client: Terminal) -> None:
@@ -116,7 +83,7 @@ def judge(scene: Scene, moment: Moment, fault: str, client: Terminal) -> None:
         assert client.code in (2, 3, 5) or "never came whole" in client.sentence, client.text
         assert scene.trained == scene.models() == set(), "a job ran although its client reported that it does not"
     if client.code not in (0, 1) or not receipt_gets_lost(moment, fault):
-        eventually("no result waits on the worker", lambda: not list(scene.results.glob("*.zip")), 20)
+        eventually("no result waits on the worker", lambda: not list(scene.results.glob("*.zip")))
     assert scene.tickets == [] or client.code == 3, "a ticket of a job that has ended, or never began"
     assert "sleap-rtc attach" not in client.text, client.text
     ends = [event["exit_code"] for event in client.events if event["event"] == "ended"]
@@ -145,19 +112,20 @@ MATRIX = {
 }
 
 
-@pytest.fixture(scope="module")
-def plays(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[str, "Future[Played]"]]:
-    """Starts the scene of every selected test; the outcome of each is in its future."""
-    items = [item for item in request.session.items if "plays" in item.fixturenames and item.module is request.module]
-    wanted = {item.callspec.params["scene"]: MATRIX[item.callspec.params["scene"]] for item in items}
-    every = {name: partial(play, moment=MOMENTS[when], fault=fault) for name, (fault, when) in wanted.items()}
-    with play_all(tmp_path_factory.mktemp("faults"), every, AT_ONCE) as futures:
-        yield futures
-
-
-@pytest.mark.parametrize("scene", [name for name in MATRIX if ALL or name in CHOSEN])
-def test_the_client_gets_the_models_or_a_true_sentence_when(plays: Mapping[str, "Future[Played]"], scene: str) -> None:
-    played = plays[scene].result()
-    print(f"{scene}: {played.code} {played.sentence}")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in CHOSEN else pytest.mark.long) for name in MATRIX]
+)
+def test_the_client_gets_the_models_or_a_true_sentence_when(scene: Scene, name: str) -> None:
+    fault, when = MATRIX[name]
+    moment = MOMENTS[when]
+    package = moment.package(scene.person_folder / "toy.zip", 1)
+    scene.start_worker()
+    client = scene.client(package)
+    moment.wait(scene, client)
+    FAULTS[fault](scene, client)
+    if client.ended() < 0:
+        client = scene.person("attach", "--json")
+        client.ended()
+    judge(scene, moment, fault, client)
+    scene.check_nothing_is_left()
+    print(f"{client.code} {client.sentence}")

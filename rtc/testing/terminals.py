@@ -26,8 +26,8 @@ from rtc.testing.stand_in import install_stand_in
 
 T = TypeVar("T")
 
-POLL_PERIOD = 0.01
-"""Seconds between two checks of a condition."""
+POLL_PERIOD = 0.03
+"""Seconds between two checks of a condition; every moment that tests wait for lasts many times as long."""
 WRAPPER = """#!/bin/sh
 {real} "$@"
 status=$?
@@ -242,7 +242,7 @@ class Scene:
 
     def processes(self) -> list[psutil.Process]:
         """Return all processes that belong to this scene, by working folder, command line or environment."""
-        return [process for process in psutil.process_iter() if _belongs(process, str(self.folder))]
+        return processes_in(self.folder)
 
     def models(self) -> set[str]:
         """Return the SHA-256 of every model in the person's working folder."""
@@ -266,7 +266,8 @@ class Scene:
             if terminal.process.poll() is None:
                 terminal.kill()
         for process in self.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def _make_folder(self, name: str) -> Path:
         folder = self.folder / name
@@ -277,6 +278,11 @@ class Scene:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
         ours = {"HOME": str(self._make_folder(home)), "TMPDIR": str(self._make_folder("tmp")), "PYTHONUNBUFFERED": "1"}
         return inherited | ours | {"PYTHONPATH": str(Path(sys.modules["rtc"].__path__[0]).parent)}
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Return all processes that belong to a test's folder, by working folder, command line or environment."""
+    return [process for process in psutil.process_iter() if _belongs(process, str(folder))]
 
 
 def _belongs(process: psutil.Process, folder: str) -> bool:

@@ -1,8 +1,8 @@
 """Many clients and workers in one room: processes are killed at random, and each job ends with one true outcome.
 
-Small by default. As large as a lab:
+Small by default; `make test-long` has one as large as a lab. Other sizes and another random sequence:
 
-    CROWD_WORKERS=10 CROWD_CLIENTS=10 CROWD_JOBS=200 pytest tests/programs/test_crowd.py
+    CROWD_WORKERS=3 CROWD_CLIENTS=10 CROWD_JOBS=200 CROWD_SEED=8 pytest tests/programs/test_crowd.py -k small -s
 """
 
 import json
@@ -16,22 +16,26 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from attrs import define, field
 
+from rtc.testing.limits import HANG_TIME
+from rtc.testing.ports import open_port
 from rtc.testing.stand_in import install_stand_in, make_package
+from rtc.testing.terminals import eventually, processes_in
 
 pytestmark = pytest.mark.slow
 
-WORKERS = int(os.environ.get("CROWD_WORKERS", "3"))
-CLIENTS = int(os.environ.get("CROWD_CLIENTS", "3"))
-JOBS = int(os.environ.get("CROWD_JOBS", "12"))
+SMALL = tuple(
+    int(os.environ.get(f"CROWD_{name}", size)) for name, size in (("WORKERS", 3), ("CLIENTS", 3), ("JOBS", 12))
+)
+LARGE = 10, 10, 200
 SEED = int(os.environ.get("CROWD_SEED", "7"))
-SETTLE_TIME = 90.0
-"""Seconds that one step may take on a busy machine."""
 
 OUTCOMES = {
     0: "done",
@@ -43,20 +47,14 @@ OUTCOMES = {
 """The exit codes that a client may have here, and what each means."""
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @define
 class Crowd:
     """The programs of one room, and the random numbers that decide which are killed."""
 
     folder: Path
     rng: random.Random
-    ws_port: str = field(factory=free_port)
-    http_port: str = field(factory=free_port)
+    ws_port: str
+    http_port: str
     room: str = ""
     token: str = ""
     server: "subprocess.Popen[bytes] | None" = None
@@ -68,15 +66,19 @@ class Crowd:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.ws_port}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
+        return inherited | {"HOME": str(self.folder / "home"), "PYTHONUNBUFFERED": "1"}
+
     def start(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
         with (self.folder / f"{name}.log").open("ab") as sink:
             return subprocess.Popen(
                 [sys.executable, "-m", "rtc", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env=environment | {"HOME": str(self.folder / "home"), "PYTHONUNBUFFERED": "1"},
+                env=self.environment,
                 cwd=self.folder,
             )
 
@@ -92,13 +94,10 @@ class Crowd:
         return self.start(f"worker-{number}", *arguments)
 
     def wait_logged(self, log: str, pattern: str) -> "re.Match[str]":
-        end = time.monotonic() + SETTLE_TIME
-        while time.monotonic() < end:
-            found = re.search(pattern, (self.folder / log).read_text(), re.MULTILINE)
-            if found:
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"{pattern} never came in {log}:\n{(self.folder / log).read_text()}")
+        def find() -> "re.Match[str] | None":
+            return re.search(pattern, (self.folder / log).read_text(), re.MULTILINE)
+
+        return eventually(f"{pattern} in {log}", find)
 
     def run_job(self, number: int) -> None:
         """Run one client to its end, or kill it by chance, and record its exit code and output."""
@@ -119,7 +118,7 @@ class Crowd:
         if self.rng.random() < 0.15:
             time.sleep(self.rng.uniform(0.5, 4))
             client.kill()
-        code = client.wait(SETTLE_TIME * 2)
+        code = client.wait(3 * HANG_TIME)
         models = len(list(output.rglob("best.ckpt"))) if output.exists() else 0
         with self.lock:
             printed = (self.folder / f"{name}.log").read_text()
@@ -133,11 +132,10 @@ class Crowd:
             self.server.wait()
             time.sleep(self.rng.uniform(0, 1))
             self.start_server()
-            self.eventually(
-                "the server is back", self.server_listens
-            )  # a client that starts without a server gives up within seconds
+            # A client that starts while there is no server gives up within seconds.
+            eventually("the server is back", self.server_listens)
         else:
-            number = self.rng.randrange(WORKERS)
+            number = self.rng.randrange(len(self.workers))
             self.workers[number].kill()
             self.workers[number].wait()
             self.workers[number] = self.start_worker(number)
@@ -149,7 +147,7 @@ class Crowd:
             capture_output=True,
             check=False,
             cwd=self.folder,
-            env=os.environ | {"HOME": str(self.folder / "home")},
+            env=self.environment,
         )
         found: list[dict[str, object]] = json.loads(done.stdout) if done.returncode == 0 else []
         return found
@@ -160,52 +158,52 @@ class Crowd:
             return True
         return False
 
-    def trainers(self) -> list[int]:
-        """Return the ids of the stand-in trainer's processes that still run in this test's folders."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (entry / "cmdline").read_bytes()
-                ours = (entry / "cwd").resolve().is_relative_to(self.folder)
-            except OSError:
-                continue
-            if b"stand_in.py" in command and ours:
-                found.append(int(entry.name))
-        return found
+    def trainers(self) -> list[psutil.Process]:
+        """Return the stand-in trainer's processes that still run for this test."""
+        return [
+            process for process in processes_in(self.folder) if any("stand_in.py" in word for word in _command(process))
+        ]
 
-    def eventually(self, what: str, holds: "object") -> None:
-        end = time.monotonic() + SETTLE_TIME
-        while time.monotonic() < end:
-            if holds():  # type: ignore[operator]
-                return
-            time.sleep(0.5)
-        raise AssertionError(what)
+
+def _command(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):  # it has ended
+        return process.cmdline()
+    return []
 
 
 @pytest.fixture
-def crowd(tmp_path: Path):  # type: ignore[no-untyped-def]
+def crowd(tmp_path: Path) -> Iterator[Crowd]:
     (tmp_path / "home").mkdir()
     install_stand_in(tmp_path / "bin")
     make_package(tmp_path / "toy.zip", epochs=5, seconds=0.2)
-    crowd = Crowd(tmp_path, random.Random(SEED))
-    yield crowd
-    for program in (*crowd.workers, crowd.server):
-        if program is not None and program.poll() is None:
-            program.kill()
-            program.wait()
+    with open_port() as ws_port, open_port() as http_port:
+        crowd = Crowd(tmp_path, random.Random(SEED), str(ws_port), str(http_port))
+        yield crowd
+        for process in processes_in(tmp_path):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for program in (*crowd.workers, crowd.server):
+            if program is not None:
+                program.wait()
 
 
-def test_every_job_ends_with_one_true_outcome_whichever_program_is_killed(crowd: Crowd) -> None:
+@pytest.mark.parametrize(
+    ("workers", "clients", "jobs"),
+    [pytest.param(*SMALL, id="small"), pytest.param(*LARGE, id="large", marks=pytest.mark.long)],
+)
+def test_every_job_ends_with_one_true_outcome_whichever_program_is_killed(
+    crowd: Crowd, workers: int, clients: int, jobs: int
+) -> None:
     crowd.start_server()
     crowd.wait_logged("server.log", "Signalling at")
     crowd.workers.append(crowd.start_worker(0))
     crowd.room = crowd.wait_logged("worker-0.log", r"room +(room-\S+)")[1]
     crowd.token = crowd.wait_logged("worker-0.log", r"token +(\S+)")[1]
-    crowd.workers += [crowd.start_worker(number) for number in range(1, WORKERS)]
-    for number in range(1, WORKERS):
+    crowd.workers += [crowd.start_worker(number) for number in range(1, workers)]
+    for number in range(1, workers):
         crowd.wait_logged(f"worker-{number}.log", "is ready")
 
-    numbers, over, failures = iter(range(JOBS)), threading.Event(), []
+    numbers, over, failures = iter(range(jobs)), threading.Event(), []
 
     def client() -> None:
         try:
@@ -218,7 +216,7 @@ def test_every_job_ends_with_one_true_outcome_whichever_program_is_killed(crowd:
         while not over.wait(crowd.rng.uniform(2, 5)):
             crowd.kill_one()
 
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    threads = [threading.Thread(target=client) for _ in range(clients)]
     killing = threading.Thread(target=kill_at_random)
     for thread in (*threads, killing):
         thread.start()
@@ -228,22 +226,22 @@ def test_every_job_ends_with_one_true_outcome_whichever_program_is_killed(crowd:
     killing.join()
 
     assert not failures, failures
-    assert len(crowd.outcomes) == JOBS
+    assert len(crowd.outcomes) == jobs
     for code, printed in crowd.outcomes:
         assert code in OUTCOMES, f"{code}: {printed}"
         assert "Traceback" not in printed
     print(Counter(OUTCOMES[code] for code, _ in crowd.outcomes))
     assert any(code == 0 for code, _ in crowd.outcomes)
-    names = {f"gpu-{number}" for number in range(WORKERS)}
+    names = {f"gpu-{number}" for number in range(workers)}
 
     def all_free() -> bool:
-        workers = crowd.list_workers()
-        available = {worker["name"] for worker in workers if worker["status"] == "available"}
-        return len(workers) == WORKERS and available == names
+        listed = crowd.list_workers()
+        available = {worker["name"] for worker in listed if worker["status"] == "available"}
+        return len(listed) == workers and available == names
 
-    crowd.eventually(f"all workers available again: {crowd.list_workers()}", all_free)
-    crowd.eventually("no trainer left", lambda: not crowd.trainers())
-    for number in range(WORKERS):
+    eventually("all workers available again", all_free)
+    eventually("no trainer left", lambda: not crowd.trainers())
+    for number in range(workers):
         log = (crowd.folder / f"worker-{number}.log").read_text()
         assert "bug in sleap-rtc" not in log
         assert "Traceback" not in log

@@ -26,7 +26,7 @@ from protocol.ids import LinkId
 from protocol.trust import Secret
 from rtc.testing.embedding import Embedded, embed
 from rtc.testing.lab import Lab, open_lab
-from rtc.testing.stand_in import make_package
+from rtc.testing.stand_in import Hold, make_package
 from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop
 
 THE_SECRET = Secret(b"a secret that both ends know of")
@@ -102,6 +102,12 @@ def package(tmp_path: Path) -> Callable[..., Path]:
         return make_package(tmp_path / name, **knobs)
 
     return make
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Hold:
+    """Holds trainings until the test releases them: `package(wait_for=hold.file)`, then `hold.release()`."""
+    return Hold(str(tmp_path / "released"))
 
 
 # -------- older names of the same fixtures, kept for tests that use them

@@ -21,6 +21,7 @@ KNOBS: dict[str, Any] = {
     "epochs": 3,  # unless trainer_config.max_epochs is set
     "batches": 2,  # per epoch
     "seconds": 0.02,  # per epoch
+    "wait_for": "",  # a file's path: the second epoch ends when the file exists
     "status": 0,  # exit status, after training
     "crash": "",  # text on stderr instead of training; exit status 1
     "say": [],  # lines printed before training
@@ -35,6 +36,8 @@ KNOBS: dict[str, Any] = {
     "predict_crash": "",  # a reason for failing in the middle of predicting
     "no_predictions": False,  # write no predictions file
 }
+SUBSCRIBE_TIME = 30
+"""Seconds to wait for the worker's subscription."""
 TOY_LABELS = b"no real labels\n"
 
 
@@ -48,7 +51,7 @@ class _Run:
         self.folder = Path(trainer.get("ckpt_dir") or ".") / (trainer.get("run_name") or "run")
         ports = trainer.get("zmq") or {}
         self.context = zmq.Context()
-        self.publish = self._connect(zmq.PUB, ports.get("publish_port"))
+        self.publish = self._connect(zmq.XPUB, ports.get("publish_port"))
         self.control = self._connect(zmq.SUB, ports.get("controller_port"))
 
     def _connect(self, kind: int, port: int | None) -> "zmq.Socket[bytes] | None":
@@ -59,12 +62,11 @@ class _Run:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
             socket.connect(f"tcp://127.0.0.1:{port}")
             return socket
-        # messages of a PUB socket before its subscriber is known are lost; the real program imports for seconds first
-        monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        # Messages before a subscription are lost. The real program imports for seconds first; an XPUB socket is a PUB
+        # socket that can also receive, and what it receives is the subscription.
         socket.connect(f"tcp://127.0.0.1:{port}")
-        monitor.poll(5000)
-        socket.disable_monitor()
-        time.sleep(0.05)  # the subscription follows the handshake
+        if socket.poll(SUBSCRIBE_TIME * 1000):
+            socket.recv()
         return socket
 
     def send_event(self, event: str, **fields: Any) -> None:
@@ -110,6 +112,8 @@ class _Run:
             stopped = self.stop_requested()
             if stopped:
                 break
+        while epoch == 1 and not stopped and not self.may_go_on():
+            stopped = self.stop_requested()
         logs = {"loss": loss, "val/loss": loss * 1.1, "eval/val/dist_avg": math.inf, "epoch": float(epoch)}
         self.send_event(
             "epoch_end", epoch=epoch, logs=logs if previous_loss is None else logs | {"train/loss": previous_loss}
@@ -120,6 +124,12 @@ class _Run:
         if not self.knobs["no_model"]:
             self.save()
         return stopped
+
+    def may_go_on(self) -> bool:
+        if not self.knobs["wait_for"] or Path(self.knobs["wait_for"]).exists():
+            return True
+        time.sleep(0.01)
+        return False
 
     def save(self) -> None:
         with (self.folder / "best.ckpt").open("wb") as file:

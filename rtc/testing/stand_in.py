@@ -11,11 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from attrs import frozen
 
 from rtc.testing import sleap_nn_stand_in
 from rtc.testing.sleap_nn_stand_in import KNOBS, TOY_LABELS
 
 TOY_DATA = "toy.pkg.slp"
+
+
+@frozen
+class Hold:
+    """Holds trainings in their second epoch: those of packages with the knob `wait_for=hold.file`."""
+
+    file: str
+    """The path of a file that does not exist yet."""
+
+    def release(self) -> None:
+        """Let the trainings go on."""
+        Path(self.file).touch()
 
 
 def make_package(

@@ -1,10 +1,11 @@
-"""One signalling server for all scenes of a test process, and a scene for each test."""
+"""A signalling server for all scenes of a test process, a scene for each test, and a port of its own for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rtc.testing.ports import open_port
 from rtc.testing.terminals import Scene, start_server
 
 
@@ -22,3 +23,10 @@ def scene(server_url: str, tmp_path: Path) -> Iterator[Scene]:
     scene = Scene(tmp_path, server_url)
     yield scene
     scene.close()
+
+
+@pytest.fixture
+def own_port() -> Iterator[int]:
+    """A port for a server that goes away and comes back."""
+    with open_port() as port:
+        yield port

@@ -20,6 +20,7 @@ check: lint
 	$(PYTEST) -m "not slow and not long"
 
 test: install
+	@command -v turnserver >/dev/null || echo "coturn is not installed: no test through a TURN server runs."
 	$(PYTEST)
 
 test-long: install .venv-sleap/installed

@@ -25,6 +25,7 @@ test: install
 
 test-long: install .venv-sleap/installed
 	$(PYTEST) -m long
+	$(PYTEST) -m hypothesis --hypothesis-profile search
 
 test-sleap-gui: install .venv-sleap/installed
 	$(BIN)/pytest -q -m sleap_gui tests/client/test_sleap_gui.py

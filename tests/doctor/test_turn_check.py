@@ -2,11 +2,8 @@
 
 import datetime
 import ipaddress
-import shutil
 import socket
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +17,13 @@ from cryptography.x509.oid import NameOID
 from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.doctor.finding import Level
 from rtc.doctor.turn import check_turn
+from rtc.testing.coturn import needs_coturn, open_coturn
+from rtc.testing.limits import HANG_TIME
+from rtc.testing.ports import open_port
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.transport.webrtc.turn_probe import ProbeAnswer, probe_turn
 
 PASSWORD = "canary-password"
-coturn = pytest.mark.skipif(
-    shutil.which("turnserver") is None, reason="needs coturn's turnserver: apt-get install coturn"
-)
 
 
 @frozen
@@ -39,15 +36,6 @@ class Turn:
 
     def server(self, form: str, password: str = PASSWORD) -> IceServer:
         return IceServer(form.format(port=self.port, tls=self.tls_port), "lab", password)
-
-
-def free_port() -> int:
-    """Return a port that no program uses now, neither over TCP nor over UDP."""
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        port = int(tcp.getsockname()[1])
-        udp.bind(("127.0.0.1", port))
-    return port
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -73,75 +61,56 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return certificate, private
 
 
-@asynccontextmanager
-async def open_coturn(folder: Path) -> AsyncIterator[Turn]:
-    """Run coturn on loopback, with one user, without root rights."""
+@pytest.fixture(scope="module")
+def turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Turn]:
+    """A coturn with one user, over UDP, TCP and TLS."""
+    folder = tmp_path_factory.mktemp("turn")
     certificate, private = make_certificate(folder)
-    turn = Turn(free_port(), free_port(), certificate)
-    (folder / "turn.conf").write_text(
-        f"listening-ip=127.0.0.1\nrelay-ip=127.0.0.1\nlistening-port={turn.port}\ntls-listening-port={turn.tls_port}\n"
-        f"cert={certificate}\npkey={private}\nlt-cred-mech\nuser=lab:{PASSWORD}\nrealm=test\nno-cli\nno-dtls\n"
-        f"allow-loopback-peers\nlog-file=stdout\nsimple-log\npidfile={folder / 'turn.pid'}\nuserdb={folder / 'db'}\n"
-    )
-    process = await trio.lowlevel.open_process(
-        ["turnserver", "-c", str(folder / "turn.conf")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder
-    )
-    try:
-        assert process.stdout is not None
-        async with process.stdout, trio.open_nursery() as nursery:
-            await nursery.start(_read_until, process.stdout, b"SQLite DB connection success")
-            yield turn
-            nursery.cancel_scope.cancel()
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
+    with (
+        open_port() as tls_port,
+        open_coturn(
+            folder,
+            "lt-cred-mech",
+            f"user=lab:{PASSWORD}",
+            f"tls-listening-port={tls_port}",
+            f"cert={certificate}",
+            f"pkey={private}",
+        ) as coturn,
+    ):
+        yield Turn(coturn.port, tls_port, certificate)
 
 
-async def _read_until(
-    stream: trio.abc.ReceiveStream, mark: bytes, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Report the task as started when `mark` was read; read on, since the program would block on a full pipe."""
-    seen = b""
-    with trio.fail_after(20) as time_limit:
-        async for piece in stream:
-            seen += piece
-            if mark in seen and time_limit.deadline < float("inf"):
-                time_limit.deadline = float("inf")
-                task_status.started()
+@needs_coturn
+@pytest.mark.slow
+async def test_a_real_allocation_is_made_over_udp_and_tcp(asyncio_loop: AsyncioLoop, turn: Turn) -> None:
+    for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp", "turn:localhost:{port}"):
+        finding = await check_turn(turn.server(form), asyncio_loop)
+        assert (finding.level, finding.detail) == (Level.OK, "relays from 127.0.0.1"), form
 
 
-@coturn
-async def test_a_real_allocation_is_made_over_udp_and_tcp(asyncio_loop: AsyncioLoop, tmp_path: Path) -> None:
-    async with open_coturn(tmp_path) as turn:
-        for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp", "turn:localhost:{port}"):
-            finding = await check_turn(turn.server(form), asyncio_loop)
-            assert (finding.level, finding.detail) == (Level.OK, "relays from 127.0.0.1"), form
+@needs_coturn
+@pytest.mark.slow
+async def test_a_wrong_password_is_reported_and_not_shown(asyncio_loop: AsyncioLoop, turn: Turn) -> None:
+    for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp"):
+        finding = await check_turn(turn.server(form, "another-canary"), asyncio_loop)
+        assert finding.level is Level.FAIL
+        assert "user name and password" in finding.detail
+        assert "canary" not in f"{finding}"
 
 
-@coturn
-async def test_a_wrong_password_is_reported_and_not_shown(asyncio_loop: AsyncioLoop, tmp_path: Path) -> None:
-    async with open_coturn(tmp_path) as turn:
-        for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp"):
-            finding = await check_turn(turn.server(form, "another-canary"), asyncio_loop)
-            assert finding.level is Level.FAIL
-            assert "user name and password" in finding.detail
-            assert "canary" not in f"{finding}"
-
-
-@coturn
+@needs_coturn
+@pytest.mark.slow
 async def test_tls_is_tried_with_its_certificate(
-    asyncio_loop: AsyncioLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asyncio_loop: AsyncioLoop, turn: Turn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_coturn(tmp_path) as turn:
-        untrusted = await check_turn(turn.server("turns:127.0.0.1:{tls}"), asyncio_loop)
-        assert untrusted.level is Level.FAIL
-        assert "certificate is not trusted" in untrusted.detail
-        monkeypatch.setenv("SSL_CERT_FILE", str(turn.certificate))
-        assert (await check_turn(turn.server("turns:127.0.0.1:{tls}"), asyncio_loop)).level is Level.OK
-        wrong_name = await check_turn(turn.server("turns:localhost:{tls}"), asyncio_loop)
-        assert "certificate" in wrong_name.detail
-        assert wrong_name.level is Level.FAIL
+    untrusted = await check_turn(turn.server("turns:127.0.0.1:{tls}"), asyncio_loop)
+    assert untrusted.level is Level.FAIL
+    assert "certificate is not trusted" in untrusted.detail
+    monkeypatch.setenv("SSL_CERT_FILE", str(turn.certificate))
+    assert (await check_turn(turn.server("turns:127.0.0.1:{tls}"), asyncio_loop)).level is Level.OK
+    wrong_name = await check_turn(turn.server("turns:localhost:{tls}"), asyncio_loop)
+    assert "certificate" in wrong_name.detail
+    assert wrong_name.level is Level.FAIL
 
 
 @pytest.mark.parametrize("form", ["turn:127.0.0.1:9", "turn:127.0.0.1:9?transport=tcp", "turns:127.0.0.1:9"])
@@ -164,16 +133,17 @@ async def test_an_address_that_does_not_exist_is_reported(
 async def test_a_server_that_does_not_answer_is_reported_in_time(
     asyncio_loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtc.transport.webrtc.turn_probe.PROBE_TIME", 0.3)
-    monkeypatch.setattr("rtc.doctor.turn.CONNECT_TIME", 0.2)
+    monkeypatch.setattr("aioice.stun.RETRY_RTO", 10 * HANG_TIME)  # aioice alone would never give up
+    monkeypatch.setattr("rtc.transport.webrtc.turn_probe.PROBE_TIME", 0.1)
     with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.create_server(("127.0.0.1", 0)) as tcp:
         udp.bind(("127.0.0.1", 0))
-        for urls in (
-            f"turn:127.0.0.1:{udp.getsockname()[1]}",
-            f"turn:127.0.0.1:{tcp.getsockname()[1]}?transport=tcp",
-            f"turns:127.0.0.1:{tcp.getsockname()[1]}",
+        for urls, connect_time in (
+            (f"turn:127.0.0.1:{udp.getsockname()[1]}", 0.1),
+            (f"turn:127.0.0.1:{tcp.getsockname()[1]}?transport=tcp", HANG_TIME),
+            (f"turns:127.0.0.1:{tcp.getsockname()[1]}", HANG_TIME),
         ):
-            with trio.fail_after(5):
+            monkeypatch.setattr("rtc.doctor.turn.CONNECT_TIME", connect_time)
+            with trio.fail_after(HANG_TIME):
                 finding = await check_turn(IceServer(urls, "lab", PASSWORD), asyncio_loop)
             assert finding.level is Level.FAIL
             assert "no answer" in finding.detail

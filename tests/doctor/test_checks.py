@@ -4,7 +4,7 @@ import socket
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
 from functools import partial
 from importlib.metadata import version
@@ -29,6 +29,7 @@ from rtc.doctor.settings import config_finding
 from rtc.doctor.show import report_line, reports_json, summary
 from rtc.doctor.stun import COOKIE
 from rtc.server import Server, open_server
+from rtc.testing.limits import HANG_TIME
 
 ROOT = Path(__file__).parents[2]
 CLOSED = "127.0.0.1:9"  # the discard port: nobody listens
@@ -86,6 +87,7 @@ def test_every_requirement_of_ours_is_compared() -> None:
     assert "missing-too is missing" in list(machine.find_unmet(asked, {"worker"}))
 
 
+@pytest.mark.slow  # imports them in a process of its own
 async def test_our_own_packages_are_in_order() -> None:
     assert (await machine.check_packages(worker=False)).level is Level.OK
 
@@ -201,6 +203,7 @@ async def test_a_missing_sleap_nn_fails_only_if_the_role_worker_was_requested(mo
     assert (await sleap_nn.check_imports(required=True)).level is Level.FAIL
 
 
+@pytest.mark.slow
 @pytest.mark.real_sleap_nn
 async def test_the_real_sleap_nn_is_run_and_imported_as_jobs_would() -> None:
     for check in (sleap_nn.check_program, sleap_nn.check_imports):
@@ -303,8 +306,9 @@ async def answering(reply: bytes) -> AsyncIterator[str]:
     """Run a server that answers any data with these bytes; yields its host and port."""
 
     async def answer(stream: trio.SocketStream) -> None:
-        await stream.receive_some(4096)
-        await stream.send_all(reply)
+        with suppress(trio.BrokenResourceError):  # the client did not wait for it
+            await stream.receive_some(4096)
+            await stream.send_all(reply)
         await stream.aclose()
 
     async with trio.open_nursery() as nursery:
@@ -325,7 +329,10 @@ async def answering(reply: bytes) -> AsyncIterator[str]:
     ],
 )
 async def test_another_program_than_our_server_is_reported(reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtc.transport.signaling.connection.UPGRADE_TIME", 0.3)
+    # trio-websocket waits for ever for what is not HTTP
+    monkeypatch.setattr(
+        "rtc.transport.signaling.connection.UPGRADE_TIME", HANG_TIME if reply.startswith(b"HTTP") else 0.05
+    )
     async with answering(reply) as where:
         assert (await check_http(f"http://{where}")).level is Level.WARN
         assert (await check_clock(f"http://{where}")).level is Level.SKIP
@@ -398,7 +405,8 @@ async def test_a_stun_server_gets_a_real_request() -> None:
     assert (finding.level, finding.detail) == (Level.OK, "sees this machine as 192.0.2.7:1234")
 
 
-async def test_a_stun_request_is_repeated_and_other_datagrams_are_ignored() -> None:
+async def test_a_stun_request_is_repeated_and_other_datagrams_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "RETRY_TIMES", (0.05, HANG_TIME))
     async with stun_server(lambda number, request: b"noise" if number == 1 else stun_success(request)) as server:
         assert (await udp.check_stun(server)).level is Level.OK
 

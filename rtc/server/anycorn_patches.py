@@ -3,8 +3,8 @@
 1. An exception in one connection ends that connection alone, not the whole server.
 2. Connections stay HTTP/1.1; requests to upgrade to HTTP/2 are ignored.
 
-Both replace private names of anycorn 0.20. `tests/server/test_http_api.py` fails when a later version no longer uses
-these names.
+Both replace private names of anycorn 0.20. The requests of `tests/server/test_http_api.py` fail when a later version no
+longer uses these names.
 """
 
 import logging

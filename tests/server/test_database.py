@@ -88,9 +88,9 @@ async def test_many_rooms_at_once_are_all_there(store):
         made.append(await store.create_room(""))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(50):
+        for _ in range(20):
             nursery.start_soon(make)
-    assert all([await store.is_token_of(room, token) for room, token in made])
+    assert [await store.is_token_of(room, token) for room, token in made] == [True] * 20
 
 
 async def error_of_opening(folder) -> RtcError:
@@ -123,7 +123,7 @@ async def test_a_file_that_is_no_database_is_said_to_be_damaged(tmp_path, conten
 
 async def test_a_database_with_a_torn_page_is_said_to_be_damaged(tmp_path):
     async with open_room_database(tmp_path) as store:
-        for _ in range(200):
+        for _ in range(60):
             await store.create_room("x" * 64)
     file = tmp_path / DATABASE
     content = bytearray(file.read_bytes())

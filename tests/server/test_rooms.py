@@ -2,7 +2,7 @@
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.faults import Fault, FaultCode
@@ -223,7 +223,6 @@ def apply(book: RoomRegistry, step: tuple) -> tuple[RoomEffects, set[RoomId]]:
     return effects, {member.room for member in (before, after) if member is not None}
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_random_walks_keep_the_registry_consistent(walk):
     book = RoomRegistry()

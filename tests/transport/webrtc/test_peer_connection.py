@@ -127,7 +127,7 @@ async def test_links_end_with_the_good_bye_of_the_other(asyncio_loop: AsyncioLoo
 async def test_closing_while_connecting_needs_no_limit(
     asyncio_loop: AsyncioLoop, delay: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtc.transport.webrtc.peer_connection.CLOSE_TIME", 10 * HANG_TIME)
+    monkeypatch.setattr("rtc.transport.webrtc.peer_connection.CLOSE_TIME", 2 * HANG_TIME)
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         answer = await bob.answer(await ada.offer())
         await bob.aclose()

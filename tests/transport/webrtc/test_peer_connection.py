@@ -238,6 +238,7 @@ def _rude(peer: PeerConnection, protocol: int, data: bytes) -> None:
     peer._asyncio_loop.spawn(peer._pc.sctp._data_channel_flush)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "data"),
     [

@@ -1,4 +1,7 @@
-"""Tests of every table: all pairs have rows, random walks keep the invariants, and every state leads to available."""
+"""Tests of every table: random walks keep the invariants, and every state leads to available.
+
+That each state answers each event is checked when a table is made, so at every import; here is tested only that it is.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -105,12 +108,6 @@ SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
 
 def facts(memory: int = 0, status: Status = Status.AVAILABLE) -> WorkerFacts:
     return WorkerFacts(status, "bench", "lab", "CPU", memory, "0.3.5", "none", "0.1")
-
-
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_every_state_answers_every_event(table: Table[Any]) -> None:
-    answered = {(one.state, one.event) for one in table.rows}
-    assert answered == set(table.pairs())
 
 
 def test_a_table_with_a_gap_cannot_exist() -> None:

@@ -4,7 +4,6 @@ import pytest
 from trio.testing import MockClock
 
 from actors.events import (
-    CANCEL_TIMEOUT,
     AcceptLink,
     Authenticated,
     CloseLink,
@@ -558,7 +557,3 @@ async def test_owners_of_a_running_job_get_sessions_while_a_drained_worker_waits
     await running(worker)
     await worker.after(Drain())
     assert await worker.after(offer(ADA, JOB)) == [AcceptLink(TWO, ADA, "sdp"), OpenSession(TWO)]
-
-
-def test_a_cancelled_time_out_never_comes() -> None:
-    assert CANCEL_TIMEOUT.after == float("inf")

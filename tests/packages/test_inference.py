@@ -13,7 +13,6 @@ from rtc.packages.inference import PredictStep
 from rtc.packages.inference_script import PredictLine, read_inference_script
 from rtc.packages.plan import inspect_package
 from rtc.packages.tracking_settings import tracking_options
-from rtc.testing.stand_in import make_inference_package, make_package
 
 RUN = "models/run"
 CONFIG = {
@@ -343,16 +342,6 @@ def test_a_package_that_trains_nothing_has_nothing_to_override(plan_of):
 def test_strange_lists_of_overrides_are_refused(plan_of):
     for words in ("trainer_config.seed=1", [3], ["trainer_config.seed=1"] * 200, ["nonsense"]):
         refusal(plan_of, [], FILES, [TRAINING[0] | {"overrides": words}])
-
-
-def test_the_stand_ins_packages_are_packages(tmp_path):
-    plan = inspect_package(
-        make_inference_package(tmp_path / "i.zip", data=("a.mp4", "b.slp"), options={"tracking": True})
-    )
-    assert [(step.name, step.tracking) for step in plan.predictions] == [("a.mp4", True), ("b.slp", True)]
-    plan = inspect_package(make_package(tmp_path / "t.zip", ("centroid", "centered_instance"), predict=True))
-    assert plan.predictions[0].models == tuple(step.run_path for step in plan.steps)
-    assert plan.warnings == ()
 
 
 def test_the_longest_names_fit_into_one_message():

@@ -126,6 +126,7 @@ def test_a_wrong_flag_is_refused_in_the_tables_words():
     assert result.exception.fault.text == "--batch-size takes a whole number of 1 or more."
 
 
+@pytest.mark.slow
 def test_the_options_are_light_to_import():
     heavy = {"trio", "numpy", "yaml", "zmq", "torch"}
     program = f"import sys, rtc.command_line.predict_options; print({heavy} & set(sys.modules))"
@@ -133,6 +134,7 @@ def test_the_options_are_light_to_import():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_sleap_nn_knows_every_option():
     """Compare the table with sleap-nn's own command, if sleap-nn is installed; the import takes some seconds."""
     commands = pytest.importorskip("sleap_nn.cli")

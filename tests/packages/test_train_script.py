@@ -118,6 +118,7 @@ def test_other_lines_refuse_the_script(line):
     assert "TOKEN" not in caught.value.fault.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", [RUN, "a b", "it's", 'say "x"', "back\\slash", "end\\", 'a\\"b', "a,b", "[x]", "null", "é"]
 )
@@ -142,6 +143,7 @@ def test_the_error_for_an_override_names_its_origin(origin, subject):
         assert subject in caught.value.fault.text
 
 
+@pytest.mark.slow
 def test_an_override_that_is_kept_reaches_hydra_unchanged():
     parser = pytest.importorskip("hydra.core.override_parser.overrides_parser").OverridesParser.create()
     override = read_override("trainer_config.wandb.name=run(1)=x")

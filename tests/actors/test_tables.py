@@ -90,16 +90,7 @@ from protocol.jobs import (
 from protocol.signaling import Answer, Joined, Offer, Refuse, RoomCreated, WorkerLeft, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, AuthSuccess, Binding, Denial, Secret
-
-TABLES = [
-    worker.WORKER,
-    job_session.JOB_SESSION,
-    client.CLIENT,
-    job_query.JOB_QUERY,
-    discovery.DISCOVERY,
-    auth.WORKER_AUTH,
-    auth.CLIENT_AUTH,
-]
+from rtc.command_line.generated_docs import TABLES
 
 FAULT = Fault(FaultCode.LINK_LOST, "The link broke.")
 ADA, BOB = PeerId("client-ada"), PeerId("client-bob")

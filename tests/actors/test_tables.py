@@ -4,6 +4,7 @@ That each state answers each event is checked when a table is made, so at every 
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -129,37 +130,57 @@ def test_the_drawing_shows_what_is_done_and_leaves_out_what_is_ignored() -> None
 
 # -------- random walks
 
-peers = st.sampled_from([ADA, BOB])
-links = st.integers(0, 6).map(LinkId)
-jobs = st.sampled_from([JobId("job-1"), JobId("job-2")])
-keys = st.sampled_from(["key-1", "key-2"])
-faults = st.sampled_from([None, FAULT, Fault(FaultCode.CANCELLED, "Stopped.")])
-outcomes = st.sampled_from(list(Outcome))
 
-states = st.builds(JobState, jobs, st.sampled_from(list(JobStage)), st.just("so"), st.just(3), st.none() | outcomes)
-requests = st.one_of(
-    st.builds(AttachJob, jobs, keys, st.integers(0, 5), st.booleans()),
-    st.builds(AskJob, jobs, keys),
-    st.builds(StopJob, jobs, keys),
-    st.builds(CancelJob, jobs, keys),
-    st.builds(ResultTaken, jobs, keys),
-)
-endings = st.builds(JobEnded, jobs, outcomes, st.just("ended"), st.booleans())
+def each(kind: Callable[..., Any], *fields: Any) -> list[Any]:
+    """Return one event or message for each combination of these values of its fields; one value stands for itself."""
+    values = [field if isinstance(field, list) else [field] for field in fields]
+    return [kind(*combination) for combination in product(*values)]
 
-WORKER_EVENTS = st.one_of(
-    st.builds(LinkRequested, peers, st.just("sdp"), st.none() | jobs, st.sampled_from([PROTOCOL_VERSION, 0])),
-    st.builds(Authenticated, links, peers, st.booleans()),
-    st.builds(JobSubmitted, links, st.just(SUBMIT), st.builds(JobCredential, jobs, keys)),
-    st.builds(PeerMessage, links, requests | st.just(SUBMIT)),
-    st.builds(EarlierJobsFound, st.sets(jobs).map(frozenset)),
-    st.builds(JobAdopted, jobs),
-    st.builds(PackageReceived, st.builds(JobCredential, jobs, keys)),
-    st.builds(PackageFailed, jobs, st.just(FAULT)),
-    st.builds(JobFinished, jobs, outcomes, st.just("over"), st.booleans()),
-    st.builds(LinkLost, links, faults),
-    st.builds(TimedOut, faults),
-    st.builds(JoinFailed, st.just(FAULT)),
-    st.just(Drain()),
+
+def walks(*events: list[Any], longest: int = 40) -> st.SearchStrategy[list[Any]]:
+    """Return lists of events, which come from each of these lists about equally often."""
+
+    def event(number: int) -> Any:
+        rest, place = divmod(number, len(events))
+        return events[place][rest % len(events[place])]
+
+    numbers = st.sampled_from(range(len(events) * 2 * max(map(len, events))))  # one draw for an event: draws are slow
+    return st.lists(numbers.map(event), min_size=10, max_size=longest)  # Hypothesis prefers lists near the shortest
+
+
+YES_AND_NO = [True, False]
+PEERS = [ADA, BOB]
+LINKS = [LinkId(number) for number in range(7)]
+JOBS = [JobId("job-1"), JobId("job-2")]
+KEYS = ["key-1", "key-2"]
+FAULTS = [None, FAULT, Fault(FaultCode.CANCELLED, "Stopped.")]
+OUTCOMES = list(Outcome)
+
+STATES = each(JobState, JOBS, list(JobStage), "so", 3, [None, *OUTCOMES])
+REQUESTS = [
+    *each(AttachJob, JOBS, KEYS, list(range(6)), YES_AND_NO),
+    *each(AskJob, JOBS, KEYS),
+    *each(StopJob, JOBS, KEYS),
+    *each(CancelJob, JOBS, KEYS),
+    *each(ResultTaken, JOBS, KEYS),
+]
+ENDINGS = each(JobEnded, JOBS, OUTCOMES, "ended", YES_AND_NO)
+CREDENTIALS = each(JobCredential, JOBS, KEYS)
+
+worker_walks = walks(
+    each(LinkRequested, PEERS, "sdp", [None, *JOBS], [PROTOCOL_VERSION, 0]),
+    each(Authenticated, LINKS, PEERS, YES_AND_NO),
+    each(JobSubmitted, LINKS, SUBMIT, CREDENTIALS),
+    each(PeerMessage, LINKS, [*REQUESTS, SUBMIT]),
+    [EarlierJobsFound(frozenset(found)) for found in ([], JOBS[:1], JOBS[1:], JOBS)],
+    each(JobAdopted, JOBS),
+    each(PackageReceived, CREDENTIALS),
+    each(PackageFailed, JOBS, FAULT),
+    each(JobFinished, JOBS, OUTCOMES, "over", YES_AND_NO),
+    each(LinkLost, LINKS, FAULTS),
+    each(TimedOut, FAULTS),
+    [JoinFailed(FAULT)],
+    [Drain()],
 )
 
 
@@ -171,7 +192,7 @@ def walk(table: Table[Any], data: Any, events: list[Any], check: Callable[[Statu
         state, data = after, step.data
 
 
-@given(st.lists(WORKER_EVENTS, max_size=40))
+@given(worker_walks)
 def test_the_state_of_a_worker_agrees_with_its_data(events: list[Any]) -> None:
     def check(
         _state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
@@ -184,7 +205,7 @@ def test_the_state_of_a_worker_agrees_with_its_data(events: list[Any]) -> None:
     walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
-@given(st.lists(st.builds(LinkRequested, peers, st.just("sdp"), jobs, st.just(PROTOCOL_VERSION)), min_size=12))
+@given(st.lists(st.sampled_from(each(LinkRequested, PEERS, "sdp", JOBS, PROTOCOL_VERSION)), min_size=12))
 def test_the_number_of_sessions_is_limited(offers: list[Any]) -> None:
     state, data = worker.WORKER.start, worker_events.WorkerData(known_jobs=frozenset({JobId("job-1"), JobId("job-2")}))
     for offer in offers:
@@ -193,7 +214,7 @@ def test_the_number_of_sessions_is_limited(offers: list[Any]) -> None:
     assert len(data.sessions) == worker_events.SESSIONS_MAX
 
 
-@given(st.lists(WORKER_EVENTS, max_size=40))
+@given(worker_walks)
 def test_a_worker_announces_every_change_of_status_and_is_never_available_while_it_leaves(events: list[Any]) -> None:
     def check(
         state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
@@ -208,7 +229,7 @@ def test_a_worker_announces_every_change_of_status_and_is_never_available_while_
     walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
-@given(st.lists(WORKER_EVENTS, max_size=40))
+@given(worker_walks)
 def test_a_worker_ends_only_when_no_job_runs_and_no_session_is_open(events: list[Any]) -> None:
     def check(
         _state: Status, _before: worker_events.WorkerData, after: Status, step: Step[worker_events.WorkerData]
@@ -221,7 +242,7 @@ def test_a_worker_ends_only_when_no_job_runs_and_no_session_is_open(events: list
     walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
-@given(st.lists(WORKER_EVENTS, max_size=40))
+@given(worker_walks)
 def test_every_link_a_worker_accepts_is_reserved_or_a_session_until_it_is_closed_or_lost(events: list[Any]) -> None:
     state, data = worker.WORKER.start, worker_events.WorkerData()
     open_links: set[LinkId] = set()
@@ -243,7 +264,7 @@ def test_every_link_a_worker_accepts_is_reserved_or_a_session_until_it_is_closed
     assert len(received) == len(set(received))
 
 
-@given(st.lists(WORKER_EVENTS, max_size=40))
+@given(worker_walks)
 def test_every_offer_is_answered_at_once(events: list[Any]) -> None:
     state, data = worker.WORKER.start, worker_events.WorkerData()
     for event in events:
@@ -254,19 +275,19 @@ def test_every_offer_is_answered_at_once(events: list[Any]) -> None:
 
 
 ONE = LinkId(1)
-SESSION_EVENTS = st.one_of(
-    st.just(Authenticated(ONE, ADA, proven=True)),
-    st.builds(PeerMessage, st.just(ONE), requests | st.just(SUBMIT)),
-    st.builds(JobLookedUp, st.just(ONE), requests, states),
-    st.builds(StreamEnded, st.just(ONE), endings),
-    st.builds(ResultSendEnded, jobs, st.just(ONE), faults),
-    st.just(LinkLost(ONE)),
-    st.builds(TimedOut, st.just(FAULT)),
-    st.just(Drain()),
+session_walks = walks(
+    [Authenticated(ONE, ADA, proven=True)],
+    each(PeerMessage, ONE, [*REQUESTS, SUBMIT]),
+    each(JobLookedUp, ONE, REQUESTS, STATES),
+    each(StreamEnded, ONE, ENDINGS),
+    each(ResultSendEnded, JOBS, ONE, FAULTS),
+    [LinkLost(ONE)],
+    [TimedOut(FAULT)],
+    [Drain()],
 )
 
 
-@given(st.lists(SESSION_EVENTS, max_size=40))
+@given(session_walks)
 def test_a_session_gives_nothing_of_a_job_before_its_key_was_right(events: list[Any]) -> None:
     unlocked: set[JobId] = set()
     state, data = job_session.JOB_SESSION.start, job_session.JobSessionData(ONE)
@@ -286,7 +307,7 @@ def test_a_session_gives_nothing_of_a_job_before_its_key_was_right(events: list[
                 assert isinstance(event, StreamEnded)
 
 
-@given(st.lists(SESSION_EVENTS, max_size=40))
+@given(session_walks)
 def test_a_session_follows_one_job_at_a_time(events: list[Any]) -> None:
     state, data = job_session.JOB_SESSION.start, job_session.JobSessionData(ONE)
     for event in [OpenSession(ONE), *events]:
@@ -298,39 +319,37 @@ def test_a_session_follows_one_job_at_a_time(events: list[Any]) -> None:
 
 
 WORKERS = (WorkerPresent(PeerId("worker-a"), facts(24000)), WorkerPresent(PeerId("worker-b"), facts(8000)))
-CHOICES = st.sampled_from([NamedWorker(PeerId("worker-a")), BestWorker(), AskPerson()])
-worker_ids = st.sampled_from([PeerId("worker-a"), PeerId("worker-b")])
-messages_to_client = st.one_of(st.builds(JobAccepted, jobs, keys), states, endings, st.just(FAULT))
-CLIENT_EVENTS = st.one_of(
-    st.builds(
-        JobWanted,
-        st.just(RoomCredentials(Role.CLIENT, RoomId("r"), "t")),
-        CHOICES,
-        st.just(SUBMIT),
-        credential=st.none() | st.builds(JobCredential, jobs, keys),
-        fetch=st.booleans(),
-    ),
-    st.just(JoinedRoom(RoomId("r"), "t", ADA)),
-    st.builds(JoinFailed, st.just(FAULT)),
-    st.builds(WorkersChanged, st.sampled_from([(), WORKERS, WORKERS[:1]])),
-    st.builds(WorkerPicked, st.none() | worker_ids),
-    st.builds(LinkRefused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
-    st.builds(Authenticated, links, worker_ids, st.booleans()),
-    st.builds(PeerMessage, links, messages_to_client),
-    st.builds(LinkLost, links, faults),
-    st.builds(UploadFailed, st.just(FAULT)),
-    st.just(PackageSent()),
-    st.just(StopWanted()),
-    st.just(CancelWanted()),
-    st.builds(DownloadFailed, st.just(FAULT)),
-    st.just(ResultDownloaded()),
-    st.just(ResultUnpacked()),
-    st.builds(TimedOut, faults),
-    st.just(Drain()),
+WORKER_IDS = [one.peer for one in WORKERS]
+TO_CLIENT = [*each(JobAccepted, JOBS, KEYS), *STATES, *ENDINGS, FAULT]
+ROOM = RoomCredentials(Role.CLIENT, RoomId("r"), "t")
+client_walks = walks(
+    [
+        JobWanted(ROOM, choice, SUBMIT, credential=credential, fetch=fetch)
+        for choice in (NamedWorker(PeerId("worker-a")), BestWorker(), AskPerson())
+        for credential in (None, *CREDENTIALS)
+        for fetch in YES_AND_NO
+    ],
+    [JoinedRoom(RoomId("r"), "t", ADA)],
+    [JoinFailed(FAULT)],
+    each(WorkersChanged, [(), WORKERS, WORKERS[:1]]),
+    each(WorkerPicked, [None, *WORKER_IDS]),
+    each(LinkRefused, WORKER_IDS, [FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT]),
+    each(Authenticated, LINKS, WORKER_IDS, YES_AND_NO),
+    each(PeerMessage, LINKS, TO_CLIENT),
+    each(LinkLost, LINKS, FAULTS),
+    [UploadFailed(FAULT)],
+    [PackageSent()],
+    [StopWanted()],
+    [CancelWanted()],
+    [DownloadFailed(FAULT)],
+    [ResultDownloaded()],
+    [ResultUnpacked()],
+    each(TimedOut, FAULTS),
+    [Drain()],
 )
 
 
-@given(st.lists(CLIENT_EVENTS, max_size=40))
+@given(client_walks)
 def test_a_wanted_job_ends_with_exactly_one_finished(events: list[Any]) -> None:
     requests = endings_seen = 0
     state, data = client.CLIENT.start, client_events.ClientData()
@@ -343,7 +362,7 @@ def test_a_wanted_job_ends_with_exactly_one_finished(events: list[Any]) -> None:
         assert requests - endings_seen == (state is not AVAILABLE)
 
 
-@given(st.lists(CLIENT_EVENTS, max_size=40))
+@given(client_walks)
 def test_a_client_has_at_most_one_link(events: list[Any]) -> None:
     state, data = client.CLIENT.start, client_events.ClientData()
     open_links: set[LinkId] = set()
@@ -360,7 +379,7 @@ def test_a_client_has_at_most_one_link(events: list[Any]) -> None:
         assert open_links <= {data.link}
 
 
-@given(st.lists(CLIENT_EVENTS, max_size=40))
+@given(client_walks)
 def test_a_client_acknowledges_a_result_only_when_it_is_unpacked_and_only_over_its_own_link(
     events: list[Any],
 ) -> None:
@@ -377,20 +396,20 @@ def test_a_client_acknowledges_a_result_only_when_it_is_unpacked_and_only_over_i
 
 
 ASKED = (AskJob(JobId("job-1"), "key-1"), CancelJob(JobId("job-2"), "key-2"))
-QUERY_EVENTS = st.one_of(
-    st.just(QueryWanted(RoomCredentials(Role.CLIENT, RoomId("r"), "t"), PeerId("worker-a"), ASKED)),
-    st.builds(JoinFailed, st.just(FAULT)),
-    st.just(WorkersChanged(WORKERS)),
-    st.builds(LinkRefused, worker_ids, st.sampled_from([FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT])),
-    st.builds(Authenticated, links, worker_ids, st.booleans()),
-    st.builds(PeerMessage, links, states | st.just(FAULT)),
-    st.builds(LinkLost, links, faults),
-    st.builds(TimedOut, st.just(FAULT)),
-    st.just(Drain()),
+query_walks = walks(
+    [QueryWanted(ROOM, PeerId("worker-a"), ASKED)],
+    [JoinFailed(FAULT)],
+    [WorkersChanged(WORKERS)],
+    each(LinkRefused, WORKER_IDS, [FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT]),
+    each(Authenticated, LINKS, WORKER_IDS, YES_AND_NO),
+    each(PeerMessage, LINKS, [*STATES, FAULT]),
+    each(LinkLost, LINKS, FAULTS),
+    [TimedOut(FAULT)],
+    [Drain()],
 )
 
 
-@given(st.lists(QUERY_EVENTS, max_size=40))
+@given(query_walks)
 def test_a_query_ends_once_and_reports_each_job_at_most_once(events: list[Any]) -> None:
     state, data = job_query.JOB_QUERY.start, job_query.QueryData()
     reported: list[JobId] = []
@@ -411,33 +430,29 @@ def test_a_query_ends_once_and_reports_each_job_at_most_once(events: list[Any]) 
             assert set(reported) == {request_.job for request_ in ASKED}
 
 
-DISCOVERY_EVENTS = st.one_of(
-    st.builds(
-        JoinRoom,
-        st.sampled_from([RoomCredentials(Role.CLIENT, RoomId("r"), "t"), RoomCredentials(Role.WORKER, facts=facts())]),
-        st.just(30.0),
-    ),
-    st.just(ServerConnected()),
-    st.just(ServerDisconnected("gone")),
-    st.just(RoomCreated(RoomId("r"), "t")),
-    st.just(Joined(RoomId("r"), ADA, "again", WORKERS)),
-    st.just(FAULT),
-    st.just(TimedOut()),
-    st.sampled_from(WORKERS),
-    st.just(WorkerLeft(PeerId("worker-a"))),
-    st.just(Offer(ADA, "sdp")),
-    st.just(Answer(ADA, "sdp")),
-    st.just(Refuse(ADA, FAULT)),
-    st.just(OfferReady(PeerId("worker-a"), "sdp")),
-    st.just(AnswerReady(ADA, "sdp")),
-    st.just(RejectLink(ADA, FAULT)),
-    st.builds(StatusChanged, st.sampled_from(list(Status))),
-    st.builds(FreeMemoryChanged, st.integers(0, 10**5)),
-    st.just(Drain()),
+discovery_walks = walks(
+    each(JoinRoom, [ROOM, RoomCredentials(Role.WORKER, facts=facts())], 30.0),
+    [ServerConnected()],
+    [ServerDisconnected("gone")],
+    [RoomCreated(RoomId("r"), "t")],
+    [Joined(RoomId("r"), ADA, "again", WORKERS)],
+    [FAULT],
+    [TimedOut()],
+    list(WORKERS),
+    [WorkerLeft(PeerId("worker-a"))],
+    [Offer(ADA, "sdp")],
+    [Answer(ADA, "sdp")],
+    [Refuse(ADA, FAULT)],
+    [OfferReady(PeerId("worker-a"), "sdp")],
+    [AnswerReady(ADA, "sdp")],
+    [RejectLink(ADA, FAULT)],
+    each(StatusChanged, list(Status)),
+    each(FreeMemoryChanged, [0, 8000]),
+    [Drain()],
 )
 
 
-@given(st.lists(DISCOVERY_EVENTS, max_size=40))
+@given(discovery_walks)
 def test_discovery_has_a_peer_id_in_the_room_and_none_outside(events: list[Any]) -> None:
     def check(_state: Status, _before: Any, after: Status, step: Step[discovery.DiscoveryData]) -> None:
         if after is BUSY:
@@ -449,19 +464,20 @@ def test_discovery_has_a_peer_id_in_the_room_and_none_outside(events: list[Any])
 
 
 BINDING = Binding(RoomId("r"), PeerId("worker-a"), ADA, b"w" * 32, b"c" * 32)
-AUTH_EVENTS = st.one_of(
-    st.just(LinkOpened(LinkId(1), ADA, BINDING, b"n" * 32)),
-    st.just(AuthChallenge(b"m" * 32)),
-    st.builds(AuthResponse, st.just(b"m" * 32), st.none() | st.just(b"p" * 32)),
-    st.builds(AuthSuccess, st.none() | st.just(b"p" * 32)),
-    st.builds(AuthFailure, st.sampled_from(list(Denial)), st.just("no")),
-    st.just(TimedOut()),
-    st.just(LinkLost(LinkId(1))),
-    st.just(Drain()),
+auth_walks = walks(
+    [LinkOpened(LinkId(1), ADA, BINDING, b"n" * 32)],
+    [AuthChallenge(b"m" * 32)],
+    each(AuthResponse, b"m" * 32, [None, b"p" * 32]),
+    each(AuthSuccess, [None, b"p" * 32]),
+    each(AuthFailure, list(Denial), "no"),
+    [TimedOut()],
+    [LinkLost(LinkId(1))],
+    [Drain()],
+    longest=20,
 )
 
 
-@given(st.lists(AUTH_EVENTS, max_size=20), st.sampled_from([auth.WORKER_AUTH, auth.CLIENT_AUTH]))
+@given(auth_walks, st.sampled_from([auth.WORKER_AUTH, auth.CLIENT_AUTH]))
 def test_without_the_secret_no_walk_leads_to_authentication(events: list[Any], table: Table[auth.AuthData]) -> None:
     def check(_state: Status, _before: Any, after: Status, step: Step[auth.AuthData]) -> None:
         assert after is not BUSY

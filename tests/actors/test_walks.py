@@ -104,6 +104,7 @@ from protocol.status import Role, Status, WorkerFacts
 STEPS = 40
 LIKELY = 4
 """How many times more often an event is drawn from the likely ones than from all possible ones."""
+lengths, is_likely = st.integers(1, STEPS), st.sampled_from([True] * LIKELY + [False])
 ADA, BOB = PeerId("client-ada"), PeerId("client-bob")
 FIRST, SECOND = PeerId("worker-1"), PeerId("worker-2")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
@@ -179,12 +180,11 @@ def simulate(
     over: Callable[[], bool],
 ) -> None:
     """Draw up to `STEPS` events, most of them from the likely ones, and let `turn` handle each."""
-    for _ in range(data.draw(st.integers(1, STEPS))):
+    for _ in range(data.draw(lengths)):
         likely, possible = events()
-        choices = [st.sampled_from(one) for one in (*[likely] * LIKELY, possible) if one]
-        if over() or not choices:
+        if over() or not possible:
             return
-        turn(data.draw(st.one_of(choices)))
+        turn(data.draw(st.sampled_from(likely if likely and data.draw(is_likely) else possible)))
 
 
 # -------- the Worker

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.compile(r"^```\w+\n# ([\w./]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -23,6 +25,7 @@ async def test_bridge_is_the_older_name_of_asyncio_loop(bridge, asyncio_loop):
     assert bridge is asyncio_loop
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_about_testing_work(tmp_path):
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     examples = dict(EXAMPLE.findall(page))
@@ -34,7 +37,7 @@ def test_the_examples_of_the_page_about_testing_work(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -1,5 +1,7 @@
 """The fixtures that other projects get, the order of the tests, and one Hypothesis profile."""
 
+from collections.abc import Generator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,3 +18,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin with the slow tests when several tests run at a time, so that none of them is left alone at the end."""
     if hasattr(config, "workerinput"):  # a process of pytest-xdist
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make what a test has logged or printed encodable: a lone surrogate in it ends the whole run of pytest-xdist."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report

@@ -21,7 +21,7 @@ KNOBS: dict[str, Any] = {
     "epochs": 3,  # unless trainer_config.max_epochs is set
     "batches": 2,  # per epoch
     "seconds": 0.02,  # per epoch
-    "wait_for": "",  # a file's path: the second epoch ends when the file exists
+    "wait_for": "",  # path of a file: the last epoch ends when it exists, or with a command to stop
     "status": 0,  # exit status, after training
     "crash": "",  # text on stderr instead of training; exit status 1
     "say": [],  # lines printed before training
@@ -36,13 +36,14 @@ KNOBS: dict[str, Any] = {
     "predict_crash": "",  # a reason for failing in the middle of predicting
     "no_predictions": False,  # write no predictions file
 }
-SUBSCRIBE_TIME = 30
-"""Seconds to wait for the worker's subscription."""
 TOY_LABELS = b"no real labels\n"
+WIRE_TIME = 60_000
+"""Milliseconds to wait for the subscription to our messages, and for the last of them to be taken: both need some, and
+only where nobody listens any more do they take so long."""
 
 
 class _Run:
-    """One simulated training."""
+    """One simulated training. Its socket for messages is an XPUB, which is a PUB that can see subscriptions come."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
         trainer = tree.get("trainer_config") or {}
@@ -58,23 +59,24 @@ class _Run:
         if port is None:
             return None
         socket = self.context.socket(kind)
+        socket.connect(f"tcp://127.0.0.1:{port}")
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
-            socket.connect(f"tcp://127.0.0.1:{port}")
-            return socket
-        # Messages before a subscription are lost. The real program imports for seconds first; an XPUB socket is a PUB
-        # socket that can also receive, and what it receives is the subscription.
-        socket.connect(f"tcp://127.0.0.1:{port}")
-        if socket.poll(SUBSCRIBE_TIME * 1000):
-            socket.recv()
+        else:
+            # what is published before the subscription has come is lost; the real program imports for seconds first
+            socket.poll(WIRE_TIME)
         return socket
 
     def send_event(self, event: str, **fields: Any) -> None:
         if self.publish is not None:
             self.publish.send_string(json.dumps({"what": "", "event": event, "logs": None} | fields))
 
-    def stop_requested(self) -> bool:
-        if self.control is None or not self.control.poll(10):
+    def stop_requested(self, seconds: float) -> bool:
+        """Return whether the command to stop comes within this time; without one, the whole time passes."""
+        if self.control is None:
+            time.sleep(seconds)
+            return False
+        if not self.control.poll(math.ceil(1000 * seconds)):
             return False
         return bool(json.loads(self.control.recv()).get("command") == "stop")
 
@@ -91,7 +93,7 @@ class _Run:
                 if self.epoch(epoch, log):
                     break
         self.send_event("train_end")
-        self.context.destroy(linger=1000)
+        self.context.destroy(linger=WIRE_TIME)
         time.sleep(self.knobs["evaluation"])
         for part in ("train", "val"):
             (self.folder / f"labels_pr.{part}.0.slp").write_bytes(TOY_LABELS)
@@ -107,13 +109,12 @@ class _Run:
         stopped = False
         for batch in range(self.knobs["batches"]):
             self.send_event("batch_start", batch=batch)
-            time.sleep(self.knobs["seconds"] / self.knobs["batches"])
+            stopped = self.stop_requested(self.knobs["seconds"] / self.knobs["batches"])
             self.send_event("batch_end", epoch=epoch, batch=batch, logs={"loss": loss, "eval/val/dist_avg": math.inf})
-            stopped = self.stop_requested()
             if stopped:
                 break
-        while epoch == 1 and not stopped and not self.may_go_on():
-            stopped = self.stop_requested()
+        while epoch + 1 == self.knobs["epochs"] and not stopped and self.is_held():
+            stopped = self.stop_requested(0.02)
         logs = {"loss": loss, "val/loss": loss * 1.1, "eval/val/dist_avg": math.inf, "epoch": float(epoch)}
         self.send_event(
             "epoch_end", epoch=epoch, logs=logs if previous_loss is None else logs | {"train/loss": previous_loss}
@@ -125,11 +126,8 @@ class _Run:
             self.save()
         return stopped
 
-    def may_go_on(self) -> bool:
-        if not self.knobs["wait_for"] or Path(self.knobs["wait_for"]).exists():
-            return True
-        time.sleep(0.01)
-        return False
+    def is_held(self) -> bool:
+        return bool(self.knobs["wait_for"]) and not Path(self.knobs["wait_for"]).exists()
 
     def save(self) -> None:
         with (self.folder / "best.ckpt").open("wb") as file:

@@ -21,7 +21,7 @@ TOY_DATA = "toy.pkg.slp"
 
 @frozen
 class Hold:
-    """Holds trainings in their second epoch: those of packages with the knob `wait_for=hold.file`."""
+    """Holds trainings in their last epoch: those of packages with the knob `wait_for=hold.file`."""
 
     file: str
     """The path of a file that does not exist yet."""

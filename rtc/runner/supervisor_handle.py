@@ -6,7 +6,6 @@ when it ends. No process id is read from a file: by then it could belong to anot
 
 import logging
 import os
-import signal
 import site
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from rtc.runner.job_files import (
     write_spec,
 )
 from rtc.runner.journal import JournalWatcher, open_fifo
+from rtc.runner.lock_holders import end_holders, find_holders
 from rtc.sleap_nn.commands import clean_environment
 
 log = logging.getLogger("rtc.supervisor")
@@ -118,7 +118,9 @@ class SupervisorHandle:
         if self._process is not None:
             self._process.kill()
         else:
-            await _signal_holders(self.folder / SUPERVISOR_LOCK, signal.SIGKILL, KILL_TIME)
+            for holder in await trio.to_thread.run_sync(find_holders, self.folder / SUPERVISOR_LOCK):
+                with suppress(psutil.Error):  # it has ended meanwhile
+                    holder.kill()
         with trio.move_on_after(KILL_TIME):
             await self.wait()
 
@@ -193,13 +195,11 @@ async def collect_result(folder: Path) -> JobResult:
 
 
 async def sweep_processes(folder: Path) -> None:
-    """End every process that holds the job's `USERS_LOCK`, with its process group; this process is left out.
+    """End every process that holds the job's `USERS_LOCK`, and all of its process group; this process is left out.
 
     First by SIGTERM, waiting up to `TERM_TIME`; then by SIGKILL, waiting up to `KILL_TIME`.
     """
-    for signal_number, timeout in ((signal.SIGTERM, TERM_TIME), (signal.SIGKILL, KILL_TIME)):
-        if not await _signal_holders(folder / USERS_LOCK, signal_number, timeout, group=True):
-            return
+    await trio.to_thread.run_sync(end_holders, folder / USERS_LOCK, TERM_TIME, KILL_TIME)
 
 
 # -------- starting
@@ -253,46 +253,3 @@ def _log_supervisor_output(folder: Path) -> None:
         text = file.read(SUPERVISOR_LOG_MAX).decode(errors="replace").strip()
         if text:
             log.warning("the supervisor of %s printed: %s", folder.name, text)
-
-
-async def _signal_holders(path: Path, signal_number: int, timeout: float, *, group: bool = False) -> bool:
-    """Signal every process that has this file open, and wait up to `timeout` seconds for their ends.
-
-    Returns whether there was such a process.
-
-    Args:
-        group: signal the whole process group of each process, not the process alone.
-    """
-
-    def work() -> bool:
-        holders = _holders(path)
-        for holder in holders:
-            _signal(holder, signal_number, group=group)
-        psutil.wait_procs(holders, timeout=timeout)
-        return bool(holders)
-
-    return await trio.to_thread.run_sync(work)
-
-
-def _holders(path: Path) -> list[psutil.Process]:
-    """Return all processes that have this file open, except this one."""
-    try:
-        name = str(path.resolve(strict=True))
-    except OSError:
-        return []
-    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _has_open(process, name)]
-
-
-def _has_open(process: psutil.Process, name: str) -> bool:
-    with suppress(psutil.Error):  # the process has ended, or belongs to another user
-        return any(file.path == name for file in process.open_files())
-    return False
-
-
-def _signal(process: psutil.Process, signal_number: int, *, group: bool) -> None:
-    with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):  # it has ended meanwhile
-        group_id = os.getpgid(process.pid)
-        if group and group_id != os.getpgrp():
-            os.killpg(group_id, signal_number)
-        else:
-            process.send_signal(signal_number)

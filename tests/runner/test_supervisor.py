@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,11 +15,9 @@ import pytest
 import trio
 from attrs import evolve
 
-from protocol.jobs import GpuUse, JobKind, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
+from protocol.jobs import GpuUse, JobStarted, LogLines, ModelStarted, Outcome, Progress, StopScope
 from rtc.common.gpu import GpuLoad
 from rtc.common.job_result import JobResult
-from rtc.packages.inference import PredictStep
-from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.zip_reader import unpack
 from rtc.runner import supervisor as supervisor_module
 from rtc.runner import supervisor_handle
@@ -29,25 +28,24 @@ from rtc.runner.job_files import (
     OUTCOME,
     OUTCOME_RESERVED,
     PACKAGE,
-    RESULT_PATHS,
     SUPERVISOR_LOCK,
     SUPERVISOR_LOG,
     Spec,
     read_outcome,
-    read_result_paths,
-    write_outcome,
-    write_result_paths,
 )
 from rtc.runner.journal import WAKE_FIFO, JournalWatcher
+from rtc.runner.lock_holders import find_holders
 from rtc.runner.supervisor_handle import (
-    SupervisorHandle,
     adopt_supervisor,
     collect_result,
     start_supervisor,
     sweep_processes,
     was_started,
 )
+from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in, make_package
+
+pytestmark = pytest.mark.slow
 
 JOB = "job-1"
 TWO = ("centroid", "centered_instance")
@@ -80,7 +78,7 @@ class JobSetup:
 
     def users(self):
         """Return the processes that use the folder, except this one."""
-        return supervisor_handle._holders(self.folder / USERS_LOCK)
+        return find_holders(self.folder / USERS_LOCK)
 
 
 @pytest.fixture
@@ -97,15 +95,23 @@ def place(tmp_path):
 
 
 async def concluded(supervisor):
-    with trio.fail_after(30):
+    with trio.fail_after(HANG_TIME):
         result = await supervisor.wait_result()
     supervisor.close()
     return result
 
 
+def is_running(pid):
+    """Return whether this process has not ended; one that has, and was not waited for by its parent yet, has ended."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 async def until(reader, kind, **fields):
     """Return the first event of the type `kind`, with these fields, that `reader` returns."""
-    with trio.fail_after(30):
+    with trio.fail_after(HANG_TIME):
         async for event in reader:
             if isinstance(event.news, kind) and all(getattr(event.news, name) == it for name, it in fields.items()):
                 return event.news
@@ -124,7 +130,7 @@ async def test_a_job_runs_to_its_end_and_every_reader_gets_all_events(place):
         async for event in watcher.follow():
             received[name].append(event)
 
-    with trio.fail_after(30):
+    with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             for name in received:
                 nursery.start_soon(follow, name)
@@ -207,12 +213,11 @@ async def serve(nursery, supervisor, watcher):
 
 
 async def test_stop_this_ends_one_model_and_the_next_begins(place, nursery):
-    supervisor = await place.start(TWO, epochs=30, seconds=0.1)
+    supervisor = await place.start(TWO, **LONG)
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress, model=0)
     supervisor.stop(StopScope.THIS)
-    news = await until(reader, ModelStarted, model=1)
-    assert news.model == 1
+    await until(reader, ModelStarted, model=1)
     supervisor.stop(StopScope.THIS)
     result = await concluded(supervisor)
     assert result.outcome is Outcome.DONE
@@ -262,12 +267,13 @@ async def start_again(place):
 async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(place, nursery):
     supervisor = await place.start(**LONG)
     reader = await serve(nursery, supervisor, place.watcher())
-    await until(reader, Progress)
+    before = await until(reader, Progress)
     for signal_number in (signal.SIGINT, signal.SIGHUP):
         supervisor._process.send_signal(signal_number)
-    await until(reader, Progress)
+    await until(reader, Progress, epoch=before.epoch + 3)
     supervisor._process.send_signal(signal.SIGTERM)
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
+    assert read_outcome(place.folder) == ENDED_FROM_OUTSIDE, "the supervisor itself has written it"
 
 
 @pytest.fixture
@@ -281,7 +287,7 @@ def strays(place):
     )
     trainer.chmod(0o755)
     place.spec = evolve(place.spec, sleap_nn=trainer)
-    return lambda: [pid for pid in map(int, pids.read_text().split()) if psutil.pid_exists(pid)]
+    return lambda: [pid for pid in map(int, pids.read_text().split()) if is_running(pid)]
 
 
 async def test_a_cancel_ends_what_the_job_has_started_in_a_session_of_its_own(place, nursery, strays):
@@ -355,8 +361,36 @@ async def test_a_killed_supervisor_leaves_no_trainer_and_a_sentence(place, nurse
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
     assert place.users() == []
     (grandchild,) = place.folder.rglob("grandchild.pid")
-    assert not psutil.pid_exists(int(grandchild.read_text()))
+    assert not is_running(int(grandchild.read_text()))
     assert adopt_supervisor(place.folder) is None
+
+
+STUBBORN = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the program that it starts inherits
+stubborn = subprocess.Popen(["sleep", "600"])  # without the descriptors of this one, so without the lock
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+with open(sys.argv[1], "w") as file:
+    file.write(str(stubborn.pid))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+async def test_a_program_that_ignores_sigterm_is_killed_though_the_trainer_that_started_it_has_ended(
+    place, nursery, monkeypatch
+):
+    monkeypatch.setattr(supervisor_handle, "TERM_TIME", 0.3)
+    trainer, pid = place.tmp_path / "sleap-nn", place.tmp_path / "pid"
+    trainer.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{STUBBORN}' {pid} {place.spec.sleap_nn} \"$@\"\n")
+    trainer.chmod(0o755)
+    place.spec = evolve(place.spec, sleap_nn=trainer)
+    supervisor = await place.start(**LONG)
+    reader = await serve(nursery, supervisor, place.watcher())
+    await until(reader, Progress)
+    assert is_running(int(pid.read_text()))
+    supervisor._process.kill()
+    assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
+    assert not is_running(int(pid.read_text()))
 
 
 async def test_a_trainer_that_ignores_sigterm_is_killed(place, nursery, monkeypatch):
@@ -376,14 +410,18 @@ async def test_a_bug_in_the_supervisor_is_a_failure_and_its_traceback_reaches_th
     assert "Traceback" in caplog.text
 
 
-async def test_a_supervisor_that_does_not_end_is_killed_with_its_trainer(place, nursery, monkeypatch):
-    for name in ("TERM_TIME", "KILL_TIME", "EXIT_TIME"):
-        monkeypatch.setattr(supervisor_handle, name, 0.2)
+@pytest.fixture
+def no_patience(monkeypatch):
+    """Leave a supervisor no time to end by itself; what is killed has as long as ever."""
+    monkeypatch.setattr(supervisor_handle, "EXIT_TIME", -supervisor_handle.TERM_TIME - supervisor_handle.KILL_TIME)
+
+
+async def test_a_supervisor_that_does_not_end_is_killed_with_its_trainer(place, nursery, no_patience):
     supervisor = await place.start(**LONG)
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress)
     os.kill(supervisor._process.pid, signal.SIGSTOP)
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_TIME):
         await supervisor.end()
     assert place.users() == []
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
@@ -393,16 +431,22 @@ async def test_ending_a_job_cancels_it_when_the_supervisor_works(place, nursery)
     supervisor = await place.start(**LONG)
     reader = await serve(nursery, supervisor, place.watcher())
     await until(reader, Progress)
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_TIME):
         await supervisor.end()
     assert (await concluded(supervisor)).outcome is Outcome.CANCELLED
 
 
 async def test_no_process_is_ended_that_does_not_use_the_folder(place):
     await place.prepare()
-    with trio.fail_after(5):
-        await sweep_processes(place.folder)
-        await sweep_processes(place.folder / "nowhere")
+    async with trio.open_nursery() as nursery:
+        bystander = await nursery.start(
+            partial(trio.run_process, ["sleep", "600"], cwd=place.folder, start_new_session=True)
+        )
+        with trio.fail_after(HANG_TIME):
+            await sweep_processes(place.folder)
+            await sweep_processes(place.folder / "nowhere")
+        assert bystander.poll() is None
+        nursery.cancel_scope.cancel()
 
 
 # -------- the worker dies
@@ -434,8 +478,8 @@ ROOT = Path(__file__).parents[2]
 def dead_worker(place):
     """Start a job whose worker is then killed by SIGKILL while the job runs."""
 
-    async def make(epochs):
-        package = make_package(place.tmp_path / "p.zip", epochs=epochs, seconds=0.1)
+    async def make(**knobs):
+        package = make_package(place.tmp_path / "p.zip", **knobs)
         worker = await trio.lowlevel.open_process(
             [sys.executable, "-c", WORKER, str(place.folder), str(package), str(place.spec.sleap_nn)],
             stdout=subprocess.PIPE,
@@ -443,7 +487,7 @@ def dead_worker(place):
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         async with worker.stdout:
-            with trio.fail_after(30):
+            with trio.fail_after(HANG_TIME):
                 assert await worker.stdout.receive_some() == b"started"
             assert take_over_folder(place.folder) is None, "its worker lives"
             worker.kill()
@@ -453,26 +497,32 @@ def dead_worker(place):
 
 
 async def test_a_job_outlives_its_worker_and_is_adopted(place, dead_worker):
-    await dead_worker(20)
+    await dead_worker(**LONG)
     lock = take_over_folder(place.folder)
     supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
     received = []
 
     async def follow():
-        received.extend([event async for event in watcher.follow() if event.seq is not None])
+        async for event in watcher.follow():
+            if event.seq is not None:
+                received.append(event)
+                if isinstance(event.news, Progress) and event.news.epoch == 2:
+                    supervisor.stop(StopScope.ALL)
 
-    with trio.fail_after(30):
+    with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)
             await supervisor.wake_readers_until_exit(watcher)
     assert await concluded(supervisor) == JobResult(Outcome.DONE, "Trained 1 model: centroid.")
-    assert [event.news.epoch for event in received if isinstance(event.news, Progress)] == list(range(20))
+    epochs = [event.news.epoch for event in received if isinstance(event.news, Progress)]
+    assert epochs == list(range(len(epochs)))
+    assert [event.seq for event in received] == list(range(1, len(received) + 1))
     lock.remove()
     assert os.listdir(place.folder.parent) == []
 
 
 async def test_an_adopted_job_can_be_cancelled(place, dead_worker):
-    await dead_worker(3000)
+    await dead_worker(**LONG)
     lock = take_over_folder(place.folder)
     supervisor = adopt_supervisor(place.folder)
     supervisor.cancel()
@@ -480,21 +530,19 @@ async def test_an_adopted_job_can_be_cancelled(place, dead_worker):
     lock.release()
 
 
-async def test_an_adopted_supervisor_that_does_not_end_is_killed(place, dead_worker, monkeypatch):
-    await dead_worker(3000)
-    for name in ("TERM_TIME", "KILL_TIME", "EXIT_TIME"):
-        monkeypatch.setattr(supervisor_handle, name, 0.3)
+async def test_an_adopted_supervisor_that_does_not_end_is_killed(place, dead_worker, no_patience):
+    await dead_worker(**LONG)
     supervisor = adopt_supervisor(place.folder)
-    for process in supervisor_handle._holders(place.folder / SUPERVISOR_LOCK):
+    for process in find_holders(place.folder / SUPERVISOR_LOCK):
         process.suspend()
-    with trio.fail_after(20):
+    with trio.fail_after(HANG_TIME):
         await supervisor.end()
     assert place.users() == []
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
 
 
 async def test_waiting_for_an_adopted_supervisor_can_be_cancelled(place, dead_worker):
-    await dead_worker(3000)
+    await dead_worker(**LONG)
     supervisor = adopt_supervisor(place.folder)
     with trio.move_on_after(0.05) as scope:
         await supervisor.wait()
@@ -504,7 +552,7 @@ async def test_waiting_for_an_adopted_supervisor_can_be_cancelled(place, dead_wo
 
 
 async def test_a_job_that_ended_while_no_worker_lived_is_found_with_its_outcome(place, dead_worker):
-    await dead_worker(1)
+    await dead_worker(epochs=1)
     lock = take_over_folder(place.folder)
     supervisor = adopt_supervisor(place.folder)
     if supervisor is not None:
@@ -517,7 +565,8 @@ async def test_a_job_that_ended_while_no_worker_lived_is_found_with_its_outcome(
 async def test_an_adopted_job_that_spoilt_its_fifos_is_read_to_its_end_all_the_same(
     place, dead_worker, nursery, caplog
 ):
-    await dead_worker(20)
+    go_on = place.tmp_path / "go on"
+    await dead_worker(epochs=20, until=str(go_on))
     begun = place.watcher()
     nursery.start_soon(begun.serve)
     await until(begun.follow(), Progress)
@@ -526,90 +575,13 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_read_to_its_end_all_the_s
         (place.folder / name).write_text("")
     supervisor, watcher = adopt_supervisor(place.folder), place.watcher()
     supervisor.stop(StopScope.ALL)  # it is lost, and nothing waits for it
-    with trio.fail_after(30):
+    go_on.touch()
+    with trio.fail_after(HANG_TIME):
         await supervisor.wake_readers_until_exit(watcher)
     assert (await concluded(supervisor)).outcome is Outcome.DONE
     assert [event.news.epoch async for event in watcher.follow() if isinstance(event.news, Progress)] == list(range(20))
     assert "cannot be opened" in caplog.text
     nursery.cancel_scope.cancel()
-
-
-# -------- the small JSON files
-
-
-MADE_PLAN = Plan(
-    JobKind.TRACK,
-    (TrainStep("models/a", "", "models/a"),),
-    root="flies/",
-    predictions=(PredictStep("deep/x.slp", "", (), "deep/x.slp"),),
-)
-
-
-def test_where_the_results_will_be_is_read_as_it_was_written(tmp_path):
-    assert read_result_paths(tmp_path) == Plan(JobKind.TRAIN, ())
-    write_result_paths(tmp_path, MADE_PLAN)
-    assert read_result_paths(tmp_path) == MADE_PLAN
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"runs": [5]},
-        {"runs": ["a\0b"]},
-        {"runs": ["\ud800"]},
-        {"runs": "models"},
-        {"runs": None},
-        {"outputs": [["x"]]},
-        {"outputs": ["../x"]},
-        {"root": 7},
-        {"root": "/etc"},
-        {"kind": "dance"},
-        {"kind": []},
-    ],
-    ids=str,
-)
-def test_what_no_supervisor_would_have_written_raises_an_os_error(tmp_path, fields):
-    note = {"kind": "train", "root": "", "runs": [], "outputs": []} | fields
-    (tmp_path / RESULT_PATHS).write_text(json.dumps(note))
-    with pytest.raises(OSError, match="spoilt"):
-        read_result_paths(tmp_path)
-
-
-SPOILERS = {
-    "nothing": Path.touch,
-    "a list": lambda path: path.write_text("[]"),
-    "brackets": lambda path: path.write_text("[" * 100_000),
-    "a folder": Path.mkdir,
-    "a FIFO": os.mkfifo,
-    "a link": lambda path: path.symlink_to("/dev/zero"),
-}
-
-
-@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
-async def test_whatever_a_job_puts_in_place_of_our_files_we_do_not_wait_for_it(tmp_path, spoil):
-    for name in (RESULT_PATHS, OUTCOME, SUPERVISOR_LOG, SUPERVISOR_LOCK):
-        spoil(tmp_path / name)
-    with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
-        read_result_paths(tmp_path)
-    with trio.fail_after(10):
-        await SupervisorHandle(tmp_path, None).wait()
-        assert await collect_result(tmp_path) == ENDED_FROM_OUTSIDE
-
-
-def test_an_outcome_is_not_written_through_what_a_job_put_in_its_place(tmp_path):
-    os.mkfifo(tmp_path / f"{OUTCOME}.part")
-    with pytest.raises(OSError, match="No such device"):
-        write_outcome(tmp_path, ENDED_FROM_OUTSIDE)
-
-
-def test_an_outcome_is_read_as_it_was_written_and_nothing_else_is(tmp_path):
-    assert read_outcome(tmp_path) is None
-    result = JobResult(Outcome.FAILED, "\ud800 it was not meant to be " * 500)
-    write_outcome(tmp_path, result)
-    assert read_outcome(tmp_path) == JobResult(Outcome.FAILED, result.text[:2000])
-    for text in ("", "[]", "[" * 50_000, '{"outcome": "done"}', '{"outcome": "fine", "text": ""}', "\xff"):
-        (tmp_path / "outcome.json").write_text(text)
-        assert read_outcome(tmp_path) is None
 
 
 async def test_the_use_of_the_gpu_is_reported_while_the_job_runs(monkeypatch):
@@ -626,7 +598,7 @@ async def test_the_use_of_the_gpu_is_reported_while_the_job_runs(monkeypatch):
     monkeypatch.setattr(supervisor_module, "read_use", lambda _gpu: next(loads, None))
     monkeypatch.setattr(supervisor_module, "GPU_PERIOD", 0.001)
     listener = Listener()
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
                 supervisor_module._report_gpu_use, Spec(JOB, Path("x"), "auto", "GPU-1"), "GPU-1", listener

@@ -25,8 +25,9 @@ from rtc.sleap_nn.output import JobLog
 from rtc.sleap_nn.zmq_progress import Monitor, TrainingProgress, open_monitor
 
 FILES_NOT_MADE = "The worker could not make the job's own files ({}). Tell its owner: is its disk full?"
-DRAIN_TIME = 0.5
-"""Seconds to wait for ZMQ messages that are still in transit when sleap-nn has ended."""
+DRAIN_TIME = 5.0
+"""Seconds to wait for ZMQ messages that are still in transit when sleap-nn has ended. On a machine that is busy with
+other things they may take more than one; all of them pass only when sleap-nn sent no `train_end`."""
 
 
 @define

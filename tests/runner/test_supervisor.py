@@ -21,7 +21,7 @@ from rtc.common.job_result import JobResult
 from rtc.packages.zip_reader import unpack
 from rtc.runner import supervisor as supervisor_module
 from rtc.runner import supervisor_handle
-from rtc.runner.folder_lock import USERS_LOCK, create_locked_folder, is_locked, take_over_folder
+from rtc.runner.folder_lock import OWNER_LOCK, USERS_LOCK, create_locked_folder, is_locked, take_over_folder
 from rtc.runner.job_files import (
     COMMAND_FIFO,
     ENDED_FROM_OUTSIDE,
@@ -197,10 +197,10 @@ async def test_a_job_was_started_once_there_is_a_supervisor(place):
 async def test_a_program_that_cannot_be_started_leaves_nothing_open(place, monkeypatch):
     await place.prepare()
     monkeypatch.setattr(supervisor_handle.sys, "executable", str(place.folder / "nothing"))
-    before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="No such file"):
         await start_supervisor(place.folder, place.spec, place.lock.users_descriptor)
-    assert len(os.listdir("/proc/self/fd")) == before
+    opened = {Path(file.path).name for file in psutil.Process().open_files() if file.path.startswith(str(place.folder))}
+    assert opened == {OWNER_LOCK, USERS_LOCK}
     assert adopt_supervisor(place.folder) is None
 
 

@@ -17,14 +17,16 @@ from actors.events import (
     PackageReceived,
     ReceivePackage,
     StartJob,
+    StopEarly,
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
-from protocol.jobs import JobEnded, JobKind, Outcome, Progress, SubmitJob
+from protocol.jobs import JobEnded, JobKind, Outcome, Progress, StopScope, SubmitJob
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name, sweep
 from rtc.runner.job_files import PACKAGE, RESULT_PATHS
 from rtc.testing.file_channels import replace_receiving
+from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in, make_package
 from rtc.worker.job import RunnerConfig
 from rtc.worker.job_database import open_job_database
@@ -55,12 +57,12 @@ async def open_job_manager(folder):
 
 
 async def next_event(job_manager):
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_TIME):
         return await job_manager.router.outbox.take()
 
 
 async def empty(folder):
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_TIME):
         while any(folder.iterdir()):  # noqa: ASYNC110 (a disk has no event)
             await trio.sleep(0.01)
 
@@ -77,7 +79,7 @@ async def test_a_client_that_follows_a_job_whose_package_never_becomes_complete_
         job_manager.receive_package(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         job = job_manager.jobs["job-1"]
         lost.set()
-        with trio.fail_after(10):
+        with trio.fail_after(HANG_TIME):
             assert [event async for event in job.watcher.follow()] == []
             await job.over.wait()
         assert job.ended == JobEnded("job-1", Outcome.FAILED, PACKAGE_INCOMPLETE, result=False)
@@ -105,7 +107,7 @@ async def test_a_package_that_becomes_complete_just_as_its_job_is_discarded_is_r
 @asynccontextmanager
 async def training(folder, monkeypatch):
     """Open a job manager with a job that trains; yield it and the job's folder."""
-    package = make_package(folder / "p.zip", epochs=10, seconds=0.1)
+    package = make_package(folder / "p.zip", epochs=5000, seconds=0.05)
 
     async def receive(_channel, folder):
         await trio.lowlevel.checkpoint()
@@ -116,7 +118,7 @@ async def training(folder, monkeypatch):
         job_manager.receive_package(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
         assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
         job_manager.start(StartJob("job-1"))
-        with trio.fail_after(10):
+        with trio.fail_after(HANG_TIME):
             async for event in job_manager.jobs["job-1"].watcher.follow():
                 if isinstance(event.news, Progress):
                     break
@@ -133,10 +135,12 @@ def spoil_folders(folder):
     (run / "/".join("d" * 150)).mkdir(parents=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [spoil_list, spoil_folders])
 async def test_a_result_that_its_job_has_spoilt_is_kept_for_people_and_the_worker_goes_on(tmp_path, monkeypatch, spoil):
     async with training(tmp_path, monkeypatch) as (job_manager, folder):
         spoil(folder)
+        job_manager.stop_early(StopEarly("job-1", StopScope.THIS))
         finished = await next_event(job_manager)
         assert isinstance(finished, JobFinished)
         assert (finished.outcome, finished.result) == (Outcome.FAILED, False)
@@ -145,10 +149,12 @@ async def test_a_result_that_its_job_has_spoilt_is_kept_for_people_and_the_worke
         await empty(job_manager.runner_config.work)
 
 
+@pytest.mark.slow
 async def test_a_file_whose_name_is_no_text_ends_no_worker(tmp_path, monkeypatch):
     async with training(tmp_path, monkeypatch) as (job_manager, folder):
         (run,) = (folder / PACKAGE / "models").iterdir()
         (run / os.fsdecode(b"caf\xe9.png")).touch()
+        job_manager.stop_early(StopEarly("job-1", StopScope.THIS))
         assert (await next_event(job_manager)).outcome is Outcome.DONE
         await empty(job_manager.runner_config.work)
 

@@ -182,6 +182,7 @@ def test_a_gpu_that_is_not_there_is_answered_with_those_that_are(nvml: Callable[
     assert "0: NVIDIA H200, 143771 MB, GPU-aaaa; 1: NVIDIA GeForce RTX 4090, 24564 MB, GPU-bbbb" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_real_module_never_fails_here() -> None:
     pytest.importorskip("pynvml")
     facts = read_gpu()

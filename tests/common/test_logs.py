@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rtc.common import logs
 from rtc.common.logs import FILE_COUNT, Log, Redactor, open_log
 
 SECRET = 'hush "hush" \\ hush/é'
@@ -100,13 +101,14 @@ def test_it_leaves_logging_as_it_was(tmp_path: Path) -> None:
     assert (list(root.handlers), root.level, aiortc.level) == before
 
 
-def test_it_rotates_and_keeps_three_files(tmp_path: Path) -> None:
+def test_it_rotates_and_keeps_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "FILE_BYTES", 10_000)
     with logged(tmp_path):
         for _ in range(45):
-            logging.getLogger("rtc").info("x" * 100_000)
+            logging.getLogger("rtc").info("x" * 1000)
     files = sorted(tmp_path.iterdir())
     assert len(files) == FILE_COUNT
-    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 and file.stat().st_size <= 1_000_000 for file in files)
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 and 0 < file.stat().st_size <= 10_000 for file in files)
 
 
 def test_without_a_folder_there_is_a_sentence_and_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,9 @@ import trio
 import zmq
 
 from protocol.jobs import ModelTrained, Progress
+from rtc.sleap_nn import zmq_progress
 from rtc.sleap_nn.zmq_progress import TrainingProgress, open_monitor
+from rtc.testing.limits import HANG_TIME
 
 
 class EmittedEvents(list):
@@ -104,7 +106,7 @@ async def test_every_message_arrives_although_the_descriptor_is_edge_triggered(h
             with context.socket(zmq.PUB) as trainer:
                 trainer.setsockopt(zmq.SNDHWM, 0)
                 trainer.connect(f"tcp://127.0.0.1:{monitor.ports.publish}")
-                with trio.fail_after(10):
+                with trio.fail_after(HANG_TIME):
                     while not heard:  # until the subscription has reached the PUB socket
                         trainer.send(message("epoch_end", epoch=0, logs={}))
                         with trio.move_on_after(0.01):
@@ -117,8 +119,9 @@ async def test_every_message_arrives_although_the_descriptor_is_edge_triggered(h
     assert [progress.epoch for progress in heard if progress.epoch] == list(range(1, 5001))
 
 
-async def test_stop_is_sent_again_until_training_ends(heard):
-    with zmq.Context() as context:
+async def test_stop_is_sent_again_until_training_ends(heard, monkeypatch):
+    monkeypatch.setattr(zmq_progress, "STOP_INTERVAL", 0.02)
+    with zmq.Context() as context, trio.fail_after(HANG_TIME):
         async with open_monitor() as monitor, trio.open_nursery() as nursery:
             training_progress = TrainingProgress("j", 0, heard)
             monitor.set_receiver(training_progress)
@@ -127,8 +130,6 @@ async def test_stop_is_sent_again_until_training_ends(heard):
                 trainer.setsockopt(zmq.SUBSCRIBE, b"")
                 trainer.connect(f"tcp://127.0.0.1:{monitor.ports.controller}")
                 for _ in range(2):
-                    assert await trio.to_thread.run_sync(trainer.poll, 10_000)
+                    assert await trio.to_thread.run_sync(trainer.poll, 1000 * HANG_TIME)
                     assert json.loads(trainer.recv()) == {"command": "stop"}
-            training_progress.handle_message(message("train_end"), 0)
-            with trio.fail_after(5):
-                await training_progress.ended.wait()
+            training_progress.handle_message(message("train_end"), 0)  # or the nursery never ends

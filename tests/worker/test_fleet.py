@@ -1,5 +1,6 @@
 """One worker per GPU: names, one room, one banner, jobs that see only their own GPU; and the embedded server."""
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,9 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.server import open_server
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordedLog, RecordingView
+from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in
-from rtc.worker import embedded_server
+from rtc.worker import embedded_server, gpu_monitor
 from rtc.worker.banner import fleet_banner
 from rtc.worker.embedded_server import ServerOptions, open_embedded_server
 from rtc.worker.fleet import FleetReady, options_per_gpu, run_fleet
@@ -58,6 +60,7 @@ class FakeNvml(ModuleType):
 def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     fake = FakeNvml()
     monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(gpu_monitor, "PERIOD", math.inf)  # the memory is read when a test or a job is the reason for it
     return fake
 
 
@@ -158,15 +161,23 @@ async def test_all_are_in_one_room_each_under_its_own_name_and_gpu(fleet: Fleet)
     ]
 
 
-async def test_two_jobs_run_at_the_same_time_and_each_sees_its_own_gpu(fleet: Fleet, package: MakePackage) -> None:
+@pytest.mark.slow
+async def test_two_jobs_run_at_the_same_time_and_each_sees_its_own_gpu(
+    fleet: Fleet, package: MakePackage, tmp_path: Path
+) -> None:
     runs: list[ClientRun] = []
+    views, go_on = (RecordingView(), RecordingView()), tmp_path / "go on"
 
-    async def run_one(name: str) -> None:
-        runs.append(await fleet.lab.run_client(fleet.member(0), package(name, seconds=0.3), choice=BestWorker()))
+    async def run_one(number: int) -> None:
+        job = package(f"{number}.zip", until=str(go_on))
+        runs.append(await fleet.lab.run_client(fleet.member(0), job, choice=BestWorker(), view=views[number]))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_one, "one.zip")
-        nursery.start_soon(run_one, "two.zip")
+        nursery.start_soon(run_one, 0)
+        nursery.start_soon(run_one, 1)
+        for view in views:
+            await view.training.wait()
+        go_on.touch()
     assert [run.fault for run in runs] == [None, None]
     lines = [
         line
@@ -181,27 +192,33 @@ async def test_two_jobs_run_at_the_same_time_and_each_sees_its_own_gpu(fleet: Fl
         await fleet.log.until(f"[{name}] Result of")
 
 
-async def test_draining_lets_the_running_job_end_and_then_all_are_gone(fleet: Fleet, package: MakePackage) -> None:
+@pytest.mark.slow
+async def test_draining_lets_the_running_job_end_and_then_all_are_gone(
+    fleet: Fleet, package: MakePackage, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go on"
     runs: list[ClientRun] = []
 
     async def run_one() -> None:
-        runs.append(await fleet.lab.run_client(fleet.member(1), package(epochs=5, seconds=0.1)))
+        runs.append(await fleet.lab.run_client(fleet.member(1), package(until=str(go_on))))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_one)
         await fleet.log.until("[box-1] Status: busy.")
         fleet.drain.set()
+        go_on.touch()
     await fleet.ended.wait()
     assert [run.fault for run in runs] == [None]
     assert fleet.failed is None
 
 
+@pytest.mark.slow
 async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, package: MakePackage) -> None:
     runs: list[ClientRun] = []
     views = RecordingView(), RecordingView()
 
     async def run_one(number: int) -> None:
-        long = package(f"{number}.zip", epochs=600, seconds=0.1)
+        long = package(f"{number}.zip", epochs=5000, seconds=0.05)
         runs.append(await fleet.lab.run_client(fleet.member(number), long, view=views[number]))
 
     async with trio.open_nursery() as nursery:
@@ -239,7 +256,7 @@ async def test_a_fleet_drained_before_it_has_joined_ends_silently(lab: Lab, tmp_
     drain.set()
     nowhere = evolve(lab.config, signaling_websocket="ws://127.0.0.1:9")
     fleet_options = options_per_gpu(make_options(lab, tmp_path, config=nowhere), (H200, RTX))
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_TIME):
         await run_fleet(
             fleet_options, asyncio_loop=lab.asyncio_loop, drain=drain, say=RecordedLog().add, joined=pytest.fail
         )
@@ -274,7 +291,7 @@ async def test_noticeable_changes_of_free_memory_are_reported_and_small_ones_are
             last.set()
 
     monitor = GpuMonitor(read, report, 1000)
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             await nursery.start(monitor.run)
             for _ in range(len(readings)):
@@ -286,12 +303,13 @@ async def test_noticeable_changes_of_free_memory_are_reported_and_small_ones_are
     assert reported == [FreeMemoryChanged(500), FreeMemoryChanged(2000)]
 
 
+@pytest.mark.slow
 async def test_a_job_makes_the_worker_read_the_free_memory_again(
     fleet: Fleet, nvml: FakeNvml, package: MakePackage
 ) -> None:
     nvml.free["GPU-aaaa"] = 100
     assert (await fleet.lab.run_client(fleet.member(0), package())).fault is None
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_TIME):
         while [one.free_mb for one in await fleet.facts()] != [100, 24000]:
             await trio.testing.wait_all_tasks_blocked(0.01)
 

@@ -2,6 +2,7 @@
 #   make demo        the whole system on this machine, from nothing to a trained model
 #   make check       format, lint, types and the fast tests: within 90 seconds, without PyTorch
 #   make test        the whole suite, one training with the real sleap-nn included: about 5 minutes
+#   make build       a wheel and a source archive in dist/, and the wheel tried in an empty environment
 #   make test-long   what takes long or changes networks: the fault matrix, the large crowd, NATs, SLEAP's own window
 # The tests through TURN servers and NATs are skipped without: apt-get install coturn nftables iproute2
 
@@ -11,7 +12,7 @@ BIN := .venv/bin
 TESTS ?= 6
 PYTEST := $(BIN)/pytest -q --numprocesses $(TESTS) --maxschedchunk 1
 
-.PHONY: demo check test test-long test-sleap-gui lint docs install clean
+.PHONY: demo check test test-long test-sleap-gui lint docs build install clean
 
 demo: install
 	$(BIN)/sleap-rtc demo
@@ -37,6 +38,12 @@ lint: .venv/base
 
 docs: .venv/base
 	$(BIN)/python -m rtc.command_line.generated_docs docs
+
+# The wheel is made of the source archive, so that a file that the archive lacks is missed here.
+build: .venv/base
+	rm -rf dist
+	$(UV) build --quiet --python $(BIN)/python --out-dir dist
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/python .ci/try_build.py dist $(BIN)/uv
 
 install: .venv/worker
 

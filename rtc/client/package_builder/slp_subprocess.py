@@ -59,7 +59,7 @@ def embed(file: Path, out: Path) -> None:
 
 def relink(file: Path, out: Path, paths: list[str | list[str] | None]) -> None:
     """Write a copy in which only the list of videos is replaced; everything else in the project is unchanged."""
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     shutil.copyfile(file, out)
     with h5py.File(out, "r+") as tree:

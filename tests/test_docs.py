@@ -12,12 +12,15 @@ import pytest
 
 import cli
 from rtc.common.errors import ExitCode
-from rtc.config.load import Config
+from rtc.config.load import Config, load_config
+from rtc.doctor.plan import ROLES, all_checks
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+AT_THE_ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+"""Not CHANGELOG.md, which tells of options and names that are gone."""
+PAGES = [*(ROOT / name for name in AT_THE_ROOT), *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-OTHER_PROGRAMS = ("curl", "openssl", "python3", "systemctl", "useradd")
+OTHER_PROGRAMS = ("curl", "git", "openssl", "python3", "systemctl", "useradd")
 """Programs that are not ours, whose options are not checked."""
 QUOTES = ("it says", "you read", "`turn` says")
 """Headings of the table columns that quote our texts."""
@@ -174,6 +177,14 @@ def test_the_table_of_settings_is_complete() -> None:
     section = (ROOT / "docs" / "configuration.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     described = {span for cells in rows(section) for span in SPAN.findall(cells[0])}
     assert described == {field.name for field in Config.__attrs_attrs__} - NOT_IN_FILES
+
+
+def test_the_table_of_the_doctor_s_checks_is_complete(tmp_path: Path) -> None:
+    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
+    checks = all_checks(config, ROLES[None], cwd=tmp_path, home=tmp_path, make_turn_check=lambda _: pytest.fail("none"))
+    section = (ROOT / "docs" / "troubleshooting.md").read_text().partition("## Ask the doctor")[2].partition("\n## ")[0]
+    table = section.partition("| name |")[2].partition("\n\n")[0]
+    assert {span for cells in rows(table) for span in SPAN.findall(cells[0])} == {check.name for check in checks}
 
 
 def rows(text: str) -> Iterator[list[str]]:

@@ -20,7 +20,7 @@ AT_THE_ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.m
 """Not CHANGELOG.md, which tells of options and names that are gone."""
 PAGES = [*(ROOT / name for name in AT_THE_ROOT), *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-OTHER_PROGRAMS = ("curl", "git", "openssl", "python3", "systemctl", "useradd")
+OTHER_PROGRAMS = ("curl", "git", "openssl", "python3", "sleap-nn config", "systemctl", "useradd")
 """Programs that are not ours, whose options are not checked."""
 QUOTES = ("it says", "you read", "`turn` says")
 """Headings of the table columns that quote our texts."""
@@ -61,6 +61,14 @@ def anchors(page: Path) -> frozenset[str]:
     """Return the anchors that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return frozenset(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+
+
+def test_the_pictures_load_nothing_from_elsewhere() -> None:
+    pictures = sorted((ROOT / "docs" / "pictures").glob("*.svg"))
+    assert len(pictures) > 1
+    for picture in pictures:
+        addresses = re.findall(r"\b\w+://[^\s\"')]+|@import|<script|<image", picture.read_text())
+        assert set(addresses) == {"http://www.w3.org/2000/svg"}, picture.name
 
 
 # -------- commands and their options
@@ -169,7 +177,7 @@ def installed_otherwise(text: str) -> list[str]:
 
 
 def test_the_table_of_exit_codes_is_complete() -> None:
-    section = (ROOT / "README.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "reference.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
     assert [int(cells[0]) for cells in rows(section) if cells[0].isdecimal()] == [code.value for code in ExitCode]
 
 

@@ -36,6 +36,14 @@ SPAN = re.compile(r"`([^`\n]+)`")
 pages = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 
+README_LINES_MAX = 150
+"""A newcomer reads all of it; what people look up belongs to docs/reference.md."""
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES_MAX
+
+
 # -------- links
 
 

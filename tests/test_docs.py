@@ -14,6 +14,7 @@ import cli
 from rtc.common.errors import ExitCode
 from rtc.config.load import Config, load_config
 from rtc.doctor.plan import ROLES, all_checks
+from rtc.testing import limits
 
 ROOT = Path(__file__).parents[1]
 AT_THE_ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
@@ -239,7 +240,7 @@ def test_every_constant_that_is_named_exists(page: Path) -> None:
 @cache
 def constants() -> frozenset[str]:
     """Return the names of the constants of all modules."""
-    modules = (importlib.import_module(name) for name in map(module_of, sources()))
+    modules = [importlib.import_module(name) for name in map(module_of, sources())] + [limits]
     return frozenset(name for module in modules for name in vars(module) if CONSTANT.fullmatch(name))
 
 

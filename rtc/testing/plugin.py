@@ -26,7 +26,7 @@ from protocol.ids import LinkId
 from protocol.trust import Secret
 from rtc.testing.embedding import Embedded, embed
 from rtc.testing.lab import Lab, open_lab
-from rtc.testing.stand_in import Hold, make_package
+from rtc.testing.stand_in import TrainingPause, make_package
 from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop
 
 THE_SECRET = Secret(b"a secret that both ends know of")
@@ -105,9 +105,9 @@ def package(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def hold(tmp_path: Path) -> Hold:
-    """Holds trainings until the test releases them: `package(wait_for=hold.file)`, then `hold.release()`."""
-    return Hold(str(tmp_path / "released"))
+def pause(tmp_path: Path) -> TrainingPause:
+    """Holds trainings until the test ends the pause: `package(wait_for=pause.file)`, then `pause.end()`."""
+    return TrainingPause(str(tmp_path / "pause-ended"))
 
 
 # -------- older names of the same fixtures, kept for tests that use them

@@ -20,13 +20,13 @@ TOY_DATA = "toy.pkg.slp"
 
 
 @frozen
-class Hold:
-    """Holds trainings in their last epoch: those of packages with the knob `wait_for=hold.file`."""
+class TrainingPause:
+    """A pause of trainings in their last epoch: of those of packages with the knob `wait_for=pause.file`."""
 
     file: str
     """The path of a file that does not exist yet."""
 
-    def release(self) -> None:
+    def end(self) -> None:
         """Let the trainings go on."""
         Path(self.file).touch()
 

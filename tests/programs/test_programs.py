@@ -20,7 +20,7 @@ from protocol.wire import encode
 from rtc.common.errors import EXIT_CODES, ExitCode
 from rtc.server import open_server
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
-from rtc.testing.stand_in import Hold
+from rtc.testing.stand_in import TrainingPause
 
 pytestmark = pytest.mark.slow
 
@@ -90,14 +90,14 @@ async def test_a_second_client_is_refused_at_once_while_the_first_trains(
     nursery.cancel_scope.cancel()
 
 
-async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, package: MakePackage, hold: Hold) -> None:
+async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
     runs: list[ClientRun] = []
     views = {"ada": RecordingView(), "bob": RecordingView()}
 
     async def run_client(name: str) -> None:
-        sent = package(f"{name}.zip", wait_for=hold.file)
+        sent = package(f"{name}.zip", wait_for=pause.file)
         runs.append(await lab.run_client(first, sent, choice=BestWorker(), view=views[name]))
 
     async with trio.open_nursery() as nursery:
@@ -105,19 +105,19 @@ async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, pack
             nursery.start_soon(run_client, name)
         for view in views.values():
             await view.training.wait()
-        hold.release()
+        pause.end()
     assert [run.fault for run in runs] == [None, None]
     for worker in (first, second):
         await worker.log.until("Result of")
 
 
-async def test_waiting_clients_are_served_in_the_order_they_came(lab: Lab, package: MakePackage, hold: Hold) -> None:
+async def test_waiting_clients_are_served_in_the_order_they_came(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
     worker = await lab.start_worker()
     first, done = RecordingView(), []
 
     async def run_client(name: str, view: RecordingView) -> None:
         run = await lab.run_client(
-            worker, package(f"{name}.zip", wait_for=hold.file), choice=BestWorker(), view=view, wait=math.inf
+            worker, package(f"{name}.zip", wait_for=pause.file), choice=BestWorker(), view=view, wait=math.inf
         )
         assert run.fault is None
         done.append(name)
@@ -129,7 +129,7 @@ async def test_waiting_clients_are_served_in_the_order_they_came(lab: Lab, packa
             view = RecordingView()
             nursery.start_soon(run_client, name, view)
             await view.until(f"place {position} of {position}")
-        hold.release()
+        pause.end()
     assert done == ["ada", "bob", "cyd", "dee"]
 
 
@@ -170,22 +170,22 @@ async def test_a_job_that_fails_says_why_and_brings_its_log(lab: Lab, package: M
 
 
 async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept(
-    lab: Lab, package: MakePackage, hold: Hold
+    lab: Lab, package: MakePackage, pause: TrainingPause
 ) -> None:
     worker = await lab.start_worker()
     view = RecordingView()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: lab.run_client(worker, package(wait_for=hold.file), view=view))
+        nursery.start_soon(lambda: lab.run_client(worker, package(wait_for=pause.file), view=view))
         await view.training.wait()
         nursery.cancel_scope.cancel()
-    hold.release()
+    pause.end()
     await worker.log.until(" done: ")
     await worker.log.until("Status: available.")
     assert len(list(worker.options.results.glob("*.zip"))) == 1
     assert list(worker.options.work.iterdir()) == []
 
 
-async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, package: MakePackage, hold: Hold) -> None:
+async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
     worker = await lab.start_worker()
     drain, view = trio.Event(), RecordingView()
 
@@ -195,15 +195,15 @@ async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, packa
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(interrupt)
-        run = await lab.run_client(worker, package(wait_for=hold.file), view=view, drain=drain)
+        run = await lab.run_client(worker, package(wait_for=pause.file), view=view, drain=drain)
     assert run.fault is not None
     assert EXIT_CODES[run.fault.code] is ExitCode.DETACHED
-    hold.release()
+    pause.end()
     await worker.log.until(" done: ")
 
 
 async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
-    lab: Lab, package: MakePackage, tmp_path: Path, own_port: int, hold: Hold
+    lab: Lab, package: MakePackage, tmp_path: Path, own_port: int, pause: TrainingPause
 ) -> None:
     data = tmp_path / "own-server"
     open_own_server = partial(open_server, host="127.0.0.1", ws_port=own_port, http_port=0, data=data)
@@ -215,12 +215,12 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
         client_ended = trio.Event()
 
         async def run_client() -> None:
-            runs.append(await lab.run_client(worker, package(wait_for=hold.file), view=view, config=own_config))
+            runs.append(await lab.run_client(worker, package(wait_for=pause.file), view=view, config=own_config))
             client_ended.set()
 
         lab.nursery.start_soon(run_client)
         await view.training.wait()
-    hold.release()
+    pause.end()
     await worker.log.until("Result of", times=1)
     await worker.log.until("Status: available.")
     async with open_own_server():
@@ -230,7 +230,7 @@ async def test_a_job_survives_the_server_and_the_worker_returns_to_its_room(
     assert [run.fault for run in runs] == [None]
 
 
-async def test_a_drained_worker_finishes_its_job_first(lab: Lab, package: MakePackage, hold: Hold) -> None:
+async def test_a_drained_worker_finishes_its_job_first(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
     worker = await lab.start_worker()
     view = RecordingView()
 
@@ -238,10 +238,10 @@ async def test_a_drained_worker_finishes_its_job_first(lab: Lab, package: MakePa
         await view.training.wait()
         worker.drain.set()
         await worker.log.until("Stopping: a running job is finished first.")
-        hold.release()
+        pause.end()
 
     lab.nursery.start_soon(drain_worker)
-    run = await lab.run_client(worker, package(wait_for=hold.file), view=view)
+    run = await lab.run_client(worker, package(wait_for=pause.file), view=view)
     assert run.fault is None
     await worker.ended.wait()
 

@@ -21,7 +21,7 @@ AT_THE_ROOT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.m
 """Not CHANGELOG.md, which tells of options and names that are gone."""
 PAGES = [*(ROOT / name for name in AT_THE_ROOT), *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-OTHER_PROGRAMS = ("curl", "git", "openssl", "python3", "sleap-nn config", "systemctl", "useradd")
+OTHER_PROGRAMS = (".venv/bin/ruff", "curl", "git", "openssl", "python3", "sleap-nn config", "systemctl", "useradd")
 """Programs that are not ours, whose options are not checked."""
 QUOTES = ("it says", "you read", "`turn` says")
 """Headings of the table columns that quote our texts."""

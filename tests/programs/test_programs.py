@@ -90,7 +90,9 @@ async def test_a_second_client_is_refused_at_once_while_the_first_trains(
     nursery.cancel_scope.cancel()
 
 
-async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
+async def test_clients_of_one_room_each_get_a_worker_of_their_own(
+    lab: Lab, package: MakePackage, pause: TrainingPause
+) -> None:
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
     runs: list[ClientRun] = []
@@ -111,7 +113,9 @@ async def test_clients_of_one_room_each_get_a_worker_of_their_own(lab: Lab, pack
         await worker.log.until("Result of")
 
 
-async def test_waiting_clients_are_served_in_the_order_they_came(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
+async def test_waiting_clients_are_served_in_the_order_they_came(
+    lab: Lab, package: MakePackage, pause: TrainingPause
+) -> None:
     worker = await lab.start_worker()
     first, done = RecordingView(), []
 
@@ -185,7 +189,9 @@ async def test_a_client_that_vanishes_leaves_the_job_running_and_its_result_kept
     assert list(worker.options.work.iterdir()) == []
 
 
-async def test_an_interrupted_client_detaches_from_a_running_job(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
+async def test_an_interrupted_client_detaches_from_a_running_job(
+    lab: Lab, package: MakePackage, pause: TrainingPause
+) -> None:
     worker = await lab.start_worker()
     drain, view = trio.Event(), RecordingView()
 

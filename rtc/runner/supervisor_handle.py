@@ -22,7 +22,7 @@ from protocol.jobs import StopScope
 from rtc.common.job_result import JobResult
 from rtc.common.process_group import KILL_TIME, TERM_TIME
 from rtc.common.safe_open import open_regular
-from rtc.runner.folder_lock import USERS_LOCK, is_locked, lock_file, wait_unlocked
+from rtc.runner.folder_lock import is_locked, lock_file, wait_unlocked
 from rtc.runner.job_files import (
     COMMAND_FIFO,
     ENDED_FROM_OUTSIDE,
@@ -33,8 +33,8 @@ from rtc.runner.job_files import (
     reserve_outcome,
     write_spec,
 )
+from rtc.runner.job_processes import end_processes, find_holders
 from rtc.runner.journal import JournalWatcher, open_fifo
-from rtc.runner.lock_holders import end_holders, find_holders
 from rtc.sleap_nn.commands import clean_environment
 
 log = logging.getLogger("rtc.supervisor")
@@ -195,11 +195,11 @@ async def collect_result(folder: Path) -> JobResult:
 
 
 async def sweep_processes(folder: Path) -> None:
-    """End every process that holds the job's `USERS_LOCK`, and all of its process group; this process is left out.
+    """End every process of the job, with its process group; this process is left out.
 
     First by SIGTERM, waiting up to `TERM_TIME`; then by SIGKILL, waiting up to `KILL_TIME`.
     """
-    await trio.to_thread.run_sync(end_holders, folder / USERS_LOCK, TERM_TIME, KILL_TIME)
+    await trio.to_thread.run_sync(end_processes, folder, TERM_TIME, KILL_TIME)
 
 
 # -------- starting

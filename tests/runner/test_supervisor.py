@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -33,8 +34,8 @@ from rtc.runner.job_files import (
     Spec,
     read_outcome,
 )
+from rtc.runner.job_processes import find_holders, find_processes
 from rtc.runner.journal import WAKE_FIFO, JournalWatcher
-from rtc.runner.lock_holders import find_holders
 from rtc.runner.supervisor_handle import (
     adopt_supervisor,
     collect_result,
@@ -77,8 +78,8 @@ class JobSetup:
         return JournalWatcher.of(JOB, self.folder)
 
     def users(self):
-        """Return the processes that use the folder, except this one."""
-        return find_holders(self.folder / USERS_LOCK)
+        """Return the processes of the job, except this one."""
+        return find_processes(self.folder)
 
 
 @pytest.fixture
@@ -278,11 +279,14 @@ async def test_sigterm_is_an_end_from_outside_and_a_terminals_signals_are_none(p
 
 @pytest.fixture
 def strays(place):
-    """Let every trainer start a program in a session of its own; return a function that lists those running."""
+    """Let every trainer start a program in a session of its own, with no environment of the trainer's.
+
+    Returns a function that lists those running.
+    """
     pids, real = place.tmp_path / "strays", place.spec.sleap_nn
     trainer = place.tmp_path / "sleap-nn"
     trainer.write_text(
-        f"#!/bin/sh\nsetsid sh -c 'echo $$ >> {pids}; exec sleep 600' </dev/null >/dev/null 2>&1 &\n"
+        f"#!/bin/sh\nsetsid env -i /bin/sh -c 'echo $$ >> {pids}; exec sleep 600' </dev/null >/dev/null 2>&1 &\n"
         f'until [ -s {pids} ]; do sleep 0.01; done\nexec {real} "$@"\n'
     )
     trainer.chmod(0o755)
@@ -376,8 +380,9 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+@pytest.mark.parametrize("trainer_gone", [False, True])
 async def test_a_program_that_ignores_sigterm_is_killed_though_the_trainer_that_started_it_has_ended(
-    place, nursery, monkeypatch
+    trainer_gone, place, nursery, monkeypatch
 ):
     monkeypatch.setattr(supervisor_handle, "TERM_TIME", 0.3)
     trainer, pid = place.tmp_path / "sleap-nn", place.tmp_path / "pid"
@@ -389,6 +394,11 @@ async def test_a_program_that_ignores_sigterm_is_killed_though_the_trainer_that_
     await until(reader, Progress)
     assert is_running(int(pid.read_text()))
     supervisor._process.kill()
+    while trainer_gone and (holders := find_holders(place.folder / USERS_LOCK)):
+        for holder in holders:
+            with suppress(psutil.NoSuchProcess):
+                holder.kill()
+        await trio.sleep(0.01)
     assert await concluded(supervisor) == ENDED_FROM_OUTSIDE
     assert not is_running(int(pid.read_text()))
 

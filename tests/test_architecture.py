@@ -58,7 +58,7 @@ def imports_in(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom
             yield from imports_in(node.orelse)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             yield node
-        else:
+        elif not isinstance(node, ast.expr):  # there is none in an expression
             yield from imports_in(ast.iter_child_nodes(node))
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import re
 import signal
 import subprocess
@@ -219,11 +220,16 @@ sys.exit(code)
 def test_the_server_runs_without_webrtc_client_and_worker(tmp_path: Path) -> None:
     words = ["server", "--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0", "--data", str(tmp_path)]
     command = [sys.executable, "-c", SERVER, *words]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline().startswith("Signalling at ws://127.0.0.1:")
-        server.send_signal(signal.SIGINT)
-        rest, _ = server.communicate(timeout=HANG_TIME)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SLEAP_RTC_")}
+    environ |= {"HOME": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline().startswith("Signalling at ws://127.0.0.1:")
+            server.send_signal(signal.SIGINT)
+            rest, _ = server.communicate(timeout=HANG_TIME)
+        finally:
+            server.kill()  # a server that has not ended would be waited for
     assert server.returncode == ExitCode.DONE
     loaded = set(rest.splitlines()[-1].split())
     assert {"loaded:", "trio", "rtc.server.signaling", "anycorn"} <= loaded

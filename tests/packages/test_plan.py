@@ -426,7 +426,8 @@ def test_a_zip_changed_anywhere_is_read_or_refused(mutant, changes, cut):
         data[at : at + count] = byte * count
     (folder / "q.zip").write_bytes(data[: len(data) - cut] if cut > 50 else data)
     for read in (inspect_package, lambda path: zip_reader._unpack(path, folder / "out", lambda: None)):
-        assert fault_code(read, folder / "q.zip") in (None, FaultCode.BAD_PACKAGE)
+        # a size in the changed table may be larger than this machine's disk
+        assert fault_code(read, folder / "q.zip") in (None, FaultCode.BAD_PACKAGE, FaultCode.DISK_FULL)
     shutil.rmtree(folder / "out", ignore_errors=True)
 
 

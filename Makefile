@@ -11,6 +11,8 @@ BIN := .venv/bin
 # So many tests at a time: most of them wait for other programs.
 TESTS ?= 6
 PYTEST := $(BIN)/pytest -q --numprocesses $(TESTS) --maxschedchunk 1
+# The tests start hundreds of programs, each of which would compile all its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check test test-long test-sleap-gui lint docs build install clean
 

@@ -107,6 +107,7 @@ class Presenter:
     _interrupt_applied: bool = False
     """A first Ctrl-C was already turned into a stop, a cancel or a detach."""
     _keyboard_started: bool = False
+    _cancellation_shown: bool = False
     _choosing_worker: bool = False
     """The list of workers is shown and waits for a choice."""
     _workers: tuple[WorkerPresent, ...] = ()
@@ -425,7 +426,10 @@ class Presenter:
         return CANCELLED_WITH_JOB if on_worker else CANCELLED_BEFORE_JOB
 
     def show_cancelled(self) -> None:
-        """Show the outcome of a client that is cancelled, and how to attach to its job if it has one."""
+        """Show, once, the outcome of a client that is cancelled, and how to attach to its job if it has one."""
+        if self._cancellation_shown:
+            return
+        self._cancellation_shown = True
         job = self.job if self.options.credential is None else self.options.credential.job
         left_job = self.cancelled_fault is CANCELLED_WITH_JOB
         if left_job and self.options.tickets_folder is not None and self.options.fetch:

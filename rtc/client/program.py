@@ -3,6 +3,8 @@
 import math
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +50,7 @@ from rtc.client.options import ClientOptions, explain_for_job
 from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter
 from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
+from rtc.common.nurseries import is_cancellation
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.root import print_error
@@ -120,12 +123,27 @@ async def run_client(
     """
     presenter = presenter or Presenter(view, options)
     try:
-        return await _run(options, asyncio_loop, view, drain, presenter)
+        with _cancellation_shown(presenter):
+            return await _run(options, asyncio_loop, view, drain, presenter)
     except RtcError as error:
         presenter.outcome_scope.shield = True
         reported = error if options.credential is None else explain_for_job(error)
         view.failed(reported.fault, presenter.partial_result)
         raise reported from None
+
+
+@contextmanager
+def _cancellation_shown(presenter: Presenter) -> Iterator[None]:
+    """Show the outcome of a client that is cancelled inside this context.
+
+    A task that is cancelled while a nursery starts it raises the cancellation in a group.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if is_cancellation(error):
+            presenter.show_cancelled()
+        raise
 
 
 async def _run(
@@ -142,14 +160,11 @@ async def _run(
         tap=presenter.show_step,
     ) as runtime:
         presenter.runtime = runtime
-        try:
-            file_transfers = FileTransfers(
-                options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
-            )
+        file_transfers = FileTransfers(
+            options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
+        )
+        with _cancellation_shown(presenter):  # here too, because closing the links takes a moment
             finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
-        except trio.Cancelled:
-            presenter.show_cancelled()
-            raise
         presenter.outcome_scope.shield = True
     presenter.settle_ticket(finished, unpacked=result_folder.unpacked)
     return await _conclude(finished, result_folder, presenter)

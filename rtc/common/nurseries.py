@@ -15,6 +15,13 @@ def first_error(error: BaseException) -> BaseException:
     return error
 
 
+def is_cancellation(error: BaseException) -> bool:
+    """Return whether the exception is a `trio.Cancelled`, or a group that contains nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
+
+
 @contextmanager
 def ungrouped() -> Iterator[None]:
     """Put this around a nursery: an `RtcError` that left it in an exception group is raised as itself.
@@ -36,7 +43,7 @@ def ungrouped() -> Iterator[None]:
             raise
         if others is None:
             raise first_error(expected) from None
-        if others.split(trio.Cancelled)[1] is None:
+        if is_cancellation(others):
             raise others from None
         raise
 

@@ -1,31 +1,44 @@
 """The presenter: the effect of leaving at any moment, the effect of an early stop, and how the outcome is shown."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
 from attrs import define, field
 
-from actors.events import Finished, JobCredential, LinkLost, NamedWorker, PackageSent, ResultDownloaded, SendPackage
+from actors.events import (
+    Finished,
+    JobCredential,
+    JoinedRoom,
+    LinkLost,
+    NamedWorker,
+    PackageSent,
+    ResultDownloaded,
+    SendPackage,
+)
 from actors.router import Router
 from cli import run
 from protocol.faults import FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobKind, JobStage, JobState, Progress
-from rtc.client import tickets
+from rtc.client import program, tickets
+from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions
 from rtc.client.presenter import NOTHING_TO_STOP, STOP_ASKED, Presenter
 from rtc.client.program import ClientProgram
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import ExitCode, RtcError
+from rtc.packages.plan import Plan, inspect_package
 from rtc.terminal import Interrupt, Losses, Mode
 from rtc.testing.lab import Lab, LabWorker, RecordingView
+from rtc.testing.limits import HANG_TIME
 
 MakePackage = Callable[..., Path]
-PATIENCE = 60.0
 JOB = JobId("job-1")
 
 
@@ -61,15 +74,25 @@ class ImpatientClient:
 
     async def presenter(self, ready: Callable[[Presenter], bool]) -> Presenter:
         """Wait until `ready` is true of the client's presenter; return the presenter."""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(HANG_TIME):
             while self.program._presenter is None or not ready(self.program._presenter):  # noqa: ASYNC110 (fields have no events)
                 await trio.sleep(0.01)
         return self.program._presenter
 
     async def ended(self) -> ExitCode | None:
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(HANG_TIME):
             await self.over.wait()
         return self.code
+
+
+def two_models(package: MakePackage, first: int, second: int) -> Path:
+    """Make a package with two models that train for `first` and `second` epochs."""
+    one, two = (package(f"{epochs}.zip", models=("a", "b"), epochs=epochs, seconds=0.05) for epochs in (first, second))
+    target = one.with_name("toy.zip")
+    with zipfile.ZipFile(one) as firsts, zipfile.ZipFile(two) as seconds, zipfile.ZipFile(target, "w") as archive:
+        for name in firsts.namelist():
+            archive.writestr(name, (seconds if name == "b.yaml" else firsts).read(name))
+    return target
 
 
 def begin(lab: Lab, options: ClientOptions, mode: Mode = Mode.NORMAL) -> ImpatientClient:
@@ -82,11 +105,12 @@ def trains(presenter: Presenter) -> bool:
     return presenter._last_shown_seq > 0
 
 
+@pytest.mark.slow
 async def test_a_second_signal_while_the_link_is_closed_changes_nothing(
     lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = await lab.start_worker()
-    impatient = begin(lab, options_for(lab, worker, package(epochs=500, seconds=0.1)))
+    impatient = begin(lab, options_for(lab, worker, package(epochs=10_000, seconds=0.1)))
     presenter = await impatient.presenter(trains)
     assert presenter.runtime is not None
     impatient.drain.set()
@@ -96,11 +120,12 @@ async def test_a_second_signal_while_the_link_is_closed_changes_nothing(
     assert f"sleap-rtc attach {presenter.job}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 async def test_two_signals_in_one_moment_detach_with_the_same_text(
     lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker = await lab.start_worker()
-    impatient = begin(lab, options_for(lab, worker, package(epochs=500, seconds=0.1)), Mode.JSON)
+    impatient = begin(lab, options_for(lab, worker, package(epochs=10_000, seconds=0.1)), Mode.JSON)
     presenter = await impatient.presenter(trains)
     impatient.drain.set()
     impatient.scope.cancel()
@@ -111,20 +136,58 @@ async def test_two_signals_in_one_moment_detach_with_the_same_text(
     assert "stays on the worker" in printed.err
 
 
-async def test_two_signals_before_the_job_began_end_the_client_as_interrupted(
-    lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
+def cancel_as_the_package_is_inspected(patch: pytest.MonkeyPatch, impatient: ImpatientClient) -> None:
+    def inspect(*arguments: Any, **options: Any) -> Plan:
+        trio.from_thread.run_sync(impatient.scope.cancel)
+        return inspect_package(*arguments, **options)
+
+    patch.setattr(program, "inspect_package", inspect)
+
+
+def cancel_as_the_transfers_start(patch: pytest.MonkeyPatch, impatient: ImpatientClient) -> None:
+    run_transfers = FileTransfers.run
+
+    async def start(transfers: FileTransfers, *, task_status: trio.TaskStatus[None]) -> None:
+        impatient.scope.cancel()
+        await run_transfers(transfers, task_status=task_status)
+
+    patch.setattr(FileTransfers, "run", start)
+
+
+def cancel_in_the_room(patch: pytest.MonkeyPatch, impatient: ImpatientClient) -> None:
+    show_step = Presenter.show_step
+
+    def show(presenter: Presenter, effect: object) -> None:
+        show_step(presenter, effect)
+        if isinstance(effect, JoinedRoom):
+            impatient.scope.cancel()
+
+    patch.setattr(Presenter, "show_step", show)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cancel", [cancel_as_the_package_is_inspected, cancel_as_the_transfers_start, cancel_in_the_room]
+)
+async def test_a_client_that_is_cancelled_before_the_job_began_says_so(
+    lab: Lab,
+    package: MakePackage,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    cancel: Callable[[pytest.MonkeyPatch, ImpatientClient], None],
 ) -> None:
     worker = await lab.start_worker()
-    impatient = begin(lab, options_for(lab, worker, package()), Mode.JSON)
-    await impatient.presenter(lambda presenter: presenter.runtime is not None)
-    impatient.drain.set()
-    impatient.scope.cancel()
+    impatient = ImpatientClient(ClientProgram(options_for(lab, worker, package()), Mode.JSON))
+    cancel(monkeypatch, impatient)
+    lab.nursery.start_soon(impatient.run, lab)
     assert await impatient.ended() is ExitCode.INTERRUPTED
     printed = capsys.readouterr()
-    assert '"outcome": "interrupted"' in printed.out.splitlines()[-1]
+    ends = [event for event in map(json.loads, printed.out.splitlines()) if event["event"] == "ended"]
+    assert [event["outcome"] for event in ends] == ["interrupted"]
     assert "before the job began" in printed.err
 
 
+@pytest.mark.slow
 async def test_a_result_that_is_here_is_shown_although_the_client_is_cancelled(
     lab: Lab, package: MakePackage, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +269,7 @@ def test_a_ticket_that_cannot_be_removed_is_only_a_warning(
 # -------- an early stop
 
 
+@pytest.mark.slow
 async def test_a_stop_before_the_job_starts_stops_its_first_model(
     lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,13 +282,12 @@ async def test_a_stop_before_the_job_starts_stops_its_first_model(
 
     monkeypatch.setattr(Presenter, "show_step", stop_at_once)
     worker = await lab.start_worker()
-    made = package(models=("a", "b"), epochs=60, seconds=0.02)
-    with trio.fail_after(PATIENCE):
-        run = await lab.run_client(worker, made, on_interrupt=Interrupt.STOP)
+    with trio.fail_after(HANG_TIME):  # without a stop, the first model would train for longer
+        run = await lab.run_client(worker, two_models(package, 100_000, 3), on_interrupt=Interrupt.STOP)
     assert run.fault is None
     assert STOP_ASKED in run.view.texts
-    models = [news.model for news in run.view.job_events if isinstance(news, Progress)]
-    assert models.count(0) < models.count(1)
+    epochs = [news.epoch for news in run.view.job_events if isinstance(news, Progress) and news.model == 1]
+    assert max(epochs) == 2, "the second model is trained to its end"
 
 
 def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Presenter]) -> None:
@@ -237,6 +300,7 @@ def test_where_no_model_trains_there_is_nothing_to_stop(face: Callable[..., Pres
 # -------- the partial result of a job that was cancelled
 
 
+@pytest.mark.slow
 async def test_the_partial_result_of_a_cancelled_training_is_summarized_with_its_page(
     lab: Lab, package: MakePackage
 ) -> None:
@@ -252,9 +316,8 @@ async def test_the_partial_result_of_a_cancelled_training_is_summarized_with_its
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Presenter, "_handle_job_event", cancel_in_the_second)
         worker = await lab.start_worker()
-        made = package(models=("a", "b"), epochs=30, seconds=0.05)
-        with trio.fail_after(PATIENCE):
-            run = await lab.run_client(worker, made, on_interrupt=Interrupt.CANCEL)
+        with trio.fail_after(HANG_TIME):
+            run = await lab.run_client(worker, two_models(package, 3, 100_000), on_interrupt=Interrupt.CANCEL)
     ending = run.view.ending
     assert run.fault is not None
     assert run.fault.code is FaultCode.CANCELLED

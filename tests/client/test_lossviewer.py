@@ -9,7 +9,7 @@ import math
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,17 @@ from attrs import define, field
 from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import FramesDone, JobEnded, JobStarted, ModelStarted, ModelTrained, Outcome, Progress
-from rtc.client.lossviewer import zmq_port
+from rtc.client.lossviewer import bridge, zmq_port
 from rtc.client.lossviewer.bridge import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
 from rtc.common.errors import RtcError
 from rtc.sleap_nn.zmq_progress import TrainingProgress
 from rtc.testing.lab import Lab, RecordingView
+from rtc.testing.limits import HANG_TIME
+from rtc.testing.ports import open_port
 
 JOB = JobId("job-1")
 HEADS = ("centroid", "centered_instance")
+STOP = b'{"command": "stop"}'
 DONE = JobEnded(JOB, Outcome.DONE, "Done.", result=True)
 DATA = Path(__file__).parents[1] / "data"
 
@@ -325,6 +328,20 @@ def test_a_viewer_that_connects_when_nothing_trains_receives_nothing(audience: R
 # -------- over ZeroMQ
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, the viewer is not taken for another program, and gets the last messages."""
+    monkeypatch.setattr(zmq_port, "HANDSHAKE_TIME", HANG_TIME)
+    monkeypatch.setattr(bridge, "LINGER", int(HANG_TIME * 1000))
+
+
+@pytest.fixture
+def ports() -> Iterator[dict[str, int]]:
+    """Two ports that only this test uses, by their names in `open_lossviewer`."""
+    with open_port() as publish, open_port() as controller:
+        yield {"publish": publish, "controller": controller}
+
+
 @define
 class Viewer:
     """SLEAP's side: SUB binds the publish port, PUB binds the controller port (`sleap.gui.widgets.monitor`)."""
@@ -343,6 +360,14 @@ class Viewer:
             if message["event"] == event:
                 return message
 
+    async def send_until(self, done: Callable[[], bool], *commands: bytes) -> None:
+        """Send the commands again and again until `done`: those before the connection are lost."""
+        with trio.fail_after(HANG_TIME):
+            while not done():
+                for command in commands or (STOP,):
+                    self.pub.send(command)
+                await trio.sleep(0.02)
+
 
 @asynccontextmanager
 async def open_viewer(controller: int = 0, publish: int = 0) -> AsyncIterator[Viewer]:
@@ -350,7 +375,7 @@ async def open_viewer(controller: int = 0, publish: int = 0) -> AsyncIterator[Vi
     try:
         sub, pub = context.socket(zmq.SUB), context.socket(zmq.PUB)
         sub.setsockopt(zmq.SUBSCRIBE, b"")
-        sub.setsockopt(zmq.RCVTIMEO, 20_000)
+        sub.setsockopt(zmq.RCVTIMEO, int(HANG_TIME * 1000))
         yield Viewer(sub, pub, (bind(pub, controller), bind(sub, publish)))
     finally:
         context.destroy(linger=0)
@@ -363,11 +388,6 @@ def bind(binder: "zmq.Socket[bytes]", port: int = 0) -> int:
     return port
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def never(_text: str = "") -> None:
     raise AssertionError("this should not have been called")
 
@@ -378,7 +398,7 @@ async def test_a_viewer_receives_what_sleap_nn_would_send_it_with_the_models_nam
         async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
             relay.handle(JobStarted(JOB, HEADS))
             relay.handle(ModelStarted(JOB, 0, 2))
-            with trio.fail_after(20):
+            with trio.fail_after(HANG_TIME):
                 received = [await viewer.receive()]
                 relay.handle(Progress(JOB, 0, 0, batch=1, loss=0.5))
                 relay.handle(Progress(JOB, 0, 0, loss=0.5, val_loss=0.25))
@@ -394,9 +414,12 @@ async def test_a_viewer_receives_what_sleap_nn_would_send_it_with_the_models_nam
     ]
 
 
-async def test_a_second_viewer_on_the_same_ports_gets_the_model_from_its_beginning() -> None:
-    controller, publish = free_port(), free_port()
-    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
+def ignore(_text: str = "") -> None:
+    pass
+
+
+async def test_a_second_viewer_on_the_same_ports_gets_the_model_from_its_beginning(ports: dict[str, int]) -> None:
+    async with open_lossviewer(**ports, stop=never, warn=ignore) as relay:
         relay.handle(JobStarted(JOB, HEADS))
         relay.handle(ModelStarted(JOB, 1))
         for number in range(50):
@@ -404,21 +427,24 @@ async def test_a_second_viewer_on_the_same_ports_gets_the_model_from_its_beginni
                 relay.handle(news)
         for _ in range(2):
             plot = Plot()
-            async with open_viewer(controller, publish) as viewer:
-                with trio.fail_after(20):
+            async with open_viewer(**ports) as viewer:
+                with trio.fail_after(HANG_TIME):
                     while len(plot.val) < 50:
                         plot.receive(json.dumps(await viewer.receive()).encode())
             assert plot.what == "centered_instance"
             assert positions(plot.val) == [3 * (number + 1) for number in range(50)]
 
 
-async def test_only_a_plain_stop_is_a_stop() -> None:
-    stops, came = [], trio.Event()
+async def test_only_a_plain_stop_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: dict[bytes, bool] = {}
+    is_stop = bridge._is_stop
 
-    def stop() -> None:
-        stops.append(True)
-        came.set()
+    def judge(raw: bytes) -> bool:
+        judged[raw] = is_stop(raw)
+        return judged[raw]
 
+    monkeypatch.setattr(bridge, "_is_stop", judge)
+    stopped = trio.Event()
     hostile = [
         b"",
         b"stop",
@@ -428,20 +454,13 @@ async def test_only_a_plain_stop_is_a_stop() -> None:
     ]
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
-        async with open_lossviewer(publish=publish, controller=controller, stop=stop, warn=never) as relay:
-            relay.handle(JobStarted(JOB, ("centroid",)))
-            relay.handle(ModelStarted(JOB, 0, 2))
-            with trio.fail_after(20):
-                await viewer.receive()
-                while not came.is_set():
-                    for command in hostile:
-                        viewer.pub.send(command)
-                    viewer.pub.send(b'{"command": "stop"}')
-                    with trio.move_on_after(0.1):
-                        await came.wait()
-    assert stops
+        async with open_lossviewer(publish=publish, controller=controller, stop=stopped.set, warn=never):
+            await viewer.send_until(lambda: judged.keys() == {*hostile, STOP}, *hostile, STOP)
+    assert [raw for raw, stops in judged.items() if stops] == [STOP]
+    assert stopped.is_set()
 
 
+@pytest.mark.slow
 async def test_the_viewers_stop_reaches_the_trainer_and_the_model_is_kept(
     lab: Lab, package: Callable[..., Path]
 ) -> None:
@@ -456,11 +475,9 @@ async def test_the_viewers_stop_reaches_the_trainer_and_the_model_is_kept(
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_client)
-            with trio.fail_after(60):
+            with trio.fail_after(HANG_TIME):
                 await viewer.until("epoch_end")
-                while not runs:
-                    viewer.pub.send(b'{"command": "stop"}')
-                    await trio.sleep(0.2)
+                await viewer.send_until(lambda: bool(runs))
     [run] = runs
     assert run.fault is None
     assert run.output is not None
@@ -484,28 +501,31 @@ def http_server() -> Iterator[int]:
 def greeting_server(greeting: bytes) -> Iterator[int]:
     """A server that accepts connections, sends a greeting (or nothing) and waits, as SSH, SMTP or a database do."""
     taken: list[socket.socket] = []
+    ending = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            while (connection := server.accept()[0]).getpeername()[1] != last:
-                taken.append(connection)
-                connection.sendall(greeting)
-            connection.close()
+            while not ending.is_set():
+                taken.append(server.accept()[0])
+                with suppress(OSError):  # the other side has gone
+                    taken[-1].sendall(greeting)
 
-        last = free_port()
         thread = threading.Thread(target=serve)
         thread.start()
-        yield server.getsockname()[1]
-        socket.create_connection(server.getsockname(), source_address=("127.0.0.1", last)).close()
-        thread.join()
-        for connection in taken:
-            connection.close()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ending.set()
+            socket.create_connection(server.getsockname()).close()
+            thread.join()
+            for connection in taken:
+                connection.close()
 
 
 @contextmanager
-def zeromq(kind: int) -> Iterator[int]:
+def zeromq(kind: int, port: int = 0) -> Iterator[int]:
     with zmq.Context() as context, context.socket(kind) as other:
-        yield bind(other)
+        yield bind(other, port)
 
 
 OTHER_PROGRAMS = {
@@ -518,26 +538,48 @@ OTHER_PROGRAMS = {
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("HANDSHAKE_TIME", 0.5), ("FIRST_PAUSE", 0.05), ("LATER_PAUSE", 0.05)):
-        monkeypatch.setattr(zmq_port, name, seconds)
+    for name in ("FIRST_PAUSE", "LATER_PAUSE"):
+        monkeypatch.setattr(zmq_port, name, 0.02)
+
+
+@pytest.fixture
+def publishers(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The sockets for progress that the bridge has made; it makes a new one after each handshake that failed."""
+    made: list[object] = []
+    publish_socket = bridge._publish_socket
+
+    def make(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+        made.append(publish_socket(context))
+        return made[-1]
+
+    monkeypatch.setattr(bridge, "_publish_socket", make)
+    return made
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(HANG_TIME):
+        while not condition():  # noqa: ASYNC110 (the bridge has no event for it)
+            await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("other", OTHER_PROGRAMS)
-async def test_a_port_that_another_program_uses_is_reported_once_and_the_rest_goes_on(other: str, hasty: None) -> None:
-    warnings, stopped = [], trio.Event()
-    async with open_viewer() as viewer:
-        with OTHER_PROGRAMS[other]() as taken:
-            async with open_lossviewer(
-                publish=taken, controller=viewer.ports[0], stop=stopped.set, warn=warnings.append
-            ) as relay:
-                relay.handle(JobStarted(JOB, HEADS))
-                relay.handle(ModelStarted(JOB, 0))
-                with trio.fail_after(20):
-                    while not (warnings and stopped.is_set()):
-                        viewer.pub.send(b'{"command": "stop"}')
-                        await trio.sleep(0.05)
-                relay.handle(DONE)
-                await trio.sleep(1)  # by then the bridge has connected to that program again
+async def test_a_port_that_another_program_uses_is_reported_once_and_the_rest_goes_on(
+    other: str, hasty: None, publishers: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    stopped = trio.Event()
+    with OTHER_PROGRAMS[other]() as taken, open_port() as controller:
+        async with open_lossviewer(
+            publish=taken, controller=controller, stop=stopped.set, warn=warnings.append
+        ) as relay:
+            relay.handle(JobStarted(JOB, HEADS))
+            relay.handle(ModelStarted(JOB, 0))
+            with monkeypatch.context() as patch:
+                patch.setattr(zmq_port, "HANDSHAKE_TIME", 0.1)  # some of them say nothing
+                await until(lambda: len(publishers) > zmq_port.FAILURES_TO_WARN + 2)
+            async with open_viewer(controller) as viewer:
+                await viewer.send_until(stopped.is_set)
+            relay.handle(DONE)
     assert warnings == [
         f"Port {taken} is used by another program than SLEAP's LossViewer, so it shows no progress; the job goes on. "
         "Open LossViewer on another port and name it with --publish-port."
@@ -549,44 +591,60 @@ async def test_ports_given_the_wrong_way_round_are_both_reported(hasty: None) ->
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
         async with open_lossviewer(publish=controller, controller=publish, stop=never, warn=warnings.append):
-            await trio.sleep(1)
+            await until(lambda: len(warnings) == 2)
     assert sorted(sentence.rpartition(" ")[2] for sentence in warnings) == ["--controller-port.", "--publish-port."]
 
 
-async def test_a_port_without_a_program_gives_no_warning(hasty: None) -> None:
-    async with open_lossviewer(publish=free_port(), controller=free_port(), stop=never, warn=never) as relay:
+async def test_a_port_without_a_program_gives_no_warning(
+    hasty: None, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[int] = []
+    next_event = zmq_port._next_event
+
+    async def record(monitor: zmq_port.Socket) -> int:
+        events.append(await next_event(monitor))
+        return events[-1]
+
+    monkeypatch.setattr(zmq_port, "_EVENTS", zmq_port._EVENTS | zmq.EVENT_CONNECT_RETRIED)
+    monkeypatch.setattr(zmq_port, "_next_event", record)
+    async with open_lossviewer(**ports, stop=never, warn=never) as relay:
         relay.handle(JobStarted(JOB, HEADS))
         relay.handle(ModelStarted(JOB, 0))
-        await trio.sleep(1)
+        await until(lambda: events.count(zmq.EVENT_CONNECT_RETRIED) > 2 * zmq_port.FAILURES_TO_WARN)
+    assert set(events) == {zmq.EVENT_CONNECT_RETRIED}
 
 
-async def test_a_viewer_that_leaves_is_not_taken_for_another_program(hasty: None) -> None:
-    controller, publish = free_port(), free_port()
-    async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=never) as relay:
+async def test_a_viewer_that_leaves_is_not_taken_for_another_program(hasty: None, ports: dict[str, int]) -> None:
+    stops: list[bool] = []
+    async with open_lossviewer(**ports, stop=lambda: stops.append(True), warn=never) as relay:
         relay.handle(JobStarted(JOB, HEADS))
         relay.handle(ModelStarted(JOB, 0))
-        for _ in range(3):
-            async with open_viewer(controller, publish) as viewer:
-                with trio.fail_after(20):
+        for _ in range(zmq_port.FAILURES_TO_WARN + 1):
+            stops.clear()
+            async with open_viewer(**ports) as viewer:
+                with trio.fail_after(HANG_TIME):
                     assert (await viewer.receive())["event"] == "train_begin"
+                await viewer.send_until(lambda: bool(stops))  # both ports were connected
 
 
-async def test_a_viewer_that_connects_after_another_program_receives_each_message_once(hasty: None) -> None:
-    warned, controller = trio.Event(), free_port()
+async def test_a_viewer_that_connects_after_another_program_receives_each_message_once(
+    hasty: None, ports: dict[str, int]
+) -> None:
+    warned = trio.Event()
 
     def warn(_text: str) -> None:
         warned.set()
 
     with ExitStack() as other:
-        publish = other.enter_context(zeromq(zmq.PULL))
-        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=warn) as relay:
+        other.enter_context(zeromq(zmq.PULL, ports["publish"]))
+        async with open_lossviewer(**ports, stop=never, warn=warn) as relay:
             relay.handle(JobStarted(JOB, HEADS))
             relay.handle(ModelStarted(JOB, 0))
-            with trio.fail_after(20):
+            with trio.fail_after(HANG_TIME):
                 await warned.wait()
             other.close()
-            async with open_viewer(controller, publish) as viewer:
-                with trio.fail_after(20):
+            async with open_viewer(**ports) as viewer:
+                with trio.fail_after(HANG_TIME):
                     received = [await viewer.receive()]
                     relay.handle(ModelTrained(JOB, 0))
                     relay.handle(ModelStarted(JOB, 1))

@@ -34,6 +34,7 @@ from rtc.terminal.interface import ClientView, JobSummary, Losses, Mode
 from rtc.terminal.plain_view import PlainView
 from rtc.terminal.transfer_rate import TransferRate
 from rtc.terminal.worker_prompt import choose, listing
+from rtc.testing.limits import HANG_TIME
 from rtc.worker.banner import worker_banner
 
 JOB = JobId("job-1")
@@ -457,7 +458,7 @@ class Asked:
 @pytest.fixture
 async def asked(keyboard: tuple[Callable[[str], None], int]) -> AsyncIterator[Asked]:
     question = Asked(*keyboard)
-    with trio.fail_after(10):
+    with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(question.run)
             await question.screen.shows("q to leave: ")
@@ -545,7 +546,7 @@ async def test_the_end_of_input_leaves(asked: Asked) -> None:
 
 async def test_asking_can_be_cancelled(keyboard: tuple[Callable[[str], None], int]) -> None:
     question = Asked(*keyboard)
-    with trio.fail_after(5):
+    with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(question.run)
             await question.screen.shows("q to leave: ")
@@ -569,7 +570,7 @@ async def test_a_live_view_asks_on_its_own_screen(keyboard: tuple[Callable[[str]
     out = StringIO()
     async with open_view(terminal=True, mode=Mode.NORMAL, out=out, stdin=fd) as view:
         keys("1\n")
-        with trio.fail_after(5):
+        with trio.fail_after(HANG_TIME):
             assert await view.choose(lambda: (H200,), None) == "worker-aa"
     assert "NVIDIA H200" in out.getvalue()
 

@@ -1,0 +1,117 @@
+"""Wrong arguments, and what else ends a command at its beginning: one clear sentence and the right exit code."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli import run
+from rtc.testing.stand_in import make_package
+
+SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
+NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens
+RunHere = Callable[..., str]
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
+    """Run `sleap-rtc` in this process, in a new folder; check its exit code, and return what it prints."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("SLEAP_RTC")]:
+        monkeypatch.delenv(name)
+
+    def begin(code: int, *words: str) -> str:
+        assert run(list(words)) == code
+        printed = capsys.readouterr()
+        return printed.out + printed.err
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--session-string", SESSION, "--room-id", "r", "--token", "t"], "leave out --room-id, --token"),
+        (["--session-string", SESSION, "--auto-select"], "leave out --auto-select"),
+        (["--room-id", "r"], "--room-id R --token T"),
+        ([], "--session-string S, or --room-id R --token T"),
+        (["--auto-select"], "--room-id R --token T"),
+        (["--room-id", "r", "--token", "t", "--worker-id", "w", "--auto-select"], "give one of them"),
+        (["--room-id", "r", "--token", "t"], "--auto-select, or --worker-id P"),
+        (["--session-string", "gibberish!"], "not a session string"),
+        (["--session-string", SESSION[:30]], "damaged"),
+        (["--room-id", "../r", "--token", "t", "--auto-select"], "not a room id"),
+        (["--room-id", "r", "--token", "t", "--worker-id", "a b"], "not a worker id"),
+        (["--session-string", SESSION, "--room-secret", "short"], "at least 16 characters"),
+        (["--session-string", SESSION, "--server", "gopher://lab"], "ws://HOST:8080"),
+    ],
+)
+def test_options_that_contradict_each_other_are_answered_with_the_right_ones(
+    run_here: RunHere, tmp_path: Path, words: list[str], expected: str
+) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    assert expected in run_here(2, "client-train", *words, "--pkg-path", str(package)).replace("\n", " ")
+
+
+@pytest.mark.parametrize("spelling", [["client-train"], ["client", "train"]])
+def test_both_spellings_are_one_command(run_here: RunHere, spelling: list[str]) -> None:
+    assert "--pkg-path" in run_here(0, *spelling, "--help")
+
+
+def test_a_room_without_its_token_is_a_usage_error_for_workers_too(run_here: RunHere) -> None:
+    assert "go together" in run_here(2, "worker", "--room-id", "r")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"not a zip", "zip"), (None, "toy.zip"), (b"PK\x05\x06" + b"\0" * 18, "jobs.yaml")]
+)
+def test_a_zip_that_is_no_package_is_said_before_anything_is_sent(
+    run_here: RunHere, tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    if content is not None:
+        (tmp_path / "toy.zip").write_bytes(content)
+    text = run_here(2, "client-train", "--session-string", SESSION, "--server", NOWHERE, "--pkg-path", "toy.zip")
+    assert expected in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_a_server_out_of_reach_is_said_with_what_to_do(run_here: RunHere, tmp_path: Path) -> None:
+    (tmp_path / "sleap-rtc.toml").write_text("[default]\nconnection_timeout = 1")
+    package = make_package(tmp_path / "toy.zip")
+    text = run_here(5, "client-train", "--session-string", SESSION, "--server", NOWHERE, "--pkg-path", str(package))
+    assert "127.0.0.1:9" in text
+    assert "sleap-rtc server" in text
+
+
+def test_an_unknown_environment_lists_the_three(run_here: RunHere, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLEAP_RTC_ENV", "moon")
+    text = run_here(2, "worker")
+    assert all(name in text for name in ("development", "staging", "production"))
+
+
+def test_a_missing_sleap_nn_is_said(run_here: RunHere) -> None:
+    assert "sleap-nn" in run_here(2, "worker", "--sleap-nn", "/nowhere/sleap-nn", "--server", NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--gpu", "0", "--all-gpus"], "give one of them"),
+        (["--serve", "--server", "ws://lab:8080"], "give one of them"),
+        (["--ws-port", "8080"], "add --serve"),
+        (["--serve-host", "lab", "--http-port", "1"], "--serve-host, --http-port"),
+        (["--gpu", "GPU-that-is-nowhere", "--server", NOWHERE], "GPU"),
+    ],
+)
+def test_worker_options_that_contradict_each_other_are_answered_with_the_right_ones(
+    run_here: RunHere, words: list[str], expected: str
+) -> None:
+    assert expected in run_here(2, "worker", *words).replace("\n", " ")
+
+
+@pytest.mark.parametrize("words", [[], ["--room-id", "r"], ["--session-string", SESSION, "--token", "t"]])
+def test_listing_workers_needs_one_room(run_here: RunHere, words: list[str]) -> None:
+    assert "--room-id" in run_here(2, "workers", *words)

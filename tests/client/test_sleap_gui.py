@@ -6,7 +6,6 @@ It is skipped without SLEAP: neither in `.venv-sleap` nor in the Python that SLE
 import json
 import math
 import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +20,8 @@ from protocol.ids import JobId
 from protocol.jobs import JobEnded, JobStarted, ModelStarted, Outcome, Progress
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
 from rtc.sleap_nn.zmq_progress import TrainingProgress
+from rtc.testing.limits import HANG_TIME
+from rtc.testing.ports import open_port
 
 pytestmark = [pytest.mark.long, pytest.mark.sleap_gui]
 
@@ -33,7 +34,6 @@ HEADS = ("centroid", "centered_instance")
 CENTROID_VAL = [0.050100862979888916, 0.049842365086078644]
 SINGLE_VAL = [0.04498838260769844, 0.03995779529213905, 0.033355917781591415]
 SINGLE_TRAIN = [0.047644902020692825, 0.04338407889008522]
-PATIENCE = 60
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +64,7 @@ class RealViewer:
 
     async def shows(self, expected: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until `expected` is true of what the viewer shows; return what it shows."""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(HANG_TIME):
             while not expected(seen := await self.do("look")):  # noqa: ASYNC110 - another process has no event
                 await trio.sleep(0.1)
         return seen
@@ -75,7 +75,7 @@ class RealViewer:
 
     async def answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(HANG_TIME):
             while b"\n" not in self._unread:
                 more = await self.process.stdout.receive_some()
                 assert more, "the viewer ended"
@@ -95,7 +95,7 @@ async def open_real_viewer(controller: int = 0, publish: int = 0) -> AsyncIterat
             viewer = RealViewer(process)
             viewer.ports = await viewer.answer()
             yield viewer
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(HANG_TIME):
             assert await process.wait() == 0
     finally:
         if process.returncode is None:
@@ -106,11 +106,6 @@ async def open_real_viewer(controller: int = 0, publish: int = 0) -> AsyncIterat
 
 def never(text: str = "") -> None:
     raise AssertionError(f"this should not have been called: {text}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def replay(bridge: LossViewer, model: int, name: str) -> None:
@@ -181,7 +176,11 @@ async def test_a_viewer_opened_for_the_first_head_shows_both_models_one_after_th
 
 
 async def test_a_viewer_that_comes_late_shows_the_model_from_its_beginning() -> None:
-    ports = {"controller": free_port(), "publish": free_port()}
+    with open_port() as controller, open_port() as publish:
+        await show_to_a_late_viewer({"controller": controller, "publish": publish})
+
+
+async def show_to_a_late_viewer(ports: dict[str, int]) -> None:
     async with open_lossviewer(**ports, stop=never, warn=never) as bridge:
         bridge.handle(JobStarted(JOB, HEADS))
         bridge.handle(ModelStarted(JOB, 0))
@@ -196,9 +195,11 @@ async def test_a_viewer_that_comes_late_shows_the_model_from_its_beginning() -> 
             bridge.handle(Progress(JOB, 0, 200, 10, loss=0.5))
             bridge.handle(Progress(JOB, 0, 200, None, 0.5, 1 / 200, 1 / 201))
             await viewer.draws(201)
-            await trio.sleep(0.6)  # the viewer draws batches at most every half second
-            bridge.handle(Progress(JOB, 0, 201, 1, loss=0.5))
-            seen = await viewer.shows(lambda seen: "{202}" in seen["title"])
+            with trio.fail_after(HANG_TIME):
+                while "{202}" not in (seen := await viewer.do("look"))["title"]:
+                    # the viewer draws a batch only if it comes half a second after the one that it has drawn last
+                    bridge.handle(Progress(JOB, 0, 201, 1, loss=0.5))
+                    await trio.sleep(0.6)
             assert seen["val_loss"][-1] == [2010, 1 / 201]
             assert seen["axis"][0] < 10, "the whole line is visible"
             assert seen["axis"][1] >= 2010
@@ -217,5 +218,5 @@ async def test_its_stop_button_stops() -> None:
     ):
         await wait_until_connected(bridge, viewer)
         assert (await viewer.do("stop"))["stop"] == "Stopping..."
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(HANG_TIME):
             await stopped.wait()

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
+import cli
 from protocol.faults import FaultCode
 from rtc.client.list_workers import print_workers as show
 from rtc.client.package_builder.slp_files import HDF5
 from rtc.command_line import client_commands
 from rtc.common.errors import RtcError
+from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import make_package
 
 SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
-DEADLINE = 60.0
 ROOT = Path(__file__).parents[2]
+RunHere = Callable[..., tuple[int, str, str]]
 OPTIONS: dict[str, Any] = {
     "session_string": SESSION,
     "room_id": None,
@@ -63,9 +65,28 @@ def run(folder: Path, *words: str, out: int = subprocess.PIPE, **more: str) -> "
         cwd=folder,
         encoding="utf-8",
         errors="surrogateescape",
-        timeout=DEADLINE,
+        timeout=HANG_TIME,
         check=False,
     )
+
+
+@pytest.fixture(autouse=True)
+def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no setting of the person who runs the tests reach them."""
+    for name in [name for name in os.environ if name.startswith("SLEAP_RTC")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run_here(capsys: pytest.CaptureFixture[str]) -> RunHere:
+    """Run `sleap-rtc` in this process; return its exit code, and what it has printed to the two standard streams."""
+
+    def begin(*words: str) -> tuple[int, str, str]:
+        return cli.run(list(words)), *capsys.readouterr()
+
+    return begin
 
 
 @contextmanager
@@ -82,6 +103,7 @@ def closed_reader() -> Iterator[int]:
 # -------- what is printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["1", ""])
 @pytest.mark.parametrize("words", [["package", "inspect", "toy.zip"], ["jobs"], ["config", "path"]])
 def test_a_reader_that_leaves_is_no_failure(tmp_path: Path, words: list[str], unbuffered: str) -> None:
@@ -91,6 +113,7 @@ def test_a_reader_that_leaves_is_no_failure(tmp_path: Path, words: list[str], un
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
 def test_a_full_output_is_no_bug_of_ours(tmp_path: Path) -> None:
     make_package(tmp_path / "toy.zip")
@@ -99,6 +122,7 @@ def test_a_full_output_is_no_bug_of_ours(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_errors_that_nobody_reads_do_not_change_the_exit_code(tmp_path: Path) -> None:
     with closed_reader() as out:
         done = subprocess.run(
@@ -106,7 +130,7 @@ def test_errors_that_nobody_reads_do_not_change_the_exit_code(tmp_path: Path) ->
             stderr=out,
             env=os.environ | {"HOME": str(tmp_path)},
             cwd=ROOT,
-            timeout=DEADLINE,
+            timeout=HANG_TIME,
             check=False,
         )
     assert done.returncode == 2
@@ -118,6 +142,7 @@ def test_a_room_can_be_listed_for_a_closed_output(monkeypatch: pytest.MonkeyPatc
         show((), as_json=False)
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_show_a_name_shows_the_rest(tmp_path: Path) -> None:
     make_package(tmp_path / "maus тест é.zip")
     done = run(tmp_path, "package", "inspect", "maus тест é.zip", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
@@ -125,11 +150,11 @@ def test_an_output_that_cannot_show_a_name_shows_the_rest(tmp_path: Path) -> Non
     assert done.stdout.startswith("maus ???? ?.zip: a training package")
 
 
-def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path) -> None:
+def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path, run_here: RunHere) -> None:
     make_package(tmp_path / "a\x1b[2J\n.zip")
-    done = run(tmp_path, "package", "inspect", "a\x1b[2J\n.zip")
-    assert (done.returncode, "\x1b" in done.stdout) == (0, False)
-    assert done.stdout.splitlines()[1] == "Trains, in this order:"
+    code, printed, _ = run_here("package", "inspect", "a\x1b[2J\n.zip")
+    assert (code, "\x1b" in printed) == (0, False)
+    assert printed.splitlines()[1] == "Trains, in this order:"
 
 
 # -------- wrong arguments
@@ -153,12 +178,14 @@ def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path) -> None:
         (["package", "track", "--model", ".", "v.mp4"], "lacks its best.ckpt"),
     ],
 )
-def test_what_does_not_work_is_answered_with_what_does(tmp_path: Path, words: list[str], expected: str) -> None:
+def test_what_does_not_work_is_answered_with_what_does(
+    tmp_path: Path, run_here: RunHere, words: list[str], expected: str
+) -> None:
     (tmp_path / "v.mp4").write_bytes(b"video")
     (tmp_path / "l.slp").write_bytes(HDF5)
-    done = run(tmp_path, *words)
-    assert done.returncode == 2
-    assert expected in " ".join(done.stderr.split())
+    code, _, errors = run_here(*words)
+    assert code == 2
+    assert expected in " ".join(errors.split())
 
 
 # -------- what is checked before a package is built
@@ -189,14 +216,11 @@ def never(*_: object) -> None:
     ids=["train", "track"],
 )
 def test_what_is_cheap_to_check_is_checked_before_packing(
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     start: Callable[[dict[str, Any]], int],
     changes: dict[str, Any],
     expected: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(client_commands, "build_training", never)
     monkeypatch.setattr(client_commands, "build_tracking", never)
     Path("taken.slp").write_bytes(b"mine")
@@ -213,31 +237,50 @@ def test_ports_of_the_viewer_are_checked_before_packing(monkeypatch: pytest.Monk
         client_commands.start_training(Path("l.slp"), [Path("c.yaml")], (), **OPTIONS | ports)
 
 
-def test_a_name_that_is_too_long_for_a_package_is_reported(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_for_a_package_is_reported(tmp_path: Path, run_here: RunHere) -> None:
     name = "n" * 245 + ".mp4"
     model = make_model(tmp_path)
     (tmp_path / name).write_bytes(b"video")
     for words in (["package", "track"], ["track", "--session-string", SESSION]):
-        done = run(tmp_path, *words, "--model", model.name, name)
-        assert (done.returncode, "too long" in done.stderr) == (2, True), done.stderr
+        code, _, errors = run_here(*words, "--model", model.name, name)
+        assert (code, "too long" in errors) == (2, True), errors
 
 
 # -------- interrupts while a package is built
 
 
+PACK_FOR_EVER = """
+import time
+from pathlib import Path
+from rtc.__main__ import main
+from rtc.packages import zip_writer
+
+def check_for_ever():
+    Path("begun").touch()
+    while True:
+        check_cancelled()
+        time.sleep(0.01)
+
+check_cancelled = zip_writer.check_cancelled
+zip_writer.add_file.__defaults__ = (check_for_ever,)
+main()
+"""
+"""The program, except that it packs the first block of a file until it is interrupted."""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", [["package", "track", "-o", "p.zip"], ["track", "--session-string", SESSION]])
 def test_a_signal_while_a_package_is_packed_leaves_nothing(
     tmp_path: Path, words: list[str], number: signal.Signals
 ) -> None:
     model = make_model(tmp_path)
-    with (tmp_path / "v.mp4").open("wb") as video:
-        video.truncate(4 * 2**30)  # a sparse file: it takes no disk space, and seconds to be packed
+    (tmp_path / "v.mp4").write_bytes(b"video")
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     before = sorted(tmp_path.rglob("*"))
     program = subprocess.Popen(
-        [sys.executable, "-m", "rtc", *words, "--model", model.name, "v.mp4"],
+        [sys.executable, "-c", PACK_FOR_EVER, *words, "--model", model.name, "v.mp4"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -245,9 +288,11 @@ def test_a_signal_while_a_package_is_packed_leaves_nothing(
         cwd=tmp_path,
     )
     with program:
-        end = time.monotonic() + DEADLINE
-        while not list(tmp_path.rglob("*.part")) and program.poll() is None and time.monotonic() < end:
+        end = time.monotonic() + HANG_TIME
+        while not (tmp_path / "begun").exists() and program.poll() is None and time.monotonic() < end:
             time.sleep(0.005)
+        assert list(tmp_path.rglob("*.part"))
         program.send_signal(number)
-        assert program.wait(DEADLINE) == 130
+        assert program.wait(HANG_TIME) == 130
+    (tmp_path / "begun").unlink()
     assert sorted(tmp_path.rglob("*")) == before

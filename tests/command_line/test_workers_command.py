@@ -21,6 +21,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
+from rtc.testing.stand_in import Hold
 
 FACTS = WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1", 143000)
 H200 = WorkerPresent(PeerId("worker-0123456789"), FACTS, 45)
@@ -32,13 +33,14 @@ BUSY = WorkerPresent(
 # -------- the list from the server
 
 
+@pytest.mark.slow
 async def test_the_list_contains_what_each_worker_announced_last(
-    lab: Lab, package: Callable[..., Path], nursery: trio.Nursery
+    lab: Lab, package: Callable[..., Path], nursery: trio.Nursery, hold: Hold
 ) -> None:
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
     view = RecordingView()
-    nursery.start_soon(lambda: lab.run_client(second, package(epochs=600, seconds=0.1), view=view))
+    nursery.start_soon(lambda: lab.run_client(second, package(wait_for=hold.file), view=view))
     await view.training.wait()
     listed = await list_workers(lab.config, first.ready.room, first.ready.token)
     assert {shown.peer: shown.facts.status for shown in listed} == {
@@ -58,6 +60,7 @@ async def test_an_empty_room_has_an_empty_list(lab: Lab) -> None:
     assert await list_workers(lab.config, worker.ready.room, worker.ready.token) == ()
 
 
+@pytest.mark.slow
 async def test_a_wrong_token_and_an_absent_server_have_different_exit_codes(lab: Lab) -> None:
     worker = await lab.start_worker()
     with pytest.raises(RtcError) as denied:
@@ -98,6 +101,7 @@ async def join_as_worker(lab: Lab, room: RoomId, token: str, facts: WorkerFacts,
     await joined.wait()
 
 
+@pytest.mark.slow
 async def test_a_list_longer_than_a_frame_is_read_completely(lab: Lab, nursery: trio.Nursery) -> None:
     first = await lab.start_worker()
     wide = evolve(FACTS, name="\U00020000" * 64, hostname="\U00020000" * 200, gpu="\U00020000" * 200)
@@ -108,6 +112,7 @@ async def test_a_list_longer_than_a_frame_is_read_completely(lab: Lab, nursery: 
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 def test_listing_workers_imports_no_asyncio_library() -> None:
     program = (
         "import sys, rtc.client.list_workers; sys.exit(bool({'aiortc', 'trio_asyncio', 'torch'} & set(sys.modules)))"

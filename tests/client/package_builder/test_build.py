@@ -319,7 +319,7 @@ def test_what_is_left_out_is_described(place):
     assert note.startswith("  - A prediction is left out. The data 'gone.mp4' to predict on is missing")
 
 
-# -------- with sleap-io, if it is installed
+# -------- with sleap-io, of the extras `labels` and `worker`
 
 
 DRAW = """
@@ -387,6 +387,7 @@ def opened(place, name):
     return json.loads(python(READ, name, cwd=away))
 
 
+@pytest.mark.slow
 def test_labels_that_point_at_videos_take_their_images_along(project):
     for path in (project / "videos").glob("b*"):
         path.rename(project / path.name)  # it has no labelled frames, so it is not needed
@@ -396,6 +397,7 @@ def test_labels_that_point_at_videos_take_their_images_along(project):
     assert opened(project, "flies.pkg.slp")["labelled"] == [32, 32]
 
 
+@pytest.mark.slow
 def test_labels_to_predict_on_find_their_videos_beside_them(project):
     (step,) = track(project, "flies.slp", ("run",)).predictions
     assert step.data == "flies.slp"
@@ -404,6 +406,7 @@ def test_labels_to_predict_on_find_their_videos_beside_them(project):
     assert not any("home" in str(name) for name in found["names"])
 
 
+@pytest.mark.slow
 def test_only_the_video_that_is_asked_for_comes_along(project):
     track(project, "flies.slp", ("run",), video_index=1)
     names = [name for name in inside(project) if name.endswith((".mp4", ".png"))]
@@ -417,6 +420,7 @@ def test_one_video_is_not_called_several(tmp_path, monkeypatch):
     assert "has 1 video, counted from 0" in refusal(inspect_data_labels, tmp_path / "flies.slp", 5).text
 
 
+@pytest.mark.slow
 def test_missing_videos_are_named_before_anything_is_written(project):
     first = next((project / "videos").glob("a*"))
     for path in [first] if first.is_file() else sorted(first.iterdir()):
@@ -428,12 +432,14 @@ def test_missing_videos_are_named_before_anything_is_written(project):
     assert leftovers(project) == []
 
 
+@pytest.mark.slow
 def test_labels_without_a_labelled_frame_teach_nothing(project):
     python("import sys, sleap_io as s; l = s.load_slp(sys.argv[1]); l.labeled_frames = []; l.save(sys.argv[2])",
            project / "flies.slp", project / "none.slp", cwd=project)  # fmt: skip
     assert "no labelled frames" in refusal(train, project, "none.slp", ("c.yaml",)).text
 
 
+@pytest.mark.slow
 def test_labels_that_sleap_io_cannot_read_are_refused_in_its_words(project):
     (project / "bad.slp").write_bytes(HDF5 + b"\0" * 100)
     fault = refusal(train, project, "bad.slp", ("c.yaml",))

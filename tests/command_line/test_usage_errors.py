@@ -78,8 +78,8 @@ def test_a_zip_that_is_no_package_is_said_before_anything_is_sent(
     assert len(text.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_server_out_of_reach_is_said_with_what_to_do(run_here: RunHere, tmp_path: Path) -> None:
-    (tmp_path / "sleap-rtc.toml").write_text("[default]\nconnection_timeout = 1")
     package = make_package(tmp_path / "toy.zip")
     text = run_here(5, "client-train", "--session-string", SESSION, "--server", NOWHERE, "--pkg-path", str(package))
     assert "127.0.0.1:9" in text

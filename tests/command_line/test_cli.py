@@ -15,7 +15,7 @@ import pytest
 from attrs import define
 
 from rtc.testing.limits import HANG_TIME
-from rtc.testing.stand_in import Hold, install_stand_in, make_inference_package, make_package
+from rtc.testing.stand_in import TrainingPause, install_stand_in, make_inference_package, make_package
 
 SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
 pytestmark = pytest.mark.slow
@@ -189,13 +189,13 @@ def test_a_wrong_token_and_an_unknown_room_get_the_same_answer(start: Start, sta
 
 
 def test_interrupting_a_running_client_detaches_and_the_worker_finishes(
-    start: Start, stage: Stage, tmp_path: Path, hold: Hold
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause
 ) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file)
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     assert client.stop() == 7
-    hold.release()
+    pause.end()
     stage.worker.until(" done: ")
     stage.worker.until("Status: available")
     assert list(stage.work.iterdir()) == []
@@ -204,9 +204,9 @@ def test_interrupting_a_running_client_detaches_and_the_worker_finishes(
 
 @pytest.mark.parametrize("when", ["while it runs", "when it is over"])
 def test_a_client_reconnects_to_a_job_after_its_first_client_has_ended(
-    start: Start, stage: Stage, tmp_path: Path, hold: Hold, home: Path, when: str
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause, home: Path, when: str
 ) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file)
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     if when == "while it runs":
@@ -214,47 +214,49 @@ def test_a_client_reconnects_to_a_job_after_its_first_client_has_ended(
         assert re.search(r"sleap-rtc attach job-\S+", client.text())
     else:
         client.stop(signal.SIGKILL)
-        hold.release()
+        pause.end()
         stage.worker.until("Status: available")
     [credential] = (home / ".sleap-rtc" / "jobs").iterdir()
     assert credential.stat().st_mode & 0o077 == 0
     back = start("attach", *([credential.stem] if when == "while it runs" else []))
     if when == "while it runs":
         back.until("epoch 1")
-        hold.release()
+        pause.end()
     ended(back, 0)
     assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
     assert list(credential.parent.iterdir()) == []
     assert "waits to be fetched" in ended(start("attach"), 2)
 
 
-def test_killing_a_running_client_harms_nothing(start: Start, stage: Stage, tmp_path: Path, hold: Hold) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file)
+def test_killing_a_running_client_harms_nothing(
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause
+) -> None:
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     client.stop(signal.SIGKILL)
-    hold.release()
+    pause.end()
     stage.worker.until(" done: ")
     stage.worker.until("Status: available")
 
 
 @pytest.mark.parametrize("when", ["while the job runs", "after the job has ended"])
 def test_a_client_that_sleeps_through_the_loss_of_its_link_gets_back_to_its_job(
-    start: Start, stage: Stage, tmp_path: Path, hold: Hold, when: str
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause, when: str
 ) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file)
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     client.process.send_signal(signal.SIGSTOP)
     if when == "while the job runs":
         stage.worker.until("Nothing was heard from the other side")
     else:
-        hold.release()
+        pause.end()
         stage.worker.until("Status: available")
     client.process.send_signal(signal.SIGCONT)
     if when == "while the job runs":
         client.until("Trying to get back to it")
-        hold.release()
+        pause.end()
     ended(client, 0)
     assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
     stage.worker.until("was received and unpacked by its owner")
@@ -262,9 +264,9 @@ def test_a_client_that_sleeps_through_the_loss_of_its_link_gets_back_to_its_job(
 
 
 def test_two_interrupts_stop_a_worker_its_job_and_all_its_processes(
-    start: Start, stage: Stage, tmp_path: Path, hold: Hold
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause
 ) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file, grandchild=True)
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file, grandchild=True)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     [grandchild] = stage.work.rglob("grandchild.pid")
@@ -279,22 +281,24 @@ def test_two_interrupts_stop_a_worker_its_job_and_all_its_processes(
     assert len(waiting(stage)) == 1
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.3])
 def test_interrupting_a_client_twice_never_says_that_all_went_well(
-    start: Start, stage: Stage, tmp_path: Path, hold: Hold, pause: float
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause, seconds: float
 ) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file)
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     client.process.send_signal(signal.SIGINT)
-    time.sleep(pause)
+    time.sleep(seconds)
     assert client.stop() == 7
-    hold.release()
+    pause.end()
     stage.worker.until("Status: available")
 
 
-def test_a_third_interrupt_lets_the_worker_clean_up(start: Start, stage: Stage, tmp_path: Path, hold: Hold) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file, ignore_sigterm=True)
+def test_a_third_interrupt_lets_the_worker_clean_up(
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause
+) -> None:
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file, ignore_sigterm=True)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
@@ -305,14 +309,14 @@ def test_a_third_interrupt_lets_the_worker_clean_up(start: Start, stage: Stage, 
 
 
 def test_a_closed_terminal_lets_the_worker_finish_its_job(
-    start: Start, stage: Stage, tmp_path: Path, hold: Hold
+    start: Start, stage: Stage, tmp_path: Path, pause: TrainingPause
 ) -> None:
-    package = make_package(tmp_path / "toy.zip", wait_for=hold.file)
+    package = make_package(tmp_path / "toy.zip", wait_for=pause.file)
     client = start("client-train", "--session-string", stage.session, "--pkg-path", str(package))
     client.until("epoch 1")
     stage.worker.process.send_signal(signal.SIGHUP)
     stage.worker.until("Stopping")
-    hold.release()
+    pause.end()
     ended(client, 0)
     assert stage.worker.process.wait(HANG_TIME) == 0
 

@@ -21,7 +21,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
-from rtc.testing.stand_in import Hold
+from rtc.testing.stand_in import TrainingPause
 
 FACTS = WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1", 143000)
 H200 = WorkerPresent(PeerId("worker-0123456789"), FACTS, 45)
@@ -35,12 +35,12 @@ BUSY = WorkerPresent(
 
 @pytest.mark.slow
 async def test_the_list_contains_what_each_worker_announced_last(
-    lab: Lab, package: Callable[..., Path], nursery: trio.Nursery, hold: Hold
+    lab: Lab, package: Callable[..., Path], nursery: trio.Nursery, pause: TrainingPause
 ) -> None:
     first = await lab.start_worker()
     second = await lab.start_worker(like=first)
     view = RecordingView()
-    nursery.start_soon(lambda: lab.run_client(second, package(wait_for=hold.file), view=view))
+    nursery.start_soon(lambda: lab.run_client(second, package(wait_for=pause.file), view=view))
     await view.training.wait()
     listed = await list_workers(lab.config, first.ready.room, first.ready.token)
     assert {shown.peer: shown.facts.status for shown in listed} == {

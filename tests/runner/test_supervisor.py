@@ -576,7 +576,7 @@ async def test_an_adopted_job_that_spoilt_its_fifos_is_read_to_its_end_all_the_s
     place, dead_worker, nursery, caplog
 ):
     go_on = place.tmp_path / "go on"
-    await dead_worker(epochs=20, until=str(go_on))
+    await dead_worker(epochs=20, wait_for=str(go_on))
     begun = place.watcher()
     nursery.start_soon(begun.serve)
     await until(begun.follow(), Progress)

@@ -169,7 +169,7 @@ async def test_two_jobs_run_at_the_same_time_and_each_sees_its_own_gpu(
     views, go_on = (RecordingView(), RecordingView()), tmp_path / "go on"
 
     async def run_one(number: int) -> None:
-        job = package(f"{number}.zip", until=str(go_on))
+        job = package(f"{number}.zip", wait_for=str(go_on))
         runs.append(await fleet.lab.run_client(fleet.member(0), job, choice=BestWorker(), view=views[number]))
 
     async with trio.open_nursery() as nursery:
@@ -200,7 +200,7 @@ async def test_draining_lets_the_running_job_end_and_then_all_are_gone(
     runs: list[ClientRun] = []
 
     async def run_one() -> None:
-        runs.append(await fleet.lab.run_client(fleet.member(1), package(until=str(go_on))))
+        runs.append(await fleet.lab.run_client(fleet.member(1), package(wait_for=str(go_on))))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_one)

@@ -492,7 +492,7 @@ async def test_workers_of_two_gpus_that_start_together_do_not_hide_a_job_from_ea
 
 @pytest.mark.slow
 async def test_a_job_that_ended_without_a_worker_is_reported_so(runner_config, sent, monkeypatch, tmp_path):
-    make_package(sent, until=str(tmp_path / "go on"))
+    make_package(sent, wait_for=str(tmp_path / "go on"))
     async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)

@@ -55,7 +55,9 @@ async def leave_job(lab: Lab, worker: LabWorker, package: MakePackage) -> JobTic
     tickets_folder = lab.folder / "tickets"
 
     async def run() -> None:
-        await lab.run_client(worker, package(until=str(go_on)), view=view, drain=drain, tickets_folder=tickets_folder)
+        await lab.run_client(
+            worker, package(wait_for=str(go_on)), view=view, drain=drain, tickets_folder=tickets_folder
+        )
         left.set()
 
     lab.nursery.start_soon(run)
@@ -230,7 +232,7 @@ async def test_a_result_is_fetched_while_the_worker_is_busy_with_another_job(lab
 async def test_a_draining_worker_sends_the_result_before_it_ends(lab: Lab, package: MakePackage) -> None:
     worker, view = await lab.start_worker(), RecordingView()
     go_on = lab.folder / "go on"
-    await start_job(lab, worker, package(epochs=1, until=str(go_on), megabytes=1), view)
+    await start_job(lab, worker, package(epochs=1, wait_for=str(go_on), megabytes=1), view)
     worker.drain.set()
     go_on.touch()
     with trio.fail_after(HANG_TIME):

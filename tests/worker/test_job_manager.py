@@ -107,6 +107,13 @@ async def next_event(job_manager):
         return await job_manager.router.outbox.take()
 
 
+async def next_of(job_manager, kind):
+    """Return the next event of this type, and discard those before it: each check reports all jobs that are known."""
+    while not isinstance(event := await next_event(job_manager), kind):
+        pass
+    return event
+
+
 async def start_job(job_manager):
     """Receive the package, and start the job."""
     job_manager.receive_package(package_effect())
@@ -409,10 +416,10 @@ async def test_an_end_that_cannot_be_recorded_is_recorded_at_the_next_check(runn
     with monkeypatch.context() as patch, trio.fail_after(HANG_TIME):
         patch.setattr(JobDatabase, "mark_ended", full)
         async with open_job_manager(runner_config) as job_manager:
-            await start_job(job_manager)
-            while not isinstance(finished := await next_event(job_manager), JobFinished):
-                pass
-            assert finished.result
+            job_manager.receive_package(package_effect())
+            await next_of(job_manager, PackageReceived)
+            job_manager.start(StartJob("job-1"))
+            assert (await next_of(job_manager, JobFinished)).result
             assert (await job_manager.job_database.get("job-1")).stage is JobStage.RUNNING
             patch.undo()
             while names(runner_config.work):  # noqa: ASYNC110 (a disk has no event)

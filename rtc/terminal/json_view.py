@@ -49,6 +49,8 @@ class JsonView(BaseView):
     """When the newest event of a kind that only reports progress was written, by trio's clock."""
     _started: JobStarted | None = field(default=None, init=False)
     """The newest event of this type."""
+    _ended: bool = field(default=False, init=False)
+    """The `ended` event is written. What the worker sends while a cancelled client closes its links is not shown."""
 
     def __attrs_post_init__(self) -> None:
         self._lines = LineWriter(self._out)
@@ -163,8 +165,11 @@ class JsonView(BaseView):
             models=_model_results(summary),
             files=[_path_text(file) for file in summary.files],
         )
+        self._ended = True
 
     def _write(self, event: str, **fields: Any) -> None:
+        if self._ended:
+            return
         whole = {"event": event, "time": round(time.time(), 3)} | fields
         self._lines.write(json.dumps(_json_value(whole), allow_nan=False) + "\n")
 

@@ -175,6 +175,12 @@ async def test_the_end_of_a_failed_job_has_its_fault_and_exit_code(told: JsonOut
     assert ended["models"] == [{"name": "centroid", "train_loss": 0.1, "val_loss": None}]
 
 
+async def test_nothing_is_written_after_the_end(told: JsonOutput) -> None:
+    told.view.failed(Fault(FaultCode.DETACHED, "Left at once."), None)
+    everything(told)
+    assert [each["event"] for each in told.events] == ["ended"]
+
+
 async def test_a_failed_job_without_any_result_has_no_folder(told: JsonOutput) -> None:
     told.view.failed(Fault(FaultCode.NO_WORKER, "Nobody is there."), None)
     [ended] = told.named("ended")

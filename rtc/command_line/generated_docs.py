@@ -133,7 +133,9 @@ PAGES = {
 def main(folder: str) -> None:
     """Write the pages and pictures into `folder`."""
     for name, page in PAGES.items():
-        Path(folder, name).write_text(page(), encoding="utf-8")
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

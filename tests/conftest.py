@@ -1,5 +1,7 @@
 """The fixtures that other projects get, the order of the tests, and one Hypothesis profile."""
 
+import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -12,6 +14,18 @@ settings.register_profile("same", deadline=None, derandomize=True, suppress_heal
 # `make test-long` looks for new ones.
 settings.register_profile("search", settings.get_profile("same"), derandomize=False, max_examples=1000)
 settings.load_profile("same")
+
+
+# Programs that the tests start inherit both: settings of the person, and signals that `nohup` or a shell's `&` ignore.
+for variable in [name for name in os.environ if name.startswith("SLEAP_RTC_") and name != "SLEAP_RTC_TEST_SLEAP"]:
+    del os.environ[variable]
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

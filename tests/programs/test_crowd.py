@@ -189,7 +189,10 @@ def crowd(tmp_path: Path) -> Iterator[Crowd]:
 
 @pytest.mark.parametrize(
     ("workers", "clients", "jobs"),
-    [pytest.param(*SMALL, id="small"), pytest.param(*LARGE, id="large", marks=pytest.mark.long)],
+    [
+        pytest.param(*SMALL, id="small"),
+        pytest.param(*LARGE, id="large", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_every_job_ends_with_one_true_outcome_whichever_program_is_killed(
     crowd: Crowd, workers: int, clients: int, jobs: int

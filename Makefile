@@ -27,7 +27,8 @@ test: install
 	$(PYTEST)
 
 test-long: install .venv-sleap/installed
-	$(PYTEST) -m long
+	$(BIN)/pytest -q -m long tests/programs/test_crowd.py
+	$(PYTEST) -m long --ignore tests/programs/test_crowd.py
 	$(PYTEST) -m hypothesis --hypothesis-profile search
 
 test-sleap-gui: install .venv-sleap/installed

@@ -23,9 +23,8 @@ class Moment:
 
     wait: Callable[[Scene, Terminal], object]
     """Waits until the moment has come."""
-    package: Callable[[Path, float], Path]
-    """Writes the package to a path; the number is a factor by which the training becomes slower, if it is the training
-    that takes time."""
+    package: Callable[[Path], Path]
+    """Writes the package to a path."""
     package_complete: bool = True
     """Whether the complete package is on the worker, so that the job cannot be lost any more."""
     has_supervisor: bool = True
@@ -35,15 +34,14 @@ class Moment:
 # -------- packages
 
 
-def _slow(path: Path, slower: float) -> Path:
+def _slow(path: Path) -> Path:
     """Write a package whose job takes long enough in every phase."""
-    seconds = {"startup": 1.5, "seconds": 0.4, "evaluation": 1.5, "predicting": 3.0}
-    timing: dict[str, Any] = {name: each * slower for name, each in seconds.items()}
+    timing: dict[str, Any] = {"startup": 1.5, "seconds": 0.4, "evaluation": 1.5, "predicting": 3.0}
     models = ("centroid", "centered_instance")
     return make_package(path, models=models, predict=True, megabytes=1, epochs=4, **timing)
 
 
-def _large_package(path: Path, _slower: float) -> Path:
+def _large_package(path: Path) -> Path:
     """Write a large package with many files."""
     make_package(path, epochs=2)
     with zipfile.ZipFile(path, "a") as archive:
@@ -53,12 +51,12 @@ def _large_package(path: Path, _slower: float) -> Path:
     return path
 
 
-def _large_result(path: Path, _slower: float) -> Path:
+def _large_result(path: Path) -> Path:
     """Write a package whose result is large."""
     return make_package(path, epochs=1, megabytes=MEGABYTES)
 
 
-def _many_result_files(path: Path, _slower: float) -> Path:
+def _many_result_files(path: Path) -> Path:
     """Write a package whose result has many files; `rtc.testing.terminals.WRAPPER` writes them."""
     make_package(path, epochs=1)
     with zipfile.ZipFile(path, "a") as archive:

@@ -8,19 +8,19 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 from attrs import define, field
 
+from rtc.testing import sleap_nn_stand_in
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in
 
@@ -41,6 +41,7 @@ exit $status
 """
 """A sleap-nn program that runs the stand-in, then appends the SHA-256 of each trained model to `record`, a file outside
 of the jobs' folders. If the package contains `FILE_COUNT_NAME`, it adds that many empty files to the result."""
+STAND_IN = str(Path(sleap_nn_stand_in.__file__).resolve())
 FILE_COUNT_NAME = "how-many.txt"
 """A file in the package that contains the number of files to add."""
 
@@ -244,6 +245,10 @@ class Scene:
         """Return all processes that belong to this scene, by working folder, command line or environment."""
         return processes_in(self.folder)
 
+    def trainers(self) -> list[psutil.Process]:
+        """Return the processes of this scene that run the stand-in for sleap-nn."""
+        return [process for process in self.processes() if STAND_IN in _words(process)]
+
     def models(self) -> set[str]:
         """Return the SHA-256 of every model in the person's working folder."""
         return {hashlib.sha256(path.read_bytes()).hexdigest() for path in self.person_folder.rglob("best.ckpt")}
@@ -285,6 +290,12 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _belongs(process, str(folder))]
 
 
+def _words(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):  # the process has ended
+        return process.cmdline()
+    return []
+
+
 def _belongs(process: psutil.Process, folder: str) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -310,10 +321,20 @@ def start_server(folder: Path) -> tuple[Terminal, str]:
     return server, server.until_printed(r"Signalling at (ws://[\d.:]+),")
 
 
+@contextmanager
+def stopped(*processes: psutil.Process) -> Iterator[None]:
+    """Stop processes with SIGSTOP until this context ends; for their peers this looks like a cut link."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # killed meanwhile
+                process.resume()
+
+
 def freeze(*terminals: Terminal, seconds: float) -> None:
-    """Stop programs with SIGSTOP for `seconds`; for their peers this looks like a cut link."""
-    for terminal in terminals:
-        terminal.signal(signal.SIGSTOP)
-    time.sleep(seconds)
-    for terminal in terminals:
-        terminal.signal(signal.SIGCONT)
+    """Stop programs with SIGSTOP for `seconds`."""
+    with stopped(*(psutil.Process(terminal.process.pid) for terminal in terminals)):
+        time.sleep(seconds)

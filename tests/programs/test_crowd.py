@@ -27,7 +27,7 @@ from attrs import define, field
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.ports import open_port
 from rtc.testing.stand_in import install_stand_in, make_package
-from rtc.testing.terminals import eventually, processes_in
+from rtc.testing.terminals import Scene, eventually, processes_in
 
 pytestmark = pytest.mark.slow
 
@@ -159,16 +159,8 @@ class Crowd:
         return False
 
     def trainers(self) -> list[psutil.Process]:
-        """Return the stand-in trainer's processes that still run for this test."""
-        return [
-            process for process in processes_in(self.folder) if any("stand_in.py" in word for word in _command(process))
-        ]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    with suppress(psutil.Error):  # it has ended
-        return process.cmdline()
-    return []
+        """Return the processes of this test that run the stand-in for sleap-nn."""
+        return Scene(self.folder, self.url).trainers()
 
 
 @pytest.fixture

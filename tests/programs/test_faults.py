@@ -118,7 +118,7 @@ MATRIX = {
 def test_the_client_gets_the_models_or_a_true_sentence_when(scene: Scene, name: str) -> None:
     fault, when = MATRIX[name]
     moment = MOMENTS[when]
-    package = moment.package(scene.person_folder / "toy.zip", 1)
+    package = moment.package(scene.person_folder / "toy.zip")
     scene.start_worker()
     client = scene.client(package)
     moment.wait(scene, client)

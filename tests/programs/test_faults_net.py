@@ -97,7 +97,7 @@ def scene(net: Net, tmp_path: Path) -> Iterator[Scene]:
 @pytest.mark.parametrize("when", list(MOMENTS))
 def test_a_job_and_its_client_survive_an_outage(net: Net, scene: Scene, when: str) -> None:
     moment = MOMENTS[when]
-    package = moment.package(scene.person_folder / "toy.zip", 1)
+    package = moment.package(scene.person_folder / "toy.zip")
     scene.start_worker()
     client = scene.client(package)
     moment.wait(scene, client)

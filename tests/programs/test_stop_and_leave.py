@@ -8,11 +8,14 @@ import os
 import re
 import signal
 
+import psutil
 import pytest
 from attrs import frozen
 
+from rtc.client.presenter import NOTHING_TO_STOP
 from rtc.testing.moments import MOMENTS
-from rtc.testing.terminals import Scene, Terminal, eventually
+from rtc.testing.stand_in import TrainingPause, make_package
+from rtc.testing.terminals import Scene, Terminal, eventually, stopped
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +27,7 @@ PHASES = {
     "prediction": "in the prediction",
     "download": "in mid download",
 }
+TRANSFERS = ("upload", "download")
 
 
 # -------- how a request is made
@@ -67,13 +71,42 @@ CHOSEN = {
 MATRIX = {f"{name} in {phase}": (name, phase) for name in METHODS for phase in PHASES}
 
 
-def _send(scene: Scene, client: Terminal, method: Method) -> int | None:
-    """Make the request; return the exit code of the command, or None for a signal."""
-    if method.number is not None:
-        client.signal(method.number)
-        return None
-    [ticket] = scene.tickets
-    return scene.person(*method.command, ticket.stem).ended()
+def request(scene: Scene, client: Terminal, method: Method, phase: str) -> int | None:
+    """Make the request, and return the exit code of the command, or None for a signal.
+
+    The phase lasts until the request has arrived: meanwhile the process that would end it is stopped.
+    """
+    [ticket] = scene.tickets or [None]
+    with stopped(*_busy_processes(scene, client, phase)):
+        if method.number is not None:
+            client.signal(method.number)
+            command = None
+        else:
+            assert ticket is not None
+            command = scene.person(*method.command, ticket.stem)
+        if phase in TRANSFERS:
+            if command is not None:
+                command.ended()
+        else:
+            eventually("an effect of the request", lambda: _has_arrived(scene, client, command))
+    return None if command is None else command.ended()
+
+
+def _busy_processes(scene: Scene, client: Terminal, phase: str) -> list[psutil.Process]:
+    """Return the client in a transfer; otherwise the stand-in for sleap-nn, which may not have been started yet."""
+    if phase in TRANSFERS:
+        return [psutil.Process(client.process.pid)]
+    return eventually("a running sleap-nn", scene.trainers)
+
+
+def _has_arrived(scene: Scene, client: Terminal, command: Terminal | None) -> bool:
+    """Return whether the worker knows of the request, or the client or the command has dealt with it alone."""
+    programs = [client] if command is None else [client, command]
+    return (
+        re.search(r"is asked to stop early|is being cancelled", scene.worker.text) is not None
+        or NOTHING_TO_STOP in client.text
+        or any(program.process.poll() is not None for program in programs)
+    )
 
 
 def expected(method: Method, phase: str) -> tuple[int, int | None]:
@@ -118,11 +151,11 @@ def judge(scene: Scene, method: Method, phase: str, client: Terminal) -> None:
 def test_what_was_requested_happens_after(scene: Scene, name: str) -> None:
     method, phase = METHODS[MATRIX[name][0]], MATRIX[name][1]
     moment = MOMENTS[PHASES[phase]]
-    package = moment.package(scene.person_folder / "toy.zip", 3 if method.command else 1)
+    package = moment.package(scene.person_folder / "toy.zip")
     scene.start_worker()
     client = scene.client(package, *method.options)
     moment.wait(scene, client)
-    command_code = _send(scene, client, method)
+    command_code = request(scene, client, method, phase)
     code = client.ended()
     assert (code, command_code) == expected(method, phase), client.text
     ended = client.event("ended")
@@ -151,7 +184,10 @@ RARE = {"Ctrl-C and d at a terminal detach", "Ctrl-C twice at a terminal detache
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long if name in RARE else ()) for name in KEYS])
 def test_the_answer_at_a_terminal_is_carried_out(scene: Scene, name: str) -> None:
     keys, code = KEYS[name]
-    package = MOMENTS["in the first epoch"].package(scene.person_folder / "toy.zip", 1)
+    pause = TrainingPause(str(scene.folder / "pause-ended"))
+    package = make_package(
+        scene.person_folder / "toy.zip", models=("centroid", "centered_instance"), predict=True, wait_for=pause.file
+    )
     scene.start_worker()
     client, typing = scene.at_terminal(package)
     client.until_printed("epoch")
@@ -161,6 +197,8 @@ def test_the_answer_at_a_terminal_is_carried_out(scene: Scene, name: str) -> Non
             client.until_printed("Ctrl-C again leaves it running")
         else:
             os.write(typing, key.encode())
+    eventually("an effect of the keys", lambda: _has_arrived(scene, client, None))
+    pause.end()
     client.ended()
     os.close(typing)
     if client.code == 7:

@@ -66,7 +66,10 @@ def check_archive(archive: Path, version: str, files: set[str]) -> None:
         names = {member.name.removeprefix(f"sleap_rtc-{version}/") for member in tar.getmembers() if member.isfile()}
     if (ROOT / ".git").exists():
         stray, lost = sorted(names - files - {"PKG-INFO"}), sorted(files - names)
-        expect(not stray, f"files that are not in git went into the source archive: {', '.join(stray)}")
+        expect(
+            not stray,
+            f"the source archive has files that are not in git; add or remove them: {', '.join(stray)}",
+        )
         expect(not lost, f"the source archive lacks {', '.join(lost)}")
     for name in ("README.md", "LICENSE", "Makefile", "docs/index.md", "tests/conftest.py"):
         expect(name in names, f"the source archive lacks {name}")

@@ -111,6 +111,14 @@ def test_every_command_is_described_somewhere() -> None:
     } == set()
 
 
+def test_every_command_is_in_the_table_of_commands() -> None:
+    section = (
+        (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").partition("## Commands")[2].partition("\n## ")[0]
+    )
+    named = {" ".join(span.split()[:2]) for span in SPAN.findall(section)}
+    assert {f"sleap-rtc {name}" for name in cli.main.commands} <= named
+
+
 @cache
 def commands() -> dict[tuple[str, ...], frozenset[str]]:
     """Return the options of each command, by the words of the command."""

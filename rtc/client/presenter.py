@@ -241,6 +241,8 @@ class Presenter:
                 self.view.step(f"Asking {effect.peer} for a link")
             case PackageSent():
                 self._note_package_complete()
+            case LinkLost(fault=Fault(code=FaultCode.CANCELLED)):
+                pass  # the job ends with the link, and its end is shown next
             case LinkLost() if self._upload_unconfirmed:
                 self.view.warn("The link to the worker is lost in mid upload. Trying to get back, to send the rest.")
             case LinkLost() if self.job_on_worker and not self._job_ended:
@@ -381,7 +383,7 @@ class Presenter:
         """Delete the job's ticket if no result is left to fetch with it; otherwise show how to attach to the job.
 
         Args:
-            last: how the client ended.
+            finished: how the client ended.
             unpacked: whether the result was unpacked here.
         """
         folder, job = self.options.tickets_folder, self.job

@@ -38,7 +38,7 @@ SHOWN_MODEL, SHOWN_EPOCH = 1, 31
 """The picture of the terminal shows the moment at which this epoch of this model has ended."""
 SHOWN_NAME = "centered_instance"
 """The model of the chart."""
-TITLE = "sleap-rtc train bugs.zip --session-string …"
+TITLE = "sleap-rtc train package.zip --session-string …"
 ESCAPE = re.compile(r"(\r|\n|\x1b\[[0-9;?]*[A-Za-z])")
 """Line breaks, carriage returns and escape codes: all that `LiveRegion` writes besides text."""
 TERMINAL_SVG = """\

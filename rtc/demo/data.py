@@ -145,10 +145,12 @@ def write_package(target: Path) -> None:
 
 
 def main() -> None:
-    """Write the job package to the path on the command line."""
+    """Write the job package to the path on the command line, and print its name."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m rtc.demo_data OUT.zip")
-    write_package(Path(sys.argv[1]))
+    target = Path(sys.argv[1])
+    write_package(target)
+    sys.stdout.write(f"Written: {target}, a training package of {target.stat().st_size / 1000:.1f} kB.\n")
 
 
 if __name__ == "__main__":

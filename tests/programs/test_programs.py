@@ -264,6 +264,7 @@ async def test_a_stopped_worker_ends_its_job_and_says_so(lab: Lab, package: Make
     run = await lab.run_client(worker, package(epochs=600, seconds=0.1, grandchild=True), view=view)
     assert run.fault is not None
     assert run.fault.code is FaultCode.CANCELLED
+    assert not any("its job goes on" in line for line in run.view.texts)
     await worker.ended.wait()
     assert list(worker.options.work.iterdir()) == []
     assert len(list(worker.options.results.glob("*.zip"))) == 1

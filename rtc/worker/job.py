@@ -75,7 +75,7 @@ class Job:
     _new_link: trio.Event = field(factory=trio.Event)
     _stop: StopScope | None = None
     """The stop request, if there was one."""
-    _cancel: bool = False
+    cancelled: bool = False
     """Whether the job is to be cancelled."""
 
     def set_package_link(self, link: LinkId) -> None:
@@ -103,14 +103,14 @@ class Job:
 
     def cancel(self) -> None:
         """End the job now. Before there is a supervisor, the request is saved for it."""
-        self._cancel = True
+        self.cancelled = True
         if self.supervisor is not None:
             self.supervisor.cancel()
 
     def set_supervisor(self, supervisor: SupervisorHandle) -> None:
         """Set the supervisor, and send it a stop or cancel request that came before it was there."""
         self.supervisor = supervisor
-        if self._cancel:
+        if self.cancelled:
             supervisor.cancel()
         elif self._stop is not None:
             supervisor.stop(self._stop)

@@ -169,13 +169,10 @@ class JobManager:
     def cancel(self, effect: Cancel) -> None:
         """End the job now; a job whose package is not complete fails with `CANCELLED`."""
         job = self.jobs.get(effect.job)
-        if job is None:
-            return
-        if job.package_complete:
+        if job is not None:
             job.cancel()
-        else:
-            self.router.outbox.put(PackageFailed(job.name, CANCELLED))
-            self.discard_job(DiscardJob(job.name))
+            if not job.package_complete:
+                job.scope.cancel()
 
     def discard_job(self, effect: DiscardJob) -> None:
         """Remove a job that was not started, whether its package is complete or not. A started job is left as it is."""
@@ -218,6 +215,9 @@ class JobManager:
             self.router.outbox.put(PackageReceived(credential))
             if job.has_new_link:
                 await self._confirm_package(job, await job.next_link())
+        elif job.cancelled:
+            self.router.outbox.put(PackageFailed(job.name, CANCELLED))
+            await try_or_log(self._report_known_jobs)  # its sender may be away, and must not send it again
         elif fault is not None:
             self.router.outbox.put(PackageFailed(job.name, fault))
 
@@ -262,11 +262,16 @@ class JobManager:
             )
 
     async def _remove_job(self, job: Job) -> None:
-        """Remove a job that never ran: its record, its folder, and itself from `jobs`."""
-        self.jobs.pop(job.name, None)
-        job.end(JobEnded(job.name, Outcome.FAILED, PACKAGE_INCOMPLETE, result=False))
+        """Remove a job that never ran: its folder, its record (a cancelled job keeps it), and itself from `jobs`."""
+        end = JobResult(Outcome.FAILED, PACKAGE_INCOMPLETE)
         with trio.move_on_after(CLEAN_TIME, shield=True):
-            await try_or_log(self.job_database.delete, job.name)
+            if job.cancelled:
+                end = JobResult(Outcome.CANCELLED, CANCELLED.text)
+                await try_or_log(self.job_database.mark_ended, job.name, end, None)
+            else:
+                await try_or_log(self.job_database.delete, job.name)
+        self.jobs.pop(job.name, None)
+        job.end(JobEnded(job.name, end.outcome, end.text, result=False))
         await job.discard()
 
     # -------- a running job

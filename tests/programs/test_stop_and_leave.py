@@ -166,6 +166,24 @@ def test_what_was_requested_happens_after(scene: Scene, name: str) -> None:
     print(f"{code} {client.sentence}")
 
 
+def test_a_package_is_not_sent_again_when_its_job_was_cancelled_while_the_client_was_away(scene: Scene) -> None:
+    moment = MOMENTS["in mid upload"]
+    package = moment.package(scene.person_folder / "toy.zip")
+    scene.start_worker()
+    client = scene.client(package)
+    moment.wait(scene, client)
+    [ticket] = scene.tickets
+    with stopped(psutil.Process(client.process.pid)):
+        scene.worker.until_printed("Link closed: ")
+        assert scene.person("jobs", "cancel", ticket.stem).ended() == 0
+        eventually("an available worker", lambda: scene.status() == "available")
+    assert client.ended() == 6, client.text
+    assert "all of it is sent again" not in client.text
+    assert scene.trained == scene.models() == set()
+    assert scene.tickets == []
+    scene.check_nothing_is_left()
+
+
 # -------- at a terminal
 
 

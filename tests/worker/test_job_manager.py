@@ -179,6 +179,10 @@ async def test_a_job_cancelled_while_its_package_is_received_is_reported_as_canc
         failed = await next_event(job_manager)
         assert isinstance(failed, PackageFailed)
         assert failed.fault.code is FaultCode.CANCELLED
+        assert await next_event(job_manager) == EarlierJobsFound(frozenset({"job-1"})), "its sender may ask for it"
+        record = await job_manager.job_database.find("job-1", CREDENTIAL.key)
+        assert (record.stage, record.outcome, record.is_fetchable) == (JobStage.ENDED, Outcome.CANCELLED, False)
+        assert names(runner_config.work) == []
 
 
 async def test_a_job_that_is_being_prepared_when_the_program_ends_leaves_no_folder(runner_config, on_the_way):

@@ -5,6 +5,8 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -20,7 +22,7 @@ from rtc.doctor.turn import check_turn
 from rtc.testing.coturn import needs_coturn, open_coturn
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.ports import open_port
-from rtc.transport.webrtc import AsyncioLoop
+from rtc.transport.webrtc import AsyncioLoop, turn_probe
 from rtc.transport.webrtc.turn_probe import ProbeAnswer, probe_turn
 
 PASSWORD = "canary-password"
@@ -86,6 +88,27 @@ async def test_a_real_allocation_is_made_over_udp_and_tcp(asyncio_loop: AsyncioL
     for form in ("turn:127.0.0.1:{port}", "turn:127.0.0.1:{port}?transport=tcp", "turn:localhost:{port}"):
         finding = await check_turn(turn.server(form), asyncio_loop)
         assert (finding.level, finding.detail) == (Level.OK, "relays from 127.0.0.1"), form
+
+
+@needs_coturn
+@pytest.mark.slow
+@pytest.mark.parametrize(("mismatches", "level"), [(2, Level.OK), (3, Level.FAIL)])
+async def test_a_port_that_was_used_a_moment_ago_is_exchanged_for_another(
+    asyncio_loop: AsyncioLoop, turn: Turn, monkeypatch: pytest.MonkeyPatch, mismatches: int, level: Level
+) -> None:
+    real, calls = turn_probe.create_turn_endpoint, []
+
+    async def create_turn_endpoint(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) <= mismatches:
+            mismatch = turn_probe.TransactionError()
+            mismatch.response = SimpleNamespace(error_code=437)
+            raise mismatch
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(turn_probe, "create_turn_endpoint", create_turn_endpoint)
+    assert (await check_turn(turn.server("turn:127.0.0.1:{port}"), asyncio_loop)).level is level
+    assert len(calls) == 3
 
 
 @needs_coturn

@@ -25,6 +25,8 @@ UNAUTHORIZED = (401, 403, 438, 441)
 """Error codes (RFC 8656, 19) that mean that these credentials are not accepted."""
 ALLOCATION_MISMATCH = 437
 """Error code: our source port was used by another client a moment ago; a new socket helps (RFC 8656, 7.4)."""
+ALLOCATION_TRIES = 3
+"""Sockets to try at most; the system may choose a port again that was used a moment ago."""
 
 
 class IceServerOutcome(Enum):
@@ -86,9 +88,10 @@ async def allocate(request: IceServerRequest, make_protocol: Any) -> Any:
     protocol is in the list of an aioice connection.
     """
     try:
-        protocol, code = await _allocate(request, make_protocol)
-        if code == ALLOCATION_MISMATCH:
-            protocol, _ = await _allocate(request, make_protocol)
+        for _ in range(ALLOCATION_TRIES):
+            protocol, code = await _allocate(request, make_protocol)
+            if code != ALLOCATION_MISMATCH:
+                break
     except (OSError, ssl.SSLError):
         request.outcome = IceServerOutcome.UNREACHED
         return None

@@ -11,6 +11,7 @@ from attrs import frozen
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IceAddress, IceServer
 from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
+from rtc.transport.webrtc.turn_allocate import ALLOCATION_MISMATCH, ALLOCATION_TRIES
 
 PROBE_TIME = 5.0
 """Seconds for an allocation; without a firewall in between it takes a tenth of a second."""
@@ -24,7 +25,7 @@ CODES = {  # other error codes (RFC 8656, 19) as the end of a sentence about the
     300: "it sends us to another server",
     400: "it does not understand the request",
     403: "it forbids it",
-    437: "it mixes us up with somebody else",
+    ALLOCATION_MISMATCH: "it mixes us up with somebody else",
     442: "it does not relay UDP",
     486: "too many allocations of this user are open",
     508: "it is full",
@@ -107,7 +108,7 @@ async def _probe(server: IceServer, address: IceAddress, host: str) -> ProbeResu
     """
     try:
         async with asyncio.timeout(PROBE_TIME):
-            return await _allocate(server, address, host)
+            return await _allocate_from_a_new_port(server, address, host)
     except TransactionError as error:
         return _refusal(error)
     except ssl.SSLCertVerificationError as error:
@@ -122,6 +123,17 @@ async def _probe(server: IceServer, address: IceAddress, host: str) -> ProbeResu
         return ProbeResult(
             ProbeAnswer.UNREACHED, f"the line to it broke ({(error.strerror or 'unknown reason').lower()})"
         )
+
+
+async def _allocate_from_a_new_port(server: IceServer, address: IceAddress, host: str) -> ProbeResult:
+    """Allocate; if the server says that our port was used a moment ago, try again with another socket."""
+    for _ in range(ALLOCATION_TRIES - 1):
+        try:
+            return await _allocate(server, address, host)
+        except TransactionError as error:
+            if _error_code(error) != ALLOCATION_MISMATCH:
+                raise
+    return await _allocate(server, address, host)
 
 
 async def _allocate(server: IceServer, address: IceAddress, host: str) -> ProbeResult:
@@ -145,9 +157,14 @@ async def _allocate(server: IceServer, address: IceAddress, host: str) -> ProbeR
     return ProbeResult(ProbeAnswer.GRANTED, str(relayed))
 
 
+def _error_code(error: TransactionError) -> int | None:
+    """Return the error code of the server's answer, or None if no answer came."""
+    return error.response.error_code if error.response is not None else None
+
+
 def _refusal(error: TransactionError) -> ProbeResult:
     """Return the result for a request that failed with an error code, or without an answer."""
-    code = error.response.error_code if error.response is not None else None
+    code = _error_code(error)
     if code is None:
         return ProbeResult(ProbeAnswer.SILENT, f"no answer within {PROBE_TIME:g} seconds")
     if code in WRONG_CREDENTIALS:

@@ -140,7 +140,7 @@ def _cancellation_shown(presenter: Presenter) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:
+    except (trio.Cancelled, BaseExceptionGroup) as error:
         if is_cancellation(error):
             presenter.show_cancelled()
         raise

@@ -136,7 +136,7 @@ def judge(scene: Scene, method: Method, phase: str, client: Terminal) -> None:
         assert len(list(scene.person_folder.rglob("job.log"))) == 1, "the partial result was not fetched"
     else:
         assert scene.models() == scene.trained != set()
-        if phase not in ("upload", "download"):
+        if phase not in TRANSFERS:
             only_one = method.request == "stop all" and phase in ("start-up", "training")
             assert len(scene.models()) == (1 if only_one else 2)
             predicted = list(scene.person_folder.rglob("*.predictions.slp"))

@@ -1,65 +1,159 @@
 """The loop of every actor: takes an event from the inbox, does one step of the table, fills the outbox with effects."""
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
-from actors.events import StateTimeout, TimedOut
+from actors.events.timer import Deadline, StateTimeout, TimedOut
 from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
-from actors.table import Table
+from actors.phase import Phase
+from actors.table import Row, Same, UnexpectedEvent
 from protocol.status import Status
 
 D = TypeVar("D")
+
+STORY_MAX = 500
+"""Turns of an actor that its story keeps."""
+
+
+@frozen
+class Turn:
+    """One turn of an actor: the event, and what followed from it."""
+
+    time: float
+    """By trio's clock, in seconds."""
+    phase: Phase
+    """The phase in which the event came."""
+    event: Any
+    """The event as the row's action took it: a message without its `PeerMessage`."""
+    row: Row[Any] | None
+    """The row that answered; None for a stale event, which was dropped, and for one that cannot happen."""
+    next: Phase
+    effects: tuple[Any, ...] = ()
+    """All effects of the row, and the announcement of the next phase."""
 
 
 @define
 class Actor(Generic[D]):
     """A state table with its data, an inbox of events and an outbox of effects. It waits for its inbox only."""
 
-    table: Table[D]
+    table: Any  # (a `Table[D]`, once every table is converted)
     data: D
     outbox: Mailbox[Any]
     inbox: Mailbox[Any] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD))
-    watch: Callable[[Status], None] | None = None
-    """Called with the new state at each change of state; for logs and tests, never for decisions."""
-    state: Status = field(init=False)
+    watch: Callable[[Turn], None] | None = None
+    """Called with each turn, before its effects are sent; for what is shown, for logs and for tests."""
+    on_unexpected: Callable[[UnexpectedEvent], None] | None = None
+    """Called instead of raising `UnexpectedEvent`; the actor then drops the event. Without it the actor is strict: the
+    table's invariant is checked after each turn, too."""
+    phase: Phase = field(init=False)
+    story: deque[Turn] = field(init=False, factory=lambda: deque(maxlen=STORY_MAX))
+    """The newest turns, oldest first."""
     _due: float = field(init=False, default=math.inf)
-    """When the state times out, by trio's clock, in seconds."""
+    """When the phase times out, by trio's clock, in seconds."""
     _timeout_event: TimedOut = field(init=False, factory=TimedOut)
     """The event that the table gets at that time."""
+    _deadlines: dict[str, tuple[float, Any]] = field(init=False, factory=dict)
+    """For the name of each deadline, when it ends, and the event that the table gets then."""
+    _announced: Any = field(init=False, default=None)
+    """The last announcement."""
 
     def __attrs_post_init__(self) -> None:
-        self.state = self.table.start
+        self.phase = self.table.start
+        if self.table.announce is not None:
+            self._announced = self.table.announce(self.phase)
+
+    @property
+    def status(self) -> Status:
+        """Whether the actor is available, reserved or busy."""
+        return getattr(self.phase, "status", self.phase)  # type: ignore[arg-type] # (tables that are not converted yet)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Handle events until the inbox is finished and empty."""
+        """Handle events until the inbox is finished and empty.
+
+        Raises:
+            UnexpectedEvent: an event cannot happen in the present phase, and there is no `on_unexpected`.
+        """
         task_status.started()
         while True:
-            event: Any = self._timeout_event
-            # The state time-out limits the wait itself: a separate timer task could put an outdated time-out into the
-            # inbox, behind an event that changes the state.
-            with trio.move_on_at(self._due) as timeout:
+            # The time-outs limit the wait itself: a separate timer task could put an outdated time-out into the inbox,
+            # behind an event that changes the phase.
+            event: Any = None
+            with trio.move_on_at(self._next_due()) as timeout:
                 try:
                     event = await self.inbox.take()
                 except trio.EndOfChannel:
                     return
-            if timeout.cancelled_caught:
-                self._due = math.inf
-            self.handle(event)
+            self.handle(self._take_due() if timeout.cancelled_caught else event)
+
+    def _next_due(self) -> float:
+        return min([self._due, *(due for due, _ in self._deadlines.values())])
+
+    def _take_due(self) -> Any:
+        """Return the event of the time-out that ends first, and forget the time-out."""
+        name = min(self._deadlines, key=lambda one: self._deadlines[one][0], default="")
+        if name and self._deadlines[name][0] < self._due:
+            return self._deadlines.pop(name)[1]
+        self._due = math.inf
+        return self._timeout_event
 
     def handle(self, event: Any) -> None:
-        """Handle one event completely: step, new state, effects. Synchronous, so no cancellation can interrupt it."""
-        state, step = self.table.step(self.state, self.data, event)
-        if state is not self.state:
+        """Handle one event completely: step, new phase, effects. Synchronous, so no cancellation can interrupt it.
+
+        Raises:
+            UnexpectedEvent: as for `run`.
+        """
+        before = self.phase
+        if self.table.is_stale(self.data, event):
+            self._remember(before, event, None)
+            return
+        try:
+            found, inner = self.table.find(before, self.data, event)
+        except UnexpectedEvent as error:
+            self._remember(before, error.event, None)
+            if self.on_unexpected is None:
+                raise
+            self.on_unexpected(error)
+            return
+        step = found.action(self.data, inner)
+        self.phase = before if isinstance(found.next, Same) else found.next
+        self.data = step.data
+        if self.phase is not before:
             self._due = math.inf
-            if self.watch is not None:
-                self.watch(state)
-        self.state, self.data = state, step.data
-        for effect in step.effects:
-            if isinstance(effect, StateTimeout):
-                self._due, self._timeout_event = trio.current_time() + effect.after, effect.event
-            else:
-                self.outbox.put(effect)
+        if self.status is Status.AVAILABLE:
+            self._deadlines.clear()
+        effects = (*self._announcement(), *step.effects)
+        self._remember(before, inner, found, effects)
+        for effect in effects:
+            self._send(effect)
+        if self.on_unexpected is None and self.table.invariant is not None:
+            self.table.invariant(self.phase, self.data)
+
+    def _announcement(self) -> tuple[Any, ...]:
+        """Return the effect that announces the present phase, if that is news to others."""
+        if self.table.announce is None:
+            return ()
+        before, self._announced = self._announced, self.table.announce(self.phase)
+        return (self._announced,) if self._announced != before else ()
+
+    def _remember(self, phase: Phase, event: Any, found: Row[D] | None, effects: tuple[Any, ...] = ()) -> None:
+        turn = Turn(trio.current_time(), phase, event, found, self.phase, effects)
+        self.story.append(turn)
+        if self.watch is not None:
+            self.watch(turn)
+
+    def _send(self, effect: Any) -> None:
+        """Carry out the loop's own effects; put any other one into the outbox."""
+        now = trio.current_time()
+        if isinstance(effect, StateTimeout):
+            self._due, self._timeout_event = now + effect.after, effect.event
+        elif not isinstance(effect, Deadline):
+            self.outbox.put(effect)
+        elif effect.after == math.inf:
+            self._deadlines.pop(effect.name, None)
+        else:
+            self._deadlines[effect.name] = (now + effect.after, effect.event)

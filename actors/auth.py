@@ -24,7 +24,7 @@ from actors.events import (
     TellPeer,
     TimedOut,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
+from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.trust import (
     PROOF_TIME,

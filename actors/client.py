@@ -70,7 +70,7 @@ from actors.events import (
     UploadFailed,
     WaitExpired,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
+from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.jobs import CancelJob, JobAccepted, JobEnded, Outcome, ResultTaken, StopJob

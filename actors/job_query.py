@@ -30,7 +30,7 @@ from actors.events import (
     TimedOut,
     WorkersChanged,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
+from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.jobs import JobRequest, JobStage, JobState

@@ -32,7 +32,7 @@ from actors.events import (
     TimedOut,
     UnexpectedMessage,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
+from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId

@@ -1,20 +1,33 @@
-"""State tables: for each state and each event, one row with the next state and an action; a gap raises at import.
+"""State tables: for a phase and an event, the row that says what follows.
 
-The next state is in the row, never inside an action, so the diagram always shows what runs. Where the reaction depends
-on the actor's data, the table's `classify` first replaces the event by a narrower one.
+There are three answers. A row leads to the next phase, which stands in the row, and runs an action. `ignore` says that
+the event can happen and means nothing there, and why. An event without either cannot happen: `UnexpectedEvent`.
+
+Where the answer depends on more than the phase, several rows have the same phase and event, and all but the last have a
+guard (`when`). The first row whose guard is true is the answer, as in the state machines of UML.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from attrs import field, frozen
 
-from protocol.status import Status
-
-AVAILABLE, RESERVED, BUSY = Status.AVAILABLE, Status.RESERVED, Status.BUSY
+from actors.events.link import PeerMessage, UnexpectedMessage
+from actors.phase import Phase
 
 D = TypeVar("D")
 E = TypeVar("E")
+
+
+class Same(Enum):
+    """The type of `SAME`."""
+
+    SAME = "same"
+
+
+SAME = Same.SAME
+"""In a row: the actor stays in its phase, and the phase's time-out goes on."""
 
 
 @frozen
@@ -27,21 +40,7 @@ class Step(Generic[D]):
 
 
 Action = Callable[[D, E], Step[D]]
-
-
-@frozen
-class Row(Generic[D]):
-    """One row of a table: in `state`, on `event`, run `action` and go to `next`."""
-
-    state: Status
-    event: type
-    next: Status
-    action: Callable[[D, Any], Step[D]]
-
-
-def row(state: Status, event: type[E], next_state: Status, action: Action[D, E]) -> Row[D]:
-    """Return one row. The type checker verifies that the action takes the row's event."""
-    return Row(state, event, next_state, action)
+Guard = Callable[[D, E], bool]
 
 
 def do_nothing(data: D, _event: object) -> Step[D]:
@@ -49,75 +48,143 @@ def do_nothing(data: D, _event: object) -> Step[D]:
     return Step(data)
 
 
-def ignore(event: type, *states: Status) -> tuple[Row[Any], ...]:
-    """Return rows that ignore `event` in each of `states`: no effects, same state."""
-    return tuple(Row(state, event, state, do_nothing) for state in states)
+@frozen
+class Row(Generic[D]):
+    """One row of a table: in one of `phases`, on `event`, if `when` is true, run `action` and go to `next`."""
+
+    phases: tuple[Phase, ...]
+    event: type
+    next: Phase | Same
+    action: Callable[[D, Any], Step[D]]
+    when: Callable[[D, Any], bool] | None = None
+    """The guard; None: the row answers whenever no guard before it was true."""
+    because: str = ""
+    """Why the event means nothing here; only in a row of `ignore`."""
+
+    def __str__(self) -> str:
+        """Return the row as diagrams and traces write it: `Event [guard] / action`."""
+        guard = f" [{self.when.__name__}]" if self.when is not None else ""
+        return f"{self.event.__name__}{guard} / {self.action.__name__ if not self.because else 'ignored'}"
 
 
-def unchanged(_data: D, event: Any) -> Any:
-    """Return the event itself: the `classify` of a table that needs no narrower events."""
-    return event
+def row(
+    phases: Phase | tuple[Phase, ...],
+    event: type[E],
+    next_phase: Phase | Same,
+    action: Action[D, E],
+    *,
+    when: Guard[D, E] | None = None,
+) -> Row[D]:
+    """Return one row. The type checker verifies that action and guard take the row's event."""
+    return Row(phases if isinstance(phases, tuple) else (phases,), event, next_phase, action, when)
+
+
+def ignore(
+    phases: Phase | tuple[Phase, ...], event: type[E], *, because: str, when: Guard[Any, E] | None = None
+) -> Row[Any]:
+    """Return a row for an event that can happen in these phases and means nothing there; `because` is the reason."""
+    return Row(phases if isinstance(phases, tuple) else (phases,), event, SAME, do_nothing, when, because)
 
 
 class TableError(Exception):
-    """A table has no row, or more than one, for a pair of state and event; raised when the table is created."""
+    """A table contradicts itself: two rows are the answer to one pair of a phase and an event, or none can be."""
 
 
-def _flat(rows: tuple[Any, ...]) -> tuple[Row[Any], ...]:
-    """Return the rows in one flat tuple; an item of `rows` is one row, or a tuple of rows as `ignore` returns it."""
-    return tuple(one for item in rows for one in (item if isinstance(item, tuple) else (item,)))
+class UnexpectedEvent(Exception):
+    """An event came in a phase in which it cannot happen: a bug in a table, or in how the program joins its parts."""
+
+    def __init__(self, table: str, phase: Phase, event: object) -> None:
+        super().__init__(f"{table}: {type(event).__name__} cannot happen in the phase {phase.value!r}")
+        self.table, self.phase, self.event = table, phase, event
+
+
+def _nothing_owned(_data: Any) -> Collection[Any]:
+    """Return no ids: the `own` of a table whose actor gets only events that concern it."""
+    return ()
 
 
 @frozen
 class Table(Generic[D]):
-    """A state table: a name, a first state, and one row for each pair of a state and an event.
+    """A state table: a name, the first phase, and the rows.
 
     Raises:
-        TableError: a pair has no row, or more than one.
+        TableError: for a pair of phase and event, an unguarded row is followed by another one, or the last one is
+            guarded.
     """
 
     name: str
-    start: Status
-    """The state in which an actor begins."""
-    rows: tuple[Row[D], ...] = field(converter=_flat)
-    classify: Callable[[D, Any], Any] = unchanged
-    """A pure function from data and event to the event, or to a narrower event that has rows of its own."""
-    _by_pair: dict[tuple[Status, type], Row[D]] = field(init=False, repr=False, factory=dict)
+    start: Phase
+    """The phase in which an actor begins."""
+    rows: tuple[Row[D], ...]
+    own: Callable[[D], Collection[Any]] | None = None
+    """Returns the ids of the links and jobs that are the actor's. With it, an event whose `link` is not among them is
+    stale and is dropped; so is an event without a link whose `job` is not among them."""
+    from_outside: tuple[type, ...] = ()
+    """Types of events that are messages of another machine, besides those in `PeerMessage`. Another machine may send
+    any of them at any time, so one without a row becomes an `UnexpectedMessage`."""
+    announce: Callable[[Any], Any] | None = None
+    """Returns the effect that tells others of a phase; the actor's loop sends it when it differs from the last one."""
+    invariant: Callable[[Any, D], None] | None = None
+    """Raises AssertionError if an actor can never be in this phase with this data."""
+    _by_pair: dict[tuple[Phase, type], tuple[Row[D], ...]] = field(init=False, repr=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         for one in self.rows:
-            if (one.state, one.event) in self._by_pair:
-                raise TableError(f"{self.name}: {one.state.value} × {one.event.__name__} is answered twice")
-            self._by_pair[one.state, one.event] = one
-        for state, event in self.pairs():
-            if (state, event) not in self._by_pair:
-                raise TableError(f"{self.name}: {state.value} × {event.__name__} has no answer")
+            for phase in one.phases:
+                before = self._by_pair.get((phase, one.event), ())
+                if before and before[-1].when is None:
+                    raise TableError(f"{self.name}: {phase.value} × {one.event.__name__} is answered twice")
+                self._by_pair[phase, one.event] = (*before, one)
+        for (phase, event), rows in self._by_pair.items():
+            if rows[-1].when is not None:
+                raise TableError(f"{self.name}: {phase.value} × {event.__name__} needs a last row without a guard")
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Every phase, in the order of the enumeration."""
+        return tuple(type(self.start))
 
     @property
     def events(self) -> tuple[type, ...]:
         """Every type of event in the table, in the order of its rows."""
         return tuple(dict.fromkeys(one.event for one in self.rows))
 
-    def pairs(self) -> Iterator[tuple[Status, type]]:
-        """Return an iterator over every pair of a state and a type of event."""
-        return ((state, event) for state in Status for event in self.events)
+    def answers(self) -> Iterator[tuple[Phase, Row[D]]]:
+        """Return an iterator over each row together with each of its phases."""
+        return ((phase, one) for one in self.rows for phase in one.phases)
 
-    def step(self, state: Status, data: D, event: Any) -> tuple[Status, Step[D]]:
-        """Return the next state, and the result of the action, for one event.
+    def is_stale(self, data: D, event: Any) -> bool:
+        """Return whether the event is about a link or a job that is not, or no longer, the actor's."""
+        if self.own is None:
+            return False
+        of = getattr(event, "link", None)
+        of = getattr(event, "job", None) if of is None else of
+        return of is not None and of not in self.own(data)
+
+    def find(self, phase: Phase, data: D, event: Any) -> tuple[Row[D], Any]:
+        """Return the row that answers an event, and the event as the row's action takes it.
+
+        A `PeerMessage` is unwrapped, and a message without a row becomes an `UnexpectedMessage`.
 
         Raises:
-            KeyError: the table has no such event; a bug in how the program connects its parts.
+            UnexpectedEvent: no row answers it.
         """
-        narrowed = self.classify(data, event)
-        match = self._by_pair[state, type(narrowed)]
-        return match.next, match.action(data, narrowed)
+        is_message = isinstance(event, PeerMessage | self.from_outside)
+        inner = event.message if isinstance(event, PeerMessage) else event
+        rows = self._by_pair.get((phase, type(inner)), ())
+        if not rows and is_message:
+            inner = UnexpectedMessage(inner)
+            rows = self._by_pair.get((phase, UnexpectedMessage), ())
+        for one in rows:
+            if one.when is None or one.when(data, inner):
+                return one, inner
+        raise UnexpectedEvent(self.name, phase, inner)
 
-    def mermaid(self) -> str:
-        """Return the table as a Mermaid state diagram, without the rows that ignore an event."""
-        lines = ["stateDiagram-v2", f"    [*] --> {self.start.value}"]
-        lines += [
-            f"    {one.state.value} --> {one.next.value}: {one.event.__name__} / {one.action.__name__}"
-            for one in self.rows
-            if one.action is not do_nothing
-        ]
-        return "\n".join(lines)
+    def step(self, phase: Phase, data: D, event: Any) -> tuple[Phase, Step[D]]:
+        """Return the next phase, and the result of the action, for one event that is not stale.
+
+        Raises:
+            UnexpectedEvent: the event cannot happen in this phase.
+        """
+        found, inner = self.find(phase, data, event)
+        return phase if isinstance(found.next, Same) else found.next, found.action(data, inner)

@@ -44,7 +44,7 @@ from actors.events import (
     TimedOut,
     UnexpectedMessage,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
+from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from actors.worker_events import (
     EarlySessionMessage,
     LastSessionClosed,

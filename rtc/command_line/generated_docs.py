@@ -16,7 +16,7 @@ from actors.client import CLIENT
 from actors.discovery import DISCOVERY
 from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
-from actors.table import Table, do_nothing
+from actors.old_table import Table, do_nothing
 from actors.worker import WORKER
 from protocol import PROTOCOL_VERSION
 from protocol.jobs import JobNews

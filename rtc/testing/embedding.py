@@ -8,7 +8,7 @@ from attrs import frozen
 
 from actors.actor import Actor
 from actors.mailbox import Mailbox
-from actors.table import Table
+from actors.phase import Phase
 from protocol.status import Status
 
 D = TypeVar("D")
@@ -35,8 +35,13 @@ class Embedded(Generic[D]):
 
     @property
     def state(self) -> Status:
-        """The actor's phase: available, reserved or busy."""
-        return self.actor.state
+        """Whether the actor is available, reserved or busy."""
+        return self.actor.status
+
+    @property
+    def phase(self) -> Phase:
+        """The actor's phase."""
+        return self.actor.phase
 
     @property
     def data(self) -> D:
@@ -44,7 +49,7 @@ class Embedded(Generic[D]):
         return self.actor.data
 
 
-async def embed(nursery: trio.Nursery, table: Table[D], data: D) -> Embedded[D]:
+async def embed(nursery: trio.Nursery, table: Any, data: D) -> Embedded[D]:
     """Start an actor with this table and data; it runs until the nursery ends."""
     outbox: Mailbox[Any] = Mailbox()
     actor = Actor(table, data, outbox)

@@ -70,7 +70,7 @@ from actors.events import (
     WorkerPicked,
     WorkersChanged,
 )
-from actors.table import AVAILABLE, BUSY, RESERVED, Step, Table, TableError, ignore, row
+from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, TableError, ignore, row
 from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId

@@ -77,7 +77,7 @@ from actors.events import (
 )
 from actors.job_query import JOB_QUERY, QueryData
 from actors.job_session import JOB_SESSION, JobSessionData
-from actors.table import AVAILABLE, BUSY, RESERVED, Table
+from actors.old_table import AVAILABLE, BUSY, RESERVED, Table
 from actors.worker import BUSY_FAULT, UNKNOWN_FAULT, WORKER
 from actors.worker_events import SESSIONS_MAX, WorkerData
 from protocol import PROTOCOL_VERSION

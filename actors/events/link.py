@@ -1,0 +1,166 @@
+"""Links: from the offer over authentication to the end, and the messages of an authenticated peer."""
+
+from typing import Any
+
+from attrs import field, frozen
+
+from protocol.faults import Fault
+from protocol.ids import JobId, LinkId, PeerId
+from protocol.trust import Binding
+
+
+@frozen
+class LinkRequested:
+    """A client has sent an offer for a link."""
+
+    peer: PeerId
+    """The client."""
+    sdp: str = field(repr=False)
+    job: JobId | None = None
+    """The job that the client says it owns; None when it wants to submit a new job."""
+    version: int = 0
+    """The client's protocol version."""
+
+
+@frozen
+class LinkAnswered:
+    """The worker has accepted our offer, with this SDP answer."""
+
+    peer: PeerId
+    sdp: str = field(repr=False)
+
+
+@frozen
+class LinkRefused:
+    """The worker, or the server, or Discovery without a connection to the server, has refused our offer."""
+
+    peer: PeerId
+    fault: Fault
+
+
+@frozen
+class OfferReady:
+    """To Discovery: send this SDP offer to a worker; with `job`, the link is about an existing job."""
+
+    peer: PeerId
+    sdp: str = field(repr=False)
+    job: JobId | None = None
+
+
+@frozen
+class AnswerReady:
+    """To Discovery: send this SDP answer to a client."""
+
+    peer: PeerId
+    sdp: str = field(repr=False)
+
+
+@frozen
+class LinkOpened:
+    """To Auth: a link is open, and its peer is not authenticated."""
+
+    link: LinkId
+    peer: PeerId
+    """The peer at the other end of the link."""
+    binding: Binding
+    nonce: bytes = field(repr=False)
+    """Our own nonce: random bytes for this link only."""
+
+
+@frozen
+class LinkLost:
+    """A link has ended, or could not be opened. Every link ends with exactly one of these."""
+
+    link: LinkId
+    fault: Fault | None = None
+    """Why; None when we, or the peer, closed it with its work done."""
+
+
+@frozen
+class PeerMessage:
+    """An authenticated peer has sent this message over its link."""
+
+    link: LinkId
+    message: Any
+
+
+@frozen
+class Authenticated:
+    """The peer of this link is authenticated: the link manager routes its messages, and actors may use the link."""
+
+    link: LinkId
+    peer: PeerId
+    proven: bool
+    """Whether both peers have proven that they know the secret; False when the worker has none (the legacy mode)."""
+
+
+@frozen
+class AuthenticationFailed:
+    """To the link manager: close this link, whose authentication has failed."""
+
+    link: LinkId
+    fault: Fault
+
+
+@frozen
+class AcceptLink:
+    """To the link manager: answer this offer."""
+
+    link: LinkId
+    """The id of the new link."""
+    peer: PeerId
+    sdp: str = field(repr=False)
+
+
+@frozen
+class RejectLink:
+    """To Discovery: refuse this peer's offer, for this reason."""
+
+    peer: PeerId
+    fault: Fault
+
+
+@frozen
+class OpenLink:
+    """To the link manager: open a link to this worker; with `job`, about an existing job."""
+
+    link: LinkId
+    """The id of the new link."""
+    peer: PeerId
+    job: JobId | None = None
+
+
+@frozen
+class TellPeer:
+    """To the link manager: send this message over this link."""
+
+    link: LinkId
+    message: Any
+
+
+@frozen
+class CloseLink:
+    """To the link manager: close this link after all messages already sent to it have left."""
+
+    link: LinkId
+    fault: Fault | None = None
+    """Why, for the peer; None when all its work is done."""
+
+
+@frozen
+class PeerFault:
+    """The peer has sent a fault over our link: it cannot go on with our job or request, for this reason."""
+
+    fault: Fault
+
+
+@frozen
+class UnexpectedMessage:
+    """The other machine has sent a message that the protocol does not allow at this point."""
+
+    message: Any
+
+
+@frozen
+class Stale:
+    """An event that needs no decision, or that is about a link, a job or a room that the actor no longer has."""

@@ -1,0 +1,101 @@
+"""The room: joining it, its workers, and what a worker tells it about itself."""
+
+from typing import Any
+
+from attrs import field, frozen
+
+from protocol.faults import Fault
+from protocol.ids import PeerId, RoomId
+from protocol.signaling import WorkerPresent
+from protocol.status import Role, Status, WorkerFacts
+
+
+@frozen
+class RoomCredentials:
+    """What is needed to join a room: its id and token, or neither to have a room created; and the role there."""
+
+    role: Role
+    room: RoomId | None = None
+    token: str | None = field(default=None, repr=False)
+    facts: WorkerFacts | None = None
+    """A worker's description of itself; None for a client."""
+    peer: PeerId | None = None
+    """The peer id that an earlier process had in this room, to get it again with `resume`."""
+    resume: str | None = field(default=None, repr=False)
+    """The `Joined.resume` that belongs to `peer`."""
+
+
+@frozen
+class JoinRoom:
+    """To Discovery: join this room and stay in it."""
+
+    room_credentials: RoomCredentials
+    step_timeout: float
+    """Seconds in which the first join must succeed; they include the time to connect to the server."""
+
+
+@frozen
+class ServerConnected:
+    """The WebSocket to the server is open."""
+
+
+@frozen
+class ServerDisconnected:
+    """The WebSocket to the server closed, or could not be opened. The signalling connection keeps trying by itself."""
+
+    text: str
+    """Why, in one sentence for people."""
+
+
+@frozen
+class SendToServer:
+    """To the signalling connection: send this message to the server."""
+
+    message: Any
+
+
+@frozen
+class JoinedRoom:
+    """We have joined the room. Sent again after each reconnection, normally with the same peer id."""
+
+    room: RoomId
+    token: str = field(repr=False)
+    peer: PeerId
+    """Our own peer id."""
+
+
+@frozen
+class JoinFailed:
+    """The room cannot be joined, and Discovery has given up."""
+
+    fault: Fault
+
+
+@frozen
+class WorkersChanged:
+    """The workers of the room as they last described themselves: most GPU memory first, then by peer id."""
+
+    workers: tuple[WorkerPresent, ...]
+
+
+@frozen
+class RetryJoin:
+    """To the program around the Worker: joining the room failed while a job runs; try to join again later."""
+
+    fault: Fault
+    """Why it failed."""
+
+
+@frozen
+class StatusChanged:
+    """To Discovery: announce this status to the room."""
+
+    status: Status
+
+
+@frozen
+class FreeMemoryChanged:
+    """From the GPU monitor to Discovery: announce this amount of free GPU memory to the room."""
+
+    free_mb: int
+    """In MB (2**20 bytes)."""

@@ -55,7 +55,7 @@ class Actor(Generic[D]):
     """The newest turns, oldest first."""
     _due: float = field(init=False, default=math.inf)
     """When the phase times out, by trio's clock, in seconds."""
-    _timeout_event: TimedOut = field(init=False, factory=TimedOut)
+    _timeout_event: Any = field(init=False, factory=TimedOut)
     """The event that the table gets at that time."""
     _deadlines: dict[str, tuple[float, Any]] = field(init=False, factory=dict)
     """For the name of each deadline, when it ends, and the event that the table gets then."""

@@ -80,10 +80,11 @@ def row(
 
 
 def ignore(
-    phases: Phase | tuple[Phase, ...], event: type[E], *, because: str, when: Guard[Any, E] | None = None
-) -> Row[Any]:
-    """Return a row for an event that can happen in these phases and means nothing there; `because` is the reason."""
-    return Row(phases if isinstance(phases, tuple) else (phases,), event, SAME, do_nothing, when, because)
+    phases: Phase | tuple[Phase, ...], *kinds: type, because: str, when: Guard[Any, Any] | None = None
+) -> tuple[Row[Any], ...]:
+    """Return rows for events that can happen in these phases and mean nothing there; `because` is the reason."""
+    together = phases if isinstance(phases, tuple) else (phases,)
+    return tuple(Row(together, event, SAME, do_nothing, when, because) for event in kinds)
 
 
 class TableError(Exception):
@@ -103,6 +104,11 @@ def _nothing_owned(_data: Any) -> Collection[Any]:
     return ()
 
 
+def _flat(rows: tuple[Any, ...]) -> tuple[Row[Any], ...]:
+    """Return the rows in one flat tuple; an item of `rows` is one row, or a tuple of rows as `ignore` returns it."""
+    return tuple(one for item in rows for one in (item if isinstance(item, tuple) else (item,)))
+
+
 @frozen
 class Table(Generic[D]):
     """A state table: a name, the first phase, and the rows.
@@ -115,7 +121,7 @@ class Table(Generic[D]):
     name: str
     start: Phase
     """The phase in which an actor begins."""
-    rows: tuple[Row[D], ...]
+    rows: tuple[Row[D], ...] = field(converter=_flat)
     own: Callable[[D], Collection[Any]] | None = None
     """Returns the ids of the links and jobs that are the actor's. With it, an event whose `link` is not among them is
     stale and is dropped; so is an event without a link whose `job` is not among them."""

@@ -25,7 +25,7 @@ class StateTimeout:
 
     after: float
     """Seconds."""
-    event: TimedOut = TimedOut()
+    event: Any = TimedOut()
 
 
 CANCEL_TIMEOUT = StateTimeout(math.inf)

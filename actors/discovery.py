@@ -32,6 +32,7 @@ from actors.events import (
 from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId
+from protocol.preference import by_preference
 from protocol.signaling import (
     Announce,
     Answer,
@@ -65,7 +66,7 @@ class DiscoveryData:
     resume: str | None = None
     """The secret that gives us the same peer id again (`Joined.resume`)."""
     workers: tuple[WorkerPresent, ...] = ()
-    """The workers of the room, sorted by `sort_workers`."""
+    """The workers of the room, sorted by `by_preference`."""
 
 
 # -------- narrower events
@@ -162,7 +163,7 @@ def join_created_room(data: DiscoveryData, event: RoomCreated) -> Step[Discovery
 def report_joined(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
     """Report that we have joined, with our peer id and the workers of the room; a worker announces its facts."""
     token = data.room_credentials.token or ""
-    data = evolve(data, peer=event.peer, resume=event.resume, workers=sort_workers(event.workers))
+    data = evolve(data, peer=event.peer, resume=event.resume, workers=by_preference(event.workers))
     # a worker's facts may have changed since its request to join; the server passes on only facts that are new to it
     facts = data.room_credentials.facts
     announce = (SendToServer(Announce(facts)),) if facts is not None else ()
@@ -181,15 +182,10 @@ def await_server(data: DiscoveryData, _event: ServerDisconnected) -> Step[Discov
     return Step(evolve(data, connected=False))
 
 
-def sort_workers(workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
-    """Return the workers with most GPU memory first, then by peer id, so that every client sees the same order."""
-    return tuple(sorted(workers, key=lambda worker: (-worker.facts.memory_mb, worker.peer)))
-
-
 def update_worker(data: DiscoveryData, event: WorkerPresent) -> Step[DiscoveryData]:
     """Add the worker to the list, or replace its facts in the list, and report the list."""
     others = tuple(worker for worker in data.workers if worker.peer != event.peer)
-    data = evolve(data, workers=sort_workers((*others, event)))
+    data = evolve(data, workers=by_preference((*others, event)))
     return Step(data, (WorkersChanged(data.workers),))
 
 
@@ -240,8 +236,11 @@ def update_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) 
     facts = data.room_credentials.facts
     if facts is None:
         return data
-    changes = {"status": event.status} if isinstance(event, StatusChanged) else {"free_mb": event.free_mb}
-    return evolve(data, room_credentials=evolve(data.room_credentials, facts=evolve(facts, **changes)))
+    if isinstance(event, StatusChanged):
+        facts = evolve(facts, status=event.status, leaving=event.leaving)
+    else:
+        facts = evolve(facts, free_mb=event.free_mb)
+    return evolve(data, room_credentials=evolve(data.room_credentials, facts=facts))
 
 
 def store_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:

@@ -45,3 +45,5 @@ class WorkerFacts:
     """Version of sleap-rtc on the worker."""
     free_mb: int = field(default=0, validator=Integer(0, 10**9))
     """GPU memory in MB (2**20 bytes) that no program used when the worker sent this; 0 without a GPU."""
+    leaving: bool = False
+    """Whether the worker is stopping: it accepts no new job, and ends when its present jobs and sessions have ended."""

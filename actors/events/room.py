@@ -73,7 +73,7 @@ class JoinFailed:
 
 @frozen
 class WorkersChanged:
-    """The workers of the room as they last described themselves: most GPU memory first, then by peer id."""
+    """The workers of the room as they last described themselves, in the order of `by_preference`."""
 
     workers: tuple[WorkerPresent, ...]
 
@@ -91,6 +91,8 @@ class StatusChanged:
     """To Discovery: announce this status to the room."""
 
     status: Status
+    leaving: bool = False
+    """Whether the worker is stopping (`WorkerFacts.leaving`)."""
 
 
 @frozen

@@ -162,6 +162,13 @@ async def test_a_status_is_announced_to_the_room(discovery: Discovery) -> None:
     assert effects == [SendToServer(Announce(evolve(FACTS, status=Status.RESERVED)))]
 
 
+async def test_a_worker_that_leaves_says_so_beside_its_status(discovery: Discovery) -> None:
+    await inside(discovery, WORKER_PASS)
+    effects = await discovery.after(StatusChanged(Status.AVAILABLE, leaving=True), StatusChanged(Status.BUSY))
+    leaving, busy = evolve(FACTS, leaving=True), evolve(FACTS, status=Status.BUSY)
+    assert effects == [SendToServer(Announce(leaving)), SendToServer(Announce(busy))]
+
+
 async def test_a_status_that_changes_during_the_join_is_announced_after_it(discovery: Discovery) -> None:
     await discovery.after(JoinRoom(WORKER_PASS, 30), ServerConnected(), StatusChanged(Status.RESERVED))
     assert (await discovery.after(JOINED))[-1] == SendToServer(Announce(evolve(FACTS, status=Status.RESERVED)))

@@ -60,7 +60,8 @@ class Announce:
 class JoinQueue:
     """Client to server: put me into the room's queue for a worker. Answered by `QueuePosition` or `WorkerAssigned`.
 
-    Sent again when no link to the assigned worker could be opened; the client then keeps its position.
+    Sent again when the assigned worker could not be reached or has not accepted the job; the client then keeps its
+    position, and it is assigned no other worker before that.
     """
 
     min_memory_mb: int = field(default=0, validator=Integer())
@@ -71,7 +72,7 @@ class JoinQueue:
 
 @frozen
 class LeaveQueue:
-    """Client to server: remove me from the queue; the assigned worker has accepted my link."""
+    """Client to server: remove me from the queue; a worker has accepted my job."""
 
 
 @frozen
@@ -117,9 +118,10 @@ class QueuePosition:
 
 @frozen
 class WorkerAssigned:
-    """Server to client: this worker is available and reserved for you; send it an offer now.
+    """Server to client: this worker is available and kept for you; send it an offer now.
 
-    The server refuses the offers of other clients to this worker meanwhile.
+    The server refuses the offers of other clients to this worker meanwhile, except those that name a job. If the worker
+    is not reserved within 45 seconds, it goes to the next client, and you go to the end of the queue.
     """
 
     peer: PeerId = field(validator=Id())

@@ -6,6 +6,7 @@ peer's WebSocket. The sender of a message is always the member that joined over 
 the message itself.
 """
 
+import math
 from typing import NewType
 
 from attrs import define, evolve, field, frozen
@@ -159,7 +160,8 @@ class RoomRegistry:
         if old is not None and room in self._queues:
             self._queues[room].rename(old.websocket, websocket)
         workers = self.workers(room, now) if role is Role.CLIENT else ()
-        return (*effects, *_joined(member, resume, workers), *self._broadcast(member, now), *self._assign_workers(room))
+        joined = (*_joined(member, resume, workers), *self._broadcast(member, now))
+        return (*effects, *joined, *self._update_queue(room, now))
 
     def announce(self, websocket: WebSocketId, facts: WorkerFacts, now: float) -> RoomEffects:
         """Save a worker's new facts, and send them to the clients of its room.
@@ -175,11 +177,9 @@ class RoomRegistry:
             return ()
         member = member.with_facts(facts, now)
         self._members[websocket] = self._rooms[member.room][member.peer] = member
-        if member.room in self._queues:
-            self._queues[member.room].confirm(member.peer)
-        return (*self._broadcast(member, now), *self._assign_workers(member.room))
+        return (*self._broadcast(member, now), *self._update_queue(member.room, now))
 
-    def join_queue(self, websocket: WebSocketId, request: JoinQueue) -> RoomEffects:
+    def join_queue(self, websocket: WebSocketId, request: JoinQueue, now: float) -> RoomEffects:
         """Add a client to its room's queue; if it is in the queue already, its last assignment has failed."""
         member = self._members.get(websocket)
         if member is None:
@@ -187,19 +187,29 @@ class RoomRegistry:
         if member.role is not Role.CLIENT:
             return reject(websocket, FaultCode.BAD_MESSAGE, "Only a client can wait for a worker.")
         self._queues.setdefault(member.room, WaitQueue()).join(websocket, request)
-        return self._assign_workers(member.room)
+        return self._update_queue(member.room, now)
 
-    def leave_queue(self, websocket: WebSocketId) -> RoomEffects:
-        """Remove a client from its room's queue, because it is connected to a worker or no longer waits."""
+    def leave_queue(self, websocket: WebSocketId, now: float) -> RoomEffects:
+        """Remove a client from its room's queue, because a worker has accepted its job or it no longer waits."""
         member = self._members.get(websocket)
-        return self._leave_queue(member) if member is not None else ()
+        return self._leave_queue(member, now) if member is not None else ()
+
+    def next_deadline(self) -> float:
+        """Return when `lapse` must be called; infinity for never. Any other method may bring it forward."""
+        return min((queue.next_deadline() for queue in self._queues.values()), default=math.inf)
+
+    def lapse(self, now: float) -> RoomEffects:
+        """Withdraw the assignments that have lapsed, and assign those workers to the next clients of their queues."""
+        rooms = [room for room, queue in self._queues.items() if queue.next_deadline() <= now]
+        return tuple(effect for room in rooms for effect in self._update_queue(room, now))
 
     def relay(self, websocket: WebSocketId, message: Offer | Answer | Refuse) -> RoomEffects:
         """Return the effect that sends a message on to the peer it names; its `peer` becomes the sender.
 
         Offers go from clients to workers, answers and refusals from workers to clients. If the worker of an offer is
-        absent or assigned to another client, the sender gets a `Refuse`. An answer or refusal whose client is gone is
-        dropped, since nobody waits for it.
+        absent or assigned to another client, the sender gets a `Refuse`. An assignment does not hold back an offer that
+        names a job: a worker serves the owners of its jobs in any state, and such an offer does not reserve it. An
+        answer or refusal whose client is gone is dropped, since nobody waits for it.
         """
         member = self._members.get(websocket)
         if member is None:
@@ -212,7 +222,8 @@ class RoomRegistry:
             gone = Fault(FaultCode.NO_WORKER, "No such worker is in the room now. Look at the room's list again.")
             return (SendMessage(websocket, Refuse(message.peer, gone)),) if is_offer else ()
         queue = self._queues.get(member.room)
-        if is_offer and queue is not None and queue.is_assigned_to_another(websocket, message.peer):
+        wants_worker = isinstance(message, Offer) and message.job is None
+        if wants_worker and queue is not None and queue.is_assigned_to_another(websocket, message.peer):
             taken = Fault(FaultCode.WORKER_BUSY, "The worker is promised to somebody who waited for it. Try --wait.")
             return (SendMessage(websocket, Refuse(message.peer, taken)),)
         relayed = evolve(message, peer=member.peer)
@@ -220,7 +231,7 @@ class RoomRegistry:
             return reject(websocket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
         return (SendMessage(target.websocket, relayed),)
 
-    def leave(self, websocket: WebSocketId) -> RoomEffects:
+    def leave(self, websocket: WebSocketId, now: float) -> RoomEffects:
         """Remove the member of a closed WebSocket; the effects send `WorkerLeft` to the clients if it was a worker."""
         member = self._members.pop(websocket, None)
         if member is None:
@@ -230,26 +241,24 @@ class RoomRegistry:
         if not peers:
             del self._rooms[member.room]
         if member.role is not Role.WORKER:
-            return self._leave_queue(member)
-        return tuple(SendMessage(client, WorkerLeft(member.peer)) for client in self._clients(member.room))
+            return self._leave_queue(member, now)
+        left = (SendMessage(client, WorkerLeft(member.peer)) for client in self._clients(member.room))
+        return (*left, *self._update_queue(member.room, now))
 
-    def _leave_queue(self, member: RoomMember) -> RoomEffects:
+    def _leave_queue(self, member: RoomMember, now: float) -> RoomEffects:
         if member.room not in self._queues:
             return ()
         self._queues[member.room].leave(member.websocket)
-        effects = self._assign_workers(member.room)
+        effects = self._update_queue(member.room, now)
         if not self._queues[member.room]:
             del self._queues[member.room]
         return effects
 
-    def _assign_workers(self, room: RoomId) -> RoomEffects:
+    def _update_queue(self, room: RoomId, now: float) -> RoomEffects:
         """Assign free workers to the clients in the room's queue; return the messages about it and about positions."""
-        effects: list[RoomEffect] = []
-        if room in self._queues:
-            members = self._rooms.get(room, {}).values()
-            workers = [member.as_present(member.status_since) for member in members if member.facts is not None]
-            self._queues[room].assign(workers, lambda client, message: effects.append(SendMessage(client, message)))
-        return tuple(effects)
+        if room not in self._queues:
+            return ()
+        return tuple(SendMessage(*sent) for sent in self._queues[room].update(self.workers(room, now), now))
 
     def _replace_connection(self, member: RoomMember) -> RoomEffects:
         """Remove the entry of a member's old WebSocket, and return the effects that close it."""

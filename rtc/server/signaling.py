@@ -71,6 +71,8 @@ class SignalingServer:
         self._websockets: dict[WebSocketId, PeerWebSocket] = {}
         self._ids = map(WebSocketId, itertools.count(1))
         self._stopping = trio.Event()
+        self._until_lapse = trio.CancelScope()
+        """Ends at the registry's next deadline; `_apply` moves it."""
 
     def stop(self) -> None:
         """Accept no new connection, and close every WebSocket with code 1001; `run` returns when that is done."""
@@ -88,6 +90,7 @@ class SignalingServer:
                 serve = partial(trio.serve_listeners, self._accept, list(listeners), handler_nursery=connections)
                 await accepting.start(serve)
                 accepting.start_soon(self._renew_credentials)
+                accepting.start_soon(self._lapse_assignments)
                 task_status.started()
                 await self._stopping.wait()
                 accepting.cancel_scope.cancel()
@@ -136,6 +139,14 @@ class SignalingServer:
                 member = self.registry.member_of(websocket.id)
                 if member is not None:
                     self._apply((SendMessage(websocket.id, IceServers(self._turn_credentials.for_peer(member.peer))),))
+
+    async def _lapse_assignments(self) -> None:
+        """Let each assignment of a waiting client lapse in time; see `rtc/server/wait_queue.py`."""
+        while True:
+            with self._until_lapse:
+                await trio.sleep_forever()
+            self._until_lapse = trio.CancelScope()
+            self._apply(self.registry.lapse(trio.current_time()))
 
     def _with_credentials(self, effect: RoomEffect) -> RoomEffect:
         """Return `effect`; if it sends `Joined`, with the STUN and TURN servers and the peer's credentials in it."""
@@ -200,7 +211,7 @@ class SignalingServer:
             log.info("WebSocket %d is rejected: %s", websocket.id, error)
             self._apply(reject(websocket.id, error.fault.code, error.fault.text))
         finally:
-            self._apply(self.registry.leave(websocket.id))
+            self._apply(self.registry.leave(websocket.id, trio.current_time()))
 
     async def _next_frame(self, websocket: PeerWebSocket, ws: WebSocketConnection) -> str | bytes:
         """Wait for the next message, at the rate that one WebSocket may send.
@@ -237,13 +248,13 @@ class SignalingServer:
                 await self._join(websocket, message)
             case Leave():
                 websocket.finish()
-                self._apply(self.registry.leave(websocket.id))
+                self._apply(self.registry.leave(websocket.id, trio.current_time()))
             case Announce():
                 self._apply(self.registry.announce(websocket.id, message.facts, trio.current_time()))
             case JoinQueue():
-                self._apply(self.registry.join_queue(websocket.id, message))
+                self._apply(self.registry.join_queue(websocket.id, message, trio.current_time()))
             case LeaveQueue():
-                self._apply(self.registry.leave_queue(websocket.id))
+                self._apply(self.registry.leave_queue(websocket.id, trio.current_time()))
             case _:
                 for effect in self.registry.relay(websocket.id, message):
                     await self._relay(effect, websocket)
@@ -290,7 +301,11 @@ class SignalingServer:
                 return peer
 
     def _apply(self, effects: RoomEffects) -> None:
-        """Carry out the effects. Never waits: a WebSocket whose outbox is full is ended."""
+        """Carry out the effects of a change of the registry, and note its next deadline.
+
+        Never waits: a WebSocket whose outbox is full is ended.
+        """
+        self._until_lapse.deadline = self.registry.next_deadline()
         for effect in effects:
             websocket = self._websockets.get(effect.websocket)
             if websocket is None:

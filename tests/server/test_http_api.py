@@ -82,7 +82,8 @@ async def test_a_room_is_created_and_its_workers_are_read(ask, server):
         nursery.cancel_scope.cancel()
     (worker,) = room["workers"]
     assert worker["peer"] == joined.peer
-    assert (worker["status"], worker["memory_mb"], worker["name"]) == ("available", 143771, "<b>bench</b>")
+    assert (worker["status"], worker["leaving"]) == ("available", False)
+    assert (worker["memory_mb"], worker["name"]) == (143771, "<b>bench</b>")
     assert room["created"]
 
 

@@ -6,24 +6,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.faults import Fault, FaultCode
-from protocol.ids import PeerId, RoomId
+from protocol.ids import JobId, PeerId, RoomId
 from protocol.signaling import (
     WORKERS_MAX,
     Answer,
     Joined,
+    JoinQueue,
     Offer,
+    QueuePosition,
     Refuse,
+    WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.server.rooms import CLIENTS_MAX, CloseSocket, RoomEffects, RoomRegistry, SendMessage, WebSocketId
+from rtc.server.wait_queue import RESERVATION_TIME
 
 ROOM = RoomId("room-one")
 ELSEWHERE = RoomId("room-two")
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
-BUSY_FACTS = evolve(FACTS, status=Status.BUSY)
+RESERVED_FACTS, BUSY_FACTS = evolve(FACTS, status=Status.RESERVED), evolve(FACTS, status=Status.BUSY)
+LEAVING_FACTS = evolve(FACTS, leaving=True)
 REFUSAL = Fault(FaultCode.WORKER_BUSY, "Busy.")
 ADA, BOB, WIM, ZOE = PeerId("client-ada"), PeerId("client-bob"), PeerId("worker-wim"), PeerId("worker-zoe")
 
@@ -53,7 +58,7 @@ def test_nobody_sees_clients(book):
     join(book, 1, WIM)
     join(book, 2, ADA)
     assert join(book, 3, BOB) == (SendMessage(3, Joined(ROOM, BOB, "proof", (WorkerPresent(WIM, FACTS),))),)
-    assert book.leave(3) == ()
+    assert book.leave(3, NOW) == ()
 
 
 def test_new_facts_reach_the_clients_of_the_room_once(book):
@@ -90,8 +95,8 @@ def test_a_worker_that_reconnects_in_the_same_status_keeps_its_time(book):
 def test_a_worker_that_leaves_is_gone_for_the_clients(book):
     join(book, 1, WIM)
     join(book, 2, ADA)
-    assert book.leave(1) == (SendMessage(2, WorkerLeft(WIM)),)
-    assert book.leave(1) == ()
+    assert book.leave(1, NOW) == (SendMessage(2, WorkerLeft(WIM)),)
+    assert book.leave(1, NOW) == ()
     assert book.workers(ROOM, NOW) == ()
 
 
@@ -160,7 +165,7 @@ def test_a_peer_that_reconnects_replaces_its_old_websocket_without_a_gap(book):
     assert isinstance(fault.message, Fault)
     assert joined == SendMessage(3, Joined(ROOM, WIM, "proof"))
     assert shown == SendMessage(2, WorkerPresent(WIM, BUSY_FACTS))
-    assert book.leave(1) == ()
+    assert book.leave(1, NOW) == ()
     assert book.announce(1, FACTS, NOW) == book.relay(1, Answer(ADA, "late")) == ()
     assert book.relay(2, Offer(WIM, "sdp")) == (SendMessage(3, Offer(ADA, "sdp")),)
 
@@ -195,13 +200,103 @@ def test_a_message_that_grows_beyond_a_frame_is_not_relayed(book):
     assert (rejection.websocket, rejection.message.code, close) == (2, FaultCode.BAD_MESSAGE, CloseSocket(2))
 
 
+# -------- the queue
+
+
+def wait(book: RoomRegistry, websocket: int, now: float = NOW) -> RoomEffects:
+    return book.join_queue(WebSocketId(websocket), JoinQueue(), now)
+
+
+@pytest.fixture
+def line(book) -> RoomRegistry:
+    """A room with a worker that was busy until now; it is assigned to Ada, and Bob waits behind her."""
+    join(book, 1, WIM, facts=BUSY_FACTS)
+    join(book, 2, ADA)
+    join(book, 3, BOB)
+    assert wait(book, 2) == (SendMessage(2, QueuePosition(1, 1)),)
+    assert wait(book, 3) == (SendMessage(3, QueuePosition(2, 2)),)
+    shown = WorkerPresent(WIM, FACTS)
+    free = book.announce(1, FACTS, NOW)
+    assert free == (SendMessage(2, shown), SendMessage(3, shown), SendMessage(2, WorkerAssigned(WIM)))
+    return book
+
+
+def test_an_assignment_lapses_at_its_deadline_and_not_before(line):
+    assert line.next_deadline() == NOW + RESERVATION_TIME
+    assert line.lapse(NOW + RESERVATION_TIME - 0.001) == ()
+    assert line.lapse(NOW + RESERVATION_TIME) == (
+        SendMessage(3, WorkerAssigned(WIM)),
+        SendMessage(2, QueuePosition(2, 2)),
+    )
+    assert line.relay(3, Offer(WIM, "sdp")) == (SendMessage(1, Offer(BOB, "sdp")),)
+    (refusal,) = line.relay(2, Offer(WIM, "late"))
+    assert refusal.message.fault.code is FaultCode.WORKER_BUSY
+
+
+def test_a_reservation_ends_the_deadline_and_the_job_that_begins_the_place_in_the_line(line):
+    line.announce(1, RESERVED_FACTS, NOW + 1)
+    assert line.next_deadline() == float("inf")
+    assert line.leave_queue(2, NOW + 9) == (SendMessage(3, QueuePosition(1, 1)),)
+    line.announce(1, BUSY_FACTS, NOW + 10)
+    assert line.announce(1, FACTS, NOW + 11)[-1] == SendMessage(3, WorkerAssigned(WIM))
+
+
+def test_an_assignment_holds_back_offers_of_others_but_not_one_that_names_a_job(line):
+    (refusal,) = line.relay(3, Offer(WIM, "sdp"))
+    assert (refusal.websocket, refusal.message.fault.code) == (3, FaultCode.WORKER_BUSY)
+    about_job = Offer(WIM, "sdp", JobId("job-one"))
+    assert line.relay(3, about_job) == (SendMessage(1, evolve(about_job, peer=BOB)),)
+    assert line.next_deadline() == NOW + RESERVATION_TIME, "the worker is still assigned"
+
+
+def test_a_leaving_worker_is_shown_as_leaving_and_assigned_to_nobody(line):
+    shown = WorkerPresent(WIM, LEAVING_FACTS, 1)
+    assert line.announce(1, LEAVING_FACTS, NOW + 1) == (SendMessage(2, shown), SendMessage(3, shown))
+    assert wait(line, 2) == (SendMessage(2, QueuePosition(1, 2)),)
+    assert line.workers(ROOM, NOW + 1) == (shown,)
+    assert join(line, 4, ZOE)[-1] == SendMessage(2, WorkerAssigned(ZOE))
+
+
+def test_a_worker_that_leaves_the_room_is_assigned_to_nobody_and_the_line_goes_on(line):
+    assert line.leave(1, NOW) == (SendMessage(2, WorkerLeft(WIM)), SendMessage(3, WorkerLeft(WIM)))
+    assert line.next_deadline() == float("inf")
+    wait(line, 2)
+    assert join(line, 4, WIM)[-1] == SendMessage(2, WorkerAssigned(WIM))
+
+
+def test_a_client_whose_connection_closes_gives_its_worker_to_the_next(line):
+    assert line.leave(2, NOW) == (SendMessage(3, WorkerAssigned(WIM)),)
+
+
+def test_a_client_that_reconnects_keeps_its_place_and_hears_of_its_worker_when_it_asks(line):
+    *_, joined = join(line, 5, ADA)
+    assert joined.message == Joined(ROOM, ADA, "proof", (WorkerPresent(WIM, FACTS),))
+    assert wait(line, 5) == (SendMessage(5, WorkerAssigned(WIM)),)
+    *_, joined, place = join(line, 6, BOB)
+    assert (joined.websocket, place) == (6, SendMessage(6, QueuePosition(2, 2)))
+
+
+def test_assignments_of_several_rooms_lapse_each_at_its_time(line):
+    join(line, 4, ZOE, ELSEWHERE)
+    join(line, 5, ADA, ELSEWHERE)
+    assert wait(line, 5, NOW + 10) == (SendMessage(5, WorkerAssigned(ZOE)),)
+    assert [effect.websocket for effect in line.lapse(NOW + RESERVATION_TIME)] == [3, 2]
+    assert line.next_deadline() == NOW + 10 + RESERVATION_TIME
+    assert line.lapse(line.next_deadline()) == (SendMessage(5, QueuePosition(1, 1)),)
+
+
+# -------- random walks
+
+
 websockets = st.integers(0, 7).map(WebSocketId)
 peers = st.sampled_from([ADA, BOB, WIM, ZOE])
 rooms = st.sampled_from([ROOM, ELSEWHERE])
 steps = st.one_of(
     st.tuples(st.just("join"), websockets, peers, rooms),
     st.tuples(st.just("leave"), websockets),
-    st.tuples(st.just("announce"), websockets, st.sampled_from([FACTS, BUSY_FACTS])),
+    st.tuples(st.just("announce"), websockets, st.sampled_from([FACTS, RESERVED_FACTS, BUSY_FACTS, LEAVING_FACTS])),
+    st.tuples(st.just("queue"), websockets),
+    st.tuples(st.just("leave queue"), websockets),
     st.tuples(st.just("relay"), websockets, st.sampled_from([Offer, Answer]), peers),
 )
 
@@ -214,9 +309,13 @@ def apply(book: RoomRegistry, step: tuple) -> tuple[RoomEffects, set[RoomId]]:
         case "join":
             effects = join(book, websocket, rest[0], rest[1])
         case "leave":
-            effects = book.leave(websocket)
+            effects = book.leave(websocket, NOW)
         case "announce":
             effects = book.announce(websocket, rest[0], NOW)
+        case "queue":
+            effects = wait(book, websocket)
+        case "leave queue":
+            effects = book.leave_queue(websocket, NOW)
         case _:
             effects = book.relay(websocket, rest[0](rest[1], "sdp"))
     after = book.member_of(websocket)
@@ -244,5 +343,5 @@ def test_random_walks_keep_the_registry_consistent(walk):
         for websocket in closed - {step[1]}:  # a WebSocket that was replaced has no member any more
             assert book.member_of(websocket) is None
     for websocket in range(8):
-        book.leave(WebSocketId(websocket))
+        book.leave(WebSocketId(websocket), NOW)
     assert book == RoomRegistry()

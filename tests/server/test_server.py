@@ -21,10 +21,14 @@ from protocol.signaling import (
     CreateRoom,
     Join,
     Joined,
+    JoinQueue,
     Leave,
+    LeaveQueue,
     Offer,
+    QueuePosition,
     Refuse,
     RoomCreated,
+    WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
 )
@@ -45,6 +49,7 @@ from rtc.server.rate_limits import (
     source_network,
 )
 from rtc.server.signaling import SignalingServer
+from rtc.server.wait_queue import RESERVATION_TIME, RETRY_PAUSE
 from rtc.server.websocket_connection import SEND_TIME
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.ports import open_port
@@ -52,6 +57,8 @@ from rtc.transport.signaling.websocket import SILENCE_TIME
 
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
 TOKEN = "right"
+MESSAGE_TIME = 600
+"""Seconds, by the clock of the test, after which a message is taken to be missing; pings keep a connection for ever."""
 
 
 class PeerConnection:
@@ -64,7 +71,8 @@ class PeerConnection:
         await self.ws.send_message(message if isinstance(message, str | bytes) else encode(message))
 
     async def receive(self):
-        return decode(await self.ws.get_message(), FROM_SERVER)
+        with trio.fail_after(MESSAGE_TIME):
+            return decode(await self.ws.get_message(), FROM_SERVER)
 
     async def ask(self, message):
         await self.send(message)
@@ -114,6 +122,16 @@ class FakeRoomStore:
         return f"proof-{room}-{peer}"
 
 
+class QuietListener(trio.abc.Listener):
+    """A listener to which nobody connects."""
+
+    async def accept(self):
+        await trio.sleep_forever()
+
+    async def aclose(self):
+        await trio.lowlevel.checkpoint()
+
+
 class ServerInMemory:
     """A `SignalingServer` without sockets, and functions that connect peers to it over memory streams."""
 
@@ -138,7 +156,9 @@ class ServerInMemory:
 
 @pytest.fixture
 async def hall(nursery):
-    return ServerInMemory(nursery)
+    server = ServerInMemory(nursery)
+    await nursery.start(server.signaling.run, [QuietListener()])
+    return server
 
 
 # -------- rooms, ids and messages, over real sockets
@@ -515,6 +535,63 @@ async def test_a_peer_that_sends_nothing_gets_a_fault_and_is_closed(autojump_clo
     start = trio.current_time()
     assert (await peer.receive()).code is FaultCode.BAD_MESSAGE
     assert trio.current_time() - start == pytest.approx(JOIN_TIME)
+
+
+async def test_an_assignment_that_nobody_takes_lapses_and_the_next_in_the_line_gets_the_worker(autojump_clock, hall):
+    _, worker = await hall.member()
+    ada, _ = await hall.member(Role.CLIENT)
+    bob, _ = await hall.member(Role.CLIENT)
+    assert await ada.ask(JoinQueue()) == WorkerAssigned(worker.peer)
+    start = trio.current_time()
+    await trio.sleep(10)
+    assert await bob.ask(JoinQueue()) == QueuePosition(2, 2)
+    assert await bob.receive() == WorkerAssigned(worker.peer)
+    assert trio.current_time() - start == pytest.approx(RESERVATION_TIME)
+    assert await ada.receive() == QueuePosition(2, 2)
+    assert (await ada.ask(Offer(worker.peer, "late"))).fault.code is FaultCode.WORKER_BUSY
+    assert await ada.ask(JoinQueue()) == QueuePosition(2, 2)
+    assert await ada.receive() == WorkerAssigned(worker.peer), "Bob does not take it either"
+    assert trio.current_time() - start == pytest.approx(2 * RESERVATION_TIME)
+
+
+async def test_a_reservation_keeps_the_worker_for_as_long_as_the_client_needs(autojump_clock, hall):
+    worker, joined = await hall.member()
+    ada, ada_joined = await hall.member(Role.CLIENT)
+    bob, _ = await hall.member(Role.CLIENT)
+    assert await ada.ask(JoinQueue()) == WorkerAssigned(joined.peer)
+    assert await bob.ask(JoinQueue()) == QueuePosition(2, 2)
+    await trio.sleep(RESERVATION_TIME - 1)
+    await ada.send(Offer(joined.peer, "sdp"))
+    assert await worker.receive() == Offer(ada_joined.peer, "sdp")
+    reserved = evolve(FACTS, status=Status.RESERVED)
+    await worker.send(Announce(reserved))
+    for client in (ada, bob):
+        assert (await client.receive()).facts == reserved
+    with trio.move_on_after(10 * RESERVATION_TIME):
+        pytest.fail(f"Bob must not hear {await bob.receive()}")
+    await ada.send(LeaveQueue())
+    assert await bob.receive() == QueuePosition(1, 1)
+    await worker.send(Announce(evolve(FACTS, leaving=True)))
+    assert (await bob.receive()).facts.leaving
+    await worker.send(Announce(FACTS))
+    assert (await bob.receive()).facts == FACTS
+    assert await bob.receive() == WorkerAssigned(joined.peer)
+
+
+async def test_an_earlier_deadline_wakes_the_server_that_waits_for_a_later_one(autojump_clock, hall):
+    await hall.member()
+    ada, ada_joined = await hall.member(Role.CLIENT)
+    bob, _ = await hall.member(Role.CLIENT, room="another")
+    assert await ada.ask(JoinQueue()) == WorkerAssigned(ada_joined.workers[0].peer)
+    _, other = await hall.member(room="another")
+    assert (await bob.receive()).peer == other.peer
+    assert await bob.ask(JoinQueue()) == WorkerAssigned(other.peer)
+    start = trio.current_time()
+    assert await bob.ask(JoinQueue()) == QueuePosition(1, 1)
+    assert await bob.receive() == WorkerAssigned(other.peer)
+    assert trio.current_time() - start == pytest.approx(RETRY_PAUSE)
+    assert await ada.receive() == QueuePosition(1, 1)
+    assert trio.current_time() - start == pytest.approx(RESERVATION_TIME)
 
 
 async def test_a_burst_is_read_at_once_and_then_slowly(autojump_clock, hall):

@@ -447,7 +447,7 @@ def package_inspect(file: Path) -> int:
 def workers(
     room_id: str | None, token: str | None, session_string: str | None, server: str | None, as_json: bool
 ) -> int:
-    """List a room's workers: their GPUs, their status, and since when."""
+    """List a room's workers: their GPUs, their status and since when, and which are leaving."""
     if session_string is not None and (room_id or token):
         raise click.UsageError("--session-string already names the room; leave out --room-id and --token.")
     if session_string is None and (room_id is None or token is None):

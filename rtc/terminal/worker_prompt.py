@@ -14,7 +14,7 @@ from protocol.signaling import WorkerPresent
 from rtc.common.errors import RtcError
 from rtc.common.text import clean
 from rtc.terminal.interface import Changed, Workers
-from rtc.terminal.worker_table import NARROW, columns, memory
+from rtc.terminal.worker_table import LEAVING, NARROW, columns, memory
 
 PROMPT = "Number, r to refresh, q to leave: "
 LINE_MAX = 4096
@@ -49,7 +49,12 @@ def renumber(before: Mapping[int, WorkerPresent], workers: Sequence[WorkerPresen
 def _row(number: int, worker: WorkerPresent) -> tuple[str, ...]:
     facts = worker.facts
     names = clean(facts.name), clean(facts.hostname)
-    return (str(number), clean(worker.peer), clean(facts.gpu), memory(facts), facts.status.value, *names)
+    return (str(number), clean(worker.peer), clean(facts.gpu), memory(facts), _status(worker), *names)
+
+
+def _status(worker: WorkerPresent) -> str:
+    """Return the text of the status column; a leaving worker is only that, so that the line stays short."""
+    return LEAVING if worker.facts.leaving else worker.facts.status.value
 
 
 @define
@@ -86,7 +91,7 @@ LIST_CHANGED = "\n"
 
 
 def _ids_and_status(workers: Iterable[WorkerPresent]) -> set[tuple[PeerId, str]]:
-    return {(worker.peer, worker.facts.status.value) for worker in workers}
+    return {(worker.peer, _status(worker)) for worker in workers}
 
 
 async def _read_answer(
@@ -149,7 +154,7 @@ async def choose(workers: Workers, changed: Changed | None, *, out: IO[str], std
             return None
         if answer.isdecimal():
             peer = listed[int(answer)].peer
-            if any(worker.peer == peer for worker in workers()):
+            if any(worker.peer == peer and not worker.facts.leaving for worker in workers()):
                 return peer
             notice = f"{clean(peer)} is no longer available.\n"
         elif answer != LIST_CHANGED:
@@ -161,7 +166,8 @@ def _problem(answer: str, listed: Mapping[int, WorkerPresent]) -> str | None:
     if answer == LIST_CHANGED or answer.lower() in ("r", "refresh", "q", "quit"):
         return None
     if answer.isascii() and answer.isdecimal() and len(answer) < 10 and int(answer) in listed:
-        return None
+        worker = listed[int(answer)]
+        return f"{clean(worker.peer)} is leaving and takes no new job." if worker.facts.leaving else None
     return "Please type a number of the list, r or q." if listed else "Please type r or q."
 
 

@@ -15,8 +15,10 @@ NO_WORKERS = "No worker is in this room now. Start one: sleap-rtc worker --room-
 HEADER = ("status", "for", "GPU", "memory", "free", "hostname", "name", "sleap-nn", "CUDA", "sleap-rtc", "worker")
 NARROW = {"hostname": 6, "name": 6, "GPU": 18}
 """Columns that are cut in a narrow terminal, in this order, and the cells that each keeps."""
-OPTIONAL_COLUMNS = ("sleap-rtc", "CUDA", "sleap-nn", "name", "hostname")
+OPTIONAL_COLUMNS = ("sleap-rtc", "CUDA", "sleap-nn", "name", "hostname", "free")
 """Columns that are left out, in this order, where cutting is not enough."""
+LEAVING = "leaving"
+"""How a worker is shown that is stopping: it takes no new job, and ends after its present ones."""
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 """Units of time and their seconds, the largest first."""
 
@@ -75,6 +77,11 @@ def memory(facts: WorkerFacts) -> str:
     return f"{facts.memory_mb} MB"
 
 
+def status_text(facts: WorkerFacts) -> str:
+    """Return the status of the worker, and beside it whether the worker is leaving: `busy, leaving`."""
+    return f"{facts.status.value}, {LEAVING}" if facts.leaving else facts.status.value
+
+
 def age(seconds: int) -> str:
     """Return a time span in its largest whole unit: `45 s`, `12 min`, `3 h`, `2 d`."""
     name, unit = next(((name, unit) for name, unit in UNITS if seconds >= unit), UNITS[-1])
@@ -85,7 +92,7 @@ def _row(worker: WorkerPresent) -> tuple[str, ...]:
     facts = worker.facts
     free = f"{facts.free_mb} MB"
     return (
-        *(facts.status.value, age(worker.seconds), clean(facts.gpu), memory(facts), free),
+        *(status_text(facts), age(worker.seconds), clean(facts.gpu), memory(facts), free),
         *(clean(facts.hostname), clean(facts.name)),
         *(clean(facts.sleap_nn), clean(facts.cuda), clean(facts.version), clean(worker.peer)),
     )
@@ -98,6 +105,7 @@ def _json_fields(worker: WorkerPresent) -> dict[str, Any]:
         "name": clean(facts.name),
         "hostname": clean(facts.hostname),
         "status": facts.status.value,
+        "leaving": facts.leaving,
         "status_seconds": worker.seconds,
         "gpu": clean(facts.gpu),
         "memory_mb": facts.memory_mb,
@@ -109,7 +117,10 @@ def _json_fields(worker: WorkerPresent) -> dict[str, Any]:
 
 
 def _status_counts(workers: Sequence[WorkerPresent]) -> str:
-    """Return the last line of the table: `3 workers: 1 available, 2 busy`."""
-    statuses = [worker.facts.status.value for worker in workers]
+    """Return the last line of the table: `3 workers: 1 available, 2 busy`.
+
+    A leaving worker counts as leaving only, whatever its status is: no new job can have it.
+    """
+    statuses = [LEAVING if worker.facts.leaving else worker.facts.status.value for worker in workers]
     parts = (f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses)))
     return f"{count(len(workers), 'worker')}: {', '.join(parts)}"

@@ -136,6 +136,28 @@ def test_the_table_has_all_columns() -> None:
     assert (empty, total) == ("", "2 workers: 1 available, 1 busy")
 
 
+LEAVING = evolve(BUSY, peer=PeerId("worker-5555555555"), facts=evolve(BUSY.facts, leaving=True))
+
+
+def test_a_leaving_worker_is_shown_as_leaving_beside_its_status() -> None:
+    _, first, second, _, total = as_table((H200, LEAVING), None).splitlines()
+    assert first.startswith("available      45 s")
+    assert second.startswith("busy, leaving  2 h")
+    assert total == "2 workers: 1 available, 1 leaving"
+    assert [(one["status"], one["leaving"]) for one in json.loads(json_text((H200, LEAVING)))] == [
+        ("available", False),
+        ("busy", True),
+    ]
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_table_with_a_leaving_worker_fits_a_terminal(status: Status) -> None:
+    facts = evolve(FACTS, gpu="NVIDIA GeForce RTX 4090 Laptop", hostname="h" * 99, status=status, leaving=True)
+    text = as_table((evolve(H200, facts=facts), BUSY), 80)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "143771 MB" in text
+
+
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_the_table_fits_a_terminal_and_never_cuts_what_is_copied(width: int) -> None:
     wide = evolve(H200, facts=evolve(FACTS, gpu="NVIDIA GeForce RTX 4090 Laptop", hostname="h" * 99, name="n" * 64))
@@ -172,6 +194,7 @@ def test_the_json_has_its_documented_fields() -> None:
         "name": "ada",
         "hostname": "box-1",
         "status": "available",
+        "leaving": False,
         "status_seconds": 45,
         "gpu": "NVIDIA H200",
         "memory_mb": 143771,

@@ -500,6 +500,24 @@ async def test_a_worker_that_went_meanwhile_is_not_chosen(asked: Asked) -> None:
     assert asked.choice is None
 
 
+async def test_a_worker_that_is_leaving_is_marked_and_cannot_be_chosen(asked: Asked) -> None:
+    asked.workers = (evolve(H200, facts=evolve(H200.facts, leaving=True)), CPU)
+    asked.news.set()
+    await asked.screen.shows("leaving")
+    asked.type("1\n")
+    await asked.screen.shows("worker-aa is leaving and takes no new job.")
+    asked.type("2\n")
+    await asked.done.wait()
+    assert asked.choice == "worker-bb"
+
+
+async def test_a_worker_that_begins_to_leave_while_its_number_is_typed_is_not_chosen(asked: Asked) -> None:
+    asked.workers = (evolve(H200, facts=evolve(H200.facts, leaving=True)), CPU)
+    asked.type("1\n")
+    await asked.screen.shows("worker-aa is no longer available.")
+    asked.type("q\n")
+
+
 async def test_the_list_follows_workers_that_join_change_and_leave_and_numbers_stay(asked: Asked) -> None:
     third = evolve(CPU, peer=PeerId("worker-cc"))
     asked.workers = (CPU, third)  # the first has left, and another has joined

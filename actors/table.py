@@ -9,7 +9,7 @@ guard (`when`). The first row whose guard is true is the answer, as in the state
 
 from collections.abc import Callable, Collection, Iterator
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from attrs import field, frozen
 
@@ -67,6 +67,7 @@ class Row(Generic[D]):
         return f"{self.event.__name__}{guard} / {self.action.__name__ if not self.because else 'ignored'}"
 
 
+@overload
 def row(
     phases: Phase | tuple[Phase, ...],
     event: type[E],
@@ -74,9 +75,29 @@ def row(
     action: Action[D, E],
     *,
     when: Guard[D, E] | None = None,
-) -> Row[D]:
-    """Return one row. The type checker verifies that action and guard take the row's event."""
-    return Row(phases if isinstance(phases, tuple) else (phases,), event, next_phase, action, when)
+) -> tuple[Row[D], ...]: ...
+@overload
+def row(
+    phases: Phase | tuple[Phase, ...],
+    event: tuple[type, ...],
+    next_phase: Phase | Same,
+    action: Action[D, Any],
+    *,
+    when: Guard[D, Any] | None = None,
+) -> tuple[Row[D], ...]: ...
+def row(
+    phases: Phase | tuple[Phase, ...],
+    event: type | tuple[type, ...],
+    next_phase: Phase | Same,
+    action: Action[D, Any],
+    *,
+    when: Guard[D, Any] | None = None,
+) -> tuple[Row[D], ...]:
+    """Return one row for each event. The type checker verifies that action and guard take the row's event."""
+    together = phases if isinstance(phases, tuple) else (phases,)
+    return tuple(
+        Row(together, kind, next_phase, action, when) for kind in (event if isinstance(event, tuple) else (event,))
+    )
 
 
 def ignore(
@@ -104,9 +125,9 @@ def _nothing_owned(_data: Any) -> Collection[Any]:
     return ()
 
 
-def _flat(rows: tuple[Any, ...]) -> tuple[Row[Any], ...]:
-    """Return the rows in one flat tuple; an item of `rows` is one row, or a tuple of rows as `ignore` returns it."""
-    return tuple(one for item in rows for one in (item if isinstance(item, tuple) else (item,)))
+def _flat(rows: tuple[tuple[Row[Any], ...], ...]) -> tuple[Row[Any], ...]:
+    """Return the rows in one flat tuple; `row` and `ignore` return tuples."""
+    return tuple(one for together in rows for one in together)
 
 
 @frozen

@@ -204,7 +204,7 @@ def test_actors_meet_only_in_their_events() -> None:
     shared = {"events", "phase", "table", "old_table", "actor", "mailbox", "router", "worker_limits"}
     for path in (ROOT / "actors").glob("*.py"):
         known = {name.removeprefix("actors.") for name in imports_of(path) if name.startswith("actors.")}
-        assert {name.partition(".")[0] for name in known} <= shared | {f"{path.stem}_events"}, path
+        assert {name.partition(".")[0] for name in known} <= shared | {f"{path.stem}_events", f"{path.stem}_data"}, path
 
 
 SERVER = """

@@ -189,18 +189,6 @@ class ResultSendEnded:
 
 
 @frozen
-class SendJobKey:
-    """To the presenter: send `AttachJob` with this key, and with the number of the newest job event that was shown."""
-
-    link: LinkId
-    credential: JobCredential
-    fetch: bool = True
-    """Ask for the result, too."""
-    supply: bool = False
-    """Offer to send the rest of the job's package."""
-
-
-@frozen
 class SendPackage:
     """To the file transfers: send the package over this link."""
 
@@ -219,11 +207,14 @@ class FetchResult:
 class PackageSent:
     """The worker has the whole package; from now on the job needs no link."""
 
+    link: LinkId
+
 
 @frozen
 class UploadFailed:
-    """The package could not be sent."""
+    """The package could not be sent, for another reason than the end of the link."""
 
+    link: LinkId
     fault: Fault
 
 
@@ -239,6 +230,8 @@ class ResultUnpacked:
 
 @frozen
 class DownloadFailed:
-    """The result could not be downloaded or unpacked; the worker keeps it."""
+    """The result could not be downloaded or unpacked, for another reason than the end of the link.
+
+    The worker keeps it."""
 
     fault: Fault

@@ -1,12 +1,14 @@
 """What the person, or the program around the actors, wants; and what is shown or reported to them."""
 
+from enum import Enum
+
 from attrs import frozen
 
 from actors.events.job import JobCredential
 from actors.events.room import RoomCredentials
 from protocol.faults import Fault
-from protocol.ids import PeerId
-from protocol.jobs import JobEnded, JobRequest, JobState, StopScope, SubmitJob
+from protocol.ids import JobId, PeerId
+from protocol.jobs import JobEnded, JobKind, JobRequest, JobState, StopScope, SubmitJob
 from protocol.signaling import WorkerPresent
 
 
@@ -27,6 +29,17 @@ class AskPerson:
     """Let the person choose a worker from the list of available ones."""
 
 
+class Interrupt(Enum):
+    """What happens to a running job when its client is interrupted; the values are those of `--on-interrupt`."""
+
+    STOP = "stop"
+    """The job stops early and keeps its trained model; the client waits for the result."""
+    CANCEL = "cancel"
+    """The job is ended at once."""
+    DETACH = "detach"
+    """The job keeps running on the worker, and the client exits."""
+
+
 @frozen
 class JobWanted:
     """To the Client: run a new job, or attach to an existing one, on a worker of this room."""
@@ -40,12 +53,22 @@ class JobWanted:
     """Least total GPU memory of the worker, in MB (2**20 bytes)."""
     step_timeout: float = 30.0
     """Seconds for each step until the job is accepted or attached to (`connection_timeout`)."""
-    wait: bool = False
-    """Join the room's queue when every fitting worker is reserved or busy."""
+    wait: float | None = None
+    """Seconds to wait in the room's queue when every fitting worker is reserved or busy; None: do not wait."""
     credential: JobCredential | None = None
     """The existing job and its key; None for a new job."""
+    kind: JobKind = JobKind.TRAIN
+    """Whether the job trains, or only predicts."""
     fetch: bool = True
     """Download the result; False to receive only the job's events."""
+    follow: bool = True
+    """Follow the job to its end; False to end when all events are here that the job has when it is attached to."""
+    worker_named: bool = False
+    """The person named the worker of the existing job, which may be the wrong one."""
+    on_interrupt: Interrupt | None = None
+    """What an interrupt does to a running job; None: ask the person."""
+    stop: StopScope = StopScope.THIS
+    """What an interrupt with `Interrupt.STOP` ends early."""
 
 
 @frozen
@@ -53,6 +76,13 @@ class WorkerPicked:
     """To the Client: the person chose this worker from the list, or left the list without choosing (None)."""
 
     peer: PeerId | None
+
+
+@frozen
+class ChoiceFailed:
+    """To the Client: the person cannot be asked to choose a worker, for this reason."""
+
+    fault: Fault
 
 
 @frozen
@@ -81,13 +111,41 @@ class CancelWanted:
 
 
 @frozen
-class WaitExpired:
-    """To the Client: the time for waiting in the queue, given with `--wait`, is over."""
+class Interrupted:
+    """To the Client: the person has interrupted it (Ctrl-C); what follows depends on the phase and on the person."""
 
 
 @frozen
 class Drain:
     """To every actor: accept nothing new, finish what is accepted, then end (first SIGINT or SIGTERM)."""
+
+
+@frozen
+class AskInterrupt:
+    """To the presenter: ask the person what the interrupt means for the job."""
+
+    stoppable: bool
+    """Whether there is something that an early stop would end."""
+
+
+@frozen
+class LetNextSignalCancel:
+    """To the program: the Client will end in a moment by itself; whoever interrupts it again does not want to wait."""
+
+
+@frozen
+class SaveTicket:
+    """To the presenter: save what a later client needs to come back to this job."""
+
+    credential: JobCredential
+    worker: PeerId
+
+
+@frozen
+class RemoveTicket:
+    """To the presenter: nothing is left of this job that a later client could fetch, so its ticket is of no use."""
+
+    job: JobId
 
 
 @frozen
@@ -112,3 +170,5 @@ class Finished:
     """Why it did not succeed; None when it did."""
     ended: JobEnded | None = None
     """The end of the job, as the worker reported it; None when no end was reported."""
+    left: JobId | None = None
+    """The job that the Client has left on its worker, running or with a result to fetch."""

@@ -48,3 +48,8 @@ class Deadline:
 def cancel_deadline(name: str) -> Deadline:
     """Return the effect that cancels the deadline of this name."""
     return Deadline(name, math.inf)
+
+
+@frozen
+class WaitExpired:
+    """The time that the person would wait in the room's queue is over (`--wait`)."""

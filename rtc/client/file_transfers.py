@@ -18,6 +18,7 @@ from actors.events import (
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
+from protocol.ids import LinkId
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name, sweep
 from rtc.transport.files import Incoming, send_file
@@ -88,14 +89,18 @@ class FileTransfers:
     # -------- called by the router
 
     def send(self, effect: SendPackage) -> None:
-        """Start to upload the package over a link. Puts `PackageSent` or `UploadFailed` into the outbox."""
+        """Start to upload the package over a link.
+
+        Puts `PackageSent` or `UploadFailed` into the outbox, or nothing if the link ends first.
+        """
         assert self._nursery is not None, "transfers start only while `run` runs"
         self._nursery.start_soon(self._upload, effect)
 
     def fetch(self, effect: FetchResult) -> None:
         """Start to download and unpack the result.
 
-        Puts `ResultDownloaded` and `ResultUnpacked` into the outbox, or `DownloadFailed`.
+        Puts `ResultDownloaded` and `ResultUnpacked` into the outbox, or `DownloadFailed`; nothing if the link ends
+        before the result is here.
         """
         assert self._nursery is not None, "transfers start only while `run` runs"
         self._nursery.start_soon(self._download, effect)
@@ -118,12 +123,13 @@ class FileTransfers:
                 chunk_size=self.chunk_size,
                 progress=self.progress.upload,
             )
-            self.router.outbox.put(PackageSent())
+            self.router.outbox.put(PackageSent(effect.link))
         except RtcError as error:
-            self.router.outbox.put(UploadFailed(error.fault))
+            if not self._has_ended(effect.link):  # the link's own end says more
+                self.router.outbox.put(UploadFailed(effect.link, error.fault))
         except OSError as error:
             text = f"The package cannot be read any more ({error.strerror}). Leave it where it is, and try again."
-            self.router.outbox.put(UploadFailed(Fault(FaultCode.USAGE, text)))
+            self.router.outbox.put(UploadFailed(effect.link, Fault(FaultCode.USAGE, text)))
 
     async def _download(self, effect: FetchResult) -> None:
         """Receive the result and unpack it. A complete archive is never removed before it is unpacked."""
@@ -141,11 +147,15 @@ class FileTransfers:
                 self._archive = None
                 self.router.outbox.put(ResultUnpacked())
             except (RtcError, OSError) as error:
+                if self._archive is None and self._has_ended(effect.link):
+                    return  # the link's own end says more, and the download goes on over the next link
                 fault = _download_fault(error, self._archive, self.destination.fallback_archive)
                 self.router.outbox.put(DownloadFailed(fault))
-                if fault.code is FaultCode.LINK_LOST:
-                    return
             await self._remove_folder()
+
+    def _has_ended(self, name: LinkId) -> bool:
+        link = self.links.link(name)
+        return link is None or link.lost.is_set()
 
     def _make_incoming(self) -> Incoming:
         """Return a new download, into a temporary folder beside the output, so that no file is copied between disks."""

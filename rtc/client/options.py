@@ -4,14 +4,13 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from actors.events import AskPerson, BestWorker, JobCredential, NamedWorker
+from actors.events import AskPerson, BestWorker, Interrupt, JobCredential, NamedWorker
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
 from protocol.trust import Secret
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
-from rtc.terminal.interface import Interrupt
 
 WORKER_ABSENT = (
     "The job's worker is not in its room. Start it again where it was, if nobody has: it finds the job, which runs on "

@@ -1,6 +1,5 @@
 """The client program: has one package run by a worker, or attaches to an earlier job, and fetches the result."""
 
-import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,35 +10,10 @@ from pathlib import Path
 import trio
 from attrs import define, evolve
 
+from actors import events
 from actors.actor import Actor
 from actors.client import CLIENT
-from actors.client_events import ClientData
-from actors.events import (
-    Authenticated,
-    CancelWanted,
-    DownloadFailed,
-    Drain,
-    FetchResult,
-    Finished,
-    JobWanted,
-    JoinedRoom,
-    JoinFailed,
-    LinkLost,
-    LinkRefused,
-    PackageSent,
-    PeerMessage,
-    ResultDownloaded,
-    ResultUnpacked,
-    RoomCredentials,
-    SendJobKey,
-    SendPackage,
-    ShowWorkers,
-    StopWanted,
-    UploadFailed,
-    WaitExpired,
-    WorkerPicked,
-    WorkersChanged,
-)
+from actors.client_data import ClientData
 from actors.router import Route
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, SubmitJob
@@ -49,6 +23,7 @@ from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions, explain_for_job
 from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter
 from rtc.client.result_folder import ResultFolder, choose_result_folder
+from rtc.client.ticket_folder import TicketFolder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.nurseries import is_cancellation
 from rtc.packages.plan import inspect_package
@@ -85,19 +60,18 @@ class ClientProgram:
                 )
 
     def handle_signal(self, number: int) -> bool:
-        """Handle a signal while a job runs: ask the person what it means, or do what `--on-interrupt` says.
+        """Tell the Client of a Ctrl-C. So is a SIGTERM if `--on-interrupt` says what it means.
 
-        After SIGTERM the person is not asked: the client leaves, unless `--on-interrupt` says otherwise. A closed
-        terminal (SIGHUP) makes the client leave, too.
+        Any other SIGTERM, and a closed terminal (SIGHUP), ask nobody: the client leaves its job.
 
         Args:
             number: the signal.
 
         Returns:
-            Whether the signal was handled. False means that the client should leave.
+            Whether the Client was told. False means that the client should leave.
         """
-        handles = number == signal.SIGINT or (number == signal.SIGTERM and self.options.on_interrupt is not None)
-        return handles and self._presenter is not None and self._presenter.handle_interrupt()
+        tells = number == signal.SIGINT or (number == signal.SIGTERM and self.options.on_interrupt is not None)
+        return tells and self._presenter is not None and self._presenter.interrupt()
 
     def cancelled_exit_code(self) -> ExitCode:
         """Print whether a job stays on a worker after the client was cancelled, and return the exit code."""
@@ -157,41 +131,46 @@ async def _run(
         role=Role.CLIENT,
         secret=options.secret,
         on_message=presenter.receive,
-        tap=presenter.show_step,
     ) as runtime:
-        presenter.runtime = runtime
         file_transfers = FileTransfers(
             options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
         )
         with _cancellation_shown(presenter):  # here too, because closing the links takes a moment
             finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
         presenter.outcome_scope.shield = True
-    presenter.settle_ticket(finished, unpacked=result_folder.unpacked)
     return await _conclude(finished, result_folder, presenter)
 
 
 async def _run_job(
-    runtime: PeerRuntime, file_transfers: FileTransfers, presenter: Presenter, wanted: JobWanted, drain: trio.Event
-) -> Finished:
+    runtime: PeerRuntime,
+    file_transfers: FileTransfers,
+    presenter: Presenter,
+    wanted: events.JobWanted,
+    drain: trio.Event,
+) -> events.Finished:
     """Start the Client actor, post `wanted` to it, and wait until it ends; return its `Finished`.
 
     Args:
         wanted: the job to run or to attach to.
-        drain: when it is set, the Client leaves its job and ends.
+        drain: when it is set, the Client leaves its job and ends. It is set here when the Client has ended, or is
+            about to: whoever interrupts the program then does not want to wait for its links.
     """
     runtime.adapters.start_soon(presenter.run_lossviewer, presenter.options.viewer_ports)
-    client = Actor(CLIENT, ClientData(), runtime.router.outbox)
-    runtime.add_routes(_routes(client.inbox.put, file_transfers, presenter))
+    client = Actor(CLIENT, ClientData(), runtime.router.outbox, watch=presenter.watch)
+    tickets = TicketFolder(presenter.options, presenter.view)
+    runtime.add_routes(_routes(client.inbox.put, file_transfers, presenter, tickets))
+    runtime.add_routes({events.LetNextSignalCancel: (lambda _: drain.set(),)})
     await runtime.adapters.start(file_transfers.run)
     await runtime.actors.start(client.run)
     runtime.actors.start_soon(runtime.drain_when, drain)
     runtime.post(wanted)
-    runtime.actors.start_soon(_expire_wait, runtime, presenter.options.wait)
+    presenter.runtime = runtime
     await runtime.finished.wait()
+    drain.set()
     return runtime.outcome
 
 
-async def _conclude(finished: Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
+async def _conclude(finished: events.Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
     """Summarize and show the outcome of an ended client, and return the path of the result.
 
     Raises:
@@ -229,42 +208,49 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
     return SubmitJob(options.kind, safe_name(options.package.name), size, options.overrides)
 
 
-def _job_wanted(options: ClientOptions, submit: SubmitJob | None) -> JobWanted:
-    return JobWanted(
-        RoomCredentials(Role.CLIENT, options.room, options.token),
+def _job_wanted(options: ClientOptions, submit: SubmitJob | None) -> events.JobWanted:
+    return events.JobWanted(
+        events.RoomCredentials(Role.CLIENT, options.room, options.token),
         options.choice,
         submit,
-        credential=options.credential,
-        fetch=options.fetch,
         min_memory_mb=options.min_memory_mb,
         step_timeout=options.config.connection_timeout,
-        wait=options.wait is not None,
+        wait=options.wait,
+        credential=options.credential,
+        kind=options.kind,
+        fetch=options.fetch,
+        follow=options.follow,
+        worker_named=options.worker_named,
+        on_interrupt=options.on_interrupt,
+        stop=options.stop,
     )
 
 
-async def _expire_wait(runtime: PeerRuntime, wait: float | None) -> None:
-    """Post `WaitExpired` after `wait` seconds, the longest time in the queue (`--wait`); None posts nothing."""
-    await trio.sleep(math.inf if wait is None else wait)
-    runtime.post(WaitExpired())
-
-
-def _routes(client: Route, file_transfers: FileTransfers, presenter: Presenter) -> Routes:
-    from_program = (JobWanted, WorkerPicked, WaitExpired, StopWanted, CancelWanted, Drain)
-    from_links = (
-        WorkersChanged,
-        WorkerAssigned,
-        LinkRefused,
-        LinkLost,
-        Authenticated,
-        PeerMessage,
-        JoinedRoom,
-        JoinFailed,
+def _routes(client: Route, file_transfers: FileTransfers, presenter: Presenter, tickets: TicketFolder) -> Routes:
+    from_person = (
+        events.JobWanted,
+        events.WorkerPicked,
+        events.ChoiceFailed,
+        events.StopWanted,
+        events.CancelWanted,
+        events.Interrupted,
+        events.Drain,
     )
-    from_transfers = (UploadFailed, PackageSent, ResultDownloaded, ResultUnpacked, DownloadFailed)
-    return dict.fromkeys((*from_program, *from_links, *from_transfers), (client,)) | {
-        QueuePosition: (),
-        SendJobKey: (presenter.send_key,),
-        SendPackage: (file_transfers.send,),
-        FetchResult: (file_transfers.fetch,),
-        ShowWorkers: (presenter.show_workers,),
+    from_room = (events.JoinedRoom, events.JoinFailed, events.WorkersChanged, WorkerAssigned)
+    from_links = (events.Authenticated, events.PeerMessage, events.LinkLost)
+    from_transfers = (
+        events.PackageSent,
+        events.UploadFailed,
+        events.ResultDownloaded,
+        events.ResultUnpacked,
+        events.DownloadFailed,
+    )
+    return dict.fromkeys((*from_person, *from_room, *from_links, *from_transfers), (client,)) | {
+        QueuePosition: (presenter.show_position,),
+        events.SendPackage: (file_transfers.send,),
+        events.FetchResult: (file_transfers.fetch,),
+        events.SaveTicket: (tickets.save,),
+        events.RemoveTicket: (tickets.remove,),
+        events.ShowWorkers: (presenter.show_workers,),
+        events.AskInterrupt: (presenter.ask_interrupt,),
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from actors.events import Interrupt
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
 from rtc.client.jobs import (
@@ -34,7 +35,7 @@ from rtc.config.load import Config
 from rtc.packages.describe import describe
 from rtc.runtime.root import print_error
 from rtc.runtime.run_program import run_program
-from rtc.terminal.interface import Interrupt, Mode
+from rtc.terminal.interface import Mode
 from rtc.terminal.json_view import write_end
 from rtc.transport.webrtc import AsyncioLoop
 

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TextIO
 
+from actors.events import Interrupt
 from rtc.common.nurseries import open_background_nursery
-from rtc.terminal.interface import ClientView, Interrupt, JobSummary, Losses, Mode
+from rtc.terminal.interface import ClientView, JobSummary, Losses, Mode
 from rtc.terminal.json_view import JsonView
 from rtc.terminal.plain_view import PlainView
 

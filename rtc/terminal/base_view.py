@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import trio
 
+from actors.events import Interrupt
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews
-from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
+from rtc.terminal.interface import Changed, JobSummary, Workers
 from rtc.terminal.worker_prompt import no_terminal
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from actors.events import Interrupt
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews
@@ -31,17 +32,6 @@ class Mode(Enum):
     """NORMAL, and in addition what sleap-nn prints."""
     JSON = "json"
     """One JSON object per line, for programs."""
-
-
-class Interrupt(Enum):
-    """What happens to a running job when its client is interrupted; the values are those of `--on-interrupt`."""
-
-    STOP = "stop"
-    """The job stops early and keeps its trained model; the client waits for the result."""
-    CANCEL = "cancel"
-    """The job is ended at once."""
-    DETACH = "detach"
-    """The job keeps running on the worker, and the client exits."""
 
 
 @frozen

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from rtc.terminal.interface import ANSWER_TIME, Interrupt
+from actors.events import Interrupt
+from rtc.terminal.interface import ANSWER_TIME
 from rtc.terminal.keyboard import Keyboard
 
 SAFE = "The job runs on the worker. Ctrl-C again leaves it running."

@@ -7,11 +7,12 @@ from typing import TextIO
 import trio
 from attrs import define, field
 
+from actors.events import Interrupt
 from protocol.faults import Fault
 from protocol.ids import PeerId
 from rtc.common.line_writer import LineWriter
 from rtc.terminal.base_view import BaseView
-from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
+from rtc.terminal.interface import Changed, JobSummary, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.keyboard import Keyboard
 from rtc.terminal.summary import PARTIAL_RESULT

@@ -10,12 +10,13 @@ from attrs import define, field
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from actors.events import Interrupt
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, LogLines
 from rtc.common.text import clean, clean_lines, percent
 from rtc.terminal.base_view import BaseView
-from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
+from rtc.terminal.interface import Changed, JobSummary, Workers
 from rtc.terminal.interrupt_prompt import Question, ask
 from rtc.terminal.job_progress import JobProgress, ModelProgress
 from rtc.terminal.keyboard import Keyboard

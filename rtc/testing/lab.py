@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
-from actors.events import AskPerson, BestWorker, NamedWorker
+from actors.events import AskPerson, BestWorker, Interrupt, NamedWorker
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, JobStarted
@@ -20,7 +20,7 @@ from rtc.config.load import Config, load_config
 from rtc.server import Server, open_server
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
 from rtc.terminal.base_view import BaseView
-from rtc.terminal.interface import Changed, Interrupt, JobSummary, Workers
+from rtc.terminal.interface import Changed, JobSummary, Workers
 from rtc.testing.stand_in import install_stand_in
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.program import WorkerOptions, run_worker

@@ -1,0 +1,329 @@
+"""What the Client remembers, and the guards of its table: questions about that memory and about one event."""
+
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from actors import events
+from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
+from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId, LinkId, PeerId
+from protocol.jobs import CancelJob, JobEnded, JobEvent, JobKind, JobStage, JobState, Outcome, StopJob, StopScope
+from protocol.signaling import WorkerPresent
+from protocol.status import Status
+
+REFUSALS = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
+"""Why a worker does not take a job now, although another worker of the room may, or this one later."""
+LOSSES = (FaultCode.STALLED, FaultCode.SERVER_LOST, FaultCode.LINK_LOST, FaultCode.AUTH_TIMEOUT, FaultCode.CANCELLED)
+"""How a worker is lost before it has accepted the job: it was silent, or its link broke, or it was stopped."""
+UNANSWERED = (FaultCode.STALLED, FaultCode.SERVER_LOST)
+"""The server may have lost the offer or the answer, so the same worker is asked again first."""
+OFFERS_MAX = 5
+"""Limit of `ClientData.offers`, after which the client gives up on a worker that it cannot reach."""
+RECONNECTS_MAX = 24
+"""Limit of `ClientData.reconnects`. While the worker is not in the room each try counts as two, so the worker has a
+little more than a minute to return to it."""
+RESUBMITS_MAX = 3
+"""How often a package is sent again from its beginning, because the worker has not kept the part that was sent."""
+
+
+class ClientPhase(Phase):
+    """Where one client is on its way."""
+
+    IDLE = "idle", AVAILABLE
+    """No job is wanted."""
+
+    JOINING = "joining", RESERVED
+    """It joins the room, and waits for the list of workers."""
+    CHOOSING = "choosing", RESERVED
+    """The person chooses a worker from the list."""
+    QUEUED = "queued", RESERVED
+    """It waits in the room's queue for a worker."""
+    CONNECTING = "connecting", RESERVED
+    """A link to the chosen worker opens, and both ends prove the room secret."""
+    RETRY_WAIT = "waiting to retry", RESERVED
+    """The worker could not be reached; after a pause it is asked again."""
+    SUBMITTING = "submitting", RESERVED
+    """The job is submitted, and the worker has not accepted it yet."""
+    ATTACHING = "attaching", RESERVED
+    """The key of an existing job is sent, and the worker has not answered yet."""
+    UPLOADING = "uploading", RESERVED
+    """The package is on its way to the worker."""
+    UPLOAD_AWAY = "upload interrupted", RESERVED
+    """The link broke during the upload; after a pause the client opens another one."""
+    UPLOAD_RETURN = "returning to upload", RESERVED
+    """A new link opens, over which the worker says what it has of the package."""
+
+    RUNNING = "running", BUSY
+    """The worker has the package, and the client receives the events of the job."""
+    RECONNECT_WAIT = "waiting to reconnect", BUSY
+    """The link broke while the job runs; after a pause the client opens another one."""
+    RECONNECTING = "reconnecting", BUSY
+    """A new link opens, over which the worker says how far the job is."""
+    DOWNLOADING = "downloading", BUSY
+    """The job has ended, and its result is on its way to the client."""
+    UNPACKING = "unpacking", BUSY
+    """The result is here, and is being unpacked."""
+    UNPACKING_OFFLINE = "unpacking offline", BUSY
+    """The same, without a link over which the worker could be told of it."""
+    CONFIRMING = "confirming", BUSY
+    """The result is unpacked, the worker was told, and its answer is awaited."""
+
+
+@frozen
+class ClientData:
+    """The Client's data: the job that is wanted, and what has been done for it so far."""
+
+    wanted: events.JobWanted | None = None
+    """What the person wants; None in the phase IDLE."""
+    workers: tuple[WorkerPresent, ...] = ()
+    """The workers of the room, in Discovery's order."""
+    refused: frozenset[PeerId] = frozenset()
+    """Workers that have refused the job or could not be reached, so that others are asked instead."""
+    peer: PeerId | None = None
+    """The worker that was chosen."""
+    link: LinkId | None = None
+    """The newest link to that worker, open or not; None once we have closed it."""
+    offers: int = 0
+    """Failed tries to reach this worker. An offer that the worker has probably received counts as two."""
+    last_link: int = 0
+    """The id of the newest link; ids count up from 1."""
+    job: JobId | None = None
+    """The job, once a worker has accepted it, or the existing job."""
+    key: str = field(default="", repr=False)
+    """The job's key: sent on a new link, it proves that we own the job."""
+    reconnects: int = 0
+    """Tries to reconnect since the job's link broke; a try while the worker is not in the room counts as two."""
+    resubmits: int = 0
+    """How often the package was sent again from its beginning."""
+    request: StopJob | CancelJob | None = None
+    """What the person requested of the running job; sent again after each reconnection."""
+    seen: int = 0
+    """The newest `JobEvent.seq` that has come; 0 before the first one."""
+    last_wanted: int | None = None
+    """The newest `JobEvent.seq` to wait for; None to follow the job to its end."""
+    model: int | None = None
+    """Index of the model that trains now; None while none does."""
+    ended: JobEnded | None = None
+    """How the job ended, once its result is being downloaded."""
+
+
+def want(data: ClientData) -> events.JobWanted:
+    """Return what the person wants; there is a wish in every phase but IDLE."""
+    assert data.wanted is not None, "in every phase but IDLE a job is wanted"
+    return data.wanted
+
+
+def fault_of(event: Any) -> Fault | None:
+    """Return the fault that an event brings, or is."""
+    fault: Fault | None = event if isinstance(event, Fault) else event.fault
+    return fault
+
+
+def _has_code(event: Any, codes: tuple[FaultCode, ...]) -> bool:
+    fault = fault_of(event)
+    return fault is not None and fault.code in codes
+
+
+# -------- which worker
+
+
+def large_enough(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
+    """Return the workers that could run the job at some time: the named one, or all with enough memory."""
+    choice = want(data).choice
+    if isinstance(choice, events.NamedWorker):
+        return tuple(worker for worker in workers if worker.peer == choice.peer)
+    return tuple(worker for worker in workers if worker.facts.memory_mb >= want(data).min_memory_mb)
+
+
+def fitting_workers(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
+    """Return the workers that can take the job now and have not refused it, best first (Discovery's order)."""
+    return tuple(
+        worker
+        for worker in large_enough(data, workers)
+        if worker.facts.status is Status.AVAILABLE and not worker.facts.leaving and worker.peer not in data.refused
+    )
+
+
+def no_worker_fault(data: ClientData, workers: tuple[WorkerPresent, ...]) -> Fault:
+    """Return why no worker can be chosen: the room has none, none has enough memory, or all that fit are taken."""
+    if not workers:
+        text = "No worker is in this room. Start one there: sleap-rtc worker --room-id … --token …"
+        return Fault(FaultCode.NO_WORKER, text)
+    fitting = large_enough(data, workers)
+    if not fitting:
+        max_memory_mb = max(worker.facts.memory_mb for worker in workers)
+        text = f"No worker of this room has GPU memory enough; the largest has {max_memory_mb} MB (--min-gpu-memory)."
+        return Fault(FaultCode.NO_WORKER, text)
+    if all(worker.facts.leaving for worker in fitting):
+        which = "The only worker that fits is" if len(fitting) == 1 else f"All {len(fitting)} workers that fit are"
+        text = f"{which} stopping, so no worker is left. Start another one, or try again when one is there."
+        return Fault(FaultCode.NO_WORKER, text)
+    which = (
+        "The only worker that fits is taken" if len(fitting) == 1 else f"All {len(fitting)} workers that fit are taken"
+    )
+    return Fault(FaultCode.WORKER_BUSY, f"{which}. Try again later, or stand in line with --wait.")
+
+
+def names_worker(data: ClientData, _event: Any) -> bool:
+    """Whether the person has named one worker."""
+    return isinstance(want(data).choice, events.NamedWorker)
+
+
+def person_chooses(data: ClientData, _event: Any) -> bool:
+    """Whether the person chooses from the list."""
+    return isinstance(want(data).choice, events.AskPerson)
+
+
+def one_fits(data: ClientData, event: events.WorkersChanged) -> bool:
+    """Whether a worker can take the job now."""
+    return bool(fitting_workers(data, event.workers))
+
+
+def one_may_come_free(data: ClientData, event: events.WorkersChanged) -> bool:
+    """Whether the person waits, and a worker that is taken now could run the job later."""
+    return want(data).wait is not None and no_worker_fault(data, event.workers).code is FaultCode.WORKER_BUSY
+
+
+def all_are_leaving(data: ClientData, event: events.WorkersChanged) -> bool:
+    """Whether every worker of the room that could run the job is stopping. One that is only away may come back."""
+    fitting = large_enough(data, event.workers)
+    return bool(fitting) and all(worker.facts.leaving for worker in fitting)
+
+
+def nobody_picked(_data: ClientData, event: events.WorkerPicked) -> bool:
+    """Whether the person has left the list without choosing."""
+    return event.peer is None
+
+
+# -------- a worker that refuses, or cannot be reached
+
+
+def may_ask_again(data: ClientData, event: Any) -> bool:
+    """Whether the offer was not answered, and the same worker may be asked once more."""
+    return _has_code(event, UNANSWERED) and data.offers < OFFERS_MAX
+
+
+def may_try_again(data: ClientData, event: Any) -> bool:
+    """Whether the worker was lost, and may be tried once more."""
+    return _has_code(event, LOSSES) and data.offers < OFFERS_MAX
+
+
+def others_fit(data: ClientData, event: Any) -> bool:
+    """Whether the client chooses by itself, and another worker can take the job now."""
+    passes = _has_code(event, (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED))
+    may_choose = isinstance(want(data).choice, events.BestWorker) and want(data).wait is None
+    return passes and may_choose and bool(fitting_workers(without_peer(data), data.workers))
+
+
+def may_queue(data: ClientData, event: Any) -> bool:
+    """Whether the person waits, and the worker, or another one, may come free."""
+    if want(data).wait is None or person_chooses(data, event):
+        return False
+    passing = (*LOSSES, FaultCode.WORKER_BUSY) if names_worker(data, event) else (*LOSSES, *REFUSALS)
+    return _has_code(event, passing)
+
+
+def may_choose_again(data: ClientData, event: Any) -> bool:
+    """Whether the person chooses from the list, and another choice can help."""
+    return person_chooses(data, event) and _has_code(event, (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED))
+
+
+def without_peer(data: ClientData) -> ClientData:
+    """Return the data with the present worker among those that refused."""
+    refused = data.refused if data.peer is None else data.refused | {data.peer}
+    return evolve(data, refused=refused, peer=None, offers=0)
+
+
+# -------- the job on its worker
+
+
+def job_exists(data: ClientData, _event: Any) -> bool:
+    """Whether the person wants to attach to an existing job."""
+    return want(data).credential is not None
+
+
+def job_is_unknown(_data: ClientData, event: JobState | events.LinkLost) -> bool:
+    """Whether the worker says that it has no such job."""
+    if isinstance(event, JobState):
+        return event.stage is JobStage.UNKNOWN
+    return _has_code(event, (FaultCode.NO_SUCH_JOB,))
+
+
+def job_is_elsewhere(_data: ClientData, state: JobState) -> bool:
+    """Whether another worker has the job."""
+    return state.stage is JobStage.ELSEWHERE
+
+
+def may_resubmit(data: ClientData, event: JobState | events.LinkLost) -> bool:
+    """Whether the worker has not kept the beginning of the package, and all of it may be sent again."""
+    wanted = not isinstance(data.request, CancelJob) and data.resubmits < RESUBMITS_MAX
+    return job_is_unknown(data, event) and wanted
+
+
+def package_is_wanted(data: ClientData, state: JobState) -> bool:
+    """Whether the worker waits for the rest of the package, and the job was not cancelled meanwhile."""
+    return state.stage is JobStage.PREPARING and not isinstance(data.request, CancelJob)
+
+
+def worker_stopped(_data: ClientData, event: events.LinkLost) -> bool:
+    """Whether the worker was stopped, and the job with it."""
+    return _has_code(event, (FaultCode.CANCELLED,))
+
+
+def tries_are_over(data: ClientData, _event: events.LinkLost) -> bool:
+    """Whether the client has tried to reconnect often enough."""
+    return data.reconnects >= RECONNECTS_MAX
+
+
+def nothing_to_show(data: ClientData, state: JobState) -> bool:
+    """Whether the client is not to follow the job, and the job has no events yet."""
+    return not want(data).follow and state.events == 0
+
+
+def all_is_shown(data: ClientData, event: JobEvent) -> bool:
+    """Whether this is the last event for a client that is not to follow the job."""
+    return data.last_wanted is not None and event.seq is not None and event.seq >= data.last_wanted
+
+
+def is_repeated(data: ClientData, event: JobEvent) -> bool:
+    """Whether the event has come already, over an earlier link."""
+    return event.seq is not None and event.seq <= data.seen
+
+
+def result_is_gone(data: ClientData, ended: JobEnded) -> bool:
+    """Whether the job succeeded and its result is wanted, and the worker does not have it any more."""
+    return want(data).fetch and ended.outcome is Outcome.DONE and not ended.result
+
+
+def result_is_wanted(data: ClientData, ended: JobEnded) -> bool:
+    """Whether there is a result, and it is wanted."""
+    return want(data).fetch and ended.result
+
+
+# -------- what the person wants
+
+
+def training_is_stoppable(data: ClientData) -> bool:
+    """Return whether a model trains now, or the first one has not begun yet."""
+    return data.model is not None if data.seen else want(data).kind is JobKind.TRAIN
+
+
+def nothing_to_stop(data: ClientData, event: events.StopWanted) -> bool:
+    """Whether no model trains that the stop would end."""
+    return event.scope is StopScope.THIS and not training_is_stoppable(data)
+
+
+def stops_on_interrupt(data: ClientData, _event: events.Interrupted) -> bool:
+    """Whether an interrupt is to stop the job early."""
+    return want(data).on_interrupt is events.Interrupt.STOP
+
+
+def cancels_on_interrupt(data: ClientData, _event: events.Interrupted) -> bool:
+    """Whether an interrupt is to cancel the job."""
+    return want(data).on_interrupt is events.Interrupt.CANCEL
+
+
+def leaves_on_interrupt(data: ClientData, _event: events.Interrupted) -> bool:
+    """Whether an interrupt is to leave the job, which runs on."""
+    return want(data).on_interrupt is events.Interrupt.DETACH

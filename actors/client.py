@@ -221,9 +221,10 @@ def _peer(data: ClientData) -> PeerId:
 
 def submit_job(data: ClientData, event: events.Authenticated) -> Step[ClientData]:
     """Submit the job over the proven link."""
-    job = want(data).job
-    assert job is not None, "a client without an existing job has a job to submit"
-    return Step(data, (events.TellPeer(event.link, job), _answer_timeout(data, event.link, "whether it takes the job")))
+    submit = want(data).submit
+    assert submit is not None, "a client without an existing job has a job to submit"
+    asked = _answer_timeout(data, event.link, "whether it takes the job")
+    return Step(data, (events.TellPeer(event.link, submit), asked))
 
 
 def request_attach(data: ClientData, event: events.Authenticated) -> Step[ClientData]:

@@ -47,8 +47,8 @@ class JobWanted:
     room_credentials: RoomCredentials
     choice: NamedWorker | BestWorker | AskPerson
     """How the worker is chosen."""
-    job: SubmitJob | None = None
-    """The new job; None to attach to the job of `credential`."""
+    submit: SubmitJob | None = None
+    """What submits the new job; None to attach to the job of `credential`."""
     min_memory_mb: int = 0
     """Least total GPU memory of the worker, in MB (2**20 bytes)."""
     step_timeout: float = 30.0

@@ -1,10 +1,10 @@
 """Tests of the Client until it submits its job, by events and effects; what follows is in `test_client_job.py`."""
 
 import pytest
+from actors.client_events import OFFERS_MAX, ClientData
 from trio.testing import MockClock
 
 from actors.client import FIRST_PAUSE
-from actors.client_events import OFFERS_MAX, ClientData
 from actors.events import (
     AskPerson,
     Authenticated,

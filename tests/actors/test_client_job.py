@@ -1,10 +1,10 @@
 """Tests of the Client from the link on: package, job, reconnection and result, by events and effects."""
 
 import pytest
+from actors.client_events import RECONNECTS_MAX, RESUBMITS_MAX, ClientData
 from trio.testing import MockClock
 
 from actors.client import FIRST_PAUSE, RECEIPT_TIME, RECONNECT_PAUSE
-from actors.client_events import RECONNECTS_MAX, RESUBMITS_MAX, ClientData
 from actors.events import (
     Authenticated,
     CancelWanted,

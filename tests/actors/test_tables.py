@@ -11,17 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import auth, client, client_events, discovery, job_query, job_session, worker, worker_events
+from actors import auth, discovery, job_query, job_session, worker, worker_events
 from actors.events import (
     AcceptLink,
     AnswerReady,
-    AskPerson,
     Authenticated,
-    BestWorker,
     Cancel,
-    CancelWanted,
     CloseLink,
-    DownloadFailed,
     Drain,
     EarlierJobsFound,
     Finished,
@@ -32,42 +28,30 @@ from actors.events import (
     JobLookedUp,
     JobStateReported,
     JobSubmitted,
-    JobWanted,
-    JoinedRoom,
     JoinFailed,
     JoinRoom,
     LinkLost,
     LinkOpened,
     LinkRefused,
     LinkRequested,
-    NamedWorker,
     OfferReady,
-    OpenLink,
     OpenSession,
     PackageFailed,
     PackageReceived,
-    PackageSent,
     PeerMessage,
     QueryWanted,
     RejectLink,
     ReleaseResult,
-    ResultDownloaded,
     ResultSendEnded,
-    ResultUnpacked,
     RoomCredentials,
-    SendJobKey,
     SendResult,
     ServerConnected,
     ServerDisconnected,
     StatusChanged,
     StopEarly,
-    StopWanted,
     StreamEnded,
     StreamEvents,
-    TellPeer,
     TimedOut,
-    UploadFailed,
-    WorkerPicked,
     WorkersChanged,
 )
 from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, TableError, ignore, row
@@ -78,7 +62,6 @@ from protocol.jobs import (
     AskJob,
     AttachJob,
     CancelJob,
-    JobAccepted,
     JobEnded,
     JobKind,
     JobStage,
@@ -320,80 +303,7 @@ def test_a_session_follows_one_job_at_a_time(events: list[Any]) -> None:
 
 WORKERS = (WorkerPresent(PeerId("worker-a"), facts(24000)), WorkerPresent(PeerId("worker-b"), facts(8000)))
 WORKER_IDS = [one.peer for one in WORKERS]
-TO_CLIENT = [*each(JobAccepted, JOBS, KEYS), *STATES, *ENDINGS, FAULT]
 ROOM = RoomCredentials(Role.CLIENT, RoomId("r"), "t")
-client_walks = walks(
-    [
-        JobWanted(ROOM, choice, SUBMIT, credential=credential, fetch=fetch)
-        for choice in (NamedWorker(PeerId("worker-a")), BestWorker(), AskPerson())
-        for credential in (None, *CREDENTIALS)
-        for fetch in YES_AND_NO
-    ],
-    [JoinedRoom(RoomId("r"), "t", ADA)],
-    [JoinFailed(FAULT)],
-    each(WorkersChanged, [(), WORKERS, WORKERS[:1]]),
-    each(WorkerPicked, [None, *WORKER_IDS]),
-    each(LinkRefused, WORKER_IDS, [FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT]),
-    each(Authenticated, LINKS, WORKER_IDS, YES_AND_NO),
-    each(PeerMessage, LINKS, TO_CLIENT),
-    each(LinkLost, LINKS, FAULTS),
-    [UploadFailed(FAULT)],
-    [PackageSent()],
-    [StopWanted()],
-    [CancelWanted()],
-    [DownloadFailed(FAULT)],
-    [ResultDownloaded()],
-    [ResultUnpacked()],
-    each(TimedOut, FAULTS),
-    [Drain()],
-)
-
-
-@given(client_walks)
-def test_a_wanted_job_ends_with_exactly_one_finished(events: list[Any]) -> None:
-    requests = endings_seen = 0
-    state, data = client.CLIENT.start, client_events.ClientData()
-    for event in events:
-        before = state
-        state, step = client.CLIENT.step(state, data, event)
-        data = step.data
-        requests += before is AVAILABLE and state is RESERVED
-        endings_seen += sum(isinstance(effect, Finished) for effect in step.effects)
-        assert requests - endings_seen == (state is not AVAILABLE)
-
-
-@given(client_walks)
-def test_a_client_has_at_most_one_link(events: list[Any]) -> None:
-    state, data = client.CLIENT.start, client_events.ClientData()
-    open_links: set[LinkId] = set()
-    for event in events:
-        if isinstance(event, LinkLost):
-            open_links.discard(event.link)
-        state, step = client.CLIENT.step(state, data, event)
-        data = step.data
-        for effect in step.effects:
-            if isinstance(effect, CloseLink):
-                open_links.discard(effect.link)
-            if isinstance(effect, OpenLink):
-                open_links.add(effect.link)
-        assert open_links <= {data.link}
-
-
-@given(client_walks)
-def test_a_client_acknowledges_a_result_only_when_it_is_unpacked_and_only_over_its_own_link(
-    events: list[Any],
-) -> None:
-    state, data = client.CLIENT.start, client_events.ClientData()
-    for event in events:
-        link = data.link
-        state, step = client.CLIENT.step(state, data, event)
-        data = step.data
-        for effect in step.effects:
-            if isinstance(effect, TellPeer | SendJobKey):
-                assert effect.link == link
-            if isinstance(effect, TellPeer) and isinstance(effect.message, ResultTaken):
-                assert isinstance(event, ResultUnpacked)
-
 
 ASKED = (AskJob(JobId("job-1"), "key-1"), CancelJob(JobId("job-2"), "key-2"))
 query_walks = walks(

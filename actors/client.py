@@ -268,7 +268,8 @@ def note_package_sent(data: ClientData, _event: events.PackageSent) -> Step[Clie
 
 def note_package_arrived(data: ClientData, _event: events.PackageSent) -> Step[ClientData]:
     """Wait to reconnect: the package was over before the link broke, so the job runs."""
-    return Step(data, (StateTimeout(FIRST_PAUSE),))
+    closed = _close_link(data)
+    return Step(closed.data, (*closed.effects, StateTimeout(FIRST_PAUSE)))
 
 
 def resume_upload(data: ClientData, state: JobState) -> Step[ClientData]:
@@ -381,7 +382,19 @@ def let_next_signal_cancel(data: ClientData, _event: events.Interrupted | events
 # -------- a lost link, while the job continues
 
 
+def keep_link(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
+    """Wait before the next try to reconnect; the link stays ours, as `PackageSent` about it may still come."""
+    return _pause(data, event)
+
+
 def wait_to_return(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
+    """Wait before the next try to reconnect, and close the link: if it was only silent, it may otherwise still open."""
+    closed = _close_link(data)
+    paused = _pause(closed.data, event)
+    return Step(paused.data, (*closed.effects, *paused.effects))
+
+
+def _pause(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
     """Wait before the next try to reconnect: `FIRST_PAUSE` before the first, `RECONNECT_PAUSE` before each other."""
     fault = fault_of(event)
     worker_left = fault is not None and fault.code is FaultCode.NO_WORKER
@@ -581,10 +594,10 @@ def finish_caught_up(data: ClientData, _event: JobEvent | JobState) -> Step[Clie
 def can_be(phase: ClientPhase, data: ClientData) -> None:
     """Raise AssertionError if a Client can never be in this phase with this data."""
     P = ClientPhase  # noqa: N806 (as in the table)
-    without_link = (P.IDLE, P.JOINING, P.CHOOSING, P.QUEUED, P.RETRY_WAIT, P.UNPACKING_OFFLINE)
+    without_link = (P.IDLE, P.JOINING, P.CHOOSING, P.QUEUED, P.RETRY_WAIT, P.RECONNECT_WAIT, P.UNPACKING_OFFLINE)
     assert (data.wanted is None) == (phase is P.IDLE), "a job is wanted in every phase but IDLE"
     assert phase not in without_link or data.link is None, "a link that is not needed is closed"
-    assert phase in (*without_link, P.UPLOAD_AWAY, P.RECONNECT_WAIT) or data.link is not None, "it needs a link"
+    assert phase in (*without_link, P.UPLOAD_AWAY) or data.link is not None, "it needs a link"
     assert data.peer is not None or phase in (P.IDLE, P.JOINING, P.CHOOSING, P.QUEUED)
     begun = phase.status is BUSY or phase in (P.UPLOADING, P.UPLOAD_AWAY, P.UPLOAD_RETURN, P.ATTACHING)
     assert data.job is not None or not begun, "a job that is on its way has an id"
@@ -668,7 +681,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
 
     # a lost link, while the job continues
     row(UPLOADING,                 events.LinkLost,        IDLE,            fail_upload,      when=worker_stopped),
-    row(UPLOADING,                 events.LinkLost,        UPLOAD_AWAY,     wait_to_return),
+    row(UPLOADING,                 events.LinkLost,        UPLOAD_AWAY,     keep_link),
     row(UPLOAD_AWAY,               events.PackageSent,     RECONNECT_WAIT,  note_package_arrived),
     row(UPLOAD_AWAY,               events.TimedOut,        UPLOAD_RETURN,   reconnect),
     row(UPLOAD_RETURN,             events.Authenticated,   SAME,            request_return),

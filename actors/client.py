@@ -296,13 +296,13 @@ def note_attached(data: ClientData, state: JobState) -> Step[ClientData]:
 
 def note_event(data: ClientData, event: JobEvent) -> Step[ClientData]:
     """Remember how far the job is; a stop that the person wanted before its first event is sent with that event."""
-    before, model = data, data.model
+    is_first = data.seen == 0 and event.seq is not None
+    trains = data.trains
     if isinstance(event.news, ModelStarted):
-        model = event.news.model
+        trains = True
     elif isinstance(event.news, ModelTrained | PredictionStarted):
-        model = None
-    data = evolve(data, seen=event.seq or data.seen, model=model)
-    is_first = data.seen > 0 and before.seen == 0
+        trains = False
+    data = evolve(data, seen=event.seq or data.seen, trains=trains)
     return Step(data, _saved_request(data) if is_first and isinstance(data.request, StopJob) else ())
 
 
@@ -721,7 +721,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(ATTACHING,                 LEAVING,                IDLE,            leave_unattached),
     row(UPLOADING,                 LEAVING,                IDLE,            give_up_upload),
     row((UPLOAD_AWAY, UPLOAD_RETURN), (events.Interrupted, events.Drain), IDLE, leave_unsure),
-    row(RUNNING,                   events.StopWanted,      SAME,            tell_nothing_to_stop, when=nothing_to_stop),
+    row(AT_JOB,                    events.StopWanted,      SAME,            tell_nothing_to_stop, when=nothing_to_stop),
     row(RUNNING,                   events.StopWanted,      SAME,            request_stop),
     row(RUNNING,                   events.CancelWanted,    SAME,            request_cancel),
     row((RECONNECT_WAIT, RECONNECTING), events.StopWanted, SAME,            save_stop),

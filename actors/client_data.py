@@ -102,8 +102,8 @@ class ClientData:
     """The newest `JobEvent.seq` that has come; 0 before the first one."""
     last_wanted: int | None = None
     """The newest `JobEvent.seq` to wait for; None to follow the job to its end."""
-    model: int | None = None
-    """Index of the model that trains now; None while none does."""
+    trains: bool | None = None
+    """Whether a model trains now, by the newest event that says so; None before the first such event."""
     ended: JobEnded | None = None
     """How the job ended, once its result is being downloaded."""
 
@@ -306,7 +306,7 @@ def result_is_wanted(data: ClientData, ended: JobEnded) -> bool:
 
 def training_is_stoppable(data: ClientData) -> bool:
     """Return whether a model trains now, or the first one has not begun yet."""
-    return data.model is not None if data.seen else want(data).kind is JobKind.TRAIN
+    return want(data).kind is JobKind.TRAIN if data.trains is None else data.trains
 
 
 def nothing_to_stop(data: ClientData, event: events.StopWanted) -> bool:

@@ -121,23 +121,24 @@ def fail_no_worker(data: ClientData, event: events.WorkersChanged) -> Step[Clien
 
 def join_queue(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
     """Join the room's queue, because each worker that fits is reserved or busy."""
-    return Step(evolve(data, workers=event.workers), (events.SendToServer(_queue_request(data)),))
+    return _join_queue(evolve(data, workers=event.workers))
 
 
 def return_to_queue(data: ClientData, _event: events.LinkLost | Fault) -> Step[ClientData]:
     """Join the queue because this worker refused or was lost; a client that is in it already keeps its position."""
     closed = _close_link(evolve(data, peer=None, offers=0))
-    return Step(closed.data, (*closed.effects, events.SendToServer(_queue_request(data))))
+    return _join_queue(closed.data, *closed.effects)
 
 
 def rejoin_queue(data: ClientData, _event: events.JoinedRoom) -> Step[ClientData]:
     """Join the queue again after a lost line to the server, which may have removed this client from it."""
-    return Step(data, (events.SendToServer(_queue_request(data)),))
+    return _join_queue(data)
 
 
-def _queue_request(data: ClientData) -> JoinQueue:
+def _join_queue(data: ClientData, *before: Any) -> Step[ClientData]:
     choice = want(data).choice
-    return JoinQueue(want(data).min_memory_mb, choice.peer if isinstance(choice, events.NamedWorker) else None)
+    request = JoinQueue(want(data).min_memory_mb, choice.peer if isinstance(choice, events.NamedWorker) else None)
+    return Step(evolve(data, in_queue=True), (*before, events.SendToServer(request)))
 
 
 def fail_wait_expired(data: ClientData, _event: events.WaitExpired) -> Step[ClientData]:
@@ -250,7 +251,7 @@ def _attach(data: ClientData, link: LinkId, *, supply: bool = False) -> events.T
 def send_package(data: ClientData, event: JobAccepted) -> Step[ClientData]:
     """Leave the queue, keep what is needed to come back, and send the package; the transfer has its own time-outs."""
     assert data.link is not None, "the message came over our link"
-    leave_queue = () if want(data).wait is None else (events.SendToServer(LeaveQueue()),)
+    leave_queue = (events.SendToServer(LeaveQueue()),) if data.in_queue else ()
     effects = (
         CANCEL_TIMEOUT,
         cancel_deadline(PATIENCE),
@@ -258,7 +259,7 @@ def send_package(data: ClientData, event: JobAccepted) -> Step[ClientData]:
         events.SaveTicket(events.JobCredential(event.job, event.key), _peer(data)),
         events.SendPackage(data.link, event.job),
     )
-    return Step(evolve(data, job=event.job, key=event.key, offers=0), effects)
+    return Step(evolve(data, job=event.job, key=event.key, offers=0, in_queue=False), effects)
 
 
 def note_package_sent(data: ClientData, _event: events.PackageSent) -> Step[ClientData]:

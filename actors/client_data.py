@@ -80,6 +80,8 @@ class ClientData:
     """The workers of the room, in Discovery's order."""
     refused: frozenset[PeerId] = frozenset()
     """Workers that have refused the job or could not be reached, so that others are asked instead."""
+    in_queue: bool = False
+    """The server has this client in the room's queue, also while it asks the worker that was assigned to it."""
     peer: PeerId | None = None
     """The worker that was chosen."""
     link: LinkId | None = None

@@ -103,8 +103,11 @@ def update_workers(data: ClientData, event: events.WorkersChanged) -> Step[Clien
 
 
 def show_choice(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
-    """Show the available workers to the person, without a time limit."""
-    data = evolve(data, workers=event.workers)
+    """Show the available workers to the person, without a time limit.
+
+    A new list is newer than every refusal: a worker that has refused or was lost may take the job again.
+    """
+    data = evolve(data, workers=event.workers, refused=frozenset())
     return Step(data, (events.ShowWorkers(fitting_workers(data, data.workers)),))
 
 

@@ -157,7 +157,7 @@ def no_worker_fault(data: ClientData, workers: tuple[WorkerPresent, ...]) -> Fau
         max_memory_mb = max(worker.facts.memory_mb for worker in workers)
         text = f"No worker of this room has GPU memory enough; the largest has {max_memory_mb} MB (--min-gpu-memory)."
         return Fault(FaultCode.NO_WORKER, text)
-    if all(worker.facts.leaving for worker in fitting):
+    if _all_leave(fitting):
         which = "The only worker that fits is" if len(fitting) == 1 else f"All {len(fitting)} workers that fit are"
         text = f"{which} stopping, so no worker is left. Start another one, or try again when one is there."
         return Fault(FaultCode.NO_WORKER, text)
@@ -189,8 +189,11 @@ def one_may_come_free(data: ClientData, event: events.WorkersChanged) -> bool:
 
 def all_are_leaving(data: ClientData, event: events.WorkersChanged) -> bool:
     """Whether every worker of the room that could run the job is stopping. One that is only away may come back."""
-    fitting = large_enough(data, event.workers)
-    return bool(fitting) and all(worker.facts.leaving for worker in fitting)
+    return _all_leave(large_enough(data, event.workers))
+
+
+def _all_leave(workers: tuple[WorkerPresent, ...]) -> bool:
+    return bool(workers) and all(worker.facts.leaving for worker in workers)
 
 
 def nobody_picked(_data: ClientData, event: events.WorkerPicked) -> bool:
@@ -220,7 +223,7 @@ def others_fit(data: ClientData, event: Any) -> bool:
 
 def may_queue(data: ClientData, event: Any) -> bool:
     """Whether the person waits, and the worker, or another one, may come free."""
-    if want(data).wait is None or person_chooses(data, event):
+    if want(data).wait is None or person_chooses(data, event) or _all_leave(large_enough(data, data.workers)):
         return False
     passing = (*LOSSES, FaultCode.WORKER_BUSY) if names_worker(data, event) else (*LOSSES, *REFUSALS)
     return _has_code(event, passing)

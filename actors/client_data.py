@@ -16,8 +16,6 @@ REFUSALS = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER
 """Why a worker does not take a job now, although another worker of the room may, or this one later."""
 LOSSES = (FaultCode.STALLED, FaultCode.SERVER_LOST, FaultCode.LINK_LOST, FaultCode.AUTH_TIMEOUT, FaultCode.CANCELLED)
 """How a worker is lost before it has accepted the job: it was silent, or its link broke, or it was stopped."""
-UNANSWERED = (FaultCode.STALLED, FaultCode.SERVER_LOST)
-"""The server may have lost the offer or the answer, so the same worker is asked again first."""
 OFFERS_MAX = 5
 """Limit of `ClientData.offers`, after which the client gives up on a worker that it cannot reach."""
 RECONNECTS_MAX = 24
@@ -204,9 +202,9 @@ def nobody_picked(_data: ClientData, event: events.WorkerPicked) -> bool:
 # -------- a worker that refuses, or cannot be reached
 
 
-def may_ask_again(data: ClientData, event: Any) -> bool:
-    """Whether the offer was not answered, and the same worker may be asked once more."""
-    return _has_code(event, UNANSWERED) and data.offers < OFFERS_MAX
+def server_was_away(data: ClientData, event: Any) -> bool:
+    """Whether the offer did not get to the worker, and may be sent to it once more."""
+    return _has_code(event, (FaultCode.SERVER_LOST,)) and data.offers < OFFERS_MAX
 
 
 def may_try_again(data: ClientData, event: Any) -> bool:
@@ -215,10 +213,14 @@ def may_try_again(data: ClientData, event: Any) -> bool:
 
 
 def others_fit(data: ClientData, event: Any) -> bool:
-    """Whether the client chooses by itself, and another worker can take the job now."""
-    passes = _has_code(event, (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED))
-    may_choose = isinstance(want(data).choice, events.BestWorker) and want(data).wait is None
-    return passes and may_choose and bool(fitting_workers(without_peer(data), data.workers))
+    """Whether the client chooses by itself, and another worker can take the job now.
+
+    A client that waits lets the queue choose, which may choose the same worker again; so it does not where no way leads
+    to that worker.
+    """
+    codes = (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED) if want(data).wait is None else (FaultCode.LINK_FAILED,)
+    may_choose = isinstance(want(data).choice, events.BestWorker) and _has_code(event, codes)
+    return may_choose and bool(fitting_workers(without_peer(data), data.workers))
 
 
 def may_queue(data: ClientData, event: Any) -> bool:

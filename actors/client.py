@@ -681,7 +681,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row((UPLOADING, RUNNING),      JobEnded,               IDLE,            finish_without_result),
     row(RUNNING,                   JobState,               IDLE,            fail_job_gone,    when=job_is_unknown),
     ignore((RUNNING, DOWNLOADING, UNPACKING), JobState, because="it answers a stop or a cancel"),
-    ignore(RUNNING, events.PackageSent, because="the job's first event was faster"),
+    ignore((RUNNING, DOWNLOADING), events.PackageSent, because="the job's first event, or its end, was faster"),
 
     # a lost link, while the job continues
     row(UPLOADING,                 events.LinkLost,        IDLE,            fail_upload,      when=worker_stopped),

@@ -72,6 +72,8 @@ class FileTransfers:
     """An earlier link may have carried a part of the package."""
     _incoming: Incoming | None = None
     """The download, with the part of the result that is here; a download over the next link continues it."""
+    _downloaded: bool = False
+    """The archive of the result is, or was, completely here."""
     _archive: Path | None = None
     """The complete archive of the result, until it is unpacked."""
     _download_lock: trio.Lock = field(factory=trio.Lock)
@@ -125,11 +127,14 @@ class FileTransfers:
             )
             self.router.outbox.put(PackageSent(effect.link))
         except RtcError as error:
-            if not self._has_ended(effect.link):  # the link's own end says more
-                self.router.outbox.put(UploadFailed(effect.link, error.fault))
+            self._report_upload_failed(effect.link, error.fault)
         except OSError as error:
             text = f"The package cannot be read any more ({error.strerror}). Leave it where it is, and try again."
-            self.router.outbox.put(UploadFailed(effect.link, Fault(FaultCode.USAGE, text)))
+            self._report_upload_failed(effect.link, Fault(FaultCode.USAGE, text))
+
+    def _report_upload_failed(self, link: LinkId, fault: Fault) -> None:
+        if not self._ends_with_link(link, fault):
+            self.router.outbox.put(UploadFailed(link, fault))
 
     async def _download(self, effect: FetchResult) -> None:
         """Receive the result and unpack it. A complete archive is never removed before it is unpacked."""
@@ -137,25 +142,29 @@ class FileTransfers:
         if file_channel is None:
             return  # the link is gone, and its `LinkLost` has been sent already
         async with self._download_lock:  # the download over the lost link may not have ended yet
+            if self._downloaded:
+                return  # and it had all bytes
             try:
                 if self._incoming is None:
                     self._incoming = await trio.to_thread.run_sync(self._make_incoming)
                 self._archive = await self._incoming.receive(file_channel, self.progress.download)
+                self._downloaded = True
                 self.router.outbox.put(ResultDownloaded())
                 await trio.to_thread.run_sync(self.destination.choose_path_again)
                 await self.destination.unpack(self._archive)
                 self._archive = None
                 self.router.outbox.put(ResultUnpacked())
             except (RtcError, OSError) as error:
-                if self._archive is None and self._has_ended(effect.link):
-                    return  # the link's own end says more, and the download goes on over the next link
                 fault = _download_fault(error, self._archive, self.destination.fallback_archive)
+                if self._archive is None and self._ends_with_link(effect.link, fault):
+                    return  # the download goes on over the next link
                 self.router.outbox.put(DownloadFailed(fault))
             await self._remove_folder()
 
-    def _has_ended(self, name: LinkId) -> bool:
+    def _ends_with_link(self, name: LinkId, fault: Fault) -> bool:
+        """Return whether a transfer has failed because its link has ended, or ends now: `LinkLost` says more then."""
         link = self.links.link(name)
-        return link is None or link.lost.is_set()
+        return fault.code is FaultCode.LINK_LOST or link is None or link.lost.is_set()
 
     def _make_incoming(self) -> Incoming:
         """Return a new download, into a temporary folder beside the output, so that no file is copied between disks."""

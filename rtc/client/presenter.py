@@ -9,7 +9,7 @@ import trio
 from attrs import define, field
 
 from actors.actor import Turn
-from actors.client import tell_nothing_to_stop
+from actors.client import fail_job_gone, finish_caught_up, note_attached, tell_nothing_to_stop
 from actors.client_data import ClientPhase
 from actors.events import (
     AskInterrupt,
@@ -24,6 +24,7 @@ from actors.events import (
     LinkLost,
     OpenLink,
     PeerMessage,
+    RemoveTicket,
     SaveTicket,
     ShowWorkers,
     StopWanted,
@@ -31,7 +32,7 @@ from actors.events import (
 )
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import JobEnded, JobEvent
+from protocol.jobs import JobEnded, JobEvent, JobState
 from protocol.signaling import QueuePosition, WorkerPresent
 from protocol.status import Status
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
@@ -45,10 +46,9 @@ CANCEL_ASKED = "The worker is asked to cancel the job"
 NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"
 CANCEL_HINT = "; Ctrl-C offers to cancel"
 ATTACH_HINT = "To come back to it: sleap-rtc attach {}"
+NOTHING_LEFT = "Nothing of the job is left, so its ticket is removed"
 CANCELLED_WITH_JOB = Fault(FaultCode.DETACHED, "Left at once: the job, or its result, stays on the worker.")
 CANCELLED_BEFORE_JOB = Fault(FaultCode.INTERRUPTED, "Stopped at once, before the job began.")
-
-LOST = "The link to the worker is lost"
 
 P = ClientPhase
 STEPS = {
@@ -58,9 +58,11 @@ STEPS = {
 }
 """What is shown when the Client goes from one phase to another."""
 WARNINGS = {
-    (P.UPLOADING, P.UPLOAD_AWAY): f"{LOST} in mid upload. Trying to get back, to send the rest.",
-    (P.RUNNING, P.RECONNECT_WAIT): f"{LOST}; its job goes on. Trying to get back to it.",
-    (P.DOWNLOADING, P.RECONNECT_WAIT): f"{LOST}; the result is kept there. Trying to get back to it.",
+    (P.UPLOADING, P.UPLOAD_AWAY): "The link to the worker is lost in mid upload. Trying to get back, to send the rest.",
+    (P.RUNNING, P.RECONNECT_WAIT): "The link to the worker is lost; its job goes on. Trying to get back to it.",
+    (P.DOWNLOADING, P.RECONNECT_WAIT): (
+        "The link to the worker is lost; the result is kept there. Trying to get back to it."
+    ),
 }
 """The same, for what the person should know about."""
 BEFORE = (P.CHOOSING, P.QUEUED, P.CONNECTING, P.RETRY_WAIT, P.SUBMITTING, P.ATTACHING)
@@ -80,7 +82,7 @@ class Presenter:
     lossviewer: LossViewer | None = None
     job: JobId | None = None
     """The job that was shown last."""
-    phase: ClientPhase = ClientPhase.IDLE
+    phase: ClientPhase = P.IDLE
     """The Client's phase; when it has ended, its last one before that."""
     partial_result: JobSummary | None = None
     """The summary of what was unpacked here of a job that failed or was cancelled."""
@@ -103,53 +105,62 @@ class Presenter:
 
     def watch(self, turn: Turn) -> None:
         """Show what one turn of the Client means to the person."""
-        if turn.row is None or turn.row.because:
+        if turn.row is None or turn.phase is turn.next is P.IDLE:
+            return
+        if isinstance(turn.event, JoinedRoom):  # the Client need not decide anything about most of them
+            self.view.step(f"In room {turn.event.room} as {turn.event.peer}")
+        if turn.row.because:
             return
         assert isinstance(turn.phase, ClientPhase), "it watches the Client"
         assert isinstance(turn.next, ClientPhase), "it watches the Client"
-        if turn.next is not ClientPhase.IDLE:
+        if turn.next is not P.IDLE:
             self.phase = turn.next
-        self._show_event(turn)
+        self._show_event(turn, turn.row.action)
         for effect in turn.effects:
-            self._show_effect(effect)
+            self._show_effect(effect, turn.row.action)
         self._show_way(turn.phase, turn.next)
 
-    def _show_event(self, turn: Turn) -> None:
+    def _show_event(self, turn: Turn, action: Any) -> None:
         match turn.event:
             case JobEvent():
                 self._show_job_event(turn.event)
+            case JobState() if action in (note_attached, finish_caught_up):
+                self._show_accepted(turn.event.job)
             case JobEnded() if self.lossviewer is not None:
                 self.lossviewer.handle(turn.event)
-            case JoinedRoom():
-                self.view.step(f"In room {turn.event.room} as {turn.event.peer}")
             case Authenticated():
                 self._show_link(turn.event)
             case LinkLost(fault=Fault() as fault) | (Fault() as fault) if turn.phase in BEFORE and turn.next in BEFORE:
                 self.view.warn(f"{self._peer}: {fault.text}")
-            case StopWanted() if turn.row is not None and turn.row.action is tell_nothing_to_stop:
+            case StopWanted() if action is tell_nothing_to_stop:
                 self.view.step(NOTHING_TO_STOP + (CANCEL_HINT if self.options.on_interrupt is None else ""))
             case StopWanted():
                 self.view.step(STOP_ASKED)
-            case CancelWanted() if turn.next is not ClientPhase.IDLE:
+            case CancelWanted() if turn.next is not P.IDLE:
                 self.view.step(CANCEL_ASKED)
 
-    def _show_effect(self, effect: Any) -> None:
+    def _show_effect(self, effect: Any, action: Any) -> None:
         match effect:
             case OpenLink():
                 self._peer = effect.peer
                 self.view.step(f"Asking {effect.peer} for a link")
             case SaveTicket():
                 self._show_accepted(effect.credential.job)
-            case Finished(left=str()):
+            case RemoveTicket() if action is fail_job_gone and self.options.tickets_folder is not None:
+                self.view.step(NOTHING_LEFT)
+            case Finished(left=str()) if self._has_tickets:
                 self.view.step(ATTACH_HINT.format(effect.left))
 
     def _show_way(self, before: ClientPhase, after: ClientPhase) -> None:
-        if before is ClientPhase.ATTACHING and after is ClientPhase.RUNNING and self.options.credential is not None:
-            self._show_accepted(self.options.credential.job)
         if (before, after) in STEPS:
             self.view.step(STEPS[before, after].format(job=self.job))
         if (before, after) in WARNINGS:
             self.view.warn(WARNINGS[before, after])
+
+    @property
+    def _has_tickets(self) -> bool:
+        """Whether a later client finds the job by its ticket, and this one is to fetch its result."""
+        return self.options.tickets_folder is not None and self.options.fetch
 
     def _show_accepted(self, job: JobId) -> None:
         self.job = job
@@ -259,6 +270,6 @@ class Presenter:
         self._cancellation_shown = True
         job = self.job if self.options.credential is None else self.options.credential.job
         left_job = self.cancelled_fault is CANCELLED_WITH_JOB
-        if left_job and self.options.tickets_folder is not None and self.options.fetch:
+        if left_job and self._has_tickets:
             self.view.step(ATTACH_HINT.format(job))
         self.view.failed(self.cancelled_fault, None)

@@ -88,7 +88,8 @@ class Presenter:
     """The summary of what was unpacked here of a job that failed or was cancelled."""
     _peer: PeerId | None = None
     """The worker that was asked last."""
-    _question_shown: bool = False
+    _question_open: bool = False
+    """The question after a Ctrl-C is shown, or will be in a moment."""
     _keys_read: bool = False
     _list_shown: bool = False
     _cancellation_shown: bool = False
@@ -115,6 +116,8 @@ class Presenter:
         assert isinstance(turn.next, ClientPhase), "it watches the Client"
         if turn.next is not P.IDLE:
             self.phase = turn.next
+        if turn.phase is not P.CHOOSING:
+            self._list_shown = False  # the next list is a new one
         self._show_event(turn, turn.row.action)
         for effect in turn.effects:
             self._show_effect(effect, turn.row.action)
@@ -187,14 +190,15 @@ class Presenter:
     # -------- what the person wants
 
     def interrupt(self) -> bool:
-        """Tell the Client of a Ctrl-C; one while the question is open means to leave.
+        """Tell the Client of a Ctrl-C; one while the question about an earlier one is open means to leave.
 
         Returns:
             Whether the Client can be told. False means that the program should end by itself.
         """
         if self.runtime is None or self.runtime.finished.is_set():
             return False
-        self._post(Drain() if self._question_shown else Interrupted())
+        self._post(Drain() if self._question_open else Interrupted())
+        self._question_open = self.options.on_interrupt is None
         return True
 
     def request_stop(self) -> None:
@@ -209,12 +213,11 @@ class Presenter:
     def ask_interrupt(self, effect: AskInterrupt) -> None:
         """Ask the person what a Ctrl-C means for the job."""
         assert self.runtime is not None, "the question comes from an open runtime"
-        self._question_shown = True
         self.runtime.actors.start_soon(self._ask_interrupt, effect.stoppable)
 
     async def _ask_interrupt(self, stoppable: bool) -> None:
         answer = await self.view.ask_interrupt(stoppable=stoppable)
-        self._question_shown = False
+        self._question_open = False
         wishes = {Interrupt.STOP: StopWanted(self.options.stop), Interrupt.CANCEL: CancelWanted()}
         self._post(wishes.get(answer, Drain()))
 
@@ -236,7 +239,6 @@ class Presenter:
             )
         except RtcError as error:
             picked = ChoiceFailed(error.fault)
-        self._list_shown = False
         self._post(picked)
 
     async def _wait_workers_changed(self) -> None:

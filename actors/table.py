@@ -196,7 +196,7 @@ class Table(Generic[D]):
         Raises:
             UnexpectedEvent: no row answers it.
         """
-        is_message = isinstance(event, PeerMessage | self.from_outside)
+        is_message = isinstance(event, (PeerMessage, *self.from_outside))
         inner = event.message if isinstance(event, PeerMessage) else event
         rows = self._by_pair.get((phase, type(inner)), ())
         if not rows and is_message:

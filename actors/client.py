@@ -88,9 +88,9 @@ PATIENCE = "patience"
 # -------- the room
 
 
-def join_room(_data: ClientData, wanted: events.JobWanted) -> Step[ClientData]:
+def join_room(data: ClientData, wanted: events.JobWanted) -> Step[ClientData]:
     """Join the room of the wanted job; for an existing job, store its id and key."""
-    data = ClientData(wanted)
+    data = evolve(data, wanted=wanted)
     if wanted.credential is not None:
         data = evolve(data, job=wanted.credential.job, key=wanted.credential.key)
     patience = Deadline(PATIENCE, math.inf if wanted.wait is None else wanted.wait, events.WaitExpired())

@@ -1,39 +1,18 @@
-"""Tests of the Client until it submits its job, by events and effects; what follows is in `test_client_job.py`."""
+"""Tests of the Client until a worker has its job, by events and effects; what follows is in `test_client_job.py`."""
+
+import math
 
 import pytest
-from actors.client_events import OFFERS_MAX, ClientData
 from trio.testing import MockClock
 
+from actors import events
 from actors.client import FIRST_PAUSE
-from actors.events import (
-    AskPerson,
-    Authenticated,
-    BestWorker,
-    CancelWanted,
-    CloseLink,
-    Drain,
-    Finished,
-    JobWanted,
-    JoinedRoom,
-    JoinFailed,
-    JoinRoom,
-    LinkLost,
-    LinkRefused,
-    NamedWorker,
-    OpenLink,
-    PeerMessage,
-    RoomCredentials,
-    SendToServer,
-    ShowWorkers,
-    TellPeer,
-    WaitExpired,
-    WorkerPicked,
-    WorkersChanged,
-)
-from actors.worker import BUSY_FAULT
+from actors.client_data import OFFERS_MAX, ClientData, ClientPhase
+from actors.events import AskPerson, BestWorker, CloseLink, Finished, LinkLost, NamedWorker, OpenLink, SendToServer
+from actors.worker import BUSY_FAULT, LEAVING_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import JobKind, SubmitJob
+from protocol.jobs import JobAccepted, JobKind, SubmitJob
 from protocol.signaling import JoinQueue, LeaveQueue, WorkerAssigned, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from rtc.testing.embedding import Embedded
@@ -42,26 +21,50 @@ Client = Embedded[ClientData]
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-CREDENTIALS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
+P = ClientPhase
+CREDENTIALS = events.RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
 BIG, SMALL = PeerId("worker-big"), PeerId("worker-small")
-ONE, TWO = LinkId(1), LinkId(2)
+ONE, TWO, THREE = LinkId(1), LinkId(2), LinkId(3)
 JOB = JobId("job-1")
 PATIENCE = 30.0
+WAIT = 600.0
+JOINED = events.JoinedRoom(RoomId("room-1"), "token", PeerId("client-1"))
+DOWN = Fault(FaultCode.SERVER_LOST, "The line is down.")
+LOSSES = [
+    Fault(FaultCode.LINK_LOST, "The connection to the other side was lost."),
+    Fault(FaultCode.AUTH_TIMEOUT, "The worker did not finish the proof of the room secret within 10 seconds."),
+    Fault(FaultCode.STALLED, "The worker's half of the link did not come within 10 seconds."),
+    Fault(FaultCode.CANCELLED, "The worker was stopped."),
+]
+NO_WAY = Fault(FaultCode.LINK_FAILED, "No common route.")
 
 
-def present(peer: PeerId, memory: int, status: Status = Status.AVAILABLE) -> WorkerPresent:
-    return WorkerPresent(peer, WorkerFacts(status, "bench", "lab", "GPU", memory, "0.3.5", "12.4", "0.1"))
+def present(peer: PeerId, memory: int, status: Status = Status.AVAILABLE, *, leaving: bool = False) -> WorkerPresent:
+    facts = WorkerFacts(status, "bench", "lab", "GPU", memory, "0.3.5", "12.4", "0.1", leaving=leaving)
+    return WorkerPresent(peer, facts)
 
 
 BOTH = (present(BIG, 24000), present(SMALL, 8000))
+TAKEN = (present(BIG, 24000, Status.BUSY),)
+LEAVING = present(BIG, 24000, leaving=True)
 
 
 async def choose(
-    client: Client, choice: NamedWorker | BestWorker | AskPerson, *workers: WorkerPresent, memory: int = 0
+    client: Client,
+    choice: NamedWorker | BestWorker | AskPerson,
+    *workers: WorkerPresent,
+    memory: int = 0,
+    wait: float | None = None,
 ) -> list[object]:
-    await client.after(JobWanted(CREDENTIALS, choice, SUBMIT, memory, PATIENCE))
-    return await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-1")), WorkersChanged(workers))
+    await client.after(events.JobWanted(CREDENTIALS, choice, SUBMIT, memory, PATIENCE, wait))
+    return await client.after(JOINED, events.WorkersChanged(workers))
+
+
+async def submit(client: Client, link: LinkId = ONE, peer: PeerId = BIG) -> None:
+    """Let the link be proven."""
+    assert await client.after(events.Authenticated(link, peer, proven=True)) == [events.TellPeer(link, SUBMIT)]
+    assert client.phase is P.SUBMITTING
 
 
 def fault_of(effects: list[object]) -> Fault:
@@ -71,17 +74,20 @@ def fault_of(effects: list[object]) -> Fault:
     return finished.fault
 
 
-async def end_of(client: Client, *events: object) -> Fault:
+async def end_of(client: Client, *happened: object) -> Fault:
     """Send these events, after which the Client must have failed; return the fault."""
-    fault = fault_of(await client.after(*events))
-    assert client.state is Status.AVAILABLE
+    fault = fault_of(await client.after(*happened))
+    assert client.phase is P.IDLE
     return fault
 
 
+# -------- which worker
+
+
 async def test_first_the_room_then_a_worker(client: Client) -> None:
-    assert await client.after(JobWanted(CREDENTIALS, BestWorker(), SUBMIT, 0, PATIENCE)) == [
-        JoinRoom(CREDENTIALS, PATIENCE)
-    ]
+    wanted = events.JobWanted(CREDENTIALS, BestWorker(), SUBMIT, 0, PATIENCE)
+    assert await client.after(wanted) == [events.JoinRoom(CREDENTIALS, PATIENCE)]
+    assert client.phase is P.JOINING
 
 
 async def test_the_best_is_the_available_worker_with_most_memory(client: Client) -> None:
@@ -89,24 +95,11 @@ async def test_the_best_is_the_available_worker_with_most_memory(client: Client)
 
 
 async def test_a_busy_worker_is_passed_over(client: Client) -> None:
-    assert await choose(client, BestWorker(), present(BIG, 24000, Status.BUSY), BOTH[1]) == [OpenLink(ONE, SMALL)]
+    assert await choose(client, BestWorker(), *TAKEN, BOTH[1]) == [OpenLink(ONE, SMALL)]
 
 
-async def test_the_next_best_is_asked_when_the_best_was_taken_meanwhile(client: Client) -> None:
-    await choose(client, BestWorker(), *BOTH)
-    assert await client.after(LinkRefused(BIG, BUSY_FAULT)) == [CloseLink(ONE), OpenLink(TWO, SMALL)]
-
-
-async def test_the_next_worker_is_chosen_from_the_newest_list(client: Client) -> None:
-    await choose(client, BestWorker(), *BOTH)
-    other = present(PeerId("worker-other"), 16000)
-    assert await client.after(WorkersChanged((BOTH[0], other, present(SMALL, 8000, Status.BUSY)))) == []
-    assert await client.after(LinkRefused(BIG, BUSY_FAULT)) == [CloseLink(ONE), OpenLink(TWO, other.peer)]
-
-
-async def test_the_last_refusal_is_reported_when_no_worker_is_left(client: Client) -> None:
-    await choose(client, BestWorker(), BOTH[0])
-    assert await end_of(client, LinkRefused(BIG, BUSY_FAULT)) == BUSY_FAULT
+async def test_a_worker_that_leaves_is_passed_over(client: Client) -> None:
+    assert await choose(client, BestWorker(), LEAVING, BOTH[1]) == [OpenLink(ONE, SMALL)]
 
 
 async def test_too_little_memory_is_reported_with_the_largest_there_is(client: Client) -> None:
@@ -124,30 +117,36 @@ async def test_reserved_workers_are_reported_differently_from_an_empty_room(clie
     assert fault.code is FaultCode.WORKER_BUSY
 
 
+@pytest.mark.parametrize("wait", [None, WAIT])
+async def test_a_room_whose_workers_all_leave_has_no_worker_left(client: Client, wait: float | None) -> None:
+    fault = fault_of(await choose(client, BestWorker(), LEAVING, present(SMALL, 10, leaving=True), wait=wait))
+    assert fault.code is FaultCode.NO_WORKER
+    assert "no worker is left" in fault.text
+
+
 async def test_a_named_worker_is_asked_without_looking_at_the_list(client: Client) -> None:
     assert await choose(client, NamedWorker(SMALL)) == [OpenLink(ONE, SMALL)]
 
 
-async def test_a_named_worker_that_is_busy_ends_the_client_with_its_advice(client: Client) -> None:
-    await choose(client, NamedWorker(BIG), *BOTH)
-    assert await client.after(LinkRefused(BIG, BUSY_FAULT)) == [CloseLink(ONE), Finished(BUSY_FAULT)]
+async def test_a_failed_join_ends_the_client(client: Client) -> None:
+    await client.after(events.JobWanted(CREDENTIALS, BestWorker(), SUBMIT))
+    fault = Fault(FaultCode.ROOM_DENIED, "No.")
+    assert await client.after(events.JoinFailed(fault)) == [Finished(fault)]
+
+
+# -------- the list
 
 
 async def test_the_person_sees_only_workers_that_fit_and_sees_changes(client: Client) -> None:
-    busy = present(BIG, 24000, Status.BUSY)
-    assert await choose(client, AskPerson(), busy, BOTH[1]) == [ShowWorkers((BOTH[1],))]
-    assert await client.after(WorkersChanged(BOTH)) == [ShowWorkers(BOTH)]
+    shown = await choose(client, AskPerson(), *TAKEN, LEAVING, BOTH[1])
+    assert shown == [events.ShowWorkers((BOTH[1],))]
+    assert await client.after(events.WorkersChanged(BOTH)) == [events.ShowWorkers(BOTH)]
+    assert client.phase is P.CHOOSING
 
 
 async def test_the_persons_choice_is_asked(client: Client) -> None:
     await choose(client, AskPerson(), *BOTH)
-    assert await client.after(WorkerPicked(SMALL)) == [OpenLink(ONE, SMALL)]
-
-
-async def test_the_person_chooses_again_when_the_choice_was_taken(client: Client) -> None:
-    await choose(client, AskPerson(), *BOTH)
-    await client.after(WorkerPicked(BIG))
-    assert await client.after(LinkRefused(BIG, BUSY_FAULT)) == [CloseLink(ONE), ShowWorkers((BOTH[1],))]
+    assert await client.after(events.WorkerPicked(SMALL)) == [OpenLink(ONE, SMALL)]
 
 
 async def test_a_person_may_think_as_long_as_they_like(client: Client, autojump_clock: MockClock) -> None:
@@ -156,156 +155,440 @@ async def test_a_person_may_think_as_long_as_they_like(client: Client, autojump_
     assert await client.after() == []
 
 
-@pytest.mark.parametrize("leave", [Drain(), CancelWanted()])
-@pytest.mark.parametrize("choice", [BestWorker(), AskPerson()])
-async def test_an_interruption_before_the_job_is_submitted_leaves_nothing(
-    client: Client, choice: BestWorker | AskPerson, leave: Drain | CancelWanted
-) -> None:
-    await choose(client, choice, *BOTH)
-    effects = await client.after(leave)
-    assert fault_of(effects).code is FaultCode.INTERRUPTED
-    assert effects[:-1] == ([CloseLink(ONE)] if choice == BestWorker() else [])
-    assert client.state is Status.AVAILABLE
-
-
 async def test_leaving_the_list_is_an_interruption(client: Client) -> None:
     await choose(client, AskPerson(), *BOTH)
-    assert (await end_of(client, WorkerPicked(None))).code is FaultCode.INTERRUPTED
+    assert (await end_of(client, events.WorkerPicked(None))).code is FaultCode.INTERRUPTED
 
 
-async def test_a_worker_that_does_not_answer_is_given_up(client: Client, autojump_clock: MockClock) -> None:
+async def test_where_nobody_can_be_asked_the_client_ends_with_the_reason(client: Client) -> None:
+    await choose(client, AskPerson(), *BOTH)
+    fault = Fault(FaultCode.USAGE, "There is no terminal to choose on.")
+    assert await client.after(events.ChoiceFailed(fault)) == [Finished(fault)]
+
+
+async def test_a_worker_that_refused_is_in_the_list_again_when_the_list_is_newer_than_the_refusal(
+    client: Client,
+) -> None:
+    await choose(client, AskPerson(), BOTH[0])
+    await client.after(events.WorkerPicked(BIG))
+    assert await client.after(LinkLost(ONE, LOSSES[0])) == [CloseLink(ONE), events.ShowWorkers(())]
+    assert await client.after(events.WorkersChanged(BOTH[:1])) == [events.ShowWorkers(BOTH[:1])]
+
+
+# -------- a worker that refuses or is lost before it has the job
+
+LOST_OR_REFUSED = [BUSY_FAULT, LEAVING_FAULT, *LOSSES]
+by_code = pytest.mark.parametrize("fault", LOST_OR_REFUSED, ids=lambda fault: fault.code.value)
+in_phase = pytest.mark.parametrize("submitted", [False, True], ids=["connecting", "submitting"])
+
+
+@by_code
+@in_phase
+async def test_the_next_best_is_asked_when_the_best_refuses_or_is_lost(
+    client: Client, fault: Fault, submitted: bool
+) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    if submitted:
+        await submit(client)
+    assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), OpenLink(TWO, SMALL)]
+    assert client.phase is P.CONNECTING
+
+
+@by_code
+@in_phase
+async def test_the_person_chooses_again_when_the_choice_refuses_or_is_lost(
+    client: Client, fault: Fault, submitted: bool
+) -> None:
+    await choose(client, AskPerson(), *BOTH)
+    await client.after(events.WorkerPicked(BIG))
+    if submitted:
+        await submit(client)
+    assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), events.ShowWorkers((BOTH[1],))]
+    assert client.phase is P.CHOOSING
+
+
+@by_code
+@in_phase
+async def test_who_waits_stands_in_line_when_the_worker_refuses_or_is_lost(
+    client: Client, fault: Fault, submitted: bool
+) -> None:
+    await choose(client, BestWorker(), *BOTH, memory=4000, wait=WAIT)
+    if submitted:
+        await submit(client)
+    assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), SendToServer(JoinQueue(4000))]
+    assert client.phase is P.QUEUED
+
+
+@pytest.mark.parametrize("fault", [BUSY_FAULT, *LOSSES], ids=lambda fault: fault.code.value)
+async def test_who_waits_for_a_named_worker_stands_in_line_for_this_worker_only(client: Client, fault: Fault) -> None:
+    await choose(client, NamedWorker(BIG), *BOTH, wait=WAIT)
+    assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), SendToServer(JoinQueue(0, BIG))]
+
+
+@pytest.mark.parametrize("fault", LOSSES, ids=lambda fault: fault.code.value)
+@in_phase
+async def test_a_named_worker_that_is_lost_is_tried_again_and_then_given_up_with_the_reason(
+    client: Client, autojump_clock: MockClock, fault: Fault, submitted: bool
+) -> None:
+    await choose(client, NamedWorker(BIG), *BOTH)
+    effects: list[object] = []
+    tries = 0
+    while client.phase is not P.IDLE:
+        tries += 1
+        link = LinkId(tries)
+        if submitted:
+            await submit(client, link)
+        effects = await client.after(LinkLost(link, fault))
+        assert effects[0] == CloseLink(link)
+        if client.phase is P.RETRY_WAIT:
+            autojump_clock.jump(FIRST_PAUSE * 2 ** (2 * tries - 2))
+            assert await client.after() == [OpenLink(LinkId(tries + 1), BIG)]
+    assert tries == 1 + (OFFERS_MAX + 1) // 2
+    assert fault_of(effects) == fault
+
+
+@pytest.mark.parametrize("fault", [BUSY_FAULT, LEAVING_FAULT], ids=lambda fault: fault.code.value)
+async def test_a_named_worker_that_refuses_ends_the_client_with_its_advice(client: Client, fault: Fault) -> None:
+    await choose(client, NamedWorker(BIG), *BOTH)
+    assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), Finished(fault)]
+
+
+@pytest.mark.parametrize("fault", [BUSY_FAULT, LEAVING_FAULT], ids=lambda fault: fault.code.value)
+async def test_a_refusal_over_the_link_is_like_one_before_it(client: Client, fault: Fault) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    await submit(client)
+    refused = events.PeerMessage(ONE, fault)
+    assert await client.after(refused) == [CloseLink(ONE), OpenLink(TWO, SMALL)]
+    await submit(client, TWO, SMALL)
+    refused = events.PeerMessage(TWO, fault)
+    assert await client.after(refused) == [CloseLink(TWO), Finished(fault)], "nobody else is left"
+
+
+async def test_who_waits_stands_in_line_after_a_refusal_over_the_link(client: Client) -> None:
+    await choose(client, NamedWorker(BIG), *BOTH, wait=WAIT)
+    await submit(client)
+    refused = events.PeerMessage(ONE, BUSY_FAULT)
+    assert await client.after(refused) == [CloseLink(ONE), SendToServer(JoinQueue(0, BIG))]
+
+
+async def test_the_person_chooses_again_after_a_refusal_over_the_link(client: Client) -> None:
+    await choose(client, AskPerson(), *BOTH)
+    await client.after(events.WorkerPicked(BIG))
+    await submit(client)
+    refused = events.PeerMessage(ONE, BUSY_FAULT)
+    assert await client.after(refused) == [CloseLink(ONE), events.ShowWorkers((BOTH[1],))]
+
+
+@pytest.mark.parametrize("choice", [NamedWorker(BIG), BestWorker(), AskPerson()], ids=str)
+async def test_what_is_wrong_with_the_job_itself_is_reported_at_once(
+    client: Client, choice: NamedWorker | BestWorker | AskPerson
+) -> None:
+    await choose(client, choice, *BOTH, wait=WAIT)
+    if choice == AskPerson():
+        await client.after(events.WorkerPicked(BIG))
+    await submit(client)
+    fault = Fault(FaultCode.TOO_LARGE, "At most 100 bytes.")
+    assert await client.after(events.PeerMessage(ONE, fault)) == [CloseLink(ONE), Finished(fault)]
+
+
+async def test_the_next_worker_is_chosen_from_the_newest_list(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    other = present(PeerId("worker-other"), 16000)
+    newest = events.WorkersChanged((BOTH[0], other, present(SMALL, 8000, Status.BUSY)))
+    assert await client.after(newest) == []
+    assert await client.after(LinkLost(ONE, BUSY_FAULT)) == [CloseLink(ONE), OpenLink(TWO, other.peer)]
+
+
+async def test_the_last_refusal_is_reported_when_no_worker_is_left(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    await client.after(LinkLost(ONE, LEAVING_FAULT))
+    assert await end_of(client, LinkLost(TWO, BUSY_FAULT)) == BUSY_FAULT
+
+
+async def test_a_worker_that_does_not_answer_counts_as_lost(client: Client, autojump_clock: MockClock) -> None:
     await choose(client, BestWorker(), *BOTH)
     autojump_clock.jump(PATIENCE + 1)
-    assert (await end_of(client)).code is FaultCode.LINK_FAILED
+    assert await client.after() == [CloseLink(ONE), OpenLink(TWO, SMALL)]
 
 
-async def test_an_unanswered_offer_is_sent_again_after_a_pause(client: Client, autojump_clock: MockClock) -> None:
+async def test_a_worker_that_does_not_say_whether_it_takes_the_job_counts_as_lost(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    autojump_clock.jump(PATIENCE - 1)
+    await submit(client)
+    autojump_clock.jump(PATIENCE - 1)
+    assert await client.after() == [], "it has the whole time for this step"
+    autojump_clock.jump(2)
+    assert await client.after() == [CloseLink(ONE), OpenLink(TWO, SMALL)]
+
+
+async def test_a_named_worker_that_is_always_silent_is_named_in_the_end(
+    client: Client, autojump_clock: MockClock
+) -> None:
     await choose(client, NamedWorker(BIG), *BOTH)
-    unanswered = Fault(FaultCode.STALLED, "The worker's half did not come.")
-    assert await client.after(LinkLost(ONE, unanswered)) == []
-    autojump_clock.jump(FIRST_PAUSE)
-    assert await client.after() == [CloseLink(ONE), OpenLink(TWO, BIG)]
-
-
-async def test_a_worker_that_never_answers_is_given_up(client: Client, autojump_clock: MockClock) -> None:
-    await choose(client, NamedWorker(BIG), *BOTH)
-    unanswered = Fault(FaultCode.STALLED, "The worker's half did not come.")
     effects: list[object] = []
-    for link in range(1, 2 + (OFFERS_MAX + 1) // 2):
-        effects = await client.after(LinkLost(LinkId(link), unanswered))
-        autojump_clock.jump(FIRST_PAUSE * 2**OFFERS_MAX)
-        await client.after()
-    assert fault_of(effects) == unanswered
+    while client.phase is not P.IDLE:
+        autojump_clock.jump(PATIENCE)
+        effects = await client.after() or effects
+    fault = fault_of(effects)
+    assert fault.code is FaultCode.STALLED
+    assert BIG in fault.text
+    assert "30 seconds" in fault.text
 
 
 async def test_a_server_that_restarts_during_an_offer_costs_only_some_seconds(
     client: Client, autojump_clock: MockClock
 ) -> None:
-    await choose(client, NamedWorker(BIG), *BOTH)
-    down = Fault(FaultCode.SERVER_LOST, "The line is down.")
+    await choose(client, BestWorker(), *BOTH)
     for link in range(1, 1 + OFFERS_MAX):
-        assert await client.after(LinkRefused(BIG, down), LinkLost(LinkId(link), down)) == []
+        assert await client.after(LinkLost(LinkId(link), DOWN)) == [CloseLink(LinkId(link))]
         autojump_clock.jump(FIRST_PAUSE * 2 ** (link - 1))
-        assert await client.after() == [CloseLink(LinkId(link)), OpenLink(LinkId(link + 1), BIG)]
+        assert await client.after() == [OpenLink(LinkId(link + 1), BIG)], "no worker has refused"
 
 
 async def test_a_link_without_a_common_route_is_not_tried_again(client: Client) -> None:
     await choose(client, NamedWorker(BIG), *BOTH)
-    no_way = Fault(FaultCode.LINK_FAILED, "No common route.")
-    assert await end_of(client, LinkLost(ONE, no_way)) == no_way
+    assert await end_of(client, LinkLost(ONE, NO_WAY)) == NO_WAY
 
 
-async def test_a_link_that_breaks_before_the_job_was_submitted_ends_the_client(client: Client) -> None:
-    await choose(client, NamedWorker(BIG), *BOTH)
-    effects = await client.after(LinkLost(TWO), LinkLost(ONE))
-    assert fault_of(effects).code is FaultCode.LINK_LOST
+@pytest.mark.parametrize("wait", [None, WAIT])
+async def test_where_no_way_leads_to_the_best_worker_the_next_best_is_asked(client: Client, wait: float | None) -> None:
+    await choose(client, BestWorker(), *BOTH, wait=wait)
+    assert await client.after(LinkLost(ONE, NO_WAY)) == [CloseLink(ONE), OpenLink(TWO, SMALL)]
+    assert await client.after(LinkLost(TWO, NO_WAY)) == [CloseLink(TWO), Finished(NO_WAY)]
 
 
-async def test_messages_before_authentication_or_over_another_link_are_ignored(client: Client) -> None:
+async def test_a_wrong_secret_ends_the_client(client: Client) -> None:
     await choose(client, BestWorker(), *BOTH)
-    assert (
-        await client.after(
-            Authenticated(TWO, SMALL, proven=True), PeerMessage(TWO, BUSY_FAULT), LinkRefused(SMALL, BUSY_FAULT)
-        )
-        == []
-    )
+    wrong = Fault(FaultCode.AUTH_INVALID, "Wrong.")
+    assert await end_of(client, LinkLost(ONE, wrong)) == wrong
 
 
-async def test_a_failed_join_ends_the_client(client: Client) -> None:
-    await client.after(JobWanted(CREDENTIALS, BestWorker(), SUBMIT))
-    fault = Fault(FaultCode.ROOM_DENIED, "No.")
-    assert await client.after(JoinFailed(fault)) == [Finished(fault)]
+async def test_a_link_that_ends_without_a_reason_ends_the_client_with_one(client: Client) -> None:
+    await choose(client, NamedWorker(BIG), *BOTH)
+    assert (await end_of(client, LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
-async def wait_in_queue(client: Client) -> None:
-    busy = (present(BIG, 24000, Status.BUSY),)
-    await client.after(JobWanted(CREDENTIALS, BestWorker(), SUBMIT, 8000, PATIENCE, wait=True))
-    await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-1")), WorkersChanged(busy))
-    assert client.data.queued
+async def test_what_comes_over_another_link_is_dropped(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    await client.after(LinkLost(ONE, BUSY_FAULT))
+    late = (events.Authenticated(ONE, BIG, proven=True), events.PeerMessage(ONE, BUSY_FAULT), LinkLost(ONE))
+    assert await client.after(*late) == []
+    assert client.phase is P.CONNECTING
 
 
-async def test_a_client_with_wait_joins_the_queue(client: Client) -> None:
-    await client.after(JobWanted(CREDENTIALS, BestWorker(), SUBMIT, 8000, PATIENCE, wait=True))
-    joined = JoinedRoom(RoomId("room-1"), "token", PeerId("client-1"))
-    assert await client.after(joined, WorkersChanged((present(BIG, 24000, Status.BUSY),))) == [
-        SendToServer(JoinQueue(8000))
-    ]
+# -------- the line
 
 
-async def test_a_client_that_named_a_worker_queues_for_this_worker_only(client: Client) -> None:
-    await client.after(JobWanted(CREDENTIALS, NamedWorker(BIG), SUBMIT, 0, PATIENCE, wait=True))
-    await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-1")), WorkersChanged(BOTH))
-    assert await client.after(LinkRefused(BIG, BUSY_FAULT)) == [CloseLink(ONE), SendToServer(JoinQueue(0, BIG))]
+async def wait_in_queue(client: Client, wait: float = math.inf) -> None:
+    assert await choose(client, BestWorker(), *TAKEN, memory=8000, wait=wait) == [SendToServer(JoinQueue(8000))]
+    assert client.phase is P.QUEUED
 
 
 async def test_a_client_does_not_queue_in_a_room_without_a_fitting_worker(client: Client) -> None:
-    await client.after(JobWanted(CREDENTIALS, BestWorker(), SUBMIT, 99000, PATIENCE, wait=True))
-    effects = await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-1")), WorkersChanged(BOTH))
-    assert fault_of(effects).code is FaultCode.NO_WORKER
+    fault = fault_of(await choose(client, BestWorker(), *BOTH, memory=99000, wait=WAIT))
+    assert fault.code is FaultCode.NO_WORKER
 
 
-async def test_an_assigned_worker_is_asked_and_the_queue_left_once_the_link_is_authenticated(client: Client) -> None:
+async def test_an_assigned_worker_is_asked_and_the_line_left_once_it_has_the_job(client: Client) -> None:
     await wait_in_queue(client)
     assert await client.after(WorkerAssigned(BIG)) == [OpenLink(ONE, BIG)]
-    assert await client.after(Authenticated(ONE, BIG, proven=True)) == [
+    await submit(client)
+    effects = await client.after(events.PeerMessage(ONE, JobAccepted(JOB, "key")))
+    assert effects == [
         SendToServer(LeaveQueue()),
-        TellPeer(ONE, SUBMIT),
+        events.SaveTicket(events.JobCredential(JOB, "key"), BIG),
+        events.SendPackage(ONE, JOB),
     ]
 
 
-async def test_a_refused_link_to_an_assigned_worker_keeps_the_position_in_the_queue(client: Client) -> None:
+async def test_who_never_stood_in_line_does_not_leave_it(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH, wait=WAIT)
+    await submit(client)
+    assert SendToServer(LeaveQueue()) not in await client.after(events.PeerMessage(ONE, JobAccepted(JOB, "key")))
+
+
+async def test_a_refusal_of_the_assigned_worker_keeps_the_position_in_the_line(client: Client) -> None:
     await wait_in_queue(client)
     await client.after(WorkerAssigned(BIG))
-    assert await client.after(LinkRefused(BIG, BUSY_FAULT)) == [CloseLink(ONE), SendToServer(JoinQueue(8000))]
+    assert await client.after(LinkLost(ONE, BUSY_FAULT)) == [CloseLink(ONE), SendToServer(JoinQueue(8000))]
 
 
 async def test_a_queued_client_does_not_ask_a_worker_that_the_list_shows_as_available(client: Client) -> None:
     await wait_in_queue(client)
-    assert await client.after(WorkersChanged(BOTH)) == []
+    assert await client.after(events.WorkersChanged(BOTH)) == []
 
 
 async def test_after_a_reconnection_to_the_server_the_client_joins_the_queue_again(client: Client) -> None:
     await wait_in_queue(client)
-    assert await client.after(JoinedRoom(RoomId("room-1"), "token", PeerId("client-1"))) == [
-        SendToServer(JoinQueue(8000))
-    ]
-    assert client.state is Status.RESERVED
+    assert await client.after(JOINED) == [SendToServer(JoinQueue(8000))]
+    assert client.phase is P.QUEUED
 
 
-async def test_the_client_stays_in_the_queue_until_the_wait_expires(client: Client, autojump_clock: MockClock) -> None:
+async def test_a_room_that_cannot_be_joined_again_ends_the_wait(client: Client) -> None:
+    await wait_in_queue(client)
+    denied = Fault(FaultCode.ROOM_DENIED, "No.")
+    assert await end_of(client, events.JoinFailed(denied)) == denied
+
+
+async def test_a_worker_that_is_only_away_is_waited_for(client: Client) -> None:
+    await wait_in_queue(client)
+    assert await client.after(events.WorkersChanged(())) == []
+    assert client.phase is P.QUEUED
+
+
+async def test_the_wait_ends_when_all_workers_that_fit_leave(client: Client) -> None:
+    await wait_in_queue(client)
+    other = present(SMALL, 4000)
+    fault = await end_of(client, events.WorkersChanged((present(BIG, 24000, Status.BUSY, leaving=True), other)))
+    assert fault.code is FaultCode.NO_WORKER
+    assert "no worker is left" in fault.text
+
+
+async def test_nobody_stands_in_line_for_workers_that_leave(client: Client) -> None:
+    await choose(client, BestWorker(), BOTH[0], wait=WAIT)
+    assert await client.after(events.WorkersChanged((LEAVING,))) == []
+    assert await end_of(client, LinkLost(ONE, LEAVING_FAULT)) == LEAVING_FAULT
+
+
+async def test_without_a_limit_the_wait_has_no_end(client: Client, autojump_clock: MockClock) -> None:
     await wait_in_queue(client)
     autojump_clock.jump(24 * 3600)
     assert await client.after() == []
-    assert (await end_of(client, WaitExpired())).code is FaultCode.WORKER_BUSY
 
 
-async def test_a_wait_that_expires_after_the_assignment_changes_nothing(client: Client) -> None:
+async def test_the_wait_ends_in_the_line_when_the_patience_does(client: Client, autojump_clock: MockClock) -> None:
+    await wait_in_queue(client, WAIT)
+    autojump_clock.jump(WAIT - 1)
+    assert await client.after() == []
+    autojump_clock.jump(2)
+    fault = fault_of(await client.after())
+    assert fault.code is FaultCode.WORKER_BUSY
+    assert "--wait" in fault.text
+
+
+async def test_the_patience_counts_from_the_beginning_and_not_from_each_place_in_the_line(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await wait_in_queue(client, 2 * PATIENCE)
+    autojump_clock.jump(PATIENCE + 1)
+    await client.after(WorkerAssigned(BIG), LinkLost(ONE, BUSY_FAULT))
+    assert client.phase is P.QUEUED
+    autojump_clock.jump(PATIENCE)
+    assert fault_of(await client.after()).code is FaultCode.WORKER_BUSY
+
+
+async def test_a_worker_that_is_being_asked_at_the_end_of_the_patience_may_still_take_the_job(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await wait_in_queue(client, WAIT)
+    autojump_clock.jump(WAIT - 1)
+    await client.after(WorkerAssigned(BIG))
+    autojump_clock.jump(2)
+    assert await client.after() == []
+    assert client.phase is P.CONNECTING
+    await submit(client)
+    effects = await client.after(events.PeerMessage(ONE, JobAccepted(JOB, "key")))
+    assert effects[0] == SendToServer(LeaveQueue()), "the server still has the client in the line"
+    assert client.phase is P.UPLOADING
+
+
+async def test_after_the_end_of_the_patience_nobody_stands_in_line_again(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    await wait_in_queue(client, WAIT)
+    autojump_clock.jump(WAIT - 1)
+    await client.after(WorkerAssigned(BIG))
+    autojump_clock.jump(2)
+    await client.after()
+    assert await client.after(LinkLost(ONE, BUSY_FAULT)) == [CloseLink(ONE), Finished(BUSY_FAULT)]
+
+
+async def test_the_patience_ends_with_the_job_accepted(client: Client, autojump_clock: MockClock) -> None:
+    await wait_in_queue(client, WAIT)
+    await client.after(WorkerAssigned(BIG))
+    await submit(client)
+    await client.after(events.PeerMessage(ONE, JobAccepted(JOB, "key")))
+    autojump_clock.jump(2 * WAIT)
+    assert await client.after() == []
+    assert client.phase is P.UPLOADING
+
+
+async def test_a_late_assignment_changes_nothing(client: Client) -> None:
     await wait_in_queue(client)
     await client.after(WorkerAssigned(BIG))
-    assert await client.after(WaitExpired()) == []
+    assert await client.after(WorkerAssigned(SMALL)) == []
+    await submit(client)
+    assert await client.after(WorkerAssigned(SMALL)) == []
 
 
-async def test_a_second_choice_while_the_first_link_opens_changes_nothing(client: Client) -> None:
+# -------- the person leaves
+
+LEAVE = [events.Interrupted(), events.Drain(), events.CancelWanted()]
+
+
+async def joining(client: Client) -> None:
+    await client.after(events.JobWanted(CREDENTIALS, BestWorker(), SUBMIT))
+
+
+async def choosing(client: Client) -> None:
     await choose(client, AskPerson(), *BOTH)
-    await client.after(WorkerPicked(BIG))
-    assert await client.after(WorkerPicked(SMALL), WorkerPicked(None)) == []
+
+
+async def connecting(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH)
+
+
+async def retrying(client: Client) -> None:
+    await choose(client, NamedWorker(BIG))
+    await client.after(LinkLost(ONE, LOSSES[0]))
+
+
+async def submitting(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    await submit(client)
+
+
+@pytest.mark.parametrize("leave", LEAVE, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize(
+    ("prepare", "phase"),
+    [
+        (joining, P.JOINING),
+        (choosing, P.CHOOSING),
+        (wait_in_queue, P.QUEUED),
+        (connecting, P.CONNECTING),
+        (retrying, P.RETRY_WAIT),
+        (submitting, P.SUBMITTING),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+async def test_an_interruption_before_a_worker_has_the_job_leaves_nothing(
+    client: Client, prepare: object, phase: ClientPhase, leave: object
+) -> None:
+    await prepare(client)  # type: ignore[operator]
+    assert client.phase is phase
+    assert await client.after(events.StopWanted()) == [], "there is nothing to stop"
+    had_link = client.data.link is not None
+    effects = await client.after(leave)
+    assert fault_of(effects).code is FaultCode.INTERRUPTED
+    assert effects[:-1] == ([CloseLink(ONE)] if had_link else [])
+    assert client.phase is P.IDLE
+
+
+async def test_a_client_that_has_ended_may_begin_again(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH)
+    await client.after(events.Drain())
+    assert await choose(client, BestWorker(), *BOTH) == [OpenLink(TWO, BIG)], "under the name of a new link"
+
+
+async def test_what_comes_after_the_end_changes_nothing(client: Client) -> None:
+    await choose(client, AskPerson(), *BOTH)
+    await client.after(events.Drain())
+    late = (
+        *(events.Interrupted(), events.Drain(), events.StopWanted(), events.CancelWanted()),
+        *(events.WorkerPicked(BIG), events.ChoiceFailed(DOWN), events.WorkersChanged(BOTH)),
+        *(JOINED, events.JoinFailed(DOWN), WorkerAssigned(BIG), LinkLost(ONE), events.PackageSent(ONE)),
+    )
+    assert await client.after(*late) == []
+    assert client.phase is P.IDLE

@@ -757,7 +757,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     ignore(WITH_RESULT, events.StopWanted, because="the job has ended"),
     ignore((UNPACKING, UNPACKING_OFFLINE, CONFIRMING), events.CancelWanted, because="the job has ended"),
     ignore(
-        ON_LINK, events.UnexpectedMessage,
+        (JOINING, CHOOSING, *ON_LINK), events.UnexpectedMessage,
         because="a word that fits nowhere changes nothing; a time-out notices what is missing",
     ),
     ignore(
@@ -770,4 +770,4 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
         events.ResultDownloaded, events.ResultUnpacked, events.DownloadFailed,
         because="the client has ended, and its program is about to end",
     ),
-), own=lambda data: () if data.link is None else (data.link,), invariant=can_be)  # fmt: skip
+), own=lambda data: {data.link} - {None}, from_outside=(WorkerAssigned,), invariant=can_be)  # fmt: skip

@@ -1,17 +1,20 @@
 """Tests of Auth: both ends prove that they know the secret, and a man in the middle cannot."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actors.auth import CLIENT_AUTH, WORKER_AUTH, AuthData
+from actors.auth import CLIENT_AUTH, WORKER_AUTH, AuthData, ClientAuthPhase, WorkerAuthPhase
 from actors.events import Authenticated, AuthenticationFailed, Drain, LinkLost, LinkOpened, TellPeer
+from actors.phase import Phase
+from actors.table import Row, Table
 from protocol.faults import FaultCode
 from protocol.ids import LinkId, PeerId, RoomId
-from protocol.status import Status
 from protocol.trust import (
     PROOF_TIME,
     AuthChallenge,
@@ -25,6 +28,7 @@ from protocol.trust import (
 )
 from rtc.testing.embedding import Embedded
 from rtc.testing.plugin import THE_SECRET
+from rtc.testing.state_space import ActorState, start_of
 
 Auth = Embedded[AuthData]
 Embed = Callable[..., Awaitable[Auth]]
@@ -137,7 +141,7 @@ async def test_there_is_one_try_per_link(worker_auth: Auth) -> None:
     await worker_auth.after(AuthResponse(b"c" * 32, b"guess" + b"\0" * 27))
     right = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
     assert await worker_auth.after(AuthResponse(b"c" * 32, right)) == []
-    assert worker_auth.state is Status.AVAILABLE
+    assert worker_auth.phase is WorkerAuthPhase.CLOSED
 
 
 async def test_one_challenge_is_answered_and_no_second_one(client_auth: Auth) -> None:
@@ -160,10 +164,30 @@ async def test_a_worker_that_stays_silent_is_timed_out_too(client_auth: Auth, au
     assert verdict.fault.code is FaultCode.AUTH_TIMEOUT
 
 
+async def test_the_time_for_the_whole_proof_does_not_begin_again_with_the_challenge(
+    client_auth: Auth, autojump_clock: MockClock
+) -> None:
+    await client_auth.after(AT_CLIENT)
+    autojump_clock.jump(PROOF_TIME - 1)
+    await client_auth.after(AuthChallenge(b"w" * 32))
+    autojump_clock.jump(1.1)
+    [verdict] = await client_auth.after()
+    assert isinstance(verdict, AuthenticationFailed)
+
+
+async def test_a_link_that_is_trusted_has_no_time_limit(
+    worker_auth: Auth, client_auth: Auth, autojump_clock: MockClock
+) -> None:
+    await exchange(worker_auth, client_auth)
+    autojump_clock.jump(24 * 3600)
+    assert (await worker_auth.after(), await client_auth.after()) == ([], [])
+
+
 async def test_trust_ends_with_the_link(worker_auth: Auth, client_auth: Auth) -> None:
     await exchange(worker_auth, client_auth)
+    assert (worker_auth.phase, client_auth.phase) == (WorkerAuthPhase.TRUSTED, ClientAuthPhase.TRUSTED)
     await worker_auth.after(LinkLost(LINK))
-    assert (worker_auth.state, worker_auth.data) == (Status.AVAILABLE, AuthData(THE_SECRET))
+    assert (worker_auth.phase, worker_auth.data) == (WorkerAuthPhase.CLOSED, AuthData(THE_SECRET))
 
 
 async def test_an_unauthenticated_peer_is_notified_when_the_worker_stops(worker_auth: Auth) -> None:
@@ -177,3 +201,75 @@ def test_no_repr_shows_a_secret_a_nonce_or_a_proof() -> None:
     assert "both ends" not in shown
     assert "wwww" not in shown
     assert "pppp" not in shown
+
+
+# -------- every state that an end can reach, and random walks
+
+
+PROOF = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
+WORKERS_PROOF = prove(THE_SECRET, "worker", BINDING, b"w" * 32, AT_CLIENT.nonce)
+MESSAGES: list[Any] = [
+    AuthChallenge(b"w" * 32),
+    *(AuthResponse(b"c" * 32, proof) for proof in (None, b"p" * 32, PROOF)),
+    *(AuthSuccess(proof) for proof in (None, b"p" * 32, WORKERS_PROOF)),
+    *(AuthFailure(reason, "No.") for reason in Denial),
+]
+ENDS = pytest.mark.parametrize(
+    ("table", "opened"), [(WORKER_AUTH, AT_WORKER), (CLIENT_AUTH, AT_CLIENT)], ids=["worker", "client"]
+)
+
+
+@frozen
+class End:
+    """One end of a link: its actor, and what the link manager has told it."""
+
+    auth: ActorState[AuthData]
+    opened: bool = False
+    lost: bool = False
+
+    def next_ends(self, table: Table[AuthData], opened: LinkOpened, reached: Callable[..., None]) -> Iterator["End"]:
+        """Yield what each thing that can happen next leads to; the peer may say anything while the link is open."""
+
+        def after(auth: ActorState[AuthData], event: Any) -> ActorState[AuthData]:
+            return auth.turn(table, event, reached)[0]
+
+        yield evolve(self, auth=after(self.auth, Drain()))
+        if not self.opened:
+            yield evolve(self, auth=after(self.auth, opened), opened=True)
+        elif not self.lost:
+            yield evolve(self, auth=after(self.auth, LinkLost(LINK)), lost=True)
+            for message in MESSAGES:
+                yield evolve(self, auth=after(self.auth, message))
+        for auth, event in self.auth.due:
+            yield evolve(self, auth=after(auth, event))
+
+
+@ENDS
+def test_each_row_and_each_ignored_event_can_happen_and_nothing_else(
+    table: Table[AuthData], opened: LinkOpened
+) -> None:
+    answers: set[tuple[Phase, Row[Any]]] = set()
+    todo = [End(start_of(table, AuthData(secret))) for secret in (THE_SECRET, None)]
+    seen = set(todo)
+    while todo:
+        ends = set(todo.pop().next_ends(table, opened, lambda phase, found: answers.add((phase, found)))) - seen
+        seen |= ends
+        todo += ends
+    missing = [f"{phase.value} × {found}" for phase, found in table.answers() if (phase, found) not in answers]
+    assert not missing
+    assert {end.auth.phase for end in seen if end.lost} == {table.start}, "a lost link leaves nothing behind"
+
+
+GUESSES = [message for message in MESSAGES if getattr(message, "proof", None) not in (PROOF, WORKERS_PROOF)]
+
+
+@ENDS
+@given(st.data())
+def test_without_the_secret_no_walk_leads_to_authentication(
+    table: Table[AuthData], opened: LinkOpened, data: st.DataObject
+) -> None:
+    auth = start_of(table, AuthData(THE_SECRET)).turn(table, opened, lambda _phase, _found: None)[0]
+    for message in data.draw(st.lists(st.sampled_from([*GUESSES, Drain()]), max_size=20)):
+        auth, effects = auth.turn(table, message, lambda _phase, _found: None)
+        assert not any(isinstance(effect, Authenticated) for effect in effects)
+        assert auth.phase.status.value != "busy"

@@ -11,13 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import auth, discovery, job_query, job_session, worker, worker_events
+from actors import client, client_events, discovery, job_query, job_session, worker, worker_events
 from actors.events import (
     AcceptLink,
     AnswerReady,
+    AskPerson,
     Authenticated,
+    BestWorker,
     Cancel,
+    CancelWanted,
     CloseLink,
+    DownloadFailed,
     Drain,
     EarlierJobsFound,
     Finished,
@@ -28,30 +32,41 @@ from actors.events import (
     JobLookedUp,
     JobStateReported,
     JobSubmitted,
+    JobWanted,
+    JoinedRoom,
     JoinFailed,
     JoinRoom,
     LinkLost,
-    LinkOpened,
     LinkRefused,
     LinkRequested,
+    NamedWorker,
     OfferReady,
+    OpenLink,
     OpenSession,
     PackageFailed,
     PackageReceived,
+    PackageSent,
     PeerMessage,
     QueryWanted,
     RejectLink,
     ReleaseResult,
+    ResultDownloaded,
     ResultSendEnded,
+    ResultUnpacked,
     RoomCredentials,
+    SendJobKey,
     SendResult,
     ServerConnected,
     ServerDisconnected,
     StatusChanged,
     StopEarly,
+    StopWanted,
     StreamEnded,
     StreamEvents,
+    TellPeer,
     TimedOut,
+    UploadFailed,
+    WorkerPicked,
     WorkersChanged,
 )
 from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, TableError, ignore, row
@@ -62,6 +77,7 @@ from protocol.jobs import (
     AskJob,
     AttachJob,
     CancelJob,
+    JobAccepted,
     JobEnded,
     JobKind,
     JobStage,
@@ -73,7 +89,6 @@ from protocol.jobs import (
 )
 from protocol.signaling import Answer, Joined, Offer, Refuse, RoomCreated, WorkerLeft, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
-from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, AuthSuccess, Binding, Denial, Secret
 from rtc.command_line.generated_docs import TABLES
 
 FAULT = Fault(FaultCode.LINK_LOST, "The link broke.")
@@ -303,7 +318,80 @@ def test_a_session_follows_one_job_at_a_time(events: list[Any]) -> None:
 
 WORKERS = (WorkerPresent(PeerId("worker-a"), facts(24000)), WorkerPresent(PeerId("worker-b"), facts(8000)))
 WORKER_IDS = [one.peer for one in WORKERS]
+TO_CLIENT = [*each(JobAccepted, JOBS, KEYS), *STATES, *ENDINGS, FAULT]
 ROOM = RoomCredentials(Role.CLIENT, RoomId("r"), "t")
+client_walks = walks(
+    [
+        JobWanted(ROOM, choice, SUBMIT, credential=credential, fetch=fetch)
+        for choice in (NamedWorker(PeerId("worker-a")), BestWorker(), AskPerson())
+        for credential in (None, *CREDENTIALS)
+        for fetch in YES_AND_NO
+    ],
+    [JoinedRoom(RoomId("r"), "t", ADA)],
+    [JoinFailed(FAULT)],
+    each(WorkersChanged, [(), WORKERS, WORKERS[:1]]),
+    each(WorkerPicked, [None, *WORKER_IDS]),
+    each(LinkRefused, WORKER_IDS, [FAULT, worker.BUSY_FAULT, worker.UNKNOWN_FAULT]),
+    each(Authenticated, LINKS, WORKER_IDS, YES_AND_NO),
+    each(PeerMessage, LINKS, TO_CLIENT),
+    each(LinkLost, LINKS, FAULTS),
+    [UploadFailed(FAULT)],
+    [PackageSent()],
+    [StopWanted()],
+    [CancelWanted()],
+    [DownloadFailed(FAULT)],
+    [ResultDownloaded()],
+    [ResultUnpacked()],
+    each(TimedOut, FAULTS),
+    [Drain()],
+)
+
+
+@given(client_walks)
+def test_a_wanted_job_ends_with_exactly_one_finished(events: list[Any]) -> None:
+    requests = endings_seen = 0
+    state, data = client.CLIENT.start, client_events.ClientData()
+    for event in events:
+        before = state
+        state, step = client.CLIENT.step(state, data, event)
+        data = step.data
+        requests += before is AVAILABLE and state is RESERVED
+        endings_seen += sum(isinstance(effect, Finished) for effect in step.effects)
+        assert requests - endings_seen == (state is not AVAILABLE)
+
+
+@given(client_walks)
+def test_a_client_has_at_most_one_link(events: list[Any]) -> None:
+    state, data = client.CLIENT.start, client_events.ClientData()
+    open_links: set[LinkId] = set()
+    for event in events:
+        if isinstance(event, LinkLost):
+            open_links.discard(event.link)
+        state, step = client.CLIENT.step(state, data, event)
+        data = step.data
+        for effect in step.effects:
+            if isinstance(effect, CloseLink):
+                open_links.discard(effect.link)
+            if isinstance(effect, OpenLink):
+                open_links.add(effect.link)
+        assert open_links <= {data.link}
+
+
+@given(client_walks)
+def test_a_client_acknowledges_a_result_only_when_it_is_unpacked_and_only_over_its_own_link(
+    events: list[Any],
+) -> None:
+    state, data = client.CLIENT.start, client_events.ClientData()
+    for event in events:
+        link = data.link
+        state, step = client.CLIENT.step(state, data, event)
+        data = step.data
+        for effect in step.effects:
+            if isinstance(effect, TellPeer | SendJobKey):
+                assert effect.link == link
+            if isinstance(effect, TellPeer) and isinstance(effect.message, ResultTaken):
+                assert isinstance(event, ResultUnpacked)
+
 
 ASKED = (AskJob(JobId("job-1"), "key-1"), CancelJob(JobId("job-2"), "key-2"))
 query_walks = walks(
@@ -371,26 +459,3 @@ def test_discovery_has_a_peer_id_in_the_room_and_none_outside(events: list[Any])
             assert step.data.peer is None
 
     walk(discovery.DISCOVERY, discovery.DiscoveryData(), events, check)
-
-
-BINDING = Binding(RoomId("r"), PeerId("worker-a"), ADA, b"w" * 32, b"c" * 32)
-auth_walks = walks(
-    [LinkOpened(LinkId(1), ADA, BINDING, b"n" * 32)],
-    [AuthChallenge(b"m" * 32)],
-    each(AuthResponse, b"m" * 32, [None, b"p" * 32]),
-    each(AuthSuccess, [None, b"p" * 32]),
-    each(AuthFailure, list(Denial), "no"),
-    [TimedOut()],
-    [LinkLost(LinkId(1))],
-    [Drain()],
-    longest=20,
-)
-
-
-@given(auth_walks, st.sampled_from([auth.WORKER_AUTH, auth.CLIENT_AUTH]))
-def test_without_the_secret_no_walk_leads_to_authentication(events: list[Any], table: Table[auth.AuthData]) -> None:
-    def check(_state: Status, _before: Any, after: Status, step: Step[auth.AuthData]) -> None:
-        assert after is not BUSY
-        assert not any(isinstance(effect, Authenticated) for effect in step.effects)
-
-    walk(table, auth.AuthData(Secret(b"s" * 32)), events, check)

@@ -168,9 +168,9 @@ def deny_missing_proof(data: AuthData, _event: AuthResponse) -> Step[AuthData]:
     return _deny(data, Denial.MISSING, FaultCode.AUTH_MISSING, text)
 
 
-def deny_timeout(data: AuthData, _event: events.TimedOut) -> Step[AuthData]:
+def deny_silent_client(data: AuthData, _event: events.TimedOut) -> Step[AuthData]:
     """Deny the client because it gave no proof within `PROOF_TIME`."""
-    text = f"No proof of the room secret came within {PROOF_TIME} seconds. Try again."
+    text = f"The client sent no proof of the room secret within {PROOF_TIME} seconds. Try again."
     return _deny(data, Denial.TIMEOUT, FaultCode.AUTH_TIMEOUT, text)
 
 
@@ -187,7 +187,7 @@ WORKER_AUTH: Table[AuthData] = Table("auth, worker's side", W.CLOSED, (
     row(W.CHALLENGED,            AuthResponse,      W.CLOSED,     deny_missing_proof, when=proof_is_missing),
     row(W.CHALLENGED,            AuthResponse,      W.TRUSTED,    accept_proof, when=proof_is_valid),
     row(W.CHALLENGED,            AuthResponse,      W.CLOSED,     deny_invalid_proof),
-    row(W.CHALLENGED,            events.TimedOut,   W.CLOSED,     deny_timeout),
+    row(W.CHALLENGED,            events.TimedOut,   W.CLOSED,     deny_silent_client),
     row(W.CHALLENGED,            events.Drain,      W.CLOSED,     refuse_on_drain),
     row((W.CHALLENGED, W.TRUSTED), events.LinkLost, W.CLOSED,     reset),
 
@@ -271,10 +271,22 @@ def fail_denied(data: AuthData, event: AuthFailure) -> Step[AuthData]:
     return _fail(data, CODES[event.reason], event.text)
 
 
-def fail_timeout(data: AuthData, _event: events.TimedOut) -> Step[AuthData]:
-    """Close the link because the authentication did not end within `PROOF_TIME`."""
-    text = f"The worker did not finish the proof of the room secret within {PROOF_TIME} seconds. Try again."
-    return _fail(data, FaultCode.AUTH_TIMEOUT, text)
+def lose_before_challenge(data: AuthData, _event: events.TimedOut) -> Step[AuthData]:
+    """Close the link because the worker has said nothing since the link opened.
+
+    It is a lost worker, and no failed proof: whether a secret is needed is not known yet.
+    """
+    text = f"The link opened, but then the worker was silent for {PROOF_TIME} seconds; it may be gone. Try again."
+    return _fail(data, FaultCode.LINK_LOST, text)
+
+
+def lose_before_verdict(data: AuthData, _event: events.TimedOut) -> Step[AuthData]:
+    """Close the link because the worker has not answered the client's proof.
+
+    It is a lost worker: a worker that does not accept a proof says so.
+    """
+    text = f"The worker did not answer the proof of the room secret within {PROOF_TIME} seconds; it may be gone."
+    return _fail(data, FaultCode.LINK_LOST, text)
 
 
 def close_on_drain(data: AuthData, _event: events.Drain) -> Step[AuthData]:
@@ -294,7 +306,8 @@ CLIENT_AUTH: Table[AuthData] = Table("auth, client's side", C.CLOSED, (
     row(C.PROVING,               AuthSuccess,       C.TRUSTED, trust_worker, when=workers_proof_is_valid),
     row(C.PROVING,               AuthSuccess,       C.CLOSED,  reject_worker),
     row(C.PROVING,               AuthFailure,       C.CLOSED,  fail_denied),
-    row(UNDECIDED,               events.TimedOut,   C.CLOSED,  fail_timeout),
+    row(C.WAITING,               events.TimedOut,   C.CLOSED,  lose_before_challenge),
+    row(C.PROVING,               events.TimedOut,   C.CLOSED,  lose_before_verdict),
     row(UNDECIDED,               events.Drain,      C.CLOSED,  close_on_drain),
     row((*UNDECIDED, C.TRUSTED), events.LinkLost,   C.CLOSED,  reset),
 

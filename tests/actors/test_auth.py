@@ -157,11 +157,27 @@ async def test_a_client_that_stays_silent_is_timed_out(worker_auth: Auth, autoju
     assert effects[-1].fault.code is FaultCode.AUTH_TIMEOUT
 
 
-async def test_a_worker_that_stays_silent_is_timed_out_too(client_auth: Auth, autojump_clock: MockClock) -> None:
+async def test_a_worker_that_falls_silent_in_mid_proof_is_lost_and_no_failed_proof(
+    client_auth: Auth, autojump_clock: MockClock
+) -> None:
+    await client_auth.after(AT_CLIENT)
+    autojump_clock.jump(PROOF_TIME - 1)
+    await client_auth.after(AuthChallenge(b"w" * 32))
+    autojump_clock.jump(1.1)
+    [verdict] = await client_auth.after()
+    assert verdict.fault.code is FaultCode.LINK_LOST
+    assert "The worker did not answer the proof" in verdict.fault.text
+
+
+async def test_a_worker_that_says_nothing_is_lost_and_a_secret_is_not_mentioned(
+    client_auth: Auth, autojump_clock: MockClock
+) -> None:
     await client_auth.after(AT_CLIENT)
     autojump_clock.jump(PROOF_TIME + 0.1)
     [verdict] = await client_auth.after()
-    assert verdict.fault.code is FaultCode.AUTH_TIMEOUT
+    assert verdict.fault.code is FaultCode.LINK_LOST
+    assert "the worker was silent" in verdict.fault.text
+    assert "secret" not in verdict.fault.text
 
 
 async def test_the_time_for_the_whole_proof_does_not_begin_again_with_the_challenge(

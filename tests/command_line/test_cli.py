@@ -249,7 +249,7 @@ def test_a_client_that_sleeps_through_the_loss_of_its_link_gets_back_to_its_job(
     client.until("epoch 1")
     client.process.send_signal(signal.SIGSTOP)
     if when == "while the job runs":
-        stage.worker.until("Nothing was heard from the other side")
+        stage.worker.until("The other side was silent")
     else:
         pause.end()
         stage.worker.until("Status: available")

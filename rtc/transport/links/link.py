@@ -28,9 +28,6 @@ PIECES_MAX = 16
 holds the rest of a credit window."""
 
 LINK_LOST = Fault(FaultCode.LINK_LOST, "The connection to the other side was lost. Try again.")
-PEER_SILENT = Fault(
-    FaultCode.LINK_LOST, "Nothing was heard from the other side for a while; the connection was given up."
-)
 PEER_STALLED = Fault(FaultCode.STALLED, "The other side does not take what is sent to it, so the connection was cut.")
 SENT_BEFORE_PROOF = Fault(
     FaultCode.BAD_MESSAGE, "The other side sent data before it was trusted, so the connection was cut."
@@ -259,7 +256,8 @@ class Link:
         while True:
             due = max(start, self._connection.last_received_at) + self._lost_time
             if trio.current_time() >= due:
-                self._end(PEER_SILENT, None)
+                text = f"The other side was silent for {self._lost_time:g} seconds; the connection was given up."
+                self._end(Fault(FaultCode.LINK_LOST, text), None)
                 return
             await trio.sleep_until(due)
 

@@ -266,7 +266,7 @@ class LinkManager:
             return sdp
         raise RtcError(
             FaultCode.STALLED,
-            f"The worker's half of the link did not come within {ANSWER_TIME:.0f} seconds; it may be gone. Try again.",
+            f"The worker did not answer the offer of a link within {ANSWER_TIME:.0f} seconds; it may be gone.",
         )
 
     async def _answer(self, task: _LinkTask, connection: PeerConnection, offer: str) -> str:
@@ -274,7 +274,7 @@ class LinkManager:
         try:
             return await connection.answer(offer)
         except RtcError as error:
-            fault = Fault(error.fault.code, f"The worker could not link: {error.fault.text}")
+            fault = Fault(error.fault.code, f"The worker could not open the link. It says: {error.fault.text}")
             self.router.outbox.put(RejectLink(task.peer, fault))
             raise
 

@@ -19,7 +19,7 @@ from protocol.signaling import FromServer, ToServer
 from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
 from rtc.common.nurseries import first_error
 from rtc.config.server_url import PORTS
-from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, KeepAlive, close
+from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, SILENCE_TIME, KeepAlive, close
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between attempts to connect: doubled each time, and shortened by a random part of up to half, so that the
@@ -195,14 +195,15 @@ class _SignalingConnection:
         return stream
 
     async def _upgrade(self, websocket_nursery: trio.Nursery, stream: trio.abc.Stream) -> WebSocketConnection:
-        with trio.move_on_after(min(self._timeout, UPGRADE_TIME)):
+        within = min(self._timeout, UPGRADE_TIME)
+        with trio.move_on_after(within):
             socket = cast("trio.SocketStream", stream)  # the function takes any stream, its type annotation is narrower
             return await wrap_client_stream(
                 websocket_nursery, socket, self._netloc, self._path, max_message_size=FRAME_MAX
             )
         raise SignalingLost(
-            f"What answers at {self._url} opens no WebSocket connection."
-            " Is it the server's WebSocket address, and is it up to date?"
+            f"What answers at {self._url} opened no WebSocket connection within {within:g} seconds."
+            " Is it the server's WebSocket address, and is the server up to date and not too busy?"
         )
 
     async def _exchange_messages(self, ws: WebSocketConnection) -> None:
@@ -215,7 +216,7 @@ class _SignalingConnection:
                 self.done = True
                 nursery.cancel_scope.cancel()
         if not self.done:
-            raise SignalingLost(f"The server at {self._url} gives no sign of life any more.")
+            raise SignalingLost(f"The server at {self._url} was silent for {SILENCE_TIME:g} seconds.")
 
     async def _send_messages(self, ws: WebSocketConnection) -> None:
         while True:

@@ -97,6 +97,7 @@ class AsyncioLoop:
         *args: Any,
         timeout: float,
         error_text: str,
+        silence_text: str = "",
     ) -> T:
         """Run the asyncio coroutine `make(*args)` as a task and wait for it at most `timeout` seconds.
 
@@ -104,8 +105,8 @@ class AsyncioLoop:
         awaited.
 
         Raises:
-            RtcError: LINK_FAILED with the text `error_text`, for a time-out and for any exception of the coroutine
-                except an RtcError, which is raised as it is.
+            RtcError: LINK_FAILED with the text `error_text` for any exception of the coroutine except an RtcError,
+                which is raised as it is; with the text `silence_text`, if there is one, for a time-out.
         """
         task = context.run(self._loop.create_task, make_coroutine(*args))
         done = trio.Event()
@@ -118,7 +119,7 @@ class AsyncioLoop:
                 task.add_done_callback(_mark_error_seen)
                 task.cancel()
         if not task.done() or task.cancelled():
-            raise RtcError(FaultCode.LINK_FAILED, error_text)
+            raise RtcError(FaultCode.LINK_FAILED, silence_text or error_text)
         error = task.exception()
         if isinstance(error, RtcError):
             raise error

@@ -319,13 +319,19 @@ class PeerConnection:
         """Run one step of the negotiation on the asyncio loop; `aclose` cancels it.
 
         Raises:
-            RtcError: LINK_FAILED with `error_text`, after `GATHER_TIME`, or when the connection has ended.
+            RtcError: LINK_FAILED: with `error_text`, or after `GATHER_TIME`, or when the connection has ended.
         """
         if self.over:
             raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
         with trio.CancelScope() as self._negotiation:
             return await self._asyncio_loop.run(
-                self._context, make_coroutine, *args, timeout=GATHER_TIME, error_text=error_text
+                self._context,
+                make_coroutine,
+                *args,
+                timeout=GATHER_TIME,
+                error_text=error_text,
+                silence_text=f"This machine's half of the connection was not prepared within {GATHER_TIME:g} seconds. "
+                "It is very busy, or its network hangs. Try again.",
             )
         raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
 

@@ -105,6 +105,7 @@ async def test_a_silent_other_side_is_lost_after_a_while(autojump_clock: MockClo
         assert trio.current_time() - started == pytest.approx(5 + LOST_TIME)
         assert link.fault is not None
         assert link.fault.code is FaultCode.LINK_LOST
+        assert f"silent for {LOST_TIME:g} seconds" in link.fault.text
 
 
 async def test_bulk_is_a_sign_of_life(autojump_clock: MockClock) -> None:

@@ -157,6 +157,19 @@ async def test_closing_ends_a_negotiation_under_way(asyncio_loop: AsyncioLoop, m
             await peer.aclose()
 
 
+async def test_a_machine_that_is_too_slow_to_prepare_its_half_says_so(
+    asyncio_loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtc.transport.webrtc.ice_gathering.SILENT_TIME", 10 * HANG_TIME)
+    monkeypatch.setattr("rtc.transport.webrtc.peer_connection.GATHER_TIME", 0.2)
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent_stun, trio.fail_after(HANG_TIME):
+        await silent_stun.bind(("127.0.0.1", 0))
+        server = IceServer(f"stun:127.0.0.1:{silent_stun.getsockname()[1]}")
+        async with open_peer_connection(asyncio_loop, IcePlan((server,))) as peer:
+            with pytest.raises(RtcError, match=r"not prepared within 0\.2 seconds"):
+                await peer.offer()
+
+
 async def test_no_answer_ends_in_time(asyncio_loop: AsyncioLoop) -> None:
     async with open_peer_connection(asyncio_loop) as ada, open_peer_connection(asyncio_loop) as bob:
         await ada.accept_answer(await bob.answer(await ada.offer()))

@@ -158,7 +158,7 @@ async def test_a_worker_without_a_relay_sends_the_client_the_reason(
         own_turn.process.send_signal(signal.SIGCONT)
         assert run.fault is not None
         assert run.fault.code is FaultCode.LINK_FAILED
-        assert run.fault.text.startswith("The worker could not link: Only relayed paths may be used")
+        assert run.fault.text.startswith("The worker could not open the link. It says: Only relayed paths may be used")
         await worker.log.until("Status: available")
 
 

@@ -1,42 +1,27 @@
 """Discovery: this peer's membership of a room. It joins, reports the room's workers, and passes offers and answers on.
 
-- available: this peer is in no room and does not try to join one.
-- reserved: it is joining the room, or joining it again after the connection to the server was lost.
-- busy: it is in the room.
+While this peer is in no room and wants none, it is available; on its way into the room, or back into it after the
+connection to the server was lost, reserved; in the room, busy. The signalling connection opens itself again and again,
+whether a room is wanted or not, and tells Discovery each time it is up (`ServerConnected`) or down
+(`ServerDisconnected`).
 """
 
-from attrs import evolve, field, frozen
+import math
+from typing import get_args
 
-from actors.events import (
-    CANCEL_TIMEOUT,
-    AnswerReady,
-    Drain,
-    FreeMemoryChanged,
-    JoinedRoom,
-    JoinFailed,
-    JoinRoom,
-    LinkAnswered,
-    LinkRefused,
-    LinkRequested,
-    OfferReady,
-    RejectLink,
-    RoomCredentials,
-    SendToServer,
-    ServerConnected,
-    ServerDisconnected,
-    StateTimeout,
-    StatusChanged,
-    TimedOut,
-    WorkersChanged,
-)
-from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
+from attrs import evolve, frozen
+
+from actors import events
+from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
+from actors.table import SAME, Step, Table, do_nothing, ignore, row
 from protocol.faults import Fault, FaultCode
-from protocol.ids import PeerId
+from protocol.ids import LinkId
 from protocol.preference import by_preference
 from protocol.signaling import (
     Announce,
     Answer,
     CreateRoom,
+    FromServer,
     Join,
     Joined,
     Leave,
@@ -46,282 +31,406 @@ from protocol.signaling import (
     WorkerLeft,
     WorkerPresent,
 )
-from protocol.status import Role
+from protocol.status import Role, WorkerFacts
 
 RETRY_TIME = 5.0
-"""Seconds to keep trying after the first connection to the server has failed; the server may just be starting."""
+"""Seconds to keep trying after a connection to the server has failed; the server may just be starting."""
+JOIN_DEADLINE = "join"
+"""The name of the deadline that bounds the way into the room, from `JoinRoom` on."""
+NO_ROOM = events.RoomCredentials(Role.CLIENT)
+"""The credentials of a peer that wants no room."""
+
+
+class DiscoveryPhase(Phase):
+    """Where a peer is on its way into its room, and back into it."""
+
+    OFFLINE = "offline", AVAILABLE
+    """No room is wanted; the connection to the server is down."""
+    ONLINE = "online", AVAILABLE
+    """No room is wanted; the connection to the server is up."""
+    CONNECTING = "connecting", RESERVED
+    """A room is wanted, and the first connection is awaited."""
+    RETRYING = "retrying", RESERVED
+    """A connection has failed, or was lost before the room was joined; the next one is awaited."""
+    CREATING = "creating a room", RESERVED
+    """The server was asked for a new room."""
+    JOINING = "joining", RESERVED
+    """The server was asked to let this peer into the room."""
+    PUT_OFF = "put off", RESERVED
+    """The server cannot let this peer in at this moment, and closes the connection."""
+    REJOIN_WAIT = "waiting to rejoin", RESERVED
+    """The connection was lost while this peer was in the room; the next one is awaited, without a limit."""
+    REJOINING = "rejoining", RESERVED
+    """The server was asked to let this peer into the room again."""
+    IN_ROOM = "in the room", BUSY
+
+
+OFFLINE, ONLINE = DiscoveryPhase.OFFLINE, DiscoveryPhase.ONLINE
+CONNECTING, RETRYING = DiscoveryPhase.CONNECTING, DiscoveryPhase.RETRYING
+CREATING, JOINING, PUT_OFF = DiscoveryPhase.CREATING, DiscoveryPhase.JOINING, DiscoveryPhase.PUT_OFF
+REJOIN_WAIT, REJOINING, IN_ROOM = DiscoveryPhase.REJOIN_WAIT, DiscoveryPhase.REJOINING, DiscoveryPhase.IN_ROOM
+
+UNCONNECTED = CONNECTING, RETRYING
+"""The phases in which a room is wanted and the connection is down."""
+ASKING = CREATING, JOINING
+"""The phases in which the server owes an answer."""
+FIRST_JOIN = *UNCONNECTED, *ASKING, PUT_OFF
+"""The phases from `JoinRoom` to the room."""
+MEMBER = REJOIN_WAIT, REJOINING, IN_ROOM
+"""The phases of a peer that the server knows by a peer id, or that comes back with it."""
+NOT_IN_ROOM = OFFLINE, ONLINE, *FIRST_JOIN, REJOIN_WAIT, REJOINING
 
 
 @frozen
 class DiscoveryData:
     """Discovery's data: what is needed to join the room, and what the server has reported since."""
 
-    room_credentials: RoomCredentials = field(default=RoomCredentials(Role.CLIENT))
-    connected: bool = False
-    """Whether the connection to the server is open."""
-    retrying: bool = False
-    """The first connection to the server could not be opened, and `RETRY_TIME` is running."""
-    peer: PeerId | None = None
-    """Our peer id; None before the first join."""
-    resume: str | None = None
-    """The secret that gives us the same peer id again (`Joined.resume`)."""
+    facts: WorkerFacts | None = None
+    """A worker's description of itself, as it is announced to the room; None for a client. This is the only copy in a
+    worker's process: its name, GPU and so on never change, the rest changes with `StatusChanged` and
+    `FreeMemoryChanged` only."""
+    room_credentials: events.RoomCredentials = NO_ROOM
+    """The room and its token, once they are known; and in the phases `MEMBER` our peer id, with its `resume`."""
+    step_timeout: float = math.inf
+    """Seconds in which the first join must succeed (`JoinRoom`)."""
+    patient: bool = False
+    """Whether to go on trying when the join has not succeeded in time (`JoinRoom`). Who was in the room is patient."""
+    obstacle: Fault | None = None
+    """In the phases `FIRST_JOIN`: why we are not in the room, if nothing more happens."""
     workers: tuple[WorkerPresent, ...] = ()
     """The workers of the room, sorted by `by_preference`."""
+    last_link: int = 0
+    """The id that was allotted last, to a link that a client has requested."""
+
+    @property
+    def knows_room(self) -> bool:
+        """Whether there is a room to join; otherwise the server has to create one."""
+        return self.room_credentials.room is not None and self.room_credentials.token is not None
 
 
-# -------- narrower events
-
-
-@frozen
-class FirstConnectFailed:
-    """The connection to the server closed, or could not be opened, before the first join."""
-
-    text: str
-    """Why, in one sentence for people."""
-
-
-@frozen
-class RejoinLater:
-    """The server cannot let us join again at this moment. It closes the connection; after the next one we ask again."""
-
-
-@frozen
-class JoinDenied:
-    """The server has refused the join."""
-
-    fault: Fault
-
-
-def classify(data: DiscoveryData, event: object) -> object:
-    """Return the event, or the narrower event for a lost connection or a fault.
-
-    Before the first join these may end the program; afterwards most of them only delay the next join.
-    """
-    if isinstance(event, ServerDisconnected) and data.peer is None:
-        return FirstConnectFailed(event.text)
-    if isinstance(event, Fault):
-        temporary = data.peer is not None and event.code in (FaultCode.SERVER_LOST, FaultCode.ROOM_FULL)
-        return RejoinLater() if temporary else JoinDenied(event)
-    return event
-
-
-def join_effects(data: DiscoveryData) -> tuple[SendToServer, ...]:
-    """Return the effect that sends `Join`, with our former peer id if there is one; or `CreateRoom` without a room."""
+def check(phase: Phase, data: DiscoveryData) -> None:
+    """Raise AssertionError if Discovery can never be in this phase with this data."""
     room_credentials = data.room_credentials
-    if room_credentials.room is None or room_credentials.token is None:
-        return (SendToServer(CreateRoom()),)
+    assert (data.obstacle is not None) == (phase in FIRST_JOIN), "there is an obstacle exactly before the first join"
+    assert (phase in (OFFLINE, ONLINE)) <= (room_credentials == NO_ROOM), "who wants no room remembers none"
+    assert (phase in (JOINING, *MEMBER)) <= data.knows_room, "who joins knows the room"
+    assert (phase is CREATING) <= (not data.knows_room), "no second room is created"
+    assert (phase in MEMBER) <= (data.patient and None not in (room_credentials.peer, room_credentials.resume))
+    assert bool(data.workers) <= (phase in MEMBER), "the list of workers is that of our room"
+    assert room_credentials == NO_ROOM or (room_credentials.role is Role.WORKER) == (data.facts is not None)
+
+
+# -------- guards
+
+
+def names_room(_data: DiscoveryData, event: events.JoinRoom) -> bool:
+    """Return whether there is a room to join; otherwise the server has to create one."""
+    return event.room_credentials.room is not None and event.room_credentials.token is not None
+
+
+def knows_room(data: DiscoveryData, _event: events.ServerConnected) -> bool:
+    """Return whether there is a room to join; otherwise the server has to create one."""
+    return data.knows_room
+
+
+def may_pass(data: DiscoveryData, event: Fault) -> bool:
+    """Return whether the server may let us in a moment later; a wrong token or version never becomes right.
+
+    A full room is a reason to give up for somebody who comes for the first time and waits for an answer.
+    """
+    return event.code in (FaultCode.SERVER_LOST, FaultCode.STALLED) or (
+        event.code is FaultCode.ROOM_FULL and data.patient
+    )
+
+
+def is_patient(data: DiscoveryData, _event: events.TimedOut) -> bool:
+    """Return whether to go on trying, however long it takes."""
+    return data.patient
+
+
+def is_about_a_job(_data: DiscoveryData, event: Offer) -> bool:
+    """Return whether the client asks for a link about an existing job."""
+    return event.job is not None
+
+
+# -------- joining
+
+
+def _not_answered(data: DiscoveryData, what: str) -> Fault:
+    """Return the fault for a server that is silent until the deadline; `what` says what it was asked for."""
+    text = f"The server did not answer within {data.step_timeout:g} seconds: {what}."
+    return Fault(FaultCode.SERVER_LOST, f"{text} Is it the right address, and is it running?")
+
+
+def _wants(data: DiscoveryData, event: events.JoinRoom) -> DiscoveryData:
+    return evolve(data, room_credentials=event.room_credentials, step_timeout=event.step_timeout, patient=event.patient)
+
+
+def _deadline(data: DiscoveryData) -> events.Deadline:
+    return events.Deadline(JOIN_DEADLINE, data.step_timeout, events.TimedOut())
+
+
+def _join(data: DiscoveryData) -> events.SendToServer:
+    """Return the effect that asks the server to let us in, with our former peer id if there is one."""
+    room_credentials = data.room_credentials
+    assert room_credentials.room is not None, "the guards look for it"
+    assert room_credentials.token is not None, "the guards look for it"
     join = Join(
         room=room_credentials.room,
         token=room_credentials.token,
         role=room_credentials.role,
-        facts=room_credentials.facts,
-        peer=data.peer or room_credentials.peer,
-        resume=data.resume or room_credentials.resume,
+        facts=data.facts,
+        peer=room_credentials.peer,
+        resume=room_credentials.resume,
     )
-    return (SendToServer(join),)
+    return events.SendToServer(join)
 
 
-def start_joining(data: DiscoveryData, event: JoinRoom) -> Step[DiscoveryData]:
-    """Start joining a room, and if the connection to the server is open, send the request at once."""
-    data = DiscoveryData(event.room_credentials, connected=data.connected)
-    fault = Fault(
-        FaultCode.SERVER_LOST, "The server did not answer in time. Is it the right address, and is it running?"
-    )
-    effects = (StateTimeout(event.step_timeout, TimedOut(fault)),)
-    return Step(data, (*effects, *join_effects(data)) if data.connected else effects)
+def _asked_to_join(data: DiscoveryData) -> DiscoveryData:
+    return evolve(data, obstacle=_not_answered(data, "it was asked to let this program into the room"))
 
 
-def note_connected(data: DiscoveryData, _event: ServerConnected) -> Step[DiscoveryData]:
-    """Record that the connection to the server is open."""
-    return Step(evolve(data, connected=True))
+def _asked_for_room(data: DiscoveryData) -> DiscoveryData:
+    return evolve(data, obstacle=_not_answered(data, "it was asked for a new room"))
 
 
-def note_disconnected(data: DiscoveryData, _event: object) -> Step[DiscoveryData]:
-    """Record that the connection to the server is closed."""
-    return Step(evolve(data, connected=False))
+def await_connection(data: DiscoveryData, event: events.JoinRoom) -> Step[DiscoveryData]:
+    """Wait for a connection to the server, over which to join the room."""
+    data = _wants(data, event)
+    data = evolve(data, obstacle=_not_answered(data, "no connection to it came about"))
+    return Step(data, (_deadline(data),))
 
 
-def request_join(data: DiscoveryData, _event: ServerConnected) -> Step[DiscoveryData]:
-    """Send the request to join, now that the connection to the server is open."""
-    data = evolve(data, connected=True)
-    return Step(data, join_effects(data))
+def join_at_once(data: DiscoveryData, event: events.JoinRoom) -> Step[DiscoveryData]:
+    """Ask the server to let us into the room; the connection is up."""
+    data = _asked_to_join(_wants(data, event))
+    return Step(data, (_deadline(data), _join(data)))
 
 
-def retry_first_connect(data: DiscoveryData, event: FirstConnectFailed) -> Step[DiscoveryData]:
-    """Keep trying for `RETRY_TIME` after the first failed connection; then fail with its reason."""
-    fault = Fault(FaultCode.SERVER_LOST, event.text)
-    effects = () if data.retrying else (StateTimeout(RETRY_TIME, TimedOut(fault)),)
-    return Step(evolve(data, connected=False, retrying=True), effects)
+def create_at_once(data: DiscoveryData, event: events.JoinRoom) -> Step[DiscoveryData]:
+    """Ask the server for a new room; the connection is up."""
+    data = _asked_for_room(_wants(data, event))
+    return Step(data, (_deadline(data), events.SendToServer(CreateRoom())))
+
+
+def ask_to_join(data: DiscoveryData, _event: events.ServerConnected) -> Step[DiscoveryData]:
+    """Ask the server to let us into the room, now that the connection is up."""
+    return Step(_asked_to_join(data), (_join(data),))
+
+
+def ask_for_room(data: DiscoveryData, _event: events.ServerConnected) -> Step[DiscoveryData]:
+    """Ask the server for a new room, now that the connection is up."""
+    return Step(_asked_for_room(data), (events.SendToServer(CreateRoom()),))
 
 
 def join_created_room(data: DiscoveryData, event: RoomCreated) -> Step[DiscoveryData]:
-    """Join the room that the server has created for us."""
-    data = evolve(data, room_credentials=evolve(data.room_credentials, room=event.room, token=event.token))
-    return Step(data, join_effects(data))
+    """Ask the server to let us into the room that it has created for us."""
+    room_credentials = evolve(data.room_credentials, room=event.room, token=event.token)
+    data = _asked_to_join(evolve(data, room_credentials=room_credentials))
+    return Step(data, (_join(data),))
+
+
+def try_again(data: DiscoveryData, event: events.ServerDisconnected) -> Step[DiscoveryData]:
+    """Wait `RETRY_TIME` for the next connection, and remember why this one failed."""
+    data = evolve(data, obstacle=Fault(FaultCode.SERVER_LOST, event.text))
+    return Step(data, (events.StateTimeout(RETRY_TIME),))
+
+
+def try_again_later(data: DiscoveryData, _event: events.ServerDisconnected) -> Step[DiscoveryData]:
+    """Wait `RETRY_TIME` for the next connection; the reason that the server gave is the one to report."""
+    return Step(data, (events.StateTimeout(RETRY_TIME),))
+
+
+def note_reason(data: DiscoveryData, event: events.ServerDisconnected) -> Step[DiscoveryData]:
+    """Remember why the newest connection failed; the time to try goes on."""
+    return Step(evolve(data, obstacle=Fault(FaultCode.SERVER_LOST, event.text)))
+
+
+def note_put_off(data: DiscoveryData, event: Fault) -> Step[DiscoveryData]:
+    """Remember why the server cannot let us in at this moment; it closes the connection, and we ask again."""
+    return Step(evolve(data, obstacle=event))
 
 
 def report_joined(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
     """Report that we have joined, with our peer id and the workers of the room; a worker announces its facts."""
-    token = data.room_credentials.token or ""
-    data = evolve(data, peer=event.peer, resume=event.resume, workers=by_preference(event.workers))
+    room_credentials = evolve(data.room_credentials, peer=event.peer, resume=event.resume)
+    workers = by_preference(event.workers)
+    after = evolve(data, room_credentials=room_credentials, patient=True, obstacle=None, workers=workers)
+    joined = events.JoinedRoom(event.room, room_credentials.token or "", event.peer)
     # a worker's facts may have changed since its request to join; the server passes on only facts that are new to it
-    facts = data.room_credentials.facts
-    announce = (SendToServer(Announce(facts)),) if facts is not None else ()
-    joined = JoinedRoom(event.room, token, event.peer)
-    return Step(data, (CANCEL_TIMEOUT, joined, WorkersChanged(data.workers), *announce))
+    announce = () if data.facts is None else (events.SendToServer(Announce(data.facts)),)
+    return Step(after, (events.cancel_deadline(JOIN_DEADLINE), joined, events.WorkersChanged(workers), *announce))
 
 
-def fail(data: DiscoveryData, event: JoinDenied | TimedOut) -> Step[DiscoveryData]:
-    """Fail because the server refused the join or did not answer in time."""
-    fault = event.fault or Fault(FaultCode.SERVER_LOST, "The server did not answer.")
-    return Step(DiscoveryData(connected=data.connected), (JoinFailed(fault),))
+def ask_to_rejoin(data: DiscoveryData, _event: events.ServerConnected) -> Step[DiscoveryData]:
+    """Ask the server to let us into the room again, with the same peer id. Links and jobs are not affected."""
+    return Step(data, (_join(data),))
 
 
-def await_server(data: DiscoveryData, _event: ServerDisconnected) -> Step[DiscoveryData]:
-    """Wait until the server is connected again, to join with the same peer id. Links and jobs are not affected."""
-    return Step(evolve(data, connected=False))
+def _give_up(data: DiscoveryData, fault: Fault | None, *effects: events.SendToServer) -> Step[DiscoveryData]:
+    after = DiscoveryData(data.facts, last_link=data.last_link)
+    assert fault is not None, "before the first join there is always an obstacle"
+    return Step(after, (*effects, events.JoinFailed(fault)))
+
+
+def fail_denied(data: DiscoveryData, event: Fault) -> Step[DiscoveryData]:
+    """Fail because the server has refused the join for a reason that does not pass."""
+    return _give_up(data, event)
+
+
+def fail_unconnected(data: DiscoveryData, _event: events.TimedOut) -> Step[DiscoveryData]:
+    """Fail because no connection to the server could be opened in time."""
+    return _give_up(data, data.obstacle)
+
+
+def fail_unanswered(data: DiscoveryData, _event: events.TimedOut) -> Step[DiscoveryData]:
+    """Fail because the server did not answer in time.
+
+    `Leave` makes the server close the connection, and forget us if it lets us in after all.
+    """
+    return _give_up(data, data.obstacle, events.SendToServer(Leave()))
+
+
+def report_delay(data: DiscoveryData, _event: events.TimedOut) -> Step[DiscoveryData]:
+    """Report why the room is not joined yet, and go on trying."""
+    assert data.obstacle is not None, "before the first join there is always an obstacle"
+    return Step(data, (events.JoinDelayed(data.obstacle),))
+
+
+# -------- in the room
 
 
 def update_worker(data: DiscoveryData, event: WorkerPresent) -> Step[DiscoveryData]:
     """Add the worker to the list, or replace its facts in the list, and report the list."""
     others = tuple(worker for worker in data.workers if worker.peer != event.peer)
     data = evolve(data, workers=by_preference((*others, event)))
-    return Step(data, (WorkersChanged(data.workers),))
+    return Step(data, (events.WorkersChanged(data.workers),))
 
 
 def remove_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]:
     """Remove the worker from the list, and report the list."""
     data = evolve(data, workers=tuple(worker for worker in data.workers if worker.peer != event.peer))
-    return Step(data, (WorkersChanged(data.workers),))
+    return Step(data, (events.WorkersChanged(data.workers),))
 
 
 def forward_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
-    """Report a client's offer to the program."""
-    return Step(data, (LinkRequested(event.peer, event.sdp, event.job, event.version),))
+    """Report a client's offer for a new job, with an id for the link that it asks for."""
+    link = LinkId(data.last_link + 1)
+    request = events.LinkRequested(link, event.peer, event.sdp, event.version)
+    return Step(evolve(data, last_link=link), (request,))
+
+
+def forward_owners_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
+    """Report the offer of a client that says it owns a job, with an id for the link that it asks for."""
+    assert event.job is not None, "the guard looks for it"
+    link = LinkId(data.last_link + 1)
+    request = events.SessionRequested(link, event.peer, event.sdp, event.job, event.version)
+    return Step(evolve(data, last_link=link), (request,))
 
 
 def forward_answer(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
-    """Report the worker's answer to the program."""
-    return Step(data, (LinkAnswered(event.peer, event.sdp),))
+    """Report the worker's answer."""
+    return Step(data, (events.LinkAnswered(event.peer, event.sdp),))
 
 
 def forward_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
-    """Report to the program that the worker, or the server, has refused our offer."""
-    return Step(data, (LinkRefused(event.peer, event.fault),))
+    """Report that the worker, or the server, has refused our offer."""
+    return Step(data, (events.LinkRefused(event.peer, event.fault),))
 
 
-def send_offer(data: DiscoveryData, event: OfferReady) -> Step[DiscoveryData]:
+def send_offer(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
     """Send our offer to the worker, through the server."""
-    return Step(data, (SendToServer(Offer(event.peer, event.sdp, event.job)),))
+    return Step(data, (events.SendToServer(Offer(event.peer, event.sdp, event.job)),))
 
 
-def send_answer(data: DiscoveryData, event: AnswerReady) -> Step[DiscoveryData]:
+def refuse_while_away(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
+    """Refuse our own offer at once, because outside the room it cannot be sent."""
+    text = "The line to the server is down, so the worker cannot be asked. Try again."
+    return Step(data, (events.LinkRefused(event.peer, Fault(FaultCode.SERVER_LOST, text)),))
+
+
+def send_answer(data: DiscoveryData, event: events.AnswerReady) -> Step[DiscoveryData]:
     """Send our answer to the client, through the server."""
-    return Step(data, (SendToServer(Answer(event.peer, event.sdp)),))
+    return Step(data, (events.SendToServer(Answer(event.peer, event.sdp)),))
 
 
-def send_refusal(data: DiscoveryData, event: RejectLink) -> Step[DiscoveryData]:
+def send_refusal(data: DiscoveryData, event: events.RejectLink) -> Step[DiscoveryData]:
     """Send our refusal to the client, through the server."""
-    return Step(data, (SendToServer(Refuse(event.peer, event.fault)),))
+    return Step(data, (events.SendToServer(Refuse(event.peer, event.fault)),))
 
 
-def refuse_while_disconnected(data: DiscoveryData, event: OfferReady) -> Step[DiscoveryData]:
-    """Refuse our own offer at once, because without a connection to the server it cannot be sent."""
-    fault = Fault(FaultCode.SERVER_LOST, "The line to the server is down, so the worker cannot be asked. Try again.")
-    return Step(data, (LinkRefused(event.peer, fault),))
+def _changed(data: DiscoveryData, event: events.StatusChanged | events.FreeMemoryChanged) -> WorkerFacts:
+    """Return the worker's facts with its new status or free memory."""
+    assert data.facts is not None, "only a worker has a status and a GPU"
+    if isinstance(event, events.StatusChanged):
+        return evolve(data.facts, status=event.status, leaving=event.leaving)
+    return evolve(data.facts, free_mb=event.free_mb)
 
 
-def update_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> DiscoveryData:
-    """Return the data with the worker's new status or free memory, which is also sent at the next join."""
-    facts = data.room_credentials.facts
-    if facts is None:
-        return data
-    if isinstance(event, StatusChanged):
-        facts = evolve(facts, status=event.status, leaving=event.leaving)
-    else:
-        facts = evolve(facts, free_mb=event.free_mb)
-    return evolve(data, room_credentials=evolve(data.room_credentials, facts=facts))
+def store_facts(data: DiscoveryData, event: events.StatusChanged | events.FreeMemoryChanged) -> Step[DiscoveryData]:
+    """Store the worker's new status or free memory; it is announced with the next join."""
+    return Step(evolve(data, facts=_changed(data, event)))
 
 
-def store_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:
-    """Store the worker's new status or free memory; it is announced after the next join."""
-    return Step(update_facts(data, event))
-
-
-def announce_facts(data: DiscoveryData, event: StatusChanged | FreeMemoryChanged) -> Step[DiscoveryData]:
+def announce_facts(data: DiscoveryData, event: events.StatusChanged | events.FreeMemoryChanged) -> Step[DiscoveryData]:
     """Store the worker's new status or free memory, and announce it to the room."""
-    data = update_facts(data, event)
-    facts = data.room_credentials.facts
-    return Step(data, (SendToServer(Announce(facts)),) if facts is not None else ())
+    facts = _changed(data, event)
+    return Step(evolve(data, facts=facts), (events.SendToServer(Announce(facts)),))
 
 
-def leave(data: DiscoveryData, _event: Drain) -> Step[DiscoveryData]:
-    """Send `Leave`, so that the server need not wait for a time-out to notice that this peer is gone."""
-    return Step(DiscoveryData(connected=data.connected), (SendToServer(Leave()),))
-
-
-def stop_joining(data: DiscoveryData, _event: Drain) -> Step[DiscoveryData]:
-    """Stop trying to join the room."""
-    return Step(DiscoveryData(connected=data.connected))
-
-
-DISCOVERY: Table[DiscoveryData] = Table("discovery", AVAILABLE, (
-    #   in         event               next       action
-    row(AVAILABLE, JoinRoom,           RESERVED,  start_joining),
-    ignore(JoinRoom, RESERVED, BUSY),
+DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
+    #   in                     event                      next         action
+    row(OFFLINE,               events.JoinRoom,           CONNECTING,  await_connection),
+    row(ONLINE,                events.JoinRoom,           JOINING,     join_at_once, when=names_room),
+    row(ONLINE,                events.JoinRoom,           CREATING,    create_at_once),
+    ignore((*FIRST_JOIN, *MEMBER), events.JoinRoom,
+           because="a client asks again before each try to connect to its worker, whether it is in the room or not"),
 
     # the connection to the server
-    row(AVAILABLE, ServerConnected,    AVAILABLE, note_connected),
-    row(RESERVED,  ServerConnected,    RESERVED,  request_join),
-    ignore(ServerConnected, BUSY),
-    row(AVAILABLE, FirstConnectFailed, AVAILABLE, note_disconnected),
-    row(RESERVED,  FirstConnectFailed, RESERVED,  retry_first_connect),
-    ignore(FirstConnectFailed, BUSY),
-    ignore(ServerDisconnected, AVAILABLE),
-    row(RESERVED,  ServerDisconnected, RESERVED,  await_server),
-    row(BUSY,      ServerDisconnected, RESERVED,  await_server),
+    row(OFFLINE,               events.ServerConnected,    ONLINE,      do_nothing),
+    row(UNCONNECTED,           events.ServerConnected,    JOINING,     ask_to_join, when=knows_room),
+    row(UNCONNECTED,           events.ServerConnected,    CREATING,    ask_for_room),
+    row(REJOIN_WAIT,           events.ServerConnected,    REJOINING,   ask_to_rejoin),
+    row(ONLINE,                events.ServerDisconnected, OFFLINE,     do_nothing),
+    row((CONNECTING, *ASKING), events.ServerDisconnected, RETRYING,    try_again),
+    row(RETRYING,              events.ServerDisconnected, SAME,        note_reason),
+    row(PUT_OFF,               events.ServerDisconnected, RETRYING,    try_again_later),
+    row((REJOINING, IN_ROOM),  events.ServerDisconnected, REJOIN_WAIT, do_nothing),
+    ignore((OFFLINE, REJOIN_WAIT), events.ServerDisconnected,
+           because="another try to connect has failed, and the next one follows"),
 
     # joining
-    row(RESERVED,  RoomCreated,        RESERVED,  join_created_room),
-    ignore(RoomCreated, AVAILABLE, BUSY),
-    row(RESERVED,  Joined,             BUSY,      report_joined),
-    ignore(Joined, AVAILABLE, BUSY),
-    ignore(RejoinLater, AVAILABLE, RESERVED, BUSY),
-    row(RESERVED,  JoinDenied,         AVAILABLE, fail),
-    ignore(JoinDenied, AVAILABLE, BUSY),
-    row(RESERVED,  TimedOut,           AVAILABLE, fail),
-    ignore(TimedOut, AVAILABLE, BUSY),
+    row(CREATING,              RoomCreated,               JOINING,     join_created_room),
+    row((JOINING, REJOINING),  Joined,                    IN_ROOM,     report_joined),
+    row(ASKING,                Fault,                     PUT_OFF,     note_put_off, when=may_pass),
+    row(ASKING,                Fault,                     ONLINE,      fail_denied),
+    ignore(REJOINING,          Fault, when=may_pass,
+           because="the server cannot let us in at this moment and closes the connection; over the next we ask again"),
+    row(REJOINING,             Fault,                     ONLINE,      fail_denied),
+    ignore(IN_ROOM,            Fault, because="the server closes the connection after it, and then we join again"),
+    row(FIRST_JOIN,            events.TimedOut,           SAME,        report_delay, when=is_patient),
+    row(UNCONNECTED,           events.TimedOut,           OFFLINE,     fail_unconnected),
+    row((*ASKING, PUT_OFF),    events.TimedOut,           ONLINE,      fail_unanswered),
 
-    # the workers of the room
-    row(BUSY,      WorkerPresent,      BUSY,      update_worker),
-    ignore(WorkerPresent, AVAILABLE, RESERVED),
-    row(BUSY,      WorkerLeft,         BUSY,      remove_worker),
-    ignore(WorkerLeft, AVAILABLE, RESERVED),
+    # in the room: from the server
+    row(IN_ROOM,               WorkerPresent,             SAME,        update_worker),
+    row(IN_ROOM,               WorkerLeft,                SAME,        remove_worker),
+    row(IN_ROOM,               Offer,                     SAME,        forward_owners_offer, when=is_about_a_job),
+    row(IN_ROOM,               Offer,                     SAME,        forward_offer),
+    row(IN_ROOM,               Answer,                    SAME,        forward_answer),
+    row(IN_ROOM,               Refuse,                    SAME,        forward_refusal),
+    ignore((*NOT_IN_ROOM, IN_ROOM), events.UnexpectedMessage,
+           because="the server says what was not asked for, or answers after we gave up"),
 
-    # messages from the server to other parts of the program
-    row(BUSY,      Offer,              BUSY,      forward_offer),
-    ignore(Offer, AVAILABLE, RESERVED),
-    row(BUSY,      Answer,             BUSY,      forward_answer),
-    ignore(Answer, AVAILABLE, RESERVED),
-    row(BUSY,      Refuse,             BUSY,      forward_refusal),
-    ignore(Refuse, AVAILABLE, RESERVED),
-
-    # messages to the server from other parts of the program
-    row(AVAILABLE, OfferReady,         AVAILABLE, refuse_while_disconnected),
-    row(RESERVED,  OfferReady,         RESERVED,  refuse_while_disconnected),
-    row(BUSY,      OfferReady,         BUSY,      send_offer),
-    row(BUSY,      AnswerReady,        BUSY,      send_answer),
-    ignore(AnswerReady, AVAILABLE, RESERVED),
-    row(BUSY,      RejectLink,         BUSY,      send_refusal),
-    ignore(RejectLink, AVAILABLE, RESERVED),
-    row(AVAILABLE, StatusChanged,      AVAILABLE, store_facts),
-    row(RESERVED,  StatusChanged,      RESERVED,  store_facts),
-    row(BUSY,      StatusChanged,      BUSY,      announce_facts),
-    row(AVAILABLE, FreeMemoryChanged,  AVAILABLE, store_facts),
-    row(RESERVED,  FreeMemoryChanged,  RESERVED,  store_facts),
-    row(BUSY,      FreeMemoryChanged,  BUSY,      announce_facts),
-
-    row(RESERVED,  Drain,              AVAILABLE, stop_joining),
-    row(BUSY,      Drain,              AVAILABLE, leave),
-    ignore(Drain, AVAILABLE),
-), classify)  # fmt: skip
+    # to the server, from the links and the Worker
+    row(IN_ROOM,               events.OfferReady,         SAME,        send_offer),
+    row(NOT_IN_ROOM,           events.OfferReady,         SAME,        refuse_while_away),
+    row(IN_ROOM,               events.AnswerReady,        SAME,        send_answer),
+    row(IN_ROOM,               events.RejectLink,         SAME,        send_refusal),
+    ignore(NOT_IN_ROOM, events.AnswerReady, events.RejectLink,
+           because="the client that asked cannot be reached through the server now; it asks again"),
+    row(IN_ROOM,               events.StatusChanged,      SAME,        announce_facts),
+    row(NOT_IN_ROOM,           events.StatusChanged,      SAME,        store_facts),
+    row(IN_ROOM,               events.FreeMemoryChanged,  SAME,        announce_facts),
+    row(NOT_IN_ROOM,           events.FreeMemoryChanged,  SAME,        store_facts),
+), from_outside=get_args(FromServer), invariant=check)  # fmt: skip

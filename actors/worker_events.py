@@ -16,6 +16,7 @@ from actors.events import (
     PackageFailed,
     PackageReceived,
     PeerMessage,
+    SessionRequested,
     Stale,
     SupplyPackage,
     UnexpectedMessage,
@@ -65,35 +66,35 @@ class LinkRequestedAgain:
 class OwnerLinkRequested:
     """A client sends an offer for a link about a known job. Its session checks the job's key later."""
 
-    offer: LinkRequested
+    offer: SessionRequested
 
 
 @frozen
 class TooManySessions:
     """A client sends an offer for a link about a known job, but `SESSIONS_MAX` sessions are open."""
 
-    offer: LinkRequested
+    offer: SessionRequested
 
 
 @frozen
 class UnknownJobRequested:
     """A client sends an offer for a link about a job that this worker does not know."""
 
-    offer: LinkRequested
+    offer: SessionRequested
 
 
 @frozen
 class LinkRequestedWhileLeaving:
     """A client sends an offer while this worker only waits for its last sessions to end."""
 
-    offer: LinkRequested
+    offer: LinkRequested | SessionRequested
 
 
 @frozen
 class OtherVersionRequested:
     """A client with another protocol version sends an offer."""
 
-    offer: LinkRequested
+    offer: LinkRequested | SessionRequested
 
 
 @frozen
@@ -136,7 +137,7 @@ class LastSessionClosed:
 
 def classify(data: WorkerData, event: object) -> object:
     """Return the event, or the narrower event that says which link or job it is about."""
-    if isinstance(event, LinkRequested):
+    if isinstance(event, LinkRequested | SessionRequested):
         return _classify_offer(data, event)
     if isinstance(event, PeerMessage):
         return _classify_message(data, event)
@@ -161,12 +162,12 @@ def classify(data: WorkerData, event: object) -> object:
     return event
 
 
-def _classify_offer(data: WorkerData, offer: LinkRequested) -> object:
+def _classify_offer(data: WorkerData, offer: LinkRequested | SessionRequested) -> object:
     if offer.version != PROTOCOL_VERSION:
         return OtherVersionRequested(offer)
     if data.leaving is not None and not data.running:
         return LinkRequestedWhileLeaving(offer)
-    if offer.job is None:
+    if isinstance(offer, LinkRequested):
         return LinkRequestedAgain(offer) if offer.peer == data.peer else offer
     if offer.job not in data.known_jobs:
         return UnknownJobRequested(offer)

@@ -11,14 +11,28 @@ from protocol.trust import Binding
 
 @frozen
 class LinkRequested:
-    """A client has sent an offer for a link."""
+    """To the Worker: a client that wants to submit a new job has sent an offer for a link."""
 
+    new_link: LinkId
+    """The id of the link, if it is accepted."""
     peer: PeerId
     """The client."""
     sdp: str = field(repr=False)
-    job: JobId | None = None
-    """The job that the client says it owns; None when it wants to submit a new job."""
-    version: int = 0
+    version: int
+    """The client's protocol version."""
+
+
+@frozen
+class SessionRequested:
+    """To the job sessions: a client that says it owns a job has sent an offer for a link about that job."""
+
+    new_link: LinkId
+    """The id of the link, if it is accepted."""
+    peer: PeerId
+    """The client."""
+    sdp: str = field(repr=False)
+    job: JobId
+    version: int
     """The client's protocol version."""
 
 
@@ -32,7 +46,10 @@ class LinkAnswered:
 
 @frozen
 class LinkRefused:
-    """The worker, or the server, or Discovery without a connection to the server, has refused our offer."""
+    """To the link manager: the worker, or the server, or Discovery outside the room, has refused our offer.
+
+    It ends the link to that worker which is not open yet, and the actors hear `LinkLost` with this fault.
+    """
 
     peer: PeerId
     fault: Fault

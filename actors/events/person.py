@@ -117,7 +117,10 @@ class Interrupted:
 
 @frozen
 class Drain:
-    """To every actor: accept nothing new, finish what is accepted, then end (first SIGINT or SIGTERM)."""
+    """To every actor but Discovery: accept nothing new, finish what is accepted, then end (first SIGINT or SIGTERM).
+
+    A peer stays in its room until it has ended: the owners of a stopping worker's jobs find it there.
+    """
 
 
 @frozen

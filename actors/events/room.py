@@ -7,7 +7,7 @@ from attrs import field, frozen
 from protocol.faults import Fault
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import WorkerPresent
-from protocol.status import Role, Status, WorkerFacts
+from protocol.status import Role, Status
 
 
 @frozen
@@ -17,8 +17,6 @@ class RoomCredentials:
     role: Role
     room: RoomId | None = None
     token: str | None = field(default=None, repr=False)
-    facts: WorkerFacts | None = None
-    """A worker's description of itself; None for a client."""
     peer: PeerId | None = None
     """The peer id that an earlier process had in this room, to get it again with `resume`."""
     resume: str | None = field(default=None, repr=False)
@@ -32,6 +30,9 @@ class JoinRoom:
     room_credentials: RoomCredentials
     step_timeout: float
     """Seconds in which the first join must succeed; they include the time to connect to the server."""
+    patient: bool = False
+    """Whether to go on trying after that, as long as the reason may pass (`JoinDelayed`); otherwise the join has
+    failed. It fails at once for a reason that does not pass, such as a wrong token."""
 
 
 @frozen
@@ -62,6 +63,13 @@ class JoinedRoom:
     token: str = field(repr=False)
     peer: PeerId
     """Our own peer id."""
+
+
+@frozen
+class JoinDelayed:
+    """The room is not joined yet, for this reason, and Discovery goes on trying."""
+
+    fault: Fault
 
 
 @frozen

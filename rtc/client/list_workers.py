@@ -17,6 +17,7 @@ from actors.events import (
     RoomCredentials,
     SendToServer,
     ServerDisconnected,
+    SessionRequested,
     WorkersChanged,
 )
 from actors.router import Router
@@ -130,7 +131,15 @@ async def list_workers(config: Config, room: RoomId, token: str) -> tuple[Worker
 def _routes(listing: _Listing) -> dict[type, Any]:
     """Return the routes of a listing. Events that it does not need are ignored: an event without a route is an error,
     and a hostile server may cause any of them."""
-    ignored: tuple[type, ...] = (LinkRequested, LinkAnswered, LinkRefused, WorkerAssigned, QueuePosition, IceServers)
+    ignored: tuple[type, ...] = (
+        LinkRequested,
+        SessionRequested,
+        LinkAnswered,
+        LinkRefused,
+        WorkerAssigned,
+        QueuePosition,
+        IceServers,
+    )
     routes = dict.fromkeys(ignored, ()) | listing.signaling.routes()
     routes[ServerDisconnected] = (*routes[ServerDisconnected], listing.finish)
     return routes | {JoinedRoom: (listing.leave,), JoinFailed: (listing.fail,), WorkersChanged: (listing.update,)}

@@ -23,6 +23,7 @@ from actors.events import (
     CloseLink,
     Drain,
     Finished,
+    JoinDelayed,
     JoinedRoom,
     JoinFailed,
     LinkAnswered,
@@ -30,6 +31,7 @@ from actors.events import (
     LinkRefused,
     LinkRequested,
     OpenLink,
+    SessionRequested,
     TellPeer,
     WorkersChanged,
 )
@@ -37,7 +39,7 @@ from actors.router import Route, Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.signaling import IceServers, Joined
-from protocol.status import Role
+from protocol.status import Role, WorkerFacts
 from protocol.trust import Secret
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
@@ -58,6 +60,7 @@ class PeerRuntime:
     """The parts of one running program that talks to peers."""
 
     router: Router
+    signaling: SignalingRuntime
     links: LinkManager
     adapters: trio.Nursery
     actors: trio.Nursery
@@ -67,6 +70,13 @@ class PeerRuntime:
     """The first `Finished`: how the main actor ended."""
     was_in_room: bool = False
     """Whether the program has joined its room at least once."""
+
+    @property
+    def facts(self) -> WorkerFacts:
+        """What this worker has last announced about itself, or will announce when it is in the room."""
+        facts = self.signaling.discovery.data.facts
+        assert facts is not None, "a worker's runtime is opened with them"
+        return facts
 
     def post(self, event: Any) -> None:
         """Put an event into the router's outbox, from the program around the actors."""
@@ -109,6 +119,7 @@ async def open_peer_runtime(
     role: Role,
     secret: Secret | None,
     on_message: Callable[[PeerRuntime, LinkId, Any], Awaitable[None]],
+    facts: WorkerFacts | None = None,
     goodbye_fault: Fault | None = None,
     tap: Callable[[Any], None] | None = None,
 ) -> AsyncGenerator[PeerRuntime, None]:
@@ -121,15 +132,16 @@ async def open_peer_runtime(
         secret: the room secret, if there is one.
         on_message: gets each message of an authenticated peer, with the runtime and the link; the next message of that
             link waits until it returns.
+        facts: a worker's description of itself; Discovery keeps it up to date.
         goodbye_fault: the fault that is sent to every peer when the program is cancelled.
         tap: sees every event and effect before its routes do.
     """
     router = Router({}, tap=tap)
-    signaling = SignalingRuntime(config, router)
+    signaling = SignalingRuntime(config, router, facts)
     plan = IcePlan(config.ice_servers, config.relay_only)
     links = LinkManager(asyncio_loop, router, role, secret, _not_ready, plan, goodbye_fault=goodbye_fault)
     async with trio.open_nursery() as adapters, trio.open_nursery() as actors:
-        runtime = PeerRuntime(router, links, adapters, actors)
+        runtime = PeerRuntime(router, signaling, links, adapters, actors)
         links.on_message = partial(on_message, runtime)
         router.routes = _routes(runtime, signaling)
         await adapters.start(links.run)
@@ -156,9 +168,11 @@ def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tup
         Joined: (joined, *signaling_routes[Joined]),
         IceServers: (links.update_ice_servers,),
         JoinedRoom: (links.set_room,),
+        JoinDelayed: (),
         JoinFailed: (),
         WorkersChanged: (),
         LinkRequested: (),
+        SessionRequested: (),
         LinkAnswered: (links.handle_answer,),
         LinkRefused: (links.handle_refusal,),
         OpenLink: (links.request_link,),

@@ -39,6 +39,7 @@ from protocol.signaling import (
     WorkerLeft,
     WorkerPresent,
 )
+from protocol.status import WorkerFacts
 from rtc.config.load import Config
 from rtc.transport.signaling.connection import run_signaling
 
@@ -71,11 +72,13 @@ class SignalingRuntime:
 
     config: Config
     router: Router
+    facts: WorkerFacts | None = None
+    """A worker's description of itself, which Discovery keeps up to date; None for a client."""
     outgoing: Mailbox[ToServer] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD), init=False)
     discovery: Actor[DiscoveryData] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.discovery = Actor(DISCOVERY, DiscoveryData(), self.router.outbox)
+        self.discovery = Actor(DISCOVERY, DiscoveryData(self.facts), self.router.outbox)
 
     def routes(self) -> dict[type, tuple[Route, ...]]:
         """Return the routes for everything that comes from the server, or goes to Discovery or to the server."""

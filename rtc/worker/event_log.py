@@ -24,6 +24,7 @@ from actors.events import (
     ResultSendEnded,
     SendToServer,
     ServerDisconnected,
+    SessionRequested,
     StatusChanged,
     StopEarly,
     SupplyPackage,
@@ -58,7 +59,7 @@ class EventLog:
 
 def _sentence(effect: Any, status: Status) -> str | None:
     match effect:
-        case LinkRequested():
+        case LinkRequested() | SessionRequested():
             return f"Offer received from {effect.peer}."
         case RejectLink():
             return f"Offer of {effect.peer} rejected ({effect.fault.code.value}); this worker is {status.value}."

@@ -9,6 +9,7 @@ import trio
 from attrs import define, field
 
 from actors.events import FreeMemoryChanged
+from protocol.status import WorkerFacts
 
 PERIOD = 15.0
 """Seconds between two readings."""
@@ -23,8 +24,8 @@ class GpuMonitor:
     read: Callable[[], int]
     """Returns the free memory in MB. It runs in a thread, as the driver may block it for any time."""
     report: Callable[[FreeMemoryChanged], None]
-    last_reported: int
-    """The free memory that was reported last, in MB."""
+    facts: Callable[[], WorkerFacts]
+    """Returns what the worker last announced about itself."""
     _check_requested: trio.Event = field(factory=trio.Event, init=False)
 
     def check_now(self, _effect: object = None) -> None:
@@ -39,6 +40,5 @@ class GpuMonitor:
                 await self._check_requested.wait()
             self._check_requested = trio.Event()
             free = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
-            if abs(free - self.last_reported) >= MIN_CHANGE:
-                self.last_reported = free
+            if abs(free - self.facts().free_mb) >= MIN_CHANGE:
                 self.report(FreeMemoryChanged(free))

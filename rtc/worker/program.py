@@ -38,6 +38,7 @@ from actors.events import (
     ReleaseResult,
     ResultSendEnded,
     SendResult,
+    SessionRequested,
     StartJob,
     StatusChanged,
     StopEarly,
@@ -211,6 +212,7 @@ async def _serve(
         role=Role.WORKER,
         secret=options.secret,
         on_message=on_message,
+        facts=_facts(options, gpu),
         goodbye_fault=STOPPED,
         tap=EventLog(say, options.prefix).tap,
     ) as runtime:
@@ -227,15 +229,14 @@ async def _serve(
         await runtime.adapters.start(job_manager.run)
         await runtime.adapters.start(job_sessions.run)
         await runtime.actors.start(worker.run)
-        status = Status.BUSY if await job_manager.adopt() else Status.AVAILABLE
-        facts = _facts(options, gpu, status)
+        await job_manager.adopt()
         config, address = options.config, options.public_address
         membership = RoomMembership(
-            config, address, options.room, options.token, facts, membership_file, saved, runtime, on_ready, say
+            config, address, options.room, options.token, membership_file, saved, runtime, on_ready, say
         )
         runtime.add_routes(membership.routes())
         if gpu.uuid is not None:
-            await _watch_memory(runtime, gpu, gpu.uuid)
+            await _watch_memory(runtime, gpu.uuid)
         runtime.actors.start_soon(runtime.drain_when, drain)
         membership.join()
         await runtime.finished.wait()
@@ -253,6 +254,7 @@ def _routes(worker: Route, job_manager: JobManager, job_sessions: JobSessions) -
 
     to_worker = (
         LinkRequested,
+        SessionRequested,
         JobSubmitted,
         PackageReceived,
         PackageFailed,
@@ -295,10 +297,11 @@ def _as_request(link: LinkId, message: Any) -> JobSubmitted | PeerMessage:
     return JobSubmitted(link, message, credential)
 
 
-def _facts(options: WorkerOptions, gpu: GpuFacts, status: Status) -> WorkerFacts:
+def _facts(options: WorkerOptions, gpu: GpuFacts) -> WorkerFacts:
+    """Return the worker's description of itself, before it has adopted any job."""
     hostname = socket.gethostname()
     return WorkerFacts(
-        status=status,
+        status=Status.AVAILABLE,
         name=options.name or hostname[:64],
         hostname=hostname,
         gpu=gpu.name,
@@ -327,9 +330,9 @@ def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> Run
     )
 
 
-async def _watch_memory(runtime: PeerRuntime, gpu: GpuFacts, uuid: str) -> None:
+async def _watch_memory(runtime: PeerRuntime, uuid: str) -> None:
     """Start a `GpuMonitor` for this GPU, which also checks the memory at each change of the worker's status."""
-    monitor = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, gpu.free_mb)
+    monitor = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, lambda: runtime.facts)
     runtime.add_routes({StatusChanged: (monitor.check_now,)})
     await runtime.adapters.start(monitor.run)
 

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
-from actors.events import JoinedRoom, JoinRoom, RetryJoin, RoomCredentials, StatusChanged
+from actors.events import JoinedRoom, JoinRoom, RetryJoin, RoomCredentials
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.session_string import SessionString
@@ -44,8 +44,6 @@ class RoomMembership:
     room: RoomId | None
     """The room that the person named; None to create one."""
     token: str | None = field(repr=False)
-    facts: WorkerFacts
-    """The worker's description of itself; its status is kept up to date."""
     membership_file: MembershipFile
     """Saves the membership on disk."""
     saved: SavedMembership | None
@@ -66,7 +64,6 @@ class RoomMembership:
             Joined: (self._save_resume_token,),
             JoinedRoom: (self._handle_joined_room,),
             RetryJoin: (self._retry_join,),
-            StatusChanged: (self._update_status,),
         }
 
     def join(self) -> None:
@@ -76,11 +73,9 @@ class RoomMembership:
     def _credentials(self) -> RoomCredentials:
         saved = self.saved
         if saved is None:
-            return RoomCredentials(Role.WORKER, self.room, self.token, self.facts)
-        return RoomCredentials(Role.WORKER, saved.room, self.token or saved.token, self.facts, saved.peer, saved.resume)
-
-    def _update_status(self, event: StatusChanged) -> None:
-        self.facts = evolve(self.facts, status=event.status)
+            return RoomCredentials(Role.WORKER, self.room, self.token)
+        token = self.token or saved.token
+        return RoomCredentials(Role.WORKER, saved.room, token, peer=saved.peer, resume=saved.resume)
 
     def _save_resume_token(self, event: Joined) -> None:
         self._resume_token = event.resume  # with it the server gives us the same peer id again
@@ -101,9 +96,9 @@ class RoomMembership:
         self._failed_attempts = 0
         session = SessionString(event.room, event.token, event.peer, self.address)
         if previous_room is None:
-            self.on_ready(WorkerReady(event.room, event.token, session, self.facts))
+            self.on_ready(WorkerReady(event.room, event.token, session, self.runtime.facts))
         elif previous_room != event.room:
-            banner = worker_banner(self.facts, event.room, event.token, session.write(), self.address)
+            banner = worker_banner(self.runtime.facts, event.room, event.token, session.write(), self.address)
             self.say(f"The room is gone from the server, so this worker is in another one now.\n\n{banner}\n")
 
     def _retry_join(self, effect: RetryJoin) -> None:

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import client, client_events, discovery, job_query, job_session, worker, worker_events
+from actors import client, client_events, job_query, job_session, worker, worker_events
 from actors.events import (
     AcceptLink,
-    AnswerReady,
     AskPerson,
     Authenticated,
     BestWorker,
@@ -25,7 +24,6 @@ from actors.events import (
     Drain,
     EarlierJobsFound,
     Finished,
-    FreeMemoryChanged,
     JobAdopted,
     JobCredential,
     JobFinished,
@@ -35,12 +33,10 @@ from actors.events import (
     JobWanted,
     JoinedRoom,
     JoinFailed,
-    JoinRoom,
     LinkLost,
     LinkRefused,
     LinkRequested,
     NamedWorker,
-    OfferReady,
     OpenLink,
     OpenSession,
     PackageFailed,
@@ -56,8 +52,7 @@ from actors.events import (
     RoomCredentials,
     SendJobKey,
     SendResult,
-    ServerConnected,
-    ServerDisconnected,
+    SessionRequested,
     StatusChanged,
     StopEarly,
     StopWanted,
@@ -87,7 +82,7 @@ from protocol.jobs import (
     StopJob,
     SubmitJob,
 )
-from protocol.signaling import Answer, Joined, Offer, Refuse, RoomCreated, WorkerLeft, WorkerPresent
+from protocol.signaling import WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 from rtc.command_line.generated_docs import TABLES
 
@@ -146,6 +141,7 @@ def walks(*events: list[Any], longest: int = 40) -> st.SearchStrategy[list[Any]]
     return st.lists(numbers.map(event), min_size=10, max_size=longest)  # Hypothesis prefers lists near the shortest
 
 
+ONE = LinkId(1)
 YES_AND_NO = [True, False]
 PEERS = [ADA, BOB]
 LINKS = [LinkId(number) for number in range(7)]
@@ -166,7 +162,8 @@ ENDINGS = each(JobEnded, JOBS, OUTCOMES, "ended", YES_AND_NO)
 CREDENTIALS = each(JobCredential, JOBS, KEYS)
 
 worker_walks = walks(
-    each(LinkRequested, PEERS, "sdp", [None, *JOBS], [PROTOCOL_VERSION, 0]),
+    each(LinkRequested, ONE, PEERS, "sdp", [PROTOCOL_VERSION, 0]),
+    each(SessionRequested, ONE, PEERS, "sdp", JOBS, [PROTOCOL_VERSION, 0]),
     each(Authenticated, LINKS, PEERS, YES_AND_NO),
     each(JobSubmitted, LINKS, SUBMIT, CREDENTIALS),
     each(PeerMessage, LINKS, [*REQUESTS, SUBMIT]),
@@ -203,7 +200,7 @@ def test_the_state_of_a_worker_agrees_with_its_data(events: list[Any]) -> None:
     walk(worker.WORKER, worker_events.WorkerData(), events, check)
 
 
-@given(st.lists(st.sampled_from(each(LinkRequested, PEERS, "sdp", JOBS, PROTOCOL_VERSION)), min_size=12))
+@given(st.lists(st.sampled_from(each(SessionRequested, ONE, PEERS, "sdp", JOBS, PROTOCOL_VERSION)), min_size=12))
 def test_the_number_of_sessions_is_limited(offers: list[Any]) -> None:
     state, data = worker.WORKER.start, worker_events.WorkerData(known_jobs=frozenset({JobId("job-1"), JobId("job-2")}))
     for offer in offers:
@@ -269,10 +266,9 @@ def test_every_offer_is_answered_at_once(events: list[Any]) -> None:
         state, step = worker.WORKER.step(state, data, event)
         data = step.data
         answers = [effect for effect in step.effects if isinstance(effect, AcceptLink | RejectLink)]
-        assert len(answers) == isinstance(event, LinkRequested)
+        assert len(answers) == isinstance(event, LinkRequested | SessionRequested)
 
 
-ONE = LinkId(1)
 session_walks = walks(
     [Authenticated(ONE, ADA, proven=True)],
     each(PeerMessage, ONE, [*REQUESTS, SUBMIT]),
@@ -426,36 +422,3 @@ def test_a_query_ends_once_and_reports_each_job_at_most_once(events: list[Any]) 
         assert len(reported) == len(set(reported))
         if done and done[0].fault is None:
             assert set(reported) == {request_.job for request_ in ASKED}
-
-
-discovery_walks = walks(
-    each(JoinRoom, [ROOM, RoomCredentials(Role.WORKER, facts=facts())], 30.0),
-    [ServerConnected()],
-    [ServerDisconnected("gone")],
-    [RoomCreated(RoomId("r"), "t")],
-    [Joined(RoomId("r"), ADA, "again", WORKERS)],
-    [FAULT],
-    [TimedOut()],
-    list(WORKERS),
-    [WorkerLeft(PeerId("worker-a"))],
-    [Offer(ADA, "sdp")],
-    [Answer(ADA, "sdp")],
-    [Refuse(ADA, FAULT)],
-    [OfferReady(PeerId("worker-a"), "sdp")],
-    [AnswerReady(ADA, "sdp")],
-    [RejectLink(ADA, FAULT)],
-    each(StatusChanged, list(Status)),
-    each(FreeMemoryChanged, [0, 8000]),
-    [Drain()],
-)
-
-
-@given(discovery_walks)
-def test_discovery_has_a_peer_id_in_the_room_and_none_outside(events: list[Any]) -> None:
-    def check(_state: Status, _before: Any, after: Status, step: Step[discovery.DiscoveryData]) -> None:
-        if after is BUSY:
-            assert step.data.peer is not None
-        if after is AVAILABLE:
-            assert step.data.peer is None
-
-    walk(discovery.DISCOVERY, discovery.DiscoveryData(), events, check)

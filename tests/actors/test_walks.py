@@ -12,14 +12,21 @@ from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.client import CLIENT
+from actors.client_events import ClientData
 from actors.events import (
     AcceptLink,
+    AskPerson,
     Authenticated,
+    BestWorker,
     Cancel,
+    CancelWanted,
     CloseLink,
     DiscardJob,
+    DownloadFailed,
     Drain,
     EarlierJobsFound,
+    FetchResult,
     Finished,
     JobAdopted,
     JobCredential,
@@ -27,32 +34,46 @@ from actors.events import (
     JobLookedUp,
     JobStateReported,
     JobSubmitted,
+    JobWanted,
+    JoinedRoom,
     JoinFailed,
     LinkLost,
     LinkRefused,
     LinkRequested,
     LookUpJob,
+    NamedWorker,
     OpenLink,
     OpenSession,
     PackageFailed,
     PackageReceived,
+    PackageSent,
     PeerMessage,
     QueryWanted,
     ReceivePackage,
     RejectLink,
     ReleaseResult,
+    ResultDownloaded,
     ResultSendEnded,
+    ResultUnpacked,
     RoomCredentials,
+    SendJobKey,
+    SendPackage,
     SendResult,
+    SendToServer,
+    SessionRequested,
     StartJob,
     StateTimeout,
     StatusChanged,
     StopEarly,
+    StopWanted,
     StreamEnded,
     StreamEvents,
     SupplyPackage,
     TellPeer,
     TimedOut,
+    UploadFailed,
+    WaitExpired,
+    WorkerPicked,
     WorkersChanged,
 )
 from actors.job_query import JOB_QUERY, QueryData
@@ -67,6 +88,7 @@ from protocol.jobs import (
     AskJob,
     AttachJob,
     CancelJob,
+    JobAccepted,
     JobEnded,
     JobKind,
     JobRequest,
@@ -77,7 +99,7 @@ from protocol.jobs import (
     StopJob,
     SubmitJob,
 )
-from protocol.signaling import WorkerPresent
+from protocol.signaling import WorkerAssigned, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
 
 STEPS = 40
@@ -187,16 +209,18 @@ class WorkerWorld:
         actor = self.actor
         fresh = JobCredential(JobId(f"job-{self.submitted + 1}"), KEY)
         unsubmitted = [link for link in actor.usable if link not in self.sessions]
-        offers = [LinkRequested(ADA, "sdp", None, PROTOCOL_VERSION)]
-        offers += [LinkRequested(BOB, "sdp", job, PROTOCOL_VERSION) for job in sorted(actor.data.known_jobs)[:2]]
+        offers = [LinkRequested(ONE, ADA, "sdp", PROTOCOL_VERSION)]
+        offers += [
+            SessionRequested(ONE, BOB, "sdp", job, PROTOCOL_VERSION) for job in sorted(actor.data.known_jobs)[:2]
+        ]
         likely: list[Any] = [*offers, *(JobSubmitted(link, SUBMIT, fresh) for link in unsubmitted)]
         likely += [Authenticated(link, ADA, proven=True) for link in sorted(actor.open - actor.trusted)]
         likely += [PackageReceived(credential) for credential in self.preparing.values()] * 3
         likely += [SupplyPackage(link, job) for link in sorted(self.sessions & actor.trusted) for job in self.preparing]
         over = [JobFinished(job, Outcome.DONE, "Trained.", result=True) for job in sorted(self.running)]
         possible = [*likely, *over, *actor.common(), Drain(), JoinFailed(BROKEN), EarlierJobsFound(frozenset({OTHER}))]
-        possible += [LinkRequested(BOB, "sdp", None, PROTOCOL_VERSION), LinkRequested(BOB, "sdp", None, 0)]
-        possible += [LinkRequested(BOB, "sdp", JobId("job-of-no-one"), PROTOCOL_VERSION)]
+        possible += [LinkRequested(ONE, BOB, "sdp", PROTOCOL_VERSION), LinkRequested(ONE, BOB, "sdp", 0)]
+        possible += [SessionRequested(ONE, BOB, "sdp", JobId("job-of-no-one"), PROTOCOL_VERSION)]
         possible += [PackageFailed(job, NO_ROOM) for job in self.preparing]
         possible += [PeerMessage(link, AskJob(JOB, KEY)) for link in actor.usable]
         return likely, possible
@@ -257,7 +281,7 @@ class WorkerWorld:
             assert (OpenSession in kinds) != (StatusChanged(RESERVED) in effects), (
                 "a link is for the reservation or for a session"
             )
-        if isinstance(event, LinkRequested):
+        if isinstance(event, LinkRequested | SessionRequested):
             assert kinds.count(AcceptLink) + kinds.count(RejectLink) == 1
             assert OpenSession not in kinds or len(self.sessions) <= SESSIONS_MAX
         announced = [effect.status for effect in effects if isinstance(effect, StatusChanged)]
@@ -373,14 +397,156 @@ def test_a_client_gets_its_own_job_once_and_nothing_before_its_key_was_right(dat
     simulate(data, world.events, world.turn, lambda: not world.actor.links)
 
 
-# -------- the JobQuery
+# -------- the Client
 
 
 def present(peer: PeerId, status: Status) -> WorkerPresent:
     return WorkerPresent(peer, WorkerFacts(status, "bench", "lab", "GPU", 8000, "0.3.5", "12.4", "0.1"))
 
 
-FREE = (present(FIRST, AVAILABLE), present(SECOND, AVAILABLE))
+FREE, TAKEN = (present(FIRST, AVAILABLE), present(SECOND, AVAILABLE)), (present(FIRST, BUSY),)
+WANTED = [
+    JobWanted(CREDENTIALS, choice, SUBMIT, wait=wait)  # each way to choose a worker
+    for choice in (NamedWorker(FIRST), BestWorker(), AskPerson())
+    for wait in (False, True)
+]
+WANTED += [
+    JobWanted(CREDENTIALS, NamedWorker(FIRST), credential=JobCredential(JOB, KEY), fetch=fetch)
+    for fetch in (True, False)
+]
+
+
+@define
+class ClientWorld:
+    """A simulation of the link manager, the file transfers and the person around a Client."""
+
+    actor: SimulatedActor = field(factory=lambda: SimulatedActor(CLIENT, ClientData()))
+    waiting: bool = False
+    """The Client waits for the room, the person or the queue, none of which has a time limit here."""
+    sending: bool = False
+    downloading: LinkId | None = None
+    """The link over which the result is being downloaded."""
+    unpacking: bool = False
+    sent: list[LinkId] = field(factory=list)
+    interrupted: bool = False
+    unpacked: bool = False
+    streaming: set[LinkId] = field(factory=set)
+    """Links over which the job's events come."""
+    ended_over: set[LinkId] = field(factory=set)
+    """Links over which the job's end has come."""
+
+    def events(self) -> tuple[list[Any], list[Any]]:
+        actor, data = self.actor, self.actor.data
+        messages = STATES[:3] if data.job else [JobAccepted(JOB, KEY)]
+        streaming_links = sorted(actor.links & self.streaming - self.ended_over) if actor.state is BUSY else []
+        likely: list[Any] = [PeerMessage(link, message) for link in actor.usable for message in messages]
+        likely += [PeerMessage(link, JobEnded(JOB, Outcome.DONE, "Trained.", result=True)) for link in streaming_links]
+        likely += (
+            [WorkersChanged(FREE), WorkersChanged(TAKEN), WorkerAssigned(FIRST), WorkerPicked(FIRST)]
+            if self.waiting
+            else []
+        )
+        likely += [actor.due] if actor.due and actor.state is BUSY else []
+        likely += [Authenticated(link, FIRST, proven=True) for link in sorted(actor.open - actor.trusted)]
+        likely += [PackageSent()] if self.sending else []
+        likely += [ResultDownloaded()] if self.downloading in actor.links else []
+        likely += [ResultUnpacked()] if self.unpacking else []
+        likely += [LinkLost(link) for link in sorted(actor.links) if actor.state is BUSY or self.sending]
+        possible = [
+            *likely,
+            *actor.common(),
+            Drain(),
+            StopWanted(),
+            CancelWanted(),
+            WaitExpired(),
+            WorkersChanged(TAKEN),
+        ]
+        possible += [WorkersChanged(()), JoinedRoom(RoomId("room-1"), "token", ADA)]
+        possible += [JoinFailed(BROKEN), WorkerPicked(None)] if self.waiting else []
+        possible += [LinkLost(link, fault) for link in sorted(actor.links) for fault in (STALLED, STOPPED, NO_WORKER)]
+        possible += [UploadFailed(fault) for fault in (BROKEN, NO_ROOM) if self.sending]
+        possible += [DownloadFailed(NO_ROOM)] if self.downloading or self.unpacking else []
+        possible += [DownloadFailed(BROKEN)] if self.downloading else []
+        possible += [PeerMessage(link, message) for link in actor.usable for message in (NO_ROOM, STATES[3])]
+        possible += [PeerMessage(link, ended) for link in streaming_links for ended in ENDINGS]
+        unlinked = sorted(actor.open - actor.trusted)
+        possible += [LinkRefused(FIRST, fault) for fault in (BUSY_FAULT, UNKNOWN_FAULT, NO_ROOM) if unlinked]
+        return likely, possible
+
+    def turn(self, event: Any) -> None:
+        self.handle_event(event)
+        link, before = self.actor.data.link, self.actor.state
+        closed = set(self.actor.closed)
+        effects = self.actor.step(event)
+        for effect in effects:
+            if isinstance(effect, TellPeer | SendJobKey):
+                assert effect.link == link
+                assert effect.link not in closed, "nothing is sent over a closed link"
+            self.handle_effect(event, effect)
+        self.check(before, effects)
+
+    def handle_event(self, event: Any) -> None:
+        """Update the simulation when this event has happened."""
+        self.interrupted = self.interrupted or isinstance(event, Drain | CancelWanted)
+        match event:
+            case PackageSent() | UploadFailed():
+                self.sending = False
+            case ResultDownloaded():
+                self.downloading, self.unpacking = None, True
+            case ResultUnpacked():
+                self.unpacking, self.unpacked = False, True
+            case DownloadFailed():
+                self.downloading, self.unpacking = None, False
+            case PeerMessage(message=JobAccepted() | JobState()):
+                self.streaming.add(event.link)
+            case PeerMessage(message=JobEnded()):
+                self.ended_over.add(event.link)
+
+    def handle_effect(self, event: Any, effect: Any) -> None:
+        match effect:
+            case OpenLink():
+                self.actor.links.add(effect.link)
+                self.waiting = False
+            case SendPackage():
+                self.sending = True
+                assert effect.link in self.actor.open
+                assert not self.actor.data.delivered, "a delivered package is not sent again"
+                self.sent.append(effect.link)
+            case FetchResult():
+                assert not self.unpacking, "a downloaded result is not fetched again"
+                assert not self.unpacked
+                self.downloading = effect.link
+            case TellPeer(message=ResultTaken()):
+                assert isinstance(event, ResultUnpacked)
+            case TellPeer(message=CancelJob()):
+                assert self.interrupted, "no job is cancelled without a request"
+            case Finished() if self.unpacked:
+                assert effect.ended is not None
+                assert (effect.fault is None) == (effect.ended.outcome is Outcome.DONE), "the outcome decides"
+
+    def check(self, before: Status, effects: list[Any]) -> None:
+        actor = self.actor
+        self.waiting = self.waiting or before is AVAILABLE or any(not isinstance(one, OpenLink) for one in effects[-1:])
+        self.waiting = self.waiting and actor.state is RESERVED and not actor.data.peer
+        assert len(actor.ended) == (actor.state is AVAILABLE), "one Finished for one JobWanted"
+        assert actor.open <= {actor.data.link}, "one link at a time"
+        assert len(self.sent) == len(set(self.sent)), "over one link a package is sent once"
+        waits_for_something = actor.due or actor.open or self.waiting or self.unpacking
+        assert waits_for_something or actor.state is AVAILABLE, "the Client never waits for nothing"
+        sends_to_server = any(isinstance(one, SendToServer) for one in effects)
+        assert not sends_to_server or actor.state is RESERVED
+
+
+@given(st.data())
+def test_a_wanted_job_ends_exactly_once_and_its_client_never_waits_for_nothing(data: st.DataObject) -> None:
+    world = ClientWorld()
+    world.actor.step(data.draw(st.sampled_from(WANTED)))
+    world.waiting = True
+    simulate(data, world.events, world.turn, lambda: bool(world.actor.ended))
+
+
+# -------- the JobQuery
+
 ASKED = (AskJob(JOB, KEY), StopJob(OTHER, KEY))
 
 

@@ -26,6 +26,7 @@ from actors.events import (
     ReceivePackage,
     RejectLink,
     RetryJoin,
+    SessionRequested,
     StartJob,
     StatusChanged,
     SupplyPackage,
@@ -62,8 +63,10 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 in_every_state = pytest.mark.parametrize("status", list(Status), ids=lambda status: status.value)
 
 
-def offer(peer: PeerId, job: JobId | None = None, version: int = PROTOCOL_VERSION) -> LinkRequested:
-    return LinkRequested(peer, "sdp", job, version)
+def offer(peer: PeerId, job: JobId | None = None, version: int = PROTOCOL_VERSION) -> LinkRequested | SessionRequested:
+    if job is not None:
+        return SessionRequested(ONE, peer, "sdp", job, version)
+    return LinkRequested(ONE, peer, "sdp", version)
 
 
 def over(job: JobId) -> JobFinished:

@@ -88,7 +88,7 @@ async def test_a_server_that_does_not_answer_times_out(lab: Lab) -> None:
 async def join_as_worker(lab: Lab, room: RoomId, token: str, facts: WorkerFacts, nursery: trio.Nursery) -> None:
     """Join the room with these facts as a worker that does nothing else."""
     router, joined = Router({}), trio.Event()
-    signaling = SignalingRuntime(lab.config, router)
+    signaling = SignalingRuntime(lab.config, router, facts)
     router.routes = signaling.routes() | {
         JoinedRoom: (lambda _: joined.set(),),
         JoinFailed: (lambda event: pytest.fail(event.fault.text),),
@@ -97,7 +97,7 @@ async def join_as_worker(lab: Lab, room: RoomId, token: str, facts: WorkerFacts,
     }
     await nursery.start(router.run)
     await signaling.open(nursery, nursery)
-    router.outbox.put(JoinRoom(RoomCredentials(Role.WORKER, room, token, facts), 10))
+    router.outbox.put(JoinRoom(RoomCredentials(Role.WORKER, room, token), 10))
     await joined.wait()
 
 

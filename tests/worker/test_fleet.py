@@ -15,7 +15,7 @@ from actors.events import BestWorker, FreeMemoryChanged
 from protocol.faults import FaultCode
 from protocol.jobs import LogLines
 from protocol.session_string import read_session_string
-from protocol.status import WorkerFacts
+from protocol.status import Status, WorkerFacts
 from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
@@ -277,6 +277,7 @@ async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: F
 
 async def test_noticeable_changes_of_free_memory_are_reported_and_small_ones_are_not() -> None:
     readings = [900, 500, 500, 2000]
+    facts = WorkerFacts(Status.AVAILABLE, "bench", "lab", "GPU", 24000, "0.3.5", "12.4", "0.1", free_mb=1000)
     reported: list[FreeMemoryChanged] = []
     was_read, last = trio.Event(), trio.Event()
 
@@ -286,11 +287,13 @@ async def test_noticeable_changes_of_free_memory_are_reported_and_small_ones_are
         return free
 
     def report(news: FreeMemoryChanged) -> None:
+        nonlocal facts
         reported.append(news)
+        facts = evolve(facts, free_mb=news.free_mb)
         if not readings:
             last.set()
 
-    monitor = GpuMonitor(read, report, 1000)
+    monitor = GpuMonitor(read, report, lambda: facts)
     with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             await nursery.start(monitor.run)

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import trio
-from attrs import define, evolve, field
+from attrs import define, field
 from trio.testing import MockClock
 
-from actors.events import JoinedRoom, JoinRoom, RetryJoin, RoomCredentials, StatusChanged
+from actors.events import JoinedRoom, JoinRoom, RetryJoin, RoomCredentials
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import Joined
@@ -56,10 +56,9 @@ async def hall(nursery: trio.Nursery, tmp_path: object) -> Harness:
         address="ws://server",
         room=None,
         token=None,
-        facts=FACTS,
         membership_file=SimpleNamespace(write=hall.saved.append),
         saved=SAVED,
-        runtime=SimpleNamespace(post=hall.posted.append, actors=nursery),
+        runtime=SimpleNamespace(post=hall.posted.append, actors=nursery, facts=FACTS),
         on_ready=hall.ready.append,
         say=hall.said.append,
     )
@@ -74,7 +73,7 @@ def joined_events(room: RoomId) -> tuple[Joined, JoinedRoom]:
 async def test_a_worker_tries_to_rejoin_its_room_while_the_server_is_away(
     hall: Harness, autojump_clock: MockClock
 ) -> None:
-    back = RoomCredentials(Role.WORKER, OLD, "token-old", FACTS, ME, "resume-old")
+    back = RoomCredentials(Role.WORKER, OLD, "token-old", ME, "resume-old")
     hall.membership.join()
     assert [join_room.room_credentials for join_room in hall.posted] == [back]
     for _ in range(3):
@@ -98,7 +97,7 @@ async def test_it_retries_less_and_less_often_until_it_has_joined(hall: Harness,
 
 async def test_a_room_that_is_gone_is_not_requested_again(hall: Harness, autojump_clock: MockClock) -> None:
     hall.receive(RetryJoin(GONE))
-    assert await hall.next_credentials() == RoomCredentials(Role.WORKER, None, None, FACTS)
+    assert await hall.next_credentials() == RoomCredentials(Role.WORKER)
 
 
 async def test_a_room_that_is_gone_is_requested_again_if_the_person_named_it(
@@ -106,12 +105,7 @@ async def test_a_room_that_is_gone_is_requested_again_if_the_person_named_it(
 ) -> None:
     hall.membership.room, hall.membership.token, hall.membership.saved = OLD, "token-old", None
     hall.receive(RetryJoin(GONE))
-    assert await hall.next_credentials() == RoomCredentials(Role.WORKER, OLD, "token-old", FACTS)
-
-
-async def test_a_retry_uses_the_status_that_the_worker_has_by_then(hall: Harness, autojump_clock: MockClock) -> None:
-    hall.receive(RetryJoin(AWAY), StatusChanged(Status.AVAILABLE))
-    assert (await hall.next_credentials()).facts == evolve(FACTS, status=Status.AVAILABLE)
+    assert await hall.next_credentials() == RoomCredentials(Role.WORKER, OLD, "token-old")
 
 
 async def test_the_first_room_is_reported_to_the_program_and_another_one_to_the_person(hall: Harness) -> None:

@@ -1,338 +1,307 @@
-"""The JobSession: serves one link over which a client asks about an existing job. Each such link has its own actor.
+"""The JobSession: serves one link about a job. Each such link has its own actor.
 
 - available: the client is not authenticated yet, or the session has ended.
-- reserved: the client is authenticated and may send requests, each with its job's key.
+- reserved: the client is authenticated; it may send requests, each with its job's key, or sends its job's package.
 - busy: the client follows a job: it receives the job's events, and then its result.
 
-Sessions are independent of the Worker's state: a worker serves them also while it is reserved or busy.
+Sessions are independent of the Worker's state: a worker serves them also while it is reserved or busy. The link of a
+client whose job the worker has just accepted becomes a session; every other client names a job in its offer.
 """
 
 from attrs import evolve, frozen
 
-from actors.events import (
-    CANCEL_TIMEOUT,
-    Authenticated,
-    Cancel,
-    CloseLink,
-    Drain,
-    JobLookedUp,
-    LinkLost,
-    LookUpJob,
-    OpenSession,
-    PeerMessage,
-    ReleaseResult,
-    ResultSendEnded,
-    SendResult,
-    StateTimeout,
-    StopEarly,
-    StreamEnded,
-    StreamEvents,
-    SupplyPackage,
-    TellPeer,
-    TimedOut,
-    UnexpectedMessage,
-)
-from actors.old_table import AVAILABLE, BUSY, RESERVED, Step, Table, ignore, row
-from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
+from actors import events
+from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
+from actors.table import SAME, Step, Table, ignore, row
+from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT, other_version_fault
+from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
-from protocol.ids import LinkId
-from protocol.jobs import (
-    AttachJob,
-    CancelJob,
-    JobRequest,
-    JobStage,
-    ResultTaken,
-    StopJob,
-)
+from protocol.ids import JobId, LinkId
+from protocol.jobs import AttachJob, CancelJob, JobStage, ResultTaken, StopJob
 
+SESSIONS_MAX = 8
+"""Largest number of open sessions; seldom does more than one client watch the same job."""
 RECEIPT_TIME = 600.0
 """Seconds that a client has to unpack a result and send `ResultTaken`; without that message the result is kept."""
 
 LEAVING_FAULT = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping. What has been made is kept.")
+TOO_MANY_SESSIONS_FAULT = Fault(
+    FaultCode.WORKER_LEAVING, "Too many ask this worker about their jobs at this moment. Try again in a minute."
+)
+UNKNOWN_FAULT = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job; it never began, or was long ago.")
+
+
+def refusal(offer: events.SessionRequested, *, known: bool, sessions: int, leaving: bool) -> Fault | None:
+    """Return why a client that asks about a job gets no session, or None if it gets one.
+
+    Args:
+        offer: the client's offer.
+        known: whether the worker knows the job.
+        sessions: the number of open sessions.
+        leaving: whether the worker leaves, and no job runs.
+    """
+    if offer.version != PROTOCOL_VERSION:
+        return other_version_fault(offer.version)
+    if leaving:
+        return LEAVING_FAULT
+    if not known:
+        return UNKNOWN_FAULT
+    return TOO_MANY_SESSIONS_FAULT if sessions >= SESSIONS_MAX else None
+
+
+class JobSessionPhase(Phase):
+    """What a session is doing."""
+
+    LINKING = "linking", AVAILABLE
+    """The link is not authenticated yet."""
+    ASKING = "asking", RESERVED
+    """The client may send requests."""
+    RECEIVING = "receiving", RESERVED
+    """The client sends the package of its job."""
+    FOLLOWING = "following", BUSY
+    """The client receives the events of its job."""
+    DELIVERING = "delivering", BUSY
+    """It receives the result."""
+    DELIVERED = "delivered", BUSY
+    """It has received the result, and is to acknowledge that."""
+    TOLD = "told", BUSY
+    """It has everything, and is to close the link."""
+    CLOSED = "closed", AVAILABLE
+
+
+LINKING, ASKING, RECEIVING, FOLLOWING, DELIVERING, DELIVERED, TOLD, CLOSED = JobSessionPhase
+UNDELIVERED = (ASKING, RECEIVING, FOLLOWING, DELIVERING, TOLD)
+SERVED = (*UNDELIVERED, DELIVERED)
+"""The client is authenticated."""
+OPEN = (LINKING, *SERVED)
+AWAITED = (LINKING, ASKING, DELIVERED, TOLD)
+"""The client is to do something, in a limited time."""
 
 
 @frozen
 class JobSessionData:
     """The data of one session."""
 
-    link: LinkId
+    link: LinkId | None
+    """None when the session has ended."""
+    job: JobId
+    """The job that the client named in its offer, or the one whose package it sends."""
     fetch: bool = False
     """The client wants the result, too, once the job has ended."""
 
 
-# -------- narrower events
+# -------- guards: what an owner may do, who has sent the job's key
 
 
-@frozen
-class SenderSessionOpened:
-    """A session opens for the client that has sent the job's package; it need not send the job's key."""
-
-    open_session: OpenSession
-
-
-@frozen
-class RequestReceived:
-    """The client has sent a request about a job."""
-
-    request: JobRequest
+def supplies_package(_data: JobSessionData, lookup: events.JobLookedUp) -> bool:
+    """Return whether the client is to send the rest of the job's package."""
+    request = lookup.request
+    return isinstance(request, AttachJob) and request.supply and lookup.state.stage is JobStage.PREPARING
 
 
-@frozen
-class AttachAllowed:
-    """The client owns the job and may follow it."""
-
-    lookup: JobLookedUp
+def may_follow(_data: JobSessionData, lookup: events.JobLookedUp) -> bool:
+    """Return whether the client wants to follow the job, owns it, and this worker has it."""
+    return isinstance(lookup.request, AttachJob) and lookup.state.stage not in (JobStage.UNKNOWN, JobStage.ELSEWHERE)
 
 
-@frozen
-class SupplyAllowed:
-    """The client owns the job and may follow it; it is to send the rest of the job's package, which is not complete."""
-
-    lookup: JobLookedUp
+def may_stop(_data: JobSessionData, lookup: events.JobLookedUp) -> bool:
+    """Return whether the client wants to stop the job early, and it runs."""
+    return isinstance(lookup.request, StopJob) and lookup.state.stage is JobStage.RUNNING
 
 
-@frozen
-class StateRequested:
-    """The request changes nothing and is answered with the job's state, which is UNKNOWN if there is no such job."""
-
-    lookup: JobLookedUp
+def may_cancel(_data: JobSessionData, lookup: events.JobLookedUp) -> bool:
+    """Return whether the client wants to cancel the job, and it has not ended."""
+    return isinstance(lookup.request, CancelJob) and lookup.state.stage in (JobStage.PREPARING, JobStage.RUNNING)
 
 
-@frozen
-class StopAllowed:
-    """The client owns the job, which runs, and wants the job to stop early."""
-
-    lookup: JobLookedUp
-    request: StopJob
+def has_taken_result(_data: JobSessionData, lookup: events.JobLookedUp) -> bool:
+    """Return whether the client acknowledges the result of a job that has ended."""
+    return isinstance(lookup.request, ResultTaken) and lookup.state.stage is JobStage.ENDED
 
 
-@frozen
-class CancelAllowed:
-    """The client owns the job, which has not ended, and wants the job to be cancelled."""
-
-    lookup: JobLookedUp
+def wants_result(data: JobSessionData, event: events.StreamEnded) -> bool:
+    """Return whether there is a result, and the client wants it."""
+    return event.ended.result and data.fetch
 
 
-@frozen
-class ReceiptAllowed:
-    """The client owns the job, which has ended, and has unpacked the job's result."""
-
-    lookup: JobLookedUp
+def was_not_sent(_data: JobSessionData, event: events.ResultSendEnded) -> bool:
+    """Return whether the result could not be sent."""
+    return event.fault is not None
 
 
-@frozen
-class EndedWithoutDelivery:
-    """The job has ended, and there is no result to send, or the client does not want it."""
-
-    stream: StreamEnded
+# -------- the beginning of a session
 
 
-@frozen
-class ResultNotSent:
-    """The result could not be sent."""
-
-    fault: Fault
-
-
-def classify(data: JobSessionData, event: object) -> object:
-    """Return the event, or the narrower event that says what the client wants and whether it may have it."""
-    if isinstance(event, OpenSession):
-        return event if event.credential is None else SenderSessionOpened(event)
-    if isinstance(event, PeerMessage):
-        return RequestReceived(event.message) if isinstance(event.message, JobRequest) else UnexpectedMessage(data.link)
-    if isinstance(event, JobLookedUp):
-        return _classify_looked_up(event)
-    if isinstance(event, StreamEnded):
-        return event if event.ended.result and data.fetch else EndedWithoutDelivery(event)
-    if isinstance(event, ResultSendEnded):
-        return event if event.fault is None else ResultNotSent(event.fault)
-    return event
+def _timeout(seconds: float, missing: str) -> events.StateTimeout:
+    """Return the time-out of a client that does not do what is `missing`."""
+    text = f"The client did not {missing} within {seconds:.0f} seconds, so the worker closed the link."
+    return events.StateTimeout(seconds, events.TimedOut(Fault(FaultCode.STALLED, text)))
 
 
-def _classify_looked_up(lookup: JobLookedUp) -> object:
-    stage, request = lookup.state.stage, lookup.request
-    if stage in (JobStage.UNKNOWN, JobStage.ELSEWHERE):
-        return StateRequested(lookup)
-    if isinstance(request, AttachJob):
-        return SupplyAllowed(lookup) if request.supply and stage is JobStage.PREPARING else AttachAllowed(lookup)
-    if isinstance(request, StopJob) and stage is JobStage.RUNNING:
-        return StopAllowed(lookup, request)
-    if isinstance(request, CancelJob) and stage is not JobStage.ENDED:
-        return CancelAllowed(lookup)
-    if isinstance(request, ResultTaken) and stage is JobStage.ENDED:
-        return ReceiptAllowed(lookup)
-    return StateRequested(lookup)
+def accept_link(data: JobSessionData, offer: events.SessionRequested) -> Step[JobSessionData]:
+    """Accept the client's link; it has `LINK_TIME` to connect and authenticate."""
+    return Step(
+        data,
+        (events.AcceptLink(offer.new_link, offer.peer, offer.sdp), _timeout(LINK_TIME, "connect and authenticate")),
+    )
+
+
+def await_package(data: JobSessionData, _event: events.OpenSession) -> Step[JobSessionData]:
+    """Serve the client whose job was accepted; it sends the job's package, and will want the result."""
+    return Step(evolve(data, fetch=True))
+
+
+def await_request(data: JobSessionData, _event: events.Authenticated) -> Step[JobSessionData]:
+    """Wait for the authenticated client's requests, for at most `REQUEST_TIME`."""
+    return Step(data, (_timeout(REQUEST_TIME, "follow a job, or leave,"),))
 
 
 # -------- requests
 
 
-def _timeout(seconds: float) -> StateTimeout:
-    text = "The worker received nothing more and closed the link."
-    return StateTimeout(seconds, TimedOut(Fault(FaultCode.STALLED, text)))
+def _tell_state(data: JobSessionData, lookup: events.JobLookedUp) -> events.TellPeer:
+    assert data.link is not None, "a session that has ended drops the events of its link"
+    return events.TellPeer(data.link, lookup.state)
 
 
-def await_link(data: JobSessionData, event: OpenSession) -> Step[JobSessionData]:
-    """Wait until the link is open and authenticated, for at most `LINK_TIME`."""
-    return Step(evolve(data, link=event.link), (_timeout(LINK_TIME),))
-
-
-def serve_sender(data: JobSessionData, event: SenderSessionOpened) -> Step[JobSessionData]:
-    """Send all events of the job, which is just starting, to the client that sent its package."""
-    open_session = event.open_session
-    assert open_session.credential is not None, "classify returns this event only with a credential"
-    data = evolve(data, link=open_session.link, fetch=True)
-    return Step(data, (StreamEvents(open_session.link, open_session.credential.job),))
-
-
-def await_request(data: JobSessionData, _event: Authenticated) -> Step[JobSessionData]:
-    """Wait for the authenticated client's first request, for at most `REQUEST_TIME`."""
-    return Step(data, (_timeout(REQUEST_TIME),))
-
-
-def look_up(data: JobSessionData, event: RequestReceived) -> Step[JobSessionData]:
-    """Look up the job and compare the key, and give the client `REQUEST_TIME` for its next request."""
-    return Step(data, (LookUpJob(data.link, event.request), _timeout(REQUEST_TIME)))
-
-
-def look_up_without_timeout(data: JobSessionData, event: RequestReceived) -> Step[JobSessionData]:
-    """Look up the job and compare the key, without a time-out, while the client follows a job or takes its result."""
-    return Step(data, (LookUpJob(data.link, event.request),))
-
-
-# -------- answers
-
-
-def stream_events(data: JobSessionData, event: AttachAllowed | SupplyAllowed) -> Step[JobSessionData]:
-    """Send the job's state, and then its events after the last one that the client has."""
-    request, state = event.lookup.request, event.lookup.state
-    assert isinstance(request, AttachJob), "classify returns these events only for this request"
-    state_message = TellPeer(data.link, state)
-    return Step(
-        evolve(data, fetch=request.result),
-        (CANCEL_TIMEOUT, state_message, StreamEvents(data.link, request.job, request.seen)),
-    )
-
-
-def resume_upload(data: JobSessionData, event: SupplyAllowed) -> Step[JobSessionData]:
-    """Send the job's state and events, and receive the rest of its package over this link."""
-    step = stream_events(data, event)
-    return Step(step.data, (*step.effects, SupplyPackage(data.link, event.lookup.state.job)))
-
-
-def send_state(data: JobSessionData, event: StateRequested | AttachAllowed | SupplyAllowed) -> Step[JobSessionData]:
+def send_state(data: JobSessionData, lookup: events.JobLookedUp) -> Step[JobSessionData]:
     """Send the job's state."""
-    return Step(data, (TellPeer(data.link, event.lookup.state),))
+    return Step(data, (_tell_state(data, lookup),))
 
 
-def stop_job(data: JobSessionData, event: StopAllowed) -> Step[JobSessionData]:
+def stream_events(data: JobSessionData, lookup: events.JobLookedUp) -> Step[JobSessionData]:
+    """Send the job's state, and then its events after the last one that the client has."""
+    request = lookup.request
+    assert isinstance(request, AttachJob), "the guard is true only for this request"
+    stream = events.StreamEvents(lookup.link, request.job, request.seen)
+    return Step(evolve(data, fetch=request.result), (_tell_state(data, lookup), stream))
+
+
+def resume_upload(data: JobSessionData, lookup: events.JobLookedUp) -> Step[JobSessionData]:
+    """Send the job's state, and receive the rest of its package over this link."""
+    request = lookup.request
+    assert isinstance(request, AttachJob), "the guard is true only for this request"
+    supply = events.SupplyPackage(lookup.link, request.job)
+    return Step(evolve(data, fetch=request.result), (_tell_state(data, lookup), supply))
+
+
+def stop_job(data: JobSessionData, lookup: events.JobLookedUp) -> Step[JobSessionData]:
     """Stop the job's training early, and send the job's state from before the stop."""
-    state = event.lookup.state
-    return Step(data, (StopEarly(state.job, event.request.scope), TellPeer(data.link, state)))
+    request = lookup.request
+    assert isinstance(request, StopJob), "the guard is true only for this request"
+    return Step(data, (events.StopEarly(request.job, request.scope), _tell_state(data, lookup)))
 
 
-def cancel_job(data: JobSessionData, event: CancelAllowed) -> Step[JobSessionData]:
+def cancel_job(data: JobSessionData, lookup: events.JobLookedUp) -> Step[JobSessionData]:
     """Cancel the job, and send the job's state from before that; the job's end is reported like any other end."""
-    state = event.lookup.state
-    return Step(data, (Cancel(state.job), TellPeer(data.link, state)))
+    return Step(data, (events.Cancel(lookup.request.job), _tell_state(data, lookup)))
 
 
-def send_result(data: JobSessionData, event: StreamEnded) -> Step[JobSessionData]:
-    """Send how the job ended, and then its result."""
-    ended = event.ended
-    return Step(data, (TellPeer(data.link, ended), SendResult(ended.job, data.link)))
-
-
-def send_end(data: JobSessionData, event: EndedWithoutDelivery) -> Step[JobSessionData]:
-    """Send how the job ended, without a result; the client then has `REQUEST_TIME` to close the link."""
-    return Step(data, (TellPeer(data.link, event.stream.ended), _timeout(REQUEST_TIME)))
-
-
-def await_receipt(data: JobSessionData, _event: ResultSendEnded) -> Step[JobSessionData]:
-    """Wait until the client acknowledges the result, for at most `RECEIPT_TIME`; the result is kept meanwhile."""
-    return Step(data, (_timeout(RECEIPT_TIME),))
-
-
-def release_result(data: JobSessionData, event: ReceiptAllowed) -> Step[JobSessionData]:
+def release_result(data: JobSessionData, lookup: events.JobLookedUp) -> Step[JobSessionData]:
     """Release the result, which the client has unpacked, and acknowledge that with the job's state."""
-    state = event.lookup.state
-    return Step(data, (ReleaseResult(state.job), TellPeer(data.link, state), _timeout(REQUEST_TIME)))
+    return Step(data, (events.ReleaseResult(lookup.request.job), _tell_state(data, lookup)))
+
+
+def release_delivered(data: JobSessionData, lookup: events.JobLookedUp) -> Step[JobSessionData]:
+    """Release the result that was sent over this link; the client then has `REQUEST_TIME` to close the link."""
+    step = release_result(data, lookup)
+    return Step(step.data, (*step.effects, _timeout(REQUEST_TIME, "leave")))
+
+
+# -------- the job's events, its end and its result
+
+
+def follow_job(data: JobSessionData, event: events.FollowJob) -> Step[JobSessionData]:
+    """Send all events of the job, which is just starting, to the client that sent its package."""
+    return Step(data, (events.StreamEvents(event.link, event.job),))
+
+
+def send_result(data: JobSessionData, event: events.StreamEnded) -> Step[JobSessionData]:
+    """Send how the job ended, and then its result."""
+    return Step(data, (events.TellPeer(event.link, event.ended), events.SendResult(event.ended.job, event.link)))
+
+
+def send_end(data: JobSessionData, event: events.StreamEnded) -> Step[JobSessionData]:
+    """Send how the job ended, without a result; the client then has `REQUEST_TIME` to close the link."""
+    return Step(data, (events.TellPeer(event.link, event.ended), _timeout(REQUEST_TIME, "leave")))
+
+
+def await_receipt(data: JobSessionData, _event: events.ResultSendEnded) -> Step[JobSessionData]:
+    """Wait until the client acknowledges the result, for at most `RECEIPT_TIME`; the result is kept meanwhile."""
+    return Step(data, (_timeout(RECEIPT_TIME, "say that it has unpacked the result"),))
 
 
 # -------- the end of a session
 
 
-def close_link(data: JobSessionData, event: TimedOut | ResultNotSent) -> Step[JobSessionData]:
+def _close(data: JobSessionData, fault: Fault | None) -> Step[JobSessionData]:
+    assert data.link is not None, "a session that has ended drops the events of its link"
+    return Step(evolve(data, link=None), (events.CloseLink(data.link, fault),))
+
+
+def close_link(data: JobSessionData, event: events.TimedOut | events.ResultSendEnded) -> Step[JobSessionData]:
     """Close the link because the client took too long or the result could not be sent; the result, if any, is kept."""
-    return Step(data, (CloseLink(data.link, event.fault),))
+    return _close(data, event.fault)
 
 
-def close_unexpected_message(data: JobSessionData, _event: UnexpectedMessage) -> Step[JobSessionData]:
+def close_unexpected_message(data: JobSessionData, _event: events.UnexpectedMessage) -> Step[JobSessionData]:
     """Close the link because the client sent an unexpected message."""
-    return Step(data, (CloseLink(data.link, UNEXPECTED_MESSAGE_FAULT),))
+    return _close(data, UNEXPECTED_MESSAGE_FAULT)
 
 
-def close_on_drain(data: JobSessionData, _event: Drain) -> Step[JobSessionData]:
-    """Close the link because the worker is stopping and the client does not follow a job."""
-    return Step(data, (CloseLink(data.link, LEAVING_FAULT),))
+def close_leaving(data: JobSessionData, _event: events.EndSessions) -> Step[JobSessionData]:
+    """Close the link because the worker leaves and the client does not follow a job."""
+    return _close(data, LEAVING_FAULT)
 
 
-def note_link_lost(data: JobSessionData, _event: LinkLost) -> Step[JobSessionData]:
+def end(data: JobSessionData, _event: events.LinkLost) -> Step[JobSessionData]:
     """End the session because its link has ended; the job continues."""
-    return Step(evolve(data, fetch=False))
+    return Step(evolve(data, link=None))
 
 
-JOB_SESSION: Table[JobSessionData] = Table("job session", AVAILABLE, (
-    #   in         event                 next       action
-    row(AVAILABLE, OpenSession,          AVAILABLE, await_link),
-    ignore(OpenSession, RESERVED, BUSY),
-    row(AVAILABLE, SenderSessionOpened,  BUSY,      serve_sender),
-    ignore(SenderSessionOpened, RESERVED, BUSY),
-    row(AVAILABLE, Authenticated,        RESERVED,  await_request),
-    ignore(Authenticated, RESERVED, BUSY),
-    row(RESERVED,  RequestReceived,      RESERVED,  look_up),
-    row(BUSY,      RequestReceived,      BUSY,      look_up_without_timeout),
-    ignore(RequestReceived, AVAILABLE),
+# -------- the table
 
-    # answers
-    row(RESERVED,  AttachAllowed,        BUSY,      stream_events),
-    row(BUSY,      AttachAllowed,        BUSY,      send_state),
-    ignore(AttachAllowed, AVAILABLE),
-    row(RESERVED,  SupplyAllowed,        BUSY,      resume_upload),
-    row(BUSY,      SupplyAllowed,        BUSY,      send_state),
-    ignore(SupplyAllowed, AVAILABLE),
-    row(RESERVED,  StateRequested,       RESERVED,  send_state),
-    row(BUSY,      StateRequested,       BUSY,      send_state),
-    ignore(StateRequested, AVAILABLE),
-    row(RESERVED,  StopAllowed,          RESERVED,  stop_job),
-    row(BUSY,      StopAllowed,          BUSY,      stop_job),
-    ignore(StopAllowed, AVAILABLE),
-    row(RESERVED,  CancelAllowed,        RESERVED,  cancel_job),
-    row(BUSY,      CancelAllowed,        BUSY,      cancel_job),
-    ignore(CancelAllowed, AVAILABLE),
-    row(BUSY,      StreamEnded,          BUSY,      send_result),
-    ignore(StreamEnded, AVAILABLE, RESERVED),
-    row(BUSY,      EndedWithoutDelivery, BUSY,      send_end),
-    ignore(EndedWithoutDelivery, AVAILABLE, RESERVED),
-    row(BUSY,      ResultSendEnded,      BUSY,      await_receipt),
-    ignore(ResultSendEnded, AVAILABLE, RESERVED),
-    row(BUSY,      ResultNotSent,        AVAILABLE, close_link),
-    ignore(ResultNotSent, AVAILABLE, RESERVED),
-    row(RESERVED,  ReceiptAllowed,       RESERVED,  release_result),
-    row(BUSY,      ReceiptAllowed,       BUSY,      release_result),
-    ignore(ReceiptAllowed, AVAILABLE),
+
+def own(data: JobSessionData) -> tuple[LinkId | JobId | None, ...]:
+    """Return the id of the link until the session has ended, and that of its job."""
+    return (data.link, data.job)
+
+
+def check(phase: JobSessionPhase, data: JobSessionData) -> None:
+    """Raise AssertionError if the session can never be in this phase with this data."""
+    assert (data.link is None) == (phase is CLOSED), "a session has its link until it ends"
+    assert not data.fetch or phase not in (LINKING, ASKING), "nobody has said yet that a result is wanted"
+
+
+JOB_SESSION: Table[JobSessionData] = Table("job session", LINKING, (
+    #   in                event                     next        action
+    row(LINKING,          events.SessionRequested,  SAME,       accept_link),
+    row(LINKING,          events.OpenSession,       RECEIVING,  await_package),
+    row(LINKING,          events.Authenticated,     ASKING,     await_request),
+
+    # requests, each with what was found about its job
+    row(ASKING,           events.JobLookedUp,       RECEIVING,  resume_upload, when=supplies_package),
+    row(ASKING,           events.JobLookedUp,       FOLLOWING,  stream_events, when=may_follow),
+    row(SERVED,           events.JobLookedUp,       SAME,       stop_job, when=may_stop),
+    row(SERVED,           events.JobLookedUp,       SAME,       cancel_job, when=may_cancel),
+    row(DELIVERED,        events.JobLookedUp,       TOLD,       release_delivered, when=has_taken_result),
+    row(UNDELIVERED,      events.JobLookedUp,       SAME,       release_result, when=has_taken_result),
+    row(SERVED,           events.JobLookedUp,       SAME,       send_state),
+
+    # the job's events, its end and its result
+    row(RECEIVING,        events.FollowJob,         FOLLOWING,  follow_job),
+    row(FOLLOWING,        events.StreamEnded,       DELIVERING, send_result, when=wants_result),
+    row(FOLLOWING,        events.StreamEnded,       TOLD,       send_end),
+    row(DELIVERING,       events.ResultSendEnded,   CLOSED,     close_link, when=was_not_sent),
+    row(DELIVERING,       events.ResultSendEnded,   DELIVERED,  await_receipt),
 
     # the end of a session
-    row(AVAILABLE, TimedOut,             AVAILABLE, close_link),
-    row(RESERVED,  TimedOut,             AVAILABLE, close_link),
-    row(BUSY,      TimedOut,             AVAILABLE, close_link),
-    row(RESERVED,  UnexpectedMessage,    AVAILABLE, close_unexpected_message),
-    row(BUSY,      UnexpectedMessage,    AVAILABLE, close_unexpected_message),
-    ignore(UnexpectedMessage, AVAILABLE),
-    row(AVAILABLE, Drain,                AVAILABLE, close_on_drain),
-    row(RESERVED,  Drain,                AVAILABLE, close_on_drain),
-    ignore(Drain, BUSY),
-    ignore(LinkLost, AVAILABLE),
-    row(RESERVED,  LinkLost,             AVAILABLE, note_link_lost),
-    row(BUSY,      LinkLost,             AVAILABLE, note_link_lost),
-), classify)  # fmt: skip
+    row(AWAITED,          events.TimedOut,          CLOSED,     close_link),
+    row(SERVED,           events.UnexpectedMessage, CLOSED,     close_unexpected_message),
+    row(OPEN,             events.LinkLost,          CLOSED,     end),
+    row((LINKING, ASKING), events.EndSessions,      CLOSED,     close_leaving),
+    ignore(RECEIVING, events.EndSessions, because="its package is not wanted any more, and its link is being closed"),
+    ignore((FOLLOWING, DELIVERING, DELIVERED, TOLD), events.EndSessions,
+           because="whoever follows a job is served to the end, also by a worker that leaves"),
+    ignore(CLOSED, events.EndSessions, because="the session has ended, and the end of its link is on its way"),
+), own, invariant=check)  # fmt: skip

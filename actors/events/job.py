@@ -2,7 +2,6 @@
 
 from attrs import field, frozen
 
-from actors.events.link import PeerMessage
 from protocol.faults import Fault
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobRequest, JobState, Outcome, StopScope, SubmitJob
@@ -43,20 +42,28 @@ class StartJob:
 
 @frozen
 class OpenSession:
-    """To the job sessions: open a session for this link, over which a client asks about a job.
-
-    With `credential`, the client is the sender of that job's package, and need not send the job's key.
-    """
+    """To the job sessions: this link is about this job from now on; its client sends the job's package over it."""
 
     link: LinkId
-    credential: JobCredential | None = None
+    job: JobId
 
 
 @frozen
-class ForwardToSession:
-    """To the job sessions: handle this message, which the Worker received but which belongs to a session."""
+class FollowJob:
+    """To the job sessions: the job's package is complete; send the job's events over the link that it came over."""
 
-    message: PeerMessage
+    link: LinkId
+    job: JobId
+
+
+@frozen
+class EndSessions:
+    """To the job sessions: the worker leaves. Open no more sessions, and answer `SessionsEnded` when none is left."""
+
+
+@frozen
+class SessionsEnded:
+    """To the Worker: no session is left, after `EndSessions`."""
 
 
 @frozen
@@ -64,14 +71,6 @@ class DiscardJob:
     """To the job manager: this job will not run; remove it and what was received of its package."""
 
     job: JobId
-
-
-@frozen
-class LookUpJob:
-    """To the job sessions: find the job of this request, compare the key, and report the job's state."""
-
-    link: LinkId
-    request: JobRequest
 
 
 @frozen
@@ -87,7 +86,7 @@ class StreamEvents:
 class SupplyPackage:
     """To the Worker and the job manager: the job's owner sends the rest of the package over this new link."""
 
-    link: LinkId
+    new_link: LinkId
     job: JobId
 
 
@@ -122,24 +121,17 @@ class ReleaseResult:
 
 
 @frozen
-class EarlierJobsFound:
-    """Earlier workers have left records of these jobs, so their owners may ask about them."""
-
-    jobs: frozenset[JobId]
-
-
-@frozen
 class JobAdopted:
     """A job that an earlier worker started still runs, and this worker has adopted it."""
 
-    job: JobId
+    new_job: JobId
 
 
 @frozen
 class PackageReceived:
     """The package of this job is complete on the worker; from now on the job needs no link."""
 
-    credential: JobCredential
+    job: JobId
 
 
 @frozen
@@ -164,7 +156,10 @@ class JobFinished:
 
 @frozen
 class JobLookedUp:
-    """The state of the job of this request; its stage is UNKNOWN if there is no such job or the key is wrong."""
+    """The client of a session has sent this request, and this is the state of the request's job.
+
+    Its stage is UNKNOWN if there is no such job or the key is wrong.
+    """
 
     link: LinkId
     request: JobRequest

@@ -5,21 +5,17 @@ from attrs import field, frozen
 from actors.actor import Actor
 from actors.events import (
     Authenticated,
-    Drain,
     JobStateReported,
     JoinedRoom,
     JoinFailed,
     LinkLost,
-    LinkRefused,
     PeerMessage,
     QueryWanted,
     RoomCredentials,
-    WorkersChanged,
 )
 from actors.job_query import JOB_QUERY, QueryData
 from protocol.ids import JobId, LinkId, PeerId, RoomId
-from protocol.jobs import JobEvent, JobRequest, JobState
-from protocol.signaling import QueuePosition, WorkerAssigned
+from protocol.jobs import JobRequest, JobState
 from protocol.status import Role
 from protocol.trust import Secret
 from rtc.client.options import explain_for_job
@@ -57,11 +53,8 @@ async def run_job_query(
         asyncio_loop=asyncio_loop, config=address.config, role=Role.CLIENT, secret=address.secret, on_message=_receive
     ) as runtime:
         query = Actor(JOB_QUERY, QueryData(), runtime.router.outbox)
-        for_query = (QueryWanted, WorkersChanged, LinkRefused, Authenticated, LinkLost, PeerMessage, JoinFailed, Drain)
-        runtime.add_routes(
-            dict.fromkeys(for_query, (query.inbox.put,))
-            | {JobStateReported: (add_state,), JoinedRoom: (), WorkerAssigned: (), QueuePosition: ()}
-        )
+        for_query = (QueryWanted, JoinedRoom, JoinFailed, Authenticated, LinkLost, PeerMessage)
+        runtime.add_routes(dict.fromkeys(for_query, (query.inbox.put,)) | {JobStateReported: (add_state,)})
         await runtime.actors.start(query.run)
         room_credentials = RoomCredentials(Role.CLIENT, address.room, address.token)
         runtime.post(QueryWanted(room_credentials, address.worker, requests, address.config.connection_timeout))
@@ -73,5 +66,4 @@ async def run_job_query(
 
 
 async def _receive(runtime: PeerRuntime, link: LinkId, message: object) -> None:
-    if not isinstance(message, JobEvent):  # this program shows no events of a job
-        await runtime.router.outbox.admit(PeerMessage(link, message))
+    await runtime.router.outbox.admit(PeerMessage(link, message))

@@ -20,9 +20,8 @@ from actors.client_data import ClientData
 from actors.discovery import DISCOVERY, DiscoveryData
 from actors.job_query import JOB_QUERY, QueryData
 from actors.job_session import JOB_SESSION, JobSessionData
-from actors.worker import WORKER
-from actors.worker_events import WorkerData
-from protocol.ids import LinkId
+from actors.worker import WORKER, WorkerData
+from protocol.ids import JobId, LinkId
 from protocol.trust import Secret
 from rtc.testing.embedding import Embedded, embed
 from rtc.testing.lab import Lab, open_lab
@@ -40,8 +39,8 @@ async def worker(nursery: trio.Nursery) -> Embedded[WorkerData]:
 
 @trio_fixture
 async def job_session(nursery: trio.Nursery) -> Embedded[JobSessionData]:
-    """A worker's JobSession actor for link 1, which is not open yet."""
-    return await embed(nursery, JOB_SESSION, JobSessionData(LinkId(1)))
+    """A worker's JobSession actor for link 1, which is not open yet, about job-1."""
+    return await embed(nursery, JOB_SESSION, JobSessionData(LinkId(1), JobId("job-1")))
 
 
 @trio_fixture

@@ -7,6 +7,7 @@ from typing import Any
 from attrs import define
 
 from actors.events import (
+    AcceptLink,
     Authenticated,
     Cancel,
     DiscardJob,
@@ -14,6 +15,7 @@ from actors.events import (
     JobAdopted,
     JobFinished,
     JobSubmitted,
+    JoinDelayed,
     JoinedRoom,
     JoinFailed,
     LinkLost,
@@ -21,7 +23,7 @@ from actors.events import (
     PackageFailed,
     RejectLink,
     ReleaseResult,
-    ResultSendEnded,
+    SendResult,
     SendToServer,
     ServerDisconnected,
     SessionRequested,
@@ -44,25 +46,25 @@ class EventLog:
     """Prints one line for the person at the terminal."""
     prefix: str = ""
     """Written before each sentence; the name of the worker when several share a terminal."""
-    status: Status = Status.AVAILABLE
-    """The worker's newest status; it is part of the sentence about a rejected offer."""
 
     def tap(self, effect: Any) -> None:
         """Log and print the sentence for this event or effect, if there is one."""
-        if isinstance(effect, StatusChanged):
-            self.status = effect.status
-        text = _sentence(effect, self.status)
+        text = _sentence(effect)
         if text:
             log.info("%s%s", self.prefix, text)
             self.say(f"{self.prefix}{text}")
 
 
-def _sentence(effect: Any, status: Status) -> str | None:
+def _sentence(effect: Any) -> str | None:
     match effect:
-        case LinkRequested() | SessionRequested():
-            return f"Offer received from {effect.peer}."
+        case LinkRequested():
+            return f"Offer received from {effect.peer}, for a new job."
+        case SessionRequested():
+            return f"Offer received from {effect.peer}, about {effect.job}."
+        case AcceptLink():
+            return f"Offer of {effect.peer} accepted."
         case RejectLink():
-            return f"Offer of {effect.peer} rejected ({effect.fault.code.value}); this worker is {status.value}."
+            return f"Offer of {effect.peer} rejected ({effect.fault.code.value}): {effect.fault.text}"
         case SendToServer(message=Refuse()):
             return f"Rejection sent to {effect.message.peer}."
         case Authenticated():
@@ -78,12 +80,12 @@ def _sentence(effect: Any, status: Status) -> str | None:
             return f"Job {effect.job} is dropped; its package is not here whole."
         case JobFinished():
             return f"Job {effect.job} {effect.outcome.value}: {effect.text}"
-        case ResultSendEnded():
-            return f"Result of {effect.job} {'delivered' if effect.fault is None else 'kept, as nobody took it'}."
+        case SendResult():
+            return f"Result of {effect.job} is being sent; it is kept until its owner has unpacked it."
         case ReleaseResult():
             return f"Result of {effect.job} was received and unpacked by its owner; it need not be kept here."
         case JobAdopted():
-            return f"Job {effect.job} of an earlier worker still runs here; this worker adopts it."
+            return f"Job {effect.new_job} of an earlier worker still runs here; this worker adopts it."
         case StopEarly():
             return f"Job {effect.job} is asked to stop early."
         case Cancel():
@@ -91,13 +93,21 @@ def _sentence(effect: Any, status: Status) -> str | None:
         case Drain():
             return "Stopping: a running job is finished first. Ctrl-C again stops it too."
         case StatusChanged():
-            return f"Status: {effect.status.value}."
+            return f"Status: {_status_text(effect)}."
         case LinkLost(fault=Fault() as fault):
             return f"Link closed: {fault.text}"
         case ServerDisconnected():
             return effect.text
         case JoinedRoom():
             return f"In room {effect.room} as {effect.peer}."
+        case JoinDelayed():
+            return f"{effect.fault.text} Still trying."
         case JoinFailed():
             return effect.fault.text
     return None
+
+
+def _status_text(announced: StatusChanged) -> str:
+    if not announced.leaving:
+        return announced.status.value
+    return "busy; it leaves when its jobs have ended" if announced.status is Status.BUSY else "leaving; no new job"

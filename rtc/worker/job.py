@@ -67,11 +67,14 @@ class Job:
     watcher: JournalWatcher | None = None
     """The events of the job, for any number of readers."""
     status_line: JobStatus = field(factory=JobStatus)
+    recorded: trio.Event = field(factory=trio.Event)
+    """Set when the job has a record, or will have none."""
     over: trio.Event = field(factory=trio.Event)
     """Set when the job has ended and its result is stored, or its package was given up."""
     ended: JobEnded | None = None
     """How the job ended; set together with `over`."""
-    _link: LinkId | None = None
+    package_link: LinkId | None = None
+    """The newest link over which the package comes; None for a job that an earlier worker accepted."""
     _new_link: trio.Event = field(factory=trio.Event)
     _stop: StopScope | None = None
     """The stop request, if there was one."""
@@ -80,7 +83,7 @@ class Job:
 
     def set_package_link(self, link: LinkId) -> None:
         """Receive the package, or the rest of it, over this link from now on."""
-        self._link = link
+        self.package_link = link
         self._new_link.set()
 
     @property
@@ -92,8 +95,8 @@ class Job:
         """Wait for a link that was not returned yet, and return the newest one."""
         await self._new_link.wait()
         self._new_link = trio.Event()
-        assert self._link is not None, "`set_package_link` sets it before the event"
-        return self._link
+        assert self.package_link is not None, "`set_package_link` sets it before the event"
+        return self.package_link
 
     def stop(self, scope: StopScope) -> None:
         """Stop the job early, keeping what was trained. Before there is a supervisor, the request is saved for it."""
@@ -118,6 +121,7 @@ class Job:
     def end(self, ended: JobEnded) -> None:
         """Save how the job ended, set `over`, and end the stream of its events."""
         self.ended = ended
+        self.recorded.set()
         self.over.set()
         if self.watcher is not None:
             self.watcher.end()

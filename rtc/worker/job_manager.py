@@ -14,8 +14,8 @@ from attrs import define, field
 
 from actors.events import (
     Cancel,
+    CloseLink,
     DiscardJob,
-    EarlierJobsFound,
     JobAdopted,
     JobCredential,
     PackageFailed,
@@ -36,6 +36,7 @@ from rtc.runner.folder_lock import create_locked_folder, list_folders, sweep_lef
 from rtc.runner.job_files import ARRIVED, Spec
 from rtc.runner.journal import JournalWatcher
 from rtc.runner.supervisor_handle import adopt_supervisor, collect_result, start_supervisor, was_started
+from rtc.runtime.peer_runtime import Routes
 from rtc.transport.files import Incoming
 from rtc.transport.links.manager import LinkManager
 from rtc.worker.job import CLEAN_TIME, Job, RunnerConfig
@@ -57,6 +58,7 @@ FILES_REMOVED = JobResult(
 )
 PACKAGE_INCOMPLETE = "The job's package never came whole, so nothing was run. Send it again."
 CANCELLED = Fault(FaultCode.CANCELLED, "The job was cancelled before it began.")
+NOT_AWAITED = Fault(FaultCode.LINK_LOST, "The worker does not wait for this package any more.")
 
 
 @define
@@ -71,6 +73,8 @@ class JobManager:
     """Returns whether running jobs are ended when `run` is cancelled; otherwise they go on without this worker."""
     jobs: dict[JobId, Job] = field(factory=dict)
     """The jobs that have not ended and belong to this worker."""
+    known_jobs: set[JobId] = field(factory=set)
+    """All jobs that have or had a record, also those of other workers; their owners may ask this worker about them."""
     result_store: ResultStore = field(init=False)
     _nursery: trio.Nursery | None = None
 
@@ -93,24 +97,15 @@ class JobManager:
                 if not job.started:
                     await self._remove_job(job)
 
-    async def adopt(self) -> bool:
-        """Adopt the jobs that earlier workers left in the work folder, and return whether any of them still runs.
-
-        If one does, the worker is busy from its start.
-        """
-        any_running = False
+    async def adopt(self) -> None:
+        """Adopt the jobs that earlier workers left in the work folder, and report those that still run."""
         await trio.to_thread.run_sync(sweep_leftovers, self.runner_config.work)
         for folder in await trio.to_thread.run_sync(list_folders, self.runner_config.work):
             record = await self.job_database.get(JobId(folder.name))
             if record is None or record.gpu == self.runner_config.gpu:  # a running job belongs to the worker of its GPU
-                any_running = await self._adopt_folder(folder, record) or any_running
+                await self._adopt_folder(folder, record)
         await self._fail_lost_jobs()
-        await self._report_known_jobs()
-        return any_running
-
-    async def _report_known_jobs(self) -> None:
-        """Report the ids of all recorded jobs to the Worker, because their owners may ask for them."""
-        self.router.outbox.put(EarlierJobsFound(await self.job_database.all_ids()))
+        self.known_jobs |= await self.job_database.all_ids()
 
     async def _fail_lost_jobs(self) -> None:
         """Record the end of unfinished jobs whose folders were removed from the work folder by hand."""
@@ -131,9 +126,21 @@ class JobManager:
         """Finish the ended jobs whose workers no longer run, whatever their GPU; running jobs are left as they are."""
         for folder in await trio.to_thread.run_sync(list_folders, self.runner_config.work):
             await self._adopt_folder(folder, await self.job_database.get(JobId(folder.name)), adopt_running=False)
-        await self._report_known_jobs()
+        self.known_jobs |= await self.job_database.all_ids()
 
     # -------- called by the router
+
+    def routes(self) -> Routes:
+        """Return the methods to call for each effect."""
+        return {
+            ReceivePackage: (self.receive_package,),
+            StartJob: (self.start,),
+            SupplyPackage: (self.resume_package,),
+            StopEarly: (self.stop_early,),
+            Cancel: (self.cancel,),
+            DiscardJob: (self.discard_job,),
+            ReleaseResult: (self.release_result,),
+        }
 
     def receive_package(self, effect: ReceivePackage) -> None:
         """Receive the package of a new job."""
@@ -141,17 +148,22 @@ class JobManager:
         # made already here: the owner may ask for the events over another link while the package is being received
         job.watcher = JournalWatcher.of(job.name, job.folder)
         self.jobs[job.name] = job
+        self.known_jobs.add(job.name)
         job.set_package_link(effect.link)
         self._start_task(self._receive_and_report, job, effect.credential)
 
     def resume_package(self, effect: SupplyPackage) -> None:
-        """Receive the rest of a package over a new link; if it is complete already, only confirm that to the sender."""
+        """Receive the rest of a package over a new link; if it is complete already, only confirm that to the sender.
+
+        If it is not wanted any more, close the link; the owner connects again, and then hears why.
+        """
         job = self.jobs.get(effect.job)
-        if job is not None:
-            if job.package_complete:
-                self._start_task(self._confirm_package, job, effect.link)
-            else:
-                job.set_package_link(effect.link)
+        if job is None or job.scope.cancel_called:
+            self.router.outbox.put(CloseLink(effect.new_link, NOT_AWAITED))
+        elif job.package_complete:
+            self._start_task(self._confirm_package, job, effect.new_link)
+        else:
+            job.set_package_link(effect.new_link)
 
     def start(self, effect: StartJob) -> None:
         """Start the job."""
@@ -180,6 +192,9 @@ class JobManager:
         if job is None or job.started:
             return
         del self.jobs[job.name]
+        self.known_jobs.discard(job.name)
+        if job.package_link is not None:  # its sender may have returned just when the Worker gave it up
+            self.router.outbox.put(CloseLink(job.package_link, NOT_AWAITED))
         if job.package_complete:
             self._start_task(self._remove_job, job)
         else:
@@ -212,12 +227,11 @@ class JobManager:
             if not job.package_complete:
                 await self._remove_job(job)
         if job.package_complete:
-            self.router.outbox.put(PackageReceived(credential))
+            self.router.outbox.put(PackageReceived(job.name))
             if job.has_new_link:
                 await self._confirm_package(job, await job.next_link())
         elif job.cancelled:
             self.router.outbox.put(PackageFailed(job.name, CANCELLED))
-            await try_or_log(self._report_known_jobs)  # its sender may be away, and must not send it again
         elif fault is not None:
             self.router.outbox.put(PackageFailed(job.name, fault))
 
@@ -233,6 +247,7 @@ class JobManager:
         await self.job_database.add(
             job.name, credential.key, job.submit, runner_config.name, runner_config.work.resolve(), runner_config.gpu
         )
+        job.recorded.set()
         arrived = job.folder / ARRIVED  # a folder of its own, so that the package's name can clash with no other file
         await trio.Path(arrived).mkdir(mode=0o700)
         job.incoming = Incoming(arrived, runner_config.package_max, expected_size=job.submit.size)
@@ -268,7 +283,9 @@ class JobManager:
             if job.cancelled:
                 end = JobResult(Outcome.CANCELLED, CANCELLED.text)
                 await try_or_log(self.job_database.mark_ended, job.name, end, None)
+                self.known_jobs.add(job.name)  # its sender may be away, and must not send it again
             else:
+                self.known_jobs.discard(job.name)
                 await try_or_log(self.job_database.delete, job.name)
         self.jobs.pop(job.name, None)
         job.end(JobEnded(job.name, end.outcome, end.text, result=False))
@@ -294,8 +311,8 @@ class JobManager:
             return
         await self._watch_job(job)
 
-    async def _adopt_folder(self, folder: Path, record: JobRecord | None, *, adopt_running: bool = True) -> bool:
-        """Adopt the job in a folder of an earlier worker; return whether it runs and now belongs to this worker.
+    async def _adopt_folder(self, folder: Path, record: JobRecord | None, *, adopt_running: bool = True) -> None:
+        """Adopt the job in a folder of an earlier worker, and report it to the Worker if it runs.
 
         A job that has ended is finished instead, and one without a complete package is removed. A job without a record
         (the database was damaged) is adopted too, but its owner cannot prove to be the owner any more; people find its
@@ -307,33 +324,33 @@ class JobManager:
             adopt_running: whether to adopt a job that still runs; otherwise it is left as it is.
         """
         if record is None and not await trio.to_thread.run_sync(self._has_our_results_folder, folder):
-            return False
+            return
         lock = await trio.to_thread.run_sync(take_over_folder, folder)
         if lock is None:
-            return False
+            return
         job = Job(JobId(folder.name), folder, lock, package_complete=True, started=True)
+        job.recorded.set()
         if record is not None and record.stage is JobStage.ENDED:
             await self.result_store.clean_up(job, record)
-            return False
+            return
         if not await trio.to_thread.run_sync(was_started, folder):
             log.info("removed %s, whose package was not complete when its worker ended", folder.name)
             await self._remove_job(job)
-            return False
+            return
         job.watcher = JournalWatcher.of(job.name, folder)
         supervisor = await trio.to_thread.run_sync(adopt_supervisor, folder)
         if supervisor is not None and not adopt_running:
             supervisor.close()
             await job.release()
-            return False
+            return
         self.jobs[job.name] = job
         if supervisor is None:
             self._start_task(self._finish_ended_job, job)
-            return False
+            return
         log.info("adopted %s, which is running", folder.name)
         job.set_supervisor(supervisor)
         self.router.outbox.put(JobAdopted(job.name))
         self._start_task(self._watch_job, job)
-        return True
 
     def _has_our_results_folder(self, folder: Path) -> bool:
         """Return whether the job's result is to be stored in this worker's results folder.

@@ -6,6 +6,7 @@ independent of the Worker actor: sessions are served whether the worker is avail
 
 import logging
 import os
+from functools import partial
 from typing import Any
 
 import trio
@@ -15,25 +16,29 @@ from actors.actor import Actor
 from actors.events import (
     Authenticated,
     CloseLink,
-    Drain,
-    ForwardToSession,
+    EndSessions,
+    FollowJob,
     JobLookedUp,
     LinkLost,
-    LookUpJob,
     OpenSession,
     PeerMessage,
+    RejectLink,
     ResultSendEnded,
     SendResult,
+    SessionRequested,
+    SessionsEnded,
     StreamEnded,
     StreamEvents,
 )
-from actors.job_session import JOB_SESSION, JobSessionData
+from actors.job_session import JOB_SESSION, JobSessionData, refusal
+from actors.mailbox import Mailbox
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
-from protocol.jobs import JobEnded, JobStage, JobState
+from protocol.jobs import JobEnded, JobRequest, JobStage, JobState
 from rtc.common.errors import RtcError
 from rtc.runner.journal import JournalWatcher
+from rtc.runtime.peer_runtime import Routes
 from rtc.transport.files import send_file
 from rtc.transport.links.manager import LinkManager
 from rtc.worker.job import Job
@@ -71,7 +76,10 @@ class _Session:
 
 @define
 class JobSessions:
-    """The sessions of a worker. The router calls the sync methods; they start their work in the nursery of `run`."""
+    """The sessions of a worker. The router calls the sync methods; they start their work in the nursery of `run`.
+
+    What a session's client says, and what the work finds, goes directly to the inbox of the session's actor.
+    """
 
     job_manager: JobManager
     links: LinkManager
@@ -80,6 +88,8 @@ class JobSessions:
     chunk_size: int
     """Bytes of one piece of a result on the data channel."""
     _sessions: dict[LinkId, _Session] = field(factory=dict)
+    _leaving: bool = False
+    """Whether the Worker has sent `EndSessions`."""
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -88,34 +98,44 @@ class JobSessions:
             task_status.started()
             await trio.sleep_forever()
 
-    def has_session(self, link: LinkId) -> bool:
-        """Return whether the messages of this link belong to a session."""
-        return link in self._sessions
+    def routes(self) -> Routes:
+        """Return the methods to call for each event and effect."""
+        return {
+            SessionRequested: (self.answer_offer,),
+            OpenSession: (self.open_session,),
+            Authenticated: (self.forward,),
+            FollowJob: (self.forward,),
+            LinkLost: (self.close_session,),
+            EndSessions: (self.end_sessions,),
+            StreamEvents: (self.stream_events,),
+            SendResult: (self.send_result,),
+        }
 
     # -------- called by the router
 
+    def answer_offer(self, offer: SessionRequested) -> None:
+        """Open a session for a client that asks about a job, or refuse its offer."""
+        fault = refusal(
+            offer,
+            known=offer.job in self.job_manager.known_jobs,
+            sessions=len(self._sessions),
+            leaving=self._leaving,
+        )
+        if fault is not None:
+            self.router.outbox.put(RejectLink(offer.peer, fault))
+        else:
+            self._open(offer.new_link, offer.job, offer)
+
     def open_session(self, effect: OpenSession) -> None:
-        """Open a session on this link, for a peer that asks about a job or has just sent one.
+        """Open a session on the link of a client whose job was accepted, unless the link is closed already."""
+        if self.links.link(effect.link) is not None:
+            self._open(effect.link, effect.job, effect)
 
-        No session is opened if the link of a sender (an effect with a credential) is closed already.
-        """
-        assert self._nursery is not None, "the router calls this only while `run` runs"
-        if effect.credential is not None and self.links.link(effect.link) is None:
-            return
-        session = _Session(Actor(JOB_SESSION, JobSessionData(effect.link), self.router.outbox))
-        self._sessions[effect.link] = session
-        self._nursery.start_soon(session.run)
-        session.actor.inbox.put(effect)
-
-    def receive(self, event: Authenticated | PeerMessage | JobLookedUp | StreamEnded | ResultSendEnded) -> None:
+    def forward(self, event: Authenticated | FollowJob) -> None:
         """Pass an event of a link to its session; without a session the event is dropped."""
         session = self._sessions.get(event.link)
         if session is not None:
             session.actor.inbox.put(event)
-
-    def receive_forwarded(self, effect: ForwardToSession) -> None:
-        """Pass on a message that reached the Worker before this session was open."""
-        self.receive(effect.message)
 
     def close_session(self, event: LinkLost) -> None:
         """End the session of a link that is closed, and cancel its work."""
@@ -123,15 +143,14 @@ class JobSessions:
         if session is not None:
             session.actor.inbox.put(event)
             session.actor.inbox.finish()
+            self._report_if_ended()
 
-    def drain(self, event: Drain) -> None:
-        """Pass the event to each session."""
+    def end_sessions(self, effect: EndSessions) -> None:
+        """Open no more sessions, end those that follow no job, and report when none is left."""
+        self._leaving = True
         for session in self._sessions.values():
-            session.actor.inbox.put(event)
-
-    def look_up(self, effect: LookUpJob) -> None:
-        """Check the key of a request, and report the state of its job to the session."""
-        self._serve(effect.link, self._look_up, effect)
+            session.actor.inbox.put(effect)
+        self._report_if_ended()
 
     def stream_events(self, effect: StreamEvents) -> None:
         """Send the events of a job over the link, until the job has ended."""
@@ -143,24 +162,52 @@ class JobSessions:
 
     # -------- the work
 
+    def _open(self, link: LinkId, job: JobId, first: SessionRequested | OpenSession) -> None:
+        """Open a session with its first event. From now on all messages of its link go to it."""
+        assert self._nursery is not None, "the router calls this only while `run` runs"
+        session = _Session(Actor(JOB_SESSION, JobSessionData(link, job), self.router.outbox))
+        self._sessions[link] = session
+        self.links.set_receiver(link, partial(self._receive, link, session.actor.inbox))
+        self._nursery.start_soon(session.run)
+        session.actor.inbox.put(first)
+
+    def _report_if_ended(self) -> None:
+        if self._leaving and not self._sessions:
+            self.router.outbox.put(SessionsEnded())
+
     def _serve(self, link: LinkId, work: Any, effect: object) -> None:
-        """Start `work(effect)` in the nursery of the link's session; without a session do nothing."""
+        """Start `work(session, effect)` in the nursery of the link's session; without a session do nothing."""
         session = self._sessions.get(link)
         if session is not None:
             assert session.nursery is not None, "its actor runs, as this effect is from it"
-            session.nursery.start_soon(work, effect)
+            session.nursery.start_soon(work, session.actor.inbox, effect)
 
-    async def _look_up(self, effect: LookUpJob) -> None:
-        request = effect.request
-        try:
-            record = await self.job_database.find(request.job, request.key)
-            state = (
-                JobState(request.job, JobStage.UNKNOWN, UNKNOWN_TEXT) if record is None else await self._state(record)
-            )
-        except RtcError as error:
-            self.router.outbox.put(CloseLink(effect.link, error.fault))
+    async def _receive(self, link: LinkId, inbox: Mailbox[Any], message: Any) -> None:
+        """Give a session what its client says; a request together with the state of its job.
+
+        The link reads the next message only then. So what a client has requested is done even if it leaves at once.
+        """
+        if not isinstance(message, JobRequest):
+            await inbox.admit(PeerMessage(link, message))
             return
-        self.router.outbox.put(JobLookedUp(effect.link, request, state))
+        try:
+            state = await self._look_up(message)
+        except RtcError as error:
+            self.router.outbox.put(CloseLink(link, error.fault))
+        else:
+            await inbox.admit(JobLookedUp(link, message, state))
+
+    async def _look_up(self, request: JobRequest) -> JobState:
+        """Compare the key of a request with that of its job, and return the job's state.
+
+        Raises:
+            RtcError: DISK_FULL: the database cannot be used now.
+        """
+        live = self.job_manager.jobs.get(request.job)
+        if live is not None:
+            await live.recorded.wait()
+        record = await self.job_database.find(request.job, request.key)
+        return JobState(request.job, JobStage.UNKNOWN, UNKNOWN_TEXT) if record is None else await self._state(record)
 
     async def _state(self, record: JobRecord) -> JobState:
         """Return the state of a job, from its record and from the events that its supervisor has written."""
@@ -180,7 +227,7 @@ class JobSessions:
             return live.watcher
         return JournalWatcher(job, self.job_database.journal_path(job), over=True)
 
-    async def _stream_events(self, effect: StreamEvents) -> None:
+    async def _stream_events(self, inbox: Mailbox[Any], effect: StreamEvents) -> None:
         """Send the events after number `effect.seen`, no faster than the link accepts them, then report how the job
         ended.
         """
@@ -196,7 +243,7 @@ class JobSessions:
         except RtcError as error:
             self.router.outbox.put(CloseLink(effect.link, error.fault))
             return
-        self.router.outbox.put(StreamEnded(effect.link, ended))
+        inbox.put(StreamEnded(effect.link, ended))
 
     async def _wait_end(self, job: JobId, live: Job | None) -> JobEnded:
         """Wait until the job has ended, and return how.
@@ -214,7 +261,7 @@ class JobSessions:
             raise RtcError(FaultCode.LINK_LOST, ELSEWHERE_TEXT)  # the owner reconnects, and then gets the job's state
         return JobEnded(job, record.outcome, _end_text(record), record.is_fetchable)
 
-    async def _send_result(self, effect: SendResult) -> None:
+    async def _send_result(self, inbox: Mailbox[Any], effect: SendResult) -> None:
         """Send the result. It stays stored until the owner has confirmed that it is unpacked (`ReleaseResult`)."""
         file_channel = self.links.file_channel(effect.link)
         archive = self.job_database.archive_path(effect.job)
@@ -230,7 +277,7 @@ class JobSessions:
         except RtcError as error:
             fault = error.fault
             log.warning("the result of %s could not be sent (%s); it is kept", effect.job, fault.code.value)
-        self.router.outbox.put(ResultSendEnded(effect.job, effect.link, fault))
+        inbox.put(ResultSendEnded(effect.job, effect.link, fault))
 
 
 def _end_text(record: JobRecord) -> str:

@@ -16,39 +16,22 @@ from attrs import field, frozen
 from actors.actor import Actor
 from actors.events import (
     Authenticated,
-    Cancel,
-    DiscardJob,
     Drain,
-    EarlierJobsFound,
-    ForwardToSession,
     JobAdopted,
     JobCredential,
     JobFinished,
-    JobLookedUp,
     JobSubmitted,
     JoinFailed,
     LinkLost,
     LinkRequested,
-    LookUpJob,
-    OpenSession,
     PackageFailed,
     PackageReceived,
     PeerMessage,
-    ReceivePackage,
-    ReleaseResult,
-    ResultSendEnded,
-    SendResult,
-    SessionRequested,
-    StartJob,
+    SessionsEnded,
     StatusChanged,
-    StopEarly,
-    StreamEnded,
-    StreamEvents,
     SupplyPackage,
 )
-from actors.router import Route
-from actors.worker import WORKER
-from actors.worker_events import WorkerData
+from actors.worker import WORKER, WorkerData
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
@@ -58,7 +41,7 @@ from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.version import VERSION
 from rtc.config.load import Config
-from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
+from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.event_log import EventLog
@@ -76,6 +59,12 @@ PACKAGE_MAX = 100 * 10**9
 """Bytes of the largest package that is accepted; its unpacked files have the same limit."""
 KEY_BYTES = 24
 """Random bytes in a job's key: 192 bits."""
+FOR_WORKER = (
+    *(LinkRequested, Authenticated, JobSubmitted, PeerMessage, LinkLost),
+    *(SupplyPackage, PackageReceived, PackageFailed, JobAdopted, JobFinished, SessionsEnded),
+    *(JoinFailed, Drain),
+)
+"""The types of events for the Worker actor: about links, about jobs and sessions, and from the room and the person."""
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it; what it had made is kept there.")
 
 
@@ -199,42 +188,32 @@ async def _serve(
     Raises:
         RtcError: the fault with which the Worker finished.
     """
-    job_manager: JobManager | None = None
-    job_sessions: JobSessions | None = None
-
-    async def on_message(runtime: PeerRuntime, link: LinkId, message: Any) -> None:
-        in_session = job_sessions is not None and job_sessions.has_session(link)
-        await runtime.router.outbox.admit(PeerMessage(link, message) if in_session else _as_request(link, message))
-
     async with open_peer_runtime(
         asyncio_loop=asyncio_loop,
         config=options.config,
         role=Role.WORKER,
         secret=options.secret,
-        on_message=on_message,
+        on_message=_receive,
         facts=_facts(options, gpu),
         goodbye_fault=STOPPED,
         tap=EventLog(say, options.prefix).tap,
     ) as runtime:
-        worker = Actor(WORKER, WorkerData(), runtime.router.outbox)
+        links, router, config = runtime.links, runtime.router, options.config
+        worker = Actor(WORKER, WorkerData(), router.outbox)
         job_manager = JobManager(
-            runner_config,
-            runtime.links,
-            runtime.router,
-            job_database,
-            lambda: options.stop_jobs_on_exit or drain.is_set(),
+            runner_config, links, router, job_database, lambda: options.stop_jobs_on_exit or drain.is_set()
         )
-        job_sessions = JobSessions(job_manager, runtime.links, runtime.router, job_database, options.config.chunk_size)
-        runtime.add_routes(_routes(worker.inbox.put, job_manager, job_sessions))
+        job_sessions = JobSessions(job_manager, links, router, job_database, config.chunk_size)
+        membership = RoomMembership(
+            config, options.public_address, options.room, options.token, membership_file, saved, runtime, on_ready, say
+        )
+        runtime.add_routes(dict.fromkeys(FOR_WORKER, (worker.inbox.put,)))
+        for adapter in (job_manager, job_sessions, membership):
+            runtime.add_routes(adapter.routes())
         await runtime.adapters.start(job_manager.run)
         await runtime.adapters.start(job_sessions.run)
         await runtime.actors.start(worker.run)
         await job_manager.adopt()
-        config, address = options.config, options.public_address
-        membership = RoomMembership(
-            config, address, options.room, options.token, membership_file, saved, runtime, on_ready, say
-        )
-        runtime.add_routes(membership.routes())
         if gpu.uuid is not None:
             await _watch_memory(runtime, gpu.uuid)
         runtime.actors.start_soon(runtime.drain_when, drain)
@@ -245,47 +224,9 @@ async def _serve(
         raise RtcError.of(fault)
 
 
-def _routes(worker: Route, job_manager: JobManager, job_sessions: JobSessions) -> Routes:
-    """Return the handlers of each event and effect. `worker` puts an event into the Worker actor's inbox."""
-
-    def on_message(event: PeerMessage) -> None:
-        handle = job_sessions.receive if job_sessions.has_session(event.link) else worker
-        handle(event)
-
-    to_worker = (
-        LinkRequested,
-        SessionRequested,
-        JobSubmitted,
-        PackageReceived,
-        PackageFailed,
-        JobFinished,
-        JobAdopted,
-        EarlierJobsFound,
-        JoinFailed,
-    )
-    to_session = (JobLookedUp, StreamEnded, ResultSendEnded)
-    return (
-        dict.fromkeys(to_worker, (worker,))
-        | dict.fromkeys(to_session, (job_sessions.receive,))
-        | {
-            PeerMessage: (on_message,),
-            ForwardToSession: (job_sessions.receive_forwarded,),
-            Authenticated: (worker, job_sessions.receive),
-            LinkLost: (worker, job_sessions.close_session),
-            Drain: (worker, job_sessions.drain),
-            ReceivePackage: (job_manager.receive_package,),
-            StartJob: (job_manager.start,),
-            SupplyPackage: (worker, job_manager.resume_package),
-            StopEarly: (job_manager.stop_early,),
-            Cancel: (job_manager.cancel,),
-            DiscardJob: (job_manager.discard_job,),
-            ReleaseResult: (job_manager.release_result,),
-            OpenSession: (job_sessions.open_session,),
-            LookUpJob: (job_sessions.look_up,),
-            StreamEvents: (job_sessions.stream_events,),
-            SendResult: (job_sessions.send_result,),
-        }
-    )
+async def _receive(runtime: PeerRuntime, link: LinkId, message: Any) -> None:
+    """Pass on a message that came over a link which is not about a job yet."""
+    await runtime.router.outbox.admit(_as_request(link, message))
 
 
 def _as_request(link: LinkId, message: Any) -> JobSubmitted | PeerMessage:

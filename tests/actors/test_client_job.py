@@ -20,7 +20,8 @@ from actors.events import (
     RemoveTicket,
     TellPeer,
 )
-from actors.worker import BUSY_FAULT, UNKNOWN_FAULT
+from actors.job_session import UNKNOWN_FAULT
+from actors.worker import BUSY_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import (

@@ -6,19 +6,17 @@ from trio.testing import MockClock
 from actors.events import (
     Authenticated,
     CloseLink,
-    Drain,
     Finished,
     JobStateReported,
+    JoinedRoom,
     JoinFailed,
     JoinRoom,
     LinkLost,
-    LinkRefused,
     OpenLink,
     PeerMessage,
     QueryWanted,
     RoomCredentials,
     TellPeer,
-    WorkersChanged,
 )
 from actors.job_query import ANSWER_TIME, QueryData
 from protocol.faults import Fault, FaultCode
@@ -32,18 +30,19 @@ Query = Embedded[QueryData]
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 CREDENTIALS = RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
-WORKER, OTHER = PeerId("worker-1"), PeerId("worker-2")
+WORKER = PeerId("worker-1")
 ONE, TWO = LinkId(1), LinkId(2)
 FIRST, SECOND = JobId("job-1"), JobId("job-2")
 ASK, STOP = AskJob(FIRST, "key-1"), StopJob(SECOND, "key-2")
 RUNS = JobState(FIRST, JobStage.RUNNING, "Epoch 3 of 20.", events=40)
 OVER = JobState(SECOND, JobStage.ENDED, "Trained.", 52, Outcome.DONE, result=True)
 NO_JOB = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job.")
+JOINED = JoinedRoom(RoomId("room-1"), "token", PeerId("client-ada"))
 PATIENCE = 30.0
 
 
 async def linking(job_query: Query, *requests: AskJob | StopJob) -> None:
-    await job_query.after(QueryWanted(CREDENTIALS, WORKER, requests or (ASK, STOP), PATIENCE), WorkersChanged(()))
+    await job_query.after(QueryWanted(CREDENTIALS, WORKER, requests or (ASK, STOP), PATIENCE), JOINED)
     assert job_query.state is Status.RESERVED
 
 
@@ -74,12 +73,12 @@ async def test_first_the_room_then_the_worker(job_query: Query) -> None:
     assert await job_query.after(QueryWanted(CREDENTIALS, WORKER, (ASK, STOP), PATIENCE)) == [
         JoinRoom(CREDENTIALS, PATIENCE)
     ]
-    assert await job_query.after(WorkersChanged(())) == [OpenLink(ONE, WORKER, FIRST)]
+    assert await job_query.after(JOINED) == [OpenLink(ONE, WORKER, FIRST)]
 
 
-async def test_a_change_in_the_room_does_not_make_it_ask_twice(job_query: Query) -> None:
+async def test_a_room_that_is_joined_again_does_not_make_it_ask_twice(job_query: Query) -> None:
     await linking(job_query)
-    assert await job_query.after(WorkersChanged(()), WorkersChanged(())) == []
+    assert await job_query.after(JOINED, JOINED) == []
 
 
 async def test_a_failed_join_ends_it(job_query: Query) -> None:
@@ -101,14 +100,19 @@ async def test_a_worker_that_does_not_answer_is_given_up(job_query: Query, autoj
 async def test_a_worker_that_refuses_is_quoted(job_query: Query) -> None:
     await linking(job_query)
     leaving = Fault(FaultCode.WORKER_LEAVING, "The worker is stopping.")
-    assert await end_of(job_query, LinkRefused(WORKER, leaving)) == leaving
+    assert await job_query.after(LinkLost(ONE, leaving)) == [Finished(leaving)]
     assert job_query.state is Status.AVAILABLE
 
 
-async def test_refusals_of_other_workers_are_ignored(job_query: Query) -> None:
-    await linking(job_query)
-    assert await job_query.after(LinkRefused(OTHER, NO_JOB)) == []
-    assert job_query.state is Status.RESERVED
+@pytest.mark.parametrize("was_linking", [False, True])
+async def test_a_room_that_is_lost_before_the_link_is_open_ends_it(job_query: Query, was_linking: bool) -> None:
+    await job_query.after(QueryWanted(CREDENTIALS, WORKER, (ASK,), PATIENCE), *[JOINED] * was_linking)
+    assert await end_of(job_query, JoinFailed(NO_JOB)) == NO_JOB
+
+
+async def test_a_room_that_is_lost_while_the_worker_answers_changes_nothing(job_query: Query) -> None:
+    await asked(job_query)
+    assert await job_query.after(JoinFailed(NO_JOB)) == []
 
 
 async def test_a_link_that_breaks_before_anything_was_asked_ends_it(job_query: Query) -> None:
@@ -120,8 +124,7 @@ async def test_a_link_that_breaks_before_anything_was_asked_ends_it(job_query: Q
 async def test_a_worker_that_does_not_know_one_job_is_asked_about_the_others(job_query: Query) -> None:
     await linking(job_query)
     unknown = JobStateReported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
-    assert await job_query.after(LinkRefused(WORKER, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
-    assert await job_query.after(LinkLost(ONE, NO_JOB)) == [], "the end of the refused link is ignored"
+    assert await job_query.after(LinkLost(ONE, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
     assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == []
     assert await job_query.after(Authenticated(TWO, WORKER, proven=True)) == [TellPeer(TWO, STOP)]
     assert await job_query.after(PeerMessage(TWO, OVER)) == [JobStateReported(OVER), CloseLink(TWO), Finished()]
@@ -130,7 +133,7 @@ async def test_a_worker_that_does_not_know_one_job_is_asked_about_the_others(job
 async def test_the_time_for_a_link_begins_again_with_each_one(job_query: Query, autojump_clock: MockClock) -> None:
     await linking(job_query)
     autojump_clock.jump(PATIENCE - 1)
-    await job_query.after(LinkRefused(WORKER, NO_JOB))
+    await job_query.after(LinkLost(ONE, NO_JOB))
     autojump_clock.jump(PATIENCE - 1)
     assert await job_query.after() == []
     autojump_clock.jump(2)
@@ -139,7 +142,7 @@ async def test_the_time_for_a_link_begins_again_with_each_one(job_query: Query, 
 
 async def test_a_worker_that_does_not_know_the_only_job_is_quoted(job_query: Query) -> None:
     await linking(job_query, ASK)
-    assert await end_of(job_query, LinkRefused(WORKER, NO_JOB)) == NO_JOB
+    assert await end_of(job_query, LinkLost(ONE, NO_JOB)) == NO_JOB
 
 
 # -------- requests and answers
@@ -195,31 +198,16 @@ async def test_a_link_that_breaks_without_a_reason_is_reported_as_lost(job_query
     assert (await end_of(job_query, LinkLost(ONE))).code is FaultCode.LINK_LOST
 
 
-@pytest.mark.parametrize("prepare", [linking, asked])
-async def test_a_worker_that_ends_the_conversation_is_quoted(job_query: Query, prepare: object) -> None:
-    await prepare(job_query)
+async def test_a_worker_that_ends_the_conversation_is_quoted(job_query: Query) -> None:
+    await asked(job_query)
     unexpected = Fault(FaultCode.BAD_MESSAGE, "The worker received a message that it did not expect.")
     assert await job_query.after(PeerMessage(ONE, unexpected)) == [CloseLink(ONE), Finished(unexpected)]
-    assert job_query.state is Status.AVAILABLE
-
-
-@pytest.mark.parametrize("prepare", [linking, asked])
-async def test_an_interruption_ends_it(job_query: Query, prepare: object) -> None:
-    await prepare(job_query)
-    effects = await job_query.after(Drain())
-    assert effects[0] == CloseLink(ONE)
-    assert fault_of(effects).code is FaultCode.INTERRUPTED
     assert job_query.state is Status.AVAILABLE
 
 
 async def test_after_the_end_nothing_is_sent(job_query: Query, autojump_clock: MockClock) -> None:
     await asked(job_query, ASK)
     await job_query.after(PeerMessage(ONE, RUNS))
-    assert (
-        await job_query.after(
-            WorkersChanged(()), PeerMessage(ONE, RUNS), LinkLost(ONE), LinkRefused(WORKER, NO_JOB), Drain()
-        )
-        == []
-    )
+    assert await job_query.after(JOINED, PeerMessage(ONE, RUNS), LinkLost(ONE), JoinFailed(NO_JOB)) == []
     autojump_clock.jump(PATIENCE + ANSWER_TIME)
     assert await job_query.after() == []

@@ -85,7 +85,7 @@ async def test_a_second_client_is_refused_at_once_while_the_first_trains(
     assert second.fault is not None
     assert EXIT_CODES[second.fault.code] is ExitCode.NOT_AVAILABLE
     assert "room discovery" in second.fault.text
-    await worker.log.until("rejected (worker_busy); this worker is busy")
+    await worker.log.until("rejected (worker_busy): The worker is held by someone else.")
     await worker.log.until("Rejection sent to client-")
     nursery.cancel_scope.cancel()
 

@@ -12,8 +12,8 @@ from attrs import evolve
 
 from actors.events import (
     Cancel,
+    CloseLink,
     DiscardJob,
-    EarlierJobsFound,
     JobAdopted,
     JobCredential,
     JobFinished,
@@ -38,7 +38,7 @@ from rtc.worker import job_manager as job_manager_module
 from rtc.worker import result_store
 from rtc.worker.job import RunnerConfig
 from rtc.worker.job_database import JobDatabase, open_job_database
-from rtc.worker.job_manager import JobManager
+from rtc.worker.job_manager import NOT_AWAITED, JobManager
 from rtc.worker.result_store import ResultStore
 
 CREDENTIAL = JobCredential("job-1", "key")
@@ -107,6 +107,12 @@ async def next_event(job_manager):
         return await job_manager.router.outbox.take()
 
 
+async def adopts(job_manager):
+    """Let the job manager adopt what earlier workers left; return whether a job of them still runs."""
+    await job_manager.adopt()
+    return any(job.supervisor is not None for job in job_manager.jobs.values())
+
+
 async def next_of(job_manager, kind):
     """Return the next event of this type, and discard those before it: each check reports all jobs that are known."""
     while not isinstance(event := await next_event(job_manager), kind):
@@ -117,7 +123,7 @@ async def next_of(job_manager, kind):
 async def start_job(job_manager):
     """Receive the package, and start the job."""
     job_manager.receive_package(package_effect())
-    assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
+    assert await next_event(job_manager) == PackageReceived("job-1")
     job_manager.start(StartJob("job-1"))
 
 
@@ -167,6 +173,8 @@ async def test_a_job_discarded_while_its_package_is_received_leaves_nothing(runn
             while names(runner_config.work):  # noqa: ASYNC110 (files have no events)
                 await trio.sleep(0.01)
         assert await job_manager.job_database.all_ids() == frozenset()
+        assert job_manager.known_jobs == set()
+        assert await next_event(job_manager) == CloseLink(1, NOT_AWAITED), "its sender may have just returned"
         with pytest.raises(trio.WouldBlock):
             job_manager.router.outbox.take_nowait()
 
@@ -179,7 +187,7 @@ async def test_a_job_cancelled_while_its_package_is_received_is_reported_as_canc
         failed = await next_event(job_manager)
         assert isinstance(failed, PackageFailed)
         assert failed.fault.code is FaultCode.CANCELLED
-        assert await next_event(job_manager) == EarlierJobsFound(frozenset({"job-1"})), "its sender may ask for it"
+        assert job_manager.known_jobs == {"job-1"}, "its sender may ask for it"
         record = await job_manager.job_database.find("job-1", CREDENTIAL.key)
         assert (record.stage, record.outcome, record.is_fetchable) == (JobStage.ENDED, Outcome.CANCELLED, False)
         assert names(runner_config.work) == []
@@ -217,7 +225,7 @@ async def test_a_package_whose_link_breaks_goes_on_over_the_next_one(runner_conf
         await trio.testing.wait_all_tasks_blocked()
         assert (await job_manager.job_database.find("job-1", "key")).stage is JobStage.PREPARING
         job_manager.resume_package(SupplyPackage(2, "job-1"))
-        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
+        assert await next_event(job_manager) == PackageReceived("job-1")
         assert in_two_parts == [1, 2]
 
 
@@ -226,12 +234,13 @@ async def test_a_sender_that_returns_with_a_package_that_is_complete_is_notified
     async with open_job_manager(runner_config) as job_manager:
         job_manager.receive_package(package_effect())
         job_manager.resume_package(SupplyPackage(2, "job-1"))
-        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
+        assert await next_event(job_manager) == PackageReceived("job-1")
         job_manager.start(StartJob("job-1"))
         job_manager.resume_package(SupplyPackage(3, "job-1"))
         assert (await next_event(job_manager)).outcome is Outcome.DONE
         assert in_two_parts[-1] == 3
-        job_manager.resume_package(SupplyPackage(4, "job-1"))  # the job has ended, and its session reports that
+        job_manager.resume_package(SupplyPackage(4, "job-1"))
+        assert await next_event(job_manager) == CloseLink(4, NOT_AWAITED), "the job has ended"
 
 
 async def test_a_package_that_is_given_up_leaves_nothing(runner_config, in_two_parts):
@@ -310,9 +319,9 @@ async def test_jobs_go_on_without_the_job_manager_and_the_next_one_adopts_them(r
         await wait_training(job_manager)
     assert names(runner_config.work) == ["job-1"]
     async with open_job_manager(runner_config) as job_manager:
-        assert await job_manager.adopt()
+        await job_manager.adopt()
         assert await next_event(job_manager) == JobAdopted("job-1")
-        assert await next_event(job_manager) == EarlierJobsFound(frozenset({"job-1"}))
+        assert job_manager.known_jobs == {"job-1"}
         job_manager.stop_early(StopEarly("job-1", StopScope.THIS))
         assert (await next_event(job_manager)).text == "Trained 1 model: centroid."
     assert names(runner_config.work) == []
@@ -326,20 +335,20 @@ async def test_a_job_of_another_gpu_is_left_to_its_worker(runner_config, sent):
         await wait_training(job_manager)
         await job_manager.job_database._change("UPDATE jobs SET gpu = ?", "GPU-other")
     async with open_job_manager(runner_config) as job_manager:
-        assert not await job_manager.adopt()
+        assert not await adopts(job_manager)
         assert job_manager.jobs == {}
         await job_manager.job_database._change("UPDATE jobs SET gpu = NULL")
     async with open_job_manager(runner_config) as job_manager:
-        assert await job_manager.adopt()
+        assert await adopts(job_manager)
 
 
 async def test_a_folder_without_a_complete_package_is_removed_and_one_with_a_living_worker_is_not(runner_config, sent):
     async with open_job_manager(runner_config) as first:
         first.receive_package(package_effect())
-        assert await next_event(first) == PackageReceived(CREDENTIAL)
+        assert await next_event(first) == PackageReceived("job-1")
         create_locked_folder(runner_config.work / "job-0").release()
         async with open_job_manager(runner_config) as second:
-            assert not await second.adopt()
+            assert not await adopts(second)
             assert names(runner_config.work) == ["job-1"]
 
 
@@ -366,7 +375,7 @@ async def test_a_result_that_cannot_be_packed_is_kept_where_the_final_sentence_s
     assert str(runner_config.work.parent) not in finished.text
     assert len(list((runner_config.work.parent / kept_folder).rglob("best.ckpt"))) == 1
     async with open_job_manager(runner_config) as job_manager:
-        assert not await job_manager.adopt()
+        assert not await adopts(job_manager)
     assert os.listdir(runner_config.work.parent / kept_folder)
 
 
@@ -403,7 +412,7 @@ async def test_a_worker_killed_while_it_cleans_up_loses_no_result(gone, runner_c
     await leave_unfinished(runner_config, monkeypatch, remove)
     size = (runner_config.results / "job-1.zip").stat().st_size
     async with open_job_manager(runner_config) as job_manager:
-        assert not await job_manager.adopt()
+        assert not await adopts(job_manager)
         record = await job_manager.job_database.find("job-1", "key")
         assert (record.outcome, record.is_fetchable) == (Outcome.DONE, True)
     assert (runner_config.results / "job-1.zip").stat().st_size == size
@@ -448,7 +457,7 @@ async def test_files_that_were_kept_are_not_reported_as_lost(runner_config, sent
             while (await job_manager.job_database.get("job-1")).stage is not JobStage.ENDED:  # noqa: ASYNC110 (a database has no events)
                 await trio.sleep(0.01)
     async with open_job_manager(runner_config) as job_manager:
-        assert not await job_manager.adopt()
+        assert not await adopts(job_manager)
         assert "its files are kept on the worker" in (await job_manager.job_database.get("job-1")).text
     assert list((runner_config.results / "job-1.kept").rglob("best.ckpt"))
 
@@ -462,7 +471,7 @@ async def test_a_job_of_another_work_folder_is_not_given_up(runner_config, sent,
         await start_job(job_manager)
         await wait_training(job_manager)
         async with open_job_manager(other) as second:
-            assert not await second.adopt()
+            assert not await adopts(second)
             assert (await second.job_database.get("job-1")).stage is JobStage.RUNNING
         job_manager.cancel(Cancel("job-1"))
         await next_event(job_manager)
@@ -477,10 +486,10 @@ async def test_a_job_whose_result_is_for_another_folder_is_left_alone(runner_con
         await start_job(job_manager)
         await wait_training(job_manager)
     async with open_job_manager(other) as second:
-        assert not await second.adopt()
+        assert not await adopts(second)
         assert second.jobs == {}
     async with open_job_manager(runner_config) as job_manager:
-        assert await job_manager.adopt()
+        assert await adopts(job_manager)
 
 
 @pytest.mark.slow
@@ -492,7 +501,7 @@ async def test_workers_of_two_gpus_that_start_together_do_not_hide_a_job_from_ea
     adopted = []
 
     async def adopt(job_manager):
-        adopted.append((job_manager.runner_config.gpu, await job_manager.adopt()))
+        adopted.append((job_manager.runner_config.gpu, await adopts(job_manager)))
 
     async with open_job_manager(evolve(runner_config, gpu="GPU-other")) as one, open_job_manager(runner_config) as two:
         async with trio.open_nursery() as nursery:
@@ -515,7 +524,7 @@ async def test_a_job_that_ended_without_a_worker_is_reported_so(runner_config, s
 
     monkeypatch.setattr(ResultStore, "store", slow)
     async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
-        assert not await job_manager.adopt()
+        assert not await adopts(job_manager)
         assert "ended while no worker was there" in job_manager.jobs["job-1"].status_line.text
 
 

@@ -8,8 +8,10 @@ import trio
 from attrs import evolve
 
 from actors.events import JobCredential
+from actors.mailbox import Mailbox
+from actors.worker import RETURN_TIME
 from protocol.faults import FaultCode
-from protocol.ids import JobId
+from protocol.ids import JobId, LinkId
 from protocol.jobs import (
     AskJob,
     CancelJob,
@@ -28,9 +30,12 @@ from rtc.client import tickets
 from rtc.client.job_query import WorkerAddress, run_job_query
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import RtcError
+from rtc.runner.supervisor_handle import SupervisorHandle
+from rtc.testing.file_channels import replace_receiving
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
 from rtc.testing.limits import HANG_TIME
 from rtc.worker import room_membership
+from rtc.worker.event_log import EventLog
 from rtc.worker.job_database import JobDatabase
 from rtc.worker.job_sessions import JobSessions
 
@@ -118,23 +123,62 @@ async def test_a_job_is_stopped_by_another_client_and_the_one_that_follows_it_ge
     await view.until("Stopped early: trained 1 of 2 models")
 
 
-class HastyView(RecordingView):
-    """A view whose person stops the training as soon as there is progress."""
-
-    async def read_keys(self, stop: Callable[[], None]) -> None:
-        await self.wait_for_event(Progress)
-        stop()
-
-
-async def test_a_request_that_comes_before_its_session_is_open_is_forwarded(
+async def test_a_cancellation_passes_the_router_at_most_twice(
     lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # as in the moment in which the package has just become complete
-    monkeypatch.setattr(JobSessions, "has_session", lambda _sessions, _link: False)
+    passes: list[object] = []
+    needed: list[int] = []
+    tap, receive, cancel = EventLog.tap, JobSessions._receive, SupervisorHandle.cancel
+
+    def count(log: EventLog, effect: object) -> None:
+        passes.append(effect)
+        tap(log, effect)
+
+    async def begin(sessions: JobSessions, link: LinkId, inbox: Mailbox[object], message: object) -> None:
+        passes.clear()
+        await receive(sessions, link, inbox, message)
+
+    def end(supervisor: SupervisorHandle) -> None:
+        needed.append(len(passes))
+        cancel(supervisor)
+
+    monkeypatch.setattr(EventLog, "tap", count)
+    monkeypatch.setattr(JobSessions, "_receive", begin)
+    monkeypatch.setattr(SupervisorHandle, "cancel", end)
+    worker, view = await lab.start_worker(), RecordingView()
+    ticket = await start_job(lab, worker, package(**LONG), view)
+    await query(lab, worker, CancelJob(ticket.job, ticket.key))
+    assert needed
+    assert needed[0] <= 2
+    await view.until("The job was cancelled")
+
+
+async def test_a_client_that_gives_up_during_its_upload_frees_the_worker_at_once(
+    lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploading, drain = trio.Event(), trio.Event()
+
+    async def receive(_channel: object, _folder: Path) -> None:
+        uploading.set()
+        await trio.sleep_forever()
+
+    replace_receiving(monkeypatch, receive)
     worker = await lab.start_worker()
-    with trio.fail_after(HANG_TIME):
-        run = await lab.run_client(worker, package(**LONG), view=HastyView())
-    assert run.view.texts[-1] == "Trained 1 model: centroid."
+    lab.nursery.start_soon(lambda: lab.run_client(worker, package(), drain=drain))
+    await uploading.wait()
+    drain.set()
+    with trio.fail_after(RETURN_TIME / 2):  # its link ends, but nobody waits for it to come back
+        await worker.log.until("Status: available.")
+
+
+async def test_a_worker_that_is_stopped_says_that_it_leaves(lab: Lab, package: MakePackage) -> None:
+    worker, view = await lab.start_worker(), RecordingView()
+    ticket = await start_job(lab, worker, package(**LONG), view)
+    worker.drain.set()
+    await worker.log.until("Status: busy; it leaves when its jobs have ended.")
+    await query(lab, worker, CancelJob(ticket.job, ticket.key))
+    await worker.log.until("Status: leaving; no new job.")
+    await worker.ended.wait()
 
 
 async def test_another_worker_of_that_machine_says_that_it_does_not_have_the_job_and_the_ticket_is_kept(

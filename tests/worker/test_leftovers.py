@@ -97,7 +97,7 @@ async def test_a_package_that_becomes_complete_just_as_its_job_is_discarded_is_r
     replace_receiving(monkeypatch, receive)
     async with open_job_manager(tmp_path) as job_manager:
         job_manager.receive_package(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
-        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
+        assert await next_event(job_manager) == PackageReceived("job-1")
         job_manager.discard_job(DiscardJob("job-1"))
         await empty(job_manager.runner_config.work)
         assert await job_manager.job_database.find("job-1", "key") is None
@@ -116,7 +116,7 @@ async def training(folder, monkeypatch):
     replace_receiving(monkeypatch, receive)
     async with open_job_manager(folder) as job_manager:
         job_manager.receive_package(ReceivePackage(1, CREDENTIAL, SubmitJob(JobKind.TRAIN, "p.zip", 1)))
-        assert await next_event(job_manager) == PackageReceived(CREDENTIAL)
+        assert await next_event(job_manager) == PackageReceived("job-1")
         job_manager.start(StartJob("job-1"))
         with trio.fail_after(HANG_TIME):
             async for event in job_manager.jobs["job-1"].watcher.follow():

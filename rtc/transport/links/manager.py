@@ -41,7 +41,7 @@ from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan, IceServer, usable_servers
 from rtc.transport.files import FileChannel
-from rtc.transport.links.link import Link, open_link
+from rtc.transport.links.link import Link, Route, open_link
 from rtc.transport.webrtc import AsyncioLoop, PeerConnection, open_peer_connection
 
 CONNECT_TIME = 13.0
@@ -86,7 +86,8 @@ class LinkManager:
     role: Role
     secret: Secret | None
     on_message: Callable[[LinkId, Any], Awaitable[None]]
-    """Handles the messages of authenticated peers, except file messages, which go to the link's file channel."""
+    """Handles the messages of authenticated peers, except file messages, which go to the link's file channel, and those
+    of links with a receiver of their own."""
     plan: IcePlan = field(factory=IcePlan)
     """The STUN and TURN servers of our own configuration, and whether only relayed paths may be used."""
     connect_timeout: float = CONNECT_TIME
@@ -98,6 +99,7 @@ class LinkManager:
     _room: RoomId | None = None
     _name: PeerId | None = None
     _tasks: dict[LinkId, _LinkTask] = field(factory=dict)
+    _receivers: dict[LinkId, Route] = field(factory=dict)
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -125,6 +127,13 @@ class LinkManager:
         """Return the kind of path of a link: "direct", "relayed", or "none" before it is open and after its end."""
         task = self._tasks.get(name)
         return task.path if task is not None else "none"
+
+    def set_receiver(self, name: LinkId, receive: Route) -> None:
+        """From now on, pass the messages of this link's authenticated peer to `receive` instead of `on_message`.
+
+        The link may be one that is about to be accepted.
+        """
+        self._receivers[name] = receive
 
     # -------- handlers of events and effects, called by the router
 
@@ -176,6 +185,8 @@ class LinkManager:
             if isinstance(message, FileMessage):
                 file_channel.put_message(message)
                 await trio.lowlevel.checkpoint()
+            elif event.link in self._receivers:
+                await self._receivers[event.link](message)
             else:
                 await self.on_message(event.link, message)
 
@@ -211,8 +222,10 @@ class LinkManager:
         self._nursery.start_soon(self._run_link, task, offer)
 
     def _close(self, task: _LinkTask, fault: Fault | None) -> None:
-        task.closing, task.closing_fault = True, fault
-        task.scope.cancel()
+        """Close a link; only the first call and its reason count."""
+        if not task.closing:
+            task.closing, task.closing_fault = True, fault
+            task.scope.cancel()
 
     async def _run_link(self, task: _LinkTask, offer: str | None) -> None:
         """Connect, authenticate and serve one link; sends `LinkLost` exactly once, however the link ends."""
@@ -227,6 +240,7 @@ class LinkManager:
             fault = error.fault
         finally:
             del self._tasks[task.name]
+            self._receivers.pop(task.name, None)
             self.router.outbox.put(LinkLost(task.name, fault))
 
     async def _connect_and_serve(self, task: _LinkTask, connection: PeerConnection, offer: str | None) -> Fault | None:

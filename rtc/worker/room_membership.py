@@ -67,8 +67,9 @@ class RoomMembership:
         }
 
     def join(self) -> None:
-        """Ask Discovery to join the room."""
-        self.runtime.post(JoinRoom(self._credentials(), self.config.connection_timeout))
+        """Ask Discovery to join the room. A worker that comes back tries for as long as it takes: owners may wait."""
+        patient = self.saved is not None
+        self.runtime.post(JoinRoom(self._credentials(), self.config.connection_timeout, patient))
 
     def _credentials(self) -> RoomCredentials:
         saved = self.saved

@@ -81,6 +81,13 @@ async def test_a_worker_tries_to_rejoin_its_room_while_the_server_is_away(
         assert await hall.next_credentials() == back
 
 
+async def test_only_a_worker_that_comes_back_tries_for_as_long_as_it_takes(hall: Harness) -> None:
+    hall.membership.join()
+    hall.membership.saved = None
+    hall.membership.join()
+    assert [join_room.patient for join_room in hall.posted] == [True, False]
+
+
 async def test_it_retries_less_and_less_often_until_it_has_joined(hall: Harness, autojump_clock: MockClock) -> None:
     async def pause() -> float:
         hall.receive(RetryJoin(AWAY))

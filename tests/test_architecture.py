@@ -266,7 +266,6 @@ OLD_NAMES = frozenset(
 """Whole names; as parts of longer ones, or in prose, they are plain words."""
 ALLOWED = {
     ("rtc/client/lossviewer/bridge.py", "bridge"),  # LossViewer's bridge is the word of SLEAP's users
-    *(("rtc/testing/plugin.py", name) for name in ("visit", "errand", "guard", "bridge")),  # fixtures keep older names
 }
 
 

@@ -107,36 +107,3 @@ def package(tmp_path: Path) -> Callable[..., Path]:
 def pause(tmp_path: Path) -> TrainingPause:
     """Holds trainings until the test ends the pause: `package(wait_for=pause.file)`, then `pause.end()`."""
     return TrainingPause(str(tmp_path / "pause-ended"))
-
-
-# -------- older names of the same fixtures, kept for tests that use them
-
-
-@trio_fixture
-def visit(job_session: Embedded[JobSessionData]) -> Embedded[JobSessionData]:
-    """Older name of `job_session`."""
-    return job_session
-
-
-@trio_fixture
-def errand(job_query: Embedded[QueryData]) -> Embedded[QueryData]:
-    """Older name of `job_query`."""
-    return job_query
-
-
-@trio_fixture
-def guard(worker_auth: Embedded[AuthData]) -> Embedded[AuthData]:
-    """Older name of `worker_auth`."""
-    return worker_auth
-
-
-@trio_fixture
-def prover(client_auth: Embedded[AuthData]) -> Embedded[AuthData]:
-    """Older name of `client_auth`."""
-    return client_auth
-
-
-@trio_fixture
-def bridge(asyncio_loop: AsyncioLoop) -> AsyncioLoop:
-    """Older name of `asyncio_loop`."""
-    return asyncio_loop

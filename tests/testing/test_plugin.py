@@ -1,4 +1,4 @@
-"""What other projects' tests get: fixtures, also by their older names, and examples that work as they stand."""
+"""What other projects' tests get: fixtures, and examples that work as they stand."""
 
 import os
 import re
@@ -10,19 +10,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.compile(r"^```\w+\n# ([\w./]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-async def test_the_older_names_of_actors_give_the_same_actors(
-    visit, job_session, errand, job_query, guard, worker_auth, prover, client_auth
-):
-    assert visit is job_session
-    assert errand is job_query
-    assert guard is worker_auth
-    assert prover is client_auth
-
-
-async def test_bridge_is_the_older_name_of_asyncio_loop(bridge, asyncio_loop):
-    assert bridge is asyncio_loop
 
 
 @pytest.mark.slow

@@ -79,6 +79,8 @@ FIRST_JOIN = *UNCONNECTED, *ASKING, PUT_OFF
 MEMBER = REJOIN_WAIT, REJOINING, IN_ROOM
 """The phases of a peer that the server knows by a peer id, or that comes back with it."""
 NOT_IN_ROOM = OFFLINE, ONLINE, *FIRST_JOIN, REJOIN_WAIT, REJOINING
+CLIENT_OUTSIDE = OFFLINE, ONLINE, *UNCONNECTED, JOINING, PUT_OFF, REJOIN_WAIT, REJOINING
+"""The phases of a client that is not in its room; it never has one created."""
 
 
 @frozen
@@ -278,15 +280,15 @@ def fail_denied(data: DiscoveryData, event: Fault) -> Step[DiscoveryData]:
     return _give_up(data, event)
 
 
-def fail_unconnected(data: DiscoveryData, _event: events.TimedOut) -> Step[DiscoveryData]:
-    """Fail because no connection to the server could be opened in time."""
+def fail_late(data: DiscoveryData, _event: events.TimedOut) -> Step[DiscoveryData]:
+    """Fail because no connection to the server could be opened in time, or it did not answer in time."""
     return _give_up(data, data.obstacle)
 
 
 def fail_unanswered(data: DiscoveryData, _event: events.TimedOut) -> Step[DiscoveryData]:
-    """Fail because the server did not answer in time.
+    """Fail because the server did not answer in time; it may let us in after all.
 
-    `Leave` makes the server close the connection, and forget us if it lets us in after all.
+    `Leave` then makes it close the connection and forget us.
     """
     return _give_up(data, data.obstacle, events.SendToServer(Leave()))
 
@@ -383,7 +385,7 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
     row(OFFLINE,               events.JoinRoom,           CONNECTING,  await_connection),
     row(ONLINE,                events.JoinRoom,           JOINING,     join_at_once, when=names_room),
     row(ONLINE,                events.JoinRoom,           CREATING,    create_at_once),
-    ignore((*FIRST_JOIN, *MEMBER), events.JoinRoom,
+    ignore((*UNCONNECTED, JOINING, PUT_OFF, *MEMBER), events.JoinRoom,
            because="a client asks again before each try to connect to its worker, whether it is in the room or not"),
 
     # the connection to the server
@@ -409,8 +411,9 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
     row(REJOINING,             Fault,                     ONLINE,      fail_denied),
     ignore(IN_ROOM,            Fault, because="the server closes the connection after it, and then we join again"),
     row(FIRST_JOIN,            events.TimedOut,           SAME,        report_delay, when=is_patient),
-    row(UNCONNECTED,           events.TimedOut,           OFFLINE,     fail_unconnected),
-    row((*ASKING, PUT_OFF),    events.TimedOut,           ONLINE,      fail_unanswered),
+    row(UNCONNECTED,           events.TimedOut,           OFFLINE,     fail_late),
+    row((CREATING, PUT_OFF),   events.TimedOut,           ONLINE,      fail_late),
+    row(JOINING,               events.TimedOut,           ONLINE,      fail_unanswered),
 
     # in the room: from the server
     row(IN_ROOM,               WorkerPresent,             SAME,        update_worker),
@@ -419,12 +422,12 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
     row(IN_ROOM,               Offer,                     SAME,        forward_offer),
     row(IN_ROOM,               Answer,                    SAME,        forward_answer),
     row(IN_ROOM,               Refuse,                    SAME,        forward_refusal),
-    ignore((*NOT_IN_ROOM, IN_ROOM), events.UnexpectedMessage,
+    ignore((ONLINE, *ASKING, PUT_OFF, REJOINING, IN_ROOM), events.UnexpectedMessage,
            because="the server says what was not asked for, or answers after we gave up"),
 
     # to the server, from the links and the Worker
     row(IN_ROOM,               events.OfferReady,         SAME,        send_offer),
-    row(NOT_IN_ROOM,           events.OfferReady,         SAME,        refuse_while_away),
+    row(CLIENT_OUTSIDE,        events.OfferReady,         SAME,        refuse_while_away),
     row(IN_ROOM,               events.AnswerReady,        SAME,        send_answer),
     row(IN_ROOM,               events.RejectLink,         SAME,        send_refusal),
     ignore(NOT_IN_ROOM, events.AnswerReady, events.RejectLink,

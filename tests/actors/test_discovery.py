@@ -305,8 +305,9 @@ async def test_who_is_patient_gives_up_when_the_token_is_wrong(patient: Discover
 MESSAGES = [RoomCreated(ROOM, "new"), JOINED, evolve(JOINED, workers=(SMALL,)), BIG, SMALL, WorkerLeft(BIG.peer)]
 MESSAGES += [Offer(ADA, "sdp"), Offer(ADA, "sdp", JobId("job-1")), Answer(ADA, "sdp"), Refuse(ADA, FAULT)]
 MESSAGES += [IceServers(()), QueuePosition(1, 2), WorkerAssigned(BIG.peer), FAULT, DATABASE, FULL]
-OURS = [OfferReady(BIG.peer, "sdp"), AnswerReady(ADA, "sdp"), RejectLink(ADA, FAULT)]
-CHANGES = [StatusChanged(Status.BUSY), StatusChanged(Status.AVAILABLE, leaving=True), FreeMemoryChanged(5)]
+OF_WORKER = [AnswerReady(ADA, "sdp"), RejectLink(ADA, FAULT), FreeMemoryChanged(5)]
+OF_WORKER += [StatusChanged(Status.BUSY), StatusChanged(Status.AVAILABLE, leaving=True)]
+OF_CLIENT = [OfferReady(BIG.peer, "sdp")]
 
 
 @given(st.data())
@@ -321,7 +322,8 @@ def test_whatever_the_server_says_discovery_keeps_its_invariants_and_announces_e
     discovery, online, announced = start_of(DISCOVERY, DiscoveryData(FACTS if worker else None)), False, None
     for number in data.draw(st.lists(st.integers(0, 2**16), min_size=10, max_size=40)):
         changes: list[Any] = [ServerDisconnected("gone"), *([] if online else [ServerConnected()])] * 6
-        possible = [*changes, *joins * 3, *OURS, *(CHANGES if worker else []), *(MESSAGES if online else [])]
+        wanted = joins * 3 if not worker or discovery.phase.status is Status.AVAILABLE else []
+        possible = [*changes, *wanted, *(OF_WORKER if worker else OF_CLIENT), *(MESSAGES if online else [])]
         turns = [*((discovery, event) for event in possible), *discovery.due]
         before, event = turns[number % len(turns)]
         online = (online or isinstance(event, ServerConnected)) and not isinstance(event, ServerDisconnected)

@@ -620,8 +620,9 @@ BEFORE_JOB = (JOINING, CHOOSING, QUEUED, CONNECTING, RETRY_WAIT, SUBMITTING)
 LEAVING = (events.Interrupted, events.CancelWanted, events.Drain)
 """The person's wishes that end a client whose job does not run."""
 AWAY = (UPLOAD_AWAY, UPLOAD_RETURN, RECONNECT_WAIT, RECONNECTING)
+AT_UPLOAD = (UPLOADING, UPLOAD_AWAY, UPLOAD_RETURN)
 AT_JOB = (RUNNING, RECONNECT_WAIT, RECONNECTING)
-WITH_JOB = (ATTACHING, UPLOADING, UPLOAD_AWAY, UPLOAD_RETURN, RUNNING, RECONNECT_WAIT, RECONNECTING)
+WITH_JOB = (ATTACHING, *AT_UPLOAD, *AT_JOB)
 WITH_RESULT = (DOWNLOADING, UNPACKING, UNPACKING_OFFLINE, CONFIRMING)
 ON_LINK = (SUBMITTING, ATTACHING, UPLOADING, UPLOAD_RETURN, RUNNING, RECONNECTING, DOWNLOADING, UNPACKING, CONFIRMING)
 """Phases in which messages of the worker come."""
@@ -681,7 +682,10 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row((UPLOADING, RUNNING),      JobEnded,               IDLE,            finish_without_result),
     row(RUNNING,                   JobState,               IDLE,            fail_job_gone,    when=job_is_unknown),
     ignore((RUNNING, DOWNLOADING, UNPACKING), JobState, because="it answers a stop or a cancel"),
-    ignore((RUNNING, DOWNLOADING), events.PackageSent, because="the job's first event, or its end, was faster"),
+    ignore(
+        (RUNNING, DOWNLOADING, UNPACKING, CONFIRMING), events.PackageSent,
+        because="the job's first event, or its end, was faster",
+    ),
 
     # a lost link, while the job continues
     row(UPLOADING,                 events.LinkLost,        IDLE,            fail_upload,      when=worker_stopped),
@@ -696,7 +700,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(UPLOAD_RETURN,             JobState,               RUNNING,         resume_job),
     row(UPLOAD_RETURN,             events.LinkLost,        CONNECTING,      resubmit,         when=may_resubmit),
     row(UPLOAD_RETURN,             events.LinkLost,        IDLE,            fail_not_started, when=job_is_unknown),
-    row(UPLOAD_RETURN,             events.LinkLost,        IDLE,            fail_upload,      when=worker_stopped),
+    row((UPLOAD_RETURN, RECONNECTING), events.LinkLost,    IDLE,            fail_job,         when=worker_stopped),
     row(UPLOAD_RETURN,             events.LinkLost,        IDLE,            fail_returns,     when=tries_are_over),
     row(UPLOAD_RETURN,             events.LinkLost,        UPLOAD_AWAY,     wait_to_return),
     row(RUNNING,                   events.LinkLost,        IDLE,            fail_job,         when=worker_stopped),
@@ -706,7 +710,6 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(RECONNECTING,              JobState,               IDLE,            fail_job_gone,    when=job_is_unknown),
     row(RECONNECTING,              JobState,               RUNNING,         resume_job),
     row(RECONNECTING,              events.LinkLost,        IDLE,            fail_job_gone,    when=job_is_unknown),
-    row(RECONNECTING,              events.LinkLost,        IDLE,            fail_job,         when=worker_stopped),
     row(RECONNECTING,              events.LinkLost,        IDLE,            fail_reconnects,  when=tries_are_over),
     row(RECONNECTING,              events.LinkLost,        RECONNECT_WAIT,  wait_to_return),
 
@@ -747,11 +750,11 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     ignore((SUBMITTING, *WITH_JOB, *WITH_RESULT), events.JoinFailed, because="a link needs no server"),
     ignore((*WITH_JOB, *WITH_RESULT), events.WorkersChanged, because="the job has its worker"),
     ignore(
-        (CONNECTING, RETRY_WAIT, SUBMITTING, *WITH_JOB, *WITH_RESULT), WorkerAssigned,
+        (CONNECTING, RETRY_WAIT, SUBMITTING, *AT_UPLOAD, *AT_JOB, *WITH_RESULT), WorkerAssigned,
         because="another worker is asked already; the server's promise lapses, or ends with LeaveQueue",
     ),
     ignore(
-        (*BEFORE_JOB, ATTACHING, UPLOADING, UPLOAD_AWAY, UPLOAD_RETURN), events.StopWanted,
+        (*BEFORE_JOB, ATTACHING, *AT_UPLOAD), events.StopWanted,
         because="no job runs that could stop early",
     ),
     ignore(WITH_RESULT, events.StopWanted, because="the job has ended"),

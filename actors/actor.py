@@ -31,13 +31,15 @@ class Turn:
     event: Any
     """The event as the row's action took it: a message without its `PeerMessage`."""
     row: Row[Any] | None
-    """The row that answered; None for a stale event, which was dropped, and for one that cannot happen."""
+    """The row that answered; None for an event that was dropped."""
     next: Phase
     effects: tuple[Any, ...] = ()
-    """All effects of the row, and the announcement of the next phase."""
+    """The announcement of the next phase, if that is news, and all effects of the row."""
+    is_unexpected: bool = False
+    """Whether the event cannot happen in this phase; a dropped event is stale otherwise."""
 
 
-@define
+@define(eq=False)
 class Actor(Generic[D]):
     """A state table with its data, an inbox of events and an outbox of effects. It waits for its inbox only."""
 
@@ -95,8 +97,8 @@ class Actor(Generic[D]):
 
     def _take_due(self) -> Any:
         """Return the event of the time-out that ends first, and forget the time-out."""
-        name = min(self._deadlines, key=lambda one: self._deadlines[one][0], default="")
-        if name and self._deadlines[name][0] < self._due:
+        name = min(self._deadlines, key=lambda one: self._deadlines[one][0], default=None)
+        if name is not None and self._deadlines[name][0] < self._due:
             return self._deadlines.pop(name)[1]
         self._due = math.inf
         return self._timeout_event
@@ -107,41 +109,44 @@ class Actor(Generic[D]):
         Raises:
             UnexpectedEvent: as for `run`.
         """
-        before = self.phase
+        before, was_available = self.phase, self.status is Status.AVAILABLE
         if self.table.is_stale(self.data, event):
-            self._remember(before, event, None)
+            self._remember(Turn(trio.current_time(), before, event, None, before))
             return
+        found, inner = None, event
         try:
             found, inner = self.table.find(before, self.data, event)
+            step = found.action(self.data, inner)
         except UnexpectedEvent as error:
-            self._remember(before, error.event, None)
+            self._remember(Turn(trio.current_time(), before, error.event, None, before, is_unexpected=True))
             if self.on_unexpected is None:
                 raise
             self.on_unexpected(error)
             return
-        step = found.action(self.data, inner)
+        except Exception:  # of a guard or an action: the story shows at which event
+            self._remember(Turn(trio.current_time(), before, inner, found, before))
+            raise
         self.phase = before if isinstance(found.next, Same) else found.next
         self.data = step.data
         if self.phase is not before:
             self._due = math.inf
-        if self.status is Status.AVAILABLE:
+        if self.status is Status.AVAILABLE and not was_available:
             self._deadlines.clear()
-        effects = (*self._announcement(), *step.effects)
-        self._remember(before, inner, found, effects)
+        effects = (*self._announcement(before), *step.effects)
+        self._remember(Turn(trio.current_time(), before, inner, found, self.phase, effects))
         for effect in effects:
             self._send(effect)
         if self.on_unexpected is None and self.table.invariant is not None:
             self.table.invariant(self.phase, self.data)
 
-    def _announcement(self) -> tuple[Any, ...]:
+    def _announcement(self, before: Phase) -> tuple[Any, ...]:
         """Return the effect that announces the present phase, if that is news to others."""
-        if self.table.announce is None:
+        if self.table.announce is None or self.phase is before:
             return ()
-        before, self._announced = self._announced, self.table.announce(self.phase)
-        return (self._announced,) if self._announced != before else ()
+        last, self._announced = self._announced, self.table.announce(self.phase)
+        return (self._announced,) if self._announced != last else ()
 
-    def _remember(self, phase: Phase, event: Any, found: Row[D] | None, effects: tuple[Any, ...] = ()) -> None:
-        turn = Turn(trio.current_time(), phase, event, found, self.phase, effects)
+    def _remember(self, turn: Turn) -> None:
         self.story.append(turn)
         if self.watch is not None:
             self.watch(turn)

@@ -116,13 +116,11 @@ class UnexpectedEvent(Exception):
     """An event came in a phase in which it cannot happen: a bug in a table, or in how the program joins its parts."""
 
     def __init__(self, table: str, phase: Phase, event: object) -> None:
-        super().__init__(f"{table}: {type(event).__name__} cannot happen in the phase {phase.value!r}")
+        name = type(event).__name__
+        if isinstance(event, UnexpectedMessage):
+            name += f" ({type(event.message).__name__})"
+        super().__init__(f"{table}: {name} cannot happen in the phase {phase.value!r}")
         self.table, self.phase, self.event = table, phase, event
-
-
-def _nothing_owned(_data: Any) -> Collection[Any]:
-    """Return no ids: the `own` of a table whose actor gets only events that concern it."""
-    return ()
 
 
 def _flat(rows: tuple[tuple[Row[Any], ...], ...]) -> tuple[Row[Any], ...]:
@@ -136,7 +134,7 @@ class Table(Generic[D]):
 
     Raises:
         TableError: for a pair of phase and event, an unguarded row is followed by another one, or the last one is
-            guarded.
+            guarded; or two phases have the same name.
     """
 
     name: str
@@ -156,6 +154,9 @@ class Table(Generic[D]):
     _by_pair: dict[tuple[Phase, type], tuple[Row[D], ...]] = field(init=False, repr=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
+        same = [name for name, phase in type(self.start).__members__.items() if name != phase.name]
+        if same:
+            raise TableError(f"{self.name}: {', '.join(same)}: another phase has the same name in diagrams")
         for one in self.rows:
             for phase in one.phases:
                 before = self._by_pair.get((phase, one.event), ())
@@ -185,7 +186,9 @@ class Table(Generic[D]):
         if self.own is None:
             return False
         of = getattr(event, "link", None)
-        of = getattr(event, "job", None) if of is None else of
+        if of is None:
+            job = getattr(event, "job", None)
+            of = job if isinstance(job, str) else None  # `JobWanted.job` is no id, but what the job is to do
         return of is not None and of not in self.own(data)
 
     def find(self, phase: Phase, data: D, event: Any) -> tuple[Row[D], Any]:

@@ -36,7 +36,7 @@ CANCEL_TIMEOUT = StateTimeout(math.inf)
 class Deadline:
     """To the actor's own loop: send `event` in `after` seconds, whatever the phase is then.
 
-    It ends when the actor is available again. A second one of the same name replaces the first.
+    It ends when the actor becomes available again. A second one of the same name replaces the first.
     """
 
     name: str

@@ -8,7 +8,7 @@ while the authentication runs, reserved, for at most `PROOF_TIME`; while the pee
 
 from typing import get_args
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from actors import events
 from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
@@ -60,7 +60,7 @@ class AuthData:
     """The room secret; None when this program was given none."""
     opened: events.LinkOpened | None = None
     """The link; None in the phase CLOSED."""
-    their_nonce: bytes = b""
+    their_nonce: bytes = field(default=b"", repr=False)
     """At the client's end, the nonce of the worker's challenge, in the phase PROVING."""
 
 

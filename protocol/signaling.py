@@ -168,7 +168,7 @@ class Offer:
 
     peer: PeerId = field(validator=Id())
     """To the server: the worker. From the server: the client."""
-    sdp: str = field(validator=FreeText(SDP_MAX))
+    sdp: str = field(validator=FreeText(SDP_MAX), repr=False)
     """The session description (RFC 8866), with all ICE candidates."""
     job: JobId | None = field(default=None, validator=Id())
     """The job that the client says it owns, if the link is about an existing job; the client proves it later, on the
@@ -183,7 +183,7 @@ class Answer:
 
     peer: PeerId = field(validator=Id())
     """To the server: the client. From the server: the worker."""
-    sdp: str = field(validator=FreeText(SDP_MAX))
+    sdp: str = field(validator=FreeText(SDP_MAX), repr=False)
     """The session description (RFC 8866), with all ICE candidates."""
 
 

@@ -15,6 +15,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.logs import Log, open_log
 from rtc.common.nurseries import open_background_nursery
+from rtc.common.stories import Stories
 from rtc.common.text import clean
 
 log = logging.getLogger("rtc.run")
@@ -23,14 +24,22 @@ HANGUP = getattr(signal, "SIGHUP", None)
 SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None)
 
 
-def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tuple[str | None, ...] = ()) -> int:
+def run_root(
+    name: str,
+    supervise: Callable[[], Awaitable[int]],
+    *,
+    secrets: tuple[str | None, ...] = (),
+    trace: Path | None = None,
+) -> int:
     """Run `supervise` under trio with a log file, and return the exit code.
 
     Args:
         name: the name of the log file.
         supervise: the program; returns its exit code.
         secrets: texts that must never appear in the log.
+        trace: the file to which every turn of every actor is written, if any.
     """
+    stories = Stories(trace)
     with open_log(name, Path.home() / ".sleap-rtc" / "logs") as opened_log:
         for value in secrets:
             if value:
@@ -38,7 +47,8 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
         if opened_log.warning:
             print_error(opened_log.warning)
         try:
-            return trio.run(supervise)
+            with stories.in_use():
+                return trio.run(supervise)
         except RtcError as error:
             log.info("ended: %s", error.fault.text)
             print_error(error.fault.text)
@@ -46,7 +56,7 @@ def run_root(name: str, supervise: Callable[[], Awaitable[int]], *, secrets: tup
         except KeyboardInterrupt:
             return ExitCode.INTERRUPTED
         except (Exception, BaseExceptionGroup):  # noqa: BLE001 (the root of the process: where every bug ends)
-            return _report_bug(opened_log)
+            return _report_bug(opened_log, stories)
 
 
 def print_error(text: str) -> None:
@@ -54,9 +64,10 @@ def print_error(text: str) -> None:
     LineWriter(sys.stderr).say(f"sleap-rtc: {clean(text)}")
 
 
-def _report_bug(opened_log: Log) -> int:
-    """Log the current exception, and print where its details are; return the exit code."""
+def _report_bug(opened_log: Log, stories: Stories) -> int:
+    """Log the current exception and the actors' stories, and print where its details are; return the exit code."""
     log.exception("a bug in sleap-rtc")
+    stories.log()
     where = f" Its details are in {opened_log.file}." if opened_log.file else ""
     print_error(f"This is a bug in sleap-rtc, not your mistake.{where} Please report it.")
     return ExitCode.BUG

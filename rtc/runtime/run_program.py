@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -20,6 +21,7 @@ def run_program(
     cancelled_exit_code: Callable[[], ExitCode],
     handle_signal: Callable[[int], bool] = handle_no_signal,
     secrets: tuple[str | None, ...] = (),
+    trace: Path | None = None,
 ) -> int:
     """Run `main` under trio, with an asyncio loop around it, and return its exit code.
 
@@ -27,9 +29,9 @@ def run_program(
         name: the name of the log file.
         main: the program.
         cancelled_exit_code, handle_signal: as for `rtc.runtime.root.supervise`.
-        secrets: texts that must never appear in the log.
+        secrets, trace: as for `rtc.runtime.root.run_root`.
     """
-    return run_root(name, partial(_with_loop, main, cancelled_exit_code, handle_signal), secrets=secrets)
+    return run_root(name, partial(_with_loop, main, cancelled_exit_code, handle_signal), secrets=secrets, trace=trace)
 
 
 async def _with_loop(

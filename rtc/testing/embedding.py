@@ -10,6 +10,7 @@ from actors.actor import Actor
 from actors.mailbox import Mailbox
 from actors.phase import Phase
 from protocol.status import Status
+from rtc.common.stories import make_actor
 
 D = TypeVar("D")
 
@@ -50,8 +51,9 @@ class Embedded(Generic[D]):
 
 
 async def embed(nursery: trio.Nursery, table: Any, data: D) -> Embedded[D]:
-    """Start an actor with this table and data; it runs until the nursery ends."""
+    """Start an actor with this table and data; it is strict, and runs until the nursery ends."""
     outbox: Mailbox[Any] = Mailbox()
-    actor = Actor(table, data, outbox)
+    actor = make_actor(table, data, outbox)
+    actor.on_unexpected = None  # strict
     await nursery.start(actor.run)
     return Embedded(actor, outbox)

@@ -137,6 +137,7 @@ def _worker(
     sleap_nn: str | None,
     gpu: str | None,
     all_gpus: bool,
+    trace: Path | None,
     **serve_options: Any,
 ) -> int:
     from rtc.common.errors import ExitCode
@@ -165,6 +166,7 @@ def _worker(
         lambda *inner: serve(options, *inner, gpus=gpus, server=own_server),
         secrets=(token, room_secret, *options.config.credentials),
         cancelled_exit_code=lambda: ExitCode.CANCELLED,
+        trace=trace,
     )
 
 

@@ -143,6 +143,7 @@ def _start_client(
     stop: str = StopScope.THIS.value,
     controller_port: int | None = None,
     publish_port: int | None = None,
+    trace: Path | None = None,
     **display_options: bool,
 ) -> int:
     """Run a client that starts a new job with these options of the command line, and return the exit code.
@@ -170,7 +171,7 @@ def _start_client(
     )
     prepare(client_options)
     secrets = (session_string, target.token, room_secret, *client_options.config.credentials)
-    return run_client_program(client_options, choose_mode(**display_options), secrets)
+    return run_client_program(client_options, choose_mode(**display_options), secrets, trace)
 
 
 def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int] | None:
@@ -181,11 +182,14 @@ def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int
     return controller, publish
 
 
-def run_client_program(client_options: ClientOptions, mode: Mode, secrets: tuple[str | None, ...]) -> int:
+def run_client_program(
+    client_options: ClientOptions, mode: Mode, secrets: tuple[str | None, ...], trace: Path | None = None
+) -> int:
     """Run one client, and return its exit code.
 
     Args:
         secrets: texts that must not appear in the log.
+        trace: the file of `--trace`.
     """
     program = ClientProgram(client_options, mode)
     return run_program(
@@ -194,6 +198,7 @@ def run_client_program(client_options: ClientOptions, mode: Mode, secrets: tuple
         cancelled_exit_code=program.cancelled_exit_code,
         handle_signal=program.handle_signal,
         secrets=secrets,
+        trace=trace,
     )
 
 
@@ -209,6 +214,7 @@ def _jobs_options(
     worker_id: str | None = None,
     server: str | None = None,
     relay_only: bool = False,
+    **_others: Any,
 ) -> JobsOptions:
     """Return where the tickets are and how the workers of earlier jobs are reached: as the options say, or else as each
     ticket says."""
@@ -252,7 +258,8 @@ def attach(
         viewer_ports=_viewer_ports(controller_port, publish_port) if ticket.kind == JobKind.TRAIN.value else None,
     )
     mode = choose_mode(quiet=quiet, verbose=verbose, as_json=as_json)
-    return run_client_program(client_options, mode, _secrets(jobs_options, ticket.token, ticket.key, worker_location))
+    secrets = _secrets(jobs_options, ticket.token, ticket.key, worker_location)
+    return run_client_program(client_options, mode, secrets, worker_location.get("trace"))
 
 
 def jobs_list(*, as_json: bool, **worker_location: Any) -> int:
@@ -263,9 +270,8 @@ def jobs_list(*, as_json: bool, **worker_location: Any) -> int:
         print_error(error_text)
     work = partial(list_jobs, jobs_options, job_tickets, json_wanted=as_json)
     job_secrets = tuple(secret for ticket in job_tickets for secret in (ticket.token, ticket.key))
-    return _run_job_work(
-        work, (*job_secrets, worker_location.get("room_secret"), worker_location.get("session_string"))
-    )
+    secrets = (*job_secrets, worker_location.get("room_secret"), worker_location.get("session_string"))
+    return _run_job_work(work, secrets, worker_location.get("trace"))
 
 
 def jobs_stop(job: str, *, scope: str, **worker_location: Any) -> int:
@@ -275,6 +281,7 @@ def jobs_stop(job: str, *, scope: str, **worker_location: Any) -> int:
     return _run_job_work(
         partial(stop_job, jobs_options, ticket, StopScope(scope)),
         _secrets(jobs_options, ticket.token, ticket.key, worker_location),
+        worker_location.get("trace"),
     )
 
 
@@ -283,7 +290,9 @@ def jobs_cancel(job: str, **worker_location: Any) -> int:
     jobs_options = _jobs_options(**worker_location)
     ticket = jobs_options.ticket(job)
     return _run_job_work(
-        partial(cancel_job, jobs_options, ticket), _secrets(jobs_options, ticket.token, ticket.key, worker_location)
+        partial(cancel_job, jobs_options, ticket),
+        _secrets(jobs_options, ticket.token, ticket.key, worker_location),
+        worker_location.get("trace"),
     )
 
 
@@ -298,6 +307,7 @@ def jobs_logs(job: str, *, follow: bool, **worker_location: Any) -> int:
     return _run_job_work(
         partial(show_logs, jobs_options, ticket, follow=follow),
         _secrets(jobs_options, ticket.token, ticket.key, worker_location),
+        worker_location.get("trace"),
     )
 
 
@@ -324,6 +334,7 @@ def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **w
         work,
         cancelled_exit_code=program.cancelled_exit_code,
         secrets=_secrets(jobs_options, ticket.token, ticket.key, worker_location),
+        trace=worker_location.get("trace"),
     )
 
 
@@ -342,9 +353,11 @@ def _secrets(
     )
 
 
-def _run_job_work(work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | None, ...]) -> int:
+def _run_job_work(
+    work: Callable[[AsyncioLoop, trio.Event], Any], secrets: tuple[str | None, ...], trace: Path | None
+) -> int:
     """Run `work` as the program of one command, and return the exit code."""
-    return run_program("client", work, cancelled_exit_code=lambda: ExitCode.INTERRUPTED, secrets=secrets)
+    return run_program("client", work, cancelled_exit_code=lambda: ExitCode.INTERRUPTED, secrets=secrets, trace=trace)
 
 
 # -------- packages

@@ -17,6 +17,8 @@ RELAY_HELP = "Connect only through a TURN server, never directly."
 PORT = click.IntRange(0, 65535)
 PROOF_HELP = "The room secret. Worker and client prove to each other that they know it; the server never sees it."
 
+TRACE_HELP = "Write everything that the program decides into FILE, for a report of a bug; no secrets are in it."
+
 Command = Callable[..., int]
 Decorator = Callable[[Command], Command]
 
@@ -45,6 +47,10 @@ def _combine(*options: Decorator) -> Decorator:
     return decorate
 
 
+_trace_option = click.option(
+    "--trace", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=TRACE_HELP
+)
+
 worker_options = _combine(
     click.option("--room-id", help="Join this room instead of creating one."),
     click.option("--token", help="The room's token."),
@@ -65,6 +71,7 @@ worker_options = _combine(
     ),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
+    _trace_option,
 )
 
 _display_options = (
@@ -121,6 +128,7 @@ _connection_options = (
     click.option("--room-secret", help=PROOF_HELP),
     click.option("--server", help=SERVER_HELP),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
+    _trace_option,
 )
 _job_options = (
     *_target_options,

@@ -7,7 +7,7 @@ error is reported.
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -89,19 +89,21 @@ class Stories:
             finally:
                 _current, self._file = before, None
 
-    def make_actor(self, table: Any, data: D, outbox: Mailbox[Any], ends_with: Any = None) -> Actor[D]:
+    def make_actor(
+        self, table: Any, data: D, outbox: Mailbox[Any], ends_with: Any, watch: Callable[[Turn], None] | None
+    ) -> Actor[D]:
         """Return a new actor, whose story is kept; see the function `make_actor`."""
         number = self._counts[table.name] = self._counts.get(table.name, 0) + 1
         if self._start is None:
             self._start = trio.current_time(), datetime.now(UTC)
-        actor = Actor(table, data, outbox)
+        actor = Actor(table, data, outbox, watch=watch)
         story = Story(f"{table.name} {number}", actor, data, trio.current_time())
         (self._lasting if ends_with is None else self._passing).append(story)
         if not self.strict and self.trace is None:
             actor.on_unexpected = partial(self._report, story, ends_with)
         if self._file is not None:
             self._write(self._first_line(story))
-            actor.watch = partial(self._trace_turn, story)
+            actor.watch = partial(self._trace_turn, story, watch)
         return actor
 
     def log(self) -> None:
@@ -155,9 +157,11 @@ class Stories:
         values = turn_to_json(turn)
         return to_line({"actor": story.name, **values, "time": round(turn.time - self._start[0], 6)})
 
-    def _trace_turn(self, story: Story, turn: Turn) -> None:
+    def _trace_turn(self, story: Story, watch: Callable[[Turn], None] | None, turn: Turn) -> None:
         if self._file is not None:
             self._write(self._turn_line(story, turn))
+        if watch is not None:
+            watch(turn)
 
     def _write(self, line: str) -> None:
         """Write one line to the trace, at once; where it cannot be written, end the trace and go on."""
@@ -173,7 +177,14 @@ class Stories:
 _current = Stories()
 
 
-def make_actor(table: Any, data: D, outbox: Mailbox[Any], *, ends_with: Any = None) -> Actor[D]:
+def make_actor(
+    table: Any,
+    data: D,
+    outbox: Mailbox[Any],
+    *,
+    ends_with: Any = None,
+    watch: Callable[[Turn], None] | None = None,
+) -> Actor[D]:
     """Return a new actor of a program. Every actor is made here, except in tests of one actor.
 
     Its name is that of its table, with a number. When an event comes that cannot happen, its story goes to the log, and
@@ -186,8 +197,9 @@ def make_actor(table: Any, data: D, outbox: Mailbox[Any], *, ends_with: Any = No
         outbox: where its effects go.
         ends_with: for an actor that serves one link or one query: the effect that ends it after an event that cannot
             happen. Without it the actor goes on.
+        watch: called with each turn, before its effects are sent.
     """
-    return _current.make_actor(table, data, outbox, ends_with)
+    return _current.make_actor(table, data, outbox, ends_with, watch)
 
 
 @contextmanager
@@ -197,8 +209,8 @@ def _open_trace(path: Path | None) -> Iterator[TextIO | None]:
         yield None
         return
     try:
-        raw = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.fchmod(raw, 0o600)  # one that was there may have been readable by others
+        raw = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o600)
+        path.chmod(0o600)  # one that was there may have been readable by others
     except OSError as error:
         raise RtcError(FaultCode.USAGE, f"The trace {path} cannot be written ({error.strerror}).") from None
     file = open(raw, "w", encoding="ascii")  # noqa: SIM115 (a full disk must not matter when it is closed)

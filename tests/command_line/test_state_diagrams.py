@@ -1,0 +1,146 @@
+"""Tests of the page of the states: what a diagram shows, what it joins, and what stands in the tables below."""
+
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
+from actors.table import SAME, Step, Table, do_nothing, ignore, row
+from rtc.command_line import state_diagrams
+from rtc.command_line.state_diagrams import SPACING, diagrams, ignored_table, rows_table
+
+
+class LampPhase(Phase):
+    OFF = "off", AVAILABLE
+    WARMING = "warming up", RESERVED
+    COOLING = "cooling down", RESERVED
+    ON = "on", BUSY
+
+
+OFF, WARMING, COOLING, ON = LampPhase
+
+
+@frozen
+class Pressed:
+    """Somebody has pressed the button."""
+
+
+@frozen
+class Broke:
+    """The lamp broke."""
+
+
+@frozen
+class Cut:
+    """The power was cut."""
+
+
+def is_dark(_data: int, _event: object) -> bool:
+    return True
+
+
+def is_cold(_data: int, _event: object) -> bool:
+    return True
+
+
+def heat(data: int, _event: object) -> Step[int]:
+    """Heat the wire.
+
+    Slowly.
+    """
+    return Step(data)
+
+
+def report(data: int, _event: object) -> Step[int]:
+    """Report it."""
+    return Step(data)
+
+
+def stop(data: int, _event: object) -> Step[int]:
+    """Stop at once."""
+    return Step(data)
+
+
+ROWS = (
+    row(OFF,                Pressed, WARMING, heat, when=is_dark),
+    row(OFF,                Pressed, WARMING, heat, when=is_cold),
+    row(OFF,                Pressed, ON,      do_nothing),
+    row(WARMING,            Pressed, ON,      heat),
+    row(WARMING,            Broke,   OFF,     report, when=is_cold),
+    row(WARMING,            Broke,   SAME,    report),
+    row((WARMING, COOLING), Cut,     OFF,     stop),
+    row((ON, COOLING),      Broke,   OFF,     report),
+    row(ON,                 Pressed, COOLING, stop),
+    ignore(COOLING, Pressed, because="it must be cold first"),
+    ignore(OFF, Broke, Cut, because="an earlier one is meant"),
+    ignore(ON, Cut, when=is_dark, because="it has a battery"),
+    row(ON,                 Cut,     SAME,    report),
+)  # fmt: skip
+LAMP: Table[int] = Table("lamp", OFF, ROWS)
+
+
+def test_a_small_table_is_drawn_with_all_its_arrows() -> None:
+    assert diagrams(LAMP) == [
+        f"""\
+{SPACING}
+stateDiagram-v2
+    [*] --> OFF
+    state "available" as available {{
+        state "off" as OFF
+    }}
+    state "reserved" as reserved {{
+        state "warming up" as WARMING
+        state "cooling down" as COOLING
+    }}
+    state "busy" as busy {{
+        state "on" as ON
+    }}
+    OFF --> WARMING: Pressed [is_dark or<br/>is_cold] / heat
+    OFF --> ON: Pressed
+    WARMING --> ON: Pressed / heat
+    ON --> OFF: Broke / report
+    ON --> COOLING: Pressed / stop
+    reserved --> OFF: Broke / report<br/>Cut / stop"""
+    ]
+
+
+def test_in_one_with_many_arrows_those_that_lead_back_are_written_into_boxes_and_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state_diagrams, "MANY", 3)
+    [text] = diagrams(LAMP)
+    assert 'state "reserved; each → off: Broke, Cut" as reserved {' in text
+    assert 'state "on<br/>→ off: Broke" as ON' in text
+    assert "--> OFF" not in text.replace("[*] --> OFF", "")
+
+
+def test_a_table_may_have_several_diagrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_diagrams, "NEW_DIAGRAM_AT", {"lamp": ("COOLING",)})
+    first, second = diagrams(LAMP)
+    assert 'state "on<br/>(busy)" as ON' in first
+    assert "COOLING" not in first
+    assert "[*]" not in second
+    assert "ON --> COOLING: Pressed / stop" in second
+    assert "OFF --> " not in second
+
+
+def test_every_row_stands_in_the_table() -> None:
+    assert rows_table(LAMP).splitlines()[2:6] == [
+        "| off | Pressed | is_dark | warming up | heat: Heat the wire. |",
+        "| off | Pressed | is_cold | warming up | heat: Heat the wire. |",
+        "| off | Pressed |  | on | – |",
+        "| warming up | Pressed |  | on | heat: Heat the wire. |",
+    ]
+    assert "| warming up | Broke |  | *the same* | report: Report it. |" in rows_table(LAMP)
+    assert len(rows_table(LAMP).splitlines()) == 2 + sum(not one.because for one in LAMP.rows)
+
+
+def test_what_is_ignored_has_its_reason() -> None:
+    assert ignored_table(LAMP).splitlines()[2:] == [
+        "| cooling down | Pressed | it must be cold first |",
+        "| off | Broke, Cut | an earlier one is meant |",
+        "| on | Cut [is_dark] | it has a battery |",
+    ]
+    nothing: Table[Any] = Table("lamp", OFF, (row(OFF, Pressed, ON, heat),))
+    assert ignored_table(nothing) == ""

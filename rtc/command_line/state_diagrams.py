@@ -18,10 +18,10 @@ from protocol.status import Status
 HOW_TO_READ = """\
 A frame is one of the three states, a box in it a phase. An arrow is labelled `Event [guard] / action`: when the event
 comes and the guard is true, the action is run and the arrow followed; `LinkLost, Fault` are two events with the same
-arrow. In the diagrams with many arrows, those that lead back to a phase of the state available are written, without
-their actions, into the box of the phase that they start from (`→ idle: LinkLost`), or, if they start from each phase
-in a frame, into the frame's title (`each → idle: Drain`). Boxes outside a frame belong to the diagram before or
-after.
+arrow. An arrow that starts from a frame starts from each phase in it. One that leads from each of them back to a phase
+of the state available is written into the frame's title, without its action (`each → idle: Drain`). In the diagrams
+with many arrows, the others that lead back are written into the box of the phase that they start from
+(`→ idle: LinkLost`). A box outside of all frames belongs to the diagram before or after.
 
 The diagrams leave out the rows that lead to no other phase. The tables below them have every row, and every event
 that is ignored, with the reason. If several rows of one phase have the same event, the first one whose guard is true
@@ -72,6 +72,7 @@ class _Diagram:
             for target in {target: None for _, target in self.arrows if target.status is not status}:
                 if len(phases) > 1:
                     self._join(status, phases, target)
+        self.arrows = {ends: rows for ends, rows in self.arrows.items() if rows}
 
     def _in_frame(self, status: Status) -> list[Phase]:
         return [phase for phase in self.group if phase.status is status]
@@ -87,8 +88,7 @@ class _Diagram:
             if all(rows) and (same or target.status is Status.AVAILABLE):
                 self.of_each.setdefault((status, target), []).extend(distinct)
                 for phase in phases:
-                    rest = [row for row in self.arrows.pop((phase, target)) if row.event is not event]
-                    self.arrows.update({(phase, target): rest} if rest else {})
+                    self.arrows[phase, target] = [row for row in self.arrows[phase, target] if row.event is not event]
 
     def text(self) -> str:
         """Return the diagram in Mermaid's language."""
@@ -99,10 +99,10 @@ class _Diagram:
             for phase, target in self.arrows:
                 if target.status is Status.AVAILABLE is not phase.status:
                     returns.setdefault(phase, {})[target] = arrows.pop((phase, target))
-            for (status, target), rows in self.of_each.items():
-                if target.status is Status.AVAILABLE:
-                    titles[status].append(" ".join(_label(rows, f"each → {target.value}: ", actions=False)))
-                    del of_each[status, target]
+        for (status, target), rows in self.of_each.items():
+            if target.status is Status.AVAILABLE:
+                titles[status].append(" ".join(_label(rows, f"each → {target.value}: ", actions=False)))
+                del of_each[status, target]
         lines = [SPACING, "stateDiagram-v2"]
         lines += [f"    [*] --> {self.table.start.name}"] if self.table.start in self.group else []
         for status in Status:
@@ -113,9 +113,7 @@ class _Diagram:
         lines += [f'    state "{phase.value}<br/>({phase.status.value})" as {phase.name}' for phase in elsewhere]
         lines += [f"    {a.name} --> {b.name}: {'<br/>'.join(_label(rows))}" for (a, b), rows in arrows.items()]
         for (status, target), rows in of_each.items():
-            alike = [row for row in rows if all(one.action is row.action for one in rows if one.event is row.event)]
-            label = [*_label(alike), *_label([row for row in rows if row not in alike], actions=False)]
-            lines.append(f"    {status.value} --> {target.name}: {'<br/>'.join(label)}")
+            lines.append(f"    {status.value} --> {target.name}: {'<br/>'.join(_label(rows))}")
         return "\n".join(lines)
 
 
@@ -138,7 +136,7 @@ def _label(rows: Iterable[Row[Any]], start: str = "", *, actions: bool = True) -
     by_action: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         action = f" /\xa0{row.action.__name__}" if actions and row.action is not do_nothing else ""
-        by_action.setdefault(action, {}).setdefault(row.event.__name__, []).append(_guard(row))
+        by_action.setdefault(action, {}).setdefault(row.event.__name__, []).append(_name_of_guard(row))
     lines = []
     for action, guards_of in by_action.items():
         by_guard: dict[str, list[str]] = {}
@@ -152,7 +150,7 @@ def _label(rows: Iterable[Row[Any]], start: str = "", *, actions: bool = True) -
     return [line.replace("\xa0", " ") for line in lines]
 
 
-def _guard(row: Row[Any]) -> str:
+def _name_of_guard(row: Row[Any]) -> str:
     return row.when.__name__ if row.when is not None else ""
 
 
@@ -163,7 +161,7 @@ def rows_table(table: Table[Any]) -> str:
         if not row.because:
             following = "*the same*" if isinstance(row.next, Same) else row.next.value
             action = "–" if row.action is do_nothing else f"{row.action.__name__}: {_first_line(row.action)}"
-            lines.append(f"| {_names(row)} | {row.event.__name__} | {_guard(row)} | {following} | {action} |")
+            lines.append(f"| {_names(row)} | {row.event.__name__} | {_name_of_guard(row)} | {following} | {action} |")
     return "\n".join(lines)
 
 
@@ -172,7 +170,7 @@ def ignored_table(table: Table[Any]) -> str:
     events_of: dict[tuple[str, str, str], list[str]] = {}
     for row in table.rows:
         if row.because:
-            events_of.setdefault((_names(row), _guard(row), row.because), []).append(row.event.__name__)
+            events_of.setdefault((_names(row), _name_of_guard(row), row.because), []).append(row.event.__name__)
     if not events_of:
         return ""
     lines = ["| in | ignored | because |", "|---|---|---|"]

@@ -36,6 +36,11 @@ class Cut:
     """The power was cut."""
 
 
+@frozen
+class Lit:
+    """Somebody holds a match to it."""
+
+
 def is_dark(_data: int, _event: object) -> bool:
     return True
 
@@ -76,6 +81,7 @@ ROWS = (
     ignore(OFF, Broke, Cut, because="an earlier one is meant"),
     ignore(ON, Cut, when=is_dark, because="it has a battery"),
     row(ON,                 Cut,     SAME,    report),
+    row((WARMING, COOLING), Lit,     ON,      stop),
 )  # fmt: skip
 LAMP: Table[int] = Table("lamp", OFF, ROWS)
 
@@ -89,7 +95,7 @@ stateDiagram-v2
     state "available" as available {{
         state "off" as OFF
     }}
-    state "reserved" as reserved {{
+    state "reserved; each → off: Broke, Cut" as reserved {{
         state "warming up" as WARMING
         state "cooling down" as COOLING
     }}
@@ -101,7 +107,7 @@ stateDiagram-v2
     WARMING --> ON: Pressed / heat
     ON --> OFF: Broke / report
     ON --> COOLING: Pressed / stop
-    reserved --> OFF: Broke / report<br/>Cut / stop"""
+    reserved --> ON: Lit / stop"""
     ]
 
 

@@ -2,10 +2,15 @@
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+import trio
 from hypothesis import HealthCheck, settings
+
+from rtc.common.turn_json import known_tables
+from rtc.testing.lab import TRACE
+from rtc.testing.replay import Player, read_trace
 
 pytest_plugins = ["rtc.testing.plugin"]
 
@@ -26,6 +31,29 @@ for number, usual in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+@pytest.fixture(autouse=True)
+def told_again(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Replay the trace that the test has left, if any: what actors do must follow from what they are told.
+
+    The actors of small tables, which only tests have, are left out.
+    """
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None and (folder / TRACE).exists():
+        trio.run(replay, (folder / TRACE).read_text())
+
+
+async def replay(trace: str) -> None:
+    said: list[str] = []
+    player = Player(say=said.append)
+    known: set[str] = set()
+    for line in read_trace(trace) if trace else ():
+        known |= {line["actor"]} if line.get("table") in known_tables() else set()
+        if line["actor"] in known:
+            player.play(line)
+    assert player.differences == 0, "\n".join(said)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

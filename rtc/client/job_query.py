@@ -2,9 +2,9 @@
 
 from attrs import field, frozen
 
-from actors.actor import Actor
 from actors.events import (
     Authenticated,
+    Finished,
     JobStateReported,
     JoinedRoom,
     JoinFailed,
@@ -20,6 +20,7 @@ from protocol.status import Role
 from protocol.trust import Secret
 from rtc.client.options import explain_for_job
 from rtc.common.errors import RtcError
+from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
 from rtc.transport.webrtc import AsyncioLoop
@@ -52,7 +53,7 @@ async def run_job_query(
     async with open_peer_runtime(
         asyncio_loop=asyncio_loop, config=address.config, role=Role.CLIENT, secret=address.secret, on_message=_receive
     ) as runtime:
-        query = Actor(JOB_QUERY, QueryData(), runtime.router.outbox)
+        query = make_actor(JOB_QUERY, QueryData(), runtime.router.outbox, ends_with=Finished(BUG_FAULT))
         for_query = (QueryWanted, JoinedRoom, JoinFailed, Authenticated, LinkLost, PeerMessage)
         runtime.add_routes(dict.fromkeys(for_query, (query.inbox.put,)) | {JobStateReported: (add_state,)})
         await runtime.actors.start(query.run)

@@ -11,7 +11,6 @@ import trio
 from attrs import define, evolve
 
 from actors import events
-from actors.actor import Actor
 from actors.client import CLIENT
 from actors.client_data import ClientData
 from actors.router import Route
@@ -26,6 +25,7 @@ from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.client.ticket_folder import TicketFolder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.nurseries import is_cancellation
+from rtc.common.stories import make_actor
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.root import print_error
@@ -156,7 +156,7 @@ async def _run_job(
             about to: whoever interrupts the program then does not want to wait for its links.
     """
     runtime.adapters.start_soon(presenter.run_lossviewer, presenter.options.viewer_ports)
-    client = Actor(CLIENT, ClientData(), runtime.router.outbox, watch=presenter.watch)
+    client = make_actor(CLIENT, ClientData(), runtime.router.outbox, watch=presenter.watch)
     tickets = TicketFolder(presenter.options, presenter.view)
     runtime.add_routes(_routes(client.inbox.put, file_transfers, presenter, tickets))
     runtime.add_routes({events.LetNextSignalCancel: (lambda _: drain.set(),)})

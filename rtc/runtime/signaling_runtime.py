@@ -40,6 +40,7 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import WorkerFacts
+from rtc.common.stories import make_actor
 from rtc.config.load import Config
 from rtc.transport.signaling.connection import run_signaling
 
@@ -78,7 +79,7 @@ class SignalingRuntime:
     discovery: Actor[DiscoveryData] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.discovery = Actor(DISCOVERY, DiscoveryData(self.facts), self.router.outbox)
+        self.discovery = make_actor(DISCOVERY, DiscoveryData(self.facts), self.router.outbox)
 
     def routes(self) -> dict[type, tuple[Route, ...]]:
         """Return the routes for everything that comes from the server, or goes to Discovery or to the server."""

@@ -16,6 +16,7 @@ from protocol.signaling import WorkerPresent
 from protocol.trust import Secret
 from rtc.client.program import ClientOptions, run_client
 from rtc.common.errors import RtcError
+from rtc.common.stories import Stories
 from rtc.config.load import Config, load_config
 from rtc.server import Server, open_server
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
@@ -25,6 +26,9 @@ from rtc.testing.stand_in import install_stand_in
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.program import WorkerOptions, run_worker
 from rtc.worker.room_membership import WorkerReady
+
+TRACE = "trace.jsonl"
+"""The file in a lab's folder into which the lab writes every turn of every actor; see `rtc.testing.replay`."""
 
 
 @define
@@ -279,15 +283,16 @@ async def open_lab(
 ) -> AsyncGenerator[Lab, None]:
     """Run a signalling server on free ports and a nursery for workers; both end with this context.
 
-    `settings` are fields of `Config` to change.
+    `settings` are fields of `Config` to change. All actors are strict, and write a trace into `folder`.
     """
     config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, home=folder)
-    async with (
-        open_server(
-            host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server", turn_credentials=turn_credentials
-        ) as server,
-        trio.open_nursery() as nursery,
-    ):
-        config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url, **settings)
-        yield Lab(asyncio_loop, nursery, folder, server, config)
-        nursery.cancel_scope.cancel()
+    with Stories(folder / TRACE).in_use():
+        async with (
+            open_server(
+                host="127.0.0.1", ws_port=0, http_port=0, data=folder / "server", turn_credentials=turn_credentials
+            ) as server,
+            trio.open_nursery() as nursery,
+        ):
+            config = evolve(config, signaling_websocket=server.ws_url, signaling_http=server.http_url, **settings)
+            yield Lab(asyncio_loop, nursery, folder, server, config)
+            nursery.cancel_scope.cancel()

@@ -37,6 +37,7 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobRequest, JobStage, JobState
 from rtc.common.errors import RtcError
+from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.runner.journal import JournalWatcher
 from rtc.runtime.peer_runtime import Routes
 from rtc.transport.files import send_file
@@ -165,7 +166,9 @@ class JobSessions:
     def _open(self, link: LinkId, job: JobId, first: SessionRequested | OpenSession) -> None:
         """Open a session with its first event. From now on all messages of its link go to it."""
         assert self._nursery is not None, "the router calls this only while `run` runs"
-        session = _Session(Actor(JOB_SESSION, JobSessionData(link, job), self.router.outbox))
+        ends_with = CloseLink(link, BUG_FAULT)
+        data = JobSessionData(link, job)
+        session = _Session(make_actor(JOB_SESSION, data, self.router.outbox, ends_with=ends_with))
         self._sessions[link] = session
         self.links.set_receiver(link, partial(self._receive, link, session.actor.inbox))
         self._nursery.start_soon(session.run)

@@ -13,7 +13,6 @@ from typing import Any
 import trio
 from attrs import field, frozen
 
-from actors.actor import Actor
 from actors.events import (
     Authenticated,
     Drain,
@@ -39,6 +38,7 @@ from protocol.status import Role, Status, WorkerFacts
 from protocol.trust import Secret
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
+from rtc.common.stories import make_actor
 from rtc.common.version import VERSION
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
@@ -199,7 +199,7 @@ async def _serve(
         tap=EventLog(say, options.prefix).tap,
     ) as runtime:
         links, router, config = runtime.links, runtime.router, options.config
-        worker = Actor(WORKER, WorkerData(), router.outbox)
+        worker = make_actor(WORKER, WorkerData(), router.outbox)
         job_manager = JobManager(
             runner_config, links, router, job_database, lambda: options.stop_jobs_on_exit or drain.is_set()
         )

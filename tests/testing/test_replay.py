@@ -128,7 +128,7 @@ async def tell(table: Table[LockData], events: Sequence[Any]) -> None:
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
     """The trace of a walk through the whole table."""
-    path = tmp_path / "trace.jsonl"
+    path = tmp_path / "walk.jsonl"
     record(path, *WALK)
     return path
 

@@ -39,6 +39,7 @@ from protocol.transfer import FileMessage
 from protocol.trust import NONCE_BYTES, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.common.errors import RtcError
+from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.config.ice_servers import IcePlan, IceServer, usable_servers
 from rtc.transport.files import FileChannel
 from rtc.transport.links.link import Link, Route, open_link
@@ -298,7 +299,8 @@ class LinkManager:
         Return when the link has ended.
         """
         table = WORKER_AUTH if self.role is Role.WORKER else CLIENT_AUTH
-        task.auth = auth = Actor(table, AuthData(self.secret), self.router.outbox)
+        ends_with = CloseLink(task.name, BUG_FAULT)
+        task.auth = auth = make_actor(table, AuthData(self.secret), self.router.outbox, ends_with=ends_with)
         async with trio.open_nursery() as nursery:
             await nursery.start(auth.run)
             auth.inbox.put(LinkOpened(task.name, task.peer, binding, secrets.token_bytes(NONCE_BYTES)))

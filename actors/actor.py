@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from actors.events.timer import Deadline, StateTimeout, TimedOut
 from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 from actors.phase import Phase
-from actors.table import Row, Same, UnexpectedEvent
+from actors.table import Row, Same, Table, UnexpectedEvent
 from protocol.status import Status
 
 D = TypeVar("D")
@@ -43,7 +43,7 @@ class Turn:
 class Actor(Generic[D]):
     """A state table with its data, an inbox of events and an outbox of effects. It waits for its inbox only."""
 
-    table: Any  # (a `Table[D]`, once every table is converted)
+    table: Table[D]
     data: D
     outbox: Mailbox[Any]
     inbox: Mailbox[Any] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD))
@@ -72,7 +72,7 @@ class Actor(Generic[D]):
     @property
     def status(self) -> Status:
         """Whether the actor is available, reserved or busy."""
-        return getattr(self.phase, "status", self.phase)  # type: ignore[arg-type] # (tables that are not converted yet)
+        return self.phase.status
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Handle events until the inbox is finished and empty.

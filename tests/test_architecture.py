@@ -201,7 +201,7 @@ def test_the_lower_levels_use_few_libraries(level: str, allowed: set[str]) -> No
 
 
 def test_actors_meet_only_in_their_events() -> None:
-    shared = {"events", "phase", "table", "old_table", "actor", "mailbox", "router", "worker_limits"}
+    shared = {"events", "phase", "table", "actor", "mailbox", "router", "worker_limits"}
     for path in (ROOT / "actors").glob("*.py"):
         known = {name.removeprefix("actors.") for name in imports_of(path) if name.startswith("actors.")}
         assert {name.partition(".")[0] for name in known} <= shared | {f"{path.stem}_events", f"{path.stem}_data"}, path
@@ -306,7 +306,7 @@ def test_no_two_classes_have_one_name() -> None:
     found: dict[str, list[str]] = defaultdict(list)
     for path in sources():
         for node in ast.walk(tree_of(path)):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and path.stem != "old_table":
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found[node.name].append(module_of(path))
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
 

@@ -9,6 +9,7 @@ from attrs import frozen
 from actors.actor import Actor
 from actors.mailbox import Mailbox
 from actors.phase import Phase
+from actors.table import Table
 from protocol.status import Status
 from rtc.common.stories import make_actor
 
@@ -50,7 +51,7 @@ class Embedded(Generic[D]):
         return self.actor.data
 
 
-async def embed(nursery: trio.Nursery, table: Any, data: D) -> Embedded[D]:
+async def embed(nursery: trio.Nursery, table: Table[D], data: D) -> Embedded[D]:
     """Start an actor with this table and data; it is strict, and runs until the nursery ends."""
     outbox: Mailbox[Any] = Mailbox()
     actor = make_actor(table, data, outbox)

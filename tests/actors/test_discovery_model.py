@@ -269,7 +269,7 @@ class Model:
     def end_at_server(self, world: World, line: Line) -> World:
         """Return the world in which the server's end of this line is over."""
         world = self.with_line(world, evolve(line, up=(), closed=True))
-        return self.serve(world, lambda registry: registry.leave(line.id))
+        return self.serve(world, lambda registry: registry.leave(line.id, 0))
 
     def read(self, world: World, line: Line) -> Iterator[World]:
         """Yield what follows when the server reads the next message of this line, as `SignalingServer` does."""
@@ -561,8 +561,7 @@ def redirected(found: Row[Any], to: Phase) -> Table[DiscoveryData]:
 
 
 def with_rows(found: Row[Any], *changed: Row[Any]) -> Table[DiscoveryData]:
-    rows = [row for one in DISCOVERY.rows for row in (changed if one is found else (one,))]
-    return evolve(DISCOVERY, rows=tuple(rows))
+    return evolve(DISCOVERY, rows=tuple(changed if one is found else (one,) for one in DISCOVERY.rows))
 
 
 def survives(mutant: Callable[[], Table[DiscoveryData]]) -> bool:

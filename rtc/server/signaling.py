@@ -224,7 +224,8 @@ class SignalingServer:
                 time_limit.deadline = float("inf")
             frame: str | bytes = await ws.get_message()
         if time_limit.cancelled_caught:
-            raise RtcError(FaultCode.BAD_MESSAGE, f"No request to join came within {JOIN_TIME:.0f} seconds.")
+            text = f"Your program sent no request to join a room within {JOIN_TIME:.0f} seconds. Let it connect again."
+            raise RtcError(FaultCode.STALLED, text)  # a busy machine is slow; that is no other version of the protocol
         limit = self._limits.messages
         await trio.sleep(limit.delay(websocket.id, trio.current_time()))
         limit.count(websocket.id, trio.current_time())

@@ -46,10 +46,17 @@ class EventLog:
     """Prints one line for the person at the terminal."""
     prefix: str = ""
     """Written before each sentence; the name of the worker when several share a terminal."""
+    outage: str = ""
+    """Why the newest connection to the server failed, since the worker was in its room: each try to connect fails, and
+    the same reason is worth one line."""
 
     def tap(self, effect: Any) -> None:
         """Log and print the sentence for this event or effect, if there is one."""
         text = _sentence(effect)
+        if isinstance(effect, ServerDisconnected):
+            text, self.outage = (text if effect.text != self.outage else None), effect.text
+        elif isinstance(effect, JoinedRoom):
+            self.outage = ""
         if text:
             log.info("%s%s", self.prefix, text)
             self.say(f"{self.prefix}{text}")
@@ -101,7 +108,7 @@ def _sentence(effect: Any) -> str | None:
         case JoinedRoom():
             return f"In room {effect.room} as {effect.peer}."
         case JoinDelayed():
-            return f"{effect.fault.text} Still trying."
+            return f"Not in the room yet: {effect.fault.text} This worker goes on trying; Ctrl-C ends it."
         case JoinFailed():
             return effect.fault.text
     return None

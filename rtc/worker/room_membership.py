@@ -67,8 +67,12 @@ class RoomMembership:
         }
 
     def join(self) -> None:
-        """Ask Discovery to join the room. A worker that comes back tries for as long as it takes: owners may wait."""
-        patient = self.saved is not None
+        """Ask Discovery to join the room.
+
+        A worker that others may be looking for in its room goes on trying for as long as the server is away; one that
+        has no room yet ends, and says why.
+        """
+        patient = self.room is not None or self.saved is not None or self._joined_room is not None
         self.runtime.post(JoinRoom(self._credentials(), self.config.connection_timeout, patient))
 
     def _credentials(self) -> RoomCredentials:

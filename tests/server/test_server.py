@@ -533,7 +533,7 @@ async def test_quiet_peers_that_answer_pings_stay(autojump_clock, hall):
 async def test_a_peer_that_sends_nothing_gets_a_fault_and_is_closed(autojump_clock, hall):
     peer = await hall.peer()
     start = trio.current_time()
-    assert (await peer.receive()).code is FaultCode.BAD_MESSAGE
+    assert (await peer.receive()).code is FaultCode.STALLED
     assert trio.current_time() - start == pytest.approx(JOIN_TIME)
 
 

@@ -81,13 +81,6 @@ async def test_a_worker_tries_to_rejoin_its_room_while_the_server_is_away(
         assert await hall.next_credentials() == back
 
 
-async def test_only_a_worker_that_comes_back_tries_for_as_long_as_it_takes(hall: Harness) -> None:
-    hall.membership.join()
-    hall.membership.saved = None
-    hall.membership.join()
-    assert [join_room.patient for join_room in hall.posted] == [True, False]
-
-
 async def test_it_retries_less_and_less_often_until_it_has_joined(hall: Harness, autojump_clock: MockClock) -> None:
     async def pause() -> float:
         hall.receive(RetryJoin(AWAY))
@@ -113,6 +106,20 @@ async def test_a_room_that_is_gone_is_requested_again_if_the_person_named_it(
     hall.membership.room, hall.membership.token, hall.membership.saved = OLD, "token-old", None
     hall.receive(RetryJoin(GONE))
     assert await hall.next_credentials() == RoomCredentials(Role.WORKER, OLD, "token-old")
+
+
+async def test_a_worker_is_patient_when_others_may_look_for_it_in_a_room(hall: Harness) -> None:
+    membership = hall.membership
+    membership.saved = None
+    membership.join()
+    membership.room, membership.token = OLD, "token-old"
+    membership.join()
+    membership.room, membership.token, membership.saved = None, None, SAVED
+    membership.join()
+    hall.receive(*joined_events(OLD))
+    membership.saved = None  # the room is gone
+    membership.join()
+    assert [join_room.patient for join_room in hall.posted] == [False, True, True, True]
 
 
 async def test_the_first_room_is_reported_to_the_program_and_another_one_to_the_person(hall: Harness) -> None:

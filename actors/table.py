@@ -123,9 +123,9 @@ class UnexpectedEvent(Exception):
         self.table, self.phase, self.event = table, phase, event
 
 
-def _flat(rows: tuple[tuple[Row[Any], ...], ...]) -> tuple[Row[Any], ...]:
-    """Return the rows in one flat tuple; `row` and `ignore` return tuples."""
-    return tuple(one for together in rows for one in together)
+def _flat(rows: tuple[Any, ...]) -> tuple[Row[Any], ...]:
+    """Return the rows in one flat tuple; an item of `rows` is one row, or a tuple of rows as `row` returns it."""
+    return tuple(one for item in rows for one in (item if isinstance(item, tuple) else (item,)))
 
 
 @frozen

@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 from actors.actor import Actor, Turn
 from actors.events import UnexpectedMessage
 from actors.mailbox import Mailbox
-from actors.table import UnexpectedEvent
+from actors.table import Table, UnexpectedEvent
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.turn_json import to_json, to_line, turn_to_json
@@ -90,7 +90,7 @@ class Stories:
                 _current, self._file = before, None
 
     def make_actor(
-        self, table: Any, data: D, outbox: Mailbox[Any], ends_with: Any, watch: Callable[[Turn], None] | None
+        self, table: Table[D], data: D, outbox: Mailbox[Any], ends_with: Any, watch: Callable[[Turn], None] | None
     ) -> Actor[D]:
         """Return a new actor, whose story is kept; see the function `make_actor`."""
         number = self._counts[table.name] = self._counts.get(table.name, 0) + 1
@@ -178,7 +178,7 @@ _current = Stories()
 
 
 def make_actor(
-    table: Any,
+    table: Table[D],
     data: D,
     outbox: Mailbox[Any],
     *,

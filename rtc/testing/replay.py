@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 from attrs import define, field
 
@@ -141,7 +142,8 @@ class Player:
             yield f"the event is {'' if is_stale else 'not '}stale here"
         self._turns.clear()
         try:
-            actor.handle(event)
+            with attrs.validators.disabled():  # a placeholder may be shorter than the secret was
+                actor.handle(event)
         except UnexpectedEvent:
             pass  # the turn tells it
         except AssertionError as error:

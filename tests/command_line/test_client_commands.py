@@ -1,6 +1,7 @@
 """Commands without a worker: what they print, also when nothing reads the output, and the checks before a package is
 built."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,10 +16,12 @@ import pytest
 
 import cli
 from protocol.faults import FaultCode
+from protocol.ids import JobId, PeerId, RoomId
 from rtc.client.list_workers import print_workers as show
 from rtc.client.package_builder.slp_files import HDF5
+from rtc.client.tickets import JobTicket, save
 from rtc.command_line import client_commands
-from rtc.common.errors import RtcError
+from rtc.common.errors import ExitCode, RtcError
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import make_package
 
@@ -296,3 +299,48 @@ def test_a_signal_while_a_package_is_packed_leaves_nothing(
         assert program.wait(HANG_TIME) == 130
     (tmp_path / "begun").unlink()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# -------- --trace
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "actors"),
+    [
+        (("train", "toy.zip", "--session-string", SESSION), ["discovery 1", "client 1"]),
+        (("worker", "--sleap-nn", sys.executable), ["discovery 1", "worker 1"]),
+        (("jobs", "cancel", "job-1"), ["discovery 1", "job query 1"]),
+    ],
+    ids=["train", "worker", "jobs"],
+)
+def test_a_trace_tells_what_a_program_decided_and_can_be_replayed(
+    tmp_path: Path, words: tuple[str, ...], actors: list[str]
+) -> None:
+    make_package(tmp_path / "toy.zip")
+    ticket = JobTicket(JobId("job-1"), "the-key", PeerId("worker"), RoomId("room"), "the-token", "", "toy.zip")
+    save(tmp_path / ".sleap-rtc" / "jobs", ticket)
+    (tmp_path / "sleap-rtc.toml").write_text("[default]\nconnection_timeout = 1\n")
+    more = ("--server", "ws://127.0.0.1:9", "--trace", "t.jsonl")
+    done = run(tmp_path, *words, *more)
+    assert done.returncode == ExitCode.NETWORK, done.stderr
+    text = (tmp_path / "t.jsonl").read_text()
+    assert [line["actor"] for line in map(json.loads, text.splitlines()) if "table" in line] == actors
+    assert "the-key" not in text
+    assert "the-token" not in text
+    again = subprocess.run(
+        [sys.executable, "-m", "rtc.testing.replay", "t.jsonl"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stdout
+    assert "ServerDisconnected / try_again" in again.stdout
+
+
+def test_a_trace_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    make_package(tmp_path / "toy.zip")
+    done = run(tmp_path, "train", "toy.zip", "--session-string", SESSION, "--trace", "no/such/folder")
+    assert done.returncode == ExitCode.USAGE
+    assert "The trace no/such/folder cannot be written (No such file or directory)." in done.stderr

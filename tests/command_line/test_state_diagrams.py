@@ -1,5 +1,6 @@
 """Tests of the page of the states: what a diagram shows, what it joins, and what stands in the tables below."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ from attrs import frozen
 from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
 from actors.table import SAME, Step, Table, do_nothing, ignore, row
 from rtc.command_line import state_diagrams
+from rtc.command_line.generated_docs import TABLES
 from rtc.command_line.state_diagrams import SPACING, diagrams, ignored_table, rows_table
+from rtc.common.turn_json import known_tables
 
 
 class LampPhase(Phase):
@@ -150,3 +153,30 @@ def test_what_is_ignored_has_its_reason() -> None:
     ]
     nothing: Table[Any] = Table("lamp", OFF, (row(OFF, Pressed, ON, heat),))
     assert ignored_table(nothing) == ""
+
+
+# -------- the tables of the program
+
+
+def test_the_page_has_every_table() -> None:
+    assert {table.name: table for table in TABLES} == known_tables()
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_every_arrow_of_a_table_is_in_one_of_its_diagrams(table: Table[Any]) -> None:
+    text = "\n".join(diagrams(table)).replace("<br/>", " ")
+    for phase, one in table.answers():
+        if not one.because and one.next is not SAME and one.next is not phase:
+            into = one.next.value
+            drawn = (
+                f"{phase.name} --> {one.next.name}: " in text or f"{phase.status.value} --> {one.next.name}: " in text
+            )
+            written = re.search(rf'"{phase.value}[^"]*→ {into}: [^"]*{one.event.__name__}', text)
+            title = re.search(rf'"{phase.status.value};[^"]*each → {into}: [^"]*{one.event.__name__}', text)
+            assert drawn or written or title, f"{phase.value}: {one}"
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_what_changes_nothing_has_a_reason(table: Table[Any]) -> None:
+    for one in table.rows:
+        assert one.because or one.action is not do_nothing or one.next is not SAME, one

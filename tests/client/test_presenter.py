@@ -547,7 +547,7 @@ async def test_the_list_is_shown_again_when_the_chosen_worker_refuses(scene: Mak
     made.view.answer.set()
     await made.hear()
     assert await made.hear(LinkLost(ONE, BUSY)) == ["warning: worker-1: The worker is busy."]
-    assert [len(workers) for workers in made.view.offered] == [1, 1]
+    assert [[worker.peer for worker in workers] for workers in made.view.offered[1:]] == [[OTHER]]
     made.view.answer.set()
     assert await made.hear() == ["Asking worker-2 for a link"]
 

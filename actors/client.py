@@ -486,9 +486,10 @@ def fail(data: ClientData, event: Any) -> Step[ClientData]:
 
 def fail_link_lost(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
     """Fail because the worker could not be reached, or was lost before it took the job or said what it knows of it."""
-    what = "before the job began" if want(data).credential is None else "before it said how far the job is"
-    fault = Fault(FaultCode.LINK_LOST, f"The link to the worker broke {what}. Try again.")
-    return _end(data, event.fault or fault)
+    text = "The link to the worker broke before the job began. Try again."
+    if want(data).credential is not None:
+        text = "The link to the worker broke before it said how far the job is. Try again."
+    return _end(data, event.fault or Fault(FaultCode.LINK_LOST, text))
 
 
 def fail_upload(data: ClientData, event: Any) -> Step[ClientData]:
@@ -523,17 +524,18 @@ def fail_job(data: ClientData, event: Any) -> Step[ClientData]:
 
 def fail_reconnects(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
     """Fail because the client could not come back to the job, which needs neither the link nor the client."""
-    return _fail_away(data, event, "The job needs neither it nor us; its result is kept on the worker.")
+    text = "The link to the worker is gone. The job needs neither it nor us; its result is kept on the worker."
+    return _end(data, _with_reason(event, text), keep=True)
 
 
 def fail_returns(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
     """Fail because the client could not come back to the upload; the last bytes of the package may have arrived."""
-    return _fail_away(data, event, "Whether the job began, only the worker knows.")
+    text = "The link to the worker is gone. Whether the job began, only the worker knows."
+    return _end(data, _with_reason(event, text), keep=True)
 
 
-def _fail_away(data: ClientData, event: events.LinkLost, text: str) -> Step[ClientData]:
-    reason = event.fault.text + " " if event.fault else ""
-    return _end(data, Fault(FaultCode.LINK_LOST, f"{reason}The link to the worker is gone. {text}"), keep=True)
+def _with_reason(event: events.LinkLost, text: str) -> Fault:
+    return Fault(FaultCode.LINK_LOST, f"{event.fault.text} {text}" if event.fault else text)
 
 
 def give_up(data: ClientData, event: Any) -> Step[ClientData]:

@@ -378,7 +378,7 @@ async def scene(nursery: trio.Nursery, autojump_clock: MockClock, tmp_path: Path
         presenter = Presenter(view, options)
         router = Router({})
         links = SimpleNamespace(path=lambda _link: "direct")
-        runtime = PeerRuntime(router, links, nursery, nursery)  # type: ignore[arg-type]
+        runtime = PeerRuntime(router, SimpleNamespace(), links, nursery, nursery)  # type: ignore[arg-type]
         client = Actor(CLIENT, ClientData(), router.outbox, watch=presenter.watch)
         submit = None if options.credential else SubmitJob(options.kind, "toy.zip", 10)
         made = Scene(presenter, runtime, client, view, program._job_wanted(options, submit))

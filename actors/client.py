@@ -47,7 +47,6 @@ from actors.client_data import (
     result_is_wanted,
     server_was_away,
     stops_on_interrupt,
-    training_is_stoppable,
     tries_are_over,
     want,
     without_peer,
@@ -64,6 +63,7 @@ from protocol.jobs import (
     JobAccepted,
     JobEnded,
     JobEvent,
+    JobKind,
     JobState,
     ModelStarted,
     ModelTrained,
@@ -90,7 +90,7 @@ PATIENCE = "patience"
 
 def join_room(data: ClientData, wanted: events.JobWanted) -> Step[ClientData]:
     """Join the room of the wanted job; for an existing job, store its id and key."""
-    data = evolve(data, wanted=wanted)
+    data = evolve(data, wanted=wanted, model=0 if wanted.kind is JobKind.TRAIN else None)
     if wanted.credential is not None:
         data = evolve(data, job=wanted.credential.job, key=wanted.credential.key)
     patience = Deadline(PATIENCE, math.inf if wanted.wait is None else wanted.wait, events.WaitExpired())
@@ -141,7 +141,7 @@ def rejoin_queue(data: ClientData, _event: events.JoinedRoom) -> Step[ClientData
 def _join_queue(data: ClientData, *before: Any) -> Step[ClientData]:
     choice = want(data).choice
     request = JoinQueue(want(data).min_memory_mb, choice.peer if isinstance(choice, events.NamedWorker) else None)
-    return Step(evolve(data, in_queue=True), (*before, events.SendToServer(request)))
+    return Step(data, (*before, events.SendToServer(request)))
 
 
 def fail_wait_expired(data: ClientData, _event: events.WaitExpired) -> Step[ClientData]:
@@ -151,7 +151,7 @@ def fail_wait_expired(data: ClientData, _event: events.WaitExpired) -> Step[Clie
 
 def end_patience(data: ClientData, _event: events.WaitExpired) -> Step[ClientData]:
     """Remember not to wait any more; the worker that is asked now may still take the job."""
-    return Step(evolve(data, wanted=evolve(want(data), wait=None)))
+    return Step(evolve(data, wanted=evolve(want(data), wait=0.0)))
 
 
 # -------- the link
@@ -254,7 +254,7 @@ def _attach(data: ClientData, link: LinkId, *, supply: bool = False) -> events.T
 def send_package(data: ClientData, event: JobAccepted) -> Step[ClientData]:
     """Leave the queue, keep what is needed to come back, and send the package; the transfer has its own time-outs."""
     assert data.link is not None, "the message came over our link"
-    leave_queue = (events.SendToServer(LeaveQueue()),) if data.in_queue else ()
+    leave_queue = () if want(data).wait is None else (events.SendToServer(LeaveQueue()),)
     effects = (
         CANCEL_TIMEOUT,
         cancel_deadline(PATIENCE),
@@ -262,7 +262,7 @@ def send_package(data: ClientData, event: JobAccepted) -> Step[ClientData]:
         events.SaveTicket(events.JobCredential(event.job, event.key), _peer(data)),
         events.SendPackage(data.link, event.job),
     )
-    return Step(evolve(data, job=event.job, key=event.key, offers=0, in_queue=False), effects)
+    return Step(evolve(data, job=event.job, key=event.key, offers=0), effects)
 
 
 def note_package_sent(data: ClientData, _event: events.PackageSent) -> Step[ClientData]:
@@ -287,7 +287,11 @@ def resubmit(data: ClientData, _event: JobState | events.LinkLost) -> Step[Clien
     assert data.job is not None, "a client whose upload broke has a job"
     closed = _close_link(data)
     again = ClientData(
-        evolve(want(data), wait=None), data.workers, last_link=data.last_link, resubmits=data.resubmits + 1
+        evolve(want(data), wait=None),
+        data.workers,
+        last_link=data.last_link,
+        resubmits=data.resubmits + 1,
+        model=data.model,
     )
     return _open_link(again, _peer(data), *closed.effects, events.RemoveTicket(data.job))
 
@@ -301,12 +305,12 @@ def note_attached(data: ClientData, state: JobState) -> Step[ClientData]:
 def note_event(data: ClientData, event: JobEvent) -> Step[ClientData]:
     """Remember how far the job is; a stop that the person wanted before its first event is sent with that event."""
     is_first = data.seen == 0 and event.seq is not None
-    trains = data.trains
+    model = data.model
     if isinstance(event.news, ModelStarted):
-        trains = True
+        model = event.news.model
     elif isinstance(event.news, ModelTrained | PredictionStarted):
-        trains = False
-    data = evolve(data, seen=event.seq or data.seen, trains=trains)
+        model = None
+    data = evolve(data, seen=event.seq or data.seen, model=model)
     return Step(data, _saved_request(data) if is_first and isinstance(data.request, StopJob) else ())
 
 
@@ -361,7 +365,7 @@ def save_cancel(data: ClientData, _event: events.CancelWanted) -> Step[ClientDat
 
 def ask_person(data: ClientData, _event: events.Interrupted) -> Step[ClientData]:
     """Ask the person what the interrupt means for the job."""
-    return Step(data, (events.AskInterrupt(training_is_stoppable(data)),))
+    return Step(data, (events.AskInterrupt(stoppable=data.model is not None),))
 
 
 def stop_once(data: ClientData, _event: events.Interrupted) -> Step[ClientData]:
@@ -548,12 +552,13 @@ def give_up(data: ClientData, event: Any) -> Step[ClientData]:
 def give_up_upload(data: ClientData, _event: Any) -> Step[ClientData]:
     """Finish because the person stopped the client during the upload.
 
-    If the last byte of the package has arrived just now, the job has begun; so it is cancelled.
+    If the last byte of the package has arrived just now, the job has begun; so it is cancelled. Nobody waits for the
+    answer: should that order be lost with the link, at that very moment, the job runs in vain.
     """
     assert data.link is not None, "in UPLOADING there is a link"
     assert data.job is not None, "in UPLOADING there is a job"
     cancel = events.TellPeer(data.link, CancelJob(data.job, data.key))
-    fault = Fault(FaultCode.INTERRUPTED, "Stopped before the job began; nothing was left on the worker.")
+    fault = Fault(FaultCode.INTERRUPTED, "Stopped during the upload; the worker was told to drop the job.")
     return _end(data, fault, cancel, *_drop_ticket(data))
 
 
@@ -688,6 +693,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
         (RUNNING, DOWNLOADING, UNPACKING, CONFIRMING), events.PackageSent,
         because="the job's first event, or its end, was faster",
     ),
+    ignore((UNPACKING, CONFIRMING), JobEnded, because="the result had come over the link before, and is told of again"),
 
     # a lost link, while the job continues
     row(UPLOADING,                 events.LinkLost,        IDLE,            fail_upload,      when=worker_stopped),
@@ -755,6 +761,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
         (CONNECTING, RETRY_WAIT, SUBMITTING, *AT_UPLOAD, *AT_JOB, *WITH_RESULT), WorkerAssigned,
         because="another worker is asked already; the server's promise lapses, or ends with LeaveQueue",
     ),
+    ignore((JOINING, CHOOSING), WorkerAssigned, because="it does not stand in the line; the server is mistaken"),
     ignore(
         (*BEFORE_JOB, ATTACHING, *AT_UPLOAD), events.StopWanted,
         because="no job runs that could stop early",
@@ -766,8 +773,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
         because="a word that fits nowhere changes nothing; a time-out notices what is missing",
     ),
     ignore(
-        (UPLOAD_RETURN, RUNNING, RECONNECTING, DOWNLOADING, UNPACKING, CONFIRMING), Fault,
-        because="it is about one message of ours; what ends the job or the link says so itself",
+        RUNNING, Fault, because="it is about one message of ours; what ends the job or the link says so itself",
     ),
     ignore(
         IDLE, events.Interrupted, events.Drain, events.CancelWanted, events.StopWanted, events.WorkerPicked,

@@ -8,7 +8,7 @@ from actors import events
 from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import CancelJob, JobEnded, JobEvent, JobKind, JobStage, JobState, Outcome, StopJob, StopScope
+from protocol.jobs import CancelJob, JobEnded, JobEvent, JobStage, JobState, Outcome, StopJob, StopScope
 from protocol.signaling import WorkerPresent
 from protocol.status import Status
 
@@ -78,8 +78,6 @@ class ClientData:
     """The workers of the room, in Discovery's order."""
     refused: frozenset[PeerId] = frozenset()
     """Workers that have refused the job or could not be reached, so that others are asked instead."""
-    in_queue: bool = False
-    """The server has this client in the room's queue, also while it asks the worker that was assigned to it."""
     peer: PeerId | None = None
     """The worker that was chosen."""
     link: LinkId | None = None
@@ -102,8 +100,8 @@ class ClientData:
     """The newest `JobEvent.seq` that has come; 0 before the first one."""
     last_wanted: int | None = None
     """The newest `JobEvent.seq` to wait for; None to follow the job to its end."""
-    trains: bool | None = None
-    """Whether a model trains now, by the newest event that says so; None before the first such event."""
+    model: int | None = None
+    """Index of the model that trains now, or is the first to train; None while none does."""
     ended: JobEnded | None = None
     """How the job ended, once its result is being downloaded."""
 
@@ -182,7 +180,12 @@ def one_fits(data: ClientData, event: events.WorkersChanged) -> bool:
 
 def one_may_come_free(data: ClientData, event: events.WorkersChanged) -> bool:
     """Whether the person waits, and a worker that is taken now could run the job later."""
-    return want(data).wait is not None and no_worker_fault(data, event.workers).code is FaultCode.WORKER_BUSY
+    return waits(data) and no_worker_fault(data, event.workers).code is FaultCode.WORKER_BUSY
+
+
+def waits(data: ClientData) -> bool:
+    """Return whether the person would stand in line for a worker, and the time for that is not over."""
+    return bool(want(data).wait)
 
 
 def all_are_leaving(data: ClientData, event: events.WorkersChanged) -> bool:
@@ -218,14 +221,14 @@ def others_fit(data: ClientData, event: Any) -> bool:
     A client that waits lets the queue choose, which may choose the same worker again; so it does not where no way leads
     to that worker.
     """
-    codes = (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED) if want(data).wait is None else (FaultCode.LINK_FAILED,)
+    codes = (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED) if not waits(data) else (FaultCode.LINK_FAILED,)
     may_choose = isinstance(want(data).choice, events.BestWorker) and _has_code(event, codes)
     return may_choose and bool(fitting_workers(without_peer(data), data.workers))
 
 
 def may_queue(data: ClientData, event: Any) -> bool:
     """Whether the person waits, and the worker, or another one, may come free."""
-    if want(data).wait is None or person_chooses(data, event) or _all_leave(large_enough(data, data.workers)):
+    if not waits(data) or person_chooses(data, event) or _all_leave(large_enough(data, data.workers)):
         return False
     passing = (*LOSSES, FaultCode.WORKER_BUSY) if names_worker(data, event) else (*LOSSES, *REFUSALS)
     return _has_code(event, passing)
@@ -311,14 +314,9 @@ def result_is_wanted(data: ClientData, ended: JobEnded) -> bool:
 # -------- what the person wants
 
 
-def training_is_stoppable(data: ClientData) -> bool:
-    """Return whether a model trains now, or the first one has not begun yet."""
-    return want(data).kind is JobKind.TRAIN if data.trains is None else data.trains
-
-
 def nothing_to_stop(data: ClientData, event: events.StopWanted) -> bool:
     """Whether no model trains that the stop would end."""
-    return event.scope is StopScope.THIS and not training_is_stoppable(data)
+    return event.scope is StopScope.THIS and data.model is None
 
 
 def stops_on_interrupt(data: ClientData, _event: events.Interrupted) -> bool:

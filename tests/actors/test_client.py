@@ -403,8 +403,8 @@ async def test_an_assigned_worker_is_asked_and_the_line_left_once_it_has_the_job
     ]
 
 
-async def test_who_never_stood_in_line_does_not_leave_it(client: Client) -> None:
-    await choose(client, BestWorker(), *BOTH, wait=WAIT)
+async def test_who_would_not_wait_does_not_leave_a_line(client: Client) -> None:
+    await choose(client, BestWorker(), *BOTH)
     await submit(client)
     assert SendToServer(LeaveQueue()) not in await client.after(events.PeerMessage(ONE, JobAccepted(JOB, "key")))
 

@@ -34,11 +34,13 @@ for number, usual in (
 
 
 @pytest.fixture(autouse=True)
-def told_again(request: pytest.FixtureRequest) -> Iterator[None]:
+def told_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Replay the trace that the test has left, if any: what actors do must follow from what they are told.
 
-    The actors of small tables, which only tests have, are left out.
+    The actors of small tables, which only tests have, are left out. With `monkeypatch` what the test has patched is
+    still patched then.
     """
+    del monkeypatch
     folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     yield
     if folder is not None and (folder / TRACE).exists():

@@ -41,6 +41,7 @@ from actors.client_data import (
     one_fits,
     one_may_come_free,
     others_fit,
+    package_is_dropped,
     package_is_wanted,
     person_chooses,
     result_is_gone,
@@ -696,7 +697,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     ignore((UNPACKING, CONFIRMING), JobEnded, because="the result had come over the link before, and is told of again"),
 
     # a lost link, while the job continues
-    row(UPLOADING,                 events.LinkLost,        IDLE,            fail_upload,      when=worker_stopped),
+    row(UPLOADING,                 events.LinkLost,        IDLE,            fail_upload,      when=package_is_dropped),
     row(UPLOADING,                 events.LinkLost,        UPLOAD_AWAY,     keep_link),
     row(UPLOAD_AWAY,               events.PackageSent,     RECONNECT_WAIT,  note_package_arrived),
     row(UPLOAD_AWAY,               events.TimedOut,        UPLOAD_RETURN,   reconnect),

@@ -276,6 +276,11 @@ def package_is_wanted(data: ClientData, state: JobState) -> bool:
     return state.stage is JobStage.PREPARING and not isinstance(data.request, CancelJob)
 
 
+def package_is_dropped(_data: ClientData, event: events.LinkLost) -> bool:
+    """Whether the worker says that it does not want the rest of the package: it is stopped, or leaves."""
+    return _has_code(event, (FaultCode.CANCELLED, FaultCode.WORKER_LEAVING))
+
+
 def worker_stopped(_data: ClientData, event: events.LinkLost) -> bool:
     """Whether the worker was stopped, and the job with it."""
     return _has_code(event, (FaultCode.CANCELLED,))

@@ -145,6 +145,11 @@ def _join_queue(data: ClientData, *before: Any) -> Step[ClientData]:
     return Step(data, (*before, events.SendToServer(request)))
 
 
+def leave_queue(data: ClientData, _event: WorkerAssigned) -> Step[ClientData]:
+    """Leave the queue once more: the job has its worker, and the first `LeaveQueue` was too late, or got lost."""
+    return Step(data, (events.SendToServer(LeaveQueue()),))
+
+
 def fail_wait_expired(data: ClientData, _event: events.WaitExpired) -> Step[ClientData]:
     """Fail because no worker came free within the time given with `--wait`."""
     return _end(data, Fault(FaultCode.WORKER_BUSY, "No worker came free within the time given with --wait."))
@@ -654,6 +659,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(QUEUED,                    events.WorkersChanged,  IDLE,            fail_no_worker,   when=all_are_leaving),
     row(QUEUED,                    events.WorkersChanged,  SAME,            update_workers),
     row(QUEUED,                    events.WaitExpired,     IDLE,            fail_wait_expired),
+    row((*AT_UPLOAD, *AT_JOB, *WITH_RESULT), WorkerAssigned, SAME,          leave_queue),
     row(BEFORE_JOB[:5],            events.JoinFailed,      IDLE,            fail),
 
     # the link
@@ -759,7 +765,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     ignore((SUBMITTING, *WITH_JOB, *WITH_RESULT), events.JoinFailed, because="a link needs no server"),
     ignore((*WITH_JOB, *WITH_RESULT), events.WorkersChanged, because="the job has its worker"),
     ignore(
-        (CONNECTING, RETRY_WAIT, SUBMITTING, *AT_UPLOAD, *AT_JOB, *WITH_RESULT), WorkerAssigned,
+        (CONNECTING, RETRY_WAIT, SUBMITTING), WorkerAssigned,
         because="another worker is asked already; the server's promise lapses, or ends with LeaveQueue",
     ),
     ignore((JOINING, CHOOSING), WorkerAssigned, because="it does not stand in the line; the server is mistaken"),

@@ -523,6 +523,16 @@ async def test_a_late_assignment_changes_nothing(client: Client) -> None:
     assert await client.after(WorkerAssigned(SMALL)) == []
 
 
+async def test_who_is_assigned_a_worker_with_a_job_under_way_leaves_the_line_once_more(client: Client) -> None:
+    await wait_in_queue(client)
+    await client.after(WorkerAssigned(BIG))
+    await submit(client)
+    await client.after(events.PeerMessage(ONE, JobAccepted(JOB, "key")))
+    assert await client.after(WorkerAssigned(SMALL)) == [SendToServer(LeaveQueue())], "the first one may be lost"
+    await client.after(events.PackageSent(ONE))
+    assert await client.after(WorkerAssigned(SMALL)) == [SendToServer(LeaveQueue())]
+
+
 # -------- the person leaves
 
 LEAVE = [events.Interrupted(), events.Drain(), events.CancelWanted()]

@@ -94,8 +94,12 @@ def join_room(data: ClientData, wanted: events.JobWanted) -> Step[ClientData]:
     data = evolve(data, wanted=wanted, model=0 if wanted.kind is JobKind.TRAIN else None)
     if wanted.credential is not None:
         data = evolve(data, job=wanted.credential.job, key=wanted.credential.key)
-    patience = Deadline(PATIENCE, math.inf if wanted.wait is None else wanted.wait, events.WaitExpired())
-    return Step(data, (events.JoinRoom(wanted.room_credentials, wanted.step_timeout), patience))
+    return Step(data, (events.JoinRoom(wanted.room_credentials, wanted.step_timeout), _patience(wanted)))
+
+
+def _patience(wanted: events.JobWanted) -> Deadline:
+    """Return the deadline of `--wait`; without a wait, or after it, there is none."""
+    return Deadline(PATIENCE, wanted.wait or math.inf, events.WaitExpired())
 
 
 def update_workers(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
@@ -292,14 +296,10 @@ def resubmit(data: ClientData, _event: JobState | events.LinkLost) -> Step[Clien
     """Open a link to the same worker, to submit the job again as a new one: the beginning of the package is gone."""
     assert data.job is not None, "a client whose upload broke has a job"
     closed = _close_link(data)
-    again = ClientData(
-        evolve(want(data), wait=None),
-        data.workers,
-        last_link=data.last_link,
-        resubmits=data.resubmits + 1,
-        model=data.model,
-    )
-    return _open_link(again, _peer(data), *closed.effects, events.RemoveTicket(data.job))
+    wanted = want(data)
+    again = ClientData(wanted, data.workers, last_link=data.last_link, resubmits=data.resubmits + 1, model=data.model)
+    before = (*closed.effects, events.RemoveTicket(data.job), _patience(wanted))
+    return _open_link(again, _peer(data), *before)
 
 
 def note_attached(data: ClientData, state: JobState) -> Step[ClientData]:

@@ -503,7 +503,7 @@ def fail_link_lost(data: ClientData, event: events.LinkLost) -> Step[ClientData]
 
 
 def fail_upload(data: ClientData, event: Any) -> Step[ClientData]:
-    """Fail with the event's reason; the package was not complete, so nothing of the job is left."""
+    """Fail with the event's reason; the worker has dropped the package, so nothing of the job is left."""
     return _end(data, fault_of(event), *_drop_ticket(data))
 
 
@@ -719,6 +719,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(UPLOAD_RETURN,             events.LinkLost,        IDLE,            fail_returns,     when=tries_are_over),
     row(UPLOAD_RETURN,             events.LinkLost,        UPLOAD_AWAY,     wait_to_return),
     row(RUNNING,                   events.LinkLost,        IDLE,            fail_job,         when=worker_stopped),
+    row(RUNNING,                   events.LinkLost,        IDLE,            fail_upload,      when=package_is_dropped),
     row((RUNNING, DOWNLOADING),    events.LinkLost,        RECONNECT_WAIT,  wait_to_return),
     row(RECONNECT_WAIT,            events.TimedOut,        RECONNECTING,    reconnect),
     row(RECONNECTING,              events.Authenticated,   SAME,            request_reattach),

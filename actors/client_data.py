@@ -277,7 +277,10 @@ def package_is_wanted(data: ClientData, state: JobState) -> bool:
 
 
 def package_is_dropped(_data: ClientData, event: events.LinkLost) -> bool:
-    """Whether the worker says that it does not want the rest of the package: it is stopped, or leaves."""
+    """Whether the worker does not want the package any more: it is stopped, or leaves.
+
+    A worker that leaves does so even if the package has just become complete; it closes no link of a job that runs.
+    """
     return _has_code(event, (FaultCode.CANCELLED, FaultCode.WORKER_LEAVING))
 
 

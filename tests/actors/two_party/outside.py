@@ -14,7 +14,20 @@ from rtc.testing.state_space import start_of
 
 from .links import Move, call
 from .room import Room
-from .world import BROKEN, NO_ENTRY, NO_ROUTE, NO_SPACE, OUTSIDE, STOPPED, STRANGER, LinkPair, World, change, spend
+from .world import (
+    BROKEN,
+    NO_ENTRY,
+    NO_ROUTE,
+    NO_SPACE,
+    OUTSIDE,
+    STOPPED,
+    STRANGER,
+    LinkPair,
+    ModelError,
+    World,
+    change,
+    spend,
+)
 
 
 class Outside(Room):
@@ -161,6 +174,13 @@ class Outside(Room):
         }
         return self.replace(world, pair, evolve(pair, **ends))
 
+    def offer_of_stranger(self, world: World, offer: events.LinkRequested) -> World:
+        """Let the worker get the offer of another client; it accepts nobody with another version."""
+        world = self.tell_worker(world, offer)
+        if offer.version != PROTOCOL_VERSION and offer.new_link in world.rivals:
+            raise ModelError("a client of another version is accepted")
+        return world
+
     def moves_of_stranger(self, world: World) -> Iterator[Move]:
         """Return the moves of another client, which asks the worker, may prove itself, and goes away."""
         new = LinkId(world.next_link)
@@ -168,7 +188,7 @@ class Outside(Room):
             spent = change(spend(world, "strangers"), next_link=world.next_link + 1)
             for version in (PROTOCOL_VERSION, 0):
                 offer = events.LinkRequested(new, STRANGER, "sdp", version)
-                yield f"a stranger of version {version} asks", True, call(self.tell_worker, spent, offer)
+                yield f"a stranger of version {version} asks", True, call(self.offer_of_stranger, spent, offer)
         for link in world.rivals:
             proven = events.Authenticated(link, STRANGER, proven=True)
             left = change(world, rivals=tuple(one for one in world.rivals if one != link))

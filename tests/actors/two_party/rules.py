@@ -9,6 +9,8 @@ from .world import Budget, JobModel, ModelError, World
 
 NOTHING_LEFT = "nothing was left on the worker"
 """What a client says that is sure of it."""
+ONLY_IT_KNOWS = "only the worker knows"
+"""What a client says that is not."""
 
 
 def check_world(world: World) -> None:
@@ -61,6 +63,13 @@ def check_quiet(model: Model, world: World) -> None:
         assert not set(left) & set(world.removed), "the ticket of a job is removed of which something is left"
         not_reached = wanted.credential is not None and phase.status is Status.RESERVED
         assert not left or not_reached or not wanted.fetch or finished.left in left, "a job is left and not named"
+    budget = model.setting.budget
+    # A worker that is drained drops a package of whose last byte it has not heard yet; its client hears of that over
+    # its link, unless that breaks as well in the same moment.
+    is_dropped_unheard = budget.breaks and budget.drains
+    may_be_gone = budget.mishaps or budget.restarts or is_dropped_unheard or ONLY_IT_KNOWS in str(finished.fault)
+    if finished.left is not None and not may_be_gone:
+        assert model.job(world, finished.left).stage != "gone", "a job is left that the worker has dropped"
     if finished.fault is None and wanted.fetch and wanted.follow:
         assert finished.ended is not None, "a client is content, and knows of no end of its job"
         assert finished.ended.outcome is Outcome.DONE, "a client is content with a job that did not succeed"
@@ -70,6 +79,21 @@ def check_quiet(model: Model, world: World) -> None:
         assert finished.fault is None, "nobody disturbed the client, or only a link broke, and it failed"
 
 
+def end_of(world: World) -> str:
+    """Return in a few words how a wish has ended for the person."""
+    finished = world.finished
+    assert finished is not None, "the client has ended"
+    if finished.fault is not None:
+        words = [finished.fault.code.value]
+    else:
+        words = ["caught up" if finished.ended is None else finished.ended.outcome.value]
+    words += ["result here"] if world.unpacked else []
+    words += ["job left"] if finished.left is not None else []
+    words += ["ticket removed"] if world.removed else []
+    words += [f"{world.reported} answers"] if world.reported else []
+    return ", ".join(words)
+
+
 class Rules:
     """Checks the worlds of a setting as they are found, and then all of them together."""
 
@@ -77,6 +101,8 @@ class Rules:
         self.model = model
         self.endings: dict[tuple[Phase, str], set[tuple[bool, bool]]] = {}
         """For each phase and row with which a client ended: whether it named a job as left, and whether it was."""
+        self.ends: set[str] = set()
+        """All ways in which the wish has ended."""
 
     def explore(self, limit: int) -> Explored:
         """Explore the setting, and check everything.
@@ -92,9 +118,13 @@ class Rules:
             except AssertionError as error:
                 raise self._error(explored, number, str(error)) from error
             self._note_ending(explored.worlds[number])
+            self.ends.add(end_of(explored.worlds[number]))
         lost = explored.homeless([number for number, world in enumerate(explored.worlds) if is_home(world)])
         if lost:
             raise self._error(explored, lost[0], "there is no way home")
+        if self.ends != set(self.model.setting.ends):
+            missing, new = set(self.model.setting.ends) - self.ends, self.ends - set(self.model.setting.ends)
+            raise ModelError(f"{self.model.setting.name}: it never ends so: {missing}; but it ends so: {new}")
         if self.model.told_unexpected:
             raise ModelError(f"an honest end was not understood: {self.model.told_unexpected[0]}")
         return explored

@@ -114,6 +114,8 @@ class Turns:
             case events.ShowWorkers():
                 return change(world, question="list", shown=tuple(one.peer for one in effect.workers))
             case events.AskInterrupt():
+                if self.setting.wanted.on_interrupt is not None:
+                    raise ModelError("the person is asked what an interrupt means, and has said it before")
                 return change(world, question="interrupt")
             case events.StopWanted() | events.CancelWanted():
                 return self.tell_client(world, effect)

@@ -16,6 +16,8 @@ from protocol.jobs import JobStarted, JobState, ModelStarted, Outcome
 from protocol.signaling import WorkerPresent
 from rtc.testing.state_space import ActorState
 
+from .ends import ENDS
+
 ME, STRANGER = PeerId("client-me"), PeerId("client-stranger")
 HERE, OTHER = PeerId("worker-here"), PeerId("worker-other")
 ROOM = events.JoinedRoom(RoomId("room-1"), "token", ME)
@@ -186,6 +188,11 @@ class Setting:
     """What the person may want."""
     table: Table[Any] = CLIENT
     data: Any = field(factory=ClientData)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Return all ways in which the wish may end (`rules.end_of`)."""
+        return ENDS.get(self.name, ())
 
 
 def spend(world: World, what: str) -> World:

@@ -769,7 +769,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
         (CONNECTING, RETRY_WAIT, SUBMITTING), WorkerAssigned,
         because="another worker is asked already; the server's promise lapses, or ends with LeaveQueue",
     ),
-    ignore((JOINING, CHOOSING), WorkerAssigned, because="it does not stand in the line; the server is mistaken"),
+    ignore((JOINING, CHOOSING, ATTACHING), WorkerAssigned, because="it is not in the queue, so the server is wrong"),
     ignore(
         (*BEFORE_JOB, ATTACHING, *AT_UPLOAD), events.StopWanted,
         because="no job runs that could stop early",
@@ -777,7 +777,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     ignore(WITH_RESULT, events.StopWanted, because="the job has ended"),
     ignore((UNPACKING, UNPACKING_OFFLINE, CONFIRMING), events.CancelWanted, because="the job has ended"),
     ignore(
-        (JOINING, CHOOSING, *ON_LINK), events.UnexpectedMessage,
+        ON_LINK, events.UnexpectedMessage,
         because="a word that fits nowhere changes nothing; a time-out notices what is missing",
     ),
     ignore(
@@ -789,4 +789,4 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
         events.ResultDownloaded, events.ResultUnpacked, events.DownloadFailed,
         because="the client has ended, and its program is about to end",
     ),
-), own=lambda data: {data.link} - {None}, from_outside=(WorkerAssigned,), invariant=can_be)  # fmt: skip
+), own=lambda data: {data.link} - {None}, invariant=can_be)  # fmt: skip

@@ -17,7 +17,7 @@ from two_party.world import HERE, NEWS, Budget, World, change, parts
 
 from actors import client_data, events
 from actors.client import CLIENT
-from actors.discovery import DISCOVERY, DiscoveryData
+from actors.discovery import DISCOVERY, DiscoveryData, DiscoveryPhase
 from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
 from actors.phase import Phase
@@ -167,6 +167,10 @@ def test_whatever_the_server_assigns_at_any_time_the_client_goes_on_and_comes_ho
             assert find_home(model, model.tell_client(world, message)) is not None, f"{phase.value}: {message}"
 
 
+OFF_LINE = (DiscoveryPhase.OFFLINE, DiscoveryPhase.CONNECTING, DiscoveryPhase.RETRYING, DiscoveryPhase.REJOIN_WAIT)
+"""Phases without a connection to the server, over which nothing can come."""
+
+
 def phases_of_discovery(facts: WorkerFacts | None) -> dict[Phase, ActorState[Any]]:
     """Return a state of Discovery in each of its phases."""
     role = Role.CLIENT if facts is None else Role.WORKER
@@ -177,7 +181,8 @@ def phases_of_discovery(facts: WorkerFacts | None) -> dict[Phase, ActorState[Any
     while todo:
         state, online = todo.pop(0)
         line = events.ServerDisconnected("gone") if online else events.ServerConnected()
-        turns = [*((state, event) for event in (line, *joins, *(OF_SERVER if online else ()))), *state.due]
+        wishes = joins if state.phase.status is Status.AVAILABLE else []
+        turns = [*((state, event) for event in (line, *wishes, *(OF_SERVER if online else ()))), *state.due]
         for before, event in turns:
             after, _ = before.turn(DISCOVERY, event, lambda _phase, _row: None)
             if after.phase not in found:
@@ -191,7 +196,7 @@ def test_whatever_the_server_says_at_any_time_discovery_goes_on() -> None:
     for facts in (None, FACTS):
         for phase, state in phases_of_discovery(facts).items():
             reached.add(phase)
-            for message in OF_SERVER:
+            for message in OF_SERVER if phase not in OFF_LINE else ():
                 state.turn(DISCOVERY, message, lambda _phase, _row: None)
     assert reached == set(DISCOVERY.phases)
     assert set(get_args(FromServer)) <= set(DISCOVERY.from_outside)

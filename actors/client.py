@@ -10,627 +10,22 @@ its data; what is shown follows from its turns. Each `JobWanted` ends with exact
   downloads the result.
 """
 
-import math
-from typing import Any
-
-from attrs import evolve
-
-from actors import events
-from actors.client_data import (
-    ClientData,
-    ClientPhase,
-    all_are_leaving,
-    all_is_shown,
-    cancels_on_interrupt,
-    fault_of,
-    fitting_workers,
-    is_repeated,
-    job_exists,
-    job_is_elsewhere,
-    job_is_unknown,
-    leaves_on_interrupt,
-    may_choose_again,
-    may_queue,
-    may_resubmit,
-    may_try_again,
-    names_worker,
-    no_worker_fault,
-    nobody_picked,
-    nothing_to_show,
-    nothing_to_stop,
-    one_fits,
-    one_may_come_free,
-    others_fit,
-    package_is_dropped,
-    package_is_wanted,
-    person_chooses,
-    result_is_gone,
-    result_is_wanted,
-    server_was_away,
-    stops_on_interrupt,
-    tries_are_over,
-    want,
-    without_peer,
-    worker_stopped,
-)
-from actors.events.timer import CANCEL_TIMEOUT, Deadline, StateTimeout, cancel_deadline
+from actors import client_actions as do
+from actors import client_guards as guard
+from actors import events as on
+from actors.client_data import ClientData, ClientPhase
 from actors.phase import BUSY
-from actors.table import SAME, Step, Table, ignore, row
-from protocol.faults import Fault, FaultCode
-from protocol.ids import LinkId, PeerId
-from protocol.jobs import (
-    AttachJob,
-    CancelJob,
-    JobAccepted,
-    JobEnded,
-    JobEvent,
-    JobKind,
-    JobState,
-    ModelStarted,
-    ModelTrained,
-    Outcome,
-    PredictionStarted,
-    ResultTaken,
-    StopJob,
-)
-from protocol.signaling import JoinQueue, LeaveQueue, WorkerAssigned
-
-FIRST_PAUSE = 1.0
-"""Seconds before the first try to reconnect to a job, and before the second offer to a worker."""
-RECONNECT_PAUSE = 5.0
-"""Seconds before each further try to reconnect; a try itself takes up to 33."""
-RECEIPT_TIME = 5.0
-"""Seconds to wait for the answer to `ResultTaken`. If the worker has not received it, the worker keeps the result for
-some time, which does no harm."""
-PATIENCE = "patience"
-"""Name of the deadline of `--wait`."""
-
-
-# -------- the room
-
-
-def join_room(data: ClientData, wanted: events.JobWanted) -> Step[ClientData]:
-    """Join the room of the wanted job; for an existing job, store its id and key."""
-    data = evolve(data, wanted=wanted, model=0 if wanted.kind is JobKind.TRAIN else None)
-    if wanted.credential is not None:
-        data = evolve(data, job=wanted.credential.job, key=wanted.credential.key)
-    return Step(data, (events.JoinRoom(wanted.room_credentials, wanted.step_timeout), _patience(wanted)))
-
-
-def _patience(wanted: events.JobWanted) -> Deadline:
-    """Return the deadline of `--wait`; without a wait, or after it, there is none."""
-    return Deadline(PATIENCE, wanted.wait or math.inf, events.WaitExpired())
-
-
-def update_workers(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
-    """Store the new list of workers, from which another one is chosen if this one refuses."""
-    return Step(evolve(data, workers=event.workers))
-
-
-def show_choice(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
-    """Show the available workers to the person, without a time limit.
-
-    A new list is newer than every refusal: a worker that has refused or was lost may take the job again.
-    """
-    data = evolve(data, workers=event.workers, refused=frozenset())
-    return Step(data, (events.ShowWorkers(fitting_workers(data, data.workers)),))
-
-
-def show_other_choices(data: ClientData, _event: events.LinkLost | Fault) -> Step[ClientData]:
-    """Show the available workers again, without the one that refused or was lost."""
-    closed = _close_link(without_peer(data))
-    return Step(closed.data, (*closed.effects, events.ShowWorkers(fitting_workers(closed.data, data.workers))))
-
-
-def fail_no_worker(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
-    """Fail because no worker of the room can take the job; say whether none is there, fits, is free or stays."""
-    return _end(data, no_worker_fault(data, event.workers))
-
-
-def join_queue(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
-    """Join the room's queue, because each worker that fits is reserved or busy."""
-    return _join_queue(evolve(data, workers=event.workers))
-
-
-def return_to_queue(data: ClientData, _event: events.LinkLost | Fault) -> Step[ClientData]:
-    """Join the queue because this worker refused or was lost; a client that is in it already keeps its position."""
-    closed = _close_link(evolve(data, peer=None, offers=0))
-    return _join_queue(closed.data, *closed.effects)
-
-
-def rejoin_queue(data: ClientData, _event: events.JoinedRoom) -> Step[ClientData]:
-    """Join the queue again after a lost line to the server, which may have removed this client from it."""
-    return _join_queue(data)
-
-
-def _join_queue(data: ClientData, *before: Any) -> Step[ClientData]:
-    choice = want(data).choice
-    request = JoinQueue(want(data).min_memory_mb, choice.peer if isinstance(choice, events.NamedWorker) else None)
-    return Step(data, (*before, events.SendToServer(request)))
-
-
-def leave_queue(data: ClientData, _event: WorkerAssigned) -> Step[ClientData]:
-    """Leave the queue once more: the job has its worker, and the first `LeaveQueue` was too late, or got lost."""
-    return Step(data, (events.SendToServer(LeaveQueue()),))
-
-
-def fail_wait_expired(data: ClientData, _event: events.WaitExpired) -> Step[ClientData]:
-    """Fail because no worker came free within the time given with `--wait`."""
-    return _end(data, Fault(FaultCode.WORKER_BUSY, "No worker came free within the time given with --wait."))
-
-
-def end_patience(data: ClientData, _event: events.WaitExpired) -> Step[ClientData]:
-    """Remember not to wait any more; the worker that is asked now may still take the job."""
-    return Step(evolve(data, wanted=evolve(want(data), wait=0.0)))
-
-
-# -------- the link
-
-
-def _open_link(data: ClientData, peer: PeerId, *before: Any) -> Step[ClientData]:
-    """Open a new link to a worker. It counts as lost when it is not open and proven within `connection_timeout`."""
-    link = LinkId(data.last_link + 1)
-    seconds = want(data).step_timeout
-    text = f"The worker {peer} was silent for {seconds:.0f} seconds while a link to it was to open. Try again."
-    effects = (*before, events.OpenLink(link, peer, data.job), _link_timeout(link, seconds, text))
-    return Step(evolve(data, peer=peer, link=link, last_link=link), effects)
-
-
-def _link_timeout(link: LinkId, seconds: float, text: str) -> StateTimeout:
-    """Return the time-out of a step over a link: when it is over, the link counts as lost."""
-    return StateTimeout(seconds, events.LinkLost(link, Fault(FaultCode.STALLED, text)))
-
-
-def _close_link(data: ClientData) -> Step[ClientData]:
-    """Close the present link, if there is one; whatever comes over it from now on is stale."""
-    return Step(evolve(data, link=None), () if data.link is None else (events.CloseLink(data.link),))
-
-
-def connect_to_named(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
-    """Open a link to the worker that the person named, whether or not the list contains it."""
-    choice = want(data).choice
-    assert isinstance(choice, events.NamedWorker), "the row's guard says so"
-    return _open_link(evolve(data, workers=event.workers), choice.peer)
-
-
-def connect_to_best(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
-    """Open a link to the best worker that can take the job."""
-    return _open_link(evolve(data, workers=event.workers), fitting_workers(data, event.workers)[0].peer)
-
-
-def connect_to_picked(data: ClientData, event: events.WorkerPicked) -> Step[ClientData]:
-    """Open a link to the worker that the person chose."""
-    assert event.peer is not None, "the row before took the case that nobody was picked"
-    return _open_link(data, event.peer)
-
-
-def connect_to_assigned(data: ClientData, event: WorkerAssigned) -> Step[ClientData]:
-    """Open a link to the worker that the server has assigned to this client."""
-    return _open_link(data, event.peer)
-
-
-def connect_to_next(data: ClientData, _event: events.LinkLost | Fault) -> Step[ClientData]:
-    """Open a link to the next best worker, because this one refused or was lost."""
-    closed = _close_link(without_peer(data))
-    return _open_link(closed.data, fitting_workers(closed.data, data.workers)[0].peer, *closed.effects)
-
-
-def wait_to_retry(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
-    """Wait before the same worker is tried again, longer each time."""
-    fault = fault_of(event)
-    was_asked = fault is None or fault.code is not FaultCode.SERVER_LOST
-    closed = _close_link(evolve(data, offers=data.offers + (2 if was_asked else 1)))
-    return Step(closed.data, (*closed.effects, StateTimeout(FIRST_PAUSE * 2**data.offers)))
-
-
-def retry(data: ClientData, _event: events.TimedOut) -> Step[ClientData]:
-    """Try the same worker again."""
-    return _open_link(data, _peer(data))
-
-
-def _peer(data: ClientData) -> PeerId:
-    assert data.peer is not None, "from CONNECTING on there is a worker"
-    return data.peer
-
-
-def submit_job(data: ClientData, event: events.Authenticated) -> Step[ClientData]:
-    """Submit the job over the proven link."""
-    submit = want(data).submit
-    assert submit is not None, "a client without an existing job has a job to submit"
-    asked = _answer_timeout(data, event.link, "whether it takes the job")
-    return Step(data, (events.TellPeer(event.link, submit), asked))
-
-
-def request_attach(data: ClientData, event: events.Authenticated) -> Step[ClientData]:
-    """Send the key of the existing job over the proven link."""
-    return Step(data, (_attach(data, event.link), _answer_timeout(data, event.link, "whether it knows the job")))
-
-
-def _answer_timeout(data: ClientData, link: LinkId, what: str) -> StateTimeout:
-    seconds = want(data).step_timeout
-    text = f"The worker {data.peer} did not say {what} within {seconds:.0f} seconds. Try again."
-    return _link_timeout(link, seconds, text)
-
-
-def _attach(data: ClientData, link: LinkId, *, supply: bool = False) -> events.TellPeer:
-    """Return the message that attaches to the job, for its events after the newest that has come."""
-    assert data.job is not None, "a client that attaches has a job"
-    return events.TellPeer(link, AttachJob(data.job, data.key, data.seen, want(data).fetch, supply))
-
-
-# -------- the job
-
-
-def send_package(data: ClientData, event: JobAccepted) -> Step[ClientData]:
-    """Leave the queue, keep what is needed to come back, and send the package; the transfer has its own time-outs."""
-    assert data.link is not None, "the message came over our link"
-    leave_queue = () if want(data).wait is None else (events.SendToServer(LeaveQueue()),)
-    effects = (
-        CANCEL_TIMEOUT,
-        cancel_deadline(PATIENCE),
-        *leave_queue,
-        events.SaveTicket(events.JobCredential(event.job, event.key), _peer(data)),
-        events.SendPackage(data.link, event.job),
-    )
-    return Step(evolve(data, job=event.job, key=event.key, offers=0), effects)
-
-
-def note_package_sent(data: ClientData, _event: events.PackageSent) -> Step[ClientData]:
-    """Go on without an action of its own: the worker has the whole package, so the job needs this client no more."""
-    return Step(data)
-
-
-def note_package_arrived(data: ClientData, _event: events.PackageSent) -> Step[ClientData]:
-    """Wait to reconnect: the package was over before the link broke, so the job runs."""
-    closed = _close_link(data)
-    return Step(closed.data, (*closed.effects, StateTimeout(FIRST_PAUSE)))
-
-
-def resume_upload(data: ClientData, state: JobState) -> Step[ClientData]:
-    """Send the rest of the package over the new link; the worker has kept the first part."""
-    assert data.link is not None, "the message came over our link"
-    return Step(evolve(data, reconnects=0), (CANCEL_TIMEOUT, events.SendPackage(data.link, state.job)))
-
-
-def resubmit(data: ClientData, _event: JobState | events.LinkLost) -> Step[ClientData]:
-    """Open a link to the same worker, to submit the job again as a new one: the beginning of the package is gone."""
-    assert data.job is not None, "a client whose upload broke has a job"
-    closed = _close_link(data)
-    wanted = want(data)
-    again = ClientData(wanted, data.workers, last_link=data.last_link, resubmits=data.resubmits + 1, model=data.model)
-    before = (*closed.effects, events.RemoveTicket(data.job), _patience(wanted))
-    return _open_link(again, _peer(data), *before)
-
-
-def note_attached(data: ClientData, state: JobState) -> Step[ClientData]:
-    """Go on with the existing job like with one of our own: the worker knows it and has accepted the key."""
-    last_wanted = None if want(data).follow else state.events
-    return Step(evolve(data, offers=0, last_wanted=last_wanted), (CANCEL_TIMEOUT,))
-
-
-def note_event(data: ClientData, event: JobEvent) -> Step[ClientData]:
-    """Remember how far the job is; a stop that the person wanted before its first event is sent with that event."""
-    is_first = data.seen == 0 and event.seq is not None
-    model = data.model
-    if isinstance(event.news, ModelStarted):
-        model = event.news.model
-    elif isinstance(event.news, ModelTrained | PredictionStarted):
-        model = None
-    data = evolve(data, seen=event.seq or data.seen, model=model)
-    return Step(data, _saved_request(data) if is_first and isinstance(data.request, StopJob) else ())
-
-
-def _saved_request(data: ClientData) -> tuple[events.TellPeer, ...]:
-    """Return the effect that sends the person's request, if there is one and a link."""
-    return () if data.request is None or data.link is None else (events.TellPeer(data.link, data.request),)
-
-
-def fetch_result(data: ClientData, ended: JobEnded) -> Step[ClientData]:
-    """Download the result of the ended job."""
-    assert data.link is not None, "the message came over our link"
-    return Step(evolve(data, ended=ended), (events.FetchResult(data.link),))
-
-
-# -------- what the person wants of a job
-
-
-def request_stop(data: ClientData, event: events.StopWanted) -> Step[ClientData]:
-    """Request an early stop: now if the job has begun, else with its first event. It never replaces a cancel."""
-    data = _with_stop(data, event)
-    return Step(data, _saved_request(data) if data.seen else ())
-
-
-def save_stop(data: ClientData, event: events.StopWanted) -> Step[ClientData]:
-    """Keep the early stop until the client is connected again."""
-    return Step(_with_stop(data, event))
-
-
-def _with_stop(data: ClientData, event: events.StopWanted) -> ClientData:
-    assert data.job is not None, "a job runs"
-    return (
-        data if isinstance(data.request, CancelJob) else evolve(data, request=StopJob(data.job, data.key, event.scope))
-    )
-
-
-def tell_nothing_to_stop(data: ClientData, _event: events.StopWanted) -> Step[ClientData]:
-    """Do nothing but say so: no model trains that a stop would end."""
-    return Step(data)
-
-
-def request_cancel(data: ClientData, event: events.CancelWanted) -> Step[ClientData]:
-    """Request the cancellation of the job; its end is then reported like any other end."""
-    step = save_cancel(data, event)
-    return Step(step.data, _saved_request(step.data))
-
-
-def save_cancel(data: ClientData, _event: events.CancelWanted) -> Step[ClientData]:
-    """Keep the cancellation until the client is connected again."""
-    assert data.job is not None, "a job runs"
-    return Step(evolve(data, request=CancelJob(data.job, data.key)))
-
-
-def ask_person(data: ClientData, _event: events.Interrupted) -> Step[ClientData]:
-    """Ask the person what the interrupt means for the job."""
-    return Step(data, (events.AskInterrupt(stoppable=data.model is not None),))
-
-
-def stop_once(data: ClientData, _event: events.Interrupted) -> Step[ClientData]:
-    """Stop the job early; a second interrupt leaves it."""
-    return Step(_leave_next_time(data), (events.StopWanted(want(data).stop),))
-
-
-def cancel_once(data: ClientData, _event: events.Interrupted) -> Step[ClientData]:
-    """Cancel the job; a second interrupt leaves it."""
-    return Step(_leave_next_time(data), (events.CancelWanted(),))
-
-
-def _leave_next_time(data: ClientData) -> ClientData:
-    return evolve(data, wanted=evolve(want(data), on_interrupt=events.Interrupt.DETACH))
-
-
-def let_next_signal_cancel(data: ClientData, _event: events.Interrupted | events.Drain) -> Step[ClientData]:
-    """Go on, as only a moment is missing; but whoever interrupts again does not want to wait for it."""
-    return Step(data, (events.LetNextSignalCancel(),))
-
-
-# -------- a lost link, while the job continues
-
-
-def keep_link(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
-    """Wait before the next try to reconnect; the link stays ours, as `PackageSent` about it may still come."""
-    return _pause(data, event)
-
-
-def wait_to_return(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
-    """Wait before the next try to reconnect, and close the link: if it was only silent, it may otherwise still open."""
-    closed = _close_link(data)
-    paused = _pause(closed.data, event)
-    return Step(paused.data, (*closed.effects, *paused.effects))
-
-
-def _pause(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
-    """Wait before the next try to reconnect: `FIRST_PAUSE` before the first, `RECONNECT_PAUSE` before each other."""
-    fault = fault_of(event)
-    worker_left = fault is not None and fault.code is FaultCode.NO_WORKER
-    pause = StateTimeout(RECONNECT_PAUSE if data.reconnects else FIRST_PAUSE)
-    return Step(evolve(data, reconnects=data.reconnects + (2 if worker_left else 1)), (pause,))
-
-
-def reconnect(data: ClientData, _event: events.TimedOut) -> Step[ClientData]:
-    """Open a new link to the worker, about the job; join the room again if the client has been put out of it."""
-    closed = _close_link(data)
-    rejoin = events.JoinRoom(want(data).room_credentials, want(data).step_timeout)
-    return _open_link(closed.data, _peer(data), *closed.effects, rejoin)
-
-
-def request_reattach(data: ClientData, event: events.Authenticated) -> Step[ClientData]:
-    """Send the job's key over the new link."""
-    return Step(data, (_attach(data, event.link), _answer_timeout(data, event.link, "how far the job is")))
-
-
-def request_return(data: ClientData, event: events.Authenticated) -> Step[ClientData]:
-    """Send the job's key over the new link, and offer the rest of the package unless the job is to be cancelled."""
-    supply = not isinstance(data.request, CancelJob)
-    attach = _attach(data, event.link, supply=supply)
-    return Step(data, (attach, _answer_timeout(data, event.link, "what it has of the package")))
-
-
-def resume_job(data: ClientData, _state: JobState) -> Step[ClientData]:
-    """Go on with the job after the reconnection, and send the person's request again."""
-    ready = data.seen > 0 or isinstance(data.request, CancelJob)
-    return Step(evolve(data, reconnects=0), (CANCEL_TIMEOUT, *(_saved_request(data) if ready else ())))
-
-
-# -------- the result
-
-
-def note_downloaded(data: ClientData, _event: events.ResultDownloaded) -> Step[ClientData]:
-    """Go on without an action of its own: the result is here, and the transfers unpack it."""
-    return Step(data, (CANCEL_TIMEOUT,))
-
-
-def unpack_offline(data: ClientData, _event: events.ResultDownloaded | events.LinkLost) -> Step[ClientData]:
-    """Do without a link, as the result is here; the worker keeps its copy for some time."""
-    return _close_link(data)
-
-
-def confirm_receipt(data: ClientData, _event: events.ResultUnpacked) -> Step[ClientData]:
-    """Notify the worker that the result is unpacked, and wait for its answer for at most `RECEIPT_TIME`."""
-    assert data.link is not None, "in UNPACKING there is a link"
-    assert data.job is not None, "a result belongs to a job"
-    receipt = events.TellPeer(data.link, ResultTaken(data.job, data.key))
-    return Step(data, (receipt, StateTimeout(RECEIPT_TIME)))
-
-
-# -------- ends
-
-
-def _end(data: ClientData, fault: Fault | None, *before: Any, keep: bool = False) -> Step[ClientData]:
-    """Send the effects `before`, close the link and send `Finished`; the actor is then as at its start.
-
-    Args:
-        keep: whether something of the job is left on the worker that a later client may want.
-    """
-    close = _close_link(data).effects
-    left = data.job if keep and want(data).fetch else None
-    return Step(ClientData(last_link=data.last_link), (*before, *close, events.Finished(fault, data.ended, left)))
-
-
-def _drop_ticket(data: ClientData) -> tuple[events.RemoveTicket, ...]:
-    """Return the effect that removes the job's ticket, as nothing of the job is left."""
-    return () if data.job is None else (events.RemoveTicket(data.job),)
-
-
-def _fault_of_job(ended: JobEnded | None) -> Fault | None:
-    """Return the fault of a job that failed or was cancelled; None for a job that succeeded."""
-    if ended is None or ended.outcome is Outcome.DONE:
-        return None
-    code = FaultCode.CANCELLED if ended.outcome is Outcome.CANCELLED else FaultCode.JOB_FAILED
-    return Fault(code, ended.text)
-
-
-def fail(data: ClientData, event: Any) -> Step[ClientData]:
-    """Fail with the event's reason, before a job was accepted."""
-    return _end(data, fault_of(event))
-
-
-def fail_link_lost(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
-    """Fail because the worker could not be reached, or was lost before it took the job or said what it knows of it."""
-    text = "The link to the worker broke before the job began. Try again."
-    if want(data).credential is not None:
-        text = "The link to the worker broke before it said how far the job is. Try again."
-    return _end(data, event.fault or Fault(FaultCode.LINK_LOST, text))
-
-
-def fail_upload(data: ClientData, event: Any) -> Step[ClientData]:
-    """Fail with the event's reason; the worker has dropped the package, so nothing of the job is left."""
-    return _end(data, fault_of(event), *_drop_ticket(data))
-
-
-def fail_not_started(data: ClientData, _event: JobState | events.LinkLost) -> Step[ClientData]:
-    """Fail because the worker never received the whole package, so the job does not run."""
-    text = "The link to the worker broke before the whole package was over; nothing runs there. Try again."
-    return _end(data, Fault(FaultCode.LINK_LOST, text), *_drop_ticket(data))
-
-
-def fail_job_gone(data: ClientData, event: JobState | JobEnded | events.LinkLost) -> Step[ClientData]:
-    """Fail because the worker does not have the job or its result any more.
-
-    The ticket is of no use then, unless the person named the worker, which may just be the wrong one.
-    """
-    fault = event.fault if isinstance(event, events.LinkLost) else Fault(FaultCode.NO_SUCH_JOB, event.text)
-    return _end(data, fault, *(() if want(data).worker_named else _drop_ticket(data)))
-
-
-def fail_job_elsewhere(data: ClientData, state: JobState) -> Step[ClientData]:
-    """Fail because another worker of that machine has the job."""
-    return _end(data, Fault(FaultCode.NO_WORKER, state.text), keep=True)
-
-
-def fail_job(data: ClientData, event: Any) -> Step[ClientData]:
-    """Fail with the event's reason; the job, or what it has made, is left on the worker."""
-    return _end(data, fault_of(event), keep=True)
-
-
-def fail_reconnects(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
-    """Fail because the client could not come back to the job, which needs neither the link nor the client."""
-    text = "The link to the worker is gone. The job needs neither it nor us; its result is kept on the worker."
-    return _end(data, _with_reason(event, text), keep=True)
-
-
-def fail_returns(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
-    """Fail because the client could not come back to the upload; the last bytes of the package may have arrived."""
-    text = "The link to the worker is gone. Whether the job began, only the worker knows."
-    return _end(data, _with_reason(event, text), keep=True)
-
-
-def _with_reason(event: events.LinkLost, text: str) -> Fault:
-    return Fault(FaultCode.LINK_LOST, f"{event.fault.text} {text}" if event.fault else text)
-
-
-def give_up(data: ClientData, event: Any) -> Step[ClientData]:
-    """Finish because the person stopped the client before the job began; nothing is left on the worker."""
-    if want(data).credential is not None:
-        return leave_unattached(data, event)
-    return _end(data, Fault(FaultCode.INTERRUPTED, "Stopped before the job began; nothing was left on the worker."))
-
-
-def give_up_upload(data: ClientData, _event: Any) -> Step[ClientData]:
-    """Finish because the person stopped the client during the upload.
-
-    If the last byte of the package has arrived just now, the job has begun; so it is cancelled. Nobody waits for the
-    answer: should that order be lost with the link, at that very moment, the job runs in vain.
-    """
-    assert data.link is not None, "in UPLOADING there is a link"
-    assert data.job is not None, "in UPLOADING there is a job"
-    cancel = events.TellPeer(data.link, CancelJob(data.job, data.key))
-    fault = Fault(FaultCode.INTERRUPTED, "Stopped during the upload; the worker was told to drop the job.")
-    return _end(data, fault, cancel, *_drop_ticket(data))
-
-
-def leave_unattached(data: ClientData, _event: Any) -> Step[ClientData]:
-    """Finish because the person stopped the client before it reached the existing job."""
-    return _end(data, Fault(FaultCode.DETACHED, "Stopped before the job was reached; nothing has changed for it."))
-
-
-def leave_unsure(data: ClientData, _event: Any) -> Step[ClientData]:
-    """Finish because the person stopped the client while its upload was interrupted; the job may have begun."""
-    text = "Left while the link was gone; whether the job runs, only the worker knows."
-    return _end(data, Fault(FaultCode.DETACHED, text), keep=True)
-
-
-def detach(data: ClientData, _event: Any) -> Step[ClientData]:
-    """Finish because the person leaves the job, which continues on the worker."""
-    return _end(
-        data, Fault(FaultCode.DETACHED, "Detached: the job runs on, and its result is kept on the worker."), keep=True
-    )
-
-
-def leave_result(data: ClientData, _event: Any) -> Step[ClientData]:
-    """Finish because the person leaves the download; the job has ended, and its result is kept on the worker."""
-    text = "Detached: the job has ended, and its result is kept on the worker."
-    return _end(data, Fault(FaultCode.DETACHED, text), keep=True)
-
-
-def finish(data: ClientData, _event: Any) -> Step[ClientData]:
-    """Finish with the outcome of the job, whose result is unpacked."""
-    return _end(data, _fault_of_job(data.ended), *_drop_ticket(data))
-
-
-def finish_without_result(data: ClientData, ended: JobEnded) -> Step[ClientData]:
-    """Finish with the outcome of the job; there is no result, or it is not wanted."""
-    drop = _drop_ticket(data) if want(data).fetch else ()
-    return _end(evolve(data, ended=ended), _fault_of_job(ended), *drop)
-
-
-def finish_caught_up(data: ClientData, _event: JobEvent | JobState) -> Step[ClientData]:
-    """Finish because all events have come that were asked for; the job goes on without us."""
-    return _end(data, None)
-
-
-def can_be(phase: ClientPhase, data: ClientData) -> None:
-    """Raise AssertionError if a Client can never be in this phase with this data."""
-    P = ClientPhase  # noqa: N806 (as in the table)
-    without_link = (P.IDLE, P.JOINING, P.CHOOSING, P.QUEUED, P.RETRY_WAIT, P.RECONNECT_WAIT, P.UNPACKING_OFFLINE)
-    assert (data.wanted is None) == (phase is P.IDLE), "a job is wanted in every phase but IDLE"
-    assert phase not in without_link or data.link is None, "a link that is not needed is closed"
-    assert phase in (*without_link, P.UPLOAD_AWAY) or data.link is not None, "it needs a link"
-    assert data.peer is not None or phase in (P.IDLE, P.JOINING, P.CHOOSING, P.QUEUED)
-    begun = phase.status is BUSY or phase in (P.UPLOADING, P.UPLOAD_AWAY, P.UPLOAD_RETURN, P.ATTACHING)
-    assert data.job is not None or not begun, "a job that is on its way has an id"
-    assert data.ended is not None or phase not in (P.DOWNLOADING, P.UNPACKING, P.UNPACKING_OFFLINE, P.CONFIRMING)
-
-
-IDLE, JOINING, CHOOSING, QUEUED = ClientPhase.IDLE, ClientPhase.JOINING, ClientPhase.CHOOSING, ClientPhase.QUEUED
-CONNECTING, RETRY_WAIT, SUBMITTING = ClientPhase.CONNECTING, ClientPhase.RETRY_WAIT, ClientPhase.SUBMITTING
-ATTACHING, UPLOADING = ClientPhase.ATTACHING, ClientPhase.UPLOADING
-UPLOAD_AWAY, UPLOAD_RETURN = ClientPhase.UPLOAD_AWAY, ClientPhase.UPLOAD_RETURN
-RUNNING, RECONNECT_WAIT, RECONNECTING = ClientPhase.RUNNING, ClientPhase.RECONNECT_WAIT, ClientPhase.RECONNECTING
-DOWNLOADING, UNPACKING, CONFIRMING = ClientPhase.DOWNLOADING, ClientPhase.UNPACKING, ClientPhase.CONFIRMING
-UNPACKING_OFFLINE = ClientPhase.UNPACKING_OFFLINE
+from actors.table import SAME, Table, ignore, row
+from protocol.faults import Fault
+from protocol.jobs import JobAccepted, JobEnded, JobEvent, JobState
+from protocol.signaling import WorkerAssigned
+
+IDLE, JOINING, CHOOSING, QUEUED, CONNECTING, RETRY_WAIT, SUBMITTING = tuple(ClientPhase)[:7]
+ATTACHING, UPLOADING, UPLOAD_AWAY, UPLOAD_RETURN, RUNNING, RECONNECT_WAIT, RECONNECTING = tuple(ClientPhase)[7:14]
+DOWNLOADING, UNPACKING, UNPACKING_OFFLINE, CONFIRMING = tuple(ClientPhase)[14:]
 
 BEFORE_JOB = (JOINING, CHOOSING, QUEUED, CONNECTING, RETRY_WAIT, SUBMITTING)
-LEAVING = (events.Interrupted, events.CancelWanted, events.Drain)
+LEAVING = (on.Interrupted, on.CancelWanted, on.Drain)
 """The person's wishes that end a client whose job does not run."""
 AWAY = (UPLOAD_AWAY, UPLOAD_RETURN, RECONNECT_WAIT, RECONNECTING)
 AT_UPLOAD = (UPLOADING, UPLOAD_AWAY, UPLOAD_RETURN)
@@ -640,153 +35,166 @@ WITH_RESULT = (DOWNLOADING, UNPACKING, UNPACKING_OFFLINE, CONFIRMING)
 ON_LINK = (SUBMITTING, ATTACHING, UPLOADING, UPLOAD_RETURN, RUNNING, RECONNECTING, DOWNLOADING, UNPACKING, CONFIRMING)
 """Phases in which messages of the worker come."""
 
+
+def can_be(phase: ClientPhase, data: ClientData) -> None:
+    """Raise AssertionError if a Client can never be in this phase with this data."""
+    without_link = (IDLE, JOINING, CHOOSING, QUEUED, RETRY_WAIT, RECONNECT_WAIT, UNPACKING_OFFLINE)
+    assert (data.wanted is None) == (phase is IDLE), "a job is wanted in every phase but IDLE"
+    assert phase not in without_link or data.link is None, "a link that is not needed is closed"
+    assert phase in (*without_link, UPLOAD_AWAY) or data.link is not None, "it needs a link"
+    assert data.peer is not None or phase in (IDLE, JOINING, CHOOSING, QUEUED)
+    begun = phase.status is BUSY or phase in (UPLOADING, UPLOAD_AWAY, UPLOAD_RETURN, ATTACHING)
+    assert data.job is not None or not begun, "a job that is on its way has an id"
+    assert data.ended is not None or phase not in (DOWNLOADING, UNPACKING, UNPACKING_OFFLINE, CONFIRMING)
+
+
 CLIENT: Table[ClientData] = Table("client", IDLE, (
-    #   in                         event                   next             action            guard
-    row(IDLE,                      events.JobWanted,       JOINING,         join_room),
+    #   in                 event               next             action                guard
+    row(IDLE,              on.JobWanted,       JOINING,         do.join_room),
 
     # the room
-    row(JOINING,                   events.WorkersChanged,  CONNECTING,      connect_to_named, when=names_worker),
-    row(JOINING,                   events.WorkersChanged,  CHOOSING,        show_choice,      when=person_chooses),
-    row(JOINING,                   events.WorkersChanged,  CONNECTING,      connect_to_best,  when=one_fits),
-    row(JOINING,                   events.WorkersChanged,  QUEUED,          join_queue,       when=one_may_come_free),
-    row(JOINING,                   events.WorkersChanged,  IDLE,            fail_no_worker),
-    row(CHOOSING,                  events.WorkersChanged,  SAME,            show_choice),
-    row(CHOOSING,                  events.WorkerPicked,    IDLE,            give_up,          when=nobody_picked),
-    row(CHOOSING,                  events.WorkerPicked,    CONNECTING,      connect_to_picked),
-    row(CHOOSING,                  events.ChoiceFailed,    IDLE,            fail),
-    row(QUEUED,                    WorkerAssigned,         CONNECTING,      connect_to_assigned),
-    row(QUEUED,                    events.JoinedRoom,      SAME,            rejoin_queue),
-    row(QUEUED,                    events.WorkersChanged,  IDLE,            fail_no_worker,   when=all_are_leaving),
-    row(QUEUED,                    events.WorkersChanged,  SAME,            update_workers),
-    row(QUEUED,                    events.WaitExpired,     IDLE,            fail_wait_expired),
-    row((*AT_UPLOAD, *AT_JOB, *WITH_RESULT), WorkerAssigned, SAME,          leave_queue),
-    row(BEFORE_JOB[:5],            events.JoinFailed,      IDLE,            fail),
+    row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_named,  when=guard.names_worker),
+    row(JOINING,           on.WorkersChanged,  CHOOSING,        do.show_choice,       when=guard.person_chooses),
+    row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_best,   when=guard.one_fits),
+    row(JOINING,           on.WorkersChanged,  QUEUED,          do.join_queue,        when=guard.one_may_come_free),
+    row(JOINING,           on.WorkersChanged,  IDLE,            do.fail_no_worker),
+    row(CHOOSING,          on.WorkersChanged,  SAME,            do.show_choice),
+    row(CHOOSING,          on.WorkerPicked,    IDLE,            do.give_up,           when=guard.nobody_picked),
+    row(CHOOSING,          on.WorkerPicked,    CONNECTING,      do.connect_to_picked),
+    row(CHOOSING,          on.ChoiceFailed,    IDLE,            do.fail),
+    row(QUEUED,            WorkerAssigned,     CONNECTING,      do.connect_to_assigned),
+    row(QUEUED,            on.JoinedRoom,      SAME,            do.rejoin_queue),
+    row(QUEUED,            on.WorkersChanged,  IDLE,            do.fail_no_worker,    when=guard.all_are_leaving),
+    row(QUEUED,            on.WorkersChanged,  SAME,            do.update_workers),
+    row(QUEUED,            on.WaitExpired,     IDLE,            do.fail_wait_expired),
+    row((*AT_UPLOAD, *AT_JOB, *WITH_RESULT), WorkerAssigned, SAME, do.leave_queue),
+    row(BEFORE_JOB[:5],    on.JoinFailed,      IDLE,            do.fail),
 
     # the link
-    row((CONNECTING, RETRY_WAIT, SUBMITTING), events.WorkersChanged, SAME,  update_workers),
-    row((JOINING, CHOOSING, CONNECTING, RETRY_WAIT, SUBMITTING), events.WaitExpired, SAME, end_patience),
-    row(CONNECTING,                events.Authenticated,   ATTACHING,       request_attach,   when=job_exists),
-    row(CONNECTING,                events.Authenticated,   SUBMITTING,      submit_job),
-    row(CONNECTING,                events.LinkLost,        RETRY_WAIT,      wait_to_retry,    when=server_was_away),
-    row((CONNECTING, SUBMITTING),  events.LinkLost,        CONNECTING,      connect_to_next,  when=others_fit),
-    row((CONNECTING, SUBMITTING),  events.LinkLost,        QUEUED,          return_to_queue,  when=may_queue),
-    row((CONNECTING, SUBMITTING),  events.LinkLost,        CHOOSING,        show_other_choices, when=may_choose_again),
-    row(CONNECTING,                events.LinkLost,        IDLE,            fail_job_gone,    when=job_is_unknown),
-    row((CONNECTING, SUBMITTING, ATTACHING), events.LinkLost, RETRY_WAIT,   wait_to_retry,    when=may_try_again),
-    row((CONNECTING, SUBMITTING, ATTACHING), events.LinkLost, IDLE,         fail_link_lost),
-    row(RETRY_WAIT,                events.TimedOut,        CONNECTING,      retry),
+    row((CONNECTING, RETRY_WAIT, SUBMITTING), on.WorkersChanged, SAME, do.update_workers),
+    row((JOINING, CHOOSING, CONNECTING, RETRY_WAIT, SUBMITTING), on.WaitExpired, SAME, do.end_patience),
+    row(CONNECTING,        on.Authenticated,   ATTACHING,       do.request_attach,    when=guard.job_exists),
+    row(CONNECTING,        on.Authenticated,   SUBMITTING,      do.submit_job),
+    row(CONNECTING,        on.LinkLost,        RETRY_WAIT,      do.wait_to_retry,     when=guard.server_was_away),
+    row((CONNECTING, SUBMITTING), on.LinkLost, CONNECTING,      do.connect_to_next,   when=guard.others_fit),
+    row((CONNECTING, SUBMITTING), on.LinkLost, QUEUED,          do.return_to_queue,   when=guard.may_queue),
+    row((CONNECTING, SUBMITTING), on.LinkLost, CHOOSING,        do.show_other_choices, when=guard.may_choose_again),
+    row(CONNECTING,        on.LinkLost,        IDLE,            do.fail_job_gone,     when=guard.job_is_unknown),
+    row((CONNECTING, SUBMITTING, ATTACHING), on.LinkLost, RETRY_WAIT, do.wait_to_retry, when=guard.may_try_again),
+    row((CONNECTING, SUBMITTING, ATTACHING), on.LinkLost, IDLE, do.fail_link_lost),
+    row(RETRY_WAIT,        on.TimedOut,        CONNECTING,      do.retry),
 
     # the job
-    row(SUBMITTING,                JobAccepted,            UPLOADING,       send_package),
-    row(SUBMITTING,                Fault,                  CONNECTING,      connect_to_next,  when=others_fit),
-    row(SUBMITTING,                Fault,                  QUEUED,          return_to_queue,  when=may_queue),
-    row(SUBMITTING,                Fault,                  CHOOSING,        show_other_choices, when=may_choose_again),
-    row((SUBMITTING, ATTACHING),   Fault,                  IDLE,            fail),
-    row(ATTACHING,                 JobState,               IDLE,            fail_job_gone,    when=job_is_unknown),
-    row(ATTACHING,                 JobState,               IDLE,            fail_job_elsewhere, when=job_is_elsewhere),
-    row(ATTACHING,                 JobState,               IDLE,            finish_caught_up, when=nothing_to_show),
-    row(ATTACHING,                 JobState,               RUNNING,         note_attached),
-    row(UPLOADING,                 events.PackageSent,     RUNNING,         note_package_sent),
-    row(UPLOADING,                 (events.UploadFailed, Fault), IDLE,      fail_upload),
-    ignore(RUNNING, JobEvent, when=is_repeated, because="a worker may repeat what came over an earlier link"),
-    row(RUNNING,                   JobEvent,               IDLE,            finish_caught_up, when=all_is_shown),
-    row((UPLOADING, RUNNING),      JobEvent,               RUNNING,         note_event),
-    row((UPLOADING, RUNNING),      JobEnded,               DOWNLOADING,     fetch_result,     when=result_is_wanted),
-    row((UPLOADING, RUNNING),      JobEnded,               IDLE,            fail_job_gone,    when=result_is_gone),
-    row((UPLOADING, RUNNING),      JobEnded,               IDLE,            finish_without_result),
-    row(RUNNING,                   JobState,               IDLE,            fail_job_gone,    when=job_is_unknown),
+    row(SUBMITTING,        JobAccepted,        UPLOADING,       do.send_package),
+    row(SUBMITTING,        Fault,              CONNECTING,      do.connect_to_next,   when=guard.others_fit),
+    row(SUBMITTING,        Fault,              QUEUED,          do.return_to_queue,   when=guard.may_queue),
+    row(SUBMITTING,        Fault,              CHOOSING,        do.show_other_choices, when=guard.may_choose_again),
+    row((SUBMITTING, ATTACHING), Fault,        IDLE,            do.fail),
+    row(ATTACHING,         JobState,           IDLE,            do.fail_job_gone,     when=guard.job_is_unknown),
+    row(ATTACHING,         JobState,           IDLE,            do.fail_job_elsewhere, when=guard.job_is_elsewhere),
+    row(ATTACHING,         JobState,           IDLE,            do.finish_caught_up,  when=guard.nothing_to_show),
+    row(ATTACHING,         JobState,           RUNNING,         do.note_attached),
+    row(UPLOADING,         on.PackageSent,     RUNNING,         do.note_package_sent),
+    row(UPLOADING,         (on.UploadFailed, Fault), IDLE,      do.fail_upload),
+    ignore(RUNNING, JobEvent, when=guard.is_repeated, because="a worker may repeat what came over an earlier link"),
+    row(RUNNING,           JobEvent,           IDLE,            do.finish_caught_up,  when=guard.all_is_shown),
+    row((UPLOADING, RUNNING), JobEvent,        RUNNING,         do.note_event),
+    row((UPLOADING, RUNNING), JobEnded,        DOWNLOADING,     do.fetch_result,      when=guard.result_is_wanted),
+    row((UPLOADING, RUNNING), JobEnded,        IDLE,            do.fail_job_gone,     when=guard.result_is_gone),
+    row((UPLOADING, RUNNING), JobEnded,        IDLE,            do.finish_without_result),
+    row(RUNNING,           JobState,           IDLE,            do.fail_job_gone,     when=guard.job_is_unknown),
     ignore((RUNNING, DOWNLOADING, UNPACKING), JobState, because="it answers a stop or a cancel"),
     ignore(
-        (RUNNING, DOWNLOADING, UNPACKING, CONFIRMING), events.PackageSent,
+        (RUNNING, DOWNLOADING, UNPACKING, CONFIRMING), on.PackageSent,
         because="the job's first event, or its end, was faster",
     ),
     ignore((UNPACKING, CONFIRMING), JobEnded, because="the result had come over the link before, and is told of again"),
 
     # a lost link, while the job continues
-    row(UPLOADING,                 events.LinkLost,        IDLE,            fail_upload,      when=package_is_dropped),
-    row(UPLOADING,                 events.LinkLost,        UPLOAD_AWAY,     keep_link),
-    row(UPLOAD_AWAY,               events.PackageSent,     RECONNECT_WAIT,  note_package_arrived),
-    row(UPLOAD_AWAY,               events.TimedOut,        UPLOAD_RETURN,   reconnect),
-    row(UPLOAD_RETURN,             events.Authenticated,   SAME,            request_return),
-    row(UPLOAD_RETURN,             JobState,               UPLOADING,       resume_upload,    when=package_is_wanted),
-    row(UPLOAD_RETURN,             JobState,               CONNECTING,      resubmit,         when=may_resubmit),
-    row(UPLOAD_RETURN,             JobState,               IDLE,            fail_not_started, when=job_is_unknown),
-    row((UPLOAD_RETURN, RECONNECTING), JobState,           IDLE,            fail_job_elsewhere, when=job_is_elsewhere),
-    row(UPLOAD_RETURN,             JobState,               RUNNING,         resume_job),
-    row(UPLOAD_RETURN,             events.LinkLost,        CONNECTING,      resubmit,         when=may_resubmit),
-    row(UPLOAD_RETURN,             events.LinkLost,        IDLE,            fail_not_started, when=job_is_unknown),
-    row((UPLOAD_RETURN, RECONNECTING), events.LinkLost,    IDLE,            fail_job,         when=worker_stopped),
-    row(UPLOAD_RETURN,             events.LinkLost,        IDLE,            fail_returns,     when=tries_are_over),
-    row(UPLOAD_RETURN,             events.LinkLost,        UPLOAD_AWAY,     wait_to_return),
-    row(RUNNING,                   events.LinkLost,        IDLE,            fail_job,         when=worker_stopped),
-    row(RUNNING,                   events.LinkLost,        IDLE,            fail_upload,      when=package_is_dropped),
-    row((RUNNING, DOWNLOADING),    events.LinkLost,        RECONNECT_WAIT,  wait_to_return),
-    row(RECONNECT_WAIT,            events.TimedOut,        RECONNECTING,    reconnect),
-    row(RECONNECTING,              events.Authenticated,   SAME,            request_reattach),
-    row(RECONNECTING,              JobState,               IDLE,            fail_job_gone,    when=job_is_unknown),
-    row(RECONNECTING,              JobState,               RUNNING,         resume_job),
-    row(RECONNECTING,              events.LinkLost,        IDLE,            fail_job_gone,    when=job_is_unknown),
-    row(RECONNECTING,              events.LinkLost,        IDLE,            fail_reconnects,  when=tries_are_over),
-    row(RECONNECTING,              events.LinkLost,        RECONNECT_WAIT,  wait_to_return),
+    row(UPLOADING,         on.LinkLost,        IDLE,            do.fail_upload,       when=guard.package_is_dropped),
+    row(UPLOADING,         on.LinkLost,        UPLOAD_AWAY,     do.keep_link),
+    row(UPLOAD_AWAY,       on.PackageSent,     RECONNECT_WAIT,  do.note_package_arrived),
+    row(UPLOAD_AWAY,       on.TimedOut,        UPLOAD_RETURN,   do.reconnect),
+    row(UPLOAD_RETURN,     on.Authenticated,   SAME,            do.request_return),
+    row(UPLOAD_RETURN,     JobState,           UPLOADING,       do.resume_upload,     when=guard.package_is_wanted),
+    row(UPLOAD_RETURN,     JobState,           CONNECTING,      do.resubmit,          when=guard.may_resubmit),
+    row(UPLOAD_RETURN,     JobState,           IDLE,            do.fail_not_started,  when=guard.job_is_unknown),
+    row((UPLOAD_RETURN, RECONNECTING), JobState, IDLE,          do.fail_job_elsewhere, when=guard.job_is_elsewhere),
+    row(UPLOAD_RETURN,     JobState,           RUNNING,         do.resume_job),
+    row(UPLOAD_RETURN,     on.LinkLost,        CONNECTING,      do.resubmit,          when=guard.may_resubmit),
+    row(UPLOAD_RETURN,     on.LinkLost,        IDLE,            do.fail_not_started,  when=guard.job_is_unknown),
+    row((UPLOAD_RETURN, RECONNECTING), on.LinkLost, IDLE,       do.fail_job,          when=guard.worker_stopped),
+    row(UPLOAD_RETURN,     on.LinkLost,        IDLE,            do.fail_returns,      when=guard.tries_are_over),
+    row(UPLOAD_RETURN,     on.LinkLost,        UPLOAD_AWAY,     do.wait_to_return),
+    row(RUNNING,           on.LinkLost,        IDLE,            do.fail_job,          when=guard.worker_stopped),
+    row(RUNNING,           on.LinkLost,        IDLE,            do.fail_upload,       when=guard.package_is_dropped),
+    row((RUNNING, DOWNLOADING), on.LinkLost,   RECONNECT_WAIT,  do.wait_to_return),
+    row(RECONNECT_WAIT,    on.TimedOut,        RECONNECTING,    do.reconnect),
+    row(RECONNECTING,      on.Authenticated,   SAME,            do.request_reattach),
+    row(RECONNECTING,      JobState,           IDLE,            do.fail_job_gone,     when=guard.job_is_unknown),
+    row(RECONNECTING,      JobState,           RUNNING,         do.resume_job),
+    row(RECONNECTING,      on.LinkLost,        IDLE,            do.fail_job_gone,     when=guard.job_is_unknown),
+    row(RECONNECTING,      on.LinkLost,        IDLE,            do.fail_reconnects,   when=guard.tries_are_over),
+    row(RECONNECTING,      on.LinkLost,        RECONNECT_WAIT,  do.wait_to_return),
 
     # the result
-    row((RUNNING, DOWNLOADING),    events.ResultDownloaded, UNPACKING,      note_downloaded),
-    row((RECONNECT_WAIT, RECONNECTING), events.ResultDownloaded, UNPACKING_OFFLINE, unpack_offline),
-    row((DOWNLOADING, UNPACKING, UNPACKING_OFFLINE), events.DownloadFailed, IDLE, fail_job),
-    row(UNPACKING,                 events.LinkLost,        UNPACKING_OFFLINE, unpack_offline),
-    row(UNPACKING,                 events.ResultUnpacked,  CONFIRMING,      confirm_receipt),
-    row(UNPACKING_OFFLINE,         events.ResultUnpacked,  IDLE,            finish),
-    row(CONFIRMING,                (JobState, events.LinkLost, events.TimedOut), IDLE, finish),
-    row(CONFIRMING,                (events.Interrupted, events.Drain), IDLE, finish),
+    row((RUNNING, DOWNLOADING), on.ResultDownloaded, UNPACKING, do.note_downloaded),
+    row((RECONNECT_WAIT, RECONNECTING), on.ResultDownloaded, UNPACKING_OFFLINE, do.unpack_offline),
+    row((DOWNLOADING, UNPACKING, UNPACKING_OFFLINE), on.DownloadFailed, IDLE, do.fail_job),
+    row(UNPACKING,         on.LinkLost,        UNPACKING_OFFLINE, do.unpack_offline),
+    row(UNPACKING,         on.ResultUnpacked,  CONFIRMING,      do.confirm_receipt),
+    row(UNPACKING_OFFLINE, on.ResultUnpacked,  IDLE,            do.finish),
+    row(CONFIRMING,        (JobState, on.LinkLost, on.TimedOut), IDLE, do.finish),
+    row(CONFIRMING,        (on.Interrupted, on.Drain), IDLE,    do.finish),
 
     # what the person wants
-    row(BEFORE_JOB,                LEAVING,                IDLE,            give_up),
-    row(ATTACHING,                 LEAVING,                IDLE,            leave_unattached),
-    row(UPLOADING,                 LEAVING,                IDLE,            give_up_upload),
-    row((UPLOAD_AWAY, UPLOAD_RETURN), (events.Interrupted, events.Drain), IDLE, leave_unsure),
-    row(AT_JOB,                    events.StopWanted,      SAME,            tell_nothing_to_stop, when=nothing_to_stop),
-    row(RUNNING,                   events.StopWanted,      SAME,            request_stop),
-    row(RUNNING,                   events.CancelWanted,    SAME,            request_cancel),
-    row((RECONNECT_WAIT, RECONNECTING), events.StopWanted, SAME,            save_stop),
-    row(AWAY,                      events.CancelWanted,    SAME,            save_cancel),
-    row(AT_JOB,                    events.Interrupted,     SAME,            stop_once,        when=stops_on_interrupt),
-    row(AT_JOB,                    events.Interrupted,     SAME,            cancel_once,     when=cancels_on_interrupt),
-    row(AT_JOB,                    events.Interrupted,     IDLE,            detach,           when=leaves_on_interrupt),
-    row(AT_JOB,                    events.Interrupted,     SAME,            ask_person),
-    row(AT_JOB,                    events.Drain,           IDLE,            detach),
-    row(DOWNLOADING,               LEAVING,                IDLE,            leave_result),
-    row((UNPACKING, UNPACKING_OFFLINE), (events.Interrupted, events.Drain), SAME, let_next_signal_cancel),
+    row(BEFORE_JOB,        LEAVING,            IDLE,            do.give_up),
+    row(ATTACHING,         LEAVING,            IDLE,            do.leave_unattached),
+    row(UPLOADING,         LEAVING,            IDLE,            do.give_up_upload),
+    row((UPLOAD_AWAY, UPLOAD_RETURN), (on.Interrupted, on.Drain), IDLE, do.leave_unsure),
+    row(AT_JOB,            on.StopWanted,      SAME,            do.tell_nothing_to_stop, when=guard.nothing_to_stop),
+    row(RUNNING,           on.StopWanted,      SAME,            do.request_stop),
+    row(RUNNING,           on.CancelWanted,    SAME,            do.request_cancel),
+    row((RECONNECT_WAIT, RECONNECTING), on.StopWanted, SAME,    do.save_stop),
+    row(AWAY,              on.CancelWanted,    SAME,            do.save_cancel),
+    row(AT_JOB,            on.Interrupted,     SAME,            do.stop_once,         when=guard.stops_on_interrupt),
+    row(AT_JOB,            on.Interrupted,     SAME,            do.cancel_once,       when=guard.cancels_on_interrupt),
+    row(AT_JOB,            on.Interrupted,     IDLE,            do.detach,            when=guard.leaves_on_interrupt),
+    row(AT_JOB,            on.Interrupted,     SAME,            do.ask_person),
+    row(AT_JOB,            on.Drain,           IDLE,            do.detach),
+    row(DOWNLOADING,       LEAVING,            IDLE,            do.leave_result),
+    row((UNPACKING, UNPACKING_OFFLINE), (on.Interrupted, on.Drain), SAME, do.let_next_signal_cancel),
 
     # what comes although nothing waits for it
-    ignore(JOINING, events.JoinedRoom, because="the list of the room's workers follows, and that is what it waits for"),
+    ignore(JOINING, on.JoinedRoom, because="the list of the room's workers follows, and that is what it waits for"),
     ignore(
-        (CHOOSING, CONNECTING, RETRY_WAIT, SUBMITTING, *WITH_JOB, *WITH_RESULT), events.JoinedRoom,
+        (CHOOSING, CONNECTING, RETRY_WAIT, SUBMITTING, *WITH_JOB, *WITH_RESULT), on.JoinedRoom,
         because="Discovery is in the room again after a lost line; links need no server",
     ),
-    ignore((SUBMITTING, *WITH_JOB, *WITH_RESULT), events.JoinFailed, because="a link needs no server"),
-    ignore((*WITH_JOB, *WITH_RESULT), events.WorkersChanged, because="the job has its worker"),
+    ignore((SUBMITTING, *WITH_JOB, *WITH_RESULT), on.JoinFailed, because="a link needs no server"),
+    ignore((*WITH_JOB, *WITH_RESULT), on.WorkersChanged, because="the job has its worker"),
     ignore(
         (CONNECTING, RETRY_WAIT, SUBMITTING), WorkerAssigned,
         because="another worker is asked already; the server's promise lapses, or ends with LeaveQueue",
     ),
     ignore((JOINING, CHOOSING, ATTACHING), WorkerAssigned, because="it is not in the queue, so the server is wrong"),
     ignore(
-        (*BEFORE_JOB, ATTACHING, *AT_UPLOAD), events.StopWanted,
+        (*BEFORE_JOB, ATTACHING, *AT_UPLOAD), on.StopWanted,
         because="no job runs that could stop early",
     ),
-    ignore(WITH_RESULT, events.StopWanted, because="the job has ended"),
-    ignore((UNPACKING, UNPACKING_OFFLINE, CONFIRMING), events.CancelWanted, because="the job has ended"),
+    ignore(WITH_RESULT, on.StopWanted, because="the job has ended"),
+    ignore((UNPACKING, UNPACKING_OFFLINE, CONFIRMING), on.CancelWanted, because="the job has ended"),
     ignore(
-        ON_LINK, events.UnexpectedMessage,
+        ON_LINK, on.UnexpectedMessage,
         because="a word that fits nowhere changes nothing; a time-out notices what is missing",
     ),
     ignore(
         RUNNING, Fault, because="it is about one message of ours; what ends the job or the link says so itself",
     ),
     ignore(
-        IDLE, events.Interrupted, events.Drain, events.CancelWanted, events.StopWanted, events.WorkerPicked,
-        events.ChoiceFailed, events.WorkersChanged, events.JoinedRoom, events.JoinFailed, WorkerAssigned,
-        events.ResultDownloaded, events.ResultUnpacked, events.DownloadFailed,
+        IDLE, on.Interrupted, on.Drain, on.CancelWanted, on.StopWanted, on.WorkerPicked,
+        on.ChoiceFailed, on.WorkersChanged, on.JoinedRoom, on.JoinFailed, WorkerAssigned,
+        on.ResultDownloaded, on.ResultUnpacked, on.DownloadFailed,
         because="the client has ended, and its program is about to end",
     ),
 ), own=lambda data: {data.link} - {None}, invariant=can_be)  # fmt: skip

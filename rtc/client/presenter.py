@@ -9,7 +9,7 @@ import trio
 from attrs import define, field
 
 from actors.actor import Turn
-from actors.client import fail_job_gone, finish_caught_up, note_attached, tell_nothing_to_stop
+from actors.client_actions import fail_job_gone, finish_caught_up, note_attached, tell_nothing_to_stop
 from actors.client_data import ClientPhase
 from actors.events import (
     AskInterrupt,

@@ -15,7 +15,7 @@ from two_party.scenarios import actors_of
 from two_party.settings import JOB, KEY, QUICK
 from two_party.world import HERE, NEWS, Budget, World, change, parts
 
-from actors import client_data, events
+from actors import client_guards, events
 from actors.client import CLIENT
 from actors.discovery import DISCOVERY, DiscoveryData, DiscoveryPhase
 from actors.job_query import JOB_QUERY
@@ -100,9 +100,9 @@ OF_SERVER: list[Any] = [
 @pytest.fixture(autouse=True)
 def _few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the client give up soon, so that ways home are short."""
-    monkeypatch.setattr(client_data, "OFFERS_MAX", 2)
-    monkeypatch.setattr(client_data, "RECONNECTS_MAX", 2)
-    monkeypatch.setattr(client_data, "RESUBMITS_MAX", 1)
+    monkeypatch.setattr(client_guards, "OFFERS_MAX", 2)
+    monkeypatch.setattr(client_guards, "RECONNECTS_MAX", 2)
+    monkeypatch.setattr(client_guards, "RESUBMITS_MAX", 1)
 
 
 def test_no_message_of_the_protocol_is_left_out() -> None:

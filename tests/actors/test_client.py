@@ -6,8 +6,9 @@ import pytest
 from trio.testing import MockClock
 
 from actors import events
-from actors.client import FIRST_PAUSE
-from actors.client_data import OFFERS_MAX, ClientData, ClientPhase
+from actors.client_actions import FIRST_PAUSE
+from actors.client_data import ClientData, ClientPhase
+from actors.client_guards import OFFERS_MAX
 from actors.events import AskPerson, BestWorker, CloseLink, Finished, LinkLost, NamedWorker, OpenLink, SendToServer
 from actors.worker import BUSY_FAULT, LEAVING_FAULT
 from protocol.faults import Fault, FaultCode

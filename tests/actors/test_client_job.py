@@ -7,8 +7,9 @@ from attrs import evolve
 from trio.testing import MockClock
 
 from actors import events
-from actors.client import FIRST_PAUSE, RECEIPT_TIME, RECONNECT_PAUSE
-from actors.client_data import RECONNECTS_MAX, RESUBMITS_MAX, ClientData, ClientPhase
+from actors.client_actions import FIRST_PAUSE, RECEIPT_TIME, RECONNECT_PAUSE
+from actors.client_data import ClientData, ClientPhase
+from actors.client_guards import RECONNECTS_MAX, RESUBMITS_MAX
 from actors.events import (
     CloseLink,
     FetchResult,

@@ -18,7 +18,7 @@ from two_party.scenarios import SCENARIOS, Scenario, actors_of, tell
 from two_party.settings import LONG, QUICK, SETTINGS, SLOW
 from two_party.world import Budget, Setting, World, change
 
-from actors import client_data
+from actors import client_guards
 from actors.client import CLIENT
 from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
@@ -37,9 +37,9 @@ Pair = tuple[str, Phase, Row[Any]]
 @pytest.fixture(autouse=True)
 def _few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the client give up soon, so that there are fewer worlds."""
-    monkeypatch.setattr(client_data, "OFFERS_MAX", 2)
-    monkeypatch.setattr(client_data, "RECONNECTS_MAX", 2)
-    monkeypatch.setattr(client_data, "RESUBMITS_MAX", 1)
+    monkeypatch.setattr(client_guards, "OFFERS_MAX", 2)
+    monkeypatch.setattr(client_guards, "RECONNECTS_MAX", 2)
+    monkeypatch.setattr(client_guards, "RESUBMITS_MAX", 1)
 
 
 def _parameters() -> Iterator[Any]:

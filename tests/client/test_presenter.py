@@ -17,7 +17,8 @@ from trio.testing import MockClock
 
 from actors import events
 from actors.actor import Actor
-from actors.client import CLIENT, FIRST_PAUSE
+from actors.client import CLIENT
+from actors.client_actions import FIRST_PAUSE
 from actors.client_data import ClientData, ClientPhase
 from actors.events import BestWorker, Interrupt, JobCredential, LinkLost, NamedWorker, PeerMessage
 from actors.router import Router

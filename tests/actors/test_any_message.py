@@ -17,7 +17,7 @@ from two_party.world import HERE, NEWS, Budget, World, change, parts
 
 from actors import client_guards, events
 from actors.client import CLIENT
-from actors.discovery import DISCOVERY, DiscoveryData, DiscoveryPhase
+from actors.discovery import DISCOVERY, DiscoveryData
 from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
 from actors.phase import Phase
@@ -167,36 +167,34 @@ def test_whatever_the_server_assigns_at_any_time_the_client_goes_on_and_comes_ho
             assert find_home(model, model.tell_client(world, message)) is not None, f"{phase.value}: {message}"
 
 
-OFF_LINE = (DiscoveryPhase.OFFLINE, DiscoveryPhase.CONNECTING, DiscoveryPhase.RETRYING, DiscoveryPhase.REJOIN_WAIT)
-"""Phases without a connection to the server, over which nothing can come."""
-
-
-def phases_of_discovery(facts: WorkerFacts | None) -> dict[Phase, ActorState[Any]]:
-    """Return a state of Discovery in each of its phases."""
+def phases_of_discovery(facts: WorkerFacts | None) -> dict[tuple[Phase, bool], ActorState[Any]]:
+    """Return a state of Discovery for each of its phases, and for whether the line to the server is open."""
     role = Role.CLIENT if facts is None else Role.WORKER
     passes = [events.RoomCredentials(role, ROOM, "token"), *([events.RoomCredentials(role)] if facts else [])]
     joins = [events.JoinRoom(one, 30.0, patient) for one in passes for patient in (True, False)]
     first = start_of(DISCOVERY, DiscoveryData(facts))
-    found, todo = {first.phase: first}, [(first, False)]
+    found, todo = {(first.phase, False): first}, [(first, False)]
     while todo:
         state, online = todo.pop(0)
         line = events.ServerDisconnected("gone") if online else events.ServerConnected()
-        wishes = joins if state.phase.status is Status.AVAILABLE else []
-        turns = [*((state, event) for event in (line, *wishes, *(OF_SERVER if online else ()))), *state.due]
+        may_join = any(row.event is events.JoinRoom for phase, row in DISCOVERY.answers() if phase is state.phase)
+        possible = (line, *(joins if may_join else ()), *(OF_SERVER if online else ()))
+        turns = [*((state, event) for event in possible), *state.due]
         for before, event in turns:
             after, _ = before.turn(DISCOVERY, event, lambda _phase, _row: None)
-            if after.phase not in found:
-                found[after.phase] = after
-                todo.append((after, online ^ (event is line)))
+            now = (after.phase, online ^ (event is line))
+            if now not in found:
+                found[now] = after
+                todo.append((after, now[1]))
     return found
 
 
 def test_whatever_the_server_says_at_any_time_discovery_goes_on() -> None:
     reached = set()
     for facts in (None, FACTS):
-        for phase, state in phases_of_discovery(facts).items():
+        for (phase, online), state in phases_of_discovery(facts).items():
             reached.add(phase)
-            for message in OF_SERVER if phase not in OFF_LINE else ():
+            for message in OF_SERVER if online else ():
                 state.turn(DISCOVERY, message, lambda _phase, _row: None)
     assert reached == set(DISCOVERY.phases)
     assert set(get_args(FromServer)) <= set(DISCOVERY.from_outside)

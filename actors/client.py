@@ -127,7 +127,6 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(UPLOAD_RETURN,     on.LinkLost,        IDLE,            do.fail_returns,      when=guard.tries_are_over),
     row(UPLOAD_RETURN,     on.LinkLost,        UPLOAD_AWAY,     do.wait_to_return),
     row(RUNNING,           on.LinkLost,        IDLE,            do.fail_job,          when=guard.worker_stopped),
-    row(RUNNING,           on.LinkLost,        IDLE,            do.fail_upload,       when=guard.package_is_dropped),
     row((RUNNING, DOWNLOADING), on.LinkLost,   RECONNECT_WAIT,  do.wait_to_return),
     row(RECONNECT_WAIT,    on.TimedOut,        RECONNECTING,    do.reconnect),
     row(RECONNECTING,      on.Authenticated,   SAME,            do.request_reattach),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from protocol.ids import LinkId
 from protocol.transfer import PIECE_HEADER
@@ -75,8 +76,15 @@ class PieceCounter:
 def replace_receiving(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Any, Path], Awaitable[Path]]) -> None:
     """Replace `Incoming.receive` by `receive`, which gets the file channel and the folder, and returns a path."""
 
-    async def receive_instead(incoming: Incoming, channel: Any, _progress: object) -> Path:
+    async def receive_instead(
+        incoming: Incoming,
+        channel: Any,
+        _progress: object,
+        *,
+        before_verified: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+    ) -> Path:
         incoming.path = await receive(channel, incoming.folder)
+        await before_verified()
         return incoming.path
 
     monkeypatch.setattr(Incoming, "receive", receive_instead)

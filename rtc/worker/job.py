@@ -67,6 +67,8 @@ class Job:
     watcher: JournalWatcher | None = None
     """The events of the job, for any number of readers."""
     status_line: JobStatus = field(factory=JobStatus)
+    begun: trio.Event = field(factory=trio.Event)
+    """Set together with `started`; only then its sender hears that the package is here."""
     recorded: trio.Event = field(factory=trio.Event)
     """Set when the job has a record, or will have none."""
     over: trio.Event = field(factory=trio.Event)

@@ -7,6 +7,7 @@ stays in the result store, from which `rtc.worker.job_sessions` sends it to the 
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -170,6 +171,7 @@ class JobManager:
         job = self.jobs.get(effect.job)
         if job is not None:
             job.started = True
+            job.begun.set()
             self._start_task(self._run, job)
 
     def stop_early(self, effect: StopEarly) -> None:
@@ -195,10 +197,7 @@ class JobManager:
         self.known_jobs.discard(job.name)
         if job.package_link is not None:  # its sender may have returned just when the Worker gave it up
             self.router.outbox.put(CloseLink(job.package_link, NOT_AWAITED))
-        if job.package_complete:
-            self._start_task(self._remove_job, job)
-        else:
-            job.scope.cancel()
+        job.scope.cancel()
 
     def release_result(self, effect: ReleaseResult) -> None:
         """Remove a result that its owner has received."""
@@ -216,18 +215,15 @@ class JobManager:
         try:
             with job.scope:
                 await self._receive_package(job, credential)
-                # the last step runs in a thread and can succeed although the scope was cancelled meanwhile
-                job.package_complete = not job.scope.cancel_called
         except RtcError as error:
             fault = error.fault
         except OSError as error:
             text = f"The worker could not keep the package ({error.strerror}). Tell its owner."
             fault = Fault(FaultCode.DISK_FULL, text)
         finally:
-            if not job.package_complete:
+            if not job.started:
                 await self._remove_job(job)
-        if job.package_complete:
-            self.router.outbox.put(PackageReceived(job.name))
+        if job.started:
             if job.has_new_link:
                 await self._confirm_package(job, await job.next_link())
         elif job.cancelled:
@@ -252,15 +248,26 @@ class JobManager:
         await trio.Path(arrived).mkdir(mode=0o700)
         job.incoming = Incoming(arrived, runner_config.package_max, expected_size=job.submit.size)
         while job.incoming.path is None:
-            await self._receive_over_link(job.incoming, await job.next_link())
+            await self._receive_over_link(job, job.incoming, await job.next_link())
 
-    async def _receive_over_link(self, incoming: Incoming, link: LinkId) -> None:
+    async def _await_start(self, job: Job) -> None:
+        """Report a package that is complete, and wait until its job has begun.
+
+        Its sender hears only then that the package is here. So a worker that gives the job up at this moment, because
+        it leaves, drops no job whose client believes that it runs.
+        """
+        if not job.package_complete:
+            job.package_complete = True
+            self.router.outbox.put(PackageReceived(job.name))
+        await job.begun.wait()
+
+    async def _receive_over_link(self, job: Job, incoming: Incoming, link: LinkId) -> None:
         """Receive as much of the package as arrives over this link; LINK_LOST is only logged."""
         file_channel = self.links.file_channel(link)
         if file_channel is None:
             return
         try:
-            await incoming.receive(file_channel, ignore_progress)
+            await incoming.receive(file_channel, ignore_progress, before_verified=partial(self._await_start, job))
         except RtcError as error:
             if error.fault.code is not FaultCode.LINK_LOST:
                 raise
@@ -270,7 +277,7 @@ class JobManager:
         """Confirm to a sender, which reconnected to send the rest, that its package is already complete."""
         assert job.incoming is not None, "its package was received"
         try:
-            await self._receive_over_link(job.incoming, link)
+            await self._receive_over_link(job, job.incoming, link)
         except RtcError as error:
             log.warning(
                 "the sender could not be notified that the package of %s is complete: %s", job.name, error.fault.text

@@ -220,8 +220,8 @@ class JobSessions:
             return JobState(job, record.stage, _end_text(record), events, record.outcome, record.is_fetchable)
         if live is None:
             return JobState(job, JobStage.ELSEWHERE, ELSEWHERE_TEXT, events)
-        text = live.status_line.text if live.package_complete else "Its package is on the way."
-        return JobState(job, JobStage.RUNNING if live.package_complete else JobStage.PREPARING, text, events)
+        text = live.status_line.text if live.started else "Its package is on the way."
+        return JobState(job, JobStage.RUNNING if live.started else JobStage.PREPARING, text, events)
 
     def _watcher(self, job: JobId) -> JournalWatcher:
         """Return the watcher of a job's journal: of this worker's job, or of the stored journal of an ended job."""

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -202,8 +202,16 @@ class Incoming:
         """Bytes of the file that are on disk."""
         return self._part.written if self._part is not None else 0
 
-    async def receive(self, channel: FileChannel, progress: ProgressCallback) -> Path:
+    async def receive(
+        self,
+        channel: FileChannel,
+        progress: ProgressCallback,
+        *,
+        before_verified: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+    ) -> Path:
         """Receive the file, or the rest of it, and return its path.
+
+        The sender hears that the file is here (FileVerified) only when `before_verified` has returned.
 
         After LINK_LOST this may be called again, with the file channel of another link. If the file is complete
         but the FileVerified message was lost with the link, the next call only compares the SHA-256 of the sender's
@@ -217,6 +225,7 @@ class Incoming:
         try:
             with abort_on_error(channel, offer.transfer), _translate_write_errors():
                 path = await self._receive(offer, channel, progress)
+                await before_verified()
                 channel.send(FileVerified(offer.transfer))
                 return path
         except RtcError as error:

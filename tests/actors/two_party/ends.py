@@ -204,7 +204,6 @@ ENDS: dict[str, tuple[str, ...]] = {
         "cancelled, ticket removed",
         "done, result here, ticket removed",
         "link_lost, job left",
-        "no_such_job, ticket removed",
         "no_worker",
         "no_worker, job left",
     ),
@@ -233,7 +232,6 @@ ENDS: dict[str, tuple[str, ...]] = {
     "upload in a hurry": (
         "done, result here, ticket removed",
         "link_failed, ticket removed",
-        "no_such_job, ticket removed",
     ),
     "upload, with mishaps": (
         "disk_full, job left",
@@ -261,7 +259,6 @@ ENDS: dict[str, tuple[str, ...]] = {
         "link_lost, job left",
         "link_lost, job left, ticket removed",
         "link_lost, ticket removed",
-        "no_such_job, ticket removed",
         "no_worker, job left",
         "no_worker, job left, ticket removed",
         "no_worker, ticket removed",
@@ -306,7 +303,6 @@ ENDS: dict[str, tuple[str, ...]] = {
         "link_failed",
         "link_failed, ticket removed",
         "link_lost",
-        "no_such_job, ticket removed",
         "stalled",
     ),
     "upload, interrupted": (
@@ -328,7 +324,6 @@ ENDS: dict[str, tuple[str, ...]] = {
         "link_failed",
         "link_failed, ticket removed",
         "link_lost",
-        "no_such_job, ticket removed",
         "stalled",
     ),
     "train, interrupted and broken": (
@@ -367,7 +362,6 @@ ENDS: dict[str, tuple[str, ...]] = {
         "link_lost, job left",
         "link_lost, job left, ticket removed",
         "link_lost, ticket removed",
-        "no_such_job, ticket removed",
         "no_worker",
         "no_worker, job left",
         "no_worker, job left, ticket removed",

@@ -36,9 +36,9 @@ class Jobs(Links):
         match job.stage:
             case "elsewhere":
                 return JobState(job.job, JobStage.ELSEWHERE, "Another worker has it.")
-            case "receiving":
+            case "receiving" | "complete":
                 return JobState(job.job, JobStage.PREPARING, "On its way.")
-            case "complete" | "running":
+            case "running":
                 return JobState(job.job, JobStage.RUNNING, "It runs.", job.news)
             case "ended":
                 return JobState(job.job, JobStage.ENDED, "Over.", job.news, job.outcome, job.result)
@@ -48,7 +48,7 @@ class Jobs(Links):
         """Let the rest of a package come over a new link; if it is complete, only confirm that."""
         world = self.tell_worker(world, effect)
         job = self.job(world, effect.job)
-        if job.stage == "receiving":
+        if job.stage in ("receiving", "complete"):
             return self.set_job(world, evolve(job, link=effect.new_link))
         if job.stage in ("gone", "ended"):
             return self.close(world, "worker", effect.new_link, UNKNOWN_FAULT)
@@ -131,10 +131,8 @@ class Jobs(Links):
         )
 
     def complete(self, world: World, job: JobModel) -> World:
-        """Let the last byte of a package arrive."""
-        assert job.link is not None, "it comes over a link"
-        world = self.send(world, "worker", job.link, "package is here")
-        world = self.set_job(world, evolve(job, stage="complete", link=None))
+        """Let the last byte of a package arrive; its sender hears of that when the job has begun."""
+        world = self.set_job(world, evolve(job, stage="complete"))
         return change(world, received=(*world.received, events.PackageReceived(job.job)))
 
     def fail_package(self, world: World, job: JobModel) -> World:

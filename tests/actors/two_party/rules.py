@@ -64,10 +64,7 @@ def check_quiet(model: Model, world: World) -> None:
         not_reached = wanted.credential is not None and phase.status is Status.RESERVED
         assert not left or not_reached or not wanted.fetch or finished.left in left, "a job is left and not named"
     budget = model.setting.budget
-    # A worker that is drained drops a package of whose last byte it has not heard yet; its client hears of that over
-    # its link, unless that breaks as well in the same moment.
-    is_dropped_unheard = budget.breaks and budget.drains
-    may_be_gone = budget.mishaps or budget.restarts or is_dropped_unheard or ONLY_IT_KNOWS in str(finished.fault)
+    may_be_gone = budget.mishaps or budget.restarts or ONLY_IT_KNOWS in str(finished.fault)
     if finished.left is not None and not may_be_gone:
         assert model.job(world, finished.left).stage != "gone", "a job is left that the worker has dropped"
     if finished.fault is None and wanted.fetch and wanted.follow:

@@ -154,6 +154,8 @@ class Turns:
                 return self.tell_session(world, effect.link, effect)
             case events.StartJob():
                 job = self.job(world, effect.job)
+                if job.link is not None:
+                    world = self.send(world, "worker", job.link, "package is here")
                 return self.set_job(world, evolve(job, stage="running", started=job.started + 1, link=None))
             case events.DiscardJob():
                 return self.set_job(world, evolve(self.job(world, effect.job), stage="gone", link=None))

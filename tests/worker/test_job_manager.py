@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from attrs import evolve
 
 from actors.events import (
@@ -34,6 +35,7 @@ from rtc.runner.job_files import SUPERVISOR_LOCK
 from rtc.testing.file_channels import replace_receiving
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in, make_package
+from rtc.transport.files import Incoming
 from rtc.worker import job_manager as job_manager_module
 from rtc.worker import result_store
 from rtc.worker.job import RunnerConfig
@@ -136,6 +138,45 @@ async def wait_training(job_manager):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".sqlite3")
+
+
+async def test_a_sender_hears_that_its_package_is_here_only_when_its_job_has_begun(runner_config, sent, monkeypatch):
+    heard = trio.Event()
+    receive = Incoming.receive
+
+    async def receive_and_tell(incoming, *arguments, **options):
+        path = await receive(incoming, *arguments, **options)
+        heard.set()  # `receive` has sent FileVerified
+        return path
+
+    monkeypatch.setattr(Incoming, "receive", receive_and_tell)
+    async with open_job_manager(runner_config) as job_manager:
+        job_manager.receive_package(package_effect())
+        assert await next_event(job_manager) == PackageReceived("job-1")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not heard.is_set()
+        job_manager.start(StartJob("job-1"))
+        with trio.fail_after(HANG_TIME):
+            await heard.wait()
+
+
+async def test_a_sender_whose_job_is_given_up_at_the_last_byte_hears_of_no_success(runner_config, sent, monkeypatch):
+    heard = []
+    receive = Incoming.receive
+
+    async def receive_and_tell(incoming, *arguments, **options):
+        heard.append(await receive(incoming, *arguments, **options))
+        return heard[-1]
+
+    monkeypatch.setattr(Incoming, "receive", receive_and_tell)
+    async with open_job_manager(runner_config) as job_manager:
+        job_manager.receive_package(package_effect())
+        assert await next_event(job_manager) == PackageReceived("job-1")
+        over = job_manager.jobs["job-1"].over
+        job_manager.discard_job(DiscardJob("job-1"))
+        with trio.fail_after(HANG_TIME):
+            await over.wait()
+    assert heard == []
 
 
 @pytest.mark.slow

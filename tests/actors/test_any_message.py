@@ -112,7 +112,7 @@ def test_no_message_of_the_protocol_is_left_out() -> None:
 
 
 def worlds_of(table: Table[Any], *, with_peer: bool) -> Iterator[tuple[Model, Phase, World, LinkId | None]]:
-    """Return for each phase of a table two worlds in which an actor is in it, with the link of that actor.
+    """Return for each phase of a table a world in which an actor is in it, with the link of that actor.
 
     Args:
         table: the table.
@@ -125,10 +125,10 @@ def worlds_of(table: Table[Any], *, with_peer: bool) -> Iterator[tuple[Model, Ph
         model = Model(setting)
         for world in explore(model, 1500, cut=True).worlds:
             for one, phase, _, link in actors_of(model, world):
-                if one is table and number[phase] < 2 and (not with_peer or trusts(model, table, world, link)):
+                if one is table and number[phase] < 1 and (not with_peer or trusts(model, table, world, link)):
                     number[phase] += 1
                     yield model, phase, change(world, budget=Budget()), link
-        if all(number[phase] == 2 for phase in table.phases):
+        if all(number[phase] == 1 for phase in table.phases):
             return
 
 

@@ -216,7 +216,7 @@ UNNOTICED = {
 
 @pytest.mark.slow
 def test_a_changed_row_is_noticed_a_sample() -> None:
-    sample = [one for one in islice(mutants(), 0, None, 23) if settings_of().get((one.table.name, one.number))]
+    sample = [one for one in islice(mutants(), 0, None, 61) if settings_of().get((one.table.name, one.number))]
     for mutant in sample:
         settings = settings_of()[mutant.table.name, mutant.number][:4]
         if all(one in QUICK for one in settings) and str(mutant) not in UNNOTICED:

@@ -533,11 +533,12 @@ def leave_unsure(data: ClientData, _event: Any) -> Step[ClientData]:
     return _end(data, Fault(FaultCode.DETACHED, text), keep=True)
 
 
-def detach(data: ClientData, _event: Any) -> Step[ClientData]:
-    """Finish because the person leaves the job, which continues on the worker."""
-    return _end(
-        data, Fault(FaultCode.DETACHED, "Detached: the job runs on, and its result is kept on the worker."), keep=True
-    )
+def detach(data: ClientData, event: Any) -> Step[ClientData]:
+    """Finish because the person leaves the job, which continues on the worker unless its end was heard already."""
+    if data.ended is not None:
+        return leave_result(data, event)
+    text = "Detached: the job runs on, and its result is kept on the worker."
+    return _end(data, Fault(FaultCode.DETACHED, text), keep=True)
 
 
 def leave_result(data: ClientData, _event: Any) -> Step[ClientData]:

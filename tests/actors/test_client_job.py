@@ -838,6 +838,12 @@ async def test_a_link_lost_while_the_result_is_unpacked_is_not_needed(
     assert client.phase is P.IDLE
 
 
+async def test_who_leaves_while_the_link_for_the_result_is_lost_hears_that_the_job_has_ended(client: Client) -> None:
+    await ended(client)
+    await client.after(LinkLost(ONE))
+    assert "the job has ended" in (await end_of(client, events.Drain())).text
+
+
 async def test_a_link_lost_before_the_result_is_downloaded_is_opened_again_and_the_result_fetched(
     client: Client, autojump_clock: MockClock
 ) -> None:

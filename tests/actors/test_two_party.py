@@ -202,6 +202,7 @@ UNNOTICED = {
     "client: attaching × JobState [nothing_to_show] / finish_caught_up: removed": LATER,
     "client: returning to upload × LinkLost [worker_stopped] / fail_job: removed": LATER,
     "client: reconnecting × JobState [job_is_unknown] / fail_job_gone: removed": LATER,
+    "client: reconnecting × LinkLost [job_is_unknown] / fail_job_gone: removed": LATER,
     "worker: running × SupplyPackage / follow_job: leads to 'running last'": BEYOND,
     "worker: running × JoinFailed / retry_join: leads to 'running last'": SAME_END,
     "job session: asking × JobLookedUp [may_stop] / stop_job: removed": BEYOND,

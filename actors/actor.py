@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from actors.events.timer import Deadline, StateTimeout, TimedOut
 from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 from actors.phase import Phase
-from actors.table import Row, Same, Table, UnexpectedEvent
+from actors.table import Row, Table, UnexpectedEvent
 from protocol.status import Status
 
 D = TypeVar("D")
@@ -126,7 +126,7 @@ class Actor(Generic[D]):
         except Exception:  # of a guard or an action: the story shows at which event
             self._remember(Turn(trio.current_time(), before, inner, found, before))
             raise
-        self.phase = before if isinstance(found.next, Same) else found.next
+        self.phase = found.after(before)
         self.data = step.data
         if self.phase is not before:
             self._due = math.inf

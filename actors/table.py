@@ -61,6 +61,10 @@ class Row(Generic[D]):
     because: str = ""
     """Why the event means nothing here; only in a row of `ignore`."""
 
+    def after(self, phase: Phase) -> Phase:
+        """Return the phase in which the actor is after this row, if it was in `phase` before."""
+        return phase if isinstance(self.next, Same) else self.next
+
     def __str__(self) -> str:
         """Return the row as diagrams and traces write it: `Event [guard] / action`."""
         guard = f" [{self.when.__name__}]" if self.when is not None else ""
@@ -186,9 +190,7 @@ class Table(Generic[D]):
         if self.own is None:
             return False
         of = getattr(event, "link", None)
-        if of is None:
-            job = getattr(event, "job", None)
-            of = job if isinstance(job, str) else None  # `JobWanted.job` is no id, but what the job is to do
+        of = getattr(event, "job", None) if of is None else of
         return of is not None and of not in self.own(data)
 
     def find(self, phase: Phase, data: D, event: Any) -> tuple[Row[D], Any]:
@@ -217,4 +219,4 @@ class Table(Generic[D]):
             UnexpectedEvent: the event cannot happen in this phase.
         """
         found, inner = self.find(phase, data, event)
-        return phase if isinstance(found.next, Same) else found.next, found.action(data, inner)
+        return found.after(phase), found.action(data, inner)

@@ -165,19 +165,7 @@ class CloseLink:
 
 
 @frozen
-class PeerFault:
-    """The peer has sent a fault over our link: it cannot go on with our job or request, for this reason."""
-
-    fault: Fault
-
-
-@frozen
 class UnexpectedMessage:
     """The other machine has sent a message that the protocol does not allow at this point."""
 
     message: Any
-
-
-@frozen
-class Stale:
-    """An event that needs no decision, or that is about a link, a job or a room that the actor no longer has."""

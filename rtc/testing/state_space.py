@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from actors.events import Deadline, StateTimeout
 from actors.phase import Phase
-from actors.table import Row, Same, Table
+from actors.table import Row, Table
 from protocol.status import Status
 
 D = TypeVar("D")
@@ -55,9 +55,10 @@ class ActorState(Generic[D]):
         found, inner = table.find(self.phase, self.data, event)
         reached(self.phase, found)
         step = found.action(self.data, inner)
-        phase = self.phase if isinstance(found.next, Same) else found.next
+        phase = found.after(self.phase)
         timeout = self.timeout if phase is self.phase else None
-        deadlines = {} if phase.status is Status.AVAILABLE else dict(self.deadlines)
+        becomes_available = phase.status is Status.AVAILABLE and self.phase.status is not Status.AVAILABLE
+        deadlines = {} if becomes_available else dict(self.deadlines)
         effects = []
         for effect in step.effects:
             if isinstance(effect, StateTimeout):

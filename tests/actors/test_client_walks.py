@@ -16,7 +16,6 @@ from actors import events
 from actors.client import CLIENT, can_be
 from actors.client_data import ClientData, ClientPhase
 from actors.events import Deadline, LinkLost, PeerMessage, StateTimeout
-from actors.table import Same
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import (
@@ -300,7 +299,7 @@ class World:
             return
         found, inner = CLIENT.find(self.phase, self.data, event)
         self.met.add((self.phase, str(found)))
-        after = self.phase if isinstance(found.next, Same) else found.next
+        after = found.after(self.phase)
         step = found.action(self.data, inner)
         if after is not self.phase:
             self.due = None

@@ -8,8 +8,8 @@ from actors import events
 from actors.client_data import ClientData, want
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import CancelJob, JobEnded, JobEvent, JobStage, JobState, Outcome, StopScope
+from protocol.preference import takes_jobs
 from protocol.signaling import WorkerPresent
-from protocol.status import Status
 
 REFUSALS = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
 """Why a worker does not take a job now, although another worker of the room may, or this one later."""
@@ -49,9 +49,7 @@ def large_enough(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tuple[
 def fitting_workers(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
     """Return the workers that can take the job now and have not refused it, best first (Discovery's order)."""
     return tuple(
-        worker
-        for worker in large_enough(data, workers)
-        if worker.facts.status is Status.AVAILABLE and not worker.facts.leaving and worker.peer not in data.refused
+        worker for worker in large_enough(data, workers) if takes_jobs(worker.facts) and worker.peer not in data.refused
     )
 
 

@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from attrs import define, evolve, field, frozen
 
 from protocol.ids import PeerId
-from protocol.preference import by_preference
+from protocol.preference import by_preference, takes_jobs
 from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerPresent
 from protocol.status import Status, WorkerFacts
 
@@ -217,7 +217,7 @@ class WaitQueue(Generic[C]):
     def _assign(self, workers: Iterable[WorkerPresent], now: float) -> list[tuple[C, WorkerAssigned | QueuePosition]]:
         """Assign the available workers to waiting clients in the order of the queue; return the messages about it."""
         taken = {waiting.worker for waiting in self._waiting}
-        free = [worker for worker in by_preference(workers) if _takes_jobs(worker.facts) and worker.peer not in taken]
+        free = [worker for worker in by_preference(workers) if takes_jobs(worker.facts) and worker.peer not in taken]
         sent: list[tuple[C, WorkerAssigned | QueuePosition]] = []
         for index, waiting in enumerate(self._waiting):
             if not isinstance(waiting.state, Waiting):
@@ -238,7 +238,3 @@ class WaitQueue(Generic[C]):
                 self._waiting[position - 1] = evolve(waiting, reported_position=position)
                 sent.append((waiting.client, QueuePosition(position, len(self._waiting))))
         return sent
-
-
-def _takes_jobs(facts: WorkerFacts) -> bool:
-    return facts.status is Status.AVAILABLE and not facts.leaving

@@ -11,13 +11,13 @@ import trio
 from protocol.faults import Fault, FaultCode
 from rtc.client import tickets
 from rtc.testing.lab import Lab, RecordingView
+from rtc.testing.limits import HANG_TIME
 from rtc.transport.links.link import Link
 
 pytestmark = pytest.mark.slow
 
 MakePackage = Callable[..., Path]
 CUT = Fault(FaultCode.LINK_LOST, "The cable was pulled.")
-PATIENCE = 60.0
 MEGABYTES = 24
 
 
@@ -71,7 +71,7 @@ async def test_a_package_and_a_result_arrive_although_their_links_break(
     lab: Lab, heavy: Path, links: list[Link]
 ) -> None:
     worker, view = await lab.start_worker(), CuttingView(links)
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(HANG_TIME):
         run = await lab.run_client(worker, heavy, view=view)
     assert run.fault is None
     assert run.output is not None
@@ -89,7 +89,7 @@ async def test_a_package_is_sent_again_when_its_sender_was_away_for_too_long(
 ) -> None:
     monkeypatch.setattr("actors.worker.RETURN_TIME", 0.1)
     worker, view, folder = await lab.start_worker(), CuttingView(links), lab.folder / "tickets"
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(HANG_TIME):
         run = await lab.run_client(worker, heavy, view=view, tickets_folder=folder)
     assert run.output is not None
     assert list(run.output.rglob("best.ckpt"))

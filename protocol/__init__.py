@@ -1,7 +1,8 @@
-"""The protocol: messages, ids, faults, limits, and the one converter between messages and text.
+"""The protocol: messages, ids, faults, limits, versions, and the one converter between attrs classes and JSON text.
 
 Rule: no trio, no I/O, no clock. This package imports nothing else of sleap-rtc, so any program can use it alone.
 """
 
-PROTOCOL_VERSION = 3
-"""Raised by one whenever a message changes shape. Peers with different versions refuse each other (exit code 8)."""
+from protocol.version import VERSIONS
+
+PROTOCOL_VERSION = VERSIONS.newest

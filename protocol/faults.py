@@ -11,8 +11,10 @@ class FaultCode(Enum):
     """Why something was refused or ended. `EXIT_CODES` in `rtc/common/errors.py` maps each code to an exit code."""
 
     BAD_MESSAGE = "bad_message"
+    UNKNOWN_MESSAGE = "unknown_message"
+    """The receiver does not know a message of this name, and has ignored it. The link goes on."""
     VERSION = "version"
-    """The two peers have different protocol versions."""
+    """There is no version of the protocol that both sides speak."""
     ROOM_DENIED = "room_denied"
     """The server does not let the peer in: unknown room, wrong token, or too many attempts from its address."""
     ROOM_FULL = "room_full"
@@ -50,6 +52,8 @@ class FaultCode(Enum):
     """The client was stopped before a job began."""
     USAGE = "usage"
     """The command, its options or its configuration cannot be used."""
+    OTHER = "other"
+    """A reason that this version of the protocol has no code for; never sent, but read for every unknown code."""
 
 
 @frozen

@@ -1,75 +1,24 @@
-"""Encoding and decoding: the only place where messages become JSON text and JSON text becomes messages.
+"""The messages as text: which ones each receiver accepts, and the binary frames of files.
 
-`decode` checks the size first; then it returns a message of the given vocabulary or raises `WireError`, and no other
-exception. cattrs alone is no validator (it coerces numbers to text and raises five kinds of exception), hence the
-strict hooks.
+`decode` returns a message of the given vocabulary or raises `WireError`, and no other exception.
 """
 
-import base64
-import json
-import math
-import re
-from functools import partial
 from typing import Any, Generic, TypeVar, get_args
 
 import attrs
-from cattrs.errors import ForbiddenExtraKeysError
-from cattrs.preconf.json import make_converter
-from cattrs.strategies import configure_tagged_union
 
+from protocol.converter import WireError, from_json, register_union, tag_of, to_json
 from protocol.faults import Fault
 from protocol.jobs import JobNews, JobReply, JobRequest, SubmitJob
 from protocol.link import LinkMessage
 from protocol.signaling import FromServer, ToServer
 from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileMessage
 from protocol.trust import AuthMessage
+from protocol.version import VERSIONS, is_spoken
 
 M = TypeVar("M")
 
-TAG = "type"
-"""The JSON key that holds a message's tag."""
-
-
-class WireError(Exception):
-    """A received text or frame is no message of the vocabulary; the exception's text says why, in one sentence."""
-
-
-def tag_of(message: type) -> str:
-    """Return a message class's tag on the wire: its name in upper snake case (`AuthChallenge`: `AUTH_CHALLENGE`)."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", message.__name__).upper()
-
-
-def _of_exact_type(kind: type, value: Any, _target: object = None) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
-    return value
-
-
-def _finite(value: Any, _target: object = None) -> float:
-    # `math.isfinite` raises OverflowError for an int that is larger than every float; `decode` catches it
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise TypeError("expected a finite number")
-    return float(value)
-
-
-def _bytes_from_base64(value: Any, _target: object = None) -> bytes:
-    return base64.b64decode(_of_exact_type(str, value), validate=True)
-
-
-_converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
-for _kind in (str, int, bool):
-    _converter.register_structure_hook(_kind, partial(_of_exact_type, _kind))
-_converter.register_structure_hook(float, _finite)
-_converter.register_structure_hook(bytes, _bytes_from_base64)
-_converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
-
-
-def _register_union(union: Any) -> None:
-    """Let the converter choose among the classes of `union` by their tags."""
-    configure_tagged_union(union, _converter, tag_generator=tag_of, tag_name=TAG)
-
-
-_register_union(JobNews)  # must come before the unions whose messages have a field of type JobNews
+register_union(JobNews)  # must come before the unions whose messages have a field of type JobNews
 
 
 @attrs.frozen
@@ -84,7 +33,7 @@ class Vocabulary(Generic[M]):
     """Bytes of UTF-8 in the longest frame."""
 
     def __attrs_post_init__(self) -> None:
-        _register_union(self.union)
+        register_union(self.union)
 
     @property
     def messages(self) -> dict[str, type]:
@@ -110,46 +59,29 @@ TO_CLIENT: Vocabulary[ToClient] = Vocabulary("worker to client", ToClient, FRAME
 VOCABULARIES: tuple[Vocabulary[Any], ...] = (TO_SERVER, FROM_SERVER, UNPROVEN, TO_WORKER, TO_CLIENT)
 
 
-def encode(message: Any) -> str:
-    """Return a message as JSON text, with its tag.
-
-    The text is ASCII only. Therefore its length is its size in bytes, and a string with half a surrogate pair can be
-    sent.
+def encode(message: Any, version: int = VERSIONS.newest) -> str:
+    """Return a message as JSON text with its tag, as `to_json` does, without the fields that are newer than `version`.
 
     Raises:
         ValueError: a float field is Infinity or NaN.
     """
-    return json.dumps(
-        {TAG: tag_of(type(message)), **_converter.unstructure(message)}, separators=(",", ":"), allow_nan=False
-    )
+    return to_json(message, tagged=True, version=version)
 
 
-def decode(text: str | bytes, vocabulary: Vocabulary[M]) -> M:
+def is_known(message: Any, version: int) -> bool:
+    """Return whether a message can be said in a version: its class, and that of each part of it, exist there."""
+    parts = (getattr(message, one.name) for one in attrs.fields(type(message)))
+    return is_spoken(type(message), version) and all(is_spoken(type(part), version) for part in parts)
+
+
+def decode(text: str | bytes, vocabulary: Vocabulary[M], version: int = VERSIONS.newest) -> M:
     """Return the message that `text` encodes.
 
     Raises:
-        WireError: the text is too long, not JSON, not of this vocabulary, or has missing, unknown or invalid fields.
+        UnknownMessage: the vocabulary has no message of this name, in this version.
+        WireError: the text is too long, not JSON, or has missing or invalid fields.
     """
-    size = len(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
-    if size > vocabulary.limit:
-        raise WireError(f"a message of {size} bytes came; at most {vocabulary.limit} are read")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise WireError("what came is not JSON") from None
-    if not isinstance(value, dict) or not isinstance(value.get(TAG), str):
-        raise WireError(f'a message is a JSON object with a "{TAG}"')
-    tag = value[TAG]
-    if tag not in vocabulary.messages:
-        raise WireError("a message came that does not belong here")
-    try:
-        message: M = _converter.structure(value, vocabulary.union)
-    except ForbiddenExtraKeysError:
-        raise WireError(f"{tag} has fields that do not belong to it") from None
-    except KeyError:
-        raise WireError(f"{tag} lacks a field") from None
-    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
-        raise WireError(f"{tag} has a field that does not fit") from None
+    message: M = from_json(text, vocabulary.union, limit=vocabulary.limit, version=version)
     return message
 
 

@@ -19,11 +19,12 @@ from actors.job_session import JOB_SESSION
 from actors.table import Table
 from actors.worker import WORKER
 from protocol import PROTOCOL_VERSION
+from protocol.converter import tag_of
 from protocol.jobs import JobNews
 from protocol.signaling import IceServerEntry
 from protocol.status import WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
-from protocol.wire import VOCABULARIES, tag_of
+from protocol.wire import VOCABULARIES
 from rtc.command_line.generated_pictures import live_view_picture, loss_curves_picture
 from rtc.command_line.state_diagrams import HOW_TO_READ, diagrams, ignored_table, rows_table
 

@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
 
 EXIT_CODES: dict[FaultCode, ExitCode] = {
     FaultCode.BAD_MESSAGE: ExitCode.VERSION,
+    FaultCode.UNKNOWN_MESSAGE: ExitCode.VERSION,
     FaultCode.VERSION: ExitCode.VERSION,
     FaultCode.ROOM_DENIED: ExitCode.AUTHENTICATION,
     FaultCode.ROOM_FULL: ExitCode.NOT_AVAILABLE,
@@ -47,6 +48,7 @@ EXIT_CODES: dict[FaultCode, ExitCode] = {
     FaultCode.DETACHED: ExitCode.DETACHED,
     FaultCode.INTERRUPTED: ExitCode.INTERRUPTED,
     FaultCode.USAGE: ExitCode.USAGE,
+    FaultCode.OTHER: ExitCode.NOT_AVAILABLE,
 }
 """The exit status for each fault; a test checks that no code is missing."""
 

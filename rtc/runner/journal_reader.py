@@ -9,8 +9,9 @@ from pathlib import Path
 
 from attrs import define
 
+from protocol.converter import WireError
 from protocol.jobs import JobEvent
-from protocol.wire import FRAME_MAX, TO_CLIENT, WireError, decode
+from protocol.wire import FRAME_MAX, TO_CLIENT, decode
 from rtc.common.safe_open import open_regular
 
 BLOCK = 2 * FRAME_MAX

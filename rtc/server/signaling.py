@@ -20,6 +20,7 @@ from trio_websocket import WebSocketConnection, wrap_server_stream
 
 from actors.mailbox import QueueFull
 from protocol import PROTOCOL_VERSION
+from protocol.converter import WireError
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
@@ -34,7 +35,7 @@ from protocol.signaling import (
     RoomCreated,
     ToServer,
 )
-from protocol.wire import FRAME_MAX, TO_SERVER, WireError, decode
+from protocol.wire import FRAME_MAX, TO_SERVER, decode
 from rtc.common.errors import RtcError
 from rtc.server.rate_limits import CONNECTIONS_MAX, GUESS_DELAY, JOIN_TIME, NOT_JOINED_MAX, RateLimits, source_network
 from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, WebSocketId, reject

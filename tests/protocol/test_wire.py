@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.converter import UnknownMessage, WireError, tag_of
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEvent, JobNews
+from protocol.link import Heartbeat
 from protocol.signaling import Join, Offer
 from protocol.status import Role
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
@@ -22,11 +24,9 @@ from protocol.wire import (
     UNPROVEN,
     VOCABULARIES,
     Vocabulary,
-    WireError,
     decode,
     encode,
     pack_piece,
-    tag_of,
     unpack_piece,
 )
 
@@ -83,7 +83,7 @@ def test_noise_is_refused(noise: bytes | str) -> None:
     [
         '{"type":"JOIN","room":7,"token":"t","role":"worker"}',
         '{"type":"JOIN","room":"a","token":"t","role":"king"}',
-        '{"type":"JOIN","room":"a","token":"t","role":"worker","extra":1}',
+        '{"type":"OFFER","peer":"a","sdp":["x"]}',
         '{"type":"JOIN","room":"../a","token":"t","role":"worker"}',
         '{"type":"JOIN","room":"a","role":"worker"}',
         '{"type":"OFFER","peer":"a","sdp":"' + "x" * 33_000 + '"}',
@@ -97,6 +97,35 @@ def test_noise_is_refused(noise: bytes | str) -> None:
 def test_invalid_messages_are_refused(text: str) -> None:
     with pytest.raises(WireError):
         decode(text, TO_SERVER)
+
+
+def test_fields_that_a_message_does_not_have_are_ignored() -> None:
+    text = '{"type":"HEARTBEAT","mood":"good"}'
+    assert decode(text, UNPROVEN) == Heartbeat()
+
+
+def test_a_text_is_not_taken_for_a_list_of_letters() -> None:
+    text = '{"type":"SUBMIT_JOB","kind":"train","name":"p.zip","size":1,"overrides":"a=1"}'
+    with pytest.raises(WireError, match="SUBMIT_JOB has a field that does not fit"):
+        decode(text, TO_WORKER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"FUTURE_MESSAGE"}',
+        '{"type":"AUTH_CHALLENGE"}',
+        '{"type":"JOB_EVENT","at":0,"news":{"type":"NEW_NEWS"}}',
+    ],
+)
+def test_a_message_of_another_name_is_told_from_a_malformed_one(text: str) -> None:
+    with pytest.raises(UnknownMessage):
+        decode(text, TO_CLIENT)
+
+
+def test_an_unknown_reason_of_a_fault_is_read_with_its_text() -> None:
+    text = '{"type":"FAULT","code":"moon_phase","text":"The moon is wrong."}'
+    assert decode(text, TO_CLIENT) == Fault(FaultCode.OTHER, "The moon is wrong.")
 
 
 def test_an_error_names_the_message_and_never_its_content() -> None:

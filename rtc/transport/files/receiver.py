@@ -16,9 +16,10 @@ from typing import BinaryIO
 import trio
 from attrs import define, field
 
+from protocol.converter import WireError
 from protocol.faults import FaultCode
 from protocol.transfer import FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
-from protocol.wire import WireError, unpack_piece
+from protocol.wire import unpack_piece
 from rtc.common.errors import RtcError
 from rtc.transport.files.channel import (
     CREDIT_WINDOW,

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import trio
 
 from actors.mailbox import Mailbox, QueueFull
+from protocol.converter import WireError
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat
-from protocol.wire import UNPROVEN, Vocabulary, WireError, decode, encode
+from protocol.wire import UNPROVEN, Vocabulary, decode, encode
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import ungrouped
 from rtc.transport.webrtc.byte_queue import ByteQueue

@@ -15,8 +15,9 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 
 from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
+from protocol.converter import WireError
 from protocol.signaling import FromServer, ToServer
-from protocol.wire import FRAME_MAX, FROM_SERVER, WireError, decode, encode
+from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.nurseries import first_error
 from rtc.config.server_url import PORTS
 from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, SILENCE_TIME, KeepAlive, close

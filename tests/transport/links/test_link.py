@@ -185,7 +185,7 @@ async def test_a_connection_that_ends_is_noticed_although_the_route_is_busy(auto
         "x",
         "[]",
         "[" * 900,
-        '{"type":"HEARTBEAT","more":1}',
+        '{"type":"GOODBYE","fault":1}',
         encode(JOB),
         "\ud800",
         '{"type":"NO_SUCH"}',

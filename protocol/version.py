@@ -1,0 +1,89 @@
+"""Versions of the protocol: which of them a program speaks, which one a conversation uses, and what is new in which.
+
+Both sides of a conversation (a peer and the server, a worker and a client) say the range of versions that they speak,
+and both use the highest version that is in both ranges. Version 3 is the oldest one.
+
+How the protocol changes, so that old and new programs go on working together:
+
+- A field is added with `metadata=since(N)` and a default. It is left out for a peer whose version is older than N, and
+  its default is what such a peer is taken to have said.
+- A message is added with the decorator `@spoken(since=N)`, and removed with `@spoken(until=N)`. It is neither sent in
+  another version nor understood in it.
+- A value is added to an enumeration together with an entry in `OLDER_VALUES`.
+- A field that would change its meaning or its type is a new field under a new name.
+
+What a reader does not know never harms it: fields that its class does not have are ignored.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from protocol.fields import Integer
+
+C = TypeVar("C", bound=type)
+
+VERSION_MAX = 10_000
+"""The highest version that is taken for one."""
+_SINCE = "since"
+_SPOKEN = "__spoken_in_versions__"
+
+
+@frozen
+class VersionRange:
+    """The versions of the protocol that one program speaks."""
+
+    oldest: int = field(validator=Integer(1, VERSION_MAX))
+    newest: int = field(validator=Integer(1, VERSION_MAX))
+
+    def __attrs_post_init__(self) -> None:
+        if self.oldest > self.newest:
+            raise ValueError("oldest is above newest")
+
+    def common(self, other: "VersionRange") -> int | None:
+        """Return the version that two programs with these ranges use: the highest one in both; None if there is none.
+
+        The result is the same at both ends.
+        """
+        highest = min(self.newest, other.newest)
+        return highest if highest >= max(self.oldest, other.oldest) else None
+
+    def __str__(self) -> str:
+        return f"version {self.newest}" if self.oldest == self.newest else f"versions {self.oldest} to {self.newest}"
+
+
+VERSIONS = VersionRange(3, 3)
+"""The versions that this program speaks. The newest is raised by one with the first change of the messages after a
+release; the oldest is raised when nobody uses it any more."""
+
+OLDER_VALUES: dict[Enum, tuple[int, Enum]] = {}
+"""Values that were added to enumerations after version 3: since which version, and which older value is sent instead to
+a peer of an older version."""
+
+
+def since(version: int) -> dict[str, int]:
+    """Return the metadata of a field that was added to its class with this version."""
+    return {_SINCE: version}
+
+
+def spoken(*, since: int = 0, until: int = VERSION_MAX) -> Callable[[C], C]:
+    """Return a class decorator for a message that exists only in the versions from `since` to `until`."""
+
+    def mark(message: C) -> C:
+        setattr(message, _SPOKEN, (since, until))
+        return message
+
+    return mark
+
+
+def is_spoken(message: type, version: int) -> bool:
+    """Return whether a message class exists in a version of the protocol."""
+    first, last = getattr(message, _SPOKEN, (0, VERSION_MAX))
+    return bool(first <= version <= last)
+
+
+def has_field(metadata: Mapping[Any, Any], version: int) -> bool:
+    """Return whether a field with this metadata exists in a version of the protocol."""
+    return bool(metadata.get(_SINCE, 0) <= version)

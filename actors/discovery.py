@@ -318,7 +318,7 @@ def remove_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]
 def forward_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
     """Report a client's offer for a new job, with an id for the link that it asks for."""
     link = LinkId(data.last_link + 1)
-    request = events.LinkRequested(link, event.peer, event.sdp, event.version)
+    request = events.LinkRequested(link, event.peer, event.sdp)
     return Step(evolve(data, last_link=link), (request,))
 
 
@@ -326,7 +326,7 @@ def forward_owners_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryDat
     """Report the offer of a client that says it owns a job, with an id for the link that it asks for."""
     assert event.job is not None, "the guard looks for it"
     link = LinkId(data.last_link + 1)
-    request = events.SessionRequested(link, event.peer, event.sdp, event.job, event.version)
+    request = events.SessionRequested(link, event.peer, event.sdp, event.job)
     return Step(evolve(data, last_link=link), (request,))
 
 

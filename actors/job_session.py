@@ -13,8 +13,7 @@ from attrs import evolve, frozen
 from actors import events
 from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
 from actors.table import SAME, Step, Table, ignore, row
-from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT, other_version_fault
-from protocol import PROTOCOL_VERSION
+from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
 from protocol.jobs import AttachJob, CancelJob, JobStage, ResultTaken, StopJob
@@ -31,17 +30,14 @@ TOO_MANY_SESSIONS_FAULT = Fault(
 UNKNOWN_FAULT = Fault(FaultCode.NO_SUCH_JOB, "The worker knows of no such job; it never began, or was long ago.")
 
 
-def refusal(offer: events.SessionRequested, *, known: bool, sessions: int, leaving: bool) -> Fault | None:
+def refusal(*, known: bool, sessions: int, leaving: bool) -> Fault | None:
     """Return why a client that asks about a job gets no session, or None if it gets one.
 
     Args:
-        offer: the client's offer.
         known: whether the worker knows the job.
         sessions: the number of open sessions.
         leaving: whether the worker leaves, and no job runs.
     """
-    if offer.version != PROTOCOL_VERSION:
-        return other_version_fault(offer.version)
     if leaving:
         return LEAVING_FAULT
     if not known:

@@ -18,8 +18,7 @@ from attrs import evolve, frozen
 from actors import events
 from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
 from actors.table import SAME, Step, Table, ignore, row
-from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT, other_version_fault
-from protocol import PROTOCOL_VERSION
+from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import JobAccepted
@@ -83,11 +82,6 @@ class WorkerData:
 # -------- guards
 
 
-def has_other_version(_data: WorkerData, offer: events.LinkRequested) -> bool:
-    """Return whether the client speaks another protocol version."""
-    return offer.version != PROTOCOL_VERSION
-
-
 def is_same_client(data: WorkerData, offer: events.LinkRequested) -> bool:
     """Return whether the offer is from the client that has reserved the worker."""
     return offer.peer == data.peer
@@ -125,11 +119,6 @@ def start_over(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData
     """Close the client's older link, drop what it had uploaded, and reserve the worker for it again."""
     step = reserve(WorkerData(), offer)
     return Step(step.data, (*_drop(data), *step.effects))
-
-
-def refuse_other_version(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData]:
-    """Refuse the offer because the client has another protocol version; the fault names both versions."""
-    return Step(data, (events.RejectLink(offer.peer, other_version_fault(offer.version)),))
 
 
 def refuse_busy(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData]:
@@ -279,7 +268,6 @@ def check(phase: WorkerPhase, data: WorkerData) -> None:
 WORKER: Table[WorkerData] = Table("worker", FREE, (
     #   in                       event                     next          action
     # offers for new jobs, which are answered before there is a link
-    row(EVERY,                   events.LinkRequested,     SAME,         refuse_other_version, when=has_other_version),
     row(FREE,                    events.LinkRequested,     LINKING,      reserve),
     row(LINKING,                 events.LinkRequested,     SAME,         replace_link, when=is_same_client),
     row((ASKING, *TAKING),       events.LinkRequested,     LINKING,      start_over, when=is_same_client),

@@ -1,6 +1,5 @@
 """What the Worker and its job sessions share: how long a client may take, and why they refuse a link or end it."""
 
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 
 LINK_TIME = 45.0
@@ -12,12 +11,3 @@ is no limit while it sends a package or follows a job."""
 UNEXPECTED_MESSAGE_FAULT = Fault(
     FaultCode.BAD_MESSAGE, "The worker received a message that it did not expect, and closed the link."
 )
-
-
-def other_version_fault(version: int) -> Fault:
-    """Return the reason for refusing a client with another protocol version; it names both versions."""
-    text = (
-        f"The worker speaks protocol version {PROTOCOL_VERSION} and the client version {version}. "
-        "Install the same version of sleap-rtc on both."
-    )
-    return Fault(FaultCode.VERSION, text)

@@ -2,7 +2,3 @@
 
 Rule: no trio, no I/O, no clock. This package imports nothing else of sleap-rtc, so any program can use it alone.
 """
-
-from protocol.version import VERSIONS
-
-PROTOCOL_VERSION = VERSIONS.newest

@@ -22,7 +22,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.json import JsonConverter, make_converter
 
 from protocol.faults import FaultCode
-from protocol.version import OLDER_VALUES, VERSIONS, has_field, is_spoken
+from protocol.version import OLDER_VALUES, VERSIONS, has_field, is_explicit, is_spoken
 
 TAG = "type"
 """The JSON key that holds a message's tag."""
@@ -82,7 +82,15 @@ def _structure_object(version: int, converter: JsonConverter, kind: type) -> Cal
     structure: Callable[[Any, Any], Any] = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=False, _cattrs_detailed_validation=False, **_left_out(version, kind)
     )
-    return lambda value, target: structure(_of_exact_type(dict, value), target)
+    explicit = [one.name for one in attrs.fields(kind) if is_explicit(one.metadata)]
+
+    def structure_explicit(value: Any, target: Any) -> Any:
+        fields = _of_exact_type(dict, value)
+        for name in explicit:
+            fields[name]  # raises a KeyError if it is missing, like every field without a default
+        return structure(fields, target)
+
+    return structure_explicit
 
 
 def _is_tuple(kind: Any) -> bool:

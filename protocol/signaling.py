@@ -2,15 +2,20 @@
 
 In `Offer`, `Answer` and `Refuse`, `peer` is always *the other peer*: the addressee in a message to the server, the
 sender in a message from it. The server sets the sender itself, from the socket that the message came in on.
+
+The first message of a peer, `CreateRoom` or `Join`, says which versions of the protocol it speaks, and so does the
+server's answer, `RoomCreated` or `Joined`. From then on both use the highest common version on this WebSocket. The
+first message is encoded in the peer's newest version, so in later versions these four may only gain fields. A peer
+without a common version gets a `Fault` with the code `version`.
 """
 
 from attrs import field, frozen
 
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault
 from protocol.fields import FreeText, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.status import Role, WorkerFacts
+from protocol.version import EXPLICIT, VERSIONS, VersionRange
 
 SDP_MAX = 32 * 1024
 """Characters of the longest session description (SDP); one from aiortc, with a dozen candidates, has about 1 500."""
@@ -27,8 +32,8 @@ class CreateRoom:
 
     name: str = field(default="", validator=SingleLine(64))
     """A name for people; may be empty."""
-    version: int = field(default=PROTOCOL_VERSION, validator=Integer())
-    """The peer's protocol version."""
+    versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)
+    """The versions of the protocol that the peer speaks."""
 
 
 @frozen
@@ -45,8 +50,8 @@ class Join:
     """The id that this peer had in the room before and wants to get again; sent together with `resume`."""
     resume: str | None = field(default=None, validator=SingleLine(), repr=False)
     """The `Joined.resume` that belongs to `peer`."""
-    version: int = field(default=PROTOCOL_VERSION, validator=Integer())
-    """The peer's protocol version."""
+    versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)
+    """The versions of the protocol that the peer speaks."""
 
 
 @frozen
@@ -87,6 +92,8 @@ class RoomCreated:
     room: RoomId = field(validator=Id())
     token: str = field(validator=SingleLine(), repr=False)
     """Every peer needs it to join the room."""
+    versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)
+    """The versions of the protocol that the server speaks."""
 
 
 @frozen
@@ -160,6 +167,8 @@ class Joined:
     """For a client: the workers of the room now. Those that do not fit into this frame follow as `WorkerPresent`."""
     ice: tuple[IceServerEntry, ...] = field(default=(), validator=MaxItems(ICE_MAX))
     """STUN and TURN servers, for links through NATs and firewalls."""
+    versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)
+    """The versions of the protocol that the server speaks."""
 
 
 @frozen
@@ -173,8 +182,6 @@ class Offer:
     job: JobId | None = field(default=None, validator=Id())
     """The job that the client says it owns, if the link is about an existing job; the client proves it later, on the
     link, with the job's key."""
-    version: int = field(default=PROTOCOL_VERSION, validator=Integer())
-    """The client's protocol version."""
 
 
 @frozen
@@ -195,6 +202,17 @@ class Refuse:
     """To the server: the client. From the server: the worker."""
     fault: Fault
     """Why it is refused."""
+
+
+@frozen
+class SpokenVersions:
+    """What a server reads from the first message of a peer before the message itself, whatever that is.
+
+    Version 2, which was never released, sent one number.
+    """
+
+    versions: VersionRange | None = None
+    version: int | None = field(default=None, validator=Integer())
 
 
 ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer | Answer | Refuse

@@ -3,7 +3,8 @@
 Both proofs are HMAC-SHA256 (RFC 2104) keyed by the secret, over a transcript that holds both nonces and the SHA-256
 fingerprints of both DTLS certificates (RFC 8122) as each side sees them. If a server replaces fingerprints to become a
 man in the middle, the two transcripts differ, and neither proof is valid. The transcript names the side that gives the
-proof, so one side's proof cannot be reflected as the other's.
+proof, so one side's proof cannot be reflected as the other's. It also holds the versions of the protocol that each side
+has said it speaks, and the one that is used, so that nobody in between can talk both down to an older version.
 """
 
 import hashlib
@@ -12,9 +13,9 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from protocol import PROTOCOL_VERSION
 from protocol.fields import ExactBytes, FreeText
 from protocol.ids import PeerId, RoomId
+from protocol.version import VersionRange
 
 NONCE_BYTES = 32
 """Length of each side's nonce, in bytes."""
@@ -95,19 +96,47 @@ class Secret:
     key: bytes = field(repr=False)
 
 
-def prove(secret: Secret, speaker: str, binding: Binding, worker_nonce: bytes, client_nonce: bytes) -> bytes:
+@frozen
+class VersionAgreement:
+    """What both ends of a link have said in `Hello`."""
+
+    worker: VersionRange
+    client: VersionRange
+
+    @property
+    def chosen(self) -> int | None:
+        """The version that this link uses; None when the two have none in common."""
+        return self.worker.common(self.client)
+
+
+def prove(
+    secret: Secret,
+    speaker: str,
+    binding: Binding,
+    agreement: VersionAgreement,
+    worker_nonce: bytes,
+    client_nonce: bytes,
+) -> bytes:
     """Return the proof of one side of a link: 32 bytes, an HMAC over a transcript of length-prefixed parts.
 
     Args:
         secret: the room secret, which is the HMAC's key.
         speaker: the side whose proof it is, "worker" or "client".
         binding: room, peers and certificates of the link.
+        agreement: the versions that both sides speak; they have one in common.
         worker_nonce: the nonce of the worker's `AuthChallenge`.
         client_nonce: the nonce of the client's `AuthResponse`.
     """
+    numbers = (
+        agreement.worker.oldest,
+        agreement.worker.newest,
+        agreement.client.oldest,
+        agreement.client.newest,
+        agreement.chosen,
+    )
     parts = (
         b"sleap-rtc",
-        str(PROTOCOL_VERSION).encode(),
+        *(str(number).encode() for number in numbers),
         speaker.encode(),
         binding.room.encode(),
         binding.worker.encode(),

@@ -28,6 +28,8 @@ C = TypeVar("C", bound=type)
 VERSION_MAX = 10_000
 """The highest version that is taken for one."""
 _SINCE = "since"
+EXPLICIT = {"explicit": True}
+"""The metadata of a field that a received message must contain, although our own messages have a default for it."""
 _SPOKEN = "__spoken_in_versions__"
 
 
@@ -84,6 +86,25 @@ def is_spoken(message: type, version: int) -> bool:
     return bool(first <= version <= last)
 
 
+def is_explicit(metadata: Mapping[Any, Any]) -> bool:
+    """Return whether a received message must contain the field with this metadata."""
+    return "explicit" in metadata
+
+
 def has_field(metadata: Mapping[Any, Any], version: int) -> bool:
     """Return whether a field with this metadata exists in a version of the protocol."""
     return bool(metadata.get(_SINCE, 0) <= version)
+
+
+def no_common_version(ours: VersionRange, peers: VersionRange, *, us: str, our_place: str) -> str:
+    """Return the sentence for a peer that speaks no version in common with us: both ranges, and what to install.
+
+    Args:
+        us: what the peer calls our program, such as "the server".
+        our_place: where our program runs, as the peer calls it, such as "on the server".
+    """
+    older_place = our_place if ours.newest < peers.oldest else "on this computer"
+    return (
+        f"{us[:1].upper()}{us[1:]} speaks {ours} of the protocol and this sleap-rtc speaks {peers},"
+        f" so install a newer sleap-rtc {older_place}."
+    )

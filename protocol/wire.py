@@ -10,7 +10,7 @@ import attrs
 from protocol.converter import WireError, from_json, register_union, tag_of, to_json
 from protocol.faults import Fault
 from protocol.jobs import JobNews, JobReply, JobRequest, SubmitJob
-from protocol.link import LinkMessage
+from protocol.link import Hello, LinkMessage
 from protocol.signaling import FromServer, ToServer
 from protocol.transfer import PIECE_HEADER, PIECE_MAX, FileMessage
 from protocol.trust import AuthMessage
@@ -45,7 +45,7 @@ ToWorker = SubmitJob | JobRequest | FileMessage | LinkMessage | Fault
 """What a worker accepts from an authenticated client."""
 ToClient = JobReply | FileMessage | LinkMessage | Fault
 """What a client accepts from an authenticated worker."""
-Unproven = AuthMessage | LinkMessage
+Unproven = Hello | AuthMessage | LinkMessage
 """What either peer accepts before the authentication."""
 
 FRAME_MAX = 64 * 1024

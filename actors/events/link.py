@@ -18,8 +18,6 @@ class LinkRequested:
     peer: PeerId
     """The client."""
     sdp: str = field(repr=False)
-    version: int
-    """The client's protocol version."""
 
 
 @frozen
@@ -32,8 +30,6 @@ class SessionRequested:
     """The client."""
     sdp: str = field(repr=False)
     job: JobId
-    version: int
-    """The client's protocol version."""
 
 
 @frozen
@@ -109,6 +105,8 @@ class Authenticated:
     peer: PeerId
     proven: bool
     """Whether both peers have proven that they know the secret; False when the worker has none (the legacy mode)."""
+    version: int
+    """The version of the protocol that this link uses."""
 
 
 @frozen

@@ -18,12 +18,12 @@ from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
 from actors.table import Table
 from actors.worker import WORKER
-from protocol import PROTOCOL_VERSION
 from protocol.converter import tag_of
 from protocol.jobs import JobNews
 from protocol.signaling import IceServerEntry
 from protocol.status import WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
+from protocol.version import VERSIONS
 from protocol.wire import VOCABULARIES
 from rtc.command_line.generated_pictures import live_view_picture, loss_curves_picture
 from rtc.command_line.state_diagrams import HOW_TO_READ, diagrams, ignored_table, rows_table
@@ -56,7 +56,7 @@ def messages_page() -> str:
     parts = [
         "# Messages",
         GENERATED,
-        f"Protocol version {PROTOCOL_VERSION}. A message is one JSON object in one frame; `type` names it. Unknown "
+        f"Protocol version {VERSIONS.newest}. A message is one JSON object in one frame; `type` names it. Unknown "
         "names, unknown fields and invalid values are refused, and the signalling connection or link that carried them "
         "is closed.",
         "| from and to | longest frame |\n|---|---|\n"

@@ -12,11 +12,11 @@ from attrs import frozen
 
 from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import RoomId
 from protocol.signaling import Join, ToServer
 from protocol.status import Role
+from protocol.version import VERSIONS
 from rtc.common.text import clean
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.transport.signaling.connection import SignalingEvent, run_signaling
@@ -39,7 +39,7 @@ async def check_websocket(url: str) -> Finding:
         case ServerDisconnected():
             return fail(*_split_sentences(event.text))
         case Fault(code=FaultCode.ROOM_DENIED):
-            return ok(f"answers, and speaks version {PROTOCOL_VERSION} of the protocol")
+            return ok(f"answers, and speaks version {VERSIONS.newest} of the protocol")
         case Fault(code=FaultCode.VERSION):
             return fail(clean(event.text), SAME_VERSION)
         case _:
@@ -96,9 +96,9 @@ async def check_http(url: str) -> Finding:
         version, server_version = health["protocol"], health["version"]
     except (ValueError, RecursionError, TypeError, KeyError):
         return warn(f"what answers there is no sleap-rtc server (HTTP status {reply.status})", SET_HTTP_ADDRESS)
-    if version != PROTOCOL_VERSION:
+    if version != VERSIONS.newest:
         shown = clean(str(version))[:20]
-        return fail(f"the server speaks protocol version {shown}, this sleap-rtc {PROTOCOL_VERSION}", SAME_VERSION)
+        return fail(f"the server speaks protocol version {shown}, this sleap-rtc {VERSIONS.newest}", SAME_VERSION)
     return ok(f"sleap-rtc {clean(str(server_version))[:40]}, protocol version {version}")
 
 

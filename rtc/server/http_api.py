@@ -22,10 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from protocol import PROTOCOL_VERSION
 from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
 from protocol.signaling import CreateRoom, WorkerPresent
+from protocol.version import VERSIONS
 from rtc.common.errors import RtcError
 from rtc.server.anycorn_patches import patch_anycorn
 from rtc.server.database import RoomDatabase, RoomInfo
@@ -90,7 +90,7 @@ class HttpApi:
 
     async def health(self, _request: Request) -> Response:
         """Answer that the server runs, with its version and protocol version; the answer says nothing about rooms."""
-        return JSONResponse({"status": "ok", "version": our_version(), "protocol": PROTOCOL_VERSION})
+        return JSONResponse({"status": "ok", "version": our_version(), "protocol": VERSIONS.newest})
 
     async def create_room(self, request: Request) -> Response:
         """Create a room; answer with its id and its token, which is sent only this once."""

@@ -7,7 +7,6 @@ messages is closed. None of this affects other WebSockets.
 
 import hmac
 import itertools
-import json
 import logging
 import secrets
 from collections.abc import Sequence
@@ -19,8 +18,7 @@ from attrs import evolve
 from trio_websocket import WebSocketConnection, wrap_server_stream
 
 from actors.mailbox import QueueFull
-from protocol import PROTOCOL_VERSION
-from protocol.converter import WireError
+from protocol.converter import UnknownMessage, WireError, from_json
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
@@ -33,8 +31,10 @@ from protocol.signaling import (
     Leave,
     LeaveQueue,
     RoomCreated,
+    SpokenVersions,
     ToServer,
 )
+from protocol.version import VERSIONS, VersionRange, no_common_version
 from protocol.wire import FRAME_MAX, TO_SERVER, decode
 from rtc.common.errors import RtcError
 from rtc.server.rate_limits import CONNECTIONS_MAX, GUESS_DELAY, JOIN_TIME, NOT_JOINED_MAX, RateLimits, source_network
@@ -49,8 +49,6 @@ STOP_TIME = 4.0
 """Seconds for the closing handshakes of all WebSockets when the server stops."""
 PEER_ID_BYTES = 5
 """Random bytes in a peer id, written as hexadecimal digits."""
-VERSIONS_MAX = 10_000
-"""A larger number is not taken for a version, and is not repeated in an error text."""
 
 
 class RoomStore(Protocol):
@@ -233,13 +231,23 @@ class SignalingServer:
         return frame
 
     async def _handle(self, websocket: PeerWebSocket, frame: str | bytes) -> None:
-        """Decode one message and act on it.
+        """Decode one message and act on it. A member's message of an unknown name is ignored.
 
         Raises:
             RtcError: the message is invalid, or it may not be sent now.
         """
-        message = _decode(frame)
+        if not isinstance(frame, str):
+            raise RtcError(FaultCode.BAD_MESSAGE, "Only text is read here, and bytes came.")
         has_joined = self.registry.member_of(websocket.id) is not None
+        if not has_joined:
+            websocket.version = _common_version(frame)
+        try:
+            message = _decode(frame, websocket.version)
+        except UnknownMessage as error:
+            if not has_joined:
+                raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
+            log.info("WebSocket %d: %s; it is ignored", websocket.id, error)
+            return
         if isinstance(message, CreateRoom | Join) == has_joined:
             text = "You are in a room already." if has_joined else "Join a room first."
             raise RtcError(FaultCode.BAD_MESSAGE, text)
@@ -333,39 +341,38 @@ class SignalingServer:
             self._apply((effect,))
 
 
-def _decode(frame: str | bytes) -> ToServer:
+def _decode(frame: str, version: int) -> ToServer:
     """Return the message in a frame.
 
     Raises:
-        RtcError: the frame contains no valid message, or one of another protocol version.
+        UnknownMessage: the frame contains a message of a name that is not known.
+        RtcError: the frame contains no valid message.
     """
-    if not isinstance(frame, str):
-        raise RtcError(FaultCode.BAD_MESSAGE, "Only text is read here, and bytes came.")
     try:
-        message = decode(frame, TO_SERVER)
+        return decode(frame, TO_SERVER, version)
+    except UnknownMessage:
+        raise
     except WireError as error:
-        _check_version(_version_in(frame))  # unknown fields usually mean another version, so that is reported first
         raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
-    if isinstance(message, CreateRoom | Join):
-        _check_version(min(message.version, VERSIONS_MAX))
-    return message
 
 
-def _version_in(frame: str) -> int:
-    """Return the protocol version that an undecodable frame names, or our own if it names none."""
+def _common_version(frame: str) -> int:
+    """Return the version that this server and the peer whose first message this is use from now on.
+
+    Raises:
+        RtcError: there is none, or the frame contains no message.
+    """
     try:
-        value = json.loads(frame)
-    except (ValueError, RecursionError):
-        return PROTOCOL_VERSION
-    version = value.get("version") if isinstance(value, dict) else None
-    return version if type(version) is int and 0 <= version < VERSIONS_MAX else PROTOCOL_VERSION
-
-
-def _check_version(version: int) -> None:
-    """Raise an RtcError if the peer's protocol version is not ours."""
-    if version != PROTOCOL_VERSION:
-        raise RtcError(
-            FaultCode.VERSION,
-            f"Your sleap-rtc speaks version {version} of the protocol and this server version {PROTOCOL_VERSION}."
-            " Update the older of the two.",
-        )
+        spoken: SpokenVersions = from_json(frame, SpokenVersions, limit=TO_SERVER.limit)
+    except WireError as error:
+        raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
+    versions = spoken.versions
+    if versions is None and spoken.version is not None and 0 < spoken.version < VERSIONS.oldest:
+        versions = VersionRange(spoken.version, spoken.version)
+    if versions is None:  # then the message is not one that may come first, or lacks a field, and the reader says so
+        return VERSIONS.newest
+    common = VERSIONS.common(versions)
+    if common is None:
+        text = no_common_version(VERSIONS, versions, us="the server", our_place="on the server")
+        raise RtcError(FaultCode.VERSION, text)
+    return common

@@ -6,7 +6,8 @@ from trio_websocket import WebSocketConnection
 
 from actors.mailbox import Mailbox
 from protocol.signaling import FromServer
-from protocol.wire import encode
+from protocol.version import VERSIONS
+from protocol.wire import encode, is_known
 from rtc.server.rooms import WebSocketId
 
 OUTBOX = 256
@@ -27,11 +28,15 @@ class PeerWebSocket:
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     """Cancelling this scope ends the connection at once."""
     outbox: Mailbox[FromServer] = field(factory=lambda: Mailbox(OUTBOX))
+    version: int = VERSIONS.newest
+    """The version of the protocol that this WebSocket uses; the newest until the peer has said what it speaks."""
     is_open: bool = False
     """Whether the upgrade to WebSocket is done, so that a last message and a close frame can be sent."""
 
     async def write(self, ws: WebSocketConnection) -> None:
         """Send the messages of the outbox until `finish` is called and all of them are sent.
+
+        Messages and fields that the peer's version does not have are left out.
 
         Raises:
             ConnectionClosed: the peer has closed the WebSocket, or it is lost.
@@ -41,8 +46,10 @@ class PeerWebSocket:
                 message = await self.outbox.take()
             except trio.EndOfChannel:
                 return
+            if not is_known(message, self.version):
+                continue
             with trio.move_on_after(SEND_TIME) as time_limit:
-                await ws.send_message(encode(message))
+                await ws.send_message(encode(message, self.version))
             if time_limit.cancelled_caught:  # part of a frame may have been sent, so no other frame can follow
                 self.scope.cancel()
 

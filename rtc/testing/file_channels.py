@@ -10,6 +10,7 @@ import trio
 
 from protocol.ids import LinkId
 from protocol.transfer import PIECE_HEADER
+from protocol.version import VERSIONS
 from protocol.wire import TO_CLIENT, TO_WORKER, unpack_piece
 from rtc.testing.memory_connection import LOST, MemoryConnection
 from rtc.transport.files import FileChannel, Incoming
@@ -33,7 +34,7 @@ def file_channel_over(link: Link, vocabulary: Any) -> FileChannel:
     async def route(message: Any) -> None:
         channel.put_message(message)
 
-    link.trust(vocabulary, route)
+    link.trust(vocabulary, VERSIONS.newest, route)
     return channel
 
 

@@ -117,7 +117,6 @@ class JobSessions:
     def answer_offer(self, offer: SessionRequested) -> None:
         """Open a session for a client that asks about a job, or refuse its offer."""
         fault = refusal(
-            offer,
             known=offer.job in self.job_manager.known_jobs,
             sessions=len(self._sessions),
             leaving=self._leaving,

@@ -42,7 +42,7 @@ from protocol.jobs import (
     StopScope,
     SubmitJob,
 )
-from protocol.link import Goodbye, Heartbeat
+from protocol.link import Goodbye, Heartbeat, Hello
 from protocol.signaling import (
     Answer,
     FromServer,
@@ -59,6 +59,7 @@ from protocol.signaling import (
 from protocol.status import Role, Status, WorkerFacts
 from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, AuthSuccess, Denial
+from protocol.version import VersionRange
 from protocol.wire import FROM_SERVER, TO_CLIENT, TO_WORKER, UNPROVEN
 from rtc.testing.state_space import ActorState, start_of
 
@@ -84,6 +85,7 @@ FROM_PEER: list[Any] = [
     *(FileOffer(1, "a", size) for size in (0, 2**50)), FileAccept(1, 0, 0), FileAccept(9, 2**50, 2**50),
     FileCredit(1, 2**50), FileEnd(1, b"h" * 32), FileVerified(1), FileVerified(9), FileAbort(1, FAULTS[0]),
     Heartbeat(), Goodbye(), Goodbye(FAULTS[0]),
+    Hello(), Hello(VersionRange(9, 9)),
     AuthChallenge(b"n" * 32), AuthResponse(b"n" * 32), AuthResponse(b"n" * 32, b"p" * 32),
     AuthSuccess(), AuthSuccess(b"p" * 32), *(AuthFailure(reason, "No.") for reason in Denial),
 ]  # fmt: skip
@@ -92,7 +94,7 @@ OF_SERVER: list[Any] = [
     Joined(RoomId("another"), STRANGER, "?", (WorkerPresent(STRANGER, FACTS),)), IceServers(()),
     WorkerPresent(HERE, FACTS), WorkerPresent(STRANGER, FACTS, LARGEST), WorkerLeft(HERE), WorkerLeft(STRANGER),
     QueuePosition(1, 1), QueuePosition(LARGEST, 1), WorkerAssigned(HERE), WorkerAssigned(STRANGER),
-    *(Offer(STRANGER, "sdp", job, version) for job in (None, JOB) for version in (0, 1, LARGEST)),
+    *(Offer(STRANGER, "sdp", job) for job in (None, JOB)),
     Answer(STRANGER, "sdp"), *(Refuse(peer, FAULTS[0]) for peer in (HERE, STRANGER)), *FAULTS,
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from actors.phase import Phase
 from actors.table import Row, Table
 from protocol.faults import FaultCode
 from protocol.ids import LinkId, PeerId, RoomId
+from protocol.link import Hello
 from protocol.trust import (
     PROOF_TIME,
     AuthChallenge,
@@ -24,8 +25,10 @@ from protocol.trust import (
     Binding,
     Denial,
     Secret,
+    VersionAgreement,
     prove,
 )
+from protocol.version import VERSIONS, VersionRange
 from rtc.testing.embedding import Embedded
 from rtc.testing.plugin import THE_SECRET
 from rtc.testing.state_space import ActorState, start_of
@@ -40,6 +43,8 @@ WORKER, CLIENT = PeerId("worker-1"), PeerId("client-1")
 BINDING = Binding(RoomId("room-1"), WORKER, CLIENT, b"W" * 32, b"C" * 32)
 AT_WORKER = LinkOpened(LINK, CLIENT, BINDING, b"w" * 32)
 AT_CLIENT = LinkOpened(LINK, WORKER, BINDING, b"c" * 32)
+HELLO = Hello(VERSIONS)
+AGREED = VersionAgreement(VERSIONS, VERSIONS)
 
 
 def messages_of(effects: list[Any]) -> list[Any]:
@@ -50,8 +55,13 @@ async def exchange(
     worker_auth: Auth, client_auth: Auth, at_worker: LinkOpened = AT_WORKER, at_client: LinkOpened = AT_CLIENT
 ) -> list[Any]:
     """Pass the messages between both ends until there are no more; return all other effects."""
-    others: list[Any] = []
     from_worker, from_client = await worker_auth.after(at_worker), await client_auth.after(at_client)
+    return await converse(worker_auth, client_auth, from_worker, from_client)
+
+
+async def converse(worker_auth: Auth, client_auth: Auth, from_worker: list[Any], from_client: list[Any]) -> list[Any]:
+    """Pass these effects' messages on, and the answers to them, until there are no more; return all other effects."""
+    others: list[Any] = []
     while from_worker or from_client:
         others += [effect for effect in (*from_worker, *from_client) if not isinstance(effect, TellPeer)]
         from_worker, from_client = (
@@ -69,7 +79,10 @@ def both_invalid(verdicts: list[Any]) -> bool:
 
 async def test_two_ends_that_know_the_secret_trust_each_other(worker_auth: Auth, client_auth: Auth) -> None:
     verdicts = await exchange(worker_auth, client_auth)
-    assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=True), Authenticated(LINK, WORKER, proven=True)}
+    assert set(verdicts) == {
+        Authenticated(LINK, CLIENT, proven=True, version=3),
+        Authenticated(LINK, WORKER, proven=True, version=3),
+    }
 
 
 async def test_a_client_with_another_secret_is_denied(worker_auth: Auth, embedded: Embed) -> None:
@@ -86,7 +99,10 @@ async def test_a_client_without_a_secret_is_denied_with_that_reason(worker_auth:
 async def test_a_worker_without_a_secret_authenticates_clients_at_once(embedded: Embed) -> None:
     worker_auth, client_auth = await embedded(WORKER_AUTH, AuthData(None)), await embedded(CLIENT_AUTH, AuthData(None))
     verdicts = await exchange(worker_auth, client_auth)
-    assert set(verdicts) == {Authenticated(LINK, CLIENT, proven=False), Authenticated(LINK, WORKER, proven=False)}
+    assert set(verdicts) == {
+        Authenticated(LINK, CLIENT, proven=False, version=3),
+        Authenticated(LINK, WORKER, proven=False, version=3),
+    }
 
 
 async def test_a_client_with_a_secret_does_not_trust_a_worker_that_asks_for_none(
@@ -113,17 +129,19 @@ async def test_a_proof_for_another_room_or_peer_is_invalid(worker_auth: Auth, cl
 
 
 async def test_a_proof_cannot_be_replayed_on_another_link(worker_auth: Auth, embedded: Embed) -> None:
-    proof = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
-    await worker_auth.after(AT_WORKER)
-    assert Authenticated(LINK, CLIENT, proven=True) in await worker_auth.after(AuthResponse(b"c" * 32, proof))
+    proof = prove(THE_SECRET, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
+    await worker_auth.after(AT_WORKER, HELLO)
+    assert Authenticated(LINK, CLIENT, proven=True, version=3) in await worker_auth.after(
+        AuthResponse(b"c" * 32, proof)
+    )
     second = await embedded(WORKER_AUTH, AuthData(THE_SECRET))
-    await second.after(evolve(AT_WORKER, nonce=b"fresh nonce of thirty-two bytes."))
+    await second.after(evolve(AT_WORKER, nonce=b"fresh nonce of thirty-two bytes."), HELLO)
     effects = await second.after(AuthResponse(b"c" * 32, proof))
     assert messages_of(effects) == [AuthFailure(Denial.INVALID, messages_of(effects)[0].text)]
 
 
 async def test_the_workers_own_proof_cannot_be_made_by_reflecting_the_clients(client_auth: Auth) -> None:
-    await client_auth.after(AT_CLIENT)
+    await client_auth.after(AT_CLIENT, HELLO)
     [response] = messages_of(await client_auth.after(AuthChallenge(b"w" * 32)))
     [verdict] = await client_auth.after(AuthSuccess(response.proof))
     assert isinstance(verdict, AuthenticationFailed)
@@ -131,26 +149,26 @@ async def test_the_workers_own_proof_cannot_be_made_by_reflecting_the_clients(cl
 
 
 async def test_a_worker_that_says_success_without_proof_is_not_trusted(client_auth: Auth) -> None:
-    await client_auth.after(AT_CLIENT, AuthChallenge(b"w" * 32))
+    await client_auth.after(AT_CLIENT, HELLO, AuthChallenge(b"w" * 32))
     [verdict] = await client_auth.after(AuthSuccess())
     assert isinstance(verdict, AuthenticationFailed)
 
 
 async def test_there_is_one_try_per_link(worker_auth: Auth) -> None:
-    await worker_auth.after(AT_WORKER)
+    await worker_auth.after(AT_WORKER, HELLO)
     await worker_auth.after(AuthResponse(b"c" * 32, b"guess" + b"\0" * 27))
-    right = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
+    right = prove(THE_SECRET, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
     assert await worker_auth.after(AuthResponse(b"c" * 32, right)) == []
     assert worker_auth.phase is WorkerAuthPhase.CLOSED
 
 
 async def test_one_challenge_is_answered_and_no_second_one(client_auth: Auth) -> None:
-    await client_auth.after(AT_CLIENT, AuthChallenge(b"w" * 32))
+    await client_auth.after(AT_CLIENT, HELLO, AuthChallenge(b"w" * 32))
     assert await client_auth.after(AuthChallenge(b"v" * 32)) == []
 
 
 async def test_a_client_that_stays_silent_is_timed_out(worker_auth: Auth, autojump_clock: MockClock) -> None:
-    await worker_auth.after(AT_WORKER)
+    await worker_auth.after(AT_WORKER, HELLO)
     autojump_clock.jump(PROOF_TIME + 0.1)
     effects = await worker_auth.after()
     assert messages_of(effects)[0].reason is Denial.TIMEOUT
@@ -160,7 +178,7 @@ async def test_a_client_that_stays_silent_is_timed_out(worker_auth: Auth, autoju
 async def test_a_worker_that_falls_silent_in_mid_proof_is_lost_and_no_failed_proof(
     client_auth: Auth, autojump_clock: MockClock
 ) -> None:
-    await client_auth.after(AT_CLIENT)
+    await client_auth.after(AT_CLIENT, HELLO)
     autojump_clock.jump(PROOF_TIME - 1)
     await client_auth.after(AuthChallenge(b"w" * 32))
     autojump_clock.jump(1.1)
@@ -172,7 +190,7 @@ async def test_a_worker_that_falls_silent_in_mid_proof_is_lost_and_no_failed_pro
 async def test_a_worker_that_says_nothing_is_lost_and_a_secret_is_not_mentioned(
     client_auth: Auth, autojump_clock: MockClock
 ) -> None:
-    await client_auth.after(AT_CLIENT)
+    await client_auth.after(AT_CLIENT, HELLO)
     autojump_clock.jump(PROOF_TIME + 0.1)
     [verdict] = await client_auth.after()
     assert verdict.fault.code is FaultCode.LINK_LOST
@@ -183,7 +201,7 @@ async def test_a_worker_that_says_nothing_is_lost_and_a_secret_is_not_mentioned(
 async def test_the_time_for_the_whole_proof_does_not_begin_again_with_the_challenge(
     client_auth: Auth, autojump_clock: MockClock
 ) -> None:
-    await client_auth.after(AT_CLIENT)
+    await client_auth.after(AT_CLIENT, HELLO)
     autojump_clock.jump(PROOF_TIME - 1)
     await client_auth.after(AuthChallenge(b"w" * 32))
     autojump_clock.jump(1.1)
@@ -207,9 +225,62 @@ async def test_trust_ends_with_the_link(worker_auth: Auth, client_auth: Auth) ->
 
 
 async def test_an_unauthenticated_peer_is_notified_when_the_worker_stops(worker_auth: Auth) -> None:
-    await worker_auth.after(AT_WORKER)
+    await worker_auth.after(AT_WORKER, HELLO)
     [verdict] = await worker_auth.after(Drain())
     assert verdict.fault.code is FaultCode.WORKER_LEAVING
+
+
+# -------- versions
+
+
+async def test_both_ends_use_the_highest_version_that_both_speak(worker_auth: Auth, client_auth: Auth) -> None:
+    """The other end speaks newer versions as well; what each has said is part of both proofs."""
+    newer = VersionRange(VERSIONS.oldest, VERSIONS.newest + 2)
+    await worker_auth.after(AT_WORKER)
+    agreed = VersionAgreement(worker=VERSIONS, client=newer)
+    proof = prove(THE_SECRET, "client", BINDING, agreed, AT_WORKER.nonce, b"c" * 32)
+    [authenticated, _success] = (await worker_auth.after(Hello(newer), AuthResponse(b"c" * 32, proof)))[1:]
+    assert authenticated == Authenticated(LINK, CLIENT, proven=True, version=VERSIONS.newest)
+
+
+@pytest.mark.parametrize("at", ["worker", "client"])
+@pytest.mark.parametrize(
+    "theirs", [VersionRange(VERSIONS.newest + 1, VERSIONS.newest + 2), VersionRange(1, VERSIONS.oldest - 1)]
+)
+async def test_without_a_common_version_the_link_is_closed_with_both_ranges(
+    worker_auth: Auth, client_auth: Auth, at: str, theirs: VersionRange
+) -> None:
+    auth, opened = (worker_auth, AT_WORKER) if at == "worker" else (client_auth, AT_CLIENT)
+    await auth.after(opened)
+    [verdict] = await auth.after(Hello(theirs))
+    assert isinstance(verdict, AuthenticationFailed)
+    assert verdict.fault.code is FaultCode.VERSION
+    assert str(theirs) in verdict.fault.text
+    assert str(VERSIONS) in verdict.fault.text
+    older_is_worker = (theirs.newest < VERSIONS.oldest) == (at == "client")
+    assert ("on the worker's machine" if older_is_worker else "on this computer") in verdict.fault.text
+    assert auth.phase.status.value == "available"
+
+
+async def test_nobody_in_between_can_change_the_versions(worker_auth: Auth, client_auth: Auth) -> None:
+    """Both ends would use the same version all the same, but one of them was told another range."""
+    lied = Hello(VersionRange(VERSIONS.oldest, VERSIONS.newest + 1))
+    await worker_auth.after(AT_WORKER)
+    await client_auth.after(AT_CLIENT)
+    from_worker, from_client = await worker_auth.after(HELLO), await client_auth.after(lied)
+    assert both_invalid(await converse(worker_auth, client_auth, from_worker, from_client))
+
+
+@pytest.mark.parametrize("at", ["worker", "client"])
+async def test_an_end_that_never_says_its_versions_is_lost(
+    worker_auth: Auth, client_auth: Auth, at: str, autojump_clock: MockClock
+) -> None:
+    auth, opened = (worker_auth, AT_WORKER) if at == "worker" else (client_auth, AT_CLIENT)
+    await auth.after(opened, AuthResponse(b"c" * 32), AuthChallenge(b"w" * 32))
+    assert auth.phase.value == "greeting"
+    autojump_clock.jump(PROOF_TIME + 0.1)
+    [verdict] = await auth.after()
+    assert verdict.fault.code is FaultCode.LINK_LOST
 
 
 def test_no_repr_shows_a_secret_a_nonce_or_a_proof() -> None:
@@ -222,9 +293,10 @@ def test_no_repr_shows_a_secret_a_nonce_or_a_proof() -> None:
 # -------- every state that an end can reach, and random walks
 
 
-PROOF = prove(THE_SECRET, "client", BINDING, AT_WORKER.nonce, b"c" * 32)
-WORKERS_PROOF = prove(THE_SECRET, "worker", BINDING, b"w" * 32, AT_CLIENT.nonce)
+PROOF = prove(THE_SECRET, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
+WORKERS_PROOF = prove(THE_SECRET, "worker", BINDING, AGREED, b"w" * 32, AT_CLIENT.nonce)
 MESSAGES: list[Any] = [
+    *(Hello(versions) for versions in (VERSIONS, VersionRange(VERSIONS.oldest, 9), VersionRange(9, 9))),
     AuthChallenge(b"w" * 32),
     *(AuthResponse(b"c" * 32, proof) for proof in (None, b"p" * 32, PROOF)),
     *(AuthSuccess(proof) for proof in (None, b"p" * 32, WORKERS_PROOF)),
@@ -285,6 +357,7 @@ def test_without_the_secret_no_walk_leads_to_authentication(
     table: Table[AuthData], opened: LinkOpened, data: st.DataObject
 ) -> None:
     auth = start_of(table, AuthData(THE_SECRET)).turn(table, opened, lambda _phase, _found: None)[0]
+    auth = auth.turn(table, HELLO, lambda _phase, _found: None)[0]
     for message in data.draw(st.lists(st.sampled_from([*GUESSES, Drain()]), max_size=20)):
         auth, effects = auth.turn(table, message, lambda _phase, _found: None)
         assert not any(isinstance(effect, Authenticated) for effect in effects)

@@ -64,7 +64,9 @@ async def choose(
 
 async def submit(client: Client, link: LinkId = ONE, peer: PeerId = BIG) -> None:
     """Let the link be proven."""
-    assert await client.after(events.Authenticated(link, peer, proven=True)) == [events.TellPeer(link, SUBMIT)]
+    assert await client.after(events.Authenticated(link, peer, proven=True, version=3)) == [
+        events.TellPeer(link, SUBMIT)
+    ]
     assert client.phase is P.SUBMITTING
 
 
@@ -374,7 +376,7 @@ async def test_a_link_that_ends_without_a_reason_ends_the_client_with_one(client
 async def test_what_comes_over_another_link_is_dropped(client: Client) -> None:
     await choose(client, BestWorker(), *BOTH)
     await client.after(LinkLost(ONE, BUSY_FAULT))
-    late = (events.Authenticated(ONE, BIG, proven=True), events.PeerMessage(ONE, BUSY_FAULT), LinkLost(ONE))
+    late = (events.Authenticated(ONE, BIG, proven=True, version=3), events.PeerMessage(ONE, BUSY_FAULT), LinkLost(ONE))
     assert await client.after(*late) == []
     assert client.phase is P.CONNECTING
 

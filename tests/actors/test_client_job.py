@@ -84,7 +84,7 @@ JOINED = events.JoinedRoom(RoomId("room-1"), "token", PeerId("client-1"))
 
 
 def trusted(link: LinkId) -> events.Authenticated:
-    return events.Authenticated(link, WORKER, proven=True)
+    return events.Authenticated(link, WORKER, proven=True, version=3)
 
 
 def happened(seq: int | None, news: JobNews | None = None) -> JobEvent:

@@ -64,7 +64,7 @@ def test_the_samples_contain_every_stage_every_outcome_and_every_fault() -> None
 
 NEW = events.JobWanted(CREDENTIALS, events.NamedWorker(WORKER), SubmitJob(JobKind.TRAIN, "flies.zip", 10))
 ATTACH = evolve(NEW, submit=None, credential=events.JobCredential(JOB, "key"))
-OPENED = events.Authenticated(ONE, WORKER, proven=True)
+OPENED = events.Authenticated(ONE, WORKER, proven=True, version=3)
 LOST = events.LinkLost(ONE, BROKEN)
 TO_CONNECTING: tuple[Any, ...] = (workers(Status.AVAILABLE),)
 TO_SUBMITTING = (*TO_CONNECTING, OPENED)

@@ -230,7 +230,7 @@ class World:
             return []
         if not link.proven:
             refused = [LinkLost(name, UNKNOWN)] if link.about_job and self.jobs[-1].unknown else []
-            return [*refused, events.Authenticated(name, FIRST, proven=True)]
+            return [*refused, events.Authenticated(name, FIRST, proven=True, version=3)]
         if link.replies:
             return [PeerMessage(name, message) for message in link.replies[0]]
         if link.seen is None or link.ended_told:

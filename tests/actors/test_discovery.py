@@ -30,7 +30,6 @@ from actors.events import (
     StatusChanged,
     WorkersChanged,
 )
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.signaling import (
@@ -211,13 +210,13 @@ async def test_each_offer_gets_a_link_id_of_its_own_also_after_a_reconnection(wo
     await inside(workers_discovery)
     first = await workers_discovery.after(Offer(ADA, "sdp"), Offer(ADA, "sdp", JobId("job-1")))
     assert first == [
-        LinkRequested(LinkId(1), ADA, "sdp", PROTOCOL_VERSION),
-        SessionRequested(LinkId(2), ADA, "sdp", JobId("job-1"), PROTOCOL_VERSION),
+        LinkRequested(LinkId(1), ADA, "sdp"),
+        SessionRequested(LinkId(2), ADA, "sdp", JobId("job-1")),
     ]
     await workers_discovery.after(ServerDisconnected("gone"), ServerConnected(), FAULT)
     await workers_discovery.after(JoinRoom(WORKER_PASS, 30), JOINED)
     [offer] = await workers_discovery.after(Offer(ADA, "sdp"))
-    assert offer == LinkRequested(LinkId(3), ADA, "sdp", PROTOCOL_VERSION)
+    assert offer == LinkRequested(LinkId(3), ADA, "sdp")
 
 
 async def test_an_offer_without_a_connection_is_refused_at_once(discovery: Discovery) -> None:

@@ -48,7 +48,7 @@ async def linking(job_query: Query, *requests: AskJob | StopJob) -> None:
 
 async def asked(job_query: Query, *requests: AskJob | StopJob) -> None:
     await linking(job_query, *requests)
-    await job_query.after(Authenticated(ONE, WORKER, proven=True))
+    await job_query.after(Authenticated(ONE, WORKER, proven=True, version=3))
     assert job_query.state is Status.BUSY
 
 
@@ -125,8 +125,8 @@ async def test_a_worker_that_does_not_know_one_job_is_asked_about_the_others(job
     await linking(job_query)
     unknown = JobStateReported(JobState(FIRST, JobStage.UNKNOWN, NO_JOB.text))
     assert await job_query.after(LinkLost(ONE, NO_JOB)) == [unknown, OpenLink(TWO, WORKER, SECOND)]
-    assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == []
-    assert await job_query.after(Authenticated(TWO, WORKER, proven=True)) == [TellPeer(TWO, STOP)]
+    assert await job_query.after(Authenticated(ONE, WORKER, proven=True, version=3)) == []
+    assert await job_query.after(Authenticated(TWO, WORKER, proven=True, version=3)) == [TellPeer(TWO, STOP)]
     assert await job_query.after(PeerMessage(TWO, OVER)) == [JobStateReported(OVER), CloseLink(TWO), Finished()]
 
 
@@ -150,7 +150,10 @@ async def test_a_worker_that_does_not_know_the_only_job_is_quoted(job_query: Que
 
 async def test_all_is_asked_at_once_each_answer_reported_and_the_last_ends_it(job_query: Query) -> None:
     await linking(job_query)
-    assert await job_query.after(Authenticated(ONE, WORKER, proven=True)) == [TellPeer(ONE, ASK), TellPeer(ONE, STOP)]
+    assert await job_query.after(Authenticated(ONE, WORKER, proven=True, version=3)) == [
+        TellPeer(ONE, ASK),
+        TellPeer(ONE, STOP),
+    ]
     assert await job_query.after(PeerMessage(ONE, OVER)) == [JobStateReported(OVER)]
     assert job_query.state is Status.BUSY
     assert await job_query.after(PeerMessage(ONE, RUNS)) == [JobStateReported(RUNS), CloseLink(ONE), Finished()]

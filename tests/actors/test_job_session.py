@@ -37,7 +37,6 @@ from actors.job_session import (
     refusal,
 )
 from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import (
@@ -65,8 +64,8 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 ONE, ADA = LinkId(1), PeerId("client-ada")
 JOB, KEY = JobId("job-1"), "key-1"
-OFFER = SessionRequested(ONE, ADA, "sdp", JOB, PROTOCOL_VERSION)
-TRUSTED = Authenticated(ONE, ADA, proven=True)
+OFFER = SessionRequested(ONE, ADA, "sdp", JOB)
+TRUSTED = Authenticated(ONE, ADA, proven=True, version=3)
 ATTACH, ASK = AttachJob(JOB, KEY, seen=17), AskJob(JOB, KEY)
 STOP, CANCEL, TAKEN = StopJob(JOB, KEY, StopScope.ALL), CancelJob(JOB, KEY), ResultTaken(JOB, KEY)
 REQUESTS = [ATTACH, ASK, STOP, CANCEL, TAKEN]
@@ -109,8 +108,8 @@ each_request = pytest.mark.parametrize("job_request", REQUESTS, ids=lambda job_r
 # -------- who gets a session
 
 
-def refused(*, known: bool = True, sessions: int = 0, leaving: bool = False, version: int = PROTOCOL_VERSION) -> object:
-    return refusal(evolve(OFFER, version=version), known=known, sessions=sessions, leaving=leaving)
+def refused(*, known: bool = True, sessions: int = 0, leaving: bool = False) -> object:
+    return refusal(known=known, sessions=sessions, leaving=leaving)
 
 
 def test_who_asks_about_a_known_job_gets_a_session_and_no_other() -> None:
@@ -119,14 +118,6 @@ def test_who_asks_about_a_known_job_gets_a_session_and_no_other() -> None:
     assert refused(leaving=True) == LEAVING_FAULT
     assert refused(sessions=SESSIONS_MAX - 1) is None
     assert refused(sessions=SESSIONS_MAX) == TOO_MANY_SESSIONS_FAULT
-
-
-def test_another_version_is_refused_with_both_versions() -> None:
-    fault = refused(version=99, known=False)
-    assert isinstance(fault, Fault)
-    assert fault.code is FaultCode.VERSION
-    assert "99" in fault.text
-    assert str(PROTOCOL_VERSION) in fault.text
 
 
 async def test_the_link_of_an_owner_is_accepted(job_session: JobSession) -> None:

@@ -235,4 +235,4 @@ def test_an_unexpected_message_without_a_row_cannot_happen_and_is_named() -> Non
 
 def test_an_event_of_our_own_program_is_never_an_unexpected_message() -> None:
     with pytest.raises(UnexpectedEvent, match="listener: Authenticated cannot happen"):
-        LISTENER.step(SHUT, 0, events.Authenticated(ONE, PeerId("ada"), proven=True))
+        LISTENER.step(SHUT, 0, events.Authenticated(ONE, PeerId("ada"), proven=True, version=3))

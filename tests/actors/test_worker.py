@@ -34,7 +34,6 @@ from actors.events import (
 )
 from actors.worker import BUSY_FAULT, LEAVING_FAULT, RETURN_TIME, WorkerData, WorkerPhase
 from actors.worker_limits import LINK_TIME, REQUEST_TIME, UNEXPECTED_MESSAGE_FAULT
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
 from protocol.jobs import AskJob, JobAccepted, JobKind, Outcome, SubmitJob
@@ -58,8 +57,8 @@ Worker = Embedded[WorkerData]
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
-def offer(peer: PeerId, link: LinkId = ONE, version: int = PROTOCOL_VERSION) -> LinkRequested:
-    return LinkRequested(link, peer, "sdp", version)
+def offer(peer: PeerId, link: LinkId = ONE) -> LinkRequested:
+    return LinkRequested(link, peer, "sdp")
 
 
 def over(job: JobId) -> JobFinished:
@@ -68,7 +67,7 @@ def over(job: JobId) -> JobFinished:
 
 WALK = {
     WorkerPhase.LINKING: [offer(ADA)],
-    WorkerPhase.ASKING: [Authenticated(ONE, ADA, proven=True)],
+    WorkerPhase.ASKING: [Authenticated(ONE, ADA, proven=True, version=3)],
     WorkerPhase.UPLOADING: [SUBMITTED],
     WorkerPhase.SENDER_AWAY: [LinkLost(ONE)],
 }
@@ -113,18 +112,6 @@ async def test_a_stranger_is_refused_unless_the_worker_is_free(worker: Worker, p
     assert (worker.phase, worker.data) == (phase, before)
 
 
-@in_every_phase
-async def test_another_version_is_refused_with_both_versions(worker: Worker, phase: WorkerPhase) -> None:
-    await bring(worker, phase)
-    for peer in (ADA, BOB):
-        [effect] = await worker.after(offer(peer, TWO, version=99))
-        assert isinstance(effect, RejectLink)
-        assert effect.fault.code is FaultCode.VERSION
-        assert "99" in effect.fault.text
-        assert str(PROTOCOL_VERSION) in effect.fault.text
-    assert worker.phase is phase
-
-
 async def test_the_sender_of_the_running_job_is_refused_a_second_one(worker: Worker) -> None:
     await bring(worker, WorkerPhase.RUNNING)
     assert await worker.after(offer(ADA, TWO)) == [RejectLink(ADA, BUSY_FAULT)]
@@ -140,7 +127,12 @@ async def test_the_client_that_has_reserved_the_worker_may_start_over_and_leaves
     discarded = [DiscardJob(JOB)] if phase in (WorkerPhase.UPLOADING, WorkerPhase.SENDER_AWAY) else []
     assert effects == [*closed, *discarded, AcceptLink(TWO, ADA, "sdp")]
     assert worker.phase is WorkerPhase.LINKING
-    late = [LinkLost(ONE), Authenticated(ONE, ADA, proven=True), PackageReceived(JOB), PackageFailed(JOB, BROKEN)]
+    late = [
+        LinkLost(ONE),
+        Authenticated(ONE, ADA, proven=True, version=3),
+        PackageReceived(JOB),
+        PackageFailed(JOB, BROKEN),
+    ]
     assert await worker.after(*late) == []
     assert worker.phase is WorkerPhase.LINKING
 
@@ -188,7 +180,7 @@ async def test_an_authenticated_client_that_submits_nothing_loses_the_reservatio
 async def test_the_authentication_of_a_session_gives_no_more_time(worker: Worker, autojump_clock: MockClock) -> None:
     await worker.after(offer(ADA))
     autojump_clock.jump(LINK_TIME - 1)
-    assert await worker.after(Authenticated(TWO, BOB, proven=True)) == []
+    assert await worker.after(Authenticated(TWO, BOB, proven=True, version=3)) == []
     autojump_clock.jump(2)
     assert (await worker.after())[0] == AVAILABLE
 
@@ -257,7 +249,7 @@ async def test_events_about_other_links_and_jobs_change_nothing(worker: Worker, 
     before = worker.data
     others = [
         LinkLost(THREE),
-        Authenticated(THREE, BOB, proven=True),
+        Authenticated(THREE, BOB, proven=True, version=3),
         PeerMessage(THREE, SUBMIT),
         JobSubmitted(THREE, SUBMIT, JobCredential(OLD, KEY)),
         PackageReceived(OLD),

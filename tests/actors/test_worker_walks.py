@@ -56,7 +56,6 @@ from actors.job_session import JOB_SESSION, UNKNOWN_FAULT, JobSessionData, JobSe
 from actors.phase import AVAILABLE, RESERVED
 from actors.table import Table
 from actors.worker import WORKER, WorkerData, WorkerPhase
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import (
@@ -146,17 +145,16 @@ class WorkerWorld(World):
         link, job = LinkId(self.offers + 1), JobId(f"job-{self.jobs + 1}")
         if self.finished:
             return
-        yield self, LinkRequested(link, BOB, "sdp", 0)
         if self.offers < LINKS_MAX:
             for peer in (ADA, BOB):
-                yield evolve(self, offers=self.offers + 1), LinkRequested(link, peer, "sdp", PROTOCOL_VERSION)
+                yield evolve(self, offers=self.offers + 1), LinkRequested(link, peer, "sdp")
             opened = evolve(self, offers=link, links=self.links | {link}, trusted=self.trusted | {link})
             for known in (*self.preparing, *self.running):
                 yield opened, SupplyPackage(link, known)
         for one in self.links:
             yield evolve(self, links=self.links - {one}, trusted=self.trusted - {one}), LinkLost(one)
             if one not in self.trusted:
-                yield evolve(self, trusted=self.trusted | {one}), Authenticated(one, ADA, proven=True)
+                yield evolve(self, trusted=self.trusted | {one}), Authenticated(one, ADA, proven=True, version=3)
         for one in self.trusted:
             yield self, PeerMessage(one, AskJob(JOB, KEY))
             if self.jobs < JOBS_MAX:
@@ -249,7 +247,7 @@ class SessionWorld(World):
 
     def moves(self) -> Iterator[tuple[World, Any]]:
         if not self.begun:
-            yield evolve(self, begun=True), SessionRequested(ONE, ADA, "sdp", JOB, PROTOCOL_VERSION)
+            yield evolve(self, begun=True), SessionRequested(ONE, ADA, "sdp", JOB)
             yield evolve(self, begun=True, trusted=True, receiving=True), OpenSession(ONE, JOB)
         if not self.begun or not self.open:
             return
@@ -257,7 +255,7 @@ class SessionWorld(World):
         if not self.leaving:
             yield evolve(self, leaving=True), EndSessions()
         if not self.trusted:
-            yield evolve(self, trusted=True), Authenticated(ONE, ADA, proven=True)
+            yield evolve(self, trusted=True), Authenticated(ONE, ADA, proven=True, version=3)
             return
         yield self, PeerMessage(ONE, SUBMIT)
         for request in REQUESTS:
@@ -331,7 +329,7 @@ class QueryWorld(World):
             for fault in (None, BROKEN, *([] if self.trusted else [UNKNOWN_FAULT])):
                 yield evolve(self, link=None, trusted=False), LinkLost(self.link, fault)
             if not self.trusted:
-                yield evolve(self, trusted=True), Authenticated(self.link, DESK, proven=True)
+                yield evolve(self, trusted=True), Authenticated(self.link, DESK, proven=True, version=3)
             else:
                 for message in (*ANSWERS, BROKEN, SUBMIT):
                     yield self, PeerMessage(self.link, message)

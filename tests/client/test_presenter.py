@@ -293,7 +293,7 @@ def present(*peers: PeerId) -> events.WorkersChanged:
 
 
 def opened(link: LinkId, peer: PeerId = WORKER, *, proven: bool = False) -> events.Authenticated:
-    return events.Authenticated(link, peer, proven)
+    return events.Authenticated(link, peer, proven, version=3)
 
 
 def happened(link: LinkId, seq: int, news: Any = None) -> PeerMessage:

@@ -17,6 +17,7 @@ from attrs import evolve
 import rtc.doctor.server
 from protocol.faults import Fault, FaultCode
 from protocol.signaling import Join
+from protocol.version import VersionRange
 from rtc.common.gpu import GpuFacts
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import load_config
@@ -280,8 +281,8 @@ async def test_our_server_is_found_in_order(tmp_path: Path) -> None:
 
 
 async def test_a_server_of_another_version_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtc.doctor.server, "Join", partial(Join, version=99))
-    monkeypatch.setattr(rtc.doctor.server, "PROTOCOL_VERSION", 99)
+    monkeypatch.setattr(rtc.doctor.server, "Join", partial(Join, versions=VersionRange(99, 99)))
+    monkeypatch.setattr(rtc.doctor.server, "VERSIONS", VersionRange(99, 99))
     async with our_server(tmp_path) as server:
         for check, url in ((check_websocket, server.ws_url), (check_http, server.http_url)):
             finding = await check(url)

@@ -149,6 +149,7 @@ def test_an_encoded_message_has_as_many_bytes_as_characters(text: str) -> None:
 
 def test_before_authentication_only_its_messages_and_those_of_the_link_are_read() -> None:
     assert set(UNPROVEN.messages) == {
+        "HELLO",
         "AUTH_CHALLENGE",
         "AUTH_RESPONSE",
         "AUTH_SUCCESS",

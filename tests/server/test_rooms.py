@@ -103,7 +103,7 @@ def test_a_worker_that_leaves_is_gone_for_the_clients(book):
 def test_an_offer_arrives_under_the_name_of_its_sender(book):
     join(book, 1, WIM)
     join(book, 2, ADA)
-    assert book.relay(2, Offer(WIM, "sdp", version=7)) == (SendMessage(1, Offer(ADA, "sdp", version=7)),)
+    assert book.relay(2, Offer(WIM, "sdp", JobId("j"))) == (SendMessage(1, Offer(ADA, "sdp", JobId("j"))),)
     assert book.relay(1, Answer(ADA, "sdp")) == (SendMessage(2, Answer(WIM, "sdp")),)
     assert book.relay(1, Refuse(ADA, REFUSAL)) == (SendMessage(2, Refuse(WIM, REFUSAL)),)
 

@@ -16,8 +16,8 @@ ONE, ADA, JOB = LinkId(1), PeerId("client-ada"), JobId("job-1")
 @pytest.mark.parametrize(
     ("offer", "fault", "said"),
     [
-        (LinkRequested(ONE, ADA, "sdp", 3), BUSY_FAULT, "for a new job."),
-        (SessionRequested(ONE, ADA, "sdp", JOB, 3), UNKNOWN_FAULT, "about job-1."),
+        (LinkRequested(ONE, ADA, "sdp"), BUSY_FAULT, "for a new job."),
+        (SessionRequested(ONE, ADA, "sdp", JOB), UNKNOWN_FAULT, "about job-1."),
     ],
 )
 def test_an_offer_its_answer_and_that_a_rejection_was_sent_are_said(offer: object, fault: object, said: str) -> None:

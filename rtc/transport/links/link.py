@@ -1,9 +1,12 @@
 """One link to one peer: messages on the control channel, frames on the bulk channel, heartbeats, and an orderly end.
 
 Rule: a link routes messages and does not authenticate. Until `trust` is called, it decodes only the vocabulary of
-unauthenticated peers and has one route; a bulk frame, or a message of another vocabulary, ends the link.
+unauthenticated peers and has one route; a bulk frame, or a message of another vocabulary, ends the link. From an
+authenticated peer, a message of an unknown name is answered with a fault and otherwise ignored.
 """
 
+import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -11,14 +14,17 @@ from typing import Any, Protocol
 import trio
 
 from actors.mailbox import Mailbox, QueueFull
-from protocol.converter import WireError
+from protocol.converter import UnknownMessage, WireError
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat
-from protocol.wire import UNPROVEN, Vocabulary, decode, encode
+from protocol.version import VERSIONS
+from protocol.wire import UNPROVEN, Vocabulary, decode, encode, is_known
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import ungrouped
 from rtc.transport.webrtc.byte_queue import ByteQueue
+
+log = logging.getLogger(__name__)
 
 FLUSH_TIME = 2.0
 """Seconds that the queued messages may take to be sent when the link ends."""
@@ -27,6 +33,8 @@ CLOSE_TIME = 3.0
 PIECES_MAX = 16
 """Frames of the bulk channel that are taken from the connection before anybody reads them; the connection's own queue
 holds the rest of a credit window."""
+UNKNOWN_MAX = 10
+"""Unknown messages in one minute that are answered with a fault; further ones are ignored without an answer."""
 
 LINK_LOST = Fault(FaultCode.LINK_LOST, "The connection to the other side was lost. Try again.")
 PEER_STALLED = Fault(FaultCode.STALLED, "The other side does not take what is sent to it, so the connection was cut.")
@@ -91,6 +99,7 @@ class Link:
     def __init__(self, connection: Connection, name: LinkId, heartbeat_time: float, lost_time: float) -> None:
         self.name = name
         self.vocabulary: Vocabulary[Any] = UNPROVEN
+        self.version = VERSIONS.newest
         self.lost = trio.Event()
         self.fault: Fault | None = None
         self._connection = connection
@@ -99,6 +108,8 @@ class Link:
         self._route: Route | None = None
         self._route_set = trio.Event()
         self._trusted = False
+        self._unknown_at: deque[float] = deque()
+        """When the peer was told in the last minute that its message is not known."""
         self._outbox: Mailbox[str] = Mailbox()
         self._goodbye: Goodbye | None = None
         self._on_lost: list[Callable[[], None]] = []
@@ -117,19 +128,25 @@ class Link:
         self._route = route
         self._route_set.set()
 
-    def trust(self, vocabulary: Vocabulary[Any], route: Route) -> None:
-        """Treat the peer as authenticated: from the next message on, use this vocabulary and route.
+    def trust(self, vocabulary: Vocabulary[Any], version: int, route: Route) -> None:
+        """Treat the peer as authenticated: from the next message on, use this vocabulary, version and route.
 
         Frames of the bulk channel are accepted from then on.
         """
         self.vocabulary = vocabulary
+        self.version = version
         self.route = route
         self._trusted = True
 
     def send(self, message: Any) -> None:
-        """Queue a message for the control channel. Never waits; when the queue is full, the link is cut (STALLED)."""
+        """Queue a message for the control channel. Never waits; when the queue is full, the link is cut (STALLED).
+
+        A message that the version of this link does not have is left out.
+        """
+        if not is_known(message, self.version):
+            return
         try:
-            self._outbox.put(encode(message))
+            self._outbox.put(encode(message, self.version))
         except QueueFull:
             self.cut(PEER_STALLED)
 
@@ -224,17 +241,39 @@ class Link:
                 self._end(self._connection.fault or LINK_LOST, None)
                 return
             try:
-                message = decode(text, self.vocabulary)
+                message = decode(text, self.vocabulary, self.version)
+            except UnknownMessage as error:
+                self._answer_unknown(error)
+                continue
             except WireError as error:
                 self.cut(Fault(FaultCode.BAD_MESSAGE, f"The other side was not understood: {error}."))
                 return
             if isinstance(message, Goodbye):
                 self._end(message.fault, None)
                 return
+            if isinstance(message, Fault) and message.code is FaultCode.UNKNOWN_MESSAGE:
+                log.warning("Link %d: a message was not understood: %s", self.name, message.text)
+                continue
             if isinstance(message, Heartbeat) or self._route is None:
                 continue
             await self._route(message)
             await self._outbox.wait_below_threshold()
+
+    def _answer_unknown(self, error: UnknownMessage) -> None:
+        """Tell an authenticated peer, a few times a minute, that its message is not known; the link goes on.
+
+        From a peer that is not authenticated, nothing is accepted but its authentication: the link is cut.
+        """
+        if not self._trusted:
+            self.cut(Fault(FaultCode.BAD_MESSAGE, f"The other side was not understood: {error}."))
+            return
+        now = trio.current_time()
+        while self._unknown_at and self._unknown_at[0] <= now - 60:
+            self._unknown_at.popleft()
+        if len(self._unknown_at) < UNKNOWN_MAX:
+            self._unknown_at.append(now)
+            log.warning("Link %d: %s; it is ignored", self.name, error)
+            self.send(Fault(FaultCode.UNKNOWN_MESSAGE, f"The message was ignored: {error}."))
 
     async def _receive_bulk(self) -> None:
         """Pass the frames of the bulk channel to `pieces`; a frame of an unauthenticated peer ends the link."""

@@ -191,7 +191,7 @@ class LinkManager:
             else:
                 await self.on_message(event.link, message)
 
-        link.trust(vocabulary, route)
+        link.trust(vocabulary, event.version, route)
 
     def handle_authentication_failed(self, effect: AuthenticationFailed) -> None:
         """End a link whose authentication failed."""

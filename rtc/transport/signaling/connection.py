@@ -4,6 +4,7 @@ It knows nothing about rooms: the Discovery actor rejoins the room. Messages put
 is down are dropped, because Discovery sends everything important again when the connection is up.
 """
 
+import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable
@@ -15,12 +16,15 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 
 from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
-from protocol.converter import WireError
-from protocol.signaling import FromServer, ToServer
-from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
+from protocol.converter import UnknownMessage, WireError
+from protocol.signaling import FromServer, Joined, RoomCreated, ToServer
+from protocol.version import VERSIONS, VersionRange, no_common_version
+from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode, is_known
 from rtc.common.nurseries import first_error
 from rtc.config.server_url import PORTS
 from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, SILENCE_TIME, KeepAlive, close
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between attempts to connect: doubled each time, and shortened by a random part of up to half, so that the
@@ -92,6 +96,8 @@ class _SignalingConnection:
         self._dial = dial
         self.done = False
         """Whether `outgoing` is finished and empty."""
+        self._version = VERSIONS.newest
+        """The version of the protocol that the WebSocket uses; the newest until the server has said what it speaks."""
         self.message_received = False
         """Whether the latest WebSocket has received a message; only then do the pauses begin again at FIRST_PAUSE."""
 
@@ -109,7 +115,7 @@ class _SignalingConnection:
         Raises:
             SignalingLost: it could not be opened, or it ended before `outgoing` was finished.
         """
-        self.message_received = False
+        self._version, self.message_received = VERSIONS.newest, False
         text = ""
         try:
             async with trio.open_nursery() as websocket_nursery:
@@ -225,7 +231,8 @@ class _SignalingConnection:
                 message = await self._outgoing.take()
             except trio.EndOfChannel:
                 return
-            await ws.send_message(encode(message))
+            if is_known(message, self._version):
+                await ws.send_message(encode(message, self._version))
 
     async def _receive_messages(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         while True:
@@ -233,14 +240,31 @@ class _SignalingConnection:
             frame = await ws.get_message()
             keep_alive.note_received()
             try:
-                message = decode(frame, FROM_SERVER)
+                message = decode(frame, FROM_SERVER, self._version)
+            except UnknownMessage as error:
+                log.warning("%s; it is from the server, and is ignored", error)
+                continue
             except WireError as error:
                 raise SignalingLost(
                     f"The server at {self._url} says what this sleap-rtc does not understand ({error})."
                     " Update the older of the two."
                 ) from None
             self.message_received = True
+            if isinstance(message, RoomCreated | Joined):
+                self._agree(message.versions)
             await self._on_event(message)
+
+    def _agree(self, versions: VersionRange) -> None:
+        """Use the highest version that both this program and the server speak.
+
+        Raises:
+            SignalingLost: there is none, although the server has accepted us.
+        """
+        common = VERSIONS.common(versions)
+        if common is None:
+            place = f"the server at {self._url}"
+            raise SignalingLost(no_common_version(versions, VERSIONS, us=place, our_place="on the server"))
+        self._version = common
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,6 @@ from attrs import evolve
 
 from actors import events
 from actors.job_session import UNKNOWN_FAULT, JobSessionData, refusal
-from protocol import PROTOCOL_VERSION
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobEvent, JobStage, JobState, Outcome
 from rtc.testing.state_space import start_of
@@ -153,10 +152,10 @@ class Jobs(Links):
         new = LinkId(world.next_link)
         world = change(world, offers=tuple(rest), next_link=world.next_link + 1)
         if job is None:
-            return self.tell_worker(world, events.LinkRequested(new, ME, str(link), PROTOCOL_VERSION))
-        offer = events.SessionRequested(new, ME, str(link), job, PROTOCOL_VERSION)
+            return self.tell_worker(world, events.LinkRequested(new, ME, str(link)))
+        offer = events.SessionRequested(new, ME, str(link), job)
         known = self.job(world, job).stage != "gone"
-        fault = refusal(offer, known=known, sessions=len(world.sessions), leaving=world.ending_sessions)
+        fault = refusal(known=known, sessions=len(world.sessions), leaving=world.ending_sessions)
         if fault is not None:
             return change(world, answers=(*world.answers, fault))
         return self.open_session(world, new, job, offer)

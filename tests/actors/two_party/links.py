@@ -145,7 +145,7 @@ class Links(Turns):
         """Let one end authenticate the other."""
         mine = getattr(pair, end)
         world = self.replace(world, pair, evolve(pair, **{end: evolve(mine, trusted=True)}))
-        proven = events.Authenticated(mine.link, HERE if end == "client" else ME, proven=True)
+        proven = events.Authenticated(mine.link, HERE if end == "client" else ME, proven=True, version=3)
         if end == "client":
             return self.tell_client(world, proven)
         return self.tell_session(self.tell_worker(world, proven), mine.link, proven)

@@ -6,7 +6,6 @@ from attrs import evolve
 
 from actors import events
 from actors.worker import WorkerData
-from protocol import PROTOCOL_VERSION
 from protocol.faults import Fault
 from protocol.ids import LinkId
 from protocol.jobs import Outcome
@@ -23,7 +22,6 @@ from .world import (
     STOPPED,
     STRANGER,
     LinkPair,
-    ModelError,
     World,
     change,
     spend,
@@ -174,23 +172,15 @@ class Outside(Room):
         }
         return self.replace(world, pair, evolve(pair, **ends))
 
-    def offer_of_stranger(self, world: World, offer: events.LinkRequested) -> World:
-        """Let the worker get the offer of another client; it accepts nobody with another version."""
-        world = self.tell_worker(world, offer)
-        if offer.version != PROTOCOL_VERSION and offer.new_link in world.rivals:
-            raise ModelError("a client of another version is accepted")
-        return world
-
     def moves_of_stranger(self, world: World) -> Iterator[Move]:
         """Return the moves of another client, which asks the worker, may prove itself, and goes away."""
         new = LinkId(world.next_link)
         if world.budget.strangers:
             spent = change(spend(world, "strangers"), next_link=world.next_link + 1)
-            for version in (PROTOCOL_VERSION, 0):
-                offer = events.LinkRequested(new, STRANGER, "sdp", version)
-                yield f"a stranger of version {version} asks", True, call(self.offer_of_stranger, spent, offer)
+            offer = events.LinkRequested(new, STRANGER, "sdp")
+            yield "a stranger asks", True, call(self.tell_worker, spent, offer)
         for link in world.rivals:
-            proven = events.Authenticated(link, STRANGER, proven=True)
+            proven = events.Authenticated(link, STRANGER, proven=True, version=3)
             left = change(world, rivals=tuple(one for one in world.rivals if one != link))
             yield "the stranger goes away", False, call(self.tell_worker, left, events.LinkLost(link))
             if world.worker.phase.value == "linking" and world.worker.data.link == link:

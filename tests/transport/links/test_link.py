@@ -72,7 +72,7 @@ async def test_trust_changes_vocabulary_route_and_opens_bulk(autojump_clock: Moc
     async with linked(before) as (link, _ours, theirs):
         await theirs.send_control(encode(HELLO))
         await wait_all_tasks_blocked()
-        link.trust(TO_WORKER, append_to(after))
+        link.trust(TO_WORKER, 3, append_to(after))
         await theirs.send_control(encode(JOB))
         await theirs.send_bulk(b"piece")
         with trio.fail_after(1):
@@ -110,7 +110,7 @@ async def test_a_silent_other_side_is_lost_after_a_while(autojump_clock: MockClo
 
 async def test_bulk_is_a_sign_of_life(autojump_clock: MockClock) -> None:
     async with linked([]) as (link, _ours, theirs):
-        link.trust(TO_WORKER, append_to([]))
+        link.trust(TO_WORKER, 3, append_to([]))
         for _ in range(5):
             await trio.sleep(LOST_TIME - 1)
             await theirs.send_bulk(b"piece")
@@ -290,7 +290,7 @@ async def test_closing_with_a_pulled_cable_is_bounded(autojump_clock: MockClock)
 async def test_unread_pieces_wait_and_then_cut_the_link(autojump_clock: MockClock) -> None:
     ours, theirs = memory_connection_pair(bulk_queue_max=100_000)
     async with open_link(ours, name=LinkId(1), route=append_to([])) as link:
-        link.trust(TO_WORKER, append_to([]))
+        link.trust(TO_WORKER, 3, append_to([]))
         for _ in range(PIECES_MAX + 5):
             await theirs.send_bulk(bytes(10_000))
             await wait_all_tasks_blocked()
@@ -344,6 +344,6 @@ async def test_lost_callbacks_are_called_once_and_also_when_added_afterwards(aut
         await link.aclose(ENOUGH)
         link.when_lost(lambda: calls.append("after"))
         link.send(JobStarted(JobId("j1"), ()))  # dropped: the link has ended
-        link.trust(TO_CLIENT, append_to([]))
+        link.trust(TO_CLIENT, 3, append_to([]))
     assert calls == ["before", "after"]
     assert link.fault is None

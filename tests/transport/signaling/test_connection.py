@@ -209,12 +209,20 @@ async def test_another_service_on_that_port_is_named(autojump_clock, world, nurs
     assert ("404" in text) == (b"404" in answer)
 
 
-@pytest.mark.parametrize("nonsense", ["hello", '{"type":"FUTURE"}', b"\xff\xfe", '{"type":"JOIN"}'])
+@pytest.mark.parametrize("nonsense", ["hello", '{"type":"JOINED"}', b"\xff\xfe", "[]"])
 async def test_a_server_of_another_version_is_reported_as_such(autojump_clock, world, nursery, nonsense):
     nursery.start_soon(world.run)
     ws = await world.accept()
     await ws.send_message(nonsense)
     assert "Update the older" in (await world.until(ServerDisconnected)).text
+
+
+async def test_what_a_newer_server_says_is_ignored(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    ws = await world.accept()
+    await ws.send_message('{"type":"FUTURE_MESSAGE","mood":"good"}')
+    await ws.send_message('{"type":"WORKER_LEFT","peer":"w","why":"unknown field"}')
+    assert await world.until(WorkerLeft) == WorkerLeft(PeerId("w"))
 
 
 async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, nursery):

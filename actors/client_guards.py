@@ -13,6 +13,8 @@ from protocol.signaling import WorkerPresent
 
 REFUSALS = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER)
 """Why a worker does not take a job now, although another worker of the room may, or this one later."""
+UNREACHABLE = (FaultCode.LINK_FAILED, FaultCode.VERSION)
+"""The client can never use this worker: no way leads to it, or there is no common version of the protocol."""
 LOSSES = (FaultCode.STALLED, FaultCode.SERVER_LOST, FaultCode.LINK_LOST, FaultCode.AUTH_TIMEOUT, FaultCode.CANCELLED)
 """How a worker is lost before it has accepted the job: it was silent, or its link broke, or it was stopped."""
 OFFERS_MAX = 5
@@ -128,10 +130,10 @@ def may_try_again(data: ClientData, event: Any) -> bool:
 def others_fit(data: ClientData, event: Any) -> bool:
     """Whether the client chooses by itself, and another worker can take the job now.
 
-    A client that waits lets the queue choose, which may choose the same worker again; so it does not where no way leads
-    to that worker.
+    A client that waits lets the queue choose, which may choose the same worker again; so it does not where that worker
+    can never be used.
     """
-    codes = (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED) if not waits(data) else (FaultCode.LINK_FAILED,)
+    codes = (*REFUSALS, *LOSSES, *UNREACHABLE) if not waits(data) else UNREACHABLE
     may_choose = isinstance(want(data).choice, events.BestWorker) and _has_code(event, codes)
     return may_choose and bool(fitting_workers(without_peer(data), data.workers))
 
@@ -146,7 +148,7 @@ def may_queue(data: ClientData, event: Any) -> bool:
 
 def may_choose_again(data: ClientData, event: Any) -> bool:
     """Whether the person chooses from the list, and another choice can help."""
-    return person_chooses(data, event) and _has_code(event, (*REFUSALS, *LOSSES, FaultCode.LINK_FAILED))
+    return person_chooses(data, event) and _has_code(event, (*REFUSALS, *LOSSES, *UNREACHABLE))
 
 
 def without_peer(data: ClientData) -> ClientData:

@@ -39,6 +39,7 @@ LOSSES = [
     Fault(FaultCode.CANCELLED, "The worker was stopped."),
 ]
 NO_WAY = Fault(FaultCode.LINK_FAILED, "No common route.")
+TOO_OLD = Fault(FaultCode.VERSION, "The worker speaks version 3, so install a newer sleap-rtc on the worker's machine.")
 
 
 def present(peer: PeerId, memory: int, status: Status = Status.AVAILABLE, *, leaving: bool = False) -> WorkerPresent:
@@ -350,16 +351,23 @@ async def test_a_server_that_restarts_during_an_offer_costs_only_some_seconds(
         assert await client.after() == [OpenLink(LinkId(link + 1), BIG)], "no worker has refused"
 
 
-async def test_a_link_without_a_common_route_is_not_tried_again(client: Client) -> None:
+unusable = pytest.mark.parametrize("fault", [NO_WAY, TOO_OLD], ids=["no route", "no version"])
+
+
+@unusable
+async def test_a_worker_that_can_never_be_used_is_not_tried_again(client: Client, fault: Fault) -> None:
     await choose(client, NamedWorker(BIG), *BOTH)
-    assert await end_of(client, LinkLost(ONE, NO_WAY)) == NO_WAY
+    assert await end_of(client, LinkLost(ONE, fault)) == fault
 
 
+@unusable
 @pytest.mark.parametrize("wait", [None, WAIT])
-async def test_where_no_way_leads_to_the_best_worker_the_next_best_is_asked(client: Client, wait: float | None) -> None:
+async def test_where_the_best_worker_can_never_be_used_the_next_best_is_asked(
+    client: Client, wait: float | None, fault: Fault
+) -> None:
     await choose(client, BestWorker(), *BOTH, wait=wait)
-    assert await client.after(LinkLost(ONE, NO_WAY)) == [CloseLink(ONE), OpenLink(TWO, SMALL)]
-    assert await client.after(LinkLost(TWO, NO_WAY)) == [CloseLink(TWO), Finished(NO_WAY)]
+    assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), OpenLink(TWO, SMALL)]
+    assert await client.after(LinkLost(TWO, fault)) == [CloseLink(TWO), Finished(fault)]
 
 
 async def test_a_wrong_secret_ends_the_client(client: Client) -> None:

@@ -26,10 +26,16 @@ from protocol.version import OLDER_VALUES, VERSIONS, has_field, is_explicit, is_
 
 TAG = "type"
 """The JSON key that holds a message's tag."""
+OPTIONAL = {"optional": True}
+"""The metadata of a field that is left out of the text while it has its default."""
 
 
 class WireError(Exception):
     """A received text or frame is not what it should be; the exception's text says why, in one sentence."""
+
+
+class NotJson(WireError):
+    """A received text is no JSON at all: damaged, or something else."""
 
 
 class UnknownMessage(WireError):
@@ -73,9 +79,10 @@ def _value_in_version(version: int, value: Enum) -> Any:
 
 
 def _left_out(version: int, kind: type) -> dict[str, Any]:
-    """Return cattrs's overrides that leave out the fields which this version does not have."""
+    """Return cattrs's overrides that leave out the fields which this version does not have, and `OPTIONAL` defaults."""
     fields = attrs.fields(kind)
-    return {one.name: override(omit=True) for one in fields if not has_field(one.metadata, version)}
+    optional = {one.name: override(omit_if_default=True) for one in fields if OPTIONAL.items() <= one.metadata.items()}
+    return optional | {one.name: override(omit=True) for one in fields if not has_field(one.metadata, version)}
 
 
 def _structure_object(version: int, converter: JsonConverter, kind: type) -> Callable[[Any, Any], Any]:
@@ -155,8 +162,15 @@ def _tagged(unstructure: Callable[[Any], dict[str, Any]], message: Any) -> dict[
     return {TAG: tag_of(type(message)), **unstructure(message)}
 
 
-def to_json(value: Any, *, tagged: bool = False, version: int = VERSIONS.newest, indent: int | None = None) -> str:
-    """Return an attrs object as JSON text.
+def to_json(
+    value: Any,
+    *,
+    tagged: bool = False,
+    version: int = VERSIONS.newest,
+    indent: int | None = None,
+    spaced: bool = False,
+) -> str:
+    """Return an attrs object, or a list of them, as JSON text.
 
     The text is ASCII only. Therefore its length is its size in bytes, and a string with half a surrogate pair can be
     sent.
@@ -165,13 +179,14 @@ def to_json(value: Any, *, tagged: bool = False, version: int = VERSIONS.newest,
         tagged: begin with the tag of the object's class.
         version: the version of the protocol; newer fields are left out.
         indent: spaces by which the lines are indented, for people; None for one line.
+        spaced: put a space after each comma and colon of one line, for people.
 
     Raises:
         ValueError: a float field is Infinity or NaN.
     """
     unstructure = _converters[version].unstructure
     whole = _tagged(unstructure, value) if tagged else unstructure(value)
-    return json.dumps(whole, separators=None if indent else (",", ":"), indent=indent, allow_nan=False)
+    return json.dumps(whole, separators=None if indent or spaced else (",", ":"), indent=indent, allow_nan=False)
 
 
 def from_json(text: str | bytes, kind: Any, *, limit: int, version: int = VERSIONS.newest) -> Any:
@@ -184,6 +199,7 @@ def from_json(text: str | bytes, kind: Any, *, limit: int, version: int = VERSIO
 
     Raises:
         UnknownMessage: the text's tag is none of this union, in this version.
+        NotJson: the text is not JSON.
         WireError: the text is too long, not JSON, or has missing or invalid fields.
     """
     size = len(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
@@ -192,7 +208,7 @@ def from_json(text: str | bytes, kind: Any, *, limit: int, version: int = VERSIO
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise WireError("what came is not JSON") from None
+        raise NotJson("what came is not JSON") from None
     if not isinstance(value, dict):
         raise WireError("what came is no JSON object")
     name = _shown(str(value[TAG])) if TAG in value else getattr(kind, "__name__", "what came")

@@ -3,7 +3,6 @@
 `python -m rtc.command_line.generated_docs docs` writes them; a test fails if they are not up to date.
 """
 
-import inspect
 import sys
 from enum import EnumMeta
 from pathlib import Path
@@ -19,11 +18,22 @@ from actors.job_session import JOB_SESSION
 from actors.table import Table
 from actors.worker import WORKER
 from protocol.converter import tag_of
+from protocol.docstrings import class_text
+from protocol.http import (
+    BODY_MAX,
+    OPENAPI,
+    PROBLEM_TYPE,
+    ROUTES,
+    HttpRoute,
+    Problem,
+    RoomWorker,
+    status_title,
+)
 from protocol.jobs import JobNews
 from protocol.signaling import IceServerEntry
 from protocol.status import WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
-from protocol.version import VERSIONS
+from protocol.version import VERSIONS, VersionRange
 from protocol.wire import VOCABULARIES
 from rtc.command_line.generated_pictures import live_view_picture, loss_curves_picture
 from rtc.command_line.state_diagrams import HOW_TO_READ, diagrams, ignored_table, rows_table
@@ -67,15 +77,42 @@ def messages_page() -> str:
     parts += [_message_section(message, speakers) for message, speakers in speakers_of.items()]
     parts += ["# What happens in a job", "Each of these is sent as the `news` of a `JOB_EVENT`."]
     parts += [_message_section(news, ["worker to client, in JOB_EVENT"]) for news in get_args(JobNews)]
-    parts += ["# Parts of messages", _message_section(WorkerFacts, []), _message_section(IceServerEntry, [])]
-    return "\n\n".join(parts) + "\n"
+    parts += ["# Parts of messages"]
+    parts += [_message_section(part, []) for part in (VersionRange, WorkerFacts, IceServerEntry)]
+    return "\n\n".join([*parts, *_http_sections()]) + "\n"
+
+
+def _http_sections() -> list[str]:
+    """Return the part of the page about the server's HTTP API: each route, then the classes of their bodies."""
+    bodies = [body for route in ROUTES for body in (route.request, route.reply) if body is not None]
+    return [
+        "# HTTP",
+        "What the server's HTTP side takes and answers. A body is one JSON object; unknown fields are ignored, at both "
+        f"ends. A request has at most {BODY_MAX} bytes. Every answer with a status from 400 on, whatever the address, "
+        f"has a `Problem` as its body, with the content type `{PROBLEM_TYPE}`. `GET {OPENAPI.path}` describes the same "
+        "to programs.",
+        *map(_route_section, ROUTES),
+        *(_message_section(body, []) for body in dict.fromkeys([*bodies, RoomWorker, Problem])),
+    ]
+
+
+def _route_section(route: HttpRoute) -> str:
+    token = " Needs the room's token: `Authorization: Bearer TOKEN` (RFC 6750)." if route.needs_token else ""
+    body = f" Body: `{route.request.__name__}`." if route.request is not None else ""
+    reply = "an OpenAPI 3.1 document" if route.reply is None else f"`{route.reply.__name__}`"
+    rows = [f"| {route.status} {status_title(route.status)} | {reply} |  |"]
+    rows += [f"| {status} {status_title(status)} | `Problem` | {when} |" for status, when in route.problems.items()]
+    return (
+        f"## `{route.method} {route.path}`\n\n{route.summary}{body}{token}\n\n"
+        "| status | body | when |\n|---|---|---|\n" + "\n".join(rows)
+    )
 
 
 def _message_section(message: type, speakers: list[str]) -> str:
     """Return the section about one message, or about a part of messages if it has no speakers."""
     title = f"## `{tag_of(message)}`" if speakers else f"## {message.__name__}"
     speakers_text = f"*{', '.join(speakers)}.* " if speakers else ""
-    lines = [title, speakers_text + " ".join((inspect.getdoc(message) or "").split())]
+    lines = [title, speakers_text + class_text(message)]
     fields = attrs.fields(message)
     if fields:
         hints = get_type_hints(message)

@@ -2,21 +2,24 @@
 
 import email.utils
 import http.client
-import json
 import secrets
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
+from protocol.converter import WireError, from_json
 from protocol.faults import Fault, FaultCode
+from protocol.fields import Integer, SingleLine
+from protocol.http import HEALTH, Health
 from protocol.ids import RoomId
 from protocol.signaling import Join, ToServer
 from protocol.status import Role
-from protocol.version import VERSIONS
+from protocol.version import VERSION_MAX, VERSIONS, VersionRange
 from rtc.common.text import clean
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.transport.signaling.connection import SignalingEvent, run_signaling
@@ -86,20 +89,44 @@ class Reply:
 
 
 async def check_http(url: str) -> Finding:
-    """Check that the HTTP API answers, with the same protocol version. Jobs do not need it, but the dashboard does."""
+    """Check that the HTTP API answers, and that it speaks a version of the protocol that we speak.
+
+    Jobs do not need it, but the dashboard does.
+    """
     try:
         reply = await fetch_health(url)
     except (OSError, http.client.HTTPException) as error:
         return warn(f"it cannot be reached ({_reason(error)})", f"Jobs run without it. {START_SERVER}")
-    try:
-        health = json.loads(reply.body)
-        version, server_version = health["protocol"], health["version"]
-    except (ValueError, RecursionError, TypeError, KeyError):
+    health = _read_health(reply.body)
+    if health is None:
         return warn(f"what answers there is no sleap-rtc server (HTTP status {reply.status})", SET_HTTP_ADDRESS)
-    if version != VERSIONS.newest:
-        shown = clean(str(version))[:20]
-        return fail(f"the server speaks protocol version {shown}, this sleap-rtc {VERSIONS.newest}", SAME_VERSION)
-    return ok(f"sleap-rtc {clean(str(server_version))[:40]}, protocol version {version}")
+    common = VERSIONS.common(health.protocol)
+    if common is None:
+        place = "here" if VERSIONS.newest < health.protocol.oldest else "on the server"
+        return fail(
+            f"the server speaks {health.protocol} of the protocol and this sleap-rtc speaks {VERSIONS}",
+            f"Install a newer sleap-rtc {place}.",
+        )
+    return ok(f"sleap-rtc {clean(health.version)[:40]}, protocol version {common}")
+
+
+@frozen
+class _OldHealth:
+    """What a server of before version 3 answers to `GET /health`: it speaks one version."""
+
+    version: str = field(validator=SingleLine(64))
+    protocol: int = field(validator=Integer(1, VERSION_MAX))
+
+
+def _read_health(body: bytes) -> Health | None:
+    """Return what a sleap-rtc server of any version says about itself; None if the answer is something else."""
+    with suppress(WireError):
+        health: Health = from_json(body, Health, limit=ANSWER_MAX)
+        return health
+    with suppress(WireError):
+        old: _OldHealth = from_json(body, _OldHealth, limit=ANSWER_MAX)
+        return Health("ok", old.version, VersionRange(old.protocol, old.protocol))
+    return None
 
 
 async def check_clock(url: str) -> Finding:
@@ -147,10 +174,12 @@ def _get_health(url: str) -> Reply:
     connection = kind(parts.hostname or "", parts.port, timeout=REACH_TIME)
     sent_at = time.time()
     try:
-        connection.request("GET", f"{parts.path.rstrip('/')}/health", headers={"Connection": "close"})
+        connection.request(HEALTH.method, parts.path.rstrip("/") + HEALTH.path, headers={"Connection": "close"})
         with connection.getresponse() as response:
             received_at = time.time()
-            return Reply(response.status, response.read(ANSWER_MAX), response.getheader("Date"), sent_at, received_at)
+            return Reply(
+                response.status, response.read(ANSWER_MAX + 1), response.getheader("Date"), sent_at, received_at
+            )
     except UnicodeError:
         raise OSError("it is no name") from None
     finally:

@@ -1,14 +1,13 @@
-"""The server's HTTP API: a health check, creating a room, and the workers of a room. Bodies are JSON.
+"""The server's HTTP API: the handlers of the routes of `protocol/http.py`, and how every error is answered.
 
-The answer to a failed request contains one sentence for people. An unknown room, a wrong token and a missing token get
-the same answer, so that nobody without the token can find out whether a room exists.
+The answer to a failed request is a `Problem` with a sentence for people. An unknown room, a wrong token and a missing
+token get the same answer, so that nobody without the token can find out whether a room exists.
 """
 
-import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from enum import Enum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,21 +17,39 @@ from anycorn import Config, serve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from protocol.converter import WireError, from_json, to_json
 from protocol.fields import ID_PATTERN
+from protocol.http import (
+    BODY_MAX,
+    CREATE_ROOM,
+    GET_ROOM,
+    HEALTH,
+    JSON_TYPE,
+    OPENAPI,
+    PROBLEM_TYPE,
+    ROUTES,
+    Health,
+    HttpRoute,
+    NewRoom,
+    Problem,
+    Room,
+    RoomRequest,
+    RoomWorker,
+    status_title,
+)
 from protocol.ids import RoomId
-from protocol.signaling import CreateRoom, WorkerPresent
+from protocol.openapi import openapi_document
+from protocol.signaling import WorkerPresent
 from protocol.version import VERSIONS
 from rtc.common.errors import RtcError
 from rtc.server.anycorn_patches import patch_anycorn
 from rtc.server.database import RoomDatabase, RoomInfo
 from rtc.server.rate_limits import RateLimits, source_network
 
-BODY_MAX = 64 * 1024
-"""Bytes of a request's body."""
 HEADERS_MAX = 16 * 1024
 """Bytes of a request's first line and headers."""
 READ_TIME = 10
@@ -49,10 +66,15 @@ HEADERS = (
 )
 NO_ROOM = "The server knows no room of this id that this token opens. Send the token as: Authorization: Bearer TOKEN."
 ERROR_TEXTS = {
-    404: "There is nothing here. The API has /health, /api/rooms and /api/rooms/ROOM.",
+    400: "The request is not valid HTTP.",
+    404: f"There is nothing here. The API has {', '.join(sorted({route.path for route in ROUTES}))}.",
     405: "This address does not take that method.",
     413: f"The request is too long; at most {BODY_MAX} bytes are read.",
+    431: f"The first line and the headers of the request are too long; at most {HEADERS_MAX} bytes are read.",
+    500: "This is an error of the server itself, not of the request. Details are in the server's log.",
 }
+"""What is said about the statuses that Starlette and anycorn answer by themselves."""
+NO_WEBSOCKET = "There is no WebSocket here. Signalling has another port, which the server printed when it started."
 
 GetWorkers = Callable[[RoomId, float], tuple[WorkerPresent, ...]]
 """Returns the workers of a room, at a time of trio's clock."""
@@ -67,7 +89,7 @@ def our_version() -> str:
 
 
 class HttpApi:
-    """The handlers of the three addresses."""
+    """The handlers of the routes."""
 
     def __init__(self, database: RoomDatabase, limits: RateLimits, workers: GetWorkers) -> None:
         self._database = database
@@ -77,32 +99,40 @@ class HttpApi:
     def app(self) -> ASGIApp:
         """Return the ASGI application."""
         routes = [
-            Route("/health", self.health, methods=["GET"]),
-            Route("/api/rooms", self.create_room, methods=["POST"]),
-            Route("/api/rooms/{room}", self.get_room, methods=["GET"]),
+            _route(HEALTH, self.health),
+            _route(OPENAPI, self.openapi),
+            _route(CREATE_ROOM, self.create_room),
+            _route(GET_ROOM, self.get_room),
         ]
         handlers: dict[Any, Any] = {
             HTTPException: _http_error,
             RtcError: _database_error,
             ClientDisconnect: _client_disconnected,
+            Exception: _bug,  # Starlette raises it again, so it is logged too
         }
-        return _SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
+        app = Starlette(routes=routes, exception_handlers=handlers)
+        app.router.redirect_slashes = False  # `/health/` would be sent to the host that the request names
+        return _Outermost(app)
 
-    async def health(self, _request: Request) -> Response:
-        """Answer that the server runs, with its version and protocol version; the answer says nothing about rooms."""
-        return JSONResponse({"status": "ok", "version": our_version(), "protocol": VERSIONS.newest})
+    async def health(self, _request: Request) -> Health:
+        """Answer that the server runs, with its versions; the answer says nothing about rooms."""
+        return Health("ok", our_version(), VERSIONS)
 
-    async def create_room(self, request: Request) -> Response:
+    async def openapi(self, _request: Request) -> dict[str, Any]:
+        """Answer with the description of this API."""
+        return _openapi_document()
+
+    async def create_room(self, request: Request) -> NewRoom:
         """Create a room; answer with its id and its token, which is sent only this once."""
-        name = _read_room_name(await _body(request))
+        wanted: RoomRequest = await _read_body(request, CREATE_ROOM)
         network, now = _source_network(request), trio.current_time()
         if self._limits.rooms.delay(network, now) > 0:
             raise HTTPException(429, "Too many rooms were made from your address. Try again in a minute.")
         self._limits.rooms.count(network, now)
-        room, token = await self._database.create_room(name)
-        return JSONResponse({"room_id": room, "token": token, "name": name}, 201)
+        room, token = await self._database.create_room(wanted.name)
+        return NewRoom(room, token, wanted.name)
 
-    async def get_room(self, request: Request) -> Response:
+    async def get_room(self, request: Request) -> Room:
         """Answer with a room and the workers in it, if the request has the room's token."""
         network = _source_network(request)
         if self._limits.guesses.delay(network, trio.current_time()) > 0:
@@ -112,9 +142,8 @@ class HttpApi:
         if info is None:
             self._limits.guesses.count(network, trio.current_time())
             raise HTTPException(404, NO_ROOM)
-        present = self._get_workers(room, trio.current_time())
-        workers = [{"peer": one.peer, "seconds": one.seconds, **_facts_to_json(one.facts)} for one in present]
-        return JSONResponse({"room_id": info.room, "name": info.name, "created": info.created, "workers": workers})
+        workers = self._get_workers(room, trio.current_time())
+        return Room(info.room, info.name, info.created, tuple(map(RoomWorker.of, workers)))
 
     async def _authorized_room(self, room: RoomId, token: str) -> RoomInfo | None:
         """Return the room if it exists and this is its token, otherwise None."""
@@ -133,11 +162,20 @@ def _token(request: Request) -> str:
     return token.strip()[:TOKEN_MAX] if scheme.lower() == "bearer" else ""
 
 
-def _facts_to_json(facts: object) -> dict[str, Any]:
-    def serialize(_owner: object, _field: object, value: object) -> object:
-        return value.value if isinstance(value, Enum) else value
+async def _read_body(request: Request, route: HttpRoute) -> Any:
+    """Return the request's body as an object of the route's class; an empty body is read as `{}`.
 
-    return attrs.asdict(facts, value_serializer=serialize)  # type: ignore[arg-type]
+    Raises:
+        HTTPException: 400: it is no such object. 413: it is longer than `BODY_MAX`.
+    """
+    assert route.request is not None
+    body = await _body(request)
+    try:
+        return from_json(body or b"{}", route.request, limit=BODY_MAX)
+    except WireError:
+        limits = ", ".join(f"{field.name}: {field.validator}" for field in attrs.fields(route.request))
+        example = to_json(route.example, spaced=True)
+        raise HTTPException(400, f"The body is not a JSON object such as {example} ({limits}).") from None
 
 
 async def _body(request: Request) -> bytes:
@@ -155,44 +193,55 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _read_room_name(body: bytes) -> str:
-    """Return the room's name from the request's body; "" for an empty body. The limits are those of `CreateRoom`.
+@cache
+def _openapi_document() -> dict[str, Any]:
+    return openapi_document(our_version())
 
-    Raises:
-        HTTPException: 400: the body is not `{}` or `{"name": "…"}`, or the name is too long.
-    """
-    try:
-        value = json.loads(body or b"{}")
-        name = value.get("name", "") if isinstance(value, dict) and value.keys() <= {"name"} else None
-        if type(name) is str:
-            return CreateRoom(name).name
-    except (ValueError, RecursionError):
-        pass
-    raise HTTPException(400, 'The body is not a JSON object such as {"name": "Lab 3"}, of at most 64 letters.')
+
+def _route(route: HttpRoute, handler: Callable[[Request], Awaitable[object]]) -> Route:
+    async def answer(request: Request) -> Response:
+        return Response(to_json(await handler(request)), route.status, media_type=JSON_TYPE)
+
+    return Route(route.path, answer, methods=[route.method], name=route.name)
+
+
+def _problem(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(to_json(Problem.of(status, text)), status, headers, PROBLEM_TYPE)
+
+
+def _error_text(status: int) -> str:
+    return ERROR_TEXTS.get(status, f"{status_title(status)}.")
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:
     """Answer an HTTP error with its own sentence; Starlette's default text is replaced by one of `ERROR_TEXTS`."""
-    text = ERROR_TEXTS.get(error.status_code, error.detail) if error.detail in _DEFAULT_DETAILS else error.detail
-    return JSONResponse({"error": text}, error.status_code, headers=error.headers)
-
-
-_DEFAULT_DETAILS = tuple(HTTPException(status).detail for status in ERROR_TEXTS)
+    is_default = error.detail == HTTPException(error.status_code).detail
+    return _problem(error.status_code, _error_text(error.status_code) if is_default else error.detail, error.headers)
 
 
 async def _database_error(_request: Request, error: RtcError) -> Response:
-    return JSONResponse({"error": error.fault.text}, 503)
+    return _problem(503, error.fault.text)
 
 
 async def _client_disconnected(_request: Request, _error: ClientDisconnect) -> Response:
-    return Response(status_code=400)  # the client is gone and does not read this
+    return _problem(400, "The request is incomplete.")  # the client is gone, and probably does not read this
 
 
-class _SecurityHeaders:
+async def _bug(_request: Request, _error: Exception) -> Response:
+    return _problem(500, _error_text(500))
+
+
+def _raw_problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return headers and body of an answer that anycorn gives without asking the application."""
+    answer = _problem(status, _error_text(status))
+    return [*answer.raw_headers, *HEADERS], bytes(answer.body)
+
+
+class _Outermost:
     """ASGI middleware that adds the security headers to every answer, also to those of errors.
 
     It answers ASGI's lifespan messages itself: nothing has to be started, and Starlette would treat a cancellation as a
-    failure.
+    failure. It refuses WebSockets itself, too: Starlette would do so without a word.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -203,6 +252,13 @@ class _SecurityHeaders:
             for phase in ("startup", "shutdown"):
                 await receive()
                 await send({"type": f"lifespan.{phase}.complete"})
+            return
+        if scope["type"] == "websocket":
+            answer = _problem(404, NO_WEBSOCKET)
+            headers = [*answer.raw_headers, *HEADERS]
+            await receive()
+            await send({"type": "websocket.http.response.start", "status": answer.status_code, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": answer.body})
             return
 
         async def with_headers(message: Message) -> None:
@@ -227,7 +283,7 @@ async def serve_api(
     Args:
         listening_fd: file descriptor of the socket; anycorn takes it over and closes it.
     """
-    patch_anycorn()
+    patch_anycorn(_raw_problem)
     config = Config()
     config.bind = [f"fd://{listening_fd}"]
     config.accesslog = None

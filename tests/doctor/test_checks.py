@@ -1,5 +1,6 @@
 """The doctor's checks and their possible findings, on real sockets, folders and programs."""
 
+import json
 import socket
 import sys
 import tomllib
@@ -17,7 +18,7 @@ from attrs import evolve
 import rtc.doctor.server
 from protocol.faults import Fault, FaultCode
 from protocol.signaling import Join
-from protocol.version import VersionRange
+from protocol.version import VERSIONS, VersionRange
 from rtc.common.gpu import GpuFacts
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import load_config
@@ -282,13 +283,41 @@ async def test_our_server_is_found_in_order(tmp_path: Path) -> None:
 
 async def test_a_server_of_another_version_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rtc.doctor.server, "Join", partial(Join, versions=VersionRange(99, 99)))
-    monkeypatch.setattr(rtc.doctor.server, "VERSIONS", VersionRange(99, 99))
     async with our_server(tmp_path) as server:
-        for check, url in ((check_websocket, server.ws_url), (check_http, server.http_url)):
-            finding = await check(url)
-            assert finding.level is Level.FAIL
-            assert "99" in finding.detail
-            assert "same version" in (finding.advice or "")
+        finding = await check_websocket(server.ws_url)
+        assert finding.level is Level.FAIL
+        assert "99" in finding.detail
+        assert "same version" in (finding.advice or "")
+
+
+def health_reply(**body: object) -> bytes:
+    content = json.dumps({"status": "ok", "version": "9.9"} | body).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said", "advice"),
+    [
+        ({"oldest": 98, "newest": 99}, "speaks versions 98 to 99 of", "Install a newer sleap-rtc here."),
+        ({"oldest": 1, "newest": 1}, "speaks version 1 of", "Install a newer sleap-rtc on the server."),
+        (2, "speaks version 2 of", "Install a newer sleap-rtc on the server."),
+    ],
+)
+async def test_without_a_common_version_both_ranges_are_named(protocol: object, said: str, advice: str) -> None:
+    async with answering(health_reply(protocol=protocol)) as where:
+        finding = await check_http(f"http://{where}")
+    assert finding.level is Level.FAIL
+    assert said in finding.detail
+    assert f"this sleap-rtc speaks {VERSIONS}" in finding.detail
+    assert finding.advice == advice
+
+
+async def test_a_newer_server_that_speaks_our_version_too_is_in_order() -> None:
+    both = {"oldest": VERSIONS.oldest, "newest": VERSIONS.newest + 1, "preferred": 4}
+    async with answering(health_reply(protocol=both, rooms=[])) as where:
+        finding = await check_http(f"http://{where}")
+    assert finding.level is Level.OK
+    assert finding.detail == f"sleap-rtc 9.9, protocol version {VERSIONS.newest}"
 
 
 async def test_no_server_says_how_to_start_one() -> None:
@@ -324,7 +353,8 @@ async def answering(reply: bytes) -> AsyncIterator[str]:
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]",
-        b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"protocol": 1}',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"protocol": 1}',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{"protocol": "3", "version": "0"}',
         b"SSH-2.0-OpenSSH_9\r\n",
         b"",
     ],

@@ -1,6 +1,7 @@
 """The HTTP API, requested over real HTTP by the standard library's client."""
 
 import http.client
+import io
 import json
 import socket
 
@@ -9,14 +10,17 @@ import trio
 from anycorn.protocol.h11 import H11Protocol
 from trio_websocket import wrap_client_stream
 
+from protocol.converter import from_json
 from protocol.faults import FaultCode
+from protocol.http import BODY_MAX, PROBLEM_TYPE, Problem, status_title
 from protocol.ids import RoomId
 from protocol.signaling import Join
 from protocol.status import Role, Status, WorkerFacts
+from protocol.version import VERSIONS
 from protocol.wire import FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.server import open_server, rate_limits
-from rtc.server.http_api import BODY_MAX
+from rtc.server.database import RoomDatabase
 from rtc.server.rate_limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE, TokenBucket
 from rtc.testing.limits import HANG_TIME
 
@@ -52,7 +56,8 @@ async def test_health_says_that_the_server_runs_and_nothing_about_rooms(ask):
     status, headers, content = await ask("GET", "/health")
     assert status == 200
     assert content.keys() == {"status", "version", "protocol"}
-    assert (content["status"], content["protocol"]) == ("ok", 3)
+    assert content["status"] == "ok"
+    assert content["protocol"] == {"oldest": VERSIONS.oldest, "newest": VERSIONS.newest}
     assert headers["content-type"] == "application/json"
 
 
@@ -86,10 +91,21 @@ async def test_a_room_is_created_and_its_workers_are_read(ask, server):
     assert room["created"]
 
 
-async def test_a_room_needs_no_name(ask):
-    for body in (None, "", "{}", " {} "):
+async def test_a_room_needs_no_name_and_what_is_not_known_is_ignored(ask):
+    for body in (None, "", "{}", " {} ", '{"owner":"b"}'):
         status, _, made = await ask("POST", "/api/rooms", body)
         assert (status, made["name"]) == (201, "")
+
+
+def problem_in(answer, status: int) -> Problem:
+    """Check that an answer is a problem with this status, and return it."""
+    found_status, headers, content = answer
+    assert found_status == status
+    assert headers["content-type"] == PROBLEM_TYPE
+    problem = from_json(json.dumps(content), Problem, limit=4096)
+    assert (problem.status, problem.title) == (status, status_title(status))
+    assert problem.detail.endswith(".")
+    return problem
 
 
 @pytest.mark.parametrize(
@@ -101,7 +117,6 @@ async def test_a_room_needs_no_name(ask):
         '"name"',
         '{"name":7}',
         '{"name":null}',
-        '{"name":"a","owner":"b"}',
         '{"name":"' + "x" * 65 + '"}',
         '{"name":"\\u001b[31m"}',
         '{"name":"\\ud800"}',
@@ -110,16 +125,12 @@ async def test_a_room_needs_no_name(ask):
     ],
 )
 async def test_a_body_that_is_no_room_is_one_sentence(ask, body):
-    status, _, content = await ask("POST", "/api/rooms", body)
-    assert status == 400
-    assert content.keys() == {"error"}
-    assert content["error"].endswith(".")
+    assert '{"name": "Lab 3"}' in problem_in(await ask("POST", "/api/rooms", body), 400).detail
 
 
 async def test_a_body_too_long_is_not_read(ask):
-    status, _, content = await ask("POST", "/api/rooms", b" " * (BODY_MAX + 1))
-    assert status == 413
-    assert str(BODY_MAX) in content["error"]
+    answer = await ask("POST", "/api/rooms", b" " * (BODY_MAX + 1))
+    assert str(BODY_MAX) in problem_in(answer, 413).detail
 
 
 async def test_an_unknown_room_a_wrong_token_and_no_token_look_the_same(ask):
@@ -132,8 +143,7 @@ async def test_an_unknown_room_a_wrong_token_and_no_token_look_the_same(ask):
         await ask("GET", "/api/rooms/room-that-is-not", Authorization=right),
         await ask("GET", "/api/rooms/%20%00", Authorization=right),
     ]
-    assert {status for status, _, _ in answers} == {404}
-    assert {content["error"] for _, _, content in answers} == {answers[0][2]["error"]}
+    assert len({problem_in(answer, 404) for answer in answers}) == 1
     assert {headers["content-length"] for _, headers, _ in answers} == {answers[0][1]["content-length"]}
 
 
@@ -143,11 +153,31 @@ async def test_what_is_not_there_is_one_sentence(ask):
         ("GET", "/api/rooms", 405),
         ("DELETE", "/health", 405),
         ("GET", "/api/rooms/x/y", 404),
+        ("GET", "/health/", 404),
         ("GET", "/../../etc/passwd", 404),
     ):
-        status, _, content = await ask(method, path)
-        assert status == expected
-        assert content["error"].endswith(".")
+        problem_in(await ask(method, path), expected)
+
+
+async def test_an_address_says_which_methods_it_takes(ask):
+    _, headers, _ = await ask("DELETE", "/api/rooms")
+    assert headers["allow"] == "POST"
+
+
+async def test_an_error_of_our_own_is_a_problem_without_details(ask, monkeypatch):
+    async def fail(_database, _name):
+        raise RuntimeError("hush")
+
+    monkeypatch.setattr(RoomDatabase, "create_room", fail)
+    assert "hush" not in problem_in(await ask("POST", "/api/rooms"), 500).detail
+
+
+async def test_a_database_that_fails_is_a_problem(ask, monkeypatch):
+    async def fail(_database, _name):
+        raise RtcError(FaultCode.DISK_FULL, "The disk is full.")
+
+    monkeypatch.setattr(RoomDatabase, "create_room", fail)
+    assert problem_in(await ask("POST", "/api/rooms"), 503).detail == "The disk is full."
 
 
 @pytest.fixture
@@ -159,9 +189,10 @@ def frozen_limits(monkeypatch):
 async def test_guesses_and_new_rooms_of_one_address_are_limited(frozen_limits, ask):
     statuses = [(await ask("GET", "/api/rooms/room-x"))[0] for _ in range(GUESSES_PER_MINUTE + 2)]
     assert statuses == [404] * GUESSES_PER_MINUTE + [429] * 2
+    problem_in(await ask("GET", "/api/rooms/room-x"), 429)
     statuses = [(await ask("POST", "/api/rooms"))[0] for _ in range(ROOMS_PER_MINUTE + 5)]
     assert statuses[:ROOMS_PER_MINUTE] == [201] * ROOMS_PER_MINUTE
-    assert statuses[-1] == 429
+    problem_in(await ask("POST", "/api/rooms"), 429)
 
 
 PROBES = (
@@ -253,3 +284,62 @@ async def test_an_error_of_the_body_leaves_the_server_as_itself(tmp_path):
     with pytest.raises(RtcError, match="of the body"):
         async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path):
             raise RtcError(FaultCode.USAGE, "An error of the body.")
+
+
+# -------- answers that anycorn gives without asking the application
+
+WEBSOCKET = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+async def whole_answer(port: int, data: bytes):
+    """Send bytes and return the answer to them: status, headers and the decoded JSON."""
+    answer = http.client.HTTPResponse(Sent(await all_bytes(port, data)))
+    answer.begin()
+    return answer.status, answer.headers, json.loads(answer.read())
+
+
+class Sent:
+    """What a server sent, as http.client reads it: from something like a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+async def all_bytes(port: int, data: bytes) -> bytes:
+    """Send bytes and return all that the server sends until it closes the connection."""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(data)
+        with trio.fail_after(HANG_TIME):
+            return b"".join([bytes(chunk) async for chunk in stream])
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01" + bytes(200) + b"\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000, 431),
+        (b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /%ff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + b"\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + KEY + b"\r\n", 404),
+    ],
+)
+async def test_a_request_that_never_reaches_the_api_is_answered_with_a_problem(ask, server, data, status):
+    answer = await whole_answer(server.http_port, data)
+    problem_in(answer, status)
+    assert answer[1]["x-content-type-options"] == "nosniff"
+    assert (await ask("GET", "/health"))[0] == 200
+
+
+@pytest.mark.parametrize("path", [b"/health", b"/nowhere", b"/%ff"])
+async def test_the_answer_to_head_has_no_body(server, path):
+    request = b"HEAD " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    headers, body = (await all_bytes(server.http_port, request)).split(b"\r\n\r\n")
+    assert b"content-length: 0" not in headers
+    assert body == b""

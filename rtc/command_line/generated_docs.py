@@ -30,6 +30,7 @@ from protocol.http import (
     status_title,
 )
 from protocol.jobs import JobNews
+from protocol.session_string import LENGTH_MAX, PREFIX, SessionStringJson
 from protocol.signaling import IceServerEntry
 from protocol.status import WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
@@ -79,7 +80,16 @@ def messages_page() -> str:
     parts += [_message_section(news, ["worker to client, in JOB_EVENT"]) for news in get_args(JobNews)]
     parts += ["# Parts of messages"]
     parts += [_message_section(part, []) for part in (VersionRange, WorkerFacts, IceServerEntry)]
+    parts += ["# Session string", _session_string_text(), _message_section(SessionStringJson, [])]
     return "\n\n".join([*parts, *_http_sections()]) + "\n"
+
+
+def _session_string_text() -> str:
+    return (
+        "The text with which a client finds a worker. It is the base64 of a JSON object (RFC 4648, URL-safe alphabet, "
+        f"with padding), and at most {LENGTH_MAX} characters of it are read. A reader also accepts the prefix "
+        f"`{PREFIX}`, the standard alphabet, missing padding, white space anywhere, and unknown fields."
+    )
 
 
 def _http_sections() -> list[str]:

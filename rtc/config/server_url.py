@@ -4,6 +4,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from protocol.faults import FaultCode
+from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
 
 WS_PORT, HTTP_PORT = 8080, 8001
@@ -23,7 +24,7 @@ def server_url(text: str) -> str:
         RtcError: USAGE: it is not an address of a server.
     """
     text = text.strip()
-    if not text.isprintable() or " " in text:  # urlsplit silently drops tabs and line breaks
+    if not text.isprintable() or " " in text or len(text) > ADDRESS_MAX:  # urlsplit silently drops tabs and line breaks
         raise _not_understood()
     try:
         parts = urlsplit(text if "://" in text else f"ws://{text}")

@@ -53,11 +53,27 @@ def test_both_base64_alphabets_are_read() -> None:
         {"r": "", "t": "t", "p": "p"},
         {"r": 1, "t": "t", "p": "p"},
         {"r": "../r", "t": "t", "p": "p"},
+        {"r": "r", "t": "t", "p": None},
+        {"r": "r", "t": "t" * 201, "p": "p"},
+        {"r": "r", "t": "\x1b[31m", "p": "p"},
+        {"r": "r", "t": "t", "p": "p", "s": 7},
+        {"r": "r", "t": "t", "p": "p", "s": "ws://a\nws://b"},
     ],
 )
 def test_a_session_string_without_room_token_and_worker_is_refused(parts: object) -> None:
-    with pytest.raises(SessionStringError):
+    with pytest.raises(SessionStringError, match="does not name a room"):
         read_session_string(base64.b64encode(json.dumps(parts).encode()).decode())
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b'{"r":', b"[" * 3000, b"\xff\xfe{", b'{"r":"r","t":"t","p":"p"'])
+def test_a_session_string_without_json_is_called_damaged(raw: bytes) -> None:
+    with pytest.raises(SessionStringError, match=r"damaged|not a session string"):
+        read_session_string(base64.b64encode(raw).decode())
+
+
+def test_what_a_newer_worker_adds_is_ignored() -> None:
+    more = {"r": "room_id", "t": "token", "p": "peer_id", "s": None, "x": ["new"], "type": "SESSION"}
+    assert read_session_string(base64.b64encode(json.dumps(more).encode()).decode()) == MEANT
 
 
 @given(st.text(max_size=200).filter(lambda text: "ey" not in text))

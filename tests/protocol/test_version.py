@@ -12,9 +12,9 @@ SHAPE = (3, "3bd3a36369638f97")
 def shape_digest() -> str:
     """Return a digest of all that two peers must agree on: the messages' names, their fields, types and limits.
 
-    HTTP is left out: which versions of the protocol a peer speaks does not matter there.
+    Session strings and HTTP are left out, for which no version is agreed upon: they may only be added to.
     """
-    lines = PAGES["messages.md"]().partition("\n# HTTP\n")[0].splitlines()
+    lines = PAGES["messages.md"]().partition("\n# Session string\n")[0].splitlines()
     return hashlib.sha256("\n".join(line for line in lines if line.startswith(("## ", "| "))).encode()).hexdigest()[:16]
 
 

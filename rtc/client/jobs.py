@@ -15,7 +15,7 @@ from attrs import field, frozen
 from actors.events import JobCredential, NamedWorker
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId, RoomId
-from protocol.jobs import AskJob, CancelJob, JobKind, JobRequest, JobStage, JobState, StopJob, StopScope
+from protocol.jobs import AskJob, CancelJob, JobRequest, JobStage, JobState, StopJob, StopScope
 from protocol.trust import Secret
 from rtc.client import tickets
 from rtc.client.job_query import WorkerAddress, run_job_query
@@ -101,7 +101,7 @@ def client_options_to_attach(options: JobsOptions, ticket: JobTicket, **more: An
         token=ticket.token,
         choice=NamedWorker(PeerId(ticket.worker)),
         secret=options.secret,
-        kind=JobKind(ticket.kind),
+        kind=ticket.kind,
         credential=JobCredential(JobId(ticket.job), ticket.key),
         tickets_folder=options.tickets_folder,
         output=output,

@@ -1,12 +1,11 @@
 """Shows jobs that were started from here as a table, and as JSON for scripts."""
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import frozen
 
-from protocol.jobs import JobStage, JobState
+from protocol.converter import to_json
+from protocol.jobs import JobKind, JobStage, JobState
 from rtc.client.tickets import JobTicket
 from rtc.common.text import clean
 from rtc.terminal.worker_table import columns
@@ -59,19 +58,32 @@ def as_table(rows: Sequence[JobRow], width: int | None) -> str:
     return "".join(f"{line}\n" for line in (*lines, "", HINT))
 
 
+@frozen
+class JobJson:
+    """One job as `sleap-rtc jobs --json` shows it. Scripts read it, so the names of its fields must not change."""
+
+    job: str
+    package: str
+    kind: JobKind
+    worker: str
+    state: str
+    text: str
+    result: bool
+
+
 def as_json(rows: Sequence[JobRow]) -> str:
-    """Return a JSON array with one object for each job; the names of the fields are documented and must not change."""
-    return json.dumps([_fields(row) for row in rows], indent=2) + "\n"
+    """Return a JSON array with a `JobJson` for each job."""
+    return to_json(tuple(map(_job_json, rows)), indent=2) + "\n"
 
 
-def _fields(row: JobRow) -> dict[str, Any]:
-    state = row.state
-    return {
-        "job": row.ticket.job,
-        "package": clean(row.ticket.package),
-        "kind": row.ticket.kind,
-        "worker": row.ticket.worker,
-        "state": row.state_name,
-        "text": clean(row.text),
-        "result": state is not None and state.result,
-    }
+def _job_json(row: JobRow) -> JobJson:
+    ticket, state = row.ticket, row.state
+    return JobJson(
+        job=ticket.job,
+        package=clean(ticket.package),
+        kind=ticket.kind,
+        worker=ticket.worker,
+        state=row.state_name,
+        text=clean(row.text),
+        result=state is not None and state.result,
+    )

@@ -29,7 +29,7 @@ class TicketFolder:
             token=options.token,
             server=options.config.signaling_websocket,
             package=options.package.name,
-            kind=options.kind.value,
+            kind=options.kind,
             output="" if options.output is None else str(options.output.absolute()),
         )
         try:

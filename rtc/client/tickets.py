@@ -4,36 +4,39 @@ A program that can read a ticket can act as the job's owner, as the job's key is
 folder of mode 0700. The room secret is not in it.
 """
 
-import json
 import os
 from pathlib import Path
 
-from attrs import asdict, evolve, field, frozen
+from attrs import evolve, field, frozen
 
+from protocol.converter import NotJson, WireError, from_json, to_json
 from protocol.faults import FaultCode
-from protocol.fields import ID_PATTERN
+from protocol.fields import FreeText, Id, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import JobKind
+from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
 
 TICKET_MAX = 64 * 1024
 """Maximum number of bytes that are read of a ticket; a ticket that `save` wrote has a few hundred."""
+PATH_MAX = 2**15
+"""Characters of the longest path: that of Windows; Linux has 4096 bytes."""
 
 
 @frozen
 class JobTicket:
     """What a client needs to attach to one job; the fields are the keys of a ticket's JSON file."""
 
-    job: JobId
-    key: str = field(repr=False)
-    worker: PeerId
-    room: RoomId
-    token: str = field(repr=False)
-    server: str
-    package: str
+    job: JobId = field(validator=Id())
+    key: str = field(validator=SingleLine(), repr=False)
+    worker: PeerId = field(validator=Id())
+    room: RoomId = field(validator=Id())
+    token: str = field(validator=SingleLine(), repr=False)
+    server: str = field(validator=SingleLine(ADDRESS_MAX))
+    package: str = field(validator=FreeText(PATH_MAX))
     """The package's name; the results are named after it."""
-    kind: str = JobKind.TRAIN.value
-    output: str = ""
+    kind: JobKind = JobKind.TRAIN
+    output: str = field(default="", validator=FreeText(PATH_MAX))
     """The absolute path that was given with `--output`; empty without one."""
 
 
@@ -47,7 +50,7 @@ def save(folder: Path, ticket: JobTicket) -> None:
     part = folder / f"{ticket.job}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(ticket), file)
+        file.write(to_json(ticket))
     part.replace(folder / f"{ticket.job}.json")
 
 
@@ -95,20 +98,12 @@ def read(folder: Path, name: str) -> JobTicket:
         RtcError: USAGE: it cannot be read, or is damaged.
     """
     try:
-        with (folder / f"{name}.json").open(encoding="utf-8") as file:
-            parts = json.loads(file.read(TICKET_MAX))
-        known = {one.name for one in JobTicket.__attrs_attrs__}
-        ticket = JobTicket(**{key: value for key, value in parts.items() if key in known})
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        with (folder / f"{name}.json").open("rb") as file:
+            ticket: JobTicket = from_json(file.read(TICKET_MAX + 1), JobTicket, limit=TICKET_MAX)
+    except (OSError, NotJson):
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} cannot be read.") from None
-    texts = asdict(ticket).values()
-    kinds = {kind.value for kind in JobKind}
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or not ID_PATTERN.fullmatch(ticket.job)
-        or ticket.kind not in kinds
-    ):
-        raise RtcError(FaultCode.USAGE, f"The ticket of {name} is damaged.")
+    except WireError:
+        raise RtcError(FaultCode.USAGE, f"The ticket of {name} is damaged.") from None
     return ticket
 
 

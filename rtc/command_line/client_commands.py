@@ -247,7 +247,7 @@ def attach(
     """Reconnect to a job, show its progress, fetch its result, and return the exit code; None is the newest job."""
     jobs_options = _jobs_options(**worker_location)
     ticket = jobs_options.ticket(job)
-    if ticket.kind == JobKind.TRACK.value and on_interrupt == Interrupt.STOP.value:
+    if ticket.kind is JobKind.TRACK and on_interrupt == Interrupt.STOP.value:
         raise RtcError(FaultCode.USAGE, "A prediction cannot be stopped early: --on-interrupt cancel, or detach.")
     client_options = client_options_to_attach(
         jobs_options,
@@ -255,7 +255,7 @@ def attach(
         output=output,
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
-        viewer_ports=_viewer_ports(controller_port, publish_port) if ticket.kind == JobKind.TRAIN.value else None,
+        viewer_ports=_viewer_ports(controller_port, publish_port) if ticket.kind is JobKind.TRAIN else None,
     )
     mode = choose_mode(quiet=quiet, verbose=verbose, as_json=as_json)
     secrets = _secrets(jobs_options, ticket.token, ticket.key, worker_location)

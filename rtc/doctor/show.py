@@ -1,8 +1,10 @@
 """Writes the doctor's reports as lines for people and as JSON for scripts."""
 
-import json
 from collections.abc import Iterable, Sequence
 
+from attrs import frozen
+
+from protocol.converter import to_json
 from rtc.common.text import clean, count
 from rtc.doctor.finding import Check, Level, Report
 
@@ -24,22 +26,26 @@ def report_line(report: Report, width: int) -> str:
     return f"{finding.level.value:4}  {report.name:{width}}  {text}{advice}"
 
 
+@frozen
+class ReportJson:
+    """One report as `sleap-rtc doctor --json` shows it. Scripts read `name` and `level`, so these must not change."""
+
+    name: str
+    subject: str | None
+    level: Level
+    detail: str
+    advice: str | None
+
+
 def reports_json(reports: Sequence[Report]) -> str:
-    """Return all reports as one JSON array. Scripts read `name` and `level`, so these must not change."""
-    return json.dumps(
-        [
-            {
-                "name": report.name,
-                "subject": report.subject,
-                "level": report.finding.level.value,
-                "detail": clean(report.finding.detail),
-                "advice": report.finding.advice and clean(report.finding.advice),
-            }
-            for report in reports
-        ],
-        indent=2,
-        ensure_ascii=False,
-    )
+    """Return a JSON array with a `ReportJson` for each report."""
+    return to_json(tuple(map(_report_json, reports)), indent=2)
+
+
+def _report_json(report: Report) -> ReportJson:
+    finding = report.finding
+    advice = finding.advice and clean(finding.advice)
+    return ReportJson(report.name, report.subject, finding.level, clean(finding.detail), advice)
 
 
 def summary(reports: Sequence[Report]) -> str:

@@ -4,14 +4,14 @@ The job's own code runs as the same user and could write these files too, so eve
 """
 
 import errno
-import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import attrs
-from attrs import frozen
+from attrs import Attribute, evolve, field, frozen
+from attrs.validators import deep_iterable
 
+from protocol.converter import WireError, from_json, to_json
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
 from rtc.common.job_result import JobResult
@@ -29,7 +29,7 @@ PACKAGE = "package"
 SPEC, RESULT_PATHS, OUTCOME = "spec.json", "made.json", "outcome.json"
 """JSON files: the job that the supervisor runs; the paths of the results in the package; how the job ended."""
 COMMAND_FIFO = "control"
-"""FIFO for commands to the supervisor, one per line."""
+"""FIFO for commands to the supervisor."""
 SUPERVISOR_LOCK = ".supervisor"
 """File that is locked as long as the supervisor lives, by the supervisor only."""
 SUPERVISOR_LOG = "supervisor.log"
@@ -46,6 +46,8 @@ ENDED_FROM_OUTSIDE = JobResult(
 """Result of a job whose supervisor died, or got SIGTERM, before it could say how the job ended."""
 _INVALID_RESULT_PATHS = "the job has spoilt the list of what it made"
 
+T = TypeVar("T")
+
 
 @frozen
 class Spec:
@@ -61,13 +63,34 @@ class Spec:
     """Settings changed for this run, in Hydra's notation, for every model of the package."""
 
 
+def _check_path(_note: object, _field: "Attribute[str]", path: str) -> None:
+    """Check that the file system can have a path, and that it stays inside the package (a validator of attrs).
+
+    Raises:
+        ValueError: it cannot or does not.
+    """
+    os.fsencode(path)  # raises a ValueError for lone surrogates
+    if leaves_folder(path) or "\0" in path:
+        raise ValueError
+
+
+@frozen
+class ResultPaths:
+    """Where the job's models and predictions will be, in the package. Its fields are the keys of `made.json`."""
+
+    kind: JobKind
+    root: str = field(validator=_check_path)
+    runs: tuple[str, ...] = field(validator=deep_iterable(_check_path))
+    outputs: tuple[str, ...] = field(validator=deep_iterable(_check_path))
+
+
 def write_spec(folder: Path, spec: Spec) -> None:
     """Write `spec.json`, which `read_spec` reads in the supervisor.
 
     Raises:
         OSError: it cannot be written; the disk is full, for example.
     """
-    _write_json(folder / SPEC, attrs.asdict(spec) | {"sleap_nn": str(spec.sleap_nn)}, os.O_TRUNC)
+    _write_padded(folder / SPEC, spec, os.O_TRUNC)
 
 
 def read_spec(folder: Path) -> Spec:
@@ -75,8 +98,7 @@ def read_spec(folder: Path) -> Spec:
 
     A supervisor is started only by a worker of the same version, so any exception raised here is a bug.
     """
-    fields = _read_json(folder / SPEC)
-    return Spec(**fields | {"sleap_nn": Path(fields["sleap_nn"]), "overrides": tuple(fields["overrides"])})
+    return _read_json(folder / SPEC, Spec)
 
 
 def write_result_paths(folder: Path, plan: Plan) -> None:
@@ -86,12 +108,15 @@ def write_result_paths(folder: Path, plan: Plan) -> None:
     the job has created would change how the package is read.
 
     Raises:
-        OSError: it cannot be written; the disk is full, for example.
+        OSError: it cannot be written (the disk is full, for example), or no file can have one of these paths.
     """
-    runs = [step.run_path for step in plan.steps]
-    outputs = [step.output for step in plan.predictions]
-    fields = {"kind": plan.kind.value, "root": plan.root, "runs": runs, "outputs": outputs}
-    _write_synced(_part_path(folder / RESULT_PATHS), json.dumps(fields).encode(), os.O_TRUNC)
+    runs = tuple(step.run_path for step in plan.steps)
+    outputs = tuple(step.output for step in plan.predictions)
+    try:
+        paths = ResultPaths(plan.kind, plan.root, runs, outputs)
+    except ValueError:
+        raise OSError(errno.EINVAL, "the package names a result as no file can be named", RESULT_PATHS) from None
+    _write_synced(_part_path(folder / RESULT_PATHS), to_json(paths).encode(), os.O_TRUNC)
     _part_path(folder / RESULT_PATHS).replace(folder / RESULT_PATHS)
 
 
@@ -104,14 +129,14 @@ def read_result_paths(folder: Path) -> Plan:
         OSError: the file cannot be read, or holds something that `write_result_paths` would not have written.
     """
     try:
-        fields = _read_json(folder / RESULT_PATHS)
-        steps = tuple(TrainStep(run, "", run) for run in _check_paths(fields["runs"]))
-        predictions = tuple(PredictStep(output, "", (), output) for output in _check_paths(fields["outputs"]))
-        return Plan(JobKind(fields["kind"]), steps, root=_check_path(fields["root"]), predictions=predictions)
+        paths = _read_json(folder / RESULT_PATHS, ResultPaths)
     except FileNotFoundError:
         return Plan(JobKind.TRAIN, ())
-    except (ValueError, KeyError, TypeError):
+    except WireError:
         raise OSError(errno.EINVAL, _INVALID_RESULT_PATHS, RESULT_PATHS) from None
+    steps = tuple(TrainStep(run, "", run) for run in paths.runs)
+    predictions = tuple(PredictStep(output, "", (), output) for output in paths.outputs)
+    return Plan(paths.kind, steps, root=paths.root, predictions=predictions)
 
 
 def reserve_outcome(folder: Path) -> None:
@@ -130,75 +155,40 @@ def write_outcome(folder: Path, result: JobResult) -> None:
         OSError: it cannot be written, not even into the reserved space.
     """
     # overwrites the reserved file, which needs no more space; JSON allows the blanks that fill it up
-    _write_json(folder / OUTCOME, {"outcome": result.outcome.value, "text": result.text[:TEXT_MAX]}, 0)
+    _write_padded(folder / OUTCOME, _truncated(result), 0)
 
 
 def read_outcome(folder: Path) -> JobResult | None:
     """Read `outcome.json`: how the job ended. None when it is missing or invalid: the supervisor died before."""
     try:
-        fields = _read_json(folder / OUTCOME)
-        return JobResult(Outcome(fields["outcome"]), _check_text(fields["text"])[:TEXT_MAX])
-    except (OSError, ValueError, KeyError, TypeError):
+        return _truncated(_read_json(folder / OUTCOME, JobResult))
+    except (OSError, WireError):
         return None
 
 
-def _read_json(path: Path) -> Any:
-    """Read a JSON file; the types of what is in it are not checked.
+def _truncated(result: JobResult) -> JobResult:
+    return evolve(result, text=result.text[:TEXT_MAX])
+
+
+def _read_json(path: Path, kind: type[T]) -> T:
+    """Read a JSON file as an object of a class.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not JSON, or longer than `JSON_FILE_MAX`.
+        WireError: it holds something else, or is longer than `JSON_FILE_MAX`.
     """
     with open_regular(path) as file:
-        content = file.read(JSON_FILE_MAX)
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError from None
+        content = file.read(JSON_FILE_MAX + 1)
+    read: T = from_json(content, kind, limit=JSON_FILE_MAX)
+    return read
 
 
-def _check_text(value: object) -> str:
-    """Return a value that is a string.
-
-    Raises:
-        TypeError: it is not a string.
-    """
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _check_paths(value: object) -> list[str]:
-    """Return a list of paths, each checked by `_check_path`.
-
-    Raises:
-        TypeError: it is not a list.
-    """
-    if not isinstance(value, list):
-        raise TypeError
-    return [_check_path(item) for item in value]
-
-
-def _check_path(value: object) -> str:
-    """Return a path that the file system can have and that stays inside the package.
-
-    Raises:
-        TypeError: it is not a string.
-        ValueError: it is not such a path.
-    """
-    path = _check_text(value)
-    os.fsencode(path)  # raises a ValueError for lone surrogates
-    if leaves_folder(path) or "\0" in path:
-        raise ValueError
-    return path
-
-
-def _write_json(path: Path, fields: dict[str, Any], flags: int) -> None:
+def _write_padded(path: Path, note: Any, flags: int) -> None:
     """Write a JSON file, padded with blanks to at least `OUTCOME_RESERVED` bytes; it is on disk when this returns.
 
     It is written under a temporary name (`_part_path`) first, then renamed.
     """
-    _write_synced(_part_path(path), json.dumps(fields).encode().ljust(OUTCOME_RESERVED), flags)
+    _write_synced(_part_path(path), to_json(note).encode().ljust(OUTCOME_RESERVED), flags)
     _part_path(path).replace(path)
     _sync_folder(path.parent)
 

@@ -3,9 +3,9 @@
     python -P -m rtc.runner.supervisor FOLDER [DESCRIPTOR]
 
 FOLDER is the job's folder, with the package as it was received and `spec.json`. DESCRIPTOR is the locked file that the
-sleap-nn processes inherit (`USERS_LOCK`). Standard input is the FIFO for commands: `cancel`, `stop this` and
-`stop all`, one per line. The supervisor writes everything into the folder: events into the journal and, last of all,
-`outcome.json`. It has no pipe or socket to the worker, so the worker's death does not affect it.
+sleap-nn processes inherit (`USERS_LOCK`). Standard input is the FIFO for commands (`rtc/runner/commands.py`). The
+supervisor writes everything into the folder: events into the journal and, last of all, `outcome.json`. It has no pipe
+or socket to the worker, so the worker's death does not affect it.
 """
 
 import logging
@@ -17,12 +17,14 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
-from protocol.jobs import GpuUse, JobKind, Outcome, StopScope
+from protocol.converter import WireError
+from protocol.jobs import GpuUse, JobKind, Outcome
 from rtc.common.errors import RtcError
 from rtc.common.gpu import read_use
 from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
 from rtc.packages.zip_reader import unpack
+from rtc.runner.commands import COMMAND_MAX, CancelRun, StopRun, from_line
 from rtc.runner.job_files import (
     ARRIVED,
     ENDED_FROM_OUTSIDE,
@@ -39,10 +41,6 @@ log = logging.getLogger("rtc.supervisor")
 
 GPU_PERIOD = 2.0
 """Seconds between two readings of the GPU's use."""
-COMMAND_BYTES_MAX = 4096
-"""Bytes of commands read at once; of an incomplete line, only the last bytes are stored, at most this many."""
-STOP_COMMANDS = {f"stop {scope.value}".encode(): scope for scope in StopScope}
-CANCEL_COMMAND = b"cancel"
 TRAINING_CANCELLED = "The job was cancelled; what the models had learned so far is in the result."
 PREDICTION_CANCELLED = "The job was cancelled; there are no predictions, as they are written only when they are whole."
 BUG_RESULT = JobResult(
@@ -63,9 +61,9 @@ class _Supervisor:
     journal: Journal
     switch: StopSwitch = field(factory=StopSwitch)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Cancelled by the command `cancel` and by SIGTERM."""
+    """Cancelled by the command `CancelRun` and by SIGTERM."""
     terminated: bool = False
-    """The job was ended by SIGTERM and not by the command `cancel`."""
+    """The job was ended by SIGTERM and not by the command `CancelRun`."""
 
     async def run(self) -> JobResult:
         """Run the job and return how it ended; meanwhile handle commands and signals and report the GPU's use."""
@@ -115,18 +113,22 @@ class _Supervisor:
         command_fifo, rest = sys.stdin.fileno(), b""
         while True:
             await trio.lowlevel.wait_readable(command_fifo)
-            *lines, rest = (rest + os.read(command_fifo, COMMAND_BYTES_MAX)).split(b"\n")
+            *lines, rest = (rest + os.read(command_fifo, COMMAND_MAX)).split(b"\n")
             for line in lines:
                 self._handle_command(line)
-            rest = rest[-COMMAND_BYTES_MAX:]
+            rest = rest[-COMMAND_MAX:]  # of an incomplete line
 
-    def _handle_command(self, command: bytes) -> None:
-        if command == CANCEL_COMMAND:
-            self.scope.cancel()
-        elif command in STOP_COMMANDS:
-            self.switch.request_stop(STOP_COMMANDS[command])
-        else:
-            log.warning("ignored an unknown command")
+    def _handle_command(self, line: bytes) -> None:
+        try:
+            command = from_line(line)
+        except WireError as error:
+            log.warning("ignored an unknown command: %s", error)
+            return
+        match command:
+            case CancelRun():
+                self.scope.cancel()
+            case StopRun():
+                self.switch.request_stop(command.scope)
 
     async def _handle_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """End the job on SIGTERM (a shutdown of the machine, or `kill`); ignore SIGINT and SIGHUP from a terminal."""

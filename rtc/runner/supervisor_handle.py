@@ -22,6 +22,7 @@ from protocol.jobs import StopScope
 from rtc.common.job_result import JobResult
 from rtc.common.process_group import KILL_TIME, TERM_TIME
 from rtc.common.safe_open import open_regular
+from rtc.runner.commands import CancelRun, Command, StopRun, to_line
 from rtc.runner.folder_lock import is_locked, lock_file, wait_unlocked
 from rtc.runner.job_files import (
     COMMAND_FIFO,
@@ -67,11 +68,11 @@ class SupervisorHandle:
 
     def stop(self, scope: StopScope) -> None:
         """Send the command to stop the job early and keep its results. Sending it again changes nothing."""
-        self._send_command(f"stop {scope.value}")
+        self._send_command(StopRun(scope))
 
     def cancel(self) -> None:
         """Send the command to end the job now. Ending it takes at most `TERM_TIME` and `KILL_TIME`."""
-        self._send_command("cancel")
+        self._send_command(CancelRun())
 
     async def wake_readers_until_exit(self, watcher: JournalWatcher) -> None:
         """Wake the journal's readers at every event until the supervisor has ended; then end the watcher."""
@@ -95,7 +96,7 @@ class SupervisorHandle:
         return await collect_result(self.folder)
 
     async def end(self) -> None:
-        """End the job and its supervisor: by the command `cancel`, and by SIGKILL if that takes too long.
+        """End the job and its supervisor: by the command `CancelRun`, and by SIGKILL if that takes too long.
 
         Takes at most `TERM_TIME` + `KILL_TIME` + `EXIT_TIME` for the command, and then two times `KILL_TIME` for the
         supervisor and another `TERM_TIME` + `KILL_TIME` for the rest of its processes.
@@ -124,11 +125,11 @@ class SupervisorHandle:
         with trio.move_on_after(KILL_TIME):
             await self.wait()
 
-    def _send_command(self, command: str) -> None:
+    def _send_command(self, command: Command) -> None:
         if self._command_fifo is None:
             return
         with suppress(BlockingIOError):  # the FIFO is full of commands that were sent before and are not read yet
-            os.write(self._command_fifo, f"{command}\n".encode())
+            os.write(self._command_fifo, to_line(command))
 
 
 async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> SupervisorHandle:

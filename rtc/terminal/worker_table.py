@@ -1,14 +1,15 @@
 """Workers as rows of a table, for the prompt that asks for one and for `sleap-rtc workers`; and as JSON for scripts."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
+from attrs import frozen
 from rich.cells import cell_len
 
+from protocol.converter import to_json
 from protocol.signaling import WorkerPresent
-from protocol.status import WorkerFacts
+from protocol.status import Status, WorkerFacts
 from rtc.common.text import clean, count, fit
 
 NO_WORKERS = "No worker is in this room now. Start one: sleap-rtc worker --room-id … --token …\n"
@@ -21,6 +22,27 @@ LEAVING = "leaving"
 """How a worker is shown that is stopping: it takes no new job, and ends after its present ones."""
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 """Units of time and their seconds, the largest first."""
+
+
+@frozen
+class WorkerJson:
+    """One worker as `sleap-rtc workers --json` shows it (docs/deployment.md).
+
+    Scripts read it, so the names of its fields must not change.
+    """
+
+    worker_id: str
+    name: str
+    hostname: str
+    status: Status
+    leaving: bool
+    status_seconds: int
+    gpu: str
+    memory_mb: int
+    free_mb: int
+    sleap_nn: str
+    cuda: str
+    sleap_rtc: str
 
 
 def table_width(out: TextIO) -> int | None:
@@ -50,8 +72,8 @@ def as_table(workers: Sequence[WorkerPresent], width: int | None) -> str:
 
 
 def json_text(workers: Sequence[WorkerPresent]) -> str:
-    """Return a JSON array with one object per worker; the names of its fields are documented and must not change."""
-    return json.dumps([_json_fields(worker) for worker in workers], indent=2) + "\n"
+    """Return a JSON array with a `WorkerJson` for each worker."""
+    return to_json(tuple(map(_worker_json, workers)), indent=2) + "\n"
 
 
 def columns(rows: Sequence[Sequence[str]], width: int | None, narrow: Mapping[str, int]) -> list[str]:
@@ -98,22 +120,22 @@ def _row(worker: WorkerPresent) -> tuple[str, ...]:
     )
 
 
-def _json_fields(worker: WorkerPresent) -> dict[str, Any]:
+def _worker_json(worker: WorkerPresent) -> WorkerJson:
     facts = worker.facts
-    return {
-        "worker_id": worker.peer,
-        "name": clean(facts.name),
-        "hostname": clean(facts.hostname),
-        "status": facts.status.value,
-        "leaving": facts.leaving,
-        "status_seconds": worker.seconds,
-        "gpu": clean(facts.gpu),
-        "memory_mb": facts.memory_mb,
-        "free_mb": facts.free_mb,
-        "sleap_nn": clean(facts.sleap_nn),
-        "cuda": clean(facts.cuda),
-        "sleap_rtc": clean(facts.version),
-    }
+    return WorkerJson(
+        worker_id=worker.peer,
+        name=clean(facts.name),
+        hostname=clean(facts.hostname),
+        status=facts.status,
+        leaving=facts.leaving,
+        status_seconds=worker.seconds,
+        gpu=clean(facts.gpu),
+        memory_mb=facts.memory_mb,
+        free_mb=facts.free_mb,
+        sleap_nn=clean(facts.sleap_nn),
+        cuda=clean(facts.cuda),
+        sleap_rtc=clean(facts.version),
+    )
 
 
 def _status_counts(workers: Sequence[WorkerPresent]) -> str:

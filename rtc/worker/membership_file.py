@@ -4,17 +4,18 @@ Each worker of a machine has one small private file in the results folder. The f
 two workers never use the same membership.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
-from protocol.fields import ID_PATTERN
+from protocol.converter import WireError, from_json, to_json
+from protocol.fields import Id, SingleLine
 from protocol.ids import PeerId, RoomId
+from protocol.session_string import ADDRESS_MAX
 from rtc.runner.folder_lock import lock_file
 
 FILE_MAX = 16 * 1024
@@ -28,11 +29,11 @@ class SavedMembership:
     Its fields are the keys of the JSON file.
     """
 
-    server: str
-    room: RoomId
-    token: str = field(repr=False)
-    peer: PeerId
-    resume: str = field(repr=False)
+    server: str = field(validator=SingleLine(ADDRESS_MAX))
+    room: RoomId = field(validator=Id())
+    token: str = field(validator=SingleLine(), repr=False)
+    peer: PeerId = field(validator=Id())
+    resume: str = field(validator=SingleLine(), repr=False)
 
 
 @frozen
@@ -46,11 +47,11 @@ class MembershipFile:
         """Return the saved membership, or None when there is none or it cannot be read."""
         if self.descriptor is None:
             return None
-        with suppress(ValueError, TypeError, RecursionError):
-            saved = SavedMembership(**json.loads(os.pread(self.descriptor, FILE_MAX, 0)))
-            texts = asdict(saved).values()
-            if all(isinstance(text, str) for text in texts) and _are_ids(saved.room, saved.peer):
-                return saved
+        with suppress(WireError):
+            saved: SavedMembership = from_json(
+                os.pread(self.descriptor, FILE_MAX + 1, 0), SavedMembership, limit=FILE_MAX
+            )
+            return saved
         return None
 
     def write(self, membership: SavedMembership) -> None:
@@ -60,13 +61,9 @@ class MembershipFile:
             OSError: the file cannot be written, for example because the disk is full.
         """
         if self.descriptor is not None:
-            text = json.dumps(asdict(membership)).encode()
+            text = to_json(membership).encode()
             os.pwrite(self.descriptor, text, 0)
             os.ftruncate(self.descriptor, len(text))
-
-
-def _are_ids(*texts: str) -> bool:
-    return all(ID_PATTERN.fullmatch(text) for text in texts)
 
 
 @contextmanager

@@ -4,13 +4,38 @@ import json
 from pathlib import Path
 
 import pytest
-from attrs import asdict, evolve
+from attrs import evolve
 
+from protocol.jobs import JobKind, JobStage, JobState, Outcome
 from rtc.client import tickets
+from rtc.client.jobs_table import JobRow, as_json
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import ExitCode, RtcError
 
 TICKET = JobTicket("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.1:1", "toy.zip")
+OLD = {
+    "job": "job-1",
+    "key": "key",
+    "worker": "worker-1",
+    "room": "room-1",
+    "token": "token",
+    "server": "ws://127.0.0.1:1",
+    "package": "toy.zip",
+}
+"""What `TICKET` was in the file of the version before, whose tickets had neither a kind nor an output folder."""
+
+
+def test_tickets_of_other_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "job-1.json").write_text(json.dumps(OLD))
+    assert tickets.find(tmp_path, None) == TICKET
+    (tmp_path / "job-1.json").write_text(json.dumps(OLD | {"kind": "track", "output": "/\udcff/out", "newer": []}))
+    assert tickets.find(tmp_path, None) == evolve(TICKET, kind=JobKind.TRACK, output="/\udcff/out")
+
+
+def test_a_ticket_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    ticket = evolve(TICKET, kind=JobKind.TRACK, package="déjà \udcff.zip", output="/out")
+    tickets.save(tmp_path, ticket)
+    assert tickets.find(tmp_path, None) == ticket
 
 
 @pytest.fixture
@@ -25,6 +50,22 @@ def refused(folder: Path, job: str | None) -> str:
         tickets.find(folder, job)
     assert caught.value.exit_code is ExitCode.USAGE
     return caught.value.fault.text
+
+
+def test_jobs_are_shown_to_scripts_with_the_promised_fields() -> None:
+    running = JobState(TICKET.job, JobStage.ENDED, "Done.", outcome=Outcome.DONE, result=True)
+    first, second = json.loads(as_json((JobRow(TICKET, running), JobRow(TICKET, error="Its room is gone."))))
+    assert first == {
+        "job": "job-1",
+        "package": "toy.zip",
+        "kind": "train",
+        "worker": "worker-1",
+        "state": "done",
+        "text": "Done. Its result waits to be fetched.",
+        "result": True,
+    }
+    assert (second["state"], second["text"], second["result"]) == ("unreachable", "Its room is gone.", False)
+    assert json.loads(as_json(())) == []
 
 
 def test_a_job_is_found_by_a_part_of_its_name_and_the_newest_by_none(folder: Path) -> None:
@@ -48,10 +89,16 @@ def test_no_name_at_all_is_no_part_of_the_only_jobs_name(tmp_path: Path, nothing
         "[" * 30_000,
         "7",
         "{}",
-        json.dumps(asdict(TICKET) | {"key": 7}),
-        json.dumps(asdict(TICKET) | {"job": "../x"}),
+        json.dumps(OLD | {"key": 7}),
+        json.dumps(OLD | {"job": "../x"}),
+        json.dumps(OLD | {"kind": "dance"}),
+        json.dumps(OLD | {"room": "\x1b"}),
+        json.dumps(OLD | {"output": "x" * 70_000}),
+        json.dumps({key: value for key, value in OLD.items() if key != "token"}),
     ],
-    ids=["empty", "cut off", "deep", "no ticket", "nothing in it", "wrong type", "wrong name"],
+    ids=(
+        "empty,cut off,deep,no ticket,nothing in it,wrong type,wrong name,wrong kind,wrong room,too long,no token"
+    ).split(","),
 )
 def test_a_damaged_ticket_is_said_and_hides_no_others(folder: Path, damaged: str) -> None:
     (folder / "job-3.json").write_text(damaged)

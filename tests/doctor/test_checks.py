@@ -66,6 +66,7 @@ def test_a_report_is_one_line_that_only_shows() -> None:
     assert report_line(report, 6) == "fail  turn    turn:lab: bad\N{REPLACEMENT CHARACTER}thing  → Do this."
     assert summary([report]) == "\n1 check failed."
     assert '"level": "fail"' in reports_json([report])
+    assert [*json.loads(reports_json([report]))[0]] == ["name", "subject", "level", "detail", "advice"]
 
 
 # -------- this machine

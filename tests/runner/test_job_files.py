@@ -6,21 +6,28 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 
-from protocol.jobs import JobKind, Outcome
+from protocol.converter import WireError
+from protocol.ids import JobId
+from protocol.jobs import JobKind, Outcome, StopScope
 from rtc.common.job_result import JobResult
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
+from rtc.runner.commands import CancelRun, StopRun, from_line, to_line
 from rtc.runner.job_files import (
     ENDED_FROM_OUTSIDE,
     OUTCOME,
     RESULT_PATHS,
     SUPERVISOR_LOCK,
     SUPERVISOR_LOG,
+    Spec,
     read_outcome,
     read_result_paths,
+    read_spec,
     write_outcome,
     write_result_paths,
+    write_spec,
 )
 from rtc.runner.supervisor_handle import SupervisorHandle, collect_result
 from rtc.testing.limits import HANG_TIME
@@ -61,6 +68,43 @@ def test_what_no_supervisor_would_have_written_raises_an_os_error(tmp_path, fiel
     (tmp_path / RESULT_PATHS).write_text(json.dumps(note))
     with pytest.raises(OSError, match="spoilt"):
         read_result_paths(tmp_path)
+
+
+def test_files_of_the_version_before_are_read(tmp_path):
+    """Their keys are those of today, written with spaces; and what a newer version adds is ignored."""
+    (tmp_path / RESULT_PATHS).write_text(
+        '{"kind": "track", "root": "flies/", "runs": ["models/a"], "outputs": ["deep/x.slp"], "newer": {}}'
+    )
+    assert read_result_paths(tmp_path) == MADE_PLAN
+    (tmp_path / OUTCOME).write_text('{"outcome": "done", "text": "Trained 1 model.", "newer": 1}' + " " * 1000)
+    assert read_outcome(tmp_path) == JobResult(Outcome.DONE, "Trained 1 model.")
+
+
+@pytest.mark.parametrize("path", ["\ud800", "a\0b", "../x"])
+def test_a_result_that_no_file_can_hold_is_an_os_error_when_it_is_written(tmp_path, path):
+    plan = evolve(MADE_PLAN, steps=(TrainStep(path, "", path),))
+    with pytest.raises(OSError, match="no file can be named"):
+        write_result_paths(tmp_path, plan)
+
+
+@pytest.mark.parametrize("gpu", [None, "GPU-1"])
+def test_a_spec_is_read_as_it_was_written(tmp_path, gpu):
+    spec = Spec(JobId("job-1"), Path("/opt/sleap \udcff/sleap-nn"), "auto", gpu, ("a=1", "b=[1,2]"))
+    write_spec(tmp_path, spec)
+    assert read_spec(tmp_path) == spec
+
+
+@pytest.mark.parametrize("command", [CancelRun(), StopRun(StopScope.THIS), StopRun(StopScope.ALL)])
+def test_a_command_is_one_line_that_is_read_as_it_was_written(command):
+    line = to_line(command)
+    assert line.index(b"\n") == len(line) - 1
+    assert from_line(line) == command
+
+
+@pytest.mark.parametrize("line", [b"", b"dance", b"[]", b'{"type":"STOP_RUN"}', b'{"type":"DANCE"}', b"[" * 5000])
+def test_what_is_no_command_is_a_wire_error(line):
+    with pytest.raises(WireError):
+        from_line(line)
 
 
 SPOILERS = {

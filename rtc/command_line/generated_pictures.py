@@ -8,14 +8,12 @@ The recording is what `sleap-rtc train bugs.zip --json` wrote for a package that
 """
 
 import io
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import trio
 from rich.console import Console
@@ -28,6 +26,7 @@ from rtc.client.report.chart import HEIGHT, WIDTH, render_chart
 from rtc.client.report.history import History, read_histories
 from rtc.client.report.page import STYLE
 from rtc.common.nurseries import open_background_nursery
+from rtc.terminal import json_events
 from rtc.terminal.live_view import LiveView
 
 RECORDED = Path(__file__).parents[2] / "docs" / "pictures" / "recorded"
@@ -101,20 +100,21 @@ def _open_console(file: io.StringIO, *, record: bool = False) -> Console:
 
 async def _show_recording() -> list[str]:
     """Show the recorded job in a live view up to the chosen moment; return the lines on its screen."""
-    events = [json.loads(line) for line in (RECORDED / "client.jsonl").read_text(encoding="utf-8").splitlines()]
+    events = [*map(json_events.from_line, (RECORDED / "client.jsonl").read_text(encoding="utf-8").splitlines())]
     out = io.StringIO()
     with _open_terminal() as terminal:
         view = LiveView(_open_console(out), stdin=terminal)
         async with open_background_nursery() as background:
             background.start_soon(view.run)
             background.start_soon(view.read_keys, lambda: None)
-            before = events[0]["time"]
+            before = events[0].time
             for event in events:
-                await trio.sleep(event["time"] - before)
-                before = event["time"]
+                await trio.sleep(event.time - before)
+                before = event.time
                 _show(view, event)
-                if event["event"] == "epoch" and (event["model"], event["epoch"]) == (SHOWN_MODEL, SHOWN_EPOCH):
-                    break
+                match event:
+                    case json_events.Epoch(model=model, epoch=epoch) if (model, epoch) == (SHOWN_MODEL, SHOWN_EPOCH):
+                        break
             await trio.sleep(0.5)  # the view draws at most ten times a second
     return _screen(out.getvalue())
 
@@ -130,33 +130,32 @@ def _open_terminal() -> Iterator[int]:
             os.close(end)
 
 
-def _show(view: LiveView, event: dict[str, Any]) -> None:
+def _show(view: LiveView, event: json_events.Event) -> None:
     """Call the method of the view of which this JSON event was written (docs/json-events.md)."""
-    match event["event"]:
-        case "step":
-            view.step(event["text"])
-        case "upload":
-            view.upload(event["done"], event["total"])
-        case "accepted":
-            view.accepted(JobId(event["job"]), PeerId(event["worker"]))
+    match event:
+        case json_events.Step():
+            view.step(event.text)
+        case json_events.Upload():
+            view.upload(event.done, event.total)
+        case json_events.Accepted():
+            view.accepted(JobId(event.job), PeerId(event.worker))
         case _:
             if (news := _news(event)) is not None:
-                view.news(news, event["at"])
+                view.news(news, getattr(event, "at", event.time))
 
 
-def _news(event: dict[str, Any]) -> JobNews | None:
+def _news(event: json_events.Event) -> JobNews | None:
     """Return what happened in the job, or None for an event that the picture does not need."""
     job = JobId("job")  # a view does not look at it
-    match event["event"]:
-        case "started":
-            return JobStarted(job, tuple(event["models"]), tuple(event["predictions"]))
-        case "model_started":
-            return ModelStarted(job, event["model"], event["epochs"])
-        case "epoch":
-            losses = {"train_loss": event["train_loss"], "val_loss": event["val_loss"]}
-            return Progress(job, event["model"], event["epoch"] - 1, **losses)
-        case "model_trained":
-            return ModelTrained(job, event["model"])
+    match event:
+        case json_events.Started():
+            return JobStarted(job, event.models, event.predictions)
+        case json_events.ModelStarted():
+            return ModelStarted(job, event.model, event.epochs)
+        case json_events.Epoch():
+            return Progress(job, event.model, event.epoch - 1, train_loss=event.train_loss, val_loss=event.val_loss)
+        case json_events.ModelTrained():
+            return ModelTrained(job, event.model)
     return None
 
 

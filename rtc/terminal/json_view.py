@@ -1,12 +1,10 @@
 """The view for programs: one JSON object per line, and nothing else. docs/json-events.md documents every event."""
 
-import json
 import math
 import sys
-import time
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, TypedDict
 
 import trio
 from attrs import define, field
@@ -27,6 +25,7 @@ from protocol.jobs import (
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean, clean_lines
+from rtc.terminal import json_events
 from rtc.terminal.base_view import BaseView
 from rtc.terminal.interface import Changed, JobSummary, Workers
 from rtc.terminal.job_progress import PASSES, JobProgress
@@ -56,47 +55,43 @@ class JsonView(BaseView):
         self._lines = LineWriter(self._out)
 
     def step(self, text: str) -> None:
-        self._write("step", text=clean_lines(text))
+        self._write(json_events.Step(text=clean_lines(text)))
 
     def warn(self, text: str) -> None:
-        self._write("warning", text=clean_lines(text))
+        self._write(json_events.Warning(text=clean_lines(text)))
 
     def upload(self, done: int, total: int) -> None:
-        self._write_transfer("upload", done, total)
+        self._write_transfer(json_events.Upload(done=done, total=total))
 
     def download(self, done: int, total: int) -> None:
-        self._write_transfer("download", done, total)
+        self._write_transfer(json_events.Download(done=done, total=total))
 
     def accepted(self, job: JobId, worker: PeerId) -> None:
-        self._write("accepted", job=job, worker=worker)
+        self._write(json_events.Accepted(job=job, worker=worker))
 
     def news(self, news: JobNews, at: float) -> None:
         self._job_progress.update(news, at, trio.current_time())
         match news:
             case JobStarted() if news != self._started:  # a client that reconnects receives it again
                 self._started = news
-                self._write(
-                    "started", at=at, job=news.job, models=_names(news.models), predictions=_names(news.predictions)
-                )
+                models, predictions = _names(news.models), _names(news.predictions)
+                self._write(json_events.Started(at=at, job=news.job, models=models, predictions=predictions))
             case ModelStarted():
-                self._write("model_started", at=at, **self._model_fields(news), epochs=news.epochs)
+                self._write(json_events.ModelStarted(at=at, **self._model_fields(news), epochs=news.epochs))
             case Progress():
                 self._write_progress(news, at)
             case ModelTrained():
-                self._write(
-                    "model_trained",
-                    at=at,
-                    **self._model_fields(news),
-                    epochs=self._job_progress.model(news.model).epochs_ended,
-                )
+                epochs = self._job_progress.model(news.model).epochs_ended
+                self._write(json_events.ModelTrained(at=at, **self._model_fields(news), epochs=epochs))
             case PredictionStarted():
-                self._write("prediction_started", at=at, **self._prediction_fields(news), tracking=news.tracking)
+                fields = self._prediction_fields(news)
+                self._write(json_events.PredictionStarted(at=at, **fields, tracking=news.tracking))
             case FramesDone():
                 self._write_frames(news, at)
             case GpuUse():
-                self._write("gpu", at=at, used_mb=news.used_mb, total_mb=news.total_mb, percent=news.percent)
+                self._write(json_events.Gpu(at=at, used_mb=news.used_mb, total_mb=news.total_mb, percent=news.percent))
             case LogLines():
-                self._write("log", at=at, lines=[clean(line) for line in news.lines])
+                self._write(json_events.Log(at=at, lines=_names(news.lines)))
 
     def finished(self, summary: JobSummary) -> None:
         self._end("done", summary.text, None, ExitCode.DONE, summary)
@@ -114,25 +109,44 @@ class JsonView(BaseView):
 
     # -------- events
 
-    def _write_transfer(self, event: str, done: int, total: int) -> None:
-        if self._is_due(event, last=done >= total):
-            self._write(event, done=done, total=total)
+    def _write_transfer(self, event: json_events.Upload | json_events.Download) -> None:
+        if self._is_due(event.event, last=event.done >= event.total):
+            self._write(event)
 
     def _write_progress(self, news: Progress, at: float) -> None:
         model = self._job_progress.model(news.model)
         if news.batch is None:
-            losses = {"train_loss": news.train_loss, "val_loss": news.val_loss}
-            self._write("epoch", at=at, **self._model_fields(news), epoch=news.epoch + 1, of=model.max_epochs, **losses)
+            self._write(
+                json_events.Epoch(
+                    at=at,
+                    **self._model_fields(news),
+                    epoch=news.epoch + 1,
+                    of=model.max_epochs,
+                    train_loss=news.train_loss,
+                    val_loss=news.val_loss,
+                )
+            )
         elif self._is_due("batch"):
             self._write(
-                "batch", at=at, **self._model_fields(news), epoch=news.epoch + 1, batch=news.batch, loss=news.loss
+                json_events.Batch(
+                    at=at, **self._model_fields(news), epoch=news.epoch + 1, batch=news.batch, loss=news.loss
+                )
             )
 
     def _write_frames(self, news: FramesDone, at: float) -> None:
         if not self._is_due(("frames", news.prediction, news.pass_index), last=news.done == news.total):
             return
-        counts = {"done": news.done, "total": news.total, "rate": news.rate, "left": news.left}
-        self._write("frames", at=at, **self._prediction_fields(news), lap=PASSES[min(news.pass_index, 1)], **counts)
+        self._write(
+            json_events.Frames(
+                at=at,
+                **self._prediction_fields(news),
+                lap=PASSES[min(news.pass_index, 1)],
+                done=news.done,
+                total=news.total,
+                rate=news.rate,
+                left=news.left,
+            )
+        )
 
     def _is_due(self, what: Hashable, *, last: bool = False) -> bool:
         """Return whether an event of the kind `what` may be written now, and record it as written if so.
@@ -147,31 +161,40 @@ class JsonView(BaseView):
         self._written_at[what] = now
         return True
 
-    def _model_fields(self, news: ModelStarted | Progress | ModelTrained) -> dict[str, Any]:
+    def _model_fields(self, news: ModelStarted | Progress | ModelTrained) -> "_ModelFields":
         return {"model": news.model, "name": self._job_progress.model(news.model).name}
 
-    def _prediction_fields(self, news: PredictionStarted | FramesDone) -> dict[str, Any]:
+    def _prediction_fields(self, news: PredictionStarted | FramesDone) -> "_PredictionFields":
         return {"prediction": news.prediction, "name": self._job_progress.prediction(news.prediction).name}
 
     def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, summary: JobSummary) -> None:
         """Write the `ended` event, which is the last one."""
         self._write(
-            "ended",
-            outcome=outcome,
-            text=clean_lines(text),
-            fault=fault,
-            exit_code=int(code),
-            folder=None if summary.folder is None else _path_text(summary.folder),
-            models=_model_results(summary),
-            files=[_path_text(file) for file in summary.files],
+            json_events.Ended(
+                outcome=outcome,
+                text=clean_lines(text),
+                fault=fault,
+                exit_code=int(code),
+                folder=None if summary.folder is None else _path_text(summary.folder),
+                models=_model_results(summary),
+                files=tuple(map(_path_text, summary.files)),
+            )
         )
         self._ended = True
 
-    def _write(self, event: str, **fields: Any) -> None:
-        if self._ended:
-            return
-        whole = {"event": event, "time": round(time.time(), 3)} | fields
-        self._lines.write(json.dumps(_json_value(whole), allow_nan=False) + "\n")
+    def _write(self, event: json_events.Event) -> None:
+        if not self._ended:
+            self._lines.write(json_events.to_line(event))
+
+
+class _ModelFields(TypedDict):
+    model: int
+    name: str
+
+
+class _PredictionFields(TypedDict):
+    prediction: int
+    name: str
 
 
 def write_end(fault: Fault) -> None:
@@ -179,27 +202,18 @@ def write_end(fault: Fault) -> None:
     JsonView(sys.stdout).failed(fault, None)
 
 
-def _names(names: tuple[str, ...]) -> list[str]:
-    return [clean(name) for name in names]
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(clean, names))
 
 
-def _model_results(summary: JobSummary) -> list[dict[str, Any]]:
+def _model_results(summary: JobSummary) -> tuple[json_events.ModelResult, ...]:
     losses = [*summary.losses, *[None] * len(summary.models)]
-    return [
-        {"name": clean(name), "train_loss": each and each.train, "val_loss": each and each.val}
+    return tuple(
+        json_events.ModelResult(clean(name), None if each is None else each.train, None if each is None else each.val)
         for name, each in zip(summary.models, losses, strict=False)
-    ]
+    )
 
 
 def _path_text(path: Path) -> str:
     """Return the path as text that every reader of JSON accepts, even if its bytes are not valid UTF-8."""
     return str(path).encode("utf-8", "replace").decode()
-
-
-def _json_value(value: Any) -> Any:
-    """Replace Infinity and NaN, which JSON cannot express (RFC 8259, 6), by None."""
-    if isinstance(value, dict):
-        return {key: _json_value(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_json_value(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

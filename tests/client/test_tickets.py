@@ -96,9 +96,10 @@ def test_no_name_at_all_is_no_part_of_the_only_jobs_name(tmp_path: Path, nothing
         json.dumps(OLD | {"output": "x" * 70_000}),
         json.dumps({key: value for key, value in OLD.items() if key != "token"}),
     ],
-    ids=(
-        "empty,cut off,deep,no ticket,nothing in it,wrong type,wrong name,wrong kind,wrong room,too long,no token"
-    ).split(","),
+    ids=[
+        *("empty", "cut off", "deep", "no ticket", "nothing in it", "wrong type", "wrong name"),
+        *("wrong kind", "wrong room", "too long", "no token"),
+    ],
 )
 def test_a_damaged_ticket_is_said_and_hides_no_others(folder: Path, damaged: str) -> None:
     (folder / "job-3.json").write_text(damaged)

@@ -8,10 +8,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
+from protocol.converter import WireError
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId
 from protocol.jobs import (
@@ -27,6 +29,7 @@ from protocol.jobs import (
 )
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.terminal import ClientView, JobSummary, Losses, Mode, open_view
+from rtc.terminal.json_events import EVENTS, Event, from_line, to_line
 
 JOB = JobId("job-1")
 PAGE = Path(__file__).parents[2] / "docs" / "json-events.md"
@@ -59,10 +62,13 @@ class JsonOutput:
         self.view, self._out = view, out
 
     @property
+    def text(self) -> str:
+        return self._out.getvalue()
+
+    @property
     def events(self) -> list[dict[str, Any]]:
-        text = self._out.getvalue()
-        assert text.isascii()
-        return [strict(line) for line in text.splitlines()]
+        assert self.text.isascii()
+        return [strict(line) for line in self.text.splitlines()]
 
     def named(self, event: str) -> list[dict[str, Any]]:
         return [each for each in self.events if each["event"] == event]
@@ -99,6 +105,33 @@ async def test_the_page_and_the_code_know_the_same_events_and_fields(told: JsonO
         assert fields.keys() == promised[event].keys(), event
         for name, found in fields.items():
             assert found in promised[event][name], (event, name)
+
+
+async def test_every_line_is_as_it_was_first_promised(told: JsonOutput) -> None:
+    """Scripts read these lines: their names, their order and their values were recorded before there were classes."""
+    everything(told)
+    recorded = (Path(__file__).parents[1] / "data" / "json_events.jsonl").read_text()
+    assert re.sub(r'"time": [0-9.]+', '"time": 0', told.text) == recorded
+
+
+def test_the_page_names_the_fields_of_each_event_in_the_order_in_which_they_are_written() -> None:
+    promised = sections(PAGE.read_text())
+    assert [event for event, _ in promised] == list(EVENTS)
+    for event, fields in promised:
+        written = [field.name for field in attrs.fields(EVENTS[event])]
+        assert written == ["event", "time", *fields], event
+
+
+async def test_what_was_written_is_read(told: JsonOutput) -> None:
+    everything(told)
+    for line in told.text.splitlines(keepends=True):
+        assert to_line(from_line(line)) == line
+
+
+def test_an_event_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
+    assert from_line('{"event": "newer", "time": 1.5, "text": "x"}') == Event(event="newer", time=1.5)
+    with pytest.raises(WireError):
+        from_line('{"event": "step", "time": 1.5}')
 
 
 def sections(page: str) -> list[tuple[str, dict[str, str]]]:

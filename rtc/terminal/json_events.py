@@ -1,0 +1,215 @@
+"""The events that a client writes with `--json`: one class each. docs/json-events.md promises their fields.
+
+The fields are in the order in which they are written. A number that is Infinity or NaN becomes None, as JSON has no
+such numbers (RFC 8259, section 6).
+"""
+
+import math
+import time
+
+from attrs import Factory, field, frozen
+
+from protocol.converter import from_json, tag_of, to_json
+
+LINE_MAX = 256 * 1024
+"""Bytes of the longest line that `from_line` reads. An event with 20 lines of log has about 100 kB at most."""
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+@frozen(kw_only=True)
+class Event:
+    """What every event has."""
+
+    event: str = field(default=Factory(lambda self: name_of(type(self)), takes_self=True))
+    """Which event it is."""
+    time: float = field(factory=lambda: round(time.time(), 3))
+    """When the event was written, by the client's clock: seconds since 1970."""
+
+
+def name_of(kind: type[Event]) -> str:
+    """Return the name of a class of events, as `event` has it (`ModelStarted`: `model_started`)."""
+    return tag_of(kind).lower()
+
+
+@frozen(kw_only=True)
+class _JobEvent(Event):
+    at: float | None = field(converter=_finite)
+    """When it happened, by the worker's clock: seconds since 1970."""
+
+
+@frozen(kw_only=True)
+class Step(Event):
+    """A step before the job is done."""
+
+    text: str
+
+
+@frozen(kw_only=True)
+class Warning(Event):
+    """Something that people should know; the client continues."""
+
+    text: str
+
+
+@frozen(kw_only=True)
+class Upload(Event):
+    """Progress of the upload, in bytes."""
+
+    done: int
+    total: int
+
+
+@frozen(kw_only=True)
+class Accepted(Event):
+    """A worker has accepted the job."""
+
+    job: str
+    worker: str
+
+
+@frozen(kw_only=True)
+class Started(_JobEvent):
+    """The package is unpacked, and sleap-nn starts."""
+
+    job: str
+    models: tuple[str, ...]
+    predictions: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class ModelStarted(_JobEvent):
+    """The training of one model begins."""
+
+    model: int
+    name: str
+    epochs: int | None
+
+
+@frozen(kw_only=True)
+class Batch(_JobEvent):
+    """Progress within an epoch."""
+
+    model: int
+    name: str
+    epoch: int
+    batch: int
+    loss: float | None = field(converter=_finite)
+
+
+@frozen(kw_only=True)
+class Epoch(_JobEvent):
+    """An epoch has ended."""
+
+    model: int
+    name: str
+    epoch: int
+    of: int | None
+    train_loss: float | None = field(converter=_finite)
+    val_loss: float | None = field(converter=_finite)
+
+
+@frozen(kw_only=True)
+class ModelTrained(_JobEvent):
+    """The last epoch of a model has ended."""
+
+    model: int
+    name: str
+    epochs: int
+
+
+@frozen(kw_only=True)
+class PredictionStarted(_JobEvent):
+    """The prediction on one file begins."""
+
+    prediction: int
+    name: str
+    tracking: bool
+
+
+@frozen(kw_only=True)
+class Frames(_JobEvent):
+    """Progress of a prediction."""
+
+    prediction: int
+    name: str
+    lap: str
+    done: int
+    total: int | None
+    rate: float | None = field(converter=_finite)
+    left: float | None = field(converter=_finite)
+
+
+@frozen(kw_only=True)
+class Gpu(_JobEvent):
+    """Use of the worker's GPU."""
+
+    used_mb: int
+    total_mb: int
+    percent: int | None
+
+
+@frozen(kw_only=True)
+class Log(_JobEvent):
+    """Lines that sleap-nn printed."""
+
+    lines: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Download(Event):
+    """Progress of the download, in bytes."""
+
+    done: int
+    total: int
+
+
+@frozen
+class ModelResult:
+    """One trained model, in `Ended`."""
+
+    name: str
+    train_loss: float | None = field(converter=_finite)
+    val_loss: float | None = field(converter=_finite)
+
+
+@frozen(kw_only=True)
+class Ended(Event):
+    """The last event."""
+
+    outcome: str
+    text: str
+    fault: str | None
+    exit_code: int
+    folder: str | None
+    models: tuple[ModelResult, ...]
+    files: tuple[str, ...]
+
+
+EVENTS: dict[str, type[Event]] = {
+    name_of(kind): kind
+    for kind in (
+        *(Step, Warning, Upload, Accepted),
+        *(Started, ModelStarted, Batch, Epoch, ModelTrained, PredictionStarted, Frames, Gpu, Log),
+        *(Download, Ended),
+    )
+}
+"""The class of each event, by its name."""
+
+
+def to_line(event: Event) -> str:
+    """Return an event as one line of ASCII, with its line break."""
+    return to_json(event, spaced=True) + "\n"
+
+
+def from_line(line: str) -> Event:
+    """Return the event in a line; of an event that is not known, what every event has.
+
+    Raises:
+        WireError: it is no event.
+    """
+    event: Event = from_json(line, Event, limit=LINE_MAX)
+    whole: Event = from_json(line, EVENTS.get(event.event, Event), limit=LINE_MAX)
+    return whole

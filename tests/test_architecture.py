@@ -190,6 +190,96 @@ def test_at_the_root_of_rtc_are_only_the_names_that_python_m_needs() -> None:
     assert {path.name for path in (ROOT / "rtc").glob("*.py")} == {"__init__.py", "__main__.py", "demo_data.py"}
 
 
+SERIALIZERS = {
+    "json",
+    "orjson",
+    "ujson",
+    "simplejson",
+    "jsonpickle",
+    "msgpack",
+    "cbor2",
+    "yaml",
+    "tomllib",
+    "pickle",
+} | {
+    *("marshal", "shelve", "dill", "cloudpickle", "joblib", "cattrs", "plistlib", "xmlrpc"),
+}
+"""Modules that make objects of text or bytes, or text or bytes of objects."""
+SERIALIZING_NAMES = {"JSONResponse", "literal_eval"}
+"""Names of other modules that do so too."""
+BORDERS = {
+    "protocol.converter": ({"json", "cattrs"}, "the one converter"),
+    "rtc.common.turn_json": (
+        {"json", "cattrs"},
+        "traces show every class of the actors with placeholders for secrets, and are read with limits off",
+    ),
+    "rtc.sleap_nn.json_values": (
+        {"json"},
+        "what sleap-nn prints, publishes and writes: it has NaN, and any field may be odd",
+    ),
+    "rtc.sleap_nn.convert_legacy": ({"json"}, "run by sleap-nn's Python, which has none of our modules"),
+    "rtc.client.package_builder.slp_subprocess": (
+        {"json"},
+        "run by sleap-io's Python; it edits the JSON in SLEAP's projects",
+    ),
+    "rtc.client.lossviewer.bridge": ({"json"}, "what SLEAP's own viewer reads, where a gap in a curve is NaN"),
+    "rtc.client.package_builder.training_config": (
+        {"json", "yaml"},
+        "SLEAP's own training configurations, of which we change a few settings and keep all others",
+    ),
+    "rtc.packages.model_config": ({"json"}, "the training configurations of SLEAP 1.4, read into a class at once"),
+    "rtc.client.package_builder.build": ({"yaml"}, "packages as SLEAP exports them"),
+    "rtc.demo.data": ({"yaml"}, "a package as SLEAP exports it"),
+    "rtc.testing.stand_in": ({"yaml"}, "packages as SLEAP exports them"),
+    "rtc.packages.safe_yaml": ({"yaml"}, "the training configurations of sleap-nn"),
+    "rtc.config.load": ({"tomllib"}, "the configuration file that people write"),
+    "rtc.testing.sleap_nn_stand_in": ({"json", "yaml"}, "plays sleap-nn, with sleap-nn's own text and files"),
+    "rtc.testing.terminals": ({"json"}, "reads what --json prints as a script would, without our classes"),
+}
+"""The only modules that may serialize by themselves: with what, and why the converter cannot do it."""
+
+
+def serializers_of(tree: ast.Module) -> set[str]:
+    """The serializers that a module imports or names, also in functions and under other names."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names} & SERIALIZERS
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(node.module or "").partition(".")[0]} & SERIALIZERS
+            found |= {alias.name for alias in node.names} & SERIALIZING_NAMES
+        elif isinstance(node, ast.Attribute):
+            found |= {node.attr} & SERIALIZING_NAMES
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "json":
+            found.add(".json()")
+    return found
+
+
+def test_only_the_converter_and_the_borders_to_other_programs_serialize() -> None:
+    """An entry of `BORDERS` that is no longer needed must go, too."""
+    found = {module: serializers_of(tree_of(path)) for module, path in modules().items()}
+    assert {module: names for module, names in found.items() if names} == {
+        module: names for module, (names, _) in BORDERS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import json", {"json"}),
+        ("def f():\n    import json.decoder as j", {"json"}),
+        ("from pickle import loads", {"pickle"}),
+        ("from starlette.responses import JSONResponse, Response", {"JSONResponse"}),
+        ("import starlette.responses\nstarlette.responses.JSONResponse({})", {"JSONResponse"}),
+        ("import ast\nast.literal_eval(text)", {"literal_eval"}),
+        ("async def f(request):\n    return await request.json()", {".json()"}),
+        ("from protocol.converter import to_json\nfrom rtc.terminal import json_view", set()),
+    ],
+)
+def test_a_serializer_is_found_wherever_it_is(source: str, names: set[str]) -> None:
+    assert serializers_of(ast.parse(source)) == names
+
+
 def test_asyncio_stays_in_its_folder() -> None:
     assert {path.parent for path in sources() if ASYNCIO & tops_of(path)} == {ROOT / "rtc" / "transport" / "webrtc"}
 
@@ -266,6 +356,7 @@ OLD_NAMES = frozenset(
 )
 """Whole names; as parts of longer ones, or in prose, they are plain words."""
 ALLOWED = {
+    ("rtc/terminal/json_events.py", "lap"),  # a field that docs/json-events.md promises
     ("rtc/client/lossviewer/bridge.py", "bridge"),  # LossViewer's bridge is the word of SLEAP's users
 }
 

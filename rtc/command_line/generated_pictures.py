@@ -113,7 +113,10 @@ async def _show_recording() -> list[str]:
                 before = event.time
                 _show(view, event)
                 match event:
-                    case json_events.Epoch(model=model, epoch=epoch) if (model, epoch) == (SHOWN_MODEL, SHOWN_EPOCH):
+                    case json_events.EpochEvent(model=model, epoch=epoch) if (model, epoch) == (
+                        SHOWN_MODEL,
+                        SHOWN_EPOCH,
+                    ):
                         break
             await trio.sleep(0.5)  # the view draws at most ten times a second
     return _screen(out.getvalue())
@@ -130,31 +133,31 @@ def _open_terminal() -> Iterator[int]:
             os.close(end)
 
 
-def _show(view: LiveView, event: json_events.Event) -> None:
+def _show(view: LiveView, event: json_events.JsonEvent) -> None:
     """Call the method of the view of which this JSON event was written (docs/json-events.md)."""
     match event:
-        case json_events.Step():
+        case json_events.StepEvent():
             view.step(event.text)
-        case json_events.Upload():
+        case json_events.UploadEvent():
             view.upload(event.done, event.total)
-        case json_events.Accepted():
+        case json_events.AcceptedEvent():
             view.accepted(JobId(event.job), PeerId(event.worker))
         case _:
             if (news := _news(event)) is not None:
                 view.news(news, getattr(event, "at", event.time))
 
 
-def _news(event: json_events.Event) -> JobNews | None:
+def _news(event: json_events.JsonEvent) -> JobNews | None:
     """Return what happened in the job, or None for an event that the picture does not need."""
     job = JobId("job")  # a view does not look at it
     match event:
-        case json_events.Started():
+        case json_events.StartedEvent():
             return JobStarted(job, event.models, event.predictions)
-        case json_events.ModelStarted():
+        case json_events.ModelStartedEvent():
             return ModelStarted(job, event.model, event.epochs)
-        case json_events.Epoch():
+        case json_events.EpochEvent():
             return Progress(job, event.model, event.epoch - 1, train_loss=event.train_loss, val_loss=event.val_loss)
-        case json_events.ModelTrained():
+        case json_events.ModelTrainedEvent():
             return ModelTrained(job, event.model)
     return None
 

@@ -59,6 +59,15 @@ def to_line(values: Mapping[str, Any]) -> str:
     return json.dumps(values, separators=(",", ":"), allow_nan=False, default=lambda value: type(value).__name__)
 
 
+def from_line(line: str) -> Any:
+    """Return the JSON values in a line.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return json.loads(line)
+
+
 def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
     """Return every attrs class of `actors` and `protocol` by its name, and `more` classes."""
     found = (one for one in _values() if isinstance(one, type) and attrs.has(one))

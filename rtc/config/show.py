@@ -1,11 +1,13 @@
 """Settings as people and scripts see them: each with its source, and without secrets."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attrs import field, frozen
+
+from protocol.converter import OPTIONAL, to_json
 from rtc.common.text import clean
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config, config_files
@@ -16,6 +18,34 @@ MASK = "********"
 _SECRET = re.compile(r"secret|token|password|credential", re.IGNORECASE)
 _SOURCE_NAMES = {"command line": "--server"}
 """Clearer names for sources: `--server` is the only option that sets anything that may also be in a file."""
+
+
+@frozen
+class ShownIceServer:
+    """A STUN or TURN server without its secret."""
+
+    urls: str
+    username: str | None = field(default=None, metadata=OPTIONAL)
+    credential: str | None = field(default=None, metadata=OPTIONAL)
+    """`MASK`; None without one."""
+
+
+@frozen
+class ShownSetting:
+    """One setting as `sleap-rtc config show --json` shows it."""
+
+    value: Any
+    """A number, a text, null, or a list of them or of `ShownIceServer`."""
+    source: str
+
+
+@frozen
+class ShownSettings:
+    """What `sleap-rtc config show --json` writes. Scripts read it, so the names of the fields must not change."""
+
+    file: str | None
+    """The configuration file that is used, as a person would name it."""
+    settings: dict[str, ShownSetting]
 
 
 def masked_url(url: str) -> str:
@@ -29,10 +59,7 @@ def shown_value(name: str, value: object) -> Any:
     if isinstance(value, tuple | list):
         return [shown_value(name, one) for one in value]
     if isinstance(value, IceServer):
-        fields = {"urls": masked_url(value.urls), "username": value.username}
-        return {key: text for key, text in fields.items() if text is not None} | (
-            {"credential": MASK} if value.credential else {}
-        )
+        return ShownIceServer(masked_url(value.urls), value.username, MASK if value.credential else None)
     if _SECRET.search(name) and value:
         return MASK
     return value if isinstance(value, int | float) or value is None else clean(str(value))
@@ -65,17 +92,17 @@ def settings_text(config: Config, environ: Mapping[str, str]) -> str:
 def _brief(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_brief, value)) or "none"
-    if isinstance(value, dict):
-        return " ".join(str(part) for part in value.values())
+    if isinstance(value, ShownIceServer):
+        return " ".join(part for part in (value.urls, value.username, value.credential) if part is not None)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def settings_json(config: Config, environ: Mapping[str, str], cwd: Path, home: Path) -> str:
-    """Return a JSON object with `file`, and `settings`: for each setting its `value` and `source`."""
+    """Return `ShownSettings` as JSON."""
     rows = settings_rows(config, environ)
     file = next((name for path, name in config_files(cwd, home) if path == config.file), None)
-    settings = {name: {"value": value, "source": source} for name, (value, source) in rows.items()}
-    return json.dumps({"file": file, "settings": settings}, indent=2, ensure_ascii=False)
+    settings = {name: ShownSetting(value, source) for name, (value, source) in rows.items()}
+    return to_json(ShownSettings(file, settings), indent=2)
 
 
 def places_text(cwd: Path, home: Path) -> str:

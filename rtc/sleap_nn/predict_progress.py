@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 
 from protocol.ids import JobId
 from protocol.jobs import FramesDone
@@ -27,6 +27,28 @@ PASS_INDEX_MAX = 1
 """With `--tracking`, sleap-nn's counter runs twice: pass 0 predicts, pass 1 tracks. There is no third pass."""
 _PROGRESS_LINE = re.compile(rb'\{"(?:n_processed|error)".*\}\s*')
 """The two kinds of lines, recognised by their first key. Any other line is a log line."""
+
+
+@frozen
+class PredictProgressLine:
+    """One line of progress or of an error, as far as we read it. What is missing or invalid is None."""
+
+    done: int | None = None
+    """Frames done in this pass."""
+    total: int | None = None
+    rate: float | None = None
+    left: float | None = None
+    failure: str | None = None
+    """Of an error line: its exception type and message, without paths."""
+
+
+def read_line(raw: bytes) -> PredictProgressLine | None:
+    """Return what a printed line says; None when it is a log line."""
+    message = parse_object(raw) if _PROGRESS_LINE.fullmatch(raw) else {}
+    if message.get("error") is True:
+        return PredictProgressLine(failure=_failure_text(message))
+    done = whole_number(message.get("n_processed"))
+    return None if done is None else PredictProgressLine(done, *_estimates(message))
 
 
 @define
@@ -51,15 +73,13 @@ class FrameCounter:
 
     def handle_line(self, raw: bytes, now: float) -> bool:
         """Handle one printed line; return False when it is a log line. `now` is a time in seconds."""
-        found = _PROGRESS_LINE.fullmatch(raw)
-        message = parse_object(raw) if found else {}
-        if message.get("error") is True:
-            self.failure = _failure_text(message)
-            return True
-        done = whole_number(message.get("n_processed"))
-        if done is None:
+        line = read_line(raw)
+        if line is None:
             return False
-        self._record(FramesDone(self.job, self.prediction, done, *_estimates(message)), now)
+        if line.failure is not None:
+            self.failure = line.failure
+        if line.done is not None:
+            self._record(FramesDone(self.job, self.prediction, line.done, line.total, line.rate, line.left), now)
         return True
 
     def finish(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 import zmq
-from attrs import define, field
+from attrs import define, field, frozen
 
 from protocol.ids import JobId
 from protocol.jobs import ModelTrained, Progress
@@ -39,6 +39,37 @@ STOP_INTERVAL = 0.5
 """Seconds between two commands to stop. A command sent before sleap-nn has connected is lost, so it is repeated."""
 _STOP = b'{"command": "stop"}'
 """The only command that sleap-nn knows. It checks for one after every training batch."""
+
+
+@frozen
+class TrainerMessage:
+    """One message of sleap-nn, as far as we read it. What is missing or invalid is None."""
+
+    event: object = None
+    epoch: int | None = None
+    batch: int | None = None
+    loss: float | None = None
+    """Loss of the newest batch."""
+    train_loss: float | None = None
+    val_loss: float | None = None
+    has_train_loss: bool = False
+    """Whether the message says anything about the training loss, even that it is not a number."""
+
+
+def read_message(raw: bytes) -> TrainerMessage:
+    """Return what a message of sleap-nn says; nothing if it is too long, or no JSON object."""
+    message = parse_object(raw) if len(raw) <= MESSAGE_MAX else {}
+    logs = message.get("logs")
+    logs = logs if isinstance(logs, dict) else {}
+    return TrainerMessage(
+        event=message.get("event"),
+        epoch=whole_number(message.get("epoch")),
+        batch=whole_number(message.get("batch")),
+        loss=_number(logs, "loss"),
+        train_loss=_number(logs, "train/loss", "train_loss"),
+        val_loss=_number(logs, "val/loss", "val_loss"),
+        has_train_loss=_has_loss(logs, "train"),
+    )
 
 
 @define
@@ -64,22 +95,19 @@ class TrainingProgress:
 
     def handle_message(self, raw: bytes, now: float) -> None:
         """Handle one message; an invalid or unknown one is dropped. `now` is a time in seconds."""
-        message = parse_object(raw) if len(raw) <= MESSAGE_MAX else {}
-        logs = message.get("logs")
-        logs = logs if isinstance(logs, dict) else {}
-        epoch = whole_number(message.get("epoch"))
-        self._epoch = self._epoch if epoch is None else epoch
-        match message.get("event"):
+        message = read_message(raw)
+        self._epoch = self._epoch if message.epoch is None else message.epoch
+        match message.event:
             case "train_end" if not self.ended.is_set():
                 self.ended.set()
                 self.emit(ModelTrained(self.job, self.model))
             case "epoch_end":
-                self._train = _number(logs, "train/loss", "train_loss") if _has_loss(logs, "train") else self._train
-                self._val = _number(logs, "val/loss", "val_loss")
-                self._emit_progress(None, _number(logs, "loss"))
+                self._train = message.train_loss if message.has_train_loss else self._train
+                self._val = message.val_loss
+                self._emit_progress(None, message.loss)
             case "batch_end" if now >= self._next_batch:
                 self._next_batch = now + 1 / BATCHES_PER_SECOND
-                self._emit_progress((whole_number(message.get("batch")) or 0) + 1, _number(logs, "loss"))
+                self._emit_progress((message.batch or 0) + 1, message.loss)
 
     def _emit_progress(self, batch: int | None, loss: float | None) -> None:
         self.emit(Progress(self.job, self.model, self._epoch, batch, loss, self._train, self._val))

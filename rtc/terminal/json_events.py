@@ -20,7 +20,7 @@ def _finite(value: float | None) -> float | None:
 
 
 @frozen(kw_only=True)
-class Event:
+class JsonEvent:
     """What every event has."""
 
     event: str = field(default=Factory(lambda self: name_of(type(self)), takes_self=True))
@@ -29,33 +29,33 @@ class Event:
     """When the event was written, by the client's clock: seconds since 1970."""
 
 
-def name_of(kind: type[Event]) -> str:
-    """Return the name of a class of events, as `event` has it (`ModelStarted`: `model_started`)."""
-    return tag_of(kind).lower()
+def name_of(kind: type[JsonEvent]) -> str:
+    """Return the name of a class of events, as `event` has it (`ModelStartedEvent`: `model_started`)."""
+    return tag_of(kind).lower().removesuffix("_event")
 
 
 @frozen(kw_only=True)
-class _JobEvent(Event):
+class _TimedEvent(JsonEvent):
     at: float | None = field(converter=_finite)
     """When it happened, by the worker's clock: seconds since 1970."""
 
 
 @frozen(kw_only=True)
-class Step(Event):
+class StepEvent(JsonEvent):
     """A step before the job is done."""
 
     text: str
 
 
 @frozen(kw_only=True)
-class Warning(Event):
+class WarningEvent(JsonEvent):
     """Something that people should know; the client continues."""
 
     text: str
 
 
 @frozen(kw_only=True)
-class Upload(Event):
+class UploadEvent(JsonEvent):
     """Progress of the upload, in bytes."""
 
     done: int
@@ -63,7 +63,7 @@ class Upload(Event):
 
 
 @frozen(kw_only=True)
-class Accepted(Event):
+class AcceptedEvent(JsonEvent):
     """A worker has accepted the job."""
 
     job: str
@@ -71,7 +71,7 @@ class Accepted(Event):
 
 
 @frozen(kw_only=True)
-class Started(_JobEvent):
+class StartedEvent(_TimedEvent):
     """The package is unpacked, and sleap-nn starts."""
 
     job: str
@@ -80,7 +80,7 @@ class Started(_JobEvent):
 
 
 @frozen(kw_only=True)
-class ModelStarted(_JobEvent):
+class ModelStartedEvent(_TimedEvent):
     """The training of one model begins."""
 
     model: int
@@ -89,7 +89,7 @@ class ModelStarted(_JobEvent):
 
 
 @frozen(kw_only=True)
-class Batch(_JobEvent):
+class BatchEvent(_TimedEvent):
     """Progress within an epoch."""
 
     model: int
@@ -100,7 +100,7 @@ class Batch(_JobEvent):
 
 
 @frozen(kw_only=True)
-class Epoch(_JobEvent):
+class EpochEvent(_TimedEvent):
     """An epoch has ended."""
 
     model: int
@@ -112,7 +112,7 @@ class Epoch(_JobEvent):
 
 
 @frozen(kw_only=True)
-class ModelTrained(_JobEvent):
+class ModelTrainedEvent(_TimedEvent):
     """The last epoch of a model has ended."""
 
     model: int
@@ -121,7 +121,7 @@ class ModelTrained(_JobEvent):
 
 
 @frozen(kw_only=True)
-class PredictionStarted(_JobEvent):
+class PredictionStartedEvent(_TimedEvent):
     """The prediction on one file begins."""
 
     prediction: int
@@ -130,7 +130,7 @@ class PredictionStarted(_JobEvent):
 
 
 @frozen(kw_only=True)
-class Frames(_JobEvent):
+class FramesEvent(_TimedEvent):
     """Progress of a prediction."""
 
     prediction: int
@@ -143,7 +143,7 @@ class Frames(_JobEvent):
 
 
 @frozen(kw_only=True)
-class Gpu(_JobEvent):
+class GpuEvent(_TimedEvent):
     """Use of the worker's GPU."""
 
     used_mb: int
@@ -152,14 +152,14 @@ class Gpu(_JobEvent):
 
 
 @frozen(kw_only=True)
-class Log(_JobEvent):
+class LogEvent(_TimedEvent):
     """Lines that sleap-nn printed."""
 
     lines: tuple[str, ...]
 
 
 @frozen(kw_only=True)
-class Download(Event):
+class DownloadEvent(JsonEvent):
     """Progress of the download, in bytes."""
 
     done: int
@@ -168,7 +168,7 @@ class Download(Event):
 
 @frozen
 class ModelResult:
-    """One trained model, in `Ended`."""
+    """One trained model, in `EndedEvent`."""
 
     name: str
     train_loss: float | None = field(converter=_finite)
@@ -176,7 +176,7 @@ class ModelResult:
 
 
 @frozen(kw_only=True)
-class Ended(Event):
+class EndedEvent(JsonEvent):
     """The last event."""
 
     outcome: str
@@ -188,28 +188,38 @@ class Ended(Event):
     files: tuple[str, ...]
 
 
-EVENTS: dict[str, type[Event]] = {
+EVENTS: dict[str, type[JsonEvent]] = {
     name_of(kind): kind
     for kind in (
-        *(Step, Warning, Upload, Accepted),
-        *(Started, ModelStarted, Batch, Epoch, ModelTrained, PredictionStarted, Frames, Gpu, Log),
-        *(Download, Ended),
+        *(StepEvent, WarningEvent, UploadEvent, AcceptedEvent),
+        *(
+            StartedEvent,
+            ModelStartedEvent,
+            BatchEvent,
+            EpochEvent,
+            ModelTrainedEvent,
+            PredictionStartedEvent,
+            FramesEvent,
+            GpuEvent,
+            LogEvent,
+        ),
+        *(DownloadEvent, EndedEvent),
     )
 }
 """The class of each event, by its name."""
 
 
-def to_line(event: Event) -> str:
+def to_line(event: JsonEvent) -> str:
     """Return an event as one line of ASCII, with its line break."""
     return to_json(event, spaced=True) + "\n"
 
 
-def from_line(line: str) -> Event:
+def from_line(line: str) -> JsonEvent:
     """Return the event in a line; of an event that is not known, what every event has.
 
     Raises:
         WireError: it is no event.
     """
-    event: Event = from_json(line, Event, limit=LINE_MAX)
-    whole: Event = from_json(line, EVENTS.get(event.event, Event), limit=LINE_MAX)
+    event: JsonEvent = from_json(line, JsonEvent, limit=LINE_MAX)
+    whole: JsonEvent = from_json(line, EVENTS.get(event.event, JsonEvent), limit=LINE_MAX)
     return whole

@@ -55,19 +55,19 @@ class JsonView(BaseView):
         self._lines = LineWriter(self._out)
 
     def step(self, text: str) -> None:
-        self._write(json_events.Step(text=clean_lines(text)))
+        self._write(json_events.StepEvent(text=clean_lines(text)))
 
     def warn(self, text: str) -> None:
-        self._write(json_events.Warning(text=clean_lines(text)))
+        self._write(json_events.WarningEvent(text=clean_lines(text)))
 
     def upload(self, done: int, total: int) -> None:
-        self._write_transfer(json_events.Upload(done=done, total=total))
+        self._write_transfer(json_events.UploadEvent(done=done, total=total))
 
     def download(self, done: int, total: int) -> None:
-        self._write_transfer(json_events.Download(done=done, total=total))
+        self._write_transfer(json_events.DownloadEvent(done=done, total=total))
 
     def accepted(self, job: JobId, worker: PeerId) -> None:
-        self._write(json_events.Accepted(job=job, worker=worker))
+        self._write(json_events.AcceptedEvent(job=job, worker=worker))
 
     def news(self, news: JobNews, at: float) -> None:
         self._job_progress.update(news, at, trio.current_time())
@@ -75,23 +75,25 @@ class JsonView(BaseView):
             case JobStarted() if news != self._started:  # a client that reconnects receives it again
                 self._started = news
                 models, predictions = _names(news.models), _names(news.predictions)
-                self._write(json_events.Started(at=at, job=news.job, models=models, predictions=predictions))
+                self._write(json_events.StartedEvent(at=at, job=news.job, models=models, predictions=predictions))
             case ModelStarted():
-                self._write(json_events.ModelStarted(at=at, **self._model_fields(news), epochs=news.epochs))
+                self._write(json_events.ModelStartedEvent(at=at, **self._model_fields(news), epochs=news.epochs))
             case Progress():
                 self._write_progress(news, at)
             case ModelTrained():
                 epochs = self._job_progress.model(news.model).epochs_ended
-                self._write(json_events.ModelTrained(at=at, **self._model_fields(news), epochs=epochs))
+                self._write(json_events.ModelTrainedEvent(at=at, **self._model_fields(news), epochs=epochs))
             case PredictionStarted():
                 fields = self._prediction_fields(news)
-                self._write(json_events.PredictionStarted(at=at, **fields, tracking=news.tracking))
+                self._write(json_events.PredictionStartedEvent(at=at, **fields, tracking=news.tracking))
             case FramesDone():
                 self._write_frames(news, at)
             case GpuUse():
-                self._write(json_events.Gpu(at=at, used_mb=news.used_mb, total_mb=news.total_mb, percent=news.percent))
+                self._write(
+                    json_events.GpuEvent(at=at, used_mb=news.used_mb, total_mb=news.total_mb, percent=news.percent)
+                )
             case LogLines():
-                self._write(json_events.Log(at=at, lines=_names(news.lines)))
+                self._write(json_events.LogEvent(at=at, lines=_names(news.lines)))
 
     def finished(self, summary: JobSummary) -> None:
         self._end("done", summary.text, None, ExitCode.DONE, summary)
@@ -109,7 +111,7 @@ class JsonView(BaseView):
 
     # -------- events
 
-    def _write_transfer(self, event: json_events.Upload | json_events.Download) -> None:
+    def _write_transfer(self, event: json_events.UploadEvent | json_events.DownloadEvent) -> None:
         if self._is_due(event.event, last=event.done >= event.total):
             self._write(event)
 
@@ -117,7 +119,7 @@ class JsonView(BaseView):
         model = self._job_progress.model(news.model)
         if news.batch is None:
             self._write(
-                json_events.Epoch(
+                json_events.EpochEvent(
                     at=at,
                     **self._model_fields(news),
                     epoch=news.epoch + 1,
@@ -128,7 +130,7 @@ class JsonView(BaseView):
             )
         elif self._is_due("batch"):
             self._write(
-                json_events.Batch(
+                json_events.BatchEvent(
                     at=at, **self._model_fields(news), epoch=news.epoch + 1, batch=news.batch, loss=news.loss
                 )
             )
@@ -137,7 +139,7 @@ class JsonView(BaseView):
         if not self._is_due(("frames", news.prediction, news.pass_index), last=news.done == news.total):
             return
         self._write(
-            json_events.Frames(
+            json_events.FramesEvent(
                 at=at,
                 **self._prediction_fields(news),
                 lap=PASSES[min(news.pass_index, 1)],
@@ -170,7 +172,7 @@ class JsonView(BaseView):
     def _end(self, outcome: str, text: str, fault: str | None, code: ExitCode, summary: JobSummary) -> None:
         """Write the `ended` event, which is the last one."""
         self._write(
-            json_events.Ended(
+            json_events.EndedEvent(
                 outcome=outcome,
                 text=clean_lines(text),
                 fault=fault,
@@ -182,7 +184,7 @@ class JsonView(BaseView):
         )
         self._ended = True
 
-    def _write(self, event: json_events.Event) -> None:
+    def _write(self, event: json_events.JsonEvent) -> None:
         if not self._ended:
             self._lines.write(json_events.to_line(event))
 

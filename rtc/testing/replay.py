@@ -6,7 +6,6 @@ where this version of sleap-rtc does something else than the recorded one, both 
 A trace holds no secrets. Where a guard needs one (Auth's proofs), the recorded row is taken.
 """
 
-import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +19,13 @@ from attrs import define, field
 from actors.actor import Actor, Turn
 from actors.mailbox import Mailbox
 from actors.table import Row, Table, UnexpectedEvent
+from protocol import converter
 from rtc.common.turn_json import (
     HIDDEN,
     STALE,
     Reader,
     UnknownClass,
+    from_line,
     known_classes,
     known_tables,
     to_json,
@@ -150,15 +151,19 @@ class Player:
             yield f"the invariant is broken: {error}"
         except Exception as error:  # noqa: BLE001 (what an action raises is what the trace is replayed for)
             yield f"{type(error).__name__}: {error}"
-        here = json.loads(to_line(turn_to_json(self._turns[-1])))
+        here = from_line(to_line(turn_to_json(self._turns[-1])))
         for key in COMPARED:
             if here[key] != line[key]:
-                yield f"{key}: here {json.dumps(here[key])}, in the trace {json.dumps(line[key])}"
+                yield f"{key}: here {_shown(here[key])}, in the trace {_shown(line[key])}"
 
     def _print(self, time: float, name: str, text: str) -> None:
         head = f"{time:10.3f}  {name}  "
         lines = textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * 14)
         self.say("\n".join(lines))
+
+
+def _shown(values: Any) -> str:
+    return converter.to_json(values, spaced=True)
 
 
 def read_trace(text: str, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
@@ -173,7 +178,7 @@ def read_trace(text: str, say: Callable[[str], None] = print) -> list[dict[str, 
         say("The last line is cut, and is left out.")
     for number, one in enumerate(texts, 1):
         try:
-            lines.append(json.loads(one))
+            lines.append(from_line(one))
         except ValueError:
             if number < len(texts):
                 raise BadTrace(f"line {number} is damaged") from None

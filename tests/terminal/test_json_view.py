@@ -29,7 +29,7 @@ from protocol.jobs import (
 )
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.terminal import ClientView, JobSummary, Losses, Mode, open_view
-from rtc.terminal.json_events import EVENTS, Event, from_line, to_line
+from rtc.terminal.json_events import EVENTS, JsonEvent, from_line, to_line
 
 JOB = JobId("job-1")
 PAGE = Path(__file__).parents[2] / "docs" / "json-events.md"
@@ -129,7 +129,7 @@ async def test_what_was_written_is_read(told: JsonOutput) -> None:
 
 
 def test_an_event_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
-    assert from_line('{"event": "newer", "time": 1.5, "text": "x"}') == Event(event="newer", time=1.5)
+    assert from_line('{"event": "newer", "time": 1.5, "text": "x"}') == JsonEvent(event="newer", time=1.5)
     with pytest.raises(WireError):
         from_line('{"event": "step", "time": 1.5}')
 

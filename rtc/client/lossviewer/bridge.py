@@ -15,9 +15,11 @@ from typing import Any
 
 import trio
 import zmq
-from attrs import define, field
+from attrs import define, field, frozen
 
+from protocol.converter import WireError, from_json
 from protocol.faults import FaultCode
+from protocol.fields import SingleLine
 from protocol.jobs import JobEnded, JobNews, JobStarted, ModelStarted, ModelTrained, Progress
 from rtc.client.lossviewer.zmq_port import Socket, ViewerPort
 from rtc.common.errors import RtcError
@@ -32,6 +34,13 @@ QUEUE_MAX = 4000
 """Messages that may wait for a slow viewer, those for a late viewer included; ZeroMQ drops further ones."""
 LINGER = 1000
 """Milliseconds for sending the last messages when the sockets are closed (ZMQ_LINGER)."""
+
+
+@frozen
+class ViewerCommand:
+    """A command of the viewer, as far as we read it."""
+
+    command: str = field(validator=SingleLine())
 
 
 @define
@@ -269,7 +278,7 @@ def _port_taken_text(port: int) -> str:
 def _is_stop(raw: bytes) -> bool:
     """Return whether a message of the viewer is its stop command; False for anything malformed."""
     try:
-        command = json.loads(raw)
-    except (ValueError, RecursionError):
+        command: ViewerCommand = from_json(raw, ViewerCommand, limit=MESSAGE_MAX)
+    except WireError:
         return False
-    return isinstance(command, dict) and command.get("command") == "stop"
+    return command.command == "stop"

@@ -1,7 +1,6 @@
 """SLEAP projects (`.slp`): their labelled frames and videos, read by a subprocess that has sleap-io."""
 
 import importlib.util
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
+from protocol.converter import WireError, from_json, to_json
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.packages.zip_reader import open_user_file
@@ -21,6 +21,8 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 """The first bytes of every HDF5 file, which a `.slp` file is."""
 CANCEL_CHECK_TIME = 0.2
 """Seconds between two checks whether the task that waits for the subprocess was cancelled."""
+CONTENTS_MAX = 2**28
+"""Bytes of JSON about one project: a million images with long paths."""
 _SUBPROCESS = Path(__file__).resolve().parent / "slp_subprocess.py"
 
 
@@ -48,6 +50,22 @@ class Project:
     frames: int
     """Number of frames that a person has labelled."""
     videos: tuple[Video, ...]
+
+
+@frozen
+class NewPaths:
+    """Where one video of a project is to be found from now on."""
+
+    paths: tuple[str, ...]
+    """One path, or those of the images of a sequence."""
+    is_sequence: bool
+
+
+@frozen
+class Relinking:
+    """What the subprocess is to do with each video of a project; it leaves those with null unchanged."""
+
+    videos: tuple[NewPaths | None, ...]
 
 
 def is_package(labels: Path) -> bool:
@@ -83,11 +101,11 @@ def read_project(labels: Path) -> Project:
     Raises:
         RtcError: USAGE: no sleap-io is installed here, or sleap-io cannot read the file.
     """
-    contents = json.loads(_run_subprocess(labels, ["inspect", str(labels)]))
-    videos = [
-        Video(tuple(map(Path, item["paths"])), item["is_sequence"], item["labelled"]) for item in contents["videos"]
-    ]
-    return Project(contents["frames"], tuple(videos))
+    try:
+        project: Project = from_json(_run_subprocess(labels, ["inspect", str(labels)]), Project, limit=CONTENTS_MAX)
+    except WireError as error:
+        raise _unreadable(labels, str(error)) from None
+    return project
 
 
 def embed_images(labels: Path, out: Path) -> None:
@@ -108,10 +126,14 @@ def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | Non
     Raises:
         RtcError: under the conditions of `read_project`.
     """
-    _run_subprocess(labels, ["relink", str(labels), str(out)], json.dumps(paths))
+    videos = tuple(
+        None if one is None else NewPaths((one,) if isinstance(one, str) else tuple(one), not isinstance(one, str))
+        for one in paths
+    )
+    _run_subprocess(labels, ["relink", str(labels), str(out)], to_json(Relinking(videos)))
 
 
-def _run_subprocess(labels: Path, arguments: list[str], stdin_text: str = "") -> str:
+def _run_subprocess(labels: Path, arguments: list[str], stdin_text: str = "") -> bytes:
     """Run the subprocess to its end and return its stdout; kill it when the task that waits is cancelled.
 
     Raises:
@@ -142,8 +164,12 @@ def _run_subprocess(labels: Path, arguments: list[str], stdin_text: str = "") ->
             raise
     if process.returncode:
         why = failure_reason([clean_line(line) for line in errors.splitlines()]) or f"status {process.returncode}"
-        raise RtcError(FaultCode.USAGE, f"{labels.name} could not be read. sleap-io says: {why}")
-    return bytes(output).decode()
+        raise _unreadable(labels, why)
+    return bytes(output)
+
+
+def _unreadable(labels: Path, why: str) -> RtcError:
+    return RtcError(FaultCode.USAGE, f"{labels.name} could not be read. sleap-io says: {why}")
 
 
 def has_sleap_io() -> bool:

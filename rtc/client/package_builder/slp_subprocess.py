@@ -2,16 +2,17 @@
 
     slp_subprocess.py inspect FILE          print the contents as one line of JSON
     slp_subprocess.py embed FILE OUT        write a copy with the images of all labelled frames inside
-    slp_subprocess.py relink FILE OUT       write a copy whose videos have other paths; stdin is a JSON list with a
-                                            path, a list of paths or null for each video
+    slp_subprocess.py relink FILE OUT       write a copy whose videos have other paths; stdin is the JSON of `Relinking`
 
 It is a separate program so that the client does not load sleap-io, h5py and video decoders, and can kill them at any
-time.
+time. The Python that runs it may have no cattrs; therefore it writes and reads JSON by itself. The client reads and
+writes the same with the classes of `slp_files.py`.
 """
 
 import json
 import shutil
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,16 @@ def embed(file: Path, out: Path) -> None:
     labels.save(str(out), embed="user", verbose=False)
 
 
-def relink(file: Path, out: Path, paths: list[str | list[str] | None]) -> None:
+def relink(file: Path, out: Path, new_paths: list[dict[str, Any] | None]) -> None:
     """Write a copy in which only the list of videos is replaced; everything else in the project is unchanged."""
     import h5py
 
     shutil.copyfile(file, out)
     with h5py.File(out, "r+") as tree:
         videos = [json.loads(text) for text in tree["videos_json"][()]]
-        for video, path in zip(videos, paths, strict=True):
-            if path is not None:
-                _set_path(video, path)
+        for video, new in zip(videos, new_paths, strict=True):
+            if new is not None:
+                _set_path(video, new["paths"] if new["is_sequence"] else new["paths"][0])
         attributes = dict(tree["videos_json"].attrs)
         del tree["videos_json"]
         texts = [json.dumps(video, separators=(",", ":")) for video in videos]
@@ -87,8 +88,10 @@ def _set_path(video: dict[str, Any], path: str | list[str]) -> None:
 if __name__ == "__main__":
     command, source, *rest = sys.argv[1:]
     if command == "inspect":
-        print(json.dumps(inspect(Path(source))))
+        with redirect_stdout(sys.stderr):  # what a library prints there must not be taken for ours
+            contents = inspect(Path(source))
+        print(json.dumps(contents))
     elif command == "embed":
         embed(Path(source), Path(rest[0]))
     elif command == "relink":
-        relink(Path(source), Path(rest[0]), json.load(sys.stdin))
+        relink(Path(source), Path(rest[0]), json.load(sys.stdin)["videos"])

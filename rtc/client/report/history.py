@@ -4,13 +4,13 @@ These files come from the worker and are not trusted: sizes are limited, and onl
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from attrs import field, frozen
+
+from rtc.sleap_nn.json_values import parse_object
 
 TRAINING_LOG_MAX = 64 * 2**20
 """Bytes of the largest training_log.csv that is read; 10 000 epochs have 3 MB."""
@@ -27,8 +27,20 @@ VAL = ("val/loss", "val_loss")
 RATE = ("learning_rate", "train/lr")
 """Names of the column with the learning rate."""
 SPLITS = ("train", "val")
+METRIC_MAX = 1e12
+"""Numbers of a metrics file with a greater absolute value are ignored."""
 
-Metrics = dict[str, Any]
+
+@frozen
+class Metrics:
+    """The numbers of a metrics file of sleap-nn."""
+
+    sections: Mapping[str, Mapping[str, float]] = field(factory=dict)
+    """The numbers of each section by their names, those that can be shown."""
+
+    def number(self, section: str, key: str) -> float | None:
+        """Return a number, or None if the file has none of this name."""
+        return self.sections.get(section, {}).get(key)
 
 
 @frozen
@@ -102,11 +114,17 @@ def _parse_number(row: dict[str, str], names: tuple[str, ...]) -> float | None:
 
 
 def _read_metrics(path: Path) -> Metrics:
-    """Return the content of a metrics file (sleap-nn 0.3.2 and later); empty if it is missing, too large or invalid."""
+    """Return the numbers of a metrics file (sleap-nn 0.3.2 and later); none if it is missing, too large or invalid."""
     if not path.is_file() or path.stat().st_size > METRICS_MAX:
-        return {}
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return Metrics()
+    sections = {name: section for name, section in parse_object(path.read_bytes()).items() if isinstance(section, dict)}
+    return Metrics({name: _numbers(section) for name, section in sections.items()})
+
+
+def _numbers(section: Mapping[str, object]) -> dict[str, float]:
+    """Return the entries of a section that are finite numbers of at most METRIC_MAX."""
+    return {
+        name: float(value)
+        for name, value in section.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= METRIC_MAX  # not so for NaN
+    }

@@ -1,6 +1,5 @@
 """The metrics of sleap-nn that the page shows, with labels and explanations for biologists."""
 
-import math
 from collections.abc import Mapping
 
 from attrs import frozen
@@ -53,13 +52,5 @@ def select_measures(metrics: Mapping[str, Metrics]) -> list[tuple[Measure, dict[
 
 
 def _values(measure: Measure, metrics: Mapping[str, Metrics]) -> dict[str, float]:
-    found = {split: _value(measure, of_split) for split, of_split in metrics.items()}
+    found = {split: of_split.number(measure.section, measure.key) for split, of_split in metrics.items()}
     return {split: value for split, value in found.items() if value is not None}
-
-
-def _value(measure: Measure, metrics: Metrics) -> float | None:
-    section = metrics.get(measure.section)
-    value = section.get(measure.key) if isinstance(section, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12 or math.isnan(value):
-        return None
-    return float(value)

@@ -866,7 +866,7 @@ def test_json_reports_every_end(
 def test_a_prediction_is_not_promised_an_early_stop(
     credential: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    credential(kind=JobKind.TRACK.value)
+    credential(kind=JobKind.TRACK)
     assert run(["attach", "--on-interrupt", "stop"]) == ExitCode.USAGE
     assert run(["track", "toy.mp4", "--on-interrupt", "stop"]) == ExitCode.USAGE
     printed = capsys.readouterr().err

@@ -420,6 +420,12 @@ def test_one_video_is_not_called_several(tmp_path, monkeypatch):
     assert "has 1 video, counted from 0" in refusal(inspect_data_labels, tmp_path / "flies.slp", 5).text
 
 
+@pytest.mark.parametrize("answer", [b"", b"loading ...", b"[]", b'{"frames": 1}', b'{"frames": "1", "videos": []}'])
+def test_an_odd_answer_of_sleap_io_is_one_sentence(tmp_path, monkeypatch, answer):
+    monkeypatch.setattr(slp_files, "_run_subprocess", lambda *_: answer)
+    assert "flies.slp could not be read" in refusal(slp_files.read_project, tmp_path / "flies.slp").text
+
+
 @pytest.mark.slow
 def test_missing_videos_are_named_before_anything_is_written(project):
     first = next((project / "videos").glob("a*"))

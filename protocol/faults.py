@@ -4,7 +4,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from protocol.fields import FreeText
+from protocol.fields import SENTENCES_MAX, SingleLine, sentences
 
 
 class FaultCode(Enum):
@@ -61,5 +61,5 @@ class Fault:
     """A peer or the server to another: this cannot be done, for this reason."""
 
     code: FaultCode
-    text: str = field(validator=FreeText(2000))
+    text: str = field(converter=sentences, validator=SingleLine(SENTENCES_MAX))
     """What happened and what to try, for people. Never contains a secret, a token or a full path."""

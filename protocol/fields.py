@@ -1,11 +1,15 @@
 """The limits of the fields of messages: attrs validators, whose `str` is the limit as `docs/messages.md` shows it.
 
 Each validator raises `ValueError` with the field's name and never its value, so that no error text can hold a secret.
+
+A text for people has an attrs converter too (`word`, `line`, `lines`, `sentences`): it makes the text fit, at both ends
+alike. So a program can put what it has found (an error of the system, a host's name) into a message as it is, and
+whoever shows a message can rely on it.
 """
 
 import re
 import unicodedata
-from collections.abc import Sized
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import Attribute, frozen
@@ -15,22 +19,75 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories that a terminal or a web page would interpret instead of show (controls, bidi marks, surrogates,
 private use, line and paragraph separators)."""
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # control sequences: colours, cursor
+    r"|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # control strings: window titles, links
+    r"|[ -/]+[0-~]"  # character sets
+    r"|[0-OQ-WYZ\\`-~])"  # all other ones, of two characters
+)
+"""Terminal escape sequences (ECMA-48, ECMA-35). A broken one is harmless without its first character."""
+WORD_MAX, LINE_MAX, SENTENCES_MAX = 64, 200, 2000
+"""Characters of the texts that `word`, `line` and `sentences` return."""
+COUNT_MAX = 10**9
+"""The largest number of things that happen one after the other: epochs, batches, frames, events."""
+SECONDS_MAX = 10**9
+"""The longest time span, about 31 years."""
 
 
 def is_printable(text: str) -> bool:
     """Return whether `text` can be shown on one line without side effects (no ANSI escapes, no bidi overrides)."""
-    if (
-        text.isascii() and text.isprintable()
-    ):  # most texts, and much faster: cleaning a log line asks for each character
-        return True
+    if text.isascii():  # most texts, and much faster
+        return text.isprintable()
     return not any(unicodedata.category(char) in _INVISIBLE for char in text)
+
+
+def without_escapes(text: str) -> str:
+    """Return a text without the escape sequences that a terminal would interpret."""
+    return _ESCAPES.sub("", text)
+
+
+def printable(text: str) -> str:
+    """Return a text so that it can only be shown, on one line, without escape sequences and with spaces for each tab.
+
+    Any other character that `is_printable` does not accept, such as a line break, is replaced by U+FFFD.
+    """
+    if is_printable(text):
+        return text
+    plain = without_escapes(text).replace("\t", "    ")
+    return "".join(char if is_printable(char) else "\N{REPLACEMENT CHARACTER}" for char in plain)
+
+
+def one_line(text: str, max_length: int) -> str:
+    """Return a text as `printable` does, with its lines joined by spaces, and cut to `max_length` with an ellipsis."""
+    joined = " ".join(part for each in text.splitlines() if (part := printable(each).strip()))
+    return joined if len(joined) <= max_length else f"{joined[: max_length - 1]}…"
+
+
+def word(text: str) -> str:
+    """Return a name or version as `one_line` does, of at most `WORD_MAX` characters."""
+    return one_line(text, WORD_MAX)
+
+
+def line(text: str) -> str:
+    """Return a name as `one_line` does, of at most `LINE_MAX` characters."""
+    return one_line(text, LINE_MAX)
+
+
+def lines(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return each of several names as `line` does."""
+    return tuple(line(text) for text in texts)
+
+
+def sentences(text: str) -> str:
+    """Return one or more sentences as `one_line` does, of at most `SENTENCES_MAX` characters."""
+    return one_line(text, SENTENCES_MAX)
 
 
 @frozen
 class SingleLine:
     """A validator for a short text that people see: at most `max_length` characters, all printable; None passes."""
 
-    max_length: int = 200
+    max_length: int = LINE_MAX
 
     def __call__(self, _message: object, field: "Attribute[Any]", value: str | None) -> None:
         if value is not None and (len(value) > self.max_length or not is_printable(value)):
@@ -88,6 +145,25 @@ class Integer:
 
 
 @frozen
+class Number:
+    """A validator for finite numbers from `low` to `high`, both included; NaN is none of them. None passes."""
+
+    low: float
+    high: float
+
+    def __call__(self, _message: object, field: "Attribute[Any]", value: float | None) -> None:
+        if value is not None and not self.holds(value):
+            raise ValueError(f"{field.name} is not between {self.low:.15g} and {self.high:.15g}")
+
+    def holds(self, value: float) -> bool:
+        """Return whether the value is one of these numbers."""
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:.15g} … {self.high:.15g}"
+
+
+@frozen
 class ExactBytes:
     """A validator for binary fields of exactly `length` bytes, base64 (RFC 4648) on the wire; None passes."""
 
@@ -103,13 +179,20 @@ class ExactBytes:
 
 @frozen
 class MaxItems:
-    """A validator for lists of at most `max_length` items."""
+    """A validator for lists of at most `max_length` items, each of which the validator `each` accepts, if there is one.
+
+    Lists of numbers and texts have one; messages check their own fields.
+    """
 
     max_length: int
+    each: Callable[[Any, Any, Any], None] | None = None
 
-    def __call__(self, _message: object, field: "Attribute[Any]", value: Sized) -> None:
+    def __call__(self, message: object, field: "Attribute[Any]", value: Sequence[Any]) -> None:
         if len(value) > self.max_length:
             raise ValueError(f"{field.name} has more than {self.max_length} items")
+        if self.each is not None:
+            for item in value:
+                self.each(message, field, item)
 
     def __str__(self) -> str:
-        return f"≤ {self.max_length} items"
+        return f"≤ {self.max_length} items" + ("" if self.each is None else f", each {self.each}")

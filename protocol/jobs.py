@@ -4,21 +4,48 @@ The *owner* of a job is a client that sends the job's key with a request. The wo
 job it accepts (`JobAccepted`).
 """
 
+from collections.abc import Sequence
 from enum import Enum
 
 from attrs import field, frozen
 
-from protocol.fields import FreeText, Id, Integer, MaxItems, SingleLine
+from protocol.fields import (
+    COUNT_MAX,
+    SECONDS_MAX,
+    SENTENCES_MAX,
+    Id,
+    Integer,
+    MaxItems,
+    Number,
+    SingleLine,
+    line,
+    lines,
+    printable,
+    sentences,
+)
 from protocol.ids import JobId
+from protocol.status import MEMORY_MAX
+from protocol.transfer import FILE_MAX
 
 MODELS_MAX = 100
 """Largest number of models in one package, and of predictions in one package."""
 OVERRIDES_MAX = 100
 """Largest number of Hydra overrides for one job."""
+OVERRIDE_MAX = 4000
+"""Characters of one override; all together must fit into one frame."""
 LOG_LINE_MAX = 2000
 """Characters of one log line; longer lines are cut."""
 LOG_LINES_MAX = 20
 """Log lines in one message. Fewer are sent when they are long, so that the message stays within the frame limit."""
+LOSS = Number(-1e38, 1e38)
+"""The losses that are sent: nearly all numbers of 32 bits, which sleap-nn computes with."""
+RATE = Number(1e-6, 1e9)
+"""The frames per second that are sent: a slower prediction would take years."""
+SPAN = Number(0, SECONDS_MAX)
+"""The time spans that are sent, in seconds."""
+TIME = Number(0, 253_402_300_799)
+"""The times that are sent, in seconds since 1970-01-01 UTC: until the end of the year 9999, the last one that programs
+for dates know."""
 
 
 class JobKind(Enum):
@@ -73,11 +100,11 @@ class SubmitJob:
     """Client to worker: run this package, which I send next, as a new job. Answered by `JobAccepted` or a `Fault`."""
 
     kind: JobKind
-    name: str = field(validator=SingleLine())
+    name: str = field(converter=line, validator=SingleLine())
     """The package's file name without folders, for people."""
-    size: int = field(validator=Integer())
+    size: int = field(validator=Integer(0, FILE_MAX))
     """Bytes of the package."""
-    overrides: tuple[str, ...] = field(default=(), validator=MaxItems(OVERRIDES_MAX))
+    overrides: tuple[str, ...] = field(default=(), validator=MaxItems(OVERRIDES_MAX, SingleLine(OVERRIDE_MAX)))
     """Settings changed for this job, in Hydra's syntax (`trainer_config.max_epochs=5`), for every model of it."""
 
 
@@ -88,7 +115,7 @@ class AttachJob:
     job: JobId = field(validator=Id())
     key: str = field(validator=SingleLine(), repr=False)
     """The job's key, from `JobAccepted`."""
-    seen: int = field(default=0, validator=Integer())
+    seen: int = field(default=0, validator=Integer(0, COUNT_MAX))
     """The highest `JobEvent.seq` that the client has; the worker sends the events after it. 0: send all."""
     result: bool = True
     """Send the result, too, once the job has ended."""
@@ -145,9 +172,9 @@ class JobStarted:
     """Worker to client: the package is complete and unpacked, and the first step of the job starts."""
 
     job: JobId = field(validator=Id())
-    models: tuple[str, ...] = field(validator=MaxItems(MODELS_MAX))
+    models: tuple[str, ...] = field(converter=lines, validator=MaxItems(MODELS_MAX, SingleLine()))
     """Names of the models that the job trains, in this order."""
-    predictions: tuple[str, ...] = field(default=(), validator=MaxItems(MODELS_MAX))
+    predictions: tuple[str, ...] = field(default=(), converter=lines, validator=MaxItems(MODELS_MAX, SingleLine()))
     """Names of the files that the job predicts on after the training, in this order."""
 
 
@@ -158,26 +185,27 @@ class ModelStarted:
     job: JobId = field(validator=Id())
     model: int = field(validator=Integer(0, MODELS_MAX))
     """Index into `JobStarted.models`."""
-    epochs: int | None = field(default=None, validator=Integer())
+    epochs: int | None = field(default=None, validator=Integer(0, COUNT_MAX))
     """Maximum number of epochs of this model; null when the package does not set it."""
 
 
 @frozen
 class Progress:
-    """Worker to client: the progress of training one model. Losses that are Infinity or NaN are sent as null."""
+    """Worker to client: the progress of training one model. Losses that are Infinity, NaN or
+    beyond the limits are sent as null."""
 
     job: JobId = field(validator=Id())
     model: int = field(validator=Integer(0, MODELS_MAX))
     """Index into `JobStarted.models`."""
-    epoch: int = field(validator=Integer())
+    epoch: int = field(validator=Integer(0, COUNT_MAX))
     """Counted from 0, as sleap-nn does."""
-    batch: int | None = field(default=None, validator=Integer())
+    batch: int | None = field(default=None, validator=Integer(0, COUNT_MAX))
     """Batches done in this epoch; null when the epoch has ended."""
-    loss: float | None = None
+    loss: float | None = field(default=None, validator=LOSS)
     """Loss of the newest batch."""
-    train_loss: float | None = None
+    train_loss: float | None = field(default=None, validator=LOSS)
     """Newest epoch-wide training loss that sleap-nn has reported; it is always that of the epoch before."""
-    val_loss: float | None = None
+    val_loss: float | None = field(default=None, validator=LOSS)
     """Newest epoch-wide validation loss that sleap-nn has reported."""
 
 
@@ -208,13 +236,13 @@ class FramesDone:
     job: JobId = field(validator=Id())
     prediction: int = field(validator=Integer(0, MODELS_MAX))
     """Index into `JobStarted.predictions`."""
-    done: int = field(validator=Integer())
+    done: int = field(validator=Integer(0, COUNT_MAX))
     """Frames done in this pass."""
-    total: int | None = field(default=None, validator=Integer())
+    total: int | None = field(default=None, validator=Integer(0, COUNT_MAX))
     """All frames of this pass; null when sleap-nn has not reported it."""
-    rate: float | None = None
-    """Frames per second."""
-    left: float | None = None
+    rate: float | None = field(default=None, validator=RATE)
+    """Frames per second; null when it is not known, or 0."""
+    left: float | None = field(default=None, validator=SPAN)
     """Seconds until the end of this pass, as sleap-nn estimates."""
     pass_index: int = field(default=0, validator=Integer(0, 9))
     """0 while predicting, 1 while tracking."""
@@ -225,13 +253,17 @@ class GpuUse:
     """Worker to client: the current use of the job's GPU."""
 
     job: JobId = field(validator=Id())
-    used_mb: int = field(validator=Integer(0, 10**9))
+    used_mb: int = field(validator=Integer(0, MEMORY_MAX))
     """GPU memory in MB (2**20 bytes) in use by all programs together."""
-    total_mb: int = field(validator=Integer(0, 10**9))
+    total_mb: int = field(validator=Integer(0, MEMORY_MAX))
     """Total GPU memory in MB (2**20 bytes)."""
     percent: int | None = field(default=None, validator=Integer(0, 100))
     """Share of NVML's last sample period in which the GPU computed (NVML's utilization); null when NVML does not report
     it, as for a MIG slice."""
+
+
+def _log_lines(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(printable(text)[:LOG_LINE_MAX] for text in texts)
 
 
 @frozen
@@ -239,8 +271,8 @@ class LogLines:
     """Worker to client: lines that sleap-nn printed, in their order."""
 
     job: JobId = field(validator=Id())
-    lines: tuple[str, ...] = field(validator=MaxItems(LOG_LINES_MAX))
-    """Each of at most 2000 characters."""
+    lines: tuple[str, ...] = field(converter=_log_lines, validator=MaxItems(LOG_LINES_MAX, SingleLine(LOG_LINE_MAX)))
+    """Without line breaks and terminal escapes."""
 
 
 JobNews = JobStarted | ModelStarted | Progress | ModelTrained | PredictionStarted | FramesDone | GpuUse | LogLines
@@ -253,9 +285,9 @@ class JobEvent:
 
     news: JobNews
     """What happened."""
-    at: float
+    at: float = field(validator=TIME)
     """When it happened, by the worker's clock: seconds since 1970-01-01 UTC (POSIX time)."""
-    seq: int | None = field(default=None, validator=Integer(1))
+    seq: int | None = field(default=None, validator=Integer(1, COUNT_MAX))
     """The event's number in the job, counted from 1 without gaps; null for an event that matters only at its moment and
     is not sent again to a client that attaches later."""
 
@@ -278,9 +310,9 @@ class JobState:
 
     job: JobId = field(validator=Id())
     stage: JobStage
-    text: str = field(validator=FreeText(2000))
+    text: str = field(converter=sentences, validator=SingleLine(SENTENCES_MAX))
     """One sentence for people: what the job does now, or how it ended."""
-    events: int = field(default=0, validator=Integer())
+    events: int = field(default=0, validator=Integer(0, COUNT_MAX))
     """The highest `JobEvent.seq` of the job so far; 0 when there is none."""
     outcome: Outcome | None = None
     """How the job ended; null unless `stage` is ENDED."""
@@ -294,7 +326,7 @@ class JobEnded:
 
     job: JobId = field(validator=Id())
     outcome: Outcome
-    text: str = field(validator=FreeText(2000))
+    text: str = field(converter=sentences, validator=SingleLine(SENTENCES_MAX))
     """One sentence for people: what the job produced, or what went wrong."""
     result: bool
     """Whether the worker keeps a result of the job."""

@@ -12,9 +12,9 @@ without a common version gets a `Fault` with the code `version`.
 from attrs import field, frozen
 
 from protocol.faults import Fault
-from protocol.fields import FreeText, Id, Integer, MaxItems, SingleLine
+from protocol.fields import COUNT_MAX, SECONDS_MAX, FreeText, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
-from protocol.status import Role, WorkerFacts
+from protocol.status import MEMORY_MAX, Role, WorkerFacts
 from protocol.version import EXPLICIT, VERSIONS, VersionRange
 
 SDP_MAX = 32 * 1024
@@ -69,7 +69,7 @@ class JoinQueue:
     position, and it is assigned no other worker before that.
     """
 
-    min_memory_mb: int = field(default=0, validator=Integer())
+    min_memory_mb: int = field(default=0, validator=Integer(0, MEMORY_MAX))
     """Least total GPU memory of the worker, in MB (2**20 bytes)."""
     worker: PeerId | None = field(default=None, validator=Id())
     """Wait for this worker only; null: for any with enough memory."""
@@ -102,7 +102,7 @@ class WorkerPresent:
 
     peer: PeerId = field(validator=Id())
     facts: WorkerFacts
-    seconds: int = field(default=0, validator=Integer())
+    seconds: int = field(default=0, validator=Integer(0, SECONDS_MAX))
     """For how many seconds the worker has had this status, as the server saw it when it sent the message."""
 
 
@@ -117,9 +117,9 @@ class WorkerLeft:
 class QueuePosition:
     """Server to client: your position in the room's queue."""
 
-    place: int = field(validator=Integer(1))
+    place: int = field(validator=Integer(1, COUNT_MAX))
     """The position, counted from 1."""
-    of: int = field(validator=Integer(1))
+    of: int = field(validator=Integer(1, COUNT_MAX))
     """Number of clients in the queue."""
 
 

@@ -4,7 +4,10 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from protocol.fields import Integer, SingleLine
+from protocol.fields import WORD_MAX, Integer, SingleLine, line, word
+
+MEMORY_MAX = 10**9
+"""MB (2**20 bytes) of the largest memory of a GPU that is reported."""
 
 
 class Status(Enum):
@@ -30,20 +33,20 @@ class WorkerFacts:
     """A worker's description of itself. Everything that is shown about a worker comes from the newest one it sent."""
 
     status: Status
-    name: str = field(validator=SingleLine(64))
+    name: str = field(converter=word, validator=SingleLine(WORD_MAX))
     """The name that its operator gave it; by default the host name."""
-    hostname: str = field(validator=SingleLine())
-    gpu: str = field(validator=SingleLine())
+    hostname: str = field(converter=line, validator=SingleLine())
+    gpu: str = field(converter=line, validator=SingleLine())
     """GPU model as NVML names it, or "CPU" without a GPU."""
-    memory_mb: int = field(validator=Integer(0, 10**9))
+    memory_mb: int = field(validator=Integer(0, MEMORY_MAX))
     """Total GPU memory in MB (2**20 bytes), 0 without a GPU."""
-    sleap_nn: str = field(validator=SingleLine(64))
+    sleap_nn: str = field(converter=word, validator=SingleLine(WORD_MAX))
     """Version of sleap-nn on the worker, or "unknown"."""
-    cuda: str = field(validator=SingleLine(64))
+    cuda: str = field(converter=word, validator=SingleLine(WORD_MAX))
     """Newest CUDA version that the driver supports, such as "12.4", or "none"."""
-    version: str = field(validator=SingleLine(64))
+    version: str = field(converter=word, validator=SingleLine(WORD_MAX))
     """Version of sleap-rtc on the worker."""
-    free_mb: int = field(default=0, validator=Integer(0, 10**9))
+    free_mb: int = field(default=0, validator=Integer(0, MEMORY_MAX))
     """GPU memory in MB (2**20 bytes) that no program used when the worker sent this; 0 without a GPU."""
     leaving: bool = False
     """Whether the worker is stopping: it accepts no new job, and ends when its present jobs and sessions have ended."""

@@ -146,7 +146,9 @@ def _type_text(type_hint: Any) -> str:
 
 
 def _limit_text(field: "attrs.Attribute[Any]") -> str:
-    return str(field.validator) if field.validator is not None else ""
+    """Return the limit of a message field as the page shows it; a field with a converter takes any text."""
+    limit = str(field.validator) if field.validator is not None else ""
+    return f"{limit}; other texts are made to fit" if field.converter is not None else limit
 
 
 PAGES = {

@@ -58,8 +58,8 @@ class RtcError(Exception):
     without such an adapter it ends the program, which prints `fault.text`."""
 
     def __init__(self, code: FaultCode, text: str) -> None:
-        super().__init__(text)
         self.fault = Fault(code, text)
+        super().__init__(self.fault.text)
 
     @classmethod
     def of(cls, fault: Fault) -> "RtcError":

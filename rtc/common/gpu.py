@@ -12,11 +12,9 @@ from typing import Any
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from protocol.fields import is_printable
+from protocol.fields import line
+from protocol.status import MEMORY_MAX
 from rtc.common.errors import RtcError
-
-GPU_NAME_MAX = 200
-"""Characters that `WorkerFacts.gpu` may have."""
 
 
 @frozen
@@ -116,7 +114,7 @@ def _unknown_gpu(known: Mapping[str, GpuFacts]) -> RtcError:
     else:
         rows = (f"{number}: {facts.name}, {facts.memory_mb} MB, {facts.uuid}" for number, facts in known.items())
         text = f"There is no such GPU here. --gpu takes the number or the UUID of one of these: {'; '.join(rows)}."
-    return RtcError(FaultCode.USAGE, text[:2000])
+    return RtcError(FaultCode.USAGE, text)
 
 
 # -------- the driver
@@ -167,8 +165,8 @@ def _read_facts(nvml: Any, which: str) -> GpuFacts | None:
         cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()  # 12040 is 12.4
         return GpuFacts(
             name=_printable_text(nvml.nvmlDeviceGetName(handle)) or "GPU",
-            memory_mb=memory.total // 2**20,
-            free_mb=memory.free // 2**20,
+            memory_mb=_megabytes(memory.total),
+            free_mb=_megabytes(memory.free),
             cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
             uuid=_printable_text(nvml.nvmlDeviceGetUUID(handle)) or None,
         )
@@ -184,16 +182,20 @@ def _read_load(nvml: Any, uuid: str) -> GpuLoad | None:
     except nvml.NVMLError:
         return None
     try:
-        percent = min(100, int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+        percent = min(max(0, int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)), 100)
     except nvml.NVMLError:
         percent = None
-    return GpuLoad(memory.used // 2**20, memory.total // 2**20, percent)
+    return GpuLoad(_megabytes(memory.used), _megabytes(memory.total), percent)
 
 
 def _printable_text(value: str | bytes) -> str:
-    """Return a name from pynvml as printable text, cut to GPU_NAME_MAX; older versions of pynvml return bytes."""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return "".join(char for char in text if is_printable(char)).strip()[:GPU_NAME_MAX]
+    """Return a name from pynvml as one printable line; older versions of pynvml return bytes."""
+    return line(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+
+
+def _megabytes(size: int) -> int:
+    """Return bytes as MB of 2**20 bytes, at most `MEMORY_MAX`: a driver may report nonsense."""
+    return min(max(0, size // 2**20), MEMORY_MAX)
 
 
 def _shut_down(nvml: Any) -> None:

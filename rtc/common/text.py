@@ -1,15 +1,11 @@
 """Formats numbers and names for people: pure functions from values to short texts."""
 
-import re
-
 from rich.cells import cell_len, set_cell_size
 
-from protocol.fields import is_printable
+from protocol.fields import printable, without_escapes
 
 UNKNOWN = "–"
 """Shown for a number that is not known (yet)."""
-# ECMA-48: "ESC [ … letter" (colours, cursor) and "ESC ] … BEL" (window titles); the rest of a broken one is harmless
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _MB = 10**6
 _UNITS = ((10**10, 10**9, "GB", 2), (10**7, _MB, "MB", 0), (10**5, _MB, "MB", 1), (0, 10**3, "kB", 1))
 """Rows of: from how many bytes on, bytes per unit, its name, decimals. An MB is 10**6 bytes, as in file managers."""
@@ -20,8 +16,7 @@ def clean(text: str) -> str:
 
     Of a line that overwrites itself with carriage returns (a progress bar of sleap-nn), the last version is kept.
     """
-    last = _ESCAPES.sub("", text).rstrip("\r\n").rpartition("\r")[2].replace("\t", "    ")
-    return "".join(char if is_printable(char) else "\N{REPLACEMENT CHARACTER}" for char in last)
+    return printable(without_escapes(text).rstrip("\r\n").rpartition("\r")[2])
 
 
 def clean_lines(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from protocol.fields import is_printable
+from protocol.fields import COUNT_MAX, is_printable
 from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.zip_reader import bad_package
@@ -136,5 +136,5 @@ def _paths(value: object) -> tuple[str, ...]:
 
 
 def _positive_integer(value: object) -> int | None:
-    """Return a whole number from 1 to 2**53 - 1, or None if `value` is anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else None
+    """Return a whole number from 1 to `COUNT_MAX`, or None if `value` is anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= COUNT_MAX else None

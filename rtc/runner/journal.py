@@ -26,7 +26,7 @@ import trio
 from attrs import define, field
 
 from protocol.ids import JobId
-from protocol.jobs import FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
+from protocol.jobs import TIME, FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
 from protocol.wire import encode
 from rtc.common.safe_open import open_private, open_regular
 from rtc.runner.journal_reader import BLOCK, JournalCursor, read_last_seq, read_momentary
@@ -82,7 +82,7 @@ def _steady_clock() -> Callable[[], float]:
     So the difference of two events' times is the time between them.
     """
     start = time.time() - time.monotonic()
-    return lambda: start + time.monotonic()
+    return lambda: min(max(TIME.low, start + time.monotonic()), TIME.high)  # whatever the system's clock says
 
 
 class Journal:

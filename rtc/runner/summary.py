@@ -2,9 +2,10 @@
 
 from attrs import frozen
 
+from protocol.fields import SENTENCES_MAX
 from rtc.packages.plan import Plan
 
-TEXT_MAX = 2000
+TEXT_MAX = SENTENCES_MAX
 """Characters that a closing sentence can have: the limit of `JobEnded.text`."""
 
 

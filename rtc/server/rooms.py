@@ -12,6 +12,7 @@ from typing import NewType
 from attrs import define, evolve, field, frozen
 
 from protocol.faults import Fault, FaultCode
+from protocol.fields import SECONDS_MAX
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
     WORKERS_MAX,
@@ -76,7 +77,7 @@ class RoomMember:
     def as_present(self, now: float) -> WorkerPresent:
         """Return the message that describes this worker to clients. The member must be a worker."""
         assert self.facts is not None, "only workers are shown"
-        return WorkerPresent(self.peer, self.facts, max(0, int(now - self.status_since)))
+        return WorkerPresent(self.peer, self.facts, min(max(0, int(now - self.status_since)), SECONDS_MAX))
 
 
 def reject(websocket: WebSocketId, code: FaultCode, text: str) -> RoomEffects:

@@ -1,11 +1,9 @@
 """Read values from the JSON that sleap-nn prints and publishes, without trusting it."""
 
 import json
-import math
 from typing import Any
 
-WHOLE_MAX = 2**53
-"""Whole numbers from here on are invalid: every JSON reader must keep an event's numbers exact (RFC 8259 section 6)."""
+from protocol.fields import COUNT_MAX, Number
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -18,18 +16,15 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def whole_number(value: object) -> int | None:
-    """Return a whole number from 0 to `WHOLE_MAX`, that one excluded, or None if `value` is anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < WHOLE_MAX else None
+    """Return a whole number from 0 to `COUNT_MAX`, that one excluded, or None if `value` is anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < COUNT_MAX else None
 
 
-def finite_number(value: object) -> float | None:
-    """Return a finite number, or None if `value` is anything else.
+def number_within(limits: Number, value: object) -> float | None:
+    """Return a number that a message's field with these limits can have, or None if `value` is anything else.
 
     sleap-nn also sends `Infinity` and `NaN`, which JSON does not have (RFC 8259 section 6).
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number larger than every float
-        return None
+    return float(value) if limits.holds(value) else None

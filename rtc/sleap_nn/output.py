@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import trio
 
-from protocol.fields import is_printable
+from protocol.fields import COUNT_MAX, printable
 from protocol.ids import JobId
 from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobEvent, LogLines
 from protocol.wire import FRAME_MAX, encode
@@ -34,8 +34,6 @@ REASON_MAX = 400
 LineHandler = Callable[[bytes], bool]
 """Gets a printed line. Returns True if it has handled the line, False if the line is to be reported as a log line."""
 
-_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.?)")
-"""Terminal escape sequences (ECMA-48): colours, cursor moves, titles."""
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _PATH = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?(?:[/\\][\w.@+=~-]+)+[/\\]([\w.@+=-]+)")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Abort)\b(?:: .*)?|Error: .*")
@@ -49,13 +47,8 @@ For example, sleap-nn prints `Key 'x' not in 'TrainerConfig'` some lines before 
 
 
 def clean_line(raw: bytes) -> str:
-    """Return a printed line as text that is safe to show, of at most `LOG_LINE_MAX` characters.
-
-    Terminal escape sequences, control characters and bidirectional marks are removed.
-    """
-    text = _ESCAPE.sub("", raw[: LOG_LINE_MAX * 4].decode("utf-8", "replace")).replace("\t", "    ")
-    text = "".join(char for char in text if is_printable(char))
-    return text[:LOG_LINE_MAX].rstrip()
+    """Return a printed line as text that is safe to show (`printable`), of at most `LOG_LINE_MAX` characters."""
+    return printable(raw[: LOG_LINE_MAX * 4].decode("utf-8", "replace"))[:LOG_LINE_MAX].rstrip()
 
 
 def failure_reason(lines: list[str]) -> str:
@@ -90,7 +83,7 @@ def _split_into_messages(job: JobId, lines: list[str]) -> Iterator[tuple[str, ..
     for line in lines:
         # the size of a message with this line only, which is more than the line adds to a message with several lines;
         # its time and number are the longest that are possible
-        size = len(encode(JobEvent(LogLines(job, (line,)), -1 / 3 * 1e12, 2**53)))
+        size = len(encode(JobEvent(LogLines(job, (line,)), 1e11 / 3, COUNT_MAX)))
         if message and (size > bytes_left or len(message) == LOG_LINES_MAX):
             yield tuple(message)
             message, bytes_left = [], FRAME_MAX

@@ -17,8 +17,8 @@ from typing import Any
 from attrs import define, evolve, frozen
 
 from protocol.ids import JobId
-from protocol.jobs import FramesDone
-from rtc.sleap_nn.json_values import finite_number, parse_object, whole_number
+from protocol.jobs import RATE, SPAN, FramesDone
+from rtc.sleap_nn.json_values import number_within, parse_object, whole_number
 from rtc.sleap_nn.output import clean_line, hide_paths
 
 EVENTS_PER_SECOND = 4
@@ -114,12 +114,8 @@ def _is_new_pass(previous: FramesDone, now: FramesDone) -> bool:
 
 def _estimates(message: dict[str, Any]) -> tuple[int | None, float | None, float | None]:
     """Return frames in all, frames per second, and seconds left; None for each that is missing or no valid number."""
-    return whole_number(message.get("n_total")), _not_negative(message.get("rate")), _not_negative(message.get("eta"))
-
-
-def _not_negative(value: object) -> float | None:
-    number = finite_number(value)
-    return number if number is not None and number >= 0 else None
+    rate, left = number_within(RATE, message.get("rate")), number_within(SPAN, message.get("eta"))
+    return whole_number(message.get("n_total")), rate, left
 
 
 def _failure_text(message: dict[str, Any]) -> str:

@@ -22,10 +22,10 @@ import zmq
 from attrs import define, field, frozen
 
 from protocol.ids import JobId
-from protocol.jobs import ModelTrained, Progress
+from protocol.jobs import LOSS, ModelTrained, Progress
 from rtc.common.nurseries import open_background_nursery
 from rtc.sleap_nn.commands import Ports
-from rtc.sleap_nn.json_values import finite_number, parse_object, whole_number
+from rtc.sleap_nn.json_values import number_within, parse_object, whole_number
 
 MESSAGE_MAX = 64 * 1024
 """Bytes of a message; longer ones are dropped. Real messages have less than 3 kB."""
@@ -119,8 +119,8 @@ def _has_loss(logs: dict[str, Any], part: str) -> bool:
 
 
 def _number(logs: dict[str, Any], *names: str) -> float | None:
-    """Return the value of the first of these names that exists, when it is a finite number; otherwise None."""
-    return finite_number(next((logs[name] for name in names if name in logs), None))
+    """Return the value of the first of these names that exists, when it can be sent as a loss; otherwise None."""
+    return number_within(LOSS, next((logs[name] for name in names if name in logs), None))
 
 
 class Monitor:

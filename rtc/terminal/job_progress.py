@@ -29,8 +29,6 @@ LOG_LINES_KEPT = 200
 """Log lines kept for the moment when the person asks to see them."""
 GPU_USE_TIME = 60.0
 """Seconds after which a report about the GPU is too old to be shown as its current state."""
-NUMBER_MAX = 1e100
-"""A number from the worker beyond this is ignored: it cannot be drawn."""
 PASSES = ("predicting", "tracking")
 """Names of the passes over the frames, by `FramesDone.pass_index`."""
 
@@ -112,17 +110,17 @@ class ModelProgress:
         self.epoch, self.epochs_ended = number, number if epoch_ended else progress.epoch
         if not self._epoch_ends or (epoch_ended and number > self._epoch_ends[-1][1]):
             self._epoch_ends.append((at, self.epochs_ended))
-        self.train_loss = _finite(progress.train_loss) if _finite(progress.train_loss) is not None else self.train_loss
+        self.train_loss = self.train_loss if progress.train_loss is None else progress.train_loss
         if epoch_ended or progress.val_loss is not None:
-            self.val_loss = _finite(progress.val_loss)
+            self.val_loss = progress.val_loss
 
     def _record_losses(self, progress: Progress) -> None:
         number = progress.epoch + 1
         if number > CURVE_EPOCHS_MAX:
             return
-        if (train_loss := _finite(progress.train_loss)) is not None and progress.epoch:
-            self.train_losses[progress.epoch] = train_loss  # sleap-nn reports it one epoch late
-        if (val_loss := _finite(progress.val_loss)) is not None:
+        if progress.train_loss is not None and progress.epoch:
+            self.train_losses[progress.epoch] = progress.train_loss  # sleap-nn reports it one epoch late
+        if (val_loss := progress.val_loss) is not None:
             self.val_losses[number] = val_loss
             if self.best_val_loss is None or val_loss < self.best_val_loss:
                 self.best_val_loss, self.best_epoch = val_loss, number
@@ -223,7 +221,7 @@ class PredictionProgress:
         self.started_at = at if self.started_at is None else self.started_at
         self.updated_at = at
         self.done, self.total, self.pass_index = news.done, news.total, news.pass_index
-        self.frame_rate, self.reported_left = _finite(news.rate), _finite(news.left)
+        self.frame_rate, self.reported_left = news.rate, news.left
 
     def seconds_left(self, now: float) -> float | None:
         """Return the seconds that the current pass would still take, or None when that is not known.
@@ -290,11 +288,10 @@ class JobProgress:
 
         Args:
             news: the event.
-            at: when it happened, by the worker's clock; a value that is not a usable number is ignored.
+            at: when it happened, by the worker's clock.
             local_now: when it arrived, by trio's clock.
         """
-        self._worker_time, self._local_time = at if abs(at) <= NUMBER_MAX else self._worker_time, local_now
-        at = self._worker_time
+        self._worker_time, self._local_time = at, local_now
         match news:
             case JobStarted():
                 self._set_sequence(news)
@@ -347,9 +344,3 @@ class JobProgress:
         for number in range(len(self.predictions) + 1, index + 2):
             self.predictions.append(PredictionProgress(f"{number}", number, number))
         return self.predictions[index]
-
-
-def _finite(value: float | None) -> float | None:
-    """Return a number from the worker; None if it is unknown, NaN, or beyond NUMBER_MAX."""
-    # the comparison is false for NaN
-    return value if value is not None and abs(value) <= NUMBER_MAX else None

@@ -11,6 +11,7 @@ import trio
 from attrs import define, evolve, field
 
 from protocol.faults import Fault
+from protocol.fields import one_line
 from rtc.common.errors import RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.common.line_writer import LineWriter
@@ -70,7 +71,7 @@ def options_per_gpu(options: WorkerOptions, gpus: Sequence[GpuFacts]) -> tuple[W
     """Return the options of one worker per GPU, with numbered names; without any GPU those of one CPU worker."""
     if len(gpus) < 2:
         return (evolve(options, gpu=gpus[0] if gpus else NO_GPU),)
-    name = (options.name or socket.gethostname())[:BASE_NAME_MAX]
+    name = one_line(options.name or socket.gethostname(), BASE_NAME_MAX)
     named = ((f"{name}-{number}", gpu) for number, gpu in enumerate(gpus))
     return tuple(evolve(options, gpu=gpu, name=each, prefix=f"[{each}] ") for each, gpu in named)
 

@@ -285,4 +285,4 @@ class JobSessions:
 def _end_text(record: JobRecord) -> str:
     """Return how a job ended, and why its result is not stored any more if it was removed or fetched."""
     reason = record.why or (FETCHED_TEXT if record.fetched is not None else "")
-    return f"{record.text} {reason}".strip()[:2000]
+    return f"{record.text} {reason}".strip()

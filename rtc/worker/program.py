@@ -32,6 +32,7 @@ from actors.events import (
 )
 from actors.worker import WORKER, WorkerData
 from protocol.faults import Fault, FaultCode
+from protocol.fields import word
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
@@ -240,11 +241,10 @@ def _as_request(link: LinkId, message: Any) -> JobSubmitted | PeerMessage:
 
 def _facts(options: WorkerOptions, gpu: GpuFacts) -> WorkerFacts:
     """Return the worker's description of itself, before it has adopted any job."""
-    hostname = socket.gethostname()
     return WorkerFacts(
         status=Status.AVAILABLE,
-        name=options.name or hostname[:64],
-        hostname=hostname,
+        name=options.name or socket.gethostname(),
+        hostname=socket.gethostname(),
         gpu=gpu.name,
         memory_mb=gpu.memory_mb,
         sleap_nn=sleap_nn_version() or "unknown",
@@ -265,7 +265,7 @@ def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> Run
         gpu.uuid,
         chunk,
         options.package_max,
-        name=options.name or socket.gethostname()[:64],
+        name=word(options.name or socket.gethostname()),
         keep_time=options.config.keep_days * DAY,
         keep_bytes=int(options.config.keep_gigabytes * 10**9),
     )

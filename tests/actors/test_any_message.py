@@ -24,8 +24,10 @@ from actors.phase import Phase
 from actors.table import Table
 from actors.worker import WORKER
 from protocol.faults import Fault, FaultCode
+from protocol.fields import COUNT_MAX
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import (
+    TIME,
     AskJob,
     AttachJob,
     CancelJob,
@@ -57,22 +59,22 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
-from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
+from protocol.transfer import FILE_MAX, FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, AuthSuccess, Denial
 from protocol.version import VersionRange
 from protocol.wire import FROM_SERVER, TO_CLIENT, TO_WORKER, UNPROVEN
 from rtc.testing.state_space import ActorState, start_of
 
 OTHER_JOB, STRANGER, ROOM = JobId("job-1"), PeerId("worker-stranger"), RoomId("room-1")
-LARGEST = 2**53
-"""The largest number in a message."""
+LARGEST = COUNT_MAX
+"""The largest number in a message, but for sizes and times."""
 FAULTS = [Fault(code, "So it is.") for code in FaultCode]
 JOBS = (JOB, OTHER_JOB)
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab", "GPU", 24000, "0.3.5", "12.4", "0.1")
 
 FROM_PEER: list[Any] = [
     *FAULTS,
-    *(SubmitJob(kind, "flies.zip", size) for kind in JobKind for size in (0, LARGEST)),
+    *(SubmitJob(kind, "flies.zip", size) for kind in JobKind for size in (0, FILE_MAX)),
     *(JobAccepted(job, "a key") for job in JOBS),
     *(request(job, key) for request in (AskJob, StopJob, CancelJob, ResultTaken) for job in JOBS for key in (KEY, "?")),
     *(StopJob(job, KEY, StopScope.ALL) for job in JOBS),
@@ -80,10 +82,10 @@ FROM_PEER: list[Any] = [
     *(JobState(job, stage, "So it is.", *more)
       for job in JOBS for stage in JobStage for more in ((0, None, False), (LARGEST, Outcome.DONE, True))),
     *(JobEvent(news, at, seq) for news in (*NEWS, ModelTrained(OTHER_JOB, 99))
-      for at, seq in ((-1e300, LARGEST), (0.0, 1), (1e300, None))),
+      for at, seq in ((TIME.high, LARGEST), (1.0, 1), (TIME.low, None))),
     *(JobEnded(job, outcome, "", result) for job in JOBS for outcome in Outcome for result in (True, False)),
-    *(FileOffer(1, "a", size) for size in (0, 2**50)), FileAccept(1, 0, 0), FileAccept(9, 2**50, 2**50),
-    FileCredit(1, 2**50), FileEnd(1, b"h" * 32), FileVerified(1), FileVerified(9), FileAbort(1, FAULTS[0]),
+    *(FileOffer(1, "a", size) for size in (0, FILE_MAX)), FileAccept(1, 0, 0), FileAccept(9, FILE_MAX, FILE_MAX),
+    FileCredit(1, FILE_MAX), FileEnd(1, b"h" * 32), FileVerified(1), FileVerified(9), FileAbort(1, FAULTS[0]),
     Heartbeat(), Goodbye(), Goodbye(FAULTS[0]),
     Hello(), Hello(VersionRange(9, 9)),
     AuthChallenge(b"n" * 32), AuthResponse(b"n" * 32), AuthResponse(b"n" * 32, b"p" * 32),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from protocol.status import Status, WorkerFacts
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts, choose_gpu, list_gpus, read_gpu
 
@@ -129,9 +130,16 @@ def test_without_the_module_it_is_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_may_be_bytes_and_are_fit_to_be_shown(nvml: Callable[..., FakeNvml]) -> None:
-    nvml(devices=((b"NVIDIA\x00 \x1b[31mT4\xff", 16 * MB, 8 * MB, b"GPU-cccc"), (" \x07", 0, 0, "")))
-    assert read_gpu(0, environ={}) == GpuFacts("NVIDIA [31mT4\N{REPLACEMENT CHARACTER}", 16, 8, "12.4", "GPU-cccc")
+    nvml(devices=((b"NVIDIA\x00 \x1b[31mT4\xff", 16 * MB, 8 * MB, b"GPU-cccc"), (" \x1b[m", 0, 0, "")))
+    assert read_gpu(0, environ={}) == GpuFacts("NVIDIA\ufffd T4\ufffd", 16, 8, "12.4", "GPU-cccc")
     assert read_gpu(1, environ={}) == GpuFacts("GPU", 0, 0, "12.4", None)
+
+
+def test_nonsense_of_the_driver_fits_into_a_message(nvml: Callable[..., FakeNvml]) -> None:
+    nvml(devices=(("x" * 10**4, 2**64 - 1, 2**64 - 1, "GPU-cccc"),))
+    gpu = read_gpu(0, environ={})
+    facts = WorkerFacts(Status.AVAILABLE, "ada", "box", gpu.name, gpu.memory_mb, "0.3.5", gpu.cuda, "0.1", gpu.free_mb)
+    assert (facts.gpu, facts.memory_mb, facts.free_mb) == (gpu.name, gpu.memory_mb, gpu.free_mb)
 
 
 @pytest.mark.parametrize(

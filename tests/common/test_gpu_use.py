@@ -5,6 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from protocol.jobs import GpuUse
 from rtc.common.gpu import GpuLoad, read_use
 
 MB = 2**20
@@ -53,6 +54,14 @@ def test_memory_and_utilization_are_reported(nvml):
     fake = nvml()
     assert read_use("GPU-aaaa") == GpuLoad(3, 80, 97)
     assert fake.closed == 1
+
+
+def test_nonsense_of_the_driver_fits_into_a_message(nvml):
+    fake = nvml()
+    fake.nvmlDeviceGetMemoryInfo = lambda _gpu: SimpleNamespace(total=2**64 - 1, used=2**64 - 1)
+    fake.nvmlDeviceGetUtilizationRates = lambda _gpu: SimpleNamespace(gpu=2**32 - 1, memory=0)
+    use = read_use("GPU-aaaa")
+    assert GpuUse("j", use.used_mb, use.total_mb, use.percent).percent == 100
 
 
 def test_a_driver_that_reports_no_utilization_still_reports_the_memory(nvml):

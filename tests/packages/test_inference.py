@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from protocol.faults import FaultCode
+from protocol.fields import COUNT_MAX
 from protocol.jobs import MODELS_MAX, JobEvent, JobKind, JobStarted
 from protocol.wire import TO_CLIENT, decode, encode
 from rtc.common.errors import RtcError
@@ -346,5 +347,5 @@ def test_strange_lists_of_overrides_are_refused(plan_of):
 
 def test_the_longest_names_fit_into_one_message():
     names = ("\U00020000" * 25,) * MODELS_MAX
-    started = JobEvent(JobStarted("j" * 100, names, names), 1e12 / 3, 2**53)
+    started = JobEvent(JobStarted("j" * 100, names, names), 1e11 / 3, COUNT_MAX)
     assert decode(encode(started), TO_CLIENT) == started

@@ -5,7 +5,7 @@ import hashlib
 from protocol.version import VERSIONS
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "3bd3a36369638f97")
+SHAPE = (3, "a93e03532cf83f5b")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

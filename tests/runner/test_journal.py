@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from protocol.fields import COUNT_MAX
 from protocol.jobs import FramesDone, GpuUse, JobEvent, JobStarted, LogLines, ModelStarted, Progress
 from protocol.wire import FRAME_MAX, encode
 from rtc.runner import journal as journal_module
@@ -89,7 +90,7 @@ async def test_late_readers_get_the_events_that_they_have_not_seen(journal, watc
     assert [event.seq for event in await read_all(watcher)] == [1, 2, 3, 4, 5]
     assert [event.news for event in await read_all(watcher, seen=3)] == [epoch(3), epoch(4)]
     assert await read_all(watcher, seen=5) == []
-    assert await read_all(watcher, seen=2**53) == []
+    assert await read_all(watcher, seen=COUNT_MAX) == []
     assert await watcher.last_seq() == 5
 
 
@@ -180,7 +181,7 @@ async def test_what_a_jobs_own_code_writes_there_is_skipped(journal, watcher, tm
         b"\xff\x00\n",
         b"[" * FRAME_MAX + b"\n",
         b"x" * (5 * FRAME_MAX) + b"\n",
-        encode(JobEvent(line("forged"), 1.0, 2**53)).encode() + b"\n",
+        encode(JobEvent(line("forged"), 1.0, COUNT_MAX)).encode() + b"\n",
         encode(JobEvent(line("forged"), 1.0)).encode() + b"\n",
         encode(JobEvent(LogLines("job-2", ("of another job",)), 1.0, 2)).encode() + b"\n",
         encode(line("forged")).encode() + b"\n",
@@ -388,3 +389,29 @@ async def test_something_else_in_place_of_the_journal_ends_its_readers_and_is_no
     with pytest.raises(OSError):  # noqa: PT011 (what the system says of it differs)
         await watcher.move_to(tmp_path / "results" / "j")
     assert os.listdir(tmp_path / "results") == []
+
+
+@pytest.mark.parametrize("clock", [-1e300, -1.0, 1e12, 1e300])
+async def test_a_clock_that_is_wrong_does_not_end_the_job(clock, watcher, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: clock)
+    journal = Journal(tmp_path)
+    for news in (line("a"), batch(1), epoch(0)):
+        journal.write(news)
+    journal.close()
+    watcher.end()
+    assert [event.news for event in await read_all(watcher)] == [line("a"), epoch(0)]
+
+
+async def test_what_an_older_worker_wrote_beyond_the_limits_of_today_is_left_out(watcher, tmp_path):
+    kept = [encode(JobEvent(epoch(number), 1.0, seq)) for number, seq in ((0, 1), (1, 4))]
+    beyond = [
+        encode(JobEvent(epoch(0), 1.0, 2)).replace('"epoch":0', '"epoch":9007199254740991'),
+        encode(JobEvent(FramesDone(JOB, 0, 5, 5, 1.5), 1.0, 3)).replace('"rate":1.5', '"rate":1e-308'),
+    ]
+    lines = [kept[0], *beyond, kept[1]]
+    (tmp_path / JOURNAL).write_text("".join(f"{each}\n" for each in lines))
+    (tmp_path / MOMENTARY).write_text(beyond[1].replace('"seq":3', '"seq":null'))
+    assert await watcher.last_seq() == 4
+    watcher.end()
+    assert [(event.seq, event.news) for event in await read_all(watcher)] == [(1, epoch(0)), (4, epoch(1))]
+    assert read_momentary(tmp_path / MOMENTARY) == []

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from protocol.jobs import FramesDone
 from rtc.sleap_nn.predict_progress import FrameCounter
@@ -40,6 +42,24 @@ def test_tracking_goes_through_the_frames_in_two_passes(counter, said):
         FramesDone("j", 2, 16, 16, 34.3, 0.0, 1),
     ]
     assert counter.predicted == 16
+
+
+NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from((10**9, 2**53, 10**400, -1, 1e300))
+
+
+@given(st.lists(NUMBERS, min_size=4, max_size=4))
+@example([10**9 - 1, 10**9, 0.0, 1e300])
+@example([0, 0, 1e-308, 1e9])
+def test_whatever_numbers_sleap_nn_prints_a_message_can_have_them_or_null(numbers):
+    done, total, rate, left = numbers
+    said = []
+    taken = FrameCounter("j", 2, True, said.append).handle_line(line(done, total, rate=rate, eta=left), 0)
+    assert len(said) == taken
+
+
+def test_a_rate_of_nothing_is_null(counter, said):
+    counter.handle_line(line(0, rate=0.0), 0)
+    assert said == [FramesDone("j", 2, 0, 16, None, 2.0)]
 
 
 def test_many_lines_are_thinned_and_the_last_of_a_pass_is_emitted(counter, said):

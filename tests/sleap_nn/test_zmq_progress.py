@@ -6,6 +6,8 @@ import math
 import pytest
 import trio
 import zmq
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from protocol.jobs import ModelTrained, Progress
 from rtc.sleap_nn import zmq_progress
@@ -44,6 +46,22 @@ def test_infinity_and_nan_become_nothing(training_progress, heard):
         message("epoch_end", epoch=0, logs={"loss": math.inf, "val/loss": math.nan, "train/loss": 0.5}), 0
     )
     assert heard == [Progress("j", 1, 0, None, None, 0.5, None)]
+
+
+NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from((10**9, 2**53, 10**400, -1, 1e300))
+
+
+@given(
+    event=st.sampled_from(("epoch_end", "batch_end", "train_end")), numbers=st.lists(NUMBERS, min_size=5, max_size=5)
+)
+@example(event="batch_end", numbers=[10**9, 10**9, 1e39, -1e39, math.inf])
+@example(event="batch_end", numbers=[10**9 - 1, 10**9 - 1, 1e38, -1e38, 5e-324])
+def test_whatever_numbers_sleap_nn_reports_a_message_can_have_them_or_null(event, numbers):
+    epoch, batch, *losses = numbers
+    logs = dict(zip(("loss", "train/loss", "val/loss"), losses, strict=True))
+    heard = []
+    TrainingProgress("j", 1, heard.append).handle_message(message(event, epoch=epoch, batch=batch, logs=logs), 0)
+    assert len(heard) == 1
 
 
 def test_the_train_loss_of_the_epoch_before_is_kept_until_the_next(training_progress, heard):

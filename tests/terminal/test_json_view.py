@@ -38,11 +38,11 @@ NEWS: tuple[JobNews, ...] = (
     ModelStarted(JOB, 0, 2),
     Progress(JOB, 0, 0, 1, 0.5),
     Progress(JOB, 0, 0, None, 0.5, None, 0.25),
-    Progress(JOB, 0, 1, None, 0.5, 0.3, math.nan),
+    Progress(JOB, 0, 1, None, 0.5, 0.3, None),
     ModelTrained(JOB, 0),
     PredictionStarted(JOB, 0, tracking=True),
     FramesDone(JOB, 0, 16, 16, 38.1, 0.0),
-    FramesDone(JOB, 0, 1, None, math.inf, None, 1),
+    FramesDone(JOB, 0, 1, None, None, None, 1),
     GpuUse(JOB, 2816, 81559, 31),
     LogLines(JOB, ("\x1b[31mred\x1b[0m", "“naïve”")),
 )

@@ -1,12 +1,12 @@
 """What a view knows of a job, and its layout: the worker's clock, curves in few rows, small terminals."""
 
-import math
 from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+from protocol.fields import COUNT_MAX
 from protocol.ids import JobId
 from protocol.jobs import (
     FramesDone,
@@ -99,20 +99,8 @@ def test_a_second_job_started_keeps_the_progress() -> None:
     assert job_progress.models[0].epochs_ended == 5
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.7e308, None])
-def test_a_loss_that_is_no_finite_number_is_unknown(wrong: float | None) -> None:
-    job_progress = progress_after(
-        (0, Progress(JOB, 0, 0, None, wrong, wrong, wrong)), (1, Progress(JOB, 0, 1, None, wrong, wrong, 0.5))
-    )
-    assert job_progress.models[0].val_losses == {2: 0.5}
-    assert job_progress.models[0].status_line == "epoch 2  train –  val 0.5000"
-    job_progress.update(FramesDone(JOB, 0, 1, 2, wrong, wrong), math.nan, 2.0)
-    assert job_progress.predictions[0].status_line == "1/2 frames"
-    assert job_progress.predictions[0].seconds_left(5.0) is None
-
-
 def test_losses_of_an_impossible_epoch_are_not_kept() -> None:
-    job_progress = progress_after((0, Progress(JOB, 0, 2**53, None, 0.5, 0.5, 0.5)))
+    job_progress = progress_after((0, Progress(JOB, 0, COUNT_MAX, None, 0.5, 0.5, 0.5)))
     assert job_progress.models[0].val_losses == {}
     assert CURVE_EPOCHS_MAX >= 10_000
 

@@ -19,6 +19,7 @@ from protocol.status import Status, WorkerFacts
 from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
+from rtc.config.load import Config
 from rtc.server import open_server
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordedLog, RecordingView
 from rtc.testing.limits import HANG_TIME
@@ -28,9 +29,10 @@ from rtc.worker.banner import fleet_banner
 from rtc.worker.embedded_server import ServerOptions, open_embedded_server
 from rtc.worker.fleet import FleetReady, options_per_gpu, run_fleet
 from rtc.worker.gpu_monitor import GpuMonitor
-from rtc.worker.program import WorkerOptions
+from rtc.worker.program import WorkerOptions, _facts, _runner_config
 
 MB = 2**20
+NOWHERE = "ws://127.0.0.1:9"
 H200 = GpuFacts("NVIDIA H200", 143771, 143000, "13.0", "GPU-aaaa")
 RTX = GpuFacts("NVIDIA GeForce RTX 4090", 24564, 24000, "13.0", "GPU-bbbb")
 
@@ -142,9 +144,9 @@ async def fleet(lab: Lab, tmp_path: Path) -> Fleet:
 def test_names_are_numbered_and_fit_and_one_gpu_needs_none() -> None:
     options = WorkerOptions(config=None, name="n" * 64)  # type: ignore[arg-type]
     several = options_per_gpu(options, [evolve(H200, uuid=f"GPU-{number}") for number in range(12)])
-    assert [each.name for each in several][::11] == ["n" * 61 + "-0", "n" * 61 + "-11"]
+    assert [each.name for each in several][::11] == ["n" * 60 + "…-0", "n" * 60 + "…-11"]
     assert all(len(each.name or "") <= 64 for each in several)
-    assert several[3].prefix == f"[{'n' * 61}-3] "
+    assert several[3].prefix == f"[{'n' * 60}…-3] "
     [alone] = options_per_gpu(options, [RTX])
     assert (alone.name, alone.gpu, alone.prefix) == (options.name, RTX, "")
     [cpu] = options_per_gpu(options, [])
@@ -366,3 +368,12 @@ async def test_an_error_inside_the_context_of_the_server_is_raised_unchanged(lab
 
     with pytest.raises(RtcError, match=r"No\."):
         await fail()
+
+
+def test_any_name_of_the_host_fits_into_a_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "h\udcff\n" + "o" * 300)
+    options = WorkerOptions(Config("development", NOWHERE, NOWHERE))
+    for each in (options, *options_per_gpu(options, (H200, RTX))):
+        facts, name = _facts(each, H200), _runner_config(each, H200, tmp_path).name
+        assert facts.name == name
+        assert facts.hostname.startswith("h\ufffd ooo")

@@ -18,7 +18,7 @@ from rtc.worker.room_membership import RETRY_PAUSE, RETRY_PAUSE_MAX, RoomMembers
 
 OLD, NEW = RoomId("room-old"), RoomId("room-new")
 ME = PeerId("worker-me")
-FACTS = WorkerFacts(Status.BUSY, "lab", "host", "CPU", 0, "0.3.5", None, "0.1")
+FACTS = WorkerFacts(Status.BUSY, "lab", "host", "CPU", 0, "0.3.5", "none", "0.1")
 SAVED = SavedMembership("ws://server", OLD, "token-old", ME, "resume-old")
 GONE = Fault(FaultCode.ROOM_DENIED, "No such room.")
 AWAY = Fault(FaultCode.SERVER_LOST, "No server.")

@@ -18,6 +18,8 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, SubmitJob
 from protocol.signaling import QueuePosition, WorkerAssigned
 from protocol.status import Role
+from protocol.transfer import FILE_MAX
+from protocol.wire import FRAME_MAX, encode
 from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions, explain_for_job
 from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter
@@ -205,7 +207,12 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
     for note in plan.warnings:
         view.warn(note)
     size = (await trio.Path(options.package).stat()).st_size
-    return SubmitJob(options.kind, safe_name(options.package.name), size, options.overrides)
+    if size > FILE_MAX:
+        raise RtcError(FaultCode.TOO_LARGE, f"{options.package.name} is too large: at most {FILE_MAX} bytes are sent.")
+    submit = SubmitJob(options.kind, safe_name(options.package.name), size, options.overrides)
+    if len(encode(submit)) > FRAME_MAX:
+        raise RtcError(FaultCode.USAGE, "The overrides are too long together. Put them into the package.")
+    return submit
 
 
 def _job_wanted(options: ClientOptions, submit: SubmitJob | None) -> events.JobWanted:

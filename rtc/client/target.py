@@ -8,7 +8,7 @@ from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
 from protocol.session_string import SessionStringError, read_session_string
 from rtc.common.errors import RtcError
-from rtc.config.credentials import check_room
+from rtc.config.credentials import check_room, check_token
 
 
 @frozen
@@ -50,4 +50,4 @@ def choose_target(
     if worker is not None and not ID_PATTERN.fullmatch(worker):
         raise RtcError(FaultCode.USAGE, "That is not a worker id. Copy it from the worker's banner or the room's list.")
     choice = NamedWorker(PeerId(worker)) if worker is not None else BestWorker() if auto_select else AskPerson()
-    return Target(check_room(room), token, choice)
+    return Target(check_room(room), check_token(token), choice)

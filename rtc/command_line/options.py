@@ -15,6 +15,8 @@ import click
 SERVER_HELP = "Address of the signalling server, such as ws://lab.example.org:8080."
 RELAY_HELP = "Connect only through a TURN server, never directly."
 PORT = click.IntRange(0, 65535)
+MEMORY_MAX = 10**9
+"""MB; as in `protocol.status`."""
 PROOF_HELP = "The room secret. Worker and client prove to each other that they know it; the server never sees it."
 
 TRACE_HELP = "Write everything that the program decides into FILE, for a report of a bug; no secrets are in it."
@@ -134,7 +136,9 @@ _job_options = (
     *_target_options,
     click.option("--auto-select", is_flag=True, help="Use the available worker with the most GPU memory."),
     click.option(
-        "--min-gpu-memory", type=click.IntRange(0), help="The GPU memory that the worker must have at least, in MB."
+        "--min-gpu-memory",
+        type=click.IntRange(0, MEMORY_MAX),
+        help="The GPU memory that the worker must have at least, in MB.",
     ),
     click.option(
         "--wait",

@@ -1,14 +1,14 @@
 """Room secrets, room ids and worker names as people give them: checked as soon as they are read."""
 
 from protocol.faults import FaultCode
-from protocol.fields import ID_PATTERN, is_printable
+from protocol.fields import ID_PATTERN, LINE_MAX, WORD_MAX, is_printable
 from protocol.ids import RoomId
 from protocol.trust import Secret
 from rtc.common.errors import RtcError
 
 SECRET_MIN = 16
 """Characters; with fewer, an attacker who records one proof could find the secret by trying all of them."""
-WORKER_NAME_MAX = 64
+WORKER_NAME_MAX = WORD_MAX
 """Characters."""
 
 
@@ -36,6 +36,17 @@ def check_room(room: str) -> RoomId:
     if not ID_PATTERN.fullmatch(room):
         raise RtcError(FaultCode.USAGE, "That is not a room id. Copy it from the worker's banner.")
     return RoomId(room)
+
+
+def check_token(token: str) -> str:
+    """Return a typed token of a room if it can be one.
+
+    Raises:
+        RtcError: USAGE: it is empty, too long, or not printable.
+    """
+    if not token or len(token) > LINE_MAX or not is_printable(token):
+        raise RtcError(FaultCode.USAGE, "That is not a room's token. Copy it from the worker's banner.")
+    return token
 
 
 def check_name(name: str | None) -> str | None:

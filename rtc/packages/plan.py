@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from protocol.jobs import MODELS_MAX, OVERRIDES_MAX, JobKind
+from protocol.jobs import MODELS_MAX, OVERRIDE_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import base_name, plain_name, posix_path, unused_path
 from rtc.packages.hydra_overrides import (
@@ -150,6 +150,8 @@ def _find_root(names: frozenset[str]) -> str:
 def _typed_overrides(texts: Sequence[str], requests: Sequence[_RequestedTraining]) -> tuple[Override, ...]:
     if len(texts) > OVERRIDES_MAX:
         raise RtcError(FaultCode.USAGE, f"More than {OVERRIDES_MAX} overrides are not taken.")
+    if any(len(text) > OVERRIDE_MAX for text in texts):
+        raise RtcError(FaultCode.USAGE, f"An override of more than {OVERRIDE_MAX} characters is not taken.")
     if texts and not requests:
         raise RtcError(FaultCode.USAGE, "The package trains nothing, so there is nothing to override. Leave it out.")
     return read_overrides(texts, FROM_COMMAND_LINE)

@@ -45,6 +45,9 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         (["--session-string", SESSION[:30]], "damaged"),
         (["--room-id", "../r", "--token", "t", "--auto-select"], "not a room id"),
         (["--room-id", "r", "--token", "t", "--worker-id", "a b"], "not a worker id"),
+        (["--room-id", "r", "--token", "t" * 201, "--auto-select"], "not a room's token"),
+        (["--room-id", "r", "--token", "a\nb", "--auto-select"], "not a room's token"),
+        (["--room-id", "r", "--token", "t", "--auto-select", "--min-gpu-memory", "1" + "0" * 12], "min-gpu-memory"),
         (["--session-string", SESSION, "--room-secret", "short"], "at least 16 characters"),
         (["--session-string", SESSION, "--server", "gopher://lab"], "ws://HOST:8080"),
     ],
@@ -59,6 +62,41 @@ def test_options_that_contradict_each_other_are_answered_with_the_right_ones(
 @pytest.mark.parametrize("spelling", [["client-train"], ["client", "train"]])
 def test_both_spellings_are_one_command(run_here: RunHere, spelling: list[str]) -> None:
     assert "--pkg-path" in run_here(0, *spelling, "--help")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer_config.a=" + "x" * 4000, "more than 4000 characters"),
+        ("trainer_config.a=x\ny", "not read as it stands"),
+    ],
+)
+def test_an_override_that_no_message_can_have_is_a_usage_error(
+    run_here: RunHere, tmp_path: Path, override: str, expected: str
+) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    words = ("--session-string", SESSION, "--server", NOWHERE, "--pkg-path", str(package), "--", override)
+    assert expected in run_here(2, "client-train", *words)
+
+
+def test_overrides_that_fit_into_no_frame_together_are_a_usage_error(run_here: RunHere, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "toy.zip")
+    overrides = [f"trainer_config.a{number}=" + "x" * 3900 for number in range(20)]
+    words = ("--session-string", SESSION, "--server", NOWHERE, "--pkg-path", str(package), "--", *overrides)
+    assert "too long together" in run_here(2, "client-train", *words)
+
+
+def test_a_package_that_is_larger_than_any_file_is_refused_before_anything_is_sent(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtc.client.program.FILE_MAX", 100)
+    package = make_package(tmp_path / "toy.zip")
+    words = ("--session-string", SESSION, "--server", NOWHERE, "--pkg-path", str(package))
+    assert "toy.zip is too large" in run_here(1, "client-train", *words)
+
+
+def test_a_token_that_no_message_can_have_is_a_usage_error_for_workers_too(run_here: RunHere) -> None:
+    assert "not a room's token" in run_here(2, "worker", "--room-id", "r", "--token", "\x1b", "--server", NOWHERE)
 
 
 def test_a_room_without_its_token_is_a_usage_error_for_workers_too(run_here: RunHere) -> None:

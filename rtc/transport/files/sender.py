@@ -12,7 +12,16 @@ import trio
 from attrs import define, field
 
 from protocol.faults import FaultCode
-from protocol.transfer import PIECE_MAX, PIECE_MIN, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
+from protocol.transfer import (
+    PIECE_MAX,
+    PIECE_MIN,
+    TRANSFER_MAX,
+    FileAccept,
+    FileCredit,
+    FileEnd,
+    FileOffer,
+    FileVerified,
+)
 from protocol.wire import pack_piece
 from rtc.common.errors import RtcError
 from rtc.transport.files.channel import FileChannel, ProgressCallback, abort_on_error, damaged, race, stall_timeout
@@ -146,6 +155,8 @@ async def send_file(
         source = await trio.to_thread.run_sync(_open, path)
     with source:
         size, mtime_ns = _size_and_mtime(source)
+        if channel.last_transfer >= TRANSFER_MAX:  # the other side used up the numbers
+            raise damaged()
         transfer = channel.last_transfer = channel.last_transfer + 1
         sending = _Sending(channel, transfer, source, size, mtime_ns, chunk_size, progress)
         with abort_on_error(channel, transfer), _translate_read_errors():

@@ -12,6 +12,7 @@ from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection, R
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from protocol.faults import Fault, FaultCode
+from protocol.signaling import SDP_MAX
 from rtc.common.errors import RtcError
 from rtc.config.ice_servers import IcePlan
 from rtc.transport.webrtc.asyncio_loop import AsyncioLoop
@@ -51,6 +52,18 @@ SENTENCES = {
 }
 
 
+def _sendable(sdp: str) -> str:
+    """Return our own description if it fits into a message.
+
+    Raises:
+        RtcError: LINK_FAILED: it is too long.
+    """
+    if len(sdp) > SDP_MAX:
+        text = "This computer has so many network addresses that a link cannot offer them all. Switch some off."
+        raise RtcError(FaultCode.LINK_FAILED, text)
+    return sdp
+
+
 class PeerConnection:
     """One `RTCPeerConnection`, trio-flavoured.
 
@@ -88,7 +101,7 @@ class PeerConnection:
         Raises:
             RtcError: LINK_FAILED, when the offer cannot be made or has no candidate.
         """
-        return await self._negotiate(self._make_offer, UNPREPARED)
+        return _sendable(await self._negotiate(self._make_offer, UNPREPARED))
 
     async def answer(self, offer: str) -> str:
         """Gather ICE candidates and return the SDP answer to the peer's `offer`, which may be any text.
@@ -96,7 +109,7 @@ class PeerConnection:
         Raises:
             RtcError: LINK_FAILED, when the offer is not acceptable, or the answer cannot be made or has no candidate.
         """
-        return await self._negotiate(self._make_answer, UNREADABLE, offer)
+        return _sendable(await self._negotiate(self._make_answer, UNREADABLE, offer))
 
     async def accept_answer(self, answer: str) -> None:
         """Apply the peer's SDP answer to our offer; it may be any text.

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.transfer import FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
+from protocol.transfer import TRANSFER_MAX, FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.common.errors import RtcError
 from rtc.testing.file_channels import PieceCounter, file_channel_over, open_file_channels, receive_file
@@ -265,6 +265,15 @@ async def test_a_file_that_changes_while_it_is_sent_is_damaged(source: Path, fol
         )
     assert (both.sent, both.received) == (FaultCode.DAMAGED, FaultCode.DAMAGED)
     assert os.listdir(folder) == []
+
+
+async def test_a_peer_that_uses_up_the_numbers_of_transfers_ends_no_program(source: Path, folder: Path) -> None:
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
+        one.last_transfer = TRANSFER_MAX - 1
+        both = await transfer(one, two, source, folder)
+        assert (both.sent, both.received) == (None, None)
+        both = await Both().run(lambda: send_file(two, source, name="back.zip", progress=ignore), None)
+        assert both.sent is FaultCode.DAMAGED
 
 
 async def test_a_file_that_is_not_there_or_no_file_is_one_sentence(tmp_path: Path) -> None:

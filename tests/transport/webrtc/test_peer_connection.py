@@ -376,3 +376,13 @@ async def test_an_open_loop_gathers_with_our_addresses(monkeypatch: pytest.Monke
     monkeypatch.setattr("rtc.transport.webrtc.asyncio_loop._aioice_host_addresses", lambda _4, _6: ["127.0.0.7"])
     async with open_asyncio_loop() as asyncio_loop, open_peer_connection(asyncio_loop) as peer:
         assert " 127.0.0.7 " in await peer.offer()
+
+
+async def test_a_description_that_fits_into_no_message_is_one_sentence(
+    asyncio_loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtc.transport.webrtc.peer_connection.SDP_MAX", 100)
+    async with open_peer_connection(asyncio_loop) as ada:
+        with pytest.raises(RtcError, match="many network addresses") as caught:
+            await ada.offer()
+        assert caught.value.fault.code is FaultCode.LINK_FAILED

@@ -32,6 +32,7 @@ from actors.events import (
     SupplyPackage,
 )
 from protocol.faults import Fault
+from protocol.fields import sentences
 from protocol.signaling import Refuse
 from protocol.status import Status
 
@@ -58,6 +59,7 @@ class EventLog:
         elif isinstance(effect, JoinedRoom):
             self.outage = ""
         if text:
+            text = sentences(text)  # one event is one line, whatever is in it
             log.info("%s%s", self.prefix, text)
             self.say(f"{self.prefix}{text}")
 

@@ -1,7 +1,7 @@
 """The messages between a peer and the server, over the signalling WebSocket.
 
-In `Offer`, `Answer` and `Refuse`, `peer` is always *the other peer*: the addressee in a message to the server, the
-sender in a message from it. The server sets the sender itself, from the socket that the message came in on.
+In `Offer`, `Answer`, `Refuse` and `Withdraw`, `peer` is always *the other peer*: the addressee in a message to the
+server, the sender in a message from it. The server sets the sender itself, from the socket that the message came in on.
 
 The first message of a peer, `CreateRoom` or `Join`, says which versions of the protocol it speaks, and so does the
 server's answer, `RoomCreated` or `Joined`. From then on both use the highest common version on this WebSocket. The
@@ -215,7 +215,18 @@ class SpokenVersions:
     version: int | None = field(default=None, validator=Integer())
 
 
-ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer | Answer | Refuse
+@frozen
+class Withdraw:
+    """Client to worker, through the server: I take back my offer; I give up. Nothing answers it.
+
+    The server sends it for a client that leaves the room, or whose connection ends, before its offer is answered.
+    """
+
+    peer: PeerId = field(validator=Id())
+    """To the server: the worker. From the server: the client."""
+
+
+ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer | Answer | Refuse | Withdraw
 FromServer = (
     RoomCreated
     | Joined
@@ -227,5 +238,6 @@ FromServer = (
     | Offer
     | Answer
     | Refuse
+    | Withdraw
     | Fault
 )

@@ -35,6 +35,7 @@ from protocol.signaling import (
     Refuse,
     RoomCreated,
     ToServer,
+    Withdraw,
     WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
@@ -85,7 +86,9 @@ class SignalingRuntime:
         """Return the routes for everything that comes from the server, or goes to Discovery or to the server."""
         routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (self.discovery.inbox.put,))
         # a program with links, or in the queue, routes these itself; a hostile server may send them to any program
-        ignored: dict[type, tuple[Route, ...]] = dict.fromkeys((IceServers, QueuePosition, WorkerAssigned), ())
+        ignored: dict[type, tuple[Route, ...]] = dict.fromkeys(
+            (IceServers, QueuePosition, WorkerAssigned, Withdraw), ()
+        )
         return routes | ignored | {SendToServer: (self.send,)}
 
     def send(self, effect: SendToServer) -> None:

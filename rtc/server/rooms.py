@@ -22,6 +22,7 @@ from protocol.signaling import (
     JoinQueue,
     Offer,
     Refuse,
+    Withdraw,
     WorkerLeft,
     WorkerPresent,
 )
@@ -204,19 +205,20 @@ class RoomRegistry:
         rooms = [room for room, queue in self._queues.items() if queue.next_deadline() <= now]
         return tuple(effect for room in rooms for effect in self._update_queue(room, now))
 
-    def relay(self, websocket: WebSocketId, message: Offer | Answer | Refuse) -> RoomEffects:
+    def relay(self, websocket: WebSocketId, message: Offer | Answer | Refuse | Withdraw) -> RoomEffects:
         """Return the effect that sends a message on to the peer it names; its `peer` becomes the sender.
 
-        Offers go from clients to workers, answers and refusals from workers to clients. If the worker of an offer is
-        absent or assigned to another client, the sender gets a `Refuse`. An assignment does not hold back an offer that
-        names a job: a worker serves the owners of its jobs in any state, and such an offer does not reserve it. An
-        answer or refusal whose client is gone is dropped, since nobody waits for it.
+        Offers and their withdrawals go from clients to workers, answers and refusals from workers to clients. If the
+        worker of an offer is absent or assigned to another client, the sender gets a `Refuse`. An assignment does not
+        hold back an offer that names a job: a worker serves the owners of its jobs in any state, and such an offer does
+        not reserve it. An answer, a refusal or a withdrawal whose addressee is gone is dropped, since nobody waits for
+        it.
         """
         member = self._members.get(websocket)
         if member is None:
             return ()
         is_offer = isinstance(message, Offer)
-        if is_offer is (member.role is Role.WORKER):
+        if isinstance(message, Offer | Withdraw) is (member.role is Role.WORKER):
             return reject(websocket, FaultCode.BAD_MESSAGE, "Clients make offers, and workers answer them.")
         target = self._rooms[member.room].get(message.peer)
         if target is None or target.role is member.role:

@@ -54,6 +54,7 @@ from protocol.signaling import (
     QueuePosition,
     Refuse,
     RoomCreated,
+    Withdraw,
     WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
@@ -97,7 +98,7 @@ OF_SERVER: list[Any] = [
     WorkerPresent(HERE, FACTS), WorkerPresent(STRANGER, FACTS, LARGEST), WorkerLeft(HERE), WorkerLeft(STRANGER),
     QueuePosition(1, 1), QueuePosition(LARGEST, 1), WorkerAssigned(HERE), WorkerAssigned(STRANGER),
     *(Offer(STRANGER, "sdp", job) for job in (None, JOB)),
-    Answer(STRANGER, "sdp"), *(Refuse(peer, FAULTS[0]) for peer in (HERE, STRANGER)), *FAULTS,
+    Answer(STRANGER, "sdp"), *(Refuse(peer, FAULTS[0]) for peer in (HERE, STRANGER)), Withdraw(STRANGER), *FAULTS,
 ]  # fmt: skip
 
 

@@ -53,6 +53,7 @@ from protocol.signaling import (
     QueuePosition,
     Refuse,
     RoomCreated,
+    Withdraw,
     WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
@@ -500,7 +501,7 @@ ANY_MESSAGE = [
     *(RoomCreated(RoomId("room-0"), "t"), Joined(RoomId("room-0"), PeerId("client-9"), "r", (WORKER,)), IceServers(())),
     *(WORKER, WorkerLeft(PeerId("worker-1")), QueuePosition(1, 2), WorkerAssigned(PeerId("worker-1"))),
     *(Offer(PeerId("client-9"), "sdp"), Offer(PeerId("client-9"), "sdp", JobId("job-9")), Answer(WORKER.peer, "sdp")),
-    *(Refuse(WORKER.peer, NO), *(Fault(code, "No.") for code in FaultCode)),
+    *(Refuse(WORKER.peer, NO), Withdraw(PeerId("client-9")), *(Fault(code, "No.") for code in FaultCode)),
 ]
 
 

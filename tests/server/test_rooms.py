@@ -15,6 +15,7 @@ from protocol.signaling import (
     Offer,
     QueuePosition,
     Refuse,
+    Withdraw,
     WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
@@ -106,6 +107,7 @@ def test_an_offer_arrives_under_the_name_of_its_sender(book):
     assert book.relay(2, Offer(WIM, "sdp", JobId("j"))) == (SendMessage(1, Offer(ADA, "sdp", JobId("j"))),)
     assert book.relay(1, Answer(ADA, "sdp")) == (SendMessage(2, Answer(WIM, "sdp")),)
     assert book.relay(1, Refuse(ADA, REFUSAL)) == (SendMessage(2, Refuse(WIM, REFUSAL)),)
+    assert book.relay(2, Withdraw(WIM)) == (SendMessage(1, Withdraw(ADA)),)
 
 
 @pytest.mark.parametrize("absent", [PeerId("worker-who"), BOB, ADA, ZOE])
@@ -120,6 +122,15 @@ def test_an_offer_to_nobody_here_is_refused_at_once(book, absent):
     assert effect.message.fault.code is FaultCode.NO_WORKER
 
 
+@pytest.mark.parametrize("absent", [PeerId("worker-who"), BOB, ADA, ZOE])
+def test_a_withdrawal_to_nobody_here_is_dropped(book, absent):
+    join(book, 1, WIM)
+    join(book, 2, ADA)
+    join(book, 3, BOB)
+    join(book, 4, ZOE, ELSEWHERE)
+    assert book.relay(2, Withdraw(absent)) == ()
+
+
 @pytest.mark.parametrize("absent", [PeerId("client-who"), ZOE, BOB])
 def test_an_answer_to_nobody_here_is_dropped(book, absent):
     join(book, 1, WIM)
@@ -131,7 +142,7 @@ def test_an_answer_to_nobody_here_is_dropped(book, absent):
 
 @pytest.mark.parametrize(
     ("websocket", "said"),
-    [(1, Offer(ADA, "sdp")), (2, Answer(WIM, "sdp")), (2, Refuse(WIM, REFUSAL))],
+    [(1, Offer(ADA, "sdp")), (1, Withdraw(ADA)), (2, Answer(WIM, "sdp")), (2, Refuse(WIM, REFUSAL))],
 )
 def test_a_message_of_the_other_role_is_answered_by_a_fault_and_the_websocket_is_closed(book, websocket, said):
     join(book, 1, WIM)

@@ -22,7 +22,7 @@ from rtc.transport.webrtc.failure_reasons import IceDiagnostics, why_no_candidat
 from rtc.transport.webrtc.ice_checks import IceChecks, order_checks
 from rtc.transport.webrtc.ice_gathering import GatheredCandidates, gather_candidates
 from rtc.transport.webrtc.receive_limit import limit_receive
-from rtc.transport.webrtc.sdp import UNREADABLE, read_fingerprint
+from rtc.transport.webrtc.sdp import UNREADABLE, read_description, with_sha256_alone
 
 T = TypeVar("T")
 
@@ -304,6 +304,8 @@ class PeerConnection:
         )
 
     def _check_has_candidates(self) -> None:
+        if self.over:
+            raise RtcError(FaultCode.LINK_FAILED, SENTENCES[FaultCode.LINK_LOST])
         reason = why_no_candidates(self._diagnostics())
         if reason is not None:
             raise RtcError(FaultCode.LINK_FAILED, reason)
@@ -312,21 +314,23 @@ class PeerConnection:
         pc = self._create_connection()
         await pc.setLocalDescription(await pc.createOffer())
         self._check_has_candidates()
-        return pc.localDescription.sdp
+        return with_sha256_alone(pc.localDescription.sdp)
 
     async def _make_answer(self, offer: str) -> str:
-        self._announced_fingerprint = read_fingerprint(offer)
+        description = read_description(offer)
+        self._announced_fingerprint = description.fingerprint
         pc = self._create_connection()
-        await pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await pc.setRemoteDescription(RTCSessionDescription(description.sdp, "offer"))
         await pc.setLocalDescription(await pc.createAnswer())
         self._check_has_candidates()
-        return pc.localDescription.sdp
+        return with_sha256_alone(pc.localDescription.sdp)
 
     async def _apply_answer(self, answer: str) -> None:
-        self._announced_fingerprint = read_fingerprint(answer)
+        description = read_description(answer)
+        self._announced_fingerprint = description.fingerprint
         if self._pc is None:
             raise RuntimeError("accept_answer before offer")
-        await self._pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await self._pc.setRemoteDescription(RTCSessionDescription(description.sdp, "answer"))
 
     async def _negotiate(self, make_coroutine: Callable[..., Coroutine[Any, Any, T]], error_text: str, *args: str) -> T:
         """Run one step of the negotiation on the asyncio loop; `aclose` cancels it.

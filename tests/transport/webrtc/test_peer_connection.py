@@ -197,7 +197,8 @@ def _hostile(sdp: str) -> dict[str, str]:
         "audio": sdp.replace("m=application", "m=audio"),
         "no role": sdp.replace("a=setup:actpass\r\n", ""),
         "no ufrag": "\r\n".join(line for line in sdp.splitlines() if "ice-ufrag" not in line) + "\r\n",
-        "name": sdp.replace(candidate, candidate.replace(candidate.split()[4], "printer.local")),
+        "no password": "\r\n".join(line for line in sdp.splitlines() if "ice-pwd" not in line) + "\r\n",
+        "half a candidate": sdp.replace(candidate, "a=candidate:1 1 udp"),
         "many": sdp.replace(candidate, "\r\n".join([candidate] * 100)),
     }
 

@@ -28,6 +28,7 @@ from protocol.signaling import (
     Offer,
     Refuse,
     RoomCreated,
+    Withdraw,
     WorkerLeft,
     WorkerPresent,
 )
@@ -340,9 +341,19 @@ def forward_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
     return Step(data, (events.LinkRefused(event.peer, event.fault),))
 
 
+def forward_withdrawal(data: DiscoveryData, event: Withdraw) -> Step[DiscoveryData]:
+    """Report that a client has taken back its offer, which is one of those reported until now."""
+    return Step(data, (events.OfferWithdrawn(event.peer, LinkId(data.last_link)),))
+
+
 def send_offer(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
     """Send our offer to the worker, through the server."""
     return Step(data, (events.SendToServer(Offer(event.peer, event.sdp, event.job)),))
+
+
+def send_withdrawal(data: DiscoveryData, event: events.WithdrawOffer) -> Step[DiscoveryData]:
+    """Tell the worker, through the server, that we have given up the link."""
+    return Step(data, (events.SendToServer(Withdraw(event.peer)),))
 
 
 def refuse_while_away(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
@@ -422,12 +433,16 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
     row(IN_ROOM,               Offer,                     SAME,        forward_offer),
     row(IN_ROOM,               Answer,                    SAME,        forward_answer),
     row(IN_ROOM,               Refuse,                    SAME,        forward_refusal),
+    row(IN_ROOM,               Withdraw,                  SAME,        forward_withdrawal),
     ignore((ONLINE, *ASKING, PUT_OFF, REJOINING, IN_ROOM), events.UnexpectedMessage,
            because="the server says what was not asked for, or answers after we gave up"),
 
     # to the server, from the links and the Worker
     row(IN_ROOM,               events.OfferReady,         SAME,        send_offer),
     row(CLIENT_OUTSIDE,        events.OfferReady,         SAME,        refuse_while_away),
+    row(IN_ROOM,               events.WithdrawOffer,      SAME,        send_withdrawal),
+    ignore(CLIENT_OUTSIDE, events.WithdrawOffer,
+           because="it cannot be sent now; the server tells the worker that this client is gone"),
     row(IN_ROOM,               events.AnswerReady,        SAME,        send_answer),
     row(IN_ROOM,               events.RejectLink,         SAME,        send_refusal),
     ignore(NOT_IN_ROOM, events.AnswerReady, events.RejectLink,

@@ -52,6 +52,18 @@ class LinkRefused:
 
 
 @frozen
+class OfferWithdrawn:
+    """To the link manager: this client has taken back its offer.
+
+    It ends the link to that client which is not open yet, and the actors hear `LinkLost`; an open link is not touched.
+    """
+
+    peer: PeerId
+    newest_link: LinkId
+    """The newest link that the client can mean, which may not have been accepted yet; it may ask for later ones."""
+
+
+@frozen
 class OfferReady:
     """To Discovery: send this SDP offer to a worker; with `job`, the link is about an existing job."""
 
@@ -133,6 +145,13 @@ class RejectLink:
 
     peer: PeerId
     fault: Fault
+
+
+@frozen
+class WithdrawOffer:
+    """To Discovery: tell this worker that we take back our offer, since we have given up the link."""
+
+    peer: PeerId
 
 
 @frozen

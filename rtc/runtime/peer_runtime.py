@@ -30,6 +30,7 @@ from actors.events import (
     LinkLost,
     LinkRefused,
     LinkRequested,
+    OfferWithdrawn,
     OpenLink,
     SessionRequested,
     TellPeer,
@@ -53,6 +54,8 @@ NO_RELAY = (
     "--relay-only needs a TURN server, and none is known: neither ice_servers in the configuration nor the signalling "
     "server (sleap-rtc server --turn-url …) names one. Add one, or leave --relay-only out."
 )
+WITHDRAW_TIME = 1.0
+"""Seconds that a program which ends may take to tell a worker that it has given up its link."""
 
 
 @define
@@ -104,6 +107,15 @@ class PeerRuntime:
             self.finish(Finished(Fault(FaultCode.USAGE, NO_RELAY)))
         self.was_in_room = True
 
+    async def withdraw_offers(self) -> None:
+        """Let the workers whose links are not open yet know that nobody comes; takes at most `WITHDRAW_TIME`.
+
+        The connection to the server is closed then, after everything that Discovery still had to say.
+        """
+        if self.links.give_up_unopened():
+            with trio.move_on_after(WITHDRAW_TIME):
+                await self.signaling.finish()
+
     def finish(self, finished: Finished) -> None:
         """End the program; only the first call counts."""
         if not self.finished.is_set():
@@ -148,6 +160,7 @@ async def open_peer_runtime(
         await actors.start(router.run)
         await signaling.open(actors, adapters)
         yield runtime
+        await runtime.withdraw_offers()
         adapters.cancel_scope.cancel()
 
 
@@ -175,6 +188,7 @@ def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tup
         SessionRequested: (),
         LinkAnswered: (links.handle_answer,),
         LinkRefused: (links.handle_refusal,),
+        OfferWithdrawn: (links.handle_withdrawal,),
         OpenLink: (links.request_link,),
         AcceptLink: (links.accept_link,),
         TellPeer: (links.send,),

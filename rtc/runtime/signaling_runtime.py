@@ -5,10 +5,9 @@ A program that only reads a room's list of workers needs nothing more. Rule: no 
 """
 
 from collections.abc import Mapping
-from functools import partial
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from actors.actor import Actor
 from actors.discovery import DISCOVERY, DiscoveryData
@@ -22,6 +21,7 @@ from actors.events import (
     ServerConnected,
     ServerDisconnected,
     StatusChanged,
+    WithdrawOffer,
 )
 from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 from actors.router import Route, Router
@@ -60,12 +60,20 @@ FOR_DISCOVERY = (
         Offer,
         Answer,
         Refuse,
+        Withdraw,
         Fault,
     ),
-    *(OfferReady, AnswerReady, RejectLink, StatusChanged, FreeMemoryChanged),
+    *(OfferReady, WithdrawOffer, AnswerReady, RejectLink, StatusChanged, FreeMemoryChanged),
 )
 """The types of events for the Discovery actor: from the program and the server; in the second group, from the links and
 the Worker."""
+
+
+@frozen
+class _Passed:
+    """Follows the events that were put into the router's outbox before it, and so tells when they have all passed."""
+
+    passed: trio.Event
 
 
 @define
@@ -78,6 +86,8 @@ class SignalingRuntime:
     """A worker's description of itself, which Discovery keeps up to date; None for a client."""
     outgoing: Mailbox[ToServer] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD), init=False)
     discovery: Actor[DiscoveryData] = field(init=False)
+    _discovery_ended: trio.Event = field(factory=trio.Event, init=False)
+    _connection_ended: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.discovery = make_actor(DISCOVERY, DiscoveryData(self.facts), self.router.outbox)
@@ -86,10 +96,8 @@ class SignalingRuntime:
         """Return the routes for everything that comes from the server, or goes to Discovery or to the server."""
         routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (self.discovery.inbox.put,))
         # a program with links, or in the queue, routes these itself; a hostile server may send them to any program
-        ignored: dict[type, tuple[Route, ...]] = dict.fromkeys(
-            (IceServers, QueuePosition, WorkerAssigned, Withdraw), ()
-        )
-        return routes | ignored | {SendToServer: (self.send,)}
+        ignored: dict[type, tuple[Route, ...]] = dict.fromkeys((IceServers, QueuePosition, WorkerAssigned), ())
+        return routes | ignored | {SendToServer: (self.send,), _Passed: (lambda marker: marker.passed.set(),)}
 
     def send(self, effect: SendToServer) -> None:
         """Queue a message to the server."""
@@ -97,12 +105,36 @@ class SignalingRuntime:
 
     async def open(self, actors: trio.Nursery, adapters: trio.Nursery) -> None:
         """Start Discovery in the nursery `actors`, then the connection to the server in the nursery `adapters`."""
-        await actors.start(self.discovery.run)
-        connection = partial(
-            run_signaling,
+        await actors.start(self._run_discovery)
+        adapters.start_soon(self._run_connection)
+
+    async def finish(self) -> None:
+        """Let Discovery handle all that is in the router's outbox, send its messages, and close the connection.
+
+        Return when that is done, which takes as long as the server does not read.
+        """
+        await self._pass_router()
+        self.discovery.inbox.finish()
+        await self._discovery_ended.wait()
+        await self._pass_router()
+        self.outgoing.finish()
+        await self._connection_ended.wait()
+
+    async def _pass_router(self) -> None:
+        """Wait until the router has carried what is in its outbox now."""
+        marker = _Passed(trio.Event())
+        self.router.outbox.put(marker)
+        await marker.passed.wait()
+
+    async def _run_discovery(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await self.discovery.run(task_status=task_status)
+        self._discovery_ended.set()
+
+    async def _run_connection(self) -> None:
+        await run_signaling(
             self.config.signaling_websocket,
             on_event=self.router.outbox.admit,
             outgoing=self.outgoing,
             timeout=self.config.connection_timeout,
         )
-        adapters.start_soon(connection)
+        self._connection_ended.set()

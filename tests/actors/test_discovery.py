@@ -21,6 +21,7 @@ from actors.events import (
     LinkRefused,
     LinkRequested,
     OfferReady,
+    OfferWithdrawn,
     RejectLink,
     RoomCredentials,
     SendToServer,
@@ -28,6 +29,7 @@ from actors.events import (
     ServerDisconnected,
     SessionRequested,
     StatusChanged,
+    WithdrawOffer,
     WorkersChanged,
 )
 from protocol.faults import Fault, FaultCode
@@ -44,6 +46,7 @@ from protocol.signaling import (
     QueuePosition,
     Refuse,
     RoomCreated,
+    Withdraw,
     WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
@@ -217,6 +220,23 @@ async def test_each_offer_gets_a_link_id_of_its_own_also_after_a_reconnection(wo
     await workers_discovery.after(JoinRoom(WORKER_PASS, 30), JOINED)
     [offer] = await workers_discovery.after(Offer(ADA, "sdp"))
     assert offer == LinkRequested(LinkId(3), ADA, "sdp")
+
+
+async def test_a_withdrawal_means_the_offers_that_were_reported_before_it(workers_discovery: Discovery) -> None:
+    await inside(workers_discovery)
+    effects = await workers_discovery.after(Offer(ADA, "sdp"), Withdraw(ADA), Offer(ADA, "sdp"), Withdraw(BIG.peer))
+    assert effects == [
+        LinkRequested(LinkId(1), ADA, "sdp"),
+        OfferWithdrawn(ADA, LinkId(1)),
+        LinkRequested(LinkId(2), ADA, "sdp"),
+        OfferWithdrawn(BIG.peer, LinkId(2)),
+    ]
+
+
+async def test_an_offer_is_taken_back_only_where_it_can_be(discovery: Discovery) -> None:
+    await inside(discovery)
+    assert await discovery.after(WithdrawOffer(BIG.peer)) == [SendToServer(Withdraw(BIG.peer))]
+    assert await discovery.after(ServerDisconnected("gone"), WithdrawOffer(BIG.peer)) == []
 
 
 async def test_an_offer_without_a_connection_is_refused_at_once(discovery: Discovery) -> None:

@@ -26,6 +26,7 @@ from actors.events import (
     LinkRefused,
     LinkRequested,
     OfferReady,
+    OfferWithdrawn,
     RejectLink,
     RoomCredentials,
     SendToServer,
@@ -34,12 +35,13 @@ from actors.events import (
     SessionRequested,
     StatusChanged,
     UnexpectedMessage,
+    WithdrawOffer,
     WorkersChanged,
 )
 from actors.phase import Phase
 from actors.table import Row, Table, TableError, UnexpectedEvent
 from protocol.faults import Fault, FaultCode
-from protocol.ids import JobId, PeerId, RoomId
+from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.signaling import (
     Announce,
     Answer,
@@ -110,6 +112,8 @@ class Peer:
     """Whether this peer is in the story at all."""
     linking: PeerId | None = None
     """The peer to which a link is being opened; its offer, or our answer, is not ready yet."""
+    asked: PeerId | None = None
+    """The worker that has our offer, or may have it, and to which no link is open yet."""
 
     @property
     def phase(self) -> Phase:
@@ -213,7 +217,7 @@ class Model:
                     peer = evolve(peer, linking=effect.peer)
                 case _:
                     known = JoinFailed | JoinDelayed | WorkersChanged | SessionRequested | LinkAnswered | LinkRefused
-                    assert isinstance(effect, known)
+                    assert isinstance(effect, known | OfferWithdrawn)
         return self.with_peer(world, peer)
 
     def check_turn(
@@ -234,6 +238,14 @@ class Model:
             kind = LinkRequested if event.job is None else SessionRequested
             if [(type(effect), effect.new_link) for effect in effects] != [(kind, before.data.last_link + 1)]:
                 raise Broken(f"{event} becomes {effects}")
+
+        if isinstance(event, WithdrawOffer):
+            said = [SendToServer(Withdraw(event.peer))] if before.phase is P.IN_ROOM else []
+            if list(effects) != said:
+                raise Broken(f"{event} becomes {effects}")
+        withdrawn = isinstance(event, Withdraw) and before.phase is P.IN_ROOM
+        if withdrawn and list(effects) != [OfferWithdrawn(event.peer, LinkId(before.data.last_link))]:
+            raise Broken(f"{event} becomes {effects}")
 
     def check_message(self, peer: Peer, message: Any) -> None:
         """Check that an honest server and Discovery do not misunderstand each other."""
@@ -383,8 +395,13 @@ class Model:
                 yield self.with_peer(world.after("offer"), evolve(client, linking=present.peer))
         if client.linking is not None:
             linked = self.with_peer(world, evolve(client, linking=None))
+            asked = client.linking if world.may("withdrawal") else None
+            linked = self.with_peer(linked, evolve(linked.client, asked=asked))
             yield self.tell(linked, Role.CLIENT, OfferReady(client.linking, "sdp"))
             yield self.tell(linked, Role.CLIENT, OfferReady(client.linking, "sdp", JobId("job-1")))
+        if client.asked is not None:
+            left = self.with_peer(world.after("withdrawal"), evolve(client, asked=None))
+            yield self.tell(left, Role.CLIENT, WithdrawOffer(client.asked))
         if worker.linking is not None:
             linked = self.with_peer(world, evolve(worker, linking=None))
             yield self.tell(linked, Role.WORKER, AnswerReady(worker.linking, "sdp"))
@@ -487,10 +504,11 @@ STORIES: dict[str, dict[str, Any]] = {
     "a worker whose answer comes late": {"named": False, "who": (W,), "late": True, "restart": 1, "loss": 1, "ill": 1},
     "a worker that changes": {"named": True, "who": (W,), "cut": 1, "status": 1, "memory": 1},
     "a worker cut off twice": {"named": True, "who": (W,), "cut": 2, "status": 1},
-    "a client whose offer comes late": {"named": True, "who": (C,), "late": True, "cut": 1, "ill": 1},
+    "a client whose offer comes late": {"named": True, "who": (C,), "late": True, "cut": 1, "ill": 1, "withdrawal": 1},
     "a client and mishaps": {"named": True, "who": (C,), "cut": 1, "time": 1, "ill": 1},
     "a client cut off three times": {"named": True, "who": (C,), "cut": 3},
     "both, and links": {"named": True, "who": (W, C), "offer": 1, "cut": 1},
+    "both, and a client that gives up": {"named": True, "who": (W, C), "offer": 1, "withdrawal": 1},
     "both, and a restart": {"named": True, "who": (W, C), "restart": 1, "status": 1},
     "both, and a worker that changes": {"named": True, "who": (W, C), "cut": 1, "status": 1},
     "both, and a new room": {"named": False, "who": (W, C), "offer": 1, "restart": 1, "loss": 1},

@@ -21,6 +21,7 @@ from rtc.common.errors import EXIT_CODES, ExitCode
 from rtc.server import open_server
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
 from rtc.testing.stand_in import TrainingPause
+from rtc.transport.links.manager import WITHDRAWN
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +136,30 @@ async def test_waiting_clients_are_served_in_the_order_they_came(
             await view.until(f"place {position} of {position}")
         pause.end()
     assert done == ["ada", "bob", "cyd", "dee"]
+
+
+@pytest.mark.parametrize(("step", "callers"), [("answer", 1), ("wait_open", 2)])
+async def test_a_client_that_is_interrupted_while_it_connects_frees_the_worker_at_once(
+    lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch, step: str, callers: int
+) -> None:
+    drain, called = trio.Event(), []
+
+    async def wait_in_vain(*arguments: object) -> None:
+        called.append(arguments)
+        if len(called) == callers:  # the worker, then the client as well
+            drain.set()
+        await trio.sleep_forever()
+
+    # no link opens, and no time-out ends the wait for it
+    monkeypatch.setattr(f"rtc.transport.webrtc.peer_connection.PeerConnection.{step}", wait_in_vain)
+    monkeypatch.setattr("actors.worker.LINK_TIME", math.inf)
+    monkeypatch.setattr("rtc.transport.links.manager.ANSWER_TIME", math.inf)
+    worker = await lab.start_worker()
+    run = await lab.run_client(worker, package(), drain=drain)
+    assert run.fault is not None
+    assert run.fault.code is FaultCode.INTERRUPTED
+    await worker.log.until(WITHDRAWN.text)
+    assert await worker.log.until("Status: ", times=2) == "Status: available."
 
 
 async def test_a_person_chooses_from_the_list(lab: Lab, package: MakePackage) -> None:

@@ -5,6 +5,7 @@ text and binary messages alike.
 """
 
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,9 +27,11 @@ from actors.events import (
     LinkOpened,
     LinkRefused,
     OfferReady,
+    OfferWithdrawn,
     OpenLink,
     RejectLink,
     TellPeer,
+    WithdrawOffer,
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
@@ -50,6 +53,9 @@ CONNECT_TIME = 13.0
 and answered. aiortc alone would try for more than a minute before it reports a failure."""
 ANSWER_TIME = 10.0
 """Seconds to wait for the worker's SDP answer. The worker needs at most 3 seconds to prepare it."""
+WITHDRAWN_MAX = 64
+"""How many withdrawals a worker remembers; it decides about an offer at once, so only the newest can matter."""
+WITHDRAWN = Fault(FaultCode.LINK_LOST, "The client gave up before the connection was open.")
 
 
 @define
@@ -65,6 +71,8 @@ class _LinkTask:
     """Send and receive end of a channel for the SDP answer."""
     auth: Actor[AuthData] | None = None
     link: Link | None = None
+    is_asked_for: bool = False
+    """Whether the worker has our offer, or will get it, and has not refused it."""
     path: str = "none"
     """Kind of path: "direct", "relayed", or "none" before the connection is open."""
     file_channel: FileChannel | None = None
@@ -101,6 +109,9 @@ class LinkManager:
     _name: PeerId | None = None
     _tasks: dict[LinkId, _LinkTask] = field(factory=dict)
     _receivers: dict[LinkId, Route] = field(factory=dict)
+    _has_withdrawn: bool = False
+    """Whether this client has ever taken back an offer."""
+    _withdrawn: deque[OfferWithdrawn] = field(factory=lambda: deque(maxlen=WITHDRAWN_MAX))
     _nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -155,7 +166,11 @@ class LinkManager:
         self._start(_LinkTask(effect.link, effect.peer, effect.job), None)
 
     def accept_link(self, effect: AcceptLink) -> None:
-        """Start a link from a client: answer its SDP offer."""
+        """Start a link from a client: answer its SDP offer, unless the client has taken it back meanwhile."""
+        if any(one.peer == effect.peer and effect.link <= one.newest_link for one in self._withdrawn):
+            self._receivers.pop(effect.link, None)
+            self.router.outbox.put(LinkLost(effect.link, WITHDRAWN))
+            return
         self._start(_LinkTask(effect.link, effect.peer), effect.sdp)
 
     def handle_answer(self, event: LinkAnswered) -> None:
@@ -171,7 +186,22 @@ class LinkManager:
         """End the links to this peer that are not open yet; a late refusal does not end an open link."""
         for task in self._tasks.values():
             if task.peer == event.peer and task.link is None:
+                task.is_asked_for = False
                 self._close(task, event.fault)
+
+    def handle_withdrawal(self, event: OfferWithdrawn) -> None:
+        """End the links to this client that are not open yet, and one that the worker is just about to accept."""
+        self._withdrawn.append(event)
+        for task in self._tasks.values():
+            if task.peer == event.peer and task.link is None:
+                self._close(task, WITHDRAWN)
+
+    def give_up_unopened(self) -> bool:
+        """Close the links that are not open yet; return whether a worker is still to hear of such an end, or may be."""
+        for task in self._tasks.values():
+            if task.link is None:
+                self._close(task, self.goodbye_fault)
+        return self._has_withdrawn
 
     def handle_authenticated(self, event: Authenticated) -> None:
         """Let an authenticated link reach the rest of the program; this is the only place that does so."""
@@ -226,7 +256,18 @@ class LinkManager:
         """Close a link; only the first call and its reason count."""
         if not task.closing:
             task.closing, task.closing_fault = True, fault
+            self._withdraw(task)
             task.scope.cancel()
+
+    def _withdraw(self, task: _LinkTask) -> None:
+        """Tell the worker, which waits for us, that we have given up this link, unless it is open.
+
+        The end of an open link is noticed at its other end.
+        """
+        if task.is_asked_for and task.link is None:
+            task.is_asked_for = False
+            self._has_withdrawn = True
+            self.router.outbox.put(WithdrawOffer(task.peer))
 
     async def _run_link(self, task: _LinkTask, offer: str | None) -> None:
         """Connect, authenticate and serve one link; sends `LinkLost` exactly once, however the link ends."""
@@ -234,7 +275,10 @@ class LinkManager:
         try:
             with task.scope:
                 async with open_peer_connection(self.asyncio_loop, self.current_ice_plan()) as connection:
-                    fault = await self._connect_and_serve(task, connection, offer)
+                    try:
+                        fault = await self._connect_and_serve(task, connection, offer)
+                    finally:
+                        self._withdraw(task)  # at once: closing the connection takes time
             if task.scope.cancelled_caught:
                 fault = task.closing_fault
         except RtcError as error:
@@ -254,7 +298,9 @@ class LinkManager:
             RtcError: the connection did not open.
         """
         if offer is None:
-            self.router.outbox.put(OfferReady(task.peer, await connection.offer(), task.job))
+            sdp = await connection.offer()
+            task.is_asked_for = True
+            self.router.outbox.put(OfferReady(task.peer, sdp, task.job))
             await connection.accept_answer(await self._wait_for_answer(task))
         else:
             self.router.outbox.put(AnswerReady(task.peer, await self._answer(task, connection, offer)))

@@ -35,7 +35,6 @@ class Model(Outside):
 
     def time_outs(self, world: World) -> Iterator[Move]:
         """Return the moves that only take time."""
-        yield from self.links_without_client(world)
         if not world.worker_gone:
             for state, event in world.worker.due:
                 yield "the worker times out", False, call(self.tell_worker, change(world, worker=state), event)

@@ -12,7 +12,7 @@ from protocol.jobs import JobRequest, SubmitJob
 from protocol.link import Goodbye
 
 from .turns import Turns
-from .world import BROKEN, HERE, ME, NO_ROUTE, NO_SPACE, STRANGER, End, LinkPair, World, change
+from .world import BROKEN, HERE, ME, NO_SPACE, STRANGER, WITHDRAWN, End, LinkPair, World, change
 
 Move = tuple[str, bool, Callable[[], World]]
 """What can happen next: its name, whether it uses up the budget, and the function that does it."""
@@ -110,6 +110,7 @@ class Links(Turns):
 
     def moves_of_links(self, world: World) -> Iterator[Move]:
         """Return the moves of links: deliver, open, prove, report a loss."""
+        yield from self.links_without_client(world)
         for pair in world.links:
             client, worker = pair.client, pair.worker
             for end, mine in (("client", client), ("worker", worker)):
@@ -134,12 +135,12 @@ class Links(Turns):
                 yield "the client trusts the worker", False, call(self.trust, world, pair, "client")
 
     def links_without_client(self, world: World) -> Iterator[Move]:
-        """Return the moves in which the worker gives up a link that its client has given up before it was open."""
+        """Return the moves in which the worker hears that its client has given up a link before it was open."""
         for pair in world.links:
             mine, client_is_there = pair.worker, pair.client.alive and not pair.client.closing
             is_alone = not pair.is_open and not client_is_there
             if is_alone and mine is not None and mine.alive and not mine.closing:
-                yield "the worker's link never opens", False, call(self.lose, world, "worker", mine.link, NO_ROUTE)
+                yield "the client has given up", False, call(self.lose, world, "worker", mine.link, WITHDRAWN)
 
     def trust(self, world: World, pair: LinkPair, end: str) -> World:
         """Let one end authenticate the other."""

@@ -21,6 +21,7 @@ from .ends import ENDS
 ME, STRANGER = PeerId("client-me"), PeerId("client-stranger")
 HERE, OTHER = PeerId("worker-here"), PeerId("worker-other")
 ROOM = events.JoinedRoom(RoomId("room-1"), "token", ME)
+WITHDRAWN = Fault(FaultCode.LINK_LOST, "The client gave up.")
 BROKEN = Fault(FaultCode.LINK_LOST, "The link broke.")
 UNANSWERED = Fault(FaultCode.STALLED, "The offer was not answered.")
 NO_ROUTE = Fault(FaultCode.LINK_FAILED, "No common route.")

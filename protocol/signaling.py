@@ -136,14 +136,18 @@ class WorkerAssigned:
 
 @frozen
 class IceServerEntry:
-    """A STUN or TURN server; a TURN server with credentials that are made for this peer and expire."""
+    """A STUN or TURN server; a TURN server with credentials that are made for this peer and expire.
+
+    It has the names and types of WebRTC's `RTCIceServer`, in which no member may be null (a browser reads null as the
+    text "null"), so that a browser can use it as it is.
+    """
 
     urls: str = field(validator=SingleLine(200))
     """One URI (RFC 7064, RFC 7065), such as `turn:host:3478?transport=tcp`."""
-    username: str | None = field(default=None, validator=SingleLine(150))
-    """Null for a STUN server."""
-    credential: str | None = field(default=None, validator=SingleLine(100), repr=False)
-    """Null for a STUN server."""
+    username: str = field(default="", validator=SingleLine(150))
+    """Empty for a STUN server."""
+    credential: str = field(default="", validator=SingleLine(100), repr=False)
+    """Empty for a STUN server."""
 
 
 @frozen

@@ -82,7 +82,7 @@ def usable_servers(entries: tuple[IceServerEntry, ...]) -> tuple[IceServer, ...]
     """
     servers = []
     for entry in entries:
-        server = IceServer(entry.urls, entry.username, entry.credential)
+        server = IceServer(entry.urls, entry.username or None, entry.credential or None)
         try:
             read_ice_url(server.urls)
         except ValueError:

@@ -5,7 +5,7 @@ import hashlib
 from protocol.version import VERSIONS
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "86287d3cb70cd7e8")
+SHAPE = (3, "c5591fa3fe28b82b")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

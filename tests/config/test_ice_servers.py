@@ -68,7 +68,7 @@ def test_ice_servers_that_cannot_be_used_are_left_out() -> None:
 def test_credentials_are_the_peers_own_and_hidden() -> None:
     turn_credentials = TurnCredentials(("stun:a",), ("turn:b", "turns:c"), SECRET, lambda: 1000.7)
     plain, one, two = turn_credentials.for_peer(PeerId("worker-1"))
-    assert (plain.urls, plain.username, plain.credential) == ("stun:a", None, None)
+    assert (plain.urls, plain.username, plain.credential) == ("stun:a", "", "")
     assert one.username == two.username == f"{1000 + LIFE_TIME}:worker-1"
     expected = base64.b64encode(hmac.new(SECRET, one.username.encode(), hashlib.sha1).digest()).decode()
     assert one.credential == two.credential == expected

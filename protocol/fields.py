@@ -28,6 +28,8 @@ _ESCAPES = re.compile(
 """Terminal escape sequences (ECMA-48, ECMA-35). A broken one is harmless without its first character."""
 WORD_MAX, LINE_MAX, SENTENCES_MAX = 64, 200, 2000
 """Characters of the texts that `word`, `line` and `sentences` return."""
+NO_SENTENCE = "No reason was given."
+"""What `sentences` makes of an empty text."""
 COUNT_MAX = 10**9
 """The largest number of things that happen one after the other: epochs, batches, frames, events."""
 SECONDS_MAX = 10**9
@@ -79,8 +81,8 @@ def lines(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def sentences(text: str) -> str:
-    """Return one or more sentences as `one_line` does, of at most `SENTENCES_MAX` characters."""
-    return one_line(text, SENTENCES_MAX)
+    """Return one or more sentences as `one_line` does, of at most `SENTENCES_MAX` characters and never empty."""
+    return one_line(text, SENTENCES_MAX) or NO_SENTENCE
 
 
 @frozen

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import attrs
 
 from protocol.docstrings import class_text, field_texts
-from protocol.fields import ID_PATTERN, ExactBytes, FreeText, Id, Integer, MaxItems, SingleLine
+from protocol.fields import ID_PATTERN, ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
 
 Schema = dict[str, Any]
 
@@ -24,6 +24,7 @@ LIMITS: dict[type, Callable[[Any], Schema]] = {
     FreeText: lambda validator: {"maxLength": validator.max_length},
     Id: lambda _: {"pattern": f"^{ID_PATTERN.pattern}$"},
     Integer: lambda validator: {"minimum": validator.low, "maximum": validator.high},
+    Number: lambda validator: {"minimum": validator.low, "maximum": validator.high},
     ExactBytes: lambda validator: dict.fromkeys(("minLength", "maxLength"), (validator.length + 2) // 3 * 4),
     MaxItems: lambda validator: {"maxItems": validator.max_length},
 }

@@ -18,6 +18,14 @@ JOIN_TIME = 10.0
 """Seconds in which a new connection, or one that just created a room, has to send its next request."""
 MESSAGE_BURST, MESSAGE_RATE = 100, 20.0
 """Messages of one WebSocket: at once, and per second after that. The server reads more slowly; nothing is dropped."""
+OTHERS_COST = 0.1
+"""What a message to another peer costs the peer that causes it, in messages of its own; the first one is free. A worker
+may announce itself about once a second to a room of 200 clients, after four announcements at once."""
+JOIN_BURST, JOIN_RATE = 500, 20.0
+"""Joins of new peers from one address, at once, and per second after that; for a worker, what its coming and leaving
+say to others is counted too (`OTHERS_COST`). The server answers more slowly; none is refused."""
+REJOIN_BURST, REJOIN_RATE = 100, 1.0
+"""The same for one peer that joins again under its own id, whatever others at its address do."""
 ROOMS_PER_MINUTE = 30
 """Rooms that one address may create."""
 GUESSES_PER_MINUTE = 10
@@ -40,9 +48,9 @@ class TokenBucket(Generic[K]):
         """Return the seconds until one more request of `key` is allowed, 0 if it is allowed now. Counts nothing."""
         return max(0.0, self._arrival_times.get(key, now) - self._tolerance - now)
 
-    def count(self, key: K, now: float) -> None:
-        """Count one request of `key`, whether it is allowed or not."""
-        arrival_time = max(self._arrival_times.pop(key, now), now) + self._interval
+    def count(self, key: K, now: float, cost: float = 1.0) -> None:
+        """Count one request of `key`, whether it is allowed or not; it may be worth more or less than one."""
+        arrival_time = max(self._arrival_times.pop(key, now), now) + cost * self._interval
         if len(self._arrival_times) >= KEYS_MAX:
             self._discard_old(now)
         self._arrival_times[key] = arrival_time
@@ -78,3 +86,5 @@ class RateLimits:
         self.rooms: TokenBucket[str] = TokenBucket(ROOMS_PER_MINUTE, ROOMS_PER_MINUTE / 60)
         self.guesses: TokenBucket[str] = TokenBucket(GUESSES_PER_MINUTE, GUESSES_PER_MINUTE / 60)
         self.messages: TokenBucket[int] = TokenBucket(MESSAGE_BURST, MESSAGE_RATE)
+        self.joins: TokenBucket[str] = TokenBucket(JOIN_BURST, JOIN_RATE)
+        self.rejoins: TokenBucket[str] = TokenBucket(REJOIN_BURST, REJOIN_RATE)

@@ -69,6 +69,8 @@ class RoomMember:
     """The facts that a worker announced last; None for a client."""
     status_since: float = 0.0
     """When a worker entered its present status, by the clock of `now`."""
+    unanswered: frozenset[PeerId] = frozenset()
+    """The workers that have neither answered nor refused the offer that this client made to them last."""
 
     def with_facts(self, facts: WorkerFacts, now: float) -> "RoomMember":
         """Return this worker with new facts; `status_since` becomes `now` only if the status has changed."""
@@ -153,12 +155,11 @@ class RoomRegistry:
         if old is None and self._is_full(room, role):
             kind = "workers" if role is Role.WORKER else "clients"
             return reject(websocket, FaultCode.ROOM_FULL, f"The room has as many {kind} as it can take. Try later.")
-        member = RoomMember(websocket, room, peer, role)
+        member = evolve(old or RoomMember(websocket, room, peer, role), websocket=websocket)
         if role is Role.WORKER and facts is not None:
-            member = evolve(old or member, websocket=websocket).with_facts(facts, now)
+            member = member.with_facts(facts, now)
         effects = self._replace_connection(old) if old is not None else ()
-        self._members[websocket] = member
-        self._rooms.setdefault(room, {})[peer] = member
+        self._store(member)
         if old is not None and room in self._queues:
             self._queues[room].rename(old.websocket, websocket)
         workers = self.workers(room, now) if role is Role.CLIENT else ()
@@ -178,7 +179,7 @@ class RoomRegistry:
         if member.facts == facts:
             return ()
         member = member.with_facts(facts, now)
-        self._members[websocket] = self._rooms[member.room][member.peer] = member
+        self._store(member)
         return (*self._broadcast(member, now), *self._update_queue(member.room, now))
 
     def join_queue(self, websocket: WebSocketId, request: JoinQueue, now: float) -> RoomEffects:
@@ -232,10 +233,24 @@ class RoomRegistry:
         relayed = evolve(message, peer=member.peer)
         if len(encode(relayed)) > FRAME_MAX:  # JSON in ASCII is longer than the raw UTF-8 that the peer may have sent
             return reject(websocket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
+        if isinstance(message, Offer):
+            self._store(evolve(member, unanswered=member.unanswered | {target.peer}))
+        else:
+            self._forget_offer(*((member, target.peer) if isinstance(message, Withdraw) else (target, member.peer)))
         return (SendMessage(target.websocket, relayed),)
 
+    def websocket_of(self, websocket: WebSocketId, peer: PeerId) -> WebSocketId | None:
+        """Return the WebSocket of this peer in the room of the member that joined over `websocket`; None for nobody."""
+        member = self._members.get(websocket)
+        found = self._rooms[member.room].get(peer) if member is not None else None
+        return found.websocket if found is not None else None
+
     def leave(self, websocket: WebSocketId, now: float) -> RoomEffects:
-        """Remove the member of a closed WebSocket; the effects send `WorkerLeft` to the clients if it was a worker."""
+        """Remove the member of a closed WebSocket.
+
+        The effects send `WorkerLeft` to the clients if it was a worker, and if it was a client `Withdraw` to the
+        workers that have not answered its offers, so that none is kept by a client that is gone.
+        """
         member = self._members.pop(websocket, None)
         if member is None:
             return ()
@@ -244,9 +259,23 @@ class RoomRegistry:
         if not peers:
             del self._rooms[member.room]
         if member.role is not Role.WORKER:
-            return self._leave_queue(member, now)
+            workers = (peers[worker] for worker in sorted(member.unanswered) if worker in peers)
+            withdrawals = tuple(SendMessage(worker.websocket, Withdraw(member.peer)) for worker in workers)
+            return (*withdrawals, *self._leave_queue(member, now))
+        for client in tuple(peers.values()):
+            self._forget_offer(client, member.peer)
         left = (SendMessage(client, WorkerLeft(member.peer)) for client in self._clients(member.room))
         return (*left, *self._update_queue(member.room, now))
+
+    def _store(self, member: RoomMember) -> None:
+        """Add a member, or replace what was stored about it."""
+        self._members[member.websocket] = member
+        self._rooms.setdefault(member.room, {})[member.peer] = member
+
+    def _forget_offer(self, client: RoomMember, worker: PeerId) -> None:
+        """Note that the client awaits no answer of this worker."""
+        if worker in client.unanswered:
+            self._store(evolve(client, unanswered=client.unanswered - {worker}))
 
     def _leave_queue(self, member: RoomMember, now: float) -> RoomEffects:
         if member.room not in self._queues:

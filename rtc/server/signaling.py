@@ -1,8 +1,9 @@
 """The server's signalling side: the reader, writer and heartbeat of each WebSocket, around one room registry.
 
 The sender of a message is known from the WebSocket alone, never from the message. A WebSocket that sends invalid
-messages gets a fault and is closed. One that sends many messages is read more slowly. One that does not read its own
-messages is closed. None of this affects other WebSockets.
+messages gets a fault and is closed. One that sends many messages, or few that cause many, is read more slowly. One that
+does not read at all is closed. None of this affects other WebSockets; what waits for one that reads slowly is bounded
+(`outbox.py`).
 """
 
 import hmac
@@ -17,12 +18,12 @@ import trio
 from attrs import evolve
 from trio_websocket import WebSocketConnection, wrap_server_stream
 
-from actors.mailbox import QueueFull
 from protocol.converter import UnknownMessage, WireError, from_json
-from protocol.faults import FaultCode
+from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
     Announce,
+    Answer,
     CreateRoom,
     IceServers,
     Join,
@@ -30,23 +31,38 @@ from protocol.signaling import (
     JoinQueue,
     Leave,
     LeaveQueue,
+    Offer,
+    Refuse,
     RoomCreated,
     SpokenVersions,
     ToServer,
+    Withdraw,
 )
 from protocol.version import VERSIONS, VersionRange, no_common_version
 from protocol.wire import FRAME_MAX, TO_SERVER, decode
 from rtc.common.errors import RtcError
-from rtc.server.rate_limits import CONNECTIONS_MAX, GUESS_DELAY, JOIN_TIME, NOT_JOINED_MAX, RateLimits, source_network
+from rtc.server.rate_limits import (
+    CONNECTIONS_MAX,
+    GUESS_DELAY,
+    JOIN_TIME,
+    NOT_JOINED_MAX,
+    OTHERS_COST,
+    RateLimits,
+    source_network,
+)
 from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, WebSocketId, reject
 from rtc.server.turn_credentials import LIFE_TIME, NO_TURN, TurnCredentials
-from rtc.server.websocket_connection import PeerWebSocket
+from rtc.server.websocket_connection import PeerWebSocket, PiecewiseStream
 from rtc.transport.signaling.websocket import CONNECTION_ERRORS, GOING_AWAY, NORMAL, KeepAlive, close
 
 log = logging.getLogger(__name__)
 
 STOP_TIME = 4.0
 """Seconds for the closing handshakes of all WebSockets when the server stops."""
+RELAY_TIME = 12.0
+"""Seconds for which an offer waits because the worker has not read the client's last ones. More than `SEND_TIME`, so
+that a worker that reads nothing is gone first; less than `SILENCE_TIME`, since no pong of the client is read meanwhile.
+"""
 PEER_ID_BYTES = 5
 """Random bytes in a peer id, written as hexadecimal digits."""
 
@@ -127,7 +143,6 @@ class SignalingServer:
         except* CONNECTION_ERRORS as endings:
             log.debug("WebSocket %d ended: %r", websocket.id, endings.exceptions)
         finally:
-            websocket.outbox.close()  # wakes tasks that wait to relay a message to this peer
             del self._websockets[websocket.id]
 
     async def _renew_credentials(self) -> None:
@@ -175,7 +190,9 @@ class SignalingServer:
         try:
             websocket.scope.deadline = trio.current_time() + JOIN_TIME
             with websocket.scope:
-                request = await wrap_server_stream(library_tasks, stream, max_message_size=FRAME_MAX)
+                request = await wrap_server_stream(
+                    library_tasks, PiecewiseStream(stream, websocket), max_message_size=FRAME_MAX
+                )
                 ws = await request.accept()
             if ws is not None and not self._stopping.is_set():
                 await self._exchange_messages(websocket, ws)
@@ -188,12 +205,15 @@ class SignalingServer:
         keep_alive = KeepAlive()
         websocket.scope = keep_alive.scope
         websocket.is_open = True
-        with keep_alive.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(keep_alive.ping, ws)
-                nursery.start_soon(self._read_messages, websocket, ws, keep_alive)
-                await websocket.write(ws)
-                nursery.cancel_scope.cancel()
+        try:
+            with keep_alive.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(keep_alive.ping, ws)
+                    nursery.start_soon(self._read_messages, websocket, ws, keep_alive)
+                    await websocket.write(ws, keep_alive)
+                    nursery.cancel_scope.cancel()
+        finally:
+            websocket.outbox.close()  # wakes tasks that wait to relay a message to this peer
 
     async def _read_messages(self, websocket: PeerWebSocket, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         """Read and handle the peer's messages, one after the other.
@@ -201,8 +221,9 @@ class SignalingServer:
         An `RtcError` is caught only here: its fault is sent to the peer, and the WebSocket is closed.
         """
         try:
-            while True:
-                await websocket.outbox.wait_below_threshold()
+            while not websocket.outbox.is_finished:
+                with keep_alive.paused():
+                    await websocket.outbox.wait_for_replies()
                 frame = await self._next_frame(websocket, ws)
                 keep_alive.note_received()
                 await self._handle(websocket, frame)
@@ -256,18 +277,50 @@ class SignalingServer:
                 await self._create_room(websocket, message)
             case Join():
                 await self._join(websocket, message)
-            case Leave():
-                websocket.finish()
-                self._apply(self.registry.leave(websocket.id, trio.current_time()))
-            case Announce():
-                self._apply(self.registry.announce(websocket.id, message.facts, trio.current_time()))
-            case JoinQueue():
-                self._apply(self.registry.join_queue(websocket.id, message, trio.current_time()))
-            case LeaveQueue():
-                self._apply(self.registry.leave_queue(websocket.id, trio.current_time()))
+            case Offer() | Withdraw():
+                await self._relay_to_worker(websocket, message)
             case _:
-                for effect in self.registry.relay(websocket.id, message):
-                    await self._relay(effect, websocket)
+                if isinstance(message, Leave):
+                    websocket.finish()
+                self._apply_at_cost(self._change_room(websocket, message), websocket)
+
+    def _change_room(
+        self, websocket: PeerWebSocket, message: Announce | JoinQueue | LeaveQueue | Leave | Answer | Refuse
+    ) -> RoomEffects:
+        now = trio.current_time()
+        match message:
+            case Leave():
+                return self.registry.leave(websocket.id, now)
+            case Announce():
+                return self.registry.announce(websocket.id, message.facts, now)
+            case JoinQueue():
+                return self.registry.join_queue(websocket.id, message, now)
+            case LeaveQueue():
+                return self.registry.leave_queue(websocket.id, now)
+            case _:
+                return self.registry.relay(websocket.id, message)
+
+    async def _relay_to_worker(self, websocket: PeerWebSocket, message: Offer | Withdraw) -> None:
+        """Pass on a client's message when there is a place for it in the worker's outbox.
+
+        Each client has places of its own there, so that one that sends very many messages slows down only itself. An
+        offer for which there is none in time is refused.
+        """
+        with trio.move_on_after(RELAY_TIME):
+            while True:
+                member, addressee = self.registry.member_of(websocket.id), self._addressee(websocket, message.peer)
+                if member is None or addressee is None or addressee.outbox.has_place(member.peer, message):
+                    self._apply_at_cost(self.registry.relay(websocket.id, message), websocket)
+                    return
+                await addressee.outbox.wait_for_place(member.peer, message)
+        if isinstance(message, Offer):
+            fault = Fault(FaultCode.WORKER_BUSY, "The worker does not read what is sent to it. Try another, or --wait.")
+            self._apply((SendMessage(websocket.id, Refuse(message.peer, fault)),))
+
+    def _addressee(self, websocket: PeerWebSocket, peer: PeerId) -> PeerWebSocket | None:
+        """Return the connection of a peer in the room that this WebSocket has joined, if it is there."""
+        found = self.registry.websocket_of(websocket.id, peer)
+        return self._websockets.get(found) if found is not None else None
 
     async def _create_room(self, websocket: PeerWebSocket, message: CreateRoom) -> None:
         now = trio.current_time()
@@ -290,10 +343,16 @@ class SignalingServer:
                 "The server knows no room of this id that this token opens. Check both; tokens and ids are shown in the"
                 " worker's banner.",
             )
+        limit = self._limits.rejoins if owns_peer_id else self._limits.joins
+        key = f"{message.room}/{message.peer}" if owns_peer_id else websocket.source_network
+        delay = limit.delay(key, trio.current_time())
+        limit.count(key, trio.current_time())
+        await trio.sleep(delay)
         peer = message.peer if owns_peer_id and message.peer is not None else self._new_peer_id(message)
         resume = self._room_store.resume_proof(message.room, peer)
         now = trio.current_time()
         effects = self.registry.join(websocket.id, message.room, peer, message.role, message.facts, resume, now)
+        limit.count(key, now, 2 * others_cost(effects, websocket.id))  # as much is said when it leaves
         self._apply(tuple(map(self._with_credentials, effects)))
         log.info("WebSocket %d joins %s as %s", websocket.id, message.room, peer)
 
@@ -311,34 +370,26 @@ class SignalingServer:
                 return peer
 
     def _apply(self, effects: RoomEffects) -> None:
-        """Carry out the effects of a change of the registry, and note its next deadline.
-
-        Never waits: a WebSocket whose outbox is full is ended.
-        """
+        """Carry out the effects of a change of the registry, and note its next deadline; never waits."""
         self._until_lapse.deadline = self.registry.next_deadline()
         for effect in effects:
             websocket = self._websockets.get(effect.websocket)
             if websocket is None:
                 continue
-            if not isinstance(effect, SendMessage):
-                websocket.finish()
-                continue
-            try:
+            if isinstance(effect, SendMessage):
                 websocket.outbox.put(effect.message)
-            except QueueFull:
-                log.info("WebSocket %d does not accept its messages and is ended", websocket.id)
-                websocket.scope.cancel()
+            else:
+                websocket.finish()
 
-    async def _relay(self, effect: RoomEffect, sender: PeerWebSocket) -> None:
-        """Carry out an effect of `sender`'s message; if it sends to another peer, wait for space in that outbox.
+    def _apply_at_cost(self, effects: RoomEffects, speaker: PeerWebSocket) -> None:
+        """Carry out the effects of a peer's message; the messages to others count as messages of this peer."""
+        self._apply(effects)
+        self._limits.messages.count(speaker.id, trio.current_time(), others_cost(effects, speaker.id))
 
-        In this way a peer that sends very many messages slows down only itself.
-        """
-        target = self._websockets.get(effect.websocket)
-        if isinstance(effect, SendMessage) and target is not None and target is not sender:
-            await target.outbox.admit(effect.message)
-        else:
-            self._apply((effect,))
+
+def others_cost(effects: RoomEffects, speaker: WebSocketId) -> float:
+    """Return how many messages of the speaker those are worth that one message of it causes to others."""
+    return OTHERS_COST * max(0, sum(effect.websocket != speaker for effect in effects) - 1)
 
 
 def _decode(frame: str, version: int) -> ToServer:

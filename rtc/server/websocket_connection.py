@@ -1,21 +1,19 @@
-"""The WebSocket of one peer, and the messages that wait to be sent over it."""
+"""The WebSocket of one peer: its writer, and how long the peer may take to read."""
 
 import trio
 from attrs import define, field
 from trio_websocket import WebSocketConnection
 
-from actors.mailbox import Mailbox
-from protocol.signaling import FromServer
 from protocol.version import VERSIONS
 from protocol.wire import encode, is_known
+from rtc.server.outbox import Outbox
 from rtc.server.rooms import WebSocketId
+from rtc.transport.signaling.websocket import KeepAlive
 
-OUTBOX = 256
-"""Messages that may wait for one WebSocket. At most half of them are messages that were relayed from other peers. The
-other half is large enough for one message about each worker of a room at once (64 workers that all
-reconnect after a restart)."""
 SEND_TIME = 10.0
-"""Seconds in which a peer has to accept one message."""
+"""Seconds in which a peer has to accept `PIECE` bytes; one that does not read at all is disconnected."""
+PIECE = 4096
+"""Bytes that are given to the operating system at once; a long message over a slow line takes more than `SEND_TIME`."""
 
 
 @define(eq=False)
@@ -27,16 +25,21 @@ class PeerWebSocket:
     """The key under which its requests are counted (`rate_limits.source_network`)."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     """Cancelling this scope ends the connection at once."""
-    outbox: Mailbox[FromServer] = field(factory=lambda: Mailbox(OUTBOX))
+    outbox: Outbox = field(factory=Outbox)
     version: int = VERSIONS.newest
     """The version of the protocol that this WebSocket uses; the newest until the peer has said what it speaks."""
     is_open: bool = False
     """Whether the upgrade to WebSocket is done, so that a last message and a close frame can be sent."""
+    _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    """Ends when the peer has not accepted anything for `SEND_TIME`."""
 
-    async def write(self, ws: WebSocketConnection) -> None:
+    async def write(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         """Send the messages of the outbox until `finish` is called and all of them are sent.
 
         Messages and fields that the peer's version does not have are left out.
+
+        While a message is being sent, the peer need not be heard: a slow peer answers a ping only when it has read all
+        that was sent before, and `SEND_TIME` ends one that reads nothing.
 
         Raises:
             ConnectionClosed: the peer has closed the WebSocket, or it is lost.
@@ -48,10 +51,14 @@ class PeerWebSocket:
                 return
             if not is_known(message, self.version):
                 continue
-            with trio.move_on_after(SEND_TIME) as time_limit:
+            with keep_alive.paused(), trio.move_on_after(SEND_TIME) as self._sending:
                 await ws.send_message(encode(message, self.version))
-            if time_limit.cancelled_caught:  # part of a frame may have been sent, so no other frame can follow
+            if self._sending.cancelled_caught:  # part of a frame may have been sent, so no other frame can follow
                 self.scope.cancel()
+
+    def note_progress(self) -> None:
+        """Record that the peer has accepted something."""
+        self._sending.deadline = trio.current_time() + SEND_TIME
 
     def finish(self) -> None:
         """Close the WebSocket after the messages in the outbox have been sent; does not wait for it."""
@@ -59,3 +66,29 @@ class PeerWebSocket:
             self.outbox.finish()
         else:
             self.scope.cancel()
+
+
+@define(eq=False)
+class PiecewiseStream(trio.abc.Stream):
+    """A stream that sends long data in pieces of `PIECE` bytes, and tells after each that there is progress."""
+
+    _stream: trio.abc.Stream
+    _websocket: PeerWebSocket
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`."""
+        for start in range(0, len(data), PIECE):
+            await self._stream.send_all(data[start : start + PIECE])
+            self._websocket.note_progress()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until `send_all` might not block."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Return the next bytes that came."""
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()

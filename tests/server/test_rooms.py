@@ -211,6 +211,57 @@ def test_a_message_that_grows_beyond_a_frame_is_not_relayed(book):
     assert (rejection.websocket, rejection.message.code, close) == (2, FaultCode.BAD_MESSAGE, CloseSocket(2))
 
 
+# -------- offers of clients that are gone
+
+
+def offered(book) -> RoomRegistry:
+    """Return the registry in which Ada has made an offer to Wim and to Zoe, and awaits their answers."""
+    for websocket, peer in enumerate((WIM, ZOE, ADA, BOB), 1):
+        join(book, websocket, peer)
+    for worker in (WIM, ZOE):
+        book.relay(3, Offer(worker, "sdp"))
+    return book
+
+
+def test_the_offers_of_a_client_that_leaves_are_withdrawn_from_the_workers_that_have_not_answered(book):
+    assert offered(book).leave(3, NOW) == (SendMessage(1, Withdraw(ADA)), SendMessage(2, Withdraw(ADA)))
+    assert book.leave(4, NOW) == ()
+
+
+@pytest.mark.parametrize("answer", [Answer(ADA, "sdp"), Refuse(ADA, REFUSAL)])
+def test_an_offer_that_was_answered_is_not_withdrawn_until_there_is_another(book, answer):
+    offered(book).relay(1, answer)
+    book.relay(2, Answer(BOB, "another client"))
+    assert book.leave(3, NOW) == (SendMessage(2, Withdraw(ADA)),)
+    join(book, 5, ADA)
+    book.relay(5, Offer(WIM, "again"))
+    assert book.leave(5, NOW) == (SendMessage(1, Withdraw(ADA)),)
+
+
+def test_what_the_client_has_withdrawn_itself_is_not_withdrawn_again(book):
+    offered(book).relay(3, Withdraw(ZOE))
+    assert book.leave(3, NOW) == (SendMessage(1, Withdraw(ADA)),)
+
+
+def test_an_offer_that_the_server_refused_is_not_withdrawn(line):
+    line.relay(3, Offer(WIM, "promised to Ada"))
+    assert line.leave(3, NOW) == ()
+
+
+def test_a_worker_that_comes_back_knows_of_no_offer_and_hears_of_no_withdrawal(book):
+    offered(book).leave(1, NOW)
+    join(book, 5, WIM)
+    assert book.leave(3, NOW) == (SendMessage(2, Withdraw(ADA)),)
+
+
+def test_whoever_replaces_its_connection_keeps_its_offers(book):
+    offered(book)
+    join(book, 5, ADA)
+    assert book.leave(3, NOW) == ()
+    join(book, 6, WIM)
+    assert book.leave(5, NOW) == (SendMessage(6, Withdraw(ADA)), SendMessage(2, Withdraw(ADA)))
+
+
 # -------- the queue
 
 
@@ -308,7 +359,7 @@ steps = st.one_of(
     st.tuples(st.just("announce"), websockets, st.sampled_from([FACTS, RESERVED_FACTS, BUSY_FACTS, LEAVING_FACTS])),
     st.tuples(st.just("queue"), websockets),
     st.tuples(st.just("leave queue"), websockets),
-    st.tuples(st.just("relay"), websockets, st.sampled_from([Offer, Answer]), peers),
+    st.tuples(st.just("relay"), websockets, st.sampled_from([Offer, Answer, Withdraw]), peers),
 )
 
 
@@ -328,12 +379,12 @@ def apply(book: RoomRegistry, step: tuple) -> tuple[RoomEffects, set[RoomId]]:
         case "leave queue":
             effects = book.leave_queue(websocket, NOW)
         case _:
-            effects = book.relay(websocket, rest[0](rest[1], "sdp"))
+            effects = book.relay(websocket, Withdraw(rest[1]) if rest[0] is Withdraw else rest[0](rest[1], "sdp"))
     after = book.member_of(websocket)
     return effects, {member.room for member in (before, after) if member is not None}
 
 
-@given(st.lists(steps, max_size=60))
+@given(st.lists(steps, min_size=20, max_size=60))
 def test_random_walks_keep_the_registry_consistent(walk):
     book = RoomRegistry()
     closed: set[WebSocketId] = set()

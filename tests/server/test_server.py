@@ -27,6 +27,7 @@ from protocol.signaling import (
     QueuePosition,
     Refuse,
     RoomCreated,
+    Withdraw,
     WorkerAssigned,
     WorkerLeft,
     WorkerPresent,
@@ -36,19 +37,24 @@ from protocol.version import VersionRange
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.server import open_server
+from rtc.server.outbox import SPEAKER_MAX
 from rtc.server.rate_limits import (
     GUESSES_PER_MINUTE,
+    JOIN_RATE,
     JOIN_TIME,
     KEYS_MAX,
     MESSAGE_BURST,
     MESSAGE_RATE,
     NOT_JOINED_MAX,
+    OTHERS_COST,
+    REJOIN_BURST,
+    REJOIN_RATE,
     ROOMS_PER_MINUTE,
     RateLimits,
     TokenBucket,
     source_network,
 )
-from rtc.server.signaling import SignalingServer
+from rtc.server.signaling import RELAY_TIME, SignalingServer
 from rtc.server.wait_queue import RESERVATION_TIME, RETRY_PAUSE
 from rtc.server.websocket_connection import SEND_TIME
 from rtc.testing.limits import HANG_TIME
@@ -619,21 +625,20 @@ async def test_a_flood_of_offers_delays_no_other_peer_and_fills_no_outbox(autoju
         await bystander.send(Offer(ours.peer, "mine"))
         while (await worker.receive()).sdp != "mine":
             received += 1
-        waiting = [
-            websocket.outbox._send.statistics().current_buffer_used for websocket in hall.signaling._websockets.values()
-        ]
-        assert max(waiting) <= MESSAGE_BURST
+        assert max(len(websocket.outbox) for websocket in hall.signaling._websockets.values()) <= MESSAGE_BURST
         await trio.sleep(1)
     assert trio.current_time() - start < 6
     assert received <= MESSAGE_BURST + 6 * MESSAGE_RATE
 
 
 class ServerEnd(trio.abc.Stream):
-    """The server's end of a memory stream, which the test can block as if its buffers were full."""
+    """The server's end of a memory stream, which the test can block or slow down as if its buffers were full."""
 
     def __init__(self, end: trio.abc.Stream) -> None:
         self._end = end
         self.full = False
+        self.delay = 0.0
+        """Seconds in which the peer accepts what is sent at once."""
 
     @classmethod
     def pair(cls, connections: "list[ServerEnd]") -> "tuple[trio.abc.Stream, ServerEnd]":
@@ -644,6 +649,7 @@ class ServerEnd(trio.abc.Stream):
     async def send_all(self, data):
         if self.full:
             await trio.sleep_forever()
+        await trio.sleep(self.delay)
         await self._end.send_all(data)
 
     async def wait_send_all_might_not_block(self):
@@ -654,6 +660,39 @@ class ServerEnd(trio.abc.Stream):
 
     async def aclose(self):
         await self._end.aclose()
+
+
+async def slow_member(hall, role, delay) -> tuple[PeerConnection, Joined, ServerEnd]:
+    """Return a member of the room that has joined quickly, and takes `delay` seconds from now on for each message."""
+    ends: list[ServerEnd] = []
+    peer = await hall.peer(pair=lambda: ServerEnd.pair(ends))
+    joined = await peer.ask(join("room", role))
+    ends[0].delay = delay
+    return peer, joined, ends[0]
+
+
+class Listener:
+    """A client that reads for ever, and the workers and messages that it has heard of."""
+
+    def __init__(self, peer, joined, nursery) -> None:
+        self.peer = peer
+        self.joined = joined
+        self.workers = {worker.peer: worker.facts for worker in joined.workers}
+        self.heard = []
+        nursery.start_soon(self._listen)
+
+    async def _listen(self):
+        while True:
+            message = await self.peer.receive()
+            self.heard.append(message)
+            if isinstance(message, WorkerPresent):
+                self.workers[message.peer] = message.facts
+            elif isinstance(message, WorkerLeft):
+                del self.workers[message.peer]
+
+
+def most_waiting(hall) -> int:
+    return max(len(websocket.outbox) for websocket in hall.signaling._websockets.values())
 
 
 async def test_a_flood_towards_a_worker_that_does_not_read_waits_and_then_the_worker_is_disconnected(
@@ -672,6 +711,224 @@ async def test_a_flood_towards_a_worker_that_does_not_read_waits_and_then_the_wo
     assert await client.receive() == WorkerLeft(shown.peer)
     assert trio.current_time() - start <= SEND_TIME + SILENCE_TIME
     assert (await client.receive()).fault.code is FaultCode.NO_WORKER
+
+
+# -------- who speaks too fast is slowed, and nobody is cut for what others say
+
+
+async def test_four_workers_that_announce_themselves_without_end_cut_off_no_client(autojump_clock, hall, nursery):
+    """With the room's token, four members could once cut off all its clients that read more slowly than they wrote."""
+    listeners = [Listener(*(await slow_member(hall, Role.CLIENT, delay))[:2], nursery) for delay in (0, 1, 5, 9)]
+    workers = [(await hall.member())[0] for _ in range(4)]
+    busy = evolve(FACTS, status=Status.BUSY)
+
+    async def announce(worker):
+        for n in range(301):
+            await worker.send(Announce(busy if n % 2 else evolve(FACTS, free_mb=n)))
+
+    async with trio.open_nursery() as speakers:
+        for worker in workers:
+            speakers.start_soon(announce, worker)
+        for _ in range(100):
+            await trio.sleep(1)
+            assert most_waiting(hall) <= 4
+    await trio.sleep(100)
+    truth = {shown.peer: evolve(FACTS, free_mb=300) for shown in hall.signaling.registry.workers("room", 0)}
+    assert len(truth) == 4
+    assert [listener.workers for listener in listeners] == [truth] * len(listeners)
+
+
+async def test_a_worker_that_joins_and_leaves_without_end_costs_itself_time_and_cuts_off_no_client(
+    autojump_clock, hall, nursery
+):
+    listeners = [Listener(*(await slow_member(hall, Role.CLIENT, delay))[:2], nursery) for delay in (0, 2)]
+    times = []
+    joined = None
+    for _ in range(REJOIN_BURST + 20):
+        again = {} if joined is None else {"peer": joined.peer, "resume": joined.resume}
+        worker, joined = await hall.member(**again)
+        times.append(trio.current_time())
+        await worker.send(Leave())
+        assert await worker.receive_close() == 1000
+        assert most_waiting(hall) <= 2
+    assert times[-1] - times[0] >= 20 / REJOIN_RATE
+    start = trio.current_time()
+    _, other = await hall.member()
+    assert trio.current_time() == start, "another worker does not wait"
+    await trio.sleep(20)
+    assert [listener.workers for listener in listeners] == [{other.peer: FACTS}] * 2
+
+
+async def test_new_peers_that_join_and_leave_without_end_wait_and_those_from_elsewhere_do_not(autojump_clock, hall):
+    hall.signaling._limits.joins = TokenBucket(30, JOIN_RATE)
+    start = trio.current_time()
+    for _ in range(30 + 100):
+        worker, _ = await hall.member()
+        await worker.send(Leave())
+    assert trio.current_time() - start == pytest.approx(100 / JOIN_RATE, abs=1)
+    start = trio.current_time()
+    elsewhere = await hall.peer("10.0.0.2")
+    assert isinstance(await elsewhere.ask(join("room")), Joined)
+    assert trio.current_time() == start
+
+
+async def test_a_message_to_many_costs_as_much_as_many_messages(autojump_clock, hall, nursery):
+    for _ in range(31):
+        Listener(*await hall.member(Role.CLIENT), nursery)
+    worker, _ = await hall.member()
+    witness = Listener(*await hall.member(Role.CLIENT), nursery)
+    for n in range(1, 101):
+        await worker.send(Announce(evolve(FACTS, free_mb=n)))
+    cost = 1 + 31 * OTHERS_COST
+    await trio.sleep((100 * cost - MESSAGE_BURST) / MESSAGE_RATE - 1)
+    assert witness.heard[-1].facts.free_mb in range(90, 100)
+    await trio.sleep(2)
+    assert witness.heard[-1].facts.free_mb == 100
+
+
+async def test_a_client_that_joins_and_leaves_the_queue_without_end_cuts_off_nobody_that_waits(
+    autojump_clock, hall, nursery
+):
+    first, _ = await hall.member(Role.CLIENT)
+    assert await first.ask(JoinQueue()) == QueuePosition(1, 1)
+    others = [Listener(*(await slow_member(hall, Role.CLIENT, 3))[:2], nursery) for _ in range(3)]
+    for other in others:
+        await other.peer.send(JoinQueue())
+    await trio.sleep(10)
+    for _ in range(200):
+        await first.send(LeaveQueue())
+        await first.send(JoinQueue())
+        assert most_waiting(hall) <= 2 + 1
+    await trio.sleep(100)
+    assert [other.heard[-1].place for other in others] == [1, 2, 3]
+
+
+async def test_a_slow_worker_that_many_clients_flood_is_not_cut_and_hears_each_of_them_in_order(
+    autojump_clock, hall, nursery
+):
+    worker, ours, _ = await slow_member(hall, Role.WORKER, 0.5)
+    members = [Listener(*await hall.member(Role.CLIENT), nursery) for _ in range(40)]
+
+    async def flood(client):
+        for n in range(5):
+            await client.send(Offer(ours.peer, str(n)))
+
+    for member in members:
+        nursery.start_soon(flood, member.peer)
+    await trio.sleep(5)
+    late, late_joined = await hall.member(Role.CLIENT)
+    await late.send(Offer(ours.peer, "late"))
+    start = trio.current_time()
+    await late.send(JoinQueue())
+    assert await late.receive() == WorkerAssigned(ours.peer), "it is heard at once, while its offer waits"
+    assert trio.current_time() == start
+    await worker.send(Announce(evolve(FACTS, free_mb=1)))
+    assert (await late.receive()).facts.free_mb == 1, "and so is the worker"
+    assert trio.current_time() == start
+    heard = Listener(worker, ours, nursery).heard
+    await trio.sleep(300)
+    offers = [message for message in heard if isinstance(message, Offer)]
+    sent = 5 / 0.5 + 1
+    assert offers.index(Offer(late_joined.peer, "late")) <= sent + SPEAKER_MAX * len(members)
+    for member in members:
+        said = [offer.sdp for offer in offers if offer.peer == member.joined.peer]
+        refused = [message for message in member.heard if isinstance(message, Refuse)]
+        assert said == sorted(said)
+        assert len(said) + len(refused) == 5, "each offer arrives or is refused"
+    assert hall.signaling.registry.has_peer("room", ours.peer)
+
+
+async def test_an_offer_to_a_worker_that_has_not_read_the_last_ones_is_refused_after_a_while(
+    autojump_clock, hall, nursery
+):
+    worker, ours, _ = await slow_member(hall, Role.WORKER, 0.95 * SEND_TIME)
+    Listener(worker, ours, nursery)
+    client, _ = await hall.member(Role.CLIENT)
+    start = trio.current_time()
+    for n in range(10):
+        await client.send(Offer(ours.peer, str(n)))
+    assert (await client.receive()).fault.code is FaultCode.WORKER_BUSY
+    assert trio.current_time() - start <= 3 * RELAY_TIME
+    await trio.sleep(200)
+    assert hall.signaling.registry.has_peer("room", ours.peer)
+
+
+async def test_a_client_that_reads_nothing_costs_the_worker_that_answers_it_no_time(autojump_clock, hall):
+    worker, ours = await hall.member()
+    deaf, deaf_joined, end = await slow_member(hall, Role.CLIENT, 0)
+    ada, ada_joined = await hall.member(Role.CLIENT)
+    end.full = True
+    for _ in range(20):
+        await deaf.send(Offer(ours.peer, "sdp"))
+        assert (await worker.receive()).peer == deaf_joined.peer
+        await worker.send(Refuse(deaf_joined.peer, Fault(FaultCode.WORKER_BUSY, "Busy.")))
+    start = trio.current_time()
+    await ada.send(Offer(ours.peer, "sdp"))
+    assert (await worker.receive()).peer == ada_joined.peer
+    await worker.send(Answer(ada_joined.peer, "answer"))
+    assert await ada.receive() == Answer(ours.peer, "answer")
+    assert trio.current_time() == start
+
+
+async def test_a_long_message_over_a_slow_line_ends_nobody(autojump_clock, hall, nursery):
+    """The line takes 4 KB in five seconds, so 30 KB need longer than `SEND_TIME`, and pongs come late."""
+    worker, ours, _ = await slow_member(hall, Role.WORKER, SEND_TIME / 2)
+    client, theirs = await hall.member(Role.CLIENT)
+    for letter in "ab":
+        await client.send(Offer(ours.peer, letter * 30_000))
+    for letter in "ab":
+        assert await worker.receive() == Offer(theirs.peer, letter * 30_000)
+    assert trio.current_time() > 2 * SEND_TIME
+
+
+async def test_a_peer_that_is_not_heard_since_it_does_not_read_its_replies_is_not_taken_for_a_dead_one(
+    autojump_clock, hall
+):
+    client, _, _ = await slow_member(hall, Role.CLIENT, 0.9 * SEND_TIME)
+    for n in range(20):
+        await client.send(Offer(PeerId(f"worker-{n}"), "sdp"))
+    for _ in range(20):
+        assert (await client.receive()).fault.code is FaultCode.NO_WORKER
+
+
+async def test_after_leave_nothing_more_is_read_although_messages_wait_to_be_sent(autojump_clock, hall):
+    worker, _ = await hall.member()
+    client, joined, _ = await slow_member(hall, Role.CLIENT, 3)
+    await worker.send(Announce(evolve(FACTS, free_mb=1)))
+    await client.send(Leave())
+    await client.send(join("room", Role.CLIENT, peer=joined.peer, resume=joined.resume))
+    await trio.sleep(1)
+    assert not hall.signaling.registry.has_peer("room", joined.peer)
+    assert (await client.receive()).facts.free_mb == 1
+
+
+# -------- offers of clients that are gone
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_worker_hears_that_a_client_is_gone_that_awaits_its_answer(autojump_clock, hall, leaves):
+    worker, ours = await hall.member()
+    client, theirs = await hall.member(Role.CLIENT)
+    await client.send(Offer(ours.peer, "sdp"))
+    assert await worker.receive() == Offer(theirs.peer, "sdp")
+    start = trio.current_time()
+    await (client.send(Leave()) if leaves else client.ws.aclose())
+    assert await worker.receive() == Withdraw(theirs.peer)
+    assert trio.current_time() - start < 1
+
+
+async def test_a_client_withdraws_its_offer_and_makes_another(autojump_clock, hall):
+    worker, ours = await hall.member()
+    client, theirs = await hall.member(Role.CLIENT)
+    for message in (Offer(ours.peer, "first"), Withdraw(ours.peer), Offer(ours.peer, "second"), Leave()):
+        await client.send(message)
+    heard = [await worker.receive() for _ in range(4)]
+    assert heard == [
+        Offer(theirs.peer, "first"),
+        Withdraw(theirs.peer),
+        Offer(theirs.peer, "second"),
+        Withdraw(theirs.peer),
+    ]
 
 
 async def test_after_some_wrong_tokens_no_more_are_checked(autojump_clock, hall):

@@ -1,0 +1,242 @@
+"""The messages that wait to be sent to one peer. However slowly the peer reads, only a bounded number of them waits.
+
+What waits is sent in order. There are three kinds:
+
+- *State* is coalesced: only the newest of it waits. Newer facts of a worker take the place of those that wait, and so
+  do a newer position in the queue and newer ICE servers. A worker that comes and leaves before the peer was told of it
+  leaves no trace; nor do older facts of one that leaves. What the peer hears of the workers is therefore what happened,
+  in order, with less in between: it never hears of more workers than a room takes, never that a worker left of which
+  it was not told, and of a worker that left and came back it hears both. `Joined` is sent as it was put; what has
+  changed since follows it.
+- *Relays* come from other peers, or stand for one (`Refuse` by the server, `Withdraw` for a client that is gone). Each
+  speaker has a place of its own for `SPEAKER_MAX` of them, so that a flood from one costs the others nothing. An offer
+  waits outside until there is a place (`wait_for_place`), which slows the client that makes it. A worker is never made
+  to wait for a client, since that would cost its other clients time: of its answers the oldest is dropped. A
+  `Withdraw` takes the place of all that its client said before.
+- *Replies* answer the peer's own requests. It is not heard again while many of them wait (`wait_for_replies`).
+
+`WorkerAssigned` is state, but a position never takes its place, because only a client that has heard of its worker asks
+again when the assignment comes to nothing; without that it would wait for ever. It is sent behind the `WorkerPresent`
+of its worker, and may name a worker that has left since.
+"""
+
+from collections import Counter, OrderedDict
+from itertools import count, islice
+
+import trio
+from attrs import define, field, frozen
+
+from actors.mailbox import QueueFull
+from protocol.ids import PeerId
+from protocol.signaling import (
+    WORKERS_MAX,
+    Answer,
+    FromServer,
+    IceServers,
+    Joined,
+    Offer,
+    QueuePosition,
+    Refuse,
+    Withdraw,
+    WorkerAssigned,
+    WorkerLeft,
+    WorkerPresent,
+)
+from rtc.server.rooms import CLIENTS_MAX
+
+SPEAKER_MAX = 2
+"""Relays of one speaker that wait for one peer: a withdrawal, and the offer after it."""
+RELAYS_MAX = SPEAKER_MAX * CLIENTS_MAX
+"""Relays that wait for one peer. The members of a room cannot fill it; those of peers that have left since may."""
+REPLIES_MAX = 8
+"""While so many replies wait, no further message of this peer is read."""
+WITHDRAWALS_MAX = CLIENTS_MAX
+"""Withdrawals that may come on top of `RELAYS_MAX`, one for each client of a room that leaves at once."""
+STATE_MAX = 2 * WORKERS_MAX + 3
+"""Waiting state: for each worker that the peer knows that it left, for each other one in the room its facts; an
+assignment, a position, and the ICE servers."""
+OUTBOX_MAX = RELAYS_MAX + WITHDRAWALS_MAX + REPLIES_MAX + 1 + STATE_MAX
+"""More messages never wait; a larger number is a bug."""
+
+
+@frozen
+class _Facts:
+    """The key of a waiting `WorkerPresent`."""
+
+    worker: PeerId
+
+
+@frozen
+class _Left:
+    """The key of a waiting `WorkerLeft`."""
+
+    worker: PeerId
+
+
+@frozen
+class _Relay:
+    """The key of a waiting relay."""
+
+    speaker: PeerId
+    number: int
+
+
+@frozen
+class _Reply:
+    """The key of a waiting reply."""
+
+    number: int
+
+
+_Key = _Facts | _Left | _Relay | _Reply | type
+
+
+@define(eq=False)
+class Outbox:
+    """What waits for one peer; see the module's docstring."""
+
+    _waiting: OrderedDict[_Key, FromServer] = field(factory=OrderedDict, init=False)
+    _told: set[PeerId] = field(factory=set, init=False)
+    """The workers that are in the room as far as the peer was told, or is about to be told by `Joined`."""
+    _relays: Counter[PeerId] = field(factory=Counter, init=False)
+    """The number of waiting relays of each speaker; speakers without any have no entry."""
+    _relays_total: int = field(default=0, init=False)
+    _replies: int = field(default=0, init=False)
+    _numbers: "count[int]" = field(factory=count, init=False)
+    _own_tasks: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+    """The peer's writer while nothing waits, and its reader while many replies wait."""
+    _speakers: dict[PeerId, trio.Event] = field(factory=dict, init=False)
+    """The speakers that wait for a place; the event is set when there may be one."""
+    is_finished: bool = field(default=False, init=False)
+    """Whether `finish` or `close` was called."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, message: FromServer) -> None:
+        """Add a message, without waiting. After `finish` or `close` it is dropped.
+
+        Raises:
+            QueueFull: more messages wait than ever may, which is a bug.
+        """
+        if self.is_finished:
+            return
+        match message:
+            case WorkerPresent(peer=worker):
+                self._waiting[_Facts(worker)] = message
+            case WorkerLeft(peer=worker):
+                self._waiting.pop(_Facts(worker), None)
+                if worker in self._told:
+                    self._waiting.setdefault(_Left(worker), message)
+            case WorkerAssigned():
+                self._waiting.pop(WorkerAssigned, None)
+                self._waiting.pop(QueuePosition, None)
+                self._waiting[WorkerAssigned] = message
+            case QueuePosition() | IceServers():
+                self._waiting[type(message)] = message
+            case Offer() | Answer() | Refuse() | Withdraw():
+                self._put_relay(message)
+            case _:
+                self._put_reply(message)
+        if len(self._waiting) > OUTBOX_MAX:
+            raise QueueFull(f"an outbox overflowed with {type(message).__name__}")
+        self._own_tasks.unpark_all()
+
+    def _put_relay(self, message: Offer | Answer | Refuse | Withdraw) -> None:
+        if isinstance(message, Withdraw):
+            self._drop(message.peer, self._relays[message.peer])
+        elif not isinstance(message, Offer):
+            self._drop(message.peer, 1 + self._relays[message.peer] - SPEAKER_MAX)
+            self._drop(None, 1 + self._relays_total - RELAYS_MAX)
+        self._relays[message.peer] += 1
+        self._relays_total += 1
+        self._waiting[_Relay(message.peer, next(self._numbers))] = message
+
+    def _drop(self, speaker: PeerId | None, number: int) -> None:
+        """Drop the oldest waiting relays of a speaker, or of all of them."""
+        if number <= 0:
+            return
+        relays = (key for key in self._waiting if isinstance(key, _Relay) and speaker in (None, key.speaker))
+        for key in tuple(islice(relays, number)):
+            del self._waiting[key]
+            self._note_gone(key)
+
+    def _put_reply(self, message: FromServer) -> None:
+        if isinstance(message, Joined):
+            self._told.update(worker.peer for worker in message.workers)
+        self._replies += 1
+        self._waiting[_Reply(next(self._numbers))] = message
+
+    def _note_gone(self, key: _Key) -> None:
+        """Draw the conclusions from a message that no longer waits."""
+        match key:
+            case _Facts(worker):
+                self._told.add(worker)
+            case _Left(worker):
+                self._told.discard(worker)
+            case _Relay(speaker):
+                self._relays[speaker] -= 1
+                if not self._relays[speaker]:
+                    del self._relays[speaker]
+                self._relays_total -= 1
+                self._wake_speakers((speaker,) if self._relays_total < RELAYS_MAX - 1 else tuple(self._speakers))
+            case _Reply():
+                self._replies -= 1
+
+    async def take(self) -> FromServer:
+        """Wait for the next message and return it.
+
+        Raises:
+            trio.EndOfChannel: `finish` was called and all messages are taken, or `close` was called.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._waiting and not self.is_finished:
+            await self._own_tasks.park()
+        return self.take_nowait()
+
+    def take_nowait(self) -> FromServer:
+        """Return the next message, without waiting.
+
+        Raises:
+            trio.WouldBlock: no message waits.
+            trio.EndOfChannel: as in `take`.
+        """
+        if not self._waiting:
+            raise trio.EndOfChannel if self.is_finished else trio.WouldBlock
+        key, message = self._waiting.popitem(last=False)
+        self._note_gone(key)
+        self._own_tasks.unpark_all()
+        return message
+
+    def has_place(self, speaker: PeerId, message: Offer | Withdraw) -> bool:
+        """Return whether this message of another peer may be put now; one that will be dropped always may."""
+        is_within = isinstance(message, Withdraw) or self._relays[speaker] < SPEAKER_MAX
+        return self.is_finished or (is_within and self._relays_total < RELAYS_MAX)
+
+    async def wait_for_place(self, speaker: PeerId, message: Offer | Withdraw) -> None:
+        """Wait until `has_place`. A speaker waits for one message at a time."""
+        await trio.lowlevel.checkpoint()
+        while not self.has_place(speaker, message):
+            await self._speakers.setdefault(speaker, trio.Event()).wait()
+
+    async def wait_for_replies(self) -> None:
+        """Wait until few replies to the peer's own requests wait. Call it before reading its next message."""
+        await trio.lowlevel.checkpoint()
+        while self._replies >= REPLIES_MAX and not self.is_finished:
+            await self._own_tasks.park()
+
+    def finish(self) -> None:
+        """Accept no more messages; those that wait can still be taken."""
+        self.is_finished = True
+        self._own_tasks.unpark_all()
+        self._wake_speakers(tuple(self._speakers))
+
+    def close(self) -> None:
+        """Accept no more messages, and drop those that wait."""
+        self._waiting.clear()
+        self.finish()
+
+    def _wake_speakers(self, speakers: tuple[PeerId, ...]) -> None:
+        for speaker in speakers:
+            if speaker in self._speakers:
+                self._speakers.pop(speaker).set()

@@ -96,7 +96,7 @@ class Outbox:
     """What waits for one peer; see the module's docstring."""
 
     _waiting: OrderedDict[_Key, FromServer] = field(factory=OrderedDict, init=False)
-    _told: set[PeerId] = field(factory=set, init=False)
+    _known: set[PeerId] = field(factory=set, init=False)
     """The workers that are in the room as far as the peer was told, or is about to be told by `Joined`."""
     _relays: Counter[PeerId] = field(factory=Counter, init=False)
     """The number of waiting relays of each speaker; speakers without any have no entry."""
@@ -126,7 +126,7 @@ class Outbox:
                 self._waiting[_Facts(worker)] = message
             case WorkerLeft(peer=worker):
                 self._waiting.pop(_Facts(worker), None)
-                if worker in self._told:
+                if worker in self._known:
                     self._waiting.setdefault(_Left(worker), message)
             case WorkerAssigned():
                 self._waiting.pop(WorkerAssigned, None)
@@ -163,7 +163,7 @@ class Outbox:
 
     def _put_reply(self, message: FromServer) -> None:
         if isinstance(message, Joined):
-            self._told.update(worker.peer for worker in message.workers)
+            self._known.update(worker.peer for worker in message.workers)
         self._replies += 1
         self._waiting[_Reply(next(self._numbers))] = message
 
@@ -171,9 +171,9 @@ class Outbox:
         """Draw the conclusions from a message that no longer waits."""
         match key:
             case _Facts(worker):
-                self._told.add(worker)
+                self._known.add(worker)
             case _Left(worker):
-                self._told.discard(worker)
+                self._known.discard(worker)
             case _Relay(speaker):
                 self._relays[speaker] -= 1
                 if not self._relays[speaker]:

@@ -222,8 +222,7 @@ class SignalingServer:
         """
         try:
             while not websocket.outbox.is_finished:
-                with keep_alive.paused():
-                    await websocket.outbox.wait_for_replies()
+                await websocket.outbox.wait_for_replies()
                 frame = await self._next_frame(websocket, ws)
                 keep_alive.note_received()
                 await self._handle(websocket, frame)

@@ -38,8 +38,8 @@ class PeerWebSocket:
 
         Messages and fields that the peer's version does not have are left out.
 
-        While a message is being sent, the peer need not be heard: a slow peer answers a ping only when it has read all
-        that was sent before, and `SEND_TIME` ends one that reads nothing.
+        While a message is being sent, the peer need not be heard: a slow one answers a ping only when it has read all
+        that was sent before, and none is heard while its replies wait. `SEND_TIME` ends one that reads nothing.
 
         Raises:
             ConnectionClosed: the peer has closed the WebSocket, or it is lost.

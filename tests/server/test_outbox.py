@@ -95,7 +95,9 @@ def test_of_positions_and_of_ice_servers_only_the_newest_wait():
 def test_an_assignment_replaces_what_was_said_about_the_queue_and_comes_after_its_worker():
     said = waiting_in(QueuePosition(1, 1), WorkerPresent(WIM, FACTS), WorkerAssigned(WIM))
     assert said == [WorkerPresent(WIM, FACTS), WorkerAssigned(WIM)]
-    assert waiting_in(WorkerAssigned(WIM), QueuePosition(1, 1), WorkerAssigned(ZOE)) == [WorkerAssigned(ZOE)]
+    shown = WorkerPresent(ZOE, FACTS)
+    said = waiting_in(WorkerAssigned(WIM), QueuePosition(1, 1), shown, WorkerAssigned(ZOE))
+    assert said == [shown, WorkerAssigned(ZOE)]
 
 
 def test_a_position_does_not_replace_an_assignment_since_the_client_must_ask_again_after_it():
@@ -142,6 +144,14 @@ async def test_a_client_waits_for_its_own_place_and_for_no_other_clients(nursery
         await trio.testing.wait_all_tasks_blocked()
     assert [offer.sdp for offer in said if offer.peer == ADA] == [f"{ADA} {n}" for n in range(10)]
     assert said.index(Offer(BOB, f"{BOB} 0")) == SPEAKER_MAX
+
+
+def test_a_withdrawal_needs_no_place_of_its_own():
+    outbox = Outbox()
+    for _ in range(SPEAKER_MAX):
+        outbox.put(Offer(ADA, "sdp"))
+    assert not outbox.has_place(ADA, Offer(WIM, "sdp"))
+    assert outbox.has_place(ADA, Withdraw(WIM))
 
 
 async def test_when_all_places_are_taken_by_clients_that_are_gone_a_new_one_waits_for_one_of_them(nursery):

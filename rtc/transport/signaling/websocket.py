@@ -44,29 +44,24 @@ class KeepAlive:
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope(deadline=trio.current_time() + SILENCE_TIME)
-        self._pauses = 0
         self._left = 0.0
-        """Seconds of the time-out that are left when the last pause ends."""
+        """Seconds of the time-out that are left when the pause ends."""
 
     def note_received(self) -> None:
         """Record that something was received: the time-out begins again."""
         self._left = SILENCE_TIME
-        if not self._pauses:
+        if self.scope.deadline != math.inf:
             self.scope.deadline = trio.current_time() + SILENCE_TIME
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the time-out's clock while it would be our own doing that nothing is heard; pauses may overlap."""
-        if not self._pauses:
-            self._left = self.scope.deadline - trio.current_time()
-            self.scope.deadline = math.inf
-        self._pauses += 1
+        """Stop the time-out's clock while it would not be the other end's fault that nothing is heard."""
+        self._left = self.scope.deadline - trio.current_time()
+        self.scope.deadline = math.inf
         try:
             yield
         finally:
-            self._pauses -= 1
-            if not self._pauses:
-                self.scope.deadline = trio.current_time() + self._left
+            self.scope.deadline = trio.current_time() + self._left
 
     async def ping(self, ws: WebSocketConnection) -> None:
         """Send a ping every `PING_TIME` and wait for its pong; never returns.

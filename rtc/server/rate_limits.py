@@ -21,9 +21,10 @@ MESSAGE_BURST, MESSAGE_RATE = 100, 20.0
 OTHERS_COST = 0.1
 """What a message to another peer costs the peer that causes it, in messages of its own; the first one is free. A worker
 may announce itself about once a second to a room of 200 clients, after four announcements at once."""
-JOIN_BURST, JOIN_RATE = 500, 20.0
+JOIN_BURST, JOIN_RATE = 3000, 20.0
 """Joins of new peers from one address, at once, and per second after that; for a worker, what its coming and leaving
-say to others is counted too (`OTHERS_COST`). The server answers more slowly; none is refused."""
+say to others is counted too (`OTHERS_COST`). The server answers more slowly; none is refused. All peers of a full room
+cost 2 800: 200 clients, and then 64 workers of which each client hears."""
 REJOIN_BURST, REJOIN_RATE = 100, 1.0
 """The same for one peer that joins again under its own id, whatever others at its address do."""
 ROOMS_PER_MINUTE = 30

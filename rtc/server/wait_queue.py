@@ -121,7 +121,7 @@ class WaitingClient(Generic[C]):
                 client = evolve(self, state=Connecting(self.worker))
             elif facts is None or facts.leaving or isinstance(self.state, Connecting):
                 client = evolve(self.with_failure(self.worker), state=Silent())
-        return evolve(client, pauses=_pauses(client.pauses, workers, now))
+        return evolve(client, pauses=_pauses(client.pauses, workers, now)) if client.pauses else client
 
     def has_lapsed(self, now: float) -> bool:
         """Return whether the client has not reserved its worker in time."""

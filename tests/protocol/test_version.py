@@ -5,17 +5,20 @@ import hashlib
 from protocol.version import VERSIONS
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "c5591fa3fe28b82b")
+SHAPE = (3, "34de9d2431bb0ec8")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 
 def shape_digest() -> str:
-    """Return a digest of all that two peers must agree on: the messages' names, their fields, types and limits.
+    """Return a digest of all that two peers must agree on: names of messages, fields, types, limits, defaults, values.
 
-    Session strings and HTTP are left out, for which no version is agreed upon: they may only be added to.
+    Session strings and HTTP are left out, for which no version is agreed upon: they may only be added to. So is what a
+    field or value means, in the last column: its words may become better.
     """
     lines = PAGES["messages.md"]().partition("\n# Session string\n")[0].splitlines()
-    return hashlib.sha256("\n".join(line for line in lines if line.startswith(("## ", "| "))).encode()).hexdigest()[:16]
+    shape = [line for line in lines if line.startswith("## ")]
+    shape += [line.removesuffix(" |").rpartition(" | ")[0] for line in lines if line.startswith("| ")]
+    return hashlib.sha256("\n".join(shape).encode()).hexdigest()[:16]
 
 
 def test_a_change_of_the_messages_raises_the_protocol_version() -> None:

@@ -22,7 +22,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.json import JsonConverter, make_converter
 
 from protocol.faults import FaultCode
-from protocol.version import OLDER_VALUES, VERSIONS, has_field, is_explicit, is_spoken
+from protocol.version import EVERY_VERSION, OLDER_VALUES, VERSIONS, has_field, is_explicit, is_spoken
 
 TAG = "type"
 """The JSON key that holds a message's tag."""
@@ -73,9 +73,10 @@ def _fault_code(value: Any, _target: object = None) -> FaultCode:
 
 
 def _value_in_version(version: int, value: Enum) -> Any:
-    """Return what an enumeration's member is called in this version: its own value, or that of its predecessor."""
-    since, older = OLDER_VALUES.get(value, (0, value))
-    return value.value if since <= version else older.value
+    """Return what an enumeration's member is called in this version: its own value, or that of a predecessor."""
+    while version != EVERY_VERSION and value in OLDER_VALUES and version < OLDER_VALUES[value][0]:
+        value = OLDER_VALUES[value][1]
+    return value.value
 
 
 def _left_out(version: int, kind: type) -> dict[str, Any]:
@@ -112,7 +113,8 @@ def _structure_list(converter: JsonConverter, kind: Any) -> Callable[[Any, Any],
     return lambda value, _target: tuple(structure(item, item_kind) for item in _of_exact_type(list, value))
 
 
-def _make_converter(version: int) -> JsonConverter:
+def _make_converter(version: int, values_of: int) -> JsonConverter:
+    """Return the converter of one version that writes the values of enumerations of another, usually of the same."""
     converter = make_converter(detailed_validation=False)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, partial(_of_exact_type, kind))
@@ -123,7 +125,7 @@ def _make_converter(version: int) -> JsonConverter:
     converter.register_structure_hook_factory(attrs.has, partial(_structure_object, version, converter))
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
     converter.register_unstructure_hook_func(
-        lambda kind: isinstance(kind, type) and issubclass(kind, Enum), partial(_value_in_version, version)
+        lambda kind: isinstance(kind, type) and issubclass(kind, Enum), partial(_value_in_version, values_of)
     )
     converter.register_unstructure_hook_factory(
         attrs.has, lambda kind: make_dict_unstructure_fn(kind, converter, **_left_out(version, kind))
@@ -131,7 +133,11 @@ def _make_converter(version: int) -> JsonConverter:
     return converter
 
 
-_converters = {version: _make_converter(version) for version in range(VERSIONS.oldest, VERSIONS.newest + 1)}
+_converters = {
+    version: _make_converter(version, version)
+    for version in (EVERY_VERSION, *range(VERSIONS.oldest, VERSIONS.newest + 1))
+}
+_first_converter = _make_converter(VERSIONS.newest, VERSIONS.oldest)
 
 
 def register_union(union: Any) -> None:
@@ -187,6 +193,15 @@ def to_json(
     unstructure = _converters[version].unstructure
     whole = _tagged(unstructure, value) if tagged else unstructure(value)
     return json.dumps(whole, separators=None if indent or spaced else (",", ":"), indent=indent, allow_nan=False)
+
+
+def first_to_json(message: Any) -> str:
+    """Return a first message, to a peer that has not said yet which versions it speaks, as JSON text with its tag.
+
+    It has all fields, because who does not know a field ignores it. Of each enumeration it has only values that every
+    version knows, because who does not know a value does not understand the message.
+    """
+    return json.dumps(_tagged(_first_converter.unstructure, message), separators=(",", ":"), allow_nan=False)
 
 
 def from_json(text: str | bytes, kind: Any, *, limit: int, version: int = VERSIONS.newest) -> Any:

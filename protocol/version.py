@@ -9,7 +9,8 @@ How the protocol changes, so that old and new programs go on working together:
   its default is what such a peer is taken to have said.
 - A message is added with the decorator `@spoken(since=N)`, and removed with `@spoken(until=N)`. It is neither sent in
   another version nor understood in it.
-- A value is added to an enumeration together with an entry in `OLDER_VALUES`.
+- A value is added to an enumeration together with an entry in `OLDER_VALUES`. In a peer's first message to the server,
+  which is sent before the server's versions are known, the older value is sent.
 - A field that would change its meaning or its type is a new field under a new name.
 
 What a reader does not know never harms it: fields that its class does not have are ignored.
@@ -56,6 +57,9 @@ class VersionRange:
         return f"version {self.newest}" if self.oldest == self.newest else f"versions {self.oldest} to {self.newest}"
 
 
+EVERY_VERSION = 0
+"""Stands for a version in what a program writes for itself, such as a journal: there every message that it can send to
+somebody exists, also those that its newest version has given up."""
 VERSIONS = VersionRange(3, 3)
 """The versions that this program speaks. The newest is raised by one with the first change of the messages after a
 release; the oldest is raised when nobody uses it any more."""
@@ -83,7 +87,7 @@ def spoken(*, since: int = 0, until: int = VERSION_MAX) -> Callable[[C], C]:
 def is_spoken(message: type, version: int) -> bool:
     """Return whether a message class exists in a version of the protocol."""
     first, last = getattr(message, _SPOKEN, (0, VERSION_MAX))
-    return bool(first <= version <= last)
+    return version == EVERY_VERSION or bool(first <= version <= last)
 
 
 def is_explicit(metadata: Mapping[Any, Any]) -> bool:
@@ -93,7 +97,7 @@ def is_explicit(metadata: Mapping[Any, Any]) -> bool:
 
 def has_field(metadata: Mapping[Any, Any], version: int) -> bool:
     """Return whether a field with this metadata exists in a version of the protocol."""
-    return bool(metadata.get(_SINCE, 0) <= version)
+    return version == EVERY_VERSION or bool(metadata.get(_SINCE, 0) <= version)
 
 
 def no_common_version(ours: VersionRange, peers: VersionRange, *, us: str, our_place: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 import attrs
 
-from protocol.converter import WireError, from_json, register_union, tag_of, to_json
+from protocol.converter import WireError, first_to_json, from_json, register_union, tag_of, to_json
 from protocol.faults import Fault
 from protocol.jobs import JobNews, JobReply, JobRequest, SubmitJob
 from protocol.link import Hello, LinkMessage
@@ -66,6 +66,14 @@ def encode(message: Any, version: int = VERSIONS.newest) -> str:
         ValueError: a float field is Infinity or NaN.
     """
     return to_json(message, tagged=True, version=version)
+
+
+def encode_first(message: Any) -> str:
+    """Return a peer's first message to the server, `Join` or `CreateRoom`, as JSON text with its tag.
+
+    The server's versions are not known yet: see `first_to_json`.
+    """
+    return first_to_json(message)
 
 
 def is_known(message: Any, version: int) -> bool:

@@ -27,6 +27,7 @@ from attrs import define, field
 
 from protocol.ids import JobId
 from protocol.jobs import TIME, FramesDone, GpuUse, JobEvent, JobNews, LogLines, Progress
+from protocol.version import EVERY_VERSION
 from protocol.wire import encode
 from rtc.common.safe_open import open_private, open_regular
 from rtc.runner.journal_reader import BLOCK, JournalCursor, read_last_seq, read_momentary
@@ -142,7 +143,7 @@ class Journal:
 
     def _append(self, news: JobNews) -> None:
         """Append a lasting event as one line. Its number is used only when the line was written completely."""
-        line = encode(JobEvent(news, self._clock(), self._seq + 1)).encode() + b"\n"
+        line = encode(JobEvent(news, self._clock(), self._seq + 1), EVERY_VERSION).encode() + b"\n"
         # An incomplete line from before is made invalid by the `?`: if only its newline were missing, a newline alone
         # would complete it, with the number that this line has.
         block = b"?\n" + line if self._ends_incomplete else line
@@ -156,7 +157,7 @@ class Journal:
 
     def _replace_momentary(self, news: JobNews) -> None:
         """Replace the newest event of this kind in the file of momentary events, which has one line per kind."""
-        self._momentary[type(news)] = encode(JobEvent(news, self._clock()))
+        self._momentary[type(news)] = encode(JobEvent(news, self._clock()), EVERY_VERSION)
         part = self._momentary_path.with_suffix(".part")
         with open_private(part) as file:
             file.write("\n".join(self._momentary.values()).encode())

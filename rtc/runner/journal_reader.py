@@ -11,6 +11,7 @@ from attrs import define
 
 from protocol.converter import WireError
 from protocol.jobs import JobEvent
+from protocol.version import EVERY_VERSION
 from protocol.wire import FRAME_MAX, TO_CLIENT, decode
 from rtc.common.safe_open import open_regular
 
@@ -67,7 +68,7 @@ class JournalCursor:
 
 def _decode_event(line: bytes) -> JobEvent | None:
     try:
-        message = decode(line, TO_CLIENT)
+        message = decode(line, TO_CLIENT, EVERY_VERSION)
     except WireError:
         return None
     return message if isinstance(message, JobEvent) else None

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from actors.actor import Actor
 from actors.events import (
@@ -35,7 +35,8 @@ from actors.mailbox import Mailbox
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId
-from protocol.jobs import JobEnded, JobRequest, JobStage, JobState
+from protocol.jobs import JobEnded, JobEvent, JobRequest, JobStage, JobState, LogLines
+from protocol.wire import is_known
 from rtc.common.errors import RtcError
 from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.runner.journal import JournalWatcher
@@ -239,7 +240,7 @@ class JobSessions:
             if link is None:
                 return
             await link.wait_below_threshold()
-            link.send(event)
+            link.send(_in_version(event, link.version))
         try:
             ended = await self._wait_end(effect.job, live)
         except RtcError as error:
@@ -286,3 +287,13 @@ def _end_text(record: JobRecord) -> str:
     """Return how a job ended, and why its result is not stored any more if it was removed or fetched."""
     reason = record.why or (FETCHED_TEXT if record.fetched is not None else "")
     return f"{record.text} {reason}".strip()
+
+
+def _in_version(event: JobEvent, version: int) -> JobEvent:
+    """Return the event as a client of this version hears it: news that it does not know are replaced by no log lines.
+
+    So the numbers of the events have no gaps, and a client that waits for the newest number goes on waiting for none.
+    """
+    if event.seq is None or is_known(event, version):
+        return event
+    return evolve(event, news=LogLines(event.news.job, ()))

@@ -12,10 +12,11 @@ from protocol.converter import UnknownMessage, WireError, tag_of
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEvent, JobNews
 from protocol.link import Heartbeat
-from protocol.signaling import Join, Offer
-from protocol.status import Role
+from protocol.signaling import Announce, Join, Offer
+from protocol.status import Role, Status, WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
 from protocol.trust import AuthChallenge, AuthResponse
+from protocol.version import EVERY_VERSION, OLDER_VALUES
 from protocol.wire import (
     FROM_SERVER,
     TO_CLIENT,
@@ -131,6 +132,16 @@ def test_a_message_of_another_name_is_told_from_a_malformed_one(text: str) -> No
 def test_an_unknown_reason_of_a_fault_is_read_with_its_text() -> None:
     text = '{"type":"FAULT","code":"moon_phase","text":"The moon is wrong."}'
     assert decode(text, TO_CLIENT) == Fault(FaultCode.OTHER, "The moon is wrong.")
+
+
+@pytest.mark.parametrize(("version", "said"), [(3, "available"), (EVERY_VERSION, "busy")])
+def test_a_value_that_a_version_does_not_have_is_sent_as_the_one_before(
+    monkeypatch: pytest.MonkeyPatch, version: int, said: str
+) -> None:
+    monkeypatch.setitem(OLDER_VALUES, Status.BUSY, (5, Status.RESERVED))
+    monkeypatch.setitem(OLDER_VALUES, Status.RESERVED, (4, Status.AVAILABLE))
+    facts = WorkerFacts(Status.BUSY, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
+    assert json.loads(encode(Announce(facts), version))["facts"]["status"] == said
 
 
 def test_an_error_names_the_message_and_never_its_content() -> None:

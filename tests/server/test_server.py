@@ -466,6 +466,33 @@ async def test_a_peer_of_another_version_gets_both_numbers(autojump_clock, hall,
     assert await peer.receive_close() == 1000
 
 
+@pytest.mark.parametrize(
+    "said", [{"type": "CREATE_ROOM", "name": ""}, {"type": "JOIN", "room": "r", "token": "t", "role": "client"}]
+)
+async def test_a_peer_of_version_2_is_told_what_to_install_and_where(autojump_clock, hall, said):
+    peer = await hall.peer()
+    fault = await peer.ask(json.dumps(said | {"version": 2}))
+    assert fault.code is FaultCode.VERSION
+    assert fault.text == (
+        "The server speaks version 3 of the protocol and this sleap-rtc speaks version 2,"
+        " so install a newer sleap-rtc on this computer."
+    )
+    assert await peer.receive_close() == 1000
+
+
+async def test_what_a_newer_member_says_is_ignored_and_the_member_stays(autojump_clock, hall, caplog):
+    caplog.set_level("INFO")
+    client, _ = await hall.member(Role.CLIENT)
+    worker, joined = await hall.member()
+    assert await client.receive() == WorkerPresent(joined.peer, FACTS)
+    for _ in range(3):
+        await worker.send('{"type":"FUTURE_WORDS","mood":"good"}')
+    busy = evolve(FACTS, status=Status.BUSY)
+    await worker.send(Announce(busy))
+    assert await client.receive() == WorkerPresent(joined.peer, busy)
+    assert caplog.text.count("FUTURE_WORDS") == 3
+
+
 async def test_joining_twice_is_rejected(autojump_clock, hall):
     peer, _ = await hall.member()
     assert (await peer.ask(join("room"))).code is FaultCode.BAD_MESSAGE

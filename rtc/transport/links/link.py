@@ -17,7 +17,7 @@ from actors.mailbox import Mailbox, QueueFull
 from protocol.converter import UnknownMessage, WireError
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat
+from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat, Hello
 from protocol.version import VERSIONS
 from protocol.wire import UNPROVEN, Vocabulary, decode, encode, is_known
 from rtc.common.errors import RtcError
@@ -100,6 +100,7 @@ class Link:
         self.name = name
         self.vocabulary: Vocabulary[Any] = UNPROVEN
         self.version = VERSIONS.newest
+        """The version of the protocol that this link uses; the newest until the peer has said what it speaks."""
         self.lost = trio.Event()
         self.fault: Fault | None = None
         self._connection = connection
@@ -256,6 +257,8 @@ class Link:
                 continue
             if isinstance(message, Heartbeat) or self._route is None:
                 continue
+            if isinstance(message, Hello):  # the authentication that follows is in the common version already
+                self.version = VERSIONS.common(message.versions) or self.version
             await self._route(message)
             await self._outbox.wait_below_threshold()
 
@@ -328,7 +331,7 @@ class Link:
         if self._goodbye is None:
             return
         try:
-            await self._connection.send_control(encode(self._goodbye))
+            await self._connection.send_control(encode(self._goodbye, self.version))
         except RtcError:
             return  # the connection has ended already, and the peer notices that
         await self._connection.finish()

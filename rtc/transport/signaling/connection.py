@@ -19,7 +19,7 @@ from actors.mailbox import Mailbox
 from protocol.converter import UnknownMessage, WireError
 from protocol.signaling import FromServer, Joined, RoomCreated, ToServer
 from protocol.version import VERSIONS, VersionRange, no_common_version
-from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode, is_known
+from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode, encode_first, is_known
 from rtc.common.nurseries import first_error
 from rtc.config.server_url import PORTS
 from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, SILENCE_TIME, KeepAlive, close
@@ -96,8 +96,8 @@ class _SignalingConnection:
         self._dial = dial
         self.done = False
         """Whether `outgoing` is finished and empty."""
-        self._version = VERSIONS.newest
-        """The version of the protocol that the WebSocket uses; the newest until the server has said what it speaks."""
+        self._version: int | None = None
+        """The version of the protocol that the WebSocket uses; None until the server has said what it speaks."""
         self.message_received = False
         """Whether the latest WebSocket has received a message; only then do the pauses begin again at FIRST_PAUSE."""
 
@@ -115,7 +115,7 @@ class _SignalingConnection:
         Raises:
             SignalingLost: it could not be opened, or it ended before `outgoing` was finished.
         """
-        self._version, self.message_received = VERSIONS.newest, False
+        self._version, self.message_received = None, False
         text = ""
         try:
             async with trio.open_nursery() as websocket_nursery:
@@ -231,7 +231,9 @@ class _SignalingConnection:
                 message = await self._outgoing.take()
             except trio.EndOfChannel:
                 return
-            if is_known(message, self._version):
+            if self._version is None:
+                await ws.send_message(encode_first(message))
+            elif is_known(message, self._version):
                 await ws.send_message(encode(message, self._version))
 
     async def _receive_messages(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
@@ -240,7 +242,7 @@ class _SignalingConnection:
             frame = await ws.get_message()
             keep_alive.note_received()
             try:
-                message = decode(frame, FROM_SERVER, self._version)
+                message = decode(frame, FROM_SERVER, VERSIONS.newest if self._version is None else self._version)
             except UnknownMessage as error:
                 log.warning("%s; it is from the server, and is ignored", error)
                 continue

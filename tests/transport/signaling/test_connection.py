@@ -14,6 +14,7 @@ from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import Announce, CreateRoom, Join, Joined, Leave, RoomCreated, WorkerLeft
 from protocol.status import Role, Status, WorkerFacts
+from protocol.version import OLDER_VALUES
 from protocol.wire import TO_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.config.server_url import server_url
@@ -217,12 +218,24 @@ async def test_a_server_of_another_version_is_reported_as_such(autojump_clock, w
     assert "Update the older" in (await world.until(ServerDisconnected)).text
 
 
-async def test_what_a_newer_server_says_is_ignored(autojump_clock, world, nursery):
+async def test_what_a_newer_server_says_is_logged_and_ignored(autojump_clock, world, nursery, caplog):
     nursery.start_soon(world.run)
     ws = await world.accept()
     await ws.send_message('{"type":"FUTURE_MESSAGE","mood":"good"}')
     await ws.send_message('{"type":"WORKER_LEFT","peer":"w","why":"unknown field"}')
     assert await world.until(WorkerLeft) == WorkerLeft(PeerId("w"))
+    assert "FUTURE_MESSAGE" in caplog.text
+
+
+async def test_a_first_message_has_no_value_that_an_older_server_does_not_know(
+    autojump_clock, world, nursery, monkeypatch
+):
+    monkeypatch.setitem(OLDER_VALUES, Status.AVAILABLE, (4, Status.BUSY))
+    nursery.start_soon(world.run)
+    ws = await world.accept()
+    await world.until(ServerConnected)
+    world.outgoing.put(Join(RoomId("room"), "token", Role.WORKER, FACTS))
+    assert decode(await ws.get_message(), TO_SERVER).facts.status is Status.BUSY
 
 
 async def test_the_server_waits_while_our_own_answers_do(autojump_clock, world, nursery):

@@ -145,6 +145,8 @@ class Scene:
     wrappers: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """For each home folder, a command that wraps the programs started there, such as one that enters a network
     namespace."""
+    sources: Mapping[str, Path] = field(factory=dict)
+    """For each home folder, the folder of the source of the programs started there; by default this source."""
     session: str = ""
     """The session string that the worker prints."""
     worker: Terminal = field(init=False)
@@ -200,8 +202,8 @@ class Scene:
         self._started.append(Terminal(process, out, err))
         return self._started[-1]
 
-    def start_worker(self) -> None:
-        """Start or restart the worker, with the same arguments.
+    def start_worker(self, *more: str) -> None:
+        """Start or restart the worker, with the same arguments, and with `more`.
 
         While the person has job tickets, a restarted worker must print the same session string.
         """
@@ -209,7 +211,7 @@ class Scene:
         wrapper = self.folder / "bin" / "wrapper"
         wrapper.write_text(WRAPPER.format(real=real, file_count=FILE_COUNT_NAME, record=self.folder / "trained-models"))
         wrapper.chmod(0o755)
-        arguments = ("worker", "--server", self.server, "--sleap-nn", str(wrapper))
+        arguments = ("worker", "--server", self.server, "--sleap-nn", str(wrapper), *more)
         self.worker = self.start("bench", *arguments, where=self._make_folder("bench"))
         session = self.worker.until_printed(r"^(eyJ\S+)$")
         assert self.session == session or not self.tickets, "the worker rejoined under another name"
@@ -282,7 +284,8 @@ class Scene:
     def _environment(self, home: str) -> Mapping[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
         ours = {"HOME": str(self._make_folder(home)), "TMPDIR": str(self._make_folder("tmp")), "PYTHONUNBUFFERED": "1"}
-        return inherited | ours | {"PYTHONPATH": str(Path(sys.modules["rtc"].__path__[0]).parent)}
+        source = self.sources.get(home, Path(sys.modules["rtc"].__path__[0]).parent)
+        return inherited | ours | {"PYTHONPATH": str(source)}
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
@@ -313,9 +316,14 @@ def _copy(terminal: int, out: Path) -> None:
             file.write(shown)
 
 
-def start_server(folder: Path) -> tuple[Terminal, str]:
-    """Start a signalling server on a free port of loopback; return it and its WebSocket address."""
-    scene = Scene(folder, "")
+def start_server(folder: Path, source: Path | None = None) -> tuple[Terminal, str]:
+    """Start a signalling server on a free port of loopback; return it and its WebSocket address.
+
+    Args:
+        folder: its folder, for its home and its data.
+        source: the folder of its source; by default this source.
+    """
+    scene = Scene(folder, "", sources={} if source is None else {"server": source})
     ports = ("--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0")
     server = scene.start("server", "server", *ports, "--data", str(folder / "data"))
     return server, server.until_printed(r"Signalling at (ws://[\d.:]+),")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import socket
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 from attrs import evolve
+from mutations import mutations
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
@@ -84,6 +86,11 @@ class PeerConnection:
         await self.send(message)
         return await self.receive()
 
+    async def discard(self) -> None:
+        """Read and drop all that the server says, until it closes."""
+        while True:
+            await self.ws.get_message()
+
     async def receive_close(self) -> int:
         """Check that the server closes without another message; returns the close code."""
         with pytest.raises(ConnectionClosed) as caught:
@@ -155,8 +162,8 @@ class ServerInMemory:
     async def peer(self, address="10.0.0.1", pair=memory_stream_pair) -> PeerConnection:
         return PeerConnection(await wrap_client_stream(self._nursery, self.connect(address, pair), "server", "/"))
 
-    async def member(self, role=Role.WORKER, room="room", **more) -> tuple[PeerConnection, Joined]:
-        peer = await self.peer()
+    async def member(self, role=Role.WORKER, room="room", address="10.0.0.1", **more) -> tuple[PeerConnection, Joined]:
+        peer = await self.peer(address)
         return peer, await peer.ask(join(room, role, **more))
 
 
@@ -509,6 +516,31 @@ async def test_no_peer_can_send_under_the_id_of_another(autojump_clock, hall):
         forged = json.loads(encode(Offer(ours.peer, "forged"))) | {field: ada_joined.peer}
         await bob.send(json.dumps(forged))
         assert (await worker.receive()).peer == bob_joined.peer
+
+
+@pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+async def test_changed_messages_harm_only_their_sender(autojump_clock, hall, count):
+    """Somebody with the room's token sends valid messages that are changed somewhere; when he is cut, he comes back."""
+    changed = mutations(count)
+    client, _ = await hall.member(Role.CLIENT, room="honest")
+    worker, ours = await hall.member(room="honest")
+    assert await client.receive() == WorkerPresent(ours.peer, FACTS)
+    left, cuts = count, 0
+    while left:
+        hostile, _ = await hall.member(random.Random(left).choice(list(Role)), address=f"10.1.{left % 250}.1")
+        try:
+            async with trio.open_nursery() as listening:
+                listening.start_soon(hostile.discard)
+                while left:
+                    left -= 1
+                    await hostile.send(next(changed).encode("utf-8", "replace").decode())
+                    await trio.testing.wait_all_tasks_blocked()
+                listening.cancel_scope.cancel()
+        except* ConnectionClosed:
+            cuts += 1
+    assert cuts > count / 50, "most changes are refused, and end the connection"
+    await client.send(Offer(ours.peer, "sdp"))
+    assert isinstance(await worker.receive(), Offer)
 
 
 # -------- reconnecting

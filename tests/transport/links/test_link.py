@@ -3,10 +3,12 @@
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import chain, islice
 from typing import Any
 
 import pytest
 import trio
+from mutations import mutations
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from protocol import converter
@@ -16,7 +18,7 @@ from protocol.jobs import AttachJob, JobStarted
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat, Hello
 from protocol.trust import AuthFailure, AuthResponse, Denial
 from protocol.version import OLDER_VALUES, VersionRange
-from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode
+from protocol.wire import TO_CLIENT, TO_WORKER, UNPROVEN, Vocabulary, decode, encode
 from rtc.common.errors import RtcError
 from rtc.testing.memory_connection import MemoryConnection, memory_connection_pair
 from rtc.transport.links.link import FLUSH_TIME, PIECES_MAX, UNKNOWN_MAX, Link, open_link
@@ -206,6 +208,30 @@ async def test_a_hostile_frame_ends_the_link_with_a_fault_that_is_sent(autojump_
         assert link.fault.code is FaultCode.BAD_MESSAGE
         assert ours.sent_texts == [encode(Goodbye(link.fault))]
     assert received == []
+
+
+@pytest.mark.parametrize("count", [2_000, pytest.param(200_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("vocabulary", [None, TO_WORKER, TO_CLIENT], ids=["not trusted", "to worker", "to client"])
+async def test_changed_messages_end_a_link_in_order_or_not_at_all(
+    autojump_clock: MockClock, count: int, vocabulary: Vocabulary[Any] | None
+) -> None:
+    changed = islice(mutations(count), count)
+    kinds = set((vocabulary or UNPROVEN).messages.values())
+    ended = 0
+    for first in changed:
+        received: list[Any] = []
+        async with linked(received) as (link, _, theirs):
+            if vocabulary is not None:
+                link.trust(vocabulary, 3, append_to(received))
+            for frame in chain([first], changed):
+                await theirs.send_control(frame)
+                await wait_all_tasks_blocked()
+                if link.lost.is_set():
+                    ended += 1
+                    assert link.fault is None or link.fault.text
+                    break
+        assert {type(message) for message in received} <= kinds
+    assert ended > count / 10
 
 
 # -------- what another version says

@@ -25,7 +25,7 @@ from rtc.server.rate_limits import (
     NOT_JOINED_MAX,
 )
 from rtc.server.rooms import CLIENTS_MAX
-from rtc.transport.files.channel import CREDIT_WINDOW, STALL_TIME
+from rtc.transport.files.channel import CREDIT_WINDOW, MESSAGES_MAX, STALL_TIME
 from rtc.transport.links.link import UNKNOWN_MAX
 from rtc.transport.links.manager import ANSWER_TIME, CONNECT_TIME
 from rtc.transport.signaling.connection import LONGEST_PAUSE
@@ -85,6 +85,7 @@ NUMBERS: dict[str, Any] = {
     "counts the link as lost after {} seconds": LOST_TIME,
     "then 1 to {} bytes of the file": PIECE_MAX,
     "keep {} MiB ahead": CREDIT_WINDOW // 2**20,
+    "a link on which {} messages about files wait unread": MESSAGES_MAX,
     "our client waits {} s": ANSWER_TIME,
     "our programs wait {} s": CONNECT_TIME,
     "| one step of the proof | {} s |": PROOF_TIME,

@@ -319,7 +319,7 @@ def remove_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]
 def forward_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
     """Report a client's offer for a new job, with an id for the link that it asks for."""
     link = LinkId(data.last_link + 1)
-    request = events.LinkRequested(link, event.peer, event.sdp)
+    request = events.LinkRequested(link, event.peer, event.sdp, event.number)
     return Step(evolve(data, last_link=link), (request,))
 
 
@@ -327,49 +327,49 @@ def forward_owners_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryDat
     """Report the offer of a client that says it owns a job, with an id for the link that it asks for."""
     assert event.job is not None, "the guard looks for it"
     link = LinkId(data.last_link + 1)
-    request = events.SessionRequested(link, event.peer, event.sdp, event.job)
+    request = events.SessionRequested(link, event.peer, event.sdp, event.job, event.number)
     return Step(evolve(data, last_link=link), (request,))
 
 
 def forward_answer(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
     """Report the worker's answer."""
-    return Step(data, (events.LinkAnswered(event.peer, event.sdp),))
+    return Step(data, (events.LinkAnswered(event.peer, event.sdp, event.number),))
 
 
 def forward_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
     """Report that the worker, or the server, has refused our offer."""
-    return Step(data, (events.LinkRefused(event.peer, event.fault),))
+    return Step(data, (events.LinkRefused(event.peer, event.fault, event.number),))
 
 
 def forward_withdrawal(data: DiscoveryData, event: Withdraw) -> Step[DiscoveryData]:
-    """Report that a client has taken back its offer, which is one of those reported until now."""
-    return Step(data, (events.OfferWithdrawn(event.peer, LinkId(data.last_link)),))
+    """Report that a client has taken back its offer."""
+    return Step(data, (events.OfferWithdrawn(event.peer, event.number),))
 
 
 def send_offer(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
     """Send our offer to the worker, through the server."""
-    return Step(data, (events.SendToServer(Offer(event.peer, event.sdp, event.job)),))
+    return Step(data, (events.SendToServer(Offer(event.peer, event.sdp, event.job, event.number)),))
 
 
 def send_withdrawal(data: DiscoveryData, event: events.WithdrawOffer) -> Step[DiscoveryData]:
     """Tell the worker, through the server, that we have given up the link."""
-    return Step(data, (events.SendToServer(Withdraw(event.peer)),))
+    return Step(data, (events.SendToServer(Withdraw(event.peer, event.number)),))
 
 
 def refuse_while_away(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
     """Refuse our own offer at once, because outside the room it cannot be sent."""
     text = "The line to the server is down, so the worker cannot be asked. Try again."
-    return Step(data, (events.LinkRefused(event.peer, Fault(FaultCode.SERVER_LOST, text)),))
+    return Step(data, (events.LinkRefused(event.peer, Fault(FaultCode.SERVER_LOST, text), event.number),))
 
 
 def send_answer(data: DiscoveryData, event: events.AnswerReady) -> Step[DiscoveryData]:
     """Send our answer to the client, through the server."""
-    return Step(data, (events.SendToServer(Answer(event.peer, event.sdp)),))
+    return Step(data, (events.SendToServer(Answer(event.peer, event.sdp, event.number)),))
 
 
 def send_refusal(data: DiscoveryData, event: events.RejectLink) -> Step[DiscoveryData]:
     """Send our refusal to the client, through the server."""
-    return Step(data, (events.SendToServer(Refuse(event.peer, event.fault)),))
+    return Step(data, (events.SendToServer(Refuse(event.peer, event.fault, event.number)),))
 
 
 def _changed(data: DiscoveryData, event: events.StatusChanged | events.FreeMemoryChanged) -> WorkerFacts:

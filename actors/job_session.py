@@ -138,7 +138,10 @@ def accept_link(data: JobSessionData, offer: events.SessionRequested) -> Step[Jo
     """Accept the client's link; it has `LINK_TIME` to connect and authenticate."""
     return Step(
         data,
-        (events.AcceptLink(offer.new_link, offer.peer, offer.sdp), _timeout(LINK_TIME, "connect and authenticate")),
+        (
+            events.AcceptLink(offer.new_link, offer.peer, offer.sdp, offer.number),
+            _timeout(LINK_TIME, "connect and authenticate"),
+        ),
     )
 
 

@@ -186,6 +186,9 @@ class Offer:
     job: JobId | None = field(default=None, validator=Id())
     """The job that the client says it owns, if the link is about an existing job; the client proves it later, on the
     link, with the job's key."""
+    number: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
+    """A number of the client's choice, higher than in all offers that this peer has made before. All that is said about
+    the offer repeats it."""
 
 
 @frozen
@@ -196,6 +199,8 @@ class Answer:
     """To the server: the client. From the server: the worker."""
     sdp: str = field(validator=FreeText(SDP_MAX), repr=False)
     """The session description (RFC 8866), with all ICE candidates."""
+    number: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
+    """The number of the offer that is answered."""
 
 
 @frozen
@@ -206,6 +211,8 @@ class Refuse:
     """To the server: the client. From the server: the worker."""
     fault: Fault
     """Why it is refused."""
+    number: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
+    """The number of the offer that is refused."""
 
 
 @frozen
@@ -228,6 +235,8 @@ class Withdraw:
 
     peer: PeerId = field(validator=Id())
     """To the server: the worker. From the server: the client."""
+    number: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
+    """The number of the offer that is taken back, with all offers of this client to this worker before it."""
 
 
 ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer | Answer | Refuse | Withdraw

@@ -18,6 +18,8 @@ class LinkRequested:
     peer: PeerId
     """The client."""
     sdp: str = field(repr=False)
+    number: int = 0
+    """The client's number of the offer."""
 
 
 @frozen
@@ -30,6 +32,8 @@ class SessionRequested:
     """The client."""
     sdp: str = field(repr=False)
     job: JobId
+    number: int = 0
+    """The client's number of the offer."""
 
 
 @frozen
@@ -38,6 +42,8 @@ class LinkAnswered:
 
     peer: PeerId
     sdp: str = field(repr=False)
+    number: int = 0
+    """The number of our offer."""
 
 
 @frozen
@@ -49,6 +55,8 @@ class LinkRefused:
 
     peer: PeerId
     fault: Fault
+    number: int = 0
+    """The number of our offer."""
 
 
 @frozen
@@ -59,8 +67,8 @@ class OfferWithdrawn:
     """
 
     peer: PeerId
-    newest_link: LinkId
-    """The newest link that the client can mean, which may not have been accepted yet; it may ask for later ones."""
+    number: int = 0
+    """The client's number of the newest offer that it takes back; it may make later ones."""
 
 
 @frozen
@@ -70,6 +78,8 @@ class OfferReady:
     peer: PeerId
     sdp: str = field(repr=False)
     job: JobId | None = None
+    number: int = 0
+    """The number of the offer."""
 
 
 @frozen
@@ -78,6 +88,8 @@ class AnswerReady:
 
     peer: PeerId
     sdp: str = field(repr=False)
+    number: int = 0
+    """The client's number of the offer."""
 
 
 @frozen
@@ -137,6 +149,8 @@ class AcceptLink:
     """The id of the new link."""
     peer: PeerId
     sdp: str = field(repr=False)
+    number: int = 0
+    """The client's number of the offer."""
 
 
 @frozen
@@ -145,6 +159,8 @@ class RejectLink:
 
     peer: PeerId
     fault: Fault
+    number: int = 0
+    """The client's number of the offer."""
 
 
 @frozen
@@ -152,6 +168,8 @@ class WithdrawOffer:
     """To Discovery: tell this worker that we take back our offer, since we have given up the link."""
 
     peer: PeerId
+    number: int = 0
+    """The number of the newest offer that is taken back."""
 
 
 @frozen

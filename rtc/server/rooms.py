@@ -69,8 +69,9 @@ class RoomMember:
     """The facts that a worker announced last; None for a client."""
     status_since: float = 0.0
     """When a worker entered its present status, by the clock of `now`."""
-    unanswered: frozenset[PeerId] = frozenset()
-    """The workers that have neither answered nor refused the offer that this client made to them last."""
+    unanswered: frozenset[tuple[PeerId, int]] = frozenset()
+    """The workers that have neither answered nor refused the offer that this client made to them last, and its
+    number."""
 
     def with_facts(self, facts: WorkerFacts, now: float) -> "RoomMember":
         """Return this worker with new facts; `status_since` becomes `now` only if the status has changed."""
@@ -224,19 +225,22 @@ class RoomRegistry:
         target = self._rooms[member.room].get(message.peer)
         if target is None or target.role is member.role:
             gone = Fault(FaultCode.NO_WORKER, "No such worker is in the room now. Look at the room's list again.")
-            return (SendMessage(websocket, Refuse(message.peer, gone)),) if is_offer else ()
+            return (SendMessage(websocket, Refuse(message.peer, gone, message.number)),) if is_offer else ()
         queue = self._queues.get(member.room)
         wants_worker = isinstance(message, Offer) and message.job is None
         if wants_worker and queue is not None and queue.is_assigned_to_another(websocket, message.peer):
             taken = Fault(FaultCode.WORKER_BUSY, "The worker is promised to somebody who waited for it. Try --wait.")
-            return (SendMessage(websocket, Refuse(message.peer, taken)),)
+            return (SendMessage(websocket, Refuse(message.peer, taken, message.number)),)
         relayed = evolve(message, peer=member.peer)
         if len(encode(relayed)) > FRAME_MAX:  # JSON in ASCII is longer than the raw UTF-8 that the peer may have sent
             return reject(websocket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
         if isinstance(message, Offer):
-            self._store(evolve(member, unanswered=member.unanswered | {target.peer}))
+            others = {offer for offer in member.unanswered if offer[0] != target.peer}
+            self._store(evolve(member, unanswered=frozenset({*others, (target.peer, message.number)})))
+        elif isinstance(message, Withdraw):
+            self._forget_offers(member, target.peer, message.number)
         else:
-            self._forget_offer(*((member, target.peer) if isinstance(message, Withdraw) else (target, member.peer)))
+            self._forget_offers(target, member.peer, message.number)
         return (SendMessage(target.websocket, relayed),)
 
     def websocket_of(self, websocket: WebSocketId, peer: PeerId) -> WebSocketId | None:
@@ -259,11 +263,11 @@ class RoomRegistry:
         if not peers:
             del self._rooms[member.room]
         if member.role is not Role.WORKER:
-            workers = (peers[worker] for worker in sorted(member.unanswered) if worker in peers)
-            withdrawals = tuple(SendMessage(worker.websocket, Withdraw(member.peer)) for worker in workers)
+            offers = ((peers[worker], number) for worker, number in sorted(member.unanswered) if worker in peers)
+            withdrawals = (SendMessage(worker.websocket, Withdraw(member.peer, number)) for worker, number in offers)
             return (*withdrawals, *self._leave_queue(member, now))
         for client in tuple(peers.values()):
-            self._forget_offer(client, member.peer)
+            self._forget_offers(client, member.peer, math.inf)
         left = (SendMessage(client, WorkerLeft(member.peer)) for client in self._clients(member.room))
         return (*left, *self._update_queue(member.room, now))
 
@@ -272,10 +276,11 @@ class RoomRegistry:
         self._members[member.websocket] = member
         self._rooms.setdefault(member.room, {})[member.peer] = member
 
-    def _forget_offer(self, client: RoomMember, worker: PeerId) -> None:
-        """Note that the client awaits no answer of this worker."""
-        if worker in client.unanswered:
-            self._store(evolve(client, unanswered=client.unanswered - {worker}))
+    def _forget_offers(self, client: RoomMember, worker: PeerId, number: float) -> None:
+        """Note that the client awaits no answer of this worker to its offers up to this number."""
+        left = frozenset(offer for offer in client.unanswered if offer[0] != worker or offer[1] > number)
+        if left != client.unanswered:
+            self._store(evolve(client, unanswered=left))
 
     def _leave_queue(self, member: RoomMember, now: float) -> RoomEffects:
         if member.room not in self._queues:

@@ -314,7 +314,7 @@ class SignalingServer:
                 await addressee.outbox.wait_for_place(member.peer, message)
         if isinstance(message, Offer):
             fault = Fault(FaultCode.WORKER_BUSY, "The worker does not read what is sent to it. Try another, or --wait.")
-            self._apply((SendMessage(websocket.id, Refuse(message.peer, fault)),))
+            self._apply((SendMessage(websocket.id, Refuse(message.peer, fault, message.number)),))
 
     def _addressee(self, websocket: PeerWebSocket, peer: PeerId) -> PeerWebSocket | None:
         """Return the connection of a peer in the room that this WebSocket has joined, if it is there."""

@@ -222,14 +222,29 @@ async def test_each_offer_gets_a_link_id_of_its_own_also_after_a_reconnection(wo
     assert offer == LinkRequested(LinkId(3), ADA, "sdp")
 
 
-async def test_a_withdrawal_means_the_offers_that_were_reported_before_it(workers_discovery: Discovery) -> None:
+async def test_all_that_is_said_about_an_offer_has_its_number(
+    workers_discovery: Discovery, discovery: Discovery
+) -> None:
     await inside(workers_discovery)
-    effects = await workers_discovery.after(Offer(ADA, "sdp"), Withdraw(ADA), Offer(ADA, "sdp"), Withdraw(BIG.peer))
-    assert effects == [
-        LinkRequested(LinkId(1), ADA, "sdp"),
-        OfferWithdrawn(ADA, LinkId(1)),
-        LinkRequested(LinkId(2), ADA, "sdp"),
-        OfferWithdrawn(BIG.peer, LinkId(2)),
+    job, busy = JobId("job-1"), Fault(FaultCode.WORKER_BUSY, "Busy.")
+    offers = Offer(ADA, "sdp", number=3), Offer(ADA, "sdp", job, 4), Withdraw(ADA, 4)
+    assert await workers_discovery.after(*offers) == [
+        LinkRequested(LinkId(1), ADA, "sdp", 3),
+        SessionRequested(LinkId(2), ADA, "sdp", job, 4),
+        OfferWithdrawn(ADA, 4),
+    ]
+    assert await workers_discovery.after(AnswerReady(ADA, "sdp", 3), RejectLink(ADA, busy, 4)) == [
+        SendToServer(Answer(ADA, "sdp", 3)),
+        SendToServer(Refuse(ADA, busy, 4)),
+    ]
+    await inside(discovery)
+    assert await discovery.after(OfferReady(BIG.peer, "sdp", None, 5), WithdrawOffer(BIG.peer, 5)) == [
+        SendToServer(Offer(BIG.peer, "sdp", None, 5)),
+        SendToServer(Withdraw(BIG.peer, 5)),
+    ]
+    assert await discovery.after(Answer(BIG.peer, "sdp", 5), Refuse(BIG.peer, busy, 6)) == [
+        LinkAnswered(BIG.peer, "sdp", 5),
+        LinkRefused(BIG.peer, busy, 6),
     ]
 
 

@@ -41,7 +41,7 @@ from actors.events import (
 from actors.phase import Phase
 from actors.table import Row, Table, TableError, UnexpectedEvent
 from protocol.faults import Fault, FaultCode
-from protocol.ids import JobId, LinkId, PeerId, RoomId
+from protocol.ids import JobId, PeerId, RoomId
 from protocol.signaling import (
     Announce,
     Answer,
@@ -240,11 +240,11 @@ class Model:
                 raise Broken(f"{event} becomes {effects}")
 
         if isinstance(event, WithdrawOffer):
-            said = [SendToServer(Withdraw(event.peer))] if before.phase is P.IN_ROOM else []
+            said = [SendToServer(Withdraw(event.peer, event.number))] if before.phase is P.IN_ROOM else []
             if list(effects) != said:
                 raise Broken(f"{event} becomes {effects}")
         withdrawn = isinstance(event, Withdraw) and before.phase is P.IN_ROOM
-        if withdrawn and list(effects) != [OfferWithdrawn(event.peer, LinkId(before.data.last_link))]:
+        if withdrawn and list(effects) != [OfferWithdrawn(event.peer, event.number)]:
             raise Broken(f"{event} becomes {effects}")
 
     def check_message(self, peer: Peer, message: Any) -> None:

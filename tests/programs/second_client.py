@@ -57,6 +57,7 @@ class Line:
         try:
             facts = json.loads(b64decode(text + "=" * (-len(text) % 4), validate=True))
             self.room, self.token, self.worker, self.server = (str(facts[key]) for key in "rtps")
+            self.offers = 0
         except (ValueError, KeyError, TypeError):
             raise FaultError("usage", "This is no session string, or it does not name a server.") from None
 
@@ -78,15 +79,15 @@ class Line:
         """Send one message."""
         await self.socket.send(json.dumps({"type": kind, **fields}))
 
-    async def expect(self, kind: str, peer: str | None = None) -> Message:
-        """Wait for this message, or for this peer's; others are of no use here."""
+    async def expect(self, kind: str, number: int | None = None) -> Message:
+        """Wait for this message, or for the one about this offer; others are of no use here."""
         async with asyncio.timeout(10):
             while True:
                 message: Message = json.loads(await self.socket.recv())
-                if message["type"] == "FAULT" or (message["type"] == "REFUSE" and message["peer"] == peer):
+                if message["type"] == "FAULT" or (message["type"] == "REFUSE" and message["number"] == number):
                     fault = message.get("fault", message)
                     raise FaultError(fault["code"], fault["text"])
-                if message["type"] == kind and peer in (None, message["peer"]):
+                if message["type"] == kind and number in (None, message.get("number")):
                     return message
 
 
@@ -110,14 +111,15 @@ class Link:
     async def open(self, job: str | None, secret: str | None) -> None:
         """Make an offer, wait for the channels, greet, and prove on both sides that we know the secret."""
         room, worker, me = self.line.room, self.line.worker, self.line.me
+        self.line.offers = number = self.line.offers + 1
         await self.pc.setLocalDescription(await self.pc.createOffer())
         try:
-            await self.line.send("OFFER", peer=worker, sdp=self.pc.localDescription.sdp, job=job)
-            answer = await self.line.expect("ANSWER", worker)
+            await self.line.send("OFFER", peer=worker, sdp=self.pc.localDescription.sdp, job=job, number=number)
+            answer = await self.line.expect("ANSWER", number)
             await self.pc.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
             await asyncio.wait_for(asyncio.gather(*(opened.wait() for opened in self.opened)), 13)
         except (TimeoutError, asyncio.CancelledError):
-            await self.line.send("WITHDRAW", peer=worker)
+            await self.line.send("WITHDRAW", peer=worker, number=number)
             raise
         self.send("HELLO", versions=VERSIONS)
         theirs = (await self.receive("HELLO"))["versions"]

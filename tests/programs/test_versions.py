@@ -64,7 +64,7 @@ async def read_facts(worker: SessionString, newest: int) -> Frame:
 async def offer(worker: SessionString, newest: int) -> list[Frame]:
     """Join in the same way, make an offer that means nothing, and return all that came up to the worker's refusal."""
     async with join(worker, newest) as line:
-        await line.send_message(json.dumps({"type": "OFFER", "peer": worker.peer, "sdp": "no session"}))
+        await line.send_message(json.dumps({"type": "OFFER", "peer": worker.peer, "sdp": "no session", "number": 1}))
         return await until(line, "REFUSE")
 
 

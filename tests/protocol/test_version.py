@@ -5,7 +5,7 @@ import hashlib
 from protocol.version import VERSIONS
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "34de9d2431bb0ec8")
+SHAPE = (3, "3a56beb0d5f48f51")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

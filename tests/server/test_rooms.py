@@ -116,9 +116,9 @@ def test_an_offer_to_nobody_here_is_refused_at_once(book, absent):
     join(book, 2, ADA)
     join(book, 3, BOB)
     join(book, 4, ZOE, ELSEWHERE)
-    (effect,) = book.relay(2, Offer(absent, "sdp"))
+    (effect,) = book.relay(2, Offer(absent, "sdp", number=7))
     assert effect.websocket == 2
-    assert effect.message.peer == absent
+    assert (effect.message.peer, effect.message.number) == (absent, 7)
     assert effect.message.fault.code is FaultCode.NO_WORKER
 
 
@@ -238,6 +238,15 @@ def test_an_offer_that_was_answered_is_not_withdrawn_until_there_is_another(book
     assert book.leave(5, NOW) == (SendMessage(1, Withdraw(ADA)),)
 
 
+def test_an_answer_to_an_earlier_offer_is_none_to_a_later_one(book):
+    join(book, 1, WIM)
+    join(book, 3, ADA)
+    book.relay(3, Offer(WIM, "first", number=6))
+    book.relay(3, Offer(WIM, "second", number=7))
+    book.relay(1, Answer(ADA, "of the first", 6))
+    assert book.leave(3, NOW) == (SendMessage(1, Withdraw(ADA, 7)),)
+
+
 def test_what_the_client_has_withdrawn_itself_is_not_withdrawn_again(book):
     offered(book).relay(3, Withdraw(ZOE))
     assert book.leave(3, NOW) == (SendMessage(1, Withdraw(ADA)),)
@@ -251,6 +260,12 @@ def test_an_offer_that_the_server_refused_is_not_withdrawn(line):
 def test_a_worker_that_comes_back_knows_of_no_offer_and_hears_of_no_withdrawal(book):
     offered(book).leave(1, NOW)
     join(book, 5, WIM)
+    assert book.leave(3, NOW) == (SendMessage(2, Withdraw(ADA)),)
+
+
+def test_who_withdraws_a_later_offer_withdraws_those_before_it(book):
+    offered(book).relay(3, Offer(WIM, "again", number=2))
+    book.relay(3, Withdraw(WIM, 2))
     assert book.leave(3, NOW) == (SendMessage(2, Withdraw(ADA)),)
 
 

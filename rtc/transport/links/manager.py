@@ -7,6 +7,7 @@ text and binary messages alike.
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -64,6 +65,8 @@ class _LinkTask:
 
     name: LinkId
     peer: PeerId
+    number: int
+    """The client's number of the offer."""
     job: JobId | None = None
     """The job that the client reconnects to, if any; sent with the offer."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
@@ -163,37 +166,40 @@ class LinkManager:
 
     def request_link(self, effect: OpenLink) -> None:
         """Start a link to a worker: make an SDP offer."""
-        self._start(_LinkTask(effect.link, effect.peer, effect.job), None)
+        self._start(_LinkTask(effect.link, effect.peer, effect.link, effect.job), None)
 
     def accept_link(self, effect: AcceptLink) -> None:
         """Start a link from a client: answer its SDP offer, unless the client has taken it back meanwhile."""
-        if any(one.peer == effect.peer and effect.link <= one.newest_link for one in self._withdrawn):
+        if any(one.peer == effect.peer and effect.number <= one.number for one in self._withdrawn):
             self._receivers.pop(effect.link, None)
             self.router.outbox.put(LinkLost(effect.link, WITHDRAWN))
             return
-        self._start(_LinkTask(effect.link, effect.peer), effect.sdp)
+        self._start(_LinkTask(effect.link, effect.peer, effect.number), effect.sdp)
 
     def handle_answer(self, event: LinkAnswered) -> None:
         """Pass the worker's SDP answer to the link that waits for it; a second answer is dropped."""
-        for task in self._tasks.values():
-            if task.peer == event.peer and task.link is None:
-                try:
-                    task.answer[0].send_nowait(event.sdp)
-                except trio.WouldBlock:
-                    return
+        task = self._unopened(event.peer, event.number)
+        if task is not None:
+            with suppress(trio.WouldBlock):
+                task.answer[0].send_nowait(event.sdp)
 
     def handle_refusal(self, event: LinkRefused) -> None:
-        """End the links to this peer that are not open yet; a late refusal does not end an open link."""
-        for task in self._tasks.values():
-            if task.peer == event.peer and task.link is None:
-                task.is_asked_for = False
-                self._close(task, event.fault)
+        """End the link that was refused, if it is not open yet; a late refusal does not end an open link."""
+        task = self._unopened(event.peer, event.number)
+        if task is not None:
+            task.is_asked_for = False
+            self._close(task, event.fault)
+
+    def _unopened(self, peer: PeerId, number: int) -> _LinkTask | None:
+        """Return the link of our offer with this number to this worker; None when it has ended or is open."""
+        found = (one for one in self._tasks.values() if (one.peer, one.number) == (peer, number) and one.link is None)
+        return next(found, None)
 
     def handle_withdrawal(self, event: OfferWithdrawn) -> None:
         """End the links to this client that are not open yet, and one that the worker is just about to accept."""
         self._withdrawn.append(event)
         for task in self._tasks.values():
-            if task.peer == event.peer and task.link is None:
+            if task.peer == event.peer and task.number <= event.number and task.link is None:
                 self._close(task, WITHDRAWN)
 
     def give_up_unopened(self) -> bool:
@@ -267,7 +273,7 @@ class LinkManager:
         if task.is_asked_for and task.link is None:
             task.is_asked_for = False
             self._has_withdrawn = True
-            self.router.outbox.put(WithdrawOffer(task.peer))
+            self.router.outbox.put(WithdrawOffer(task.peer, task.number))
 
     async def _run_link(self, task: _LinkTask, offer: str | None) -> None:
         """Connect, authenticate and serve one link; sends `LinkLost` exactly once, however the link ends."""
@@ -300,10 +306,10 @@ class LinkManager:
         if offer is None:
             sdp = await connection.offer()
             task.is_asked_for = True
-            self.router.outbox.put(OfferReady(task.peer, sdp, task.job))
+            self.router.outbox.put(OfferReady(task.peer, sdp, task.job, task.number))
             await connection.accept_answer(await self._wait_for_answer(task))
         else:
-            self.router.outbox.put(AnswerReady(task.peer, await self._answer(task, connection, offer)))
+            self.router.outbox.put(AnswerReady(task.peer, await self._answer(task, connection, offer), task.number))
         await connection.wait_open(self.connect_timeout)
         task.path = connection.path_kind
         binding = self._make_binding(task, connection)
@@ -336,7 +342,7 @@ class LinkManager:
             return await connection.answer(offer)
         except RtcError as error:
             fault = Fault(error.fault.code, f"The worker could not open the link. It says: {error.fault.text}")
-            self.router.outbox.put(RejectLink(task.peer, fault))
+            self.router.outbox.put(RejectLink(task.peer, fault, task.number))
             raise
 
     async def _serve(self, task: _LinkTask, link: Link, binding: Binding) -> None:

@@ -153,15 +153,22 @@ def _structure_union(version: int, converter: JsonConverter, union: Any) -> Call
     def structure(value: Any, _target: object) -> Any:
         tag = _of_exact_type(str, _of_exact_type(dict, value).get(TAG))
         if tag not in kinds:
-            raise UnknownMessage(f"a message came that is not known here ({_shown(tag)})")
+            shown = tag if _is_usual(tag) else "its name is unusual"
+            raise UnknownMessage(f"a message came that is not known here ({shown})")
         return converter.structure(value, kinds[tag])
 
     return structure
 
 
-def _shown(tag: str) -> str:
-    """Return a received tag as an error text may show it: only letters, and not many."""
-    return tag if re.fullmatch(r"[A-Z][A-Z_]{0,39}", tag) else "its name is unusual"
+def _is_usual(tag: object) -> bool:
+    """Return whether an error text may show a received tag: only letters, and not many."""
+    return isinstance(tag, str) and re.fullmatch(r"[A-Z][A-Z_]{0,39}", tag) is not None
+
+
+def _name_of(value: dict[str, Any], kind: Any) -> str:
+    """Return what an error text calls a received object: its tag, or the name of the class that was expected."""
+    tag = value.get(TAG)
+    return str(tag) if _is_usual(tag) else getattr(kind, "__name__", "what came")
 
 
 def _tagged(unstructure: Callable[[Any], dict[str, Any]], message: Any) -> dict[str, Any]:
@@ -226,10 +233,9 @@ def from_json(text: str | bytes, kind: Any, *, limit: int, version: int = VERSIO
         raise NotJson("what came is not JSON") from None
     if not isinstance(value, dict):
         raise WireError("what came is no JSON object")
-    name = _shown(str(value[TAG])) if TAG in value else getattr(kind, "__name__", "what came")
     try:
         return _converters[version].structure(value, kind)
     except KeyError:
-        raise WireError(f"{name} lacks a field") from None
+        raise WireError(f"{_name_of(value, kind)} lacks a field") from None
     except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
-        raise WireError(f"{name} has a field that does not fit") from None
+        raise WireError(f"{_name_of(value, kind)} has a field that does not fit") from None

@@ -151,6 +151,16 @@ def test_an_error_names_the_message_and_never_its_content() -> None:
     assert "12345678" not in str(caught.value)
 
 
+@pytest.mark.parametrize("tag", ["x", "J\n", "A" * 41, 1, None, [[]]])
+def test_an_unusual_name_is_not_in_the_sentence(tag: object) -> None:
+    with pytest.raises(WireError) as caught:
+        decode(json.dumps({"type": tag}), TO_SERVER)
+    assert str(caught.value) in (
+        "a message came that is not known here (its name is unusual)",
+        "what came has a field that does not fit",
+    )
+
+
 def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(WireError, match="at most 1024"):
         decode('{"type":"HEARTBEAT"}' + " " * 1024, UNPROVEN)

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
-from protocol.fields import FreeText, Id, Integer, MaxItems, SingleLine
+from protocol.fields import SECONDS_MAX, SENTENCES_MAX, Id, Integer, MaxItems, SingleLine, sentences
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import WORKERS_MAX, WorkerPresent
 from protocol.status import WorkerFacts
@@ -35,7 +35,7 @@ class Problem:
     """The status of the answer."""
     title: str = field(validator=SingleLine())
     """The name of the status, as in RFC 9110."""
-    detail: str = field(validator=FreeText(2000))
+    detail: str = field(converter=sentences, validator=SingleLine(SENTENCES_MAX))
     """What happened and what to try, for people. Never contains a token."""
 
     @classmethod
@@ -90,7 +90,7 @@ class RoomWorker(WorkerFacts):
 
     peer: PeerId = field(validator=Id())
     """The worker's id."""
-    seconds: int = field(validator=Integer())
+    seconds: int = field(validator=Integer(0, SECONDS_MAX))
     """For how many seconds the worker has had this status."""
 
     @classmethod

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from valid_messages import fewer_examples, hostile_texts, long_texts, valid
 
 from protocol.fields import MaxItems, Number, is_printable, one_line, printable
+from protocol.http import ROUTES, Problem
 from protocol.jobs import LOSS, RATE, TIME, JobEvent, LogLines
+from protocol.session_string import SessionStringJson
+from protocol.signaling import SpokenVersions
 from protocol.wire import VOCABULARIES, Vocabulary, decode, encode
 
 
@@ -27,7 +30,10 @@ def parts_of(kind: Any) -> Iterator[type]:
             yield from parts_of(hint)
 
 
-MESSAGES = sorted({part for one in VOCABULARIES for part in parts_of(one.union)}, key=lambda kind: kind.__name__)
+BODIES = [body for route in ROUTES for body in (route.request, route.reply) if body is not None]
+WHOLE = (*(one.union for one in VOCABULARIES), *BODIES, Problem, SessionStringJson, SpokenVersions)
+"""All that is sent: messages, bodies of HTTP, and what is in a session string."""
+MESSAGES = sorted({part for one in WHOLE for part in parts_of(one)}, key=lambda kind: kind.__name__)
 FIELDS = [
     pytest.param(get_type_hints(kind)[field.name], field, id=f"{kind.__name__}.{field.name}")
     for kind in MESSAGES

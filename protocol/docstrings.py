@@ -21,7 +21,8 @@ def class_text(kind: type) -> str:
 def field_texts(kind: type) -> dict[str, str]:
     """Return the strings under the fields of a class, or under the members of an enumeration, by their names.
 
-    Fields that it has from its base classes are included. There are none where Python has no source code.
+    Fields that it has from its base classes are included. There are none where the source code is missing, or
+    has changed since the program started, as in an update.
     """
     texts: dict[str, str] = {}
     for one in reversed(kind.__mro__):
@@ -33,9 +34,10 @@ def field_texts(kind: type) -> dict[str, str]:
 def _own_texts(kind: type) -> dict[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError):
         return {}
-    assert isinstance(tree.body[0], ast.ClassDef)
+    if not tree.body or not isinstance(tree.body[0], ast.ClassDef):
+        return {}
     texts = {}
     for statement, below in pairwise(tree.body[0].body):
         target = _target(statement)

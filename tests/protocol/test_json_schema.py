@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 import protocol.fields
 from protocol.converter import WireError, from_json
+from protocol.docstrings import field_texts
 from protocol.fields import ExactBytes, FreeText, Id, Integer, MaxItems, SingleLine
 from protocol.json_schema import LIMITS, Schemas
 from protocol.version import VersionRange
@@ -67,6 +68,13 @@ def test_the_words_of_a_schema_are_docstrings() -> None:
     assert named["Thing"]["description"] == "A thing with all kinds of fields."
     assert named["Thing"]["properties"]["name"]["description"] == "What it is called."
     assert named["Colour"]["description"] == "A colour. `red`: As a rose."
+
+
+@pytest.mark.parametrize("source", ["number = 1", "class Thing:\n  def f(", ""])
+def test_without_the_source_that_runs_there_are_no_texts(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """The source of a server that runs may be replaced by another one, in an update."""
+    monkeypatch.setattr(inspect, "getsource", lambda _kind: source)
+    assert field_texts.__wrapped__(Thing) == {}
 
 
 def test_fields_without_a_default_are_required() -> None:

@@ -19,7 +19,7 @@ from protocol.http import HEALTH, Health
 from protocol.ids import RoomId
 from protocol.signaling import Join, ToServer
 from protocol.status import Role
-from protocol.version import VERSION_MAX, VERSIONS, VersionRange
+from protocol.version import VERSION_MAX, VERSIONS, VersionRange, no_common_version
 from rtc.common.text import clean
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.transport.signaling.connection import SignalingEvent, run_signaling
@@ -42,11 +42,17 @@ async def check_websocket(url: str) -> Finding:
         case ServerDisconnected():
             return fail(*_split_sentences(event.text))
         case Fault(code=FaultCode.ROOM_DENIED):
-            return ok(f"answers, and speaks version {VERSIONS.newest} of the protocol")
+            return ok("answers, and speaks a version of the protocol that this sleap-rtc speaks")
         case Fault(code=FaultCode.VERSION):
-            return fail(clean(event.text), SAME_VERSION)
+            return _version_finding(clean(event.text))
         case _:
             return fail("it answers otherwise than this sleap-rtc expects", SAME_VERSION)
+
+
+def _version_finding(sentence: str) -> Finding:
+    """Return the finding that there is no common version, from the sentence that says so and what to install."""
+    what, _, advice = sentence.partition(", so ")
+    return fail(what, f"{advice[:1].upper()}{advice[1:]}" or SAME_VERSION)
 
 
 def _split_sentences(sentences: str) -> tuple[str, str]:
@@ -102,10 +108,8 @@ async def check_http(url: str) -> Finding:
         return warn(f"what answers there is no sleap-rtc server (HTTP status {reply.status})", SET_HTTP_ADDRESS)
     common = VERSIONS.common(health.protocol)
     if common is None:
-        place = "here" if VERSIONS.newest < health.protocol.oldest else "on the server"
-        return fail(
-            f"the server speaks {health.protocol} of the protocol and this sleap-rtc speaks {VERSIONS}",
-            f"Install a newer sleap-rtc {place}.",
+        return _version_finding(
+            no_common_version(health.protocol, VERSIONS, us="the server", our_place="on the server")
         )
     return ok(f"sleap-rtc {clean(health.version)[:40]}, protocol version {common}")
 

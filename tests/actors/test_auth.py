@@ -80,8 +80,8 @@ def both_invalid(verdicts: list[Any]) -> bool:
 async def test_two_ends_that_know_the_secret_trust_each_other(worker_auth: Auth, client_auth: Auth) -> None:
     verdicts = await exchange(worker_auth, client_auth)
     assert set(verdicts) == {
-        Authenticated(LINK, CLIENT, proven=True, version=3),
-        Authenticated(LINK, WORKER, proven=True, version=3),
+        Authenticated(LINK, CLIENT, proven=True, version=VERSIONS.newest),
+        Authenticated(LINK, WORKER, proven=True, version=VERSIONS.newest),
     }
 
 
@@ -100,8 +100,8 @@ async def test_a_worker_without_a_secret_authenticates_clients_at_once(embedded:
     worker_auth, client_auth = await embedded(WORKER_AUTH, AuthData(None)), await embedded(CLIENT_AUTH, AuthData(None))
     verdicts = await exchange(worker_auth, client_auth)
     assert set(verdicts) == {
-        Authenticated(LINK, CLIENT, proven=False, version=3),
-        Authenticated(LINK, WORKER, proven=False, version=3),
+        Authenticated(LINK, CLIENT, proven=False, version=VERSIONS.newest),
+        Authenticated(LINK, WORKER, proven=False, version=VERSIONS.newest),
     }
 
 
@@ -131,7 +131,7 @@ async def test_a_proof_for_another_room_or_peer_is_invalid(worker_auth: Auth, cl
 async def test_a_proof_cannot_be_replayed_on_another_link(worker_auth: Auth, embedded: Embed) -> None:
     proof = prove(THE_SECRET, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
     await worker_auth.after(AT_WORKER, HELLO)
-    assert Authenticated(LINK, CLIENT, proven=True, version=3) in await worker_auth.after(
+    assert Authenticated(LINK, CLIENT, proven=True, version=VERSIONS.newest) in await worker_auth.after(
         AuthResponse(b"c" * 32, proof)
     )
     second = await embedded(WORKER_AUTH, AuthData(THE_SECRET))

@@ -35,7 +35,7 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
-from protocol.version import VersionRange
+from protocol.version import VERSIONS, VersionRange
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.server import open_server
@@ -468,7 +468,7 @@ async def test_a_peer_of_another_version_gets_both_numbers(autojump_clock, hall,
     fault = await peer.ask(json.dumps({**json.loads(encode(message)), **more}))
     assert fault.code is FaultCode.VERSION
     assert "versions 7 to 9" in fault.text
-    assert "version 3" in fault.text
+    assert str(VERSIONS) in fault.text
     assert "on the server" in fault.text
     assert await peer.receive_close() == 1000
 
@@ -481,7 +481,7 @@ async def test_a_peer_of_version_2_is_told_what_to_install_and_where(autojump_cl
     fault = await peer.ask(json.dumps(said | {"version": 2}))
     assert fault.code is FaultCode.VERSION
     assert fault.text == (
-        "The server speaks version 3 of the protocol and this sleap-rtc speaks version 2,"
+        f"The server speaks {VERSIONS} of the protocol and this sleap-rtc speaks version 2,"
         " so install a newer sleap-rtc on this computer."
     )
     assert await peer.receive_close() == 1000

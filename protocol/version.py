@@ -84,10 +84,16 @@ def spoken(*, since: int = 0, until: int = VERSION_MAX) -> Callable[[C], C]:
     return mark
 
 
+def spoken_versions(message: type) -> tuple[int, int]:
+    """Return the first and the last version in which a message class exists, as `spoken` has marked it."""
+    first, last = getattr(message, _SPOKEN, (0, VERSION_MAX))
+    return first, last
+
+
 def is_spoken(message: type, version: int) -> bool:
     """Return whether a message class exists in a version of the protocol."""
-    first, last = getattr(message, _SPOKEN, (0, VERSION_MAX))
-    return version == EVERY_VERSION or bool(first <= version <= last)
+    first, last = spoken_versions(message)
+    return version == EVERY_VERSION or first <= version <= last
 
 
 def is_explicit(metadata: Mapping[Any, Any]) -> bool:
@@ -95,9 +101,14 @@ def is_explicit(metadata: Mapping[Any, Any]) -> bool:
     return "explicit" in metadata
 
 
+def first_version(metadata: Mapping[Any, Any]) -> int:
+    """Return the first version in which a field with this metadata exists; 0 for one that always has."""
+    return int(metadata.get(_SINCE, 0))
+
+
 def has_field(metadata: Mapping[Any, Any], version: int) -> bool:
     """Return whether a field with this metadata exists in a version of the protocol."""
-    return version == EVERY_VERSION or bool(metadata.get(_SINCE, 0) <= version)
+    return version == EVERY_VERSION or first_version(metadata) <= version
 
 
 def no_common_version(ours: VersionRange, peers: VersionRange, *, us: str, our_place: str) -> str:

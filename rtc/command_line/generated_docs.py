@@ -39,7 +39,7 @@ from protocol.signaling import IceServerEntry
 from protocol.status import Role, Status, WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
 from protocol.trust import PROOF_TIME, Denial
-from protocol.version import VERSIONS, VersionRange, is_explicit
+from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, first_version, is_explicit, spoken_versions
 from protocol.wire import VOCABULARIES
 from rtc.command_line.generated_pictures import live_view_picture, loss_curves_picture
 from rtc.command_line.state_diagrams import HOW_TO_READ, diagrams, ignored_table, rows_table
@@ -136,13 +136,13 @@ def _message_section(message: type, speakers: list[str]) -> str:
     """Return the section about one message, or about a part of messages if it has no speakers."""
     title = f"## `{tag_of(message)}`" if speakers else f"## {message.__name__}"
     speakers_text = f"*{', '.join(speakers)}.* " if speakers else ""
-    lines = [title, speakers_text + _on_the_wire(class_text(message))]
+    lines = [title, *_message_versions(message), speakers_text + _on_the_wire(class_text(message))]
     fields = attrs.fields(message)
     if fields:
         hints, texts = get_type_hints(message), field_texts(message)
         rows = [
-            f"| `{field.name}` | {_type_text(hints[field.name])} | {_limit_text(field)} | {_default_text(field)} "
-            f"| {_on_the_wire(texts.get(field.name, ''))} |"
+            f"| `{field.name}`{_since(first_version(field.metadata))} | {_type_text(hints[field.name])} "
+            f"| {_limit_text(field)} | {_default_text(field)} | {_on_the_wire(texts.get(field.name, ''))} |"
             for field in fields
         ]
         lines.append("| field | type | limit | default | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows))
@@ -152,9 +152,25 @@ def _message_section(message: type, speakers: list[str]) -> str:
 def _values_section(kind: type[Enum]) -> str:
     """Return the section about an enumeration: its values, and what each means."""
     texts = field_texts(kind)
-    rows = [f"| `{member.value}` | {_on_the_wire(texts.get(member.name, ''))} |" for member in kind]
+    rows = [
+        f"| `{member.value}`{_since(OLDER_VALUES[member][0] if member in OLDER_VALUES else 0)} "
+        f"| {_on_the_wire(texts.get(member.name, ''))} |"
+        for member in kind
+    ]
     head = f"## {kind.__name__}\n\n{_on_the_wire(class_text(kind))}\n\n| value | meaning |\n|---|---|\n"
     return head + "\n".join(rows)
+
+
+def _message_versions(message: type) -> list[str]:
+    """Return a sentence for each end of the versions that have a message, where not all that we speak have it."""
+    first, last = spoken_versions(message)
+    since = [f"Since version {first}."] if first > VERSIONS.oldest else []
+    return since + ([f"Until version {last}."] if last < VERSIONS.newest else [])
+
+
+def _since(version: int) -> str:
+    """Return the version since which there is a field or a value, unless all versions that we speak have it."""
+    return f" (since version {version})" if version > VERSIONS.oldest else ""
 
 
 def _on_the_wire(text: str) -> str:

@@ -34,7 +34,8 @@ PIECES_MAX = 16
 """Frames of the bulk channel that are taken from the connection before anybody reads them; the connection's own queue
 holds the rest of a credit window."""
 UNKNOWN_MAX = 10
-"""Unknown messages in one minute that are answered with a fault; further ones are ignored without an answer."""
+"""Unknown messages in one minute that are logged, and answered with a fault; further ones are ignored without a word.
+Of such faults of the peer, as many are logged."""
 
 LINK_LOST = Fault(FaultCode.LINK_LOST, "The connection to the other side was lost. Try again.")
 PEER_STALLED = Fault(FaultCode.STALLED, "The other side does not take what is sent to it, so the connection was cut.")
@@ -90,6 +91,21 @@ class Connection(Protocol):
         """Close the connection; takes bounded time and may be called again."""
 
 
+class _FewPerMinute:
+    """Allows something `UNKNOWN_MAX` times in any minute of trio's clock."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=UNKNOWN_MAX)
+
+    def allows(self) -> bool:
+        """Return whether it may be done now; if so, count it as done."""
+        now = trio.current_time()
+        if len(self._times) == UNKNOWN_MAX and self._times[0] > now - 60:
+            return False
+        self._times.append(now)
+        return True
+
+
 class Link:
     """A link over one connection, made by `open_link`.
 
@@ -109,8 +125,10 @@ class Link:
         self._route: Route | None = None
         self._route_set = trio.Event()
         self._trusted = False
-        self._unknown_at: deque[float] = deque()
-        """When the peer was told in the last minute that its message is not known."""
+        self._answers = _FewPerMinute()
+        """To messages of the peer that are not known here."""
+        self._complaints = _FewPerMinute()
+        """Of the peer, about messages of ours that are not known there."""
         self._outbox: Mailbox[str] = Mailbox()
         self._goodbye: Goodbye | None = None
         self._on_lost: list[Callable[[], None]] = []
@@ -253,7 +271,8 @@ class Link:
                 self._end(message.fault, None)
                 return
             if isinstance(message, Fault) and message.code is FaultCode.UNKNOWN_MESSAGE:
-                log.warning("Link %d: a message was not understood: %s", self.name, message.text)
+                if self._complaints.allows():
+                    log.warning("Link %d: a message was not understood: %s", self.name, message.text)
                 continue
             if isinstance(message, Heartbeat) or self._route is None:
                 continue
@@ -270,11 +289,7 @@ class Link:
         if not self._trusted:
             self.cut(Fault(FaultCode.BAD_MESSAGE, f"The other side was not understood: {error}."))
             return
-        now = trio.current_time()
-        while self._unknown_at and self._unknown_at[0] <= now - 60:
-            self._unknown_at.popleft()
-        if len(self._unknown_at) < UNKNOWN_MAX:
-            self._unknown_at.append(now)
+        if self._answers.allows():
             log.warning("Link %d: %s; it is ignored", self.name, error)
             self.send(Fault(FaultCode.UNKNOWN_MESSAGE, f"The message was ignored: {error}."))
 

@@ -265,6 +265,22 @@ async def test_an_unknown_message_is_answered_at_most_ten_times_a_minute_and_the
         assert not link.lost.is_set()
 
 
+async def test_a_peer_that_complains_without_end_does_not_fill_the_log(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with linked([]) as (link, _ours, theirs):
+        link.trust(TO_WORKER, 3, append_to([]))
+        for minute in (1, 2):
+            for _ in range(UNKNOWN_MAX + 5):
+                await theirs.send_control(encode(Fault(FaultCode.UNKNOWN_MESSAGE, "It was not understood.")))
+            await wait_all_tasks_blocked()
+            assert caplog.text.count("It was not understood.") == minute * UNKNOWN_MAX
+            for _ in range(7):  # a minute in which the other end is not silent
+                await theirs.send_control(encode(Heartbeat()))
+                await trio.sleep(9)
+        assert not link.lost.is_set()
+
+
 async def test_a_fault_is_never_answered(autojump_clock: MockClock) -> None:
     received: list[Any] = []
     async with linked([]) as (link, ours, theirs):

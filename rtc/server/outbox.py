@@ -12,7 +12,7 @@ What waits is sent in order. There are three kinds:
   speaker has a place of its own for `SPEAKER_MAX` of them, so that a flood from one costs the others nothing. An offer
   waits outside until there is a place (`wait_for_place`), which slows the client that makes it. A worker is never made
   to wait for a client, since that would cost its other clients time: of its answers the oldest is dropped. A
-  `Withdraw` takes the place of all that its client said before.
+  `Withdraw` takes the place of all that its client said of that offer and of earlier ones.
 - *Replies* answer the peer's own requests. It is not heard again while many of them wait (`wait_for_replies`).
 
 `WorkerAssigned` is state, but a position never takes its place, because only a client that has heard of its worker asks
@@ -144,20 +144,32 @@ class Outbox:
 
     def _put_relay(self, message: Offer | Answer | Refuse | Withdraw) -> None:
         if isinstance(message, Withdraw):
-            self._drop(message.peer, self._relays[message.peer])
+            self._drop(self._replaced_by(message.peer, message))
         elif not isinstance(message, Offer):
-            self._drop(message.peer, 1 + self._relays[message.peer] - SPEAKER_MAX)
-            self._drop(None, 1 + self._relays_total - RELAYS_MAX)
+            self._drop(self._oldest(message.peer, 1 + self._relays[message.peer] - SPEAKER_MAX))
+            self._drop(self._oldest(None, 1 + self._relays_total - RELAYS_MAX))
         self._relays[message.peer] += 1
         self._relays_total += 1
         self._waiting[_Relay(message.peer, next(self._numbers))] = message
 
-    def _drop(self, speaker: PeerId | None, number: int) -> None:
-        """Drop the oldest waiting relays of a speaker, or of all of them."""
-        if number <= 0:
-            return
+    def _replaced_by(self, client: PeerId, withdrawal: Withdraw) -> tuple[_Relay, ...]:
+        """Return the waiting relays of a client that its withdrawal makes worthless."""
+        return tuple(
+            key
+            for key, message in self._waiting.items()
+            if isinstance(key, _Relay)
+            and key.speaker == client
+            and isinstance(message, Offer | Withdraw)
+            and message.number <= withdrawal.number
+        )
+
+    def _oldest(self, speaker: PeerId | None, number: int) -> tuple[_Relay, ...]:
+        """Return so many of the oldest waiting relays of a speaker, or of all of them."""
         relays = (key for key in self._waiting if isinstance(key, _Relay) and speaker in (None, key.speaker))
-        for key in tuple(islice(relays, number)):
+        return tuple(islice(relays, max(0, number)))
+
+    def _drop(self, relays: tuple[_Relay, ...]) -> None:
+        for key in relays:
             del self._waiting[key]
             self._note_gone(key)
 
@@ -210,8 +222,9 @@ class Outbox:
 
     def has_place(self, speaker: PeerId, message: Offer | Withdraw) -> bool:
         """Return whether this message of another peer may be put now; one that will be dropped always may."""
-        is_within = isinstance(message, Withdraw) or self._relays[speaker] < SPEAKER_MAX
-        return self.is_finished or (is_within and self._relays_total < RELAYS_MAX)
+        freed = len(self._replaced_by(speaker, message)) if isinstance(message, Withdraw) else 0
+        is_within = self._relays[speaker] - freed < SPEAKER_MAX
+        return self.is_finished or (is_within and self._relays_total - freed < RELAYS_MAX)
 
     async def wait_for_place(self, speaker: PeerId, message: Offer | Withdraw) -> None:
         """Wait until `has_place`. A speaker waits for one message at a time."""

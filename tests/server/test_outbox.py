@@ -113,6 +113,19 @@ def test_a_withdrawal_replaces_all_that_its_client_said_before_and_nothing_of_ot
     assert said == [Withdraw(ADA), Offer(ADA, "4"), Withdraw(BOB)]
 
 
+def test_a_withdrawal_leaves_later_offers_of_its_client_alone():
+    later = Offer(ADA, "2", number=2)
+    assert waiting_in(Offer(ADA, "1", number=1), later, Withdraw(ADA, number=1)) == [later, Withdraw(ADA, number=1)]
+
+
+def test_withdrawals_of_earlier_offers_take_no_more_places_than_other_messages():
+    outbox = Outbox()
+    for number in (8, 9):
+        outbox.put(Offer(ADA, "sdp", number=number))
+    assert not outbox.has_place(ADA, Withdraw(WIM, number=7))
+    assert outbox.has_place(ADA, Withdraw(WIM, number=8))
+
+
 def test_of_a_workers_answers_the_newest_wait_and_another_workers_are_its_own():
     said = waiting_in(Answer(ZOE, "z"), *(Answer(WIM, str(n)) for n in range(9)), Refuse(WIM, NO))
     assert said == [Answer(ZOE, "z"), Answer(WIM, "8"), Refuse(WIM, NO)]

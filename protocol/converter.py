@@ -137,7 +137,8 @@ _converters = {
     version: _make_converter(version, version)
     for version in (EVERY_VERSION, *range(VERSIONS.oldest, VERSIONS.newest + 1))
 }
-_first_converter = _make_converter(VERSIONS.newest, VERSIONS.oldest)
+_unagreed_converter = _make_converter(VERSIONS.newest, VERSIONS.oldest)
+"""For readers with whom no version is agreed: the first message of a peer to the server, and HTTP."""
 
 
 def register_union(union: Any) -> None:
@@ -179,7 +180,7 @@ def to_json(
     value: Any,
     *,
     tagged: bool = False,
-    version: int = VERSIONS.newest,
+    version: int | None = VERSIONS.newest,
     indent: int | None = None,
     spaced: bool = False,
 ) -> str:
@@ -190,25 +191,35 @@ def to_json(
 
     Args:
         tagged: begin with the tag of the object's class.
-        version: the version of the protocol; newer fields are left out.
+        version: the version of the protocol; newer fields are left out. None if none is agreed with the reader: then
+            all fields are written, because who does not know a field ignores it, but of each enumeration only values
+            that every version knows, because who does not know a value does not understand the whole.
         indent: spaces by which the lines are indented, for people; None for one line.
         spaced: put a space after each comma and colon of one line, for people.
 
     Raises:
+        TypeError: it is neither of both.
         ValueError: a float field is Infinity or NaN.
     """
-    unstructure = _converters[version].unstructure
+    if not all(attrs.has(type(one)) for one in (value if isinstance(value, tuple) else (value,))):
+        raise TypeError(f"{type(value).__name__} is no class that says what may be in it")
+    unstructure = (_unagreed_converter if version is None else _converters[version]).unstructure
     whole = _tagged(unstructure, value) if tagged else unstructure(value)
     return json.dumps(whole, separators=None if indent or spaced else (",", ":"), indent=indent, allow_nan=False)
 
 
-def first_to_json(message: Any) -> str:
-    """Return a first message, to a peer that has not said yet which versions it speaks, as JSON text with its tag.
+def document_to_json(document: Any, *, spaced: bool = False) -> str:
+    """Return values that are JSON by themselves as JSON text: a description of classes, or of what a trace has.
 
-    It has all fields, because who does not know a field ignores it. Of each enumeration it has only values that every
-    version knows, because who does not know a value does not understand the message.
+    Args:
+        spaced: put a space after each comma and colon, for people.
     """
-    return json.dumps(_tagged(_first_converter.unstructure, message), separators=(",", ":"), allow_nan=False)
+    return json.dumps(document, separators=None if spaced else (",", ":"), allow_nan=False)
+
+
+def spelled_in_json(text: str) -> str:
+    """Return a text as it stands between the quotation marks of JSON."""
+    return json.dumps(text)[1:-1]
 
 
 def from_json(text: str | bytes, kind: Any, *, limit: int, version: int = VERSIONS.newest) -> Any:

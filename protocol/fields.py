@@ -2,9 +2,9 @@
 
 Each validator raises `ValueError` with the field's name and never its value, so that no error text can hold a secret.
 
-A text for people has an attrs converter too (`word`, `line`, `lines`, `sentences`): it makes the text fit, at both ends
-alike. So a program can put what it has found (an error of the system, a host's name) into a message as it is, and
-whoever shows a message can rely on it.
+A text for people has an attrs converter too (`word`, `line`, `lines`, `brief`, `sentences`): it makes the text fit, at
+both ends alike. So a program can put what it has found (an error of the system, a host's name) into a message as it
+is, and whoever shows a message can rely on it.
 """
 
 import re
@@ -26,8 +26,9 @@ _ESCAPES = re.compile(
     r"|[0-OQ-WYZ\\`-~])"  # all other ones, of two characters
 )
 """Terminal escape sequences (ECMA-48, ECMA-35). A broken one is harmless without its first character."""
-WORD_MAX, LINE_MAX, SENTENCES_MAX = 64, 200, 2000
-"""Characters of the texts that `word`, `line` and `sentences` return."""
+WORD_MAX, LINE_MAX, BRIEF_MAX, SENTENCES_MAX = 64, 200, 300, 2000
+"""Characters of the texts that `word`, `line`, `brief` and `sentences` return. A brief text fits into the short frames
+before authentication, where JSON may spell each character with twelve bytes."""
 NO_SENTENCE = "No reason was given."
 """What `sentences` makes of an empty text."""
 COUNT_MAX = 10**9
@@ -78,6 +79,11 @@ def line(text: str) -> str:
 def lines(texts: Sequence[str]) -> tuple[str, ...]:
     """Return each of several names as `line` does."""
     return tuple(line(text) for text in texts)
+
+
+def brief(text: str) -> str:
+    """Return one or two sentences as `one_line` does, of at most `BRIEF_MAX` characters and never empty."""
+    return one_line(text, BRIEF_MAX) or NO_SENTENCE
 
 
 def sentences(text: str) -> str:

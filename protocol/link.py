@@ -3,6 +3,7 @@
 from attrs import field, frozen
 
 from protocol.faults import Fault
+from protocol.fields import brief
 from protocol.version import EXPLICIT, VERSIONS, VersionRange
 
 HEARTBEAT_TIME = 3.0
@@ -34,6 +35,14 @@ class Goodbye:
 
     fault: Fault | None = None
     """Why the link is closed; null when all its work is done."""
+
+
+def goodbye(fault: Fault | None) -> Goodbye:
+    """Return a `Goodbye` for this reason, whose text is made so short that it fits into a frame before authentication.
+
+    Whether the other end has authenticated us by then cannot be known.
+    """
+    return Goodbye(Fault(fault.code, brief(fault.text)) if fault is not None else None)
 
 
 LinkMessage = Heartbeat | Goodbye

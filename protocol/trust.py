@@ -13,7 +13,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from protocol.fields import ExactBytes, SingleLine, one_line
+from protocol.fields import BRIEF_MAX, ExactBytes, SingleLine, brief
 from protocol.ids import PeerId, RoomId
 from protocol.version import VersionRange
 
@@ -24,9 +24,6 @@ PROOF_BYTES = hashlib.sha256().digest_size
 PROOF_TIME = 10
 """Seconds that the authentication may take. The worker measures from its challenge to the client's proof, the client
 from the open link to the end of the authentication."""
-
-DENIAL_MAX = 400
-"""Characters of the text of a denial: the frames before the authentication are short."""
 
 
 class Denial(Enum):
@@ -66,16 +63,12 @@ class AuthSuccess:
     """What `prove` returns for the worker; null when the worker has no secret and sent no challenge."""
 
 
-def _denial_text(text: str) -> str:
-    return one_line(text, DENIAL_MAX)
-
-
 @frozen
 class AuthFailure:
     """Worker to client: you are not authenticated, and I close this link."""
 
     reason: Denial
-    text: str = field(converter=_denial_text, validator=SingleLine(DENIAL_MAX))
+    text: str = field(converter=brief, validator=SingleLine(BRIEF_MAX))
     """One or two sentences for people."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 import attrs
 
-from protocol.converter import WireError, first_to_json, from_json, register_union, tag_of, to_json
+from protocol.converter import WireError, from_json, register_union, tag_of, to_json
 from protocol.faults import Fault
 from protocol.jobs import JobNews, JobReply, JobRequest, SubmitJob
 from protocol.link import Hello, LinkMessage
@@ -52,7 +52,7 @@ FRAME_MAX = 64 * 1024
 """Bytes of the longest frame with a message; pieces of files may be longer."""
 TO_SERVER: Vocabulary[ToServer] = Vocabulary("peer to server", ToServer, FRAME_MAX)
 FROM_SERVER: Vocabulary[FromServer] = Vocabulary("server to peer", FromServer, FRAME_MAX)
-UNPROVEN: Vocabulary[Unproven] = Vocabulary("peer to peer, before authentication", Unproven, 1024)
+UNPROVEN: Vocabulary[Unproven] = Vocabulary("peer to peer, before authentication", Unproven, 4096)
 """All that is accepted on a link whose peer is not authenticated yet."""
 TO_WORKER: Vocabulary[ToWorker] = Vocabulary("client to worker", ToWorker, FRAME_MAX)
 TO_CLIENT: Vocabulary[ToClient] = Vocabulary("worker to client", ToClient, FRAME_MAX)
@@ -71,9 +71,9 @@ def encode(message: Any, version: int = VERSIONS.newest) -> str:
 def encode_first(message: Any) -> str:
     """Return a peer's first message to the server, `Join` or `CreateRoom`, as JSON text with its tag.
 
-    The server's versions are not known yet: see `first_to_json`.
+    The server's versions are not known yet; `to_json` says what that means.
     """
-    return first_to_json(message)
+    return to_json(message, tagged=True, version=None)
 
 
 def is_known(message: Any, version: int) -> bool:

@@ -20,7 +20,6 @@ from actors.job_session import JOB_SESSION
 from actors.table import Table
 from actors.worker import WORKER
 from protocol.converter import tag_of
-from protocol.docstrings import class_text, field_texts
 from protocol.faults import FaultCode
 from protocol.http import (
     BODY_MAX,
@@ -43,6 +42,7 @@ from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, first_version
 from protocol.wire import VOCABULARIES
 from rtc.command_line.generated_pictures import live_view_picture, loss_curves_picture
 from rtc.command_line.state_diagrams import HOW_TO_READ, diagrams, ignored_table, rows_table
+from rtc.common.docstrings import class_text, field_texts
 
 TABLES: tuple[Table[Any], ...] = (WORKER, JOB_SESSION, CLIENT, JOB_QUERY, DISCOVERY, WORKER_AUTH, CLIENT_AUTH)
 MESSAGES = {kind for vocabulary in VOCABULARIES for kind in vocabulary.messages.values()} | {*get_args(JobNews)}
@@ -208,7 +208,7 @@ def _type_text(type_hint: Any) -> str:
 def _limit_text(field: "attrs.Attribute[Any]") -> str:
     """Return the limit of a message field as the page shows it; a field with a converter takes any text."""
     limit = str(field.validator) if field.validator is not None else ""
-    return f"{limit}; other texts are made to fit" if field.converter is not None else limit
+    return f"{limit}; the reader makes other texts fit" if field.converter is not None else limit
 
 
 PAGES = {

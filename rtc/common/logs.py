@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from attrs import define, field, frozen
 
-from protocol.converter import to_json
+from protocol.converter import spelled_in_json
 from protocol.fields import is_printable
 
 FILE_BYTES = 1_000_000
@@ -37,7 +37,7 @@ class Redactor:
     def hide(self, value: str) -> None:
         """Hide `value` from now on, also as it is spelled in JSON, in a `repr` and in a URL."""
         for plain in {value, value.strip()} - {""}:
-            self._forms |= {plain, repr(plain)[1:-1], to_json(plain)[1:-1], quote(plain, safe="")}
+            self._forms |= {plain, repr(plain)[1:-1], spelled_in_json(plain), quote(plain, safe="")}
 
     def clean(self, text: str) -> str:
         """Return the text without secrets. The longest are replaced first, since one may contain another."""

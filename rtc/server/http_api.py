@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from protocol.converter import WireError, from_json, to_json
+from protocol.converter import WireError, document_to_json, from_json, to_json
 from protocol.fields import ID_PATTERN
 from protocol.http import (
     BODY_MAX,
@@ -42,12 +42,12 @@ from protocol.http import (
     status_title,
 )
 from protocol.ids import RoomId
-from protocol.openapi import openapi_document
 from protocol.signaling import WorkerPresent
 from protocol.version import VERSIONS
 from rtc.common.errors import RtcError
 from rtc.server.anycorn_patches import patch_anycorn
 from rtc.server.database import RoomDatabase, RoomInfo
+from rtc.server.openapi import openapi_document
 from rtc.server.rate_limits import RateLimits, source_network
 
 HEADERS_MAX = 16 * 1024
@@ -118,9 +118,9 @@ class HttpApi:
         """Answer that the server runs, with its versions; the answer says nothing about rooms."""
         return Health("ok", our_version(), VERSIONS)
 
-    async def openapi(self, _request: Request) -> dict[str, Any]:
+    async def openapi(self, _request: Request) -> str:
         """Answer with the description of this API."""
-        return _openapi_document()
+        return _openapi_text()
 
     async def create_room(self, request: Request) -> NewRoom:
         """Create a room; answer with its id and its token, which is sent only this once."""
@@ -194,19 +194,21 @@ async def _body(request: Request) -> bytes:
 
 
 @cache
-def _openapi_document() -> dict[str, Any]:
-    return openapi_document(our_version())
+def _openapi_text() -> str:
+    return document_to_json(openapi_document(our_version()))
 
 
 def _route(route: HttpRoute, handler: Callable[[Request], Awaitable[object]]) -> Route:
     async def answer(request: Request) -> Response:
-        return Response(to_json(await handler(request)), route.status, media_type=JSON_TYPE)
+        reply = await handler(request)
+        text = reply if isinstance(reply, str) else to_json(reply, version=None)
+        return Response(text, route.status, media_type=JSON_TYPE)
 
     return Route(route.path, answer, methods=[route.method], name=route.name)
 
 
 def _problem(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(to_json(Problem.of(status, text)), status, headers, PROBLEM_TYPE)
+    return Response(to_json(Problem.of(status, text), version=None), status, headers, PROBLEM_TYPE)
 
 
 def _error_text(status: int) -> str:

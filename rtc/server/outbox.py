@@ -92,7 +92,7 @@ _Key = _Facts | _Left | _Relay | _Reply | type
 
 
 @define(eq=False)
-class Outbox:
+class PeerOutbox:
     """What waits for one peer; see the module's docstring."""
 
     _waiting: OrderedDict[_Key, FromServer] = field(factory=OrderedDict, init=False)

@@ -6,7 +6,7 @@ from trio_websocket import WebSocketConnection
 
 from protocol.version import VERSIONS
 from protocol.wire import encode, is_known
-from rtc.server.outbox import Outbox
+from rtc.server.outbox import PeerOutbox
 from rtc.server.rooms import WebSocketId
 from rtc.transport.signaling.websocket import KeepAlive
 
@@ -25,7 +25,7 @@ class PeerWebSocket:
     """The key under which its requests are counted (`rate_limits.source_network`)."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     """Cancelling this scope ends the connection at once."""
-    outbox: Outbox = field(factory=Outbox)
+    outbox: PeerOutbox = field(factory=PeerOutbox)
     version: int = VERSIONS.newest
     """The version of the protocol that this WebSocket uses; the newest until the peer has said what it speaks."""
     is_open: bool = False

@@ -163,7 +163,7 @@ class Player:
 
 
 def _shown(values: Any) -> str:
-    return converter.to_json(values, spaced=True)
+    return converter.document_to_json(values, spaced=True)
 
 
 def read_trace(text: str, say: Callable[[str], None] = print) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 
 Message = dict[str, Any]
 VERSIONS = {"oldest": 3, "newest": 3}
-FRAME, UNTRUSTED_FRAME = 65_536, 1_024  # bytes of a message
+FRAME, UNTRUSTED_FRAME = 65_536, 4_096  # bytes of a message
 PIECE, AHEAD, STEP = 2**16, 2**22, 2**20  # bytes of a file: in a piece, of credit, and by which credit is raised
 PASSING = ("link_failed", "link_lost", "server_lost", "no_worker")  # faults for which we come back to our job
 BROKEN = (OSError, WebSocketException, InvalidStateError)  # which is raised when a line or a link breaks

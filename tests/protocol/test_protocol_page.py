@@ -80,7 +80,7 @@ NUMBERS: dict[str, Any] = {
     "doubles from half a second to {} seconds": LONGEST_PAUSE,
     "reserved for this client: {} seconds": LINK_TIME,
     "then {} until a job is submitted": REQUEST_TIME,
-    "at most {} candidates are read": CANDIDATES_MAX,
+    "A description with more than {} candidates that can be used is refused": CANDIDATES_MAX,
     "was idle for {} seconds": HEARTBEAT_TIME,
     "counts the link as lost after {} seconds": LOST_TIME,
     "then 1 to {} bytes of the file": PIECE_MAX,

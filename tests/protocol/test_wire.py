@@ -7,15 +7,16 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from valid_messages import hostile_texts
 
-from protocol.converter import UnknownMessage, WireError, tag_of
+from protocol.converter import UnknownMessage, WireError, tag_of, to_json
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEvent, JobNews
-from protocol.link import Heartbeat
+from protocol.link import Heartbeat, goodbye
 from protocol.signaling import Announce, Join, Offer
 from protocol.status import Role, Status, WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
-from protocol.trust import AuthChallenge, AuthResponse
+from protocol.trust import AuthChallenge, AuthFailure, AuthResponse, Denial
 from protocol.version import EVERY_VERSION, OLDER_VALUES
 from protocol.wire import (
     FROM_SERVER,
@@ -162,8 +163,20 @@ def test_an_unusual_name_is_not_in_the_sentence(tag: object) -> None:
 
 
 def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
-    with pytest.raises(WireError, match="at most 1024"):
-        decode('{"type":"HEARTBEAT"}' + " " * 1024, UNPROVEN)
+    with pytest.raises(WireError, match="at most 4096"):
+        decode('{"type":"HEARTBEAT"}' + " " * 4096, UNPROVEN)
+
+
+@given(hostile_texts | st.just("😀" * 5000))
+def test_whatever_ends_a_link_before_authentication_fits_into_its_short_frames(text: str) -> None:
+    for message in (AuthFailure(Denial.INVALID, text), goodbye(Fault(FaultCode.AUTH_UNPROVEN_WORKER, text))):
+        assert decode(encode(message), UNPROVEN) == message
+
+
+@pytest.mark.parametrize("value", ["text", {"ad": "hoc"}, 1, None, ("text",), [Heartbeat()]])
+def test_only_classes_that_say_what_may_be_in_them_are_written(value: Any) -> None:
+    with pytest.raises(TypeError):
+        to_json(value)
 
 
 @given(st.text(max_size=50))

@@ -13,9 +13,9 @@ import trio
 
 from protocol.converter import from_json, to_json
 from protocol.http import CREATE_ROOM, GET_ROOM, HEALTH, OPENAPI, ROUTES, Health, HttpRoute, NewRoom, Problem, Room
-from protocol.openapi import openapi_document
 from rtc.server import open_server, rate_limits
 from rtc.server.http_api import BODY_MAX
+from rtc.server.openapi import openapi_document
 from rtc.server.rate_limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE, TokenBucket
 from rtc.testing.limits import HANG_TIME
 
@@ -60,7 +60,7 @@ def check(route: HttpRoute, status: int, content_type: str, values: Any) -> None
 
 
 def test_the_document_is_valid() -> None:
-    document = json.loads(to_json(openapi_document("0.1.0")))
+    document = json.loads(document_to_json(openapi_document("0.1.0")))
     assert document["openapi"].startswith("3.1")
     openapi_spec_validator.validate(document)
 
@@ -78,7 +78,7 @@ def test_the_document_has_every_route_and_says_which_need_a_token() -> None:
 async def test_the_server_sends_the_document(ask) -> None:
     status, document = await ask(OPENAPI)
     assert status == 200
-    assert document["paths"] == json.loads(to_json(openapi_document("0")))["paths"]
+    assert document["paths"] == json.loads(document_to_json(openapi_document("0")))["paths"]
 
 
 async def test_every_answer_is_what_the_document_promises(ask) -> None:

@@ -28,7 +28,7 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
-from rtc.server.outbox import OUTBOX_MAX, RELAYS_MAX, REPLIES_MAX, SPEAKER_MAX, Outbox
+from rtc.server.outbox import OUTBOX_MAX, RELAYS_MAX, REPLIES_MAX, SPEAKER_MAX, PeerOutbox
 from rtc.server.rooms import CLIENTS_MAX, RoomEffects, RoomRegistry, SendMessage, WebSocketId
 from rtc.server.wait_queue import RESERVATION_TIME, Assigned, Connecting, Waiting
 
@@ -41,13 +41,13 @@ NO = Fault(FaultCode.WORKER_BUSY, "Busy.")
 
 def waiting_in(*messages) -> list:
     """Return what is sent if all these messages come in before the first one is sent."""
-    outbox = Outbox()
+    outbox = PeerOutbox()
     for message in messages:
         outbox.put(message)
     return drain(outbox)
 
 
-def drain(outbox: Outbox) -> list:
+def drain(outbox: PeerOutbox) -> list:
     return [outbox.take_nowait() for _ in range(len(outbox))]
 
 
@@ -69,7 +69,7 @@ def test_a_worker_that_comes_and_leaves_before_the_peer_hears_of_it_leaves_no_tr
 
 
 def test_a_worker_that_the_peer_knows_leaves_and_comes_back_in_order():
-    outbox = Outbox()
+    outbox = PeerOutbox()
     outbox.put(WorkerPresent(WIM, FACTS))
     assert drain(outbox) == [WorkerPresent(WIM, FACTS)]
     for message in (WorkerPresent(WIM, BUSY), Refuse(WIM, NO), WorkerLeft(WIM), WorkerPresent(WIM, FACTS)):
@@ -119,7 +119,7 @@ def test_a_withdrawal_leaves_later_offers_of_its_client_alone():
 
 
 def test_withdrawals_of_earlier_offers_take_no_more_places_than_other_messages():
-    outbox = Outbox()
+    outbox = PeerOutbox()
     for number in (8, 9):
         outbox.put(Offer(ADA, "sdp", number=number))
     assert not outbox.has_place(ADA, Withdraw(WIM, number=7))
@@ -137,7 +137,7 @@ def test_answers_of_workers_that_come_and_go_are_bounded_and_the_oldest_are_drop
 
 
 async def test_a_client_waits_for_its_own_place_and_for_no_other_clients(nursery):
-    outbox, through = Outbox(), []
+    outbox, through = PeerOutbox(), []
 
     async def speak(client, number):
         for n in range(number):
@@ -160,7 +160,7 @@ async def test_a_client_waits_for_its_own_place_and_for_no_other_clients(nursery
 
 
 def test_a_withdrawal_needs_no_place_of_its_own():
-    outbox = Outbox()
+    outbox = PeerOutbox()
     for _ in range(SPEAKER_MAX):
         outbox.put(Offer(ADA, "sdp"))
     assert not outbox.has_place(ADA, Offer(WIM, "sdp"))
@@ -168,7 +168,7 @@ def test_a_withdrawal_needs_no_place_of_its_own():
 
 
 async def test_when_all_places_are_taken_by_clients_that_are_gone_a_new_one_waits_for_one_of_them(nursery):
-    outbox = Outbox()
+    outbox = PeerOutbox()
     for n in range(RELAYS_MAX):
         outbox.put(Offer(PeerId(f"client-{n}"), "sdp"))
     assert not outbox.has_place(ADA, Offer(ADA, "sdp"))
@@ -187,9 +187,9 @@ async def test_when_all_places_are_taken_by_clients_that_are_gone_a_new_one_wait
         await passed.wait()
 
 
-@pytest.mark.parametrize("end", [Outbox.finish, Outbox.close])
+@pytest.mark.parametrize("end", [PeerOutbox.finish, PeerOutbox.close])
 async def test_nobody_waits_for_an_outbox_that_has_ended(end):
-    outbox = Outbox()
+    outbox = PeerOutbox()
     for _ in range(REPLIES_MAX):
         outbox.put(RoomCreated(ROOM, "token"))
     for _ in range(SPEAKER_MAX):
@@ -208,7 +208,7 @@ async def test_nobody_waits_for_an_outbox_that_has_ended(end):
 
 
 async def test_a_peer_is_not_heard_while_many_replies_wait_whatever_others_say(nursery):
-    outbox, heard = Outbox(), []
+    outbox, heard = PeerOutbox(), []
 
     async def read():
         for n in range(2 * REPLIES_MAX):
@@ -228,7 +228,7 @@ async def test_a_peer_is_not_heard_while_many_replies_wait_whatever_others_say(n
 
 
 def test_an_overflow_is_a_bug_and_loud():
-    outbox = Outbox()
+    outbox = PeerOutbox()
     for n in range(OUTBOX_MAX):
         outbox.put(RoomCreated(ROOM, str(n)))
     with pytest.raises(QueueFull, match="RoomCreated"):
@@ -242,7 +242,7 @@ def test_an_overflow_is_a_bug_and_loud():
 class Listener:
     """A peer that reads when it likes, and what it knows from what it has read."""
 
-    outbox: Outbox = field(factory=Outbox)
+    outbox: PeerOutbox = field(factory=PeerOutbox)
     workers: dict[PeerId, WorkerFacts] = field(factory=dict)
     place: int | None = None
     asked: bool = False

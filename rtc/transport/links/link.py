@@ -17,7 +17,7 @@ from actors.mailbox import Mailbox, QueueFull
 from protocol.converter import UnknownMessage, WireError
 from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
-from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat, Hello
+from protocol.link import HEARTBEAT_TIME, LOST_TIME, Goodbye, Heartbeat, Hello, goodbye
 from protocol.version import VERSIONS
 from protocol.wire import UNPROVEN, Vocabulary, decode, encode, is_known
 from rtc.common.errors import RtcError
@@ -195,14 +195,14 @@ class Link:
 
     def cut(self, fault: Fault) -> None:
         """End the link, and send `fault` to the peer as the reason. Never waits."""
-        self._end(fault, Goodbye(fault))
+        self._end(fault, goodbye(fault))
 
     async def aclose(self, fault: Fault | None = None) -> None:
         """Send the queued messages and a Goodbye, then close; takes at most `FLUSH_TIME + CLOSE_TIME` seconds.
 
         May be called again.
         """
-        self._end(fault, Goodbye(fault))
+        self._end(fault, goodbye(fault))
         with trio.CancelScope(shield=True):
             await self._closed.wait()
 

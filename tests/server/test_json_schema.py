@@ -11,10 +11,10 @@ from attrs import field, frozen
 
 import protocol.fields
 from protocol.converter import WireError, from_json
-from protocol.docstrings import field_texts
 from protocol.fields import ExactBytes, FreeText, Id, Integer, MaxItems, SingleLine
-from protocol.json_schema import LIMITS, Schemas
 from protocol.version import VersionRange
+from rtc.common.docstrings import field_texts
+from rtc.server.json_schema import LIMITS, Schemas
 
 
 class Colour(Enum):

@@ -7,10 +7,10 @@ from typing import Any
 
 import attrs
 
-from protocol.docstrings import class_text
 from protocol.fields import Id
 from protocol.http import BODY_MAX, JSON_TYPE, PROBLEM_TYPE, ROUTES, HttpRoute, Problem, status_title
-from protocol.json_schema import Schemas
+from rtc.common.docstrings import class_text
+from rtc.server.json_schema import Schemas
 
 _TOKEN = "room_token"  # noqa: S105 - the name of the scheme, no token
 _PLACE = "#/components/schemas/"

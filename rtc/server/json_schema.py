@@ -7,8 +7,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
-from protocol.docstrings import class_text, field_texts
 from protocol.fields import ID_PATTERN, ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
+from rtc.common.docstrings import class_text, field_texts
 
 Schema = dict[str, Any]
 

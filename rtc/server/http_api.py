@@ -289,8 +289,8 @@ async def serve_api(
     config = Config()
     config.bind = [f"fd://{listening_fd}"]
     config.accesslog = None
-    config.errorlog = logging.getLogger("rtc.server.http")
-    config.loglevel = "WARNING"
+    config.errorlog = logging.getLogger("rtc.server.http.anycorn")
+    config.errorlog.setLevel(logging.WARNING)  # below that it quotes lines that are no HTTP, which may hold a token
     config.h11_max_incomplete_size = HEADERS_MAX
     config.websocket_permessage_deflate = False  # a small compressed frame may expand until the memory is full
     config.include_server_header = False

@@ -244,6 +244,16 @@ async def test_no_token_reaches_a_log(ask, caplog):
     assert made["token"] not in caplog.text
 
 
+@pytest.mark.parametrize("end", [b"\r\r\n", b"\0\r\n"])
+async def test_no_token_of_a_request_that_is_no_http_reaches_a_log(server, caplog, end):
+    """A file with a token that was written on Windows is enough: its line break becomes a part of the header."""
+    caplog.set_level(0)
+    line = b"Authorization: Bearer Kq3-secret-token" + end
+    answer = await all_bytes(server.http_port, b"GET /api/rooms/room-1 HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n")
+    assert b" 400 " in answer
+    assert "Kq3-secret-token" not in caplog.text
+
+
 H2C = (
     b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
     b"HTTP2-Settings: AAA\r\n\r\n"

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
-from actors.actor import Actor
+from actors.actor import Actor, Turn
 from actors.auth import CLIENT_AUTH, WORKER_AUTH, AuthData
 from actors.events import (
     AcceptLink,
@@ -32,15 +32,17 @@ from actors.events import (
     OpenLink,
     RejectLink,
     TellPeer,
+    UnexpectedMessage,
     WithdrawOffer,
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
+from protocol.link import Hello
 from protocol.signaling import IceServers, Joined
 from protocol.status import Role
 from protocol.transfer import FileMessage
-from protocol.trust import NONCE_BYTES, Binding, Secret
+from protocol.trust import NONCE_BYTES, AuthMessage, Binding, Secret
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.common.errors import RtcError
 from rtc.common.stories import BUG_FAULT, make_actor
@@ -73,6 +75,8 @@ class _LinkTask:
     answer: Any = field(factory=lambda: trio.open_memory_channel[str](1))
     """Send and receive end of a channel for the SDP answer."""
     auth: Actor[AuthData] | None = None
+    is_heard: trio.Event = field(factory=trio.Event)
+    """Set when the newest message of a peer that is not authenticated has had all its effects on this link."""
     link: Link | None = None
     is_asked_for: bool = False
     """Whether the worker has our offer, or will get it, and has not refused it."""
@@ -228,6 +232,7 @@ class LinkManager:
                 await self.on_message(event.link, message)
 
         link.trust(vocabulary, event.version, route)
+        task.is_heard.set()
 
     def handle_authentication_failed(self, effect: AuthenticationFailed) -> None:
         """End a link whose authentication failed."""
@@ -348,15 +353,29 @@ class LinkManager:
     async def _serve(self, task: _LinkTask, link: Link, binding: Binding) -> None:
         """Route messages to a new Auth actor until `handle_authenticated` sets another route.
 
+        Each one is awaited: the peer may say something else as soon as it has been told, or has said, that it is
+        authenticated, and by then this link must understand the messages of authenticated peers.
+
         Return when the link has ended.
         """
+
+        def note(turn: Turn) -> None:
+            is_verdict = any(isinstance(one, Authenticated | AuthenticationFailed) for one in turn.effects)
+            if isinstance(turn.event, Hello | AuthMessage | UnexpectedMessage) and not is_verdict:
+                task.is_heard.set()
+
+        async def authenticate(message: Any) -> None:
+            task.is_heard = trio.Event()
+            await auth.inbox.admit(message)
+            await task.is_heard.wait()
+
         table = WORKER_AUTH if self.role is Role.WORKER else CLIENT_AUTH
         ends_with = CloseLink(task.name, BUG_FAULT)
-        task.auth = auth = make_actor(table, AuthData(self.secret), self.router.outbox, ends_with=ends_with)
+        task.auth = auth = make_actor(table, AuthData(self.secret), self.router.outbox, ends_with=ends_with, watch=note)
         async with trio.open_nursery() as nursery:
             await nursery.start(auth.run)
             auth.inbox.put(LinkOpened(task.name, task.peer, binding, secrets.token_bytes(NONCE_BYTES)))
-            link.route = auth.inbox.admit
+            link.route = authenticate
             await link.lost.wait()
             auth.inbox.put(LinkLost(task.name, link.fault))
             auth.inbox.finish()

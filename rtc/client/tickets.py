@@ -104,7 +104,17 @@ def read(folder: Path, name: str) -> JobTicket:
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} cannot be read.") from None
     except WireError:
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} is damaged.") from None
+    if not (_can_be_path(ticket.package) and _can_be_path(ticket.output)):
+        raise RtcError(FaultCode.USAGE, f"The ticket of {name} is damaged.")
     return ticket
+
+
+def _can_be_path(text: str) -> bool:
+    """Return whether the file system can have a path."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeError:  # lone surrogates
+        return False
 
 
 def jobs_with_tickets(folder: Path) -> list[str]:

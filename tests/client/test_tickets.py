@@ -94,11 +94,13 @@ def test_no_name_at_all_is_no_part_of_the_only_jobs_name(tmp_path: Path, nothing
         json.dumps(OLD | {"kind": "dance"}),
         json.dumps(OLD | {"room": "\x1b"}),
         json.dumps(OLD | {"output": "x" * 70_000}),
+        json.dumps(OLD | {"output": "/out\0"}),
+        json.dumps(OLD | {"package": "toy\ud800.zip"}),
         json.dumps({key: value for key, value in OLD.items() if key != "token"}),
     ],
     ids=[
         *("empty", "cut off", "deep", "no ticket", "nothing in it", "wrong type", "wrong name"),
-        *("wrong kind", "wrong room", "too long", "no token"),
+        *("wrong kind", "wrong room", "too long", "no path", "no file", "no token"),
     ],
 )
 def test_a_damaged_ticket_is_said_and_hides_no_others(folder: Path, damaged: str) -> None:

@@ -11,7 +11,7 @@ import openapi_spec_validator
 import pytest
 import trio
 
-from protocol.converter import from_json, to_json
+from protocol.converter import document_to_json, from_json, to_json
 from protocol.http import CREATE_ROOM, GET_ROOM, HEALTH, OPENAPI, ROUTES, Health, HttpRoute, NewRoom, Problem, Room
 from rtc.server import open_server, rate_limits
 from rtc.server.http_api import BODY_MAX

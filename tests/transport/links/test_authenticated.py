@@ -51,7 +51,7 @@ async def heard_after(role: Role, *said: Any, secret: Secret | None = None) -> t
         }
         await nursery.start(router.run)
         ours, theirs = memory_connection_pair()
-        task = links._tasks[NAME] = _LinkTask(NAME, WORKER if role is Role.CLIENT else CLIENT)
+        task = links._tasks[NAME] = _LinkTask(NAME, WORKER if role is Role.CLIENT else CLIENT, 1)
         async with open_link(ours, name=NAME) as task.link:
             with task.scope:
                 nursery.start_soon(links._serve, task, task.link, BINDING)

@@ -1,4 +1,4 @@
-"""Programs of different ages work together: today's, and those of a future in which version 4 of the protocol exists.
+"""Programs of different ages work together: today's, and those of a future with the next version of the protocol.
 
 `future.write_future` makes the future. Servers, workers and clients are processes, as people start them; all of them
 run at the same time, a server and a worker for several clients, since every start takes a second.
@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import trio
 from attrs import define, frozen
-from future import CORES, NOTE, PRIORITY, write_future
+from future import CORES, NEXT, NOTE, PRIORITY, TODAY, write_future
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from protocol.ids import PeerId, RoomId
 from protocol.jobs import JobAccepted, SubmitJob
 from protocol.session_string import SessionString, read_session_string
+from protocol.version import VERSIONS, VersionRange
 from rtc.common.errors import ExitCode
 from rtc.testing.lab import Lab
 from rtc.testing.limits import HANG_TIME
@@ -30,12 +31,12 @@ from rtc.transport.links.link import UNKNOWN_MAX, Link
 pytestmark = pytest.mark.slow
 
 OLD, NEW = "old", "new"
-"""The ages of programs: today's, and those of the future, which speak today's version too."""
+"""The ages of programs: today's, and those of the future, which speak today's versions too."""
 AGES = (OLD, NEW)
-SPOKEN = {OLD: 3, NEW: 4}
+SPOKEN = {OLD: TODAY, NEW: NEXT}
 """The newest version that a program of each age speaks."""
 ALONE = "new alone"
-"""The age of programs of a future in which version 3 is not spoken any more."""
+"""The age of programs of a future in which no version of today is spoken any more."""
 SECRET = "a secret that both ends know of"
 Frame = dict[str, Any]
 Pair = tuple[str, str]
@@ -44,18 +45,22 @@ Pair = tuple[str, str]
 # -------- what is said
 
 
+def versions(newest: int) -> dict[str, int]:
+    """Return the range of versions that a peer says, from today's oldest one on."""
+    return {"oldest": VERSIONS.oldest, "newest": newest}
+
+
 async def create_room(server: str) -> tuple[str, str]:
     """Have the server create a room; return its id and its token."""
     with trio.fail_after(HANG_TIME):
         async with open_websocket_url(server) as line:
-            versions = {"oldest": 3, "newest": 4}
-            await line.send_message(json.dumps({"type": "CREATE_ROOM", "name": "", "versions": versions}))
+            await line.send_message(json.dumps({"type": "CREATE_ROOM", "name": "", "versions": versions(NEXT)}))
             created = (await until(line, "ROOM_CREATED"))[-1]
             return created["room"], created["token"]
 
 
 async def read_facts(worker: SessionString, newest: int) -> Frame:
-    """Join a worker's room as a client that speaks the versions from 3 to `newest`; return the worker's facts."""
+    """Join a worker's room as a client that speaks versions up to `newest`; return the worker's facts."""
     async with join(worker, newest) as line:
         facts: Frame = (await until(line, "JOINED"))[-1]["workers"][0]["facts"]
         return facts
@@ -70,7 +75,7 @@ async def offer(worker: SessionString, newest: int) -> list[Frame]:
 
 async def await_available(worker: SessionString) -> None:
     """Join in the same way, as a client of today, and wait until the worker is available."""
-    async with join(worker, 3) as line:
+    async with join(worker, TODAY) as line:
         facts = (await until(line, "JOINED"))[-1]["workers"][0]["facts"]
         while facts["status"] != "available":
             facts = (await until(line, "WORKER_PRESENT"))[-1]["facts"]
@@ -82,7 +87,7 @@ async def join(worker: SessionString, newest: int) -> AsyncIterator[WebSocketCon
     request = {"type": "JOIN", "room": worker.room, "token": worker.token, "role": "client"}
     with trio.fail_after(HANG_TIME):
         async with open_websocket_url(worker.server) as line:
-            await line.send_message(json.dumps(request | {"versions": {"oldest": 3, "newest": newest}}))
+            await line.send_message(json.dumps(request | {"versions": versions(newest)}))
             yield line
 
 
@@ -214,7 +219,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     """Servers of every age, and no other program yet."""
     sources = {
         NEW: write_future(tmp_path / "future"),
-        ALONE: write_future(tmp_path / "future-alone", oldest=4),
+        ALONE: write_future(tmp_path / "future-alone", oldest=NEXT),
     }
     with ExitStack() as processes, ExitStack() as scenes:
         servers = {}
@@ -281,7 +286,7 @@ def check_worker_and_client(world: World, worker: str, client: str) -> None:
     for server in AGES:
         at_client = world.meetings[server, worker, client].heard
         assert bool(named(at_client, "ModelSaved")) == both_new
-        assert bool(named(at_client, "ModelTrained")) != both_new, "it was given up in version 4"
+        assert bool(named(at_client, "ModelTrained")) != both_new, "the future has given it up"
         numbers = [event["seq"] for event in named(at_client, "JobEvent") if event["seq"] is not None]
         assert numbers == list(range(1, len(numbers) + 1)), "what a client does not know leaves no gap"
         at_worker = world.heard_by_workers[server, worker]
@@ -292,22 +297,23 @@ def check_worker_and_client(world: World, worker: str, client: str) -> None:
         assert [submit.get("priority") for submit in submitted] == [said]
 
 
+NEXT_ALONE = VersionRange(NEXT, NEXT)
 HERE, ON_SERVER, ON_WORKER = "on this computer", "on the server", "on the worker's machine"
 
 
-def sentence(who: str, theirs: str, ours: str, place: str) -> str:
+def sentence(who: str, theirs: VersionRange, ours: VersionRange, place: str) -> str:
     return (
         f"{who} speaks {theirs} of the protocol and this sleap-rtc speaks {ours}, so install a newer sleap-rtc {place}."
     )
 
 
 REFUSED = {
-    "a client alone at an old worker": sentence("The worker", "version 3", "version 4", ON_WORKER),
-    "an old client at a worker alone": sentence("The worker", "version 4", "version 3", HERE),
-    "worker new alone at a server old": sentence("The server", "version 3", "version 4", ON_SERVER),
-    "client new alone at a server old": sentence("The server", "version 3", "version 4", ON_SERVER),
-    "worker old at a server new alone": sentence("The server", "version 4", "version 3", HERE),
-    "client old at a server new alone": sentence("The server", "version 4", "version 3", HERE),
+    "a client alone at an old worker": sentence("The worker", VERSIONS, NEXT_ALONE, ON_WORKER),
+    "an old client at a worker alone": sentence("The worker", NEXT_ALONE, VERSIONS, HERE),
+    "worker new alone at a server old": sentence("The server", VERSIONS, NEXT_ALONE, ON_SERVER),
+    "client new alone at a server old": sentence("The server", VERSIONS, NEXT_ALONE, ON_SERVER),
+    "worker old at a server new alone": sentence("The server", NEXT_ALONE, VERSIONS, HERE),
+    "client old at a server new alone": sentence("The server", NEXT_ALONE, VERSIONS, HERE),
 }
 """What a program says that ends because there is no common version."""
 

@@ -1,8 +1,9 @@
-"""Our own source as a developer of the future may have changed it: it speaks version 4 of the protocol.
+"""Our own source as a developer of the future may have changed it: it speaks the next version of the protocol.
 
-`write_future` copies the source and makes the changes that version 4 needs, in the ways that `protocol/version.py`
+`write_future` copies the source and makes the changes that this version needs, in the ways that `protocol/version.py`
 describes. The programs of the copy run with its folder as PYTHONPATH. Each change replaces a text that the source has
-exactly once; who changes such a text in the source changes it here, too.
+exactly once; who changes such a text in the source changes it here, too. What today's version and the next one are
+follows from `VERSIONS`, so it may be raised without a change here.
 """
 
 import re
@@ -10,10 +11,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from protocol.version import VERSIONS
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ("protocol", "actors", "rtc", "cli.py", "config.example.toml")
-PRIORITY, CORES, NOTE = 7, 48, "a note of version 4"
-"""What programs of version 4 say in its new fields and messages."""
+TODAY, NEXT = VERSIONS.newest, VERSIONS.newest + 1
+"""Today's newest version, and that of the future."""
+PRIORITY, CORES, NOTE = 7, 48, "a note of the future"
+"""What programs of the future say in their new fields and messages."""
 
 IMPORTS = re.compile(r"^(?=from |import )", re.MULTILINE)
 """Where an import is added to a module: before its first one."""
@@ -26,16 +31,16 @@ FIELDS: Mapping[str, Replacements] = {
         (
             "    versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)\n",
             "    versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)\n"
-            '    program: str = field(default="sleap-rtc", metadata=since(4))\n',
+            f'    program: str = field(default="sleap-rtc", metadata=since({NEXT}))\n',
         ),
     ),
     "protocol/status.py": (
         (IMPORTS, "from protocol.version import OLDER_VALUES, since\n"),
-        ("class Role(Enum):", "OLDER_VALUES[Status.IDLE] = (4, Status.AVAILABLE)\n\n\nclass Role(Enum):"),
+        ("class Role(Enum):", f"OLDER_VALUES[Status.IDLE] = ({NEXT}, Status.AVAILABLE)\n\n\nclass Role(Enum):"),
         ('    AVAILABLE = "available"\n', '    AVAILABLE = "available"\n    IDLE = "idle"\n'),
         (
             "    leaving: bool = False\n",
-            "    cores: int = field(default=0, validator=Integer(0, 4096), metadata=since(4), kw_only=True)\n"
+            f"    cores: int = field(default=0, validator=Integer(0, 4096), metadata=since({NEXT}), kw_only=True)\n"
             "    leaving: bool = False\n",
         ),
     ),
@@ -50,20 +55,20 @@ JOBS: Mapping[str, Replacements] = {
         (IMPORTS, "from protocol.version import since, spoken\n"),
         (
             '    """Settings changed for this job, in Hydra\'s syntax',
-            "    priority: int = field(default=0, validator=Integer(0, 9), metadata=since(4), kw_only=True)\n"
+            f"    priority: int = field(default=0, validator=Integer(0, 9), metadata=since({NEXT}), kw_only=True)\n"
             '    """Settings changed for this job, in Hydra\'s syntax',
         ),
-        ("@frozen\nclass ModelTrained:", "@spoken(until=3)\n@frozen\nclass ModelTrained:"),
+        ("@frozen\nclass ModelTrained:", f"@spoken(until={TODAY})\n@frozen\nclass ModelTrained:"),
         (
             "JobNews = JobStarted | ",
-            "@spoken(since=4)\n@frozen\nclass ModelSaved:\n"
+            f"@spoken(since={NEXT})\n@frozen\nclass ModelSaved:\n"
             '    """Worker to client: the training of one model has ended, and the model is saved."""\n\n'
             "    job: JobId = field(validator=Id())\n    model: int = field(validator=Integer(0, MODELS_MAX))\n\n\n"
             "JobNews = ModelSaved | JobStarted | ",
         ),
         (
             "JobRequest = AttachJob | ",
-            "@spoken(since=4)\n@frozen\nclass NoteJob:\n"
+            f"@spoken(since={NEXT})\n@frozen\nclass NoteJob:\n"
             '    """Client to worker: I own this job; note this about it. Answered by `JobState`."""\n\n'
             "    job: JobId = field(validator=Id())\n    key: str = field(validator=SingleLine(), repr=False)\n"
             "    note: str = field(validator=SingleLine())\n\n\n"
@@ -99,10 +104,10 @@ ROOMS: Mapping[str, Replacements] = {
         (IMPORTS, "from protocol.version import spoken\n"),
         (
             "ToServer = CreateRoom | ",
-            "@spoken(since=4)\n@frozen\nclass AskRoom:\n"
+            f"@spoken(since={NEXT})\n@frozen\nclass AskRoom:\n"
             '    """Peer to server: say something about the room. Answered by `RoomNotice`."""\n\n'
             "    about: str = field(validator=SingleLine())\n\n\n"
-            "@spoken(since=4)\n@frozen\nclass RoomNotice:\n"
+            f"@spoken(since={NEXT})\n@frozen\nclass RoomNotice:\n"
             '    """Server to peer: this is to know about the room. Sent to each peer that joins."""\n\n'
             "    text: str = field(validator=SingleLine())\n\n\n"
             "ToServer = AskRoom | CreateRoom | ",
@@ -150,7 +155,7 @@ FAULTS: Mapping[str, Replacements] = {
         ('    WORKER_BUSY = "worker_busy"\n', '    WORKER_BUSY = "worker_busy"\n    WORKER_HELD = "worker_held"\n'),
         (
             "@frozen\nclass Fault:",
-            "OLDER_VALUES[FaultCode.WORKER_HELD] = (4, FaultCode.WORKER_BUSY)\n\n\n@frozen\nclass Fault:",
+            f"OLDER_VALUES[FaultCode.WORKER_HELD] = ({NEXT}, FaultCode.WORKER_BUSY)\n\n\n@frozen\nclass Fault:",
         ),
     ),
     "rtc/common/errors.py": (
@@ -166,8 +171,8 @@ FAULTS: Mapping[str, Replacements] = {
 """A code for the refusal of a second client."""
 
 
-def write_future(folder: Path, *, oldest: int = 3) -> Path:
-    """Write a copy of our source that speaks the versions from `oldest` to 4 into a new folder, and return the folder.
+def write_future(folder: Path, *, oldest: int = VERSIONS.oldest) -> Path:
+    """Write a copy of our source that speaks the versions from `oldest` to `NEXT` into a new folder, and return it.
 
     Raises:
         AssertionError: a text to replace is not in its file exactly once.
@@ -177,7 +182,8 @@ def write_future(folder: Path, *, oldest: int = 3) -> Path:
             shutil.copytree(ROOT / name, folder / name)
         else:
             shutil.copy2(ROOT / name, folder / name)
-    versions = {"protocol/version.py": (("VERSIONS = VersionRange(3, 3)", f"VERSIONS = VersionRange({oldest}, 4)"),)}
+    today = f"VERSIONS = VersionRange({VERSIONS.oldest}, {VERSIONS.newest})"
+    versions = {"protocol/version.py": ((today, f"VERSIONS = VersionRange({oldest}, {NEXT})"),)}
     for changes in (versions, FIELDS, JOBS, ROOMS, FAULTS):
         for name, replacements in changes.items():
             _change(folder / name, replacements)
@@ -190,6 +196,6 @@ def _change(path: Path, replacements: Replacements) -> None:
         if isinstance(old, re.Pattern):
             text = old.sub(new, text, count=1)
             continue
-        assert text.count(old) == 1, f"{path.name} has {old!r} {text.count(old)} times, so version 4 cannot be made"
+        assert text.count(old) == 1, f"{path.name} has {old!r} {text.count(old)} times, so the future cannot be made"
         text = text.replace(old, new)
     path.write_text(text, encoding="utf-8")

@@ -35,6 +35,10 @@ def test_a_change_of_the_messages_raises_the_protocol_version() -> None:
     )
 
 
+def test_a_range_of_versions_is_said_in_words() -> None:
+    assert [str(VersionRange(3, 3)), str(VersionRange(3, 4))] == ["version 3", "versions 3 to 4"]
+
+
 def test_the_page_says_which_versions_have_a_message_or_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     before = shape_digest()
     monkeypatch.setattr(generated_docs, "VERSIONS", VersionRange(3, 5))

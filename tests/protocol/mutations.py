@@ -6,12 +6,12 @@ Reproducible: the same random generator gives the same frames.
 import json
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from conversations import conversations, frames_of, recorded_versions
 
 from protocol.wire import VOCABULARIES
 
-RECORDED = Path(__file__).parents[1] / "data" / "conversations" / "version-3"
 TAGS = sorted({tag for vocabulary in VOCABULARIES for tag in vocabulary.messages})
 
 ODD_VALUES: tuple[Any, ...] = (
@@ -25,11 +25,9 @@ RAW_VALUES = ("NaN", "Infinity", "-Infinity", "1e999", "9" * 5000, "[" * 2000, '
 
 
 def recorded_frames() -> list[str]:
-    """Return the different messages of all recorded conversations, as JSON text."""
-    lines = [
-        line for path in sorted(RECORDED.glob("*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    frames = [json.loads(line) for line in lines]
+    """Return the different messages of all recorded conversations, of every version, as JSON text."""
+    paths = [path for version in recorded_versions() for path in conversations(version)]
+    frames = [frame for path in paths for frame in frames_of(path)]
     return list(dict.fromkeys(json.dumps(frame["said"]) for frame in frames if "type" in frame.get("said", {})))
 
 

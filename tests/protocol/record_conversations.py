@@ -1,4 +1,4 @@
-"""Records real conversations, of every kind, into `tests/data/conversations/version-3/`:
+"""Records real conversations, of every kind, in our newest version, into its folder in `tests/data/conversations/`:
 
     .venv/bin/python tests/protocol/record_conversations.py
 
@@ -12,8 +12,9 @@ so that nothing of the machine is in the files. One file is one conversation, an
     piece   instead of `said`: transfer, offset and number of bytes of a piece of a file
     request, reply   instead of `said`: an HTTP exchange
 
-`test_conversations.py` reads the files with every later version of the protocol that still speaks version 3. They are
-recorded again when version 3 itself changes, which it may until it is released, and never after that.
+`test_conversations.py` reads the files for as long as their version is spoken. They are recorded again when this
+version itself changes, which it may until it is released, and never after that: then the newest version is another one,
+and gets a folder of its own.
 """
 
 import base64
@@ -36,6 +37,7 @@ from unittest import mock
 
 import trio
 from attrs import define, field
+from conversations import folder_of
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from actors.events import BestWorker, JobCredential
@@ -58,7 +60,7 @@ from protocol.signaling import Answer, IceServers, Join, Joined, Leave, Offer, R
 from protocol.status import Role
 from protocol.transfer import FileAbort, FileAccept, FileEnd, FileOffer
 from protocol.trust import AuthSuccess
-from protocol.version import VersionRange
+from protocol.version import VERSIONS, VersionRange
 from protocol.wire import FROM_SERVER, TO_CLIENT, UNPROVEN, decode, encode, pack_piece, unpack_piece
 from rtc.client import tickets
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
@@ -68,7 +70,6 @@ from rtc.transport.links.link import Link
 from rtc.transport.webrtc import open_asyncio_loop
 from rtc.transport.webrtc.peer_connection import PeerConnection, open_peer_connection
 
-FOLDER = Path(__file__).parents[1] / "data" / "conversations" / "version-3"
 SECRET = "a secret that both ends know of"
 FUTURE_WORDS = '{"type":"FUTURE_WORDS"}'
 """Said to be answered that it is not known, and left out of the recording: no version has it."""
@@ -606,15 +607,18 @@ async def record(conversation: Callable[..., Awaitable[None]]) -> list[str]:
 
 
 def main(wanted: list[str]) -> None:
-    """Record the conversations with these names, or all."""
+    """Record the conversations with these names; or all, without names or when the version has no folder yet."""
     logging.disable()
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(VERSIONS.newest)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        wanted = []
     for conversation in CONVERSATIONS:
         name = conversation.__name__.replace("_", "-")
         if wanted and name not in wanted:
             continue
         lines = trio.run(record, conversation)
-        (FOLDER / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         print(f"{name}: {len(lines)} frames")
 
 

@@ -1,4 +1,4 @@
-"""The recorded conversations of version 3 are understood, frame by frame, for as long as version 3 is spoken.
+"""The recorded conversations of each version are understood in it, frame by frame, for as long as it is spoken.
 
 `record_conversations.py` records them; its docstring says when.
 """
@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import attrs
 import pytest
+from conversations import Frame, conversations, frames_of, recorded_versions
 
 from protocol.converter import from_json, to_json
 from protocol.faults import FaultCode
@@ -30,9 +31,16 @@ from protocol.wire import (
     encode,
 )
 
-FOLDER = Path(__file__).parents[1] / "data" / "conversations" / "version-3"
-VERSION = 3
-Frame = dict[str, Any]
+SPOKEN = [version for version in recorded_versions() if VERSIONS.oldest <= version <= VERSIONS.newest]
+"""The recorded versions that we speak."""
+NEWEST = max(SPOKEN, default=VERSIONS.newest)
+HAS_ALL_OF = {version: version for version in SPOKEN} | {VERSIONS.newest: NEWEST}
+"""By versions: the one whose conversations have each of its messages and values. Our newest version needs conversations
+of its own only as soon as a message or a value is new in it."""
+of_every_conversation = pytest.mark.parametrize(
+    ("version", "path"),
+    [pytest.param(version, path, id=f"{version}-{path.stem}") for version in SPOKEN for path in conversations(version)],
+)
 
 UNRECORDED_MESSAGES = {GpuUse: "it needs an NVIDIA GPU"}
 UNRECORDED_VALUES = {
@@ -45,14 +53,6 @@ UNRECORDED_VALUES = {
     FaultCode.DISK_FULL: "it needs a full disk",
     FaultCode.OTHER: "it is never sent",
 }
-
-
-def conversations() -> list[Path]:
-    return sorted(FOLDER.glob("*.jsonl"))
-
-
-def frames_of(path: Path) -> list[Frame]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def said_in(path: Path) -> Iterator[tuple[Vocabulary[Any], Frame]]:
@@ -68,15 +68,15 @@ def said_in(path: Path) -> Iterator[tuple[Vocabulary[Any], Frame]]:
             yield TO_CLIENT if frame["from"] == "worker" else TO_WORKER, frame["said"]
 
 
-@pytest.mark.parametrize("path", conversations(), ids=lambda path: path.stem)
-def test_a_recorded_conversation_is_understood_and_would_be_said_in_the_same_words(path: Path) -> None:
+@of_every_conversation
+def test_a_recorded_conversation_is_understood_and_would_be_said_in_the_same_words(version: int, path: Path) -> None:
     for vocabulary, said in said_in(path):
-        message = decode(json.dumps(said), vocabulary, VERSION)
-        assert json.loads(encode(message, VERSION)) == said
+        message = decode(json.dumps(said), vocabulary, version)
+        assert json.loads(encode(message, version)) == said
 
 
-@pytest.mark.parametrize("path", conversations(), ids=lambda path: path.stem)
-def test_every_recorded_piece_belongs_to_a_file_that_was_offered_and_accepted(path: Path) -> None:
+@of_every_conversation
+def test_every_recorded_piece_belongs_to_a_file_that_was_offered_and_accepted(version: int, path: Path) -> None:
     credit: dict[tuple[str, int], int] = {}
     for frame in frames_of(path):
         if "piece" in frame:
@@ -110,27 +110,31 @@ def options(annotation: Any) -> tuple[Any, ...]:
     return (annotation, *get_args(annotation))
 
 
-def test_every_message_and_every_value_of_version_3_was_recorded() -> None:
-    frames = [each for path in conversations() for each in said_in(path)]
-    parts = {part for vocabulary, said in frames for part in objects_in(decode(json.dumps(said), vocabulary, VERSION))}
+@pytest.mark.parametrize(("version", "recorded"), HAS_ALL_OF.items())
+def test_every_message_and_every_value_of_a_version_was_recorded(version: int, recorded: int) -> None:
+    frames = [each for path in conversations(recorded) for each in said_in(path)]
+    parts = {part for vocabulary, said in frames for part in objects_in(decode(json.dumps(said), vocabulary, recorded))}
     kinds = {type(part) for part in parts}
     messages = {kind for vocabulary in VOCABULARIES for kind in vocabulary.messages.values()} | {*get_args(JobNews)}
-    assert {kind for kind in messages - kinds if is_spoken(kind, VERSION)} == UNRECORDED_MESSAGES.keys()
+    assert {kind for kind in messages - kinds if is_spoken(kind, version)} == UNRECORDED_MESSAGES.keys()
     values = {part for part in parts if isinstance(part, Enum)}
     possible = {value for kind in enumerations_of(kinds) for value in kind}
-    new = {value for value, (since, _) in OLDER_VALUES.items() if since > VERSION}
+    new = {value for value, (since, _) in OLDER_VALUES.items() if since > version}
     assert possible - values - new == UNRECORDED_VALUES.keys()
 
 
-def test_http_bodies_are_understood_and_would_be_sent_in_the_same_words() -> None:
+@pytest.mark.parametrize("version", SPOKEN)
+def test_http_bodies_are_understood_and_would_be_sent_in_the_same_words(version: int) -> None:
     kinds = set()
-    for frame in frames_of(FOLDER / "http-requests.jsonl"):
-        for kind, body in bodies_of(frame) if "request" in frame else ():
-            read = from_json(json.dumps(body), kind, limit=BODY_MAX, version=VERSION)
-            assert json.loads(to_json(read, version=VERSION)) == body
-            kinds.add(kind)
-    possible = {kind for route in ROUTES for kind in (route.request, route.reply)} - {None}
-    assert kinds == possible | {Problem}
+    exchanges = [frame for path in conversations(version) for frame in frames_of(path) if frame["over"] == "http"]
+    for kind, body in (each for exchange in exchanges for each in bodies_of(exchange)):
+        read = from_json(json.dumps(body), kind, limit=BODY_MAX, version=version)
+        assert json.loads(to_json(read, version=version)) == body
+        kinds.add(kind)
+    possible = {kind for route in ROUTES for kind in (route.request, route.reply)} - {None} | {Problem}
+    assert kinds <= possible
+    if version == NEWEST:  # older conversations stay as they are, and routes have no versions that tell which are newer
+        assert kinds == possible
 
 
 def bodies_of(exchange: Frame) -> Iterator[tuple[type, Any]]:
@@ -154,5 +158,5 @@ def fits(pattern: str, path: str) -> bool:
     return len(parts) == len(wanted) and all(a == b or b.startswith("{") for a, b in zip(parts, wanted, strict=True))
 
 
-def test_version_3_is_still_spoken() -> None:
-    assert VERSIONS.oldest <= VERSION, "remove the recording together with the version"
+def test_every_recorded_version_is_spoken() -> None:
+    assert recorded_versions() == SPOKEN, "remove the conversations of a version together with the version"

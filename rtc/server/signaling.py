@@ -53,7 +53,7 @@ from rtc.server.rate_limits import (
 from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, WebSocketId, reject
 from rtc.server.turn_credentials import LIFE_TIME, NO_TURN, TurnCredentials
 from rtc.server.websocket_connection import PeerWebSocket, PiecewiseStream
-from rtc.transport.signaling.websocket import CONNECTION_ERRORS, GOING_AWAY, NORMAL, KeepAlive, close
+from rtc.transport.signaling.websocket import CONNECTION_ERRORS, GOING_AWAY, NORMAL, UNKNOWN_MAX, KeepAlive, close
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +266,9 @@ class SignalingServer:
         except UnknownMessage as error:
             if not has_joined:
                 raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
-            log.info("WebSocket %d: %s; it is ignored", websocket.id, error)
+            websocket.unknown_count += 1
+            if websocket.unknown_count <= UNKNOWN_MAX:
+                log.info("WebSocket %d: %s; it is ignored", websocket.id, error)
             return
         if isinstance(message, CreateRoom | Join) == has_joined:
             text = "You are in a room already." if has_joined else "Join a room first."

@@ -28,6 +28,8 @@ class PeerWebSocket:
     outbox: PeerOutbox = field(factory=PeerOutbox)
     version: int = VERSIONS.newest
     """The version of the protocol that this WebSocket uses; the newest until the peer has said what it speaks."""
+    unknown_count: int = 0
+    """How many messages of an unknown name have come since the peer joined a room."""
     is_open: bool = False
     """Whether the upgrade to WebSocket is done, so that a last message and a close frame can be sent."""
     _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)

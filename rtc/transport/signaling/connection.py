@@ -22,7 +22,7 @@ from protocol.version import VERSIONS, VersionRange, no_common_version
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode, encode_first, is_known
 from rtc.common.nurseries import first_error
 from rtc.config.server_url import PORTS
-from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, SILENCE_TIME, KeepAlive, close
+from rtc.transport.signaling.websocket import CONNECTION_ERRORS, NORMAL, SILENCE_TIME, UNKNOWN_MAX, KeepAlive, close
 
 log = logging.getLogger(__name__)
 
@@ -237,6 +237,7 @@ class _SignalingConnection:
                 await ws.send_message(encode(message, self._version))
 
     async def _receive_messages(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
+        unknown_count = 0
         while True:
             await self._outgoing.wait_below_threshold()
             frame = await ws.get_message()
@@ -244,7 +245,9 @@ class _SignalingConnection:
             try:
                 message = decode(frame, FROM_SERVER, VERSIONS.newest if self._version is None else self._version)
             except UnknownMessage as error:
-                log.warning("%s; it is from the server, and is ignored", error)
+                unknown_count += 1
+                if unknown_count <= UNKNOWN_MAX:
+                    log.warning("%s; it is from the server, and is ignored", error)
                 continue
             except WireError as error:
                 raise SignalingLost(

@@ -23,6 +23,8 @@ CLOSE_TIME = 2.0
 """Seconds for the closing handshake (RFC 6455, 7.1.2)."""
 CANCELLED_CLOSE_TIME = 0.2
 """Seconds to send a Close frame while being cancelled; the answer is not awaited."""
+UNKNOWN_MAX = 10
+"""Unknown messages on one WebSocket that are logged; all of them are ignored, and no peer can fill the log."""
 NORMAL, GOING_AWAY = 1000, 1001
 """Close codes (RFC 6455, 7.4.1)."""
 CONNECTION_ERRORS = (

@@ -17,6 +17,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
 from protocol.converter import UnknownMessage, WireError
+from protocol.faults import Fault, FaultCode
 from protocol.signaling import FromServer, Joined, RoomCreated, ToServer
 from protocol.version import VERSIONS, VersionRange, no_common_version
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode, encode_first, is_known
@@ -256,19 +257,22 @@ class _SignalingConnection:
                 ) from None
             self.message_received = True
             if isinstance(message, RoomCreated | Joined):
-                self._agree(message.versions)
+                await self._agree(message.versions)
             await self._on_event(message)
 
-    def _agree(self, versions: VersionRange) -> None:
+    async def _agree(self, versions: VersionRange) -> None:
         """Use the highest version that both this program and the server speak.
 
         Raises:
-            SignalingLost: there is none, although the server has accepted us.
+            SignalingLost: there is none, although the server has accepted us. The fault that it should have sent is
+                reported first, since it is no use to connect again.
         """
         common = VERSIONS.common(versions)
         if common is None:
             place = f"the server at {self._url}"
-            raise SignalingLost(no_common_version(versions, VERSIONS, us=place, our_place="on the server"))
+            text = no_common_version(versions, VERSIONS, us=place, our_place="on the server")
+            await self._on_event(Fault(FaultCode.VERSION, text))
+            raise SignalingLost(text)
         self._version = common
 
 

@@ -10,11 +10,11 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import CAPACITY, Mailbox
-from protocol.faults import FaultCode
+from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import Announce, CreateRoom, Join, Joined, Leave, RoomCreated, WorkerLeft
 from protocol.status import Role, Status, WorkerFacts
-from protocol.version import OLDER_VALUES
+from protocol.version import OLDER_VALUES, VERSIONS, VersionRange
 from protocol.wire import TO_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.config.server_url import server_url
@@ -226,6 +226,17 @@ async def test_what_a_newer_server_says_is_logged_and_ignored(autojump_clock, wo
     await ws.send_message('{"type":"WORKER_LEFT","peer":"w","why":"unknown field"}')
     assert await world.until(WorkerLeft) == WorkerLeft(PeerId("w"))
     assert caplog.text.count("FUTURE_MESSAGE") == UNKNOWN_MAX
+
+
+async def test_a_server_that_accepts_us_without_a_common_version_is_a_fault(autojump_clock, world, nursery):
+    nursery.start_soon(world.run)
+    ws = await world.accept()
+    newer = VersionRange(VERSIONS.newest + 1, VERSIONS.newest + 2)
+    await ws.send_message(encode(RoomCreated(RoomId("room-1"), "token", newer)))
+    text = (await world.until(ServerDisconnected)).text
+    assert str(newer) in text
+    assert str(VERSIONS) in text
+    assert world.events == [ServerConnected(), Fault(FaultCode.VERSION, text), ServerDisconnected(text)]
 
 
 async def test_a_first_message_has_no_value_that_an_older_server_does_not_know(

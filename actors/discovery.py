@@ -319,7 +319,7 @@ def remove_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]
 def forward_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
     """Report a client's offer for a new job, with an id for the link that it asks for."""
     link = LinkId(data.last_link + 1)
-    request = events.LinkRequested(link, event.peer, event.sdp, event.number)
+    request = events.LinkRequested(link, event.peer, event.sdp, number=event.number)
     return Step(evolve(data, last_link=link), (request,))
 
 
@@ -327,23 +327,23 @@ def forward_owners_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryDat
     """Report the offer of a client that says it owns a job, with an id for the link that it asks for."""
     assert event.job is not None, "the guard looks for it"
     link = LinkId(data.last_link + 1)
-    request = events.SessionRequested(link, event.peer, event.sdp, event.job, event.number)
+    request = events.SessionRequested(link, event.peer, event.sdp, event.job, number=event.number)
     return Step(evolve(data, last_link=link), (request,))
 
 
 def forward_answer(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
     """Report the worker's answer."""
-    return Step(data, (events.LinkAnswered(event.peer, event.sdp, event.number),))
+    return Step(data, (events.LinkAnswered(event.peer, event.sdp, number=event.number),))
 
 
 def forward_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
     """Report that the worker, or the server, has refused our offer."""
-    return Step(data, (events.LinkRefused(event.peer, event.fault, event.number),))
+    return Step(data, (events.LinkRefused(event.peer, event.fault, number=event.number),))
 
 
 def forward_withdrawal(data: DiscoveryData, event: Withdraw) -> Step[DiscoveryData]:
     """Report that a client has taken back its offer."""
-    return Step(data, (events.OfferWithdrawn(event.peer, event.number),))
+    return Step(data, (events.OfferWithdrawn(event.peer, number=event.number),))
 
 
 def send_offer(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
@@ -359,7 +359,7 @@ def send_withdrawal(data: DiscoveryData, event: events.WithdrawOffer) -> Step[Di
 def refuse_while_away(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
     """Refuse our own offer at once, because outside the room it cannot be sent."""
     text = "The line to the server is down, so the worker cannot be asked. Try again."
-    return Step(data, (events.LinkRefused(event.peer, Fault(FaultCode.SERVER_LOST, text), event.number),))
+    return Step(data, (events.LinkRefused(event.peer, Fault(FaultCode.SERVER_LOST, text), number=event.number),))
 
 
 def send_answer(data: DiscoveryData, event: events.AnswerReady) -> Step[DiscoveryData]:

@@ -139,7 +139,7 @@ def accept_link(data: JobSessionData, offer: events.SessionRequested) -> Step[Jo
     return Step(
         data,
         (
-            events.AcceptLink(offer.new_link, offer.peer, offer.sdp, offer.number),
+            events.AcceptLink(offer.new_link, offer.peer, offer.sdp, number=offer.number),
             _timeout(LINK_TIME, "connect and authenticate"),
         ),
     )

@@ -99,7 +99,7 @@ def reserve(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData]:
     """Reserve the worker for the client, and accept its link; it has `LINK_TIME` to connect and authenticate."""
     text = f"The client did not connect and authenticate within {LINK_TIME:.0f} seconds of its offer. Try again."
     effects = (
-        events.AcceptLink(offer.new_link, offer.peer, offer.sdp, offer.number),
+        events.AcceptLink(offer.new_link, offer.peer, offer.sdp, number=offer.number),
         events.StateTimeout(LINK_TIME, events.TimedOut(Fault(FaultCode.LINK_FAILED, text))),
     )
     return Step(evolve(data, peer=offer.peer, link=offer.new_link), effects)
@@ -111,7 +111,7 @@ def replace_link(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerDa
     The client gets no new `LINK_TIME`: otherwise a peer of the room without the secret could keep the worker reserved
     for ever.
     """
-    effects = (*_drop(data), events.AcceptLink(offer.new_link, offer.peer, offer.sdp, offer.number))
+    effects = (*_drop(data), events.AcceptLink(offer.new_link, offer.peer, offer.sdp, number=offer.number))
     return Step(evolve(data, link=offer.new_link), effects)
 
 
@@ -123,12 +123,12 @@ def start_over(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData
 
 def refuse_busy(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData]:
     """Refuse the offer because the worker serves another client; the fault says how to find other workers."""
-    return Step(data, (events.RejectLink(offer.peer, BUSY_FAULT, offer.number),))
+    return Step(data, (events.RejectLink(offer.peer, BUSY_FAULT, number=offer.number),))
 
 
 def refuse_leaving(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData]:
     """Refuse the offer because the worker leaves."""
-    return Step(data, (events.RejectLink(offer.peer, LEAVING_FAULT, offer.number),))
+    return Step(data, (events.RejectLink(offer.peer, LEAVING_FAULT, number=offer.number),))
 
 
 def await_job(data: WorkerData, _event: events.Authenticated) -> Step[WorkerData]:

@@ -143,6 +143,20 @@ class FreeText:
 
 
 @frozen
+class AsciiLines:
+    """A validator for a text of at most `max_length` ASCII characters: printable ones and line breaks."""
+
+    max_length: int
+
+    def __call__(self, _message: object, field: "Attribute[Any]", value: str) -> None:
+        if len(value) > self.max_length or not value.isascii() or not re.sub(r"[\r\n]", "", value).isprintable():
+            raise ValueError(f"{field.name} is longer than {self.max_length} or has other characters than ASCII lines")
+
+    def __str__(self) -> str:
+        return f"≤ {self.max_length} ASCII characters"
+
+
+@frozen
 class Id:
     """A validator for ids: 1 to 100 of the ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or digit.
 

@@ -12,13 +12,14 @@ without a common version gets a `Fault` with the code `version`.
 from attrs import field, frozen
 
 from protocol.faults import Fault
-from protocol.fields import COUNT_MAX, SECONDS_MAX, FreeText, Id, Integer, MaxItems, SingleLine
+from protocol.fields import COUNT_MAX, SECONDS_MAX, AsciiLines, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.status import MEMORY_MAX, Role, WorkerFacts
 from protocol.version import EXPLICIT, VERSIONS, VersionRange
 
-SDP_MAX = 32 * 1024
-"""Characters of the longest session description (SDP); one from aiortc, with a dozen candidates, has about 1 500."""
+SDP_MAX = 16 * 1024
+"""Characters of the longest session description (SDP). One with a dozen candidates has about 1 500, one with 64, the
+most that are read, about 8 000. Names in SDP may be UTF-8 (RFC 8866), but there are none in what WebRTC writes."""
 WORKERS_MAX = 64
 """Largest number of workers in one room."""
 ICE_MAX = 8
@@ -181,7 +182,7 @@ class Offer:
 
     peer: PeerId = field(validator=Id())
     """To the server: the worker. From the server: the client."""
-    sdp: str = field(validator=FreeText(SDP_MAX), repr=False)
+    sdp: str = field(validator=AsciiLines(SDP_MAX), repr=False)
     """The session description (RFC 8866), with all ICE candidates."""
     job: JobId | None = field(default=None, validator=Id())
     """The job that the client says it owns, if the link is about an existing job; the client proves it later, on the
@@ -197,7 +198,7 @@ class Answer:
 
     peer: PeerId = field(validator=Id())
     """To the server: the client. From the server: the worker."""
-    sdp: str = field(validator=FreeText(SDP_MAX), repr=False)
+    sdp: str = field(validator=AsciiLines(SDP_MAX), repr=False)
     """The session description (RFC 8866), with all ICE candidates."""
     number: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
     """The number of the offer that is answered."""

@@ -18,7 +18,7 @@ class LinkRequested:
     peer: PeerId
     """The client."""
     sdp: str = field(repr=False)
-    number: int = 0
+    number: int = field(kw_only=True)
     """The client's number of the offer."""
 
 
@@ -32,7 +32,7 @@ class SessionRequested:
     """The client."""
     sdp: str = field(repr=False)
     job: JobId
-    number: int = 0
+    number: int = field(kw_only=True)
     """The client's number of the offer."""
 
 
@@ -42,7 +42,7 @@ class LinkAnswered:
 
     peer: PeerId
     sdp: str = field(repr=False)
-    number: int = 0
+    number: int = field(kw_only=True)
     """The number of our offer."""
 
 
@@ -55,7 +55,7 @@ class LinkRefused:
 
     peer: PeerId
     fault: Fault
-    number: int = 0
+    number: int = field(kw_only=True)
     """The number of our offer."""
 
 
@@ -67,7 +67,7 @@ class OfferWithdrawn:
     """
 
     peer: PeerId
-    number: int = 0
+    number: int = field(kw_only=True)
     """The client's number of the newest offer that it takes back; it may make later ones."""
 
 
@@ -78,7 +78,7 @@ class OfferReady:
     peer: PeerId
     sdp: str = field(repr=False)
     job: JobId | None = None
-    number: int = 0
+    number: int = field(kw_only=True)
     """The number of the offer."""
 
 
@@ -88,7 +88,7 @@ class AnswerReady:
 
     peer: PeerId
     sdp: str = field(repr=False)
-    number: int = 0
+    number: int = field(kw_only=True)
     """The client's number of the offer."""
 
 
@@ -149,7 +149,7 @@ class AcceptLink:
     """The id of the new link."""
     peer: PeerId
     sdp: str = field(repr=False)
-    number: int = 0
+    number: int = field(kw_only=True)
     """The client's number of the offer."""
 
 
@@ -159,7 +159,7 @@ class RejectLink:
 
     peer: PeerId
     fault: Fault
-    number: int = 0
+    number: int = field(kw_only=True)
     """The client's number of the offer."""
 
 
@@ -168,7 +168,7 @@ class WithdrawOffer:
     """To Discovery: tell this worker that we take back our offer, since we have given up the link."""
 
     peer: PeerId
-    number: int = 0
+    number: int = field(kw_only=True)
     """The number of the newest offer that is taken back."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
-from protocol.fields import ID_PATTERN, ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
+from protocol.fields import ID_PATTERN, AsciiLines, ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
 from rtc.common.docstrings import class_text, field_texts
 
 Schema = dict[str, Any]
@@ -21,6 +21,7 @@ SIMPLE: dict[Any, Schema] = {
 }
 LIMITS: dict[type, Callable[[Any], Schema]] = {
     SingleLine: lambda validator: {"maxLength": validator.max_length},
+    AsciiLines: lambda validator: {"maxLength": validator.max_length, "pattern": r"^[\r\n -~]*$"},
     FreeText: lambda validator: {"maxLength": validator.max_length},
     Id: lambda _: {"pattern": f"^{ID_PATTERN.pattern}$"},
     Integer: lambda validator: {"minimum": validator.low, "maximum": validator.high},

@@ -232,8 +232,6 @@ class RoomRegistry:
             taken = Fault(FaultCode.WORKER_BUSY, "The worker is promised to somebody who waited for it. Try --wait.")
             return (SendMessage(websocket, Refuse(message.peer, taken, message.number)),)
         relayed = evolve(message, peer=member.peer)
-        if len(encode(relayed)) > FRAME_MAX:  # JSON in ASCII is longer than the raw UTF-8 that the peer may have sent
-            return reject(websocket, FaultCode.BAD_MESSAGE, "The message is too long to be passed on.")
         if isinstance(message, Offer):
             others = {offer for offer in member.unanswered if offer[0] != target.peer}
             self._store(evolve(member, unanswered=frozenset({*others, (target.peer, message.number)})))

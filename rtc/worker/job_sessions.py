@@ -123,7 +123,7 @@ class JobSessions:
             leaving=self._leaving,
         )
         if fault is not None:
-            self.router.outbox.put(RejectLink(offer.peer, fault, offer.number))
+            self.router.outbox.put(RejectLink(offer.peer, fault, number=offer.number))
         else:
             self._open(offer.new_link, offer.job, offer)
 

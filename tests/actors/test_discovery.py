@@ -200,8 +200,10 @@ async def test_free_memory_is_announced_with_all_other_facts(workers_discovery: 
 async def test_offers_answers_and_refusals_pass_through_both_ways(discovery: Discovery) -> None:
     await inside(discovery)
     received = await discovery.after(Answer(ADA, "sdp"), Refuse(ADA, FAULT))
-    assert received == [LinkAnswered(ADA, "sdp"), LinkRefused(ADA, FAULT)]
-    effects = await discovery.after(OfferReady(ADA, "sdp"), AnswerReady(ADA, "sdp"), RejectLink(ADA, FAULT))
+    assert received == [LinkAnswered(ADA, "sdp", number=0), LinkRefused(ADA, FAULT, number=0)]
+    effects = await discovery.after(
+        OfferReady(ADA, "sdp", number=0), AnswerReady(ADA, "sdp", number=0), RejectLink(ADA, FAULT, number=0)
+    )
     assert effects == [
         SendToServer(Offer(ADA, "sdp")),
         SendToServer(Answer(ADA, "sdp")),
@@ -213,13 +215,13 @@ async def test_each_offer_gets_a_link_id_of_its_own_also_after_a_reconnection(wo
     await inside(workers_discovery)
     first = await workers_discovery.after(Offer(ADA, "sdp"), Offer(ADA, "sdp", JobId("job-1")))
     assert first == [
-        LinkRequested(LinkId(1), ADA, "sdp"),
-        SessionRequested(LinkId(2), ADA, "sdp", JobId("job-1")),
+        LinkRequested(LinkId(1), ADA, "sdp", number=0),
+        SessionRequested(LinkId(2), ADA, "sdp", JobId("job-1"), number=0),
     ]
     await workers_discovery.after(ServerDisconnected("gone"), ServerConnected(), FAULT)
     await workers_discovery.after(JoinRoom(WORKER_PASS, 30), JOINED)
     [offer] = await workers_discovery.after(Offer(ADA, "sdp"))
-    assert offer == LinkRequested(LinkId(3), ADA, "sdp")
+    assert offer == LinkRequested(LinkId(3), ADA, "sdp", number=0)
 
 
 async def test_all_that_is_said_about_an_offer_has_its_number(
@@ -229,35 +231,35 @@ async def test_all_that_is_said_about_an_offer_has_its_number(
     job, busy = JobId("job-1"), Fault(FaultCode.WORKER_BUSY, "Busy.")
     offers = Offer(ADA, "sdp", number=3), Offer(ADA, "sdp", job, 4), Withdraw(ADA, 4)
     assert await workers_discovery.after(*offers) == [
-        LinkRequested(LinkId(1), ADA, "sdp", 3),
-        SessionRequested(LinkId(2), ADA, "sdp", job, 4),
-        OfferWithdrawn(ADA, 4),
+        LinkRequested(LinkId(1), ADA, "sdp", number=3),
+        SessionRequested(LinkId(2), ADA, "sdp", job, number=4),
+        OfferWithdrawn(ADA, number=4),
     ]
-    assert await workers_discovery.after(AnswerReady(ADA, "sdp", 3), RejectLink(ADA, busy, 4)) == [
+    assert await workers_discovery.after(AnswerReady(ADA, "sdp", number=3), RejectLink(ADA, busy, number=4)) == [
         SendToServer(Answer(ADA, "sdp", 3)),
         SendToServer(Refuse(ADA, busy, 4)),
     ]
     await inside(discovery)
-    assert await discovery.after(OfferReady(BIG.peer, "sdp", None, 5), WithdrawOffer(BIG.peer, 5)) == [
+    assert await discovery.after(OfferReady(BIG.peer, "sdp", None, number=5), WithdrawOffer(BIG.peer, number=5)) == [
         SendToServer(Offer(BIG.peer, "sdp", None, 5)),
         SendToServer(Withdraw(BIG.peer, 5)),
     ]
     assert await discovery.after(Answer(BIG.peer, "sdp", 5), Refuse(BIG.peer, busy, 6)) == [
-        LinkAnswered(BIG.peer, "sdp", 5),
-        LinkRefused(BIG.peer, busy, 6),
+        LinkAnswered(BIG.peer, "sdp", number=5),
+        LinkRefused(BIG.peer, busy, number=6),
     ]
 
 
 async def test_an_offer_is_taken_back_only_where_it_can_be(discovery: Discovery) -> None:
     await inside(discovery)
-    assert await discovery.after(WithdrawOffer(BIG.peer)) == [SendToServer(Withdraw(BIG.peer))]
-    assert await discovery.after(ServerDisconnected("gone"), WithdrawOffer(BIG.peer)) == []
+    assert await discovery.after(WithdrawOffer(BIG.peer, number=0)) == [SendToServer(Withdraw(BIG.peer))]
+    assert await discovery.after(ServerDisconnected("gone"), WithdrawOffer(BIG.peer, number=0)) == []
 
 
 async def test_an_offer_without_a_connection_is_refused_at_once(discovery: Discovery) -> None:
     await inside(discovery)
     await discovery.after(ServerDisconnected("gone"))
-    [effect] = await discovery.after(OfferReady(BIG.peer, "sdp"))
+    [effect] = await discovery.after(OfferReady(BIG.peer, "sdp", number=0))
     assert isinstance(effect, LinkRefused)
 
 
@@ -339,9 +341,9 @@ async def test_who_is_patient_gives_up_when_the_token_is_wrong(patient: Discover
 MESSAGES = [RoomCreated(ROOM, "new"), JOINED, evolve(JOINED, workers=(SMALL,)), BIG, SMALL, WorkerLeft(BIG.peer)]
 MESSAGES += [Offer(ADA, "sdp"), Offer(ADA, "sdp", JobId("job-1")), Answer(ADA, "sdp"), Refuse(ADA, FAULT)]
 MESSAGES += [IceServers(()), QueuePosition(1, 2), WorkerAssigned(BIG.peer), FAULT, DATABASE, FULL]
-OF_WORKER = [AnswerReady(ADA, "sdp"), RejectLink(ADA, FAULT), FreeMemoryChanged(5)]
+OF_WORKER = [AnswerReady(ADA, "sdp", number=0), RejectLink(ADA, FAULT, number=0), FreeMemoryChanged(5)]
 OF_WORKER += [StatusChanged(Status.BUSY), StatusChanged(Status.AVAILABLE, leaving=True)]
-OF_CLIENT = [OfferReady(BIG.peer, "sdp")]
+OF_CLIENT = [OfferReady(BIG.peer, "sdp", number=0)]
 
 
 @given(st.data())

@@ -244,7 +244,7 @@ class Model:
             if list(effects) != said:
                 raise Broken(f"{event} becomes {effects}")
         withdrawn = isinstance(event, Withdraw) and before.phase is P.IN_ROOM
-        if withdrawn and list(effects) != [OfferWithdrawn(event.peer, event.number)]:
+        if withdrawn and list(effects) != [OfferWithdrawn(event.peer, number=event.number)]:
             raise Broken(f"{event} becomes {effects}")
 
     def check_message(self, peer: Peer, message: Any) -> None:
@@ -397,15 +397,15 @@ class Model:
             linked = self.with_peer(world, evolve(client, linking=None))
             asked = client.linking if world.may("withdrawal") else None
             linked = self.with_peer(linked, evolve(linked.client, asked=asked))
-            yield self.tell(linked, Role.CLIENT, OfferReady(client.linking, "sdp"))
-            yield self.tell(linked, Role.CLIENT, OfferReady(client.linking, "sdp", JobId("job-1")))
+            yield self.tell(linked, Role.CLIENT, OfferReady(client.linking, "sdp", number=0))
+            yield self.tell(linked, Role.CLIENT, OfferReady(client.linking, "sdp", JobId("job-1"), number=0))
         if client.asked is not None:
             left = self.with_peer(world.after("withdrawal"), evolve(client, asked=None))
-            yield self.tell(left, Role.CLIENT, WithdrawOffer(client.asked))
+            yield self.tell(left, Role.CLIENT, WithdrawOffer(client.asked, number=0))
         if worker.linking is not None:
             linked = self.with_peer(world, evolve(worker, linking=None))
-            yield self.tell(linked, Role.WORKER, AnswerReady(worker.linking, "sdp"))
-            yield self.tell(linked, Role.WORKER, RejectLink(worker.linking, NO))
+            yield self.tell(linked, Role.WORKER, AnswerReady(worker.linking, "sdp", number=0))
+            yield self.tell(linked, Role.WORKER, RejectLink(worker.linking, NO, number=0))
 
     def restart(self, world: World, *, loses_rooms: bool) -> World:
         world = world.after("restart")

@@ -64,7 +64,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 ONE, ADA = LinkId(1), PeerId("client-ada")
 JOB, KEY = JobId("job-1"), "key-1"
-OFFER = SessionRequested(ONE, ADA, "sdp", JOB)
+OFFER = SessionRequested(ONE, ADA, "sdp", JOB, number=7)
 TRUSTED = Authenticated(ONE, ADA, proven=True, version=3)
 ATTACH, ASK = AttachJob(JOB, KEY, seen=17), AskJob(JOB, KEY)
 STOP, CANCEL, TAKEN = StopJob(JOB, KEY, StopScope.ALL), CancelJob(JOB, KEY), ResultTaken(JOB, KEY)
@@ -121,7 +121,7 @@ def test_who_asks_about_a_known_job_gets_a_session_and_no_other() -> None:
 
 
 async def test_the_link_of_an_owner_is_accepted(job_session: JobSession) -> None:
-    assert await job_session.after(OFFER) == [AcceptLink(ONE, ADA, "sdp")]
+    assert await job_session.after(OFFER) == [AcceptLink(ONE, ADA, "sdp", number=7)]
     assert await job_session.after(TRUSTED) == []
     assert job_session.phase is Phase.ASKING
 

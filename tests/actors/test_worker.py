@@ -58,7 +58,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 def offer(peer: PeerId, link: LinkId = ONE) -> LinkRequested:
-    return LinkRequested(link, peer, "sdp")
+    return LinkRequested(link, peer, "sdp", number=7)
 
 
 def over(job: JobId) -> JobFinished:
@@ -95,7 +95,7 @@ while_reserved = pytest.mark.parametrize("phase", list(WALK), ids=lambda phase: 
 
 
 async def test_an_offer_reserves_the_worker(worker: Worker) -> None:
-    assert await worker.after(offer(ADA)) == [RESERVED, AcceptLink(ONE, ADA, "sdp")]
+    assert await worker.after(offer(ADA)) == [RESERVED, AcceptLink(ONE, ADA, "sdp", number=7)]
     assert worker.phase is WorkerPhase.LINKING
 
 
@@ -105,16 +105,16 @@ async def test_a_stranger_is_refused_unless_the_worker_is_free(worker: Worker, p
     before = worker.data
     effects = await worker.after(offer(BOB, TWO))
     if phase is WorkerPhase.FREE:
-        assert effects == [RESERVED, AcceptLink(TWO, BOB, "sdp")]
+        assert effects == [RESERVED, AcceptLink(TWO, BOB, "sdp", number=7)]
         return
     is_leaving = phase in (WorkerPhase.RUNNING_LAST, WorkerPhase.LEAVING)
-    assert effects == [RejectLink(BOB, LEAVING_FAULT if is_leaving else BUSY_FAULT)]
+    assert effects == [RejectLink(BOB, LEAVING_FAULT if is_leaving else BUSY_FAULT, number=7)]
     assert (worker.phase, worker.data) == (phase, before)
 
 
 async def test_the_sender_of_the_running_job_is_refused_a_second_one(worker: Worker) -> None:
     await bring(worker, WorkerPhase.RUNNING)
-    assert await worker.after(offer(ADA, TWO)) == [RejectLink(ADA, BUSY_FAULT)]
+    assert await worker.after(offer(ADA, TWO)) == [RejectLink(ADA, BUSY_FAULT, number=7)]
 
 
 @while_reserved
@@ -125,7 +125,7 @@ async def test_the_client_that_has_reserved_the_worker_may_start_over_and_leaves
     effects = await worker.after(offer(ADA, TWO))
     closed = [] if phase is WorkerPhase.SENDER_AWAY else [CloseLink(ONE)]
     discarded = [DiscardJob(JOB)] if phase in (WorkerPhase.UPLOADING, WorkerPhase.SENDER_AWAY) else []
-    assert effects == [*closed, *discarded, AcceptLink(TWO, ADA, "sdp")]
+    assert effects == [*closed, *discarded, AcceptLink(TWO, ADA, "sdp", number=7)]
     assert worker.phase is WorkerPhase.LINKING
     late = [
         LinkLost(ONE),
@@ -268,7 +268,7 @@ async def test_the_worker_stays_reserved_for_a_sender_whose_link_breaks_but_not_
     worker: Worker, autojump_clock: MockClock
 ) -> None:
     await bring(worker, WorkerPhase.SENDER_AWAY)
-    assert await worker.after(offer(BOB, TWO)) == [RejectLink(BOB, BUSY_FAULT)]
+    assert await worker.after(offer(BOB, TWO)) == [RejectLink(BOB, BUSY_FAULT, number=7)]
     autojump_clock.jump(RETURN_TIME - 1)
     assert await worker.after() == []
     autojump_clock.jump(2)
@@ -320,7 +320,7 @@ async def test_a_sender_that_returns_just_when_its_package_is_complete_follows_i
 
 async def test_a_job_of_an_earlier_worker_keeps_the_gpu_until_it_ends(worker: Worker) -> None:
     assert await worker.after(JobAdopted(OLD)) == [BUSY]
-    assert await worker.after(offer(ADA)) == [RejectLink(ADA, BUSY_FAULT)]
+    assert await worker.after(offer(ADA)) == [RejectLink(ADA, BUSY_FAULT, number=7)]
     assert await worker.after(over(OLD)) == [AVAILABLE]
 
 
@@ -342,7 +342,7 @@ class TestLeaving:
         self, worker: Worker, reason: object, fault: Fault | None
     ) -> None:
         assert await worker.after(reason) == [LEAVING, EndSessions()]
-        assert await worker.after(offer(ADA)) == [RejectLink(ADA, LEAVING_FAULT)]
+        assert await worker.after(offer(ADA)) == [RejectLink(ADA, LEAVING_FAULT, number=7)]
         assert await worker.after(SessionsEnded()) == [Finished(fault)]
 
     @while_reserved
@@ -365,7 +365,7 @@ class TestLeaving:
 async def test_a_worker_that_is_asked_to_leave_finishes_its_jobs_and_sessions_first(worker: Worker) -> None:
     await worker.after(JobAdopted(OLD), JobAdopted(JOB))
     assert await worker.after(Drain()) == [LEAVING_BUSY]
-    assert await worker.after(offer(BOB)) == [RejectLink(BOB, LEAVING_FAULT)]
+    assert await worker.after(offer(BOB)) == [RejectLink(BOB, LEAVING_FAULT, number=7)]
     assert await worker.after(over(JOB)) == []
     assert await worker.after(over(OLD)) == [LEAVING, EndSessions()]
     assert await worker.after(SessionsEnded()) == [Finished()]

@@ -147,7 +147,7 @@ class WorkerWorld(World):
             return
         if self.offers < LINKS_MAX:
             for peer in (ADA, BOB):
-                yield evolve(self, offers=self.offers + 1), LinkRequested(link, peer, "sdp")
+                yield evolve(self, offers=self.offers + 1), LinkRequested(link, peer, "sdp", number=0)
             opened = evolve(self, offers=link, links=self.links | {link}, trusted=self.trusted | {link})
             for known in (*self.preparing, *self.running):
                 yield opened, SupplyPackage(link, known)
@@ -247,7 +247,7 @@ class SessionWorld(World):
 
     def moves(self) -> Iterator[tuple[World, Any]]:
         if not self.begun:
-            yield evolve(self, begun=True), SessionRequested(ONE, ADA, "sdp", JOB)
+            yield evolve(self, begun=True), SessionRequested(ONE, ADA, "sdp", JOB, number=0)
             yield evolve(self, begun=True, trusted=True, receiving=True), OpenSession(ONE, JOB)
         if not self.begun or not self.open:
             return

@@ -120,7 +120,7 @@ class Stranger:
             offer = await self.until(LinkRequested)
         self.peers.add(offer.peer)
         self.link = offer.new_link
-        self.runtime.post(AcceptLink(offer.new_link, offer.peer, offer.sdp))
+        self.runtime.post(AcceptLink(offer.new_link, offer.peer, offer.sdp, number=offer.number))
         await self.until(Authenticated)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, since
 from rtc.command_line import generated_docs
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "128a3a8ac673fb55")
+SHAPE = (3, "a65631695e08bf12")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

@@ -11,7 +11,7 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from protocol.fields import ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
+from protocol.fields import AsciiLines, ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
 from protocol.version import VersionRange
 
 Strategy = st.SearchStrategy[Any]
@@ -64,6 +64,8 @@ def _of_limit(kind: Any, limit: Any) -> Strategy:
         case SingleLine() if kind is str:
             longest = st.sampled_from("x語😀").map(lambda char: char * limit.max_length)
             return printable_texts.map(lambda text: text[: limit.max_length]) | longest
+        case AsciiLines() if kind is str:
+            return st.text(st.characters(codec="ascii", categories=("L", "N", "P", "Zs"))) | st.just("x\r\n" * 5000)
         case FreeText() if kind is str:
             return hostile_texts.map(lambda text: text[: limit.max_length]) | st.just("x" * limit.max_length)
         case Id() if kind is str:

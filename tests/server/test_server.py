@@ -930,13 +930,13 @@ async def test_a_client_that_reads_nothing_costs_the_worker_that_answers_it_no_t
 
 
 async def test_a_long_message_over_a_slow_line_ends_nobody(autojump_clock, hall, nursery):
-    """The line takes 4 KB in five seconds, so 30 KB need longer than `SEND_TIME`, and pongs come late."""
+    """The line takes 4 KB in five seconds, so 15 KB need longer than `SEND_TIME`, and pongs come late."""
     worker, ours, _ = await slow_member(hall, Role.WORKER, SEND_TIME / 2)
     client, theirs = await hall.member(Role.CLIENT)
     for letter in "ab":
-        await client.send(Offer(ours.peer, letter * 30_000))
+        await client.send(Offer(ours.peer, letter * 15_000))
     for letter in "ab":
-        assert await worker.receive() == Offer(theirs.peer, letter * 30_000)
+        assert await worker.receive() == Offer(theirs.peer, letter * 15_000)
     assert trio.current_time() > 2 * SEND_TIME
 
 

@@ -16,14 +16,19 @@ ONE, ADA, JOB = LinkId(1), PeerId("client-ada"), JobId("job-1")
 @pytest.mark.parametrize(
     ("offer", "fault", "said"),
     [
-        (LinkRequested(ONE, ADA, "sdp"), BUSY_FAULT, "for a new job."),
-        (SessionRequested(ONE, ADA, "sdp", JOB), UNKNOWN_FAULT, "about job-1."),
+        (LinkRequested(ONE, ADA, "sdp", number=0), BUSY_FAULT, "for a new job."),
+        (SessionRequested(ONE, ADA, "sdp", JOB, number=0), UNKNOWN_FAULT, "about job-1."),
     ],
 )
 def test_an_offer_its_answer_and_that_a_rejection_was_sent_are_said(offer: object, fault: object, said: str) -> None:
     lines: list[str] = []
     log = EventLog(lines.append, "[gpu-0] ")
-    for effect in (offer, AcceptLink(ONE, ADA, "sdp"), RejectLink(ADA, fault), SendToServer(Refuse(ADA, fault))):
+    for effect in (
+        offer,
+        AcceptLink(ONE, ADA, "sdp", number=0),
+        RejectLink(ADA, fault, number=0),
+        SendToServer(Refuse(ADA, fault)),
+    ):
         log.tap(effect)
     assert lines == [
         f"[gpu-0] Offer received from client-ada, {said}",

@@ -278,7 +278,7 @@ class LinkManager:
         if task.is_asked_for and task.link is None:
             task.is_asked_for = False
             self._has_withdrawn = True
-            self.router.outbox.put(WithdrawOffer(task.peer, task.number))
+            self.router.outbox.put(WithdrawOffer(task.peer, number=task.number))
 
     async def _run_link(self, task: _LinkTask, offer: str | None) -> None:
         """Connect, authenticate and serve one link; sends `LinkLost` exactly once, however the link ends."""
@@ -311,10 +311,12 @@ class LinkManager:
         if offer is None:
             sdp = await connection.offer()
             task.is_asked_for = True
-            self.router.outbox.put(OfferReady(task.peer, sdp, task.job, task.number))
+            self.router.outbox.put(OfferReady(task.peer, sdp, task.job, number=task.number))
             await connection.accept_answer(await self._wait_for_answer(task))
         else:
-            self.router.outbox.put(AnswerReady(task.peer, await self._answer(task, connection, offer), task.number))
+            self.router.outbox.put(
+                AnswerReady(task.peer, await self._answer(task, connection, offer), number=task.number)
+            )
         await connection.wait_open(self.connect_timeout)
         task.path = connection.path_kind
         binding = self._make_binding(task, connection)
@@ -347,7 +349,7 @@ class LinkManager:
             return await connection.answer(offer)
         except RtcError as error:
             fault = Fault(error.fault.code, f"The worker could not open the link. It says: {error.fault.text}")
-            self.router.outbox.put(RejectLink(task.peer, fault, task.number))
+            self.router.outbox.put(RejectLink(task.peer, fault, number=task.number))
             raise
 
     async def _serve(self, task: _LinkTask, link: Link, binding: Binding) -> None:

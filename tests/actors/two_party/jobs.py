@@ -152,8 +152,8 @@ class Jobs(Links):
         new = LinkId(world.next_link)
         world = change(world, offers=tuple(rest), next_link=world.next_link + 1)
         if job is None:
-            return self.tell_worker(world, events.LinkRequested(new, ME, str(link)))
-        offer = events.SessionRequested(new, ME, str(link), job)
+            return self.tell_worker(world, events.LinkRequested(new, ME, str(link), number=0))
+        offer = events.SessionRequested(new, ME, str(link), job, number=0)
         known = self.job(world, job).stage != "gone"
         fault = refusal(known=known, sessions=len(world.sessions), leaving=world.ending_sessions)
         if fault is not None:

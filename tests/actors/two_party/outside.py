@@ -177,7 +177,7 @@ class Outside(Room):
         new = LinkId(world.next_link)
         if world.budget.strangers:
             spent = change(spend(world, "strangers"), next_link=world.next_link + 1)
-            offer = events.LinkRequested(new, STRANGER, "sdp")
+            offer = events.LinkRequested(new, STRANGER, "sdp", number=0)
             yield "a stranger asks", True, call(self.tell_worker, spent, offer)
         for link in world.rivals:
             proven = events.Authenticated(link, STRANGER, proven=True, version=3)

@@ -102,7 +102,7 @@ async def test_a_client_that_gives_up_takes_back_its_offer_before_anything_else(
     await offer_of(client)
     client.links.close_link(CloseLink(LinkId(1)))
     await client.until(LinkLost)
-    assert client.said[1:] == [WithdrawOffer(WORKER, 1), LinkLost(LinkId(1))]
+    assert client.said[1:] == [WithdrawOffer(WORKER, number=1), LinkLost(LinkId(1))]
 
 
 async def test_an_offer_that_nobody_answers_is_taken_back(client: Side, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +111,14 @@ async def test_an_offer_that_nobody_answers_is_taken_back(client: Side, monkeypa
     lost = await client.until(LinkLost)
     assert lost.fault is not None
     assert lost.fault.code is FaultCode.STALLED
-    assert client.said[1:] == [WithdrawOffer(WORKER, 1), lost]
+    assert client.said[1:] == [WithdrawOffer(WORKER, number=1), lost]
 
 
 async def test_an_offer_is_taken_back_when_its_answer_opens_no_link(client: Side) -> None:
     await offer_of(client)
-    client.links.handle_answer(LinkAnswered(WORKER, "garbage", 1))
+    client.links.handle_answer(LinkAnswered(WORKER, "garbage", number=1))
     lost = await client.until(LinkLost)
-    assert client.said[1:] == [WithdrawOffer(WORKER, 1), lost]
+    assert client.said[1:] == [WithdrawOffer(WORKER, number=1), lost]
 
 
 async def test_nothing_is_taken_back_before_the_offer_is_made_or_after_it_is_refused(client: Side) -> None:
@@ -128,22 +128,22 @@ async def test_nothing_is_taken_back_before_the_offer_is_made_or_after_it_is_ref
     assert client.said == [LinkLost(LinkId(2))]
     client.said.clear()
     await offer_of(client)
-    client.links.handle_refusal(LinkRefused(WORKER, BUSY, 1))
+    client.links.handle_refusal(LinkRefused(WORKER, BUSY, number=1))
     await client.until(LinkLost)
     assert client.said[-1] == LinkLost(LinkId(1), BUSY)
-    assert WithdrawOffer(WORKER, 1) not in client.said
+    assert WithdrawOffer(WORKER, number=1) not in client.said
     assert not client.links.give_up_unopened()
 
 
 async def test_what_is_said_about_an_earlier_offer_does_not_touch_a_later_one(client: Side, worker: Side) -> None:
     await offer_of(client)
-    client.links.handle_answer(LinkAnswered(WORKER, "of an earlier offer", 0))
-    client.links.handle_refusal(LinkRefused(WORKER, BUSY, 0))
-    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, client.said[0].sdp, 3))
-    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, 2))
+    client.links.handle_answer(LinkAnswered(WORKER, "of an earlier offer", number=0))
+    client.links.handle_refusal(LinkRefused(WORKER, BUSY, number=0))
+    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, client.said[0].sdp, number=3))
+    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, number=2))
     answer = await worker.until(AnswerReady)
     assert answer.number == 3
-    client.links.handle_answer(LinkAnswered(WORKER, answer.sdp, 1))
+    client.links.handle_answer(LinkAnswered(WORKER, answer.sdp, number=1))
     await client.until(Authenticated)
 
 
@@ -151,31 +151,31 @@ async def test_a_program_that_ends_takes_back_its_offer(client: Side) -> None:
     await offer_of(client)
     assert client.links.give_up_unopened()
     await client.until(LinkLost)
-    assert client.said[1:] == [WithdrawOffer(WORKER, 1), LinkLost(LinkId(1))]
+    assert client.said[1:] == [WithdrawOffer(WORKER, number=1), LinkLost(LinkId(1))]
 
 
 async def test_a_worker_ends_the_link_whose_offer_is_taken_back(client: Side, worker: Side) -> None:
-    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, await offer_of(client), 3))
+    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, await offer_of(client), number=3))
     await worker.until(AnswerReady)  # the client gets no answer, so nothing opens
-    worker.links.handle_withdrawal(OfferWithdrawn(PeerId("client-eve"), 3))
-    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, 3))
+    worker.links.handle_withdrawal(OfferWithdrawn(PeerId("client-eve"), number=3))
+    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, number=3))
     assert await worker.until(LinkLost) == LinkLost(LinkId(7), WITHDRAWN)
 
 
 async def test_an_offer_that_is_taken_back_before_it_is_accepted_opens_nothing(client: Side, worker: Side) -> None:
     offer = await offer_of(client)
-    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, 3))
-    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, offer, 3))
+    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, number=3))
+    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, offer, number=3))
     assert await worker.until(LinkLost) == LinkLost(LinkId(7), WITHDRAWN)
-    worker.links.accept_link(AcceptLink(LinkId(8), CLIENT, offer, 4))
+    worker.links.accept_link(AcceptLink(LinkId(8), CLIENT, offer, number=4))
     await worker.until(AnswerReady)
 
 
 async def test_an_open_link_is_not_touched(client: Side, worker: Side) -> None:
-    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, await offer_of(client), 3))
-    client.links.handle_answer(LinkAnswered(WORKER, (await worker.until(AnswerReady)).sdp, 1))
+    worker.links.accept_link(AcceptLink(LinkId(7), CLIENT, await offer_of(client), number=3))
+    client.links.handle_answer(LinkAnswered(WORKER, (await worker.until(AnswerReady)).sdp, number=1))
     await client.until(Authenticated)
-    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, 3))
+    worker.links.handle_withdrawal(OfferWithdrawn(CLIENT, number=3))
     assert not client.links.give_up_unopened()
     for side, link in ((worker, LinkId(7)), (client, LinkId(1))):
         opened = side.links.link(link)

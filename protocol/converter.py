@@ -239,7 +239,7 @@ def from_json(text: str | bytes, kind: Any, *, limit: int, version: int = VERSIO
     if size > limit:
         raise WireError(f"a message of {size} bytes came; at most {limit} are read")
     try:
-        value = json.loads(text)
+        value = json.loads(text if isinstance(text, str) else text.decode())  # bytes would be taken for UTF-16, too
     except (ValueError, RecursionError):
         raise NotJson("what came is not JSON") from None
     if not isinstance(value, dict):

@@ -173,6 +173,12 @@ def test_whatever_ends_a_link_before_authentication_fits_into_its_short_frames(t
         assert decode(encode(message), UNPROVEN) == message
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_bytes_are_utf_8(encoding: str) -> None:
+    with pytest.raises(WireError):
+        decode('{"type":"HEARTBEAT"}'.encode(encoding), UNPROVEN)
+
+
 @pytest.mark.parametrize("value", ["text", {"ad": "hoc"}, 1, None, ("text",), [Heartbeat()]])
 def test_only_classes_that_say_what_may_be_in_them_are_written(value: Any) -> None:
     with pytest.raises(TypeError):

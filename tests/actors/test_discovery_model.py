@@ -554,6 +554,7 @@ def missing_from(table: Table[DiscoveryData], answers: set[tuple[Phase, int]]) -
     return [f"{phase.value} × {found}" for phase, found in table.answers() if (phase, id(found)) not in answers]
 
 
+@pytest.mark.slow
 def test_whatever_breaks_both_come_home_and_each_row_is_needed() -> None:
     assert {type(message) for message in ANY_MESSAGE} == set(get_args(FromServer))
     assert missing_from(DISCOVERY, run(DISCOVERY, STORIES)) == []

@@ -92,6 +92,7 @@ def test_the_second_client_without_the_right_secret_sends_nothing(scene: Scene, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_second_client_wants_a_proof_of_the_worker_too(scene: Scene, tmp_path: Path) -> None:
     start_worker(scene)
     client = start_client(scene, make_package(tmp_path / "toy.zip"), "--secret", SECRET)
@@ -101,6 +102,7 @@ def test_the_second_client_wants_a_proof_of_the_worker_too(scene: Scene, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_job_goes_on_when_the_second_client_is_interrupted(
     scene: Scene, tmp_path: Path, pause: TrainingPause
 ) -> None:

@@ -11,7 +11,7 @@ from actors.worker_limits import LINK_TIME, REQUEST_TIME
 from protocol.converter import WireError
 from protocol.ids import PeerId, RoomId
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Hello
-from protocol.signaling import WORKERS_MAX
+from protocol.signaling import SDP_MAX, WORKERS_MAX
 from protocol.transfer import PIECE_MAX
 from protocol.trust import PROOF_TIME, Binding, Secret, VersionAgreement, prove
 from protocol.version import VersionRange
@@ -81,6 +81,7 @@ NUMBERS: dict[str, Any] = {
     "reserved for this client: {} seconds": LINK_TIME,
     "then {} until a job is submitted": REQUEST_TIME,
     "A description with more than {} candidates that can be used is refused": CANDIDATES_MAX,
+    "are at most {} characters of ASCII": SDP_MAX,
     "was idle for {} seconds": HEARTBEAT_TIME,
     "counts the link as lost after {} seconds": LOST_TIME,
     "then 1 to {} bytes of the file": PIECE_MAX,

@@ -518,7 +518,7 @@ async def test_no_peer_can_send_under_the_id_of_another(autojump_clock, hall):
         assert (await worker.receive()).peer == bob_joined.peer
 
 
-@pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("count", [300, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
 async def test_changed_messages_harm_only_their_sender(autojump_clock, hall, count):
     """Somebody with the room's token sends valid messages that are changed somewhere; when he is cut, he comes back."""
     changed = mutations(count)

@@ -7,7 +7,6 @@ import re
 import sys
 from enum import Enum, EnumMeta
 from pathlib import Path
-from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import attrs
@@ -19,7 +18,7 @@ from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
 from actors.table import Table
 from actors.worker import WORKER
-from protocol.converter import tag_of
+from protocol.converter import document_to_json, tag_of
 from protocol.faults import FaultCode
 from protocol.http import (
     BODY_MAX,
@@ -46,6 +45,7 @@ from rtc.common.docstrings import class_text, field_texts
 
 TABLES: tuple[Table[Any], ...] = (WORKER, JOB_SESSION, CLIENT, JOB_QUERY, DISCOVERY, WORKER_AUTH, CLIENT_AUTH)
 MESSAGES = {kind for vocabulary in VOCABULARIES for kind in vocabulary.messages.values()} | {*get_args(JobNews)}
+TAGS = {kind.__name__: tag_of(kind) for kind in MESSAGES}
 ENUMERATIONS: tuple[type[Enum], ...] = (FaultCode, Denial, Status, Role, JobKind, JobStage, StopScope, Outcome)
 TIMES = {"`HEARTBEAT_TIME`": HEARTBEAT_TIME, "`PROOF_TIME`": PROOF_TIME}
 """Constants that the docstrings of messages name; the page shows their seconds."""
@@ -91,9 +91,7 @@ def messages_page() -> str:
     parts += ["# Parts of messages"]
     parts += [_message_section(part, []) for part in (VersionRange, WorkerFacts, IceServerEntry)]
     parts += ["# Values", "What a field of each of these types may be."]
-    parts += [
-        _values_section(kind) for kind in (FaultCode, Denial, Status, Role, JobKind, JobStage, StopScope, Outcome)
-    ]
+    parts += [_values_section(kind) for kind in ENUMERATIONS]
     parts += ["# Session string", _session_string_text(), _message_section(SessionStringJson, [])]
     return "\n\n".join([*parts, *_http_sections()]) + "\n"
 
@@ -175,19 +173,17 @@ def _since(version: int) -> str:
 
 def _on_the_wire(text: str) -> str:
     """Return a text of the code with the names of messages as they are on the wire, and times as numbers."""
-    tags = {kind.__name__: tag_of(kind) for kind in MESSAGES}
     for constant, seconds in TIMES.items():
         text = text.replace(constant, f"{seconds:g} seconds")
-    return re.sub(r"(?<=`)[A-Z][A-Za-z]+(?=[`.])", lambda found: tags.get(found[0], found[0]), text)
+    return re.sub(r"(?<=`)[A-Z][A-Za-z]+(?=[`.])", lambda found: TAGS.get(found[0], found[0]), text)
 
 
 def _default_text(field: "attrs.Attribute[Any]") -> str:
     """Return what it means to leave a field out of a message, in JSON; empty if that is not allowed."""
     if field.default is attrs.NOTHING or is_explicit(field.metadata):
         return ""
-    value = field.default.value if isinstance(field.default, Enum) else field.default
-    words = {None: "null", True: "true", False: "false", (): "[]", "": '""'}
-    return f"`{words[value] if type(value) in (NoneType, bool, tuple) or value == '' else value}`"
+    default = field.default
+    return f"`{default.value if isinstance(default, Enum) else document_to_json(default)}`"
 
 
 def _type_text(type_hint: Any) -> str:

@@ -142,7 +142,7 @@ def _worker(
 ) -> int:
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
-    from rtc.config.credentials import check_name, check_room, check_token, read_secret
+    from rtc.config.credentials import check_name, check_room, check_token, secret_finder
     from rtc.runtime.run_program import run_program
     from rtc.worker.fleet import serve
     from rtc.worker.program import WorkerOptions
@@ -152,7 +152,7 @@ def _worker(
         config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
         token=check_token(token) if token is not None else None,
-        secret=read_secret(room_secret),
+        find_secret=secret_finder(room_secret),
         name=check_name(name),
         work=work_dir or base / "work",
         results=results_dir or base / "results",

@@ -24,7 +24,7 @@ from protocol.trust import (
     AuthResponse,
     AuthSuccess,
     Denial,
-    Secret,
+    RoomKeys,
     VersionAgreement,
     prove,
     same_proof,
@@ -64,8 +64,8 @@ class ClientAuthPhase(Phase):
 class AuthData:
     """The data of the authentication of one link, at one end."""
 
-    secret: Secret | None
-    """The room secret; None when this program was given none."""
+    keys: RoomKeys | None
+    """The keys of the room; None when this program knows no secret for it."""
     opened: events.LinkOpened | None = None
     """The link; None in the phase CLOSED."""
     agreement: VersionAgreement | None = None
@@ -88,11 +88,11 @@ def _proof(data: AuthData, speaker: str, their_nonce: bytes) -> bytes:
     The binding shows at which end this program is. The result is empty without a secret.
     """
     opened = _opened_link(data)
-    if data.secret is None:
+    if data.keys is None:
         return b""
     our_nonce = opened.nonce
     worker_nonce, client_nonce = (our_nonce, their_nonce) if _is_at_worker(data) else (their_nonce, our_nonce)
-    return prove(data.secret, speaker, opened.binding, _agreement(data), worker_nonce, client_nonce)
+    return prove(data.keys, speaker, opened.binding, _agreement(data), worker_nonce, client_nonce)
 
 
 def _opened_link(data: AuthData) -> events.LinkOpened:
@@ -127,7 +127,7 @@ def _hear(data: AuthData, event: Hello) -> AuthData:
 def _fail(data: AuthData, code: FaultCode, text: str, *before: events.TellPeer) -> Step[AuthData]:
     """End the authentication, and close the link for this reason, after the effects `before`."""
     failed = events.AuthenticationFailed(_opened_link(data).link, Fault(code, text))
-    return Step(AuthData(data.secret), (*before, failed))
+    return Step(AuthData(data.keys), (*before, failed))
 
 
 # -------- guards
@@ -139,8 +139,8 @@ def has_no_common_version(_data: AuthData, event: Hello) -> bool:
 
 
 def has_no_secret(data: AuthData, _event: Hello | AuthChallenge | AuthSuccess) -> bool:
-    """Return whether this program was given no room secret."""
-    return data.secret is None
+    """Return whether this program knows no room secret."""
+    return data.keys is None
 
 
 def proof_is_missing(_data: AuthData, event: AuthResponse) -> bool:
@@ -163,7 +163,7 @@ def workers_proof_is_valid(data: AuthData, event: AuthSuccess) -> bool:
 
 def reset(data: AuthData, _event: events.LinkLost) -> Step[AuthData]:
     """Discard the data of the link and its authentication because the link has ended."""
-    return Step(AuthData(data.secret))
+    return Step(AuthData(data.keys))
 
 
 # -------- the worker's end
@@ -371,7 +371,7 @@ def lose_before_verdict(data: AuthData, _event: events.TimedOut) -> Step[AuthDat
 
 def close_on_drain(data: AuthData, _event: events.Drain) -> Step[AuthData]:
     """Close the link because the program is stopping."""
-    return Step(AuthData(data.secret), (events.CloseLink(_opened_link(data).link),))
+    return Step(AuthData(data.keys), (events.CloseLink(_opened_link(data).link),))
 
 
 C = ClientAuthPhase

@@ -54,7 +54,8 @@ class DiscoveryPhase(Phase):
     RETRYING = "retrying", RESERVED
     """A connection has failed, or was lost before the room was joined; the next one is awaited."""
     CREATING = "creating a room", RESERVED
-    """The server was asked for a new room."""
+    """The server was asked for a new room. When it is there, this peer wants no room until it is told to join that
+    one, which it cannot before it has the room's keys."""
     JOINING = "joining", RESERVED
     """The server was asked to let this peer into the room."""
     PUT_OFF = "put off", RESERVED
@@ -118,6 +119,7 @@ def check(phase: Phase, data: DiscoveryData) -> None:
     assert (phase in (OFFLINE, ONLINE)) <= (room_credentials == NO_ROOM), "who wants no room remembers none"
     assert (phase in (JOINING, *MEMBER)) <= data.knows_room, "who joins knows the room"
     assert (phase is CREATING) <= (not data.knows_room), "no second room is created"
+    assert (room_credentials.keys is not None) <= data.knows_room, "keys are those of a room"
     assert (phase in MEMBER) <= (data.patient and None not in (room_credentials.peer, room_credentials.resume))
     assert bool(data.workers) <= (phase in MEMBER), "the list of workers is that of our room"
     assert room_credentials == NO_ROOM or (room_credentials.role is Role.WORKER) == (data.facts is not None)
@@ -161,7 +163,7 @@ def is_about_a_job(_data: DiscoveryData, event: Offer) -> bool:
 
 def _not_answered(data: DiscoveryData, what: str) -> Fault:
     """Return the fault for a server that is silent until the deadline; `what` says what it was asked for."""
-    text = f"The server did not answer within {data.step_timeout:g} seconds: {what}."
+    text = f"The server did not answer within {data.step_timeout:.0f} seconds: {what}."
     return Fault(FaultCode.SERVER_LOST, f"{text} Is it the right address, and is it running?")
 
 
@@ -226,11 +228,10 @@ def ask_for_room(data: DiscoveryData, _event: events.ServerConnected) -> Step[Di
     return Step(_asked_for_room(data), (events.SendToServer(CreateRoom()),))
 
 
-def join_created_room(data: DiscoveryData, event: RoomCreated) -> Step[DiscoveryData]:
-    """Ask the server to let us into the room that it has created for us."""
-    room_credentials = evolve(data.room_credentials, room=event.room, token=event.token)
-    data = _asked_to_join(evolve(data, room_credentials=room_credentials))
-    return Step(data, (_join(data),))
+def report_room(data: DiscoveryData, event: RoomCreated) -> Step[DiscoveryData]:
+    """Report the room that the server has created for us; the program finds its keys, and then wants to join it."""
+    made = events.RoomMade(event.room, event.token)
+    return Step(_outside(data), (events.cancel_deadline(JOIN_DEADLINE), made))
 
 
 def try_again(data: DiscoveryData, event: events.ServerDisconnected) -> Step[DiscoveryData]:
@@ -259,7 +260,7 @@ def report_joined(data: DiscoveryData, event: Joined) -> Step[DiscoveryData]:
     room_credentials = evolve(data.room_credentials, peer=event.peer, resume=event.resume)
     workers = by_preference(event.workers)
     after = evolve(data, room_credentials=room_credentials, patient=True, obstacle=None, workers=workers)
-    joined = events.JoinedRoom(event.room, room_credentials.token or "", event.peer)
+    joined = events.JoinedRoom(event.room, room_credentials.token or "", event.peer, room_credentials.keys)
     # a worker's facts may have changed since its request to join; the server passes on only facts that are new to it
     announce = () if data.facts is None else (events.SendToServer(Announce(data.facts)),)
     return Step(after, (events.cancel_deadline(JOIN_DEADLINE), joined, events.WorkersChanged(workers), *announce))
@@ -270,10 +271,14 @@ def ask_to_rejoin(data: DiscoveryData, _event: events.ServerConnected) -> Step[D
     return Step(data, (_join(data),))
 
 
+def _outside(data: DiscoveryData) -> DiscoveryData:
+    """Return the data of a peer that wants no room."""
+    return DiscoveryData(data.facts, last_link=data.last_link)
+
+
 def _give_up(data: DiscoveryData, fault: Fault | None, *effects: events.SendToServer) -> Step[DiscoveryData]:
-    after = DiscoveryData(data.facts, last_link=data.last_link)
     assert fault is not None, "before the first join there is always an obstacle"
-    return Step(after, (*effects, events.JoinFailed(fault)))
+    return Step(_outside(data), (*effects, events.JoinFailed(fault)))
 
 
 def fail_denied(data: DiscoveryData, event: Fault) -> Step[DiscoveryData]:
@@ -413,7 +418,7 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
            because="another try to connect has failed, and the next one follows"),
 
     # joining
-    row(CREATING,              RoomCreated,               JOINING,     join_created_room),
+    row(CREATING,              RoomCreated,               ONLINE,      report_room),
     row((JOINING, REJOINING),  Joined,                    IN_ROOM,     report_joined),
     row(ASKING,                Fault,                     PUT_OFF,     note_put_off, when=may_pass),
     row(ASKING,                Fault,                     ONLINE,      fail_denied),

@@ -1,15 +1,18 @@
 """How the two ends of a new link prove that they know the room secret, and that no third party is between them.
 
-Both proofs are HMAC-SHA256 (RFC 2104) keyed by the secret, over a transcript that holds both nonces and the SHA-256
-fingerprints of both DTLS certificates (RFC 8122) as each side sees them. If a server replaces fingerprints to become a
-man in the middle, the two transcripts differ, and neither proof is valid. The transcript names the side that gives the
-proof, so one side's proof cannot be reflected as the other's. It also holds the versions of the protocol that each side
-has said it speaks, and the one that is used, so that nobody in between can talk both down to an older version.
+The keys come from the secret by PBKDF2 and HKDF, and are the same at every peer of a room; nothing that a peer sends
+has part in them. Both proofs are HMAC-SHA256 (RFC 2104) under one of these keys, over a transcript that holds both
+nonces and the SHA-256 fingerprints of both DTLS certificates (RFC 8122) as each side sees them. If a server replaces
+fingerprints to become a man in the middle, the two transcripts differ, and neither proof is valid. The transcript names
+the side that gives the proof, so one side's proof cannot be reflected as the other's. It also holds the versions of the
+protocol that each side has said it speaks, and the one that is used, so that nobody in between can talk both down to an
+older version.
 """
 
 import hashlib
 import hmac
 from enum import Enum
+from functools import lru_cache
 
 from attrs import field, frozen
 
@@ -21,6 +24,15 @@ NONCE_BYTES = 32
 """Length of each side's nonce, in bytes."""
 PROOF_BYTES = hashlib.sha256().digest_size
 """Length of a proof, in bytes: one SHA-256 digest."""
+ROUNDS = 600_000
+"""Rounds of PBKDF2, as OWASP recommends them for HMAC-SHA256 (Password Storage Cheat Sheet, 2023). They make each guess
+at a weak secret costly; a machine of 2020 needs about a quarter of a second."""
+KEY_BYTES = 32
+"""Length of each derived key, in bytes."""
+ROOM_LABEL = b"sleap-rtc/room-secret/"
+"""The salt of PBKDF2 is this label and the room's id, so that the keys of no other room or program are the same."""
+PROOF_LABEL, TAG_LABEL = b"sleap-rtc/proof", b"sleap-rtc/tag"
+"""What HKDF is told about the use of each key (`info` of RFC 5869)."""
 PROOF_TIME = 10
 """Seconds that the authentication may take. The worker measures from its challenge to the client's proof, the client
 from the open link to the end of the authentication."""
@@ -93,7 +105,35 @@ class Binding:
 class Secret:
     """A room secret, wrapped so that no `repr`, log or error text can show it."""
 
-    key: bytes = field(repr=False)
+    text: str = field(repr=False)
+    """Without white space around it."""
+
+
+@frozen
+class RoomKeys:
+    """The keys of those who know the secret of one room."""
+
+    proof: bytes = field(repr=False)
+    """The key of the proofs on a link."""
+    tag: bytes = field(repr=False)
+    """The key of the tags of offers and answers."""
+
+
+@lru_cache(maxsize=32)
+def derive_keys(secret: Secret, room: RoomId) -> RoomKeys:
+    """Return the keys of a room; this takes a noticeable time (`ROUNDS`), so call it in a thread.
+
+    PBKDF2-HMAC-SHA256 (RFC 8018) makes a root key of the secret, as UTF-8, and HKDF-SHA256 (RFC 5869, without salt) the
+    two keys of the root key.
+    """
+    root = hashlib.pbkdf2_hmac("sha256", secret.text.encode(), ROOM_LABEL + room.encode(), ROUNDS)
+    return RoomKeys(_hkdf(root, PROOF_LABEL), _hkdf(root, TAG_LABEL))
+
+
+def _hkdf(root: bytes, label: bytes) -> bytes:
+    """Return a key of `KEY_BYTES` for this use: HKDF-SHA256 whose output is one block."""
+    extracted = hmac.digest(bytes(KEY_BYTES), root, "sha256")
+    return hmac.digest(extracted, label + b"\x01", "sha256")
 
 
 @frozen
@@ -110,7 +150,7 @@ class VersionAgreement:
 
 
 def prove(
-    secret: Secret,
+    keys: RoomKeys,
     speaker: str,
     binding: Binding,
     agreement: VersionAgreement,
@@ -120,7 +160,7 @@ def prove(
     """Return the proof of one side of a link: 32 bytes, an HMAC over a transcript of length-prefixed parts.
 
     Args:
-        secret: the room secret, which is the HMAC's key.
+        keys: the keys of the room.
         speaker: the side whose proof it is, "worker" or "client".
         binding: room, peers and certificates of the link.
         agreement: the versions that both sides speak; they have one in common.
@@ -146,8 +186,13 @@ def prove(
         worker_nonce,
         client_nonce,
     )
+    return _authenticate(keys.proof, *parts)
+
+
+def _authenticate(key: bytes, *parts: bytes) -> bytes:
+    """Return the HMAC-SHA256 over these parts, each with its length before it: no other parts give the same text."""
     transcript = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return hmac.new(secret.key, transcript, hashlib.sha256).digest()
+    return hmac.digest(key, transcript, "sha256")
 
 
 def same_proof(ours: bytes, theirs: bytes) -> bool:

@@ -8,6 +8,7 @@ from protocol.faults import Fault
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import WorkerPresent
 from protocol.status import Role, Status
+from protocol.trust import RoomKeys
 
 
 @frozen
@@ -21,11 +22,13 @@ class RoomCredentials:
     """The peer id that an earlier process had in this room, to get it again with `resume`."""
     resume: str | None = field(default=None, repr=False)
     """The `Joined.resume` that belongs to `peer`."""
+    keys: RoomKeys | None = None
+    """The keys of those who know the room's secret; None when this program knows none, and before there is a room."""
 
 
 @frozen
 class JoinRoom:
-    """To Discovery: join this room and stay in it."""
+    """To Discovery: join this room and stay in it; without a room, have one created (`RoomMade`)."""
 
     room_credentials: RoomCredentials
     step_timeout: float
@@ -56,6 +59,14 @@ class SendToServer:
 
 
 @frozen
+class RoomMade:
+    """The server has created the room that was asked for; join it now, with its keys if it has a secret."""
+
+    room: RoomId
+    token: str = field(repr=False)
+
+
+@frozen
 class JoinedRoom:
     """We have joined the room. Sent again after each reconnection, normally with the same peer id."""
 
@@ -63,6 +74,8 @@ class JoinedRoom:
     token: str = field(repr=False)
     peer: PeerId
     """Our own peer id."""
+    keys: RoomKeys | None = None
+    """The keys of the room, if it has a secret."""
 
 
 @frozen

@@ -17,24 +17,24 @@ from actors.job_query import JOB_QUERY, QueryData
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import JobRequest, JobState
 from protocol.status import Role
-from protocol.trust import Secret
 from rtc.client.options import explain_for_job
 from rtc.common.errors import RtcError
 from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
+from rtc.runtime.room_keys import SecretFinder, find_keys, no_secret
 from rtc.transport.webrtc import AsyncioLoop
 
 
 @frozen
 class WorkerAddress:
-    """A worker in its room, with the token for the room and the secret for the worker."""
+    """A worker in its room, with the token for the room, and where the room's secret is found."""
 
     config: Config
     room: RoomId
     token: str = field(repr=False)
     worker: PeerId
-    secret: Secret | None = None
+    find_secret: SecretFinder = no_secret
 
 
 async def run_job_query(
@@ -46,18 +46,19 @@ async def run_job_query(
         RtcError: the worker cannot be reached, or refuses; answers received before that are lost.
     """
     states: dict[JobId, JobState] = {}
+    keys = await find_keys(address.find_secret, address.room)
 
     def add_state(event: JobStateReported) -> None:
         states[event.state.job] = event.state
 
     async with open_peer_runtime(
-        asyncio_loop=asyncio_loop, config=address.config, role=Role.CLIENT, secret=address.secret, on_message=_receive
+        asyncio_loop=asyncio_loop, config=address.config, role=Role.CLIENT, on_message=_receive
     ) as runtime:
         query = make_actor(JOB_QUERY, QueryData(), runtime.router.outbox, ends_with=Finished(BUG_FAULT))
         for_query = (QueryWanted, JoinedRoom, JoinFailed, Authenticated, LinkLost, PeerMessage)
         runtime.add_routes(dict.fromkeys(for_query, (query.inbox.put,)) | {JobStateReported: (add_state,)})
         await runtime.actors.start(query.run)
-        room_credentials = RoomCredentials(Role.CLIENT, address.room, address.token)
+        room_credentials = RoomCredentials(Role.CLIENT, address.room, address.token, keys=keys)
         runtime.post(QueryWanted(room_credentials, address.worker, requests, address.config.connection_timeout))
         await runtime.finished.wait()
         fault = runtime.outcome.fault

@@ -16,7 +16,6 @@ from actors.events import JobCredential, NamedWorker
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import AskJob, CancelJob, JobRequest, JobStage, JobState, StopJob, StopScope
-from protocol.trust import Secret
 from rtc.client import tickets
 from rtc.client.job_query import WorkerAddress, run_job_query
 from rtc.client.jobs_table import JobRow, as_json, as_table
@@ -28,6 +27,7 @@ from rtc.common.errors import RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config
+from rtc.runtime.room_keys import SecretFinder, no_secret
 from rtc.runtime.root import cancel_when
 from rtc.terminal.log_view import LogView
 from rtc.terminal.worker_table import table_width
@@ -45,7 +45,7 @@ class JobsOptions:
     config_for: Callable[[str | None], Config]
     """Returns the configuration for a signalling server's address; for the configured server if the address is None."""
     tickets_folder: Path
-    secret: Secret | None = None
+    find_secret: SecretFinder = no_secret
     target: Target | None = field(default=None, repr=False)
     """The job's worker and its room, if the person named them; None: those in the ticket."""
 
@@ -72,8 +72,8 @@ class JobsOptions:
         return found, errors
 
     def address(self, ticket: JobTicket) -> WorkerAddress:
-        """Return how to reach the job's worker: configuration, room, token, worker id and secret."""
-        return WorkerAddress(self.config_for(ticket.server), ticket.room, ticket.token, ticket.worker, self.secret)
+        """Return how to reach the job's worker: configuration, room, token, worker, and how the secret is found."""
+        return WorkerAddress(self.config_for(ticket.server), ticket.room, ticket.token, ticket.worker, self.find_secret)
 
 
 def with_target(ticket: JobTicket, target: Target | None) -> JobTicket:
@@ -100,7 +100,7 @@ def client_options_to_attach(options: JobsOptions, ticket: JobTicket, **more: An
         room=RoomId(ticket.room),
         token=ticket.token,
         choice=NamedWorker(PeerId(ticket.worker)),
-        secret=options.secret,
+        find_secret=options.find_secret,
         kind=ticket.kind,
         credential=JobCredential(JobId(ticket.job), ticket.key),
         tickets_folder=options.tickets_folder,

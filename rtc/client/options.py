@@ -8,9 +8,9 @@ from actors.events import AskPerson, BestWorker, Interrupt, JobCredential, Named
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
-from protocol.trust import Secret
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
+from rtc.runtime.room_keys import SecretFinder, no_secret
 
 WORKER_ABSENT = (
     "The job's worker is not in its room. Start it again where it was, if nobody has: it finds the job, which runs on "
@@ -36,7 +36,7 @@ class ClientOptions:
     room: RoomId
     token: str = field(repr=False)
     choice: NamedWorker | BestWorker | AskPerson
-    secret: Secret | None = None
+    find_secret: SecretFinder = no_secret
     min_memory_mb: int = 0
     wait: float | None = None
     """Seconds to wait in the queue when every fitting worker is taken (`--wait`); `math.inf`: without limit; None: do

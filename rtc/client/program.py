@@ -19,6 +19,7 @@ from protocol.jobs import JobKind, SubmitJob
 from protocol.signaling import QueuePosition, WorkerAssigned
 from protocol.status import Role
 from protocol.transfer import FILE_MAX
+from protocol.trust import RoomKeys
 from protocol.wire import FRAME_MAX, encode
 from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions, explain_for_job
@@ -30,6 +31,7 @@ from rtc.common.nurseries import is_cancellation
 from rtc.common.stories import make_actor
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
+from rtc.runtime.room_keys import find_keys
 from rtc.runtime.root import print_error
 from rtc.terminal import open_view
 from rtc.terminal.interface import ClientView, Mode
@@ -127,18 +129,18 @@ async def _run(
 ) -> Path:
     result_folder = await trio.to_thread.run_sync(choose_result_folder, options)
     submit = await _prepare_submit(options, view) if options.credential is None else None
+    keys = await find_keys(options.find_secret, options.room)
     async with open_peer_runtime(
         asyncio_loop=asyncio_loop,
         config=options.config,
         role=Role.CLIENT,
-        secret=options.secret,
         on_message=presenter.receive,
     ) as runtime:
         file_transfers = FileTransfers(
             options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
         )
         with _cancellation_shown(presenter):  # here too, because closing the links takes a moment
-            finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit), drain)
+            finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit, keys), drain)
         presenter.outcome_scope.shield = True
     return await _conclude(finished, result_folder, presenter)
 
@@ -215,9 +217,9 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
     return submit
 
 
-def _job_wanted(options: ClientOptions, submit: SubmitJob | None) -> events.JobWanted:
+def _job_wanted(options: ClientOptions, submit: SubmitJob | None, keys: RoomKeys | None) -> events.JobWanted:
     return events.JobWanted(
-        events.RoomCredentials(Role.CLIENT, options.room, options.token),
+        events.RoomCredentials(Role.CLIENT, options.room, options.token, keys=keys),
         options.choice,
         submit,
         min_memory_mb=options.min_memory_mb,

@@ -30,7 +30,7 @@ from rtc.client.target import choose_target
 from rtc.command_line.read_config import read_config
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
-from rtc.config.credentials import read_secret
+from rtc.config.credentials import secret_finder
 from rtc.config.load import Config
 from rtc.packages.describe import describe
 from rtc.runtime.root import print_error
@@ -158,7 +158,7 @@ def _start_client(
         room=target.room,
         token=target.token,
         choice=target.choice,
-        secret=read_secret(room_secret),
+        find_secret=secret_finder(room_secret),
         min_memory_mb=min_gpu_memory or 0,
         wait=wait,
         output=output,
@@ -228,7 +228,7 @@ def _jobs_options(
             configs[address] = read_config(server or address, relay_only=relay_only)
         return configs[address]
 
-    return JobsOptions(config_for, ticket_folder(), read_secret(room_secret), target)
+    return JobsOptions(config_for, ticket_folder(), secret_finder(room_secret), target)
 
 
 def attach(

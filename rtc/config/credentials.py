@@ -1,5 +1,7 @@
 """Room secrets, room ids and worker names as people give them: checked as soon as they are read."""
 
+from collections.abc import Callable
+
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN, LINE_MAX, WORD_MAX, is_printable
 from protocol.ids import RoomId
@@ -24,7 +26,17 @@ def read_secret(given: str | None) -> Secret | None:
     if len(text) < SECRET_MIN:
         text = f"A room secret needs at least {SECRET_MIN} characters; make one with: openssl rand -base64 32"
         raise RtcError(FaultCode.USAGE, text)
-    return Secret(text.encode())
+    return Secret(text)
+
+
+def secret_finder(given: str | None) -> Callable[[RoomId], Secret | None]:
+    """Return a function that gives the secret of any room: the one that was given for all of them.
+
+    Raises:
+        RtcError: USAGE: as for `read_secret`.
+    """
+    secret = read_secret(given)
+    return lambda _room: secret
 
 
 def check_room(room: str) -> RoomId:

@@ -32,6 +32,7 @@ from actors.events import (
     LinkRequested,
     OfferWithdrawn,
     OpenLink,
+    RoomMade,
     SessionRequested,
     TellPeer,
     WorkersChanged,
@@ -41,7 +42,6 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from protocol.signaling import IceServers, Joined
 from protocol.status import Role, WorkerFacts
-from protocol.trust import Secret
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
 from rtc.runtime.signaling_runtime import Routes, SignalingRuntime
@@ -129,7 +129,6 @@ async def open_peer_runtime(
     asyncio_loop: AsyncioLoop,
     config: Config,
     role: Role,
-    secret: Secret | None,
     on_message: Callable[[PeerRuntime, LinkId, Any], Awaitable[None]],
     facts: WorkerFacts | None = None,
     goodbye_fault: Fault | None = None,
@@ -141,7 +140,6 @@ async def open_peer_runtime(
         asyncio_loop: runs the WebRTC connections.
         config: the server's address, the ICE servers, and the time-outs.
         role: worker or client.
-        secret: the room secret, if there is one.
         on_message: gets each message of an authenticated peer, with the runtime and the link; the next message of that
             link waits until it returns.
         facts: a worker's description of itself; Discovery keeps it up to date.
@@ -151,7 +149,7 @@ async def open_peer_runtime(
     router = Router({}, tap=tap)
     signaling = SignalingRuntime(config, router, facts)
     plan = IcePlan(config.ice_servers, config.relay_only)
-    links = LinkManager(asyncio_loop, router, role, secret, _not_ready, plan, goodbye_fault=goodbye_fault)
+    links = LinkManager(asyncio_loop, router, role, _not_ready, plan, goodbye_fault=goodbye_fault)
     async with trio.open_nursery() as adapters, trio.open_nursery() as actors:
         runtime = PeerRuntime(router, signaling, links, adapters, actors)
         links.on_message = partial(on_message, runtime)
@@ -180,6 +178,7 @@ def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tup
     return signaling_routes | {
         Joined: (joined, *signaling_routes[Joined]),
         IceServers: (links.update_ice_servers,),
+        RoomMade: (),
         JoinedRoom: (links.set_room,),
         JoinDelayed: (),
         JoinFailed: (),

@@ -18,6 +18,7 @@ from rtc.client.program import ClientOptions, run_client
 from rtc.common.errors import RtcError
 from rtc.common.stories import Stories
 from rtc.config.load import Config, load_config
+from rtc.runtime.room_keys import SecretFinder
 from rtc.server import Server, open_server
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
 from rtc.terminal.base_view import BaseView
@@ -207,7 +208,7 @@ class Lab:
             "sleap_nn": str(install_stand_in(base / "bin")),
             "room": like.ready.room if like else None,
             "token": like.ready.token if like else None,
-            "secret": Secret(secret.encode()) if secret else None,
+            "find_secret": _finder(secret),
             "stop_jobs_on_exit": True,
         } | options
         worker: LabWorker = await self.nursery.start(self._work, WorkerOptions(**defaults))
@@ -262,7 +263,7 @@ class Lab:
             room=worker.ready.room,
             token=worker.ready.token,
             choice=choice or NamedWorker(worker.peer),
-            secret=Secret(secret.encode()) if secret else None,
+            find_secret=_finder(secret),
             output=self.folder / f"client-{self._count}" / "out",
         )
         try:
@@ -275,6 +276,11 @@ class Lab:
         except RtcError as error:
             return ClientRun(view, fault=error.fault)
         return ClientRun(view, output=output)
+
+
+def _finder(secret: str | None) -> SecretFinder:
+    """Return a function that finds this secret for any room."""
+    return lambda _room: None if secret is None else Secret(secret)
 
 
 @asynccontextmanager

@@ -22,13 +22,13 @@ from actors.job_query import JOB_QUERY, QueryData
 from actors.job_session import JOB_SESSION, JobSessionData
 from actors.worker import WORKER, WorkerData
 from protocol.ids import JobId, LinkId
-from protocol.trust import Secret
+from protocol.trust import RoomKeys
 from rtc.testing.embedding import Embedded, embed
 from rtc.testing.lab import Lab, open_lab
 from rtc.testing.stand_in import TrainingPause, make_package
 from rtc.transport.webrtc import AsyncioLoop, open_asyncio_loop
 
-THE_SECRET = Secret(b"a secret that both ends know of")
+THE_KEYS = RoomKeys(b"a key of proofs for the tests....", b"a key of tags for the tests......")
 
 
 @trio_fixture
@@ -63,14 +63,14 @@ async def discovery(nursery: trio.Nursery) -> Embedded[DiscoveryData]:
 
 @trio_fixture
 async def worker_auth(nursery: trio.Nursery) -> Embedded[AuthData]:
-    """The worker's side of the Auth actor, with a room secret."""
-    return await embed(nursery, WORKER_AUTH, AuthData(THE_SECRET))
+    """The worker's side of the Auth actor, with the keys of a room."""
+    return await embed(nursery, WORKER_AUTH, AuthData(THE_KEYS))
 
 
 @trio_fixture
 async def client_auth(nursery: trio.Nursery) -> Embedded[AuthData]:
-    """The client's side of the Auth actor, with the same room secret."""
-    return await embed(nursery, CLIENT_AUTH, AuthData(THE_SECRET))
+    """The client's side of the Auth actor, with the same keys."""
+    return await embed(nursery, CLIENT_AUTH, AuthData(THE_KEYS))
 
 
 @trio_fixture

@@ -36,13 +36,13 @@ from protocol.fields import word
 from protocol.ids import JobId, LinkId, RoomId
 from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
-from protocol.trust import Secret
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.stories import make_actor
 from rtc.common.version import VERSION
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
+from rtc.runtime.room_keys import KeyFinder, LastingSecret, SecretFinder, find_keys, no_secret
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.event_log import EventLog
@@ -77,8 +77,8 @@ class WorkerOptions:
     room: RoomId | None = None
     """The room to join; None to rejoin the earlier one if its jobs need that, or to create one."""
     token: str | None = field(default=None, repr=False)
-    secret: Secret | None = None
-    """The room secret that clients must prove; None to accept clients without a proof."""
+    find_secret: SecretFinder = no_secret
+    """Finds the room secret that clients must prove; without one, clients are accepted without a proof."""
     name: str | None = None
     """The worker's name in the room; by default the hostname."""
     work: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "work")
@@ -135,6 +135,7 @@ async def run_worker(
         with open_membership_file(options.results, runner_config.name, runner_config.gpu) as membership_file:
             start = partial(
                 _serve,
+                partial(find_keys, LastingSecret(options.find_secret)),
                 options,
                 gpu,
                 runner_config,
@@ -172,6 +173,7 @@ async def _saved_membership(
 
 
 async def _serve(
+    find_keys_of: KeyFinder,
     options: WorkerOptions,
     gpu: GpuFacts,
     runner_config: RunnerConfig,
@@ -193,7 +195,6 @@ async def _serve(
         asyncio_loop=asyncio_loop,
         config=options.config,
         role=Role.WORKER,
-        secret=options.secret,
         on_message=_receive,
         facts=_facts(options, gpu),
         goodbye_fault=STOPPED,
@@ -206,7 +207,16 @@ async def _serve(
         )
         job_sessions = JobSessions(job_manager, links, router, job_database, config.chunk_size)
         membership = RoomMembership(
-            config, options.public_address, options.room, options.token, membership_file, saved, runtime, on_ready, say
+            config,
+            options.public_address,
+            options.room,
+            options.token,
+            find_keys_of,
+            membership_file,
+            saved,
+            runtime,
+            on_ready,
+            say,
         )
         runtime.add_routes(dict.fromkeys(FOR_WORKER, (worker.inbox.put,)))
         for adapter in (job_manager, job_sessions, membership):

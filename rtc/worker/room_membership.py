@@ -1,19 +1,22 @@
 """Joins a room for the worker, rejoins it when the membership was lost, and reports which room the worker is in."""
 
 import logging
+import math
 from collections.abc import Callable
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from actors.events import JoinedRoom, JoinRoom, RetryJoin, RoomCredentials
+from actors.events import JoinedRoom, JoinFailed, JoinRoom, RetryJoin, RoomCredentials, RoomMade
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.session_string import SessionString
 from protocol.signaling import Joined
 from protocol.status import Role, WorkerFacts
+from rtc.common.errors import RtcError
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, Routes
+from rtc.runtime.room_keys import KeyFinder
 from rtc.worker.banner import worker_banner
 from rtc.worker.membership_file import MembershipFile, SavedMembership
 
@@ -32,6 +35,8 @@ class WorkerReady:
     token: str = field(repr=False)
     session: SessionString
     facts: WorkerFacts
+    has_secret: bool = False
+    """Whether clients must prove that they know the room secret."""
 
 
 @define
@@ -44,6 +49,7 @@ class RoomMembership:
     room: RoomId | None
     """The room that the person named; None to create one."""
     token: str | None = field(repr=False)
+    find_keys: KeyFinder
     membership_file: MembershipFile
     """Saves the membership on disk."""
     saved: SavedMembership | None
@@ -54,6 +60,8 @@ class RoomMembership:
     say: Callable[[str], None]
     """Prints a text for the person at the terminal, when the worker is in another room than before."""
     _resume_token: str = ""
+    _join_deadline: float = math.inf
+    """When the present try to join ends, by trio's clock. Its time is also for creating a room and finding its keys."""
     _joined_room: RoomId | None = None
     _failed_attempts: int = 0
     """Failed joins since the last successful one."""
@@ -62,6 +70,7 @@ class RoomMembership:
         """Return the methods to call for each event."""
         return {
             Joined: (self._save_resume_token,),
+            RoomMade: (self._join_made_room,),
             JoinedRoom: (self._handle_joined_room,),
             RetryJoin: (self._retry_join,),
         }
@@ -72,8 +81,22 @@ class RoomMembership:
         A worker that others may be looking for in its room goes on trying for as long as the server is away; one that
         has no room yet ends, and says why.
         """
+        self._join_deadline = trio.current_time() + self.config.connection_timeout
+        self.runtime.actors.start_soon(self._join, self._credentials())
+
+    def _join_made_room(self, event: RoomMade) -> None:
+        self.runtime.actors.start_soon(self._join, RoomCredentials(Role.WORKER, event.room, event.token))
+
+    async def _join(self, credentials: RoomCredentials) -> None:
+        """Find the room's keys, and ask Discovery to join it; or to have one created, if there is none."""
+        if credentials.room is not None:
+            try:
+                credentials = evolve(credentials, keys=await self.find_keys(credentials.room))
+            except RtcError as error:
+                self.runtime.post(JoinFailed(error.fault))
+                return
         patient = self.room is not None or self.saved is not None or self._joined_room is not None
-        self.runtime.post(JoinRoom(self._credentials(), self.config.connection_timeout, patient))
+        self.runtime.post(JoinRoom(credentials, max(0, self._join_deadline - trio.current_time()), patient))
 
     def _credentials(self) -> RoomCredentials:
         saved = self.saved
@@ -101,7 +124,8 @@ class RoomMembership:
         self._failed_attempts = 0
         session = SessionString(event.room, event.token, event.peer, self.address)
         if previous_room is None:
-            self.on_ready(WorkerReady(event.room, event.token, session, self.runtime.facts))
+            facts, has_secret = self.runtime.facts, event.keys is not None
+            self.on_ready(WorkerReady(event.room, event.token, session, facts, has_secret))
         elif previous_room != event.room:
             banner = worker_banner(self.runtime.facts, event.room, event.token, session.write(), self.address)
             self.say(f"The room is gone from the server, so this worker is in another one now.\n\n{banner}\n")

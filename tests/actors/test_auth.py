@@ -24,13 +24,13 @@ from protocol.trust import (
     AuthSuccess,
     Binding,
     Denial,
-    Secret,
+    RoomKeys,
     VersionAgreement,
     prove,
 )
 from protocol.version import VERSIONS, VersionRange
 from rtc.testing.embedding import Embedded
-from rtc.testing.plugin import THE_SECRET
+from rtc.testing.plugin import THE_KEYS
 from rtc.testing.state_space import ActorState, start_of
 
 Auth = Embedded[AuthData]
@@ -43,6 +43,7 @@ WORKER, CLIENT = PeerId("worker-1"), PeerId("client-1")
 BINDING = Binding(RoomId("room-1"), WORKER, CLIENT, b"W" * 32, b"C" * 32)
 AT_WORKER = LinkOpened(LINK, CLIENT, BINDING, b"w" * 32)
 AT_CLIENT = LinkOpened(LINK, WORKER, BINDING, b"c" * 32)
+OTHER_KEYS = RoomKeys(b"something else entirely", b"and another")
 HELLO = Hello(VERSIONS)
 AGREED = VersionAgreement(VERSIONS, VERSIONS)
 
@@ -86,7 +87,7 @@ async def test_two_ends_that_know_the_secret_trust_each_other(worker_auth: Auth,
 
 
 async def test_a_client_with_another_secret_is_denied(worker_auth: Auth, embedded: Embed) -> None:
-    stranger = await embedded(CLIENT_AUTH, AuthData(Secret(b"something else entirely")))
+    stranger = await embedded(CLIENT_AUTH, AuthData(OTHER_KEYS))
     assert both_invalid(await exchange(worker_auth, stranger))
 
 
@@ -129,12 +130,12 @@ async def test_a_proof_for_another_room_or_peer_is_invalid(worker_auth: Auth, cl
 
 
 async def test_a_proof_cannot_be_replayed_on_another_link(worker_auth: Auth, embedded: Embed) -> None:
-    proof = prove(THE_SECRET, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
+    proof = prove(THE_KEYS, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
     await worker_auth.after(AT_WORKER, HELLO)
     assert Authenticated(LINK, CLIENT, proven=True, version=VERSIONS.newest) in await worker_auth.after(
         AuthResponse(b"c" * 32, proof)
     )
-    second = await embedded(WORKER_AUTH, AuthData(THE_SECRET))
+    second = await embedded(WORKER_AUTH, AuthData(THE_KEYS))
     await second.after(evolve(AT_WORKER, nonce=b"fresh nonce of thirty-two bytes."), HELLO)
     effects = await second.after(AuthResponse(b"c" * 32, proof))
     assert messages_of(effects) == [AuthFailure(Denial.INVALID, messages_of(effects)[0].text)]
@@ -157,7 +158,7 @@ async def test_a_worker_that_says_success_without_proof_is_not_trusted(client_au
 async def test_there_is_one_try_per_link(worker_auth: Auth) -> None:
     await worker_auth.after(AT_WORKER, HELLO)
     await worker_auth.after(AuthResponse(b"c" * 32, b"guess" + b"\0" * 27))
-    right = prove(THE_SECRET, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
+    right = prove(THE_KEYS, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
     assert await worker_auth.after(AuthResponse(b"c" * 32, right)) == []
     assert worker_auth.phase is WorkerAuthPhase.CLOSED
 
@@ -221,7 +222,7 @@ async def test_trust_ends_with_the_link(worker_auth: Auth, client_auth: Auth) ->
     await exchange(worker_auth, client_auth)
     assert (worker_auth.phase, client_auth.phase) == (WorkerAuthPhase.TRUSTED, ClientAuthPhase.TRUSTED)
     await worker_auth.after(LinkLost(LINK))
-    assert (worker_auth.phase, worker_auth.data) == (WorkerAuthPhase.CLOSED, AuthData(THE_SECRET))
+    assert (worker_auth.phase, worker_auth.data) == (WorkerAuthPhase.CLOSED, AuthData(THE_KEYS))
 
 
 async def test_an_unauthenticated_peer_is_notified_when_the_worker_stops(worker_auth: Auth) -> None:
@@ -238,7 +239,7 @@ async def test_both_ends_use_the_highest_version_that_both_speak(worker_auth: Au
     newer = VersionRange(VERSIONS.oldest, VERSIONS.newest + 2)
     await worker_auth.after(AT_WORKER)
     agreed = VersionAgreement(worker=VERSIONS, client=newer)
-    proof = prove(THE_SECRET, "client", BINDING, agreed, AT_WORKER.nonce, b"c" * 32)
+    proof = prove(THE_KEYS, "client", BINDING, agreed, AT_WORKER.nonce, b"c" * 32)
     [authenticated, _success] = (await worker_auth.after(Hello(newer), AuthResponse(b"c" * 32, proof)))[1:]
     assert authenticated == Authenticated(LINK, CLIENT, proven=True, version=VERSIONS.newest)
 
@@ -284,7 +285,7 @@ async def test_an_end_that_never_says_its_versions_is_lost(
 
 
 def test_no_repr_shows_a_secret_a_nonce_or_a_proof() -> None:
-    shown = repr((AuthData(THE_SECRET, AT_WORKER), AuthSuccess(b"p" * 32)))
+    shown = repr((AuthData(THE_KEYS, AT_WORKER), AuthSuccess(b"p" * 32)))
     assert "both ends" not in shown
     assert "wwww" not in shown
     assert "pppp" not in shown
@@ -293,8 +294,8 @@ def test_no_repr_shows_a_secret_a_nonce_or_a_proof() -> None:
 # -------- every state that an end can reach, and random walks
 
 
-PROOF = prove(THE_SECRET, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
-WORKERS_PROOF = prove(THE_SECRET, "worker", BINDING, AGREED, b"w" * 32, AT_CLIENT.nonce)
+PROOF = prove(THE_KEYS, "client", BINDING, AGREED, AT_WORKER.nonce, b"c" * 32)
+WORKERS_PROOF = prove(THE_KEYS, "worker", BINDING, AGREED, b"w" * 32, AT_CLIENT.nonce)
 MESSAGES: list[Any] = [
     *(Hello(versions) for versions in (VERSIONS, VersionRange(VERSIONS.oldest, 9), VersionRange(9, 9))),
     AuthChallenge(b"w" * 32),
@@ -337,7 +338,7 @@ def test_each_row_and_each_ignored_event_can_happen_and_nothing_else(
     table: Table[AuthData], opened: LinkOpened
 ) -> None:
     answers: set[tuple[Phase, Row[Any]]] = set()
-    todo = [End(start_of(table, AuthData(secret))) for secret in (THE_SECRET, None)]
+    todo = [End(start_of(table, AuthData(secret))) for secret in (THE_KEYS, None)]
     seen = set(todo)
     while todo:
         ends = set(todo.pop().next_ends(table, opened, lambda phase, found: answers.add((phase, found)))) - seen
@@ -356,7 +357,7 @@ GUESSES = [message for message in MESSAGES if getattr(message, "proof", None) no
 def test_without_the_secret_no_walk_leads_to_authentication(
     table: Table[AuthData], opened: LinkOpened, data: st.DataObject
 ) -> None:
-    auth = start_of(table, AuthData(THE_SECRET)).turn(table, opened, lambda _phase, _found: None)[0]
+    auth = start_of(table, AuthData(THE_KEYS)).turn(table, opened, lambda _phase, _found: None)[0]
     auth = auth.turn(table, HELLO, lambda _phase, _found: None)[0]
     for message in data.draw(st.lists(st.sampled_from([*GUESSES, Drain()]), max_size=20)):
         auth, effects = auth.turn(table, message, lambda _phase, _found: None)

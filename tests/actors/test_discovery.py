@@ -24,6 +24,7 @@ from actors.events import (
     OfferWithdrawn,
     RejectLink,
     RoomCredentials,
+    RoomMade,
     SendToServer,
     ServerConnected,
     ServerDisconnected,
@@ -52,6 +53,7 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
+from protocol.trust import RoomKeys
 from rtc.testing.embedding import Embedded, embed
 from rtc.testing.state_space import start_of
 
@@ -62,6 +64,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 ROOM = RoomId("room-1")
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab", "GPU", 24000, "0.3.5", "12.4", "0.1")
+KEYS = RoomKeys(b"p" * 32, b"t" * 32)
 CLIENT_PASS = RoomCredentials(Role.CLIENT, ROOM, "token")
 WORKER_PASS = RoomCredentials(Role.WORKER, ROOM, "token")
 ME, ADA = PeerId("peer-me"), PeerId("client-ada")
@@ -97,8 +100,10 @@ async def test_without_a_room_it_has_one_created_first(workers_discovery: Discov
     discovery = workers_discovery
     await discovery.after(JoinRoom(RoomCredentials(Role.WORKER), 30))
     assert await discovery.after(ServerConnected()) == [SendToServer(CreateRoom())]
-    assert await discovery.after(RoomCreated(ROOM, "new")) == [SendToServer(Join(ROOM, "new", Role.WORKER, FACTS))]
-    assert (await discovery.after(JOINED))[0] == JoinedRoom(ROOM, "new", ME)
+    assert await discovery.after(RoomCreated(ROOM, "new")) == [RoomMade(ROOM, "new")]
+    made = RoomCredentials(Role.WORKER, ROOM, "new", keys=KEYS)
+    assert await discovery.after(JoinRoom(made, 30)) == [SendToServer(Join(ROOM, "new", Role.WORKER, FACTS))]
+    assert (await discovery.after(JOINED))[0] == JoinedRoom(ROOM, "new", ME, KEYS)
 
 
 async def test_after_the_join_it_reports_the_workers_with_most_memory_first(discovery: Discovery) -> None:

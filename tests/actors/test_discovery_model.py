@@ -29,6 +29,7 @@ from actors.events import (
     OfferWithdrawn,
     RejectLink,
     RoomCredentials,
+    RoomMade,
     SendToServer,
     ServerConnected,
     ServerDisconnected,
@@ -209,6 +210,8 @@ class Model:
                     if peer.line is None:
                         raise Broken(f"{effect.message} is sent while the connection is down")
                     peer = evolve(peer, line=evolve(peer.line, up=(*peer.line.up, effect.message)))
+                case RoomMade():
+                    peer = evolve(peer, saved=RoomCredentials(Role.WORKER, effect.room, effect.token))
                 case JoinedRoom():
                     peer = evolve(peer, saved=discovery.data.room_credentials, was_in_room=True)
                 case JoinFailed() if effect.fault.code is FaultCode.ROOM_DENIED and peer.named is None:

@@ -382,7 +382,7 @@ async def scene(nursery: trio.Nursery, autojump_clock: MockClock, tmp_path: Path
         runtime = PeerRuntime(router, SimpleNamespace(), links, nursery, nursery)  # type: ignore[arg-type]
         client = Actor(CLIENT, ClientData(), router.outbox, watch=presenter.watch)
         submit = None if options.credential else SubmitJob(options.kind, "toy.zip", 10)
-        made = Scene(presenter, runtime, client, view, program._job_wanted(options, submit))
+        made = Scene(presenter, runtime, client, view, program._job_wanted(options, submit, None))
         transfers = SimpleNamespace(send=lambda _: None, fetch=lambda _: None)
         routes = program._routes(client.inbox.put, transfers, presenter, TicketFolder(options, view))  # type: ignore[arg-type]
         to_others = (events.JoinRoom, events.OpenLink, events.CloseLink, events.SendToServer)

@@ -62,7 +62,7 @@ ACCEPTED = PeerMessage(LINK, JobAccepted(JobId("job-1"), KEY))
 
 
 async def meter(**options: Any) -> Actor[MeterData]:
-    return make_actor(METER, MeterData(Secret(b"the secret of the room")), Mailbox(4096), **options)
+    return make_actor(METER, MeterData(Secret("the secret of the room")), Mailbox(4096), **options)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ async def test_a_trace_has_each_turn_of_each_actor_and_no_secret(tmp_path: Path)
     assert "of the room" not in path.read_text()
     data = {
         "type": "MeterData",
-        "secret": {"type": "Secret", "key": "aGlkZGVu"},
+        "secret": {"type": "Secret", "text": "hidden"},
         "count": 0,
         "limit": "inf",
         "seen": [],

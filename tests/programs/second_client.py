@@ -17,6 +17,7 @@ from typing import Any
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from websockets import WebSocketException
 from websockets.asyncio.client import connect
 
@@ -37,10 +38,16 @@ class FaultError(Exception):
         self.code = code
 
 
-def proof(secret: str, *parts: bytes | str | int) -> bytes:
+def derive(secret: str, room: str, label: bytes) -> bytes:
+    """The key of the room for one use."""
+    root = hashlib.pbkdf2_hmac("sha256", secret.strip().encode(), f"sleap-rtc/room-secret/{room}".encode(), 600_000)
+    return HKDF(SHA256(), 32, salt=None, info=label).derive(root)
+
+
+def proof(key: bytes, *parts: bytes | str | int) -> bytes:
     """HMAC-SHA256 of the parts, each preceded by its length."""
     octets = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
-    return hmac.digest(secret.strip().encode(), b"".join(struct.pack(">I", len(o)) + o for o in octets), "sha256")
+    return hmac.digest(key, b"".join(struct.pack(">I", len(o)) + o for o in octets), "sha256")
 
 
 def sha256(path: Path) -> str:
@@ -134,7 +141,10 @@ class Link:
                 ours = next(f.value for f in dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
                 head = "sleap-rtc", theirs["oldest"], theirs["newest"], VERSIONS["oldest"], VERSIONS["newest"], version
                 tail = room, worker, me, used, bytes.fromhex(ours.replace(":", "")), b64decode(message["nonce"]), nonce
-                mine, expected = (proof(secret, *head, whose, *tail) for whose in ("client", "worker"))
+                mine, expected = (
+                    proof(derive(secret, room, b"sleap-rtc/proof"), *head, whose, *tail)
+                    for whose in ("client", "worker")
+                )
             self.send("AUTH_RESPONSE", nonce=b64encode(nonce).decode(), proof=mine and b64encode(mine).decode())
             message = await self.receive("AUTH_SUCCESS", "AUTH_FAILURE")
             if message["type"] == "AUTH_FAILURE":

@@ -151,7 +151,7 @@ async def open_stranger(lab: Lab, worker: LabWorker, facts: WorkerFacts | None =
 
     role = Role.CLIENT if facts is None else Role.WORKER
     async with open_peer_runtime(
-        asyncio_loop=lab.asyncio_loop, config=lab.config, role=role, secret=None, on_message=hear, facts=facts
+        asyncio_loop=lab.asyncio_loop, config=lab.config, role=role, on_message=hear, facts=facts
     ) as runtime:
         kinds = (JoinedRoom, LinkRequested, Authenticated, LinkLost)
         runtime.add_routes(dict.fromkeys(kinds, (sender.send_nowait,)))

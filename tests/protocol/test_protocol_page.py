@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from actors.worker_limits import LINK_TIME, REQUEST_TIME
 from protocol.converter import WireError
@@ -13,7 +16,7 @@ from protocol.ids import PeerId, RoomId
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Hello
 from protocol.signaling import SDP_MAX, WORKERS_MAX
 from protocol.transfer import PIECE_MAX
-from protocol.trust import PROOF_TIME, Binding, Secret, VersionAgreement, prove
+from protocol.trust import PROOF_TIME, ROUNDS, Binding, Secret, VersionAgreement, derive_keys, prove
 from protocol.version import VersionRange
 from protocol.wire import FRAME_MAX, UNPROVEN, VOCABULARIES, decode, encode
 from rtc.config.server_url import WS_PORT
@@ -54,8 +57,24 @@ def test_each_message_is_mentioned(tag: str) -> None:
     assert f"`{tag}`" in PAGE or f": {tag} (" in PAGE
 
 
-def test_the_test_vectors_are_right() -> None:
-    binding = Binding(RoomId("room-1"), PeerId("worker-1"), PeerId("client-1"), bytes(range(32)), bytes(range(32, 64)))
+ROOM = RoomId("room-1")
+KEYS = derive_keys(Secret("correct horse battery staple"), ROOM)
+
+
+def test_the_keys_of_the_test_vectors_are_right() -> None:
+    assert f"{ROUNDS:,}".replace(",", " ") in PAGE
+    assert f"| proof | `sleap-rtc/proof` | `{KEYS.proof.hex()}` |" in PAGE
+    assert f"| tag | `sleap-rtc/tag` | `{KEYS.tag.hex()}` |" in PAGE
+
+
+def test_the_keys_are_those_of_the_standards() -> None:
+    root = PBKDF2HMAC(SHA256(), 32, b"sleap-rtc/room-secret/room-1", 600_000).derive(b"correct horse battery staple")
+    for label, key in ((b"sleap-rtc/proof", KEYS.proof), (b"sleap-rtc/tag", KEYS.tag)):
+        assert HKDF(SHA256(), 32, salt=None, info=label).derive(root) == key
+
+
+def test_the_test_vectors_of_the_proof_are_right() -> None:
+    binding = Binding(ROOM, PeerId("worker-1"), PeerId("client-1"), bytes(range(32)), bytes(range(32, 64)))
     row = r"\| (\d) to (\d) \| (\d) to (\d) \| (\d) \| (\w+) \| `([0-9a-f]{64})` \|"
     vectors = re.findall(row, PAGE)
     assert len(vectors) == 4
@@ -63,8 +82,7 @@ def test_the_test_vectors_are_right() -> None:
         worker, client = VersionRange(*map(int, numbers[:2])), VersionRange(*map(int, numbers[2:]))
         agreement = VersionAgreement(worker, client)
         assert str(agreement.chosen) == used
-        secret = Secret(b"correct horse battery staple")
-        assert prove(secret, speaker, binding, agreement, b"\1" * 32, b"\2" * 32).hex() == proof
+        assert prove(KEYS, speaker, binding, agreement, b"\1" * 32, b"\2" * 32).hex() == proof
 
 
 NUMBERS: dict[str, Any] = {

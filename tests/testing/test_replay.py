@@ -57,7 +57,7 @@ class Announced:
 
 
 def proof_is_right(data: LockData, event: Tried) -> bool:
-    return event.proof == data.secret.key
+    return event.proof == data.secret.text.encode()
 
 
 def is_thief(_data: LockData, event: Tried) -> bool:
@@ -120,7 +120,7 @@ def record(path: Path, *events: Any, table: Table[LockData] | None = None) -> No
 
 
 async def tell(table: Table[LockData], events: Sequence[Any]) -> None:
-    actor = make_actor(table, LockData(Secret(b"s")), Mailbox())
+    actor = make_actor(table, LockData(Secret("s")), Mailbox())
     for event in events:
         actor.handle(event)
 

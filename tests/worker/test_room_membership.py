@@ -1,17 +1,21 @@
 """Room membership: which room a worker joins and how often it tries, and who is notified of the room it joined."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from attrs import define, field
 from trio.testing import MockClock
 
-from actors.events import JoinedRoom, JoinRoom, RetryJoin, RoomCredentials
+from actors.events import JoinedRoom, JoinFailed, RetryJoin, RoomCredentials, RoomMade
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import Joined
 from protocol.status import Role, Status, WorkerFacts
+from protocol.trust import RoomKeys
+from rtc.common.errors import RtcError
 from rtc.config.load import load_config
 from rtc.worker.membership_file import SavedMembership
 from rtc.worker.room_membership import RETRY_PAUSE, RETRY_PAUSE_MAX, RoomMembership, WorkerReady
@@ -21,6 +25,12 @@ ME = PeerId("worker-me")
 FACTS = WorkerFacts(Status.BUSY, "lab", "host", "CPU", 0, "0.3.5", "none", "0.1")
 SAVED = SavedMembership("ws://server", OLD, "token-old", ME, "resume-old")
 GONE = Fault(FaultCode.ROOM_DENIED, "No such room.")
+
+
+def keys_of(room: RoomId) -> RoomKeys:
+    return RoomKeys(room.encode(), b"tag")
+
+
 AWAY = Fault(FaultCode.SERVER_LOST, "No server.")
 
 
@@ -29,10 +39,18 @@ class Harness:
     """A room membership, and what it posts, saves, reports and prints."""
 
     membership: RoomMembership
-    posted: list[JoinRoom] = field(factory=list)
+    posted: list[Any] = field(factory=list)
     saved: list[SavedMembership] = field(factory=list)
     ready: list[WorkerReady] = field(factory=list)
     said: list[str] = field(factory=list)
+    unusable: Fault | None = None
+    """Why the room's secret cannot be used."""
+
+    async def find_keys(self, room: RoomId) -> RoomKeys:
+        await trio.lowlevel.checkpoint()
+        if self.unusable is not None:
+            raise RtcError.of(self.unusable)
+        return keys_of(room)
 
     def receive(self, *events: object) -> None:
         for event in events:
@@ -56,6 +74,7 @@ async def hall(nursery: trio.Nursery, tmp_path: object) -> Harness:
         address="ws://server",
         room=None,
         token=None,
+        find_keys=hall.find_keys,
         membership_file=SimpleNamespace(write=hall.saved.append),
         saved=SAVED,
         runtime=SimpleNamespace(post=hall.posted.append, actors=nursery, facts=FACTS),
@@ -73,8 +92,9 @@ def joined_events(room: RoomId) -> tuple[Joined, JoinedRoom]:
 async def test_a_worker_tries_to_rejoin_its_room_while_the_server_is_away(
     hall: Harness, autojump_clock: MockClock
 ) -> None:
-    back = RoomCredentials(Role.WORKER, OLD, "token-old", ME, "resume-old")
+    back = RoomCredentials(Role.WORKER, OLD, "token-old", ME, "resume-old", keys_of(OLD))
     hall.membership.join()
+    await trio.testing.wait_all_tasks_blocked()
     assert [join_room.room_credentials for join_room in hall.posted] == [back]
     for _ in range(3):
         hall.receive(RetryJoin(AWAY))
@@ -105,20 +125,46 @@ async def test_a_room_that_is_gone_is_requested_again_if_the_person_named_it(
 ) -> None:
     hall.membership.room, hall.membership.token, hall.membership.saved = OLD, "token-old", None
     hall.receive(RetryJoin(GONE))
-    assert await hall.next_credentials() == RoomCredentials(Role.WORKER, OLD, "token-old")
+    assert await hall.next_credentials() == RoomCredentials(Role.WORKER, OLD, "token-old", keys=keys_of(OLD))
+
+
+async def test_a_room_that_was_made_for_the_worker_is_joined_with_its_keys_in_the_same_time(
+    hall: Harness, mock_clock: MockClock
+) -> None:
+    hall.membership.saved = None
+    hall.membership.join()
+    await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(10)
+    hall.receive(RoomMade(NEW, "token-new"))
+    await trio.testing.wait_all_tasks_blocked()
+    create, join = hall.posted
+    assert create.room_credentials == RoomCredentials(Role.WORKER)
+    assert join.room_credentials == RoomCredentials(Role.WORKER, NEW, "token-new", keys=keys_of(NEW))
+    assert (create.step_timeout, join.step_timeout, join.patient) == (30, 20, False)
+
+
+async def test_a_worker_does_not_join_with_a_secret_that_cannot_be_used(hall: Harness) -> None:
+    hall.unusable = Fault(FaultCode.USAGE, "The file is not yours.")
+    hall.membership.join()
+    await trio.testing.wait_all_tasks_blocked()
+    assert hall.posted == [JoinFailed(hall.unusable)]
 
 
 async def test_a_worker_is_patient_when_others_may_look_for_it_in_a_room(hall: Harness) -> None:
     membership = hall.membership
     membership.saved = None
     membership.join()
+    await trio.testing.wait_all_tasks_blocked()
     membership.room, membership.token = OLD, "token-old"
     membership.join()
+    await trio.testing.wait_all_tasks_blocked()
     membership.room, membership.token, membership.saved = None, None, SAVED
     membership.join()
     hall.receive(*joined_events(OLD))
+    await trio.testing.wait_all_tasks_blocked()
     membership.saved = None  # the room is gone
     membership.join()
+    await trio.testing.wait_all_tasks_blocked()
     assert [join_room.patient for join_room in hall.posted] == [False, True, True, True]
 
 

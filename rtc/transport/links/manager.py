@@ -42,7 +42,7 @@ from protocol.link import Hello
 from protocol.signaling import IceServers, Joined
 from protocol.status import Role
 from protocol.transfer import FileMessage
-from protocol.trust import NONCE_BYTES, AuthMessage, Binding, Secret
+from protocol.trust import NONCE_BYTES, AuthMessage, Binding, RoomKeys
 from protocol.wire import TO_CLIENT, TO_WORKER, Vocabulary
 from rtc.common.errors import RtcError
 from rtc.common.stories import BUG_FAULT, make_actor
@@ -100,7 +100,6 @@ class LinkManager:
     asyncio_loop: AsyncioLoop
     router: Router
     role: Role
-    secret: Secret | None
     on_message: Callable[[LinkId, Any], Awaitable[None]]
     """Handles the messages of authenticated peers, except file messages, which go to the link's file channel, and those
     of links with a receiver of their own."""
@@ -114,6 +113,7 @@ class LinkManager:
     """STUN and TURN servers from the signalling server; they are used after our own."""
     _room: RoomId | None = None
     _name: PeerId | None = None
+    _keys: RoomKeys | None = None
     _tasks: dict[LinkId, _LinkTask] = field(factory=dict)
     _receivers: dict[LinkId, Route] = field(factory=dict)
     _has_withdrawn: bool = False
@@ -165,8 +165,8 @@ class LinkManager:
         return evolve(self.plan, servers=(*self.plan.servers, *self._server_ice_servers))
 
     def set_room(self, event: JoinedRoom) -> None:
-        """Save the room and our own peer name, which are part of every authentication (see `Binding`)."""
-        self._room, self._name = event.room, event.peer
+        """Save the room, its keys and our own peer name, which are part of every authentication (see `Binding`)."""
+        self._room, self._name, self._keys = event.room, event.peer, event.keys
 
     def request_link(self, effect: OpenLink) -> None:
         """Start a link to a worker: make an SDP offer."""
@@ -373,7 +373,7 @@ class LinkManager:
 
         table = WORKER_AUTH if self.role is Role.WORKER else CLIENT_AUTH
         ends_with = CloseLink(task.name, BUG_FAULT)
-        task.auth = auth = make_actor(table, AuthData(self.secret), self.router.outbox, ends_with=ends_with, watch=note)
+        task.auth = auth = make_actor(table, AuthData(self._keys), self.router.outbox, ends_with=ends_with, watch=note)
         async with trio.open_nursery() as nursery:
             await nursery.start(auth.run)
             auth.inbox.put(LinkOpened(task.name, task.peer, binding, secrets.token_bytes(NONCE_BYTES)))

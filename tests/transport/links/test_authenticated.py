@@ -6,14 +6,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.events import Authenticated, AuthenticationFailed, CloseLink, LinkLost, TellPeer
+from actors.events import Authenticated, AuthenticationFailed, CloseLink, JoinedRoom, LinkLost, TellPeer
 from actors.router import Router
 from protocol.faults import FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import AskJob, JobStage, JobState
 from protocol.link import Hello
 from protocol.status import Role
-from protocol.trust import AuthSuccess, Binding, Secret
+from protocol.trust import AuthSuccess, Binding, RoomKeys
 from protocol.wire import encode
 from rtc.testing.memory_connection import memory_connection_pair
 from rtc.transport.links.link import open_link
@@ -31,7 +31,7 @@ NO_LOOP: Any = None
 """No connection is opened."""
 
 
-async def heard_after(role: Role, *said: Any, secret: Secret | None = None) -> tuple[list[Any], FaultCode | None]:
+async def heard_after(role: Role, *said: Any, keys: RoomKeys | None = None) -> tuple[list[Any], FaultCode | None]:
     """Let the other end say these messages in one breath; return what reached the program, and why the link ended."""
     received: list[Any] = []
 
@@ -41,7 +41,8 @@ async def heard_after(role: Role, *said: Any, secret: Secret | None = None) -> t
 
     async with trio.open_nursery() as nursery:
         router = Router({})
-        links = LinkManager(NO_LOOP, router, role, secret, receive)
+        links = LinkManager(NO_LOOP, router, role, receive)
+        links.set_room(JoinedRoom(BINDING.room, "token", BINDING.worker, keys))
         router.routes = {
             LinkLost: (),
             TellPeer: (links.send,),
@@ -84,8 +85,8 @@ async def test_a_client_of_a_worker_without_a_secret_may_go_on_after_hello(
 
 @pytest.mark.parametrize("_try", range(TRIES))
 async def test_what_follows_a_failed_proof_does_not_change_its_reason(autojump_clock: MockClock, _try: int) -> None:
-    secret = Secret(b"correct horse")
-    received, code = await heard_after(Role.CLIENT, Hello(), AuthSuccess(), LONG_REPLY, secret=secret)
+    keys = RoomKeys(b"p" * 32, b"t" * 32)
+    received, code = await heard_after(Role.CLIENT, Hello(), AuthSuccess(), LONG_REPLY, keys=keys)
     assert (received, code) == ([], FaultCode.AUTH_UNPROVEN_WORKER)
 
 

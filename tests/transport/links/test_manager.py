@@ -72,7 +72,7 @@ async def loop() -> AsyncGenerator[AsyncioLoop, None]:
 
 async def _start(nursery: trio.Nursery, loop: AsyncioLoop, role: Role, peer: PeerId) -> Side:
     router = Router(dict.fromkeys((OfferReady, AnswerReady, WithdrawOffer, LinkLost, CloseLink), ()))
-    links = LinkManager(loop, router, role, None, _drop)
+    links = LinkManager(loop, router, role, _drop)
     router.routes = {**router.routes, TellPeer: (links.send,), Authenticated: (links.handle_authenticated,)}
     side = Side(links)
     router.tap = side.note

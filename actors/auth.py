@@ -12,6 +12,7 @@ from typing import get_args
 from attrs import evolve, field, frozen
 
 from actors import events
+from actors.offer_tags import SECRET_MISSING, SECRET_WRONG
 from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
 from actors.table import Step, Table, ignore, row
 from protocol.faults import Fault, FaultCode
@@ -124,9 +125,9 @@ def _hear(data: AuthData, event: Hello) -> AuthData:
     return evolve(data, agreement=VersionAgreement(worker, client))
 
 
-def _fail(data: AuthData, code: FaultCode, text: str, *before: events.TellPeer) -> Step[AuthData]:
-    """End the authentication, and close the link for this reason, after the effects `before`."""
-    failed = events.AuthenticationFailed(_opened_link(data).link, Fault(code, text))
+def _fail(data: AuthData, code: FaultCode, text: str, *before: events.TellPeer, note: str = "") -> Step[AuthData]:
+    """End the authentication, and close the link for this reason, after the effects `before`; the log says `note`."""
+    failed = events.AuthenticationFailed(_opened_link(data).link, Fault(code, text), note)
     return Step(AuthData(data.keys), (*before, failed))
 
 
@@ -216,26 +217,33 @@ def accept_proof(data: AuthData, event: AuthResponse) -> Step[AuthData]:
     )
 
 
-def _deny(data: AuthData, reason: Denial, code: FaultCode, text: str) -> Step[AuthData]:
-    return _fail(data, code, text, events.TellPeer(_opened_link(data).link, AuthFailure(reason, text)))
+OTHER_CERTIFICATES = (
+    "The offer showed that the client knows the secret, so it sees another certificate of this worker than the real "
+    "one, or it is broken: somebody may be in between."
+)
+"""What the log says of a client whose offer had a right tag (otherwise there would be no link), and whose proof is
+wrong. The client is not told."""
+
+
+def _deny(data: AuthData, reason: Denial, fault: Fault, note: str = "") -> Step[AuthData]:
+    failure = events.TellPeer(_opened_link(data).link, AuthFailure(reason, fault.text))
+    return _fail(data, fault.code, fault.text, failure, note=note)
 
 
 def deny_invalid_proof(data: AuthData, _event: AuthResponse) -> Step[AuthData]:
     """Deny the client because its proof is invalid; it gets no second try on this link."""
-    text = "The room secret is not the worker's. Check --room-secret, or ask whoever runs the worker for the right one."
-    return _deny(data, Denial.INVALID, FaultCode.AUTH_INVALID, text)
+    return _deny(data, Denial.INVALID, SECRET_WRONG, OTHER_CERTIFICATES)
 
 
 def deny_missing_proof(data: AuthData, _event: AuthResponse) -> Step[AuthData]:
     """Deny the client because it has no secret."""
-    text = "This worker wants the room secret and none was given. Pass it with --room-secret."
-    return _deny(data, Denial.MISSING, FaultCode.AUTH_MISSING, text)
+    return _deny(data, Denial.MISSING, SECRET_MISSING)
 
 
 def deny_silent_client(data: AuthData, _event: events.TimedOut) -> Step[AuthData]:
     """Deny the client because it gave no proof within `PROOF_TIME`."""
     text = f"The client sent no proof of the room secret within {PROOF_TIME} seconds. Try again."
-    return _deny(data, Denial.TIMEOUT, FaultCode.AUTH_TIMEOUT, text)
+    return _deny(data, Denial.TIMEOUT, Fault(FaultCode.AUTH_TIMEOUT, text))
 
 
 def refuse_on_drain(data: AuthData, _event: events.Drain) -> Step[AuthData]:

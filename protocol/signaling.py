@@ -15,6 +15,7 @@ from protocol.faults import Fault
 from protocol.fields import COUNT_MAX, SECONDS_MAX, AsciiLines, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.status import MEMORY_MAX, Role, WorkerFacts
+from protocol.trust import Tag
 from protocol.version import EXPLICIT, VERSIONS, VersionRange
 
 SDP_MAX = 16 * 1024
@@ -190,6 +191,8 @@ class Offer:
     number: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
     """A number of the client's choice, higher than in all offers that this peer has made before. All that is said about
     the offer repeats it."""
+    tag: Tag | None = None
+    """What `offer_tag` returns; null when the client knows no secret of this room."""
 
 
 @frozen
@@ -202,6 +205,8 @@ class Answer:
     """The session description (RFC 8866), with all ICE candidates."""
     number: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
     """The number of the offer that is answered."""
+    tag: Tag | None = None
+    """What `answer_tag` returns; null when the worker has no room secret."""
 
 
 @frozen

@@ -4,7 +4,8 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from protocol.fields import WORD_MAX, Integer, SingleLine, line, word
+from protocol.fields import WORD_MAX, ExactBytes, Integer, SingleLine, line, word
+from protocol.trust import NONCE_BYTES
 
 MEMORY_MAX = 10**9
 """MB (2**20 bytes) of the largest memory of a GPU that is reported."""
@@ -48,5 +49,8 @@ class WorkerFacts:
     """Version of sleap-rtc on the worker."""
     free_mb: int = field(default=0, validator=Integer(0, MEMORY_MAX))
     """GPU memory in MB (2**20 bytes) that no program used when the worker sent this; 0 without a GPU."""
+    offer_nonce: bytes | None = field(default=None, validator=ExactBytes(NONCE_BYTES), repr=False)
+    """Random bytes that are part of the tag of each offer to this worker, and change now and then; null when it takes
+    offers without a tag, since it has no room secret."""
     leaving: bool = False
     """Whether the worker is stopping: it accepts no new job, and ends when its present jobs and sessions have ended."""

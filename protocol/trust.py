@@ -1,4 +1,4 @@
-"""How the two ends of a new link prove that they know the room secret, and that no third party is between them.
+"""How two peers prove that they know the room secret, and that no third party is between them.
 
 The keys come from the secret by PBKDF2 and HKDF, and are the same at every peer of a room; nothing that a peer sends
 has part in them. Both proofs are HMAC-SHA256 (RFC 2104) under one of these keys, over a transcript that holds both
@@ -7,6 +7,10 @@ fingerprints to become a man in the middle, the two transcripts differ, and neit
 the side that gives the proof, so one side's proof cannot be reflected as the other's. It also holds the versions of the
 protocol that each side has said it speaks, and the one that is used, so that nobody in between can talk both down to an
 older version.
+
+Before there is a link, an offer and its answer carry a tag: another HMAC, under the other key, over room, peers, the
+session description and a nonce that the worker announces. So only a client that knows the secret can make a worker
+answer, and each end knows that the description, in which a fingerprint stands, is the other's own.
 """
 
 import hashlib
@@ -17,7 +21,7 @@ from functools import lru_cache
 from attrs import field, frozen
 
 from protocol.fields import BRIEF_MAX, ExactBytes, SingleLine, brief
-from protocol.ids import PeerId, RoomId
+from protocol.ids import JobId, PeerId, RoomId
 from protocol.version import VersionRange
 
 NONCE_BYTES = 32
@@ -47,6 +51,32 @@ class Denial(Enum):
     """The client has no secret, so it gave no proof."""
     TIMEOUT = "timeout"
     """No proof came within `PROOF_TIME`."""
+
+
+@frozen
+class Tag:
+    """Shows that whoever made an offer or an answer knows the room secret; see `offer_tag` and `answer_tag`."""
+
+    whole: bytes = field(validator=ExactBytes(PROOF_BYTES), repr=False)
+    """The tag itself."""
+    without_sdp: bytes = field(validator=ExactBytes(PROOF_BYTES), repr=False)
+    """The same without the session description. It decides nothing: it only lets the other end's own log tell a
+    description that was changed on its way from another secret."""
+
+
+class TagVerdict(Enum):
+    """What is known from the tag of an offer or an answer. The peer is not told the last three apart."""
+
+    RIGHT = "right"
+    """The peer knows the secret, and this is the session description that it made."""
+    MISSING = "missing"
+    """There is no tag: the peer knows no secret."""
+    OTHER_SECRET = "other secret"  # noqa: S105 - not a password
+    """The peer knows another secret, or the nonce or an id differs."""
+    CHANGED = "changed"
+    """The peer knows the secret, but the session description, which names its certificate, was changed on its way."""
+    REPEATED = "repeated"
+    """The tag is right, and was used before: somebody has recorded the offer and sends it again."""
 
 
 @frozen
@@ -195,6 +225,53 @@ def _authenticate(key: bytes, *parts: bytes) -> bytes:
     return hmac.digest(key, transcript, "sha256")
 
 
+@frozen
+class Ends:
+    """A room and two peers in it: a worker, and a client that asks it for a link."""
+
+    room: RoomId
+    worker: PeerId
+    client: PeerId
+
+
+def offer_tag(keys: RoomKeys, ends: Ends, number: int, job: JobId | None, nonce: bytes, sdp: str) -> Tag:
+    """Return the tag of an offer.
+
+    Args:
+        keys: the keys of the room.
+        ends: the room and the two peers.
+        number: the client's number of the offer.
+        job: the job that the offer is about, if any.
+        nonce: the `WorkerFacts.offer_nonce` of the worker.
+        sdp: the session description (RFC 8866).
+    """
+    return _tag(keys, "offer", ends, number, "" if job is None else job, nonce, sdp)
+
+
+def answer_tag(keys: RoomKeys, ends: Ends, number: int, sdp: str) -> Tag:
+    """Return the tag of an answer to the offer with this number; the arguments are as in `offer_tag`."""
+    return _tag(keys, "answer", ends, number, "", b"", sdp)
+
+
+def _tag(keys: RoomKeys, kind: str, ends: Ends, number: int, job: str, nonce: bytes, sdp: str) -> Tag:
+    texts = (ends.room, ends.worker, ends.client, str(number), job)
+    parts = (*(text.encode() for text in texts), nonce)
+    return Tag(
+        whole=_authenticate(keys.tag, b"sleap-rtc", kind.encode(), *parts, sdp.encode()),
+        without_sdp=_authenticate(keys.tag, b"sleap-rtc", f"{kind} without sdp".encode(), *parts),
+    )
+
+
+def judge_tag(expected: Tag, given: Tag | None) -> TagVerdict:
+    """Return what a tag says; `expected` is the one that the peer would have made with our keys."""
+    if given is None:
+        return TagVerdict.MISSING
+    if same_proof(expected.whole, given.whole):
+        return TagVerdict.RIGHT
+    knows_secret = same_proof(expected.without_sdp, given.without_sdp)
+    return TagVerdict.CHANGED if knows_secret else TagVerdict.OTHER_SECRET
+
+
 def same_proof(ours: bytes, theirs: bytes) -> bool:
-    """Return whether two proofs are equal, in a time that does not depend on where they differ."""
+    """Return whether two proofs, or two tags, are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(ours, theirs)

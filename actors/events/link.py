@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from protocol.faults import Fault
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.trust import Binding
+from protocol.trust import Binding, TagVerdict
 
 
 @frozen
@@ -44,6 +44,14 @@ class LinkAnswered:
     sdp: str = field(repr=False)
     number: int = field(kw_only=True)
     """The number of our offer."""
+
+
+@frozen
+class TagDenied:
+    """An offer was refused, or an answer was not used, because its tag is not right; for our own log only."""
+
+    peer: PeerId
+    verdict: TagVerdict
 
 
 @frozen
@@ -139,6 +147,8 @@ class AuthenticationFailed:
 
     link: LinkId
     fault: Fault
+    note: str = ""
+    """What only our own log says about it."""
 
 
 @frozen

@@ -19,6 +19,7 @@ from actors.events import (
     SendToServer,
     ServerDisconnected,
     SessionRequested,
+    TagDenied,
     WorkersChanged,
 )
 from actors.router import Router
@@ -138,6 +139,7 @@ def _routes(listing: _Listing) -> dict[type, Any]:
         LinkAnswered,
         LinkRefused,
         OfferWithdrawn,
+        TagDenied,
         WorkerAssigned,
         QueuePosition,
         IceServers,

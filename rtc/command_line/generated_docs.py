@@ -36,7 +36,7 @@ from protocol.session_string import LENGTH_MAX, PREFIX, SessionStringJson
 from protocol.signaling import IceServerEntry
 from protocol.status import Role, Status, WorkerFacts
 from protocol.transfer import PIECE_HEADER, PIECE_MAX
-from protocol.trust import PROOF_TIME, Denial
+from protocol.trust import PROOF_TIME, Denial, Tag
 from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, first_version, is_explicit, spoken_versions
 from protocol.wire import VOCABULARIES
 from rtc.command_line.generated_pictures import live_view_picture, loss_curves_picture
@@ -89,7 +89,7 @@ def messages_page() -> str:
     parts += ["# What happens in a job", "Each of these is sent as the `news` of a `JOB_EVENT`."]
     parts += [_message_section(news, ["worker to client, in JOB_EVENT"]) for news in get_args(JobNews)]
     parts += ["# Parts of messages"]
-    parts += [_message_section(part, []) for part in (VersionRange, WorkerFacts, IceServerEntry)]
+    parts += [_message_section(part, []) for part in (VersionRange, WorkerFacts, IceServerEntry, Tag)]
     parts += ["# Values", "What a field of each of these types may be."]
     parts += [_values_section(kind) for kind in ENUMERATIONS]
     parts += ["# Session string", _session_string_text(), _message_section(SessionStringJson, [])]

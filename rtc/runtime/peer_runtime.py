@@ -34,6 +34,7 @@ from actors.events import (
     OpenLink,
     RoomMade,
     SessionRequested,
+    TagDenied,
     TellPeer,
     WorkersChanged,
 )
@@ -44,6 +45,7 @@ from protocol.signaling import IceServers, Joined
 from protocol.status import Role, WorkerFacts
 from rtc.config.ice_servers import IcePlan
 from rtc.config.load import Config
+from rtc.runtime.denied_tags import log_denied_answer
 from rtc.runtime.signaling_runtime import Routes, SignalingRuntime
 from rtc.transport.links.manager import LinkManager
 from rtc.transport.webrtc import AsyncioLoop
@@ -188,6 +190,7 @@ def _routes(runtime: PeerRuntime, signaling: SignalingRuntime) -> dict[type, tup
         LinkAnswered: (links.handle_answer,),
         LinkRefused: (links.handle_refusal,),
         OfferWithdrawn: (links.handle_withdrawal,),
+        TagDenied: (log_denied_answer,) if links.role is Role.CLIENT else (),
         OpenLink: (links.request_link,),
         AcceptLink: (links.accept_link,),
         TellPeer: (links.send,),

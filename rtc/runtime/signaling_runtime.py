@@ -4,6 +4,7 @@ A program that only reads a room's list of workers needs nothing more. Rule: no 
 `rtc/transport/webrtc`, which is slow.
 """
 
+import secrets
 from collections.abc import Mapping
 
 import trio
@@ -24,6 +25,7 @@ from actors.events import (
     WithdrawOffer,
 )
 from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
+from actors.offer_tags import OfferNonces
 from actors.router import Route, Router
 from protocol.faults import Fault
 from protocol.signaling import (
@@ -41,6 +43,7 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import WorkerFacts
+from protocol.trust import NONCE_BYTES
 from rtc.common.stories import make_actor
 from rtc.config.load import Config
 from rtc.transport.signaling.connection import run_signaling
@@ -90,7 +93,8 @@ class SignalingRuntime:
     _connection_ended: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.discovery = make_actor(DISCOVERY, DiscoveryData(self.facts), self.router.outbox)
+        data = DiscoveryData(self.facts, nonces=OfferNonces(secrets.token_bytes(NONCE_BYTES)))
+        self.discovery = make_actor(DISCOVERY, data, self.router.outbox)
 
     def routes(self) -> dict[type, tuple[Route, ...]]:
         """Return the routes for everything that comes from the server, or goes to Discovery or to the server."""

@@ -213,7 +213,8 @@ class RoomRegistry:
         Offers and their withdrawals go from clients to workers, answers and refusals from workers to clients. If the
         worker of an offer is absent or assigned to another client, the sender gets a `Refuse`. An assignment does not
         hold back an offer that names a job: a worker serves the owners of its jobs in any state, and such an offer does
-        not reserve it. An answer, a refusal or a withdrawal whose addressee is gone is dropped, since nobody waits for
+        not reserve it. Nor does it hold back an offer to a worker with a room secret, which decides itself who may hold
+        it. An answer, a refusal or a withdrawal whose addressee is gone is dropped, since nobody waits for
         it.
         """
         member = self._members.get(websocket)
@@ -226,9 +227,7 @@ class RoomRegistry:
         if target is None or target.role is member.role:
             gone = Fault(FaultCode.NO_WORKER, "No such worker is in the room now. Look at the room's list again.")
             return (SendMessage(websocket, Refuse(message.peer, gone, message.number)),) if is_offer else ()
-        queue = self._queues.get(member.room)
-        wants_worker = isinstance(message, Offer) and message.job is None
-        if wants_worker and queue is not None and queue.is_assigned_to_another(websocket, message.peer):
+        if isinstance(message, Offer) and self._is_withheld(member, target, message):
             taken = Fault(FaultCode.WORKER_BUSY, "The worker is promised to somebody who waited for it. Try --wait.")
             return (SendMessage(websocket, Refuse(message.peer, taken, message.number)),)
         relayed = evolve(message, peer=member.peer)
@@ -240,6 +239,14 @@ class RoomRegistry:
         else:
             self._forget_offers(target, member.peer, message.number)
         return (SendMessage(target.websocket, relayed),)
+
+    def _is_withheld(self, client: RoomMember, worker: RoomMember, offer: Offer) -> bool:
+        """Return whether the worker of this offer is assigned to another client, and kept for that one."""
+        queue = self._queues.get(client.room)
+        has_secret = worker.facts is not None and worker.facts.offer_nonce is not None
+        if queue is None or offer.job is not None or has_secret:
+            return False
+        return queue.is_assigned_to_another(client.websocket, worker.peer)
 
     def websocket_of(self, websocket: WebSocketId, peer: PeerId) -> WebSocketId | None:
         """Return the WebSocket of this peer in the room of the member that joined over `websocket`; None for nobody."""

@@ -11,6 +11,11 @@ client then connects to the worker, submits its job and leaves the queue. An ass
 
 In each case the worker goes to the next client at once. A client that has not asked again is assigned no other worker:
 it is either still trying to connect, or it is gone.
+
+A worker with a room secret decides itself who may hold it, and the server cannot know who of those in the queue knows
+the secret. So that nobody without it can keep such a worker from the others, it is withheld from nobody: it is assigned
+to the next client *too* when it is still available after `SHARE_TIME`, and who asks again without having reserved it
+goes to the end of the queue.
 """
 
 import math
@@ -31,6 +36,8 @@ RESERVATION_TIME = 45.0
 """Seconds in which an assigned worker must become reserved; otherwise the assignment lapses. A worker is reserved as
 soon as it gets the client's offer, normally within 2 seconds. There is time for two offers of a slow client, since the
 first may be lost with a connection to the server: each takes up to 8 seconds to prepare and 10 to be given up."""
+SHARE_TIME = 2.0
+"""Seconds after which a worker with a room secret that is still available is assigned to one more client."""
 RETRY_PAUSE = 5.0
 """Seconds in which a worker that is available again goes only to others than the client that could not connect to it.
 So a worker that one client can never reach does not stay with that client, and both do not try again without end."""
@@ -50,6 +57,10 @@ class Assigned:
     """When the assignment lapses."""
     heard: bool = True
     """False when the client has reconnected since, and so may not have received `WorkerAssigned`."""
+    shared_at: float = math.inf
+    """When the worker may be assigned to another client too; infinity for a worker without a secret."""
+    is_shared: bool = False
+    """Whether that time has come."""
 
 
 @frozen
@@ -84,6 +95,16 @@ class WaitingClient(Generic[C]):
     def worker(self) -> PeerId | None:
         """The worker that is assigned to this client."""
         return self.state.worker if isinstance(self.state, Assigned | Connecting) else None
+
+    @property
+    def keeps_worker(self) -> bool:
+        """Return whether the worker that is assigned to this client is assigned to no other one meanwhile."""
+        return self.worker is not None and not (isinstance(self.state, Assigned) and self.state.is_shared)
+
+    @property
+    def loses_position(self) -> bool:
+        """Return whether the client, if it asks again now, has not shown that it can reserve a worker with a secret."""
+        return isinstance(self.state, Assigned) and self.state.shared_at < math.inf
 
     def accepts(self, worker: WorkerPresent) -> bool:
         """Return whether this worker fits the client's request; its status does not matter here."""
@@ -123,6 +144,12 @@ class WaitingClient(Generic[C]):
                 client = evolve(self.with_failure(self.worker), state=Silent())
         return evolve(client, pauses=_pauses(client.pauses, workers, now)) if client.pauses else client
 
+    def shares(self, now: float) -> "WaitingClient[C]":
+        """Return this client after its worker may be assigned to another client too, if the time for that has come."""
+        if isinstance(self.state, Assigned) and self.state.shared_at <= now:
+            return evolve(self, state=evolve(self.state, is_shared=True))
+        return self
+
     def has_lapsed(self, now: float) -> bool:
         """Return whether the client has not reserved its worker in time."""
         return isinstance(self.state, Assigned) and self.state.lapses <= now
@@ -130,8 +157,10 @@ class WaitingClient(Generic[C]):
     def deadline(self) -> float:
         """Return when time alone changes something for this client; infinity for never."""
         match self.state:
-            case Assigned(lapses=lapses):
-                return lapses
+            case Assigned(is_shared=False):
+                return min(self.state.lapses, self.state.shared_at)
+            case Assigned():
+                return self.state.lapses
             case Waiting():
                 return min(self.pauses.values(), default=math.inf)
             case _:
@@ -170,14 +199,21 @@ class WaitQueue(Generic[C]):
     def join(self, client: C, request: JoinQueue) -> None:
         """Add a client at the end of the queue, or replace the request of one that is in it already.
 
-        A client that sends `JoinQueue` again keeps its position. If a worker is assigned to it, that assignment has
-        failed, and it is withdrawn.
+        A client that sends `JoinQueue` again keeps its position, unless the worker that is assigned to it has a secret
+        and is not reserved. If a worker is assigned to it, that assignment has failed, and it is withdrawn.
         """
         for index, waiting in enumerate(self._waiting):
             if waiting.client == client:
-                self._waiting[index] = waiting.asks_again(request)
+                self._put(index, waiting.asks_again(request), at_end=waiting.loses_position)
                 return
         self._waiting.append(WaitingClient(client, request))
+
+    def _put(self, index: int, waiting: WaitingClient[C], *, at_end: bool) -> None:
+        if at_end:
+            del self._waiting[index]
+            self._waiting.append(waiting)
+        else:
+            self._waiting[index] = waiting
 
     def leave(self, client: C) -> None:
         """Remove a client: a worker has accepted its job, or it waits no longer, or it is gone."""
@@ -211,12 +247,12 @@ class WaitQueue(Generic[C]):
         facts = {worker.peer: worker.facts for worker in workers}
         seen = [waiting.sees(facts, now) for waiting in self._waiting]
         lapsed = [evolve(one, state=Silent(), reported_position=0) for one in seen if one.has_lapsed(now)]
-        self._waiting = [*(one for one in seen if not one.has_lapsed(now)), *lapsed]
+        self._waiting = [*(one.shares(now) for one in seen if not one.has_lapsed(now)), *lapsed]
         return (*self._assign(workers, now), *self._report_positions())
 
     def _assign(self, workers: Iterable[WorkerPresent], now: float) -> list[tuple[C, WorkerAssigned | QueuePosition]]:
         """Assign the available workers to waiting clients in the order of the queue; return the messages about it."""
-        taken = {waiting.worker for waiting in self._waiting}
+        taken = {waiting.worker for waiting in self._waiting if waiting.keeps_worker}
         free = [worker for worker in by_preference(workers) if takes_jobs(worker.facts) and worker.peer not in taken]
         sent: list[tuple[C, WorkerAssigned | QueuePosition]] = []
         for index, waiting in enumerate(self._waiting):
@@ -226,7 +262,9 @@ class WaitQueue(Generic[C]):
             found = next(fits, None)
             if found is not None:
                 free.remove(found)
-                self._waiting[index] = evolve(waiting, state=Assigned(found.peer, now + RESERVATION_TIME))
+                shared_at = math.inf if found.facts.offer_nonce is None else now + SHARE_TIME
+                assigned = Assigned(found.peer, now + RESERVATION_TIME, shared_at=shared_at)
+                self._waiting[index] = evolve(waiting, state=assigned)
                 sent.append((waiting.client, WorkerAssigned(found.peer)))
         return sent
 

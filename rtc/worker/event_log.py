@@ -1,6 +1,7 @@
 """The worker's own log: one sentence for each event or effect in its router that matters to people."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from attrs import define
 from actors.events import (
     AcceptLink,
     Authenticated,
+    AuthenticationFailed,
     Cancel,
     DiscardJob,
     Drain,
@@ -30,13 +32,21 @@ from actors.events import (
     StatusChanged,
     StopEarly,
     SupplyPackage,
+    TagDenied,
 )
 from protocol.faults import Fault
 from protocol.fields import sentences
 from protocol.signaling import Refuse
 from protocol.status import Status
+from rtc.runtime.denied_tags import reason_of
 
 log = logging.getLogger("rtc.worker")
+
+
+OFFER_LINES, OFFER_TIME = 60, 60.0
+"""At most so many lines about offers are written in so many seconds, and then the number of the others: everybody in
+the room may make offers without end, and what happens to jobs must not be lost among them."""
+ABOUT_OFFERS = LinkRequested, SessionRequested, AcceptLink, RejectLink, TagDenied, SendToServer, LinkLost
 
 
 @define
@@ -50,6 +60,12 @@ class EventLog:
     outage: str = ""
     """Why the newest connection to the server failed, since the worker was in its room: each try to connect fails, and
     the same reason is worth one line."""
+    clock: Callable[[], float] = time.monotonic
+    """Returns the time in seconds."""
+    _since: float = 0.0
+    """When the present period of `OFFER_TIME` began."""
+    _lines: int = 0
+    """Lines about offers in this period, those included that were left out."""
 
     def tap(self, effect: Any) -> None:
         """Log and print the sentence for this event or effect, if there is one."""
@@ -58,10 +74,26 @@ class EventLog:
             text, self.outage = (text if effect.text != self.outage else None), effect.text
         elif isinstance(effect, JoinedRoom):
             self.outage = ""
+        if text and isinstance(effect, ABOUT_OFFERS) and self._is_too_much():
+            return
         if text:
-            text = sentences(text)  # one event is one line, whatever is in it
-            log.info("%s%s", self.prefix, text)
-            self.say(f"{self.prefix}{text}")
+            self._write(text)
+
+    def _is_too_much(self) -> bool:
+        """Count a line about an offer; return whether it is to be left out."""
+        now = self.clock()
+        if now - self._since >= OFFER_TIME:
+            left_out = self._lines - OFFER_LINES
+            self._since, self._lines = now, 0
+            if left_out > 0:
+                self._write(f"There was more about offers than is shown: {left_out} lines were left out.")
+        self._lines += 1
+        return self._lines > OFFER_LINES
+
+    def _write(self, text: str) -> None:
+        text = sentences(text)  # one event is one line, whatever is in it
+        log.info("%s%s", self.prefix, text)
+        self.say(f"{self.prefix}{text}")
 
 
 def _sentence(effect: Any) -> str | None:
@@ -74,6 +106,10 @@ def _sentence(effect: Any) -> str | None:
             return f"Offer of {effect.peer} accepted."
         case RejectLink():
             return f"Offer of {effect.peer} rejected ({effect.fault.code.value}): {effect.fault.text}"
+        case TagDenied():
+            return f"Offer of {effect.peer} rejected, since {reason_of(effect)}."
+        case AuthenticationFailed(note=str() as note) if note:
+            return note
         case SendToServer(message=Refuse()):
             return f"Rejection sent to {effect.message.peer}."
         case Authenticated():

@@ -33,6 +33,7 @@ from actors.events import (
     WithdrawOffer,
     WorkersChanged,
 )
+from actors.offer_tags import OfferNonces
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.signaling import (
@@ -102,7 +103,8 @@ async def test_without_a_room_it_has_one_created_first(workers_discovery: Discov
     assert await discovery.after(ServerConnected()) == [SendToServer(CreateRoom())]
     assert await discovery.after(RoomCreated(ROOM, "new")) == [RoomMade(ROOM, "new")]
     made = RoomCredentials(Role.WORKER, ROOM, "new", keys=KEYS)
-    assert await discovery.after(JoinRoom(made, 30)) == [SendToServer(Join(ROOM, "new", Role.WORKER, FACTS))]
+    facts = evolve(FACTS, offer_nonce=OfferNonces().present)
+    assert await discovery.after(JoinRoom(made, 30)) == [SendToServer(Join(ROOM, "new", Role.WORKER, facts))]
     assert (await discovery.after(JOINED))[0] == JoinedRoom(ROOM, "new", ME, KEYS)
 
 

@@ -35,6 +35,7 @@ from actors.events import (
     ServerDisconnected,
     SessionRequested,
     StatusChanged,
+    TagDenied,
     UnexpectedMessage,
     WithdrawOffer,
     WorkersChanged,
@@ -62,6 +63,7 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
+from protocol.trust import RoomKeys, Tag, TagVerdict
 from rtc.server.rooms import CloseSocket, RoomEffects, RoomMember, RoomRegistry, SendMessage, WebSocketId, reject
 from rtc.testing.state_space import ActorState, Reached, start_of
 
@@ -109,10 +111,14 @@ class Peer:
     was_in_room: bool = False
     saved: RoomCredentials | None = None
     """How to get back into the room that the worker was in last."""
+    made: RoomCredentials | None = None
+    """The room that the server has created for the worker, which is to join it now."""
     is_there: bool = True
     """Whether this peer is in the story at all."""
     linking: PeerId | None = None
     """The peer to which a link is being opened; its offer, or our answer, is not ready yet."""
+    keys: RoomKeys | None = None
+    """The keys of the room, if it has a secret."""
     asked: PeerId | None = None
     """The worker that has our offer, or may have it, and to which no link is open yet."""
 
@@ -143,6 +149,8 @@ class World:
     """Peer ids that the server has given out."""
     left_lines: tuple[Line, ...] = ()
     """Lines whose peer is gone, and whose server's end is not over."""
+    lied: TagVerdict | None = None
+    """As what the other end must know the lie that the server has told, if it has told one."""
     mishaps: tuple[tuple[str, int], ...] = ()
     """For each kind of mishap, how often it may still happen."""
 
@@ -211,11 +219,16 @@ class Model:
                         raise Broken(f"{effect.message} is sent while the connection is down")
                     peer = evolve(peer, line=evolve(peer.line, up=(*peer.line.up, effect.message)))
                 case RoomMade():
-                    peer = evolve(peer, saved=RoomCredentials(Role.WORKER, effect.room, effect.token))
+                    made = RoomCredentials(Role.WORKER, effect.room, effect.token, keys=peer.keys)
+                    peer = evolve(peer, made=made)
                 case JoinedRoom():
-                    peer = evolve(peer, saved=discovery.data.room_credentials, was_in_room=True)
+                    peer = evolve(peer, saved=discovery.data.room_credentials, made=None, was_in_room=True)
+                case JoinFailed() if peer.made is not None:
+                    peer = evolve(peer, made=None)
                 case JoinFailed() if effect.fault.code is FaultCode.ROOM_DENIED and peer.named is None:
                     peer = evolve(peer, saved=None)
+                case TagDenied():
+                    self.check_denied(world, effect)
                 case LinkRequested():
                     peer = evolve(peer, linking=effect.peer)
                 case _:
@@ -237,7 +250,8 @@ class Model:
             running = after.phase is P.RETRYING and after.timeout is not None
             if not running:
                 raise Broken(f"in the phase {after.phase.value}, nobody hears that the connection failed")
-        if isinstance(event, Offer) and before.phase is P.IN_ROOM:
+        denied = any(isinstance(effect, TagDenied) for effect in effects)
+        if isinstance(event, Offer) and before.phase is P.IN_ROOM and not denied:
             kind = LinkRequested if event.job is None else SessionRequested
             if [(type(effect), effect.new_link) for effect in effects] != [(kind, before.data.last_link + 1)]:
                 raise Broken(f"{event} becomes {effects}")
@@ -249,6 +263,11 @@ class Model:
         withdrawn = isinstance(event, Withdraw) and before.phase is P.IN_ROOM
         if withdrawn and list(effects) != [OfferWithdrawn(event.peer, number=event.number)]:
             raise Broken(f"{event} becomes {effects}")
+
+    def check_denied(self, world: World, denied: TagDenied) -> None:
+        """Check that a tag is denied only after a lie of the server, and found to be what it is."""
+        if denied.verdict is not world.lied:
+            raise Broken(f"an honest peer is denied: {denied}")
 
     def check_message(self, peer: Peer, message: Any) -> None:
         """Check that an honest server and Discovery do not misunderstand each other."""
@@ -297,6 +316,8 @@ class Model:
             return
         match message:
             case CreateRoom():
+                if world.may("ill"):
+                    yield from (self.refuse(world.after("ill"), line, code) for code in NOT_NOW)
                 room = RoomId(f"room-{world.created + 1}")
                 world = evolve(world, rooms=world.rooms | {room}, created=world.created + 1)
                 created = SendMessage(line.id, RoomCreated(room, token_of(room)))
@@ -311,6 +332,22 @@ class Model:
                 yield self.serve(world, lambda registry: registry.announce(line.id, message.facts, 0))
             case _:
                 yield self.serve(world, lambda registry: registry.relay(line.id, message))
+                if world.may("lie") and isinstance(message, Offer | Answer):
+                    yield from self.lie(world.after("lie"), line, message)
+
+    def lie(self, world: World, line: Line, message: Offer | Answer) -> Iterator[World]:
+        """Yield what follows when the server passes on something else than the peer has said."""
+        lies = {
+            TagVerdict.MISSING: (evolve(message, tag=None),),
+            TagVerdict.OTHER_SECRET: (evolve(message, tag=Tag(b"x" * 32, b"y" * 32)),),
+            TagVerdict.CHANGED: (evolve(message, sdp="another"),),
+            TagVerdict.REPEATED: (message, message) if isinstance(message, Offer) else (),
+        }
+        for lied, said in lies.items():
+            after = evolve(world, lied=lied)
+            for one in said:
+                after = self.serve(after, lambda registry, one=one: registry.relay(line.id, one))
+            yield after
 
     def refuse(self, world: World, line: Line, code: FaultCode) -> World:
         return self.serve(world, lambda _registry: reject(line.id, code, "No."))
@@ -365,11 +402,15 @@ class Model:
         if peer.role is Role.CLIENT:
             room = world.worker.saved.room if world.worker.saved is not None else RoomId("room-0")
             assert room is not None
-            wanted = JoinRoom(RoomCredentials(Role.CLIENT, room, token_of(room)), 30)
+            wanted = JoinRoom(RoomCredentials(Role.CLIENT, room, token_of(room), keys=peer.keys), 30)
             yield self.tell(world, peer.role, wanted)
         elif peer.wants_no_room:
             token = None if peer.named is None else token_of(peer.named)
-            credentials = peer.saved or RoomCredentials(Role.WORKER, peer.named, token)
+            credentials = (
+                peer.made
+                or peer.saved
+                or RoomCredentials(Role.WORKER, peer.named, token, keys=None if peer.named is None else peer.keys)
+            )
             yield self.tell(
                 world, peer.role, JoinRoom(credentials, 30, patient=peer.named is not None or peer.was_in_room)
             )
@@ -458,12 +499,21 @@ class Model:
 
 
 def start(
-    table: Table[DiscoveryData], *, named: bool, who: tuple[Role, ...], late: bool = False, **mishaps: int
+    table: Table[DiscoveryData],
+    *,
+    named: bool,
+    who: tuple[Role, ...],
+    late: bool = False,
+    secret: bool = False,
+    **mishaps: int,
 ) -> World:
+    keys = RoomKeys(b"p" * 32, b"t" * 32) if secret else None
     room = RoomId("room-0") if named else None
-    worker = Peer(Role.WORKER, start_of(table, DiscoveryData(FACTS)), named=room, is_there=Role.WORKER in who)
+    worker = Peer(
+        Role.WORKER, start_of(table, DiscoveryData(FACTS)), named=room, is_there=Role.WORKER in who, keys=keys
+    )
     worker = evolve(worker, linking=PeerId("client-9") if late else None)
-    client = Peer(Role.CLIENT, start_of(table, DiscoveryData()), is_there=Role.CLIENT in who)
+    client = Peer(Role.CLIENT, start_of(table, DiscoveryData()), is_there=Role.CLIENT in who, keys=keys)
     client = evolve(client, linking=PeerId("worker-9") if late else None)
     return World(worker, client, mishaps=tuple(sorted(mishaps.items())))
 
@@ -515,6 +565,8 @@ STORIES: dict[str, dict[str, Any]] = {
     "both, and a restart": {"named": True, "who": (W, C), "restart": 1, "status": 1},
     "both, and a worker that changes": {"named": True, "who": (W, C), "cut": 1, "status": 1},
     "both, and a new room": {"named": False, "who": (W, C), "offer": 1, "restart": 1, "loss": 1},
+    "both with a secret, and links": {"named": True, "who": (W, C), "secret": True, "offer": 1, "cut": 1},
+    "both with a secret, and a server that lies": {"named": True, "who": (W, C), "secret": True, "offer": 1, "lie": 1},
 }
 LONG_STORIES = {"both cut off twice": {"named": True, "who": (W, C), "cut": 2}}
 WORKER = WorkerPresent(PeerId("worker-9"), FACTS)

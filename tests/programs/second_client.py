@@ -50,6 +50,14 @@ def proof(key: bytes, *parts: bytes | str | int) -> bytes:
     return hmac.digest(key, b"".join(struct.pack(">I", len(o)) + o for o in octets), "sha256")
 
 
+def tag(secret: str, kind: str, room: str, *rest: bytes | str | int) -> Message:
+    """The tag of an offer or an answer; `rest` ends with the session description."""
+    key, sdp = derive(secret, room, b"sleap-rtc/tag"), rest[-1]
+    whole = proof(key, "sleap-rtc", kind, room, *rest[:-1], sdp)
+    without_sdp = proof(key, "sleap-rtc", f"{kind} without sdp", room, *rest[:-1])
+    return {"whole": b64encode(whole).decode(), "without_sdp": b64encode(without_sdp).decode()}
+
+
 def sha256(path: Path) -> str:
     """The hash of a file, as it stands in messages."""
     with path.open("rb") as file:
@@ -74,7 +82,14 @@ class Line:
         self.socket = await connect(self.server, max_size=FRAME, max_queue=None, ping_interval=10)
         await self.send("JOIN", room=self.room, token=self.token, role="client", versions=VERSIONS)
         joined = await self.expect("JOINED")
-        self.me, self.ice = joined["peer"], joined["ice"]
+        self.me, self.ice, self.nonce = joined["peer"], joined["ice"], None
+        for worker in joined["workers"]:
+            self.note(worker)
+
+    def note(self, worker: Message) -> None:
+        """Remember the nonce of our worker."""
+        if worker["peer"] == self.worker:
+            self.nonce = worker["facts"].get("offer_nonce")
 
     async def leave(self) -> None:
         """Leave the room, and let the server close the line."""
@@ -91,6 +106,8 @@ class Line:
         async with asyncio.timeout(10):
             while True:
                 message: Message = json.loads(await self.socket.recv())
+                if message["type"] == "WORKER_PRESENT":
+                    self.note(message)
                 if message["type"] == "FAULT" or (message["type"] == "REFUSE" and message["number"] == number):
                     fault = message.get("fault", message)
                     raise FaultError(fault["code"], fault["text"])
@@ -120,9 +137,14 @@ class Link:
         room, worker, me = self.line.room, self.line.worker, self.line.me
         self.line.offers = number = self.line.offers + 1
         await self.pc.setLocalDescription(await self.pc.createOffer())
+        sdp, given = self.pc.localDescription.sdp, (room, worker, me, number)
+        is_tagged = secret and self.line.nonce
+        mark = tag(secret, "offer", *given, job or "", b64decode(self.line.nonce), sdp) if is_tagged else None
         try:
-            await self.line.send("OFFER", peer=worker, sdp=self.pc.localDescription.sdp, job=job, number=number)
+            await self.line.send("OFFER", peer=worker, sdp=sdp, job=job, number=number, tag=mark)
             answer = await self.line.expect("ANSWER", number)
+            if is_tagged and answer["tag"] != tag(secret, "answer", *given, "", b"", answer["sdp"]):
+                raise FaultError("auth_unproven_worker", "The answer is not from a worker that knows the room secret.")
             await self.pc.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
             await asyncio.wait_for(asyncio.gather(*(opened.wait() for opened in self.opened)), 13)
         except (TimeoutError, asyncio.CancelledError):

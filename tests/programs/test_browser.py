@@ -171,7 +171,7 @@ async def test_a_browser_with_another_secret_gets_nothing(
 ) -> None:
     worker = await lab.start_worker(secret=SECRET)
     target = {"server": lab.config.signaling_websocket, "room": worker.ready.room, "token": worker.ready.token}
-    with pytest.raises(PageError, match=r"AUTH_FAILURE.*invalid"):
+    with pytest.raises(PageError, match=r"REFUSE.*auth_invalid"):
         await in_browser(
             tmp_path, "train", {**target, "name": "toy.zip", "content": "", "secret": "another secret of that length"}
         )

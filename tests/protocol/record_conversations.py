@@ -36,7 +36,7 @@ from typing import Any
 from unittest import mock
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from conversations import folder_of
 from trio_websocket import WebSocketConnection, open_websocket_url
 
@@ -59,7 +59,19 @@ from protocol.link import Goodbye, Hello
 from protocol.signaling import Answer, IceServers, Join, Joined, Leave, Offer, Refuse, Withdraw
 from protocol.status import Role
 from protocol.transfer import FileAbort, FileAccept, FileEnd, FileOffer
-from protocol.trust import AuthSuccess
+from protocol.trust import (
+    NONCE_BYTES,
+    PROOF_BYTES,
+    AuthChallenge,
+    AuthFailure,
+    AuthResponse,
+    AuthSuccess,
+    Ends,
+    Secret,
+    Tag,
+    derive_keys,
+    offer_tag,
+)
 from protocol.version import VERSIONS, VersionRange
 from protocol.wire import FROM_SERVER, TO_CLIENT, UNPROVEN, decode, encode, pack_piece, unpack_piece
 from rtc.client import tickets
@@ -317,19 +329,28 @@ async def open_peer(lab: Lab, worker: LabWorker, job: str | None = None) -> Asyn
     async with open_line(lab, joining(worker)) as line, open_peer_connection(lab.asyncio_loop) as connection:
         joined = await hear(line, Joined)
         offer = Offer(worker.peer, await connection.offer(), JobId(job) if job else None)
-        await line.send_message(encode(offer))
+        await line.send_message(encode(evolve(offer, tag=_tag_for(joined, offer))))
         await connection.accept_answer((await hear(line, Answer)).sdp)
         await connection.wait_open(TIME_LIMIT)
         yield Peer(line, connection, joined.peer)
         await connection.finish()
 
 
+def _tag_for(joined: Joined, offer: Offer) -> Tag | None:
+    """Return the tag of an offer; None if the worker announces no nonce."""
+    nonce = next((one.facts.offer_nonce for one in joined.workers if one.peer == offer.peer), None)
+    if nonce is None:
+        return None
+    keys = derive_keys(Secret(SECRET), joined.room)
+    return offer_tag(keys, Ends(joined.room, offer.peer, joined.peer), offer.number, offer.job, nonce, offer.sdp)
+
+
 async def make_offers(lab: Lab, worker: LabWorker, *offers: Offer) -> None:
     """Make offers that are refused."""
     async with open_line(lab, joining(worker)) as line:
-        await hear(line, Joined)
+        joined = await hear(line, Joined)
         for offer in offers:
-            await line.send_message(encode(offer))
+            await line.send_message(encode(evolve(offer, tag=_tag_for(joined, offer))))
             await hear(line, Refuse)
 
 
@@ -445,6 +466,13 @@ async def refused_by_the_worker(lab: Lab) -> None:
     package = make_package(lab.folder / "toy.zip")
     for secret in ("another secret of that length", None):
         await lab.run_client(worker, package, secret=secret)
+    for proof in (b"x" * PROOF_BYTES, None):
+        async with open_peer(lab, worker) as peer:
+            await peer.say(Hello())
+            await peer.hear(AuthChallenge)
+            await peer.say(AuthResponse(b"n" * NONCE_BYTES, proof))
+            await peer.hear(AuthFailure)
+            await peer.hear(Goodbye)
     with mock.patch("actors.auth.PROOF_TIME", 0.5):
         async with open_peer(lab, worker) as peer:
             await peer.say(Hello())

@@ -12,11 +12,22 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from actors.worker_limits import LINK_TIME, REQUEST_TIME
 from protocol.converter import WireError
-from protocol.ids import PeerId, RoomId
+from protocol.ids import JobId, PeerId, RoomId
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Hello
 from protocol.signaling import SDP_MAX, WORKERS_MAX
 from protocol.transfer import PIECE_MAX
-from protocol.trust import PROOF_TIME, ROUNDS, Binding, Secret, VersionAgreement, derive_keys, prove
+from protocol.trust import (
+    PROOF_TIME,
+    ROUNDS,
+    Binding,
+    Ends,
+    Secret,
+    VersionAgreement,
+    answer_tag,
+    derive_keys,
+    offer_tag,
+    prove,
+)
 from protocol.version import VersionRange
 from protocol.wire import FRAME_MAX, UNPROVEN, VOCABULARIES, decode, encode
 from rtc.config.server_url import WS_PORT
@@ -28,6 +39,7 @@ from rtc.server.rate_limits import (
     NOT_JOINED_MAX,
 )
 from rtc.server.rooms import CLIENTS_MAX
+from rtc.server.wait_queue import SHARE_TIME
 from rtc.transport.files.channel import CREDIT_WINDOW, MESSAGES_MAX, STALL_TIME
 from rtc.transport.links.link import UNKNOWN_MAX
 from rtc.transport.links.manager import ANSWER_TIME, CONNECT_TIME
@@ -85,11 +97,23 @@ def test_the_test_vectors_of_the_proof_are_right() -> None:
         assert prove(KEYS, speaker, binding, agreement, b"\1" * 32, b"\2" * 32).hex() == proof
 
 
+def test_the_test_vectors_of_the_tags_are_right() -> None:
+    ends, nonce = Ends(ROOM, PeerId("worker-1"), PeerId("client-1")), b"\3" * 32
+    tags = {
+        "offer 1, no job": offer_tag(KEYS, ends, 1, None, nonce, "v=0"),
+        "offer 2, job `job-1`": offer_tag(KEYS, ends, 2, JobId("job-1"), nonce, "v=0"),
+        "answer 1": answer_tag(KEYS, ends, 1, "v=0"),
+    }
+    for name, tag in tags.items():
+        assert f"| {name} | `{tag.whole.hex()}` | `{tag.without_sdp.hex()}` |" in PAGE
+
+
 NUMBERS: dict[str, Any] = {
     "A frame is at most {} bytes": FRAME_MAX,
     "and at most {} before the link is trusted": UNPROVEN.limit,
     "at most {} times a minute": UNKNOWN_MAX,
     "default port is {}": WS_PORT,
+    "after {} seconds it is assigned to the next client too": SHARE_TIME,
     "send a ping every {} seconds": PING_TIME,
     "nothing came for {}": SILENCE_TIME,
     "The first message is due within {} seconds": JOIN_TIME,

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from protocol.ids import PeerId
 from protocol.signaling import JoinQueue, QueuePosition, WorkerAssigned, WorkerPresent
 from protocol.status import Status, WorkerFacts
-from rtc.server.wait_queue import RESERVATION_TIME, RETRY_PAUSE, Assigned, Connecting, Silent, Waiting, WaitQueue
+from rtc.server.wait_queue import (
+    RESERVATION_TIME,
+    RETRY_PAUSE,
+    SHARE_TIME,
+    Assigned,
+    Connecting,
+    Silent,
+    Waiting,
+    WaitQueue,
+)
 
 BIG, SMALL = PeerId("worker-big"), PeerId("worker-small")
 NOW = 1000.0
@@ -44,6 +53,67 @@ def queue_with_assignment(*names: str) -> WaitQueue[str]:
     update(queue)
     assert update(queue, FREE) == [(names[0], WorkerAssigned(BIG))]
     return queue
+
+
+# -------- workers with a secret
+
+GUARDED = evolve(FREE, facts=evolve(FREE.facts, offer_nonce=b"n" * 32))
+GUARDED_RESERVED = evolve(RESERVED, facts=evolve(RESERVED.facts, offer_nonce=b"n" * 32))
+
+
+def test_a_worker_with_a_secret_that_its_client_does_not_reserve_is_assigned_to_the_next_too() -> None:
+    queue = queue_of("eve", "ada", "bob")
+    assert dict(update(queue, GUARDED))["eve"] == WorkerAssigned(BIG)
+    assert queue.next_deadline() == NOW + SHARE_TIME
+    assert update(queue, GUARDED, now=NOW + SHARE_TIME - 0.1) == []
+    assert ("ada", WorkerAssigned(BIG)) in update(queue, GUARDED, now=NOW + SHARE_TIME)
+    assert ("bob", WorkerAssigned(BIG)) in update(queue, GUARDED, now=NOW + 2 * SHARE_TIME)
+    assert queue.next_deadline() == NOW + 3 * SHARE_TIME
+    update(queue, GUARDED, now=NOW + 3 * SHARE_TIME)
+    assert queue.next_deadline() == LAPSE
+
+
+def test_who_asks_again_without_having_reserved_a_worker_with_a_secret_goes_to_the_end() -> None:
+    queue = queue_of("eve", "ada")
+    update(queue, GUARDED)
+    queue.join("eve", JoinQueue())
+    assert ("ada", WorkerAssigned(BIG)) in update(queue, GUARDED)
+    assert ("eve", QueuePosition(2, 2)) in [*update(queue, GUARDED), ("eve", QueuePosition(2, 2))]
+
+
+def test_who_reconnects_and_asks_again_does_not_keep_a_worker_with_a_secret_either() -> None:
+    queue = queue_of("eve", "ada")
+    update(queue, GUARDED)
+    queue.rename("eve", "eve again")
+    queue.join("eve again", JoinQueue())
+    assert ("ada", WorkerAssigned(BIG)) in update(queue, GUARDED)
+
+
+def test_who_could_reserve_a_worker_with_a_secret_keeps_the_position_when_the_link_fails() -> None:
+    queue = queue_of("ada", "bob")
+    update(queue, GUARDED)
+    update(queue, GUARDED_RESERVED)
+    queue.join("ada", JoinQueue())
+    assert ("ada", QueuePosition(1, 2)) in update(queue, GUARDED_RESERVED)
+
+
+@given(st.lists(st.sampled_from(["ask again", "reconnect", "wait", "leave"]), max_size=60))
+def test_however_many_in_the_queue_do_not_know_the_secret_the_others_come_in_turn(tricks: list[str]) -> None:
+    hostile = [f"eve {number}" for number in range(4)]
+    queue, now, told = queue_of(*hostile, "ada"), NOW, False
+    for step, trick in enumerate(tricks):
+        told |= ("ada", WorkerAssigned(BIG)) in update(queue, GUARDED, now=now)
+        eve = hostile[step % 4]
+        if trick == "wait":
+            now += SHARE_TIME
+        elif trick == "reconnect":
+            hostile[step % 4] = f"{eve} "
+            queue.rename(eve, f"{eve} ")
+        elif trick == "leave":
+            queue.leave(eve)
+        queue.join(hostile[step % 4], JoinQueue())
+    waited = (now - NOW) / SHARE_TIME
+    assert told or waited <= len(hostile)
 
 
 # -------- the order

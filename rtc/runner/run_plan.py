@@ -56,7 +56,7 @@ class StopSwitch:
         self._model_started = True
 
     async def forward_stop(self, monitor: Monitor) -> None:
-        """Wait for a stop request for the current model, then send it to sleap-nn until its training has ended."""
+        """Wait for a stop request for the current model, then send it to sleap-nn again and again, until cancelled."""
         await self._requested.wait()
         await monitor.stop()
 
@@ -88,7 +88,8 @@ async def run_job(
     if (folder / LOG_NAME).is_dir():  # the package holds a folder of that name
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
     try:
-        environment = clean_environment(_make_temp_folder(folder), gpu)
+        environment = clean_environment(_make_private_folder(folder, ".tmp"), gpu)
+        sockets = _make_private_folder(folder, ".zmq")
         log = JobLog(job, folder / LOG_NAME, emit)
     except OSError as error:
         text = FILES_NOT_MADE.format(error.strerror)
@@ -99,24 +100,29 @@ async def run_job(
         emit(JobStarted(job, models, files))
         for note in plan.warnings:
             log.add_line(note)
-        return await _run_steps(context, switch or StopSwitch(), plan)
+        return await _run_steps(context, switch or StopSwitch(), plan, sockets)
     finally:
         log.close()
 
 
-def _make_temp_folder(folder: Path) -> Path:
-    """Create a folder for the job's temporary files, inside the job's folder, so that both are removed together.
+def _make_private_folder(folder: Path, prefix: str) -> Path:
+    """Create a folder of mode 0700 inside the job's folder, so that both are removed together.
 
-    Its name begins with a dot, so no file of a package can have it (`safe_name` removes leading dots).
+    Args:
+        prefix: begins with a dot, so no file of a package can have the name (`safe_name` removes leading dots).
     """
-    return Path(tempfile.mkdtemp(prefix=".tmp", dir=folder))
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
 
 
-async def _run_steps(context: StepContext, switch: StopSwitch, plan: Plan) -> JobResult:
-    """Train the models, then run the predictions, until a step fails or the switch stops all; return the result."""
+async def _run_steps(context: StepContext, switch: StopSwitch, plan: Plan, sockets: Path) -> JobResult:
+    """Train the models, then run the predictions, until a step fails or the switch stops all; return the result.
+
+    Args:
+        sockets: an empty private folder for the sockets through which sleap-nn talks with us.
+    """
     completed = CompletedSteps()
     try:
-        async with open_monitor() as monitor:
+        async with open_monitor(sockets) as monitor:
             for index, step in enumerate(plan.steps):
                 if switch.stop_all:
                     break

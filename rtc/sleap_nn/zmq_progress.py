@@ -1,8 +1,10 @@
 """Receive sleap-nn's training progress over ZeroMQ, on the worker's machine, and send it the command to stop early.
 
 sleap-nn 0.3.5 (`ProgressReporterZMQ` and `TrainingControllerZMQ` in its `training/callbacks.py`) connects a PUB socket
-for progress and a SUB socket for commands, both on 127.0.0.1. We bind a SUB and a PUB socket for it, before sleap-nn
-starts and until the job has ended. Each message is one JSON object, for example:
+for progress and a SUB socket for commands, both to ports of 127.0.0.1, which every user of the machine can reach. So
+our SUB and PUB sockets are bound to Unix sockets in the job's folder, and `rtc.sleap_nn.local_ports` listens on the
+ports and passes on the connections of our own user only; from before sleap-nn starts until the job has ended. Each
+message is one JSON object, for example:
 
     {"what": "", "event": "batch_end", "logs": {"loss": 0.0488}, "epoch": 0, "batch": 0}
 
@@ -15,17 +17,21 @@ in SLEAP's window) would run code that it finds there.
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
 import zmq
 from attrs import define, field, frozen
 
+from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import LOSS, ModelTrained, Progress
+from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_background_nursery
 from rtc.sleap_nn.commands import Ports
 from rtc.sleap_nn.json_values import number_within, parse_object, whole_number
+from rtc.sleap_nn.local_ports import open_short_path, serve_own_user
 
 MESSAGE_MAX = 64 * 1024
 """Bytes of a message; longer ones are dropped. Real messages have less than 3 kB."""
@@ -37,6 +43,9 @@ QUEUE_MAX = 100_000
 """Messages that ZeroMQ may queue for us (ZMQ_RCVHWM); it drops further ones silently."""
 STOP_INTERVAL = 0.5
 """Seconds between two commands to stop. A command sent before sleap-nn has connected is lost, so it is repeated."""
+NOT_OPENED = "The worker could not open the sockets for sleap-nn's progress ({}). Tell its owner: is its disk full?"
+PUBLISH, CONTROLLER = "publish", "controller"
+"""File names of the two Unix sockets."""
 _STOP = b'{"command": "stop"}'
 """The only command that sleap-nn knows. It checks for one after every training batch."""
 
@@ -139,17 +148,15 @@ class Monitor:
         self._progress = training_progress
 
     async def stop(self) -> None:
-        """Send sleap-nn the command to stop after its current batch, repeatedly, until it sends `train_end`.
+        """Send sleap-nn the command to stop after its current batch, again and again, until cancelled.
 
-        The caller must cancel this when the process has ended: a process that dies sends no `train_end`.
+        The caller cancels this when the process has ended. No message ends it earlier, since only the process itself
+        shows that it has stopped.
         """
-        training_progress = self._progress
-        await trio.lowlevel.checkpoint()
-        while training_progress is not None and not training_progress.ended.is_set():
+        while True:
             # a PUB socket never blocks; it drops messages when no SUB socket is connected
             self._controller.send(_STOP, zmq.NOBLOCK)
-            with trio.move_on_after(STOP_INTERVAL):
-                await training_progress.ended.wait()
+            await trio.sleep(STOP_INTERVAL)
 
     async def serve(self) -> None:
         """Read messages until cancelled.
@@ -178,18 +185,34 @@ class Monitor:
 
 
 @asynccontextmanager
-async def open_monitor() -> AsyncIterator[Monitor]:
-    """Open a `Monitor`: bind its sockets to free ports of 127.0.0.1, and read progress until the context ends."""
+async def open_monitor(folder: Path) -> AsyncIterator[Monitor]:
+    """Open a `Monitor` on two free ports of 127.0.0.1, and read progress until the context ends.
+
+    Args:
+        folder: an empty folder that only this user can enter, for the two Unix sockets.
+
+    Raises:
+        RtcError: JOB_FAILED: a Unix socket or a port cannot be opened.
+    """
     context = zmq.Context()
     try:
         publish, controller = context.socket(zmq.SUB), context.socket(zmq.PUB)
         publish.setsockopt(zmq.SUBSCRIBE, b"")
         publish.setsockopt(zmq.RCVHWM, QUEUE_MAX)
         publish.setsockopt(zmq.MAXMSGSIZE, 1024 * 1024)
-        ports = Ports(publish.bind_to_random_port("tcp://127.0.0.1"), controller.bind_to_random_port("tcp://127.0.0.1"))
-        monitor = Monitor(publish, controller, ports)
-        async with open_background_nursery() as background:
-            background.start_soon(monitor.serve)
-            yield monitor
+        with open_short_path(folder) as short:
+            async with open_background_nursery() as background:
+                try:
+                    for socket, name in ((publish, PUBLISH), (controller, CONTROLLER)):
+                        socket.bind(f"ipc://{short / name}")
+                    ports = Ports(
+                        await background.start(serve_own_user, short / PUBLISH),
+                        await background.start(serve_own_user, short / CONTROLLER),
+                    )
+                except (OSError, zmq.ZMQError) as error:
+                    raise RtcError(FaultCode.JOB_FAILED, NOT_OPENED.format(error.strerror)) from None
+                monitor = Monitor(publish, controller, ports)
+                background.start_soon(monitor.serve)
+                yield monitor
     finally:
         context.destroy(linger=0)

@@ -6,7 +6,10 @@ messages and sends the stop command.
 
 import json
 import math
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -25,6 +28,7 @@ from protocol.jobs import FramesDone, JobEnded, JobStarted, ModelStarted, ModelT
 from rtc.client.lossviewer import bridge, zmq_port
 from rtc.client.lossviewer.bridge import EPOCHS_MAX, QUEUE_MAX, LossViewer, check_ports, open_lossviewer
 from rtc.common.errors import RtcError
+from rtc.common.socket_owner import PeerOwner
 from rtc.sleap_nn.zmq_progress import TrainingProgress
 from rtc.testing.lab import Lab, RecordingView
 from rtc.testing.limits import HANG_TIME
@@ -538,7 +542,7 @@ OTHER_PROGRAMS = {
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIRST_PAUSE", "LATER_PAUSE"):
+    for name in ("RETRY_TIME", "FIRST_PAUSE", "LATER_PAUSE"):
         monkeypatch.setattr(zmq_port, name, 0.02)
 
 
@@ -601,17 +605,17 @@ async def test_a_port_without_a_program_gives_no_warning(
     events: list[int] = []
     next_event = zmq_port._next_event
 
-    async def record(monitor: zmq_port.Socket) -> int:
-        events.append(await next_event(monitor))
-        return events[-1]
+    async def record(monitor: zmq_port.Socket) -> tuple[int, int]:
+        event, value = await next_event(monitor)
+        events.append(event)
+        return event, value
 
-    monkeypatch.setattr(zmq_port, "_EVENTS", zmq_port._EVENTS | zmq.EVENT_CONNECT_RETRIED)
     monkeypatch.setattr(zmq_port, "_next_event", record)
     async with open_lossviewer(**ports, stop=never, warn=never) as relay:
         relay.handle(JobStarted(JOB, HEADS))
         relay.handle(ModelStarted(JOB, 0))
-        await until(lambda: events.count(zmq.EVENT_CONNECT_RETRIED) > 2 * zmq_port.FAILURES_TO_WARN)
-    assert set(events) == {zmq.EVENT_CONNECT_RETRIED}
+        await until(lambda: events.count(zmq.EVENT_CLOSED) > 2 * zmq_port.FAILURES_TO_WARN)
+    assert set(events) == {zmq.EVENT_CLOSED}
 
 
 async def test_a_viewer_that_leaves_is_not_taken_for_another_program(hasty: None, ports: dict[str, int]) -> None:
@@ -658,3 +662,114 @@ def test_one_port_for_both_directions_is_refused() -> None:
         check_ports(9000, 9000)
     assert refused.value.fault.code is FaultCode.USAGE
     assert "--controller-port and --publish-port are both 9000" in refused.value.fault.text
+
+
+# -------- ports that another user of the machine uses
+
+
+async def test_another_users_viewer_stops_nothing_and_sees_nothing(
+    hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither does it once it has waited for a while, nor when it comes after a viewer of ours."""
+    owners = {True: PeerOwner.ANOTHER, False: PeerOwner.OURS}
+    looked: list[bool] = []
+    foreign = True
+
+    def find(_descriptor: int) -> PeerOwner:
+        looked.append(foreign)
+        return owners[foreign]
+
+    monkeypatch.setattr(zmq_port, "find_peer_owner", find)
+    warnings: list[str] = []
+    stops: list[bool] = []
+    async with open_viewer() as viewer:
+        controller, publish = viewer.ports
+        async with open_lossviewer(
+            publish=publish, controller=controller, stop=lambda: stops.append(foreign), warn=warnings.append
+        ) as relay:
+            relay.handle(JobStarted(JOB, HEADS))
+            relay.handle(ModelStarted(JOB, 0, 2))
+            await viewer.send_until(lambda: len(looked) > 6)
+            assert stops == []
+            assert not viewer.sub.poll(0)
+            foreign = False
+            await viewer.send_until(lambda: bool(stops))
+            assert not any(stops)
+            with trio.fail_after(HANG_TIME):
+                assert (await viewer.receive())["event"] == "train_begin"
+    assert len(warnings) == 2
+    assert set(warnings) == {
+        f"Port {controller} is used by another user of this machine, so its Stop is not heard; the job goes on. "
+        "Open LossViewer on another port and name it with --controller-port.",
+        f"Port {publish} is used by another user of this machine, so it shows no progress; the job goes on. "
+        "Open LossViewer on another port and name it with --publish-port.",
+    }
+
+
+async def test_each_connection_is_checked_not_only_the_first(
+    hasty: None, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = PeerOwner.OURS
+    looked: list[PeerOwner] = []
+
+    def find(_descriptor: int) -> PeerOwner:
+        looked.append(owner)
+        return owner
+
+    monkeypatch.setattr(zmq_port, "find_peer_owner", find)
+    stops: list[PeerOwner] = []
+    async with open_lossviewer(**ports, stop=lambda: stops.append(owner), warn=ignore):
+        async with open_viewer(**ports) as viewer:
+            await viewer.send_until(lambda: bool(stops))
+        await until(lambda: len(looked) >= 2)  # the viewer's both ports
+        owner = PeerOwner.ANOTHER
+        async with open_viewer(**ports) as viewer:
+            await viewer.send_until(lambda: looked.count(owner) > 6)
+    assert set(stops) == {PeerOwner.OURS}
+
+
+async def test_a_connection_that_ended_during_the_check_is_tried_again(
+    hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners = iter([PeerOwner.GONE] * 6)
+    monkeypatch.setattr(zmq_port, "find_peer_owner", lambda _descriptor: next(owners, PeerOwner.OURS))
+    stopped = trio.Event()
+    async with open_viewer() as viewer:
+        controller, publish = viewer.ports
+        async with open_lossviewer(publish=publish, controller=controller, stop=stopped.set, warn=never):
+            await viewer.send_until(stopped.is_set)
+
+
+STRANGER = """
+import os
+import select
+import sys
+import zmq
+os.setuid(65533)
+socket = zmq.Context().socket(zmq.PUB)
+print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
+while True:
+    socket.send(b'{"command": "stop"}')
+    if sys.stdin in select.select([sys.stdin], [], [], 0.02)[0]:
+        break
+"""
+
+
+@contextmanager
+def stranger() -> Iterator[int]:
+    """A program of another user, which sends the command to stop; yields its port."""
+    command = [sys.executable, "-c", STRANGER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        yield int(program.stdout.readline())
+        program.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user")
+async def test_a_real_program_of_another_user_stops_nothing(hasty: None) -> None:
+    warned = trio.Event()
+    with stranger() as port, open_port() as publish:
+        async with open_lossviewer(publish=publish, controller=port, stop=never, warn=lambda _text: warned.set()):
+            with trio.fail_after(HANG_TIME):
+                await warned.wait()

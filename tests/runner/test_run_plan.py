@@ -648,7 +648,7 @@ def filling_up(really_open, name, after):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["_make_temp_folder", "JobLog"])
+@pytest.mark.parametrize("name", ["_make_private_folder", "JobLog"])
 async def test_a_job_whose_own_files_cannot_be_made_fails_and_nothing_else(name, job, tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")

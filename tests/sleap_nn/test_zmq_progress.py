@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 
 import pytest
 import trio
@@ -10,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocol.jobs import ModelTrained, Progress
-from rtc.sleap_nn import zmq_progress
+from rtc.common.errors import RtcError
+from rtc.common.socket_owner import PeerOwner
+from rtc.sleap_nn import local_ports, zmq_progress
 from rtc.sleap_nn.zmq_progress import TrainingProgress, open_monitor
 from rtc.testing.limits import HANG_TIME
 
@@ -117,9 +120,9 @@ def test_strange_fields_do_no_harm(training_progress, heard):
     assert heard == [Progress("j", 1, 0), Progress("j", 1, 0, 1), Progress("j", 1, 0, 1)]
 
 
-async def test_every_message_arrives_although_the_descriptor_is_edge_triggered(heard):
+async def test_every_message_arrives_although_the_descriptor_is_edge_triggered(heard, tmp_path):
     with zmq.Context() as context:
-        async with open_monitor() as monitor:
+        async with open_monitor(tmp_path) as monitor:
             monitor.set_receiver(TrainingProgress("j", 0, heard))
             with context.socket(zmq.PUB) as trainer:
                 trainer.setsockopt(zmq.SNDHWM, 0)
@@ -137,17 +140,90 @@ async def test_every_message_arrives_although_the_descriptor_is_edge_triggered(h
     assert [progress.epoch for progress in heard if progress.epoch] == list(range(1, 5001))
 
 
-async def test_stop_is_sent_again_until_training_ends(heard, monkeypatch):
+@pytest.fixture
+async def monitor(tmp_path):
+    async with open_monitor(tmp_path) as opened:
+        yield opened
+
+
+async def count_stops(trainer, enough):
+    """Receive this many commands to stop."""
+    for _ in range(enough):
+        assert await trio.to_thread.run_sync(trainer.poll, 1000 * HANG_TIME)
+        assert json.loads(trainer.recv()) == {"command": "stop"}
+
+
+async def test_stop_is_sent_again_whatever_a_message_says(heard, monitor, nursery, monkeypatch):
     monkeypatch.setattr(zmq_progress, "STOP_INTERVAL", 0.02)
-    with zmq.Context() as context, trio.fail_after(HANG_TIME):
-        async with open_monitor() as monitor, trio.open_nursery() as nursery:
-            training_progress = TrainingProgress("j", 0, heard)
-            monitor.set_receiver(training_progress)
-            nursery.start_soon(monitor.stop)
-            with context.socket(zmq.SUB) as trainer:  # connects late, as sleap-nn does
-                trainer.setsockopt(zmq.SUBSCRIBE, b"")
-                trainer.connect(f"tcp://127.0.0.1:{monitor.ports.controller}")
-                for _ in range(2):
-                    assert await trio.to_thread.run_sync(trainer.poll, 1000 * HANG_TIME)
-                    assert json.loads(trainer.recv()) == {"command": "stop"}
-            training_progress.handle_message(message("train_end"), 0)  # or the nursery never ends
+    training_progress = TrainingProgress("j", 0, heard)
+    monitor.set_receiver(training_progress)
+    nursery.start_soon(monitor.stop)
+    with zmq.Context() as context, context.socket(zmq.SUB) as trainer, trio.fail_after(HANG_TIME):
+        trainer.setsockopt(zmq.SUBSCRIBE, b"")
+        trainer.connect(f"tcp://127.0.0.1:{monitor.ports.controller}")  # late, as sleap-nn does
+        await count_stops(trainer, 2)
+        training_progress.handle_message(message("train_end"), 0)
+        await count_stops(trainer, 3)
+
+
+# -------- who may talk with the trainer's ports
+
+
+@pytest.fixture
+def stranger(monkeypatch):
+    """Make the other end of each connection another user's."""
+    owners = []
+
+    def find(_descriptor):
+        owners.append(PeerOwner.ANOTHER)
+        return PeerOwner.ANOTHER
+
+    local_ports._report_refusal.cache_clear()
+    monkeypatch.setattr(local_ports, "find_peer_owner", find)
+    return owners
+
+
+async def test_another_users_connection_is_closed_before_a_byte_of_it_is_read(stranger, monitor, heard, caplog):
+    monitor.set_receiver(TrainingProgress("j", 0, heard))
+    with trio.fail_after(HANG_TIME):
+        for port in (monitor.ports.publish, monitor.ports.controller) * 2:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as connection:
+                with suppress(trio.BrokenResourceError):  # it is reset when we have sent more than was read
+                    await connection.send_all(b"\xff" + bytes(8) + b"\x7f")
+                    assert await connection.receive_some() == b"", "not even a greeting"
+    assert len(stranger) == 4
+    assert [record.getMessage() for record in caplog.records] == [
+        f"another user of this machine has connected to the trainer's {name} port and was refused"
+        for name in ("publish", "controller")
+    ]
+
+
+async def test_a_connection_that_was_closed_already_is_not_read_either(monitor, heard, monkeypatch):
+    monkeypatch.setattr(local_ports, "find_peer_owner", lambda _descriptor: PeerOwner.GONE)
+    with trio.fail_after(HANG_TIME):
+        async with await trio.open_tcp_stream("127.0.0.1", monitor.ports.publish) as connection:
+            assert await connection.receive_some() == b""
+
+
+async def test_a_socket_that_the_jobs_code_has_removed_ends_only_its_connection(tmp_path, monitor):
+    (tmp_path / zmq_progress.PUBLISH).unlink()
+    with trio.fail_after(HANG_TIME):
+        async with await trio.open_tcp_stream("127.0.0.1", monitor.ports.publish) as connection:
+            assert await connection.receive_some() == b""
+        async with await trio.open_tcp_stream("127.0.0.1", monitor.ports.controller) as connection:
+            assert await connection.receive_some() != b""
+
+
+async def test_the_sockets_of_a_job_in_a_deep_folder_can_be_opened(tmp_path):
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    async with open_monitor(deep) as monitor:
+        assert sorted(path.name for path in deep.iterdir()) == ["controller", "publish"]
+        assert monitor.ports.publish != monitor.ports.controller
+
+
+async def test_sockets_that_cannot_be_opened_are_a_sentence(tmp_path):
+    (tmp_path / zmq_progress.PUBLISH).mkdir()
+    with pytest.raises(RtcError, match="could not open the sockets"):
+        async with open_monitor(tmp_path):
+            pass

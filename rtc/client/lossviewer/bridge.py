@@ -21,7 +21,7 @@ from protocol.converter import WireError, from_json
 from protocol.faults import FaultCode
 from protocol.fields import SingleLine
 from protocol.jobs import JobEnded, JobNews, JobStarted, ModelStarted, ModelTrained, Progress
-from rtc.client.lossviewer.zmq_port import Socket, ViewerPort
+from rtc.client.lossviewer.zmq_port import Listener, Socket, ViewerPort
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_background_nursery
 
@@ -210,7 +210,7 @@ async def open_lossviewer(
         publish: the port on which the viewer receives progress.
         controller: the port on which the viewer sends its commands.
         stop: called for each stop command.
-        warn: called with a sentence, once for each port that another program uses.
+        warn: called with a sentence, once for each port that another program or another user's program uses.
     """
     context = zmq.Context()
 
@@ -222,12 +222,14 @@ async def open_lossviewer(
         if _is_stop(raw):
             stop()
 
-    publisher = ViewerPort(
-        publish, partial(_publish_socket, context), on_subscription, lambda: warn(_no_progress_text(publish)), LINGER
-    )
-    commands = ViewerPort(
-        controller, partial(_command_socket, context), on_command, lambda: warn(_no_stop_text(controller))
-    )
+    def on_publish_taken(listener: Listener) -> None:
+        warn(_no_progress_text(publish, listener))
+
+    def on_controller_taken(listener: Listener) -> None:
+        warn(_no_stop_text(controller, listener))
+
+    publisher = ViewerPort(publish, partial(_publish_socket, context), on_subscription, on_publish_taken, LINGER)
+    commands = ViewerPort(controller, partial(_command_socket, context), on_command, on_controller_taken)
     viewer = LossViewer(publisher.send)
     try:
         async with open_background_nursery() as background:
@@ -263,15 +265,19 @@ def _command_socket(context: "zmq.Context[Socket]") -> Socket:
 _CHOOSE_PORT = "Open LossViewer on another port and name it with"
 
 
-def _no_progress_text(port: int) -> str:
-    return f"{_port_taken_text(port)}, so it shows no progress; the job goes on. {_CHOOSE_PORT} --publish-port."
+def _no_progress_text(port: int, listener: Listener) -> str:
+    return f"{_taken_text(port, listener)}, so it shows no progress; the job goes on. {_CHOOSE_PORT} --publish-port."
 
 
-def _no_stop_text(port: int) -> str:
-    return f"{_port_taken_text(port)}, so its Stop is not heard; the job goes on. {_CHOOSE_PORT} --controller-port."
+def _no_stop_text(port: int, listener: Listener) -> str:
+    return (
+        f"{_taken_text(port, listener)}, so its Stop is not heard; the job goes on. {_CHOOSE_PORT} --controller-port."
+    )
 
 
-def _port_taken_text(port: int) -> str:
+def _taken_text(port: int, listener: Listener) -> str:
+    if listener is Listener.OTHER_USER:
+        return f"Port {port} is used by another user of this machine"
     return f"Port {port} is used by another program than SLEAP's LossViewer"
 
 

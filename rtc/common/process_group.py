@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -19,6 +20,16 @@ Reader = Callable[[trio.abc.ReceiveStream], Awaitable[None]]
 """Reads a program's output until its end."""
 
 
+class Holder(Protocol):
+    """Keeps hold of the processes that a program starts, also of those that leave its group."""
+
+    def add(self, pid: int) -> None:
+        """Take in a program that was just started."""
+
+    async def end(self) -> None:
+        """End all processes that are held. Takes a bounded time."""
+
+
 async def run_group(
     command: list[str],
     *,
@@ -26,11 +37,12 @@ async def run_group(
     environment: Mapping[str, str],
     read: Reader,
     inherit: tuple[int, ...] = (),
+    holder: Holder | None = None,
 ) -> int:
     """Run a program until it exits and return its exit status; a negative one is the signal that ended it.
 
     On cancellation the whole group gets SIGTERM, and SIGKILL after TERM_TIME. When this function returns or raises, no
-    process of the group runs any more.
+    process of the group runs any more, and none that `holder` holds.
 
     Args:
         command: the program and its arguments.
@@ -38,6 +50,7 @@ async def run_group(
         environment: all of its environment variables.
         read: reads stdout and stderr, as one stream.
         inherit: file descriptors that stay open in the program.
+        holder: gets the program, and ends what is left of it outside of its group.
 
     Raises:
         OSError: the program could not be started.
@@ -54,6 +67,8 @@ async def run_group(
     )
     output = process.stdout
     assert output is not None
+    if holder is not None:
+        holder.add(process.pid)
     async with output, trio.open_nursery() as nursery:
         # shielded: output is read also while the program is being ended, since it could block on a full pipe
         reading = trio.CancelScope(shield=True)
@@ -69,6 +84,8 @@ async def run_group(
             return await process.wait()
         finally:
             await _end(process)
+            if holder is not None:
+                await holder.end()
             with trio.move_on_after(DRAIN_TIME, shield=True):
                 await read_done.wait()
             reading.cancel()

@@ -1,8 +1,13 @@
 """Find and end the processes of a job: in whichever session they are, and whether or not their parents still live.
 
 No process id is read from a file: by then it could belong to another process. A process belongs to a job if it has the
-job's `USERS_LOCK` open, or its temporary folder (`TMPDIR`) is in the job's folder. A program inherits both from the one
-that started it; many start others without open files (as Python's subprocess does), few without their environment.
+job's mark among its limits (`rtc.runner.limits`), has the job's `USERS_LOCK` open, or its temporary folder (`TMPDIR`)
+is in the job's folder; or if it is in the job's cgroup (`rtc.runner.job_cgroup`). A program inherits all of this from
+the one that started it; many start others without open files (as Python's subprocess does), few without their
+environment, and none without its limits.
+
+While the supervisor lives, it ends its descendants itself (`rtc.runner.containment`). This is for what is left when the
+supervisor was killed.
 """
 
 import os
@@ -10,12 +15,18 @@ import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from rtc.runner.folder_lock import USERS_LOCK
+from rtc.runner.job_cgroup import find_cgroups, kill_cgroup, remove_cgroup
+from rtc.runner.limits import find_marked, has_mark
+from rtc.runner.pidfd import IsMeant, signal_process
 
+EMPTY_LISTS = 20
+"""Lists of processes in a row without one of the job that show that there is none."""
 WAIT_STEP = 0.05
 """Seconds after which it is checked which of several processes have become zombies, for which psutil waits in vain."""
 
@@ -35,21 +46,34 @@ def find_processes(folder: Path) -> list[psutil.Process]:
         real = folder.resolve(strict=True)
     except OSError:
         return []
-    lock = str(real / USERS_LOCK)
-    return [process for process in _others() if _has_temp_in(process, real) or _has_open(process, lock)]
+    lock, marked = str(real / USERS_LOCK), set(find_marked(real))
+    return [
+        process
+        for process in _others()
+        if (process.pid in marked or _has_temp_in(process, real) or _has_open(process, lock))
+        and not _is_zombie(process)
+    ]
 
 
 def end_processes(folder: Path, term_time: float, kill_time: float) -> None:
     """End every process of the job of this folder, with its process group; this process is left out.
 
-    First by SIGTERM, waiting up to `term_time` seconds for their ends; then by SIGKILL, waiting up to `kill_time`.
+    First by SIGTERM, waiting up to `term_time` seconds for their ends; then by SIGKILL, again and again for up to
+    `kill_time`, because a process that is being killed may just have started another.
     """
-    for signal_number, timeout in ((signal.SIGTERM, term_time), (signal.SIGKILL, kill_time)):
-        processes = find_processes(folder)
-        if not processes:
-            return
-        _signal(processes, signal_number)
-        _wait_ended(processes, timeout)
+    processes = find_processes(folder)
+    if processes:
+        _signal(processes, signal.SIGTERM)
+        _wait_ended(processes, term_time)
+    deadline = time.monotonic() + kill_time
+    for cgroup in find_cgroups(folder):
+        kill_cgroup(cgroup)
+    _kill_marked(folder, deadline)
+    while (processes := find_processes(folder)) and time.monotonic() < deadline:
+        _signal(processes, signal.SIGKILL)
+        _wait_ended(processes, deadline - time.monotonic())
+    for cgroup in find_cgroups(folder):
+        remove_cgroup(cgroup)
 
 
 def _others() -> list[psutil.Process]:
@@ -76,13 +100,37 @@ def _signal(processes: Iterable[psutil.Process], signal_number: int) -> None:
     for process in processes:
         with suppress(psutil.Error, ProcessLookupError, PermissionError):  # it has ended meanwhile
             group = os.getpgid(process.pid)
-            if group == os.getpgrp():
-                process.send_signal(signal_number)
-            else:
+            if group != os.getpgrp() and process.is_running():  # not another process that has its id by now
                 groups.add(group)
+            else:
+                _signal_alone(process.pid, signal_number, process.is_running)
     for group in groups:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal_number)
+
+
+def _kill_marked(folder: Path, deadline: float) -> None:
+    """Kill the processes with the job's mark until `EMPTY_LISTS` lists in a row have none, or until `deadline`.
+
+    Each process is killed as soon as it is seen, or one that starts a successor and ends, again and again, would
+    always be gone already. Then one is seen, but neither signalled nor there any more, and the list is not empty.
+    """
+    empty_lists = 0
+    while empty_lists < EMPTY_LISTS and time.monotonic() < deadline:
+        empty_lists += 1
+        for pid in find_marked(folder):
+            is_meant = partial(has_mark, pid, folder)
+            if _signal_alone(pid, signal.SIGKILL, is_meant) or not is_meant():
+                empty_lists = 0
+
+
+def _signal_alone(pid: int, signal_number: int, is_meant: IsMeant) -> bool:
+    """Signal a process, if it is the one that is meant and has not ended; return whether that is known to be so."""
+    descriptor = signal_process(pid, signal_number, is_meant)
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True
 
 
 def _wait_ended(processes: list[psutil.Process], timeout: float) -> None:

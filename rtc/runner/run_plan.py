@@ -16,6 +16,7 @@ from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME, JobResult
 from rtc.common.nurseries import open_background_nursery
+from rtc.common.process_group import Holder
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Emit, StepContext
@@ -72,6 +73,7 @@ async def run_job(
     emit: Emit,
     switch: StopSwitch | None = None,
     inherit: tuple[int, ...] = (),
+    holder: Holder | None = None,
 ) -> JobResult:
     """Run all steps of an unpacked package and return how the job ended; the steps run one after the other.
 
@@ -84,6 +86,7 @@ async def run_job(
         emit: gets each event; it must not block.
         switch: stops the job early.
         inherit: descriptors that stay open in the job's processes.
+        holder: ends what a program has left running outside of its process group.
     """
     if (folder / LOG_NAME).is_dir():  # the package holds a folder of that name
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
@@ -95,7 +98,7 @@ async def run_job(
         text = FILES_NOT_MADE.format(error.strerror)
         return JobResult(Outcome.FAILED, text)
     try:
-        context = StepContext(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit)
+        context = StepContext(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder)
         models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
         emit(JobStarted(job, models, files))
         for note in plan.warnings:

@@ -10,7 +10,7 @@ from protocol.faults import FaultCode
 from protocol.ids import JobId
 from protocol.jobs import JobNews
 from rtc.common.errors import RtcError
-from rtc.common.process_group import run_group
+from rtc.common.process_group import Holder, run_group
 from rtc.sleap_nn.commands import Accelerator, show_command
 from rtc.sleap_nn.output import JobLog, LineHandler, failure_reason
 
@@ -32,6 +32,8 @@ class StepContext:
     emit: Emit
     inherit: tuple[int, ...]
     """Descriptors that stay open in the programs."""
+    holder: Holder | None = None
+    """Ends what a program has left running outside of its process group."""
 
     async def run(self, command: list[str], handle_line: LineHandler | None = None) -> int:
         """Run a program to its end, log what it prints, and return its status (negative: the signal that ended it).
@@ -45,7 +47,7 @@ class StepContext:
         self.log.add_line(f"$ {show_command(command)}")
         run = partial(run_group, folder=self.folder, environment=self.environment, inherit=self.inherit)
         try:
-            return await run(command, read=partial(self.log.read_output, handle_line=handle_line))
+            return await run(command, read=partial(self.log.read_output, handle_line=handle_line), holder=self.holder)
         except OSError as error:
             text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
             raise RtcError(FaultCode.JOB_FAILED, text) from None

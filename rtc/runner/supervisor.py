@@ -25,6 +25,7 @@ from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
 from rtc.packages.zip_reader import unpack
 from rtc.runner.commands import COMMAND_MAX, CancelRun, StopRun, from_line
+from rtc.runner.containment import Containment, open_containment
 from rtc.runner.job_files import (
     ARRIVED,
     ENDED_FROM_OUTSIDE,
@@ -35,6 +36,7 @@ from rtc.runner.job_files import (
     write_result_paths,
 )
 from rtc.runner.journal import Journal
+from rtc.runner.limits import limit_resources
 from rtc.runner.run_plan import FILES_NOT_MADE, StopSwitch, run_job
 
 log = logging.getLogger("rtc.supervisor")
@@ -58,6 +60,7 @@ class _Supervisor:
     """The folder for the unpacked package."""
     inherit: tuple[int, ...]
     """Descriptors that stay open in the job's processes."""
+    containment: Containment
     journal: Journal
     switch: StopSwitch = field(factory=StopSwitch)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
@@ -106,6 +109,7 @@ class _Supervisor:
             emit=self.journal.write,
             switch=self.switch,
             inherit=self.inherit,
+            holder=self.containment,
         )
 
     async def _handle_commands(self) -> None:
@@ -167,9 +171,11 @@ async def _supervise(folder: Path, inherit: tuple[int, ...]) -> JobResult:
         journal = Journal(folder)
     except OSError as error:
         return JobResult(Outcome.FAILED, FILES_NOT_MADE.format(error.strerror))
+    containment = open_containment(folder)
     try:
-        return await _Supervisor(spec, folder / PACKAGE, inherit, journal).run()
+        return await _Supervisor(spec, folder / PACKAGE, inherit, containment, journal).run()
     finally:
+        containment.close()
         journal.close()
 
 
@@ -181,6 +187,7 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _ignore_signal)  # not SIG_IGN, which sleap-nn would inherit
     folder = Path(arguments[0])
+    limit_resources(folder)
     result = BUG_RESULT
     try:
         result = trio.run(_supervise, folder, tuple(map(int, arguments[1:])))

@@ -1,10 +1,14 @@
 """The log file: everything that is not shown on the terminal, one line per record, without secrets.
 
+What happened before a flood of lines is kept: no kind of line may write more than its allowance (`LogBudget`), and the
+first file of a program's run is not rotated away.
+
 Rule: logging never stops a program. Where the log cannot be written, there is none.
 """
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,11 +21,14 @@ from attrs import define, field, frozen
 
 from protocol.converter import spelled_in_json
 from protocol.fields import is_printable
+from rtc.common.log_budget import LogBudget
 
-FILE_BYTES = 1_000_000
+FILE_BYTES = 5_000_000
 """Size at which a new file is begun."""
 FILE_COUNT = 3
-"""The current file and two older ones."""
+"""The current file and two older ones, besides the first one of a run."""
+FIRST = ".first"
+"""Suffix of the file with the beginning of a run, from when it is full until the same happens in a later run."""
 HIDDEN = "[hidden]"
 """Replaces a secret."""
 NOISY = ("aiortc", "aioice", "trio-websocket", "anycorn", "asyncio", "trio_asyncio", "zmq")
@@ -74,12 +81,38 @@ def _escape(text: str) -> str:
 class _LogFile(RotatingFileHandler):
     """A log file that only its owner can read. Errors (a full disk, a bad format string) print nothing."""
 
+    def __init__(self, file: Path) -> None:
+        self._budget = LogBudget(time.monotonic)
+        self._has_rotated = False
+        super().__init__(file, maxBytes=FILE_BYTES, backupCount=FILE_COUNT - 1)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, if its kind may still write; before it, what is to be said of lines that were left out."""
+        for notice in self._budget.take_notices():
+            super().emit(notice)
+        if self._budget.allows(record):
+            super().emit(record)
+
+    def doRollover(self) -> None:  # noqa: N802 (the name is logging's)
+        """Begin a new file; the first full file of this run gets a name that is not rotated away."""
+        if not self._has_rotated:
+            self._has_rotated = True
+            if self.stream is not None:
+                self.stream.close()
+            with suppress(OSError):  # then it is rotated as every other file
+                Path(self.baseFilename).replace(self.baseFilename + FIRST)
+                self.stream = self._open()
+                return
+        super().doRollover()
+
     def _open(self) -> TextIOWrapper:
         raw = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return open(raw, "a", encoding="utf-8", errors="backslashreplace")
 
     def close(self) -> None:
         """Close the file; ignore an error when its last bytes cannot be written."""
+        for notice in self._budget.take_notices(all_now=True):
+            super().emit(notice)
         with suppress(OSError):
             super().close()
 
@@ -109,7 +142,7 @@ def _open_handler(program: str, folder: Path, redactor: Redactor) -> tuple[loggi
     file = folder / f"{program}.log"
     try:
         _make_private(folder)
-        handler = _LogFile(file, maxBytes=FILE_BYTES, backupCount=FILE_COUNT - 1)
+        handler = _LogFile(file)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         warning = f"No log is written, because its folder cannot be used ({reason}). Check its permissions."

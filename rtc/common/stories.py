@@ -35,7 +35,7 @@ LASTING_MAX = 64
 PASSING_MAX = 64
 """Actors of which the stories are kept that serve one link or one query; there may be many, one after the other."""
 STORY_CHARS = 100_000
-"""Characters of one story in the log; the newest turns that fit are written. A log file has ten times as many."""
+"""Characters of one story in the log; the newest turns that fit are written. A log file has fifty times as many."""
 BUG_FAULT = Fault(
     FaultCode.LINK_LOST,
     "The link ended because of a bug in sleap-rtc, not your mistake; its details are in the log of one of the two "

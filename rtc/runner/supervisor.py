@@ -67,6 +67,8 @@ class _Supervisor:
     """Cancelled by the command `CancelRun` and by SIGTERM."""
     terminated: bool = False
     """The job was ended by SIGTERM and not by the command `CancelRun`."""
+    unknown_command: bool = False
+    """A line in the FIFO was not understood."""
 
     async def run(self) -> JobResult:
         """Run the job and return how it ended; meanwhile handle commands and signals and report the GPU's use."""
@@ -126,7 +128,9 @@ class _Supervisor:
         try:
             command = from_line(line)
         except WireError as error:
-            log.warning("ignored an unknown command: %s", error)
+            if not self.unknown_command:  # said once, since the job's code can write into the FIFO without end
+                self.unknown_command = True
+                log.warning("ignored an unknown command: %s", error)
             return
         match command:
             case CancelRun():

@@ -38,6 +38,7 @@ from protocol.faults import Fault
 from protocol.fields import sentences
 from protocol.signaling import Refuse
 from protocol.status import Status
+from rtc.common.log_budget import SOURCE
 from rtc.runtime.denied_tags import reason_of
 
 log = logging.getLogger("rtc.worker")
@@ -77,7 +78,7 @@ class EventLog:
         if text and isinstance(effect, ABOUT_OFFERS) and self._is_too_much():
             return
         if text:
-            self._write(text)
+            self._write(text, kind=type(effect).__name__)
 
     def _is_too_much(self) -> bool:
         """Count a line about an offer; return whether it is to be left out."""
@@ -86,13 +87,13 @@ class EventLog:
             left_out = self._lines - OFFER_LINES
             self._since, self._lines = now, 0
             if left_out > 0:
-                self._write(f"There was more about offers than is shown: {left_out} lines were left out.")
+                self._write(f"There was more about offers than is shown: {left_out} lines were left out.", kind="")
         self._lines += 1
         return self._lines > OFFER_LINES
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, *, kind: str) -> None:
         text = sentences(text)  # one event is one line, whatever is in it
-        log.info("%s%s", self.prefix, text)
+        log.info("%s%s", self.prefix, text, extra={SOURCE: kind})
         self.say(f"{self.prefix}{text}")
 
 

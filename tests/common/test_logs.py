@@ -6,10 +6,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from rtc.common import logs
+from rtc.common import log_budget, logs
 from rtc.common.logs import FILE_COUNT, Log, Redactor, open_log
 
 SECRET = 'hush "hush" \\ hush/é'
@@ -101,14 +102,119 @@ def test_it_leaves_logging_as_it_was(tmp_path: Path) -> None:
     assert (list(root.handlers), root.level, aiortc.level) == before
 
 
-def test_it_rotates_and_keeps_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of 10 kB, and no allowances that would leave out lines."""
     monkeypatch.setattr(logs, "FILE_BYTES", 10_000)
+    monkeypatch.setattr(log_budget, "BURST", 10**9)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_it_rotates_and_keeps_the_first_file_and_the_three_newest(tmp_path: Path) -> None:
     with logged(tmp_path):
-        for _ in range(45):
-            logging.getLogger("rtc").info("x" * 1000)
+        for number in range(95):
+            logging.getLogger("rtc").info("%d %s", number, "x" * 1000)
     files = sorted(tmp_path.iterdir())
-    assert len(files) == FILE_COUNT
+    assert [file.name for file in files] == ["worker.log", "worker.log.1", "worker.log.2", "worker.log.first"]
+    assert len(files) == FILE_COUNT + 1
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 and 0 < file.stat().st_size <= 10_000 for file in files)
+    assert " 0 xxx" in files[-1].read_text().splitlines()[0]
+    assert " 94 xxx" in files[0].read_text().splitlines()[-1]
+
+
+@pytest.mark.usefixtures("small_files")
+def test_the_first_file_is_that_of_the_newest_run_that_wrote_so_much(tmp_path: Path) -> None:
+    for run in ("one", "two", "three"):
+        with logged(tmp_path):
+            for _ in range(3 if run == "three" else 45):
+                logging.getLogger("rtc").info("%s %s", run, "x" * 1000)
+    first = (tmp_path / "worker.log.first").read_text()
+    assert "two xxx" in first
+    assert "three" not in first
+
+
+# -------- many lines of one kind
+
+
+def say(text: str, source: str | None = None) -> None:
+    """Log one line; all lines of here are of one kind, unless `source` divides them."""
+    logging.getLogger("rtc").info("it says %s", text, extra={log_budget.SOURCE: source} if source else {})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock for the allowances that stands still until a test sets `now`."""
+    made = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(logs.time, "monotonic", lambda: made.now)
+    return made
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_flood_of_lines_pushes_nothing_out_that_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "FILE_BYTES", 100_000)
+    with logged(tmp_path):
+        logging.getLogger("rtc").info("before")
+        for number in range(20_000):
+            say(f"{number} {'x' * 100}")
+        logging.getLogger("rtc").info("after")
+    written = lines(tmp_path)
+    assert written[0].endswith("before")
+    assert any(line.endswith("after") for line in written)
+    left_out = 20_000 - sum("it says" in line and "left out" not in line for line in written)
+    assert written[-1].endswith(f"{left_out} lines of one kind (it says %s) were left out, because there were too many")
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2 * log_budget.BURST
+
+
+def test_what_was_left_out_is_said_when_its_time_has_come_and_lines_go_on(
+    tmp_path: Path, clock: SimpleNamespace
+) -> None:
+    with logged(tmp_path):
+        for _ in range(2000):
+            say("x" * 100)
+        before = len(lines(tmp_path))
+        clock.now = log_budget.NOTICE_TIME - 1
+        logging.getLogger("rtc").info("other")
+        assert len(lines(tmp_path)) == before + 1
+        clock.now = log_budget.NOTICE_TIME
+        say("again")
+        assert [line.split(": ", 1)[1] for line in lines(tmp_path)[before:]] == [
+            "other",
+            f"{2000 - before} lines of one kind (it says %s) were left out, because there were too many",
+            "it says again",
+        ]
+
+
+def test_sources_divide_the_lines_of_one_place(tmp_path: Path, clock: SimpleNamespace) -> None:
+    with logged(tmp_path):
+        for _ in range(2000):
+            say("x" * 100, "LinkRequested")
+        say("the job has ended", "JobFinished")
+    assert any(line.endswith("the job has ended") for line in lines(tmp_path))
+    assert "of one kind (LinkRequested)" in lines(tmp_path)[-1]
+
+
+def test_a_long_line_counts_as_many(tmp_path: Path, clock: SimpleNamespace) -> None:
+    with logged(tmp_path):
+        for _ in range(10):
+            say("x" * 40_000)
+    assert sum("xxx" in line for line in lines(tmp_path)) == 2
+
+
+def test_stories_are_whole(tmp_path: Path, clock: SimpleNamespace) -> None:
+    with logged(tmp_path):
+        for _ in range(2000):
+            logging.getLogger("rtc.story").info("%s", "x" * 200)
+    assert len(lines(tmp_path)) == 2000
+
+
+def test_a_record_whose_arguments_do_not_fit_is_counted_all_the_same() -> None:
+    budget = log_budget.LogBudget(lambda: 0.0)
+    record = logging.LogRecord("rtc", logging.INFO, "here.py", 1, "%d lines", ("no",), None)
+    allowed = [budget.allows(record) for _ in range(2000)]
+    assert allowed == sorted(allowed, reverse=True)
+    assert {True, False} == set(allowed)
 
 
 def test_without_a_folder_there_is_a_sentence_and_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -102,8 +103,8 @@ def create_locked_folder(folder: Path) -> FolderLock:
 
 
 def list_folders(work: Path) -> tuple[Path, ...]:
-    """Return the job folders of all workers in this work folder, sorted by name."""
-    return tuple(sorted(work.glob(FOLDER_GLOB)))
+    """Return the job folders of all workers of this user in this work folder, sorted by name."""
+    return tuple(sorted(filter(_is_ours, work.glob(FOLDER_GLOB))))
 
 
 def sweep_leftovers(work: Path) -> None:
@@ -112,7 +113,7 @@ def sweep_leftovers(work: Path) -> None:
     The second kind is removed only `CREATE_TIME_MAX` seconds later, since another worker may be creating it now.
     """
     unfinished = [folder for folder in work.glob(f".{FOLDER_GLOB}") if _age(folder) > CREATE_TIME_MAX]
-    for folder in (*work.glob(f"{REMOVED_PREFIX}{FOLDER_GLOB}"), *unfinished):
+    for folder in filter(_is_ours, (*work.glob(f"{REMOVED_PREFIX}{FOLDER_GLOB}"), *unfinished)):
         _remove(folder)
 
 
@@ -181,6 +182,18 @@ def lock_file(path: Path, flags: int = 0) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether this is a folder that belongs to this user, and no symbolic link.
+
+    Where others can write into the work folder too, they could put something there that has the name of a job.
+    """
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _age(folder: Path) -> float:

@@ -1,8 +1,9 @@
 """A cgroup for the processes of one job, where this user may make one (cgroup v2, Linux; cgroups(7)).
 
-A process cannot leave it without privileges, and the kernel kills all that are in it at once, also while they fork. It
-is made below the worker's own cgroup, so limits that somebody has set for the worker hold for the job too. A systemd
-service has one that it may divide with `Delegate=yes`; in most containers nobody has, and then there is none.
+All that a process in it starts is in it too, and the kernel kills them all at once, also while they fork. Code of a job
+that knows of it can still move itself out, as it runs as the same user. It is made below the worker's own cgroup, so
+limits that somebody has set for the worker hold for the job too. A systemd service has one that it may divide with
+`Delegate=yes`; in most containers nobody has, and then there is none.
 
 The name is made from the path of the job's folder, so that the next worker finds it when the supervisor was killed.
 """

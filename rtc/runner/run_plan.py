@@ -17,6 +17,7 @@ from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME, JobResult
 from rtc.common.nurseries import open_background_nursery
 from rtc.common.process_group import Holder
+from rtc.common.scratch_dirs import short_alias
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Emit, StepContext
@@ -91,19 +92,22 @@ async def run_job(
     if (folder / LOG_NAME).is_dir():  # the package holds a folder of that name
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
     try:
-        environment = clean_environment(_make_private_folder(folder, ".tmp"), gpu)
-        sockets = _make_private_folder(folder, ".zmq")
+        temporary, sockets = (_make_private_folder(folder, prefix) for prefix in (".tmp", ".zmq"))
         log = JobLog(job, folder / LOG_NAME, emit)
     except OSError as error:
         text = FILES_NOT_MADE.format(error.strerror)
         return JobResult(Outcome.FAILED, text)
     try:
-        context = StepContext(job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder)
-        models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
-        emit(JobStarted(job, models, files))
-        for note in plan.warnings:
-            log.add_line(note)
-        return await _run_steps(context, switch or StopSwitch(), plan, sockets)
+        with short_alias(temporary) as short:
+            environment = clean_environment(short, gpu)
+            context = StepContext(
+                job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder
+            )
+            models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
+            emit(JobStarted(job, models, files))
+            for note in plan.warnings:
+                log.add_line(note)
+            return await _run_steps(context, switch or StopSwitch(), plan, sockets)
     finally:
         log.close()
 

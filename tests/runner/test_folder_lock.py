@@ -211,6 +211,24 @@ def test_a_folder_whose_removal_was_cut_short_is_no_job_and_goes_with_the_next_s
     assert os.listdir(work) == ([] if steps else ["job-old"])
 
 
+def test_what_another_user_has_put_into_the_work_folder_is_neither_adopted_nor_removed(work, tmp_path, monkeypatch):
+    """A link to a folder of ours would have that emptied."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").touch()
+    for name in ("job-1", ".gone-job-1"):
+        (work / name).symlink_to(precious)
+    assert list_folders(work) == ()
+    sweep_leftovers(work)
+    assert (precious / "thesis.txt").exists()
+    for name in ("job-2", ".gone-job-2"):
+        (work / name).mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: (work / "job-2").stat().st_uid + 1)
+    assert list_folders(work) == ()
+    sweep_leftovers(work)
+    assert {"job-1", ".gone-job-1", "job-2", ".gone-job-2"} <= set(os.listdir(work))
+
+
 def test_a_folder_whose_making_was_cut_short_is_swept_when_it_can_no_longer_be_one_that_is_just_made(work):
     for name in (".job-just", ".job-old", ".place", "job-1"):
         (work / name).mkdir()

@@ -2,7 +2,10 @@
 
 import json
 import math
-from contextlib import suppress
+import os
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
 
 import pytest
 import trio
@@ -227,3 +230,51 @@ async def test_sockets_that_cannot_be_opened_are_a_sentence(tmp_path):
     with pytest.raises(RtcError, match="could not open the sockets"):
         async with open_monitor(tmp_path):
             pass
+
+
+STRANGER = """
+import os, sys
+import zmq
+os.setuid(65533)
+forger, listener = (zmq.Context.instance().socket(kind) for kind in (zmq.PUB, zmq.SUB))
+listener.setsockopt(zmq.SUBSCRIBE, b"")
+for socket, port in ((forger, sys.argv[1]), (listener, sys.argv[2])):
+    socket.connect(f"tcp://127.0.0.1:{port}")
+print("trying", flush=True)
+while not listener.poll(10):
+    forger.send(b'{"event": "train_end"}')
+print("heard", flush=True)
+"""
+
+
+@contextmanager
+def stranger_program(ports):
+    """A program of another user that forges the end of the training, and listens for commands."""
+    command = [sys.executable, "-c", STRANGER, str(ports.publish), str(ports.controller)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout.readline() == "trying\n"
+            yield
+        finally:
+            program.kill()
+        assert program.stdout.read() == "", "it has heard no command"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user")
+async def test_a_real_program_of_another_user_forges_nothing_and_hears_nothing(
+    heard, monitor, nursery, monkeypatch, caplog
+):
+    local_ports._report_refusal.cache_clear()
+    monkeypatch.setattr(zmq_progress, "STOP_INTERVAL", 0.02)
+    monitor.set_receiver(TrainingProgress("j", 0, heard))
+    nursery.start_soon(monitor.stop)
+    with stranger_program(monitor.ports), trio.fail_after(HANG_TIME):
+        while len(caplog.records) < 2:  # noqa: ASYNC110 (a log has no event)
+            await trio.sleep(0.01)
+        with zmq.Context() as context, context.socket(zmq.SUB) as trainer:
+            trainer.setsockopt(zmq.SUBSCRIBE, b"")
+            trainer.connect(f"tcp://127.0.0.1:{monitor.ports.controller}")
+            await count_stops(trainer, 3)
+    assert heard == []
+    nursery.cancel_scope.cancel()

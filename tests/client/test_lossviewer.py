@@ -731,13 +731,26 @@ async def test_each_connection_is_checked_not_only_the_first(
 async def test_a_connection_that_ended_during_the_check_is_tried_again(
     hasty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owners = iter([PeerOwner.GONE] * 6)
+    owners = iter([PeerOwner.GONE] * 2)
     monkeypatch.setattr(zmq_port, "find_peer_owner", lambda _descriptor: next(owners, PeerOwner.OURS))
     stopped = trio.Event()
     async with open_viewer() as viewer:
         controller, publish = viewer.ports
-        async with open_lossviewer(publish=publish, controller=controller, stop=stopped.set, warn=never):
+        async with open_lossviewer(publish=publish, controller=controller, stop=stopped.set, warn=ignore):
             await viewer.send_until(stopped.is_set)
+
+
+async def test_a_viewer_whose_owner_is_never_found_is_another_program(
+    hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is in a virtual machine that shares the address 127.0.0.1 with us, as WSL may."""
+    monkeypatch.setattr(zmq_port, "find_peer_owner", lambda _descriptor: PeerOwner.GONE)
+    warnings: list[str] = []
+    async with open_viewer() as viewer:
+        controller, publish = viewer.ports
+        async with open_lossviewer(publish=publish, controller=controller, stop=never, warn=warnings.append):
+            await viewer.send_until(lambda: len(warnings) == 2)
+    assert all("another program than SLEAP's LossViewer" in warning for warning in warnings)
 
 
 STRANGER = """

@@ -142,7 +142,8 @@ class ViewerPort:
             owner = find_peer_owner(connection)
         if owner is PeerOwner.ANOTHER:
             return Listener.OTHER_USER
-        return Listener.VIEWER if owner.may_talk else Listener.NOBODY
+        # an owner that is not found once may be a viewer that was just closed; always, it is not on this machine
+        return Listener.VIEWER if owner.may_talk else Listener.OTHER_PROGRAM
 
     async def _receive_messages(self, socket: Socket) -> None:
         """Call `on_message` for each message, until cancelled."""

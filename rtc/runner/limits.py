@@ -26,8 +26,9 @@ processes need more than the usual 1024."""
 GIB = 2**30
 RESERVE = 1 * GIB
 """Bytes of the work folder's disk that no single file of a job can take."""
-FILE_SIZE_LOWEST = 4 * GIB
-"""Bytes that a file may have at least, also on a disk that is nearly full; shared memory counts as files too."""
+FILE_SIZE_LOWEST = 16 * GIB
+"""Bytes that a file may have at least, also when little is free there: files on other disks and shared memory (tmpfs)
+count too, and some file systems do not say what is free."""
 
 
 def limit_resources(folder: Path) -> None:

@@ -238,7 +238,7 @@ def test_a_job_has_limits_and_inherits_no_descriptor_but_the_lock(tmp_path: Path
     assert descriptors.startswith("0 1 2 ")
 
 
-@pytest.mark.parametrize(("free", "largest"), [(100 * GIB, 100 * GIB), (0, 5 * GIB)])
+@pytest.mark.parametrize(("free", "largest"), [(100 * GIB, 100 * GIB), (0, 17 * GIB)])
 def test_a_file_cannot_take_the_last_gibibyte_of_the_disk(
     free: int, largest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

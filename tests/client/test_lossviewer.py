@@ -618,6 +618,32 @@ async def test_a_port_without_a_program_gives_no_warning(
     assert set(events) == {zmq.EVENT_CLOSED}
 
 
+async def test_a_connection_of_which_nothing_is_reported_is_tried_again(
+    hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZeroMQ reports none for which it has no descriptor left."""
+    next_event = zmq_port._next_event
+    silent = 4
+
+    async def report_late(monitor: zmq_port.Socket) -> tuple[int, int]:
+        nonlocal silent
+        if silent:
+            silent -= 1
+            await trio.sleep_forever()
+        return await next_event(monitor)
+
+    monkeypatch.setattr(zmq_port, "_next_event", report_late)
+    stopped = trio.Event()
+    async with open_viewer() as viewer:
+        controller, publish = viewer.ports
+        with monkeypatch.context() as patch:
+            patch.setattr(zmq_port, "CONNECT_TIME", 0.02)
+            async with open_lossviewer(publish=publish, controller=controller, stop=stopped.set, warn=ignore):
+                await until(lambda: silent == 0)
+                patch.setattr(zmq_port, "CONNECT_TIME", HANG_TIME)
+                await viewer.send_until(stopped.is_set)
+
+
 async def test_a_viewer_that_leaves_is_not_taken_for_another_program(hasty: None, ports: dict[str, int]) -> None:
     stops: list[bool] = []
     async with open_lossviewer(**ports, stop=lambda: stops.append(True), warn=never) as relay:

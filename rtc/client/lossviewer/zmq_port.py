@@ -24,6 +24,9 @@ POLL_TIME = 1.0
 """Seconds after which a socket is read although its descriptor reported nothing."""
 RETRY_TIME = 0.25
 """Seconds until the next try while no program listens on the port, and after a connection that has ended."""
+CONNECT_TIME = 10.0
+"""Seconds after which a connection of which ZeroMQ reported nothing is tried again: it had no descriptor left, or the
+other program accepts no connection."""
 HANDSHAKE_TIME = 5.0
 """Seconds for the handshake; the I/O thread of a ZeroMQ program answers at once, however busy the program is."""
 FAILURES_TO_WARN = 2
@@ -130,7 +133,9 @@ class ViewerPort:
         The owner is looked at after the handshake. Before it, the other end may not have accepted the connection yet,
         and then has no owner.
         """
-        event, descriptor = await _next_event(monitor)
+        event, descriptor = 0, -1
+        with trio.move_on_after(CONNECT_TIME):
+            event, descriptor = await _next_event(monitor)
         if event != _CONNECTED:
             return Listener.NOBODY
         with _keep_open(descriptor) as connection:

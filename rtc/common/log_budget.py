@@ -16,6 +16,8 @@ RATE = 20.0
 is logged in a day as the files hold (`rtc.common.logs`)."""
 NOTICE_TIME = 60.0
 """Seconds between two lines that say how many of a kind were left out."""
+NAME_MAX = 80
+"""Characters of a kind's name in such a line, which is the format of its lines where they have no source."""
 LINE_OVERHEAD = 70
 """Bytes of a line besides its text: time, process, level and logger."""
 TRACEBACK = 2_000
@@ -95,11 +97,13 @@ def _size(record: logging.LogRecord) -> int:
         text = record.getMessage()
     except (TypeError, ValueError):  # the arguments do not fit the format; the handler drops it
         text = ""
-    return LINE_OVERHEAD + len(text) + (TRACEBACK if record.exc_info else 0)
+    # as it may be written: control characters become escape sequences of up to ten characters
+    size = len(text.encode("unicode_escape", "surrogatepass"))
+    return LINE_OVERHEAD + size + (TRACEBACK if record.exc_info else 0)
 
 
 def _notice(kind: _Kind, sample: logging.LogRecord, count: int) -> logging.LogRecord:
     """Return the record that says how many lines of a kind were left out; `sample` is one of them."""
     text = "%d lines of one kind (%s) were left out, because there were too many"
-    arguments = (count, kind.source or sample.msg)
+    arguments = (count, kind.source or str(sample.msg)[:NAME_MAX])
     return logging.LogRecord(sample.name, sample.levelno, kind.path, kind.line, text, arguments, None)

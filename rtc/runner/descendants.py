@@ -86,8 +86,8 @@ def _kill(processes: list[_Process], deadline: float) -> bool:
     Returns whether one of them was still there.
     """
     for process in processes:
-        # a group of another session than ours was made by a descendant, and has descendants only
-        if process.session != os.getsid(0):
+        # a group of another session than ours was made by a descendant, and has descendants only; 0 would mean our own
+        if process.session != os.getsid(0) and process.group > 0:
             with suppress(OSError):
                 os.killpg(process.group, signal.SIGKILL)
     meant = {process.pid: partial(_has_parent, process) for process in processes}

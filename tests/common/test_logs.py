@@ -202,6 +202,21 @@ def test_a_long_line_counts_as_many(tmp_path: Path, clock: SimpleNamespace) -> N
     assert sum("xxx" in line for line in lines(tmp_path)) == 2
 
 
+def test_a_line_of_control_characters_counts_as_it_is_written(tmp_path: Path, clock: SimpleNamespace) -> None:
+    with logged(tmp_path):
+        for _ in range(10):
+            say("\u202e" * 10_000)
+    assert sum(r"\u202e" in line for line in lines(tmp_path)) == 2
+    assert (tmp_path / "worker.log").stat().st_size < 3 * log_budget.BURST
+
+
+def test_the_name_of_a_kind_is_short(tmp_path: Path, clock: SimpleNamespace) -> None:
+    with logged(tmp_path):
+        for _ in range(10):
+            logging.getLogger("other").warning("x" * 40_000)
+    assert len(lines(tmp_path)[-1]) < 300
+
+
 def test_stories_are_whole(tmp_path: Path, clock: SimpleNamespace) -> None:
     with logged(tmp_path):
         for _ in range(2000):

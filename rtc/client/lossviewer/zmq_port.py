@@ -22,7 +22,7 @@ from rtc.common.socket_owner import PeerOwner, find_peer_owner
 
 POLL_TIME = 1.0
 """Seconds after which a socket is read although its descriptor reported nothing."""
-RETRY_TIME = 0.25
+RETRY_TIME = 0.5
 """Seconds until the next try while no program listens on the port, and after a connection that has ended."""
 CONNECT_TIME = 10.0
 """Seconds after which a connection of which ZeroMQ reported nothing is tried again: it had no descriptor left, or the

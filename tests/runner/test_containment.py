@@ -122,7 +122,9 @@ def supervised(folder: Path, program: str, *, cgroup: bool = False) -> Iterator[
             yield supervisor, alive
         finally:
             supervisor.kill()
+            supervisor.wait()
             os.close(alive)
+            end_processes(folder, 0, HANG_TIME)
 
 
 def all_have_ended(alive: int) -> bool:

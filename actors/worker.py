@@ -108,7 +108,7 @@ def reserve(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData]:
 def replace_link(data: WorkerData, offer: events.LinkRequested) -> Step[WorkerData]:
     """Accept the client's new link instead of its older one, which was not authenticated yet.
 
-    The client gets no new `LINK_TIME`: otherwise a peer that never opens a link could keep the worker reserved for ever.
+    The client gets no new `LINK_TIME`: otherwise one that never opens a link could keep the worker reserved for ever.
     """
     effects = (*_drop(data), events.AcceptLink(offer.new_link, offer.peer, offer.sdp, number=offer.number))
     return Step(evolve(data, link=offer.new_link), effects)

@@ -6,7 +6,6 @@ messages and sends the stop command.
 
 import json
 import math
-import os
 import socket
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from rtc.sleap_nn.zmq_progress import TrainingProgress
 from rtc.testing.lab import Lab, RecordingView
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.ports import open_port
+from rtc.testing.users import can_become_another_user
 
 JOB = JobId("job-1")
 HEADS = ("centroid", "centered_instance")
@@ -805,7 +805,7 @@ def stranger() -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not can_become_another_user(), reason="only root can become another user")
 async def test_a_real_program_of_another_user_stops_nothing(hasty: None) -> None:
     warned = trio.Event()
     with stranger() as port, open_port() as publish:

@@ -13,6 +13,7 @@ import pytest
 
 from rtc.common import socket_owner
 from rtc.common.socket_owner import PeerOwner, find_peer_owner
+from rtc.testing.users import can_become_another_user
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the sockets of all users")
 ABORT = struct.pack("ii", 1, 0)
@@ -115,7 +116,7 @@ sys.stdin.read()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not can_become_another_user(), reason="only root can become another user")
 def test_a_real_other_user_is_another(listener: socket.socket) -> None:
     command = [sys.executable, "-c", STRANGER, str(listener.getsockname()[1])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:

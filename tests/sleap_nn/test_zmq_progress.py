@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from rtc.common.socket_owner import PeerOwner
 from rtc.sleap_nn import local_ports, zmq_progress
 from rtc.sleap_nn.zmq_progress import TrainingProgress, open_monitor
 from rtc.testing.limits import HANG_TIME
+from rtc.testing.users import can_become_another_user
 
 
 class EmittedEvents(list):
@@ -261,7 +261,7 @@ def stranger_program(ports):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not can_become_another_user(), reason="only root can become another user")
 async def test_a_real_program_of_another_user_forges_nothing_and_hears_nothing(
     heard, monitor, nursery, monkeypatch, caplog
 ):

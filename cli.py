@@ -20,19 +20,25 @@ from rtc.command_line.options import (
     check_location_options,
     check_worker_options,
     config_option,
+    fetch_location_options,
     job_track_options,
     model_option,
     package_option,
+    room_options,
     server_options,
     train_options,
     worker_location_options,
     worker_options,
 )
 from rtc.command_line.predict_options import add_predict_options, chosen_options
+from rtc.command_line.run_work import run_work as _run_work
+from rtc.command_line.secret_commands import room, secrets
+from rtc.config.room_secrets.variables import take_secret_variables
 from rtc.packages.predict_options import OPTIONS
 
 if TYPE_CHECKING:
     from rtc.config.load import Config
+    from rtc.config.room_secrets.finder import RoomSecrets
     from rtc.worker.embedded_server import ServerOptions
 
 
@@ -42,7 +48,8 @@ def run(arguments: list[str]) -> int:
     An expected failure is one sentence on standard error.
     """
     try:
-        result = main.main(arguments, prog_name="sleap-rtc", standalone_mode=False)
+        secret_variables = take_secret_variables(os.environ)
+        result = main.main(arguments, prog_name="sleap-rtc", standalone_mode=False, obj=secret_variables)
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
@@ -78,28 +85,6 @@ def _config(server: str | None, *, relay_only: bool = False) -> "Config":
     return read_config(server, relay_only=relay_only)
 
 
-def _run_work(work: Callable[[], int], *, as_json_events: bool = False) -> int:
-    """Call `work` and return its exit code.
-
-    An `RtcError` is caught here, since it was raised before a program ran: its text is written to standard error.
-
-    Args:
-        as_json_events: after an error, also write the JSON event that ends the output of `--json`.
-    """
-    from rtc.common.errors import RtcError
-    from rtc.runtime.root import print_error
-
-    try:
-        return work()
-    except RtcError as error:
-        if as_json_events:
-            from rtc.terminal.json_view import write_end
-
-            write_end(error.fault)
-        print_error(error.fault.text)
-        return error.exit_code
-
-
 def _print(text: str) -> int:
     """Print a text, and return exit code 0, even if nothing reads standard output any more."""
     from rtc.common.line_writer import LineWriter
@@ -128,7 +113,8 @@ def _worker(
     room_id: str | None,
     token: str | None,
     *,
-    room_secret: str | None,
+    find_secret: "RoomSecrets",
+    require_secret: bool,
     server: str | None,
     name: str | None,
     work_dir: Path | None,
@@ -142,7 +128,7 @@ def _worker(
 ) -> int:
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
-    from rtc.config.credentials import check_name, check_room, check_token, secret_finder
+    from rtc.config.credentials import check_name, check_room, check_token
     from rtc.runtime.run_program import run_program
     from rtc.worker.fleet import serve
     from rtc.worker.program import WorkerOptions
@@ -152,7 +138,9 @@ def _worker(
         config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
         token=check_token(token) if token is not None else None,
-        find_secret=secret_finder(room_secret),
+        find_secret=find_secret,
+        require_secret=require_secret,
+        about_other_secrets=find_secret.about_others,
         name=check_name(name),
         work=work_dir or base / "work",
         results=results_dir or base / "results",
@@ -164,7 +152,7 @@ def _worker(
     return run_program(
         "worker",
         lambda *inner: serve(options, *inner, gpus=gpus, server=own_server),
-        secrets=(token, room_secret, *options.config.credentials),
+        secrets=(token, *options.config.credentials),
         cancelled_exit_code=lambda: ExitCode.CANCELLED,
         trace=trace,
     )
@@ -366,7 +354,7 @@ def jobs_logs(job: str, follow: bool, **worker_location: Any) -> int:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Show only warnings and the result.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
-@worker_location_options
+@fetch_location_options
 def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **worker_location: Any) -> int:
     """Fetch the result of JOB, which has ended."""
     check_display_options(quiet=quiet, as_json=as_json)
@@ -441,10 +429,7 @@ def package_inspect(file: Path) -> int:
 
 
 @main.command()
-@click.option("--room-id", help="The room whose workers are listed.")
-@click.option("--token", help="The room's token.")
-@click.option("--session-string", help="The text that a worker prints, instead of room and token.")
-@click.option("--server", help=SERVER_HELP)
+@room_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
 def workers(
     room_id: str | None, token: str | None, session_string: str | None, server: str | None, as_json: bool
@@ -464,6 +449,12 @@ def workers(
         return run_list_workers(options, secrets=(session_string,))
 
     return _run_work(work)
+
+
+# -------- room secrets
+
+main.add_command(room)
+main.add_command(secrets)
 
 
 # -------- server and demo

@@ -208,13 +208,17 @@ def to_json(
     return json.dumps(whole, separators=None if indent or spaced else (",", ":"), indent=indent, allow_nan=False)
 
 
-def document_to_json(document: Any, *, spaced: bool = False) -> str:
+def document_to_json(document: Any, *, indent: int | None = None, spaced: bool = False) -> str:
     """Return values that are JSON by themselves as JSON text: a description of classes, or of what a trace has.
 
     Args:
-        spaced: put a space after each comma and colon, for people.
+        indent: spaces by which the lines are indented, for people; None for one line.
+        spaced: put a space after each comma and colon of one line, for people.
+
+    Raises:
+        ValueError: a number is Infinity or NaN.
     """
-    return json.dumps(document, separators=None if spaced else (",", ":"), allow_nan=False)
+    return json.dumps(document, separators=None if indent or spaced else (",", ":"), indent=indent, allow_nan=False)
 
 
 def spelled_in_json(text: str) -> str:

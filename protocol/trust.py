@@ -136,7 +136,7 @@ class Secret:
     """A room secret, wrapped so that no `repr`, log or error text can show it."""
 
     text: str = field(repr=False)
-    """Without white space around it."""
+    """Without white space around it, in Unicode's normal form C: the same keys come out on every system."""
 
 
 @frozen
@@ -153,8 +153,8 @@ class RoomKeys:
 def derive_keys(secret: Secret, room: RoomId) -> RoomKeys:
     """Return the keys of a room; this takes a noticeable time (`ROUNDS`), so call it in a thread.
 
-    PBKDF2-HMAC-SHA256 (RFC 8018) makes a root key of the secret, as UTF-8, and HKDF-SHA256 (RFC 5869, without salt) the
-    two keys of the root key.
+    PBKDF2-HMAC-SHA256 (RFC 8018) makes a root key of the secret, in UTF-8 and normalised as `Secret.text` says, and
+    HKDF-SHA256 (RFC 5869, without salt) the two keys of the root key.
     """
     root = hashlib.pbkdf2_hmac("sha256", secret.text.encode(), ROOM_LABEL + room.encode(), ROUNDS)
     return RoomKeys(_hkdf(root, PROOF_LABEL), _hkdf(root, TAG_LABEL))

@@ -125,7 +125,7 @@ def commands() -> dict[tuple[str, ...], frozenset[str]]:
     found: dict[tuple[str, ...], frozenset[str]] = {}
 
     def walk(command: click.Command, arguments: tuple[str, ...]) -> None:
-        options = (name for param in command.params for name in param.opts)
+        options = (name for param in command.params for name in (*param.opts, *param.secondary_opts))
         found[arguments] = frozenset(options) | {"--help"}
         if isinstance(command, click.Group):
             for name, inner in command.commands.items():

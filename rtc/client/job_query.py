@@ -17,7 +17,7 @@ from actors.job_query import JOB_QUERY, QueryData
 from protocol.ids import JobId, LinkId, PeerId, RoomId
 from protocol.jobs import JobRequest, JobState
 from protocol.status import Role
-from rtc.client.options import explain_for_job
+from rtc.client.options import explain_for_job, explain_without_secret
 from rtc.common.errors import RtcError
 from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.config.load import Config
@@ -63,7 +63,7 @@ async def run_job_query(
         await runtime.finished.wait()
         fault = runtime.outcome.fault
     if fault is not None:
-        raise explain_for_job(RtcError.of(fault))
+        raise explain_without_secret(explain_for_job(RtcError.of(fault)), address.room, keys)
     return states
 
 

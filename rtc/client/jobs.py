@@ -159,7 +159,7 @@ async def _query_all(options: JobsOptions, job_tickets: Sequence[JobTicket], asy
                 states = await run_job_query(options.address(group[0]), requests, asyncio_loop)
                 found.update({ticket.job: JobRow(ticket, states[JobId(ticket.job)]) for ticket in group})
             except RtcError as error:
-                found.update({ticket.job: JobRow(ticket, error=error.fault.text) for ticket in group})
+                found.update({ticket.job: JobRow(ticket, fault=error.fault) for ticket in group})
 
     async with trio.open_nursery() as nursery:
         for group in groups.values():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from protocol.converter import to_json
+from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobKind, JobStage, JobState
 from rtc.client.tickets import JobTicket
 from rtc.common.text import clean
@@ -23,14 +24,16 @@ class JobRow:
 
     ticket: JobTicket
     state: JobState | None = None
-    error: str = ""
+    fault: Fault | None = None
     """Why there is no state."""
 
     @property
     def state_name(self) -> str:
-        """The state in one word: a stage, an outcome once the job has ended, or `unreachable`."""
+        """The state in one word: a stage, an outcome once the job has ended, `unreachable`, or `secret-missing` if the
+        job's worker asks for a room secret that is not here."""
         if self.state is None:
-            return "unreachable"
+            is_missing = self.fault is not None and self.fault.code is FaultCode.AUTH_MISSING
+            return "secret-missing" if is_missing else "unreachable"
         if self.state.stage is JobStage.ENDED and self.state.outcome is not None:
             return self.state.outcome.value
         return self.state.stage.value
@@ -39,7 +42,7 @@ class JobRow:
     def text(self) -> str:
         """The state in a sentence or two."""
         if self.state is None:
-            return self.error
+            return "" if self.fault is None else self.fault.text
         waiting = " Its result waits to be fetched." if self.state.result else ""
         return self.state.text + waiting
 

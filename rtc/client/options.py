@@ -8,6 +8,7 @@ from actors.events import AskPerson, BestWorker, Interrupt, JobCredential, Named
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
+from protocol.trust import RoomKeys
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
 from rtc.runtime.room_keys import SecretFinder, no_secret
@@ -16,6 +17,18 @@ WORKER_ABSENT = (
     "The job's worker is not in its room. Start it again where it was, if nobody has: it finds the job, which runs on "
     "without it, or its result. If it is in another room now, say so with --session-string."
 )
+WANTS_PROOF = (
+    "The worker asks for the secret of {room}, and none is here. Get it from the person who runs the worker, and put "
+    "it into ~/.sleap-rtc/secrets/{room}, or give it with --room-secret-file FILE."
+)
+
+
+def explain_without_secret(error: RtcError, room: RoomId, keys: RoomKeys | None) -> RtcError:
+    """Return the error to report about a worker that has refused us: if the reason is that no secret of its room is
+    here, an AUTH_MISSING that says so."""
+    if keys is not None or error.fault.code not in (FaultCode.AUTH_MISSING, FaultCode.AUTH_INVALID):
+        return error
+    return RtcError(FaultCode.AUTH_MISSING, WANTS_PROOF.format(room=room))
 
 
 def explain_for_job(error: RtcError) -> RtcError:

@@ -30,9 +30,9 @@ from rtc.client.target import choose_target
 from rtc.command_line.read_config import read_config
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
-from rtc.config.credentials import secret_finder
 from rtc.config.load import Config
 from rtc.packages.describe import describe
+from rtc.runtime.room_keys import SecretFinder, no_secret
 from rtc.runtime.root import print_error
 from rtc.runtime.run_program import run_program
 from rtc.terminal.interface import Mode
@@ -135,7 +135,7 @@ def _start_client(
     auto_select: bool,
     min_gpu_memory: int | None,
     wait: float | None,
-    room_secret: str | None,
+    find_secret: SecretFinder,
     server: str | None,
     relay_only: bool,
     output: Path | None,
@@ -158,7 +158,7 @@ def _start_client(
         room=target.room,
         token=target.token,
         choice=target.choice,
-        find_secret=secret_finder(room_secret),
+        find_secret=find_secret,
         min_memory_mb=min_gpu_memory or 0,
         wait=wait,
         output=output,
@@ -169,8 +169,9 @@ def _start_client(
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
     )
+    find_secret(target.room)  # one that cannot be used is reported before a package is built
     prepare(client_options)
-    secrets = (session_string, target.token, room_secret, *client_options.config.credentials)
+    secrets = (session_string, target.token, *client_options.config.credentials)
     return run_client_program(client_options, choose_mode(**display_options), secrets, trace)
 
 
@@ -207,7 +208,7 @@ def run_client_program(
 
 def _jobs_options(
     *,
-    room_secret: str | None = None,
+    find_secret: SecretFinder = no_secret,
     session_string: str | None = None,
     room_id: str | None = None,
     token: str | None = None,
@@ -228,7 +229,7 @@ def _jobs_options(
             configs[address] = read_config(server or address, relay_only=relay_only)
         return configs[address]
 
-    return JobsOptions(config_for, ticket_folder(), secret_finder(room_secret), target)
+    return JobsOptions(config_for, ticket_folder(), find_secret, target)
 
 
 def attach(
@@ -247,6 +248,7 @@ def attach(
     """Reconnect to a job, show its progress, fetch its result, and return the exit code; None is the newest job."""
     jobs_options = _jobs_options(**worker_location)
     ticket = jobs_options.ticket(job)
+    jobs_options.find_secret(ticket.room)  # what is to be said about it is said before the view opens
     if ticket.kind is JobKind.TRACK and on_interrupt == Interrupt.STOP.value:
         raise RtcError(FaultCode.USAGE, "A prediction cannot be stopped early: --on-interrupt cancel, or detach.")
     client_options = client_options_to_attach(
@@ -270,7 +272,7 @@ def jobs_list(*, as_json: bool, **worker_location: Any) -> int:
         print_error(error_text)
     work = partial(list_jobs, jobs_options, job_tickets, json_wanted=as_json)
     job_secrets = tuple(secret for ticket in job_tickets for secret in (ticket.token, ticket.key))
-    secrets = (*job_secrets, worker_location.get("room_secret"), worker_location.get("session_string"))
+    secrets = (*job_secrets, worker_location.get("session_string"))
     return _run_job_work(work, secrets, worker_location.get("trace"))
 
 
@@ -346,7 +348,6 @@ def _secrets(
     return (
         token,
         key,
-        worker_location.get("room_secret"),
         worker_location.get("session_string"),
         worker_location.get("token"),
         *config.credentials,

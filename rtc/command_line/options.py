@@ -12,12 +12,13 @@ from typing import Any
 
 import click
 
+from rtc.command_line.credential_options import read_credentials, secret_options, token_options
+
 SERVER_HELP = "Address of the signalling server, such as ws://lab.example.org:8080."
 RELAY_HELP = "Connect only through a TURN server, never directly."
 PORT = click.IntRange(0, 65535)
 MEMORY_MAX = 10**9
 """MB; as in `protocol.status`."""
-PROOF_HELP = "The room secret. Worker and client prove to each other that they know it; the server never sees it."
 
 TRACE_HELP = "Write everything that the program decides into FILE, for a report of a bug; no secrets are in it."
 
@@ -55,8 +56,9 @@ _trace_option = click.option(
 
 worker_options = _combine(
     click.option("--room-id", help="Join this room instead of creating one."),
-    click.option("--token", help="The room's token."),
-    click.option("--room-secret", help=PROOF_HELP),
+    token_options,
+    secret_options,
+    click.option("--require-secret", is_flag=True, help="Do not start without a room secret."),
     click.option("--server", help=SERVER_HELP),
     click.option("--name", help="The name under which people see this worker; by default the host's name."),
     click.option("--gpu", metavar="INDEX|UUID", help="Use this GPU, named as in nvidia-smi; by default the first."),
@@ -74,6 +76,7 @@ worker_options = _combine(
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
     _trace_option,
+    read_credentials(),
 )
 
 _display_options = (
@@ -123,11 +126,11 @@ _package_option = click.option(
 _target_options = (
     click.option("--session-string", help="Room, token and worker in one text, which the worker prints."),
     click.option("--room-id", help="The room to look for workers in."),
-    click.option("--token", help="The room's token."),
+    token_options,
     click.option("--worker-id", help="Use this worker of the room."),
 )
 _connection_options = (
-    click.option("--room-secret", help=PROOF_HELP),
+    secret_options,
     click.option("--server", help=SERVER_HELP),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     _trace_option,
@@ -163,6 +166,7 @@ train_options = _combine(
     _stop_option,
     *_display_options,
     click.argument("overrides", nargs=-1, metavar="[-- KEY=VALUE ...]"),
+    read_credentials(json_events=True),
 )
 job_track_options = _combine(
     *_job_options,
@@ -174,6 +178,7 @@ job_track_options = _combine(
     ),
     _track_interrupt_option,
     *_display_options,
+    read_credentials(json_events=True),
 )
 package_option = _combine(_package_option)
 config_option = _combine(
@@ -198,8 +203,23 @@ model_option = _combine(
 worker_location_options = _combine(
     *_target_options,
     *_connection_options,
+    read_credentials(),
 )
 """Where the worker of an earlier job is now, if it is not where it was when the job was started."""
+fetch_location_options = _combine(
+    *_target_options,
+    *_connection_options,
+    read_credentials(json_events=True),
+)
+"""The same for a command whose `--json` writes events."""
+room_options = _combine(
+    click.option("--room-id", help="The room whose workers are listed."),
+    token_options,
+    click.option("--session-string", help="The text that a worker prints, instead of room and token."),
+    click.option("--server", help=SERVER_HELP),
+    read_credentials(),
+)
+"""The room of `sleap-rtc workers`."""
 
 attach_options = _combine(
     *_target_options,
@@ -214,6 +234,7 @@ attach_options = _combine(
     _train_interrupt_option,
     _stop_option,
     *_display_options,
+    read_credentials(json_events=True),
 )
 
 server_options = _combine(

@@ -53,6 +53,15 @@ class Redactor:
         return text
 
 
+_found_secrets = Redactor()
+"""Secrets that this process has found in files or in its environment, before its log was open or while it is."""
+
+
+def hide_in_logs(value: str) -> None:
+    """Hide `value` in every log of this process from now on."""
+    _found_secrets.hide(value)
+
+
 class _OneLine(logging.Formatter):
     """Formats a record as one line: UTC time, process, level, logger, text. No text can look like a second record."""
 
@@ -67,7 +76,7 @@ class _OneLine(logging.Formatter):
         if record.stack_info:
             parts.append(record.stack_info)
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        text = _escape(self._redactor.clean("\n".join(parts)))
+        text = _escape(_found_secrets.clean(self._redactor.clean("\n".join(parts))))
         return f"{when} {record.process} {record.levelname} {record.name}: {text}"
 
 

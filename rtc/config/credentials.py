@@ -1,42 +1,12 @@
-"""Room secrets, room ids and worker names as people give them: checked as soon as they are read."""
-
-from collections.abc import Callable
+"""Room ids, tokens and worker names as people give them: checked as soon as they are read."""
 
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN, LINE_MAX, WORD_MAX, is_printable
 from protocol.ids import RoomId
-from protocol.trust import Secret
 from rtc.common.errors import RtcError
 
-SECRET_MIN = 16
-"""Characters; with fewer, an attacker who records one proof could find the secret by trying all of them."""
 WORKER_NAME_MAX = WORD_MAX
 """Characters."""
-
-
-def read_secret(given: str | None) -> Secret | None:
-    """Return the room secret without white space around it; None when none was given.
-
-    Raises:
-        RtcError: USAGE: it is shorter than SECRET_MIN.
-    """
-    if given is None:
-        return None
-    text = given.strip()
-    if len(text) < SECRET_MIN:
-        text = f"A room secret needs at least {SECRET_MIN} characters; make one with: openssl rand -base64 32"
-        raise RtcError(FaultCode.USAGE, text)
-    return Secret(text)
-
-
-def secret_finder(given: str | None) -> Callable[[RoomId], Secret | None]:
-    """Return a function that gives the secret of any room: the one that was given for all of them.
-
-    Raises:
-        RtcError: USAGE: as for `read_secret`.
-    """
-    secret = read_secret(given)
-    return lambda _room: secret
 
 
 def check_room(room: str) -> RoomId:

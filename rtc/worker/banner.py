@@ -14,7 +14,9 @@ from rtc.config.load import DEFAULT_SERVERS
 TRAIN = "sleap-rtc client-train"
 
 
-def worker_banner(facts: WorkerFacts, room: RoomId, token: str, session_string: str, server: str) -> str:
+def worker_banner(
+    facts: WorkerFacts, room: RoomId, token: str, session_string: str, server: str, *, has_secret: bool
+) -> str:
     """Return the banner of one worker: several lines of plain text, without a final line break.
 
     Args:
@@ -23,40 +25,50 @@ def worker_banner(facts: WorkerFacts, room: RoomId, token: str, session_string: 
         token: the room's token, which others need to join it.
         session_string: connects a client to this worker; it contains the server's address where that is needed.
         server: the server's WebSocket address. The commands name it, unless it is the default server.
+        has_secret: whether clients must prove that they know the room secret. The commands then name a file with it as
+            a placeholder: the secret itself on a command line could be seen by other users of that machine.
     """
+    train = f"{TRAIN} --session-string {shlex.quote(session_string)} --pkg-path package.zip{_secret_option(has_secret)}"
     return "\n".join(
         (
             f"Worker {clean(facts.name)} is ready.",
             "",
             f"  GPU       {_gpu(facts)}",
-            *_location_lines(facts, room, token, server),
+            *_location_lines(facts, room, token, server, has_secret=has_secret),
             "",
             "Session string, for a direct connection to this worker:",
             "",
             f"{session_string}",
             "",
-            f"  {TRAIN} --session-string {shlex.quote(session_string)} --pkg-path package.zip",
+            f"  {train}",
             "",
-            *_join_lines(room, token, server),
+            *_join_lines(room, token, server, has_secret=has_secret),
         )
     )
 
 
-def fleet_banner(workers: Sequence[tuple[WorkerFacts, str]], room: RoomId, token: str, server: str) -> str:
+def fleet_banner(
+    workers: Sequence[tuple[WorkerFacts, str]], room: RoomId, token: str, server: str, *, has_secret: bool
+) -> str:
     """Return the banner of several workers of one process, each given as its facts and its session string.
 
-    `room`, `token` and `server` are as in `worker_banner`, and the same for all of the workers.
+    `room`, `token`, `server` and `has_secret` are as in `worker_banner`, and the same for all of the workers.
     """
     lines = [f"{len(workers)} workers are ready, one for each GPU.", ""]
-    lines += [*_location_lines(workers[0][0], room, token, server), ""]
+    lines += [*_location_lines(workers[0][0], room, token, server, has_secret=has_secret), ""]
     lines += ["Session strings, each for a direct connection to one worker:", ""]
     for facts, session_string in workers:
         lines += [f"  {clean(facts.name)}: {_gpu(facts)}", "", session_string, ""]
-    lines += [f"  {TRAIN} --pkg-path package.zip --session-string SESSION_STRING", ""]
-    return "\n".join((*lines, *_join_lines(room, token, server)))
+    lines += [f"  {TRAIN} --pkg-path package.zip --session-string SESSION_STRING{_secret_option(has_secret)}", ""]
+    return "\n".join((*lines, *_join_lines(room, token, server, has_secret=has_secret)))
 
 
-def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str) -> tuple[str, ...]:
+def _secret_option(has_secret: bool) -> str:
+    """Return the option of a command that names a file with the room secret, as a placeholder."""
+    return " --room-secret-file FILE" if has_secret else ""
+
+
+def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
     """Return the lines about the machine and the room."""
     return (
         f"  hostname  {clean(facts.hostname)}",
@@ -64,23 +76,26 @@ def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str) -
         f"  server    {clean(server)}",
         f"  room      {clean(room)}",
         f"  token     {clean(token)}",
+        *((f"  secret    in FILE, or on each machine in ~/.sleap-rtc/secrets/{clean(room)}",) if has_secret else ()),
     )
 
 
-def _join_lines(room: RoomId, token: str, server: str) -> tuple[str, ...]:
+def _join_lines(room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
     """Return the lines with the commands for other clients and workers to join the room."""
     server_option = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
+    secret_option = _secret_option(has_secret)
+    needed = "these and the room secret" if has_secret else "these"
     signaling = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
     return (
         "Room id and token, for clients that take any free worker of this room:",
         "",
-        f"  {TRAIN} {signaling} --auto-select --pkg-path package.zip{server_option}",
+        f"  {TRAIN} {signaling} --auto-select --pkg-path package.zip{server_option}{secret_option}",
         "",
         "The same, for more workers to join it:",
         "",
-        f"  sleap-rtc worker {signaling}{server_option}",
+        f"  sleap-rtc worker {signaling}{server_option}{secret_option}",
         "",
-        "Whoever has these may send jobs here: hand them out like a password. Press Ctrl-C to stop.",
+        f"Whoever has {needed} may send jobs here: hand them out like a password. Press Ctrl-C to stop.",
     )
 
 

@@ -16,6 +16,7 @@ from rtc.common.errors import RtcError
 from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.common.line_writer import LineWriter
 from rtc.config.credentials import WORKER_NAME_MAX
+from rtc.runtime.room_keys import LastingSecret
 from rtc.runtime.root import print_error
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.banner import fleet_banner, worker_banner
@@ -63,12 +64,17 @@ async def serve(
             asyncio_loop=asyncio_loop,
             drain=drain,
             say=partial(_say_with_time, lines),
-            joined=partial(_banner, lines),
+            joined=partial(_show_ready, lines, options),
         )
 
 
 def options_per_gpu(options: WorkerOptions, gpus: Sequence[GpuFacts]) -> tuple[WorkerOptions, ...]:
-    """Return the options of one worker per GPU, with numbered names; without any GPU those of one CPU worker."""
+    """Return the options of one worker per GPU, with numbered names; without any GPU those of one CPU worker.
+
+    All of them use one finder of secrets: the second worker joins the room of the first one, which may have been given
+    its secret for a room that is gone.
+    """
+    options = evolve(options, find_secret=LastingSecret(options.find_secret))
     if len(gpus) < 2:
         return (evolve(options, gpu=gpus[0] if gpus else NO_GPU),)
     name = one_line(options.name or socket.gethostname(), BASE_NAME_MAX)
@@ -162,12 +168,16 @@ def _say_server_started(lines: LineWriter, embedded: EmbeddedServer) -> None:
         )
 
 
-def _banner(lines: LineWriter, ready: FleetReady) -> None:
+def _show_ready(lines: LineWriter, options: WorkerOptions, ready: FleetReady) -> None:
+    """Print the banner; before it, what a person may have meant who has secrets here, but none for this room."""
     first = ready[0]
-    server = first.session.server or ""
+    about_others = None if first.has_secret else options.about_other_secrets(first.room)
+    if about_others is not None:
+        print_error(about_others)
+    server, has_secret = first.session.server or "", first.has_secret
     if len(ready) == 1:
-        text = worker_banner(first.facts, first.room, first.token, first.session.write(), server)
+        text = worker_banner(first.facts, first.room, first.token, first.session.write(), server, has_secret=has_secret)
     else:
         workers = [(each.facts, each.session.write()) for each in ready]
-        text = fleet_banner(workers, first.room, first.token, server)
+        text = fleet_banner(workers, first.room, first.token, server, has_secret=has_secret)
     lines.say(text)

@@ -79,6 +79,10 @@ class WorkerOptions:
     token: str | None = field(default=None, repr=False)
     find_secret: SecretFinder = no_secret
     """Finds the room secret that clients must prove; without one, clients are accepted without a proof."""
+    require_secret: bool = False
+    """Do not start without a room secret."""
+    about_other_secrets: Callable[[RoomId], str | None] = lambda _room: None
+    """Returns a sentence about secrets of other rooms that are here, for a worker whose room has none."""
     name: str | None = None
     """The worker's name in the room; by default the hostname."""
     work: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "work")
@@ -131,11 +135,12 @@ async def run_worker(
         _make_private(folder)
     gpu = options.gpu or read_gpu()
     runner_config = _runner_config(options, gpu, sleap_nn)
+    find_secret = LastingSecret(options.find_secret, options.require_secret)
     async with open_job_database(options.results) as job_database:
         with open_membership_file(options.results, runner_config.name, runner_config.gpu) as membership_file:
             start = partial(
                 _serve,
-                partial(find_keys, LastingSecret(options.find_secret)),
+                partial(find_keys, find_secret),
                 options,
                 gpu,
                 runner_config,
@@ -147,6 +152,8 @@ async def run_worker(
             )
             on_ready = joined or task_status.started
             saved = await _saved_membership(options, job_database, membership_file)
+            # now and not in the room: a secret that is required and missing must not leave a room on the server
+            await trio.to_thread.run_sync(find_secret, options.room if saved is None else saved.room)
             if membership_file.descriptor is None and await job_database.has_open_jobs():
                 say("Another worker of this name is still here, so this one gets a name of its own in the room.")
             try:

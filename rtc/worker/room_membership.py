@@ -127,7 +127,14 @@ class RoomMembership:
             facts, has_secret = self.runtime.facts, event.keys is not None
             self.on_ready(WorkerReady(event.room, event.token, session, facts, has_secret))
         elif previous_room != event.room:
-            banner = worker_banner(self.runtime.facts, event.room, event.token, session.write(), self.address)
+            banner = worker_banner(
+                self.runtime.facts,
+                event.room,
+                event.token,
+                session.write(),
+                self.address,
+                has_secret=event.keys is not None,
+            )
             self.say(f"The room is gone from the server, so this worker is in another one now.\n\n{banner}\n")
 
     def _retry_join(self, effect: RetryJoin) -> None:

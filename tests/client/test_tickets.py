@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobKind, JobStage, JobState, Outcome
 from rtc.client import tickets
 from rtc.client.jobs_table import JobRow, as_json
@@ -54,7 +55,9 @@ def refused(folder: Path, job: str | None) -> str:
 
 def test_jobs_are_shown_to_scripts_with_the_promised_fields() -> None:
     running = JobState(TICKET.job, JobStage.ENDED, "Done.", outcome=Outcome.DONE, result=True)
-    first, second = json.loads(as_json((JobRow(TICKET, running), JobRow(TICKET, error="Its room is gone."))))
+    first, second = json.loads(
+        as_json((JobRow(TICKET, running), JobRow(TICKET, fault=Fault(FaultCode.ROOM_DENIED, "Its room is gone."))))
+    )
     assert first == {
         "job": "job-1",
         "package": "toy.zip",

@@ -22,6 +22,9 @@ from rtc.client.package_builder.slp_files import HDF5
 from rtc.client.tickets import JobTicket, save
 from rtc.command_line import client_commands
 from rtc.common.errors import ExitCode, RtcError
+from rtc.config.room_secrets.finder import RoomSecrets
+from rtc.config.room_secrets.sources import GivenSecret, SecretPlaces
+from rtc.runtime.room_keys import no_secret
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import make_package
 
@@ -36,7 +39,7 @@ OPTIONS: dict[str, Any] = {
     "auto_select": False,
     "min_gpu_memory": None,
     "wait": None,
-    "room_secret": None,
+    "find_secret": no_secret,
     "server": "ws://127.0.0.1:9",
     "relay_only": False,
     "output": None,
@@ -205,7 +208,10 @@ def never(*_: object) -> None:
     ("changes", "expected"),
     [
         ({"session_string": "gibberish!"}, "session string"),
-        ({"room_secret": "short"}, "at least 16 characters"),
+        (
+            {"find_secret": RoomSecrets(SecretPlaces(GivenSecret("short", "--room-secret")), print)},
+            "at least 16 characters",
+        ),
         ({"server": "gopher://lab"}, "ws://HOST:8080"),
         ({"output": Path("taken.slp")}, "taken.slp is "),
     ],

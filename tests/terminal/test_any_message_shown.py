@@ -245,9 +245,14 @@ def test_any_workers_are_a_table_with_one_line_for_each(workers: list[WorkerPres
     assert len(lines_of(listing(dict(enumerate(workers, 1)), width or 80))) == (len(workers) + 1 if workers else 1)
     assert len(json.loads(json_text(workers))) == len(workers)
     for worker in workers:
-        lines_of(worker_banner(worker.facts, ROOM, "token", "session", "ws://host") + "\n")
+        lines_of(worker_banner(worker.facts, ROOM, "token", "session", "ws://host", has_secret=True) + "\n")
     if workers:
-        lines_of(fleet_banner([(worker.facts, "session") for worker in workers], ROOM, "token", "ws://host") + "\n")
+        lines_of(
+            fleet_banner(
+                [(worker.facts, "session") for worker in workers], ROOM, "token", "ws://host", has_secret=False
+            )
+            + "\n"
+        )
 
 
 @fewer_examples
@@ -255,7 +260,7 @@ def test_any_workers_are_a_table_with_one_line_for_each(workers: list[WorkerPres
 def test_any_states_of_jobs_are_a_table_with_one_line_for_each(answers: list[Any], package: str, width: Any) -> None:
     ticket = JobTicket(JOB, "key", HERE, ROOM, "token", "ws://host", package)
     rows = [
-        JobRow(ticket, error=one.text) if isinstance(one, Fault) else JobRow(ticket, one) for one in answers
+        JobRow(ticket, fault=one) if isinstance(one, Fault) else JobRow(ticket, one) for one in answers
     ]  # fmt: skip
     assert len(lines_of(jobs_as_table(rows, width))) == len(rows) + 3
     assert len(json.loads(as_json(rows))) == len(rows)

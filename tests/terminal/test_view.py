@@ -592,9 +592,9 @@ async def test_a_live_view_asks_on_its_own_screen(keyboard: tuple[Callable[[str]
     assert "NVIDIA H200" in out.getvalue()
 
 
-def banner(server: str) -> str:
+def banner(server: str, *, has_secret: bool = False) -> str:
     session = SessionString(RoomId("room-1"), "-tok'en", PeerId("worker-aa")).write()
-    return worker_banner(H200.facts, RoomId("room-1"), "-tok'en", session, server)
+    return worker_banner(H200.facts, RoomId("room-1"), "-tok'en", session, server, has_secret=has_secret)
 
 
 def test_the_session_string_and_the_commands_of_the_banner_can_be_copied() -> None:
@@ -610,6 +610,15 @@ def test_the_session_string_and_the_commands_of_the_banner_can_be_copied() -> No
         ["sleap-rtc", "worker", *signaling, *server],
     ]
     assert "  GPU       NVIDIA H200, 143771 MB, CUDA 12.4" in lines
+
+
+def test_with_a_room_secret_each_command_of_the_banner_names_a_file_with_it_and_the_last_line_is_true() -> None:
+    lines = banner("ws://localhost:8080", has_secret=True).splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("  sleap-rtc ")]
+    assert len(commands) == 3
+    assert all(command[-2:] == ["--room-secret-file", "FILE"] for command in commands)
+    assert lines[-1].startswith("Whoever has these and the room secret may send jobs here:")
+    assert banner("ws://localhost:8080").splitlines()[-1].startswith("Whoever has these may send jobs here:")
 
 
 def test_the_default_server_needs_no_option() -> None:

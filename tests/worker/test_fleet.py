@@ -266,7 +266,9 @@ async def test_a_fleet_drained_before_it_has_joined_ends_silently(lab: Lab, tmp_
 
 async def test_the_banner_has_every_session_string_on_a_line_of_its_own(fleet: Fleet) -> None:
     workers = [(each.facts, each.session.write()) for each in fleet.ready]
-    lines = fleet_banner(workers, fleet.ready[0].room, fleet.ready[0].token, "ws://lab:8080").splitlines()
+    lines = fleet_banner(
+        workers, fleet.ready[0].room, fleet.ready[0].token, "ws://lab:8080", has_secret=False
+    ).splitlines()
     sessions = [read_session_string(line) for line in lines if line.startswith("ey")]
     assert sessions == [each.session for each in fleet.ready]
     assert "  box-0: NVIDIA H200, 143771 MB, CUDA 13.0" in lines

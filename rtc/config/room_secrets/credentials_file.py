@@ -1,0 +1,135 @@
+"""The credentials file, `~/.sleap-rtc/credentials.json`: JSON with the secrets of rooms under `room_secrets`.
+
+Other programs, and other versions of this one, may keep more in it: what is not understood is kept as it is. The file
+is replaced whole, never written in place, and its changes happen one after the other, under a lock.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from protocol.converter import WireError, document_to_json, from_json
+from protocol.ids import RoomId
+from rtc.config.room_secrets.files import read_file, unusable
+
+FILE_MAX = 1024 * 1024
+"""Bytes that are read of the file: thousands of secrets."""
+LOCK_TIME = 10.0
+"""Seconds to wait for another program that changes the file, which takes some milliseconds."""
+ROOM_SECRETS = "room_secrets"
+
+
+@frozen
+class CredentialsFile:
+    """The credentials file at this path, which may be missing or a symbolic link."""
+
+    path: Path
+    place: str
+    """What people call it in texts."""
+
+    def read(self, room: RoomId) -> str | None:
+        """Return the text that the file has for a room; None if it has none.
+
+        Raises:
+            RtcError: USAGE: the file cannot be read or is malformed.
+        """
+        rooms = self.rooms()
+        if room not in rooms:
+            return None
+        text = rooms[room]
+        if isinstance(text, str):
+            return text
+        raise unusable(self.place, f"should have a text as {ROOM_SECRETS}.{room}")
+
+    def rooms(self) -> dict[str, Any]:
+        """Return what the file has under `room_secrets`, by room.
+
+        Raises:
+            RtcError: USAGE: the file cannot be read or is malformed.
+        """
+        return self._rooms_of(self._load())
+
+    def save(self, room: RoomId, secret: str) -> None:
+        """Save the secret of a room, in place of an earlier one.
+
+        Raises:
+            RtcError: USAGE: the file is malformed, in use for too long, or cannot be written.
+        """
+        self._change(lambda rooms: rooms.update({room: secret}))
+
+    def remove(self, room: RoomId) -> None:
+        """Remove the secret of a room, if there is one.
+
+        Raises:
+            RtcError: USAGE: as for `save`.
+        """
+        self._change(lambda rooms: rooms.pop(room, None))
+
+    def _load(self) -> dict[str, Any]:
+        """Return the whole content; nothing if there is no file."""
+        if not os.path.lexists(self.path):
+            return {}
+        text = read_file(self.path, self.place, FILE_MAX)
+        if not text.strip():
+            return {}
+        try:
+            content: dict[str, Any] = from_json(text, dict[str, Any], limit=FILE_MAX)
+        except WireError:
+            raise unusable(self.place, "is malformed: it should be a JSON object") from None
+        return content
+
+    def _rooms_of(self, content: dict[str, Any]) -> dict[str, Any]:
+        rooms = content.setdefault(ROOM_SECRETS, {})
+        if not isinstance(rooms, dict):
+            raise unusable(self.place, f"is malformed: {ROOM_SECRETS} should be an object with a text for each room")
+        return rooms
+
+    def _change(self, change: Callable[[dict[str, Any]], object]) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked():
+                content = self._load()
+                change(self._rooms_of(content))
+                _replace(Path(os.path.realpath(self.path)), self._text_of(content))
+        except TimeoutError:
+            raise unusable(self.place, "is in use by another program; try again") from None
+        except OSError as error:
+            raise unusable(self.place, f"cannot be written ({error.strerror or type(error).__name__})") from None
+
+    def _text_of(self, content: dict[str, Any]) -> str:
+        try:
+            return document_to_json(content, indent=2) + "\n"
+        except (ValueError, RecursionError):  # such as NaN, which no standard JSON has
+            raise unusable(self.place, "is malformed: it has values that no JSON can have") from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the file.
+
+        Raises:
+            TimeoutError: another program has held it for `LOCK_TIME`.
+        """
+        from filelock import FileLock  # slow to import, and needed only by commands that change the file
+
+        with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
+            yield
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file completely or not at all, with mode 0600."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".sleap-rtc-", suffix=".json")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

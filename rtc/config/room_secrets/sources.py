@@ -1,0 +1,122 @@
+"""The four places in which a room's secret may be, in the order in which they are looked at."""
+
+import os
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+
+from attrs import field, frozen
+
+from protocol.fields import ID_PATTERN
+from protocol.ids import RoomId
+from rtc.config.room_secrets.credentials_file import CredentialsFile
+from rtc.config.room_secrets.files import read_file, unusable
+from rtc.config.room_secrets.variables import is_secret_variable, variable_of
+
+FOLDER_NAME, FOLDER_PLACE = "secrets", "~/.sleap-rtc/secrets"
+CREDENTIALS_NAME, CREDENTIALS_PLACE = "credentials.json", "~/.sleap-rtc/credentials.json"
+
+
+class SourceKind(Enum):
+    """The kinds of places, in the order in which they are looked at."""
+
+    OPTION = "option"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    CREDENTIALS = "credentials"
+
+
+@frozen
+class GivenSecret:
+    """A room secret from the command line, for whatever room."""
+
+    text: str = field(repr=False)
+    place: str
+    """The option, or the file or stream that the option names."""
+
+
+@frozen
+class SecretSource:
+    """One place in which the secret of a room may be."""
+
+    kind: SourceKind
+    place: str
+    """What people call it in texts."""
+    read: Callable[[], str | None]
+    """Returns the text that is there; None if there is none. Raises `RtcError` (USAGE) if it cannot be read."""
+    paths: tuple[tuple[Path, str], ...] = ()
+    """The file and its folder, if it is a file, and what people call them."""
+
+
+@frozen
+class SecretPlaces:
+    """All places of this user: what the command line and the environment have, and the folder `~/.sleap-rtc`."""
+
+    given: GivenSecret | None = None
+    environ: Mapping[str, str] = field(factory=dict, repr=False)
+    folder: Path | None = None
+    """None: no home folder is known, so there are no files."""
+
+    @property
+    def credentials_file(self) -> CredentialsFile | None:
+        """The credentials file; None without a home folder."""
+        return None if self.folder is None else CredentialsFile(self.folder / CREDENTIALS_NAME, CREDENTIALS_PLACE)
+
+    def of_room(self, room: RoomId | None) -> tuple[SecretSource, ...]:
+        """Return the sources for a room, the first to be looked at first; None for a room that is still to be made."""
+        found: list[SecretSource] = []
+        if self.given is not None:
+            given = self.given
+            found.append(SecretSource(SourceKind.OPTION, given.place, lambda: given.text))
+        return tuple(found) if room is None else (*found, *self.remembered(room))
+
+    def remembered(self, room: RoomId) -> tuple[SecretSource, ...]:
+        """Return the sources for a room, without the command line."""
+        variable = variable_of(room)
+        found = [SecretSource(SourceKind.ENVIRONMENT, variable, lambda: self.environ.get(variable))]
+        if self.folder is not None:
+            found += [self.file_of(room), self._credentials_of(self.folder, room)]
+        return tuple(found)
+
+    def file_of(self, room: RoomId) -> SecretSource:
+        """Return the source that is the file of a room; its first path is that file."""
+        assert self.folder is not None, "without a home folder there are no files"
+        folder = self.folder / FOLDER_NAME
+        place = f"{FOLDER_PLACE}/{room}"
+        paths = ((folder / room, place), (folder, FOLDER_PLACE))
+        return SecretSource(SourceKind.FILE, place, lambda: _read_room_file(folder, room, place), paths)
+
+    def _credentials_of(self, folder: Path, room: RoomId) -> SecretSource:
+        file = CredentialsFile(folder / CREDENTIALS_NAME, CREDENTIALS_PLACE)
+        paths = ((file.path, CREDENTIALS_PLACE),)
+        return SecretSource(SourceKind.CREDENTIALS, CREDENTIALS_PLACE, lambda: file.read(room), paths)
+
+    def variables(self) -> list[str]:
+        """Return the names of the variables that hold a secret, sorted; empty ones are left out."""
+        return sorted(name for name, text in self.environ.items() if is_secret_variable(name) and text.strip())
+
+    def rooms_with_files(self) -> list[RoomId]:
+        """Return the rooms that have a file with a secret, sorted.
+
+        Raises:
+            RtcError: USAGE: the folder cannot be read.
+        """
+        return [] if self.folder is None else _rooms_in(self.folder / FOLDER_NAME)
+
+
+def _read_room_file(folder: Path, room: RoomId, place: str) -> str | None:
+    """Return the text of a room's file; None if there is none.
+
+    The name must be in the folder exactly so: some file systems would open `Room-1` or a device for other names.
+    """
+    return read_file(folder / room, place) if room in _rooms_in(folder) else None
+
+
+def _rooms_in(folder: Path) -> list[RoomId]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unusable(FOLDER_PLACE, f"cannot be read ({error.strerror})") from None
+    return sorted(RoomId(name) for name in names if ID_PATTERN.fullmatch(name))

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from rtc.common.process_title import hide_secrets_in_title
+
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that do the same as Ctrl-C, until one of our programs installs its own handlers."""
 
@@ -18,6 +20,7 @@ def main() -> None:
     if not sys.flags.safe_path and __name__ == "__main__" and Path(sys.path[0]).resolve() != Path(__file__).parents[1]:
         # `python -m` puts the working folder first on the path, and a `cli.py` there would be imported instead of ours
         del sys.path[0]
+    hide_secrets_in_title(sys.orig_argv)
     _open_closed_streams()
     try:
         for number in STOP_SIGNALS:

@@ -1,0 +1,32 @@
+"""Hides tokens and secrets of the command line from other users of this machine, who can list all processes (`ps`).
+
+It is the first thing that the program does. Until then, some hundredths of a second after its start, they can be seen.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+SECRET_OPTIONS = ("--room-secret", "--token", "--session-string")
+"""Options whose value lets its reader into a room. A test compares them with those of all commands."""
+MASK = "HIDDEN"
+
+
+def masked(command: Sequence[str]) -> list[str]:
+    """Return a command without the values of `SECRET_OPTIONS`, in both forms: `--token T` and `--token=T`."""
+    return [_masked(word, before) for before, word in zip(("", *command), command, strict=False)]
+
+
+def _masked(word: str, before: str) -> str:
+    option, equals, _ = word.partition("=")
+    if before in SECRET_OPTIONS:
+        return MASK
+    return f"{option}={MASK}" if equals and option in SECRET_OPTIONS else word
+
+
+def hide_secrets_in_title(command: Sequence[str]) -> None:
+    """Make the system show this process without the secrets of its command line, if it has any."""
+    shown = masked(command)
+    if shown != list(command):
+        from setproctitle import setproctitle  # only where it is needed: it moves the environment in memory
+
+        setproctitle(shlex.join(shown))

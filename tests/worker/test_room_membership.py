@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from attrs import define, field
+from attrs import define, evolve, field
 from trio.testing import MockClock
 
 from actors.events import JoinedRoom, JoinFailed, RetryJoin, RoomCredentials, RoomMade
@@ -178,3 +178,14 @@ async def test_the_first_room_is_reported_to_the_program_and_another_one_to_the_
     assert "token-room-new" in text
     assert len(hall.ready) == 1
     assert hall.saved[-1] == SavedMembership("ws://server", NEW, "token-room-new", ME, "resume-room-new")
+
+
+@pytest.mark.parametrize("keys", [None, keys_of(NEW)])
+async def test_the_banner_of_another_room_says_whether_a_secret_is_needed_there(
+    hall: Harness, keys: RoomKeys | None
+) -> None:
+    hall.receive(*joined_events(OLD))
+    joined, joined_room = joined_events(NEW)
+    hall.receive(joined, evolve(joined_room, keys=keys))
+    [text] = hall.said
+    assert ("--room-secret-file FILE" in text, "the room secret may send jobs" in text) == ((keys is not None,) * 2)

@@ -25,6 +25,7 @@ from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in
 
 T = TypeVar("T")
+NO_VARIABLES: Mapping[str, str] = {}
 
 POLL_PERIOD = 0.03
 """Seconds between two checks of a condition; every moment that tests wait for lasts many times as long."""
@@ -178,7 +179,14 @@ class Scene:
         record = self.folder / "trained-models"
         return {line.split()[0] for line in record.read_text().splitlines()} if record.exists() else set()
 
-    def start(self, home: str, *arguments: str, where: Path | None = None, terminal: int | None = None) -> Terminal:
+    def start(
+        self,
+        home: str,
+        *arguments: str,
+        where: Path | None = None,
+        terminal: int | None = None,
+        variables: Mapping[str, str] = NO_VARIABLES,
+    ) -> Terminal:
         """Start `sleap-rtc` with these arguments.
 
         Args:
@@ -186,13 +194,14 @@ class Scene:
             arguments: the command and its arguments.
             where: the working folder; by default the person's.
             terminal: descriptor of a terminal for the three standard streams; by default the output goes to files.
+            variables: environment variables to add.
         """
         name = self._make_folder("output") / f"{len(self._started)}-{arguments[0]}"
         out, err = name.with_suffix(".out"), name.with_suffix(".err")
         with out.open("wb") as stdout_file, err.open("wb") as stderr_file:
             process = subprocess.Popen(
                 [*self.wrappers.get(home, ()), sys.executable, "-m", "rtc", *arguments],
-                env=self._environment(home),
+                env={**self._environment(home), **variables},
                 cwd=where or self.person_folder,
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=stdout_file if terminal is None else terminal,
@@ -202,8 +211,8 @@ class Scene:
         self._started.append(Terminal(process, out, err))
         return self._started[-1]
 
-    def start_worker(self, *more: str) -> None:
-        """Start or restart the worker, with the same arguments, and with `more`.
+    def start_worker(self, *more: str, variables: Mapping[str, str] = NO_VARIABLES) -> None:
+        """Start or restart the worker, with the same arguments, and with `more` and these environment variables.
 
         While the person has job tickets, a restarted worker must print the same session string.
         """
@@ -212,7 +221,7 @@ class Scene:
         wrapper.write_text(WRAPPER.format(real=real, file_count=FILE_COUNT_NAME, record=self.folder / "trained-models"))
         wrapper.chmod(0o755)
         arguments = ("worker", "--server", self.server, "--sleap-nn", str(wrapper), *more)
-        self.worker = self.start("bench", *arguments, where=self._make_folder("bench"))
+        self.worker = self.start("bench", *arguments, where=self._make_folder("bench"), variables=variables)
         session = self.worker.until_printed(r"^(eyJ\S+)$")
         assert self.session == session or not self.tickets, "the worker rejoined under another name"
         self.session = session

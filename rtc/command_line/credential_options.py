@@ -114,7 +114,7 @@ def _read_secret(text: str | None, file: Path | None) -> "GivenSecret | None":
     if STANDARD_INPUT in (text, str(file)):
         return GivenSecret(_from_standard_input("Room secret"), "standard input")
     if file is not None:
-        return GivenSecret(read_named_file(file, f"The file {file} of --room-secret-file"), f"the file {file}")
+        return GivenSecret(read_named_file(file, f"The file {file} of --room-secret-file"), f"the file {file}", file)
     return None if text is None else GivenSecret(text, "--room-secret")
 
 

@@ -11,7 +11,7 @@ from protocol.faults import Fault
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config
 from rtc.config.show import masked_url
-from rtc.doctor import folders, machine, server, settings, sleap_nn, udp
+from rtc.doctor import folders, machine, secrets, server, settings, sleap_nn, udp
 from rtc.doctor.finding import Check, Finding, skip
 
 MakeTurnCheck = Callable[[IceServer], Check]
@@ -72,7 +72,8 @@ def _folder_checks(roles: Roles, cwd: Path, base: Path) -> list[Check]:
         purposes["folder-results"] = (base / "results", folders.RESULTS)
     if roles.client:
         purposes["folder-output"] = (cwd, folders.OUTPUT)
-    return [Check(name, partial(folders.check_folder, *purpose)) for name, purpose in purposes.items()]
+    checks = [Check(name, partial(folders.check_folder, *purpose)) for name, purpose in purposes.items()]
+    return [*checks, Check("secrets", partial(secrets.check_secrets, base))]
 
 
 def _network_checks(config: Config, make_turn_check: MakeTurnCheck) -> list[Check]:

@@ -275,6 +275,7 @@ def test_a_client_finds_the_secret_in_each_way(
             words = ("--room-secret", f" {SECRET} ")
         case "file":
             Path("my secret").write_text(f"{SECRET}\r\n")
+            Path("my secret").chmod(0o600)
             words = ("--room-secret-file", "my secret")
         case "file of -":
             type_in(f"{SECRET}\n")

@@ -401,6 +401,18 @@ def test_loose_permissions_are_warned_of_and_the_secret_is_used(home: Home) -> N
     ]
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o440, False), (0o644, True)])
+def test_a_file_that_was_named_may_be_read_by_its_group_and_not_by_everybody(
+    home: Home, tmp_path: Path, mode: int, warned: bool
+) -> None:
+    path = tmp_path / "secret"
+    home.write(path, OPTION)
+    path.chmod(mode)
+    home.given = GivenSecret(OPTION, f"the file {path}", path)
+    assert home.finder(ROOM) == Secret(OPTION)
+    assert home.warnings == [f"Other users of this machine may look into {path}. Run: chmod 600 {path}"] * warned
+
+
 def test_on_windows_permissions_are_not_looked_at(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.fill(SourceKind.FILE, IN_FILE)
     home.room_file().chmod(0o644)

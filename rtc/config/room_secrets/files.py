@@ -1,6 +1,7 @@
 """Reads small files that people have made, and tells which other users of the machine can read."""
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -71,10 +72,19 @@ def unusable(place: str, problem: str) -> RtcError:
     return RtcError(FaultCode.USAGE, f"{place} {problem}.")
 
 
-def loose_permissions(path: Path, place: str) -> str | None:
+OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""The permissions of the group and of all others."""
+
+
+def loose_permissions(path: Path, place: str, permissions: int = OF_OTHERS) -> str | None:
     """Return a sentence if other users of this machine may read or change a file or folder; otherwise None.
 
     Windows has no such permissions; there, the folders of a user are private.
+
+    Args:
+        path: the file or folder.
+        place: what people call it.
+        permissions: those that it should not have.
     """
     if os.name == "nt":
         return None
@@ -82,7 +92,8 @@ def loose_permissions(path: Path, place: str) -> str | None:
         mode = path.stat().st_mode
     except OSError:
         return None
-    if not mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if not mode & permissions:
         return None
     wanted = "700" if stat.S_ISDIR(mode) else "600"
-    return f"Other users of this machine may look into {place}. Run: chmod {wanted} {place}"
+    quoted = place if place.startswith("~/") else shlex.quote(place)
+    return f"Other users of this machine may look into {place}. Run: chmod {wanted} {quoted}"

@@ -62,7 +62,7 @@ class RoomSecrets:
         for form in (text, secret.text):
             hide_in_logs(form)
         for path, place in source.paths:
-            if warning := loose_permissions(path, place):
+            if warning := loose_permissions(path, place, source.private):
                 self._warn_once(warning)
         return secret
 

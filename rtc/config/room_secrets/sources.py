@@ -1,6 +1,7 @@
 """The four places in which a room's secret may be, in the order in which they are looked at."""
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -10,7 +11,7 @@ from attrs import field, frozen
 from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
 from rtc.config.room_secrets.credentials_file import CredentialsFile
-from rtc.config.room_secrets.files import read_file, unusable
+from rtc.config.room_secrets.files import OF_OTHERS, read_file, unusable
 from rtc.config.room_secrets.variables import is_secret_variable, variable_of
 
 FOLDER_NAME, FOLDER_PLACE = "secrets", "~/.sleap-rtc/secrets"
@@ -33,6 +34,8 @@ class GivenSecret:
     text: str = field(repr=False)
     place: str
     """The option, or the file or stream that the option names."""
+    file: Path | None = None
+    """The file, if it is one."""
 
 
 @frozen
@@ -46,6 +49,8 @@ class SecretSource:
     """Returns the text that is there; None if there is none. Raises `RtcError` (USAGE) if it cannot be read."""
     paths: tuple[tuple[Path, str], ...] = ()
     """The file and its folder, if it is a file, and what people call them."""
+    private: int = OF_OTHERS
+    """The permissions that these paths should not have."""
 
 
 @frozen
@@ -67,7 +72,9 @@ class SecretPlaces:
         found: list[SecretSource] = []
         if self.given is not None:
             given = self.given
-            found.append(SecretSource(SourceKind.OPTION, given.place, lambda: given.text))
+            paths = () if given.file is None else ((given.file, str(given.file)),)
+            # a group that may read a file which a person has named is meant; what a container is handed is often so
+            found.append(SecretSource(SourceKind.OPTION, given.place, lambda: given.text, paths, stat.S_IRWXO))
         return tuple(found) if room is None else (*found, *self.remembered(room))
 
     def remembered(self, room: RoomId) -> tuple[SecretSource, ...]:

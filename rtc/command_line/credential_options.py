@@ -29,7 +29,7 @@ PROOF_HELP = (
     "The room secret, which worker and client prove to each other and the server never sees; - reads it from standard "
     "input. What you type here stays in your shell's history: prefer a file."
 )
-_FILE = click.Path(path_type=Path, dir_okay=True)
+_FILE = click.Path(path_type=Path)
 
 
 def token_options(command: Command) -> Command:

@@ -83,7 +83,8 @@ def _about_existing(source: SecretSource, room: RoomId) -> str | None:
     try:
         text = source.read()
     except RtcError as error:
-        return f"{error.fault.text} It comes before a new secret."
+        is_replaced = source.kind is SourceKind.CREDENTIALS
+        return f"{error.fault.text} {'It would be replaced.' if is_replaced else 'It comes before a new secret.'}"
     if text is None or not text.strip():
         return None
     if source.kind is SourceKind.CREDENTIALS:

@@ -34,6 +34,8 @@ class SavedMembership:
     token: str = field(validator=SingleLine(), repr=False)
     peer: PeerId = field(validator=Id())
     resume: str = field(validator=SingleLine(), repr=False)
+    has_secret: bool = False
+    """Whether clients had to prove that they know the room secret, which itself is not saved."""
 
 
 @frozen

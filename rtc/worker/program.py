@@ -66,6 +66,10 @@ FOR_WORKER = (
     *(JoinFailed, Drain),
 )
 """The types of events for the Worker actor: about links, about jobs and sessions, and from the room and the person."""
+PROOF_GONE = (
+    "This worker asked for the room secret of {room} when it last ran, and none is here now. Give it with "
+    "--room-secret-file FILE; or name the room with --room-id and --token, to serve it without a secret."
+)
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it; what it had made is kept there.")
 
 
@@ -152,8 +156,7 @@ async def run_worker(
             )
             on_ready = joined or task_status.started
             saved = await _saved_membership(options, job_database, membership_file)
-            # now and not in the room: a secret that is required and missing must not leave a room on the server
-            await trio.to_thread.run_sync(find_secret, options.room if saved is None else saved.room)
+            await _check_secret(find_secret, options, saved)
             if membership_file.descriptor is None and await job_database.has_open_jobs():
                 say("Another worker of this name is still here, so this one gets a name of its own in the room.")
             try:
@@ -177,6 +180,21 @@ async def _saved_membership(
     if saved is None or saved.server != options.config.signaling_websocket or options.room not in (None, saved.room):
         return None
     return saved if options.room is not None or await job_database.has_open_jobs() else None
+
+
+async def _check_secret(find_secret: SecretFinder, options: WorkerOptions, saved: SavedMembership | None) -> None:
+    """Check the room secret before the room is made or joined, so that a worker that may not start leaves no room.
+
+    A worker that returns to its room by itself, and asked for a secret there, does not return without one: whoever
+    starts it again may have forgotten an option.
+
+    Raises:
+        RtcError: USAGE: the secret cannot be read or used, or there must be one and there is none.
+    """
+    room = options.room if saved is None else saved.room
+    found = await trio.to_thread.run_sync(find_secret, room)
+    if found is None and saved is not None and saved.has_secret and options.room is None:
+        raise RtcError(FaultCode.USAGE, PROOF_GONE.format(room=saved.room))
 
 
 async def _serve(

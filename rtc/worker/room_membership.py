@@ -113,8 +113,9 @@ class RoomMembership:
 
         Nothing is reported when the signalling connection was lost and the worker rejoined the same room.
         """
+        has_secret = event.keys is not None
         self.saved = SavedMembership(
-            self.config.signaling_websocket, event.room, event.token, event.peer, self._resume_token
+            self.config.signaling_websocket, event.room, event.token, event.peer, self._resume_token, has_secret
         )
         try:
             self.membership_file.write(self.saved)
@@ -124,17 +125,10 @@ class RoomMembership:
         self._failed_attempts = 0
         session = SessionString(event.room, event.token, event.peer, self.address)
         if previous_room is None:
-            facts, has_secret = self.runtime.facts, event.keys is not None
-            self.on_ready(WorkerReady(event.room, event.token, session, facts, has_secret))
+            self.on_ready(WorkerReady(event.room, event.token, session, self.runtime.facts, has_secret))
         elif previous_room != event.room:
-            banner = worker_banner(
-                self.runtime.facts,
-                event.room,
-                event.token,
-                session.write(),
-                self.address,
-                has_secret=event.keys is not None,
-            )
+            facts, text = self.runtime.facts, session.write()
+            banner = worker_banner(facts, event.room, event.token, text, self.address, has_secret=has_secret)
             self.say(f"The room is gone from the server, so this worker is in another one now.\n\n{banner}\n")
 
     def _retry_join(self, effect: RetryJoin) -> None:

@@ -421,6 +421,23 @@ def test_a_worker_that_must_have_a_secret_does_not_start_without_one(run: Run, t
     assert len(errors.splitlines()) == 1
 
 
+def test_a_user_without_a_home_folder_is_a_usage_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    for words in (("secrets", "list"), ("worker",), ("jobs",)):
+        code, _, errors = run(*words)
+        assert (code, errors) == (2, "sleap-rtc: No home folder is known for this user. Set the variable HOME.\n")
+
+
+def test_an_empty_option_is_no_secret_for_a_worker_that_must_have_one(run: Run) -> None:
+    code, _, errors = run(
+        "worker", "--server", NOWHERE, "--sleap-nn", sys.executable, "--require-secret", "--room-secret", " "
+    )
+    assert (code, "is empty" in errors, "--require-secret: no room secret" in errors) == (2, True, True)
+
+
 def test_a_worker_with_a_secret_that_cannot_be_used_does_not_start(run: Run) -> None:
     write_file("room-1", "short")
     words = ("worker", "--server", NOWHERE, "--sleap-nn", sys.executable, "--room-id", "room-1", "--token", "t")

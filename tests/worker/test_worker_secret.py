@@ -10,6 +10,7 @@ import pytest
 import trio
 from attrs import evolve
 
+from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.session_string import SessionString
 from protocol.status import Status, WorkerFacts
@@ -77,7 +78,9 @@ def make_options(lab: Lab, tmp_path: Path) -> WorkerOptions:
     )
 
 
-def save_membership_of_a_room_that_is_gone(options: WorkerOptions, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def save_membership_of_a_room_that_is_gone(
+    options: WorkerOptions, name: str, monkeypatch: pytest.MonkeyPatch, *, has_secret: bool = True
+) -> None:
     """Let the worker of this name return to `OLD`, as if its earlier jobs had owners; the server does not know it."""
 
     async def yes(_database: JobDatabase) -> bool:
@@ -86,7 +89,7 @@ def save_membership_of_a_room_that_is_gone(options: WorkerOptions, name: str, mo
 
     monkeypatch.setattr(JobDatabase, "has_open_jobs", yes)
     options.results.mkdir(mode=0o700)
-    saved = SavedMembership(options.config.signaling_websocket, OLD, "token", PeerId("worker-1"), "resume")
+    saved = SavedMembership(options.config.signaling_websocket, OLD, "token", PeerId("worker-1"), "resume", has_secret)
     with open_membership_file(options.results, name, GPUS[0].uuid) as file:
         file.write(saved)
 
@@ -126,8 +129,29 @@ async def test_a_worker_that_needs_a_secret_makes_a_room_only_if_it_has_one(
     lab: Lab, tmp_path: Path, find_secret: object, has_one: bool
 ) -> None:
     options = evolve(make_options(lab, tmp_path), find_secret=find_secret, require_secret=True)
+    ready, fault = await run_until_joined(lab, options)
+    assert [one.has_secret for one in ready] == [True] * has_one
+    assert (fault is None) == has_one
+    assert fault is None or fault.code is FaultCode.USAGE
+    assert count_rooms(lab) == has_one
+
+
+@pytest.mark.parametrize("had_secret", [False, True])
+async def test_a_worker_returns_to_a_room_where_it_asked_for_a_secret_only_with_one(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had_secret: bool
+) -> None:
+    options = evolve(make_options(lab, tmp_path), gpu=GPUS[0])
+    save_membership_of_a_room_that_is_gone(options, "box", monkeypatch, has_secret=had_secret)
+    ready, fault = await run_until_joined(lab, options)
+    assert (len(ready), fault is None) == ((0, False) if had_secret else (1, True))
+    assert fault is None or (fault.code, "none is here now" in fault.text) == (FaultCode.USAGE, True)
+    assert count_rooms(lab) == len(ready), "the old room is gone, so the other worker gets a new one"
+
+
+async def run_until_joined(lab: Lab, options: WorkerOptions) -> tuple[list[WorkerReady], Fault | None]:
+    """Run a worker until it has joined its room, or has failed; return what it reports."""
     ready: list[WorkerReady] = []
-    codes: list[ExitCode] = []
+    drain = trio.Event()
     with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
 
@@ -137,16 +161,11 @@ async def test_a_worker_that_needs_a_secret_makes_a_room_only_if_it_has_one(
 
             try:
                 await run_worker(
-                    options,
-                    asyncio_loop=lab.asyncio_loop,
-                    drain=trio.Event(),
-                    say=RecordedLog().add,
-                    joined=joined,
+                    options, asyncio_loop=lab.asyncio_loop, drain=drain, say=RecordedLog().add, joined=joined
                 )
             except RtcError as error:
-                codes.append(error.exit_code)
-    assert ([one.has_secret for one in ready], codes) == (([True], []) if has_one else ([], [ExitCode.USAGE]))
-    assert count_rooms(lab) == has_one
+                return ready, error.fault
+    return ready, None
 
 
 def count_rooms(lab: Lab) -> int:

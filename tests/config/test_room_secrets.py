@@ -134,6 +134,7 @@ def test_a_secret_that_we_make_is_one_and_begins_no_option() -> None:
         ("aaaabbbbccccddddeeee", "repeats"),
         ("abcdefg abcdefg abcdefg", "repeats"),
         ("abc" * 300, "repeats"),
+        ("aabacadbbcbdccdda", "repeats"),
     ],
 )
 def test_what_can_be_guessed_or_is_no_line_is_refused_and_never_shown(text: str, problem: str) -> None:

@@ -124,6 +124,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(UPLOAD_RETURN,     on.LinkLost,        CONNECTING,      do.resubmit,          when=guard.may_resubmit),
     row(UPLOAD_RETURN,     on.LinkLost,        IDLE,            do.fail_not_started,  when=guard.job_is_unknown),
     row((UPLOAD_RETURN, RECONNECTING), on.LinkLost, IDLE,       do.fail_job,          when=guard.worker_stopped),
+    row((UPLOAD_RETURN, RECONNECTING), on.LinkLost, IDLE,       do.fail_refused,      when=guard.is_refused_for_good),
     row(UPLOAD_RETURN,     on.LinkLost,        IDLE,            do.fail_returns,      when=guard.tries_are_over),
     row(UPLOAD_RETURN,     on.LinkLost,        UPLOAD_AWAY,     do.wait_to_return),
     row(RUNNING,           on.LinkLost,        IDLE,            do.fail_job,          when=guard.worker_stopped),

@@ -492,6 +492,14 @@ def fail_reconnects(data: ClientData, event: events.LinkLost) -> Step[ClientData
     return _end(data, _with_reason(event, text), keep=True)
 
 
+def fail_refused(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
+    """Fail because the worker does not take the client back to its job; the ticket stays."""
+    fault = fault_of(event)
+    assert fault is not None, "the guard has looked at its code"
+    text = "What is there of the job stays on its worker: sleap-rtc attach finds it when that is mended."
+    return _end(data, Fault(fault.code, f"{fault.text} {text}"), keep=True)
+
+
 def fail_returns(data: ClientData, event: events.LinkLost) -> Step[ClientData]:
     """Fail because the client could not come back to the upload; the last bytes of the package may have arrived."""
     text = "The link to the worker is gone. Whether the job began, only the worker knows."

@@ -17,6 +17,9 @@ UNREACHABLE = (FaultCode.LINK_FAILED, FaultCode.VERSION)
 """The client can never use this worker: no way leads to it, or there is no common version of the protocol."""
 LOSSES = (FaultCode.STALLED, FaultCode.SERVER_LOST, FaultCode.LINK_LOST, FaultCode.AUTH_TIMEOUT, FaultCode.CANCELLED)
 """How a worker is lost before it has accepted the job: it was silent, or its link broke, or it was stopped."""
+FOR_GOOD = (FaultCode.AUTH_INVALID, FaultCode.AUTH_MISSING, FaultCode.AUTH_UNPROVEN_WORKER, FaultCode.VERSION)
+"""Why a worker that was started again does not take back the client of its job, however often it tries: the worker has
+another room secret now, or no common version of the protocol."""
 OFFERS_MAX = 5
 """Limit of `ClientData.offers`, after which the client gives up on a worker that it cannot reach."""
 RECONNECTS_MAX = 24
@@ -199,6 +202,11 @@ def package_is_dropped(_data: ClientData, event: events.LinkLost) -> bool:
 def worker_stopped(_data: ClientData, event: events.LinkLost) -> bool:
     """Whether the worker was stopped, and the job with it."""
     return _has_code(event, (FaultCode.CANCELLED,))
+
+
+def is_refused_for_good(_data: ClientData, event: events.LinkLost) -> bool:
+    """Whether the worker refuses this client for a reason that trying again does not change."""
+    return _has_code(event, FOR_GOOD)
 
 
 def tries_are_over(data: ClientData, _event: events.LinkLost) -> bool:

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from actors import events
 from actors.client_actions import FIRST_PAUSE, RECEIPT_TIME, RECONNECT_PAUSE
 from actors.client_data import ClientData, ClientPhase
-from actors.client_guards import RECONNECTS_MAX, RESUBMITS_MAX
+from actors.client_guards import FOR_GOOD, RECONNECTS_MAX, RESUBMITS_MAX
 from actors.events import (
     CloseLink,
     FetchResult,
@@ -571,6 +571,17 @@ async def test_tries_to_reconnect_end_and_report_what_is_known(client: Client, a
         await client.after()
     assert fault_of(effects).code is FaultCode.LINK_LOST
     assert "its result is kept on the worker" in fault_of(effects).text
+    assert finished_of(effects).left == JOB
+
+
+@pytest.mark.parametrize("code", FOR_GOOD)
+async def test_a_worker_that_refuses_for_good_is_not_tried_again_and_the_ticket_stays(
+    client: Client, autojump_clock: MockClock, code: FaultCode
+) -> None:
+    await reconnecting(client, autojump_clock)
+    effects = await client.after(LinkLost(TWO, Fault(code, "It wants another secret.")))
+    assert fault_of(effects).code is code
+    assert fault_of(effects).text.startswith("It wants another secret. What is there of the job stays")
     assert finished_of(effects).left == JOB
 
 

@@ -13,6 +13,7 @@ from actors.client import AWAY, CLIENT, ON_LINK, WITH_RESULT
 from actors.client_data import ClientPhase
 from actors.job_query import JOB_QUERY, QueryPhase
 from actors.job_session import JOB_SESSION, SERVED, JobSessionPhase
+from actors.offer_tags import SECRET_WRONG
 from actors.phase import Phase
 from actors.table import Table
 from actors.worker import WORKER, WorkerPhase
@@ -99,6 +100,10 @@ SCENARIOS: list[Scenario] = [
     *to_client(
         "The worker drops a package, whose client was away, between the client's offer and its key.",
         (C.UPLOAD_RETURN,), said(JobState(OTHER_JOB, JobStage.UNKNOWN, "No such job.")),
+    ),
+    *to_client(
+        "The worker was started again with another room secret, or in another version, while its job ran.",
+        (C.RECONNECTING, C.UPLOAD_RETURN), lambda _data, link: events.LinkLost(link, SECRET_WRONG),  # type: ignore[arg-type]
     ),
     *to_client(
         "A worker is hostile, or newer, and says what nobody asked for.", ON_LINK,

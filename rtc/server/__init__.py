@@ -17,14 +17,18 @@ from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import ungrouped
 from rtc.server.database import open_room_database
-from rtc.server.http_api import HttpApi, serve_api
+from rtc.server.descriptors import SERVER_RESERVE, few_capacity_errors, fit_to_system
+from rtc.server.http_api import HttpApi
+from rtc.server.http_server import HttpServer
+from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
+from rtc.server.overload import Refusals
 from rtc.server.rate_limits import RateLimits
 from rtc.server.signaling import SignalingServer
 from rtc.server.turn_credentials import NO_TURN, TurnCredentials
 
 ALL_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104 - hosts that are compared with, not listened on
 """Hosts that mean "all addresses of this machine"."""
-BACKLOG = 128
+BACKLOG = 1024
 """Connections that may wait to be accepted, per port."""
 
 
@@ -36,6 +40,8 @@ class Server:
     """A host under which others can reach it: for a server on all addresses, this machine's host name."""
     ws_port: int
     http_port: int
+    limits: ServerLimits = DEFAULT_LIMITS
+    """The limits that the server keeps: those asked for, or what the system's limit of open files leaves of them."""
 
     @property
     def ws_url(self) -> str:
@@ -90,34 +96,48 @@ def _explain_bind_error(error: Exception, host: str, port: int, option: str) -> 
 
 @asynccontextmanager
 async def open_server(
-    *, host: str, ws_port: int, http_port: int, data: Path, turn_credentials: TurnCredentials = NO_TURN
+    *,
+    host: str,
+    ws_port: int,
+    http_port: int,
+    data: Path,
+    turn_credentials: TurnCredentials = NO_TURN,
+    limits: ServerLimits = DEFAULT_LIMITS,
+    reserve: int = SERVER_RESERVE,
 ) -> AsyncIterator[Server]:
     """Run a whole server: it listens when this yields, and its connections are closed in order when the block ends.
 
     Args:
         data: the folder of the database; created if it does not exist.
         turn_credentials: the STUN and TURN servers, with credentials, that every peer gets.
+        limits: what the server takes at most; less where the system allows too few open files.
+        reserve: file descriptors that are left for everything else in this process.
 
     Raises:
-        RtcError: a port or the data folder cannot be used.
+        RtcError: a port or the data folder cannot be used, or the system allows too few open files.
     """
     with (
         ungrouped(),
+        few_capacity_errors(),
         closing(await _bind(host, ws_port, "--ws-port")) as ws,
         closing(await _bind(host, http_port, "--http-port")) as http,
     ):
+        limits = fit_to_system(limits, reserve)
         reachable_host = socket.gethostname() if host in ALL_ADDRESSES else host
-        server = Server(reachable_host, ws.getsockname()[1], http.getsockname()[1])
+        server = Server(reachable_host, ws.getsockname()[1], http.getsockname()[1], limits)
         async with open_room_database(data) as database, trio.open_nursery() as nursery:
-            limits = RateLimits()
-            signaling = SignalingServer(database, limits, turn_credentials)
-            listener = trio.SocketListener(trio.socket.from_stdlib_socket(ws))
-            await nursery.start(signaling.run, [listener])
-            stopping = trio.Event()
-            app = HttpApi(database, limits, signaling.registry.workers).app()
-            await nursery.start(serve_api, app, http.detach(), stopping.wait)
+            rates, refusals = RateLimits(limits), Refusals()
+            signaling = SignalingServer(database, rates, turn_credentials, limits=limits, refusals=refusals)
+            app = HttpApi(database, rates, signaling.registry.workers, limits).app()
+            http_server = HttpServer(app, limits, refusals)
+            await nursery.start(signaling.run, [_listener(ws)])
+            await nursery.start(http_server.run, [_listener(http)])
             try:
                 yield server
             finally:
                 signaling.stop()
-                stopping.set()
+                http_server.stop()
+
+
+def _listener(sock: socket.socket) -> trio.SocketListener:
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))

@@ -1,108 +1,91 @@
-"""Three patches that anycorn needs on a public port.
+"""What is different from anycorn's own HTTP/1.1 protocol, in a subclass; and a log for it that quotes no request.
 
-1. An exception in one connection ends that connection alone, not the whole server.
-2. Connections stay HTTP/1.1; requests to upgrade to HTTP/2 are ignored.
-3. Where anycorn itself answers with an error, such as to a request that is no HTTP, the answer has a body.
+1. Connections stay HTTP/1.1; requests to upgrade to HTTP/2 are ignored.
+2. Where anycorn itself answers with an error, such as to a request that is no HTTP, the answer has a body.
+3. A connection ends after an answer when the next request has come already (it would be read without the checks of
+   `request_head.py`), and after a request whose body came in chunks (whose end proxies may see elsewhere).
 
-They replace private names of anycorn 0.20, and read one of h11. The requests of `tests/server/test_http_api.py` fail
+It overrides private methods of anycorn 0.20, and reads a private name of h11. `tests/server/test_http_api.py` fails
 when a later version no longer uses these names.
 """
 
-import logging
-import traceback
-from collections.abc import Awaitable, Callable, Iterator
-from functools import wraps
+import sys
 from typing import Any
 
-import anycorn.run
 import h11
 import trio
+from anycorn.config import Config
+from anycorn.events import Closed
+from anycorn.logging import Logger
 from anycorn.protocol.events import Body, Response
 from anycorn.protocol.h11 import STREAM_ID, H11Protocol
 
-log = logging.getLogger("rtc.server.http")
-
-Handler = Callable[[Any], Awaitable[None]]
-ErrorAnswer = Callable[[int], tuple[list[tuple[bytes, bytes]], bytes]]
-"""Returns the headers and the body of an answer with this status."""
-_RUN: Any = anycorn.run
-_HTTP11: Any = H11Protocol
-_make_handler: Callable[..., Handler] = _RUN.tcp_server_handler
-
-
-_stream_send: Callable[[Any, Any], Awaitable[None]] = H11Protocol.stream_send
-
-
-def patch_anycorn(error_answer: ErrorAnswer) -> None:
-    """Apply all patches in this process; calling this again changes nothing but `error_answer`.
-
-    Args:
-        error_answer: what is sent where anycorn would send an error without a body.
-    """
-    _HTTP11._check_protocol = _stay_http11
-    _RUN.tcp_server_handler = _make_isolated_handler
-
-    async def send_with_body(protocol: Any, event: Any) -> None:
-        """Send a part of an answer; to an error without a body, as anycorn makes it, add one."""
-        if not isinstance(event, Response) or event.status_code < 400 or not _is_empty(event):
-            await _stream_send(protocol, event)
-            return
-        headers, body = error_answer(event.status_code)
-        await _stream_send(protocol, Response(STREAM_ID, [*headers, _CLOSE], event.status_code))
-        if not _asks_for_head(protocol):
-            await _stream_send(protocol, Body(STREAM_ID, body))
-
-    async def send_error(protocol: Any, status: int) -> None:
-        """Answer a request that is no HTTP."""
-        headers, body = error_answer(status)
-        headers += [_CLOSE, *protocol.config.response_headers("h11")]
-        await protocol._send_h11_event(h11.Response(status_code=status, headers=headers))
-        if not _asks_for_head(protocol):
-            await protocol._send_h11_event(h11.Data(data=body))
-        await protocol._send_h11_event(h11.EndOfMessage())
-
-    _HTTP11.stream_send = send_with_body
-    _HTTP11._send_error_response = send_error
-
+from rtc.server.incidents import report_incident
+from rtc.server.problems import problem_parts
 
 _CLOSE = (b"connection", b"close")
 
 
-def _is_empty(answer: Response) -> bool:
-    return (b"content-length", b"0") in answer.headers
+class Http11(H11Protocol):
+    """The protocol of one connection."""
+
+    _is_chunked = False
+    """Whether the body of the present request comes in chunks."""
+
+    @property
+    def awaits_head(self) -> bool:
+        """Whether the next bytes begin a request."""
+        return isinstance(self.connection, h11.Connection) and self.connection.their_state is h11.IDLE
+
+    async def stream_send(self, event: Any) -> None:
+        """Send a part of an answer; to an error without a body, as anycorn makes it, add one."""
+        if not isinstance(event, Response):
+            await super().stream_send(event)
+        elif event.status_code >= 400 and (b"content-length", b"0") in event.headers:
+            headers, body = problem_parts(event.status_code)
+            await super().stream_send(Response(STREAM_ID, [*headers, _CLOSE], event.status_code))
+            if not self._asks_for_head():
+                await super().stream_send(Body(STREAM_ID, body))
+        else:
+            more = [_CLOSE] if self._is_chunked else []
+            await super().stream_send(Response(STREAM_ID, [*event.headers, *more], event.status_code))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Answer a request that is no HTTP."""
+        headers, body = problem_parts(status_code)
+        headers += [_CLOSE, *self.config.response_headers("h11")]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        if not self._asks_for_head():
+            await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Replace anycorn's upgrade to HTTP/2 by doing nothing; note whether the body comes in chunks."""
+        self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
+        await trio.lowlevel.checkpoint()
+
+    async def _maybe_recycle(self) -> None:
+        """Await the next request on this connection, unless it has come too early."""
+        if isinstance(self.connection, h11.Connection) and self.connection.trailing_data[0]:
+            await self._close_stream()
+            await self.send(Closed())
+        else:
+            await super()._maybe_recycle()
+
+    def _asks_for_head(self) -> bool:
+        """Return whether the present request has the method HEAD, whose answer has no body (RFC 9110, 9.3.2)."""
+        return getattr(self.connection, "_request_method", None) == b"HEAD"
 
 
-def _asks_for_head(protocol: Any) -> bool:
-    """Return whether the present request has the method HEAD, whose answer has no body (RFC 9110, 9.3.2)."""
-    return getattr(protocol.connection, "_request_method", None) == b"HEAD"
+class IncidentLog(Logger):
+    """Logs errors of the application without their texts, and nothing else: request lines and headers hold tokens."""
 
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.access_logger = self.error_logger = None
 
-async def _stay_http11(_protocol: H11Protocol, _request: object) -> None:
-    """Replace anycorn's upgrade to HTTP/2 by doing nothing.
-
-    Nothing here needs HTTP/2, and an `HTTP2-Settings` header that is not base64 ended the whole server.
-    """
-    await trio.lowlevel.checkpoint()
-
-
-@wraps(_make_handler)
-def _make_isolated_handler(*arguments: Any) -> Handler:
-    handle = _make_handler(*arguments)
-
-    async def isolated(stream: Any) -> None:
-        try:
-            await handle(stream)
-        except* Exception as group:  # noqa: BLE001 - any request may come in here; Cancelled passes through
-            log.warning("a connection failed: %s", "; ".join(_error_locations(group)))
-
-    return isolated
-
-
-def _error_locations(error: BaseException) -> Iterator[str]:
-    """Yield the type and the function of each error; never its text, which may quote a request and its token."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _error_locations(inner)
-    else:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        yield f"{type(error).__name__} in {frame.name}"
+    async def exception(self, message: str, *_args: Any, **_kwargs: Any) -> None:
+        """Log where the exception that is being handled came from."""
+        error = sys.exception()
+        if error is not None:
+            report_incident(message, error)

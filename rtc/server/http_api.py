@@ -4,8 +4,8 @@ The answer to a failed request is a `Problem` with a sentence for people. An unk
 token get the same answer, so that nobody without the token can find out whether a room exists.
 """
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +13,6 @@ from typing import Any
 
 import attrs
 import trio
-from anycorn import Config, serve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -30,50 +29,34 @@ from protocol.http import (
     HEALTH,
     JSON_TYPE,
     OPENAPI,
-    PROBLEM_TYPE,
-    ROUTES,
     Health,
     HttpRoute,
     NewRoom,
-    Problem,
     Room,
     RoomRequest,
     RoomWorker,
-    status_title,
 )
 from protocol.ids import RoomId
 from protocol.signaling import WorkerPresent
 from protocol.version import VERSIONS
 from rtc.common.errors import RtcError
-from rtc.server.anycorn_patches import patch_anycorn
+from rtc.server.client_address import FORWARDED_FOR, client_address
 from rtc.server.database import RoomDatabase, RoomInfo
+from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
 from rtc.server.openapi import openapi_document
-from rtc.server.rate_limits import RateLimits, source_network
+from rtc.server.problems import HEADERS, error_text, problem
+from rtc.server.rate_limits import (
+    GUESS_DELAY,
+    ROOMS_CLOSED,
+    TOO_MANY_GUESSES,
+    TOO_MANY_ROOMS,
+    RateLimits,
+    source_network,
+)
 
-HEADERS_MAX = 16 * 1024
-"""Bytes of a request's first line and headers."""
-READ_TIME = 10
-"""Seconds to wait for the next bytes of a request."""
-STOP_TIME = 2.0
-"""Seconds in which the requests that are being answered may end when the server stops."""
 TOKEN_MAX = 200
 """Characters of a token that are read; the rest is cut off."""
-HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-)
 NO_ROOM = "The server knows no room of this id that this token opens. Send the token as: Authorization: Bearer TOKEN."
-ERROR_TEXTS = {
-    400: "The request is not valid HTTP.",
-    404: f"There is nothing here. The API has {', '.join(sorted({route.path for route in ROUTES}))}.",
-    405: "This address does not take that method.",
-    413: f"The request is too long; at most {BODY_MAX} bytes are read.",
-    431: f"The first line and the headers of the request are too long; at most {HEADERS_MAX} bytes are read.",
-    500: "This is an error of the server itself, not of the request. Details are in the server's log.",
-}
-"""What is said about the statuses that Starlette and anycorn answer by themselves."""
 NO_WEBSOCKET = "There is no WebSocket here. Signalling has another port, which the server printed when it started."
 
 GetWorkers = Callable[[RoomId, float], tuple[WorkerPresent, ...]]
@@ -91,10 +74,13 @@ def our_version() -> str:
 class HttpApi:
     """The handlers of the routes."""
 
-    def __init__(self, database: RoomDatabase, limits: RateLimits, workers: GetWorkers) -> None:
+    def __init__(
+        self, database: RoomDatabase, rates: RateLimits, workers: GetWorkers, limits: ServerLimits = DEFAULT_LIMITS
+    ) -> None:
         self._database = database
-        self._limits = limits
+        self._rates = rates
         self._get_workers = workers
+        self._limits = limits
 
     def app(self) -> ASGIApp:
         """Return the ASGI application."""
@@ -125,25 +111,44 @@ class HttpApi:
     async def create_room(self, request: Request) -> NewRoom:
         """Create a room; answer with its id and its token, which is sent only this once."""
         wanted: RoomRequest = await _read_body(request, CREATE_ROOM)
-        network, now = _source_network(request), trio.current_time()
-        if self._limits.rooms.delay(network, now) > 0:
-            raise HTTPException(429, "Too many rooms were made from your address. Try again in a minute.")
-        self._limits.rooms.count(network, now)
+        if not self._limits.rooms_are_open:
+            raise HTTPException(403, ROOMS_CLOSED)
+        network, now = self._source_network(request), trio.current_time()
+        delay = self._rates.rooms.delay(network, now)
+        if delay > 0:
+            raise HTTPException(429, TOO_MANY_ROOMS, _retry_after(delay))
+        self._rates.rooms.count(network, now)
         room, token = await self._database.create_room(wanted.name)
         return NewRoom(room, token, wanted.name)
 
     async def get_room(self, request: Request) -> Room:
         """Answer with a room and the workers in it, if the request has the room's token."""
-        network = _source_network(request)
-        if self._limits.guesses.delay(network, trio.current_time()) > 0:
-            raise HTTPException(429, "Too many wrong tokens came from your address. Wait a minute.")
         room = RoomId(request.path_params["room"])
         info = await self._authorized_room(room, _token(request))
         if info is None:
-            self._limits.guesses.count(network, trio.current_time())
+            await self._refuse_guess(self._source_network(request))
             raise HTTPException(404, NO_ROOM)
         workers = self._get_workers(room, trio.current_time())
         return Room(info.room, info.name, info.created, tuple(map(RoomWorker.of, workers)))
+
+    async def _refuse_guess(self, network: str) -> None:
+        """Count a wrong token.
+
+        Raises:
+            HTTPException: 429, after `GUESS_DELAY`: there were too many from this address.
+        """
+        delay = self._rates.guesses.delay(network, trio.current_time())
+        self._rates.guesses.count(network, trio.current_time())
+        if delay > 0:
+            await trio.sleep(GUESS_DELAY)
+            raise HTTPException(429, TOO_MANY_GUESSES, _retry_after(delay))
+
+    def _source_network(self, request: Request) -> str:
+        """Return the key under which this request is counted."""
+        if request.client is None:
+            return ""
+        forwarded = request.headers.getlist(FORWARDED_FOR)
+        return source_network(client_address(request.client.host, forwarded, self._limits.trusted_proxies))
 
     async def _authorized_room(self, room: RoomId, token: str) -> RoomInfo | None:
         """Return the room if it exists and this is its token, otherwise None."""
@@ -152,8 +157,8 @@ class HttpApi:
         return await self._database.room_info(room)
 
 
-def _source_network(request: Request) -> str:
-    return source_network(request.client.host) if request.client is not None else ""
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(math.ceil(seconds))}
 
 
 def _token(request: Request) -> str:
@@ -207,56 +212,36 @@ def _route(route: HttpRoute, handler: Callable[[Request], Awaitable[object]]) ->
     return Route(route.path, answer, methods=[route.method], name=route.name)
 
 
-def _problem(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(to_json(Problem.of(status, text), version=None), status, headers, PROBLEM_TYPE)
-
-
-def _error_text(status: int) -> str:
-    return ERROR_TEXTS.get(status, f"{status_title(status)}.")
-
-
 async def _http_error(_request: Request, error: HTTPException) -> Response:
-    """Answer an HTTP error with its own sentence; Starlette's default text is replaced by one of `ERROR_TEXTS`."""
+    """Answer an HTTP error with its own sentence; Starlette's default text is replaced by one of `problems.py`."""
     is_default = error.detail == HTTPException(error.status_code).detail
-    return _problem(error.status_code, _error_text(error.status_code) if is_default else error.detail, error.headers)
+    return problem(error.status_code, error_text(error.status_code) if is_default else error.detail, error.headers)
 
 
 async def _database_error(_request: Request, error: RtcError) -> Response:
-    return _problem(503, error.fault.text)
+    return problem(503, error.fault.text)
 
 
 async def _client_disconnected(_request: Request, _error: ClientDisconnect) -> Response:
-    return _problem(400, "The request is incomplete.")  # the client is gone, and probably does not read this
+    return problem(400, "The request is incomplete.")  # the client is gone, and probably does not read this
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:
-    return _problem(500, _error_text(500))
-
-
-def _raw_problem(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return headers and body of an answer that anycorn gives without asking the application."""
-    answer = _problem(status, _error_text(status))
-    return [*answer.raw_headers, *HEADERS], bytes(answer.body)
+    return problem(500, error_text(500))
 
 
 class _Outermost:
     """ASGI middleware that adds the security headers to every answer, also to those of errors.
 
-    It answers ASGI's lifespan messages itself: nothing has to be started, and Starlette would treat a cancellation as a
-    failure. It refuses WebSockets itself, too: Starlette would do so without a word.
+    It refuses WebSockets itself: Starlette would do so without a word.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            for phase in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{phase}.complete"})
-            return
         if scope["type"] == "websocket":
-            answer = _problem(404, NO_WEBSOCKET)
+            answer = problem(404, NO_WEBSOCKET)
             headers = [*answer.raw_headers, *HEADERS]
             await receive()
             await send({"type": "websocket.http.response.start", "status": answer.status_code, "headers": headers})
@@ -269,31 +254,3 @@ class _Outermost:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-async def serve_api(
-    app: ASGIApp,
-    listening_fd: int,
-    wait_stop: Callable[[], Awaitable[None]],
-    *,
-    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve `app` on a listening socket until `wait_stop` returns.
-
-    There is no access log: request lines contain room ids, and headers contain tokens.
-
-    Args:
-        listening_fd: file descriptor of the socket; anycorn takes it over and closes it.
-    """
-    patch_anycorn(_raw_problem)
-    config = Config()
-    config.bind = [f"fd://{listening_fd}"]
-    config.accesslog = None
-    config.errorlog = logging.getLogger("rtc.server.http.anycorn")
-    config.errorlog.setLevel(logging.WARNING)  # below that it quotes lines that are no HTTP, which may hold a token
-    config.h11_max_incomplete_size = HEADERS_MAX
-    config.websocket_permessage_deflate = False  # a small compressed frame may expand until the memory is full
-    config.include_server_header = False
-    config.read_timeout = READ_TIME
-    config.graceful_timeout = STOP_TIME
-    await serve(app, config, shutdown_trigger=wait_stop, task_status=task_status, mode="asgi")  # type: ignore[arg-type]

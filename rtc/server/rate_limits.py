@@ -8,12 +8,10 @@ from collections.abc import Hashable
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
+from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
+
 K = TypeVar("K", bound=Hashable)
 
-CONNECTIONS_MAX = 1000
-"""Open connections, of all addresses together."""
-NOT_JOINED_MAX = 50
-"""Connections of one address that have not joined a room yet."""
 JOIN_TIME = 10.0
 """Seconds in which a new connection, or one that just created a room, has to send its next request."""
 MESSAGE_BURST, MESSAGE_RATE = 100, 20.0
@@ -27,12 +25,17 @@ say to others is counted too (`OTHERS_COST`). The server answers more slowly; no
 cost 2 800: 200 clients, and then 64 workers of which each client hears."""
 REJOIN_BURST, REJOIN_RATE = 100, 1.0
 """The same for one peer that joins again under its own id, whatever others at its address do."""
-ROOMS_PER_MINUTE = 30
-"""Rooms that one address may create."""
-GUESSES_PER_MINUTE = 10
-"""Wrong tokens from one address; after that, none of its tokens is checked until the bucket allows one more."""
 GUESS_DELAY = 1.0
-"""Seconds before an address that has used up its guesses gets its refusal."""
+"""Seconds before an address that has sent too many wrong tokens gets its refusal. Right ones are never delayed."""
+TOO_MANY_GUESSES = (
+    "The server knows no room of this id that this token opens, and too many wrong tokens came from your address. Check"
+    " room id and token, and wait a minute."
+)
+TOO_MANY_ROOMS = "Too many rooms were made from your address. Use one of them, or try again in an hour."
+ROOMS_CLOSED = (
+    "On this server only the administrator makes rooms. Ask for a room id and its token, and give both"
+    " (--room-id, --token); the administrator makes them with: sleap-rtc server admin create-room"
+)
 KEYS_MAX = 10_000
 """Keys (addresses, WebSockets) that one `TokenBucket` stores."""
 
@@ -83,9 +86,9 @@ class RateLimits:
     """The server's rate limits. The WebSocket and the HTTP side share them, so that an address does not get each limit
     twice."""
 
-    def __init__(self) -> None:
-        self.rooms: TokenBucket[str] = TokenBucket(ROOMS_PER_MINUTE, ROOMS_PER_MINUTE / 60)
-        self.guesses: TokenBucket[str] = TokenBucket(GUESSES_PER_MINUTE, GUESSES_PER_MINUTE / 60)
+    def __init__(self, limits: ServerLimits = DEFAULT_LIMITS) -> None:
+        self.rooms: TokenBucket[str] = TokenBucket(limits.max_rooms_per_hour, limits.max_rooms_per_hour / 3600)
+        self.guesses: TokenBucket[str] = TokenBucket(limits.max_wrong_tokens, limits.max_wrong_tokens / 60)
         self.messages: TokenBucket[int] = TokenBucket(MESSAGE_BURST, MESSAGE_RATE)
         self.joins: TokenBucket[str] = TokenBucket(JOIN_BURST, JOIN_RATE)
         self.rejoins: TokenBucket[str] = TokenBucket(REJOIN_BURST, REJOIN_RATE)

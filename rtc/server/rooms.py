@@ -122,6 +122,11 @@ class RoomRegistry:
         """Return whether a peer with this id is in the room now."""
         return peer in self._rooms.get(room, {})
 
+    def websocket_in(self, room: RoomId, peer: PeerId) -> WebSocketId | None:
+        """Return the WebSocket of this peer in this room; None if it is not there."""
+        found = self._rooms.get(room, {}).get(peer)
+        return found.websocket if found is not None else None
+
     def workers(self, room: RoomId, now: float) -> tuple[WorkerPresent, ...]:
         """Return the workers of a room with the facts they announced last, sorted by peer id."""
         members = sorted(self._rooms.get(room, {}).values(), key=lambda member: member.peer)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import trio
 from attrs import evolve
-from trio_websocket import WebSocketConnection, wrap_server_stream
+from trio_websocket import WebSocketConnection
 
 from protocol.converter import UnknownMessage, WireError, from_json
 from protocol.faults import Fault, FaultCode
@@ -39,20 +39,27 @@ from protocol.signaling import (
     Withdraw,
 )
 from protocol.version import VERSIONS, VersionRange, no_common_version
-from protocol.wire import FRAME_MAX, TO_SERVER, decode
+from protocol.wire import TO_SERVER, decode
 from rtc.common.errors import RtcError
+from rtc.server.admission import Admission
+from rtc.server.incidents import error_places, report_incident
+from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
+from rtc.server.overload import Refusals
+from rtc.server.problems import raw_problem
 from rtc.server.rate_limits import (
-    CONNECTIONS_MAX,
     GUESS_DELAY,
     JOIN_TIME,
-    NOT_JOINED_MAX,
     OTHERS_COST,
+    ROOMS_CLOSED,
+    TOO_MANY_GUESSES,
+    TOO_MANY_ROOMS,
     RateLimits,
-    source_network,
 )
+from rtc.server.request_head import BadHead
 from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, WebSocketId, reject
 from rtc.server.turn_credentials import LIFE_TIME, NO_TURN, TurnCredentials
-from rtc.server.websocket_connection import PeerWebSocket, PiecewiseStream
+from rtc.server.upgrade import upgrade
+from rtc.server.websocket_connection import PeerWebSocket
 from rtc.transport.signaling.websocket import CONNECTION_ERRORS, GOING_AWAY, NORMAL, UNKNOWN_MAX, KeepAlive, close
 
 log = logging.getLogger(__name__)
@@ -78,11 +85,22 @@ class RoomStore(Protocol):
 class SignalingServer:
     """The signalling server: all its WebSockets and their rooms."""
 
-    def __init__(self, room_store: RoomStore, limits: RateLimits, turn_credentials: TurnCredentials = NO_TURN) -> None:
+    def __init__(
+        self,
+        room_store: RoomStore,
+        rates: RateLimits,
+        turn_credentials: TurnCredentials = NO_TURN,
+        *,
+        limits: ServerLimits = DEFAULT_LIMITS,
+        refusals: Refusals | None = None,
+    ) -> None:
         self.registry = RoomRegistry()
         self._room_store = room_store
-        self._limits = limits
+        self._rates = rates
         self._turn_credentials = turn_credentials
+        self._limits = limits
+        self._refusals = refusals or Refusals()
+        self._admission = Admission(limits)
         self._websockets: dict[WebSocketId, PeerWebSocket] = {}
         self._ids = map(WebSocketId, itertools.count(1))
         self._stopping = trio.Event()
@@ -127,23 +145,25 @@ class SignalingServer:
         Args:
             address: the peer's IP address, for the rate limits.
         """
-        websocket = PeerWebSocket(next(self._ids), source_network(address))
-        full = (
-            len(self._websockets) >= CONNECTIONS_MAX
-            or self._count_not_joined(websocket.source_network) >= NOT_JOINED_MAX
-        )
-        if full or self._stopping.is_set():
+        websocket = PeerWebSocket(next(self._ids), address)
+        if self._stopping.is_set():
             await trio.aclose_forcefully(stream)
+            return
+        if not self._admission.connect(websocket):
+            await self._refusals.refuse(stream)
             return
         self._websockets[websocket.id] = websocket
         try:
             async with trio.open_nursery() as library_tasks:
                 await self._run_connection(library_tasks, stream, websocket)
                 library_tasks.cancel_scope.cancel()
-        except* CONNECTION_ERRORS as endings:
-            log.debug("WebSocket %d ended: %r", websocket.id, endings.exceptions)
+        except* CONNECTION_ERRORS as group:
+            log.debug("WebSocket %d ended: %s", websocket.id, error_places(group))
+        except* Exception as group:  # noqa: BLE001 - hostile frames may come in here; Cancelled passes through
+            report_incident("a connection failed", group)
         finally:
             del self._websockets[websocket.id]
+            self._admission.leave(websocket, trio.current_time())
 
     async def _renew_credentials(self) -> None:
         """Send each joined peer new TURN credentials before the old ones expire; the first ones are in `Joined`."""
@@ -170,13 +190,6 @@ class SignalingServer:
             )
         return effect
 
-    def _count_not_joined(self, source_network: str) -> int:
-        """Return how many connections from this address (or /64 network) have not joined a room yet."""
-        return sum(
-            one.source_network == source_network and self.registry.member_of(one.id) is None
-            for one in self._websockets.values()
-        )
-
     async def _run_connection(
         self, library_tasks: trio.Nursery, stream: trio.abc.Stream, websocket: PeerWebSocket
     ) -> None:
@@ -190,15 +203,14 @@ class SignalingServer:
         try:
             websocket.scope.deadline = trio.current_time() + JOIN_TIME
             with websocket.scope:
-                request = await wrap_server_stream(
-                    library_tasks, PiecewiseStream(stream, websocket), max_message_size=FRAME_MAX
-                )
-                ws = await request.accept()
+                ws = await upgrade(library_tasks, stream, websocket, self._admission.identify)
             if ws is not None and not self._stopping.is_set():
                 await self._exchange_messages(websocket, ws)
                 code = GOING_AWAY if self._stopping.is_set() else NORMAL
+        except BadHead as error:
+            await self._refusals.refuse(stream, raw_problem(error.status))
         finally:
-            await close(ws, stream, code)
+            await close(None if websocket.is_displaced else ws, stream, code)
 
     async def _exchange_messages(self, websocket: PeerWebSocket, ws: WebSocketConnection) -> None:
         """Run the reader, the writer and the heartbeat until the writer has sent everything or one of them fails."""
@@ -245,7 +257,7 @@ class SignalingServer:
         if time_limit.cancelled_caught:
             text = f"Your program sent no request to join a room within {JOIN_TIME:.0f} seconds. Let it connect again."
             raise RtcError(FaultCode.STALLED, text)  # a busy machine is slow; that is no other version of the protocol
-        limit = self._limits.messages
+        limit = self._rates.messages
         await trio.sleep(limit.delay(websocket.id, trio.current_time()))
         limit.count(websocket.id, trio.current_time())
         return frame
@@ -324,38 +336,54 @@ class SignalingServer:
         return self._websockets.get(found) if found is not None else None
 
     async def _create_room(self, websocket: PeerWebSocket, message: CreateRoom) -> None:
-        now = trio.current_time()
-        if self._limits.rooms.delay(websocket.source_network, now) > 0:
-            raise RtcError(FaultCode.ROOM_DENIED, "Too many rooms were made from your address. Try again in a minute.")
-        self._limits.rooms.count(websocket.source_network, now)
+        now, rooms = trio.current_time(), self._rates.rooms
+        if not self._limits.rooms_are_open:
+            raise RtcError(FaultCode.ROOM_DENIED, ROOMS_CLOSED)
+        if rooms.delay(websocket.source_network, now) > 0:
+            raise RtcError(FaultCode.ROOM_DENIED, TOO_MANY_ROOMS)
+        rooms.count(websocket.source_network, now)
         room, token = await self._room_store.create_room(message.name)
         self._apply((SendMessage(websocket.id, RoomCreated(room, token)),))
 
     async def _join(self, websocket: PeerWebSocket, message: Join) -> None:
-        owns_peer_id = self._owns_peer_id(message)
-        # a peer that proves its id does not guess tokens, even if others at the same address do
-        if not owns_peer_id and self._limits.guesses.delay(websocket.source_network, trio.current_time()) > 0:
-            await trio.sleep(GUESS_DELAY)
-            raise RtcError(FaultCode.ROOM_DENIED, "Too many wrong tokens came from your address. Wait a minute.")
         if not await self._room_store.is_token_of(message.room, message.token):
-            self._limits.guesses.count(websocket.source_network, trio.current_time())
-            raise RtcError(
-                FaultCode.ROOM_DENIED,
-                "The server knows no room of this id that this token opens. Check both; tokens and ids are shown in the"
-                " worker's banner.",
-            )
-        limit = self._limits.rejoins if owns_peer_id else self._limits.joins
+            await self._refuse_guess(websocket)
+        owns_peer_id = self._owns_peer_id(message)
+        rate = self._rates.rejoins if owns_peer_id else self._rates.joins
         key = f"{message.room}/{message.peer}" if owns_peer_id else websocket.source_network
-        delay = limit.delay(key, trio.current_time())
-        limit.count(key, trio.current_time())
+        delay = rate.delay(key, trio.current_time())
+        rate.count(key, trio.current_time())
         await trio.sleep(delay)
         peer = message.peer if owns_peer_id and message.peer is not None else self._new_peer_id(message)
         resume = self._room_store.resume_proof(message.room, peer)
         now = trio.current_time()
+        old = self._websockets.get(self.registry.websocket_in(message.room, peer) or WebSocketId(0))
+        if old is not None:
+            self._admission.take_over(websocket, old)
+        else:
+            self._admission.join(websocket, message.room, message.role, now, returns=owns_peer_id)
         effects = self.registry.join(websocket.id, message.room, peer, message.role, message.facts, resume, now)
-        limit.count(key, now, 2 * others_cost(effects, websocket.id))  # as much is said when it leaves
+        rate.count(key, now, 2 * others_cost(effects, websocket.id))  # as much is said when it leaves
         self._apply(tuple(map(self._with_credentials, effects)))
         log.info("WebSocket %d joins %s as %s", websocket.id, message.room, peer)
+
+    async def _refuse_guess(self, websocket: PeerWebSocket) -> None:
+        """Count a wrong token, and refuse the peer; when there were too many from its address, after a while.
+
+        Raises:
+            RtcError: ROOM_DENIED, always.
+        """
+        network, guesses = websocket.source_network, self._rates.guesses
+        delay = guesses.delay(network, trio.current_time())
+        guesses.count(network, trio.current_time())
+        if delay > 0:
+            await trio.sleep(GUESS_DELAY)
+            raise RtcError(FaultCode.ROOM_DENIED, TOO_MANY_GUESSES)
+        raise RtcError(
+            FaultCode.ROOM_DENIED,
+            "The server knows no room of this id that this token opens. Check both; tokens and ids are shown in the"
+            " worker's banner.",
+        )
 
     def _owns_peer_id(self, message: Join) -> bool:
         """Return whether the peer requests an earlier id of its own, and proves with `resume` that it is its own."""
@@ -385,7 +413,7 @@ class SignalingServer:
     def _apply_at_cost(self, effects: RoomEffects, speaker: PeerWebSocket) -> None:
         """Carry out the effects of a peer's message; the messages to others count as messages of this peer."""
         self._apply(effects)
-        self._limits.messages.count(speaker.id, trio.current_time(), others_cost(effects, speaker.id))
+        self._rates.messages.count(speaker.id, trio.current_time(), others_cost(effects, speaker.id))
 
 
 def others_cost(effects: RoomEffects, speaker: WebSocketId) -> float:

@@ -7,6 +7,7 @@ from trio_websocket import WebSocketConnection
 from protocol.version import VERSIONS
 from protocol.wire import encode, is_known
 from rtc.server.outbox import PeerOutbox
+from rtc.server.rate_limits import source_network
 from rtc.server.rooms import WebSocketId
 from rtc.transport.signaling.websocket import KeepAlive
 
@@ -21,8 +22,8 @@ class PeerWebSocket:
     """The connection of one peer, from the TCP connection before the upgrade to the end of the WebSocket."""
 
     id: WebSocketId
-    source_network: str
-    """The key under which its requests are counted (`rate_limits.source_network`)."""
+    address: str
+    """The peer's IP address; that of a trusted proxy until the request has told whose it is."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
     """Cancelling this scope ends the connection at once."""
     outbox: PeerOutbox = field(factory=PeerOutbox)
@@ -32,8 +33,22 @@ class PeerWebSocket:
     """How many messages of an unknown name have come since the peer joined a room."""
     is_open: bool = False
     """Whether the upgrade to WebSocket is done, so that a last message and a close frame can be sent."""
+    is_displaced: bool = False
+    """Whether the connection is closed at once, without a close frame."""
+    is_idle: bool = field(default=True, init=False)
+    """Whether another connection may displace it while it is in no room."""
     _sending: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     """Ends when the peer has not accepted anything for `SEND_TIME`."""
+
+    @property
+    def source_network(self) -> str:
+        """The key under which its requests are counted."""
+        return source_network(self.address)
+
+    def displace(self) -> None:
+        """End the connection at once."""
+        self.is_displaced = True
+        self.scope.cancel()
 
     async def write(self, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         """Send the messages of the outbox until `finish` is called and all of them are sent.
@@ -72,10 +87,15 @@ class PeerWebSocket:
 
 @define(eq=False)
 class PiecewiseStream(trio.abc.Stream):
-    """A stream that sends long data in pieces of `PIECE` bytes, and tells after each that there is progress."""
+    """A stream that sends long data in pieces of `PIECE` bytes, and tells after each that there is progress.
+
+    When it ends before the WebSocket is open, it cancels the handshake, for which trio-websocket would wait for ever.
+    """
 
     _stream: trio.abc.Stream
     _websocket: PeerWebSocket
+    _first: bytes
+    """What has been read already, and comes first."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`."""
@@ -89,8 +109,17 @@ class PiecewiseStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Return the next bytes that came."""
-        return await self._stream.receive_some(max_bytes)
+        first, self._first = self._first, b""
+        data = first or await self._stream.receive_some(max_bytes)
+        if not data:
+            self._end_handshake()
+        return data
 
     async def aclose(self) -> None:
         """Close the stream."""
+        self._end_handshake()
         await self._stream.aclose()
+
+    def _end_handshake(self) -> None:
+        if not self._websocket.is_open:
+            self._websocket.scope.cancel()

@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 
 from rtc.config.load import Config
 from rtc.server import ALL_ADDRESSES, Server, open_server
+from rtc.server.descriptors import WORKER_RESERVE
 
 TEST_NET_ADDRESS = "192.0.2.1"
 """An address that belongs to no machine (TEST-NET-1, RFC 5737). Connecting a UDP socket to it sends no packet."""
@@ -52,7 +53,11 @@ async def open_embedded_server(options: ServerOptions, config: Config) -> AsyncG
     # an IP address and not the hostname: other machines of a lab can seldom resolve a bare hostname
     public_host = (lan_address() or "127.0.0.1") if is_wildcard else options.host
     async with open_server(
-        host=options.host, ws_port=options.ws_port, http_port=options.http_port, data=options.data
+        host=options.host,
+        ws_port=options.ws_port,
+        http_port=options.http_port,
+        data=options.data,
+        reserve=WORKER_RESERVE,
     ) as server:
         local = evolve(server, host="127.0.0.1") if is_wildcard else server  # a LAN address may change while we run
         public = evolve(server, host=public_host)

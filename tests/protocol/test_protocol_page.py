@@ -31,13 +31,8 @@ from protocol.trust import (
 from protocol.version import VersionRange
 from protocol.wire import FRAME_MAX, UNPROVEN, VOCABULARIES, decode, encode
 from rtc.config.server_url import WS_PORT
-from rtc.server.rate_limits import (
-    GUESSES_PER_MINUTE,
-    JOIN_TIME,
-    MESSAGE_BURST,
-    MESSAGE_RATE,
-    NOT_JOINED_MAX,
-)
+from rtc.server.limits import DEFAULT_LIMITS
+from rtc.server.rate_limits import JOIN_TIME, MESSAGE_BURST, MESSAGE_RATE
 from rtc.server.rooms import CLIENTS_MAX
 from rtc.server.wait_queue import SHARE_TIME
 from rtc.transport.files.channel import CREDIT_WINDOW, MESSAGES_MAX, STALL_TIME
@@ -135,8 +130,8 @@ NUMBERS: dict[str, Any] = {
     "| no progress of a transfer | {} s |": STALL_TIME,
     "| workers in a room; clients in a room | {};": WORKERS_MAX,
     "| 64; {} |": CLIENTS_MAX,
-    "| lines that have not joined, per address | {} |": NOT_JOINED_MAX,
-    "| wrong tokens, per address | {} in a minute |": GUESSES_PER_MINUTE,
+    "| lines that have not joined, per address | {} |": DEFAULT_LIMITS.max_unjoined_per_address,
+    "| wrong tokens, per address | {} in a minute |": DEFAULT_LIMITS.max_wrong_tokens,
 }
 SPELLED = {10: "ten"}
 

@@ -19,9 +19,10 @@ from protocol.status import Role, Status, WorkerFacts
 from protocol.version import VERSIONS
 from protocol.wire import FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
-from rtc.server import open_server, rate_limits
+from rtc.server import http_api, open_server, rate_limits
 from rtc.server.database import RoomDatabase
-from rtc.server.rate_limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE, TokenBucket
+from rtc.server.limits import DEFAULT_LIMITS
+from rtc.server.rate_limits import TokenBucket
 from rtc.testing.limits import HANG_TIME
 
 FACTS = WorkerFacts(Status.AVAILABLE, "<b>bench</b>", "lab-1", "NVIDIA H200", 143771, "0.3.5", "13.0", "0.1.0")
@@ -186,13 +187,22 @@ def frozen_limits(monkeypatch):
     monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate: TokenBucket(burst, rate / 1e6))
 
 
-async def test_guesses_and_new_rooms_of_one_address_are_limited(frozen_limits, ask):
-    statuses = [(await ask("GET", "/api/rooms/room-x"))[0] for _ in range(GUESSES_PER_MINUTE + 2)]
-    assert statuses == [404] * GUESSES_PER_MINUTE + [429] * 2
-    problem_in(await ask("GET", "/api/rooms/room-x"), 429)
-    statuses = [(await ask("POST", "/api/rooms"))[0] for _ in range(ROOMS_PER_MINUTE + 5)]
-    assert statuses[:ROOMS_PER_MINUTE] == [201] * ROOMS_PER_MINUTE
-    problem_in(await ask("POST", "/api/rooms"), 429)
+async def test_guesses_and_new_rooms_of_one_address_are_limited(frozen_limits, ask, monkeypatch):
+    monkeypatch.setattr(http_api, "GUESS_DELAY", 0)
+    _, _, made = await ask("POST", "/api/rooms")
+    guesses, rooms = DEFAULT_LIMITS.max_wrong_tokens, DEFAULT_LIMITS.max_rooms_per_hour
+    statuses = [(await ask("GET", "/api/rooms/room-x"))[0] for _ in range(guesses + 2)]
+    assert statuses == [404] * guesses + [429] * 2
+    answer = await ask("GET", "/api/rooms/room-x")
+    problem_in(answer, 429)
+    assert int(answer[1]["retry-after"]) > 0
+    right = f"Bearer {made['token']}"
+    assert (await ask("GET", f"/api/rooms/{made['room_id']}", Authorization=right))[0] == 200, "a right one gets in"
+    statuses = [(await ask("POST", "/api/rooms"))[0] for _ in range(rooms - 1 + 2)]
+    assert statuses == [201] * (rooms - 1) + [429] * 2
+    answer = await ask("POST", "/api/rooms")
+    problem_in(answer, 429)
+    assert int(answer[1]["retry-after"]) > 0
 
 
 PROBES = (

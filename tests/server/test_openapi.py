@@ -12,11 +12,23 @@ import pytest
 import trio
 
 from protocol.converter import document_to_json, from_json, to_json
-from protocol.http import CREATE_ROOM, GET_ROOM, HEALTH, OPENAPI, ROUTES, Health, HttpRoute, NewRoom, Problem, Room
-from rtc.server import open_server, rate_limits
-from rtc.server.http_api import BODY_MAX
+from protocol.http import (
+    BODY_MAX,
+    CREATE_ROOM,
+    GET_ROOM,
+    HEALTH,
+    OPENAPI,
+    ROUTES,
+    Health,
+    HttpRoute,
+    NewRoom,
+    Problem,
+    Room,
+)
+from rtc.server import http_api, open_server, rate_limits
+from rtc.server.limits import DEFAULT_LIMITS
 from rtc.server.openapi import openapi_document
-from rtc.server.rate_limits import GUESSES_PER_MINUTE, ROOMS_PER_MINUTE, TokenBucket
+from rtc.server.rate_limits import TokenBucket
 from rtc.testing.limits import HANG_TIME
 
 
@@ -24,6 +36,7 @@ from rtc.testing.limits import HANG_TIME
 async def server(tmp_path, monkeypatch):
     """A server whose rate limits allow nothing more with time, so that it does not matter how long requests take."""
     monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate: TokenBucket(burst, rate / 1e6))
+    monkeypatch.setattr(http_api, "GUESS_DELAY", 0)
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
         yield server
 
@@ -89,8 +102,8 @@ async def test_every_answer_is_what_the_document_promises(ask) -> None:
     assert (await ask(GET_ROOM, path, token=made["token"]))[0] == 200
     assert (await ask(CREATE_ROOM, body=b"[]"))[0] == 400
     assert (await ask(CREATE_ROOM, body=b" " * (BODY_MAX + 1)))[0] == 413
-    assert [(await ask(GET_ROOM, path))[0] for _ in range(GUESSES_PER_MINUTE + 1)][-2:] == [404, 429]
-    assert [(await ask(CREATE_ROOM))[0] for _ in range(ROOMS_PER_MINUTE)][-1] == 429
+    assert [(await ask(GET_ROOM, path))[0] for _ in range(DEFAULT_LIMITS.max_wrong_tokens + 1)][-2:] == [404, 429]
+    assert [(await ask(CREATE_ROOM))[0] for _ in range(DEFAULT_LIMITS.max_rooms_per_hour)][-1] == 429
 
 
 def test_an_answer_that_the_document_does_not_promise_is_found() -> None:

@@ -21,6 +21,7 @@ from rtc.command_line.options import (
     check_worker_options,
     config_option,
     fetch_location_options,
+    create_room_options,
     job_track_options,
     model_option,
     package_option,
@@ -460,9 +461,15 @@ main.add_command(secrets)
 # -------- server and demo
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @server_options
-def server(
+@click.pass_context
+def server(context: click.Context, /, **options: Any) -> int:
+    """Run the signalling server: rooms, the peers in them, and their offers and answers. It never sees a package."""
+    return 0 if context.invoked_subcommand is not None else _server(**options)
+
+
+def _server(
     host: str,
     ws_port: int,
     http_port: int,
@@ -470,8 +477,10 @@ def server(
     stun_url: tuple[str, ...],
     turn_url: tuple[str, ...],
     turn_secret_file: Path | None,
+    *,
+    rooms: str,
+    **limits: Any,
 ) -> int:
-    """Run the signalling server: rooms, the peers in them, and their offers and answers. It never sees a package."""
     if bool(turn_url) != (turn_secret_file is not None):
         raise click.UsageError(
             "--turn-url and --turn-secret-file go together: peers get credentials made from that secret."
@@ -480,16 +489,37 @@ def server(
     def work() -> int:
         from rtc.common.errors import ExitCode
         from rtc.runtime.root import run_root, supervise
+        from rtc.server.limits import ServerLimits
         from rtc.server.program import serve
         from rtc.server.turn_credentials import read_turn_credentials
 
-        folder = data or Path.home() / ".sleap-rtc" / "server"
+        folder = data or _server_folder()
         turn_credentials = read_turn_credentials(stun_url, turn_url, turn_secret_file)
         secrets = (turn_credentials.secret.decode(errors="replace"),)
-        main = partial(serve, host, ws_port, http_port, folder, turn_credentials)
+        server_limits = ServerLimits(rooms_are_open=rooms == "open", **limits)
+        main = partial(serve, host, ws_port, http_port, folder, turn_credentials, server_limits)
         return run_root("server", partial(supervise, main, cancelled_exit_code=lambda: ExitCode.DONE), secrets=secrets)
 
     return _run_work(work)
+
+
+def _server_folder() -> Path:
+    """Return the folder of the server's database when `--data` names none."""
+    return Path.home() / ".sleap-rtc" / "server"
+
+
+@server.group()
+def admin() -> None:
+    """Change the database of a server, whether it runs or not. For the user who runs it, on its machine."""
+
+
+@admin.command("create-room")
+@create_room_options
+def create_room(name: str, data: Path | None) -> int:
+    """Make a room, and print its id and token. The token is shown only now."""
+    from rtc.server.admin import create_room
+
+    return _run_work(lambda: _print(create_room(data or _server_folder(), name)))
 
 
 @main.command()

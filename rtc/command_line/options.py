@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ class Duration(click.ParamType[float]):
         if not found:
             self.fail(f"{value!r} is not a duration; write 90s, 30m or 2h.", param, ctx)
         return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found[1] else math.inf
+
+
+class NetworkType(click.ParamType[IPv4Network | IPv6Network]):
+    """A click type for networks: a CIDR such as `10.0.0.0/8`, or one address."""
+
+    name = "CIDR"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> IPv4Network | IPv6Network:
+        """Return the network, or fail with a text that shows how it is written."""
+        try:
+            return ip_network(str(value).strip(), strict=False)
+        except ValueError:
+            self.fail(f"{value!r} is no network; write 127.0.0.1, 10.0.0.0/8 or fd00::/8.", param, ctx)
 
 
 def _combine(*options: Decorator) -> Decorator:
@@ -237,6 +253,34 @@ attach_options = _combine(
     read_credentials(json_events=True),
 )
 
+_COUNT = click.IntRange(1, 1_000_000)
+_PERCENT = click.IntRange(1, 100)
+
+
+def _limit(name: str, default: int, kind: click.ParamType[int], help_text: str) -> Decorator:
+    """Return the option that sets one limit of the server."""
+    return click.option(name, default=default, show_default=True, type=kind, help=help_text)
+
+
+_limit_options = (
+    _limit("--max-connections", 1000, _COUNT, "Peers in rooms, of all rooms together."),
+    _limit("--max-unjoined", 200, _COUNT, "Signalling connections that are in no room yet."),
+    _limit("--max-unjoined-per-address", 50, _COUNT, "The same from one address."),
+    _limit(
+        "--crowded-percent",
+        90,
+        _PERCENT,
+        "From this part of the places on, of the server or of a room, they are shared.",
+    ),
+    _limit("--max-share-percent", 10, _PERCENT, "Then an address with more than this part gets no new place."),
+    _limit("--max-http", 200, _COUNT, "Connections to the HTTP port."),
+    _limit("--max-http-per-address", 50, _COUNT, "The same from one address."),
+    _limit("--max-rooms-per-hour", 20, _COUNT, "Rooms that one address may make."),
+    _limit("--max-wrong-tokens", 10, _COUNT, "Wrong tokens a minute from one address that are answered without delay."),
+    _limit("--max-waiting-mb", 64, _COUNT, "MB of messages that wait for peers that read slowly."),
+)
+"""The fields of `rtc.server.limits.ServerLimits`; a test compares the defaults."""
+
 server_options = _combine(
     click.option("--host", default="0.0.0.0", show_default=True, help="The address to listen on."),  # noqa: S104 (a server)
     click.option(
@@ -262,6 +306,28 @@ server_options = _combine(
         "--turn-secret-file",
         type=click.Path(path_type=Path, dir_okay=False),
         help="A file with the secret that is shared with the TURN server (coturn's static-auth-secret).",
+    ),
+    click.option(
+        "--rooms",
+        type=click.Choice(["open", "closed"]),
+        default="open",
+        show_default=True,
+        help="Who may make rooms: everybody, or only you (see: sleap-rtc server admin create-room).",
+    ),
+    click.option(
+        "--trusted-proxy",
+        "trusted_proxies",
+        type=NetworkType(),
+        multiple=True,
+        help="A proxy in front, by address or network, whose X-Forwarded-For is believed; repeatable.",
+    ),
+    *_limit_options,
+)
+
+create_room_options = _combine(
+    click.option("--name", default="", help="A name for people, at most 64 characters."),
+    click.option(
+        "--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server's database."
     ),
 )
 

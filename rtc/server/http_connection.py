@@ -79,7 +79,7 @@ class HttpConnection:
                 if self._head.is_empty:
                     self._allow(HEAD_TIME)
                 try:
-                    found = self._head.feed(data)
+                    found = self._head.add(data)
                 except BadHead as error:
                     await self._send(raw_problem(error.status, is_head=error.is_head))
                     self._reading.cancel()

@@ -37,7 +37,7 @@ class HeadReader:
         """Whether no byte of a head has come yet."""
         return not self._data
 
-    def feed(self, data: bytes | bytearray) -> tuple[bytes, bytes] | None:
+    def add(self, data: bytes | bytearray) -> tuple[bytes, bytes] | None:
         """Add bytes; return the head, once it is whole, and the bytes after it.
 
         Raises:

@@ -44,6 +44,7 @@ from rtc.common.errors import RtcError
 from rtc.server.admission import Admission
 from rtc.server.incidents import error_places, report_incident
 from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
+from rtc.server.outbox import PeerOutbox
 from rtc.server.overload import Refusals
 from rtc.server.problems import raw_problem
 from rtc.server.rate_limits import (
@@ -57,6 +58,7 @@ from rtc.server.rate_limits import (
 )
 from rtc.server.request_head import BadHead
 from rtc.server.rooms import RoomEffect, RoomEffects, RoomRegistry, SendMessage, WebSocketId, reject
+from rtc.server.send_budget import SendBudget
 from rtc.server.turn_credentials import LIFE_TIME, NO_TURN, TurnCredentials
 from rtc.server.upgrade import upgrade
 from rtc.server.websocket_connection import PeerWebSocket
@@ -70,6 +72,10 @@ RELAY_TIME = 12.0
 """Seconds for which an offer waits because the worker has not read the client's last ones. More than `SEND_TIME`, so
 that a worker that reads nothing is gone first; less than `SILENCE_TIME`, since no pong of the client is read meanwhile.
 """
+GIVEN_UP_TIME = 2.0
+"""Seconds in which a peer that has read too slowly may still read why it is disconnected."""
+TRY_AGAIN_LATER = 1013
+"""The close code for such a peer (IANA's WebSocket Close Code Number Registry)."""
 PEER_ID_BYTES = 5
 """Random bytes in a peer id, written as hexadecimal digits."""
 
@@ -101,6 +107,7 @@ class SignalingServer:
         self._limits = limits
         self._refusals = refusals or Refusals()
         self._admission = Admission(limits)
+        self._budget = SendBudget(limits.max_waiting_mb * 2**20)
         self._websockets: dict[WebSocketId, PeerWebSocket] = {}
         self._ids = map(WebSocketId, itertools.count(1))
         self._stopping = trio.Event()
@@ -145,7 +152,7 @@ class SignalingServer:
         Args:
             address: the peer's IP address, for the rate limits.
         """
-        websocket = PeerWebSocket(next(self._ids), address)
+        websocket = PeerWebSocket(next(self._ids), address, outbox=PeerOutbox(self._budget))
         if self._stopping.is_set():
             await trio.aclose_forcefully(stream)
             return
@@ -206,7 +213,8 @@ class SignalingServer:
                 ws = await upgrade(library_tasks, stream, websocket, self._admission.identify)
             if ws is not None and not self._stopping.is_set():
                 await self._exchange_messages(websocket, ws)
-                code = GOING_AWAY if self._stopping.is_set() else NORMAL
+                if not self._stopping.is_set():
+                    code = TRY_AGAIN_LATER if websocket.outbox.given_up.is_set() else NORMAL
         except BadHead as error:
             await self._refusals.refuse(stream, raw_problem(error.status))
         finally:
@@ -222,10 +230,19 @@ class SignalingServer:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(keep_alive.ping, ws)
                     nursery.start_soon(self._read_messages, websocket, ws, keep_alive)
+                    nursery.start_soon(self._disconnect_given_up, websocket)
                     await websocket.write(ws, keep_alive)
                     nursery.cancel_scope.cancel()
         finally:
             websocket.outbox.close()  # wakes tasks that wait to relay a message to this peer
+
+    async def _disconnect_given_up(self, websocket: PeerWebSocket) -> None:
+        """When the peer has not read what was sent, take it from its room, and disconnect it after `GIVEN_UP_TIME`."""
+        await websocket.outbox.given_up.wait()
+        log.info("WebSocket %d is given up: it does not read", websocket.id)
+        self._apply(self.registry.leave(websocket.id, trio.current_time()))
+        await trio.sleep(GIVEN_UP_TIME)
+        websocket.displace()
 
     async def _read_messages(self, websocket: PeerWebSocket, ws: WebSocketConnection, keep_alive: KeepAlive) -> None:
         """Read and handle the peer's messages, one after the other.

@@ -62,7 +62,7 @@ async def _read_head(stream: trio.abc.Stream) -> tuple[bytes, bytes] | None:
     """Return the head of the request and what has come after it; None when the peer has closed the connection."""
     reader = HeadReader()
     while data := await stream.receive_some(_CHUNK):
-        found = reader.feed(data)
+        found = reader.add(data)
         if found is not None:
             return found
     return None

@@ -8,6 +8,7 @@ import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -123,14 +124,19 @@ class _SignalingConnection:
                 await self._run_connection(websocket_nursery)
                 websocket_nursery.cancel_scope.cancel()
         except* ConnectionRejected as group:
-            status = getattr(first_error(group), "status_code", 0)
-            text = f"{self._url} is answered with HTTP status {status}. Is it the server's WebSocket address?"
+            text = self._explain_status(getattr(first_error(group), "status_code", 0))
         except* CONNECTION_ERRORS:
             text = f"The line to the server at {self._url} was lost."
         except* SignalingLost as group:  # comes last, since its text is the most exact
             text = str(first_error(group))
         if text:
             raise SignalingLost(text)
+
+    def _explain_status(self, status: int) -> str:
+        """Return the sentence for a server that has opened no WebSocket, and has answered with this HTTP status."""
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return f"The server at {self._url} is busy: it has no place for one more connection now. Try again later."
+        return f"{self._url} is answered with HTTP status {status}. Is it the server's WebSocket address?"
 
     async def _run_connection(self, websocket_nursery: trio.Nursery) -> None:
         """Open a WebSocket, dropping the messages that are put into `outgoing` meanwhile, and use it until it ends.

@@ -2,8 +2,8 @@
 
 1. Connections stay HTTP/1.1; requests to upgrade to HTTP/2 are ignored.
 2. Where anycorn itself answers with an error, such as to a request that is no HTTP, the answer has a body.
-3. A connection ends after an answer when the next request has come already (it would be read without the checks of
-   `request_head.py`), and after a request whose body came in chunks (whose end proxies may see elsewhere).
+3. A connection ends after an answer when the next request has come together with a body (it would be read without the
+   checks of `request_head.py`), and after a request whose body came in chunks (whose end proxies may see elsewhere).
 
 It overrides private methods of anycorn 0.20, and reads a private name of h11. `tests/server/test_http_api.py` fails
 when a later version no longer uses these names.
@@ -29,13 +29,27 @@ _CLOSE = (b"connection", b"close")
 class Http11(H11Protocol):
     """The protocol of one connection."""
 
-    _is_chunked = False
-    """Whether the body of the present request comes in chunks."""
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._is_chunked = False
+        """Whether the body of the present request comes in chunks."""
+        self._answered = trio.Event()
+        """Set when the present request is answered as a whole."""
+
+    async def wait_may_continue(self) -> None:
+        """Wait while a request has come as a whole and is being answered."""
+        if isinstance(self.connection, h11.Connection) and not self.awaits_more:
+            await self._answered.wait()
 
     @property
     def awaits_head(self) -> bool:
         """Whether the next bytes begin a request."""
         return isinstance(self.connection, h11.Connection) and self.connection.their_state is h11.IDLE
+
+    @property
+    def awaits_more(self) -> bool:
+        """Whether the present request, or the next, has not come as a whole."""
+        return isinstance(self.connection, h11.Connection) and self.connection.their_state in (h11.IDLE, h11.SEND_BODY)
 
     async def stream_send(self, event: Any) -> None:
         """Send a part of an answer; to an error without a body, as anycorn makes it, add one."""
@@ -60,7 +74,8 @@ class Http11(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Replace anycorn's upgrade to HTTP/2 by doing nothing; note whether the body comes in chunks."""
+        """Replace anycorn's upgrade to HTTP/2 by doing nothing; note that a request has begun."""
+        self._answered = trio.Event()
         self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
         await trio.lowlevel.checkpoint()
 
@@ -71,6 +86,7 @@ class Http11(H11Protocol):
             await self.send(Closed())
         else:
             await super()._maybe_recycle()
+        self._answered.set()
 
     def _asks_for_head(self) -> bool:
         """Return whether the present request has the method HEAD, whose answer has no body (RFC 9110, 9.3.2)."""

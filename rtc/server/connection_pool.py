@@ -9,7 +9,7 @@ from typing import Protocol
 
 from attrs import define, field
 
-DISPLACED_MAX = 16
+DISPLACED_MAX = 32
 """Connections of one pool that are being displaced at a time: each needs a descriptor until it is closed."""
 
 

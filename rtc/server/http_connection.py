@@ -6,6 +6,7 @@ and answer `EXCHANGE_TIME` after that, the next request `KEEP_ALIVE_TIME` after 
 
 from typing import Any
 
+import h11
 import trio
 from anycorn.config import Config
 from anycorn.events import Closed, Event, RawData, Updated
@@ -37,13 +38,17 @@ class HttpConnection:
     _app: AppWrapper
     _config: Config
     _context: WorkerContext
-    is_idle: bool = field(default=True, init=False)
-    """Whether no request is being answered."""
+    _protocol: Http11 | None = field(default=None, init=False)
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     """Ends when no more is to be read: the answer was the last."""
     _head: HeadReader = field(factory=HeadReader, init=False)
     _sending: trio.Lock = field(factory=trio.Lock, init=False)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has come as a whole that is not answered yet."""
+        return self._protocol is None or self._protocol.awaits_more
 
     def displace(self) -> None:
         """End the connection at once."""
@@ -51,10 +56,17 @@ class HttpConnection:
 
     async def run(self) -> None:
         """Answer requests until the connection ends."""
+        try:
+            await self._run()
+        except* h11.LocalProtocolError as group:
+            if not self._scope.cancel_called:  # otherwise anycorn has tried to answer with an error within an answer
+                raise group from None
+
+    async def _run(self) -> None:
         with self._scope:
             self._allow(HEAD_TIME)
             async with TaskGroup() as tasks:
-                protocol = self._make_protocol(tasks)
+                self._protocol = protocol = self._make_protocol(tasks)
                 with self._reading:
                     await self._read(protocol)
                 await protocol.handle(Closed())
@@ -75,21 +87,30 @@ class HttpConnection:
     async def _read(self, protocol: Http11) -> None:
         """Pass on what comes, each head as a whole and checked; returns when nothing more comes."""
         while data := await self._stream.receive_some(_CHUNK):
-            if protocol.awaits_head:
-                if self._head.is_empty:
-                    self._allow(HEAD_TIME)
-                try:
-                    found = self._head.add(data)
-                except BadHead as error:
-                    await self._send(raw_problem(error.status, is_head=error.is_head))
-                    self._reading.cancel()
-                    return
-                if found is None:
-                    continue
-                head, data = found
-                await protocol.handle(RawData(head))
-            if data:
-                await protocol.handle(RawData(bytes(data)))
+            try:
+                await self._pass_on(bytes(data), protocol)
+            except BadHead as error:
+                await self._send(raw_problem(error.status, is_head=error.is_head))
+                self._reading.cancel()
+
+    async def _pass_on(self, data: bytes, protocol: Http11) -> None:
+        """Give the protocol what has come, each request when the one before is answered.
+
+        Raises:
+            BadHead: a head is refused.
+        """
+        while data:
+            await protocol.wait_may_continue()
+            if not protocol.awaits_head:
+                await protocol.handle(RawData(data))
+                return
+            if self._head.is_empty:
+                self._allow(HEAD_TIME)
+            found = self._head.add(data)
+            if found is None:
+                return
+            head, data = found
+            await protocol.handle(RawData(head))
 
     async def _handle(self, event: Event) -> None:
         """Carry out what the protocol wants."""
@@ -98,7 +119,6 @@ class HttpConnection:
         elif isinstance(event, Closed):
             self._reading.cancel()
         elif isinstance(event, Updated):
-            self.is_idle = event.idle
             self._allow(KEEP_ALIVE_TIME if event.idle else EXCHANGE_TIME)
 
     async def _send(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ it happened is, with all functions on the way.
 import logging
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import trio
 
@@ -33,7 +34,7 @@ def report_incident(what: str, error: BaseException) -> None:
         place = f"{type(one).__name__} in {frames[-1].name if frames else 'unknown place'}"
         now = trio.current_time()
         if reports.delay(place, now) == 0:
-            way = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+            way = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
             log.error("%s: %s (%s)", what, place, way)
             reports.count(place, now)
 

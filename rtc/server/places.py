@@ -66,6 +66,8 @@ class Places:
         self._held[holder] += 1
         if is_free and held + 1 > had:
             self._remember(holder, held + 1, now)
+        elif had == held:  # what it gets by proof from now on is on top of that
+            self._remember(holder, held, now)
         return True
 
     def leave(self, holder: Holder, now: float) -> None:

@@ -33,8 +33,8 @@ TOO_MANY_GUESSES = (
 )
 TOO_MANY_ROOMS = "Too many rooms were made from your address. Use one of them, or try again in an hour."
 ROOMS_CLOSED = (
-    "On this server only the administrator makes rooms. Ask for a room id and its token, and give both"
-    " (--room-id, --token); the administrator makes them with: sleap-rtc server admin create-room"
+    "On this server only the administrator makes rooms, with `sleap-rtc server admin create-room`. Ask for a room id"
+    " and its token, and give both (--room-id, --token)."
 )
 KEYS_MAX = 10_000
 """Keys (addresses, WebSockets) that one `TokenBucket` stores."""

@@ -4,10 +4,12 @@ import http.client
 import io
 import json
 import socket
+from contextlib import suppress
 
 import pytest
 import trio
 from anycorn.protocol.h11 import H11Protocol
+from trio.testing import lockstep_stream_pair
 from trio_websocket import wrap_client_stream
 
 from protocol.converter import from_json
@@ -21,7 +23,11 @@ from protocol.wire import FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.server import http_api, open_server, rate_limits
 from rtc.server.database import RoomDatabase
-from rtc.server.limits import DEFAULT_LIMITS
+from rtc.server.http_connection import EXCHANGE_TIME, HEAD_TIME, KEEP_ALIVE_TIME
+from rtc.server.http_server import HttpServer
+from rtc.server.incidents import REPORTS
+from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
+from rtc.server.overload import LINGER_TIME, Refusals
 from rtc.server.rate_limits import TokenBucket
 from rtc.testing.limits import HANG_TIME
 
@@ -165,12 +171,18 @@ async def test_an_address_says_which_methods_it_takes(ask):
     assert headers["allow"] == "POST"
 
 
-async def test_an_error_of_our_own_is_a_problem_without_details(ask, monkeypatch):
+@pytest.mark.usefixtures("incidents_expected")
+async def test_an_error_of_our_own_is_a_problem_without_details_and_its_story_is_in_the_log(ask, monkeypatch, caplog):
     async def fail(_database, _name):
         raise RuntimeError("hush")
 
     monkeypatch.setattr(RoomDatabase, "create_room", fail)
-    assert "hush" not in problem_in(await ask("POST", "/api/rooms"), 500).detail
+    for _ in range(DEFAULT_LIMITS.max_rooms_per_hour):
+        assert "hush" not in problem_in(await ask("POST", "/api/rooms"), 500).detail
+    assert "RuntimeError in fail" in caplog.text
+    assert " create_room < " in caplog.text, "with the functions on the way"
+    assert caplog.text.count("RuntimeError") == REPORTS, "nobody can fill the log with it"
+    assert "hush" not in caplog.text
 
 
 async def test_a_database_that_fails_is_a_problem(ask, monkeypatch):
@@ -288,6 +300,7 @@ async def test_http2_without_asking_is_answered_in_http1(ask, server):
     assert (await ask("GET", "/health"))[0] == 200
 
 
+@pytest.mark.usefixtures("incidents_expected")
 async def test_a_connection_that_fails_takes_no_other_with_it_and_quotes_nothing(ask, server, monkeypatch, caplog):
     async def fail(_protocol, _request):
         raise RuntimeError("Authorization: Bearer hush")
@@ -343,6 +356,15 @@ async def all_bytes(port: int, data: bytes) -> bytes:
         (b"\x16\x03\x01" + bytes(200) + b"\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000, 431),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (b"GET /health HTTP/1.1\nHost: x\n\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length : 2\r\n\r\n{}", 400),
+        (
+            b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         (b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"GET /%ff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
@@ -363,3 +385,182 @@ async def test_the_answer_to_head_has_no_body(server, path):
     headers, body = (await all_bytes(server.http_port, request)).split(b"\r\n\r\n")
     assert b"content-length: 0" not in headers
     assert body == b""
+
+
+# -------- smuggling, slow connections, and too many of them
+
+HEALTH_REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" + HEALTH_REQUEST,
+        b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n" + HEALTH_REQUEST,
+        b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"
+        + HEALTH_REQUEST,
+    ],
+)
+async def test_what_comes_behind_a_request_is_never_taken_for_another(server, data):
+    assert (await all_bytes(server.http_port, data)).count(b"HTTP/1.1 ") == 1
+
+
+async def test_requests_that_do_not_wait_for_answers_are_answered_in_order(server):
+    last = HEALTH_REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    answers = await all_bytes(server.http_port, 2 * HEALTH_REQUEST + HEALTH_REQUEST.replace(b"/health", b"/no") + last)
+    statuses = [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"200", b"404", b"200"]
+
+
+async def test_every_head_is_checked_also_of_later_requests(server):
+    answers = await all_bytes(server.http_port, HEALTH_REQUEST + HEALTH_REQUEST.replace(b"\r\n", b"\n"))
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400"]
+
+
+async def test_a_request_after_chunks_needs_another_connection(server):
+    data = b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    answer = await all_bytes(server.http_port, data)
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"connection: close" in answer.lower()
+
+
+async def test_one_connection_serves_one_request_after_the_other(server):
+    async with await trio.open_tcp_stream("127.0.0.1", server.http_port) as stream:
+        for _ in range(3):
+            await stream.send_all(HEALTH_REQUEST)
+            answer = b""
+            with trio.fail_after(HANG_TIME):
+                while not answer.endswith(b"}}"):
+                    data = await stream.receive_some()
+                    assert data, "the server has closed the connection"
+                    answer += data
+            assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+class Socket:
+    """The part of a socket that the server asks."""
+
+    def getpeername(self):
+        return "10.0.0.1", 7
+
+    def getsockname(self):
+        return "10.0.0.2", 80
+
+
+@pytest.fixture
+async def connect_in_memory(nursery, tmp_path):
+    """Return a function that connects to an HTTP port without sockets, whose clock may jump."""
+
+    async def say_hello(scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100000")]})
+        await send({"type": "http.response.body", "body": b"x" * 100_000})
+
+    http_server = HttpServer(say_hello, DEFAULT_LIMITS, Refusals())
+
+    def connect():
+        ours, theirs = lockstep_stream_pair()
+        theirs.socket = Socket()
+        nursery.start_soon(http_server._serve, theirs)
+        return ours
+
+    return connect
+
+
+async def seconds_until_closed(stream) -> float:
+    start = trio.current_time()
+    async for _ in stream:
+        pass
+    return trio.current_time() - start
+
+
+async def test_a_connection_without_a_request_is_closed_after_a_while(autojump_clock, connect_in_memory):
+    assert await seconds_until_closed(connect_in_memory()) == pytest.approx(HEAD_TIME)
+
+
+@pytest.mark.parametrize(
+    ("begin", "limit"),
+    [
+        (b"GET /", HEAD_TIME),
+        (b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n", EXCHANGE_TIME),
+    ],
+)
+async def test_a_request_that_comes_byte_by_byte_is_not_awaited_for_ever(
+    autojump_clock, connect_in_memory, monkeypatch, begin, limit
+):
+    stream = connect_in_memory()
+    start = trio.current_time()
+    await stream.send_all(begin)
+    with suppress(trio.BrokenResourceError):
+        while True:
+            await stream.send_all(b"x")
+            await trio.sleep(0.5)
+    assert trio.current_time() - start <= limit + LINGER_TIME + 1
+
+
+async def test_an_answer_that_is_not_read_is_not_kept_for_ever(autojump_clock, connect_in_memory):
+    stream = connect_in_memory()
+    await stream.send_all(HEALTH_REQUEST)
+    await trio.sleep(EXCHANGE_TIME + 1)
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(b"x")
+
+
+async def test_after_an_answer_the_next_request_has_to_come_soon(autojump_clock, connect_in_memory):
+    stream = connect_in_memory()
+    await stream.send_all(HEALTH_REQUEST)
+    received = 0
+    while received < 100_000:
+        received += len(await stream.receive_some())
+    assert await seconds_until_closed(stream) == pytest.approx(KEEP_ALIVE_TIME)
+
+
+async def hold(server, number: int) -> list[trio.SocketStream]:
+    return [await trio.open_tcp_stream("127.0.0.1", server.http_port) for _ in range(number)]
+
+
+@pytest.mark.parametrize("limits", [ServerLimits(max_http_per_address=3), ServerLimits(max_http=3)])
+async def test_above_its_limit_the_http_port_says_that_it_is_busy(tmp_path, limits):
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path, limits=limits) as server:
+        held = await hold(server, 3)
+        await trio.testing.wait_all_tasks_blocked()
+        status, headers, content = await whole_answer(server.http_port, HEALTH_REQUEST)
+        assert problem_in((status, headers, content), 503).detail.startswith("The server is busy")
+        assert int(headers["retry-after"]) > 0
+        await held[0].aclose()
+        await held[1].send_all(HEALTH_REQUEST)
+        with trio.fail_after(HANG_TIME):
+            assert (await held[1].receive_some()).startswith(b"HTTP/1.1 200 "), "those who are inside are served"
+        for stream in held:
+            await stream.aclose()
+
+
+async def test_on_a_closed_server_nobody_makes_a_room_over_http(tmp_path):
+    limits = ServerLimits(rooms_are_open=False)
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path, limits=limits) as server:
+        data = b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        assert "administrator" in problem_in(await whole_answer(server.http_port, data), 403).detail
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /api/rooms/Kq3-secret?token=Kq3-secret HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer Kq3-secret\r\n\r\n",
+        b"GET /Kq3-secret\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /%ffKq3-secret HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"Kq3-secret\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: Kq3-secret\xff\r\nAuthorization: Kq3-secret\n\r\n\r\n",
+        b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nKq3-secret\r\n",
+        b"POST /api/rooms HTTP/1.1\r\nHost: x\r\nContent-Length: Kq3-secret\r\n\r\n",
+        b"GET /?Kq3-secret HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + KEY + b"\r\n",
+    ],
+)
+async def test_no_word_of_a_request_reaches_a_log_on_either_port(server, caplog, data):
+    caplog.set_level(0)
+    for port in (server.http_port, server.ws_port):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(data)
+            await stream.send_eof()
+            with trio.fail_after(HANG_TIME):
+                async for _ in stream:
+                    pass
+    assert "Kq3-secret" not in caplog.text

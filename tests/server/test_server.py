@@ -1,18 +1,21 @@
 """The server as its peers see it: over real sockets, or over memory streams and a jumping clock where time matters."""
 
+import gc
 import json
 import math
 import random
+import re
 import socket
 from collections import Counter
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 import pytest
 import trio
 from attrs import evolve
 from mutations import mutations
 from trio.testing import memory_stream_pair
-from trio_websocket import ConnectionClosed, wrap_client_stream
+from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
@@ -55,7 +58,9 @@ from rtc.server.rate_limits import (
     TokenBucket,
     source_network,
 )
-from rtc.server.signaling import RELAY_TIME, SignalingServer
+from rtc.server.rooms import CLIENTS_MAX
+from rtc.server.signaling import RELAY_TIME, TRY_AGAIN_LATER, SignalingServer
+from rtc.server.upgrade import PARTS_MAX, CompactWebSocket
 from rtc.server.wait_queue import RESERVATION_TIME, RETRY_PAUSE
 from rtc.server.websocket_connection import SEND_TIME
 from rtc.testing.limits import HANG_TIME
@@ -1031,6 +1036,274 @@ async def test_one_address_cannot_use_up_all_connections_before_joining(autojump
     await trio.testing.wait_all_tasks_blocked()
     assert (await hall.connect("10.6.6.6").receive_some()).startswith(b"HTTP/1.1 503 ")
     assert isinstance((await hall.member())[1], Joined)
+
+
+# -------- places, and connections that have none
+
+
+@pytest.fixture
+def make_hall(nursery):
+    async def make(**limits) -> ServerInMemory:
+        server = ServerInMemory(nursery, ServerLimits(**limits))
+        await nursery.start(server.signaling.run, [QuietListener()])
+        return server
+
+    return make
+
+
+async def status_of(stream) -> int:
+    return int((await stream.receive_some()).split()[1])
+
+
+async def test_an_address_with_many_places_gets_no_new_one_when_the_server_is_nearly_full(autojump_clock, make_hall):
+    hall = await make_hall(max_connections=20)
+    members = [await hall.member(Role.CLIENT, room=f"room-{n}", address="10.6.6.6") for n in range(18)]
+    fault = await (await hall.peer("10.6.6.6")).ask(join("room-1"))
+    assert fault.code is FaultCode.ROOM_FULL
+    assert "Try again later" in fault.text
+    _, other = await hall.member(address="10.0.0.1")
+    assert isinstance(other, Joined)
+    _, first = members[0]
+    forged = {"peer": first.peer, "resume": "proof"}
+    assert (await (await hall.peer("10.6.6.6")).ask(join("room-0", Role.CLIENT, **forged))).code is FaultCode.ROOM_FULL
+    proven = {"peer": first.peer, "resume": first.resume}
+    _, again = await hall.member(Role.CLIENT, room="room-0", address="10.6.6.6", **proven)
+    assert again.peer == first.peer, "over a second connection, while the first is not known to be lost"
+    second, joined = members[1]
+    await second.send(Leave())
+    assert await second.receive_close() == 1000
+    proven = {"peer": joined.peer, "resume": joined.resume}
+    _, again = await hall.member(Role.CLIENT, room="room-1", address="10.6.6.6", **proven)
+    assert again.peer == joined.peer, "after it had left"
+
+
+async def test_the_places_of_peers_that_leave_are_free_again(autojump_clock, make_hall):
+    hall = await make_hall(max_connections=2, crowded_percent=100)
+    for _ in range(5):
+        peers = [(await hall.member(Role.CLIENT))[0] for _ in range(2)]
+        fault = await (await hall.peer()).ask(join("room"))
+        assert fault.code is FaultCode.ROOM_FULL
+        for peer in peers:
+            await peer.send(Leave())
+            assert await peer.receive_close() == 1000
+
+
+async def test_one_address_cannot_take_all_places_of_a_room_from_others(autojump_clock, hall):
+    taken = 0
+    while isinstance(answer := await (await hall.peer("10.6.6.6")).ask(join("room", Role.CLIENT)), Joined):
+        taken += 1
+    assert answer.code is FaultCode.ROOM_FULL
+    assert taken == CLIENTS_MAX * DEFAULT_LIMITS.crowded_percent / 100
+    assert isinstance((await hall.member(Role.CLIENT))[1], Joined)
+    assert isinstance((await hall.member(Role.WORKER, address="10.6.6.6"))[1], Joined)
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n", TALK], ids=["nothing", "half a head", "a handshake"])
+async def test_many_addresses_that_hold_connections_keep_nobody_out(autojump_clock, make_hall, data):
+    hall = await make_hall(max_unjoined=20)
+    for number in range(200):
+        await hall.connect(f"10.7.0.{number % 100}").send_all(data)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(hall.signaling._websockets) <= 20
+    assert isinstance((await hall.member())[1], Joined)
+
+
+async def test_a_refused_connection_is_told_that_the_server_is_busy(autojump_clock, make_hall):
+    hall = await make_hall(max_unjoined_per_address=1)
+    hall.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    refused = []
+    try:
+        async with trio.open_nursery() as nursery:
+            await wrap_client_stream(nursery, hall.connect(), "server", "/")
+    except* ConnectionRejected as group:
+        refused.extend(group.exceptions)
+    assert [error.status_code for error in refused] == [503]
+    assert dict(refused[0].headers)[b"retry-after"]
+    assert b"The server is busy" in refused[0].body
+
+
+async def test_a_request_that_opens_no_websocket_holds_no_place(autojump_clock, hall):
+    start = trio.current_time()
+    for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", TALK.replace(b"Version: 13", b"Version: 8"), b"x\n"):
+        stream = hall.connect()
+        await stream.send_all(data)
+        assert await status_of(stream) in (400, 426)
+        await stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert hall.signaling._websockets == {}
+    assert trio.current_time() == start
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (UPGRADE + b"X: " + b"y" * 20_000 + b"\r\n\r\n", 431),
+        (UPGRADE + b"X: " + b"y" * 17_000, 431),
+        (UPGRADE.replace(b"\r\n", b"\n") + b"\n", 400),
+        (UPGRADE + b"X: a\r\n b\r\n\r\n", 400),
+        (UPGRADE + b"X: \0\r\n\r\n", 400),
+        (UPGRADE + b"Content-Length: 5\r\n\r\nhello", 400),
+        (UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (UPGRADE + b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n", 400),
+        (UPGRADE + b"Content-Length: 0\r\n\r\n", 101),
+    ],
+)
+async def test_the_head_of_a_handshake_is_checked_as_that_of_a_request(autojump_clock, hall, head, status):
+    stream = hall.connect()
+    await stream.send_all(head)
+    assert await status_of(stream) == status
+
+
+async def test_rooms_are_closed_if_the_administrator_wants_it(autojump_clock, make_hall):
+    hall = await make_hall(rooms_are_open=False)
+    fault = await (await hall.peer()).ask(CreateRoom())
+    assert fault.code is FaultCode.ROOM_DENIED
+    assert "only the administrator makes rooms" in fault.text
+    assert not hall.room_store.made
+    assert isinstance((await hall.member())[1], Joined)
+
+
+async def test_the_number_of_rooms_and_of_guesses_can_be_set(autojump_clock, make_hall):
+    hall = await make_hall(max_rooms_per_hour=1, max_wrong_tokens=1)
+    peer = await hall.peer()
+    assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
+    assert "Too many rooms" in (await peer.ask(CreateRoom())).text
+    texts = [(await (await hall.peer()).ask(join("room", token="guess"))).text for _ in range(2)]
+    assert ["too many" in text for text in texts] == [False, True]
+
+
+class Forwarded:
+    """Peers behind a trusted proxy at 127.0.0.1, and what each says about the address before it."""
+
+    def __init__(self, hall) -> None:
+        self.hall = hall
+
+    async def peer(self, *values: str, proxy="127.0.0.1") -> PeerConnection:
+        headers = [(b"X-Forwarded-For", value.encode()) for value in values]
+        ours = self.hall.connect(proxy)
+        ws = await wrap_client_stream(self.hall._nursery, ours, "server", "/", extra_headers=headers)
+        return PeerConnection(ws)
+
+    async def guess(self, *values: str, **more) -> bool:
+        """Send a wrong token; return whether the answer came without delay."""
+        peer = await self.peer(*values, **more)
+        start = trio.current_time()
+        assert (await peer.ask(join("room", token="guess"))).code is FaultCode.ROOM_DENIED
+        return trio.current_time() == start
+
+
+async def test_behind_a_trusted_proxy_each_address_has_limits_of_its_own(autojump_clock, make_hall):
+    trusted = (ip_network("127.0.0.1/32"),)
+    forwarded = Forwarded(await make_hall(max_wrong_tokens=1, trusted_proxies=trusted))
+    assert [await forwarded.guess("198.51.100.1") for _ in range(2)] == [True, False]
+    assert await forwarded.guess("198.51.100.2")
+    assert not await forwarded.guess("198.51.100.3, 198.51.100.1"), "what the peer itself has claimed does not count"
+    assert not await forwarded.guess("198.51.100.4", "198.51.100.1")
+    assert [await forwarded.guess("nonsense") for _ in range(2)] == [True, False], "it counts for the proxy"
+    direct = [await forwarded.guess(f"198.51.100.{n}", proxy="203.0.113.1") for n in (7, 8)]
+    assert direct == [True, False], "nobody else is believed"
+
+
+async def test_behind_a_trusted_proxy_the_connections_count_for_those_who_make_them(autojump_clock, make_hall):
+    trusted = (ip_network("127.0.0.1/32"),)
+    hall = await make_hall(max_unjoined_per_address=2, trusted_proxies=trusted)
+    forwarded = Forwarded(hall)
+    for number in range(6):
+        await forwarded.peer(f"198.51.100.{number}")
+    await forwarded.peer("198.51.100.1")
+    stream = hall.connect("127.0.0.1")
+    await stream.send_all(UPGRADE + b"X-Forwarded-For: 198.51.100.1\r\n\r\n")
+    assert await status_of(stream) == 503
+
+
+# -------- memory, and errors that nobody expected
+
+
+async def test_the_slowest_reader_is_disconnected_when_the_memory_is_used_up_and_nobody_else_notices(
+    autojump_clock, make_hall, nursery
+):
+    hall = await make_hall(max_waiting_mb=1)
+    deaf = [await slow_member(hall, Role.WORKER, 0) for _ in range(2)]
+    worker, joined = await hall.member()
+    witness = Listener(*await hall.member(Role.CLIENT, room="elsewhere"), nursery)
+    _, elsewhere = await hall.member(room="elsewhere")
+    for _, _, end in deaf:
+        end.full = True
+    floods = [await hall.member(Role.CLIENT, address=f"10.1.{n}.1") for n in range(80)]
+    for flooder, _ in floods:
+        for _, theirs, _ in deaf:
+            await flooder.send(Offer(theirs.peer, "x" * 16_000, number=1))
+        await trio.testing.wait_all_tasks_blocked()
+    assert hall.signaling._budget.total <= 2**20
+    assert sum(hall.signaling.registry.has_peer("room", theirs.peer) for _, theirs, _ in deaf) == 1
+    assert hall.signaling.registry.has_peer("room", joined.peer)
+    await floods[0][0].send(Offer(joined.peer, "honest", number=7))
+    assert await worker.receive() == Offer(floods[0][1].peer, "honest", number=7)
+    assert witness.heard == [WorkerPresent(elsewhere.peer, FACTS)]
+    await trio.sleep(2 * RELAY_TIME)
+    assert hall.signaling._budget.total == 0
+
+
+async def test_a_reader_that_was_too_slow_hears_why(autojump_clock, make_hall):
+    hall = await make_hall(max_waiting_mb=1)
+    workers = [await slow_member(hall, Role.WORKER, 0.3) for _ in range(2)]
+    for flooder, _ in [await hall.member(Role.CLIENT) for _ in range(80)]:
+        for _, theirs, _ in workers:
+            await flooder.send(Offer(theirs.peer, "x" * 16_000, number=1))
+    await trio.testing.wait_all_tasks_blocked()
+    (slow,) = [peer for peer, theirs, _ in workers if not hall.signaling.registry.has_peer("room", theirs.peer)]
+    while isinstance(message := await slow.receive(), Offer):
+        pass
+    assert message.code is FaultCode.STALLED
+    assert "did not read" in message.text
+    assert await slow.receive_close() == TRY_AGAIN_LATER
+
+
+async def test_one_message_in_endless_empty_parts_takes_no_memory(autojump_clock, hall):
+    stream = hall.connect()
+    await stream.send_all(TALK)
+    assert await status_of(stream) == 101
+    await stream.send_all(b"\x01\x80" + bytes(4))
+    for _ in range(100):
+        await stream.send_all((b"\x00\x80" + bytes(4)) * 100)
+    await trio.testing.wait_all_tasks_blocked()
+    parts = [one for one in gc.get_objects() if isinstance(one, CompactWebSocket)]
+    assert max(len(one._message_parts) for one in parts) <= PARTS_MAX
+    await stream.send_all(bytes([0x80]) + frame(1, encode(join("room")).encode())[1:])
+    assert b"JOINED" in await stream.receive_some()
+
+
+@pytest.mark.usefixtures("incidents_expected")
+async def test_an_error_that_nobody_expected_ends_one_connection_and_its_story_is_in_the_log(
+    autojump_clock, hall, monkeypatch, caplog
+):
+    inside, joined = await hall.member()
+
+    def fail(*_arguments):
+        raise ZeroDivisionError("Kq3-secret")
+
+    broken, _ = await hall.member(Role.CLIENT)
+    with monkeypatch.context() as patched:
+        patched.setattr(hall.signaling.registry.__class__, "join_queue", fail)
+        await broken.send(JoinQueue())
+        with pytest.raises(ConnectionClosed):
+            await broken.receive()
+    client, theirs = await hall.member(Role.CLIENT)
+    await client.send(Offer(joined.peer, "sdp"))
+    assert await inside.receive() == Offer(theirs.peer, "sdp")
+    assert "a connection failed: ZeroDivisionError in fail" in caplog.text
+    assert "_change_room < _handle" in re.sub(r"\w+\.py:\d+ ", "", caplog.text)
+    assert "Kq3-secret" not in caplog.text
+
+
+@pytest.mark.parametrize("more", [{}, {"role": 7}, {"facts": []}, {"versions": {"oldest": 0}}, {"room": "../x"}])
+async def test_no_token_of_a_message_reaches_a_log(autojump_clock, hall, caplog, more):
+    caplog.set_level(0)
+    message = {**json.loads(encode(join("room", Role.CLIENT, token="Kq3-secret"))), **more}
+    peer = await hall.peer()
+    assert isinstance(await peer.ask(json.dumps(message)), Fault)
+    assert "Kq3-secret" not in caplog.text
 
 
 def test_a_bucket_allows_its_burst_then_its_rate_and_discards_old_keys():

@@ -159,6 +159,7 @@ CREATE_ROOM = HttpRoute(
     example=RoomRequest("Lab 3"),
     problems={
         400: "The body is no JSON object, or has a field that does not fit.",
+        403: "On this server only the administrator makes rooms.",
         413: f"The body is longer than {BODY_MAX} bytes.",
         429: "Too many rooms were made from this address.",
         503: _NO_DATABASE,
@@ -173,7 +174,7 @@ GET_ROOM = HttpRoute(
     needs_token=True,
     problems={
         404: "There is no such room, or the token is wrong or missing: the same answer for all.",
-        429: "Too many wrong tokens came from this address.",
+        429: "The token is wrong, and too many wrong ones came from this address.",
         503: _NO_DATABASE,
     },
 )

@@ -28,8 +28,9 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import Role, Status, WorkerFacts
-from rtc.server.outbox import OUTBOX_MAX, RELAYS_MAX, REPLIES_MAX, SPEAKER_MAX, PeerOutbox
+from rtc.server.outbox import NOT_READ, OUTBOX_MAX, RELAY_BYTES, RELAYS_MAX, REPLIES_MAX, SPEAKER_MAX, PeerOutbox
 from rtc.server.rooms import CLIENTS_MAX, RoomEffects, RoomRegistry, SendMessage, WebSocketId
+from rtc.server.send_budget import SendBudget
 from rtc.server.wait_queue import RESERVATION_TIME, Assigned, Connecting, Waiting
 
 ROOM = RoomId("room")
@@ -49,6 +50,67 @@ def waiting_in(*messages) -> list:
 
 def drain(outbox: PeerOutbox) -> list:
     return [outbox.take_nowait() for _ in range(len(outbox))]
+
+
+def test_offers_of_many_bytes_wait_outside_and_answers_replace_the_oldest():
+    outbox = PeerOutbox()
+    offer = Offer(ADA, "x" * 16_000)
+    clients = [PeerId(f"client-{n}") for n in range(CLIENTS_MAX)]
+    fit = [
+        client
+        for client in clients
+        if outbox.has_place(client, offer) and outbox.put(evolve(offer, peer=client)) is None
+    ]
+    assert RELAY_BYTES // 20_000 < len(fit) < RELAY_BYTES // 16_000
+    assert outbox.waiting_bytes <= RELAY_BYTES
+    assert outbox.has_place(ADA, Withdraw(ADA)), "that is small, and makes room"
+    for number in range(100):
+        outbox.put(Answer(PeerId(f"worker-{number}"), "x" * 16_000))
+    assert outbox.waiting_bytes <= RELAY_BYTES
+    assert drain(outbox)[-1].peer == "worker-99"
+    assert outbox.waiting_bytes == 0
+    assert outbox.has_place(ADA, offer)
+
+
+MESSAGES = (
+    *(WorkerPresent(WIM, FACTS), WorkerPresent(WIM, BUSY), WorkerLeft(WIM), WorkerAssigned(WIM), QueuePosition(1, 2)),
+    *(Offer(ADA, "x" * 9000), Answer(WIM, "y" * 5000), Withdraw(ADA), Refuse(WIM, NO), RoomCreated(ROOM, "token")),
+)
+
+
+@given(st.data())
+def test_the_budget_counts_what_waits_and_nothing_else(data: st.DataObject):
+    budget = SendBudget(50_000)
+    outboxes = [PeerOutbox(budget) for _ in range(3)]
+    for _ in range(data.draw(st.integers(0, 20))):
+        outbox = data.draw(st.sampled_from(outboxes))
+        action = data.draw(st.sampled_from(["put", "put", "put", "take", "close"]))
+        if action == "close":
+            outbox.close()
+        elif action == "take" and len(outbox):
+            outbox.take_nowait()
+        elif action == "put":
+            message = data.draw(st.sampled_from(MESSAGES))
+            if not isinstance(message, Offer) or outbox.has_place(ADA, message):
+                outbox.put(message)
+        assert budget.total == sum(one.waiting_bytes for one in outboxes) <= budget.limit
+        for one in outboxes:
+            waiting = [entry for entry in one._waiting.values() if entry.message != NOT_READ]
+            assert one.waiting_bytes == sum(entry.size for entry in waiting)
+
+
+def test_when_the_budget_is_used_up_the_one_that_has_waited_longest_with_most_goes_first():
+    budget = SendBudget(30_000)
+    old, large, quick = (PeerOutbox(budget) for _ in range(3))
+    old.put(Answer(WIM, "x" * 5_000))
+    for number in range(200):
+        quick.put(Answer(PeerId(f"worker-{number}"), "y" * 10_000))
+        quick.take_nowait()
+    quick.put(Answer(ZOE, "y" * 15_000))
+    large.put(Answer(ZOE, "z" * 11_000))
+    assert [outbox.given_up.is_set() for outbox in (old, large, quick)] == [True, False, False]
+    assert drain(old) == [NOT_READ]
+    assert old.is_finished
 
 
 # -------- state

@@ -17,6 +17,8 @@ from mutations import mutations
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
+from actors.events import ServerConnected, ServerDisconnected
+from actors.mailbox import Mailbox
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
@@ -65,6 +67,7 @@ from rtc.server.wait_queue import RESERVATION_TIME, RETRY_PAUSE
 from rtc.server.websocket_connection import SEND_TIME
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.ports import open_port
+from rtc.transport.signaling.connection import run_signaling
 from rtc.transport.signaling.websocket import SILENCE_TIME, UNKNOWN_MAX
 
 FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab-1", "CPU", 0, "0.3.5", "none", "0.1.0")
@@ -1121,6 +1124,27 @@ async def test_a_refused_connection_is_told_that_the_server_is_busy(autojump_clo
     assert [error.status_code for error in refused] == [503]
     assert dict(refused[0].headers)[b"retry-after"]
     assert b"The server is busy" in refused[0].body
+
+
+async def test_our_own_peer_says_that_the_server_is_busy_and_tries_again(tmp_path):
+    limits = ServerLimits(max_unjoined_per_address=1)
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path, limits=limits) as server:
+        events = []
+
+        async def note(event) -> None:
+            events.append(event)
+            if isinstance(event, ServerDisconnected):
+                await held.aclose()
+            elif isinstance(event, ServerConnected):
+                outgoing.finish()
+
+        held, outgoing = await trio.open_tcp_stream("127.0.0.1", server.ws_port), Mailbox()
+        await held.send_all(b"GET")
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(HANG_TIME):
+            await run_signaling(server.ws_url, on_event=note, outgoing=outgoing, timeout=HANG_TIME, jitter=lambda: 1.0)
+        assert [type(event) for event in events] == [ServerDisconnected, ServerConnected]
+        assert events[0].text.startswith(f"The server at {server.ws_url} is busy: ")
 
 
 async def test_a_request_that_opens_no_websocket_holds_no_place(autojump_clock, hall):

@@ -18,8 +18,11 @@ import pytest
 
 from rtc.common.errors import ExitCode
 from rtc.testing.limits import HANG_TIME
+from rtc.testing.stand_in import install_stand_in
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 
 OPEN_FILES = 1024
 FLOOD = 1200
@@ -129,27 +132,30 @@ class AttackedServer:
 
 @contextmanager
 def start(
-    folder: Path, *options: str, open_files: int = OPEN_FILES, soft: int = OPEN_FILES
+    folder: Path,
+    *options: str,
+    program: tuple[str, ...] = ("server", "--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0"),
+    soft: int = OPEN_FILES,
 ) -> Iterator[AttackedServer]:
-    def lower() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, open_files))
+    """Run a program that is a server, with `OPEN_FILES` allowed at most, and check that nothing has ended it."""
 
-    command = [sys.executable, "-m", "rtc", "server", "--host", "127.0.0.1", "--ws-port", "0", "--http-port", "0"]
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, OPEN_FILES))
+
     with subprocess.Popen(
-        [*command, "--data", str(folder / "data"), *options],
+        [sys.executable, "-m", "rtc", *program, *options],
+        cwd=ROOT,
         env={**os.environ, "HOME": str(folder)},
         preexec_fn=lower,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
         try:
             assert process.stdout is not None
-            found = re.match(
-                r"Signalling at ws://127.0.0.1:(\d+), HTTP at http://127.0.0.1:(\d+)\.", process.stdout.readline()
-            )
-            assert found
-            yield AttackedServer(process, int(found[1]), int(found[2]), folder)
-            assert process.poll() is None, "the attack ended the server"
+            ports = re.findall(r"://127\.0\.0\.1:(\d+)", process.stdout.readline())
+            yield AttackedServer(process, *map(int, ports), folder)
+            assert process.poll() is None, "the attack ended the program"
             process.send_signal(signal.SIGTERM)
             assert process.wait(HANG_TIME) == ExitCode.DONE
         finally:
@@ -206,6 +212,50 @@ def test_more_connections_than_descriptors_end_nothing_and_keep_nobody_out(serve
             assert inside.receive()["type"] == "OFFER"
 
 
+def test_a_worker_with_a_server_of_its_own_survives_the_same(tmp_path):
+    folders = ("--work-dir", str(tmp_path / "work"), "--results-dir", str(tmp_path / "results"))
+    ports = ("--serve", "--serve-host", "127.0.0.1", "--ws-port", "0", "--http-port", "0")
+    stand_in = str(install_stand_in(tmp_path / "bin"))
+    with start(tmp_path, *ports, *folders, "--sleap-nn", stand_in, program=("worker",)) as server:
+        banner = ""
+        while "Ctrl-C" not in banner:  # then the worker has joined its room
+            line = server.process.stdout.readline()
+            assert line, banner
+            banner += line
+        room = re.search(r"--room-id (\S+) --token (\S+)", banner).groups()
+        with ExitStack() as attackers:
+            for number in range(FLOOD):
+                port = server.http_port if number % 2 else server.ws_port
+                attackers.enter_context(server.raw(port, b"GET", many(number)))
+            assert server.get("/health", "127.0.0.4") == 200
+            client, answer = server.join(room, "client", "127.0.0.4")
+            attackers.enter_context(client)
+            assert len(answer["workers"]) == 1, "its worker is in its room"
+
+
+def test_a_server_without_a_free_descriptor_goes_on_when_there_is_one(server):
+    pid = server.process.pid
+    room = server.post_room()
+    used = len(os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, OPEN_FILES))
+    with ExitStack() as waiting:
+        for _ in range(5):
+            waiting.enter_context(server.raw(server.http_port, b"GET"))
+            waiting.enter_context(server.raw(server.ws_port, b"GET"))
+        with server.raw(server.http_port, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as late:
+            late.settimeout(1)
+            with pytest.raises(TimeoutError):
+                late.recv(1)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+            late.settimeout(HANG_TIME)
+            assert late.recv(100).startswith(b"HTTP/1.1 200 ")
+        peer, answer = server.join(room)
+        with peer:
+            assert answer["type"] == "JOINED"
+    assert 1 <= server.log.count("EMFILE") <= 2, "not ten times a second"
+    assert "Traceback" not in server.log
+
+
 def test_one_address_leaves_places_for_others(server):
     """It makes all the rooms that it may, fills them with members that do nothing, and collects proofs of old ids."""
     host = server.post_room("127.0.0.2")
@@ -247,14 +297,14 @@ def test_a_server_with_too_few_descriptors_says_so_in_one_sentence(tmp_path):
 
 
 def test_the_soft_limit_is_raised_and_a_low_hard_limit_is_said(tmp_path):
-    with start(tmp_path, open_files=OPEN_FILES, soft=256) as server:
+    with start(tmp_path, "--data", str(tmp_path / "data"), soft=256) as server:
         assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (OPEN_FILES, OPEN_FILES)
         lines = [server.process.stdout.readline() for _ in range(2)]
         assert "LimitNOFILE" in lines[1]
 
 
 def test_the_administrator_makes_a_room_beside_a_closed_server(tmp_path):
-    with start(tmp_path, "--rooms", "closed") as server:
+    with start(tmp_path, "--rooms", "closed", "--data", str(tmp_path / "data")) as server:
         peer = Peer(server.raw(server.ws_port))
         with peer:
             peer.send(type="CREATE_ROOM", versions={"oldest": 3, "newest": 3})
@@ -277,5 +327,5 @@ def test_the_administrator_makes_a_room_beside_a_closed_server(tmp_path):
             worker, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False
         )
         assert done.returncode == ExitCode.AUTHENTICATION
-        assert done.stderr.startswith("sleap-rtc: On this server only the administrator makes rooms.")
+        assert done.stderr.startswith("sleap-rtc: On this server only the administrator makes rooms")
         assert done.stderr.count("\n") == 1

@@ -56,11 +56,10 @@ def test_offers_of_many_bytes_wait_outside_and_answers_replace_the_oldest():
     outbox = PeerOutbox()
     offer = Offer(ADA, "x" * 16_000)
     clients = [PeerId(f"client-{n}") for n in range(CLIENTS_MAX)]
-    fit = [
-        client
-        for client in clients
-        if outbox.has_place(client, offer) and outbox.put(evolve(offer, peer=client)) is None
-    ]
+    fit = []
+    while outbox.has_place(clients[len(fit)], offer):
+        fit.append(clients[len(fit)])
+        outbox.put(evolve(offer, peer=fit[-1]))
     assert RELAY_BYTES // 20_000 < len(fit) < RELAY_BYTES // 16_000
     assert outbox.waiting_bytes <= RELAY_BYTES
     assert outbox.has_place(ADA, Withdraw(ADA)), "that is small, and makes room"

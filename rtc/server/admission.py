@@ -13,6 +13,8 @@ from rtc.server.request_head import header_values
 from rtc.server.rooms import CLIENTS_MAX
 from rtc.server.websocket_connection import PeerWebSocket
 
+REPLACED_MAX = 32
+"""Connections whose peer has connected again, and that may still read why they are closed; older ones are cut."""
 SERVER_FULL = "The server is full, or nearly, and your address has many of its places. Try again later."
 ROOM_FULL = (
     "The room is full, or nearly, and your address has many of its places. Try again later, or use another room."
@@ -28,6 +30,8 @@ class Admission:
         self._places = Places(limits.crowded_percent, limits.max_share_percent)
         self._holders: dict[PeerWebSocket, tuple[Holder, Holder]] = {}
         """For each peer in a room, in whose name it has its place in the server and in the room."""
+        self._replaced: dict[PeerWebSocket, None] = {}
+        """Connections without a place that are about to be closed, oldest first."""
 
     def connect(self, websocket: PeerWebSocket) -> bool:
         """Take a new connection, if there is a place for one that is in no room yet; return whether there is."""
@@ -68,9 +72,15 @@ class Admission:
         self._unjoined.remove(websocket)
         if old in self._holders:
             self._holders[websocket] = self._holders.pop(old)
+        self._replaced[old] = None
+        if len(self._replaced) > REPLACED_MAX:
+            oldest = next(iter(self._replaced))
+            del self._replaced[oldest]
+            oldest.displace()
 
     def leave(self, websocket: PeerWebSocket, now: float) -> None:
         """Free what a closed connection had."""
         self._unjoined.remove(websocket)
+        self._replaced.pop(websocket, None)
         for holder in self._holders.pop(websocket, ()):
             self._places.leave(holder, now)

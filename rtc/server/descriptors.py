@@ -15,6 +15,7 @@ from attrs import evolve
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
+from rtc.server.admission import REPLACED_MAX
 from rtc.server.connection_pool import DISPLACED_MAX
 from rtc.server.limits import ServerLimits
 from rtc.server.overload import LINGERING_MAX
@@ -62,12 +63,12 @@ def count_open_files() -> int:
 def fit(limits: ServerLimits, free: int) -> ServerLimits:
     """Return limits that together need at most `free` descriptors, each made smaller in the same proportion.
 
-    Connections that are being refused or displaced need some more for a moment; these are taken off `free` first.
+    Connections that are being refused, displaced or replaced need some more for a moment; these are taken off `free`.
 
     Raises:
         RtcError: USAGE: there are too few for any server.
     """
-    free -= LINGERING_MAX + 2 * DISPLACED_MAX
+    free -= LINGERING_MAX + 2 * DISPLACED_MAX + REPLACED_MAX
     wanted = limits.max_connections + limits.max_unjoined + limits.max_http
     if free < min(CONNECTIONS_MIN, wanted):
         text = "The system lets this program open too few files for a server. Allow more: ulimit -n 4096"

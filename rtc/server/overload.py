@@ -2,7 +2,7 @@
 
 A connection that is closed while bytes of its request are unread is reset, and a reset may destroy the answer before it
 is read (RFC 9112, 9.6). So what still comes is read and dropped for a moment. Only a few connections may wait for that
-at a time; the others are closed at once, so that refusing never needs many descriptors.
+at a time, and the oldest is closed for the next one, so that refusing never needs many descriptors.
 """
 
 import trio
@@ -24,21 +24,24 @@ _CHUNK = 4096
 class Refusals:
     """The connections that are being refused."""
 
-    _count: int = field(default=0, init=False)
+    _lingering: list[trio.CancelScope] = field(factory=list, init=False)
+    """The scope of each, oldest first."""
 
     async def refuse(self, stream: trio.abc.Stream, answer: bytes = BUSY) -> None:
         """Send an answer and close the connection; takes `LINGER_TIME` at most, and raises nothing but `Cancelled`."""
-        may_wait = self._count < LINGERING_MAX
-        self._count += 1
+        scope = trio.CancelScope(deadline=trio.current_time() + LINGER_TIME)
+        if len(self._lingering) >= LINGERING_MAX:
+            self._lingering.pop(0).cancel()
+        self._lingering.append(scope)
         try:
-            with trio.move_on_after(LINGER_TIME):
+            with scope:
                 await stream.send_all(answer)
-                if may_wait:
-                    await drop_rest(stream)
+                await drop_rest(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             pass
         finally:
-            self._count -= 1
+            if scope in self._lingering:
+                self._lingering.remove(scope)
             await trio.aclose_forcefully(stream)
 
 

@@ -156,11 +156,11 @@ class SignalingServer:
         if self._stopping.is_set():
             await trio.aclose_forcefully(stream)
             return
-        if not self._admission.connect(websocket):
-            await self._refusals.refuse(stream)
-            return
         self._websockets[websocket.id] = websocket
         try:
+            if not self._admission.connect(websocket):
+                await self._refusals.refuse(stream)
+                return
             async with trio.open_nursery() as library_tasks:
                 await self._run_connection(library_tasks, stream, websocket)
                 library_tasks.cancel_scope.cancel()
@@ -169,6 +169,7 @@ class SignalingServer:
         except* Exception as group:  # noqa: BLE001 - hostile frames may come in here; Cancelled passes through
             report_incident("a connection failed", group)
         finally:
+            await trio.aclose_forcefully(stream)
             del self._websockets[websocket.id]
             self._admission.leave(websocket, trio.current_time())
 

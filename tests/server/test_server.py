@@ -44,8 +44,10 @@ from protocol.version import VERSIONS, VersionRange
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode
 from rtc.common.errors import RtcError
 from rtc.server import open_server
+from rtc.server.admission import REPLACED_MAX
 from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
 from rtc.server.outbox import SPEAKER_MAX
+from rtc.server.overload import LINGER_TIME, LINGERING_MAX
 from rtc.server.rate_limits import (
     GUESS_DELAY,
     JOIN_RATE,
@@ -1080,6 +1082,23 @@ async def test_an_address_with_many_places_gets_no_new_one_when_the_server_is_ne
     assert again.peer == joined.peer, "after it had left"
 
 
+async def test_a_peer_that_connects_again_and_again_holds_no_more_connections_for_that(
+    autojump_clock, make_hall, nursery
+):
+    """Its old connections need not read why they are closed; each would hold a descriptor for as long as that takes."""
+    hall = await make_hall(max_connections=2)
+    ends: list[ServerEnd] = []
+    peer = await hall.peer(pair=lambda: ServerEnd.pair(ends))
+    joined = await peer.ask(join("room"))
+    for _ in range(2 * REPLACED_MAX):
+        ends[-1].full = True
+        peer = await hall.peer(pair=lambda: ServerEnd.pair(ends))
+        assert (await peer.ask(join("room", peer=joined.peer, resume=joined.resume))).peer == joined.peer
+        assert len(hall.signaling._websockets) <= 1 + REPLACED_MAX + 1
+    _, other = await hall.member(address="10.0.0.2")
+    assert isinstance(other, Joined)
+
+
 async def test_the_places_of_peers_that_leave_are_free_again(autojump_clock, make_hall):
     hall = await make_hall(max_connections=2, crowded_percent=100)
     for _ in range(5):
@@ -1124,6 +1143,20 @@ async def test_a_refused_connection_is_told_that_the_server_is_busy(autojump_clo
     assert [error.status_code for error in refused] == [503]
     assert dict(refused[0].headers)[b"retry-after"]
     assert b"The server is busy" in refused[0].body
+
+
+async def test_few_connections_are_being_refused_at_a_time_and_each_gets_its_answer(autojump_clock, make_hall):
+    hall = await make_hall(max_unjoined_per_address=1)
+    hall.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    refused = []
+    for number in range(2 * LINGERING_MAX):
+        refused.append(hall.connect())
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(hall.signaling._websockets) <= 1 + LINGERING_MAX
+        assert await status_of(refused[number]) == 503
+    await trio.sleep(LINGER_TIME + 0.1)
+    assert len(hall.signaling._websockets) == 1
 
 
 async def test_our_own_peer_says_that_the_server_is_busy_and_tries_again(tmp_path):

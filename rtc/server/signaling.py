@@ -18,7 +18,7 @@ import trio
 from attrs import evolve
 from trio_websocket import WebSocketConnection
 
-from protocol.converter import UnknownMessage, WireError, from_json
+from protocol.converter import UnknownMessage
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import (
@@ -34,14 +34,11 @@ from protocol.signaling import (
     Offer,
     Refuse,
     RoomCreated,
-    SpokenVersions,
-    ToServer,
     Withdraw,
 )
-from protocol.version import VERSIONS, VersionRange, no_common_version
-from protocol.wire import TO_SERVER, decode
 from rtc.common.errors import RtcError
 from rtc.server.admission import Admission
+from rtc.server.frames import common_version, read_frame
 from rtc.server.incidents import error_places, report_incident
 from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
 from rtc.server.outbox import PeerOutbox
@@ -290,9 +287,9 @@ class SignalingServer:
             raise RtcError(FaultCode.BAD_MESSAGE, "Only text is read here, and bytes came.")
         has_joined = self.registry.member_of(websocket.id) is not None
         if not has_joined:
-            websocket.version = _common_version(frame)
+            websocket.version = common_version(frame)
         try:
-            message = _decode(frame, websocket.version)
+            message = read_frame(frame, websocket.version)
         except UnknownMessage as error:
             if not has_joined:
                 raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
@@ -437,40 +434,3 @@ class SignalingServer:
 def others_cost(effects: RoomEffects, speaker: WebSocketId) -> float:
     """Return how many messages of the speaker those are worth that one message of it causes to others."""
     return OTHERS_COST * max(0, sum(effect.websocket != speaker for effect in effects) - 1)
-
-
-def _decode(frame: str, version: int) -> ToServer:
-    """Return the message in a frame.
-
-    Raises:
-        UnknownMessage: the frame contains a message of a name that is not known.
-        RtcError: the frame contains no valid message.
-    """
-    try:
-        return decode(frame, TO_SERVER, version)
-    except UnknownMessage:
-        raise
-    except WireError as error:
-        raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
-
-
-def _common_version(frame: str) -> int:
-    """Return the version that this server and the peer whose first message this is use from now on.
-
-    Raises:
-        RtcError: there is none, or the frame contains no message.
-    """
-    try:
-        spoken: SpokenVersions = from_json(frame, SpokenVersions, limit=TO_SERVER.limit)
-    except WireError as error:
-        raise RtcError(FaultCode.BAD_MESSAGE, f"The server does not understand: {error}.") from None
-    versions = spoken.versions
-    if versions is None and spoken.version is not None and 0 < spoken.version < VERSIONS.oldest:
-        versions = VersionRange(spoken.version, spoken.version)
-    if versions is None:  # then the message is not one that may come first, or lacks a field, and the reader says so
-        return VERSIONS.newest
-    common = VERSIONS.common(versions)
-    if common is None:
-        text = no_common_version(VERSIONS, versions, us="the server", our_place="on the server")
-        raise RtcError(FaultCode.VERSION, text)
-    return common

@@ -8,7 +8,7 @@ from rtc.common.errors import RtcError
 from rtc.server.client_address import FORWARDED_FOR, client_address, is_trusted
 from rtc.server.connection_pool import ConnectionPool
 from rtc.server.limits import ServerLimits
-from rtc.server.places import Holder, Places
+from rtc.server.places import PlaceHolder, Places
 from rtc.server.request_head import header_values
 from rtc.server.rooms import CLIENTS_MAX
 from rtc.server.websocket_connection import PeerWebSocket
@@ -28,7 +28,7 @@ class Admission:
         self._limits = limits
         self._unjoined = ConnectionPool(limits.max_unjoined, limits.max_unjoined_per_address)
         self._places = Places(limits.crowded_percent, limits.max_share_percent)
-        self._holders: dict[PeerWebSocket, tuple[Holder, Holder]] = {}
+        self._holders: dict[PeerWebSocket, tuple[PlaceHolder, PlaceHolder]] = {}
         """For each peer in a room, in whose name it has its place in the server and in the room."""
         self._replaced: dict[PeerWebSocket, None] = {}
         """Connections without a place that are about to be closed, oldest first."""
@@ -57,7 +57,7 @@ class Admission:
             RtcError: ROOM_FULL: there is none for it.
         """
         network = websocket.source_network
-        in_server, in_room = Holder(None, network), Holder((room, role), network)
+        in_server, in_room = PlaceHolder(None, network), PlaceHolder((room, role), network)
         if not self._places.take(in_server, self._limits.max_connections, now, returns=returns):
             raise RtcError(FaultCode.ROOM_FULL, SERVER_FULL)
         size = WORKERS_MAX if role is Role.WORKER else CLIENTS_MAX

@@ -23,7 +23,7 @@ PEAKS_MAX = 10_000
 
 
 @frozen
-class Holder:
+class PlaceHolder:
     """An address, in the server (`group` is None) or in one room."""
 
     group: Hashable
@@ -46,10 +46,10 @@ class Places:
     max_share_percent: int
     _taken: Counter[Hashable] = field(factory=Counter, init=False)
     """Of each group, the number of places taken."""
-    _held: Counter[Holder] = field(factory=Counter, init=False)
-    _peaks: dict[Holder, _Peak] = field(factory=dict, init=False)
+    _held: Counter[PlaceHolder] = field(factory=Counter, init=False)
+    _peaks: dict[PlaceHolder, _Peak] = field(factory=dict, init=False)
 
-    def take(self, holder: Holder, size: int, now: float, *, returns: bool) -> bool:
+    def take(self, holder: PlaceHolder, size: int, now: float, *, returns: bool) -> bool:
         """Give this address one more place of its group, if it may have one; return whether it has got it.
 
         Args:
@@ -70,7 +70,7 @@ class Places:
             self._remember(holder, held, now)
         return True
 
-    def leave(self, holder: Holder, now: float) -> None:
+    def leave(self, holder: PlaceHolder, now: float) -> None:
         """Count a place of this address as free again."""
         had = self._had(holder, now)
         if self._held[holder] >= had:
@@ -81,12 +81,12 @@ class Places:
             if counter[key] <= 0:  # type: ignore[index]
                 del counter[key]
 
-    def _had(self, holder: Holder, now: float) -> int:
+    def _had(self, holder: PlaceHolder, now: float) -> int:
         """Return how many places the address had a short time ago, without those that it has by proof on top."""
         peak, held = self._peaks.get(holder), self._held[holder]
         return peak.count if peak is not None and (peak.expires > now or peak.count <= held) else held
 
-    def _remember(self, holder: Holder, count: int, now: float) -> None:
+    def _remember(self, holder: PlaceHolder, count: int, now: float) -> None:
         self._peaks.pop(holder, None)
         if len(self._peaks) >= PEAKS_MAX:
             self._peaks = {one: old for one, old in self._peaks.items() if old.expires > now}

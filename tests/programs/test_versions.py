@@ -4,6 +4,7 @@
 run at the same time, a server and a worker for several clients, since every start takes a second.
 """
 
+import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 from protocol.ids import PeerId, RoomId
 from protocol.jobs import JobAccepted, SubmitJob
 from protocol.session_string import SessionString, read_session_string
+from protocol.trust import Ends, Secret, derive_keys, offer_tag
 from protocol.version import VERSIONS, VersionRange
 from rtc.common.errors import ExitCode
 from rtc.testing.lab import Lab
@@ -69,8 +71,15 @@ async def read_facts(worker: SessionString, newest: int) -> Frame:
 async def offer(worker: SessionString, newest: int) -> list[Frame]:
     """Join in the same way, make an offer that means nothing, and return all that came up to the worker's refusal."""
     async with join(worker, newest) as line:
-        await line.send_message(json.dumps({"type": "OFFER", "peer": worker.peer, "sdp": "no session", "number": 1}))
-        return await until(line, "REFUSE")
+        before = await until(line, "JOINED")
+        nonce = base64.b64decode(before[-1]["workers"][0]["facts"]["offer_nonce"])
+        ends = Ends(worker.room, worker.peer, PeerId(before[-1]["peer"]))
+        tag = offer_tag(derive_keys(Secret(SECRET), worker.room), ends, 1, None, nonce, "no session")
+        given = {"whole": tag.whole, "without_sdp": tag.without_sdp}
+        said = {"type": "OFFER", "peer": worker.peer, "sdp": "no session", "number": 1}
+        written = {name: base64.b64encode(half).decode() for name, half in given.items()}
+        await line.send_message(json.dumps(said | {"tag": written}))
+        return [*before, *await until(line, "REFUSE")]
 
 
 async def await_available(worker: SessionString) -> None:

@@ -3,13 +3,13 @@
 import pytest
 
 from rtc.server.connection_pool import DISPLACED_MAX, ConnectionPool
-from rtc.server.places import PEAK_TIME, SPARE_PARTS, Holder, Places
+from rtc.server.places import PEAK_TIME, SPARE_PARTS, PlaceHolder, Places
 
-ADA, BOB = Holder(None, "ada"), Holder(None, "bob")
+ADA, BOB = PlaceHolder(None, "ada"), PlaceHolder(None, "bob")
 SIZE = 1000
 
 
-def take_all(places: Places, holder: Holder, now: float = 0, *, returns: bool = False, size: int = SIZE) -> int:
+def take_all(places: Places, holder: PlaceHolder, now: float = 0, *, returns: bool = False, size: int = SIZE) -> int:
     """Take as many places as the holder gets; return how many."""
     taken = 0
     while places.take(holder, size, now, returns=returns):
@@ -20,14 +20,14 @@ def take_all(places: Places, holder: Holder, now: float = 0, *, returns: bool = 
 def test_one_address_gets_places_until_they_are_scarce_and_others_the_rest() -> None:
     places = Places(90, 10)
     assert take_all(places, ADA) == 900
-    assert [take_all(places, Holder(None, str(n)), size=SIZE) for n in range(3)] == [100, 0, 0]
+    assert [take_all(places, PlaceHolder(None, str(n)), size=SIZE) for n in range(3)] == [100, 0, 0]
 
 
 def test_an_address_with_few_places_gets_one_more_than_its_part_and_then_no_other() -> None:
     places = Places(50, 10)
     assert take_all(places, ADA) == 500
     assert take_all(places, BOB) == 101
-    assert take_all(places, Holder(None, "eve")) == 101
+    assert take_all(places, PlaceHolder(None, "eve")) == 101
 
 
 def test_who_was_there_gets_back_what_the_address_had_and_a_few_more() -> None:
@@ -36,9 +36,9 @@ def test_who_was_there_gets_back_what_the_address_had_and_a_few_more() -> None:
     for _ in range(300):
         places.leave(ADA, 0)
     for n in range(400):
-        assert places.take(Holder(None, str(n)), SIZE, 0, returns=False)
+        assert places.take(PlaceHolder(None, str(n)), SIZE, 0, returns=False)
     assert not places.take(ADA, SIZE, 0, returns=True), "nothing is free"
-    places.leave(Holder(None, "0"), 0)
+    places.leave(PlaceHolder(None, "0"), 0)
     assert not places.take(ADA, SIZE, 0, returns=False)
     assert places.take(ADA, SIZE, 0, returns=True)
 
@@ -61,15 +61,15 @@ def test_what_an_address_had_long_ago_counts_no_more() -> None:
         places.leave(ADA, 0)
     for n in range(5):
         for _ in range(100):
-            places.take(Holder(None, str(n)), SIZE, 0, returns=False)
+            places.take(PlaceHolder(None, str(n)), SIZE, 0, returns=False)
     assert take_all(places, ADA, 2 * PEAK_TIME, returns=True) == SIZE // SPARE_PARTS
 
 
 def test_the_rooms_do_not_count_for_each_other() -> None:
     places = Places(90, 10)
-    assert take_all(places, Holder("one", "ada"), size=64) == 58
-    assert take_all(places, Holder("two", "ada"), size=64) == 58
-    assert take_all(places, Holder("one", "bob"), size=64) == 6
+    assert take_all(places, PlaceHolder("one", "ada"), size=64) == 58
+    assert take_all(places, PlaceHolder("two", "ada"), size=64) == 58
+    assert take_all(places, PlaceHolder("one", "bob"), size=64) == 6
 
 
 @pytest.mark.parametrize(("crowded", "share", "expected"), [(50, 10, 5), (90, 100, 10), (100, 10, 10)])

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
+from rtc.packages.setting_tree import INTERPOLATION
 
 _OVERRIDE = re.compile(r"\+{0,2}((?:trainer_config|data_config|model_config)(?:\.[A-Za-z_]\w*)+)=(.*)", re.DOTALL)
 _OVERRIDE_START = re.compile(r"(?=\+{0,2}(?:trainer_config|data_config|model_config)\.[a-z_])")
@@ -18,8 +19,21 @@ _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.+/-]*")
 """Values that Hydra reads without quotes: numbers, plain words, null."""
 _LIST_VALUE = re.compile(r"\[[A-Za-z0-9_.,+/ '\"=-]*\]")
 """Lists that are passed to Hydra as they are written."""
+SETTING_MAX = 2**16
+"""Maximum length of one override in a package, in characters; a list of labels may be long."""
 LABELS_KEY = "data_config.train_labels_path"
 EPOCHS_KEY = "trainer_config.max_epochs"
+
+
+_SECRET_NAME = re.compile(
+    r"(?:^|api|access|secret|private|auth|wandb|hf|_)[_-]?key$|token|secret|passw|credential", re.I
+)
+"""Names of settings whose values nobody else should read, such as `api_key`."""
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether the name of a setting is that of a secret."""
+    return _SECRET_NAME.search(name) is not None
 
 
 @frozen
@@ -56,6 +70,16 @@ class Override:
         bare = self.value.removeprefix("[").removesuffix("]")
         return tuple(text for part in bare.split(",") if (text := part.strip().strip("'\"")) and text != "null")
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether the value is one that nobody else should read, such as an API key."""
+        return is_secret_name(self.key.rpartition(".")[2])
+
+    @property
+    def bare(self) -> str:
+        """The value without quotes."""
+        return self.value.strip("'\"")
+
     def __str__(self) -> str:
         return f"++{self.key}={self.value}"  # `++` adds or replaces; without it Hydra refuses keys the file lacks
 
@@ -80,11 +104,13 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
         RtcError: with the origin's code: the text is no override, its value reads the worker's environment (`${…}`),
             or its value is a path outside the package.
     """
+    if len(text) > SETTING_MAX:
+        raise origin.refusal(f"{origin.subject} has a setting of more than {SETTING_MAX} characters. Shorten it.")
     found = _OVERRIDE.fullmatch(text)
     if found is None:
         raise origin.refusal(_not_understood(text, origin))
     key, value = found[1], found[2]
-    if "${" in value:
+    if INTERPOLATION in value:
         raise origin.refusal(f"{origin.subject} fills in {key} from the worker's environment, which is not allowed.")
     if _CHOSEN_BY_WORKER.fullmatch(key):
         if origin.lenient:
@@ -135,12 +161,16 @@ def quote_for_hydra(text: str, origin: OverrideOrigin = FROM_PACKAGE) -> str:
     Raises:
         RtcError: with the origin's code: the text holds `${` or a character that cannot be printed.
     """
-    if "${" in text or not text.isprintable():
+    if INTERPOLATION in text or not text.isprintable():
         raise origin.refusal(
             f"{origin.subject} holds a name or value that sleap-nn would not read as it stands. Change it."
         )
-    safe = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    return '"' + re.sub(r"(\\+)$", r"\1\1", safe) + '"'
+    return '"' + '\\"'.join(map(_double_last_backslashes, text.split('"'))) + '"'
+
+
+def _double_last_backslashes(text: str) -> str:
+    """Return a text with each backslash at its end twice. A regular expression would take quadratic time for this."""
+    return text + "\\" * (len(text) - len(text.rstrip("\\")))
 
 
 def leaves_folder(path: str) -> bool:

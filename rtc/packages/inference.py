@@ -5,21 +5,25 @@ warning, or is an error; nothing is guessed.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
 from attrs import field, frozen
 
 from protocol.faults import FaultCode
+from protocol.fields import WORD_MAX, printable
 from protocol.jobs import MODELS_MAX
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import base_name, plain_name, posix_path, unused_path
+from rtc.packages.file_names import UsedNames, base_name, plain_name, posix_path
+from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.inference_script import PredictLine
+from rtc.packages.model_config import parse_settings
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
 from rtc.packages.sources import PackageFiles
 from rtc.packages.tracking_settings import tracking_options
-from rtc.packages.zip_reader import bad_package
+from rtc.packages.zip_reader import FOLDERS_MAX
 
 LABELS_ENDING = ".slp"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mj2", ".mkv", ".h5", ".hdf5", ".seq", ".tif", ".tiff")
@@ -28,6 +32,8 @@ WEIGHTS_FILES = ("best.ckpt", "best_model.h5")
 """The second is that of SLEAP 1.4 and older, which sleap-nn reads too."""
 CONFIG_FILES = ("training_config.yaml", "training_config.json")
 _MODEL_FILE_NAMES = frozenset({*WEIGHTS_FILES, *CONFIG_FILES, "training_config.yml", "initial_config.yaml"})
+_UNKNOWN_MAX = 10
+"""Maximum number of unknown settings of one prediction that are named in warnings."""
 MODELS_FOLDER = "models/"
 """The folder of the package in which trained models are returned."""
 
@@ -69,6 +75,29 @@ class PackageContext:
     package: PackageFiles
     run_paths: Mapping[str, str]
     """Run folder of each model that the plan trains, by the path and by the name that the package gives the model."""
+    used: UsedNames = field(init=False)
+    """The files of the package, and the outputs of the predictions that were read."""
+    models: Mapping[str, str] = field(init=False)
+    """The configuration of each trained model in the package, by the model's folder."""
+    models_by_name: Mapping[str, list[str]] = field(init=False)
+    """The folders of these models, by their last part."""
+    checked_models: set[str] = field(factory=set, init=False)
+    """The folders whose configurations were checked."""
+
+    @used.default
+    def _use_files(self) -> UsedNames:
+        return UsedNames.of(self.package.files)
+
+    @models.default
+    def _find_models(self) -> Mapping[str, str]:
+        return _model_folders(self.package.files)
+
+    @models_by_name.default
+    def _name_models(self) -> Mapping[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        for folder in self.models:
+            names.setdefault(PurePosixPath(folder).name, []).append(folder)
+        return names
 
 
 def read_predictions(
@@ -85,7 +114,7 @@ def read_predictions(
     Raises:
         RtcError: BAD_PACKAGE: `strict` is set, and a prediction is not possible.
     """
-    entries = _entries_with_lines(tree, lines)
+    entries = islice(_entries_with_lines(tree, lines), 2 * MODELS_MAX)
     steps: list[PredictStep] = []
     warnings: list[str] = []
     for entry, line in entries:
@@ -93,7 +122,7 @@ def read_predictions(
             if len(steps) == MODELS_MAX:
                 raise bad_package(f"The package asks for more than {MODELS_MAX} predictions, which are not taken.")
             requested = _read_entry(entry, line)
-            steps.append(_check_request(requested, context, [step.output for step in steps]))
+            steps.append(_check_request(requested, context))
             warnings += requested.warnings
         except RtcError as error:
             if strict:
@@ -131,7 +160,11 @@ def _read_entry(entry: Any, line: PredictLine) -> RequestedPrediction:
         raise bad_package("An entry of the package's jobs.yaml names no data to predict on.")
     models = entry.get("models")
     models = [models] if isinstance(models, str) else models or []
-    if not isinstance(models, list) or not all(isinstance(model, str) and model for model in models):
+    if (
+        not isinstance(models, list)
+        or len(models) > MODELS_MAX
+        or not all(isinstance(model, str) and model for model in models)
+    ):
         raise bad_package(f"The models to predict on {base_name(data)} with are not named in a way that is understood.")
     output = entry.get("output_path")
     options, warnings = _merge_options(entry, line)
@@ -149,9 +182,9 @@ def _merge_options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, 
     entry_tracking, unknown_in_entry = tracking_options(_section(entry, "tracking"))
     script_tracking, unknown_in_script = tracking_options(line.tracking)
     flags = {name: True for name in NEED_LABELS if entry.get(name) is True}
-    warnings = [f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_entry]
-    warnings += [
-        f"SLEAP's tracking setting {name} is not known to sleap-nn and left out." for name in unknown_in_script
+    warnings = [
+        f"SLEAP's tracking setting {printable(name[:WORD_MAX])} is not known to sleap-nn and left out."
+        for name in (*unknown_in_entry[:_UNKNOWN_MAX], *unknown_in_script[:_UNKNOWN_MAX])
     ]
     requested: dict[str, object] = entry_tracking | flags | script_tracking
     for name, value in line.options.items():
@@ -167,13 +200,8 @@ def _section(entry: dict[str, Any], key: str) -> dict[str, object]:
     return {str(name): value for name, value in section.items()} if isinstance(section, dict) else {}
 
 
-def _check_request(requested: RequestedPrediction, context: PackageContext, earlier_outputs: list[str]) -> PredictStep:
+def _check_request(requested: RequestedPrediction, context: PackageContext) -> PredictStep:
     """Return the step for a requested prediction, after checking it against the files of the package.
-
-    Args:
-        requested: the prediction.
-        context: what it may refer to.
-        earlier_outputs: the output files of the steps before it.
 
     Raises:
         RtcError: BAD_PACKAGE: data or a model is missing. USAGE: an option is unknown or invalid.
@@ -190,7 +218,7 @@ def _check_request(requested: RequestedPrediction, context: PackageContext, earl
     if not models and not (tracking and is_labels):
         raise bad_package(f"No model is named to predict on {base_name(data)} with.")
     name = plain_name(PurePosixPath(data).name, "data")
-    output = _unused_output(requested.output or f"{name}.predictions.slp", context.package.files, earlier_outputs)
+    output = _unused_output(requested.output or f"{name}.predictions.slp", context)
     return PredictStep(name, data, models, output, options, tracking)
 
 
@@ -239,37 +267,53 @@ def _find_model(path: str, context: PackageContext) -> str:
     for known in (folder.as_posix(), folder.name):
         if known in context.run_paths:
             return context.run_paths[known]
-    folders = _model_folders(context.package.files)
-    if not leaves_folder(path) and folder.as_posix() in folders:
-        return folder.as_posix()
-    same_name = [model for model in folders if PurePosixPath(model).name == folder.name]
-    if len(same_name) == 1:
-        return same_name[0]
+    found = [folder.as_posix()] if not leaves_folder(path) and folder.as_posix() in context.models else []
+    found = found or context.models_by_name.get(folder.name, [])
+    if len(found) == 1:
+        _check_model_config(found[0], context)
+        return found[0]
     raise bad_package(
         f"The model {base_name(folder.as_posix())!r} is missing from the package: "
         "its folder with best.ckpt and training_config.yaml. Put it in, or let `sleap-rtc track` build the package."
     )
 
 
-def _model_folders(files: frozenset[str]) -> list[str]:
-    """Return every folder that holds both the weights and the configuration of a model."""
+def _check_model_config(folder: str, context: PackageContext) -> None:
+    """Parse and check the configuration of a trained model, which sleap-nn reads too; once for each model.
+
+    Paths in it are those of the computer that trained the model, and sleap-nn does not open them for a prediction.
+
+    Raises:
+        RtcError: BAD_PACKAGE: it cannot be parsed, or reads environment variables.
+    """
+    if folder not in context.checked_models:
+        context.checked_models.add(folder)
+        name = context.models[folder]
+        text = context.package.text(name)
+        if text.strip():  # sleap-nn itself says what is wrong with an empty one
+            parse_settings(name, text)
+
+
+def _model_folders(files: frozenset[str]) -> dict[str, str]:
+    """Return the configuration of each model whose folder also holds its weights, by the folder."""
     folders = {name.rpartition("/")[0] for name in files if name.rpartition("/")[2] in WEIGHTS_FILES}
-    return sorted(
-        folder for folder in folders if folder and any(f"{folder}/{config}" in files for config in CONFIG_FILES)
+    found = (
+        (folder, f"{folder}/{config}") for folder in sorted(filter(None, folders)) for config in CONFIG_FILES[::-1]
     )
+    return {folder: config for folder, config in found if config in files}
 
 
-def _unused_output(requested: str, files: frozenset[str], earlier_outputs: list[str]) -> str:
+def _unused_output(requested: str, context: PackageContext) -> str:
     """Return an output path that collides with no file of the package and no other output.
 
     sleap-nn would overwrite an existing file, and the names of results must also differ on a disk that ignores case.
     The requested folder is kept, unless it is outside the package, below the folder of models, or a file.
     """
-    parts = [plain_name(part, "predictions") for part in posix_path(requested).split("/")]
+    parts = [plain_name(part, "predictions") for part in posix_path(requested).split("/")[-FOLDERS_MAX:]]
     if leaves_folder(requested) or f"{parts[0]}/".casefold() == MODELS_FOLDER:
         parts = parts[-1:]
-    if any("/".join(parts[:depth]) in files for depth in range(1, len(parts))):
+    if any("/".join(parts[:depth]) in context.package.files for depth in range(1, len(parts))):
         parts = parts[-1:]  # one of its folders is a file in the package
     name = "/".join(parts)
     ending = ".predictions.slp" if name.endswith(".predictions.slp") else LABELS_ENDING
-    return unused_path(name, [*files, *earlier_outputs], ending)
+    return context.used.choose(name, ending)

@@ -5,6 +5,7 @@ taken as the data; only the first such word counts.
 """
 
 import shlex
+from collections import deque
 from collections.abc import Iterator
 
 from attrs import field, frozen
@@ -53,8 +54,8 @@ def _split_words(line: str) -> list[str]:
 
 def _predict_arguments(words: list[str]) -> list[str] | None:
     """Return the arguments of a command that runs a prediction; None for any other command."""
-    while words and ("=" in words[0] or words[0] in ("uv", "run", "-m") or words[0].startswith("python")):
-        words = words[1:]
+    first = next((index for index, word in enumerate(words) if not _comes_before_program(word)), len(words))
+    words = words[first:]
     if not words:
         return None
     program = words[0].replace("\\", "/").split("/")[-1].removesuffix(".exe")
@@ -63,6 +64,10 @@ def _predict_arguments(words: list[str]) -> list[str] | None:
     if program in ("sleap", "sleap-nn", "sleap.cli", "sleap_nn.cli") and words[1:2] and words[1] in _SUBCOMMANDS:
         return words[2:]
     return None
+
+
+def _comes_before_program(word: str) -> bool:
+    return "=" in word or word in ("uv", "run", "-m") or word.startswith("python")
 
 
 def _parse_arguments(words: list[str]) -> PredictLine:
@@ -85,9 +90,9 @@ def _parse_arguments(words: list[str]) -> PredictLine:
 
 def _split_options(words: list[str]) -> Iterator[tuple[str, str]]:
     """Yield each option with its value. A word that belongs to no option is the data, as in `sleap-track DATA`."""
-    queue = list(words)
+    queue = deque(words)
     while queue:
-        word = queue.pop(0)
+        word = queue.popleft()
         if not word.startswith("-"):
             yield "data_path", word
             continue
@@ -100,7 +105,7 @@ def _split_options(words: list[str]) -> Iterator[tuple[str, str]]:
             yield name.removeprefix("no_"), "false"
         elif name != "gui":
             follows = bool(queue) and (not queue[0].startswith("-") or queue[0][1:2].isdigit())
-            yield name, value if equals else queue.pop(0) if follows else ""
+            yield name, value if equals else queue.popleft() if follows else ""
 
 
 def _option_name(given: str) -> str:

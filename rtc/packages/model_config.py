@@ -4,28 +4,44 @@ Two formats exist: the YAML of sleap-nn (SLEAP 1.5 and later), and the JSON of S
 converts before training.
 """
 
-import json
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from protocol.fields import COUNT_MAX, is_printable
-from rtc.packages.hydra_overrides import leaves_folder
-from rtc.packages.safe_yaml import safe_yaml
-from rtc.packages.zip_reader import bad_package
+from rtc.packages.foreign_errors import bad_package
+from rtc.packages.hydra_overrides import LABELS_KEY, leaves_folder
+from rtc.packages.safe_yaml import safe_json, safe_yaml
 
-_PATH_SETTINGS = (
-    ("data_config", "train_labels_path"),
-    ("data_config", "val_labels_path"),
-    ("data_config", "test_file_path"),
-    ("data_config", "cache_img_path"),
-    ("trainer_config", "ckpt_dir"),
-    ("trainer_config", "run_name"),
-    ("trainer_config", "resume_ckpt_path"),
-    ("model_config", "pretrained_backbone_weights"),
-    ("model_config", "pretrained_head_weights"),
+FILE_SETTINGS = (
+    LABELS_KEY,
+    "data_config.val_labels_path",
+    "data_config.test_file_path",
+    "trainer_config.resume_ckpt_path",
+    "model_config.pretrained_backbone_weights",
+    "model_config.pretrained_head_weights",
 )
-"""Settings of sleap-nn 0.3.5 that name a file or folder to read or write; weights are pickles, which can run code."""
+"""Settings of sleap-nn 0.3.5 whose values are files that it reads; weights are pickles, which can run code."""
+_INSIDE_SETTINGS = (
+    *FILE_SETTINGS,
+    "data_config.cache_img_path",
+    "trainer_config.ckpt_dir",
+    "trainer_config.run_name",
+    "trainer_config.wandb.prv_runid",
+    "model_config.backbone_config.pretrained.model_name",
+    "model_config.backbone_config.pretrained.revision",
+)
+"""Settings that become a path: these files, folders that sleap-nn writes, and names of models of Hugging Face, which
+may also be folders."""
+_WEIGHTS_NAMES = tuple(
+    f"model_config.backbone_config.{backbone}.pre_trained_weights" for backbone in ("unet", "convnext", "swint")
+)
+"""Settings with a name of torchvision, such as `ConvNeXt_Tiny_Weights`."""
+_HYDRA_KEYS = ("defaults", "hydra")
+"""Keys at the top with which Hydra reads further files, or looks for them anywhere on the machine."""
+WANDB_KEY = "trainer_config.wandb.api_key"
 
 
 @frozen
@@ -34,8 +50,6 @@ class ModelConfig:
 
     labels: tuple[str, ...]
     """Paths of the labels to train on, as written; empty when the configuration names none."""
-    other_labels: tuple[str, ...]
-    """Paths of the other labels that the configuration needs: validation and test."""
     run_name: str
     """The name of the run, or empty."""
     epochs: int | None
@@ -44,6 +58,8 @@ class ModelConfig:
     """True for the JSON of SLEAP 1.4 and older."""
     head: str = ""
     """The model's head, such as `centroid` or `centered_instance`; empty when it is not exactly one."""
+    other_files: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """Paths of all other files that the model needs, as written, by the setting that names them."""
 
 
 def read_model_config(name: str, text: str) -> ModelConfig:
@@ -53,44 +69,85 @@ def read_model_config(name: str, text: str) -> ModelConfig:
         RtcError: BAD_PACKAGE: it cannot be parsed, describes no model, names a path outside the package, or reads
             environment variables (`${…}`).
     """
-    if "${" in text:  # OmegaConf would fill in the worker's environment
-        raise bad_package(
-            f"{name} fills in values from the worker's environment (it holds '${{'), which is not allowed."
-        )
     legacy = name.endswith(".json")
-    tree = _parse(name, text, legacy)
+    tree = parse_model_config(name, text)
     return _read_legacy(name, tree) if legacy else _read_yaml(name, tree)
 
 
-def _parse(name: str, text: str, legacy: bool) -> dict[str, Any]:
-    tree = _parse_json(name, text) if legacy else safe_yaml(name, text)
+def parse_settings(name: str, text: str) -> Any:
+    """Parse and check the text of any configuration, which is JSON or YAML, as its name says.
+
+    Raises:
+        RtcError: BAD_PACKAGE: under the conditions of `safe_json` and `safe_yaml`.
+    """
+    return safe_json(name, text) if name.endswith(".json") else safe_yaml(name, text)
+
+
+def parse_model_config(name: str, text: str) -> dict[str, Any]:
+    """Parse and check the text of a configuration; the content may be that of any program.
+
+    Raises:
+        RtcError: BAD_PACKAGE: it cannot be parsed, has no settings, has Hydra read other files, or reads environment
+            variables.
+    """
+    tree = parse_settings(name, text)
     if not isinstance(tree, dict):
         raise bad_package(f"{name} is no training configuration. Export the package again.")
+    if found := [key for key in _HYDRA_KEYS if key in tree]:
+        raise bad_package(f"{name} holds {found[0]!r}, with which other files would be read. Take it out.")
     return tree
 
 
-def _parse_json(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise bad_package(f"{name} cannot be read: it is no valid JSON. Export it again.") from None
+def get_setting(tree: Mapping[str, Any], key: str) -> Any:
+    """Return the value at a path of keys, such as `trainer_config.max_epochs`; None where there is none."""
+    node: Any = tree
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def with_setting(tree: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return a copy of the tree with another value at a path of keys; mappings that are missing are made."""
+    first, _, rest = key.partition(".")
+    inner = tree.get(first)
+    return {**tree, first: with_setting(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
+
+
+def setting_leaves_package(key: str, paths: tuple[str, ...]) -> bool:
+    """Return whether the texts of a setting are paths, and one of them could lead out of the package."""
+    if key in _WEIGHTS_NAMES:
+        return any(not re.fullmatch(r"\w+", name, re.ASCII) for name in paths)
+    return key in _INSIDE_SETTINGS and any(leaves_folder(path) for path in paths)
+
+
+def check_paths(name: str, tree: Mapping[str, Any]) -> None:
+    """Check every setting of sleap-nn that is a path; `name` names the configuration in the error.
+
+    Raises:
+        RtcError: BAD_PACKAGE: one leads out of the package, or is no text.
+    """
+    for key in (*_INSIDE_SETTINGS, *_WEIGHTS_NAMES):
+        value, short = get_setting(tree, key), key.rpartition(".")[2]
+        items = value if isinstance(value, list) else [value]
+        if not all(item is None or isinstance(item, str) for item in items):
+            raise bad_package(f"{name} sets {short} to something that is no path. Export it again.")
+        if setting_leaves_package(key, _texts(value)):
+            raise bad_package(f"{name} sets {short} to a place outside the package. Use paths relative to the package.")
 
 
 def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:
-    if not _section(tree, "model_config"):
+    if not isinstance(tree.get("model_config"), dict) or not tree["model_config"]:
         raise bad_package(f"{name} describes no model (it has no model_config). Export the package again.")
-    for section, key in _PATH_SETTINGS:
-        if any(leaves_folder(path) for path in _paths(_section(tree, section).get(key))):
-            raise bad_package(f"{name} sets {key} to a place outside the package. Use paths relative to the package.")
-    data, trainer = _section(tree, "data_config"), _section(tree, "trainer_config")
-    run_name = trainer.get("run_name")
+    check_paths(name, tree)
+    run_name = get_setting(tree, "trainer_config.run_name")
+    files = {key: _texts(get_setting(tree, key)) for key in FILE_SETTINGS if key != LABELS_KEY}
     return ModelConfig(
-        labels=_paths(data.get("train_labels_path")),
-        other_labels=_paths(data.get("val_labels_path")) + _paths(data.get("test_file_path")),
+        labels=_texts(get_setting(tree, LABELS_KEY)),
         run_name=run_name if isinstance(run_name, str) else "",
-        epochs=_positive_integer(trainer.get("max_epochs")),
+        epochs=_positive_integer(get_setting(tree, "trainer_config.max_epochs")),
         legacy=False,
-        head=_single_head(_section(_section(tree, "model_config"), "head_configs")),
+        head=_single_head(get_setting(tree, "model_config.head_configs")),
+        other_files={key: paths for key, paths in files.items() if paths},
     )
 
 
@@ -100,37 +157,40 @@ def _read_legacy(name: str, tree: dict[str, Any]) -> ModelConfig:
     Its path to the training labels belongs to the computer that exported it. A path outside the package is therefore
     ignored, not refused.
     """
-    backbone = _section(_section(tree, "model"), "backbone")
-    if not backbone:
+    backbone = get_setting(tree, "model.backbone")
+    if not isinstance(backbone, dict) or not backbone:
         raise bad_package(f"{name} describes no model. Export the package again.")
     if not backbone.get("unet"):
         raise bad_package(f"{name} uses a backbone that today's SLEAP no longer has. Choose a U-Net and export again.")
-    labels, outputs = _section(_section(tree, "data"), "labels"), _section(tree, "outputs")
-    other_labels = _paths(labels.get("validation_labels")) + _paths(labels.get("test_labels"))
-    if any(leaves_folder(path) for path in other_labels):
+    keys = ("data.labels.validation_labels", "data.labels.test_labels")
+    other_files = {key: paths for key in keys if (paths := _texts(get_setting(tree, key)))}
+    if any(leaves_folder(path) for path in _all_paths(other_files)):
         raise bad_package(f"{name} names validation or test labels outside the package. Remove them and export again.")
-    train_labels = tuple(path for path in _paths(labels.get("training_labels")) if not leaves_folder(path))
-    run_name = outputs.get("run_name")
-    epochs = _positive_integer(_section(tree, "optimization").get("epochs"))
-    head = _single_head(_section(_section(tree, "model"), "heads"))
+    labels = tuple(path for path in _texts(get_setting(tree, "data.labels.training_labels")) if not leaves_folder(path))
+    run_name = get_setting(tree, "outputs.run_name")
     return ModelConfig(
-        train_labels, other_labels, run_name if isinstance(run_name, str) else "", epochs, legacy=True, head=head
+        labels=labels,
+        run_name=run_name if isinstance(run_name, str) else "",
+        epochs=_positive_integer(get_setting(tree, "optimization.epochs")),
+        legacy=True,
+        head=_single_head(get_setting(tree, "model.heads")),
+        other_files=other_files,
     )
 
 
-def _single_head(heads: dict[str, Any]) -> str:
+def _all_paths(files: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    for paths in files.values():
+        yield from paths
+
+
+def _single_head(heads: object) -> str:
     """Return the name of the one head that is not null; empty when there is not exactly one."""
-    found = [str(name) for name, value in heads.items() if value is not None]
+    found = [str(name) for name, value in heads.items() if value is not None] if isinstance(heads, dict) else []
     return found[0] if len(found) == 1 and is_printable(found[0]) else ""
 
 
-def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:
-    section = tree.get(key)
-    return section if isinstance(section, dict) else {}
-
-
-def _paths(value: object) -> tuple[str, ...]:
-    """Return the paths in a setting, which holds one path, a list of paths, or nothing."""
+def _texts(value: object) -> tuple[str, ...]:
+    """Return the texts in a setting, which holds one text, a list of texts, or nothing; empty texts are left out."""
     items = value if isinstance(value, list) else [value]
     return tuple(item for item in items if isinstance(item, str) and item)
 

@@ -13,7 +13,8 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDE_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import base_name, plain_name, posix_path, unused_path
+from rtc.packages.file_names import UsedNames, base_name, plain_name, posix_path
+from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import (
     EPOCHS_KEY,
     FROM_COMMAND_LINE,
@@ -26,18 +27,13 @@ from rtc.packages.hydra_overrides import (
 )
 from rtc.packages.inference import PackageContext, PredictStep, read_predictions
 from rtc.packages.inference_script import PredictLine, read_inference_script
-from rtc.packages.model_config import ModelConfig, read_model_config
+from rtc.packages.model_config import FILE_SETTINGS, ModelConfig, read_model_config, setting_leaves_package
 from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.sources import FolderSource, PackageFiles, Source, ZipSource
 from rtc.packages.train_script import read_train_script
-from rtc.packages.zip_reader import bad_package, open_zip
+from rtc.packages.zip_reader import open_zip
 
 JOBS_FILE, TRAIN_SCRIPT_FILE, INFERENCE_SCRIPT_FILE = "jobs.yaml", "train-script.sh", "inference-script.sh"
-_FILE_SETTINGS = frozenset(
-    {"data_config.val_labels_path", "data_config.test_file_path", "trainer_config.resume_ckpt_path"}
-    | {"model_config.pretrained_backbone_weights", "model_config.pretrained_head_weights"}
-)
-"""Settings whose values are files; an override of one must name a file in the package."""
 
 
 @frozen
@@ -199,11 +195,15 @@ def _train_steps(
     """Return the training steps, and each model's run folder by the path and by the name that the package gives it."""
     steps: list[TrainStep] = []
     run_paths: dict[str, str] = {}
+    model_configs: dict[str, ModelConfig] = {}
+    used = UsedNames.of({"/".join(name.split("/", 2)[:2]) for name in package.files})
     for request in requests:
         config = _path_in_package(request.config, package.files, "configuration")
-        model_config = read_model_config(config, package.text(config))
+        if config not in model_configs:
+            model_configs[config] = read_model_config(config, package.text(config))
+        model_config = model_configs[config]
         requested_run = posix_path(request.run or model_config.run_name or PurePosixPath(config).stem)
-        run_path = _unused_run_folder(requested_run, package.files, [step.run_path for step in steps])
+        run_path = _unused_run_folder(requested_run, used)
         steps.append(_train_step(request, config, model_config, run_path, package.files, typed_overrides))
         for name in (requested_run, PurePosixPath(requested_run).name):
             run_paths.setdefault(name, run_path)
@@ -235,6 +235,7 @@ def _train_step(
     _check_file_overrides(overrides, files)
     requested_labels = next((item.paths() for item in overrides if item.key == LABELS_KEY), ()) or request.labels
     labels = _train_labels(requested_labels, model_config, config, files)
+    _check_other_files(model_config, frozenset(item.key for item in overrides), files)
     return TrainStep(
         plain_name(PurePosixPath(config).stem, "model"),
         config,
@@ -249,13 +250,15 @@ def _train_step(
 
 
 def _check_file_overrides(overrides: Iterable[Override], files: frozenset[str]) -> None:
-    """Check that every file that an override names (see `_FILE_SETTINGS`) is in the package.
+    """Check that every file that an override names (see `FILE_SETTINGS`) is in the package.
 
     Raises:
-        RtcError: BAD_PACKAGE: a file is not.
+        RtcError: BAD_PACKAGE: a file is not, or an override sets a path that leads out of the package.
     """
     for override in overrides:
-        if override.key in _FILE_SETTINGS:
+        if setting_leaves_package(override.key, override.paths()):
+            raise bad_package(f"{override.key} is set to a place outside the package. Use relative paths.")
+        if override.key in FILE_SETTINGS and override.key != LABELS_KEY:
             for path in override.paths():
                 if leaves_folder(path) or posix_path(path) not in files:
                     raise bad_package(
@@ -275,14 +278,23 @@ def _train_labels(
     """Return the paths of the labels to train on: `requested_labels`, otherwise those of the configuration.
 
     Raises:
-        RtcError: BAD_PACKAGE: there are none, or labels for training, validation or test are not in the package.
+        RtcError: BAD_PACKAGE: there are none, or they are not in the package.
     """
     labels = requested_labels or model_config.labels
     if not labels:
         raise bad_package(f"{config} names no labels to train on. Export the package again.")
-    for other in model_config.other_labels:
-        _path_in_package(other, files, "labels file")
     return tuple(_path_in_package(path, files, "labels file") for path in labels)
+
+
+def _check_other_files(model_config: ModelConfig, overridden: frozenset[str], files: frozenset[str]) -> None:
+    """Check that the labels and weights that a configuration names besides the labels to train on are in the package.
+
+    Raises:
+        RtcError: BAD_PACKAGE: one is not, and no override replaces the setting.
+    """
+    for key, paths in model_config.other_files.items():
+        for path in paths if key not in overridden else ():
+            _path_in_package(path, files, "labels file" if "label" in key or "test" in key else "file of weights")
 
 
 def _path_in_package(path: str, files: frozenset[str], what: str) -> str:
@@ -299,12 +311,11 @@ def _path_in_package(path: str, files: frozenset[str], what: str) -> str:
     return plain
 
 
-def _unused_run_folder(requested_run: str, files: frozenset[str], taken: list[str]) -> str:
-    """Return a folder below `models/` that does not exist yet.
+def _unused_run_folder(requested_run: str, used: UsedNames) -> str:
+    """Return a folder below `models/` that does not exist yet, and add it to `used`.
 
     Where the folder exists, sleap-nn silently chooses another name, and its model would not be found.
     """
     if leaves_folder(requested_run):
         raise bad_package("The package would write its models outside itself. Export it again.")
-    base = "models/" + plain_name(PurePosixPath(requested_run).name, "run")
-    return unused_path(base, [*taken, *("/".join(name.split("/")[:2]) for name in files)])
+    return used.choose("models/" + plain_name(PurePosixPath(requested_run).name, "run"))

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
+from rtc.packages.setting_tree import INTERPOLATION
 
 Value = bool | int | float | str
 """A checked value of an option."""
@@ -136,6 +137,8 @@ def _read_text(option: PredictOption, given: object) -> str:
         raise option.refusal(f"is one of {', '.join(option.choices)}")
     if not isinstance(text, str) or not 0 < len(text) <= TEXT_MAX or not text.isprintable() or text.startswith("-"):
         raise option.refusal("takes a short text")
+    if INTERPOLATION in text:
+        raise option.refusal(f"takes no text with {INTERPOLATION!r}, which sleap-nn would fill in on the worker")
     return text
 
 

@@ -5,12 +5,15 @@ import zipfile
 from pathlib import Path
 from typing import Protocol
 
-from attrs import frozen
+from attrs import define, frozen
 
-from rtc.packages.zip_reader import bad_package, members
+from rtc.packages.foreign_errors import bad_package, foreign_errors
+from rtc.packages.zip_reader import members
 
 TEXT_MAX = 2**20
 """Maximum size of a configuration or script, in bytes; real ones have 5 kB."""
+TEXTS_MAX = 4 * 2**20
+"""Maximum size of all configurations and scripts of a package together, in bytes: PyYAML takes seconds for that."""
 
 
 class Source(Protocol):
@@ -60,7 +63,7 @@ class FolderSource:
             return file.read(TEXT_MAX + 1)
 
 
-@frozen
+@define
 class PackageFiles:
     """The files below a package's root, which are all that a package may refer to."""
 
@@ -69,16 +72,22 @@ class PackageFiles:
     """The folder in the package that contains all files, with a final slash, or empty."""
     files: frozenset[str]
     """Paths relative to `root`."""
+    _bytes_read: int = 0
 
     def text(self, name: str) -> str:
         """Return the content of a file as text; `name` is its path relative to `root`.
 
         Raises:
-            RtcError: BAD_PACKAGE: it is larger than TEXT_MAX bytes, or not UTF-8.
+            RtcError: BAD_PACKAGE: it is larger than TEXT_MAX bytes, or not UTF-8; or all texts together are larger than
+                TEXTS_MAX.
         """
-        data = self.source.read(self.root + name)
+        with foreign_errors(f"{name} is damaged in the package. Export or send it again."):
+            data = self.source.read(self.root + name)
         if len(data) > TEXT_MAX:
             raise bad_package(f"{name} is too large to be a configuration or script.")
+        self._bytes_read += len(data)
+        if self._bytes_read > TEXTS_MAX:
+            raise bad_package("The configurations of the package are too large together.")
         return decode_text(name, data)
 
 

@@ -6,10 +6,13 @@ neither a training line nor known to be harmless is an error: to ignore it might
 
 import re
 import shlex
+from collections import deque
 
 from attrs import frozen
 
+from protocol.jobs import OVERRIDES_MAX
 from rtc.common.errors import RtcError
+from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import (
     FROM_SCRIPT,
     LABELS_KEY,
@@ -18,7 +21,6 @@ from rtc.packages.hydra_overrides import (
     read_overrides,
     split_joined_overrides,
 )
-from rtc.packages.zip_reader import bad_package
 
 LEGACY_FLAGS = frozenset({"--tensorboard", "--save_viz", "--keep_viz", "--zmq", "--cpu", "--first-gpu", "--last-gpu"})
 LEGACY_VALUES = frozenset(
@@ -112,8 +114,8 @@ def _read_command(words: list[str]) -> TrainLine | None:
         RtcError: BAD_PACKAGE: it is neither.
     """
     whole = " ".join(words)
-    while words and _ASSIGNMENT.fullmatch(words[0]):
-        words = words[1:]  # VAR=value before a command
+    first = next((index for index, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
+    words = words[first:]  # without VAR=value before a command
     if not words:
         return None
     program, rest = _split_program(words)
@@ -137,25 +139,32 @@ def _split_program(words: list[str]) -> tuple[str, list[str]]:
 
     `uv run` is skipped, and `python -m MODULE` is replaced by the program of that module.
     """
-    name = re.split(r"[/\\]", words[0])[-1].removesuffix(".exe")
-    if name == "uv" and words[1:2] == ["run"]:
-        return _split_program(words[2:]) if words[2:] else (name, [])
+    start = 0
+    while words[start + 1 : start + 2] == ["run"] and start + 2 < len(words) and _program_name(words[start]) == "uv":
+        start += 2
+    words = words[start:]
+    name = _program_name(words[0])
     if re.fullmatch(r"python[\d.]*", name) and words[1:2] == ["-m"] and words[2:3]:
         return _MODULES.get(words[2], words[2]), words[3:]
     return name, words[1:]
 
 
+def _program_name(word: str) -> str:
+    """Return the last part of a program's path, without `.exe`."""
+    return re.split(r"[/\\]", word)[-1].removesuffix(".exe")
+
+
 def _parse_legacy_arguments(words: list[str]) -> TrainLine:
     """Parse the arguments of `sleap-train config.json labels.pkg.slp [options]` (SLEAP 1.4 and older)."""
     positional: list[str] = []
-    queue = list(words)
+    queue = deque(words)
     while queue:
-        word = queue.pop(0)
+        word = queue.popleft()
         name, equals, _ = word.partition("=")
         if not word.startswith("-"):
             positional.append(word)
         elif name in LEGACY_VALUES and not equals and queue:
-            queue.pop(0)
+            queue.popleft()
         elif name not in LEGACY_VALUES | LEGACY_FLAGS:
             raise _refusal(f"sleap-train {' '.join(words)}")
     if not 1 <= len(positional) <= 2:
@@ -168,12 +177,12 @@ def _parse_train_arguments(words: list[str]) -> TrainLine:
     config: str | None = None
     folder = "."
     override_words: list[str] = []
-    queue = list(words)
+    queue = deque(words)
     while queue:
-        word = queue.pop(0)
+        word = queue.popleft()
         name, equals, value = word.partition("=")
         if name in ("--config", "--config-name", "-c", "--config-dir", "-d"):
-            value = value if equals else queue.pop(0) if queue else ""
+            value = value if equals else queue.popleft() if queue else ""
             if name in ("--config-dir", "-d"):
                 if is_override(value):
                     override_words.append(
@@ -193,6 +202,8 @@ def _parse_train_arguments(words: list[str]) -> TrainLine:
         raise bad_package("A training line of train-script.sh names no configuration.")
     config_path = config if folder == "." else f"{folder.rstrip('/')}/{config}"
     separate_overrides = [piece for word in override_words for piece in split_joined_overrides(word)]
+    if len(separate_overrides) > OVERRIDES_MAX:
+        raise bad_package(f"A training line of train-script.sh changes more than {OVERRIDES_MAX} settings.")
     overrides = read_overrides(separate_overrides, FROM_SCRIPT)
     labels = tuple(path for override in overrides if override.key == LABELS_KEY for path in override.paths())
     return TrainLine(config_path, labels, overrides)

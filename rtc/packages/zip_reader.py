@@ -9,32 +9,37 @@ import shutil
 import stat
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import trio
+from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
 from rtc.common.windows_names import is_reserved_on_windows
 from rtc.packages.file_names import collision_key
+from rtc.packages.foreign_errors import bad_package, foreign_errors
 
 MEMBERS_MAX = 20_000
 """Maximum number of files and folders in an archive."""
-TOTAL_MAX = 100 * 10**9
-"""Maximum total size of the unpacked files, in bytes."""
+TOTAL_MAX = 2**50
+"""Total size of the unpacked files in bytes that no archive has; who unpacks one sets a limit of his own."""
 RATIO_MAX = 200
 """Maximum ratio of unpacked to packed size; real labels and checkpoints stay far below."""
 RATIO_FREE_BELOW = 10 * 2**20
 """Unpacked size in bytes up to which the ratio is not checked: a small file of zeros does no harm."""
+RATIO_FREE_IN_ALL = 10**9
+"""Unpacked size of all files in bytes up to which their ratio together is not checked."""
 DIRECTORY_MAX = 16 * 2**20
 """Maximum size of the zip's central directory in bytes; `zipfile` reads all of it into memory."""
 MEMBER_NAME_MAX = 1000
 """Maximum length of a path, in characters."""
+FOLDERS_MAX = 120
+"""Maximum number of parts of a path."""
 COMPONENT_MAX = 200
 """Maximum length of one path component in bytes of UTF-8; file systems allow 255."""
 DISK_SPARE = 1.2
@@ -42,24 +47,17 @@ DISK_SPARE = 1.2
 BLOCK = 1024 * 1024
 """Maximum number of bytes that are copied at once."""
 
-_DAMAGE_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    struct.error,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-)
-"""What `zipfile` raises on damaged, truncated or foreign archives; the last two mean offsets that no file can have."""
 _ZIP64 = 0xFFFFFFFF
 """Value of a 32-bit field whose real value is in the ZIP64 end record (APPNOTE.TXT, section 4.4.1.4)."""
 
 
-def bad_package(text: str) -> RtcError:
-    """Return the error BAD_PACKAGE with this sentence."""
-    return RtcError(FaultCode.BAD_PACKAGE, text)
+@frozen
+class UnpackLimit:
+    """How large the files of an archive may be together."""
+
+    max_bytes: int = TOTAL_MAX
+    option: str = ""
+    """The option that sets the limit, for the error text; empty when there is none."""
 
 
 def open_user_file(path: Path) -> BinaryIO:
@@ -81,27 +79,18 @@ def open_user_file(path: Path) -> BinaryIO:
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file for reading; damage that is found while it is open becomes an RtcError.
+    """Open a zip file for reading. To read a member of it may raise `FOREIGN_ERRORS`.
 
     Raises:
         RtcError: USAGE: there is no such file. BAD_PACKAGE: it is not a zip, it is damaged, or it has too many files.
     """
     with open_user_file(path) as file:
-        try:
+        with foreign_errors(f"{path.name} is not a zip archive, or is damaged. Export or send it again."):
             if _directory_size(file) > DIRECTORY_MAX:
                 raise bad_package(f"{path.name} holds too many files.")
-            with zipfile.ZipFile(file) as archive:
-                yield archive
-        except _DAMAGE_ERRORS:
-            raise _damaged(path) from None
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # the system's error for an offset that no file can have
-                raise _damaged(path) from None
-            raise
-
-
-def _damaged(path: Path) -> RtcError:
-    return bad_package(f"{path.name} is not a zip archive, or is damaged. Export or send it again.")
+            archive = zipfile.ZipFile(file)
+        with archive:
+            yield archive
 
 
 def _directory_size(file: BinaryIO) -> int:
@@ -128,13 +117,14 @@ def _directory_size(file: BinaryIO) -> int:
     return size
 
 
-def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
+def members(archive: zipfile.ZipFile, limit: UnpackLimit | None = None) -> tuple[zipfile.ZipInfo, ...]:
     """Return the files of an archive, after every check that needs no unpacking.
 
     Folders and the hidden files that macOS adds (`__MACOSX/`, `.DS_Store`) are left out.
 
     Raises:
-        RtcError: BAD_PACKAGE: a member must not be unpacked, so the whole archive is refused.
+        RtcError: BAD_PACKAGE: a member must not be unpacked, so the whole archive is refused. TOO_LARGE: the files
+            have more bytes than the limit, unpacked.
     """
     infos = archive.infolist()
     if len(infos) > MEMBERS_MAX:
@@ -145,9 +135,21 @@ def members(archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, ...]:
     files = tuple(info for info in infos if not info.is_dir() and not _is_junk(info.filename))
     _check_clashes(files)
     _check_overlaps(infos)
-    if sum(info.file_size for info in files) > TOTAL_MAX:
-        raise bad_package("The archive says it unpacks to more than 100 GB, which is not taken.")
+    _check_total(files, limit or UnpackLimit())
     return files
+
+
+def _check_total(files: tuple[zipfile.ZipInfo, ...], limit: UnpackLimit) -> None:
+    total, packed = (sum(getattr(info, size) for info in files) for size in ("file_size", "compress_size"))
+    if total > limit.max_bytes:
+        hint = f" ({limit.option})" if limit.option else ""
+        raise RtcError(
+            FaultCode.TOO_LARGE if limit.option else FaultCode.BAD_PACKAGE,
+            f"The archive unpacks to {total / 1e9:.2f} GB; at most {limit.max_bytes / 1e9:.2f} GB are taken{hint}. "
+            "Make it smaller, or have the limit raised.",
+        )
+    if total > RATIO_FREE_IN_ALL and total > RATIO_MAX * packed:
+        raise bad_package("The archive unpacks to a suspiciously large size.")
 
 
 def check_member_name(name: str) -> None:
@@ -159,7 +161,11 @@ def check_member_name(name: str) -> None:
     parts = name.removesuffix("/").split("/")
     if not is_printable(name):
         raise bad_package("The archive holds a file whose name has characters that cannot be shown.")
-    if len(name) > MEMBER_NAME_MAX or any(len(part.encode()) > COMPONENT_MAX for part in parts):
+    if (
+        len(name) > MEMBER_NAME_MAX
+        or len(parts) > FOLDERS_MAX
+        or any(len(part.encode()) > COMPONENT_MAX for part in parts)
+    ):
         raise bad_package("The archive holds a file whose name is too long.")
     if name.startswith("/") or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
         raise bad_package(
@@ -188,7 +194,6 @@ def _check_kind(info: zipfile.ZipInfo) -> None:
 def _check_clashes(files: tuple[zipfile.ZipInfo, ...]) -> None:
     """Check that names differ even on a disk that ignores case or Unicode form, and that no file is also a folder."""
     taken: set[str] = set()
-    folders: set[str] = set()
     for info in files:
         key = collision_key(info.filename)
         if key in taken:
@@ -196,10 +201,17 @@ def _check_clashes(files: tuple[zipfile.ZipInfo, ...]) -> None:
                 f"The archive holds {info.filename!r} twice, or names that differ only in upper and lower case."
             )
         taken.add(key)
-        parts = key.split("/")
-        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
-    if taken & folders:
+    # not a set of all folders: 16 000 paths of 500 folders each would fill the memory
+    if any(key[:end] in taken for key in taken for end in _folder_ends(key)):
         raise bad_package("The archive holds a file and a folder of the same name.")
+
+
+def _folder_ends(path: str) -> Iterator[int]:
+    """Yield the length of the path of each folder that a path leads through."""
+    end = path.find("/")
+    while end >= 0:
+        yield end
+        end = path.find("/", end + 1)
 
 
 def _check_overlaps(infos: list[zipfile.ZipInfo]) -> None:
@@ -215,22 +227,22 @@ def _is_junk(name: str) -> bool:
     return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
 
 
-async def unpack(archive: Path, folder: Path) -> None:
+async def unpack(archive: Path, folder: Path, limit: UnpackLimit | None = None) -> None:
     """Unpack a zip into a folder, which is created if necessary and should be empty.
 
     After failure or cancellation the folder may contain some complete files, but no partial one; the caller removes it.
 
     Raises:
-        RtcError: USAGE: there is no such file. BAD_PACKAGE: the archive is refused or damaged. DISK_FULL. Where
-            possible, these are raised before anything is written.
+        RtcError: USAGE: there is no such file. BAD_PACKAGE: the archive is refused or damaged. TOO_LARGE: it unpacks to
+            more than the limit. DISK_FULL. Where possible, these are raised before anything is written.
     """
-    await trio.to_thread.run_sync(_unpack, archive, folder, trio.from_thread.check_cancelled)
+    await trio.to_thread.run_sync(_unpack, archive, folder, trio.from_thread.check_cancelled, limit)
 
 
-def _unpack(path: Path, folder: Path, check: Callable[[], None]) -> None:
+def _unpack(path: Path, folder: Path, check: Callable[[], None], limit: UnpackLimit | None = None) -> None:
     """Do the work of `unpack`; `check` is called before each block and may raise to stop the work."""
     with open_zip(path) as archive:
-        files = members(archive)
+        files = members(archive, limit)
         folder.mkdir(parents=True, exist_ok=True)
         total = sum(info.file_size for info in files)
         if shutil.disk_usage(folder).free < total * DISK_SPARE:
@@ -251,19 +263,21 @@ def _disk_full(total: int) -> RtcError:
 
 def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, check: Callable[[], None]) -> None:
     """Unpack one file, first under a temporary name; refuse it when its size is not the declared one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     remaining = info.file_size
     try:
-        with archive.open(info) as source, part.open("xb") as sink:
-            while block := source.read(min(BLOCK, remaining + 1)):
-                check()
-                remaining -= len(block)
-                if remaining < 0:
-                    break
-                sink.write(block)
+        with foreign_errors(f"The archive is damaged: {info.filename!r} cannot be unpacked. Send it again."):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as source, part.open("xb") as sink:
+                while block := source.read(min(BLOCK, remaining + 1)):
+                    check()
+                    remaining -= len(block)
+                    if remaining < 0:
+                        break
+                    sink.write(block)
         if remaining:
             raise bad_package(f"The archive is damaged: {info.filename!r} has another size than it says.")
         part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that no file can have, or that is a folder
+            part.unlink(missing_ok=True)

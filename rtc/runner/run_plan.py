@@ -18,6 +18,7 @@ from rtc.common.job_result import LOG_NAME, JobResult
 from rtc.common.nurseries import open_background_nursery
 from rtc.common.process_group import Holder
 from rtc.common.scratch_dirs import short_alias
+from rtc.packages.checked_config import prepare_configs, rewrite_config
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Emit, StepContext
@@ -129,6 +130,7 @@ async def _run_steps(context: StepContext, switch: StopSwitch, plan: Plan, socke
     """
     completed = CompletedSteps()
     try:
+        context.log.hide(await trio.to_thread.run_sync(prepare_configs, context.folder, plan))
         async with open_monitor(sockets) as monitor:
             for index, step in enumerate(plan.steps):
                 if switch.stop_all:
@@ -158,13 +160,27 @@ async def _train(context: StepContext, switch: StopSwitch, monitor: Monitor, ind
     async with open_background_nursery() as background:
         # started before sleap-nn: a stop may be requested long before sleap-nn can receive it
         background.start_soon(switch.forward_stop, monitor)
-        config = await _convert_config(context, step) if step.legacy else step.config
+        config = await _prepare_config(context, step)
         status = await context.run(train_command(context.sleap_nn, step, config, monitor.ports, context.accelerator))
         if status == 0:
             with trio.move_on_after(DRAIN_TIME):
                 await training_progress.ended.wait()
     if status or not (context.folder / step.run_path / "best.ckpt").is_file():
         raise context.step_error(f"The model {step.name} was not trained.", status, "a model")
+
+
+async def _prepare_config(context: StepContext, step: TrainStep) -> str:
+    """Return the path of the configuration that sleap-nn reads: written by us, and converted before where necessary.
+
+    Raises:
+        RtcError: BAD_PACKAGE: the configuration is not allowed. JOB_FAILED: it could not be converted or written.
+    """
+    await trio.to_thread.run_sync(rewrite_config, context.folder, step.config, step)
+    if not step.legacy:
+        return step.config
+    converted = await _convert_config(context, step)
+    await trio.to_thread.run_sync(rewrite_config, context.folder, converted, step)
+    return converted
 
 
 async def _convert_config(context: StepContext, step: TrainStep) -> str:

@@ -108,14 +108,15 @@ def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, ac
 
     sleap-nn trains one model per process, and resolves relative paths against the folder in which it runs. Settings
     are changed by Hydra overrides. The form `++key=value` adds or replaces a key; plain `key=value` fails when the key
-    is not in the YAML. The package's overrides come first, then the settings that the worker decides itself.
+    is not in the YAML. The package's overrides come first, then the settings that the worker decides itself. An API
+    key is left out: other users of the machine see command lines, and a job uploads nothing.
 
     Args:
         config: the step's own configuration, or its conversion from SLEAP ≤ 1.4.
         ports: the ports of the `Monitor`. Both are off by default in sleap-nn.
     """
     folder, _, run = step.run_path.partition("/")
-    settings = [str(override) for override in step.overrides]
+    settings = [str(override) for override in step.overrides if not override.is_secret]
     settings += [
         f"++trainer_config.zmq.publish_port={ports.publish}",
         f"++trainer_config.zmq.controller_port={ports.controller}",

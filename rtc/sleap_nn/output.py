@@ -1,12 +1,12 @@
 """Read what sleap-nn prints: cut it into lines for people, save it in `job.log`, find the reason of a failure in it.
 
 sleap-nn prints its log on stdout (loguru); Lightning, warnings, progress bars (tqdm) and tracebacks go to stderr. Both
-are read here as one stream.
+are read here as one stream. Secrets, and characters that a terminal would interpret, are neither saved nor sent.
 """
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from protocol.fields import COUNT_MAX, printable
 from protocol.ids import JobId
 from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobEvent, LogLines
 from protocol.wire import FRAME_MAX, encode
+from rtc.sleap_nn.secret_mask import HIDDEN, mask, values_pattern
 
 FLUSH_TIME = 0.25
 """Seconds for which a line may be held back, so that several lines go into one message."""
@@ -34,7 +35,7 @@ REASON_MAX = 400
 LineHandler = Callable[[bytes], bool]
 """Gets a printed line. Returns True if it has handled the line, False if the line is to be reported as a log line."""
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+_LINE_END = re.compile(rb"(\r\n|\n|\r)")
 _PATH = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?(?:[/\\][\w.@+=~-]+)+[/\\]([\w.@+=-]+)")
 _EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Abort)\b(?:: .*)?|Error: .*")
 _USEFUL = re.compile(
@@ -47,8 +48,13 @@ For example, sleap-nn prints `Key 'x' not in 'TrainerConfig'` some lines before 
 
 
 def clean_line(raw: bytes) -> str:
-    """Return a printed line as text that is safe to show (`printable`), of at most `LOG_LINE_MAX` characters."""
-    return printable(raw[: LOG_LINE_MAX * 4].decode("utf-8", "replace"))[:LOG_LINE_MAX].rstrip()
+    """Return a printed line as text that is safe to show (`_safe_text`), of at most `LOG_LINE_MAX` characters."""
+    return _safe_text(raw[: LOG_LINE_MAX * 4])[:LOG_LINE_MAX].rstrip()
+
+
+def _safe_text(raw: bytes) -> str:
+    """Return a printed line as text that can only be shown (`printable`) and holds no secret of a known form."""
+    return mask(printable(raw.decode("utf-8", "replace"))).rstrip()
 
 
 def failure_reason(lines: list[str]) -> str:
@@ -115,7 +121,14 @@ class JobLog:
         self._lines: list[str] = []
         self._lines_omitted = 0
         self._handle_line: LineHandler | None = None
+        self._overwritten = ""
+        """The line that the program has ended with a carriage return, so that the next one replaces it."""
+        self._secrets: re.Pattern[str] | None = None
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Hide these texts, which are secrets, in all further lines."""
+        self._secrets = values_pattern(values)
 
     def close(self) -> None:
         """Emit the lines that were held back, and close the file."""
@@ -126,8 +139,9 @@ class JobLog:
 
     def add_line(self, text: str) -> None:
         """Save and emit a line of sleap-rtc's own."""
-        self._save(text.encode() + b"\n")
-        self._add_clean_line(clean_line(text.encode()))
+        line = self._hide(_safe_text(text.encode(errors="replace")))
+        self._save(line)
+        self._add_clean_line(line)
 
     async def read_output(self, output: trio.abc.ReceiveStream, handle_line: LineHandler | None = None) -> None:
         """Save and emit what a program prints, until the last process that holds its output open has closed it.
@@ -148,12 +162,10 @@ class JobLog:
                 continue
             if not block:
                 break
-            self._save(block)
             rest = self._add_whole_lines(rest + block)
             if flush_at == float("inf"):
                 flush_at = trio.current_time() + FLUSH_TIME
-        if rest:
-            self._add_raw_line(rest)
+        self._add_raw_line(rest, b"\n")
         self.flush()
 
     def flush(self) -> None:
@@ -167,9 +179,15 @@ class JobLog:
             self._emit(LogLines(self._job, lines))
         self._lines.clear()
 
-    def _save(self, block: bytes) -> None:
-        self._with_file(lambda file: file.write(block[: self._bytes_left]))
-        self._bytes_left -= min(self._bytes_left, len(block))
+    def _hide(self, text: str) -> str:
+        """Return a line without the secrets that `hide` was given."""
+        return text if self._secrets is None else self._secrets.sub(HIDDEN, text)
+
+    def _save(self, line: str) -> None:
+        """Append a line to the file, or what fits of it into `LOG_MAX` bytes."""
+        data = (line.encode(errors="replace") + b"\n")[: self._bytes_left]
+        self._with_file(lambda file: file.write(data))
+        self._bytes_left -= len(data)
 
     def _with_file(self, action: Callable[[BinaryIO], object]) -> None:
         """Call `action` with the file, if there is one; at an error, end the file."""
@@ -185,19 +203,32 @@ class JobLog:
 
     def _add_whole_lines(self, data: bytes) -> bytes:
         """Add all complete lines and return the rest. A `\\r`, as progress bars print it, ends a line too."""
-        *whole, rest = _LINE_END.split(data)
-        for raw in whole:
-            self._add_raw_line(raw)
-        if len(rest) > BLOCK:  # a line without an end: emit its beginning, discard the rest
-            self._add_clean_line(clean_line(rest))
+        parts = _LINE_END.split(data)
+        for raw, end in zip(parts[:-1:2], parts[1::2], strict=True):
+            self._add_raw_line(raw, end)
+        rest = parts[-1]
+        if len(rest) > BLOCK:  # a line without an end: add its beginning, discard the rest
+            self._add_raw_line(rest[:BLOCK], b"\n")
             return b""
         return rest
 
-    def _add_raw_line(self, raw: bytes) -> None:
-        if self._handle_line is None or not self._handle_line(raw):
-            self._add_clean_line(clean_line(raw))
+    def _add_raw_line(self, raw: bytes, end: bytes) -> None:
+        """Add a line that ends with these characters.
+
+        Of lines that overwrite each other (a progress bar), each is emitted, and the last one is saved.
+        """
+        line = self._hide(_safe_text(raw))
+        if end == b"\r":
+            self._overwritten = line or self._overwritten
+        else:
+            if raw or self._overwritten:
+                self._save(line or self._overwritten)
+            self._overwritten = ""
+        if raw and (self._handle_line is None or not self._handle_line(raw)):
+            self._add_clean_line(line)
 
     def _add_clean_line(self, line: str) -> None:
+        line = line[:LOG_LINE_MAX].rstrip()
         if not line:
             return
         self.last_lines.append(line)

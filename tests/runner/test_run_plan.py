@@ -452,7 +452,11 @@ async def test_lines_come_in_small_messages_without_controls(job, tmp_path):
     assert "line 59" in lines
     assert all(is_printable(line) and len(line) <= LOG_LINE_MAX for line in lines)
     assert all(0 < len(news.lines) <= LOG_LINES_MAX for news in job.of(LogLines))
-    assert "\x1b[31mred" in (job.folder / "job.log").read_text()
+    saved = (job.folder / "job.log").read_text()
+    assert "\nred \ufffdflip\ufffd\n100%\nline 0\n" in saved, (
+        "of a line that overwrites itself, the last version is saved"
+    )
+    assert all(is_printable(line) for line in saved.splitlines())
 
 
 async def test_a_runaway_loop_is_cut_short_and_kept_in_the_log(tmp_path, monkeypatch, autojump_clock):

@@ -15,8 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from protocol.faults import FaultCode
 from rtc.client.package_builder.contents import (
     InspectedLabels,
@@ -33,6 +31,7 @@ from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
 from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
 from rtc.packages.plan import inspect_package
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_arguments, read_options
+from rtc.packages.safe_yaml import yaml_text
 from rtc.packages.zip_writer import add_file, add_text, open_zip_writer
 
 ReportProgress = Callable[[str], None]
@@ -106,7 +105,7 @@ def _training_texts(
         entry: dict[str, Any] = {"cfg": config, "run_path": f"models/{run}", "train_labels": packed_labels}
         entries.append(entry | ({"overrides": overrides} if overrides else {}))
         script += _training_line(config, run, overrides)
-    jobs = yaml.safe_dump({"training": entries, "inference": []}, sort_keys=False)
+    jobs = yaml_text({"training": entries, "inference": []})
     return texts | {"jobs.yaml": jobs, "train-script.sh": script, "inference-script.sh": _SCRIPT_HEAD}
 
 
@@ -202,7 +201,7 @@ def _tracking_texts(data: str, models: Sequence[str], options: Mapping[str, Valu
     arguments = ["--data_path", data, *model_arguments, "-o", output, *option_arguments(options)]
     line = shlex.join(["sleap", "predict", "--gui", *arguments])
     return {
-        "jobs.yaml": yaml.safe_dump({"training": [], "inference": [entry]}, sort_keys=False),
+        "jobs.yaml": yaml_text({"training": [], "inference": [entry]}),
         "train-script.sh": _SCRIPT_HEAD,
         "inference-script.sh": f"{_SCRIPT_HEAD}{line}\n",
     }

@@ -4,19 +4,18 @@ A configuration may come from SLEAP, from a folder of configurations, or from an
 be outdated or belong to another computer.
 """
 
-import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import yaml
 from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import check_file
 from rtc.common.errors import RtcError
 from rtc.packages.model_config import read_model_config
-from rtc.packages.safe_yaml import safe_yaml
+from rtc.packages.safe_yaml import json_text, safe_json, safe_yaml, yaml_text
 from rtc.packages.sources import TEXT_MAX, decode_text
 
 _LABELS = (("data_config", "val_labels_path"), ("data_config", "test_file_path"))
@@ -72,7 +71,7 @@ class TrainingConfig:
         Raises:
             RtcError: USAGE: a file does not exist. BAD_PACKAGE: the configuration contains something not allowed.
         """
-        tree: dict[str, Any] = json.loads(json.dumps(self.tree, default=str))
+        tree = deepcopy(self.tree)
         for keys, folder in (
             (_LEGACY_LABELS if self.legacy else _LABELS, ""),
             (() if self.legacy else _WEIGHTS, "weights"),
@@ -89,7 +88,7 @@ class TrainingConfig:
             for key in _LOCAL_FOLDERS:
                 if _get_setting(tree, key) is not None:
                     _set_setting(tree, key, None)
-        text = json.dumps(tree, indent=1) if self.legacy else yaml.safe_dump(tree, sort_keys=False)
+        text = json_text(tree) if self.legacy else yaml_text(tree)
         read_model_config(f"{self.path.stem}{self.ending}", text)
         return text
 
@@ -151,10 +150,7 @@ def _read(path: Path) -> TrainingConfig:
 
 
 def _parse(name: str, text: str, legacy: bool) -> dict[str, Any]:
-    try:
-        tree = json.loads(text) if legacy else safe_yaml(name, text)
-    except (ValueError, RecursionError):
-        raise RtcError(FaultCode.USAGE, f"{name} cannot be read: it is no valid JSON.") from None
+    tree = safe_json(name, text) if legacy else safe_yaml(name, text)
     if not isinstance(tree, dict):
         raise RtcError(FaultCode.USAGE, f"{name} is no training configuration.")
     return tree

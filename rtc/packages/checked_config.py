@@ -1,0 +1,129 @@
+"""Writes the configurations that sleap-nn reads on the worker: from what was checked, not from what the sender wrote.
+
+The text of the sender and ours are read by different programs. So sleap-nn gets only texts of `yaml_text` and
+`json_text`, which have one meaning. API keys are left out: a job uploads nothing (`WANDB_MODE=offline`), and sleap-nn
+would print them into the log.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from protocol.faults import FaultCode
+from rtc.common.errors import RtcError
+from rtc.common.safe_open import open_private
+from rtc.packages.file_names import posix_path
+from rtc.packages.hydra_overrides import LABELS_KEY, is_secret_name
+from rtc.packages.model_config import (
+    FILE_SETTINGS,
+    WANDB_KEY,
+    check_paths,
+    get_setting,
+    parse_model_config,
+    parse_settings,
+    with_setting,
+)
+from rtc.packages.plan import Plan, TrainStep
+from rtc.packages.safe_yaml import json_text, yaml_text
+from rtc.packages.sources import FolderSource, PackageFiles
+
+_SECRET_MIN = 8
+"""Minimum length of a secret in characters; to hide shorter texts would hide parts of words."""
+
+
+def rewrite_config(root: Path, config: str, step: TrainStep) -> None:
+    """Check the configuration of a step once more, and write it anew in its place.
+
+    Args:
+        root: the root of the unpacked package; the paths are relative to it.
+        config: the configuration, which may have been converted from that of the step.
+        step: the step, with the labels to train on.
+
+    Raises:
+        RtcError: BAD_PACKAGE: the configuration is not allowed. JOB_FAILED: it cannot be written.
+    """
+    package = PackageFiles(FolderSource(root), "", frozenset())
+    tree = parse_model_config(config, package.text(config))
+    if config.endswith(".json"):
+        _write(root / config, json_text(tree))
+    else:
+        _write(root / config, yaml_text(_with_plain_paths(config, tree, step)))
+
+
+def _with_plain_paths(config: str, tree: dict[str, Any], step: TrainStep) -> dict[str, Any]:
+    """Return a configuration with the step's labels, with paths as the package's plan reads them, and without key."""
+    if step.effective_labels:
+        tree = with_setting(tree, LABELS_KEY, list(step.effective_labels))
+    check_paths(config, tree)
+    for key in FILE_SETTINGS:
+        value = get_setting(tree, key)
+        if isinstance(value, str) and value:
+            tree = with_setting(tree, key, posix_path(value))
+        elif isinstance(value, list):
+            tree = with_setting(tree, key, [posix_path(path) if path else path for path in value])
+    return with_setting(tree, WANDB_KEY, None) if get_setting(tree, WANDB_KEY) else tree
+
+
+def prepare_configs(root: Path, plan: Plan) -> frozenset[str]:
+    """Write anew the configuration of each trained model in a package, and return the secrets that the package holds.
+
+    Args:
+        root: the root of the unpacked package; no model of the plan is trained yet.
+        plan: the plan of the package.
+
+    Raises:
+        RtcError: BAD_PACKAGE: a configuration is not allowed. JOB_FAILED: it cannot be written.
+    """
+    _rewrite_trained_models(root, plan)
+    return _secret_values(root, plan)
+
+
+def _rewrite_trained_models(root: Path, plan: Plan) -> None:
+    source = FolderSource(root)
+    files = source.names()
+    package = PackageFiles(source, "", files)
+    folders = {model for step in plan.predictions for model in step.models}
+    for name in sorted(files):
+        folder, _, base = name.rpartition("/")
+        if folder in folders and base in ("training_config.yaml", "training_config.json"):
+            text = package.text(name)
+            tree = parse_settings(name, text) if text.strip() else None
+            if tree is not None:
+                _write(root / name, json_text(tree) if name.endswith(".json") else yaml_text(tree))
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the content of a text file.
+
+    Raises:
+        RtcError: JOB_FAILED: it cannot be written.
+    """
+    try:
+        with open_private(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        text = f"The worker could not write the job's configuration ({error.strerror}). Tell its owner."
+        raise RtcError(FaultCode.JOB_FAILED, text) from None
+
+
+def _secret_values(root: Path, plan: Plan) -> frozenset[str]:
+    """Return the texts that configurations and overrides of a package hold under names such as `api_key`."""
+    package = PackageFiles(FolderSource(root), "", frozenset())
+    found: set[str] = set()
+    for config in {step.config for step in plan.steps}:
+        found.update(_secrets_in(parse_settings(config, package.text(config))))
+    for step in plan.steps:
+        found.update(item.bare for item in step.overrides if item.is_secret)
+    return frozenset(text for text in found if len(text) >= _SECRET_MIN)
+
+
+def _secrets_in(tree: object, *, is_secret: bool = False) -> Iterator[str]:
+    """Yield every text that a tree, of at most `DEPTH_MAX` levels, holds under a secret name."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _secrets_in(value, is_secret=is_secret or is_secret_name(str(key)))
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from _secrets_in(item, is_secret=is_secret)
+    elif is_secret and isinstance(tree, str):
+        yield tree

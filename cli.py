@@ -23,6 +23,7 @@ from rtc.command_line.options import (
     create_room_options,
     fetch_location_options,
     job_track_options,
+    max_result_option,
     model_option,
     package_option,
     room_options,
@@ -120,6 +121,7 @@ def _worker(
     name: str | None,
     work_dir: Path | None,
     results_dir: Path | None,
+    max_package: int,
     relay_only: bool,
     sleap_nn: str | None,
     gpu: str | None,
@@ -145,6 +147,7 @@ def _worker(
         name=check_name(name),
         work=work_dir or base / "work",
         results=results_dir or base / "results",
+        package_max=max_package,
         sleap_nn=sleap_nn,
         gpu=choose_gpu(gpu) if gpu is not None else None,
     )
@@ -355,11 +358,14 @@ def jobs_logs(job: str, follow: bool, **worker_location: Any) -> int:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Show only warnings and the result.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line, for programs.")
+@max_result_option
 @fetch_location_options
-def jobs_fetch(job: str, output: Path | None, quiet: bool, as_json: bool, **worker_location: Any) -> int:
+def jobs_fetch(
+    job: str, output: Path | None, max_result: int, quiet: bool, as_json: bool, **worker_location: Any
+) -> int:
     """Fetch the result of JOB, which has ended."""
     check_display_options(quiet=quiet, as_json=as_json)
-    more = {"output": output, "quiet": quiet, "as_json": as_json}
+    more = {"output": output, "max_result": max_result, "quiet": quiet, "as_json": as_json}
     return _run_job_command(
         worker_location,
         lambda commands: int(commands.jobs_fetch(job, **more, **worker_location)),

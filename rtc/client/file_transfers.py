@@ -21,11 +21,11 @@ from protocol.faults import Fault, FaultCode
 from protocol.ids import LinkId
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name, sweep
+from rtc.common.size_limits import RESULT_MAX
 from rtc.transport.files import Incoming, send_file
 from rtc.transport.links.manager import LinkManager
 
-RESULT_MAX = 2**50
-"""Bytes of a result: no limit in practice."""
+RESULT_TOO_LARGE = "It is kept on the worker for some time; fetch it with a larger --max-result."
 
 
 class Destination(Protocol):
@@ -68,6 +68,8 @@ class FileTransfers:
     links: LinkManager
     router: Router
     progress: TransferProgress
+    result_max: int = RESULT_MAX
+    """Bytes of the largest result that is accepted."""
     _upload_begun: bool = False
     """An earlier link may have carried a part of the package."""
     _incoming: Incoming | None = None
@@ -172,7 +174,7 @@ class FileTransfers:
         sweep(self.destination.parent)
         folder = self.destination.parent / scratch_name()
         folder.mkdir(mode=0o700)
-        return Incoming(folder, RESULT_MAX)
+        return Incoming(folder, self.result_max, advice=RESULT_TOO_LARGE, copies=2)
 
     async def _remove_folder(self) -> None:
         """Remove the temporary folder; an archive in it that was not unpacked is moved beside the output first."""

@@ -10,6 +10,7 @@ from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
 from protocol.trust import RoomKeys
 from rtc.common.errors import RtcError
+from rtc.common.size_limits import RESULT_MAX
 from rtc.config.load import Config
 from rtc.runtime.room_keys import SecretFinder, no_secret
 
@@ -57,6 +58,8 @@ class ClientOptions:
     output: Path | None = None
     """The folder for the result of a training, or the file for predictions; None: a name made from the package's."""
     kind: JobKind = JobKind.TRAIN
+    result_max: int = RESULT_MAX
+    """Bytes of the largest result that is accepted; its unpacked files have the same limit."""
     overrides: tuple[str, ...] = ()
     """Settings changed for this run, in Hydra's syntax (`trainer_config.max_epochs=5`)."""
     credential: JobCredential | None = None

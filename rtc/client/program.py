@@ -137,7 +137,13 @@ async def _run(
         on_message=presenter.receive,
     ) as runtime:
         file_transfers = FileTransfers(
-            options.package, result_folder, options.config.chunk_size, runtime.links, runtime.router, view
+            options.package,
+            result_folder,
+            options.config.chunk_size,
+            runtime.links,
+            runtime.router,
+            view,
+            options.result_max,
         )
         with _cancellation_shown(presenter):  # here too, because closing the links takes a moment
             finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit, keys), drain)

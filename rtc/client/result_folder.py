@@ -10,17 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
+import trio
 from attrs import define, field
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
 from rtc.client.options import ClientOptions
 from rtc.client.report import write_report
-from rtc.client.unpack_results import choose_output_folder, final_losses, unpack_results
+from rtc.client.unpack_results import CLEAN_TIME, choose_output_folder, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME
 from rtc.common.scratch_dirs import scratch_name
-from rtc.packages.file_names import unused_path
+from rtc.packages.file_names import UsedNames
 from rtc.packages.inference import LABELS_ENDING
 from rtc.terminal.interface import JobSummary, Losses
 
@@ -65,15 +66,16 @@ class ResultFolder:
             OSError: a file cannot be written; the disk may be full.
         """
         if self.options.kind is JobKind.TRAIN:
-            self.models = await unpack_results(archive, self.path)
-            self.files = _find_predictions(self.path)
+            self.models = await unpack_results(archive, self.path, self.options.result_max)
+            self.files = await trio.to_thread.run_sync(_find_predictions, self.path)
         else:
             folder = self.parent / scratch_name()
             try:
-                await unpack_results(archive, folder)
-                self._move_predictions(folder)
+                await unpack_results(archive, folder, self.options.result_max)
+                await trio.to_thread.run_sync(self._move_predictions, folder)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                with trio.move_on_after(CLEAN_TIME, shield=True):
+                    await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
         self.unpacked = True
 
     def _move_predictions(self, folder: Path) -> None:
@@ -128,11 +130,9 @@ def _distinct_names(files: Sequence[tuple[str, ...]]) -> list[str]:
         files: relative paths, as parts.
     """
     shared = Counter(parts[-1].casefold() for parts in files)
-    names: list[str] = []
-    for parts in files:
-        name = parts[-1] if shared[parts[-1].casefold()] == 1 else "-".join(parts)
-        names.append(unused_path(name, names, PREDICTIONS if name.endswith(PREDICTIONS) else LABELS_ENDING))
-    return names
+    used = UsedNames()
+    names = (parts[-1] if shared[parts[-1].casefold()] == 1 else "-".join(parts) for parts in files)
+    return [used.choose(name, PREDICTIONS if name.endswith(PREDICTIONS) else LABELS_ENDING) for name in names]
 
 
 def _target_paths(base: Path, names: Sequence[str]) -> list[Path]:

@@ -1,22 +1,25 @@
 """Chooses the output folder of a training, and unpacks the result archive there, whole or not at all."""
 
-import csv
-import math
 import os
 import re
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import trio
 from attrs import frozen
 
 from protocol.faults import FaultCode
-from rtc.client.report.history import TRAINING_LOG_MAX
+from protocol.jobs import MODELS_MAX
+from rtc.client.report import PAGE
+from rtc.client.report.training_log import find_training_logs, read_training_log
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name
-from rtc.packages.zip_reader import unpack
+from rtc.common.size_limits import RESULT_MAX
+from rtc.packages.file_names import collision_key, unused_path
+from rtc.packages.zip_reader import UnpackLimit, unpack
 
+FOREIGN_PAGE = f"{PAGE}.from-worker"
+"""The new name of a file of a result that has the name of our page."""
 CLEAN_TIME = 60.0
 """Seconds for removing the temporary folder after unpacking."""
 
@@ -95,20 +98,25 @@ def _default_folder(package: Path) -> Path:
     return candidate
 
 
-async def unpack_results(archive: Path, output: Path) -> tuple[Path, ...]:
+async def unpack_results(archive: Path, output: Path, max_bytes: int = RESULT_MAX) -> tuple[Path, ...]:
     """Unpack a result archive so that `output` appears whole or not at all.
+
+    Args:
+        archive: the result.
+        output: the folder that is made, or filled if it is there and empty.
+        max_bytes: how many bytes its files may have together.
 
     Returns:
         The folders of the models, relative to `output`.
 
     Raises:
-        RtcError: BAD_PACKAGE or DISK_FULL from unpacking; USAGE when `output` is not empty any more.
+        RtcError: BAD_PACKAGE, TOO_LARGE or DISK_FULL from unpacking; USAGE when `output` is not empty any more.
     """
     temporary = (
         _unpack_parent(output) / scratch_name()
     )  # not mkdtemp: its mode 0700 would let nobody else read the result
     try:
-        await unpack(archive, temporary)
+        await unpack(archive, temporary, UnpackLimit(max_bytes, "--max-result"))
         return await trio.to_thread.run_sync(_move_to_output, temporary, output)
     finally:
         with trio.move_on_after(CLEAN_TIME, shield=True):
@@ -131,6 +139,7 @@ def _move_to_output(temporary: Path, output: Path) -> tuple[Path, ...]:
         RtcError: USAGE: they could not be moved; `output` is then as before.
     """
     try:
+        _rename_foreign_pages(temporary)
         if temporary.parent == output:
             _move_up(temporary, output)
         else:
@@ -141,6 +150,17 @@ def _move_to_output(temporary: Path, output: Path) -> tuple[Path, ...]:
         ) from None
     found = sorted(output.rglob("best.ckpt"))
     return tuple(path.parent.relative_to(output) for path in found)
+
+
+def _rename_foreign_pages(folder: Path) -> None:
+    """Rename whatever has the name of our page with the loss curves, or a name that is the same if case is ignored.
+
+    Only a page that this program wrote may have this name: a worker's page could look like it, and run scripts. The new
+    name has no suffix that a browser opens.
+    """
+    for path in list(folder.iterdir()):
+        if collision_key(path.name) == collision_key(PAGE):
+            path.rename(path.with_name(unused_path(FOREIGN_PAGE, (other.name for other in folder.iterdir()))))
 
 
 def _move_up(temporary: Path, output: Path) -> None:
@@ -164,31 +184,13 @@ def _move_up(temporary: Path, output: Path) -> None:
 def final_losses(output: Path) -> tuple[ModelLosses, ...]:
     """Return the final losses of each model, read from the training_log.csv files below a folder.
 
-    A file larger than TRAINING_LOG_MAX is skipped.
+    This call may block for a while. Logs that are too large are skipped (`find_training_logs`).
     """
-    logs = sorted(output.rglob("training_log.csv"))
-    return tuple(_read_losses(path) for path in logs if path.is_file() and path.stat().st_size <= TRAINING_LOG_MAX)
+    return tuple(_read_losses(path) for path in find_training_logs(output, MODELS_MAX))
 
 
 def _read_losses(path: Path) -> ModelLosses:
     """Return the final losses in one training_log.csv."""
-    epochs, train, val = 0, None, None
-    # the csv module refuses a cell of more than 131072 characters; the rows before it count
-    with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
-        for row in csv.DictReader(file):
-            epochs += 1
-            train = _number(row, "train/loss", "train_loss", default=train)
-            val = _number(row, "val/loss", "val_loss", default=val)
-    return ModelLosses(path.parent.name, epochs, train, val)
-
-
-def _number(row: dict[str, str], *names: str, default: float | None) -> float | None:
-    """Return the first finite number in the named columns; `default` where all are empty, `inf`, `nan` or no number."""
-    for name in names:
-        try:
-            value = float(row.get(name) or "nan")
-        except ValueError:
-            continue
-        if math.isfinite(value):
-            return value
-    return default
+    log = read_training_log(path)
+    train, val = (numbers[-1][1] if numbers else None for numbers in (log.train, log.val))
+    return ModelLosses(path.parent.name, log.rows, train, val)

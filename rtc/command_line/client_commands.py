@@ -30,6 +30,7 @@ from rtc.client.target import choose_target
 from rtc.command_line.read_config import read_config
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
+from rtc.common.size_limits import RESULT_MAX
 from rtc.config.load import Config
 from rtc.packages.describe import describe
 from rtc.runtime.room_keys import SecretFinder, no_secret
@@ -139,6 +140,7 @@ def _start_client(
     server: str | None,
     relay_only: bool,
     output: Path | None,
+    max_result: int = RESULT_MAX,
     on_interrupt: str | None,
     stop: str = StopScope.THIS.value,
     controller_port: int | None = None,
@@ -162,6 +164,7 @@ def _start_client(
         min_memory_mb=min_gpu_memory or 0,
         wait=wait,
         output=output,
+        result_max=max_result,
         kind=kind,
         overrides=overrides,
         viewer_ports=_viewer_ports(controller_port, publish_port),
@@ -236,6 +239,7 @@ def attach(
     job: str | None,
     *,
     output: Path | None,
+    max_result: int,
     on_interrupt: str | None,
     stop: str,
     controller_port: int,
@@ -255,6 +259,7 @@ def attach(
         jobs_options,
         ticket,
         output=output,
+        result_max=max_result,
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
         viewer_ports=_viewer_ports(controller_port, publish_port) if ticket.kind is JobKind.TRAIN else None,
@@ -313,12 +318,14 @@ def jobs_logs(job: str, *, follow: bool, **worker_location: Any) -> int:
     )
 
 
-def jobs_fetch(job: str, *, output: Path | None, quiet: bool, as_json: bool, **worker_location: Any) -> int:
+def jobs_fetch(
+    job: str, *, output: Path | None, max_result: int, quiet: bool, as_json: bool, **worker_location: Any
+) -> int:
     """Fetch the result of a job that has ended, and return the exit code."""
     jobs_options = _jobs_options(**worker_location)
     ticket = jobs_options.ticket(job)
     program = ClientProgram(
-        client_options_to_attach(jobs_options, ticket, output=output),
+        client_options_to_attach(jobs_options, ticket, output=output, result_max=max_result),
         choose_mode(quiet=quiet, verbose=False, as_json=as_json),
     )
 

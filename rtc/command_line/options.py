@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from rtc.command_line.credential_options import read_credentials, secret_options, token_options
+from rtc.common.size_limits import PACKAGE_MAX, RESULT_MAX
 
 SERVER_HELP = "Address of the signalling server, such as ws://lab.example.org:8080."
 RELAY_HELP = "Connect only through a TURN server, never directly."
@@ -55,6 +56,26 @@ class NetworkType(click.ParamType[IPv4Network | IPv6Network]):
             self.fail(f"{value!r} is no network; write 127.0.0.1, 10.0.0.0/8 or fd00::/8.", param, ctx)
 
 
+class Size(click.ParamType[int]):
+    """A click type for the size of a file: `20GB`, `500MB`; a plain number is in GB of 10**9 bytes. It is in bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the size in bytes, or fail with a text that shows how it is written."""
+        if isinstance(value, int):  # the default
+            return value
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([kmgt]?)b?", str(value).strip().lower())
+        size = (
+            int(float(found[1]) * {"k": 10**3, "m": 10**6, "": 10**9, "g": 10**9, "t": 10**12}[found[2]])
+            if found
+            else 0
+        )
+        if size < 1:
+            self.fail(f"{value!r} is not the size of a file; write 20GB or 500MB.", param, ctx)
+        return size
+
+
 def _combine(*options: Decorator) -> Decorator:
     """Return one decorator for several options. `--help` shows them in the order of the arguments."""
 
@@ -89,6 +110,13 @@ worker_options = _combine(
         type=click.Path(path_type=Path, file_okay=False),
         help="The folder for results until they are fetched.",
     ),
+    click.option(
+        "--max-package",
+        type=Size(),
+        default=PACKAGE_MAX,
+        show_default="20GB",
+        help="The largest package that is accepted, packed or unpacked: 20GB, 500MB; a plain number is in GB.",
+    ),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
     _trace_option,
@@ -110,6 +138,13 @@ def _interrupt_option(*choices: str) -> Decorator:
     )
 
 
+_max_result_option = click.option(
+    "--max-result",
+    type=Size(),
+    default=RESULT_MAX,
+    show_default="50GB",
+    help="The largest result that is accepted, packed or unpacked: 20GB, 500MB; a plain number is in GB.",
+)
 _train_interrupt_option = _interrupt_option("stop", "cancel", "detach")
 _track_interrupt_option = _interrupt_option("cancel", "detach")
 """A prediction cannot be stopped early."""
@@ -178,6 +213,7 @@ train_options = _combine(
         type=click.Path(path_type=Path),
         help="The folder for the models; by default named after the package.",
     ),
+    _max_result_option,
     _train_interrupt_option,
     _stop_option,
     *_display_options,
@@ -192,11 +228,13 @@ job_track_options = _combine(
         type=click.Path(path_type=Path),
         help="The file for the predictions, which ends in .slp, or a folder for it; by default named after the data.",
     ),
+    _max_result_option,
     _track_interrupt_option,
     *_display_options,
     read_credentials(json_events=True),
 )
 package_option = _combine(_package_option)
+max_result_option = _combine(_max_result_option)
 config_option = _combine(
     click.option(
         "--config",
@@ -247,6 +285,7 @@ attach_options = _combine(
         type=click.Path(path_type=Path),
         help="Where the result goes; by default as given when the job was started.",
     ),
+    _max_result_option,
     _train_interrupt_option,
     _stop_option,
     *_display_options,

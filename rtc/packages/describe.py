@@ -30,7 +30,7 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     for number, step in enumerate(plan.steps, 1):
         yield f"  {number}. {_model_line(step)}"
         for override in step.overrides:
-            yield f"       {override.key} = {override.value}"
+            yield f"       {override.key} = {'(hidden)' if override.is_secret else override.value}"
     if plan.predictions:
         yield "Then predicts:" if plan.steps else "Predicts:"
     for number, prediction in enumerate(plan.predictions, 1):

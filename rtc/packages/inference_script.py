@@ -23,6 +23,8 @@ _SHORT_OPTIONS = {
 }
 _LONG_ALIASES = {"model": "model_paths", "models": "model_paths", "output": "output_path"}
 _LINES_MAX = 1000
+_LINE_MAX = 2**16
+"""Characters of the longest line that is read; `shlex` takes quadratic time for a long word."""
 
 
 @frozen
@@ -46,6 +48,8 @@ def read_inference_script(text: str) -> tuple[PredictLine, ...]:
 
 
 def _split_words(line: str) -> list[str]:
+    if len(line) > _LINE_MAX:
+        return []
     try:
         return shlex.split(line, comments=line.lstrip().startswith("#"))
     except ValueError:  # a lone quote, as in `it's.mp4`

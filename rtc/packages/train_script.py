@@ -41,6 +41,10 @@ _MODULES = {
     "sleap.nn.training": "sleap-train",
     "sleap.nn.inference": "sleap-track",
 }
+LINE_MAX = 2**16
+"""Maximum length of a line in characters. SLEAP writes some hundred; `shlex` takes quadratic time for a long word."""
+LINES_MAX = 2000
+"""Maximum number of lines; SLEAP writes two for each model."""
 _OPERATORS = frozenset("();<>|&")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
 
@@ -63,7 +67,10 @@ def read_train_script(text: str) -> tuple[TrainLine, ...]:
     """
     joined = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\\\n", " ")
     lines = []
-    for line in joined.split("\n"):
+    script_lines = joined.split("\n")
+    if len(script_lines) > LINES_MAX:
+        raise bad_package(f"The script train-script.sh has more than {LINES_MAX} lines.")
+    for line in script_lines:
         for command in _split_commands(line):
             found = _read_command(command)
             if found is not None:
@@ -75,6 +82,8 @@ def _split_commands(line: str) -> list[list[str]]:
     """Return the shell words of each command in a line; `;` and `&&` separate commands."""
     if not line.strip() or line.lstrip().startswith("#") or _enters_script_folder(line):
         return []
+    if len(line) > LINE_MAX:
+        raise bad_package(f"The script train-script.sh has a line of more than {LINE_MAX} characters.")
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     # shlex would cut names like `fly#1.slp`; in a shell, `#` begins a comment only at the start of a word

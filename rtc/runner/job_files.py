@@ -16,6 +16,7 @@ from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
 from rtc.common.job_result import JobResult
 from rtc.common.safe_open import open_private, open_regular
+from rtc.common.size_limits import PACKAGE_MAX
 from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
@@ -61,6 +62,8 @@ class Spec:
     """UUID of the only GPU that the job may see; None to leave CUDA_VISIBLE_DEVICES unchanged."""
     overrides: tuple[str, ...] = ()
     """Settings changed for this run, in Hydra's notation, for every model of the package."""
+    package_max: int = PACKAGE_MAX
+    """Bytes that the files of the package may have together, unpacked."""
 
 
 def _check_path(_note: object, _field: "Attribute[str]", path: str) -> None:

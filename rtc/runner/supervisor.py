@@ -23,7 +23,7 @@ from rtc.common.errors import RtcError
 from rtc.common.gpu import read_use
 from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
-from rtc.packages.zip_reader import unpack
+from rtc.packages.zip_reader import UnpackLimit, unpack
 from rtc.runner.commands import COMMAND_MAX, CancelRun, StopRun, from_line
 from rtc.runner.containment import Containment, open_containment
 from rtc.runner.job_files import (
@@ -86,7 +86,7 @@ class _Supervisor:
         kind = JobKind.TRAIN
         with self.scope:
             try:
-                await _unpack(self.folder.with_name(ARRIVED), self.folder)
+                await _unpack(self.folder.with_name(ARRIVED), self.folder, self.spec.package_max)
                 plan = await trio.to_thread.run_sync(read_plan, self.folder, self.spec.overrides)
                 write_result_paths(self.folder.parent, plan)
             except RtcError as error:
@@ -148,14 +148,14 @@ class _Supervisor:
                     self.scope.cancel()
 
 
-async def _unpack(arrived: Path, folder: Path) -> None:
+async def _unpack(arrived: Path, folder: Path, max_bytes: int) -> None:
     """Unpack the one package in `arrived` into `folder`, and remove the package.
 
     Raises:
-        RtcError: BAD_PACKAGE or DISK_FULL.
+        RtcError: BAD_PACKAGE, DISK_FULL, or TOO_LARGE: its files have more than `max_bytes` together.
     """
     for archive in await trio.Path(arrived).glob("*"):
-        await unpack(Path(archive), folder)
+        await unpack(Path(archive), folder, UnpackLimit(max_bytes, "--max-package of the worker"))
         await archive.unlink()
 
 

@@ -58,6 +58,7 @@ FILES_REMOVED = JobResult(
     Outcome.FAILED, "The job's files were removed from the worker while no worker ran; nothing is left."
 )
 PACKAGE_INCOMPLETE = "The job's package never came whole, so nothing was run. Send it again."
+PACKAGE_TOO_LARGE = "Make it smaller, or ask the worker's owner for a larger --max-package."
 CANCELLED = Fault(FaultCode.CANCELLED, "The job was cancelled before it began.")
 NOT_AWAITED = Fault(FaultCode.LINK_LOST, "The worker does not wait for this package any more.")
 
@@ -246,7 +247,9 @@ class JobManager:
         job.recorded.set()
         arrived = job.folder / ARRIVED  # a folder of its own, so that the package's name can clash with no other file
         await trio.Path(arrived).mkdir(mode=0o700)
-        job.incoming = Incoming(arrived, runner_config.package_max, expected_size=job.submit.size)
+        job.incoming = Incoming(
+            arrived, runner_config.package_max, expected_size=job.submit.size, advice=PACKAGE_TOO_LARGE, copies=2
+        )
         while job.incoming.path is None:
             await self._receive_over_link(job, job.incoming, await job.next_link())
 
@@ -305,7 +308,12 @@ class JobManager:
         assert job.submit is not None, "a job that is started was submitted"
         runner_config = self.runner_config
         spec = Spec(
-            job.name, runner_config.sleap_nn, runner_config.accelerator, runner_config.gpu, job.submit.overrides
+            job.name,
+            runner_config.sleap_nn,
+            runner_config.accelerator,
+            runner_config.gpu,
+            job.submit.overrides,
+            runner_config.package_max,
         )
         lock_descriptor = job.lock.users_descriptor if job.lock is not None else None
         try:

@@ -11,9 +11,9 @@ import trio
 
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME
-from rtc.packages.file_names import NAME_LENGTH, plain_file, unused_path
+from rtc.packages.file_names import NAME_LENGTH, UsedNames, plain_file
 from rtc.packages.plan import Plan
-from rtc.packages.zip_reader import check_member_name
+from rtc.packages.zip_reader import MEMBERS_MAX, check_member_name
 from rtc.packages.zip_writer import add_file, open_zip_writer
 
 log = logging.getLogger("rtc.results")
@@ -72,16 +72,20 @@ def _list_files(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
 def _with_valid_names(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
     """Yield the same files, with new names where the client would reject the whole archive because of a name.
 
-    A file whose name is still too long after that is left out.
+    A file whose name is still too long after that is left out, and so are those in the deepest folders if there are
+    more than `MEMBERS_MAX`.
     """
-    taken = {name for name, _ in found if _is_valid_name(name)}
+    if len(found) > MEMBERS_MAX:
+        log.warning("%d files are left out of a result, which has too many", len(found) - MEMBERS_MAX)
+        found = sorted(found, key=lambda item: item[0].count("/"))[:MEMBERS_MAX]
+    used = UsedNames()
+    valid = {name: used.choose(name, PurePosixPath(name).suffix) for name, _ in found if _is_valid_name(name)}
     for name, path in found:
-        valid = name if name in taken else _make_valid(name, taken)
-        if _is_valid_name(valid):
-            taken.add(valid)
-            yield valid, path
+        chosen = valid[name] if name in valid else _make_valid(name, used)
+        if _is_valid_name(chosen):
+            yield chosen, path
         else:
-            log.warning("a file is left out of a result, as its name is too long: %s", valid[-NAME_LENGTH:])
+            log.warning("a file is left out of a result, as its name is too long: %s", chosen[-NAME_LENGTH:])
 
 
 def _is_valid_name(name: str) -> bool:
@@ -93,10 +97,10 @@ def _is_valid_name(name: str) -> bool:
     return True
 
 
-def _make_valid(name: str, taken: set[str]) -> str:
-    """Return the path with each invalid part replaced by a valid one, and numbered if that path is in `taken`."""
+def _make_valid(name: str, used: UsedNames) -> str:
+    """Return the path with each invalid part replaced by a valid one, and numbered if that path is in `used`."""
     valid = "/".join(part if _is_valid_name(part) else _make_part_valid(part) for part in name.split("/"))
-    return unused_path(valid, taken, PurePosixPath(valid).suffix)
+    return used.choose(valid, PurePosixPath(valid).suffix)
 
 
 def _make_part_valid(part: str) -> str:

@@ -38,6 +38,7 @@ from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
+from rtc.common.size_limits import PACKAGE_MAX
 from rtc.common.stories import make_actor
 from rtc.common.version import VERSION
 from rtc.config.load import Config
@@ -56,8 +57,6 @@ from rtc.worker.room_membership import RoomMembership, WorkerReady
 
 log = logging.getLogger("rtc.worker")
 
-PACKAGE_MAX = 100 * 10**9
-"""Bytes of the largest package that is accepted; its unpacked files have the same limit."""
 KEY_BYTES = 24
 """Random bytes in a job's key: 192 bits."""
 FOR_WORKER = (
@@ -94,7 +93,7 @@ class WorkerOptions:
     sleap_nn: str | None = None
     """The sleap-nn program that the person named; None to search for it."""
     package_max: int = PACKAGE_MAX
-    """Bytes of the largest package that is accepted."""
+    """Bytes of the largest package that is accepted; its unpacked files have the same limit."""
     gpu: GpuFacts | None = None
     """The GPU that jobs may see; None for the one that CUDA would use."""
     address: str | None = None

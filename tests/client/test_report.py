@@ -11,8 +11,9 @@ import pytest
 
 from rtc.client.report import PAGE, write_report
 from rtc.client.report.chart import Axis, render_chart, ticks
-from rtc.client.report.history import TRAINING_LOG_MAX, History, read_histories
+from rtc.client.report.history import History, read_histories
 from rtc.client.report.measures import select_measures
+from rtc.client.report.training_log import TRAINING_LOG_MAX
 
 HEAD = "epoch,train/loss,val/loss,learning_rate,train/time\n"
 LOG = HEAD + "0,,0.045,,\n1,0.048,0.040,0.001,5.1\n2,0.043,0.038,0.001,0.7\n"

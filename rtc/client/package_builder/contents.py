@@ -16,7 +16,7 @@ from rtc.client.package_builder.slp_files import (
     relink_videos,
 )
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import plain_file, unused_path
+from rtc.packages.file_names import UsedNames, plain_file
 
 _RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models")
 """Names at the top of a package that sleap-rtc uses itself; a file of the person with such a name is renamed."""
@@ -43,6 +43,11 @@ class PackageContents:
     scratch: Path
     files: dict[str, Path] = field(factory=dict)
     """Paths on disk by name in the package."""
+    _names: dict[tuple[Path, str], str] = field(factory=dict, init=False)
+    """The name in the package by path on disk and folder in the package."""
+    _used: UsedNames = field(factory=lambda: UsedNames.of(_RESERVED), init=False)
+    _used_at_top: UsedNames = field(factory=UsedNames, init=False)
+    """Names of the files and folders at the top of the package."""
     _scratch_numbers: dict[Path, int] = field(factory=dict, init=False)
 
     def add(self, path: Path, folder: str = "", name: str | None = None) -> str:
@@ -53,13 +58,14 @@ class PackageContents:
             folder: the folder in the package; empty for the top.
             name: the preferred file name, if it differs from that of `path`.
         """
-        for known_name, known_path in self.files.items():
-            if known_path == path and known_name.rpartition("/")[0] == folder:
-                return known_name
+        if (path, folder) in self._names:
+            return self._names[path, folder]
         plain = plain_file(name or path.name, "file")
         suffix = Path(plain).suffix
-        chosen = unused_path(f"{folder}/{plain}" if folder else plain, [*_RESERVED, *self.files], suffix)
+        chosen = self._used.choose(f"{folder}/{plain}" if folder else plain, suffix)
         self.files[chosen] = path
+        self._names[path, folder] = chosen
+        self._used_at_top.add(chosen.split("/")[0])
         return chosen
 
     def add_training_labels(self, labels: InspectedLabels) -> str:
@@ -96,9 +102,7 @@ class PackageContents:
             return None
         if not video.is_sequence:
             return self.add(video.paths[0])
-        folder = unused_path(
-            plain_file(video.paths[0].parent.name, "images"), {name.split("/")[0] for name in self.files}
-        )
+        folder = self._used_at_top.choose(plain_file(video.paths[0].parent.name, "images"))
         return [self.add(path, folder) for path in video.paths]
 
     def _scratch_path(self, path: Path) -> Path:

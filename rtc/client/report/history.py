@@ -3,29 +3,16 @@
 These files come from the worker and are not trusted: sizes are limited, and only numbers and names are returned.
 """
 
-import csv
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import field, frozen
 
+from rtc.client.report.training_log import find_training_logs, read_training_log
 from rtc.sleap_nn.json_values import parse_object
 
-TRAINING_LOG_MAX = 64 * 2**20
-"""Bytes of the largest training_log.csv that is read; 10 000 epochs have 3 MB."""
-EPOCHS_MAX = 100_000
-"""Maximum number of rows that are read from one log."""
-METRICS_MAX = 16 * 2**20
+METRICS_MAX = 2 * 2**20
 """Maximum size of a metrics file in bytes; real ones have some ten thousand bytes."""
-LOSS_MAX = 1e100
-"""Numbers with a greater absolute value are ignored, because they cannot be drawn."""
-TRAIN = ("train/loss", "train_loss")
-"""Names of the column with the training loss in training_log.csv; the first one that has a number counts."""
-VAL = ("val/loss", "val_loss")
-"""Names of the column with the validation loss."""
-RATE = ("learning_rate", "train/lr")
-"""Names of the column with the learning rate."""
 SPLITS = ("train", "val")
 METRIC_MAX = 1e12
 """Numbers of a metrics file with a greater absolute value are ignored."""
@@ -68,49 +55,19 @@ class History:
 
 def read_histories(output: Path, max_models: int) -> tuple[History, ...]:
     """Return the training of every model below a folder of results, at most `max_models` of them."""
-    logs = (path for path in sorted(output.rglob("training_log.csv")) if path.is_file())
-    small = [path for path in logs if path.stat().st_size <= TRAINING_LOG_MAX]
-    return tuple(_read_history(path) for path in small[:max_models])
+    return tuple(_read_history(path) for path in find_training_logs(output, max_models))
 
 
-def _read_history(log: Path) -> History:
+def _read_history(path: Path) -> History:
     """Return the training of the model whose training_log.csv this is."""
-    rows = list(_read_rows(log))
+    log = read_training_log(path)
     # sleap-nn writes the training loss of an epoch one row late, and none in the first row; if the first row has one,
     # the log is from a program that writes it in the right row
-    late = 1 if rows and _parse_number(rows[0], TRAIN) is None else 0
-    train_losses = {row - late: value for row, value in _column_numbers(rows, TRAIN) if row > late}
-    rates = [value for _, value in _column_numbers(rows, RATE)]
-    learning_rate = rates[-1] if rates else None
-    metrics = {split: _read_metrics(log.with_name(f"metrics.{split}.0.json")) for split in SPLITS}
-    return History(log.parent.name, len(rows), train_losses, dict(_column_numbers(rows, VAL)), learning_rate, metrics)
-
-
-def _read_rows(log: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a training_log.csv, at most EPOCHS_MAX of them."""
-    # csv raises an error at a cell of more than 131 072 characters; the rows before it are used
-    with log.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
-        for _, row in zip(range(EPOCHS_MAX), csv.DictReader(file), strict=False):
-            yield row
-
-
-def _column_numbers(rows: list[dict[str, str]], names: tuple[str, ...]) -> list[tuple[int, float]]:
-    """Return the numbers in one column, each with its row, counted from 1."""
-    cells = ((number, _parse_number(row, names)) for number, row in enumerate(rows, 1))
-    return [(number, value) for number, value in cells if value is not None]
-
-
-def _parse_number(row: dict[str, str], names: tuple[str, ...]) -> float | None:
-    """Return the first number in the named columns of a row, or None.
-
-    Empty cells, `inf`, `nan`, numbers beyond LOSS_MAX and cells that are no numbers are skipped.
-    """
-    for name in names:
-        with suppress(ValueError):
-            value = float(row.get(name) or "nan")
-            if abs(value) <= LOSS_MAX:  # never true of nan
-                return value
-    return None
+    late = 0 if log.train and log.train[0][0] == 1 else 1
+    train_losses = {row - late: value for row, value in log.train}
+    learning_rate = log.rate[-1][1] if log.rate else None
+    metrics = {split: _read_metrics(path.with_name(f"metrics.{split}.0.json")) for split in SPLITS}
+    return History(path.parent.name, log.rows, train_losses, dict(log.val), learning_rate, metrics)
 
 
 def _read_metrics(path: Path) -> Metrics:

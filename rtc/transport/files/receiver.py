@@ -196,6 +196,10 @@ class Incoming:
     refused."""
     path: Path | None = None
     """The path of the complete file; None until then."""
+    advice: str = field(default="Make it smaller, or have the limit raised.", kw_only=True)
+    """The sentence that tells the person what to do about a file that is too large."""
+    copies: int = field(default=1, kw_only=True)
+    """How many times the file must fit on the disk: 2 if it is an archive that is unpacked there."""
     _part: _PartialFile | None = None
 
     @property
@@ -248,10 +252,12 @@ class Incoming:
 
     async def _prepare_part(self, offer: FileOffer) -> _PartialFile:
         """Return the partial file to continue; at the first offer check size and disk space, and begin a new one."""
-        if offer.size != (self._part.size if self._part is not None else self.expected_size or offer.size):
+        expected = self._part.size if self._part is not None else self.expected_size
+        if expected is not None and offer.size != expected:
             raise damaged("The file is not as long as was announced.")
         if self._part is None:
-            await _check_disk_space(self.folder, offer.size, self.max_size)
+            _check_size(offer.size, self.max_size, self.advice)
+            await _check_disk_space(self.folder, offer.size, self.copies)
             self._part = _PartialFile(self.folder / f"{secrets.token_hex(8)}.part", offer.size)
         return self._part
 
@@ -282,23 +288,31 @@ async def _next_offer(channel: FileChannel) -> FileOffer:
             return message
 
 
-async def _check_disk_space(folder: Path, size: int, max_size: int) -> None:
-    """Check that a file of `size` bytes is allowed and fits on the disk.
+def _check_size(size: int, max_size: int, advice: str) -> None:
+    """Check that a file of `size` bytes is accepted.
 
     Raises:
-        RtcError: TOO_LARGE, DISK_FULL.
+        RtcError: TOO_LARGE.
     """
     if size > max_size:
         raise RtcError(
             FaultCode.TOO_LARGE,
-            f"The file has {size / 1e9:.2f} GB; at most {max_size / 1e9:.2f} GB are accepted here. "
-            "Make it smaller, or have the limit raised.",
+            f"The file has {size / 1e9:.2f} GB; at most {max_size / 1e9:.2f} GB are accepted here. {advice}",
         )
+
+
+async def _check_disk_space(folder: Path, size: int, copies: int) -> None:
+    """Check that a file of `size` bytes fits on the disk as many times as it will be there.
+
+    Raises:
+        RtcError: DISK_FULL.
+    """
     free = (await trio.to_thread.run_sync(shutil.disk_usage, folder)).free
-    if free < size + RESERVE:
+    if free < copies * size + RESERVE:
+        needed = f"{size / 1e9:.2f} GB" if copies == 1 else f"{copies * size / 1e9:.2f} GB until it is unpacked"
         raise RtcError(
             FaultCode.DISK_FULL,
-            f"The file needs {size / 1e9:.2f} GB, but the receiving disk has only {free / 1e9:.2f} GB free. "
+            f"The file needs {needed}, but the receiving disk has only {free / 1e9:.2f} GB free. "
             "Make room there, then try again.",
         )
 

@@ -27,6 +27,7 @@ from protocol.faults import FaultCode
 from protocol.ids import JobId, LinkId
 from rtc.client.file_transfers import FileTransfers
 from rtc.common.errors import RtcError
+from rtc.common.size_limits import RESULT_MAX
 from rtc.testing.file_channels import PieceCounter, open_file_channels
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.memory_connection import MemoryConnection, memory_connection_pair
@@ -118,12 +119,12 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def transfers_for(source: Path, error: OSError | None = None) -> Transfers:
+def transfers_for(source: Path, error: OSError | None = None, result_max: int = RESULT_MAX) -> Transfers:
     destination = Destination(source.parent / "home", error)
     channels: dict[LinkId, Any] = {}
     progress = SimpleNamespace(upload=lambda _done, _all: None, download=lambda _done, _all: None)
     links = SimpleNamespace(file_channel=channels.get, link=lambda _name: SimpleNamespace(lost=trio.Event()))
-    file_transfers = FileTransfers(source, destination, 65536, links, Router({}), progress)
+    file_transfers = FileTransfers(source, destination, 65536, links, Router({}), progress, result_max)
     return Transfers(file_transfers, destination, source, channels, [])
 
 
@@ -139,6 +140,20 @@ async def test_a_result_is_downloaded_over_as_many_links_as_it_takes(source: Pat
     assert first.seen + second.seen < SIZE + 5_000_000, "bytes that were here were sent again"
     assert filecmp.cmp(transfers.destination.folder / "flies.models", source, shallow=False)
     assert os.listdir(transfers.destination.folder) == ["flies.models"]
+
+
+async def test_a_result_larger_than_the_limit_is_refused_with_the_option(source: Path) -> None:
+    transfers = transfers_for(source, result_max=SIZE - 1)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(transfers.file_transfers.run)
+        counter = await transfers.fetch(1)
+        nursery.cancel_scope.cancel()
+    [failed] = transfers.events
+    assert isinstance(failed, DownloadFailed)
+    assert failed.fault.code is FaultCode.TOO_LARGE
+    assert "--max-result" in failed.fault.text
+    assert counter.seen == 0
+    assert not transfers.destination.folder.exists() or os.listdir(transfers.destination.folder) == []
 
 
 async def test_a_result_that_is_here_is_not_fetched_once_more(source: Path) -> None:

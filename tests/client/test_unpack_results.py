@@ -10,10 +10,12 @@ import trio
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
+from rtc.client.report import training_log, write_report
 from rtc.client.unpack_results import ModelLosses, choose_output_folder, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
+from rtc.worker import pack_results as pack_results_module
 from rtc.worker.pack_results import pack_results
 
 PLAN = Plan(JobKind.TRAIN, (TrainStep("a", "a.yaml", "models/a.n=1"), TrainStep("b", "b.yaml", "models/b.n=1")))
@@ -272,3 +274,72 @@ async def test_a_log_that_was_made_a_link_is_not_followed(job, tmp_path):
     await pack_results(job, PLAN, tmp_path / "r.zip")
     with zipfile.ZipFile(tmp_path / "r.zip") as archive:
         assert "job.log" not in archive.namelist()
+
+
+@pytest.mark.parametrize("name", ["training.html", "Training.HTML", "training.html/x", "TRAINING.html/index.html"])
+async def test_a_page_of_the_worker_never_has_the_name_of_ours(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "r.zip", "w") as archive:
+        archive.writestr(name, "<script>")
+        archive.writestr("training.html.from-worker", "another")
+    await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"training.html.from-worker", "training.html.from-worker-2"}
+    assert write_report(tmp_path / "out", "title") is None, "nothing was trained"
+    (tmp_path / "out/training_log.csv").write_text("epoch,val/loss\n0,0.5\n")
+    page = write_report(tmp_path / "out", "title")
+    assert page == tmp_path / "out/training.html"
+    assert "<script>" not in page.read_text()
+
+
+async def test_a_result_that_unpacks_to_more_than_the_limit_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "r.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(5_000_000))
+    with pytest.raises(RtcError, match="--max-result") as caught:
+        await unpack_results(tmp_path / "r.zip", tmp_path / "out", 4_999_999)
+    assert caught.value.fault.code is FaultCode.TOO_LARGE
+    assert [path.name for path in tmp_path.iterdir()] == ["r.zip"]
+    await unpack_results(tmp_path / "r.zip", tmp_path / "out", 5_000_000)
+
+
+def test_a_log_with_a_million_columns_is_read_as_fast_as_it_is_long(tmp_path):
+    (tmp_path / "training_log.csv").write_text("a," * 500_000 + "val/loss\n" + "1\n" * 50_000)
+    assert final_losses(tmp_path) == (ModelLosses(tmp_path.name, 50_000, None, None),)
+
+
+def test_logs_are_read_up_to_a_number_of_bytes_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_log, "TRAINING_LOGS_MAX", 100)
+    for number in range(9):
+        (tmp_path / f"m{number}").mkdir()
+        (tmp_path / f"m{number}/training_log.csv").write_text("epoch,val/loss\n0,0.5\n")
+    assert len(final_losses(tmp_path)) == 4
+
+
+async def test_names_of_a_result_that_differ_only_in_case_are_kept_apart(job, tmp_path):
+    run = job / "models/a.n=1"
+    for name in ("Z.txt", "z.txt", "a:b.txt", "a_b.txt", "A|b.txt"):
+        (run / name).write_text(name)
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    texts = [path.read_text() for path in (tmp_path / "out/models/a.n=1").glob("*.txt")]
+    assert sorted(texts) == ["A|b.txt", "Z.txt", "a:b.txt", "a_b.txt", "z.txt"]
+    assert (tmp_path / "out/models/a.n=1/a_b.txt").read_text() == "a_b.txt", "a name that is valid stays"
+
+
+async def test_names_that_have_to_change_take_as_long_as_there_are(job, tmp_path, monkeypatch):
+    run = job / "models/a.n=1"
+    found = [(f"models/a.n=1/a:{number % 7}", run / "best.ckpt") for number in range(8_000)]
+    monkeypatch.setattr(pack_results_module, "_list_files", lambda *_: found)
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    with zipfile.ZipFile(tmp_path / "r.zip") as archive:
+        assert len(set(archive.namelist())) == 8_000
+
+
+async def test_a_result_with_too_many_files_leaves_out_the_deepest(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack_results_module, "MEMBERS_MAX", 3)
+    images = job / "models/a.n=1/images"
+    images.mkdir()
+    for number in range(9):
+        (images / str(number)).touch()
+    await pack_results(job, PLAN, tmp_path / "r.zip")
+    with zipfile.ZipFile(tmp_path / "r.zip") as archive:
+        assert {"job.log", "models/a.n=1/best.ckpt", "models/a.n=1/training_log.csv"} == set(archive.namelist())

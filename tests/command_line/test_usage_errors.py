@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from cli import run
+from protocol.faults import FaultCode
+from rtc.client.program import ClientProgram
+from rtc.command_line.options import Size
+from rtc.common.errors import RtcError
 from rtc.testing.stand_in import make_package
+from rtc.worker.program import WorkerOptions
 
 SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
 NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens
@@ -153,3 +158,47 @@ def test_worker_options_that_contradict_each_other_are_answered_with_the_right_o
 @pytest.mark.parametrize("words", [[], ["--room-id", "r"], ["--session-string", SESSION, "--token", "t"]])
 def test_listing_workers_needs_one_room(run_here: RunHere, words: list[str]) -> None:
     assert "--room-id" in run_here(2, "workers", *words)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("20GB", 20 * 10**9),
+        ("1.5 tb", 15 * 10**11),
+        ("500m", 500 * 10**6),
+        ("3", 3 * 10**9),
+        ("7kB", 7000),
+        ("0.001", 10**6),
+    ],
+)
+def test_a_size_is_given_with_its_unit_or_in_gigabytes(text: str, size: int) -> None:
+    assert Size().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "20XB", "many", "1e9", "9" * 5000, "nan", "20 GB 30"])
+def test_another_size_is_refused_with_the_way_to_write_one(run_here: RunHere, tmp_path: Path, text: str) -> None:
+    assert "20GB or 500MB" in run_here(2, "worker", "--max-package", text)
+    package = make_package(tmp_path / "toy.zip")
+    words = ("--session-string", SESSION, "--pkg-path", str(package))
+    assert "20GB or 500MB" in run_here(2, "client-train", *words, "--max-result", text)
+
+
+def test_the_limits_reach_worker_and_client(run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def see(options: WorkerOptions, *_: object, **_more: object) -> None:
+        seen.append(options.package_max)
+        raise RtcError(FaultCode.USAGE, "seen")
+
+    def see_client(self: ClientProgram, *_: object) -> None:
+        seen.append(self.options.result_max)
+        raise RtcError(FaultCode.USAGE, "seen")
+
+    monkeypatch.setattr("rtc.worker.fleet.serve", see)
+    monkeypatch.setattr(ClientProgram, "run", see_client)
+    package = make_package(tmp_path / "toy.zip")
+    client = ("client-train", "--session-string", SESSION, "--pkg-path", str(package))
+    for words in (("worker",), client):
+        run_here(2, *words)
+        run_here(2, *words, {"worker": "--max-package", "client-train": "--max-result"}[words[0]], "3GB")
+    assert seen == [20 * 10**9, 3 * 10**9, 50 * 10**9, 3 * 10**9]

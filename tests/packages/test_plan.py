@@ -21,7 +21,7 @@ from rtc.packages.file_names import NAME_LENGTH
 from rtc.packages.model_config import read_model_config
 from rtc.packages.plan import Plan, TrainStep, inspect_package, read_plan
 from rtc.packages.safe_yaml import safe_yaml
-from rtc.packages.zip_reader import unpack
+from rtc.packages.zip_reader import UnpackLimit, unpack
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import make_package
 
@@ -435,3 +435,25 @@ def test_a_name_of_ours_fits_into_any_file_system_and_frame(write):
     jobs = entry(run_path="models/" + "\U00020000" * 300)
     (step,) = inspect_package(write({"jobs.yaml": jobs, "a.yaml": CONFIG, "x.pkg.slp": ""})).steps
     assert len(step.run_path.removeprefix("models/").encode()) <= NAME_LENGTH
+
+
+@pytest.mark.parametrize(("limit", "code"), [(3000, None), (2999, FaultCode.TOO_LARGE)])
+async def test_a_package_that_unpacks_to_more_than_the_limit_is_refused(limit, code, write, tmp_path):
+    path = write({"a": bytes(1000), "b": bytes(2000)})
+    found = None
+    try:
+        await unpack(path, tmp_path / "out", UnpackLimit(limit, "--max-package of the worker"))
+    except RtcError as error:
+        found = error.fault
+    assert (found.code if found else None) is code
+    assert found is None or "--max-package" in found.text
+    assert (tmp_path / "out").exists() == (code is None)
+
+
+def test_many_files_that_each_shrink_much_are_refused_together(write, monkeypatch):
+    monkeypatch.setattr(zip_reader, "RATIO_FREE_IN_ALL", 10**6)
+    path = write({"jobs.yaml": JOBS, "a.yaml": CONFIG, "x.pkg.slp": ""})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(5):
+            archive.writestr(str(number), bytes(3_000_000))
+    assert "suspiciously" in refusal(inspect_package, path).text

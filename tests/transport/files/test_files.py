@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from rtc.testing.memory_connection import LOST, MemoryConnection, memory_connect
 from rtc.transport.files import FileChannel, Incoming, receiver, send_file
 from rtc.transport.files.channel import CREDIT_WINDOW, ProgressCallback
 from rtc.transport.files.file_names import FILE_NAME_MAX, safe_name
+from rtc.transport.files.receiver import RESERVE
 from rtc.transport.links.link import open_link
 from rtc.transport.webrtc import open_asyncio_loop, open_peer_connection
 
@@ -161,6 +163,7 @@ async def test_progress_grows_to_the_whole(source: Path, folder: Path) -> None:
     [
         ({"max_size": 10_000_018}, FaultCode.TOO_LARGE),
         ({"expected_size": 5}, FaultCode.DAMAGED),
+        ({"expected_size": 0}, FaultCode.DAMAGED),
         ({}, FaultCode.DISK_FULL),
     ],
 )
@@ -177,6 +180,20 @@ async def test_a_file_is_refused_before_the_first_byte(
     assert (both.sent, both.received) == (code, code)
     assert frames == []
     assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize(("copies", "code"), [(1, None), (2, FaultCode.DISK_FULL)])
+async def test_an_archive_needs_space_for_its_files_too(
+    source: Path, folder: Path, copies: int, code: FaultCode | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=RESERVE + 15_000_000)
+    monkeypatch.setattr("rtc.transport.files.receiver.shutil.disk_usage", lambda _folder: usage)
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
+        both = await Both().run(
+            lambda: send_file(one, source, name="x", progress=ignore),
+            lambda: Incoming(folder, BIG, copies=copies).receive(two, ignore),
+        )
+    assert both.received is code
 
 
 def _flip(number: int) -> Callable[[Any], Any]:

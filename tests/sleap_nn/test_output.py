@@ -1,0 +1,134 @@
+"""job.log and what a client sees of it hold neither secrets nor anything that a terminal would interpret."""
+
+import pytest
+import trio
+
+from protocol.fields import is_printable
+from rtc.sleap_nn import output
+from rtc.sleap_nn.output import JobLog, clean_line
+from rtc.sleap_nn.secret_mask import VALUES_MAX, mask, values_pattern
+
+WANDB = "0123456789abcdef0123456789abcdef01234567"
+HF = "hf_" + "aBcD1234" * 4
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A job's log; `emitted` are the lines that a client gets."""
+    emitted = []
+    log = JobLog("job", tmp_path / "job.log", lambda news: emitted.extend(news.lines))
+    log.emitted = emitted
+    log.path = tmp_path / "job.log"
+    return log
+
+
+async def read(log, *blocks):
+    sender, receiver = trio.testing.memory_stream_one_way_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.read_output, receiver)
+        for block in blocks:
+            await sender.send_all(block)
+            await trio.testing.wait_all_tasks_blocked()
+        await sender.aclose()
+    log.close()
+    return log.path.read_bytes().decode()
+
+
+async def test_what_is_saved_can_only_be_shown(log):
+    raw = b"\x1b[31mred\x1b[0m\x1b]0;title\x07 \x9b31m\xe2\x80\xae \x00 \xff tab\there\x08\n"
+    saved = await read(log, raw)
+    assert all(is_printable(line) for line in saved.splitlines())
+    assert saved.splitlines() == log.emitted
+    assert "red" in saved
+    assert "title" not in saved
+
+
+@pytest.mark.parametrize(
+    ("blocks", "saved"),
+    [
+        ([b"10%\r50%\r100%\nend\n"], "100%\nend\n"),
+        ([b"\r10%", b"\r50%", b"\r100%", b"\n"], "100%\n"),
+        ([b"one\r", b"\ntwo\r\n"], "one\ntwo\n"),
+        ([b"10%\r50%\r"], "50%\n"),
+        ([b"10%\r", b"rest"], "rest\n"),
+        ([b"\n\na"], "a\n"),
+    ],
+)
+async def test_of_a_progress_bar_the_last_version_is_saved(log, blocks, saved):
+    assert await read(log, *blocks) == saved
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"wandb: key {WANDB}",
+        f"WANDB_API_KEY={WANDB}",
+        f"    api_key: {WANDB.upper()}",
+        "wandb_v1_" + "aB3_" * 20,
+        f"login with {HF}.",
+        "HF_TOKEN='some-token-of-mine'",
+        '"api_key": "short-key",',
+        "trainer_config.wandb.api_key=short-key",
+        "++trainer_config.wandb.api_key=short-key",
+        "Authorization: Bearer abcdefghijkl",
+        "https://user:short-key@example.org/x",
+        "password = short-key",
+        "ghp_" + "a1B2" * 9,
+        "AKIA" + "ABCD1234" * 2,
+        "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.abcdefg",
+        f"\x1b[1mapi_\x1b[0mkey\x1b[0m: {WANDB[:20]}\x1b[31m{WANDB[20:]}",
+    ],
+)
+async def test_a_secret_of_a_known_form_is_neither_saved_nor_sent(log, line):
+    log.add_line(line)
+    saved = await read(log, line.encode() + b"\n")
+    for text in (saved, *log.emitted, *log.last_lines):
+        assert "[hidden]" in text
+        for part in (
+            WANDB,
+            WANDB.upper(),
+            HF,
+            "short-key",
+            "some-token",
+            "abcdefghijkl",
+            "a1B2a1B2",
+            "aB3_aB3_",
+            "AKIAABCD",
+        ):
+            assert part not in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-23 16:30:54 | epoch 3/100, train/loss 0.0123, val/loss 0.0456",
+        "    token_stride: null",
+        "    api_key: null",
+        "    api_key: ''",
+        "    features: keypoints",
+        "sha256 " + "ab" * 32,
+        "skeletons: [{nodes: [head, thorax]}]",
+        "https://nn.sleap.ai/config/",
+        "models/261123_170540.centroid.n=12/best.ckpt",
+    ],
+)
+def test_an_ordinary_line_stays_as_it_is(line):
+    assert mask(line) == line
+    assert clean_line(line.encode()) == line
+
+
+async def test_values_of_the_configuration_are_hidden_wherever_they_are(log):
+    log.hide(["my lab's key!", "longer my lab's key!"])
+    assert await read(log, b"x my lab's key! y longer my lab's key! z\n") == "x [hidden] y [hidden] z\n"
+    assert log.emitted == ["x [hidden] y [hidden] z"]
+
+
+def test_so_many_values_are_looked_for_at_most():
+    pattern = values_pattern(f"value-{number}" for number in range(10_000))
+    assert pattern.pattern.count("|") == VALUES_MAX - 1
+    assert values_pattern(["", ""]) is None
+
+
+async def test_a_long_line_of_secrets_is_cut_and_takes_no_long_time(log):
+    saved = await read(log, b"api_key" * 20_000 + b"\n", b"://" * 40_000 + b"\n", b"\x1b[" * 50_000, b"token: " * 9000)
+    assert max(map(len, saved.splitlines())) <= output.BLOCK

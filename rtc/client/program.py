@@ -29,6 +29,7 @@ from rtc.client.ticket_folder import TicketFolder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.nurseries import is_cancellation
 from rtc.common.stories import make_actor
+from rtc.packages.hydra_overrides import split_secrets
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.room_keys import find_keys
@@ -217,7 +218,10 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
     size = (await trio.Path(options.package).stat()).st_size
     if size > FILE_MAX:
         raise RtcError(FaultCode.TOO_LARGE, f"{options.package.name} is too large: at most {FILE_MAX} bytes are sent.")
-    submit = SubmitJob(options.kind, safe_name(options.package.name), size, options.overrides)
+    overrides, secrets = split_secrets(options.overrides)
+    for key in secrets:
+        view.warn(f"{key} is not sent: a job uploads nothing, so the worker needs no key or password.")
+    submit = SubmitJob(options.kind, safe_name(options.package.name), size, overrides)
     if len(encode(submit)) > FRAME_MAX:
         raise RtcError(FaultCode.USAGE, "The overrides are too long together. Put them into the package.")
     return submit

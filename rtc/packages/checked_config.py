@@ -6,14 +6,17 @@ would print them into the log.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.common.safe_open import open_private
+from rtc.common.safe_open import open_private, open_regular
 from rtc.packages.file_names import posix_path
+from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import LABELS_KEY, is_secret_name
+from rtc.packages.inference import CONFIG_FILES
 from rtc.packages.model_config import (
     FILE_SETTINGS,
     WANDB_KEY,
@@ -25,7 +28,7 @@ from rtc.packages.model_config import (
 )
 from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.safe_yaml import json_text, yaml_text
-from rtc.packages.sources import FolderSource, PackageFiles
+from rtc.packages.sources import TEXT_MAX, decode_text
 
 _SECRET_MIN = 8
 """Minimum length of a secret in characters; to hide shorter texts would hide parts of words."""
@@ -42,12 +45,11 @@ def rewrite_config(root: Path, config: str, step: TrainStep) -> None:
     Raises:
         RtcError: BAD_PACKAGE: the configuration is not allowed. JOB_FAILED: it cannot be written.
     """
-    package = PackageFiles(FolderSource(root), "", frozenset())
-    tree = parse_model_config(config, package.text(config))
+    tree = parse_model_config(config, _read(root, config))
     if config.endswith(".json"):
-        _write(root / config, json_text(tree))
+        _write(root, config, json_text(tree))
     else:
-        _write(root / config, yaml_text(_with_plain_paths(config, tree, step)))
+        _write(root, config, yaml_text(_with_plain_paths(config, tree, step)))
 
 
 def _with_plain_paths(config: str, tree: dict[str, Any], step: TrainStep) -> dict[str, Any]:
@@ -79,39 +81,52 @@ def prepare_configs(root: Path, plan: Plan) -> frozenset[str]:
 
 
 def _rewrite_trained_models(root: Path, plan: Plan) -> None:
-    source = FolderSource(root)
-    files = source.names()
-    package = PackageFiles(source, "", files)
-    folders = {model for step in plan.predictions for model in step.models}
-    for name in sorted(files):
-        folder, _, base = name.rpartition("/")
-        if folder in folders and base in ("training_config.yaml", "training_config.json"):
-            text = package.text(name)
+    for folder in sorted({model for step in plan.predictions for model in step.models}):
+        for name in (f"{folder}/{base}" for base in CONFIG_FILES if (root / folder / base).is_file()):
+            text = _read(root, name)
             tree = parse_settings(name, text) if text.strip() else None
             if tree is not None:
-                _write(root / name, json_text(tree) if name.endswith(".json") else yaml_text(tree))
+                _write(root, name, json_text(tree) if name.endswith(".json") else yaml_text(tree))
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace the content of a text file.
+def _read(root: Path, name: str) -> str:
+    """Return the text of a configuration. Code of an earlier model of the job may have put something else in its place.
+
+    Raises:
+        RtcError: BAD_PACKAGE: it is too large, or not UTF-8. JOB_FAILED: it cannot be read.
+    """
+    with _os_errors(name), open_regular(root / name) as file:
+        data = file.read(TEXT_MAX + 1)
+    if len(data) > TEXT_MAX:
+        raise bad_package(f"{name} is too large to be a configuration.")
+    return decode_text(name, data)
+
+
+def _write(root: Path, name: str, text: str) -> None:
+    """Replace the text of a configuration.
 
     Raises:
         RtcError: JOB_FAILED: it cannot be written.
     """
+    with _os_errors(name), open_private(root / name) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def _os_errors(name: str) -> Iterator[None]:
+    """Turn an OSError of the body into JOB_FAILED."""
     try:
-        with open_private(path) as file:
-            file.write(text.encode())
+        yield
     except OSError as error:
-        text = f"The worker could not write the job's configuration ({error.strerror}). Tell its owner."
+        text = f"The configuration {name} could not be read and written on the worker ({error.strerror})."
         raise RtcError(FaultCode.JOB_FAILED, text) from None
 
 
 def _secret_values(root: Path, plan: Plan) -> frozenset[str]:
     """Return the texts that configurations and overrides of a package hold under names such as `api_key`."""
-    package = PackageFiles(FolderSource(root), "", frozenset())
     found: set[str] = set()
     for config in {step.config for step in plan.steps}:
-        found.update(_secrets_in(parse_settings(config, package.text(config))))
+        found.update(_secrets_in(parse_settings(config, _read(root, config))))
     for step in plan.steps:
         found.update(item.bare for item in step.overrides if item.is_secret)
     return frozenset(text for text in found if len(text) >= _SECRET_MIN)

@@ -144,6 +144,18 @@ def read_overrides(texts: Iterable[str], origin: OverrideOrigin) -> tuple[Overri
     return tuple(override for override in read if override is not None)
 
 
+def split_secrets(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the overrides whose values anybody may read, and the keys of all others, such as an API key."""
+    shown, hidden = [], []
+    for text in texts:
+        found = _OVERRIDE.fullmatch(text)
+        if found is not None and is_secret_name(found[1].rpartition(".")[2]):
+            hidden.append(found[1])
+        else:
+            shown.append(text)
+    return tuple(shown), tuple(hidden)
+
+
 def last_of_each_key(overrides: Iterable[Override]) -> tuple[Override, ...]:
     """Return one override for each key: the last one, in the order of these last occurrences."""
     by_key: dict[str, Override] = {}

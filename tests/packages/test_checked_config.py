@@ -1,6 +1,7 @@
 """What sleap-nn reads on a worker is what was checked, written by us; it names only files of the package."""
 
 import json
+import os
 import zipfile
 
 import pytest
@@ -152,3 +153,14 @@ def test_an_option_of_prediction_holds_no_interpolation(write):
     jobs = json.dumps(yaml.safe_load(INFERENCE)).replace('"video"', '"video", "options": {"anchor_part": "\\u0024{a}"}')
     files = {"v.mp4": "", "m/run/best.ckpt": "", "m/run/training_config.yaml": ""}
     assert "environment" in refusal(write(jobs=jobs, **files))
+
+
+def test_what_the_code_of_a_job_puts_in_place_of_a_configuration_is_a_job_that_failed(write, tmp_path):
+    root, plan = unpacked(write(), tmp_path)
+    path = root / "a.yaml"
+    for replace in (lambda: os.mkfifo(path), path.mkdir, lambda: path.symlink_to("/etc/passwd"), lambda: None):
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        replace()
+        with pytest.raises(RtcError) as caught:
+            rewrite_config(root, "a.yaml", plan.steps[0])
+        assert caught.value.fault.code is FaultCode.JOB_FAILED

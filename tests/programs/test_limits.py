@@ -51,8 +51,17 @@ async def test_a_key_of_the_package_is_in_no_log(lab: Lab, package: MakePackage)
     worker = await lab.start_worker()
     secret = "a-key-of-an-odd-form!"
     path = package(say=[f"wandb: {WANDB}", f"mine: {secret} \x1b[31mred"])
-    run = await lab.run_client(worker, path, overrides=(f"trainer_config.wandb.api_key={secret}",))
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["centroid.yaml"] = files["centroid.yaml"].replace(
+        b"trainer_config:", f"trainer_config:\n  wandb:\n    api_key: '{secret}'".encode()
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    run = await lab.run_client(worker, path, overrides=("trainer_config.wandb.api_key=another-of-mine",))
     assert run.output is not None
+    assert any("trainer_config.wandb.api_key is not sent" in line for line in run.view.texts)
     shown = [line for news in run.view.job_events if isinstance(news, LogLines) for line in news.lines]
     saved = (run.output / "job.log").read_text()
     journal = "".join(path.read_text() for path in worker.options.results.glob("*.jsonl"))

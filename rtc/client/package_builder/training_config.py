@@ -25,8 +25,9 @@ _WEIGHTS = (
     ("model_config", "pretrained_backbone_weights"),
     ("model_config", "pretrained_head_weights"),
 )
-_LOCAL_FOLDERS = (("data_config", "cache_img_path"),)
-"""Settings that name a folder of the client's own computer; they are removed, because it does not exist elsewhere."""
+_OWN_SETTINGS = (("data_config", "cache_img_path"), ("trainer_config", "wandb", "api_key"))
+"""Settings that are removed: a folder of the client's own computer, which does not exist elsewhere, and the key of a
+service, which no job needs."""
 _TRAINED_FIRST = "centroid"
 """The head that is trained before all other heads (such as centered_instance), as in SLEAP."""
 
@@ -85,7 +86,7 @@ class TrainingConfig:
             _set_setting(tree, ("data_config", "train_labels_path"), [labels])
             _set_setting(tree, ("trainer_config", "ckpt_dir"), "models")
             _set_setting(tree, ("trainer_config", "run_name"), run)
-            for key in _LOCAL_FOLDERS:
+            for key in _OWN_SETTINGS:
                 if _get_setting(tree, key) is not None:
                     _set_setting(tree, key, None)
         text = json_text(tree) if self.legacy else yaml_text(tree)

@@ -18,7 +18,9 @@ from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import LABELS_KEY, is_secret_name
 from rtc.packages.inference import CONFIG_FILES
 from rtc.packages.model_config import (
+    CKPT_DIR_KEY,
     FILE_SETTINGS,
+    RUN_NAME_KEY,
     WANDB_KEY,
     check_paths,
     get_setting,
@@ -56,6 +58,9 @@ def _with_plain_paths(config: str, tree: dict[str, Any], step: TrainStep) -> dic
     """Return a configuration with the step's labels, with paths as the package's plan reads them, and without key."""
     if step.effective_labels:
         tree = with_setting(tree, LABELS_KEY, list(step.effective_labels))
+    # the worker chooses these two; in a converted configuration they are of the computer that exported it
+    ckpt_dir, _, run_name = step.run_path.partition("/")
+    tree = with_setting(with_setting(tree, CKPT_DIR_KEY, ckpt_dir), RUN_NAME_KEY, run_name)
     check_paths(config, tree)
     for key in FILE_SETTINGS:
         value = get_setting(tree, key)

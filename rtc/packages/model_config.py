@@ -15,6 +15,8 @@ from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import LABELS_KEY, leaves_folder
 from rtc.packages.safe_yaml import safe_json, safe_yaml
 
+CKPT_DIR_KEY, RUN_NAME_KEY = "trainer_config.ckpt_dir", "trainer_config.run_name"
+"""Settings with the folder for a model and its name; the worker chooses both."""
 FILE_SETTINGS = (
     LABELS_KEY,
     "data_config.val_labels_path",
@@ -27,8 +29,8 @@ FILE_SETTINGS = (
 _INSIDE_SETTINGS = (
     *FILE_SETTINGS,
     "data_config.cache_img_path",
-    "trainer_config.ckpt_dir",
-    "trainer_config.run_name",
+    CKPT_DIR_KEY,
+    RUN_NAME_KEY,
     "trainer_config.wandb.prv_runid",
     "model_config.backbone_config.pretrained.model_name",
     "model_config.backbone_config.pretrained.revision",
@@ -139,7 +141,7 @@ def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:
     if not isinstance(tree.get("model_config"), dict) or not tree["model_config"]:
         raise bad_package(f"{name} describes no model (it has no model_config). Export the package again.")
     check_paths(name, tree)
-    run_name = get_setting(tree, "trainer_config.run_name")
+    run_name = get_setting(tree, RUN_NAME_KEY)
     files = {key: _texts(get_setting(tree, key)) for key in FILE_SETTINGS if key != LABELS_KEY}
     return ModelConfig(
         labels=_texts(get_setting(tree, LABELS_KEY)),
@@ -162,10 +164,12 @@ def _read_legacy(name: str, tree: dict[str, Any]) -> ModelConfig:
         raise bad_package(f"{name} describes no model. Export the package again.")
     if not backbone.get("unet"):
         raise bad_package(f"{name} uses a backbone that today's SLEAP no longer has. Choose a U-Net and export again.")
-    keys = ("data.labels.validation_labels", "data.labels.test_labels")
+    keys = ("data.labels.validation_labels", "data.labels.test_labels", "model.base_checkpoint")
     other_files = {key: paths for key in keys if (paths := _texts(get_setting(tree, key)))}
     if any(leaves_folder(path) for path in _all_paths(other_files)):
-        raise bad_package(f"{name} names validation or test labels outside the package. Remove them and export again.")
+        raise bad_package(
+            f"{name} names validation or test labels or weights outside the package. Remove them and export again."
+        )
     labels = tuple(path for path in _texts(get_setting(tree, "data.labels.training_labels")) if not leaves_folder(path))
     run_name = get_setting(tree, "outputs.run_name")
     return ModelConfig(

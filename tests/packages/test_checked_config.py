@@ -100,7 +100,8 @@ def test_a_configuration_is_written_anew_before_sleap_nn_reads_it(write, tmp_pat
     rewrite_config(root, "a.yaml", plan.steps[0])
     text = (root / "a.yaml").read_text()
     assert "#" not in text
-    assert yaml.safe_load(text)["trainer_config"] == {"seed": 16, "run_name": "1e5", "min": "1:30", "lr": 0.0001}
+    read = yaml.safe_load(text)["trainer_config"]
+    assert read == {"seed": 16, "run_name": "1e5", "min": "1:30", "lr": 0.0001, "ckpt_dir": "models"}
 
 
 def test_paths_are_written_as_the_plan_understood_them(write, tmp_path):
@@ -124,6 +125,26 @@ def test_a_converted_configuration_is_checked_like_any_other(write, tmp_path):
         (root / "b.converted.yaml").write_text(text)
         with pytest.raises(RtcError):
             rewrite_config(root, "b.converted.yaml", plan.steps[0])
+
+
+def test_the_folders_of_the_computer_that_exported_an_old_configuration_do_not_matter(write, tmp_path):
+    root, plan = unpacked(write(), tmp_path)
+    (root / "b.converted.yaml").write_text(CONFIG + "trainer_config: {ckpt_dir: /home/ada/models, run_name: ../r}")
+    rewrite_config(root, "b.converted.yaml", plan.steps[0])
+    assert yaml.safe_load((root / "b.converted.yaml").read_text())["trainer_config"] == {
+        "ckpt_dir": "models",
+        "run_name": plan.steps[0].run_path.removeprefix("models/"),
+    }
+
+
+def test_weights_of_an_old_configuration_are_in_the_package(write):
+    backbone = {"backbone": {"unet": {"filters": 8}}, "heads": {"centroid": {}}}
+    labels = {"data": {"labels": {"training_labels": "x.slp"}}}
+    jobs = "training: [{cfg: b.json}]"
+    for path, expected in (("/srv/best_model.h5", "outside the package"), ("w.h5", "'w.h5' is missing")):
+        config = json.dumps(labels | {"model": backbone | {"base_checkpoint": path}})
+        assert expected in refusal(write(jobs=jobs, **{"b.json": config}))
+    assert inspect_package(write(jobs=jobs, **{"b.json": config, "w.h5": ""})).steps
 
 
 def test_the_key_of_a_service_reaches_neither_sleap_nn_nor_a_command_line(write, tmp_path):

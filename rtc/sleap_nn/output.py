@@ -115,9 +115,10 @@ class JobLog:
     def __init__(self, job: JobId, path: Path, emit: Callable[[LogLines], None]) -> None:
         self._job = job
         self._emit = emit
-        self._file: BinaryIO | None = path.open("ab")
+        path.unlink(missing_ok=True)  # a file of this name in the package, with anything in it
+        self._file: BinaryIO | None = path.open("xb")
         path.chmod(0o600)
-        self._bytes_left = max(0, LOG_MAX - self._file.tell())
+        self._bytes_left = LOG_MAX
         self._lines: list[str] = []
         self._lines_omitted = 0
         self._handle_line: LineHandler | None = None

@@ -132,3 +132,12 @@ def test_so_many_values_are_looked_for_at_most():
 async def test_a_long_line_of_secrets_is_cut_and_takes_no_long_time(log):
     saved = await read(log, b"api_key" * 20_000 + b"\n", b"://" * 40_000 + b"\n", b"\x1b[" * 50_000, b"token: " * 9000)
     assert max(map(len, saved.splitlines())) <= output.BLOCK
+
+
+async def test_a_file_of_the_package_is_no_beginning_of_the_log(tmp_path):
+    (tmp_path / "job.log").write_bytes(b"\x1b[31mred")
+    log = JobLog("job", tmp_path / "job.log", lambda _news: None)
+    log.add_line("one")
+    log.close()
+    assert (tmp_path / "job.log").read_text() == "one\n"
+    assert (tmp_path / "job.log").stat().st_mode & 0o777 == 0o600

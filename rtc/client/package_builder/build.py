@@ -27,7 +27,7 @@ from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import plain_name, unused_path
-from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
+from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides, split_secrets
 from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
 from rtc.packages.plan import inspect_package
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_arguments, read_options
@@ -55,6 +55,9 @@ def build_training(
         RtcError: USAGE or BAD_PACKAGE: a file is missing or wrong; DISK_FULL. Then no file is left behind.
     """
     read_overrides(overrides, FROM_COMMAND_LINE)
+    shown, secrets = split_secrets(overrides)
+    for key in secrets:
+        report(f"{key} is left out: a job uploads nothing, so the worker needs no key or password")
     if labels.suffix.lower() != LABELS_ENDING:
         raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
     check_labels(labels)
@@ -69,7 +72,7 @@ def build_training(
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
         report(f"Packing {labels.name}")
-        texts = _training_texts(labels, training_configs, inspected, contents, list(overrides))
+        texts = _training_texts(labels, training_configs, inspected, contents, list(shown))
         _write_package(target, contents, texts)
 
 

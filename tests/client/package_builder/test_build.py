@@ -451,3 +451,29 @@ def test_labels_that_sleap_io_cannot_read_are_refused_in_its_words(project):
     fault = refusal(train, project, "bad.slp", ("c.yaml",))
     assert "bad.slp could not be read. sleap-io says: " in fault.text
     assert str(project) not in fault.text
+
+
+def test_no_key_of_a_service_leaves_this_machine(place):
+    tree = CONFIG | {"trainer_config": CONFIG["trainer_config"] | {"wandb": {"api_key": "key-of-mine", "project": "p"}}}
+    (place / "my centroid.yaml").write_text(yaml.safe_dump(tree | {"model_config": {"head_configs": {"centroid": {}}}}))
+    overrides = ("trainer_config.wandb.api_key=another-of-mine", "trainer_config.max_epochs=3")
+    (step,) = train(place, overrides=overrides).steps
+    assert [str(item) for item in step.overrides] == ["++trainer_config.max_epochs=3"]
+    assert not any(b"of-mine" in content for content in inside(place).values())
+
+
+def test_texts_of_a_configuration_that_look_like_numbers_stay_texts(place):
+    tree = CONFIG | {"model_config": {"head_configs": {"centroid": {"confmaps": {"anchor_part": "1e5"}}}}}
+    (place / "my centroid.yaml").write_text(yaml.safe_dump(tree).replace("1e5", '"1e5"'))
+    train(place)
+    assert b'"anchor_part": "1e5"' in inside(place)["centroid.yaml"]
+
+
+def test_thousands_of_images_take_as_long_as_there_are(tmp_path):
+    packed = contents.PackageContents(tmp_path)
+    images = tuple(tmp_path / "frames" / f"{number % 3}.png" for number in range(3)) + tuple(
+        tmp_path / f"f{number}" / "same.png" for number in range(8_000)
+    )
+    names = {packed.add(path, "frames") for path in images}
+    assert len(names) == 8_003
+    assert {packed.add(path, "frames") for path in images} == names, "a file is packed once"

@@ -32,16 +32,28 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 """A name or another mark before a secret, and the secret: `api_key: …`, `Bearer …`, `https://user:…@host`."""
-_MAY_HOLD = re.compile(
-    r"[0-9a-fA-F]{40}|wandb_v|hf_|api_org|gh[pousr]_|github_pat|AKIA|ASIA|sk-|eyJ|key|secret|token|pass|cred|bearer|://",
-    re.IGNORECASE,
+_MARKS: tuple[str, ...] = (
+    "key",
+    "secret",
+    "token",
+    "passw",
+    "credential",
+    "bearer",
+    "://",
+    "wandb_v",
+    "hf_",
+    "api_org_",
 )
-"""Without any of these, a line holds no secret that the patterns above find. It is faster than they are."""
+_MARKS = (*_MARKS, "github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "akia", "asia", "sk-", "eyj")
+"""What a line that holds a secret has, in lower case; or it has 40 hexadecimal digits. To look for these is faster than
+to try the patterns, and few lines have one."""
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{40}")
 
 
 def mask(text: str) -> str:
     """Return a line with every secret of a known form replaced by `HIDDEN`."""
-    if not _MAY_HOLD.search(text):
+    lower = text.lower()
+    if not any(mark in lower for mark in _MARKS) and not _HEXADECIMAL.search(text):
         return text
     return _NAMED.sub(rf"\1\2{HIDDEN}", _KEYS.sub(HIDDEN, text))
 

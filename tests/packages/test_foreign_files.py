@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import trio
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.faults import FaultCode
@@ -139,6 +139,8 @@ BITS = (
         "é",
     ),
 )
+fewer = settings(max_examples=settings.default.max_examples // 3)
+"""Each example of these tests writes files."""
 pieces = st.sampled_from(BITS) | st.binary(max_size=3) | st.text(max_size=4)
 changes = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 4), pieces), min_size=1, max_size=5)
 
@@ -179,6 +181,7 @@ def test_the_unchanged_package_is_read_whole(tmp_path):
     assert yaml.safe_load((tmp_path / "job/a.yaml").read_text())["trainer_config"]["wandb"]["api_key"] is None
 
 
+@fewer
 @given(st.sampled_from(sorted(TEXTS)), changes, st.booleans())
 def test_any_text_in_a_package_is_read_or_refused(tmp_path_factory, name, edits, without_jobs):
     folder = tmp_path_factory.mktemp("p")
@@ -186,6 +189,7 @@ def test_any_text_in_a_package_is_read_or_refused(tmp_path_factory, name, edits,
     run_on_worker(write_zip(folder / "p.zip", files | {name: changed(TEXTS[name], edits)} | OTHERS), folder / "job")
 
 
+@fewer
 @given(changes)
 def test_any_bytes_of_a_result_are_unpacked_or_refused(tmp_path_factory, edits):
     folder = tmp_path_factory.mktemp("r")
@@ -195,6 +199,7 @@ def test_any_bytes_of_a_result_are_unpacked_or_refused(tmp_path_factory, edits):
         trio.run(unpack_results, folder / "r.zip", folder / "out")
 
 
+@fewer
 @given(st.sampled_from(["models/r/training_log.csv", "models/r/metrics.val.0.json"]), changes)
 def test_any_log_and_metrics_of_a_result_make_a_page(tmp_path_factory, name, edits):
     folder = tmp_path_factory.mktemp("r")
@@ -210,6 +215,7 @@ def test_any_script_is_read_or_refused(text):
             read(text)
 
 
+@fewer
 @given(changes)
 def test_any_ticket_is_read_or_refused(tmp_path_factory, edits):
     folder = tmp_path_factory.mktemp("t")

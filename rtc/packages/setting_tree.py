@@ -16,6 +16,8 @@ JSON_NODES_MAX = 500_000
 """The same of JSON, which is read faster: SLEAP 1.4 and older list every labelled frame in it."""
 DEPTH_MAX = 64
 """Maximum depth of lists in lists; a configuration of sleap-nn has 7 levels."""
+CHARACTERS_MAX = 2 * 2**20
+"""Maximum number of characters in all texts of one file, those that are used several times counted so often."""
 INTEGER_MAX = 2**64
 """Absolute values of whole numbers are less than this; longer ones take long to write."""
 INTERPOLATION = "${"
@@ -36,8 +38,10 @@ def check_tree(name: str, tree: Any, max_nodes: int = NODES_MAX) -> None:
         RtcError: BAD_PACKAGE: it is too large or too deep, or holds an interpolation, a value of another kind than YAML
             and JSON have in common, or a text that cannot be written to a file.
     """
+    characters = 0
     for count, (depth, value) in enumerate(_walk(tree), 1):
-        if count > max_nodes or depth > DEPTH_MAX:
+        characters += len(value) if isinstance(value, str) else 0
+        if count > max_nodes or depth > DEPTH_MAX or characters > CHARACTERS_MAX:
             raise too_large(name)
         if isinstance(value, str):
             _check_text(name, value)

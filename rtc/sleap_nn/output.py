@@ -116,7 +116,7 @@ class JobLog:
         self._job = job
         self._emit = emit
         path.unlink(missing_ok=True)  # a file of this name in the package, with anything in it
-        self._file: BinaryIO | None = path.open("xb")
+        self._file: BinaryIO | None = path.open("ab")
         path.chmod(0o600)
         self._bytes_left = LOG_MAX
         self._lines: list[str] = []

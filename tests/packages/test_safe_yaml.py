@@ -130,6 +130,11 @@ def test_too_many_or_too_deep_values_are_refused_before_they_fill_the_memory(tex
     assert "too many" in refusal(safe_yaml, text)
 
 
+def test_a_long_text_that_is_used_often_does_not_fill_the_disk_when_it_is_written():
+    assert "too many" in refusal(safe_yaml, f"a: &a '{'x' * 100_000}'\nb: [{', '.join(['*a'] * 1000)}]")
+    assert "too many" in refusal(safe_yaml, f"? &a '{'x' * 100_000}'\n: 1\nb: [{', '.join(['{*a : 1}'] * 1000)}]")
+
+
 def test_the_same_limits_hold_for_json(monkeypatch):
     monkeypatch.setattr(module, "JSON_NODES_MAX", 500)
     assert "lists in lists" in refusal(safe_json, "[" * (DEPTH_MAX + 1) + "]" * (DEPTH_MAX + 1))

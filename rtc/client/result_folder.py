@@ -14,10 +14,10 @@ import trio
 from attrs import define, field
 
 from protocol.faults import FaultCode
-from protocol.jobs import JobKind
+from protocol.jobs import MODELS_MAX, JobKind
 from rtc.client.options import ClientOptions
 from rtc.client.report import write_report
-from rtc.client.unpack_results import CLEAN_TIME, choose_output_folder, final_losses, unpack_results
+from rtc.client.unpack_results import CLEAN_TIME, ModelLosses, choose_output_folder, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME
 from rtc.common.scratch_dirs import scratch_name
@@ -67,7 +67,7 @@ class ResultFolder:
         """
         if self.options.kind is JobKind.TRAIN:
             self.models = await unpack_results(archive, self.path, self.options.result_max)
-            self.files = await trio.to_thread.run_sync(_find_predictions, self.path)
+            self.files = (await trio.to_thread.run_sync(_find_predictions, self.path))[:MODELS_MAX]
         else:
             folder = self.parent / scratch_name()
             try:
@@ -82,8 +82,15 @@ class ResultFolder:
         """Move predictions and the log out of a temporary folder, to `path` or to files beside it with its stem.
 
         The result of a job that failed has only the log; `path` is the log's path then.
+
+        Raises:
+            RtcError: BAD_PACKAGE: there are more files than a job can have predictions.
+            OSError: a file could not be moved.
         """
         predictions = _find_predictions(folder)
+        if len(predictions) > MODELS_MAX:
+            text = f"It holds {len(predictions)} files of predictions, and a job has at most {MODELS_MAX}."
+            raise RtcError(FaultCode.BAD_PACKAGE, text)
         names = _distinct_names([path.relative_to(folder).parts for path in predictions])
         base = next(path for path in _numbered_paths(self.path) if not any(map(_exists, _target_paths(path, names))))
         targets = _target_paths(base, names)
@@ -109,10 +116,18 @@ class ResultFolder:
             return JobSummary(text)
         report = self._write_report(title)
         files = (*self.files, report) if report is not None else tuple(self.files)
-        found = {one.model: Losses(one.train, one.val) for one in final_losses(self.path)}
+        found = {one.model: Losses(one.train, one.val) for one in self._final_losses()}
         names = tuple(folder.name for folder in self.models)
         losses = tuple(found.get(name, Losses(None, None)) for name in names)
         return JobSummary(text, self.path, names, losses, files)
+
+    def _final_losses(self) -> tuple[ModelLosses, ...]:
+        """Return the final losses; a failure only sets `warning`, as the result is complete without them."""
+        try:
+            return final_losses(self.path)
+        except OSError as error:
+            self.warning = f"The losses of the models could not be read ({error.strerror})."
+        return ()
 
     def _write_report(self, title: str) -> Path | None:
         """Write the page with the loss curves; a failure only sets `warning`, as the result is complete without it."""

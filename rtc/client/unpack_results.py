@@ -148,7 +148,7 @@ def _move_to_output(temporary: Path, output: Path) -> tuple[Path, ...]:
         raise RtcError(
             FaultCode.USAGE, f"The output folder {output.name} could not be written. Name another."
         ) from None
-    found = sorted(output.rglob("best.ckpt"))
+    found = sorted(output.rglob("best.ckpt"))[:MODELS_MAX]  # a job has no more, and each is shown to the person
     return tuple(path.parent.relative_to(output) for path in found)
 
 

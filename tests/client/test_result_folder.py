@@ -4,11 +4,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from actors.events import BestWorker
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind
+from rtc.client import result_folder as result_folder_module
 from rtc.client.options import ClientOptions
 from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.common.errors import RtcError
@@ -123,3 +125,19 @@ def test_a_package_whose_name_is_too_long_for_predictions_asks_for_another(cwd: 
     assert caught.value.fault.code is FaultCode.USAGE
     assert "--output" in caught.value.fault.text
     assert folder_for(Path("short.slp"), "n" * 249 + ".zip").path == cwd / "short.slp"
+
+
+async def test_a_result_of_more_predictions_than_a_job_has_is_not_spread_over_the_folder(cwd: Path) -> None:
+    with pytest.raises(RtcError, match="101 files"):
+        await folder_for().unpack(result(cwd, *(f"{number}.slp" for number in range(101))))
+    assert contents(cwd) == {}
+
+
+def test_a_result_whose_logs_cannot_be_read_is_a_result(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(result_folder_module, "final_losses", unreadable)
+    found = ResultFolder(evolve(folder_for().options, kind=JobKind.TRAIN), cwd, unpacked=True)
+    assert found.summarize("Done.", "title").folder == cwd
+    assert "Permission denied" in found.warning

@@ -144,7 +144,7 @@ async def _run(
             runtime.links,
             runtime.router,
             view,
-            options.result_max,
+            result_max=options.result_max,
         )
         with _cancellation_shown(presenter):  # here too, because closing the links takes a moment
             finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit, keys), drain)

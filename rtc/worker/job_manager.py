@@ -313,7 +313,7 @@ class JobManager:
             runner_config.accelerator,
             runner_config.gpu,
             job.submit.overrides,
-            runner_config.package_max,
+            package_max=runner_config.package_max,
         )
         lock_descriptor = job.lock.users_descriptor if job.lock is not None else None
         try:

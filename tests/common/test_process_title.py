@@ -41,7 +41,7 @@ def options_of(command: click.Command) -> Iterator[str]:
 def test_every_option_that_sounds_like_a_secret_is_masked() -> None:
     words = ("secret", "token", "session", "password", "key", "credential")
     found = {name for name in options_of(cli.main) if any(word in name for word in words)}
-    files_and_switches = {name for name in found if name.endswith("-file")} | {"--require-secret"}
+    files_and_switches = {name for name in found if name.endswith("-file")} | {"--require-secret", "--max-wrong-tokens"}
     assert found - files_and_switches == set(SECRET_OPTIONS)
 
 

@@ -6,17 +6,17 @@ whether a room is wanted or not, and tells Discovery each time it is up (`Server
 (`ServerDisconnected`).
 """
 
-import math
 from typing import get_args
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
+from actors import discovery_tags as tag
 from actors import events
-from actors.offer_tags import ANSWER_FORGED, SECRET_MISSING, SECRET_WRONG, OfferNonces
-from actors.phase import AVAILABLE, BUSY, RESERVED, Phase
+from actors.discovery_data import NO_ROOM, DiscoveryData, DiscoveryPhase
+from actors.phase import Phase
 from actors.table import SAME, Step, Table, do_nothing, ignore, row
 from protocol.faults import Fault, FaultCode
-from protocol.ids import LinkId, PeerId
+from protocol.ids import LinkId
 from protocol.preference import by_preference
 from protocol.signaling import (
     Announce,
@@ -34,40 +34,11 @@ from protocol.signaling import (
     WorkerPresent,
 )
 from protocol.status import Role, WorkerFacts
-from protocol.trust import Ends, TagVerdict, answer_tag, judge_tag, offer_tag
 
 RETRY_TIME = 5.0
 """Seconds to keep trying after a connection to the server has failed; the server may just be starting."""
 JOIN_DEADLINE = "join"
 """The name of the deadline that bounds the way into the room, from `JoinRoom` on."""
-NO_ROOM = events.RoomCredentials(Role.CLIENT)
-"""The credentials of a peer that wants no room."""
-
-
-class DiscoveryPhase(Phase):
-    """Where a peer is on its way into its room, and back into it."""
-
-    OFFLINE = "offline", AVAILABLE
-    """No room is wanted; the connection to the server is down."""
-    ONLINE = "online", AVAILABLE
-    """No room is wanted; the connection to the server is up."""
-    CONNECTING = "connecting", RESERVED
-    """A room is wanted, and the first connection is awaited."""
-    RETRYING = "retrying", RESERVED
-    """A connection has failed, or was lost before the room was joined; the next one is awaited."""
-    CREATING = "creating a room", RESERVED
-    """The server was asked for a new room. When it is there, this peer wants no room until it is told to join that
-    one, which it cannot before it has the room's keys."""
-    JOINING = "joining", RESERVED
-    """The server was asked to let this peer into the room."""
-    PUT_OFF = "put off", RESERVED
-    """The server cannot let this peer in at this moment, and closes the connection."""
-    REJOIN_WAIT = "waiting to rejoin", RESERVED
-    """The connection was lost while this peer was in the room; the next one is awaited, without a limit."""
-    REJOINING = "rejoining", RESERVED
-    """The server was asked to let this peer into the room again."""
-    IN_ROOM = "in the room", BUSY
-
 
 OFFLINE, ONLINE = DiscoveryPhase.OFFLINE, DiscoveryPhase.ONLINE
 CONNECTING, RETRYING = DiscoveryPhase.CONNECTING, DiscoveryPhase.RETRYING
@@ -85,35 +56,6 @@ MEMBER = REJOIN_WAIT, REJOINING, IN_ROOM
 NOT_IN_ROOM = OFFLINE, ONLINE, *FIRST_JOIN, REJOIN_WAIT, REJOINING
 CLIENT_OUTSIDE = OFFLINE, ONLINE, *UNCONNECTED, JOINING, PUT_OFF, REJOIN_WAIT, REJOINING
 """The phases of a client that is not in its room; it never has one created."""
-
-
-@frozen
-class DiscoveryData:
-    """Discovery's data: what is needed to join the room, and what the server has reported since."""
-
-    facts: WorkerFacts | None = None
-    """A worker's description of itself, as it is announced to the room; None for a client. This is the only copy in a
-    worker's process: its name, GPU and so on never change, the rest changes with `StatusChanged` and
-    `FreeMemoryChanged` only."""
-    room_credentials: events.RoomCredentials = NO_ROOM
-    """The room and its token, once they are known; and in the phases `MEMBER` our peer id, with its `resume`."""
-    step_timeout: float = math.inf
-    """Seconds in which the first join must succeed (`JoinRoom`)."""
-    patient: bool = False
-    """Whether to go on trying when the join has not succeeded in time (`JoinRoom`). Who was in the room is patient."""
-    obstacle: Fault | None = None
-    """In the phases `FIRST_JOIN`: why we are not in the room, if nothing more happens."""
-    workers: tuple[WorkerPresent, ...] = ()
-    """The workers of the room, sorted by `by_preference`."""
-    last_link: int = 0
-    """The id that was allotted last, to a link that a client has requested."""
-    nonces: OfferNonces = field(factory=OfferNonces)
-    """At a worker: the nonces of the tags that clients' offers must have, if the room has a secret."""
-
-    @property
-    def knows_room(self) -> bool:
-        """Whether there is a room to join; otherwise the server has to create one."""
-        return self.room_credentials.room is not None and self.room_credentials.token is not None
 
 
 def check(phase: Phase, data: DiscoveryData) -> None:
@@ -160,68 +102,9 @@ def is_patient(data: DiscoveryData, _event: events.TimedOut) -> bool:
     return data.patient
 
 
-def tag_is_missing(data: DiscoveryData, event: Offer | Answer) -> bool:
-    """Return whether there is no tag, although we have a secret and, for an answer, the worker has one too."""
-    return event.tag is None and _judge(data, event) is TagVerdict.MISSING
-
-
-def tag_was_used(data: DiscoveryData, event: Offer) -> bool:
-    """Return whether the same offer has come before."""
-    return _judge(data, event) is TagVerdict.REPEATED
-
-
-def description_was_changed(data: DiscoveryData, event: Offer | Answer) -> bool:
-    """Return whether the peer knows the secret, but has not made this session description."""
-    return _judge(data, event) is TagVerdict.CHANGED
-
-
-def tag_is_wrong(data: DiscoveryData, event: Offer | Answer) -> bool:
-    """Return whether the peer knows another secret than we do."""
-    return _judge(data, event) is TagVerdict.OTHER_SECRET
-
-
-def nonce_is_unknown(data: DiscoveryData, event: events.OfferReady) -> bool:
-    """Return whether we have the room's keys, and the worker is not in the list, so that its nonce is not known."""
-    return data.room_credentials.keys is not None and all(one.peer != event.peer for one in data.workers)
-
-
 def is_about_a_job(_data: DiscoveryData, event: Offer) -> bool:
     """Return whether the client asks for a link about an existing job."""
     return event.job is not None
-
-
-# -------- tags
-
-
-def _ends(data: DiscoveryData, other: PeerId) -> Ends:
-    """Return the room, ourselves and another peer, as the one that is the worker and the one that is the client."""
-    room_credentials = data.room_credentials
-    assert room_credentials.room is not None, "this peer is in a room"
-    assert room_credentials.peer is not None, "this peer is in a room"
-    if room_credentials.role is Role.WORKER:
-        return Ends(room_credentials.room, room_credentials.peer, other)
-    return Ends(room_credentials.room, other, room_credentials.peer)
-
-
-def _judge(data: DiscoveryData, message: Offer | Answer) -> TagVerdict:
-    """Return what a tag says. Without a secret every offer and answer is right, with a tag or without one.
-
-    So is an answer to an offer of ours that had no tag: Auth decides on the link then.
-    """
-    keys = data.room_credentials.keys
-    if keys is None:
-        return TagVerdict.RIGHT
-    ends = _ends(data, message.peer)
-    if isinstance(message, Offer):
-        return data.nonces.judge(keys, ends, message)
-    if _nonce_of(data, message.peer) is None:
-        return TagVerdict.RIGHT
-    return judge_tag(answer_tag(keys, ends, message.number, message.sdp), message.tag)
-
-
-def _nonce_of(data: DiscoveryData, worker: PeerId) -> bytes | None:
-    """Return the nonce that this worker announces for offers; None if it announces none, or is not here."""
-    return next((one.facts.offer_nonce for one in data.workers if one.peer == worker), None)
 
 
 # -------- joining
@@ -236,15 +119,7 @@ def _not_answered(data: DiscoveryData, what: str) -> Fault:
 def _wants(data: DiscoveryData, event: events.JoinRoom) -> DiscoveryData:
     wanted = event.room_credentials
     data = evolve(data, room_credentials=wanted, step_timeout=event.step_timeout, patient=event.patient)
-    return _with_nonce(data)
-
-
-def _with_nonce(data: DiscoveryData) -> DiscoveryData:
-    """Return the data with the nonce for offers in a worker's facts, if the room has a secret."""
-    if data.facts is None:
-        return data
-    nonce = None if data.room_credentials.keys is None else data.nonces.present
-    return evolve(data, facts=evolve(data.facts, offer_nonce=nonce))
+    return tag.with_nonce(data)
 
 
 def _deadline(data: DiscoveryData) -> events.Deadline:
@@ -397,44 +272,9 @@ def remove_worker(data: DiscoveryData, event: WorkerLeft) -> Step[DiscoveryData]
     return Step(data, (events.WorkersChanged(data.workers),))
 
 
-def _deny_offer(data: DiscoveryData, offer: Offer, verdict: TagVerdict, fault: Fault) -> Step[DiscoveryData]:
-    refusal = events.SendToServer(Refuse(offer.peer, fault, offer.number))
-    return Step(data, (events.TagDenied(offer.peer, verdict), refusal))
-
-
-def deny_without_tag(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
-    """Refuse the offer of a client that knows no secret; no other part of the worker hears of it."""
-    return _deny_offer(data, event, TagVerdict.MISSING, SECRET_MISSING)
-
-
-def deny_repeated(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
-    """Refuse an offer that somebody has recorded and sends again."""
-    return _deny_offer(data, event, TagVerdict.REPEATED, SECRET_WRONG)
-
-
-def deny_changed(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
-    """Refuse an offer whose session description was changed on its way."""
-    return _deny_offer(data, event, TagVerdict.CHANGED, SECRET_WRONG)
-
-
-def deny_wrong_tag(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
-    """Refuse the offer of a client that knows another secret."""
-    return _deny_offer(data, event, TagVerdict.OTHER_SECRET, SECRET_WRONG)
-
-
-def _accept_offer(data: DiscoveryData, offer: Offer) -> tuple[DiscoveryData, tuple[events.SendToServer, ...]]:
-    """Return the data after an offer, with a new id for the link; and the announcement of a new nonce, if it is due."""
-    data = evolve(data, last_link=LinkId(data.last_link + 1))
-    if data.room_credentials.keys is None:
-        return data, ()
-    after = _with_nonce(evolve(data, nonces=data.nonces.after(offer)))
-    assert after.facts is not None, "only a worker gets offers"
-    return after, () if after.facts == data.facts else (events.SendToServer(Announce(after.facts)),)
-
-
 def forward_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
     """Report a client's offer for a new job, with an id for the link that it asks for."""
-    data, announcement = _accept_offer(data, event)
+    data, announcement = tag.accept_offer(data, event)
     request = events.LinkRequested(LinkId(data.last_link), event.peer, event.sdp, number=event.number)
     return Step(data, (request, *announcement))
 
@@ -442,7 +282,7 @@ def forward_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
 def forward_owners_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryData]:
     """Report the offer of a client that says it owns a job, with an id for the link that it asks for."""
     assert event.job is not None, "the guard looks for it"
-    data, announcement = _accept_offer(data, event)
+    data, announcement = tag.accept_offer(data, event)
     link = LinkId(data.last_link)
     request = events.SessionRequested(link, event.peer, event.sdp, event.job, number=event.number)
     return Step(data, (request, *announcement))
@@ -451,31 +291,6 @@ def forward_owners_offer(data: DiscoveryData, event: Offer) -> Step[DiscoveryDat
 def forward_answer(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
     """Report the worker's answer."""
     return Step(data, (events.LinkAnswered(event.peer, event.sdp, number=event.number),))
-
-
-def _distrust(data: DiscoveryData, answer: Answer, verdict: TagVerdict) -> Step[DiscoveryData]:
-    """Give up our offer, since the answer to it is not what a worker that knows the secret has said.
-
-    The worker may have accepted the offer, so it is told.
-    """
-    refused = events.LinkRefused(answer.peer, ANSWER_FORGED, number=answer.number)
-    withdrawal = events.SendToServer(Withdraw(answer.peer, answer.number))
-    return Step(data, (events.TagDenied(answer.peer, verdict), refused, withdrawal))
-
-
-def distrust_without_tag(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
-    """Give up our offer, since the answer shows nothing, although the worker has a secret."""
-    return _distrust(data, event, TagVerdict.MISSING)
-
-
-def distrust_changed(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
-    """Give up our offer, since the worker's session description was changed on its way."""
-    return _distrust(data, event, TagVerdict.CHANGED)
-
-
-def distrust_wrong_tag(data: DiscoveryData, event: Answer) -> Step[DiscoveryData]:
-    """Give up our offer, since the answer is from somebody that knows another secret."""
-    return _distrust(data, event, TagVerdict.OTHER_SECRET)
 
 
 def forward_refusal(data: DiscoveryData, event: Refuse) -> Step[DiscoveryData]:
@@ -488,40 +303,15 @@ def forward_withdrawal(data: DiscoveryData, event: Withdraw) -> Step[DiscoveryDa
     return Step(data, (events.OfferWithdrawn(event.peer, number=event.number),))
 
 
-def send_offer(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
-    """Send our offer to the worker, through the server; with a tag if both ends have a secret."""
-    keys, nonce, tag = data.room_credentials.keys, _nonce_of(data, event.peer), None
-    if keys is not None and nonce is not None:
-        tag = offer_tag(keys, _ends(data, event.peer), event.number, event.job, nonce, event.sdp)
-    return Step(data, (events.SendToServer(Offer(event.peer, event.sdp, event.job, event.number, tag)),))
-
-
 def send_withdrawal(data: DiscoveryData, event: events.WithdrawOffer) -> Step[DiscoveryData]:
     """Tell the worker, through the server, that we have given up the link."""
     return Step(data, (events.SendToServer(Withdraw(event.peer, event.number)),))
-
-
-def refuse_absent(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
-    """Refuse our own offer, as the server does when the worker is not in the room.
-
-    Without a tag, a worker that comes back in the same moment would take this client for one that knows no secret.
-    """
-    gone = Fault(FaultCode.NO_WORKER, "No such worker is in the room now. Look at the room's list again.")
-    return Step(data, (events.LinkRefused(event.peer, gone, number=event.number),))
 
 
 def refuse_while_away(data: DiscoveryData, event: events.OfferReady) -> Step[DiscoveryData]:
     """Refuse our own offer at once, because outside the room it cannot be sent."""
     text = "The line to the server is down, so the worker cannot be asked. Try again."
     return Step(data, (events.LinkRefused(event.peer, Fault(FaultCode.SERVER_LOST, text), number=event.number),))
-
-
-def send_answer(data: DiscoveryData, event: events.AnswerReady) -> Step[DiscoveryData]:
-    """Send our answer to the client, through the server; with a tag if the room has a secret."""
-    keys, tag = data.room_credentials.keys, None
-    if keys is not None:
-        tag = answer_tag(keys, _ends(data, event.peer), event.number, event.sdp)
-    return Step(data, (events.SendToServer(Answer(event.peer, event.sdp, event.number, tag)),))
 
 
 def send_refusal(data: DiscoveryData, event: events.RejectLink) -> Step[DiscoveryData]:
@@ -586,15 +376,15 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
     # in the room: from the server
     row(IN_ROOM,               WorkerPresent,             SAME,        update_worker),
     row(IN_ROOM,               WorkerLeft,                SAME,        remove_worker),
-    row(IN_ROOM,               Offer,                     SAME,        deny_without_tag, when=tag_is_missing),
-    row(IN_ROOM,               Offer,                     SAME,        deny_repeated, when=tag_was_used),
-    row(IN_ROOM,               Offer,                     SAME,        deny_changed, when=description_was_changed),
-    row(IN_ROOM,               Offer,                     SAME,        deny_wrong_tag, when=tag_is_wrong),
+    row(IN_ROOM,               Offer,                     SAME,        tag.deny_untagged, when=tag.tag_is_missing),
+    row(IN_ROOM,               Offer,                     SAME,        tag.deny_repeated, when=tag.tag_was_used),
+    row(IN_ROOM,               Offer,                     SAME,        tag.deny_changed, when=tag.sdp_was_changed),
+    row(IN_ROOM,               Offer,                     SAME,        tag.deny_wrong_tag, when=tag.tag_is_wrong),
     row(IN_ROOM,               Offer,                     SAME,        forward_owners_offer, when=is_about_a_job),
     row(IN_ROOM,               Offer,                     SAME,        forward_offer),
-    row(IN_ROOM,               Answer,                    SAME,        distrust_without_tag, when=tag_is_missing),
-    row(IN_ROOM,               Answer,                    SAME,        distrust_changed, when=description_was_changed),
-    row(IN_ROOM,               Answer,                    SAME,        distrust_wrong_tag, when=tag_is_wrong),
+    row(IN_ROOM,               Answer,                    SAME,        tag.distrust_untagged, when=tag.tag_is_missing),
+    row(IN_ROOM,               Answer,                    SAME,        tag.distrust_changed, when=tag.sdp_was_changed),
+    row(IN_ROOM,               Answer,                    SAME,        tag.distrust_wrong_tag, when=tag.tag_is_wrong),
     row(IN_ROOM,               Answer,                    SAME,        forward_answer),
     row(IN_ROOM,               Refuse,                    SAME,        forward_refusal),
     row(IN_ROOM,               Withdraw,                  SAME,        forward_withdrawal),
@@ -602,13 +392,13 @@ DISCOVERY: Table[DiscoveryData] = Table("discovery", OFFLINE, (
            because="the server says what was not asked for, or answers after we gave up"),
 
     # to the server, from the links and the Worker
-    row(IN_ROOM,               events.OfferReady,         SAME,        refuse_absent, when=nonce_is_unknown),
-    row(IN_ROOM,               events.OfferReady,         SAME,        send_offer),
+    row(IN_ROOM,               events.OfferReady,         SAME,        tag.refuse_absent, when=tag.nonce_is_unknown),
+    row(IN_ROOM,               events.OfferReady,         SAME,        tag.send_offer),
     row(CLIENT_OUTSIDE,        events.OfferReady,         SAME,        refuse_while_away),
     row(IN_ROOM,               events.WithdrawOffer,      SAME,        send_withdrawal),
     ignore(CLIENT_OUTSIDE, events.WithdrawOffer,
            because="it cannot be sent now; the server tells the worker that this client is gone"),
-    row(IN_ROOM,               events.AnswerReady,        SAME,        send_answer),
+    row(IN_ROOM,               events.AnswerReady,        SAME,        tag.send_answer),
     row(IN_ROOM,               events.RejectLink,         SAME,        send_refusal),
     ignore(NOT_IN_ROOM, events.AnswerReady, events.RejectLink,
            because="the client that asked cannot be reached through the server now; it asks again"),

@@ -11,7 +11,8 @@ import trio
 from attrs import define, field, frozen
 
 from actors.actor import Actor
-from actors.discovery import DISCOVERY, DiscoveryData
+from actors.discovery import DISCOVERY
+from actors.discovery_data import DiscoveryData
 from actors.events import (
     AnswerReady,
     FreeMemoryChanged,

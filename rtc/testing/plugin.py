@@ -17,7 +17,8 @@ from pytest_trio import trio_fixture
 from actors.auth import CLIENT_AUTH, WORKER_AUTH, AuthData
 from actors.client import CLIENT
 from actors.client_data import ClientData
-from actors.discovery import DISCOVERY, DiscoveryData
+from actors.discovery import DISCOVERY
+from actors.discovery_data import DiscoveryData
 from actors.job_query import JOB_QUERY, QueryData
 from actors.job_session import JOB_SESSION, JobSessionData
 from actors.worker import WORKER, WorkerData

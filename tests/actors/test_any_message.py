@@ -17,7 +17,8 @@ from two_party.world import HERE, NEWS, Budget, World, change, parts
 
 from actors import client_guards, events
 from actors.client import CLIENT
-from actors.discovery import DISCOVERY, DiscoveryData
+from actors.discovery import DISCOVERY
+from actors.discovery_data import DiscoveryData
 from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
 from actors.phase import Phase

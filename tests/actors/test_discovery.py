@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actors.discovery import DISCOVERY, RETRY_TIME, DiscoveryData, DiscoveryPhase
+from actors.discovery import DISCOVERY, RETRY_TIME
+from actors.discovery_data import DiscoveryData, DiscoveryPhase
 from actors.events import (
     AnswerReady,
     FreeMemoryChanged,

@@ -14,7 +14,8 @@ from typing import Any, get_args
 import pytest
 from attrs import evolve, frozen
 
-from actors.discovery import DISCOVERY, DiscoveryData, DiscoveryPhase
+from actors.discovery import DISCOVERY
+from actors.discovery_data import DiscoveryData, DiscoveryPhase
 from actors.events import (
     AnswerReady,
     FreeMemoryChanged,

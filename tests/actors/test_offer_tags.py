@@ -6,7 +6,8 @@ import pytest
 import trio
 from attrs import evolve
 
-from actors.discovery import DISCOVERY, DiscoveryData
+from actors.discovery import DISCOVERY
+from actors.discovery_data import DiscoveryData
 from actors.events import (
     AnswerReady,
     JoinRoom,

@@ -2,11 +2,11 @@
 
 import errno
 import os
-import tempfile
 from pathlib import Path
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
+from rtc.common.whole_file import write_whole_file
 from rtc.config.load import config_files
 
 EXAMPLE_NAME = "config.example.toml"
@@ -59,16 +59,9 @@ def _write_whole(text: str, path: Path, *, replace: bool) -> None:
     """Write the file completely or not at all: it is renamed to `path` when all of it is on the disk."""
     if not replace:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # fails if the file exists
-    temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".sleap-rtc-", suffix=".toml")  # mode 0600
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole_file(path, text)
     except OSError:
-        for created in (temporary, "" if replace else path):
-            if created:
-                Path(created).unlink(missing_ok=True)
+        if not replace:
+            path.unlink(missing_ok=True)
         raise

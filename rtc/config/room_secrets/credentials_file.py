@@ -5,9 +5,8 @@ is replaced whole, never written in place, and its changes happen one after the 
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from attrs import frozen
 
 from protocol.converter import WireError, document_to_json, from_json
 from protocol.ids import RoomId
+from rtc.common.whole_file import write_whole_file
 from rtc.config.room_secrets.files import read_file, unusable
 
 FILE_MAX = 1024 * 1024
@@ -95,7 +95,7 @@ class CredentialsFile:
             with self._locked():
                 content = self._load()
                 change(self._rooms_of(content))
-                _replace(Path(os.path.realpath(self.path)), self._text_of(content))
+                write_whole_file(Path(os.path.realpath(self.path)), self._text_of(content))
         except TimeoutError:
             raise unusable(self.place, "is in use by another program; try again") from None
         except OSError as error:
@@ -118,18 +118,3 @@ class CredentialsFile:
 
         with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
             yield
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file completely or not at all, with mode 0600."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".sleap-rtc-", suffix=".json")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -89,7 +89,7 @@ def stop_worker(lab: Lab) -> None:
 
 
 def start_worker_with_secret(lab: Lab, *words: str) -> None:
-    """Start the worker as the page says; the test adds its server and its stand-in for sleap-nn."""
+    """Start the worker as the page says, with the server of this test; the stand-in for sleap-nn is added."""
     lab.scene.session = ""
     lab.scene.start_worker("--room-id", lab.room, "--token", lab.token, *words)
     assert "Whoever has these and the room secret may send jobs here" in lab.scene.worker.text
@@ -98,7 +98,8 @@ def start_worker_with_secret(lab: Lab, *words: str) -> None:
 def make_secret(lab: Lab) -> None:
     """Make a secret with the first block of the page, and start the worker again with it."""
     create, start = commands_below("## Room secret")[0].splitlines()
-    assert start.split("#")[0].split() == ["sleap-rtc", "worker", "--room-id", "ROOM", "--token", "TOKEN"]
+    words = ["sleap-rtc", "worker", "--server", "SERVER", "--room-id", "ROOM", "--token", "TOKEN"]
+    assert start.split("#")[0].split() == words
     stop_worker(lab)
     printed = lab.shell("bench", create)
     [lab.secret] = [line for line in printed.splitlines() if re.fullmatch(r"[\w-]{43}", line)]

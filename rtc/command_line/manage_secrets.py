@@ -61,7 +61,7 @@ def create(places: SecretPlaces, room_id: str, *, save: bool, force: bool, as_js
     if as_json:
         LineWriter(sys.stdout).write(to_json(MadeSecret(room, secret, saved), indent=2) + "\n")
     else:
-        _say(_about_made(room, secret, saved))
+        _say(_about_made(room, secret, saved, _place_before(places, room)))
     return 0
 
 
@@ -92,28 +92,46 @@ def _about_existing(source: SecretSource, room: RoomId) -> str | None:
     return f"{source.place} has a secret of {room}, which would be used before the new one."
 
 
-def _about_made(room: RoomId, secret: str, saved: str | None) -> str:
-    """Return the text with a new secret, which stands alone on its line, and how to use it."""
-    kept = (
-        f"It is saved in {saved}: workers and clients of this user find it there by themselves."
-        if saved
-        else "It is not saved anywhere."
-    )
+def _place_before(places: SecretPlaces, room: RoomId) -> str | None:
+    """Return the place that is looked at before the credentials file and is not empty; None if there is none."""
+    sources = [source for source in places.remembered(room) if source.kind is not SourceKind.CREDENTIALS]
+    return next((source.place for source in sources if _about_existing(source, room)), None)
+
+
+def _about_made(room: RoomId, secret: str, saved: str | None, before: str | None) -> str:
+    """Return the text with a new secret, which stands alone on its line, and how to use it.
+
+    Args:
+        saved: the file in which it was saved, if it was.
+        before: the place whose secret is used in place of a saved one.
+    """
+    if saved is None:
+        kept = "It is not saved anywhere."
+    elif before is None:
+        kept = f"It is saved in {saved}, where workers and\nclients of this user find it by themselves."
+    else:
+        kept = (
+            f"It is saved in {saved}, but workers and clients of this user\n"
+            f"use the secret of {before} until that is removed."
+        )
     return f"""The secret of {room}, shown this once:
 
 {secret}
 
 {kept}
 
-Give it to the others in a way that does not use the server. On each machine, in one of these ways:
+Start the workers of this room again. Give the secret to the others in a way
+that does not use the server. On each machine, in one of these ways:
 
-  a file        {FOLDER_PLACE}/{room}, with the secret in it and mode 0600
-  a variable    {variable_of(room)}
-  the command   sleap-rtc worker --room-id {room} --token TOKEN --room-secret-file FILE
-                sleap-rtc client-train --session-string SESSION_STRING --room-secret-file FILE --pkg-path package.zip
-  by hand       --room-secret - in place of --room-secret-file FILE: it asks for the secret
+  a file       {FOLDER_PLACE}/{room}
+               with the secret in it and mode 0600
+  a variable   {variable_of(room)}
+  an option, added to the commands that the worker's banner shows:
+               sleap-rtc worker … --room-secret-file FILE
+               sleap-rtc client-train … --room-secret-file FILE
+  by hand      --room-secret - in place of --room-secret-file FILE asks for it
 
-With the file or the variable, workers and clients need no option. Start the workers again that run already."""
+With the file or the variable, workers and clients need no option."""
 
 
 # -------- listing, showing, removing

@@ -81,8 +81,8 @@ def test_a_new_secret_is_printed_once_alone_on_its_line_and_saved(run: Run) -> N
         "~/.sleap-rtc/secrets/room-1",
         "SLEAP_RTC_ROOM_SECRET_ROOM_1",
         "~/.sleap-rtc/credentials.json",
-        "worker --room-id room-1 --token TOKEN --room-secret-file FILE",
-        "client-train --session-string SESSION_STRING --room-secret-file FILE",
+        "sleap-rtc worker … --room-secret-file FILE",
+        "sleap-rtc client-train … --room-secret-file FILE",
         "--room-secret -",
     ):
         assert way in text
@@ -161,6 +161,20 @@ def test_it_is_replaced_without_a_question_if_the_person_says_so(run: Run, optio
     before = credentials()
     assert run("room", "create-secret", "--room", "room-1", option)[0] == 0
     assert credentials() != before
+
+
+def test_a_new_secret_that_another_place_hides_is_not_said_to_be_found(run: Run) -> None:
+    path = Path.home() / ".sleap-rtc" / "secrets" / "room-1"
+    path.parent.mkdir(mode=0o700, parents=True)
+    path.write_text(SECRET)
+    text = run("room", "create-secret", "--room", "room-1", "--force")[1]
+    assert "use the secret of ~/.sleap-rtc/secrets/room-1 until that is removed" in text
+    assert "find it by themselves" not in text
+
+
+def test_the_text_about_a_new_secret_fits_into_a_terminal_of_80_columns(run: Run) -> None:
+    text = run("room", "create-secret", "--room", "room-7uh4wievpdigqpx3rok3sbmvxu")[1]
+    assert [line for line in text.splitlines() if len(line) > 79] == []
 
 
 def test_a_malformed_file_is_reported_and_left_as_it_is(run: Run) -> None:

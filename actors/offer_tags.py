@@ -17,12 +17,15 @@ USES_MAX = 256
 same moment, with the same nonce."""
 
 SECRET_MISSING = Fault(
-    FaultCode.AUTH_MISSING, "This worker wants the room secret and none was given. Pass it with --room-secret."
+    FaultCode.AUTH_MISSING,
+    "This worker wants the room secret and none was given. Save it in ~/.sleap-rtc/secrets, in a file named like the "
+    "room, or name a file with --room-secret-file.",
 )
 """What a client is told that knows no secret."""
 SECRET_WRONG = Fault(
     FaultCode.AUTH_INVALID,
-    "The room secret is not the worker's. Check --room-secret, or ask whoever runs the worker for the right one.",
+    "The room secret is not the worker's. Compare the one that is used here (an option, a variable or a file) with "
+    "that of the person who runs the worker.",
 )
 """What a client is told whose tag or proof is wrong, for whatever reason."""
 ANSWER_FORGED = Fault(

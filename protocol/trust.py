@@ -72,7 +72,7 @@ class TagVerdict(Enum):
     MISSING = "missing"
     """There is no tag: the peer knows no secret."""
     OTHER_SECRET = "other secret"  # noqa: S105 - not a password
-    """The peer knows another secret, or the nonce or an id differs."""
+    """The peer knows another secret, or the nonce or an id differs, as in an offer that was recorded long ago."""
     CHANGED = "changed"
     """The peer knows the secret, but the session description, which names its certificate, was changed on its way."""
     REPEATED = "repeated"

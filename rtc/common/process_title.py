@@ -1,6 +1,6 @@
 """Hides tokens and secrets of the command line from other users of this machine, who can list all processes (`ps`).
 
-It is the first thing that the program does. Until then, some hundredths of a second after its start, they can be seen.
+It is the first thing that the program does. Until then, about a tenth of a second after its start, they can be seen.
 """
 
 import shlex

@@ -9,7 +9,7 @@ log = logging.getLogger("rtc.trust")
 
 REASONS = {
     TagVerdict.MISSING: "it shows no knowledge of the room secret",
-    TagVerdict.OTHER_SECRET: "it was made with another room secret",
+    TagVerdict.OTHER_SECRET: "it was made with another room secret, or is long out of date",
     TagVerdict.CHANGED: "it was made with the right room secret, but its session description, which names the "
     "certificate, was changed on its way: the server, or somebody between, is not honest",
     TagVerdict.REPEATED: "it is right, but has come before: somebody has recorded it and sends it again",

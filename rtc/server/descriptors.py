@@ -27,7 +27,7 @@ SERVER_RESERVE = 64
 WORKER_RESERVE = 256
 """The same where a worker runs in the process: its links and jobs too."""
 RAISED_MAX = 65_536
-"""The limit is raised no further: programs that close all descriptors they might have take long for a milliard."""
+"""The limit is raised no further: a program that closes every descriptor it might have takes long for 10**9 of them."""
 CONNECTIONS_MIN = 10
 """With fewer connections there is no sense in a server."""
 LOG_PAUSE = 60.0

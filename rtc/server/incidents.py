@@ -16,7 +16,7 @@ from rtc.server.rate_limits import TokenBucket
 log = logging.getLogger(__name__)
 
 REPORTS, REPORTS_RATE = 10, 1 / 60
-"""How often the same error is logged: at once, and per second after that. Who can cause one cannot fill the log."""
+"""How often the same error is logged: at once, and per second after that. So nobody can fill the log with one."""
 FRAMES_MAX = 20
 _reports: trio.lowlevel.RunVar[TokenBucket[str]] = trio.lowlevel.RunVar("reports")
 

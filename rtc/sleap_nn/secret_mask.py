@@ -32,19 +32,10 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 """A name or another mark before a secret, and the secret: `api_key: …`, `Bearer …`, `https://user:…@host`."""
-_MARKS: tuple[str, ...] = (
-    "key",
-    "secret",
-    "token",
-    "passw",
-    "credential",
-    "bearer",
-    "://",
-    "wandb_v",
-    "hf_",
-    "api_org_",
+_MARKS = (
+    *("key", "secret", "token", "passw", "credential", "bearer", "://", "wandb_v", "hf_", "api_org_", "github_pat_"),
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "akia", "asia", "sk-", "eyj"),
 )
-_MARKS = (*_MARKS, "github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "akia", "asia", "sk-", "eyj")
 """What a line that holds a secret has, in lower case; or it has 40 hexadecimal digits. To look for these is faster than
 to try the patterns, and few lines have one."""
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{40}")

@@ -25,7 +25,7 @@ PAIRS_MIN = 11
 no more than ten; 16 random hexadecimal digits have fewer than 11 once in 10 000 times."""
 MADE_BYTES = 32
 """Random bytes of a secret that we make: as many as each key that is derived from it."""
-HOW_TO_MAKE = "Make one with: sleap-rtc room create-secret"
+HOW_TO_GET = "Copy the worker's whole secret; for a new one: sleap-rtc room create-secret --room ROOM"
 
 
 def check_secret(text: str, place: str) -> Secret:
@@ -51,13 +51,13 @@ def check_secret(text: str, place: str) -> Secret:
 def _problem(secret: str) -> str | None:
     """Return why a text cannot be a secret, as a part of a sentence; None if it can."""
     if len(secret) < SECRET_MIN:
-        return f"it needs at least {SECRET_MIN} characters. {HOW_TO_MAKE}"
+        return f"it needs at least {SECRET_MIN} characters. {HOW_TO_GET}"
     if len(secret) > SECRET_MAX:
         return f"it may have at most {SECRET_MAX} characters"
     if not is_printable(secret):
         return "it must be one line of characters that can be shown"
     if len(set(secret)) < DISTINCT_MIN or len(set(pairwise(secret))) < PAIRS_MIN:
-        return f"it repeats a few characters. {HOW_TO_MAKE}"
+        return f"it repeats a few characters. {HOW_TO_GET}"
     return None
 
 

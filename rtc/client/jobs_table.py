@@ -15,6 +15,9 @@ NO_JOBS = "No job that was started from here is running or waits to be fetched.\
 HEADINGS = ("job", "package", "state", "what is known of it")
 MIN_WIDTHS = {"what is known of it": 20, "package": 12}
 """Columns that are cut in a narrow terminal, in this order, and the cells that they keep."""
+UNREACHABLE = "unreachable"
+UNKNOWN_STATES = {FaultCode.AUTH_MISSING: "secret-missing", FaultCode.AUTH_INVALID: "secret-wrong"}
+"""What is shown as the state of a job whose worker did not tell it for this reason; for all others, `UNREACHABLE`."""
 HINT = "Come back to one: sleap-rtc attach JOB. End one: sleap-rtc jobs stop JOB, sleap-rtc jobs cancel JOB."
 
 
@@ -29,11 +32,11 @@ class JobRow:
 
     @property
     def state_name(self) -> str:
-        """The state in one word: a stage, an outcome once the job has ended, `unreachable`, or `secret-missing` if the
-        job's worker asks for a room secret that is not here."""
+        """The state in one word: a stage, or an outcome once the job has ended; where it is not known, `unreachable`,
+        or `secret-missing` or `secret-wrong` if the job's worker asks for a room secret that is not here, or another
+        than the one that is."""
         if self.state is None:
-            is_missing = self.fault is not None and self.fault.code is FaultCode.AUTH_MISSING
-            return "secret-missing" if is_missing else "unreachable"
+            return UNKNOWN_STATES.get(self.fault.code, UNREACHABLE) if self.fault is not None else UNREACHABLE
         if self.state.stage is JobStage.ENDED and self.state.outcome is not None:
             return self.state.outcome.value
         return self.state.stage.value

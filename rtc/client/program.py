@@ -22,7 +22,7 @@ from protocol.transfer import FILE_MAX
 from protocol.trust import RoomKeys
 from protocol.wire import FRAME_MAX, encode
 from rtc.client.file_transfers import FileTransfers
-from rtc.client.options import ClientOptions, explain_for_job
+from rtc.client.options import ClientOptions, explain_for_job, explain_without_secret
 from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter
 from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.client.ticket_folder import TicketFolder
@@ -149,7 +149,7 @@ async def _run(
         with _cancellation_shown(presenter):  # here too, because closing the links takes a moment
             finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit, keys), drain)
         presenter.outcome_scope.shield = True
-    return await _conclude(finished, result_folder, presenter)
+    return await _conclude(finished, result_folder, presenter, keys)
 
 
 async def _run_job(
@@ -181,7 +181,9 @@ async def _run_job(
     return runtime.outcome
 
 
-async def _conclude(finished: events.Finished, result_folder: ResultFolder, presenter: Presenter) -> Path:
+async def _conclude(
+    finished: events.Finished, result_folder: ResultFolder, presenter: Presenter, keys: RoomKeys | None
+) -> Path:
     """Summarize and show the outcome of an ended client, and return the path of the result.
 
     Raises:
@@ -196,7 +198,7 @@ async def _conclude(finished: events.Finished, result_folder: ResultFolder, pres
     watched_to_end = not options.fetch and finished.ended is not None
     if finished.fault is not None and not watched_to_end:
         presenter.partial_result = evolve(summary, folder=result_folder.path) if result_folder.unpacked else None
-        raise RtcError.of(finished.fault)
+        raise explain_without_secret(RtcError.of(finished.fault), options.room, keys)
     view.finished(summary)
     return result_folder.path
 

@@ -184,7 +184,7 @@ def test_a_secret_can_be_changed_while_a_job_runs(lab: Lab, package: MakePackage
     lab.scene.start_worker("--room-id", lab.room, "--token", lab.token)
     ended(lab.scene.person("attach"), ExitCode.AUTHENTICATION)
     [row] = json.loads(ended_list(lab).out.read_text())
-    assert row["state"] == "unreachable"
+    assert row["state"] == "secret-wrong"
     home.unlink()
     [row] = json.loads(ended_list(lab).out.read_text())
     assert (row["state"], f"the secret of {lab.room}, and none is here" in row["text"]) == ("secret-missing", True)

@@ -130,7 +130,8 @@ class WorkerAssigned:
     """Server to client: this worker is available and kept for you; send it an offer now.
 
     The server refuses the offers of other clients to this worker meanwhile, except those that name a job. If the worker
-    is not reserved within 45 seconds, it goes to the next client, and you go to the end of the queue.
+    is not reserved within 45 seconds, it goes to the next client, and you go to the end of the queue. A worker with a
+    room secret is not kept: the server passes on every offer to it, since only the worker knows whose tag is right.
     """
 
     peer: PeerId = field(validator=Id())

@@ -113,8 +113,8 @@ worker_options = _combine(
     click.option(
         "--max-package",
         type=Size(),
-        default=PACKAGE_MAX,
-        show_default="20GB",
+        default=f"{PACKAGE_MAX // 10**9}GB",
+        show_default=True,
         help="The largest package that is accepted, packed or unpacked: 20GB, 500MB; a plain number is in GB.",
     ),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
@@ -141,8 +141,8 @@ def _interrupt_option(*choices: str) -> Decorator:
 _max_result_option = click.option(
     "--max-result",
     type=Size(),
-    default=RESULT_MAX,
-    show_default="50GB",
+    default=f"{RESULT_MAX // 10**9}GB",
+    show_default=True,
     help="The largest result that is accepted, packed or unpacked: 20GB, 500MB; a plain number is in GB.",
 )
 _train_interrupt_option = _interrupt_option("stop", "cancel", "detach")

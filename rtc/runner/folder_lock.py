@@ -208,8 +208,12 @@ def _remove(folder: Path) -> None:
     """Remove a folder, whatever a job has left in it. What cannot be removed is logged and left for the next sweep.
 
     `shutil.rmtree` is not enough: it cannot empty read-only folders, nor a thousand folders inside each other. Here
-    each subfolder is made writable and moved up to `folder` before it is emptied, so that no path grows long.
+    each subfolder is made writable and moved up to `folder` before it is emptied, so that no path grows long. If the
+    job's code has put a link or a file in the place of its folder, only that is removed, and not what the link names.
     """
+    if not _is_ours(folder):
+        _remove_entry(folder)
+        return
     _make_writable(folder)
     pending = [folder]
     while pending:
@@ -230,6 +234,14 @@ def _remove(folder: Path) -> None:
         pass  # another worker has removed it
     except OSError as error:
         log.warning("%s could not be removed wholly from the work folder: %s", folder.name, error.strerror)
+
+
+def _remove_entry(path: Path) -> None:
+    """Remove a link or a file; a folder of somebody else stays."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s could not be removed from the work folder: %s", path.name, error.strerror)
 
 
 def _make_writable(folder: Path) -> None:

@@ -4,6 +4,7 @@ The answer to a failed request is a `Problem` with a sentence for people. An unk
 token get the same answer, so that nobody without the token can find out whether a room exists.
 """
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -58,6 +59,8 @@ TOKEN_MAX = 200
 """Characters of a token that are read; the rest is cut off."""
 NO_ROOM = "The server knows no room of this id that this token opens. Send the token as: Authorization: Bearer TOKEN."
 NO_WEBSOCKET = "There is no WebSocket here. Signalling has another port, which the server printed when it started."
+
+log = logging.getLogger(__name__)
 
 GetWorkers = Callable[[RoomId, float], tuple[WorkerPresent, ...]]
 """Returns the workers of a room, at a time of trio's clock."""
@@ -116,6 +119,7 @@ class HttpApi:
         network, now = self._source_network(request), trio.current_time()
         delay = self._rates.rooms.delay(network, now)
         if delay > 0:
+            log.info("a request of %s was refused: %s", network, TOO_MANY_ROOMS)
             raise HTTPException(429, TOO_MANY_ROOMS, _retry_after(delay))
         self._rates.rooms.count(network, now)
         room, token = await self._database.create_room(wanted.name)
@@ -140,6 +144,7 @@ class HttpApi:
         delay = self._rates.guesses.delay(network, trio.current_time())
         self._rates.guesses.count(network, trio.current_time())
         if delay > 0:
+            log.info("a request of %s was refused: %s", network, TOO_MANY_GUESSES)
             await trio.sleep(GUESS_DELAY)
             raise HTTPException(429, TOO_MANY_GUESSES, _retry_after(delay))
 

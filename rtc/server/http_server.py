@@ -16,7 +16,7 @@ from rtc.server.connection_pool import ConnectionPool
 from rtc.server.http_connection import HttpConnection
 from rtc.server.incidents import error_places, report_incident
 from rtc.server.limits import ServerLimits
-from rtc.server.overload import Refusals
+from rtc.server.overload import BUSY_REASON, Refusals
 from rtc.server.rate_limits import source_network
 from rtc.server.request_head import HEAD_MAX
 
@@ -88,6 +88,7 @@ class HttpServer:
         address = None if is_trusted(peer, self._limits.trusted_proxies) else source_network(peer)
         connection = HttpConnection(stream, self._app, self._config, self._context)
         if not self._pool.admit(connection, address):
+            log.info("a connection of %s to the HTTP port was refused: %s", address or peer, BUSY_REASON)
             await self._refusals.refuse(stream)
             return
         self._connections.add(connection)

@@ -17,6 +17,8 @@ LINGER_TIME = 1.0
 LINGER_BYTES = 64 * 1024
 """Bytes of a refused connection that are read and dropped."""
 BUSY = raw_problem(503)
+BUSY_REASON = "there are too many, in all or from this address"
+"""What the log says of a connection that is answered with `BUSY`."""
 _CHUNK = 4096
 
 

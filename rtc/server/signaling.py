@@ -42,7 +42,7 @@ from rtc.server.frames import common_version, read_frame
 from rtc.server.incidents import error_places, report_incident
 from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
 from rtc.server.outbox import PeerOutbox
-from rtc.server.overload import Refusals
+from rtc.server.overload import BUSY_REASON, Refusals
 from rtc.server.problems import raw_problem
 from rtc.server.rate_limits import (
     GUESS_DELAY,
@@ -156,6 +156,7 @@ class SignalingServer:
         self._websockets[websocket.id] = websocket
         try:
             if not self._admission.connect(websocket):
+                log.info("a connection of %s was refused: %s", websocket.source_network, BUSY_REASON)
                 await self._refusals.refuse(stream)
                 return
             async with trio.open_nursery() as library_tasks:
@@ -254,7 +255,7 @@ class SignalingServer:
                 keep_alive.note_received()
                 await self._handle(websocket, frame)
         except RtcError as error:
-            log.info("WebSocket %d is rejected: %s", websocket.id, error)
+            log.info("WebSocket %d of %s is rejected: %s", websocket.id, websocket.source_network, error)
             self._apply(reject(websocket.id, error.fault.code, error.fault.text))
         finally:
             self._apply(self.registry.leave(websocket.id, trio.current_time()))

@@ -70,13 +70,14 @@ def _secret_option(has_secret: bool) -> str:
 
 def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
     """Return the lines about the machine and the room."""
+    secret = f"  secret    needed by clients: ~/.sleap-rtc/secrets/{clean(room)}, or --room-secret-file FILE"
     return (
         f"  hostname  {clean(facts.hostname)}",
         f"  sleap-nn  {clean(facts.sleap_nn)}",
         f"  server    {clean(server)}",
         f"  room      {clean(room)}",
         f"  token     {clean(token)}",
-        *((f"  secret    in FILE, or on each machine in ~/.sleap-rtc/secrets/{clean(room)}",) if has_secret else ()),
+        *((secret,) if has_secret else ()),
     )
 
 

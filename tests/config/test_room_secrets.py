@@ -450,6 +450,13 @@ def test_secrets_of_other_rooms_only_are_told_in_one_sentence_without_any_secret
     assert "long enough" not in text
 
 
+def test_an_empty_source_is_told_of_where_the_worker_runs_without_a_secret(home: Home) -> None:
+    home.write(home.room_file(ROOM), " \n")
+    finder = home.finder
+    assert finder(ROOM) is None
+    assert finder.about_others(ROOM) == f"No room secret is here for {ROOM}, so clients need none."
+
+
 @pytest.mark.parametrize("spoil", [lambda home: home.write(home.credentials, "no JSON"), lambda _: None])
 def test_a_place_that_cannot_be_read_does_not_hide_the_others(home: Home, spoil: Callable[[Home], None]) -> None:
     spoil(home)

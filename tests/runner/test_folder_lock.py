@@ -291,6 +291,22 @@ def test_links_in_a_folder_are_removed_and_not_what_they_lead_to(work, tmp_path)
     assert os.listdir(tmp_path / "mine") == ["file"]
 
 
+@pytest.mark.parametrize(
+    "put", [lambda path, precious: path.symlink_to(precious), lambda path, _: path.write_text("x")]
+)
+def test_what_a_jobs_code_has_put_in_the_place_of_its_folder_is_removed_and_not_what_it_leads_to(work, tmp_path, put):
+    precious = tmp_path / "precious"
+    precious.mkdir(mode=0o755)
+    (precious / "thesis.txt").touch()
+    lock = take_over_folder(left_behind(work))
+    lock.folder.rename(work / "moved")
+    put(lock.folder, precious)
+    lock.remove()
+    assert os.listdir(precious) == ["thesis.txt"]
+    assert stat.S_IMODE(precious.stat().st_mode) == 0o755
+    assert os.listdir(work) == ["moved"]
+
+
 def test_what_cannot_be_removed_now_is_logged_and_removed_by_the_next_sweep(work, monkeypatch, caplog):
     folder = left_behind(work)
     (folder / "package" / "stuck").touch()

@@ -28,6 +28,8 @@ class RoomSecrets:
     warn: Callable[[str], None]
     """Prints a sentence about a source that is left out or that other users can read."""
     _found: dict[RoomId | None, Secret | None] = field(factory=dict, init=False, repr=False)
+    _has_empty: bool = field(default=False, init=False)
+    """Whether a source was left out because it is empty."""
     _warnings: set[str] = field(factory=set, init=False)
     """What was printed already."""
 
@@ -54,6 +56,7 @@ class RoomSecrets:
                 continue
             if text.strip():
                 return self._use(source, text), source
+            self._has_empty = True
             self._warn_once(f"The room secret of {source.place} is empty, so it is left out.")
         return None
 
@@ -72,15 +75,16 @@ class RoomSecrets:
             self.warn(text)
 
     def about_others(self, room: RoomId) -> str | None:
-        """Return a sentence about the secrets of other rooms that are here, for a worker whose room has none.
+        """Return a sentence for a worker whose room has no secret, if somebody may think that it has one.
 
-        A source that cannot be read is left out. None if there are no such secrets.
+        That is so if an empty source was left out, or if there are secrets of other rooms; a source that cannot be read
+        is left out. Otherwise None.
         """
         variables = [name for name in self.places.variables() if name != variable_of(room)]
         found = variables + [f"{FOLDER_PLACE}/{other}" for other in self._rooms_with_files() if other != room]
         found += [f"{other} in the credentials file" for other in self._rooms_in_credentials() if other != room]
         if not found:
-            return None
+            return f"No room secret is here for {room}, so clients need none." if self._has_empty else None
         more = len(found) - SHOWN_MAX
         shown = ", ".join(found[:SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
         return (

@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePosixPath
 
 import trio
 from attrs import frozen
@@ -15,11 +16,17 @@ from rtc.client.report.training_log import find_training_logs, read_training_log
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name
 from rtc.common.size_limits import RESULT_MAX
-from rtc.packages.file_names import collision_key, unused_path
+from rtc.packages.file_names import UsedNames, collision_key
 from rtc.packages.zip_reader import UnpackLimit, unpack
 
-FOREIGN_PAGE = f"{PAGE}.from-worker"
-"""The new name of a file of a result that has the name of our page."""
+FOREIGN_SUFFIX = ".from-worker"
+"""What is added to the name of a page of a result, so that no program opens it."""
+PAGE_SUFFIXES = frozenset(
+    {".htm", ".html", ".xhtml", ".xht", ".shtml", ".mht", ".mhtml", ".svg", ".svgz", ".xml", ".hta"}
+    | {".url", ".webloc", ".desktop", ".lnk"}
+)
+"""Suffixes of files that a browser opens and whose scripts it runs, and of links to other places; sleap-nn makes
+none."""
 CLEAN_TIME = 60.0
 """Seconds for removing the temporary folder after unpacking."""
 
@@ -153,14 +160,22 @@ def _move_to_output(temporary: Path, output: Path) -> tuple[Path, ...]:
 
 
 def _rename_foreign_pages(folder: Path) -> None:
-    """Rename whatever has the name of our page with the loss curves, or a name that is the same if case is ignored.
+    """Rename every page of a result, and whatever has the name of our page with the loss curves.
 
-    Only a page that this program wrote may have this name: a worker's page could look like it, and run scripts. The new
-    name has no suffix that a browser opens.
+    Only a page that this program wrote may be opened: a worker's page could look like it, and run scripts.
     """
-    for path in list(folder.iterdir()):
-        if collision_key(path.name) == collision_key(PAGE):
-            path.rename(path.with_name(unused_path(FOREIGN_PAGE, (other.name for other in folder.iterdir()))))
+    for here, folders, files in os.walk(folder, topdown=False):
+        used = UsedNames.of((*folders, *files))
+        pages = [name for name in files if _is_page(name)]
+        pages += [name for name in folders if collision_key(name) == collision_key(PAGE)]
+        for name in pages:
+            Path(here, name).rename(Path(here, used.choose(name + FOREIGN_SUFFIX)))
+
+
+def _is_page(name: str) -> bool:
+    """Return whether a file of this name could be taken for a page; also by a person who reads the name."""
+    letters = unicodedata.normalize("NFKD", name).casefold()
+    return PurePosixPath("".join(letter for letter in letters if letter.isascii())).suffix in PAGE_SUFFIXES
 
 
 def _move_up(temporary: Path, output: Path) -> None:

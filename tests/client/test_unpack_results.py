@@ -282,13 +282,38 @@ async def test_a_page_of_the_worker_never_has_the_name_of_ours(name, tmp_path):
         archive.writestr(name, "<script>")
         archive.writestr("training.html.from-worker", "another")
     await unpack_results(tmp_path / "r.zip", tmp_path / "out")
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+    names = {path.name.casefold() for path in (tmp_path / "out").iterdir()}
     assert names == {"training.html.from-worker", "training.html.from-worker-2"}
     assert write_report(tmp_path / "out", "title") is None, "nothing was trained"
     (tmp_path / "out/training_log.csv").write_text("epoch,val/loss\n0,0.5\n")
     page = write_report(tmp_path / "out", "title")
     assert page == tmp_path / "out/training.html"
     assert "<script>" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models/m/training.html",
+        "models/m/Training.HTM",
+        "index.html",
+        "tra\u0131n\u0131ng.html",
+        "training\uff0ehtml",
+        "training.\uff48\uff54\uff4d\uff4c",
+        "training.html\ufe0f",
+        "plot.svg",
+        "more.xhtml",
+        "results.url",
+        "training.html.lnk",
+    ],
+)
+async def test_no_page_of_a_worker_can_be_opened_wherever_it_is_and_however_it_is_spelled(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "r.zip", "w") as archive:
+        archive.writestr(name, "<script>")
+        archive.writestr("models/m/training_log.csv", "epoch,val/loss\n0,0.5\n")
+    await unpack_results(tmp_path / "r.zip", tmp_path / "out")
+    assert (tmp_path / "out" / f"{name}.from-worker").read_text() == "<script>"
+    assert not (tmp_path / "out" / name).exists()
 
 
 async def test_a_result_that_unpacks_to_more_than_the_limit_is_refused(tmp_path):

@@ -81,15 +81,19 @@ def prepare_configs(root: Path, plan: Plan) -> frozenset[str]:
     Raises:
         RtcError: BAD_PACKAGE: a configuration is not allowed. JOB_FAILED: it cannot be written.
     """
-    _rewrite_trained_models(root, plan)
-    return _secret_values(root, plan)
+    found = {*_rewrite_trained_models(root, plan), *_secret_values(root, plan)}
+    return frozenset(text for text in found if len(text) >= _SECRET_MIN)
 
 
-def _rewrite_trained_models(root: Path, plan: Plan) -> None:
+def _rewrite_trained_models(root: Path, plan: Plan) -> Iterator[str]:
+    """Write anew the configuration of each trained model, without its key, and yield the secrets that it holds."""
     for folder in sorted({model for step in plan.predictions for model in step.models}):
         for name in (f"{folder}/{base}" for base in CONFIG_FILES if (root / folder / base).is_file()):
             text = _read(root, name)
             tree = parse_settings(name, text) if text.strip() else None
+            yield from _secrets_in(tree)
+            if isinstance(tree, dict) and get_setting(tree, WANDB_KEY):
+                tree = with_setting(tree, WANDB_KEY, None)
             if tree is not None:
                 _write(root, name, json_text(tree) if name.endswith(".json") else yaml_text(tree))
 
@@ -127,23 +131,21 @@ def _os_errors(name: str) -> Iterator[None]:
         raise RtcError(FaultCode.JOB_FAILED, text) from None
 
 
-def _secret_values(root: Path, plan: Plan) -> frozenset[str]:
-    """Return the texts that configurations and overrides of a package hold under names such as `api_key`."""
-    found: set[str] = set()
+def _secret_values(root: Path, plan: Plan) -> Iterator[str]:
+    """Yield the texts that configurations and overrides of a package hold under names such as `api_key`."""
     for config in {step.config for step in plan.steps}:
-        found.update(_secrets_in(parse_settings(config, _read(root, config))))
+        yield from _secrets_in(parse_settings(config, _read(root, config)))
     for step in plan.steps:
-        found.update(item.bare for item in step.overrides if item.is_secret)
-    return frozenset(text for text in found if len(text) >= _SECRET_MIN)
+        yield from (item.bare for item in step.overrides if item.is_secret)
 
 
 def _secrets_in(tree: object, *, is_secret: bool = False) -> Iterator[str]:
-    """Yield every text that a tree, of at most `DEPTH_MAX` levels, holds under a secret name."""
+    """Yield every text and whole number that a tree, of at most `DEPTH_MAX` levels, holds under a secret name."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _secrets_in(value, is_secret=is_secret or is_secret_name(str(key)))
     elif isinstance(tree, list):
         for item in tree:
             yield from _secrets_in(item, is_secret=is_secret)
-    elif is_secret and isinstance(tree, str):
-        yield tree
+    elif is_secret and isinstance(tree, str | int):
+        yield str(tree)

@@ -218,7 +218,7 @@ class JobLog:
 
         Of lines that overwrite each other (a progress bar), each is emitted, and the last one is saved.
         """
-        line = self._hide(_safe_text(raw))
+        line = self._hide(_safe_text(raw[:BLOCK]))
         if end == b"\r":
             self._overwritten = line or self._overwritten
         else:

@@ -185,3 +185,11 @@ def test_what_the_code_of_a_job_puts_in_place_of_a_configuration_is_a_job_that_f
         with pytest.raises(RtcError) as caught:
             rewrite_config(root, "a.yaml", plan.steps[0])
         assert caught.value.fault.code is FaultCode.JOB_FAILED
+
+
+def test_secrets_of_trained_models_are_hidden_too_and_their_key_is_left_out(write, tmp_path):
+    files = {"v.mp4": "", "m/run/best.ckpt": ""}
+    config = f"trainer_config: {{wandb: {{api_key: {KEY}}}}}\nservice: {{token: 1234567890, password: short}}\n"
+    root, plan = unpacked(write(jobs=INFERENCE, **files, **{"m/run/training_config.yaml": config}), tmp_path)
+    assert prepare_configs(root, plan) == {KEY, "1234567890"}
+    assert KEY not in (root / "m/run/training_config.yaml").read_text()

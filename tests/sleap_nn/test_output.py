@@ -76,6 +76,21 @@ async def test_of_a_progress_bar_the_last_version_is_saved(log, blocks, saved):
         "ghp_" + "a1B2" * 9,
         "AKIA" + "ABCD1234" * 2,
         "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.abcdefg",
+        '{"api_key":"short, key; of mine"}',
+        "'password': 'it is short-key'",
+        "api_key:            short-key",
+        "api_key => short-key",
+        "api_key: !!str short-key",
+        "API key: short-key",
+        "passphrase: short-key",
+        "train --wandb-api-key short-key",
+        "machine api.wandb.ai login user password short-key",
+        "Authorization: Basic abcdefghijkl",
+        "https://user:of-me@example.org/x",
+        "glpat-" + "a1B2" * 5,
+        "xoxb-" + "a1B2" * 5,
+        "AIza" + "a1B2" * 9,
+        "sk_live_" + "a1B2" * 6,
         f"\x1b[1mapi_\x1b[0mkey\x1b[0m: {WANDB[:20]}\x1b[31m{WANDB[20:]}",
     ],
 )
@@ -89,6 +104,8 @@ async def test_a_secret_of_a_known_form_is_neither_saved_nor_sent(log, line):
             WANDB.upper(),
             HF,
             "short-key",
+            "of mine",
+            "of-me",
             "some-token",
             "abcdefghijkl",
             "a1B2a1B2",
@@ -109,6 +126,9 @@ async def test_a_secret_of_a_known_form_is_neither_saved_nor_sent(log, line):
         "sha256 " + "ab" * 32,
         "skeletons: [{nodes: [head, thorax]}]",
         "https://nn.sleap.ai/config/",
+        "use --token-file FILE or a password: the docs say how",
+        "--keep_tokens 3 of 12 pages",
+        "http://localhost:8080/a@b",
         "models/261123_170540.centroid.n=12/best.ckpt",
     ],
 )
@@ -121,6 +141,22 @@ async def test_values_of_the_configuration_are_hidden_wherever_they_are(log):
     log.hide(["my lab's key!", "longer my lab's key!"])
     assert await read(log, b"x my lab's key! y longer my lab's key! z\n") == "x [hidden] y [hidden] z\n"
     assert log.emitted == ["x [hidden] y [hidden] z"]
+
+
+async def test_a_value_is_hidden_in_every_form_in_which_a_program_prints_it(log):
+    log.hide(['a "quoted" k\u00e9y/+', "-----BEGIN KEY-----\nMIIEvQIBADAN\nBgkqhkiG9w0B\n", "x" * 3000, "abcdefgh&="])
+    lines = [
+        'a "quoted" k\u00e9y/+',
+        'a \\"quoted\\" k\u00e9y/+',
+        'a \\"quoted\\" k\\u00e9y/+',
+        "a%20%22quoted%22%20k%C3%A9y%2F%2B",
+        "  MIIEvQIBADAN",
+        "BgkqhkiG9w0B",
+        "x" * 3000,
+        "abcdefgh%26%3D",
+    ]
+    saved = await read(log, "\n".join(lines).encode() + b"\n")
+    assert [line.strip() for line in saved.splitlines()] == ["[hidden]"] * len(lines)
 
 
 def test_so_many_values_are_looked_for_at_most():

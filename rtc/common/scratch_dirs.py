@@ -38,7 +38,7 @@ def short_alias(folder: Path) -> Iterator[Path]:
         return
     alias = SYSTEM_TEMP / f"{_ALIAS_PREFIX}{secrets.token_hex(8)}"
     try:
-        _remove_dead_aliases()
+        remove_dead_aliases()
         alias.symlink_to(folder)
     except OSError:
         yield folder
@@ -50,7 +50,7 @@ def short_alias(folder: Path) -> Iterator[Path]:
             alias.unlink()
 
 
-def _remove_dead_aliases() -> None:
+def remove_dead_aliases() -> None:
     """Remove the links of `short_alias` that programs which were killed have left, once their folders are gone."""
     for alias in SYSTEM_TEMP.glob(f"{_ALIAS_PREFIX}*"):
         with suppress(OSError):  # another program has removed it, or it is another user's

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from rtc.packages.foreign_errors import bad_package, foreign_errors
-from rtc.packages.setting_tree import DEPTH_MAX, JSON_NODES_MAX, NODES_MAX, check_tree, too_large
+from rtc.packages.setting_tree import DEPTH_MAX, JSON_NODES_MAX, NODES_MAX, check_integer, check_tree, too_large
 
 _TAG = "tag:yaml.org,2002:"
 _PATH_TAGS = frozenset(f"{_TAG}python/object/apply:pathlib.{kind}" for kind in ("Path", "PosixPath", "WindowsPath"))
@@ -92,6 +92,12 @@ class _Loader(yaml.SafeLoader):
             raise too_large(self._name)
         return size, depth
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Construct a whole number that is not too large; twenty thousand larger ones as keys may share one hash."""
+        number: int = super().construct_yaml_int(node)
+        check_integer(self._name, number)
+        return number
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuse merge keys (`<<`), which the base class would expand here; no package of SLEAP has one."""
         if any(key.tag == f"{_TAG}merge" for key, _ in node.value):
@@ -111,6 +117,7 @@ def _construct_path(loader: _Loader, node: yaml.SequenceNode) -> str:
 
 for _tag, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(f"{_TAG}{_tag}", re.compile(f"(?:{_pattern})\\Z"), list(_first))
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
 for _tag in _PATH_TAGS:
     _Loader.add_constructor(_tag, _construct_path)
 

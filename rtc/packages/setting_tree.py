@@ -31,6 +31,16 @@ def too_large(name: str) -> RtcError:
     return bad_package(f"{name} holds too many values, or too many lists in lists. Export it again.")
 
 
+def check_integer(name: str, number: int) -> None:
+    """Check the size of a whole number; `name` names the file in the error.
+
+    Raises:
+        RtcError: BAD_PACKAGE: it is too large.
+    """
+    if abs(number) >= INTEGER_MAX:
+        raise bad_package(f"{name} holds a number that is too large. Export it again.")
+
+
 def check_tree(name: str, tree: Any, max_nodes: int = NODES_MAX) -> None:
     """Check every key and every value of a parsed file; `name` names the file in the error.
 
@@ -45,8 +55,8 @@ def check_tree(name: str, tree: Any, max_nodes: int = NODES_MAX) -> None:
             raise too_large(name)
         if isinstance(value, str):
             _check_text(name, value)
-        elif isinstance(value, int) and abs(value) >= INTEGER_MAX:
-            raise bad_package(f"{name} holds a number that is too large. Export it again.")
+        elif isinstance(value, int):
+            check_integer(name, value)
         elif isinstance(value, dict):
             _check_keys(name, value)
         elif not (value is None or isinstance(value, int | float | list)):

@@ -7,6 +7,7 @@ from attrs import define, field, frozen
 
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, StopScope, SubmitJob
+from rtc.common.scratch_dirs import remove_dead_aliases
 from rtc.runner.folder_lock import FolderLock
 from rtc.runner.journal import JournalWatcher
 from rtc.runner.supervisor_handle import SupervisorHandle
@@ -129,11 +130,16 @@ class Job:
             self.watcher.end()
 
     async def discard(self) -> None:
-        """Remove the job's folder, if this worker still owns it. Takes up to `CLEAN_TIME`, also under cancellation."""
+        """Remove the job's folder, if this worker still owns it, and links to folders that are gone.
+
+        Takes up to `CLEAN_TIME`, also under cancellation.
+        """
         lock, self.lock = self.lock, None
         if lock is not None:
             with trio.move_on_after(CLEAN_TIME, shield=True):
                 await trio.to_thread.run_sync(lock.remove, abandon_on_cancel=True)
+                # a supervisor that was killed has left its own
+                await trio.to_thread.run_sync(remove_dead_aliases, abandon_on_cancel=True)
 
     async def release(self) -> None:
         """Release the folder's lock and leave the folder as it is, for the next worker to adopt."""

@@ -181,3 +181,7 @@ def test_omegaconf_reads_the_tree_that_was_checked(tree):
     except RtcError:
         return
     assert OmegaConf.to_container(OmegaConf.load(StringIO(yaml_text(tree)))) == tree
+
+
+def test_a_large_number_is_refused_before_it_is_a_key_among_others_of_the_same_hash():
+    assert "number" in refusal(safe_yaml, f"{{{2**64}: 1, a: 1, a: 2}}")

@@ -22,13 +22,15 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, Progress, StopScope, SubmitJob
+from rtc.common import scratch_dirs
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name, sweep
+from rtc.runner.folder_lock import create_locked_folder
 from rtc.runner.job_files import PACKAGE, RESULT_PATHS
 from rtc.testing.file_channels import replace_receiving
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in, make_package
-from rtc.worker.job import RunnerConfig
+from rtc.worker.job import Job, RunnerConfig
 from rtc.worker.job_database import open_job_database
 from rtc.worker.job_manager import PACKAGE_INCOMPLETE, JobManager
 
@@ -175,3 +177,14 @@ def test_only_what_dead_programs_of_this_machine_have_left_is_removed(tmp_path, 
         (tmp_path / name / "inside").mkdir(parents=True)
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((mine, foreign, ".sleap-rtc-abcd", "models"))
+
+
+async def test_the_short_path_of_a_killed_supervisor_is_removed_with_the_folder_of_its_job(tmp_path, monkeypatch):
+    system_temp = tmp_path / "t"
+    system_temp.mkdir()
+    monkeypatch.setattr(scratch_dirs, "SYSTEM_TEMP", system_temp)
+    job = Job("job-1", tmp_path / "job-1", create_locked_folder(tmp_path / "job-1"))
+    (job.folder / "tmp").mkdir()
+    (system_temp / ".sleap-rtc-tmp-dead").symlink_to(job.folder / "tmp")
+    await job.discard()
+    assert list(system_temp.iterdir()) == []

@@ -5,6 +5,7 @@ copied in blocks, so memory use does not depend on their size.
 """
 
 import errno
+import secrets
 import shutil
 import stat
 import struct
@@ -19,6 +20,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
+from rtc.common import text
 from rtc.common.errors import RtcError
 from rtc.common.windows_names import is_reserved_on_windows
 from rtc.packages.file_names import collision_key
@@ -145,7 +147,7 @@ def _check_total(files: tuple[zipfile.ZipInfo, ...], limit: UnpackLimit) -> None
         hint = f" ({limit.option})" if limit.option else ""
         raise RtcError(
             FaultCode.TOO_LARGE if limit.option else FaultCode.BAD_PACKAGE,
-            f"The archive unpacks to {total / 1e9:.2f} GB; at most {limit.max_bytes / 1e9:.2f} GB are taken{hint}. "
+            f"The archive unpacks to {text.size(total)}; at most {text.size(limit.max_bytes)} are taken{hint}. "
             "Make it smaller, or have the limit raised.",
         )
     if total > RATIO_FREE_IN_ALL and total > RATIO_MAX * packed:
@@ -263,7 +265,7 @@ def _disk_full(total: int) -> RtcError:
 
 def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, check: Callable[[], None]) -> None:
     """Unpack one file, first under a temporary name; refuse it when its size is not the declared one."""
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f".{secrets.token_hex(8)}.part")  # a name that no other file of the archive has
     remaining = info.file_size
     try:
         with foreign_errors(f"The archive is damaged: {info.filename!r} cannot be unpacked. Send it again."):

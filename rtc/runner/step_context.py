@@ -60,7 +60,7 @@ class StepContext:
             missing: what is missing although sleap-nn ended with status 0.
             why: the reason; when empty, it is looked for in the last printed lines.
         """
-        why = why or failure_reason(list(self.log.last_lines))
+        why = self.log.without_secrets(why) or failure_reason(list(self.log.last_lines))
         ending = f": {why}" if why else "."
         return RtcError(FaultCode.JOB_FAILED, f"{failure} {_describe_status(status, missing)}{ending}")
 

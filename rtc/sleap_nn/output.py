@@ -131,6 +131,10 @@ class JobLog:
         """Hide these texts, which are secrets, in all further lines."""
         self._secrets = values_pattern(values)
 
+    def without_secrets(self, text: str) -> str:
+        """Return a text without the secrets that `hide` was given."""
+        return text if self._secrets is None else self._secrets.sub(HIDDEN, text)
+
     def close(self) -> None:
         """Emit the lines that were held back, and close the file."""
         self.flush()
@@ -140,7 +144,7 @@ class JobLog:
 
     def add_line(self, text: str) -> None:
         """Save and emit a line of sleap-rtc's own."""
-        line = self._hide(_safe_text(text.encode(errors="replace")))
+        line = self.without_secrets(_safe_text(text.encode(errors="replace")))
         self._save(line)
         self._add_clean_line(line)
 
@@ -180,10 +184,6 @@ class JobLog:
             self._emit(LogLines(self._job, lines))
         self._lines.clear()
 
-    def _hide(self, text: str) -> str:
-        """Return a line without the secrets that `hide` was given."""
-        return text if self._secrets is None else self._secrets.sub(HIDDEN, text)
-
     def _save(self, line: str) -> None:
         """Append a line to the file, or what fits of it into `LOG_MAX` bytes."""
         data = (line.encode(errors="replace") + b"\n")[: self._bytes_left]
@@ -218,7 +218,7 @@ class JobLog:
 
         Of lines that overwrite each other (a progress bar), each is emitted, and the last one is saved.
         """
-        line = self._hide(_safe_text(raw[:BLOCK]))
+        line = self.without_secrets(_safe_text(raw[:BLOCK]))
         if end == b"\r":
             self._overwritten = line or self._overwritten
         else:

@@ -37,6 +37,7 @@ from rtc.packages.plan import TrainStep, read_plan
 from rtc.packages.zip_reader import unpack
 from rtc.runner import run_plan
 from rtc.runner.run_plan import StopSwitch, run_job
+from rtc.runner.step_context import StepContext
 from rtc.sleap_nn import output, zmq_progress
 from rtc.sleap_nn.commands import (
     SHIM,
@@ -685,3 +686,12 @@ def test_lines_in_any_script_fit_into_a_frame(letter, tmp_path):
     events = [JobEvent(news, 1e11 / 3, COUNT_MAX) for news in emitted]
     assert [decode(encode(event), TO_CLIENT) for event in events] == events
     assert all(len(line) == LOG_LINE_MAX for news in emitted for line in news.lines)
+
+
+def test_the_reason_of_a_failure_holds_no_secret(tmp_path):
+    log = JobLog("job", tmp_path / "job.log", lambda _news: None)
+    log.hide(["my lab's key"])
+    context = StepContext("job", tmp_path, tmp_path, "cpu", {}, log, lambda _news: None, ())
+    error = context.step_error("It failed.", 1, "a model", "ValueError: 'my lab's key' is unknown")
+    log.close()
+    assert error.fault.text == "It failed. sleap-nn ended with status 1: ValueError: '[hidden]' is unknown"

@@ -3,12 +3,13 @@
 from rich.cells import cell_len, set_cell_size
 
 from protocol.fields import printable, without_escapes
+from rtc.common import sizes
 
 UNKNOWN = "–"
 """Shown for a number that is not known (yet)."""
 _MB = 10**6
-_UNITS = ((10**10, 10**9, "GB", 2), (10**7, _MB, "MB", 0), (10**5, _MB, "MB", 1), (0, 10**3, "kB", 1))
-"""Rows of: from how many bytes on, bytes per unit, its name, decimals. An MB is 10**6 bytes, as in file managers."""
+
+size = sizes.size
 
 
 def clean(text: str) -> str:
@@ -29,20 +30,10 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
-def size(amount: int, whole: int | None = None) -> str:
-    """Return bytes in the unit that suits `whole` (by default the amount itself): `1980 MB`."""
-    unit, name, decimals = _unit(amount if whole is None else whole)
-    return f"{amount / unit:.{decimals}f} {name}"
-
-
 def size_of(done: int, total: int) -> str:
     """Return bytes done and bytes in total: `412/1980 MB`."""
-    unit, _, decimals = _unit(total)
+    unit, _, decimals = sizes.unit_of(total)
     return f"{done / unit:.{decimals}f}/{size(total)}"
-
-
-def _unit(amount: int) -> tuple[int, str, int]:
-    return next((unit, name, decimals) for minimum, unit, name, decimals in _UNITS if amount >= minimum)
 
 
 def speed(rate: float) -> str:

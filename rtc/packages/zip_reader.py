@@ -20,7 +20,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
-from rtc.common import text
+from rtc.common import sizes
 from rtc.common.errors import RtcError
 from rtc.common.windows_names import is_reserved_on_windows
 from rtc.packages.file_names import collision_key
@@ -147,7 +147,7 @@ def _check_total(files: tuple[zipfile.ZipInfo, ...], limit: UnpackLimit) -> None
         hint = f" ({limit.option})" if limit.option else ""
         raise RtcError(
             FaultCode.TOO_LARGE if limit.option else FaultCode.BAD_PACKAGE,
-            f"The archive unpacks to {text.size(total)}; at most {text.size(limit.max_bytes)} are taken{hint}. "
+            f"The archive unpacks to {sizes.size(total)}; at most {sizes.size(limit.max_bytes)} are taken{hint}. "
             "Make it smaller, or have the limit raised.",
         )
     if total > RATIO_FREE_IN_ALL and total > RATIO_MAX * packed:

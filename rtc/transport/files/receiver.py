@@ -20,7 +20,7 @@ from protocol.converter import WireError
 from protocol.faults import FaultCode
 from protocol.transfer import FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import unpack_piece
-from rtc.common import text
+from rtc.common import sizes
 from rtc.common.errors import RtcError
 from rtc.transport.files.channel import (
     CREDIT_WINDOW,
@@ -298,7 +298,7 @@ def _check_size(size: int, max_size: int, advice: str) -> None:
     if size > max_size:
         raise RtcError(
             FaultCode.TOO_LARGE,
-            f"The file has {text.size(size)}; at most {text.size(max_size)} are accepted here. {advice}",
+            f"The file has {sizes.size(size)}; at most {sizes.size(max_size)} are accepted here. {advice}",
         )
 
 
@@ -310,10 +310,10 @@ async def _check_disk_space(folder: Path, size: int, copies: int) -> None:
     """
     free = (await trio.to_thread.run_sync(shutil.disk_usage, folder)).free
     if free < copies * size + RESERVE:
-        needed = text.size(copies * size) + ("" if copies == 1 else " until it is unpacked")
+        needed = sizes.size(copies * size) + ("" if copies == 1 else " until it is unpacked")
         raise RtcError(
             FaultCode.DISK_FULL,
-            f"The file needs {needed}, but the receiving disk has only {text.size(free)} free. "
+            f"The file needs {needed}, but the receiving disk has only {sizes.size(free)} free. "
             "Make room there, then try again.",
         )
 

@@ -4,6 +4,7 @@ Each `TokenBucket` stores one number per key: the theoretical arrival time of th
 ITU-T I.371). Keys that were not used recently are discarded, so requests from many addresses cannot fill the memory.
 """
 
+import math
 from collections.abc import Hashable
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
@@ -23,10 +24,16 @@ JOIN_BURST, JOIN_RATE = 3000, 20.0
 """Joins of new peers from one address, at once, and per second after that; for a worker, what its coming and leaving
 say to others is counted too (`OTHERS_COST`). The server answers more slowly; none is refused. All peers of a full room
 cost 2 800: 200 clients, and then 64 workers of which each client hears."""
+JOIN_DELAY_MAX = 5.0
+"""Seconds that a join is delayed at most: many peers may be behind one address, and one of them must not keep the
+others out. As an address has few connections that have not joined yet, the rate of its joins is bounded all the
+same."""
 REJOIN_BURST, REJOIN_RATE = 100, 1.0
 """The same for one peer that joins again under its own id, whatever others at its address do."""
 GUESS_DELAY = 1.0
 """Seconds before an address that has sent too many wrong tokens gets its refusal. Right ones are never delayed."""
+GUESSES_FORGOTTEN = 60.0
+"""Seconds without wrong tokens after which an address is answered at once again, however many it has sent before."""
 TOO_MANY_GUESSES = (
     "The server knows no room of this id that this token opens, and too many wrong tokens came from your address. Check"
     " room id and token, and wait a minute."
@@ -41,11 +48,16 @@ KEYS_MAX = 10_000
 
 
 class TokenBucket(Generic[K]):
-    """A rate limit: for each key `burst` requests at once, and `rate` per second after that."""
+    """A rate limit: for each key `burst` requests at once, and `rate` per second after that.
 
-    def __init__(self, burst: int, rate: float) -> None:
+    Args:
+        longest: the longest delay in seconds, however many requests were counted.
+    """
+
+    def __init__(self, burst: int, rate: float, longest: float = math.inf) -> None:
         self._interval = 1 / rate
         self._tolerance = (burst - 1) * self._interval
+        self._longest = longest
         self._arrival_times: dict[K, float] = {}
 
     def delay(self, key: K, now: float) -> float:
@@ -55,6 +67,7 @@ class TokenBucket(Generic[K]):
     def count(self, key: K, now: float, cost: float = 1.0) -> None:
         """Count one request of `key`, whether it is allowed or not; it may be worth more or less than one."""
         arrival_time = max(self._arrival_times.pop(key, now), now) + cost * self._interval
+        arrival_time = min(arrival_time, now + self._tolerance + self._longest)
         if len(self._arrival_times) >= KEYS_MAX:
             self._discard_old(now)
         self._arrival_times[key] = arrival_time
@@ -88,7 +101,9 @@ class RateLimits:
 
     def __init__(self, limits: ServerLimits = DEFAULT_LIMITS) -> None:
         self.rooms: TokenBucket[str] = TokenBucket(limits.max_rooms_per_hour, limits.max_rooms_per_hour / 3600)
-        self.guesses: TokenBucket[str] = TokenBucket(limits.max_wrong_tokens, limits.max_wrong_tokens / 60)
+        self.guesses: TokenBucket[str] = TokenBucket(
+            limits.max_wrong_tokens, limits.max_wrong_tokens / 60, GUESSES_FORGOTTEN
+        )
         self.messages: TokenBucket[int] = TokenBucket(MESSAGE_BURST, MESSAGE_RATE)
-        self.joins: TokenBucket[str] = TokenBucket(JOIN_BURST, JOIN_RATE)
+        self.joins: TokenBucket[str] = TokenBucket(JOIN_BURST, JOIN_RATE, JOIN_DELAY_MAX)
         self.rejoins: TokenBucket[str] = TokenBucket(REJOIN_BURST, REJOIN_RATE)

@@ -50,6 +50,8 @@ from rtc.server.outbox import SPEAKER_MAX
 from rtc.server.overload import LINGER_TIME, LINGERING_MAX
 from rtc.server.rate_limits import (
     GUESS_DELAY,
+    JOIN_BURST,
+    JOIN_DELAY_MAX,
     JOIN_RATE,
     JOIN_TIME,
     KEYS_MAX,
@@ -838,6 +840,22 @@ async def test_new_peers_that_join_and_leave_without_end_wait_and_those_from_els
     elsewhere = await hall.peer("10.0.0.2")
     assert isinstance(await elsewhere.ask(join("room")), Joined)
     assert trio.current_time() == start
+
+
+async def test_however_many_peers_of_one_address_join_another_one_there_waits_a_few_seconds(autojump_clock, hall):
+    for _ in range(2 * JOIN_BURST):
+        hall.signaling._rates.joins.count("10.0.0.1", trio.current_time())
+    start = trio.current_time()
+    await hall.member(Role.CLIENT, "another")
+    assert trio.current_time() - start <= JOIN_DELAY_MAX
+
+
+def test_a_minute_after_the_last_wrong_token_an_address_is_answered_at_once_again():
+    guesses = RateLimits().guesses
+    for _ in range(1000):
+        guesses.count("10.0.0.1", now=0.0)
+    assert guesses.delay("10.0.0.1", now=0.0) == pytest.approx(60.0)
+    assert guesses.delay("10.0.0.1", now=60.0) == 0.0
 
 
 async def test_a_message_to_many_costs_as_much_as_many_messages(autojump_clock, hall, nursery):

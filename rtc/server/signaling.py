@@ -263,6 +263,9 @@ class SignalingServer:
     async def _next_frame(self, websocket: PeerWebSocket, ws: WebSocketConnection) -> str | bytes:
         """Wait for the next message, at the rate that one WebSocket may send.
 
+        A worker's answers to offers do not count, since others cause them: a flood of offers, each of which it refuses,
+        would delay its answer to an honest one. The offers count, for their clients.
+
         Raises:
             RtcError: the peer has not joined a room within `JOIN_TIME`.
         """
@@ -273,6 +276,9 @@ class SignalingServer:
         if time_limit.cancelled_caught:
             text = f"Your program sent no request to join a room within {JOIN_TIME:.0f} seconds. Let it connect again."
             raise RtcError(FaultCode.STALLED, text)  # a busy machine is slow; that is no other version of the protocol
+        if websocket.answers_due:
+            websocket.answers_due -= 1
+            return frame
         limit = self._rates.messages
         await trio.sleep(limit.delay(websocket.id, trio.current_time()))
         limit.count(websocket.id, trio.current_time())
@@ -423,6 +429,7 @@ class SignalingServer:
                 continue
             if isinstance(effect, SendMessage):
                 websocket.outbox.put(effect.message)
+                websocket.answers_due += isinstance(effect.message, Offer)
             else:
                 websocket.finish()
 

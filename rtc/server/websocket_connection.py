@@ -31,6 +31,8 @@ class PeerWebSocket:
     """The version of the protocol that this WebSocket uses; the newest until the peer has said what it speaks."""
     unknown_count: int = 0
     """How many messages of an unknown name have come since the peer joined a room."""
+    answers_due: int = 0
+    """How many messages it may send without being slowed down: one for each offer that it was sent."""
     is_open: bool = False
     """Whether the upgrade to WebSocket is done, so that a last message and a close frame can be sent."""
     is_displaced: bool = False

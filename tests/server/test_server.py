@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from itertools import count
 
 import pytest
 import trio
@@ -699,6 +700,33 @@ async def test_a_flood_of_offers_delays_no_other_peer_and_fills_no_outbox(autoju
         await trio.sleep(1)
     assert trio.current_time() - start < 6
     assert received <= MESSAGE_BURST + 6 * MESSAGE_RATE
+
+
+async def test_a_worker_that_refuses_a_flood_of_offers_answers_another_one_at_once(autojump_clock, hall, nursery):
+    worker, ours = await hall.member()
+
+    async def flood():
+        flooder, _ = await hall.member(Role.CLIENT)
+        nursery.start_soon(flooder.discard)
+        for number in count(1):
+            await flooder.send(Offer(ours.peer, "theirs", number=number))
+            await trio.sleep(1 / MESSAGE_RATE)
+
+    async def answer_offers():
+        while True:
+            offer = await worker.receive()
+            answer = Answer(offer.peer, "yes", offer.number) if offer.sdp == "mine" else None
+            await worker.send(answer or Refuse(offer.peer, Fault(FaultCode.AUTH_INVALID, "no"), offer.number))
+
+    for _ in range(5):
+        nursery.start_soon(flood)
+    nursery.start_soon(answer_offers)
+    await trio.sleep(30)
+    client, _ = await hall.member(Role.CLIENT)
+    start = trio.current_time()
+    assert isinstance(await client.ask(Offer(ours.peer, "mine")), Answer)
+    assert trio.current_time() - start < 1
+    nursery.cancel_scope.cancel()
 
 
 class ServerEnd(trio.abc.Stream):

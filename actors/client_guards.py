@@ -15,9 +15,14 @@ REFUSALS = (FaultCode.WORKER_BUSY, FaultCode.WORKER_LEAVING, FaultCode.NO_WORKER
 """Why a worker does not take a job now, although another worker of the room may, or this one later."""
 UNREACHABLE = (FaultCode.LINK_FAILED, FaultCode.VERSION)
 """The client can never use this worker: no way leads to it, or there is no common version of the protocol."""
+NOT_PROVEN = (FaultCode.AUTH_INVALID, FaultCode.AUTH_MISSING, FaultCode.AUTH_UNPROVEN_WORKER)
+"""Why client and worker do not trust each other."""
+NEVER_CHOSEN_AGAIN = (*UNREACHABLE, *NOT_PROVEN)
+"""Why a client that chooses by itself takes another worker for good. Whoever has the token alone may join the room as a
+worker and give a wrong proof, or say that the client's is wrong; that must not keep clients from the other workers."""
 LOSSES = (FaultCode.STALLED, FaultCode.SERVER_LOST, FaultCode.LINK_LOST, FaultCode.AUTH_TIMEOUT, FaultCode.CANCELLED)
 """How a worker is lost before it has accepted the job: it was silent, or its link broke, or it was stopped."""
-FOR_GOOD = (FaultCode.AUTH_INVALID, FaultCode.AUTH_MISSING, FaultCode.AUTH_UNPROVEN_WORKER, FaultCode.VERSION)
+FOR_GOOD = (*NOT_PROVEN, FaultCode.VERSION)
 """Why a worker that was started again does not take back the client of its job, however often it tries: the worker has
 another room secret now, or no common version of the protocol."""
 OFFERS_MAX = 5
@@ -136,7 +141,7 @@ def others_fit(data: ClientData, event: Any) -> bool:
     A client that waits lets the queue choose, which may choose the same worker again; so it does not where that worker
     can never be used.
     """
-    codes = (*REFUSALS, *LOSSES, *UNREACHABLE) if not waits(data) else UNREACHABLE
+    codes = (*REFUSALS, *LOSSES, *NEVER_CHOSEN_AGAIN) if not waits(data) else NEVER_CHOSEN_AGAIN
     may_choose = isinstance(want(data).choice, events.BestWorker) and _has_code(event, codes)
     return may_choose and bool(fitting_workers(without_peer(data), data.workers))
 

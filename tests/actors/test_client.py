@@ -360,7 +360,17 @@ async def test_a_worker_that_can_never_be_used_is_not_tried_again(client: Client
     assert await end_of(client, LinkLost(ONE, fault)) == fault
 
 
-@unusable
+@pytest.mark.parametrize(
+    "fault",
+    [
+        NO_WAY,
+        TOO_OLD,
+        Fault(FaultCode.AUTH_UNPROVEN_WORKER, "Not proven."),
+        Fault(FaultCode.AUTH_INVALID, "Wrong."),
+        Fault(FaultCode.AUTH_MISSING, "None."),
+    ],
+    ids=["no route", "no version", "worker not proven", "wrong secret", "no secret"],
+)
 @pytest.mark.parametrize("wait", [None, WAIT])
 async def test_where_the_best_worker_can_never_be_used_the_next_best_is_asked(
     client: Client, wait: float | None, fault: Fault
@@ -371,7 +381,7 @@ async def test_where_the_best_worker_can_never_be_used_the_next_best_is_asked(
 
 
 async def test_a_wrong_secret_ends_the_client(client: Client) -> None:
-    await choose(client, BestWorker(), *BOTH)
+    await choose(client, NamedWorker(BIG), *BOTH)
     wrong = Fault(FaultCode.AUTH_INVALID, "Wrong.")
     assert await end_of(client, LinkLost(ONE, wrong)) == wrong
 

@@ -35,6 +35,7 @@ from rtc.command_line.options import (
 from rtc.command_line.predict_options import add_predict_options, chosen_options
 from rtc.command_line.run_work import run_work as _run_work
 from rtc.command_line.secret_commands import room, secrets
+from rtc.common.process_title import without_loose_words
 from rtc.config.room_secrets.variables import take_secret_variables
 from rtc.packages.predict_options import OPTIONS
 
@@ -55,7 +56,8 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        text = without_loose_words(error.message, arguments)
+        (error if text == error.message else click.UsageError(text)).show()
         return error.exit_code
     except KeyboardInterrupt:
         return 130

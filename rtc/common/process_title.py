@@ -9,6 +9,8 @@ from collections.abc import Sequence
 SECRET_OPTIONS = ("--room-secret", "--token", "--session-string")
 """Options whose value lets its reader into a room. A test compares them with those of all commands."""
 MASK = "HIDDEN"
+LOOSE_WORDS = "unexpected extra argument"
+"""How click's error about such words begins; a test fails when it says it in another way."""
 
 
 def masked(command: Sequence[str]) -> list[str]:
@@ -21,6 +23,16 @@ def _masked(word: str, before: str) -> str:
     if before in SECRET_OPTIONS:
         return MASK
     return f"{option}={MASK}" if equals and option in SECRET_OPTIONS else word
+
+
+def without_loose_words(text: str, command: Sequence[str]) -> str:
+    """Return an error's text without the words that it quotes in parentheses as belonging to no option.
+
+    Only where the command has secrets: then such words are most probably the rest of one that has spaces and no quotes.
+    """
+    if LOOSE_WORDS not in text or masked(command) == list(command):
+        return text
+    return f"{text.partition('(')[0].rstrip()}. Put quotes around a text that has spaces."
 
 
 def hide_secrets_in_title(command: Sequence[str]) -> None:

@@ -127,9 +127,10 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
 def _not_understood(text: str, origin: OverrideOrigin) -> str:
     if origin.lenient:
         return f"{origin.subject} changes a setting in a way that is not understood."
-    shown = "".join(char for char in text.partition("=")[0] if char.isprintable())[:60]  # a value may be a secret
+    key, equals, _ = text.partition("=")  # a value may be a secret; a word alone, the rest of one without quotes
+    shown = f" {''.join(char for char in key if char.isprintable())[:60]!r}" if equals or "." in key else ""
     return (
-        f"The override {shown!r} is not understood. Write it as trainer_config.max_epochs=5; "
+        f"The override{shown} is not understood. Write it as trainer_config.max_epochs=5; "
         "overrides begin with trainer_config, data_config or model_config."
     )
 

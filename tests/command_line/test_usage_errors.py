@@ -36,6 +36,22 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return begin
 
 
+@pytest.mark.parametrize("option", ["--room-secret", "--token"])
+def test_a_secret_with_spaces_and_without_quotes_is_not_quoted_in_the_error(run_here: RunHere, option: str) -> None:
+    text = run_here(2, "worker", option, "correct", "canary-word")
+    assert "quotes" in text
+    assert "canary-word" not in text
+    assert "canary-word" in run_here(2, "worker", "canary-word")
+
+
+def test_a_word_that_is_no_override_is_not_quoted(run_here: RunHere, tmp_path: Path) -> None:
+    package = str(make_package(tmp_path / "package.zip"))
+    words = ("train", package, "--session-string", SESSION, "--server", NOWHERE, "--room-secret", "0123456789 abcdef")
+    text = run_here(2, *words, "canary-word")
+    assert "is not understood" in text
+    assert "canary-word" not in text
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

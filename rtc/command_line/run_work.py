@@ -1,5 +1,6 @@
 """Runs what a command does; an expected error that comes before its program becomes a sentence and an exit code."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,9 @@ def _check_home() -> None:
     from rtc.common.errors import RtcError
 
     try:
-        Path.home()
+        # a relative HOME would mean whatever the working folder is, and an empty one the root of the file system
+        is_known = Path.home().is_absolute() and os.environ.get("HOME") != ""
     except RuntimeError:  # there is no HOME, and the system does not know the user
-        raise RtcError(FaultCode.USAGE, "No home folder is known for this user. Set the variable HOME.") from None
+        is_known = False
+    if not is_known:
+        raise RtcError(FaultCode.USAGE, "No home folder is known for this user. Set the variable HOME.")

@@ -445,6 +445,15 @@ def test_a_user_without_a_home_folder_is_a_usage_error(run: Run, monkeypatch: py
         assert (code, errors) == (2, "sleap-rtc: No home folder is known for this user. Set the variable HOME.\n")
 
 
+@pytest.mark.parametrize("home", ["", "here"])
+def test_an_empty_or_relative_home_is_not_the_working_folder(
+    run: Run, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    code, _, errors = run("room", "create-secret", "--room", "room-1")
+    assert (code, errors) == (2, "sleap-rtc: No home folder is known for this user. Set the variable HOME.\n")
+
+
 def test_an_empty_option_is_no_secret_for_a_worker_that_must_have_one(run: Run) -> None:
     code, _, errors = run(
         "worker", "--server", NOWHERE, "--sleap-nn", sys.executable, "--require-secret", "--room-secret", " "

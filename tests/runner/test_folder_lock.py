@@ -342,18 +342,3 @@ def test_a_folder_that_was_removed_by_somebody_else_is_not_logged(work, caplog):
     shutil.rmtree(lock.folder)
     lock.remove()
     assert caplog.text == ""
-
-
-@pytest.mark.parametrize("replace", [lambda path, other: path.symlink_to(other), lambda path, _other: path.touch()])
-def test_of_a_link_that_a_job_has_put_in_place_of_its_folder_only_the_link_is_removed(tmp_path, replace):
-    other = tmp_path / "other"
-    (other / "inner").mkdir(parents=True)
-    (other / "inner" / "file").write_text("of somebody")
-    other.chmod(0o755)
-    lock = create_locked_folder(tmp_path / "work" / "job-1")
-    lock.folder.rename(tmp_path / "moved")
-    replace(lock.folder, other)
-    lock.remove()
-    assert (other / "inner" / "file").read_text() == "of somebody"
-    assert other.stat().st_mode & 0o777 == 0o755
-    assert list((tmp_path / "work").iterdir()) == []

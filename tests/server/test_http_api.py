@@ -196,7 +196,7 @@ async def test_a_database_that_fails_is_a_problem(ask, monkeypatch):
 @pytest.fixture
 def frozen_limits(monkeypatch):
     """Rate limits that allow nothing more with time, so that it does not matter how long the requests take."""
-    monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate: TokenBucket(burst, rate / 1e6))
+    monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate, *_: TokenBucket(burst, rate / 1e6))
 
 
 async def test_guesses_and_new_rooms_of_one_address_are_limited(frozen_limits, ask, monkeypatch):

@@ -35,7 +35,7 @@ from rtc.testing.limits import HANG_TIME
 @pytest.fixture
 async def server(tmp_path, monkeypatch):
     """A server whose rate limits allow nothing more with time, so that it does not matter how long requests take."""
-    monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate: TokenBucket(burst, rate / 1e6))
+    monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate, *_: TokenBucket(burst, rate / 1e6))
     monkeypatch.setattr(http_api, "GUESS_DELAY", 0)
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
         yield server

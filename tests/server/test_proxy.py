@@ -97,7 +97,7 @@ async def open_proxied(folder, **limits):
 @pytest.fixture(autouse=True)
 def no_time(monkeypatch):
     """Rate limits that allow nothing more with time, and refusals that come at once."""
-    monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate: TokenBucket(burst, rate / 1e6))
+    monkeypatch.setattr(rate_limits, "TokenBucket", lambda burst, rate, *_: TokenBucket(burst, rate / 1e6))
     monkeypatch.setattr(http_api, "GUESS_DELAY", 0)
     monkeypatch.setattr(signaling, "GUESS_DELAY", 0)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -23,8 +24,8 @@ Reader = Callable[[trio.abc.ReceiveStream], Awaitable[None]]
 class Holder(Protocol):
     """Keeps hold of the processes that a program starts, also of those that leave its group."""
 
-    def add(self, pid: int) -> None:
-        """Take in a program that was just started."""
+    def hold_started(self) -> AbstractContextManager[None]:
+        """Hold what is started inside this context, from its first moment on."""
 
     async def end(self) -> None:
         """End all processes that are held. Takes a bounded time."""
@@ -55,20 +56,19 @@ async def run_group(
     Raises:
         OSError: the program could not be started.
     """
-    process = await trio.lowlevel.open_process(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=inherit,
-    )
+    with nullcontext() if holder is None else holder.hold_started():
+        process = await trio.lowlevel.open_process(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=inherit,
+        )
     output = process.stdout
     assert output is not None
-    if holder is not None:
-        holder.add(process.pid)
     async with output, trio.open_nursery() as nursery:
         # shielded: output is read also while the program is being ended, since it could block on a full pipe
         reading = trio.CancelScope(shield=True)

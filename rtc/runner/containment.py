@@ -1,6 +1,9 @@
 """Keeps hold of all processes that a job starts, so that none of them outlives the step that started it."""
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
@@ -23,10 +26,20 @@ class Containment:
     subreaper: bool
     cgroup: Path | None
 
-    def add(self, pid: int) -> None:
-        """Take in a program that was just started."""
-        if self.cgroup is not None:
-            add_process(self.cgroup, pid)
+    @contextmanager
+    def hold_started(self) -> Iterator[None]:
+        """Be in the job's cgroup, so that what is started meanwhile is in it from its first moment on.
+
+        A program that was moved there afterwards could have started others before, which would not be in it.
+        """
+        if self.cgroup is None:
+            yield
+            return
+        add_process(self.cgroup, os.getpid())
+        try:
+            yield
+        finally:
+            add_process(self.cgroup.parent, os.getpid())
 
     async def end(self) -> None:
         """Kill all processes, and wait up to `KILL_TIME` until none is left; not interrupted by a cancellation."""

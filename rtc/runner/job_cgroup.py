@@ -52,7 +52,7 @@ def add_process(cgroup: Path, pid: int) -> None:
     except ProcessLookupError:
         pass  # it has ended already
     except OSError as error:
-        log.info("the job runs without a cgroup of its own: %s", error.strerror)
+        log.info("a process could not be moved to the cgroup %s: %s", cgroup.name, error.strerror)
 
 
 def kill_cgroup(cgroup: Path) -> None:

@@ -702,6 +702,7 @@ async def test_a_flood_of_offers_delays_no_other_peer_and_fills_no_outbox(autoju
     assert received <= MESSAGE_BURST + 6 * MESSAGE_RATE
 
 
+@pytest.mark.slow
 async def test_a_worker_that_refuses_a_flood_of_offers_answers_another_one_at_once(autojump_clock, hall, nursery):
     worker, ours = await hall.member()
 

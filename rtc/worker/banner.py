@@ -70,14 +70,13 @@ def _secret_option(has_secret: bool) -> str:
 
 def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
     """Return the lines about the machine and the room."""
-    secret = f"  secret    needed by clients: ~/.sleap-rtc/secrets/{clean(room)}, or --room-secret-file FILE"
     return (
         f"  hostname  {clean(facts.hostname)}",
         f"  sleap-nn  {clean(facts.sleap_nn)}",
         f"  server    {clean(server)}",
         f"  room      {clean(room)}",
         f"  token     {clean(token)}",
-        *((secret,) if has_secret else ()),
+        *(("  secret    needed; clients give it with --room-secret-file FILE, or find it",) if has_secret else ()),
     )
 
 

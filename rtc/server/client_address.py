@@ -23,7 +23,7 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
     if not is_trusted(peer, trusted):
         return peer
     for entry in reversed(",".join(forwarded).split(",")):
-        address = _read(entry.strip())
+        address = read_address(entry.strip())
         if address is None:
             return peer
         if not _is_in(address, trusted):
@@ -33,11 +33,12 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
 
 def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
     """Return whether this is the address of a trusted proxy."""
-    address = _read(peer)
+    address = read_address(peer)
     return address is not None and _is_in(address, trusted)
 
 
-def _read(text: str) -> IPv4Address | IPv6Address | None:
+def read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an IP address without its zone, an IPv4-mapped one as IPv4 (RFC 4291, 2.5.5.2); None for other texts."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

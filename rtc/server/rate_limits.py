@@ -6,9 +6,10 @@ ITU-T I.371). Keys that were not used recently are discarded, so requests from m
 
 import math
 from collections.abc import Hashable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
+from rtc.server.client_address import read_address
 from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
 
 K = TypeVar("K", bound=Hashable)
@@ -86,13 +87,10 @@ def source_network(address: str) -> str:
     This is an IPv4 address, or the /64 network of an IPv6 address, since a single host has a whole /64. Text that is
     no IP address is returned as it is.
     """
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
+    ip = read_address(address)
+    if ip is None:
         return address
-    if not isinstance(ip, IPv6Address):
-        return str(ip)
-    return str(ip.ipv4_mapped or IPv6Address(int(ip) >> 64 << 64))
+    return str(IPv6Address(int(ip) >> 64 << 64) if isinstance(ip, IPv6Address) else ip)
 
 
 class RateLimits:

@@ -17,7 +17,8 @@ from protocol.fields import COUNT_MAX, printable
 from protocol.ids import JobId
 from protocol.jobs import LOG_LINE_MAX, LOG_LINES_MAX, JobEvent, LogLines
 from protocol.wire import FRAME_MAX, encode
-from rtc.sleap_nn.secret_mask import HIDDEN, mask, values_pattern
+from rtc.common.logs import HIDDEN
+from rtc.sleap_nn.secret_mask import mask, values_pattern
 
 FLUSH_TIME = 0.25
 """Seconds for which a line may be held back, so that several lines go into one message."""

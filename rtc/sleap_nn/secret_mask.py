@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from protocol.converter import spelled_in_json
+from rtc.common.logs import HIDDEN
 
-HIDDEN = "[hidden]"
-"""What is shown in place of a secret."""
 VALUES_MAX = 50
 """Maximum number of values that are looked for in each line."""
 VALUE_MAX = 1000
@@ -40,7 +39,7 @@ _NAMED = re.compile(
     r"|\bauthorization[\"']?\s{0,20}[:=]\s{0,20}(?:(?:basic|bearer|digest|token)\s{1,20})?"  # RFC 9110, section 11.6.2
     r"|\b(?:bearer|login\s{1,3}\S{1,100}\s{1,3}password)\s{1,20}"  # `.netrc`
     r"|://[^\s/:@]{0,100}:(?=[^\s@]{1,200}@))"
-    r"(?!\[hidden\])"
+    rf"(?!{re.escape(HIDDEN)})"
     r"(?:([\"'])(?:(?!\2)[^\\]|\\.){8,500}(?=\2)|([\"']?)[^\s\"',;)}\]@]{8,}|(?<=:)[^\s/@]{1,200}(?=@))",
     re.IGNORECASE,
 )

@@ -1,0 +1,209 @@
+"""The rooms that this user has joined for good: server, room, token and room secret under a name, in one private file.
+
+The file is replaced whole, never written in place, and its changes happen one after the other, under a lock.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import evolve, field, frozen
+
+from protocol.converter import WireError, from_json, to_json
+from protocol.faults import FaultCode
+from protocol.fields import ID_PATTERN, Id, MaxItems, SingleLine
+from protocol.ids import RoomId
+from protocol.session_string import ADDRESS_MAX
+from rtc.common.errors import RtcError
+from rtc.common.logs import hide_in_logs
+from rtc.common.whole_file import write_whole_file
+from rtc.config.room_secrets.files import read_file, unusable
+from rtc.config.room_secrets.rules import SECRET_MAX
+
+ROOMS_MAX = 1000
+"""Rooms that are remembered at most."""
+FILE_MAX = 4 * 1024 * 1024
+"""Bytes that are read of the file; `ROOMS_MAX` rooms need less."""
+LOCK_TIME = 10.0
+"""Seconds to wait for another program that changes the file, which takes some milliseconds."""
+FIRST_NAME = "lab"
+"""The name of the first room that is remembered without one."""
+
+
+@frozen
+class RememberedRoom:
+    """One room, as the file has it."""
+
+    name: str = field(validator=Id())
+    """What the person calls it; it looks like an id, and differs from all other names also when case is ignored."""
+    server: str = field(validator=SingleLine(ADDRESS_MAX))
+    """The signalling server's WebSocket address."""
+    room: RoomId = field(validator=Id())
+    token: str = field(validator=SingleLine(), repr=False)
+    secret: str | None = field(default=None, validator=SingleLine(SECRET_MAX), repr=False)
+    """The room secret that came with a short code; None if the room has none, or if it is elsewhere."""
+
+
+@frozen
+class RememberedRoomsJson:
+    """The content of the file."""
+
+    rooms: tuple[RememberedRoom, ...] = field(default=(), validator=MaxItems(ROOMS_MAX))
+    default: str | None = field(default=None, validator=Id())
+    """The name of the room that is meant when none is named; None if the person has chosen none."""
+
+
+@frozen
+class RememberedRooms:
+    """The file with the remembered rooms, which may be missing."""
+
+    path: Path
+
+    def read(self) -> RememberedRoomsJson:
+        """Return the content; nothing if there is no file. Tokens and secrets are hidden in the log from now on.
+
+        Raises:
+            RtcError: USAGE: the file cannot be read, or is damaged.
+        """
+        if not os.path.lexists(self.path):
+            return RememberedRoomsJson()
+        text = read_file(self.path, self._place, FILE_MAX)
+        try:
+            content: RememberedRoomsJson = from_json(text, RememberedRoomsJson, limit=FILE_MAX)
+        except WireError:
+            problem = f"is damaged. Move it away, and join your rooms again: {self.path}"
+            raise unusable(self._place, problem) from None
+        for room in content.rooms:
+            for secret in (room.token, room.secret):
+                if secret:
+                    hide_in_logs(secret)
+        return content
+
+    def find(self, name_or_id: str) -> RememberedRoom | None:
+        """Return the room of this name, or else the one with this id; None if there is none.
+
+        Of several rooms with one id (the same room joined twice), the one that was remembered last is returned.
+
+        Raises:
+            RtcError: USAGE: as for `read`.
+        """
+        rooms = self.read().rooms
+        named = [room for room in rooms if room.name.casefold() == name_or_id.casefold()]
+        with_id = [room for room in rooms if room.room == name_or_id]
+        found = named or with_id
+        return found[-1] if found else None
+
+    def of_server(self, server: str) -> tuple[RememberedRoom, ...]:
+        """Return the rooms on the server with this WebSocket address.
+
+        Raises:
+            RtcError: USAGE: as for `read`.
+        """
+        return tuple(room for room in self.read().rooms if room.server == server)
+
+    def remember(self, room: RememberedRoom) -> None:
+        """Add a room; it replaces the one with the same name, and another one with the same server and id.
+
+        Raises:
+            RtcError: USAGE: the file is damaged, full, in use for too long, or cannot be written.
+        """
+
+        def add(content: RememberedRoomsJson) -> RememberedRoomsJson:
+            others = tuple(
+                other
+                for other in content.rooms
+                if other.name.casefold() != room.name.casefold()
+                and (other.server, other.room) != (room.server, room.room)
+            )
+            if len(others) >= ROOMS_MAX:
+                raise unusable(self._place, f"is full: at most {ROOMS_MAX} rooms are remembered; leave some of them")
+            return _with_valid_default(evolve(content, rooms=(*others, room)))
+
+        self._change(add)
+
+    def forget(self, name: str) -> None:
+        """Remove the room of this name, if there is one; the default, if it was this one, is then chosen no more.
+
+        Raises:
+            RtcError: USAGE: as for `remember`.
+        """
+
+        def remove(content: RememberedRoomsJson) -> RememberedRoomsJson:
+            left = tuple(room for room in content.rooms if room.name.casefold() != name.casefold())
+            return _with_valid_default(evolve(content, rooms=left))
+
+        self._change(remove)
+
+    def set_default(self, name: str | None) -> None:
+        """Choose the room that is meant when none is named; None for none.
+
+        Raises:
+            RtcError: USAGE: as for `remember`, or no room has this name.
+        """
+
+        def choose(content: RememberedRoomsJson) -> RememberedRoomsJson:
+            names = {room.name.casefold(): room.name for room in content.rooms}
+            if name is not None and name.casefold() not in names:
+                raise RtcError(FaultCode.USAGE, f"No room is remembered as {name!r}. List them: sleap-rtc rooms")
+            return evolve(content, default=None if name is None else names[name.casefold()])
+
+        self._change(choose)
+
+    def free_name(self, name: str = FIRST_NAME) -> str:
+        """Return `name`, or if another room has this name, with the lowest number that makes it free: `lab-2`.
+
+        Raises:
+            RtcError: USAGE: as for `read`.
+        """
+        taken = {room.name.casefold() for room in self.read().rooms}
+        candidates = (name, *(f"{name[:90]}-{number}" for number in range(2, ROOMS_MAX + 3)))
+        return next(candidate for candidate in candidates if candidate.casefold() not in taken)
+
+    @property
+    def _place(self) -> str:
+        return "The file with the remembered rooms"
+
+    def _change(self, change: Callable[[RememberedRoomsJson], RememberedRoomsJson]) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked():
+                changed = change(self.read())
+                write_whole_file(Path(os.path.realpath(self.path)), to_json(changed) + "\n")
+        except TimeoutError:
+            raise unusable(self._place, "is in use by another program; try again") from None
+        except OSError as error:
+            raise unusable(self._place, f"cannot be written ({error.strerror or type(error).__name__})") from None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the file.
+
+        Raises:
+            TimeoutError: another program has held it for `LOCK_TIME`.
+        """
+        from filelock import FileLock  # slow to import, and needed only by commands that change the file
+
+        with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
+            yield
+
+
+def _with_valid_default(content: RememberedRoomsJson) -> RememberedRoomsJson:
+    """Return the content without a default that is no room of it."""
+    is_valid = any(room.name == content.default for room in content.rooms)
+    return content if is_valid else evolve(content, default=None)
+
+
+def check_room_name(name: str) -> str:
+    """Return a typed name for a room if it can be one.
+
+    Raises:
+        RtcError: USAGE: it cannot.
+    """
+    if not ID_PATTERN.fullmatch(name):
+        raise RtcError(
+            FaultCode.USAGE,
+            "A room's name is made of letters without accents, digits, '.', '-' and '_', and begins with a letter or "
+            "digit: at most 100 characters.",
+        )
+    return name

@@ -134,11 +134,12 @@ def _worker(
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
     from rtc.config.credentials import check_name, check_room, check_token
+    from rtc.config.folders import find_folders
     from rtc.runtime.run_program import run_program
     from rtc.worker.fleet import serve
     from rtc.worker.program import WorkerOptions
 
-    base = Path.home() / ".sleap-rtc"
+    folders = find_folders()
     options = WorkerOptions(
         config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
@@ -147,14 +148,14 @@ def _worker(
         require_secret=require_secret,
         about_other_secrets=find_secret.about_others,
         name=check_name(name),
-        work=work_dir or base / "work",
-        results=results_dir or base / "results",
+        work=work_dir or folders.work,
+        results=results_dir or folders.results,
         package_max=max_package,
         sleap_nn=sleap_nn,
         gpu=choose_gpu(gpu) if gpu is not None else None,
     )
     gpus = list_gpus() if all_gpus else None
-    own_server = _server_options(base / "server", **serve_options)
+    own_server = _server_options(folders.server, **serve_options)
     return run_program(
         "worker",
         lambda *inner: serve(options, *inner, gpus=gpus, server=own_server),
@@ -513,7 +514,9 @@ def _server(
 
 def _server_folder() -> Path:
     """Return the folder of the server's database when `--data` names none."""
-    return Path.home() / ".sleap-rtc" / "server"
+    from rtc.config.folders import find_folders
+
+    return find_folders().server
 
 
 @server.group()
@@ -569,12 +572,13 @@ def doctor(as_json: bool, server: str | None, role: str | None) -> int:
     """
 
     def work() -> int:
+        from rtc.config.folders import find_folders
         from rtc.doctor.plan import ROLES
         from rtc.doctor.program import DoctorOptions, read_config_or_fault, run
 
-        cwd, home = Path.cwd(), Path.home()
-        config = read_config_or_fault(server, os.environ, cwd, home)
-        return run(DoctorOptions(config, ROLES[role], cwd, home, as_json))
+        cwd, folders = Path.cwd(), find_folders()
+        config = read_config_or_fault(server, os.environ, cwd, folders.settings)
+        return run(DoctorOptions(config, ROLES[role], cwd, folders, as_json))
 
     return _run_work(work)
 
@@ -591,11 +595,13 @@ def config_show(as_json: bool, server: str | None) -> int:
     """Print every setting and where its value comes from. Passwords are masked."""
 
     def work() -> int:
+        from rtc.config.folders import find_folders
         from rtc.config.show import settings_json, settings_text
 
         config = _config(server)
-        cwd, home = Path.cwd(), Path.home()
-        return _print(settings_json(config, os.environ, cwd, home) if as_json else settings_text(config, os.environ))
+        if not as_json:
+            return _print(settings_text(config, os.environ))
+        return _print(settings_json(config, os.environ, Path.cwd(), find_folders().settings))
 
     return _run_work(work)
 
@@ -605,9 +611,10 @@ def config_path() -> int:
     """Print which configuration file is used, or where one would be read from."""
 
     def work() -> int:
+        from rtc.config.folders import find_folders
         from rtc.config.show import places_text
 
-        return _print(places_text(Path.cwd(), Path.home()))
+        return _print(places_text(Path.cwd(), find_folders().settings))
 
     return _run_work(work)
 
@@ -620,8 +627,9 @@ def config_init(force: bool, here: bool) -> int:
 
     def work() -> int:
         from rtc.config.example import write_example
+        from rtc.config.folders import find_folders
 
-        path = write_example(cwd=Path.cwd(), home=Path.home(), here=here, force=force)
+        path = write_example(cwd=Path.cwd(), settings=find_folders().settings, here=here, force=force)
         return _print(f"Written: {path}")
 
     return _run_work(work)

@@ -24,6 +24,7 @@ settings.load_profile("same")
 # Programs that the tests start inherit both: settings of the person, and signals that `nohup` or a shell's `&` ignore.
 for variable in [name for name in os.environ if name.startswith("SLEAP_RTC_") and name != "SLEAP_RTC_TEST_SLEAP"]:
     del os.environ[variable]
+os.environ.pop("XDG_STATE_HOME", None)  # tests have homes of their own
 for number, usual in (
     (signal.SIGINT, signal.default_int_handler),
     (signal.SIGHUP, signal.SIG_DFL),

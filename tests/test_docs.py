@@ -12,6 +12,7 @@ import pytest
 
 import cli
 from rtc.common.errors import ExitCode
+from rtc.config.folders import Folders
 from rtc.config.load import Config, load_config
 from rtc.doctor.plan import ROLES, all_checks
 from rtc.testing import limits
@@ -205,8 +206,14 @@ def test_the_table_of_settings_is_complete() -> None:
 
 
 def test_the_table_of_the_doctor_s_checks_is_complete(tmp_path: Path) -> None:
-    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
-    checks = all_checks(config, ROLES[None], cwd=tmp_path, home=tmp_path, make_turn_check=lambda _: pytest.fail("none"))
+    config = load_config(server=None, environ={}, cwd=tmp_path, settings=tmp_path)
+    checks = all_checks(
+        config,
+        ROLES[None],
+        cwd=tmp_path,
+        user_folders=Folders(tmp_path, tmp_path),
+        make_turn_check=lambda _: pytest.fail("none"),
+    )
     section = (ROOT / "docs" / "troubleshooting.md").read_text().partition("## Ask the doctor")[2].partition("\n## ")[0]
     table = section.partition("| name |")[2].partition("\n\n")[0]
     assert {span for cells in rows(table) for span in SPAN.findall(cells[0])} == {check.name for check in checks}

@@ -11,6 +11,7 @@ from protocol.jobs import JobKind, StopScope
 from protocol.trust import RoomKeys
 from rtc.common.errors import RtcError
 from rtc.common.size_limits import RESULT_MAX
+from rtc.config.folders import find_folders
 from rtc.config.load import Config
 from rtc.runtime.room_keys import SecretFinder, no_secret
 
@@ -20,7 +21,7 @@ WORKER_ABSENT = (
 )
 WANTS_PROOF = (
     "The worker asks for the secret of {room}, and none is here. Get it from the person who runs the worker, and put "
-    "it into ~/.sleap-rtc/secrets/{room}, or give it with --room-secret-file FILE."
+    "it into {settings}/secrets/{room}, or give it with --room-secret-file FILE."
 )
 
 
@@ -29,7 +30,7 @@ def explain_without_secret(error: RtcError, room: RoomId, keys: RoomKeys | None)
     here, an AUTH_MISSING that says so."""
     if keys is not None or error.fault.code not in (FaultCode.AUTH_MISSING, FaultCode.AUTH_INVALID):
         return error
-    return RtcError(FaultCode.AUTH_MISSING, WANTS_PROOF.format(room=room))
+    return RtcError(FaultCode.AUTH_MISSING, WANTS_PROOF.format(room=room, settings=find_folders().settings_name))
 
 
 def explain_for_job(error: RtcError) -> RtcError:

@@ -31,6 +31,7 @@ from rtc.command_line.read_config import read_config
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.size_limits import RESULT_MAX
+from rtc.config.folders import find_folders
 from rtc.config.load import Config
 from rtc.packages.describe import describe
 from rtc.runtime.room_keys import SecretFinder, no_secret
@@ -43,7 +44,7 @@ from rtc.transport.webrtc import AsyncioLoop
 
 def ticket_folder() -> Path:
     """Return the folder with this person's job tickets."""
-    return Path.home() / ".sleap-rtc" / "jobs"
+    return find_folders().tickets
 
 
 def choose_mode(*, quiet: bool, verbose: bool, as_json: bool) -> Mode:

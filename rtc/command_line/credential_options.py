@@ -142,10 +142,12 @@ def _finder(given: "GivenSecret | None") -> "RoomSecrets":
 
 
 def secret_places(given: "GivenSecret | None" = None) -> "SecretPlaces":
-    """Return the places of this user's room secrets: this call's options and environment, and `~/.sleap-rtc`."""
+    """Return the places of this user's room secrets: this call's options and environment, and the settings folder."""
+    from rtc.config.folders import find_folders
     from rtc.config.room_secrets.sources import SecretPlaces
 
-    return SecretPlaces(given, _taken_variables(), Path.home() / ".sleap-rtc")
+    folders = find_folders()
+    return SecretPlaces(given, _taken_variables(), folders.settings, folders.settings_name)
 
 
 def _taken_variables() -> Mapping[str, str]:

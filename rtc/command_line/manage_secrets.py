@@ -14,9 +14,10 @@ from protocol.ids import RoomId
 from rtc.common.errors import RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.config.credentials import check_room
+from rtc.config.folders import SETTINGS_FOLDER
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.rules import make_secret
-from rtc.config.room_secrets.sources import CREDENTIALS_PLACE, FOLDER_PLACE, SecretPlaces, SecretSource, SourceKind
+from rtc.config.room_secrets.sources import FOLDER_NAME, SecretPlaces, SecretSource, SourceKind
 from rtc.config.room_secrets.variables import VARIABLE_PREFIX, variable_of
 from rtc.runtime.root import print_error
 from rtc.terminal.worker_table import columns, table_width
@@ -123,7 +124,7 @@ def _about_made(room: RoomId, secret: str, saved: str | None, before: str | None
 Start the workers of this room again. Give the secret to the others in a way
 that does not use the server. On each machine, in one of these ways:
 
-  a file       {FOLDER_PLACE}/{room}
+  a file       ~/{SETTINGS_FOLDER}/{FOLDER_NAME}/{room}
                with the secret in it and mode 0600
   a variable   {variable_of(room)}
   an option, added to the commands that the worker's banner shows:
@@ -265,4 +266,4 @@ def _remove_credentials(places: SecretPlaces, room: RoomId) -> list[str]:
     if file is None or room not in file.rooms():
         return []
     file.remove(room)
-    return [CREDENTIALS_PLACE]
+    return [file.place]

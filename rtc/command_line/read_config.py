@@ -5,6 +5,7 @@ from pathlib import Path
 
 from attrs import evolve
 
+from rtc.config.folders import find_folders
 from rtc.config.load import Config, load_config
 from rtc.config.server_url import server_url
 from rtc.runtime.root import print_error
@@ -23,7 +24,7 @@ def read_config(server: str | None, *, relay_only: bool = False) -> Config:
         RtcError: USAGE: the address or a setting is wrong.
     """
     address = server_url(server) if server else None
-    config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), home=Path.home())
+    config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), settings=find_folders().settings)
     if config.notice:
         print_error(config.notice)
     return evolve(config, relay_only=relay_only)

@@ -19,21 +19,21 @@ def example_text() -> str:
     return source.read_text(encoding="utf-8")
 
 
-def write_example(*, cwd: Path, home: Path, here: bool, force: bool) -> Path:
+def write_example(*, cwd: Path, settings: Path, here: bool, force: bool) -> Path:
     """Write the example as a configuration file and return its path.
 
     The file has mode 0600, since it may later contain passwords of TURN servers.
 
     Args:
         cwd: the working folder.
-        home: the home folder.
-        here: write it to the working folder, and not to the home folder.
+        settings: the folder of this user's settings.
+        here: write it to the working folder, and not to that folder.
         force: replace an existing file.
 
     Raises:
         RtcError: USAGE: the file exists and `force` is false, or it cannot be written.
     """
-    path, name = config_files(cwd, home)[0 if here else 1]
+    path, name = config_files(cwd, settings)[0 if here else 1]
     try:
         _make_folder(path.parent)
         _write_whole(example_text(), path, replace=force)

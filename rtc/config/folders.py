@@ -6,7 +6,6 @@ the name `~/.sleap-rtc` too, and one of them moves that folder away.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -30,6 +29,11 @@ class Folders:
     """`config.toml`, `secrets/` and `credentials.json`."""
     state: Path
     """Everything that programs write by themselves."""
+
+    @property
+    def settings_name(self) -> str:
+        """What people call the folder of settings and secrets."""
+        return name_of_settings(self.settings)
 
     @property
     def tickets(self) -> Path:
@@ -62,22 +66,57 @@ class Folders:
         return self.state / "rooms.json"
 
 
-def find_folders(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Folders:
+def name_of_settings(settings: Path) -> str:
+    """Return what people call the settings folder: `~/.sleap-rtc`, or its whole path if it was chosen."""
+    return str(settings) if os.environ.get(HOME_VARIABLE) else f"~/{SETTINGS_FOLDER}"
+
+
+def find_folders() -> Folders:
     """Return the folders of this user.
 
-    Args:
-        environ: environment variables; `SLEAP_RTC_HOME` puts everything into one folder.
-        home: the home folder; None for the user's.
-
     Raises:
-        RtcError: USAGE: `SLEAP_RTC_HOME` is no absolute path.
+        RtcError: USAGE: `SLEAP_RTC_HOME` is no absolute path, or no home folder is known.
     """
-    chosen = environ.get(HOME_VARIABLE)
+    chosen = os.environ.get(HOME_VARIABLE)
     if chosen:
         folder = Path(chosen)
         if not folder.is_absolute():
             raise RtcError(FaultCode.USAGE, f"{HOME_VARIABLE} must be the whole path of a folder, from its root on.")
         return Folders(folder, folder)
+    home = _home()
+    return Folders(home / SETTINGS_FOLDER, _platform_state(home))
+
+
+def _platform_state(home: Path) -> Path:
+    """Return our folder where the platform keeps the state of programs."""
     from platformdirs import user_state_path  # not needed by `--help`
 
-    return Folders((home or Path.home()) / SETTINGS_FOLDER, user_state_path(NAME, appauthor=False))
+    state = user_state_path(NAME, appauthor=False)
+    # a relative XDG_STATE_HOME is invalid and to be ignored (XDG Base Directory Specification 0.8, "Basics")
+    return state if state.is_absolute() else home / ".local" / "state" / NAME
+
+
+def known_home() -> Path | None:
+    """Return the home folder of this user, or None if none is known."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # there is no HOME, and the system does not know the user
+        return None
+    # a relative HOME would mean whatever the working folder is, and an empty one the root of the file system
+    return home if home.is_absolute() and os.environ.get("HOME") != "" else None
+
+
+def _home() -> Path:
+    """Return the home folder of this user.
+
+    Raises:
+        RtcError: USAGE: none is known.
+    """
+    home = known_home()
+    if home is None:
+        raise RtcError(
+            FaultCode.USAGE,
+            f"No home folder is known for this user. Set the variable HOME; or {HOME_VARIABLE}, to keep everything in "
+            "another folder.",
+        )
+    return home

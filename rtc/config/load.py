@@ -16,6 +16,7 @@ from attrs import field, frozen
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
+from rtc.config.folders import name_of_settings
 from rtc.config.ice_servers import IceServer
 from rtc.config.server_url import HTTP_PORT, WS_PORT
 from rtc.config.settings import SETTINGS
@@ -24,6 +25,8 @@ FILE_SIZE_MAX = 64 * 1024
 """Bytes; a configuration file is written by hand, so a larger one is some other file."""
 LOCAL_FILE = "sleap-rtc.toml"
 """The file's name in the working folder."""
+HOME_FILE = "config.toml"
+"""The file's name in the folder of this user's settings."""
 ENVIRONMENTS = ("development", "staging", "production")
 """Values of SLEAP_RTC_ENV."""
 KEEP_DEFAULTS: Mapping[str, float] = {"keep_days": 30.0, "keep_gigabytes": 100.0}
@@ -242,19 +245,19 @@ def _notice(found: _Sourced, name: str) -> str | None:
     return f"The file {name} in this folder sets the server: {websocket}."
 
 
-def config_files(cwd: Path, home: Path) -> tuple[tuple[Path, str], ...]:
+def config_files(cwd: Path, settings: Path) -> tuple[tuple[Path, str], ...]:
     """Return the paths where a file is looked for, in this order, each with its name in messages; the first is read."""
-    return (cwd / LOCAL_FILE, LOCAL_FILE), (home / ".sleap-rtc" / "config.toml", "~/.sleap-rtc/config.toml")
+    return (cwd / LOCAL_FILE, LOCAL_FILE), (settings / HOME_FILE, f"{name_of_settings(settings)}/{HOME_FILE}")
 
 
-def load_config(*, server: str | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Config:
+def load_config(*, server: str | None, environ: Mapping[str, str], cwd: Path, settings: Path) -> Config:
     """Return all settings, each from the source with the highest priority that sets it.
 
     Args:
         server: WebSocket address from the command line or the session string, already normalised.
         environ: environment variables.
         cwd: the working folder; `sleap-rtc.toml` in it is looked for first.
-        home: the home folder; `.sleap-rtc/config.toml` in it is looked for second.
+        settings: the folder of this user's settings; `config.toml` in it is looked for second.
 
     Raises:
         RtcError: USAGE, with the place of the mistake and what was expected.
@@ -262,7 +265,7 @@ def load_config(*, server: str | None, environ: Mapping[str, str], cwd: Path, ho
     environment = _environment_of(environ)
     found = _settings_by_default(environment)
     file = None
-    for path, name in config_files(cwd, home):
+    for path, name in config_files(cwd, settings):
         if (text := _read_file(path, name)) is not None:
             found |= _settings_of_file(_parse_toml(text, name), environment, name)
             file = path

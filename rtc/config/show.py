@@ -97,18 +97,18 @@ def _brief(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def settings_json(config: Config, environ: Mapping[str, str], cwd: Path, home: Path) -> str:
+def settings_json(config: Config, environ: Mapping[str, str], cwd: Path, settings_folder: Path) -> str:
     """Return `ShownSettings` as JSON."""
     rows = settings_rows(config, environ)
-    file = next((name for path, name in config_files(cwd, home) if path == config.file), None)
+    file = next((name for path, name in config_files(cwd, settings_folder) if path == config.file), None)
     settings = {name: ShownSetting(value, source) for name, (value, source) in rows.items()}
     return to_json(ShownSettings(file, settings), indent=2)
 
 
-def places_text(cwd: Path, home: Path) -> str:
+def places_text(cwd: Path, settings_folder: Path) -> str:
     """Return the path of the configuration file that is used, and nothing else; or, without one, a text with the paths
     where one is looked for."""
-    files = config_files(cwd, home)
+    files = config_files(cwd, settings_folder)
     used = next((path for path, _ in files if path.exists()), None)
     if used is not None:
         return str(used)

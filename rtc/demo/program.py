@@ -34,7 +34,7 @@ async def run_in_terminal(output: Path | None, asyncio_loop: AsyncioLoop, drain:
     Raises:
         RtcError: CANCELLED: the demo was stopped; or any failure that a client may have.
     """
-    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=Path("/"), home=Path("/"))
+    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=Path("/"), settings=Path("/"))
     scope = trio.CancelScope()
     mode = Mode.VERBOSE if verbose else Mode.NORMAL
     async with (

@@ -9,6 +9,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
+from rtc.config.folders import known_home
 from rtc.doctor.finding import Finding, fail, ok, warn
 
 GB = 10**9
@@ -30,7 +31,7 @@ class FolderPurpose:
 
 WORK = FolderPurpose("another with: sleap-rtc worker --work-dir FOLDER", 1 * GB, 20 * GB)
 RESULTS = FolderPurpose("another with: sleap-rtc worker --results-dir FOLDER", 1 * GB, 10 * GB)
-LOGS = FolderPurpose("a home folder with room (HOME)", 10**7, 10**8)
+LOGS = FolderPurpose("a folder with room with the variable SLEAP_RTC_HOME", 10**7, 10**8)
 OUTPUT = FolderPurpose("another with: sleap-rtc client-train --output FOLDER", 10**8, 5 * GB, private=False)
 
 
@@ -88,7 +89,7 @@ def _try_to_write(folder: Path, *, leave_no_trace: bool) -> None:
 
 def show_path(path: Path) -> str:
     """Return a path as it is shown: `~/…` inside the home folder, otherwise only its last part."""
-    home = Path.home()
-    if path.is_relative_to(home):
+    home = known_home()
+    if home is not None and path.is_relative_to(home):
         return str(Path("~") / path.relative_to(home))
     return path.name or "/"

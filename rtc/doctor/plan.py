@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from protocol.faults import Fault
+from rtc.config.folders import Folders
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config
 from rtc.config.show import masked_url
@@ -36,17 +37,19 @@ ROLES = {
 
 
 def all_checks(
-    config: Config | Fault, roles: Roles, *, cwd: Path, home: Path, make_turn_check: MakeTurnCheck
+    config: Config | Fault, roles: Roles, *, cwd: Path, user_folders: Folders, make_turn_check: MakeTurnCheck
 ) -> list[Check]:
     """Return all checks for these roles.
 
     Args:
         config: the configuration, or the reason why it cannot be read.
+        cwd: the working folder.
+        user_folders: the folders of this user.
         make_turn_check: returns the check of one TURN server, which needs the asyncio loop and so comes from outside.
     """
     return [
         *_machine_checks(config, roles),
-        *_folder_checks(roles, cwd, home / ".sleap-rtc"),
+        *_folder_checks(roles, cwd, user_folders),
         *(_network_checks(config, make_turn_check) if isinstance(config, Config) else _network_checks_without_config()),
         *_sleap_nn_checks(roles),
     ]
@@ -65,15 +68,15 @@ def _machine_checks(config: Config | Fault, roles: Roles) -> list[Check]:
     return checks
 
 
-def _folder_checks(roles: Roles, cwd: Path, base: Path) -> list[Check]:
-    purposes: dict[str, tuple[Path, folders.FolderPurpose]] = {"folder-logs": (base / "logs", folders.LOGS)}
+def _folder_checks(roles: Roles, cwd: Path, user_folders: Folders) -> list[Check]:
+    purposes: dict[str, tuple[Path, folders.FolderPurpose]] = {"folder-logs": (user_folders.logs, folders.LOGS)}
     if roles.worker:
-        purposes["folder-work"] = (base / "work", folders.WORK)
-        purposes["folder-results"] = (base / "results", folders.RESULTS)
+        purposes["folder-work"] = (user_folders.work, folders.WORK)
+        purposes["folder-results"] = (user_folders.results, folders.RESULTS)
     if roles.client:
         purposes["folder-output"] = (cwd, folders.OUTPUT)
     checks = [Check(name, partial(folders.check_folder, *purpose)) for name, purpose in purposes.items()]
-    return [*checks, Check("secrets", partial(secrets.check_secrets, base))]
+    return [*checks, Check("secrets", partial(secrets.check_secrets, user_folders.settings))]
 
 
 def _network_checks(config: Config, make_turn_check: MakeTurnCheck) -> list[Check]:

@@ -15,6 +15,7 @@ from attrs import frozen
 from protocol.faults import Fault
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
+from rtc.config.folders import Folders
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import Config, load_config
 from rtc.config.server_url import server_url
@@ -35,12 +36,12 @@ class DoctorOptions:
     roles: Roles
     cwd: Path
     """The working folder."""
-    home: Path
-    """The home folder."""
+    folders: Folders
+    """The folders of this user."""
     as_json: bool = False
 
 
-def read_config_or_fault(server: str | None, environ: Mapping[str, str], cwd: Path, home: Path) -> Config | Fault:
+def read_config_or_fault(server: str | None, environ: Mapping[str, str], cwd: Path, settings: Path) -> Config | Fault:
     """Return the configuration, or the fault if it cannot be read: this is a finding, and the other checks go on.
 
     Args:
@@ -51,7 +52,7 @@ def read_config_or_fault(server: str | None, environ: Mapping[str, str], cwd: Pa
     """
     address = server_url(server) if server else None
     try:
-        return load_config(server=address, environ=environ, cwd=cwd, home=home)
+        return load_config(server=address, environ=environ, cwd=cwd, settings=settings)
     except RtcError as error:
         return error.fault
 
@@ -75,7 +76,11 @@ async def _check_and_print(options: DoctorOptions) -> list[Report]:
     lines = LineWriter(sys.stdout)
     async with _open_turn_checks(options.config) as make_turn_check:
         checks = all_checks(
-            options.config, options.roles, cwd=options.cwd, home=options.home, make_turn_check=make_turn_check
+            options.config,
+            options.roles,
+            cwd=options.cwd,
+            user_folders=options.folders,
+            make_turn_check=make_turn_check,
         )
         width = name_width(checks)
 

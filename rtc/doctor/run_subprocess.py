@@ -10,6 +10,7 @@ from attrs import frozen
 
 from rtc.common.process_group import run_group
 from rtc.common.text import clean
+from rtc.config.folders import known_home
 
 OUTPUT_MAX = 16 * 1024
 """Bytes of output that are saved: the last ones."""
@@ -32,7 +33,8 @@ class SubprocessResult:
         lines = [line for line in map(clean, self.output.splitlines()) if line.strip()]
         if not lines:
             return f"it ended with status {self.status} and said nothing"
-        return lines[-1].replace(str(Path.home()), "~")[:LINE_MAX]
+        home = known_home()
+        return (lines[-1] if home is None else lines[-1].replace(str(home), "~"))[:LINE_MAX]
 
 
 async def run_subprocess(command: list[str], environment: Mapping[str, str] | None = None) -> SubprocessResult:

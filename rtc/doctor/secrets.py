@@ -6,6 +6,7 @@ import trio
 
 from protocol.ids import RoomId
 from rtc.common.errors import RtcError
+from rtc.config.folders import name_of_settings
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import SecretPlaces
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
@@ -14,14 +15,14 @@ HOW_TO_MEND = "Correct the file, or remove the secret: sleap-rtc secrets remove 
 
 
 async def check_secrets(folder: Path) -> Finding:
-    """Check the room secrets in this folder, `~/.sleap-rtc`. Runs in a thread, since a network drive may hang."""
+    """Check the room secrets in the settings folder. Runs in a thread, since a network drive may hang."""
     return await trio.to_thread.run_sync(inspect_secrets, folder, abandon_on_cancel=True)
 
 
 def inspect_secrets(folder: Path) -> Finding:
     """Return whether each room secret in the files of this folder can be used, and is private."""
     warnings: list[str] = []
-    places = SecretPlaces(folder=folder)
+    places = SecretPlaces(folder=folder, folder_name=name_of_settings(folder))
     find = RoomSecrets(places, warnings.append)
     try:
         in_credentials = {} if places.credentials_file is None else places.credentials_file.rooms()

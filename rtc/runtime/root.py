@@ -17,6 +17,7 @@ from rtc.common.logs import Log, open_log
 from rtc.common.nurseries import open_background_nursery
 from rtc.common.stories import Stories
 from rtc.common.text import clean
+from rtc.config.folders import find_folders
 
 log = logging.getLogger("rtc.run")
 
@@ -40,7 +41,7 @@ def run_root(
         trace: the file to which every turn of every actor is written, if any.
     """
     stories = Stories(trace)
-    with open_log(name, Path.home() / ".sleap-rtc" / "logs") as opened_log:
+    with open_log(name, find_folders().logs) as opened_log:
         for value in secrets:
             if value:
                 opened_log.redactor.hide(value)

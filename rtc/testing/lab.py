@@ -291,7 +291,7 @@ async def open_lab(
 
     `settings` are fields of `Config` to change. All actors are strict, and write a trace into `folder`.
     """
-    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, home=folder)
+    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=folder, settings=folder)
     with Stories(folder / TRACE).in_use():
         async with (
             open_server(

@@ -21,6 +21,7 @@ import psutil
 from attrs import define, field
 
 from rtc.testing import sleap_nn_stand_in
+from rtc.testing.homes import STATE
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in
 
@@ -161,17 +162,17 @@ class Scene:
     @property
     def work(self) -> Path:
         """The folder in which the worker's jobs run."""
-        return self.folder / "bench" / ".sleap-rtc" / "work"
+        return self.folder / "bench" / STATE / "work"
 
     @property
     def results(self) -> Path:
         """The folder in which the worker saves results."""
-        return self.folder / "bench" / ".sleap-rtc" / "results"
+        return self.folder / "bench" / STATE / "results"
 
     @property
     def tickets(self) -> list[Path]:
         """The person's job tickets."""
-        return sorted((self.folder / "person" / ".sleap-rtc" / "jobs").glob("*.json"))
+        return sorted((self.folder / "person" / STATE / "jobs").glob("*.json"))
 
     @property
     def trained(self) -> set[str]:
@@ -291,7 +292,7 @@ class Scene:
         return folder
 
     def _environment(self, home: str) -> Mapping[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SLEAP_RTC")}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("SLEAP_RTC", "XDG_"))}
         ours = {"HOME": str(self._make_folder(home)), "TMPDIR": str(self._make_folder("tmp")), "PYTHONUNBUFFERED": "1"}
         source = self.sources.get(home, Path(sys.modules["rtc"].__path__[0]).parent)
         return inherited | ours | {"PYTHONPATH": str(source)}

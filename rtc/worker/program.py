@@ -41,6 +41,7 @@ from rtc.common.gpu import GpuFacts, read_gpu
 from rtc.common.size_limits import PACKAGE_MAX
 from rtc.common.stories import make_actor
 from rtc.common.version import VERSION
+from rtc.config.folders import find_folders
 from rtc.config.load import Config
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
 from rtc.runtime.room_keys import KeyFinder, LastingSecret, SecretFinder, find_keys, no_secret
@@ -88,8 +89,8 @@ class WorkerOptions:
     """Returns a sentence about secrets of other rooms that are here, for a worker whose room has none."""
     name: str | None = None
     """The worker's name in the room; by default the hostname."""
-    work: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "work")
-    results: Path = field(factory=lambda: Path.home() / ".sleap-rtc" / "results")
+    work: Path = field(factory=lambda: find_folders().work)
+    results: Path = field(factory=lambda: find_folders().results)
     sleap_nn: str | None = None
     """The sleap-nn program that the person named; None to search for it."""
     package_max: int = PACKAGE_MAX

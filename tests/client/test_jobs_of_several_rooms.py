@@ -52,7 +52,7 @@ async def query(address: WorkerAddress, requests: tuple[AskJob, ...], _loop: obj
 async def test_each_room_has_its_own_secret_and_its_own_trouble(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = load_config(server="ws://lab:8080", environ={}, cwd=tmp_path, home=tmp_path)
+    config = load_config(server="ws://lab:8080", environ={}, cwd=tmp_path, settings=tmp_path)
     environ = {"SLEAP_RTC_ROOM_SECRET_LOCKED": SECRET, "SLEAP_RTC_ROOM_SECRET_BAD": "short"}
     secrets = RoomSecrets(SecretPlaces(environ=environ), lambda _: pytest.fail("nothing is to be said"))
     monkeypatch.setattr(jobs, "run_job_query", query)

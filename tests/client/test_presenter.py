@@ -53,6 +53,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.packages.plan import Plan, inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime
 from rtc.terminal import Losses, Mode
+from rtc.testing.homes import STATE
 from rtc.testing.lab import Lab, LabWorker, RecordingView
 from rtc.testing.limits import HANG_TIME
 
@@ -837,7 +838,7 @@ def credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def put(**more: str) -> None:
         ticket = JobTicket(JOB, "key", "worker-1", "room-1", "token", "ws://127.0.0.1:9", "toy.zip", **more)
-        tickets.save(tmp_path / ".sleap-rtc" / "jobs", ticket)
+        tickets.save(tmp_path / STATE / "jobs", ticket)
 
     return put
 

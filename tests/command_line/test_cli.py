@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from attrs import define
 
+from rtc.testing.homes import STATE
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import TrainingPause, install_stand_in, make_inference_package, make_package
 
@@ -216,7 +217,7 @@ def test_a_client_reconnects_to_a_job_after_its_first_client_has_ended(
         client.stop(signal.SIGKILL)
         pause.end()
         stage.worker.until("Status: available")
-    [credential] = (home / ".sleap-rtc" / "jobs").iterdir()
+    [credential] = (home / STATE / "jobs").iterdir()
     assert credential.stat().st_mode & 0o077 == 0
     back = start("attach", *([credential.stem] if when == "while it runs" else []))
     if when == "while it runs":
@@ -338,11 +339,11 @@ def test_no_log_and_no_output_holds_a_token_or_secret(start: Start, stage: Stage
     words = ("--session-string", stage.session, "--room-secret", secret, "--pkg-path", str(package))
     client = start("client-train", *words)
     text = ended(client, 4)
-    logs = "".join(path.read_text() for path in (home / ".sleap-rtc" / "logs").iterdir())
+    logs = "".join(path.read_text() for path in (home / STATE / "logs").iterdir())
     assert logs
     for value in (secret, stage.token, stage.session):
         assert value not in text + logs + stage.server.text()
-    for path in (home / ".sleap-rtc").rglob("*"):
+    for path in (home / STATE).rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
@@ -406,9 +407,9 @@ def test_one_command_serves_a_lab_with_all_its_gpus_and_each_job_sees_its_own(st
     worker.until(r"\[box-1\] Result of")
     assert "2 workers" in ended(start("workers", "--session-string", sessions[0]), 0)
     assert worker.stop() == 0
-    log = (tmp_path / "home" / ".sleap-rtc" / "logs" / "worker.log").read_text()
+    log = (tmp_path / "home" / STATE / "logs" / "worker.log").read_text()
     assert "[box-1] Status: busy." in log
-    assert (tmp_path / "home" / ".sleap-rtc" / "server").is_dir()
+    assert (tmp_path / "home" / STATE / "server").is_dir()
 
 
 def test_a_worker_whose_own_port_is_taken_says_so(start: Start, server: Program) -> None:

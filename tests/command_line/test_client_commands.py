@@ -25,6 +25,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import GivenSecret, SecretPlaces
 from rtc.runtime.room_keys import no_secret
+from rtc.testing.homes import STATE
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import make_package
 
@@ -325,7 +326,7 @@ def test_a_trace_tells_what_a_program_decided_and_can_be_replayed(
 ) -> None:
     make_package(tmp_path / "toy.zip")
     ticket = JobTicket(JobId("job-1"), "the-key", PeerId("worker"), RoomId("room"), "the-token", "", "toy.zip")
-    save(tmp_path / ".sleap-rtc" / "jobs", ticket)
+    save(tmp_path / STATE / "jobs", ticket)
     (tmp_path / "sleap-rtc.toml").write_text("[default]\nconnection_timeout = 1\n")
     more = ("--server", "ws://127.0.0.1:9", "--trace", "t.jsonl")
     done = run(tmp_path, *words, *more)

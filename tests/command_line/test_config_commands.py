@@ -21,6 +21,7 @@ from rtc.config.ice_servers import IceServer
 from rtc.config.load import load_config
 from rtc.config.show import MASK, masked_url, settings_json, settings_rows, settings_text, shown_value
 from rtc.server import open_server
+from rtc.testing.homes import STATE
 from rtc.testing.limits import HANG_TIME
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ def test_each_setting_is_shown_with_the_source_of_its_value(run: Run, work: Path
 
 
 def test_every_setting_has_its_row_and_no_secret_is_in_any(tmp_path: Path) -> None:
-    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
+    config = load_config(server=None, environ={}, cwd=tmp_path, settings=tmp_path)
     config = evolve(config, ice_servers=(IceServer("turn:u:canary@lab", "u", "canary"),))
     assert set(settings_rows(config, {})) == {"environment", *config.sources}
     assert "canary" not in settings_text(config, {}) + settings_json(config, {}, tmp_path, tmp_path)
@@ -194,7 +195,7 @@ def test_a_file_instead_of_the_folder_is_reported_and_kept(tmp_path: Path) -> No
     (tmp_path / ".sleap-rtc").write_text("mine")
     for force in (False, True):
         with pytest.raises(RtcError, match=r"config\.toml cannot be written \(Not a directory\)"):
-            write_example(cwd=tmp_path, home=tmp_path, here=False, force=force)
+            write_example(cwd=tmp_path, settings=tmp_path / ".sleap-rtc", here=False, force=force)
     assert (tmp_path / ".sleap-rtc").read_text() == "mine"
 
 
@@ -209,7 +210,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
         (tmp_path / "sleap-rtc.toml").write_text("# mine")
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RtcError, match="No space left"):
-        write_example(cwd=tmp_path, home=tmp_path, here=True, force=force)
+        write_example(cwd=tmp_path, settings=tmp_path, here=True, force=force)
     assert [path.read_text() for path in tmp_path.iterdir()] == (["# mine"] if force else [])
 
 
@@ -269,7 +270,7 @@ def test_the_doctor_fails_where_no_server_is_and_shows_no_password(run: Run, wor
     people = run("doctor", "--as", "client", "--server", NOWHERE)
     assert people.returncode == 1
     assert "sleap-rtc server" in people.stdout
-    logs = "".join(path.read_text() for path in (home / ".sleap-rtc" / "logs").iterdir())
+    logs = "".join(path.read_text() for path in (home / STATE / "logs").iterdir())
     assert "canary" not in done.stdout + done.stderr + people.stdout + people.stderr + logs
 
 

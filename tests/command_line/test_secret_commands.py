@@ -22,6 +22,10 @@ SESSION = "eyJyIjogInJvb21faWQiLCAidCI6ICJ0b2tlbiIsICJwIjogInBlZXJfaWQifQ=="
 ROOM = "room_id"
 """The room of that session string."""
 NOWHERE = "ws://127.0.0.1:9"  # the discard port: nobody listens
+NO_HOME = (
+    "sleap-rtc: No home folder is known for this user. Set the variable HOME; or SLEAP_RTC_HOME, to keep everything in "
+    "another folder.\n"
+)
 SECRET, OTHER = "a secret of sixteen or more", "another secret that is long"
 Run = Callable[..., tuple[int, str, str]]
 
@@ -442,7 +446,10 @@ def test_a_user_without_a_home_folder_is_a_usage_error(run: Run, monkeypatch: py
     monkeypatch.setattr(Path, "home", unknown)
     for words in (("secrets", "list"), ("worker",), ("jobs",)):
         code, _, errors = run(*words)
-        assert (code, errors) == (2, "sleap-rtc: No home folder is known for this user. Set the variable HOME.\n")
+        assert (code, errors) == (
+            2,
+            NO_HOME,
+        )
 
 
 @pytest.mark.parametrize("home", ["", "here"])
@@ -451,7 +458,10 @@ def test_an_empty_or_relative_home_is_not_the_working_folder(
 ) -> None:
     monkeypatch.setenv("HOME", home)
     code, _, errors = run("room", "create-secret", "--room", "room-1")
-    assert (code, errors) == (2, "sleap-rtc: No home folder is known for this user. Set the variable HOME.\n")
+    assert (code, errors) == (
+        2,
+        NO_HOME,
+    )
 
 
 def test_an_empty_option_is_no_secret_for_a_worker_that_must_have_one(run: Run) -> None:

@@ -24,6 +24,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.common.stories import BUG_FAULT, PASSING_MAX, STORY_CHARS, Stories, make_actor
 from rtc.common.turn_json import HIDDEN, Reader, hides, known_classes, to_json, to_line
 from rtc.runtime.root import run_root
+from rtc.testing.homes import STATE
 
 LINK = LinkId(1)
 KEY = "the key of the job"
@@ -280,7 +281,7 @@ def test_an_exception_that_ends_a_program_brings_the_stories_of_its_actors_into_
         raise ZeroDivisionError
 
     assert run_root("client", main) == ExitCode.BUG
-    text = (tmp_path / ".sleap-rtc" / "logs" / "client.log").read_text()
+    text = (tmp_path / STATE / "logs" / "client.log").read_text()
     assert text.index("ZeroDivisionError") < text.index('"JobAccepted [is_first] / count"')
     assert KEY not in text
     assert "This is a bug" in capsys.readouterr().err

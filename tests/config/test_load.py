@@ -33,7 +33,7 @@ def load(tmp_path: Path) -> Load:
             (cwd / "sleap-rtc.toml").write_bytes(here if isinstance(here, bytes) else here.encode())
         if at_home is not None:
             (home / ".sleap-rtc" / "config.toml").write_text(at_home)
-        return load_config(server=server, environ=environ or {}, cwd=cwd, home=home)
+        return load_config(server=server, environ=environ or {}, cwd=cwd, settings=home / ".sleap-rtc")
 
     return run
 

@@ -20,6 +20,7 @@ from protocol.faults import Fault, FaultCode
 from protocol.signaling import Join
 from protocol.version import VERSIONS, VersionRange
 from rtc.common.gpu import GpuFacts
+from rtc.config.folders import Folders
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import load_config
 from rtc.doctor import folders, machine, sleap_nn, udp
@@ -222,19 +223,26 @@ def test_settings_that_cannot_be_read_are_a_finding_and_the_network_is_skipped(t
     fault = Fault(FaultCode.USAGE, "chunk_size is not what it should be.")
     assert config_finding(fault).level is Level.FAIL
     checks = all_checks(
-        fault, ROLES[None], cwd=tmp_path, home=tmp_path, make_turn_check=lambda _server: pytest.fail("not asked for")
+        fault,
+        ROLES[None],
+        cwd=tmp_path,
+        user_folders=Folders(tmp_path, tmp_path),
+        make_turn_check=lambda _server: pytest.fail("not asked for"),
     )
     assert {"python", "server-websocket", "turn", "sleap-nn-import"} <= {check.name for check in checks}
 
 
 def test_each_role_has_its_own_checks(tmp_path: Path) -> None:
-    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
+    config = load_config(server=None, environ={}, cwd=tmp_path, settings=tmp_path)
     config = evolve(config, ice_servers=(IceServer("turn:a", "u", "p"), IceServer("turns:b", "u", "p")))
 
     def names(role: str | None) -> list[str]:
         turn = lambda server: Check("turn", trio.sleep_forever, server.urls)  # type: ignore[arg-type] # noqa: E731
         return [
-            check.name for check in all_checks(config, ROLES[role], cwd=tmp_path, home=tmp_path, make_turn_check=turn)
+            check.name
+            for check in all_checks(
+                config, ROLES[role], cwd=tmp_path, user_folders=Folders(tmp_path, tmp_path), make_turn_check=turn
+            )
         ]
 
     assert "gpu" in names("worker")
@@ -248,7 +256,7 @@ def test_a_file_with_passwords_that_others_may_read_is_a_warning(tmp_path: Path)
     file = tmp_path / "sleap-rtc.toml"
     file.write_text('[default]\nice_servers = [{urls = "turn:a", username = "u", credential = "canary-pw"}]')
     file.chmod(0o644)
-    config = load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path)
+    config = load_config(server=None, environ={}, cwd=tmp_path, settings=tmp_path)
     finding = config_finding(config)
     assert finding.level is Level.WARN
     assert "canary-pw" not in f"{finding}"
@@ -258,7 +266,7 @@ def test_a_file_with_passwords_that_others_may_read_is_a_warning(tmp_path: Path)
 
 def test_a_folder_that_sets_the_server_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "sleap-rtc.toml").write_text('[default]\nsignaling_websocket = "ws://elsewhere:8080"')
-    finding = config_finding(load_config(server=None, environ={}, cwd=tmp_path, home=tmp_path))
+    finding = config_finding(load_config(server=None, environ={}, cwd=tmp_path, settings=tmp_path))
     assert finding.level is Level.WARN
     assert "ws://elsewhere:8080 (sleap-rtc.toml [default])" in finding.detail
 

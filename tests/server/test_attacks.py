@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from rtc.common.errors import ExitCode
+from rtc.testing.homes import STATE
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in
 
@@ -110,7 +111,7 @@ class AttackedServer:
 
     @property
     def log(self) -> str:
-        return (self.folder / ".sleap-rtc" / "logs" / "server.log").read_text()
+        return (self.folder / STATE / "logs" / "server.log").read_text()
 
     def get(self, path: str, address: str = "127.0.0.1", **headers: str) -> int:
         """Make one request from this local address; return the status."""

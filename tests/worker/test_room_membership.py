@@ -67,7 +67,7 @@ class Harness:
 
 @pytest.fixture
 async def hall(nursery: trio.Nursery, tmp_path: object) -> Harness:
-    config = load_config(server="ws://server", environ={}, cwd=tmp_path, home=tmp_path)
+    config = load_config(server="ws://server", environ={}, cwd=tmp_path, settings=tmp_path)
     hall = Harness(membership=None)
     hall.membership = RoomMembership(
         config=config,

@@ -78,7 +78,7 @@ async def site(
     """A site without a server. Everybody is less patient than usual."""
     monkeypatch.setattr("actors.discovery.RETRY_TIME", 0.3)
     monkeypatch.setattr("rtc.transport.signaling.connection.UPGRADE_TIME", 0.3)
-    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=tmp_path, home=tmp_path)
+    config = load_config(server=None, environ={"SLEAP_RTC_ENV": "development"}, cwd=tmp_path, settings=tmp_path)
     with open_port() as port:
         config = evolve(config, signaling_websocket=f"ws://127.0.0.1:{port}")
         options = WorkerOptions(

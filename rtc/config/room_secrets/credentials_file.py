@@ -1,4 +1,4 @@
-"""The credentials file, `~/.sleap-rtc/credentials.json`: JSON with the secrets of rooms under `room_secrets`.
+"""The credentials file, `credentials.json` in the settings folder: JSON with the secrets of rooms under `room_secrets`.
 
 Other programs, and other versions of this one, may keep more in it: what is not understood is kept as it is. The file
 is replaced whole, never written in place, and its changes happen one after the other, under a lock.

@@ -10,7 +10,7 @@ from rtc.common.errors import RtcError
 from rtc.common.logs import hide_in_logs
 from rtc.config.room_secrets.files import loose_permissions
 from rtc.config.room_secrets.rules import check_secret
-from rtc.config.room_secrets.sources import FOLDER_PLACE, SecretPlaces, SecretSource
+from rtc.config.room_secrets.sources import SecretPlaces, SecretSource
 from rtc.config.room_secrets.variables import variable_of
 
 SHOWN_MAX = 3
@@ -81,7 +81,9 @@ class RoomSecrets:
         is left out. Otherwise None.
         """
         variables = [name for name in self.places.variables() if name != variable_of(room)]
-        found = variables + [f"{FOLDER_PLACE}/{other}" for other in self._rooms_with_files() if other != room]
+        found = variables + [
+            f"{self.places.folder_place}/{other}" for other in self._rooms_with_files() if other != room
+        ]
         found += [f"{other} in the credentials file" for other in self._rooms_in_credentials() if other != room]
         if not found:
             return f"No room secret is here for {room}, so clients need none." if self._has_empty else None

@@ -14,8 +14,7 @@ from rtc.config.room_secrets.credentials_file import CredentialsFile
 from rtc.config.room_secrets.files import OF_OTHERS, read_file, unusable
 from rtc.config.room_secrets.variables import is_secret_variable, variable_of
 
-FOLDER_NAME, FOLDER_PLACE = "secrets", "~/.sleap-rtc/secrets"
-CREDENTIALS_NAME, CREDENTIALS_PLACE = "credentials.json", "~/.sleap-rtc/credentials.json"
+FOLDER_NAME, CREDENTIALS_NAME = "secrets", "credentials.json"
 
 
 class SourceKind(Enum):
@@ -55,17 +54,29 @@ class SecretSource:
 
 @frozen
 class SecretPlaces:
-    """All places of this user: what the command line and the environment have, and the folder `~/.sleap-rtc`."""
+    """All places of this user: what the command line and the environment have, and the settings folder."""
 
     given: GivenSecret | None = None
     environ: Mapping[str, str] = field(factory=dict, repr=False)
     folder: Path | None = None
-    """None: no home folder is known, so there are no files."""
+    """The settings folder; None: there are no files."""
+    folder_name: str = "~/.sleap-rtc"
+    """What people call that folder."""
+
+    @property
+    def folder_place(self) -> str:
+        """What people call the folder with a file for each room."""
+        return f"{self.folder_name}/{FOLDER_NAME}"
+
+    @property
+    def credentials_place(self) -> str:
+        """What people call the credentials file."""
+        return f"{self.folder_name}/{CREDENTIALS_NAME}"
 
     @property
     def credentials_file(self) -> CredentialsFile | None:
-        """The credentials file; None without a home folder."""
-        return None if self.folder is None else CredentialsFile(self.folder / CREDENTIALS_NAME, CREDENTIALS_PLACE)
+        """The credentials file; None without a settings folder."""
+        return None if self.folder is None else CredentialsFile(self.folder / CREDENTIALS_NAME, self.credentials_place)
 
     def of_room(self, room: RoomId | None) -> tuple[SecretSource, ...]:
         """Return the sources for a room, the first to be looked at first; None for a room that is still to be made."""
@@ -87,16 +98,25 @@ class SecretPlaces:
 
     def file_of(self, room: RoomId) -> SecretSource:
         """Return the source that is the file of a room; its first path is that file."""
-        assert self.folder is not None, "without a home folder there are no files"
+        assert self.folder is not None, "without a settings folder there are no files"
         folder = self.folder / FOLDER_NAME
-        place = f"{FOLDER_PLACE}/{room}"
-        paths = ((folder / room, place), (folder, FOLDER_PLACE))
-        return SecretSource(SourceKind.FILE, place, lambda: _read_room_file(folder, room, place), paths)
+        place = f"{self.folder_place}/{room}"
+        paths = ((folder / room, place), (folder, self.folder_place))
+        return SecretSource(SourceKind.FILE, place, lambda: self._read_room_file(room, place), paths)
 
     def _credentials_of(self, folder: Path, room: RoomId) -> SecretSource:
-        file = CredentialsFile(folder / CREDENTIALS_NAME, CREDENTIALS_PLACE)
-        paths = ((file.path, CREDENTIALS_PLACE),)
-        return SecretSource(SourceKind.CREDENTIALS, CREDENTIALS_PLACE, lambda: file.read(room), paths)
+        file = CredentialsFile(folder / CREDENTIALS_NAME, self.credentials_place)
+        paths = ((file.path, file.place),)
+        return SecretSource(SourceKind.CREDENTIALS, file.place, lambda: file.read(room), paths)
+
+    def _read_room_file(self, room: RoomId, place: str) -> str | None:
+        """Return the text of a room's file; None if there is none.
+
+        The name must be in the folder exactly so: some file systems would open `Room-1` or a device for other names.
+        """
+        if self.folder is None or room not in self.rooms_with_files():
+            return None
+        return read_file(self.folder / FOLDER_NAME / room, place)
 
     def variables(self) -> list[str]:
         """Return the names of the variables that hold a secret, sorted; empty ones are left out."""
@@ -108,22 +128,14 @@ class SecretPlaces:
         Raises:
             RtcError: USAGE: the folder cannot be read.
         """
-        return [] if self.folder is None else _rooms_in(self.folder / FOLDER_NAME)
+        return [] if self.folder is None else _rooms_in(self.folder / FOLDER_NAME, self.folder_place)
 
 
-def _read_room_file(folder: Path, room: RoomId, place: str) -> str | None:
-    """Return the text of a room's file; None if there is none.
-
-    The name must be in the folder exactly so: some file systems would open `Room-1` or a device for other names.
-    """
-    return read_file(folder / room, place) if room in _rooms_in(folder) else None
-
-
-def _rooms_in(folder: Path) -> list[RoomId]:
+def _rooms_in(folder: Path, place: str) -> list[RoomId]:
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise unusable(FOLDER_PLACE, f"cannot be read ({error.strerror})") from None
+        raise unusable(place, f"cannot be read ({error.strerror})") from None
     return sorted(RoomId(name) for name in names if ID_PATTERN.fullmatch(name))

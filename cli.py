@@ -18,6 +18,7 @@ from rtc.command_line.options import (
     check_client_options,
     check_display_options,
     check_location_options,
+    check_room_options,
     check_worker_options,
     config_option,
     create_room_options,
@@ -102,18 +103,21 @@ def _print(text: str) -> int:
 
 @main.command()
 @worker_options
-def worker(room_id: str | None, token: str | None, **options: Any) -> int:
+def worker(room_name: str | None, room_id: str | None, token: str | None, **options: Any) -> int:
     """Offer this machine's GPU to a room.
 
     Without options it creates a room, and prints how clients and other workers join it.
     """
     if (room_id is None) != (token is None):
         raise click.UsageError("--room-id and --token go together: give both, or neither to make a new room.")
+    if room_name is not None and room_id is not None:
+        raise click.UsageError("--room names a remembered room, with its token; leave out --room-id and --token.")
     check_worker_options(**options)
-    return _run_work(lambda: _worker(room_id, token, **options))
+    return _run_work(lambda: _worker(room_name, room_id, token, **options))
 
 
 def _worker(
+    room_name: str | None,
     room_id: str | None,
     token: str | None,
     *,
@@ -140,6 +144,12 @@ def _worker(
     from rtc.worker.program import WorkerOptions
 
     folders = find_folders()
+    if room_name is not None:
+        from rtc.client.target import find_room
+        from rtc.command_line.read_config import remembered_rooms
+
+        remembered = find_room(remembered_rooms(), room_name, server)
+        room_id, token, server = remembered.room, remembered.token, remembered.server
     options = WorkerOptions(
         config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
@@ -441,22 +451,14 @@ def package_inspect(file: Path) -> int:
 @main.command()
 @room_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
-def workers(
-    room_id: str | None, token: str | None, session_string: str | None, server: str | None, as_json: bool
-) -> int:
+def workers(as_json: bool, server: str | None, **room_choice: str | None) -> int:
     """List a room's workers: their GPUs, their status and since when, and which are leaving."""
-    if session_string is not None and (room_id or token):
-        raise click.UsageError("--session-string already names the room; leave out --room-id and --token.")
-    if session_string is None and (room_id is None or token is None):
-        raise click.UsageError("Say which room: --room-id R --token T, or --session-string S.")
+    check_room_options(**room_choice)
 
     def work() -> int:
-        from rtc.client.list_workers import ListOptions, run_list_workers
-        from rtc.client.target import choose_target
+        from rtc.command_line.room_members import list_workers_of
 
-        target = choose_target(session_string, room_id, token, None, auto_select=True)
-        options = ListOptions(_config(server or target.server), target.room, target.token, as_json)
-        return run_list_workers(options, secrets=(session_string,))
+        return list_workers_of(as_json=as_json, server=server, **room_choice)
 
     return _run_work(work)
 

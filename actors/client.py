@@ -54,6 +54,9 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
 
     # the room
     row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_named,  when=guard.names_worker),
+    row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_called, when=guard.one_is_called_so),
+    row(JOINING,           on.WorkersChanged,  IDLE,            do.fail_not_called,   when=guard.calls_worker),
+    row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_only,   when=guard.only_one_fits),
     row(JOINING,           on.WorkersChanged,  CHOOSING,        do.show_choice,       when=guard.person_chooses),
     row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_best,   when=guard.one_fits),
     row(JOINING,           on.WorkersChanged,  QUEUED,          do.join_queue,        when=guard.one_may_come_free),

@@ -7,7 +7,14 @@ from attrs import evolve
 
 from actors import events
 from actors.client_data import ClientData, want
-from actors.client_guards import fault_of, fitting_workers, no_worker_fault, without_peer
+from actors.client_guards import (
+    fault_of,
+    fitting_workers,
+    no_worker_fault,
+    not_called_fault,
+    without_peer,
+    worker_called,
+)
 from actors.events.timer import CANCEL_TIMEOUT, Deadline, StateTimeout, cancel_deadline
 from actors.table import Step
 from protocol.faults import Fault, FaultCode
@@ -145,6 +152,28 @@ def connect_to_named(data: ClientData, event: events.WorkersChanged) -> Step[Cli
     choice = want(data).choice
     assert isinstance(choice, events.NamedWorker), "the row's guard says so"
     return _open_link(evolve(data, workers=event.workers), choice.peer)
+
+
+def connect_to_called(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
+    """Open a link to the worker that the person has called by its id or its name; from now on it is meant by its id."""
+    choice = want(data).choice
+    assert isinstance(choice, events.WorkerCalled), "the row's guard says so"
+    peer = worker_called(choice.name, event.workers)
+    assert peer is not None, "the row's guard says so"
+    named = evolve(want(data), choice=events.NamedWorker(peer))
+    return _open_link(evolve(data, workers=event.workers, wanted=named), peer)
+
+
+def fail_not_called(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
+    """Fail because no worker, or more than one, has the name that the person has given."""
+    choice = want(data).choice
+    assert isinstance(choice, events.WorkerCalled), "the row's guard says so"
+    return _end(data, not_called_fault(choice.name, event.workers))
+
+
+def connect_to_only(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
+    """Open a link to the one worker that can take the job now, without a question."""
+    return connect_to_best(data, event)
 
 
 def connect_to_best(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:

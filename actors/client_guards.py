@@ -7,6 +7,8 @@ from attrs import evolve
 from actors import events
 from actors.client_data import ClientData, want
 from protocol.faults import Fault, FaultCode
+from protocol.fields import ID_PATTERN
+from protocol.ids import PeerId
 from protocol.jobs import CancelJob, JobEnded, JobEvent, JobStage, JobState, Outcome, StopScope
 from protocol.preference import takes_jobs
 from protocol.signaling import WorkerPresent
@@ -30,6 +32,8 @@ OFFERS_MAX = 5
 RECONNECTS_MAX = 24
 """Limit of `ClientData.reconnects`. While the worker is not in the room each try counts as two, so the worker has a
 little more than a minute to return to it."""
+SHOWN_MAX = 5
+"""Ids of workers that one sentence lists."""
 RESUBMITS_MAX = 3
 """How often a package is sent again from its beginning, because the worker has not kept the part that was sent."""
 
@@ -63,6 +67,33 @@ def fitting_workers(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tup
     )
 
 
+def workers_called(name: str, workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
+    """Return the worker with this id, or else all with this name, in any case."""
+    with_id = tuple(worker for worker in workers if worker.peer == name)
+    return with_id or tuple(worker for worker in workers if worker.facts.name.casefold() == name.casefold())
+
+
+def worker_called(name: str, workers: tuple[WorkerPresent, ...]) -> PeerId | None:
+    """Return the worker that is meant; None if it is not clear, or none is.
+
+    A text that can be an id is one if no worker has that name: a worker may be back before the list shows it.
+    """
+    found = workers_called(name, workers)
+    if found:
+        return found[0].peer if len(found) == 1 else None
+    return PeerId(name) if ID_PATTERN.fullmatch(name) else None
+
+
+def not_called_fault(name: str, workers: tuple[WorkerPresent, ...]) -> Fault:
+    """Return why no worker is meant by this text: several have this name, or none."""
+    found = workers_called(name, workers)
+    if found:
+        ids = ", ".join(worker.peer for worker in found[:SHOWN_MAX])
+        text = f"{len(found)} workers of this room have this name. Say which by its id, with --worker-id: {ids}"
+        return Fault(FaultCode.NO_WORKER, text)
+    return Fault(FaultCode.NO_WORKER, "No worker of this room has this id or name. List them: sleap-rtc workers")
+
+
 def no_worker_fault(data: ClientData, workers: tuple[WorkerPresent, ...]) -> Fault:
     """Return why no worker can be chosen: the room has none, none has enough memory, or all that fit are taken."""
     if not workers:
@@ -88,9 +119,27 @@ def names_worker(data: ClientData, _event: Any) -> bool:
     return isinstance(want(data).choice, events.NamedWorker)
 
 
+def calls_worker(data: ClientData, _event: Any) -> bool:
+    """Whether the person has named a worker by what may be its id or its name."""
+    return isinstance(want(data).choice, events.WorkerCalled)
+
+
+def one_is_called_so(data: ClientData, event: events.WorkersChanged) -> bool:
+    """Whether it is clear which worker the person has called by its id or its name."""
+    choice = want(data).choice
+    return isinstance(choice, events.WorkerCalled) and worker_called(choice.name, event.workers) is not None
+
+
 def person_chooses(data: ClientData, _event: Any) -> bool:
     """Whether the person chooses from the list."""
     return isinstance(want(data).choice, events.AskPerson)
+
+
+def only_one_fits(data: ClientData, event: events.WorkersChanged) -> bool:
+    """Whether the person wants no question where there is no choice, and one worker alone can take the job now."""
+    choice = want(data).choice
+    takes_only = isinstance(choice, events.AskPerson) and choice.take_only
+    return takes_only and len(fitting_workers(data, event.workers)) == 1
 
 
 def one_fits(data: ClientData, event: events.WorkersChanged) -> bool:

@@ -14,9 +14,16 @@ from protocol.signaling import WorkerPresent
 
 @frozen
 class NamedWorker:
-    """Choose this worker and no other (session string, `--worker-id`)."""
+    """Choose this worker and no other (session string)."""
 
     peer: PeerId
+
+
+@frozen
+class WorkerCalled:
+    """Choose the worker with this id, or else the only one with this name (`--worker-id`)."""
+
+    name: str
 
 
 @frozen
@@ -27,6 +34,13 @@ class BestWorker:
 @frozen
 class AskPerson:
     """Let the person choose a worker from the list of available ones."""
+
+    take_only: bool = False
+    """Take the worker without a question if it is the only one that is available and fits."""
+
+
+WorkerChoice = NamedWorker | WorkerCalled | BestWorker | AskPerson
+"""How a worker is chosen."""
 
 
 class Interrupt(Enum):
@@ -45,7 +59,7 @@ class JobWanted:
     """To the Client: run a new job, or attach to an existing one, on a worker of this room."""
 
     room_credentials: RoomCredentials
-    choice: NamedWorker | BestWorker | AskPerson
+    choice: WorkerChoice
     """How the worker is chosen."""
     submit: SubmitJob | None = None
     """What submits the new job; None to attach to the job of `credential`."""

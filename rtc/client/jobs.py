@@ -12,8 +12,9 @@ from typing import Any
 import trio
 from attrs import field, frozen
 
-from actors.events import JobCredential, NamedWorker
+from actors.events import JobCredential, NamedWorker, WorkerCalled, WorkerChoice
 from protocol.faults import Fault, FaultCode
+from protocol.fields import ID_PATTERN
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import AskJob, CancelJob, JobRequest, JobStage, JobState, StopJob, StopScope
 from rtc.client import tickets
@@ -77,18 +78,27 @@ class JobsOptions:
 
 
 def with_target(ticket: JobTicket, target: Target | None) -> JobTicket:
-    """Return a copy of the ticket that names the target's worker and room; without a target the ticket itself.
+    """Return a copy of the ticket that names the target's room, and its worker if it names one.
 
     Raises:
-        RtcError: USAGE: the target names no single worker.
+        RtcError: USAGE: what names the worker is no id.
     """
     if target is None:
         return ticket
-    if not isinstance(target.choice, NamedWorker):
-        raise RtcError(FaultCode.USAGE, "Name the worker: --session-string S, or --room-id, --token and --worker-id.")
-    return tickets.with_worker(
-        ticket, worker=target.choice.peer, room=target.room, token=target.token, server=target.server
-    )
+    worker = _worker_id(target.choice) or ticket.worker
+    return tickets.with_worker(ticket, worker=worker, room=target.room, token=target.token, server=target.server)
+
+
+def _worker_id(choice: WorkerChoice) -> PeerId | None:
+    """Return the id of the worker that is named; None if none is."""
+    match choice:
+        case NamedWorker():
+            return choice.peer
+        case WorkerCalled() if ID_PATTERN.fullmatch(choice.name):
+            return PeerId(choice.name)
+        case WorkerCalled():
+            raise RtcError(FaultCode.USAGE, "That is not a worker id. Copy it from the worker's banner.")
+    return None
 
 
 def client_options_to_attach(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientOptions:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from actors.events import AskPerson, BestWorker, Interrupt, JobCredential, NamedWorker
+from actors.events import Interrupt, JobCredential, WorkerChoice
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.jobs import JobKind, StopScope
@@ -50,7 +50,7 @@ class ClientOptions:
     """The package's file; for an earlier job only the name that the package had."""
     room: RoomId
     token: str = field(repr=False)
-    choice: NamedWorker | BestWorker | AskPerson
+    choice: WorkerChoice
     find_secret: SecretFinder = no_secret
     min_memory_mb: int = 0
     wait: float | None = None

@@ -27,7 +27,7 @@ from rtc.client.package_builder.build import ReportProgress, build_tracking, bui
 from rtc.client.program import ClientOptions, ClientProgram
 from rtc.client.result_folder import choose_result_folder
 from rtc.client.target import choose_target
-from rtc.command_line.read_config import read_config
+from rtc.command_line.read_config import read_config, remembered_rooms
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.size_limits import RESULT_MAX
@@ -131,6 +131,7 @@ def _start_client(
     prepare: Callable[[ClientOptions], None] = lambda _options: None,
     *,
     session_string: str | None,
+    room_name: str | None,
     room_id: str | None,
     token: str | None,
     worker_id: str | None,
@@ -154,7 +155,16 @@ def _start_client(
     Args:
         prepare: called after the options are checked and before the client runs.
     """
-    target = choose_target(session_string, room_id, token, worker_id, auto_select=auto_select)
+    target = choose_target(
+        remembered=remembered_rooms(),
+        session=session_string,
+        room_name=room_name,
+        room=room_id,
+        token=token,
+        server=server,
+        worker=worker_id,
+        auto_select=auto_select,
+    )
     client_options = ClientOptions(
         config=read_config(server or target.server, relay_only=relay_only),
         package=package,
@@ -214,6 +224,7 @@ def _jobs_options(
     *,
     find_secret: SecretFinder = no_secret,
     session_string: str | None = None,
+    room_name: str | None = None,
     room_id: str | None = None,
     token: str | None = None,
     worker_id: str | None = None,
@@ -224,8 +235,16 @@ def _jobs_options(
     """Return where the tickets are and how the workers of earlier jobs are reached: as the options say, or else as each
     ticket says."""
     target = None
-    if session_string is not None or room_id is not None:
-        target = choose_target(session_string, room_id, token, worker_id, auto_select=worker_id is None)
+    if session_string is not None or room_name is not None or room_id is not None:
+        target = choose_target(
+            remembered=remembered_rooms(),
+            session=session_string,
+            room_name=room_name,
+            room=room_id,
+            token=token,
+            server=server,
+            worker=worker_id,
+        )
     configs: dict[str | None, Config] = {}
 
     def config_for(address: str | None) -> Config:

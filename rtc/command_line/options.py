@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from rtc.command_line.credential_options import read_credentials, secret_options, token_options
+from rtc.command_line.room_option import room_option
 from rtc.common.size_limits import PACKAGE_MAX, RESULT_MAX
 
 SERVER_HELP = "Address of the signalling server, such as ws://lab.example.org:8080."
@@ -92,6 +93,7 @@ _trace_option = click.option(
 )
 
 worker_options = _combine(
+    room_option("Join this remembered room instead of creating one."),
     click.option("--room-id", help="Join this room instead of creating one."),
     token_options,
     secret_options,
@@ -175,10 +177,11 @@ _package_option = click.option(
     "--pkg-path", required=True, type=click.Path(path_type=Path), help="The job package (.zip)."
 )
 _target_options = (
+    room_option("The remembered room; by default the default one, or the only one."),
     click.option("--session-string", help="Room, token and worker in one text, which the worker prints."),
     click.option("--room-id", help="The room to look for workers in."),
     token_options,
-    click.option("--worker-id", help="Use this worker of the room."),
+    click.option("--worker-id", help="Use this worker of the room: its id, or its name."),
 )
 _connection_options = (
     secret_options,
@@ -267,6 +270,7 @@ fetch_location_options = _combine(
 )
 """The same for a command whose `--json` writes events."""
 room_options = _combine(
+    room_option("The remembered room; by default the default one, or the only one."),
     click.option("--room-id", help="The room whose workers are listed."),
     token_options,
     click.option("--session-string", help="The text that a worker prints, instead of room and token."),
@@ -364,6 +368,7 @@ server_options = _combine(
 )
 
 create_room_options = _combine(
+    room_option("The remembered room; by default the default one, or the only one."),
     click.option("--name", default="", help="A name for people, at most 64 characters."),
     click.option(
         "--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server's database."
@@ -393,9 +398,36 @@ def check_worker_options(
         raise click.UsageError(f"{', '.join(given)}: these are for the server that --serve starts; add --serve.")
 
 
+def check_room_options(
+    *, session_string: str | None, room_name: str | None, room_id: str | None, token: str | None, **others: Any
+) -> None:
+    """Raise a `UsageError` if the options that name a room, or a worker in it, contradict each other.
+
+    Args:
+        session_string, room_name, room_id, token: what may name the room. Without any of them it is a remembered one.
+        others: options that choose a worker, by their parameter; those that a session string excludes.
+    """
+    room_options = {"--room": room_name, "--room-id": room_id, "--token": token}
+    worker_options = {f"--{name.replace('_', '-')}": value for name, value in others.items()}
+    if session_string is not None:
+        given = [name for name, value in (room_options | worker_options).items() if value]
+        if given:
+            raise click.UsageError(
+                f"--session-string already names the room and the worker; leave out {', '.join(given)}."
+            )
+        return
+    if room_name is not None and (room_id is not None or token is not None):
+        raise click.UsageError("--room names a remembered room, with its token; leave out --room-id and --token.")
+    if (room_id is None) != (token is None):
+        raise click.UsageError(
+            "--room-id and --token go together: --room-id R --token T. A remembered room needs neither: --room NAME."
+        )
+
+
 def check_client_options(
     *,
     session_string: str | None,
+    room_name: str | None,
     room_id: str | None,
     token: str | None,
     worker_id: str | None,
@@ -405,25 +437,17 @@ def check_client_options(
     **_others: Any,
 ) -> None:
     """Raise a `UsageError` if the options that choose a worker contradict each other; its text names the right ones."""
-    room_options = {
-        "--room-id": room_id,
-        "--token": token,
-        "--worker-id": worker_id,
-        "--auto-select": auto_select,
-        "--min-gpu-memory": min_gpu_memory,
-    }
-    given = [name for name, value in room_options.items() if value]
+    check_room_options(
+        session_string=session_string,
+        room_name=room_name,
+        room_id=room_id,
+        token=token,
+        worker_id=worker_id,
+        auto_select=auto_select,
+        min_gpu_memory=min_gpu_memory,
+    )
     if session_string is not None:
-        if given:
-            raise click.UsageError(
-                f"--session-string already names the room and the worker; leave out {', '.join(given)}."
-            )
         return
-    if room_id is None or token is None:
-        raise click.UsageError(
-            "Say where: --session-string S, or --room-id R --token T (then choose from the list, "
-            "or add --auto-select or --worker-id P)."
-        )
     if worker_id and auto_select:
         raise click.UsageError("--worker-id names a worker and --auto-select looks for one: give one of them.")
     if worker_id and min_gpu_memory:
@@ -434,7 +458,8 @@ def check_client_options(
         raise click.UsageError(
             "--wait goes with --auto-select, --worker-id or --session-string; the list to choose from waits by itself."
         )
-    if not worker_id and not auto_select and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    is_in_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if room_id is not None and not worker_id and not auto_select and not is_in_terminal:
         raise click.UsageError(
             "There is no terminal to choose a worker in: add --auto-select, or --worker-id P to name one."
         )
@@ -449,6 +474,7 @@ def check_display_options(*, quiet: bool, verbose: bool = False, as_json: bool, 
 def check_location_options(
     *,
     session_string: str | None,
+    room_name: str | None,
     room_id: str | None,
     token: str | None,
     worker_id: str | None,
@@ -458,10 +484,10 @@ def check_location_options(
 
     Without any of them, the worker is where the job's ticket says.
     """
-    given = [value for value in (room_id, token, worker_id) if value]
-    if session_string is not None and given:
-        raise click.UsageError("--session-string already names the room and the worker; leave out the others.")
-    if session_string is None and 0 < len(given) < 3:
+    rooms = {"session_string": session_string, "room_name": room_name, "room_id": room_id, "token": token}
+    check_room_options(**rooms, worker_id=worker_id)
+    is_whole = session_string is not None or room_name is not None or bool(room_id) == bool(worker_id)
+    if not is_whole:
         raise click.UsageError(
-            "To say where the worker is now: --session-string S, or --room-id, --token and --worker-id."
+            "To say where the worker is now: --session-string S, or --room NAME, or --room-id, --token and --worker-id."
         )

@@ -7,6 +7,7 @@ from attrs import evolve
 
 from rtc.config.folders import find_folders
 from rtc.config.load import Config, load_config
+from rtc.config.remembered_rooms import RememberedRooms
 from rtc.config.server_url import server_url
 from rtc.runtime.root import print_error
 
@@ -28,3 +29,12 @@ def read_config(server: str | None, *, relay_only: bool = False) -> Config:
     if config.notice:
         print_error(config.notice)
     return evolve(config, relay_only=relay_only)
+
+
+def remembered_rooms() -> RememberedRooms:
+    """Return the file with this user's remembered rooms; what is wrong with its permissions goes to standard error.
+
+    Raises:
+        RtcError: USAGE: `SLEAP_RTC_HOME` is no absolute path.
+    """
+    return RememberedRooms(find_folders().rooms_file, print_error)

@@ -1,16 +1,18 @@
 """The rooms that this user has joined for good: server, room, token and room secret under a name, in one private file.
 
-The file is replaced whole, never written in place, and its changes happen one after the other, under a lock.
+The file is replaced whole, never written in place, and its changes happen one after the other, under a lock. Fields
+that this version does not know are kept: a newer version may have written them.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve, field, frozen
 
-from protocol.converter import WireError, from_json, to_json
+from protocol.converter import WireError, document_to_json, from_json, to_json
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN, Id, MaxItems, SingleLine
 from protocol.ids import RoomId
@@ -18,13 +20,15 @@ from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
 from rtc.common.logs import hide_in_logs
 from rtc.common.whole_file import write_whole_file
-from rtc.config.room_secrets.files import read_file, unusable
+from rtc.config.room_secrets.files import loose_permissions, read_file, unusable
 from rtc.config.room_secrets.rules import SECRET_MAX
 
 ROOMS_MAX = 1000
 """Rooms that are remembered at most."""
 FILE_MAX = 4 * 1024 * 1024
 """Bytes that are read of the file; `ROOMS_MAX` rooms need less."""
+PLACE = "The file with the remembered rooms"
+"""What people call it in texts."""
 LOCK_TIME = 10.0
 """Seconds to wait for another program that changes the file, which takes some milliseconds."""
 FIRST_NAME = "lab"
@@ -43,6 +47,13 @@ class RememberedRoom:
     token: str = field(validator=SingleLine(), repr=False)
     secret: str | None = field(default=None, validator=SingleLine(SECRET_MAX), repr=False)
     """The room secret that came with a short code; None if the room has none, or if it is elsewhere."""
+    joined: int = 0
+    """When it was joined: seconds since 1970 (POSIX time)."""
+
+    @property
+    def key(self) -> tuple[str, RoomId]:
+        """What no two remembered rooms have in common: server and id."""
+        return self.server, self.room
 
 
 @frozen
@@ -53,12 +64,32 @@ class RememberedRoomsJson:
     default: str | None = field(default=None, validator=Id())
     """The name of the room that is meant when none is named; None if the person has chosen none."""
 
+    def find(self, name_or_id: str, rooms: Sequence[RememberedRoom] | None = None) -> RememberedRoom | None:
+        """Return the room of this name, in any case, or else the one with this id; None if there is none.
+
+        Of several rooms with one id, which are on different servers, the one that was joined last is returned.
+
+        Args:
+            name_or_id: as it was typed.
+            rooms: look only among these.
+        """
+        among = self.rooms if rooms is None else rooms
+        named = [room for room in among if room.name.casefold() == name_or_id.casefold()]
+        found = named or [room for room in among if room.room == name_or_id]
+        return found[-1] if found else None
+
+    def by_key(self, server: str, room: RoomId) -> RememberedRoom | None:
+        """Return the room on this server with this id; None if it is not remembered."""
+        return next((one for one in self.rooms if one.key == (server, room)), None)
+
 
 @frozen
 class RememberedRooms:
     """The file with the remembered rooms, which may be missing."""
 
     path: Path
+    warn: Callable[[str], None] = field(default=lambda _text: None, repr=False, eq=False)
+    """Prints a sentence if other users of this machine can read the file."""
 
     def read(self) -> RememberedRoomsJson:
         """Return the content; nothing if there is no file. Tokens and secrets are hidden in the log from now on.
@@ -66,33 +97,34 @@ class RememberedRooms:
         Raises:
             RtcError: USAGE: the file cannot be read, or is damaged.
         """
+        return self._load()[0]
+
+    def _load(self) -> tuple[RememberedRoomsJson, dict[str, Any]]:
+        """Return the content, and the same as JSON, with the fields that this version does not know."""
         if not os.path.lexists(self.path):
-            return RememberedRoomsJson()
-        text = read_file(self.path, self._place, FILE_MAX)
+            return RememberedRoomsJson(), {}
+        text = read_file(self.path, PLACE, FILE_MAX)
         try:
             content: RememberedRoomsJson = from_json(text, RememberedRoomsJson, limit=FILE_MAX)
+            document: dict[str, Any] = from_json(text, dict[str, Any], limit=FILE_MAX)
         except WireError:
             problem = f"is damaged. Move it away, and join your rooms again: {self.path}"
-            raise unusable(self._place, problem) from None
+            raise unusable(PLACE, problem) from None
         for room in content.rooms:
             for secret in (room.token, room.secret):
                 if secret:
                     hide_in_logs(secret)
-        return content
+        if warning := loose_permissions(self.path, str(self.path)):
+            self.warn(warning)
+        return content, document
 
     def find(self, name_or_id: str) -> RememberedRoom | None:
         """Return the room of this name, or else the one with this id; None if there is none.
 
-        Of several rooms with one id (the same room joined twice), the one that was remembered last is returned.
-
         Raises:
             RtcError: USAGE: as for `read`.
         """
-        rooms = self.read().rooms
-        named = [room for room in rooms if room.name.casefold() == name_or_id.casefold()]
-        with_id = [room for room in rooms if room.room == name_or_id]
-        found = named or with_id
-        return found[-1] if found else None
+        return self.read().find(name_or_id)
 
     def of_server(self, server: str) -> tuple[RememberedRoom, ...]:
         """Return the rooms on the server with this WebSocket address.
@@ -103,7 +135,9 @@ class RememberedRooms:
         return tuple(room for room in self.read().rooms if room.server == server)
 
     def remember(self, room: RememberedRoom) -> None:
-        """Add a room; it replaces the one with the same name, and another one with the same server and id.
+        """Add a room; it replaces the one with the same name, and the one with the same server and id.
+
+        It is the default if one of these was.
 
         Raises:
             RtcError: USAGE: the file is damaged, full, in use for too long, or cannot be written.
@@ -113,12 +147,13 @@ class RememberedRooms:
             others = tuple(
                 other
                 for other in content.rooms
-                if other.name.casefold() != room.name.casefold()
-                and (other.server, other.room) != (room.server, room.room)
+                if other.name.casefold() != room.name.casefold() and other.key != room.key
             )
             if len(others) >= ROOMS_MAX:
-                raise unusable(self._place, f"is full: at most {ROOMS_MAX} rooms are remembered; leave some of them")
-            return _with_valid_default(evolve(content, rooms=(*others, room)))
+                raise _full()
+            was_default = any(one.name == content.default for one in content.rooms if one not in others)
+            default = room.name if was_default else content.default
+            return evolve(content, rooms=(*others, room), default=default)
 
         self._change(add)
 
@@ -145,7 +180,7 @@ class RememberedRooms:
         def choose(content: RememberedRoomsJson) -> RememberedRoomsJson:
             names = {room.name.casefold(): room.name for room in content.rooms}
             if name is not None and name.casefold() not in names:
-                raise RtcError(FaultCode.USAGE, f"No room is remembered as {name!r}. List them: sleap-rtc rooms")
+                raise RtcError(FaultCode.USAGE, "No remembered room has this name. List them: sleap-rtc rooms")
             return evolve(content, default=None if name is None else names[name.casefold()])
 
         self._change(choose)
@@ -160,20 +195,17 @@ class RememberedRooms:
         candidates = (name, *(f"{name[:90]}-{number}" for number in range(2, ROOMS_MAX + 3)))
         return next(candidate for candidate in candidates if candidate.casefold() not in taken)
 
-    @property
-    def _place(self) -> str:
-        return "The file with the remembered rooms"
-
     def _change(self, change: Callable[[RememberedRoomsJson], RememberedRoomsJson]) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
-                changed = change(self.read())
-                write_whole_file(Path(os.path.realpath(self.path)), to_json(changed) + "\n")
+                content, document = self._load()
+                text = _as_text(change(content), document)
+                write_whole_file(Path(os.path.realpath(self.path)), text)
         except TimeoutError:
-            raise unusable(self._place, "is in use by another program; try again") from None
+            raise unusable(PLACE, "is in use by another program; try again") from None
         except OSError as error:
-            raise unusable(self._place, f"cannot be written ({error.strerror or type(error).__name__})") from None
+            raise unusable(PLACE, f"cannot be written ({error.strerror or type(error).__name__})") from None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -186,6 +218,29 @@ class RememberedRooms:
 
         with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
             yield
+
+
+def _as_text(content: RememberedRoomsJson, before: dict[str, Any]) -> str:
+    """Return the text of the file.
+
+    Args:
+        content: what it is to hold.
+        before: what it holds now, as JSON: the fields that this version does not know are taken over.
+
+    Raises:
+        RtcError: USAGE: it would be too large to be read.
+    """
+    kept = {(room["server"], room["room"]): room for room in before.get("rooms", ())}
+    document = from_json(to_json(content), dict[str, Any], limit=2 * FILE_MAX)
+    rooms = [kept.get((room["server"], room["room"]), {}) | room for room in document["rooms"]]
+    text = document_to_json(before | document | {"rooms": rooms}, indent=2) + "\n"
+    if len(text.encode()) > FILE_MAX:
+        raise _full()
+    return text
+
+
+def _full() -> RtcError:
+    return unusable(PLACE, f"is full: at most {ROOMS_MAX} rooms are remembered; leave some of them: sleap-rtc rooms")
 
 
 def _with_valid_default(content: RememberedRoomsJson) -> RememberedRoomsJson:

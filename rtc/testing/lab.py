@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
-from actors.events import AskPerson, BestWorker, Interrupt, NamedWorker
+from actors.events import Interrupt, NamedWorker, WorkerChoice
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, JobStarted
@@ -238,7 +238,7 @@ class Lab:
         worker: LabWorker,
         package: Path,
         *,
-        choice: NamedWorker | BestWorker | AskPerson | None = None,
+        choice: WorkerChoice | None = None,
         secret: str | None = None,
         drain: trio.Event | None = None,
         view: RecordingView | None = None,

@@ -9,7 +9,18 @@ from actors import events
 from actors.client_actions import FIRST_PAUSE
 from actors.client_data import ClientData, ClientPhase
 from actors.client_guards import OFFERS_MAX
-from actors.events import AskPerson, BestWorker, CloseLink, Finished, LinkLost, NamedWorker, OpenLink, SendToServer
+from actors.events import (
+    AskPerson,
+    BestWorker,
+    CloseLink,
+    Finished,
+    LinkLost,
+    NamedWorker,
+    OpenLink,
+    SendToServer,
+    WorkerCalled,
+    WorkerChoice,
+)
 from actors.worker import BUSY_FAULT, LEAVING_FAULT
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId, RoomId
@@ -42,8 +53,10 @@ NO_WAY = Fault(FaultCode.LINK_FAILED, "No common route.")
 TOO_OLD = Fault(FaultCode.VERSION, "The worker speaks version 3, so install a newer sleap-rtc on the worker's machine.")
 
 
-def present(peer: PeerId, memory: int, status: Status = Status.AVAILABLE, *, leaving: bool = False) -> WorkerPresent:
-    facts = WorkerFacts(status, "bench", "lab", "GPU", memory, "0.3.5", "12.4", "0.1", leaving=leaving)
+def present(
+    peer: PeerId, memory: int, status: Status = Status.AVAILABLE, *, leaving: bool = False, name: str = "bench"
+) -> WorkerPresent:
+    facts = WorkerFacts(status, name, "lab", "GPU", memory, "0.3.5", "12.4", "0.1", leaving=leaving)
     return WorkerPresent(peer, facts)
 
 
@@ -54,7 +67,7 @@ LEAVING = present(BIG, 24000, leaving=True)
 
 async def choose(
     client: Client,
-    choice: NamedWorker | BestWorker | AskPerson,
+    choice: WorkerChoice,
     *workers: WorkerPresent,
     memory: int = 0,
     wait: float | None = None,
@@ -138,7 +151,74 @@ async def test_a_failed_join_ends_the_client(client: Client) -> None:
     assert await client.after(events.JoinFailed(fault)) == [Finished(fault)]
 
 
+async def test_a_worker_is_called_by_its_id_whether_or_not_the_list_has_it(client: Client) -> None:
+    assert await choose(client, WorkerCalled(SMALL), BOTH[0]) == [OpenLink(ONE, SMALL)]
+
+
+@pytest.mark.parametrize("name", ["bench 2", "BENCH 2"])
+async def test_a_worker_is_called_by_its_name_in_any_case(client: Client, name: str) -> None:
+    other = present(BIG, 24000)
+    assert await choose(client, WorkerCalled(name), other, present(SMALL, 8000, name="bench 2")) == [
+        OpenLink(ONE, SMALL)
+    ]
+
+
+async def test_an_id_comes_before_a_name_that_another_worker_has_chosen(client: Client) -> None:
+    impostor = present(BIG, 24000, name=SMALL)
+    assert await choose(client, WorkerCalled(SMALL), impostor, BOTH[1]) == [OpenLink(ONE, SMALL)]
+
+
+async def test_a_name_that_several_workers_have_is_answered_with_their_ids(client: Client) -> None:
+    fault = fault_of(await choose(client, WorkerCalled("bench"), *BOTH))
+    assert fault.code is FaultCode.NO_WORKER
+    assert BIG in fault.text
+    assert SMALL in fault.text
+
+
+async def test_a_name_that_no_worker_has_is_reported(client: Client) -> None:
+    fault = fault_of(await choose(client, WorkerCalled("no such name"), *BOTH))
+    assert fault.code is FaultCode.NO_WORKER
+    assert "sleap-rtc workers" in fault.text
+
+
+async def test_a_worker_that_was_called_by_its_name_is_waited_for_in_line_by_its_id(client: Client) -> None:
+    await choose(client, WorkerCalled("bench"), BOTH[0], wait=WAIT)
+    assert await client.after(LinkLost(ONE, BUSY_FAULT)) == [CloseLink(ONE), SendToServer(JoinQueue(0, BIG))]
+
+
 # -------- the list
+
+
+ONLY = AskPerson(take_only=True)
+
+
+async def test_the_only_worker_that_fits_is_taken_without_a_question_if_that_is_wished(client: Client) -> None:
+    assert await choose(client, ONLY, *TAKEN, LEAVING, BOTH[1]) == [OpenLink(ONE, SMALL)]
+
+
+async def test_the_only_worker_with_memory_enough_is_taken(client: Client) -> None:
+    assert await choose(client, ONLY, *BOTH, memory=9000) == [OpenLink(ONE, BIG)]
+
+
+async def test_of_several_workers_the_person_chooses_although_an_only_one_would_be_taken(client: Client) -> None:
+    assert await choose(client, ONLY, *BOTH) == [events.ShowWorkers(BOTH)]
+    assert client.phase is P.CHOOSING
+
+
+async def test_where_no_worker_fits_now_the_list_waits_for_one_and_takes_none_by_itself(client: Client) -> None:
+    assert await choose(client, ONLY, *TAKEN) == [events.ShowWorkers(())]
+    assert await client.after(events.WorkersChanged(BOTH[:1])) == [events.ShowWorkers(BOTH[:1])]
+    assert client.phase is P.CHOOSING
+
+
+async def test_without_that_wish_the_only_worker_is_shown(client: Client) -> None:
+    assert await choose(client, AskPerson(), BOTH[0]) == [events.ShowWorkers(BOTH[:1])]
+
+
+@pytest.mark.parametrize("fault", [BUSY_FAULT, *LOSSES, NO_WAY], ids=lambda fault: fault.code.value)
+async def test_when_the_only_worker_refuses_or_is_lost_the_person_sees_the_list(client: Client, fault: Fault) -> None:
+    await choose(client, ONLY, BOTH[0])
+    assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), events.ShowWorkers(())]
 
 
 async def test_the_person_sees_only_workers_that_fit_and_sees_changes(client: Client) -> None:
@@ -284,9 +364,7 @@ async def test_the_person_chooses_again_after_a_refusal_over_the_link(client: Cl
 
 
 @pytest.mark.parametrize("choice", [NamedWorker(BIG), BestWorker(), AskPerson()], ids=str)
-async def test_what_is_wrong_with_the_job_itself_is_reported_at_once(
-    client: Client, choice: NamedWorker | BestWorker | AskPerson
-) -> None:
+async def test_what_is_wrong_with_the_job_itself_is_reported_at_once(client: Client, choice: WorkerChoice) -> None:
     await choose(client, choice, *BOTH, wait=WAIT)
     if choice == AskPerson():
         await client.after(events.WorkerPicked(BIG))

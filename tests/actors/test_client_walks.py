@@ -77,7 +77,10 @@ LISTS = [
 ]
 WANTED = [
     events.JobWanted(CREDENTIALS, choice, SUBMIT, wait=wait, on_interrupt=policy)
-    for choice in (events.NamedWorker(FIRST), events.BestWorker(), events.AskPerson())
+    for choice in (
+        *(events.NamedWorker(FIRST), events.WorkerCalled(SECOND), events.WorkerCalled("b"), events.BestWorker()),
+        *(events.AskPerson(), events.AskPerson(take_only=True)),
+    )
     for wait in (None, WAIT)
     for policy in (None, *events.Interrupt)
 ] + [

@@ -14,6 +14,11 @@ from .world import HERE, Budget, JobModel, Setting
 ROOM = events.RoomCredentials(Role.CLIENT, RoomId("room-1"), "token")
 SUBMIT = SubmitJob(JobKind.TRAIN, "flies.zip", 10)
 NAMED, BEST, ASK = events.NamedWorker(HERE), events.BestWorker(), events.AskPerson()
+CALLED, UNCALLED, ONLY = (
+    events.WorkerCalled(HERE),
+    events.WorkerCalled("no such worker"),
+    events.AskPerson(take_only=True),
+)
 JOB, KEY = JobId("earlier"), "key of earlier"
 STOP, CANCEL, DETACH = events.Interrupt.STOP, events.Interrupt.CANCEL, events.Interrupt.DETACH
 INTERRUPT = (events.Interrupted(),)
@@ -54,6 +59,9 @@ QUICK = (
     Setting("train, best of two, with a stranger", BEST_TRAIN, Budget(strangers=1), two_workers=True),
     Setting("train, best, with a stranger", BEST_TRAIN, Budget(strangers=1)),
     Setting("train, chosen", CHOOSE, Budget(mishaps=1), succeeds=False),
+    Setting("train, the only one", evolve(TRAIN, choice=ONLY), Budget(mishaps=1), succeeds=False),
+    Setting("train, called", evolve(TRAIN, choice=CALLED), Budget(mishaps=1)),
+    Setting("train, called wrongly", evolve(TRAIN, choice=UNCALLED), Budget(), succeeds=False),
     Setting("train, chosen, with a stranger", evolve(CHOOSE, wait=60.0), Budget(strangers=1), succeeds=False),
     Setting("train, waiting for a name", evolve(TRAIN, wait=60.0), Budget(strangers=1)),
     Setting("train, waiting behind a job", WAIT, Budget(drains=1), (RUNS,), begin=QUEUED),

@@ -137,9 +137,12 @@ def person_chooses(data: ClientData, _event: Any) -> bool:
 
 def only_one_fits(data: ClientData, event: events.WorkersChanged) -> bool:
     """Whether the person wants no question where there is no choice, and one worker alone can take the job now."""
+    return _takes_only(data) and len(fitting_workers(data, event.workers)) == 1
+
+
+def _takes_only(data: ClientData) -> bool:
     choice = want(data).choice
-    takes_only = isinstance(choice, events.AskPerson) and choice.take_only
-    return takes_only and len(fitting_workers(data, event.workers)) == 1
+    return isinstance(choice, events.AskPerson) and choice.take_only
 
 
 def one_fits(data: ClientData, event: events.WorkersChanged) -> bool:
@@ -204,7 +207,12 @@ def may_queue(data: ClientData, event: Any) -> bool:
 
 
 def may_choose_again(data: ClientData, event: Any) -> bool:
-    """Whether the person chooses from the list, and another choice can help."""
+    """Whether the person chooses from the list, and another choice can help.
+
+    A worker that was taken as the only one is tried again first: the list would be empty.
+    """
+    if _takes_only(data) and may_try_again(data, event) and not fitting_workers(without_peer(data), data.workers):
+        return False
     return person_chooses(data, event) and _has_code(event, (*REFUSALS, *LOSSES, *UNREACHABLE))
 
 

@@ -9,7 +9,13 @@ import trio
 from attrs import define, field
 
 from actors.actor import Turn
-from actors.client_actions import fail_job_gone, finish_caught_up, note_attached, tell_nothing_to_stop
+from actors.client_actions import (
+    connect_to_only,
+    fail_job_gone,
+    finish_caught_up,
+    note_attached,
+    tell_nothing_to_stop,
+)
 from actors.client_data import ClientPhase
 from actors.events import (
     AskInterrupt,
@@ -29,6 +35,7 @@ from actors.events import (
     ShowWorkers,
     StopWanted,
     WorkerPicked,
+    WorkersChanged,
 )
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
@@ -38,8 +45,10 @@ from protocol.status import Status
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
 from rtc.client.options import ClientOptions
 from rtc.common.errors import RtcError
+from rtc.common.text import clean
 from rtc.runtime.peer_runtime import PeerRuntime
 from rtc.terminal.interface import ClientView, JobSummary
+from rtc.terminal.worker_table import memory
 
 STOP_ASKED = "The worker is asked to stop early; what has been learned is kept"
 CANCEL_ASKED = "The worker is asked to cancel the job"
@@ -47,6 +56,12 @@ NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"
 CANCEL_HINT = "; Ctrl-C offers to cancel"
 ATTACH_HINT = "To come back to it: sleap-rtc attach {}"
 NOTHING_LEFT = "Nothing of the job is left, so its ticket is removed"
+TAKEN_ALONE = "{name} ({gpu}, {memory}) is the only worker that can take the job now"
+NONE_TO_CHOOSE = Fault(
+    FaultCode.WORKER_BUSY,
+    "No worker of the room can take the job now. To wait for one: --auto-select --wait. To look at them: "
+    "sleap-rtc workers",
+)
 CANCELLED_WITH_JOB = Fault(FaultCode.DETACHED, "Left at once: the job, or its result, stays on the worker.")
 CANCELLED_BEFORE_JOB = Fault(FaultCode.INTERRUPTED, "Stopped at once, before the job began.")
 
@@ -133,6 +148,8 @@ class Presenter:
                 self.lossviewer.handle(turn.event)
             case Authenticated():
                 self._show_link(turn.event)
+            case WorkersChanged() if action is connect_to_only:
+                self._show_taken(turn)
             case LinkLost(fault=Fault() as fault) | (Fault() as fault) if turn.phase in BEFORE and turn.next in BEFORE:
                 self.view.warn(f"{self._peer}: {fault.text}")
             case StopWanted() if action is tell_nothing_to_stop:
@@ -169,6 +186,14 @@ class Presenter:
         self.job = job
         if self._peer is not None:
             self.view.accepted(job, self._peer)
+
+    def _show_taken(self, turn: Turn) -> None:
+        """Show which worker is taken without a question."""
+        peers = [effect.peer for effect in turn.effects if isinstance(effect, OpenLink)]
+        for worker in turn.event.workers:
+            if worker.peer in peers:
+                facts = worker.facts
+                self.view.step(TAKEN_ALONE.format(name=clean(facts.name), gpu=clean(facts.gpu), memory=memory(facts)))
 
     def _show_link(self, event: Authenticated) -> None:
         path = self.runtime.links.path(event.link) if self.runtime is not None else "none"
@@ -237,8 +262,8 @@ class Presenter:
             picked: WorkerPicked | ChoiceFailed = WorkerPicked(
                 await self.view.choose(lambda: self._workers, self._wait_workers_changed)
             )
-        except RtcError as error:
-            picked = ChoiceFailed(error.fault)
+        except RtcError as error:  # nobody can be asked
+            picked = ChoiceFailed(error.fault if self._workers else NONE_TO_CHOOSE)
         self._post(picked)
 
     async def _wait_workers_changed(self) -> None:

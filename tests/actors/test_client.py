@@ -215,10 +215,23 @@ async def test_without_that_wish_the_only_worker_is_shown(client: Client) -> Non
     assert await choose(client, AskPerson(), BOTH[0]) == [events.ShowWorkers(BOTH[:1])]
 
 
-@pytest.mark.parametrize("fault", [BUSY_FAULT, *LOSSES, NO_WAY], ids=lambda fault: fault.code.value)
-async def test_when_the_only_worker_refuses_or_is_lost_the_person_sees_the_list(client: Client, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [BUSY_FAULT, LEAVING_FAULT, NO_WAY], ids=lambda fault: fault.code.value)
+async def test_when_the_only_worker_refuses_the_person_sees_the_list(client: Client, fault: Fault) -> None:
     await choose(client, ONLY, BOTH[0])
     assert await client.after(LinkLost(ONE, fault)) == [CloseLink(ONE), events.ShowWorkers(())]
+
+
+@pytest.mark.parametrize("fault", LOSSES, ids=lambda fault: fault.code.value)
+async def test_the_only_worker_is_tried_again_when_it_is_lost_and_others_are_shown_if_there_are_some(
+    client: Client, fault: Fault, autojump_clock: MockClock
+) -> None:
+    await choose(client, ONLY, BOTH[0])
+    assert (await client.after(LinkLost(ONE, fault)))[0] == CloseLink(ONE)
+    assert client.phase is P.RETRY_WAIT
+    autojump_clock.jump(FIRST_PAUSE)
+    assert await client.after() == [OpenLink(TWO, BIG)]
+    await client.after(events.WorkersChanged(BOTH))
+    assert await client.after(LinkLost(TWO, fault)) == [CloseLink(TWO), events.ShowWorkers(BOTH[1:])]
 
 
 async def test_the_person_sees_only_workers_that_fit_and_sees_changes(client: Client) -> None:

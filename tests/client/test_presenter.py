@@ -44,7 +44,15 @@ from protocol.status import Status, WorkerFacts
 from rtc.client import program, tickets
 from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions
-from rtc.client.presenter import CANCEL_ASKED, CANCEL_HINT, NOTHING_LEFT, NOTHING_TO_STOP, STOP_ASKED, Presenter
+from rtc.client.presenter import (
+    CANCEL_ASKED,
+    CANCEL_HINT,
+    NONE_TO_CHOOSE,
+    NOTHING_LEFT,
+    NOTHING_TO_STOP,
+    STOP_ASKED,
+    Presenter,
+)
 from rtc.client.program import ClientProgram
 from rtc.client.result_folder import ResultFolder
 from rtc.client.ticket_folder import TicketFolder
@@ -53,6 +61,7 @@ from rtc.common.errors import ExitCode, RtcError
 from rtc.packages.plan import Plan, inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime
 from rtc.terminal import Losses, Mode
+from rtc.terminal.base_view import BaseView
 from rtc.testing.homes import STATE
 from rtc.testing.lab import Lab, LabWorker, RecordingView
 from rtc.testing.limits import HANG_TIME
@@ -552,6 +561,23 @@ async def test_the_list_is_shown_again_when_the_chosen_worker_refuses(scene: Mak
     assert [[worker.peer for worker in workers] for workers in made.view.offered[1:]] == [[OTHER]]
     made.view.answer.set()
     assert await made.hear() == ["Asking worker-2 for a link"]
+
+
+async def test_the_only_worker_is_taken_and_that_is_said(scene: MakeScene) -> None:
+    made = await scene(choice=events.AskPerson(take_only=True))
+    shown = await made.begin()
+    assert any("is the only worker that can take the job now" in line for line in shown)
+    assert made.client.phase is P.CONNECTING
+    assert made.view.offered == []
+
+
+async def test_without_a_terminal_and_without_a_free_worker_it_is_no_mistake_of_the_person(scene: MakeScene) -> None:
+    made = await scene(choice=events.AskPerson(take_only=True))
+    made.presenter.view = BaseView()  # type: ignore[abstract]
+    made.runtime.post(made.wanted)
+    made.presenter.runtime = made.runtime
+    await made.hear(JOINED, present())
+    assert made.runtime.outcome.fault == NONE_TO_CHOOSE
 
 
 # -------- what the person wants

@@ -21,6 +21,7 @@ from rtc.client.options import explain_for_job, explain_without_secret
 from rtc.common.errors import RtcError
 from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.config.load import Config
+from rtc.config.room_renewal import explain_for_job_in
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
 from rtc.runtime.room_keys import SecretFinder, find_keys, no_secret
 from rtc.transport.webrtc import AsyncioLoop
@@ -35,6 +36,8 @@ class WorkerAddress:
     token: str = field(repr=False)
     worker: PeerId
     find_secret: SecretFinder = no_secret
+    remembered_as: str | None = None
+    """The name of the remembered room that this is; None if it is none."""
 
 
 async def run_job_query(
@@ -63,7 +66,8 @@ async def run_job_query(
         await runtime.finished.wait()
         fault = runtime.outcome.fault
     if fault is not None:
-        raise explain_without_secret(explain_for_job(RtcError.of(fault)), address.room, keys)
+        error = explain_without_secret(explain_for_job(RtcError.of(fault)), address.room, keys)
+        raise explain_for_job_in(error, address.remembered_as)
     return states
 
 

@@ -28,6 +28,7 @@ from rtc.common.errors import RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config
+from rtc.config.remembered_rooms import RememberedRoomsJson
 from rtc.runtime.room_keys import SecretFinder, no_secret
 from rtc.runtime.root import cancel_when
 from rtc.terminal.log_view import LogView
@@ -49,6 +50,8 @@ class JobsOptions:
     find_secret: SecretFinder = no_secret
     target: Target | None = field(default=None, repr=False)
     """The job's worker and its room, if the person named them; None: those in the ticket."""
+    rooms: RememberedRoomsJson = field(factory=RememberedRoomsJson, repr=False)
+    """The remembered rooms: what is newer there than in a ticket is used in its place."""
 
     def ticket(self, job: str | None) -> JobTicket:
         """Return the ticket of one job.
@@ -59,7 +62,7 @@ class JobsOptions:
         Raises:
             RtcError: USAGE: no ticket fits, several do, or `target` names no single worker.
         """
-        return with_target(tickets.find(self.tickets_folder, job), self.target)
+        return self._renewed(tickets.find(self.tickets_folder, job))
 
     def read_tickets(self) -> tuple[list[JobTicket], list[str]]:
         """Return all tickets, oldest first, and one sentence for each ticket that cannot be read."""
@@ -67,14 +70,32 @@ class JobsOptions:
         errors: list[str] = []
         for name in tickets.jobs_with_tickets(self.tickets_folder):
             try:
-                found.append(with_target(tickets.read(self.tickets_folder, name), self.target))
+                found.append(self._renewed(tickets.read(self.tickets_folder, name)))
             except RtcError as error:
                 errors.append(error.fault.text)
         return found, errors
 
     def address(self, ticket: JobTicket) -> WorkerAddress:
         """Return how to reach the job's worker: configuration, room, token, worker, and how the secret is found."""
-        return WorkerAddress(self.config_for(ticket.server), ticket.room, ticket.token, ticket.worker, self.find_secret)
+        return WorkerAddress(
+            self.config_for(ticket.server),
+            ticket.room,
+            ticket.token,
+            ticket.worker,
+            self.find_secret,
+            self.remembered_as(ticket),
+        )
+
+    def remembered_as(self, ticket: JobTicket) -> str | None:
+        """Return the name of the remembered room that the job is in; None if it is in none."""
+        room = self.rooms.by_key(ticket.server, ticket.room)
+        return None if room is None else room.name
+
+    def _renewed(self, ticket: JobTicket) -> JobTicket:
+        """Return the ticket with the room where it is now: as the person said, or as is remembered."""
+        if self.target is not None:
+            return with_target(ticket, self.target)
+        return with_remembered(ticket, tickets.saved_at(self.tickets_folder, ticket.job), self.rooms)
 
 
 def with_target(ticket: JobTicket, target: Target | None) -> JobTicket:
@@ -87,6 +108,24 @@ def with_target(ticket: JobTicket, target: Target | None) -> JobTicket:
         return ticket
     worker = _worker_id(target.choice) or ticket.worker
     return tickets.with_worker(ticket, worker=worker, room=target.room, token=target.token, server=target.server)
+
+
+def with_remembered(ticket: JobTicket, saved_at: int, rooms: RememberedRoomsJson) -> JobTicket:
+    """Return a copy of the ticket with the server and the token of its room as they were remembered after it was saved.
+
+    The room is the one with the same id: on the same server if it is remembered there, or else on the server to which
+    it has moved.
+
+    Args:
+        ticket: the ticket of a job.
+        saved_at: when it was saved: seconds since 1970.
+        rooms: the remembered rooms.
+    """
+    on_server = rooms.by_key(ticket.server, ticket.room)
+    now = on_server or next((room for room in reversed(rooms.rooms) if room.room == ticket.room), None)
+    if now is None or now.joined < saved_at:
+        return ticket
+    return tickets.with_worker(ticket, worker=ticket.worker, room=now.room, token=now.token, server=now.server)
 
 
 def _worker_id(choice: WorkerChoice) -> PeerId | None:
@@ -116,6 +155,7 @@ def client_options_to_attach(options: JobsOptions, ticket: JobTicket, **more: An
         tickets_folder=options.tickets_folder,
         output=output,
         worker_named=options.target is not None,
+        remembered_as=options.remembered_as(ticket),
         **more,
     )
 

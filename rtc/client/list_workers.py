@@ -30,6 +30,7 @@ from protocol.status import Role
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.config.load import Config
+from rtc.config.room_renewal import explain_for_room
 from rtc.runtime.root import run_root, run_until_signal
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import as_table, json_text, table_width
@@ -43,6 +44,8 @@ class ListOptions:
     room: RoomId
     token: str = field(repr=False)
     json: bool = False
+    remembered_as: str | None = None
+    """The name of the remembered room that this is; None if it is none."""
 
 
 def run_list_workers(options: ListOptions, *, secrets: tuple[str | None, ...] = ()) -> int:
@@ -59,7 +62,10 @@ def run_list_workers(options: ListOptions, *, secrets: tuple[str | None, ...] = 
 
 async def _list_and_print(options: ListOptions) -> int:
     """List the workers and print them; return the exit code."""
-    workers = await list_workers(options.config, options.room, options.token)
+    try:
+        workers = await list_workers(options.config, options.room, options.token)
+    except RtcError as error:
+        raise explain_for_room(error, options.remembered_as) from None
     print_workers(workers, as_json=options.json)
     return ExitCode.DONE
 

@@ -51,6 +51,8 @@ class ClientOptions:
     room: RoomId
     token: str = field(repr=False)
     choice: WorkerChoice
+    remembered_as: str | None = None
+    """The name of the remembered room that this is; None if it is none."""
     find_secret: SecretFinder = no_secret
     min_memory_mb: int = 0
     wait: float | None = None

@@ -29,6 +29,7 @@ from rtc.client.ticket_folder import TicketFolder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
 from rtc.common.nurseries import is_cancellation
 from rtc.common.stories import make_actor
+from rtc.config.room_renewal import explain_for_job_in, explain_for_room
 from rtc.packages.hydra_overrides import split_secrets
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
@@ -106,7 +107,10 @@ async def run_client(
             return await _run(options, asyncio_loop, view, drain, presenter)
     except RtcError as error:
         presenter.outcome_scope.shield = True
-        reported = error if options.credential is None else explain_for_job(error)
+        if options.credential is None:
+            reported = explain_for_room(error, options.remembered_as)
+        else:
+            reported = explain_for_job_in(explain_for_job(error), options.remembered_as)
         view.failed(reported.fault, presenter.partial_result)
         raise reported from None
 

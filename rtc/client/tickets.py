@@ -109,6 +109,14 @@ def read(folder: Path, name: str) -> JobTicket:
     return ticket
 
 
+def saved_at(folder: Path, job: JobId) -> int:
+    """Return when the ticket of a job was saved, in seconds since 1970; 0 if it cannot be told."""
+    try:
+        return int((folder / f"{job}.json").stat().st_mtime)
+    except OSError:
+        return 0
+
+
 def _can_be_path(text: str) -> bool:
     """Return whether the file system can have a path."""
     try:

@@ -33,6 +33,7 @@ from rtc.common.line_writer import LineWriter
 from rtc.common.size_limits import RESULT_MAX
 from rtc.config.folders import find_folders
 from rtc.config.load import Config
+from rtc.config.remembered_rooms import RememberedRoomsJson
 from rtc.packages.describe import describe
 from rtc.runtime.room_keys import SecretFinder, no_secret
 from rtc.runtime.root import print_error
@@ -171,6 +172,7 @@ def _start_client(
         room=target.room,
         token=target.token,
         choice=target.choice,
+        remembered_as=target.name,
         find_secret=find_secret,
         min_memory_mb=min_gpu_memory or 0,
         wait=wait,
@@ -252,7 +254,16 @@ def _jobs_options(
             configs[address] = read_config(server or address, relay_only=relay_only)
         return configs[address]
 
-    return JobsOptions(config_for, ticket_folder(), find_secret, target)
+    return JobsOptions(config_for, ticket_folder(), find_secret, target, _readable_rooms())
+
+
+def _readable_rooms() -> RememberedRoomsJson:
+    """Return the remembered rooms; none if they cannot be read, which is said: most jobs are found without them."""
+    try:
+        return remembered_rooms().read()
+    except RtcError as error:
+        print_error(error.fault.text)
+        return RememberedRoomsJson()
 
 
 def attach(

@@ -142,12 +142,14 @@ def _finder(given: "GivenSecret | None") -> "RoomSecrets":
 
 
 def secret_places(given: "GivenSecret | None" = None) -> "SecretPlaces":
-    """Return the places of this user's room secrets: this call's options and environment, and the settings folder."""
+    """Return the places of this user's room secrets: this call's options and environment, the settings folder, and the
+    remembered rooms."""
+    from rtc.command_line.read_config import remembered_rooms
     from rtc.config.folders import find_folders
     from rtc.config.room_secrets.sources import SecretPlaces
 
     folders = find_folders()
-    return SecretPlaces(given, _taken_variables(), folders.settings, folders.settings_name)
+    return SecretPlaces(given, _taken_variables(), folders.settings, folders.settings_name, remembered_rooms())
 
 
 def _taken_variables() -> Mapping[str, str]:

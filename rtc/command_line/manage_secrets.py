@@ -154,7 +154,7 @@ def list_secrets(places: SecretPlaces, *, as_json: bool) -> int:
     """Print where there are secrets; return the exit code, which is that of an error if one source cannot be read."""
     error: RtcError | None = None
     rows = [SecretRow(None, SourceKind.ENVIRONMENT.value, name, None) for name in places.variables()]
-    for read in (_rows_of_folder, _rows_of_credentials):
+    for read in (_rows_of_folder, _rows_of_credentials, _rows_of_remembered):
         try:
             rows += read(places)
         except RtcError as failed:
@@ -176,6 +176,15 @@ def _rows_of_credentials(places: SecretPlaces) -> list[SecretRow]:
         return []
     changed = _changed(file.path)
     return [SecretRow(room, SourceKind.CREDENTIALS.value, file.place, changed) for room in file.rooms()]
+
+
+def _rows_of_remembered(places: SecretPlaces) -> list[SecretRow]:
+    if places.rooms is None:
+        return []
+    changed = _changed(places.rooms.path)
+    found = (room for room in places.rooms.read().rooms if room.secret)
+    kind = SourceKind.REMEMBERED.value
+    return [SecretRow(room.room, kind, f"the remembered room {room.name}", changed) for room in found]
 
 
 def _changed(path: Path) -> str | None:
@@ -239,7 +248,7 @@ def remove(places: SecretPlaces, room_id: str) -> int:
         RtcError: USAGE: there is none, or a file cannot be changed.
     """
     room = check_room(room_id)
-    removed = [*_remove_files(places, room), *_remove_credentials(places, room)]
+    removed = [*_remove_files(places, room), *_remove_credentials(places, room), *_remove_remembered(places, room)]
     variable = variable_of(room)
     if variable in places.variables():
         print_error(f"The variable {variable} still has a secret; remove it where it is set.")
@@ -267,3 +276,11 @@ def _remove_credentials(places: SecretPlaces, room: RoomId) -> list[str]:
         return []
     file.remove(room)
     return [file.place]
+
+
+def _remove_remembered(places: SecretPlaces, room: RoomId) -> list[str]:
+    found = None if places.rooms is None else places.rooms.with_secret(room)
+    if places.rooms is None or found is None:
+        return []
+    places.rooms.forget_secret(room)
+    return [f"the remembered room {found.name}, which stays"]

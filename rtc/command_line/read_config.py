@@ -1,6 +1,7 @@
 """Reads the configuration for one call of the command line."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 from attrs import evolve
@@ -37,4 +38,10 @@ def remembered_rooms() -> RememberedRooms:
     Raises:
         RtcError: USAGE: `SLEAP_RTC_HOME` is no absolute path.
     """
-    return RememberedRooms(find_folders().rooms_file, print_error)
+    return RememberedRooms(find_folders().rooms_file, _warn_once)
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Print a sentence that was not printed before: a command may read the file several times."""
+    print_error(text)

@@ -27,5 +27,7 @@ def list_workers_of(
         token=token,
         server=server,
     )
-    options = ListOptions(read_config(server or target.server), target.room, target.token, as_json)
+    options = ListOptions(
+        read_config(server or target.server), target.room, target.token, as_json, remembered_as=target.name
+    )
     return run_list_workers(options, secrets=(session_string,))

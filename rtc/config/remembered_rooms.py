@@ -185,6 +185,27 @@ class RememberedRooms:
 
         self._change(choose)
 
+    def with_secret(self, room: RoomId) -> RememberedRoom | None:
+        """Return the room with this id that was joined last and has a secret; None if there is none.
+
+        Raises:
+            RtcError: USAGE: as for `read`.
+        """
+        return next((one for one in reversed(self.read().rooms) if one.room == room and one.secret), None)
+
+    def forget_secret(self, room: RoomId) -> None:
+        """Remove the secret of the rooms with this id; everything else of them stays.
+
+        Raises:
+            RtcError: USAGE: as for `remember`.
+        """
+
+        def change(content: RememberedRoomsJson) -> RememberedRoomsJson:
+            rooms = (evolve(one, secret=None) if one.room == room else one for one in content.rooms)
+            return evolve(content, rooms=tuple(rooms))
+
+        self._change(change)
+
     def free_name(self, name: str = FIRST_NAME) -> str:
         """Return `name`, or if another room has this name, with the lowest number that makes it free: `lab-2`.
 

@@ -34,6 +34,7 @@ from rtc.command_line.options import (
     worker_options,
 )
 from rtc.command_line.predict_options import add_predict_options, chosen_options
+from rtc.command_line.room_commands import join, leave, rooms
 from rtc.command_line.run_work import run_work as _run_work
 from rtc.command_line.secret_commands import room, secrets
 from rtc.common.process_title import without_loose_words
@@ -72,8 +73,9 @@ def main() -> None:
 
     \b
     On the GPU machine:   sleap-rtc worker
-    On your laptop:       sleap-rtc train package.zip --session-string …
-                          sleap-rtc track video.mp4 --model FOLDER --session-string …
+    On your laptop, once: sleap-rtc join, with the code that the worker shows
+    And then:             sleap-rtc train package.zip
+                          sleap-rtc track video.mp4 --model FOLDER
     All on this machine:  sleap-rtc demo
     """
 
@@ -135,6 +137,7 @@ def _worker(
     trace: Path | None,
     **serve_options: Any,
 ) -> int:
+    from rtc.command_line.room_members import explained, room_of_worker
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
     from rtc.config.credentials import check_name, check_room, check_token
@@ -145,11 +148,8 @@ def _worker(
 
     folders = find_folders()
     if room_name is not None:
-        from rtc.client.target import find_room
-        from rtc.command_line.read_config import remembered_rooms
-
-        remembered = find_room(remembered_rooms(), room_name, server)
-        room_id, token, server = remembered.room, remembered.token, remembered.server
+        remembered = room_of_worker(room_name, server, serves=serve_options["serve"])
+        room_name, room_id, token, server = remembered.name, remembered.room, remembered.token, remembered.server
     options = WorkerOptions(
         config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
@@ -168,7 +168,7 @@ def _worker(
     own_server = _server_options(folders.server, **serve_options)
     return run_program(
         "worker",
-        lambda *inner: serve(options, *inner, gpus=gpus, server=own_server),
+        lambda *inner: explained(serve(options, *inner, gpus=gpus, server=own_server), room_name),
         secrets=(token, *options.config.credentials),
         cancelled_exit_code=lambda: ExitCode.CANCELLED,
         trace=trace,
@@ -461,6 +461,13 @@ def workers(as_json: bool, server: str | None, **room_choice: str | None) -> int
         return list_workers_of(as_json=as_json, server=server, **room_choice)
 
     return _run_work(work)
+
+
+# -------- remembered rooms
+
+main.add_command(join)
+main.add_command(rooms)
+main.add_command(leave)
 
 
 # -------- room secrets

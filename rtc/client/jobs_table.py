@@ -18,6 +18,8 @@ MIN_WIDTHS = {"what is known of it": 20, "package": 12}
 UNREACHABLE = "unreachable"
 UNKNOWN_STATES = {FaultCode.AUTH_MISSING: "secret-missing", FaultCode.AUTH_INVALID: "secret-wrong"}
 """What is shown as the state of a job whose worker did not tell it for this reason; for all others, `UNREACHABLE`."""
+WITH_ADVICE = (FaultCode.ROOM_DENIED, FaultCode.SERVER_LOST)
+"""Faults whose text says how to find the job's room again."""
 HINT = "Come back to one: sleap-rtc attach JOB. End one: sleap-rtc jobs stop JOB, sleap-rtc jobs cancel JOB."
 
 
@@ -61,7 +63,13 @@ def as_table(rows: Sequence[JobRow], width: int | None) -> str:
         return NO_JOBS
     cells = [(row.ticket.job, clean(row.ticket.package), row.state_name, clean(row.text)) for row in rows]
     lines = columns([HEADINGS, *cells], width, MIN_WIDTHS)
-    return "".join(f"{line}\n" for line in (*lines, "", HINT))
+    return "".join(f"{line}\n" for line in (*lines, "", *_advice(rows), HINT))
+
+
+def _advice(rows: Sequence[JobRow]) -> list[str]:
+    """Return, once each, the texts about rooms and servers that cannot be reached: the table cuts what they advise."""
+    texts = [clean(row.text) for row in rows if row.fault is not None and row.fault.code in WITH_ADVICE]
+    return [line for text in dict.fromkeys(texts) for line in (text, "")]
 
 
 @frozen

@@ -11,6 +11,7 @@ from attrs import frozen
 from protocol.converter import to_json
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
+from rtc.command_line.read_config import remembered_rooms
 from rtc.common.errors import RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.config.credentials import check_room
@@ -24,6 +25,19 @@ from rtc.terminal.worker_table import columns, table_width
 
 NONE_HERE = "No room secret is here. Make one: sleap-rtc room create-secret --room ROOM\n"
 HEADINGS = ("room", "source", "where", "changed")
+
+
+def room_meant(name_or_id: str) -> RoomId:
+    """Return the id of the room that a person has typed: the name of a remembered room, or an id.
+
+    Raises:
+        RtcError: USAGE: it is neither.
+    """
+    try:
+        found = remembered_rooms().find(name_or_id)
+    except RtcError:  # the file is damaged; ids need it not
+        found = None
+    return check_room(name_or_id) if found is None else found.room
 
 
 def _say(text: str) -> None:
@@ -51,7 +65,7 @@ def create(places: SecretPlaces, room_id: str, *, save: bool, force: bool, as_js
             or the credentials file cannot be used.
         click.Abort: the person does not agree.
     """
-    room = check_room(room_id)
+    room = room_meant(room_id)
     secret = make_secret()
     file = places.credentials_file if save else None
     if file is not None:
@@ -84,18 +98,23 @@ def _about_existing(source: SecretSource, room: RoomId) -> str | None:
     try:
         text = source.read()
     except RtcError as error:
+        if source.kind is SourceKind.REMEMBERED:
+            return None  # it is looked at last
         is_replaced = source.kind is SourceKind.CREDENTIALS
         return f"{error.fault.text} {'It would be replaced.' if is_replaced else 'It comes before a new secret.'}"
     if text is None or not text.strip():
         return None
     if source.kind is SourceKind.CREDENTIALS:
         return f"{source.place} has a secret of {room}, which would be lost."
+    if source.kind is SourceKind.REMEMBERED:
+        return f"A secret of {room} is remembered with the room; the new one would be used in its place."
     return f"{source.place} has a secret of {room}, which would be used before the new one."
 
 
 def _place_before(places: SecretPlaces, room: RoomId) -> str | None:
     """Return the place that is looked at before the credentials file and is not empty; None if there is none."""
-    sources = [source for source in places.remembered(room) if source.kind is not SourceKind.CREDENTIALS]
+    later = (SourceKind.CREDENTIALS, SourceKind.REMEMBERED)
+    sources = [source for source in places.remembered(room) if source.kind not in later]
     return next((source.place for source in sources if _about_existing(source, room)), None)
 
 
@@ -178,11 +197,10 @@ def _rows_of_credentials(places: SecretPlaces) -> list[SecretRow]:
     return [SecretRow(room, SourceKind.CREDENTIALS.value, file.place, changed) for room in file.rooms()]
 
 
-def _rows_of_remembered(places: SecretPlaces) -> list[SecretRow]:
-    if places.rooms is None:
-        return []
-    changed = _changed(places.rooms.path)
-    found = (room for room in places.rooms.read().rooms if room.secret)
+def _rows_of_remembered(_places: SecretPlaces) -> list[SecretRow]:
+    rooms = remembered_rooms()
+    changed = _changed(rooms.path)
+    found = (room for room in rooms.read().rooms if room.secret)
     kind = SourceKind.REMEMBERED.value
     return [SecretRow(room.room, kind, f"the remembered room {room.name}", changed) for room in found]
 
@@ -223,7 +241,7 @@ def show(places: SecretPlaces, room_id: str, *, as_json: bool) -> int:
     Raises:
         RtcError: USAGE: there is none, or it cannot be read or used.
     """
-    room = check_room(room_id)
+    room = room_meant(room_id)
     found = RoomSecrets(places, print_error).find(room)
     if found is None:
         raise RtcError(FaultCode.USAGE, _none_of(room))
@@ -247,8 +265,8 @@ def remove(places: SecretPlaces, room_id: str) -> int:
     Raises:
         RtcError: USAGE: there is none, or a file cannot be changed.
     """
-    room = check_room(room_id)
-    removed = [*_remove_files(places, room), *_remove_credentials(places, room), *_remove_remembered(places, room)]
+    room = room_meant(room_id)
+    removed = [*_remove_files(places, room), *_remove_credentials(places, room), *_remove_remembered(room)]
     variable = variable_of(room)
     if variable in places.variables():
         print_error(f"The variable {variable} still has a secret; remove it where it is set.")
@@ -278,9 +296,10 @@ def _remove_credentials(places: SecretPlaces, room: RoomId) -> list[str]:
     return [file.place]
 
 
-def _remove_remembered(places: SecretPlaces, room: RoomId) -> list[str]:
-    found = None if places.rooms is None else places.rooms.with_secret(room)
-    if places.rooms is None or found is None:
+def _remove_remembered(room: RoomId) -> list[str]:
+    rooms = remembered_rooms()
+    found = rooms.with_secret(room)
+    if found is None:
         return []
-    places.rooms.forget_secret(room)
+    rooms.forget_secret(room)
     return [f"the remembered room {found.name}, which stays"]

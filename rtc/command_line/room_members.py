@@ -1,8 +1,13 @@
-"""What `sleap-rtc workers` does: it joins a room, and prints who is in it."""
+"""Who is in a room: `sleap-rtc workers` lists them, and a worker joins a room that is remembered."""
+
+from collections.abc import Awaitable
 
 from rtc.client.list_workers import ListOptions, run_list_workers
-from rtc.client.target import choose_target
+from rtc.client.target import choose_target, find_room
 from rtc.command_line.read_config import read_config, remembered_rooms
+from rtc.common.errors import RtcError
+from rtc.config.remembered_rooms import RememberedRoom
+from rtc.config.room_renewal import explain_for_room
 
 
 def list_workers_of(
@@ -31,3 +36,29 @@ def list_workers_of(
         read_config(server or target.server), target.room, target.token, as_json, remembered_as=target.name
     )
     return run_list_workers(options, secrets=(session_string,))
+
+
+def room_of_worker(name: str, server: str | None, *, serves: bool) -> RememberedRoom:
+    """Return the remembered room that a worker is to join.
+
+    Args:
+        name: the room's name or id.
+        server: the address of `--server`, which must be the room's, if it is given.
+        serves: the worker runs the room's server itself, under whatever address.
+
+    Raises:
+        RtcError: USAGE: no such room is remembered.
+    """
+    return find_room(remembered_rooms(), name, None if serves else server)
+
+
+async def explained(work: Awaitable[None], name: str | None) -> None:
+    """Await `work`; to an error about the room, what can be done is added if the room is a remembered one.
+
+    Raises:
+        RtcError: as `work` does.
+    """
+    try:
+        await work
+    except RtcError as error:
+        raise explain_for_room(error, name) from None

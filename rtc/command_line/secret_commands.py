@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from rtc.command_line.room_option import NAMED_ROOM, complete_room_name
 from rtc.command_line.run_work import run_work
 
 Command = Callable[..., int]
@@ -20,7 +21,14 @@ def room() -> None:
 
 
 @room.command("create-secret")
-@click.option("--room", "room_id", required=True, metavar="ROOM", help="The id of the room.")
+@click.option(
+    "--room",
+    "room_id",
+    required=True,
+    metavar=NAMED_ROOM,
+    help="The room: its id, or the name of a remembered one.",
+    shell_complete=complete_room_name,
+)
 @click.option(
     "--save/--no-save", default=True, show_default=True, help="Save it for this user, in ~/.sleap-rtc/credentials.json."
 )
@@ -51,11 +59,17 @@ def _room_argument(command: Command) -> Command:
     @wraps(command)
     def call(argument: str | None, option: str | None, **options: Any) -> int:
         if (argument is None) == (option is None):
-            raise click.UsageError("Say which room, once: its id. sleap-rtc secrets list shows the rooms.")
+            raise click.UsageError("Say which room, once: its id, or its name. sleap-rtc secrets list shows the rooms.")
         return command(room_id=option if argument is None else argument, **options)
 
-    with_option = click.option("--room", "option", metavar="ROOM", help="The room, in place of the argument.")(call)
-    return click.argument("argument", required=False, metavar="ROOM")(with_option)
+    with_option = click.option(
+        "--room",
+        "option",
+        metavar=NAMED_ROOM,
+        help="The room, in place of the argument.",
+        shell_complete=complete_room_name,
+    )(call)
+    return click.argument("argument", required=False, metavar="ROOM", shell_complete=complete_room_name)(with_option)
 
 
 @secrets.command("list")

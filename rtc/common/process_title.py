@@ -8,14 +8,30 @@ from collections.abc import Sequence
 
 SECRET_OPTIONS = ("--room-secret", "--token", "--session-string")
 """Options whose value lets its reader into a room. A test compares them with those of all commands."""
+JOIN = "join"
+"""The command whose arguments let their reader into a room: short codes and session strings."""
+JOIN_OPTIONS = ("--name", "--server", "--room-id", "--token-file", "--room-secret-file")
+"""Its options with a value that may be seen. A test compares them, too."""
 MASK = "HIDDEN"
 LOOSE_WORDS = "unexpected extra argument"
 """How click's error about such words begins; a test fails when it says it in another way."""
 
 
 def masked(command: Sequence[str]) -> list[str]:
-    """Return a command without the values of `SECRET_OPTIONS`, in both forms: `--token T` and `--token=T`."""
-    return [_masked(word, before) for before, word in zip(("", *command), command, strict=False)]
+    """Return a command without the values of `SECRET_OPTIONS`, in both forms: `--token T` and `--token=T`.
+
+    What follows the command `join` and belongs to no option is masked, too.
+    """
+    shown = [_masked(word, before) for before, word in zip(("", *command), command, strict=False)]
+    if JOIN not in command:
+        return shown
+    end = command.index(JOIN) + 1
+    arguments = zip(command[end - 1 :], shown[end:], strict=False)
+    return shown[:end] + [_masked_argument(word, before) for before, word in arguments]
+
+
+def _masked_argument(word: str, before: str) -> str:
+    return word if word.startswith("-") or before in JOIN_OPTIONS else MASK
 
 
 def _masked(word: str, before: str) -> str:

@@ -193,6 +193,15 @@ class RememberedRooms:
         """
         return next((one for one in reversed(self.read().rooms) if one.room == room and one.secret), None)
 
+    def secret_of(self, room: RoomId) -> str | None:
+        """Return the secret that is remembered with the room of this id; None if there is none.
+
+        Raises:
+            RtcError: USAGE: as for `read`.
+        """
+        found = self.with_secret(room)
+        return None if found is None else found.secret
+
     def forget_secret(self, room: RoomId) -> None:
         """Remove the secret of the rooms with this id; everything else of them stays.
 

@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 RunHere = Callable[..., tuple[int, str, str]]
 OPTIONS: dict[str, Any] = {
     "session_string": SESSION,
+    "room_name": None,
     "room_id": None,
     "token": None,
     "worker_id": None,

@@ -10,7 +10,7 @@ import click
 import pytest
 
 import cli
-from rtc.common.process_title import MASK, SECRET_OPTIONS, masked
+from rtc.common.process_title import JOIN, JOIN_OPTIONS, MASK, SECRET_OPTIONS, masked
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,10 @@ ROOT = Path(__file__).parents[2]
         (["train", "--token", "--room-secret", "S"], ["train", "--token", MASK, MASK]),
         (["train", "--token"], ["train", "--token"]),
         (["train", "--token-file", "F", "--name=--token"], ["train", "--token-file", "F", "--name=--token"]),
+        (["rtc", "join", "7-tulip-otter-radio", "--name", "lab"], ["rtc", "join", MASK, "--name", "lab"]),
+        (["rtc", "join", "--name=lab", "7", "tulip", "otter"], ["rtc", "join", "--name=lab", MASK, MASK, MASK]),
+        (["rtc", "join", "--server", "lab", "eyJ"], ["rtc", "join", "--server", "lab", MASK]),
+        (["rtc", "join", "--token", "T", "--room-id", "r"], ["rtc", "join", "--token", MASK, "--room-id", "r"]),
     ],
 )
 def test_values_that_let_somebody_in_are_masked_in_both_forms(command: list[str], shown: list[str]) -> None:
@@ -43,6 +47,12 @@ def test_every_option_that_sounds_like_a_secret_is_masked() -> None:
     found = {name for name in options_of(cli.main) if any(word in name for word in words)}
     files_and_switches = {name for name in found if name.endswith("-file")} | {"--require-secret", "--max-wrong-tokens"}
     assert found - files_and_switches == set(SECRET_OPTIONS)
+
+
+def test_of_the_command_join_only_the_values_of_harmless_options_are_shown() -> None:
+    options = [param for param in cli.main.commands[JOIN].params if isinstance(param, click.Option)]
+    with_value = {name for param in options if not param.is_flag for name in param.opts}
+    assert with_value == {*JOIN_OPTIONS, "--token", "--room-secret"}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Room secrets: what one may be, the four places and their order, and what is said of a place that cannot be used."""
+"""Room secrets: what one may be, the five places and their order, and what is said of a place that cannot be used."""
 
 import json
 import logging
@@ -25,8 +25,8 @@ from rtc.config.room_secrets.sources import GivenSecret, SecretPlaces, SourceKin
 from rtc.config.room_secrets.variables import take_secret_variables, variable_of
 
 ROOM = RoomId("room-1")
-OPTION, VARIABLE, IN_FILE, IN_CREDENTIALS = (
-    f"the secret of {place}, long enough" for place in ("option", "variable", "file", "credentials")
+OPTION, VARIABLE, IN_FILE, IN_CREDENTIALS, WITH_ROOM = (
+    f"the secret of {place}, long enough" for place in ("option", "variable", "file", "credentials", "room")
 )
 NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 
@@ -39,10 +39,11 @@ class Home:
     environ: dict[str, str] = field(factory=dict)
     warnings: list[str] = field(factory=list)
     given: GivenSecret | None = None
+    remembered: dict[RoomId, str] = field(factory=dict)
 
     @property
     def places(self) -> SecretPlaces:
-        return SecretPlaces(self.given, self.environ, self.folder)
+        return SecretPlaces(self.given, self.environ, self.folder, self.remembered.get)
 
     @property
     def finder(self) -> RoomSecrets:
@@ -72,6 +73,8 @@ class Home:
                 self.write(self.room_file(), text)
             case SourceKind.CREDENTIALS:
                 self.write(self.credentials, json.dumps({"room_secrets": {ROOM: text}}))
+            case SourceKind.REMEMBERED:
+                self.remembered[ROOM] = text
 
     def error(self, room: RoomId = ROOM) -> str:
         """Return the text of the error when the room is looked up."""
@@ -155,7 +158,7 @@ def test_a_secret_is_the_same_however_a_system_spells_its_accents() -> None:
 # -------- the order of the places
 
 KINDS = list(SourceKind)
-TEXTS = dict(zip(KINDS, (OPTION, VARIABLE, IN_FILE, IN_CREDENTIALS), strict=True))
+TEXTS = dict(zip(KINDS, (OPTION, VARIABLE, IN_FILE, IN_CREDENTIALS, WITH_ROOM), strict=True))
 
 
 @pytest.mark.parametrize("first", KINDS)
@@ -182,7 +185,7 @@ def test_an_empty_place_is_left_out_with_a_warning(home: Home, empty: SourceKind
 def test_a_place_with_what_is_no_secret_is_an_error_that_names_it_also_if_a_later_one_has_one(
     home: Home, kind: SourceKind
 ) -> None:
-    home.fill(SourceKind.CREDENTIALS, IN_CREDENTIALS)
+    home.fill(SourceKind.REMEMBERED, WITH_ROOM)
     home.fill(kind, "too short")
     place = next(source.place for source in home.places.of_room(ROOM) if source.kind is kind)
     assert place in home.error()

@@ -4,13 +4,13 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from attrs import field, frozen
 
 from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
-from rtc.config.remembered_rooms import RememberedRooms
 from rtc.config.room_secrets.credentials_file import CredentialsFile
 from rtc.config.room_secrets.files import OF_OTHERS, read_file, unusable
 from rtc.config.room_secrets.variables import is_secret_variable, variable_of
@@ -64,8 +64,8 @@ class SecretPlaces:
     """The settings folder; None: there are no files."""
     folder_name: str = "~/.sleap-rtc"
     """What people call that folder."""
-    rooms: RememberedRooms | None = None
-    """The remembered rooms, of which some have a secret; None to leave them out."""
+    remembered_secret: Callable[[RoomId], str | None] | None = field(default=None, repr=False)
+    """Returns the secret that is remembered with a room; None to leave it out."""
 
     @property
     def folder_place(self) -> str:
@@ -98,8 +98,9 @@ class SecretPlaces:
         found = [SecretSource(SourceKind.ENVIRONMENT, variable, lambda: self.environ.get(variable))]
         if self.folder is not None:
             found += [self.file_of(room), self._credentials_of(self.folder, room)]
-        if self.rooms is not None:
-            found.append(_remembered_of(self.rooms, room))
+        if self.remembered_secret is not None:
+            read = partial(self.remembered_secret, room)
+            found.append(SecretSource(SourceKind.REMEMBERED, f"the remembered room {room}", read))
         return tuple(found)
 
     def file_of(self, room: RoomId) -> SecretSource:
@@ -135,16 +136,6 @@ class SecretPlaces:
             RtcError: USAGE: the folder cannot be read.
         """
         return [] if self.folder is None else _rooms_in(self.folder / FOLDER_NAME, self.folder_place)
-
-
-def _remembered_of(rooms: RememberedRooms, room: RoomId) -> SecretSource:
-    """Return the source that is the file of remembered rooms."""
-
-    def read() -> str | None:
-        found = rooms.with_secret(room)
-        return None if found is None else found.secret
-
-    return SecretSource(SourceKind.REMEMBERED, f"the remembered room {room}", read)
 
 
 def _rooms_in(folder: Path, place: str) -> list[RoomId]:

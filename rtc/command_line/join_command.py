@@ -20,7 +20,7 @@ from rtc.config.room_secrets.sources import SourceKind
 from rtc.invitations.short_code import complete
 from rtc.runtime.root import print_error, run_root, run_until_signal
 
-PROMPT = "Short code or session string of the worker (Tab completes words): "
+PROMPT = "Short code or session string: "
 NOTHING_GIVEN = (
     "Say what to join: sleap-rtc join CODE, with the short code that a worker shows, such as 7-tulip-otter-radio; or "
     "its session string; or --room-id R --token T."

@@ -9,29 +9,30 @@ from rtc.common.errors import RtcError
 
 ADVICE = {
     FaultCode.ROOM_DENIED: (
-        "That is the remembered room {name}. If it is gone, or has another token now, renew it with the short code or "
-        "session string that a worker of it shows: {join}"
+        "If the remembered room {name} is gone or has another token now, renew it with the short code or session "
+        "string that a worker of it shows: {join}"
     ),
     FaultCode.SERVER_LOST: (
-        "The remembered room {name} is on that server. If the server has another address now, renew the room: {join}"
+        "Check that it runs. If the remembered room {name} is on another server now, renew it: {join}"
     ),
     FaultCode.AUTH_INVALID: (
-        "If the remembered room {name} has another secret now, renew it with a short code of a worker: {join}"
+        "If the remembered room {name} has another secret now, renew it with the short code of a worker: {join}"
     ),
-    FaultCode.AUTH_MISSING: (
-        "A short code brings the secret along: {join}, with the code that a worker of the room {name} shows."
-    ),
+    FaultCode.AUTH_MISSING: "The short code of a worker brings the secret of the remembered room {name} along: {join}",
 }
-"""What is added to the reason, by its code."""
+"""What is said after the reason, by its code."""
 ADVICE_FOR_JOB = {
     FaultCode.ROOM_DENIED: (
-        "If the room is gone, or has another token now, join it again, and its jobs are found by themselves: {join}"
+        "If the room is gone or has another token now, join it again, and its jobs are found by themselves: {join}"
     ),
     FaultCode.SERVER_LOST: (
-        "If the server has another address now, join the room there, and its jobs are found by themselves: {join}"
+        "Check that it runs. If it has another address now, join the room there, and its jobs are found by themselves: "
+        "{join}"
     ),
 }
 """The same about a job in a room that is not remembered."""
+REASON_ONLY = (FaultCode.ROOM_DENIED, FaultCode.SERVER_LOST)
+"""Faults of which only the first sentence is kept: the next ones are for a person who has typed room or server."""
 
 
 def explain_for_room(error: RtcError, name: str | None) -> RtcError:
@@ -60,5 +61,7 @@ def explain_for_job_in(error: RtcError, name: str | None) -> RtcError:
 def _with_advice(error: RtcError, advice: str | None, name: str | None) -> RtcError:
     if advice is None:
         return error
+    code, text = error.fault.code, error.fault.text
+    reason = text.partition(". ")[0] if code in REASON_ONLY else text
     join = "sleap-rtc join WHAT" if name is None else f"sleap-rtc join WHAT --name {name}"
-    return RtcError(error.fault.code, f"{error.fault.text} {advice.format(name=name, join=join)}")
+    return RtcError(code, f"{reason.removesuffix('.')}. {advice.format(name=name, join=join)}")

@@ -149,7 +149,9 @@ def secret_places(given: "GivenSecret | None" = None) -> "SecretPlaces":
     from rtc.config.room_secrets.sources import SecretPlaces
 
     folders = find_folders()
-    return SecretPlaces(given, _taken_variables(), folders.settings, folders.settings_name, remembered_rooms().secret_of)
+    return SecretPlaces(
+        given, _taken_variables(), folders.settings, folders.settings_name, remembered_rooms().secret_of
+    )
 
 
 def _taken_variables() -> Mapping[str, str]:

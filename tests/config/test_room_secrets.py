@@ -43,7 +43,7 @@ class Home:
 
     @property
     def places(self) -> SecretPlaces:
-        return SecretPlaces(self.given, self.environ, self.folder, self.remembered.get)
+        return SecretPlaces(self.given, self.environ, self.folder, remembered_secret=self.remembered.get)
 
     @property
     def finder(self) -> RoomSecrets:

@@ -142,14 +142,16 @@ def _worker(
     from rtc.common.gpu import choose_gpu, list_gpus
     from rtc.config.credentials import check_name, check_room, check_token
     from rtc.config.folders import find_folders
+    from rtc.runtime.root import print_error
     from rtc.runtime.run_program import run_program
     from rtc.worker.fleet import serve
     from rtc.worker.program import WorkerOptions
+    from rtc.worker.take_over import choose_worker_folders
 
-    folders = find_folders()
     if room_name is not None:
         remembered = room_of_worker(room_name, server, serves=serve_options["serve"])
         room_name, room_id, token, server = remembered.name, remembered.room, remembered.token, remembered.server
+    folders = choose_worker_folders(find_folders(), print_error, work_dir, results_dir)
     options = WorkerOptions(
         config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
@@ -158,14 +160,14 @@ def _worker(
         require_secret=require_secret,
         about_other_secrets=find_secret.about_others,
         name=check_name(name),
-        work=work_dir or folders.work,
-        results=results_dir or folders.results,
+        work=folders.work,
+        results=folders.results,
         package_max=max_package,
         sleap_nn=sleap_nn,
         gpu=choose_gpu(gpu) if gpu is not None else None,
     )
     gpus = list_gpus() if all_gpus else None
-    own_server = _server_options(folders.server, **serve_options)
+    own_server = _server_options(**serve_options)
     return run_program(
         "worker",
         lambda *inner: explained(serve(options, *inner, gpus=gpus, server=own_server), room_name),
@@ -176,7 +178,7 @@ def _worker(
 
 
 def _server_options(
-    data: Path, *, serve: bool, serve_host: str | None, ws_port: int | None, http_port: int | None
+    *, serve: bool, serve_host: str | None, ws_port: int | None, http_port: int | None
 ) -> "ServerOptions | None":
     """Return the options of the server that `--serve` starts together with the worker, or None without `--serve`."""
     from rtc.config.server_url import HTTP_PORT, WS_PORT
@@ -185,7 +187,8 @@ def _server_options(
     if not serve:
         return None
     ws_port = WS_PORT if ws_port is None else ws_port
-    return ServerOptions(serve_host or "0.0.0.0", ws_port, HTTP_PORT if http_port is None else http_port, data)  # noqa: S104
+    http_port = HTTP_PORT if http_port is None else http_port
+    return ServerOptions(serve_host or "0.0.0.0", ws_port, http_port, _server_folder())  # noqa: S104
 
 
 # -------- client
@@ -524,8 +527,10 @@ def _server(
 def _server_folder() -> Path:
     """Return the folder of the server's database when `--data` names none."""
     from rtc.config.folders import find_folders
+    from rtc.runtime.root import print_error
+    from rtc.server.take_over import take_over_server
 
-    return find_folders().server
+    return take_over_server(find_folders(), print_error)
 
 
 @server.group()

@@ -34,6 +34,7 @@ from rtc.common.size_limits import RESULT_MAX
 from rtc.config.folders import find_folders
 from rtc.config.load import Config
 from rtc.config.remembered_rooms import RememberedRoomsJson
+from rtc.config.take_over import take_over_tickets
 from rtc.packages.describe import describe
 from rtc.runtime.room_keys import SecretFinder, no_secret
 from rtc.runtime.root import print_error
@@ -44,8 +45,8 @@ from rtc.transport.webrtc import AsyncioLoop
 
 
 def ticket_folder() -> Path:
-    """Return the folder with this person's job tickets."""
-    return find_folders().tickets
+    """Return the folder with this person's job tickets, after taking over those of an earlier version."""
+    return take_over_tickets(find_folders(), print_error)
 
 
 def choose_mode(*, quiet: bool, verbose: bool, as_json: bool) -> Mode:

@@ -36,6 +36,24 @@ class Folders:
         return name_of_settings(self.settings)
 
     @property
+    def old_state(self) -> Path | None:
+        """The folder in which programs kept their state up to now; None with `SLEAP_RTC_HOME`.
+
+        With `SLEAP_RTC_HOME`, nothing is taken from the home folder: it may be meant for a trial only.
+        """
+        return None if self.settings == self.state else self.settings
+
+    @property
+    def notices_file(self) -> Path:
+        """What people have been told once."""
+        return self.state / "notices.json"
+
+    @property
+    def remembered_settings_file(self) -> Path:
+        """Which settings and secrets were there when a program was last started."""
+        return self.state / "settings-seen.json"
+
+    @property
     def tickets(self) -> Path:
         """The tickets of jobs that were started from here."""
         return self.state / "jobs"

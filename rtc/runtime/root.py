@@ -18,6 +18,7 @@ from rtc.common.nurseries import open_background_nursery
 from rtc.common.stories import Stories
 from rtc.common.text import clean
 from rtc.config.folders import find_folders
+from rtc.config.take_over import take_over_logs
 
 log = logging.getLogger("rtc.run")
 
@@ -41,7 +42,7 @@ def run_root(
         trace: the file to which every turn of every actor is written, if any.
     """
     stories = Stories(trace)
-    with open_log(name, find_folders().logs) as opened_log:
+    with open_log(name, take_over_logs(find_folders(), print_error)) as opened_log:
         for value in secrets:
             if value:
                 opened_log.redactor.hide(value)

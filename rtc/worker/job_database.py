@@ -271,6 +271,15 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def connect_job_database(results: Path) -> sqlite3.Connection:
+    """Open the SQLite file of a results folder; create it if it does not exist.
+
+    Raises:
+        OSError, sqlite3.OperationalError, RtcError: as for `open_database`.
+    """
+    return open_database(results / DATABASE, {*_COLUMNS, "key_sha256"})
+
+
 @asynccontextmanager
 async def open_job_database(results: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[JobDatabase]:
     """Open the job database of a results folder; create it if it does not exist.
@@ -279,7 +288,7 @@ async def open_job_database(results: Path, clock: Callable[[], float] = time.tim
         RtcError: USAGE: the database cannot be opened or written. VERSION: a newer version of sleap-rtc wrote it.
     """
     try:
-        database = await trio.to_thread.run_sync(open_database, results / DATABASE, {*_COLUMNS, "key_sha256"})
+        database = await trio.to_thread.run_sync(connect_job_database, results)
     except (OSError, sqlite3.OperationalError):
         raise RtcError(
             FaultCode.USAGE,

@@ -18,6 +18,8 @@ from protocol.ids import PeerId, RoomId
 from protocol.session_string import ADDRESS_MAX
 from rtc.runner.folder_lock import lock_file
 
+MEMBERSHIP_GLOB = ".place-*.json"
+"""The files of all workers that use a results folder."""
 FILE_MAX = 16 * 1024
 """Maximum number of bytes read from the file; a file that we wrote has a few hundred."""
 

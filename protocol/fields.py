@@ -223,6 +223,20 @@ class ExactBytes:
 
 
 @frozen
+class MaxBytes:
+    """A validator for binary fields of 1 to `max_length` bytes, base64 (RFC 4648) on the wire; None passes."""
+
+    max_length: int
+
+    def __call__(self, _message: object, field: "Attribute[Any]", value: bytes | None) -> None:
+        if value is not None and not 1 <= len(value) <= self.max_length:
+            raise ValueError(f"{field.name} has not between 1 and {self.max_length} bytes")
+
+    def __str__(self) -> str:
+        return f"1 … {self.max_length} bytes, base64"
+
+
+@frozen
 class MaxItems:
     """A validator for lists of at most `max_length` items, each of which the validator `each` accepts, if there is one.
 

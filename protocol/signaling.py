@@ -6,7 +6,8 @@ server, the sender in a message from it. The server sets the sender itself, from
 The first message of a peer, `CreateRoom` or `Join`, says which versions of the protocol it speaks, and so does the
 server's answer, `RoomCreated` or `Joined`. From then on both use the highest common version on this WebSocket. The
 first message is encoded in the peer's newest version, so in later versions these four may only gain fields. A peer
-without a common version gets a `Fault` with the code `version`.
+without a common version gets a `Fault` with the code `version`. The same holds for `AskInvitation` and
+`AnswerInvitation` of `protocol/invitations.py`.
 """
 
 from attrs import field, frozen
@@ -14,6 +15,7 @@ from attrs import field, frozen
 from protocol.faults import Fault
 from protocol.fields import COUNT_MAX, SECONDS_MAX, AsciiLines, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
+from protocol.invitations import InvitationNews, InvitationRequest
 from protocol.status import MEMORY_MAX, Role, WorkerFacts
 from protocol.trust import Tag
 from protocol.version import EXPLICIT, VERSIONS, VersionRange
@@ -246,7 +248,19 @@ class Withdraw:
     """The number of the offer that is taken back, with all offers of this client to this worker before it."""
 
 
-ToServer = CreateRoom | Join | Announce | JoinQueue | LeaveQueue | Leave | Offer | Answer | Refuse | Withdraw
+ToServer = (
+    CreateRoom
+    | Join
+    | Announce
+    | JoinQueue
+    | LeaveQueue
+    | Leave
+    | Offer
+    | Answer
+    | Refuse
+    | Withdraw
+    | InvitationRequest
+)
 FromServer = (
     RoomCreated
     | Joined
@@ -259,5 +273,6 @@ FromServer = (
     | Answer
     | Refuse
     | Withdraw
+    | InvitationNews
     | Fault
 )

@@ -6,6 +6,7 @@ A program that only reads a room's list of workers needs nothing more. Rule: no 
 
 import secrets
 from collections.abc import Mapping
+from typing import get_args
 
 import trio
 from attrs import define, field, frozen
@@ -29,6 +30,7 @@ from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
 from actors.offer_tags import OfferNonces
 from actors.router import Route, Router
 from protocol.faults import Fault
+from protocol.invitations import InvitationNews
 from protocol.signaling import (
     Answer,
     IceServers,
@@ -100,8 +102,10 @@ class SignalingRuntime:
     def routes(self) -> dict[type, tuple[Route, ...]]:
         """Return the routes for everything that comes from the server, or goes to Discovery or to the server."""
         routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (self.discovery.inbox.put,))
-        # a program with links, or in the queue, routes these itself; a hostile server may send them to any program
-        ignored: dict[type, tuple[Route, ...]] = dict.fromkeys((IceServers, QueuePosition, WorkerAssigned), ())
+        # who has links, waits in the queue or invites routes these itself; a hostile server may send them to anybody
+        ignored: dict[type, tuple[Route, ...]] = dict.fromkeys(
+            (IceServers, QueuePosition, WorkerAssigned, *get_args(InvitationNews)), ()
+        )
         return routes | ignored | {SendToServer: (self.send,), _Passed: (lambda marker: marker.passed.set(),)}
 
     def send(self, effect: SendToServer) -> None:

@@ -7,7 +7,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
-from protocol.fields import ID_PATTERN, AsciiLines, ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
+from protocol.fields import (
+    ID_PATTERN,
+    AsciiLines,
+    ExactBytes,
+    FreeText,
+    Id,
+    Integer,
+    MaxBytes,
+    MaxItems,
+    Number,
+    SingleLine,
+)
 from rtc.common.docstrings import class_text, field_texts
 
 Schema = dict[str, Any]
@@ -27,6 +38,7 @@ LIMITS: dict[type, Callable[[Any], Schema]] = {
     Integer: lambda validator: {"minimum": validator.low, "maximum": validator.high},
     Number: lambda validator: {"minimum": validator.low, "maximum": validator.high},
     ExactBytes: lambda validator: dict.fromkeys(("minLength", "maxLength"), (validator.length + 2) // 3 * 4),
+    MaxBytes: lambda validator: {"minLength": 4, "maxLength": (validator.max_length + 2) // 3 * 4},
     MaxItems: lambda validator: {"maxItems": validator.max_length},
 }
 """For each class of `protocol.fields`, a function that returns the limits of a validator as keywords of JSON Schema."""

@@ -21,6 +21,7 @@ from trio_websocket import WebSocketConnection
 from protocol.converter import UnknownMessage
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
+from protocol.invitations import InvitationRequest
 from protocol.signaling import (
     Announce,
     Answer,
@@ -307,6 +308,8 @@ class SignalingServer:
         if isinstance(message, CreateRoom | Join) == has_joined:
             text = "You are in a room already." if has_joined else "Join a room first."
             raise RtcError(FaultCode.BAD_MESSAGE, text)
+        if isinstance(message, InvitationRequest):
+            raise RtcError(FaultCode.BAD_MESSAGE, "This server lets nobody invite others.")
         match message:
             case CreateRoom():
                 await self._create_room(websocket, message)

@@ -27,6 +27,16 @@ from actors.worker import WORKER
 from protocol.faults import Fault, FaultCode
 from protocol.fields import COUNT_MAX
 from protocol.ids import JobId, LinkId, PeerId, RoomId
+from protocol.invitations import (
+    AnswerInvitation,
+    AskInvitation,
+    GiveInvitation,
+    InvitationDenied,
+    InvitationKind,
+    InvitationOpened,
+    ProveInvitation,
+    RefuseInvitation,
+)
 from protocol.jobs import (
     TIME,
     AskJob,
@@ -100,6 +110,12 @@ OF_SERVER: list[Any] = [
     QueuePosition(1, 1), QueuePosition(LARGEST, 1), WorkerAssigned(HERE), WorkerAssigned(STRANGER),
     *(Offer(STRANGER, "sdp", job) for job in (None, JOB)),
     Answer(STRANGER, "sdp"), *(Refuse(peer, FAULTS[0]) for peer in (HERE, STRANGER)), Withdraw(STRANGER), *FAULTS,
+    *(InvitationOpened(kind, 7, seconds) for kind in InvitationKind for seconds in (None, 0, 600, LARGEST)),
+    *(InvitationDenied(kind, FAULTS[0]) for kind in InvitationKind),
+    *(said for number in (7, LARGEST) for exchange in (0, 1, LARGEST) for said in (
+        AskInvitation(number, "a laptop", b"s" * 33, exchange), AnswerInvitation(number, b"s" * 33, exchange),
+        ProveInvitation(number, b"p" * 32, exchange), GiveInvitation(number, b"r" * 99, exchange),
+        RefuseInvitation(number, FAULTS[0], exchange))),
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, since
 from rtc.command_line import generated_docs
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "462d3863861eb615")
+SHAPE = (3, "33e791b6c5b33264")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

@@ -11,7 +11,7 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from protocol.fields import AsciiLines, ExactBytes, FreeText, Id, Integer, MaxItems, Number, SingleLine
+from protocol.fields import AsciiLines, ExactBytes, FreeText, Id, Integer, MaxBytes, MaxItems, Number, SingleLine
 from protocol.version import VersionRange
 
 Strategy = st.SearchStrategy[Any]
@@ -76,6 +76,8 @@ def _of_limit(kind: Any, limit: Any) -> Strategy:
             return st.floats(limit.low, limit.high) | st.sampled_from((float(limit.low), float(limit.high)))
         case ExactBytes() if kind is bytes:
             return st.binary(min_size=limit.length, max_size=limit.length)
+        case MaxBytes() if kind is bytes:
+            return st.binary(min_size=1, max_size=min(limit.max_length, 99)) | st.just(b"x" * limit.max_length)
     raise TypeError(f"a field of the type {kind} has no limit that is known here: {limit}")
 
 

@@ -19,6 +19,7 @@ from actors.events import ServerConnected, ServerDisconnected
 from actors.mailbox import Mailbox
 from protocol.converter import UnknownMessage, WireError
 from protocol.faults import Fault, FaultCode
+from protocol.invitations import AnswerInvitation
 from protocol.signaling import FromServer, Joined, RoomCreated, ToServer
 from protocol.version import VERSIONS, VersionRange, no_common_version
 from protocol.wire import FRAME_MAX, FROM_SERVER, decode, encode, encode_first, is_known
@@ -262,7 +263,7 @@ class _SignalingConnection:
                     " Update the older of the two."
                 ) from None
             self.message_received = True
-            if isinstance(message, RoomCreated | Joined):
+            if isinstance(message, RoomCreated | Joined | AnswerInvitation):
                 await self._agree(message.versions)
             await self._on_event(message)
 

@@ -10,13 +10,11 @@ have the same messages, in this order, and differ in what `share` and `proof` ho
     joiner  → server → inviter    ProveInvitation
     inviter → server → joiner     GiveInvitation, with the room, encrypted
 
-Instead of any of the last four, the side whose turn it is may send `RefuseInvitation`; the server sends it in place of
-a side that is gone. A short code is SPAKE2 (RFC 9382): the words of the code are its password. A nearby invitation is
-an X25519 exchange that begins with a commitment, and two people compare the words that both consoles show.
+Either side may send `RefuseInvitation` instead of what it should say next; the server sends it in place of a side that
+is gone. A short code is SPAKE2: the words of the code are its password. A nearby invitation is an X25519 exchange that
+begins with a commitment, and two people compare the words that both consoles show.
 
-In each message, `number` is the invitation and `exchange` is one joiner's exchange about it. The server sets `exchange`
-in `AskInvitation`, and the inviter repeats it in all that it says to this joiner. A joiner has only one exchange, the
-one on its WebSocket, so the server ignores the numbers that it sends after `AskInvitation`.
+An invitation is for one exchange: `AskInvitation` uses it up, whatever comes of it. The inviter may open another one.
 """
 
 from enum import Enum
@@ -47,10 +45,9 @@ class InvitationKind(Enum):
     """How the two programs of an invitation agree on a key."""
 
     CODE = "code"
-    """A person types the code that the inviter shows. The first `AskInvitation` uses it up."""
+    """A person types the code that the inviter shows."""
     NEARBY = "nearby"
-    """Two people compare what their consoles show, and the inviter's person agrees. Any number of joiners may ask, one
-    after the other."""
+    """Two people compare what their consoles show, and the inviter's person agrees."""
 
 
 @frozen
@@ -75,7 +72,7 @@ class InvitationOpened:
     """The number by which the joiner names it. For a code, the lowest free one; no number is given again soon after its
     invitation has ended. For a nearby invitation, a random one."""
     seconds: int | None = field(default=None, validator=Integer(0, COUNT_MAX))
-    """Seconds until the server closes it; null: it is open for as long as its inviter is in the room."""
+    """Seconds until the server closes it, if nobody asks for it; null: it is open while its inviter is in the room."""
 
 
 @frozen
@@ -102,8 +99,6 @@ class AskInvitation:
     """What the joiner calls itself, for the inviter's person; usually the name of its computer."""
     share: bytes = field(validator=MaxBytes(SHARE_MAX), repr=False)
     """Code: the joiner's SPAKE2 message. Nearby: the SHA-256 commitment to its key."""
-    exchange: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
-    """From the server: this exchange. To the server: 0."""
     versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)
     """The versions of the protocol that the joiner speaks."""
 
@@ -115,7 +110,6 @@ class AnswerInvitation:
     number: int = field(validator=Integer(1, COUNT_MAX))
     share: bytes = field(validator=MaxBytes(SHARE_MAX), repr=False)
     """Code: the inviter's SPAKE2 message. Nearby: its X25519 key."""
-    exchange: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
     versions: VersionRange = field(default=VERSIONS, metadata=EXPLICIT)
     """From the server: the versions of the protocol that the server speaks."""
 
@@ -127,7 +121,6 @@ class ProveInvitation:
     number: int = field(validator=Integer(1, COUNT_MAX))
     proof: bytes = field(validator=MaxBytes(PROOF_MAX), repr=False)
     """Code: an HMAC under the exchange's key. Nearby: the key and the nonce of the commitment."""
-    exchange: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
 
 
 @frozen
@@ -137,20 +130,15 @@ class GiveInvitation:
     number: int = field(validator=Integer(1, COUNT_MAX))
     sealed: bytes = field(validator=MaxBytes(SEALED_MAX), repr=False)
     """A nonce of 12 bytes, then an `InvitedRoom` as JSON, encrypted with ChaCha20-Poly1305 (RFC 8439)."""
-    exchange: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
 
 
 @frozen
 class RefuseInvitation:
-    """Inviter to joiner or joiner to inviter, through the server, or the server to one of them: it ends here.
-
-    With `exchange` 0, from the server to an inviter: the whole invitation is closed.
-    """
+    """Inviter to joiner or joiner to inviter, through the server, or the server to one of them: it ends here."""
 
     number: int = field(validator=Integer(1, COUNT_MAX))
     fault: Fault
     """Why it ends."""
-    exchange: int = field(default=0, validator=Integer(0, COUNT_MAX), metadata=EXPLICIT)
 
 
 @frozen

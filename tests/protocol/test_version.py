@@ -11,7 +11,7 @@ from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, since
 from rtc.command_line import generated_docs
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "33e791b6c5b33264")
+SHAPE = (3, "93c249705173df56")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

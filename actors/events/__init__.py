@@ -5,6 +5,7 @@ other. A docstring that begins with "To …:" names the receiver of an effect. M
 signalling connection are events as they are; those that come over a link are wrapped in `PeerMessage`, with the link.
 """
 
+from actors.events.invitation import *
 from actors.events.job import *
 from actors.events.link import *
 from actors.events.person import *

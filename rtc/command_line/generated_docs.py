@@ -14,6 +14,8 @@ import attrs
 from actors.auth import CLIENT_AUTH, WORKER_AUTH
 from actors.client import CLIENT
 from actors.discovery import DISCOVERY
+from actors.invitee import INVITEE
+from actors.inviter import INVITER
 from actors.job_query import JOB_QUERY
 from actors.job_session import JOB_SESSION
 from actors.table import Table
@@ -44,7 +46,9 @@ from rtc.command_line.generated_pictures import live_view_picture, loss_curves_p
 from rtc.command_line.state_diagrams import HOW_TO_READ, diagrams, ignored_table, rows_table
 from rtc.common.docstrings import class_text, field_texts
 
-TABLES: tuple[Table[Any], ...] = (WORKER, JOB_SESSION, CLIENT, JOB_QUERY, DISCOVERY, WORKER_AUTH, CLIENT_AUTH)
+TABLES: tuple[Table[Any], ...] = (
+    *(WORKER, JOB_SESSION, CLIENT, JOB_QUERY, DISCOVERY, WORKER_AUTH, CLIENT_AUTH, INVITER, INVITEE),
+)
 MESSAGES = {kind for vocabulary in VOCABULARIES for kind in vocabulary.messages.values()} | {*get_args(JobNews)}
 TAGS = {kind.__name__: tag_of(kind) for kind in MESSAGES}
 ENUMERATIONS: tuple[type[Enum], ...] = (

@@ -320,6 +320,14 @@ _limit_options = (
     _limit("--max-http-per-address", 50, _COUNT, "The same from one address."),
     _limit("--max-rooms-per-hour", 20, _COUNT, "Rooms that one address may make."),
     _limit("--max-wrong-tokens", 10, _COUNT, "Wrong tokens a minute from one address that are answered without delay."),
+    _limit(
+        "--max-invitations",
+        64,
+        click.IntRange(0, 1_000_000),
+        "Short codes and other invitations that are open in one room; 0 for none.",
+    ),
+    _limit("--max-invitations-per-hour", 300, _COUNT, "Invitations that are made in one room."),
+    _limit("--max-asks", 10, _COUNT, "Invitations that are asked for in a minute from one address."),
     _limit("--max-waiting-mb", 64, _COUNT, "MB of messages that wait for peers that read slowly."),
 )
 """The fields of `rtc.server.limits.ServerLimits`; a test compares the defaults."""

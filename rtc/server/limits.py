@@ -30,6 +30,12 @@ class ServerLimits:
     """Rooms that one address may make."""
     max_wrong_tokens: int = 10
     """Wrong tokens a minute from one address; the answers to more of them are delayed."""
+    max_invitations: int = 64
+    """Invitations (short codes, and workers that may be found nearby) that are open in one room; 0 for none at all."""
+    max_invitations_per_hour: int = 300
+    """Invitations that are made in one room."""
+    max_asks: int = 10
+    """Invitations that are asked for in a minute from one address, rightly or wrongly; the rest is refused."""
     max_waiting_mb: int = 64
     """MB (2**20 bytes) of messages that wait for peers to read them."""
     rooms_are_open: bool = True

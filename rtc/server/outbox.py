@@ -3,7 +3,7 @@
 Their bytes are bounded too: relays to one peer by `RELAY_BYTES`, and what waits for all peers by a `SendBudget`. When
 that is used up, the peer that reads most slowly loses what waits for it, hears why, and is disconnected.
 
-What waits is sent in order. There are three kinds:
+What waits is sent in order. There are four kinds:
 
 - *State* is coalesced: only the newest of it waits. Newer facts of a worker take the place of those that wait, and so
   do a newer position in the queue and newer ICE servers. A worker that comes and leaves before the peer was told of it
@@ -16,6 +16,8 @@ What waits is sent in order. There are three kinds:
   waits outside until there is a place (`wait_for_place`), which slows the client that makes it. A worker is never made
   to wait for a client, since that would cost its other clients time: of its answers the oldest is dropped. A
   `Withdraw` takes the place of all that its client said of that offer and of earlier ones.
+- *What joiners say* about the peer's invitations. An invitation is used up by one joiner, which says three things at
+  most, and who does not read is given no more invitations.
 - *Replies* answer the peer's own requests. It is not heard again while many of them wait (`wait_for_replies`).
 
 `WorkerAssigned` is state, but a position never takes its place, because only a client that has heard of its worker asks
@@ -34,6 +36,7 @@ from attrs import define, field, frozen
 from actors.mailbox import QueueFull
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId
+from protocol.invitations import AskInvitation, ProveInvitation, RefuseInvitation
 from protocol.signaling import (
     WORKERS_MAX,
     Answer,
@@ -68,7 +71,10 @@ NOT_READ = Fault(
     FaultCode.STALLED,
     "Your program did not read what the server sent, and the server has no memory left for it. Let it connect again.",
 )
-OUTBOX_MAX = RELAYS_MAX + WITHDRAWALS_MAX + REPLIES_MAX + 1 + STATE_MAX
+INVITED_MAX = 3 * (REPLIES_MAX + 3)
+"""What joiners say about the peer's invitations: a request, a proof, and that the joiner is gone. The peer has opened
+those invitations, and so many of its requests are answered without its reading."""
+OUTBOX_MAX = RELAYS_MAX + WITHDRAWALS_MAX + REPLIES_MAX + 1 + STATE_MAX + INVITED_MAX
 """More messages never wait; a larger number is a bug."""
 
 
@@ -95,13 +101,21 @@ class _Relay:
 
 
 @frozen
+class _Invited:
+    """The key of a waiting message about an invitation of this peer."""
+
+    number: int
+    kind: type
+
+
+@frozen
 class _Reply:
     """The key of a waiting reply."""
 
     number: int
 
 
-_Key = _Facts | _Left | _Relay | _Reply | type
+_Key = _Facts | _Left | _Relay | _Invited | _Reply | type
 
 
 @frozen
@@ -171,6 +185,8 @@ class PeerOutbox:
                 self._add(type(message), message)
             case Offer() | Answer() | Refuse() | Withdraw():
                 self._put_relay(message)
+            case AskInvitation() | ProveInvitation() | RefuseInvitation():
+                self._add(_Invited(message.number, type(message)), message)
             case _:
                 self._put_reply(message)
         if len(self._waiting) > OUTBOX_MAX:

@@ -102,6 +102,9 @@ class RateLimits:
         self.guesses: TokenBucket[str] = TokenBucket(
             limits.max_wrong_tokens, limits.max_wrong_tokens / 60, GUESSES_FORGOTTEN
         )
+        made = limits.max_invitations_per_hour
+        self.invitations: TokenBucket[str] = TokenBucket(made, made / 3600)
+        self.asks: TokenBucket[str] = TokenBucket(limits.max_asks, limits.max_asks / 60, GUESSES_FORGOTTEN)
         self.messages: TokenBucket[int] = TokenBucket(MESSAGE_BURST, MESSAGE_RATE)
         self.joins: TokenBucket[str] = TokenBucket(JOIN_BURST, JOIN_RATE, JOIN_DELAY_MAX)
         self.rejoins: TokenBucket[str] = TokenBucket(REJOIN_BURST, REJOIN_RATE)

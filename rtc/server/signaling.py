@@ -21,7 +21,7 @@ from trio_websocket import WebSocketConnection
 from protocol.converter import UnknownMessage
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
-from protocol.invitations import InvitationRequest
+from protocol.invitations import AskInvitation, InvitationRequest, ProveInvitation
 from protocol.signaling import (
     Announce,
     Answer,
@@ -41,6 +41,7 @@ from rtc.common.errors import RtcError
 from rtc.server.admission import Admission
 from rtc.server.frames import common_version, read_frame
 from rtc.server.incidents import error_places, report_incident
+from rtc.server.invitation_relay import InvitationRelay
 from rtc.server.limits import DEFAULT_LIMITS, ServerLimits
 from rtc.server.outbox import PeerOutbox
 from rtc.server.overload import BUSY_REASON, Refusals
@@ -105,12 +106,13 @@ class SignalingServer:
         self._limits = limits
         self._refusals = refusals or Refusals()
         self._admission = Admission(limits)
+        self._invitations = InvitationRelay(limits, rates)
         self._budget = SendBudget(limits.max_waiting_mb * 2**20)
         self._websockets: dict[WebSocketId, PeerWebSocket] = {}
         self._ids = map(WebSocketId, itertools.count(1))
         self._stopping = trio.Event()
         self._until_lapse = trio.CancelScope()
-        """Ends at the registry's next deadline; `_apply` moves it."""
+        """Ends at the next deadline of the two registries; `_apply` moves it."""
 
     def stop(self) -> None:
         """Accept no new connection, and close every WebSocket with code 1001; `run` returns when that is done."""
@@ -182,12 +184,13 @@ class SignalingServer:
                     self._apply((SendMessage(websocket.id, IceServers(self._turn_credentials.for_peer(member.peer))),))
 
     async def _lapse_assignments(self) -> None:
-        """Let each assignment of a waiting client lapse in time; see `rtc/server/wait_queue.py`."""
+        """Let each assignment of a waiting client, and each invitation, lapse in time."""
         while True:
             with self._until_lapse:
                 await trio.sleep_forever()
             self._until_lapse = trio.CancelScope()
-            self._apply(self.registry.lapse(trio.current_time()))
+            now = trio.current_time()
+            self._apply((*self.registry.lapse(now), *self._invitations.registry.lapse(now)))
 
     def _with_credentials(self, effect: RoomEffect) -> RoomEffect:
         """Return `effect`; if it sends `Joined`, with the STUN and TURN servers and the peer's credentials in it."""
@@ -240,7 +243,7 @@ class SignalingServer:
         """When the peer has not read what was sent, take it from its room, and disconnect it after `GIVEN_UP_TIME`."""
         await websocket.outbox.given_up.wait()
         log.info("WebSocket %d is given up: it does not read", websocket.id)
-        self._apply(self.registry.leave(websocket.id, trio.current_time()))
+        self._apply(self._leave(websocket))
         await trio.sleep(GIVEN_UP_TIME)
         websocket.displace()
 
@@ -259,7 +262,7 @@ class SignalingServer:
             log.info("WebSocket %d of %s is rejected: %s", websocket.id, websocket.source_network, error)
             self._apply(reject(websocket.id, error.fault.code, error.fault.text))
         finally:
-            self._apply(self.registry.leave(websocket.id, trio.current_time()))
+            self._apply(self._leave(websocket))
 
     async def _next_frame(self, websocket: PeerWebSocket, ws: WebSocketConnection) -> str | bytes:
         """Wait for the next message, at the rate that one WebSocket may send.
@@ -271,7 +274,8 @@ class SignalingServer:
             RtcError: the peer has not joined a room within `JOIN_TIME`.
         """
         with trio.move_on_after(JOIN_TIME) as time_limit:
-            if self.registry.member_of(websocket.id) is not None:
+            is_joiner = self._invitations.registry.is_joiner(websocket.id)  # then the exchange has a time of its own
+            if is_joiner or self.registry.member_of(websocket.id) is not None:
                 time_limit.deadline = float("inf")
             frame: str | bytes = await ws.get_message()
         if time_limit.cancelled_caught:
@@ -293,8 +297,9 @@ class SignalingServer:
         """
         if not isinstance(frame, str):
             raise RtcError(FaultCode.BAD_MESSAGE, "Only text is read here, and bytes came.")
-        has_joined = self.registry.member_of(websocket.id) is not None
-        if not has_joined:
+        member = self.registry.member_of(websocket.id)
+        has_joined, is_joiner = member is not None, self._invitations.registry.is_joiner(websocket.id)
+        if not has_joined and not is_joiner:
             websocket.version = common_version(frame)
         try:
             message = read_frame(frame, websocket.version)
@@ -305,11 +310,12 @@ class SignalingServer:
             if websocket.unknown_count <= UNKNOWN_MAX:
                 log.info("WebSocket %d: %s; it is ignored", websocket.id, error)
             return
-        if isinstance(message, CreateRoom | Join) == has_joined:
-            text = "You are in a room already." if has_joined else "Join a room first."
-            raise RtcError(FaultCode.BAD_MESSAGE, text)
         if isinstance(message, InvitationRequest):
-            raise RtcError(FaultCode.BAD_MESSAGE, "This server lets nobody invite others.")
+            self._apply_at_cost(await self._invitations.handle(websocket, member, message), websocket)
+            return
+        if is_joiner or isinstance(message, CreateRoom | Join) == has_joined:
+            text = "Join a room first." if not has_joined and not is_joiner else "You are in a room already."
+            raise RtcError(FaultCode.BAD_MESSAGE, text)
         match message:
             case CreateRoom():
                 await self._create_room(websocket, message)
@@ -328,7 +334,7 @@ class SignalingServer:
         now = trio.current_time()
         match message:
             case Leave():
-                return self.registry.leave(websocket.id, now)
+                return self._leave(websocket, for_good=True)
             case Announce():
                 return self.registry.announce(websocket.id, message.facts, now)
             case JoinQueue():
@@ -337,6 +343,12 @@ class SignalingServer:
                 return self.registry.leave_queue(websocket.id, now)
             case _:
                 return self.registry.relay(websocket.id, message)
+
+    def _leave(self, websocket: PeerWebSocket, *, for_good: bool = False) -> RoomEffects:
+        """Take a peer from its room, and end its exchanges; its invitations too, if it leaves for good."""
+        now = trio.current_time()
+        left = self.registry.leave(websocket.id, now)
+        return (*left, *self._invitations.registry.leave(websocket.id, now, for_good=for_good))
 
     async def _relay_to_worker(self, websocket: PeerWebSocket, message: Offer | Withdraw) -> None:
         """Pass on a client's message when there is a place for it in the worker's outbox.
@@ -425,14 +437,14 @@ class SignalingServer:
 
     def _apply(self, effects: RoomEffects) -> None:
         """Carry out the effects of a change of the registry, and note its next deadline; never waits."""
-        self._until_lapse.deadline = self.registry.next_deadline()
+        self._until_lapse.deadline = min(self.registry.next_deadline(), self._invitations.registry.next_deadline())
         for effect in effects:
             websocket = self._websockets.get(effect.websocket)
             if websocket is None:
                 continue
             if isinstance(effect, SendMessage):
                 websocket.outbox.put(effect.message)
-                websocket.answers_due += isinstance(effect.message, Offer)
+                websocket.answers_due += isinstance(effect.message, Offer | AskInvitation | ProveInvitation)
             else:
                 websocket.finish()
 

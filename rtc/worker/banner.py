@@ -10,12 +10,21 @@ from protocol.ids import RoomId
 from protocol.status import WorkerFacts
 from rtc.common.text import clean
 from rtc.config.load import DEFAULT_SERVERS
+from rtc.invitations.join_command import join_command
+from rtc.invitations.short_code import ShortCode
 
 TRAIN = "sleap-rtc client-train"
 
 
 def worker_banner(
-    facts: WorkerFacts, room: RoomId, token: str, session_string: str, server: str, *, has_secret: bool
+    facts: WorkerFacts,
+    room: RoomId,
+    token: str,
+    session_string: str,
+    server: str,
+    *,
+    has_secret: bool,
+    code: ShortCode | None = None,
 ) -> str:
     """Return the banner of one worker: several lines of plain text, without a final line break.
 
@@ -27,6 +36,7 @@ def worker_banner(
         server: the server's WebSocket address. The commands name it, unless it is the default server.
         has_secret: whether clients must prove that they know the room secret. The commands then name a file with it as
             a placeholder: the secret itself on a command line could be seen by other users of that machine.
+        code: the short code of the room, if there is one.
     """
     train = f"{TRAIN} --session-string {shlex.quote(session_string)} --pkg-path package.zip{_secret_option(has_secret)}"
     return "\n".join(
@@ -36,6 +46,7 @@ def worker_banner(
             f"  GPU       {_gpu(facts)}",
             *_location_lines(facts, room, token, server, has_secret=has_secret),
             "",
+            *_code_lines(code, server),
             "Session string, for a direct connection to this worker:",
             "",
             f"{session_string}",
@@ -48,19 +59,42 @@ def worker_banner(
 
 
 def fleet_banner(
-    workers: Sequence[tuple[WorkerFacts, str]], room: RoomId, token: str, server: str, *, has_secret: bool
+    workers: Sequence[tuple[WorkerFacts, str]],
+    room: RoomId,
+    token: str,
+    server: str,
+    *,
+    has_secret: bool,
+    code: ShortCode | None = None,
 ) -> str:
     """Return the banner of several workers of one process, each given as its facts and its session string.
 
-    `room`, `token`, `server` and `has_secret` are as in `worker_banner`, and the same for all of the workers.
+    `room`, `token`, `server`, `has_secret` and `code` are as in `worker_banner`, and the same for all of the workers.
     """
     lines = [f"{len(workers)} workers are ready, one for each GPU.", ""]
     lines += [*_location_lines(workers[0][0], room, token, server, has_secret=has_secret), ""]
+    lines += _code_lines(code, server)
     lines += ["Session strings, each for a direct connection to one worker:", ""]
     for facts, session_string in workers:
         lines += [f"  {clean(facts.name)}: {_gpu(facts)}", "", session_string, ""]
     lines += [f"  {TRAIN} --pkg-path package.zip --session-string SESSION_STRING{_secret_option(has_secret)}", ""]
     return "\n".join((*lines, *_join_lines(room, token, server, has_secret=has_secret)))
+
+
+def _code_lines(code: ShortCode | None, server: str) -> tuple[str, ...]:
+    """Return the lines about the short code; none if there is no code."""
+    if code is None:
+        return ()
+    return (
+        "Short code, to join this room from another computer; for ten minutes, and once:",
+        "",
+        f"{code}",
+        "",
+        f"  {join_command(code, server)}",
+        "",
+        "A new one: sleap-rtc room invite",
+        "",
+    )
 
 
 def _secret_option(has_secret: bool) -> str:

@@ -3,7 +3,7 @@
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -104,7 +104,7 @@ async def run_fleet(
     asyncio_loop: AsyncioLoop,
     drain: trio.Event,
     say: Callable[[str], None],
-    joined: Callable[[FleetReady], None],
+    joined: Callable[[FleetReady], Awaitable[None]],
 ) -> None:
     """Run all of these workers in one room until each is drained.
 
@@ -127,7 +127,7 @@ async def run_fleet(
                     nursery.cancel_scope.cancel()
                 break
         else:
-            joined(tuple(member.ready for member in members if member.ready is not None))
+            await joined(tuple(member.ready for member in members if member.ready is not None))
     for member in members:
         if member.fault is not None:
             raise RtcError.of(member.fault)
@@ -168,16 +168,17 @@ def _say_server_started(lines: LineWriter, embedded: EmbeddedServer) -> None:
         )
 
 
-def _show_ready(lines: LineWriter, options: WorkerOptions, ready: FleetReady) -> None:
-    """Print the banner; before it, what a person may have meant who has secrets here, but none for this room."""
+async def _show_ready(lines: LineWriter, options: WorkerOptions, ready: FleetReady) -> None:
+    """Print the banner, with a short code; before it, what a person may mean who has secrets of other rooms here."""
     first = ready[0]
     about_others = None if first.has_secret else options.about_other_secrets(first.room)
     if about_others is not None:
         print_error(about_others)
-    server, has_secret = first.session.server or "", first.has_secret
+    server, has_secret, code = first.session.server or "", first.has_secret, await first.make_code()
     if len(ready) == 1:
-        text = worker_banner(first.facts, first.room, first.token, first.session.write(), server, has_secret=has_secret)
+        session = first.session.write()
+        text = worker_banner(first.facts, first.room, first.token, session, server, has_secret=has_secret, code=code)
     else:
         workers = [(each.facts, each.session.write()) for each in ready]
-        text = fleet_banner(workers, first.room, first.token, server, has_secret=has_secret)
+        text = fleet_banner(workers, first.room, first.token, server, has_secret=has_secret, code=code)
     lines.say(text)

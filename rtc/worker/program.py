@@ -34,6 +34,7 @@ from actors.worker import WORKER, WorkerData
 from protocol.faults import Fault, FaultCode
 from protocol.fields import word
 from protocol.ids import JobId, LinkId, RoomId
+from protocol.invitations import InvitedRoom
 from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from rtc.common.errors import RtcError
@@ -43,10 +44,12 @@ from rtc.common.stories import make_actor
 from rtc.common.version import VERSION
 from rtc.config.folders import find_folders
 from rtc.config.load import Config
+from rtc.invitations.code_inviter import CodeInviter
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
-from rtc.runtime.room_keys import KeyFinder, LastingSecret, SecretFinder, find_keys, no_secret
+from rtc.runtime.room_keys import LastingSecret, SecretFinder, find_keys, no_secret
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.transport.webrtc import AsyncioLoop
+from rtc.worker.code_report import WorkerCodeReport
 from rtc.worker.event_log import EventLog
 from rtc.worker.gpu_monitor import GpuMonitor
 from rtc.worker.job import RunnerConfig
@@ -144,7 +147,7 @@ async def run_worker(
         with open_membership_file(options.results, runner_config.name, runner_config.gpu) as membership_file:
             start = partial(
                 _serve,
-                partial(find_keys, find_secret),
+                find_secret,
                 options,
                 gpu,
                 runner_config,
@@ -198,7 +201,7 @@ async def _check_secret(find_secret: SecretFinder, options: WorkerOptions, saved
 
 
 async def _serve(
-    find_keys_of: KeyFinder,
+    find_secret: SecretFinder,
     options: WorkerOptions,
     gpu: GpuFacts,
     runner_config: RunnerConfig,
@@ -236,18 +239,22 @@ async def _serve(
             options.public_address,
             options.room,
             options.token,
-            find_keys_of,
+            partial(find_keys, find_secret),
             membership_file,
             saved,
             runtime,
             on_ready,
             say,
         )
+        code_report = WorkerCodeReport(say, options.prefix)
+        code_inviter = CodeInviter(router, partial(_invited_room, options, find_secret, membership), code_report)
+        membership.make_code = partial(code_report.first_code, code_inviter.invite)
         runtime.add_routes(dict.fromkeys(FOR_WORKER, (worker.inbox.put,)))
-        for adapter in (job_manager, job_sessions, membership):
+        for adapter in (job_manager, job_sessions, membership, code_inviter):
             runtime.add_routes(adapter.routes())
         await runtime.adapters.start(job_manager.run)
         await runtime.adapters.start(job_sessions.run)
+        await runtime.adapters.start(code_inviter.run)
         await runtime.actors.start(worker.run)
         await job_manager.adopt()
         if gpu.uuid is not None:
@@ -272,6 +279,21 @@ def _as_request(link: LinkId, message: Any) -> JobSubmitted | PeerMessage:
     stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime())
     credential = JobCredential(JobId(f"job-{stamp}-{secrets.token_hex(4)}"), secrets.token_urlsafe(KEY_BYTES))
     return JobSubmitted(link, message, credential)
+
+
+async def _invited_room(options: WorkerOptions, find_secret: SecretFinder, membership: RoomMembership) -> InvitedRoom:
+    """Return the room that the worker is in, for somebody who has typed its code: with the secret, if it has one.
+
+    Raises:
+        RtcError: the secret cannot be read any more, or the worker is in no room now.
+    """
+    saved = membership.saved
+    if saved is None:
+        raise RtcError(FaultCode.ROOM_DENIED, "The worker is in no room now. Ask for a new code.")
+    secret = await trio.to_thread.run_sync(find_secret, saved.room)
+    text = None if secret is None else secret.text
+    name = options.name or socket.gethostname()
+    return InvitedRoom(options.public_address, saved.room, saved.token, text, name)
 
 
 def _facts(options: WorkerOptions, gpu: GpuFacts) -> WorkerFacts:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -15,6 +15,7 @@ from protocol.signaling import Joined
 from protocol.status import Role, WorkerFacts
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
+from rtc.invitations.short_code import ShortCode
 from rtc.runtime.peer_runtime import PeerRuntime, Routes
 from rtc.runtime.room_keys import KeyFinder
 from rtc.worker.banner import worker_banner
@@ -27,6 +28,14 @@ RETRY_PAUSE, RETRY_PAUSE_MAX = 10.0, 300.0
 takes up to `connection_timeout`."""
 
 
+CodeMaker = Callable[[], Awaitable[ShortCode | None]]
+"""Returns a short code; None if the server gives none."""
+
+
+async def no_code() -> None:
+    """Make no short code."""
+
+
 @frozen
 class WorkerReady:
     """The worker has joined its first room: how others reach it there."""
@@ -37,6 +46,8 @@ class WorkerReady:
     facts: WorkerFacts
     has_secret: bool = False
     """Whether clients must prove that they know the room secret."""
+    make_code: CodeMaker = field(default=no_code, eq=False)
+    """Has a short code for the room made, once."""
 
 
 @define
@@ -59,6 +70,8 @@ class RoomMembership:
     """Called once, when the worker has joined its first room."""
     say: Callable[[str], None]
     """Prints a text for the person at the terminal, when the worker is in another room than before."""
+    make_code: CodeMaker = no_code
+    """Has a short code made, for the banner."""
     _resume_token: str = ""
     _join_deadline: float = math.inf
     """When the present try to join ends, by trio's clock. Its time is also for creating a room and finding its keys."""
@@ -125,7 +138,7 @@ class RoomMembership:
         self._failed_attempts = 0
         session = SessionString(event.room, event.token, event.peer, self.address)
         if previous_room is None:
-            self.on_ready(WorkerReady(event.room, event.token, session, self.runtime.facts, has_secret))
+            self.on_ready(WorkerReady(event.room, event.token, session, self.runtime.facts, has_secret, self.make_code))
         elif previous_room != event.room:
             facts, text = self.runtime.facts, session.write()
             banner = worker_banner(facts, event.room, event.token, text, self.address, has_secret=has_secret)

@@ -80,7 +80,7 @@ class Fleet:
     failed: RtcError | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        def joined(ready: FleetReady) -> None:
+        async def joined(ready: FleetReady) -> None:
             self.ready = ready
             task_status.started()
 

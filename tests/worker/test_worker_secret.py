@@ -104,7 +104,7 @@ async def test_all_workers_of_a_machine_keep_the_secret_when_the_room_of_the_fir
     joined: list[FleetReady] = []
 
     async def run(*, task_status: trio.TaskStatus[None]) -> None:
-        def note(ready: FleetReady) -> None:
+        async def note(ready: FleetReady) -> None:
             joined.append(ready)
             task_status.started()
 
@@ -178,13 +178,13 @@ def count_rooms(lab: Lab) -> int:
 
 
 @pytest.mark.parametrize("has_secret", [False, True])
-def test_a_worker_that_runs_open_says_that_there_are_secrets_of_other_rooms(
+async def test_a_worker_that_runs_open_says_that_there_are_secrets_of_other_rooms(
     capsys: pytest.CaptureFixture[str], has_secret: bool
 ) -> None:
     facts = WorkerFacts(Status.AVAILABLE, "lab", "host", "CPU", 0, "0.3.5", "none", "0.1")
     session = SessionString(NEW, "token", PeerId("worker-1"), "ws://lab:8080")
     options = SimpleNamespace(about_other_secrets=lambda room: f"Nothing is here for {room}.")
-    _show_ready(LineWriter(sys.stdout), options, (WorkerReady(NEW, "token", session, facts, has_secret),))
+    await _show_ready(LineWriter(sys.stdout), options, (WorkerReady(NEW, "token", session, facts, has_secret),))
     printed = capsys.readouterr()
     assert printed.err == ("" if has_secret else f"sleap-rtc: Nothing is here for {NEW}.\n")
     assert ("--room-secret-file FILE" in printed.out) == has_secret

@@ -97,11 +97,14 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(ATTACHING,         JobState,           IDLE,            do.fail_job_elsewhere, when=guard.job_is_elsewhere),
     row(ATTACHING,         JobState,           IDLE,            do.finish_caught_up,  when=guard.nothing_to_show),
     row(ATTACHING,         JobState,           RUNNING,         do.note_attached),
+    row(UPLOADING,         on.PackageSent,     IDLE,            do.leave_begun,       when=guard.leaves_begun_job),
     row(UPLOADING,         on.PackageSent,     RUNNING,         do.note_package_sent),
     row(UPLOADING,         (on.UploadFailed, Fault), IDLE,      do.fail_upload),
     ignore(RUNNING, JobEvent, when=guard.is_repeated, because="a worker may repeat what came over an earlier link"),
     row(RUNNING,           JobEvent,           IDLE,            do.finish_caught_up,  when=guard.all_is_shown),
+    row(UPLOADING,         JobEvent,           IDLE,            do.leave_begun,       when=guard.leaves_begun_job),
     row((UPLOADING, RUNNING), JobEvent,        RUNNING,         do.note_event),
+    row(UPLOADING,         JobEnded,           IDLE,            do.leave_ended,       when=guard.leaves_result),
     row((UPLOADING, RUNNING), JobEnded,        DOWNLOADING,     do.fetch_result,      when=guard.result_is_wanted),
     row((UPLOADING, RUNNING), JobEnded,        IDLE,            do.fail_job_gone,     when=guard.result_is_gone),
     row((UPLOADING, RUNNING), JobEnded,        IDLE,            do.finish_without_result),
@@ -116,6 +119,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     # a lost link, while the job continues
     row(UPLOADING,         on.LinkLost,        IDLE,            do.fail_upload,       when=guard.package_is_dropped),
     row(UPLOADING,         on.LinkLost,        UPLOAD_AWAY,     do.keep_link),
+    row(UPLOAD_AWAY,       on.PackageSent,     IDLE,            do.leave_begun,       when=guard.leaves_begun_job),
     row(UPLOAD_AWAY,       on.PackageSent,     RECONNECT_WAIT,  do.note_package_arrived),
     row(UPLOAD_AWAY,       on.TimedOut,        UPLOAD_RETURN,   do.reconnect),
     row(UPLOAD_RETURN,     on.Authenticated,   SAME,            do.request_return),
@@ -123,6 +127,8 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(UPLOAD_RETURN,     JobState,           CONNECTING,      do.resubmit,          when=guard.may_resubmit),
     row(UPLOAD_RETURN,     JobState,           IDLE,            do.fail_not_started,  when=guard.job_is_unknown),
     row((UPLOAD_RETURN, RECONNECTING), JobState, IDLE,          do.fail_job_elsewhere, when=guard.job_is_elsewhere),
+    row(UPLOAD_RETURN,     JobState,           IDLE,            do.leave_begun,       when=guard.leaves_begun_job),
+    row(UPLOAD_RETURN,     JobState,           IDLE,            do.leave_ended,       when=guard.leaves_result),
     row(UPLOAD_RETURN,     JobState,           RUNNING,         do.resume_job),
     row(UPLOAD_RETURN,     on.LinkLost,        CONNECTING,      do.resubmit,          when=guard.may_resubmit),
     row(UPLOAD_RETURN,     on.LinkLost,        IDLE,            do.fail_not_started,  when=guard.job_is_unknown),
@@ -151,6 +157,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(CONFIRMING,        (on.Interrupted, on.Drain), IDLE,    do.finish),
 
     # what the person wants
+    row((UPLOADING, UPLOAD_AWAY), on.TicketNotSaved, SAME,      do.stay),
     row(BEFORE_JOB,        LEAVING,            IDLE,            do.give_up),
     row(ATTACHING,         LEAVING,            IDLE,            do.leave_unattached),
     row(UPLOADING,         LEAVING,            IDLE,            do.give_up_upload),
@@ -197,7 +204,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     ignore(
         IDLE, on.Interrupted, on.Drain, on.CancelWanted, on.StopWanted, on.WorkerPicked,
         on.ChoiceFailed, on.WorkersChanged, on.JoinedRoom, on.JoinFailed, WorkerAssigned,
-        on.ResultDownloaded, on.ResultUnpacked, on.DownloadFailed,
+        on.ResultDownloaded, on.ResultUnpacked, on.DownloadFailed, on.TicketNotSaved,
         because="the client has ended, and its program is about to end",
     ),
 ), own=lambda data: {data.link} - {None}, invariant=can_be)  # fmt: skip

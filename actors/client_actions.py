@@ -578,6 +578,23 @@ def detach(data: ClientData, event: Any) -> Step[ClientData]:
     return _end(data, Fault(FaultCode.DETACHED, text), keep=True)
 
 
+def stay(data: ClientData, _event: events.TicketNotSaved) -> Step[ClientData]:
+    """Do not leave the job when it runs, although the person wanted that: without a ticket nobody comes back to it."""
+    return Step(evolve(data, wanted=evolve(want(data), detach=False)))
+
+
+def leave_begun(data: ClientData, _event: Any) -> Step[ClientData]:
+    """Finish well, because the job runs and the person wanted no more than that."""
+    return _end(data, None, keep=True)
+
+
+def leave_ended(data: ClientData, event: JobEnded | JobState) -> Step[ClientData]:
+    """Finish with the outcome of the job, which has ended already; what it has made is kept on the worker."""
+    if isinstance(event, JobState):
+        event = JobEnded(event.job, event.outcome or Outcome.FAILED, event.text, event.result)
+    return _end(evolve(data, ended=event), _fault_of_job(event), keep=True)
+
+
 def leave_result(data: ClientData, _event: Any) -> Step[ClientData]:
     """Finish because the person leaves the download; the job has ended, and its result is kept on the worker."""
     text = "Detached: the job has ended, and its result is kept on the worker."

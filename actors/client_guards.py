@@ -291,6 +291,26 @@ def is_repeated(data: ClientData, event: JobEvent) -> bool:
     return event.seq is not None and event.seq <= data.seen
 
 
+def leaves_begun_job(data: ClientData, event: Any) -> bool:
+    """Whether the job has begun and the person wants to leave it then, and has not cancelled it meanwhile.
+
+    The worker says that the job has begun with the receipt for its package, with the job's first event, or with its
+    state after a reconnection.
+    """
+    has_begun = not isinstance(event, JobState) or event.stage is JobStage.RUNNING
+    return has_begun and _leaves(data)
+
+
+def leaves_result(data: ClientData, event: JobEnded | JobState) -> bool:
+    """Whether the job has ended before the client could leave it, and the person wants to fetch its result later."""
+    has_ended = not isinstance(event, JobState) or event.stage is JobStage.ENDED
+    return has_ended and event.result and _leaves(data)
+
+
+def _leaves(data: ClientData) -> bool:
+    return want(data).detach and not isinstance(data.request, CancelJob)
+
+
 def result_is_gone(data: ClientData, ended: JobEnded) -> bool:
     """Whether the job succeeded and its result is wanted, and the worker does not have it any more."""
     return want(data).fetch and ended.outcome is Outcome.DONE and not ended.result

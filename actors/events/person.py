@@ -83,6 +83,8 @@ class JobWanted:
     """What an interrupt does to a running job; None: ask the person."""
     stop: StopScope = StopScope.THIS
     """What an interrupt with `Interrupt.STOP` ends early."""
+    detach: bool = False
+    """Leave the new job as soon as it runs."""
 
 
 @frozen
@@ -156,6 +158,11 @@ class SaveTicket:
 
     credential: JobCredential
     worker: PeerId
+
+
+@frozen
+class TicketNotSaved:
+    """To the Client: the ticket of its job could not be saved, so that no later client finds the job."""
 
 
 @frozen

@@ -55,6 +55,9 @@ CANCEL_ASKED = "The worker is asked to cancel the job"
 NOTHING_TO_STOP = "No model trains now, so there is nothing to stop early"
 CANCEL_HINT = "; Ctrl-C offers to cancel"
 ATTACH_HINT = "To come back to it: sleap-rtc attach {}"
+RUNS_ON = "The job {} runs on the worker."
+ENDED_THERE = "The job {} has ended already, and its result is kept on the worker."
+COME_BACK = " To see how it goes and to fetch its result: sleap-rtc attach {}"
 NOTHING_LEFT = "Nothing of the job is left, so its ticket is removed"
 TAKEN_ALONE = "{name} ({gpu}, {memory}) is the only worker that can take the job now"
 NONE_TO_CHOOSE = Fault(
@@ -82,6 +85,12 @@ WARNINGS = {
 """The same, for what the person should know about."""
 BEFORE = (P.CHOOSING, P.QUEUED, P.CONNECTING, P.RETRY_WAIT, P.SUBMITTING, P.ATTACHING)
 """Phases before a worker has the job; between two of them the Client goes when a worker has refused or was lost."""
+
+
+def left_text(finished: Finished, options: ClientOptions) -> str:
+    """Return the last sentences of a client that has left its job well (`ClientOptions.detach`)."""
+    text = (RUNS_ON if finished.ended is None else ENDED_THERE).format(finished.left)
+    return text if options.tickets_folder is None else text + COME_BACK.format(finished.left)
 
 
 @define
@@ -168,7 +177,7 @@ class Presenter:
                 self._show_accepted(effect.credential.job)
             case RemoveTicket() if action is fail_job_gone and self.options.tickets_folder is not None:
                 self.view.step(NOTHING_LEFT)
-            case Finished(left=str()) if self._has_tickets:
+            case Finished(left=str(), fault=Fault()) if self._has_tickets:
                 self.view.step(ATTACH_HINT.format(effect.left))
 
     def _show_way(self, before: ClientPhase, after: ClientPhase) -> None:

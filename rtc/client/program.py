@@ -23,7 +23,7 @@ from protocol.trust import RoomKeys
 from protocol.wire import FRAME_MAX, encode
 from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions, explain_for_job, explain_without_secret
-from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter
+from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter, left_text
 from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.client.ticket_folder import TicketFolder
 from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
@@ -36,7 +36,7 @@ from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.room_keys import find_keys
 from rtc.runtime.root import print_error
 from rtc.terminal import open_view
-from rtc.terminal.interface import ClientView, Mode
+from rtc.terminal.interface import ClientView, JobSummary, Mode
 from rtc.transport.files.file_names import safe_name
 from rtc.transport.webrtc import AsyncioLoop
 
@@ -95,6 +95,8 @@ async def run_client(
     presenter: Presenter | None = None,
 ) -> Path:
     """Have a package run by a worker, or attach to an earlier job; return the path of the result.
+
+    With `options.detach` it returns when the job runs. Nothing is at that path then.
 
     The view has shown the outcome when this returns or raises.
 
@@ -172,7 +174,7 @@ async def _run_job(
     """
     runtime.adapters.start_soon(presenter.run_lossviewer, presenter.options.viewer_ports)
     client = make_actor(CLIENT, ClientData(), runtime.router.outbox, watch=presenter.watch)
-    tickets = TicketFolder(presenter.options, presenter.view)
+    tickets = TicketFolder(presenter.options, presenter.view, runtime.post)
     runtime.add_routes(_routes(client.inbox.put, file_transfers, presenter, tickets))
     runtime.add_routes({events.LetNextSignalCancel: (lambda _: drain.set(),)})
     await runtime.adapters.start(file_transfers.run)
@@ -194,6 +196,9 @@ async def _conclude(
         RtcError: the job failed, or its result is not here.
     """
     options, view = presenter.options, presenter.view
+    if finished.fault is None and finished.left is not None:
+        view.finished(JobSummary(left_text(finished, options), is_left=True))
+        return result_folder.path
     text = finished.ended.text if finished.ended is not None else "Done."
     summary = await trio.to_thread.run_sync(result_folder.summarize, text, options.package.name)
     if result_folder.warning:
@@ -248,6 +253,7 @@ def _job_wanted(options: ClientOptions, submit: SubmitJob | None, keys: RoomKeys
         worker_named=options.worker_named,
         on_interrupt=options.on_interrupt,
         stop=options.stop,
+        detach=options.detach,
     )
 
 
@@ -260,6 +266,7 @@ def _routes(client: Route, file_transfers: FileTransfers, presenter: Presenter, 
         events.CancelWanted,
         events.Interrupted,
         events.Drain,
+        events.TicketNotSaved,
     )
     from_room = (events.JoinedRoom, events.JoinFailed, events.WorkersChanged, WorkerAssigned)
     from_links = (events.Authenticated, events.PeerMessage, events.LinkLost)

@@ -1,8 +1,11 @@
 """Saves and removes tickets for a running client."""
 
+from collections.abc import Callable
+from typing import Any
+
 from attrs import frozen
 
-from actors.events import RemoveTicket, SaveTicket
+from actors.events import RemoveTicket, SaveTicket, TicketNotSaved
 from rtc.client import tickets
 from rtc.client.options import ClientOptions
 from rtc.client.tickets import JobTicket
@@ -11,10 +14,15 @@ from rtc.terminal.interface import ClientView
 
 @frozen
 class TicketFolder:
-    """Saves and removes the ticket of one client's job, as the Client orders; a failure is only a warning."""
+    """Saves and removes the ticket of one client's job, as the Client orders.
+
+    A failure is only a warning, unless the client is to leave its job: then the Client hears of it.
+    """
 
     options: ClientOptions
     view: ClientView
+    post: Callable[[Any], None]
+    """Sends an event to the Client."""
 
     def save(self, effect: SaveTicket) -> None:
         """Save the ticket of an accepted job, so that a later client can attach to it."""
@@ -38,6 +46,9 @@ class TicketFolder:
             text = (
                 f"The job's ticket cannot be saved ({error.strerror}): sleap-rtc attach will not find this job later."
             )
+            if options.detach:
+                text += " So this client stays with it."
+                self.post(TicketNotSaved())
             self.view.warn(text)
 
     def remove(self, effect: RemoveTicket) -> None:

@@ -149,6 +149,7 @@ def _start_client(
     stop: str = StopScope.THIS.value,
     controller_port: int | None = None,
     publish_port: int | None = None,
+    detach: bool = False,
     trace: Path | None = None,
     **display_options: bool,
 ) -> int:
@@ -181,10 +182,11 @@ def _start_client(
         result_max=max_result,
         kind=kind,
         overrides=overrides,
-        viewer_ports=_viewer_ports(controller_port, publish_port),
+        viewer_ports=None if detach else _viewer_ports(controller_port, publish_port),
         tickets_folder=ticket_folder(),
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
+        detach=detach,
     )
     find_secret(target.room)  # one that cannot be used is reported before a package is built
     prepare(client_options)

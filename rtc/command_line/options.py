@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from rtc.command_line.credential_options import read_credentials, secret_options, token_options
+from rtc.command_line.detach_option import check_detach_option, detach_option
 from rtc.command_line.room_option import room_option
 from rtc.common.size_limits import PACKAGE_MAX, RESULT_MAX
 
@@ -204,6 +205,7 @@ _job_options = (
         type=Duration(),
         help="Wait in the queue while every suitable worker is busy: for TIME (90s, 30m, 2h), or without a limit.",
     ),
+    detach_option,
     *_connection_options,
 )
 
@@ -442,9 +444,11 @@ def check_client_options(
     auto_select: bool,
     min_gpu_memory: int | None,
     wait: float | None,
+    detach: bool,
     **_others: Any,
 ) -> None:
     """Raise a `UsageError` if the options that choose a worker contradict each other; its text names the right ones."""
+    check_detach_option(detach=detach)
     check_room_options(
         session_string=session_string,
         room_name=room_name,

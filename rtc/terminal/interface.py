@@ -56,6 +56,8 @@ class JobSummary:
     """One entry for each of `models`."""
     files: tuple[Path, ...] = ()
     """Predictions, and the page with the loss curves."""
+    is_left: bool = False
+    """The client has left the job, as the person wanted (`--detach`): it runs on, or its result is kept, far away."""
 
 
 class ClientView(Protocol):

@@ -96,7 +96,7 @@ class JsonView(BaseView):
                 self._write(json_events.LogEvent(at=at, lines=_names(news.lines)))
 
     def finished(self, summary: JobSummary) -> None:
-        self._end("done", summary.text, None, ExitCode.DONE, summary)
+        self._end("detached" if summary.is_left else "done", summary.text, None, ExitCode.DONE, summary)
 
     def failed(self, fault: Fault, partial: JobSummary | None) -> None:
         outcome = OUTCOMES.get(fault.code, "failed")

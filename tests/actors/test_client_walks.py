@@ -87,6 +87,7 @@ WANTED = [
     events.JobWanted(CREDENTIALS, events.NamedWorker(FIRST), credential=events.JobCredential(EARLIER, KEY), **options)
     for options in ({}, {"fetch": False}, {"fetch": False, "follow": False}, {"follow": False, "worker_named": True})
 ]
+WANTED += [events.JobWanted(CREDENTIALS, events.BestWorker(), SUBMIT, wait=wait, detach=True) for wait in (None, WAIT)]
 
 
 @define

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from attrs import define, field
+from attrs import define, evolve, field
 from pytest_trio import trio_fixture
 from trio.testing import MockClock
 
@@ -52,6 +52,7 @@ from rtc.client.presenter import (
     NOTHING_TO_STOP,
     STOP_ASKED,
     Presenter,
+    left_text,
 )
 from rtc.client.program import ClientProgram
 from rtc.client.result_folder import ResultFolder
@@ -394,7 +395,7 @@ async def scene(nursery: trio.Nursery, autojump_clock: MockClock, tmp_path: Path
         submit = None if options.credential else SubmitJob(options.kind, "toy.zip", 10)
         made = Scene(presenter, runtime, client, view, program._job_wanted(options, submit, None))
         transfers = SimpleNamespace(send=lambda _: None, fetch=lambda _: None)
-        routes = program._routes(client.inbox.put, transfers, presenter, TicketFolder(options, view))  # type: ignore[arg-type]
+        routes = program._routes(client.inbox.put, transfers, presenter, TicketFolder(options, view, router.outbox.put))  # type: ignore[arg-type]
         to_others = (events.JoinRoom, events.OpenLink, events.CloseLink, events.SendToServer)
         router.routes = {kind: (lambda _: None,) for kind in to_others} | routes
         runtime.add_routes(
@@ -780,6 +781,32 @@ async def test_tickets_that_cannot_be_written_or_removed_are_only_warnings(
         patch.setattr(Path, "unlink", refuse)
         [warning] = await made.hear(events.Drain())
     assert warning.startswith("warning: The job's ticket cannot be removed (Read-only file system)")
+
+
+async def test_who_is_to_leave_stays_with_the_job_if_its_ticket_cannot_be_saved(
+    scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path, _target: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    made = await scene(detach=True)
+    await made.begin(opened(ONE))
+    monkeypatch.setattr(Path, "replace", refuse)
+    shown = await made.hear(ACCEPTED)
+    assert [text for text in shown if text.endswith("So this client stays with it.")] != []
+    await made.hear(events.PackageSent(ONE))
+    assert not made.runtime.finished.is_set()
+
+
+@pytest.mark.parametrize("ended", [None, DONE], ids=["runs", "has ended"])
+async def test_who_has_left_is_told_how_to_come_back(tmp_path: Path, ended: JobEnded | None) -> None:
+    config = SimpleNamespace(signaling_websocket="ws://127.0.0.1:9", connection_timeout=30.0)
+    options = ClientOptions(config, Path("toy.zip"), RoomId("room-1"), "token", NamedWorker(WORKER), detach=True)  # type: ignore[arg-type]
+    finished = events.Finished(None, ended, JOB)
+    assert "attach" not in left_text(finished, options), "there is no ticket"
+    text = left_text(finished, evolve(options, tickets_folder=tmp_path))
+    assert text.endswith("sleap-rtc attach job-1")
+    assert ("ended already" in text) == (ended is not None)
 
 
 # -------- with a real worker

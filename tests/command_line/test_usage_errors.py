@@ -76,6 +76,11 @@ def test_a_word_that_is_no_override_is_not_quoted(run_here: RunHere, tmp_path: P
         (["--room-id", "r", "--token", "t", "--auto-select", "--min-gpu-memory", "1" + "0" * 12], "min-gpu-memory"),
         (["--session-string", SESSION, "--room-secret", "short"], "at least 16 characters"),
         (["--session-string", SESSION, "--server", "gopher://lab"], "ws://HOST:8080"),
+        (["--session-string", SESSION, "--detach", "--on-interrupt", "stop"], "--on-interrupt would have no effect"),
+        (["--session-string", SESSION, "--detach", "--stop", "all"], "--stop would have no effect"),
+        (["--session-string", SESSION, "--detach", "--controller-port", "9000"], "--controller-port would have"),
+        (["--session-string", SESSION, "--detach", "--publish-port", "9001"], "--publish-port would have no effect"),
+        (["--session-string", SESSION, "--detach", "--max-result", "2GB"], "give it to sleap-rtc attach"),
     ],
 )
 def test_options_that_contradict_each_other_are_answered_with_the_right_ones(

@@ -226,3 +226,41 @@ def test_the_answer_at_a_terminal_is_carried_out(scene: Scene, name: str) -> Non
     assert (scene.models() == scene.trained) or client.code == 6
     scene.check_nothing_is_left()
     assert client.code == code
+
+
+# -------- leaving at once
+
+
+@pytest.mark.parametrize("more", [("--json",), ("--quiet",), ("--json", "--wait", "5m")], ids=" ".join)
+def test_detach_ends_when_the_job_runs_and_attach_fetches_the_result(scene: Scene, more: tuple[str, ...]) -> None:
+    pause = TrainingPause(str(scene.folder / "go-on"))
+    package = make_package(scene.folder / "train-pause.zip", wait_for=pause.file)
+    scene.start_worker()
+    client = scene.start("person", "train", str(package), "--session-string", scene.session, "--detach", *more)
+    assert client.ended() == 0
+    [ticket] = scene.tickets
+    assert ticket.stem in client.text
+    assert eventually("a running job", scene.trainers)
+    assert not scene.models()
+    if "--json" in more:
+        ended = client.until_event("ended")
+        assert (ended["outcome"], ended["fault"], ended["exit_code"]) == ("detached", None, 0)
+    pause.end()
+    assert scene.person("attach", "--json").ended() == 0
+    assert scene.models() == scene.trained != set()
+    scene.check_nothing_is_left()
+
+
+def test_detach_waits_in_line_for_a_busy_worker_and_then_leaves(scene: Scene) -> None:
+    pause = TrainingPause(str(scene.folder / "go-on"))
+    scene.start_worker()
+    first = make_package(scene.folder / "train-first.zip", wait_for=pause.file)
+    assert scene.client(first, "--detach").ended() == 0
+    second = scene.client(make_package(scene.folder / "train-second.zip"), "--detach", "--wait")
+    second.until("a place in line", lambda: "In line for a worker" in second.text)
+    pause.end()
+    assert second.ended() == 0
+    assert len(scene.tickets) == 2
+    for ticket in scene.tickets:
+        assert scene.person("attach", ticket.stem, "--json").ended() == 0
+    scene.check_nothing_is_left()

@@ -124,6 +124,9 @@ class Outside(Room):
             lost = change(spent, in_room="out", queue="out")
             yield "the room is gone", True, call(self.tell_client, lost, events.JoinFailed(NO_ENTRY))
             yield "the client joins again", True, call(self.join, spent)
+        if world.saving:
+            unsaved = change(spent, unsaved=True, saving=False)
+            yield "the ticket cannot be saved", True, call(self.tell_client, unsaved, events.TicketNotSaved())
         if world.question == "list":
             failed = change(spent, question="none")
             yield "nobody can be asked", True, call(self.tell_client, failed, events.ChoiceFailed(NO_ENTRY))

@@ -67,7 +67,11 @@ def check_quiet(model: Model, world: World) -> None:
     may_be_gone = budget.mishaps or budget.restarts or ONLY_IT_KNOWS in str(finished.fault)
     if finished.left is not None and not may_be_gone:
         assert model.job(world, finished.left).stage != "gone", "a job is left that the worker has dropped"
-    if finished.fault is None and wanted.fetch and wanted.follow:
+    if finished.fault is None and wanted.detach and not world.unpacked:
+        assert finished.left is not None, "a client is content to leave its job, and names none"
+        assert model.job(world, finished.left).started == 1, "a client is content to leave a job that never ran"
+        assert not world.unsaved, "a client has left a job to which it has no ticket"
+    elif finished.fault is None and wanted.fetch and wanted.follow:
         assert finished.ended is not None, "a client is content, and knows of no end of its job"
         assert finished.ended.outcome is Outcome.DONE, "a client is content with a job that did not succeed"
         assert world.unpacked == 1, "a client is content without the result"
@@ -83,7 +87,8 @@ def end_of(world: World) -> str:
     if finished.fault is not None:
         words = [finished.fault.code.value]
     else:
-        words = ["caught up" if finished.ended is None else finished.ended.outcome.value]
+        without_end = "caught up" if finished.left is None else "runs"
+        words = [without_end if finished.ended is None else finished.ended.outcome.value]
     words += ["result here"] if world.unpacked else []
     words += ["job left"] if finished.left is not None else []
     words += ["ticket removed"] if world.removed else []

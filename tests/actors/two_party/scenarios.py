@@ -123,7 +123,7 @@ SCENARIOS: list[Scenario] = [
             events.Interrupted(), events.Drain(), events.CancelWanted(), events.StopWanted(),
             events.WorkerPicked(HERE), events.ChoiceFailed(NO_ENTRY), events.WorkersChanged(()), ROOM,
             events.JoinFailed(NO_ENTRY), events.ResultDownloaded(), events.ResultUnpacked(),
-            events.DownloadFailed(NO_SPACE),
+            events.DownloadFailed(NO_SPACE), events.TicketNotSaved(),
         )),
     ),
     Scenario(

@@ -28,6 +28,7 @@ BEST_TRAIN = evolve(TRAIN, choice=BEST)
 WAIT = evolve(BEST_TRAIN, wait=60.0)
 CHOOSE = evolve(TRAIN, choice=ASK)
 ATTACH = events.JobWanted(ROOM, NAMED, credential=events.JobCredential(JOB, KEY))
+LEAVE = evolve(TRAIN, detach=True)
 LOOK = evolve(ATTACH, follow=False, fetch=False)
 
 RUNS = JobModel(JOB, KEY, "running", news=1)
@@ -68,6 +69,9 @@ QUICK = (
     Setting("train, would wait", WAIT, Budget(hurries=1), first_worlds=1500),
     Setting("train, would wait, with mishaps", WAIT, Budget(mishaps=1)),
     Setting("train, chosen in a hurry", evolve(CHOOSE, wait=60.0), Budget(hurries=1), succeeds=False),
+    Setting("leave", LEAVE, Budget(breaks=1)),
+    Setting("leave, with mishaps", LEAVE, Budget(mishaps=1), first_worlds=600),
+    Setting("leave, drained", LEAVE, Budget(drains=1)),
     # an existing job
     Setting("attach to a running job", ATTACH, Budget(breaks=1), (RUNS,)),
     Setting("attach to a running job, interrupted", ATTACH, Budget(wishes=1), (RUNS,), first_worlds=1500),
@@ -117,6 +121,10 @@ SLOW = (
     # a new job, from the middle
     Setting("upload, with a stranger", TRAIN, Budget(breaks=1, strangers=1), begin=UPLOADING),
     Setting("upload in a hurry", TRAIN, Budget(breaks=1, hurries=1), begin=UPLOADING, first_worlds=3000),
+    Setting("upload and leave, with mishaps", LEAVE, Budget(breaks=1, mishaps=1), begin=UPLOADING, first_worlds=3000),
+    Setting("upload and leave, interrupted", LEAVE, Budget(breaks=1, wishes=1), begin=UPLOADING, first_worlds=1500),
+    Setting("upload and leave in a hurry", LEAVE, Budget(breaks=1, hurries=1), begin=UPLOADING, first_worlds=3000),
+    Setting("leave, killed", LEAVE, Budget(restarts=1)),
     Setting("upload, with mishaps", TRAIN, Budget(breaks=1, mishaps=1), begin=UPLOADING, first_worlds=600),
     Setting("upload, drained", TRAIN, Budget(breaks=1, drains=1), begin=UPLOADING),
     Setting("upload, killed", TRAIN, Budget(breaks=1, restarts=1), begin=UPLOADING, first_worlds=3000),

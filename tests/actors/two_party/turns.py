@@ -15,6 +15,9 @@ from rtc.testing.state_space import ActorState, start_of
 
 from .world import OTHER, STRANGER, End, JobModel, LinkPair, ModelError, Setting, World, change
 
+FASTER_THAN_A_TICKET = (events.LinkLost, events.Interrupted, events.Drain)
+"""What may be in the Client's inbox already when its ticket cannot be saved."""
+
 
 class Turns:
     """Lets one of the actors handle an event, and carries out its effects.
@@ -60,7 +63,7 @@ class Turns:
         """Let the Client handle an event, and carry out its effects."""
         phase = world.client.phase
         state, effects = self.turn(self.setting.table, world.client, event)
-        world = change(world, client=state)
+        world = change(world, client=state, saving=world.saving and isinstance(event, FASTER_THAN_A_TICKET))
         if any(isinstance(effect, events.Finished) for effect in effects):
             world = change(world, ending=(phase, str(self.last)))
         for effect in effects:
@@ -120,7 +123,8 @@ class Turns:
             case events.StopWanted() | events.CancelWanted():
                 return self.tell_client(world, effect)
             case events.SaveTicket():
-                return change(world, saved=(*world.saved, effect.credential.job))
+                saved = (*world.saved, effect.credential.job)
+                return change(world, saved=saved, saving=getattr(self.setting.wanted, "detach", False))
             case events.RemoveTicket():
                 return change(world, removed=(*world.removed, effect.job))
             case events.Finished():

@@ -157,6 +157,11 @@ class World:
     removed: tuple[JobId, ...] = ()
     """Jobs whose tickets were removed."""
     saved: tuple[JobId, ...] = ()
+    saving: bool = False
+    """The ticket of a client that is to leave is being saved. The Client hears at once if it cannot be; only what was
+    in its inbox before comes earlier."""
+    unsaved: bool = False
+    """The ticket could not be saved."""
 
 
 parts = attrgetter(*(one.name for one in fields(World)))

@@ -5,13 +5,21 @@ Modules that are slow to import are imported inside the commands, so that `--hel
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtc.command_line.background_options import (
+    BACKGROUND_MODES,
+    check_handed_token,
+    run_inside,
+    show_or_stop,
+    start_in_background,
+    take_handed,
+)
 from rtc.command_line.options import (
     SERVER_HELP,
     attach_options,
@@ -44,6 +52,7 @@ from rtc.packages.predict_options import OPTIONS
 if TYPE_CHECKING:
     from rtc.config.load import Config
     from rtc.config.room_secrets.finder import RoomSecrets
+    from rtc.worker.background.inside import BackgroundWorker
     from rtc.worker.embedded_server import ServerOptions
 
 
@@ -110,11 +119,19 @@ def worker(room_name: str | None, room_id: str | None, token: str | None, **opti
 
     Without options it creates a room, and prints how clients and other workers join it.
     """
-    if (room_id is None) != (token is None):
+    if (room_id is None) != (token is None) and not options["in_background"]:
         raise click.UsageError("--room-id and --token go together: give both, or neither to make a new room.")
     if room_name is not None and room_id is not None:
         raise click.UsageError("--room names a remembered room, with its token; leave out --room-id and --token.")
     check_worker_options(**options)
+    modes = {name: options.pop(name) for name in BACKGROUND_MODES}
+    if modes["background"]:
+        return _run_work(lambda: start_in_background(token, options["find_secret"], options["name"]))
+    if modes["show_status"] or modes["stop_worker"]:
+        return _run_work(lambda: show_or_stop(options["name"], **modes))
+    if modes["in_background"]:
+        run_worker = partial(_worker, room_name, room_id, token, **options)
+        return _run_work(lambda: run_inside(options["name"], lambda inside: run_worker(background=inside)))
     return _run_work(lambda: _worker(room_name, room_id, token, **options))
 
 
@@ -123,6 +140,7 @@ def _worker(
     room_id: str | None,
     token: str | None,
     *,
+    background: "BackgroundWorker | None" = None,
     find_secret: "RoomSecrets",
     require_secret: bool,
     server: str | None,
@@ -137,6 +155,8 @@ def _worker(
     trace: Path | None,
     **serve_options: Any,
 ) -> int:
+    from attrs import evolve
+
     from rtc.command_line.room_members import explained, room_of_worker
     from rtc.common.errors import ExitCode
     from rtc.common.gpu import choose_gpu, list_gpus
@@ -152,6 +172,9 @@ def _worker(
         remembered = room_of_worker(room_name, server, serves=serve_options["serve"])
         room_name, room_id, token, server = remembered.name, remembered.room, remembered.token, remembered.server
     folders = choose_worker_folders(find_folders(), print_error, work_dir, results_dir)
+    if background is not None:
+        token, find_secret = take_handed(background, token, find_secret)
+        check_handed_token(room_id, token)
     options = WorkerOptions(
         config=_config("localhost" if serve_options["serve"] else server, relay_only=relay_only),
         room=check_room(room_id) if room_id else None,
@@ -168,9 +191,12 @@ def _worker(
     )
     gpus = list_gpus() if all_gpus else None
     own_server = _server_options(**serve_options)
+    start: Callable[..., Awaitable[None]] = partial(serve, gpus=gpus, server=own_server)
+    if background is not None:
+        options, start = evolve(options, watch=background.watch), background.around(start)
     return run_program(
-        "worker",
-        lambda *inner: explained(serve(options, *inner, gpus=gpus, server=own_server), room_name),
+        "worker" if background is None else background.log_name,
+        lambda *inner: explained(start(options, *inner), room_name),
         secrets=(token, *options.config.credentials),
         cancelled_exit_code=lambda: ExitCode.CANCELLED,
         trace=trace,

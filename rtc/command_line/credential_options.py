@@ -79,7 +79,7 @@ def _with_credentials(options: dict[str, Any]) -> dict[str, Any]:
     _check(("--token", token, token_file), ("--room-secret", secret, secret_file))
     rest["token"] = _read_token(token, token_file)
     if has_secret_options:
-        rest["find_secret"] = _finder(_read_secret(secret, secret_file))
+        rest["find_secret"] = finder(_read_secret(secret, secret_file))
     return rest
 
 
@@ -131,7 +131,15 @@ def _from_standard_input(what: str) -> str:
     return decode(sys.stdin.buffer.read(TEXT_MAX + 1), "Standard input")
 
 
-def _finder(given: "GivenSecret | None") -> "RoomSecrets":
+def finder(given: "GivenSecret | None") -> "RoomSecrets":
+    """Return the finder of room secrets of this command.
+
+    Args:
+        given: the secret that the command line has; it is checked at once.
+
+    Raises:
+        RtcError: USAGE: that secret cannot be used.
+    """
     from rtc.config.room_secrets.finder import RoomSecrets
     from rtc.runtime.root import print_error
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from rtc.command_line.background_options import background_options, check_background_options
 from rtc.command_line.credential_options import read_credentials, secret_options, token_options
 from rtc.command_line.detach_option import check_detach_option, detach_option
 from rtc.command_line.room_option import room_option
@@ -77,6 +78,10 @@ class Size(click.ParamType[int]):
             self.fail(f"{value!r} is not the size of a file; write 20GB or 500MB.", param, ctx)
         return size
 
+    def write(self, size: int) -> str:
+        """Return a text that `convert` reads as this size."""
+        return f"{size / 10**6:.6f}MB"
+
 
 def _combine(*options: Decorator) -> Decorator:
     """Return one decorator for several options. `--help` shows them in the order of the arguments."""
@@ -122,6 +127,7 @@ worker_options = _combine(
     ),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
+    *background_options,
     _trace_option,
     read_credentials(),
 )
@@ -395,9 +401,10 @@ def check_worker_options(
     serve_host: str | None,
     ws_port: int | None,
     http_port: int | None,
-    **_others: Any,
+    **others: Any,
 ) -> None:
     """Raise a `UsageError` if the options of `sleap-rtc worker` contradict each other."""
+    check_background_options(**others)
     if gpu is not None and all_gpus:
         raise click.UsageError("--gpu takes one GPU and --all-gpus takes all: give one of them.")
     if serve and server is not None:

@@ -14,6 +14,8 @@ from rtc.invitations.join_command import join_command
 from rtc.invitations.short_code import ShortCode
 
 TRAIN = "sleap-rtc client-train"
+STOP_HINT = " Press Ctrl-C to stop."
+"""Stands at the end; it is not true of a worker in the background."""
 
 
 def worker_banner(
@@ -129,7 +131,7 @@ def _join_lines(room: RoomId, token: str, server: str, *, has_secret: bool) -> t
         "",
         f"  sleap-rtc worker {signaling}{server_option}{secret_option}",
         "",
-        f"Whoever has {needed} may send jobs here: hand them out like a password. Press Ctrl-C to stop.",
+        f"Whoever has {needed} may send jobs here: hand them out like a password.{STOP_HINT}",
     )
 
 

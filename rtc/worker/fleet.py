@@ -37,6 +37,7 @@ async def serve(
     *,
     gpus: Sequence[GpuFacts] | None = None,
     server: ServerOptions | None = None,
+    joined: Callable[[FleetReady], None] = lambda _ready: None,
 ) -> None:
     """Run workers in a terminal: print a banner once they have joined the room, then a line for each event.
 
@@ -46,6 +47,7 @@ async def serve(
         drain: setting it asks the workers to end when they are free.
         gpus: run one worker for each of these, or one for the CPU if it is empty. None: run one worker.
         server: run an embedded server with these options, and use it.
+        joined: called after the banner was printed.
 
     Raises:
         RtcError: a worker or the server could not start, or a worker lost its membership of the room.
@@ -58,13 +60,18 @@ async def serve(
             embedded = await stack.enter_async_context(open_embedded_server(server, options.config))
             _say_server_started(lines, embedded)
             options = evolve(options, config=embedded.config, address=embedded.address)
+
+        async def show_ready(ready: FleetReady) -> None:
+            await _show_ready(lines, options, ready)
+            joined(ready)
+
         fleet_options = (options,) if gpus is None else options_per_gpu(options, gpus)
         await run_fleet(
             fleet_options,
             asyncio_loop=asyncio_loop,
             drain=drain,
             say=partial(_say_with_time, lines),
-            joined=partial(_show_ready, lines, options),
+            joined=show_ready,
         )
 
 

@@ -105,6 +105,8 @@ class WorkerOptions:
     stop_jobs_on_exit: bool = False
     """End running jobs whenever this worker ends. Otherwise they are ended only if it was asked to drain
     before."""
+    watch: Callable[[str, Any], None] = lambda _name, _effect: None
+    """Called with the worker's name and each of its events and effects."""
     prefix: str = ""
     """Written before each line that this worker prints, when several workers share a terminal."""
 
@@ -226,7 +228,7 @@ async def _serve(
         on_message=_receive,
         facts=_facts(options, gpu),
         goodbye_fault=STOPPED,
-        tap=EventLog(say, options.prefix).tap,
+        tap=_tap_of(options, EventLog(say, options.prefix)),
     ) as runtime:
         links, router, config = runtime.links, runtime.router, options.config
         worker = make_actor(WORKER, WorkerData(), router.outbox)
@@ -265,6 +267,17 @@ async def _serve(
         fault = runtime.outcome.fault
     if fault is not None:
         raise RtcError.of(fault)
+
+
+def _tap_of(options: WorkerOptions, event_log: EventLog) -> Callable[[Any], None]:
+    """Return the function that hears every event and effect of the worker."""
+    name = options.name or socket.gethostname()
+
+    def tap(effect: Any) -> None:
+        event_log.tap(effect)
+        options.watch(name, effect)
+
+    return tap
 
 
 async def _receive(runtime: PeerRuntime, link: LinkId, message: Any) -> None:

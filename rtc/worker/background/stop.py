@@ -1,0 +1,79 @@
+"""Asks background workers for their state, and to end: `sleap-rtc worker --status` and `--stop`."""
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import trio
+
+from protocol.faults import FaultCode
+from rtc.common.errors import ExitCode, RtcError
+from rtc.common.line_writer import LineWriter
+from rtc.worker.background.folder import BackgroundFolder, all_folders, folder_of, wait_for_lock
+from rtc.worker.background.process import signal_worker
+from rtc.worker.background.record import BackgroundRecord
+from rtc.worker.background.show import look, status_json, status_text
+from rtc.worker.background.systemd import stop_unit
+
+NOT_RUNNING = "No background worker{name} runs here."
+SEVERAL = "Several background workers run here: say which with --name. They are: {names}."
+ELSEWHERE = "The background worker {name} runs on {host}. Stop it there."
+STOPPING = "The worker {name} takes no new job and ends as soon as it is free."
+JOBS = (
+    "It finishes {jobs} first, and waits until the owners have their results. Ctrl-C ends only this waiting. "
+    "To end the job at once, too: sleap-rtc worker --stop --now"
+)
+STOPPING_NOW = "The worker {name} is stopped at once. A job that runs there is ended; what it has made is kept."
+DRAIN_SIGNALS = (signal.SIGHUP,)
+"""Asks to drain as a first Ctrl-C does, and never counts as the second one: so `--stop` may be repeated."""
+NOW_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""The first and the second Ctrl-C; two signals of the same number could become one."""
+
+
+def show_status(state: Path, name: str | None, *, as_json: bool) -> int:
+    """Print the background worker of this name, or all of them; return DONE if one runs, else NOT_AVAILABLE."""
+    folders = all_folders(state) if name is None else [folder_of(state, name)]
+    found = [one for one in map(look, folders) if one is not None]
+    LineWriter(sys.stdout).write(f"{status_json(found)}\n" if as_json else f"{status_text(found)}\n")
+    return ExitCode.DONE if any(running for _, running in found) else ExitCode.NOT_AVAILABLE
+
+
+async def stop(state: Path, name: str | None, *, now: bool) -> int:
+    """Ask a background worker to end, wait until it has ended, and return the exit code.
+
+    Raises:
+        RtcError: NO_WORKER: none of this name runs here. USAGE: none is named and several run, or it runs on another
+            machine that has the same files.
+    """
+    folder, record = _choose(state, name)
+    if record.hostname != socket.gethostname():
+        raise RtcError(FaultCode.USAGE, ELSEWHERE.format(name=record.name, host=record.hostname))
+    lines = LineWriter(sys.stdout)
+    lines.say((STOPPING_NOW if now else STOPPING).format(name=record.name))
+    jobs = [job for worker in record.workers for job in worker.jobs]
+    if jobs and not now:
+        lines.say(JOBS.format(jobs=", ".join(jobs)))
+    by_systemd = bool(record.unit) and await stop_unit(record.unit)
+    if now or not by_systemd:
+        signal_worker(folder, *(NOW_SIGNALS if now else DRAIN_SIGNALS))
+    await trio.to_thread.run_sync(_wait_ended, folder, abandon_on_cancel=True)
+    lines.say(f"The worker {record.name} has ended.")
+    return ExitCode.DONE
+
+
+def _choose(state: Path, name: str | None) -> tuple[BackgroundFolder, BackgroundRecord]:
+    """Return the worker that runs and has this name, or the only one that runs."""
+    folders = all_folders(state) if name is None else [folder_of(state, name)]
+    running = [(folder, found[0]) for folder in folders if (found := look(folder)) is not None and found[1]]
+    if not running:
+        raise RtcError(FaultCode.NO_WORKER, NOT_RUNNING.format(name="" if name is None else f" named {name}"))
+    if len(running) > 1:
+        names = ", ".join(record.name for _, record in running)
+        raise RtcError(FaultCode.USAGE, SEVERAL.format(names=names))
+    return running[0]
+
+
+def _wait_ended(folder: BackgroundFolder) -> None:
+    os.close(wait_for_lock(folder.lock))

@@ -162,6 +162,7 @@ def _worker(
     from rtc.common.gpu import choose_gpu, list_gpus
     from rtc.config.credentials import check_name, check_room, check_token
     from rtc.config.folders import find_folders
+    from rtc.config.settings_watch import SettingsWatch
     from rtc.runtime.root import print_error
     from rtc.runtime.run_program import run_program
     from rtc.worker.fleet import serve
@@ -171,7 +172,8 @@ def _worker(
     if room_name is not None:
         remembered = room_of_worker(room_name, server, serves=serve_options["serve"])
         room_name, room_id, token, server = remembered.name, remembered.room, remembered.token, remembered.server
-    folders = choose_worker_folders(find_folders(), print_error, work_dir, results_dir)
+    user_folders = find_folders()
+    folders = choose_worker_folders(user_folders, print_error, work_dir, results_dir)
     if background is not None:
         token, find_secret = take_handed(background, token, find_secret)
         check_handed_token(room_id, token)
@@ -182,6 +184,7 @@ def _worker(
         find_secret=find_secret,
         require_secret=require_secret,
         about_other_secrets=find_secret.about_others,
+        about_lost_secret=SettingsWatch(user_folders).about_lost_secret,
         name=check_name(name),
         work=folders.work,
         results=folders.results,

@@ -1,7 +1,7 @@
 """What the commands about room secrets do: make, list, show and remove them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -259,8 +259,13 @@ def _none_of(room: RoomId) -> str:
     return f"There is no secret of {room} here. sleap-rtc secrets list shows those that are here."
 
 
-def remove(places: SecretPlaces, room_id: str) -> int:
+def remove(places: SecretPlaces, room_id: str, forget_lost: Callable[[RoomId], bool] = lambda _room: False) -> int:
     """Remove the secret of a room from the files of this user, and return the exit code.
+
+    Args:
+        places: where secrets are.
+        room_id: the room.
+        forget_lost: lets a secret not be missed any more whose file has vanished; returns whether there was one.
 
     Raises:
         RtcError: USAGE: there is none, or a file cannot be changed.
@@ -270,6 +275,8 @@ def remove(places: SecretPlaces, room_id: str) -> int:
     variable = variable_of(room)
     if variable in places.variables():
         print_error(f"The variable {variable} still has a secret; remove it where it is set.")
+    elif not removed and forget_lost(room):
+        _say(f"Forgotten: the secret of {room}, whose file is gone; a worker serves the room without one.")
     elif not removed:
         raise RtcError(FaultCode.USAGE, _none_of(room))
     for place in removed:

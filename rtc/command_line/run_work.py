@@ -13,11 +13,11 @@ def run_work(work: Callable[[], int], *, as_json_events: bool = False) -> int:
         as_json_events: after an error, also write the JSON event that ends the output of `--json`.
     """
     from rtc.common.errors import RtcError
-    from rtc.config.folders import find_folders
+    from rtc.config.settings_watch import watch_settings
     from rtc.runtime.root import print_error
 
     try:
-        find_folders()  # without them, nothing works
+        watch_settings(print_error)
         return work()
     except RtcError as error:
         if as_json_events:

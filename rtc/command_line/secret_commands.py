@@ -106,8 +106,10 @@ def secrets_remove(room_id: str) -> int:
 
     def work() -> int:
         from rtc.command_line.manage_secrets import remove
+        from rtc.config.folders import find_folders
+        from rtc.config.settings_watch import SettingsWatch
 
-        return remove(_places(), room_id)
+        return remove(_places(), room_id, SettingsWatch(find_folders()).forget_room)
 
     return run_work(work)
 

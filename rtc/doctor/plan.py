@@ -76,6 +76,8 @@ def _folder_checks(roles: Roles, cwd: Path, user_folders: Folders) -> list[Check
     if roles.client:
         purposes["folder-output"] = (cwd, folders.OUTPUT)
     checks = [Check(name, partial(folders.check_folder, *purpose)) for name, purpose in purposes.items()]
+    checks.append(Check("folder-settings", partial(settings.check_settings_folder, user_folders)))
+    checks.append(Check("folder-old", partial(settings.check_old_folders, user_folders)))
     return [*checks, Check("secrets", partial(secrets.check_secrets, user_folders.settings))]
 
 

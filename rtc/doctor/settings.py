@@ -1,11 +1,17 @@
-"""Check of the configuration: what was read, and from where."""
+"""Checks of the configuration (what was read, and from where), and of the folders in which settings and state are."""
 
+import os
 import stat
 
+import trio
+
 from protocol.faults import Fault
+from rtc.config.folders import Folders
 from rtc.config.load import Config
+from rtc.config.settings_watch import SettingsWatch
 from rtc.config.show import describe_source
-from rtc.doctor.finding import Finding, fail, ok, warn
+from rtc.doctor.finding import Finding, fail, ok, skip, warn
+from rtc.doctor.folders import show_path
 
 FIX = "Correct it there. docs/configuration.md and config.example.toml tell how each setting is written."
 
@@ -38,3 +44,37 @@ def config_finding(config: Config | Fault) -> Finding:
     if config.notice:
         return warn(f"{detail}, a file in this folder", "Fine if that file is yours. If not, work in another folder.")
     return ok(detail)
+
+
+async def check_settings_folder(folders: Folders) -> Finding:
+    """Check that the folder of settings and secrets has not vanished. Runs in a thread: a network drive may hang."""
+    return await trio.to_thread.run_sync(settings_folder_finding, folders, abandon_on_cancel=True)
+
+
+def settings_folder_finding(folders: Folders) -> Finding:
+    """Return whether the folder of settings and secrets is there, if it ever was."""
+    watch = SettingsWatch(folders)
+    lost = watch.find_lost()
+    if lost is not None:
+        return warn(watch.describe(lost), watch.advise(lost))
+    return ok(folders.settings_name) if folders.settings.exists() else skip("there are no settings and no secrets here")
+
+
+async def check_old_folders(folders: Folders) -> Finding:
+    """Check that nothing of an earlier version is left to be moved. Runs in a thread: a network drive may hang."""
+    return await trio.to_thread.run_sync(old_folders_finding, folders, abandon_on_cancel=True)
+
+
+def old_folders_finding(folders: Folders) -> Finding:
+    """Return whether there is state of an earlier version that is not where it is kept now."""
+    state = show_path(folders.state)
+    if folders.old_state is None:
+        return skip("everything is in one folder")
+    new = (folders.tickets, folders.work, folders.results, folders.server, folders.logs)
+    left = [path.name for path in new if os.path.lexists(folders.old_state / path.name)]
+    if not left or os.path.realpath(folders.old_state) == os.path.realpath(folders.state):
+        return ok(f"all is in {state}")
+    return warn(
+        f"{', '.join(left)} of an earlier version: still in {folders.settings_name}, not in {state}",
+        "The next start of the client, worker or server moves it, unless a job runs there; else it says what keeps it.",
+    )

@@ -90,6 +90,8 @@ class WorkerOptions:
     """Do not start without a room secret."""
     about_other_secrets: Callable[[RoomId], str | None] = lambda _room: None
     """Returns a sentence about secrets of other rooms that are here, for a worker whose room has none."""
+    about_lost_secret: Callable[[RoomId], str | None] = lambda _room: None
+    """Returns sentences for a room whose secret has vanished, so that it is not served without one."""
     name: str | None = None
     """The worker's name in the room; by default the hostname."""
     work: Path = field(factory=lambda: find_folders().work)
@@ -191,7 +193,7 @@ async def _check_secret(find_secret: SecretFinder, options: WorkerOptions, saved
     """Check the room secret before the room is made or joined, so that a worker that may not start leaves no room.
 
     A worker that returns to its room by itself, and asked for a secret there, does not return without one: whoever
-    starts it again may have forgotten an option.
+    starts it again may have forgotten an option. Nor does a worker serve a room whose secret has vanished.
 
     Raises:
         RtcError: USAGE: the secret cannot be read or used, or there must be one and there is none.
@@ -200,6 +202,10 @@ async def _check_secret(find_secret: SecretFinder, options: WorkerOptions, saved
     found = await trio.to_thread.run_sync(find_secret, room)
     if found is None and saved is not None and saved.has_secret and options.room is None:
         raise RtcError(FaultCode.USAGE, PROOF_GONE.format(room=saved.room))
+    if found is None and room is not None:
+        lost = await trio.to_thread.run_sync(options.about_lost_secret, room)
+        if lost is not None:
+            raise RtcError(FaultCode.USAGE, lost)
 
 
 async def _serve(

@@ -152,6 +152,7 @@ def _worker(
     sleap_nn: str | None,
     gpu: str | None,
     all_gpus: bool,
+    nearby: bool,
     trace: Path | None,
     **serve_options: Any,
 ) -> int:
@@ -191,6 +192,7 @@ def _worker(
         package_max=max_package,
         sleap_nn=sleap_nn,
         gpu=choose_gpu(gpu) if gpu is not None else None,
+        nearby=nearby,
     )
     gpus = list_gpus() if all_gpus else None
     own_server = _server_options(**serve_options)

@@ -36,7 +36,7 @@ CODE_TIME = 600
 """Seconds for which a code is good at most, whatever the server says."""
 EXCHANGE_TIME = 30.0
 """Seconds for each step of an exchange between two programs."""
-PERSON_TIME = 90.0
+PERSON_TIME = 60.0
 """Seconds in which a person has to agree. Less than what the server gives to the whole exchange."""
 EXPIRY = "invitation"
 """The name of the deadline after which the invitation is good no more."""

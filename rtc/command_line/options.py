@@ -125,6 +125,7 @@ worker_options = _combine(
         show_default=True,
         help="The largest package that is accepted, packed or unpacked: 20GB, 500MB; a plain number is in GB.",
     ),
+    click.option("--nearby", is_flag=True, help="Let computers of the local network find this worker; you let each in."),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
     *background_options,
@@ -401,10 +402,15 @@ def check_worker_options(
     serve_host: str | None,
     ws_port: int | None,
     http_port: int | None,
+    nearby: bool,
     **others: Any,
 ) -> None:
-    """Raise a `UsageError` if the options of `sleap-rtc worker` contradict each other."""
-    check_background_options(**others)
+    """Raise a `UsageError` if the options of `sleap-rtc worker` contradict each other, or do not fit here."""
+    check_background_options(nearby=nearby, **others)
+    if nearby and not sys.stdin.isatty():
+        raise click.UsageError(
+            "--nearby asks at this terminal who may join, and there is none. Use the short code that the worker shows."
+        )
     if gpu is not None and all_gpus:
         raise click.UsageError("--gpu takes one GPU and --all-gpus takes all: give one of them.")
     if serve and server is not None:

@@ -94,7 +94,8 @@ class NearbyInviterExchange:
             name: what the joiner calls itself.
             commitment: the joiner's share.
         """
-        self._number, self._name, self._commitment = number, name, commitment
+        self.name = name
+        self._number, self._commitment = number, commitment
         self._key = X25519PrivateKey.generate()
 
     @property
@@ -111,7 +112,7 @@ class NearbyInviterExchange:
         public, nonce = proof[:PUBLIC_BYTES], proof[PUBLIC_BYTES:]
         if len(nonce) != NONCE_BYTES or not hmac.compare_digest(_commitment(public, nonce), self._commitment):
             raise BadShare("another key than the one that was announced came")
-        transcript = _transcript(self._number, self._name, self._commitment, self.share, proof)
+        transcript = _transcript(self._number, self.name, self._commitment, self.share, proof)
         return _keys(_shared(self._key, public), transcript)
 
 

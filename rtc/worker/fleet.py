@@ -86,7 +86,8 @@ def options_per_gpu(options: WorkerOptions, gpus: Sequence[GpuFacts]) -> tuple[W
         return (evolve(options, gpu=gpus[0] if gpus else NO_GPU),)
     name = one_line(options.name or socket.gethostname(), BASE_NAME_MAX)
     named = ((f"{name}-{number}", gpu) for number, gpu in enumerate(gpus))
-    return tuple(evolve(options, gpu=gpu, name=each, prefix=f"[{each}] ") for each, gpu in named)
+    workers = [evolve(options, gpu=gpu, name=each, prefix=f"[{each}] ") for each, gpu in named]
+    return (workers[0], *(evolve(worker, nearby=False) for worker in workers[1:]))  # they have one room
 
 
 @define

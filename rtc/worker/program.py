@@ -57,6 +57,7 @@ from rtc.worker.job_database import DAY, JobDatabase, open_job_database
 from rtc.worker.job_manager import JobManager
 from rtc.worker.job_sessions import JobSessions
 from rtc.worker.membership_file import MembershipFile, SavedMembership, open_membership_file
+from rtc.worker.nearby import start_nearby
 from rtc.worker.room_membership import RoomMembership, WorkerReady
 
 log = logging.getLogger("rtc.worker")
@@ -104,6 +105,8 @@ class WorkerOptions:
     """The GPU that jobs may see; None for the one that CUDA would use."""
     address: str | None = None
     """The server's WebSocket address for other machines, if it differs from the one that this worker uses."""
+    nearby: bool = False
+    """Announce the worker in the local network, and ask the person at the terminal who may join its room."""
     stop_jobs_on_exit: bool = False
     """End running jobs whenever this worker ends. Otherwise they are ended only if it was asked to drain
     before."""
@@ -255,7 +258,8 @@ async def _serve(
             say,
         )
         code_report = WorkerCodeReport(say, options.prefix)
-        code_inviter = CodeInviter(router, partial(_invited_room, options, find_secret, membership), code_report)
+        invited_room = partial(_invited_room, options, find_secret, membership)
+        code_inviter = CodeInviter(router, invited_room, code_report)
         membership.make_code = partial(code_report.first_code, code_inviter.invite)
         runtime.add_routes(dict.fromkeys(FOR_WORKER, (worker.inbox.put,)))
         for adapter in (job_manager, job_sessions, membership, code_inviter):
@@ -263,6 +267,8 @@ async def _serve(
         await runtime.adapters.start(job_manager.run)
         await runtime.adapters.start(job_sessions.run)
         await runtime.adapters.start(code_inviter.run)
+        if options.nearby:
+            await start_nearby(runtime, invited_room, options.public_address, say, options.prefix)
         await runtime.actors.start(worker.run)
         await job_manager.adopt()
         if gpu.uuid is not None:

@@ -125,7 +125,9 @@ worker_options = _combine(
         show_default=True,
         help="The largest package that is accepted, packed or unpacked: 20GB, 500MB; a plain number is in GB.",
     ),
-    click.option("--nearby", is_flag=True, help="Let computers of the local network find this worker; you let each in."),
+    click.option(
+        "--nearby", is_flag=True, help="Let computers of the local network find this worker; you let each in."
+    ),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
     *background_options,
@@ -406,7 +408,7 @@ def check_worker_options(
     **others: Any,
 ) -> None:
     """Raise a `UsageError` if the options of `sleap-rtc worker` contradict each other, or do not fit here."""
-    check_background_options(nearby=nearby, **others)
+    check_background_options(**others)
     if nearby and not sys.stdin.isatty():
         raise click.UsageError(
             "--nearby asks at this terminal who may join, and there is none. Use the short code that the worker shows."

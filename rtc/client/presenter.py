@@ -3,6 +3,7 @@
 Rule: it decides nothing. What is shown follows from one turn of the Client; what is remembered is only what is drawn.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -39,7 +40,7 @@ from actors.events import (
 )
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, LinkId, PeerId
-from protocol.jobs import JobEnded, JobEvent, JobState
+from protocol.jobs import JobEnded, JobEvent, JobState, StopScope
 from protocol.signaling import QueuePosition, WorkerPresent
 from protocol.status import Status
 from rtc.client.lossviewer.bridge import LossViewer, open_lossviewer
@@ -110,6 +111,8 @@ class Presenter:
     """The Client's phase; when it has ended, its last one before that."""
     partial_result: JobSummary | None = None
     """The summary of what was unpacked here of a job that failed or was cancelled."""
+    _woken: trio.Event = field(factory=trio.Event)
+    """Set, and replaced by a new event, when `phase` changes."""
     _peer: PeerId | None = None
     """The worker that was asked last."""
     _question_open: bool = False
@@ -126,6 +129,16 @@ class Presenter:
         """Pass a message of the worker on to the Client."""
         await runtime.router.outbox.admit(PeerMessage(link, message))
 
+    async def wait_for(self, is_reached: Callable[[ClientPhase], bool]) -> None:
+        """Wait until `is_reached` returns True for the phase; it is asked at each change, and after `wake`."""
+        while not is_reached(self.phase):
+            await self._woken.wait()
+
+    def wake(self) -> None:
+        """Let `wait_for` ask again."""
+        self._woken.set()
+        self._woken = trio.Event()
+
     # -------- what is shown
 
     def watch(self, turn: Turn) -> None:
@@ -140,6 +153,7 @@ class Presenter:
         assert isinstance(turn.next, ClientPhase), "it watches the Client"
         if turn.next is not P.IDLE:
             self.phase = turn.next
+            self.wake()
         if turn.phase is not P.CHOOSING:
             self._list_shown = False  # the next list is a new one
         self._show_event(turn, turn.row.action)
@@ -235,10 +249,19 @@ class Presenter:
         self._question_open = self.options.on_interrupt is None
         return True
 
-    def request_stop(self) -> None:
-        """Tell the Client of the wish to stop early; called by the stop key and by SLEAP's LossViewer."""
+    def request_stop(self, scope: StopScope | None = None) -> None:
+        """Tell the Client of the wish to stop early; the stop key and SLEAP's LossViewer call it without `scope`.
+
+        Args:
+            scope: what is to stop; None: what the options say.
+        """
         if self.runtime is not None:
-            self._post(StopWanted(self.options.stop))
+            self._post(StopWanted(scope or self.options.stop))
+
+    def request_cancel(self) -> None:
+        """Tell the Client of the wish to cancel the job."""
+        if self.runtime is not None:
+            self._post(CancelWanted())
 
     def _post(self, event: Any) -> None:
         assert self.runtime is not None, "events are posted only while a runtime is open"

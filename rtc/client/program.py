@@ -1,14 +1,12 @@
 """The client program: has one package run by a worker, or attaches to an earlier job, and fetches the result."""
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import trio
-from attrs import define, evolve
+from attrs import evolve
 
 from actors import events
 from actors.client import CLIENT
@@ -23,10 +21,10 @@ from protocol.trust import RoomKeys
 from protocol.wire import FRAME_MAX, encode
 from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions, explain_for_job, explain_without_secret
-from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter, left_text
+from rtc.client.presenter import Presenter, left_text
 from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.client.ticket_folder import TicketFolder
-from rtc.common.errors import EXIT_CODES, ExitCode, RtcError
+from rtc.common.errors import RtcError
 from rtc.common.nurseries import is_cancellation
 from rtc.common.stories import make_actor
 from rtc.config.room_renewal import explain_for_job_in, explain_for_room
@@ -34,56 +32,9 @@ from rtc.packages.hydra_overrides import split_secrets
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.room_keys import find_keys
-from rtc.runtime.root import print_error
-from rtc.terminal import open_view
-from rtc.terminal.interface import ClientView, JobSummary, Mode
+from rtc.terminal.interface import ClientView, JobSummary
 from rtc.transport.files.file_names import safe_name
 from rtc.transport.webrtc import AsyncioLoop
-
-__all__ = ["ClientOptions", "ClientProgram", "run_client"]
-
-
-@define
-class ClientProgram:
-    """One client with a view on standard output, which is a terminal or a pipe."""
-
-    options: ClientOptions
-    mode: Mode = Mode.NORMAL
-    _presenter: Presenter | None = None
-
-    async def run(self, asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
-        """Run the client, and show what happens. When `drain` is set, the client leaves its job and ends.
-
-        Raises:
-            RtcError: as for `run_client`.
-        """
-        asks = self.options.on_interrupt is None
-        with trio.CancelScope() as outcome_scope:
-            async with open_view(terminal=sys.stdout.isatty(), mode=self.mode, out=sys.stdout, asks=asks) as view:
-                self._presenter = Presenter(view, self.options, outcome_scope)
-                await run_client(
-                    self.options, asyncio_loop=asyncio_loop, view=view, drain=drain, presenter=self._presenter
-                )
-
-    def handle_signal(self, number: int) -> bool:
-        """Tell the Client of a Ctrl-C. So is a SIGTERM if `--on-interrupt` says what it means.
-
-        Any other SIGTERM, and a closed terminal (SIGHUP), ask nobody: the client leaves its job.
-
-        Args:
-            number: the signal.
-
-        Returns:
-            Whether the Client was told. False means that the client should leave.
-        """
-        tells = number == signal.SIGINT or (number == signal.SIGTERM and self.options.on_interrupt is not None)
-        return tells and self._presenter is not None and self._presenter.interrupt()
-
-    def cancelled_exit_code(self) -> ExitCode:
-        """Print whether a job stays on a worker after the client was cancelled, and return the exit code."""
-        fault = CANCELLED_BEFORE_JOB if self._presenter is None else self._presenter.cancelled_fault
-        print_error(fault.text)
-        return EXIT_CODES[fault.code]
 
 
 async def run_client(

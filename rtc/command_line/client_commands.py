@@ -23,10 +23,11 @@ from rtc.client.jobs import (
     stop_job,
 )
 from rtc.client.lossviewer.bridge import check_ports
+from rtc.client.options import ClientOptions
 from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training
-from rtc.client.program import ClientOptions, ClientProgram
 from rtc.client.result_folder import choose_result_folder
 from rtc.client.target import choose_target
+from rtc.command_line.client_program import ClientProgram
 from rtc.command_line.read_config import read_config, remembered_rooms
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter

@@ -1,6 +1,7 @@
 """Expected failures: one exception that carries a `Fault`, and the one table from faults to exit codes."""
 
 from enum import IntEnum
+from typing import Any
 
 from protocol.faults import Fault, FaultCode
 
@@ -65,6 +66,10 @@ class RtcError(Exception):
     def of(cls, fault: Fault) -> "RtcError":
         """Return the exception that carries this fault: `RtcError.of(fault).fault == fault`."""
         return cls(fault.code, fault.text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the exception be pickled, as when a process of a pool raises it."""
+        return type(self), (self.fault.code, self.fault.text)
 
     @property
     def exit_code(self) -> ExitCode:

@@ -9,7 +9,8 @@ from attrs import evolve
 
 from actors.events import NamedWorker
 from protocol.faults import FaultCode
-from rtc.client.program import ClientOptions, run_client
+from rtc.client.options import ClientOptions
+from rtc.client.program import run_client
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import open_background_nursery
 from rtc.config.load import Config, load_config

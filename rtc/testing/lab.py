@@ -14,7 +14,8 @@ from protocol.ids import JobId, PeerId
 from protocol.jobs import JobNews, JobStarted
 from protocol.signaling import WorkerPresent
 from protocol.trust import Secret
-from rtc.client.program import ClientOptions, run_client
+from rtc.client.options import ClientOptions
+from rtc.client.program import run_client
 from rtc.common.errors import RtcError
 from rtc.common.stories import Stories
 from rtc.config.load import Config, load_config

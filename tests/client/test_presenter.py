@@ -54,10 +54,10 @@ from rtc.client.presenter import (
     Presenter,
     left_text,
 )
-from rtc.client.program import ClientProgram
 from rtc.client.result_folder import ResultFolder
 from rtc.client.ticket_folder import TicketFolder
 from rtc.client.tickets import JobTicket
+from rtc.command_line.client_program import ClientProgram
 from rtc.common.errors import ExitCode, RtcError
 from rtc.packages.plan import Plan, inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime
@@ -113,9 +113,9 @@ class ImpatientClient:
     async def presenter(self, ready: Callable[[Presenter], bool]) -> Presenter:
         """Wait until `ready` is true of the client's presenter; return the presenter."""
         with trio.fail_after(HANG_TIME):
-            while self.program._presenter is None or not ready(self.program._presenter):  # noqa: ASYNC110 (fields have no events)
+            while self.program.presenter is None or not ready(self.program.presenter):  # noqa: ASYNC110 (fields have no events)
                 await trio.sleep(0.01)
-        return self.program._presenter
+        return self.program.presenter
 
     async def ended(self) -> ExitCode | None:
         with trio.fail_after(HANG_TIME):

@@ -8,7 +8,7 @@ import pytest
 
 from cli import run
 from protocol.faults import FaultCode
-from rtc.client.program import ClientProgram
+from rtc.command_line.client_program import ClientProgram
 from rtc.command_line.options import Size
 from rtc.common.errors import RtcError
 from rtc.testing.stand_in import make_package

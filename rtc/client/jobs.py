@@ -190,11 +190,11 @@ async def list_jobs(
     Raises:
         RtcError: INTERRUPTED: `drain` was set first.
     """
-    rows = await _run_until(drain, lambda: _query_all(options, job_tickets, asyncio_loop))
+    rows = await _run_until(drain, lambda: query_all(options, job_tickets, asyncio_loop))
     LineWriter(sys.stdout).write(as_json(rows) if json_wanted else as_table(rows, table_width(sys.stdout)))
 
 
-async def _query_all(options: JobsOptions, job_tickets: Sequence[JobTicket], asyncio_loop: AsyncioLoop) -> list[JobRow]:
+async def query_all(options: JobsOptions, job_tickets: Sequence[JobTicket], asyncio_loop: AsyncioLoop) -> list[JobRow]:
     """Ask each worker once about all its jobs; return a row for each ticket, in the same order."""
     limit = trio.CapacityLimiter(QUERIES_MAX)
     found: dict[str, JobRow] = {}

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from rtc.client.jobs import (
 from rtc.client.lossviewer.bridge import check_ports
 from rtc.client.options import ClientOptions
 from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training
+from rtc.client.package_source import PackageSource, tracking_source, training_source
 from rtc.client.result_folder import choose_result_folder
 from rtc.client.target import choose_target
 from rtc.command_line.client_program import ClientProgram
@@ -73,14 +73,7 @@ def start_training(path: Path, configs: Sequence[Path], overrides: Sequence[str]
         path: a package, or labels; a package is built from labels and `configs`.
         options: as for `_start_client`.
     """
-    if path.suffix.lower() == ".slp":
-        if not configs:
-            raise RtcError(FaultCode.USAGE, "To train labels, say how: --config CONFIG.yaml, once for each model.")
-        build = partial(build_training, path, configs, overrides)
-        return _start_built(JobKind.TRAIN, f"{_base_name(path)}.zip", build, **options)
-    if configs:
-        raise RtcError(FaultCode.USAGE, "A package brings its own configurations; --config is for labels (.slp).")
-    return _start_client(JobKind.TRAIN, path, tuple(overrides), **options)
+    return _start(training_source(path, configs, overrides), **options)
 
 
 def start_tracking(path: Path, models: Sequence[Path], predict_options: Mapping[str, Any], **options: Any) -> int:
@@ -90,32 +83,26 @@ def start_tracking(path: Path, models: Sequence[Path], predict_options: Mapping[
         path: a package, or data; a package is built from data, `models` and `predict_options`.
         options: as for `_start_client`.
     """
-    if path.suffix.lower() != ".zip":
-        build = partial(build_tracking, path, models, predict_options)
-        return _start_built(JobKind.TRACK, f"{path.name}.zip", build, **options)
-    if models or predict_options:
-        text = "A package brings its own models and options; leave out --model and the options."
-        raise RtcError(FaultCode.USAGE, text)
-    return _start_client(JobKind.TRACK, path, (), **options)
+    return _start(tracking_source(path, models, predict_options), **options)
 
 
-def _start_built(kind: JobKind, name: str, build: Callable[[Path, ReportProgress], None], **options: Any) -> int:
-    """Build a package, have it run by a worker, and return the exit code.
+def _start(source: PackageSource, **options: Any) -> int:
+    """Have a job run by a worker, and return the exit code.
 
-    The package is deleted when the client ends. It is built only after all checks that are quick.
+    A package that has to be built is built only after all checks that are quick.
 
     Args:
-        name: the file name of the package.
-        build: writes the package to a path; the second argument prints its progress.
+        source: the job's package.
+        options: as for `_start_client`.
     """
-    with tempfile.TemporaryDirectory(prefix="sleap-rtc-", ignore_cleanup_errors=True) as folder:
-        package = Path(folder) / name
+    with source.open() as package:
 
         def prepare(client_options: ClientOptions) -> None:
-            choose_result_folder(client_options)
-            build(package, _progress_writer(_mode_of(options)))
+            if source.build is not None:
+                choose_result_folder(client_options)
+                source.build(package, _progress_writer(_mode_of(options)))
 
-        return _start_client(kind, package, (), prepare, **options)
+        return _start_client(source.kind, package, source.overrides, prepare, **options)
 
 
 def _base_name(path: Path) -> str:

@@ -161,20 +161,22 @@ def _open_handler(program: str, folder: Path, redactor: Redactor) -> tuple[loggi
 
 
 @contextmanager
-def open_log(program: str, folder: Path, *, level: int = logging.INFO) -> Iterator[Log]:
+def open_log(program: str, folder: Path, *, level: int = logging.INFO, logger: str = "") -> Iterator[Log]:
     """Log to `<folder>/<program>.log` for the duration of the block.
 
     This is a synchronous context manager, so that it can enclose `trio.run` and also log how that ends.
 
     Args:
-        program: "worker", "client" or "server".
+        program: "worker", "client", "server" or "python".
         folder: created when missing, mode 0700; the file has mode 0600.
         level: the lowest level of our own records that is logged.
+        logger: the logger whose records are logged, with those of the loggers below it; by default all records of this
+            process.
     """
     handler, log = _open_handler(program, folder, Redactor())
-    levels = {"": level} | dict.fromkeys(NOISY, logging.WARNING)
+    levels = {logger: level} | dict.fromkeys(NOISY, logging.WARNING)
     before = {name: logging.getLogger(name).level for name in levels}
-    logging.getLogger().addHandler(handler)
+    logging.getLogger(logger).addHandler(handler)
     for name, new in levels.items():
         logging.getLogger(name).setLevel(new)
     try:
@@ -182,5 +184,5 @@ def open_log(program: str, folder: Path, *, level: int = logging.INFO) -> Iterat
     finally:
         for name, old in before.items():
             logging.getLogger(name).setLevel(old)
-        logging.getLogger().removeHandler(handler)
+        logging.getLogger(logger).removeHandler(handler)
         handler.close()

@@ -1,0 +1,355 @@
+"""A room in which a program works, and its jobs: for programs that run under trio."""
+
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import trio
+
+from protocol.signaling import WorkerPresent
+from rtc.api.errors import api_error, api_errors, usage_error
+from rtc.api.job import NO_COPY, Job
+from rtc.api.job_info import JobInfo
+from rtc.api.log_output import open_output
+from rtc.common.nurseries import open_background_nursery
+from rtc.common.size_limits import RESULT_MAX
+
+if TYPE_CHECKING:  # slow to import, and needed only once a room is open
+    from rtc.api.access import RoomAccess
+    from rtc.api.job_run import JobRun
+    from rtc.api.submission import PathText, Submission
+    from rtc.config.load import Config
+    from rtc.transport.webrtc import AsyncioLoop
+
+LEAVE_TIME = 5.0
+"""Seconds that the jobs' clients have to say goodbye when the program leaves the room because of an error."""
+OTHER_PROCESS = (
+    "This room was opened by another process, of which this one is a copy (fork). Open the room here, in the new "
+    "process; to come back to a job, send its id and attach."
+)
+
+
+class OnExit(Enum):
+    """What happens to jobs that have not ended when a program leaves their room."""
+
+    DETACH = "detach"
+    """They run on; packages that are on their way are sent first."""
+    WAIT = "wait"
+    """The program waits for them, and for their results."""
+    CANCEL = "cancel"
+    """They are cancelled, and what they have made is fetched."""
+
+
+class Room:
+    """A room that is open, from `connect`."""
+
+    def __init__(self, access: "RoomAccess", asyncio_loop: "AsyncioLoop", nursery: trio.Nursery) -> None:
+        self._access = access
+        self._loop = asyncio_loop
+        self._nursery = nursery
+        self._runs: set[JobRun] = set()
+        self._is_open = True
+        self._process = os.getpid()
+
+    @property
+    def id(self) -> str:
+        """The room's id."""
+        return self._access.target.room
+
+    @property
+    def name(self) -> str | None:
+        """The name under which the room is remembered; None if it is not."""
+        return self._access.target.name
+
+    @property
+    def server(self) -> str:
+        """The address of the room's signalling server."""
+        return self._access.config.signaling_websocket
+
+    # -------- jobs
+
+    async def submit(
+        self,
+        package: "PathText | None" = None,
+        *,
+        labels: "PathText | None" = None,
+        configs: "Iterable[PathText]" = (),
+        data: "PathText | None" = None,
+        models: "Iterable[PathText]" = (),
+        overrides: Iterable[str] = (),
+        output: "PathText | None" = None,
+        worker: str | None = None,
+        auto_select: bool = True,
+        min_gpu_memory: int = 0,
+        wait: float | bool | None = None,
+        max_result: int = RESULT_MAX,
+        **predict_options: Any,
+    ) -> Job:
+        """Submit a job, and return it as soon as a worker has accepted it. Then its package is sent.
+
+        Args:
+            package: a job package (.zip), for a training or for inference; or, in its place:
+            labels, configs: labels (.slp) to train on, and a training configuration of sleap-nn for each model.
+            data, models: a video or labels to predict on, and the folders of trained models.
+            overrides: settings of the training changed for this job: `["trainer_config.max_epochs=50"]`.
+            output: the folder for a training's result, or the .slp file for predictions; None: a new one in the working
+                folder, named after the package.
+            worker: the worker's id or name; None: the one of the session string, else the best (see `auto_select`).
+            auto_select: without `worker`, take the available worker with most GPU memory; False: take one only where
+                there is no choice.
+            min_gpu_memory: least GPU memory of the worker, in MB (2**20 bytes).
+            wait: seconds to stand in line when every worker that fits is taken; True: without a limit; None: not.
+            max_result: bytes of the largest result that is accepted.
+            predict_options: with `data`: options of `sleap-nn predict` (`tracking=True, max_instances=2`).
+
+        Raises:
+            RtcError: the job cannot be submitted; the class and `exit_code` tell why. Nothing of it is left then.
+        """
+        from rtc.api import submission
+
+        self._check()
+        with api_errors():
+            source = await self._in_thread(
+                partial(submission.find_source, package, labels, configs, data, models, overrides, predict_options)
+            )
+            wanted = submission.Submission(
+                source,
+                submission.choose_worker(self._access, worker, auto_select=auto_select),
+                None if output is None else Path(output),
+                min_gpu_memory,
+                submission.check_wait(wait),
+                max_result,
+            )
+            run: JobRun = await self._nursery.start(self._submit, wanted)
+            return await self._accepted(run)
+
+    async def attach(self, job: str | None = None, *, output: "PathText | None" = None) -> Job:
+        """Come back to a job that was started by this user, from any program or from the command line.
+
+        Args:
+            job: its id, or a part of it that no other job has; None: the newest one.
+            output: as for `submit`; None: what was named when the job was submitted.
+
+        Raises:
+            RtcError: there is no such job, or its worker cannot be reached.
+        """
+        from rtc.api.job_run import JobRun
+        from rtc.client.jobs import client_options_to_attach
+
+        self._check()
+        with api_errors():
+            options = self._access.jobs_options
+            ticket = await self._in_thread(lambda: options.ticket(job))
+            path = None if output is None else Path(output)
+            run = JobRun(client_options_to_attach(options, ticket, output=path))
+            self._nursery.start_soon(self._follow, run)
+            return await self._accepted(run)
+
+    async def jobs(self) -> tuple[JobInfo, ...]:
+        """Return the jobs that this user has started and not fetched yet, oldest first, as their workers report them.
+
+        Those of all rooms are among them.
+        """
+        from rtc.client.jobs import query_all
+
+        self._check()
+        options = self._access.jobs_options
+        tickets, _errors = await self._in_thread(options.read_tickets)
+        rows = await query_all(options, tickets, self._loop)
+        return tuple(
+            JobInfo(
+                id=row.ticket.job,
+                worker=row.ticket.worker,
+                package=row.ticket.package,
+                kind=row.ticket.kind,
+                stage=None if row.state is None else row.state.stage,
+                outcome=None if row.state is None else row.state.outcome,
+                text=row.text,
+                has_result=row.state is not None and row.state.result,
+            )
+            for row in rows
+        )
+
+    async def workers(self) -> tuple[WorkerPresent, ...]:
+        """Return the workers of the room, most GPU memory first.
+
+        Raises:
+            RtcError: the room cannot be joined.
+        """
+        from rtc.client.list_workers import list_workers
+
+        self._check()
+        target = self._access.target
+        with api_errors():
+            return await list_workers(self._access.config, target.room, target.token)
+
+    # -------- inside
+
+    async def _submit(self, wanted: "Submission", *, task_status: trio.TaskStatus["JobRun"]) -> None:
+        """Build the package if there is none, and run the client that submits it."""
+        from rtc.api.job_run import JobRun
+        from rtc.client.result_folder import choose_result_folder
+
+        with wanted.source.open() as package:
+            run = JobRun(wanted.options(self._access, package))
+            if wanted.source.build is not None:
+                await self._in_thread(lambda: choose_result_folder(run.options))
+                await self._in_thread(partial(wanted.source.build, package, partial(_step_from_thread, run)))
+            task_status.started(run)
+            await self._follow(run)
+
+    async def _follow(self, run: "JobRun") -> None:
+        """Run a client until it ends; how it has ended, the run knows."""
+        from rtc.common.errors import RtcError
+
+        self._runs.add(run)
+        try:
+            await run.run(self._loop)
+        except RtcError:
+            pass
+        finally:
+            run.end()
+            self._runs.discard(run)
+
+    async def _accepted(self, run: "JobRun") -> Job:
+        """Wait until a worker has the job.
+
+        Raises:
+            RtcError: no worker has taken it, or the earlier job was not found.
+        """
+        try:
+            await run.accepted.wait()
+        except trio.Cancelled:
+            run.drain.set()
+            raise
+        if run.error is not None:
+            raise api_error(run.error)
+        return Job(run)
+
+    @staticmethod
+    async def _in_thread(work: Callable[[], Any]) -> Any:
+        return await trio.to_thread.run_sync(work)
+
+    def _check(self) -> None:
+        """Check that the room can be used.
+
+        Raises:
+            UsageError: it is closed, or belongs to another process.
+        """
+        if os.getpid() != self._process:
+            raise usage_error(OTHER_PROCESS)
+        if not self._is_open:
+            raise usage_error("The room is closed. Open it again with connect(…).")
+
+    async def _leave(self, on_exit: OnExit) -> None:
+        """Do with the jobs that have not ended what `on_exit` says, and wait for the end of their clients."""
+        self._is_open = False
+        async with trio.open_nursery() as nursery:
+            for run in tuple(self._runs):
+                if on_exit is OnExit.CANCEL:
+                    run.cancel()
+                nursery.start_soon(run.leave if on_exit is OnExit.DETACH else run.ended.wait)
+
+    async def _leave_at_once(self) -> None:
+        """Leave the jobs because of an error: those that run, run on; packages that are on their way are given up."""
+        self._is_open = False
+        with trio.move_on_after(LEAVE_TIME, shield=True):
+            for run in tuple(self._runs):
+                run.drain.set()
+            for run in tuple(self._runs):
+                await run.ended.wait()
+
+    def __repr__(self) -> str:
+        return f"<Room {self.name or self.id}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(NO_COPY.format("Room"))
+
+
+@asynccontextmanager
+async def connect(
+    *,
+    room: str | None = None,
+    session_string: str | None = None,
+    room_id: str | None = None,
+    token: str | None = None,
+    server: str | None = None,
+    room_secret: str | None = None,
+    config: "Config | None" = None,
+    on_exit: str = OnExit.DETACH.value,
+    log: "PathText | None" = None,
+) -> AsyncGenerator[Room, None]:
+    """Open a room for the duration of the block, after checking that it can be joined. For programs under trio.
+
+    Without a word about the room it is the remembered one (`sleap-rtc join`): the default, or the only one.
+
+    Args:
+        room: the name of a remembered room, or its id.
+        session_string: the text that a worker prints; jobs then go to that worker, unless `submit` says otherwise.
+        room_id, token: a room, and the token for it.
+        server: the address of the signalling server; None: that of the room, or the configured one.
+        room_secret: the room secret; None: looked for where the command line looks.
+        config: the settings, from `rtc.api.read_settings`; None: read as the command line does.
+        on_exit: what happens to jobs that have not ended when the block ends: "detach": they run on, "wait" or
+            "cancel". If the block ends with an exception, they run on, and packages on their way are given up.
+        log: a folder for a log file, in which tokens and secrets are hidden; None: no log is written.
+
+    Raises:
+        RtcError: the room is not known, or cannot be joined; the class and `exit_code` tell why.
+    """
+    from rtc.api.access import find_access
+    from rtc.transport.webrtc import open_asyncio_loop
+
+    leaving = read_on_exit(on_exit)
+    with open_output(log, session_string, token, room_secret):
+        with api_errors():
+            access = find_access(
+                room=room,
+                session_string=session_string,
+                room_id=room_id,
+                token=token,
+                server=server,
+                room_secret=room_secret,
+                config=config,
+            )
+        async with open_asyncio_loop() as asyncio_loop, open_room(access, asyncio_loop, leaving) as opened:
+            await opened.workers()
+            yield opened
+
+
+@asynccontextmanager
+async def open_room(access: "RoomAccess", asyncio_loop: "AsyncioLoop", on_exit: OnExit) -> AsyncGenerator[Room, None]:
+    """Give the room of `access` for the duration of the block."""
+    async with open_background_nursery() as nursery:
+        opened = Room(access, asyncio_loop, nursery)
+        try:
+            yield opened
+            await opened._leave(on_exit)
+        finally:
+            await opened._leave_at_once()
+
+
+def _step_from_thread(run: "JobRun", text: str) -> None:
+    """Tell of a step in the building of a package, which is done in a thread."""
+    trio.from_thread.run_sync(run.view.step, text)
+
+
+def read_on_exit(on_exit: str) -> OnExit:
+    """Return what happens to jobs when a program leaves their room.
+
+    Raises:
+        UsageError: there is no such word.
+    """
+    known: dict[Any, OnExit] = {each.value: each for each in OnExit}
+    if on_exit not in known:
+        raise usage_error(f"on_exit=… is one of {', '.join(known)}.")
+    return known[on_exit]

@@ -81,6 +81,10 @@ class EventHistory:
         while self._last <= number and not self._closed:
             await self._changed.wait()
         await trio.lowlevel.checkpoint()
+        return self.take(number)
+
+    def take(self, number: int) -> tuple[list[JsonEvent], int]:
+        """Return all events after this number that are kept, with the number of the last of them."""
         later = self._numbers[bisect_right(self._numbers, number) :]
         return [self._events[each] for each in later], self._last
 

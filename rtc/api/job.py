@@ -1,11 +1,12 @@
 """A job, as a program sees it."""
 
-from collections.abc import AsyncIterator
+from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from protocol.faults import FaultCode
 from protocol.jobs import Outcome, StopScope
 from rtc.api.errors import JobCancelled, JobFailed, api_error, usage_error
+from rtc.api.event_history import EventHistory
 from rtc.api.result import Result
 from rtc.terminal.json_events import JsonEvent
 
@@ -43,19 +44,13 @@ class Job:
         """Whether `wait` would return, or raise, at once."""
         return self._run.ended.is_set()
 
-    async def events(self) -> AsyncIterator[JsonEvent]:
+    def events(self) -> "EventReader":
         """Iterate over the job's events, from its first one to its last one, which is an `EndedEvent`.
 
         Any number of tasks may do so at a time, at any speed. Of what only reports progress (bytes sent, batches,
         frames, use of the GPU), a reader that comes later gets the newest only.
         """
-        number = 0
-        while True:
-            events, number = await self._run.history.after(number)
-            if not events:
-                return
-            for event in events:
-                yield event
+        return EventReader(self._run.history)
 
     async def wait(self) -> Result:
         """Wait until the job has ended and its result is here, and return the result: also of a job that failed.
@@ -120,6 +115,31 @@ class Job:
             TypeError: always.
         """
         raise TypeError(NO_COPY.format("Job"))
+
+
+class EventReader:
+    """An async iterator over a job's events; unlike an async generator, it may be left at any moment."""
+
+    def __init__(self, history: EventHistory) -> None:
+        self._history = history
+        self._number = 0
+        self._ready: deque[JsonEvent] = deque()
+
+    def __aiter__(self) -> "EventReader":
+        return self
+
+    async def __anext__(self) -> JsonEvent:
+        """Wait for the next event.
+
+        Raises:
+            StopAsyncIteration: there is none any more.
+        """
+        if not self._ready:
+            events, self._number = await self._history.after(self._number)
+            self._ready.extend(events)
+        if not self._ready:
+            raise StopAsyncIteration
+        return self._ready.popleft()
 
 
 def read_scope(scope: str) -> StopScope:

@@ -328,14 +328,21 @@ async def connect(
 
 @asynccontextmanager
 async def open_room(access: "RoomAccess", asyncio_loop: "AsyncioLoop", on_exit: OnExit) -> AsyncGenerator[Room, None]:
-    """Give the room of `access` for the duration of the block."""
+    """Give the room of `access` for the duration of the block.
+
+    What the block raises leaves as itself, not in an exception group: it has nothing to do with our nursery.
+    """
+    problem: BaseException | None = None
     async with open_background_nursery() as nursery:
         opened = Room(access, asyncio_loop, nursery)
         try:
             yield opened
             await opened._leave(on_exit)
-        finally:
-            await opened._leave_at_once()
+        except BaseException as error:  # noqa: BLE001 (it is raised below)
+            problem = error
+        await opened._leave_at_once()
+    if problem is not None:
+        raise problem
 
 
 def _step_from_thread(run: "JobRun", text: str) -> None:

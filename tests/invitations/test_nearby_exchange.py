@@ -69,7 +69,11 @@ def test_with_another_commitment_the_inviter_stops() -> None:
         run(commitment=bytes(32))
 
 
-@pytest.mark.parametrize("proof", [b"", bytes(64), NearbyJoinerExchange(NUMBER, NAME).proof, b"x" * 128])
+@pytest.mark.parametrize(
+    "proof",
+    [b"", bytes(64), NearbyJoinerExchange(NUMBER, NAME).proof, b"x" * 128],
+    ids=["empty", "of zeros", "of somebody else", "too long"],
+)
 def test_with_another_proof_the_inviter_stops(proof: bytes) -> None:
     with pytest.raises(BadShare, match="another key"):
         run(proof=proof)

@@ -387,7 +387,6 @@ server_options = _combine(
 )
 
 create_room_options = _combine(
-    room_option("The remembered room; by default the default one, or the only one."),
     click.option("--name", default="", help="A name for people, at most 64 characters."),
     click.option(
         "--data", type=click.Path(path_type=Path, file_okay=False), help="The folder of the server's database."

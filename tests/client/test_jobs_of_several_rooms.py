@@ -58,7 +58,7 @@ async def test_each_room_has_its_own_secret_and_its_own_trouble(
     monkeypatch.setattr(jobs, "run_job_query", query)
     options = JobsOptions(lambda _: config, tmp_path, secrets)
     loop: Any = None
-    rows = await jobs._query_all(options, TICKETS, loop)
+    rows = await jobs.query_all(options, TICKETS, loop)
     locked, opened, absent, bad = json.loads(as_json(rows))
     assert [locked["state"], opened["state"], absent["state"], bad["state"]] == [
         *("running", "running", "secret-missing", "unreachable")

@@ -122,9 +122,7 @@ async def join_room(options: JoinOptions) -> JoinOutcome:
             hide_in_logs(text)
     workers = await list_workers(options.config_for(found.server), found.room, found.token)
     content = options.rooms.read()
-    before = content.find(options.name) if options.name is not None else content.by_key(found.server, found.room)
-    if before is not None and options.name is not None and before.name.casefold() != options.name.casefold():
-        before = None  # it was found by its id
+    before = _before(content, options.name, found)
     name = options.name or (before.name if before is not None else options.rooms.free_name(_suggested(found.name)))
     secret = found.secret
     if secret is None and before is not None and before.room == found.room:
@@ -132,6 +130,12 @@ async def join_room(options: JoinOptions) -> JoinOutcome:
     room = RememberedRoom(name, found.server, found.room, found.token, secret, joined=int(time.time()))
     options.rooms.remember(room)
     return JoinOutcome(room, workers, before, options.rooms.read())
+
+
+def _before(content: RememberedRoomsJson, name: str | None, found: FoundRoom) -> RememberedRoom | None:
+    """Return what is replaced: the room with the name that the person wants, or else this room under its name."""
+    named = () if name is None else (room for room in content.rooms if room.name.casefold() == name.casefold())
+    return next(iter(named), None) or content.by_key(found.server, found.room)
 
 
 async def _find(options: JoinOptions) -> FoundRoom:

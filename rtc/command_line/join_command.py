@@ -13,7 +13,7 @@ from rtc.client.target import find_room
 from rtc.command_line.read_config import read_config, remembered_rooms
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
-from rtc.common.text import clean, count
+from rtc.common.text import clean
 from rtc.config.load import Config
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import SourceKind
@@ -41,7 +41,7 @@ def ask_what() -> str:
         RtcError: USAGE: there is no terminal to ask on, or nothing was typed.
         KeyboardInterrupt: the person has pressed Ctrl-C.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _is_terminal():
         raise RtcError(FaultCode.USAGE, NOTHING_GIVEN)
     _complete_words()
     try:
@@ -51,6 +51,10 @@ def ask_what() -> str:
     if not what.strip():
         raise RtcError(FaultCode.USAGE, NOTHING_GIVEN)
     return what
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _complete_words() -> None:
@@ -153,11 +157,10 @@ def _next_steps(outcome: JoinOutcome) -> list[str]:
     lines = []
     if not outcome.workers:
         lines.append(f"Start a worker there: sleap-rtc worker --room {name}")
-    if default is outcome.room or default == outcome.room:
+    if default == outcome.room:
         return [*lines, "Train now:  sleap-rtc train FILE"]
     lines.append(f"Train now:  sleap-rtc train FILE --room {name}")
-    meant = f"{default.name} is" if default is not None else f"{count(len(outcome.content.rooms), 'room')}, and none is"
-    return [*lines, f"Without --room ({meant} the default): sleap-rtc rooms default {name}"]
+    return [*lines, f"To leave out --room:  sleap-rtc rooms default {name}"]
 
 
 def _other_secret(outcome: JoinOutcome, find_secret: RoomSecrets) -> str | None:

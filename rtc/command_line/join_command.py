@@ -2,21 +2,19 @@
 
 import sys
 from functools import cache, partial
-from importlib import import_module
-from typing import Any
 
 from protocol.faults import FaultCode
 from protocol.preference import takes_jobs
-from rtc.client.join_room import JoinOptions, JoinOutcome, Redeem, join_room
+from rtc.client.join_room import JoinOptions, JoinOutcome, join_room
 from rtc.client.rooms_table import default_of
 from rtc.client.target import find_room
 from rtc.command_line.read_config import read_config, remembered_rooms
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean
-from rtc.config.load import Config
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import SourceKind
+from rtc.invitations.redeem import redeem
 from rtc.invitations.short_code import complete
 from rtc.runtime.root import print_error, run_root, run_until_signal
 
@@ -75,11 +73,6 @@ def _complete_words() -> None:
     readline.set_auto_history(False)  # a session string is not kept
 
 
-def _redeem() -> Redeem:
-    redeem: Redeem = import_module("rtc.invitations.redeem").redeem
-    return redeem
-
-
 def join_and_print(
     what: str | None,
     room_id: str | None,
@@ -99,7 +92,7 @@ def join_and_print(
     options = JoinOptions(
         rooms=remembered_rooms(),
         config_for=cache(read_config),
-        redeem=_lazily_redeem,
+        redeem=redeem,
         what=what,
         room=room_id,
         token=token,
@@ -110,10 +103,6 @@ def join_and_print(
     return run_root(
         "client", partial(run_until_signal, partial(_join_and_print, options, find_secret)), secrets=(what, token)
     )
-
-
-async def _lazily_redeem(code: Any, config: Config) -> Any:
-    return await _redeem()(code, config)
 
 
 async def _join_and_print(options: JoinOptions, find_secret: RoomSecrets) -> int:

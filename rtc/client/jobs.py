@@ -14,7 +14,6 @@ from attrs import field, frozen
 
 from actors.events import JobCredential, NamedWorker, WorkerCalled, WorkerChoice
 from protocol.faults import Fault, FaultCode
-from protocol.fields import ID_PATTERN
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import AskJob, CancelJob, JobRequest, JobStage, JobState, StopJob, StopScope
 from rtc.client import tickets
@@ -60,7 +59,7 @@ class JobsOptions:
             job: its id, or a part of it; None for the newest.
 
         Raises:
-            RtcError: USAGE: no ticket fits, several do, or `target` names no single worker.
+            RtcError: USAGE: no ticket fits, or several do.
         """
         return self._renewed(tickets.find(self.tickets_folder, job))
 
@@ -84,7 +83,18 @@ class JobsOptions:
             ticket.worker,
             self.find_secret,
             self.remembered_as(ticket),
+            self._called,
         )
+
+    def choice(self, ticket: JobTicket) -> WorkerChoice:
+        """Return how the job's worker is chosen."""
+        return NamedWorker(PeerId(ticket.worker)) if self._called is None else WorkerCalled(self._called)
+
+    @property
+    def _called(self) -> str | None:
+        """The worker's id or name that the person has given; None: it is the one of the ticket."""
+        choice = None if self.target is None else self.target.choice
+        return choice.name if isinstance(choice, WorkerCalled) else None
 
     def remembered_as(self, ticket: JobTicket) -> str | None:
         """Return the name of the remembered room that the job is in; None if it is in none."""
@@ -99,14 +109,10 @@ class JobsOptions:
 
 
 def with_target(ticket: JobTicket, target: Target | None) -> JobTicket:
-    """Return a copy of the ticket that names the target's room, and its worker if it names one.
-
-    Raises:
-        RtcError: USAGE: what names the worker is no id.
-    """
+    """Return a copy of the ticket that names the target's room, and its worker if that is known by its id."""
     if target is None:
         return ticket
-    worker = _worker_id(target.choice) or ticket.worker
+    worker = target.choice.peer if isinstance(target.choice, NamedWorker) else ticket.worker
     return tickets.with_worker(ticket, worker=worker, room=target.room, token=target.token, server=target.server)
 
 
@@ -128,18 +134,6 @@ def with_remembered(ticket: JobTicket, saved_at: int, rooms: RememberedRoomsJson
     return tickets.with_worker(ticket, worker=ticket.worker, room=now.room, token=now.token, server=now.server)
 
 
-def _worker_id(choice: WorkerChoice) -> PeerId | None:
-    """Return the id of the worker that is named; None if none is."""
-    match choice:
-        case NamedWorker():
-            return choice.peer
-        case WorkerCalled() if ID_PATTERN.fullmatch(choice.name):
-            return PeerId(choice.name)
-        case WorkerCalled():
-            raise RtcError(FaultCode.USAGE, "That is not a worker id. Copy it from the worker's banner.")
-    return None
-
-
 def client_options_to_attach(options: JobsOptions, ticket: JobTicket, **more: Any) -> ClientOptions:
     """Return the options of a client that attaches to the ticket's job; `more` are further fields of the options."""
     output = more.pop("output", None) or (Path(ticket.output) if ticket.output else None)
@@ -148,7 +142,7 @@ def client_options_to_attach(options: JobsOptions, ticket: JobTicket, **more: An
         package=Path(ticket.package),
         room=RoomId(ticket.room),
         token=ticket.token,
-        choice=NamedWorker(PeerId(ticket.worker)),
+        choice=options.choice(ticket),
         find_secret=options.find_secret,
         kind=ticket.kind,
         credential=JobCredential(JobId(ticket.job), ticket.key),

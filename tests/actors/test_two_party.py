@@ -195,6 +195,7 @@ BEYOND = "what it does is beyond the model: an early stop, the size of the store
 UNNOTICED = {
     "client: running × StopWanted [nothing_to_stop] / tell_nothing_to_stop: removed": BEYOND,
     "client: joining × WorkersChanged [names_worker] / connect_to_named: removed": SAME_END,
+    "client: joining × WorkersChanged [only_one_fits] / connect_to_only: removed": SAME_END,
     "client: queued × WorkersChanged [all_are_leaving] / fail_no_worker: removed": SAME_END,
     "client: connecting × LinkLost [server_was_away] / wait_to_retry: removed": SAME_END,
     "client: attaching × JobState [job_is_unknown] / fail_job_gone: removed": LATER,

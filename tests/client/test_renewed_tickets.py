@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 from attrs import evolve
 
 from actors.events import AskPerson, NamedWorker, WorkerCalled
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId, RoomId
-from rtc.client import tickets
+from protocol.signaling import WorkerPresent
+from protocol.status import Status, WorkerFacts
+from rtc.client import job_query, tickets
 from rtc.client.jobs import JobsOptions, client_options_to_attach
 from rtc.client.jobs_table import JobRow, as_table
 from rtc.client.target import Target
@@ -93,10 +96,37 @@ def test_what_the_person_says_comes_before_what_is_remembered(options: Callable[
 def test_with_a_room_alone_the_worker_is_that_of_the_ticket(options: Callable[..., JobsOptions]) -> None:
     target = Target(RoomId("room-9"), "t", AskPerson(take_only=True), MOVED, "mice")
     assert options(LAB, target=target).ticket(None).worker == "worker-1"
-    with_id = evolve(target, choice=WorkerCalled("worker-2"))
-    assert options(LAB, target=with_id).ticket(None).worker == "worker-2"
-    with pytest.raises(RtcError, match="not a worker id"):
-        options(LAB, target=evolve(target, choice=WorkerCalled("bench 2"))).ticket(None)
+
+
+@pytest.mark.parametrize("called", ["worker-2", "bench 2"])
+def test_a_worker_may_be_called_by_its_name_for_a_job_too(options: Callable[..., JobsOptions], called: str) -> None:
+    made = options(LAB, target=Target(RoomId("room-9"), "t", WorkerCalled(called), MOVED, "mice"))
+    ticket = made.ticket(None)
+    assert made.address(ticket).called == called
+    assert client_options_to_attach(made, ticket).choice == WorkerCalled(called)
+    plain = options(LAB)
+    assert plain.address(TICKET).called is None
+    assert client_options_to_attach(plain, TICKET).choice == NamedWorker(PeerId("worker-1"))
+
+
+@pytest.mark.parametrize(("called", "peer"), [("BENCH", "worker-1"), ("worker-7", "worker-7"), ("bench 9", None)])
+async def test_the_name_is_looked_for_in_the_room_before_jobs_are_asked_about(
+    options: Callable[..., JobsOptions], monkeypatch: pytest.MonkeyPatch, called: str, peer: str | None
+) -> None:
+    facts = WorkerFacts(Status.AVAILABLE, "bench", "lab", "GPU", 8000, "0.3", "12.4", "0.1")
+
+    async def list_workers(_config: Config, _room: RoomId, _token: str) -> tuple[WorkerPresent, ...]:
+        await trio.lowlevel.checkpoint()
+        return (WorkerPresent(PeerId("worker-1"), facts),)
+
+    monkeypatch.setattr(job_query, "list_workers", list_workers)
+    address = evolve(options(LAB).address(TICKET), called=called)
+    if peer is not None:
+        assert await job_query._find_worker(address) == peer
+        return
+    with pytest.raises(RtcError, match="No worker of this room has this") as caught:
+        await job_query._find_worker(address)
+    assert caught.value.exit_code is ExitCode.NOT_AVAILABLE
 
 
 # -------- what is said when the room cannot be used

@@ -20,6 +20,7 @@ from rtc.command_line.background_options import (
     start_in_background,
     take_handed,
 )
+from rtc.command_line.invite_command import invite
 from rtc.command_line.options import (
     SERVER_HELP,
     attach_options,
@@ -506,6 +507,7 @@ main.add_command(leave)
 
 # -------- room secrets
 
+room.add_command(invite)
 main.add_command(room)
 main.add_command(secrets)
 

@@ -1,6 +1,7 @@
 """`sleap-rtc room invite`: joins a room as a client, shows a short code for it, and waits until it was used."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,8 @@ class InviteOptions:
     """The room secret, which goes along if this computer knows it."""
     name: str = ""
     """What this computer calls the room; may be empty."""
+    explain: Callable[[RtcError], RtcError] = lambda error: error
+    """Adds to the reason why the room cannot be joined what can be done, if it is a remembered one."""
 
     def invited(self) -> InvitedRoom:
         """Return what the code gives."""
@@ -92,7 +95,7 @@ class _Inviting:
 
     def fail(self, event: JoinFailed) -> None:
         """End because the room cannot be joined."""
-        self._end(event.fault)
+        self._end(self.options.explain(RtcError.of(event.fault)).fault)
 
     def code_opened(self, code: ShortCode, seconds: int) -> None:
         """Print the code and how to use it."""

@@ -51,7 +51,7 @@ NEARBY_NUMBERS = range(10**6, 10**9)
 UNKNOWN = Fault(
     FaultCode.ROOM_DENIED,
     "No invitation of this number is open: it was used, has expired, or the machine that shows it is not connected now."
-    " Check the number, or ask for a new code (sleap-rtc room invite).",
+    " Check the number, and whether it is this server's (--server); or ask for a new code (sleap-rtc room invite).",
 )
 """For a number that was never given, one that is used up, and one whose inviter is away: nobody can tell which."""
 NOT_KEPT = Fault(FaultCode.STALLED, "The invitation has ended on the server. Make a new one: sleap-rtc room invite")

@@ -48,7 +48,7 @@ def worker_banner(
             f"  GPU       {_gpu(facts)}",
             *_location_lines(facts, room, token, server, has_secret=has_secret),
             "",
-            *_code_lines(code, server),
+            *_code_lines(code, room, token, server, has_secret=has_secret),
             "Session string, for a direct connection to this worker:",
             "",
             f"{session_string}",
@@ -75,7 +75,7 @@ def fleet_banner(
     """
     lines = [f"{len(workers)} workers are ready, one for each GPU.", ""]
     lines += [*_location_lines(workers[0][0], room, token, server, has_secret=has_secret), ""]
-    lines += _code_lines(code, server)
+    lines += _code_lines(code, room, token, server, has_secret=has_secret)
     lines += ["Session strings, each for a direct connection to one worker:", ""]
     for facts, session_string in workers:
         lines += [f"  {clean(facts.name)}: {_gpu(facts)}", "", session_string, ""]
@@ -83,7 +83,7 @@ def fleet_banner(
     return "\n".join((*lines, *_join_lines(room, token, server, has_secret=has_secret)))
 
 
-def _code_lines(code: ShortCode | None, server: str) -> tuple[str, ...]:
+def _code_lines(code: ShortCode | None, room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
     """Return the lines about the short code; none if there is no code."""
     if code is None:
         return ()
@@ -94,9 +94,22 @@ def _code_lines(code: ShortCode | None, server: str) -> tuple[str, ...]:
         "",
         f"  {join_command(code, server)}",
         "",
-        "A new one: sleap-rtc room invite",
+        "A new one, here or (without these options) on a computer that has joined:",
+        "",
+        f"  sleap-rtc room invite {_room_options(room, token, server, has_secret=has_secret)}",
         "",
     )
+
+
+def _room_options(room: RoomId, token: str, server: str, *, has_secret: bool) -> str:
+    """Return the options that name the room and its server, and the placeholder of the secret."""
+    named = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
+    return f"{named}{_server_option(server)}{_secret_option(has_secret)}"
+
+
+def _server_option(server: str) -> str:
+    """Return the option that names the server, unless it is the default one."""
+    return "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
 
 
 def _secret_option(has_secret: bool) -> str:
@@ -118,9 +131,8 @@ def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str, *
 
 def _join_lines(room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
     """Return the lines with the commands for other clients and workers to join the room."""
-    server_option = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
-    secret_option = _secret_option(has_secret)
     needed = "these and the room secret" if has_secret else "these"
+    server_option, secret_option = _server_option(server), _secret_option(has_secret)
     signaling = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
     return (
         "Room id and token, for clients that take any free worker of this room:",

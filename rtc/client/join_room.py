@@ -82,6 +82,8 @@ class JoinOptions:
     config_for: Callable[[str | None], Config]
     """Returns the configuration for a server's address; for the configured server if it is None."""
     redeem: Redeem
+    find_nearby: Callable[[], Awaitable[FoundRoom]] | None = None
+    """Finds the room of a worker in the local network, if that is wanted."""
     what: str | None = field(default=None, repr=False)
     """A short code or a session string, as it was typed; None if room and token are given."""
     room: str | None = None
@@ -144,6 +146,8 @@ async def _find(options: JoinOptions) -> FoundRoom:
     Raises:
         RtcError: as for `join_room`.
     """
+    if options.find_nearby is not None:
+        return await options.find_nearby()
     if options.what is None:
         assert options.room is not None, "the command line requires it"
         assert options.token is not None, "the command line requires it"

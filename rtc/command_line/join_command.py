@@ -105,6 +105,26 @@ def join_and_print(
     )
 
 
+def join_nearby_and_print(worker: str | None, *, server: str | None, name: str | None, find_secret: RoomSecrets) -> int:
+    """Find a worker in the local network, and join and print its room as `join_and_print` does; return the exit code.
+
+    Args:
+        worker: the worker's name; None to choose.
+        server: the address by which to reach its server; None for the announced one.
+    """
+    from rtc.client.join_nearby import NearbyOptions, find_nearby
+
+    config_for = cache(read_config)
+    options = JoinOptions(
+        rooms=remembered_rooms(),
+        config_for=config_for,
+        redeem=redeem,
+        find_nearby=partial(find_nearby, NearbyOptions(config_for, worker, server)),
+        name=name,
+    )
+    return run_root("client", partial(run_until_signal, partial(_join_and_print, options, find_secret)))
+
+
 async def _join_and_print(options: JoinOptions, find_secret: RoomSecrets) -> int:
     outcome = await join_room(options)
     _say(about_join(outcome))

@@ -410,7 +410,8 @@ def check_worker_options(
     check_background_options(**others)
     if nearby and not sys.stdin.isatty():
         raise click.UsageError(
-            "--nearby asks at this terminal who may join, and there is none. Use the short code that the worker shows."
+            "--nearby asks at the worker's terminal who may join, and there is none. Use a short code: "
+            "sleap-rtc room invite"
         )
     if gpu is not None and all_gpus:
         raise click.UsageError("--gpu takes one GPU and --all-gpus takes all: give one of them.")

@@ -30,18 +30,29 @@ def _complete_code(_context: click.Context, _parameter: click.Parameter, incompl
 @click.option("--room-id", help="The room's id, with --token, in place of WHAT.")
 @token_options
 @secret_options
+@click.option("--nearby", is_flag=True, help="Find a worker of the local network that runs with --nearby.")
+@click.option("--worker", metavar="NAME", help="With --nearby: the worker's name; by default you choose.")
 @read_credentials()
-def join(what: tuple[str, ...], room_id: str | None, token: str | None, **options: Any) -> int:
+def join(
+    what: tuple[str, ...], room_id: str | None, token: str | None, nearby: bool, worker: str | None, **options: Any
+) -> int:
     """Join a room once, and remember it: jobs then need no word about it.
 
     WHAT is the short code (7-tulip-otter-radio) or the session string that a worker shows; without it you are asked.
+    With --nearby, a worker of the local network is asked, and you compare words with its screen.
     Joining again under the same --name renews what is remembered.
     """
     if what and (room_id is not None or token is not None):
         raise click.UsageError("A short code or session string already names the room; leave out --room-id, --token.")
     if (room_id is None) != (token is None):
         raise click.UsageError("--room-id and --token go together: --room-id R --token T.")
-    return run_work(lambda: _join(" ".join(what) or None, room_id, token, **options))
+    if nearby and (what or room_id is not None):
+        raise click.UsageError(
+            "--nearby finds the room itself; leave out the code, session string, --room-id, --token."
+        )
+    if worker is not None and not nearby:
+        raise click.UsageError("--worker names a worker of the local network: add --nearby.")
+    return run_work(lambda: _join(" ".join(what) or None, room_id, token, nearby=nearby, worker=worker, **options))
 
 
 def _join(
@@ -52,9 +63,13 @@ def _join(
     name: str | None,
     server: str | None,
     find_secret: "RoomSecrets",
+    nearby: bool,
+    worker: str | None,
 ) -> int:
-    from rtc.command_line.join_command import ask_what, join_and_print
+    from rtc.command_line.join_command import ask_what, join_and_print, join_nearby_and_print
 
+    if nearby:
+        return join_nearby_and_print(worker, server=server, name=name, find_secret=find_secret)
     if what is None and room_id is None:
         what = ask_what()
     return join_and_print(what, room_id, token, server=server, name=name, find_secret=find_secret)

@@ -146,12 +146,16 @@ class NearbyInviter:
             self._forget()
             self._refusals = 0
             self.console.print(explain_nearby(event))
-            self._open_after(self._pause())
+            pause = self._pause()
+            if pause or self._draining:
+                self._news.send_nowait(None)
+            self._open_after(pause)
 
     def _ended(self, event: events.InvitationEnded) -> None:
         """Try again after a while to open an invitation that the server has refused or closed."""
         if event.kind is NEARBY:
             self._forget()
+            self._news.send_nowait(None)
             if event.fault.code is not FaultCode.CANCELLED and event.fault.text != self._said:
                 self._said = event.fault.text
                 self.console.print(f"Nobody nearby can ask to join now: {event.fault.text}")
@@ -161,7 +165,6 @@ class NearbyInviter:
 
     def _forget(self) -> None:
         self._active, self._exchange = False, None
-        self._news.send_nowait(None)
         if self._asking is not None:
             self._asking.cancel()
 

@@ -4,8 +4,9 @@ It needs signalling only, and no links, hence nothing of WebRTC.
 """
 
 import socket
+from collections.abc import Callable
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import trio
 from attrs import define, evolve, field
@@ -36,18 +37,37 @@ WRONG_CODE = (
 BAD_SHARE = Fault(FaultCode.BAD_MESSAGE, "Your half of the exchange is not one of an inviter.")
 
 
+class JoinerKeys(Protocol):
+    """What both kinds of exchanges give, as far as it is needed to read the room."""
+
+    @property
+    def room(self) -> bytes:
+        """The key under which the room is encrypted."""
+
+    @property
+    def transcript(self) -> bytes:
+        """What was said in the exchange."""
+
+
+Prove = Callable[[bytes], tuple[JoinerKeys, bytes]]
+"""Returns the keys of an exchange and the joiner's proof, from the inviter's half. It is called once, in a thread, and
+raises `BadShare`."""
+
+
 @define(eq=False)
-class _Redeeming:
+class Redeeming:
     """One exchange of a joiner, and its routes."""
 
-    exchange: JoinerExchange
+    prove: Prove
     router: Router
     nursery: trio.Nursery
     actor: Actor[InviteeData] = field(init=False)
     outgoing: Mailbox[ToServer] = field(factory=lambda: Mailbox(PROGRAM_CAPACITY, PROGRAM_THRESHOLD), init=False)
-    keys: ExchangeKeys | None = field(default=None, init=False, repr=False)
+    keys: JoinerKeys | None = field(default=None, init=False, repr=False)
     sealed: bytes = field(default=b"", init=False, repr=False)
     fault: Fault | None = field(default=None, init=False)
+    answered: trio.Event = field(factory=trio.Event, init=False)
+    """Set when the inviter has answered."""
     done: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -57,7 +77,7 @@ class _Redeeming:
         """Return the methods to call for each event, and the inbox of the actor."""
         to_actor = (
             *(events.AskWanted, events.ServerConnected, events.ServerDisconnected, *get_args(FromServer)),
-            *(events.ProofReady, events.ExchangeFailed),
+            *(events.ProofReady, events.ExchangeFailed, events.TimedOut),
         )
         return dict.fromkeys(to_actor, (self.actor.inbox.put,)) | {
             events.SendToServer: (lambda effect: self.outgoing.put(effect.message),),
@@ -68,10 +88,11 @@ class _Redeeming:
 
     async def _finish(self, effect: events.FinishExchange) -> None:
         """Make the proof, in a thread."""
+        self.answered.set()
         answer: Any
         try:
-            self.keys = await trio.to_thread.run_sync(self.exchange.finish, effect.share)
-            answer = events.ProofReady(effect.number, make_proof(self.keys))
+            self.keys, proof = await trio.to_thread.run_sync(self.prove, effect.share)
+            answer = events.ProofReady(effect.number, proof)
         except BadShare:
             answer = events.ExchangeFailed(effect.number, BAD_SHARE)
         self.router.outbox.put(answer)
@@ -105,7 +126,8 @@ async def redeem(code: ShortCode, config: Config, *, name: str | None = None) ->
         exchange = await trio.to_thread.run_sync(JoinerExchange, code, name)
         left = time_limit.deadline - trio.current_time()
         seconds = max(left - 2 * FLUSH_TIME, left / 2)
-        redeeming = await _exchange(exchange, config, events.AskWanted(code.number, name, exchange.share, seconds))
+        wanted = events.AskWanted(code.number, name, exchange.share, seconds)
+        redeeming = await run_exchange(partial(_prove, exchange), config, wanted)
         if redeeming.fault is not None:
             raise RtcError.of(_for_person(redeeming.fault))
         assert redeeming.keys is not None, "there is a room only after a proof"
@@ -114,15 +136,31 @@ async def redeem(code: ShortCode, config: Config, *, name: str | None = None) ->
     raise RtcError(FaultCode.STALLED, "The code could not be used in time. Ask for a new one, and try again.")
 
 
-async def _exchange(exchange: JoinerExchange, config: Config, wanted: events.AskWanted) -> _Redeeming:
-    """Ask for the room, and return what came of it."""
+def _prove(exchange: JoinerExchange, inviter_share: bytes) -> tuple[ExchangeKeys, bytes]:
+    keys = exchange.finish(inviter_share)
+    return keys, make_proof(keys)
+
+
+async def run_exchange(
+    prove: Prove, config: Config, wanted: events.AskWanted, *, answer_time: float | None = None
+) -> Redeeming:
+    """Ask for the room of an invitation of either kind, and return what came of it.
+
+    Args:
+        prove: finishes the exchange.
+        config: the server's address, and the time-out.
+        wanted: what to ask.
+        answer_time: seconds in which the inviter must answer, where all of it may take longer.
+    """
     router = Router({})
     async with trio.open_nursery() as nursery:
-        redeeming = _Redeeming(exchange, router, nursery)
+        redeeming = Redeeming(prove, router, nursery)
         router.routes = redeeming.routes()
         await nursery.start(router.run)
         await nursery.start(redeeming.actor.run)
         router.outbox.put(wanted)
+        if answer_time is not None:
+            nursery.start_soon(_bound_answer, redeeming, answer_time)
         async with trio.open_nursery() as connection:
             connection.start_soon(partial(_run_connection, redeeming, config))
             await redeeming.done.wait()
@@ -132,7 +170,15 @@ async def _exchange(exchange: JoinerExchange, config: Config, wanted: events.Ask
     return redeeming
 
 
-async def _run_connection(redeeming: _Redeeming, config: Config) -> None:
+async def _bound_answer(redeeming: Redeeming, seconds: float) -> None:
+    """End the exchange if the inviter has not answered in time."""
+    with trio.move_on_after(seconds):
+        await redeeming.answered.wait()
+    if not redeeming.answered.is_set():
+        redeeming.router.outbox.put(events.TimedOut())
+
+
+async def _run_connection(redeeming: Redeeming, config: Config) -> None:
     await run_signaling(
         config.signaling_websocket,
         on_event=redeeming.router.outbox.admit,

@@ -58,7 +58,7 @@ def _status(worker: WorkerPresent) -> str:
 
 
 @define
-class _LineReader:
+class LineReader:
     """Reads lines from a terminal or pipe."""
 
     _fd: int
@@ -95,7 +95,7 @@ def _ids_and_status(workers: Iterable[WorkerPresent]) -> set[tuple[PeerId, str]]
 
 
 async def _read_answer(
-    reader: _LineReader, listed: Mapping[int, WorkerPresent], workers: Workers, changed: Changed | None
+    reader: LineReader, listed: Mapping[int, WorkerPresent], workers: Workers, changed: Changed | None
 ) -> str | None:
     """Return the typed line, or None at the end of input.
 
@@ -138,7 +138,7 @@ async def choose(workers: Workers, changed: Changed | None, *, out: IO[str], std
     """
     if not os.isatty(stdin):
         raise no_terminal()
-    reader = _LineReader(stdin)
+    reader = LineReader(stdin)
     notice = ""
     listed: dict[int, WorkerPresent] = {}
     while True:

@@ -33,6 +33,8 @@ class WorkerConsole:
     prefix: str = ""
     """Written before each text; the name of the worker when several share a terminal."""
     _announcer: multicast.Announcer | None = field(default=None, init=False)
+    _is_said: bool = field(default=False, init=False)
+    """Whether it was said how others find this worker."""
     _settled: trio.Event = field(factory=trio.Event, init=False)
     """Set when it is known whether anything can be announced."""
 
@@ -55,10 +57,14 @@ class WorkerConsole:
         facts = self.facts
         announcement = None if number is None else Announcement(facts.name, facts.gpu, self.server, number)
         try:
-            await self._announcer.announce(announcement)
+            name = await self._announcer.announce(announcement)
         except RtcError as error:
             self._announcer = None
             self._say_not_announced(error)
+            return
+        if name and not self._is_said:
+            self._is_said = True
+            self.print(f"Computers of this network find this worker as {name!r}: sleap-rtc join --nearby")
 
     def _say_not_announced(self, error: RtcError) -> None:
         self.print(f"This worker cannot be found nearby: {error.fault.text}")

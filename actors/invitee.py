@@ -79,8 +79,10 @@ def ask(data: InviteeData, _event: events.ServerConnected) -> Step[InviteeData]:
 
 
 def finish_exchange(data: InviteeData, event: AnswerInvitation) -> Step[InviteeData]:
-    """Order our proof, from the inviter's half."""
-    return Step(data, (events.FinishExchange(_number(data), event.share),))
+    """Order our proof, from the inviter's half; if a person has to agree there, that gets its own time."""
+    seconds = None if data.wanted is None else data.wanted.person_seconds
+    deadline = () if seconds is None else (events.Deadline(ASK_DEADLINE, seconds, events.TimedOut()),)
+    return Step(data, (*deadline, events.FinishExchange(_number(data), event.share)))
 
 
 def send_proof(data: InviteeData, event: events.ProofReady) -> Step[InviteeData]:

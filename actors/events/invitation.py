@@ -110,6 +110,8 @@ class AskWanted:
     """Our half of the exchange."""
     seconds: float
     """Seconds that all of it may take, the time to connect to the server included."""
+    person_seconds: float | None = None
+    """Seconds for the rest, from the inviter's answer on, where a person has to agree; None: `seconds` are for all."""
 
 
 @frozen

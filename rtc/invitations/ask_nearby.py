@@ -81,12 +81,12 @@ async def ask_nearby(number: int, config: Config, *, compare: Compare, name: str
     """
     name = word(socket.gethostname() if name is None else name)
     asking = _Asking(NearbyJoinerExchange(number, name), compare)
-    seconds = config.connection_timeout + 2 * PERSON_TIME
-    wanted = events.AskWanted(number, name, asking.exchange.share, seconds)
+    share, seconds = asking.exchange.share, config.connection_timeout
+    wanted = events.AskWanted(number, name, share, seconds, person_seconds=2 * PERSON_TIME)
     redeeming: Redeeming | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asking.ask_person, nursery.cancel_scope)
-        redeeming = await run_exchange(asking.prove, config, wanted, answer_time=config.connection_timeout)
+        redeeming = await run_exchange(asking.prove, config, wanted)
         nursery.cancel_scope.deadline = trio.current_time() + LATE_TIME
         if redeeming.fault is not None:
             nursery.cancel_scope.cancel()

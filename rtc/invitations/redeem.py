@@ -66,8 +66,6 @@ class Redeeming:
     keys: JoinerKeys | None = field(default=None, init=False, repr=False)
     sealed: bytes = field(default=b"", init=False, repr=False)
     fault: Fault | None = field(default=None, init=False)
-    answered: trio.Event = field(factory=trio.Event, init=False)
-    """Set when the inviter has answered."""
     done: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -77,7 +75,7 @@ class Redeeming:
         """Return the methods to call for each event, and the inbox of the actor."""
         to_actor = (
             *(events.AskWanted, events.ServerConnected, events.ServerDisconnected, *get_args(FromServer)),
-            *(events.ProofReady, events.ExchangeFailed, events.TimedOut),
+            *(events.ProofReady, events.ExchangeFailed),
         )
         return dict.fromkeys(to_actor, (self.actor.inbox.put,)) | {
             events.SendToServer: (lambda effect: self.outgoing.put(effect.message),),
@@ -88,7 +86,6 @@ class Redeeming:
 
     async def _finish(self, effect: events.FinishExchange) -> None:
         """Make the proof, in a thread."""
-        self.answered.set()
         answer: Any
         try:
             self.keys, proof = await trio.to_thread.run_sync(self.prove, effect.share)
@@ -141,16 +138,13 @@ def _prove(exchange: JoinerExchange, inviter_share: bytes) -> tuple[ExchangeKeys
     return keys, make_proof(keys)
 
 
-async def run_exchange(
-    prove: Prove, config: Config, wanted: events.AskWanted, *, answer_time: float | None = None
-) -> Redeeming:
+async def run_exchange(prove: Prove, config: Config, wanted: events.AskWanted) -> Redeeming:
     """Ask for the room of an invitation of either kind, and return what came of it.
 
     Args:
         prove: finishes the exchange.
         config: the server's address, and the time-out.
         wanted: what to ask.
-        answer_time: seconds in which the inviter must answer, where all of it may take longer.
     """
     router = Router({})
     async with trio.open_nursery() as nursery:
@@ -159,8 +153,6 @@ async def run_exchange(
         await nursery.start(router.run)
         await nursery.start(redeeming.actor.run)
         router.outbox.put(wanted)
-        if answer_time is not None:
-            nursery.start_soon(_bound_answer, redeeming, answer_time)
         async with trio.open_nursery() as connection:
             connection.start_soon(partial(_run_connection, redeeming, config))
             await redeeming.done.wait()
@@ -168,14 +160,6 @@ async def run_exchange(
             connection.cancel_scope.deadline = trio.current_time() + FLUSH_TIME
         nursery.cancel_scope.cancel()
     return redeeming
-
-
-async def _bound_answer(redeeming: Redeeming, seconds: float) -> None:
-    """End the exchange if the inviter has not answered in time."""
-    with trio.move_on_after(seconds):
-        await redeeming.answered.wait()
-    if not redeeming.answered.is_set():
-        redeeming.router.outbox.put(events.TimedOut())
 
 
 async def _run_connection(redeeming: Redeeming, config: Config) -> None:

@@ -22,6 +22,7 @@ from rtc.terminal import Interrupt, Mode, interrupt_prompt, open_view
 from rtc.terminal.interface import ANSWER_TIME, ClientView
 from rtc.terminal.interrupt_prompt import Question
 from rtc.terminal.keyboard import Keyboard, split_keys
+from rtc.terminal.yes_or_no import press_y_or_n
 from rtc.testing.limits import HANG_TIME
 
 JOB = JobId("job-1")
@@ -415,3 +416,37 @@ def test_the_first_answer_holds() -> None:
     question.handle_key("c")
     question.handle_key("d")
     assert question.answer is Interrupt.CANCEL
+
+
+# -------- y or n
+
+
+async def press(keys: FakeTerminal, typed: str) -> bool | None:
+    """Ask, type once the keyboard is read, and return the answer."""
+    answers: list[bool | None] = []
+
+    async def answer() -> None:
+        answers.append(await press_y_or_n(Keyboard(keys.fd)))
+
+    with trio.fail_after(HANG_TIME):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            await until(lambda: not keys.in_line_mode)
+            keys.type(typed)
+    return answers[0]
+
+
+@pytest.mark.parametrize(("typed", "answer"), [("y", True), ("N", False), ("\rq yn", True), ("\x1b[Cny", False)])
+async def test_y_or_n_answers_and_no_other_key(keys: FakeTerminal, typed: str, answer: bool) -> None:
+    assert await press(keys, typed) is answer
+    assert keys.in_line_mode
+
+
+async def test_a_key_that_was_pressed_before_the_question_is_no_answer_to_it(keys: FakeTerminal) -> None:
+    keys.type("y")
+    assert await press(keys, "n") is False
+
+
+async def test_without_a_terminal_nobody_answers(tmp_path: Path) -> None:
+    with (tmp_path / "no terminal").open("w+") as file:
+        assert await press_y_or_n(Keyboard(file.fileno())) is None

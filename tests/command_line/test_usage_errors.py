@@ -172,6 +172,7 @@ def test_a_missing_sleap_nn_is_said(run_here: RunHere) -> None:
         (["--serve", "--server", "ws://lab:8080"], "give one of them"),
         (["--ws-port", "8080"], "add --serve"),
         (["--serve-host", "lab", "--http-port", "1"], "--serve-host, --http-port"),
+        (["--nearby", "--server", NOWHERE], "there is none. Use a short code: sleap-rtc room invite"),
         (["--gpu", "GPU-that-is-nowhere", "--server", NOWHERE], "GPU"),
     ],
 )
@@ -179,6 +180,19 @@ def test_worker_options_that_contradict_each_other_are_answered_with_the_right_o
     run_here: RunHere, words: list[str], expected: str
 ) -> None:
     assert expected in run_here(2, "worker", *words).replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["7-tulip-otter-radio", "--nearby"], "leave out the code"),
+        (["--room-id", "r", "--token", "t", "--nearby"], "leave out the code"),
+        (["--worker", "lab"], "add --nearby"),
+        (["--nearby"], "needs a terminal"),
+    ],
+)
+def test_joining_nearby_excludes_the_other_ways(run_here: RunHere, words: list[str], expected: str) -> None:
+    assert expected in run_here(2, "join", *words).replace("\n", " ")
 
 
 @pytest.mark.parametrize("words", [[], ["--room-id", "r"], ["--session-string", SESSION, "--token", "t"]])

@@ -99,7 +99,7 @@ def find_folders() -> Folders:
     if chosen:
         folder = Path(chosen)
         if not folder.is_absolute():
-            raise RtcError(FaultCode.USAGE, f"{HOME_VARIABLE} must be the whole path of a folder, from its root on.")
+            raise RtcError(FaultCode.USAGE, "SLEAP_RTC_HOME must be the whole path of a folder, from its root on.")
         return Folders(folder, folder)
     home = _home()
     return Folders(home / SETTINGS_FOLDER, _platform_state(home))
@@ -122,6 +122,14 @@ def known_home() -> Path | None:
         return None
     # a relative HOME would mean whatever the working folder is, and an empty one the root of the file system
     return home if home.is_absolute() and os.environ.get("HOME") != "" else None
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as people write it: `~/…` inside the home folder, otherwise whole."""
+    home = known_home()
+    if home is None or home == Path(home.anchor) or not path.is_relative_to(home):
+        return str(path)
+    return str(Path("~") / path.relative_to(home))
 
 
 def _home() -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from rtc.common.safe_move import copy_checked, is_same, new_copy_path, remove_tree, rename_new, size_of
+from rtc.config.folders import shown_path
 from rtc.config.notices import Say
 from rtc.config.take_over import CannotMoveError, OldFolder
 
@@ -120,8 +121,9 @@ def _copy_all(paths: Sequence[Path], place: OldFolder, say: Say) -> None:
     """
     size = sum(map(size_of, paths))
     if shutil.disk_usage(place.new).free < size * FREE_SHARE:
-        raise CannotMoveError(f"{place.new} is on another disk, which has no room for {size / 1e9:.1f} GB more")
-    say(f"{place.what} are moved from {place.old} to {place.new}, once: {size / 1e9:.1f} GB …")
+        new = shown_path(place.new)
+        raise CannotMoveError(f"{new} is on another disk, which has no room for {size / 1e9:.1f} GB more")
+    say(f"{place.what} are moved from {place.names}, once: {size / 1e9:.1f} GB …")
     copies = new_copy_path(place.new)
     try:
         copies.mkdir(mode=0o700)

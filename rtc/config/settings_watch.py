@@ -18,7 +18,7 @@ from protocol.fields import Id, MaxItems, SingleLine
 from protocol.ids import RoomId
 from rtc.common.errors import RtcError
 from rtc.common.whole_file import write_whole_file
-from rtc.config.folders import Folders, find_folders
+from rtc.config.folders import Folders, find_folders, shown_path
 from rtc.config.load import HOME_FILE
 from rtc.config.notices import Notices, Say
 from rtc.config.room_secrets.sources import CREDENTIALS_NAME, FOLDER_NAME, SecretPlaces
@@ -104,13 +104,12 @@ class SettingsWatch:
 
     def advise(self, lost: LostSettings) -> str:
         """Return sentences about what is safe, and how to put back what is missing."""
-        safe = f"Jobs, results and remembered rooms are safe in {self.folders.state}."
+        safe = f"Jobs, results and remembered rooms are safe in {shown_path(self.folders.state)}."
         name = self.folders.settings_name
         if lost.found is None:
             return f"{safe} If another program has moved the folder, copy what is missing back to {name}."
-        return (
-            f"{safe} It is in {lost.found} now, so another program has moved it: copy what is missing back to {name}."
-        )
+        found = shown_path(lost.found)
+        return f"{safe} It is in {found} now, so another program has moved it: copy what is missing back to {name}."
 
     def about_lost_secret(self, room: RoomId) -> str | None:
         """Return sentences for a worker whose room had a secret in the folder that is gone; None if it had none."""

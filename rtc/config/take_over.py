@@ -15,7 +15,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from rtc.common.safe_move import is_same, move, remove_dead_copies
-from rtc.config.folders import Folders
+from rtc.config.folders import Folders, shown_path
 from rtc.config.notices import Notices, Say
 
 LOCK_PREFIX = ".taking-over-"
@@ -47,6 +47,11 @@ class OldFolder:
         with suppress(OSError):
             return not os.path.samefile(self.old, self.new)
         return True
+
+    @property
+    def names(self) -> str:
+        """Both folders, as people write them, for a sentence that says what is moved from where."""
+        return f"{shown_path(self.old)} to {shown_path(self.new)}"
 
     def list_old(self) -> tuple[Path, ...]:
         """Return what is in the old folder, sorted by name.
@@ -120,12 +125,12 @@ class TakeOver:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                self.say(f"Another sleap-rtc moves what lies in {place.old} to {place.new}; waiting for it.")
+                self.say(f"Another sleap-rtc moves what lies in {place.names}; waiting for it.")
                 lock.acquire()
         except OSError as error:
-            raise CannotMoveError(f"{place.new.parent} cannot be written ({error.strerror})") from None
+            raise CannotMoveError(f"{shown_path(place.new.parent)} cannot be written ({error.strerror})") from None
         except NotImplementedError:
-            raise CannotMoveError(f"the file system of {place.new.parent} has no locks") from None
+            raise CannotMoveError(f"the file system of {shown_path(place.new.parent)} has no locks") from None
         try:
             yield
         finally:
@@ -156,8 +161,8 @@ class TakeOver:
         return True
 
     def _stays(self, place: OldFolder, why: str) -> None:
-        text = f"{place.what} of an earlier version stay in {place.old} for now, because {why}. Their new place is"
-        self.notices.once(place.what, f"{text} {place.new}; the next start tries again.")
+        text = f"{place.what} of an earlier version stay in {shown_path(place.old)} for now, because {why}. Their new"
+        self.notices.once(place.what, f"{text} folder is {shown_path(place.new)}; the next start tries again.")
 
 
 def move_files(place: OldFolder, rename_taken: Callable[[Path], Path | None] = lambda _path: None) -> None:

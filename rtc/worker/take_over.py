@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import frozen
 
 from rtc.common.errors import RtcError
-from rtc.config.folders import Folders
+from rtc.config.folders import Folders, shown_path
 from rtc.config.move_entries import move_entries
 from rtc.config.notices import Say
 from rtc.config.take_over import CannotMoveError, OldFolder, TakeOver
@@ -28,10 +28,9 @@ from rtc.worker.membership_file import MEMBERSHIP_GLOB
 
 JOB_GLOBS = ("job-*", ".job-*")
 """The folders of jobs: whole, and being made."""
-IN_USE = (
-    "{who} {old}, where earlier versions kept jobs. This worker goes on using that place; the first worker that starts "
-    "when nothing runs there moves everything to {new}."
-)
+WORKER_THERE = "A worker uses {old}, where earlier versions kept jobs."
+JOB_THERE = "A job runs in {old}, where earlier versions kept jobs."
+GOES_ON = "This worker goes on using that folder; the first one that starts when nothing runs there moves all to {new}."
 
 
 @frozen
@@ -55,9 +54,9 @@ def choose_worker_folders(folders: Folders, say: Say, work: Path | None, results
     old_results = take_over.place("Results of jobs", folders.results) if results is None else None
     old_work = take_over.place("Files of jobs", folders.work) if work is None else None
     found = tuple(place for place in (old_results, old_work) if place is not None)
-    if who := _who_uses(found):
-        old_state = found[0].old.parent
-        take_over.notices.once("worker", IN_USE.format(who=who, old=old_state, new=folders.state))
+    if (reason := _why_in_use(found)) is not None:
+        text = f"{reason} {GOES_ON}".format(old=shown_path(found[0].old.parent), new=shown_path(folders.state))
+        take_over.notices.once("worker", text)
         return WorkerFolders(
             work or (folders.work if old_work is None else old_work.old),
             results or (folders.results if old_results is None else old_results.old),
@@ -79,13 +78,13 @@ def _of_two(place: OldFolder, has_jobs: Callable[[Path], bool]) -> Path:
     return place.old if has_jobs(place.old) and not has_jobs(place.new) else place.new
 
 
-def _who_uses(places: Iterable[OldFolder]) -> str | None:
-    """Return the begin of a sentence about what uses old folders of a worker; None if nothing does."""
+def _why_in_use(places: Iterable[OldFolder]) -> str | None:
+    """Return a sentence about what uses old folders of a worker, with `{old}`; None if nothing does."""
     for place in places:
         if any(map(is_locked, place.old.glob(MEMBERSHIP_GLOB))):
-            return "A worker uses"
+            return WORKER_THERE
         if any(map(_is_in_use, _job_folders(place.old))):
-            return "A job runs in"
+            return JOB_THERE
     return None
 
 
@@ -99,8 +98,8 @@ def _is_in_use(job_folder: Path) -> bool:
 
 
 def _check_unused(place: OldFolder) -> None:
-    if (who := _who_uses((place,))) is not None:
-        raise CannotMoveError(f"{who[0].lower()}{who[1:]} it")
+    if _why_in_use((place,)) is not None:
+        raise CannotMoveError("a worker or a job uses them")
 
 
 # -------- what is in the folders

@@ -75,8 +75,8 @@ def test_a_folder_that_was_moved_is_told_once_with_its_new_place(filled: Home) -
         filled.start()
     [text] = filled.told
     assert "~/.sleap-rtc was moved or removed, with config.toml, credentials.json and 2 room secrets" in text
-    assert f"safe in {filled.path / STATE}" in text
-    assert f"It is in {filled.path / '.sleap-connect'} now" in text
+    assert f"safe in ~/{STATE}" in text
+    assert "It is in ~/.sleap-connect now" in text
     assert "copy what is missing back to ~/.sleap-rtc" in text
 
 
@@ -85,7 +85,7 @@ def test_a_moved_folder_is_found_by_what_it_is_whatever_its_name(place: str, fil
     (filled.path / place).parent.mkdir(exist_ok=True)
     filled.settings.rename(filled.path / place)
     filled.start()
-    assert f"It is in {filled.path / place} now" in filled.told[0]
+    assert f"It is in ~/{place} now" in filled.told[0]
 
 
 def test_a_copy_in_a_folder_of_sleap_is_found_by_its_files(filled: Home) -> None:
@@ -93,7 +93,7 @@ def test_a_copy_in_a_folder_of_sleap_is_found_by_its_files(filled: Home) -> None
     shutil.rmtree(filled.settings)
     (filled.path / "other").mkdir()
     filled.start()
-    assert f"It is in {filled.path / '.sleap-connect'} now" in filled.told[0]
+    assert "It is in ~/.sleap-connect now" in filled.told[0]
 
 
 def test_a_removed_folder_is_told_without_a_place(filled: Home) -> None:

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 
@@ -22,8 +23,14 @@ LOCK_PREFIX = ".taking-over-"
 """How the names of the lock files begin."""
 
 
-PART = ".part"
-"""How the names of files end that a program is writing at this moment."""
+OURS = {
+    "jobs": ("job-*.json",),
+    "work": ("*job-*",),
+    "results": ("*job-*", ".place-*.json", "jobs.sqlite3*"),
+    "server": ("server.sqlite3",),
+    "logs": tuple(f"{program}.log*" for program in ("worker", "client", "server", "demo", "doctor")),
+}
+"""For each old folder, the names of what is ours in it: other programs use `~/.sleap-rtc`, too."""
 
 
 class CannotMoveError(Exception):
@@ -41,12 +48,22 @@ class OldFolder:
 
     @property
     def is_there(self) -> bool:
-        """Whether the old folder exists, and is not the new one under another name."""
+        """Whether the old folder has something of ours or is empty, and is not the new one under another name."""
         if not os.path.lexists(self.old):
             return False
         with suppress(OSError):
-            return not os.path.samefile(self.old, self.new)
-        return True
+            if os.path.samefile(self.old, self.new):
+                return False
+        try:
+            names = os.listdir(self.old)
+        except NotADirectoryError:
+            return False
+        except OSError:
+            return True  # why it cannot be read is told when that is tried
+        return not names or any(map(self._is_ours, names))
+
+    def _is_ours(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in OURS[self.new.name])
 
     @property
     def names(self) -> str:
@@ -54,12 +71,12 @@ class OldFolder:
         return f"{shown_path(self.old)} to {shown_path(self.new)}"
 
     def list_old(self) -> tuple[Path, ...]:
-        """Return what is in the old folder, sorted by name.
+        """Return what is ours in the old folder, sorted by name.
 
         Raises:
             OSError: it cannot be read, or is no folder.
         """
-        return tuple(sorted(self.old.iterdir()))
+        return tuple(sorted(path for path in self.old.iterdir() if self._is_ours(path.name)))
 
     def take_link(self) -> bool:
         """If the old folder is a symbolic link, make the new one a link to the same folder; return whether it was one.
@@ -178,7 +195,7 @@ def move_files(place: OldFolder, rename_taken: Callable[[Path], Path | None] = l
     """
     left: list[str] = []
     for path in place.list_old():
-        if not stat.S_ISREG(path.lstat().st_mode) or path.suffix == PART:
+        if not stat.S_ISREG(path.lstat().st_mode):
             continue
         target: Path | None = place.new / path.name
         if os.path.lexists(place.new / path.name):
@@ -217,3 +234,10 @@ def take_over_logs(folders: Folders, say: Say) -> Path:
 def _free_log_name(taken: Path) -> Path:
     names = (taken.with_name(f"{taken.name}.old-{number}") for number in count(1))
     return next(path for path in names if not os.path.lexists(path))
+
+
+def folders_left(folders: Folders) -> list[str]:
+    """Return the names of the old folders in which something of ours is left."""
+    take_over = TakeOver(folders, lambda _text: None)
+    new = (folders.tickets, folders.work, folders.results, folders.server, folders.logs)
+    return [path.name for path in new if take_over.place("", path) is not None]

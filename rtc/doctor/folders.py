@@ -31,7 +31,7 @@ class FolderPurpose:
 
 WORK = FolderPurpose("another with: sleap-rtc worker --work-dir FOLDER", 1 * GB, 20 * GB)
 RESULTS = FolderPurpose("another with: sleap-rtc worker --results-dir FOLDER", 1 * GB, 10 * GB)
-LOGS = FolderPurpose("a folder with room with the variable SLEAP_RTC_HOME", 10**7, 10**8)
+LOGS = FolderPurpose("another with the variable SLEAP_RTC_HOME", 10**7, 10**8)
 OUTPUT = FolderPurpose("another with: sleap-rtc client-train --output FOLDER", 10**8, 5 * GB, private=False)
 
 

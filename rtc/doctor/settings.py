@@ -1,6 +1,5 @@
 """Checks of the configuration (what was read, and from where), and of the folders in which settings and state are."""
 
-import os
 import stat
 
 import trio
@@ -10,6 +9,7 @@ from rtc.config.folders import Folders
 from rtc.config.load import Config
 from rtc.config.settings_watch import SettingsWatch
 from rtc.config.show import describe_source
+from rtc.config.take_over import folders_left
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.doctor.folders import show_path
 
@@ -70,9 +70,8 @@ def old_folders_finding(folders: Folders) -> Finding:
     state = show_path(folders.state)
     if folders.old_state is None:
         return skip("everything is in one folder")
-    new = (folders.tickets, folders.work, folders.results, folders.server, folders.logs)
-    left = [path.name for path in new if os.path.lexists(folders.old_state / path.name)]
-    if not left or os.path.realpath(folders.old_state) == os.path.realpath(folders.state):
+    left = folders_left(folders)
+    if not left:
         return ok(f"all is in {state}")
     return warn(
         f"{', '.join(left)} of an earlier version: still in {folders.settings_name}, not in {state}",

@@ -11,7 +11,7 @@ from pathlib import Path
 from rtc.common.safe_move import new_copy_path, rename_new
 from rtc.config.folders import Folders
 from rtc.config.notices import Say
-from rtc.config.take_over import CannotMoveError, OldFolder, TakeOver, move_files
+from rtc.config.take_over import CannotMoveError, OldFolder, TakeOver
 from rtc.server.database import DATABASE
 
 
@@ -33,7 +33,6 @@ def _take(place: OldFolder) -> None:
             raise CannotMoveError("a server is running there, or they cannot be written") from None
         except sqlite3.DatabaseError:
             raise CannotMoveError("they are damaged") from None
-    move_files(place)
 
 
 def _move_database(old: Path, new: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rtc.common import scratch_dirs
-from rtc.common.scratch_dirs import short_alias
+from rtc.common.scratch_dirs import SOCKET_NAME_MAX, short_alias
+from rtc.testing.homes import STATE
 
 SOCKET = "pymp-abcdefgh/listener-abcdefgh"
 """As Python's multiprocessing names them."""
@@ -57,3 +58,10 @@ def test_where_no_link_can_be_made_the_long_path_is_used(deep: Path, monkeypatch
     monkeypatch.setattr(scratch_dirs, "SYSTEM_TEMP", deep / "nowhere")
     with short_alias(deep) as short:
         assert short == deep
+
+
+def test_in_the_folder_of_a_job_in_the_usual_place_sockets_can_be_made(tmp_path: Path) -> None:
+    job = tmp_path / STATE / "work" / "job-261124-212030-5dc30c4c" / "tmp"
+    job.mkdir(parents=True)
+    with short_alias(job) as short, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short / ("s" * SOCKET_NAME_MAX)))

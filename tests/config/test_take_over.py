@@ -10,7 +10,7 @@ from attrs import define, field
 from filelock import FileLock
 
 from rtc.config.folders import Folders
-from rtc.config.take_over import LOCK_PREFIX, take_over_logs, take_over_tickets
+from rtc.config.take_over import LOCK_PREFIX, folders_left, take_over_logs, take_over_tickets
 
 HANG_TIME = 60.0
 
@@ -107,6 +107,26 @@ def test_what_an_old_client_is_writing_at_this_moment_stays(home: Home) -> None:
     (home.old / "job-2.part").write_text("half")
     home.take()
     assert [path.name for path in home.old.iterdir()] == ["job-2.part"]
+
+
+def test_what_another_program_keeps_in_folders_of_these_names_stays(home: Home) -> None:
+    home.ticket(home.old, "job-1", "ours")
+    theirs = {home.old / "queue.json", home.folders.settings / "logs" / "rtc.log", home.folders.settings / "server"}
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    for _ in range(2):
+        home.take()
+        take_over_logs(home.folders, home.told.append)
+    assert {path for path in home.folders.settings.rglob("*") if path.is_file()} == theirs
+    assert (home.told, folders_left(home.folders), home.folders.logs.exists()) == ([], [], False)
+
+
+def test_an_empty_old_folder_is_removed(home: Home) -> None:
+    home.old.mkdir(parents=True)
+    assert folders_left(home.folders) == ["jobs"]
+    home.take()
+    assert (home.old.exists(), home.told) == (False, [])
 
 
 def test_links_and_folders_among_the_tickets_stay(home: Home, tmp_path: Path) -> None:

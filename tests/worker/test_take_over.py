@@ -313,9 +313,9 @@ def test_what_a_link_in_the_results_names_is_left_alone(home: Home, tmp_path: Pa
     home.run_job(home.old, "job-1")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "data").write_text("mine")
-    (home.old.results / "mine").symlink_to(tmp_path / "mine")
+    (home.old.results / "job-9.kept").symlink_to(tmp_path / "mine")
     home.choose()
-    assert (home.new.results / "mine").is_symlink()
+    assert (home.new.results / "job-9.kept").is_symlink()
     assert (tmp_path / "mine" / "data").read_text() == "mine"
 
 

@@ -89,8 +89,8 @@ def start_in_background(token: str | None, find_secret: "RoomSecrets", name: str
     values = click.get_current_context().params
     given = find_secret.places.given
     typed_secret = given.text if given is not None and given.file is None else None
-    file = values.get("token_file")
-    typed_token = token if file is None or str(file) == STANDARD_INPUT else None
+    is_typed = values.get("token") is not None or str(values.get("token_file")) == STANDARD_INPUT
+    typed_token = token if is_typed else None
     handed = HandOver(typed_token, typed_secret, dict(find_secret.places.environ))
     options = repeated_options()
     if typed_secret is not None and REQUIRE_SECRET not in options:

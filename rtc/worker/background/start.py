@@ -8,18 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
-from protocol.converter import WireError, from_json, to_json
+from protocol.converter import to_json
 from protocol.faults import FaultCode
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.runtime.root import print_error
-from rtc.worker.background.console import REPORT_MAX
 from rtc.worker.background.folder import BackgroundFolder, file_name, folder_of, wait_for_lock
 from rtc.worker.background.process import start_detached
-from rtc.worker.background.record import BackgroundRecord, ConsoleReport, HandOver
+from rtc.worker.background.record import BackgroundRecord, HandOver
 from rtc.worker.background.show import started_text
+from rtc.worker.background.start_console import StartConsole
 from rtc.worker.background.systemd import (
     UserUnit,
     has_user_manager,
@@ -38,7 +38,6 @@ OTHER_OPTIONS = (
     "The background worker {name} runs already, with other options. To change them, stop it first: "
     "sleap-rtc worker --stop --name {name}"
 )
-SILENT_END = "The worker has ended and has not said why.{last} More may be in {output}."
 LINGER = "When you log out, systemd ends this worker. To let it stay: loginctl enable-linger"
 HANDED_ONCE = (
     "Token or secret were given to this start only. At the start of the machine the worker has to find them by itself: "
@@ -129,7 +128,7 @@ async def _start(request: StartRequest) -> int:
             launched = await _launch(request, by_systemd=by_systemd)
             code = None
             try:
-                code = await _StartConsole(request, launched).follow(reader)
+                code = await StartConsole(folder.output, launched).follow(reader)
             finally:
                 if code is None:
                     await _give_up(request, launched, by_systemd=by_systemd)
@@ -208,78 +207,6 @@ async def _give_up(request: StartRequest, launched: trio.Process, *, by_systemd:
             await stop_unit(request.unit)
         launched.terminate()
     print_error("Stopped before the worker had joined its room; it ends.")
-
-
-@define
-class _StartConsole:
-    """Shows what the worker reports, until it has joined or has ended."""
-
-    request: StartRequest
-    launched: trio.Process
-    joined: bool = False
-    code: int | None = None
-    _rest: bytes = b""
-    _done: trio.Event = field(factory=trio.Event)
-
-    async def follow(self, reader: int) -> int:
-        """Show reports, and return the exit code."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read, reader)
-            nursery.start_soon(self._wait_end)
-            await self._done.wait()
-            nursery.cancel_scope.cancel()
-        self._read_rest(reader)  # the worker's last words may have come together with its end
-        if self.joined:
-            return ExitCode.DONE
-        return self._report_silent_end() if self.code is None else self.code
-
-    async def _wait_end(self) -> None:
-        await self.launched.wait()
-        self._done.set()
-
-    async def _read(self, reader: int) -> None:
-        while not self._done.is_set():
-            await trio.lowlevel.wait_readable(reader)
-            if not self._read_rest(reader):
-                return  # the worker has closed its end; if it has not joined, it is about to end
-
-    def _read_rest(self, reader: int) -> bool:
-        """Read what has come; return False when no more will come."""
-        try:
-            while part := os.read(reader, 65536):
-                self._take(part)
-        except BlockingIOError:
-            return True
-        return False
-
-    def _take(self, part: bytes) -> None:
-        *lines, self._rest = (self._rest + part).split(b"\n")
-        for line in lines:
-            try:
-                self._show(from_json(line, ConsoleReport, limit=REPORT_MAX))
-            except WireError:
-                continue  # somebody else of this user has written into the FIFO
-
-    def _show(self, report: ConsoleReport) -> None:
-        if report.output:
-            LineWriter(sys.stdout).say(report.output)
-        if report.error:
-            LineWriter(sys.stderr).say(report.error)
-        if report.joined:
-            self.joined = True
-            self._done.set()
-        if report.code is not None:
-            self.code = report.code
-            self._done.set()
-
-    def _report_silent_end(self) -> int:
-        output = self.request.folder.output
-        last = ""
-        with suppress(OSError):
-            lines = output.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((f" Its last line: {line.strip()[:200]}" for line in reversed(lines) if line.strip()), "")
-        print_error(SILENT_END.format(last=last, output=output))
-        return ExitCode.JOB_FAILED
 
 
 async def _say_started(request: StartRequest, *, by_systemd: bool) -> None:

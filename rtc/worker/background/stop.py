@@ -22,8 +22,8 @@ SEVERAL = "Several background workers run here: say which with --name. They are:
 ELSEWHERE = "The background worker {name} runs on {host}. Stop it there."
 STOPPING = "The worker {name} takes no new job and ends as soon as it is free."
 JOBS = (
-    "It finishes {jobs} first, and waits until the owners have their results. Ctrl-C ends only this waiting. "
-    "To end the job at once, too: sleap-rtc worker --stop --now"
+    "It finishes {jobs} first. Ctrl-C ends only this waiting. To end the job at once, too: "
+    "sleap-rtc worker --stop --now"
 )
 STOPPING_NOW = "The worker {name} is stopped at once. A job that runs there is ended; what it has made is kept."
 DRAIN_SIGNALS = (signal.SIGHUP,)

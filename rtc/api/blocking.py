@@ -63,6 +63,13 @@ class BlockingJob:
 
         Any number of threads may do so at a time, at any speed; see `rtc.api.Job.events`.
 
+        >>> from rtc.api import blocking, events
+        >>> with blocking.connect() as room:
+        ...     job = room.submit("bugs.zip", output="doctest-2")
+        ...     epochs = [event.epoch for event in job.events() if isinstance(event, events.EpochEvent)]
+        >>> epochs[:3]
+        [1, 2, 3]
+
         Raises:
             KeyboardInterrupt: Ctrl-C; the job runs on.
         """
@@ -303,6 +310,12 @@ def connect(
     """Open a room, after checking that it can be joined; to be used in a `with` block, or closed with `close`.
 
     The arguments are those of `rtc.api.connect`.
+
+    >>> from rtc.api import blocking
+    >>> with blocking.connect() as room:
+    ...     result = room.submit("bugs.zip", output="doctest-1").result()
+    >>> result.outcome
+    <Outcome.DONE: 'done'>
 
     Raises:
         RtcError: the room is not known, or cannot be joined; the class and `exit_code` tell why.

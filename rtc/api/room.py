@@ -292,6 +292,15 @@ async def connect(
 
     Without a word about the room it is the remembered one (`sleap-rtc join`): the default, or the only one.
 
+    >>> import trio
+    >>> import rtc.api
+    >>> async def train():
+    ...     async with rtc.api.connect() as room:
+    ...         job = await room.submit("bugs.zip", output="doctest-3")
+    ...         return await job.result()
+    >>> trio.run(train).outcome
+    <Outcome.DONE: 'done'>
+
     Args:
         room: the name of a remembered room, or its id.
         session_string: the text that a worker prints; jobs then go to that worker, unless `submit` says otherwise.

@@ -16,6 +16,7 @@ from protocol.ids import JobId, PeerId, RoomId
 from protocol.jobs import JobKind
 from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
+from rtc.common.private_folder import make_private_folder
 
 TICKET_MAX = 64 * 1024
 """Maximum number of bytes that are read of a ticket; a ticket that `save` wrote has a few hundred."""
@@ -46,7 +47,7 @@ def save(folder: Path, ticket: JobTicket) -> None:
     Raises:
         OSError: it cannot be written; the disk may be full.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     part = folder / f"{ticket.job}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -22,6 +22,7 @@ from attrs import define, field, frozen
 from protocol.converter import spelled_in_json
 from protocol.fields import is_printable
 from rtc.common.log_budget import LogBudget
+from rtc.common.private_folder import make_private_folder
 
 FILE_BYTES = 5_000_000
 """Size at which a new file is begun."""
@@ -129,13 +130,6 @@ class _LogFile(RotatingFileHandler):
         """Drop the record: the default prints a traceback on standard error, which contains the record."""
 
 
-def _make_private(folder: Path) -> None:
-    """Create the folder and its missing parents with mode 0700; existing ones keep their mode."""
-    for each in (*reversed(folder.parents), folder):
-        if not each.exists():
-            each.mkdir(mode=0o700, exist_ok=True)
-
-
 @frozen
 class Log:
     """An open log."""
@@ -150,7 +144,7 @@ class Log:
 def _open_handler(program: str, folder: Path, redactor: Redactor) -> tuple[logging.Handler, Log]:
     file = folder / f"{program}.log"
     try:
-        _make_private(folder)
+        make_private_folder(folder)
         handler = _LogFile(file)
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -10,10 +10,13 @@ from pathlib import Path
 from attrs import frozen
 
 from rtc.common.safe_move import copy_checked, is_same, new_copy_path, remove_tree, rename_new, size_of
+from rtc.common.sizes import size as shown_size
 from rtc.config.folders import shown_path
 from rtc.config.notices import Say
 from rtc.config.take_over import CannotMoveError, OldFolder
 
+LARGE = 10**8
+"""Bytes; copying less takes a moment, and nothing is said about it."""
 FREE_SHARE = 1.1
 """How many times the size of what is copied to another file system must be free there."""
 
@@ -122,8 +125,9 @@ def _copy_all(paths: Sequence[Path], place: OldFolder, say: Say) -> None:
     size = sum(map(size_of, paths))
     if shutil.disk_usage(place.new).free < size * FREE_SHARE:
         new = shown_path(place.new)
-        raise CannotMoveError(f"{new} is on another disk, which has no room for {size / 1e9:.1f} GB more")
-    say(f"{place.what} are moved from {place.names}, once: {size / 1e9:.1f} GB …")
+        raise CannotMoveError(f"{new} is on another disk, which has no room for {shown_size(size)} more")
+    if size >= LARGE:
+        say(f"{place.what} are moved from {place.names}, once: {shown_size(size)} …")
     copies = new_copy_path(place.new)
     try:
         copies.mkdir(mode=0o700)

@@ -8,6 +8,7 @@ from attrs import evolve, field, frozen
 
 from protocol.converter import WireError, from_json, to_json
 from protocol.fields import FreeText, MaxItems
+from rtc.common.private_folder import make_private_folder
 from rtc.common.whole_file import write_whole_file
 
 Say = Callable[[str], None]
@@ -69,5 +70,5 @@ class Notices:
 
     def _write(self, content: NoticesJson) -> None:
         with suppress(OSError, ValueError):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             write_whole_file(self.path, to_json(content) + "\n")

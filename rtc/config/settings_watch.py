@@ -17,6 +17,7 @@ from protocol.converter import WireError, from_json, to_json
 from protocol.fields import Id, MaxItems, SingleLine
 from protocol.ids import RoomId
 from rtc.common.errors import RtcError
+from rtc.common.private_folder import make_private_folder
 from rtc.common.whole_file import write_whole_file
 from rtc.config.folders import Folders, find_folders, shown_path
 from rtc.config.load import HOME_FILE
@@ -165,7 +166,7 @@ class SettingsWatch:
     def _write(self, seen: SeenSettings) -> None:
         path = self.folders.remembered_settings_file
         with suppress(OSError, ValueError):  # without this memory, nothing is noticed
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             write_whole_file(path, to_json(seen) + "\n")
 
     # -------- where it may be now

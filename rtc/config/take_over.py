@@ -15,6 +15,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from rtc.common.private_folder import make_private_folder
 from rtc.common.safe_move import is_same, move, remove_dead_copies
 from rtc.config.folders import Folders, shown_path
 from rtc.config.notices import Notices, Say
@@ -137,7 +138,7 @@ class TakeOver:
         from filelock import FileLock, Timeout  # needed only once
 
         try:
-            place.new.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(place.new.parent)
             lock = FileLock(place.new.parent / f"{LOCK_PREFIX}{place.new.name}.lock", mode=0o600)
             try:
                 lock.acquire(timeout=0)

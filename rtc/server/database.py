@@ -21,6 +21,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from rtc.common.errors import RtcError
+from rtc.common.private_folder import make_private_folder
 from rtc.common.sqlite import open_sqlite
 
 T = TypeVar("T")
@@ -135,7 +136,7 @@ def _get_or_create_key(database: sqlite3.Connection) -> bytes:
 
 def _open_folder(folder: Path) -> tuple[sqlite3.Connection, bytes]:
     """Open the database in a folder, creating both if necessary; return it with the server's own key."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     database = open_sqlite(folder / DATABASE, _MIGRATIONS, busy_time=BUSY_TIME, newer=_NEWER, wal=True)
     try:
         return database, _get_or_create_key(database)

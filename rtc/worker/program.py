@@ -39,6 +39,7 @@ from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts, read_gpu
+from rtc.common.private_folder import make_private_folder
 from rtc.common.size_limits import PACKAGE_MAX
 from rtc.common.stories import make_actor
 from rtc.common.version import VERSION
@@ -367,7 +368,7 @@ def _make_private(folder: Path) -> None:
         RtcError: USAGE: it cannot be created or written.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:

@@ -207,14 +207,18 @@ def test_a_place_in_a_room_that_the_new_folder_has_too_stays_and_that_is_told_on
 
 
 @pytest.mark.usefixtures("other_disk")
-def test_on_another_disk_everything_is_copied_and_then_removed(home: Home) -> None:
+@pytest.mark.parametrize("large", [True, False])
+def test_on_another_disk_everything_is_copied_and_then_removed(
+    large: bool, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move_entries, "LARGE", 0 if large else 10**8)
     home.run_job(home.old, "job-1")
     home.accept_job(home.old, "job-2")
     assert home.choose() == home.new
     home.check_all_is_at(home.new, "job-1")
     assert (home.new.work / "job-2" / SUPERVISOR_LOCK).exists()
     assert list(home.folders.settings.iterdir()) == []
-    assert ["moved from" in text for text in home.told] == [True, True]
+    assert ["moved from" in text for text in home.told] == [True, True] * large
 
 
 @pytest.mark.usefixtures("other_disk")

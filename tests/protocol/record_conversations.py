@@ -44,6 +44,18 @@ from actors.events import BestWorker, JobCredential
 from protocol.converter import tag_of
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId
+from protocol.invitations import (
+    AnswerInvitation,
+    AskInvitation,
+    CloseInvitation,
+    GiveInvitation,
+    InvitationDenied,
+    InvitationKind,
+    InvitationOpened,
+    OpenInvitation,
+    ProveInvitation,
+    RefuseInvitation,
+)
 from protocol.jobs import (
     AskJob,
     CancelJob,
@@ -599,6 +611,33 @@ def ask_http(lab: Lab, method: str, path: str, token: str | None, body: Any) -> 
     return status, json.loads(text)
 
 
+async def invitations(lab: Lab) -> None:
+    worker = await lab.start_worker()
+    no = Fault(FaultCode.AUTH_INVALID, "The code was not the right one.")
+    with mock.patch("rtc.server.invitation_relay.NEARBY_NUMBERS", range(2_000_000, 2_000_001)):
+        async with open_line(lab, joining(worker)) as inviter:
+            await hear(inviter, Joined)
+            for kind in InvitationKind:
+                await inviter.send_message(encode(OpenInvitation(kind)))
+                opened = await hear(inviter, InvitationOpened)
+                async with open_line(lab, AskInvitation(opened.number, "laptop", b"1" * 33)) as joiner:
+                    await hear(inviter, AskInvitation)
+                    await inviter.send_message(encode(AnswerInvitation(opened.number, b"2" * 33)))
+                    await hear(joiner, AnswerInvitation)
+                    await joiner.send_message(encode(ProveInvitation(opened.number, b"3" * 32)))
+                    await hear(inviter, ProveInvitation)
+                    last = GiveInvitation(opened.number, b"4" * 60) if opened.number == 1 else None
+                    await inviter.send_message(encode(last or RefuseInvitation(opened.number, no)))
+                    await hear(joiner, GiveInvitation, RefuseInvitation)
+            await inviter.send_message(encode(OpenInvitation(InvitationKind.CODE)))
+            opened = await hear(inviter, InvitationOpened)
+            await inviter.send_message(encode(CloseInvitation(opened.number)))
+            await inviter.send_message(encode(OpenInvitation(InvitationKind.CODE, opened.number)))
+            await hear(inviter, InvitationDenied)
+            async with open_line(lab, AskInvitation(opened.number, "laptop", b"1" * 33)) as joiner:
+                await hear(joiner, RefuseInvitation)
+
+
 CONVERSATIONS: tuple[Callable[..., Awaitable[None]], ...] = (
     training_with_a_secret,
     training_without_a_secret,
@@ -616,6 +655,7 @@ CONVERSATIONS: tuple[Callable[..., Awaitable[None]], ...] = (
     a_worker_that_stops,
     servers_for_nats,
     http_requests,
+    invitations,
 )
 
 

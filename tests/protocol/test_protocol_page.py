@@ -1,11 +1,14 @@
 """docs/protocol.md says what the code does: its examples, its test vectors, its numbers, and every message."""
 
+import hashlib
+import hmac
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
@@ -13,6 +16,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from actors.worker_limits import LINK_TIME, REQUEST_TIME
 from protocol.converter import WireError
 from protocol.ids import JobId, PeerId, RoomId
+from protocol.invitations import InvitationKind
 from protocol.link import HEARTBEAT_TIME, LOST_TIME, Hello
 from protocol.signaling import SDP_MAX, WORKERS_MAX
 from protocol.transfer import PIECE_MAX
@@ -31,6 +35,9 @@ from protocol.trust import (
 from protocol.version import VersionRange
 from protocol.wire import FRAME_MAX, UNPROVEN, VOCABULARIES, decode, encode
 from rtc.config.server_url import WS_PORT
+from rtc.invitations.code_exchange import JoinerExchange, answer_joiner, make_proof
+from rtc.invitations.short_code import read_code
+from rtc.server.invitations import AWAY_TIME, EXCHANGE_TIMES, OPEN_TIME
 from rtc.server.limits import DEFAULT_LIMITS
 from rtc.server.rate_limits import JOIN_TIME, MESSAGE_BURST, MESSAGE_RATE
 from rtc.server.rooms import CLIENTS_MAX
@@ -103,6 +110,88 @@ def test_the_test_vectors_of_the_tags_are_right() -> None:
         assert f"| {name} | `{tag.whole.hex()}` | `{tag.without_sdp.hex()}` |" in PAGE
 
 
+# -------- the exchange of a code, in its formulas, without the package that the program uses
+
+
+PRIME, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+CURVE_D = -121665 * pow(121666, -1, PRIME) % PRIME
+Point = tuple[int, int]
+
+
+def add(one: Point, two: Point) -> Point:
+    """Return the sum of two points of Ed25519 (RFC 8032, section 5.1.4, in affine coordinates)."""
+    (x1, y1), (x2, y2) = one, two
+    product = CURVE_D * x1 * x2 * y1 * y2
+    x = (x1 * y2 + x2 * y1) * pow(1 + product, -1, PRIME)
+    return x % PRIME, (y1 * y2 + x1 * x2) * pow(1 - product, -1, PRIME) % PRIME
+
+
+def times(number: int, point: Point) -> Point:
+    total = (0, 1)
+    for bit in bin(number % ORDER)[2:]:
+        total = add(total, total)
+        total = add(total, point) if bit == "1" else total
+    return total
+
+
+def decoded(text: bytes) -> Point:
+    y = int.from_bytes(text, "little") & (2**255 - 1)
+    square = (y * y - 1) * pow(CURVE_D * y * y + 1, -1, PRIME) % PRIME
+    x = pow(square, (PRIME + 3) // 8, PRIME)
+    x = x if (x * x - square) % PRIME == 0 else x * pow(2, (PRIME - 1) // 4, PRIME) % PRIME
+    return (PRIME - x if x & 1 != text[31] >> 7 else x), y
+
+
+def encoded(point: Point) -> bytes:
+    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
+
+
+BASE = decoded((4 * pow(5, -1, PRIME) % PRIME).to_bytes(32, "little"))
+VECTORS = {
+    name: bytes.fromhex(value) for name, value in re.findall(r"^\| ([^|]+) \| `([0-9a-f]{64,66})` \|$", PAGE, re.M)
+}
+INVITED = b'{"server":"ws://lab:8080","room":"room-1","token":"t","secret":null,"name":""}'
+
+
+def derived(key: bytes, salt: bytes | None, info: bytes, length: int = 32) -> bytes:
+    return HKDF(SHA256(), length, salt=salt, info=info).derive(key)
+
+
+def hashed(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def test_the_test_vectors_of_the_code_follow_from_the_formulas() -> None:
+    password = b"tulip-otter-radio"
+    w = int.from_bytes(derived(password, None, b"SPAKE2 pw", 48), "big") % ORDER
+    x, y = (int.from_bytes(byte * 64, "big") % ORDER for byte in (b"\1", b"\2"))
+    m, n = decoded(VECTORS["M"]), decoded(VECTORS["N"])
+    inviter, joiner = (encoded(add(times(x, BASE), times(w, m))), encoded(add(times(y, BASE), times(w, n))))
+    assert (b"A" + inviter, b"B" + joiner) == (VECTORS["share of the inviter"], VECTORS["share of the joiner"])
+    shared = times(x, add(decoded(joiner), times(-w, n)))
+    assert shared == times(y, add(decoded(inviter), times(-w, m)))
+    names = map(hashed, (password, b"sleap-rtc inviter 7", b"sleap-rtc joiner 7"))
+    key = hashed(*names, inviter, joiner, encoded(shared))
+    parts = (b"sleap-rtc code", b"7", b"laptop", b"B" + joiner, b"A" + inviter)
+    transcript = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    proof_key, room_key = (derived(key, transcript, b"sleap-rtc/code/" + use) for use in (b"proof", b"room"))
+    assert (proof_key, room_key) == (VECTORS["key of the proof"], VECTORS["key of the room"])
+    assert hmac.digest(proof_key, transcript, "sha256") == VECTORS["proof"]
+    sealed = bytes(12) + ChaCha20Poly1305(room_key).encrypt(bytes(12), INVITED.ljust(1024), transcript)
+    assert hashed(sealed) == VECTORS["SHA-256 of `sealed`"]
+    assert INVITED.decode() in PAGE
+
+
+def test_the_test_vectors_of_the_code_are_what_the_program_computes() -> None:
+    code = read_code("7-tulip-otter-radio")
+    joiner = JoinerExchange(code, "laptop", lambda length: b"\2" * length)
+    share, keys = answer_joiner(code, "laptop", joiner.share, lambda length: b"\1" * length)
+    assert (share, joiner.share) == (VECTORS["share of the inviter"], VECTORS["share of the joiner"])
+    assert joiner.finish(share) == keys
+    assert (keys.proof, keys.room) == (VECTORS["key of the proof"], VECTORS["key of the room"])
+    assert make_proof(keys) == VECTORS["proof"]
+
+
 NUMBERS: dict[str, Any] = {
     "A frame is at most {} bytes": FRAME_MAX,
     "and at most {} before the link is trusted": UNPROVEN.limit,
@@ -132,6 +221,11 @@ NUMBERS: dict[str, Any] = {
     "| 64; {} |": CLIENTS_MAX,
     "| lines that have not joined, per address | {} |": DEFAULT_LIMITS.max_unjoined_per_address,
     "| wrong tokens, per address | {} in a minute |": DEFAULT_LIMITS.max_wrong_tokens,
+    "| invitations asked for, per address | {} in a minute |": DEFAULT_LIMITS.max_asks,
+    "| a code is open | {} s |": OPEN_TIME,
+    "| an invitation is kept for an inviter whose line broke | {} s |": AWAY_TIME,
+    "| a whole exchange with a code | {} s |": EXCHANGE_TIMES[InvitationKind.CODE],
+    "| a whole exchange with somebody nearby | {} s |": EXCHANGE_TIMES[InvitationKind.NEARBY],
 }
 SPELLED = {10: "ten"}
 

@@ -29,7 +29,7 @@ INVITER_ID, JOINER_ID = b"sleap-rtc inviter", b"sleap-rtc joiner"
 """The two identities of SPAKE2, each followed by a space and the number of the code."""
 PROOF_LABEL, ROOM_LABEL = b"sleap-rtc/code/proof", b"sleap-rtc/code/room"
 """What HKDF is told about the use of each key (`info` of RFC 5869)."""
-TRANSCRIPT_LABEL = b"sleap-rtc code"
+TRANSCRIPT_LABEL = b"sleap-rtc/code"
 
 Entropy = Callable[[int], bytes]
 """Returns so many random bytes."""

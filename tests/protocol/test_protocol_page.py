@@ -172,7 +172,7 @@ def test_the_test_vectors_of_the_code_follow_from_the_formulas() -> None:
     assert shared == times(y, add(decoded(inviter), times(-w, m)))
     names = map(hashed, (password, b"sleap-rtc inviter 7", b"sleap-rtc joiner 7"))
     key = hashed(*names, inviter, joiner, encoded(shared))
-    parts = (b"sleap-rtc code", b"7", b"laptop", b"B" + joiner, b"A" + inviter)
+    parts = (b"sleap-rtc/code", b"7", b"laptop", b"B" + joiner, b"A" + inviter)
     transcript = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
     proof_key, room_key = (derived(key, transcript, b"sleap-rtc/code/" + use) for use in (b"proof", b"room"))
     assert (proof_key, room_key) == (VECTORS["key of the proof"], VECTORS["key of the room"])

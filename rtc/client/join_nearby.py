@@ -49,7 +49,7 @@ class NearbyOptions:
     interfaces: Addresses = ()
     """The addresses of the network interfaces to use; none for all."""
     out: LineWriter = field(factory=lambda: LineWriter(sys.stdout))
-    stdin: int = field(factory=lambda: sys.stdin.fileno())  # noqa: PLW0108 (pytest replaces sys.stdin)
+    stdin: int = 0
     """The descriptor on which the person types."""
 
 

@@ -4,6 +4,7 @@
 """
 
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -408,7 +409,7 @@ def check_worker_options(
 ) -> None:
     """Raise a `UsageError` if the options of `sleap-rtc worker` contradict each other, or do not fit here."""
     check_background_options(**others)
-    if nearby and not sys.stdin.isatty():
+    if nearby and not os.isatty(0):
         raise click.UsageError(
             "--nearby asks at the worker's terminal who may join, and there is none. Use a short code: "
             "sleap-rtc room invite"

@@ -1,6 +1,5 @@
 """A worker that announces itself in the local network (`--nearby`), and asks its person who may join its room."""
 
-import sys
 from collections.abc import Callable
 
 import trio
@@ -18,6 +17,8 @@ from rtc.terminal.yes_or_no import press_y_or_n
 from rtc.worker.embedded_server import lan_address
 
 LOOPBACK = "127.0.0.1"
+STDIN = 0
+"""The descriptor of standard input."""
 
 
 @define(eq=False)
@@ -95,7 +96,7 @@ async def start_nearby(
         say: prints for the person at the terminal.
         prefix: written before each text.
     """
-    console = WorkerConsole(runtime.facts, server, say, Keyboard(sys.stdin.fileno()), prefix)
+    console = WorkerConsole(runtime.facts, server, say, Keyboard(STDIN), prefix)
     inviter = NearbyInviter(runtime.router, room, console)
     runtime.add_routes(inviter.routes())
     await runtime.adapters.start(inviter.run)

@@ -1,6 +1,8 @@
 """A worker that announces itself in the local network (`--nearby`), and asks its person who may join its room."""
 
 from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import trio
 from attrs import define, field
@@ -19,6 +21,15 @@ from rtc.worker.embedded_server import lan_address
 LOOPBACK = "127.0.0.1"
 STDIN = 0
 """The descriptor of standard input."""
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether an address of a server is one that only this machine can reach."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @define(eq=False)
@@ -66,6 +77,10 @@ class WorkerConsole:
         if name and not self._is_said:
             self._is_said = True
             self.print(f"Computers of this network find this worker as {name!r}: sleap-rtc join --nearby")
+            if is_loopback(self.server):
+                self.print(
+                    f"But only this computer can reach the server at {self.server}. Start the worker with --serve."
+                )
 
     def _say_not_announced(self, error: RtcError) -> None:
         self.print(f"This worker cannot be found nearby: {error.fault.text}")

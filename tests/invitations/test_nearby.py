@@ -1,6 +1,9 @@
 """Asking a program nearby for its room, through a real server: who is let in, who is not, and how often one may ask."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import re
+import termios
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,18 +28,24 @@ from protocol.invitations import (
     ProveInvitation,
     RefuseInvitation,
 )
-from protocol.status import Role
+from protocol.status import Role, Status, WorkerFacts
+from rtc.client.join_nearby import NearbyOptions, find_nearby
+from rtc.client.join_room import FoundRoom
 from rtc.common.errors import RtcError
+from rtc.common.line_writer import LineWriter
 from rtc.config.load import Config, load_config
 from rtc.invitations import ask_nearby as ask_nearby_module
 from rtc.invitations import nearby_inviter
 from rtc.invitations.ask_nearby import NOT_THE_SAME, ask_nearby
 from rtc.invitations.nearby_exchange import NearbyJoinerExchange
 from rtc.invitations.nearby_inviter import ASKS_MAX, ASKS_TIME, REOPEN_PAUSE_MAX, NearbyInviter
+from rtc.nearby import multicast
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.server import open_server
 from rtc.server.database import open_room_database
+from rtc.terminal.keyboard import Keyboard
 from rtc.testing.limits import HANG_TIME
+from rtc.worker.nearby import WorkerConsole
 
 Words = tuple[str, ...]
 NEARBY = InvitationKind.NEARBY
@@ -231,7 +240,7 @@ async def test_a_second_asker_is_told_to_try_again(site: Site) -> None:
 async def test_an_asker_learns_at_once_that_the_server_is_not_there(tmp_path: Path) -> None:
     config = load_config(server="ws://127.0.0.1:1", environ={}, cwd=tmp_path, home=tmp_path)
     with pytest.raises(RtcError) as error, trio.fail_after(HANG_TIME):
-        await ask_nearby(1, evolve(config, connection_timeout=1), compare=no_answer)
+        await ask_nearby(1, evolve(config, connection_timeout=0.2), compare=no_answer)
     assert error.value.fault.code is FaultCode.SERVER_LOST
 
 
@@ -358,3 +367,102 @@ async def test_a_program_that_ends_opens_no_more_invitations(alone: Alone, autoj
     await trio.sleep(10 * ASKS_TIME)
     assert alone.opened == opened
     assert alone.console.numbers[-1] is None
+
+
+# -------- the whole, with real multicast and real terminals
+
+
+@define(eq=False)
+class Terminal:
+    """A pseudo-terminal on which a test types."""
+
+    master: int
+    slave: int
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    async def wait_for_keys(self) -> None:
+        """Wait until single keys are read; what is typed before does not count."""
+        with trio.fail_after(HANG_TIME):
+            while termios.tcgetattr(self.slave)[3] & termios.ICANON:  # noqa: ASYNC110 (settings have no event)
+                await trio.sleep(0.01)
+
+
+@pytest.fixture
+def terminals() -> Iterator[tuple[Terminal, Terminal]]:
+    pair = Terminal(*os.openpty()), Terminal(*os.openpty())
+    yield pair
+    for terminal in pair:
+        os.close(terminal.master)
+        os.close(terminal.slave)
+
+
+@define(eq=False)
+class Screen:
+    """What is printed, and who is told."""
+
+    text: str = ""
+    changed: trio.Event = field(factory=trio.Event)
+
+    def write(self, text: str) -> None:
+        self.text += f"{text}\n"
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def flush(self) -> None: ...
+
+    async def until(self, pattern: str) -> re.Match[str]:
+        """Wait until the screen shows this, and return what it matches."""
+        with trio.fail_after(HANG_TIME):
+            while (found := re.search(pattern, self.text)) is None:
+                await self.changed.wait()
+        return found
+
+
+WORDS_SHOWN = r"\n    ([a-z]+ [a-z]+ [a-z]+)\n"
+FACTS = WorkerFacts(Status.AVAILABLE, "bench-4", "host-4", "NVIDIA A40", 46068, "0.3.5", "12.4", "0.1.0")
+
+
+@pytest.mark.slow
+async def test_two_computers_find_each_other_and_their_people_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminals: tuple[Terminal, Terminal]
+) -> None:
+    at_worker, at_joiner = terminals
+    loopback = ("127.0.0.1",)
+    monkeypatch.setattr(multicast, "open_announcer", partial(multicast.open_announcer, interfaces=loopback))
+    async with open_room_database(tmp_path) as database:
+        room, token = await database.create_room("lab")
+    worker, joiner, rooms = Screen(), Screen(), []
+    async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
+        config = load_config(server=server.ws_url, environ={}, cwd=tmp_path, home=tmp_path)
+        invited = InvitedRoom(server.ws_url, room, token, "a secret of the whole lab", "lab")
+        console = WorkerConsole(FACTS, server.ws_url, worker.write, Keyboard(at_worker.slave))
+        options = NearbyOptions(
+            lambda address: evolve(config, signaling_websocket=address),
+            worker="bench-4",
+            interfaces=loopback,
+            out=LineWriter(joiner),  # type: ignore[arg-type]  # it has what is used
+            stdin=at_joiner.slave,
+        )
+
+        async def join() -> None:
+            rooms.append(await find_nearby(options))
+
+        async with trio.open_nursery() as programs:
+            await programs.start(run_inviter, config, invited, console)
+            programs.start_soon(console.run)
+            try:
+                await worker.until("find this worker as 'bench-4")
+            except trio.TooSlowError:
+                pytest.skip(f"this machine's loopback interface has no multicast: {worker.text}")
+            async with trio.open_nursery() as joining:
+                joining.start_soon(join)
+                words = await worker.until(WORDS_SHOWN), await joiner.until(WORDS_SHOWN)
+                assert words[0][1] == words[1][1]
+                await at_worker.wait_for_keys()
+                at_worker.type("y")
+                at_joiner.type("y\n")
+            await worker.until("has this room now")
+            programs.cancel_scope.cancel()
+    assert rooms == [FoundRoom(server.ws_url, room, token, "a secret of the whole lab", "lab")]

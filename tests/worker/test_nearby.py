@@ -15,7 +15,7 @@ from rtc.common.errors import RtcError
 from rtc.nearby import multicast
 from rtc.nearby.announcement import Announcement
 from rtc.terminal.keyboard import Keyboard
-from rtc.worker.nearby import WorkerConsole
+from rtc.worker.nearby import WorkerConsole, is_loopback
 
 FACTS = WorkerFacts(Status.AVAILABLE, "bench 4", "host-4", "NVIDIA A40", 46068, "0.3.5", "12.4", "0.1.0")
 SERVER = "ws://192.168.1.20:8080"
@@ -101,4 +101,29 @@ async def test_the_person_sees_who_asks_and_the_words() -> None:
         "A computer nearby asks to join this room. It calls itself 'ada\\x1b[2J\\u202e'; anybody could.\n\n"
         "    tulip otter radio\n\n"
         "Are these the words on its screen? Press y to let it in, n to refuse (60 s)."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://localhost:8080", True),
+        ("ws://127.0.0.2:8080", True),
+        ("ws://[::1]:8080", True),
+        ("ws://192.168.1.20:8080", False),
+        ("wss://lab.example.org", False),
+    ],
+)
+def test_an_address_that_others_cannot_reach_is_known(url: str, expected: bool) -> None:
+    assert is_loopback(url) is expected
+
+
+async def test_a_server_that_others_cannot_reach_is_said(nursery: trio.Nursery, announcer: FakeAnnouncer) -> None:
+    printed: list[str] = []
+    console = WorkerConsole(FACTS, "ws://localhost:8080", printed.append, Keyboard(-1))
+    nursery.start_soon(console.run)
+    await console.number_changed(7)
+    await console.number_changed(8)
+    assert printed[1:] == [
+        "But only this computer can reach the server at ws://localhost:8080. Start the worker with --serve."
     ]

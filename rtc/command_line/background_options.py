@@ -82,6 +82,7 @@ def start_in_background(token: str | None, find_secret: "RoomSecrets", name: str
     from rtc.config.folders import HOME_VARIABLE, find_folders
     from rtc.runtime.root import run_root, run_until_signal
     from rtc.worker.background.folder import file_name
+    from rtc.worker.background.inside import UNIT_VARIABLE
     from rtc.worker.background.process import with_our_modules
     from rtc.worker.background.record import HandOver
     from rtc.worker.background.start import REQUIRE_SECRET, StartRequest, start
@@ -97,7 +98,8 @@ def start_in_background(token: str | None, find_secret: "RoomSecrets", name: str
         options += (REQUIRE_SECRET,)  # systemd may start it again, without what is handed over now
     home = os.environ.get(HOME_VARIABLE)
     suffix = "" if not home else file_name(f"-{home}")[-9:]
-    request = StartRequest(find_folders().state, _name(name), options, handed, with_our_modules(os.environ), suffix)
+    environment = {name: value for name, value in with_our_modules(os.environ).items() if name != UNIT_VARIABLE}
+    request = StartRequest(find_folders().state, _name(name), options, handed, environment, suffix)
     return run_root("background", partial(run_until_signal, partial(start, request)), secrets=(token, typed_secret))
 
 

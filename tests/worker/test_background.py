@@ -20,7 +20,7 @@ from protocol.jobs import Outcome
 from protocol.status import Status
 from rtc.common.errors import ExitCode, RtcError
 from rtc.testing.homes import STATE
-from rtc.worker.background import process
+from rtc.worker.background import process, stop
 from rtc.worker.background.console import REPORT_MAX, ConsoleStream, ReportPipe, take_hand_over
 from rtc.worker.background.folder import BackgroundFolder, file_name, folder_of, take_lock
 from rtc.worker.background.inside import BackgroundWorker
@@ -377,6 +377,23 @@ def test_stop_asks_which_of_several(run_here: RunHere, tmp_path: Path) -> None:
     for descriptor in held:
         assert descriptor is not None
         os.close(descriptor)
+
+
+def test_stop_also_ends_the_unit_of_a_worker_that_systemd_would_start_again(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = []
+
+    async def stop_unit(name: str) -> bool:
+        stopped.append(name)
+        return True
+
+    monkeypatch.setattr(stop, "stop_unit", stop_unit)
+    folder = folder_of(tmp_path / STATE, "lab")
+    folder.make()
+    folder.write(evolve(RECORD, unit="sleap-rtc-worker-lab.service", ended=RecordedEnd(0.0, 5)))
+    run_here(3, "--stop")
+    assert stopped == ["sleap-rtc-worker-lab.service"]
 
 
 def test_a_second_start_with_the_same_options_is_no_error_and_with_others_it_is(

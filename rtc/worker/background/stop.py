@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -47,7 +48,12 @@ async def stop(state: Path, name: str | None, *, now: bool) -> int:
         RtcError: NO_WORKER: none of this name runs here. USAGE: none is named and several run, or it runs on another
             machine that has the same files.
     """
-    folder, record = _choose(state, name)
+    candidates = all_folders(state) if name is None else [folder_of(state, name)]
+    found = [(folder, *seen) for folder in candidates if (seen := look(folder)) is not None]
+    for _, record, running in found:
+        if record.unit and not running:  # systemd may be about to start it again after a failure
+            await stop_unit(record.unit)
+    folder, record = _choose([(folder, record) for folder, record, running in found if running], name)
     if record.hostname != socket.gethostname():
         raise RtcError(FaultCode.USAGE, ELSEWHERE.format(name=record.name, host=record.hostname))
     lines = LineWriter(sys.stdout)
@@ -63,10 +69,10 @@ async def stop(state: Path, name: str | None, *, now: bool) -> int:
     return ExitCode.DONE
 
 
-def _choose(state: Path, name: str | None) -> tuple[BackgroundFolder, BackgroundRecord]:
-    """Return the worker that runs and has this name, or the only one that runs."""
-    folders = all_folders(state) if name is None else [folder_of(state, name)]
-    running = [(folder, found[0]) for folder in folders if (found := look(folder)) is not None and found[1]]
+def _choose(
+    running: Sequence[tuple[BackgroundFolder, BackgroundRecord]], name: str | None
+) -> tuple[BackgroundFolder, BackgroundRecord]:
+    """Return the only one of the workers that run."""
     if not running:
         raise RtcError(FaultCode.NO_WORKER, NOT_RUNNING.format(name="" if name is None else f" named {name}"))
     if len(running) > 1:

@@ -10,7 +10,7 @@ SECRET_OPTIONS = ("--room-secret", "--token", "--session-string")
 """Options whose value lets its reader into a room. A test compares them with those of all commands."""
 JOIN = "join"
 """The command whose arguments let their reader into a room: short codes and session strings."""
-JOIN_OPTIONS = ("--name", "--server", "--room-id", "--token-file", "--room-secret-file")
+JOIN_OPTIONS = ("--name", "--server", "--worker", "--room-id", "--token-file", "--room-secret-file")
 """Its options with a value that may be seen. A test compares them, too."""
 MASK = "HIDDEN"
 LOOSE_WORDS = "unexpected extra argument"

@@ -64,7 +64,7 @@ class Person:
             return await find_nearby(options)
 
     def config_for(self, server: str | None) -> Config:
-        return load_config(server=server, environ={}, cwd=self.folder, home=self.folder)
+        return load_config(server=server, environ={}, cwd=self.folder, settings=self.folder)
 
 
 @pytest.fixture

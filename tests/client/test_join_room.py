@@ -63,7 +63,7 @@ class World:
     def config_for(self, address: str | None) -> Config:
         environ = {"SLEAP_RTC_ENV": "development"}
         return load_config(
-            server=server_url(address) if address else None, environ=environ, cwd=self.folder, home=self.folder
+            server=server_url(address) if address else None, environ=environ, cwd=self.folder, settings=self.folder
         )
 
     async def redeem(self, code: ShortCode, config: Config) -> Invitation:

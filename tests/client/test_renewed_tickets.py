@@ -38,7 +38,7 @@ def options(tmp_path: Path) -> Callable[..., JobsOptions]:
     os.utime(tmp_path / "job-1.json", (SAVED, SAVED))
 
     def config_for(server: str | None) -> Config:
-        return load_config(server=server, environ={}, cwd=tmp_path, home=tmp_path)
+        return load_config(server=server, environ={}, cwd=tmp_path, settings=tmp_path)
 
     def make(*rooms: RememberedRoom, target: Target | None = None) -> JobsOptions:
         return JobsOptions(config_for, tmp_path, target=target, rooms=RememberedRoomsJson(rooms))

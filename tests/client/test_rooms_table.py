@@ -57,7 +57,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
 @pytest.fixture
 def ask(tmp_path: Path, asked: list[Asked]):  # type: ignore[no-untyped-def]
     def config_for(address: str) -> Config:
-        return load_config(server=address, environ={}, cwd=tmp_path, home=tmp_path)
+        return load_config(server=address, environ={}, cwd=tmp_path, settings=tmp_path)
 
     async def ask(*rooms: RememberedRoom, default: str | None = None) -> list[RoomRow]:
         return await ask_rooms(RememberedRoomsJson(rooms, default), config_for)

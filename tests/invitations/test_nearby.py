@@ -114,7 +114,7 @@ async def site(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Site]:
     async with open_room_database(tmp_path) as database:
         room, token = await database.create_room("lab")
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
-        config = load_config(server=server.ws_url, environ={}, cwd=tmp_path, home=tmp_path)
+        config = load_config(server=server.ws_url, environ={}, cwd=tmp_path, settings=tmp_path)
         invited = InvitedRoom(server.ws_url, room, token, "the secret", "lab")
         console = FakeConsole()
         async with trio.open_nursery() as programs:
@@ -238,7 +238,7 @@ async def test_a_second_asker_is_told_to_try_again(site: Site) -> None:
 
 
 async def test_an_asker_learns_at_once_that_the_server_is_not_there(tmp_path: Path) -> None:
-    config = load_config(server="ws://127.0.0.1:1", environ={}, cwd=tmp_path, home=tmp_path)
+    config = load_config(server="ws://127.0.0.1:1", environ={}, cwd=tmp_path, settings=tmp_path)
     with pytest.raises(RtcError) as error, trio.fail_after(HANG_TIME):
         await ask_nearby(1, evolve(config, connection_timeout=0.2), compare=no_answer)
     assert error.value.fault.code is FaultCode.SERVER_LOST
@@ -435,7 +435,7 @@ async def test_two_computers_find_each_other_and_their_people_agree(
         room, token = await database.create_room("lab")
     worker, joiner, rooms = Screen(), Screen(), []
     async with open_server(host="127.0.0.1", ws_port=0, http_port=0, data=tmp_path) as server:
-        config = load_config(server=server.ws_url, environ={}, cwd=tmp_path, home=tmp_path)
+        config = load_config(server=server.ws_url, environ={}, cwd=tmp_path, settings=tmp_path)
         invited = InvitedRoom(server.ws_url, room, token, "a secret of the whole lab", "lab")
         console = WorkerConsole(FACTS, server.ws_url, worker.write, Keyboard(at_worker.slave))
         options = NearbyOptions(

@@ -35,7 +35,7 @@ from protocol.jobs import (
 )
 from protocol.signaling import QueuePosition, WorkerPresent
 from protocol.transfer import FileOffer
-from rtc.client.jobs_table import JobRow, as_json
+from rtc.client.jobs_table import WITH_ADVICE, JobRow, as_json
 from rtc.client.jobs_table import as_table as jobs_as_table
 from rtc.client.lossviewer.bridge import LossViewer
 from rtc.client.presenter import Presenter
@@ -262,7 +262,8 @@ def test_any_states_of_jobs_are_a_table_with_one_line_for_each(answers: list[Any
     rows = [
         JobRow(ticket, fault=one) if isinstance(one, Fault) else JobRow(ticket, one) for one in answers
     ]  # fmt: skip
-    assert len(lines_of(jobs_as_table(rows, width))) == len(rows) + 3
+    advice = {row.text for row in rows if row.fault is not None and row.fault.code in WITH_ADVICE}
+    assert len(lines_of(jobs_as_table(rows, width))) == len(rows) + 3 + 2 * len(advice)
     assert len(json.loads(as_json(rows))) == len(rows)
 
 

@@ -171,6 +171,10 @@ FORBIDDEN = {
     "rtc.transport": {"rtc.client", "rtc.worker", "rtc.server", "rtc.runner", "rtc.runtime", "rtc.terminal"},
     "rtc.packages": {"rtc.transport", "rtc.runner", "rtc.sleap_nn", "rtc.terminal", "rtc.config"},
     "rtc.terminal": {"rtc.transport", "rtc.runner", "rtc.sleap_nn", "rtc.packages"},
+    "rtc.nearby": {"rtc.client", "rtc.worker", "rtc.server", "rtc.runner", "rtc.transport", "rtc.runtime"}
+    | {"rtc.terminal", "rtc.invitations"},
+    "rtc.invitations": {"rtc.client", "rtc.worker", "rtc.server", "rtc.runner", "rtc.terminal", "rtc.nearby"}
+    | {"rtc.transport.webrtc", "rtc.transport.links", "rtc.transport.files"},
 }
 
 
@@ -280,6 +284,15 @@ def test_a_serializer_is_found_wherever_it_is(source: str, names: set[str]) -> N
 
 def test_asyncio_stays_in_its_folder() -> None:
     assert {path.parent for path in sources() if ASYNCIO & tops_of(path)} == {ROOT / "rtc" / "transport" / "webrtc"}
+
+
+def test_zeroconf_has_a_process_to_itself() -> None:
+    """It runs an asyncio loop, and reads what anybody in the network sends."""
+    assert {module for module, path in modules().items() if "zeroconf" in tops_of(path)} == {
+        "rtc.nearby.service_process"
+    }
+    importers = {module for module, path in modules().items() if "rtc.nearby.service_process" in imports_of(path)}
+    assert importers == set()
 
 
 @pytest.mark.parametrize(("level", "allowed"), [("protocol", PROTOCOL_MAY), ("actors", ACTORS_MAY)])

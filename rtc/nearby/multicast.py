@@ -11,7 +11,7 @@ import trio
 from attrs import define, field
 
 import rtc
-from protocol.converter import from_json, to_json
+from protocol.converter import WireError, from_json, to_json
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.nearby.announcement import LINE_BYTES, Announcement, NearbyWorker, ServiceLine, without_copies
@@ -59,7 +59,10 @@ class _ServiceProcess:
                 raise _no_multicast("its process has ended")
             self._unread += more
         text, _, self._unread = self._unread.partition(b"\n")
-        found: ServiceLine = from_json(text, ServiceLine, limit=LINE_BYTES)
+        try:
+            found: ServiceLine = from_json(text, ServiceLine, limit=LINE_BYTES)
+        except WireError:
+            raise _no_multicast("its process says what is not understood") from None
         if found.problem is not None:
             raise _no_multicast(found.problem)
         return found

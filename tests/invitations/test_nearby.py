@@ -14,10 +14,12 @@ import trio.testing
 from attrs import define, evolve, field
 
 from actors import events
+from actors.invitee import INVITEE, InviteeData
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.invitations import (
+    AnswerInvitation,
     AskInvitation,
     GiveInvitation,
     InvitationDenied,
@@ -44,6 +46,7 @@ from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.server import open_server
 from rtc.server.database import open_room_database
 from rtc.terminal.keyboard import Keyboard
+from rtc.testing.embedding import embed
 from rtc.testing.limits import HANG_TIME
 from rtc.worker.nearby import WorkerConsole
 
@@ -367,6 +370,30 @@ async def test_a_program_that_ends_opens_no_more_invitations(alone: Alone, autoj
     await trio.sleep(10 * ASKS_TIME)
     assert alone.opened == opened
     assert alone.console.numbers[-1] is None
+
+
+# -------- the joiner's time
+
+
+@pytest.mark.parametrize(("person_seconds", "ends"), [(None, 10), (120.0, 120)])
+async def test_a_person_gets_more_time_than_a_server(
+    nursery: trio.Nursery, autojump_clock: object, person_seconds: float | None, ends: float
+) -> None:
+    asking = await embed(nursery, INVITEE, InviteeData())
+    await asking.after(events.AskWanted(7, "ada", b"share", 10, person_seconds), events.ServerConnected())
+    assert events.FinishExchange(7, b"theirs") in await asking.after(AnswerInvitation(7, b"theirs"))
+    await asking.after(events.ProofReady(7, b"proof"))
+    await trio.sleep(ends - 1)
+    assert await asking.after() == []
+    await trio.sleep(2)
+    assert [type(effect) for effect in await asking.after()] == [events.AskFailed]
+
+
+async def test_a_server_gets_no_more_time_because_a_person_would(nursery: trio.Nursery, autojump_clock: object) -> None:
+    asking = await embed(nursery, INVITEE, InviteeData())
+    await asking.after(events.AskWanted(7, "ada", b"share", 10, 120.0))
+    await trio.sleep(11)
+    assert [type(effect) for effect in await asking.after()] == [events.AskFailed]
 
 
 # -------- the whole, with real multicast and real terminals

@@ -72,7 +72,7 @@ def test_with_another_commitment_the_inviter_stops() -> None:
 @pytest.mark.parametrize(
     "proof",
     [b"", bytes(64), NearbyJoinerExchange(NUMBER, NAME).proof, b"x" * 128],
-    ids=["empty", "of zeros", "of somebody else", "too long"],
+    ids=["none", "zeros", "another", "long"],
 )
 def test_with_another_proof_the_inviter_stops(proof: bytes) -> None:
     with pytest.raises(BadShare, match="another key"):
@@ -121,13 +121,13 @@ def test_whoever_has_seen_the_answer_cannot_look_for_a_key_that_gives_the_words_
             inviter.finish(joiner.proof)
 
 
-@pytest.mark.parametrize("share", [*LOW_ORDER, b"", b"x" * 31, b"x" * 33])
+@pytest.mark.parametrize("share", [*LOW_ORDER, b"", b"x" * 31, b"x" * 33], ids=lambda share: share.hex()[:8] or "none")
 def test_shares_that_are_no_keys_end_the_exchange(share: bytes) -> None:
     with pytest.raises(BadShare):
         NearbyJoinerExchange(NUMBER, NAME).finish(share)
 
 
-@pytest.mark.parametrize("public", LOW_ORDER)
+@pytest.mark.parametrize("public", LOW_ORDER, ids=lambda share: share.hex()[:8] or "none")
 def test_a_joiner_s_key_that_makes_the_secret_known_ends_the_exchange(public: bytes) -> None:
     from rtc.invitations.nearby_exchange import _commitment
 

@@ -1,14 +1,22 @@
 """What a worker announces, and what is read of the announcements of others."""
 
+import queue
+from io import StringIO
+from typing import Any
+
 import pytest
 
+from protocol.converter import to_json
 from protocol.version import VERSIONS
 from rtc.common.errors import RtcError
+from rtc.nearby import service_process
 from rtc.nearby.announcement import (
     LABEL_BYTES,
+    LINE_BYTES,
     SERVICE_TYPE,
     Announcement,
     NearbyWorker,
+    ServiceLine,
     read_announcement,
     titles,
     without_copies,
@@ -130,3 +138,30 @@ def test_workers_of_one_name_are_told_apart_by_their_services() -> None:
 def test_a_worker_that_takes_another_s_names_hides_nobody() -> None:
     found = (NearbyWorker("x", LAB), *(NearbyWorker("lab", Announcement("Lab", "CPU", LAB.server, n)) for n in (2, 3)))
     assert len(titles(found)) == 3
+
+
+def test_the_longest_announcement_fits_into_a_line_of_our_process() -> None:
+    name = "\U0001f9a6" * 62
+    found = read_announcement(f"{name}.{SERVICE_TYPE}", record(name=name, gpu=name, server=f"ws://{'é' * 120}"))
+    assert found is not None
+    assert len(to_json(ServiceLine(name, found))) < LINE_BYTES
+
+
+def test_a_flood_of_announcements_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was heard first is still read again when it changes."""
+    heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    class Flood:
+        def __init__(self, _zeroconf: object, _type: str, handlers: list[Any]) -> None:
+            for name in (*range(200), 0):
+                handlers[0](zeroconf=None, service_type=SERVICE_TYPE, name=f"worker {name}", state_change=None)
+
+        def cancel(self) -> None: ...
+
+    monkeypatch.setattr(service_process, "ServiceBrowser", Flood)
+    monkeypatch.setattr(service_process, "READERS", 0)
+    monkeypatch.setattr(queue, "SimpleQueue", lambda: heard)
+    monkeypatch.setattr("sys.stdin", StringIO())
+    service_process._browse(None)  # type: ignore[arg-type]
+    names = [heard.get_nowait() for _ in range(heard.qsize())]
+    assert names == [*(f"worker {number}" for number in range(service_process.SERVICES_MAX)), "worker 0"]

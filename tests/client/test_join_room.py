@@ -79,7 +79,7 @@ class World:
         return tuple(self.workers)
 
     async def join(self, what: str | None = None, **options: Any) -> JoinOutcome:
-        return await join_room(JoinOptions(self.rooms, self.config_for, self.redeem, what, **options))
+        return await join_room(JoinOptions(self.rooms, self.config_for, self.redeem, what=what, **options))
 
 
 @pytest.fixture
@@ -289,7 +289,7 @@ async def test_a_real_room_is_joined_and_a_wrong_token_or_an_absent_server_is_no
     def config_for(server: str | None) -> Config:
         return evolve(lab.config, signaling_websocket=server or address, connection_timeout=2.0)
 
-    options = JoinOptions(rooms, config_for, World(tmp_path).redeem, worker.ready.session.write())
+    options = JoinOptions(rooms, config_for, World(tmp_path).redeem, what=worker.ready.session.write())
     outcome = await join_room(options)
     assert [one.peer for one in outcome.workers] == [worker.peer]
     assert outcome.room.server == address

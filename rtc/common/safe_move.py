@@ -187,11 +187,16 @@ def remove_tree(path: Path) -> None:
 
 def _make_writable(folder: Path) -> None:
     """Let the folders inside a folder be emptied: jobs may leave some that are read-only."""
-    for parent, names, _ in os.walk(folder):
-        os.chmod(parent, 0o700)
+    _allow_all(folder)
+    for parent, names, _ in os.walk(folder):  # does not follow links, and enters a folder after its parent
         for name in names:
-            if not os.path.islink(os.path.join(parent, name)):
-                os.chmod(os.path.join(parent, name), 0o700)
+            _allow_all(Path(parent, name))
+
+
+def _allow_all(folder: Path) -> None:
+    with suppress(OSError):  # it is somebody else's
+        if not folder.is_symlink():
+            folder.chmod(0o700)
 
 
 def size_of(path: Path) -> int:

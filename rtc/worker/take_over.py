@@ -89,8 +89,9 @@ def _why_in_use(places: Iterable[OldFolder]) -> str | None:
 
 
 def _job_folders(folder: Path) -> Iterator[Path]:
+    """Yield the folders of jobs; a link is none, whatever it leads to."""
     for pattern in JOB_GLOBS:
-        yield from folder.glob(pattern)
+        yield from (path for path in folder.glob(pattern) if not path.is_symlink())
 
 
 def _is_in_use(job_folder: Path) -> bool:

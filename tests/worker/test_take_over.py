@@ -323,6 +323,18 @@ def test_what_a_link_in_the_results_names_is_left_alone(home: Home, tmp_path: Pa
     assert (tmp_path / "mine" / "data").read_text() == "mine"
 
 
+def test_a_link_in_the_work_folder_is_no_job_and_what_it_names_is_not_changed(home: Home, tmp_path: Path) -> None:
+    home.accept_job(home.old, "job-1")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / RESULTS_LINK).symlink_to(home.old.results)
+    (home.old.work / "job-2").symlink_to(mine)
+    with locked(mine / SUPERVISOR_LOCK):
+        assert home.choose() == home.new
+    assert (mine / RESULTS_LINK).readlink() == home.old.results
+    assert (home.new.work / "job-2").readlink() == mine
+
+
 def test_folders_that_the_person_names_are_used_and_the_old_ones_of_that_kind_left_alone(
     home: Home, tmp_path: Path
 ) -> None:

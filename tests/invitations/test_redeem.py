@@ -1,6 +1,8 @@
 """Short codes from end to end: both halves over a real server; and servers that lie, in memory."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import trio
 from attrs import define, evolve, field
 from trio.testing import wait_all_tasks_blocked
 
+import actors.inviter
 from actors import events
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
@@ -31,7 +34,7 @@ from rtc.invitations import code_inviter
 from rtc.invitations import redeem as redeem_module
 from rtc.invitations.code_exchange import JoinerExchange, answer_joiner, is_proof_of, make_proof
 from rtc.invitations.code_inviter import WRONG, CodeInviter
-from rtc.invitations.invite import InviteOptions, invite
+from rtc.invitations.invite import NOBODY_CAME, InviteOptions, invite
 from rtc.invitations.redeem import redeem
 from rtc.invitations.sealed_room import open_room, seal_room
 from rtc.invitations.short_code import ShortCode, make_code, read_code
@@ -134,6 +137,22 @@ async def test_a_wrong_guess_costs_the_code_and_its_person_hears_of_it(tmp_path:
         assert RtcError.of(late).exit_code is ExitCode.AUTHENTICATION
         never = await fault_of(ShortCode(999, code.words), inviting.config)
         assert late == never
+
+
+async def test_nobody_comes_in_time(tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actors.inviter, "CODE_TIME", 0)
+    with trio.fail_after(HANG_TIME):
+        inviting = await open_inviting(tmp_path, nursery)
+        await inviting.ended.wait()
+        assert inviting.fault == Fault(FaultCode.NO_WORKER, NOBODY_CAME)
+        assert RtcError.of(inviting.fault).exit_code is ExitCode.NOT_AVAILABLE
+
+
+@pytest.mark.slow
+def test_both_programs_need_nothing_of_webrtc() -> None:
+    words = "import sys, rtc.invitations.redeem, rtc.invitations.invite; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert not {"aiortc", "aioice", "trio_asyncio", "rtc.transport.webrtc"} & set(done.stdout.split())
 
 
 async def test_a_server_that_allows_no_codes_says_so(tmp_path: Path, nursery: trio.Nursery) -> None:

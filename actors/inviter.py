@@ -113,12 +113,16 @@ def open_invitation(data: InviterData, _event: events.InviteWanted | events.Join
 
 
 def report_ready(data: InviterData, event: InvitationOpened) -> Step[InviterData]:
-    """Report the number of the open invitation, and let it expire in time."""
+    """Report the number of the open invitation, and let it expire in time.
+
+    One that is opened again expires when it would have expired anyway: no server can make it last longer.
+    """
     seconds = event.seconds
     if data.kind is InvitationKind.CODE:
         seconds = CODE_TIME if seconds is None else min(seconds, CODE_TIME)
     ready = events.InvitationReady(data.kind, event.number, seconds)
-    expiry = () if seconds is None else (events.Deadline(EXPIRY, seconds, events.InvitationExpired()),)
+    is_new = event.number != data.number
+    expiry = () if seconds is None or not is_new else (events.Deadline(EXPIRY, seconds, events.InvitationExpired()),)
     return Step(evolve(data, number=event.number), (*expiry, ready))
 
 
@@ -255,7 +259,8 @@ INVITER: Table[InviterData] = Table("inviter", IDLE, (
     row(EXCHANGE,      events.TimedOut,           IDLE,           refuse_late),
     row(EXCHANGE,      events.Drain,              IDLE,           refuse_at_end),
 
-    ignore(IDLE, events.InviteWanted, because="another Inviter makes invitations of this kind"),
+    ignore(tuple(InviterPhase), events.InviteWanted,
+           because="another Inviter makes invitations of this kind, or there is one already"),
     ignore((IDLE, OPENING), InvitationOpened, because="another Inviter has asked for it"),
     ignore(OPENING, InvitationDenied, because="another Inviter has asked for it"),
     ignore(OPEN, AskInvitation, because="it is for another Inviter"),

@@ -42,6 +42,14 @@ WRONG = Fault(
     "The code was not the right one: it has a typo, or somebody else has used it. It is void now; ask for a new one.",
 )
 """What a joiner is told that has guessed wrong; the same for each way to be wrong."""
+REASONS = {
+    FaultCode.CANCELLED: "the other computer has gone, or this program ends",
+    FaultCode.STALLED: "the other computer, or this one, took too long",
+    FaultCode.SERVER_LOST: "the connection to the server was lost",
+    FaultCode.VERSION: "the other computer has another version of sleap-rtc",
+}
+"""Why an exchange has ended. Only the code of a joiner's fault counts: its text may be of somebody who wants to be read
+on this console."""
 NEW_CODE = "A new one: sleap-rtc room invite"
 
 RoomSource = Callable[[], Awaitable[InvitedRoom]]
@@ -161,11 +169,10 @@ def explain_used(event: events.InvitationUsed) -> str:
         return f"The short code was used: {event.name} has this room now. {NEW_CODE}"
     if event.fault.code is FaultCode.AUTH_INVALID:
         return f"Somebody typed a wrong code ({event.name}), so the code is void. {NEW_CODE}"
-    return f"The short code was tried ({event.name}) and is void: {event.fault.text} {NEW_CODE}"
+    reason = REASONS.get(event.fault.code, "the exchange has failed")
+    return f"The short code was tried ({event.name}) and is void: {reason}. {NEW_CODE}"
 
 
 def explain_ended(event: events.InvitationEnded) -> str:
     """Return the sentence for the person whose code nobody has used."""
-    if event.fault.code is FaultCode.STALLED:
-        return f"The short code is void: {event.fault.text} {NEW_CODE}"
-    return f"There is no short code now: {event.fault.text}"
+    return f"The short code is void: {event.fault.text} {NEW_CODE}"

@@ -54,7 +54,7 @@ UNKNOWN = Fault(
     " Check the number, and whether it is this server's (--server); or ask for a new code (sleap-rtc room invite).",
 )
 """For a number that was never given, one that is used up, and one whose inviter is away: nobody can tell which."""
-NOT_KEPT = Fault(FaultCode.STALLED, "The invitation has ended on the server. Make a new one: sleap-rtc room invite")
+NOT_KEPT = Fault(FaultCode.LINK_LOST, "The server has not kept it while the connection was lost.")
 NONE_ALLOWED = Fault(FaultCode.ROOM_DENIED, "This server lets nobody invite with a code. Use the session string.")
 TOO_MANY_OPEN = Fault(
     FaultCode.ROOM_FULL, "The room has as many open invitations as the server allows. Use one, or wait ten minutes."

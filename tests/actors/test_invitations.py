@@ -107,8 +107,7 @@ def inviter_steps(explorer: Explorer, world: InviterWorld) -> list[InviterWorld]
     online = world.online
     found = [after(before, event, online=online) for before, event in world.state.due]
     found += [after(world.state, events.Drain(), online=online)]
-    found += [after(world.state, events.InviteWanted(kind), online=online) for kind in InvitationKind
-              if world.state.phase is InviterPhase.IDLE]  # fmt: skip
+    found += [after(world.state, events.InviteWanted(kind), online=online) for kind in InvitationKind]
     if online or world.state.phase is InviterPhase.AWAY:  # there may be a line again, and a server that lies
         found += [after(world.state, said, online=online) for number in (1, 2) for said in said_to_inviter(number)]
     found += [after(world.state, LOST, online=False)]
@@ -250,6 +249,17 @@ async def test_an_open_code_survives_a_loss_of_the_line_and_an_exchange_does_not
     await inviter.after(AskInvitation(7, "laptop", SHARE))
     (used,) = await inviter.after(LOST)
     assert used.fault.code is FaultCode.SERVER_LOST
+
+
+async def test_no_server_makes_a_code_last_longer_by_losses_of_the_line(embedded: Any, autojump_clock: Any) -> None:
+    inviter = await opened(embedded)
+    for _ in range(3):
+        await trio.sleep(CODE_TIME / 4)
+        await inviter.after(LOST, JOINED, InvitationOpened(CODE, 7, CODE_TIME))
+        assert inviter.state is Status.RESERVED
+    await trio.sleep(CODE_TIME / 4 + 1)
+    (closed, ended) = await inviter.after()
+    assert (closed.message, ended.fault.code) == (CloseInvitation(7), FaultCode.STALLED)
 
 
 async def test_each_wait_of_the_inviter_ends(embedded: Any, autojump_clock: Any) -> None:

@@ -116,8 +116,8 @@ async def test_a_server_without_codes_holds_nothing_up_and_is_not_talked_about(a
             "Somebody typed a wrong code (laptop), so the code is void.",
         ),
         (
-            InvitationUsed(InvitationKind.CODE, "laptop", Fault(FaultCode.CANCELLED, "It has gone.")),
-            "The short code was tried (laptop) and is void: It has gone.",
+            InvitationUsed(InvitationKind.CODE, "laptop", Fault(FaultCode.CANCELLED, "Run this: …")),
+            "The short code was tried (laptop) and is void: the other computer has gone, or this program ends.",
         ),
         (ended(FaultCode.STALLED), "The short code is void: Nobody has used it in time."),
     ],

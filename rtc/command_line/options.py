@@ -339,7 +339,7 @@ _limit_options = (
         "Short codes and other invitations that are open in one room; 0 for none.",
     ),
     _limit("--max-invitations-per-hour", 300, _COUNT, "Invitations that are made in one room."),
-    _limit("--max-asks", 10, _COUNT, "Invitations that are asked for in a minute from one address."),
+    _limit("--max-asks", 30, _COUNT, "Invitations that are asked for in a minute from one address."),
     _limit("--max-waiting-mb", 64, _COUNT, "MB of messages that wait for peers that read slowly."),
 )
 """The fields of `rtc.server.limits.ServerLimits`; a test compares the defaults."""

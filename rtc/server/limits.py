@@ -34,7 +34,7 @@ class ServerLimits:
     """Invitations (short codes, and workers that may be found nearby) that are open in one room; 0 for none at all."""
     max_invitations_per_hour: int = 300
     """Invitations that are made in one room."""
-    max_asks: int = 10
+    max_asks: int = 30
     """Invitations that are asked for in a minute from one address, rightly or wrongly; the rest is refused."""
     max_waiting_mb: int = 64
     """MB (2**20 bytes) of messages that wait for peers to read them."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rtc.worker.background.inside import BackgroundWorker
 
 STANDARD_INPUT = "-"
+IS_WINDOWS = os.name == "nt"
 MODES = {"background": "--background", "show_status": "--status", "stop_worker": "--stop"}
 BACKGROUND_MODES = (*MODES, "in_background", "stop_now", "as_json")
 NOT_REPEATED = (*BACKGROUND_MODES, "token", "room_secret")
@@ -33,6 +34,8 @@ background_options = (
 def check_background_options(**options: Any) -> None:
     """Raise a `UsageError` if the options contradict each other."""
     modes = [option for name, option in MODES.items() if options[name]]
+    if modes and IS_WINDOWS:
+        raise click.UsageError(f"Workers run on Linux, and this is Windows, so {modes[0]} has no meaning here.")
     if len(modes) > 1:
         raise click.UsageError(f"{' and '.join(modes)} are different things: give one of them.")
     if options["stop_now"] and not options["stop_worker"]:

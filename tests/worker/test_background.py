@@ -18,6 +18,7 @@ from protocol.converter import from_json, to_json
 from protocol.ids import JobId
 from protocol.jobs import Outcome
 from protocol.status import Status
+from rtc.command_line import background_options
 from rtc.common.errors import ExitCode, RtcError
 from rtc.testing.homes import STATE
 from rtc.worker.background import process, stop
@@ -355,6 +356,11 @@ def test_options_that_make_no_sense_together_are_usage_errors(
     run_here: RunHere, words: list[str], expected: str
 ) -> None:
     assert expected in run_here(2, *words)
+
+
+def test_windows_is_told_that_workers_run_on_linux(run_here: RunHere, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_options, "IS_WINDOWS", True)
+    assert "Workers run on Linux" in run_here(2, "--status")
 
 
 def test_where_none_was_started_status_says_so_and_stop_has_nothing_to_stop(run_here: RunHere) -> None:

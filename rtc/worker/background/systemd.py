@@ -181,7 +181,9 @@ async def start_unit(unit: UserUnit) -> trio.Process:
     await write_unit(unit)
     await _ask("systemctl", "--user", "reset-failed", unit.name)  # fails where nothing has failed
     return await trio.lowlevel.open_process(
-        ["systemctl", "--user", "start", "--wait", unit.name], stdin=subprocess.DEVNULL
+        ["systemctl", "--user", "start", "--wait", unit.name],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is for us: we stop the unit then
     )
 
 

@@ -348,6 +348,8 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         (["--status", "--serve"], "--serve would have no effect"),
         (["--stop", "--room-id", "r", "--token", "t"], "--room-id, --token would have no effect"),
         (["--background", "--room-id", "r"], "go together"),
+        (["--background", "--nearby"], "asks at the worker's terminal"),
+        (["--status", "--room", "lab"], "--room would have no effect"),
         (["--background", "--name", " "], "one line of at most"),
         (["--background", "--serve", "--server", "ws://x"], "give one of them"),
     ],

@@ -440,6 +440,24 @@ def test_at_the_start_of_the_machine_it_looks_for_its_secret_and_does_not_run_op
         assert booting.wait(HANG_TIME) == 0
 
 
+@pytest.mark.long
+def test_a_remembered_room_is_all_that_the_start_of_the_machine_needs(machine: Machine, calls: Path) -> None:
+    printed = machine.start("--room-secret", SECRET)
+    machine.run("join", machine.session(printed), "--name", "flies", "--room-secret", SECRET)
+    machine.run("worker", "--stop")
+    again = machine.start("--room", "flies")
+    assert "given to this start only" not in again
+    assert machine.status()["room"] in printed
+    machine.run("worker", "--stop")
+    unit = ["systemctl", "--user", "start", "--wait", "sleap-rtc-worker-lab.service"]
+    with subprocess.Popen(unit, env=machine.environment()) as booting:
+        eventually("a worker in its room", lambda: joined(machine))
+        assert machine.status()["room"] in printed
+        machine.run("worker", "--stop")
+        assert booting.wait(HANG_TIME) == 0
+    assert "enable" not in calls.read_text(), "whether it starts with the machine is for the person to decide"
+
+
 def joined(machine: Machine) -> bool:
     [found] = json.loads(machine_status_text(machine))
     return bool(found["running"] and found["room"])

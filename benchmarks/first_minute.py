@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,36 +85,33 @@ def run(scene: Scene, words: Sequence[str]) -> Step:
     return Step(f"sleap-rtc {' '.join(words)}", seconds, code)
 
 
-def ways(folder: Path, server: str) -> Iterator[Way]:
-    """Run all ways, each with a worker and a person of its own, and return them. The first one is the old way."""
-
-    def scene_of(name: str) -> Scene:
-        scene = Scene(folder / name, server)
-        (folder / name).mkdir()
+@contextmanager
+def scene_of(folder: Path, server: str) -> Iterator[Scene]:
+    """Start a worker, and give its scene with a package for the person; end everything afterwards."""
+    scene = Scene(folder, server)
+    folder.mkdir()
+    try:
         make_package(scene.person_folder / "bugs.zip", epochs=1)
         scene.start_worker()
-        return scene
+        yield scene
+    finally:
+        scene.close()
 
-    scene = scene_of("old")
-    session = scene.session
-    yield Way(
-        "old: the session string in every command",
-        (run(scene, ("client-train", "--session-string", session, "--pkg-path", "bugs.zip")),),
-    )
-    scene.close()
 
-    scene = scene_of("string")
-    joined = run(scene, ("join", scene.session))
-    yield Way("join once with the session string", (joined, run(scene, ("train", "bugs.zip"))))
-    scene.close()
-
-    scene = scene_of("code")
-    found = CODE.search(scene.worker.text)
-    if found is None:
-        sys.exit(f"The worker shows no short code:\n{scene.worker.text}")
-    joined = run(scene, ("join", found[0]))
-    yield Way("join once with the short code", (joined, run(scene, ("train", "bugs.zip"))))
-    scene.close()
+def ways(folder: Path, server: str) -> Iterator[Way]:
+    """Run all ways, each with a worker and a person of its own, and return them. The first one is the old way."""
+    with scene_of(folder / "old", server) as scene:
+        old = run(scene, ("client-train", "--session-string", scene.session, "--pkg-path", "bugs.zip"))
+        yield Way("old: the session string in every command", (old,))
+    with scene_of(folder / "string", server) as scene:
+        joined = run(scene, ("join", scene.session))
+        yield Way("join once with the session string", (joined, run(scene, ("train", "bugs.zip"))))
+    with scene_of(folder / "code", server) as scene:
+        found = CODE.search(scene.worker.text)
+        if found is None:
+            sys.exit(f"The worker shows no short code:\n{scene.worker.text}")
+        joined = run(scene, ("join", found[0]))
+        yield Way("join once with the short code", (joined, run(scene, ("train", "bugs.zip"))))
 
 
 def table(found: Sequence[Way]) -> str:

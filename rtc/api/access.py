@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 
 from attrs import evolve, field, frozen
 
@@ -17,6 +18,7 @@ from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import GivenSecret, SecretPlaces
 from rtc.config.room_secrets.variables import is_secret_variable
 from rtc.config.server_url import server_url
+from rtc.config.take_over import take_over_tickets
 from rtc.runtime.room_keys import SecretFinder
 
 
@@ -26,7 +28,7 @@ class RoomAccess:
 
     target: Target = field(repr=False)
     """The room, and the worker that the session string names."""
-    folders: Folders
+    tickets_folder: Path
     find_secret: SecretFinder = field(repr=False)
     server: str | None
     """The address of the server that was named; None: that of the target, or else the configured one."""
@@ -55,7 +57,7 @@ class RoomAccess:
     @property
     def jobs_options(self) -> JobsOptions:
         """How the workers of earlier jobs are reached: as the job's ticket says."""
-        return JobsOptions(self.config_for, self.folders.tickets, self.find_secret)
+        return JobsOptions(self.config_for, self.tickets_folder, self.find_secret)
 
 
 def find_access(
@@ -82,7 +84,8 @@ def find_access(
         token=token,
         server=server,
     )
-    access = RoomAccess(target, folders, _secret_finder(folders, target, room_secret), server, config)
+    tickets_folder = take_over_tickets(folders, warnings.warn)
+    access = RoomAccess(target, tickets_folder, _secret_finder(folders, target, room_secret), server, config)
     access.find_secret(target.room)  # one that cannot be used is reported at once
     return access
 

@@ -5,6 +5,7 @@ else. All objects may be used from any thread. Ctrl-C interrupts the call that w
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -97,7 +98,8 @@ class BlockingJob:
         """
         if progress:
             self.show()
-        result: Result = self._call_or_read(self._job.wait, self._job._result, timeout=timeout)
+        with self._interruptible():
+            result: Result = self._call_or_read(self._job.wait, self._job._result, timeout=timeout)
         return result
 
     def result(self, *, timeout: float | None = None, progress: bool = False) -> Result:
@@ -118,7 +120,8 @@ class BlockingJob:
         """
         from rtc.api.show_progress import show_events
 
-        show_events(self.events())
+        with self._interruptible():
+            show_events(self.events())
 
     def stop(self, scope: str = StopScope.THIS.value) -> None:
         """Ask the worker to stop the training early, and to keep what was learned; see `rtc.api.Job.stop`.
@@ -131,32 +134,38 @@ class BlockingJob:
         """
         read_scope(scope)
         if not self.has_ended:
-            self._call(self._job.stop, scope)
+            self._thread.call(self._job.stop, scope)
 
     def cancel(self) -> None:
         """Ask the worker to end the job now; `wait` then returns what was made until then."""
         if not self.has_ended:
-            self._call(self._job.cancel)
+            self._thread.call(self._job.cancel)
 
     def detach(self) -> None:
         """Stop following the job, which runs on; while the package is still sent, this waits until it is sent."""
         if not self.has_ended:
-            self._call(self._job.detach)
+            self._thread.call(self._job.detach)
 
     def _call_or_read(self, function: Callable[[], Any], read: Callable[[], Any], *, timeout: float | None) -> Any:
         """Call an async function in the room's thread; when the room is closed, read in place of that what is known."""
         try:
             if self._thread.is_open:
-                return self._call(function, timeout=timeout)
+                return self._thread.call(function, timeout=timeout)
         except UsageError:
             if self._thread.is_open:
                 raise
         self._thread.wait_ended(timeout)
         return read()
 
-    def _call(self, function: Any, *arguments: Any, timeout: float | None = None) -> Any:
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Say in the exception of a Ctrl-C how to come back to the job.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+        """
         try:
-            return self._thread.call(function, *arguments, timeout=timeout)
+            yield
         except KeyboardInterrupt:
             raise KeyboardInterrupt(RUNS_ON.format(job=self.id)) from None
 
@@ -264,7 +273,7 @@ class BlockingRoom:
     def close(self) -> None:
         """Close the room. What happens to jobs that have not ended, `on_exit` of `connect` has said.
 
-        Ctrl-C while this waits: jobs that run, run on; packages that are on their way are given up.
+        Ctrl-C while this waits: it leaves at once; jobs that run, run on, and packages on their way are given up.
         """
         self._thread.close()
 
@@ -276,8 +285,9 @@ class BlockingRoom:
     ) -> None:
         if error is None:
             self.close()
-        else:
-            self._thread.cancel()
+            return
+        with suppress(Exception):  # what the block has raised is what matters
+            self._thread.close(failed=True)
 
     def __del__(self) -> None:
         """Let the thread of a room that nobody has any more end by itself."""

@@ -1,6 +1,7 @@
 """A room in which a program works, and its jobs: for programs that run under trio."""
 
 import os
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -15,7 +16,7 @@ from rtc.api.errors import api_error, api_errors, usage_error
 from rtc.api.job import NO_COPY, Job
 from rtc.api.job_info import JobInfo
 from rtc.api.log_output import open_output
-from rtc.common.nurseries import open_background_nursery
+from rtc.common.nurseries import is_cancellation, open_background_nursery
 from rtc.common.size_limits import RESULT_MAX
 
 if TYPE_CHECKING:  # slow to import, and needed only once a room is open
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # slow to import, and needed only once a room is open
     from rtc.transport.webrtc import AsyncioLoop
 
 LEAVE_TIME = 5.0
-"""Seconds that the jobs' clients have to say goodbye when the program leaves the room because of an error."""
+"""Seconds that the jobs' clients have to say goodbye when the program is cancelled."""
 OTHER_PROCESS = (
     "This room was opened by another process, of which this one is a copy (fork). Open the room here, in the new "
     "process; to come back to a job, send its id and attach."
@@ -152,13 +153,15 @@ class Room:
     async def jobs(self) -> tuple[JobInfo, ...]:
         """Return the jobs that this user has started and not fetched yet, oldest first, as their workers report them.
 
-        Those of all rooms are among them.
+        Those of all rooms are among them. Of a ticket that cannot be read, a warning tells.
         """
         from rtc.client.jobs import query_all
 
         self._check()
         options = self._access.jobs_options
-        tickets, _errors = await self._in_thread(options.read_tickets)
+        tickets, errors = await self._in_thread(options.read_tickets)
+        for text in errors:
+            warnings.warn(text, stacklevel=2)
         rows = await query_all(options, tickets, self._loop)
         return tuple(
             JobInfo(
@@ -255,7 +258,7 @@ class Room:
                 nursery.start_soon(run.leave if on_exit is OnExit.DETACH else run.ended.wait)
 
     async def _leave_at_once(self) -> None:
-        """Leave the jobs because of an error: those that run, run on; packages that are on their way are given up."""
+        """Leave the jobs because of a cancellation: those that run, run on; packages on their way are given up."""
         self._is_open = False
         with trio.move_on_after(LEAVE_TIME, shield=True):
             for run in tuple(self._runs):
@@ -309,7 +312,8 @@ async def connect(
         room_secret: the room secret; None: looked for where the command line looks.
         config: the settings, from `rtc.api.read_settings`; None: read as the command line does.
         on_exit: what happens to jobs that have not ended when the block ends: "detach": they run on, "wait" or
-            "cancel". If the block ends with an exception, they run on, and packages on their way are given up.
+            "cancel". If the block ends with an exception, they run on in every case. Packages that are on their way
+            are sent first, unless the block is cancelled.
         log: a folder for a log file, in which tokens and secrets are hidden; None: no log is written.
 
     Raises:
@@ -321,7 +325,8 @@ async def connect(
     leaving = read_on_exit(on_exit)
     with open_output(log, session_string, token, room_secret):
         with api_errors():
-            access = find_access(
+            find = partial(
+                find_access,
                 room=room,
                 session_string=session_string,
                 room_id=room_id,
@@ -330,6 +335,7 @@ async def connect(
                 room_secret=room_secret,
                 config=config,
             )
+            access = await trio.to_thread.run_sync(find)
         async with open_asyncio_loop() as asyncio_loop, open_room(access, asyncio_loop, leaving) as opened:
             await opened.workers()
             yield opened
@@ -346,9 +352,13 @@ async def open_room(access: "RoomAccess", asyncio_loop: "AsyncioLoop", on_exit: 
         opened = Room(access, asyncio_loop, nursery)
         try:
             yield opened
-            await opened._leave(on_exit)
         except BaseException as error:  # noqa: BLE001 (it is raised below)
             problem = error
+        if problem is None or not is_cancellation(problem):
+            try:
+                await opened._leave(on_exit if problem is None else OnExit.DETACH)
+            except BaseException as error:  # noqa: BLE001 (it is raised below)
+                problem = problem or error
         await opened._leave_at_once()
     if problem is not None:
         raise problem

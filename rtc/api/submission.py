@@ -56,7 +56,7 @@ class Submission:
             kind=self.source.kind,
             result_max=self.max_result,
             overrides=self.source.overrides,
-            tickets_folder=access.folders.tickets,
+            tickets_folder=access.tickets_folder,
             on_interrupt=Interrupt.DETACH,
         )
 

@@ -32,6 +32,10 @@ WAKE_TIME = 0.2 if sys.platform == "win32" else None
 """Seconds after which a waiting thread looks for a Ctrl-C. On Windows a wait without a limit does not notice one."""
 
 
+class _BlockFailedError(Exception):
+    """The block of the caller has ended with an exception, which the caller has."""
+
+
 class TrioThread(Generic[T]):
     """One thread with a trio loop, in which a context manager is open from `open` to `close`."""
 
@@ -49,6 +53,7 @@ class TrioThread(Generic[T]):
         self._scope = trio.CancelScope()
         self._lock = threading.Lock()
         self._error: BaseException | None = None
+        self._has_failed = False
 
     @property
     def is_open(self) -> bool:
@@ -105,8 +110,11 @@ class TrioThread(Generic[T]):
             with self._lock:
                 self._waiting.discard(future)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Leave the context manager, and wait for the end of the thread; a second call changes nothing.
+
+        Args:
+            failed: leave it as a block is left that ends with an exception.
 
         Raises:
             BaseException: what the context manager raises at its end, or has raised. After KeyboardInterrupt it is
@@ -114,6 +122,7 @@ class TrioThread(Generic[T]):
         """
         if os.getpid() != self._process:
             return  # the thread is in the other process
+        self._has_failed = failed
         self._in_trio(self._closing.set)
         try:
             self._join()
@@ -201,10 +210,12 @@ class TrioThread(Generic[T]):
         self._token = trio.lowlevel.current_trio_token()
         self._ready.set()
         async with open_background_nursery() as self._calls:
-            with self._scope:
+            with self._scope, suppress(_BlockFailedError):
                 async with self._make_manager() as value:
                     self._opened.set_result(value)
                     await self._closing.wait()
+                    if self._has_failed:
+                        raise _BlockFailedError
         _fail(self._opened, usage_error(CLOSED))
 
     async def _answer(

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +87,17 @@ def test_a_room_is_used_from_several_threads(person: Scene) -> None:
     assert [result.folder.name for result in results if result.folder] == [f"split-{number}" for number in range(4)]
 
 
+def test_two_rooms_may_be_open_at_a_time(person: Scene) -> None:
+    person.start_worker()
+    package = make_package(person.person_folder / "toy.zip")
+    with (
+        blocking.connect(session_string=person.session) as first,
+        blocking.connect(session_string=person.session) as second,
+    ):
+        jobs = [room.submit(package, wait=True, output=name) for room, name in ((first, "one"), (second, "two"))]
+        assert [job.result().folder for job in jobs] == [Path.cwd() / "one", Path.cwd() / "two"]
+
+
 def test_time_outs_and_errors_leave_the_job_and_the_room(person: Scene, pause: TrainingPause) -> None:
     person.start_worker()
     package = make_package(person.person_folder / "toy.zip", wait_for=pause.file)
@@ -143,9 +155,12 @@ with blocking.connect(session_string=sys.argv[1]) as room:
 """
 
 
-def test_ctrl_c_ends_the_wait_and_leaves_the_job(person: Scene, pause: TrainingPause) -> None:
+@pytest.mark.parametrize("megabytes", [0, 30], ids=["of a job that runs", "while its package is sent"])
+def test_ctrl_c_ends_the_wait_and_leaves_the_job(person: Scene, pause: TrainingPause, megabytes: int) -> None:
     person.start_worker()
-    make_package(person.person_folder / "toy.zip", wait_for=pause.file)
+    package = make_package(person.person_folder / "toy.zip", wait_for=pause.file)
+    with zipfile.ZipFile(package, "a") as archive:
+        archive.writestr("more.bin", bytes(megabytes * 10**6))
     script = run_script(person, INTERRUPTED)
     script.until_printed("waiting")
     script.signal(signal.SIGINT)
@@ -156,6 +171,39 @@ def test_ctrl_c_ends_the_wait_and_leaves_the_job(person: Scene, pause: TrainingP
     attached = person.person("attach")
     assert attached.ended() == 0
     assert len(person.models()) == 1
+
+
+SUBMITTING = """
+import sys, threading, time
+from rtc.api import blocking
+
+def tell(room):
+    while not room._thread._waiting:
+        time.sleep(0.01)
+    print("waiting", flush=True)
+
+with blocking.connect(session_string=sys.argv[1]) as room:
+    threading.Thread(target=tell, args=(room,)).start()
+    try:
+        room.submit("toy.zip", wait=True)
+    except KeyboardInterrupt:
+        print("given up", [job.package for job in room.jobs()], flush=True)
+"""
+
+
+def test_ctrl_c_during_a_submission_gives_the_job_up(person: Scene, pause: TrainingPause) -> None:
+    person.start_worker()
+    make_package(person.person_folder / "toy.zip")
+    with blocking.connect(session_string=person.session) as room:
+        held = room.submit(make_package(person.folder / "held.zip", wait_for=pause.file))
+        script = run_script(person, SUBMITTING)
+        script.until_printed("waiting")
+        script.signal(signal.SIGINT)
+        assert script.until_printed(r"given up (.*)$") == "['held.zip']"
+        assert script.ended() == 0
+        pause.end()
+        held.result()
+        assert person.status() == "available"
 
 
 FORGETFUL = """

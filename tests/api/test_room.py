@@ -277,7 +277,7 @@ async def test_what_cannot_be_submitted_is_an_exception_with_one_sentence(
         job = await room.submit(package("held.zip", wait_for=pause.file))
         with pytest.raises(rtc.api.NotAvailable, match="taken"):
             await room.submit(package())
-        with pytest.raises(rtc.api.NotAvailable, match="wait="):
+        with pytest.raises(rtc.api.NotAvailable, match="can take the job now"):
             await room.submit(package(), auto_select=False)
         with pytest.raises(rtc.api.UsageError, match="this, all"):
             await job.stop("everything")

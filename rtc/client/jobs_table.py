@@ -69,7 +69,7 @@ def as_table(rows: Sequence[JobRow], width: int | None) -> str:
 def _advice(rows: Sequence[JobRow]) -> list[str]:
     """Return, once each, the texts about rooms and servers that cannot be reached: the table cuts what they advise."""
     texts = [clean(row.text) for row in rows if row.fault is not None and row.fault.code in WITH_ADVICE]
-    return [line for text in dict.fromkeys(texts) for line in (text, "")]
+    return [line for text in dict.fromkeys(texts) if text.strip() for line in (text, "")]
 
 
 @frozen

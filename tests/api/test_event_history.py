@@ -1,16 +1,23 @@
 """The events of a job: every reader begins with the first one, and what is kept is bounded."""
 
 import io
+import pickle
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 from rich.console import Console
 
+from protocol.faults import FaultCode
+from protocol.jobs import Outcome
 from rtc.api import event_history
+from rtc.api.errors import NotAvailable, api_error
 from rtc.api.event_history import EventHistory
 from rtc.api.job import EventReader
+from rtc.api.result import Result
 from rtc.api.show_progress import ProgressTable, line_of
+from rtc.common.errors import EXIT_CODES, RtcError
 from rtc.terminal import json_events as on
 
 
@@ -133,3 +140,17 @@ def test_what_is_shown_of_a_job_says_how_far_it_is() -> None:
     text = out.getvalue()
     for part in ("job-1 on worker-1", "100 % sent", "[red]centroid"):
         assert part in text
+
+
+def test_results_events_and_exceptions_can_be_sent_to_another_process() -> None:
+    result = Result("job-1", Outcome.DONE, "Trained 1 model.", Path("bugs"), (on.ModelResult("centroid", 0.5, None),))
+    for thing in (result, epoch(1)):
+        assert pickle.loads(pickle.dumps(thing)) == thing
+    error = pickle.loads(pickle.dumps(NotAvailable(FaultCode.WORKER_BUSY, "It is taken.")))
+    assert (type(error), str(error), error.exit_code) == (NotAvailable, "It is taken.", 3)
+
+
+def test_every_exit_code_of_an_expected_error_has_an_exception_of_its_own() -> None:
+    classes = {code: type(api_error(RtcError(fault, "Text."))) for fault, code in EXIT_CODES.items()}
+    assert len(set(classes.values())) == len(classes) == 9
+    assert RtcError not in classes.values()

@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, settings
 
+from rtc.common import logs
 from rtc.common.turn_json import known_tables
 from rtc.testing.lab import TRACE
 from rtc.testing.replay import Player, read_trace
@@ -32,6 +33,12 @@ for number, usual in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_hidden_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget at the end what a test has hidden in logs: its tokens, often single letters, are no secrets of others."""
+    monkeypatch.setattr(logs, "_found_secrets", logs.Redactor())
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,14 @@ from protocol.trust import Secret
 from rtc.api.settings import read_settings
 from rtc.client.jobs import JobsOptions
 from rtc.client.target import Target, choose_target
-from rtc.config.folders import Folders, find_folders
+from rtc.config.folders import Folders
 from rtc.config.load import Config
 from rtc.config.remembered_rooms import RememberedRooms
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import GivenSecret, SecretPlaces
 from rtc.config.room_secrets.variables import is_secret_variable
 from rtc.config.server_url import server_url
+from rtc.config.settings_watch import watch_settings
 from rtc.config.take_over import take_over_tickets
 from rtc.runtime.room_keys import SecretFinder
 
@@ -32,6 +33,8 @@ class RoomAccess:
     find_secret: SecretFinder = field(repr=False)
     server: str | None
     """The address of the server that was named; None: that of the target, or else the configured one."""
+    rooms: RememberedRooms
+    """The remembered rooms: a job is found too if its room has a new token or another server since it was started."""
     base: Config | None
     """The settings that the program has given; None: those of the environment and of files."""
 
@@ -57,7 +60,7 @@ class RoomAccess:
     @property
     def jobs_options(self) -> JobsOptions:
         """How the workers of earlier jobs are reached: as the job's ticket says."""
-        return JobsOptions(self.config_for, self.tickets_folder, self.find_secret)
+        return JobsOptions(self.config_for, self.tickets_folder, self.find_secret, rooms=self.rooms.read_or_warn())
 
 
 def find_access(
@@ -75,9 +78,10 @@ def find_access(
     Raises:
         RtcError: USAGE: no room is meant, or several; or something is malformed.
     """
-    folders = find_folders()
+    folders = watch_settings(warnings.warn)
+    rooms = RememberedRooms(folders.rooms_file, warnings.warn)
     target = choose_target(
-        remembered=RememberedRooms(folders.rooms_file, warnings.warn),
+        remembered=rooms,
         session=session_string,
         room_name=room,
         room=room_id,
@@ -85,19 +89,21 @@ def find_access(
         server=server,
     )
     tickets_folder = take_over_tickets(folders, warnings.warn)
-    access = RoomAccess(target, tickets_folder, _secret_finder(folders, target, room_secret), server, config)
+    access = RoomAccess(
+        target, tickets_folder, _secret_finder(folders, rooms, target, room_secret), server, rooms, config
+    )
     access.find_secret(target.room)  # one that cannot be used is reported at once
     return access
 
 
-def _secret_finder(folders: Folders, target: Target, room_secret: str | None) -> SecretFinder:
+def _secret_finder(folders: Folders, rooms: RememberedRooms, target: Target, room_secret: str | None) -> SecretFinder:
     """Return a function that finds a room's secret where the command line finds it.
 
     The environment is left as it is: it belongs to the program.
     """
     given = None if room_secret is None else GivenSecret(room_secret, "room_secret")
     environ = {name: text for name, text in os.environ.items() if is_secret_variable(name)}
-    places = SecretPlaces(given, environ, folders.settings, folders.settings_name)
+    places = SecretPlaces(given, environ, folders.settings, folders.settings_name, rooms.secret_of)
     find = RoomSecrets(places, warnings.warn)
 
     def find_secret(room: RoomId | None) -> Secret | None:

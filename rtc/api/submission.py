@@ -57,6 +57,7 @@ class Submission:
             result_max=self.max_result,
             overrides=self.source.overrides,
             tickets_folder=access.tickets_folder,
+            remembered_as=access.target.name,
             on_interrupt=Interrupt.DETACH,
         )
 

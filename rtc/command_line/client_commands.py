@@ -34,7 +34,6 @@ from rtc.common.line_writer import LineWriter
 from rtc.common.size_limits import RESULT_MAX
 from rtc.config.folders import find_folders
 from rtc.config.load import Config
-from rtc.config.remembered_rooms import RememberedRoomsJson
 from rtc.config.take_over import take_over_tickets
 from rtc.packages.describe import describe
 from rtc.runtime.room_keys import SecretFinder, no_secret
@@ -245,16 +244,7 @@ def _jobs_options(
             configs[address] = read_config(server or address, relay_only=relay_only)
         return configs[address]
 
-    return JobsOptions(config_for, ticket_folder(), find_secret, target, _readable_rooms())
-
-
-def _readable_rooms() -> RememberedRoomsJson:
-    """Return the remembered rooms; none if they cannot be read, which is said: most jobs are found without them."""
-    try:
-        return remembered_rooms().read()
-    except RtcError as error:
-        print_error(error.fault.text)
-        return RememberedRoomsJson()
+    return JobsOptions(config_for, ticket_folder(), find_secret, target, remembered_rooms().read_or_warn())
 
 
 def attach(

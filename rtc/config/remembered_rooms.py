@@ -118,6 +118,14 @@ class RememberedRooms:
             self.warn(warning)
         return content, document
 
+    def read_or_warn(self) -> RememberedRoomsJson:
+        """Return the content; nothing, and a warning, if the file cannot be read: most jobs are found without it."""
+        try:
+            return self.read()
+        except RtcError as error:
+            self.warn(error.fault.text)
+            return RememberedRoomsJson()
+
     def find(self, name_or_id: str) -> RememberedRoom | None:
         """Return the room of this name, or else the one with this id; None if there is none.
 

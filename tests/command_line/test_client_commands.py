@@ -317,7 +317,7 @@ def test_a_signal_while_a_package_is_packed_leaves_nothing(
     ("words", "actors"),
     [
         (("train", "toy.zip", "--session-string", SESSION), ["discovery 1", "client 1"]),
-        (("worker", "--sleap-nn", sys.executable), ["discovery 1", "worker 1"]),
+        (("worker", "--sleap-nn", sys.executable), ["discovery 1", "worker 1", "inviter 1"]),
         (("jobs", "cancel", "job-1"), ["discovery 1", "job query 1"]),
     ],
     ids=["train", "worker", "jobs"],

@@ -203,8 +203,9 @@ async def test_a_stop_that_comes_during_the_upload_is_not_lost(lab: Lab, package
     async with enter(lab, worker) as room:
         job = await room.submit(heavy(package(models=("a", "b"), epochs=100_000, seconds=0.05)))
         await job.stop("all")
-        result = await job.result()
-    assert [model.name for model in result.models] == ["260101_120000.a.n=12"]
+        result = await job.result()  # otherwise both models would train for hours
+    # none, if the stop has come before the first model began
+    assert [model.name for model in result.models] in ([], ["260101_120000.a.n=12"])
 
 
 async def test_a_cancelled_job_returns_what_was_made_until_then(

@@ -103,14 +103,14 @@ ROOMS: Mapping[str, Replacements] = {
     "protocol/signaling.py": (
         (IMPORTS, "from protocol.version import spoken\n"),
         (
-            "ToServer = CreateRoom | ",
+            "ToServer = (\n    CreateRoom\n",
             f"@spoken(since={NEXT})\n@frozen\nclass AskRoom:\n"
             '    """Peer to server: say something about the room. Answered by `RoomNotice`."""\n\n'
             "    about: str = field(validator=SingleLine())\n\n\n"
             f"@spoken(since={NEXT})\n@frozen\nclass RoomNotice:\n"
             '    """Server to peer: this is to know about the room. Sent to each peer that joins."""\n\n'
             "    text: str = field(validator=SingleLine())\n\n\n"
-            "ToServer = AskRoom | CreateRoom | ",
+            "ToServer = (\n    AskRoom\n    | CreateRoom\n",
         ),
         ("FromServer = (\n    RoomCreated\n", "FromServer = (\n    RoomNotice\n    | RoomCreated\n"),
     ),

@@ -25,8 +25,8 @@ from rtc.common.version import VERSION
 from rtc.testing.stand_in import make_package
 from rtc.testing.terminals import Scene, start_server
 
-CODE = re.compile(r"^\d+-[a-z]+-[a-z]+-[a-z]+$", re.MULTILINE)
-"""A short code on a line of its own, as the worker prints it."""
+CODE = re.compile(r"\b\d+-[a-z]+-[a-z]+-[a-z]+$", re.MULTILINE)
+"""A short code at the end of a line, as the worker prints it."""
 SESSION = re.compile(r"eyJ[\w=-]+")
 PASTE_KEYS = 2
 """Keys of one paste: Ctrl and V."""

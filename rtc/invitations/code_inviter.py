@@ -50,7 +50,7 @@ REASONS = {
 }
 """Why an exchange has ended. Only the code of a joiner's fault counts: its text may be of somebody who wants to be read
 on this console."""
-NEW_CODE = "A new one: sleap-rtc room invite"
+NEW_CODE = "For a new one, on a computer that has joined: sleap-rtc room invite"
 
 RoomSource = Callable[[], Awaitable[InvitedRoom]]
 """Returns the room that this program is in; raises `RtcError` if it cannot be given."""

@@ -8,5 +8,9 @@ from rtc.invitations.short_code import ShortCode
 
 def join_command(code: ShortCode, server: str) -> str:
     """Return the command that uses a code; it names the server, unless it is the default one."""
-    server_option = "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
-    return f"sleap-rtc join {code}{server_option}"
+    return f"sleap-rtc join {code}{server_option(server)}"
+
+
+def server_option(server: str) -> str:
+    """Return the option of a command that names the server, with a space before it; nothing for the default server."""
+    return "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"

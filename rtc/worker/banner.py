@@ -1,6 +1,7 @@
 """The text that a worker prints when it has joined its room: how to reach it, ready to be copied.
 
 Rule: a string that people copy is unbroken, and stands alone on its line or at the end of it. No boxes, no wrapping.
+What most people need comes last, directly above the cursor: the text is longer than many terminals are high.
 """
 
 import shlex
@@ -9,12 +10,11 @@ from collections.abc import Sequence
 from protocol.ids import RoomId
 from protocol.status import WorkerFacts
 from rtc.common.text import clean
-from rtc.config.load import DEFAULT_SERVERS
-from rtc.invitations.join_command import join_command
+from rtc.invitations.join_command import join_command, server_option
 from rtc.invitations.short_code import ShortCode
 
 TRAIN = "sleap-rtc client-train"
-STOP_HINT = " Press Ctrl-C to stop."
+STOP_HINT = "\nPress Ctrl-C to stop."
 """Stands at the end; it is not true of a worker in the background."""
 
 
@@ -48,14 +48,14 @@ def worker_banner(
             f"  GPU       {_gpu(facts)}",
             *_location_lines(facts, room, token, server, has_secret=has_secret),
             "",
-            *_code_lines(code, room, token, server, has_secret=has_secret),
+            *_room_lines(room, token, server, has_secret=has_secret),
             "Session string, for a direct connection to this worker:",
             "",
             f"{session_string}",
             "",
             f"  {train}",
             "",
-            *_join_lines(room, token, server, has_secret=has_secret),
+            *_last_lines(code, server, has_secret=has_secret),
         )
     )
 
@@ -75,46 +75,12 @@ def fleet_banner(
     """
     lines = [f"{len(workers)} workers are ready, one for each GPU.", ""]
     lines += [*_location_lines(workers[0][0], room, token, server, has_secret=has_secret), ""]
-    lines += _code_lines(code, room, token, server, has_secret=has_secret)
+    lines += _room_lines(room, token, server, has_secret=has_secret)
     lines += ["Session strings, each for a direct connection to one worker:", ""]
     for facts, session_string in workers:
         lines += [f"  {clean(facts.name)}: {_gpu(facts)}", "", session_string, ""]
     lines += [f"  {TRAIN} --pkg-path package.zip --session-string SESSION_STRING{_secret_option(has_secret)}", ""]
-    return "\n".join((*lines, *_join_lines(room, token, server, has_secret=has_secret)))
-
-
-def _code_lines(code: ShortCode | None, room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
-    """Return the lines about the short code; none if there is no code."""
-    if code is None:
-        return ()
-    return (
-        "Short code, to join this room from another computer; for ten minutes, and once:",
-        "",
-        f"{code}",
-        "",
-        f"  {join_command(code, server)}",
-        "",
-        "A new one, here or (without these options) on a computer that has joined:",
-        "",
-        f"  sleap-rtc room invite {_room_options(room, token, server, has_secret=has_secret)}",
-        "",
-    )
-
-
-def _room_options(room: RoomId, token: str, server: str, *, has_secret: bool) -> str:
-    """Return the options that name the room and its server, and the placeholder of the secret."""
-    named = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
-    return f"{named}{_server_option(server)}{_secret_option(has_secret)}"
-
-
-def _server_option(server: str) -> str:
-    """Return the option that names the server, unless it is the default one."""
-    return "" if server == DEFAULT_SERVERS["production"][0] else f" --server {shlex.quote(server)}"
-
-
-def _secret_option(has_secret: bool) -> str:
-    """Return the option of a command that names a file with the room secret, as a placeholder."""
-    return " --room-secret-file FILE" if has_secret else ""
+    return "\n".join((*lines, *_last_lines(code, server, has_secret=has_secret)))
 
 
 def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
@@ -129,22 +95,42 @@ def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str, *
     )
 
 
-def _join_lines(room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
-    """Return the lines with the commands for other clients and workers to join the room."""
-    needed = "these and the room secret" if has_secret else "these"
-    server_option, secret_option = _server_option(server), _secret_option(has_secret)
-    signaling = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
+def _room_lines(room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
+    """Return the lines with the commands that take room id and token: for clients, for workers and for a new code."""
+    named = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
+    rest = f"{server_option(server)}{_secret_option(has_secret)}"
     return (
-        "Room id and token, for clients that take any free worker of this room:",
+        "Room id and token, for clients that take any free worker of this room, for more",
+        "workers, and for a new short code:",
         "",
-        f"  {TRAIN} {signaling} --auto-select --pkg-path package.zip{server_option}{secret_option}",
+        f"  {TRAIN} {named} --auto-select --pkg-path package.zip{rest}",
+        f"  sleap-rtc worker {named}{rest}",
+        f"  sleap-rtc room invite {named}{rest}",
         "",
-        "The same, for more workers to join it:",
-        "",
-        f"  sleap-rtc worker {signaling}{server_option}{secret_option}",
-        "",
-        f"Whoever has {needed} may send jobs here: hand them out like a password.{STOP_HINT}",
     )
+
+
+def _last_lines(code: ShortCode | None, server: str, *, has_secret: bool) -> tuple[str, ...]:
+    """Return the lines about who may have all of this, and about the short code, if there is one."""
+    needed = "these and the room secret" if has_secret else "these"
+    warning = f"Whoever has {needed} may send jobs here: keep them private."
+    if code is None:
+        return (f"{warning}{STOP_HINT}",)
+    return (
+        warning,
+        "",
+        "On your own computer, the first line only once, within ten minutes:",
+        "",
+        f"  {join_command(code, server)}",
+        "  sleap-rtc train package.zip",
+        "",
+        f"Short code, for ten minutes and one use: {code}{STOP_HINT}",
+    )
+
+
+def _secret_option(has_secret: bool) -> str:
+    """Return the option of a command that names a file with the room secret, as a placeholder."""
+    return " --room-secret-file FILE" if has_secret else ""
 
 
 def _gpu(facts: WorkerFacts) -> str:

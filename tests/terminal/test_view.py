@@ -605,20 +605,21 @@ def test_the_session_string_and_the_commands_of_the_banner_can_be_copied() -> No
     signaling = ["--room-id", "room-1", "--token", "-tok'en"]
     server = ["--server", "ws://localhost:8080"]
     assert commands == [
-        ["sleap-rtc", "client-train", "--session-string", sessions[0], "--pkg-path", "package.zip"],
         ["sleap-rtc", "client-train", *signaling, "--auto-select", "--pkg-path", "package.zip", *server],
         ["sleap-rtc", "worker", *signaling, *server],
+        ["sleap-rtc", "room", "invite", *signaling, *server],
+        ["sleap-rtc", "client-train", "--session-string", sessions[0], "--pkg-path", "package.zip"],
     ]
     assert "  GPU       NVIDIA H200, 143771 MB, CUDA 12.4" in lines
 
 
-def test_with_a_room_secret_each_command_of_the_banner_names_a_file_with_it_and_the_last_line_is_true() -> None:
+def test_with_a_room_secret_each_command_of_the_banner_names_a_file_with_it_and_the_warning_names_the_secret() -> None:
     lines = banner("ws://localhost:8080", has_secret=True).splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("  sleap-rtc ")]
-    assert len(commands) == 3
+    assert len(commands) == 4
     assert all(command[-2:] == ["--room-secret-file", "FILE"] for command in commands)
-    assert lines[-1].startswith("Whoever has these and the room secret may send jobs here:")
-    assert banner("ws://localhost:8080").splitlines()[-1].startswith("Whoever has these may send jobs here:")
+    assert lines[-2].startswith("Whoever has these and the room secret may send jobs here:")
+    assert banner("ws://localhost:8080").splitlines()[-2].startswith("Whoever has these may send jobs here:")
 
 
 def test_the_default_server_needs_no_option() -> None:

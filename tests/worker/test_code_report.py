@@ -36,10 +36,15 @@ def ended(code: FaultCode) -> InvitationEnded:
 
 
 @pytest.mark.parametrize("has_secret", [False, True])
-def test_the_banner_says_how_the_code_is_used_and_how_to_get_a_new_one(has_secret: bool) -> None:
+def test_the_banner_ends_with_the_code_and_how_it_is_used_and_says_how_to_get_a_new_one(has_secret: bool) -> None:
     lines = worker_banner(FACTS, ROOM, "token", "eyJ", SERVER, has_secret=has_secret, code=CODE).splitlines()
-    assert "7-tulip-otter-radio" in lines
-    assert "  sleap-rtc join 7-tulip-otter-radio --server ws://lab:8080" in lines
+    assert lines[-5:] == [
+        "  sleap-rtc join 7-tulip-otter-radio --server ws://lab:8080",
+        "  sleap-rtc train package.zip",
+        "",
+        "Short code, for ten minutes and one use: 7-tulip-otter-radio",
+        "Press Ctrl-C to stop.",
+    ]
     secret = " --room-secret-file FILE" if has_secret else ""
     assert f"  sleap-rtc room invite --room-id room-1 --token token --server ws://lab:8080{secret}" in lines
 
@@ -56,7 +61,19 @@ def test_without_a_code_the_banner_says_nothing_of_codes() -> None:
 
 def test_a_fleet_has_one_code() -> None:
     text = fleet_banner([(FACTS, "eyJ"), (FACTS, "eyK")], ROOM, "token", SERVER, has_secret=False, code=CODE)
-    assert text.splitlines().count("7-tulip-otter-radio") == 1
+    assert [line for line in text.splitlines() if "7-tulip-otter-radio" in line] == [
+        "  sleap-rtc join 7-tulip-otter-radio --server ws://lab:8080",
+        "Short code, for ten minutes and one use: 7-tulip-otter-radio",
+    ]
+
+
+@pytest.mark.parametrize("has_secret", [False, True])
+def test_only_lines_to_be_copied_are_wider_than_a_terminal_of_80_columns(has_secret: bool) -> None:
+    one = worker_banner(FACTS, ROOM, "t" * 43, "eyJ" * 60, SERVER, has_secret=has_secret, code=CODE)
+    several = fleet_banner([(FACTS, "eyJ" * 60)] * 2, ROOM, "t" * 43, SERVER, has_secret=has_secret, code=CODE)
+    wide = [line for line in (*one.splitlines(), *several.splitlines()) if len(line) > 80]
+    assert wide
+    assert all(line.startswith(("  sleap-rtc ", "eyJ")) for line in wide)
 
 
 async def test_of_a_fleet_only_the_first_worker_makes_a_code() -> None:
@@ -128,7 +145,7 @@ def test_what_becomes_of_a_code_is_one_line_that_says_how_to_get_a_new_one(event
     report.code_opened(CODE, 600)
     said.clear()
     report.code_used(event) if isinstance(event, InvitationUsed) else report.code_ended(event)
-    assert said == [f"[lab-0] {words} A new one: sleap-rtc room invite"]
+    assert said == [f"[lab-0] {words} For a new one, on a computer that has joined: sleap-rtc room invite"]
     assert not any(word in said[0] for word in CODE.words)
 
 

@@ -1,12 +1,10 @@
 """The rooms that this user has joined for good: server, room, token and room secret under a name, in one private file.
 
-The file is replaced whole, never written in place, and its changes happen one after the other, under a lock. Fields
-that this version does not know are kept: a newer version may have written them.
+Fields that this version does not know are kept: a newer version may have written them.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from protocol.ids import RoomId
 from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
 from rtc.common.logs import hide_in_logs
-from rtc.common.whole_file import write_whole_file
 from rtc.config.room_secrets.files import loose_permissions, read_file, unusable
 from rtc.config.room_secrets.rules import SECRET_MAX
+from rtc.config.room_secrets.shared_file import change_file
 
 ROOMS_MAX = 1000
 """Rooms that are remembered at most."""
@@ -29,8 +27,6 @@ FILE_MAX = 4 * 1024 * 1024
 """Bytes that are read of the file; `ROOMS_MAX` rooms need less."""
 PLACE = "The file with the remembered rooms"
 """What people call it in texts."""
-LOCK_TIME = 10.0
-"""Seconds to wait for another program that changes the file, which takes some milliseconds."""
 FIRST_NAME = "lab"
 """The name of the first room that is remembered without one."""
 
@@ -234,28 +230,11 @@ class RememberedRooms:
         return next(candidate for candidate in candidates if candidate.casefold() not in taken)
 
     def _change(self, change: Callable[[RememberedRoomsJson], RememberedRoomsJson]) -> None:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked():
-                content, document = self._load()
-                text = _as_text(change(content), document)
-                write_whole_file(Path(os.path.realpath(self.path)), text)
-        except TimeoutError:
-            raise unusable(PLACE, "is in use by another program; try again") from None
-        except OSError as error:
-            raise unusable(PLACE, f"cannot be written ({error.strerror or type(error).__name__})") from None
+        def changed_text() -> str:
+            content, document = self._load()
+            return _as_text(change(content), document)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the file.
-
-        Raises:
-            TimeoutError: another program has held it for `LOCK_TIME`.
-        """
-        from filelock import FileLock  # slow to import, and needed only by commands that change the file
-
-        with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
-            yield
+        change_file(self.path, PLACE, changed_text)
 
 
 def _as_text(content: RememberedRoomsJson, before: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from rtc.common.errors import RtcError
 from rtc.common.logs import open_log
 from rtc.config import remembered_rooms
 from rtc.config.remembered_rooms import ROOMS_MAX, RememberedRoom, RememberedRooms, RememberedRoomsJson, check_room_name
+from rtc.config.room_secrets import shared_file
 
 SERVER = "ws://lab.example.org:8080"
 LAB = RememberedRoom("lab", SERVER, RoomId("room-1"), "canary-token", "canary-secret of the lab", 100)
@@ -294,10 +295,19 @@ def test_a_file_that_another_program_holds_for_too_long_is_reported(
     rooms: RememberedRooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rooms.remember(LAB)
-    monkeypatch.setattr(remembered_rooms, "LOCK_TIME", 0.01)
+    monkeypatch.setattr(shared_file, "LOCK_TIME", 0)
     with FileLock(f"{rooms.path}.lock"), pytest.raises(RtcError, match="in use by another program"):
         rooms.remember(MICE)
     assert names(rooms) == ["lab"]
+
+
+def test_a_file_system_without_locks_is_reported(rooms: RememberedRooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_arguments: Any) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")  # as filelock 3.16 says it
+
+    monkeypatch.setattr(FileLock, "_acquire", no_locks)
+    with pytest.raises(RtcError, match="file system without locks"):
+        rooms.remember(LAB)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

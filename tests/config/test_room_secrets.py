@@ -16,7 +16,7 @@ from protocol.ids import RoomId
 from protocol.trust import Secret
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.logs import open_log
-from rtc.config.room_secrets import credentials_file, files
+from rtc.config.room_secrets import credentials_file, files, shared_file
 from rtc.config.room_secrets.credentials_file import CredentialsFile
 from rtc.config.room_secrets.files import TEXT_MAX
 from rtc.config.room_secrets.finder import RoomSecrets
@@ -385,7 +385,7 @@ def test_a_lock_that_another_program_holds_is_an_error_after_a_while(
 ) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr(credentials_file, "LOCK_TIME", 0)
+    monkeypatch.setattr(shared_file, "LOCK_TIME", 0)
     with FileLock(home.folder / "credentials.json.lock"), pytest.raises(RtcError, match="in use by another program"):
         CredentialsFile(home.credentials, "the file").save(ROOM, IN_CREDENTIALS)
 

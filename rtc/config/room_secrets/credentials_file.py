@@ -1,12 +1,10 @@
 """The credentials file, `credentials.json` in the settings folder: JSON with the secrets of rooms under `room_secrets`.
 
-Other programs, and other versions of this one, may keep more in it: what is not understood is kept as it is. The file
-is replaced whole, never written in place, and its changes happen one after the other, under a lock.
+Other programs, and other versions of this one, may keep more in it: what is not understood is kept as it is.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,11 @@ from attrs import frozen
 
 from protocol.converter import WireError, document_to_json, from_json
 from protocol.ids import RoomId
-from rtc.common.whole_file import write_whole_file
 from rtc.config.room_secrets.files import read_file, unusable
+from rtc.config.room_secrets.shared_file import change_file
 
 FILE_MAX = 1024 * 1024
 """Bytes that are read of the file: thousands of secrets."""
-LOCK_TIME = 10.0
-"""Seconds to wait for another program that changes the file, which takes some milliseconds."""
 ROOM_SECRETS = "room_secrets"
 
 
@@ -90,31 +86,15 @@ class CredentialsFile:
         return rooms
 
     def _change(self, change: Callable[[dict[str, Any]], object]) -> None:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked():
-                content = self._load()
-                change(self._rooms_of(content))
-                write_whole_file(Path(os.path.realpath(self.path)), self._text_of(content))
-        except TimeoutError:
-            raise unusable(self.place, "is in use by another program; try again") from None
-        except OSError as error:
-            raise unusable(self.place, f"cannot be written ({error.strerror or type(error).__name__})") from None
+        def changed_text() -> str:
+            content = self._load()
+            change(self._rooms_of(content))
+            return self._text_of(content)
+
+        change_file(self.path, self.place, changed_text)
 
     def _text_of(self, content: dict[str, Any]) -> str:
         try:
             return document_to_json(content, indent=2) + "\n"
         except (ValueError, RecursionError):  # such as NaN, which no standard JSON has
             raise unusable(self.place, "is malformed: it has values that no JSON can have") from None
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the file.
-
-        Raises:
-            TimeoutError: another program has held it for `LOCK_TIME`.
-        """
-        from filelock import FileLock  # slow to import, and needed only by commands that change the file
-
-        with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
-            yield

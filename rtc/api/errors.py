@@ -9,6 +9,12 @@ from contextlib import contextmanager
 from protocol.faults import Fault, FaultCode
 from rtc.common.errors import ExitCode, RtcError
 
+ROOM_CLOSED = "The room is closed. Open it again with connect(…)."
+OTHER_PROCESS = (
+    "This room was opened by another process, of which this one is a copy (fork). Open the room here, in the new "
+    "process; to come back to a job, send its id and attach."
+)
+
 
 class JobFailed(RtcError):
     """The job has failed, or its result could not be taken."""

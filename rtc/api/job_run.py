@@ -30,7 +30,7 @@ SEVERAL_FIT = (
     "{count} workers could take the job: {workers}. Name one with worker=…, or take the one with most GPU memory with "
     "auto_select=True."
 )
-NONE_FITS = "No worker of this room can take the job now. Try again later, or stand in line with wait=…."
+NONE_FITS = "No worker of this room can take the job now. Try again later, or wait in the room's queue with wait=…."
 
 
 @define(eq=False)
@@ -213,8 +213,6 @@ class JobView(EventView):
         if len(fitting) == 1:
             return fitting[0].peer
         if not fitting:
-            raise RtcError(
-                FaultCode.NO_WORKER, "No worker of this room can take the job now. Try again, or use wait=…."
-            )
+            raise RtcError(FaultCode.NO_WORKER, NONE_FITS)
         names = ", ".join(f"{each.peer} ({each.facts.gpu})" for each in fitting[:5])
         raise RtcError(FaultCode.USAGE, SEVERAL_FIT.format(count=len(fitting), workers=names))

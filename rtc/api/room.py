@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 
 from protocol.signaling import WorkerPresent
-from rtc.api.errors import api_error, api_errors, usage_error
+from rtc.api.errors import OTHER_PROCESS, ROOM_CLOSED, api_error, api_errors, usage_error
 from rtc.api.job import NO_COPY, Job
 from rtc.api.job_info import JobInfo
 from rtc.api.log_output import open_output
@@ -28,10 +28,6 @@ if TYPE_CHECKING:  # slow to import, and needed only once a room is open
 
 LEAVE_TIME = 5.0
 """Seconds that the jobs' clients have to say goodbye when the program is cancelled."""
-OTHER_PROCESS = (
-    "This room was opened by another process, of which this one is a copy (fork). Open the room here, in the new "
-    "process; to come back to a job, send its id and attach."
-)
 
 
 class OnExit(Enum):
@@ -103,7 +99,7 @@ class Room:
             auto_select: without `worker`, take the available worker with most GPU memory; False: take one only where
                 there is no choice.
             min_gpu_memory: least GPU memory of the worker, in MB (2**20 bytes).
-            wait: seconds to stand in line when every worker that fits is taken; True: without a limit; None: not.
+            wait: seconds to wait in the room's queue when every worker that fits is taken; True: without a limit.
             max_result: bytes of the largest result that is accepted.
             predict_options: with `data`: options of `sleap-nn predict` (`tracking=True, max_instances=2`).
 
@@ -246,7 +242,7 @@ class Room:
         if os.getpid() != self._process:
             raise usage_error(OTHER_PROCESS)
         if not self._is_open:
-            raise usage_error("The room is closed. Open it again with connect(…).")
+            raise usage_error(ROOM_CLOSED)
 
     async def _leave(self, on_exit: OnExit) -> None:
         """Do with the jobs that have not ended what `on_exit` says, and wait for the end of their clients."""

@@ -123,7 +123,7 @@ def choose_worker(access: RoomAccess, worker: str | None, *, auto_select: bool) 
 
 
 def check_wait(wait: float | bool | None) -> float | None:
-    """Return the seconds to stand in line: True is without limit, False and None are not at all.
+    """Return the seconds to wait in the room's queue: True is without limit, False and None are not at all.
 
     Raises:
         RtcError: USAGE: it is no number of seconds.

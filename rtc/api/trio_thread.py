@@ -17,17 +17,12 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from rtc.api.errors import usage_error
+from rtc.api.errors import OTHER_PROCESS, ROOM_CLOSED, usage_error
 from rtc.common.nurseries import open_background_nursery
 
 T = TypeVar("T")
 V = TypeVar("V")
 
-CLOSED = "The room is closed. Open it again with connect(…)."
-OTHER_PROCESS = (
-    "This room was opened by another process, of which this one is a copy (fork). Open the room here, in the new "
-    "process; to come back to a job, send its id and attach."
-)
 WAKE_TIME = 0.2 if sys.platform == "win32" else None
 """Seconds after which a waiting thread looks for a Ctrl-C. On Windows a wait without a limit does not notice one."""
 
@@ -94,7 +89,7 @@ class TrioThread(Generic[T]):
 
         def start() -> None:
             if self._calls is None or self._closing.is_set():
-                _fail(future, usage_error(CLOSED))
+                _fail(future, usage_error(ROOM_CLOSED))
             else:
                 self._calls.start_soon(self._answer, future, scope, function, arguments)
 
@@ -166,7 +161,7 @@ class TrioThread(Generic[T]):
     def _check(self) -> None:
         self._check_process()
         if not self.is_open:
-            raise usage_error(CLOSED)
+            raise usage_error(ROOM_CLOSED)
         if threading.current_thread() is self._thread:
             raise usage_error("This call waits for the thread that it is made in. Make it in another thread.")
 
@@ -202,7 +197,7 @@ class TrioThread(Generic[T]):
                 self._fail_waiting(error)
         finally:
             self._ready.set()
-            self._fail_waiting(usage_error(CLOSED))
+            self._fail_waiting(usage_error(ROOM_CLOSED))
             self._ended.set_result(None)
             _open_threads.discard(self)
 
@@ -216,7 +211,7 @@ class TrioThread(Generic[T]):
                     await self._closing.wait()
                     if self._has_failed:
                         raise _BlockFailedError
-        _fail(self._opened, usage_error(CLOSED))
+        _fail(self._opened, usage_error(ROOM_CLOSED))
 
     async def _answer(
         self,
@@ -233,7 +228,7 @@ class TrioThread(Generic[T]):
                 _fail(future, error)
             else:
                 future.set_result(value)
-        _fail(future, usage_error(CLOSED))
+        _fail(future, usage_error(ROOM_CLOSED))
 
     def _fail_waiting(self, error: BaseException) -> None:
         with self._lock:

@@ -31,7 +31,7 @@ class Moved:
     """The old paths of what was renamed."""
     copied: tuple[Path, ...]
     """What was copied and is still in the old folder, too."""
-    doubles: tuple[Path, ...]
+    duplicates: tuple[Path, ...]
     """What both folders had already, with the same content."""
     left: tuple[str, ...]
     """The names of what stays, as the new folder has something else of that name."""
@@ -42,7 +42,7 @@ class Moved:
         Raises:
             CannotMoveError: something stays.
         """
-        for path in (*self.copied, *self.doubles):
+        for path in (*self.copied, *self.duplicates):
             remove_tree(path)
         if self.left:
             more = f" and {len(self.left) - 1} more" if len(self.left) > 1 else ""
@@ -79,8 +79,8 @@ def move_entries(place: OldFolder, say: Say, leave: Sequence[str] = ()) -> Itera
 def _move_or_copy(place: OldFolder, say: Say, leave: Sequence[str]) -> Moved:
     entries = [path for path in place.list_old() if path.name not in leave]
     taken = [path for path in entries if os.path.lexists(place.new / path.name)]
-    doubles = tuple(path for path in taken if is_same(path, place.new / path.name))
-    left = tuple(path.name for path in taken if path not in doubles)
+    duplicates = tuple(path for path in taken if is_same(path, place.new / path.name))
+    left = tuple(path.name for path in taken if path not in duplicates)
     free = tuple(path for path in entries if path not in taken)
     try:
         _rename_all(free, place.new)
@@ -88,8 +88,8 @@ def _move_or_copy(place: OldFolder, say: Say, leave: Sequence[str]) -> Moved:
         if error.errno != errno.EXDEV:
             raise
         _copy_all(free, place, say)
-        return Moved(place.new, (), free, doubles, left)
-    return Moved(place.new, free, (), doubles, left)
+        return Moved(place.new, (), free, duplicates, left)
+    return Moved(place.new, free, (), duplicates, left)
 
 
 def _rename_all(paths: Sequence[Path], folder: Path) -> None:

@@ -31,7 +31,7 @@ ENTRIES_MAX = 5000
 """Entries of a folder that are looked at when the lost one is searched for."""
 NAMES = (HOME_FILE, CREDENTIALS_NAME, FOLDER_NAME)
 """What people and our programs keep in the folder."""
-NEARBY = (
+SEARCHED = (
     ".",
     ".config",
     ".local/share",
@@ -40,7 +40,7 @@ NEARBY = (
     "AppData/Local",
     "AppData/Roaming",
 )
-"""Where programs keep their folders, relative to the home folder."""
+"""Where the lost folder is searched for: where programs keep their folders, relative to the home folder."""
 
 
 @frozen
@@ -174,9 +174,9 @@ class SettingsWatch:
     def _search(self, before: SeenSettings) -> Path | None:
         """Return the folder that is the lost one under another name, or one of SLEAP's that has the same files."""
         home = self.folders.settings.parent
-        nearby = [path for place in NEARBY for path in _folders_in(home / place)]
-        inside = [path for folder in nearby if "sleap" in folder.name.lower() for path in _folders_in(folder)]
-        others = [path for path in (*nearby, *inside) if path not in (self.folders.settings, self.folders.state)]
+        near = [path for place in SEARCHED for path in _folders_in(home / place)]
+        inside = [path for folder in near if "sleap" in folder.name.lower() for path in _folders_in(folder)]
+        others = [path for path in (*near, *inside) if path not in (self.folders.settings, self.folders.state)]
         for path in others:
             with suppress(OSError):
                 if path.lstat().st_ino == before.inode and _has_files(path, before):

@@ -16,11 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import field, frozen
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from spake2 import SPAKE2_A, SPAKE2_B
 
-from protocol.trust import KEY_BYTES, same_proof
+from protocol.trust import same_proof
+from rtc.invitations.derived_keys import BadShare, derive_key, join_transcript
 from rtc.invitations.short_code import ShortCode
 
 SHARE_BYTES = 33
@@ -33,10 +32,6 @@ TRANSCRIPT_LABEL = b"sleap-rtc/code"
 
 Entropy = Callable[[int], bytes]
 """Returns so many random bytes."""
-
-
-class BadShare(Exception):
-    """A peer's half of the exchange is no message of the other side: malformed, or our own, reflected."""
 
 
 @frozen
@@ -52,15 +47,14 @@ class ExchangeKeys:
 
 
 def transcript_of(number: int, name: str, joiner_share: bytes, inviter_share: bytes) -> bytes:
-    """Return all that was said before the proof: parts with their lengths before them, so that no others are the same.
+    """Return all that was said before the proof.
 
     Args:
         number: the number of the code.
         name: what the joiner calls itself in `AskInvitation`.
         joiner_share, inviter_share: the SPAKE2 messages.
     """
-    parts = (TRANSCRIPT_LABEL, str(number).encode(), name.encode(), joiner_share, inviter_share)
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return join_transcript(TRANSCRIPT_LABEL, str(number).encode(), name.encode(), joiner_share, inviter_share)
 
 
 class JoinerExchange:
@@ -133,9 +127,4 @@ def _finish(spake2: Any, share: bytes) -> bytes:
 
 
 def _keys(key: bytes, transcript: bytes) -> ExchangeKeys:
-    return ExchangeKeys(transcript, _derived(key, transcript, PROOF_LABEL), _derived(key, transcript, ROOM_LABEL))
-
-
-def _derived(key: bytes, transcript: bytes, label: bytes) -> bytes:
-    """Return the key for one use: HKDF-SHA256 (RFC 5869) of SPAKE2's key, with the transcript as the salt."""
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=transcript, info=label).derive(key)
+    return ExchangeKeys(transcript, derive_key(key, transcript, PROOF_LABEL), derive_key(key, transcript, ROOM_LABEL))

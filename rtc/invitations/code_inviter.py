@@ -26,7 +26,8 @@ from protocol.invitations import (
 )
 from rtc.common.errors import RtcError
 from rtc.common.stories import make_actor
-from rtc.invitations.code_exchange import BadShare, ExchangeKeys, answer_joiner, is_proof_of
+from rtc.invitations.code_exchange import ExchangeKeys, answer_joiner, is_proof_of
+from rtc.invitations.derived_keys import BadShare
 from rtc.invitations.sealed_room import seal_room
 from rtc.invitations.short_code import NUMBER_MAX, ShortCode, make_code
 

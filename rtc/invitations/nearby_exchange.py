@@ -15,11 +15,8 @@ import os
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from protocol.trust import KEY_BYTES
-from rtc.invitations.code_exchange import BadShare
+from rtc.invitations.derived_keys import BadShare, derive_key, join_transcript
 from rtc.invitations.words import WORDS
 
 PUBLIC_BYTES = 32
@@ -121,9 +118,8 @@ def _commitment(public: bytes, nonce: bytes) -> bytes:
 
 
 def _transcript(number: int, name: str, commitment: bytes, inviter_share: bytes, proof: bytes) -> bytes:
-    """Return all that was said: parts with their lengths before them, so that no others give the same."""
-    parts = (TRANSCRIPT_LABEL, str(number).encode(), name.encode(), commitment, inviter_share, proof)
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    """Return all that was said in the exchange before the room is given."""
+    return join_transcript(TRANSCRIPT_LABEL, str(number).encode(), name.encode(), commitment, inviter_share, proof)
 
 
 def _shared(key: X25519PrivateKey, share: bytes) -> bytes:
@@ -139,14 +135,9 @@ def _shared(key: X25519PrivateKey, share: bytes) -> bytes:
 
 
 def _keys(secret: bytes, transcript: bytes) -> NearbyKeys:
-    bits = int.from_bytes(_derived(secret, transcript, WORDS_LABEL), "big")
+    bits = int.from_bytes(derive_key(secret, transcript, WORDS_LABEL), "big")
     words = []
     for _ in range(WORD_COUNT):
         bits, index = divmod(bits, len(WORDS))
         words.append(WORDS[index])
-    return NearbyKeys(transcript, tuple(words), _derived(secret, transcript, ROOM_LABEL))
-
-
-def _derived(secret: bytes, transcript: bytes, label: bytes) -> bytes:
-    """Return the key for one use: HKDF-SHA256 (RFC 5869), with the transcript as the salt."""
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=transcript, info=label).derive(secret)
+    return NearbyKeys(transcript, tuple(words), derive_key(secret, transcript, ROOM_LABEL))

@@ -22,8 +22,8 @@ from protocol.faults import Fault, FaultCode
 from protocol.invitations import InvitationKind
 from rtc.common.errors import RtcError
 from rtc.common.stories import make_actor
-from rtc.invitations.code_exchange import BadShare
 from rtc.invitations.code_inviter import FOR_INVITER, RoomSource
+from rtc.invitations.derived_keys import BadShare
 from rtc.invitations.nearby_exchange import NearbyInviterExchange, NearbyKeys
 from rtc.invitations.sealed_room import seal_room
 

@@ -1,6 +1,7 @@
 """Gets the room of a short code: the joiner's side, over a connection of its own to the server.
 
-It needs signalling only, and no links, hence nothing of WebRTC.
+`run_exchange` serves a worker nearby as well (`ask_nearby`). It needs signalling only, and no links, hence nothing of
+WebRTC.
 """
 
 import socket
@@ -23,7 +24,8 @@ from protocol.signaling import FromServer, ToServer
 from rtc.common.errors import RtcError
 from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.config.load import Config
-from rtc.invitations.code_exchange import BadShare, ExchangeKeys, JoinerExchange, make_proof
+from rtc.invitations.code_exchange import ExchangeKeys, JoinerExchange, make_proof
+from rtc.invitations.derived_keys import BadShare
 from rtc.invitations.sealed_room import open_room
 from rtc.invitations.short_code import ShortCode
 from rtc.transport.signaling.connection import run_signaling

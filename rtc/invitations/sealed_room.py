@@ -51,8 +51,8 @@ def open_room(sealed: bytes, key: bytes, transcript: bytes) -> InvitedRoom:
     except (InvalidTag, ValueError):  # the latter for a nonce that is too short
         raise RtcError(
             FaultCode.AUTH_INVALID,
-            "What came in answer to the code is not from the machine that shows it, or was changed on its way. Ask for"
-            " a new code; if it happens again, the server is not to be trusted.",
+            "What came is not from the machine that invites, or was changed on its way. Ask for a new code, or ask the"
+            " worker nearby again; if it happens again, the server is not to be trusted.",
         ) from None
     try:
         room: InvitedRoom = from_json(text, InvitedRoom, limit=INVITED_MAX)

@@ -13,13 +13,13 @@ from protocol.invitations import INVITED_MAX, SEALED_MAX, SHARE_MAX, InvitedRoom
 from rtc.common.errors import RtcError
 from rtc.invitations.code_exchange import (
     SHARE_BYTES,
-    BadShare,
     ExchangeKeys,
     JoinerExchange,
     answer_joiner,
     is_proof_of,
     make_proof,
 )
+from rtc.invitations.derived_keys import BadShare
 from rtc.invitations.sealed_room import PADDED_TO, open_room, seal_room
 from rtc.invitations.short_code import read_code
 

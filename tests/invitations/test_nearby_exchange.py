@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from protocol.invitations import PROOF_MAX, SHARE_MAX
-from rtc.invitations.code_exchange import BadShare
+from rtc.invitations.derived_keys import BadShare
 from rtc.invitations.nearby_exchange import NearbyInviterExchange, NearbyJoinerExchange, NearbyKeys
 from rtc.invitations.words import WORDS
 

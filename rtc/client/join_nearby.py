@@ -29,7 +29,7 @@ NO_TERMINAL = (
     "sleap-rtc join CODE"
 )
 NUMBER_PROMPT = "Number, or q to leave: "
-COMPARE_PROMPT = "Are these the words on the worker's screen? Press y there; then type y here, or n if they differ: "
+COMPARE_PROMPT = "Are these the words on the worker's screen?\nPress y there; then type y here, or n if they differ: "
 WIDTH = 78
 """Cells of the list."""
 NARROW = {"server": 24, "GPU": 12, "worker": 20}

@@ -88,7 +88,8 @@ class WorkerConsole:
     async def confirm(self, name: str, words: tuple[str, ...]) -> bool | None:
         """Show who asks and the words to compare; return whether the person pressed y. None: nobody can press a key."""
         self.print(
-            f"A computer nearby asks to join this room. It calls itself {name!r}; anybody could.\n\n"
+            f"A computer nearby asks to join this room. It says that it is called {name!r},\n"
+            "which anybody can say.\n\n"
             f"    {' '.join(words)}\n\n"
             f"Are these the words on its screen? Press y to let it in, n to refuse ({PERSON_TIME:.0f} s)."
         )

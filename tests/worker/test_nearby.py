@@ -98,7 +98,8 @@ async def test_the_person_sees_who_asks_and_the_words() -> None:
         answer = await console_of(printed, nothing.fileno()).confirm("ada\x1b[2J\u202e", ("tulip", "otter", "radio"))
     assert answer is None, "there is no terminal"
     assert printed == [
-        "A computer nearby asks to join this room. It calls itself 'ada\\x1b[2J\\u202e'; anybody could.\n\n"
+        "A computer nearby asks to join this room. It says that it is called 'ada\\x1b[2J\\u202e',\n"
+        "which anybody can say.\n\n"
         "    tulip otter radio\n\n"
         "Are these the words on its screen? Press y to let it in, n to refuse (60 s)."
     ]

@@ -38,7 +38,7 @@ OTHER_OPTIONS = (
     "The background worker {name} runs already, with other options. To change them, stop it first: "
     "sleap-rtc worker --stop --name {name}"
 )
-LINGER = "When you log out, systemd ends this worker. To let it stay: loginctl enable-linger"
+LINGER = "When you log out, systemd ends this worker. To let it stay, once:\n\n  loginctl enable-linger"
 HANDED_ONCE = (
     "Token or secret were given to this start only. At the start of the machine the worker has to find them by itself: "
     "use --token-file and --room-secret-file, or a remembered room."

@@ -19,10 +19,11 @@ from rtc.config.server_url import server_url
 
 SHOWN_MAX = 10
 """Names of rooms that one sentence lists."""
-HOW_TO_JOIN = (
+NONE_REMEMBERED = (
     "No room is remembered here. Join the worker's room once: sleap-rtc join, and then the short code or the session "
-    "string that the worker shows. Or say where: --session-string S, or --room-id R --token T."
+    "string that the worker shows."
 )
+NONE_MEANT = f"{NONE_REMEMBERED} Or say where: --session-string S, or --room-id R --token T."
 
 
 @frozen
@@ -165,13 +166,13 @@ def _named(
         )
         raise RtcError(FaultCode.USAGE, text)
     if not rooms:
-        raise RtcError(FaultCode.USAGE, HOW_TO_JOIN)
+        raise RtcError(FaultCode.USAGE, NONE_MEANT)
     raise RtcError(FaultCode.USAGE, f"No remembered room has this name or id. Remembered: {_names(rooms)}.")
 
 
 def _none_meant(address: str | None, rooms: Sequence[RememberedRoom]) -> str:
     if address is None or not rooms:
-        return HOW_TO_JOIN
+        return NONE_MEANT
     return (
         f"No room of {address} is remembered. Join one: sleap-rtc join WHAT, with the short code or session string "
         f"that its worker shows. Remembered: {_names(rooms)}."

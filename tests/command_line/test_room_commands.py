@@ -322,3 +322,24 @@ async def test_after_joining_once_a_job_needs_no_word_and_is_found_after_the_roo
     done, text = await call(tmp_path, "attach", "job-1")
     assert done == ExitCode.NOT_AVAILABLE, "the worker was reached, and knows no such job"
     assert "join WHAT" not in text
+
+
+@pytest.mark.slow
+def test_the_shell_s_tab_completes_the_words_of_a_code() -> None:
+    """As docs/rooms.md says: the variable is what click's scripts for the shells set."""
+    found = subprocess.run(
+        [sys.executable, "-m", "rtc"],
+        env=os.environ
+        | {"_SLEAP_RTC_COMPLETE": "bash_complete", "COMP_WORDS": "sleap-rtc join 7-tulip-ot", "COMP_CWORD": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=HANG_TIME,
+    )
+    assert found.stdout == "plain,7-tulip-otter\n"
+
+
+@pytest.mark.parametrize("words", [("leave", "lab"), ("rooms", "default", "lab")])
+def test_options_that_a_command_does_not_have_are_not_advised(run: Run, words: tuple[str, ...]) -> None:
+    code, text = run(*words)
+    assert (code, "No room is remembered here" in text, "--session-string" in text) == (2, True, False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
-from rtc.config.folders import known_home
+from rtc.config.folders import shown_path
 from rtc.doctor.finding import Finding, fail, ok, warn
 
 GB = 10**9
@@ -42,24 +42,22 @@ async def check_folder(folder: Path, purpose: FolderPurpose) -> Finding:
 
 def inspect_folder(folder: Path, purpose: FolderPurpose) -> Finding:
     """Return whether `folder` exists or can be created, can be written, and has enough free space."""
-    shown_path = show_path(folder)
+    name = short_path(folder)
     try:
         exists = folder.exists()
         existing = folder if exists else next(parent for parent in folder.absolute().parents if parent.exists())
         if not existing.is_dir():
-            return fail(f"{show_path(existing)} is a file", f"Move it away, or choose {purpose.option}")
+            return fail(f"{short_path(existing)} is a file", f"Move it away, or choose {purpose.option}")
         _try_to_write(existing, leave_no_trace=not exists)
         free = shutil.disk_usage(existing).free
         mode = existing.stat().st_mode
     except OSError as error:
-        return fail(
-            f"{shown_path} cannot be used ({error.strerror})", f"Check its permissions, or choose {purpose.option}"
-        )
-    detail = f"{shown_path}, {free / GB:.1f} GB free{'' if exists else ', to be made'}"
+        return fail(f"{name} cannot be used ({error.strerror})", f"Check its permissions, or choose {purpose.option}")
+    detail = f"{name}, {free / GB:.1f} GB free{'' if exists else ', to be made'}"
     if free < purpose.min_bytes:
         return fail(detail, f"Make room there, or choose {purpose.option}")
     if exists and purpose.private and stat.S_IMODE(mode) & 0o077:
-        return warn(f"{detail}, open to others on this machine", f"Close it: chmod 700 {shown_path}")
+        return warn(f"{detail}, open to others on this machine", f"Close it: chmod 700 {shown_path(folder)}")
     if free < purpose.large_job_bytes:
         return warn(detail, f"Large jobs may not fit. Make room there, or choose {purpose.option}")
     return ok(detail)
@@ -87,9 +85,8 @@ def _try_to_write(folder: Path, *, leave_no_trace: bool) -> None:
         os.fsync(file.fileno())
 
 
-def show_path(path: Path) -> str:
-    """Return a path as it is shown: `~/…` inside the home folder, otherwise only its last part."""
-    home = known_home()
-    if home is not None and path.is_relative_to(home):
-        return str(Path("~") / path.relative_to(home))
-    return path.name or "/"
+def short_path(path: Path) -> str:
+    """Return a path as a finding shows it, which people may publish: `~/…` inside the home folder, otherwise only its
+    last part."""
+    shown = shown_path(path)
+    return shown if shown.startswith("~") else path.name or "/"

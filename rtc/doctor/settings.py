@@ -11,7 +11,7 @@ from rtc.config.settings_watch import SettingsWatch
 from rtc.config.show import describe_source
 from rtc.config.take_over import folders_left
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
-from rtc.doctor.folders import show_path
+from rtc.doctor.folders import short_path
 
 FIX = "Correct it there. docs/configuration.md and config.example.toml tell how each setting is written."
 
@@ -67,7 +67,7 @@ async def check_old_folders(folders: Folders) -> Finding:
 
 def old_folders_finding(folders: Folders) -> Finding:
     """Return whether there is state of an earlier version that is not where it is kept now."""
-    state = show_path(folders.state)
+    state = short_path(folders.state)
     if folders.old_state is None:
         return skip("everything is in one folder")
     left = folders_left(folders)

@@ -140,7 +140,7 @@ def test_a_folder_that_others_may_read_is_a_warning_where_it_matters(tmp_path: P
     tmp_path.chmod(0o755)
     finding = folders.inspect_folder(tmp_path, folders.FolderPurpose("another", 1, 1))
     assert finding.level is Level.WARN
-    assert "chmod 700" in (finding.advice or "")
+    assert finding.advice == f"Close it: chmod 700 {tmp_path}", "which can be run as it stands"
     assert folders.inspect_folder(tmp_path, folders.FolderPurpose("another", 1, 1, private=False)).level is Level.OK
 
 

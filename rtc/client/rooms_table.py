@@ -33,6 +33,7 @@ HEADINGS = ("", "name", "reachable", "workers", "secret", "server", "room")
 MIN_WIDTHS = {"room": 8, "server": 16, "name": 12}
 """Columns that are cut in a narrow terminal, in this order, and the cells that they keep."""
 DEFAULT_MARK = "*"
+ABOUT_WORKERS = "Workers: how many take a job now / how many are there."
 
 
 @frozen
@@ -115,7 +116,7 @@ def rooms_table(rows: Sequence[RoomRow], width: int | None) -> str:
         return NO_ROOMS
     lines = columns([HEADINGS, *map(_cells, rows)], width, MIN_WIDTHS)
     problems = [f"{row.room.name}: {clean(row.fault.text)}" for row in rows if row.fault is not None]
-    return "".join(f"{line}\n" for line in (*lines, *(("", *problems) if problems else ()), "", _last_line(rows)))
+    return "".join(f"{line}\n" for line in (*lines, *(("", *problems) if problems else ()), "", _last_lines(rows)))
 
 
 def _cells(row: RoomRow) -> tuple[str, ...]:
@@ -132,10 +133,10 @@ def _state(fault: Fault | None) -> str:
     return "denied" if fault.code is FaultCode.ROOM_DENIED else "no"
 
 
-def _last_line(rows: Sequence[RoomRow]) -> str:
+def _last_lines(rows: Sequence[RoomRow]) -> str:
     if any(row.is_default for row in rows):
-        return f"{DEFAULT_MARK} is meant when no room is named. Workers: those that take a job now/all."
-    return "Workers: those that take a job now/all. Choose a room for good: sleap-rtc rooms default NAME"
+        return f"{DEFAULT_MARK} is meant when no room is named.\n{ABOUT_WORKERS}"
+    return f"{ABOUT_WORKERS}\nChoose a room for good: sleap-rtc rooms default NAME"
 
 
 @frozen

@@ -140,7 +140,8 @@ def test_the_table_says_what_can_be_reached_and_why_not() -> None:
 def test_the_table_fits_a_terminal_and_shows_no_token_and_no_secret() -> None:
     long = evolve(LAB, name="n" * 100, server="ws://" + "s" * 300, room=RoomId("r" * 100))
     text = rooms_table([RoomRow(long, is_default=True, workers=(FREE,)), ROWS[0]], 80)
-    assert all(len(line) <= 80 for line in text.splitlines())
+    without_default = rooms_table([evolve(row, is_default=False) for row in ROWS if row.fault is None], 80)
+    assert all(len(line) <= 80 for line in (text + without_default).splitlines())
     for shown in (text, rooms_json(ROWS), rooms_table(ROWS, None)):
         assert "canary" not in shown
 

@@ -40,8 +40,9 @@ OTHER_OPTIONS = (
 )
 LINGER = "When you log out, systemd ends this worker. To let it stay, once:\n\n  loginctl enable-linger"
 HANDED_ONCE = (
-    "Token or secret were given to this start only. At the start of the machine the worker has to find them by itself: "
-    "use --token-file and --room-secret-file, or a remembered room."
+    "The token or the secret was given to this start only. When the machine starts, the\n"
+    "worker must find them by itself: use --token-file and --room-secret-file, or a\n"
+    "remembered room."
 )
 CLEAN_TIME = 5.0
 """Seconds to tell a worker that is not wanted any more to end."""
@@ -233,4 +234,4 @@ def _boot_by_cron(request: StartRequest) -> str:
     words = [*PROGRAM, "worker", *request.options, "--background"]
     command = shlex.join(words).replace("%", "\\%")  # which means a new line in a crontab (crontab(5))
     line = f"@reboot cd {shlex.quote(str(Path.cwd()))} && {command} >/dev/null"
-    return f"To start it whenever the machine starts, put this line into your crontab (crontab -e):\n\n  {line}"
+    return f"To start it whenever the machine starts, put this line into your crontab\n(crontab -e):\n\n  {line}"

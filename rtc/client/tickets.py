@@ -17,6 +17,7 @@ from protocol.jobs import JobKind
 from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
 from rtc.common.private_folder import make_private_folder
+from rtc.common.whole_file import read_small_file
 
 TICKET_MAX = 64 * 1024
 """Maximum number of bytes that are read of a ticket; a ticket that `save` wrote has a few hundred."""
@@ -99,8 +100,8 @@ def read(folder: Path, name: str) -> JobTicket:
         RtcError: USAGE: it cannot be read, or is damaged.
     """
     try:
-        with (folder / f"{name}.json").open("rb") as file:
-            ticket: JobTicket = from_json(file.read(TICKET_MAX + 1), JobTicket, limit=TICKET_MAX)
+        text = read_small_file(folder / f"{name}.json", TICKET_MAX + 1)
+        ticket: JobTicket = from_json(text, JobTicket, limit=TICKET_MAX)
     except (OSError, NotJson):
         raise RtcError(FaultCode.USAGE, f"The ticket of {name} cannot be read.") from None
     except WireError:

@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 from protocol.converter import WireError, from_json, to_json
 from protocol.fields import FreeText, MaxItems
 from rtc.common.private_folder import make_private_folder
-from rtc.common.whole_file import write_whole_file
+from rtc.common.whole_file import read_small_file, write_whole_file
 
 Say = Callable[[str], None]
 """Prints one sentence for the person."""
@@ -63,8 +63,8 @@ class Notices:
         return evolve(content, said=tuple(notice for notice in content.said if notice.about != about))
 
     def _read(self) -> NoticesJson:
-        with suppress(OSError, WireError), self.path.open("rb") as file:
-            content: NoticesJson = from_json(file.read(FILE_MAX + 1), NoticesJson, limit=FILE_MAX)
+        with suppress(OSError, WireError):
+            content: NoticesJson = from_json(read_small_file(self.path, FILE_MAX + 1), NoticesJson, limit=FILE_MAX)
             return content
         return NoticesJson()
 

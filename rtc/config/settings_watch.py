@@ -18,7 +18,7 @@ from protocol.fields import Id, MaxItems, SingleLine
 from protocol.ids import RoomId
 from rtc.common.errors import RtcError
 from rtc.common.private_folder import make_private_folder
-from rtc.common.whole_file import write_whole_file
+from rtc.common.whole_file import read_small_file, write_whole_file
 from rtc.config.folders import Folders, find_folders, shown_path
 from rtc.config.load import HOME_FILE
 from rtc.config.notices import Notices, Say
@@ -158,8 +158,9 @@ class SettingsWatch:
 
     def _read(self) -> SeenSettings | None:
         """Return what is remembered; None if nothing is, or nothing was there."""
-        with suppress(OSError, WireError), self.folders.remembered_settings_file.open("rb") as file:
-            seen: SeenSettings = from_json(file.read(FILE_MAX + 1), SeenSettings, limit=FILE_MAX)
+        with suppress(OSError, WireError):
+            text = read_small_file(self.folders.remembered_settings_file, FILE_MAX + 1)
+            seen: SeenSettings = from_json(text, SeenSettings, limit=FILE_MAX)
             return seen
         return None
 

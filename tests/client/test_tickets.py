@@ -1,6 +1,7 @@
 """Tickets of jobs that were started from here: found by a part of the job's id, and checked when they are read."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,13 @@ def test_a_damaged_ticket_is_said_and_hides_no_others(folder: Path, damaged: str
     (folder / "job-3.json").write_text(damaged)
     assert "job-3" in refused(folder, "job-3")
     assert tickets.find(folder, None).job == "job-2"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs in folders")
+def test_a_fifo_in_the_place_of_a_ticket_keeps_nobody_waiting(folder: Path) -> None:
+    os.mkfifo(folder / "job-0.json")
+    with pytest.raises(RtcError, match="The ticket of job-0 cannot be read"):
+        tickets.read(folder, "job-0")
 
 
 def test_when_no_ticket_can_be_read_the_newest_is_named(tmp_path: Path) -> None:

@@ -165,6 +165,17 @@ def test_a_memory_that_is_damaged_is_begun_anew(content: str, filled: Home) -> N
     assert len(filled.told) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs in folders")
+@pytest.mark.parametrize("name", ["notices.json", "settings-seen.json"])
+def test_a_fifo_in_the_place_of_a_memory_keeps_no_program_waiting(name: str, filled: Home) -> None:
+    place = filled.path / STATE / name
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    filled.start()
+    filled.settings.rename(filled.path / ".sleap-connect")
+    filled.start()
+
+
 def test_secrets_that_cannot_be_read_end_no_program(home: Home) -> None:
     home.fill("config.toml")
     (home.settings / "credentials.json").write_text("{")

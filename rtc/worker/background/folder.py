@@ -17,7 +17,7 @@ from attrs import frozen
 from protocol.converter import NotJson, WireError, from_json, to_json
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
-from rtc.common.whole_file import write_whole_file
+from rtc.common.whole_file import read_small_file, write_whole_file
 from rtc.worker.background.record import BackgroundRecord
 
 RECORD_MAX = 256 * 1024
@@ -87,8 +87,8 @@ class BackgroundFolder:
     def read(self) -> BackgroundRecord | None:
         """Return the newest record; None if there is none, or none that can be read."""
         try:
-            with self.record_file.open("rb") as file:
-                record: BackgroundRecord = from_json(file.read(RECORD_MAX + 1), BackgroundRecord, limit=RECORD_MAX)
+            text = read_small_file(self.record_file, RECORD_MAX + 1)
+            record: BackgroundRecord = from_json(text, BackgroundRecord, limit=RECORD_MAX)
         except (OSError, NotJson, WireError):
             return None
         return record

@@ -26,6 +26,7 @@ from rtc.config.remembered_rooms import (
     RememberedRooms,
     RememberedRoomsJson,
     check_room_name,
+    is_same_name,
 )
 from rtc.config.room_secrets.rules import check_secret
 from rtc.invitations.short_code import EXAMPLE, ShortCode, looks_like_code, read_code
@@ -102,8 +103,8 @@ class JoinOutcome:
 
     room: RememberedRoom
     workers: tuple[WorkerPresent, ...]
-    before: RememberedRoom | None
-    """What had this name, or was this room under another name, before; None if nothing was."""
+    replaced: tuple[RememberedRoom, ...]
+    """What had this name, and what was this room, before."""
     content: RememberedRoomsJson
     """All remembered rooms, this one among them."""
 
@@ -117,27 +118,55 @@ async def join_room(options: JoinOptions) -> JoinOutcome:
     """
     if options.name is not None:
         check_room_name(options.name)
-    options.rooms.read()  # a file that cannot be used is reported before a code is used up
+    options.rooms.check()  # a file that cannot be used is reported before a code is used up
+    _check_free(options.name, options.rooms.read())
     found = await _find(options)
     for text in (found.token, found.secret):
         if text:
             hide_in_logs(text)
     workers = await list_workers(options.config_for(found.server), found.room, found.token)
-    content = options.rooms.read()
-    before = _before(content, options.name, found)
-    name = options.name or (before.name if before is not None else options.rooms.free_name(_suggested(found.name)))
-    secret = found.secret
-    if secret is None and before is not None and before.room == found.room:
-        secret = before.secret
+    chosen: list[_Chosen] = []
+
+    def choose(content: RememberedRoomsJson) -> RememberedRoom:
+        chosen.append(_choose(content, options.name, found))
+        return chosen[-1].room
+
+    options.rooms.remember_chosen(choose)  # the name is chosen here, where no other program joins at the same time
+    return JoinOutcome(chosen[-1].room, workers, chosen[-1].replaced, options.rooms.read())
+
+
+def _check_free(name: str | None, content: RememberedRoomsJson) -> None:
+    """Check that a name is not the id of a room that has another name, since `--room` takes both.
+
+    Raises:
+        RtcError: USAGE: it is.
+    """
+    other = next((room for room in content.rooms if room.room == name != room.name), None)
+    if other is not None:
+        raise RtcError(FaultCode.USAGE, f"This is the id of the remembered room {other.name}. Choose another --name.")
+
+
+@frozen
+class _Chosen:
+    """The room as it is remembered, and what it takes the place of."""
+
+    room: RememberedRoom
+    replaced: tuple[RememberedRoom, ...]
+
+
+def _choose(content: RememberedRoomsJson, name: str | None, found: FoundRoom) -> _Chosen:
+    """Return the room as it is to be remembered: under the name that the person wants, or its own, or a free one.
+
+    If no secret was given, the one stays that the room had, under this name or another one.
+    """
+    same = content.by_key(found.server, found.room)
+    named = None if name is None else next((one for one in content.rooms if is_same_name(one.name, name)), None)
+    replaced = tuple(one for one in dict.fromkeys((named, same)) if one is not None)
+    name = name or (content.free_name(_suggested(found.name)) if same is None else same.name)
+    kept = (one.secret for one in replaced if one.room == found.room)
+    secret = found.secret or next((secret for secret in kept if secret), None)
     room = RememberedRoom(name, found.server, found.room, found.token, secret, joined=int(time.time()))
-    options.rooms.remember(room)
-    return JoinOutcome(room, workers, before, options.rooms.read())
-
-
-def _before(content: RememberedRoomsJson, name: str | None, found: FoundRoom) -> RememberedRoom | None:
-    """Return what is replaced: the room with the name that the person wants, or else this room under its name."""
-    named = () if name is None else (room for room in content.rooms if room.name.casefold() == name.casefold())
-    return next(iter(named), None) or content.by_key(found.server, found.room)
+    return _Chosen(room, replaced)
 
 
 async def _find(options: JoinOptions) -> FoundRoom:

@@ -136,13 +136,13 @@ async def _join_and_print(options: JoinOptions, find_secret: RoomSecrets) -> int
 
 def about_join(outcome: JoinOutcome) -> str:
     """Return what is printed about a room that was joined: what is remembered, who is there, what to type next."""
-    room, before = outcome.room, outcome.before
-    renewed = before is not None and before.room == room.room
-    lines = [f"{'Renewed' if renewed else 'Joined'}: the room is remembered as {room.name}."]
-    if before is not None and not renewed:
-        lines.append(f"{before.name} was another room before, {before.room} on {clean(before.server)}.")
-    if before is not None and before.name != room.name:
-        lines.append(f"It was remembered as {before.name} before.")
+    room = outcome.room
+    earlier = [one for one in outcome.replaced if one.room == room.room]
+    lines = [f"{'Renewed' if earlier else 'Joined'}: the room is remembered as {room.name}."]
+    for other in outcome.replaced:
+        if other.room != room.room:
+            lines.append(f"{other.name} was another room before, {other.room} on {clean(other.server)}.")
+    lines += [f"It was remembered as {one.name} before." for one in earlier if one.name != room.name]
     lines += [
         f"  server   {clean(room.server)}",
         f"  workers  {_about_workers(outcome)}",

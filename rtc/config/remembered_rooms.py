@@ -3,7 +3,6 @@
 Fields that this version does not know are kept: a newer version may have written them.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,15 @@ from protocol.ids import RoomId
 from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
 from rtc.common.logs import hide_in_logs
+from rtc.config.folders import shown_path
 from rtc.config.room_secrets.files import loose_permissions, read_file, unusable
 from rtc.config.room_secrets.rules import SECRET_MAX
-from rtc.config.room_secrets.shared_file import change_file
+from rtc.config.room_secrets.shared_file import change_file, check_changeable
 
 ROOMS_MAX = 1000
 """Rooms that are remembered at most."""
 FILE_MAX = 4 * 1024 * 1024
 """Bytes that are read of the file; `ROOMS_MAX` rooms need less."""
-PLACE = "The file with the remembered rooms"
-"""What people call it in texts."""
 FIRST_NAME = "lab"
 """The name of the first room that is remembered without one."""
 
@@ -74,6 +72,12 @@ class RememberedRoomsJson:
         found = named or [room for room in among if room.room == name_or_id]
         return found[-1] if found else None
 
+    def free_name(self, name: str = FIRST_NAME) -> str:
+        """Return `name`; if a room has it as its name or id, with the lowest number that is free: `lab-2`."""
+        taken = {text.casefold() for room in self.rooms for text in (room.name, room.room)}
+        candidates = (name, *(f"{name[:90]}-{number}" for number in range(2, 2 * ROOMS_MAX + 3)))
+        return next(candidate for candidate in candidates if candidate.casefold() not in taken)
+
     def by_key(self, server: str, room: RoomId) -> RememberedRoom | None:
         """Return the room on this server with this id; None if it is not remembered."""
         return next((one for one in self.rooms if one.key == (server, room)), None)
@@ -87,6 +91,21 @@ class RememberedRooms:
     warn: Callable[[str], None] = field(default=lambda _text: None, repr=False, eq=False)
     """Prints a sentence if other users of this machine can read the file."""
 
+    @property
+    def place(self) -> str:
+        """What people call the file in texts."""
+        return f"The file with the remembered rooms, {shown_path(self.path)},"
+
+    def _is_there(self) -> bool:
+        """Return whether there is something of this name; if its folder cannot be looked into, reading says why."""
+        try:
+            self.path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
     def read(self) -> RememberedRoomsJson:
         """Return the content; nothing if there is no file. Tokens and secrets are hidden in the log from now on.
 
@@ -97,15 +116,18 @@ class RememberedRooms:
 
     def _load(self) -> tuple[RememberedRoomsJson, dict[str, Any]]:
         """Return the content, and the same as JSON, with the fields that this version does not know."""
-        if not os.path.lexists(self.path):
+        if not self._is_there():
             return RememberedRoomsJson(), {}
-        text = read_file(self.path, PLACE, FILE_MAX)
+        try:
+            text = read_file(self.path, self.place, FILE_MAX)
+        except RtcError as error:
+            advice = "Make it a file that you can read; or move it away, and join your rooms again."
+            raise RtcError(FaultCode.USAGE, f"{error.fault.text} {advice}") from None
         try:
             content: RememberedRoomsJson = from_json(text, RememberedRoomsJson, limit=FILE_MAX)
             document: dict[str, Any] = from_json(text, dict[str, Any], limit=FILE_MAX)
         except WireError:
-            problem = f"is damaged. Move it away, and join your rooms again: {self.path}"
-            raise unusable(PLACE, problem) from None
+            raise unusable(self.place, "is damaged. Move it away, and join your rooms again") from None
         for room in content.rooms:
             for secret in (room.token, room.secret):
                 if secret:
@@ -146,8 +168,17 @@ class RememberedRooms:
         Raises:
             RtcError: USAGE: the file is damaged, full, in use for too long, or cannot be written.
         """
+        self.remember_chosen(lambda _content: room)
+
+    def remember_chosen(self, choose: Callable[[RememberedRoomsJson], RememberedRoom]) -> None:
+        """Add the room that `choose` makes for what is remembered, as `remember` does; nothing changes in between.
+
+        Raises:
+            RtcError: USAGE: as for `remember`, or as `choose` does.
+        """
 
         def add(content: RememberedRoomsJson) -> RememberedRoomsJson:
+            room = choose(content)
             others = tuple(
                 other
                 for other in content.rooms
@@ -219,22 +250,21 @@ class RememberedRooms:
 
         self._change(change)
 
-    def free_name(self, name: str = FIRST_NAME) -> str:
-        """Return `name`, or if another room has this name, with the lowest number that makes it free: `lab-2`.
+    def check(self) -> None:
+        """Check that the file can be read and changed, before something is used up whose result it is to keep.
 
         Raises:
-            RtcError: USAGE: as for `read`.
+            RtcError: USAGE: as for `remember`.
         """
-        taken = {room.name.casefold() for room in self.read().rooms}
-        candidates = (name, *(f"{name[:90]}-{number}" for number in range(2, ROOMS_MAX + 3)))
-        return next(candidate for candidate in candidates if candidate.casefold() not in taken)
+        self._load()
+        check_changeable(self.path, self.place)
 
     def _change(self, change: Callable[[RememberedRoomsJson], RememberedRoomsJson]) -> None:
         def changed_text() -> str:
             content, document = self._load()
             return _as_text(change(content), document)
 
-        change_file(self.path, PLACE, changed_text)
+        change_file(self.path, self.place, changed_text)
 
 
 def _as_text(content: RememberedRoomsJson, before: dict[str, Any]) -> str:
@@ -257,13 +287,19 @@ def _as_text(content: RememberedRoomsJson, before: dict[str, Any]) -> str:
 
 
 def _full() -> RtcError:
-    return unusable(PLACE, f"is full: at most {ROOMS_MAX} rooms are remembered; leave some of them: sleap-rtc rooms")
+    text = f"is full: at most {ROOMS_MAX} rooms are remembered; leave some of them: sleap-rtc rooms"
+    return unusable("The list of remembered rooms", text)
 
 
 def _with_valid_default(content: RememberedRoomsJson) -> RememberedRoomsJson:
     """Return the content without a default that is no room of it."""
     is_valid = any(room.name == content.default for room in content.rooms)
     return content if is_valid else evolve(content, default=None)
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Return whether two rooms cannot have these names: they are the same, or differ in case only."""
+    return one.casefold() == other.casefold()
 
 
 def check_room_name(name: str) -> str:

@@ -101,7 +101,7 @@ async def test_a_session_string_is_joined_and_remembered_with_its_server(world: 
     outcome = await world.join(SESSION)
     assert remembered(world) == {"lab": RememberedRoom("lab", SERVER, ROOM, TOKEN)}
     assert world.joined == [(SERVER, ROOM, TOKEN)]
-    assert (outcome.workers, outcome.before) == ((FREE, BUSY), None)
+    assert (outcome.workers, outcome.replaced) == ((FREE, BUSY), ())
 
 
 async def test_a_session_string_without_a_server_is_of_the_configured_one(world: World) -> None:
@@ -203,7 +203,7 @@ async def test_joining_again_renews_the_token_and_keeps_name_and_secret(world: W
     await world.join(CODE, server=SERVER, name="flies")
     outcome = await world.join(SessionString(ROOM, "newer", PeerId("worker-1"), SERVER).write())
     assert remembered(world) == {"flies": RememberedRoom("flies", SERVER, ROOM, "newer", SECRET)}
-    assert outcome.before is not None
+    assert [one.token for one in outcome.replaced] == [TOKEN]
     assert "Renewed: the room is remembered as flies." in about_join(outcome)
 
 
@@ -228,15 +228,60 @@ async def test_a_room_that_gets_another_name_loses_the_first_one_which_is_said(w
     assert "It was remembered as lab before." in about_join(outcome)
 
 
-async def test_a_second_room_gets_a_name_of_its_own_and_a_name_that_is_an_id_takes_no_place(world: World) -> None:
+async def test_a_room_that_takes_the_name_of_another_one_keeps_its_secret_and_both_are_said(world: World) -> None:
+    await world.join(CODE, server=SERVER, name="flies")
+    await world.join(room="room-2", token="t", server=SERVER, name="mice")
+    outcome = await world.join(SESSION, name="Mice")
+    assert remembered(world) == {"Mice": RememberedRoom("Mice", SERVER, ROOM, TOKEN, SECRET)}
+    assert about_join(outcome).splitlines()[:3] == [
+        "Renewed: the room is remembered as Mice.",
+        f"mice was another room before, room-2 on {SERVER}.",
+        "It was remembered as flies before.",
+    ]
+
+
+async def test_a_name_in_another_case_is_not_said_to_be_an_earlier_one_of_a_new_room(world: World) -> None:
+    await world.join(SESSION, name="mice")
+    text = about_join(await world.join(room="room-2", token="t", server=SERVER, name="MICE"))
+    assert f"mice was another room before, room-1 on {SERVER}." in text
+    assert "It was remembered as" not in text
+
+
+async def test_a_second_room_gets_a_name_of_its_own(world: World) -> None:
     await world.join(SESSION)
     await world.join(room="room-2", token="t", server=SERVER)
-    await world.join(room="room-3", token="t", server=SERVER, name="room-1")
-    assert [(name, room.room) for name, room in remembered(world).items()] == [
-        ("lab", "room-1"),
-        ("lab-2", "room-2"),
-        ("room-1", "room-3"),
-    ]
+    assert [(name, room.room) for name, room in remembered(world).items()] == [("lab", "room-1"), ("lab-2", "room-2")]
+
+
+async def test_the_id_of_another_room_is_no_name_which_is_said_before_a_code_is_used_up(world: World) -> None:
+    await world.join(SESSION)
+    with pytest.raises(RtcError, match="the id of the remembered room lab"):
+        await world.join(CODE, server=OTHER_SERVER, name="room-1")
+    world.invitation[0] = evolve(world.invitation[0], room=RoomId("room-2"), name="room-1")
+    assert (await world.join(CODE)).room.name == "room-1-2"
+
+
+async def test_a_name_that_another_program_takes_at_the_last_moment_is_left_to_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[RememberedRoom] = []
+    locked = RememberedRooms._locked
+
+    def after_the_other(rooms: RememberedRooms) -> Any:
+        if others:
+            rooms.remember(others.pop())
+        return locked(rooms)
+
+    async def list_workers(*_arguments: object) -> tuple[WorkerPresent, ...]:
+        await trio.lowlevel.checkpoint()
+        others.append(RememberedRoom("lab", SERVER, RoomId("room-9"), "t"))
+        return ()
+
+    monkeypatch.setattr(RememberedRooms, "_locked", after_the_other)
+    monkeypatch.setattr(module, "list_workers", list_workers)
+    outcome = await world.join(SESSION)
+    assert (outcome.room.name, outcome.replaced) == ("lab-2", ())
+    assert [room.name for room in outcome.content.rooms] == ["lab", "lab-2"]
 
 
 # -------- what is printed
@@ -274,7 +319,7 @@ async def test_an_empty_room_is_remembered_with_how_to_start_a_worker_in_it(worl
 def test_each_line_fits_a_terminal() -> None:
     room = RememberedRoom("lab-room", "ws://signaling.lab.example.org:8080", ROOM, TOKEN, SECRET)
     others = tuple(evolve(room, name=f"room-{number}", room=RoomId(f"r-{number}")) for number in range(9))
-    outcome = JoinOutcome(room, (), None, RememberedRoomsJson((*others, room)))
+    outcome = JoinOutcome(room, (), (), RememberedRoomsJson((*others, room)))
     assert all(len(line) <= 80 for line in about_join(outcome).splitlines())
 
 

@@ -1,8 +1,10 @@
 """The file with the remembered rooms: found again, renewed, shared by programs, and what is said if it is unusable."""
 
+import errno
 import json
 import logging
 import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -90,17 +92,18 @@ def test_the_same_id_on_another_server_is_another_room(rooms: RememberedRooms) -
 
 
 def test_a_free_name_is_counted_up(rooms: RememberedRooms) -> None:
-    assert rooms.free_name() == "lab"
+    assert rooms.read().free_name() == "lab"
     rooms.remember(evolve(LAB, name="LAB"))
     rooms.remember(evolve(MICE, name="lab-2"))
-    assert rooms.free_name() == "lab-3"
-    assert rooms.free_name("mice") == "mice"
+    assert rooms.read().free_name() == "lab-3"
+    assert rooms.read().free_name("mice") == "mice"
+    assert rooms.read().free_name("room-1") == "room-1-2", "--room would take it for the other room's id"
 
 
 def test_the_longest_name_can_be_counted_up(rooms: RememberedRooms) -> None:
     longest = "x" * 100
     rooms.remember(evolve(LAB, name=longest))
-    assert check_room_name(rooms.free_name(longest)) == f"{'x' * 90}-2"
+    assert check_room_name(rooms.read().free_name(longest)) == f"{'x' * 90}-2"
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "läb", "x" * 101, "a/b", "a\n"])
@@ -187,7 +190,7 @@ def test_tokens_and_secrets_are_in_no_text_and_no_log(rooms: RememberedRooms, tm
 )
 def test_a_damaged_file_is_reported_with_its_path_and_never_overwritten(rooms: RememberedRooms, text: str) -> None:
     write(rooms, text)
-    assert f"is damaged. Move it away, and join your rooms again: {rooms.path}" in error_of(rooms)
+    assert f"{rooms.path}, is damaged. Move it away, and join your rooms again." in error_of(rooms)
     for change in (lambda: rooms.remember(LAB), lambda: rooms.forget("lab"), lambda: rooms.set_default(None)):
         with pytest.raises(RtcError, match="is damaged"):
             change()
@@ -243,7 +246,9 @@ def test_what_is_no_ordinary_file_of_bounded_size_is_reported_at_once(rooms: Rem
             os.mkfifo(rooms.path)
         case _:
             rooms.path.write_bytes(b" " * (remembered_rooms.FILE_MAX + 1))
-    assert "The file with the remembered rooms" in error_of(rooms)
+    text = error_of(rooms)
+    assert f"The file with the remembered rooms, {rooms.path}," in text
+    assert "move it away, and join your rooms again" in text
 
 
 def test_a_link_to_the_file_stays_a_link(rooms: RememberedRooms, tmp_path: Path) -> None:
@@ -303,11 +308,31 @@ def test_a_file_that_another_program_holds_for_too_long_is_reported(
 
 def test_a_file_system_without_locks_is_reported(rooms: RememberedRooms, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*_arguments: Any) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")  # as filelock 3.16 says it
+        raise NotImplementedError("FileSystem does not appear to support flock")
 
     monkeypatch.setattr(FileLock, "_acquire", no_locks)
-    with pytest.raises(RtcError, match="file system without locks"):
+    with pytest.raises(RtcError, match=r"file system without locks.*Keep it elsewhere, with SLEAP_RTC_HOME"):
         rooms.remember(LAB)
+
+
+@pytest.mark.parametrize("make_place", ["folder that is a file", "full disk", "damaged"])
+def test_whether_the_file_can_be_changed_is_known_before_it_must_be(
+    rooms: RememberedRooms, monkeypatch: pytest.MonkeyPatch, make_place: str
+) -> None:
+    rooms.check()
+    assert not rooms.path.exists()
+    if make_place == "damaged":
+        rooms.path.write_text("{")
+    elif make_place == "full disk":
+        monkeypatch.setattr(tempfile, "TemporaryFile", fail_as_full)
+    else:
+        rooms = RememberedRooms(rooms.path.parent / "rooms.json.lock" / "rooms.json")
+    with pytest.raises(RtcError, match="is damaged" if make_place == "damaged" else "cannot be written"):
+        rooms.check()
+
+
+def fail_as_full(**_options: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

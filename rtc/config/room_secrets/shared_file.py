@@ -4,14 +4,21 @@ The file is replaced whole, never written in place, and its changes happen one a
 """
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from rtc.common.private_folder import make_private_folder
 from rtc.common.whole_file import write_whole_file
 from rtc.config.room_secrets.files import unusable
 
 LOCK_TIME = 10.0
 """Seconds to wait for another program that changes the file, which takes some milliseconds."""
+
+
+TRIAL_BYTES = 64 * 1024
+"""What is written to learn whether a disk has room for such a file, which has some hundred bytes for each room."""
 
 
 def change_file(path: Path, place: str, make_text: Callable[[], str]) -> None:
@@ -25,15 +32,39 @@ def change_file(path: Path, place: str, make_text: Callable[[], str]) -> None:
     Raises:
         RtcError: USAGE: the file is in use for too long, cannot be locked, or cannot be written.
     """
+    with locked(path, place):
+        write_whole_file(Path(os.path.realpath(path)), make_text())
+
+
+def check_changeable(path: Path, place: str) -> None:
+    """Check that a file can be changed now, and its disk has room for it; the file stays as it is.
+
+    Raises:
+        RtcError: USAGE: as for `change_file`.
+    """
+    with locked(path, place), tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent) as trial:
+        trial.write(bytes(TRIAL_BYTES))
+        trial.flush()
+
+
+@contextmanager
+def locked(path: Path, place: str) -> Iterator[None]:
+    """Hold the lock of a file, whose folder is made if it is missing.
+
+    Raises:
+        RtcError: USAGE: another program has held the lock for `LOCK_TIME`; or the folder, or in the context the file,
+            cannot be written.
+    """
     from filelock import FileLock  # slow to import, and needed only by commands that change a file
 
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
-            write_whole_file(Path(os.path.realpath(path)), make_text())
+            yield
     except TimeoutError:
         raise unusable(place, "is in use by another program; try again") from None
     except NotImplementedError:
-        raise unusable(place, "is on a file system without locks, so it cannot be changed") from None
+        text = "is on a file system without locks, so it cannot be changed. Keep it elsewhere, with SLEAP_RTC_HOME"
+        raise unusable(place, text) from None
     except OSError as error:
         raise unusable(place, f"cannot be written ({error.strerror or type(error).__name__})") from None

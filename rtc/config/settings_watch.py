@@ -16,6 +16,7 @@ from attrs.validators import deep_iterable
 from protocol.converter import WireError, from_json, to_json
 from protocol.fields import Id, MaxItems, SingleLine
 from protocol.ids import RoomId
+from rtc.common.birth_time import birth_time
 from rtc.common.errors import RtcError
 from rtc.common.private_folder import make_private_folder
 from rtc.common.whole_file import read_small_file, write_whole_file
@@ -53,6 +54,12 @@ class SeenSettings:
     """Which of `NAMES` were there."""
     rooms: tuple[str, ...] = field(default=(), validator=[MaxItems(ROOMS_MAX), deep_iterable(Id())])
     """The rooms that had a secret there."""
+    born: int | None = None
+    """When the folder was made, in microseconds since 1970; None if that could not be told."""
+
+    def is_same_folder(self, other: "SeenSettings") -> bool:
+        """Return whether both were seen in one folder. A new folder may have the number of one that was removed."""
+        return self.inode == other.inode and (None in (self.born, other.born) or self.born == other.born)
 
 
 @frozen
@@ -86,7 +93,7 @@ class SettingsWatch:
     def find_lost(self) -> LostSettings | None:
         """Return what has vanished with the folder; None if all is well, or nothing was there. Changes nothing."""
         before, now = self._read(), self._look()
-        if before is None or (now is not None and now.inode == before.inode):
+        if before is None or (now is not None and now.is_same_folder(before)):
             return None
         files = tuple(name for name in before.files if now is None or name not in now.files)
         rooms = tuple(room for room in before.rooms if now is None or room not in now.rooms)
@@ -142,7 +149,7 @@ class SettingsWatch:
         except OSError:
             return None
         files = tuple(name for name in NAMES if os.path.lexists(folder / name))
-        return SeenSettings(inode, files, tuple(self._rooms()))
+        return SeenSettings(inode, files, tuple(self._rooms()), birth_time(folder))
 
     def _rooms(self) -> list[str]:
         """Return the rooms with a secret in the folder; those that cannot be read are left out."""

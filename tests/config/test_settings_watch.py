@@ -11,11 +11,13 @@ from attrs import define, field
 
 import cli
 from protocol.ids import RoomId
+from rtc.common.birth_time import birth_time
 from rtc.config.folders import Folders
 from rtc.config.settings_watch import SettingsWatch
 from rtc.doctor.finding import Level
 from rtc.doctor.settings import old_folders_finding, settings_folder_finding
 from rtc.testing.homes import STATE
+from rtc.testing.limits import HANG_TIME
 
 ROOM = RoomId("room-1")
 SECRET = "a secret of sixteen or more"
@@ -120,6 +122,44 @@ def test_a_folder_that_another_program_makes_anew_is_no_return(filled: Home) -> 
     filled.fill("config.toml")
     filled.start()
     assert "2 room secrets" in filled.told[-1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="inodes are given again on Unix file systems")
+def test_a_folder_that_is_made_anew_with_the_number_of_the_removed_one_is_no_return(
+    filled: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(filled.settings, filled.path / ".sleap-connect")
+    number = filled.settings.stat().st_ino
+    shutil.rmtree(filled.settings)
+    filled.settings.mkdir()
+    memory = filled.watch.folders.remembered_settings_file  # as if the new folder had that number, on all file systems
+    memory.write_text(memory.read_text().replace(str(number), str(filled.settings.stat().st_ino)))
+    if birth_time(filled.settings) is None:  # this file system does not know
+        monkeypatch.setattr("rtc.config.settings_watch.birth_time", lambda _path: 1)
+        memory.write_text(json.dumps(json.loads(memory.read_text()) | {"born": 0}))
+    filled.start()
+    assert "2 room secrets" in filled.told[-1]
+    assert filled.watch.about_lost_secret(ROOM) is not None
+
+
+def test_where_it_is_not_known_when_a_folder_was_made_its_number_counts(
+    filled: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtc.config.settings_watch.birth_time", lambda _path: None)
+    (filled.settings / "secrets" / "room-1").unlink()
+    filled.start()
+    assert (filled.told, filled.watch.find_lost()) == ([], None)
+
+
+def test_the_time_of_birth_stays_when_a_folder_is_moved_or_changed(tmp_path: Path) -> None:
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    first.mkdir()
+    born = birth_time(first)
+    first.rename(moved)
+    (moved / "file").touch()
+    assert birth_time(moved) == born
+    assert born is None or abs(born / 10**6 - moved.stat().st_mtime) < HANG_TIME
+    assert birth_time(first) is None
 
 
 def test_what_was_copied_back_is_not_missed(filled: Home) -> None:

@@ -45,7 +45,7 @@ class RoomAccess:
         Raises:
             RtcError: USAGE: a setting is wrong.
         """
-        return self.config_for(self.server or self.target.server)
+        return self.config_for(self.target.address(self.server))
 
     def config_for(self, address: str | None) -> Config:
         """Return the settings for the server with this address; None: the configured one.

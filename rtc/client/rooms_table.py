@@ -60,7 +60,12 @@ def run_list_rooms(content: RememberedRoomsJson, config_for: Callable[[str], Con
         content: the rooms.
         config_for: returns the configuration for a server's address.
         as_json: print one JSON array.
+
+    Raises:
+        RtcError: USAGE: a setting is wrong.
     """
+    if content.rooms:
+        config_for("localhost")  # a setting that is wrong is one error, and not a problem of each room
     return run_root("client", partial(run_until_signal, partial(_ask_and_print, content, config_for, as_json=as_json)))
 
 

@@ -4,6 +4,7 @@ Without a word about the room it is the remembered one: the default, or the only
 """
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -15,7 +16,7 @@ from protocol.session_string import SessionStringError, read_session_string
 from rtc.common.errors import RtcError
 from rtc.config.credentials import WORKER_NAME_MAX, check_room, check_token
 from rtc.config.remembered_rooms import RememberedRoom, RememberedRooms
-from rtc.config.server_url import server_url
+from rtc.config.server_url import host_alone, server_url
 
 SHOWN_MAX = 10
 """Names of rooms that one sentence lists."""
@@ -39,6 +40,14 @@ class Target:
     """The name of the remembered room; None if it is no remembered one."""
     secret: str | None = field(default=None, repr=False)
     """The room secret that is remembered with the room."""
+
+    def address(self, typed: str | None) -> str | None:
+        """Return the signalling server's address; None for the configured one.
+
+        Args:
+            typed: that of `--server`, which has chosen the room already if it is a remembered one.
+        """
+        return self.server if self.name is not None else typed or self.server
 
 
 def choose_target(
@@ -118,21 +127,29 @@ def is_name(text: str) -> bool:
 # -------- a remembered room
 
 
-def find_room(remembered: RememberedRooms, name_or_id: str | None = None, server: str | None = None) -> RememberedRoom:
+def find_room(
+    remembered: RememberedRooms,
+    name_or_id: str | None = None,
+    server: str | None = None,
+    how_to_join: str = NONE_MEANT,
+) -> RememberedRoom:
     """Return the remembered room that is meant.
 
     Args:
         remembered: the remembered rooms.
         name_or_id: what names it; None: that of the server, else the default, else the only one.
         server: the address of its server, as it was typed; None for any server.
+        how_to_join: what is said if nothing is remembered at all.
 
     Raises:
         RtcError: USAGE: none is meant, or it is not clear which; the text lists them.
     """
     content = remembered.read()
     address = None if server is None else server_url(server)
-    rooms = tuple(room for room in content.rooms if address is None or room.server == address)
+    rooms = content.rooms if server is None else _on_server(content.rooms, server)
     if name_or_id is not None:
+        if not content.rooms:
+            raise RtcError(FaultCode.USAGE, how_to_join)
         return _named(content.find(name_or_id, rooms), content.find(name_or_id), content.rooms)
     if not rooms:
         raise RtcError(FaultCode.USAGE, _none_meant(address, content.rooms))
@@ -145,6 +162,17 @@ def find_room(remembered: RememberedRooms, name_or_id: str | None = None, server
         f"Several rooms{which} are remembered: {_names(rooms)}. Say which: --room NAME; or choose one for good: "
         "sleap-rtc rooms default NAME",
     )
+
+
+def _on_server(rooms: Sequence[RememberedRoom], typed: str) -> tuple[RememberedRoom, ...]:
+    """Return the rooms on a server. A host alone means its usual port, and if no room is there, any port of it.
+
+    Raises:
+        RtcError: USAGE: it is not an address of a server.
+    """
+    address, host = server_url(typed), host_alone(typed)
+    found = tuple(room for room in rooms if room.server == address)
+    return found or tuple(room for room in rooms if host is not None and urlsplit(room.server).hostname == host)
 
 
 def _named(
@@ -165,8 +193,6 @@ def _named(
             f"it again: sleap-rtc join WHAT --name {elsewhere.name}"
         )
         raise RtcError(FaultCode.USAGE, text)
-    if not rooms:
-        raise RtcError(FaultCode.USAGE, NONE_MEANT)
     raise RtcError(FaultCode.USAGE, f"No remembered room has this name or id. Remembered: {_names(rooms)}.")
 
 

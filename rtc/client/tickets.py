@@ -5,6 +5,7 @@ folder of mode 0700. The room secret is not in it.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -43,17 +44,22 @@ class JobTicket:
 
 
 def save(folder: Path, ticket: JobTicket) -> None:
-    """Save a ticket, and make the folder if needed. The file is renamed into place, so it appears whole or not at all.
+    """Save a ticket, whole or not at all, and make the folder if needed.
 
     Raises:
         OSError: it cannot be written; the disk may be full.
     """
     make_private_folder(folder)
     part = folder / f"{ticket.job}.part"
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(to_json(ticket))
-    part.replace(folder / f"{ticket.job}.json")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(to_json(ticket))
+        part.replace(folder / f"{ticket.job}.json")
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def find(folder: Path, job: str | None) -> JobTicket:

@@ -156,7 +156,7 @@ def _start_client(
         auto_select=auto_select,
     )
     client_options = ClientOptions(
-        config=read_config(server or target.server, relay_only=relay_only),
+        config=read_config(target.address(server), relay_only=relay_only),
         package=package,
         room=target.room,
         token=target.token,
@@ -237,6 +237,7 @@ def _jobs_options(
             server=server,
             worker=worker_id,
         )
+        server = target.address(server) if target.name is not None else server
     configs: dict[str | None, Config] = {}
 
     def config_for(address: str | None) -> Config:

@@ -58,7 +58,7 @@ def _invite(
     )
     secret = find_secret(target.room)
     options = InviteOptions(
-        read_config(server or target.server),
+        read_config(target.address(server)),
         target.room,
         target.token,
         None if secret is None else secret.text,

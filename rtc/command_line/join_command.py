@@ -12,7 +12,6 @@ from rtc.command_line.read_config import read_config, remembered_rooms
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import clean
-from rtc.config.remembered_rooms import RememberedRoom, RememberedRooms
 from rtc.config.room_secrets.finder import RoomSecrets
 from rtc.config.room_secrets.sources import SourceKind
 from rtc.invitations.redeem import redeem
@@ -194,17 +193,6 @@ def _other_secret(outcome: JoinOutcome, find_secret: RoomSecrets) -> str | None:
 # -------- choosing and forgetting
 
 
-def _find_named(rooms: RememberedRooms, name: str) -> RememberedRoom:
-    """Return the remembered room with this name or id.
-
-    Raises:
-        RtcError: USAGE: there is none; the text advises no options, which these commands do not have.
-    """
-    if not rooms.read().rooms:
-        raise RtcError(FaultCode.USAGE, NONE_REMEMBERED)
-    return find_room(rooms, name)
-
-
 def choose_default(name: str | None) -> int:
     """Choose the room that is meant when none is named, by its name or id, or none; return the exit code.
 
@@ -216,7 +204,7 @@ def choose_default(name: str | None) -> int:
         rooms.set_default(None)
         _say("No room is the default now. With one room alone, that one is meant.")
         return ExitCode.DONE
-    room = _find_named(rooms, name)
+    room = find_room(rooms, name, how_to_join=NONE_REMEMBERED)
     rooms.set_default(room.name)
     _say(f"{room.name} is the default room now.")
     return ExitCode.DONE
@@ -240,7 +228,9 @@ def forget(name: str) -> int:
         RtcError: USAGE: no such room is remembered, or the file cannot be used.
     """
     rooms = remembered_rooms()
-    room = _find_named(rooms, name)
+    room = find_room(rooms, name, how_to_join=NONE_REMEMBERED)
     rooms.forget(room.name)
     _say(f"Left: {room.name} is remembered here no more. The room, its workers and your jobs go on.")
+    if room.secret is not None:
+        _say("Its room secret is forgotten, too. To fetch a result from there, join the room again.")
     return ExitCode.DONE

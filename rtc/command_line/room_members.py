@@ -9,6 +9,11 @@ from rtc.common.errors import RtcError
 from rtc.config.remembered_rooms import RememberedRoom
 from rtc.config.room_renewal import explain_for_room
 
+HOW_TO_JOIN_AS_WORKER = (
+    "No room is remembered here. Join one, with the short code or session string that a worker of it shows: sleap-rtc "
+    "join. Or leave out --room, and the worker makes a room of its own."
+)
+
 
 def list_workers_of(
     *,
@@ -33,7 +38,7 @@ def list_workers_of(
         server=server,
     )
     options = ListOptions(
-        read_config(server or target.server), target.room, target.token, as_json, remembered_as=target.name
+        read_config(target.address(server)), target.room, target.token, as_json, remembered_as=target.name
     )
     return run_list_workers(options, secrets=(session_string,))
 
@@ -49,7 +54,7 @@ def room_of_worker(name: str, server: str | None, *, serves: bool) -> Remembered
     Raises:
         RtcError: USAGE: no such room is remembered.
     """
-    return find_room(remembered_rooms(), name, None if serves else server)
+    return find_room(remembered_rooms(), name, None if serves else server, HOW_TO_JOIN_AS_WORKER)
 
 
 async def explained(work: Awaitable[None], name: str | None) -> None:

@@ -88,6 +88,10 @@ def _escape(text: str) -> str:
     )
 
 
+_NOT_WAITING = getattr(os, "O_NONBLOCK", 0)
+"""Without it, a FIFO in the log's place would keep the program waiting for somebody who reads it."""
+
+
 class _LogFile(RotatingFileHandler):
     """A log file that only its owner can read. Errors (a full disk, a bad format string) print nothing."""
 
@@ -116,7 +120,8 @@ class _LogFile(RotatingFileHandler):
         super().doRollover()
 
     def _open(self) -> TextIOWrapper:
-        raw = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NOT_WAITING | getattr(os, "O_CLOEXEC", 0)
+        raw = os.open(self.baseFilename, flags, 0o600)
         return open(raw, "a", encoding="utf-8", errors="backslashreplace")
 
     def close(self) -> None:

@@ -19,6 +19,9 @@ ADVICE = {
         "If the remembered room {name} has another secret now, renew it with the short code of a worker: {join}"
     ),
     FaultCode.AUTH_MISSING: "The short code of a worker brings the secret of the remembered room {name} along: {join}",
+    FaultCode.AUTH_UNPROVEN_WORKER: (
+        "If the remembered room {name} has no secret any more, remove it here: sleap-rtc secrets remove {name}"
+    ),
 }
 """What is said after the reason, by its code."""
 ADVICE_FOR_JOB = {
@@ -29,6 +32,7 @@ ADVICE_FOR_JOB = {
         "Check that it runs. If it has another address now, join the room there, and its jobs are found by themselves: "
         "{join}"
     ),
+    FaultCode.AUTH_MISSING: "The short code of a worker of the room brings the secret along: {join}",
 }
 """The same about a job in a room that is not remembered."""
 REASON_ONLY = (FaultCode.ROOM_DENIED, FaultCode.SERVER_LOST)

@@ -42,6 +42,18 @@ def server_url(text: str) -> str:
     return f"{scheme}://{netloc}:{port}"
 
 
+def host_alone(text: str) -> str | None:
+    """Return the host that a person has typed for `--server` without scheme and port; None if there is one of these.
+
+    Raises:
+        RtcError: USAGE: as for `server_url`.
+    """
+    address = urlsplit(server_url(text))
+    typed = text.strip()
+    has_port = "://" in typed or (typed.count(":") == 1 or "]:" in typed)
+    return None if has_port else address.hostname
+
+
 def _is_plain(parts: SplitResult, host: str) -> bool:
     """Return whether the address has no part that could be a secret, and none that our server does not use."""
     extras = parts.username is not None or parts.password is not None or parts.query or parts.fragment

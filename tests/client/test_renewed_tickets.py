@@ -135,7 +135,21 @@ DENIED = RtcError(
     FaultCode.ROOM_DENIED, "The server knows no room of this id that this token opens. Check both; tokens and so on."
 )
 LOST = RtcError(FaultCode.SERVER_LOST, f"The server at {SERVER} cannot be reached (refused). Check that it runs; or …")
+NOT_ASKED = RtcError(FaultCode.AUTH_UNPROVEN_WORKER, "A room secret was given, but this worker asks for none.")
+NONE_HERE = RtcError(FaultCode.AUTH_MISSING, "The worker asks for the secret, and none is here.")
 NO_PROOF = RtcError(FaultCode.AUTH_INVALID, "The worker has another secret.")
+
+
+def test_of_a_room_that_has_no_secret_any_more_it_is_said_how_to_remove_the_remembered_one() -> None:
+    for explain in (explain_for_room, explain_for_job_in):
+        text = explain(NOT_ASKED, "lab").fault.text
+        assert text.startswith(NOT_ASKED.fault.text)
+        assert text.endswith("sleap-rtc secrets remove lab")
+    assert explain_for_room(NOT_ASKED, None) is NOT_ASKED
+
+
+def test_of_a_job_in_a_room_that_was_left_it_is_said_how_to_get_its_secret_again() -> None:
+    assert explain_for_job_in(NONE_HERE, None).fault.text.endswith("sleap-rtc join WHAT")
 
 
 @pytest.mark.parametrize(

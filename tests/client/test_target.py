@@ -120,6 +120,39 @@ def test_with_a_server_it_is_the_room_of_that_server(rooms: RememberedRooms) -> 
         assert choose_target(remembered=rooms, server=typed).name == "far"
 
 
+def test_a_host_alone_is_the_server_of_its_usual_port_and_else_the_one_that_it_has(rooms: RememberedRooms) -> None:
+    secure = evolve(MICE, name="secure", server="wss://lab.example.org", room=RoomId("room-3"))
+    odd = evolve(MICE, name="odd", server="ws://odd.example.org:4000", room=RoomId("room-4"))
+    six = evolve(MICE, name="six", server="ws://[::1]:4000", room=RoomId("room-5"))
+    remember(rooms, LAB, secure, odd, six)
+    for typed, name in (
+        ("lab.example.org", "lab"),
+        ("https://lab.example.org:443", None),
+        ("wss://lab.example.org", "secure"),
+        ("ODD.example.org", "odd"),
+        ("odd.example.org:4000", "odd"),
+        ("odd.example.org:4001", None),
+        ("ws://odd.example.org", None),
+        ("[::1]", "six"),
+        ("[::1]:4001", None),
+        ("example.org", None),
+    ):
+        if name is None:
+            assert "No room of" in error_of(rooms, server=typed), typed
+        else:
+            target = choose_target(remembered=rooms, server=typed)
+            assert target.name == name, typed
+            assert target.address(typed) == target.server, "the address is the one that has worked"
+    remember(rooms, evolve(odd, name="odd-2", server="wss://odd.example.org:5000"))
+    assert "odd, odd-2." in error_of(rooms, server="odd.example.org")
+
+
+def test_a_server_that_is_named_counts_for_a_room_that_is_not_remembered(rooms: RememberedRooms) -> None:
+    assert choose_target(remembered=rooms, session=SESSION).address("localhost") == "localhost"
+    assert choose_target(remembered=rooms, session=SESSION).address(None) == OTHER_SERVER
+    assert choose_target(remembered=rooms, room="r", token="t").address("localhost") == "localhost"
+
+
 def test_the_default_decides_among_several_rooms_also_of_one_server(rooms: RememberedRooms) -> None:
     remember(rooms, LAB, MICE, FAR, default="mice")
     assert choose_target(remembered=rooms).name == "Mice"

@@ -1,5 +1,6 @@
 """Tickets of jobs that were started from here: found by a part of the job's id, and checked when they are read."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from protocol.faults import Fault, FaultCode
+from protocol.ids import JobId
 from protocol.jobs import JobKind, JobStage, JobState, Outcome
 from rtc.client import tickets
 from rtc.client.jobs_table import JobRow, as_json
@@ -111,6 +113,17 @@ def test_a_damaged_ticket_is_said_and_hides_no_others(folder: Path, damaged: str
     (folder / "job-3.json").write_text(damaged)
     assert "job-3" in refused(folder, "job-3")
     assert tickets.find(folder, None).job == "job-2"
+
+
+def test_a_ticket_that_cannot_be_saved_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_paths: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="space"):
+        tickets.save(folder, evolve(TICKET, job=JobId("job-9")))
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs in folders")

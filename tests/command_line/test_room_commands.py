@@ -167,7 +167,30 @@ def test_a_room_is_left_by_name_or_id_and_only_forgotten(run: Run, rooms: Rememb
     assert run("leave", "room-2")[0] == 0
     assert rooms.read().rooms == ()
     code, text = run("leave", "lab")
-    assert (code, "No room is remembered here" in text) == (2, True)
+    assert (code, text) == (2, "sleap-rtc: No room is remembered here. Join one: sleap-rtc join ")
+
+
+def test_of_a_room_that_is_left_it_is_said_when_a_secret_goes_with_it(run: Run, rooms: RememberedRooms) -> None:
+    rooms.remember(LAB)
+    rooms.remember(MICE)
+    assert "Its room secret is forgotten, too." in run("leave", "lab")[1]
+    assert "secret" not in run("leave", "mice")[1]
+
+
+def test_a_worker_is_told_of_the_ways_that_a_worker_has(run: Run) -> None:
+    code, text = run("worker", "--room", "lab")
+    assert (code, "No room is remembered here" in text, "leave out --room" in text) == (2, True, True)
+    assert "--session-string" not in text
+
+
+def test_a_setting_that_is_wrong_is_an_error_of_the_list_and_not_of_each_room(
+    run: Run, rooms: RememberedRooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLEAP_RTC_ENV", "nowhere")
+    assert run("rooms")[0] == 0
+    rooms.remember(LAB)
+    code, text = run("rooms")
+    assert (code, "production" in text, "reachable" in text) == (2, True, False)
 
 
 def test_a_damaged_file_is_one_sentence_for_every_command(run: Run, rooms: RememberedRooms) -> None:

@@ -1,6 +1,7 @@
 """The log file: one line per record, private, without secrets, and it never stops a program."""
 
 import logging
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -244,6 +245,14 @@ def test_without_a_folder_there_is_a_sentence_and_no_log(tmp_path: Path, capsys:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs in folders")
+def test_a_fifo_in_the_place_of_a_log_keeps_no_program_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "client.log")
+    with open_log("client", tmp_path) as log:
+        assert log.warning is not None
+        assert log.warning.startswith("No log is written")
+
+
 def test_a_full_disk_stops_nothing_and_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "worker.log").symlink_to("/dev/full")
     with logged(tmp_path):

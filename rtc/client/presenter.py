@@ -61,10 +61,8 @@ ENDED_THERE = "The job {} has ended already, and its result is kept on the worke
 COME_BACK = " To see how it goes and to fetch its result: sleap-rtc attach {}"
 NOTHING_LEFT = "Nothing of the job is left, so its ticket is removed"
 TAKEN_ALONE = "{name} ({gpu}, {memory}) is the only worker that can take the job now"
-NONE_TO_CHOOSE = Fault(
-    FaultCode.WORKER_BUSY,
-    "No worker of the room can take the job now. To wait for one: --auto-select --wait. To look at them: "
-    "sleap-rtc workers",
+NONE_TO_CHOOSE = (
+    "No worker of the room can take the job now.{} To wait for one: --auto-select --wait. To look at them: {}"
 )
 CANCELLED_WITH_JOB = Fault(FaultCode.DETACHED, "Left at once: the job, or its result, stays on the worker.")
 CANCELLED_BEFORE_JOB = Fault(FaultCode.INTERRUPTED, "Stopped at once, before the job began.")
@@ -92,6 +90,14 @@ def left_text(finished: Finished, options: ClientOptions) -> str:
     """Return the last sentences of a client that has left its job well (`ClientOptions.detach`)."""
     text = (RUNS_ON if finished.ended is None else ENDED_THERE).format(finished.left)
     return text if options.tickets_folder is None else text + COME_BACK.format(finished.left)
+
+
+def none_to_choose(options: ClientOptions) -> Fault:
+    """Return why no list is shown to choose a worker from: what it would hold is empty."""
+    memory = options.min_memory_mb
+    wanted = f" It must have {memory} MB of GPU memory (--min-gpu-memory)." if memory else ""
+    room = f" --room {options.remembered_as}" if options.remembered_as else ""
+    return Fault(FaultCode.WORKER_BUSY, NONE_TO_CHOOSE.format(wanted, f"sleap-rtc workers{room}"))
 
 
 @define
@@ -295,7 +301,7 @@ class Presenter:
                 await self.view.choose(lambda: self._workers, self._wait_workers_changed)
             )
         except RtcError as error:  # nobody can be asked
-            picked = ChoiceFailed(error.fault if self._workers else NONE_TO_CHOOSE)
+            picked = ChoiceFailed(error.fault if self._workers else none_to_choose(self.options))
         self._post(picked)
 
     async def _wait_workers_changed(self) -> None:

@@ -47,18 +47,19 @@ from rtc.client.options import ClientOptions
 from rtc.client.presenter import (
     CANCEL_ASKED,
     CANCEL_HINT,
-    NONE_TO_CHOOSE,
     NOTHING_LEFT,
     NOTHING_TO_STOP,
     STOP_ASKED,
     Presenter,
     left_text,
+    none_to_choose,
 )
 from rtc.client.result_folder import ResultFolder
 from rtc.client.ticket_folder import TicketFolder
 from rtc.client.tickets import JobTicket
 from rtc.command_line.client_program import ClientProgram
 from rtc.common.errors import ExitCode, RtcError
+from rtc.config.load import load_config
 from rtc.packages.plan import Plan, inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime
 from rtc.terminal import Losses, Mode
@@ -578,7 +579,17 @@ async def test_without_a_terminal_and_without_a_free_worker_it_is_no_mistake_of_
     made.runtime.post(made.wanted)
     made.presenter.runtime = made.runtime
     await made.hear(JOINED, present())
-    assert made.runtime.outcome.fault == NONE_TO_CHOOSE
+    assert made.runtime.outcome.fault == none_to_choose(made.presenter.options)
+
+
+def test_where_there_is_nothing_to_choose_from_the_wishes_and_the_room_are_named(tmp_path: Path) -> None:
+    config = load_config(server=None, environ={}, cwd=tmp_path, settings=tmp_path)
+    options = ClientOptions(config, tmp_path / "toy.zip", RoomId("room-1"), "t", events.AskPerson(take_only=True))
+    assert none_to_choose(options).text.startswith("No worker of the room can take the job now.")
+    assert none_to_choose(options).text.endswith("sleap-rtc workers")
+    text = none_to_choose(evolve(options, min_memory_mb=8000, remembered_as="mice")).text
+    assert "can take the job now. It must have 8000 MB of GPU memory (--min-gpu-memory). To wait" in text
+    assert text.endswith("sleap-rtc workers --room mice")
 
 
 # -------- what the person wants

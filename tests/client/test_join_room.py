@@ -265,19 +265,19 @@ async def test_a_name_that_another_program_takes_at_the_last_moment_is_left_to_i
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others: list[RememberedRoom] = []
-    locked = RememberedRooms._locked
+    change_file = RememberedRooms._change
 
-    def after_the_other(rooms: RememberedRooms) -> Any:
+    def after_the_other(rooms: RememberedRooms, change: Any) -> None:
         if others:
             rooms.remember(others.pop())
-        return locked(rooms)
+        change_file(rooms, change)
 
     async def list_workers(*_arguments: object) -> tuple[WorkerPresent, ...]:
         await trio.lowlevel.checkpoint()
         others.append(RememberedRoom("lab", SERVER, RoomId("room-9"), "t"))
         return ()
 
-    monkeypatch.setattr(RememberedRooms, "_locked", after_the_other)
+    monkeypatch.setattr(RememberedRooms, "_change", after_the_other)
     monkeypatch.setattr(module, "list_workers", list_workers)
     outcome = await world.join(SESSION)
     assert (outcome.room.name, outcome.replaced) == ("lab-2", ())

@@ -16,6 +16,7 @@ from attrs import evolve
 import cli
 from protocol.ids import JobId, RoomId
 from rtc.client import tickets
+from rtc.client.target import NONE_REMEMBERED
 from rtc.client.tickets import JobTicket
 from rtc.command_line import join_command
 from rtc.command_line.room_option import complete_room_name
@@ -167,7 +168,7 @@ def test_a_room_is_left_by_name_or_id_and_only_forgotten(run: Run, rooms: Rememb
     assert run("leave", "room-2")[0] == 0
     assert rooms.read().rooms == ()
     code, text = run("leave", "lab")
-    assert (code, text) == (2, "sleap-rtc: No room is remembered here. Join one: sleap-rtc join ")
+    assert (code, text) == (2, f"sleap-rtc: {NONE_REMEMBERED} ")
 
 
 def test_of_a_room_that_is_left_it_is_said_when_a_secret_goes_with_it(run: Run, rooms: RememberedRooms) -> None:

@@ -160,6 +160,8 @@ def _choose(content: RememberedRoomsJson, name: str | None, found: FoundRoom) ->
     If no secret was given, the one stays that the room had, under this name or another one.
     """
     same = content.by_key(found.server, found.room)
+    if same is None and name is None:
+        same = _at_another_address(content, found)
     named = None if name is None else next((one for one in content.rooms if is_same_name(one.name, name)), None)
     replaced = tuple(one for one in dict.fromkeys((named, same)) if one is not None)
     name = name or (content.free_name(_suggested(found.name)) if same is None else same.name)
@@ -167,6 +169,14 @@ def _choose(content: RememberedRoomsJson, name: str | None, found: FoundRoom) ->
     secret = found.secret or next((secret for secret in kept if secret), None)
     room = RememberedRoom(name, found.server, found.room, found.token, secret, joined=int(time.time()))
     return _Chosen(room, replaced)
+
+
+def _at_another_address(content: RememberedRoomsJson, found: FoundRoom) -> RememberedRoom | None:
+    """Return the room if it is remembered with another address of its server; None if it is not.
+
+    Id and token together say so: only members know the token, so no stranger's room takes the place of this one.
+    """
+    return next((one for one in content.rooms if (one.room, one.token) == (found.room, found.token)), None)
 
 
 async def _find(options: JoinOptions) -> FoundRoom:

@@ -142,6 +142,7 @@ def about_join(outcome: JoinOutcome) -> str:
         if other.room != room.room:
             lines.append(f"{other.name} was another room before, {other.room} on {clean(other.server)}.")
     lines += [f"It was remembered as {one.name} before." for one in earlier if one.name != room.name]
+    lines += [f"Its server was {clean(one.server)} before." for one in earlier if one.server != room.server]
     lines += [
         f"  server   {clean(room.server)}",
         f"  workers  {_about_workers(outcome)}",

@@ -214,6 +214,32 @@ async def test_a_server_that_has_moved_is_renewed_under_the_same_name(world: Wor
     assert "Renewed" in about_join(outcome)
 
 
+async def test_a_server_that_is_joined_at_another_of_its_addresses_has_the_same_room(world: World) -> None:
+    await world.join(CODE, server=SERVER, name="flies")
+    outcome = await world.join(SESSION, server=OTHER_SERVER)
+    assert remembered(world) == {"flies": RememberedRoom("flies", OTHER_SERVER, ROOM, TOKEN, SECRET)}
+    assert about_join(outcome).splitlines()[:2] == [
+        "Renewed: the room is remembered as flies.",
+        f"Its server was {SERVER} before.",
+    ]
+
+
+async def test_a_room_of_another_server_with_the_same_id_and_another_token_takes_no_place(world: World) -> None:
+    await world.join(SESSION)
+    strange = SessionString(ROOM, "another", PeerId("worker-1"), OTHER_SERVER).write()
+    assert (await world.join(strange)).room.name == "lab-2"
+    assert remembered(world)["lab"] == RememberedRoom("lab", SERVER, ROOM, TOKEN)
+
+
+async def test_a_person_may_keep_both_addresses_under_two_names(world: World) -> None:
+    await world.join(SESSION, name="inside")
+    await world.join(SESSION, server=OTHER_SERVER, name="outside")
+    assert {name: room.server for name, room in remembered(world).items()} == {
+        "inside": SERVER,
+        "outside": OTHER_SERVER,
+    }
+
+
 async def test_another_room_under_the_same_name_takes_its_place_which_is_said(world: World) -> None:
     await world.join(CODE, server=SERVER, name="flies")
     outcome = await world.join(room="room-2", token="t", name="flies")

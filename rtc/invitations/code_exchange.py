@@ -24,6 +24,8 @@ from rtc.invitations.short_code import ShortCode
 
 SHARE_BYTES = 33
 """Length of a SPAKE2 message: one byte for the side, and a point of Ed25519."""
+FIELD_ORDER = 2**255 - 19
+"""The prime of Ed25519 (RFC 8032, section 5.1): the coordinates of a point are below it."""
 INVITER_ID, JOINER_ID = b"sleap-rtc inviter", b"sleap-rtc joiner"
 """The two identities of SPAKE2, each followed by a space and the number of the code."""
 PROOF_LABEL, ROOM_LABEL = b"sleap-rtc/code/proof", b"sleap-rtc/code/room"
@@ -119,11 +121,22 @@ def _identities(code: ShortCode) -> dict[str, bytes]:
 def _finish(spake2: Any, share: bytes) -> bytes:
     if len(share) != SHARE_BYTES:
         raise BadShare("a share of another length came")
+    if not _is_canonical(share[1:]):
+        raise BadShare("a share with a point in another form, or with the neutral element, came")
     try:
         key: bytes = spake2.finish(share)
     except Exception as error:  # it raises its own errors, ValueError, plain Exception and AssertionError
         raise BadShare("a share that is no point of the curve, or of this side, came") from error
     return key
+
+
+def _is_canonical(point: bytes) -> bool:
+    """Return whether a point of the right subgroup is written in its only valid form, and is not the neutral element.
+
+    `spake2` reads other forms, too, and so takes the neutral element, whose y is 1, in all forms but one.
+    """
+    y = int.from_bytes(point, "little") & (2**255 - 1)  # the highest bit is the sign of x
+    return 1 < y < FIELD_ORDER
 
 
 def _keys(key: bytes, transcript: bytes) -> ExchangeKeys:

@@ -87,6 +87,16 @@ def test_what_is_no_message_of_a_joiner_is_one_kind_of_error(share: bytes) -> No
         answer_joiner(CODE, "laptop", share)
 
 
+@pytest.mark.parametrize("y", [1, 1 | 2**255, 2**255 - 18, 2**256 - 18])
+def test_the_neutral_element_is_refused_in_each_form_and_at_both_ends(y: int) -> None:
+    """No honest end sends it. `spake2` refuses the first form only."""
+    point = y.to_bytes(32, "little")
+    with pytest.raises(BadShare):
+        answer_joiner(CODE, "laptop", b"B" + point)
+    with pytest.raises(BadShare):
+        JoinerExchange(CODE, "laptop").finish(b"A" + point)
+
+
 @settings(max_examples=20)
 @given(st.binary(min_size=SHARE_BYTES - 1, max_size=SHARE_BYTES - 1))
 def test_whatever_a_joiner_sends_is_a_share_or_that_error(point: bytes) -> None:

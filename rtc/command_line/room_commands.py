@@ -23,7 +23,24 @@ def _complete_code(_context: click.Context, _parameter: click.Parameter, incompl
     return [CompletionItem(text) for text in complete(incomplete)]
 
 
-@click.command()
+class JoinCommand(click.Command):
+    """A command whose arguments may begin with a hyphen, as in `join 7-tulip -otter`: the shell has put a space after a
+    word that Tab has completed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; one hyphen before a word does not matter, as all options but -h have two."""
+        options = [option for option in self.params if isinstance(option, click.Option) and not option.is_flag]
+        with_value = {name for option in options for name in option.opts}
+        words = zip(("", *args), args, strict=False)
+        plain = [word if before in with_value else _without_hyphen(word) for before, word in words]
+        return super().parse_args(ctx, plain)
+
+
+def _without_hyphen(word: str) -> str:
+    return word if word.startswith("--") or word in ("-", "-h") else word.removeprefix("-")
+
+
+@click.command(cls=JoinCommand)
 @click.argument("what", nargs=-1, metavar="[WHAT]", shell_complete=_complete_code)
 @click.option("--name", help="The name under which the room is remembered; by default lab, lab-2, …")
 @click.option("--server", help="Address of the room's signalling server, such as ws://lab.example.org:8080.")

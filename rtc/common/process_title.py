@@ -31,7 +31,8 @@ def masked(command: Sequence[str]) -> list[str]:
 
 
 def _masked_argument(word: str, before: str) -> str:
-    return word if word.startswith("-") or before in JOIN_OPTIONS else MASK
+    """Return one word after `join`; all of its options but -h have two hyphens, so one alone is part of a code."""
+    return word if word.startswith("--") or word == "-h" or before in JOIN_OPTIONS else MASK
 
 
 def _masked(word: str, before: str) -> str:

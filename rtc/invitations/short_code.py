@@ -32,6 +32,8 @@ _START = 4
 _BY_START = {word[:_START]: word for word in WORDS}
 _SOUND_MARK = "\u30fc"
 """The prolonged sound mark of Japanese, a letter by its Unicode category; input methods write it for a hyphen."""
+_GERMAN_HYPHEN = str.maketrans("\u00df\u1e9e", "--")
+"""Sharp s, the letter that a German keyboard writes with the key of the hyphen on others; no word has it."""
 _HALF_SOUND_MARK = "\uff70"
 """The same in half width, as NFKC finds it."""
 
@@ -116,7 +118,7 @@ def _plain(text: str) -> str:
 
     Full-width letters and digits become ASCII; letters of other alphabets are kept.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", text.translate(_GERMAN_HYPHEN)).casefold()
     digits = "".join(str(unicodedata.decimal(one, one)) for one in folded)
     return "".join(one if one.isalnum() and one != _SOUND_MARK else " " for one in digits).strip()
 

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
         (["train", "--token-file", "F", "--name=--token"], ["train", "--token-file", "F", "--name=--token"]),
         (["rtc", "join", "7-tulip-otter-radio", "--name", "lab"], ["rtc", "join", MASK, "--name", "lab"]),
         (["rtc", "join", "--name=lab", "7", "tulip", "otter"], ["rtc", "join", "--name=lab", MASK, MASK, MASK]),
+        (["rtc", "join", "7-tulip", "-otter", "-h"], ["rtc", "join", MASK, MASK, "-h"]),
         (["rtc", "join", "--server", "lab", "eyJ"], ["rtc", "join", "--server", "lab", MASK]),
         (["rtc", "join", "--token", "T", "--room-id", "r"], ["rtc", "join", "--token", MASK, "--room-id", "r"]),
     ],

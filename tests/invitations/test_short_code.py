@@ -50,6 +50,7 @@ def test_the_words_are_chosen_as_secrets_are(monkeypatch: pytest.MonkeyPatch) ->
         "7_tulip.otter/radio",
         "“7-tulip-otter-radio”.",
         "7 tu lip ot ter radio",
+        "7ßtulipẞotterßradio",  # a German keyboard, typed as if it were another one
         "７－ｔｕｌｉｐ－ｏｔｔｅｒ－ｒａｄｉｏ",  # full width
         "７　ｔｕｌｉｐ　ｏｔｔｅｒ　ｒａｄｉｏ",  # ideographic spaces
         "７ーｔｕｌｉｐーＯｔｔｅｒーradio",  # the prolonged sound mark

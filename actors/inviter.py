@@ -144,7 +144,10 @@ def report_denied(data: InviterData, event: InvitationDenied | RefuseInvitation)
 
 def report_unanswered(data: InviterData, _event: events.TimedOut) -> Step[InviterData]:
     """Report that the server does not say whether the invitation is open."""
-    text = f"The server did not open an invitation within {REPLY_TIME:.0f} seconds. It may be too old for this."
+    text = (
+        f"The server did not answer within {REPLY_TIME:.0f} seconds. It may be too old for this: use the session"
+        " string, or ask for the server to be updated."
+    )
     return _ended(data, Fault(FaultCode.SERVER_LOST, text), close=True)
 
 

@@ -18,8 +18,8 @@ from protocol.invitations import InvitedRoom
 from rtc.common.errors import RtcError
 from rtc.config.load import Config
 from rtc.invitations.nearby_exchange import NearbyJoinerExchange, NearbyKeys
-from rtc.invitations.redeem import Redeeming, run_exchange
-from rtc.invitations.sealed_room import open_room
+from rtc.invitations.redeem import BAD_SHARE, Redeeming, run_exchange
+from rtc.invitations.sealed_room import NOT_FROM_INVITER, open_room
 
 LATE_TIME = 60.0
 """Seconds in which the person here has to answer, once the worker's has agreed."""
@@ -106,4 +106,4 @@ def _for_person(fault: Fault, asking: _Asking) -> Fault:
     """Return the fault as the person hears it who has asked; the server's own words are about codes."""
     if fault.code is FaultCode.ROOM_DENIED and not asking.known.is_set():
         return Fault(fault.code, NOT_OPEN)
-    return fault
+    return NOT_FROM_INVITER if fault == BAD_SHARE else fault

@@ -26,7 +26,7 @@ from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.config.load import Config
 from rtc.invitations.code_exchange import ExchangeKeys, JoinerExchange, make_proof
 from rtc.invitations.derived_keys import BadShare
-from rtc.invitations.sealed_room import open_room
+from rtc.invitations.sealed_room import NOT_FROM_INVITER, open_room
 from rtc.invitations.short_code import ShortCode
 from rtc.transport.signaling.connection import run_signaling
 
@@ -35,6 +35,10 @@ FLUSH_TIME = 1.0
 WRONG_CODE = (
     "The code was not accepted: it has a typo, or somebody else has used it. It is void now. Ask for a new one"
     " (sleap-rtc room invite, on a computer that is in the room)."
+)
+NO_CODES = (
+    "The server does not understand short codes: it is older than this sleap-rtc. Join with the worker's session string"
+    " (sleap-rtc join 'eyJ…'), or ask for the server to be updated."
 )
 BAD_SHARE = Fault(FaultCode.BAD_MESSAGE, "Your half of the exchange is not one of an inviter.")
 
@@ -175,4 +179,8 @@ async def _run_connection(redeeming: Redeeming, config: Config) -> None:
 
 def _for_person(fault: Fault) -> Fault:
     """Return the fault as the person hears it who has typed the code."""
+    if fault == BAD_SHARE:
+        return NOT_FROM_INVITER
+    if fault.code is FaultCode.BAD_MESSAGE:
+        return Fault(FaultCode.VERSION, NO_CODES)
     return Fault(FaultCode.AUTH_INVALID, WRONG_CODE) if fault.code is FaultCode.AUTH_INVALID else fault

@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from protocol.converter import WireError, from_json, to_json
-from protocol.faults import FaultCode
+from protocol.faults import Fault, FaultCode
 from protocol.invitations import INVITED_MAX, InvitedRoom
 from rtc.common.errors import RtcError
 
@@ -17,6 +17,11 @@ NONCE_BYTES = 12
 """Length of ChaCha20-Poly1305's nonce, which comes before what is encrypted."""
 PADDED_TO = 1024
 """The JSON gets spaces at its end until its length is a multiple of so many bytes."""
+NOT_FROM_INVITER = Fault(
+    FaultCode.AUTH_INVALID,
+    "What came in answer is not from the machine that invites, or was changed on its way. Ask for a new code; if it"
+    " happens again, the server is not to be trusted.",
+)
 
 
 def seal_room(room: InvitedRoom, key: bytes, transcript: bytes) -> bytes:
@@ -49,11 +54,7 @@ def open_room(sealed: bytes, key: bytes, transcript: bytes) -> InvitedRoom:
     try:
         text = ChaCha20Poly1305(key).decrypt(nonce, encrypted, transcript)
     except (InvalidTag, ValueError):  # the latter for a nonce that is too short
-        raise RtcError(
-            FaultCode.AUTH_INVALID,
-            "What came is not from the machine that invites, or was changed on its way. Ask for a new code, or ask the"
-            " worker nearby again; if it happens again, the server is not to be trusted.",
-        ) from None
+        raise RtcError.of(NOT_FROM_INVITER) from None
     try:
         room: InvitedRoom = from_json(text, InvitedRoom, limit=INVITED_MAX)
     except WireError as error:

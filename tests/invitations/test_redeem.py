@@ -36,7 +36,7 @@ from rtc.invitations.code_exchange import JoinerExchange, answer_joiner, is_proo
 from rtc.invitations.code_inviter import WRONG, CodeInviter
 from rtc.invitations.invite import NOBODY_CAME, InviteOptions, invite
 from rtc.invitations.redeem import redeem
-from rtc.invitations.sealed_room import open_room, seal_room
+from rtc.invitations.sealed_room import NOT_FROM_INVITER, open_room, seal_room
 from rtc.invitations.short_code import ShortCode, make_code, read_code
 from rtc.server import open_server
 from rtc.server.database import open_room_database
@@ -119,7 +119,7 @@ async def test_who_types_the_code_has_the_room_and_its_secret(tmp_path: Path, nu
         got = await redeem(code, inviting.config, name="laptop")
         assert got == InvitedRoom(inviting.config.signaling_websocket, inviting.room, inviting.token, SECRET, "lab")
         await inviting.ended.wait()
-        assert (inviting.fault, inviting.texts[1:]) == (None, ["laptop has the room now."])
+        assert (inviting.fault, inviting.texts[1:]) == (None, ["'laptop' has the room now."])
         assert (await fault_of(code, inviting.config)).code is FaultCode.ROOM_DENIED
 
 
@@ -132,7 +132,9 @@ async def test_a_wrong_guess_costs_the_code_and_its_person_hears_of_it(tmp_path:
         assert RtcError.of(wrong).exit_code is ExitCode.AUTHENTICATION
         await inviting.ended.wait()
         assert inviting.fault is not None
-        assert inviting.fault.text.startswith("Somebody typed a wrong code (laptop), so the code is void.")
+        assert inviting.fault.text.startswith(
+            "Somebody typed a wrong code, at a computer called 'laptop', so the code is void."
+        )
         late = await fault_of(code, inviting.config)
         assert RtcError.of(late).exit_code is ExitCode.AUTHENTICATION
         never = await fault_of(ShortCode(999, code.words), inviting.config)
@@ -247,8 +249,20 @@ async def test_a_half_that_is_none_gets_no_proof(lying: Any, autojump_clock: Any
             await say(answer(message))
 
     lying(play)
-    assert (await fault_of(make_code(7), IN_MEMORY)).code is FaultCode.BAD_MESSAGE
+    assert await fault_of(make_code(7), IN_MEMORY) == NOT_FROM_INVITER
     assert heard in ([AskInvitation], [AskInvitation, RefuseInvitation])
+
+
+async def test_a_server_that_is_too_old_for_codes_is_named_without_words_of_programmers(
+    lying: Any, autojump_clock: Any
+) -> None:
+    async def old(_message: Any, say: Any) -> None:
+        text = "The server does not understand: a message came that is not known here (ASK_INVITATION)."
+        await say(Fault(FaultCode.BAD_MESSAGE, text))
+
+    lying(old)
+    fault = await fault_of(make_code(7), IN_MEMORY)
+    assert fault == Fault(FaultCode.VERSION, redeem_module.NO_CODES)
 
 
 @pytest.mark.parametrize("change", [lambda sealed: sealed[:-1] + b"x", lambda _: b"x" * 60, lambda sealed: sealed[12:]])

@@ -51,7 +51,6 @@ REASONS = {
 }
 """Why an exchange has ended. Only the code of a joiner's fault counts: its text may be of somebody who wants to be read
 on this console."""
-NEW_CODE = "For a new one, on a computer that has joined: sleap-rtc room invite"
 
 RoomSource = Callable[[], Awaitable[InvitedRoom]]
 """Returns the room that this program is in; raises `RtcError` if it cannot be given."""
@@ -165,15 +164,16 @@ class CodeInviter:
 
 
 def explain_used(event: events.InvitationUsed) -> str:
-    """Return the sentence for the person whose code somebody has typed."""
+    """Return the sentence for the person whose code somebody has typed; the name is in quotes, as anybody may choose
+    one that reads like a sentence of ours."""
     if event.fault is None:
-        return f"The short code was used: {event.name} has this room now. {NEW_CODE}"
+        return f"The short code was used: {event.name!r} has this room now."
     if event.fault.code is FaultCode.AUTH_INVALID:
-        return f"Somebody typed a wrong code ({event.name}), so the code is void. {NEW_CODE}"
+        return f"Somebody typed a wrong code, at a computer called {event.name!r}, so the code is void."
     reason = REASONS.get(event.fault.code, "the exchange has failed")
-    return f"The short code was tried ({event.name}) and is void: {reason}. {NEW_CODE}"
+    return f"The short code was tried, at a computer called {event.name!r}, and is void: {reason}."
 
 
 def explain_ended(event: events.InvitationEnded) -> str:
     """Return the sentence for the person whose code nobody has used."""
-    return f"The short code is void: {event.fault.text} {NEW_CODE}"
+    return f"The short code is void: {event.fault.text}"

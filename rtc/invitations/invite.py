@@ -41,7 +41,8 @@ from rtc.runtime.signaling_runtime import SignalingRuntime
 
 LEAVE_TIME = 2.0
 """Seconds for the last messages to the server."""
-NOBODY_CAME = "Nobody has used the code in time, and it is void. Make a new one: sleap-rtc room invite"
+NEW_CODE = "Run the command again for a new one."
+NOBODY_CAME = f"Nobody has used the code in time, and it is void. {NEW_CODE}"
 
 
 @frozen
@@ -109,10 +110,10 @@ class _Inviting:
     def code_used(self, event: InvitationUsed) -> None:
         """Say who has used the code, or end with the reason why it is void."""
         if event.fault is None:
-            self.lines.say(f"{event.name} has the room now.")
+            self.lines.say(f"{event.name!r} has the room now.")
             self._end(None)
         else:
-            self._end(Fault(event.fault.code, explain_used(event)))
+            self._end(Fault(event.fault.code, f"{explain_used(event)} {NEW_CODE}"))
 
     def code_ended(self, event: InvitationEnded) -> None:
         """End with the reason why there is no code any more."""

@@ -83,6 +83,13 @@ def fleet_banner(
     return "\n".join((*lines, *_last_lines(code, server, has_secret=has_secret)))
 
 
+def invite_command(room: RoomId, token: str, server: str, *, has_secret: bool) -> str:
+    """Return the command that makes a new code for this room, on any computer: also on one that has joined no room, or
+    has joined another one, to which a shorter command would invite. The arguments are as in `worker_banner`."""
+    named = f"--room-id {shlex.quote(room)} --token {shlex.quote(token)}"
+    return f"sleap-rtc room invite {named}{server_option(server)}{_secret_option(has_secret)}"
+
+
 def _location_lines(facts: WorkerFacts, room: RoomId, token: str, server: str, *, has_secret: bool) -> tuple[str, ...]:
     """Return the lines about the machine and the room."""
     return (
@@ -105,7 +112,7 @@ def _room_lines(room: RoomId, token: str, server: str, *, has_secret: bool) -> t
         "",
         f"  {TRAIN} {named} --auto-select --pkg-path package.zip{rest}",
         f"  sleap-rtc worker {named}{rest}",
-        f"  sleap-rtc room invite {named}{rest}",
+        f"  {invite_command(room, token, server, has_secret=has_secret)}",
         "",
     )
 

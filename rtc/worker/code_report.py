@@ -25,6 +25,8 @@ class WorkerCodeReport:
     """Prints one line for the person at the terminal."""
     prefix: str = ""
     """Written before each line."""
+    invite_command: Callable[[], str] = lambda: "sleap-rtc room invite"
+    """Returns the command that makes a new code for this worker's room."""
     _code: ShortCode | None = field(default=None, init=False, repr=False)
     _is_waiting: bool = field(default=False, init=False)
     _settled: trio.Event = field(factory=trio.Event, init=False)
@@ -63,4 +65,4 @@ class WorkerCodeReport:
     def _write(self, text: str) -> None:
         self._code = None
         log.info("%s%s", self.prefix, text)
-        self.say(f"{self.prefix}{text}")
+        self.say(f"{self.prefix}{text} A new one: {self.invite_command()}")

@@ -50,6 +50,7 @@ from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
 from rtc.runtime.room_keys import LastingSecret, SecretFinder, find_keys, no_secret
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
 from rtc.transport.webrtc import AsyncioLoop
+from rtc.worker.banner import invite_command
 from rtc.worker.code_report import WorkerCodeReport
 from rtc.worker.event_log import EventLog
 from rtc.worker.gpu_monitor import GpuMonitor
@@ -258,7 +259,7 @@ async def _serve(
             on_ready,
             say,
         )
-        code_report = WorkerCodeReport(say, options.prefix)
+        code_report = WorkerCodeReport(say, options.prefix, partial(_invite_command, options, membership))
         invited_room = partial(_invited_room, options, find_secret, membership)
         code_inviter = CodeInviter(router, invited_room, code_report)
         membership.make_code = partial(code_report.first_code, code_inviter.invite)
@@ -320,6 +321,14 @@ async def _invited_room(options: WorkerOptions, find_secret: SecretFinder, membe
     text = None if secret is None else secret.text
     name = options.name or socket.gethostname()
     return InvitedRoom(options.public_address, saved.room, saved.token, text, name)
+
+
+def _invite_command(options: WorkerOptions, membership: RoomMembership) -> str:
+    """Return the command that makes a new code for the room that the worker is in, or was in last."""
+    saved = membership.saved
+    if saved is None:
+        return "sleap-rtc room invite"
+    return invite_command(saved.room, saved.token, options.public_address, has_secret=saved.has_secret)
 
 
 def _facts(options: WorkerOptions, gpu: GpuFacts) -> WorkerFacts:

@@ -127,25 +127,26 @@ async def test_a_server_without_codes_holds_nothing_up_and_is_not_talked_about(a
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        (InvitationUsed(InvitationKind.CODE, "laptop"), "The short code was used: laptop has this room now."),
+        (InvitationUsed(InvitationKind.CODE, "laptop"), "The short code was used: 'laptop' has this room now."),
         (
             InvitationUsed(InvitationKind.CODE, "laptop", Fault(FaultCode.AUTH_INVALID, "No.")),
-            "Somebody typed a wrong code (laptop), so the code is void.",
+            "Somebody typed a wrong code, at a computer called 'laptop', so the code is void.",
         ),
         (
             InvitationUsed(InvitationKind.CODE, "laptop", Fault(FaultCode.CANCELLED, "Run this: …")),
-            "The short code was tried (laptop) and is void: the other computer has gone, or this program ends.",
+            "The short code was tried, at a computer called 'laptop', and is void: the other computer has gone, or this"
+            " program ends.",
         ),
         (ended(FaultCode.STALLED), "The short code is void: Nobody has used it in time."),
     ],
 )
 def test_what_becomes_of_a_code_is_one_line_that_says_how_to_get_a_new_one(event: Any, words: str) -> None:
     said: list[str] = []
-    report = WorkerCodeReport(said.append, "[lab-0] ")
+    report = WorkerCodeReport(said.append, "[lab-0] ", lambda: "sleap-rtc room invite --room-id R")
     report.code_opened(CODE, 600)
     said.clear()
     report.code_used(event) if isinstance(event, InvitationUsed) else report.code_ended(event)
-    assert said == [f"[lab-0] {words} For a new one, on a computer that has joined: sleap-rtc room invite"]
+    assert said == [f"[lab-0] {words} A new one: sleap-rtc room invite --room-id R"]
     assert not any(word in said[0] for word in CODE.words)
 
 
@@ -170,6 +171,7 @@ async def test_the_code_of_a_worker_brings_its_room_and_the_secret_if_it_has_one
         assert code is not None
         room = await redeem(code, lab.config, name="laptop")
         assert (room.room, room.token, room.secret) == (worker.ready.room, worker.ready.token, secret)
-        await worker.log.until("laptop has this room now")
+        await worker.log.until("'laptop' has this room now")
+        await worker.log.until(f"A new one: sleap-rtc room invite --room-id {room.room} --token {room.token}")
         with pytest.raises(RtcError):
             await redeem(code, lab.config, name="laptop")

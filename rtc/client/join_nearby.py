@@ -130,7 +130,11 @@ def _listing(workers: Iterable[tuple[str, NearbyWorker]]) -> str:
 
 
 async def _compare(words: tuple[str, ...], options: NearbyOptions, reader: LineReader) -> bool:
-    """Show the words, and return whether the person says that the worker's screen shows the same."""
+    """Show the words, and return whether the person says that the worker's screen shows the same.
+
+    What was typed before the words were there does not count.
+    """
+    reader.discard_typed()
     options.out.write(f"\n    {' '.join(words)}\n\n{COMPARE_PROMPT}")
     try:
         while (answer := await reader.read_line()) is not None:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO
 
@@ -15,6 +16,9 @@ from rtc.common.errors import RtcError
 from rtc.common.text import clean
 from rtc.terminal.interface import Changed, Workers
 from rtc.terminal.worker_table import LEAVING, NARROW, columns, memory
+
+if sys.platform != "win32":
+    import termios
 
 PROMPT = "Number, r to refresh, q to leave: "
 LINE_MAX = 4096
@@ -73,6 +77,12 @@ class LineReader:
             self._buffer = (self._buffer + more)[-LINE_MAX:]
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode("utf-8", "replace").strip()
+
+    def discard_typed(self) -> None:
+        """Forget what was typed so far: it cannot answer a question that was not yet asked."""
+        self._buffer = b""
+        if sys.platform != "win32" and os.isatty(self._fd):
+            termios.tcflush(self._fd, termios.TCIFLUSH)
 
     async def _read(self) -> bytes:
         try:

@@ -15,7 +15,7 @@ from protocol.faults import FaultCode
 from protocol.ids import RoomId
 from protocol.invitations import InvitedRoom
 from rtc.client import join_nearby
-from rtc.client.join_nearby import NearbyOptions, find_nearby
+from rtc.client.join_nearby import COMPARE_PROMPT, NearbyOptions, find_nearby
 from rtc.client.join_room import FoundRoom
 from rtc.common.errors import RtcError
 from rtc.common.line_writer import LineWriter
@@ -32,6 +32,18 @@ WORDS = ("tulip", "otter", "radio")
 SECRET = "a secret of the whole lab"
 
 
+class Screen(StringIO):
+    """What is shown; when the question about the words is, the person answers it."""
+
+    answer: Callable[[], None]
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if text.endswith(COMPARE_PROMPT):
+            self.answer()
+        return written
+
+
 @define(eq=False)
 class Person:
     """A person at a pseudo-terminal, and what is there to find."""
@@ -42,7 +54,16 @@ class Person:
     nearby: tuple[NearbyWorker, ...] = (LAB,)
     asked: list[tuple[int, str]] = field(factory=list)
     agreed: list[bool] = field(factory=list)
-    out: StringIO = field(factory=StringIO)
+    out: Screen = field(factory=Screen)
+    answer: str = "y\n"
+    """What is typed when the question about the words is shown for the first time."""
+
+    def __attrs_post_init__(self) -> None:
+        self.out.answer = self._answer
+
+    def _answer(self) -> None:
+        typed, self.answer = self.answer, ""
+        self.type(typed)
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
@@ -78,7 +99,6 @@ def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
 
 
 async def test_the_only_worker_is_taken_and_said(person: Person) -> None:
-    person.type("y\n")
     found = await person.join()
     assert person.asked == [(7, "ws://192.168.1.20:8080")]
     assert person.agreed == [True]
@@ -89,7 +109,7 @@ async def test_the_only_worker_is_taken_and_said(person: Person) -> None:
 
 async def test_of_several_the_person_chooses(person: Person) -> None:
     person.nearby = (BENCH, LAB)
-    person.type("3\nx\n²\n2\ny\n")
+    person.type("3\nx\n²\n2\n")
     await person.join()
     assert person.asked == [(7, "ws://192.168.1.20:8080")]
     lines = person.out.getvalue().splitlines()
@@ -111,23 +131,21 @@ async def test_whoever_chooses_none_joins_nothing(person: Person, typed: str) ->
 @pytest.mark.parametrize("name", ["BENCH 4", "bench 4"])
 async def test_a_worker_may_be_named(person: Person, name: str) -> None:
     person.nearby = (BENCH, LAB)
-    person.type("y\n")
     await person.join(worker=name)
     assert person.asked == [(8, "ws://192.168.1.21:8080")]
 
 
 async def test_two_workers_of_one_name_are_told_apart(person: Person) -> None:
     person.nearby = (LAB, NearbyWorker("lab-2", Announcement("lab", "CPU", LAB.announcement.server, 9)))
-    person.type("2\ny\n")
+    person.type("2\n")
     await person.join(worker="lab")
     assert person.asked[0][0] == 9
-    person.type("y\n")
+    person.answer = "y\n"
     await person.join(worker="lab-2")
     assert person.asked[1][0] == 9
 
 
 async def test_the_server_s_address_may_be_another_than_announced(person: Person) -> None:
-    person.type("y\n")
     found = await person.join(server="wss://lab.example.org")
     assert found.server == "wss://lab.example.org"
 
@@ -149,9 +167,17 @@ async def test_where_nobody_is_found_it_is_said_what_to_try(person: Person) -> N
     ("typed", "agreed"), [("y\n", True), ("YES\n", True), ("n\n", False), ("maybe\n\nno\n", False), ("\x04", False)]
 )
 async def test_only_a_clear_yes_agrees(person: Person, typed: str, agreed: bool) -> None:
-    person.type(typed)
+    person.answer = typed
     await person.join()
     assert person.agreed == [agreed]
+
+
+@pytest.mark.parametrize("early", ["y\n", "y\ny\ny\n", "y"])
+async def test_what_was_typed_before_the_words_were_shown_does_not_agree(person: Person, early: str) -> None:
+    person.type(early)
+    person.answer = "\nn\n"
+    await person.join()
+    assert person.agreed == [False]
 
 
 async def test_without_a_terminal_nothing_is_asked(person: Person) -> None:

@@ -98,6 +98,11 @@ class CodeInviter:
             await nursery.start(self.actor.run)
             task_status.started()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a code that nobody has used yet."""
+        return self._code is not None
+
     def invite(self) -> None:
         """Ask for a new code; the report tells what becomes of it."""
         self.router.outbox.put(events.InviteWanted(CODE))

@@ -20,6 +20,7 @@ from actors.events import (
     OfferWithdrawn,
     RoomCredentials,
     SendToServer,
+    ServerDisconnected,
     SessionRequested,
     TagDenied,
     WorkersChanged,
@@ -33,7 +34,7 @@ from protocol.status import Role
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.config.load import Config
-from rtc.invitations.code_inviter import CodeInviter, explain_used
+from rtc.invitations.code_inviter import CodeInviter, explain_ended, explain_used
 from rtc.invitations.join_command import join_command
 from rtc.invitations.short_code import ShortCode
 from rtc.runtime.root import run_root, run_until_signal
@@ -85,6 +86,10 @@ class _Inviting:
     inviter: CodeInviter | None = None
     fault: Fault | None = None
     is_joined: bool = False
+    is_shown: bool = False
+    """Whether the person sees a code."""
+    is_away: bool = False
+    """Whether the person was told that the line to the server is lost."""
     done: trio.Event = field(factory=trio.Event)
 
     def start(self, _event: JoinedRoom) -> None:
@@ -93,6 +98,16 @@ class _Inviting:
         if not self.is_joined:
             self.is_joined = True
             self.inviter.invite()
+        elif self.is_away:
+            self.is_away = False
+            self.lines.say("The line to the server is back.")
+
+    def note_loss(self, event: ServerDisconnected) -> None:
+        """Say, once for each loss, that nobody can use the code while the line to the server is lost."""
+        assert self.inviter is not None, "it exists before the room is joined"
+        if self.inviter.is_open and not self.is_away and not self.done.is_set():
+            self.is_away = True
+            self.lines.say(f"{event.text} The code works again when it is back; after a minute the code is void.")
 
     def fail(self, event: JoinFailed) -> None:
         """End because the room cannot be joined."""
@@ -100,7 +115,7 @@ class _Inviting:
 
     def code_opened(self, code: ShortCode, seconds: int) -> None:
         """Print the code and how to use it."""
-        minutes = max(1, seconds // 60)
+        minutes, self.is_shown = max(1, seconds // 60), True
         self.lines.say(
             f"{code}\n\nOn the other computer, once, and within {minutes} minutes:\n\n"
             f"  {join_command(code, self.options.config.signaling_websocket)}\n\n"
@@ -117,8 +132,12 @@ class _Inviting:
 
     def code_ended(self, event: InvitationEnded) -> None:
         """End with the reason why there is no code any more."""
-        is_late = event.fault.code is FaultCode.STALLED
-        self._end(Fault(FaultCode.NO_WORKER, NOBODY_CAME) if is_late else event.fault)
+        if event.fault.code is FaultCode.STALLED:
+            self._end(Fault(FaultCode.NO_WORKER, NOBODY_CAME))
+        elif self.is_shown:
+            self._end(Fault(event.fault.code, f"{explain_ended(event)} {NEW_CODE}"))
+        else:
+            self._end(event.fault)
 
     def _end(self, fault: Fault | None) -> None:
         if not self.done.is_set():
@@ -166,4 +185,5 @@ def _routes(inviting: _Inviting, inviter: CodeInviter) -> dict[type, Any]:
         for kind, receivers in more.items():
             routes[kind] = (*routes.get(kind, ()), *receivers)
     routes[JoinedRoom] = (*routes[JoinedRoom], inviting.start)
+    routes[ServerDisconnected] = (*routes[ServerDisconnected], inviting.note_loss)
     return routes | {JoinFailed: (inviting.fail,)}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from rtc.invitations import code_inviter
 from rtc.invitations import redeem as redeem_module
 from rtc.invitations.code_exchange import JoinerExchange, answer_joiner, is_proof_of, make_proof
 from rtc.invitations.code_inviter import WRONG, CodeInviter
-from rtc.invitations.invite import NOBODY_CAME, InviteOptions, invite
+from rtc.invitations.invite import NOBODY_CAME, InviteOptions, _Inviting, invite
 from rtc.invitations.redeem import redeem
 from rtc.invitations.sealed_room import NOT_FROM_INVITER, open_room, seal_room
 from rtc.invitations.short_code import ShortCode, make_code, read_code
@@ -148,6 +149,33 @@ async def test_nobody_comes_in_time(tmp_path: Path, nursery: trio.Nursery, monke
         await inviting.ended.wait()
         assert inviting.fault == Fault(FaultCode.NO_WORKER, NOBODY_CAME)
         assert RtcError.of(inviting.fault).exit_code is ExitCode.NOT_AVAILABLE
+
+
+def test_the_person_hears_of_a_lost_line_once_and_why_the_code_is_void_then() -> None:
+    class Inviter:
+        is_open = True
+
+        def invite(self) -> None: ...
+
+    texts: list[str] = []
+    lines = SimpleNamespace(say=texts.append)
+    options = InviteOptions(IN_MEMORY, RoomId("room-1"), "token")
+    inviting = _Inviting(options, lines, None, Inviter())  # type: ignore[arg-type]
+    lost, joined = events.ServerDisconnected("Lost."), events.JoinedRoom(RoomId("room-1"), "", "client-1")  # type: ignore[arg-type]
+    inviting.start(joined)
+    inviting.code_opened(make_code(7), 600)
+    texts.clear()
+    for event in (lost, lost, joined, lost):
+        inviting.start(event) if event is joined else inviting.note_loss(event)
+    told = "Lost. The code works again when it is back; after a minute the code is void."
+    assert texts == [told, "The line to the server is back.", told]
+    inviting.code_ended(events.InvitationEnded(CODE, Fault(FaultCode.LINK_LOST, "The server has not kept it.")))
+    inviting.note_loss(lost)
+    assert len(texts) == 3
+    assert inviting.fault is not None
+    assert inviting.fault.text == (
+        "The short code is void: The server has not kept it. Run the command again for a new one."
+    )
 
 
 @pytest.mark.slow

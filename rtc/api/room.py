@@ -289,7 +289,7 @@ async def connect(
 ) -> AsyncGenerator[Room, None]:
     """Open a room for the duration of the block, after checking that it can be joined. For programs under trio.
 
-    Without a word about the room it is the remembered one (`sleap-rtc join`): the default, or the only one.
+    If no room is named, it is the remembered one (`sleap-rtc join`): the default, or the only one.
 
     >>> import trio
     >>> import rtc.api

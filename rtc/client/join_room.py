@@ -6,13 +6,13 @@ Nothing is remembered before the check has succeeded; what was remembered before
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from attrs import field, frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import RoomId
+from protocol.invitations import InvitedRoom
 from protocol.session_string import SessionStringError, read_session_string
 from protocol.signaling import WorkerPresent
 from rtc.client.list_workers import list_workers
@@ -39,27 +39,7 @@ NAME_MAX = 40
 """Characters of a name that is made from what the inviter calls the room."""
 
 
-class Invited(Protocol):
-    """What a short code gives: a `protocol.invitations.InvitedRoom`."""
-
-    @property
-    def room(self) -> RoomId:
-        """The room's id."""
-
-    @property
-    def token(self) -> str:
-        """The room's token."""
-
-    @property
-    def secret(self) -> str | None:
-        """The room secret, if there is one."""
-
-    @property
-    def name(self) -> str:
-        """What the inviter calls the room."""
-
-
-Redeem = Callable[[ShortCode, Config], Awaitable[Invited]]
+Redeem = Callable[[ShortCode, Config], Awaitable[InvitedRoom]]
 """Exchanges a short code for its room, through the server of this configuration. Raises `RtcError`."""
 
 

@@ -1,6 +1,6 @@
 """Turns what a person names into the room that a client joins and the way in which its worker is chosen.
 
-Without a word about the room it is the remembered one: the default, or the only one (`sleap-rtc join`).
+If no room is named, it is the remembered one: the default, or the only one (`sleap-rtc join`).
 """
 
 from collections.abc import Sequence

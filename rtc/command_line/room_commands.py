@@ -53,7 +53,9 @@ def _without_hyphen(word: str) -> str:
 def join(
     what: tuple[str, ...], room_id: str | None, token: str | None, nearby: bool, worker: str | None, **options: Any
 ) -> int:
-    """Join a room once, and remember it: jobs then need no word about it.
+    """Join a room once, and remember it.
+
+    Jobs then need not name it, unless several rooms are remembered.
 
     WHAT is the short code (7-tulip-otter-radio) or the session string that a worker shows; without it you are asked.
     With --nearby, a worker of the local network is asked, and you compare words with its screen.
@@ -96,7 +98,10 @@ def _join(
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
 @click.pass_context
 def rooms(context: click.Context, /, as_json: bool) -> int:
-    """List the remembered rooms: which can be reached, and how many workers are there."""
+    """List the remembered rooms and their workers.
+
+    It joins each room for a moment, and says why one cannot be reached.
+    """
     if context.invoked_subcommand is not None:
         if as_json:
             raise click.UsageError("--json is for the list: sleap-rtc rooms --json")

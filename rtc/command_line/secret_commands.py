@@ -17,7 +17,7 @@ Command = Callable[..., int]
 
 @click.group()
 def room() -> None:
-    """Make what the members of a room need."""
+    """Invite others into a room, or make its secret."""
 
 
 @room.command("create-secret")

@@ -243,6 +243,34 @@ def test_a_worker_that_fails_says_why_and_gives_its_exit_code(
     assert machine.status(code=3)["exit_code"] == code
 
 
+@pytest.mark.parametrize(
+    ("words", "part"), [(("--room", "nowhere"), "No room is remembered"), (("--gpu", "99"), "GPU")], ids=["room", "gpu"]
+)
+def test_a_worker_that_fails_before_its_log_is_open_says_why(
+    machine: Machine, words: tuple[str, ...], part: str
+) -> None:
+    """Regression: logging wrote the sentence to standard error, which passed it to logging, without an end."""
+    assert part in machine.start(*words, code=2)
+    assert part in machine.background().joinpath("output.txt").read_text()
+
+
+def test_the_line_for_the_crontab_means_this_worker_also_where_no_variable_is_set(machine: Machine) -> None:
+    """Regression: cron started another worker, in other folders and at another server."""
+    machine.variables |= {"SLEAP_RTC_HOME": str(machine.folder / "lab's 100% home"), "SLEAP_RTC_SIGNALING_WS": "ws://x"}
+    printed = machine.start()
+    line = next(line.strip() for line in printed.splitlines() if "@reboot" in line)
+    done = subprocess.run(
+        ["/bin/sh", "-c", line.removeprefix("@reboot ").replace("\\%", "%").replace(">/dev/null", "")],
+        env={"HOME": str(machine.folder / "home"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=HANG_TIME,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "It runs already." in done.stdout
+
+
 @pytest.mark.long
 def test_a_python_that_does_not_even_begin_is_told_with_its_last_line(machine: Machine) -> None:
     broken = machine.folder / "broken"

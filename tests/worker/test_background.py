@@ -1,6 +1,7 @@
 """Workers in the background, without starting one: names, locks, units, what is printed, and what is handed over."""
 
 import io
+import logging
 import os
 import shutil
 import signal
@@ -28,7 +29,7 @@ from rtc.worker.background.inside import BackgroundWorker
 from rtc.worker.background.process import birth_of, signal_worker
 from rtc.worker.background.record import BackgroundRecord, ConsoleReport, HandOver, RecordedEnd, RecordedWorker
 from rtc.worker.background.show import duration, started_text, status_json, status_text
-from rtc.worker.background.start import StartRequest
+from rtc.worker.background.start import StartRequest, _boot_by_cron
 from rtc.worker.background.systemd import UserUnit, carried, quoted, quoted_variable
 from rtc.worker.banner import STOP_HINT
 
@@ -182,8 +183,8 @@ def test_the_starter_gets_what_is_printed_and_the_banner_is_kept_in_a_private_fi
     folder: BackgroundFolder, pipe: tuple[ReportPipe, int]
 ) -> None:
     written, reader = pipe
-    out = ConsoleStream(written, folder.banner, is_error=False)
-    err = ConsoleStream(written, folder.banner, is_error=True)
+    out = ConsoleStream(written, folder.banner, io.StringIO(), is_error=False)
+    err = ConsoleStream(written, folder.banner, io.StringIO(), is_error=True)
     print("Server started.", file=out)
     out.write(f"Worker lab is ready.\n\n  token     TOKEN{STOP_HINT}\n")
     err.write("sleap-rtc: Look out.\n")
@@ -201,17 +202,41 @@ def test_after_that_no_token_goes_into_the_log(
 ) -> None:
     written, reader = pipe
     written.close()
-    ConsoleStream(written, folder.banner, is_error=False).write("Worker lab is ready.\n\n  token     TOKEN\n")
-    ConsoleStream(written, folder.banner, is_error=True).write("sleap-rtc: Look out.\n")
+    ConsoleStream(written, folder.banner, io.StringIO(), is_error=False).write(
+        "Worker lab is ready.\n\n  token     TOKEN\n"
+    )
+    ConsoleStream(written, folder.banner, io.StringIO(), is_error=True).write("sleap-rtc: Look out.\n")
     assert reports_of(reader) == []
     assert "TOKEN" not in caplog.text
     assert "Look out." in caplog.text
     assert "TOKEN" in folder.banner.read_text()
 
 
+def test_a_log_that_cannot_be_written_is_told_once_and_not_to_itself(
+    folder: BackgroundFolder, pipe: tuple[ReportPipe, int]
+) -> None:
+    written, reader = pipe
+    before = io.StringIO()
+    err = ConsoleStream(written, folder.banner, before, is_error=True)
+
+    class FullDisk(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print(f"no space for: {record.getMessage()}", file=err)
+
+    handler = FullDisk()
+    logger = logging.getLogger("rtc")
+    logger.addHandler(handler)
+    try:
+        err.write("sleap-rtc: Look out.\n")
+    finally:
+        logger.removeHandler(handler)
+    assert before.getvalue().strip() == "no space for: sleap-rtc: Look out."
+    assert reports_of(reader) == [ConsoleReport(error="sleap-rtc: Look out.")]
+
+
 def test_a_starter_that_does_not_read_stops_nothing(folder: BackgroundFolder, pipe: tuple[ReportPipe, int]) -> None:
     written, _reader = pipe
-    out = ConsoleStream(written, folder.banner, is_error=False)
+    out = ConsoleStream(written, folder.banner, io.StringIO(), is_error=False)
     for _ in range(20):
         out.write("x" * 10_000)
     assert not written.is_read
@@ -387,6 +412,30 @@ def test_stop_asks_which_of_several(run_here: RunHere, tmp_path: Path) -> None:
         os.close(descriptor)
 
 
+def test_a_machine_that_has_got_another_name_is_still_the_same(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: its worker could not be stopped any more."""
+    folder = folder_of(tmp_path / STATE, "lab")
+    folder.make()
+    descriptor = take_lock(folder.lock)
+    assert descriptor is not None
+    folder.write(evolve(RECORD, hostname="before", pid=os.getpid(), birth=birth_of(os.getpid())))
+    monkeypatch.setattr(stop, "signal_worker", lambda *_: os.close(descriptor))
+    assert "has ended" in run_here(0, "--stop")
+
+
+def test_the_line_for_the_crontab_is_never_too_long_for_cron(tmp_path: Path) -> None:
+    variables = {"PATH": "/bin", "SLEAP_RTC_HOME": "/data/100% mine", "HOME": "/home/ada", "EDITOR": "vi"}
+    request = StartRequest(tmp_path, "lab", ("--name", "lab"), HandOver(), variables)
+    line = _boot_by_cron(request)
+    assert "env PATH=/bin 'SLEAP_RTC_HOME=/data/100\\% mine' " in line
+    assert "ada" not in line.replace(str(Path.cwd()), "")
+    long = _boot_by_cron(evolve(request, environment={**variables, "PATH": "/a/folder:" * 100}))
+    assert "PATH=" not in long
+    assert "SLEAP_RTC_HOME=" in long
+
+
 def test_stop_also_ends_the_unit_of_a_worker_that_systemd_would_start_again(
     run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,7 +473,7 @@ def test_a_folder_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_the_streams_are_text_streams() -> None:
-    stream = ConsoleStream(ReportPipe(None), Path(os.devnull), is_error=False)
+    stream = ConsoleStream(ReportPipe(None), Path(os.devnull), io.StringIO(), is_error=False)
     assert isinstance(stream, io.TextIOBase)
     assert stream.writable()
     assert not stream.isatty()

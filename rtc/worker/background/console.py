@@ -5,6 +5,7 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from attrs import define
 
@@ -60,11 +61,13 @@ class ConsoleStream(io.TextIOBase):
     """Stands in for standard output or standard error of a background worker.
 
     Lines about events are in the log already, so those on standard output are dropped once the starter has gone. A text
-    of several paragraphs is a banner: it is kept in a private file, because it has the token.
+    of several paragraphs is a banner: it is kept in a private file, because it has the token. Errors that come before
+    the log is open, and what logging itself says of a log that cannot be written, go where the process wrote before.
     """
 
-    def __init__(self, pipe: ReportPipe, banner: Path, *, is_error: bool) -> None:
-        self._pipe, self._banner, self._is_error = pipe, banner, is_error
+    def __init__(self, pipe: ReportPipe, banner: Path, before: TextIO, *, is_error: bool) -> None:
+        self._pipe, self._banner, self._before, self._is_error = pipe, banner, before, is_error
+        self._is_logging = False
 
     def writable(self) -> bool:
         """Return True: it can be written."""
@@ -75,15 +78,33 @@ class ConsoleStream(io.TextIOBase):
         shown = text.rstrip("\n").replace(STOP_HINT, "")
         if not shown:
             return len(text)
+        if self._is_logging:
+            self._write_before(text)
+            return len(text)
         if "\n\n" in shown and not self._is_error:
             with suppress(OSError):
                 write_whole_file(self._banner, f"{shown}\n")
         elif self._is_error:
-            log.warning("%s", shown)
+            self._log_error(shown)
         self._pipe.send(
             ConsoleReport(error=shown[:TEXT_MAX]) if self._is_error else ConsoleReport(output=shown[:TEXT_MAX])
         )
         return len(text)
+
+    def _log_error(self, text: str) -> None:
+        if not log.hasHandlers():  # logging would write it to standard error, which is this stream
+            self._write_before(f"{text}\n")
+            return
+        self._is_logging = True
+        try:
+            log.warning("%s", text)
+        finally:
+            self._is_logging = False
+
+    def _write_before(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # it is closed, or the disk is full
+            self._before.write(text)
+            self._before.flush()
 
 
 def take_hand_over(fifo: Path) -> HandOver:

@@ -188,8 +188,8 @@ def _begin(
 def _streams_replaced(pipe: ReportPipe, folder: BackgroundFolder) -> Iterator[None]:
     """Let what this process prints go to its starter, and later to the log."""
     before = sys.stdout, sys.stderr
-    sys.stdout = ConsoleStream(pipe, folder.banner, is_error=False)
-    sys.stderr = ConsoleStream(pipe, folder.banner, is_error=True)
+    sys.stdout = ConsoleStream(pipe, folder.banner, before[0], is_error=False)
+    sys.stderr = ConsoleStream(pipe, folder.banner, before[1], is_error=True)
     try:
         yield
     finally:

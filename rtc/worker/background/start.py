@@ -22,6 +22,7 @@ from rtc.worker.background.show import started_text
 from rtc.worker.background.start_console import StartConsole
 from rtc.worker.background.systemd import (
     UserUnit,
+    carried_by_cron,
     has_user_manager,
     lingers,
     start_unit,
@@ -44,6 +45,8 @@ HANDED_ONCE = (
     "worker must find them by itself: use --token-file and --room-secret-file, or a\n"
     "remembered room."
 )
+CRON_MAX = 990
+"""Bytes of a line; cron refuses a command of 1000 (MAX_COMMAND in its cron.h). PATH is the longest part of it."""
 CLEAN_TIME = 5.0
 """Seconds to tell a worker that is not wanted any more to end."""
 
@@ -231,7 +234,13 @@ def _boot_by_systemd(request: StartRequest) -> str:
 
 
 def _boot_by_cron(request: StartRequest) -> str:
-    words = [*PROGRAM, "worker", *request.options, "--background"]
-    command = shlex.join(words).replace("%", "\\%")  # which means a new line in a crontab (crontab(5))
-    line = f"@reboot cd {shlex.quote(str(Path.cwd()))} && {command} >/dev/null"
+    line = _crontab_line(request, variables := carried_by_cron(request.environment))
+    if len(line.encode()) > CRON_MAX:
+        line = _crontab_line(request, {name: variables[name] for name in variables if name != "PATH"})
     return f"To start it whenever the machine starts, put this line into your crontab\n(crontab -e):\n\n  {line}"
+
+
+def _crontab_line(request: StartRequest, variables: Mapping[str, str]) -> str:
+    settings = [f"{name}={variables[name]}" for name in sorted(variables)]
+    command = shlex.join(["env", *settings, *PROGRAM, "worker", *request.options, "--background"])
+    return f"@reboot cd {shlex.quote(str(Path.cwd()))} && {command} >/dev/null".replace("%", "\\%")  # crontab(5)

@@ -13,7 +13,7 @@ from protocol.faults import FaultCode
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
 from rtc.worker.background.folder import BackgroundFolder, all_folders, folder_of, wait_for_lock
-from rtc.worker.background.process import signal_worker
+from rtc.worker.background.process import birth_of, signal_worker
 from rtc.worker.background.record import BackgroundRecord
 from rtc.worker.background.show import look, status_json, status_text
 from rtc.worker.background.systemd import stop_unit
@@ -54,7 +54,7 @@ async def stop(state: Path, name: str | None, *, now: bool) -> int:
         if record.unit and not running:  # systemd may be about to start it again after a failure
             await stop_unit(record.unit)
     folder, record = _choose([(folder, record) for folder, record, running in found if running], name)
-    if record.hostname != socket.gethostname():
+    if record.hostname != socket.gethostname() and not _is_here(record):
         raise RtcError(FaultCode.USAGE, ELSEWHERE.format(name=record.name, host=record.hostname))
     lines = LineWriter(sys.stdout)
     lines.say((STOPPING_NOW if now else STOPPING).format(name=record.name))
@@ -79,6 +79,11 @@ def _choose(
         names = ", ".join(record.name for _, record in running)
         raise RtcError(FaultCode.USAGE, SEVERAL.format(names=names))
     return running[0]
+
+
+def _is_here(record: BackgroundRecord) -> bool:
+    """Return whether the worker is a process of this machine, whose name may have changed since it was started."""
+    return bool(record.birth) and birth_of(record.pid) == record.birth
 
 
 def _wait_ended(folder: BackgroundFolder) -> None:

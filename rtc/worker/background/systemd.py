@@ -26,6 +26,9 @@ TAKEN_ALONG = ("HOME", "PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH
 TAKEN_PREFIXES = ("SLEAP_RTC_", "LC_", "XDG_", "CUDA", "NVIDIA_", "CONDA_", "PYTHON", "OMP_", "MKL_", "NUMEXPR_")
 LEFT_OUT = ("XDG_RUNTIME_DIR", "XDG_SESSION_ID", "XDG_SESSION_TYPE", "XDG_SESSION_CLASS", "XDG_SEAT", "XDG_VTNR")
 """Those that belong to the present login."""
+TAKEN_BY_CRON = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
+TAKEN_BY_CRON_PREFIXES = ("SLEAP_RTC_", "XDG_", "CUDA")
+"""Those of them without which another worker would be started, or none."""
 PRIVATE_WORDS = ("SECRET", "TOKEN", "KEY", "PASS", "CREDENTIAL")
 """A variable with one of these in its name may hold a secret, so it is in no unit."""
 UNIT = """\
@@ -102,6 +105,15 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
         and not is_secret_variable(name)
         and not any(word in name.upper() for word in PRIVATE_WORDS)
         and value.isprintable()
+    }
+
+
+def carried_by_cron(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that stand in a line of a crontab, where almost none of ours is set."""
+    return {
+        name: value
+        for name, value in carried(environ).items()
+        if name in TAKEN_BY_CRON or name.startswith(TAKEN_BY_CRON_PREFIXES)
     }
 
 

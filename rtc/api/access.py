@@ -8,6 +8,7 @@ from attrs import evolve, field, frozen
 
 from protocol.ids import RoomId
 from protocol.trust import Secret
+from rtc.api.errors import usage_error
 from rtc.api.settings import read_settings
 from rtc.client.jobs import JobsOptions
 from rtc.client.target import Target, choose_target
@@ -78,6 +79,8 @@ def find_access(
     Raises:
         RtcError: USAGE: no room is meant, or several; or something is malformed.
     """
+    if config is not None and not isinstance(config, Config):
+        raise usage_error("config=… takes the settings that rtc.api.read_settings() returns.")
     folders = watch_settings(warnings.warn)
     rooms = RememberedRooms(folders.rooms_file, warnings.warn)
     target = choose_target(

@@ -7,13 +7,13 @@ else. All objects may be used from any thread. Ctrl-C interrupts the call that w
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from protocol.jobs import StopScope
 from protocol.signaling import WorkerPresent
-from rtc.api.errors import UsageError
+from rtc.api.arguments import path_of, seconds_of
+from rtc.api.errors import UsageError, usage_error
 from rtc.api.job import NO_COPY, Job, checked, read_scope
 from rtc.api.job_info import JobInfo
 from rtc.api.result import Result
@@ -77,9 +77,10 @@ class BlockingJob:
         history = self._job._run.history
         number = 0
         while True:
-            events, number = self._call_or_read(
-                partial(history.after, number), partial(history.take, number), timeout=None
-            )
+            with self._interruptible():
+                events, number = self._call_or_read(
+                    partial(history.after, number), partial(history.take, number), timeout=None
+                )
             if not events:
                 return
             yield from events
@@ -96,6 +97,7 @@ class BlockingJob:
             TimeoutError: it has not ended in that time; it runs on.
             RtcError: what became of the job, or of its result, is not known here: `Detached`, `NetworkError`, ….
         """
+        timeout = seconds_of("timeout", timeout)
         if progress:
             self.show()
         with self._interruptible():
@@ -213,7 +215,7 @@ class BlockingRoom:
         models: "Iterable[PathText]" = (),
         overrides: Iterable[str] = (),
         output: "PathText | None" = None,
-        worker: str | None = None,
+        worker: str | WorkerPresent | None = None,
         auto_select: bool = True,
         min_gpu_memory: int = 0,
         wait: float | bool | None = None,
@@ -289,6 +291,17 @@ class BlockingRoom:
         with suppress(Exception):  # what the block has raised is what matters
             self._thread.close(failed=True)
 
+    async def __aenter__(self) -> NoReturn:
+        """Say how a room of this module is used.
+
+        Raises:
+            UsageError: always.
+        """
+        raise usage_error("A room of rtc.api.blocking is used without async: with blocking.connect(…) as room.")
+
+    async def __aexit__(self, *error: object) -> None:
+        """Exist, so that `async with` gets as far as `__aenter__`."""
+
     def __del__(self) -> None:
         """Let the thread of a room that nobody has any more end by itself."""
         self._thread.ask_close()
@@ -341,6 +354,6 @@ def connect(
         room_secret=room_secret,
         config=config,
         on_exit=on_exit,
-        log=None if log is None else Path(log),
+        log=path_of("log", log),
     )
     return BlockingRoom(TrioThread(make_manager))

@@ -1,7 +1,7 @@
 """A job, as a program sees it."""
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from protocol.faults import FaultCode
 from protocol.jobs import Outcome, StopScope
@@ -148,8 +148,8 @@ def read_scope(scope: str) -> StopScope:
     Raises:
         UsageError: there is no such scope.
     """
-    known: dict[Any, StopScope] = {each.value: each for each in StopScope}
-    if scope not in known:
+    known = {each.value: each for each in StopScope}
+    if not isinstance(scope, str) or scope not in known:
         raise usage_error(f"scope=… is one of {', '.join(known)}.")
     return known[scope]
 

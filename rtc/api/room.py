@@ -2,16 +2,18 @@
 
 import os
 import warnings
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
 from protocol.signaling import WorkerPresent
+from rtc.api.arguments import check_texts, path_of, whole_number_of
+from rtc.api.connection import only_under_trio
 from rtc.api.errors import OTHER_PROCESS, ROOM_CLOSED, api_error, api_errors, usage_error
 from rtc.api.job import NO_COPY, Job
 from rtc.api.job_info import JobInfo
@@ -26,6 +28,10 @@ if TYPE_CHECKING:  # slow to import, and needed only once a room is open
     from rtc.config.load import Config
     from rtc.transport.webrtc import AsyncioLoop
 
+FOLLOWED = (
+    "The job {job} is followed by this program already, and its result goes where that was said first. Leave out "
+    "output=…."
+)
 LEAVE_TIME = 5.0
 """Seconds that the jobs' clients have to say goodbye when the program is cancelled."""
 
@@ -49,6 +55,7 @@ class Room:
         self._loop = asyncio_loop
         self._nursery = nursery
         self._runs: set[JobRun] = set()
+        self._known: weakref.WeakSet[JobRun] = weakref.WeakSet()
         self._is_open = True
         self._process = os.getpid()
 
@@ -79,7 +86,7 @@ class Room:
         models: "Iterable[PathText]" = (),
         overrides: Iterable[str] = (),
         output: "PathText | None" = None,
-        worker: str | None = None,
+        worker: str | WorkerPresent | None = None,
         auto_select: bool = True,
         min_gpu_memory: int = 0,
         wait: float | bool | None = None,
@@ -95,7 +102,8 @@ class Room:
             overrides: settings of the training changed for this job: `["trainer_config.max_epochs=50"]`.
             output: the folder for a training's result, or the .slp file for predictions; None: a new one in the working
                 folder, named after the package.
-            worker: the worker's id or name; None: the one of the session string, else the best (see `auto_select`).
+            worker: the worker's id or name, or one of `workers()`; None: the one of the session string, else the best
+                (see `auto_select`).
             auto_select: without `worker`, take the available worker with most GPU memory; False: take one only where
                 there is no choice.
             min_gpu_memory: least GPU memory of the worker, in MB (2**20 bytes).
@@ -110,16 +118,15 @@ class Room:
 
         self._check()
         with api_errors():
-            source = await self._in_thread(
-                partial(submission.find_source, package, labels, configs, data, models, overrides, predict_options)
-            )
             wanted = submission.Submission(
-                source,
-                submission.choose_worker(self._access, worker, auto_select=auto_select),
-                None if output is None else Path(output),
-                min_gpu_memory,
-                submission.check_wait(wait),
-                max_result,
+                choice=submission.choose_worker(self._access, worker, auto_select=auto_select),
+                output=path_of("output", output),
+                min_gpu_memory=whole_number_of("min_gpu_memory", min_gpu_memory),
+                wait=submission.check_wait(wait),
+                max_result=whole_number_of("max_result", max_result),
+                source=await self._in_thread(
+                    partial(submission.find_source, package, labels, configs, data, models, overrides, predict_options)
+                ),
             )
             run: JobRun = await self._nursery.start(self._submit, wanted)
             return await self._accepted(run)
@@ -128,7 +135,8 @@ class Room:
         """Come back to a job that was started by this user, from any program or from the command line.
 
         Args:
-            job: its id, or a part of it that no other job has; None: the newest one.
+            job: its id, or a part of it that no other job has; None: the newest one. A job that this room follows
+                already is followed once: what comes back is the same job.
             output: as for `submit`; None: what was named when the job was submitted.
 
         Raises:
@@ -136,12 +144,26 @@ class Room:
         """
         from rtc.api.job_run import JobRun
         from rtc.client.jobs import client_options_to_attach
+        from rtc.common.errors import RtcError
 
         self._check()
         with api_errors():
+            check_texts(job=job)
+            path = path_of("output", output)
             options = self._access.jobs_options
-            ticket = await self._in_thread(lambda: options.ticket(job))
-            path = None if output is None else Path(output)
+            followed = self._followed(job)
+            if followed is None:
+                try:
+                    ticket = await self._in_thread(lambda: options.ticket(job))
+                except RtcError:
+                    if (ended := self._ended(job)) is not None:
+                        return Job(ended)
+                    raise
+                followed = self._followed(ticket.job)
+            if followed is not None:
+                if path not in (None, followed.options.output):
+                    raise usage_error(FOLLOWED.format(job=followed.job))
+                return Job(followed)
             run = JobRun(client_options_to_attach(options, ticket, output=path))
             self._nursery.start_soon(self._follow, run)
             return await self._accepted(run)
@@ -188,6 +210,14 @@ class Room:
 
     # -------- inside
 
+    def _followed(self, job: str | None) -> "JobRun | None":
+        """Return what follows the job with this id here. A second one would fetch the result into the same folder."""
+        return next((run for run in self._runs if job is not None and run.job == job), None)
+
+    def _ended(self, job: str | None) -> "JobRun | None":
+        """Return what has followed the job with this id and has its result, as long as somebody has the `Job`."""
+        return next((run for run in tuple(self._known) if run.job == job and run.result is not None), None)
+
     async def _submit(self, wanted: "Submission", *, task_status: trio.TaskStatus["JobRun"]) -> None:
         """Build the package if there is none, and run the client that submits it."""
         from rtc.api.job_run import JobRun
@@ -206,6 +236,7 @@ class Room:
         from rtc.common.errors import RtcError
 
         self._runs.add(run)
+        self._known.add(run)
         try:
             await run.run(self._loop)
         except RtcError:
@@ -274,6 +305,7 @@ class Room:
         raise TypeError(NO_COPY.format("Room"))
 
 
+@only_under_trio
 @asynccontextmanager
 async def connect(
     *,
@@ -319,7 +351,10 @@ async def connect(
     from rtc.transport.webrtc import open_asyncio_loop
 
     leaving = read_on_exit(on_exit)
-    with open_output(log, session_string, token, room_secret):
+    check_texts(
+        room=room, session_string=session_string, room_id=room_id, token=token, server=server, room_secret=room_secret
+    )
+    with open_output(path_of("log", log), session_string, token, room_secret):
         with api_errors():
             find = partial(
                 find_access,
@@ -371,7 +406,7 @@ def read_on_exit(on_exit: str) -> OnExit:
     Raises:
         UsageError: there is no such word.
     """
-    known: dict[Any, OnExit] = {each.value: each for each in OnExit}
-    if on_exit not in known:
+    known = {each.value: each for each in OnExit}
+    if not isinstance(on_exit, str) or on_exit not in known:
         raise usage_error(f"on_exit=… is one of {', '.join(known)}.")
     return known[on_exit]

@@ -9,7 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from actors.events import AskPerson, BestWorker, Interrupt, WorkerCalled, WorkerChoice
+from protocol.signaling import WorkerPresent
 from rtc.api.access import RoomAccess
+from rtc.api.arguments import check_texts, path_of, paths_of, seconds_of, texts_of
 from rtc.api.errors import usage_error
 from rtc.client.options import ClientOptions
 from rtc.client.package_source import PackageSource, data_source, labels_source
@@ -76,45 +78,43 @@ def find_source(
     Raises:
         RtcError: USAGE or BAD_PACKAGE: the arguments do not fit together, or the package cannot be run.
     """
-    if sum(given is not None for given in (package, labels, data)) != 1:
+    package_path, labels_path, data_path = (
+        path_of(name, given) for name, given in (("package", package), ("labels", labels), ("data", data))
+    )
+    if sum(given is not None for given in (package_path, labels_path, data_path)) != 1:
         raise usage_error(ONE_OF_THREE)
-    config_paths, model_paths, overrides = _paths("configs", configs), _paths("models", models), _texts(overrides)
-    if config_paths and labels is None:
+    config_paths, model_paths = paths_of("configs", configs), paths_of("models", models)
+    changes = texts_of("overrides", overrides)
+    if config_paths and labels_path is None:
         raise usage_error("configs=… are for labels=…: a package brings its own, and a prediction needs none.")
-    if (model_paths or predict_options) and data is None:
+    if (model_paths or predict_options) and data_path is None:
         raise usage_error("models=… and options of the prediction are for data=…: a package brings its own.")
-    if labels is not None:
+    if labels_path is not None:
         if not config_paths:
             raise usage_error("To train labels, say how: configs=[…], one file for each model.")
-        return labels_source(Path(labels), config_paths, overrides)
-    if data is not None:
-        if overrides:
+        return labels_source(labels_path, config_paths, changes)
+    if data_path is not None:
+        if changes:
             raise usage_error("overrides=… change settings of a training; a prediction has options of its own.")
-        return data_source(Path(data), model_paths, read_options(predict_options))
-    assert package is not None, "one of the three is given"
-    path = Path(package)
-    return PackageSource(inspect_package(path, overrides=overrides).kind, path, overrides)
+        return data_source(data_path, model_paths, read_options(predict_options))
+    assert package_path is not None, "one of the three is given"
+    return PackageSource(inspect_package(package_path, overrides=changes).kind, package_path, changes)
 
 
-def _paths(name: str, given: Iterable[PathText]) -> tuple[Path, ...]:
-    if isinstance(given, str | os.PathLike):
-        raise usage_error(f"{name}=… takes a list of paths, also for a single one: {name}=[…].")
-    return tuple(Path(path) for path in given)
-
-
-def _texts(given: Iterable[str]) -> tuple[str, ...]:
-    """Return the overrides; a single one may be given without a list."""
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def choose_worker(access: RoomAccess, worker: str | None, *, auto_select: bool) -> WorkerChoice:
+def choose_worker(access: RoomAccess, worker: str | WorkerPresent | None, *, auto_select: bool) -> WorkerChoice:
     """Return how the worker is chosen.
 
     Args:
         access: the room.
-        worker: an id or a name; None: the one that the session string names, if there is one.
+        worker: an id, a name, or one of the room's list; None: the one that the session string names, if there is one.
         auto_select: without a worker: take the best one; otherwise only one that there is no choice about.
+
+    Raises:
+        RtcError: USAGE: that is no worker.
     """
+    if isinstance(worker, WorkerPresent):
+        return WorkerCalled(worker.peer)
+    check_texts(worker=worker)
     if worker is not None:
         return WorkerCalled(worker)
     if not isinstance(access.target.choice, AskPerson):
@@ -130,6 +130,4 @@ def check_wait(wait: float | bool | None) -> float | None:
     """
     if isinstance(wait, bool):
         return math.inf if wait else None
-    if wait is not None and not wait >= 0:  # NaN is not, either
-        raise usage_error("wait=… takes seconds, or True to wait without a limit.")
-    return wait or None
+    return seconds_of("wait", wait) or None

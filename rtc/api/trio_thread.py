@@ -179,7 +179,7 @@ class TrioThread(Generic[T]):
             if left == 0:
                 raise TimeoutError("It has not ended in that time.")
             limits = [limit for limit in (left, WAKE_TIME) if limit is not None]
-            wait([future], min(limits) if limits else None)
+            wait([future], min(*limits, threading.TIMEOUT_MAX) if limits else None)
         return future.result()
 
     def _join(self) -> None:
@@ -208,7 +208,10 @@ class TrioThread(Generic[T]):
             with self._scope, suppress(_BlockFailedError):
                 async with self._make_manager() as value:
                     self._opened.set_result(value)
-                    await self._closing.wait()
+                    try:
+                        await self._closing.wait()
+                    finally:  # what comes now, after an error too, is refused
+                        self._closing.set()
                     if self._has_failed:
                         raise _BlockFailedError
         _fail(self._opened, usage_error(ROOM_CLOSED))
@@ -252,5 +255,15 @@ def _fail(future: "Future[Any]", error: BaseException) -> bool:
 @atexit.register
 def _close_all() -> None:
     """Close what the program has left open."""
-    for thread in tuple(_open_threads):
-        thread.close()
+    threads = tuple(_open_threads)
+    for thread in threads:
+        thread.ask_close()
+    interrupted = False
+    for thread in threads:
+        try:
+            if interrupted:
+                thread.cancel()
+            else:
+                thread.close()
+        except KeyboardInterrupt:  # Python would print where it came, and the other threads would not be closed
+            interrupted = True

@@ -151,17 +151,23 @@ def tell(room):
 with blocking.connect(session_string=sys.argv[1]) as room:
     job = room.submit("toy.zip")
     threading.Thread(target=tell, args=(room,)).start()
-    job.wait()
+    WAIT
 """
 
 
-@pytest.mark.parametrize("megabytes", [0, 30], ids=["of a job that runs", "while its package is sent"])
-def test_ctrl_c_ends_the_wait_and_leaves_the_job(person: Scene, pause: TrainingPause, megabytes: int) -> None:
+@pytest.mark.parametrize(
+    ("megabytes", "wait"),
+    [(0, "job.wait()"), (30, "job.wait()"), (0, "for _ in job.events(): pass")],
+    ids=["of a job that runs", "while its package is sent", "for the next event"],
+)
+def test_ctrl_c_ends_the_wait_and_leaves_the_job(
+    person: Scene, pause: TrainingPause, megabytes: int, wait: str
+) -> None:
     person.start_worker()
     package = make_package(person.person_folder / "toy.zip", wait_for=pause.file)
     with zipfile.ZipFile(package, "a") as archive:
         archive.writestr("more.bin", bytes(megabytes * 10**6))
-    script = run_script(person, INTERRUPTED)
+    script = run_script(person, INTERRUPTED.replace("WAIT", wait))
     script.until_printed("waiting")
     script.signal(signal.SIGINT)
     assert script.ended() == -signal.SIGINT, "as every Python program that does not catch it"
@@ -224,6 +230,37 @@ def test_a_program_that_closes_nothing_ends_and_its_job_runs(person: Scene, paus
     assert script.err.read_text() == ""
     pause.end()
     assert person.person("attach", script.out.read_text().strip()).ended() == 0
+
+
+LEFT_OPEN = """
+import sys, threading, time
+from rtc.api import blocking
+
+rooms = [blocking.connect(session_string=sys.argv[1], on_exit="wait") for _ in range(3)]
+jobs = [rooms[0].submit("toy.zip")]
+
+def tell():
+    while any(room._thread.is_open for room in rooms):
+        time.sleep(0.01)
+    print("closing", flush=True)
+
+threading.Thread(target=tell, daemon=True).start()
+"""
+
+
+def test_ctrl_c_at_the_end_of_a_program_closes_everything_without_a_traceback(
+    person: Scene, pause: TrainingPause
+) -> None:
+    """Regression: Python printed where the Ctrl-C came, and what else was open was not closed."""
+    person.start_worker()
+    make_package(person.person_folder / "toy.zip", wait_for=pause.file)
+    script = run_script(person, LEFT_OPEN)
+    script.until_printed("closing")
+    script.signal(signal.SIGINT)
+    assert script.ended() == 0
+    assert script.err.read_text() == ""
+    pause.end()
+    assert person.person("attach").ended() == 0
 
 
 def test_a_room_that_nobody_has_any_more_closes_itself(person: Scene) -> None:

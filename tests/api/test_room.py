@@ -198,6 +198,22 @@ async def test_detaching_from_one_job_keeps_the_others(lab: Lab, package: MakePa
 # -------- stop and cancel
 
 
+async def test_a_job_that_is_followed_here_is_followed_once(
+    lab: Lab, package: MakePackage, pause: TrainingPause, tmp_path: Path
+) -> None:
+    """Regression: who came back to it as a Ctrl-C advises fetched the result a second time, and it was a failed job."""
+    worker = await lab.start_worker()
+    async with enter(lab, worker) as room:
+        job = await room.submit(package(wait_for=pause.file), output=tmp_path / "once")
+        again = await room.attach(job.id)
+        newest = await room.attach(output=tmp_path / "once")
+        with pytest.raises(rtc.api.UsageError, match="followed by this program already"):
+            await room.attach(job.id, output=tmp_path / "twice")
+        pause.end()
+        assert await again.result() == await newest.result() == await job.result()
+        assert await (await room.attach(job.id)).result() == await job.result()
+
+
 async def test_a_stop_that_comes_during_the_upload_is_not_lost(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
     async with enter(lab, worker) as room:
@@ -255,6 +271,7 @@ async def test_a_failed_job_is_a_result_and_an_exception_for_those_who_want_one(
 async def test_what_cannot_be_submitted_is_an_exception_with_one_sentence(
     lab: Lab, package: MakePackage, pause: TrainingPause
 ) -> None:
+    wrong_types: dict[str, Any] = {"worker": 5, "min_gpu_memory": "16000", "max_result": "1", "output": 5}
     worker = await lab.start_worker()
     async with enter(lab, worker) as room:
         for refused, part in (
@@ -268,6 +285,7 @@ async def test_what_cannot_be_submitted_is_an_exception_with_one_sentence(
             (partial(room.submit, package(), wait=float("nan")), "seconds"),
             (partial(room.submit, package(), overrides=["not an override"]), "override"),
             (partial(room.attach, "job-nothing"), "No job"),
+            *((partial(room.submit, package(), **{name: value}), f"{name}=…") for name, value in wrong_types.items()),
         ):
             with pytest.raises(rtc.api.UsageError, match=part) as caught:
                 await refused()
@@ -284,6 +302,9 @@ async def test_what_cannot_be_submitted_is_an_exception_with_one_sentence(
             await job.stop("everything")
         pause.end()
         await job.result()
+        assert room._is_open
+        [present] = await room.workers()
+        await (await room.submit(package(), worker=present)).result()
     with pytest.raises(rtc.api.UsageError, match="closed"):
         await room.submit(package())
 

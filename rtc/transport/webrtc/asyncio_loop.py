@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 import aioice.ice
 import trio
 import trio_asyncio
+import trio_asyncio._loop
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
@@ -24,6 +25,10 @@ from rtc.common.errors import RtcError
 T = TypeVar("T")
 
 log = logging.getLogger("rtc.transport.webrtc")
+
+# As trio-asyncio is imported, it makes every loop of the process one of its own, in threads where no trio runs as well.
+# With this (the comments at the top of its module say how), asyncio stays what it was for a program that uses our API.
+trio_asyncio._loop._FakedPolicy.policy = trio_asyncio._loop._original_policy
 
 CANCEL_TIME = 1.0
 """Seconds that the remaining tasks have to end after their cancellation, when the loop is closed."""

@@ -503,6 +503,19 @@ def machine_status_text(machine: Machine) -> str:
 
 
 @pytest.mark.long
+def test_a_systemd_that_does_not_start_the_unit_is_named(machine: Machine, calls: Path) -> None:
+    """Regression: it said that the worker had ended, and named a file with the words of an earlier one."""
+    output = machine.background() / "output.txt"
+    output.parent.mkdir(parents=True)
+    output.write_text("words of an earlier one\n")
+    program = calls.parent / "systemctl"
+    program.write_text('#!/bin/sh\ncase "$3" in --wait) echo "Unit is masked." >&2; exit 1;; esac\n')
+    printed = machine.start(code=1)
+    assert "Unit is masked." in printed
+    assert "systemctl --user status sleap-rtc-worker-lab.service" in printed
+    assert "earlier" not in printed
+
+
 def test_a_unit_that_fails_is_stopped_and_not_tried_again_and_again(machine: Machine, calls: Path) -> None:
     assert "127.0.0.1" in machine.start("--server", "ws://127.0.0.1:9", code=5)
     assert "systemctl --user stop --no-block sleap-rtc-worker-lab.service" in calls.read_text().splitlines()

@@ -9,8 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import trio
 from attrs import evolve
 
 from actors.events import JobAdopted, JobFinished, StartJob, StatusChanged
@@ -22,7 +25,7 @@ from protocol.status import Status
 from rtc.command_line import background_options
 from rtc.common.errors import ExitCode, RtcError
 from rtc.testing.homes import STATE
-from rtc.worker.background import process, stop
+from rtc.worker.background import process, start, stop
 from rtc.worker.background.console import REPORT_MAX, ConsoleStream, ReportPipe, take_hand_over
 from rtc.worker.background.folder import BackgroundFolder, file_name, folder_of, take_lock
 from rtc.worker.background.inside import BackgroundWorker
@@ -434,6 +437,23 @@ def test_the_line_for_the_crontab_is_never_too_long_for_cron(tmp_path: Path) -> 
     long = _boot_by_cron(evolve(request, environment={**variables, "PATH": "/a/folder:" * 100}))
     assert "PATH=" not in long
     assert "SLEAP_RTC_HOME=" in long
+
+
+async def test_who_gives_up_leaves_no_systemctl_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Regression: one that hangs when the unit is stopped left the other one behind, which waits for the unit."""
+
+    async def hang(_unit: str) -> bool:
+        await trio.sleep_forever()
+        return False
+
+    monkeypatch.setattr(start, "stop_unit", hang)
+    ended = []
+    waiting: Any = SimpleNamespace(terminate=lambda: ended.append("terminated"))
+    request = StartRequest(tmp_path, "lab", (), HandOver(), {})
+    await start._give_up(request, waiting, by_systemd=True)
+    assert ended == ["terminated"]
 
 
 def test_stop_also_ends_the_unit_of_a_worker_that_systemd_would_start_again(

@@ -122,8 +122,9 @@ def _without_requirement(options: Sequence[str]) -> list[str]:
 
 async def _start(request: StartRequest) -> int:
     folder = request.folder
-    with suppress(OSError):
-        folder.record_file.unlink()
+    for earlier in (folder.record_file, folder.output):
+        with suppress(OSError):
+            earlier.unlink()
     reader = _open_fifos(folder)
     try:
         holder = _hand_over(folder, request.handed)
@@ -132,7 +133,8 @@ async def _start(request: StartRequest) -> int:
             launched = await _launch(request, by_systemd=by_systemd)
             code = None
             try:
-                code = await StartConsole(folder.output, launched).follow(reader)
+                unit = request.unit if by_systemd else None
+                code = await StartConsole(folder.output, launched, unit).follow(reader)
             finally:
                 if code is None:
                     await _give_up(request, launched, by_systemd=by_systemd)
@@ -206,10 +208,10 @@ async def _launch(request: StartRequest, *, by_systemd: bool) -> trio.Process:
 
 async def _give_up(request: StartRequest, launched: trio.Process, *, by_systemd: bool) -> None:
     """Ask a worker to end whose starter was interrupted before it had joined its room."""
-    with trio.move_on_after(CLEAN_TIME, shield=True):
-        if by_systemd:
+    if by_systemd:
+        with trio.move_on_after(CLEAN_TIME, shield=True):
             await stop_unit(request.unit)
-        launched.terminate()
+    launched.terminate()
     print_error("Stopped before the worker had joined its room; it ends.")
 
 

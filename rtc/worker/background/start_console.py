@@ -16,6 +16,10 @@ from rtc.worker.background.console import REPORT_MAX
 from rtc.worker.background.record import ConsoleReport
 
 SILENT_END = "The worker has ended and has not said why.{last} More may be in {output}."
+UNIT_FAILED = (
+    "The worker was not started by systemd, or has ended and has not said why.{last} To see more: systemctl --user "
+    "status {unit}"
+)
 
 
 @define
@@ -25,6 +29,8 @@ class StartConsole:
     output: Path
     """What Python has printed on its own, if the worker ends without a word."""
     launched: trio.Process
+    unit: str | None = None
+    """The systemd unit that runs the worker."""
     joined: bool = False
     code: int | None = None
     _rest: bytes = b""
@@ -86,5 +92,6 @@ class StartConsole:
         with suppress(OSError):
             lines = self.output.read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((f" Its last line: {line.strip()[:200]}" for line in reversed(lines) if line.strip()), "")
-        print_error(SILENT_END.format(last=last, output=self.output))
+        text = SILENT_END if self.unit is None else UNIT_FAILED
+        print_error(text.format(last=last, output=self.output, unit=self.unit))
         return ExitCode.JOB_FAILED

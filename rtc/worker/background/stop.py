@@ -1,6 +1,7 @@
 """Asks background workers for their state, and to end: `sleap-rtc worker --status` and `--stop`."""
 
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ ELSEWHERE = "The background worker {name} runs on {host}. Stop it there."
 STOPPING = "The worker {name} takes no new job and ends as soon as it is free."
 JOBS = (
     "It finishes {jobs} first. Ctrl-C ends only this waiting. To end the job at once, too: "
-    "sleap-rtc worker --stop --now"
+    "sleap-rtc worker --stop --now --name {name}"
 )
 STOPPING_NOW = "The worker {name} is stopped at once. A job that runs there is ended; what it has made is kept."
 DRAIN_SIGNALS = (signal.SIGHUP,)
@@ -60,7 +61,7 @@ async def stop(state: Path, name: str | None, *, now: bool) -> int:
     lines.say((STOPPING_NOW if now else STOPPING).format(name=record.name))
     jobs = [job for worker in record.workers for job in worker.jobs]
     if jobs and not now:
-        lines.say(JOBS.format(jobs=", ".join(jobs)))
+        lines.say(JOBS.format(jobs=", ".join(jobs), name=shlex.quote(record.name)))
     by_systemd = bool(record.unit) and await stop_unit(record.unit)
     if now or not by_systemd:
         signal_worker(folder, *(NOW_SIGNALS if now else DRAIN_SIGNALS))

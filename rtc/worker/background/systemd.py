@@ -20,7 +20,9 @@ from rtc.config.room_secrets.variables import is_secret_variable
 from rtc.worker.background.inside import UNIT_VARIABLE
 
 ASK_TIME = 10.0
-"""Seconds that a question to systemd may take; it answers at once or hangs."""
+"""Seconds that a word to systemd may take."""
+FIRST_ASK_TIME = 4.0
+"""Seconds that the first question may take: it is answered at once, or this manager is of no use."""
 TAKEN_ALONG = ("HOME", "PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
 """Environment variables that the worker needs as they are here; a user manager has others."""
 TAKEN_PREFIXES = ("SLEAP_RTC_", "LC_", "XDG_", "CUDA", "NVIDIA_", "CONDA_", "PYTHON", "OMP_", "MKL_", "NUMEXPR_")
@@ -149,7 +151,9 @@ async def has_user_manager() -> bool:
     """Return whether a systemd user manager runs that would start our unit."""
     if shutil.which("systemctl") is None or not os.environ.get("XDG_RUNTIME_DIR"):
         return False
-    done = await _ask("systemctl", "--user", "show", "--property=Version")
+    done = None
+    with trio.move_on_after(FIRST_ASK_TIME):
+        done = await _ask("systemctl", "--user", "show", "--property=Version")
     return done is not None and done.returncode == 0
 
 

@@ -152,14 +152,6 @@ class RememberedRooms:
         """
         return self.read().find(name_or_id)
 
-    def of_server(self, server: str) -> tuple[RememberedRoom, ...]:
-        """Return the rooms on the server with this WebSocket address.
-
-        Raises:
-            RtcError: USAGE: as for `read`.
-        """
-        return tuple(room for room in self.read().rooms if room.server == server)
-
     def remember(self, room: RememberedRoom) -> None:
         """Add a room; it replaces the one with the same name, and the one with the same server and id.
 

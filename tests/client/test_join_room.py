@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
+from protocol.invitations import InvitedRoom
 from protocol.session_string import SessionString
 from protocol.signaling import WorkerPresent
 from protocol.status import Status, WorkerFacts
@@ -28,19 +29,9 @@ ROOM, TOKEN = RoomId("room-1"), "canary-token"
 SESSION = SessionString(ROOM, TOKEN, PeerId("worker-1"), SERVER).write()
 CODE = "7-tulip-otter-radio"
 SECRET = "canary-secret of the lab"
+INVITED = InvitedRoom("ws://localhost:8080", ROOM, TOKEN, SECRET, "Fly room / 2nd floor")
 FREE = WorkerPresent(PeerId("worker-1"), WorkerFacts(Status.AVAILABLE, "b", "lab", "GPU", 8000, "0.3", "12.4", "0.1"))
 BUSY = evolve(FREE, peer=PeerId("worker-2"), facts=evolve(FREE.facts, status=Status.BUSY))
-
-
-@frozen
-class Invitation:
-    """What a short code gives."""
-
-    server: str = "ws://localhost:8080"
-    room: RoomId = ROOM
-    token: str = TOKEN
-    secret: str | None = SECRET
-    name: str = "Fly room / 2nd floor"
 
 
 @frozen
@@ -52,7 +43,8 @@ class World:
     """Server, room and token of each try to join."""
     redeemed: list[tuple[str, str]] = field(factory=list)
     """Server and code of each code that was used up."""
-    invitation: list[Invitation] = field(factory=lambda: [Invitation()])
+    invitation: list[InvitedRoom] = field(factory=lambda: [INVITED])
+    """What a short code gives."""
     workers: list[WorkerPresent] = field(factory=lambda: [FREE, BUSY])
     denied: list[FaultCode] = field(factory=list)
 
@@ -66,7 +58,7 @@ class World:
             server=server_url(address) if address else None, environ=environ, cwd=self.folder, settings=self.folder
         )
 
-    async def redeem(self, code: ShortCode, config: Config) -> Invitation:
+    async def redeem(self, code: ShortCode, config: Config) -> InvitedRoom:
         await trio.lowlevel.checkpoint()
         self.redeemed.append((config.signaling_websocket, str(code)))
         return self.invitation[0]

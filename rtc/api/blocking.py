@@ -304,7 +304,9 @@ class BlockingRoom:
 
     def __del__(self) -> None:
         """Let the thread of a room that nobody has any more end by itself."""
-        self._thread.ask_close()
+        thread = getattr(self, "_thread", None)  # there is none if the arguments of the class were wrong
+        if thread is not None:
+            thread.ask_close()
 
     def __repr__(self) -> str:
         return repr(self._room)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from actors.events import (
     Authenticated,
@@ -74,7 +74,8 @@ FOR_WORKER = (
 """The types of events for the Worker actor: about links, about jobs and sessions, and from the room and the person."""
 PROOF_GONE = (
     "This worker asked for the room secret of {room} when it last ran, and none is here now. Give it with "
-    "--room-secret-file FILE; or name the room with --room-id and --token, to serve it without a secret."
+    "--room-secret-file FILE; or name the room, with --room or with --room-id and --token, to serve it without a "
+    "secret."
 )
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it; what it had made is kept there.")
 
@@ -186,11 +187,15 @@ async def _saved_membership(
     """Return the membership of the earlier worker of this name, if this worker should rejoin its room; otherwise None.
 
     It rejoins if the server is the same, and the person named that room, or named none while the owners of earlier jobs
-    may still ask for them.
+    may still ask for them. A server that has moved is the same if the person named that room with its token.
     """
     saved = membership_file.read()
-    if saved is None or saved.server != options.config.signaling_websocket or options.room not in (None, saved.room):
+    if saved is None or options.room not in (None, saved.room):
         return None
+    if saved.server != options.config.signaling_websocket:
+        if (options.room, options.token) != (saved.room, saved.token):
+            return None
+        saved = evolve(saved, server=options.config.signaling_websocket)
     return saved if options.room is not None or await job_database.has_open_jobs() else None
 
 

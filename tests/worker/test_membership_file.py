@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from protocol.ids import PeerId, RoomId
+from rtc.config.load import load_config
+from rtc.worker.job_database import open_job_database
 from rtc.worker.membership_file import SavedMembership, open_membership_file
+from rtc.worker.program import WorkerOptions, _saved_membership
 
 SAVED = SavedMembership("ws://lab:8080", RoomId("room-1"), "token", PeerId("worker-1"), "resume")
 OLD = '{"server": "ws://lab:8080", "room": "room-1", "token": "token", "peer": "worker-1", "resume": "resume"'
@@ -50,3 +53,25 @@ def test_a_membership_of_another_version_is_read(tmp_path: Path, end: str) -> No
 )
 def test_anything_else_is_no_membership(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) is None
+
+
+@pytest.mark.parametrize(
+    ("server", "room", "token", "peer"),
+    [
+        ("ws://lab:8080", "room-1", "token", "worker-1"),
+        ("ws://moved:8080", "room-1", "token", "worker-1"),
+        ("ws://moved:8080", "room-1", "another token", None),
+        ("ws://moved:8080", "room-2", "token", None),
+        ("ws://moved:8080", None, None, None),
+    ],
+)
+async def test_a_worker_keeps_its_id_when_the_server_of_its_room_has_moved(
+    tmp_path: Path, server: str, room: str | None, token: str | None, peer: str | None
+) -> None:
+    config = load_config(server=server, environ={}, cwd=tmp_path, settings=tmp_path)
+    options = WorkerOptions(config, None if room is None else RoomId(room), token, work=tmp_path, results=tmp_path)
+    with open_membership_file(tmp_path, "lab", None) as file:
+        file.write(SAVED)
+        async with open_job_database(tmp_path) as job_database:
+            saved = await _saved_membership(options, job_database, file)
+    assert (saved and (saved.peer, saved.server)) == (peer and (peer, server))

@@ -66,9 +66,9 @@ def test_the_form_for_trio_says_so_where_there_is_no_trio() -> None:
             pass
 
     # asyncio.run would leave the thread without a loop, which tests of aioice want
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        with pytest.raises(rtc.api.UsageError, match=r"blocking\.connect"):
-            runner.run(within_asyncio())
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    with runner, pytest.raises(rtc.api.UsageError, match=r"blocking\.connect"):
+        runner.run(within_asyncio())
     with pytest.raises(rtc.api.UsageError, match=r"blocking\.connect"), rtc.api.connect():  # type: ignore[attr-defined]
         pass
     with pytest.raises(AttributeError, match=r"blocking\.connect"):

@@ -1,12 +1,10 @@
 """Reads the settings for a program, as the command line reads them."""
 
-import os
 import warnings
-from pathlib import Path
+from functools import partial
 
-from rtc.config.folders import find_folders
-from rtc.config.load import Config, load_config
-from rtc.config.server_url import server_url
+from rtc.config.load import Config
+from rtc.config.user_config import read_user_config
 
 
 def read_settings(server: str | None = None) -> Config:
@@ -18,8 +16,4 @@ def read_settings(server: str | None = None) -> Config:
     Raises:
         RtcError: USAGE: a setting is wrong.
     """
-    address = server_url(server) if server else None
-    config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), settings=find_folders().settings)
-    if config.notice:
-        warnings.warn(config.notice, stacklevel=2)
-    return config
+    return read_user_config(server, partial(warnings.warn, stacklevel=4))

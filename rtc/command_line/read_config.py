@@ -1,15 +1,13 @@
 """Reads the configuration for one call of the command line."""
 
-import os
 from functools import cache
-from pathlib import Path
 
 from attrs import evolve
 
 from rtc.config.folders import find_folders
-from rtc.config.load import Config, load_config
+from rtc.config.load import Config
 from rtc.config.remembered_rooms import RememberedRooms
-from rtc.config.server_url import server_url
+from rtc.config.user_config import read_user_config
 from rtc.runtime.root import print_error
 
 
@@ -25,11 +23,7 @@ def read_config(server: str | None, *, relay_only: bool = False) -> Config:
     Raises:
         RtcError: USAGE: the address or a setting is wrong.
     """
-    address = server_url(server) if server else None
-    config = load_config(server=address, environ=os.environ, cwd=Path.cwd(), settings=find_folders().settings)
-    if config.notice:
-        print_error(config.notice)
-    return evolve(config, relay_only=relay_only)
+    return evolve(read_user_config(server, print_error), relay_only=relay_only)
 
 
 def remembered_rooms() -> RememberedRooms:

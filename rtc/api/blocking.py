@@ -4,6 +4,8 @@ An open room has a thread of its own, which follows the jobs and fetches their r
 else. All objects may be used from any thread. Ctrl-C interrupts the call that waits; jobs run on.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from protocol.jobs import StopScope
 from protocol.signaling import WorkerPresent
 from rtc.api.arguments import path_of, seconds_of
+from rtc.api.documented import with_arguments_of
 from rtc.api.errors import UsageError, usage_error
 from rtc.api.job import NO_COPY, Job, checked, read_scope
 from rtc.api.job_info import JobInfo
@@ -31,6 +34,14 @@ RUNS_ON = (
     "Interrupted; the job {job} runs on. job.wait() waits again; room.attach({job!r}), or sleap-rtc attach {job} in a "
     "terminal, comes back to it later."
 )
+
+
+__all__ = ["BlockingJob", "BlockingRoom", "connect"]
+
+
+def _seconds_until(end: float) -> float | None:
+    """Return the seconds until a moment of the monotonic clock; None for a moment that never comes."""
+    return None if end == math.inf else max(0.0, end - time.monotonic())
 
 
 class BlockingJob:
@@ -74,12 +85,16 @@ class BlockingJob:
         Raises:
             KeyboardInterrupt: Ctrl-C; the job runs on.
         """
+        return self._events(math.inf)
+
+    def _events(self, end: float) -> Iterator[JsonEvent]:
+        """Iterate over the job's events until a moment of the monotonic clock, at which TimeoutError is raised."""
         history = self._job._run.history
         number = 0
         while True:
             with self._interruptible():
                 events, number = self._call_or_read(
-                    partial(history.after, number), partial(history.take, number), timeout=None
+                    partial(history.after, number), partial(history.take, number), timeout=_seconds_until(end)
                 )
             if not events:
                 return
@@ -97,11 +112,12 @@ class BlockingJob:
             TimeoutError: it has not ended in that time; it runs on.
             RtcError: what became of the job, or of its result, is not known here: `Detached`, `NetworkError`, ….
         """
-        timeout = seconds_of("timeout", timeout)
+        seconds = seconds_of("timeout", timeout)
+        end = math.inf if seconds is None else time.monotonic() + seconds
         if progress:
-            self.show()
+            self._show(end)
         with self._interruptible():
-            result: Result = self._call_or_read(self._job.wait, self._job._result, timeout=timeout)
+            result: Result = self._call_or_read(self._job.wait, self._job._result, timeout=_seconds_until(end))
         return result
 
     def result(self, *, timeout: float | None = None, progress: bool = False) -> Result:
@@ -120,10 +136,13 @@ class BlockingJob:
         Raises:
             KeyboardInterrupt: Ctrl-C; the job runs on.
         """
+        self._show(math.inf)
+
+    def _show(self, end: float) -> None:
         from rtc.api.show_progress import show_events
 
         with self._interruptible():
-            show_events(self.events())
+            show_events(self._events(end))
 
     def stop(self, scope: str = StopScope.THIS.value) -> None:
         """Ask the worker to stop the training early, and to keep what was learned; see `rtc.api.Job.stop`.
@@ -205,6 +224,7 @@ class BlockingRoom:
         """The address of the room's signalling server."""
         return self._room.server
 
+    @with_arguments_of(Room.submit)
     def submit(
         self,
         package: "PathText | None" = None,
@@ -224,7 +244,7 @@ class BlockingRoom:
     ) -> BlockingJob:
         """Submit a job, and return it as soon as a worker has accepted it. Then its package is sent.
 
-        The arguments are those of `rtc.api.Room.submit`. Ctrl-C while this waits gives the job up.
+        Ctrl-C while this waits gives the job up.
 
         Raises:
             RtcError: the job cannot be submitted; the class and `exit_code` tell why. Nothing of it is left then.
@@ -304,9 +324,8 @@ class BlockingRoom:
 
     def __del__(self) -> None:
         """Let the thread of a room that nobody has any more end by itself."""
-        thread = getattr(self, "_thread", None)  # there is none if the arguments of the class were wrong
-        if thread is not None:
-            thread.ask_close()
+        if hasattr(self, "_thread"):  # it is missing if a Ctrl-C came as the room was made
+            self._thread.ask_close()
 
     def __repr__(self) -> str:
         return repr(self._room)
@@ -320,6 +339,7 @@ class BlockingRoom:
         raise TypeError(NO_COPY.format("Room"))
 
 
+@with_arguments_of(connect_under_trio)
 def connect(
     *,
     room: str | None = None,
@@ -333,8 +353,6 @@ def connect(
     log: "PathText | None" = None,
 ) -> BlockingRoom:
     """Open a room, after checking that it can be joined; to be used in a `with` block, or closed with `close`.
-
-    The arguments are those of `rtc.api.connect`.
 
     >>> from rtc.api import blocking
     >>> with blocking.connect() as room:

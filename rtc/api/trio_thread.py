@@ -61,10 +61,10 @@ class TrioThread(Generic[T]):
         Raises:
             BaseException: what the context manager raises; the thread has ended then.
         """
-        self._thread.start()
-        _open_threads.add(self)
-        self._ready.wait()
         try:
+            self._thread.start()
+            _open_threads.add(self)
+            self._ready.wait()
             return self._wait_for(self._opened, None)
         except BaseException:
             self.cancel()
@@ -149,6 +149,8 @@ class TrioThread(Generic[T]):
 
     def cancel(self) -> None:
         """Cancel what the thread does, and wait for its end, which takes some seconds at most."""
+        if self._thread.is_alive():
+            self._ready.wait()  # before that, there is nothing that could be cancelled
         self._in_trio(self._scope.cancel)
         self._join()
 

@@ -2,7 +2,9 @@
 
 import asyncio  # noqa: TID251 (that of a program which uses the API)
 import importlib
+import inspect
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,10 @@ def test_asyncio_stays_what_it_was_for_a_program_that_uses_the_api() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     assert type(loop).__module__.startswith("asyncio.")
+
+
+def test_help_tells_of_every_argument_in_both_forms() -> None:
+    for function in (blocking.connect, rtc.api.connect, blocking.BlockingRoom.submit, rtc.api.Room.submit):
+        text = inspect.getdoc(function) or ""
+        described = set(re.findall(r"\w+", text.partition("Args:")[2].partition("Raises:")[0]))
+        assert set(inspect.signature(function).parameters) - {"self"} <= described

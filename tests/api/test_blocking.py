@@ -104,6 +104,8 @@ def test_time_outs_and_errors_leave_the_job_and_the_room(person: Scene, pause: T
     with blocking.connect(session_string=person.session) as room:
         job = room.submit(package)
         with pytest.raises(TimeoutError):
+            job.wait(timeout=0.5, progress=True)
+        with pytest.raises(TimeoutError):
             job.wait(timeout=0)
         with pytest.raises(rtc.api.NotAvailable):
             room.submit(package)

@@ -498,3 +498,16 @@ def test_the_streams_are_text_streams() -> None:
     assert stream.writable()
     assert not stream.isatty()
     assert sys.stdout is not stream
+
+
+@pytest.mark.parametrize("words", [(), ("--background",)], ids=["at a terminal", "in the background"])
+def test_in_a_folder_that_was_removed_it_says_so(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Regression: it was a traceback."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "does not exist any more" in run_here(2, *words)
+    os.chdir(tmp_path)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from protocol.converter import to_json
 from protocol.faults import FaultCode
@@ -65,6 +65,8 @@ class StartRequest:
     environment: Mapping[str, str]
     unit_suffix: str = ""
     """Tells units of one user apart whose state lies in different folders."""
+    working: Path = field(factory=Path.cwd)
+    """The working folder."""
 
     @property
     def folder(self) -> BackgroundFolder:
@@ -79,7 +81,7 @@ class StartRequest:
     @property
     def user_unit(self) -> UserUnit:
         """The worker's unit."""
-        return UserUnit(self.unit, self.name, self.command(), self.environment, Path.cwd(), self.folder.output)
+        return UserUnit(self.unit, self.name, self.command(), self.environment, self.working, self.folder.output)
 
     def command(self) -> list[str]:
         """Return the command of the worker."""
@@ -245,4 +247,4 @@ def _boot_by_cron(request: StartRequest) -> str:
 def _crontab_line(request: StartRequest, variables: Mapping[str, str]) -> str:
     settings = [f"{name}={variables[name]}" for name in sorted(variables)]
     command = shlex.join(["env", *settings, *PROGRAM, "worker", *request.options, "--background"])
-    return f"@reboot cd {shlex.quote(str(Path.cwd()))} && {command} >/dev/null".replace("%", "\\%")  # crontab(5)
+    return f"@reboot cd {shlex.quote(str(request.working))} && {command} >/dev/null".replace("%", "\\%")  # crontab(5)

@@ -70,18 +70,18 @@ def find(folder: Path, job: str | None) -> JobTicket:
         job: the job's id, or a part that only one id contains; None for the newest ticket that can be read.
 
     Raises:
-        RtcError: USAGE: no ticket fits, several do, or the ticket cannot be read.
+        RtcError: NO_SUCH_JOB: no ticket fits; USAGE: several do, or the ticket cannot be read.
     """
     if job is not None and not job.strip():
         raise RtcError(FaultCode.USAGE, "Say which job: its id, or a part of it. sleap-rtc jobs lists them.")
     known = jobs_with_tickets(folder)
     if not known:
-        raise RtcError(FaultCode.USAGE, "No job that was started from here is running or waits to be fetched.")
+        raise RtcError(FaultCode.NO_SUCH_JOB, "No job that was started from here is running or waits to be fetched.")
     if job is None:
         return _newest(folder, known)
     found = [job] if job in known else [name for name in known if job in name]
     if not found:
-        raise RtcError(FaultCode.USAGE, f"No such job was started from here. {_list_jobs(known)}")
+        raise RtcError(FaultCode.NO_SUCH_JOB, f"No such job was started from here. {_list_jobs(known)}")
     if len(found) > 1:
         raise RtcError(FaultCode.USAGE, f"Several jobs match. {_list_jobs(found)}")
     return read(folder, found[0])

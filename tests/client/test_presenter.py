@@ -921,10 +921,11 @@ def test_json_reports_every_end(
     credential: Callable[..., None], capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     credential()
-    assert run([*words, "--json"]) == ExitCode.USAGE
+    fault, code = ("no_such_job", ExitCode.NOT_AVAILABLE) if "nojob" in words else ("usage", ExitCode.USAGE)
+    assert run([*words, "--json"]) == code
     printed = capsys.readouterr()
     ended = json.loads(printed.out)
-    assert (ended["event"], ended["fault"], ended["exit_code"]) == ("ended", "usage", 2)
+    assert (ended["event"], ended["fault"], ended["exit_code"]) == ("ended", fault, code)
     assert ended["text"] in printed.err
 
 

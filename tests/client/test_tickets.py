@@ -49,10 +49,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refused(folder: Path, job: str | None) -> str:
+def refused(folder: Path, job: str | None, code: ExitCode = ExitCode.USAGE) -> str:
     with pytest.raises(RtcError) as caught:
         tickets.find(folder, job)
-    assert caught.value.exit_code is ExitCode.USAGE
+    assert caught.value.exit_code is code
     return caught.value.fault.text
 
 
@@ -78,7 +78,7 @@ def test_a_job_is_found_by_a_part_of_its_name_and_the_newest_by_none(folder: Pat
     assert tickets.find(folder, "b-1").job == "job-1"
     assert tickets.find(folder, None).job == "job-2"
     assert "job-1, job-2" in refused(folder, "job")
-    assert "job-1, job-2" in refused(folder, "nojob")
+    assert "job-1, job-2" in refused(folder, "nojob", ExitCode.NOT_AVAILABLE)
 
 
 @pytest.mark.parametrize("nothing", ["", " "])

@@ -19,8 +19,9 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: install
 	$(BIN)/sleap-rtc demo
 
+# The fast tests wait for nothing, so more of them at a time than there are processors would only take longer to start.
 check: lint
-	$(PYTEST) -m "not slow and not long"
+	$(BIN)/pytest -q --numprocesses logical --maxschedchunk 1 -m "not slow and not long"
 
 test: install
 	@command -v turnserver >/dev/null || echo "coturn is not installed: no test through a TURN server runs."

@@ -79,6 +79,7 @@ def test_a_script_submits_follows_and_gets_its_result(person: Scene, capsys: pyt
     room.close()
 
 
+@pytest.mark.long
 def test_a_room_is_used_from_several_threads(person: Scene) -> None:
     person.start_worker()
     packages = [make_package(person.person_folder / f"split-{number}.zip") for number in range(4)]
@@ -87,6 +88,7 @@ def test_a_room_is_used_from_several_threads(person: Scene) -> None:
     assert [result.folder.name for result in results if result.folder] == [f"split-{number}" for number in range(4)]
 
 
+@pytest.mark.long
 def test_two_rooms_may_be_open_at_a_time(person: Scene) -> None:
     person.start_worker()
     package = make_package(person.person_folder / "toy.zip")
@@ -159,7 +161,11 @@ with blocking.connect(session_string=sys.argv[1]) as room:
 
 @pytest.mark.parametrize(
     ("megabytes", "wait"),
-    [(0, "job.wait()"), (30, "job.wait()"), (0, "for _ in job.events(): pass")],
+    [
+        (0, "job.wait()"),
+        pytest.param(30, "job.wait()", marks=pytest.mark.long),
+        pytest.param(0, "for _ in job.events(): pass", marks=pytest.mark.long),
+    ],
     ids=["of a job that runs", "while its package is sent", "for the next event"],
 )
 def test_ctrl_c_ends_the_wait_and_leaves_the_job(
@@ -199,6 +205,7 @@ with blocking.connect(session_string=sys.argv[1]) as room:
 """
 
 
+@pytest.mark.long
 def test_ctrl_c_during_a_submission_gives_the_job_up(person: Scene, pause: TrainingPause) -> None:
     person.start_worker()
     make_package(person.person_folder / "toy.zip")
@@ -224,6 +231,7 @@ print(job.id)
 """
 
 
+@pytest.mark.long
 def test_a_program_that_closes_nothing_ends_and_its_job_runs(person: Scene, pause: TrainingPause) -> None:
     person.start_worker()
     make_package(person.person_folder / "toy.zip", wait_for=pause.file)
@@ -250,6 +258,7 @@ threading.Thread(target=tell, daemon=True).start()
 """
 
 
+@pytest.mark.long
 def test_ctrl_c_at_the_end_of_a_program_closes_everything_without_a_traceback(
     person: Scene, pause: TrainingPause
 ) -> None:

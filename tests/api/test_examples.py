@@ -83,15 +83,15 @@ def run(scene: Scene, *words: str) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_every_example_of_the_page_runs_as_it_stands(person: Scene, number: int) -> None:
-    script = person.person_folder / "example.py"
-    script.write_text(BLOCKS[number], encoding="utf-8")
-    done = run(person, "-X", "dev", "-W", "error::ResourceWarning", str(script))
-    assert "Traceback" not in done.stderr
-    person_folders = {path.name for path in person.person_folder.iterdir() if path.is_dir()}
-    named = set(re.findall(r'output="([\w-]+)"', BLOCKS[number]))
-    assert named <= person_folders
+def test_every_example_of_the_page_runs_as_it_stands(person: Scene, subtests: pytest.Subtests) -> None:
+    for number, block in enumerate(BLOCKS):
+        with subtests.test(number=number):
+            script = person.person_folder / "example.py"
+            script.write_text(block, encoding="utf-8")
+            done = run(person, "-X", "dev", "-W", "error::ResourceWarning", str(script))
+            assert "Traceback" not in done.stderr
+            person_folders = {path.name for path in person.person_folder.iterdir() if path.is_dir()}
+            assert set(re.findall(r'output="([\w-]+)"', block)) <= person_folders
 
 
 def test_the_page_has_examples_of_everything() -> None:

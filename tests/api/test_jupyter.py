@@ -96,6 +96,7 @@ def errors(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [each["content"] for each in outputs if each["msg_type"] == "error"]
 
 
+@pytest.mark.long
 def test_a_script_runs_in_ipython_as_in_python(scene: Scene) -> None:
     scene.start_worker()
     make_package(scene.person_folder / "toy.zip")

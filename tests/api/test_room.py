@@ -214,6 +214,7 @@ async def test_a_job_that_is_followed_here_is_followed_once(
         assert await (await room.attach(job.id)).result() == await job.result()
 
 
+@pytest.mark.long
 async def test_a_stop_that_comes_during_the_upload_is_not_lost(lab: Lab, package: MakePackage) -> None:
     worker = await lab.start_worker()
     async with enter(lab, worker) as room:
@@ -284,15 +285,15 @@ async def test_what_cannot_be_submitted_is_an_exception_with_one_sentence(
             (partial(room.submit, "nowhere.zip"), "nowhere.zip"),
             (partial(room.submit, package(), wait=float("nan")), "seconds"),
             (partial(room.submit, package(), overrides=["not an override"]), "override"),
-            (partial(room.attach, "job-nothing"), "No job"),
             *((partial(room.submit, package(), **{name: value}), f"{name}=…") for name, value in wrong_types.items()),
         ):
             with pytest.raises(rtc.api.UsageError, match=part) as caught:
                 await refused()
             assert caught.value.exit_code == 2
-        with pytest.raises(rtc.api.NotAvailable) as missing:
-            await room.submit(package(), worker="nobody")
-        assert missing.value.exit_code == 3
+        for absent in (partial(room.submit, package(), worker="nobody"), partial(room.attach, "job-nothing")):
+            with pytest.raises(rtc.api.NotAvailable) as missing:
+                await absent()
+            assert missing.value.exit_code == 3
         job = await room.submit(package("held.zip", wait_for=pause.file))
         with pytest.raises(rtc.api.NotAvailable, match="taken"):
             await room.submit(package())

@@ -226,7 +226,7 @@ def test_a_client_reconnects_to_a_job_after_its_first_client_has_ended(
     ended(back, 0)
     assert len(list((tmp_path / "toy").rglob("best.ckpt"))) == 1
     assert list(credential.parent.iterdir()) == []
-    assert "waits to be fetched" in ended(start("attach"), 2)
+    assert "waits to be fetched" in ended(start("attach"), 3)
 
 
 def test_killing_a_running_client_harms_nothing(

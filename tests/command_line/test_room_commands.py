@@ -276,7 +276,11 @@ def remember_problems(rooms: RememberedRooms, worker: LabWorker, address: str) -
     rooms.remember(RememberedRoom("changed", address, room, "the token that was"))
 
 
-PROBLEMS = [("gone", ExitCode.AUTHENTICATION), ("changed", ExitCode.AUTHENTICATION), ("moved", ExitCode.NETWORK)]
+PROBLEMS = [
+    ("changed", ExitCode.AUTHENTICATION),
+    pytest.param("gone", ExitCode.AUTHENTICATION, marks=pytest.mark.long),
+    pytest.param("moved", ExitCode.NETWORK, marks=pytest.mark.long),
+]
 
 
 @pytest.mark.slow

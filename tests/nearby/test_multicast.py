@@ -81,6 +81,7 @@ async def test_two_workers_of_one_name_are_both_found() -> None:
     assert {(each.label, each.announcement.number) for each in found} >= {("twin", 1), ("twin-2", 3)}
 
 
+@pytest.mark.long
 async def test_a_worker_that_has_ended_or_withdrawn_is_not_found() -> None:
     async with open_announcer(LOOPBACK, LOOPBACK) as announcer, open_announcer(LOOPBACK, LOOPBACK) as other:
         await other.announce(worker("stays"))
@@ -107,6 +108,7 @@ zeroconf.close()
 """Announces what is no worker under our type."""
 
 
+@pytest.mark.long
 async def test_what_others_announce_under_our_type_is_left_out() -> None:
     command = [sys.executable, "-c", STRANGER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:  # noqa: ASYNC220

@@ -158,6 +158,7 @@ def busy_jobs(machine: Machine) -> list[str]:
     return worker["jobs"] if worker["status"] == "busy" else []
 
 
+@pytest.mark.long
 def test_it_stays_when_its_terminal_is_closed(machine: Machine) -> None:
     typing, terminal = os.openpty()
     # a shell with job control that is a session leader, as after an ssh login; its end sends SIGHUP to its jobs
@@ -193,6 +194,7 @@ def take_terminal() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_a_second_start_says_that_it_runs_and_several_names_are_several_workers(machine: Machine) -> None:
     machine.start()
     first = machine.status()
@@ -207,6 +209,7 @@ def test_a_second_start_says_that_it_runs_and_several_names_are_several_workers(
     machine.run("worker", "--status", code=3)
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_two_starts_at_one_moment_make_one_worker(machine: Machine) -> None:
     command = [sys.executable, "-m", "rtc", "worker", "--background", "--name", "lab", "--server", machine.server]
@@ -228,10 +231,10 @@ def workers_in(machine: Machine) -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("words", "code", "part"),
     [
-        (("--server", "ws://127.0.0.1:9"), 5, "127.0.0.1"),
-        (("--room-id", "room-none", "--token", "wrong"), 4, "room"),
+        pytest.param(("--server", "ws://127.0.0.1:9"), 5, "127.0.0.1", marks=pytest.mark.long),
+        pytest.param(("--room-id", "room-none", "--token", "wrong"), 4, "room", marks=pytest.mark.long),
         (("--sleap-nn", "/nowhere/sleap-nn"), 2, "--sleap-nn"),
-        (("--require-secret",), 2, "secret"),
+        pytest.param(("--require-secret",), 2, "secret", marks=pytest.mark.long),
     ],
     ids=["no server", "no room", "no sleap-nn", "no secret"],
 )
@@ -254,6 +257,7 @@ def test_a_worker_that_fails_before_its_log_is_open_says_why(
     assert part in machine.background().joinpath("output.txt").read_text()
 
 
+@pytest.mark.long
 def test_the_line_for_the_crontab_means_this_worker_also_where_no_variable_is_set(machine: Machine) -> None:
     """Regression: cron started another worker, in other folders and at another server."""
     machine.variables |= {"SLEAP_RTC_HOME": str(machine.folder / "lab's 100% home"), "SLEAP_RTC_SIGNALING_WS": "ws://x"}
@@ -287,6 +291,7 @@ def test_a_python_that_does_not_even_begin_is_told_with_its_last_line(machine: M
     assert "no trio here" in text
 
 
+@pytest.mark.long
 def test_after_a_crash_it_is_not_said_to_run_and_its_job_and_room_are_found_again(machine: Machine) -> None:
     printed = machine.start()
     pause = TrainingPause(str(machine.folder / "go-on"))
@@ -304,6 +309,7 @@ def test_after_a_crash_it_is_not_said_to_run_and_its_job_and_room_are_found_agai
     machine.run("worker", "--stop")
 
 
+@pytest.mark.long
 def test_stop_now_ends_the_job_and_keeps_what_it_has_made(machine: Machine) -> None:
     printed = machine.start()
     pause = TrainingPause(str(machine.folder / "never"))
@@ -315,6 +321,7 @@ def test_stop_now_ends_the_job_and_keeps_what_it_has_made(machine: Machine) -> N
     assert processes_in(machine.folder) == []
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_stop_may_be_repeated_and_interrupted_without_harm_to_the_job(machine: Machine) -> None:
     printed = machine.start()
@@ -378,6 +385,7 @@ def test_no_secret_is_in_a_file_of_ours_or_in_a_process_title(machine: Machine, 
     machine.run("worker", "--stop")
 
 
+@pytest.mark.long
 def test_an_interrupted_start_leaves_no_worker(machine: Machine) -> None:
     command = [sys.executable, "-m", "rtc", "worker", "--background", "--name", "lab", "--room-id", "room-1"]
     command += ["--token", "t", "--server", "ws://127.0.0.1:9", "--sleap-nn", str(machine.folder / "bin" / "sleap-nn")]
@@ -393,6 +401,7 @@ def test_an_interrupted_start_leaves_no_worker(machine: Machine) -> None:
     eventually("no worker", lambda: not workers_in(machine))
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_it_runs_a_server_of_its_own_too(machine: Machine, own_port: int) -> None:
     printed = machine.run(
@@ -439,6 +448,7 @@ def test_with_a_user_manager_it_is_a_unit(machine: Machine, calls: Path) -> None
         assert f"systemctl --user {call}" in made
 
 
+@pytest.mark.long
 def test_at_the_start_of_the_machine_it_looks_for_its_secret_and_does_not_run_open(
     machine: Machine, calls: Path
 ) -> None:
@@ -468,6 +478,7 @@ def test_at_the_start_of_the_machine_it_looks_for_its_secret_and_does_not_run_op
         assert booting.wait(HANG_TIME) == 0
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_a_remembered_room_is_all_that_the_start_of_the_machine_needs(machine: Machine, calls: Path) -> None:
     printed = machine.start("--room-secret", SECRET)
@@ -516,6 +527,7 @@ def test_a_systemd_that_does_not_start_the_unit_is_named(machine: Machine, calls
     assert "earlier" not in printed
 
 
+@pytest.mark.long
 def test_a_unit_that_fails_is_stopped_and_not_tried_again_and_again(machine: Machine, calls: Path) -> None:
     assert "127.0.0.1" in machine.start("--server", "ws://127.0.0.1:9", code=5)
     assert "systemctl --user stop --no-block sleap-rtc-worker-lab.service" in calls.read_text().splitlines()

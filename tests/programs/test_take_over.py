@@ -7,7 +7,7 @@ import pytest
 from rtc.testing.moments import MOMENTS
 from rtc.testing.terminals import Scene, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_a_running_job_stays_where_it_is_until_it_has_ended_and_its_owner_gets_the_result(scene: Scene) -> None:

@@ -619,6 +619,7 @@ def test_whatever_breaks_both_come_home_and_each_row_is_needed() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_both_come_home_when_they_are_cut_off_twice() -> None:
     run(DISCOVERY, LONG_STORIES)
 

@@ -427,6 +427,7 @@ def calls(machine: Machine) -> Path:
     return found
 
 
+@pytest.mark.long
 def test_with_a_user_manager_it_is_a_unit(machine: Machine, calls: Path) -> None:
     unit = "sleap-rtc-worker-lab.service"
     printed = machine.start("--room-secret", SECRET, more={"CUDA_VISIBLE_DEVICES": "0"})

@@ -166,6 +166,7 @@ async def test_a_browser_has_a_package_trained_with_nothing_installed(
     await worker.log.until("Status: available.")
 
 
+@pytest.mark.long
 async def test_a_browser_with_another_secret_gets_nothing(
     lab: Lab, tmp_path: Path, package: Callable[..., Path]
 ) -> None:

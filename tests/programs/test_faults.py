@@ -60,11 +60,8 @@ PASSING = ("the client is out of reach", "the worker is out of reach")
 """Faults that are over after a while."""
 CHOSEN = {
     "the worker is out of reach in mid upload",
-    "the client is killed in mid download",
     "the worker is killed in the first epoch",
     "both are killed in the evaluation",
-    "the client is out of reach while the package is unpacked",
-    "the worker is out of reach in the prediction",
     "the supervisor is killed at start-up",
 }
 

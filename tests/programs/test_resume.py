@@ -84,6 +84,7 @@ async def test_a_package_and_a_result_arrive_although_their_links_break(
     assert list(worker.options.work.iterdir()) == []
 
 
+@pytest.mark.long
 async def test_a_package_is_sent_again_when_its_sender_was_away_for_too_long(
     lab: Lab, heavy: Path, links: list[Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:

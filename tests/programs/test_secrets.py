@@ -167,6 +167,7 @@ def test_no_other_process_has_the_secret_while_a_job_runs(lab: Lab, package: Mak
     ended(client, 0)
 
 
+@pytest.mark.long
 def test_a_secret_can_be_changed_while_a_job_runs(lab: Lab, package: MakePackage, pause: TrainingPause) -> None:
     make_secret(lab)
     old, home = lab.secret, lab.scene.folder / "person" / ".sleap-rtc" / "secrets" / lab.room

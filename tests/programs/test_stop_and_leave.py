@@ -63,9 +63,7 @@ METHODS = {
 }
 CHOSEN = {
     "Ctrl-C that stops in training",
-    "Ctrl-C that stops all in start-up",
     "Ctrl-C that cancels in evaluation",
-    "SIGTERM in prediction",
     "jobs cancel in upload",
 }
 MATRIX = {f"{name} in {phase}": (name, phase) for name in METHODS for phase in PHASES}
@@ -166,6 +164,7 @@ def test_what_was_requested_happens_after(scene: Scene, name: str) -> None:
     print(f"{code} {client.sentence}")
 
 
+@pytest.mark.long
 def test_a_package_is_not_sent_again_when_its_job_was_cancelled_while_the_client_was_away(scene: Scene) -> None:
     moment = MOMENTS["in mid upload"]
     package = moment.package(scene.person_folder / "toy.zip")
@@ -231,7 +230,14 @@ def test_the_answer_at_a_terminal_is_carried_out(scene: Scene, name: str) -> Non
 # -------- leaving at once
 
 
-@pytest.mark.parametrize("more", [("--json",), ("--quiet",), ("--json", "--wait", "5m")], ids=" ".join)
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(("--json", "--wait", "5m"), id="--json --wait"),
+        pytest.param(("--json",), id="--json", marks=pytest.mark.long),
+        pytest.param(("--quiet",), id="--quiet", marks=pytest.mark.long),
+    ],
+)
 def test_detach_ends_when_the_job_runs_and_attach_fetches_the_result(scene: Scene, more: tuple[str, ...]) -> None:
     pause = TrainingPause(str(scene.folder / "go-on"))
     package = make_package(scene.folder / "train-pause.zip", wait_for=pause.file)
@@ -251,6 +257,7 @@ def test_detach_ends_when_the_job_runs_and_attach_fetches_the_result(scene: Scen
     scene.check_nothing_is_left()
 
 
+@pytest.mark.long
 def test_detach_waits_in_line_for_a_busy_worker_and_then_leaves(scene: Scene) -> None:
     pause = TrainingPause(str(scene.folder / "go-on"))
     scene.start_worker()

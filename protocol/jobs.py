@@ -275,7 +275,27 @@ class LogLines:
     """Without line breaks and terminal escapes."""
 
 
-JobNews = JobStarted | ModelStarted | Progress | ModelTrained | PredictionStarted | FramesDone | GpuUse | LogLines
+class NoteKind(Enum):
+    """How much a note matters to the person."""
+
+    INFO = "info"
+    """Something worth knowing, such as the device that the job runs on."""
+    WARNING = "warning"
+    """Something that the person may have to act on, such as a part of the package that is left out."""
+
+
+@frozen
+class JobNote:
+    """Worker to client: a sentence about the job that the person should see."""
+
+    job: JobId = field(validator=Id())
+    text: str = field(converter=sentences, validator=SingleLine(SENTENCES_MAX))
+    kind: NoteKind = NoteKind.INFO
+
+
+JobNews = (
+    JobStarted | ModelStarted | Progress | ModelTrained | PredictionStarted | FramesDone | GpuUse | LogLines | JobNote
+)
 """What can happen in a job before it ends."""
 
 

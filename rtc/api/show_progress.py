@@ -58,6 +58,8 @@ def line_of(event: on.JsonEvent) -> str | None:
             return event.text
         case on.WarningEvent():
             return f"Warning: {event.text}"
+        case on.NoteEvent():
+            return f"Warning: {event.text}" if event.kind == "warning" else event.text
         case on.AcceptedEvent():
             return f"{event.worker} has accepted {event.job}"
         case on.UploadEvent() if event.done == event.total:
@@ -87,7 +89,7 @@ class ProgressTable:
     _rows: dict[tuple[str, int], tuple[str, str]] = field(factory=dict)
     """For each transfer, model and prediction its name and how far it is."""
     _notes: dict[str, str] = field(factory=dict)
-    """The newest warning, and the end."""
+    """The newest warning, the newest note of the worker, and the end."""
 
     def update(self, event: on.JsonEvent) -> None:
         """Apply one event."""
@@ -96,6 +98,8 @@ class ProgressTable:
                 self._title = f"{event.job} on {event.worker}"
             case on.WarningEvent():
                 self._notes["warning"] = event.text
+            case on.NoteEvent():
+                self._notes[event.kind] = event.text
             case on.UploadEvent():
                 self._rows["upload", 0] = "package", f"{percent(event.done, event.total)} % sent"
             case on.DownloadEvent():

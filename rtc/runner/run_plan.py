@@ -106,8 +106,8 @@ async def run_job(
             )
             models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
             emit(JobStarted(job, models, files))
-            for note in plan.warnings:
-                log.add_line(note)
+            for warning in plan.warnings:  # the client has shown them before it sent the package
+                log.add_line(warning)
             return await _run_steps(context, switch or StopSwitch(), plan, sockets)
     finally:
         log.close()

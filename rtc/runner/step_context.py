@@ -8,7 +8,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.ids import JobId
-from protocol.jobs import JobNews
+from protocol.jobs import JobNews, JobNote, NoteKind
 from rtc.common.errors import RtcError
 from rtc.common.process_group import Holder, run_group
 from rtc.sleap_nn.commands import Accelerator, show_command
@@ -51,6 +51,11 @@ class StepContext:
         except OSError as error:
             text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
             raise RtcError(FaultCode.JOB_FAILED, text) from None
+
+    def note(self, text: str, kind: NoteKind = NoteKind.INFO) -> None:
+        """Tell the person a sentence about the job, and write it into the job's log."""
+        self.log.add_line(text)
+        self.emit(JobNote(self.job, text, kind))
 
     def step_error(self, failure: str, status: int, missing: str, why: str = "") -> RtcError:
         """Return the error of a failed step: what failed, how sleap-nn ended, and the best reason that it printed.

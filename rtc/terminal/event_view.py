@@ -14,6 +14,7 @@ from protocol.jobs import (
     FramesDone,
     GpuUse,
     JobNews,
+    JobNote,
     JobStarted,
     LogLines,
     ModelStarted,
@@ -91,6 +92,8 @@ class EventView(BaseView):
                 )
             case LogLines():
                 self._write(json_events.LogEvent(at=at, lines=_names(news.lines)))
+            case JobNote():
+                self._write(json_events.NoteEvent(at=at, kind=news.kind.value, text=clean_lines(news.text)))
 
     def finished(self, summary: JobSummary) -> None:
         self._end("detached" if summary.is_left else "done", summary.text, None, ExitCode.DONE, summary)

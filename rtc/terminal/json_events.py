@@ -159,6 +159,14 @@ class LogEvent(_TimedEvent):
 
 
 @frozen(kw_only=True)
+class NoteEvent(_TimedEvent):
+    """A sentence from the worker about the job."""
+
+    kind: str
+    text: str
+
+
+@frozen(kw_only=True)
 class DownloadEvent(JsonEvent):
     """Progress of the download, in bytes."""
 
@@ -202,6 +210,7 @@ EVENTS: dict[str, type[JsonEvent]] = {
             FramesEvent,
             GpuEvent,
             LogEvent,
+            NoteEvent,
         ),
         *(DownloadEvent, EndedEvent),
     )

@@ -13,7 +13,7 @@ from rich.text import Text
 from actors.events import Interrupt
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
-from protocol.jobs import JobNews, LogLines
+from protocol.jobs import JobNews, JobNote, LogLines, NoteKind
 from rtc.common.text import clean, clean_lines, percent
 from rtc.terminal.base_view import BaseView
 from rtc.terminal.interface import Changed, JobSummary, Workers
@@ -92,6 +92,8 @@ class LiveView(BaseView):
         self._job_progress.update(news, at, trio.current_time())
         if isinstance(news, LogLines) and self._verbose and news.lines:
             self._pending_log.append("\n".join(map(clean, news.lines)))
+        if isinstance(news, JobNote):
+            (self.warn if news.kind is NoteKind.WARNING else self.step)(news.text)
         self._changed.set()
 
     def finished(self, summary: JobSummary) -> None:

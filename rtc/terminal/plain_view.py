@@ -6,14 +6,16 @@ from attrs import define, field
 from protocol.jobs import (
     FramesDone,
     JobNews,
+    JobNote,
     JobStarted,
     LogLines,
     ModelStarted,
     ModelTrained,
+    NoteKind,
     PredictionStarted,
     Progress,
 )
-from rtc.common.text import clean, count, duration, percent
+from rtc.common.text import clean, clean_lines, count, duration, percent
 from rtc.terminal.interface import JobSummary
 from rtc.terminal.job_progress import JobProgress, PredictionProgress
 from rtc.terminal.line_view import LineView
@@ -69,6 +71,10 @@ class PlainView(LineView):
                 self._lines.say(f"{self._job_progress.prediction(news.prediction).title}: started")
             case FramesDone():
                 self._show_frames(news, self._job_progress.worker_now(trio.current_time()))
+            case JobNote(kind=NoteKind.WARNING):
+                self.warn(news.text)
+            case JobNote():
+                self._lines.say(clean_lines(news.text))
             case LogLines() if self._verbose:
                 for line in news.lines:
                     self._lines.say(f"| {clean(line)}")

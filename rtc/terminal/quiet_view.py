@@ -7,6 +7,7 @@ import trio
 from attrs import define, field
 from rich.console import Console
 
+from protocol.jobs import JobNews, JobNote, NoteKind
 from rtc.terminal.interface import JobSummary
 from rtc.terminal.interrupt_prompt import Question
 from rtc.terminal.layout import question_rows
@@ -24,6 +25,10 @@ class QuietView(LineView):
     @property
     def _width(self) -> int:
         return self._console.width
+
+    def news(self, news: JobNews, at: float) -> None:
+        if isinstance(news, JobNote) and news.kind is NoteKind.WARNING:
+            self.warn(news.text)
 
     def finished(self, summary: JobSummary) -> None:
         where = "" if summary.folder is None else f" Results are in {summary.folder}"

@@ -20,10 +20,12 @@ from protocol.jobs import (
     FramesDone,
     GpuUse,
     JobNews,
+    JobNote,
     JobStarted,
     LogLines,
     ModelStarted,
     ModelTrained,
+    NoteKind,
     PredictionStarted,
     Progress,
 )
@@ -45,6 +47,8 @@ NEWS: tuple[JobNews, ...] = (
     FramesDone(JOB, 0, 1, None, None, None, 1),
     GpuUse(JOB, 2816, 81559, 31),
     LogLines(JOB, ("\x1b[31mred\x1b[0m", "“naïve”")),
+    JobNote(JOB, "It runs on the CPU: this will be slow."),
+    JobNote(JOB, "A prediction is left out.", NoteKind.WARNING),
 )
 
 

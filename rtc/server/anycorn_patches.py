@@ -2,7 +2,10 @@
 
 1. Connections stay HTTP/1.1; requests to upgrade to HTTP/2 are ignored.
 2. Where anycorn itself answers with an error, such as to a request that is no HTTP, the answer has a body.
-3. A connection ends after an answer when the next request has come together with a body (it would be read without the
+3. Where anycorn answers with an error although an answer has begun, nothing more is sent and the connection ends. It
+   does so when an application is cancelled while the beginning of its answer is being sent: the peer has cut the
+   connection, its time is over, or the server stops.
+4. A connection ends after an answer when the next request has come together with a body (it would be read without the
    checks of `request_head.py`), and after a request whose body came in chunks (whose end proxies may see elsewhere).
 
 It overrides private methods of anycorn 0.20, and reads a private name of h11. `tests/server/test_http_api.py` fails
@@ -17,7 +20,7 @@ import trio
 from anycorn.config import Config
 from anycorn.events import Closed
 from anycorn.logging import Logger
-from anycorn.protocol.events import Body, Response
+from anycorn.protocol.events import Body, Response, StreamClosed
 from anycorn.protocol.h11 import STREAM_ID, H11Protocol
 
 from rtc.server.incidents import report_incident
@@ -35,6 +38,8 @@ class Http11(H11Protocol):
         """Whether the body of the present request comes in chunks."""
         self._answered = trio.Event()
         """Set when the present request is answered as a whole."""
+        self._is_aborted = False
+        """Whether the present answer stays a part, and nothing more of it is to be sent."""
 
     async def wait_may_continue(self) -> None:
         """Wait while a request has come as a whole and is being answered."""
@@ -53,6 +58,9 @@ class Http11(H11Protocol):
 
     async def stream_send(self, event: Any) -> None:
         """Send a part of an answer; to an error without a body, as anycorn makes it, add one."""
+        self._is_aborted |= isinstance(event, Response) and self._has_begun_to_answer()
+        if self._is_aborted and not isinstance(event, StreamClosed):
+            return
         if not isinstance(event, Response):
             await super().stream_send(event)
         elif event.status_code >= 400 and (b"content-length", b"0") in event.headers:
@@ -81,12 +89,18 @@ class Http11(H11Protocol):
 
     async def _maybe_recycle(self) -> None:
         """Await the next request on this connection, unless it has come too early."""
-        if isinstance(self.connection, h11.Connection) and self.connection.trailing_data[0]:
+        has_more = isinstance(self.connection, h11.Connection) and bool(self.connection.trailing_data[0])
+        if has_more or self._is_aborted:
             await self._close_stream()
             await self.send(Closed())
         else:
             await super()._maybe_recycle()
         self._answered.set()
+
+    def _has_begun_to_answer(self) -> bool:
+        """Return whether h11 has sent the head of an answer to the present request, and so takes no other."""
+        h11_connection = getattr(self.connection, "h11_connection", self.connection)  # within that of a WebSocket
+        return h11_connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
 
     def _asks_for_head(self) -> bool:
         """Return whether the present request has the method HEAD, whose answer has no body (RFC 9110, 9.3.2)."""

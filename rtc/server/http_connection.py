@@ -6,7 +6,6 @@ and answer `EXCHANGE_TIME` after that, the next request `KEEP_ALIVE_TIME` after 
 
 from typing import Any
 
-import h11
 import trio
 from anycorn.config import Config
 from anycorn.events import Closed, Event, RawData, Updated
@@ -56,13 +55,6 @@ class HttpConnection:
 
     async def run(self) -> None:
         """Answer requests until the connection ends."""
-        try:
-            await self._run()
-        except* h11.LocalProtocolError as group:
-            if not self._scope.cancel_called:  # otherwise anycorn has tried to answer with an error within an answer
-                raise group from None
-
-    async def _run(self) -> None:
         with self._scope:
             self._allow(HEAD_TIME)
             async with TaskGroup() as tasks:

@@ -514,6 +514,28 @@ async def test_after_an_answer_the_next_request_has_to_come_soon(autojump_clock,
     assert await seconds_until_closed(stream) == pytest.approx(KEEP_ALIVE_TIME)
 
 
+async def answer_slowly(scope, _receive, send):
+    """An application that the peer of a connection in memory holds in the midst of sending the head of its answer."""
+    kind = "websocket.http" if scope["type"] == "websocket" else "http"
+    await send({"type": f"{kind}.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+    await send({"type": f"{kind}.response.body", "body": b"x"})
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + KEY + b"\r\n"]
+)
+async def test_a_connection_that_its_peer_cuts_within_an_answer_ends_as_others_do(caplog, head):
+    """anycorn would answer with an error then, which h11 refuses since an answer has begun."""
+    ours, theirs = lockstep_stream_pair()
+    theirs.socket = Socket()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(HttpServer(answer_slowly, DEFAULT_LIMITS, Refusals())._serve, theirs)
+        await ours.send_all(head)
+        await trio.testing.wait_all_tasks_blocked()
+        await theirs.receive_stream.aclose()
+    assert "failed" not in caplog.text
+
+
 async def hold(server, number: int) -> list[trio.SocketStream]:
     return [await trio.open_tcp_stream("127.0.0.1", server.http_port) for _ in range(number)]
 

@@ -9,7 +9,8 @@ from rtc.common.errors import RtcError
 from rtc.common.gpu import list_gpus
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.doctor.run_subprocess import SubprocessResult, run_subprocess
-from rtc.sleap_nn.commands import clean_environment, find_sleap_nn, python_of
+from rtc.sleap_nn.commands import find_sleap_nn, python_of
+from rtc.sleap_nn.environment import job_environment
 
 IMPORT_TIME = 60.0
 """Seconds to import torch and sleap-nn: four from a warm disk cache, most of a minute from a network drive."""
@@ -88,4 +89,4 @@ def imports_finding(result: SubprocessResult, *, has_gpu: bool) -> Finding:
 
 async def _run(command: list[str]) -> SubprocessResult:
     with tempfile.TemporaryDirectory(prefix="sleap-rtc-doctor-", ignore_cleanup_errors=True) as name:
-        return await run_subprocess(command, clean_environment(Path(name), None))
+        return await run_subprocess(command, job_environment(Path(name), None))

@@ -23,7 +23,8 @@ from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Emit, StepContext
 from rtc.runner.summary import CompletedSteps, failure_summary, success_summary
-from rtc.sleap_nn.commands import Accelerator, clean_environment, convert_command, train_command
+from rtc.sleap_nn.commands import Accelerator, convert_command, train_command
+from rtc.sleap_nn.environment import job_environment
 from rtc.sleap_nn.output import JobLog
 from rtc.sleap_nn.zmq_progress import Monitor, TrainingProgress, open_monitor
 
@@ -100,7 +101,7 @@ async def run_job(
         return JobResult(Outcome.FAILED, text)
     try:
         with short_alias(temporary) as short:
-            environment = clean_environment(short, gpu)
+            environment = job_environment(short, None if gpu is None else (gpu,))
             context = StepContext(
                 job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder
             )

@@ -36,7 +36,7 @@ from rtc.runner.job_files import (
 )
 from rtc.runner.job_processes import end_processes, find_holders
 from rtc.runner.journal import JournalWatcher, open_fifo
-from rtc.sleap_nn.commands import clean_environment
+from rtc.sleap_nn.environment import job_environment
 
 log = logging.getLogger("rtc.supervisor")
 
@@ -214,7 +214,7 @@ def _command(folder: Path, inherited: tuple[int, ...]) -> list[str]:
 
 def _environment(folder: Path) -> dict[str, str]:
     """Return the supervisor's environment. It holds no secret: the job's code runs as the same user and can read it."""
-    environment = clean_environment(folder, None)
+    environment = job_environment(folder, None)
     del environment["PYTHONPATH"]
     our_root = str(Path(rtc.__file__).absolute().parents[1])
     if our_root not in (

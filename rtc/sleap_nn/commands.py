@@ -1,12 +1,10 @@
-"""Find sleap-nn, build its command lines, and choose the environment variables that it gets."""
+"""Find sleap-nn, and build its command lines."""
 
 import importlib.metadata
-import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,18 +19,8 @@ from rtc.packages.predict_options import option_arguments
 
 Accelerator = Literal["cpu", "auto"]
 
-SHIM = Path(__file__).resolve().parent / "shim"
-"""Folder with our `sitecustomize.py`, for PYTHONPATH. Absolute, since jobs run in another folder."""
 CONVERTER = Path(__file__).resolve().parent / "convert_legacy.py"
 """Program that converts a configuration of SLEAP ≤ 1.4; run by sleap-nn's Python."""
-
-_ALLOWED_NAMES = re.compile(
-    r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|CUDA\w*|NVIDIA\w*|NCCL_\w+|PYTORCH_\w+|TORCH_HOME|"
-    r"(OMP|MKL|OPENBLAS|NUMEXPR|VECLIB)_\w+|SYSTEMROOT|XDG_CACHE_HOME|SSL_CERT_(FILE|DIR)"
-)
-"""Environment variables that a job gets: the system's basics, and those of CUDA, PyTorch and the maths libraries."""
-_SECRET_NAMES = re.compile(r"SECRET|TOKEN|KEY|PASS|CREDENTIAL", re.IGNORECASE)
-"""Parts of names of environment variables that a job never gets, also when `_ALLOWED_NAMES` fits."""
 
 
 @frozen
@@ -148,34 +136,6 @@ def convert_command(sleap_nn: Path, source: str, target: str) -> list[str]:
     # -P: without it, Python puts the converter's folder first on its path, and our modules there (output, commands)
     # could be imported in place of others of the same name
     return [str(python_of(sleap_nn)), "-P", str(CONVERTER), source, target]
-
-
-def clean_environment(job_tmp: Path, gpu: str | None, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a job: the variables that sleap-nn needs, and none that could hold a secret.
-
-    It is an allow-list, because a package can run code and read the environment: models are pickles, and a
-    configuration can name environment variables (OmegaConf's `${oc.env:NAME}`).
-
-    Args:
-        job_tmp: folder for temporary files.
-        gpu: UUID of the only GPU that the job may see; None to leave CUDA_VISIBLE_DEVICES as it is.
-        environment: the variables to choose from; by default those of this process.
-    """
-    environment = os.environ if environment is None else environment
-    clean = {
-        name: value
-        for name, value in environment.items()
-        if _ALLOWED_NAMES.fullmatch(name) and not _SECRET_NAMES.search(name)
-    }
-    clean |= {
-        "TMPDIR": str(job_tmp),
-        "PYTHONUNBUFFERED": "1",  # so that sleap-nn's lines come when they are printed, not in blocks
-        "PYTHONPATH": str(SHIM),
-        "WANDB_MODE": "offline",  # a job uploads nothing to Weights & Biases
-    }
-    if gpu is not None:
-        clean["CUDA_VISIBLE_DEVICES"] = gpu
-    return clean
 
 
 def show_command(command: list[str]) -> str:

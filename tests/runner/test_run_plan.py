@@ -40,14 +40,13 @@ from rtc.runner.run_plan import StopSwitch, run_job
 from rtc.runner.step_context import StepContext
 from rtc.sleap_nn import output, zmq_progress
 from rtc.sleap_nn.commands import (
-    SHIM,
     Ports,
-    clean_environment,
     find_sleap_nn,
     predict_command,
     python_of,
     train_command,
 )
+from rtc.sleap_nn.environment import SHIM, job_environment
 from rtc.sleap_nn.output import JobLog, clean_line, failure_reason
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
@@ -523,7 +522,7 @@ def test_the_environment_holds_no_secrets(tmp_path):
         "LD_LIBRARY_PATH": "/cuda/lib", "OMP_NUM_THREADS": "1", "SLEAP_RTC_ROOM_SECRET_A": "s", "WANDB_API_KEY": "k",
         "AWS_SECRET_ACCESS_KEY": "k", "GITHUB_TOKEN": "t", "CUDA_TOKEN": "t", "PYTHONPATH": "/evil", "LD_PRELOAD": "x",
     }  # fmt: skip
-    clean = clean_environment(tmp_path, "1", around)
+    clean = job_environment(tmp_path, ("1",), environment=around)
     assert clean == {
         "PATH": "/bin", "HOME": "/home/me", "LC_ALL": "C", "CUDA_HOME": "/cuda", "NVIDIA_VISIBLE_DEVICES": "0",
         "LD_LIBRARY_PATH": "/cuda/lib", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1",

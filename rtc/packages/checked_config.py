@@ -31,6 +31,7 @@ from rtc.packages.model_config import (
 from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.safe_yaml import json_text, yaml_text
 from rtc.packages.sources import TEXT_MAX, decode_text
+from rtc.packages.worker_settings import without_worker_settings
 
 _SECRET_MIN = 8
 """Minimum length of a secret in characters; to hide shorter texts would hide parts of words."""
@@ -55,10 +56,13 @@ def rewrite_config(root: Path, config: str, step: TrainStep) -> None:
 
 
 def _with_plain_paths(config: str, tree: dict[str, Any], step: TrainStep) -> dict[str, Any]:
-    """Return a configuration with the step's labels, with paths as the package's plan reads them, and without key."""
+    """Return a configuration with the step's labels, with paths as the package's plan reads them, and without key.
+
+    What the worker chooses is left out; its own values come on sleap-nn's command line, except for the folder.
+    """
+    tree = without_worker_settings(tree)
     if step.effective_labels:
         tree = with_setting(tree, LABELS_KEY, list(step.effective_labels))
-    # the worker chooses these two; in a converted configuration they are of the computer that exported it
     ckpt_dir, _, run_name = step.run_path.partition("/")
     tree = with_setting(with_setting(tree, CKPT_DIR_KEY, ckpt_dir), RUN_NAME_KEY, run_name)
     check_paths(config, tree)

@@ -8,13 +8,10 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.packages.setting_tree import INTERPOLATION
+from rtc.packages.worker_settings import asks_for_much, find_worker_setting, left_out
 
 _OVERRIDE = re.compile(r"\+{0,2}((?:trainer_config|data_config|model_config)(?:\.[A-Za-z_]\w*)+)=(.*)", re.DOTALL)
 _OVERRIDE_START = re.compile(r"(?=\+{0,2}(?:trainer_config|data_config|model_config)\.[a-z_])")
-_CHOSEN_BY_WORKER = re.compile(
-    r"trainer_config\.(zmq(\..*)?|ckpt_dir|run_name|save_ckpt|trainer_devices|trainer_accelerator)"
-)
-"""Settings that the worker chooses itself."""
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.+/-]*")
 """Values that Hydra reads without quotes: numbers, plain words, null."""
 _LIST_VALUE = re.compile(r"\[[A-Za-z0-9_.,+/ '\"=-]*\]")
@@ -43,8 +40,9 @@ class OverrideOrigin:
     subject: str
     """The subject of the error sentence, such as "The package"."""
     code: FaultCode = FaultCode.BAD_PACKAGE
-    lenient: bool = True
-    """True: a setting that the worker chooses itself is ignored. False: it is an error, because a person typed it."""
+    typed: bool = False
+    """Whether a person has typed it, and not a program written it into a package: then its error names the setting, and
+    the person is told of every setting that is left out."""
 
     def refusal(self, text: str) -> RtcError:
         """Return the error for one setting, with this origin's fault code."""
@@ -54,7 +52,7 @@ class OverrideOrigin:
 FROM_PACKAGE = OverrideOrigin("The package")
 FROM_SCRIPT = OverrideOrigin("The script train-script.sh")
 FROM_JOBS_YAML = OverrideOrigin("The package's jobs.yaml")
-FROM_COMMAND_LINE = OverrideOrigin("The override", FaultCode.USAGE, lenient=False)
+FROM_COMMAND_LINE = OverrideOrigin("The override", FaultCode.USAGE, typed=True)
 
 
 @frozen
@@ -98,7 +96,7 @@ def split_joined_overrides(text: str) -> list[str]:
 
 
 def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override | None:
-    """Parse and check one override; return None when the worker chooses this setting itself and the origin is lenient.
+    """Parse and check one override; return None for a setting that the worker chooses itself, whatever its value is.
 
     Raises:
         RtcError: with the origin's code: the text is no override, its value reads the worker's environment (`${…}`),
@@ -110,13 +108,11 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
     if found is None:
         raise origin.refusal(_not_understood(text, origin))
     key, value = found[1], found[2]
+    if find_worker_setting(key, _bare(value)) is not None:
+        return None
     if INTERPOLATION in value:
         raise origin.refusal(f"{origin.subject} fills in {key} from the worker's environment, which is not allowed.")
-    if _CHOSEN_BY_WORKER.fullmatch(key):
-        if origin.lenient:
-            return None
-        raise origin.refusal(f"{key} is chosen by the worker. Leave it out.")
-    bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    bare = _bare(value)
     if any(leaves_folder(part) for part in re.split(r"[\s,'\"\[\]{}=]+", bare)):
         raise origin.refusal(f"{origin.subject} sets {key} to a place outside the package. Use relative paths.")
     if _LIST_VALUE.fullmatch(value) or (_PLAIN_VALUE.fullmatch(value) and bare == value):
@@ -124,8 +120,27 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
     return Override(key, quote_for_hydra(bare, origin))
 
 
+def _bare(value: str) -> str:
+    """Return a value without the quotes around it."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def left_out_overrides(texts: Iterable[str], origin: OverrideOrigin) -> tuple[str, ...]:
+    """Return a sentence for each override that is left out because the worker chooses the setting itself.
+
+    Programs set some of them in every package, so of those in a package only what asks for certain hardware is named.
+    """
+    found = (_OVERRIDE.fullmatch(text) for text in texts)
+    settings = [(match[1], _bare(match[2]).replace(" ", "")) for match in found if match is not None]
+    return tuple(
+        left_out(key, value)
+        for key, value in settings
+        if find_worker_setting(key, value) is not None and (origin.typed or asks_for_much(key, value))
+    )
+
+
 def _not_understood(text: str, origin: OverrideOrigin) -> str:
-    if origin.lenient:
+    if not origin.typed:
         return f"{origin.subject} changes a setting in a way that is not understood."
     key, equals, _ = text.partition("=")  # a value may be a secret; a word alone, the rest of one without quotes
     shown = f" {''.join(char for char in key if char.isprintable())[:60]!r}" if equals or "." in key else ""

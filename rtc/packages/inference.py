@@ -23,6 +23,7 @@ from rtc.packages.model_config import parse_settings
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
 from rtc.packages.sources import PackageFiles
 from rtc.packages.tracking_settings import tracking_options
+from rtc.packages.worker_settings import WORKER_OPTIONS, option_left_out
 from rtc.packages.zip_reader import FOLDERS_MAX
 
 LABELS_ENDING = ".slp"
@@ -179,6 +180,7 @@ def _merge_options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, 
     it), then the script, then SLEAP's own keys in jobs.yaml.
     """
     own_options = _section(entry, "options")
+    left_out = line.left_out | {name: own_options.pop(name) for name in WORKER_OPTIONS if name in own_options}
     entry_tracking, unknown_in_entry = tracking_options(_section(entry, "tracking"))
     script_tracking, unknown_in_script = tracking_options(line.tracking)
     flags = {name: True for name in NEED_LABELS if entry.get(name) is True}
@@ -186,6 +188,7 @@ def _merge_options(entry: dict[str, Any], line: PredictLine) -> tuple[dict[str, 
         f"SLEAP's tracking setting {printable(name[:WORD_MAX])} is not known to sleap-nn and left out."
         for name in (*unknown_in_entry[:_UNKNOWN_MAX], *unknown_in_script[:_UNKNOWN_MAX])
     ]
+    warnings += [option_left_out(name, value) for name, value in left_out.items()]
     requested: dict[str, object] = entry_tracking | flags | script_tracking
     for name, value in line.options.items():
         try:

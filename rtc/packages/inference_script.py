@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from attrs import field, frozen
 
 from rtc.packages.predict_options import BY_NAME, OptionKind
+from rtc.packages.worker_settings import WORKER_FLAGS, WORKER_OPTIONS
 
 _PROGRAMS = frozenset({"sleap-track", "sleap-nn-track", "sleap-nn-predict", "sleap-inference"})
 _SUBCOMMANDS = frozenset({"track", "predict", "infer"})
@@ -20,6 +21,7 @@ _SHORT_OPTIONS = {
     "-o": "output_path",
     "-b": "batch_size",
     "-n": "max_instances",
+    "-d": "device",
 }
 _LONG_ALIASES = {"model": "model_paths", "models": "model_paths", "output": "output_path"}
 _LINES_MAX = 1000
@@ -38,6 +40,8 @@ class PredictLine:
     """Values as written, by sleap-nn's option names; not checked."""
     tracking: dict[str, object] = field(factory=dict)
     """The `--tracking.…` options of SLEAP 1.4 and older, by SLEAP's names."""
+    left_out: dict[str, str] = field(factory=dict)
+    """Options that the worker chooses itself, with their values."""
 
 
 def read_inference_script(text: str) -> tuple[PredictLine, ...]:
@@ -80,6 +84,7 @@ def _parse_arguments(words: list[str]) -> PredictLine:
     paths: dict[str, str] = {}
     options: dict[str, object] = {}
     tracking: dict[str, object] = {}
+    left_out: dict[str, str] = {}
     for name, value in _split_options(words):
         if name == "model_paths":
             models.append(value)
@@ -89,7 +94,10 @@ def _parse_arguments(words: list[str]) -> PredictLine:
             tracking[name] = _parse_repr(value)
         elif name in BY_NAME:
             options[name] = value
-    return PredictLine(paths.get("data_path", ""), tuple(models), paths.get("output_path", ""), options, tracking)
+        elif name in WORKER_OPTIONS:
+            left_out[name] = value
+    data, output = paths.get("data_path", ""), paths.get("output_path", "")
+    return PredictLine(data, tuple(models), output, options, tracking, left_out)
 
 
 def _split_options(words: list[str]) -> Iterator[tuple[str, str]]:
@@ -103,7 +111,7 @@ def _split_options(words: list[str]) -> Iterator[tuple[str, str]]:
         given, equals, value = word.partition("=")
         name = _option_name(given)
         option = BY_NAME.get(name)
-        if option is not None and option.kind in (OptionKind.FLAG, OptionKind.SWITCH):
+        if name in WORKER_FLAGS or (option is not None and option.kind in (OptionKind.FLAG, OptionKind.SWITCH)):
             yield name, "true"
         elif name.startswith("no_") and name.removeprefix("no_") in BY_NAME:
             yield name.removeprefix("no_"), "false"

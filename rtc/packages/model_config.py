@@ -14,6 +14,7 @@ from protocol.fields import COUNT_MAX, is_printable
 from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import LABELS_KEY, leaves_folder
 from rtc.packages.safe_yaml import safe_json, safe_yaml
+from rtc.packages.worker_settings import notes_about
 
 CKPT_DIR_KEY, RUN_NAME_KEY = "trainer_config.ckpt_dir", "trainer_config.run_name"
 """Settings with the folder for a model and its name; the worker chooses both."""
@@ -62,6 +63,8 @@ class ModelConfig:
     """The model's head, such as `centroid` or `centered_instance`; empty when it is not exactly one."""
     other_files: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """Paths of all other files that the model needs, as written, by the setting that names them."""
+    notes: tuple[str, ...] = ()
+    """Sentences for people about settings that are left out."""
 
 
 def read_model_config(name: str, text: str) -> ModelConfig:
@@ -150,6 +153,7 @@ def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:
         legacy=False,
         head=_single_head(get_setting(tree, "model_config.head_configs")),
         other_files={key: paths for key, paths in files.items() if paths},
+        notes=tuple(notes_about(tree)),
     )
 
 

@@ -23,6 +23,7 @@ from rtc.packages.hydra_overrides import (
     Override,
     last_of_each_key,
     leaves_folder,
+    left_out_overrides,
     read_overrides,
 )
 from rtc.packages.inference import PackageContext, PredictStep, read_predictions
@@ -57,6 +58,8 @@ class TrainStep:
     """The model's head (`centroid`, `bottomup`), from its configuration; empty when unknown."""
     effective_labels: tuple[str, ...] = ()
     """The labels that the model is trained on, wherever they are named; for display."""
+    notes: tuple[str, ...] = ()
+    """Sentences for people about settings of the package that are left out."""
 
 
 @frozen
@@ -81,6 +84,8 @@ class _RequestedTraining:
     run: str | None = None
     labels: tuple[str, ...] = ()
     overrides: tuple[Override, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Sentences for people about overrides that are left out."""
 
 
 def inspect_package(path: Path, overrides: Sequence[str] = ()) -> Plan:
@@ -124,6 +129,8 @@ def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
             "The package holds nothing to train and nothing to predict on. Export it with SLEAP's 'Export training "
             "job package', or let `sleap-rtc track` build one."
         )
+    notes = (*left_out_overrides(overrides, FROM_COMMAND_LINE), *(note for step in steps for note in step.notes))
+    warnings = tuple(dict.fromkeys((*notes, *warnings)))
     return Plan(JobKind.TRAIN if steps else JobKind.TRACK, steps, root, predictions, warnings)
 
 
@@ -175,6 +182,7 @@ def _read_training_entry(entry: Any) -> _RequestedTraining:
         run if isinstance(run, str) else None,
         (labels,) if isinstance(labels, str) else (),
         read_overrides(overrides, FROM_JOBS_YAML),
+        left_out_overrides(overrides, FROM_JOBS_YAML),
     )
 
 
@@ -182,7 +190,7 @@ def _requests_from_script(package: PackageFiles) -> tuple[_RequestedTraining, ..
     if TRAIN_SCRIPT_FILE not in package.files:
         return ()
     lines = read_train_script(package.text(TRAIN_SCRIPT_FILE))
-    return tuple(_RequestedTraining(line.config, None, line.labels, line.overrides) for line in lines)
+    return tuple(_RequestedTraining(line.config, None, line.labels, line.overrides, line.notes) for line in lines)
 
 
 def _script_predictions(package: PackageFiles) -> tuple[PredictLine, ...]:
@@ -246,6 +254,7 @@ def _train_step(
         model_config.legacy,
         model_config.head,
         labels,
+        (*request.notes, *model_config.notes),
     )
 
 

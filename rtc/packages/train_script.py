@@ -18,6 +18,7 @@ from rtc.packages.hydra_overrides import (
     LABELS_KEY,
     Override,
     is_override,
+    left_out_overrides,
     read_overrides,
     split_joined_overrides,
 )
@@ -57,6 +58,8 @@ class TrainLine:
     labels: tuple[str, ...] = ()
     """Empty when the line names none; then those in the configuration are used."""
     overrides: tuple[Override, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Sentences for people about overrides that are left out."""
 
 
 def read_train_script(text: str) -> tuple[TrainLine, ...]:
@@ -215,4 +218,4 @@ def _parse_train_arguments(words: list[str]) -> TrainLine:
         raise bad_package(f"A training line of train-script.sh changes more than {OVERRIDES_MAX} settings.")
     overrides = read_overrides(separate_overrides, FROM_SCRIPT)
     labels = tuple(path for override in overrides if override.key == LABELS_KEY for path in override.paths())
-    return TrainLine(config_path, labels, overrides)
+    return TrainLine(config_path, labels, overrides, left_out_overrides(separate_overrides, FROM_SCRIPT))

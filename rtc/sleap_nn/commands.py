@@ -91,31 +91,43 @@ def python_of(sleap_nn: Path) -> Path:
     )
 
 
-def train_command(sleap_nn: Path, step: TrainStep, config: str, ports: Ports, accelerator: Accelerator) -> list[str]:
+def train_command(
+    sleap_nn: Path, step: TrainStep, config: str, ports: Ports, accelerator: Accelerator, devices: int = 1
+) -> list[str]:
     """Return the command that trains one model; run it in the package's root.
 
     sleap-nn trains one model per process, and resolves relative paths against the folder in which it runs. Settings
     are changed by Hydra overrides. The form `++key=value` adds or replaces a key; plain `key=value` fails when the key
-    is not in the YAML. The package's overrides come first, then the settings that the worker decides itself. An API
-    key is left out: other users of the machine see command lines, and a job uploads nothing.
+    is not in the YAML. The package's overrides come first, then the settings that the worker decides itself
+    (`rtc.packages.worker_settings`). An API key is left out: other users of the machine see command lines, and a job
+    uploads nothing.
+
+    With several GPUs, sleap-nn starts itself again as `python -m sleap_nn.cli`, and that one starts one more process
+    for each further GPU (Lightning's DDP); all stay in the process group. Only the first one reports progress.
 
     Args:
         config: the step's own configuration, or its conversion from SLEAP ≤ 1.4.
         ports: the ports of the `Monitor`. Both are off by default in sleap-nn.
+        devices: number of GPUs that the job may see; it uses all of them.
     """
     folder, _, run = step.run_path.partition("/")
     settings = [str(override) for override in step.overrides if not override.is_secret]
     settings += [
+        f"++trainer_config.trainer_accelerator={accelerator}",
+        f"++trainer_config.trainer_devices={devices if accelerator == 'auto' else 1}",
+        "++trainer_config.trainer_device_indices=null",  # they would be those of the computer that wrote them
+        "++trainer_config.trainer_strategy=auto",
         f"++trainer_config.zmq.publish_port={ports.publish}",
         f"++trainer_config.zmq.controller_port={ports.controller}",
         f"++trainer_config.ckpt_dir={quote_for_hydra(folder)}",
         f"++trainer_config.run_name={quote_for_hydra(run)}",
         "++trainer_config.save_ckpt=true",  # off by default in sleap-nn, and then it leaves no best.ckpt
+        "++data_config.cache_img_path=null",  # then images are stored in the run's folder
+        "++data_config.use_existing_imgs=false",
+        "++data_config.delete_cache_imgs_after_training=true",
     ]
     if step.labels:
         settings.append(f"++data_config.train_labels_path=[{','.join(map(quote_for_hydra, step.labels))}]")
-    if accelerator == "cpu":
-        settings += ["++trainer_config.trainer_accelerator=cpu", "++trainer_config.trainer_devices=1"]
     return [str(sleap_nn), "train", "--config", config, *settings]
 
 

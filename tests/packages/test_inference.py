@@ -112,7 +112,7 @@ def test_models_of_sleap_1_4_are_models_too(plan_of):
         ([entry(models=["../run"])], "outside itself"),
         ([entry(models=["/a/../../run"])], "outside itself"),
         ([entry(options={"peak_threshold": 7})], "--peak-threshold"),
-        ([entry(options={"device": "cuda"})], "'device' is no option"),
+        ([entry(options={"runtime": "onnx"})], "'runtime' is no option"),
         ([entry(output_path=f"{n}.slp") for n in range(MODELS_MAX + 1)], "more than 100"),
     ],
 )
@@ -122,6 +122,31 @@ def test_predictions_that_cannot_be_made_are_refused_or_noted(inference, expecte
         plan = plan_of(inference, FILES | MODEL, TRAINING)
         assert plan.kind is JobKind.TRAIN
         assert expected in plan.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "note"),
+    [
+        ("sleap-nn predict -i v.mp4 -m m/run -d cuda:1", "device=cuda:1 is left out: the worker chooses its devices."),
+        ("sleap-nn track --device=cpu --data_path v.mp4 -m m/run", "device=cpu is left out"),
+        ("sleap-track --first-gpu v.mp4 -m m/run", "--first-gpu is left out"),
+        ("sleap-track --gpu 1 v.mp4 -m m/run", "gpu=1 is left out"),
+        ("sleap-nn predict -i v.mp4 -m m/run --cpu-workers 8", "cpu_workers=8 is left out"),
+    ],
+)
+def test_a_device_for_a_prediction_is_left_out_and_that_is_said(script, note, tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for name, text in (MODEL | {"inference-script.sh": script}).items():
+            archive.writestr(name, text)
+    plan = inspect_package(tmp_path / "p.zip")
+    assert [(step.data, step.models, step.options) for step in plan.predictions] == [("v.mp4", ("m/run",), {})]
+    assert plan.warnings[0].startswith(note)
+
+
+def test_a_device_among_the_options_of_jobs_yaml_is_left_out_too(plan_of):
+    plan = plan_of([entry(options={"device": "cuda:1", "max_instances": 2})])
+    assert plan.predictions[0].options == {"max_instances": 2}
+    assert plan.warnings == ("device=cuda:1 is left out: the worker chooses its devices.",)
 
 
 def test_a_model_without_weights_or_configuration_counts_as_missing(plan_of):
@@ -321,7 +346,6 @@ def test_labels_may_be_overridden_when_they_are_there(plan_of):
     [
         ("max_epochs=5", "trainer_config.max_epochs=5"),
         ("trainer_config.max_epochs", "is not understood"),
-        ("trainer_config.run_name=x", "chosen by the worker"),
         ("trainer_config.x=${oc.env:TOKEN}", "worker's environment"),
         ("trainer_config.x=/etc/passwd", "outside the package"),
         ("hydra.run.dir=/secret", "is not understood"),

@@ -550,14 +550,19 @@ def test_the_command_sets_what_the_worker_decides():
         "--config",
         "a.yaml",
         "++trainer_config.seed=3",
+        "++trainer_config.trainer_accelerator=cpu",
+        "++trainer_config.trainer_devices=1",
+        "++trainer_config.trainer_device_indices=null",
+        "++trainer_config.trainer_strategy=auto",
         "++trainer_config.zmq.publish_port=1",
         "++trainer_config.zmq.controller_port=2",
         '++trainer_config.ckpt_dir="models"',
         '++trainer_config.run_name="r.n=1"',
         "++trainer_config.save_ckpt=true",
+        "++data_config.cache_img_path=null",
+        "++data_config.use_existing_imgs=false",
+        "++data_config.delete_cache_imgs_after_training=true",
         '++data_config.train_labels_path=["x=1.slp"]',
-        "++trainer_config.trainer_accelerator=cpu",
-        "++trainer_config.trainer_devices=1",
     ]
 
 

@@ -27,7 +27,7 @@ from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import plain_name, unused_path
-from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides, split_secrets
+from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, left_out_overrides, read_override, split_secrets
 from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
 from rtc.packages.plan import inspect_package
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_arguments, read_options
@@ -54,8 +54,10 @@ def build_training(
     Raises:
         RtcError: USAGE or BAD_PACKAGE: a file is missing or wrong; DISK_FULL. Then no file is left behind.
     """
-    read_overrides(overrides, FROM_COMMAND_LINE)
-    shown, secrets = split_secrets(overrides)
+    effective = [text for text in overrides if read_override(text, FROM_COMMAND_LINE) is not None]
+    for note in left_out_overrides(overrides, FROM_COMMAND_LINE):
+        report(note)
+    shown, secrets = split_secrets(effective)
     for key in secrets:
         report(f"{key} is left out: a job uploads nothing, so the worker needs no key or password")
     if labels.suffix.lower() != LABELS_ENDING:

@@ -462,6 +462,12 @@ def test_no_key_of_a_service_leaves_this_machine(place):
     assert not any(b"of-mine" in content for content in inside(place).values())
 
 
+def test_devices_that_a_person_asks_for_are_not_put_into_a_package(place):
+    (step,) = train(place, overrides=("trainer_config.trainer_devices=2", "trainer_config.max_epochs=3")).steps
+    assert [str(item) for item in step.overrides] == ["++trainer_config.max_epochs=3"]
+    assert not any(b"trainer_devices" in content for content in inside(place).values())
+
+
 def test_texts_of_a_configuration_that_look_like_numbers_stay_texts(place):
     tree = CONFIG | {"model_config": {"head_configs": {"centroid": {"confmaps": {"anchor_part": "1e5"}}}}}
     (place / "my centroid.yaml").write_text(yaml.safe_dump(tree).replace("1e5", '"1e5"'))

@@ -17,7 +17,7 @@ from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name
 from rtc.common.size_limits import RESULT_MAX
 from rtc.packages.file_names import UsedNames, collision_key
-from rtc.packages.zip_reader import UnpackLimit, unpack
+from rtc.packages.zip_reader import COMPONENT_MAX, UnpackLimit, unpack
 
 FOREIGN_SUFFIX = ".from-worker"
 """What is added to the name of a page of a result, so that no program opens it."""
@@ -169,7 +169,8 @@ def _rename_foreign_pages(folder: Path) -> None:
         pages = [name for name in files if _is_page(name)]
         pages += [name for name in folders if collision_key(name) == collision_key(PAGE)]
         for name in pages:
-            Path(here, name).rename(Path(here, used.choose(name + FOREIGN_SUFFIX)))
+            kept = name.encode()[: COMPONENT_MAX - len(FOREIGN_SUFFIX) - 4].decode(errors="ignore")  # 4: for `-123`
+            Path(here, name).rename(Path(here, used.choose(kept + FOREIGN_SUFFIX)))
 
 
 def _is_page(name: str) -> bool:

@@ -22,6 +22,7 @@ from rtc.packages.model_config import (
     FILE_SETTINGS,
     RUN_NAME_KEY,
     WANDB_KEY,
+    WANDB_RUN_KEY,
     check_paths,
     get_setting,
     parse_model_config,
@@ -30,7 +31,8 @@ from rtc.packages.model_config import (
 )
 from rtc.packages.plan import Plan, TrainStep
 from rtc.packages.safe_yaml import json_text, yaml_text
-from rtc.packages.sources import TEXT_MAX, decode_text
+from rtc.packages.sources import TEXT_MAX, folder_files
+from rtc.packages.text_encoding import decode_text
 from rtc.packages.worker_settings import without_worker_settings
 
 _SECRET_MIN = 8
@@ -49,14 +51,16 @@ def rewrite_config(root: Path, config: str, step: TrainStep) -> None:
         RtcError: BAD_PACKAGE: the configuration is not allowed. JOB_FAILED: it cannot be written.
     """
     tree = parse_model_config(config, _read(root, config))
-    if config.endswith(".json"):
+    if config.lower().endswith(".json"):
         _write(root, config, json_text(tree))
     else:
-        _write(root, config, yaml_text(_with_plain_paths(config, tree, step)))
+        tree = _with_worker_settings(tree, step)
+        check_paths(config, tree)
+        _write(root, config, yaml_text(_with_plain_paths(root, tree)))
 
 
-def _with_plain_paths(config: str, tree: dict[str, Any], step: TrainStep) -> dict[str, Any]:
-    """Return a configuration with the step's labels, with paths as the package's plan reads them, and without key.
+def _with_worker_settings(tree: dict[str, Any], step: TrainStep) -> dict[str, Any]:
+    """Return a configuration with the step's labels and run folder, and without a key.
 
     What the worker chooses is left out; its own values come on sleap-nn's command line, except for the folder.
     """
@@ -65,14 +69,27 @@ def _with_plain_paths(config: str, tree: dict[str, Any], step: TrainStep) -> dic
         tree = with_setting(tree, LABELS_KEY, list(step.effective_labels))
     ckpt_dir, _, run_name = step.run_path.partition("/")
     tree = with_setting(with_setting(tree, CKPT_DIR_KEY, ckpt_dir), RUN_NAME_KEY, run_name)
-    check_paths(config, tree)
+    for key in (WANDB_KEY, WANDB_RUN_KEY):  # a job uploads nothing, and so continues no run there
+        if get_setting(tree, key) is not None:
+            tree = with_setting(tree, key, None)
+    return tree
+
+
+def _with_plain_paths(root: Path, tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which each file has the path that it has in the package."""
     for key in FILE_SETTINGS:
         value = get_setting(tree, key)
         if isinstance(value, str) and value:
-            tree = with_setting(tree, key, posix_path(value))
+            tree = with_setting(tree, key, _existing_path(root, value))
         elif isinstance(value, list):
-            tree = with_setting(tree, key, [posix_path(path) if path else path for path in value])
-    return with_setting(tree, WANDB_KEY, None) if get_setting(tree, WANDB_KEY) else tree
+            tree = with_setting(tree, key, [_existing_path(root, path) if path else path for path in value])
+    return tree
+
+
+def _existing_path(root: Path, path: str) -> str:
+    """Return the path of the file that the plan has found for a path; it may differ in case or Unicode form."""
+    plain = posix_path(path)
+    return plain if (root / plain).is_file() else folder_files(root).find(plain) or plain
 
 
 def prepare_configs(root: Path, plan: Plan) -> frozenset[str]:
@@ -94,7 +111,7 @@ def _rewrite_trained_models(root: Path, plan: Plan) -> Iterator[str]:
     for folder in sorted({model for step in plan.predictions for model in step.models}):
         for name in (f"{folder}/{base}" for base in CONFIG_FILES if (root / folder / base).is_file()):
             text = _read(root, name)
-            tree = parse_settings(name, text) if text.strip() else None
+            tree = parse_settings(name, text, FILE_SETTINGS) if text.strip() else None
             yield from _secrets_in(tree)
             if isinstance(tree, dict) and get_setting(tree, WANDB_KEY):
                 tree = with_setting(tree, WANDB_KEY, None)
@@ -112,7 +129,7 @@ def _read(root: Path, name: str) -> str:
         data = file.read(TEXT_MAX + 1)
     if len(data) > TEXT_MAX:
         raise bad_package(f"{name} is too large to be a configuration.")
-    return decode_text(name, data)
+    return decode_text(name, data, lambda: folder_files(root).base_names())
 
 
 def _write(root: Path, name: str, text: str) -> None:

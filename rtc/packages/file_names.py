@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 
 from attrs import define, field
 
+from rtc.common.windows_names import is_reserved_on_windows
+
 NAME_LENGTH = 100
 """Maximum length of a name that we choose, in bytes of UTF-8.
 
@@ -17,17 +19,28 @@ File systems allow 255 bytes, but a hundred names must fit into one `JobStarted`
 def plain_name(name: str, default: str) -> str:
     """Return the name of a file or folder with unusual characters replaced by `_`, at most NAME_LENGTH bytes long.
 
-    Return `default` when no character remains.
+    A name that Windows keeps for itself (`COM3.mp4`) gets a `_` before it. Return `default` when no character remains.
     """
-    plain = re.sub(r"[^\w.=+@ ()-]", "_", name).encode()[:NAME_LENGTH].decode(errors="ignore")
-    return plain.strip(" .-") or default
+    plain = _replace_unusual(name).strip(" .-")
+    plain = _cut(f"_{plain}" if is_reserved_on_windows(plain) else plain, NAME_LENGTH)
+    return plain.rstrip(" .-") or default
 
 
 def plain_file(name: str, default: str) -> str:
-    """Return a file's name made plain as `plain_name` does; a name that is too long keeps its suffix (`.mp4`)."""
-    suffix = PurePosixPath(name).suffix if len(name.encode()) > NAME_LENGTH else ""
-    stem = name.removesuffix(suffix).encode()[: NAME_LENGTH - len(suffix.encode())].decode(errors="ignore")
-    return plain_name(stem + suffix, default)
+    """Return a file's name made plain as `plain_name` does; it always keeps its suffix (`.mp4`)."""
+    given = PurePosixPath(name).suffix
+    suffix = _cut(_replace_unusual(given), NAME_LENGTH // 2).rstrip(" .-")
+    stem = plain_name(name.removesuffix(given), default)
+    return _cut(stem, NAME_LENGTH - len(suffix.encode())).rstrip(" .-") + suffix
+
+
+def _replace_unusual(name: str) -> str:
+    return re.sub(r"[^\w.=+@ ()-]", "_", unicodedata.normalize("NFC", name))
+
+
+def _cut(text: str, size: int) -> str:
+    """Return the beginning of a text that has at most so many bytes of UTF-8."""
+    return text.encode()[:size].decode(errors="ignore")
 
 
 def base_name(path: str) -> str:

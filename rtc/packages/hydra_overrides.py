@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from protocol.faults import FaultCode
+from protocol.fields import is_printable
 from rtc.common.errors import RtcError
 from rtc.packages.setting_tree import INTERPOLATION
 from rtc.packages.worker_settings import asks_for_much, find_worker_setting, left_out
@@ -117,7 +118,15 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
         raise origin.refusal(f"{origin.subject} sets {key} to a place outside the package. Use relative paths.")
     if _LIST_VALUE.fullmatch(value) or (_PLAIN_VALUE.fullmatch(value) and bare == value):
         return Override(key, value)
+    if re.fullmatch(r"\[[^\[\]{}]*\]", bare):
+        return Override(key, f"[{','.join(_quote_item(item, origin) for item in bare[1:-1].split(','))}]")
     return Override(key, quote_for_hydra(bare, origin))
+
+
+def _quote_item(item: str, origin: OverrideOrigin) -> str:
+    """Return one value of a list, in quotes where Hydra would not read it as it stands."""
+    text = item.strip()
+    return text if _PLAIN_VALUE.fullmatch(text) else quote_for_hydra(text.strip("'\""), origin)
 
 
 def _bare(value: str) -> str:
@@ -189,7 +198,7 @@ def quote_for_hydra(text: str, origin: OverrideOrigin = FROM_PACKAGE) -> str:
     Raises:
         RtcError: with the origin's code: the text holds `${` or a character that cannot be printed.
     """
-    if INTERPOLATION in text or not text.isprintable():
+    if INTERPOLATION in text or not is_printable(text):
         raise origin.refusal(
             f"{origin.subject} holds a name or value that sleap-nn would not read as it stands. Change it."
         )

@@ -11,15 +11,14 @@ from typing import Any
 
 from attrs import field, frozen
 
-from protocol.faults import FaultCode
 from protocol.fields import WORD_MAX, printable
 from protocol.jobs import MODELS_MAX
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import UsedNames, base_name, plain_name, posix_path
+from rtc.packages.file_names import UsedNames, base_name, collision_key, plain_name, posix_path
 from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.inference_script import PredictLine
-from rtc.packages.model_config import parse_settings
+from rtc.packages.model_config import FILE_SETTINGS, parse_settings
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
 from rtc.packages.sources import PackageFiles
 from rtc.packages.tracking_settings import tracking_options
@@ -29,6 +28,9 @@ from rtc.packages.zip_reader import FOLDERS_MAX
 LABELS_ENDING = ".slp"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mj2", ".mkv", ".h5", ".hdf5", ".seq", ".tif", ".tiff")
 """Suffixes of files that sleap-nn 0.3.5 reads as a video, through sleap-io."""
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+"""Suffixes of the images that sleap-io 0.9 looks for in a folder (`ImageVideo.find_images`), in small letters only; it
+sorts them by name, character by character, and does not look into folders of the folder."""
 WEIGHTS_FILES = ("best.ckpt", "best_model.h5")
 """The second is that of SLEAP 1.4 and older, which sleap-nn reads too."""
 CONFIG_FILES = ("training_config.yaml", "training_config.json")
@@ -75,13 +77,18 @@ class PackageContext:
 
     package: PackageFiles
     run_paths: Mapping[str, str]
-    """Run folder of each model that the plan trains, by the path and by the name that the package gives the model."""
+    """Run folder of each model that the plan trains, by the `collision_key` of the path and of the name that the
+    package gives the model."""
     used: UsedNames = field(init=False)
     """The files of the package, and the outputs of the predictions that were read."""
     models: Mapping[str, str] = field(init=False)
     """The configuration of each trained model in the package, by the model's folder."""
+    models_by_key: Mapping[str, str] = field(init=False)
+    """The folders of these models, by the `collision_key` of the folder."""
     models_by_name: Mapping[str, list[str]] = field(init=False)
-    """The folders of these models, by their last part."""
+    """The folders of these models, by the `collision_key` of the folder's last part."""
+    image_folders: Mapping[str, str] = field(init=False)
+    """The folders that hold images, by the `collision_key` of the folder."""
     checked_models: set[str] = field(factory=set, init=False)
     """The folders whose configurations were checked."""
 
@@ -93,12 +100,22 @@ class PackageContext:
     def _find_models(self) -> Mapping[str, str]:
         return _model_folders(self.package.files)
 
+    @models_by_key.default
+    def _find_keys(self) -> Mapping[str, str]:
+        return {collision_key(folder): folder for folder in self.models}
+
     @models_by_name.default
     def _name_models(self) -> Mapping[str, list[str]]:
         names: dict[str, list[str]] = {}
         for folder in self.models:
-            names.setdefault(PurePosixPath(folder).name, []).append(folder)
+            names.setdefault(collision_key(PurePosixPath(folder).name), []).append(folder)
         return names
+
+    @image_folders.default
+    def _find_image_folders(self) -> Mapping[str, str]:
+        images = (name for name in self.package.files if name.endswith(IMAGE_ENDINGS))
+        folders = {name.rpartition("/")[0] for name in images}
+        return {collision_key(folder): folder for folder in folders if folder}
 
 
 def read_predictions(
@@ -209,7 +226,7 @@ def _check_request(requested: RequestedPrediction, context: PackageContext) -> P
     Raises:
         RtcError: BAD_PACKAGE: data or a model is missing. USAGE: an option is unknown or invalid.
     """
-    data = _find_data(requested, context.package.files)
+    data = _find_data(requested, context)
     is_labels = data.casefold().endswith(LABELS_ENDING)
     options = read_options(
         requested.options
@@ -225,15 +242,15 @@ def _check_request(requested: RequestedPrediction, context: PackageContext) -> P
     return PredictStep(name, data, models, output, options, tracking)
 
 
-def _find_data(requested: RequestedPrediction, files: frozenset[str]) -> str:
-    """Return the path in the package of the data to predict on.
+def _find_data(requested: RequestedPrediction, context: PackageContext) -> str:
+    """Return the path in the package of the data to predict on, a file or a folder of images.
 
     SLEAP's scripts contain absolute paths of the computer that exported them; only the file name of these is used. When
     a project (`.slp`) is named, its `.pkg.slp` is accepted too, because SLEAP puts only that into the package. This
     does not apply to a prediction on a video.
 
     Raises:
-        RtcError: BAD_PACKAGE: the file is missing, outside the package, or neither a video nor labels.
+        RtcError: BAD_PACKAGE: the data are missing, outside the package, or nothing that sleap-nn predicts on.
     """
     path = requested.data
     path_in_package = posix_path(path)
@@ -243,14 +260,18 @@ def _find_data(requested: RequestedPrediction, files: frozenset[str]) -> str:
     if ".." in path_in_package.split("/"):
         raise bad_package("The package names data to predict on outside itself.")
     for candidate in candidates:
-        if candidate in files:
-            if not candidate.casefold().endswith((LABELS_ENDING, *VIDEO_ENDINGS)):
-                raise bad_package(f"{base_name(candidate)} is neither a video nor labels that sleap-nn can predict on.")
-            return candidate
-    raise RtcError(
-        FaultCode.BAD_PACKAGE,
+        file, folder = context.package.find(candidate), context.image_folders.get(collision_key(candidate))
+        found = file or folder
+        if found is None:
+            continue
+        if found == folder and PurePosixPath(folder).suffix == LABELS_ENDING:
+            raise bad_package(f"{base_name(found)} is a folder, and its name is one of labels. Rename it.")
+        if found == file and not found.casefold().endswith((LABELS_ENDING, *VIDEO_ENDINGS, *IMAGE_ENDINGS)):
+            raise bad_package(f"{base_name(found)} is neither a video nor labels that sleap-nn can predict on.")
+        return found
+    raise bad_package(
         f"The data {base_name(path)!r} to predict on is missing from the package. "
-        "Put it in, or let `sleap-rtc track` build the package.",
+        "Put it in, or let `sleap-rtc track` build the package."
     )
 
 
@@ -265,13 +286,15 @@ def _find_model(path: str, context: PackageContext) -> str:
     folder = PurePosixPath(posix_path(path))
     if folder.name in _MODEL_FILE_NAMES:
         folder = folder.parent
+    key, name_key = collision_key(folder.as_posix()), collision_key(folder.name)
+    if key in context.run_paths:
+        return context.run_paths[key]
     if ".." in folder.parts:
         raise bad_package("The package names a model outside itself.")
-    for known in (folder.as_posix(), folder.name):
-        if known in context.run_paths:
-            return context.run_paths[known]
-    found = [folder.as_posix()] if not leaves_folder(path) and folder.as_posix() in context.models else []
-    found = found or context.models_by_name.get(folder.name, [])
+    if name_key in context.run_paths:
+        return context.run_paths[name_key]
+    inside = None if leaves_folder(path) else context.models_by_key.get(key)
+    found = [inside] if inside is not None else context.models_by_name.get(name_key, [])
     if len(found) == 1:
         _check_model_config(found[0], context)
         return found[0]
@@ -294,7 +317,7 @@ def _check_model_config(folder: str, context: PackageContext) -> None:
         name = context.models[folder]
         text = context.package.text(name)
         if text.strip():  # sleap-nn itself says what is wrong with an empty one
-            parse_settings(name, text)
+            parse_settings(name, text, FILE_SETTINGS)
 
 
 def _model_folders(files: frozenset[str]) -> dict[str, str]:

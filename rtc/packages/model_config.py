@@ -5,7 +5,7 @@ converts before training.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -14,7 +14,8 @@ from protocol.fields import COUNT_MAX, is_printable
 from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import LABELS_KEY, leaves_folder
 from rtc.packages.safe_yaml import safe_json, safe_yaml
-from rtc.packages.worker_settings import notes_about
+from rtc.packages.setting_tree import holds_interpolation
+from rtc.packages.worker_settings import WORKER_SETTINGS, notes_about
 
 CKPT_DIR_KEY, RUN_NAME_KEY = "trainer_config.ckpt_dir", "trainer_config.run_name"
 """Settings with the folder for a model and its name; the worker chooses both."""
@@ -29,22 +30,26 @@ FILE_SETTINGS = (
 """Settings of sleap-nn 0.3.5 whose values are files that it reads; weights are pickles, which can run code."""
 _INSIDE_SETTINGS = (
     *FILE_SETTINGS,
-    "data_config.cache_img_path",
-    CKPT_DIR_KEY,
-    RUN_NAME_KEY,
-    "trainer_config.wandb.prv_runid",
     "model_config.backbone_config.pretrained.model_name",
     "model_config.backbone_config.pretrained.revision",
 )
-"""Settings that become a path: these files, folders that sleap-nn writes, and names of models of Hugging Face, which
-may also be folders."""
+"""Settings that become a path: these files, and names of models of Hugging Face, which may also be folders."""
+_NOT_READ = (
+    *(setting.key for setting in WORKER_SETTINGS),
+    *(LABELS_KEY, "trainer_config.wandb"),
+    *("outputs.runs_folder", "outputs.run_name", "outputs.run_name_prefix", "outputs.run_name_suffix"),
+    *("outputs.zmq", "data.labels.training_labels"),
+)
+"""Settings of both formats that do not count on a worker, whatever they say: it chooses them itself, or they are about
+a service to which a job uploads nothing. The labels to train on count only where nothing else names them."""
 _WEIGHTS_NAMES = tuple(
     f"model_config.backbone_config.{backbone}.pre_trained_weights" for backbone in ("unet", "convnext", "swint")
 )
 """Settings with a name of torchvision, such as `ConvNeXt_Tiny_Weights`."""
 _HYDRA_KEYS = ("defaults", "hydra")
 """Keys at the top with which Hydra reads further files, or looks for them anywhere on the machine."""
-WANDB_KEY = "trainer_config.wandb.api_key"
+WANDB_KEY, WANDB_RUN_KEY = "trainer_config.wandb.api_key", "trainer_config.wandb.prv_runid"
+"""Settings of Weights & Biases with a key, and with the run that is to be continued there."""
 
 
 @frozen
@@ -74,18 +79,32 @@ def read_model_config(name: str, text: str) -> ModelConfig:
         RtcError: BAD_PACKAGE: it cannot be parsed, describes no model, names a path outside the package, or reads
             environment variables (`${…}`).
     """
-    legacy = name.endswith(".json")
+    legacy = name.lower().endswith(".json")
     tree = parse_model_config(name, text)
     return _read_legacy(name, tree) if legacy else _read_yaml(name, tree)
 
 
-def parse_settings(name: str, text: str) -> Any:
+def parse_settings(name: str, text: str, not_read: Sequence[str] = ()) -> Any:
     """Parse and check the text of any configuration, which is JSON or YAML, as its name says.
+
+    Settings that do not count are left out if they would be refused: they hold an interpolation (`${…}`).
+
+    Args:
+        name: the configuration's path in the package.
+        text: its text.
+        not_read: further settings that do not count, besides `_NOT_READ`.
 
     Raises:
         RtcError: BAD_PACKAGE: under the conditions of `safe_json` and `safe_yaml`.
     """
-    return safe_json(name, text) if name.endswith(".json") else safe_yaml(name, text)
+
+    def prepare(tree: Any) -> Any:
+        for key in (*_NOT_READ, *not_read):
+            if isinstance(tree, dict) and holds_interpolation(get_setting(tree, key)):
+                tree = without_setting(tree, key)
+        return tree
+
+    return safe_json(name, text, prepare) if name.lower().endswith(".json") else safe_yaml(name, text, prepare)
 
 
 def parse_model_config(name: str, text: str) -> dict[str, Any]:
@@ -118,6 +137,15 @@ def with_setting(tree: Mapping[str, Any], key: str, value: Any) -> dict[str, Any
     return {**tree, first: with_setting(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
 
 
+def without_setting(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a copy of the tree without the value at a path of keys."""
+    first, _, rest = key.partition(".")
+    if not rest:
+        return {name: value for name, value in tree.items() if name != first}
+    inner = tree.get(first)
+    return {**tree, first: without_setting(inner, rest)} if isinstance(inner, dict) else dict(tree)
+
+
 def setting_leaves_package(key: str, paths: tuple[str, ...]) -> bool:
     """Return whether the texts of a setting are paths, and one of them could lead out of the package."""
     if key in _WEIGHTS_NAMES:
@@ -128,10 +156,14 @@ def setting_leaves_package(key: str, paths: tuple[str, ...]) -> bool:
 def check_paths(name: str, tree: Mapping[str, Any]) -> None:
     """Check every setting of sleap-nn that is a path; `name` names the configuration in the error.
 
+    The labels to train on are not among them: only the plan knows whether they are named somewhere else.
+
     Raises:
         RtcError: BAD_PACKAGE: one leads out of the package, or is no text.
     """
     for key in (*_INSIDE_SETTINGS, *_WEIGHTS_NAMES):
+        if key == LABELS_KEY:
+            continue
         value, short = get_setting(tree, key), key.rpartition(".")[2]
         items = value if isinstance(value, list) else [value]
         if not all(item is None or isinstance(item, str) for item in items):

@@ -13,7 +13,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDE_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import UsedNames, base_name, plain_name, posix_path
+from rtc.packages.file_names import UsedNames, base_name, collision_key, plain_name, posix_path
 from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import (
     EPOCHS_KEY,
@@ -24,6 +24,7 @@ from rtc.packages.hydra_overrides import (
     last_of_each_key,
     leaves_folder,
     left_out_overrides,
+    quote_for_hydra,
     read_overrides,
 )
 from rtc.packages.inference import PackageContext, PredictStep, read_predictions
@@ -116,13 +117,15 @@ def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
     names = source.names()
     root = _find_root(names)
     package = PackageFiles(source, root, frozenset(name.removeprefix(root) for name in names if name.startswith(root)))
-    jobs = safe_yaml("The package's jobs.yaml", package.text(JOBS_FILE)) if JOBS_FILE in package.files else None
-    requests = _requests_from_jobs_yaml(jobs) if JOBS_FILE in package.files else _requests_from_script(package)
+    jobs_file = package.find(JOBS_FILE)
+    tree = None
+    if jobs_file is not None:
+        tree = safe_yaml("The package's jobs.yaml", package.text(jobs_file)) or {}
+    requests = _requests_from_script(package) if tree is None else _requests_from_jobs_yaml(tree)
     if len(requests) > MODELS_MAX:
         raise bad_package(f"The package asks for {len(requests)} models; more than {MODELS_MAX} are not taken.")
     steps, run_paths = _train_steps(requests, package, _typed_overrides(overrides, requests))
     lines = _script_predictions(package)
-    tree = (jobs or {}) if JOBS_FILE in package.files else None
     predictions, warnings = read_predictions(tree, lines, PackageContext(package, run_paths), strict=not steps)
     if not steps and not predictions:
         raise bad_package(
@@ -135,19 +138,32 @@ def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
 
 
 def _find_root(names: frozenset[str]) -> str:
-    """Return the package's root (`Plan.root`): the folder that holds jobs.yaml or a script of SLEAP.
+    """Return the package's root (`Plan.root`): the highest folder that holds jobs.yaml or a script of SLEAP.
+
+    Other files may be beside it.
 
     Raises:
-        RtcError: BAD_PACKAGE: these files are neither at the top nor in the only top folder.
+        RtcError: BAD_PACKAGE: there is none, or several folders are as high.
     """
     markers = {JOBS_FILE, TRAIN_SCRIPT_FILE, INFERENCE_SCRIPT_FILE}
-    if names & markers:
-        return ""
-    top_folders = {f"{name.split('/')[0]}/" for name in names}
-    for top_folder in sorted(top_folders):
-        if len(top_folders) == 1 and any(top_folder + marker in names for marker in markers):
-            return top_folder
-    raise bad_package("This is no job package: it has neither jobs.yaml nor train-script.sh. Export one with SLEAP.")
+    found = {name for name in names if name.rpartition("/")[2].casefold() in markers}
+    if not found:
+        raise _no_package(names)
+    height = min(name.count("/") for name in found)
+    highest = {name for name in found if name.count("/") == height}
+    highest = {name for name in highest if name.rpartition("/")[2].casefold() == JOBS_FILE} or highest
+    folders = sorted({name[: name.rfind("/") + 1] for name in highest})
+    if len(folders) > 1:
+        shown = " and ".join(repr(base_name(folder)) for folder in folders[:2])
+        raise bad_package(f"This zip holds several packages, such as {shown}. Make a zip of each, and send one.")
+    return folders[0]
+
+
+def _no_package(names: frozenset[str]) -> RtcError:
+    inner = next((name for name in sorted(names) if name.casefold().endswith(".zip")), None)
+    if inner is not None:
+        return bad_package(f"This zip holds another zip, {base_name(inner)!r}. Unpack it, and send the one inside.")
+    return bad_package("This is no job package: it has neither jobs.yaml nor train-script.sh. Export one with SLEAP.")
 
 
 def _typed_overrides(texts: Sequence[str], requests: Sequence[_RequestedTraining]) -> tuple[Override, ...]:
@@ -187,34 +203,37 @@ def _read_training_entry(entry: Any) -> _RequestedTraining:
 
 
 def _requests_from_script(package: PackageFiles) -> tuple[_RequestedTraining, ...]:
-    if TRAIN_SCRIPT_FILE not in package.files:
-        return ()
-    lines = read_train_script(package.text(TRAIN_SCRIPT_FILE))
+    script = package.find(TRAIN_SCRIPT_FILE)
+    lines = read_train_script(package.text(script)) if script is not None else ()
     return tuple(_RequestedTraining(line.config, None, line.labels, line.overrides, line.notes) for line in lines)
 
 
 def _script_predictions(package: PackageFiles) -> tuple[PredictLine, ...]:
-    return read_inference_script(package.text(INFERENCE_SCRIPT_FILE)) if INFERENCE_SCRIPT_FILE in package.files else ()
+    script = package.find(INFERENCE_SCRIPT_FILE)
+    return read_inference_script(package.text(script)) if script is not None else ()
 
 
 def _train_steps(
     requests: Iterable[_RequestedTraining], package: PackageFiles, typed_overrides: tuple[Override, ...]
 ) -> tuple[tuple[TrainStep, ...], dict[str, str]]:
-    """Return the training steps, and each model's run folder by the path and by the name that the package gives it."""
+    """Return the training steps, and each model's run folder by the path and by the name that the package gives it.
+
+    The keys are those of `collision_key`.
+    """
     steps: list[TrainStep] = []
     run_paths: dict[str, str] = {}
     model_configs: dict[str, ModelConfig] = {}
     used = UsedNames.of({"/".join(name.split("/", 2)[:2]) for name in package.files})
     for request in requests:
-        config = _path_in_package(request.config, package.files, "configuration")
+        config = _path_in_package(request.config, package, "configuration")
         if config not in model_configs:
             model_configs[config] = read_model_config(config, package.text(config))
         model_config = model_configs[config]
         requested_run = posix_path(request.run or model_config.run_name or PurePosixPath(config).stem)
         run_path = _unused_run_folder(requested_run, used)
-        steps.append(_train_step(request, config, model_config, run_path, package.files, typed_overrides))
+        steps.append(_train_step(request, config, model_config, run_path, package, typed_overrides))
         for name in (requested_run, PurePosixPath(requested_run).name):
-            run_paths.setdefault(name, run_path)
+            run_paths.setdefault(collision_key(name), run_path)
     return tuple(steps), run_paths
 
 
@@ -223,7 +242,7 @@ def _train_step(
     config: str,
     model_config: ModelConfig,
     run_path: str,
-    files: frozenset[str],
+    package: PackageFiles,
     typed_overrides: tuple[Override, ...],
 ) -> TrainStep:
     """Return the step for a requested training, after checking its labels and overrides against the package's files.
@@ -233,17 +252,16 @@ def _train_step(
         config: path of its training configuration.
         model_config: the content of that configuration.
         run_path: the run folder.
-        files: all files of the package.
+        package: all files of the package.
         typed_overrides: overrides that a person typed; they replace those of the package.
 
     Raises:
         RtcError: BAD_PACKAGE: a file that the training needs is not in the package.
     """
-    overrides = last_of_each_key([*request.overrides, *typed_overrides])
-    _check_file_overrides(overrides, files)
+    overrides = _find_file_overrides(last_of_each_key([*request.overrides, *typed_overrides]), package)
     requested_labels = next((item.paths() for item in overrides if item.key == LABELS_KEY), ()) or request.labels
-    labels = _train_labels(requested_labels, model_config, config, files)
-    _check_other_files(model_config, frozenset(item.key for item in overrides), files)
+    labels = _train_labels(requested_labels, model_config, config, package)
+    _check_other_files(model_config, frozenset(item.key for item in overrides), package)
     return TrainStep(
         plain_name(PurePosixPath(config).stem, "model"),
         config,
@@ -258,21 +276,29 @@ def _train_step(
     )
 
 
-def _check_file_overrides(overrides: Iterable[Override], files: frozenset[str]) -> None:
-    """Check that every file that an override names (see `FILE_SETTINGS`) is in the package.
+def _find_file_overrides(overrides: Iterable[Override], package: PackageFiles) -> tuple[Override, ...]:
+    """Return the overrides, with each file (see `FILE_SETTINGS`) by the path that it has in the package.
 
     Raises:
-        RtcError: BAD_PACKAGE: a file is not, or an override sets a path that leads out of the package.
+        RtcError: BAD_PACKAGE: a file is not there, or an override sets a path that leads out of the package.
     """
-    for override in overrides:
-        if setting_leaves_package(override.key, override.paths()):
-            raise bad_package(f"{override.key} is set to a place outside the package. Use relative paths.")
-        if override.key in FILE_SETTINGS and override.key != LABELS_KEY:
-            for path in override.paths():
-                if leaves_folder(path) or posix_path(path) not in files:
-                    raise bad_package(
-                        f"{override.key} names {base_name(path)!r}, which is not in the package. Put it in."
-                    )
+    return tuple(_find_file_override(override, package) for override in overrides)
+
+
+def _find_file_override(override: Override, package: PackageFiles) -> Override:
+    if setting_leaves_package(override.key, override.paths()):
+        raise bad_package(f"{override.key} is set to a place outside the package. Use relative paths.")
+    if override.key not in FILE_SETTINGS or override.key == LABELS_KEY:
+        return override
+    given = override.paths()
+    found = [None if leaves_folder(path) else package.find(path) for path in given]
+    for path, name in zip(given, found, strict=True):
+        if name is None:
+            raise bad_package(f"{override.key} names {base_name(path)!r}, which is not in the package. Put it in.")
+    if [posix_path(path) for path in given] == found:
+        return override
+    names = ",".join(quote_for_hydra(name) for name in found if name is not None)
+    return Override(override.key, f"[{names}]" if override.value.startswith("[") else names)
 
 
 def _max_epochs(overrides: Iterable[Override], default: int | None) -> int | None:
@@ -282,7 +308,7 @@ def _max_epochs(overrides: Iterable[Override], default: int | None) -> int | Non
 
 
 def _train_labels(
-    requested_labels: tuple[str, ...], model_config: ModelConfig, config: str, files: frozenset[str]
+    requested_labels: tuple[str, ...], model_config: ModelConfig, config: str, package: PackageFiles
 ) -> tuple[str, ...]:
     """Return the paths of the labels to train on: `requested_labels`, otherwise those of the configuration.
 
@@ -292,10 +318,10 @@ def _train_labels(
     labels = requested_labels or model_config.labels
     if not labels:
         raise bad_package(f"{config} names no labels to train on. Export the package again.")
-    return tuple(_path_in_package(path, files, "labels file") for path in labels)
+    return tuple(_path_in_package(path, package, "labels file") for path in labels)
 
 
-def _check_other_files(model_config: ModelConfig, overridden: frozenset[str], files: frozenset[str]) -> None:
+def _check_other_files(model_config: ModelConfig, overridden: frozenset[str], package: PackageFiles) -> None:
     """Check that the labels and weights that a configuration names besides the labels to train on are in the package.
 
     Raises:
@@ -303,28 +329,27 @@ def _check_other_files(model_config: ModelConfig, overridden: frozenset[str], fi
     """
     for key, paths in model_config.other_files.items():
         for path in paths if key not in overridden else ():
-            _path_in_package(path, files, "labels file" if "label" in key or "test" in key else "file of weights")
+            _path_in_package(path, package, "labels file" if "label" in key or "test" in key else "file of weights")
 
 
-def _path_in_package(path: str, files: frozenset[str], what: str) -> str:
-    """Return `path` with forward slashes; `what` names the kind of file in the error.
+def _path_in_package(path: str, package: PackageFiles, what: str) -> str:
+    """Return the path in the package of the file that is named so; `what` names the kind of file in the error.
 
     Raises:
         RtcError: BAD_PACKAGE: the path leads outside the package, or there is no such file.
     """
     if leaves_folder(path):
         raise bad_package(f"The package names a {what} outside itself. Export it again, with everything inside.")
-    plain = posix_path(path)
-    if plain not in files:
-        raise bad_package(f"The {what} {base_name(plain)!r} is missing from the package. Export it again.")
-    return plain
+    found = package.find(path)
+    if found is None:
+        raise bad_package(f"The {what} {base_name(path)!r} is missing from the package. Export it again.")
+    return found
 
 
 def _unused_run_folder(requested_run: str, used: UsedNames) -> str:
     """Return a folder below `models/` that does not exist yet, and add it to `used`.
 
-    Where the folder exists, sleap-nn silently chooses another name, and its model would not be found.
+    Only the last part of the requested folder counts: where models are put is the worker's choice. Where the folder
+    exists, sleap-nn silently chooses another name, and its model would not be found.
     """
-    if leaves_folder(requested_run):
-        raise bad_package("The package would write its models outside itself. Export it again.")
     return used.choose("models/" + plain_name(PurePosixPath(requested_run).name, "run"))

@@ -8,6 +8,7 @@ the same tree, whatever the rules of its reader are.
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -137,8 +138,13 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def safe_yaml(name: str, text: str) -> Any:
-    """Parse and check a YAML text of a package; `name` names the text in the error.
+def safe_yaml(name: str, text: str, prepare: Callable[[Any], Any] = lambda tree: tree) -> Any:
+    """Parse and check a YAML text of a package.
+
+    Args:
+        name: names the text in the error.
+        text: the text.
+        prepare: takes out of the parsed tree what is not read, before the rest is checked.
 
     Raises:
         RtcError: BAD_PACKAGE: the text is no valid YAML, uses tags or merge keys, or fails `check_tree`.
@@ -149,18 +155,20 @@ def safe_yaml(name: str, text: str) -> Any:
             tree = loader.get_single_data()
         finally:
             loader.dispose()
+    tree = prepare(tree)
     check_tree(name, tree)
     return tree
 
 
-def safe_json(name: str, text: str) -> Any:
-    """Parse and check a JSON text of a package; `name` names the text in the error.
+def safe_json(name: str, text: str, prepare: Callable[[Any], Any] = lambda tree: tree) -> Any:
+    """Parse and check a JSON text of a package; the arguments are those of `safe_yaml`.
 
     Raises:
         RtcError: BAD_PACKAGE: the text is no valid JSON, or fails `check_tree`.
     """
     with foreign_errors(f"{name} cannot be read: it is no valid JSON. Export it again."):
         tree = json.loads(text)
+    tree = prepare(tree)
     check_tree(name, tree, JSON_NODES_MAX)
     return tree
 

@@ -63,6 +63,11 @@ def check_tree(name: str, tree: Any, max_nodes: int = NODES_MAX) -> None:
             raise bad_package(f"{name} holds a kind of value that is not taken. Export it again.")
 
 
+def holds_interpolation(tree: Any) -> bool:
+    """Return whether a key or value in a tree holds an interpolation."""
+    return any(isinstance(value, str) and INTERPOLATION in value for _, value in _walk(tree))
+
+
 def _walk(tree: Any) -> Iterator[tuple[int, Any]]:
     """Yield every value and key of a tree with its depth, without recursion; a part that is used twice comes twice."""
     waiting = [(1, tree)]

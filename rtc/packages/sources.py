@@ -2,12 +2,16 @@
 
 import stat
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
+from rtc.packages.file_names import collision_key, posix_path
 from rtc.packages.foreign_errors import bad_package, foreign_errors
+from rtc.packages.member_names import is_ignored
+from rtc.packages.text_encoding import decode_text
 from rtc.packages.zip_reader import members
 
 TEXT_MAX = 2**20
@@ -26,11 +30,12 @@ class Source(Protocol):
         """Return the first TEXT_MAX + 1 bytes of a file."""
 
 
-@frozen
+@define
 class ZipSource:
     """The files of a package in a zip."""
 
     archive: zipfile.ZipFile
+    _infos: dict[str, zipfile.ZipInfo] = field(factory=dict, init=False)
 
     def names(self) -> frozenset[str]:
         """Return the path of every file, after all checks that need no unpacking.
@@ -38,11 +43,12 @@ class ZipSource:
         Raises:
             RtcError: BAD_PACKAGE: a file must not be unpacked.
         """
-        return frozenset(info.filename for info in members(self.archive))
+        self._infos = {member.name: member.info for member in members(self.archive, portable=False)}
+        return frozenset(self._infos)
 
     def read(self, name: str) -> bytes:
-        """Return the first TEXT_MAX + 1 bytes of a file."""
-        with self.archive.open(name) as file:
+        """Return the first TEXT_MAX + 1 bytes of a file that `names` has returned."""
+        with self.archive.open(self._infos[name]) as file:
             return file.read(TEXT_MAX + 1)
 
 
@@ -53,9 +59,10 @@ class FolderSource:
     path: Path
 
     def names(self) -> frozenset[str]:
-        """Return the path of every regular file; symbolic links are left out."""
+        """Return the path of every regular file but those that systems add; symbolic links are left out."""
         files = (path for path in self.path.rglob("*") if stat.S_ISREG(path.lstat().st_mode))
-        return frozenset(path.relative_to(self.path).as_posix() for path in files)
+        names = (path.relative_to(self.path).as_posix() for path in files)
+        return frozenset(name for name in names if not is_ignored(name))
 
     def read(self, name: str) -> bytes:
         """Return the first TEXT_MAX + 1 bytes of a file."""
@@ -72,13 +79,24 @@ class PackageFiles:
     """The folder in the package that contains all files, with a final slash, or empty."""
     files: frozenset[str]
     """Paths relative to `root`."""
-    _bytes_read: int = 0
+    _bytes_read: int = field(default=0, init=False)
+    _by_key: dict[str, str] = field(init=False)
+    """The path of each file by its `collision_key`."""
+
+    @_by_key.default
+    def _index(self) -> dict[str, str]:
+        return {collision_key(name): name for name in sorted(self.files, reverse=True)}
+
+    def find(self, path: str) -> str | None:
+        """Return the path of the file that is named so: exactly, or in another case or Unicode form, or None."""
+        plain = posix_path(path)
+        return plain if plain in self.files else self._by_key.get(collision_key(plain))
 
     def text(self, name: str) -> str:
         """Return the content of a file as text; `name` is its path relative to `root`.
 
         Raises:
-            RtcError: BAD_PACKAGE: it is larger than TEXT_MAX bytes, or not UTF-8; or all texts together are larger than
+            RtcError: BAD_PACKAGE: it is larger than TEXT_MAX bytes, or no text; or all texts together are larger than
                 TEXTS_MAX.
         """
         with foreign_errors(f"{name} is damaged in the package. Export or send it again."):
@@ -88,16 +106,15 @@ class PackageFiles:
         self._bytes_read += len(data)
         if self._bytes_read > TEXTS_MAX:
             raise bad_package("The configurations of the package are too large together.")
-        return decode_text(name, data)
+        return decode_text(name, data, self.base_names)
+
+    def base_names(self) -> Iterator[str]:
+        """Yield the name of every file and folder without what follows its first dot."""
+        for name in self.files:
+            yield from (part.partition(".")[0] for part in name.split("/") if not part.startswith("."))
 
 
-def decode_text(name: str, data: bytes) -> str:
-    """Decode UTF-8, with or without a byte order mark; `name` names the file in the error.
-
-    Raises:
-        RtcError: BAD_PACKAGE: the bytes are not UTF-8.
-    """
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise bad_package(f"{name} is not plain text. Export the package again.") from None
+def folder_files(folder: Path) -> PackageFiles:
+    """Return the files of an unpacked package; `folder` is its root."""
+    source = FolderSource(folder)
+    return PackageFiles(source, "", source.names())

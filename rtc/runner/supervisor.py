@@ -155,7 +155,8 @@ async def _unpack(arrived: Path, folder: Path, max_bytes: int) -> None:
         RtcError: BAD_PACKAGE, DISK_FULL, or TOO_LARGE: its files have more than `max_bytes` together.
     """
     for archive in await trio.Path(arrived).glob("*"):
-        await unpack(Path(archive), folder, UnpackLimit(max_bytes, "--max-package of the worker"))
+        limit = UnpackLimit(max_bytes, "--max-package of the worker")
+        await unpack(Path(archive), folder, limit, portable=False)
         await archive.unlink()
 
 

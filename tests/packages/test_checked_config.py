@@ -53,14 +53,13 @@ def refusal(package, overrides=()):
 @pytest.mark.parametrize(
     "config",
     [
-        CONFIG + 'trainer_config: {run_name: "\\x24{oc.env:HOME}"}',
+        CONFIG + 'trainer_config: {optimizer_name: "\\x24{oc.env:HOME}"}',
         CONFIG + "trainer_config: {'${oc.env:HOME}': 1}",
         CONFIG + 'name: "\\x24{oc.env:HOME}"',
         CONFIG + "defaults: [/etc/passwd]",
         CONFIG + "defaults: [other]",
         CONFIG + "hydra: {searchpath: ['file:///etc']}",
         CONFIG + "_target_: os.system",
-        CONFIG + "trainer_config: {wandb: {prv_runid: ../../x}}",
         HEAD + "model_config: {backbone_config: {pretrained: {model_name: /srv/model}}}",
         HEAD + "model_config: {backbone_config: {pretrained: {model_name: a/b, revision: ../../../x}}}",
         HEAD + "model_config: {backbone_config: {convnext: {pre_trained_weights: /srv/w.pth}}}",

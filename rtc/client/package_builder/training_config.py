@@ -14,9 +14,10 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import check_file
 from rtc.common.errors import RtcError
-from rtc.packages.model_config import read_model_config
-from rtc.packages.safe_yaml import json_text, safe_json, safe_yaml, yaml_text
-from rtc.packages.sources import TEXT_MAX, decode_text
+from rtc.packages.model_config import parse_settings, read_model_config
+from rtc.packages.safe_yaml import json_text, yaml_text
+from rtc.packages.sources import TEXT_MAX
+from rtc.packages.text_encoding import decode_text
 
 _LABELS = (("data_config", "val_labels_path"), ("data_config", "test_file_path"))
 _LEGACY_LABELS = (("data", "labels", "validation_labels"), ("data", "labels", "test_labels"))
@@ -140,7 +141,7 @@ def _read(path: Path) -> TrainingConfig:
         data = file.read(TEXT_MAX + 1)
     if len(data) > TEXT_MAX:
         raise RtcError(FaultCode.USAGE, f"{path.name} is too large to be a training configuration.")
-    tree = _parse(path.name, decode_text(path.name, data), legacy)
+    tree = _parse(path.name, decode_text(path.name, data))
     heads = tree.get("model", {}) if legacy else tree.get("model_config", {})
     heads = heads.get("heads" if legacy else "head_configs") if isinstance(heads, dict) else None
     found = [str(name) for name, head in heads.items() if head is not None] if isinstance(heads, dict) else []
@@ -150,8 +151,8 @@ def _read(path: Path) -> TrainingConfig:
     return TrainingConfig(path, found[0], tree, legacy)
 
 
-def _parse(name: str, text: str, legacy: bool) -> dict[str, Any]:
-    tree = safe_json(name, text) if legacy else safe_yaml(name, text)
+def _parse(name: str, text: str) -> dict[str, Any]:
+    tree = parse_settings(name, text)
     if not isinstance(tree, dict):
         raise RtcError(FaultCode.USAGE, f"{name} is no training configuration.")
     return tree

@@ -20,6 +20,7 @@ from rtc.command_line.background_options import (
     start_in_background,
     take_handed,
 )
+from rtc.command_line.gpus_option import gpus_option
 from rtc.command_line.invite_command import invite
 from rtc.command_line.options import (
     SERVER_HELP,
@@ -116,7 +117,7 @@ def _print(text: str) -> int:
 @main.command()
 @worker_options
 def worker(room_name: str | None, room_id: str | None, token: str | None, **options: Any) -> int:
-    """Offer this machine's GPU to a room.
+    """Offer this machine's GPU, or several together, to a room.
 
     Without options it creates a room, and prints how clients and other workers join it.
     """
@@ -161,7 +162,7 @@ def _worker(
 
     from rtc.command_line.room_members import explained, room_of_worker
     from rtc.common.errors import ExitCode
-    from rtc.common.gpu import choose_gpu, list_gpus
+    from rtc.common.gpu import choose_gpus, list_gpus
     from rtc.config.credentials import check_name, check_room, check_token
     from rtc.config.folders import find_folders
     from rtc.config.settings_watch import SettingsWatch
@@ -192,7 +193,7 @@ def _worker(
         results=folders.results,
         package_max=max_package,
         sleap_nn=sleap_nn,
-        gpu=choose_gpu(gpu) if gpu is not None else None,
+        gpus=choose_gpus(gpu) if gpu is not None else None,
         nearby=nearby,
     )
     gpus = list_gpus() if all_gpus else None
@@ -485,15 +486,16 @@ def package_inspect(file: Path) -> int:
 
 @main.command()
 @room_options
+@gpus_option("List only workers that give a job so many GPUs, or more.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON array, for scripts.")
-def workers(as_json: bool, server: str | None, **room_choice: str | None) -> int:
+def workers(as_json: bool, gpus: int | None, server: str | None, **room_choice: str | None) -> int:
     """List a room's workers: their GPUs, their status and since when, and which are leaving."""
     check_room_options(**room_choice)
 
     def work() -> int:
         from rtc.command_line.room_members import list_workers_of
 
-        return list_workers_of(as_json=as_json, server=server, **room_choice)
+        return list_workers_of(as_json=as_json, gpus=gpus, server=server, **room_choice)
 
     return _run_work(work)
 

@@ -53,6 +53,7 @@ CLIENT: Table[ClientData] = Table("client", IDLE, (
     row(IDLE,              on.JobWanted,       JOINING,         do.join_room),
 
     # the room
+    row(JOINING,           on.WorkersChanged,  IDLE,            do.fail_too_few_gpus, when=guard.has_too_few_gpus),
     row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_named,  when=guard.names_worker),
     row(JOINING,           on.WorkersChanged,  CONNECTING,      do.connect_to_called, when=guard.one_is_called_so),
     row(JOINING,           on.WorkersChanged,  IDLE,            do.fail_not_called,   when=guard.calls_worker),

@@ -12,6 +12,7 @@ from actors.client_guards import (
     fitting_workers,
     no_worker_fault,
     not_called_fault,
+    too_few_gpus_fault,
     without_peer,
     worker_called,
 )
@@ -106,7 +107,8 @@ def rejoin_queue(data: ClientData, _event: events.JoinedRoom) -> Step[ClientData
 
 def _join_queue(data: ClientData, *before: Any) -> Step[ClientData]:
     choice = want(data).choice
-    request = JoinQueue(want(data).min_memory_mb, choice.peer if isinstance(choice, events.NamedWorker) else None)
+    peer = choice.peer if isinstance(choice, events.NamedWorker) else None
+    request = JoinQueue(want(data).min_memory_mb, peer, want(data).min_gpus)
     return Step(data, (*before, events.SendToServer(request)))
 
 
@@ -169,6 +171,11 @@ def fail_not_called(data: ClientData, event: events.WorkersChanged) -> Step[Clie
     choice = want(data).choice
     assert isinstance(choice, events.WorkerCalled), "the row's guard says so"
     return _end(data, not_called_fault(choice.name, event.workers))
+
+
+def fail_too_few_gpus(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:
+    """Fail because the worker that the person has named gives a job fewer GPUs than the person asks for."""
+    return _end(data, too_few_gpus_fault(data, event))
 
 
 def connect_to_only(data: ClientData, event: events.WorkersChanged) -> Step[ClientData]:

@@ -57,7 +57,42 @@ def large_enough(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tuple[
     choice = want(data).choice
     if isinstance(choice, events.NamedWorker):
         return tuple(worker for worker in workers if worker.peer == choice.peer)
-    return tuple(worker for worker in workers if worker.facts.memory_mb >= want(data).min_memory_mb)
+    return tuple(worker for worker in with_gpus(data, workers) if worker.facts.memory_mb >= want(data).min_memory_mb)
+
+
+def with_gpus(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
+    """Return the workers that give a job as many GPUs as the person asks for."""
+    return tuple(worker for worker in workers if worker.facts.gpus >= want(data).min_gpus)
+
+
+def _named_without_gpus(data: ClientData, event: events.WorkersChanged) -> tuple[WorkerPresent, ...]:
+    """Return the worker that the person has named, if it is in the list and has too few GPUs."""
+    choice = want(data).choice
+    peer = choice.peer if isinstance(choice, events.NamedWorker) else None
+    if isinstance(choice, events.WorkerCalled):
+        peer = worker_called(choice.name, event.workers)
+    named = tuple(worker for worker in event.workers if worker.peer == peer)
+    return () if with_gpus(data, named) else named
+
+
+def has_too_few_gpus(data: ClientData, event: events.WorkersChanged) -> bool:
+    """Whether the worker that the person has named gives a job fewer GPUs than the person asks for."""
+    return bool(_named_without_gpus(data, event))
+
+
+def too_few_gpus_fault(data: ClientData, event: events.WorkersChanged) -> Fault:
+    """Return why the named worker cannot be taken."""
+    (worker,) = _named_without_gpus(data, event)
+    wanted = want(data).min_gpus
+    text = (
+        f"The worker {worker.facts.name} gives a job {_gpus(worker.facts.gpus)}, and --gpus asks for {wanted}. Leave "
+        f"--gpus out, or name another worker: sleap-rtc workers --gpus {wanted}"
+    )
+    return Fault(FaultCode.NO_WORKER, text)
+
+
+def _gpus(number: int) -> str:
+    return ("no GPU", "1 GPU")[number] if number < 2 else f"{number} GPUs"
 
 
 def fitting_workers(data: ClientData, workers: tuple[WorkerPresent, ...]) -> tuple[WorkerPresent, ...]:
@@ -95,13 +130,17 @@ def not_called_fault(name: str, workers: tuple[WorkerPresent, ...]) -> Fault:
 
 
 def no_worker_fault(data: ClientData, workers: tuple[WorkerPresent, ...]) -> Fault:
-    """Return why no worker can be chosen: the room has none, none has enough memory, or all that fit are taken."""
+    """Return why no worker can be chosen: the room has none, none has GPUs or memory enough, or all are taken."""
     if not workers:
         text = "No worker is in this room. Start one there: sleap-rtc worker --room-id … --token …"
         return Fault(FaultCode.NO_WORKER, text)
     fitting = large_enough(data, workers)
+    if not fitting and not with_gpus(data, workers):
+        most = max(worker.facts.gpus for worker in workers)
+        text = f"No worker of this room gives a job {_gpus(want(data).min_gpus)}; the most is {_gpus(most)} (--gpus)."
+        return Fault(FaultCode.NO_WORKER, text)
     if not fitting:
-        max_memory_mb = max(worker.facts.memory_mb for worker in workers)
+        max_memory_mb = max(worker.facts.memory_mb for worker in with_gpus(data, workers))
         text = f"No worker of this room has GPU memory enough; the largest has {max_memory_mb} MB (--min-gpu-memory)."
         return Fault(FaultCode.NO_WORKER, text)
     if _all_leave(fitting):

@@ -7,8 +7,11 @@ from protocol.status import Status, WorkerFacts
 
 
 def by_preference(workers: Iterable[WorkerPresent]) -> tuple[WorkerPresent, ...]:
-    """Return the workers with most GPU memory first, then by peer id, so that everybody sees the same order."""
-    return tuple(sorted(workers, key=lambda worker: (-worker.facts.memory_mb, worker.peer)))
+    """Return the workers with most GPU memory first, then by peer id, so that everybody sees the same order.
+
+    Of those with equal GPUs, a worker of several comes last: others may ask for as many.
+    """
+    return tuple(sorted(workers, key=lambda worker: (-worker.facts.memory_mb, worker.facts.gpus, worker.peer)))
 
 
 def takes_jobs(facts: WorkerFacts) -> bool:

@@ -16,7 +16,7 @@ from protocol.faults import Fault
 from protocol.fields import COUNT_MAX, SECONDS_MAX, AsciiLines, Id, Integer, MaxItems, SingleLine
 from protocol.ids import JobId, PeerId, RoomId
 from protocol.invitations import InvitationNews, InvitationRequest
-from protocol.status import MEMORY_MAX, Role, WorkerFacts
+from protocol.status import GPUS_MAX, MEMORY_MAX, Role, WorkerFacts
 from protocol.trust import Tag
 from protocol.version import EXPLICIT, VERSIONS, VersionRange
 
@@ -76,7 +76,9 @@ class JoinQueue:
     min_memory_mb: int = field(default=0, validator=Integer(0, MEMORY_MAX))
     """Least total GPU memory of the worker, in MB (2**20 bytes)."""
     worker: PeerId | None = field(default=None, validator=Id())
-    """Wait for this worker only; null: for any with enough memory."""
+    """Wait for this worker only; null: for any with enough memory and GPUs."""
+    min_gpus: int = field(default=0, validator=Integer(0, GPUS_MAX))
+    """Least number of GPUs that the worker gives to one job."""
 
 
 @frozen

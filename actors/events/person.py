@@ -85,6 +85,8 @@ class JobWanted:
     """What an interrupt with `Interrupt.STOP` ends early."""
     detach: bool = False
     """Leave the new job as soon as it runs."""
+    min_gpus: int = 0
+    """Least number of GPUs that the worker gives to one job."""
 
 
 @frozen

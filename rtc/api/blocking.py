@@ -240,6 +240,7 @@ class BlockingRoom:
         min_gpu_memory: int = 0,
         wait: float | bool | None = None,
         max_result: int = RESULT_MAX,
+        gpus: int = 0,
         **predict_options: Any,
     ) -> BlockingJob:
         """Submit a job, and return it as soon as a worker has accepted it. Then its package is sent.
@@ -263,6 +264,7 @@ class BlockingRoom:
             min_gpu_memory=min_gpu_memory,
             wait=wait,
             max_result=max_result,
+            gpus=gpus,
             **predict_options,
         )
         return BlockingJob(self._thread, self, self._thread.call(submit))

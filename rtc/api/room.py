@@ -91,6 +91,7 @@ class Room:
         min_gpu_memory: int = 0,
         wait: float | bool | None = None,
         max_result: int = RESULT_MAX,
+        gpus: int = 0,
         **predict_options: Any,
     ) -> Job:
         """Submit a job, and return it as soon as a worker has accepted it. Then its package is sent.
@@ -109,6 +110,7 @@ class Room:
             min_gpu_memory: least GPU memory of the worker, in MB (2**20 bytes).
             wait: seconds to wait in the room's queue when every worker that fits is taken; True: without a limit.
             max_result: bytes of the largest result that is accepted.
+            gpus: least number of GPUs that the worker gives to this job.
             predict_options: with `data`: options of `sleap-nn predict` (`tracking=True, max_instances=2`).
 
         Raises:
@@ -124,6 +126,7 @@ class Room:
                 min_gpu_memory=whole_number_of("min_gpu_memory", min_gpu_memory),
                 wait=submission.check_wait(wait),
                 max_result=whole_number_of("max_result", max_result),
+                gpus=whole_number_of("gpus", gpus),
                 source=await self._in_thread(
                     partial(submission.find_source, package, labels, configs, data, models, overrides, predict_options)
                 ),

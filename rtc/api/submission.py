@@ -37,6 +37,7 @@ class Submission:
     min_gpu_memory: int = 0
     wait: float | None = None
     max_result: int = RESULT_MAX
+    gpus: int = 0
 
     def options(self, access: RoomAccess, package: Path) -> ClientOptions:
         """Return the options of the client that submits the job.
@@ -53,6 +54,7 @@ class Submission:
             choice=self.choice,
             find_secret=access.find_secret,
             min_memory_mb=self.min_gpu_memory,
+            min_gpus=self.gpus,
             wait=self.wait,
             output=self.output,
             kind=self.source.kind,

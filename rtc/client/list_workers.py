@@ -35,6 +35,8 @@ from rtc.runtime.root import run_root, run_until_signal
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import as_table, json_text, table_width
 
+TOO_FEW_GPUS = "No worker of this room gives a job so many GPUs (--gpus)."
+
 
 @frozen
 class ListOptions:
@@ -44,6 +46,8 @@ class ListOptions:
     room: RoomId
     token: str = field(repr=False)
     json: bool = False
+    min_gpus: int = 0
+    """Print only workers that give a job so many GPUs."""
     remembered_as: str | None = None
     """The name of the remembered room that this is; None if it is none."""
 
@@ -66,7 +70,11 @@ async def _list_and_print(options: ListOptions) -> int:
         workers = await list_workers(options.config, options.room, options.token)
     except RtcError as error:
         raise explain_for_room(error, options.remembered_as) from None
-    print_workers(workers, as_json=options.json)
+    found = tuple(worker for worker in workers if worker.facts.gpus >= options.min_gpus)
+    if workers and not found and not options.json:
+        LineWriter(sys.stdout).say(TOO_FEW_GPUS)
+        return ExitCode.DONE
+    print_workers(found, as_json=options.json)
     return ExitCode.DONE
 
 

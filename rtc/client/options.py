@@ -55,6 +55,8 @@ class ClientOptions:
     """The name of the remembered room that this is; None if it is none."""
     find_secret: SecretFinder = no_secret
     min_memory_mb: int = 0
+    min_gpus: int = 0
+    """Least number of GPUs that the worker gives to one job."""
     wait: float | None = None
     """Seconds to wait in the queue when every fitting worker is taken (`--wait`); `math.inf`: without limit; None: do
     not wait."""

@@ -96,6 +96,7 @@ def none_to_choose(options: ClientOptions) -> Fault:
     """Return why no list is shown to choose a worker from: what it would hold is empty."""
     memory = options.min_memory_mb
     wanted = f" It must have {memory} MB of GPU memory (--min-gpu-memory)." if memory else ""
+    wanted += f" It must have as many GPUs as --gpus {options.min_gpus} asks for." if options.min_gpus else ""
     room = f" --room {options.remembered_as}" if options.remembered_as else ""
     return Fault(FaultCode.WORKER_BUSY, NONE_TO_CHOOSE.format(wanted, f"sleap-rtc workers{room}"))
 

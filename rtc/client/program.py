@@ -195,6 +195,7 @@ def _job_wanted(options: ClientOptions, submit: SubmitJob | None, keys: RoomKeys
         options.choice,
         submit,
         min_memory_mb=options.min_memory_mb,
+        min_gpus=options.min_gpus,
         step_timeout=options.config.connection_timeout,
         wait=options.wait,
         credential=options.credential,

@@ -137,6 +137,7 @@ def _start_client(
     controller_port: int | None = None,
     publish_port: int | None = None,
     detach: bool = False,
+    gpus: int | None = None,
     trace: Path | None = None,
     **display_options: bool,
 ) -> int:
@@ -164,6 +165,7 @@ def _start_client(
         remembered_as=target.name,
         find_secret=find_secret,
         min_memory_mb=min_gpu_memory or 0,
+        min_gpus=gpus or 0,
         wait=wait,
         output=output,
         result_max=max_result,

@@ -33,7 +33,7 @@ from protocol.http import (
     status_title,
 )
 from protocol.invitations import InvitationKind, InvitedRoom
-from protocol.jobs import JobKind, JobNews, JobStage, Outcome, StopScope
+from protocol.jobs import JobKind, JobNews, JobStage, NoteKind, Outcome, StopScope
 from protocol.link import HEARTBEAT_TIME
 from protocol.session_string import LENGTH_MAX, PREFIX, SessionStringJson
 from protocol.signaling import IceServerEntry
@@ -52,7 +52,7 @@ TABLES: tuple[Table[Any], ...] = (
 MESSAGES = {kind for vocabulary in VOCABULARIES for kind in vocabulary.messages.values()} | {*get_args(JobNews)}
 TAGS = {kind.__name__: tag_of(kind) for kind in MESSAGES}
 ENUMERATIONS: tuple[type[Enum], ...] = (
-    *(FaultCode, Denial, Status, Role, InvitationKind, JobKind, JobStage, StopScope, Outcome),
+    *(FaultCode, Denial, Status, Role, InvitationKind, JobKind, JobStage, StopScope, Outcome, NoteKind),
 )
 TIMES = {"`HEARTBEAT_TIME`": HEARTBEAT_TIME, "`PROOF_TIME`": PROOF_TIME}
 """Constants that the docstrings of messages name; the page shows their seconds."""

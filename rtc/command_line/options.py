@@ -17,6 +17,7 @@ import click
 from rtc.command_line.background_options import background_options, check_background_options
 from rtc.command_line.credential_options import read_credentials, secret_options, token_options
 from rtc.command_line.detach_option import check_detach_option, detach_option
+from rtc.command_line.gpus_option import gpus_option
 from rtc.command_line.room_option import room_option
 from rtc.common.size_limits import PACKAGE_MAX, RESULT_MAX
 
@@ -107,7 +108,11 @@ worker_options = _combine(
     click.option("--require-secret", is_flag=True, help="Do not start without a room secret."),
     click.option("--server", help=SERVER_HELP),
     click.option("--name", help="The name under which people see this worker; by default the host's name."),
-    click.option("--gpu", metavar="INDEX|UUID", help="Use this GPU, named as in nvidia-smi; by default the first."),
+    click.option(
+        "--gpu",
+        metavar="INDEX|UUID[,…]",
+        help="Use this GPU, named as in nvidia-smi; by default the first. Each job gets all of several: 0,1.",
+    ),
     click.option("--all-gpus", is_flag=True, help="Start one worker for each GPU, all in one room."),
     click.option("--serve", is_flag=True, help="Run a signalling server here too, and use it: for labs without one."),
     click.option("--serve-host", help="With --serve: the address to listen on; by default all of this machine."),
@@ -208,6 +213,7 @@ _job_options = (
         type=click.IntRange(0, MEMORY_MAX),
         help="The GPU memory that the worker must have at least, in MB.",
     ),
+    gpus_option("Use a worker that gives this job so many GPUs, or more."),
     click.option(
         "--wait",
         is_flag=False,

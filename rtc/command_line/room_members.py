@@ -23,6 +23,7 @@ def list_workers_of(
     token: str | None,
     server: str | None,
     as_json: bool,
+    gpus: int | None = None,
 ) -> int:
     """Print the workers of a room, and return the exit code.
 
@@ -38,7 +39,7 @@ def list_workers_of(
         server=server,
     )
     options = ListOptions(
-        read_config(target.address(server)), target.room, target.token, as_json, remembered_as=target.name
+        read_config(target.address(server)), target.room, target.token, as_json, gpus or 0, target.name
     )
     return run_list_workers(options, secrets=(session_string,))
 

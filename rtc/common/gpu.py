@@ -4,7 +4,8 @@ Rule: a missing GPU, driver or pynvml gives an answer ("CPU", 0 MB), never an er
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
@@ -48,6 +49,20 @@ class GpuLoad:
 NO_GPU = GpuFacts("CPU", 0, 0, "none", None)
 
 
+def combine(gpus: Sequence[GpuFacts]) -> GpuFacts:
+    """Return the GPUs that one job gets as one: their names, and the memory of the one that has least.
+
+    Each GPU holds the whole model, so a model must fit into each: what counts is the least memory, not the sum.
+    Without any it is NO_GPU; the UUID is that of a single GPU only.
+    """
+    if not gpus:
+        return NO_GPU
+    names = Counter(gpu.name for gpu in gpus)
+    text = " and ".join(f"{number} × {name}" if number > 1 else name for name, number in names.items())
+    least, free = min(gpu.memory_mb for gpu in gpus), min(gpu.free_mb for gpu in gpus)
+    return GpuFacts(line(text), least, free, gpus[0].cuda, gpus[0].uuid if len(gpus) == 1 else None)
+
+
 def read_gpu(which: int | str | None = None, environ: Mapping[str, str] = os.environ) -> GpuFacts:
     """Return what the driver reports about one GPU; NO_GPU when there is none.
 
@@ -65,10 +80,27 @@ def read_gpu(which: int | str | None = None, environ: Mapping[str, str] = os.env
     return found or NO_GPU
 
 
-def read_use(uuid: str) -> GpuLoad | None:
-    """Return the load of the GPU with this UUID; None when the driver does not report it. The driver may block."""
+def read_gpus(uuids: Sequence[str]) -> tuple[GpuFacts, ...]:
+    """Return what the driver reports about the GPUs with these UUIDs, without those for which it reports an error."""
     with _open_driver() as nvml:
-        return _read_load(nvml, uuid) if nvml is not None else None
+        found = [_read_facts(nvml, uuid) for uuid in uuids] if nvml is not None else []
+    return tuple(facts for facts in found if facts is not None)
+
+
+def read_use(*uuids: str) -> GpuLoad | None:
+    """Return the load of the GPUs with these UUIDs: the sum of their memory, and the mean of their utilization.
+
+    None when the driver does not report it for each of them. The driver may block.
+    """
+    with _open_driver() as nvml:
+        loads = [_read_load(nvml, uuid) for uuid in uuids] if nvml is not None else []
+    known = [load for load in loads if load is not None]
+    if not known or len(known) < len(loads):
+        return None
+    percents = [load.percent for load in known if load.percent is not None]
+    used, total = sum(load.used_mb for load in known), sum(load.total_mb for load in known)
+    percent = round(sum(percents) / len(percents)) if percents else None
+    return GpuLoad(min(used, MEMORY_MAX), min(total, MEMORY_MAX), percent)
 
 
 def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
@@ -86,12 +118,29 @@ def list_gpus(environ: Mapping[str, str] = os.environ) -> tuple[GpuFacts, ...]:
     return tuple({facts.uuid: facts for facts in found}.values())
 
 
-def choose_gpu(which: str, environ: Mapping[str, str] = os.environ) -> GpuFacts:
+def choose_gpus(which: str) -> tuple[GpuFacts, ...]:
+    """Return the GPUs that a person has named on the command line, which all go to the same jobs.
+
+    Args:
+        which: one GPU, or several with commas between them, each named as for `choose_gpu`.
+
+    Raises:
+        RtcError: USAGE: there is no such GPU, one is named twice, or they cannot be used together.
+    """
+    gpus = tuple(choose_gpu(each) for each in which.split(","))
+    if len({gpu.uuid for gpu in gpus}) < len(gpus):
+        raise RtcError(FaultCode.USAGE, "--gpu names a GPU twice. Name each once, as in --gpu 0,1.")
+    if len(gpus) > 1 and any((gpu.uuid or "").startswith("MIG-") for gpu in gpus):
+        text = "CUDA gives a program one MIG slice only. Start a worker for each slice: --gpu UUID, or --all-gpus."
+        raise RtcError(FaultCode.USAGE, text)
+    return gpus
+
+
+def choose_gpu(which: str) -> GpuFacts:
     """Return the GPU that a person has named on the command line.
 
     Args:
         which: its number as `nvidia-smi` shows it, its UUID, or the beginning of its UUID.
-        environ: environment variables.
 
     Raises:
         RtcError: USAGE: there is no such GPU; the text lists the existing ones.

@@ -52,14 +52,14 @@ T = TypeVar("T")
 
 @frozen
 class Spec:
-    """The job that a supervisor runs, the program and the GPU for it. Its fields are the keys of `spec.json`."""
+    """The job that a supervisor runs, the program and the GPUs for it. Its fields are the keys of `spec.json`."""
 
     job: JobId
     sleap_nn: Path
     """The sleap-nn program."""
     accelerator: Accelerator
-    gpu: str | None = None
-    """UUID of the only GPU that the job may see; None to leave CUDA_VISIBLE_DEVICES unchanged."""
+    gpus: tuple[str, ...] | None = None
+    """UUIDs of the only GPUs that the job may see, none for the CPU; None to leave CUDA_VISIBLE_DEVICES unchanged."""
     overrides: tuple[str, ...] = ()
     """Settings changed for this run, in Hydra's notation, for every model of the package."""
     package_max: int = PACKAGE_MAX

@@ -3,7 +3,7 @@
 import trio
 
 from protocol.faults import FaultCode
-from protocol.jobs import PredictionStarted
+from protocol.jobs import JobKind, PredictionStarted
 from rtc.common.errors import RtcError
 from rtc.packages.inference import PredictStep
 from rtc.runner.step_context import StepContext
@@ -36,5 +36,5 @@ async def predict(context: StepContext, index: int, step: PredictStep) -> int | 
     status = await context.run(command, lambda line: counter.handle_line(line, trio.current_time()))
     counter.finish()
     if status or not output.is_file() or output.is_symlink():
-        raise context.step_error(failure, status, "predictions", counter.failure)
+        raise context.step_error(failure, status, "predictions", counter.failure, JobKind.TRACK)
     return counter.predicted

@@ -20,6 +20,7 @@ from rtc.common.process_group import Holder
 from rtc.common.scratch_dirs import short_alias
 from rtc.packages.checked_config import prepare_configs, rewrite_config
 from rtc.packages.plan import Plan, TrainStep
+from rtc.runner.devices import CudaWatch, tell_devices
 from rtc.runner.predict import predict
 from rtc.runner.step_context import Emit, StepContext
 from rtc.runner.summary import CompletedSteps, failure_summary, success_summary
@@ -72,7 +73,7 @@ async def run_job(
     *,
     sleap_nn: Path,
     accelerator: Accelerator,
-    gpu: str | None,
+    gpus: tuple[str, ...] | None,
     emit: Emit,
     switch: StopSwitch | None = None,
     inherit: tuple[int, ...] = (),
@@ -85,7 +86,7 @@ async def run_job(
 
     Args:
         folder: the unpacked package, into which the results are written.
-        gpu: UUID of the only GPU that the job may see; None for no restriction.
+        gpus: UUIDs of the only GPUs that the job may see, none for the CPU; None for no restriction.
         emit: gets each event; it must not block.
         switch: stops the job early.
         inherit: descriptors that stay open in the job's processes.
@@ -101,14 +102,18 @@ async def run_job(
         return JobResult(Outcome.FAILED, text)
     try:
         with short_alias(temporary) as short:
-            environment = job_environment(short, None if gpu is None else (gpu,))
+            environment = job_environment(short, gpus)
+            devices = max(1, len(gpus or ()))
             context = StepContext(
-                job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder
+                job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder, devices
             )
+            if accelerator == "auto":
+                context = evolve(context, watch_line=CudaWatch(context.note).read_line)
             models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
             emit(JobStarted(job, models, files))
             for warning in plan.warnings:  # the client has shown them before it sent the package
                 log.add_line(warning)
+            await tell_devices(context.note, accelerator, gpus, plan.kind)
             return await _run_steps(context, switch or StopSwitch(), plan, sockets)
     finally:
         log.close()
@@ -162,7 +167,8 @@ async def _train(context: StepContext, switch: StopSwitch, monitor: Monitor, ind
         # started before sleap-nn: a stop may be requested long before sleap-nn can receive it
         background.start_soon(switch.forward_stop, monitor)
         config = await _prepare_config(context, step)
-        status = await context.run(train_command(context.sleap_nn, step, config, monitor.ports, context.accelerator))
+        ports, accelerator = monitor.ports, context.accelerator
+        status = await context.run(train_command(context.sleap_nn, step, config, ports, accelerator, context.devices))
         if status == 0:
             with trio.move_on_after(DRAIN_TIME):
                 await training_progress.ended.wait()

@@ -8,10 +8,11 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.ids import JobId
-from protocol.jobs import JobNews, JobNote, NoteKind
+from protocol.jobs import JobKind, JobNews, JobNote, NoteKind
 from rtc.common.errors import RtcError
 from rtc.common.process_group import Holder, run_group
 from rtc.sleap_nn.commands import Accelerator, show_command
+from rtc.sleap_nn.hardware_lines import advice, find_cause
 from rtc.sleap_nn.output import JobLog, LineHandler, failure_reason
 
 Emit = Callable[[JobNews], None]
@@ -34,6 +35,10 @@ class StepContext:
     """Descriptors that stay open in the programs."""
     holder: Holder | None = None
     """Ends what a program has left running outside of its process group."""
+    devices: int = 1
+    """Number of GPUs that the programs may see; 1 for the CPU."""
+    watch_line: Callable[[bytes], None] = lambda _line: None
+    """Called with each printed line."""
 
     async def run(self, command: list[str], handle_line: LineHandler | None = None) -> int:
         """Run a program to its end, log what it prints, and return its status (negative: the signal that ended it).
@@ -44,10 +49,15 @@ class StepContext:
         Raises:
             RtcError: JOB_FAILED: the program could not be started.
         """
+
+        def read_line(line: bytes) -> bool:
+            self.watch_line(line)
+            return handle_line is not None and handle_line(line)
+
         self.log.add_line(f"$ {show_command(command)}")
         run = partial(run_group, folder=self.folder, environment=self.environment, inherit=self.inherit)
         try:
-            return await run(command, read=partial(self.log.read_output, handle_line=handle_line), holder=self.holder)
+            return await run(command, read=partial(self.log.read_output, handle_line=read_line), holder=self.holder)
         except OSError as error:
             text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
             raise RtcError(FaultCode.JOB_FAILED, text) from None
@@ -57,14 +67,21 @@ class StepContext:
         self.log.add_line(text)
         self.emit(JobNote(self.job, text, kind))
 
-    def step_error(self, failure: str, status: int, missing: str, why: str = "") -> RtcError:
+    def step_error(
+        self, failure: str, status: int, missing: str, why: str = "", kind: JobKind = JobKind.TRAIN
+    ) -> RtcError:
         """Return the error of a failed step: what failed, how sleap-nn ended, and the best reason that it printed.
+
+        If memory was missing, or the GPU could not be used, it says so, and what to change.
 
         Args:
             failure: the sentence that says what failed.
             missing: what is missing although sleap-nn ended with status 0.
             why: the reason; when empty, it is looked for in the last printed lines.
+            kind: what the step does: it trains, or predicts.
         """
+        cause = find_cause((*self.log.last_lines, why), status) if status else None
+        failure = failure if cause is None else f"{failure} {advice(cause, kind)}"
         why = self.log.without_secrets(why) or failure_reason(list(self.log.last_lines))
         ending = f": {why}" if why else "."
         return RtcError(FaultCode.JOB_FAILED, f"{failure} {_describe_status(status, missing)}{ending}")

@@ -75,8 +75,8 @@ class _Supervisor:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._handle_signals)
             nursery.start_soon(self._handle_commands)
-            if self.spec.gpu is not None:
-                nursery.start_soon(_report_gpu_use, self.spec, self.spec.gpu, self.journal)
+            if self.spec.gpus:
+                nursery.start_soon(_report_gpu_use, self.spec, self.spec.gpus, self.journal)
             result = await self._run()
             nursery.cancel_scope.cancel()
         return result
@@ -107,7 +107,7 @@ class _Supervisor:
             self.folder,
             sleap_nn=self.spec.sleap_nn,
             accelerator=self.spec.accelerator,
-            gpu=self.spec.gpu,
+            gpus=self.spec.gpus,
             emit=self.journal.write,
             switch=self.switch,
             inherit=self.inherit,
@@ -160,10 +160,10 @@ async def _unpack(arrived: Path, folder: Path, max_bytes: int) -> None:
         await archive.unlink()
 
 
-async def _report_gpu_use(spec: Spec, gpu: str, journal: Journal) -> None:
-    """Write the use of the job's GPU to the journal every `GPU_PERIOD` seconds, until cancelled."""
+async def _report_gpu_use(spec: Spec, gpus: tuple[str, ...], journal: Journal) -> None:
+    """Write the use of the job's GPUs to the journal every `GPU_PERIOD` seconds, until cancelled."""
     while True:
-        use = await trio.to_thread.run_sync(read_use, gpu, abandon_on_cancel=True)
+        use = await trio.to_thread.run_sync(read_use, *gpus, abandon_on_cancel=True)
         if use is not None:
             journal.write(GpuUse(spec.job, use.used_mb, use.total_mb, use.percent))
         await trio.sleep(GPU_PERIOD)

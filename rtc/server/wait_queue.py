@@ -109,7 +109,8 @@ class WaitingClient(Generic[C]):
     def accepts(self, worker: WorkerPresent) -> bool:
         """Return whether this worker fits the client's request; its status does not matter here."""
         named = self.request.worker is None or self.request.worker == worker.peer
-        return named and worker.facts.memory_mb >= self.request.min_memory_mb
+        has_gpus = worker.facts.gpus >= self.request.min_gpus
+        return named and has_gpus and worker.facts.memory_mb >= self.request.min_memory_mb
 
     def with_failure(self, worker: PeerId) -> "WaitingClient[C]":
         """Return this client, to which the worker is not assigned again at once."""

@@ -43,6 +43,7 @@ class WorkerJson:
     sleap_nn: str
     cuda: str
     sleap_rtc: str
+    gpus: int
 
 
 def table_width(out: TextIO) -> int | None:
@@ -95,8 +96,8 @@ def columns(rows: Sequence[Sequence[str]], width: int | None, narrow: Mapping[st
 
 
 def memory(facts: WorkerFacts) -> str:
-    """Return the total memory of the worker's GPU: `24564 MB`."""
-    return f"{facts.memory_mb} MB"
+    """Return the total memory of the worker's GPU: `24564 MB`; of several: `24564 MB each`."""
+    return f"{facts.memory_mb} MB each" if facts.gpus > 1 else f"{facts.memory_mb} MB"
 
 
 def status_text(facts: WorkerFacts) -> str:
@@ -135,6 +136,7 @@ def _worker_json(worker: WorkerPresent) -> WorkerJson:
         sleap_nn=clean(facts.sleap_nn),
         cuda=clean(facts.cuda),
         sleap_rtc=clean(facts.version),
+        gpus=facts.gpus,
     )
 
 

@@ -143,4 +143,5 @@ def _secret_option(has_secret: bool) -> str:
 def _gpu(facts: WorkerFacts) -> str:
     if not facts.memory_mb:
         return "none (CPU)" if facts.gpu == "CPU" else clean(facts.gpu)
-    return f"{clean(facts.gpu)}, {facts.memory_mb} MB, CUDA {clean(facts.cuda)}"
+    each = " each, both for one job" if facts.gpus == 2 else " each, all for one job" if facts.gpus > 2 else ""
+    return f"{clean(facts.gpu)}, {facts.memory_mb} MB{each}, CUDA {clean(facts.cuda)}"

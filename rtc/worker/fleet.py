@@ -13,7 +13,7 @@ from attrs import define, evolve, field
 from protocol.faults import Fault
 from protocol.fields import one_line
 from rtc.common.errors import RtcError
-from rtc.common.gpu import NO_GPU, GpuFacts
+from rtc.common.gpu import GpuFacts
 from rtc.common.line_writer import LineWriter
 from rtc.config.credentials import WORKER_NAME_MAX
 from rtc.runtime.room_keys import LastingSecret
@@ -83,10 +83,10 @@ def options_per_gpu(options: WorkerOptions, gpus: Sequence[GpuFacts]) -> tuple[W
     """
     options = evolve(options, find_secret=LastingSecret(options.find_secret))
     if len(gpus) < 2:
-        return (evolve(options, gpu=gpus[0] if gpus else NO_GPU),)
+        return (evolve(options, gpus=tuple(gpus)),)
     name = one_line(options.name or socket.gethostname(), BASE_NAME_MAX)
     named = ((f"{name}-{number}", gpu) for number, gpu in enumerate(gpus))
-    workers = [evolve(options, gpu=gpu, name=each, prefix=f"[{each}] ") for each, gpu in named]
+    workers = [evolve(options, gpus=(gpu,), name=each, prefix=f"[{each}] ") for each, gpu in named]
     return (workers[0], *(evolve(worker, nearby=False) for worker in workers[1:]))  # they have one room
 
 

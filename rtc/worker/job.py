@@ -31,8 +31,9 @@ class RunnerConfig:
     sleap_nn: Path
     """The sleap-nn program."""
     accelerator: Accelerator
-    gpu: str | None
-    """UUID of the GPU that jobs may see; None for the CPU."""
+    gpus: tuple[str, ...] | None
+    """UUIDs of the GPUs that each job gets, none for the CPU; None where the GPU has no UUID: jobs see what the worker
+    sees."""
     chunk_size: int
     """Bytes of one piece of a file on the data channel."""
     package_max: int
@@ -43,6 +44,15 @@ class RunnerConfig:
     """Seconds for which a result is stored for its owner."""
     keep_bytes: int = 100 * 10**9
     """Maximum size of all stored results together, in bytes; the oldest are removed first."""
+
+    @property
+    def gpu_text(self) -> str | None:
+        """The UUIDs with commas between them, as they are recorded with each job; None if there is none."""
+        return ",".join(self.gpus or ()) or None
+
+    def has_gpu_of(self, gpu_text: str | None) -> bool:
+        """Return whether this worker has the first of these GPUs, so that a job that still runs there is its own."""
+        return not self.gpus if gpu_text is None else gpu_text.split(",")[0] in (self.gpus or ())
 
 
 @define

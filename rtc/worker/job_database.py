@@ -50,7 +50,7 @@ class JobRecord:
     work: str
     """The work folder, which contains the job's folder until the job has ended."""
     gpu: str | None
-    """UUID of the GPU of that worker."""
+    """UUID of the GPU of that worker; several have commas between them."""
     stage: JobStage
     outcome: Outcome | None
     text: str

@@ -104,7 +104,7 @@ class JobManager:
         await trio.to_thread.run_sync(sweep_leftovers, self.runner_config.work)
         for folder in await trio.to_thread.run_sync(list_folders, self.runner_config.work):
             record = await self.job_database.get(JobId(folder.name))
-            if record is None or record.gpu == self.runner_config.gpu:  # a running job belongs to the worker of its GPU
+            if record is None or self.runner_config.has_gpu_of(record.gpu):
                 await self._adopt_folder(folder, record)
         await self._fail_lost_jobs()
         self.known_jobs |= await self.job_database.all_ids()
@@ -242,7 +242,12 @@ class JobManager:
         runner_config = self.runner_config
         await trio.Path(job.folder / RESULTS_LINK).symlink_to(runner_config.results.resolve())
         await self.job_database.add(
-            job.name, credential.key, job.submit, runner_config.name, runner_config.work.resolve(), runner_config.gpu
+            job.name,
+            credential.key,
+            job.submit,
+            runner_config.name,
+            runner_config.work.resolve(),
+            runner_config.gpu_text,
         )
         job.recorded.set()
         arrived = job.folder / ARRIVED  # a folder of its own, so that the package's name can clash with no other file
@@ -311,7 +316,7 @@ class JobManager:
             job.name,
             runner_config.sleap_nn,
             runner_config.accelerator,
-            runner_config.gpu,
+            runner_config.gpus,
             job.submit.overrides,
             package_max=runner_config.package_max,
         )

@@ -1,4 +1,4 @@
-"""Runs one worker, which offers one GPU to the clients of a room."""
+"""Runs one worker, which offers one GPU, or several together, to the clients of a room."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ from protocol.invitations import InvitedRoom
 from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from rtc.common.errors import RtcError
-from rtc.common.gpu import GpuFacts, read_gpu
+from rtc.common.gpu import NO_GPU, GpuFacts, combine, read_gpu, read_gpus
 from rtc.common.private_folder import make_private_folder
 from rtc.common.size_limits import PACKAGE_MAX
 from rtc.common.stories import make_actor
@@ -104,8 +104,8 @@ class WorkerOptions:
     """The sleap-nn program that the person named; None to search for it."""
     package_max: int = PACKAGE_MAX
     """Bytes of the largest package that is accepted; its unpacked files have the same limit."""
-    gpu: GpuFacts | None = None
-    """The GPU that jobs may see; None for the one that CUDA would use."""
+    gpus: tuple[GpuFacts, ...] | None = None
+    """The GPUs that each job gets; none for the CPU, None for the one that CUDA would use."""
     address: str | None = None
     """The server's WebSocket address for other machines, if it differs from the one that this worker uses."""
     nearby: bool = False
@@ -150,16 +150,16 @@ async def run_worker(
     sleap_nn = find_sleap_nn(options.sleap_nn)
     for folder in (options.work, options.results):
         _make_private(folder)
-    gpu = options.gpu or read_gpu()
-    runner_config = _runner_config(options, gpu, sleap_nn)
+    gpus = _own_gpu() if options.gpus is None else options.gpus
+    runner_config = _runner_config(options, gpus, sleap_nn)
     find_secret = LastingSecret(options.find_secret, options.require_secret)
     async with open_job_database(options.results) as job_database:
-        with open_membership_file(options.results, runner_config.name, runner_config.gpu) as membership_file:
+        with open_membership_file(options.results, runner_config.name, runner_config.gpu_text) as membership_file:
             start = partial(
                 _serve,
                 find_secret,
                 options,
-                gpu,
+                gpus,
                 runner_config,
                 job_database,
                 membership_file,
@@ -221,7 +221,7 @@ async def _check_secret(find_secret: SecretFinder, options: WorkerOptions, saved
 async def _serve(
     find_secret: SecretFinder,
     options: WorkerOptions,
-    gpu: GpuFacts,
+    gpus: tuple[GpuFacts, ...],
     runner_config: RunnerConfig,
     job_database: JobDatabase,
     membership_file: MembershipFile,
@@ -242,7 +242,7 @@ async def _serve(
         config=options.config,
         role=Role.WORKER,
         on_message=_receive,
-        facts=_facts(options, gpu),
+        facts=_facts(options, gpus),
         goodbye_fault=STOPPED,
         tap=_tap_of(options, EventLog(say, options.prefix)),
     ) as runtime:
@@ -278,8 +278,8 @@ async def _serve(
             await start_nearby(runtime, invited_room, options.public_address, say, options.prefix)
         await runtime.actors.start(worker.run)
         await job_manager.adopt()
-        if gpu.uuid is not None:
-            await _watch_memory(runtime, gpu.uuid)
+        if runner_config.gpus:
+            await _watch_memory(runtime, runner_config.gpus)
         runtime.actors.start_soon(runtime.drain_when, drain)
         membership.join()
         await runtime.finished.wait()
@@ -336,8 +336,15 @@ def _invite_command(options: WorkerOptions, membership: RoomMembership) -> str:
     return invite_command(saved.room, saved.token, options.public_address, has_secret=saved.has_secret)
 
 
-def _facts(options: WorkerOptions, gpu: GpuFacts) -> WorkerFacts:
+def _own_gpu() -> tuple[GpuFacts, ...]:
+    """Return the GPU that CUDA would use, if there is one."""
+    found = read_gpu()
+    return () if found == NO_GPU else (found,)
+
+
+def _facts(options: WorkerOptions, gpus: tuple[GpuFacts, ...]) -> WorkerFacts:
     """Return the worker's description of itself, before it has adopted any job."""
+    gpu = combine(gpus)
     return WorkerFacts(
         status=Status.AVAILABLE,
         name=options.name or socket.gethostname(),
@@ -348,18 +355,20 @@ def _facts(options: WorkerOptions, gpu: GpuFacts) -> WorkerFacts:
         cuda=gpu.cuda,
         version=VERSION,
         free_mb=gpu.free_mb,
+        gpus=len(gpus) if gpu.memory_mb else 0,
     )
 
 
-def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> RunnerConfig:
-    accelerator: Accelerator = "auto" if gpu.memory_mb else "cpu"
+def _runner_config(options: WorkerOptions, gpus: tuple[GpuFacts, ...], sleap_nn: Path) -> RunnerConfig:
+    accelerator: Accelerator = "auto" if combine(gpus).memory_mb else "cpu"
+    uuids = tuple(gpu.uuid for gpu in gpus if gpu.uuid is not None)
     chunk = options.config.chunk_size
     return RunnerConfig(
         options.work,
         options.results,
         sleap_nn,
         accelerator,
-        gpu.uuid,
+        uuids if len(uuids) == len(gpus) else None,
         chunk,
         options.package_max,
         name=word(options.name or socket.gethostname()),
@@ -368,9 +377,9 @@ def _runner_config(options: WorkerOptions, gpu: GpuFacts, sleap_nn: Path) -> Run
     )
 
 
-async def _watch_memory(runtime: PeerRuntime, uuid: str) -> None:
-    """Start a `GpuMonitor` for this GPU, which also checks the memory at each change of the worker's status."""
-    monitor = GpuMonitor(lambda: read_gpu(uuid).free_mb, runtime.post, lambda: runtime.facts)
+async def _watch_memory(runtime: PeerRuntime, uuids: tuple[str, ...]) -> None:
+    """Start a `GpuMonitor` for these GPUs, which also checks the memory at each change of the worker's status."""
+    monitor = GpuMonitor(lambda: combine(read_gpus(uuids)).free_mb, runtime.post, lambda: runtime.facts)
     runtime.add_routes({StatusChanged: (monitor.check_now,)})
     await runtime.adapters.start(monitor.run)
 

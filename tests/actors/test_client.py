@@ -54,9 +54,15 @@ TOO_OLD = Fault(FaultCode.VERSION, "The worker speaks version 3, so install a ne
 
 
 def present(
-    peer: PeerId, memory: int, status: Status = Status.AVAILABLE, *, leaving: bool = False, name: str = "bench"
+    peer: PeerId,
+    memory: int,
+    status: Status = Status.AVAILABLE,
+    *,
+    leaving: bool = False,
+    name: str = "bench",
+    gpus: int = 1,
 ) -> WorkerPresent:
-    facts = WorkerFacts(status, name, "lab", "GPU", memory, "0.3.5", "12.4", "0.1", leaving=leaving)
+    facts = WorkerFacts(status, name, "lab", "GPU", memory, "0.3.5", "12.4", "0.1", leaving=leaving, gpus=gpus)
     return WorkerPresent(peer, facts)
 
 
@@ -71,8 +77,9 @@ async def choose(
     *workers: WorkerPresent,
     memory: int = 0,
     wait: float | None = None,
+    gpus: int = 0,
 ) -> list[object]:
-    await client.after(events.JobWanted(CREDENTIALS, choice, SUBMIT, memory, PATIENCE, wait))
+    await client.after(events.JobWanted(CREDENTIALS, choice, SUBMIT, memory, PATIENCE, wait, min_gpus=gpus))
     return await client.after(JOINED, events.WorkersChanged(workers))
 
 
@@ -123,6 +130,48 @@ async def test_too_little_memory_is_reported_with_the_largest_there_is(client: C
     fault = fault_of(await choose(client, BestWorker(), *BOTH, memory=40000))
     assert fault.code is FaultCode.NO_WORKER
     assert "24000 MB" in fault.text
+
+
+PAIR = present(SMALL, 8000, gpus=2)
+
+
+async def test_a_worker_with_as_many_gpus_as_asked_for_is_taken(client: Client) -> None:
+    assert await choose(client, BestWorker(), BOTH[0], PAIR, gpus=2) == [OpenLink(ONE, SMALL)]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "memory", "text"),
+    [
+        (3, 0, "gives a job 3 GPUs; the most is 2 GPUs (--gpus)"),
+        (2, 9000, "memory enough; the largest has 8000 MB"),
+    ],
+)
+async def test_too_few_gpus_are_reported_with_the_most_there_are(
+    client: Client, gpus: int, memory: int, text: str
+) -> None:
+    fault = fault_of(await choose(client, BestWorker(), BOTH[0], PAIR, memory=memory, gpus=gpus, wait=WAIT))
+    assert fault.code is FaultCode.NO_WORKER
+    assert text in fault.text
+
+
+@pytest.mark.parametrize("choice", [NamedWorker(BIG), WorkerCalled("BENCH"), WorkerCalled(BIG)])
+async def test_a_named_worker_with_too_few_gpus_is_not_asked(client: Client, choice: WorkerChoice) -> None:
+    fault = fault_of(await choose(client, choice, BOTH[0], gpus=2, wait=WAIT))
+    assert fault.code is FaultCode.NO_WORKER
+    assert fault.text == (
+        "The worker bench gives a job 1 GPU, and --gpus asks for 2. Leave --gpus out, or name another worker: "
+        "sleap-rtc workers --gpus 2"
+    )
+
+
+async def test_a_named_worker_that_is_not_in_the_list_is_asked_whatever_its_gpus(client: Client) -> None:
+    assert await choose(client, NamedWorker(BIG), PAIR, gpus=2) == [OpenLink(ONE, BIG)]
+
+
+async def test_the_queue_is_asked_for_a_worker_with_as_many_gpus(client: Client) -> None:
+    busy = present(SMALL, 8000, Status.BUSY, gpus=2)
+    said = await choose(client, BestWorker(), BOTH[0], busy, gpus=2, wait=WAIT)
+    assert events.SendToServer(JoinQueue(min_gpus=2)) in said
 
 
 async def test_an_empty_room_is_reported(client: Client) -> None:

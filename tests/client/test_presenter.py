@@ -590,6 +590,7 @@ def test_where_there_is_nothing_to_choose_from_the_wishes_and_the_room_are_named
     text = none_to_choose(evolve(options, min_memory_mb=8000, remembered_as="mice")).text
     assert "can take the job now. It must have 8000 MB of GPU memory (--min-gpu-memory). To wait" in text
     assert text.endswith("sleap-rtc workers --room mice")
+    assert "It must have as many GPUs as --gpus 2 asks for." in none_to_choose(evolve(options, min_gpus=2)).text
 
 
 # -------- what the person wants

@@ -18,6 +18,7 @@ import cli
 from protocol.faults import FaultCode
 from protocol.ids import JobId, PeerId, RoomId
 from rtc.client.list_workers import print_workers as show
+from rtc.client.options import ClientOptions
 from rtc.client.package_builder.slp_files import HDF5
 from rtc.client.tickets import JobTicket, save
 from rtc.command_line import client_commands
@@ -352,3 +353,17 @@ def test_a_trace_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     done = run(tmp_path, "train", "toy.zip", "--session-string", SESSION, "--trace", "no/such/folder")
     assert done.returncode == ExitCode.USAGE
     assert "The trace no/such/folder cannot be written (No such file or directory)." in done.stderr
+
+
+def test_a_number_of_gpus_reaches_the_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[ClientOptions] = []
+
+    def note(options: ClientOptions, *_more: object) -> int:
+        asked.append(options)
+        return 0
+
+    monkeypatch.setattr(client_commands, "run_client_program", note)
+    make_package(tmp_path / "toy.zip")
+    words = ("train", "toy.zip", "--session-string", SESSION, "--server", "ws://127.0.0.1:9", "--gpus", "2")
+    assert cli.run(list(words)) == 0
+    assert [options.min_gpus for options in asked] == [2]

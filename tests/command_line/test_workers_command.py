@@ -16,14 +16,16 @@ from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from protocol.signaling import IceServers, WorkerPresent
 from protocol.status import Role, Status, WorkerFacts
-from rtc.client.list_workers import list_workers
+from rtc.client import list_workers as list_module
+from rtc.client.list_workers import TOO_FEW_GPUS, ListOptions, list_workers
 from rtc.common.errors import ExitCode, RtcError
+from rtc.config.load import Config
 from rtc.runtime.signaling_runtime import SignalingRuntime
 from rtc.terminal.worker_table import age, as_table, json_text
 from rtc.testing.lab import Lab, RecordingView
 from rtc.testing.stand_in import TrainingPause
 
-FACTS = WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1", 143000)
+FACTS = WorkerFacts(Status.AVAILABLE, "ada", "box-1", "NVIDIA H200", 143771, "0.3.5", "12.4", "0.1", 143000, gpus=1)
 H200 = WorkerPresent(PeerId("worker-0123456789"), FACTS, 45)
 BUSY = WorkerPresent(
     PeerId("worker-9876543210"), evolve(FACTS, status=Status.BUSY, gpu="CPU", memory_mb=0, free_mb=0, cuda="none"), 7300
@@ -187,6 +189,28 @@ def test_what_others_call_themselves_cannot_move_the_cursor() -> None:
     assert len(as_table((hostile,), None).splitlines()) == 4
 
 
+@pytest.mark.parametrize(
+    ("min_gpus", "as_json", "part"), [(1, False, "1 worker: 1 available"), (2, False, TOO_FEW_GPUS), (2, True, "[]")]
+)
+async def test_only_workers_with_as_many_gpus_are_listed(
+    min_gpus: int, as_json: bool, part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def list_both(*_arguments: object) -> tuple[WorkerPresent, ...]:
+        return (H200, evolve(BUSY, facts=evolve(BUSY.facts, gpus=0)))
+
+    monkeypatch.setattr(list_module, "list_workers", list_both)
+    config = Config("development", "ws://127.0.0.1:9", "http://127.0.0.1:9")
+    options = ListOptions(config, RoomId("room-1"), "token", as_json, min_gpus)
+    assert await list_module._list_and_print(options) == ExitCode.DONE
+    assert part in capsys.readouterr().out
+
+
+def test_a_worker_of_two_gpus_says_that_each_has_this_memory() -> None:
+    facts = evolve(FACTS, gpu="2 × NVIDIA H200", gpus=2)
+    [row, _, _] = as_table((evolve(H200, facts=facts),), None).splitlines()[1:]
+    assert "2 × NVIDIA H200  143771 MB each" in row
+
+
 def test_the_json_has_its_documented_fields() -> None:
     first, second = json.loads(json_text((H200, BUSY)))
     assert first == {
@@ -202,6 +226,7 @@ def test_the_json_has_its_documented_fields() -> None:
         "sleap_nn": "0.3.5",
         "cuda": "12.4",
         "sleap_rtc": "0.1",
+        "gpus": 1,
     }
     assert (second["status"], second["status_seconds"], second["memory_mb"]) == ("busy", 7300, 0)
     deployment = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text(encoding="utf-8")

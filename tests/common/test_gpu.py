@@ -6,10 +6,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from protocol.status import Status, WorkerFacts
 from rtc.common.errors import ExitCode, RtcError
-from rtc.common.gpu import NO_GPU, GpuFacts, choose_gpu, list_gpus, read_gpu
+from rtc.common.gpu import NO_GPU, GpuFacts, choose_gpu, choose_gpus, combine, list_gpus, read_gpu, read_gpus
 
 MB = 2**20
 
@@ -188,6 +189,37 @@ def test_a_gpu_that_is_not_there_is_answered_with_those_that_are(nvml: Callable[
         choose_gpu(which)
     assert caught.value.exit_code is ExitCode.USAGE
     assert "0: NVIDIA H200, 143771 MB, GPU-aaaa; 1: NVIDIA GeForce RTX 4090, 24564 MB, GPU-bbbb" in str(caught.value)
+
+
+def test_several_gpus_are_chosen_for_one_job(nvml: Callable[..., FakeNvml]) -> None:
+    nvml()
+    assert choose_gpus("0") == (H200,)
+    assert choose_gpus("1, GPU-aaaa") == (RTX, H200)
+
+
+@pytest.mark.parametrize(
+    ("which", "text"),
+    [
+        ("0,0", "names a GPU twice"),
+        ("0,gpu-a", "names a GPU twice"),
+        ("0,", "no such GPU"),
+        ("0,MIG-a", "one MIG slice"),
+    ],
+)
+def test_gpus_that_cannot_be_used_together_are_refused(nvml: Callable[..., FakeNvml], which: str, text: str) -> None:
+    nvml(devices=(("NVIDIA A100", 40000 * MB, 40000 * MB, "GPU-aaaa"), ("A100 MIG", 5000 * MB, 5000 * MB, "MIG-a")))
+    with pytest.raises(RtcError, match=text) as caught:
+        choose_gpus(which)
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_what_counts_of_several_gpus_is_the_one_with_least_memory(nvml: Callable[..., FakeNvml]) -> None:
+    both = GpuFacts("NVIDIA H200 and NVIDIA GeForce RTX 4090", 24564, 1000, "12.4", None)
+    assert combine((H200, RTX)) == both
+    assert combine((RTX, evolve(RTX, uuid="GPU-cccc"))).name == "2 × NVIDIA GeForce RTX 4090"
+    assert (combine((RTX,)), combine(())) == (RTX, NO_GPU)
+    nvml()
+    assert read_gpus(("GPU-bbbb", "GPU-zzzz", "GPU-aaaa")) == (RTX, H200)
 
 
 @pytest.mark.slow

@@ -26,12 +26,15 @@ class FakeNvml(ModuleType):
         answers = {
             "nvmlInit": lambda: None,
             "nvmlShutdown": self.close,
-            "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+            "nvmlDeviceGetHandleByUUID": self.by_uuid,
             "nvmlDeviceGetMemoryInfo": lambda _gpu: SimpleNamespace(total=80 * MB, used=3 * MB + 1),
             "nvmlDeviceGetUtilizationRates": lambda _gpu: SimpleNamespace(gpu=97, memory=5),
         }
         for name, answer in answers.items():
             setattr(self, name, self.fail if name == broken else answer)
+
+    def by_uuid(self, uuid):
+        return self.fail() if uuid == "GPU-gone" else uuid
 
     def fail(self, *_arguments):
         raise NVMLError
@@ -54,6 +57,14 @@ def test_memory_and_utilization_are_reported(nvml):
     fake = nvml()
     assert read_use("GPU-aaaa") == GpuLoad(3, 80, 97)
     assert fake.closed == 1
+
+
+def test_the_load_of_several_gpus_is_their_memory_together_and_their_mean_use(nvml):
+    fake = nvml()
+    assert read_use("GPU-aaaa", "GPU-bbbb") == GpuLoad(6, 160, 97)
+    assert read_use("GPU-aaaa", "GPU-gone") is None
+    fake.nvmlDeviceGetUtilizationRates = lambda gpu: SimpleNamespace(gpu=97) if gpu == "GPU-aaaa" else fake.fail()
+    assert read_use("GPU-aaaa", "GPU-bbbb") == GpuLoad(6, 160, 97)
 
 
 def test_nonsense_of_the_driver_fits_into_a_message(nvml):

@@ -16,7 +16,7 @@ from conversations import Frame, conversations, frames_of, recorded_versions
 from protocol.converter import from_json, to_json
 from protocol.faults import FaultCode
 from protocol.http import BODY_MAX, ROUTES, Problem
-from protocol.jobs import GpuUse, JobNews, JobNote
+from protocol.jobs import GpuUse, JobNews
 from protocol.transfer import PIECE_MAX
 from protocol.version import OLDER_VALUES, VERSIONS, is_spoken
 from protocol.wire import (
@@ -42,7 +42,7 @@ of_every_conversation = pytest.mark.parametrize(
     [pytest.param(version, path, id=f"{version}-{path.stem}") for version in SPOKEN for path in conversations(version)],
 )
 
-UNRECORDED_MESSAGES = {GpuUse: "it needs an NVIDIA GPU", JobNote: "nothing in these jobs is worth one yet"}
+UNRECORDED_MESSAGES = {GpuUse: "it needs an NVIDIA GPU"}
 UNRECORDED_VALUES = {
     FaultCode.SERVER_LOST: "a program says it to itself only",
     FaultCode.DETACHED: "a program says it to its person only",

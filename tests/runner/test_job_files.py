@@ -87,9 +87,9 @@ def test_a_result_that_no_file_can_hold_is_an_os_error_when_it_is_written(tmp_pa
         write_result_paths(tmp_path, plan)
 
 
-@pytest.mark.parametrize("gpu", [None, "GPU-1"])
-def test_a_spec_is_read_as_it_was_written(tmp_path, gpu):
-    spec = Spec(JobId("job-1"), Path("/opt/sleap \udcff/sleap-nn"), "auto", gpu, ("a=1", "b=[1,2]"))
+@pytest.mark.parametrize("gpus", [None, (), ("GPU-1", "GPU-2")])
+def test_a_spec_is_read_as_it_was_written(tmp_path, gpus):
+    spec = Spec(JobId("job-1"), Path("/opt/sleap \udcff/sleap-nn"), "auto", gpus, ("a=1", "b=[1,2]"))
     write_spec(tmp_path, spec)
     assert read_spec(tmp_path) == spec
 

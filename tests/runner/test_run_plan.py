@@ -18,6 +18,8 @@ from protocol.jobs import (
     LOG_LINES_MAX,
     FramesDone,
     JobEvent,
+    JobKind,
+    JobNote,
     JobStarted,
     LogLines,
     ModelStarted,
@@ -47,6 +49,7 @@ from rtc.sleap_nn.commands import (
     train_command,
 )
 from rtc.sleap_nn.environment import SHIM, job_environment
+from rtc.sleap_nn.hardware_lines import HardwareCause, advice
 from rtc.sleap_nn.output import JobLog, clean_line, failure_reason
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
@@ -98,7 +101,7 @@ class Job:
                 self.folder,
                 sleap_nn=self.sleap_nn,
                 accelerator="cpu",
-                gpu=None,
+                gpus=None,
                 emit=self.emit,
                 switch=self.switch,
             )
@@ -135,6 +138,7 @@ async def until_gone(pid):
 async def test_two_models_are_trained_one_after_the_other(job, tmp_path):
     package = make_package(tmp_path / "p.zip", ("centroid", "centered_instance"), epochs=3)
     assert await job.run(package) == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
+    assert job.of(JobNote) == [JobNote("j", "The job runs on the CPU: this will be slow.")]
     assert job.of(JobStarted) == [JobStarted("j", ("centroid", "centered_instance"))]
     assert job.of(ModelStarted) == [ModelStarted("j", 0, 3), ModelStarted("j", 1, 3)]
     assert [(news.model, news.epoch) for news in job.of(Progress) if news.batch is None] == [
@@ -193,7 +197,8 @@ async def test_models_survive_a_prediction_that_fails(job, tmp_path):
     package = make_package(tmp_path / "p.zip", predict=True, predict_crash="CUDA out of memory")
     assert await job.run(package) == JobResult(
         Outcome.FAILED,
-        "Predicting on toy.pkg.slp failed. sleap-nn ended with status 1: RuntimeError: CUDA out of memory. "
+        f"Predicting on toy.pkg.slp failed. {advice(HardwareCause.GPU_MEMORY, JobKind.TRACK)} "
+        "sleap-nn ended with status 1: RuntimeError: CUDA out of memory. "
         "What was made is not lost (trained and kept: centroid).",
     )
     assert len(list(job.folder.rglob("best.ckpt"))) == 1
@@ -424,7 +429,8 @@ async def test_cancelling_ends_every_process_of_the_job(ignore_sigterm, job, tmp
         await job.progressed.wait()
         nursery.cancel_scope.cancel()
     await until_gone(int((job.folder / "grandchild.pid").read_text()))
-    assert job.lines()[0].startswith("$ sleap-nn train --config centroid.yaml")
+    assert job.lines()[0] == "The job runs on the CPU: this will be slow."
+    assert job.lines()[1].startswith("$ sleap-nn train --config centroid.yaml")
 
 
 @pytest.mark.slow
@@ -448,7 +454,7 @@ async def test_lines_come_in_small_messages_without_controls(job, tmp_path):
     say = ["\x1b[31mred\x1b[0m \u202eflip\a", "10%\r50%\r100%", "", *(f"line {number}" for number in range(60))]
     await job.run(make_package(tmp_path / "p.zip", say=say))
     lines = job.lines()
-    assert lines[1:6] == ["red \ufffdflip\ufffd", "10%", "50%", "100%", "line 0"]
+    assert lines[2:7] == ["red \ufffdflip\ufffd", "10%", "50%", "100%", "line 0"]
     assert "line 59" in lines
     assert all(is_printable(line) and len(line) <= LOG_LINE_MAX for line in lines)
     assert all(0 < len(news.lines) <= LOG_LINES_MAX for news in job.of(LogLines))

@@ -611,7 +611,7 @@ async def test_the_use_of_the_gpu_is_reported_while_the_job_runs(monkeypatch):
     with trio.fail_after(HANG_TIME):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
-                supervisor_module._report_gpu_use, Spec(JOB, Path("x"), "auto", "GPU-1"), "GPU-1", listener
+                supervisor_module._report_gpu_use, Spec(JOB, Path("x"), "auto", ("GPU-1",)), ("GPU-1",), listener
             )
             await listener.enough.wait()
             nursery.cancel_scope.cancel()

@@ -143,6 +143,23 @@ def test_a_client_that_needs_more_memory_does_not_delay_one_that_needs_less() ->
     assert update(queue, FREE_SMALL) == [("bob", WorkerAssigned(SMALL)), ("ada", QueuePosition(1, 2))]
 
 
+PAIR = evolve(FREE_SMALL, facts=evolve(FREE_SMALL.facts, gpus=2))
+
+
+def test_a_client_that_asks_for_two_gpus_waits_for_a_worker_that_has_as_many() -> None:
+    queue: WaitQueue[str] = WaitQueue()
+    queue.join("ada", JoinQueue(min_gpus=2))
+    queue.join("bob", JoinQueue())
+    assert update(queue, FREE) == [("bob", WorkerAssigned(BIG)), ("ada", QueuePosition(1, 2))]
+    assert update(queue, BUSY, PAIR) == [("ada", WorkerAssigned(SMALL))]
+
+
+def test_who_asks_for_no_number_of_gpus_gets_one_rather_than_two() -> None:
+    pair = evolve(FREE, peer=SMALL, facts=evolve(FREE.facts, gpus=2))
+    single = evolve(FREE, facts=evolve(FREE.facts, gpus=1))
+    assert update(queue_of("ada"), pair, single) == [("ada", WorkerAssigned(BIG))]
+
+
 def test_a_client_that_waits_for_one_worker_is_not_assigned_another() -> None:
     queue: WaitQueue[str] = WaitQueue()
     queue.join("ada", JoinQueue(worker=BIG))
@@ -378,6 +395,7 @@ class Watch:
             assert pauses.get(worker.peer, 0) <= self.now + RETRY_PAUSE
         named = request is not None and request.worker in (None, worker.peer)
         enough = request is not None and worker.facts.memory_mb >= request.min_memory_mb
+        enough = enough and request is not None and worker.facts.gpus >= request.min_gpus
         return named and enough and worker.peer not in pauses
 
     def check_assignment(self, who: str, worker: WorkerPresent) -> None:

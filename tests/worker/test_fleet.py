@@ -18,7 +18,7 @@ from protocol.session_string import read_session_string
 from protocol.status import Status, WorkerFacts
 from rtc.client.list_workers import list_workers
 from rtc.common.errors import ExitCode, RtcError
-from rtc.common.gpu import NO_GPU, GpuFacts
+from rtc.common.gpu import GpuFacts
 from rtc.config.load import Config
 from rtc.server import open_server
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordedLog, RecordingView
@@ -148,9 +148,9 @@ def test_names_are_numbered_and_fit_and_one_gpu_needs_none() -> None:
     assert all(len(each.name or "") <= 64 for each in several)
     assert several[3].prefix == f"[{'n' * 60}…-3] "
     [alone] = options_per_gpu(options, [RTX])
-    assert (alone.name, alone.gpu, alone.prefix) == (options.name, RTX, "")
+    assert (alone.name, alone.gpus, alone.prefix) == (options.name, (RTX,), "")
     [cpu] = options_per_gpu(options, [])
-    assert (cpu.name, cpu.gpu) == (options.name, NO_GPU)
+    assert (cpu.name, cpu.gpus) == (options.name, ())
 
 
 async def test_all_are_in_one_room_each_under_its_own_name_and_gpu(fleet: Fleet) -> None:
@@ -195,6 +195,22 @@ async def test_two_jobs_run_at_the_same_time_and_each_sees_its_own_gpu(
 
 
 @pytest.mark.slow
+async def test_a_worker_of_two_gpus_gives_both_to_one_job(lab: Lab, tmp_path: Path, package: MakePackage) -> None:
+    options = make_options(lab, tmp_path, gpus=(RTX, evolve(RTX, uuid="GPU-aaaa", free_mb=20000)))
+    worker = await lab.start_worker(gpus=options.gpus, sleap_nn=options.sleap_nn)
+    facts = worker.ready.facts
+    assert (facts.gpu, facts.gpus) == ("2 × NVIDIA GeForce RTX 4090", 2)
+    assert (facts.memory_mb, facts.free_mb) == (24564, 20000)
+    too_many = await lab.run_client(worker, package(), min_gpus=3)
+    assert too_many.fault is not None
+    assert "gives a job 2 GPUs, and --gpus asks for 3" in too_many.fault.text
+    run = await lab.run_client(worker, package(), choice=BestWorker(), min_gpus=2)
+    lines = [line for news in run.view.job_events if isinstance(news, LogLines) for line in news.lines]
+    assert "sees <GPU-bbbb,GPU-aaaa>" in lines
+    assert any("++trainer_config.trainer_devices=2" in line for line in lines)
+
+
+@pytest.mark.slow
 async def test_draining_lets_the_running_job_end_and_then_all_are_gone(
     fleet: Fleet, package: MakePackage, tmp_path: Path
 ) -> None:
@@ -236,7 +252,7 @@ async def test_cancelling_stops_every_job_and_leaves_nothing(fleet: Fleet, packa
 
 
 async def test_a_fleet_joins_the_room_it_is_given_and_a_wrong_token_ends_it(lab: Lab, tmp_path: Path) -> None:
-    first = await lab.start_worker(gpu=NO_GPU)
+    first = await lab.start_worker(gpus=())
     options = make_options(lab, tmp_path, room=first.ready.room, token=first.ready.token)
     joined = Fleet(lab, options_per_gpu(options, (H200, RTX)))
     await lab.nursery.start(joined.run)
@@ -376,6 +392,6 @@ def test_any_name_of_the_host_fits_into_a_message(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("socket.gethostname", lambda: "h\udcff\n" + "o" * 300)
     options = WorkerOptions(Config("development", NOWHERE, NOWHERE))
     for each in (options, *options_per_gpu(options, (H200, RTX))):
-        facts, name = _facts(each, H200), _runner_config(each, H200, tmp_path).name
+        facts, name = _facts(each, (H200,)), _runner_config(each, (H200,), tmp_path).name
         assert facts.name == name
         assert facts.hostname.startswith("h\ufffd ooo")

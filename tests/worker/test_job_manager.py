@@ -368,13 +368,36 @@ async def test_jobs_go_on_without_the_job_manager_and_the_next_one_adopts_them(r
     assert names(runner_config.work) == []
 
 
+OTHER = "GPU-other"
+
+
+@pytest.mark.parametrize(
+    ("own", "of_job", "is_ours"),
+    [
+        (None, None, True),
+        ((), None, True),
+        (None, "A", False),
+        (("A",), None, False),
+        (("A",), "A", True),
+        (("A", "B"), "A,B", True),
+        (("A",), "A,B", True),
+        (("B",), "A,B", False),
+        (("A", "B"), "B", True),
+    ],
+)
+def test_a_running_job_belongs_to_the_worker_that_has_its_first_gpu(runner_config, own, of_job, is_ours):
+    assert evolve(runner_config, gpus=own).has_gpu_of(of_job) is is_ours
+    assert evolve(runner_config, gpus=("A", "B")).gpu_text == "A,B"
+    assert evolve(runner_config, gpus=()).gpu_text is None
+
+
 @pytest.mark.slow
 async def test_a_job_of_another_gpu_is_left_to_its_worker(runner_config, sent):
     make_package(sent, **LONG)
     async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
         await start_job(job_manager)
         await wait_training(job_manager)
-        await job_manager.job_database._change("UPDATE jobs SET gpu = ?", "GPU-other")
+        await job_manager.job_database._change("UPDATE jobs SET gpu = ?", OTHER)
     async with open_job_manager(runner_config) as job_manager:
         assert not await adopts(job_manager)
         assert job_manager.jobs == {}
@@ -542,13 +565,13 @@ async def test_workers_of_two_gpus_that_start_together_do_not_hide_a_job_from_ea
     adopted = []
 
     async def adopt(job_manager):
-        adopted.append((job_manager.runner_config.gpu, await adopts(job_manager)))
+        adopted.append((job_manager.runner_config.gpus, await adopts(job_manager)))
 
-    async with open_job_manager(evolve(runner_config, gpu="GPU-other")) as one, open_job_manager(runner_config) as two:
+    async with open_job_manager(evolve(runner_config, gpus=(OTHER,))) as one, open_job_manager(runner_config) as two:
         async with trio.open_nursery() as nursery:
             for job_manager in (one, two, one):
                 nursery.start_soon(adopt, job_manager)
-        assert sorted(adopted, key=str) == [("GPU-other", False), ("GPU-other", False), (None, True)]
+        assert sorted(adopted, key=str) == [((OTHER,), False), ((OTHER,), False), (None, True)]
 
 
 @pytest.mark.slow

@@ -140,7 +140,7 @@ async def test_a_worker_that_needs_a_secret_makes_a_room_only_if_it_has_one(
 async def test_a_worker_returns_to_a_room_where_it_asked_for_a_secret_only_with_one(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had_secret: bool
 ) -> None:
-    options = evolve(make_options(lab, tmp_path), gpu=GPUS[0])
+    options = evolve(make_options(lab, tmp_path), gpus=GPUS[:1])
     save_membership_of_a_room_that_is_gone(options, "box", monkeypatch, has_secret=had_secret)
     ready, fault = await run_until_joined(lab, options)
     assert (len(ready), fault is None) == ((0, False) if had_secret else (1, True))

@@ -22,6 +22,7 @@ from protocol.ids import LinkId
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name, sweep
 from rtc.common.size_limits import RESULT_MAX
+from rtc.packages.original_paths import edit_for_sending, sent_size
 from rtc.transport.files import Incoming, send_file
 from rtc.transport.links.manager import LinkManager
 
@@ -116,7 +117,7 @@ class FileTransfers:
         if file_channel is None:
             return  # the link is gone, and its `LinkLost` has been sent already
         try:
-            size = (await trio.Path(self.package).stat()).st_size
+            size = await trio.to_thread.run_sync(sent_size, self.package)
             if not self._upload_begun:  # a second link continues where the first one broke
                 self.progress.upload(0, size)
             self._upload_begun = True
@@ -126,6 +127,7 @@ class FileTransfers:
                 name=self.package.name,
                 chunk_size=self.chunk_size,
                 progress=self.progress.upload,
+                edit=edit_for_sending,
             )
             self.router.outbox.put(PackageSent(effect.link))
         except RtcError as error:

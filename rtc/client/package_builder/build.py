@@ -29,6 +29,7 @@ from rtc.common.errors import RtcError
 from rtc.packages.file_names import plain_name, unused_path
 from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, left_out_overrides, read_override, split_secrets
 from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.original_paths import MEMBER
 from rtc.packages.plan import inspect_package
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_arguments, read_options
 from rtc.packages.safe_yaml import yaml_text
@@ -149,8 +150,10 @@ def build_tracking(
             name = contents.add(data)
         else:
             name = contents.add_data_labels(labels, int(index) if index is not None else None)
+        contents.originals.add(name, data, in_provenance=True)
         folders = [_add_model(contents, model) for model in found]
-        _write_package(target, contents, _tracking_texts(name, folders, chosen))
+        texts = _tracking_texts(name, folders, chosen) | {MEMBER: contents.originals.text()}
+        _write_package(target, contents, texts)
 
 
 def _inspect_data(data: Path, chosen: Mapping[str, Value], report: ReportProgress) -> InspectedLabels | None:
@@ -187,6 +190,7 @@ def _add_model(contents: PackageContents, model: ModelFiles) -> str:
     folder = unused_path(f"models/{plain_name(model.name, 'model')}", taken)
     for path in model.files:
         contents.add(path, folder)
+    contents.originals.add(folder, model.files[0].parent, in_provenance=True)
     return folder
 
 

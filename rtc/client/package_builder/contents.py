@@ -17,8 +17,9 @@ from rtc.client.package_builder.slp_files import (
 )
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import UsedNames, plain_file
+from rtc.packages.original_paths import MEMBER, PathRecord
 
-_RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models")
+_RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models", MEMBER)
 """Names at the top of a package that sleap-rtc uses itself; a file of the person with such a name is renamed."""
 _NAMED_MAX = 5
 """Maximum number of missing files that one error text names."""
@@ -43,6 +44,8 @@ class PackageContents:
     scratch: Path
     files: dict[str, Path] = field(factory=dict)
     """Paths on disk by name in the package."""
+    originals: PathRecord = field(factory=PathRecord, init=False)
+    """The paths that go into the package's member `MEMBER`."""
     _names: dict[tuple[Path, str], str] = field(factory=dict, init=False)
     """The name in the package by path on disk and folder in the package."""
     _used: UsedNames = field(factory=lambda: UsedNames.of(_RESERVED), init=False)
@@ -66,6 +69,8 @@ class PackageContents:
         self.files[chosen] = path
         self._names[path, folder] = chosen
         self._used_at_top.add(chosen.split("/")[0])
+        if self.scratch not in path.parents:
+            self.originals.add(chosen, path)
         return chosen
 
     def add_training_labels(self, labels: InspectedLabels) -> str:
@@ -88,11 +93,14 @@ class PackageContents:
         """
         videos = labels.project.videos if labels.project is not None else ()
         wanted = [video_index is None or index == video_index for index in range(len(videos))]
-        if not any(video.paths and want for video, want in zip(videos, wanted, strict=True)):
+        if not any(video.paths for video in videos):
             return self.add(labels.path)
         copy = self._scratch_path(labels.path)
         name = self.add(copy, name=labels.path.name)  # before the videos, so that the labels keep their name
-        paths = [self._add_video(video) if want else None for video, want in zip(videos, wanted, strict=True)]
+        paths = [
+            self._add_video(video) if want else self._name_video(video)
+            for video, want in zip(videos, wanted, strict=True)
+        ]
         relink_videos(labels.path, copy, paths)
         return name
 
@@ -104,6 +112,13 @@ class PackageContents:
             return self.add(video.paths[0])
         folder = self._used_at_top.choose(plain_file(video.paths[0].parent.name, "images"))
         return [self.add(path, folder) for path in video.paths]
+
+    def _name_video(self, video: Video) -> str | list[str] | None:
+        """Return names for a video that is not sent, so that nobody but the client learns its path."""
+        names = [self._used.choose(plain_file(path.name, "file"), path.suffix) for path in video.paths]
+        for name, path in zip(names, video.paths, strict=True):
+            self.originals.add(name, path)
+        return names if video.is_sequence else next(iter(names), None)
 
     def _scratch_path(self, path: Path) -> Path:
         """Return the path in the scratch folder for a copy of this file; it is the same at every call."""

@@ -10,7 +10,6 @@ writes the same with the classes of `slp_files.py`.
 """
 
 import json
-import shutil
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -59,21 +58,26 @@ def embed(file: Path, out: Path) -> None:
 
 
 def relink(file: Path, out: Path, new_paths: list[dict[str, Any] | None]) -> None:
-    """Write a copy in which only the list of videos is replaced; everything else in the project is unchanged."""
+    """Write a copy in which only the list of videos is replaced; everything else in the project is unchanged.
+
+    The parts are copied into a new file: HDF5 does not erase what is deleted in a file, and the old paths would stay
+    readable in it.
+    """
     import h5py
 
-    shutil.copyfile(file, out)
-    with h5py.File(out, "r+") as tree:
-        videos = [json.loads(text) for text in tree["videos_json"][()]]
+    with h5py.File(file, "r") as source, h5py.File(out, "w") as tree:
+        tree.attrs.update(source.attrs)
+        for name in source:
+            if name != "videos_json":
+                source.copy(source[name], tree, name=name)
+        videos = [json.loads(text) for text in source["videos_json"][()]]
         for video, new in zip(videos, new_paths, strict=True):
             if new is not None:
                 _set_path(video, new["paths"] if new["is_sequence"] else new["paths"][0])
-        attributes = dict(tree["videos_json"].attrs)
-        del tree["videos_json"]
         texts = [json.dumps(video, separators=(",", ":")) for video in videos]
         kind = h5py.special_dtype(vlen=bytes)
         dataset = tree.create_dataset("videos_json", data=texts, maxshape=(None,), dtype=kind)
-        dataset.attrs.update(attributes)
+        dataset.attrs.update(source["videos_json"].attrs)
 
 
 def _set_path(video: dict[str, Any], path: str | list[str]) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +24,7 @@ from protocol.transfer import (
 )
 from protocol.wire import pack_piece
 from rtc.common.errors import RtcError
+from rtc.common.file_edit import FileEdit
 from rtc.transport.files.channel import FileChannel, ProgressCallback, abort_on_error, damaged, race, stall_timeout
 from rtc.transport.files.file_names import safe_name
 
@@ -40,15 +41,20 @@ class _Sending:
     channel: FileChannel
     transfer: int
     source: BinaryIO
+    edit: FileEdit | None
+    """What is sent in place of some bytes of the file."""
+    stamp: tuple[int, int]
+    """Size in bytes and modification time (nanoseconds) of the file when it was opened."""
     size: int
-    mtime_ns: int
-    """Modification time of the file when it was opened (nanoseconds)."""
+    """Number of bytes to send."""
     chunk_size: int
     progress: ProgressCallback
     credit: int | None = None
     """Offset up to which we may send; None until the receiver accepts."""
     resume_offset: int = 0
     """Offset at which sending begins: the bytes that the receiver has from an earlier link."""
+    read_offset: int = 0
+    """Offset of the next byte to read."""
     end_sent: bool = False
     """Whether FileEnd is sent; FileVerified is valid only after it."""
     credit_raised: trio.Event = field(factory=trio.Event)
@@ -96,7 +102,7 @@ class _Sending:
                     await self.channel.send_piece(pack_piece(self.transfer, done, piece))
                 done += len(piece)
                 self.progress(done, self.size)
-        if _size_and_mtime(self.source) != (self.size, self.mtime_ns):
+        if _size_and_mtime(self.source) != self.stamp:
             raise RtcError(FaultCode.DAMAGED, "The file changed while it was sent. Leave it alone, then try again.")
         self.end_sent = True
         self.channel.send(FileEnd(self.transfer, digest.digest()))
@@ -115,9 +121,18 @@ class _Sending:
         Raises:
             RtcError: DAMAGED, when the file has become shorter.
         """
-        block = await trio.to_thread.run_sync(_read, self.source, digest, min(READ_SIZE, remaining))
+        block = await trio.to_thread.run_sync(self._read_sync, digest, min(READ_SIZE, remaining))
         if not block:
             raise RtcError(FaultCode.DAMAGED, "The file became shorter while it was sent. Leave it alone, try again.")
+        return block
+
+    def _read_sync(self, digest: "hashlib._Hash", max_bytes: int) -> bytes:
+        if self.edit is None:
+            block = self.source.read(max_bytes)
+        else:
+            block = self.edit.read(self.source, self.read_offset, max_bytes)
+        self.read_offset += len(block)
+        digest.update(block)
         return block
 
     async def _wait_for_credit(self, end_offset: int) -> None:
@@ -132,7 +147,13 @@ class _Sending:
 
 
 async def send_file(
-    channel: FileChannel, path: Path, *, name: str, progress: ProgressCallback, chunk_size: int = CHUNK_SIZE
+    channel: FileChannel,
+    path: Path,
+    *,
+    name: str,
+    progress: ProgressCallback,
+    chunk_size: int = CHUNK_SIZE,
+    edit: Callable[[BinaryIO], FileEdit | None] | None = None,
 ) -> None:
     """Send the file at `path` as `name`; returns when the receiver has verified it and given it its final
     name.
@@ -143,10 +164,11 @@ async def send_file(
         name: the file name to offer; it is made safe first.
         progress: called with the bytes done and the total bytes.
         chunk_size: payload of one piece in bytes.
+        edit: called in a thread with the open file; returns what to send in place of some of its bytes, or None.
 
     Raises:
         RtcError: the receiver's reason for refusing or aborting; LINK_LOST, STALLED; DAMAGED when the file cannot be
-            read or changes during the transfer.
+            read or changes during the transfer; whatever `edit` raises.
         ValueError: a chunk size outside 1 KiB … `PIECE_MAX`.
     """
     if not PIECE_MIN <= chunk_size <= PIECE_MAX:
@@ -154,11 +176,14 @@ async def send_file(
     with _translate_read_errors():
         source = await trio.to_thread.run_sync(_open, path)
     with source:
-        size, mtime_ns = _size_and_mtime(source)
+        stamp = _size_and_mtime(source)
+        with _translate_read_errors():
+            change = await trio.to_thread.run_sync(_edit_of, source, edit)
+        size = stamp[0] if change is None else change.size
         if channel.last_transfer >= TRANSFER_MAX:  # the other side used up the numbers
             raise damaged()
         transfer = channel.last_transfer = channel.last_transfer + 1
-        sending = _Sending(channel, transfer, source, size, mtime_ns, chunk_size, progress)
+        sending = _Sending(channel, transfer, source, change, stamp, size, chunk_size, progress)
         with abort_on_error(channel, transfer), _translate_read_errors():
             channel.send(FileOffer(transfer, safe_name(name), size))
             await race(sending.listen, sending.send_pieces)
@@ -192,7 +217,8 @@ def _size_and_mtime(source: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _read(source: BinaryIO, digest: "hashlib._Hash", max_bytes: int) -> bytes:
-    block = source.read(max_bytes)
-    digest.update(block)
-    return block
+def _edit_of(source: BinaryIO, edit: Callable[[BinaryIO], FileEdit | None] | None) -> FileEdit | None:
+    """Return what is sent in place of some bytes of an open file, and go back to the file's beginning."""
+    change = edit(source) if edit is not None else None
+    source.seek(0)
+    return change

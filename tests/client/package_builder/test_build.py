@@ -17,6 +17,7 @@ from rtc.client.package_builder.contents import inspect_data_labels
 from rtc.client.package_builder.slp_files import HDF5, Project, Video
 from rtc.common.errors import RtcError
 from rtc.packages.describe import describe
+from rtc.packages.original_paths import MEMBER, edit_for_sending, read_original_paths
 from rtc.packages.plan import inspect_package
 from rtc.packages.zip_writer import add_file, open_zip_writer
 
@@ -200,7 +201,7 @@ def test_an_inference_package_holds_what_predicting_needs_and_no_more(place):
     assert (step.data, step.models) == ("fly.mp4", ("models/centroid", "models/centered_instance"))
     assert (step.output, step.options) == ("fly.mp4.predictions.slp", {"frames": "0-9", "peak_threshold": 0.3})
     assert sorted(inside(place)) == sorted(
-        ["fly.mp4", "inference-script.sh", "jobs.yaml", "train-script.sh"]
+        [MEMBER, "fly.mp4", "inference-script.sh", "jobs.yaml", "train-script.sh"]
         + [
             f"models/{head}/{name}"
             for head in ("centroid", "centered_instance")
@@ -483,3 +484,41 @@ def test_thousands_of_images_take_as_long_as_there_are(tmp_path):
     names = {packed.add(path, "frames") for path in images}
     assert len(names) == 8_003
     assert {packed.add(path, "frames") for path in images} == names, "a file is packed once"
+
+
+def test_an_inference_package_remembers_paths_that_are_not_sent(place):
+    track(place, data="fly.mp4")
+    paths = {one.name: (one.path, one.absolute) for one in read_original_paths(place / "out.zip").files}
+    assert paths["fly.mp4"] == ((place / "fly.mp4").as_posix(),) * 2
+    assert paths["models/centroid"] == ((place / "runs" / "centroid").as_posix(),) * 2
+    with (place / "out.zip").open("rb") as file:
+        edit = edit_for_sending(file)
+        sent = edit.read(file, 0, edit.end) + edit.ending
+    assert len(sent) == edit.size
+    assert str(place).encode() not in sent
+    assert str(place).encode() in (place / "out.zip").read_bytes()
+
+
+@pytest.mark.slow
+def test_labels_are_packed_without_the_paths_of_their_videos(tmp_path, monkeypatch):
+    """HDF5 does not erase what is deleted in a file, and a video that is not sent has a path too."""
+    sleap_io = pytest.importorskip("sleap_io")
+    for camera in ("cam0", "cam1"):
+        (tmp_path / camera).mkdir()
+        (tmp_path / camera / "video.mp4").write_bytes(b"video")
+    videos = [sleap_io.Video(str(tmp_path / camera / "video.mp4"), open_backend=False) for camera in ("cam0", "cam1")]
+    sleap_io.Labels(videos=videos).save(str(tmp_path / "flies.slp"), verbose=False)
+    monkeypatch.chdir(tmp_path)
+    for head in ("runs/m",):
+        (tmp_path / head).mkdir(parents=True)
+        (tmp_path / head / "best.ckpt").write_bytes(b"weights")
+        (tmp_path / head / "training_config.yaml").write_text("{}")
+    for index in (None, 1):
+        options = {} if index is None else {"video_index": index}
+        track(tmp_path, data="flies.slp", models=("runs/m",), **options)
+        paths = {one.name: one.path for one in read_original_paths(tmp_path / "out.zip").files}
+        assert paths["video.mp4"] == (tmp_path / "cam0" / "video.mp4").as_posix()
+        assert paths["video-2.mp4"] == (tmp_path / "cam1" / "video.mp4").as_posix()
+        files = inside(tmp_path)
+        assert ("video.mp4" in files, "video-2.mp4" in files) == (index is None, True)
+        assert str(tmp_path).encode() not in files["flies.slp"]

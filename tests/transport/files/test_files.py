@@ -6,6 +6,7 @@ import random
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from protocol.ids import LinkId
 from protocol.transfer import TRANSFER_MAX, FileAbort, FileAccept, FileCredit, FileEnd, FileOffer, FileVerified
 from protocol.wire import TO_CLIENT, TO_WORKER, decode, encode, pack_piece
 from rtc.common.errors import RtcError
+from rtc.common.file_edit import FileEdit
 from rtc.testing.file_channels import PieceCounter, file_channel_over, open_file_channels, receive_file
 from rtc.testing.limits import HANG_TIME
 from rtc.testing.memory_connection import LOST, MemoryConnection, memory_connection_pair
@@ -397,6 +399,30 @@ async def test_a_new_link_goes_on_where_the_last_one_broke(source: Path, folder:
     assert both.path == incoming.path == folder / "data.zip"
     assert filecmp.cmp(folder / "data.zip", source, shallow=False)
     assert os.listdir(folder) == ["data.zip"]
+
+
+def contents(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def edited(own: bytes) -> bytes:
+    return own[:1000] + bytes(1000) + own[2000:9_999_990] + bytes(10) + b"another end"
+
+
+async def test_an_edited_file_arrives_as_edited_also_over_a_second_link(source: Path, folder: Path) -> None:
+    """What is left out is not sent, and size, hash and resumption are those of what is sent."""
+    edit = FileEdit(((1000, 2000), (9_999_990, 10_000_000)), 10_000_000, b"another end")
+    incoming = Incoming(folder, BIG)
+    for until in (3_000_000, None):
+        ours, theirs = memory_connection_pair()
+        PieceCounter(ours, until)
+        async with open_file_channels(ours, theirs) as (one, two, _, _):
+            both = await Both().run(
+                partial(send_file, one, source, name="data.zip", progress=ignore, edit=lambda _file: edit),
+                partial(incoming.receive, two, ignore),
+            )
+    assert (both.sent, both.received) == (None, None)
+    assert contents(folder / "data.zip") == edited(contents(source))
 
 
 async def test_bytes_that_came_but_were_not_written_are_sent_again(

@@ -22,13 +22,16 @@ from protocol.wire import FRAME_MAX, encode
 from rtc.client.file_transfers import FileTransfers
 from rtc.client.options import ClientOptions, explain_for_job, explain_without_secret
 from rtc.client.presenter import Presenter, left_text
+from rtc.client.restore_videos import NOT_HERE, can_restore
 from rtc.client.result_folder import ResultFolder, choose_result_folder
 from rtc.client.ticket_folder import TicketFolder
+from rtc.client.tickets import read_paths
 from rtc.common.errors import RtcError
 from rtc.common.nurseries import is_cancellation
 from rtc.common.stories import make_actor
 from rtc.config.room_renewal import explain_for_job_in, explain_for_room
 from rtc.packages.hydra_overrides import split_secrets
+from rtc.packages.original_paths import OriginalPaths, read_original_paths, sent_size
 from rtc.packages.plan import inspect_package
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.room_keys import find_keys
@@ -87,6 +90,7 @@ async def _run(
 ) -> Path:
     result_folder = await trio.to_thread.run_sync(choose_result_folder, options)
     submit = await _prepare_submit(options, view) if options.credential is None else None
+    result_folder.paths = await trio.to_thread.run_sync(_original_paths, options)
     keys = await find_keys(options.find_secret, options.room)
     async with open_peer_runtime(
         asyncio_loop=asyncio_loop,
@@ -104,7 +108,8 @@ async def _run(
             result_max=options.result_max,
         )
         with _cancellation_shown(presenter):  # here too, because closing the links takes a moment
-            finished = await _run_job(runtime, file_transfers, presenter, _job_wanted(options, submit, keys), drain)
+            wanted = _job_wanted(options, submit, keys)
+            finished = await _run_job(runtime, file_transfers, presenter, wanted, drain, result_folder.paths)
         presenter.outcome_scope.shield = True
     return await _conclude(finished, result_folder, presenter, keys)
 
@@ -115,6 +120,7 @@ async def _run_job(
     presenter: Presenter,
     wanted: events.JobWanted,
     drain: trio.Event,
+    paths: OriginalPaths,
 ) -> events.Finished:
     """Start the Client actor, post `wanted` to it, and wait until it ends; return its `Finished`.
 
@@ -122,10 +128,11 @@ async def _run_job(
         wanted: the job to run or to attach to.
         drain: when it is set, the Client leaves its job and ends. It is set here when the Client has ended, or is
             about to: whoever interrupts the program then does not want to wait for its links.
+        paths: the original paths of the job's package, for its ticket.
     """
     runtime.adapters.start_soon(presenter.run_lossviewer, presenter.options.viewer_ports)
     client = make_actor(CLIENT, ClientData(), runtime.router.outbox, watch=presenter.watch)
-    tickets = TicketFolder(presenter.options, presenter.view, runtime.post)
+    tickets = TicketFolder(presenter.options, presenter.view, runtime.post, paths)
     runtime.add_routes(_routes(client.inbox.put, file_transfers, presenter, tickets))
     runtime.add_routes({events.LetNextSignalCancel: (lambda _: drain.set(),)})
     await runtime.adapters.start(file_transfers.run)
@@ -177,7 +184,9 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
         raise RtcError(FaultCode.USAGE, f"{name} is a package that {does}. Use: sleap-rtc client {command}")
     for note in plan.warnings:
         view.warn(note)
-    size = (await trio.Path(options.package).stat()).st_size
+    if plan.predictions and not await trio.to_thread.run_sync(can_restore):
+        view.warn(NOT_HERE)
+    size = await trio.to_thread.run_sync(sent_size, options.package)
     if size > FILE_MAX:
         raise RtcError(FaultCode.TOO_LARGE, f"{options.package.name} is too large: at most {FILE_MAX} bytes are sent.")
     overrides, secrets = split_secrets(options.overrides)
@@ -187,6 +196,19 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
     if len(encode(submit)) > FRAME_MAX:
         raise RtcError(FaultCode.USAGE, "The overrides are too long together. Put them into the package.")
     return submit
+
+
+def _original_paths(options: ClientOptions) -> OriginalPaths:
+    """Return the original paths of the job's package: from the package itself, or from those beside its ticket.
+
+    Raises:
+        RtcError: USAGE or BAD_PACKAGE: the package cannot be read.
+    """
+    if options.credential is None:
+        return read_original_paths(options.package)
+    if options.tickets_folder is None:
+        return OriginalPaths()
+    return read_paths(options.tickets_folder, options.credential.job)
 
 
 def _job_wanted(options: ClientOptions, submit: SubmitJob | None, keys: RoomKeys | None) -> events.JobWanted:

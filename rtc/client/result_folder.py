@@ -17,12 +17,14 @@ from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, JobKind
 from rtc.client.options import ClientOptions
 from rtc.client.report import write_report
+from rtc.client.restore_videos import restore_videos
 from rtc.client.unpack_results import CLEAN_TIME, ModelLosses, choose_output_folder, final_losses, unpack_results
 from rtc.common.errors import RtcError
 from rtc.common.job_result import LOG_NAME
 from rtc.common.scratch_dirs import scratch_name
 from rtc.packages.file_names import UsedNames
 from rtc.packages.inference import LABELS_ENDING
+from rtc.packages.original_paths import OriginalPaths
 from rtc.terminal.interface import JobSummary, Losses
 
 PREDICTIONS = ".predictions.slp"
@@ -42,7 +44,10 @@ class ResultFolder:
     files: list[Path] = field(factory=list)
     """Files of predictions."""
     warning: str = ""
-    """What failed although the result itself is complete (the page with the loss curves); empty if nothing failed."""
+    """What failed although the result itself is complete (the page with the loss curves, the paths of the videos);
+    empty if nothing failed."""
+    paths: OriginalPaths = field(factory=OriginalPaths)
+    """The original paths of the job's package."""
 
     @property
     def parent(self) -> Path:
@@ -66,17 +71,25 @@ class ResultFolder:
             OSError: a file cannot be written; the disk may be full.
         """
         if self.options.kind is JobKind.TRAIN:
-            self.models = await unpack_results(archive, self.path, self.options.result_max)
+            self.models = await unpack_results(archive, self.path, self.options.result_max, self._restore_videos)
             self.files = (await trio.to_thread.run_sync(_find_predictions, self.path))[:MODELS_MAX]
         else:
             folder = self.parent / scratch_name()
             try:
-                await unpack_results(archive, folder, self.options.result_max)
+                await unpack_results(archive, folder, self.options.result_max, self._restore_videos)
                 await trio.to_thread.run_sync(self._move_predictions, folder)
             finally:
                 with trio.move_on_after(CLEAN_TIME, shield=True):
                     await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
         self.unpacked = True
+
+    def _restore_videos(self, folder: Path) -> None:
+        """Give the videos in the predictions in a folder, which is not at its place yet, their paths on this machine.
+
+        A failure only sets `warning`.
+        """
+        target = self.path.absolute().as_posix() if self.options.kind is JobKind.TRAIN else ""
+        self.warning = restore_videos(_find_predictions(folder)[:MODELS_MAX], self.paths, target)
 
     def _move_predictions(self, folder: Path) -> None:
         """Move predictions and the log out of a temporary folder, to `path` or to files beside it with its stem.
@@ -121,12 +134,15 @@ class ResultFolder:
         losses = tuple(found.get(name, Losses(None, None)) for name in names)
         return JobSummary(text, self.path, names, losses, files)
 
+    def _warn(self, text: str) -> None:
+        self.warning = f"{self.warning} {text}".strip()
+
     def _final_losses(self) -> tuple[ModelLosses, ...]:
         """Return the final losses; a failure only sets `warning`, as the result is complete without them."""
         try:
             return final_losses(self.path)
         except OSError as error:
-            self.warning = f"The losses of the models could not be read ({error.strerror})."
+            self._warn(f"The losses of the models could not be read ({error.strerror}).")
         return ()
 
     def _write_report(self, title: str) -> Path | None:
@@ -134,7 +150,7 @@ class ResultFolder:
         try:
             return write_report(self.path, title)
         except OSError as error:
-            self.warning = f"The page with the loss curves could not be written ({error.strerror})."
+            self._warn(f"The page with the loss curves could not be written ({error.strerror}).")
         return None
 
 

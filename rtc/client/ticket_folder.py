@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from actors.events import RemoveTicket, SaveTicket, TicketNotSaved
 from rtc.client import tickets
 from rtc.client.options import ClientOptions
 from rtc.client.tickets import JobTicket
+from rtc.packages.original_paths import OriginalPaths
 from rtc.terminal.interface import ClientView
 
 
@@ -23,6 +24,8 @@ class TicketFolder:
     view: ClientView
     post: Callable[[Any], None]
     """Sends an event to the Client."""
+    paths: OriginalPaths = field(factory=OriginalPaths)
+    """The original paths of the job's package."""
 
     def save(self, effect: SaveTicket) -> None:
         """Save the ticket of an accepted job, so that a later client can attach to it."""
@@ -41,7 +44,7 @@ class TicketFolder:
             output="" if options.output is None else str(options.output.absolute()),
         )
         try:
-            tickets.save(options.tickets_folder, ticket)
+            tickets.save(options.tickets_folder, ticket, self.paths)
         except OSError as error:
             text = (
                 f"The job's ticket cannot be saved ({error.strerror}): sleap-rtc attach will not find this job later."

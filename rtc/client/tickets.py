@@ -2,6 +2,9 @@
 
 A program that can read a ticket can act as the job's owner, as the job's key is in it: so the file has mode 0600, in a
 folder of mode 0700. The room secret is not in it.
+
+The original paths of the job's package (`rtc.packages.original_paths`) are in a file beside the ticket, since they may
+be large: the list of jobs reads tickets only.
 """
 
 import os
@@ -19,9 +22,12 @@ from protocol.session_string import ADDRESS_MAX
 from rtc.common.errors import RtcError
 from rtc.common.private_folder import make_private_folder
 from rtc.common.whole_file import read_small_file
+from rtc.packages.original_paths import PATHS_MAX, OriginalPaths, paths_of_text
 
 TICKET_MAX = 64 * 1024
 """Maximum number of bytes that are read of a ticket; a ticket that `save` wrote has a few hundred."""
+PATHS_SUFFIX = ".paths"
+"""The suffix of the file with the original paths of a job's package."""
 PATH_MAX = 2**15
 """Characters of the longest path: that of Windows; Linux has 4096 bytes."""
 
@@ -43,23 +49,47 @@ class JobTicket:
     """The absolute path that was given with `--output`; empty without one."""
 
 
-def save(folder: Path, ticket: JobTicket) -> None:
+def save(folder: Path, ticket: JobTicket, paths: OriginalPaths | None = None) -> None:
     """Save a ticket, whole or not at all, and make the folder if needed.
+
+    Args:
+        folder: the folder with the tickets.
+        ticket: the ticket.
+        paths: the original paths of the job's package.
 
     Raises:
         OSError: it cannot be written; the disk may be full.
     """
     make_private_folder(folder)
-    part = folder / f"{ticket.job}.part"
+    if paths is not None and paths.files:
+        _save_text(folder / f"{ticket.job}{PATHS_SUFFIX}", to_json(paths))
+    _save_text(folder / f"{ticket.job}.json", to_json(ticket))
+
+
+def _save_text(path: Path, text: str) -> None:
+    """Write a file of mode 0600, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_suffix(f"{path.suffix}.part")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(to_json(ticket))
-        part.replace(folder / f"{ticket.job}.json")
+            file.write(text)
+        part.replace(path)
     except OSError:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def read_paths(folder: Path, job: JobId) -> OriginalPaths:
+    """Return the original paths of a job's package; none if they were not saved or cannot be read."""
+    try:
+        return paths_of_text(read_small_file(folder / f"{job}{PATHS_SUFFIX}", PATHS_MAX + 1))
+    except OSError:
+        return OriginalPaths()
 
 
 def find(folder: Path, job: str | None) -> JobTicket:
@@ -157,4 +187,5 @@ def delete(folder: Path, job: JobId) -> None:
     Raises:
         OSError: it cannot be removed.
     """
-    (folder / f"{job}.json").unlink(missing_ok=True)
+    for suffix in (PATHS_SUFFIX, ".json"):
+        (folder / f"{job}{suffix}").unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import trio
@@ -105,13 +106,16 @@ def _default_folder(package: Path) -> Path:
     return candidate
 
 
-async def unpack_results(archive: Path, output: Path, max_bytes: int = RESULT_MAX) -> tuple[Path, ...]:
+async def unpack_results(
+    archive: Path, output: Path, max_bytes: int = RESULT_MAX, complete: Callable[[Path], object] | None = None
+) -> tuple[Path, ...]:
     """Unpack a result archive so that `output` appears whole or not at all.
 
     Args:
         archive: the result.
         output: the folder that is made, or filled if it is there and empty.
         max_bytes: how many bytes its files may have together.
+        complete: called in a thread with the folder that has all files, before it becomes `output`; it may change them.
 
     Returns:
         The folders of the models, relative to `output`.
@@ -124,6 +128,8 @@ async def unpack_results(archive: Path, output: Path, max_bytes: int = RESULT_MA
     )  # not mkdtemp: its mode 0700 would let nobody else read the result
     try:
         await unpack(archive, temporary, UnpackLimit(max_bytes, "--max-result"))
+        if complete is not None:
+            await trio.to_thread.run_sync(complete, temporary)
         return await trio.to_thread.run_sync(_move_to_output, temporary, output)
     finally:
         with trio.move_on_after(CLEAN_TIME, shield=True):

@@ -15,6 +15,7 @@ from rtc.client import tickets
 from rtc.client.jobs_table import JobRow, as_json
 from rtc.client.tickets import JobTicket
 from rtc.common.errors import ExitCode, RtcError
+from rtc.packages.original_paths import OriginalPath, OriginalPaths
 
 TICKET = JobTicket("job-1", "key", "worker-1", "room-1", "token", "ws://127.0.0.1:1", "toy.zip")
 OLD = {
@@ -137,3 +138,20 @@ def test_when_no_ticket_can_be_read_the_newest_is_named(tmp_path: Path) -> None:
     for name in ("job-1", "job-2"):
         (tmp_path / f"{name}.json").mkdir()
     assert "job-2" in refused(tmp_path, None)
+
+
+def test_the_original_paths_are_beside_the_ticket_for_its_owner_alone(tmp_path: Path) -> None:
+    paths = OriginalPaths((OriginalPath("video.mp4", "/home/ada/cam0/video.mp4"),))
+    tickets.save(tmp_path, TICKET, paths)
+    assert tickets.read_paths(tmp_path, JobId("job-1")) == paths
+    assert tickets.jobs_with_tickets(tmp_path) == ["job-1"]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    tickets.delete(tmp_path, JobId("job-1"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ticket_without_original_paths_is_as_good(tmp_path: Path) -> None:
+    tickets.save(tmp_path, TICKET)
+    assert tickets.read_paths(tmp_path, JobId("job-1")) == OriginalPaths()
+    (tmp_path / "job-1.paths").write_text("damaged")
+    assert tickets.read_paths(tmp_path, JobId("job-1")) == OriginalPaths()

@@ -1,0 +1,198 @@
+"""Predictions that come home name their videos as sleap-nn by hand would have: by the paths that the input had."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtc.client import restore_videos as module
+from rtc.client.restore_videos import can_restore, restore_videos
+from rtc.packages.original_paths import OriginalPath, OriginalPaths
+
+h5py = pytest.importorskip("h5py")
+pytestmark = pytest.mark.slow  # each test starts the program that changes the file
+
+ON_WORKER = "/srv/jobs/job-1/files"
+PATHS = OriginalPaths(
+    (
+        OriginalPath("video.mp4", "/data/cam0/video.mp4"),
+        OriginalPath("video-2.mp4", "cam1/video.mp4"),
+        OriginalPath("images/a.png", "/data/images/a.png"),
+        OriginalPath("images-2/a.png", "/other/images/a.png"),
+        OriginalPath("d.h5", "C:/Users/ada/d.h5"),
+        OriginalPath("labels.pkg.slp", "labels.pkg.slp"),
+        OriginalPath("data.slp", "flies.slp", "/data/flies.slp"),
+        OriginalPath("models/run", "/data/models/run", "/data/models/run"),
+    )
+)
+
+
+def media(name: str) -> dict[str, Any]:
+    return {"filename": name, "backend": {"type": "MediaVideo", "filename": name, "shape": [8, 64, 64, 1]}}
+
+
+def images(*names: str) -> dict[str, Any]:
+    backend = {"type": "ImageVideo", "filename": names[0], "filenames": list(names), "height_": 64}
+    return {"filename": list(names), "backend": backend}
+
+
+def embedded(name: str, source: dict[str, Any] | None = None) -> dict[str, Any]:
+    backend = {"type": "HDF5Video", "filename": name, "dataset": "video0/video", "has_embedded_images": True}
+    return {"filename": name, "backend": backend} | ({} if source is None else {"source_video": source})
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a file as sleap-io does, as far as it is about paths."""
+
+    def write(*videos: dict[str, Any], provenance: dict[str, Any] | None = None) -> Path:
+        path = tmp_path / "predictions.slp"
+        with h5py.File(path, "w") as tree:
+            tree.create_dataset("videos_json", data=[json.dumps(video) for video in videos], dtype=h5py.string_dtype())
+            if provenance is not None:
+                tree.create_dataset("provenance_json", data=json.dumps(provenance))
+            metadata = tree.create_group("metadata")
+            metadata.attrs["format_id"] = 1.4
+            metadata.attrs["json"] = json.dumps({"skeletons": [], "provenance": provenance or {}})
+            tree.create_dataset("instances", data=[1, 2, 3])
+        return path
+
+    return write
+
+
+def videos(path: Path) -> list[dict[str, Any]]:
+    with h5py.File(path) as tree:
+        return [json.loads(text) for text in tree["videos_json"][()]]
+
+
+def provenance(path: Path) -> dict[str, Any]:
+    with h5py.File(path) as tree:
+        found: dict[str, Any] = json.loads(tree["provenance_json"][()])
+        assert json.loads(tree["metadata"].attrs["json"])["provenance"] == found
+        assert list(tree["instances"]) == [1, 2, 3]
+        return found
+
+
+def test_every_kind_of_video_gets_the_path_that_the_input_had(predictions: Callable[..., Path]) -> None:
+    hdf5 = {"filename": "d.h5", "backend": {"type": "HDF5Video", "filename": "d.h5", "dataset": "a/b"}}
+    path = predictions(
+        media("video.mp4"),
+        media("video-2.mp4"),
+        images("images/a.png"),
+        images("images-2/a.png"),
+        images("images-2/a.png") | {"filename": "images-2"},  # a folder as data
+        hdf5,
+        embedded("labels.pkg.slp", media("/exporter/video.mp4")),
+        embedded("."),
+    )
+    assert restore_videos([path], PATHS) == ""
+    assert videos(path) == [
+        media("/data/cam0/video.mp4"),
+        media("cam1/video.mp4"),
+        images("/data/images/a.png"),
+        images("/other/images/a.png"),
+        images("/other/images/a.png") | {"filename": "/other/images"},
+        {
+            "filename": "C:/Users/ada/d.h5",
+            "backend": {"type": "HDF5Video", "filename": "C:/Users/ada/d.h5", "dataset": "a/b"},
+        },
+        embedded("labels.pkg.slp", media("/exporter/video.mp4")),
+        embedded("."),
+    ]
+
+
+def test_images_in_a_package_that_is_nowhere_on_disk_become_the_video_that_they_are_from(
+    predictions: Callable[..., Path],
+) -> None:
+    """A zip that SLEAP exported has labels with images, which know the person's own video."""
+    path = predictions(embedded("flies.pkg.slp", media("/home/ada/flies.mp4")), embedded("unknown.pkg.slp"))
+    assert restore_videos([path], OriginalPaths()) == ""
+    assert videos(path) == [media("/home/ada/flies.mp4"), embedded("unknown.pkg.slp")]
+
+
+def test_the_provenance_names_no_path_of_the_worker(predictions: Callable[..., Path]) -> None:
+    path = predictions(
+        media("video.mp4"),
+        provenance={
+            "source_file": f"{ON_WORKER}/data.slp",
+            "model_paths": [f"{ON_WORKER}/models/run", f"{ON_WORKER}/models/run/best.ckpt"],
+            "source_labels": "data.slp",
+            "input_provenance": {"filename": "data.slp", "source_file": "/data/before.slp"},
+            "inference_config": {"peak_threshold": 0.2},
+        },
+    )
+    assert restore_videos([path], PATHS) == ""
+    assert provenance(path) == {
+        "source_file": "/data/flies.slp",
+        "model_paths": ["/data/models/run", "/data/models/run/best.ckpt"],
+        "source_labels": "flies.slp",
+        "input_provenance": {"filename": "flies.slp", "source_file": "/data/before.slp"},
+        "inference_config": {"peak_threshold": 0.2},
+    }
+
+
+def test_models_that_the_job_has_trained_are_named_where_they_come_home(predictions: Callable[..., Path]) -> None:
+    path = predictions(
+        embedded("flies.pkg.slp", media("/home/ada/flies.mp4")),
+        provenance={"source_file": f"{ON_WORKER}/flies.pkg.slp", "model_paths": [f"{ON_WORKER}/models/run.n=3"]},
+    )
+    assert restore_videos([path], OriginalPaths(), "/home/ada/flies") == ""
+    assert provenance(path) == {"source_file": "flies.pkg.slp", "model_paths": ["/home/ada/flies/models/run.n=3"]}
+
+
+def test_a_file_that_cannot_be_changed_stays_as_it_is_and_that_is_said(predictions: Callable[..., Path]) -> None:
+    path = predictions(media("video.mp4"))
+    with h5py.File(path, "r+") as tree:
+        del tree["videos_json"]
+    before = path.read_bytes()
+    said = restore_videos([path], PATHS)
+    assert "as the worker wrote them" in said
+    assert "it has no list of videos" in said
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_program_that_hangs_is_given_up(
+    predictions: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "hang.py"
+    program.write_text("import time; time.sleep(3600)")
+    monkeypatch.setattr(module, "_SUBPROCESS", program)
+    monkeypatch.setattr(module, "RESTORE_TIME", 0.0)
+    path = predictions(media("video.mp4"))
+    assert "took longer than 0 s" in restore_videos([path], PATHS)
+    assert videos(path) == [media("video.mp4")]
+
+
+@pytest.mark.parametrize("part", ["videos_json", "metadata"])
+def test_a_file_of_the_person_to_which_a_result_leads_is_not_touched(
+    predictions: Callable[..., Path], tmp_path: Path, part: str
+) -> None:
+    """A worker could send a file whose parts are links to another file on this machine."""
+    mine = predictions(media("mine.mp4"), provenance={"source_file": f"{ON_WORKER}/data.slp"}).rename(
+        tmp_path / "mine.slp"
+    )
+    before = mine.read_bytes()
+    path = predictions(media("video.mp4"), provenance={"source_file": f"{ON_WORKER}/data.slp"})
+    with h5py.File(path, "r+") as tree:
+        del tree[part]
+        tree[part] = h5py.ExternalLink(str(mine), part)
+    restore_videos([path], PATHS)
+    assert mine.read_bytes() == before
+    with h5py.File(path) as tree:
+        assert isinstance(tree.get(part, getlink=True), h5py.ExternalLink)
+
+
+def test_without_h5py_the_predictions_come_as_they_are_with_a_sentence(
+    predictions: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = predictions(media("video.mp4"))
+    monkeypatch.setattr(module, "_python_with_h5py", lambda: None)
+    assert not can_restore()
+    assert "pip install" in restore_videos([path], PATHS)
+    assert videos(path) == [media("video.mp4")]
+    other = path.with_name("other.slp")
+    other.write_bytes(b"no HDF5 file")
+    assert restore_videos([other], PATHS) == ""

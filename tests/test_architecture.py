@@ -228,6 +228,7 @@ BORDERS = {
         "run by sleap-io's Python; it edits the JSON in SLEAP's projects",
     ),
     "rtc.client.restore_subprocess": ({"json"}, "run by a Python with h5py; it edits the JSON in predictions"),
+    "rtc.runner.count_subprocess": ({"json"}, "run by sleap-nn's Python; it reads the JSON in predictions"),
     "rtc.client.lossviewer.bridge": ({"json"}, "what SLEAP's own viewer reads, where a gap in a curve is NaN"),
     "rtc.demo.data": ({"yaml"}, "a package as SLEAP exports it"),
     "rtc.testing.stand_in": ({"yaml"}, "packages as SLEAP exports them"),

@@ -6,13 +6,15 @@ from protocol.faults import FaultCode
 from protocol.jobs import JobKind, PredictionStarted
 from rtc.common.errors import RtcError
 from rtc.packages.inference import PredictStep
+from rtc.runner.count_predictions import count_predictions
 from rtc.runner.step_context import StepContext
+from rtc.runner.summary import PredictedFile
 from rtc.sleap_nn.commands import predict_command
 from rtc.sleap_nn.predict_progress import FrameCounter
 
 
-async def predict(context: StepContext, index: int, step: PredictStep) -> int | None:
-    """Predict on one file and return the number of its frames; None when sleap-nn did not report that.
+async def predict(context: StepContext, index: int, step: PredictStep) -> PredictedFile:
+    """Predict on one file and return what was found.
 
     With models and tracking, sleap-nn goes through the frames in two passes: it predicts, and then it tracks.
 
@@ -37,4 +39,4 @@ async def predict(context: StepContext, index: int, step: PredictStep) -> int | 
     counter.finish()
     if status or not output.is_file() or output.is_symlink():
         raise context.step_error(failure, status, "predictions", counter.failure, JobKind.TRACK)
-    return counter.predicted
+    return PredictedFile(step, counter.predicted, await count_predictions(context, step))

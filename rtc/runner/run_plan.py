@@ -146,8 +146,7 @@ async def _run_steps(context: StepContext, switch: StopSwitch, plan: Plan, socke
         for index, prediction in enumerate(plan.predictions):
             if switch.stop_all:
                 break
-            frames = await predict(context, index, prediction)
-            completed = evolve(completed, files=(*completed.files, prediction.name), frames=(*completed.frames, frames))
+            completed = evolve(completed, files=(*completed.files, await predict(context, index, prediction)))
     except RtcError as error:
         return JobResult(Outcome.FAILED, failure_summary(completed, error.fault.text))
     return JobResult(Outcome.DONE, success_summary(plan, completed))

@@ -1,12 +1,46 @@
-"""Build the closing sentence of a job: which models were trained, which files predicted on, and what was left out."""
+"""Build the closing sentence of a job: which models were trained, what was predicted, and what was left out."""
+
+from collections.abc import Sequence
 
 from attrs import frozen
 
 from protocol.fields import SENTENCES_MAX
+from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan
+from rtc.runner.count_predictions import FileCounts
 
 TEXT_MAX = SENTENCES_MAX
 """Characters that a closing sentence can have: the limit of `JobEnded.text`."""
+SELECTIONS = {
+    "only_suggested_frames": "it has no suggested frames",
+    "only_labeled_frames": "it has no labelled frames",
+    "only_predicted_frames": "it has no frames with predictions",
+    "exclude_user_labeled": "a person has labelled all its frames, and those were left out",
+}
+"""Why there was no frame to predict on, by the option that chose the frames."""
+
+
+@frozen
+class PredictedFile:
+    """One file that was predicted on, or whose predictions were tracked."""
+
+    step: PredictStep
+    frames: int | None = None
+    """Frames that sleap-nn has reported to be done; None if it has reported nothing."""
+    counts: FileCounts | None = None
+    """None if the output could not be counted."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, for display."""
+        return self.step.name
+
+    @property
+    def processed(self) -> int | None:
+        """Frames that sleap-nn went through; None if that is not known."""
+        if self.frames is not None or self.counts is None:
+            return self.frames
+        return self.counts.processed
 
 
 @frozen
@@ -15,10 +49,8 @@ class CompletedSteps:
 
     models: tuple[str, ...] = ()
     """Names of the trained models, in order."""
-    files: tuple[str, ...] = ()
-    """Names of the files predicted on, in order."""
-    frames: tuple[int | None, ...] = ()
-    """Frames in each of these files; None where sleap-nn has not reported it."""
+    files: tuple[PredictedFile, ...] = ()
+    """The files predicted on, in order."""
 
 
 def success_summary(plan: Plan, completed: CompletedSteps) -> str:
@@ -33,7 +65,7 @@ def success_summary(plan: Plan, completed: CompletedSteps) -> str:
 def failure_summary(completed: CompletedSteps, why: str) -> str:
     """Return the closing sentence of a failed job: what went wrong, and that its results so far are not lost."""
     kept = [f"trained and kept: {', '.join(completed.models)}"] if completed.models else []
-    kept += [f"predicted before that: {', '.join(completed.files)}"] if completed.files else []
+    kept += [f"predicted before that: {_names(completed.files)}"] if completed.files else []
     if not kept:
         return _truncate(why)
     return _truncate(f"{why.rstrip('.')}. What was made is not lost ({'; '.join(kept)}).")
@@ -48,21 +80,65 @@ def _done(plan: Plan, completed: CompletedSteps) -> list[str]:
             f"trained {len(completed.models)}{of} {_plural('model', len(plan.steps))}: {', '.join(completed.models)}"
         )
     if completed.files:
-        parts.append(_predicted(completed))
+        parts.append(_predicted(completed.files, trained=bool(completed.models)))
     return parts
 
 
-def _predicted(completed: CompletedSteps) -> str:
-    """Return the part of a sentence about the predictions, with the number of frames if all of them are known."""
-    known = [count for count in completed.frames if count is not None]
-    where = (
-        completed.files[0]
-        if len(completed.files) == 1
-        else f"{len(completed.files)} files: {', '.join(completed.files)}"
-    )
-    if len(known) < len(completed.files):
-        return f"predicted on {where}"
-    return f"predicted {sum(known)} {_plural('frame', sum(known))} in {where}"
+def _predicted(files: Sequence[PredictedFile], *, trained: bool) -> str:
+    """Return the part of a sentence about the predictions: what was found, and on how many frames.
+
+    Args:
+        files: the files that were predicted on.
+        trained: the models were trained in the same job.
+    """
+    counts = [file.counts for file in files if file.counts is not None]
+    processed = [file.processed for file in files if file.processed is not None]
+    where = files[0].name if len(files) == 1 else f"{len(files)} files: {_names(files)}"
+    if len(counts) < len(files):
+        if len(processed) < len(files):
+            return f"predicted on {where}"
+        return f"predicted {_count(sum(processed), 'frame')} in {where}"
+    found = sum(one.instances for one in counts)
+    if not found:
+        return _nothing(files, sum(processed), where, trained=trained)
+    verb = "predicted" if any(file.step.models for file in files) else "tracked"
+    on = f"on {sum(one.frames for one in counts)} of {_count(sum(processed), 'frame')}"
+    tracks = sum(one.tracks for one in counts)
+    parts = [f"{verb} {_count(found, 'instance')} {on} in {where}"]
+    parts += [f"with {_count(tracks, 'track')}"] if tracks and any(file.step.tracking for file in files) else []
+    without = [file for file in files if file.counts is not None and not file.counts.instances]
+    return ", ".join(parts) + (f"; nothing was found in {_names(without)}" if without else "")
+
+
+def _nothing(files: Sequence[PredictedFile], processed: int, where: str, *, trained: bool) -> str:
+    """Return the part of a sentence about predictions in which nothing was found, with what to try."""
+    if not processed:
+        why = {_why_no_frame(file) for file in files}
+        verb = "predicted" if any(file.step.models for file in files) else "tracked"
+        return f"nothing was {verb} in {where}, since {why.pop() if len(why) == 1 else 'no frame was chosen'}"
+    if not any(file.step.models for file in files):
+        return f"nothing was tracked on the {_count(processed, 'frame')} in {where}: they hold no predictions"
+    advice = "train longer, or try a lower peak threshold" if trained else "try a lower --peak-threshold"
+    on = "the only frame" if processed == 1 else f"any of the {processed} frames"
+    return f"no animal was found on {on} in {where}; {advice}"
+
+
+def _why_no_frame(file: PredictedFile) -> str:
+    """Return why there was no frame to predict on in a file."""
+    options = file.step.options
+    if "frames" in options:
+        length = file.counts.video_frames if file.counts is not None else None
+        has = f", which has {_count(length, 'frame')}, counted from 0" if length else ""
+        return f"--frames {options['frames']} names no frame of it{has}"
+    return next((text for name, text in SELECTIONS.items() if options.get(name)), "it has no frames to predict on")
+
+
+def _names(files: Sequence[PredictedFile]) -> str:
+    return ", ".join(file.name for file in files)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {_plural(word, number)}"
 
 
 def _left_out(plan: Plan, completed: CompletedSteps) -> str:

@@ -229,6 +229,7 @@ BORDERS = {
     ),
     "rtc.client.restore_subprocess": ({"json"}, "run by a Python with h5py; it edits the JSON in predictions"),
     "rtc.runner.count_subprocess": ({"json"}, "run by sleap-nn's Python; it reads the JSON in predictions"),
+    "rtc.client.package_builder.embed_subprocess": ({"json"}, "likewise"),
     "rtc.client.lossviewer.bridge": ({"json"}, "what SLEAP's own viewer reads, where a gap in a curve is NaN"),
     "rtc.demo.data": ({"yaml"}, "a package as SLEAP exports it"),
     "rtc.testing.stand_in": ({"yaml"}, "packages as SLEAP exports them"),

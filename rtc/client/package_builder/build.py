@@ -22,6 +22,8 @@ from rtc.client.package_builder.contents import (
     inspect_data_labels,
     inspect_training_labels,
 )
+from rtc.client.package_builder.frames_read import frames_of_prediction, frames_of_training
+from rtc.client.package_builder.packing_progress import PackingProgress
 from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs
@@ -71,12 +73,13 @@ def build_training(
     for other in other_labels:
         check_labels(other)
     report(f"Reading {labels.name}")
-    inspected = {path: inspect_training_labels(path) for path in (labels, *other_labels)}
+    reads = frames_of_training(training_configs, shown)
+    inspected = {path: inspect_training_labels(path, reads, report) for path in (labels, *other_labels)}
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
         report(f"Packing {labels.name}")
-        texts = _training_texts(labels, training_configs, inspected, contents, list(shown))
-        _write_package(target, contents, texts)
+        texts = _training_texts(labels, training_configs, inspected, contents, list(shown), report)
+        _write_package(target, contents, texts, report)
 
 
 def _training_texts(
@@ -85,18 +88,21 @@ def _training_texts(
     inspected: Mapping[Path, InspectedLabels],
     contents: PackageContents,
     overrides: list[str],
+    report: ReportProgress,
 ) -> dict[str, str]:
     """Return the text files of a training package by name.
 
     The labels, and each file that a configuration names, are added to `contents`.
     """
-    packed_labels = contents.add_training_labels(inspected[labels])
+    packed_labels = contents.add_training_labels(inspected[labels], report)
     project = inspected[labels].project
     count = f".n={project.frames}" if project is not None else ""
     stamp = datetime.now().strftime("%y%m%d_%H%M%S")
 
     def add(path: Path, folder: str) -> str:
-        return contents.add_training_labels(inspected[path]) if path in inspected else contents.add(path, folder)
+        if path in inspected:
+            return contents.add_training_labels(inspected[path], report)
+        return contents.add(path, folder)
 
     texts: dict[str, str] = {}
     entries, script = [], _SCRIPT_HEAD
@@ -141,22 +147,20 @@ def build_tracking(
     if not found and not (chosen.get("tracking") and data.suffix.lower() == LABELS_ENDING):
         text = "Say which models: --model FOLDER, once for each; the folder as it came back from training."
         raise RtcError(FaultCode.USAGE, text)
-    labels = _inspect_data(data, chosen, report)
+    labels = _inspect_data(data, chosen, bool(found), report)
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
         report(f"Packing {data.name}")
-        index = chosen.get("video_index")
-        if labels is None:
-            name = contents.add(data)
-        else:
-            name = contents.add_data_labels(labels, int(index) if index is not None else None)
+        name = contents.add(data) if labels is None else contents.add_data_labels(labels)
         contents.originals.add(name, data, in_provenance=True)
         folders = [_add_model(contents, model) for model in found]
         texts = _tracking_texts(name, folders, chosen) | {MEMBER: contents.originals.text()}
-        _write_package(target, contents, texts)
+        _write_package(target, contents, texts, report)
 
 
-def _inspect_data(data: Path, chosen: Mapping[str, Value], report: ReportProgress) -> InspectedLabels | None:
+def _inspect_data(
+    data: Path, chosen: Mapping[str, Value], has_models: bool, report: ReportProgress
+) -> InspectedLabels | None:
     """Check the data to predict on; return the inspected labels, or None for a video.
 
     Raises:
@@ -170,8 +174,7 @@ def _inspect_data(data: Path, chosen: Mapping[str, Value], report: ReportProgres
     if ending == LABELS_ENDING:
         check_labels(data)
         report(f"Reading {data.name}")
-        index = chosen.get("video_index")
-        return inspect_data_labels(data, int(index) if index is not None else None)
+        return inspect_data_labels(data, frames_of_prediction(chosen, has_models), report)
     if ending not in VIDEO_ENDINGS:
         known = ", ".join(VIDEO_ENDINGS)
         raise RtcError(
@@ -236,7 +239,7 @@ def _open_scratch_folder(target: Path) -> Iterator[Path]:
         raise RtcError(FaultCode.USAGE, text) from None
 
 
-def _write_package(target: Path, contents: PackageContents, texts: Mapping[str, str]) -> None:
+def _write_package(target: Path, contents: PackageContents, texts: Mapping[str, str], report: ReportProgress) -> None:
     """Write the package, check that it can be run, and rename it into place.
 
     Raises:
@@ -247,8 +250,10 @@ def _write_package(target: Path, contents: PackageContents, texts: Mapping[str, 
     with open_zip_writer(target, 0o666, inspect_package) as archive:
         for name, text in texts.items():
             add_text(archive, name, text)
+        progress = PackingProgress(len(contents.files), report)
         for name, path in contents.files.items():
             add_file(archive, name, path)
+            progress.add_one()
 
 
 def _disk_full(target: Path) -> RtcError:

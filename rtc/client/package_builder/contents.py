@@ -1,13 +1,15 @@
 """The files that go into a package: their paths on the client's disk, and their names in the package."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
 
 from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import (
+    PredictionFrames,
     Project,
+    TrainingFrames,
     Video,
     embed_images,
     has_sleap_io,
@@ -53,133 +55,161 @@ class PackageContents:
     """Names of the files and folders at the top of the package."""
     _scratch_numbers: dict[Path, int] = field(factory=dict, init=False)
 
-    def add(self, path: Path, folder: str = "", name: str | None = None) -> str:
+    def add(self, path: Path, folder: str = "", name: str | None = None, sent: bool = True) -> str:
         """Add a file, unless it is already in this folder of the package; return its name in the package.
 
         Args:
             path: the file on disk.
             folder: the folder in the package; empty for the top.
             name: the preferred file name, if it differs from that of `path`.
+            sent: False if the file only gets a name.
         """
         if (path, folder) in self._names:
-            return self._names[path, folder]
+            chosen = self._names[path, folder]
+            if sent:
+                self.files[chosen] = path
+            return chosen
         plain = plain_file(name or path.name, "file")
         suffix = Path(plain).suffix
         chosen = self._used.choose(f"{folder}/{plain}" if folder else plain, suffix)
-        self.files[chosen] = path
+        if sent:
+            self.files[chosen] = path
         self._names[path, folder] = chosen
         self._used_at_top.add(chosen.split("/")[0])
         if self.scratch not in path.parents:
             self.originals.add(chosen, path)
         return chosen
 
-    def add_training_labels(self, labels: InspectedLabels) -> str:
-        """Add labels with the images of their labelled frames inside; return their name in the package."""
-        if labels.project is None or not _videos_to_embed(labels.project):
+    def add_training_labels(self, labels: InspectedLabels, report: Callable[[str], None]) -> str:
+        """Add labels with the images of the frames that are trained on inside; return their name in the package.
+
+        Args:
+            labels: the labels.
+            report: called with a line of text now and then while images are copied.
+        """
+        project = labels.project
+        if project is None or not any(video.paths for video in project.videos):
             return self.add(labels.path)
         name = labels.path.name if is_package(labels.path) else f"{labels.path.stem}.pkg.slp"
         copy = self._scratch_path(labels.path)
         if not copy.exists():
-            embed_images(labels.path, copy)
+            embed_images(labels.path, copy, project, report)
         return self.add(copy, name=name)
 
-    def add_data_labels(self, labels: InspectedLabels, video_index: int | None) -> str:
-        """Add labels and their videos; return the name of the labels in the package.
+    def add_data_labels(self, labels: InspectedLabels) -> str:
+        """Add labels and the videos of which a frame is read; return the name of the labels in the package.
 
-        The labels are copied, and the copy refers to the videos by their names in the package.
-
-        Args:
-            video_index: add only this video, counted from 0; None adds all.
+        The labels are copied, and the copy refers to all videos by names in the package: the others are not there.
         """
         videos = labels.project.videos if labels.project is not None else ()
-        wanted = [video_index is None or index == video_index for index in range(len(videos))]
         if not any(video.paths for video in videos):
             return self.add(labels.path)
         copy = self._scratch_path(labels.path)
         name = self.add(copy, name=labels.path.name)  # before the videos, so that the labels keep their name
-        paths = [
-            self._add_video(video) if want else self._name_video(video)
-            for video, want in zip(videos, wanted, strict=True)
-        ]
-        relink_videos(labels.path, copy, paths)
+        relink_videos(labels.path, copy, [self._add_video(video) for video in videos])
         return name
 
     def _add_video(self, video: Video) -> str | list[str] | None:
-        """Add a video; return its name in the package, the names of its images, or None if the labels contain it."""
+        """Add the files of a video that are read.
+
+        Return its name in the package, the names of its images, or None if the labels contain it.
+        """
         if not video.paths:
             return None
+        read = set(video.needed_paths)
         if not video.is_sequence:
-            return self.add(video.paths[0])
+            return self.add(video.paths[0], sent=bool(read))
         folder = self._used_at_top.choose(plain_file(video.paths[0].parent.name, "images"))
-        return [self.add(path, folder) for path in video.paths]
-
-    def _name_video(self, video: Video) -> str | list[str] | None:
-        """Return names for a video that is not sent, so that nobody but the client learns its path."""
-        names = [self._used.choose(plain_file(path.name, "file"), path.suffix) for path in video.paths]
-        for name, path in zip(names, video.paths, strict=True):
-            self.originals.add(name, path)
-        return names if video.is_sequence else next(iter(names), None)
+        return [self.add(path, folder, sent=path in read) for path in video.paths]
 
     def _scratch_path(self, path: Path) -> Path:
         """Return the path in the scratch folder for a copy of this file; it is the same at every call."""
         return self.scratch / f"{self._scratch_numbers.setdefault(path, len(self._scratch_numbers))}.slp"
 
 
-def inspect_training_labels(path: Path) -> InspectedLabels:
+def inspect_training_labels(path: Path, reads: TrainingFrames, report: Callable[[str], None]) -> InspectedLabels:
     """Read labels to train on, and check that they can be packed.
+
+    Args:
+        path: the labels.
+        reads: which of their frames the training reads.
+        report: called with a sentence about videos that are left out.
 
     Raises:
         RtcError: USAGE: they have no labelled frames, a video that is needed is missing, or they cannot be read.
     """
-    labels = _inspect(path)
+    labels = _inspect(path, reads)
     if labels.project is not None:
         if not labels.project.frames:
             raise RtcError(FaultCode.USAGE, f"{path.name} has no labelled frames, so there is nothing to learn from.")
-        _check_videos_exist(path, _videos_to_embed(labels.project))
+        _check_images_inside(path, labels.project)
+        _check_videos_exist(path, labels.project.videos, report)
     return labels
 
 
-def inspect_data_labels(path: Path, video_index: int | None) -> InspectedLabels:
+def inspect_data_labels(path: Path, reads: PredictionFrames, report: Callable[[str], None]) -> InspectedLabels:
     """Read labels to predict on, and check that they can be packed.
 
     Args:
-        video_index: the only video that is needed, counted from 0; None for all.
+        path: the labels.
+        reads: which of their frames the prediction reads.
+        report: called with a sentence about videos that are left out.
 
     Raises:
         RtcError: USAGE: a video that is needed is missing, there is no video with this index, or they cannot be read.
     """
-    labels = _inspect(path)
+    labels = _inspect(path, reads)
     if labels.project is not None:
-        videos = labels.project.videos
-        if video_index is not None and video_index >= len(videos):
-            text = f"--video-index {video_index}: {path.name} has {_count_videos(len(videos))}, counted from 0."
+        videos, index = labels.project.videos, reads.video_index
+        if index is not None and index >= len(videos):
+            text = f"--video-index {index}: {path.name} has {_count_videos(len(videos))}, counted from 0."
             raise RtcError(FaultCode.USAGE, text)
-        _check_videos_exist(path, videos if video_index is None else videos[video_index : video_index + 1])
+        _check_videos_exist(path, videos, report)
     return labels
 
 
-def _inspect(path: Path) -> InspectedLabels:
+def _inspect(path: Path, reads: TrainingFrames | PredictionFrames) -> InspectedLabels:
     """Read labels; a `.pkg.slp` is not opened when no sleap-io is installed here."""
-    return InspectedLabels(path, None if is_package(path) and not has_sleap_io() else read_project(path))
+    return InspectedLabels(path, None if is_package(path) and not has_sleap_io() else read_project(path, reads))
 
 
-def _videos_to_embed(project: Project) -> tuple[Video, ...]:
-    """Return the videos whose images have to be embedded into the labels."""
-    return tuple(video for video in project.videos if video.labelled and video.paths)
+def _check_images_inside(path: Path, project: Project) -> None:
+    """Check that the labels `path` contain the images that they are said to contain.
+
+    Raises:
+        RtcError: USAGE: an image is lacking.
+    """
+    lacking = sum(video.lacking for video in project.videos)
+    if lacking:
+        text = (
+            f"{path.name} has no image for {lacking} of its {project.frames} labelled frames. Export it again in SLEAP."
+        )
+        raise RtcError(FaultCode.USAGE, text)
 
 
-def _check_videos_exist(path: Path, videos: Sequence[Video]) -> None:
-    """Check that every file of these videos of the labels `path` exists.
+def _check_videos_exist(path: Path, videos: Sequence[Video], report: Callable[[str], None]) -> None:
+    """Check that every file of the labels `path` that is read exists; report the videos that are left out.
 
     Raises:
         RtcError: USAGE: a file is missing.
     """
     missing = list(_missing_names(videos))
     if missing:
-        more = f" and {len(missing) - _NAMED_MAX} more" if len(missing) > _NAMED_MAX else ""
-        shown = ", ".join(missing[:_NAMED_MAX]) + more
-        text = f"{path.name} needs files that are not there: {shown}. Put them beside {path.name}."
+        text = f"{path.name} needs files that are not there: {_shown(missing)}. Put them beside {path.name}."
         raise RtcError(FaultCode.USAGE, text)
+    gone = [video.paths[0].name for video in videos if video.paths and not video.is_needed and not _exists(video)]
+    if gone:
+        report(f"Left out, since they are not there and no frame of them is needed: {_shown(gone)}")
+
+
+def _exists(video: Video) -> bool:
+    return video.paths[0].is_file()
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Return the first names of a list, and the number of the others."""
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more
 
 
 def _count_videos(number: int) -> str:

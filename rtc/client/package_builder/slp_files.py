@@ -1,46 +1,85 @@
 """SLEAP projects (`.slp`): their labelled frames and videos, read by a subprocess that has sleap-io."""
 
 import importlib.util
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
 from protocol.converter import WireError, from_json, to_json
 from protocol.faults import FaultCode
+from rtc.client.package_builder.sleap_io_process import run_sleap_io, unreadable
 from rtc.common.errors import RtcError
 from rtc.packages.zip_reader import open_user_file
-from rtc.packages.zip_writer import check_cancelled
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
-from rtc.sleap_nn.output import clean_line, failure_reason
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 """The first bytes of every HDF5 file, which a `.slp` file is."""
-CANCEL_CHECK_TIME = 0.2
-"""Seconds between two checks whether the task that waits for the subprocess was cancelled."""
 CONTENTS_MAX = 2**28
 """Bytes of JSON about one project: a million images with long paths."""
-_SUBPROCESS = Path(__file__).resolve().parent / "slp_subprocess.py"
+_INSPECT, _EMBED = (Path(__file__).resolve().parent / name for name in ("slp_subprocess.py", "embed_subprocess.py"))
+
+
+@frozen
+class TrainingFrames:
+    """Which frames of labels a training reads, besides those on which a person has placed points."""
+
+    predicted: bool = False
+    """Frames with predicted animals too (`user_instances_only: false`)."""
+    negative: bool = False
+    """Frames too on which a person has said that there is no animal (`use_negative_frames: true`)."""
+    annotated: bool = False
+    """Frames with masks, boxes or centroids of a person too."""
+
+
+@frozen
+class PredictionFrames:
+    """Which frames of labels a prediction reads."""
+
+    which: str = "all"
+    """One of all, labeled, suggested, unlabeled and predicted."""
+    frames: str | None = None
+    """The value of `--frames`: one range `0-49`, or a list `0,3,5`."""
+    video_index: int | None = None
+    tracking_only: bool = False
+    """No model predicts; the animals in the labels are tracked."""
+    images: bool = True
+    """False if a tracking needs no images."""
 
 
 @frozen
 class Video:
-    """One video of a project."""
+    """One video of a project, and which of its frames are read."""
 
     paths: tuple[Path, ...]
     """The files of the video: one, or the images of a sequence; none when the images are embedded in the project."""
     is_sequence: bool
     """The video is a sequence of image files."""
-    labelled: int
-    """Number of frames that a person has labelled."""
+    needed: tuple[int, ...] | None = None
+    """The frames that are read, in ascending order; None for every frame."""
+    optional: tuple[int, ...] = ()
+    """Frames that are of use if they are there."""
+    lacking: int = 0
+    """Number of needed frames of which the project should contain the image, and does not."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Return True if a frame of the video is read."""
+        return self.needed is None or bool(self.needed)
+
+    @property
+    def needed_paths(self) -> tuple[Path, ...]:
+        """Return the files of the video that are read: for some images of a sequence these and the first one."""
+        if not self.is_sequence or self.needed is None:
+            return self.paths if self.is_needed else ()
+        places = dict.fromkeys((0, *self.needed)) if self.needed else {}
+        return tuple(self.paths[place] for place in places if place < len(self.paths))
 
     @property
     def missing(self) -> tuple[Path, ...]:
-        """Return the files of the video that do not exist."""
-        return tuple(path for path in self.paths if not path.is_file())
+        """Return the files of the video that are read and do not exist."""
+        return tuple(path for path in self.needed_paths if not path.is_file())
 
 
 @frozen
@@ -48,7 +87,7 @@ class Project:
     """The contents of a `.slp` or `.pkg.slp` file."""
 
     frames: int
-    """Number of frames that a person has labelled."""
+    """Number of frames that are read, without those of videos that are read whole."""
     videos: tuple[Video, ...]
 
 
@@ -66,6 +105,22 @@ class Relinking:
     """What the subprocess is to do with each video of a project; it leaves those with null unchanged."""
 
     videos: tuple[NewPaths | None, ...]
+
+
+@frozen
+class Images:
+    """Which images of a video are to be copied into a project."""
+
+    paths: tuple[str, ...]
+    is_sequence: bool
+    frames: tuple[int, ...]
+
+
+@frozen
+class Embedding:
+    """Which images are to be copied into a project, for each of its videos; those with null stay as they are."""
+
+    videos: tuple[Images | None, ...]
 
 
 def is_package(labels: Path) -> bool:
@@ -95,26 +150,47 @@ def check_file(path: Path) -> None:
     open_user_file(path).close()
 
 
-def read_project(labels: Path) -> Project:
-    """Return the contents of a project.
+def read_project(labels: Path, reads: TrainingFrames | PredictionFrames) -> Project:
+    """Return the contents of a project, and which of its frames are read.
 
     Raises:
         RtcError: USAGE: no sleap-io is installed here, or sleap-io cannot read the file.
     """
+    command = "inspect-training" if isinstance(reads, TrainingFrames) else "inspect-data"
     try:
-        project: Project = from_json(_run_subprocess(labels, ["inspect", str(labels)]), Project, limit=CONTENTS_MAX)
+        output = _run_subprocess(labels, _INSPECT, [command, str(labels)], to_json(reads))
+        project: Project = from_json(output, Project, limit=CONTENTS_MAX)
     except WireError as error:
-        raise _unreadable(labels, str(error)) from None
+        raise unreadable(labels, str(error)) from None
     return project
 
 
-def embed_images(labels: Path, out: Path) -> None:
-    """Write a copy with the images of all labelled frames inside, which needs no video.
+def embed_images(labels: Path, out: Path, project: Project, report: Callable[[str], None]) -> None:
+    """Write a copy with the images of all frames that are read inside, which needs no video.
+
+    Frames that are only of use are left out where a file of their video does not exist.
+
+    Args:
+        labels: the project.
+        out: the path of the copy.
+        project: its contents.
+        report: called with a line of text now and then, and with what a person should know about the images.
 
     Raises:
-        RtcError: under the conditions of `read_project`.
+        RtcError: USAGE: an image cannot be read, or under the conditions of `read_project`. DISK_FULL.
     """
-    _run_subprocess(labels, ["embed", str(labels), str(out)])
+    videos = tuple(_images_of(video) if video.paths else None for video in project.videos)
+    _run_subprocess(labels, _EMBED, [str(labels), str(out)], to_json(Embedding(videos)), report)
+
+
+def _images_of(video: Video) -> Images:
+    """Return the images of a video that are to be copied."""
+    frames = set(video.needed or ())
+    if video.is_sequence:
+        frames |= {frame for frame in video.optional if frame < len(video.paths) and video.paths[frame].is_file()}
+    elif video.paths[0].is_file():
+        frames |= set(video.optional)
+    return Images(tuple(map(str, video.paths)), video.is_sequence, tuple(sorted(frames)))
 
 
 def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | None]) -> None:
@@ -130,14 +206,16 @@ def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | Non
         None if one is None else NewPaths((one,) if isinstance(one, str) else tuple(one), not isinstance(one, str))
         for one in paths
     )
-    _run_subprocess(labels, ["relink", str(labels), str(out)], to_json(Relinking(videos)))
+    _run_subprocess(labels, _INSPECT, ["relink", str(labels), str(out)], to_json(Relinking(videos)))
 
 
-def _run_subprocess(labels: Path, arguments: list[str], stdin_text: str = "") -> bytes:
-    """Run the subprocess to its end and return its stdout; kill it when the task that waits is cancelled.
+def _run_subprocess(
+    labels: Path, program: Path, arguments: list[str], stdin_text: str, report: Callable[[str], None] | None = None
+) -> bytes:
+    """Run a subprocess to its end and return its stdout; kill it when the task that waits is cancelled.
 
     Raises:
-        RtcError: under the conditions of `read_project`.
+        RtcError: under the conditions of `embed_images`.
     """
     python = _python_with_sleap_io()
     if python is None:
@@ -146,30 +224,7 @@ def _run_subprocess(labels: Path, arguments: list[str], stdin_text: str = "") ->
             f"{labels.name} cannot be opened without sleap-io. Run: pip install '.[labels]' in sleap-rtc's folder, "
             "or export a package in SLEAP ('Export training job package').",
         )
-    # -P: without it our own folder would come first on sys.path, and our modules would hide packages of the same name
-    command = [python, "-P", str(_SUBPROCESS), *arguments]
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, **pipes) as process:
-        pending: bytes | None = stdin_text.encode()
-        try:
-            while True:
-                try:
-                    output, errors = process.communicate(pending, CANCEL_CHECK_TIME)
-                    break
-                except subprocess.TimeoutExpired:
-                    pending = None
-                    check_cancelled()
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
-        why = failure_reason([clean_line(line) for line in errors.splitlines()]) or f"status {process.returncode}"
-        raise _unreadable(labels, why)
-    return bytes(output)
-
-
-def _unreadable(labels: Path, why: str) -> RtcError:
-    return RtcError(FaultCode.USAGE, f"{labels.name} could not be read. sleap-io says: {why}")
+    return run_sleap_io(python, labels, [str(program), *arguments], stdin_text, report)
 
 
 def has_sleap_io() -> bool:

@@ -1,60 +1,184 @@
 """A program that opens SLEAP projects. It is run by a Python that has sleap-io, and never imported.
 
-    slp_subprocess.py inspect FILE          print the contents as one line of JSON
-    slp_subprocess.py embed FILE OUT        write a copy with the images of all labelled frames inside
-    slp_subprocess.py relink FILE OUT       write a copy whose videos have other paths; stdin is the JSON of `Relinking`
+    slp_subprocess.py inspect-training FILE     print which frames a training reads; stdin: the JSON of `TrainingFrames`
+    slp_subprocess.py inspect-data FILE         print which frames a prediction reads; stdin: `PredictionFrames`
+    slp_subprocess.py relink FILE OUT           write a copy whose videos have other paths; stdin: `Relinking`
 
 It is a separate program so that the client does not load sleap-io, h5py and video decoders, and can kill them at any
 time. The Python that runs it may have no cattrs; therefore it writes and reads JSON by itself. The client reads and
 writes the same with the classes of `slp_files.py`.
+
+Which frames are read follows sleap-nn 0.3.5: `sleap_nn/training/model_trainer.py` and `data/custom_datasets.py` for
+training, `cli.py` and `inference/providers.py` for prediction.
 """
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+Frames = list[int] | None
+"""Frames of one video by number; None for every frame."""
+_IMAGES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp")
+"""The endings of the images in a folder that is a video, as in `ImageVideo.EXTS` of sleap-io."""
 
-def inspect(file: Path) -> dict[str, Any]:
-    """Return the number of labelled frames, and for each video its files and its number of labelled frames."""
-    import sleap_io
 
-    labels = sleap_io.load_slp(str(file), open_videos=False)
-    labelled = [labels.videos.index(frame.video) for frame in labels.user_labeled_frames]
+def inspect_training(file: Path, reads: dict[str, Any]) -> dict[str, Any]:
+    """Return for each video its files, and which of its frames a training reads."""
+    labels = _load(file)
+    needed, optional = ({id(video): set[int]() for video in labels.videos} for _ in range(2))
+    for frame in labels.labeled_frames:
+        if _is_trained_on(frame, reads):
+            needed[id(frame.video)].add(frame.frame_idx)
+        elif frame.user_instances or getattr(frame, "is_negative", False):
+            optional[id(frame.video)].add(frame.frame_idx)
     return {
-        "frames": len(labelled),
+        "frames": sum(map(len, needed.values())),
         "videos": [
-            {
-                "paths": _paths(video, file),
-                "is_sequence": isinstance(video.filename, list),
-                "labelled": labelled.count(index),
-            }
-            for index, video in enumerate(labels.videos)
+            _describe(video, file, sorted(needed[id(video)]), sorted(optional[id(video)])) for video in labels.videos
         ],
     }
 
 
-def _paths(video: Any, file: Path) -> list[str]:
-    """Return the current paths of the video's files; none when its images are embedded in the project."""
-    if video.backend_metadata.get("filename") == ".":
-        return []
-    recorded = video.filename if isinstance(video.filename, list) else [video.filename]
-    return [str(_current_path(name.replace("\\", "/"), file)) for name in recorded]
+def _is_trained_on(frame: Any, reads: dict[str, Any]) -> bool:
+    """Return True if sleap-nn would learn from this frame."""
+    if any(not instance.is_empty for instance in frame.user_instances):
+        return True
+    if reads["negative"] and getattr(frame, "is_negative", False):
+        return True
+    if reads["predicted"] and any(not instance.is_empty for instance in frame.instances):
+        return True
+    kinds = ("centroids", "masks", "bboxes", "rois") if reads["annotated"] else ()
+    return any(not item.is_predicted for kind in kinds for item in getattr(frame, kind, None) or ())
+
+
+def inspect_data(file: Path, reads: dict[str, Any]) -> dict[str, Any]:
+    """Return for each video its files, and which of its frames a prediction reads."""
+    labels = _load(file)
+    index, videos = reads["video_index"], labels.videos
+    chosen: list[Frames] = [[] for _ in videos]
+    if index is not None and index < len(videos) and not reads["tracking_only"]:
+        chosen[index] = _of_video(labels, videos[index], reads)
+    elif index is None or index < len(videos):
+        numbers: dict[int, set[int]] = {id(video): set() for video in videos}
+        for video, number in _of_labels(labels, reads):
+            numbers[id(video)].add(number)
+        chosen = [sorted(numbers[id(video)]) for video in videos]
+    return {
+        "frames": sum(len(one) for one in chosen if one is not None),
+        "videos": [_describe(video, file, one) for video, one in zip(videos, chosen, strict=True)],
+    }
+
+
+def _of_video(labels: Any, video: Any, reads: dict[str, Any]) -> Frames:
+    """Return the frames that `--video-index` selects: those of the video itself, also where nothing is labelled.
+
+    Frame 0 is always among them, because sleap-nn reads it to see whether the video can be read.
+    """
+    if _is_embedded(video) or (reads["which"] == "all" and reads["frames"] is None):
+        return None
+    user = {frame.frame_idx for frame in labels.labeled_frames if frame.video is video and frame.user_instances}
+    lists: dict[str, Callable[[], Iterable[int]]] = {
+        "labeled": lambda: user,
+        "suggested": lambda: {item.frame_idx for item in labels.suggestions if item.video is video} - user,
+        "predicted": lambda: {
+            frame.frame_idx for frame in labels.labeled_frames if frame.video is video and frame.predicted_instances
+        },
+    }
+    asked_for = _is_asked_for(reads["frames"])
+    if reads["which"] in lists:
+        return sorted({0} | {number for number in lists[reads["which"]]() if asked_for(number)})
+    if reads["frames"] is None:
+        return None  # all but the labelled ones; how many there are only the video knows
+    number_list = isinstance(video.filename, list) and len(video.filename)
+    return [0, *filter(asked_for, range(1, number_list))] if number_list else [0]
+
+
+def _of_labels(labels: Any, reads: dict[str, Any]) -> Iterable[tuple[Any, int]]:
+    """Return the video and number of every frame that sleap-nn reads when it goes by the list of labelled frames."""
+    frames = labels.labeled_frames
+    if reads["tracking_only"]:
+        asked_for, index = _is_asked_for(reads["frames"]), reads["video_index"]
+        only = None if index is None else labels.videos[index]
+        chosen = [frame for frame in frames if asked_for(frame.frame_idx) and (only is None or frame.video is only)]
+        return [(frame.video, frame.frame_idx) for frame in chosen] if reads["images"] else []
+    if reads["which"] == "suggested":
+        user = {(id(frame.video), frame.frame_idx) for frame in frames if frame.user_instances}
+        pairs = [(item.video, item.frame_idx) for item in labels.suggestions]
+        return [(video, number) for video, number in pairs if (id(video), number) not in user]
+    tests: dict[str, Callable[[Any], bool]] = {
+        "labeled": lambda frame: bool(frame.user_instances),
+        "unlabeled": lambda frame: not frame.user_instances,
+        "predicted": lambda frame: bool(frame.predicted_instances),
+    }
+    if reads["which"] in tests:
+        return [(frame.video, frame.frame_idx) for frame in frames if tests[reads["which"]](frame)]
+    # without any other filter, `--frames` counts labelled frames, not frames of a video
+    asked_for = _is_asked_for(reads["frames"])
+    return [(frame.video, frame.frame_idx) for place, frame in enumerate(frames) if asked_for(place)]
+
+
+def _is_asked_for(text: str | None) -> Callable[[int], bool]:
+    """Return a function that tells whether a number is in `--frames`: one range `0-49`, or a list `0,3,5`."""
+    if text is None:
+        return lambda _number: True
+    first, dash, last = text.partition("-")
+    numbers = range(int(first), int(last) + 1) if dash else {int(item) for item in text.split(",")}
+    return lambda number: number in numbers
+
+
+def _load(file: Path) -> Any:
+    import sleap_io
+
+    return sleap_io.load_slp(str(file), open_videos=False)
+
+
+def _describe(video: Any, file: Path, needed: Frames, optional: Frames = None) -> dict[str, Any]:
+    """Return the files of a video, the frames of it that are read, and how many of them are not in the project.
+
+    Only images that are embedded in the project can be lacking there.
+    """
+    embedded = video.backend_metadata.get("filename") == "."
+    recorded = [] if embedded else video.filename if isinstance(video.filename, list) else [video.filename]
+    paths = [_current_path(str(name).replace("\\", "/"), file) for name in recorded]
+    folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+    if folder is not None:  # sleap-io reads a folder as the sequence of its images
+        paths = sorted(path for path in folder.iterdir() if path.suffix[1:] in _IMAGES)
+    return {
+        "paths": [str(path) for path in paths],
+        "is_sequence": folder is not None or isinstance(video.filename, list),
+        "needed": needed,
+        "optional": optional or [],
+        "lacking": _count_lacking(video, file, needed) if embedded and needed else 0,
+    }
+
+
+def _count_lacking(video: Any, file: Path, frames: list[int]) -> int:
+    """Return how many of these frames of an embedded video have no image in the project."""
+    import h5py
+
+    dataset = str(video.backend_metadata.get("dataset") or "")
+    with h5py.File(file, "r") as tree:
+        if dataset not in tree:
+            return len(frames)
+        group = tree[dataset].parent if isinstance(tree[dataset], h5py.Dataset) else tree[dataset]
+        if "frame_numbers" not in group:
+            return 0
+        present = set(group["frame_numbers"][()].astype(int).tolist())
+    return sum(number not in present for number in frames)
+
+
+def _is_embedded(video: Any) -> bool:
+    """Return True if the video consists of images that a project holds, this one or another."""
+    return str(video.backend_metadata.get("dataset") or "").endswith("/video")
 
 
 def _current_path(name: str, file: Path) -> Path:
     """Return where sleap-io would find a file: at its recorded path, otherwise beside the project."""
     recorded, neighbour = Path(name), file.parent / Path(name).name
-    return neighbour if not recorded.is_file() and neighbour.is_file() else recorded
-
-
-def embed(file: Path, out: Path) -> None:
-    """Write a copy with the images of user-labelled frames inside, as SLEAP's export of a training package does."""
-    import sleap_io
-
-    labels = sleap_io.load_slp(str(file))
-    labels.save(str(out), embed="user", verbose=False)
+    return neighbour if not recorded.exists() and neighbour.exists() else recorded
 
 
 def relink(file: Path, out: Path, new_paths: list[dict[str, Any] | None]) -> None:
@@ -91,11 +215,12 @@ def _set_path(video: dict[str, Any], path: str | list[str]) -> None:
 
 if __name__ == "__main__":
     command, source, *rest = sys.argv[1:]
-    if command == "inspect":
+    request = json.load(sys.stdin)
+    if command == "relink":
+        relink(Path(source), Path(rest[0]), request["videos"])
+    else:
         with redirect_stdout(sys.stderr):  # what a library prints there must not be taken for ours
-            contents = inspect(Path(source))
+            contents = {"inspect-training": inspect_training, "inspect-data": inspect_data}[command](
+                Path(source), request
+            )
         print(json.dumps(contents))
-    elif command == "embed":
-        embed(Path(source), Path(rest[0]))
-    elif command == "relink":
-        relink(Path(source), Path(rest[0]), json.load(sys.stdin)["videos"])

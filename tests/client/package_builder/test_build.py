@@ -14,7 +14,7 @@ from protocol.faults import FaultCode
 from rtc.client.package_builder import build, contents, slp_files
 from rtc.client.package_builder.build import build_tracking, build_training
 from rtc.client.package_builder.contents import inspect_data_labels
-from rtc.client.package_builder.slp_files import HDF5, Project, Video
+from rtc.client.package_builder.slp_files import HDF5, PredictionFrames, Project, Video
 from rtc.common.errors import RtcError
 from rtc.packages.describe import describe
 from rtc.packages.original_paths import MEMBER, edit_for_sending, read_original_paths
@@ -416,15 +416,17 @@ def test_only_the_video_that_is_asked_for_comes_along(project):
 
 
 def test_one_video_is_not_called_several(tmp_path, monkeypatch):
-    project = Project(1, (Video((tmp_path / "a.mp4",), is_sequence=False, labelled=1),))
-    monkeypatch.setattr(contents, "read_project", lambda _path: project)
-    assert "has 1 video, counted from 0" in refusal(inspect_data_labels, tmp_path / "flies.slp", 5).text
+    project = Project(1, (Video((tmp_path / "a.mp4",), is_sequence=False),))
+    monkeypatch.setattr(contents, "read_project", lambda _path, _reads: project)
+    reads = PredictionFrames(video_index=5)
+    assert "has 1 video, counted from 0" in refusal(inspect_data_labels, tmp_path / "flies.slp", reads, print).text
 
 
 @pytest.mark.parametrize("answer", [b"", b"loading ...", b"[]", b'{"frames": 1}', b'{"frames": "1", "videos": []}'])
 def test_an_odd_answer_of_sleap_io_is_one_sentence(tmp_path, monkeypatch, answer):
     monkeypatch.setattr(slp_files, "_run_subprocess", lambda *_: answer)
-    assert "flies.slp could not be read" in refusal(slp_files.read_project, tmp_path / "flies.slp").text
+    fault = refusal(slp_files.read_project, tmp_path / "flies.slp", PredictionFrames())
+    assert "flies.slp could not be read" in fault.text
 
 
 @pytest.mark.slow
@@ -450,7 +452,8 @@ def test_labels_without_a_labelled_frame_teach_nothing(project):
 def test_labels_that_sleap_io_cannot_read_are_refused_in_its_words(project):
     (project / "bad.slp").write_bytes(HDF5 + b"\0" * 100)
     fault = refusal(train, project, "bad.slp", ("c.yaml",))
-    assert "bad.slp could not be read. sleap-io says: " in fault.text
+    assert fault.text.startswith("bad.slp could not be read. It is damaged")
+    assert "sleap-io says: " in fault.text
     assert str(project) not in fault.text
 
 

@@ -1,0 +1,116 @@
+"""Runs programs in a Python that has sleap-io, and turns every way in which they end into one sentence."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from protocol.faults import FaultCode
+from rtc.common.errors import RtcError
+from rtc.packages.zip_writer import check_cancelled
+from rtc.sleap_nn.output import clean_line, failure_reason
+
+logger = logging.getLogger(__name__)
+
+CANCEL_CHECK_TIME = 0.2
+"""Seconds between two checks whether the task that waits for the subprocess was cancelled."""
+REFUSED, DISK_FULL = 3, 4
+"""Exit statuses of the subprocess: stdout is a sentence for the person; there is no space for the copy."""
+_FOR_PERSON = b"say: "
+"""The beginning of lines on the stderr of the subprocess that are meant for a person."""
+_ENVIRONMENT = {"HDF5_USE_FILE_LOCKING": "FALSE", "PYTHONIOENCODING": "utf-8"}
+"""HDF5 cannot lock files on some network disks, and only this program uses the copies that it writes."""
+_HAVE_WORDS = ("ValueError", "OSError", "FileNotFoundError", "PermissionError", "RuntimeError", "NotImplementedError")
+"""Exceptions whose texts are written for people, unlike that of a TypeError."""
+_LOGGED_MAX = 100
+"""Lines of a subprocess that has failed which go into the log."""
+
+
+def run_sleap_io(
+    python: str,
+    labels: Path,
+    arguments: Sequence[str],
+    stdin_text: str,
+    report: Callable[[str], None] | None = None,
+) -> bytes:
+    """Run a program to its end and return its stdout; kill it when the task that waits is cancelled.
+
+    Args:
+        python: the Python that runs it.
+        labels: the project that it opens, for the sentences.
+        arguments: the path of the program and its arguments.
+        stdin_text: what it reads from stdin.
+        report: called with each line that the program has for the person, on systems other than Windows while it runs.
+
+    Raises:
+        RtcError: USAGE: the program has refused or failed. DISK_FULL.
+    """
+    # -P: without it our own folder would come first on sys.path, and our modules would hide packages of the same name
+    command = [python, "-P", *arguments]
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    reporter = _Reporter(report)
+    with subprocess.Popen(command, env=os.environ | _ENVIRONMENT, **pipes) as process:
+        pending: bytes | None = stdin_text.encode()
+        try:
+            while True:
+                try:
+                    output, errors = process.communicate(pending, CANCEL_CHECK_TIME)
+                    break
+                except subprocess.TimeoutExpired as pause:
+                    pending = None
+                    check_cancelled()
+                    reporter.read(pause.stderr or b"")
+        except BaseException:
+            process.kill()
+            raise
+    reporter.read(errors)
+    if process.returncode:
+        raise _failure(labels, process.returncode, output, errors)
+    return bytes(output)
+
+
+@define
+class _Reporter:
+    """Reports the lines on the stderr of a subprocess that are meant for a person."""
+
+    _report: Callable[[str], None] | None
+    _lines: int = 0
+    """Number of lines that have been read."""
+
+    def read(self, errors: bytes) -> None:
+        """Report what is new in everything that the subprocess has printed on stderr so far."""
+        lines = errors.split(b"\n")[:-1]
+        for line in lines[self._lines :]:
+            if line.startswith(_FOR_PERSON) and self._report is not None:
+                self._report(clean_line(line.removeprefix(_FOR_PERSON)))
+        self._lines = len(lines)
+
+
+def _failure(labels: Path, status: int, output: bytes, errors: bytes) -> RtcError:
+    """Return the error for a subprocess that has failed.
+
+    What the libraries have raised goes into the log: to a person, only the words of sleap-io about a file are of use.
+    """
+    if status == REFUSED:
+        return RtcError(FaultCode.USAGE, clean_line(output))
+    if status == DISK_FULL:
+        return RtcError(FaultCode.DISK_FULL, f"The disk is too full to pack the images of {labels.name}. Make room.")
+    lines = [clean_line(line) for line in errors.splitlines()]
+    logger.info("%s could not be read (status %d): %s", labels.name, status, "\n".join(lines[-_LOGGED_MAX:]))
+    why = failure_reason(lines)
+    kind, _, words = why.partition(": ")
+    return unreadable(labels, words if kind in _HAVE_WORDS and words else "")
+
+
+def unreadable(labels: Path, why: str) -> RtcError:
+    """Return the error for labels that cannot be read; `why` are the words of sleap-io, if it has any."""
+    said = f" sleap-io says: {why}" if why else ""
+    return RtcError(
+        FaultCode.USAGE,
+        f"{labels.name} could not be read. It is damaged, or not of a kind that sleap-io knows. Save it again in "
+        f"SLEAP.{said}",
+    )

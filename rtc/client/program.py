@@ -20,6 +20,7 @@ from protocol.transfer import FILE_MAX
 from protocol.trust import RoomKeys
 from protocol.wire import FRAME_MAX, encode
 from rtc.client.file_transfers import FileTransfers
+from rtc.client.list_workers import list_workers
 from rtc.client.options import ClientOptions, explain_for_job, explain_without_secret
 from rtc.client.presenter import Presenter, left_text
 from rtc.client.restore_videos import NOT_HERE, can_restore
@@ -33,11 +34,15 @@ from rtc.config.room_renewal import explain_for_job_in, explain_for_room
 from rtc.packages.hydra_overrides import split_secrets
 from rtc.packages.original_paths import OriginalPaths, read_original_paths, sent_size
 from rtc.packages.plan import inspect_package
+from rtc.packages.setting_checks import check_refused
 from rtc.runtime.peer_runtime import PeerRuntime, Routes, open_peer_runtime
 from rtc.runtime.room_keys import find_keys
 from rtc.terminal.interface import ClientView, JobSummary
 from rtc.transport.files.file_names import safe_name
 from rtc.transport.webrtc import AsyncioLoop
+
+LIST_TIME = 10.0
+"""Seconds to wait for the room's list of workers, when a setting of the package is doubtful."""
 
 
 async def run_client(
@@ -182,7 +187,8 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
         does, command = ("trains", "train") if plan.kind is JobKind.TRAIN else ("predicts", "track")
         name = options.package.name
         raise RtcError(FaultCode.USAGE, f"{name} is a package that {does}. Use: sleap-rtc client {command}")
-    for note in plan.warnings:
+    doubts = check_refused(plan.refused_by, await _versions_in_room(options)) if plan.refused_by else ()
+    for note in (*plan.warnings, *doubts):
         view.warn(note)
     if plan.predictions and not await trio.to_thread.run_sync(can_restore):
         view.warn(NOT_HERE)
@@ -209,6 +215,25 @@ def _original_paths(options: ClientOptions) -> OriginalPaths:
     if options.tickets_folder is None:
         return OriginalPaths()
     return read_paths(options.tickets_folder, options.credential.job)
+
+
+async def _versions_in_room(options: ClientOptions) -> frozenset[str]:
+    """Return the versions of sleap-nn on the workers that may get the job; empty if that is not to be known soon.
+
+    It is asked only for a package that a known version refuses, because a newer one may take it.
+    """
+    try:
+        with trio.move_on_after(LIST_TIME):
+            workers = await list_workers(options.config, options.room, options.token)
+            match options.choice:
+                case events.NamedWorker(peer=called) | events.WorkerCalled(name=called):
+                    named = [present for present in workers if called in (present.peer, present.facts.name)]
+                case _:
+                    named = []
+            return frozenset(present.facts.sleap_nn for present in named or workers)
+    except RtcError:
+        pass  # the server is away, or the room is another: that is said when the package is right
+    return frozenset()
 
 
 def _job_wanted(options: ClientOptions, submit: SubmitJob | None, keys: RoomKeys | None) -> events.JobWanted:

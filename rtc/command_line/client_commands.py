@@ -24,6 +24,7 @@ from rtc.client.jobs import (
 from rtc.client.lossviewer.bridge import check_ports
 from rtc.client.options import ClientOptions
 from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training
+from rtc.client.package_builder.training_config import refused_settings
 from rtc.client.package_source import PackageSource, tracking_source, training_source
 from rtc.client.result_folder import choose_result_folder
 from rtc.client.target import choose_target
@@ -36,9 +37,11 @@ from rtc.config.folders import find_folders
 from rtc.config.load import Config
 from rtc.config.take_over import take_over_tickets
 from rtc.packages.describe import describe
+from rtc.packages.setting_checks import check_refused
 from rtc.runtime.room_keys import SecretFinder, no_secret
 from rtc.runtime.root import print_error
 from rtc.runtime.run_program import run_program
+from rtc.sleap_nn.commands import sleap_nn_version
 from rtc.terminal.interface import Mode
 from rtc.terminal.json_view import write_end
 from rtc.transport.webrtc import AsyncioLoop
@@ -389,6 +392,8 @@ def _run_job_work(
 def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], output: Path | None) -> int:
     """Create a training package, without sending it; print its path, and return the exit code."""
     target = output or Path.cwd() / f"{_base_name(labels)}.training_job.zip"
+    for doubt in check_refused(refused_settings(tuple(configs), overrides), _own_versions()):
+        print_error(doubt)
     build_training(labels, configs, overrides, _require_absent(target), print_error)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
@@ -400,6 +405,12 @@ def write_tracking(data: Path, models: Sequence[Path], predict_options: Mapping[
     build_tracking(data, models, predict_options, _require_absent(target), print_error)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
+
+
+def _own_versions() -> tuple[str, ...]:
+    """Return the version of sleap-nn on this machine, for a package that is sent later; empty if there is none."""
+    version = sleap_nn_version()
+    return (version,) if version is not None else ()
 
 
 def _require_absent(target: Path) -> Path:
@@ -415,5 +426,5 @@ def _require_absent(target: Path) -> Path:
 
 def inspect(path: Path) -> int:
     """Print what a job package will do, and return the exit code."""
-    LineWriter(sys.stdout).say(describe(path))
+    LineWriter(sys.stdout).say(describe(path, _own_versions()))
     return 0

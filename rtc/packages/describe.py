@@ -1,27 +1,34 @@
 """Text that describes what a package will train and predict: the output of `sleap-rtc package inspect`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
+
+from attrs import evolve
 
 from protocol.jobs import JobKind
 from rtc.common.text import clean
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep, inspect_package
 from rtc.packages.predict_options import Value
+from rtc.packages.setting_checks import check_refused
 
 _KINDS = {JobKind.TRAIN: "a training package", JobKind.TRACK: "an inference package"}
 
 
-def describe(path: Path) -> str:
+def describe(path: Path, sleap_nn: Collection[str] = ()) -> str:
     """Return a text of several lines for people: what the package at `path` will train and predict.
 
+    Args:
+        path: the package.
+        sleap_nn: the versions of sleap-nn that are to run it; empty: those whose settings are known.
+
     Raises:
-        RtcError: USAGE or BAD_PACKAGE, under the conditions of `inspect_package`.
+        RtcError: USAGE or BAD_PACKAGE, under the conditions of `inspect_package` and `check_refused`.
     """
     plan = inspect_package(path)
-    return "\n".join(
-        [f"{clean(path.name)}: {_KINDS[plan.kind]}, {_size_text(path.stat().st_size)}", *_plan_lines(plan)]
-    )
+    warnings = (*plan.warnings, *check_refused(plan.refused_by, sleap_nn))
+    lines = _plan_lines(evolve(plan, warnings=warnings))
+    return "\n".join([f"{clean(path.name)}: {_KINDS[plan.kind]}, {_size_text(path.stat().st_size)}", *lines])
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
@@ -30,6 +37,9 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     for number, step in enumerate(plan.steps, 1):
         yield f"  {number}. {_model_line(step)}"
         for override in step.overrides:
+            if override.is_removal:
+                yield f"       {override.key} = (sleap-nn's default)"
+                continue
             yield f"       {override.key} = {'(hidden)' if override.is_secret else override.value}"
     if plan.predictions:
         yield "Then predicts:" if plan.steps else "Predicts:"

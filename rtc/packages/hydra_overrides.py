@@ -1,21 +1,25 @@
 """Hydra overrides (`key=value`): which keys are allowed, and how to quote a value so that Hydra reads it literally."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.fields import is_printable
 from rtc.common.errors import RtcError
+from rtc.packages.hydra_values import NoHydraValue, leaves, parse_value
 from rtc.packages.setting_tree import INTERPOLATION
 from rtc.packages.worker_settings import asks_for_much, find_worker_setting, left_out
 
-_OVERRIDE = re.compile(r"\+{0,2}((?:trainer_config|data_config|model_config)(?:\.[A-Za-z_]\w*)+)=(.*)", re.DOTALL)
+_KEY = r"((?:trainer_config|data_config|model_config)(?:\.[A-Za-z_]\w*)+)"
+_OVERRIDE = re.compile(rf"\+{{0,2}}{_KEY}=(.*)", re.DOTALL)
+_REMOVAL = re.compile(rf"~{_KEY}")
 _OVERRIDE_START = re.compile(r"(?=\+{0,2}(?:trainer_config|data_config|model_config)\.[a-z_])")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.+/-]*")
 """Values that Hydra reads without quotes: numbers, plain words, null."""
-_LIST_VALUE = re.compile(r"\[[A-Za-z0-9_.,+/ '\"=-]*\]")
+_LIST_VALUE = re.compile(r"\[[A-Za-z0-9_.,+/ '\"-]*\]")
 """Lists that are passed to Hydra as they are written."""
 SETTING_MAX = 2**16
 """Maximum length of one override in a package, in characters; a list of labels may be long."""
@@ -63,11 +67,19 @@ class Override:
     key: str
     value: str
     """In Hydra's syntax, quoted where necessary."""
+    is_removal: bool = False
+    """The setting is taken out of the configuration (`~key`), so that sleap-nn uses its default; `value` is empty."""
+
+    @property
+    def parsed(self) -> Any:
+        """The value as sleap-nn gets it from Hydra: None, a bool, int, float or text, or a list or dict of these."""
+        return _parse(self.value)
 
     def paths(self) -> tuple[str, ...]:
         """Return the paths in the value, for a setting that holds one path or a list of paths; `null` gives none."""
-        bare = self.value.removeprefix("[").removesuffix("]")
-        return tuple(text for part in bare.split(",") if (text := part.strip().strip("'\"")) and text != "null")
+        parsed = self.parsed
+        items = parsed if isinstance(parsed, list) else [parsed]
+        return tuple(str(item) for item in items if item is not None and item != "")
 
     @property
     def is_secret(self) -> bool:
@@ -80,12 +92,14 @@ class Override:
         return self.value.strip("'\"")
 
     def __str__(self) -> str:
+        if self.is_removal:
+            return f"~{self.key}"
         return f"++{self.key}={self.value}"  # `++` adds or replaces; without it Hydra refuses keys the file lacks
 
 
 def is_override(text: str) -> bool:
-    """Return True for `section.key=value`, with up to two `+` before it."""
-    return _OVERRIDE.fullmatch(text) is not None
+    """Return True for `section.key=value`, with up to two `+` before it, and for `~section.key`."""
+    return _OVERRIDE.fullmatch(text) is not None or _REMOVAL.fullmatch(text) is not None
 
 
 def split_joined_overrides(text: str) -> list[str]:
@@ -93,6 +107,8 @@ def split_joined_overrides(text: str) -> list[str]:
 
     SLEAP 1.5.0 exported scripts in which the spaces were missing.
     """
+    if _REMOVAL.fullmatch(text):
+        return [text]
     return [piece for piece in _OVERRIDE_START.split(text) if piece.strip("+")]
 
 
@@ -105,28 +121,69 @@ def read_override(text: str, origin: OverrideOrigin = FROM_SCRIPT) -> Override |
     """
     if len(text) > SETTING_MAX:
         raise origin.refusal(f"{origin.subject} has a setting of more than {SETTING_MAX} characters. Shorten it.")
-    found = _OVERRIDE.fullmatch(text)
+    removed = _REMOVAL.fullmatch(text)
+    found = removed or _OVERRIDE.fullmatch(text)
     if found is None:
         raise origin.refusal(_not_understood(text, origin))
-    key, value = found[1], found[2]
+    key, value = found[1], "" if removed else found[2].strip(" \t")
     if find_worker_setting(key, _bare(value)) is not None:
         return None
     if INTERPOLATION in value:
         raise origin.refusal(f"{origin.subject} fills in {key} from the worker's environment, which is not allowed.")
-    bare = _bare(value)
-    if any(leaves_folder(part) for part in re.split(r"[\s,'\"\[\]{}=]+", bare)):
+    if removed:
+        if key == LABELS_KEY:
+            raise origin.refusal(f"{origin.subject} takes {key} out, so there is nothing to train on. Leave that out.")
+        return Override(key, "", is_removal=True)
+    parsed = _parse(value)
+    if any(leaves_folder(part) for text in (value, *_texts_in(parsed)) for part in re.split(r"[\s,'\"\[\]{}=]+", text)):
         raise origin.refusal(f"{origin.subject} sets {key} to a place outside the package. Use relative paths.")
-    if _LIST_VALUE.fullmatch(value) or (_PLAIN_VALUE.fullmatch(value) and bare == value):
+    is_text = isinstance(parsed, str)
+    if _LIST_VALUE.fullmatch(value) if isinstance(parsed, list) else not is_text or _PLAIN_VALUE.fullmatch(value):
         return Override(key, value)
-    if re.fullmatch(r"\[[^\[\]{}]*\]", bare):
-        return Override(key, f"[{','.join(_quote_item(item, origin) for item in bare[1:-1].split(','))}]")
-    return Override(key, quote_for_hydra(bare, origin))
+    return Override(key, _hydra_text(parsed, origin))
 
 
-def _quote_item(item: str, origin: OverrideOrigin) -> str:
-    """Return one value of a list, in quotes where Hydra would not read it as it stands."""
-    text = item.strip()
-    return text if _PLAIN_VALUE.fullmatch(text) else quote_for_hydra(text.strip("'\""), origin)
+def _parse(value: str) -> Any:
+    """Return what a value means to Hydra; a text that Hydra would not read is taken as it is, without its quotes."""
+    try:
+        return parse_value(value)
+    except NoHydraValue:
+        return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Yield every text in a parsed value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(item)
+
+
+def _hydra_text(value: Any, origin: OverrideOrigin) -> str:
+    """Return a parsed value in Hydra's syntax.
+
+    Raises:
+        RtcError: with the origin's code: under the conditions of `quote_for_hydra`.
+    """
+    if isinstance(value, list):
+        return f"[{','.join(_hydra_text(item, origin) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_hydra_text(item, origin)}' for name, item in value.items())}}}"
+    if isinstance(value, str):
+        return quote_for_hydra(value, origin)
+    return "null" if value is None else str(value).lower()
+
+
+def _expand(text: str, origin: OverrideOrigin) -> Iterator[str]:
+    """Yield the override, or one for each setting of a mapping (`a.b={c:1}` is `a.b.c=1`), to check each by its key."""
+    found = _OVERRIDE.fullmatch(text) if len(text) <= SETTING_MAX and INTERPOLATION not in text else None
+    value = _parse(found[2].strip(" \t")) if found is not None else None
+    if found is None or not isinstance(value, dict) or not value:
+        yield text
+        return
+    for key, inner in leaves(found[1], value):
+        yield f"{key}={_hydra_text(inner, origin)}"
 
 
 def _bare(value: str) -> str:
@@ -139,7 +196,7 @@ def left_out_overrides(texts: Iterable[str], origin: OverrideOrigin) -> tuple[st
 
     Programs set some of them in every package, so of those in a package only what asks for certain hardware is named.
     """
-    found = (_OVERRIDE.fullmatch(text) for text in texts)
+    found = (_OVERRIDE.fullmatch(part) for text in texts for part in _expand(text, origin))
     settings = [(match[1], _bare(match[2]).replace(" ", "")) for match in found if match is not None]
     return tuple(
         left_out(key, value)
@@ -165,14 +222,14 @@ def read_overrides(texts: Iterable[str], origin: OverrideOrigin) -> tuple[Overri
     Raises:
         RtcError: under the conditions of `read_override`.
     """
-    read = (read_override(text, origin) for text in texts)
+    read = (read_override(part, origin) for text in texts for part in _expand(text, origin))
     return tuple(override for override in read if override is not None)
 
 
 def split_secrets(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the overrides whose values anybody may read, and the keys of all others, such as an API key."""
     shown, hidden = [], []
-    for text in texts:
+    for text in (part for whole in texts for part in _expand(whole, FROM_COMMAND_LINE)):
         found = _OVERRIDE.fullmatch(text)
         if found is not None and is_secret_name(found[1].rpartition(".")[2]):
             hidden.append(found[1])

@@ -70,6 +70,8 @@ class ModelConfig:
     """Paths of all other files that the model needs, as written, by the setting that names them."""
     notes: tuple[str, ...] = ()
     """Sentences for people about settings that are left out."""
+    tree: Mapping[str, Any] | None = field(default=None, eq=False, repr=False)
+    """The whole content, if it is in sleap-nn's own form."""
 
 
 def read_model_config(name: str, text: str) -> ModelConfig:
@@ -186,6 +188,7 @@ def _read_yaml(name: str, tree: dict[str, Any]) -> ModelConfig:
         head=_single_head(get_setting(tree, "model_config.head_configs")),
         other_files={key: paths for key, paths in files.items() if paths},
         notes=tuple(notes_about(tree)),
+        tree=tree,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDE_MAX, OVERRIDES_MAX, JobKind
@@ -31,6 +31,7 @@ from rtc.packages.inference import PackageContext, PredictStep, read_predictions
 from rtc.packages.inference_script import PredictLine, read_inference_script
 from rtc.packages.model_config import FILE_SETTINGS, ModelConfig, read_model_config, setting_leaves_package
 from rtc.packages.safe_yaml import safe_yaml
+from rtc.packages.setting_checks import RefusedBy, find_refused, merge
 from rtc.packages.sources import FolderSource, PackageFiles, Source, ZipSource
 from rtc.packages.train_script import read_train_script
 from rtc.packages.zip_reader import open_zip
@@ -61,6 +62,8 @@ class TrainStep:
     """The labels that the model is trained on, wherever they are named; for display."""
     notes: tuple[str, ...] = ()
     """Sentences for people about settings of the package that are left out."""
+    refused_by: RefusedBy = field(factory=dict, eq=False, repr=False)
+    """What versions of sleap-nn refuse in its settings."""
 
 
 @frozen
@@ -75,6 +78,11 @@ class Plan:
     """Predictions, made after all training."""
     warnings: tuple[str, ...] = ()
     """Sentences for people: each says what the package asks for that will not be done, and why."""
+
+    @property
+    def refused_by(self) -> RefusedBy:
+        """What versions of sleap-nn refuse in the settings of the trainings; `check_refused` says what that means."""
+        return merge(step.refused_by for step in self.steps)
 
 
 @frozen
@@ -273,6 +281,7 @@ def _train_step(
         model_config.head,
         labels,
         (*request.notes, *model_config.notes),
+        find_refused(config, model_config.tree, overrides, labels),
     )
 
 

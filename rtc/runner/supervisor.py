@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from protocol.converter import WireError
 from protocol.jobs import GpuUse, JobKind, Outcome
@@ -23,6 +23,7 @@ from rtc.common.errors import RtcError
 from rtc.common.gpu import read_use
 from rtc.common.job_result import JobResult
 from rtc.packages.plan import Plan, read_plan
+from rtc.packages.setting_checks import check_refused
 from rtc.packages.zip_reader import UnpackLimit, unpack
 from rtc.runner.commands import COMMAND_MAX, CancelRun, StopRun, from_line
 from rtc.runner.containment import Containment, open_containment
@@ -38,6 +39,7 @@ from rtc.runner.job_files import (
 from rtc.runner.journal import Journal
 from rtc.runner.limits import limit_resources
 from rtc.runner.run_plan import FILES_NOT_MADE, StopSwitch, run_job
+from rtc.sleap_nn.commands import version_of
 
 log = logging.getLogger("rtc.supervisor")
 
@@ -87,7 +89,7 @@ class _Supervisor:
         with self.scope:
             try:
                 await _unpack(self.folder.with_name(ARRIVED), self.folder, self.spec.package_max)
-                plan = await trio.to_thread.run_sync(read_plan, self.folder, self.spec.overrides)
+                plan = await trio.to_thread.run_sync(self._read_plan)
                 write_result_paths(self.folder.parent, plan)
             except RtcError as error:
                 return JobResult(Outcome.FAILED, error.fault.text)
@@ -99,6 +101,16 @@ class _Supervisor:
         if self.terminated:
             return ENDED_FROM_OUTSIDE
         return JobResult(Outcome.CANCELLED, TRAINING_CANCELLED if kind is JobKind.TRAIN else PREDICTION_CANCELLED)
+
+    def _read_plan(self) -> Plan:
+        """Return the plan of the unpacked package, with what is doubtful about its settings among the warnings.
+
+        Raises:
+            RtcError: USAGE or BAD_PACKAGE: the package cannot be run, or our sleap-nn refuses a setting.
+        """
+        plan = read_plan(self.folder, self.spec.overrides)
+        doubts = check_refused(plan.refused_by, [version_of(self.spec.sleap_nn) or "unknown"])
+        return evolve(plan, warnings=(*plan.warnings, *doubts))
 
     async def _run_plan(self, plan: Plan) -> JobResult:
         return await run_job(

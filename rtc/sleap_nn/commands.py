@@ -66,6 +66,20 @@ def sleap_nn_version() -> str | None:
         return None
 
 
+def version_of(sleap_nn: Path) -> str | None:
+    """Return the version of a sleap-nn program, or None if it is not found. sleap-nn is not run: that takes seconds."""
+    try:
+        python = python_of(sleap_nn)
+    except (OSError, RtcError):
+        return None
+    if python.parent == Path(sys.executable).parent:
+        return sleap_nn_version()
+    for packages in python.parent.parent.glob("lib/python3*/site-packages"):
+        for found in importlib.metadata.distributions(name="sleap-nn", path=[str(packages)]):
+            return found.version
+    return None
+
+
 def python_of(sleap_nn: Path) -> Path:
     """Return the path of the Python that a sleap-nn program belongs to.
 

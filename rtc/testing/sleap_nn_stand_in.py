@@ -36,10 +36,23 @@ KNOBS: dict[str, Any] = {
     "predict_crash": "",  # a reason for failing in the middle of predicting
     "no_predictions": False,  # write no predictions file
 }
+_DESCRIBED = "stand-in: "
 TOY_LABELS = b"no real labels\n"
 WIRE_TIME = 60_000
 """Milliseconds to wait for the subscription to our messages, and for the last of them to be taken: both need some, and
 only where nobody listens any more do they take so long."""
+
+
+def describe_knobs(knobs: dict[str, Any]) -> str:
+    """Return the knobs as the `description` of a configuration."""
+    return f"{_DESCRIBED}{json.dumps(knobs)}"
+
+
+def knobs_of(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the knobs in a configuration."""
+    text = str(tree.get("description") or "")
+    knobs: dict[str, Any] = json.loads(text.removeprefix(_DESCRIBED)) if text.startswith(_DESCRIBED) else {}
+    return knobs
 
 
 class _Run:
@@ -47,7 +60,7 @@ class _Run:
 
     def __init__(self, tree: dict[str, Any]) -> None:
         trainer = tree.get("trainer_config") or {}
-        self.knobs = KNOBS | {"epochs": trainer.get("max_epochs") or KNOBS["epochs"]} | (tree.get("stand_in") or {})
+        self.knobs = KNOBS | {"epochs": trainer.get("max_epochs") or KNOBS["epochs"]} | knobs_of(tree)
         self.tree = tree
         self.folder = Path(trainer.get("ckpt_dir") or ".") / (trainer.get("run_name") or "run")
         ports = trainer.get("zmq") or {}
@@ -175,7 +188,7 @@ def convert(arguments: list[str]) -> int:
         "data_config": {"train_labels_path": [old["data"]["labels"]["training_labels"]]},
         "model_config": {"head_configs": heads},
         "trainer_config": {"max_epochs": old["optimization"]["epochs"]},
-        "stand_in": knobs,
+        "description": describe_knobs(knobs),
     }
     Path(target).write_text(yaml.safe_dump(new))
     return 0
@@ -209,7 +222,7 @@ def predict(arguments: list[str]) -> int:
 
 def _knobs_of(model: Path) -> dict[str, Any]:
     tree: dict[str, Any] = yaml.safe_load((model / "training_config.yaml").read_text())
-    return tree.get("stand_in") or {}
+    return knobs_of(tree)
 
 
 def _frame_count(frames: str) -> int:
@@ -233,7 +246,7 @@ def main(arguments: list[str]) -> int:
         print("Usage: sleap-nn train --config FILE", file=sys.stderr)
         return 2
     tree = _read_config(arguments)
-    knobs = tree.get("stand_in") or {}
+    knobs = knobs_of(tree)
     _apply_knobs(knobs)
     for label in tree["data_config"]["train_labels_path"]:
         if not Path(label).is_file():

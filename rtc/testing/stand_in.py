@@ -1,7 +1,7 @@
 """A stand-in for sleap-nn, and packages for it; `sleap_nn_stand_in` is the program, its `KNOBS` set its behaviour.
 
 `install_stand_in` puts it into a folder under the name `sleap-nn`; `make_package` and `make_inference_package` write
-packages whose configurations have a section `stand_in` with the knobs.
+packages whose configurations hold the knobs in their `description`, so that they are right for sleap-nn too.
 """
 
 import shlex
@@ -14,7 +14,7 @@ import yaml
 from attrs import frozen
 
 from rtc.testing import sleap_nn_stand_in
-from rtc.testing.sleap_nn_stand_in import KNOBS, TOY_LABELS
+from rtc.testing.sleap_nn_stand_in import KNOBS, TOY_LABELS, describe_knobs
 
 TOY_DATA = "toy.pkg.slp"
 
@@ -117,9 +117,9 @@ def _prediction(data: str, runs: dict[str, str], options: dict[str, Any] | None)
 def _config(model: str, run: str, knobs: dict[str, Any]) -> dict[str, Any]:
     return {
         "data_config": {"train_labels_path": [TOY_DATA], "val_labels_path": None},
-        "model_config": {"head_configs": {model: {"confmaps": {"sigma": 2.5}}}},
+        "model_config": {"backbone_config": {"unet": {}}, "head_configs": {model: {"confmaps": {"sigma": 2.5}}}},
         "trainer_config": {"max_epochs": knobs.get("epochs", KNOBS["epochs"]), "ckpt_dir": "models", "run_name": run},
-        "stand_in": knobs,
+        "description": describe_knobs(knobs),
     }
 
 

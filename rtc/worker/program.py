@@ -48,7 +48,7 @@ from rtc.config.load import Config
 from rtc.invitations.code_inviter import CodeInviter
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
 from rtc.runtime.room_keys import LastingSecret, SecretFinder, find_keys, no_secret
-from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, sleap_nn_version
+from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, version_of
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.banner import invite_command
 from rtc.worker.code_report import WorkerCodeReport
@@ -242,7 +242,7 @@ async def _serve(
         config=options.config,
         role=Role.WORKER,
         on_message=_receive,
-        facts=_facts(options, gpus),
+        facts=_facts(options, gpus, runner_config.sleap_nn),
         goodbye_fault=STOPPED,
         tap=_tap_of(options, EventLog(say, options.prefix)),
     ) as runtime:
@@ -342,7 +342,7 @@ def _own_gpu() -> tuple[GpuFacts, ...]:
     return () if found == NO_GPU else (found,)
 
 
-def _facts(options: WorkerOptions, gpus: tuple[GpuFacts, ...]) -> WorkerFacts:
+def _facts(options: WorkerOptions, gpus: tuple[GpuFacts, ...], sleap_nn: Path) -> WorkerFacts:
     """Return the worker's description of itself, before it has adopted any job."""
     gpu = combine(gpus)
     return WorkerFacts(
@@ -351,7 +351,7 @@ def _facts(options: WorkerOptions, gpus: tuple[GpuFacts, ...]) -> WorkerFacts:
         hostname=socket.gethostname(),
         gpu=gpu.name,
         memory_mb=gpu.memory_mb,
-        sleap_nn=sleap_nn_version() or "unknown",
+        sleap_nn=version_of(sleap_nn) or "unknown",
         cuda=gpu.cuda,
         version=VERSION,
         free_mb=gpu.free_mb,

@@ -108,7 +108,8 @@ def test_only_settings_that_are_not_ours_are_kept():
         "sleap-nn train a.yaml data_config.val_labels_path=[/etc/passwd]",
         "sleap-nn train a.yaml trainer_config.resume_ckpt_path=../../x.ckpt",
         "sleap-nn train a.yaml 'trainer_config.resume_ckpt_path=\"~/x.ckpt\"'",
-        "sleap-nn train a.yaml ~trainer_config.seed",
+        "sleap-nn train a.yaml ~seed",
+        "sleap-nn train a.yaml ~data_config.train_labels_path",
     ],
 )
 def test_other_lines_refuse_the_script(line):

@@ -52,6 +52,7 @@ from rtc.sleap_nn.environment import SHIM, job_environment
 from rtc.sleap_nn.hardware_lines import HardwareCause, advice
 from rtc.sleap_nn.output import JobLog, clean_line, failure_reason
 from rtc.testing.limits import HANG_TIME
+from rtc.testing.sleap_nn_stand_in import describe_knobs
 from rtc.testing.stand_in import install_stand_in, make_inference_package, make_package
 
 LEGACY = {
@@ -272,7 +273,7 @@ def first(kind, **fields):
 async def test_this_stops_one_model_and_the_next_is_trained_whole(job, tmp_path):
     package = make_package(tmp_path / "p.zip", TWO, predict=True, **SLOW)
     short = {"epochs": 3, "seconds": 0.02}
-    rewritten(package, "centered_instance.yaml", lambda config: config["stand_in"].update(short))
+    rewritten(package, "centered_instance.yaml", lambda config: config.update(description=describe_knobs(short)))
     result = await job.stopped(package, StopScope.THIS, first(Progress, model=0))
     assert result.text.startswith("Trained 2 models: centroid, centered_instance, and predicted 16 frames")
     assert [news.epoch for news in job.of(Progress) if news.model == 1 and news.batch is None] == [0, 1, 2]

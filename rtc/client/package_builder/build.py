@@ -26,7 +26,7 @@ from rtc.client.package_builder.frames_read import frames_of_prediction, frames_
 from rtc.client.package_builder.packing_progress import PackingProgress
 from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
-from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs
+from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs, refused_settings
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import plain_name, unused_path
 from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, left_out_overrides, read_override, split_secrets
@@ -35,6 +35,7 @@ from rtc.packages.original_paths import MEMBER
 from rtc.packages.plan import inspect_package
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_arguments, read_options
 from rtc.packages.safe_yaml import yaml_text
+from rtc.packages.setting_checks import newest_refusals
 from rtc.packages.zip_writer import add_file, add_text, open_zip_writer
 
 ReportProgress = Callable[[str], None]
@@ -72,6 +73,8 @@ def build_training(
     )
     for other in other_labels:
         check_labels(other)
+    for sentence in newest_refusals(refused_settings(tuple(configs), overrides)):
+        report(sentence)  # who sends the package may refuse it for that, when it knows the worker
     report(f"Reading {labels.name}")
     reads = frames_of_training(training_configs, shown)
     inspected = {path: inspect_training_labels(path, reads, report) for path in (labels, *other_labels)}

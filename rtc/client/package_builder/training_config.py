@@ -4,7 +4,7 @@ A configuration may come from SLEAP, from a folder of configurations, or from an
 be outdated or belong to another computer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -14,8 +14,10 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from rtc.client.package_builder.slp_files import check_file
 from rtc.common.errors import RtcError
+from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, read_overrides
 from rtc.packages.model_config import parse_settings, read_model_config
 from rtc.packages.safe_yaml import json_text, yaml_text
+from rtc.packages.setting_checks import RefusedBy, find_refused, merge
 from rtc.packages.sources import TEXT_MAX
 from rtc.packages.text_encoding import decode_text
 
@@ -130,6 +132,19 @@ def read_training_configs(paths: tuple[Path, ...]) -> tuple[TrainingConfig, ...]
     if not paths:
         raise RtcError(FaultCode.USAGE, "Name a training configuration, one for each model.")
     return tuple(sorted(map(_read, paths), key=lambda training_config: training_config.head != _TRAINED_FIRST))
+
+
+def refused_settings(paths: tuple[Path, ...], overrides: Sequence[str]) -> RefusedBy:
+    """Return what versions of sleap-nn refuse in training configurations with these overrides (`check_refused`).
+
+    Raises:
+        RtcError: USAGE or BAD_PACKAGE: under the conditions of `read_training_configs` and `read_overrides`.
+    """
+    read = read_overrides(overrides, FROM_COMMAND_LINE)
+    return merge(
+        find_refused(config.path.name, None if config.legacy else config.tree, read, ("labels.slp",))
+        for config in read_training_configs(paths)
+    )
 
 
 def _read(path: Path) -> TrainingConfig:

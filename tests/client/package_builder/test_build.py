@@ -27,7 +27,10 @@ CONFIG = {
         "val_labels_path": None,
         "cache_img_path": "/scratch/cache",
     },
-    "model_config": {"head_configs": {"centroid": {"confmaps": {}}, "bottomup": None}},
+    "model_config": {
+        "backbone_config": {"unet": {}},
+        "head_configs": {"centroid": {"confmaps": {}}, "bottomup": None},
+    },
     "trainer_config": {"max_epochs": 7, "ckpt_dir": "/home/lab/models", "run_name": "old"},
 }
 
@@ -44,7 +47,9 @@ def place(tmp_path, blind):
     (tmp_path / "flies.pkg.slp").write_bytes(HDF5 + b"labels")
     (tmp_path / "fly.mp4").write_bytes(b"video")
     for head in ("centroid", "centered_instance"):
-        tree = CONFIG | {"model_config": {"head_configs": {head: {}, "bottomup": None}}}
+        tree = CONFIG | {
+            "model_config": {"backbone_config": {"unet": {}}, "head_configs": {head: {}, "bottomup": None}}
+        }
         (tmp_path / f"my {head}.yaml").write_text(yaml.safe_dump(tree))
         (tmp_path / "runs" / head).mkdir(parents=True)
         (tmp_path / "runs" / head / "best.ckpt").write_bytes(head.encode())

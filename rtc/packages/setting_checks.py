@@ -1,0 +1,135 @@
+"""Says before a training begins which of its settings sleap-nn refuses, for each version whose settings are known.
+
+A client does not know at first which sleap-nn a worker has, and a newer one may know more settings. So a package is
+refused only if no worker that may get it could take it; otherwise what is doubtful is said.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from protocol.faults import FaultCode
+from rtc.common.errors import RtcError
+from rtc.packages.config_schema import BadSetting, known_schemas
+from rtc.packages.hydra_overrides import LABELS_KEY, Override
+from rtc.packages.model_config import with_setting
+
+RefusedBy = Mapping[str, tuple[str, ...]]
+"""Sentences about settings that a version of sleap-nn refuses, by this version, the newest first."""
+_SET_BY_WORKER = re.compile(
+    r"trainer_config\.(zmq(\..*)?|ckpt_dir|run_name|save_ckpt|trainer_(devices|device_indices|accelerator|strategy))"
+)
+"""Settings that the worker replaces by its own, whatever they are."""
+_SENTENCES_MAX = 3
+"""Maximum number of settings that are named in one error."""
+
+
+def find_refused(
+    config: str, tree: Mapping[str, Any] | None, overrides: Iterable[Override], labels: tuple[str, ...]
+) -> RefusedBy:
+    """Return what each known version of sleap-nn refuses in the settings of one training.
+
+    Args:
+        config: the name of the configuration, for the sentences.
+        tree: its content; None if it is not in sleap-nn's form yet. Then only the overrides are checked.
+        overrides: they change the content, the last one of a setting counts.
+        labels: the labels to train on, which the worker writes into the configuration.
+    """
+    overrides = tuple(overrides)
+    changed, missing = _apply(deepcopy(dict(tree or {})), overrides if tree is not None else _additions(overrides))
+    if tree is not None and labels:
+        changed = with_setting(changed, LABELS_KEY, list(labels))
+    keys = [override.key for override in overrides]
+    found = {}
+    for schema in known_schemas():
+        problems = [*missing, *schema.find_problems(changed, is_whole=tree is not None)]
+        texts = [_sentence(config, keys, problem) for problem in problems if not _SET_BY_WORKER.fullmatch(problem.key)]
+        if texts:
+            found[schema.version] = tuple(dict.fromkeys(texts))
+    return found
+
+
+def merge(parts: Iterable[RefusedBy]) -> RefusedBy:
+    """Return the sentences of several models together."""
+    merged: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        for version, texts in part.items():
+            merged[version] = tuple(dict.fromkeys((*merged.get(version, ()), *texts)))
+    return merged
+
+
+def newest_refusals(refused_by: RefusedBy) -> tuple[str, ...]:
+    """Return what the newest version says that refuses anything."""
+    return next(iter(refused_by.values()), ())
+
+
+def check_refused(refused_by: RefusedBy, versions: Collection[str] = ()) -> tuple[str, ...]:
+    """Return sentences for people about settings that may be refused.
+
+    Args:
+        refused_by: what is wrong, by version.
+        versions: those of sleap-nn on the workers that may run the package; empty: nothing is known about them.
+
+    Raises:
+        RtcError: USAGE: each of these versions refuses something.
+    """
+    if not refused_by:
+        return ()
+    candidates = tuple(versions) or tuple(schema.version for schema in known_schemas())
+    refusing = [version for version in refused_by if version in candidates]
+    if len(refusing) == len(set(candidates)):
+        raise RtcError(FaultCode.USAGE, _together(refused_by[refusing[0]]))
+    if refusing:
+        return (f"{_together(refused_by[refusing[0]])} Not every worker has that version, so it is sent.",)
+    known = {schema.version for schema in known_schemas()}
+    if any(version in known for version in candidates):
+        return ()
+    return (
+        f"{_together(newest_refusals(refused_by))} The worker has another version, which may take it, so it is sent.",
+    )
+
+
+def _together(texts: tuple[str, ...]) -> str:
+    more = len(texts) - _SENTENCES_MAX
+    return " ".join(texts[:_SENTENCES_MAX]) + (f" There are {more} more." if more > 0 else "")
+
+
+def _sentence(config: str, keys: Iterable[str], problem: BadSetting) -> str:
+    """Return the sentence about a problem; one of the configuration's own text names the configuration."""
+    key = problem.key
+    is_changed = any(key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in keys)
+    text = f"{problem}" if is_changed else f"{config}: {problem}"
+    return text if text.endswith("?") else f"{text}."
+
+
+def _additions(overrides: tuple[Override, ...]) -> tuple[Override, ...]:
+    return tuple(override for override in overrides if not override.is_removal)
+
+
+def _apply(tree: dict[str, Any], overrides: Iterable[Override]) -> tuple[dict[str, Any], list[BadSetting]]:
+    """Return the configuration with the overrides as Hydra applies them, and the settings that cannot be taken out."""
+    missing = []
+    for override in overrides:
+        if override.is_removal:
+            node = _parent(tree, override.key)
+            if node is None or override.key.rpartition(".")[2] not in node:
+                missing.append(BadSetting(override.key, "is not in the configuration, so it cannot be taken out of it"))
+            else:
+                del node[override.key.rpartition(".")[2]]
+        elif override.parsed != {} or not isinstance(_find(tree, override.key), dict):  # `{}` changes no mapping
+            tree = with_setting(tree, override.key, override.parsed)
+    return tree, missing
+
+
+def _find(tree: Mapping[str, Any], key: str) -> Any:
+    node = _parent(tree, key)
+    return node.get(key.rpartition(".")[2]) if node is not None else None
+
+
+def _parent(tree: Mapping[str, Any], key: str) -> Any:
+    """Return the mapping that a setting is in, or None if it is not there."""
+    node: Any = tree
+    for part in key.split(".")[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else None

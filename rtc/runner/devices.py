@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-import trio
 from attrs import define
 
 from protocol.jobs import JobKind, NoteKind
-from rtc.common.gpu import NO_GPU, GpuFacts, combine, read_gpu, read_gpus
+from rtc.common.gpu import GpuFacts, combine
 from rtc.sleap_nn.commands import Accelerator
 from rtc.sleap_nn.hardware_lines import cuda_problem
 
-DRIVER_TIME = 5.0
-"""Seconds in which the driver must answer: a broken one may hang."""
 LINE_MAX = 4096
 """Bytes of a printed line that are read."""
 FREE_SHARE = 0.5
@@ -27,37 +24,30 @@ Note = Callable[[str, NoteKind], None]
 """Tells the person a sentence."""
 
 
-async def tell_devices(note: Note, accelerator: Accelerator, gpus: tuple[str, ...] | None, kind: JobKind) -> None:
+def tell_devices(
+    note: Note, accelerator: Accelerator, devices: int, gpu_facts: Sequence[GpuFacts], kind: JobKind
+) -> None:
     """Tell the person which devices the job has, and how much memory is free.
 
     Args:
         note: tells it.
         accelerator: "cpu" if the worker offers no GPU.
-        gpus: the UUIDs of the job's GPUs; None for the one that CUDA would use.
+        devices: number of the job's GPUs.
+        gpu_facts: what the driver reports about them now; fewer if it did not answer.
         kind: whether the job trains, or only predicts.
     """
     if accelerator == "cpu":
         note(ON_CPU, NoteKind.INFO)
         return
-    found: tuple[GpuFacts, ...] = ()
-    with trio.move_on_after(DRIVER_TIME):
-        found = await trio.to_thread.run_sync(_read, gpus, abandon_on_cancel=True)
-    if not found or len(found) < len(gpus or ()):
+    if len(gpu_facts) < devices:
         note(SILENT_DRIVER, NoteKind.INFO)
         return
-    note(devices_text(found, kind), NoteKind.INFO)
-    for gpu in found:
+    note(devices_text(gpu_facts, kind), NoteKind.INFO)
+    for gpu in gpu_facts:
         if gpu.free_mb < gpu.memory_mb * FREE_SHARE:
             used, total = _gigabytes(gpu.memory_mb - gpu.free_mb), _gigabytes(gpu.memory_mb)
             text = f"Other programs use {used} of the {total} GB of {gpu.name}: the job may run out of GPU memory."
             note(text, NoteKind.WARNING)
-
-
-def _read(gpus: tuple[str, ...] | None) -> tuple[GpuFacts, ...]:
-    if gpus is not None:
-        return read_gpus(gpus)
-    found = read_gpu()
-    return () if found == NO_GPU else (found,)
 
 
 def devices_text(gpus: Sequence[GpuFacts], kind: JobKind) -> str:

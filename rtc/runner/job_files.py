@@ -14,6 +14,7 @@ from attrs.validators import deep_iterable
 from protocol.converter import WireError, from_json, to_json
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome
+from rtc.common.gpu import GpuFacts
 from rtc.common.job_result import JobResult
 from rtc.common.safe_open import open_private, open_regular
 from rtc.common.size_limits import PACKAGE_MAX
@@ -64,6 +65,8 @@ class Spec:
     """Settings changed for this run, in Hydra's notation, for every model of the package."""
     package_max: int = PACKAGE_MAX
     """Bytes that the files of the package may have together, unpacked."""
+    gpu_facts: tuple[GpuFacts, ...] = ()
+    """What the driver reported about these GPUs when the job began; fewer if it did not answer."""
 
 
 def _check_path(_note: object, _field: "Attribute[str]", path: str) -> None:

@@ -14,6 +14,7 @@ from attrs import define, evolve, field
 from protocol.ids import JobId
 from protocol.jobs import JobStarted, ModelStarted, Outcome, StopScope
 from rtc.common.errors import RtcError
+from rtc.common.gpu import GpuFacts
 from rtc.common.job_result import LOG_NAME, JobResult
 from rtc.common.nurseries import open_background_nursery
 from rtc.common.process_group import Holder
@@ -78,6 +79,7 @@ async def run_job(
     switch: StopSwitch | None = None,
     inherit: tuple[int, ...] = (),
     holder: Holder | None = None,
+    gpu_facts: tuple[GpuFacts, ...] = (),
 ) -> JobResult:
     """Run all steps of an unpacked package and return how the job ended; the steps run one after the other.
 
@@ -91,6 +93,7 @@ async def run_job(
         switch: stops the job early.
         inherit: descriptors that stay open in the job's processes.
         holder: ends what a program has left running outside of its process group.
+        gpu_facts: what the driver reported about these GPUs when the job began.
     """
     if (folder / LOG_NAME).is_dir():  # the package holds a folder of that name
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
@@ -113,7 +116,7 @@ async def run_job(
             emit(JobStarted(job, models, files))
             for warning in plan.warnings:  # the client has shown them before it sent the package
                 log.add_line(warning)
-            await tell_devices(context.note, accelerator, gpus, plan.kind)
+            tell_devices(context.note, accelerator, devices, gpu_facts, plan.kind)
             return await _run_steps(context, switch or StopSwitch(), plan, sockets)
     finally:
         log.close()

@@ -120,6 +120,7 @@ class _Supervisor:
             sleap_nn=self.spec.sleap_nn,
             accelerator=self.spec.accelerator,
             gpus=self.spec.gpus,
+            gpu_facts=self.spec.gpu_facts,
             emit=self.journal.write,
             switch=self.switch,
             inherit=self.inherit,

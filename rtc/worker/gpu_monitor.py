@@ -10,11 +10,33 @@ from attrs import define, field
 
 from actors.events import FreeMemoryChanged
 from protocol.status import WorkerFacts
+from rtc.common.gpu import NO_GPU, GpuFacts, read_gpu, read_gpus
 
 PERIOD = 15.0
 """Seconds between two readings."""
 MIN_CHANGE = 256
 """MB (2**20 bytes): smaller changes are not reported. CUDA's own context takes about this much."""
+
+DRIVER_TIME = 5.0
+"""Seconds in which the driver must answer when a job begins: a broken one may hang."""
+
+
+async def read_job_gpus(gpus: tuple[str, ...] | None) -> tuple[GpuFacts, ...]:
+    """Return what the driver reports now about the GPUs of a job; fewer of them, or none, where it does not answer.
+
+    Args:
+        gpus: their UUIDs; None for the GPU that CUDA would use.
+    """
+    with trio.move_on_after(DRIVER_TIME):
+        return await trio.to_thread.run_sync(_read_gpus, gpus, abandon_on_cancel=True)
+    return ()
+
+
+def _read_gpus(gpus: tuple[str, ...] | None) -> tuple[GpuFacts, ...]:
+    if gpus is not None:
+        return read_gpus(gpus)
+    found = read_gpu()
+    return () if found == NO_GPU else (found,)
 
 
 @define

@@ -40,6 +40,7 @@ from rtc.runner.supervisor_handle import adopt_supervisor, collect_result, start
 from rtc.runtime.peer_runtime import Routes
 from rtc.transport.files import Incoming
 from rtc.transport.links.manager import LinkManager
+from rtc.worker.gpu_monitor import read_job_gpus
 from rtc.worker.job import CLEAN_TIME, Job, RunnerConfig
 from rtc.worker.job_database import JobDatabase, JobRecord, try_or_log
 from rtc.worker.job_status import JobStatus
@@ -312,6 +313,7 @@ class JobManager:
         """Start the job's supervisor process, and watch the job to its end."""
         assert job.submit is not None, "a job that is started was submitted"
         runner_config = self.runner_config
+        on_cpu = runner_config.accelerator == "cpu"
         spec = Spec(
             job.name,
             runner_config.sleap_nn,
@@ -319,6 +321,7 @@ class JobManager:
             runner_config.gpus,
             job.submit.overrides,
             package_max=runner_config.package_max,
+            gpu_facts=() if on_cpu else await read_job_gpus(runner_config.gpus),
         )
         lock_descriptor = job.lock.users_descriptor if job.lock is not None else None
         try:

@@ -6,37 +6,27 @@ from attrs import evolve
 
 from protocol.jobs import JobKind, NoteKind
 from rtc.common.gpu import NO_GPU, GpuFacts
-from rtc.runner import devices
-from rtc.runner.devices import CUDA_UNUSABLE, ON_CPU, SILENT_DRIVER, CudaWatch, tell_devices
+from rtc.runner.devices import CUDA_UNUSABLE, SILENT_DRIVER, CudaWatch, tell_devices
+from rtc.worker import gpu_monitor
+from rtc.worker.gpu_monitor import read_job_gpus
 
 RTX = GpuFacts("NVIDIA RTX 4090", 24564, 22630, "12.4", "GPU-a")
 SECOND = evolve(RTX, uuid="GPU-b", free_mb=20480)
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """Return what is told for these GPUs, with a driver that reports those of `driver`."""
-
-    async def told(gpus, driver=(), kind=JobKind.TRAIN, accelerator="auto"):
-        known = {gpu.uuid: gpu for gpu in driver}
-        monkeypatch.setattr(devices, "read_gpus", lambda uuids: tuple(known[each] for each in uuids if each in known))
-        monkeypatch.setattr(devices, "read_gpu", lambda: next(iter(driver), NO_GPU))
-        notes = []
-        await tell_devices(lambda text, level: notes.append((text, level)), accelerator, gpus, kind)
-        return notes
-
-    return told
+def told(facts=(), kind=JobKind.TRAIN, accelerator="auto", devices=1):
+    """Return what is told of these GPUs."""
+    notes = []
+    tell_devices(lambda *note: notes.append(note), accelerator, devices, facts, kind)
+    return notes
 
 
-async def test_one_gpu_is_told_with_its_free_memory(told):
-    expected = [("The job runs on NVIDIA RTX 4090, 22.1 GB free.", NoteKind.INFO)]
-    assert await told(("GPU-a",), [RTX]) == expected
-    assert await told(None, [RTX]) == expected
+def test_one_gpu_is_told_with_its_free_memory():
+    assert told([RTX]) == [("The job runs on NVIDIA RTX 4090, 22.1 GB free.", NoteKind.INFO)]
 
 
-async def test_the_cpu_is_told_to_be_slow(told):
-    for gpus in (None, ()):
-        assert await told(gpus, accelerator="cpu") == [("The job runs on the CPU: this will be slow.", NoteKind.INFO)]
+def test_the_cpu_is_told_to_be_slow():
+    assert told(accelerator="cpu") == [("The job runs on the CPU: this will be slow.", NoteKind.INFO)]
 
 
 @pytest.mark.parametrize(
@@ -47,20 +37,30 @@ async def test_the_cpu_is_told_to_be_slow(told):
         (20480, JobKind.TRACK, "at least 20.0 GB free on each. Predicting uses the first of them."),
     ],
 )
-async def test_two_gpus_are_told_together(free, kind, rest, told):
-    [(text, _)] = await told(("GPU-a", "GPU-b"), [RTX, evolve(SECOND, free_mb=free)], kind)
+def test_two_gpus_are_told_together(free, kind, rest):
+    [(text, _)] = told([RTX, evolve(SECOND, free_mb=free)], kind, devices=2)
     assert text == f"The job runs on 2 × NVIDIA RTX 4090, {rest}"
 
 
-async def test_a_gpu_that_others_use_is_warned_about(told):
-    _, warning = await told(("GPU-a",), [evolve(RTX, free_mb=2048)])
+def test_a_gpu_that_others_use_is_warned_about():
+    _, warning = told([evolve(RTX, free_mb=2048)])
     text = "Other programs use 22.0 of the 24.0 GB of NVIDIA RTX 4090: the job may run out of GPU memory."
     assert warning == (text, NoteKind.WARNING)
 
 
-async def test_a_driver_that_does_not_answer_for_all_is_no_failure(told):
-    for driver in ([], [RTX]):
-        assert await told(("GPU-a", "GPU-b"), driver) == [(SILENT_DRIVER, NoteKind.INFO)]
+def test_a_driver_that_does_not_answer_for_all_is_no_failure():
+    for facts in ([], [RTX]):
+        assert told(facts, devices=2) == [(SILENT_DRIVER, NoteKind.INFO)]
+
+
+async def test_the_driver_is_asked_for_the_gpus_of_the_job(monkeypatch):
+    known = {"GPU-a": RTX, "GPU-b": SECOND}
+    monkeypatch.setattr(gpu_monitor, "read_gpus", lambda uuids: tuple(known[each] for each in uuids if each in known))
+    monkeypatch.setattr(gpu_monitor, "read_gpu", lambda: RTX)
+    assert await read_job_gpus(("GPU-b", "GPU-gone", "GPU-a")) == (SECOND, RTX)
+    assert await read_job_gpus(None) == (RTX,)
+    monkeypatch.setattr(gpu_monitor, "read_gpu", lambda: NO_GPU)
+    assert await read_job_gpus(None) == ()
 
 
 async def test_a_driver_that_hangs_does_not_hold_the_job(monkeypatch, autojump_clock):
@@ -68,9 +68,7 @@ async def test_a_driver_that_hangs_does_not_hold_the_job(monkeypatch, autojump_c
         await trio.sleep_forever()
 
     monkeypatch.setattr(trio.to_thread, "run_sync", hang)
-    notes = []
-    await tell_devices(lambda *note: notes.append(note), "auto", ("GPU-a",), JobKind.TRAIN)
-    assert notes == [(SILENT_DRIVER, NoteKind.INFO)]
+    assert await read_job_gpus(("GPU-a",)) == ()
 
 
 def test_a_gpu_that_cannot_be_used_is_told_once_with_the_reason():
@@ -83,4 +81,3 @@ def test_a_gpu_that_cannot_be_used_is_told_once_with_the_reason():
     watch.read_line(b"2026-11-28 | Training on cpu accelerator")
     reason = "The NVIDIA driver there is too old for this PyTorch: it is for CUDA 11.4. "
     assert notes == [(CUDA_UNUSABLE.format(reason), NoteKind.WARNING)]
-    assert "slow" in ON_CPU

@@ -11,6 +11,7 @@ from attrs import evolve
 from protocol.converter import WireError
 from protocol.ids import JobId
 from protocol.jobs import JobKind, Outcome, StopScope
+from rtc.common.gpu import GpuFacts
 from rtc.common.job_result import JobResult
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep
@@ -89,7 +90,8 @@ def test_a_result_that_no_file_can_hold_is_an_os_error_when_it_is_written(tmp_pa
 
 @pytest.mark.parametrize("gpus", [None, (), ("GPU-1", "GPU-2")])
 def test_a_spec_is_read_as_it_was_written(tmp_path, gpus):
-    spec = Spec(JobId("job-1"), Path("/opt/sleap \udcff/sleap-nn"), "auto", gpus, ("a=1", "b=[1,2]"))
+    facts = (GpuFacts("A", 2, 1, "12.4", "GPU-1"),)
+    spec = Spec(JobId("job-1"), Path("/opt/sleap \udcff/sleap-nn"), "auto", gpus, ("a=1", "b=[1,2]"), gpu_facts=facts)
     write_spec(tmp_path, spec)
     assert read_spec(tmp_path) == spec
 

@@ -13,7 +13,7 @@ from attrs import define, evolve, field
 
 from actors.events import BestWorker, FreeMemoryChanged
 from protocol.faults import FaultCode
-from protocol.jobs import LogLines
+from protocol.jobs import JobNote, LogLines
 from protocol.session_string import read_session_string
 from protocol.status import Status, WorkerFacts
 from rtc.client.list_workers import list_workers
@@ -207,6 +207,10 @@ async def test_a_worker_of_two_gpus_gives_both_to_one_job(lab: Lab, tmp_path: Pa
     run = await lab.run_client(worker, package(), choice=BestWorker(), min_gpus=2)
     lines = [line for news in run.view.job_events if isinstance(news, LogLines) for line in news.lines]
     assert "sees <GPU-bbbb,GPU-aaaa>" in lines
+    assert [news.text for news in run.view.job_events if isinstance(news, JobNote)] == [
+        "The job runs on NVIDIA GeForce RTX 4090 and NVIDIA H200, at least 23.4 GB free on each. The batch size is "
+        "that of each GPU."
+    ]
     assert any("++trainer_config.trainer_devices=2" in line for line in lines)
 
 

@@ -95,7 +95,7 @@ async def _run(
 ) -> Path:
     result_folder = await trio.to_thread.run_sync(choose_result_folder, options)
     submit = await _prepare_submit(options, view) if options.credential is None else None
-    result_folder.paths = await trio.to_thread.run_sync(_original_paths, options)
+    result_folder.paths = await trio.to_thread.run_sync(original_paths, options)
     keys = await find_keys(options.find_secret, options.room)
     async with open_peer_runtime(
         asyncio_loop=asyncio_loop,
@@ -204,7 +204,7 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
     return submit
 
 
-def _original_paths(options: ClientOptions) -> OriginalPaths:
+def original_paths(options: ClientOptions) -> OriginalPaths:
     """Return the original paths of the job's package: from the package itself, or from those beside its ticket.
 
     Raises:

@@ -34,11 +34,13 @@ Translate = Callable[[str], str]
 class Paths:
     """What each name of the package, and each path below the package's folder on the worker, is on this machine."""
 
-    def __init__(self, files: list[dict[str, str]], folder: str) -> None:
+    def __init__(self, files: list[dict[str, str]], folder: str, provenance: str) -> None:
         self.paths = {file["name"]: file["path"] for file in files}
         self.absolute = {file["name"]: file["absolute"] for file in files if file["absolute"]}
         self.folder = folder
         """The folder with the result of a training; empty for predictions."""
+        self.before: Any = json.loads(provenance or "{}")
+        """The provenance of the labels that were predicted on, without which they were sent."""
         self.root = ""
         """The package's folder on the worker."""
         for name, path in list(self.paths.items()):
@@ -131,12 +133,25 @@ def _map_texts(value: Any, translate: Translate) -> Any:
 
 def restore_provenance(provenance: dict[str, Any], paths: Paths) -> dict[str, Any]:
     """Return the provenance with the paths of this machine in place of the worker's."""
-    restored: dict[str, Any] = _map_texts(provenance, paths.in_provenance)
+    restored: dict[str, Any] = _restore_names(_map_texts(provenance, paths.in_provenance), paths)
     source = restored.get("input_provenance")
-    for tree, key in ((restored, "source_labels"), (source if isinstance(source, dict) else {}, "filename")):
-        if isinstance(tree.get(key), str):  # the name under which the labels were opened
-            tree[key] = paths.paths.get(tree[key], tree[key])
+    if isinstance(source, dict) and isinstance(paths.before, dict):
+        restored["input_provenance"] = paths.before | source
     return restored
+
+
+def _restore_names(value: Any, paths: Paths) -> Any:
+    """Return a JSON value in which the names under which sleap-nn opened files are their paths on this machine."""
+    if isinstance(value, list):
+        return [_restore_names(each, paths) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _map_texts(each, lambda name: paths.paths.get(name, name))
+        if key.endswith("filename") or key == "source_labels"
+        else _restore_names(each, paths)
+        for key, each in value.items()
+    }
 
 
 def own(tree: h5py.Group, name: str, kind: type) -> Any:
@@ -209,4 +224,4 @@ if __name__ == "__main__":
     wanted = json.load(sys.stdin)
     shutil.copyfile(file, out)
     with h5py.File(out, "r+") as opened:
-        restore_file(opened, Paths(wanted["files"], wanted["folder"]))
+        restore_file(opened, Paths(wanted["files"], wanted["folder"], wanted["provenance"]))

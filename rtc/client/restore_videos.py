@@ -46,6 +46,8 @@ class Restoring:
     files: tuple[OriginalPath, ...]
     folder: str
     """The folder of a training's result, in which its models will be; "" for predictions alone."""
+    provenance: str
+    """The JSON of the provenance of the labels that were predicted on; "" if it is not known."""
 
 
 def can_restore() -> bool:
@@ -70,7 +72,7 @@ def restore_videos(files: Sequence[Path], paths: OriginalPaths, folder: str = ""
     python = _python_with_h5py()
     if python is None:
         return NOT_RESTORED.format(NO_H5PY)
-    reasons = [_restore(python, file, Restoring(paths.files, folder)) for file in changeable]
+    reasons = [_restore(python, file, Restoring(paths.files, folder, paths.provenance)) for file in changeable]
     why = next(filter(None, reasons), "")
     return NOT_RESTORED.format(why.rstrip(".")) if why else ""
 

@@ -7,7 +7,7 @@ person's own back (`rtc.client.restore_videos`).
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +49,9 @@ class OriginalPaths:
     """The original paths of one package."""
 
     files: tuple[OriginalPath, ...] = ()
+    provenance: str = ""
+    """The JSON of the provenance of the labels to predict on, which names files of the client's disk; "" without one.
+    """
 
 
 @define
@@ -56,6 +59,7 @@ class PathRecord:
     """Collects the original paths of a package that is built."""
 
     _files: dict[str, OriginalPath] = field(factory=dict)
+    _provenance: str = ""
 
     def add(self, name: str, path: Path, *, in_provenance: bool = False) -> None:
         """Record the original path of the file or folder `name`; of one that is recorded already nothing changes.
@@ -69,9 +73,14 @@ class PathRecord:
             absolute = Path(os.path.realpath(path)).as_posix() if in_provenance else ""
             self._files[name] = OriginalPath(name, path.as_posix(), absolute)
 
+    def keep(self, sources: Iterable[OriginalPath], provenance: str) -> None:
+        """Keep what labels have no more in the package: videos from which theirs were made, and their provenance."""
+        self._files |= {one.name: one for one in sources}
+        self._provenance = provenance
+
     def text(self) -> str:
         """Return the text of the package's member `MEMBER`."""
-        return to_json(OriginalPaths(tuple(self._files.values())))
+        return to_json(OriginalPaths(tuple(self._files.values()), self._provenance))
 
 
 def read_original_paths(package: Path) -> OriginalPaths:

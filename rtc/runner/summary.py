@@ -11,6 +11,9 @@ from rtc.runner.count_predictions import FileCounts
 
 TEXT_MAX = SENTENCES_MAX
 """Characters that a closing sentence can have: the limit of `JobEnded.text`."""
+NO_ANIMAL = "No animal was found on {on} in {where}; {advice}"
+NO_PREDICTION = "Nothing was predicted in {where}, since {why}"
+NO_TRACKING = "Nothing was tracked in {where}, since {why}"
 SELECTIONS = {
     "only_suggested_frames": "it has no suggested frames",
     "only_labeled_frames": "it has no labelled frames",
@@ -114,13 +117,19 @@ def _nothing(files: Sequence[PredictedFile], processed: int, where: str, *, trai
     """Return the part of a sentence about predictions in which nothing was found, with what to try."""
     if not processed:
         why = {_why_no_frame(file) for file in files}
-        verb = "predicted" if any(file.step.models for file in files) else "tracked"
-        return f"nothing was {verb} in {where}, since {why.pop() if len(why) == 1 else 'no frame was chosen'}"
+        sentence = NO_PREDICTION if any(file.step.models for file in files) else NO_TRACKING
+        return _as_part(sentence.format(where=where, why=why.pop() if len(why) == 1 else "no frame was chosen"))
     if not any(file.step.models for file in files):
-        return f"nothing was tracked on the {_count(processed, 'frame')} in {where}: they hold no predictions"
+        why_not = f"its {_count(processed, 'frame')} {'holds' if processed == 1 else 'hold'} no predictions"
+        return _as_part(NO_TRACKING.format(where=where, why=why_not))
     advice = "train longer, or try a lower peak threshold" if trained else "try a lower --peak-threshold"
     on = "the only frame" if processed == 1 else f"any of the {processed} frames"
-    return f"no animal was found on {on} in {where}; {advice}"
+    return _as_part(NO_ANIMAL.format(on=on, where=where, advice=advice))
+
+
+def _as_part(sentence: str) -> str:
+    """Return a sentence as it is in the middle of another one."""
+    return f"{sentence[:1].lower()}{sentence[1:]}"
 
 
 def _why_no_frame(file: PredictedFile) -> str:

@@ -1,15 +1,27 @@
 """Predictions that come home name their videos as sleap-nn by hand would have: by the paths that the input had."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from actors.events import BestWorker, JobCredential
+from protocol.converter import to_json
+from protocol.ids import JobId, PeerId, RoomId
+from protocol.jobs import JobKind
 from rtc.client import restore_videos as module
+from rtc.client import tickets
+from rtc.client.options import ClientOptions
+from rtc.client.program import original_paths
 from rtc.client.restore_videos import can_restore, restore_videos
-from rtc.packages.original_paths import OriginalPath, OriginalPaths
+from rtc.client.result_folder import ResultFolder
+from rtc.client.tickets import JobTicket
+from rtc.config.load import Config
+from rtc.packages.original_paths import MEMBER, OriginalPath, OriginalPaths
 
 h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.slow  # each test starts the program that changes the file
@@ -119,17 +131,20 @@ def test_the_provenance_names_no_path_of_the_worker(predictions: Callable[..., P
             "source_file": f"{ON_WORKER}/data.slp",
             "model_paths": [f"{ON_WORKER}/models/run", f"{ON_WORKER}/models/run/best.ckpt"],
             "source_labels": "data.slp",
-            "input_provenance": {"filename": "data.slp", "source_file": "/data/before.slp"},
+            "input_provenance": {"filename": "data.slp"},
             "inference_config": {"peak_threshold": 0.2},
+            "tracking": {"videos": [{"video": 0, "video_filename": "video.mp4"}]},
         },
     )
-    assert restore_videos([path], PATHS) == ""
+    before = json.dumps({"filename": "old.slp", "source_file": "/data/before.slp"})
+    assert restore_videos([path], evolve(PATHS, provenance=before)) == ""
     assert provenance(path) == {
         "source_file": "/data/flies.slp",
         "model_paths": ["/data/models/run", "/data/models/run/best.ckpt"],
         "source_labels": "flies.slp",
         "input_provenance": {"filename": "flies.slp", "source_file": "/data/before.slp"},
         "inference_config": {"peak_threshold": 0.2},
+        "tracking": {"videos": [{"video": 0, "video_filename": "/data/cam0/video.mp4"}]},
     }
 
 
@@ -183,6 +198,40 @@ def test_a_file_of_the_person_to_which_a_result_leads_is_not_touched(
     assert mine.read_bytes() == before
     with h5py.File(path) as tree:
         assert isinstance(tree.get(part, getlink=True), h5py.ExternalLink)
+
+
+def options_for(package: Path, kind: JobKind, **more: Any) -> ClientOptions:
+    return ClientOptions(
+        Config("test", "ws://s", "http://s"), package, RoomId("r"), "t", BestWorker(), kind=kind, **more
+    )
+
+
+@pytest.mark.parametrize("kind", JobKind)
+async def test_a_result_has_the_paths_of_this_machine_when_it_appears(
+    predictions: Callable[..., Path], tmp_path: Path, kind: JobKind
+) -> None:
+    archive = tmp_path / "result.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.write(predictions(media("video.mp4")), "video.mp4.predictions.slp")
+    options = options_for(tmp_path / "p.zip", kind)
+    result = ResultFolder(options, tmp_path / ("out" if kind is JobKind.TRAIN else "out.slp"), paths=PATHS)
+    await result.unpack(archive)
+    assert [videos(path) for path in result.files] == [[media("/data/cam0/video.mp4")]]
+    assert result.warning == ""
+
+
+def test_a_later_client_finds_the_paths_beside_the_ticket(tmp_path: Path) -> None:
+    """Also after a restart of the machine, when the package that was sent is gone."""
+    package = tmp_path / "p.zip"
+    with zipfile.ZipFile(package, "w") as opened:
+        opened.writestr(MEMBER, to_json(PATHS))
+    first = options_for(package, JobKind.TRACK, tickets_folder=tmp_path / "jobs")
+    ticket = JobTicket(JobId("job-1"), "key", PeerId("w"), RoomId("r"), "t", "ws://s", "p.zip", JobKind.TRACK)
+    tickets.save(tmp_path / "jobs", ticket, original_paths(first))
+    package.unlink()
+    later = evolve(first, credential=JobCredential(JobId("job-1"), "key"))
+    assert original_paths(later) == PATHS
+    assert original_paths(evolve(later, tickets_folder=None)) == OriginalPaths()
 
 
 def test_without_h5py_the_predictions_come_as_they_are_with_a_sentence(

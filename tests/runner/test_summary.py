@@ -55,7 +55,7 @@ def said(*files, models=()):
         ),
         (
             [file("a.slp", 5, FileCounts(0, 0, 5), models=(), tracking=True)],
-            "Nothing was tracked on the 5 frames in a.slp: they hold no predictions.",
+            "Nothing was tracked in a.slp, since its 5 frames hold no predictions.",
         ),
         ([file()], "Predicted 16 frames in a.mp4."),
         ([file(frames=None)], "Predicted on a.mp4."),

@@ -106,7 +106,8 @@ class PackageContents:
             return self.add(labels.path)
         copy = self._scratch_path(labels.path)
         name = self.add(copy, name=labels.path.name)  # before the videos, so that the labels keep their name
-        relink_videos(labels.path, copy, [self._add_video(video) for video in videos])
+        relinked = relink_videos(labels.path, copy, [self._add_video(video) for video in videos])
+        self.originals.keep(relinked.sources, relinked.provenance)
         return name
 
     def _add_video(self, video: Video) -> str | list[str] | None:

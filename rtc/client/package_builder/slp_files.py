@@ -11,6 +11,7 @@ from protocol.converter import WireError, from_json, to_json
 from protocol.faults import FaultCode
 from rtc.client.package_builder.sleap_io_process import run_sleap_io, unreadable
 from rtc.common.errors import RtcError
+from rtc.packages.original_paths import OriginalPath
 from rtc.packages.zip_reader import open_user_file
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
 
@@ -123,6 +124,16 @@ class Embedding:
     videos: tuple[Images | None, ...]
 
 
+@frozen
+class Relinked:
+    """What a copy of a project for a package has no more, because the client keeps it: paths on this machine."""
+
+    provenance: str
+    """The JSON of the project's provenance."""
+    sources: tuple[OriginalPath, ...]
+    """The videos from which the project's videos were made, by the names that they have in the copy."""
+
+
 def is_package(labels: Path) -> bool:
     """Return True when the name of the labels says that they contain their images (`.pkg.slp`)."""
     return labels.name.casefold().endswith(".pkg.slp")
@@ -193,8 +204,8 @@ def _images_of(video: Video) -> Images:
     return Images(tuple(map(str, video.paths)), video.is_sequence, tuple(sorted(frames)))
 
 
-def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | None]) -> None:
-    """Write a copy that refers to its videos by other paths.
+def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | None]) -> Relinked:
+    """Write a copy that refers to its videos by other paths, and has no provenance; return what it has no more.
 
     Args:
         paths: for each video, its new path, the list of its images, or None to leave it unchanged.
@@ -206,7 +217,12 @@ def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | Non
         None if one is None else NewPaths((one,) if isinstance(one, str) else tuple(one), not isinstance(one, str))
         for one in paths
     )
-    _run_subprocess(labels, _INSPECT, ["relink", str(labels), str(out)], to_json(Relinking(videos)))
+    output = _run_subprocess(labels, _INSPECT, ["relink", str(labels), str(out)], to_json(Relinking(videos)))
+    try:
+        relinked: Relinked = from_json(output, Relinked, limit=CONTENTS_MAX)
+    except WireError as error:
+        raise unreadable(labels, str(error)) from None
+    return relinked
 
 
 def _run_subprocess(

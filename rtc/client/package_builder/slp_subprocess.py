@@ -181,27 +181,69 @@ def _current_path(name: str, file: Path) -> Path:
     return neighbour if not recorded.exists() and neighbour.exists() else recorded
 
 
-def relink(file: Path, out: Path, new_paths: list[dict[str, Any] | None]) -> None:
-    """Write a copy in which only the list of videos is replaced; everything else in the project is unchanged.
+def relink(file: Path, out: Path, new_paths: list[dict[str, Any] | None]) -> dict[str, Any]:
+    """Write a copy with other paths of its videos and without its provenance; nothing else in the project is changed.
 
     The parts are copied into a new file: HDF5 does not erase what is deleted in a file, and the old paths would stay
     readable in it.
+
+    Returns:
+        What the copy has no more, as the fields of `slp_files.Relinked`.
     """
     import h5py
 
+    sources: list[dict[str, str]] = []
     with h5py.File(file, "r") as source, h5py.File(out, "w") as tree:
         tree.attrs.update(source.attrs)
         for name in source:
-            if name != "videos_json":
+            if name not in ("videos_json", "provenance_json", "metadata"):
                 source.copy(source[name], tree, name=name)
+        provenance = _copy_metadata(source, tree)
         videos = [json.loads(text) for text in source["videos_json"][()]]
         for video, new in zip(videos, new_paths, strict=True):
             if new is not None:
                 _set_path(video, new["paths"] if new["is_sequence"] else new["paths"][0])
+            _rename_source(video.get("source_video"), sources)
         texts = [json.dumps(video, separators=(",", ":")) for video in videos]
         kind = h5py.special_dtype(vlen=bytes)
         dataset = tree.create_dataset("videos_json", data=texts, maxshape=(None,), dtype=kind)
         dataset.attrs.update(source["videos_json"].attrs)
+    return {"provenance": json.dumps(provenance), "sources": sources}
+
+
+def _copy_metadata(source: Any, tree: Any) -> Any:
+    """Copy the metadata into another file without the provenance; return the provenance, in which paths are."""
+    import numpy
+
+    found = json.loads(source["provenance_json"][()].item()) if "provenance_json" in source else {}
+    if "metadata" not in source:
+        return found
+    metadata = tree.create_group("metadata")
+    for name in source["metadata"]:
+        source.copy(source["metadata"][name], metadata, name=name)
+    attributes = dict(source["metadata"].attrs)
+    if "json" in attributes:
+        text = attributes["json"]
+        about = json.loads(text.item() if hasattr(text, "item") else text)
+        found = found or about.get("provenance") or {}
+        attributes["json"] = numpy.bytes_(json.dumps(about | {"provenance": {}}, separators=(",", ":")))
+    metadata.attrs.update(attributes)
+    return found
+
+
+def _rename_source(video: Any, sources: list[dict[str, str]]) -> None:
+    """Give the video from which a video was made names without a path, and add these names to `sources`."""
+    if not isinstance(video, dict):
+        return
+    recorded = video.get("filename")
+    paths = [Path(name.replace("\\", "/")) for name in (recorded if isinstance(recorded, list) else [recorded]) if name]
+    names = [f"sleap-rtc-source-{len(sources) + number}{path.suffix}" for number, path in enumerate(paths, 1)]
+    sources += [
+        {"name": name, "path": path.as_posix(), "absolute": ""} for name, path in zip(names, paths, strict=True)
+    ]
+    if names and video.get("backend", {}).get("filename") != ".":
+        _set_path(video, names if isinstance(recorded, list) else names[0])
+    _rename_source(video.get("source_video"), sources)
 
 
 def _set_path(video: dict[str, Any], path: str | list[str]) -> None:
@@ -217,7 +259,7 @@ if __name__ == "__main__":
     command, source, *rest = sys.argv[1:]
     request = json.load(sys.stdin)
     if command == "relink":
-        relink(Path(source), Path(rest[0]), request["videos"])
+        print(json.dumps(relink(Path(source), Path(rest[0]), request["videos"])))
     else:
         with redirect_stdout(sys.stderr):  # what a library prints there must not be taken for ours
             contents = {"inspect-training": inspect_training, "inspect-data": inspect_data}[command](

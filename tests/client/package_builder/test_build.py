@@ -515,7 +515,9 @@ def test_labels_are_packed_without_the_paths_of_their_videos(tmp_path, monkeypat
         (tmp_path / camera).mkdir()
         (tmp_path / camera / "video.mp4").write_bytes(b"video")
     videos = [sleap_io.Video(str(tmp_path / camera / "video.mp4"), open_backend=False) for camera in ("cam0", "cam1")]
-    sleap_io.Labels(videos=videos).save(str(tmp_path / "flies.slp"), verbose=False)
+    videos[0].source_video = sleap_io.Video(str(tmp_path / "before.mp4"), open_backend=False)
+    labels = sleap_io.Labels(videos=videos, provenance={"source_file": str(tmp_path / "before.slp")})
+    labels.save(str(tmp_path / "flies.slp"), verbose=False)
     monkeypatch.chdir(tmp_path)
     for head in ("runs/m",):
         (tmp_path / head).mkdir(parents=True)
@@ -529,4 +531,6 @@ def test_labels_are_packed_without_the_paths_of_their_videos(tmp_path, monkeypat
         assert paths["video-2.mp4"] == (tmp_path / "cam1" / "video.mp4").as_posix()
         files = inside(tmp_path)
         assert ("video.mp4" in files, "video-2.mp4" in files) == (index is None, True)
+        assert paths["sleap-rtc-source-1.mp4"] == (tmp_path / "before.mp4").as_posix()
+        assert str(tmp_path / "before.slp") in read_original_paths(tmp_path / "out.zip").provenance
         assert str(tmp_path).encode() not in files["flies.slp"]

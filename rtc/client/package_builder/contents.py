@@ -198,6 +198,9 @@ def _check_videos_exist(path: Path, videos: Sequence[Video], report: Callable[[s
     if missing:
         text = f"{path.name} needs files that are not there: {_shown(missing)}. Put them beside {path.name}."
         raise RtcError(FaultCode.USAGE, text)
+    empty = [file.name for video in videos for file in video.needed_paths if not file.stat().st_size]
+    if empty:
+        raise RtcError(FaultCode.USAGE, f"{path.name} needs files that are empty: {_shown(empty)}. Copy them again.")
     gone = [video.paths[0].name for video in videos if video.paths and not video.is_needed and not _exists(video)]
     if gone:
         report(f"Left out, since they are not there and no frame of them is needed: {_shown(gone)}")

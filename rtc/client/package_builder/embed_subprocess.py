@@ -24,6 +24,8 @@ FOR_PERSON = "say: "
 REFUSED, DISK_FULL = 3, 4
 REPORT_TIME = 3.0
 """Seconds between two lines of progress."""
+WRONG_BY = 0.5
+"""Frames by which a decoder that goes by time must be wrong before a person is told."""
 ATTRIBUTE_MAX = 60_000
 """Bytes of an attribute in HDF5, which allows 64 KiB with its header; sleap-io reads what is longer from a dataset."""
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg"}
@@ -45,8 +47,7 @@ class ImageCount:
         self.done += 1
         if time.monotonic() - self.reported >= REPORT_TIME:
             self.reported = time.monotonic()
-            text = f"{FOR_PERSON}Packing images: {self.done:,} of {self.total:,}".replace(",", " ")
-            print(text, file=sys.stderr, flush=True)
+            _say(f"Packing images: {self.done:,} of {self.total:,}".replace(",", " "))
 
 
 def embed(file: Path, out: Path, plan: list[dict[str, Any] | None]) -> None:
@@ -180,10 +181,51 @@ class VideoReader:
         kind = next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
         return None if kind is None else (kind, data)
 
+    @property
+    def is_video_file(self) -> bool:
+        """Return True for a file such as `.mp4`, of which a decoder finds the frames by their times."""
+        return type(self._backend).__name__ == "MediaVideo"
+
+    def has_variable_rate(self) -> bool:
+        """Return True if the frames come at uneven times, by so much that a frame may be taken for its neighbour.
+
+        The file says its average rate and the rate of its clock; a decoder that goes by time is wrong by their
+        difference. False without PyAV, which alone tells both.
+        """
+        try:
+            import av
+
+            with av.open(self._backend.filename) as container:
+                stream = container.streams.video[0]
+                average, base = float(stream.average_rate or 0), float(stream.base_rate or 0)
+        except Exception:  # noqa: BLE001 (this is a hint only; the frames themselves tell what is wrong)
+            return False
+        frames = self.shape[0] if self.shape is not None else 0
+        return bool(average and base) and abs(1 - average / base) * frames > WRONG_BY
+
     def close(self) -> None:
         """Close the video."""
         if hasattr(self._backend, "close"):
             self._backend.close()
+
+
+def _say_what_is_uncertain(reader: VideoReader) -> None:
+    """Tell the person if the frames of a video file may be others than those that sleap-nn, or SLEAP, would show."""
+    if not reader.is_video_file:
+        return
+    if _opencv() is None:
+        _say(
+            f"Note: sleap-nn reads {reader.name} with OpenCV, which is not installed here; its frames may differ a bit."
+        )
+    if reader.has_variable_rate():
+        _say(
+            f"Note: {reader.name} has a variable frame rate. Readers of videos count its frames in different ways, so "
+            "that labels may be on the wrong frames. Convert it to a constant rate to be sure."
+        )
+
+
+def _say(text: str) -> None:
+    print(f"{FOR_PERSON}{text}", file=sys.stderr, flush=True)
 
 
 def _write_images(group: Any, reader: VideoReader, frames: list[int], progress: ImageCount) -> dict[str, Any]:
@@ -193,6 +235,7 @@ def _write_images(group: Any, reader: VideoReader, frames: list[int], progress: 
         ImageError: a frame cannot be read, or cannot be stored unchanged together with the others.
     """
     first = reader.read(frames[0])
+    _say_what_is_uncertain(reader)
     writer = _choose_writer(group, reader, first, frames)
     for place, frame in enumerate(frames):
         writer.write(place, frame, first if place == 0 else reader.read(frame))

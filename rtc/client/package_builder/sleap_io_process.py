@@ -24,8 +24,8 @@ _FOR_PERSON = b"say: "
 """The beginning of lines on the stderr of the subprocess that are meant for a person."""
 _ENVIRONMENT = {"HDF5_USE_FILE_LOCKING": "FALSE", "PYTHONIOENCODING": "utf-8"}
 """HDF5 cannot lock files on some network disks, and only this program uses the copies that it writes."""
-_HAVE_WORDS = ("ValueError", "OSError", "FileNotFoundError", "PermissionError", "RuntimeError", "NotImplementedError")
-"""Exceptions whose texts are written for people, unlike that of a TypeError."""
+_HAVE_WORDS = ("ValueError", "NotImplementedError")
+"""Exceptions for which sleap-io writes texts for people, unlike a TypeError, or an OSError of h5py."""
 _LOGGED_MAX = 100
 """Lines of a subprocess that has failed which go into the log."""
 
@@ -96,7 +96,7 @@ def _failure(labels: Path, status: int, output: bytes, errors: bytes) -> RtcErro
     What the libraries have raised goes into the log: to a person, only the words of sleap-io about a file are of use.
     """
     if status == REFUSED:
-        return RtcError(FaultCode.USAGE, clean_line(output))
+        return RtcError(FaultCode.USAGE, clean_line(output.strip()))
     if status == DISK_FULL:
         return RtcError(FaultCode.DISK_FULL, f"The disk is too full to pack the images of {labels.name}. Make room.")
     lines = [clean_line(line) for line in errors.splitlines()]

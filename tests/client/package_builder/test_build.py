@@ -454,11 +454,10 @@ def test_labels_without_a_labelled_frame_teach_nothing(project):
 
 
 @pytest.mark.slow
-def test_labels_that_sleap_io_cannot_read_are_refused_in_its_words(project):
+def test_labels_that_sleap_io_cannot_read_are_refused_in_one_sentence(project):
     (project / "bad.slp").write_bytes(HDF5 + b"\0" * 100)
     fault = refusal(train, project, "bad.slp", ("c.yaml",))
     assert fault.text.startswith("bad.slp could not be read. It is damaged")
-    assert "sleap-io says: " in fault.text
     assert str(project) not in fault.text
 
 

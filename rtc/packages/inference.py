@@ -19,6 +19,7 @@ from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import leaves_folder
 from rtc.packages.inference_script import PredictLine
 from rtc.packages.model_config import FILE_SETTINGS, parse_settings
+from rtc.packages.model_sets import TrainedModel, check_models_together, trained_model
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, read_options
 from rtc.packages.sources import PackageFiles
 from rtc.packages.tracking_settings import tracking_options
@@ -79,6 +80,8 @@ class PackageContext:
     run_paths: Mapping[str, str]
     """Run folder of each model that the plan trains, by the `collision_key` of the path and of the name that the
     package gives the model."""
+    trained: dict[str, TrainedModel] = field(factory=dict)
+    """What is known of each model, by its run folder, or by its folder in the package once it was checked."""
     used: UsedNames = field(init=False)
     """The files of the package, and the outputs of the predictions that were read."""
     models: Mapping[str, str] = field(init=False)
@@ -89,8 +92,6 @@ class PackageContext:
     """The folders of these models, by the `collision_key` of the folder's last part."""
     image_folders: Mapping[str, str] = field(init=False)
     """The folders that hold images, by the `collision_key` of the folder."""
-    checked_models: set[str] = field(factory=set, init=False)
-    """The folders whose configurations were checked."""
 
     @used.default
     def _use_files(self) -> UsedNames:
@@ -140,8 +141,11 @@ def read_predictions(
             if len(steps) == MODELS_MAX:
                 raise bad_package(f"The package asks for more than {MODELS_MAX} predictions, which are not taken.")
             requested = _read_entry(entry, line)
-            steps.append(_check_request(requested, context))
-            warnings += requested.warnings
+            step = _check_request(requested, context)
+            models = [context.trained[model] for model in step.models]
+            on_labels = step.data.casefold().endswith(LABELS_ENDING)
+            warnings += (*requested.warnings, *check_models_together(models, step.name, on_labels=on_labels))
+            steps.append(step)
         except RtcError as error:
             if strict:
                 raise bad_package(error.fault.text) from None
@@ -312,12 +316,12 @@ def _check_model_config(folder: str, context: PackageContext) -> None:
     Raises:
         RtcError: BAD_PACKAGE: it cannot be parsed, or reads environment variables.
     """
-    if folder not in context.checked_models:
-        context.checked_models.add(folder)
+    if folder not in context.trained:
         name = context.models[folder]
         text = context.package.text(name)
-        if text.strip():  # sleap-nn itself says what is wrong with an empty one
-            parse_settings(name, text, FILE_SETTINGS)
+        # sleap-nn itself says what is wrong with an empty one
+        tree = parse_settings(name, text, FILE_SETTINGS) if text.strip() else None
+        context.trained[folder] = trained_model(folder, tree)
 
 
 def _model_folders(files: frozenset[str]) -> dict[str, str]:

@@ -30,12 +30,15 @@ from rtc.packages.hydra_overrides import (
 from rtc.packages.inference import PackageContext, PredictStep, read_predictions
 from rtc.packages.inference_script import PredictLine, read_inference_script
 from rtc.packages.model_config import FILE_SETTINGS, ModelConfig, read_model_config, setting_leaves_package
+from rtc.packages.model_sets import TrainedModel, known_head
 from rtc.packages.safe_yaml import safe_yaml
 from rtc.packages.setting_checks import RefusedBy, find_refused, merge
 from rtc.packages.sources import FolderSource, PackageFiles, Source, ZipSource
 from rtc.packages.train_script import read_train_script
 from rtc.packages.zip_reader import open_zip
 
+HEADS_KEY = "model_config.head_configs"
+"""The section in which one head is filled in, which says what the model predicts."""
 JOBS_FILE, TRAIN_SCRIPT_FILE, INFERENCE_SCRIPT_FILE = "jobs.yaml", "train-script.sh", "inference-script.sh"
 
 
@@ -134,7 +137,8 @@ def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
         raise bad_package(f"The package asks for {len(requests)} models; more than {MODELS_MAX} are not taken.")
     steps, run_paths = _train_steps(requests, package, _typed_overrides(overrides, requests))
     lines = _script_predictions(package)
-    predictions, warnings = read_predictions(tree, lines, PackageContext(package, run_paths), strict=not steps)
+    context = PackageContext(package, run_paths, {step.run_path: _future_model(step) for step in steps})
+    predictions, warnings = read_predictions(tree, lines, context, strict=not steps)
     if not steps and not predictions:
         raise bad_package(
             "The package holds nothing to train and nothing to predict on. Export it with SLEAP's 'Export training "
@@ -283,6 +287,12 @@ def _train_step(
         (*request.notes, *model_config.notes),
         find_refused(config, model_config.tree, overrides, labels),
     )
+
+
+def _future_model(step: TrainStep) -> TrainedModel:
+    """Return what is known of a model that is still to be trained."""
+    changes_head = any(override.key.startswith(HEADS_KEY) for override in step.overrides)
+    return TrainedModel(step.name, "" if changes_head else known_head(step.head))
 
 
 def _find_file_overrides(overrides: Iterable[Override], package: PackageFiles) -> tuple[Override, ...]:

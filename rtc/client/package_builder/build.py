@@ -31,6 +31,7 @@ from rtc.common.errors import RtcError
 from rtc.packages.file_names import plain_name, unused_path
 from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, left_out_overrides, read_override, split_secrets
 from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.model_sets import check_models_together
 from rtc.packages.original_paths import MEMBER
 from rtc.packages.plan import inspect_package
 from rtc.packages.predict_options import BY_NAME, NEED_LABELS, Value, option_arguments, read_options
@@ -150,6 +151,10 @@ def build_tracking(
     if not found and not (chosen.get("tracking") and data.suffix.lower() == LABELS_ENDING):
         text = "Say which models: --model FOLDER, once for each; the folder as it came back from training."
         raise RtcError(FaultCode.USAGE, text)
+    described = [model.described for model in found]
+    on_labels = data.suffix.lower() == LABELS_ENDING
+    for note in check_models_together(described, data.name, on_labels=on_labels, are_chosen=True):
+        report(note)
     labels = _inspect_data(data, chosen, bool(found), report)
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)

@@ -25,7 +25,7 @@ _PROBLEMS_MAX = 20
 _NEAR = 0.75
 """How similar two names must be for one to be suggested, by `difflib`; `max_epoch` and `max_epochs`: 0.95."""
 _MISSING = "???"
-"""OmegaConf's text for a value that is still to be filled in."""
+"""OmegaConf's text for a value that is still to be filled in; the default stays then."""
 
 
 @frozen
@@ -94,7 +94,7 @@ class Schema:
                 yield BadSetting(key, self._unknown(key))
             else:
                 yield from self._check_value(setting, value, key, (*path, str(name)))
-        filled = [str(name) for name, value in tree.items() if value is not None and name in section.settings]
+        filled = [str(name) for name, value in tree.items() if _is_set(value) and name in section.settings]
         if section.one_of and len(filled) > 1:
             yield BadSetting(
                 ".".join(path), f"has {' and '.join(filled)}, of which sleap-nn takes one: set the others to null"
@@ -106,8 +106,8 @@ class Schema:
 
     def _check_value(self, setting: SettingType, value: Any, key: str, path: tuple[str, ...]) -> Iterator[BadSetting]:
         if value == _MISSING:
-            yield BadSetting(key, "is '???', which means to sleap-nn that a value is missing")
-        elif setting.kind == "section" and isinstance(value, dict):
+            return
+        if setting.kind == "section" and isinstance(value, dict):
             yield from self._check_section(self.sections[setting.section], value, path)
         elif setting.kind == "section" and value is not None:
             yield BadSetting(key, f"is a section with settings of its own, and not {show_value(value)}")
@@ -119,7 +119,7 @@ class Schema:
             node: Any = tree
             for part in key.split("."):
                 node = node.get(part) if isinstance(node, dict) else None
-            if node is None or (isinstance(node, dict) and all(value is None for value in node.values())):
+            if not _is_set(node) or (isinstance(node, dict) and not any(map(_is_set, node.values()))):
                 names = self.keys_in(key)
                 yield BadSetting(key, f"is empty, and sleap-nn wants one of {', '.join(names)} in it")
 
@@ -129,6 +129,10 @@ class Schema:
         for part in key.split("."):
             section = self.sections[section.settings[part].section]
         return tuple(section.settings)
+
+
+def _is_set(value: Any) -> bool:
+    return value is not None and value != _MISSING
 
 
 def known_schemas() -> tuple[Schema, ...]:

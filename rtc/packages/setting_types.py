@@ -115,6 +115,8 @@ def _convert(setting: SettingType, value: Any) -> Any:
 
 
 def _convert_item(item: SettingType, value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return value  # OmegaConf does not look into lists of a list, whatever their type
     if value is None and not item.optional and item.kind != "any":
         raise TypeError
     return None if value is None else _convert(item, value)

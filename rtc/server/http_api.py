@@ -122,7 +122,11 @@ class HttpApi:
             log.info("a request of %s was refused: %s", network, TOO_MANY_ROOMS)
             raise HTTPException(429, TOO_MANY_ROOMS, _retry_after(delay))
         self._rates.rooms.count(network, now)
-        room, token = await self._database.create_room(wanted.name)
+        try:
+            room, token = await self._database.create_room(wanted.name)
+        except RtcError:
+            self._rates.rooms.count(network, now, cost=-1)
+            raise
         return NewRoom(room, token, wanted.name)
 
     async def get_room(self, request: Request) -> Room:

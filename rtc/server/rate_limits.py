@@ -66,7 +66,10 @@ class TokenBucket(Generic[K]):
         return max(0.0, self._arrival_times.get(key, now) - self._tolerance - now)
 
     def count(self, key: K, now: float, cost: float = 1.0) -> None:
-        """Count one request of `key`, whether it is allowed or not; it may be worth more or less than one."""
+        """Count one request of `key`, whether it is allowed or not; it may be worth more or less than one.
+
+        With a cost of -1, a request that was counted before and came to nothing is taken back.
+        """
         arrival_time = max(self._arrival_times.pop(key, now), now) + cost * self._interval
         arrival_time = min(arrival_time, now + self._tolerance + self._longest)
         if len(self._arrival_times) >= KEYS_MAX:

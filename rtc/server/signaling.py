@@ -379,7 +379,11 @@ class SignalingServer:
         if rooms.delay(websocket.source_network, now) > 0:
             raise RtcError(FaultCode.ROOM_DENIED, TOO_MANY_ROOMS)
         rooms.count(websocket.source_network, now)
-        room, token = await self._room_store.create_room(message.name)
+        try:
+            room, token = await self._room_store.create_room(message.name)
+        except RtcError:
+            rooms.count(websocket.source_network, now, cost=-1)
+            raise
         self._apply((SendMessage(websocket.id, RoomCreated(room, token)),))
 
     async def _join(self, websocket: PeerWebSocket, message: Join) -> None:

@@ -1072,6 +1072,18 @@ async def test_a_peer_that_reconnects_is_not_blocked_by_the_guesses_of_others_at
     assert again.peer == first.peer
 
 
+async def test_rooms_that_could_not_be_made_do_not_count(autojump_clock, hall, monkeypatch):
+    async def fail(_name):
+        raise RtcError(FaultCode.SERVER_LOST, "The disk is full.")
+
+    peer = await hall.peer()
+    with monkeypatch.context() as full:
+        full.setattr(hall.room_store, "create_room", fail)
+        for _ in range(DEFAULT_LIMITS.max_rooms_per_hour + 1):
+            assert (await (await hall.peer()).ask(CreateRoom())).text == "The disk is full."
+    assert isinstance(await peer.ask(CreateRoom()), RoomCreated)
+
+
 async def test_the_number_of_new_rooms_is_limited(autojump_clock, hall):
     peer = await hall.peer()
     for _ in range(DEFAULT_LIMITS.max_rooms_per_hour):

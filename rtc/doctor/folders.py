@@ -9,6 +9,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
+from rtc.common.file_system import Feature, find_missing, has_locks
 from rtc.config.folders import shown_path
 from rtc.doctor.finding import Finding, fail, ok, warn
 
@@ -27,11 +28,26 @@ class FolderPurpose:
     """Free bytes; with less, large jobs may not fit."""
     private: bool = True
     """Whether other users of this machine should not be able to read it."""
+    needed: tuple[Feature, ...] = ()
+    """What its file system must be able to do; without it, the folder cannot be used."""
+    locks_wanted: str | None = None
+    """What does not work where the file system has no locks, while all the rest does; None if nothing."""
 
 
-WORK = FolderPurpose("another with: sleap-rtc worker --work-dir FOLDER", 1 * GB, 20 * GB)
-RESULTS = FolderPurpose("another with: sleap-rtc worker --results-dir FOLDER", 1 * GB, 10 * GB)
-LOGS = FolderPurpose("another with the variable SLEAP_RTC_HOME", 10**7, 10**8)
+WORK = FolderPurpose(
+    "another with: sleap-rtc worker --work-dir FOLDER",
+    1 * GB,
+    20 * GB,
+    needed=(Feature.FIFOS, Feature.SYMBOLIC_LINKS),
+    locks_wanted="the jobs of a worker that ends are not continued",
+)
+RESULTS = FolderPurpose("another with: sleap-rtc worker --results-dir FOLDER", 1 * GB, 10 * GB, needed=(Feature.LOCKS,))
+LOGS = FolderPurpose(
+    "another with the variable SLEAP_RTC_HOME",
+    10**7,
+    10**8,
+    locks_wanted="neither rooms nor background workers can be kept beside it",
+)
 OUTPUT = FolderPurpose("another with: sleap-rtc client-train --output FOLDER", 10**8, 5 * GB, private=False)
 
 
@@ -49,6 +65,8 @@ def inspect_folder(folder: Path, purpose: FolderPurpose) -> Finding:
         if not existing.is_dir():
             return fail(f"{short_path(existing)} is a file", f"Move it away, or choose {purpose.option}")
         _try_to_write(existing, leave_no_trace=not exists)
+        missing = find_missing(existing, purpose.needed)
+        lacks_locks = purpose.locks_wanted is not None and not has_locks(existing)
         free = shutil.disk_usage(existing).free
         mode = existing.stat().st_mode
     except OSError as error:
@@ -56,6 +74,11 @@ def inspect_folder(folder: Path, purpose: FolderPurpose) -> Finding:
     detail = f"{name}, {free / GB:.1f} GB free{'' if exists else ', to be made'}"
     if free < purpose.min_bytes:
         return fail(detail, f"Make room there, or choose {purpose.option}")
+    if missing is not None:
+        return fail(f"{name} is on a file system without {missing.value}", f"Choose {purpose.option}, on a local disk")
+    if lacks_locks:
+        detail = f"{name} is on a file system without locks: {purpose.locks_wanted}"
+        return warn(detail, f"Choose {purpose.option}, on a local disk")
     if exists and purpose.private and stat.S_IMODE(mode) & 0o077:
         return warn(f"{detail}, open to others on this machine", f"Close it: chmod 700 {shown_path(folder)}")
     if free < purpose.large_job_bytes:

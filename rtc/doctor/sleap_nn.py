@@ -6,11 +6,12 @@ from pathlib import Path
 import trio
 
 from rtc.common.errors import RtcError
-from rtc.common.gpu import list_gpus
+from rtc.common.gpu import NO_GPU, GpuFacts, list_gpus
 from rtc.doctor.finding import Finding, fail, ok, skip, warn
 from rtc.doctor.run_subprocess import SubprocessResult, run_subprocess
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
 from rtc.sleap_nn.environment import job_environment
+from rtc.sleap_nn.torch_build import TorchBuild, find_torch_build, why_unusable
 
 IMPORT_TIME = 60.0
 """Seconds to import torch and sleap-nn: four from a warm disk cache, most of a minute from a network drive."""
@@ -65,25 +66,26 @@ async def check_imports(*, required: bool) -> Finding:
         return fail(error.fault.text, f"Install it again: {REINSTALL}")
     result = await _run([str(python), "-P", "-c", _IMPORTS])
     gpus = await trio.to_thread.run_sync(list_gpus, abandon_on_cancel=True)  # a broken driver may hang
-    return imports_finding(result, has_gpu=bool(gpus))
+    build = await trio.to_thread.run_sync(find_torch_build, find_sleap_nn())
+    return imports_finding(result, gpus[0] if gpus else NO_GPU, build)
 
 
-def imports_finding(result: SubprocessResult, *, has_gpu: bool) -> Finding:
+def imports_finding(result: SubprocessResult, gpu: GpuFacts, build: TorchBuild | None = None) -> Finding:
     """Return the finding about the imports.
 
     Args:
-        has_gpu: whether the driver reports a GPU; then PyTorch should be able to use it.
+        result: how the program that imports them has ended.
+        gpu: the GPU that the driver reports; PyTorch should be able to use it.
+        build: for which CUDA PyTorch was built, if that is known.
     """
     printed = result.last_line.split()
     if result.status or len(printed) != 4:
         return fail(f"importing it fails: {result.last_line}", f"Install sleap-nn and PyTorch again: {REINSTALL}")
     torch, torchvision, sleap_nn, cuda = printed
     detail = f"sleap-nn {sleap_nn}, torch {torch}, torchvision {torchvision}"
-    if has_gpu and cuda == "0":
-        return warn(
-            f"{detail}: this PyTorch cannot use the GPU",
-            "Install PyTorch for CUDA (pytorch.org tells how), or update the driver.",
-        )
+    if gpu.memory_mb and cuda == "0":
+        why = why_unusable(gpu, build) or "Install PyTorch for CUDA (pytorch.org tells how), or update the driver."
+        return warn(f"{detail}: this PyTorch cannot use the GPU, so jobs run on the CPU, slowly", why)
     return ok(f"{detail}, on the {'GPU' if cuda == '1' else 'CPU'}")
 
 

@@ -318,8 +318,8 @@ def _unpack(
 
 
 def _disk_full(total: int) -> RtcError:
-    needed = total * DISK_SPARE / 1e9
-    return RtcError(FaultCode.DISK_FULL, f"The disk is too full to unpack: {needed:.1f} GB must be free. Make room.")
+    needed = sizes.size(int(total * DISK_SPARE))
+    return RtcError(FaultCode.DISK_FULL, f"The disk is too full to unpack: {needed} must be free. Make room.")
 
 
 def _write_member(archive: zipfile.ZipFile, member: Member, target: Path, check: Callable[[], None]) -> None:

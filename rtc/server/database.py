@@ -21,6 +21,7 @@ from attrs import frozen
 from protocol.faults import FaultCode
 from protocol.ids import PeerId, RoomId
 from rtc.common.errors import RtcError
+from rtc.common.file_system import has_locks
 from rtc.common.private_folder import make_private_folder
 from rtc.common.sqlite import open_sqlite
 
@@ -163,6 +164,9 @@ async def open_room_database(folder: Path) -> AsyncIterator[RoomDatabase]:
             FaultCode.USAGE, f"The data folder {folder.name!r} cannot be used ({reason}). Choose another with --data."
         ) from None
     except sqlite3.OperationalError:
+        if not await trio.to_thread.run_sync(has_locks, folder):
+            text = f"The data folder {folder.name!r} is on a file system without locks. Choose one on a local disk"
+            raise RtcError(FaultCode.USAGE, f"{text} with --data.") from None
         raise RtcError(
             FaultCode.USAGE,
             f"The database in the data folder {folder.name!r} cannot be opened or written."

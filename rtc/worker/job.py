@@ -6,7 +6,7 @@ import trio
 from attrs import define, field, frozen
 
 from protocol.ids import JobId, LinkId
-from protocol.jobs import JobEnded, StopScope, SubmitJob
+from protocol.jobs import JobEnded, JobNote, StopScope, SubmitJob
 from rtc.common.scratch_dirs import remove_dead_aliases
 from rtc.runner.folder_lock import FolderLock
 from rtc.runner.journal import JournalWatcher
@@ -86,6 +86,11 @@ class Job:
     """Set when the job has ended and its result is stored, or its package was given up."""
     ended: JobEnded | None = None
     """How the job ended; set together with `over`."""
+    notice: JobNote | None = None
+    """What the worker itself tells the owner after the last event of the job: its disk may be full, so that it cannot
+    be written to the journal."""
+    noticed: trio.Event = field(factory=trio.Event)
+    """Set together with `notice`."""
     package_link: LinkId | None = None
     """The newest link over which the package comes; None for a job that an earlier worker accepted."""
     _new_link: trio.Event = field(factory=trio.Event)
@@ -130,6 +135,11 @@ class Job:
             supervisor.cancel()
         elif self._stop is not None:
             supervisor.stop(self._stop)
+
+    def tell(self, notice: JobNote) -> None:
+        """Tell the owners who wait for the end of the job, and those who come later, what it waits for."""
+        self.notice = notice
+        self.noticed.set()
 
     def end(self, ended: JobEnded) -> None:
         """Save how the job ended, set `over`, and end the stream of its events."""

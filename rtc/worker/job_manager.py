@@ -74,6 +74,8 @@ class JobManager:
     job_database: JobDatabase
     stop_jobs_on_exit: Callable[[], bool]
     """Returns whether running jobs are ended when `run` is cancelled; otherwise they go on without this worker."""
+    say: Callable[[str], None] = log.warning
+    """Prints a line for the person who runs the worker."""
     jobs: dict[JobId, Job] = field(factory=dict)
     """The jobs that have not ended and belong to this worker."""
     known_jobs: set[JobId] = field(factory=set)
@@ -83,7 +85,7 @@ class JobManager:
 
     @result_store.default
     def _make_result_store(self) -> ResultStore:
-        return ResultStore(self.runner_config, self.job_database)
+        return ResultStore(self.runner_config, self.job_database, self.say)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the tasks of the jobs until cancelled.

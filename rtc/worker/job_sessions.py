@@ -6,6 +6,7 @@ independent of the Worker actor: sessions are served whether the worker is avail
 
 import logging
 import os
+import time
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,7 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobEvent, JobRequest, JobStage, JobState, LogLines
 from protocol.wire import is_known
 from rtc.common.errors import RtcError
+from rtc.common.nurseries import open_background_nursery
 from rtc.common.stories import BUG_FAULT, make_actor
 from rtc.runner.journal import JournalWatcher
 from rtc.runtime.peer_runtime import Routes
@@ -242,11 +244,21 @@ class JobSessions:
             await link.wait_below_threshold()
             link.send(_in_version(event, link.version))
         try:
-            ended = await self._wait_end(effect.job, live)
+            async with open_background_nursery() as background:
+                if live is not None:
+                    background.start_soon(self._send_notice, effect.link, live)
+                ended = await self._wait_end(effect.job, live)
         except RtcError as error:
             self.router.outbox.put(CloseLink(effect.link, error.fault))
             return
         inbox.put(StreamEnded(effect.link, ended))
+
+    async def _send_notice(self, link_id: LinkId, live: Job) -> None:
+        """Send what the worker has to say about a job whose end is delayed, as soon as there is something."""
+        await live.noticed.wait()
+        link = self.links.link(link_id)
+        if link is not None and live.notice is not None:
+            link.send(_in_version(JobEvent(live.notice, time.time()), link.version))
 
     async def _wait_end(self, job: JobId, live: Job | None) -> JobEnded:
         """Wait until the job has ended, and return how.

@@ -1,11 +1,10 @@
 """Runs one worker, which offers one GPU, or several together, to the clients of a room."""
 
 import logging
-import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,17 +37,19 @@ from protocol.invitations import InvitedRoom
 from protocol.jobs import SubmitJob
 from protocol.status import Role, Status, WorkerFacts
 from rtc.common.errors import RtcError
+from rtc.common.file_system import Feature, find_missing, has_locks
 from rtc.common.gpu import NO_GPU, GpuFacts, combine, read_gpu, read_gpus
 from rtc.common.private_folder import make_private_folder
 from rtc.common.size_limits import PACKAGE_MAX
 from rtc.common.stories import make_actor
 from rtc.common.version import VERSION
-from rtc.config.folders import find_folders
+from rtc.config.folders import find_folders, shown_path
 from rtc.config.load import Config
 from rtc.invitations.code_inviter import CodeInviter
 from rtc.runtime.peer_runtime import PeerRuntime, open_peer_runtime
 from rtc.runtime.room_keys import LastingSecret, SecretFinder, find_keys, no_secret
 from rtc.sleap_nn.commands import Accelerator, find_sleap_nn, version_of
+from rtc.sleap_nn.torch_build import find_torch_build, why_unusable
 from rtc.transport.webrtc import AsyncioLoop
 from rtc.worker.banner import invite_command
 from rtc.worker.code_report import WorkerCodeReport
@@ -76,6 +77,11 @@ PROOF_GONE = (
     "This worker asked for the room secret of {room} when it last ran, and none is here now. Give it with "
     "--room-secret-file FILE; or name the room, with --room or with --room-id and --token, to serve it without a "
     "secret."
+)
+NO_GPU_OFFERED = "{problem} Until then this worker offers no GPU, and jobs run on its CPU, slowly."
+JOBS_ARE_NOT_ADOPTED = (
+    "The work folder {folder} is on a file system without locks: if this worker ends, no other can go on with its "
+    "jobs. Choose one on a local disk with --work-dir."
 )
 STOPPED = Fault(FaultCode.CANCELLED, "The worker was stopped, and the job with it; what it had made is kept there.")
 
@@ -148,9 +154,18 @@ async def run_worker(
         RtcError: the worker could not start, or it lost its membership of the room and could not join again.
     """
     sleap_nn = find_sleap_nn(options.sleap_nn)
-    for folder in (options.work, options.results):
-        _make_private(folder)
+    for folder, option, needed in (
+        (options.work, "--work-dir", (Feature.FIFOS, Feature.SYMBOLIC_LINKS)),
+        (options.results, "--results-dir", (Feature.LOCKS,)),
+    ):
+        await trio.to_thread.run_sync(_prepare_folder, folder, option, needed)
+    if not await trio.to_thread.run_sync(has_locks, options.work):
+        say(JOBS_ARE_NOT_ADOPTED.format(folder=shown_path(options.work)))
     gpus = _own_gpu() if options.gpus is None else options.gpus
+    build = await trio.to_thread.run_sync(find_torch_build, sleap_nn)
+    if problem := next((why for gpu in gpus if (why := why_unusable(gpu, build))), None):
+        say(NO_GPU_OFFERED.format(problem=problem))
+        gpus = ()
     runner_config = _runner_config(options, gpus, sleap_nn)
     find_secret = LastingSecret(options.find_secret, options.require_secret)
     async with open_job_database(options.results) as job_database:
@@ -249,7 +264,7 @@ async def _serve(
         links, router, config = runtime.links, runtime.router, options.config
         worker = make_actor(WORKER, WorkerData(), router.outbox)
         job_manager = JobManager(
-            runner_config, links, router, job_database, lambda: options.stop_jobs_on_exit or drain.is_set()
+            runner_config, links, router, job_database, lambda: options.stop_jobs_on_exit or drain.is_set(), say
         )
         job_sessions = JobSessions(job_manager, links, router, job_database, config.chunk_size)
         membership = RoomMembership(
@@ -384,18 +399,28 @@ async def _watch_memory(runtime: PeerRuntime, uuids: tuple[str, ...]) -> None:
     await runtime.adapters.start(monitor.run)
 
 
-def _make_private(folder: Path) -> None:
-    """Create a folder that only this user can read, if it does not exist.
+def _prepare_folder(folder: Path, option: str, needed: Iterable[Feature]) -> None:
+    """Create a folder that only this user can read, if it does not exist, and check that jobs can use it.
+
+    Args:
+        folder: the folder.
+        option: the option with which a person chooses another.
+        needed: what its file system must be able to do.
 
     Raises:
-        RtcError: USAGE: it cannot be created or written.
+        RtcError: USAGE: it cannot be created or written, or its file system lacks something.
     """
+    shown = shown_path(folder)
     try:
         make_private_folder(folder)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied")
+        missing = find_missing(folder, needed)
     except OSError as error:
-        hint = "Choose another with --work-dir or --results-dir."
-        raise RtcError(
-            FaultCode.USAGE, f"The folder {folder.name!r} cannot be used ({error.strerror}). {hint}"
-        ) from None
+        text = (
+            f"The folder {shown} cannot be used ({error.strerror}). Make room there, or choose another with {option}."
+        )
+        raise RtcError(FaultCode.USAGE, text) from None
+    if missing is not None:
+        text = (
+            f"The folder {shown} is on a file system without {missing.value}. Choose one on a local disk with {option}."
+        )
+        raise RtcError(FaultCode.USAGE, text)

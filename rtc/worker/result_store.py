@@ -1,7 +1,9 @@
 """Packs and records the results of jobs, stores them for their owners, and removes them after a time."""
 
+import errno
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,14 +12,24 @@ from attrs import define, field
 
 from actors.events import JobFinished
 from protocol.ids import JobId
-from protocol.jobs import Outcome
+from protocol.jobs import JobNote, NoteKind, Outcome
 from rtc.common.job_result import JobResult
+from rtc.config.folders import shown_path
 from rtc.runner.job_files import PACKAGE, read_result_paths
 from rtc.worker.job import Job, RunnerConfig
 from rtc.worker.job_database import JobDatabase, JobRecord, try_or_log
+from rtc.worker.job_status import JobStatus
 from rtc.worker.pack_results import pack_results
 
 log = logging.getLogger("rtc.worker.result_store")
+
+ROOM_PERIOD = 30.0
+"""Seconds between two attempts to pack a result while the disk is full."""
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_ROOM = (
+    "The worker's disk is full, so the result cannot be packed yet. Tell the worker's owner to make room. Nothing is "
+    "lost: wait here, or leave and fetch it later."
+)
 
 
 @define
@@ -26,6 +38,8 @@ class ResultStore:
 
     runner_config: RunnerConfig
     job_database: JobDatabase
+    say: Callable[[str], None] = log.warning
+    """Prints a line for the person who runs the worker."""
     _stored_at: dict[JobId, float] = field(factory=dict)
     """When each result was stored, by trio's clock, which nobody can set. The wall clock may have been wrong and
     corrected since, so a result that is too old by the wall clock alone is not removed because of its age."""
@@ -33,20 +47,51 @@ class ResultStore:
     async def store(self, job: Job, result: JobResult) -> JobFinished:
         """Pack the job's results, record how the job ended, and return the event for the Worker.
 
-        Files that cannot be packed are kept unpacked, and the job counts as failed.
+        While the disk is full, this waits for room. Files that cannot be packed for another reason are kept unpacked,
+        and the job counts as failed.
         """
         name, archive = job.name, self.job_database.archive_path(job.name)
         try:
-            if job.watcher is not None:
-                await job.watcher.move_to(self.job_database.journal_path(name))
-            await pack_results(job.folder / PACKAGE, read_result_paths(job.folder), archive)
-            size = (await trio.Path(archive).stat()).st_size
+            size = await self._pack_when_there_is_room(job, archive)
         except OSError as error:
             log.warning("the result of %s could not be packed: %s", name, error.strerror)
             return await self._store_unpacked(job, result, archive, error)
         await self._record(job, result, size)
         self._stored_at[name] = trio.current_time()
         return JobFinished(name, result.outcome, result.text, result=True)
+
+    async def _pack_when_there_is_room(self, job: Job, archive: Path) -> int:
+        """Pack the job's results and its journal; return the bytes of the archive.
+
+        While the disk is full, this tries again every `ROOM_PERIOD`: the owner of the job goes on waiting, or comes
+        back later, and a worker that is started meanwhile goes on with it.
+
+        Raises:
+            OSError: they cannot be packed, for another reason than a full disk.
+        """
+        is_told = False
+        while True:
+            try:
+                if job.watcher is not None:
+                    await job.watcher.move_to(self.job_database.journal_path(job.name))
+                await pack_results(job.folder / PACKAGE, read_result_paths(job.folder), archive)
+                return (await trio.Path(archive).stat()).st_size
+            except OSError as error:
+                if error.errno not in FULL_DISK:
+                    raise
+            if not is_told:
+                is_told = True
+                self._tell_that_the_disk_is_full(job)
+            await trio.sleep(ROOM_PERIOD)
+
+    def _tell_that_the_disk_is_full(self, job: Job) -> None:
+        """Tell the owner of the job and the person who runs the worker that the result waits for room."""
+        self.say(
+            f"The result of {job.name} cannot be packed: the disk of {shown_path(self.runner_config.results)} is "
+            f"full. Make room there; it is tried again every {ROOM_PERIOD:.0f} seconds."
+        )
+        job.status_line = JobStatus(text=NO_ROOM)
+        job.tell(JobNote(job.name, NO_ROOM, NoteKind.WARNING))
 
     async def _store_unpacked(self, job: Job, result: JobResult, archive: Path, error: OSError) -> JobFinished:
         """Record that there is no result, then move the job's files to the results folder; return the event.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from filelock import FileLock
+from filelock import FileLock, SoftFileLock
 
 from protocol.faults import FaultCode
 from protocol.ids import RoomId
@@ -305,13 +305,19 @@ def test_a_file_that_another_program_holds_for_too_long_is_reported(
     assert names(rooms) == ["lab"]
 
 
-def test_a_file_system_without_locks_is_reported(rooms: RememberedRooms, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rooms_are_remembered_where_a_file_system_has_no_locks(
+    rooms: RememberedRooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_locks(*_arguments: Any) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(FileLock, "_acquire", no_locks)
-    with pytest.raises(RtcError, match=r"file system without locks.*Keep it elsewhere, with SLEAP_RTC_HOME"):
-        rooms.remember(LAB)
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    rooms.remember(LAB)
+    monkeypatch.setattr(shared_file, "LOCK_TIME", 0)
+    with SoftFileLock(f"{rooms.path}.soft-lock"), pytest.raises(RtcError, match="in use by another program"):
+        rooms.remember(MICE)
+    rooms.remember(MICE)
+    assert names(rooms) == ["lab", MICE.name]
 
 
 @pytest.mark.parametrize("make_place", ["folder that is a file", "full disk", "damaged"])

@@ -1,5 +1,6 @@
 """The doctor's checks and their possible findings, on real sockets, folders and programs."""
 
+import errno
 import json
 import socket
 import sys
@@ -10,6 +11,7 @@ from email.utils import formatdate
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -19,7 +21,9 @@ import rtc.doctor.server
 from protocol.faults import Fault, FaultCode
 from protocol.signaling import Join
 from protocol.version import VERSIONS, VersionRange
-from rtc.common.gpu import GpuFacts
+from rtc.common import file_system
+from rtc.common.file_system import Feature
+from rtc.common.gpu import NO_GPU, GpuFacts
 from rtc.config.folders import Folders
 from rtc.config.ice_servers import IceServer
 from rtc.config.load import load_config
@@ -32,7 +36,10 @@ from rtc.doctor.settings import config_finding
 from rtc.doctor.show import report_line, reports_json, summary
 from rtc.doctor.stun import COOKIE
 from rtc.server import Server, open_server
+from rtc.sleap_nn.torch_build import TorchBuild
 from rtc.testing.limits import HANG_TIME
+
+GPU = GpuFacts("NVIDIA H200", 143771, 140000, "12.8", "GPU-1")
 
 ROOT = Path(__file__).parents[2]
 CLOSED = "127.0.0.1:9"  # the discard port: nobody listens
@@ -116,7 +123,7 @@ async def test_missing_packages_are_installed_from_our_own_folder(
 
 
 def test_a_gpu_is_ok_a_full_one_and_none_are_warnings() -> None:
-    gpu = GpuFacts("NVIDIA H200", 143771, 140000, "12.8", "GPU-1")
+    gpu = GPU
     assert machine.gpu_finding([gpu], has_nvml=True) == ok(
         "NVIDIA H200, 143771 MB, 140000 MB of it free; driver for CUDA 12.8"
     )
@@ -169,6 +176,38 @@ def test_a_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatc
     assert str(tmp_path) not in finding.detail
 
 
+@pytest.mark.parametrize(
+    ("purpose", "lacks", "level"),
+    [
+        (folders.RESULTS, Feature.LOCKS, Level.FAIL),
+        (folders.WORK, Feature.FIFOS, Level.FAIL),
+        (folders.WORK, Feature.LOCKS, Level.WARN),
+        (folders.LOGS, Feature.LOCKS, Level.WARN),
+        (folders.OUTPUT, Feature.LOCKS, Level.OK),
+    ],
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_a_file_system_lacks_is_reported_where_it_matters(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    purpose: folders.FolderPurpose,
+    lacks: Feature,
+    level: Level,
+    exists: bool,
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=10**15))
+    monkeypatch.setitem(file_system._TRIALS, lacks, refuse)
+    finding = folders.inspect_folder(tmp_path if exists else tmp_path / "to come", purpose)
+    assert finding.level is level
+    assert level is Level.OK or f"without {lacks.value}" in finding.detail
+    assert list(tmp_path.iterdir()) == []
+
+
+def refuse(_path: Path) -> None:
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+
 # -------- sleap-nn
 
 
@@ -190,12 +229,14 @@ async def test_a_subprocess_s_last_line_is_shown_without_the_home_folder(
 
 def test_the_findings_about_the_imports() -> None:
     fine = SubprocessResult(0, "some noise\n2.13.0 0.28.0 0.3.5 1\n")
-    assert sleap_nn.imports_finding(fine, has_gpu=True).level is Level.OK
-    no_cuda = sleap_nn.imports_finding(SubprocessResult(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=True)
+    assert sleap_nn.imports_finding(fine, GPU).level is Level.OK
+    unused = SubprocessResult(0, "2.13.0 0.28.0 0.3.5 0\n")
+    no_cuda = sleap_nn.imports_finding(unused, GPU)
     assert no_cuda.level is Level.WARN
     assert "cannot use the GPU" in no_cuda.detail
-    assert sleap_nn.imports_finding(SubprocessResult(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), has_gpu=False).level is Level.OK
-    broken = sleap_nn.imports_finding(SubprocessResult(1, "Traceback\nImportError: libcudnn.so.9\n"), has_gpu=False)
+    assert "driver is too old" in str(sleap_nn.imports_finding(unused, GPU, TorchBuild("13.0")).advice)
+    assert sleap_nn.imports_finding(SubprocessResult(0, "2.13.0+cpu 0.28.0 0.3.5 0\n"), NO_GPU).level is Level.OK
+    broken = sleap_nn.imports_finding(SubprocessResult(1, "Traceback\nImportError: libcudnn.so.9\n"), NO_GPU)
     assert broken.level is Level.FAIL
     assert "libcudnn.so.9" in broken.detail
     assert sleap_nn.program_finding(SubprocessResult(1, "boom")).level is Level.FAIL

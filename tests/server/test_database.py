@@ -1,5 +1,6 @@
 """The server's database: what it stores, what it never stores, and the errors when it cannot be used."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -10,7 +11,9 @@ import trio
 from protocol.faults import FaultCode
 from protocol.fields import ID_PATTERN
 from protocol.ids import PeerId, RoomId
+from rtc.common import file_system
 from rtc.common.errors import RtcError
+from rtc.common.file_system import Feature
 from rtc.server.database import DATABASE, open_room_database
 
 
@@ -146,3 +149,21 @@ async def test_a_database_that_fails_later_is_an_expected_failure(tmp_path):
         database.close()
         with pytest.raises(RtcError, match="database"):
             await store.is_token_of(RoomId("room-x"), "token")
+
+
+async def test_a_file_system_without_locks_is_told_from_a_full_disk(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr("rtc.server.database.open_sqlite", refuse)
+    with pytest.raises(RtcError, match="Is the disk full"):
+        async with open_room_database(tmp_path / "data"):
+            pass
+    monkeypatch.setitem(file_system._TRIALS, Feature.LOCKS, refuse_locks)
+    with pytest.raises(RtcError, match=r"'data' is on a file system without locks\. Choose .* --data"):
+        async with open_room_database(tmp_path / "data"):
+            pass
+
+
+def refuse_locks(_path):
+    raise OSError(errno.ENOLCK, "No locks available")

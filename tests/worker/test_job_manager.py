@@ -28,7 +28,7 @@ from actors.events import (
 )
 from actors.router import Router
 from protocol.faults import FaultCode
-from protocol.jobs import JobKind, JobStage, ModelStarted, Outcome, StopScope, SubmitJob
+from protocol.jobs import JobKind, JobNote, JobStage, ModelStarted, NoteKind, Outcome, StopScope, SubmitJob
 from rtc.common.errors import RtcError
 from rtc.runner.folder_lock import FolderLock, create_locked_folder, wait_unlocked
 from rtc.runner.job_files import SUPERVISOR_LOCK
@@ -421,13 +421,13 @@ async def test_a_folder_without_a_complete_package_is_removed_and_one_with_a_liv
 async def test_a_result_that_cannot_be_packed_is_kept_where_the_final_sentence_says(
     results_gone, runner_config, sent, monkeypatch
 ):
-    async def full(*_arguments):
+    async def broken(*_arguments):
         await trio.lowlevel.checkpoint()
         if results_gone:
             monkeypatch.setattr(ResultStore, "keep_files", _keep_nowhere(ResultStore.keep_files))
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(result_store, "pack_results", full)
+    monkeypatch.setattr(result_store, "pack_results", broken)
     async with open_job_manager(runner_config) as job_manager:
         await start_job(job_manager)
         finished = await next_event(job_manager)
@@ -505,16 +505,42 @@ async def test_an_end_that_cannot_be_recorded_is_recorded_at_the_next_check(runn
 
 
 @pytest.mark.slow
+async def test_while_the_disk_is_full_a_result_waits_for_room_and_its_owner_is_told(runner_config, sent, monkeypatch):
+    real, tried, said = result_store.pack_results, [], []
+
+    async def full_once(*arguments):
+        tried.append(arguments)
+        if len(tried) == 1:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        await real(*arguments)
+
+    monkeypatch.setattr(result_store, "pack_results", full_once)
+    monkeypatch.setattr(result_store, "ROOM_PERIOD", 0.2)
+    async with open_job_manager(runner_config) as job_manager:
+        job_manager.result_store.say = said.append
+        await start_job(job_manager)
+        job = job_manager.jobs["job-1"]
+        await job.noticed.wait()
+        assert job.notice == JobNote("job-1", result_store.NO_ROOM, NoteKind.WARNING)
+        assert job.status_line.text == result_store.NO_ROOM
+        finished = await next_event(job_manager)
+        assert (await job_manager.job_database.get("job-1")).is_fetchable
+    assert (finished.outcome, finished.result) == (Outcome.DONE, True)
+    assert len(said) == 1
+    assert "Make room there" in said[0]
+
+
+@pytest.mark.slow
 async def test_files_that_were_kept_are_not_reported_as_lost(runner_config, sent, monkeypatch):
-    async def full(*_arguments):
+    async def broken(*_arguments):
         await trio.lowlevel.checkpoint()
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.EIO, "Input/output error")
 
     async def killed(*_arguments):
         await trio.sleep_forever()
 
     with monkeypatch.context() as patch:
-        patch.setattr(result_store, "pack_results", full)
+        patch.setattr(result_store, "pack_results", broken)
         patch.setattr(ResultStore, "keep_files", killed)
         async with open_job_manager(runner_config, stop_jobs_on_exit=False) as job_manager:
             await start_job(job_manager)

@@ -1,5 +1,6 @@
 """Job sessions: a client with a job's key can follow, stop and cancel the job, whatever else the worker does."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from protocol.ids import JobId, LinkId
 from protocol.jobs import (
     AskJob,
     CancelJob,
+    JobNote,
     JobRequest,
     JobStage,
     JobState,
@@ -34,7 +36,7 @@ from rtc.runner.supervisor_handle import SupervisorHandle
 from rtc.testing.file_channels import replace_receiving
 from rtc.testing.lab import ClientRun, Lab, LabWorker, RecordingView
 from rtc.testing.limits import HANG_TIME
-from rtc.worker import room_membership
+from rtc.worker import result_store, room_membership
 from rtc.worker.event_log import EventLog
 from rtc.worker.job_database import JobDatabase
 from rtc.worker.job_sessions import JobSessions
@@ -85,6 +87,26 @@ async def reconnect(lab: Lab, worker: LabWorker, ticket: JobTicket, **options: o
         return await lab.run_client(
             worker, Path(ticket.package), credential=JobCredential(ticket.job, ticket.key), **options
         )
+
+
+async def test_who_waits_for_a_result_hears_that_the_worker_has_no_room_for_it(
+    lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, has_room, real = RecordingView(), trio.Event(), result_store.pack_results
+
+    async def pack_or_fail(*arguments: object) -> None:
+        if not has_room.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(result_store, "pack_results", pack_or_fail)
+    monkeypatch.setattr(result_store, "ROOM_PERIOD", 0.2)
+    worker = await lab.start_worker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: lab.run_client(worker, package(), view=view))
+        await view.wait_for_event(JobNote, 1)
+        has_room.set()
+        await view.until("Trained 1 model")
 
 
 async def test_two_watch_one_job_and_both_get_its_result(lab: Lab, package: MakePackage) -> None:

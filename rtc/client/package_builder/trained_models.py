@@ -11,7 +11,8 @@ from rtc.common.errors import RtcError
 from rtc.packages.inference import CONFIG_FILES, WEIGHTS_FILES
 from rtc.packages.model_config import get_setting, parse_settings
 from rtc.packages.model_sets import TrainedModel, trained_model
-from rtc.packages.sources import TEXT_MAX, decode_text
+from rtc.packages.sources import TEXT_MAX
+from rtc.packages.text_encoding import decode_text
 
 _ZIP_START, _POINTER_START = b"PK\x03\x04", b"version https://git-lfs"
 """The first bytes of PyTorch's weights, and of what Git LFS leaves in place of a large file."""

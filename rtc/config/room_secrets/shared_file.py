@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rtc.common.file_system import has_locks
 from rtc.common.private_folder import make_private_folder
 from rtc.common.whole_file import write_whole_file
 from rtc.config.room_secrets.files import unusable
@@ -30,7 +31,7 @@ def change_file(path: Path, place: str, make_text: Callable[[], str]) -> None:
         make_text: reads the file, and returns what it is to have. What it raises leaves the file as it is.
 
     Raises:
-        RtcError: USAGE: the file is in use for too long, cannot be locked, or cannot be written.
+        RtcError: USAGE: the file is in use for too long, or cannot be written.
     """
     with locked(path, place):
         write_whole_file(Path(os.path.realpath(path)), make_text())
@@ -55,16 +56,15 @@ def locked(path: Path, place: str) -> Iterator[None]:
         RtcError: USAGE: another program has held the lock for `LOCK_TIME`; or the folder, or in the context the file,
             cannot be written.
     """
-    from filelock import FileLock  # slow to import, and needed only by commands that change a file
+    from filelock import FileLock, SoftFileLock  # slow to import, and needed only by commands that change a file
 
     try:
         make_private_folder(path.parent)
-        with FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_TIME, mode=0o600):
+        # where the file system has no locks: a file that is there as long as its maker lives, on this host at least
+        kind, suffix = (FileLock, "lock") if has_locks(path.parent) else (SoftFileLock, "soft-lock")
+        with kind(path.with_name(f"{path.name}.{suffix}"), timeout=LOCK_TIME, mode=0o600):
             yield
     except TimeoutError:
         raise unusable(place, "is in use by another program; try again") from None
-    except NotImplementedError:
-        text = "is on a file system without locks, so it cannot be changed. Keep it elsewhere, with SLEAP_RTC_HOME"
-        raise unusable(place, text) from None
     except OSError as error:
         raise unusable(place, f"cannot be written ({error.strerror or type(error).__name__})") from None

@@ -313,8 +313,8 @@ async def _check_disk_space(folder: Path, size: int, copies: int) -> None:
         needed = sizes.size(copies * size) + ("" if copies == 1 else " until it is unpacked")
         raise RtcError(
             FaultCode.DISK_FULL,
-            f"The file needs {needed}, but the receiving disk has only {sizes.size(free)} free. "
-            "Make room there, then try again.",
+            f"The file needs {needed}, and {sizes.size(RESERVE)} are to stay free, but the receiving disk has only "
+            f"{sizes.size(free)} free. Make room there, then try again.",
         )
 
 

@@ -172,8 +172,10 @@ def _open_fifos(folder: BackgroundFolder) -> int:
             os.mkfifo(fifo, 0o600)
         return os.open(folder.report, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        text = f"The folder {folder.path} cannot be used ({error.strerror})."
-        raise RtcError(FaultCode.USAGE, text) from None
+        advice = "Choose another place, on a local disk, with SLEAP_RTC_HOME."
+        raise RtcError(
+            FaultCode.USAGE, f"The folder {folder.path} cannot be used ({error.strerror}). {advice}"
+        ) from None
 
 
 def _hand_over(folder: BackgroundFolder, handed: HandOver) -> int:

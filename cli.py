@@ -288,7 +288,7 @@ def client_track(pkg_path: Path, **options: Any) -> int:
 @job_track_options
 @add_predict_options
 def track(data: Path, models: tuple[Path, ...], **options: Any) -> int:
-    """Predict on DATA on a worker: a video, a .slp or a .pkg.slp with --model, or an inference package (.zip)."""
+    """Predict on DATA on a worker: a video, folder of images or .slp with --model, or an inference package (.zip)."""
     return _track(data, models, _check_client(options))
 
 
@@ -458,7 +458,7 @@ def package_train(labels: Path, configs: tuple[Path, ...], output: Path | None, 
 )
 @add_predict_options
 def package_track(data: Path, models: tuple[Path, ...], output: Path | None, **options: Any) -> int:
-    """Create an inference package of DATA (a video, .slp or .pkg.slp) and models, without sending it."""
+    """Create an inference package of DATA (a video, folder of images, or .slp) and models, without sending it."""
 
     def work() -> int:
         from rtc.command_line.client_commands import write_tracking

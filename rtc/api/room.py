@@ -99,7 +99,7 @@ class Room:
         Args:
             package: a job package (.zip), for a training or for inference; or, in its place:
             labels, configs: labels (.slp) to train on, and a training configuration of sleap-nn for each model.
-            data, models: a video or labels to predict on, and the folders of trained models.
+            data, models: a video, a folder of images, or labels to predict on, and the folders of trained models.
             overrides: settings of the training changed for this job: `["trainer_config.max_epochs=50"]`.
             output: the folder for a training's result, or the .slp file for predictions; None: a new one in the working
                 folder, named after the package.

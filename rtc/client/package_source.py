@@ -50,7 +50,8 @@ def labels_source(labels: Path, configs: Sequence[Path], overrides: Sequence[str
 def data_source(data: Path, models: Sequence[Path], options: Mapping[str, Any]) -> PackageSource:
     """Return the source of an inference package that is built from data, models and options of the prediction."""
     build = partial(build_tracking, data, models, options)
-    return PackageSource(JobKind.TRACK, Path(f"{data.name}.zip"), build=build)
+    name = data.name or data.resolve().name  # `.` has no name
+    return PackageSource(JobKind.TRACK, Path(f"{name}.zip"), build=build)
 
 
 def training_source(path: Path, configs: Sequence[Path], overrides: Sequence[str]) -> PackageSource:

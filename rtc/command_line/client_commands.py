@@ -401,7 +401,7 @@ def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[st
 
 def write_tracking(data: Path, models: Sequence[Path], predict_options: Mapping[str, Any], output: Path | None) -> int:
     """Create an inference package, without sending it; print its path, and return the exit code."""
-    target = output or Path.cwd() / f"{data.name}.inference.zip"
+    target = output or Path.cwd() / f"{data.name or data.resolve().name}.inference.zip"
     build_tracking(data, models, predict_options, _require_absent(target), print_error)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0

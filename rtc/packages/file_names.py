@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from attrs import define, field
 
 from rtc.common.windows_names import is_reserved_on_windows
+from rtc.packages.member_names import is_ignored
 
 NAME_LENGTH = 100
 """Maximum length of a name that we choose, in bytes of UTF-8.
@@ -19,11 +20,11 @@ File systems allow 255 bytes, but a hundred names must fit into one `JobStarted`
 def plain_name(name: str, default: str) -> str:
     """Return the name of a file or folder with unusual characters replaced by `_`, at most NAME_LENGTH bytes long.
 
-    A name that Windows keeps for itself (`COM3.mp4`) gets a `_` before it. Return `default` when no character remains.
+    A name that Windows keeps for itself (`COM3.mp4`), or that is ignored in an archive (`__MACOSX`), gets a `_` before
+    it. Return `default` when no character remains.
     """
     plain = _replace_unusual(name).strip(" .-")
-    plain = _cut(f"_{plain}" if is_reserved_on_windows(plain) else plain, NAME_LENGTH)
-    return plain.rstrip(" .-") or default
+    return _cut(f"_{plain}" if _is_kept_for_others(plain) else plain, NAME_LENGTH).rstrip(" .-") or default
 
 
 def plain_file(name: str, default: str) -> str:
@@ -32,6 +33,10 @@ def plain_file(name: str, default: str) -> str:
     suffix = _cut(_replace_unusual(given), NAME_LENGTH // 2).rstrip(" .-")
     stem = plain_name(name.removesuffix(given), default)
     return _cut(stem, NAME_LENGTH - len(suffix.encode())).rstrip(" .-") + suffix
+
+
+def _is_kept_for_others(name: str) -> bool:
+    return is_reserved_on_windows(name) or is_ignored(name) or is_ignored(f"{name}/file")
 
 
 def _replace_unusual(name: str) -> str:

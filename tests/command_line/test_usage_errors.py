@@ -112,7 +112,7 @@ def test_an_override_that_no_message_can_have_is_a_usage_error(
 
 def test_overrides_that_fit_into_no_frame_together_are_a_usage_error(run_here: RunHere, tmp_path: Path) -> None:
     package = make_package(tmp_path / "toy.zip")
-    overrides = [f"trainer_config.a{number}=" + "x" * 3900 for number in range(20)]
+    overrides = [f"trainer_config.wandb.name={number}" + "x" * 3900 for number in range(20)]
     words = ("--session-string", SESSION, "--server", NOWHERE, "--pkg-path", str(package), "--", *overrides)
     assert "too long together" in run_here(2, "client-train", *words)
 

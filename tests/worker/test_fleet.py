@@ -396,6 +396,6 @@ def test_any_name_of_the_host_fits_into_a_message(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("socket.gethostname", lambda: "h\udcff\n" + "o" * 300)
     options = WorkerOptions(Config("development", NOWHERE, NOWHERE))
     for each in (options, *options_per_gpu(options, (H200, RTX))):
-        facts, name = _facts(each, (H200,)), _runner_config(each, (H200,), tmp_path).name
+        facts, name = _facts(each, (H200,), tmp_path), _runner_config(each, (H200,), tmp_path).name
         assert facts.name == name
         assert facts.hostname.startswith("h\ufffd ooo")

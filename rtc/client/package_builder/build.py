@@ -23,6 +23,7 @@ from rtc.client.package_builder.contents import (
     inspect_training_labels,
 )
 from rtc.client.package_builder.frames_read import frames_of_prediction, frames_of_training
+from rtc.client.package_builder.image_folders import add_images, find_images, left_out
 from rtc.client.package_builder.packing_progress import PackingProgress
 from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
@@ -30,7 +31,7 @@ from rtc.client.package_builder.training_config import TrainingConfig, read_trai
 from rtc.common.errors import RtcError
 from rtc.packages.file_names import plain_name, unused_path
 from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, left_out_overrides, read_override, split_secrets
-from rtc.packages.inference import LABELS_ENDING, VIDEO_ENDINGS
+from rtc.packages.inference import IMAGE_ENDINGS, LABELS_ENDING, VIDEO_ENDINGS
 from rtc.packages.model_sets import check_models_together
 from rtc.packages.original_paths import MEMBER
 from rtc.packages.plan import inspect_package
@@ -65,9 +66,7 @@ def build_training(
     shown, secrets = split_secrets(effective)
     for key in secrets:
         report(f"{key} is left out: a job uploads nothing, so the worker needs no key or password")
-    if labels.suffix.lower() != LABELS_ENDING:
-        raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
-    check_labels(labels)
+    check_training_labels(labels)
     training_configs = read_training_configs(tuple(configs))
     other_labels = dict.fromkeys(
         path for training_config in training_configs for path in training_config.other_labels()
@@ -84,6 +83,17 @@ def build_training(
         report(f"Packing {labels.name}")
         texts = _training_texts(labels, training_configs, inspected, contents, list(shown), report)
         _write_package(target, contents, texts, report)
+
+
+def check_training_labels(labels: Path) -> None:
+    """Check the name and the first bytes of labels to train on.
+
+    Raises:
+        RtcError: USAGE: they are none.
+    """
+    if labels.suffix.lower() != LABELS_ENDING:
+        raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
+    check_labels(labels)
 
 
 def _training_texts(
@@ -134,10 +144,10 @@ def _training_line(config: str, run: str, overrides: Sequence[str]) -> str:
 def build_tracking(
     data: Path, models: Sequence[Path], options: Mapping[str, Any], target: Path, report: ReportProgress
 ) -> None:
-    """Write an inference package: a video, or labels with their videos, and two files of each model.
+    """Write an inference package: a video, images, or labels with their videos, and two files of each model.
 
     Args:
-        data: a video, or labels (`.slp`, `.pkg.slp`).
+        data: a video, a folder of images, or labels (`.slp`, `.pkg.slp`).
         models: folders of trained models, or files in them; without models, the predictions in the labels are tracked.
         options: options of `sleap-nn predict` by sleap-nn's names.
         target: the path of the package.
@@ -156,10 +166,16 @@ def build_tracking(
     for note in check_models_together(described, data.name, on_labels=on_labels, are_chosen=True):
         report(note)
     labels = _inspect_data(data, chosen, bool(found), report)
+    images = find_images(data) if data.is_dir() else ()
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
         report(f"Packing {data.name}")
-        name = contents.add(data) if labels is None else contents.add_data_labels(labels)
+        if images:
+            name = add_images(contents, data, images)
+        elif labels is None:
+            name = contents.add(data)
+        else:
+            name = contents.add_data_labels(labels)
         contents.originals.add(name, data, in_provenance=True)
         folders = [_add_model(contents, model) for model in found]
         texts = _tracking_texts(name, folders, chosen) | {MEMBER: contents.originals.text()}
@@ -169,7 +185,7 @@ def build_tracking(
 def _inspect_data(
     data: Path, chosen: Mapping[str, Value], has_models: bool, report: ReportProgress
 ) -> InspectedLabels | None:
-    """Check the data to predict on; return the inspected labels, or None for a video.
+    """Check the data to predict on; return the inspected labels, or None for a video or a folder of images.
 
     Raises:
         RtcError: USAGE: it cannot be predicted on, or an option does not apply to a video.
@@ -178,21 +194,29 @@ def _inspect_data(
     if ending == ".zip":
         text = f"{data.name} is a package already. Give it as it is, without models and options."
         raise RtcError(FaultCode.USAGE, text)
+    if data.is_dir():
+        _check_options_without_labels(data, chosen, "a folder of images")
+        if (note := left_out(data, find_images(data))) is not None:
+            report(note)
+        return None
     check_file(data)
     if ending == LABELS_ENDING:
         check_labels(data)
         report(f"Reading {data.name}")
         return inspect_data_labels(data, frames_of_prediction(chosen, has_models), report)
-    if ending not in VIDEO_ENDINGS:
+    if ending not in (*VIDEO_ENDINGS, *IMAGE_ENDINGS):
         known = ", ".join(VIDEO_ENDINGS)
         raise RtcError(
-            FaultCode.USAGE, f"{data.name} is no data to predict on. Name labels (.slp) or a video ({known})."
+            FaultCode.USAGE,
+            f"{data.name} is no data to predict on. Name labels (.slp), a video ({known}) or a folder of images.",
         )
-    for name in NEED_LABELS & chosen.keys():
-        raise RtcError(
-            FaultCode.USAGE, f"{BY_NAME[name].flag} is for labels, and {data.name} is a video. Leave it out."
-        )
+    _check_options_without_labels(data, chosen, "a video")
     return None
+
+
+def _check_options_without_labels(data: Path, chosen: Mapping[str, Value], what: str) -> None:
+    for name in NEED_LABELS & chosen.keys():
+        raise RtcError(FaultCode.USAGE, f"{BY_NAME[name].flag} is for labels, and {data.name} is {what}. Leave it out.")
 
 
 def _add_model(contents: PackageContents, model: ModelFiles) -> str:

@@ -1,6 +1,6 @@
 """The files that go into a package: their paths on the client's disk, and their names in the package."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -18,7 +18,7 @@ from rtc.client.package_builder.slp_files import (
     relink_videos,
 )
 from rtc.common.errors import RtcError
-from rtc.packages.file_names import UsedNames, plain_file
+from rtc.packages.file_names import UsedNames, plain_file, plain_name
 from rtc.packages.original_paths import MEMBER, PathRecord
 
 _RESERVED = ("jobs.yaml", "train-script.sh", "inference-script.sh", "job.log", "models", MEMBER)
@@ -51,7 +51,7 @@ class PackageContents:
     _names: dict[tuple[Path, str], str] = field(factory=dict, init=False)
     """The name in the package by path on disk and folder in the package."""
     _used: UsedNames = field(factory=lambda: UsedNames.of(_RESERVED), init=False)
-    _used_at_top: UsedNames = field(factory=UsedNames, init=False)
+    _used_at_top: UsedNames = field(factory=lambda: UsedNames.of(_RESERVED), init=False)
     """Names of the files and folders at the top of the package."""
     _scratch_numbers: dict[Path, int] = field(factory=dict, init=False)
 
@@ -79,6 +79,20 @@ class PackageContents:
         if self.scratch not in path.parents:
             self.originals.add(chosen, path)
         return chosen
+
+    def add_folder(self, name: str, files: Mapping[Path, str]) -> str:
+        """Add files to a new folder at the top of the package; return the folder's name there.
+
+        Args:
+            name: the preferred name of the folder.
+            files: the preferred name of each file in the folder, by its path on disk.
+        """
+        plain = plain_name(name, "images")
+        # sleap-nn takes a folder for labels whose name ends so
+        folder = self._used_at_top.choose(f"{plain}_images" if plain.casefold().endswith(".slp") else plain)
+        for path, file_name in files.items():
+            self.add(path, folder, file_name)
+        return folder
 
     def add_training_labels(self, labels: InspectedLabels, report: Callable[[str], None]) -> str:
         """Add labels with the images of the frames that are trained on inside; return their name in the package.
@@ -120,7 +134,7 @@ class PackageContents:
         read = set(video.needed_paths)
         if not video.is_sequence:
             return self.add(video.paths[0], sent=bool(read))
-        folder = self._used_at_top.choose(plain_file(video.paths[0].parent.name, "images"))
+        folder = self._used_at_top.choose(plain_name(video.paths[0].parent.name, "images"))
         return [self.add(path, folder, sent=path in read) for path in video.paths]
 
     def _scratch_path(self, path: Path) -> Path:

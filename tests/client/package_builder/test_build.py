@@ -235,7 +235,8 @@ def test_files_of_any_name_find_their_place(place):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"data": "runs"}, "is a folder"),
+        ({"data": "runs"}, "The folder runs holds no images"),
+        ({"data": "."}, "Name one of its files: bad.slp, flies.pkg.slp, fly.mp4."),
         ({"data": "gone.mp4"}, "gone.mp4 cannot be opened"),
         ({"data": "my centroid.yaml"}, "no data to predict on"),
         ({"data": "p.zip"}, "is a package already"),

@@ -10,7 +10,7 @@ from rtc.client.package_builder import contents
 from rtc.client.package_builder.contents import InspectedLabels, PackageContents
 from rtc.client.package_builder.frames_read import frames_of_prediction, frames_of_training
 from rtc.client.package_builder.packing_progress import REPORT_TIME, PackingProgress
-from rtc.client.package_builder.slp_files import PredictionFrames, Project, TrainingFrames, Video
+from rtc.client.package_builder.slp_files import PredictionFrames, Project, Relinked, TrainingFrames, Video
 from rtc.client.package_builder.training_config import TrainingConfig
 
 PROGRAM = Path(contents.__file__).with_name("slp_subprocess.py")
@@ -163,7 +163,12 @@ def test_a_project_is_inspected_in_a_time_that_grows_with_its_frames(program, la
 
 def test_of_a_sequence_only_the_images_that_are_read_are_packed(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(contents, "relink_videos", lambda _labels, _copy, paths: given.extend(paths))
+
+    def relink(_labels, _copy, paths):
+        given.extend(paths)
+        return Relinked("{}", ())
+
+    monkeypatch.setattr(contents, "relink_videos", relink)
     images = tuple(tmp_path / "walk" / f"{number}.png" for number in range(5))
     videos = (
         Video(images, is_sequence=True, needed=(3,)),
@@ -178,7 +183,7 @@ def test_of_a_sequence_only_the_images_that_are_read_are_packed(tmp_path, monkey
 
 
 def test_a_video_that_one_entry_of_a_project_reads_is_packed_whatever_another_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(contents, "relink_videos", lambda *_: None)
+    monkeypatch.setattr(contents, "relink_videos", lambda *_: Relinked("{}", ()))
     path = (tmp_path / "a.mp4",)
     videos = (Video(path, is_sequence=False, needed=()), Video(path, is_sequence=False, needed=(2,)))
     packed = PackageContents(tmp_path)

@@ -19,6 +19,9 @@ from rtc.packages.predict_options import option_arguments
 
 Accelerator = Literal["cpu", "auto"]
 
+IMAGE_CACHE = ".images"
+"""Folder in the package's root for images that sleap-nn stores while it trains: beside the run's folder, which sleap-nn
+itself would take and which goes home with the model. No file of a package has such a name (`safe_name`)."""
 CONVERTER = Path(__file__).resolve().parent / "convert_legacy.py"
 """Program that converts a configuration of SLEAP ≤ 1.4; run by sleap-nn's Python."""
 
@@ -136,7 +139,7 @@ def train_command(
         f"++trainer_config.ckpt_dir={quote_for_hydra(folder)}",
         f"++trainer_config.run_name={quote_for_hydra(run)}",
         "++trainer_config.save_ckpt=true",  # off by default in sleap-nn, and then it leaves no best.ckpt
-        "++data_config.cache_img_path=null",  # then images are stored in the run's folder
+        f"++data_config.cache_img_path={quote_for_hydra(f'{IMAGE_CACHE}/{run}')}",
         "++data_config.use_existing_imgs=false",
         "++data_config.delete_cache_imgs_after_training=true",
     ]

@@ -16,7 +16,7 @@ from conversations import Frame, conversations, frames_of, recorded_versions
 from protocol.converter import from_json, to_json
 from protocol.faults import FaultCode
 from protocol.http import BODY_MAX, ROUTES, Problem
-from protocol.jobs import GpuUse, JobNews
+from protocol.jobs import GpuUse, JobNews, NoteKind
 from protocol.transfer import PIECE_MAX
 from protocol.version import OLDER_VALUES, VERSIONS, is_spoken
 from protocol.wire import (
@@ -44,6 +44,7 @@ of_every_conversation = pytest.mark.parametrize(
 
 UNRECORDED_MESSAGES = {GpuUse: "it needs an NVIDIA GPU"}
 UNRECORDED_VALUES = {
+    NoteKind.WARNING: "nothing is wrong with these jobs",
     FaultCode.SERVER_LOST: "a program says it to itself only",
     FaultCode.DETACHED: "a program says it to its person only",
     FaultCode.INTERRUPTED: "a program says it to its person only",

@@ -24,6 +24,7 @@ from protocol.jobs import (
     LogLines,
     ModelStarted,
     ModelTrained,
+    NoteKind,
     Outcome,
     PredictionStarted,
     Progress,
@@ -38,6 +39,7 @@ from rtc.packages.inference import PredictStep
 from rtc.packages.plan import TrainStep, read_plan
 from rtc.packages.zip_reader import unpack
 from rtc.runner import run_plan
+from rtc.runner.devices import SILENT_DRIVER
 from rtc.runner.run_plan import StopSwitch, run_job
 from rtc.runner.step_context import StepContext
 from rtc.sleap_nn import output, zmq_progress
@@ -92,7 +94,7 @@ class Job:
     def lines(self):
         return [line for news in self.of(LogLines) for line in news.lines]
 
-    async def run(self, package):
+    async def run(self, package, accelerator="cpu", gpus=None):
         await unpack(package, self.folder)
         plan = await trio.to_thread.run_sync(read_plan, self.folder)
         with trio.fail_after(HANG_TIME):
@@ -101,8 +103,8 @@ class Job:
                 plan,
                 self.folder,
                 sleap_nn=self.sleap_nn,
-                accelerator="cpu",
-                gpus=None,
+                accelerator=accelerator,
+                gpus=gpus,
                 emit=self.emit,
                 switch=self.switch,
             )
@@ -151,6 +153,16 @@ async def test_two_models_are_trained_one_after_the_other(job, tmp_path):
     ]  # fmt: skip
     assert sum("epoch 2 done" in line for line in job.lines()) == 2
     assert (job.folder / "job.log").read_text().count("epoch 2 done") == 2
+
+
+@pytest.mark.slow
+async def test_a_gpu_that_pytorch_cannot_use_is_warned_about_while_the_job_runs(job, tmp_path):
+    package = make_package(tmp_path / "p.zip", say=["2026-11-28 05:51:56 | Training on cpu accelerator"] * 2)
+    await job.run(package, accelerator="auto", gpus=("GPU-a", "GPU-b"))
+    told, warned = job.of(JobNote)
+    assert (told.text, warned.kind) == (SILENT_DRIVER, NoteKind.WARNING)
+    assert warned.text.startswith("PyTorch on the worker cannot use its GPU, so the job runs on the CPU")
+    assert any("++trainer_config.trainer_devices=2" in line for line in job.lines())
 
 
 @pytest.mark.slow
@@ -566,7 +578,7 @@ def test_the_command_sets_what_the_worker_decides():
         '++trainer_config.ckpt_dir="models"',
         '++trainer_config.run_name="r.n=1"',
         "++trainer_config.save_ckpt=true",
-        "++data_config.cache_img_path=null",
+        '++data_config.cache_img_path=".images/r.n=1"',
         "++data_config.use_existing_imgs=false",
         "++data_config.delete_cache_imgs_after_training=true",
         '++data_config.train_labels_path=["x=1.slp"]',

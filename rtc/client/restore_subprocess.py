@@ -72,13 +72,7 @@ class Paths:
 
     def file(self, name: str) -> str:
         """Return the path on this machine of a file that a video has, as the person named it."""
-        plain = PurePosixPath(name.replace("\\", "/")).as_posix() if "://" not in name else name
-        below = self._below_root(plain)
-        return self.paths.get(plain if below is None else below, name if below is None else below)
-
-    def knows(self, name: str) -> bool:
-        """Return whether a file that a video has is one of the package whose path is known."""
-        return self.file(name) != name or name in self.paths
+        return self.paths.get(name, name)
 
     def in_provenance(self, text: str) -> str:
         """Return a path of the provenance as it is on this machine; other texts as they are."""
@@ -109,7 +103,7 @@ def restore_video(video: Any, paths: Paths) -> Any:
     backend = backend if isinstance(backend, dict) else {}
     name = backend.get("filename", video.get("filename"))
     source = video.get("source_video")
-    is_in_package = isinstance(name, str) and name != "." and not name.startswith("/") and not paths.knows(name)
+    is_in_package = isinstance(name, str) and name != "." and not name.startswith("/") and name not in paths.paths
     if is_in_package and backend.get("has_embedded_images") is True and isinstance(source, dict):
         return restore_video(source, paths)
     for tree, key in ((video, "filename"), (backend, "filename"), (backend, "filenames")):

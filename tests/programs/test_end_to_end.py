@@ -1,5 +1,6 @@
 """With the real sleap-nn: it trains the demo's package on a worker, and the client gets the model."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ async def test_a_real_training_goes_there_and_its_model_comes_back(lab: Lab, tmp
     assert losses.val < 0.01  # the loss starts at 0.011, and stays there for a model that learns nothing
     assert worker.options.work.is_dir()
     assert (run.output / "demo.predictions.slp").stat().st_size > 10_000
+    assert run.view.ending is not None
+    assert re.search(r", and predicted \d+ instances on \d+ of \d+ frames in ", run.view.ending.text)
     assert "best epoch" in (run.output / "training.html").read_text().lower()
     await worker.log.until("was received and unpacked by its owner")
     assert list(worker.options.work.iterdir()) == list(worker.options.results.glob("*.zip")) == []

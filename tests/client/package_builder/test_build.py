@@ -15,6 +15,8 @@ from rtc.client.package_builder import build, contents, slp_files
 from rtc.client.package_builder.build import build_tracking, build_training
 from rtc.client.package_builder.contents import inspect_data_labels
 from rtc.client.package_builder.slp_files import HDF5, PredictionFrames, Project, Video
+from rtc.client.package_builder.trained_models import find_models
+from rtc.client.package_builder.training_config import refused_settings
 from rtc.common.errors import RtcError
 from rtc.packages.describe import describe
 from rtc.packages.original_paths import MEMBER, edit_for_sending, read_original_paths
@@ -534,3 +536,58 @@ def test_labels_are_packed_without_the_paths_of_their_videos(tmp_path, monkeypat
         assert paths["sleap-rtc-source-1.mp4"] == (tmp_path / "before.mp4").as_posix()
         assert str(tmp_path / "before.slp") in read_original_paths(tmp_path / "out.zip").provenance
         assert str(tmp_path).encode() not in files["flies.slp"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        (b"", "not whole"),
+        (b"PK\x03\x04 and no more", "not whole"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS"),
+    ],
+)
+def test_weights_that_are_not_whole_are_refused(place, weights, reason):
+    (place / "runs" / "centroid" / "best.ckpt").write_bytes(weights)
+    with pytest.raises(RtcError, match=reason) as caught:
+        find_models([place / "runs" / "centroid"])
+    assert caught.value.fault.code is FaultCode.USAGE
+
+
+def test_a_run_without_a_model_is_said_to_be_one(place):
+    (place / "runs" / "centroid" / "best.ckpt").unlink()
+    with pytest.raises(RtcError, match=r"lacks its best\.ckpt\. Its training has saved no model yet"):
+        find_models([place / "runs" / "centroid"])
+
+
+def test_an_old_model_needs_a_u_net(place):
+    folder = place / "runs" / "old"
+    folder.mkdir()
+    (folder / "best_model.h5").write_bytes(HDF5)
+    for backbone, fits in (("unet", True), ("hourglass", False)):
+        tree = {"model": {"backbone": {backbone: {"filters": 8}, "resnet": None}, "heads": {"centroid": {}}}}
+        (folder / "training_config.json").write_text(json.dumps(tree))
+        if fits:
+            assert find_models([folder])[0].described.head == "centroid"
+        else:
+            with pytest.raises(RtcError, match="no longer has"):
+                find_models([folder])
+
+
+def test_models_are_checked_together_before_anything_is_packed(place):
+    for head in ("centroid", "centered_instance"):
+        tree = {"model_config": {"head_configs": {head: {}}}}
+        (place / "runs" / head / "training_config.yaml").write_text(yaml.safe_dump(tree))
+    said = []
+    build_tracking(place / "fly.mp4", [place / "runs" / "centroid"], {}, place / "one.zip", said.append)
+    assert "one point for each animal" in said[0]
+    with pytest.raises(RtcError, match="half of a pair"):
+        build_tracking(place / "fly.mp4", [place / "runs" / "centered_instance"], {}, place / "two.zip", said.append)
+    assert not (place / "two.zip").exists()
+
+
+def test_a_doubtful_setting_is_said_before_the_labels_are_read(place):
+    said = []
+    configs, overrides = [place / "my centroid.yaml"], ["trainer_config.max_epoch=5"]
+    build_training(place / "flies.pkg.slp", configs, overrides, place / "out.zip", said.append)
+    assert "did you mean trainer_config.max_epochs?" in said[0]
+    assert refused_settings(tuple(configs), overrides).keys() == inspect_package(place / "out.zip").refused_by.keys()

@@ -144,7 +144,7 @@ def frames(tmp_path):
         (tmp_path / "my frames" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "my frames" / name).write_text(name)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/best.ckpt").write_text("")
+    (tmp_path / "run/best.ckpt").write_text("weights")
     (tmp_path / "run/training_config.yaml").write_text(yaml.safe_dump({"a": 1}))
     return tmp_path / "my frames"
 

@@ -289,6 +289,9 @@ async def open_job_database(results: Path, clock: Callable[[], float] = time.tim
     """
     try:
         database = await trio.to_thread.run_sync(connect_job_database, results)
+    except PermissionError:
+        text = f"The records of jobs in the folder {results.name!r} belong to another user, or may not be written."
+        raise RtcError(FaultCode.USAGE, f"{text} Choose a folder of your own with --results-dir.") from None
     except (OSError, sqlite3.OperationalError):
         raise RtcError(
             FaultCode.USAGE,

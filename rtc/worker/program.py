@@ -61,6 +61,7 @@ from rtc.worker.job_manager import JobManager
 from rtc.worker.job_sessions import JobSessions
 from rtc.worker.membership_file import MembershipFile, SavedMembership, open_membership_file
 from rtc.worker.nearby import start_nearby
+from rtc.worker.result_store import FULL_DISK
 from rtc.worker.room_membership import RoomMembership, WorkerReady
 
 log = logging.getLogger("rtc.worker")
@@ -415,10 +416,8 @@ def _prepare_folder(folder: Path, option: str, needed: Iterable[Feature]) -> Non
         make_private_folder(folder)
         missing = find_missing(folder, needed)
     except OSError as error:
-        text = (
-            f"The folder {shown} cannot be used ({error.strerror}). Make room there, or choose another with {option}."
-        )
-        raise RtcError(FaultCode.USAGE, text) from None
+        advice = f"{'Make room there, or choose' if error.errno in FULL_DISK else 'Choose'} another with {option}."
+        raise RtcError(FaultCode.USAGE, f"The folder {shown} cannot be used ({error.strerror}). {advice}") from None
     if missing is not None:
         text = (
             f"The folder {shown} is on a file system without {missing.value}. Choose one on a local disk with {option}."

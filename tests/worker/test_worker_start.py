@@ -9,6 +9,7 @@ from protocol.faults import FaultCode
 from rtc.common import file_system
 from rtc.common.errors import RtcError
 from rtc.common.file_system import Feature
+from rtc.worker.job_database import open_job_database
 from rtc.worker.program import _prepare_folder
 
 
@@ -38,3 +39,22 @@ def test_a_folder_whose_disk_is_full_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("tempfile.TemporaryDirectory", full)
     with pytest.raises(RtcError, match=r"cannot be used \(No space left on device\)\. Make room there"):
         _prepare_folder(tmp_path, "--results-dir", (Feature.LOCKS,))
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.TemporaryDirectory", forbid)
+    with pytest.raises(RtcError, match=r"\(Permission denied\)\. Choose another with --results-dir\."):
+        _prepare_folder(tmp_path, "--results-dir", (Feature.LOCKS,))
+
+
+async def test_records_of_another_user_are_told_from_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "touch", forbid)  # file modes do not stop root
+    with pytest.raises(RtcError, match=r"belong to another user.* --results-dir"):
+        async with open_job_database(tmp_path):
+            pass
+
+
+def forbid(*_arguments: object, **_options: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")

@@ -11,21 +11,15 @@ from actors.events import (
     JoinedRoom,
     JoinFailed,
     JoinRoom,
-    LinkAnswered,
-    LinkRefused,
-    LinkRequested,
-    OfferWithdrawn,
     RoomCredentials,
     SendToServer,
     ServerDisconnected,
-    SessionRequested,
-    TagDenied,
     WorkersChanged,
 )
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.ids import RoomId
-from protocol.signaling import IceServers, Leave, QueuePosition, WorkerAssigned, WorkerPresent
+from protocol.signaling import Leave, WorkerPresent
 from protocol.status import Role
 from rtc.common.errors import ExitCode, RtcError
 from rtc.common.line_writer import LineWriter
@@ -145,19 +139,7 @@ async def list_workers(config: Config, room: RoomId, token: str) -> tuple[Worker
 
 
 def _routes(listing: _Listing) -> dict[type, Any]:
-    """Return the routes of a listing. Events that it does not need are ignored: an event without a route is an error,
-    and a hostile server may cause any of them."""
-    ignored: tuple[type, ...] = (
-        LinkRequested,
-        SessionRequested,
-        LinkAnswered,
-        LinkRefused,
-        OfferWithdrawn,
-        TagDenied,
-        WorkerAssigned,
-        QueuePosition,
-        IceServers,
-    )
-    routes = dict.fromkeys(ignored, ()) | listing.signaling.routes()
+    """Return the routes of a listing."""
+    routes = listing.signaling.routes()
     routes[ServerDisconnected] = (*routes[ServerDisconnected], listing.finish)
     return routes | {JoinedRoom: (listing.leave,), JoinFailed: (listing.fail,), WorkersChanged: (listing.update,)}

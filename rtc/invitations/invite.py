@@ -14,15 +14,9 @@ from actors.events import (
     JoinedRoom,
     JoinFailed,
     JoinRoom,
-    LinkAnswered,
-    LinkRefused,
-    LinkRequested,
-    OfferWithdrawn,
     RoomCredentials,
     SendToServer,
     ServerDisconnected,
-    SessionRequested,
-    TagDenied,
     WorkersChanged,
 )
 from actors.router import Router
@@ -176,11 +170,8 @@ async def _room(options: InviteOptions) -> InvitedRoom:
 
 
 def _routes(inviting: _Inviting, inviter: CodeInviter) -> dict[type, Any]:
-    """Return the routes of the program; events that it does not need are ignored, as a server may cause any of them."""
-    ignored: tuple[type, ...] = (
-        *(LinkRequested, SessionRequested, LinkAnswered, LinkRefused, OfferWithdrawn, TagDenied, WorkersChanged),
-    )
-    routes: dict[type, tuple[Any, ...]] = dict.fromkeys(ignored, ())
+    """Return the routes of the program."""
+    routes: dict[type, tuple[Any, ...]] = {WorkersChanged: ()}
     for more in (inviting.signaling.routes(), inviter.routes()):
         for kind, receivers in more.items():
             routes[kind] = (*routes.get(kind, ()), *receivers)

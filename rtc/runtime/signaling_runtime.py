@@ -18,12 +18,18 @@ from actors.events import (
     AnswerReady,
     FreeMemoryChanged,
     JoinRoom,
+    LinkAnswered,
+    LinkRefused,
+    LinkRequested,
     OfferReady,
+    OfferWithdrawn,
     RejectLink,
     SendToServer,
     ServerConnected,
     ServerDisconnected,
+    SessionRequested,
     StatusChanged,
+    TagDenied,
     WithdrawOffer,
 )
 from actors.mailbox import PROGRAM_CAPACITY, PROGRAM_THRESHOLD, Mailbox
@@ -54,6 +60,8 @@ from rtc.transport.signaling.connection import run_signaling
 Routes = Mapping[type, tuple[Route, ...]]
 """For each type of event or effect, what is called with it."""
 
+LINK_EVENTS = (LinkRequested, SessionRequested, LinkAnswered, LinkRefused, OfferWithdrawn, TagDenied)
+"""The types of events about links, of which a program without links may hear only from a hostile server."""
 FOR_DISCOVERY = (
     *(
         JoinRoom,
@@ -104,7 +112,7 @@ class SignalingRuntime:
         routes: dict[type, tuple[Route, ...]] = dict.fromkeys(FOR_DISCOVERY, (self.discovery.inbox.put,))
         # who has links, waits in the queue or invites routes these itself; a hostile server may send them to anybody
         ignored: dict[type, tuple[Route, ...]] = dict.fromkeys(
-            (IceServers, QueuePosition, WorkerAssigned, *get_args(InvitationNews)), ()
+            (IceServers, QueuePosition, WorkerAssigned, *LINK_EVENTS, *get_args(InvitationNews)), ()
         )
         return routes | ignored | {SendToServer: (self.send,), _Passed: (lambda marker: marker.passed.set(),)}
 

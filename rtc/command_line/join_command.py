@@ -1,5 +1,6 @@
 """What the commands about remembered rooms do: join and print, choose the default, forget."""
 
+import re
 import sys
 from functools import cache, partial
 
@@ -25,6 +26,13 @@ NOTHING_GIVEN = (
 )
 
 
+_PASTED = re.compile(
+    r"\s*(?:\$ *)?(?:sleap-rtc|python3? -m rtc) +join +"
+    r"(?P<what>\S+(?: +(?!--)\S+)*)(?: +--server[ =](?P<server>\S+))?\s*"
+)
+"""The line that a worker prints for people who want to join its room, as a whole."""
+
+
 def _say(text: str) -> None:
     LineWriter(sys.stdout).say(text)
 
@@ -32,8 +40,11 @@ def _say(text: str) -> None:
 # -------- joining
 
 
-def ask_what() -> str:
-    """Return what the person types as the room to join. Tab completes the words of a short code.
+def ask_what() -> tuple[str, str | None]:
+    """Return what the person types as the room to join, and the server if it was named too. Tab completes the words of
+    a short code.
+
+    The whole line that a worker prints may be pasted: `sleap-rtc join 7-tulip-otter-radio --server ws://lab:8080`.
 
     Raises:
         RtcError: USAGE: there is no terminal to ask on, or nothing was typed.
@@ -48,7 +59,8 @@ def ask_what() -> str:
         what = ""
     if not what.strip():
         raise RtcError(FaultCode.USAGE, NOTHING_GIVEN)
-    return what
+    pasted = _PASTED.fullmatch(what)
+    return (what, None) if pasted is None else (pasted["what"], pasted["server"])
 
 
 def _is_terminal() -> bool:

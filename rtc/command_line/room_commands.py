@@ -90,7 +90,8 @@ def _join(
     if nearby:
         return join_nearby_and_print(worker, server=server, name=name, find_secret=find_secret)
     if what is None and room_id is None:
-        what = ask_what()
+        what, named = ask_what()
+        server = server or named
     return join_and_print(what, room_id, token, server=server, name=name, find_secret=find_secret)
 
 

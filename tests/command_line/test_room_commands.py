@@ -98,6 +98,24 @@ def test_on_a_terminal_it_is_asked_what_to_join(monkeypatch: pytest.MonkeyPatch,
     assert prompts == [join_command.PROMPT]
 
 
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("7-tulip-otter-radio", ("7-tulip-otter-radio", None)),
+        ("7 tulip otter radio", ("7 tulip otter radio", None)),
+        ("  sleap-rtc join 7-tulip-otter-radio", ("7-tulip-otter-radio", None)),
+        ("$ sleap-rtc join 7 tulip otter radio --server ws://lab:1 ", ("7 tulip otter radio", "ws://lab:1")),
+        (f"python -m rtc join {SESSION}", (SESSION, None)),
+    ],
+)
+def test_the_whole_line_of_the_worker_s_console_may_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, line: str, meant: tuple[str, str | None]
+) -> None:
+    monkeypatch.setattr(join_command, "_is_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _prompt: line)
+    assert join_command.ask_what() == meant
+
+
 @pytest.mark.parametrize("answer", [" ", EOFError])
 def test_an_empty_answer_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, run: Run, answer: Any) -> None:
     def give(_prompt: str) -> str:

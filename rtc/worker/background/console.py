@@ -34,11 +34,6 @@ class ReportPipe:
         except OSError:
             return cls(None)
 
-    @property
-    def is_read(self) -> bool:
-        """Whether there is a starter, as far as is known."""
-        return self._descriptor is not None
-
     def send(self, report: ConsoleReport) -> None:
         """Write a report, without ever waiting."""
         if self._descriptor is None:

@@ -98,6 +98,11 @@ class BackgroundFolder:
         with suppress(OSError):
             write_whole_file(self.record_file, to_json(record))
 
+    def remove_banner(self) -> None:
+        """Remove the newest banner, whose token nobody needs when the worker has ended."""
+        with suppress(OSError):
+            self.banner.unlink(missing_ok=True)
+
     def is_running(self) -> bool:
         """Return whether the worker lives.
 

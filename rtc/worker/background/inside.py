@@ -118,6 +118,7 @@ class BackgroundWorker:
     def end(self, code: int) -> None:
         """Note the exit code, before the lock is released."""
         self.record = evolve(self.record, ended=RecordedEnd(time.time(), code))
+        self.folder.remove_banner()
         self.folder.write(self.record)
         self._pipe.send(ConsoleReport(code=code))
         self._pipe.close()

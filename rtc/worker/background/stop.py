@@ -5,6 +5,7 @@ import shlex
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ JOBS = (
     "sleap-rtc worker --stop --now --name {name}"
 )
 STOPPING_NOW = "The worker {name} is stopped at once. A job that runs there is ended; what it has made is kept."
+SHOWN_TIME = 7 * 86400.0
+"""Seconds for which a worker that has ended is listed among the others."""
 DRAIN_SIGNALS = (signal.SIGHUP,)
 """Asks to drain as a first Ctrl-C does, and never counts as the second one: so `--stop` may be repeated."""
 NOW_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -35,11 +38,18 @@ NOW_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def show_status(state: Path, name: str | None, *, as_json: bool) -> int:
-    """Print the background worker of this name, or all of them; return DONE if one runs, else NOT_AVAILABLE."""
+    """Print the background worker of this name, or all of them; return DONE if one runs, else NOT_AVAILABLE.
+
+    Without a name, those that ended more than `SHOWN_TIME` ago are left out.
+    """
     folders = all_folders(state) if name is None else [folder_of(state, name)]
-    found = [one for one in map(look, folders) if one is not None]
+    found = [one for one in map(look, folders) if one is not None and (name is not None or not _ended_long_ago(*one))]
     LineWriter(sys.stdout).write(f"{status_json(found)}\n" if as_json else f"{status_text(found)}\n")
     return ExitCode.DONE if any(running for _, running in found) else ExitCode.NOT_AVAILABLE
+
+
+def _ended_long_ago(record: BackgroundRecord, running: bool) -> bool:
+    return not running and record.ended is not None and time.time() - record.ended.at > SHOWN_TIME
 
 
 async def stop(state: Path, name: str | None, *, now: bool) -> int:

@@ -18,7 +18,7 @@ from rtc.common.gpu import GpuFacts
 from rtc.common.job_result import LOG_NAME, JobResult
 from rtc.common.nurseries import open_background_nursery
 from rtc.common.process_group import Holder
-from rtc.common.scratch_dirs import short_alias
+from rtc.common.short_paths import open_short_path_to
 from rtc.packages.checked_config import prepare_configs, rewrite_config
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.devices import CudaWatch, tell_devices
@@ -104,8 +104,8 @@ async def run_job(
         text = FILES_NOT_MADE.format(error.strerror)
         return JobResult(Outcome.FAILED, text)
     try:
-        with short_alias(temporary) as short:
-            environment = job_environment(short, gpus)
+        with open_short_path_to(temporary) as short:
+            environment = job_environment(short.path, gpus)
             devices = max(1, len(gpus or ()))
             context = StepContext(
                 job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder, devices
@@ -117,7 +117,9 @@ async def run_job(
             for warning in plan.warnings:  # the client has shown them before it sent the package
                 log.add_line(warning)
             tell_devices(context.note, accelerator, devices, gpu_facts, plan.kind)
-            return await _run_steps(context, switch or StopSwitch(), plan, sockets)
+            async with open_background_nursery() as background:
+                background.start_soon(short.keep)
+                return await _run_steps(context, switch or StopSwitch(), plan, sockets)
     finally:
         log.close()
 

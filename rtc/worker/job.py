@@ -7,7 +7,7 @@ from attrs import define, field, frozen
 
 from protocol.ids import JobId, LinkId
 from protocol.jobs import JobEnded, JobNote, StopScope, SubmitJob
-from rtc.common.scratch_dirs import remove_dead_aliases
+from rtc.common.short_paths import remove_dead_links
 from rtc.runner.folder_lock import FolderLock
 from rtc.runner.journal import JournalWatcher
 from rtc.runner.supervisor_handle import SupervisorHandle
@@ -159,7 +159,7 @@ class Job:
             with trio.move_on_after(CLEAN_TIME, shield=True):
                 await trio.to_thread.run_sync(lock.remove, abandon_on_cancel=True)
                 # a supervisor that was killed has left its own
-                await trio.to_thread.run_sync(remove_dead_aliases, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(remove_dead_links, abandon_on_cancel=True)
 
     async def release(self) -> None:
         """Release the folder's lock and leave the folder as it is, for the next worker to adopt."""

@@ -22,7 +22,7 @@ from actors.events import (
 from actors.router import Router
 from protocol.faults import Fault, FaultCode
 from protocol.jobs import JobEnded, JobKind, Outcome, Progress, StopScope, SubmitJob
-from rtc.common import scratch_dirs
+from rtc.common import short_paths
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name, sweep
 from rtc.runner.folder_lock import create_locked_folder
@@ -180,11 +180,12 @@ def test_only_what_dead_programs_of_this_machine_have_left_is_removed(tmp_path, 
 
 
 async def test_the_short_path_of_a_killed_supervisor_is_removed_with_the_folder_of_its_job(tmp_path, monkeypatch):
-    system_temp = tmp_path / "t"
-    system_temp.mkdir()
-    monkeypatch.setattr(scratch_dirs, "SYSTEM_TEMP", system_temp)
+    place = tmp_path / "t"
+    own = place / f"srtc-{os.geteuid()}"
+    own.mkdir(mode=0o700, parents=True)
+    monkeypatch.setattr(short_paths, "PLACES", (str(place),))
     job = Job("job-1", tmp_path / "job-1", create_locked_folder(tmp_path / "job-1"))
     (job.folder / "tmp").mkdir()
-    (system_temp / ".sleap-rtc-tmp-dead").symlink_to(job.folder / "tmp")
+    (own / "abcdef").symlink_to(job.folder / "tmp")
     await job.discard()
-    assert list(system_temp.iterdir()) == []
+    assert list(place.iterdir()) == []

@@ -152,6 +152,7 @@ def _worker(
     max_package: int,
     relay_only: bool,
     sleap_nn: str | None,
+    pass_env: tuple[str, ...],
     gpu: str | None,
     all_gpus: bool,
     nearby: bool,
@@ -193,6 +194,7 @@ def _worker(
         results=folders.results,
         package_max=max_package,
         sleap_nn=sleap_nn,
+        pass_env=pass_env,
         gpus=choose_gpus(gpu) if gpu is not None else None,
         nearby=nearby,
     )

@@ -68,7 +68,10 @@ def repeated_options() -> tuple[str, ...]:
         value = values[str(option.name)]
         if option.name in NOT_REPEATED or (isinstance(value, Path) and str(value) == STANDARD_INPUT):
             continue
-        words += [option.opts[0]] if option.is_flag else [option.opts[0], _word(option, value)]
+        if option.is_flag:
+            words.append(option.opts[0])
+        for each in () if option.is_flag else value if option.multiple else (value,):
+            words += [option.opts[0], _word(option, each)]
     return tuple(words)
 
 

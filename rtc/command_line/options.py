@@ -85,6 +85,23 @@ class Size(click.ParamType[int]):
         return f"{size / 10**6:.6f}MB"
 
 
+class VariableName(click.ParamType[str]):
+    """A click type for the name of an environment variable that jobs may be shown."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or fail with a text that says what is wrong, and has no value, which may be secret."""
+        from rtc.common.job_variables import why_not_passed
+
+        name, equals, _ = str(value).partition("=")
+        if equals:
+            self.fail(f"give the name alone, and set the variable before: {name}=… sleap-rtc worker …", param, ctx)
+        if (why := why_not_passed(name)) is not None:
+            self.fail(why, param, ctx)
+        return name
+
+
 def _combine(*options: Decorator) -> Decorator:
     """Return one decorator for several options. `--help` shows them in the order of the arguments."""
 
@@ -136,6 +153,12 @@ worker_options = _combine(
     ),
     click.option("--relay-only", is_flag=True, help=RELAY_HELP),
     click.option("--sleap-nn", "sleap_nn", help="The sleap-nn program to use; by default the one installed here."),
+    click.option(
+        "--pass-env",
+        multiple=True,
+        type=VariableName(),
+        help="Let jobs see this environment variable of the worker, too, even if it is a secret; repeatable.",
+    ),
     *background_options,
     _trace_option,
     read_credentials(),

@@ -54,6 +54,8 @@ class Config:
     """Days for which a worker keeps a result that nobody has fetched."""
     keep_gigabytes: float = KEEP_DEFAULTS["keep_gigabytes"]
     """GB that all such results together may take; the oldest are removed first."""
+    pass_env: tuple[str, ...] = ()
+    """On a worker: names of further environment variables that jobs get."""
     ice_servers: tuple[IceServer, ...] = ()
     relay_only: bool = False
     """Use only paths through a TURN server (`--relay-only`); it cannot be set in a file."""
@@ -232,7 +234,7 @@ def _with_server(found: _Sourced, server: str) -> _Sourced:
 
 def _settings_by_default(environment: str) -> _Sourced:
     websocket, http = DEFAULT_SERVERS.get(environment, (None, None))
-    plain = {"connection_timeout": 30.0, "chunk_size": 64 * 1024, "ice_servers": (), **KEEP_DEFAULTS}
+    plain = {"connection_timeout": 30.0, "chunk_size": 64 * 1024, "ice_servers": (), "pass_env": (), **KEEP_DEFAULTS}
     servers = {"signaling_websocket": websocket, "signaling_http": http}
     return {key: (value, "default") for key, value in (plain | servers).items() if value is not None}
 

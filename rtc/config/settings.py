@@ -8,6 +8,7 @@ from attrs import frozen
 
 from protocol.fields import is_printable
 from protocol.transfer import PIECE_MAX, PIECE_MIN
+from rtc.common.job_variables import why_not_passed
 from rtc.config.ice_servers import IceServer, read_ice_url
 from rtc.config.server_url import HTTP_PORT, WS_PORT
 
@@ -15,6 +16,7 @@ TIMEOUT_MAX = 600.0
 """Seconds."""
 DAYS_MAX, GIGABYTES_MAX = 3650.0, 1e6
 ICE_SERVERS_MAX = 16
+NAMES_MAX = 100
 
 
 def _url_reader(*schemes: str) -> Callable[[object], str]:
@@ -54,6 +56,14 @@ def _read_chunk_size(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not PIECE_MIN <= value <= PIECE_MAX:
         raise ValueError
     return value
+
+
+def _read_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > NAMES_MAX:
+        raise ValueError
+    if not all(isinstance(name, str) and why_not_passed(name) is None for name in value):
+        raise ValueError
+    return tuple(value)
 
 
 def _read_ice_server(value: object) -> IceServer:
@@ -100,6 +110,7 @@ SETTINGS: Mapping[str, Setting] = {
     "chunk_size": Setting(_read_chunk_size, f"a whole number of bytes from {PIECE_MIN} to {PIECE_MAX}"),
     "keep_days": Setting(_number_reader(DAYS_MAX), f"a number of days from 0 to {DAYS_MAX:g}"),
     "keep_gigabytes": Setting(_number_reader(GIGABYTES_MAX), f"a number of gigabytes from 0 to {GIGABYTES_MAX:g}"),
+    "pass_env": Setting(_read_names, 'a list of names of environment variables, such as ["NAME"], and none of ours'),
     "ice_servers": Setting(
         _read_ice_servers,
         'a list such as [{urls = "stun:host:3478"}, {urls = "turn:host:3478", username = "…", credential = "…"}]',

@@ -67,6 +67,8 @@ class Spec:
     """Bytes that the files of the package may have together, unpacked."""
     gpu_facts: tuple[GpuFacts, ...] = ()
     """What the driver reported about these GPUs when the job began; fewer if it did not answer."""
+    pass_env: tuple[str, ...] = ()
+    """Names of further environment variables that the job gets (`worker --pass-env`)."""
 
 
 def _check_path(_note: object, _field: "Attribute[str]", path: str) -> None:

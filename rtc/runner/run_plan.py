@@ -26,7 +26,7 @@ from rtc.runner.predict import predict
 from rtc.runner.step_context import Emit, StepContext
 from rtc.runner.summary import CompletedSteps, failure_summary, success_summary
 from rtc.sleap_nn.commands import Accelerator, convert_command, train_command
-from rtc.sleap_nn.environment import job_environment
+from rtc.sleap_nn.environment import environment_secrets, job_environment
 from rtc.sleap_nn.output import JobLog
 from rtc.sleap_nn.zmq_progress import Monitor, TrainingProgress, open_monitor
 
@@ -80,6 +80,7 @@ async def run_job(
     inherit: tuple[int, ...] = (),
     holder: Holder | None = None,
     gpu_facts: tuple[GpuFacts, ...] = (),
+    pass_env: tuple[str, ...] = (),
 ) -> JobResult:
     """Run all steps of an unpacked package and return how the job ended; the steps run one after the other.
 
@@ -94,6 +95,7 @@ async def run_job(
         inherit: descriptors that stay open in the job's processes.
         holder: ends what a program has left running outside of its process group.
         gpu_facts: what the driver reported about these GPUs when the job began.
+        pass_env: names of further environment variables that the job gets.
     """
     if (folder / LOG_NAME).is_dir():  # the package holds a folder of that name
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
@@ -105,7 +107,8 @@ async def run_job(
         return JobResult(Outcome.FAILED, text)
     try:
         with open_short_path_to(temporary) as short:
-            environment = job_environment(short.path, gpus)
+            environment = job_environment(short.path, gpus, pass_env)
+            log.hide(environment_secrets(environment))
             devices = max(1, len(gpus or ()))
             context = StepContext(
                 job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder, devices

@@ -125,6 +125,7 @@ class _Supervisor:
             switch=self.switch,
             inherit=self.inherit,
             holder=self.containment,
+            pass_env=self.spec.pass_env,
         )
 
     async def _handle_commands(self) -> None:

@@ -17,7 +17,6 @@ import psutil
 import trio
 from attrs import define
 
-import rtc
 from protocol.jobs import StopScope
 from rtc.common.job_result import JobResult
 from rtc.common.process_group import KILL_TIME, TERM_TIME
@@ -36,7 +35,7 @@ from rtc.runner.job_files import (
 )
 from rtc.runner.job_processes import end_processes, find_holders
 from rtc.runner.journal import JournalWatcher, open_fifo
-from rtc.sleap_nn.environment import job_environment
+from rtc.sleap_nn.environment import job_environment, our_root
 
 log = logging.getLogger("rtc.supervisor")
 
@@ -153,7 +152,7 @@ async def start_supervisor(folder: Path, spec: Spec, inherit: int | None) -> Sup
             process = await trio.lowlevel.open_process(
                 _command(folder, inherited),
                 cwd=folder,
-                env=_environment(folder),
+                env=_environment(folder, spec.pass_env),
                 stdin=command_fifo,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -212,17 +211,19 @@ def _command(folder: Path, inherited: tuple[int, ...]) -> list[str]:
     return [sys.executable, "-P", "-m", "rtc.runner.supervisor", str(folder.absolute()), *map(str, inherited)]
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Return the supervisor's environment. It holds no secret: the job's code runs as the same user and can read it."""
-    environment = job_environment(folder, None)
+def _environment(folder: Path, pass_env: tuple[str, ...]) -> dict[str, str]:
+    """Return the supervisor's environment, from which it chooses that of the job.
+
+    It holds no secret but those that the worker's owner lets jobs see, since the job's code runs as the same user and
+    can read it.
+    """
+    environment = job_environment(folder, None, pass_env)
+    modules = environment["PYTHONPATH"].split(os.pathsep)[1:]  # the first is for sleap-nn
+    installed = (*site.getsitepackages(), site.getusersitepackages())
+    if our_root() not in installed:  # we run from a checkout, which may not be installed
+        modules.insert(0, our_root())
     del environment["PYTHONPATH"]
-    our_root = str(Path(rtc.__file__).absolute().parents[1])
-    if our_root not in (
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-    ):  # we run from a checkout, which may not be installed
-        environment["PYTHONPATH"] = our_root
-    return environment
+    return environment | ({"PYTHONPATH": os.pathsep.join(modules)} if modules else {})
 
 
 @contextmanager

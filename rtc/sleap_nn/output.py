@@ -125,12 +125,14 @@ class JobLog:
         self._handle_line: LineHandler | None = None
         self._overwritten = ""
         """The line that the program has ended with a carriage return, so that the next one replaces it."""
+        self._hidden: set[str] = set()
         self._secrets: re.Pattern[str] | None = None
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     def hide(self, values: Iterable[str]) -> None:
-        """Hide these texts, which are secrets, in all further lines."""
-        self._secrets = values_pattern(values)
+        """Hide these texts, which are secrets, in all further lines; those of earlier calls too."""
+        self._hidden.update(values)
+        self._secrets = values_pattern(self._hidden)
 
     def without_secrets(self, text: str) -> str:
         """Return a text without the secrets that `hide` was given."""

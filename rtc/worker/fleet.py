@@ -1,5 +1,6 @@
 """Runs the workers of one process in a terminal: a single one or one per GPU, and the embedded server of `--serve`."""
 
+import os
 import socket
 import sys
 import time
@@ -14,6 +15,7 @@ from protocol.faults import Fault
 from protocol.fields import one_line
 from rtc.common.errors import RtcError
 from rtc.common.gpu import GpuFacts
+from rtc.common.job_variables import describe_passed
 from rtc.common.line_writer import LineWriter
 from rtc.config.credentials import WORKER_NAME_MAX
 from rtc.runtime.room_keys import LastingSecret
@@ -55,6 +57,8 @@ async def serve(
     lines = LineWriter(sys.stdout)
     if gpus is not None and not gpus:
         lines.say("No GPU was found here, so one worker offers the CPU.")
+    for text in describe_passed(options.all_passed, os.environ):
+        lines.say(text)
     async with AsyncExitStack() as stack:
         if server is not None:
             embedded = await stack.enter_async_context(open_embedded_server(server, options.config))

@@ -44,6 +44,8 @@ class RunnerConfig:
     """Seconds for which a result is stored for its owner."""
     keep_bytes: int = 100 * 10**9
     """Maximum size of all stored results together, in bytes; the oldest are removed first."""
+    pass_env: tuple[str, ...] = ()
+    """Names of further environment variables that jobs get."""
 
     @property
     def gpu_text(self) -> str | None:

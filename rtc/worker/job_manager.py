@@ -324,6 +324,7 @@ class JobManager:
             job.submit.overrides,
             package_max=runner_config.package_max,
             gpu_facts=() if on_cpu else await read_job_gpus(runner_config.gpus),
+            pass_env=runner_config.pass_env,
         )
         lock_descriptor = job.lock.users_descriptor if job.lock is not None else None
         try:

@@ -111,6 +111,8 @@ class WorkerOptions:
     """The sleap-nn program that the person named; None to search for it."""
     package_max: int = PACKAGE_MAX
     """Bytes of the largest package that is accepted; its unpacked files have the same limit."""
+    pass_env: tuple[str, ...] = ()
+    """Names of further environment variables that jobs get, besides those of the configuration."""
     gpus: tuple[GpuFacts, ...] | None = None
     """The GPUs that each job gets; none for the CPU, None for the one that CUDA would use."""
     address: str | None = None
@@ -129,6 +131,11 @@ class WorkerOptions:
     def public_address(self) -> str:
         """The server's WebSocket address for other machines."""
         return self.address or self.config.signaling_websocket
+
+    @property
+    def all_passed(self) -> tuple[str, ...]:
+        """The names of all environment variables that jobs get on request, each once."""
+        return tuple(dict.fromkeys((*self.config.pass_env, *self.pass_env)))
 
 
 async def run_worker(
@@ -390,6 +397,7 @@ def _runner_config(options: WorkerOptions, gpus: tuple[GpuFacts, ...], sleap_nn:
         name=word(options.name or socket.gethostname()),
         keep_time=options.config.keep_days * DAY,
         keep_bytes=int(options.config.keep_gigabytes * 10**9),
+        pass_env=options.all_passed,
     )
 
 

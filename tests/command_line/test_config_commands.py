@@ -124,6 +124,7 @@ def test_each_setting_is_shown_with_the_source_of_its_value(run: Run, work: Path
             "chunk_size": {"value": 2048, "source": "sleap-rtc.toml [default]"},
             "keep_days": {"value": 30, "source": "default"},
             "keep_gigabytes": {"value": 100, "source": "default"},
+            "pass_env": {"value": [], "source": "default"},
             "ice_servers": {
                 "value": [{"urls": "turn:127.0.0.1:9?transport=tcp", "username": "lab", "credential": MASK}],
                 "source": "sleap-rtc.toml [default]",

@@ -224,6 +224,21 @@ def test_another_size_is_refused_with_the_way_to_write_one(run_here: RunHere, tm
     assert "20GB or 500MB" in run_here(2, "client-train", *words, "--max-result", text)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("LAB_KEY=canary", "give the name alone"),
+        ("SLEAP_RTC_ROOM_SECRET_LAB", "a setting of sleap-rtc itself"),
+        ("TMPDIR", "chosen by the worker"),
+        ("two words", "no name"),
+    ],
+)
+def test_only_the_name_of_a_variable_can_be_passed_to_jobs(run_here: RunHere, name: str, expected: str) -> None:
+    said = run_here(2, "worker", "--pass-env", name)
+    assert expected in said
+    assert "canary" not in said
+
+
 def test_the_limits_reach_worker_and_client(run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 

@@ -95,6 +95,7 @@ def test_each_source_has_priority_over_the_next(load: Load) -> None:
         "connection_timeout": "default",
         "keep_days": "default",
         "keep_gigabytes": "default",
+        "pass_env": "default",
         "ice_servers": "default",
     }
 

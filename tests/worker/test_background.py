@@ -341,6 +341,17 @@ def test_the_environment_that_matters_is_taken_along() -> None:
     assert carried({**kept, **others}) == kept
 
 
+def test_what_jobs_see_is_taken_along_but_no_password(tmp_path: Path) -> None:
+    kept = {"HF_HOME": "/hf", "http_proxy": "http://proxy:3128", "REQUESTS_CA_BUNDLE": "/ca.pem", "MY_LAB": "/lab"}
+    others = {"https_proxy": "http://ada:canary@proxy:3128", "LAB_TOKEN": "canary", "OTHER": "x"}
+    unit = unit_in(tmp_path, "--pass-env", "MY_LAB", "--pass-env", "LAB_TOKEN", **kept, **others)
+    lines = unit.text().splitlines()
+    for name, value in kept.items():
+        assert f'Environment="{name}={value}"' in lines
+    assert "canary" not in unit.text()
+    assert not any("OTHER" in line for line in lines)
+
+
 @pytest.mark.parametrize("word", ["a b", 'say "hi"', "100%", "$HOME", "back\\slash", "ü", "semi;colon", "{braces}"])
 def test_words_are_quoted_as_systemd_reads_them(word: str) -> None:
     text = quoted(word)[1:-1]

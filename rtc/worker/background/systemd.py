@@ -7,7 +7,8 @@ machine a worker finds its room secret in the places where it always looks.
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import trio
@@ -15,6 +16,7 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
+from rtc.common.job_variables import has_password, is_passed, looks_secret
 from rtc.common.whole_file import write_whole_file
 from rtc.config.room_secrets.variables import is_secret_variable
 from rtc.worker.background.inside import UNIT_VARIABLE
@@ -26,13 +28,12 @@ FIRST_ASK_TIME = 4.0
 TAKEN_ALONG = ("HOME", "PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
 """Environment variables that the worker needs as they are here; a user manager has others."""
 TAKEN_PREFIXES = ("SLEAP_RTC_", "LC_", "XDG_", "CUDA", "NVIDIA_", "CONDA_", "PYTHON", "OMP_", "MKL_", "NUMEXPR_")
+"""Those, and what its jobs get (`rtc.common.job_variables`)."""
 LEFT_OUT = ("XDG_RUNTIME_DIR", "XDG_SESSION_ID", "XDG_SESSION_TYPE", "XDG_SESSION_CLASS", "XDG_SEAT", "XDG_VTNR")
 """Those that belong to the present login."""
 TAKEN_BY_CRON = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 TAKEN_BY_CRON_PREFIXES = ("SLEAP_RTC_", "XDG_", "CUDA")
 """Those of them without which another worker would be started, or none."""
-PRIVATE_WORDS = ("SECRET", "TOKEN", "KEY", "PASS", "CREDENTIAL")
-"""A variable with one of these in its name may hold a secret, so it is in no unit."""
 UNIT = """\
 # Written by `sleap-rtc worker --background`, which writes it again at each start.
 [Unit]
@@ -79,7 +80,8 @@ class UserUnit:
 
     def text(self) -> str:
         """Return the text of the unit's file."""
-        variables = {**carried(self.environment), UNIT_VARIABLE: self.name}
+        asked_for = [name for option, name in pairwise(self.command) if option == "--pass-env"]
+        variables = {**carried(self.environment, asked_for), UNIT_VARIABLE: self.name}
         return UNIT.format(
             name=_plain(self.worker),
             command=" ".join(quoted(word) for word in self.command),
@@ -97,15 +99,21 @@ class UserUnit:
         return Path(config) / "systemd" / "user" / self.name
 
 
-def carried(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that the worker gets in its unit: those that it needs, and none that may hold a secret."""
+def carried(environ: Mapping[str, str], asked_for: Collection[str] = ()) -> dict[str, str]:
+    """Return the variables that the worker gets in its unit: those that it and its jobs need, and none that may hold a
+    secret, as the address of a proxy may.
+
+    Args:
+        asked_for: names of further variables that jobs are to get.
+    """
     return {
         name: value
         for name, value in environ.items()
-        if (name in TAKEN_ALONG or name.startswith(TAKEN_PREFIXES))
+        if (name in TAKEN_ALONG or name in asked_for or name.startswith(TAKEN_PREFIXES) or is_passed(name))
         and name not in LEFT_OUT
         and not is_secret_variable(name)
-        and not any(word in name.upper() for word in PRIVATE_WORDS)
+        and not looks_secret(name)
+        and not has_password(value)
         and value.isprintable()
     }
 

@@ -106,6 +106,9 @@ class SubmitJob:
     """Bytes of the package."""
     overrides: tuple[str, ...] = field(default=(), validator=MaxItems(OVERRIDES_MAX, SingleLine(OVERRIDE_MAX)))
     """Settings changed for this job, in Hydra's syntax (`trainer_config.max_epochs=5`), for every model of it."""
+    give_up_after: float | None = field(default=None, validator=Number(1, SECONDS_MAX))
+    """Seconds after which a step of sleap-nn is ended that says nothing and uses neither processor nor GPU; null:
+    never."""
 
 
 @frozen

@@ -241,6 +241,7 @@ class BlockingRoom:
         wait: float | bool | None = None,
         max_result: int = RESULT_MAX,
         gpus: int = 0,
+        give_up_after: float | None = None,
         **predict_options: Any,
     ) -> BlockingJob:
         """Submit a job, and return it as soon as a worker has accepted it. Then its package is sent.
@@ -265,6 +266,7 @@ class BlockingRoom:
             wait=wait,
             max_result=max_result,
             gpus=gpus,
+            give_up_after=give_up_after,
             **predict_options,
         )
         return BlockingJob(self._thread, self, self._thread.call(submit))

@@ -92,6 +92,7 @@ class Room:
         wait: float | bool | None = None,
         max_result: int = RESULT_MAX,
         gpus: int = 0,
+        give_up_after: float | None = None,
         **predict_options: Any,
     ) -> Job:
         """Submit a job, and return it as soon as a worker has accepted it. Then its package is sent.
@@ -111,6 +112,8 @@ class Room:
             wait: seconds to wait in the room's queue when every worker that fits is taken; True: without a limit.
             max_result: bytes of the largest result that is accepted.
             gpus: least number of GPUs that the worker gives to this job.
+            give_up_after: seconds after which the job is ended if sleap-nn says nothing and uses neither processor nor
+                GPU all the time; None: never.
             predict_options: with `data`: options of `sleap-nn predict` (`tracking=True, max_instances=2`).
 
         Raises:
@@ -127,6 +130,7 @@ class Room:
                 wait=submission.check_wait(wait),
                 max_result=whole_number_of("max_result", max_result),
                 gpus=whole_number_of("gpus", gpus),
+                give_up_after=submission.check_give_up_after(give_up_after),
                 source=await self._in_thread(
                     partial(submission.find_source, package, labels, configs, data, models, overrides, predict_options)
                 ),

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from actors.events import AskPerson, BestWorker, Interrupt, WorkerCalled, WorkerChoice
+from protocol.fields import SECONDS_MAX
 from protocol.signaling import WorkerPresent
 from rtc.api.access import RoomAccess
 from rtc.api.arguments import check_texts, path_of, paths_of, seconds_of, texts_of
@@ -38,6 +39,7 @@ class Submission:
     wait: float | None = None
     max_result: int = RESULT_MAX
     gpus: int = 0
+    give_up_after: float | None = None
 
     def options(self, access: RoomAccess, package: Path) -> ClientOptions:
         """Return the options of the client that submits the job.
@@ -60,6 +62,7 @@ class Submission:
             kind=self.source.kind,
             result_max=self.max_result,
             overrides=self.source.overrides,
+            give_up_after=self.give_up_after,
             tickets_folder=access.tickets_folder,
             remembered_as=access.target.name,
             on_interrupt=Interrupt.DETACH,
@@ -122,6 +125,18 @@ def choose_worker(access: RoomAccess, worker: str | WorkerPresent | None, *, aut
     if not isinstance(access.target.choice, AskPerson):
         return access.target.choice
     return BestWorker() if auto_select else AskPerson(take_only=True)
+
+
+def check_give_up_after(seconds: float | None) -> float | None:
+    """Return the seconds of silence after which a job is ended; None for a time that is never over.
+
+    Raises:
+        RtcError: USAGE: it is no number of seconds of 1 or more.
+    """
+    checked = seconds_of("give_up_after", seconds)
+    if checked is not None and checked < 1:
+        raise usage_error(f"give_up_after=… is a number of seconds of 1 or more, and not {checked:g}.")
+    return checked if checked is not None and checked <= SECONDS_MAX else None
 
 
 def check_wait(wait: float | bool | None) -> float | None:

@@ -84,5 +84,7 @@ class ClientOptions:
     """What Ctrl-C does to a running job; None: ask the person."""
     stop: StopScope = StopScope.THIS
     """What an early stop ends: the model that trains now, or the whole job."""
+    give_up_after: float | None = None
+    """Seconds of silence of sleap-nn after which the job is ended (`--give-up-after`); None: never."""
     detach: bool = False
     """Leave a new job as soon as it runs (`--detach`). Where its ticket cannot be saved, the client stays with it."""

@@ -198,7 +198,7 @@ async def _prepare_submit(options: ClientOptions, view: ClientView) -> SubmitJob
     overrides, secrets = split_secrets(options.overrides)
     for key in secrets:
         view.warn(f"{key} is not sent: a job uploads nothing, so the worker needs no key or password.")
-    submit = SubmitJob(options.kind, safe_name(options.package.name), size, overrides)
+    submit = SubmitJob(options.kind, safe_name(options.package.name), size, overrides, options.give_up_after)
     if len(encode(submit)) > FRAME_MAX:
         raise RtcError(FaultCode.USAGE, "The overrides are too long together. Put them into the package.")
     return submit

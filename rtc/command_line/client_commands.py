@@ -139,6 +139,7 @@ def _start_client(
     stop: str = StopScope.THIS.value,
     controller_port: int | None = None,
     publish_port: int | None = None,
+    give_up_after: float | None = None,
     detach: bool = False,
     gpus: int | None = None,
     trace: Path | None = None,
@@ -178,6 +179,7 @@ def _start_client(
         tickets_folder=ticket_folder(),
         on_interrupt=Interrupt(on_interrupt) if on_interrupt else None,
         stop=StopScope(stop),
+        give_up_after=give_up_after,
         detach=detach,
     )
     find_secret(target.room)  # one that cannot be used is reported before a package is built

@@ -26,6 +26,8 @@ RELAY_HELP = "Connect only through a TURN server, never directly."
 PORT = click.IntRange(0, 65535)
 MEMORY_MAX = 10**9
 """MB; as in `protocol.status`."""
+SECONDS_MAX = 10**9
+"""As in `protocol.fields`."""
 
 TRACE_HELP = "Write everything that the program decides into FILE, for a report of a bug; no secrets are in it."
 
@@ -100,6 +102,13 @@ class VariableName(click.ParamType[str]):
         if (why := why_not_passed(name)) is not None:
             self.fail(why, param, ctx)
         return name
+
+
+def _never(_context: click.Context, _param: click.Parameter, seconds: float | None) -> float | None:
+    """Return None for a time that is never over."""
+    if seconds is not None and seconds < 1:
+        raise click.BadParameter("it must be at least 1s; an hour (1h) is a good one.")
+    return seconds if seconds is not None and seconds <= SECONDS_MAX else None
 
 
 def _combine(*options: Decorator) -> Decorator:
@@ -243,6 +252,12 @@ _job_options = (
         flag_value="inf",
         type=Duration(),
         help="Wait in the queue while every suitable worker is busy: for TIME (90s, 30m, 2h), or without a limit.",
+    ),
+    click.option(
+        "--give-up-after",
+        type=Duration(),
+        callback=_never,
+        help="End the job when sleap-nn says nothing and uses neither processor nor GPU for TIME; by default never.",
     ),
     detach_option,
     *_connection_options,

@@ -69,6 +69,8 @@ class Spec:
     """What the driver reported about these GPUs when the job began; fewer if it did not answer."""
     pass_env: tuple[str, ...] = ()
     """Names of further environment variables that the job gets (`worker --pass-env`)."""
+    give_up_after: float | None = None
+    """Seconds of silence after which a step is ended; None: never."""
 
 
 def _check_path(_note: object, _field: "Attribute[str]", path: str) -> None:

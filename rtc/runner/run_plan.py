@@ -23,6 +23,7 @@ from rtc.packages.checked_config import prepare_configs, rewrite_config
 from rtc.packages.plan import Plan, TrainStep
 from rtc.runner.devices import CudaWatch, tell_devices
 from rtc.runner.predict import predict
+from rtc.runner.silence import SilenceWatch
 from rtc.runner.step_context import Emit, StepContext
 from rtc.runner.summary import CompletedSteps, failure_summary, success_summary
 from rtc.sleap_nn.commands import Accelerator, convert_command, train_command
@@ -81,6 +82,7 @@ async def run_job(
     holder: Holder | None = None,
     gpu_facts: tuple[GpuFacts, ...] = (),
     pass_env: tuple[str, ...] = (),
+    give_up_after: float | None = None,
 ) -> JobResult:
     """Run all steps of an unpacked package and return how the job ended; the steps run one after the other.
 
@@ -96,6 +98,7 @@ async def run_job(
         holder: ends what a program has left running outside of its process group.
         gpu_facts: what the driver reported about these GPUs when the job began.
         pass_env: names of further environment variables that the job gets.
+        give_up_after: seconds of silence after which a step is ended (`rtc.runner.silence`); None: never.
     """
     if (folder / LOG_NAME).is_dir():  # the package holds a folder of that name
         return JobResult(Outcome.FAILED, f"The package holds a folder named {LOG_NAME}. Rename it.")
@@ -110,8 +113,19 @@ async def run_job(
             environment = job_environment(short.path, gpus, pass_env)
             log.hide(environment_secrets(environment))
             devices = max(1, len(gpus or ()))
+            silence = SilenceWatch(gpus or (), give_up_after)
             context = StepContext(
-                job, folder / plan.root, sleap_nn, accelerator, environment, log, emit, inherit, holder, devices
+                job,
+                folder / plan.root,
+                sleap_nn,
+                accelerator,
+                environment,
+                log,
+                emit,
+                inherit,
+                holder,
+                devices,
+                silence=silence,
             )
             if accelerator == "auto":
                 context = evolve(context, watch_line=CudaWatch(context.note).read_line)
@@ -145,7 +159,7 @@ async def _run_steps(context: StepContext, switch: StopSwitch, plan: Plan, socke
     completed = CompletedSteps()
     try:
         context.log.hide(await trio.to_thread.run_sync(prepare_configs, context.folder, plan))
-        async with open_monitor(sockets) as monitor:
+        async with open_monitor(sockets, context.silence.hear) as monitor:
             for index, step in enumerate(plan.steps):
                 if switch.stop_all:
                     break

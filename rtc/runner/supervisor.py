@@ -126,6 +126,7 @@ class _Supervisor:
             inherit=self.inherit,
             holder=self.containment,
             pass_env=self.spec.pass_env,
+            give_up_after=self.spec.give_up_after,
         )
 
     async def _handle_commands(self) -> None:

@@ -151,11 +151,17 @@ class JobLog:
         self._save(line)
         self._add_clean_line(line)
 
-    async def read_output(self, output: trio.abc.ReceiveStream, handle_line: LineHandler | None = None) -> None:
+    async def read_output(
+        self,
+        output: trio.abc.ReceiveStream,
+        handle_line: LineHandler | None = None,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
         """Save and emit what a program prints, until the last process that holds its output open has closed it.
 
         Args:
             handle_line: gets each line. A line for which it returns True is saved in the file, but not emitted.
+            heard: called whenever something was printed.
         """
         self._handle_line = handle_line
         self.last_lines.clear()
@@ -170,6 +176,7 @@ class JobLog:
                 continue
             if not block:
                 break
+            heard()
             rest = self._add_whole_lines(rest + block)
             if flush_at == float("inf"):
                 flush_at = trio.current_time() + FLUSH_TIME

@@ -135,8 +135,15 @@ def _number(logs: dict[str, Any], *names: str) -> float | None:
 class Monitor:
     """The two ZeroMQ sockets of one job, used for all its models, one after the other. Made by `open_monitor`."""
 
-    def __init__(self, publish: "zmq.Socket[bytes]", controller: "zmq.Socket[bytes]", ports: Ports) -> None:
+    def __init__(
+        self,
+        publish: "zmq.Socket[bytes]",
+        controller: "zmq.Socket[bytes]",
+        ports: Ports,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
         self.ports = ports
+        self._heard = heard
         self._publish = publish
         self._controller = controller
         self._progress: TrainingProgress | None = None
@@ -179,17 +186,19 @@ class Monitor:
                 raw = self._publish.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return True
+            self._heard()
             if self._progress is not None:
                 self._progress.handle_message(raw, trio.current_time())
         return False
 
 
 @asynccontextmanager
-async def open_monitor(folder: Path) -> AsyncIterator[Monitor]:
+async def open_monitor(folder: Path, heard: Callable[[], None] = lambda: None) -> AsyncIterator[Monitor]:
     """Open a `Monitor` on two free ports of 127.0.0.1, and read progress until the context ends.
 
     Args:
         folder: an empty folder that only this user can enter, for the two Unix sockets.
+        heard: called for each message of sleap-nn.
 
     Raises:
         RtcError: JOB_FAILED: a Unix socket or a port cannot be opened.
@@ -211,7 +220,7 @@ async def open_monitor(folder: Path) -> AsyncIterator[Monitor]:
                     )
                 except (OSError, zmq.ZMQError) as error:
                     raise RtcError(FaultCode.JOB_FAILED, NOT_OPENED.format(error.strerror)) from None
-                monitor = Monitor(publish, controller, ports)
+                monitor = Monitor(publish, controller, ports, heard)
                 background.start_soon(monitor.serve)
                 yield monitor
     finally:

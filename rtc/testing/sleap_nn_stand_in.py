@@ -25,6 +25,7 @@ KNOBS: dict[str, Any] = {
     "status": 0,  # exit status, after training
     "crash": "",  # text on stderr instead of training; exit status 1
     "say": [],  # lines printed before training
+    "say_variables": [],  # names of environment variables printed before training, as NAME=VALUE
     "ignore_sigterm": False,
     "grandchild": False,  # start a process that would live for an hour; its id goes to `grandchild.pid`
     "megabytes": 0,  # size of best.ckpt, besides a few bytes
@@ -175,6 +176,8 @@ def _apply_knobs(knobs: dict[str, Any]) -> None:
         Path("grandchild.pid").write_text(str(process.pid))
     for line in knobs.get("say", ()):
         print(line, flush=True)
+    for name in knobs.get("say_variables", ()):
+        print(f"{name}={os.environ.get(name)}", flush=True)
 
 
 def convert(arguments: list[str]) -> int:

@@ -325,6 +325,7 @@ class JobManager:
             package_max=runner_config.package_max,
             gpu_facts=() if on_cpu else await read_job_gpus(runner_config.gpus),
             pass_env=runner_config.pass_env,
+            give_up_after=job.submit.give_up_after,
         )
         lock_descriptor = job.lock.users_descriptor if job.lock is not None else None
         try:

@@ -87,6 +87,7 @@ FACTS = WorkerFacts(Status.AVAILABLE, "bench", "lab", "GPU", 24000, "0.3.5", "12
 FROM_PEER: list[Any] = [
     *FAULTS,
     *(SubmitJob(kind, "flies.zip", size) for kind in JobKind for size in (0, FILE_MAX)),
+    SubmitJob(JobKind.TRAIN, "flies.zip", 10, (), 3600.0),
     *(JobAccepted(job, "a key") for job in JOBS),
     *(request(job, key) for request in (AskJob, StopJob, CancelJob, ResultTaken) for job in JOBS for key in (KEY, "?")),
     *(StopJob(job, KEY, StopScope.ALL) for job in JOBS),

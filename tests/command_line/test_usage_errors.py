@@ -81,6 +81,8 @@ def test_a_word_that_is_no_override_is_not_quoted(run_here: RunHere, tmp_path: P
         (["--session-string", SESSION, "--detach", "--controller-port", "9000"], "--controller-port would have"),
         (["--session-string", SESSION, "--detach", "--publish-port", "9001"], "--publish-port would have no effect"),
         (["--session-string", SESSION, "--detach", "--max-result", "2GB"], "give it to sleap-rtc attach"),
+        (["--session-string", SESSION, "--give-up-after", "0"], "at least 1s"),
+        (["--session-string", SESSION, "--give-up-after", "soon"], "write 90s, 30m or 2h"),
     ],
 )
 def test_options_that_contradict_each_other_are_answered_with_the_right_ones(
@@ -237,6 +239,30 @@ def test_only_the_name_of_a_variable_can_be_passed_to_jobs(run_here: RunHere, na
     said = run_here(2, "worker", "--pass-env", name)
     assert expected in said
     assert "canary" not in said
+
+
+def test_what_jobs_see_and_when_they_are_given_up_reaches_worker_and_client(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def see(options: WorkerOptions, *_: object, **_more: object) -> None:
+        seen.append(options.all_passed)
+        raise RtcError(FaultCode.USAGE, "seen")
+
+    def see_client(self: ClientProgram, *_: object) -> None:
+        seen.append(self.options.give_up_after)
+        raise RtcError(FaultCode.USAGE, "seen")
+
+    monkeypatch.setattr("rtc.worker.fleet.serve", see)
+    monkeypatch.setattr(ClientProgram, "run", see_client)
+    (tmp_path / "sleap-rtc.toml").write_text('[default]\npass_env = ["LAB_A", "LAB_B"]\n')
+    monkeypatch.chdir(tmp_path)
+    run_here(2, "worker", "--pass-env", "LAB_C", "--pass-env", "LAB_A")
+    client = ("train", str(make_package(tmp_path / "toy.zip")), "--session-string", SESSION)
+    for words in ([], ["--give-up-after", "2h"], ["--give-up-after", "inf"]):
+        run_here(2, *client, *words)
+    assert seen == [("LAB_A", "LAB_B", "LAB_C"), None, 7200.0, None]
 
 
 def test_the_limits_reach_worker_and_client(run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

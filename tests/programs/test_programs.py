@@ -331,3 +331,24 @@ async def test_a_flood_of_offers_does_not_end_a_worker(lab: Lab, monkeypatch: py
             nursery.start_soon(flood)
     assert worker.failed is None
     assert not worker.ended.is_set()
+
+
+async def test_a_job_sees_what_the_owner_passes_has_a_short_folder_and_is_given_up(
+    lab: Lab, package: MakePackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_DATA", "/data/lab")
+    monkeypatch.setenv("LAB_KEY", "canary-key")
+    monkeypatch.setenv("HF_HOME", "/data/hf")
+    worker = await lab.start_worker(pass_env=("LAB_DATA", "LAB_KEY"))
+    names = ["LAB_DATA", "LAB_KEY", "HF_HOME", "TMPDIR"]
+    toy = package(models=("centroid",), say_variables=names, evaluation=3600)
+    run = await lab.run_client(worker, toy, give_up_after=1.0)
+    said = [line for news in run.view.job_events if isinstance(news, LogLines) for line in news.lines]
+    assert {"LAB_DATA=/data/lab", "HF_HOME=/data/hf"} <= {*said}
+    assert "LAB_KEY=" in "".join(said)
+    assert "canary" not in "".join(said)
+    [temporary] = [line.partition("=")[2] for line in said if line.startswith("TMPDIR=")]
+    assert len(temporary) < 40
+    assert not await trio.Path(temporary).exists(), "the link goes with the job"
+    assert run.fault is not None
+    assert "--give-up-after" in run.fault.text

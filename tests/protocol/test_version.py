@@ -11,7 +11,7 @@ from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, since
 from rtc.command_line import generated_docs
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "b9bfe12b072b5071")
+SHAPE = (3, "a52c3afefd440a79")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ from rtc.packages.zip_reader import unpack
 from rtc.runner import run_plan
 from rtc.runner.devices import SILENT_DRIVER
 from rtc.runner.run_plan import StopSwitch, run_job
+from rtc.runner.silence import SilenceWatch, Usage
 from rtc.runner.step_context import StepContext
 from rtc.sleap_nn import output, zmq_progress
 from rtc.sleap_nn.commands import (
@@ -420,6 +422,19 @@ async def test_a_program_that_cannot_be_started_is_a_failure(job, tmp_path):
     result = await job.run(make_package(tmp_path / "p.zip"))
     assert result.outcome is Outcome.FAILED
     assert "could not be started" in result.text
+
+
+@pytest.mark.slow
+async def test_a_program_that_does_nothing_is_ended_if_its_owner_wants_that(job, tmp_path, monkeypatch):
+    async def nothing_used(_gpus):
+        return Usage(1.0, 0)
+
+    monkeypatch.setattr(run_plan, "SilenceWatch", partial(SilenceWatch, read=nothing_used))
+    package = make_package(tmp_path / "p.zip", ("centroid", "centered_instance"), startup=3600)
+    result = await job.run(package, give_up_after=1.0)
+    assert result.outcome is Outcome.FAILED
+    assert result.text.startswith("The model centroid was not trained. sleap-nn was ended (--give-up-after)")
+    assert [news.model for news in job.of(ModelStarted)] == [0]
 
 
 @pytest.mark.slow

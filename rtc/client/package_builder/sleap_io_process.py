@@ -3,9 +3,11 @@
 import logging
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from attrs import define
 
@@ -51,17 +53,18 @@ def run_sleap_io(
     """
     # -P: without it our own folder would come first on sys.path, and our modules would hide packages of the same name
     command = [python, "-P", *arguments]
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    pipes: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     reporter = _Reporter(report)
-    with subprocess.Popen(command, env=os.environ | _ENVIRONMENT, **pipes) as process:
-        pending: bytes | None = stdin_text.encode()
+    with (
+        _open_stdin(stdin_text) as stdin,
+        subprocess.Popen(command, env=os.environ | _ENVIRONMENT, stdin=stdin, **pipes) as process,
+    ):
         try:
             while True:
                 try:
-                    output, errors = process.communicate(pending, CANCEL_CHECK_TIME)
+                    output, errors = process.communicate(timeout=CANCEL_CHECK_TIME)
                     break
                 except subprocess.TimeoutExpired as pause:
-                    pending = None
                     check_cancelled()
                     reporter.read(pause.stderr or b"")
         except BaseException:
@@ -71,6 +74,27 @@ def run_sleap_io(
     if process.returncode:
         raise _failure(labels, process.returncode, output, errors)
     return bytes(output)
+
+
+@contextmanager
+def _open_stdin(text: str) -> Iterator[BinaryIO]:
+    """Give a file from which a subprocess reads a text.
+
+    It is no pipe: after a time-out, `Popen.communicate` writes no more of its input (Python 3.11), so that a subprocess
+    which starts slowly would wait for the rest of a long text for ever.
+
+    Raises:
+        RtcError: DISK_FULL: it cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.write(text.encode())
+            file.seek(0)
+        except OSError:
+            sentence = "There is no room for temporary files. Make room, or set TMPDIR to a folder that has some."
+            raise RtcError(FaultCode.DISK_FULL, sentence) from None
+        yield file
 
 
 @define

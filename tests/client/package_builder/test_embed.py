@@ -82,3 +82,17 @@ def test_lines_for_the_person_are_reported_once_and_others_never():
     code = "import sys; print('say: a\\nwarning\\nsay: b', file=sys.stderr); print('done')"
     assert outcome(code, said.append).strip() == "done"
     assert said == ["a", "b"]
+
+
+def test_a_program_that_starts_slowly_gets_all_of_a_long_text(monkeypatch):
+    monkeypatch.setattr(sleap_io_process, "CANCEL_CHECK_TIME", 0.001)  # much less than the start of a Python takes
+    code = "import sys; print(len(sys.stdin.read()))"
+    assert run_sleap_io(sys.executable, Path("x.slp"), ["-c", code], "x" * 10**6).split() == [b"1000000"]
+
+
+def test_no_room_for_temporary_files_is_one_sentence(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sleap_io_process.tempfile, "TemporaryFile", full)
+    assert outcome("").code is FaultCode.DISK_FULL

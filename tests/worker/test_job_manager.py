@@ -504,7 +504,7 @@ async def test_an_end_that_cannot_be_recorded_is_recorded_at_the_next_check(runn
             assert (await job_manager.job_database.get("job-1")).is_fetchable
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_while_the_disk_is_full_a_result_waits_for_room_and_its_owner_is_told(runner_config, sent, monkeypatch):
     real, tried, said = result_store.pack_results, [], []
 

@@ -29,6 +29,7 @@ from rtc.client.package_builder.slp_files import check_file, check_labels
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs, refused_settings
 from rtc.common.errors import RtcError
+from rtc.config.folders import shown_path
 from rtc.packages.file_names import plain_name, unused_path
 from rtc.packages.hydra_overrides import FROM_COMMAND_LINE, left_out_overrides, read_override, split_secrets
 from rtc.packages.inference import IMAGE_ENDINGS, LABELS_ENDING, VIDEO_ENDINGS
@@ -289,4 +290,9 @@ def _write_package(target: Path, contents: PackageContents, texts: Mapping[str, 
 
 
 def _disk_full(target: Path) -> RtcError:
-    return RtcError(FaultCode.DISK_FULL, f"The disk is too full for the package {target.name}. Make room.")
+    """Return the error about the disk of a package, which is a temporary file if it is to be sent."""
+    temporary = Path(tempfile.gettempdir())
+    is_temporary = target.parent.parent == temporary
+    folder = shown_path(temporary if is_temporary else target.parent.absolute())
+    advice = "Make room there, or name another folder with the variable TMPDIR." if is_temporary else "Make room there."
+    return RtcError(FaultCode.DISK_FULL, f"The disk of {folder} is too full for the package {target.name}. {advice}")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import trio
@@ -591,3 +592,13 @@ def test_a_doubtful_setting_is_said_before_the_labels_are_read(place):
     build_training(place / "flies.pkg.slp", configs, overrides, place / "out.zip", said.append)
     assert "did you mean trainer_config.max_epochs?" in said[0]
     assert refused_settings(tuple(configs), overrides).keys() == inspect_package(place / "out.zip").refused_by.keys()
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_full_disk_is_named_and_for_a_package_to_be_sent_how_to_use_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: bool
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path if temporary else tmp_path / "other"))
+    text = build._disk_full(tmp_path / "sleap-rtc-x7" / "mice.zip").fault.text
+    assert f"The disk of {tmp_path}{'' if temporary else '/sleap-rtc-x7'} is too full for the package mice.zip." in text
+    assert ("TMPDIR" in text) is temporary

@@ -4,7 +4,6 @@ A client does not know at first which sleap-nn a worker has, and a newer one may
 refused only if no worker that may get it could take it; otherwise what is doubtful is said.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -14,13 +13,10 @@ from rtc.common.errors import RtcError
 from rtc.packages.config_schema import BadSetting, known_schemas
 from rtc.packages.hydra_overrides import LABELS_KEY, Override
 from rtc.packages.model_config import with_setting
+from rtc.packages.worker_settings import find_worker_setting
 
 RefusedBy = Mapping[str, tuple[str, ...]]
 """Sentences about settings that a version of sleap-nn refuses, by this version, the newest first."""
-_SET_BY_WORKER = re.compile(
-    r"trainer_config\.(zmq(\..*)?|ckpt_dir|run_name|save_ckpt|trainer_(devices|device_indices|accelerator|strategy))"
-)
-"""Settings that the worker replaces by its own, whatever they are."""
 _SENTENCES_MAX = 3
 """Maximum number of settings that are named in one error."""
 
@@ -44,10 +40,16 @@ def find_refused(
     found = {}
     for schema in known_schemas():
         problems = [*missing, *schema.find_problems(changed, is_whole=tree is not None)]
-        texts = [_sentence(config, keys, problem) for problem in problems if not _SET_BY_WORKER.fullmatch(problem.key)]
+        texts = [_sentence(config, keys, problem) for problem in problems if not _is_replaced(problem.key)]
         if texts:
             found[schema.version] = tuple(dict.fromkeys(texts))
     return found
+
+
+def _is_replaced(key: str) -> bool:
+    """Return whether the worker replaces a setting by its own, whatever the value is."""
+    setting = find_worker_setting(key)
+    return setting is not None and not setting.only
 
 
 def merge(parts: Iterable[RefusedBy]) -> RefusedBy:

@@ -38,6 +38,7 @@ def prepare(tmp_path, monkeypatch):
         options = SimpleNamespace(
             package=package,
             overrides=overrides,
+            give_up_after=None,
             kind=JobKind.TRAIN,
             config=None,
             room=RoomId("r"),

@@ -109,9 +109,23 @@ def restore_video(video: Any, paths: Paths) -> Any:
     for tree, key in ((video, "filename"), (backend, "filename"), (backend, "filenames")):
         if key in tree:
             tree[key] = _map_texts(tree[key], paths.file)
+    if name in paths.paths:
+        _complete_backend(backend, source)
     if isinstance(source, dict):
         video["source_video"] = restore_video(source, paths)
     return video
+
+
+def _complete_backend(backend: dict[str, Any], source: Any) -> None:
+    """Set what sleap-io writes of a video that it can open: a worker gets no video of which no frame is read.
+
+    `has_embedded_images` is false there, although the images were taken from another video; `dataset` is null.
+    """
+    if backend.get("type") == "MediaVideo" and backend.get("dataset", "") is None:
+        backend["dataset"] = ""
+    has_images = isinstance(source, dict) and str(backend.get("dataset")).endswith("/video")
+    if backend.get("type") == "HDF5Video" and backend.get("has_embedded_images") is False and has_images:
+        backend["has_embedded_images"] = True
 
 
 def _map_texts(value: Any, translate: Translate) -> Any:

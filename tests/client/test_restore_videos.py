@@ -124,6 +124,16 @@ def test_every_kind_of_video_gets_the_path_that_the_input_had(predictions: Calla
     ]
 
 
+def test_a_video_that_was_not_sent_is_described_as_one_that_was(predictions: Callable[..., Path]) -> None:
+    """A worker that cannot open it writes other metadata; it is not sent when none of its frames is read."""
+    unsent, unopened = media("video.mp4"), embedded("labels.pkg.slp", media("/exporter/video.mp4"))
+    unsent["backend"]["dataset"], unopened["backend"]["has_embedded_images"] = None, False
+    path = predictions(unsent, unopened)
+    restore(path, PATHS)
+    found = [video["backend"] for video in videos(path)]
+    assert (found[0]["dataset"], found[1]["has_embedded_images"]) == ("", True)
+
+
 def test_images_in_a_package_that_is_nowhere_on_disk_become_the_video_that_they_are_from(
     predictions: Callable[..., Path],
 ) -> None:

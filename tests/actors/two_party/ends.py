@@ -71,6 +71,7 @@ ENDS: dict[str, tuple[str, ...]] = {
         "worker_leaving, ticket removed",
     ),
     "train, called wrongly": ("no_worker",),
+    "train, with more GPUs than it has": ("no_worker",),
     "train, chosen, with a stranger": (
         "done, result here, ticket removed",
         "interrupted",

@@ -63,6 +63,7 @@ QUICK = (
     Setting("train, the only one", evolve(TRAIN, choice=ONLY), Budget(mishaps=1), succeeds=False),
     Setting("train, called", evolve(TRAIN, choice=CALLED), Budget(mishaps=1)),
     Setting("train, called wrongly", evolve(TRAIN, choice=UNCALLED), Budget(), succeeds=False),
+    Setting("train, with more GPUs than it has", evolve(TRAIN, min_gpus=2), Budget(), succeeds=False),
     Setting("train, chosen, with a stranger", evolve(CHOOSE, wait=60.0), Budget(strangers=1), succeeds=False),
     Setting("train, waiting for a name", evolve(TRAIN, wait=60.0), Budget(strangers=1)),
     Setting("train, waiting behind a job", WAIT, Budget(drains=1), (RUNS,), begin=QUEUED),

@@ -28,12 +28,13 @@ CODE_PAGES = (
 )
 """Code pages of Windows, of its console, and of older systems; where several fit alike, the first one is taken."""
 _DOUBLE_BYTE = (
-    ("cp932", rb"[\x81-\x84\x88-\x97][\x40-\x7e\x80-\xfc]"),
-    ("gb18030", rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]"),
-    ("cp950", rb"[\xa1-\xc6][\x40-\x7e\xa1-\xfe]"),
+    ("cp932", rb"[\x81-\x84\x88-\x97][\x40-\x7e\x80-\xfc]", 1),
+    ("gb18030", rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]", 2),
+    ("cp950", rb"[\xa1-\xc6][\x40-\x7e\xa1-\xfe]", 2),
 )
-"""Code pages with two bytes for each character, and their common characters. The second byte may be that of a
-backslash, so a script that is read in another code page would mean something else."""
+"""Code pages with two bytes for each character, their common characters, and how many of these in a row show that a
+text is in it. The second byte may be that of a backslash, so a script that is read in another code page would mean
+something else."""
 _NAMES_MAX = 100
 """Maximum number of names that are looked for in a text."""
 _UTF16_SAMPLE = 1024
@@ -80,8 +81,8 @@ def _decode_code_page(data: bytes, known_names: list[str]) -> str:
     best = max(_decodings(data), key=lambda text: _count_names(text, known_names))
     if _count_names(best, known_names):
         return best
-    for encoding, pair in _DOUBLE_BYTE:
-        if re.fullmatch(rb"(?:[\0-\x7f]|" + pair + rb")*+", data) and re.search(rb"(?:" + pair + rb"){2}", data):
+    for encoding, pair, row in _DOUBLE_BYTE:
+        if re.fullmatch(rb"(?:[\0-\x7f]|" + pair + rb")*+", data) and re.search(rb"(?:%s){%d}" % (pair, row), data):
             return data.decode(encoding, errors="replace")
     unicode = data.decode(errors="replace")
     broken, others = unicode.count("\ufffd"), sum(not char.isascii() for char in unicode)

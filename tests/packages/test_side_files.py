@@ -132,6 +132,14 @@ def test_what_is_no_text_is_refused():
             decode_text("jobs.yaml", data)
 
 
+def test_a_backslash_in_a_japanese_character_ends_no_word(write, tmp_path):
+    places = 'trainer_config.ckpt_dir="C:\\Users\\表\\models" trainer_config.run_name="表"'
+    script = f"sleap train --config-name a.yaml --config-dir . {places} trainer_config.seed=3\r\n"
+    package = write({"a.yaml": CONFIG, "x.pkg.slp": "", "train-script.sh": script.encode("cp932")})
+    (step,) = read_twice(package, tmp_path).steps
+    assert [str(item) for item in step.overrides] == ["++trainer_config.seed=3"]
+
+
 # -------- names in the zip
 
 

@@ -28,6 +28,7 @@ _NAMES_MAX = 50
 """Maximum number of names that are looked for in them."""
 _IMAGES = (b".png", b".jpg", b".jpeg", b".tif", b".tiff", b".bmp")
 """Endings of files of which there may be thousands, and which no text names one by one."""
+_SAME_FOLDER = "./"
 _ESCAPES = re.compile(r"\\x([0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})")
 _FOLD = re.compile(r"\\\r?\n[ \t]*\\?")
 """Where PyYAML breaks a long text in quotes."""
@@ -45,7 +46,8 @@ _IGNORED_FILES = frozenset(
 def member_names(archive: zipfile.ZipFile) -> tuple[str, ...]:
     """Return the name of each member, in the order of `infolist`. It is not checked yet.
 
-    `\\` is read as `/`, which it stands for in archives of SLEAP and other programs on Windows.
+    `\\` is read as `/`, which it stands for in archives of SLEAP and other programs on Windows. The `./` that
+    the tar of Windows and macOS writes before each name of a folder is left out.
     """
     infos = archive.infolist()
     names = [_unicode_name(info) for info in infos]
@@ -55,7 +57,8 @@ def member_names(archive: zipfile.ZipFile) -> tuple[str, ...]:
         _raw_name(info).decode(encoding, errors="replace") if name is None else name
         for info, name in zip(infos, names, strict=True)
     )
-    return tuple(name.replace("\\", "/") for name in decoded)
+    plain = (name.replace("\\", "/") for name in decoded)
+    return tuple(name if name == _SAME_FOLDER else name.removeprefix(_SAME_FOLDER) for name in plain)
 
 
 def is_ignored(name: str) -> bool:
@@ -64,6 +67,8 @@ def is_ignored(name: str) -> bool:
     A name that could lead out of its folder is never ignored, so that it is refused.
     """
     *folders, base = (part.casefold() for part in name.split("/"))
+    if name == _SAME_FOLDER:
+        return True
     if not name or name.startswith("/") or ".." in folders or base == "..":
         return False
     return base.startswith("._") or base in _IGNORED_FILES or not _IGNORED_FOLDERS.isdisjoint(folders)

@@ -238,7 +238,8 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path):
     "name",
     [
         "../evil", "a/../../evil", "/etc/evil", "a\\..\\..\\evil", "..\\evil", "\\evil", "C:\\evil", "C:evil",
-        "__MACOSX/../evil", ".git\\..\\..\\evil", "a\\\\evil", "a//evil", "./evil", "con", "a/NUL.txt", "lpt1",
+        "__MACOSX/../evil", ".git\\..\\..\\evil", "a\\\\evil", "a//evil", "a/./evil", "././evil",
+        ".//evil", "./../evil", "con", "a/NUL.txt", "lpt1",
         "evil.", "evil ", "new\nline", "esc\x1b[2J", "\u202egnp.exe", "n" * 256, "/".join(["deep"] * 250),
     ],
 )  # fmt: skip

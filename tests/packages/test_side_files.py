@@ -186,6 +186,11 @@ def test_backslashes_lead_into_folders(write, tmp_path):
     assert (tmp_path / "job/flies/models/old/best.ckpt").is_file()
 
 
+def test_names_as_the_tar_of_windows_writes_them_are_read(write, tmp_path):
+    assert read_twice(write({"./": "", **{f"./{name}": content for name, content in FILES.items()}}), tmp_path).steps
+    assert (tmp_path / "job/a.yaml").is_file()
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_names_are_found_in_another_case_or_unicode_form(form, write, tmp_path):
     other = "NFD" if form == "NFC" else "NFC"

@@ -32,6 +32,7 @@ from rtc.command_line.options import (
     check_worker_options,
     config_option,
     create_room_options,
+    fetch_config_options,
     fetch_location_options,
     job_track_options,
     max_result_option,
@@ -245,9 +246,7 @@ def client_train(pkg_path: Path, overrides: tuple[str, ...], **options: Any) -> 
     Settings of sleap-nn may be changed for this run after "--": -- trainer_config.max_epochs=50
     """
     if pkg_path.suffix.lower() == ".slp":
-        raise click.UsageError(
-            "--pkg-path takes a package (.zip). For labels: sleap-rtc train LABELS.slp --config CONFIG.yaml …"
-        )
+        raise click.UsageError("--pkg-path takes a package (.zip). For labels: sleap-rtc train LABELS.slp")
     return _train(pkg_path, (), overrides, _check_client(options))
 
 
@@ -255,19 +254,29 @@ def client_train(pkg_path: Path, overrides: tuple[str, ...], **options: Any) -> 
 @click.argument("path", type=click.Path(path_type=Path))
 @config_option
 @train_options
-def train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], **options: Any) -> int:
-    """Train PATH on a worker: a job package (.zip), or labels (.slp, .pkg.slp) with --config.
+def train(
+    path: Path, configs: tuple[Path, ...], pipeline: str | None, overrides: tuple[str, ...], **options: Any
+) -> int:
+    """Train PATH on a worker: a job package (.zip), or labels (.slp, .pkg.slp).
+
+    Labels need no configuration: without --config sleap-nn writes it on the worker, and it comes back with the models.
 
     Settings of sleap-nn may be changed for this run after "--": -- trainer_config.max_epochs=50
     """
-    return _train(path, configs, overrides, _check_client(options))
+    return _train(path, configs, overrides, _check_client(options), pipeline)
 
 
-def _train(path: Path, configs: tuple[Path, ...], overrides: tuple[str, ...], options: dict[str, Any]) -> int:
+def _train(
+    path: Path,
+    configs: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    options: dict[str, Any],
+    pipeline: str | None = None,
+) -> int:
     def work() -> int:
         from rtc.command_line.client_commands import start_training
 
-        return start_training(path, configs, overrides, **options)
+        return start_training(path, configs, overrides, pipeline, **options)
 
     return _run_work(work, as_json_events=options["as_json"])
 
@@ -439,15 +448,22 @@ def package() -> None:
     "--output", "-o", type=click.Path(path_type=Path), help="The package file; by default named after the labels."
 )
 @click.argument("overrides", nargs=-1, metavar="[-- KEY=VALUE ...]")
-def package_train(labels: Path, configs: tuple[Path, ...], output: Path | None, overrides: tuple[str, ...]) -> int:
-    """Create a training package of LABELS (.slp, .pkg.slp), without sending it."""
-    if not configs:
-        raise click.UsageError("Say how to train: --config CONFIG.yaml, once for each model.")
+def package_train(
+    labels: Path,
+    configs: tuple[Path, ...],
+    pipeline: str | None,
+    output: Path | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Create a training package of LABELS (.slp, .pkg.slp), without sending it.
+
+    Without --config the package asks the worker to have sleap-nn write the configuration.
+    """
 
     def work() -> int:
         from rtc.command_line.client_commands import write_training
 
-        return write_training(labels, configs, overrides, output)
+        return write_training(labels, configs, overrides, output, pipeline)
 
     return _run_work(work)
 
@@ -468,6 +484,24 @@ def package_track(data: Path, models: tuple[Path, ...], output: Path | None, **o
         return write_tracking(data, models, chosen_options(options), output)
 
     return _run_work(work)
+
+
+@package.command("config")
+@click.argument("labels", type=click.Path(path_type=Path))
+@fetch_config_options
+def package_config(labels: Path, pipeline: str | None, output: Path | None, **options: Any) -> int:
+    """Have sleap-nn write training configurations for LABELS (.slp, .pkg.slp), to edit and to train with.
+
+    The sleap-nn of this machine writes them; without one, or if you name a room or a worker, a worker does.
+    """
+    _check_client(options)
+
+    def work() -> int:
+        from rtc.command_line.fetch_config import fetch_config
+
+        return fetch_config(labels, pipeline, output, **options)
+
+    return _run_work(work, as_json_events=options["as_json"])
 
 
 @package.command("inspect")

@@ -171,6 +171,14 @@ JobRequest = AttachJob | AskJob | StopJob | CancelJob | ResultTaken
 
 
 @frozen
+class ConfigurationStarted:
+    """Worker to client: sleap-nn begins to write the training configurations that the package leaves to it. Which
+    models the job trains is known after that, and then `JobStarted` says it."""
+
+    job: JobId = field(validator=Id())
+
+
+@frozen
 class JobStarted:
     """Worker to client: the package is complete and unpacked, and the first step of the job starts."""
 
@@ -297,7 +305,16 @@ class JobNote:
 
 
 JobNews = (
-    JobStarted | ModelStarted | Progress | ModelTrained | PredictionStarted | FramesDone | GpuUse | LogLines | JobNote
+    ConfigurationStarted
+    | JobStarted
+    | ModelStarted
+    | Progress
+    | ModelTrained
+    | PredictionStarted
+    | FramesDone
+    | GpuUse
+    | LogLines
+    | JobNote
 )
 """What can happen in a job before it ends."""
 

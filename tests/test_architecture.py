@@ -223,6 +223,7 @@ BORDERS = {
         "what sleap-nn prints, publishes and writes: it has NaN, and any field may be odd",
     ),
     "rtc.sleap_nn.convert_legacy": ({"json"}, "run by sleap-nn's Python, which has none of our modules"),
+    "rtc.sleap_nn.explain_config": ({"json"}, "run by sleap-nn's Python, which has none of our modules"),
     "rtc.sleap_nn.export_schema": ({"json"}, "run by sleap-nn's Python, which has none of our modules"),
     "rtc.client.package_builder.slp_subprocess": (
         {"json"},

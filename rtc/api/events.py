@@ -6,6 +6,7 @@ docs/json-events.md says what each of them and each field means, and promises th
 from rtc.terminal.json_events import (
     AcceptedEvent,
     BatchEvent,
+    ConfigurationStartedEvent,
     DownloadEvent,
     EndedEvent,
     EpochEvent,
@@ -30,6 +31,7 @@ Event = JsonEvent
 __all__ = [
     "AcceptedEvent",
     "BatchEvent",
+    "ConfigurationStartedEvent",
     "DownloadEvent",
     "EndedEvent",
     "EpochEvent",

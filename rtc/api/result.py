@@ -25,7 +25,7 @@ class Result:
     models: tuple[ModelResult, ...] = ()
     """The trained models: the name of each one's folder in `folder / "models"`, and its final losses."""
     files: tuple[Path, ...] = ()
-    """Predictions, and the page with the loss curves."""
+    """Configurations that sleap-nn has written for labels, predictions, and the page with the loss curves."""
 
     @property
     def is_done(self) -> bool:
@@ -36,6 +36,11 @@ class Result:
     def predictions(self) -> tuple[Path, ...]:
         """The files of predictions among `files`."""
         return tuple(path for path in self.files if path.suffix == ".slp")
+
+    @property
+    def configs(self) -> tuple[Path, ...]:
+        """The configurations among `files`, which sleap-nn has written for labels without one."""
+        return tuple(path for path in self.files if path.suffix == ".yaml")
 
 
 def result_of(job: str, outcome: Outcome, text: str, summary: JobSummary | None) -> Result:

@@ -81,7 +81,8 @@ class Room:
         package: "PathText | None" = None,
         *,
         labels: "PathText | None" = None,
-        configs: "Iterable[PathText]" = (),
+        configs: "Iterable[PathText] | None" = None,
+        pipeline: str | None = None,
         data: "PathText | None" = None,
         models: "Iterable[PathText]" = (),
         overrides: Iterable[str] = (),
@@ -99,7 +100,9 @@ class Room:
 
         Args:
             package: a job package (.zip), for a training or for inference; or, in its place:
-            labels, configs: labels (.slp) to train on, and a training configuration of sleap-nn for each model.
+            labels, configs: labels (.slp) to train on, and a training configuration of sleap-nn for each model. Without
+                configurations sleap-nn writes them on the worker, and they come back with the models.
+            pipeline: with labels and no configs: what sleap-nn writes them for ("bottomup"); None: it chooses.
             data, models: a video, a folder of images, or labels to predict on, and the folders of trained models.
             overrides: settings of the training changed for this job: `["trainer_config.max_epochs=50"]`.
             output: the folder for a training's result, or the .slp file for predictions; None: a new one in the working
@@ -132,7 +135,17 @@ class Room:
                 gpus=whole_number_of("gpus", gpus),
                 give_up_after=submission.check_give_up_after(give_up_after),
                 source=await self._in_thread(
-                    partial(submission.find_source, package, labels, configs, data, models, overrides, predict_options)
+                    partial(
+                        submission.find_source,
+                        package,
+                        labels,
+                        configs,
+                        data,
+                        models,
+                        overrides,
+                        predict_options,
+                        pipeline,
+                    )
                 ),
             )
             run: JobRun = await self._nursery.start(self._submit, wanted)

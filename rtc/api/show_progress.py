@@ -10,6 +10,7 @@ from attrs import define, field
 from rtc.common.line_writer import LineWriter
 from rtc.common.text import count, epoch, losses, percent, rate
 from rtc.terminal import json_events as on
+from rtc.terminal.summary import CONFIGURING
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,6 +67,8 @@ def line_of(event: on.JsonEvent) -> str | None:
             return "The package is sent"
         case on.DownloadEvent() if event.done == event.total:
             return "The result is here"
+        case on.ConfigurationStartedEvent():
+            return CONFIGURING
         case on.ModelStartedEvent():
             return f"{event.name}: training begins"
         case on.EpochEvent():
@@ -104,6 +107,8 @@ class ProgressTable:
                 self._rows["upload", 0] = "package", f"{percent(event.done, event.total)} % sent"
             case on.DownloadEvent():
                 self._rows["download", 0] = "result", f"{percent(event.done, event.total)} % here"
+            case on.ConfigurationStartedEvent():
+                self._notes["info"] = CONFIGURING
             case on.ModelStartedEvent():
                 self._rows["model", event.model] = event.name, "training begins"
             case on.EpochEvent():

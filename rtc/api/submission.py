@@ -23,8 +23,8 @@ from rtc.packages.predict_options import read_options
 PathText = str | os.PathLike[str]
 """A path, as text or as a `Path`."""
 ONE_OF_THREE = (
-    "Say what to run, one of three: a package; or labels=… with configs=[…], to train; or data=… with models=[…], to "
-    "predict."
+    "Say what to run, one of three: a package; or labels=…, with or without configs=[…], to train; or data=… with "
+    "models=[…], to predict."
 )
 
 
@@ -72,11 +72,12 @@ class Submission:
 def find_source(
     package: PathText | None,
     labels: PathText | None,
-    configs: Iterable[PathText],
+    configs: Iterable[PathText] | None,
     data: PathText | None,
     models: Iterable[PathText],
     overrides: Iterable[str],
     predict_options: Mapping[str, Any],
+    pipeline: str | None = None,
 ) -> PackageSource:
     """Return the source of a job's package. It reads a package that exists, to know what the package does.
 
@@ -88,16 +89,21 @@ def find_source(
     )
     if sum(given is not None for given in (package_path, labels_path, data_path)) != 1:
         raise usage_error(ONE_OF_THREE)
-    config_paths, model_paths = paths_of("configs", configs), paths_of("models", models)
+    config_paths, model_paths = paths_of("configs", configs or ()), paths_of("models", models)
     changes = texts_of("overrides", overrides)
+    check_texts(pipeline=pipeline)
     if config_paths and labels_path is None:
         raise usage_error("configs=… are for labels=…: a package brings its own, and a prediction needs none.")
+    if pipeline is not None and labels_path is None:
+        raise usage_error("pipeline=… is for labels=…, whose configuration sleap-nn is to write.")
     if (model_paths or predict_options) and data_path is None:
         raise usage_error("models=… and options of the prediction are for data=…: a package brings its own.")
     if labels_path is not None:
-        if not config_paths:
-            raise usage_error("To train labels, say how: configs=[…], one file for each model.")
-        return labels_source(labels_path, config_paths, changes)
+        if configs is not None and not config_paths:
+            raise usage_error(
+                "configs=… names no file. Name one for each model, or leave it out: then sleap-nn writes them."
+            )
+        return labels_source(labels_path, config_paths, changes, pipeline)
     if data_path is not None:
         if changes:
             raise usage_error("overrides=… change settings of a training; a prediction has options of its own.")

@@ -11,7 +11,13 @@ from attrs import frozen
 
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind
-from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training
+from rtc.client.package_builder.build import (
+    ReportProgress,
+    build_config_request,
+    build_tracking,
+    build_training,
+)
+from rtc.client.package_builder.configure import check_pipeline
 from rtc.common.errors import RtcError
 
 Build = Callable[[Path, ReportProgress], None]
@@ -40,11 +46,35 @@ class PackageSource:
             yield Path(folder) / self.path.name
 
 
-def labels_source(labels: Path, configs: Sequence[Path], overrides: Sequence[str]) -> PackageSource:
-    """Return the source of a training package that is built from labels and a configuration for each model."""
-    name = labels.name.removesuffix(".slp").removesuffix(".pkg")
-    build = partial(build_training, labels, configs, overrides)
-    return PackageSource(JobKind.TRAIN, Path(f"{name}.zip"), build=build)
+def labels_source(
+    labels: Path, configs: Sequence[Path], overrides: Sequence[str], pipeline: str | None = None
+) -> PackageSource:
+    """Return the source of a training package that is built from labels and a configuration for each model.
+
+    Without a configuration, sleap-nn writes them on the worker, for `pipeline` or as it chooses.
+
+    Raises:
+        RtcError: USAGE: there is no such pipeline, or it is named beside configurations.
+    """
+    check_pipeline(pipeline, has_configs=bool(configs))
+    build = partial(build_training, labels, configs, overrides, pipeline=pipeline)
+    return PackageSource(JobKind.TRAIN, Path(f"{base_name(labels)}.zip"), build=build)
+
+
+def config_source(labels: Path, pipeline: str | None) -> PackageSource:
+    """Return the source of a package that has sleap-nn write the configurations of labels, and trains nothing.
+
+    Raises:
+        RtcError: USAGE: there is no such pipeline.
+    """
+    check_pipeline(pipeline, has_configs=False)
+    build = partial(build_config_request, labels, pipeline)
+    return PackageSource(JobKind.TRAIN, Path(f"{base_name(labels)}.config.zip"), build=build)
+
+
+def base_name(labels: Path) -> str:
+    """Return the file name of labels without `.slp` or `.pkg.slp`."""
+    return labels.name.removesuffix(".slp").removesuffix(".pkg")
 
 
 def data_source(data: Path, models: Sequence[Path], options: Mapping[str, Any]) -> PackageSource:
@@ -54,18 +84,20 @@ def data_source(data: Path, models: Sequence[Path], options: Mapping[str, Any]) 
     return PackageSource(JobKind.TRACK, Path(f"{name}.zip"), build=build)
 
 
-def training_source(path: Path, configs: Sequence[Path], overrides: Sequence[str]) -> PackageSource:
-    """Return the source of a training's package: the file itself, or labels with their configurations.
+def training_source(
+    path: Path, configs: Sequence[Path], overrides: Sequence[str], pipeline: str | None = None
+) -> PackageSource:
+    """Return the source of a training's package: the file itself, or labels with or without configurations.
 
     Raises:
-        RtcError: USAGE: labels without a configuration, or a package with one.
+        RtcError: USAGE: a package with a configuration or a pipeline; otherwise as for `labels_source`.
     """
     if path.suffix.lower() == ".slp":
-        if not configs:
-            raise RtcError(FaultCode.USAGE, "To train labels, say how: --config CONFIG.yaml, once for each model.")
-        return labels_source(path, configs, overrides)
-    if configs:
-        raise RtcError(FaultCode.USAGE, "A package brings its own configurations; --config is for labels (.slp).")
+        return labels_source(path, configs, overrides, pipeline)
+    for option, is_given in (("--config", bool(configs)), ("--pipeline", pipeline is not None)):
+        if is_given:
+            text = f"A package brings its own configurations; {option} is for labels (.slp)."
+            raise RtcError(FaultCode.USAGE, text)
     return PackageSource(JobKind.TRAIN, path, tuple(overrides))
 
 

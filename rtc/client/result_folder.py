@@ -25,6 +25,7 @@ from rtc.common.scratch_dirs import scratch_name
 from rtc.packages.file_names import UsedNames
 from rtc.packages.inference import LABELS_ENDING
 from rtc.packages.original_paths import OriginalPaths
+from rtc.packages.written_config import TRAINED_FIRST
 from rtc.terminal.interface import JobSummary, Losses
 
 PREDICTIONS = ".predictions.slp"
@@ -42,7 +43,7 @@ class ResultFolder:
     models: tuple[Path, ...] = ()
     """Folders of models, relative to `path`."""
     files: list[Path] = field(factory=list)
-    """Files of predictions."""
+    """Files of predictions, and before them the configurations that sleap-nn has written for the labels."""
     warning: str = ""
     """What failed although the result itself is complete (the page with the loss curves, the paths of the videos);
     empty if nothing failed."""
@@ -72,7 +73,8 @@ class ResultFolder:
         """
         if self.options.kind is JobKind.TRAIN:
             self.models = await unpack_results(archive, self.path, self.options.result_max, self._restore_videos)
-            self.files = (await trio.to_thread.run_sync(_find_predictions, self.path))[:MODELS_MAX]
+            found = await trio.to_thread.run_sync(lambda: [*_find_configs(self.path), *_find_predictions(self.path)])
+            self.files = found[:MODELS_MAX]
         else:
             folder = self.parent / scratch_name()
             try:
@@ -209,6 +211,12 @@ def _find_predictions(folder: Path) -> list[Path]:
     """Return the files of predictions, without those that sleap-nn writes beside each model (below `models`)."""
     found = (path for path in folder.rglob("*.slp") if path.relative_to(folder).parts[0] != "models")
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def _find_configs(folder: Path) -> list[Path]:
+    """Return the configurations that sleap-nn has written, in the order in which their models are trained."""
+    found = (path for path in folder.glob("*.yaml") if path.is_file() and not path.is_symlink())
+    return sorted(found, key=lambda path: (not path.name.startswith(TRAINED_FIRST), path.name))
 
 
 def choose_result_folder(options: ClientOptions) -> ResultFolder:

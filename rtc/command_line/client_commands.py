@@ -12,6 +12,7 @@ import trio
 from actors.events import Interrupt
 from protocol.faults import FaultCode
 from protocol.jobs import JobKind, StopScope
+from rtc.api.result import Result
 from rtc.client.jobs import (
     JobsOptions,
     cancel_job,
@@ -25,7 +26,7 @@ from rtc.client.lossviewer.bridge import check_ports
 from rtc.client.options import ClientOptions
 from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training, check_training_labels
 from rtc.client.package_builder.training_config import refused_settings
-from rtc.client.package_source import PackageSource, tracking_source, training_source
+from rtc.client.package_source import PackageSource, base_name, tracking_source, training_source
 from rtc.client.result_folder import choose_result_folder
 from rtc.client.target import choose_target
 from rtc.command_line.client_program import ClientProgram
@@ -57,7 +58,7 @@ def choose_mode(*, quiet: bool, verbose: bool, as_json: bool) -> Mode:
     return Mode.QUIET if quiet else Mode.VERBOSE if verbose else Mode.JSON if as_json else Mode.NORMAL
 
 
-def _progress_writer(mode: Mode) -> ReportProgress:
+def progress_writer(mode: Mode) -> ReportProgress:
     """Return the function that prints progress while there is no view yet: to standard error, or nowhere.
 
     Standard output is used by the view alone.
@@ -68,14 +69,17 @@ def _progress_writer(mode: Mode) -> ReportProgress:
 # -------- starting jobs
 
 
-def start_training(path: Path, configs: Sequence[Path], overrides: Sequence[str], **options: Any) -> int:
+def start_training(
+    path: Path, configs: Sequence[Path], overrides: Sequence[str], pipeline: str | None = None, **options: Any
+) -> int:
     """Have a training run by a worker, and return the exit code.
 
     Args:
         path: a package, or labels; a package is built from labels and `configs`.
+        pipeline: for labels without `configs`: what sleap-nn is to write them for.
         options: as for `_start_client`.
     """
-    return _start(training_source(path, configs, overrides), **options)
+    return start_job(training_source(path, configs, overrides, pipeline), **options)
 
 
 def start_tracking(path: Path, models: Sequence[Path], predict_options: Mapping[str, Any], **options: Any) -> int:
@@ -85,10 +89,10 @@ def start_tracking(path: Path, models: Sequence[Path], predict_options: Mapping[
         path: a package, or data; a package is built from data, `models` and `predict_options`.
         options: as for `_start_client`.
     """
-    return _start(tracking_source(path, models, predict_options), **options)
+    return start_job(tracking_source(path, models, predict_options), **options)
 
 
-def _start(source: PackageSource, **options: Any) -> int:
+def start_job(source: PackageSource, **options: Any) -> int:
     """Have a job run by a worker, and return the exit code.
 
     A package that has to be built is built only after all checks that are quick.
@@ -102,14 +106,9 @@ def _start(source: PackageSource, **options: Any) -> int:
         def prepare(client_options: ClientOptions) -> None:
             if source.build is not None:
                 choose_result_folder(client_options)
-                source.build(package, _progress_writer(_mode_of(options)))
+                source.build(package, progress_writer(_mode_of(options)))
 
         return _start_client(source.kind, package, source.overrides, prepare, **options)
-
-
-def _base_name(path: Path) -> str:
-    """Return the file name of labels without `.slp` or `.pkg.slp`."""
-    return path.name.removesuffix(".slp").removesuffix(".pkg")
 
 
 def _mode_of(options: Mapping[str, Any]) -> Mode:
@@ -143,12 +142,14 @@ def _start_client(
     detach: bool = False,
     gpus: int | None = None,
     trace: Path | None = None,
+    finish: Callable[[Result], None] | None = None,
     **display_options: bool,
 ) -> int:
     """Run a client that starts a new job with these options of the command line, and return the exit code.
 
     Args:
         prepare: called after the options are checked and before the client runs.
+        finish: called after a job that has ended well, with its result.
     """
     target = choose_target(
         remembered=remembered_rooms(),
@@ -185,7 +186,7 @@ def _start_client(
     find_secret(target.room)  # one that cannot be used is reported before a package is built
     prepare(client_options)
     secrets = (session_string, target.token, *client_options.config.credentials)
-    return run_client_program(client_options, choose_mode(**display_options), secrets, trace)
+    return run_client_program(client_options, choose_mode(**display_options), secrets, trace, finish)
 
 
 def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int] | None:
@@ -197,16 +198,21 @@ def _viewer_ports(controller: int | None, publish: int | None) -> tuple[int, int
 
 
 def run_client_program(
-    client_options: ClientOptions, mode: Mode, secrets: tuple[str | None, ...], trace: Path | None = None
+    client_options: ClientOptions,
+    mode: Mode,
+    secrets: tuple[str | None, ...],
+    trace: Path | None = None,
+    finish: Callable[[Result], None] | None = None,
 ) -> int:
     """Run one client, and return its exit code.
 
     Args:
         secrets: texts that must not appear in the log.
         trace: the file of `--trace`.
+        finish: called after a job that has ended well, with its result.
     """
     program = ClientProgram(client_options, mode)
-    return run_program(
+    exit_code = run_program(
         "client",
         program.run,
         cancelled_exit_code=program.cancelled_exit_code,
@@ -214,6 +220,9 @@ def run_client_program(
         secrets=secrets,
         trace=trace,
     )
+    if finish is not None and exit_code == ExitCode.DONE and program.result is not None:
+        finish(program.result)
+    return exit_code
 
 
 # -------- jobs that were started earlier
@@ -391,13 +400,15 @@ def _run_job_work(
 # -------- packages
 
 
-def write_training(labels: Path, configs: Sequence[Path], overrides: Sequence[str], output: Path | None) -> int:
+def write_training(
+    labels: Path, configs: Sequence[Path], overrides: Sequence[str], output: Path | None, pipeline: str | None = None
+) -> int:
     """Create a training package, without sending it; print its path, and return the exit code."""
-    target = output or Path.cwd() / f"{_base_name(labels)}.training_job.zip"
+    target = output or Path.cwd() / f"{base_name(labels)}.training_job.zip"
     check_training_labels(labels)
     for doubt in check_refused(refused_settings(tuple(configs), overrides), _own_versions()):
         print_error(doubt)
-    build_training(labels, configs, overrides, _require_absent(target), print_error)
+    build_training(labels, configs, overrides, _require_absent(target), print_error, pipeline)
     LineWriter(sys.stdout).say(f"Written: {target}")
     return 0
 

@@ -7,6 +7,7 @@ import trio
 from attrs import define
 
 from rtc.api.job_run import JobRun
+from rtc.api.result import Result
 from rtc.client.options import ClientOptions
 from rtc.client.presenter import CANCELLED_BEFORE_JOB, Presenter
 from rtc.common.errors import EXIT_CODES, ExitCode
@@ -24,6 +25,8 @@ class ClientProgram:
     mode: Mode = Mode.NORMAL
     presenter: Presenter | None = None
     """That of the client, once it runs."""
+    result: Result | None = None
+    """How the job has ended, once it is known."""
 
     async def run(self, asyncio_loop: AsyncioLoop, drain: trio.Event) -> None:
         """Run the client, and show what happens. When `drain` is set, the client leaves its job and ends.
@@ -36,7 +39,10 @@ class ClientProgram:
             async with open_view(terminal=sys.stdout.isatty(), mode=self.mode, out=sys.stdout, asks=asks) as view:
                 job_run = JobRun(self.options, view, outcome_scope)
                 self.presenter = job_run.presenter
-                await job_run.run(asyncio_loop, drain)
+                try:
+                    await job_run.run(asyncio_loop, drain)
+                finally:
+                    self.result = job_run.result
 
     def handle_signal(self, number: int) -> bool:
         """Tell the Client of a Ctrl-C. So is a SIGTERM if `--on-interrupt` says what it means.

@@ -293,6 +293,23 @@ job_track_options = _combine(
     read_credentials(json_events=True),
 )
 package_option = _combine(_package_option)
+_pipeline_option = click.option(
+    "--pipeline",
+    help="Without --config: what sleap-nn writes it for, such as single_instance, topdown, bottomup or "
+    "multi_class_topdown; by default it chooses.",
+)
+fetch_config_options = _combine(
+    _pipeline_option,
+    *_job_options,
+    click.option(
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        help="The folder for the configurations; by default named after the labels.",
+    ),
+    *_display_options,
+    read_credentials(json_events=True),
+)
 max_result_option = _combine(_max_result_option)
 config_option = _combine(
     click.option(
@@ -300,8 +317,10 @@ config_option = _combine(
         "configs",
         multiple=True,
         type=click.Path(path_type=Path),
-        help="A training configuration of sleap-nn (.yaml) for the labels; once for each model, in order.",
+        help="A training configuration of sleap-nn (.yaml) for the labels; once for each model. Without any, sleap-nn "
+        "writes them on the worker.",
     ),
+    _pipeline_option,
 )
 model_option = _combine(
     click.option(

@@ -7,6 +7,7 @@ from attrs import evolve
 
 from protocol.jobs import JobKind
 from rtc.common.text import clean
+from rtc.packages.config_request import ConfigRequest
 from rtc.packages.inference import PredictStep
 from rtc.packages.plan import Plan, TrainStep, inspect_package
 from rtc.packages.predict_options import Value
@@ -32,6 +33,8 @@ def describe(path: Path, sleap_nn: Collection[str] = ()) -> str:
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
+    if plan.configure is not None:
+        yield from _configure_lines(plan.configure)
     if plan.steps:
         yield "Trains, in this order:"
     for number, step in enumerate(plan.steps, 1):
@@ -49,6 +52,17 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield "Note:"
     for note in plan.warnings:
         yield f"  - {note}"
+
+
+def _configure_lines(request: ConfigRequest) -> Iterator[str]:
+    chosen = "as it chooses" if request.pipeline is None else f"for {request.pipeline}"
+    yield f"Has sleap-nn on the worker write the configuration, {chosen}, for {request.labels}."
+    if not request.train:
+        yield "Trains nothing: the configuration is sent home."
+        return
+    yield "Then trains with it, and sends it home with the models."
+    for override in request.overrides:
+        yield f"  {override.key} = {'(hidden)' if override.is_secret else override.value}"
 
 
 def _model_line(step: TrainStep) -> str:

@@ -4,15 +4,16 @@ The scripts are never executed. The client reads the plan from the zip before it
 again from the unpacked folder, because it does not trust the client.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from protocol.faults import FaultCode
 from protocol.jobs import MODELS_MAX, OVERRIDE_MAX, OVERRIDES_MAX, JobKind
 from rtc.common.errors import RtcError
+from rtc.packages.config_request import ConfigRequest, read_config_request
 from rtc.packages.file_names import UsedNames, base_name, collision_key, plain_name, posix_path
 from rtc.packages.foreign_errors import bad_package
 from rtc.packages.hydra_overrides import (
@@ -81,11 +82,17 @@ class Plan:
     """Predictions, made after all training."""
     warnings: tuple[str, ...] = ()
     """Sentences for people: each says what the package asks for that will not be done, and why."""
+    configure: ConfigRequest | None = None
+    """What sleap-nn is to write before anything is trained; then there are no steps yet."""
+    written: tuple[str, ...] = ()
+    """Configurations that sleap-nn has written, for the result; paths relative to the root."""
 
     @property
     def refused_by(self) -> RefusedBy:
         """What versions of sleap-nn refuse in the settings of the trainings; `check_refused` says what that means."""
-        return merge(step.refused_by for step in self.steps)
+        overrides = self.configure.overrides if self.configure is not None else ()
+        unwritten = find_refused("The configuration", None, overrides, ()) if overrides else {}
+        return merge((unwritten, *(step.refused_by for step in self.steps)))
 
 
 @frozen
@@ -124,6 +131,43 @@ def read_plan(folder: Path, overrides: Sequence[str] = ()) -> Plan:
     return _read_package(FolderSource(folder), overrides)
 
 
+def plan_written_configs(folder: Path, plan: Plan, request: ConfigRequest, configs: Mapping[str, str]) -> Plan:
+    """Return the plan of an unpacked package whose configurations sleap-nn has written, after the checks of any other.
+
+    Args:
+        folder: the unpacked package.
+        plan: the plan before.
+        request: what sleap-nn was asked for.
+        configs: the path of each configuration, relative to the plan's root, by the head of its model, in the order
+            in which the models are trained.
+
+    Raises:
+        RtcError: BAD_PACKAGE: a configuration cannot be run.
+    """
+    source = FolderSource(folder)
+    names = frozenset(name.removeprefix(plan.root) for name in source.names() if name.startswith(plan.root))
+    requests = [
+        _RequestedTraining(config, request.run_of(head), (request.labels,), request.overrides)
+        for head, config in configs.items()
+    ]
+    steps, _ = _train_steps(requests, PackageFiles(source, plan.root, names), ())
+    return evolve(plan, steps=steps, configure=None)
+
+
+def _plan_to_configure(request: ConfigRequest, package: PackageFiles, overrides: Sequence[str]) -> Plan:
+    """Return the plan of a package whose configurations sleap-nn is to write.
+
+    Raises:
+        RtcError: USAGE: an override is wrong. BAD_PACKAGE: a file that is needed is not in the package.
+    """
+    merged = last_of_each_key([*request.overrides, *_typed_overrides(overrides, trains=request.train)])
+    merged = _find_file_overrides(merged, package)
+    if leaves_folder(request.run_path):
+        raise bad_package("The package would write its models outside itself. Build it again.")
+    labels = _path_in_package(request.labels, package, "labels file")
+    return Plan(JobKind.TRAIN, (), package.root, configure=evolve(request, labels=labels, overrides=merged))
+
+
 def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
     names = source.names()
     root = _find_root(names)
@@ -132,10 +176,12 @@ def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
     tree = None
     if jobs_file is not None:
         tree = safe_yaml("The package's jobs.yaml", package.text(jobs_file)) or {}
+    if (configure := read_config_request(tree)) is not None:
+        return _plan_to_configure(configure, package, overrides)
     requests = _requests_from_script(package) if tree is None else _requests_from_jobs_yaml(tree)
     if len(requests) > MODELS_MAX:
         raise bad_package(f"The package asks for {len(requests)} models; more than {MODELS_MAX} are not taken.")
-    steps, run_paths = _train_steps(requests, package, _typed_overrides(overrides, requests))
+    steps, run_paths = _train_steps(requests, package, _typed_overrides(overrides, trains=bool(requests)))
     lines = _script_predictions(package)
     context = PackageContext(package, run_paths, {step.run_path: _future_model(step) for step in steps})
     predictions, warnings = read_predictions(tree, lines, context, strict=not steps)
@@ -178,12 +224,12 @@ def _no_package(names: frozenset[str]) -> RtcError:
     return bad_package("This is no job package: it has neither jobs.yaml nor train-script.sh. Export one with SLEAP.")
 
 
-def _typed_overrides(texts: Sequence[str], requests: Sequence[_RequestedTraining]) -> tuple[Override, ...]:
+def _typed_overrides(texts: Sequence[str], *, trains: bool) -> tuple[Override, ...]:
     if len(texts) > OVERRIDES_MAX:
         raise RtcError(FaultCode.USAGE, f"More than {OVERRIDES_MAX} overrides are not taken.")
     if any(len(text) > OVERRIDE_MAX for text in texts):
         raise RtcError(FaultCode.USAGE, f"An override of more than {OVERRIDE_MAX} characters is not taken.")
-    if texts and not requests:
+    if texts and not trains:
         raise RtcError(FaultCode.USAGE, "The package trains nothing, so there is nothing to override. Leave it out.")
     return read_overrides(texts, FROM_COMMAND_LINE)
 

@@ -179,6 +179,12 @@ def yaml_text(tree: Any) -> str:
     return text
 
 
+def readable_yaml(tree: Any) -> str:
+    """Return a checked tree as YAML for people, with quotes only where they are needed, unless readers could differ."""
+    text: str = yaml.dump(tree, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return text if safe_yaml("a text of ours", text) == tree else yaml_text(tree)
+
+
 def json_text(tree: Any) -> str:
     """Return a checked tree as JSON, in ASCII."""
     return json.dumps(tree, indent=1)

@@ -92,6 +92,8 @@ class ResultPaths:
     root: str = field(validator=_check_path)
     runs: tuple[str, ...] = field(validator=deep_iterable(_check_path))
     outputs: tuple[str, ...] = field(validator=deep_iterable(_check_path))
+    configs: tuple[str, ...] = field(default=(), validator=deep_iterable(_check_path))
+    """Configurations that sleap-nn has written."""
 
 
 def write_spec(folder: Path, spec: Spec) -> None:
@@ -123,7 +125,7 @@ def write_result_paths(folder: Path, plan: Plan) -> None:
     runs = tuple(step.run_path for step in plan.steps)
     outputs = tuple(step.output for step in plan.predictions)
     try:
-        paths = ResultPaths(plan.kind, plan.root, runs, outputs)
+        paths = ResultPaths(plan.kind, plan.root, runs, outputs, plan.written)
     except ValueError:
         raise OSError(errno.EINVAL, "the package names a result as no file can be named", RESULT_PATHS) from None
     _write_synced(_part_path(folder / RESULT_PATHS), to_json(paths).encode(), os.O_TRUNC)
@@ -146,7 +148,7 @@ def read_result_paths(folder: Path) -> Plan:
         raise OSError(errno.EINVAL, _INVALID_RESULT_PATHS, RESULT_PATHS) from None
     steps = tuple(TrainStep(run, "", run) for run in paths.runs)
     predictions = tuple(PredictStep(output, "", (), output) for output in paths.outputs)
-    return Plan(paths.kind, steps, root=paths.root, predictions=predictions)
+    return Plan(paths.kind, steps, root=paths.root, predictions=predictions, written=paths.configs)
 
 
 def reserve_outcome(folder: Path) -> None:

@@ -6,6 +6,7 @@ enough, because sleap-nn also ends with 0 after a SIGTERM during training (Light
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -25,7 +26,8 @@ from rtc.runner.devices import CudaWatch, tell_devices
 from rtc.runner.predict import predict
 from rtc.runner.silence import SilenceWatch
 from rtc.runner.step_context import Emit, StepContext
-from rtc.runner.summary import CompletedSteps, failure_summary, success_summary
+from rtc.runner.summary import CompletedSteps, failure_summary, success_summary, written_summary
+from rtc.runner.write_configs import write_configs
 from rtc.sleap_nn.commands import Accelerator, convert_command, train_command
 from rtc.sleap_nn.environment import environment_secrets, job_environment
 from rtc.sleap_nn.output import JobLog
@@ -78,6 +80,7 @@ async def run_job(
     gpus: tuple[str, ...] | None,
     emit: Emit,
     switch: StopSwitch | None = None,
+    planned: Callable[[Plan], None] = lambda _plan: None,
     inherit: tuple[int, ...] = (),
     holder: Holder | None = None,
     gpu_facts: tuple[GpuFacts, ...] = (),
@@ -94,6 +97,8 @@ async def run_job(
         gpus: UUIDs of the only GPUs that the job may see, none for the CPU; None for no restriction.
         emit: gets each event; it must not block.
         switch: stops the job early.
+        planned: called in a thread with the whole plan, once sleap-nn has written the configurations that the package
+            leaves to it. It may raise a JOB_FAILED.
         inherit: descriptors that stay open in the job's processes.
         holder: ends what a program has left running outside of its process group.
         gpu_facts: what the driver reported about these GPUs when the job began.
@@ -129,6 +134,11 @@ async def run_job(
             )
             if accelerator == "auto":
                 context = evolve(context, watch_line=CudaWatch(context.note).read_line)
+            if plan.configure is not None:
+                plan = await write_configs(context, folder, plan, plan.configure)
+                await trio.to_thread.run_sync(planned, plan)
+                if not plan.steps:
+                    return JobResult(Outcome.DONE, written_summary(plan))
             models, files = (tuple(step.name for step in steps) for steps in (plan.steps, plan.predictions))
             emit(JobStarted(job, models, files))
             for warning in plan.warnings:  # the client has shown them before it sent the package
@@ -137,6 +147,8 @@ async def run_job(
             async with open_background_nursery() as background:
                 background.start_soon(short.keep)
                 return await _run_steps(context, switch or StopSwitch(), plan, sockets)
+    except RtcError as error:
+        return JobResult(Outcome.FAILED, error.fault.text)
     finally:
         log.close()
 

@@ -65,6 +65,11 @@ def success_summary(plan: Plan, completed: CompletedSteps) -> str:
     return _truncate(f"{done[:1].upper()}{done[1:]}.")
 
 
+def written_summary(plan: Plan) -> str:
+    """Return the closing sentence of a job that only had configurations written."""
+    return _truncate(f"Written by sleap-nn: {', '.join(plan.written)}.")
+
+
 def failure_summary(completed: CompletedSteps, why: str) -> str:
     """Return the closing sentence of a failed job: what went wrong, and that its results so far are not lost."""
     kept = [f"trained and kept: {', '.join(completed.models)}"] if completed.models else []

@@ -18,6 +18,7 @@ import trio
 from attrs import define, evolve, field
 
 from protocol.converter import WireError
+from protocol.faults import FaultCode
 from protocol.jobs import GpuUse, JobKind, Outcome
 from rtc.common.errors import RtcError
 from rtc.common.gpu import read_use
@@ -123,11 +124,23 @@ class _Supervisor:
             gpu_facts=self.spec.gpu_facts,
             emit=self.journal.write,
             switch=self.switch,
+            planned=self._write_result_paths,
             inherit=self.inherit,
             holder=self.containment,
             pass_env=self.spec.pass_env,
             give_up_after=self.spec.give_up_after,
         )
+
+    def _write_result_paths(self, plan: Plan) -> None:
+        """Write anew where the results will be, as the whole plan says it.
+
+        Raises:
+            RtcError: JOB_FAILED: it cannot be written.
+        """
+        try:
+            write_result_paths(self.folder.parent, plan)
+        except OSError as error:
+            raise RtcError(FaultCode.JOB_FAILED, FILES_NOT_MADE.format(error.strerror)) from None
 
     async def _handle_commands(self) -> None:
         """Read commands from the FIFO and handle them, until cancelled."""

@@ -11,6 +11,7 @@ from attrs import define, field
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId
 from protocol.jobs import (
+    ConfigurationStarted,
     FramesDone,
     GpuUse,
     JobNews,
@@ -45,6 +46,8 @@ class EventView(BaseView):
     """When the newest event of a kind that only reports progress was written, by trio's clock."""
     _started: JobStarted | None = field(default=None, init=False)
     """The newest event of this type."""
+    _configuring: bool = field(default=False, init=False)
+    """The `configuration_started` event is written; a client that reconnects receives it again."""
     _ended: bool = field(default=False, init=False)
     """The `ended` event is written. What the worker sends while a cancelled client closes its links is not shown."""
 
@@ -70,6 +73,9 @@ class EventView(BaseView):
     def news(self, news: JobNews, at: float) -> None:
         self._job_progress.update(news, at, trio.current_time())
         match news:
+            case ConfigurationStarted() if not self._configuring:
+                self._configuring = True
+                self._write(json_events.ConfigurationStartedEvent(at=at, job=news.job))
             case JobStarted() if news != self._started:  # a client that reconnects receives it again
                 self._started = news
                 models, predictions = _names(news.models), _names(news.predictions)

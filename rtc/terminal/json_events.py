@@ -71,6 +71,13 @@ class AcceptedEvent(JsonEvent):
 
 
 @frozen(kw_only=True)
+class ConfigurationStartedEvent(_TimedEvent):
+    """sleap-nn begins to write the training configurations, as the labels were sent without one."""
+
+    job: str
+
+
+@frozen(kw_only=True)
 class StartedEvent(_TimedEvent):
     """The package is unpacked, and sleap-nn starts."""
 
@@ -201,6 +208,7 @@ EVENTS: dict[str, type[JsonEvent]] = {
     for kind in (
         *(StepEvent, WarningEvent, UploadEvent, AcceptedEvent),
         *(
+            ConfigurationStartedEvent,
             StartedEvent,
             ModelStartedEvent,
             BatchEvent,

@@ -13,7 +13,7 @@ from rich.text import Text
 from actors.events import Interrupt
 from protocol.faults import Fault
 from protocol.ids import JobId, PeerId
-from protocol.jobs import JobNews, JobNote, LogLines, NoteKind
+from protocol.jobs import ConfigurationStarted, JobNews, JobNote, LogLines, NoteKind
 from rtc.common.text import clean, clean_lines, percent
 from rtc.terminal.base_view import BaseView
 from rtc.terminal.interface import Changed, JobSummary, Workers
@@ -22,7 +22,7 @@ from rtc.terminal.job_progress import JobProgress, ModelProgress
 from rtc.terminal.keyboard import Keyboard
 from rtc.terminal.layout import LayoutInput, lay_out
 from rtc.terminal.live_region import LiveRegion
-from rtc.terminal.summary import PARTIAL_RESULT, closing_lines, item_lines
+from rtc.terminal.summary import CONFIGURING, PARTIAL_RESULT, closing_lines, item_lines
 from rtc.terminal.transfer_rate import TransferRate, moved_text
 from rtc.terminal.worker_prompt import choose
 
@@ -59,6 +59,8 @@ class LiveView(BaseView):
     """The question after a Ctrl-C, while it is asked."""
     _ended: bool = field(default=False, init=False)
     """The last line is printed; the region is not drawn any more."""
+    _configuring: bool = field(default=False, init=False)
+    """The line about the configuration is printed; a client that reconnects receives the event again."""
     _pending_log: list[str] = field(factory=list, init=False)
     """What sleap-nn printed since the last drawing: a client that attaches late receives thousands of lines at once."""
     _changed: trio.Event = field(factory=trio.Event, init=False)
@@ -94,6 +96,9 @@ class LiveView(BaseView):
             self._pending_log.append("\n".join(map(clean, news.lines)))
         if isinstance(news, JobNote):
             (self.warn if news.kind is NoteKind.WARNING else self.step)(news.text)
+        if isinstance(news, ConfigurationStarted) and not self._configuring:
+            self._configuring = True
+            self.step(CONFIGURING)
         self._changed.set()
 
     def finished(self, summary: JobSummary) -> None:

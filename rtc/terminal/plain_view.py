@@ -4,6 +4,7 @@ import trio
 from attrs import define, field
 
 from protocol.jobs import (
+    ConfigurationStarted,
     FramesDone,
     JobNews,
     JobNote,
@@ -19,7 +20,7 @@ from rtc.common.text import clean, clean_lines, count, duration, percent
 from rtc.terminal.interface import JobSummary
 from rtc.terminal.job_progress import JobProgress, PredictionProgress
 from rtc.terminal.line_view import LineView
-from rtc.terminal.summary import closing_lines
+from rtc.terminal.summary import CONFIGURING, closing_lines
 from rtc.terminal.transfer_rate import TransferRate, moved_text, transfer_text
 
 PERCENT_STEP = 10
@@ -37,6 +38,8 @@ class PlainView(LineView):
     _transfers: dict[str, TransferRate] = field(factory=dict, init=False)
     """By verb: "Upload" and "Download"."""
     _job_progress: JobProgress = field(factory=JobProgress, init=False)
+    _configuring: bool = field(default=False, init=False)
+    """The line about the configuration is written; a client that reconnects receives the event again."""
     _last_epoch: tuple[int, int] = field(default=(-1, -1), init=False)
     """Model and epoch of the newest line about an epoch."""
     _last_frames: tuple[int, int, int] = field(default=(-1, 0, 0), init=False)
@@ -55,6 +58,9 @@ class PlainView(LineView):
         before = [item.title for item in self._job_progress.items]
         self._job_progress.update(news, at, trio.current_time())
         match news:
+            case ConfigurationStarted() if not self._configuring:
+                self._configuring = True
+                self._lines.say(CONFIGURING)
             case JobStarted() if before != [item.title for item in self._job_progress.items]:
                 self._lines.say(_sequence_text(news))
             case ModelStarted():

@@ -1,4 +1,4 @@
-"""The last lines about a job: how it ended, how good the models are, and where the results are."""
+"""Lines about a job that views share; the last ones say how it ended, how good the models are, and where they are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,8 @@ from rtc.terminal.job_progress import Item, JobProgress
 
 PARTIAL_RESULT = "What the job has produced is in"
 """The folder with a partial result follows."""
+CONFIGURING = "sleap-nn writes the configuration"
+"""The line for `ConfigurationStarted`."""
 
 
 def closing_lines(summary: JobSummary, job_progress: JobProgress) -> list[str]:

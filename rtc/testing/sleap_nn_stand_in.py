@@ -38,6 +38,13 @@ KNOBS: dict[str, Any] = {
     "no_predictions": False,  # write no predictions file
 }
 _DESCRIBED = "stand-in: "
+PIPELINES = {
+    "single_instance": ("single_instance",),
+    "topdown": ("centroid", "centered_instance"),
+    "bottomup": ("bottomup",),
+}
+"""The pipelines for which it writes configurations, and the heads of their models."""
+RECOMMENDED = "Only one animal detected per frame"
 TOY_LABELS = b"no real labels\n"
 WIRE_TIME = 60_000
 """Milliseconds to wait for the subscription to our messages, and for the last of them to be taken: both need some, and
@@ -197,6 +204,57 @@ def convert(arguments: list[str]) -> int:
     return 0
 
 
+def configure(arguments: list[str]) -> int:
+    """Run `config LABELS --auto -o FILE [--pipeline=P]`: write the configurations of a pipeline, with its knobs.
+
+    The knobs are in a file beside the labels, `stand_in.yaml`, as the labels are not read; `recommend` in it is the
+    pipeline that it chooses.
+    """
+    labels, _, _, target, *rest = arguments
+    knobs = _labels_knobs(labels)
+    if knobs.pop("no_config", False):
+        print("Error: No such command 'config'.", file=sys.stderr)
+        return 2
+    _apply_knobs(knobs)
+    pipeline = rest[0].removeprefix("--pipeline=") if rest else knobs.pop("recommend", "single_instance")
+    if pipeline not in PIPELINES:
+        print("╭─ Error ─╮", f"│ Invalid value for '--pipeline': '{pipeline}' │", "╰─╯", sep="\n", file=sys.stderr)
+        return 2
+    time.sleep(knobs.pop("configuring", 0))
+    if crash := knobs.pop("config_crash", ""):
+        print("Traceback (most recent call last):", crash, sep="\n", file=sys.stderr)
+        return 1
+    path = Path(target)
+    for head in PIPELINES[pipeline]:
+        suffix = f"_{head}" if len(PIPELINES[pipeline]) > 1 else ""
+        path.with_stem(path.stem + suffix).write_text(yaml.safe_dump(_written_config(labels, head, knobs)))
+        print(f"Saved config to: {path.with_stem(path.stem + suffix)}")
+    return 0
+
+
+def _labels_knobs(labels: str) -> dict[str, Any]:
+    path = Path(labels).with_name("stand_in.yaml")
+    return (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
+
+
+def _written_config(labels: str, head: str, knobs: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration as sleap-nn writes it: it names the labels by their path on this machine."""
+    return {
+        "data_config": {"train_labels_path": [str(Path(labels).resolve())], "val_labels_path": None},
+        "model_config": {"head_configs": {head: {"confmaps": {"sigma": 2.5}}}},
+        "trainer_config": {"max_epochs": 200, "ckpt_dir": "./models", "run_name": None},
+        "stand_in": knobs,
+    }
+
+
+def explain(arguments: list[str]) -> int:
+    """Imitate sleap-nn's Python running our program that prints sleap-nn's recommendation."""
+    knobs = _labels_knobs(arguments[-1])
+    print("a line of a library", flush=True)
+    print(json.dumps({"pipeline": knobs.get("recommend", "single_instance"), "reason": RECOMMENDED}))
+    return 0
+
+
 def predict(arguments: list[str]) -> int:
     """Run `predict --gui …`: report progress over the frames (twice with tracking), then write the output file."""
     pairs = [(argument, arguments[at + 1]) for at, argument in enumerate(arguments[:-1]) if argument.startswith("--")]
@@ -240,9 +298,12 @@ def _predict_error(kind: str, text: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run `train --config X [++overrides]`, `predict --gui …` or `convert`; return the exit status."""
+    """Run `train --config X [++overrides]`, `config …`, `predict --gui …` or `convert`; return the exit status."""
     if arguments[:1] == ["convert"]:
-        return convert(arguments[1:])
+        is_explainer = any(argument.endswith("explain_config.py") for argument in arguments)
+        return explain(arguments) if is_explainer else convert(arguments[1:])
+    if arguments[:1] == ["config"]:
+        return configure(arguments[1:])
     if arguments[:2] == ["predict", "--gui"]:
         return predict(arguments[2:])
     if arguments[:1] != ["train"] or "--config" not in arguments:

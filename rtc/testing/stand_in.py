@@ -17,6 +17,9 @@ from rtc.testing import sleap_nn_stand_in
 from rtc.testing.sleap_nn_stand_in import KNOBS, TOY_LABELS, describe_knobs
 
 TOY_DATA = "toy.pkg.slp"
+CONFIG_KNOBS = {"recommend", "no_config", "configuring", "config_crash"}
+"""Knobs of `sleap-nn config`: the pipeline that it chooses; fail as a version that has no such command; seconds that it
+takes; a reason for failing."""
 
 
 @frozen
@@ -91,6 +94,39 @@ def make_inference_package(
         for name in data:
             archive.writestr(name, TOY_LABELS)
         archive.writestr("jobs.yaml", yaml.safe_dump(jobs))
+    return path
+
+
+def make_labels_package(
+    path: Path, *, pipeline: str | None = None, train: bool = True, overrides: tuple[str, ...] = (), **knobs: Any
+) -> Path:
+    """Write a training package whose configurations sleap-nn is to write, for the stand-in; return `path`.
+
+    Args:
+        path: the zip file to write.
+        pipeline: what the person asks for.
+        train: whether to train with the configurations.
+        overrides: Hydra overrides in the package.
+        knobs: values of `KNOBS` for all models, and of `CONFIG_KNOBS`.
+
+    Raises:
+        TypeError: a knob does not exist.
+    """
+    unknown = set(knobs) - set(KNOBS) - CONFIG_KNOBS
+    if unknown:
+        raise TypeError(f"no such knob: {', '.join(sorted(unknown))}")
+    request = {
+        "labels": TOY_DATA,
+        "pipeline": pipeline,
+        "run_path": "models/260101_120000.{head}.n=12",
+        "named": "project/toy.slp",
+        "train": train,
+        "overrides": list(overrides),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("jobs.yaml", yaml.safe_dump({"training": [], "inference": [], "configure": request}))
+        archive.writestr(TOY_DATA, TOY_LABELS)
+        archive.writestr("stand_in.yaml", yaml.safe_dump(knobs))
     return path
 
 

@@ -3,6 +3,7 @@
 from attrs import define
 
 from protocol.jobs import (
+    ConfigurationStarted,
     FramesDone,
     JobNews,
     JobStarted,
@@ -32,8 +33,10 @@ class JobStatus:
     def update(self, news: JobNews) -> None:
         """Update the sentence with this event of the job; events that do not change the status are ignored."""
         match news:
+            case ConfigurationStarted():
+                self._text = "sleap-nn writes the configuration."
             case JobStarted():
-                self._job = news
+                self._job, self._text = news, "The job is starting."
             case ModelStarted():
                 self._model = news
                 self._text = f"{self._training(news.model)}: sleap-nn is starting."

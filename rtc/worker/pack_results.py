@@ -26,7 +26,7 @@ DEPTH_MAX = 100
 
 
 async def pack_results(folder: Path, plan: Plan, archive: Path, prefix: str = "") -> None:
-    """Pack every run folder of a job, its predictions and its log into a zip archive.
+    """Pack every run folder of a job, its configurations by sleap-nn, its predictions and its log into a zip archive.
 
     This works for a failed job too; the archive then holds the log and the files that exist. Nothing is compressed,
     as checkpoints do not shrink. The archive appears under its name only when it is complete.
@@ -64,6 +64,9 @@ def _list_files(folder: Path, plan: Plan) -> Iterator[tuple[str, Path]]:
             continue
         for path in _files_below(run):
             yield path.relative_to(base).as_posix(), path
+    for config in plan.written:
+        if _is_regular_file(base, config):
+            yield config, base / config
     for prediction in plan.predictions:
         if _is_regular_file(base, prediction.output):
             yield prediction.output, base / prediction.output

@@ -177,7 +177,7 @@ def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path, run_here: R
             ["jobs", "--session-string", SESSION, "--json", "fetch", "J"],
             "sleap-rtc jobs fetch … --json --session-string",
         ),
-        (["client", "train", "--pkg-path", "l.slp", "--session-string", SESSION], "train LABELS.slp --config"),
+        (["client", "train", "--pkg-path", "l.slp", "--session-string", SESSION], "sleap-rtc train LABELS.slp"),
         (["client-track", "--pkg-path", "v.mp4", "--session-string", SESSION], "track DATA --model"),
         (["track", "v.mp4", "--model", "m", "--session-string", SESSION, "-o", "res"], "ends in .slp"),
         (["train", ".", "--session-string", SESSION], ". is a folder"),

@@ -16,7 +16,7 @@ from conversations import Frame, conversations, frames_of, recorded_versions
 from protocol.converter import from_json, to_json
 from protocol.faults import FaultCode
 from protocol.http import BODY_MAX, ROUTES, Problem
-from protocol.jobs import GpuUse, JobNews, NoteKind
+from protocol.jobs import ConfigurationStarted, GpuUse, JobNews, NoteKind
 from protocol.transfer import PIECE_MAX
 from protocol.version import OLDER_VALUES, VERSIONS, is_spoken
 from protocol.wire import (
@@ -42,7 +42,10 @@ of_every_conversation = pytest.mark.parametrize(
     [pytest.param(version, path, id=f"{version}-{path.stem}") for version in SPOKEN for path in conversations(version)],
 )
 
-UNRECORDED_MESSAGES = {GpuUse: "it needs an NVIDIA GPU"}
+UNRECORDED_MESSAGES = {
+    GpuUse: "it needs an NVIDIA GPU",
+    ConfigurationStarted: "these packages have their configurations",
+}
 UNRECORDED_VALUES = {
     NoteKind.WARNING: "nothing is wrong with these jobs",
     FaultCode.SERVER_LOST: "a program says it to itself only",

@@ -11,7 +11,7 @@ from protocol.version import OLDER_VALUES, VERSIONS, VersionRange, since
 from rtc.command_line import generated_docs
 from rtc.command_line.generated_docs import PAGES
 
-SHAPE = (3, "a52c3afefd440a79")
+SHAPE = (3, "2a9c36e024216ef6")
 """The protocol version, and the digest of the shape that all messages have in it."""
 
 

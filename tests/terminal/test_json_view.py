@@ -17,6 +17,7 @@ from protocol.converter import WireError
 from protocol.faults import Fault, FaultCode
 from protocol.ids import JobId, PeerId
 from protocol.jobs import (
+    ConfigurationStarted,
     FramesDone,
     GpuUse,
     JobNews,
@@ -49,6 +50,7 @@ NEWS: tuple[JobNews, ...] = (
     LogLines(JOB, ("\x1b[31mred\x1b[0m", "“naïve”")),
     JobNote(JOB, "It runs on the CPU: this will be slow."),
     JobNote(JOB, "A prediction is left out.", NoteKind.WARNING),
+    ConfigurationStarted(JOB),
 )
 
 

@@ -16,16 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from protocol.faults import FaultCode
+from rtc.client.package_builder.configure import check_labels_fit, check_pipeline, configure_texts
 from rtc.client.package_builder.contents import (
     InspectedLabels,
     PackageContents,
+    check_has_labels,
     inspect_data_labels,
+    inspect_labels,
     inspect_training_labels,
 )
 from rtc.client.package_builder.frames_read import frames_of_prediction, frames_of_training
 from rtc.client.package_builder.image_folders import add_images, find_images, left_out
 from rtc.client.package_builder.packing_progress import PackingProgress
-from rtc.client.package_builder.slp_files import check_file, check_labels
+from rtc.client.package_builder.slp_files import (
+    TrainingFrames,
+    check_file,
+    check_labels,
+    copy_without_images,
+    has_sleap_io,
+)
 from rtc.client.package_builder.trained_models import ModelFiles, find_models
 from rtc.client.package_builder.training_config import TrainingConfig, read_training_configs, refused_settings
 from rtc.common.errors import RtcError
@@ -47,20 +56,27 @@ _SCRIPT_HEAD = "#!/bin/bash\n"
 
 
 def build_training(
-    labels: Path, configs: Sequence[Path], overrides: Sequence[str], target: Path, report: ReportProgress
+    labels: Path,
+    configs: Sequence[Path],
+    overrides: Sequence[str],
+    target: Path,
+    report: ReportProgress,
+    pipeline: str | None = None,
 ) -> None:
     """Write a training package: labels with their images, and a configuration for each model.
 
     Args:
         labels: a `.slp` or `.pkg.slp` file.
-        configs: one training configuration for each model.
+        configs: one training configuration for each model; none: sleap-nn is to write them on the worker.
         overrides: Hydra overrides, which apply to every model.
         target: the path of the package.
         report: called with a line of text before each step that takes a while.
+        pipeline: what sleap-nn is to write configurations for; None: it chooses.
 
     Raises:
         RtcError: USAGE or BAD_PACKAGE: a file is missing or wrong; DISK_FULL. Then no file is left behind.
     """
+    check_pipeline(pipeline, has_configs=bool(configs))
     effective = [text for text in overrides if read_override(text, FROM_COMMAND_LINE) is not None]
     for note in left_out_overrides(overrides, FROM_COMMAND_LINE):
         report(note)
@@ -68,7 +84,7 @@ def build_training(
     for key in secrets:
         report(f"{key} is left out: a job uploads nothing, so the worker needs no key or password")
     check_training_labels(labels)
-    training_configs = read_training_configs(tuple(configs))
+    training_configs = read_training_configs(tuple(configs)) if configs else ()
     other_labels = dict.fromkeys(
         path for training_config in training_configs for path in training_config.other_labels()
     )
@@ -79,10 +95,49 @@ def build_training(
     report(f"Reading {labels.name}")
     reads = frames_of_training(training_configs, shown)
     inspected = {path: inspect_training_labels(path, reads, report) for path in (labels, *other_labels)}
+    check_labels_fit(inspected[labels], pipeline)
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
         report(f"Packing {labels.name}")
-        texts = _training_texts(labels, training_configs, inspected, contents, list(shown), report)
+        if training_configs:
+            texts = _training_texts(labels, training_configs, inspected, contents, list(shown), report)
+        else:
+            packed = contents.add_training_labels(inspected[labels], report)
+            texts = configure_texts(labels, packed, _count_frames(inspected[labels]), pipeline, list(shown))
+        _write_package(target, contents, texts, report)
+
+
+def build_config_request(labels: Path, pipeline: str | None, target: Path, report: ReportProgress) -> None:
+    """Write a package that has sleap-nn write the training configurations of labels, and trains nothing.
+
+    The images of the labels are left out where sleap-nn can do without them.
+
+    Args:
+        labels: a `.slp` or `.pkg.slp` file.
+        pipeline: what sleap-nn is to write configurations for; None: it chooses.
+        target: the path of the package.
+        report: called with a line of text before each step that takes a while.
+
+    Raises:
+        RtcError: under the conditions of `build_training`.
+    """
+    check_pipeline(pipeline, has_configs=False)
+    check_training_labels(labels)
+    report(f"Reading {labels.name}")
+    with _open_scratch_folder(target) as scratch:
+        contents = PackageContents(scratch)
+        bare = scratch / "bare.slp"
+        if has_sleap_io() and copy_without_images(labels, bare):
+            inspected = inspect_labels(labels)
+            check_has_labels(inspected)
+            check_labels_fit(inspected, pipeline)
+            packed = contents.add(bare, name=labels.name)
+        else:
+            inspected = inspect_training_labels(labels, TrainingFrames(), report)
+            check_labels_fit(inspected, pipeline)
+            report(f"Packing {labels.name}")
+            packed = contents.add_training_labels(inspected, report)
+        texts = configure_texts(labels, packed, _count_frames(inspected), pipeline, [], train=False)
         _write_package(target, contents, texts, report)
 
 
@@ -95,6 +150,11 @@ def check_training_labels(labels: Path) -> None:
     if labels.suffix.lower() != LABELS_ENDING:
         raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
     check_labels(labels)
+
+
+def _count_frames(labels: InspectedLabels) -> int | None:
+    """Return the number of frames that a person has labelled; None when it is not known."""
+    return None if labels.project is None else labels.project.frames
 
 
 def _training_texts(

@@ -142,6 +142,15 @@ class PackageContents:
         return self.scratch / f"{self._scratch_numbers.setdefault(path, len(self._scratch_numbers))}.slp"
 
 
+def inspect_labels(path: Path) -> InspectedLabels:
+    """Read labels to train on, which need not be packed.
+
+    Raises:
+        RtcError: USAGE: they cannot be read.
+    """
+    return _inspect(path, TrainingFrames())
+
+
 def inspect_training_labels(path: Path, reads: TrainingFrames, report: Callable[[str], None]) -> InspectedLabels:
     """Read labels to train on, and check that they can be packed.
 
@@ -154,12 +163,22 @@ def inspect_training_labels(path: Path, reads: TrainingFrames, report: Callable[
         RtcError: USAGE: they have no labelled frames, a video that is needed is missing, or they cannot be read.
     """
     labels = _inspect(path, reads)
+    check_has_labels(labels)
     if labels.project is not None:
-        if not labels.project.frames:
-            raise RtcError(FaultCode.USAGE, f"{path.name} has no labelled frames, so there is nothing to learn from.")
         _check_images_inside(path, labels.project)
         _check_videos_exist(path, labels.project.videos, report)
     return labels
+
+
+def check_has_labels(labels: InspectedLabels) -> None:
+    """Check that there is something to learn from, as far as the contents are known.
+
+    Raises:
+        RtcError: USAGE: no frame is labelled.
+    """
+    if labels.project is not None and not labels.project.frames:
+        text = f"{labels.path.name} has no labelled frames, so there is nothing to learn from."
+        raise RtcError(FaultCode.USAGE, text)
 
 
 def inspect_data_labels(path: Path, reads: PredictionFrames, report: Callable[[str], None]) -> InspectedLabels:

@@ -90,6 +90,10 @@ class Project:
     frames: int
     """Number of frames that are read, without those of videos that are read whole."""
     videos: tuple[Video, ...]
+    edges: int | None = None
+    """Number of edges of the skeletons; None: not known."""
+    tracks: int | None = None
+    """Number of tracks, by which animals are told apart; None: not known."""
 
 
 @frozen
@@ -202,6 +206,17 @@ def _images_of(video: Video) -> Images:
     elif video.paths[0].is_file():
         frames |= set(video.optional)
     return Images(tuple(map(str, video.paths)), video.is_sequence, tuple(sorted(frames)))
+
+
+def copy_without_images(labels: Path, out: Path) -> bool:
+    """Write a copy without images, if the labels record the size of each video; return whether they do.
+
+    What sleap-nn chooses for labels depends on these sizes and on the poses, not on the images.
+
+    Raises:
+        RtcError: under the conditions of `read_project`.
+    """
+    return _run_subprocess(labels, _INSPECT, ["strip", str(labels), str(out)], "{}").strip() == b"true"
 
 
 def relink_videos(labels: Path, out: Path, paths: Sequence[str | list[str] | None]) -> Relinked:

@@ -2,6 +2,8 @@
 
     slp_subprocess.py inspect-training FILE     print which frames a training reads; stdin: the JSON of `TrainingFrames`
     slp_subprocess.py inspect-data FILE         print which frames a prediction reads; stdin: `PredictionFrames`
+    slp_subprocess.py strip FILE OUT            write a copy without images, if it records the sizes of all videos;
+                                                print whether it does; stdin: an empty object
     slp_subprocess.py relink FILE OUT           write a copy whose videos have other paths; stdin: `Relinking`
 
 It is a separate program so that the client does not load sleap-io, h5py and video decoders, and can kill them at any
@@ -14,7 +16,7 @@ training, `cli.py` and `inference/providers.py` for prediction.
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ def inspect_training(file: Path, reads: dict[str, Any]) -> dict[str, Any]:
             optional[id(frame.video)].add(frame.frame_idx)
     return {
         "frames": sum(map(len, needed.values())),
+        "edges": sum(len(skeleton.edges) for skeleton in labels.skeletons),
+        "tracks": len(labels.tracks),
         "videos": [
             _describe(video, file, sorted(needed[id(video)]), sorted(optional[id(video)])) for video in labels.videos
         ],
@@ -181,7 +185,40 @@ def _current_path(name: str, file: Path) -> Path:
     return neighbour if not recorded.exists() and neighbour.exists() else recorded
 
 
-def relink(file: Path, out: Path, new_paths: list[dict[str, Any] | None]) -> dict[str, Any]:
+def strip(file: Path, out: Path) -> bool:
+    """Write a copy without images, paths and provenance, if the size of each video is recorded; return whether it is."""
+    import h5py
+
+    with h5py.File(file, "r") as source:
+        videos = [json.loads(text) for text in source["videos_json"][()]]
+        if not videos or not all(_has_size(video) for video in videos):
+            return False
+    images = {video["backend"].get("dataset", "").split("/")[0] for video in videos if _is_inside(video)}
+    relink(file, out, [None if _is_inside(video) else _bare_name(video) for video in videos], images)
+    return True
+
+
+def _bare_name(video: dict[str, Any]) -> dict[str, Any]:
+    """Return the new path of a video that is not sent: its name without folders, which are nobody else's business."""
+    is_sequence = isinstance(video.get("filename"), list)
+    recorded = video["filename"] if is_sequence else [video.get("filename") or video["backend"].get("filename")]
+    return {"paths": [str(name).replace("\\", "/").rpartition("/")[2] for name in recorded], "is_sequence": is_sequence}
+
+
+def _is_inside(video: dict[str, Any]) -> bool:
+    """Return whether the project itself holds the images of a video."""
+    return bool(video["backend"].get("filename") == ".")
+
+
+def _has_size(video: dict[str, Any]) -> bool:
+    """Return whether a project records the frames, height, width and channels of a video."""
+    shape = video.get("backend", {}).get("shape")
+    return isinstance(shape, list) and len(shape) == 4 and all(isinstance(one, int) and one > 0 for one in shape)
+
+
+def relink(
+    file: Path, out: Path, new_paths: list[dict[str, Any] | None], left_out: Collection[str] = ()
+) -> dict[str, Any]:
     """Write a copy with other paths of its videos and without its provenance; nothing else in the project is changed.
 
     The parts are copied into a new file: HDF5 does not erase what is deleted in a file, and the old paths would stay
@@ -196,7 +233,7 @@ def relink(file: Path, out: Path, new_paths: list[dict[str, Any] | None]) -> dic
     with h5py.File(file, "r") as source, h5py.File(out, "w") as tree:
         tree.attrs.update(source.attrs)
         for name in source:
-            if name not in ("videos_json", "provenance_json", "metadata"):
+            if name not in ("videos_json", "provenance_json", "metadata", *left_out):
                 source.copy(source[name], tree, name=name)
         provenance = _copy_metadata(source, tree)
         videos = [json.loads(text) for text in source["videos_json"][()]]
@@ -260,6 +297,8 @@ if __name__ == "__main__":
     request = json.load(sys.stdin)
     if command == "relink":
         print(json.dumps(relink(Path(source), Path(rest[0]), request["videos"])))
+    elif command == "strip":
+        print(json.dumps(strip(Path(source), Path(rest[0]))))
     else:
         with redirect_stdout(sys.stderr):  # what a library prints there must not be taken for ours
             contents = {"inspect-training": inspect_training, "inspect-data": inspect_data}[command](

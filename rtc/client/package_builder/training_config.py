@@ -141,6 +141,8 @@ def refused_settings(paths: tuple[Path, ...], overrides: Sequence[str]) -> Refus
         RtcError: USAGE or BAD_PACKAGE: under the conditions of `read_training_configs` and `read_overrides`.
     """
     read = read_overrides(overrides, FROM_COMMAND_LINE)
+    if not paths:  # sleap-nn writes the configuration later
+        return find_refused("The configuration", None, read, ())
     return merge(
         find_refused(config.path.name, None if config.legacy else config.tree, read, ("labels.slp",))
         for config in read_training_configs(paths)

@@ -168,7 +168,6 @@ def test_a_configuration_of_sleap_1_4_is_taken(place):
         ({"labels": "bad.slp"}, "no SLEAP project"),
         ({"labels": "folder.slp"}, "is a folder"),
         ({"labels": "flies.slp"}, r"pip install '.[labels]'"),
-        ({"configs": ()}, "Name a training configuration"),
         ({"configs": ("gone.yaml",)}, "gone.yaml cannot be opened"),
         ({"configs": ("fly.mp4",)}, "no training configuration"),
         ({"configs": ("two.yaml",)}, "2 heads"),

@@ -1,6 +1,7 @@
 """The Python API under trio: jobs are submitted, followed, stopped, left and found again."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -97,6 +98,30 @@ async def test_labels_and_data_become_packages_on_the_way(lab: Lab, monkeypatch:
     assert [path.name for path in predicted.predictions] == ["fly.mp4.predictions.slp"]
     steps = [event.text for event in await read(job) if isinstance(event, events.StepEvent)]
     assert "Packing flies.pkg.slp" in steps
+
+
+async def test_labels_without_a_configuration_bring_home_what_sleap_nn_wrote(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: None)  # these are no real labels
+    worker = await lab.start_worker()
+    write_files()
+    async with enter(lab, worker) as room:
+        job = await room.submit(labels="flies.pkg.slp", pipeline="topdown", overrides=["trainer_config.max_epochs=1"])
+        result = await job.result()
+        told = await read(job)
+        for wrong in ({"configs": []}, {"configs": ["centroid.yaml"], "pipeline": "topdown"}, {"pipeline": "top-down"}):
+            with pytest.raises(rtc.api.UsageError):
+                await room.submit(labels="flies.pkg.slp", **wrong)  # type: ignore[arg-type]
+    assert result.folder is not None
+    assert [path.name for path in result.configs] == ["centroid.yaml", "centered_instance.yaml"]
+    assert [re.sub(r"^[0-9_]+", "", model.name) for model in result.models] == [".centered_instance", ".centroid"]
+    assert "- flies.pkg.slp\n" in result.configs[0].read_text()
+    kinds = [type(event) for event in told]
+    assert (
+        kinds.index(events.ConfigurationStartedEvent) < kinds.index(events.NoteEvent) < kinds.index(events.StartedEvent)
+    )
+    assert {event.epochs for event in told if isinstance(event, events.ModelStartedEvent)} == {1}
 
 
 async def test_several_jobs_share_the_workers_of_a_room(lab: Lab, package: MakePackage) -> None:

@@ -44,6 +44,19 @@ def test_a_secret_with_spaces_and_without_quotes_is_not_quoted_in_the_error(run_
     assert "canary-word" in run_here(2, "worker", "canary-word")
 
 
+def test_a_pipeline_goes_with_labels_and_without_a_configuration_and_is_one_that_there_is(run_here: RunHere) -> None:
+    room = ("--room-id", "r", "--token", "t", "--auto-select")
+    for command in (("train", *room), ("package", "train")):
+        text = run_here(2, *command, "flies.slp", "--pipeline", "topdown", "--config", "c.yaml")
+        assert "--config brings one that is written already" in text
+        text = run_here(2, *command, "flies.slp", "--pipeline", "top-down")
+        assert "'top-down'" in text
+        assert "single_instance, centroid, bottomup, topdown, multi_class_bottomup" in text
+    assert "--pipeline is for labels" in run_here(2, "train", *room, "package.zip", "--pipeline", "topdown")
+    assert "Choose one of" in run_here(2, "package", "config", "flies.slp", "--pipeline", "top-down")
+    assert "are no labels" in run_here(2, "package", "config", "flies.mp4")
+
+
 def test_a_word_that_is_no_override_is_not_quoted(run_here: RunHere, tmp_path: Path) -> None:
     package = str(make_package(tmp_path / "package.zip"))
     words = ("train", package, "--session-string", SESSION, "--server", NOWHERE, "--room-secret", "0123456789 abcdef")

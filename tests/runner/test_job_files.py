@@ -47,9 +47,16 @@ def test_where_the_results_will_be_is_read_as_it_was_written(tmp_path):
     assert read_result_paths(tmp_path) == MADE_PLAN
 
 
+def test_what_sleap_nn_has_written_is_part_of_the_result(tmp_path):
+    plan = evolve(MADE_PLAN, written=("centroid.yaml",))
+    write_result_paths(tmp_path, plan)
+    assert read_result_paths(tmp_path) == plan
+
+
 @pytest.mark.parametrize(
     "fields",
     [
+        {"configs": ["../x.yaml"]},
         {"runs": [5]},
         {"runs": ["a\0b"]},
         {"runs": ["\ud800"]},

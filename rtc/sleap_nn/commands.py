@@ -168,5 +168,8 @@ def convert_command(sleap_nn: Path, source: str, target: str) -> list[str]:
 
 
 def show_command(command: list[str]) -> str:
-    """Return a command as a person would type it, with the program's name without its folder, for the log."""
-    return shlex.join([Path(command[0]).name, *command[1:]])
+    """Return a command as a person would type it, for the log: programs without their folders, ours too."""
+    ours = str(Path(__file__).resolve().parent)
+    return shlex.join(
+        [Path(command[0]).name, *(Path(word).name if word.startswith(ours) else word for word in command[1:])]
+    )

@@ -1,4 +1,4 @@
-"""With the real sleap-nn: it writes the configurations of labels, here and on a worker, and they train and come home."""
+"""With the real sleap-nn: it writes configurations of labels, here and on a worker, and they train and come home."""
 
 import sys
 import zipfile
@@ -71,7 +71,7 @@ async def test_the_configuration_is_the_same_from_here_and_from_labels_without_i
         "sleap-nn looked at the labels and chose single_instance. Its reason: Only one animal detected per frame."
     )
     await trio.to_thread.run_sync(build_config_request, labels, None, Path("ask.zip"), report)
-    assert Path("ask.zip").stat().st_size < labels.stat().st_size / 2
+    assert (await trio.Path("ask.zip").stat()).st_size < (await trio.Path(labels).stat()).st_size / 2
     worker = await lab.start_worker(sleap_nn=str(find_sleap_nn()))
     run = await lab.run_client(worker, Path("ask.zip"))
     assert run.fault is None

@@ -31,7 +31,7 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     sleap_nn = install_stand_in(tmp_path / "bin")
     monkeypatch.setattr(write_config, "find_sleap_nn", lambda: sleap_nn)
     monkeypatch.setattr(slp_files, "_python_with_sleap_io", lambda: sys.executable)
-    monkeypatch.setattr(contents, "read_project", lambda _path: Project(3, (), edges=2, tracks=0))
+    monkeypatch.setattr(contents, "read_project", lambda _path, _reads: Project(3, (), edges=2, tracks=0))
     Path("flies.slp").write_bytes(HDF5 + b"labels")
 
     def run(*words: str, **knobs: object) -> tuple[int, str, str]:

@@ -52,7 +52,7 @@ class Job:
                 self.folder,
                 sleap_nn=self.sleap_nn,
                 accelerator="cpu",
-                gpu=None,
+                gpus=None,
                 emit=self.emit,
                 switch=self.switch,
                 planned=self.note_plan,
@@ -68,16 +68,15 @@ async def test_the_models_are_known_after_sleap_nn_has_written_their_configurati
     package = make_labels_package(tmp_path / "p.zip", recommend="topdown")
     result = await job.run(package, ["trainer_config.max_epochs=2"])
     assert result == JobResult(Outcome.DONE, "Trained 2 models: centroid, centered_instance.")
-    assert job.of(ConfigurationStarted, JobNote, JobStarted, ModelStarted) == [
+    assert job.of(ConfigurationStarted, JobNote, JobStarted)[:3] == [
         ConfigurationStarted("j"),
         JobNote(
             "j",
             f"sleap-nn looked at the labels and chose centroid, then centered_instance. Its reason: {RECOMMENDED}.",
         ),
         JobStarted("j", ("centroid", "centered_instance")),
-        ModelStarted("j", 0, 2),
-        ModelStarted("j", 1, 2),
     ]
+    assert job.of(ModelStarted) == [ModelStarted("j", 0, 2), ModelStarted("j", 1, 2)]
     assert job.plan.written == ("centroid.yaml", "centered_instance.yaml")
     assert [step.run_path for step in job.plan.steps] == [
         "models/260101_120000.centroid.n=12",

@@ -75,8 +75,8 @@ def test_a_request_for_the_configuration_alone_trains_nothing(labels: Path) -> N
 def test_what_cannot_be_learned_is_said_before_a_package_is_made(
     labels: Path, monkeypatch: pytest.MonkeyPatch, project: Project, pipeline: str | None, expected: str, train: bool
 ) -> None:
+    monkeypatch.setattr(contents, "read_project", lambda _path, _reads: project)
     for module in (build, contents):
-        monkeypatch.setattr(module, "read_project", lambda _path: project)
         monkeypatch.setattr(module, "has_sleap_io", lambda: True)
     monkeypatch.setattr(build, "copy_without_images", lambda _labels, out: out.write_bytes(HDF5) > 0)
     work = (
@@ -92,7 +92,7 @@ def test_what_cannot_be_learned_is_said_before_a_package_is_made(
 
 def test_labels_that_fit_their_pipeline_are_taken(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "has_sleap_io", lambda: True)
-    monkeypatch.setattr(contents, "read_project", lambda _path: Project(3, (), edges=0, tracks=2))
+    monkeypatch.setattr(contents, "read_project", lambda _path, _reads: Project(3, (), edges=0, tracks=2))
     for pipeline in ("topdown", "multi_class_topdown", None):
         build_training(labels, (), (), Path(f"{pipeline}.zip"), report, pipeline)
         request = inspect_package(Path(f"{pipeline}.zip")).configure

@@ -52,6 +52,8 @@ def test_a_pipeline_goes_with_labels_and_without_a_configuration_and_is_one_that
         text = run_here(2, *command, "flies.slp", "--pipeline", "top-down")
         assert "'top-down'" in text
         assert "single_instance, centroid, bottomup, topdown, multi_class_bottomup" in text
+    text = run_here(2, "package", "train", "flies.slp", "--", "trainer_config.max_epoch=2")
+    assert "trainer_config.max_epoch is no setting of sleap-nn" in text
     assert "--pipeline is for labels" in run_here(2, "train", *room, "package.zip", "--pipeline", "topdown")
     assert "Choose one of" in run_here(2, "package", "config", "flies.slp", "--pipeline", "top-down")
     assert "are no labels" in run_here(2, "package", "config", "flies.mp4")

@@ -186,7 +186,7 @@ def _current_path(name: str, file: Path) -> Path:
 
 
 def strip(file: Path, out: Path) -> bool:
-    """Write a copy without images, paths and provenance if each video's size is recorded; return whether it is."""
+    """Write a copy without images, paths and provenance, if all videos have a recorded size; return whether they do."""
     import h5py
 
     with h5py.File(file, "r") as source:

@@ -24,7 +24,7 @@ from rtc.client.jobs import (
 )
 from rtc.client.lossviewer.bridge import check_ports
 from rtc.client.options import ClientOptions
-from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training, check_training_labels
+from rtc.client.package_builder.build import ReportProgress, build_tracking, build_training, check_labels_name
 from rtc.client.package_builder.configure import check_pipeline
 from rtc.client.package_builder.training_config import refused_settings
 from rtc.client.package_source import PackageSource, base_name, tracking_source, training_source
@@ -406,7 +406,7 @@ def write_training(
 ) -> int:
     """Create a training package, without sending it; print its path, and return the exit code."""
     target = output or Path.cwd() / f"{base_name(labels)}.training_job.zip"
-    check_training_labels(labels)
+    check_labels_name(labels)
     check_pipeline(pipeline, has_configs=bool(configs))
     for doubt in check_refused(refused_settings(tuple(configs), overrides), _own_versions()):
         print_error(doubt)

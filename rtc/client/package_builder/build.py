@@ -83,7 +83,7 @@ def build_training(
     shown, secrets = split_secrets(effective)
     for key in secrets:
         report(f"{key} is left out: a job uploads nothing, so the worker needs no key or password")
-    check_training_labels(labels)
+    _check_training_labels(labels)
     training_configs = read_training_configs(tuple(configs)) if configs else ()
     other_labels = dict.fromkeys(
         path for training_config in training_configs for path in training_config.other_labels()
@@ -122,7 +122,7 @@ def build_config_request(labels: Path, pipeline: str | None, target: Path, repor
         RtcError: under the conditions of `build_training`.
     """
     check_pipeline(pipeline, has_configs=False)
-    check_training_labels(labels)
+    _check_training_labels(labels)
     report(f"Reading {labels.name}")
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
@@ -141,15 +141,24 @@ def build_config_request(labels: Path, pipeline: str | None, target: Path, repor
         _write_package(target, contents, texts, report)
 
 
-def check_training_labels(labels: Path) -> None:
+def _check_training_labels(labels: Path) -> None:
     """Check the name and the first bytes of labels to train on.
 
     Raises:
         RtcError: USAGE: they are none.
     """
+    check_labels_name(labels)
+    check_labels(labels)
+
+
+def check_labels_name(labels: Path) -> None:
+    """Check the name of labels to train on.
+
+    Raises:
+        RtcError: USAGE: it is not one of labels.
+    """
     if labels.suffix.lower() != LABELS_ENDING:
         raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
-    check_labels(labels)
 
 
 def _count_frames(labels: InspectedLabels) -> int | None:

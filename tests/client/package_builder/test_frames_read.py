@@ -59,6 +59,8 @@ def labels(program, monkeypatch):
     project = SimpleNamespace(
         videos=[a, b, c],
         labeled_frames=[frame(a, 4), frame(a, 2, "predicted"), frame(b, 3), frame(c, 9, "predicted")],
+        skeletons=[],
+        tracks=[],
         suggestions=[SimpleNamespace(video=a, frame_idx=4), SimpleNamespace(video=b, frame_idx=1)],
     )
     monkeypatch.setattr(program, "_load", lambda _file: project)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
@@ -18,6 +19,7 @@ from protocol.converter import to_json
 from rtc.client.package_builder.slp_files import HDF5
 from rtc.common.errors import RtcError
 from rtc.common.scratch_dirs import scratch_name
+from rtc.common.subprocess_input import open_input
 from rtc.packages.original_paths import OriginalPath, OriginalPaths
 from rtc.packages.zip_writer import check_cancelled
 from rtc.sleap_nn.commands import find_sleap_nn, python_of
@@ -106,20 +108,19 @@ def _run(python: str, file: Path, changed: Path, text: str) -> str:
     It is killed when it takes too long, and when the task that waits is cancelled.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: it cannot be started, or has no room for its input.
     """
     # -P: without it our own folder would come first on sys.path, and our modules would hide packages of the same name
     command = [python, "-P", str(_SUBPROCESS), str(file), str(changed)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as process:
-        pending, deadline = text.encode(), time.monotonic() + RESTORE_TIME
+    outputs: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with open_input(text) as stdin, subprocess.Popen(command, stdin=stdin, **outputs) as process:
+        deadline = time.monotonic() + RESTORE_TIME
         try:
             while True:
                 try:
-                    _, errors = process.communicate(pending or None, CANCEL_CHECK_TIME)
+                    _, errors = process.communicate(timeout=CANCEL_CHECK_TIME)
                     break
                 except subprocess.TimeoutExpired:
-                    pending = b""
                     check_cancelled()
                 if time.monotonic() > deadline:
                     process.kill()

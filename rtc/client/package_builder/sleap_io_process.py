@@ -3,7 +3,6 @@
 import logging
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from attrs import define
 
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
+from rtc.common.subprocess_input import open_input
 from rtc.packages.zip_writer import check_cancelled
 from rtc.sleap_nn.output import clean_line, failure_reason
 
@@ -78,19 +78,14 @@ def run_sleap_io(
 
 @contextmanager
 def _open_stdin(text: str) -> Iterator[BinaryIO]:
-    """Give a file from which a subprocess reads a text.
-
-    It is no pipe: after a time-out, `Popen.communicate` writes no more of its input (Python 3.11), so that a subprocess
-    which starts slowly would wait for the rest of a long text for ever.
+    """Do as `open_input`, with an error for the person.
 
     Raises:
         RtcError: DISK_FULL: it cannot be written.
     """
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(tempfile.TemporaryFile())
-            file.write(text.encode())
-            file.seek(0)
+            file = stack.enter_context(open_input(text))
         except OSError:
             sentence = "There is no room for temporary files. Make room, or set TMPDIR to a folder that has some."
             raise RtcError(FaultCode.DISK_FULL, sentence) from None

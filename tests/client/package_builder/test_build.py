@@ -382,7 +382,7 @@ def project(tmp_path, request):
     python(DRAW, place, request.param, cwd=tmp_path)
     (place / "c.yaml").write_text(yaml.safe_dump(CONFIG))
     (place / "run").mkdir()
-    (place / "run/best.ckpt").write_bytes(b"")
+    (place / "run/best.ckpt").write_bytes(b"weights")
     (place / "run/training_config.yaml").write_text("{}")
     return place
 
@@ -518,7 +518,11 @@ def test_labels_are_packed_without_the_paths_of_their_videos(tmp_path, monkeypat
         (tmp_path / camera / "video.mp4").write_bytes(b"video")
     videos = [sleap_io.Video(str(tmp_path / camera / "video.mp4"), open_backend=False) for camera in ("cam0", "cam1")]
     videos[0].source_video = sleap_io.Video(str(tmp_path / "before.mp4"), open_backend=False)
-    labels = sleap_io.Labels(videos=videos, provenance={"source_file": str(tmp_path / "before.slp")})
+    skeleton = sleap_io.Skeleton(["nose"])
+    animal = sleap_io.PredictedInstance.from_numpy([[1.0, 2.0]], skeleton=skeleton)
+    frames = [sleap_io.LabeledFrame(video=video, frame_idx=0, instances=[animal]) for video in videos]
+    provenance = {"source_file": str(tmp_path / "before.slp")}
+    labels = sleap_io.Labels(frames, videos=videos, skeletons=[skeleton], provenance=provenance)
     labels.save(str(tmp_path / "flies.slp"), verbose=False)
     monkeypatch.chdir(tmp_path)
     for head in ("runs/m",):

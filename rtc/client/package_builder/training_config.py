@@ -114,9 +114,13 @@ class TrainingConfig:
             RtcError: USAGE: there is no such file.
         """
         name = PureWindowsPath(named).name  # accepts both `/` and `\` as separators
-        for candidate in (self.path.parent / named, self.path.parent / name, Path(named)):
+        candidates = (self.path.parent / named, self.path.parent / name, Path(named))
+        for candidate in candidates:
             if candidate.is_file():
                 return candidate
+        if any(candidate.is_dir() for candidate in candidates):
+            text = f"{self.path.name} names {named!r}, which is a folder. Name the file in it, such as best.ckpt."
+            raise RtcError(FaultCode.USAGE, text)
         raise RtcError(
             FaultCode.USAGE,
             f"{self.path.name} names {name!r}, which is not there. Put it next to {self.path.name}, or take it out.",

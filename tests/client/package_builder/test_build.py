@@ -129,6 +129,15 @@ def test_two_configurations_for_one_head_are_two_models(place):
     assert len({step.run_path for step in plan.steps}) == 2
 
 
+def test_weights_that_are_named_by_their_folder_are_not_called_missing(place):
+    tree = CONFIG | {"model_config": CONFIG["model_config"] | {"pretrained_backbone_weights": "runs/centroid"}}
+    tree["data_config"] = {}
+    (place / "c.yaml").write_text(yaml.safe_dump(tree))
+    fault = refusal(train, place, configs=("c.yaml",))
+    assert fault.code is FaultCode.USAGE
+    assert "c.yaml names 'runs/centroid', which is a folder. Name the file in it, such as best.ckpt." in fault.text
+
+
 def test_what_a_configuration_names_comes_along_when_it_lies_beside_it(place):
     tree = json.loads(json.dumps(CONFIG))
     tree["data_config"] |= {"val_labels_path": ["/home/lab/val.pkg.slp"], "test_file_path": "C:\\lab\\test.pkg.slp"}

@@ -52,6 +52,11 @@ def _is_replaced(key: str) -> bool:
     return setting is not None and not setting.only
 
 
+def with_overrides(tree: Mapping[str, Any], overrides: Iterable[Override]) -> dict[str, Any]:
+    """Return a copy of a configuration with overrides, as Hydra applies them; the last one of a setting counts."""
+    return _apply(deepcopy(dict(tree)), overrides)[0]
+
+
 def merge(parts: Iterable[RefusedBy]) -> RefusedBy:
     """Return the sentences of several models together."""
     merged: dict[str, tuple[str, ...]] = {}

@@ -27,6 +27,7 @@ from rtc.client.package_builder.contents import (
 )
 from rtc.client.package_builder.frames_read import frames_of_prediction, frames_of_training
 from rtc.client.package_builder.image_folders import add_images, find_images, left_out
+from rtc.client.package_builder.models_fit import check_models_fit
 from rtc.client.package_builder.packing_progress import PackingProgress
 from rtc.client.package_builder.slp_files import (
     TrainingFrames,
@@ -96,6 +97,7 @@ def build_training(
     reads = frames_of_training(training_configs, shown)
     inspected = {path: inspect_training_labels(path, reads, report) for path in (labels, *other_labels)}
     check_labels_fit(inspected[labels], pipeline)
+    check_models_fit(training_configs, shown, inspected[labels], report)
     with _open_scratch_folder(target) as scratch:
         contents = PackageContents(scratch)
         report(f"Packing {labels.name}")

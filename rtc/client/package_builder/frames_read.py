@@ -11,7 +11,7 @@ from rtc.client.package_builder.slp_files import PredictionFrames, TrainingFrame
 from rtc.client.package_builder.training_config import TrainingConfig
 from rtc.packages.predict_options import Value
 
-_POINTS_ONLY = ("single_instance", "centered_instance", "bottomup", "multi_class_bottomup", "multi_class_topdown")
+POINTS_ONLY = ("single_instance", "centered_instance", "bottomup", "multi_class_bottomup", "multi_class_topdown")
 """Heads that learn from points alone; others may learn from centroids, masks or boxes too."""
 _FILTERS = (
     ("only_labeled_frames", "labeled"),
@@ -33,7 +33,7 @@ def frames_of_training(configs: Sequence[TrainingConfig], overrides: Sequence[st
     return TrainingFrames(
         predicted=any(map(_reads_predicted, data)) or any(config.head == "embedding" for config in configs),
         negative=any(_is_true(settings.get("use_negative_frames")) for settings in data),
-        annotated=any(config.head not in _POINTS_ONLY for config in configs),
+        annotated=any(config.head not in POINTS_ONLY for config in configs),
     )
 
 

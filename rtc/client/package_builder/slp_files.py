@@ -84,6 +84,27 @@ class Video:
 
 
 @frozen
+class LabelledAnimals:
+    """What is labelled in a project that is trained on; the settings of a model have to fit it."""
+
+    nodes: tuple[str, ...]
+    """The names of the parts of the animal in the first skeleton, which is the one that sleap-nn takes; none if there
+    is no skeleton."""
+    edges: int
+    """Number of connections between the parts in it."""
+    used_nodes: tuple[tuple[str, ...], ...]
+    """The names of the parts in each skeleton with which an animal is labelled."""
+    tracks: int
+    """Number of identities, counted by their names."""
+    max_animals: int
+    """The largest number of animals in a frame."""
+    video: int
+    """The index of the video of the first frame with so many, from 0."""
+    frame: int
+    """The number of this frame, from 0."""
+
+
+@frozen
 class Project:
     """The contents of a `.slp` or `.pkg.slp` file."""
 
@@ -94,6 +115,8 @@ class Project:
     """Number of edges of the skeletons; None: not known."""
     tracks: int | None = None
     """Number of tracks, by which animals are told apart; None: not known."""
+    animals: LabelledAnimals | None = None
+    """None for labels on which is predicted."""
 
 
 @frozen

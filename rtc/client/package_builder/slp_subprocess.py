@@ -43,6 +43,31 @@ def inspect_training(file: Path, reads: dict[str, Any]) -> dict[str, Any]:
         "videos": [
             _describe(video, file, sorted(needed[id(video)]), sorted(optional[id(video)])) for video in labels.videos
         ],
+        "animals": _animals(labels, reads),
+    }
+
+
+def _animals(labels: Any, reads: dict[str, Any]) -> dict[str, Any]:
+    """Return what models have to fit: the skeletons, the tracks, and a frame with most animals."""
+    skeleton = next(iter(labels.skeletons), None)
+    used: dict[int, Any] = {}
+    most, place = 0, (0, 0)
+    for frame in labels.labeled_frames:
+        instances = frame.instances if reads["predicted"] else frame.user_instances
+        labelled = [instance for instance in instances if not instance.is_empty]
+        used.update((id(instance.skeleton), instance.skeleton) for instance in labelled)
+        count = len(labelled)
+        if count > most:
+            index = next(index for index, video in enumerate(labels.videos) if video is frame.video)
+            most, place = count, (index, int(frame.frame_idx))
+    return {
+        "nodes": list(skeleton.node_names) if skeleton is not None else [],
+        "edges": len(skeleton.edges) if skeleton is not None else 0,
+        "used_nodes": [list(one.node_names) for one in used.values()],
+        "tracks": len({track.name for track in labels.tracks}),
+        "max_animals": most,
+        "video": place[0],
+        "frame": place[1],
     }
 
 

@@ -40,8 +40,11 @@ class FakeVideo:
     __hash__ = object.__hash__
 
 
+SKELETON = SimpleNamespace(node_names=["nose", "tail"], edges=[1])
+
+
 def frame(video, number, kind="user", **more):
-    instance = SimpleNamespace(is_empty=kind == "empty")
+    instance = SimpleNamespace(is_empty=kind == "empty", skeleton=SKELETON)
     return SimpleNamespace(
         video=video,
         frame_idx=number,
@@ -127,6 +130,21 @@ def test_a_training_reads_these_frames(program, labels, reads, expected):
     found = program.inspect_training(Path("x.slp"), asked)["videos"]
     assert (found[0]["needed"], found[2]["needed"]) == expected
     assert found[2]["optional"] == [1], "an animal without points teaches nothing, but its image is of use"
+
+
+@pytest.mark.parametrize(("predicted", "expected"), [(False, (1, 1, 3)), (True, (2, 0, 2))])
+def test_what_models_have_to_fit_is_read_with_the_frames(program, labels, predicted, expected):
+    a, b, _ = labels.videos
+    twice = frame(a, 2, "predicted")
+    twice.instances *= 2
+    labels.labeled_frames = [frame(a, 1, "empty"), frame(b, 3), twice]
+    labels.skeletons = [SimpleNamespace(node_names=["x"], edges=[]), SKELETON]
+    labels.tracks = [SimpleNamespace(name=name) for name in ("male", "female", "male")]
+    asked = {"predicted": predicted, "negative": False, "annotated": False}
+    found = program.inspect_training(Path("x.slp"), asked)["animals"]
+    assert (found["nodes"], found["edges"], found["used_nodes"]) == (["x"], 0, [["nose", "tail"]])
+    assert found["tracks"] == 2
+    assert (found["max_animals"], found["video"], found["frame"]) == expected
 
 
 def config(head="single_instance", **data):

@@ -31,9 +31,16 @@ class Rule:
         bounds = {key: data[key] for key in _COMPARE if key in data}
         return cls(kinds, choices, bool(data.get("any_case")), bounds)
 
-    def accepts(self, value: Any) -> bool:
-        """Return whether sleap-nn accepts a value that has the setting's type."""
+    def accepts(self, value: Any, *, is_list: bool = True) -> bool:
+        """Return whether sleap-nn accepts a value that has the setting's type; choices are those of a list's items.
+
+        Args:
+            value: the value.
+            is_list: whether the setting is a list; otherwise no list is one of the choices, an empty one neither.
+        """
         if self.kinds is not None and not self.kinds & _kinds_of(value):
+            return False
+        if self.choices is not None and isinstance(value, list) and not is_list:
             return False
         items = value if isinstance(value, list) else [value]
         if self.choices is not None:
@@ -82,13 +89,15 @@ class SettingType:
             converted = value if value is None else _convert(self, value)
         except (TypeError, ValueError):
             return False
-        return not self.rules or any(rule.accepts(converted) for rule in self.rules)
+        return not self.rules or any(rule.accepts(converted, is_list=self.kind == "list") for rule in self.rules)
 
     def says(self) -> str:
         """Return what it takes, for people, such as `a whole number of at least 0, or auto`."""
         name = _NAMES[self.kind]
         if self.kind == "list" and self.item is not None and self.item.kind in _KIND_NAMES:
             name = f"a list, each item of which is {_KIND_NAMES[self.item.kind]}"
+        if self.kind == "list" and self.item is not None and self.item.kind == "list":
+            name = "a list of lists"
         rules = [text for rule in self.rules if rule.kinds != frozenset({"none"}) and (text := rule.says(name))]
         return ", or ".join(rules) or name
 
@@ -115,6 +124,8 @@ def _convert(setting: SettingType, value: Any) -> Any:
 
 
 def _convert_item(item: SettingType, value: Any) -> Any:
+    if isinstance(value, dict) and item.kind == "list":
+        raise TypeError
     if isinstance(value, list | dict):
         return value  # OmegaConf does not look into lists of a list, whatever their type
     if value is None and not item.optional and item.kind != "any":

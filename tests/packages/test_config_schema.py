@@ -112,6 +112,21 @@ def test_what_sleap_nn_takes_is_taken(overrides):
     assert refused(*overrides) == ()
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "is_taken"),
+    [
+        (("trainer_config", "train_data_loader", "num_workers"), [], False),
+        (("trainer_config", "train_data_loader", "num_workers"), ["auto"], False),
+        (("trainer_config", "train_data_loader", "num_workers"), "auto", True),
+        (("model_config", "head_configs", "bottomup", "pafs", "edges"), [{}], False),
+        (("model_config", "head_configs", "bottomup", "pafs", "edges"), [["a", "b"]], True),
+        (("model_config", "head_configs", "bottomup", "pafs", "edges"), [], True),
+    ],
+)
+def test_an_empty_list_is_none_of_several_choices_and_a_mapping_no_list(path, value, is_taken):
+    assert SCHEMA.find_problems(tree_with(path, value)) is not is_taken
+
+
 def test_a_key_of_the_configuration_itself_is_named_with_its_file():
     tree = deepcopy(CONFIG) | {"trainer_config": {"max_epoch": 5}}
     assert refused(tree=tree) == (
@@ -270,8 +285,13 @@ def values_of(setting):
     return [*VALUES, *choices, *bounds]
 
 
+PARTS = 8
+"""The number of parts of the next test: all of it in one would take longer than one test may, on a busy machine."""
+
+
 @pytest.mark.long
-def test_the_same_configurations_are_taken_as_by_sleap_nn(tmp_path):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_same_configurations_are_taken_as_by_sleap_nn(tmp_path, part):
     """Each setting of each section, with one value of every kind that it shares with others of its type."""
     trees, seen = [], set()
     for setting, path in settings_of(SCHEMA):
@@ -281,6 +301,7 @@ def test_the_same_configurations_are_taken_as_by_sleap_nn(tmp_path):
             if kind not in seen:
                 seen.add(kind)
                 trees.append(tree_with(path, value))
+    trees = trees[part::PARTS]
     lines = "".join(f"{json.dumps(tree)}\n" for tree in trees)
     said = run_in_sleap_nn(Path(__file__).with_name("sleap_nn_oracle.py"), tmp_path, stdin=lines)
     wrong = [

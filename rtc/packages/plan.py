@@ -182,7 +182,7 @@ def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
     if len(requests) > MODELS_MAX:
         raise bad_package(f"The package asks for {len(requests)} models; more than {MODELS_MAX} are not taken.")
     steps, run_paths = _train_steps(requests, package, _typed_overrides(overrides, trains=bool(requests)))
-    lines = _script_predictions(package)
+    lines, unread = _script_predictions(package)
     context = PackageContext(package, run_paths, {step.run_path: _future_model(step) for step in steps})
     predictions, warnings = read_predictions(tree, lines, context, strict=not steps)
     if not steps and not predictions:
@@ -191,7 +191,7 @@ def _read_package(source: Source, overrides: Sequence[str]) -> Plan:
             "job package', or let `sleap-rtc track` build one."
         )
     notes = (*left_out_overrides(overrides, FROM_COMMAND_LINE), *(note for step in steps for note in step.notes))
-    warnings = tuple(dict.fromkeys((*notes, *warnings)))
+    warnings = tuple(dict.fromkeys((*notes, *(unread if predictions or tree is None else ()), *warnings)))
     return Plan(JobKind.TRAIN if steps else JobKind.TRACK, steps, root, predictions, warnings)
 
 
@@ -266,9 +266,18 @@ def _requests_from_script(package: PackageFiles) -> tuple[_RequestedTraining, ..
     return tuple(_RequestedTraining(line.config, None, line.labels, line.overrides, line.notes) for line in lines)
 
 
-def _script_predictions(package: PackageFiles) -> tuple[PredictLine, ...]:
+def _script_predictions(package: PackageFiles) -> tuple[tuple[PredictLine, ...], tuple[str, ...]]:
+    """Return the lines of inference-script.sh, and a sentence for people if there is one that cannot be read.
+
+    Such a file is left out: jobs.yaml names the same predictions, and a training needs none of them.
+    """
     script = package.find(INFERENCE_SCRIPT_FILE)
-    return read_inference_script(package.text(script)) if script is not None else ()
+    if script is None:
+        return (), ()
+    try:
+        return read_inference_script(package.text(script)), ()
+    except RtcError as error:
+        return (), (f"{error.fault.text.split('. ')[0].removesuffix('.')}. It is left out, with the options in it.",)
 
 
 def _train_steps(

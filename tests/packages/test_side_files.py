@@ -60,6 +60,16 @@ def write(tmp_path):
     return write
 
 
+@pytest.mark.parametrize("script", [b"\0" * 500, bytes(range(256)) * 4, b"# x\n" * 300_000, b""])
+def test_a_script_for_predictions_that_is_damaged_is_left_out(write, tmp_path, script):
+    """As after a full disk or a copy that broke off; jobs.yaml says what is needed of it."""
+    plan = read_twice(write(FILES | {"inference-script.sh": script}), tmp_path)
+    assert ([step.config for step in plan.steps], plan.warnings) == (["a.yaml"], ())
+    plan = inspect_package(write(MODEL | {"inference-script.sh": script}))
+    assert [step.data for step in plan.predictions] == ["v.mp4"]
+    assert [text.endswith("It is left out, with the options in it.") for text in plan.warnings] == [True] * bool(script)
+
+
 def read_twice(package, tmp_path):
     """Return the plan that a client reads, after a check that a worker reads the same."""
     trio.run(lambda: unpack(package, tmp_path / "job", portable=False))

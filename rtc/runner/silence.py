@@ -157,7 +157,11 @@ def _in_words(seconds: float) -> str:
 
 
 def _last_words(lines: Sequence[str]) -> str:
-    shown = [line.strip()[:LINE_SHOWN_MAX] for line in lines if line.strip()][-LINES_SHOWN:]
+    shown = [_cut(line.strip()) for line in lines if line.strip()][-LINES_SHOWN:]
     if not shown:
         return "It had printed nothing before."
-    return f"The last it printed: {' / '.join(shown)}" + ("" if shown[-1].endswith((".", "!", "?")) else ".")
+    return f"The last it printed: {' / '.join(shown)}" + ("" if shown[-1].endswith((".", "!", "?", "…")) else ".")
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LINE_SHOWN_MAX else f"{line[: LINE_SHOWN_MAX - 1]}…"

@@ -149,7 +149,7 @@ class JobLog:
         """Save and emit a line of sleap-rtc's own."""
         line = self.without_secrets(_safe_text(text.encode(errors="replace")))
         self._save(line)
-        self._add_clean_line(line)
+        self._hold(line[:LOG_LINE_MAX].rstrip())
 
     async def read_output(
         self,
@@ -240,9 +240,12 @@ class JobLog:
 
     def _add_clean_line(self, line: str) -> None:
         line = line[:LOG_LINE_MAX].rstrip()
-        if not line:
-            return
-        self.last_lines.append(line)
+        if line:
+            self.last_lines.append(line)
+            self._hold(line)
+
+    def _hold(self, line: str) -> None:
+        """Hold a line back for the next message; after `LINES_PER_FLUSH`, only count it."""
         if len(self._lines) < LINES_PER_FLUSH:
             self._lines.append(line)
         else:

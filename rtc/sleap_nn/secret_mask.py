@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from protocol.converter import spelled_in_json
+from protocol.fields import printable
 from rtc.common.logs import HIDDEN
 
 VALUES_MAX = 50
@@ -65,7 +66,8 @@ def mask(text: str) -> str:
 def values_pattern(values: Iterable[str]) -> re.Pattern[str] | None:
     """Return a pattern that finds these texts, at most `VALUES_MAX` of them; None when there are none.
 
-    Each is found as it is, and as it is spelled in JSON, in a `repr` and in a URL; of several lines, each line.
+    Each is found as it is, and as it is spelled in JSON, in a `repr` and in a URL; of several lines, each line. Bytes
+    that are no UTF-8, which the environment may have (`os.fsdecode`), and tabs are found as the log shows them, too.
     """
     lines = {part.strip() for value in values for part in (value, *_long_lines(value))} - {""}
     found = sorted(lines, key=lambda line: (-len(line), line))[:VALUES_MAX]
@@ -83,8 +85,17 @@ def _spellings(text: str) -> tuple[str, ...]:
         spelled_in_json(text),
         text.replace("\\", "\\\\").replace('"', '\\"'),
         repr(text)[1:-1],
-        quote(text, safe=""),
+        quote(_as_bytes(text), safe=""),
+        printable(_as_bytes(text).decode(errors="replace")),
     )
+
+
+def _as_bytes(text: str) -> bytes:
+    """Return what a program prints for a text; a lone surrogate from JSON, which stands for no byte, becomes `?`."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
 
 
 def _form_pattern(text: str) -> str:

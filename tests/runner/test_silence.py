@@ -113,6 +113,12 @@ class TestWatch:
             assert not program.ended.is_set()
             nursery.cancel_scope.cancel()
 
+    async def test_a_long_line_is_visibly_cut(self, autojump_clock: trio.testing.MockClock) -> None:
+        program = Program(90)
+        program.lines = ["x" * 1000]
+        await program.run()
+        assert program.watch.given_up.endswith("xx…")
+
     async def test_what_had_printed_nothing_is_said_so(self, autojump_clock: trio.testing.MockClock) -> None:
         program = Program(90)
         program.lines = ["  "]

@@ -1,5 +1,9 @@
 """job.log and what a client sees of it hold neither secrets nor anything that a terminal would interpret."""
 
+import json
+import os
+from urllib.parse import quote
+
 import pytest
 import trio
 
@@ -163,6 +167,29 @@ def test_so_many_values_are_looked_for_at_most():
     pattern = values_pattern(f"value-{number}" for number in range(10_000))
     assert pattern.pattern.count("|") == VALUES_MAX - 1
     assert values_pattern(["", ""]) is None
+
+
+@pytest.mark.parametrize("secret", [b"key-\xff\xfe-of-mine", b"key-\t-of-mine", b"key-\xc3\xa9-of-mine"])
+async def test_a_secret_of_any_bytes_is_hidden_in_every_spelling(log, secret):
+    value = os.fsdecode(secret)
+    log.hide([value])
+    spellings = (secret, json.dumps(value).encode(), repr(value).encode(), quote(secret).encode())
+    saved = await read(log, b"\n".join(spellings) + b"\n")
+    assert "of-mine" not in saved
+    assert saved.count("[hidden]") == len(spellings)
+
+
+async def test_a_value_that_no_program_can_print_is_no_error(log):
+    log.hide(["lone-\ud800-surrogate"])
+    assert "lone" not in await read(log, rb"lone-\ud800-surrogate" + b"\n")
+
+
+async def test_what_we_say_ourselves_is_not_the_last_that_the_program_printed(log):
+    await read(log, b"waiting for the loader\n")
+    log.add_line("sleap-nn has said nothing for 10 minutes.")
+    assert list(log.last_lines) == ["waiting for the loader"]
+    log.flush()
+    assert log.emitted[-1] == "sleap-nn has said nothing for 10 minutes."
 
 
 async def test_a_long_line_of_secrets_is_cut_and_takes_no_long_time(log):

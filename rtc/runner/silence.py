@@ -28,6 +28,10 @@ CPU_SHARE = 0.02
 parent lives, and Lightning has threads that wake up, too: together less than a thousandth."""
 GPU_PERCENT = 5
 """Percent of a GPU's time that is no use yet: a screen that is attached to it takes some."""
+DRIVER_TIME = 5.0
+"""Seconds to wait for a GPU's driver. One that is broken may never answer, and then a program waits for it, too."""
+_DRIVER = trio.CapacityLimiter(1)
+"""So at most one thread waits for it."""
 LINES_SHOWN = 3
 """Number of the last lines that are said."""
 LINE_SHOWN_MAX = 200
@@ -50,15 +54,14 @@ async def read_usage(gpus: Sequence[str]) -> Usage:
     Args:
         gpus: UUIDs of the GPUs that the job may use.
     """
-    return await trio.to_thread.run_sync(read_usage_now, gpus, abandon_on_cancel=True)
+    cpu = await trio.to_thread.run_sync(read_cpu_time, abandon_on_cancel=True)
+    with trio.move_on_after(DRIVER_TIME):
+        return Usage(cpu, await trio.to_thread.run_sync(_read_load, gpus, abandon_on_cancel=True, limiter=_DRIVER))
+    return Usage(cpu, 0)
 
 
-def read_usage_now(gpus: Sequence[str]) -> Usage:
-    """Do as `read_usage`, blocking the calling thread: the process table is read, and the driver asked.
-
-    Args:
-        gpus: UUIDs of the GPUs that the job may use.
-    """
+def read_cpu_time() -> float:
+    """Return the seconds of processor time of all processes that this one has started; reads the process table."""
     own = psutil.Process()
     times = own.cpu_times()
     cpu = times.children_user + times.children_system
@@ -68,8 +71,12 @@ def read_usage_now(gpus: Sequence[str]) -> Usage:
         except psutil.Error:
             continue  # it has ended; its parent has its time now
         cpu += each.user + each.system + each.children_user + each.children_system
+    return float(cpu)
+
+
+def _read_load(gpus: Sequence[str]) -> int:
     loads = (read_use(gpu) for gpu in gpus)
-    return Usage(cpu, max((load.percent or 0 for load in loads if load is not None), default=0))
+    return max((load.percent or 0 for load in loads if load is not None), default=0)
 
 
 @define
@@ -113,7 +120,7 @@ class SilenceWatch:
             before, self._heard = now, False
             if SILENT_TIME <= silent < limit and not told:
                 told = True
-                tell(silence_text(silent, last_lines()))
+                tell(silence_text(silent, last_lines(), self.give_up_after))
         self.given_up = given_up_text(silent, last_lines())
         end()
 
@@ -132,11 +139,14 @@ class SilenceWatch:
         return now.cpu - before.cpu > CPU_SHARE * seconds or now.gpu > GPU_PERCENT
 
 
-def silence_text(seconds: float, last_lines: Sequence[str]) -> str:
+def silence_text(seconds: float, last_lines: Sequence[str], give_up_after: float | None) -> str:
     """Return what a person hears about a program that does nothing any more."""
+    what = "cancel the job; --give-up-after TIME would do it by itself."
+    if give_up_after is not None:
+        what = f"it is ended after {_in_words(give_up_after)} of this (--give-up-after)."
     return (
         f"sleap-nn has said nothing and has used neither processor nor GPU for {_in_words(seconds)}: it may hang. "
-        f"{_last_words(last_lines)} If it does not go on, cancel the job; --give-up-after TIME would do it by itself."
+        f"{_last_words(last_lines)} If it does not go on, {what}"
     )
 
 

@@ -80,6 +80,7 @@ class StepContext:
 
     def _warn(self, text: str) -> None:
         self.note(text, NoteKind.WARNING)
+        self.log.flush()  # the next line of the program, with which it would be written, may never come
 
     def note(self, text: str, kind: NoteKind = NoteKind.INFO) -> None:
         """Tell the person a sentence about the job, and write it into the job's log."""

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 
 import pytest
 import trio
 import trio.testing
 
-from rtc.runner.silence import LOOK_PERIOD, SILENT_TIME, SilenceWatch, Usage, read_usage_now
+from rtc.runner import silence
+from rtc.runner.silence import LOOK_PERIOD, SILENT_TIME, SilenceWatch, Usage, read_cpu_time, read_usage
+from rtc.testing.limits import HANG_TIME
 
 
 class Program:
@@ -97,6 +100,7 @@ class TestWatch:
         assert time_limit <= trio.current_time() - began < time_limit + LOOK_PERIOD
         assert len(program.told) == reports
         assert "--give-up-after" in program.watch.given_up
+        assert all("it is ended after 20 minutes" in text for text in program.told)
 
     async def test_a_time_of_which_nothing_is_known_does_not_count(
         self, autojump_clock: trio.testing.MockClock
@@ -127,11 +131,30 @@ class TestWatch:
         assert "printed nothing" in program.watch.given_up
 
 
+async def test_a_driver_that_does_not_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    answer = threading.Event()
+    asked: list[str] = []
+
+    def hang(gpu: str) -> None:
+        asked.append(gpu)
+        answer.wait(HANG_TIME)
+
+    monkeypatch.setattr(silence, "_DRIVER", trio.CapacityLimiter(1))
+    monkeypatch.setattr(silence, "read_use", hang)
+    try:
+        for _ in range(3):
+            assert (await read_usage(["GPU-1"])).gpu == 0
+        assert asked == ["GPU-1"]  # no second thread waits
+    finally:
+        answer.set()
+
+
 @pytest.mark.slow
 def test_the_time_of_children_counts_also_when_they_have_ended() -> None:
-    before = read_usage_now(())
+    before = read_cpu_time()
     work = "import os, time\nif os.fork(): os.wait()\nelse:\n  while time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-c", work], check=True)
-    after = read_usage_now(())
-    assert after.cpu - before.cpu >= 0.25
-    assert after.gpu == 0
+    after = read_cpu_time()
+    assert after - before >= 0.25

@@ -478,7 +478,7 @@ def check_worker_options(
             "sleap-rtc room invite"
         )
     if gpu is not None and all_gpus:
-        raise click.UsageError("--gpu takes one GPU and --all-gpus takes all: give one of them.")
+        raise click.UsageError("--gpu names the GPUs and --all-gpus takes each: give one of them.")
     if serve and server is not None:
         raise click.UsageError("--serve runs a server here and --server names one elsewhere: give one of them.")
     listening = {"--serve-host": serve_host, "--ws-port": ws_port, "--http-port": http_port}

@@ -43,7 +43,7 @@ def tell_devices(
         note(SILENT_DRIVER, NoteKind.INFO)
         return
     note(devices_text(gpu_facts, kind), NoteKind.INFO)
-    for gpu in gpu_facts:
+    for gpu in gpu_facts if kind is JobKind.TRAIN else gpu_facts[:1]:  # predicting uses the first
         if gpu.free_mb < gpu.memory_mb * FREE_SHARE:
             used, total = _gigabytes(gpu.memory_mb - gpu.free_mb), _gigabytes(gpu.memory_mb)
             text = f"Other programs use {used} of the {total} GB of {gpu.name}: the job may run out of GPU memory."

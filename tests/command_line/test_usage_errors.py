@@ -185,7 +185,7 @@ def test_a_missing_sleap_nn_is_said(run_here: RunHere) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--gpu", "0", "--all-gpus"], "give one of them"),
+        (["--gpu", "0,1", "--all-gpus"], "--gpu names the GPUs"),
         (["--serve", "--server", "ws://lab:8080"], "give one of them"),
         (["--ws-port", "8080"], "add --serve"),
         (["--serve-host", "lab", "--http-port", "1"], "--serve-host, --http-port"),

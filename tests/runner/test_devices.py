@@ -48,6 +48,12 @@ def test_a_gpu_that_others_use_is_warned_about():
     assert warning == (text, NoteKind.WARNING)
 
 
+def test_what_others_use_of_a_gpu_on_which_nothing_runs_is_no_warning():
+    used = [RTX, evolve(SECOND, free_mb=2048)]
+    assert len(told(used, JobKind.TRAIN, devices=2)) == 2
+    assert len(told(used, JobKind.TRACK, devices=2)) == 1
+
+
 def test_a_driver_that_does_not_answer_for_all_is_no_failure():
     for facts in ([], [RTX]):
         assert told(facts, devices=2) == [(SILENT_DRIVER, NoteKind.INFO)]

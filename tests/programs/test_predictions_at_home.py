@@ -15,7 +15,8 @@ from rtc.client.package_builder.build import build_tracking
 from rtc.client.restore_videos import restore_videos
 from rtc.packages.original_paths import edit_for_sending, read_original_paths
 from rtc.packages.plan import inspect_package
-from rtc.sleap_nn.commands import SHIM, find_sleap_nn, predict_command
+from rtc.sleap_nn.commands import find_sleap_nn, predict_command
+from rtc.sleap_nn.environment import SHIM
 
 pytestmark = [pytest.mark.long, pytest.mark.real_sleap_nn]
 SIZE = 64

@@ -88,10 +88,12 @@ class ResultFolder:
     def _restore_videos(self, folder: Path) -> None:
         """Give the videos in the predictions in a folder, which is not at its place yet, their paths on this machine.
 
-        A failure only sets `warning`.
+        A failure only sets `warning`. Those that sleap-nn writes beside each model, which few people open, stay as they
+        are without a word where they cannot be changed.
         """
         target = self.path.absolute().as_posix() if self.options.kind is JobKind.TRAIN else ""
         self.warning = restore_videos(_find_predictions(folder)[:MODELS_MAX], self.paths, target)
+        restore_videos(_find_labels_of_models(folder)[:MODELS_MAX], self.paths, target)
 
     def _move_predictions(self, folder: Path) -> None:
         """Move predictions and the log out of a temporary folder, to `path` or to files beside it with its stem.
@@ -209,8 +211,16 @@ def _rename_all(moves: Mapping[Path, Path]) -> None:
 
 def _find_predictions(folder: Path) -> list[Path]:
     """Return the files of predictions, without those that sleap-nn writes beside each model (below `models`)."""
-    found = (path for path in folder.rglob("*.slp") if path.relative_to(folder).parts[0] != "models")
-    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+    return [path for path in _find_labels(folder) if path.relative_to(folder).parts[0] != "models"]
+
+
+def _find_labels_of_models(folder: Path) -> list[Path]:
+    """Return the labels and predictions that sleap-nn writes beside each model, to compare them."""
+    return [path for path in _find_labels(folder) if path.relative_to(folder).parts[0] == "models"]
+
+
+def _find_labels(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.slp") if path.is_file() and not path.is_symlink())
 
 
 def _find_configs(folder: Path) -> list[Path]:

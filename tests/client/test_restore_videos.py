@@ -240,6 +240,18 @@ async def test_a_result_has_the_paths_of_this_machine_when_it_appears(
     assert result.warning == ""
 
 
+async def test_labels_that_come_home_beside_a_model_name_the_videos_of_the_project(
+    predictions: Callable[..., Path], tmp_path: Path
+) -> None:
+    archive = tmp_path / "result.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.write(predictions(embedded("flies.pkg.slp", media("/flies/a.mp4"))), "models/run/labels_pr.val.0.slp")
+    result = ResultFolder(options_for(tmp_path / "p.zip", JobKind.TRAIN), tmp_path / "out")
+    await result.unpack(archive)
+    assert videos(tmp_path / "out" / "models" / "run" / "labels_pr.val.0.slp") == [media("/flies/a.mp4")]
+    assert result.files == []
+
+
 def test_a_later_client_finds_the_paths_beside_the_ticket(tmp_path: Path) -> None:
     """Also after a restart of the machine, when the package that was sent is gone."""
     package = tmp_path / "p.zip"

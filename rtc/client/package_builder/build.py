@@ -106,7 +106,7 @@ def build_training(
         else:
             packed = contents.add_training_labels(inspected[labels], report)
             texts = configure_texts(labels, packed, _count_frames(inspected[labels]), pipeline, list(shown))
-        _write_package(target, contents, texts, report)
+        _write_package(target, contents, texts | {MEMBER: contents.originals.text()}, report)
 
 
 def build_config_request(labels: Path, pipeline: str | None, target: Path, report: ReportProgress) -> None:

@@ -20,7 +20,7 @@ from rtc.client.package_builder.trained_models import find_models
 from rtc.client.package_builder.training_config import refused_settings
 from rtc.common.errors import RtcError
 from rtc.packages.describe import describe
-from rtc.packages.original_paths import MEMBER, edit_for_sending, read_original_paths
+from rtc.packages.original_paths import MEMBER, OriginalPath, edit_for_sending, read_original_paths
 from rtc.packages.plan import inspect_package
 from rtc.packages.zip_writer import add_file, open_zip_writer
 
@@ -96,8 +96,11 @@ def test_a_training_package_is_laid_out_as_sleap_does(place):
     files = inside(place)
     assert list(files) == [
         "centroid.yaml", "centered_instance.yaml", "jobs.yaml", "train-script.sh", "inference-script.sh",
-        "flies.pkg.slp",
+        MEMBER, "flies.pkg.slp",
     ]  # fmt: skip
+    assert read_original_paths(place / "out.zip").files == (
+        OriginalPath("flies.pkg.slp", (place / "flies.pkg.slp").as_posix()),
+    )
     assert files["flies.pkg.slp"] == HDF5 + b"labels"
     tree = yaml.safe_load(files["centroid.yaml"])
     assert tree["data_config"]["train_labels_path"] == ["flies.pkg.slp"]

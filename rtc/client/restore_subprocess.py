@@ -34,9 +34,11 @@ Translate = Callable[[str], str]
 class Paths:
     """What each name of the package, and each path below the package's folder on the worker, is on this machine."""
 
-    def __init__(self, files: list[dict[str, str]], folder: str, provenance: str) -> None:
-        self.paths = {file["name"]: file["path"] for file in files}
-        self.absolute = {file["name"]: file["absolute"] for file in files if file["absolute"]}
+    def __init__(self, files: list[dict[str, Any]], folder: str, provenance: str) -> None:
+        self.paths: dict[str, str] = {file["name"]: file["path"] for file in files}
+        self.missing = {file["name"] for file in files if not file["is_there"]}
+        """Names of videos that were not there when the package was made."""
+        self.absolute: dict[str, str] = {file["name"]: file["absolute"] for file in files if file["absolute"]}
         self.folder = folder
         """The folder with the result of a training; empty for predictions."""
         self.before: Any = json.loads(provenance or "{}")
@@ -109,7 +111,7 @@ def restore_video(video: Any, paths: Paths) -> Any:
     for tree, key in ((video, "filename"), (backend, "filename"), (backend, "filenames")):
         if key in tree:
             tree[key] = _map_texts(tree[key], paths.file)
-    if name in paths.paths:
+    if isinstance(name, str) and name in paths.paths and name not in paths.missing:
         _complete_backend(backend, source)
     if isinstance(source, dict):
         video["source_video"] = restore_video(source, paths)

@@ -42,6 +42,8 @@ class OriginalPath:
     """Its path with forward slashes, as the person or the labels named it: absolute, or relative."""
     absolute: str = ""
     """Its absolute path, without links: of data and models, whose absolute paths sleap-nn writes; "" of others."""
+    is_there: bool = True
+    """It was there when the package was made; sleap-io writes less of a video that it cannot open."""
 
 
 @frozen
@@ -61,17 +63,18 @@ class PathRecord:
     _files: dict[str, OriginalPath] = field(factory=dict)
     _provenance: str = ""
 
-    def add(self, name: str, path: Path, *, in_provenance: bool = False) -> None:
+    def add(self, name: str, path: str, *, in_provenance: bool = False, is_there: bool = True) -> None:
         """Record the original path of the file or folder `name`; of one that is recorded already nothing changes.
 
         Args:
             name: the name in the package.
-            path: the path as the person or the labels named it.
+            path: the path as the person or the labels named it, with forward slashes, or an address on the web.
             in_provenance: sleap-nn writes its absolute path: it is the data to predict on, or a model's folder.
+            is_there: it is there.
         """
         if name not in self._files or in_provenance:
             absolute = Path(os.path.realpath(path)).as_posix() if in_provenance else ""
-            self._files[name] = OriginalPath(name, path.as_posix(), absolute)
+            self._files[name] = OriginalPath(name, path, absolute, is_there)
 
     def keep(self, sources: Iterable[OriginalPath], provenance: str) -> None:
         """Keep what labels have no more in the package: videos from which theirs were made, and their provenance."""

@@ -134,6 +134,17 @@ def test_a_video_that_was_not_sent_is_described_as_one_that_was(predictions: Cal
     assert (found[0]["dataset"], found[1]["has_embedded_images"]) == ("", True)
 
 
+def test_a_video_that_is_missing_here_too_is_described_as_one_that_cannot_be_opened(
+    predictions: Callable[..., Path],
+) -> None:
+    gone = media("gone.mp4")
+    gone["backend"]["dataset"] = None
+    path = predictions(gone)
+    restore(path, OriginalPaths((OriginalPath("gone.mp4", "https://lab.example//gone.mp4", is_there=False),)))
+    [found] = videos(path)
+    assert (found["filename"], found["backend"]["dataset"]) == ("https://lab.example//gone.mp4", None)
+
+
 def test_images_in_a_package_that_is_nowhere_on_disk_become_the_video_that_they_are_from(
     predictions: Callable[..., Path],
 ) -> None:

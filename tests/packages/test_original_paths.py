@@ -23,7 +23,7 @@ HERE = "/home/ada/flies/cam0/video.mp4"
 
 def record() -> PathRecord:
     paths = PathRecord()
-    paths.add("video.mp4", Path(HERE))
+    paths.add("video.mp4", HERE)
     return paths
 
 

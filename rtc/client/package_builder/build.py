@@ -248,7 +248,7 @@ def build_tracking(
             name = contents.add(data)
         else:
             name = contents.add_data_labels(labels)
-        contents.originals.add(name, data, in_provenance=True)
+        contents.originals.add(name, data.as_posix(), in_provenance=True)
         folders = [_add_model(contents, model) for model in found]
         texts = _tracking_texts(name, folders, chosen) | {MEMBER: contents.originals.text()}
         _write_package(target, contents, texts, report)
@@ -297,7 +297,7 @@ def _add_model(contents: PackageContents, model: ModelFiles) -> str:
     folder = unused_path(f"models/{plain_name(model.name, 'model')}", taken)
     for path in model.files:
         contents.add(path, folder)
-    contents.originals.add(folder, model.files[0].parent, in_provenance=True)
+    contents.originals.add(folder, model.files[0].parent.as_posix(), in_provenance=True)
     return folder
 
 

@@ -77,7 +77,7 @@ class PackageContents:
         self._names[path, folder] = chosen
         self._used_at_top.add(chosen.split("/")[0])
         if self.scratch not in path.parents:
-            self.originals.add(chosen, path)
+            self.originals.add(chosen, path.as_posix(), is_there=sent or path.exists())
         return chosen
 
     def add_folder(self, name: str, files: Mapping[Path, str]) -> str:
@@ -131,6 +131,10 @@ class PackageContents:
         """
         if not video.paths:
             return None
+        if video.address:
+            name = self._used.choose(plain_file(video.paths[0].name, "video"), video.paths[0].suffix)
+            self.originals.add(name, video.address, is_there=False)
+            return name
         read = set(video.needed_paths)
         if not video.is_sequence:
             return self.add(video.paths[0], sent=bool(read))
@@ -227,6 +231,10 @@ def _check_videos_exist(path: Path, videos: Sequence[Video], report: Callable[[s
     Raises:
         RtcError: USAGE: a file is missing.
     """
+    on_web = [video.paths[0].name for video in videos if video.address and video.is_needed]
+    if on_web:
+        text = f"{path.name} needs videos from the web: {_shown(on_web)}. Download them, and choose the files in SLEAP."
+        raise RtcError(FaultCode.USAGE, text)
     missing = list(_missing_names(videos))
     if missing:
         text = f"{path.name} needs files that are not there: {_shown(missing)}. Put them beside {path.name}."
@@ -240,7 +248,7 @@ def _check_videos_exist(path: Path, videos: Sequence[Video], report: Callable[[s
 
 
 def _exists(video: Video) -> bool:
-    return video.paths[0].is_file()
+    return not video.address and video.paths[0].is_file()
 
 
 def _shown(names: Sequence[str]) -> str:

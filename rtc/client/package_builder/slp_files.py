@@ -63,6 +63,8 @@ class Video:
     """Frames that are of use if they are there."""
     lacking: int = 0
     """Number of needed frames of which the project should contain the image, and does not."""
+    address: str = ""
+    """Its address, if it is on the web; `paths` has only the name of its file then."""
 
     @property
     def is_needed(self) -> bool:
@@ -80,7 +82,7 @@ class Video:
     @property
     def missing(self) -> tuple[Path, ...]:
         """Return the files of the video that are read and do not exist."""
-        return tuple(path for path in self.needed_paths if not path.is_file())
+        return () if self.address else tuple(path for path in self.needed_paths if not path.is_file())
 
 
 @frozen

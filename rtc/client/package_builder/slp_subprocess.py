@@ -15,6 +15,7 @@ training, `cli.py` and `inference/providers.py` for prediction.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable
 from contextlib import redirect_stdout
@@ -171,6 +172,8 @@ def _describe(video: Any, file: Path, needed: Frames, optional: Frames = None) -
     """
     embedded = video.backend_metadata.get("filename") == "."
     recorded = [] if embedded else video.filename if isinstance(video.filename, list) else [video.filename]
+    if len(recorded) == 1 and _is_address(str(recorded[0])):
+        return _describe_address(str(recorded[0]), needed, optional)
     paths = [_current_path(str(name).replace("\\", "/"), file) for name in recorded]
     folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
     if folder is not None:  # sleap-io reads a folder as the sequence of its images
@@ -181,6 +184,25 @@ def _describe(video: Any, file: Path, needed: Frames, optional: Frames = None) -
         "needed": needed,
         "optional": optional or [],
         "lacking": _count_lacking(video, file, needed) if embedded and needed else 0,
+        "address": "",
+    }
+
+
+def _is_address(name: str) -> bool:
+    """Return whether a video is at an address on the web; a single letter before the colon is a drive of Windows."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
+def _describe_address(address: str, needed: Frames, optional: Frames) -> dict[str, Any]:
+    """Return what `_describe` does, for a video on the web; what follows a `?` in its address may be a password."""
+    name = re.split(r"[?#]", address)[0].rstrip("/").rpartition("/")[2]
+    return {
+        "paths": [name or "video"],
+        "is_sequence": False,
+        "needed": needed,
+        "optional": optional or [],
+        "lacking": 0,
+        "address": address,
     }
 
 
@@ -254,7 +276,7 @@ def relink(
     """
     import h5py
 
-    sources: list[dict[str, str]] = []
+    sources: list[dict[str, Any]] = []
     with h5py.File(file, "r") as source, h5py.File(out, "w") as tree:
         tree.attrs.update(source.attrs)
         for name in source:
@@ -265,7 +287,8 @@ def relink(
         for video, new in zip(videos, new_paths, strict=True):
             if new is not None:
                 _set_path(video, new["paths"] if new["is_sequence"] else new["paths"][0])
-            _rename_source(video.get("source_video"), sources)
+            for key in ("source_video", "original_video"):  # SLEAP and older sleap-io know the second
+                _rename_source(video.get(key), sources, file)
         texts = [json.dumps(video, separators=(",", ":")) for video in videos]
         kind = h5py.special_dtype(vlen=bytes)
         dataset = tree.create_dataset("videos_json", data=texts, maxshape=(None,), dtype=kind)
@@ -293,19 +316,36 @@ def _copy_metadata(source: Any, tree: Any) -> Any:
     return found
 
 
-def _rename_source(video: Any, sources: list[dict[str, str]]) -> None:
+def _rename_source(video: Any, sources: list[dict[str, Any]], file: Path) -> None:
     """Give the video from which a video was made names without a path, and add these names to `sources`."""
     if not isinstance(video, dict):
         return
-    recorded = video.get("filename")
-    paths = [Path(name.replace("\\", "/")) for name in (recorded if isinstance(recorded, list) else [recorded]) if name]
-    names = [f"sleap-rtc-source-{len(sources) + number}{path.suffix}" for number, path in enumerate(paths, 1)]
-    sources += [
-        {"name": name, "path": path.as_posix(), "absolute": ""} for name, path in zip(names, paths, strict=True)
-    ]
-    if names and video.get("backend", {}).get("filename") != ".":
-        _set_path(video, names if isinstance(recorded, list) else names[0])
-    _rename_source(video.get("source_video"), sources)
+    backend = video.get("backend", {})
+    recorded = video.get("filename") or backend.get("filenames") or backend.get("filename")
+    is_sequence = isinstance(recorded, list)
+    names = []
+    for name in recorded if is_sequence else [recorded]:
+        if name and name != ".":
+            path = _source_path(name, file, is_alone=not is_sequence)
+            suffix = Path(re.split(r"[?#]", path["path"])[0]).suffix
+            names.append(f"sleap-rtc-source-{len(sources) + 1}{suffix}")
+            sources.append({"name": names[-1], **path, "absolute": ""})
+    if names and backend.get("filename") != ".":
+        _set_path(video, names if is_sequence else names[0])
+    for key in ("source_video", "original_video"):
+        _rename_source(video.get(key), sources, file)
+
+
+def _source_path(name: str, file: Path, *, is_alone: bool) -> dict[str, Any]:
+    """Return the path that sleap-io would write for a video from which another one was made, and whether it is there.
+
+    Only a single file is searched for beside the project, not the images of a sequence.
+    """
+    if _is_address(name):
+        return {"path": name, "is_there": False}
+    recorded = Path(name.replace("\\", "/"))
+    path = _current_path(str(recorded), file) if is_alone else recorded
+    return {"path": path.as_posix(), "is_there": path.exists()}
 
 
 def _set_path(video: dict[str, Any], path: str | list[str]) -> None:

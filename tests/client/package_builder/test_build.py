@@ -548,10 +548,38 @@ def test_labels_are_packed_without_the_paths_of_their_videos(tmp_path, monkeypat
         assert paths["video.mp4"] == (tmp_path / "cam0" / "video.mp4").as_posix()
         assert paths["video-2.mp4"] == (tmp_path / "cam1" / "video.mp4").as_posix()
         files = inside(tmp_path)
-        assert ("video.mp4" in files, "video-2.mp4" in files) == (index is None, True)
+        assert ("video.mp4" in files, "video-2.mp4" in files) == (False, index == 1)  # no frame is labelled
         assert paths["sleap-rtc-source-1.mp4"] == (tmp_path / "before.mp4").as_posix()
         assert str(tmp_path / "before.slp") in read_original_paths(tmp_path / "out.zip").provenance
         assert str(tmp_path).encode() not in files["flies.slp"]
+
+
+@pytest.mark.slow
+def test_videos_on_the_web_and_missing_ones_are_remembered_as_the_labels_have_them(tmp_path, monkeypatch):
+    """None of their frames is read. What follows a `?` in an address may be a password."""
+    sleap_io, h5py = map(pytest.importorskip, ("sleap_io", "h5py"))
+    (tmp_path / "fly.mp4").write_bytes(b"a local file of the name that the video on the web has")
+    (tmp_path / "old.mp4").write_bytes(b"beside the labels")
+    names = ["https://lab.example/uc//fly.mp4?id=1&key=secret", "https://lab.example/uc//fly.mp4?id=2", "/no/gone.mp4"]
+    videos = [sleap_io.Video(name, open_backend=False) for name in names]
+    videos[2].source_video = sleap_io.Video("https://lab.example/a?key=secret", open_backend=False)
+    sleap_io.Labels(videos=videos).save(str(tmp_path / "flies.slp"), verbose=False)
+    with h5py.File(tmp_path / "flies.slp", "r+") as tree:
+        video = json.loads(tree["videos_json"][2])
+        video["original_video"] = {"backend": {"filename": "C:\\secret\\old.mp4"}}  # as SLEAP writes it
+        tree["videos_json"][2] = json.dumps(video)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "best.ckpt").write_bytes(b"weights")
+    (tmp_path / "run" / "training_config.yaml").write_text("{}")
+    track(tmp_path, data="flies.slp", models=("run",), only_labeled_frames=True)
+    paths = {one.name: (one.path, one.is_there) for one in read_original_paths(tmp_path / "out.zip").files}
+    found = list(paths.values())
+    assert [(name, False) for name in names] == [one for one in found if one[0] in names]
+    assert {("https://lab.example/a?key=secret", False), ((tmp_path / "old.mp4").as_posix(), True)} <= set(found)
+    assert b"secret" not in inside(tmp_path)["flies.slp"]
+    fault = refusal(track, tmp_path, "flies.slp", ("run",), video_index=0)
+    assert "videos from the web: fly.mp4." in fault.text
 
 
 @pytest.mark.parametrize(

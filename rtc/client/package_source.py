@@ -19,6 +19,7 @@ from rtc.client.package_builder.build import (
 )
 from rtc.client.package_builder.configure import check_pipeline
 from rtc.common.errors import RtcError
+from rtc.packages.inference import VIDEO_ENDINGS
 
 Build = Callable[[Path, ReportProgress], None]
 """Writes a package to a path; tells its progress to the second argument."""
@@ -90,10 +91,13 @@ def training_source(
     """Return the source of a training's package: the file itself, or labels with or without configurations.
 
     Raises:
-        RtcError: USAGE: a package with a configuration or a pipeline; otherwise as for `labels_source`.
+        RtcError: USAGE: a video, or a package with a configuration or a pipeline; otherwise as for `labels_source`.
     """
     if path.suffix.lower() == ".slp":
         return labels_source(path, configs, overrides, pipeline)
+    if path.suffix.lower() in VIDEO_ENDINGS:
+        text = f"{path.name} is a video. Training takes labels (.slp) or a package (.zip); to predict: sleap-rtc track"
+        raise RtcError(FaultCode.USAGE, text)
     for option, is_given in (("--config", bool(configs)), ("--pipeline", pipeline is not None)):
         if is_given:
             text = f"A package brings its own configurations; {option} is for labels (.slp)."

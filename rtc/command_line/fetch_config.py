@@ -46,7 +46,7 @@ def fetch_config(labels: Path, pipeline: str | None, output: Path | None, **opti
         RtcError: USAGE: the labels, the pipeline or the folder is wrong, or sleap-nn cannot do it.
     """
     if labels.suffix.lower() != ".slp":
-        text = f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file."
+        text = f"{labels.name or labels} is not a file of labels. Name a .slp or .pkg.slp file."
         raise RtcError(FaultCode.USAGE, text)
     mode = choose_mode(quiet=options["quiet"], verbose=options["verbose"], as_json=options["as_json"])
     source = config_source(labels, pipeline)

@@ -293,13 +293,19 @@ job_track_options = _combine(
     read_credentials(json_events=True),
 )
 package_option = _combine(_package_option)
-_pipeline_option = click.option(
-    "--pipeline",
-    help="Without --config: what sleap-nn writes it for, such as single_instance, topdown, bottomup or "
-    "multi_class_topdown; by default it chooses.",
-)
+
+
+def _pipeline_option(condition: str) -> Decorator:
+    """Return the option that names a pipeline, for a command that takes it under a condition."""
+    text = (
+        "what sleap-nn is to write a configuration for, such as single_instance, topdown, bottomup or "
+        "multi_class_topdown; by default it chooses."
+    )
+    return click.option("--pipeline", help=f"{condition}: {text}" if condition else text[0].upper() + text[1:])
+
+
 fetch_config_options = _combine(
-    _pipeline_option,
+    _pipeline_option(""),
     *_job_options,
     click.option(
         "--output",
@@ -320,7 +326,7 @@ config_option = _combine(
         help="A training configuration of sleap-nn (.yaml) for the labels; once for each model. Without any, sleap-nn "
         "writes them on the worker.",
     ),
-    _pipeline_option,
+    _pipeline_option("Without --config"),
 )
 model_option = _combine(
     click.option(

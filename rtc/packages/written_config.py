@@ -36,6 +36,7 @@ NO_EDGES = (
     "The skeleton of the labels has no edges, and bottomup needs some. Take another pipeline: --pipeline topdown."
 )
 """sleap-nn itself ends with a `StopIteration`."""
+UNUSABLE = "What sleap-nn wrote cannot be used: {}. Give a configuration of your own with --config."
 TRAINED_FIRST = ("centroid", "bbox")
 """The first words of heads that are trained before others, as in SLEAP."""
 
@@ -66,8 +67,8 @@ def read_written_configs(folder: Path, labels: str, named: str) -> tuple[Written
         named: path of the labels as the person named them.
 
     Raises:
-        RtcError: BAD_PACKAGE: a configuration is not allowed. JOB_FAILED: there are none or too many, or one cannot be
-            read.
+        RtcError: BAD_PACKAGE: a configuration is not allowed. JOB_FAILED: there are too many, two are for the same
+            head, or one cannot be read.
     """
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == ".yaml")
@@ -77,6 +78,9 @@ def read_written_configs(folder: Path, labels: str, named: str) -> tuple[Written
     except OSError as error:
         text = f"The configurations of sleap-nn could not be read ({error.strerror})."
         raise RtcError(FaultCode.JOB_FAILED, text) from None
+    heads = [config.head for config in found]
+    if twice := sorted(head for head in set(heads) if heads.count(head) > 1):
+        raise RtcError(FaultCode.JOB_FAILED, f"sleap-nn wrote more than one configuration for {twice[0]}.")
     return tuple(sorted(found, key=lambda config: not config.head.startswith(TRAINED_FIRST)))
 
 
@@ -85,11 +89,22 @@ def _read(path: Path, labels: str, named: str) -> WrittenConfig:
         data = file.read(TEXT_MAX + 1)
     if len(data) > TEXT_MAX:
         raise RtcError(FaultCode.JOB_FAILED, f"{path.name} of sleap-nn is too large to be a configuration.")
-    tree = parse_model_config(path.name, decode_text(path.name, data))
+    try:
+        return _parse(path.name, data, labels, named)
+    except RtcError as error:
+        if error.fault.code is not FaultCode.BAD_PACKAGE:
+            raise
+        # what follows the first sentence is advice to the person who made a package
+        reason = error.fault.text.partition(". ")[0].rstrip(".")
+        raise RtcError(FaultCode.BAD_PACKAGE, UNUSABLE.format(reason)) from None
+
+
+def _parse(name: str, data: bytes, labels: str, named: str) -> WrittenConfig:
+    tree = parse_model_config(name, decode_text(name, data))
     tree = with_setting(with_setting(tree, CKPT_DIR_KEY, "models"), RUN_NAME_KEY, None)
     text = yaml_text(with_setting(tree, LABELS_KEY, [labels]))
     home_text = HOME_HEADER + readable_yaml(with_setting(tree, LABELS_KEY, [named]))
-    head = read_model_config(path.name, text).head
+    head = read_model_config(name, text).head
     if not head:
         raise RtcError(FaultCode.JOB_FAILED, "sleap-nn wrote a configuration that is not of one model.")
     if get_setting(tree, EDGES_KEY) == []:

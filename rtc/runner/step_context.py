@@ -88,7 +88,7 @@ class StepContext:
         self.emit(JobNote(self.job, text, kind))
 
     def step_error(
-        self, failure: str, status: int, missing: str, why: str = "", kind: JobKind = JobKind.TRAIN
+        self, failure: str, status: int, missing: str, why: str = "", kind: JobKind | None = JobKind.TRAIN
     ) -> RtcError:
         """Return the error of a failed step: what failed, how sleap-nn ended, and the best reason that it printed.
 
@@ -99,7 +99,7 @@ class StepContext:
             failure: the sentence that says what failed.
             missing: what is missing although sleap-nn ended with status 0.
             why: the reason; when empty, it is looked for in the last printed lines.
-            kind: what the step does: it trains, or predicts.
+            kind: what the step does: it trains, or predicts; None: it has configurations written.
         """
         if self.silence.given_up:
             return RtcError(FaultCode.JOB_FAILED, f"{failure} {self.silence.given_up}")

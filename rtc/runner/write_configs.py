@@ -59,7 +59,7 @@ async def write_configs(context: StepContext, folder: Path, plan: Plan, request:
     named = request.named or request.labels
     configs = () if status else await trio.to_thread.run_sync(read_written_configs, scratch, request.labels, named)
     if not configs:
-        raise context.step_error(NOT_WRITTEN, status, "one", usage_reason(status, lines))
+        raise context.step_error(NOT_WRITTEN, status, "one", usage_reason(status, lines), None)
     recommendation = await _explain(context, request)
     written = await trio.to_thread.run_sync(_put_in_place, context.folder, scratch, configs)
     planned = {config.head: f"{scratch.name}/{config.name}" for config in configs} if request.train else {}

@@ -1,5 +1,6 @@
 """`sleap-nn config --auto`: its command line, what it prints when it fails, and why it chose what it chose."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,8 @@ REASON_MAX = 1000
 """Characters of a reason that are shown."""
 _USAGE_STATUS = 2
 """The exit status of click for a command, an option or a value that it does not know."""
-_NO_COMMAND = "No such command"
-"""What click prints for a command that it does not know."""
+_TOO_OLD = re.compile(r"No such command|No such option:? *['\"]?--auto|invalid choice: ['\"]?config")
+"""What a sleap-nn prints that lacks the command, or its option: by click, with and without a box, and by argparse."""
 
 
 @frozen
@@ -65,8 +66,8 @@ def read_recommendation(line: bytes) -> Recommendation | None:
 
 
 def has_no_config_command(status: int, lines: list[str]) -> bool:
-    """Return whether sleap-nn failed because it is too old to have the command `config`."""
-    return status == _USAGE_STATUS and any(_NO_COMMAND in line for line in lines)
+    """Return whether sleap-nn failed because it is too old to have the command `config --auto`."""
+    return status == _USAGE_STATUS and any(_TOO_OLD.search(line) for line in lines)
 
 
 def usage_reason(status: int, lines: list[str]) -> str:

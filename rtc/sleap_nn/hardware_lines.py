@@ -90,6 +90,11 @@ _PREDICT = {
         "frames at a time (--batch-size 1) or fewer in all (--frames 0-4999)."
     ),
 }
+_CONFIGURE = dict.fromkeys(
+    (HardwareCause.GPU_MEMORY, HardwareCause.SHARED_MEMORY, HardwareCause.HOST_MEMORY),
+    "Most probably the worker's machine has not enough memory (RAM) to read these labels. Give a configuration with "
+    "--config, or take another worker.",
+)
 _UNUSABLE = (
     "PyTorch on the worker cannot use its GPU. This is no fault of the package: tell the worker's owner, who finds out "
     "more with: sleap-rtc doctor --as worker"
@@ -113,9 +118,14 @@ def find_cause(lines: Iterable[str], status: int) -> HardwareCause | None:
     return None
 
 
-def advice(cause: HardwareCause, kind: JobKind) -> str:
-    """Return the sentences that say what was wrong, and what to change."""
-    return (_TRAIN if kind is JobKind.TRAIN else _PREDICT).get(cause, _UNUSABLE)
+def advice(cause: HardwareCause, kind: JobKind | None) -> str:
+    """Return the sentences that say what was wrong, and what to change.
+
+    Args:
+        kind: what failed: a training, or a prediction; None: sleap-nn was writing configurations.
+    """
+    texts = _CONFIGURE if kind is None else _TRAIN if kind is JobKind.TRAIN else _PREDICT
+    return texts.get(cause, _UNUSABLE)
 
 
 def cuda_problem(line: str) -> str | None:

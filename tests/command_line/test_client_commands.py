@@ -183,7 +183,7 @@ def test_a_name_cannot_move_the_cursor_or_add_a_line(tmp_path: Path, run_here: R
         (["train", ".", "--session-string", SESSION], ". is a folder"),
         (["train", "", "--session-string", SESSION], ". is a folder"),
         (["package", "inspect", "."], ". is a folder"),
-        (["package", "train", "--config", "x.yaml", "."], ". are no labels"),
+        (["package", "train", "--config", "x.yaml", "."], ". is not a file of labels"),
         (["package", "track", "--model", ".", "v.mp4"], "lacks its best.ckpt"),
     ],
 )

@@ -54,9 +54,11 @@ def test_a_pipeline_goes_with_labels_and_without_a_configuration_and_is_one_that
         assert "single_instance, centroid, bottomup, topdown, multi_class_bottomup" in text
     text = run_here(2, "package", "train", "flies.slp", "--", "trainer_config.max_epoch=2")
     assert "trainer_config.max_epoch is no setting of sleap-nn" in text
+    assert "to predict: sleap-rtc track" in run_here(2, "train", *room, "flies.mp4")
     assert "--pipeline is for labels" in run_here(2, "train", *room, "package.zip", "--pipeline", "topdown")
-    assert "Choose one of" in run_here(2, "package", "config", "flies.slp", "--pipeline", "top-down")
-    assert "are no labels" in run_here(2, "package", "config", "flies.mp4")
+    assert "Did you mean topdown?" in run_here(2, "package", "config", "flies.slp", "--pipeline", "Top-down")
+    assert "Did you mean bottomup?" in run_here(2, "package", "config", "flies.slp", "--pipeline", "botomup")
+    assert "is not a file of labels" in run_here(2, "package", "config", "flies.mp4")
 
 
 def test_a_word_that_is_no_override_is_not_quoted(run_here: RunHere, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_the_model_that_finds_the_animals_is_trained_first(read, first):
         (config(trainer_config={"resume_ckpt_path": "/etc/x.ckpt"}), FaultCode.BAD_PACKAGE, "outside the package"),
         (config(x="${oc.env:HOME}"), FaultCode.BAD_PACKAGE, "environment"),
         ("a: [", FaultCode.BAD_PACKAGE, "no valid YAML"),
+        ("", FaultCode.BAD_PACKAGE, r"^What sleap-nn wrote .* no training configuration\. Give .* with --config\.$"),
         ("#" * (TEXT_MAX + 1), FaultCode.JOB_FAILED, "too large"),
         (config(model_config={"head_configs": {"a": {}, "b": {}}}), FaultCode.JOB_FAILED, "not of one model"),
         (
@@ -78,6 +79,11 @@ def test_a_link_in_place_of_a_configuration_is_not_followed(tmp_path, read):
     (tmp_path / "b.yaml").symlink_to("/etc/hostname")
     with pytest.raises(RtcError, match="could not be read"):
         read()
+
+
+def test_two_configurations_for_one_model_are_refused_as_only_one_could_be_trained(read):
+    with pytest.raises(RtcError, match=r"more than one configuration for centroid\.$"):
+        read(a=config("centroid"), b=config("centroid"))
 
 
 def test_more_configurations_than_sleap_nn_writes_are_refused(read):

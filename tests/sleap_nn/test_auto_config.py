@@ -37,7 +37,16 @@ def test_what_click_says_is_told_without_its_box() -> None:
     assert usage_reason(1, BOX) == ""
 
 
-@pytest.mark.parametrize("line", ["Error: No such command 'config'.", "│ No such command 'config'.      │"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Error: No such command 'config'.",
+        "│ No such command 'config'.      │",
+        "Error: No such option: --auto",
+        "│ No such option: --auto         │",
+        "sleap-nn: error: argument command: invalid choice: 'config' (choose from 'train', 'track')",
+    ],
+)
 def test_a_sleap_nn_without_the_command_is_known(line: str) -> None:
     assert has_no_config_command(2, ["Usage: …", line])
     assert not has_no_config_command(1, [line])

@@ -68,15 +68,18 @@ def test_other_signals_are_no_lack_of_memory():
 
 @pytest.mark.parametrize("cause", HardwareCause)
 def test_the_advice_names_what_to_write(cause):
-    for kind in (JobKind.TRAIN, JobKind.TRACK):
+    for kind in (JobKind.TRAIN, JobKind.TRACK, None):
         words = [word.strip("().,;:") for word in advice(cause, kind).split()]
         assert all(is_override(word) for word in words if word.startswith("trainer_config") and "=" in word)
         flags = {word for word in words if word.startswith("--") and len(word) > 2}
-        ours = {option.flag for option in OPTIONS} | {"--min-gpu-memory", "--as", "--shm-size"}
+        ours = {option.flag for option in OPTIONS} | {"--min-gpu-memory", "--as", "--shm-size", "--config"}
         assert flags <= ours
     assert ("batch_size=2" in advice(GPU, JobKind.TRAIN), "--batch-size 1" in advice(GPU, JobKind.TRACK)) == (
         True,
         True,
+    )
+    assert "trainer_config" not in advice(cause, None), (
+        "no setting of a training helps while its configuration is written"
     )
 
 

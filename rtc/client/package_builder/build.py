@@ -160,7 +160,9 @@ def check_labels_name(labels: Path) -> None:
         RtcError: USAGE: it is not one of labels.
     """
     if labels.suffix.lower() != LABELS_ENDING:
-        raise RtcError(FaultCode.USAGE, f"{labels.name or labels} are no labels. Name a .slp or .pkg.slp file.")
+        raise RtcError(
+            FaultCode.USAGE, f"{labels.name or labels} is not a file of labels. Name a .slp or .pkg.slp file."
+        )
 
 
 def _count_frames(labels: InspectedLabels) -> int | None:

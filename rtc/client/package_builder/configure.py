@@ -1,5 +1,6 @@
 """The text files of a package that leaves the training configurations to sleap-nn on the worker."""
 
+import difflib
 import shlex
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +40,9 @@ def check_pipeline(pipeline: str | None, *, has_configs: bool) -> None:
         raise RtcError(FaultCode.USAGE, text)
     if pipeline not in PIPELINES:
         known = ", ".join(PIPELINES)
-        text = f"sleap-nn writes no configuration for the pipeline {pipeline[:64]!r}. Choose one of: {known}."
+        near = difflib.get_close_matches(pipeline[:64].lower(), PIPELINES, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        text = f"sleap-nn writes no configuration for the pipeline {pipeline[:64]!r}.{meant} Choose one of: {known}."
         raise RtcError(FaultCode.USAGE, text)
 
 

@@ -24,7 +24,9 @@ def check(head, settings, overrides=(), legacy=False, **labelled):
     tree = {"model": {"heads": {head: settings}}} if legacy else {"model_config": {"head_configs": {head: settings}}}
     config = TrainingConfig(Path("mine.yaml"), head, tree, legacy)
     said = []
-    check_models_fit([config], overrides, InspectedLabels(Path("flies.slp"), Project(3, (), animals=animals)), said.append)
+    check_models_fit(
+        [config], overrides, InspectedLabels(Path("flies.slp"), Project(3, (), animals=animals)), said.append
+    )
     return said
 
 

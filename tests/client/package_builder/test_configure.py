@@ -12,6 +12,7 @@ from rtc.client.package_builder.build import build_config_request, build_trainin
 from rtc.client.package_builder.slp_files import HDF5, Project
 from rtc.common.errors import RtcError
 from rtc.packages.hydra_overrides import Override
+from rtc.packages.original_paths import MEMBER
 from rtc.packages.plan import inspect_package
 
 
@@ -42,7 +43,7 @@ def test_the_package_asks_for_the_configuration_and_has_no_other(labels: Path) -
     assert request.run_path.startswith("models/")
     assert request.run_path.endswith(".{head}")
     with zipfile.ZipFile("out.zip") as archive:
-        assert archive.namelist() == ["jobs.yaml", "train-script.sh", "inference-script.sh", "flies.pkg.slp"]
+        assert archive.namelist() == ["jobs.yaml", "train-script.sh", "inference-script.sh", MEMBER, "flies.pkg.slp"]
         script = archive.read("train-script.sh").decode()
     assert "sleap-nn config flies.pkg.slp --auto -o config.yaml --pipeline topdown\n" in script
 

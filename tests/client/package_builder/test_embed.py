@@ -10,6 +10,7 @@ import pytest
 from protocol.faults import FaultCode
 from rtc.client.package_builder import sleap_io_process
 from rtc.client.package_builder.sleap_io_process import DISK_FULL, REFUSED, run_sleap_io
+from rtc.common import subprocess_input
 from rtc.common.errors import RtcError
 
 CASES = Path(__file__).with_name("embed_cases.py")
@@ -94,5 +95,5 @@ def test_no_room_for_temporary_files_is_one_sentence(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sleap_io_process.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(subprocess_input.tempfile, "TemporaryFile", full)
     assert outcome("").code is FaultCode.DISK_FULL

@@ -1,5 +1,6 @@
 """The files that go into a package: their paths on the client's disk, and their names in the package."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -248,7 +249,7 @@ def _check_videos_exist(path: Path, videos: Sequence[Video], report: Callable[[s
 
 
 def _exists(video: Video) -> bool:
-    return not video.address and video.paths[0].is_file()
+    return not video.address and os.path.isfile(video.paths[0])
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """SLEAP projects (`.slp`): their labelled frames and videos, read by a subprocess that has sleap-io."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -82,7 +83,7 @@ class Video:
     @property
     def missing(self) -> tuple[Path, ...]:
         """Return the files of the video that are read and do not exist."""
-        return () if self.address else tuple(path for path in self.needed_paths if not path.is_file())
+        return () if self.address else tuple(path for path in self.needed_paths if not os.path.isfile(path))
 
 
 @frozen
@@ -227,8 +228,8 @@ def _images_of(video: Video) -> Images:
     """Return the images of a video that are to be copied."""
     frames = set(video.needed or ())
     if video.is_sequence:
-        frames |= {frame for frame in video.optional if frame < len(video.paths) and video.paths[frame].is_file()}
-    elif video.paths[0].is_file():
+        frames |= {frame for frame in video.optional if frame < len(video.paths) and os.path.isfile(video.paths[frame])}
+    elif os.path.isfile(video.paths[0]):
         frames |= set(video.optional)
     return Images(tuple(map(str, video.paths)), video.is_sequence, tuple(sorted(frames)))
 

@@ -15,6 +15,7 @@ training, `cli.py` and `inference/providers.py` for prediction.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable
@@ -175,7 +176,7 @@ def _describe(video: Any, file: Path, needed: Frames, optional: Frames = None) -
     if len(recorded) == 1 and _is_address(str(recorded[0])):
         return _describe_address(str(recorded[0]), needed, optional)
     paths = [_current_path(str(name).replace("\\", "/"), file) for name in recorded]
-    folder = paths[0] if len(paths) == 1 and paths[0].is_dir() else None
+    folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
     if folder is not None:  # sleap-io reads a folder as the sequence of its images
         paths = sorted(path for path in folder.iterdir() if path.suffix[1:] in _IMAGES)
     return {
@@ -229,7 +230,8 @@ def _is_embedded(video: Any) -> bool:
 def _current_path(name: str, file: Path) -> Path:
     """Return where sleap-io would find a file: at its recorded path, otherwise beside the project."""
     recorded, neighbour = Path(name), file.parent / Path(name).name
-    return neighbour if not recorded.exists() and neighbour.exists() else recorded
+    # not `Path.exists`, which raises an error for a name that is too long, as of a path of Windows with `\\` in it
+    return neighbour if not os.path.exists(recorded) and os.path.exists(neighbour) else recorded
 
 
 def strip(file: Path, out: Path) -> bool:

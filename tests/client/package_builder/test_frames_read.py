@@ -147,6 +147,13 @@ def test_what_models_have_to_fit_is_read_with_the_frames(program, labels, predic
     assert (found["max_animals"], found["video"], found["frame"]) == expected
 
 
+def test_a_video_whose_name_no_file_can_have_is_only_missing(program, tmp_path):
+    """A path of Windows is one long name here."""
+    name = "//?/C:/lab/" + "x" * 300 + ".mp4"
+    (path,) = program._describe(FakeVideo(name), tmp_path / "x.slp", [0])["paths"]
+    assert Video((Path(path),), is_sequence=False, needed=(0,)).missing == (Path(path),)
+
+
 def config(head="single_instance", **data):
     return TrainingConfig(Path("c.yaml"), head, {"data_config": data}, legacy=False)
 

@@ -56,18 +56,19 @@ class Paths:
             self.paths.setdefault(str(inside), str(here))
 
     def find_root(self, provenance: dict[str, Any]) -> None:
-        """Find the package's folder on the worker from the absolute paths that sleap-nn has written."""
+        """Find the package's folder on the worker from the absolute paths that sleap-nn has written.
+
+        The models are looked at first, since another file of the package may have the name of the data in a folder.
+        """
         models = provenance.get("model_paths")
-        written = [provenance.get("source_file"), *(models if isinstance(models, list) else [])]
-        for path in filter(_is_absolute, written):
-            for name in sorted(self.paths, key=len, reverse=True):
-                if path.endswith(f"/{name}"):
-                    self.root = path[: -len(name) - 1]
-                    return
-        for path in filter(_is_absolute, written[1:]):
-            if MODELS in path:
-                self.root = path.rpartition(MODELS)[0]
-                return
+        of_models = [path for path in models if _is_absolute(path)] if isinstance(models, list) else []
+        names = sorted(self.paths, key=len, reverse=True)
+        ends = (
+            [(path, f"/{name}") for path in of_models for name in names if f"/{name}".startswith(MODELS)]
+            + [(path, MODELS + path.rpartition(MODELS)[2]) for path in of_models if MODELS in path]
+            + [(path, f"/{name}") for path in (provenance.get("source_file"), *of_models) for name in names]
+        )
+        self.root = next((path[: -len(end)] for path, end in ends if _is_absolute(path) and path.endswith(end)), "")
 
     def _below_root(self, text: str) -> str | None:
         return text.removeprefix(f"{self.root}/") if self.root and text.startswith(f"{self.root}/") else None

@@ -251,6 +251,19 @@ async def test_a_result_has_the_paths_of_this_machine_when_it_appears(
     assert result.warning == ""
 
 
+def test_another_file_of_the_package_that_has_the_name_of_the_data_is_not_taken_for_it(
+    predictions: Callable[..., Path],
+) -> None:
+    """A person has added it to a package that was made here, in a folder of its own."""
+    source = f"{ON_WORKER}/b/video.mp4"
+    path = predictions(
+        media("b/video.mp4"), provenance={"source_file": source, "model_paths": [f"{ON_WORKER}/models/run"]}
+    )
+    restore(path, PATHS)
+    assert provenance(path) == {"source_file": "b/video.mp4", "model_paths": ["/data/models/run"]}
+    assert videos(path) == [media("b/video.mp4")]
+
+
 async def test_labels_that_come_home_beside_a_model_name_the_videos_of_the_project(
     predictions: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -20,8 +20,9 @@ from rtc.packages.zip_reader import open_zip
 
 MEMBER = ".sleap-rtc-videos.json"
 """The member of a package that has its original paths. It is left out when the package is sent."""
-PATHS_MAX = 2**26
-"""Bytes of the largest JSON text of original paths that is read: 20 000 images with the longest usual paths."""
+PATHS_MAX = 2**28
+"""Bytes of the largest JSON text of original paths that is read: a million images with long paths, since labels may
+list many more than are sent."""
 
 _ENTRY = b"PK\1\2"
 _ENTRY_SIZE = 46

@@ -64,14 +64,14 @@ class StepContext:
         run = partial(run_group, folder=self.folder, environment=self.environment, inherit=self.inherit)
         read = partial(self.log.read_output, handle_line=read_line, heard=self.silence.hear)
         status = -signal.SIGKILL  # also of a program that the watch has ended
-        try:
-            async with open_background_nursery() as background:
-                with trio.CancelScope() as scope:
-                    background.start_soon(self.silence.watch, self._last_lines, self._warn, scope.cancel)
+        async with open_background_nursery() as background:
+            with trio.CancelScope() as scope:
+                background.start_soon(self.silence.watch, self._last_lines, self._warn, scope.cancel)
+                try:
                     status = await run(command, read=read, holder=self.holder)
-        except OSError as error:
-            text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
-            raise RtcError(FaultCode.JOB_FAILED, text) from None
+                except OSError as error:  # turned here, since only an `RtcError` leaves the nursery as itself
+                    text = f"sleap-nn could not be started ({error.strerror}). Check the worker's installation."
+                    raise RtcError(FaultCode.JOB_FAILED, text) from None
         return status
 
     def _last_lines(self) -> list[str]:

@@ -149,7 +149,7 @@ class JobLog:
         """Save and emit a line of sleap-rtc's own."""
         line = self.without_secrets(_safe_text(text.encode(errors="replace")))
         self._save(line)
-        self._keep(line[:LOG_LINE_MAX].rstrip())
+        self._add_to_message(line[:LOG_LINE_MAX].rstrip())
 
     async def read_output(
         self,
@@ -242,10 +242,10 @@ class JobLog:
         line = line[:LOG_LINE_MAX].rstrip()
         if line:
             self.last_lines.append(line)
-            self._keep(line)
+            self._add_to_message(line)
 
-    def _keep(self, line: str) -> None:
-        """Hold a line back for the next message; after `LINES_PER_FLUSH`, only count it."""
+    def _add_to_message(self, line: str) -> None:
+        """Keep a line for the next message; after `LINES_PER_FLUSH`, only count it."""
         if len(self._lines) < LINES_PER_FLUSH:
             self._lines.append(line)
         else:

@@ -141,5 +141,5 @@ def _shown(name: str, value: str) -> str:
 def _advice(key: str, value: str) -> str:
     """Return what to do instead for somebody who has asked for several GPUs; empty for others."""
     number = int(value) if key == DEVICES_KEY and value.isdecimal() and len(value) < 3 else 0
-    number = value.count(",") + 1 if key == INDICES_KEY and "," in value else number
+    number = value.count(",") + 1 if key in (DEVICES_KEY, INDICES_KEY) and "," in value else number
     return f" --gpus {number} asks for a worker that has as many." if number > 1 else ""

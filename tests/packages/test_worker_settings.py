@@ -103,6 +103,10 @@ def test_the_devices_are_those_of_the_worker():
             "many.",
         ),
         (
+            "trainer_config.trainer_devices=[0,1]",
+            "trainer_devices=[0,1] is left out: the worker chooses its devices. -",
+        ),
+        (
             "trainer_config.trainer_device_indices=[0, 3]",
             "trainer_device_indices=[0,3] is left out: the worker chooses its devices. --gpus 2 asks for a worker that "
             "has as many.",

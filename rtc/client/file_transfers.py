@@ -26,6 +26,7 @@ from rtc.packages.original_paths import edit_for_sending, sent_size
 from rtc.transport.files import Incoming, send_file
 from rtc.transport.links.manager import LinkManager
 
+OUTPUT_DISK = "disk of the output folder"
 RESULT_TOO_LARGE = "It is kept on the worker for some time; fetch it with a larger --max-result."
 
 
@@ -176,7 +177,7 @@ class FileTransfers:
         sweep(self.destination.parent)
         folder = self.destination.parent / scratch_name()
         folder.mkdir(mode=0o700)
-        return Incoming(folder, self.result_max, advice=RESULT_TOO_LARGE, copies=2)
+        return Incoming(folder, self.result_max, advice=RESULT_TOO_LARGE, disk=OUTPUT_DISK, copies=2)
 
     async def _remove_folder(self) -> None:
         """Remove the temporary folder; an archive in it that was not unpacked is moved beside the output first."""

@@ -256,7 +256,12 @@ class JobManager:
         arrived = job.folder / ARRIVED  # a folder of its own, so that the package's name can clash with no other file
         await trio.Path(arrived).mkdir(mode=0o700)
         job.incoming = Incoming(
-            arrived, runner_config.package_max, expected_size=job.submit.size, advice=PACKAGE_TOO_LARGE, copies=2
+            arrived,
+            runner_config.package_max,
+            expected_size=job.submit.size,
+            advice=PACKAGE_TOO_LARGE,
+            disk="worker's disk",
+            copies=2,
         )
         while job.incoming.path is None:
             await self._receive_over_link(job, job.incoming, await job.next_link())

@@ -199,6 +199,8 @@ class Incoming:
     """The path of the complete file; None until then."""
     advice: str = field(default="Make it smaller, or have the limit raised.", kw_only=True)
     """The sentence that tells the person what to do about a file that is too large."""
+    disk: str = field(default="receiving disk", kw_only=True)
+    """What a sentence about a full disk calls it, so that the person knows which one is meant."""
     copies: int = field(default=1, kw_only=True)
     """How many times the file must fit on the disk: 2 if it is an archive that is unpacked there."""
     _part: _PartialFile | None = None
@@ -229,7 +231,7 @@ class Incoming:
         """
         offer = await _next_offer(channel)
         try:
-            with abort_on_error(channel, offer.transfer), _translate_write_errors():
+            with abort_on_error(channel, offer.transfer), _translate_write_errors(self.disk):
                 path = await self._receive(offer, channel, progress)
                 await before_verified()
                 channel.send(FileVerified(offer.transfer))
@@ -258,7 +260,7 @@ class Incoming:
             raise damaged("The file is not as long as was announced.")
         if self._part is None:
             _check_size(offer.size, self.max_size, self.advice)
-            await _check_disk_space(self.folder, offer.size, self.copies)
+            await _check_disk_space(self.folder, offer.size, self.copies, self.disk)
             self._part = _PartialFile(self.folder / f"{secrets.token_hex(8)}.part", offer.size)
         return self._part
 
@@ -302,7 +304,7 @@ def _check_size(size: int, max_size: int, advice: str) -> None:
         )
 
 
-async def _check_disk_space(folder: Path, size: int, copies: int) -> None:
+async def _check_disk_space(folder: Path, size: int, copies: int, disk: str) -> None:
     """Check that a file of `size` bytes fits on the disk as many times as it will be there.
 
     Raises:
@@ -313,21 +315,19 @@ async def _check_disk_space(folder: Path, size: int, copies: int) -> None:
         needed = sizes.size(copies * size) + ("" if copies == 1 else " until it is unpacked")
         raise RtcError(
             FaultCode.DISK_FULL,
-            f"The file needs {needed}, and {sizes.size(RESERVE)} are to stay free, but the receiving disk has only "
+            f"The file needs {needed}, and {sizes.size(RESERVE)} are to stay free, but the {disk} has only "
             f"{sizes.size(free)} free. Make room there, then try again.",
         )
 
 
 @contextmanager
-def _translate_write_errors() -> Iterator[None]:
+def _translate_write_errors(disk: str) -> Iterator[None]:
     """Turn an OSError of the body into an RtcError: DISK_FULL when there is no space, otherwise DAMAGED."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise RtcError(
-                FaultCode.DISK_FULL, "The receiving disk is full. Make room there, then try again."
-            ) from None
+            raise RtcError(FaultCode.DISK_FULL, f"The {disk} is full. Make room there, then try again.") from None
         raise RtcError(FaultCode.DAMAGED, f"The file could not be written: {error.strerror}.") from None
 
 

@@ -198,6 +198,24 @@ async def test_an_archive_needs_space_for_its_files_too(
     assert both.received is code
 
 
+async def test_the_disk_that_is_too_full_is_named(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(free=RESERVE)
+    monkeypatch.setattr("rtc.transport.files.receiver.shutil.disk_usage", lambda _folder: usage)
+    incoming = Incoming(folder, BIG, disk="worker's disk")
+    said: list[str] = []
+
+    async def receive(channel: FileChannel) -> None:
+        try:
+            await incoming.receive(channel, ignore)
+        except RtcError as error:
+            said.append(error.fault.text)
+            raise
+
+    async with open_file_channels(*memory_connection_pair()) as (one, two, _, _):
+        await Both().run(lambda: send_file(one, source, name="x", progress=ignore), lambda: receive(two))
+    assert "but the worker's disk has only" in said[0]
+
+
 def _flip(number: int) -> Callable[[Any], Any]:
     """Change one byte of the payload of one frame."""
     count = 0

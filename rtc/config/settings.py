@@ -110,7 +110,7 @@ SETTINGS: Mapping[str, Setting] = {
     "chunk_size": Setting(_read_chunk_size, f"a whole number of bytes from {PIECE_MIN} to {PIECE_MAX}"),
     "keep_days": Setting(_number_reader(DAYS_MAX), f"a number of days from 0 to {DAYS_MAX:g}"),
     "keep_gigabytes": Setting(_number_reader(GIGABYTES_MAX), f"a number of gigabytes from 0 to {GIGABYTES_MAX:g}"),
-    "pass_env": Setting(_read_names, 'a list of names of environment variables, such as ["NAME"], and none of ours'),
+    "pass_env": Setting(_read_names, 'a list of names of environment variables, such as ["NAME"], without SLEAP_RTC_*'),
     "ice_servers": Setting(
         _read_ice_servers,
         'a list such as [{urls = "stun:host:3478"}, {urls = "turn:host:3478", username = "…", credential = "…"}]',

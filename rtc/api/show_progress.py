@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from attrs import define, field
 
 from rtc.common.line_writer import LineWriter
-from rtc.common.text import count, epoch, losses, percent, rate
+from rtc.common.sizes import count
+from rtc.common.text import epoch, losses, percent, rate
 from rtc.terminal import json_events as on
 from rtc.terminal.summary import CONFIGURING
 

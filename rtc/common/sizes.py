@@ -1,4 +1,4 @@
-"""Numbers of bytes as people read them. Apart from `rtc.common.text`, since programs use it that must start fast."""
+"""Numbers of bytes and of things as people read them. Not in `rtc.common.text`, as programs that start fast use it."""
 
 _MB = 10**6
 _UNITS = ((10**10, 10**9, "GB", 2), (10**7, _MB, "MB", 0), (10**5, _MB, "MB", 1), (0, 10**3, "kB", 1))
@@ -14,3 +14,8 @@ def size(amount: int, whole: int | None = None) -> str:
 def unit_of(amount: int) -> tuple[int, str, int]:
     """Return the unit that suits a number of bytes: its bytes, its name, and the number of decimals."""
     return next((unit, name, decimals) for minimum, unit, name, decimals in _UNITS if amount >= minimum)
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number with its noun: `1 model`, `2 models`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -58,11 +58,6 @@ def percent(done: int, total: int) -> int:
     return 100 if done >= total else max(0, done * 100 // total)
 
 
-def count(number: int, thing: str) -> str:
-    """Return a number with its noun: `1 model`, `2 models`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def losses(train: float | None, val: float | None) -> str:
     """Return both losses: `train 0.001234  val 0.002345`."""
     return f"train {loss(train)}  val {loss(val)}"

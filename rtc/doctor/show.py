@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from attrs import frozen
 
 from protocol.converter import to_json
-from rtc.common.text import clean, count
+from rtc.common.sizes import count
+from rtc.common.text import clean
 from rtc.doctor.finding import Check, Level, Report
 
 

@@ -15,7 +15,7 @@ from attrs import Attribute, field, frozen
 from protocol.faults import FaultCode
 from rtc.common.errors import RtcError
 from rtc.common.logs import hide_in_logs
-from rtc.common.text import count
+from rtc.common.sizes import count
 from rtc.invitations.words import WORDS
 
 WORD_COUNT = 3

@@ -15,7 +15,7 @@ import trio
 from attrs import define, field, frozen
 
 from rtc.common.gpu import read_use
-from rtc.common.text import count
+from rtc.common.sizes import count
 
 log = logging.getLogger("rtc.silence")
 

@@ -11,7 +11,7 @@ from attrs import frozen
 from rich.text import Text
 
 from rtc.common.loss_curves import mean_by_column, needs_log_scale
-from rtc.common.text import count
+from rtc.common.sizes import count
 
 EPOCHS_MIN = 3
 """With fewer epochs there is no curve to draw."""

@@ -19,7 +19,8 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.common.text import clean, count, duration, epoch, loss, losses, pace, rate
+from rtc.common.sizes import count
+from rtc.common.text import clean, duration, epoch, loss, losses, pace, rate
 
 PACE_EPOCHS = 20
 """The speed is that of so many last epochs: epochs may become slower, when another program uses the GPU too."""

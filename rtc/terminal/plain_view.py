@@ -16,7 +16,8 @@ from protocol.jobs import (
     PredictionStarted,
     Progress,
 )
-from rtc.common.text import clean, clean_lines, count, duration, percent
+from rtc.common.sizes import count
+from rtc.common.text import clean, clean_lines, duration, percent
 from rtc.terminal.interface import JobSummary
 from rtc.terminal.job_progress import JobProgress, PredictionProgress
 from rtc.terminal.line_view import LineView

@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from protocol.converter import to_json
 from protocol.signaling import WorkerPresent
 from protocol.status import Status, WorkerFacts
-from rtc.common.text import clean, count, fit
+from rtc.common.sizes import count
+from rtc.common.text import clean, fit
 
 NO_WORKERS = "No worker is in this room now. Start one: sleap-rtc worker --room-id … --token …\n"
 HEADER = ("status", "for", "GPU", "memory", "free", "hostname", "name", "sleap-nn", "CUDA", "sleap-rtc", "worker")

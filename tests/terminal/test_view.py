@@ -26,7 +26,7 @@ from protocol.jobs import (
 from protocol.session_string import SessionString, read_session_string
 from protocol.signaling import WorkerPresent
 from protocol.status import Status, WorkerFacts
-from rtc.common import text
+from rtc.common import sizes, text
 from rtc.common.errors import ExitCode, RtcError
 from rtc.config.load import DEFAULT_SERVERS
 from rtc.terminal import open_view
@@ -101,8 +101,8 @@ class Screen(StringIO):
         (text.losses(0.5, None), "train 0.5000  val –"),
         (text.epoch(3, 100), "epoch 3/100"),
         (text.epoch(3, None), "epoch 3"),
-        (text.count(1, "model"), "1 model"),
-        (text.count(2, "model"), "2 models"),
+        (sizes.count(1, "model"), "1 model"),
+        (sizes.count(2, "model"), "2 models"),
         (text.percent(1999, 2000), 99),
         (text.percent(0, 0), 100),
         (text.fit("häuser", 8), "häuser  "),

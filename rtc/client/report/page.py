@@ -6,7 +6,8 @@ from html import escape
 from rtc.client.report.chart import render_chart
 from rtc.client.report.history import SPLITS, History
 from rtc.client.report.measures import Measure, select_measures
-from rtc.common.text import clean, count, loss
+from rtc.common.sizes import count
+from rtc.common.text import clean, loss
 
 MODEL_NAME_MAX = 200
 """Maximum number of characters that are shown of a name or another text from elsewhere."""

@@ -303,7 +303,7 @@ async def test_what_cannot_be_submitted_is_an_exception_with_one_sentence(
         for refused, part in (
             (partial(room.submit), "one of three"),
             (partial(room.submit, package(), data="fly.mp4"), "one of three"),
-            (partial(room.submit, labels="flies.slp"), "configs="),
+            (partial(room.submit, labels="flies.slp"), "flies.slp cannot be opened"),
             (partial(room.submit, labels="flies.slp", configs="one.yaml"), "a list"),
             (partial(room.submit, package(), models=["x"]), "models="),
             (partial(room.submit, data="fly.mp4", models=["x"], shiny=True), "shiny"),

@@ -377,7 +377,8 @@ nvmlInit = nvmlShutdown = lambda: None
 nvmlDeviceGetCount = lambda: len(GPUS)
 nvmlDeviceGetHandleByIndex = lambda index: list(GPUS)[index]
 nvmlDeviceGetHandleByUUID = lambda uuid: uuid
-nvmlDeviceGetMemoryInfo = lambda gpu: SimpleNamespace(total=GPUS[gpu][1] * 2**20, free=0)
+nvmlDeviceGetMemoryInfo = lambda gpu: SimpleNamespace(total=GPUS[gpu][1] * 2**20, free=0, used=0)
+nvmlDeviceGetUtilizationRates = lambda gpu: SimpleNamespace(gpu=50)
 nvmlSystemGetCudaDriverVersion_v2 = lambda: 13000
 nvmlDeviceGetName = lambda gpu: GPUS[gpu][0]
 nvmlDeviceGetUUID = lambda gpu: gpu

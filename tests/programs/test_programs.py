@@ -13,7 +13,7 @@ from trio_websocket import open_websocket_url
 from actors.events import AskPerson, BestWorker, NamedWorker
 from protocol.faults import FaultCode
 from protocol.ids import PeerId
-from protocol.jobs import JobStarted, LogLines, ModelStarted, ModelTrained, Progress
+from protocol.jobs import JobNote, JobStarted, LogLines, ModelStarted, ModelTrained, Progress
 from protocol.signaling import Join, Offer
 from protocol.status import Role, Status
 from protocol.wire import encode
@@ -44,7 +44,7 @@ async def test_a_package_goes_there_and_its_models_come_back(lab: Lab, package: 
     await worker.log.until("was received and unpacked by its owner")
     assert left_behind(worker) == []
     kinds = {type(news) for news in run.view.job_events}
-    assert kinds == {JobStarted, ModelStarted, Progress, ModelTrained, LogLines}
+    assert kinds == {JobStarted, ModelStarted, Progress, ModelTrained, LogLines, JobNote}
 
 
 async def test_a_worker_takes_one_job_after_another(lab: Lab, package: MakePackage) -> None:

@@ -60,11 +60,11 @@ JOBS: Mapping[str, Replacements] = {
         ),
         ("@frozen\nclass ModelTrained:", f"@spoken(until={TODAY})\n@frozen\nclass ModelTrained:"),
         (
-            "JobNews = JobStarted | ",
+            "JobNews = (\n",
             f"@spoken(since={NEXT})\n@frozen\nclass ModelSaved:\n"
             '    """Worker to client: the training of one model has ended, and the model is saved."""\n\n'
             "    job: JobId = field(validator=Id())\n    model: int = field(validator=Integer(0, MODELS_MAX))\n\n\n"
-            "JobNews = ModelSaved | JobStarted | ",
+            "JobNews = (\n    ModelSaved\n    | ",
         ),
         (
             "JobRequest = AttachJob | ",

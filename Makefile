@@ -3,7 +3,7 @@
 #   make check       format, lint, types and the fast tests: within 90 seconds, without PyTorch
 #   make test        the whole suite, one training with the real sleap-nn included: about 9 minutes with two cores
 #   make build       a wheel and a source archive in dist/, and the wheel tried in an empty environment
-#   make test-long   what takes long or changes networks: the fault matrix, the large crowd, NATs, SLEAP's own window
+#   make test-long   what takes long or changes networks: the fault matrix, the crowds, NATs, SLEAP's own window
 # The tests through TURN servers and NATs are skipped without: apt-get install coturn nftables iproute2
 
 PYTHON ?= python3

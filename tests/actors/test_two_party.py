@@ -216,7 +216,7 @@ UNNOTICED = {
 """Mutants that break no rule of the model, and why; the tests of the single actors are about these rows."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_changed_row_is_noticed_a_sample() -> None:
     sample = [one for one in islice(mutants(), 0, None, 61) if settings_of().get((one.table.name, one.number))]
     for mutant in sample:

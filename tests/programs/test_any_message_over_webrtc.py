@@ -214,7 +214,10 @@ WORKER_MOMENTS: dict[str, Callable[[HostileClient], Awaitable[None]]] = {
 }
 
 
-@pytest.mark.parametrize("when", WORKER_MOMENTS)
+@pytest.mark.parametrize(
+    "when",
+    [pytest.param(when, marks=pytest.mark.long if when.startswith("while its") else ()) for when in WORKER_MOMENTS],
+)
 async def test_a_worker_serves_the_next_client_whatever_one_has_said(
     lab: Lab, package: MakePackage, pause: TrainingPause, when: str
 ) -> None:

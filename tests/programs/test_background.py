@@ -354,9 +354,8 @@ def busy_jobs_of_any_status(machine: Machine) -> list[str]:
     return list(worker["jobs"])
 
 
-@pytest.mark.parametrize(
-    "way", ["option", pytest.param("input", marks=pytest.mark.long), pytest.param("variable", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["option", "input", "variable"])
 def test_no_secret_is_in_a_file_of_ours_or_in_a_process_title(machine: Machine, way: str) -> None:
     printed = machine.start("--name", "first")
     room, token = (

@@ -1,6 +1,6 @@
 """Many clients and workers in one room: processes are killed at random, and each job ends with one true outcome.
 
-Small by default; `make test-long` has one as large as a lab. Other sizes and another random sequence:
+`make test-long` has a small crowd, and one as large as a lab. Other sizes and another random sequence:
 
     CROWD_WORKERS=3 CROWD_CLIENTS=10 CROWD_JOBS=200 CROWD_SEED=8 pytest tests/programs/test_crowd.py -k small -s
 """
@@ -182,7 +182,7 @@ def crowd(tmp_path: Path) -> Iterator[Crowd]:
 @pytest.mark.parametrize(
     ("workers", "clients", "jobs"),
     [
-        pytest.param(*SMALL, id="small"),
+        pytest.param(*SMALL, id="small", marks=pytest.mark.long),
         pytest.param(*LARGE, id="large", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
     ],
 )

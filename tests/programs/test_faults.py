@@ -59,8 +59,6 @@ ATTACHED = ("the client is killed", "both are killed")
 PASSING = ("the client is out of reach", "the worker is out of reach")
 """Faults that are over after a while."""
 CHOSEN = {
-    "the worker is out of reach in mid upload",
-    "the worker is killed in the first epoch",
     "both are killed in the evaluation",
     "the supervisor is killed at start-up",
 }

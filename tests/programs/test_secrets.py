@@ -111,6 +111,7 @@ def ended(client: Terminal, code: int) -> str:
     return client.text
 
 
+@pytest.mark.long
 def test_the_commands_of_the_page_work_as_they_stand_in_each_of_the_four_ways(
     lab: Lab, package: MakePackage, tmp_path: Path
 ) -> None:

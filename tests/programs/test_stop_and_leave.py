@@ -63,7 +63,6 @@ METHODS = {
 }
 CHOSEN = {
     "Ctrl-C that stops in training",
-    "Ctrl-C that cancels in evaluation",
     "jobs cancel in upload",
 }
 MATRIX = {f"{name} in {phase}": (name, phase) for name in METHODS for phase in PHASES}
@@ -194,7 +193,12 @@ KEYS = {
     "Ctrl-C twice at a terminal detaches": (("Ctrl-C", "Ctrl-C"), 7),
     "the key s at a terminal stops early": (("s",), 0),
 }
-RARE = {"Ctrl-C and d at a terminal detach", "Ctrl-C twice at a terminal detaches"}
+RARE = {
+    "Ctrl-C and c at a terminal cancel",
+    "Ctrl-C and d at a terminal detach",
+    "Ctrl-C twice at a terminal detaches",
+    "the key s at a terminal stops early",
+}
 """Left to `make test-long`: the other scenes cover nearly the same."""
 
 
